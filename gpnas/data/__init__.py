@@ -1,0 +1,14 @@
+"""Image classification data as NumPy arrays: fetched once, checked, decoded once, memory-mapped.
+
+    from gpnas import data
+
+    ds = data.load("fashion_mnist")
+    ds.train.images.shape  # (54000, 28, 28, 1)
+
+How a set is found, where it is kept and what is checked: `docs/data.md`.
+"""
+
+from gpnas.data.dataset import Dataset, Split
+from gpnas.data.loader import load
+
+__all__ = ["Dataset", "Split", "load"]

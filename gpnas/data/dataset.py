@@ -1,0 +1,106 @@
+"""The shapes in which data travel: `Split`, `Dataset`, and `Decoded` between the two."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int32]
+
+# Rows hashed or counted at once: bounds memory, whatever the size of the set.
+_ROWS = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Pictures and their classes, row by row. Arrays are read-only and may be memory maps.
+
+    Attributes:
+      images: uint8, (N, H, W, C), 0 to 255, C is 1 or 3.
+      labels: int32, (N,), 0 to num_classes - 1.
+    """
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set ready for training.
+
+    Attributes:
+      name: As it was asked for.
+      train: The official train set less the held-out part.
+      validation: The held-out part of the official train set: for every choice made on the way.
+      test: The official test set: for the number reported at the end.
+      num_classes: Number of classes.
+      class_names: Their names, by label.
+      sha256: Digest of the official train and test sets, `content_digest`. It does not depend on
+        the place they came from, nor on `validation` and `seed`; it does on `image_size`.
+      mean: float32, (C,), mean of each channel over `train`, on the scale 0 to 1.
+      std: float32, (C,), standard deviation of each channel over `train`, on the scale 0 to 1.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    num_classes: int
+    class_names: tuple[str, ...]
+    sha256: str
+    mean: npt.NDArray[np.float32]
+    std: npt.NDArray[np.float32]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels of every picture."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """A whole data set in its official order, before anything is held out.
+
+    Attributes:
+      train: The official train set.
+      test: The official test set.
+      class_names: By label.
+      sha256: `content_digest(train, test)`.
+    """
+
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    sha256: str
+
+
+def content_digest(train: Split, test: Split) -> str:
+    """Digest of what a data set holds, the same for every source and storage.
+
+    Args:
+      train: The official train set in its official order.
+      test: The official test set in its official order.
+
+    Returns:
+      SHA-256 in hexadecimal over the bytes of: train images (uint8, C order), train labels
+      (little-endian int32), test images, test labels.
+    """
+    digest = hashlib.sha256()
+    for split in (train, test):
+        for rows in blocks(split.images):
+            digest.update(np.ascontiguousarray(rows).data)
+        digest.update(np.ascontiguousarray(split.labels, dtype="<i4").data)
+    return digest.hexdigest()
+
+
+def blocks(images: Images) -> Iterable[Images]:
+    """Yields the rows of `images` (N, ...) in order, a bounded number at a time."""
+    for start in range(0, len(images), _ROWS):
+        yield images[start : start + _ROWS]

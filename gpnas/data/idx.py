@@ -1,0 +1,46 @@
+"""The idx format of MNIST and its kin: a header with the shape, then the bytes."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gpnas.errors import UserError
+
+_UINT8 = 0x08
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    """The idx header of a uint8 array: two zero bytes, type, rank, then big-endian sizes."""
+    return struct.pack(f">HBB{len(shape)}I", 0, _UINT8, len(shape), *shape)
+
+
+def read(path: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.uint8], bytes]:
+    """Reads an idx file, gzip-compressed or not, that must hold a uint8 array of this shape.
+
+    No more is decompressed than such a file can hold.
+
+    Args:
+      path: The file; compressed if its name ends in `.gz`.
+      shape: What it must hold.
+
+    Returns:
+      The array, uint8, read-only, and the whole uncompressed content.
+
+    Raises:
+      UserError: The file cannot be read or holds something else.
+    """
+    start = header(shape)
+    size = len(start) + math.prod(shape)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError("data.raw_dir", str(path), f"a readable idx file ({error})") from error
+    if len(content) != size or not content.startswith(start):
+        raise UserError("data.raw_dir", str(path), f"an idx file of uint8 of shape {shape}")
+    return np.frombuffer(content, np.uint8, offset=len(start)).reshape(shape), content

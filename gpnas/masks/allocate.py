@@ -1,0 +1,155 @@
+"""Allocation: how many weights each leaf, or group of competing leaves, may keep.
+
+An allocation is a function `(shapes, density) → {group: k}`. A group is a tuple of paths whose weights
+compete for the same k places: one leaf a group, except for `global_`, where all compete. Densities may
+be traced; the sum of all the k is round(density · size) exactly.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gpnas.masks import tree
+
+Shapes = Mapping[str, tuple[int, ...]]
+Group = tuple[str, ...]
+Allocation = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
+
+
+def sizes(shapes: Shapes) -> np.ndarray:
+    """(leaves,) int64, elements of each leaf."""
+    return np.array([int(np.prod(shape)) for shape in shapes.values()])
+
+
+def global_() -> Allocation:
+    """One budget for which all the leaves compete."""
+
+    def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
+        return {tuple(shapes): jnp.round(density * sizes(shapes).sum()).astype(jnp.int32)}
+
+    return allocation
+
+
+def uniform(dense: Sequence[str] = ()) -> Allocation:
+    """The same density in every leaf.
+
+    Args:
+      dense: Path globs of leaves that stay dense; the others pay for it.
+    """
+    return _proportional(lambda path, shape: 1.0, lambda path: 1.0, dense)
+
+
+def erk(dense: Sequence[str] = ()) -> Allocation:
+    """Erdős–Rényi(-kernel): density of a leaf ∝ sum of its axes / their product, at most 1.
+
+    Args:
+      dense: Path globs of leaves that stay dense.
+
+    References:
+      Mocanu et al. 2018 (arXiv:1707.04780); Evci et al. 2020 (arXiv:1911.11134), section 3.
+    """
+    return _proportional(lambda path, shape: sum(shape) / np.prod(shape), lambda path: 1.0, dense)
+
+
+def by_cost(
+    costs: Mapping[str, float], power: float = 0.5, dense: Sequence[str] = ()
+) -> Allocation:
+    """A budget in cost, not in weights: Σ cost·k = density · Σ cost·size, to within one weight a leaf.
+
+    Args:
+      costs: Cost of one weight (its MACs a sample, say) by path glob; 1 where none matches.
+      power: Density of a leaf ∝ cost^−power. 0 spreads evenly; ½ minimises Σ 1/k under the budget.
+      dense: Path globs of leaves that stay dense.
+    """
+
+    def cost(path: str) -> float:
+        return tree.lookup(costs, path, 1.0)
+
+    return _proportional(lambda path, shape: cost(path) ** -power, cost, dense)
+
+
+def per_leaf(densities: Mapping[str, float]) -> Allocation:
+    """Relative densities given by hand: `{"Dense_0/*": 0.01, "*": 0.1}`, scaled to the total.
+
+    Args:
+      densities: Path glob → relative density; the first that matches counts.
+
+    Raises:
+      ValueError: (on use) If a leaf matches none, or a value is not positive.
+    """
+
+    def raw(path: str, shape: tuple[int, ...]) -> float:
+        density = tree.lookup(densities, path, 0.0)
+        if density <= 0:
+            raise ValueError(
+                f"per_leaf: got {density} for {path}, allowed: a positive density for each leaf"
+            )
+        return density
+
+    return _proportional(raw, lambda path: 1.0, ())
+
+
+def check(allocation: Allocation, shapes: Shapes, density: float) -> None:
+    """Makes sure that a density can be met: outside of jit, before a run.
+
+    Raises:
+      ValueError: If a group would get no weight at all, because the density is too small or because
+        leaves that are kept dense take everything.
+    """
+    given = {group: int(k) for group, k in allocation(shapes, jnp.float32(density)).items()}
+    starved = [", ".join(group) for group, k in given.items() if k < 1]
+    if starved:
+        raise ValueError(f"density {density:g} leaves no weight in {'; '.join(starved)}")
+
+
+def _proportional(
+    raw: Callable[[str, tuple[int, ...]], float], cost: Callable[[str], float], dense: Sequence[str]
+) -> Allocation:
+    """Densities min(1, ε·raw), with ε such that the cost of what is kept meets the budget."""
+
+    def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
+        size = jnp.asarray(sizes(shapes), jnp.float32)
+        unit = jnp.asarray([cost(path) for path in shapes], jnp.float32)
+        ratio = jnp.asarray([raw(path, shape) for path, shape in shapes.items()], jnp.float32)
+        pinned = jnp.asarray(
+            [tree.lookup(dict.fromkeys(dense, True), path, False) for path in shapes]
+        )
+        budget = density * jnp.sum(size * unit)
+        densities = fill(ratio, size * unit, budget, pinned)
+        counts = round_to_total(densities * size, jnp.round(jnp.sum(densities * size)))
+        return {(path,): counts[i] for i, path in enumerate(shapes)}
+
+    return allocation
+
+
+def fill(
+    ratio: jax.Array, weight: jax.Array, budget: jax.Array, full: jax.Array | bool = False
+) -> jax.Array:
+    """Water-filling: (leaves,) densities min(1, ε·ratio) with Σ weight·density = budget.
+
+    Args:
+      ratio: (leaves,) float32, wanted proportions.
+      weight: (leaves,) float32, what a density of 1 costs.
+      budget: () float32.
+      full: (leaves,) bool, leaves that have density 1 from the start.
+    """
+
+    def scale(full: jax.Array) -> jax.Array:
+        left = jnp.maximum(budget - jnp.sum(jnp.where(full, weight, 0)), 0)
+        return left / jnp.maximum(jnp.sum(jnp.where(full, 0, ratio * weight)), 1e-30)
+
+    def body(_: int, full: jax.Array) -> jax.Array:
+        return full | (scale(full) * ratio >= 1)
+
+    filled = lax.fori_loop(0, ratio.size, body, jnp.broadcast_to(full, ratio.shape))
+    return jnp.where(filled, 1.0, jnp.minimum(scale(filled) * ratio, 1.0))
+
+
+def round_to_total(wanted: jax.Array, total: jax.Array) -> jax.Array:
+    """(leaves,) int32 by largest remainders: each within one of what is wanted, the sum exact."""
+    floor = jnp.floor(wanted)
+    rank = jnp.argsort(jnp.argsort(-(wanted - floor)))
+    return (floor + (rank < total - jnp.sum(floor))).astype(jnp.int32)

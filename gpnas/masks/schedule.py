@@ -1,0 +1,98 @@
+"""Schedules: densities and churn rates as functions of a traced step.
+
+Any function `step → value` will do, optax's among them; these are the ones that the methods of the
+literature use. Density is the fraction of weights that live; churn is the fraction of the living that
+is exchanged (grown plus pruned) at one event.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Schedule = Callable[[jax.Array], jax.Array]
+
+
+def _progress(step: jax.Array, start: float, stop: float) -> jax.Array:
+    """How far `step` is on the way from `start` to `stop`, in [0, 1]; 1 from `stop` on."""
+    return jnp.clip((jnp.asarray(step, jnp.float32) - start) / max(stop - start, 1), 0.0, 1.0)
+
+
+def constant(value: float) -> Schedule:
+    """The same value at every step."""
+    return lambda step: jnp.full(jnp.shape(step), value, jnp.float32)
+
+
+def cubic(first: float, last: float, start: int, stop: int) -> Schedule:
+    """Cubic decay, fast at first: `last + (first − last)(1 − x)³`, x from 0 at `start` to 1 at `stop`.
+
+    References:
+      Zhu & Gupta 2017, To prune, or not to prune (arXiv:1710.01878), equation 1, for densities.
+    """
+    return lambda step: last + (first - last) * (1 - _progress(step, start, stop)) ** 3
+
+
+def cosine(first: float, stop: int, last: float = 0.0) -> Schedule:
+    """Half a cosine wave from `first` at step 0 to `last` at `stop` and after.
+
+    References:
+      Dettmers & Zettlemoyer 2019 (arXiv:1907.04840); Evci et al. 2020 (arXiv:1911.11134), equation 1.
+    """
+    return lambda step: (
+        last + (first - last) * 0.5 * (1 + jnp.cos(jnp.pi * _progress(step, 0, stop)))
+    )
+
+
+def developmental(
+    final: float, peak: float, peak_step: int, stop: int, first: float = 1.0
+) -> Schedule:
+    """Overshoot, then pruning: density rises from the seed to its peak and falls to the adult value.
+
+    `d(t) = final · [first + (peak − first)·sin²(πt / 2·peak_step)]` up to `peak_step`, then
+    `final · [1 + (peak − 1)(1 − x)³]` with x from 0 at the peak to 1 at `stop`, then `final`.
+
+    Args:
+      final: Adult density, in (0, 1].
+      peak: Height of the peak as a multiple of `final`; 1.5 in human cortex.
+      peak_step: Step of the peak.
+      stop: Step from which the density is `final`.
+      first: Density at step 0 as a multiple of `final`.
+
+    Returns:
+      Schedule of the density.
+
+    References:
+      Huttenlocher 1979, Synaptic density in human frontal cortex.
+    """
+
+    def density(step: jax.Array) -> jax.Array:
+        rise = jnp.sin(0.5 * jnp.pi * _progress(step, 0, peak_step)) ** 2
+        growing = first + (peak - first) * rise
+        pruning = 1 + (peak - 1) * (1 - _progress(step, peak_step, stop)) ** 3
+        return final * jnp.where(jnp.asarray(step) <= peak_step, growing, pruning)
+
+    return density
+
+
+def alternating(low: float, start: int, stop: int, dense_steps: int, sparse_steps: int) -> Schedule:
+    """Dense and sparse phases in turn, dense first; dense before `start`, `low` from `stop` on.
+
+    References:
+      Peste et al. 2021, AC/DC (arXiv:2106.12379), algorithm 1.
+    """
+
+    def density(step: jax.Array) -> jax.Array:
+        step = jnp.asarray(step)
+        in_dense = (step - start) % (dense_steps + sparse_steps) >= sparse_steps
+        dense = (step < start) | (in_dense & (step < stop))
+        return jnp.where(dense, 1.0, low).astype(jnp.float32)
+
+    return density
+
+
+def staggered(schedule: Schedule, depth: float, delay: float) -> Schedule:
+    """The schedule as a layer at `depth` (0 first, 1 last) sees it, the last one `delay` steps late.
+
+    In the cortex sensory areas peak before frontal ones.
+    """
+    return lambda step: schedule(jnp.maximum(step - depth * delay, 0))

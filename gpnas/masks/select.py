@@ -1,0 +1,215 @@
+"""Selection: the best k of any pytree of scores, exactly, and its structured kin.
+
+The k-th best score is found by bisection on the bits of the float32 scores: leaf by leaf, counts
+added, so nothing is concatenated or sorted, and sharded leaves exchange one integer a pass. Ties are
+decided by a second bisection over a bijective hash of (index, seed): exactly k, and unbiased.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Select = Callable[..., Any]
+
+
+def order_bits(scores: jax.Array) -> jax.Array:
+    """Unsigned integers that order as the scores do.
+
+    Args:
+      scores: Any shape; float, or anything that float32 holds.
+
+    Returns:
+      uint32 of the same shape; 0 for NaN and nothing else, and -0.0 as 0.0.
+    """
+    x = scores.astype(jnp.float32)
+    bits = lax.bitcast_convert_type(jnp.where(x == 0, 0.0, x), jnp.uint32)
+    bits = jnp.where(bits >> 31 == 1, ~bits, bits | jnp.uint32(1 << 31))
+    return jnp.where(jnp.isnan(x), jnp.uint32(0), bits)
+
+
+def scramble(shape: tuple[int, ...], offset: int, key: jax.Array) -> jax.Array:
+    """A different random-looking uint32 for every element: a bijection of its index, drawn by `key`.
+
+    The index is that of the whole logical array, so the result does not depend on the sharding.
+    """
+    strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    x = jnp.full(shape, offset, jnp.uint32)
+    for axis, stride in enumerate(strides):
+        x += lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
+    for seed in jax.random.bits(
+        key, (2,), jnp.uint32
+    ):  # twice murmur3's finalizer, each invertible
+        x = x ^ seed
+        x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+        x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+        x = x ^ (x >> 16)
+    return x
+
+
+def _count(leaves: list[jax.Array]) -> jax.Array:
+    return sum((jnp.sum(leaf, dtype=jnp.int32) for leaf in leaves), jnp.int32(0))
+
+
+def _bisect(count: Callable[[jax.Array], jax.Array], k: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A uint32 threshold t and count(t) >= k: equal if any t has that, else the largest such t.
+
+    `count` falls with t, and count(0) >= k. Bit by bit from the top; ends as soon as the count is right.
+    """
+
+    def more(carry: tuple) -> jax.Array:
+        bit, _, found = carry
+        return (bit > 0) & (found != k)
+
+    def body(carry: tuple) -> tuple:
+        bit, threshold, found = carry
+        trial = threshold | bit
+        n = count(trial)
+        enough = n >= k
+        return bit >> 1, jnp.where(enough, trial, threshold), jnp.where(enough, n, found)
+
+    first = (jnp.uint32(1 << 31), jnp.uint32(0), count(jnp.uint32(0)))
+    _, threshold, found = lax.while_loop(more, body, first)
+    return threshold, found
+
+
+def exact_top_k(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = None) -> Any:
+    """Selects exactly the k highest of all the scores.
+
+    Args:
+      scores: An array or a pytree of arrays, any float dtype; all the leaves compete. NaN is never
+        selected. -inf may be.
+      k: () int, may be traced; clipped to the number of elements that can be selected.
+      key: Random key that decides among tied scores.
+      where: Bool pytree of the same structure; elements that are False are never selected.
+
+    Returns:
+      Bool masks of the scores' structure and shapes, with exactly k True.
+
+    Raises:
+      ValueError: For 2³¹ or more elements in all.
+    """
+    leaves, treedef = jax.tree.flatten(scores)
+    if sum(leaf.size for leaf in leaves) >= 2**31:
+        raise ValueError("exact_top_k: got 2**31 or more scores, allowed: fewer")
+    bits = [order_bits(leaf) for leaf in leaves]
+    if where is not None:
+        allowed = jax.tree.leaves(where)
+        bits = [jnp.where(ok, b, jnp.uint32(0)) for ok, b in zip(allowed, bits, strict=True)]
+
+    k = jnp.clip(jnp.asarray(k, jnp.int32), 0, _count([b > 0 for b in bits]))
+    cut, found = _bisect(lambda t: _count([b >= t for b in bits]), k)
+
+    def clear() -> list[jax.Array]:
+        return [b >= cut for b in bits]
+
+    def contested() -> list[jax.Array]:
+        ties = [b == cut for b in bits]
+        lots = _lots(leaves, key)
+        missing = k - _count([b > cut for b in bits])
+        limit, _ = _bisect(
+            lambda t: _count([tie & (n >= t) for tie, n in zip(ties, lots, strict=True)]), missing
+        )
+        return [
+            (b > cut) | (tie & (n >= limit)) for b, tie, n in zip(bits, ties, lots, strict=True)
+        ]
+
+    return jax.tree.unflatten(treedef, lax.cond(found == k, clear, contested))
+
+
+def _lots(leaves: list[jax.Array], key: jax.Array) -> list[jax.Array]:
+    offsets = [sum(leaf.size for leaf in leaves[:i]) for i in range(len(leaves))]
+    return [scramble(leaf.shape, o, key) for leaf, o in zip(leaves, offsets, strict=True)]
+
+
+def n_m(scores: Any, n: int, m: int, key: jax.Array, axis: int = -2) -> Any:
+    """Keeps the n highest of every m neighbours (N:M sparsity).
+
+    Args:
+      scores: An array or a pytree of arrays.
+      n, m: How many of how many.
+      key: Random key that decides among tied scores.
+      axis: Along which neighbours are counted; -2 is the input axis of a Flax kernel.
+
+    Returns:
+      Bool masks with exactly n True in each group (fewer only where scores are NaN).
+
+    Raises:
+      ValueError: If 1 <= n <= m does not hold, or m does not divide an axis.
+    """
+    if not 1 <= n <= m:
+        raise ValueError(f"n_m: got {n}:{m}, allowed: 1 <= n <= m")
+    leaves, treedef = jax.tree.flatten(scores)
+    lots = _lots(leaves, key)
+    return jax.tree.unflatten(treedef, 
+        [_n_m_leaf(s, lot, n, m, axis) for s, lot in zip(leaves, lots, strict=True)]
+    )
+
+
+def _n_m_leaf(scores: jax.Array, lots: jax.Array, n: int, m: int, axis: int) -> jax.Array:
+    if scores.shape[axis] % m:
+        raise ValueError(f"n_m: got an axis of {scores.shape[axis]}, allowed: a multiple of {m}")
+
+    def group(x: jax.Array) -> jax.Array:
+        last = jnp.moveaxis(x, axis, -1)
+        return last.reshape(*last.shape[:-1], -1, m)
+
+    bits, lots = group(order_bits(scores)), group(lots)
+    mine, other = bits[..., :, None], bits[..., None, :]
+    beaten = (other > mine) | ((other == mine) & (lots[..., None, :] > lots[..., :, None]))
+    keep = (jnp.sum(beaten, -1) < n) & (bits > 0)
+    flat = keep.reshape(*keep.shape[:-2], -1)
+    return jnp.moveaxis(flat, -1, axis)
+
+
+def n_of_m(n: int, m: int) -> Select:
+    """N:M sparsity as a selection: the n best of every m inputs, whatever k says."""
+
+    def select(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = None) -> Any:
+        del k
+        worth = (
+            scores
+            if where is None
+            else jax.tree.map(lambda s, w: jnp.where(w, s, jnp.nan), scores, where)
+        )
+        return n_m(worth, n, m, key)
+
+    return select
+
+
+def blocks(shape: tuple[int, int]) -> Select:
+    """A selection like `exact_top_k` that keeps or drops whole blocks of the last two axes.
+
+    Args:
+      shape: Rows and columns of a block. `(1, n)` are runs of outputs, `(n, 1)` of inputs.
+
+    Returns:
+      `select(scores, k, key, where=None) → masks`: the blocks of highest mean score, k elements in
+      all, rounded down to whole blocks. A block may be selected only where all of it may.
+
+    Raises:
+      ValueError: (on use) If a block's side does not divide an axis.
+    """
+    rows, columns = shape
+
+    def pool(x: jax.Array, reduce: Callable[..., jax.Array]) -> jax.Array:
+        *rest, height, width = x.shape
+        if height % rows or width % columns:
+            raise ValueError(f"blocks: got a leaf of {x.shape}, allowed: multiples of {shape}")
+        return reduce(
+            x.reshape(*rest, height // rows, rows, width // columns, columns), axis=(-3, -1)
+        )
+
+    def spread(x: jax.Array) -> jax.Array:
+        return jnp.repeat(jnp.repeat(x, rows, -2), columns, -1)
+
+    def select(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = None) -> Any:
+        means = jax.tree.map(lambda s: pool(s.astype(jnp.float32), jnp.mean), scores)
+        allowed = None if where is None else jax.tree.map(lambda w: pool(w, jnp.all), where)
+        chosen = exact_top_k(means, jnp.asarray(k) // (rows * columns), key, allowed)
+        return jax.tree.map(spread, chosen)
+
+    return select

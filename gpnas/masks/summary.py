@@ -1,0 +1,60 @@
+"""Summaries of masks: densities, dead units, what woke and what was dropped."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gpnas.masks import tree
+
+
+class LeafSummary(NamedTuple):
+    """One maskable leaf.
+
+    Attributes:
+      path: Where it is.
+      shape: Its shape.
+      nonzeros: Living weights.
+      dead_in: Input units (second-last axis) without a living weight.
+      dead_out: Output units (last axis) without a living weight.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    nonzeros: int
+    dead_in: int
+    dead_out: int
+
+
+def count(masks: Any) -> dict[str, jax.Array]:
+    """`{path: () int32}`, living weights of each maskable leaf; may be traced."""
+    return {path: jnp.sum(m, dtype=jnp.int32) for path, m in tree.maskable(masks).items()}
+
+
+def density(masks: Any) -> jax.Array:
+    """() float32, living fraction of all the maskable weights; may be traced."""
+    leaves = tree.maskable(masks)
+    total = sum(leaf.size for leaf in leaves.values())
+    alive = sum((jnp.sum(leaf, dtype=jnp.int32) for leaf in leaves.values()), jnp.int32(0))
+    return alive / max(total, 1)
+
+
+def changes(old: Any, new: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """`({path: woken}, {path: dropped})`, () int32 each; may be traced."""
+    before, after = tree.maskable(old), tree.maskable(new)
+    woken = {p: jnp.sum(after[p] & ~before[p], dtype=jnp.int32) for p in after}
+    dropped = {p: jnp.sum(before[p] & ~after[p], dtype=jnp.int32) for p in after}
+    return woken, dropped
+
+
+def layers(masks: Any) -> list[LeafSummary]:
+    """One summary a maskable leaf, in natural order; on the host."""
+    return [_layer(path, mask) for path, mask in tree.maskable(masks).items()]
+
+
+def _layer(path: str, mask: jax.Array) -> LeafSummary:
+    def dead(axis: int) -> int:
+        others = tuple(i for i in range(mask.ndim) if i != mask.ndim + axis)
+        return int(jnp.sum(~jnp.any(mask, axis=others)))
+
+    return LeafSummary(path, tuple(mask.shape), int(jnp.sum(mask)), dead(-2), dead(-1))

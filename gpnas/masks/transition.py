@@ -1,0 +1,91 @@
+"""Transition: what a change of masks does to the parameters and to any optax state."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gpnas.masks import tree
+
+Wake = Callable[[str, jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def at_zero(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
+    """Woken weights start at zero: the network's function does not jump."""
+    del path, mask, key
+    return jnp.zeros(grad.shape, grad.dtype)
+
+
+def at_fan_in(scale: float = 1.0) -> Wake:
+    """Woken weights start at random, N(0, scale² · 2 / fan-in), with the fan-in that is *alive*.
+
+    Args:
+      scale: 1 is He initialisation of the living network.
+    """
+
+    def wake(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
+        del path
+        fan_in = jnp.sum(mask, axis=tuple(range(mask.ndim - 1)), keepdims=True)
+        deviation = scale * jnp.sqrt(2.0 / jnp.maximum(fan_in, 1))
+        return (deviation * jax.random.normal(key, grad.shape)).astype(grad.dtype)
+
+    return wake
+
+
+def transition(
+    tx: optax.GradientTransformation,
+    old: Any,
+    new: Any,
+    params: Any,
+    opt_state: Any,
+    *,
+    wake: Wake = at_zero,
+    grads: Any = None,
+    key: jax.Array | None = None,
+) -> tuple[Any, Any]:
+    """Carries params and optimizer state over a change of masks.
+
+    Dropped weights become zero, woken ones get their first value, and every moment that the optimizer
+    keeps of a changed entry is reset to zero: what it remembers belongs to another life.
+
+    Args:
+      tx: The optimizer that made `opt_state`; any optax transformation.
+      old, new: Masks before and after.
+      params: Parameters.
+      opt_state: State of `tx`.
+      wake: `(path, new mask, gradient, key) → values` for a leaf of which some entries woke.
+      grads: Dense gradients, for `wake`; defaults to `params` (only shape and dtype matter then).
+      key: Random key for `wake`; needed by those that draw.
+
+    Returns:
+      `(params, opt_state)`, same structures. State that is not of a parameter's shape (counts, factored
+      moments) is left alone.
+    """
+    key = jax.random.key(0) if key is None else key
+
+    def value(
+        path: tuple, was: jax.Array, now: jax.Array, param: jax.Array, grad: jax.Array
+    ) -> jax.Array:
+        if not jnp.ndim(now):
+            return param
+        name = tree.path_name(path)
+        fresh = wake(name, now, grad, tree.keys_for(key, {name: grad})[name])
+        return jnp.where(now, jnp.where(was, param, fresh), jnp.zeros((), param.dtype))
+
+    params = jax.tree.map_with_path(value, old, new, params, params if grads is None else grads)
+    return params, reset(tx, old, new, opt_state)
+
+
+def reset(tx: optax.GradientTransformation, old: Any, new: Any, opt_state: Any) -> Any:
+    """Zeroes the optimizer's moments of all entries whose mask changed."""
+
+    def moment(kept: Any, was: jax.Array, now: jax.Array) -> Any:
+        if not jnp.ndim(now) or jnp.shape(kept) != now.shape:
+            return kept
+        return jnp.where(was == now, kept, jnp.zeros((), kept.dtype))
+
+    return optax.tree_utils.tree_map_params(
+        tx, moment, opt_state, old, new, is_leaf=lambda x: isinstance(x, optax.MaskedNode)
+    )

@@ -1,0 +1,36 @@
+"""AC/DC: alternating compressed and decompressed training."""
+
+from gpnas.masks import plasticity, schedule, score
+from gpnas.masks.allocate import Allocation, global_
+from gpnas.methods.method import Method
+
+
+def acdc(
+    *,
+    density: float,
+    total_steps: int,
+    warmup_at: float = 0.1,
+    stop_at: float = 0.75,
+    phases: int = 5,
+    allocation: Allocation = global_(),
+) -> Method:
+    """Sparse and dense phases in turn: the largest weights are kept, then all may return from zero.
+
+    Args:
+      density: Living fraction of the sparse phases and of the end, in (0, 1].
+      total_steps: Length of the run.
+      warmup_at: End of the first, dense phase, as a fraction of the run.
+      stop_at: When the last sparse phase begins, as a fraction of the run.
+      phases: Sparse phases before it, each followed by a dense one of the same length.
+      allocation: `global_`, as in the paper.
+
+    References:
+      Peste et al. 2021 (arXiv:2106.12379), algorithm 1.
+    """
+    start, stop = round(warmup_at * total_steps), round(stop_at * total_steps)
+    length = max((stop - start) // (2 * phases), 1)
+    curve = schedule.alternating(density, start, start + 2 * phases * length, length, length)
+    transform = plasticity(
+        drop=score.magnitude(), grow=score.random(), density=curve, allocation=allocation, every=1
+    )
+    return Method(transform, curve)

@@ -1,0 +1,208 @@
+"""From the settings of a config to a method, with every mistake told in one line."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gpnas.errors import UserError
+from gpnas.masks import allocate, select
+from gpnas.methods import (
+    acdc,
+    dense,
+    development,
+    gmp,
+    granet,
+    iterative,
+    one_shot,
+    pipeline,
+    rigl,
+    snfs,
+    snip,
+    static,
+    ste,
+    topkast,
+)
+from gpnas.methods import set as sparse_evolution
+from gpnas.methods.method import Method
+
+METHODS: Mapping[str, Callable[..., Method]] = {
+    "acdc": acdc.acdc,
+    "dense": dense.dense,
+    "development": development.development,
+    "gmp": gmp.gmp,
+    "granet": granet.granet,
+    "iterative": iterative.iterative,
+    "one_shot": one_shot.one_shot,
+    "pipeline": pipeline.pipeline,
+    "rigl": rigl.rigl,
+    "set": sparse_evolution.set_,
+    "snfs": snfs.snfs,
+    "snip": snip.snip,
+    "static": static.static,
+    "ste": ste.ste,
+    "topkast": topkast.topkast,
+}
+_GIVEN = ("total_steps", "batch_size")  # by the run, not by the method's settings
+_SELECTIONS = {
+    "exact_top_k": select.exact_top_k,
+    "2:4": select.n_of_m(2, 4),
+    "1:4": select.n_of_m(1, 4),
+    "4x4": select.blocks((4, 4)),
+}
+
+
+def find(name: str) -> Callable[..., Method]:
+    """The function of a method's name, or of `module:function` for one of the user's own.
+
+    Raises:
+      UserError: If there is none.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    allowed = f"{', '.join(METHODS)}, or module:function of your own"
+    module, colon, function = str(name).partition(":")
+    if not colon:
+        raise UserError("method.name", name, allowed)
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError("method.name", name, f"{allowed} ({error})") from error
+
+
+def build(
+    settings: Mapping[str, Any],
+    *,
+    total_steps: int,
+    batch_size: int,
+    shapes: allocate.Shapes,
+    macs: Mapping[str, float] | None = None,
+) -> Method:
+    """Builds a method from a config's `method` section.
+
+    Args:
+      settings: `name`, and the method's own arguments; `allocation` and `seed_allocation` by name
+        ("erk", "uniform", "global", "macs"), `select` by name ("exact_top_k", "2:4", "1:4", "4x4").
+      total_steps: Length of the run.
+      batch_size: Images a step.
+      shapes: Shapes of the maskable leaves by path.
+      macs: MACs of one weight by path, for the allocation "macs".
+
+    Returns:
+      The method.
+
+    Raises:
+      UserError: For an unknown name or argument, a wrong type, a value out of range, or a density
+        that the allocation cannot meet.
+    """
+    arguments = dict(settings)
+    function = find(arguments.pop("name"))
+    known = inspect.signature(function).parameters
+    allocations = {
+        "erk": allocate.erk(),
+        "uniform": allocate.uniform(),
+        "global": allocate.global_(),
+        "macs": allocate.by_cost(macs or {}),
+    }
+    own = [name for name in known if name not in _GIVEN]
+    for name, value in arguments.items():
+        field = f"method.{name}"
+        if name not in own:
+            raise UserError(
+                field, value, f"a field of {settings['name']}: {', '.join(own) or 'none'}"
+            )
+        if name.endswith("allocation"):
+            arguments[name] = _choice(field, value, allocations)
+        elif name == "select":
+            arguments[name] = _choice(field, value, _SELECTIONS)
+        else:
+            arguments[name] = _checked(field, value, known[name])
+    missing = [n for n in own if known[n].default is known[n].empty and n not in arguments]
+    if missing:
+        raise UserError(f"method.{missing[0]}", None, f"a value: {settings['name']} needs it")
+    given = {"total_steps": total_steps, "batch_size": batch_size}
+    arguments |= {name: given[name] for name in _GIVEN if name in known}
+    _check_together(arguments)
+    if "density" in arguments:
+        for name in ("seed_allocation", "allocation"):
+            spread = arguments.get(name, known[name].default if name in known else None)
+            if spread is not None:
+                _check_density(settings["density"], spread, shapes)
+    return function(**arguments)
+
+
+def _choice(field: str, value: Any, choices: Mapping[str, Any]) -> Any:
+    if value not in choices:
+        raise UserError(field, value, ", ".join(choices))
+    return choices[value]
+
+
+def _checked(field: str, value: Any, parameter: inspect.Parameter) -> Any:
+    """The value, if it has the type that the signature says and the range that its name says."""
+    name, kind = parameter.name, parameter.annotation
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(kind, type) and type(value) is not kind:
+        raise UserError(field, value, f"a value of type {kind.__name__}")
+    if name in ("drop", "grow"):
+        return (
+            value
+            if value in development.SCORES
+            else _choice(field, value, dict.fromkeys(development.SCORES))
+        )
+    if name in ("density", "first") and not 0 < value <= 1:
+        raise UserError(field, value, "a number in (0, 1]")
+    if (name.endswith("_at") or name in ("at", "fraction", "extra")) and not 0 <= value <= 1:
+        raise UserError(field, value, "a fraction in [0, 1]")
+    if name == "decay" and not 0 <= value < 1:
+        raise UserError(field, value, "a number in [0, 1)")
+    if name in ("every", "window", "rounds", "phases") and value < 1:
+        raise UserError(field, value, "1 or more")
+    if (
+        name in ("protect", "rest", "survival_age", "price", "hysteresis", "churn", "stagger_at")
+        and value < 0
+    ):
+        raise UserError(field, value, "0 or more")
+    if name == "peak" and value < 1:
+        raise UserError(field, value, "1 or more, a multiple of the density")
+    return value
+
+
+def _check_together(arguments: Mapping[str, Any]) -> None:
+    density = arguments.get("density", 1.0)
+    if "peak" in arguments and arguments["peak"] * density > 1:
+        raise UserError(
+            "method.peak", arguments["peak"], f"at most {1 / density:g}, at density {density:g}"
+        )
+    if "extra" in arguments and arguments["extra"] + density > 1:
+        raise UserError(
+            "method.extra", arguments["extra"], f"at most {1 - density:g}, at density {density:g}"
+        )
+    if arguments.get("start_at", 0) > arguments.get("stop_at", 1):
+        raise UserError("method.start_at", arguments["start_at"], "at most stop_at")
+    if arguments.get("peak_at", 0) > arguments.get("stop_at", 1):
+        raise UserError("method.peak_at", arguments["peak_at"], "at most stop_at")
+    if arguments.get("survival_age", 0) and arguments["survival_age"] <= arguments.get(
+        "protect", 0
+    ):
+        raise UserError("method.survival_age", arguments["survival_age"], "more than protect")
+    if (
+        arguments.get("stagger_at", 0)
+        and len(arguments["allocation"]({"a": (2,), "b": (2,)}, 1.0)) == 1
+    ):
+        raise UserError(
+            "method.stagger_at",
+            arguments["stagger_at"],
+            "0 where leaves compete (allocation global)",
+        )
+
+
+def _check_density(
+    density: float, allocation: allocate.Allocation, shapes: allocate.Shapes
+) -> None:
+    try:
+        allocate.check(allocation, shapes, density)
+    except ValueError as error:
+        raise UserError(
+            "method.density", density, f"one that the allocation can meet ({error})"
+        ) from error

@@ -1,0 +1,101 @@
+"""Development: growth and pruning coupled, by analogy with the developing brain.
+
+Connections are grown beyond need and then pruned by use, and the two overlap and share one signal.
+"""
+
+from gpnas.masks import plasticity, schedule, score
+from gpnas.masks.allocate import Allocation, erk, global_
+from gpnas.masks.budget import by_price
+from gpnas.methods.method import Method, before
+
+
+def development(
+    *,
+    density: float,
+    total_steps: int,
+    batch_size: int,
+    peak: float = 12.0,
+    peak_at: float = 0.1,
+    stop_at: float = 0.75,
+    churn: float = 0.3,
+    drop: str = "removal_cost",
+    grow: str = "growth_gain",
+    decay: float = 0.9,
+    denoise: bool = False,
+    every: int = 100,
+    window: int = 20,
+    protect: int = 0,
+    rest: int = 0,
+    survival_age: int = 0,
+    stagger_at: float = 0.0,
+    price: float = 0.0,
+    hysteresis: float = 0.1,
+    allocation: Allocation = global_(),
+    seed_allocation: Allocation = erk(),
+) -> Method:
+    """The coupled method: one curve, one currency, growth and pruning in the same events.
+
+    The density follows the developmental curve (overshoot, then decline); at each event the counts come
+    from one identity, grown = (R + Δ)/2 and pruned = (R − Δ)/2, so growth falls exactly as pruning
+    rises; what is grown and what is pruned is judged by the change of the loss it would bring.
+
+    Args:
+      density: Adult living fraction, in (0, 1]; also that of the random seed network.
+      total_steps: Length of the run.
+      batch_size: Images a step, for the empirical Fisher.
+      peak: Height of the overshoot as a multiple of `density`.
+      peak_at, stop_at: When the peak and the adult density are reached, as fractions of the run.
+      churn: ρ₀, exchanged fraction of the living at the start; falls as a cosine. 0 is the pipeline.
+      drop, grow: Names in `SCORES`.
+      decay: Of the moving averages of the gradient and its square.
+      denoise: Whether the gain subtracts what gradient noise alone would give.
+      every: Steps between events.
+      window: Steps before each event in which the dense gradient is looked at.
+      protect: Steps for which newborns are not judged.
+      rest: Steps that a pruned site rests; 0 lets it regrow at once.
+      survival_age: If not 0, growth is weighed by the share of a leaf's newborns that got this old.
+      stagger_at: Delay of the last leaf's curve behind the first's, as a fraction of the run; needs an
+        allocation by leaf.
+      price: If not 0, rate of the price controller that then decides the counts.
+      hysteresis: What a dormant weight must be worth above the price.
+      allocation: `global_` lets the leaves compete.
+      seed_allocation: How the seed network is spread over the leaves.
+
+    References:
+      Huttenlocher 1979 for the curve; the docs page `development` for the method and what it owes.
+    """
+    stop = round(stop_at * total_steps)
+    curve = schedule.developmental(density, peak, round(peak_at * total_steps), stop)
+    judges = {
+        "magnitude": score.magnitude(),
+        "gradient": score.gradient(),
+        "momentum": score.momentum(decay),
+        "taylor": score.taylor(),
+        "fisher": score.fisher(decay, batch_size),
+        "removal_cost": score.removal_cost(decay, batch_size),
+        "growth_gain": score.growth_gain(decay, batch_size, denoise=denoise),
+        "random": score.random(),
+    }
+    transform = plasticity(
+        drop=judges[drop],
+        grow=judges[grow],
+        density=curve,
+        churn=schedule.cosine(churn, stop),
+        allocation=allocation,
+        seed_allocation=seed_allocation,
+        every=every,
+        stop=stop + every,
+        window=window,
+        protect=protect,
+        rest=rest,
+        survival_age=survival_age or None,
+        lookahead=every,
+        stagger=stagger_at * total_steps,
+        budget=by_price(price, hysteresis, stop=stop) if price else None,
+    )
+    return Method(transform, curve, before(stop, min(window / every, 1.0)))
+
+
+SCORES = (
+    "magnitude", "gradient", "momentum", "taylor", "fisher", "removal_cost", "growth_gain", "random",
+)  # fmt: skip

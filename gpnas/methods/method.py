@@ -1,0 +1,53 @@
+"""What a method of the literature consists of."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gpnas.masks import MaskTransform, at_zero
+from gpnas.masks.schedule import Schedule, constant
+from gpnas.masks.transition import Wake
+
+
+def _the_living(masks: Any, state: Any) -> Any:
+    del state
+    return masks
+
+
+def _unchanged(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    return tx
+
+
+class Method(NamedTuple):
+    """A method, ready for a train step.
+
+    Attributes:
+      transform: Decides which weights live.
+      density: Expected density at a step, for the cost before the run.
+      dense_gradient: Expected fraction of steps that need a dense weight gradient, likewise.
+      wake: First value of a woken weight.
+      learns: `(masks, mask state) → masks` of the weights that the optimizer may move.
+      keeps_dormant: Whether dormant weights keep (and may learn) a value, as in Top-KAST and STE,
+        instead of being exactly zero.
+      wrap: Puts something of the method's own around the user's optimizer.
+    """
+
+    transform: MaskTransform
+    density: Schedule
+    dense_gradient: Schedule = constant(0.0)
+    wake: Wake = at_zero
+    learns: Callable[[Any, Any], Any] = _the_living
+    keeps_dormant: bool = False
+    wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _unchanged
+
+
+def before(stop: int, rate: float) -> Schedule:
+    """A rate that holds before step `stop` and is zero from there on."""
+
+    def schedule(step: jax.Array) -> jax.Array:
+        return jnp.where(step < stop, jnp.float32(rate), 0.0)
+
+    return schedule

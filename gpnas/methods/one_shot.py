@@ -1,0 +1,44 @@
+"""One-shot magnitude pruning: train, cut once, train on."""
+
+import jax.numpy as jnp
+
+from gpnas.masks import ranking, score
+from gpnas.masks.allocate import Allocation, global_
+from gpnas.masks.select import Select, exact_top_k
+from gpnas.methods.method import Method
+
+
+def one_shot(
+    *,
+    density: float,
+    total_steps: int,
+    at: float = 0.5,
+    allocation: Allocation = global_(),
+    select: Select = exact_top_k,
+) -> Method:
+    """Keeps the largest weights at one moment of a dense run, then fine-tunes them.
+
+    Args:
+      density: Living fraction after the cut, in (0, 1].
+      total_steps: Length of the run.
+      at: When, as a fraction of the run.
+      allocation: How the density is spread over the leaves.
+      select: `exact_top_k`, or a structured kin: `n_of_m(2, 4)`, `blocks((4, 4))`.
+
+    References:
+      Han et al. 2015 (arXiv:1506.02626).
+    """
+    moment = round(at * total_steps)
+
+    def curve(step):
+        return jnp.where(step < moment, 1.0, jnp.float32(density))
+
+    transform = ranking(
+        score.magnitude(),
+        curve,
+        allocation=allocation,
+        select=select,
+        start=moment,
+        stop=moment + 1,
+    )
+    return Method(transform, curve)

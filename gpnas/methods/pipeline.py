@@ -1,0 +1,47 @@
+"""The pipeline: the same developmental curve, but grow first and prune then, by two scores."""
+
+from gpnas.masks.allocate import Allocation, erk, global_
+from gpnas.methods.development import development
+from gpnas.methods.method import Method
+
+
+def pipeline(
+    *,
+    density: float,
+    total_steps: int,
+    batch_size: int,
+    peak: float = 12.0,
+    peak_at: float = 0.1,
+    stop_at: float = 0.75,
+    every: int = 100,
+    allocation: Allocation = global_(),
+    seed_allocation: Allocation = erk(),
+) -> Method:
+    """Grows by |g| until the peak, prunes by |w| from there on; the two never meet in one event.
+
+    What the coupled method is measured against: its curve and events, without churn and without the
+    shared currency.
+
+    Args:
+      density: Final living fraction, in (0, 1].
+      total_steps, batch_size, peak, peak_at, stop_at, every, allocation, seed_allocation: As in
+        `development`.
+
+    References:
+      NeST (arXiv:1711.02017) is a pipeline of this kind.
+    """
+    return development(
+        density=density,
+        total_steps=total_steps,
+        batch_size=batch_size,
+        peak=peak,
+        peak_at=peak_at,
+        stop_at=stop_at,
+        churn=0.0,
+        drop="magnitude",
+        grow="gradient",
+        every=every,
+        window=1,
+        allocation=allocation,
+        seed_allocation=seed_allocation,
+    )

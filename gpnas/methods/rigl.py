@@ -1,0 +1,41 @@
+"""RigL: rigging the lottery."""
+
+from gpnas.masks import plasticity, schedule, score
+from gpnas.masks.allocate import Allocation, erk
+from gpnas.methods.method import Method, before
+
+
+def rigl(
+    *,
+    density: float,
+    total_steps: int,
+    fraction: float = 0.3,
+    every: int = 100,
+    stop_at: float = 0.75,
+    allocation: Allocation = erk(),
+) -> Method:
+    """Drops the smallest weights of each leaf and grows where the dense gradient is largest.
+
+    Args:
+      density: Living fraction, in (0, 1].
+      total_steps: Length of the run.
+      fraction: α, exchanged fraction of the living at the first event; falls as a cosine.
+      every: ΔT, steps between events.
+      stop_at: When the exchange ends, as a fraction of the run.
+      allocation: How the density is spread over the leaves.
+
+    References:
+      Evci et al. 2020 (arXiv:1911.11134), algorithm 1.
+    """
+    stop = round(stop_at * total_steps)
+    curve = schedule.constant(density)
+    transform = plasticity(
+        drop=score.magnitude(),
+        grow=score.gradient(),
+        density=curve,
+        churn=schedule.cosine(2 * fraction, stop),
+        allocation=allocation,
+        every=every,
+        stop=stop,
+    )
+    return Method(transform, curve, before(stop, 1 / every))

@@ -1,0 +1,22 @@
+"""Static sparse training: random masks that never change."""
+
+from gpnas.masks import plasticity, schedule, score
+from gpnas.masks.allocate import Allocation, erk
+from gpnas.methods.method import Method
+
+
+def static(*, density: float, allocation: Allocation = erk()) -> Method:
+    """Random masks of the given density, drawn once (Erdős–Rényi-kernel densities unless said).
+
+    Args:
+      density: Living fraction, in (0, 1].
+      allocation: How it is spread over the leaves.
+
+    References:
+      Mocanu et al. 2018 (arXiv:1707.04780); Liu et al. 2022 (arXiv:2202.02643).
+    """
+    curve = schedule.constant(density)
+    transform = plasticity(
+        drop=score.magnitude(), grow=score.random(), density=curve, allocation=allocation, stop=0
+    )
+    return Method(transform, curve)

@@ -1,0 +1,74 @@
+"""Top-KAST: a sparse forward pass, and a backward pass that is a little less sparse."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gpnas.masks import MaskContext, MaskTransform, apply, ranking, schedule, score
+from gpnas.masks.allocate import Allocation, uniform
+from gpnas.methods.method import Method
+
+
+def topkast(
+    *,
+    density: float,
+    extra: float = 0.1,
+    decay: float = 1e-4,
+    every: int = 100,
+    allocation: Allocation = uniform(),
+) -> Method:
+    """Uses the largest weights (set A), trains those and a margin around them (set B).
+
+    Args:
+      density: D, living fraction of the forward pass, in (0, 1].
+      extra: M, fraction of weights that learn beside them; density + extra is at most 1.
+      decay: Of the exploration regulariser.
+      every: Steps between looks at which are the largest.
+      allocation: How densities are spread over the leaves.
+
+    References:
+      Jayakumar et al. 2020 (arXiv:2106.03517), section 2.
+    """
+    forward_curve, backward_curve = (
+        schedule.constant(d) for d in (density, min(density + extra, 1.0))
+    )
+    forward = ranking(score.magnitude(), forward_curve, allocation=allocation, every=every)
+    backward = ranking(score.magnitude(), backward_curve, allocation=allocation, every=every)
+
+    def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, Any]:
+        used, used_state = forward.init(masks, params, key)
+        return used, (used_state, *backward.init(masks, params, key))
+
+    def update_fn(masks: Any, state: Any, ctx: MaskContext) -> tuple[Any, Any]:
+        used_state, learning, learning_state = state
+        masks, used_state = forward.update(masks, used_state, ctx)
+        learning, learning_state = backward.update(learning, learning_state, ctx)
+        return masks, (used_state, learning, learning_state)
+
+    return Method(
+        MaskTransform(init_fn, update_fn, forward.may_change),
+        forward_curve,
+        schedule.constant(extra),
+        learns=lambda masks, state: state[1],
+        keeps_dormant=True,
+        wrap=lambda tx: optax.chain(exploration(decay, density), tx),
+    )
+
+
+def exploration(decay: float, density: float) -> optax.GradientTransformationExtraArgs:
+    """Weight decay that is 1/density times stronger on weights that are not used (equation 3).
+
+    A weight must earn its place: unused ones shrink fast unless the gradient keeps them up.
+    """
+
+    def update_fn(
+        updates: Any, state: Any, params: Any, *, masks: Any, **extra_args: Any
+    ) -> tuple[Any, Any]:
+        del extra_args
+        used = apply(masks, params)
+        pull = jax.tree.map(lambda u, p: decay * (u + (p - u) / density), used, params)
+        return jax.tree.map(jnp.add, updates, pull), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update_fn)

@@ -1,0 +1,304 @@
+"""Records of runs from work directories, their parents and `records.jsonl` files.
+
+A work directory belongs to a finished run when it holds `record.json`; otherwise the run was killed
+or still goes, and what it has is in `metrics.jsonl`. Anything that cannot be read inside a
+directory is left out and told in `Loaded.warnings`; only what the user named and is not there is
+an error.
+"""
+
+import dataclasses
+import json
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpnas.errors import UserError
+from gpnas.report import values
+
+_ALLOWED = "a work directory, a parent of work directories, a study directory or a records.jsonl"
+_WORKDIR_FILES = ("record.json", "metrics.jsonl", "config.json")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Receptive:
+    """What the first layer of a trained network looks at.
+
+    Attributes:
+      live: (H, W), live first-layer weights of each input pixel.
+      filters: (K, H, W), incoming weights of some first-layer units, masked ones zero.
+    """
+
+    live: np.ndarray
+    filters: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """One training run, finished or not.
+
+    Attributes:
+      name: Where it was found, short: a directory's name or `records.jsonl:3`.
+      study: The study it belongs to.
+      arm: The arm of the study.
+      seed: The seed, None where unknown.
+      config: The config as nested mappings.
+      record: The final record; None for an unfinished run.
+      train: Training lines of `metrics.jsonl`; only kept where the record has no curve.
+      validation: Validation lines of `metrics.jsonl`, in order of steps.
+      total_steps: Steps that were planned, None where unknown.
+      receptive: The first layer's receptive field, None where the run has none.
+    """
+
+    name: str
+    study: str
+    arm: str
+    seed: int | None
+    config: Mapping[str, Any]
+    record: Mapping[str, Any] | None = None
+    train: tuple[Mapping[str, Any], ...] = ()
+    validation: tuple[Mapping[str, Any], ...] = ()
+    total_steps: int | None = None
+    receptive: Receptive | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run wrote its record."""
+        return self.record is not None
+
+    @property
+    def last_step(self) -> int:
+        """The last step the run logged."""
+        steps = [values.number(row, "step") or 0 for row in (*self.train, *self.validation)]
+        return int(max(steps, default=0))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loaded:
+    """All runs of a report and what could not be read.
+
+    Attributes:
+      runs: In order of reading, without repetitions.
+      warnings: Sentences for the reader of the report.
+    """
+
+    runs: tuple[Run, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def read_runs(inputs: Iterable[str | Path]) -> Loaded:
+    """Reads every run that the inputs lead to.
+
+    Args:
+      inputs: Work directories, directories with work directories or studies one or two levels
+        down, or files of records, one a line.
+
+    Returns:
+      The runs, and warnings about lines and files that could not be read.
+
+    Raises:
+      UserError: An input does not exist, cannot be read or leads to no run.
+    """
+    paths = [Path(item) for item in inputs]
+    if not paths:
+        raise UserError("inputs", "", _ALLOWED)
+    runs: list[Run] = []
+    warnings: list[str] = []
+    for path in paths:
+        found = list(_read_input(path, warnings))
+        if not found:
+            raise UserError("inputs", str(path), f"{_ALLOWED}, holding at least one run")
+        runs.extend(found)
+    return Loaded(tuple(_without_repetitions(runs, warnings)), tuple(dict.fromkeys(warnings)))
+
+
+def _read_input(path: Path, warnings: list[str]) -> Iterator[Run]:
+    try:
+        if path.is_dir():
+            for place in _places(path):
+                if place.is_dir():
+                    yield _read_workdir(place, warnings)
+                else:
+                    yield from _read_records(place, warnings)
+        elif path.name in _WORKDIR_FILES and path.is_file():
+            yield _read_workdir(path.parent, warnings)
+        elif path.is_file():
+            yield from _read_records(path, warnings)
+        else:
+            raise UserError("inputs", str(path), f"{_ALLOWED}, that exists")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError("inputs", str(path), f"a readable path ({reason})") from error
+
+
+def _places(root: Path) -> list[Path]:
+    """Returns work directories and files of records at `root` and up to two levels below."""
+    found: list[Path] = []
+    level = [root]
+    for _ in range(3):
+        below: list[Path] = []
+        for folder in level:
+            if any((folder / name).is_file() for name in ("record.json", "metrics.jsonl")):
+                found.append(folder)
+                continue
+            if (folder / "records.jsonl").is_file():
+                found.append(folder / "records.jsonl")
+            elif (folder / "config.json").is_file():
+                found.append(folder)
+                continue
+            below.extend(sorted(child for child in folder.iterdir() if child.is_dir()))
+        level = below
+    return found
+
+
+def _read_records(path: Path, warnings: list[str]) -> Iterator[Run]:
+    where = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
+    for line, record in _json_lines(path, where, warnings):
+        if not _is_record(record):
+            warnings.append(f"{where}, line {line}: not a record of a run; left out.")
+            continue
+        yield _run(f"{where}:{line}", record, {}, path.parent.name)
+
+
+def _read_workdir(path: Path, warnings: list[str]) -> Run:
+    config = _json_file(path / "config.json", warnings) or {}
+    record = _json_file(path / "record.json", warnings)
+    if record is not None and not _is_record(record):
+        warnings.append(f"{path.name}/record.json: not a record; the run is shown as unfinished.")
+        record = None
+    train: list[Mapping[str, Any]] = []
+    validation: list[Mapping[str, Any]] = []
+    metrics = path / "metrics.jsonl"
+    if metrics.is_file():
+        keep_train = not values.items(record, "curve")
+        for _, row in _json_lines(metrics, f"{path.name}/metrics.jsonl", warnings):
+            if values.number(row, "step") is None:
+                continue
+            if row.get("split") == "validation":
+                _append(validation, row)
+            elif row.get("split") == "train" and keep_train:
+                _append(train, row)
+    run = _run(path.name, record, config, path.parent.name)
+    return dataclasses.replace(
+        run,
+        train=tuple(train),
+        validation=tuple(validation),
+        receptive=_read_receptive(path / "receptive.npz", warnings),
+    )
+
+
+def _append(rows: list[Mapping[str, Any]], row: Mapping[str, Any]) -> None:
+    """Appends a line, first dropping what a run resumed from an earlier step has done again."""
+    while rows and (values.number(rows[-1], "step") or 0) >= (values.number(row, "step") or 0):
+        rows.pop()
+    rows.append(row)
+
+
+def _run(
+    name: str, record: Mapping[str, Any] | None, config: Mapping[str, Any], parent: str
+) -> Run:
+    """Builds a run: fields from the record, else from `config.json`, else from its place."""
+    source = {**config, **(record or {})}
+    seed = values.number(source, "seed")
+    inner = source.get("config")
+    total = values.number(config, "total_steps") or values.number(record, "total_steps")
+    return Run(
+        name=name,
+        study=str(source.get("study") or parent or "study"),
+        arm=str(source.get("arm") or name),
+        seed=None if seed is None else int(seed),
+        config=inner if isinstance(inner, Mapping) else {},
+        record=record,
+        total_steps=None if total is None else int(total),
+    )
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value.get("metrics"), Mapping) and bool(value.get("arm"))
+
+
+def _json_file(path: Path, warnings: list[str]) -> Mapping[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError:
+        value = None
+    if isinstance(value, Mapping):
+        return value
+    warnings.append(f"{path.parent.name}/{path.name}: not a JSON object; left out.")
+    return None
+
+
+def _json_lines(
+    path: Path, where: str, warnings: list[str]
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yields the line numbers and objects of a JSON-lines file, warning about torn lines."""
+    with path.open("rb") as file:
+        for line, raw in enumerate(file, start=1):
+            if not raw.strip():
+                continue
+            try:
+                value = json.loads(raw)
+            except (ValueError, RecursionError):
+                value = None
+            if isinstance(value, Mapping):
+                yield line, value
+            else:
+                end = "" if raw.endswith(b"\n") else " (the last line, half-written)"
+                warnings.append(f"{where}, line {line}{end}: not a JSON object; left out.")
+
+
+def _read_receptive(path: Path, warnings: list[str]) -> Receptive | None:
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            live = np.asarray(data["live"], np.float32)
+            filters = np.asarray(data.get("filters", []), np.float32)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        warnings.append(f"{path.parent.name}/{path.name}: not readable; left out.")
+        return None
+    if live.ndim != 2 or live.size == 0 or not np.isfinite(live).all():
+        warnings.append(f"{path.parent.name}/{path.name}: `live` is not a picture; left out.")
+        return None
+    if filters.ndim != 3 or filters.size == 0 or not np.isfinite(filters).all():
+        filters = np.zeros((0, *live.shape), np.float32)
+    return Receptive(live, filters)
+
+
+def own_config(run: Run) -> dict[str, str]:
+    """Returns a run's flat config without what tells repetitions apart: seeds and directories."""
+    flat = values.flatten(run.config)
+    return {k: v for k, v in flat.items() if not k.endswith(("seed", "workdir"))}
+
+
+def identity(run: Run) -> tuple[str, str, str]:
+    """Returns what two runs must share to differ in nothing but the seed."""
+    return run.study, run.arm, json.dumps(own_config(run), sort_keys=True)
+
+
+def _without_repetitions(runs: list[Run], warnings: list[str]) -> list[Run]:
+    """Keeps one run for a config and seed: a study's file often repeats its work directories."""
+    kept: dict[object, Run] = {}
+    for run in runs:
+        key: object = (*identity(run), run.seed) if run.finished else run.name
+        if run.seed is None:
+            key = object()
+        other = kept.get(key)
+        if other is None:
+            kept[key] = run
+        elif not run.finished:
+            kept[object()] = run
+        elif other.record == run.record:
+            richer = max(other, run, key=lambda r: (len(r.validation), r.receptive is not None))
+            kept[key] = richer
+        else:
+            kept[key] = run
+            warnings.append(
+                f"{run.study}, {run.arm}, seed {run.seed}: two different records with the same "
+                f"config; kept {run.name}, left out {other.name}."
+            )
+    return list(kept.values())

@@ -1,0 +1,112 @@
+"""Matplotlib figures into files, and into small SVG that follows a page's light or dark mode.
+
+One unit of a figure is one CSS pixel.
+"""
+
+import html
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from gpnas.report import style
+
+_VARIABLES = {light: f"var(--{name})" for name, (light, _) in style.COLOURS.items()}
+
+
+def figure(
+    draws: Sequence[tuple[Callable[[Axes], None], tuple[float, float, float, float]]],
+    width: float,
+    height: float,
+    kind: str,
+    salt: str,
+    text: str = "none",
+) -> bytes:
+    """Draws axes at given places and returns the figure's file.
+
+    Args:
+      draws: For each axes a drawing function and its (left, bottom, width, height) in pixels.
+      width: The figure's width in pixels.
+      height: Its height.
+      kind: `"svg"` or `"png"`; PNG has twice the resolution.
+      salt: Makes ids in the SVG; the same salt and data give the same bytes.
+      text: SVG text as it is (`"none"`) or as outlines (`"path"`), which look the same everywhere.
+
+    Returns:
+      The bytes of the file.
+    """
+    rc: dict[Any, Any] = {**style.RC, "svg.hashsalt": salt, "svg.fonttype": text}
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(rc), warnings.catch_warnings():
+        # Names in scripts that the font lacks: browsers bring their own.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        fig = Figure(figsize=(width / 72, height / 72), dpi=72)
+        FigureCanvasAgg(fig)
+        for draw, (left, bottom, w, h) in draws:
+            draw(fig.add_axes((left / width, bottom / height, w / width, h / height)))
+        if kind == "svg":
+            metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+            fig.savefig(buffer, format="svg", metadata=metadata)
+        else:
+            fig.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def inline_svg(svg: bytes, prefix: str, label: str) -> str:
+    """Turns an SVG file into one that can stand in a page.
+
+    Colours become CSS variables, numbers lose digits nobody can see, ids get a prefix of their own,
+    and everything that would act on the rest of the page or point out of it is dropped.
+
+    Args:
+      svg: A file that `figure` returned.
+      prefix: Unique in the page.
+      label: What a reader who cannot see the figure is told.
+
+    Returns:
+      An `<svg>` element.
+    """
+    text = svg.decode()
+    head, body = text[text.index("<svg") :].split(">", 1)
+    box = re.search(r'viewBox="([^"]*)"', head)
+    body = re.sub(
+        r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL
+    )
+    body = re.sub(r"\b(font: [\d.]+px|font-family:) ?'[^;\"]*(; )?", _font, body)
+    body = re.sub(r' transform="rotate\(-0 [^)]*\)"', "", body)
+    body = body.replace("xlink:href", "href")
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
+    body = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", body)
+    body = re.sub(r'(href="|url\()#', rf"\1#{prefix}", body)
+    body = re.sub(r"<[^>]*>", _shrink_tag, body)
+    body = re.sub(r"<defs>\s*</defs>", "", body)
+    body = re.sub(r">\s*\n\s*<", "><", body).strip()
+    size = (box[1] if box else "0 0 1 1").split()
+    return (
+        f'<svg viewBox="{box[1] if box else ""}" width="{size[2]}" height="{size[3]}" role="img" '
+        f'aria-label="{html.escape(label)}">{body}'
+    )
+
+
+def _font(match: re.Match[str]) -> str:
+    """Keeps a font's size and leaves its family to the page."""
+    if match[1].startswith("font:"):
+        return match[1].replace("font:", "font-size:") + (match[2] or "")
+    return ""
+
+
+def _shrink_tag(match: re.Match[str]) -> str:
+    tag = re.sub(r"-?\d+\.\d+", lambda m: _short(m[0]), match[0])
+    tag = re.sub(r"\s+", " ", tag).replace(": ", ":").replace("; ", ";")
+    return re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLES.get(m[0], m[0]), tag)
+
+
+def _short(digits: str) -> str:
+    text = f"{float(digits):.2f}".rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text

@@ -1,0 +1,142 @@
+"""Numbers and text out of records that may be incomplete, and numbers into text.
+
+A record comes from another program, perhaps an older one, perhaps one that was killed. Every
+accessor here returns `None` for what is missing, of the wrong type, or not finite, and every
+formatter prints `None` as a dash, so that no caller needs to know which fields exist.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MISSING = "–"
+
+
+def dig(record: Any, *path: str) -> Any:
+    """Returns `record[path[0]][path[1]]…`, or None where the way ends."""
+    for key in path:
+        if not isinstance(record, Mapping):
+            return None
+        record = record.get(key)
+    return record
+
+
+def as_number(value: Any) -> float | None:
+    """Returns a finite float, or None for anything else (booleans and NaN included)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        result = float(value)
+    except OverflowError:
+        return None
+    return result if math.isfinite(result) else None
+
+
+def number(record: Any, *path: str) -> float | None:
+    """Returns the finite number at `path`, or None."""
+    return as_number(dig(record, *path))
+
+
+def items(record: Any, *path: str) -> list[Mapping[str, Any]]:
+    """Returns the mappings in the list at `path`; an empty list where there is none."""
+    value = dig(record, *path)
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return []
+    return [item for item in value if isinstance(item, Mapping)]
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
+    """Flattens a nested config into `{"method.density": "0.02"}`.
+
+    Args:
+      tree: Mappings and leaves, as read from JSON.
+      prefix: Put before every key.
+
+    Returns:
+      Dotted keys in sorted order, every leaf as text. Lists are leaves.
+    """
+    if isinstance(tree, Mapping) and tree:
+        flat: dict[str, str] = {}
+        for key in sorted(tree, key=str):
+            flat.update(flatten(tree[key], f"{prefix}.{key}" if prefix else str(key)))
+        return flat
+    return {prefix: leaf(tree)} if prefix else {}
+
+
+def leaf(value: Any) -> str:
+    """Returns a JSON leaf as short text: `0.02`, `true`, `none`, `[300, 100]`."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return "[" + ", ".join(leaf(item) for item in value) + "]"
+    return str(value)
+
+
+def shorten(text: str, width: int) -> str:
+    """Cuts a text to `width` characters; beginning and end stay, which often tell names apart."""
+    if len(text) <= width:
+        return text
+    tail = width // 3
+    return text[: max(width - 1 - tail, 1)] + "…" + (text[-tail:] if tail else "")
+
+
+def count(value: float | None) -> str:
+    """Formats a count: `5,324`; means over seeds are rounded."""
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def few(value: float | None) -> str:
+    """Formats a small count that may be a mean: `3` or `3.4`."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if abs(value - round(value)) < 0.05 else f"{value:,.1f}"
+
+
+def percent(share: float | None) -> str:
+    """Formats a share in [0, 1] as a percentage with a few digits: `2.00 %`, `0.50 %`, `100 %`."""
+    return MISSING if share is None else f"{digits(100 * share)} %"
+
+
+def digits(value: float | None) -> str:
+    """Formats with three significant digits, below one with two: `26.0`, `0.26`, `0.020`."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    return f"{value:,.{max(0, 2 - exponent) if exponent >= 0 else 1 - exponent}f}"
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """Formats with at most so many significant digits and never in exponent form."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def si(value: float | None) -> str:
+    """Formats a large number with a prefix: `1.23 T`, `532 k`."""
+    if value is None:
+        return MISSING
+    for size, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.9995:
+            return f"{significant(value / size)} {prefix}"
+    return significant(value)
+
+
+def tick(value: float) -> str:
+    """Formats an axis tick without spaces: `20k`, `0.5`, `1.5M`."""
+    return si(abs(value) if value == 0 else value).replace(" ", "")
+
+
+def plural(n: int, noun: str) -> str:
+    """Returns `1 run`, `2 runs`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -1,0 +1,60 @@
+"""The configuration of a run: every field that there is, with its default."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def base(**method: Any) -> ConfigDict:
+    """A whole configuration, to be changed by a config file and by the command line.
+
+    Args:
+      **method: The method's `name` and its own fields (see `gpnas.methods`).
+
+    Returns:
+      A `ConfigDict`; its keys are fixed, its types are checked on assignment.
+    """
+    config = ConfigDict()
+    config.study = "train"  # records of one study are compared with each other
+    config.arm = ""  # the run's name in the study; the method's name if empty
+    config.seed = 0  # of initial weights, masks and order; not of the validation split
+    config.resume = False  # go on from the last checkpoint in the workdir, if there is one
+
+    config.data = ConfigDict()
+    config.data.name = "fashion_mnist"  # or mnist, cifar10, digits, folder:PATH, or TFDS's name
+    config.data.raw_dir = ""  # folder with the official files, if they are at hand
+    config.data.data_dir = ""  # TFDS's folder, if not its usual one
+    config.data.cache_dir = ""  # decoded images, if not in the user's cache folder
+    config.data.validation = 0.1  # fraction of the training images held out
+    config.data.seed = 0  # of that split
+    config.data.image_size = 0  # resize to this many pixels a side; 0 leaves the images as they are
+    config.data.download = True
+
+    config.model = ConfigDict()
+    config.model.name = "lenet300"  # lenet300, lenet5, resnet
+    config.model.dtype = "float32"  # of the computation; bfloat16 on TPU and GPU
+    config.model.conv = "auto"  # im2col or xla; auto: im2col on a CPU, xla elsewhere
+
+    config.train = ConfigDict()
+    config.train.epochs = 10
+    config.train.batch_size = 128  # over all devices
+    config.train.parallel = "jit"  # jit with sharded batches, or pmap
+    config.train.loop = "auto"  # scan: many steps a call; steps: one; auto: what is faster
+    config.train.log_every = 100  # steps between lines in metrics.jsonl
+    config.train.eval_every = 1  # epochs between looks at the validation images
+    config.train.tensorboard = True
+    config.train.checkpoint_seconds = (
+        15.0  # at least so long between checkpoints; 0: at each evaluation
+    )
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "sgd"  # any optimizer of optax
+    config.optimizer.learning_rate = 0.1
+    config.optimizer.schedule = "cosine"  # to zero at the end, or constant
+    config.optimizer.warmup_at = 0.0  # linear warm-up until this fraction of the run
+    config.optimizer.weight_decay = 0.0  # of the weights, not of biases and scales
+    config.optimizer.clip_norm = 0.0  # global norm of the masked gradient; 0 for none
+    config.optimizer.arguments = ConfigDict({"momentum": 0.9})  # of the optax function
+
+    config.method = ConfigDict(method or {"name": "dense"})
+    return config

@@ -1,0 +1,168 @@
+"""The plan of a run: everything that is decided before the first step, and what it will cost."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from gpnas.data import Dataset
+from gpnas.errors import UserError
+from gpnas.masks import full, maskable
+from gpnas.methods import Method, build
+from gpnas.models import MODELS
+from gpnas.train.optimizer import build_optimizer
+from gpnas.units.cost import macs_per_weight, training_macs
+
+
+class Plan(NamedTuple):
+    """A run before it starts.
+
+    Attributes:
+      module: The network.
+      method: The method.
+      tx: The optimizer, wrapped by the method.
+      image_shape: (height, width, channels).
+      macs: MACs of one weight for one image, by kernel path.
+      steps_per_epoch, total_steps: Steps.
+      loop: "scan" or "steps".
+      expected: Cost before the run: params, weights, inference_macs_dense, train_flops_dense,
+        train_flops, mean_training_density, density.
+    """
+
+    module: nn.Module
+    method: Method
+    tx: optax.GradientTransformation
+    image_shape: tuple[int, ...]
+    macs: dict[str, int]
+    steps_per_epoch: int
+    total_steps: int
+    loop: str
+    expected: dict[str, float]
+
+
+def make_plan(config: ConfigDict, data: Dataset) -> Plan:
+    """Decides everything that a config says about a run on these images, and checks it.
+
+    Raises:
+      UserError: For whatever in the config cannot be.
+    """
+    _check_train(config.train, len(data.train))
+    steps_per_epoch = len(data.train) // config.train.batch_size
+    total_steps = steps_per_epoch * config.train.epochs
+    axis = "data" if config.train.parallel == "pmap" else None
+    module = build_model(config.model, data.num_classes, axis)
+    shape = data.image_shape
+    try:
+        variables = jax.eval_shape(
+            lambda: module.init(jax.random.key(0), jnp.zeros((1, *shape)), train=False)
+        )
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(
+            "model.name", config.model.name, f"a network for images of {shape} ({error})"
+        ) from error
+    params = variables["params"]
+    shapes = {p: leaf.shape for p, leaf in _weights(params).items()}
+    macs = macs_per_weight(module, shape)
+    method = build(
+        config.method.to_dict(),
+        total_steps=total_steps,
+        batch_size=config.train.batch_size,
+        shapes=shapes,
+        macs=macs,
+    )
+    tx = method.wrap(build_optimizer(config.optimizer, total_steps))
+    images = total_steps * config.train.batch_size
+    convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
+    slow_in_loops = convolves and jax.default_backend() == "cpu"
+    loop = (
+        config.train.loop if config.train.loop != "auto" else "steps" if slow_in_loops else "scan"
+    )
+    return Plan(
+        module, method, tx, shape, macs, steps_per_epoch, total_steps, loop,
+        _expected(method, params, shapes, macs, total_steps, images),
+    )  # fmt: skip
+
+
+def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = None) -> nn.Module:
+    """The network of a config's `model` section.
+
+    Raises:
+      UserError: For an unknown name, field or dtype.
+    """
+    if config.name not in MODELS:
+        raise UserError("model.name", config.name, ", ".join(MODELS))
+    model = MODELS[config.name]
+    known = [p for p in inspect.signature(model).parameters if p not in ("parent", "name")]
+    fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv")}
+    for name, value in fields.items():
+        if name not in known:
+            raise UserError(f"model.{name}", value, f"a field of {config.name}: {', '.join(known)}")
+    if config.dtype not in ("float32", "bfloat16", "float16"):
+        raise UserError("model.dtype", config.dtype, "float32, bfloat16, float16")
+    given = {"conv": conv_kind(config), "axis_name": axis_name}
+    fields |= {name: value for name, value in given.items() if name in known}
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return model(num_classes=num_classes, dtype=jnp.dtype(config.dtype), **fields)
+
+
+def conv_kind(config: ConfigDict) -> str:
+    """Which convolution a config's `model` section means on this machine.
+
+    Raises:
+      UserError: For an unknown one.
+    """
+    if config.conv not in ("auto", "im2col", "xla"):
+        raise UserError("model.conv", config.conv, "auto, im2col, xla")
+    if config.conv != "auto":
+        return config.conv
+    return "im2col" if jax.default_backend() == "cpu" else "xla"
+
+
+def _weights(params: Any) -> dict[str, Any]:
+    return maskable(jax.eval_shape(full, params), params)
+
+
+def _check_train(train: ConfigDict, images: int) -> None:
+    devices = jax.device_count()
+    if train.parallel not in ("jit", "pmap"):
+        raise UserError("train.parallel", train.parallel, "jit, pmap")
+    if train.loop not in ("auto", "scan", "steps"):
+        raise UserError("train.loop", train.loop, "auto, scan, steps")
+    for field in ("epochs", "log_every", "eval_every"):
+        if train[field] < 1:
+            raise UserError(f"train.{field}", train[field], "1 or more")
+    if not 1 <= train.batch_size <= images:
+        raise UserError("train.batch_size", train.batch_size, f"1 to {images}, the training images")
+    if train.batch_size % devices:
+        raise UserError(
+            "train.batch_size", train.batch_size, f"a multiple of the {devices} devices"
+        )
+    if train.checkpoint_seconds < 0:
+        raise UserError("train.checkpoint_seconds", train.checkpoint_seconds, "0 or more")
+
+
+def _expected(
+    method: Method,
+    params: Any,
+    shapes: Mapping[str, tuple[int, ...]],
+    macs: Mapping[str, int],
+    steps: int,
+    images: int,
+) -> dict[str, float]:
+    sizes = {p: int(jnp.prod(jnp.array(s))) for p, s in shapes.items()}
+    dense_macs = sum(sizes[p] * macs.get(p, 0) for p in sizes)
+    fraction, mean_density = training_macs(method.density, method.dense_gradient, steps)
+    return {
+        "params": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "weights": sum(sizes.values()),
+        "density": float(method.density(jnp.int32(steps))),
+        "mean_training_density": mean_density,
+        "inference_macs_dense": dense_macs,
+        "train_flops": 6 * fraction * dense_macs * images,
+        "train_flops_dense": 6 * dense_macs * images,
+    }

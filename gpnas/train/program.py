@@ -1,0 +1,181 @@
+"""The programs of a run: start, many steps, evaluation; under `jit` with sharded batches, or `pmap`.
+
+The training images lie on the device; a call gets the numbers of the images of its steps, and how many
+steps to do, as a traced value: one executable serves a whole run.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gpnas.data import Dataset, Split
+from gpnas.masks import apply
+from gpnas.train.plan import Plan
+from gpnas.train.state import TrainState
+from gpnas.train.step import Metrics, cross_entropy, init_state, make_step
+
+_AXIS = "data"
+
+
+class Program(NamedTuple):
+    """What the loop calls.
+
+    Attributes:
+      init: `key → state`, one that lies on the host's first device.
+      place: `state → state`, laid out over the devices.
+      fetch: The inverse of `place`.
+      run: `(placed state, index, steps) → (placed state, metrics)`: the first `steps` rows of
+        `index` (rows, batch) int32; metrics summed over the steps.
+      evaluate: `(variables, split) → metrics`, means over all images.
+      executables: `() → int`, programs compiled for `run` so far.
+    """
+
+    init: Callable[[jax.Array], TrainState]
+    place: Callable[[TrainState], TrainState]
+    fetch: Callable[[TrainState], TrainState]
+    run: Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
+    evaluate: Callable[[Any, Split], Metrics]
+    executables: Callable[[], int]
+
+
+def make_program(plan: Plan, data: Dataset, parallel: str = "jit") -> Program:
+    """Builds the programs of a run.
+
+    Args:
+      plan: What was decided.
+      data: The images.
+      parallel: "jit" or "pmap".
+    """
+    build = {"jit": _with_jit, "pmap": _with_pmap}[parallel]
+    place, fetch, run, executables = build(plan, data)
+
+    def init(key: jax.Array) -> TrainState:
+        return init_state(plan.module, plan.method, plan.tx, jnp.zeros((1, *plan.image_shape)), key)
+
+    return Program(jax.jit(init), place, fetch, run, make_evaluate(plan, data), executables)
+
+
+def standardize(images: jax.Array, data: Dataset) -> jax.Array:
+    """uint8 images to float32 of zero mean and unit deviation a channel, by the training images."""
+    return (images.astype(jnp.float32) / 255 - data.mean) / data.std
+
+
+def variables_of(state: TrainState) -> dict[str, Any]:
+    """The network that a state stands for: masked parameters and the model's other variables."""
+    return {"params": apply(state.masks, state.params), **state.model_state}
+
+
+def make_evaluate(plan: Plan, data: Dataset, batch: int = 1000) -> Callable[[Any, Split], Metrics]:
+    """Builds the evaluation: mean loss and error of a network on a split, every image once."""
+
+    @jax.jit
+    def sums(variables: Any, images: jax.Array, labels: jax.Array, count: jax.Array) -> Metrics:
+        logits = jnp.asarray(plan.module.apply(variables, standardize(images, data), train=False))
+        real = jnp.arange(labels.shape[0]) < count
+        losses = jax.vmap(cross_entropy)(logits[:, None], labels[:, None])
+        wrong = jnp.argmax(logits, -1) != labels
+        return Metrics(
+            jnp.sum(jnp.where(real, losses, 0)), jnp.sum(real & wrong, dtype=jnp.float32)
+        )
+
+    def evaluate(variables: Any, split: Split) -> Metrics:
+        total = np.zeros(2)
+        for start in range(0, len(split), batch):
+            images, labels = (
+                split.images[start : start + batch],
+                split.labels[start : start + batch],
+            )
+            missing = batch - len(labels)
+            images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            total += np.array(sums(variables, images, np.pad(labels, (0, missing)), len(labels)))
+        return Metrics(*(total / len(split)))
+
+    return evaluate
+
+
+def _chunk(plan: Plan, data: Dataset, axis_name: str | None) -> Callable:
+    """One step as the body of a loop over rows of `index`."""
+    step = make_step(plan.module, plan.method, plan.tx, axis_name)
+
+    def body(
+        i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, index: Any
+    ) -> tuple:
+        batch = index[i]
+        state, metrics = step(state, (standardize(images[batch], data), labels[batch]))
+        return state, jax.tree.map(jnp.add, sums, metrics)
+
+    return body
+
+
+def _zero() -> Metrics:
+    return Metrics(jnp.float32(0), jnp.float32(0))
+
+
+def _many(body: Callable, loop: str, wrap: Callable) -> tuple[Callable, Callable[[], int]]:
+    """Rows `0 … steps − 1` of `index` in one call of a compiled loop, or in one call each."""
+
+    def scan(state: TrainState, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
+        def turn(i: Any, carry: tuple) -> tuple:
+            return body(i, *carry, images, labels, index)
+
+        return jax.lax.fori_loop(0, steps, turn, (state, _zero()))
+
+    if loop == "scan":
+        compiled = wrap(scan)
+        return compiled, compiled._cache_size
+    once = wrap(
+        lambda state, sums, images, labels, index, i: body(i, state, sums, images, labels, index)
+    )
+
+    def one_by_one(state: TrainState, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
+        sums = _zero()
+        for i in range(int(steps)):
+            state, sums = once(state, sums, images, labels, index, np.int32(i))
+        return state, sums
+
+    return one_by_one, once._cache_size
+
+
+def _with_jit(plan: Plan, data: Dataset) -> tuple:
+    mesh = Mesh(np.array(jax.devices()), (_AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    by_batch = NamedSharding(mesh, PartitionSpec(None, _AXIS))
+    images, labels = (
+        jax.device_put(np.asarray(x), everywhere) for x in (data.train.images, data.train.labels)
+    )
+    run_rows, executables = _many(
+        _chunk(plan, data, None), plan.loop, lambda f: jax.jit(f, donate_argnums=0)
+    )
+
+    def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
+        rows = jax.make_array_from_callback(index.shape, by_batch, lambda at: index[at])
+        return run_rows(state, images, labels, rows, np.int32(steps))
+
+    return lambda state: jax.device_put(state, everywhere), lambda state: state, run, executables
+
+
+def _with_pmap(plan: Plan, data: Dataset) -> tuple:
+    devices = jax.local_device_count()
+    replicate = jax.pmap(lambda x: x, in_axes=None, axis_size=devices)
+    images, labels = replicate((np.asarray(data.train.images), np.asarray(data.train.labels)))
+    body = _chunk(plan, data, _AXIS)
+
+    def wrap(f: Callable) -> Callable:
+        axes = {"scan": (0, 0, 0, 0, None), "steps": (0, None, 0, 0, 0, None)}[plan.loop]
+        return jax.pmap(f, axis_name=_AXIS, in_axes=axes, donate_argnums=0)
+
+    def first(tree: Any) -> Any:
+        return jax.tree.map(lambda x: x[0], tree)
+
+    run_rows, executables = _many(body, plan.loop, wrap)
+
+    def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
+        rows = index.reshape(index.shape[0], devices, -1).swapaxes(0, 1)
+        state, sums = run_rows(state, images, labels, rows, np.int32(steps))
+        return state, first(sums)
+
+    return replicate, first, run, executables

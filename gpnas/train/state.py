@@ -1,0 +1,35 @@
+"""The train state: one pytree that is all a run is."""
+
+from typing import Any
+
+import flax
+import jax
+
+from gpnas.train.survey import Survey
+
+
+@flax.struct.dataclass
+class TrainState:
+    """What a train step carries, and exactly what a checkpoint holds.
+
+    Attributes:
+      step: () int32, steps done.
+      params: Parameters; zero where masked, unless the method keeps dormant weights.
+      masks: Bool, of the params' structure; a scalar True where a leaf is not masked.
+      mask_state: State of the mask transform.
+      opt_state: State of the optimizer.
+      model_state: The model's other variables (batch statistics).
+      aux: Parameters of gates, for methods that change the forward pass.
+      key: The run's random key; step t uses `fold_in(key, t)`.
+      survey: Exact running counts, see `Survey`.
+    """
+
+    step: jax.Array
+    params: Any
+    masks: Any
+    mask_state: Any
+    opt_state: Any
+    model_state: Any
+    aux: Any
+    key: jax.Array
+    survey: Survey

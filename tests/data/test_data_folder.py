@@ -1,0 +1,163 @@
+"""data.load on a folder of pictures."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpnas import data
+from gpnas.data import folder as folder_lib
+from gpnas.errors import UserError
+
+
+def picture(path: Path, value=0, size=(6, 4), mode="RGB", **options) -> None:
+    """Writes a picture of one colour; `size` is width, height."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colour = (value, value, value)[: len(mode)] if mode in ("RGB",) else value
+    Image.new(mode, size, colour).save(path, **options)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two classes, five pictures each to train on and two to test on."""
+    here = tmp_path / "pictures"
+    for number, name in enumerate(("ape", "bee")):
+        for row in range(5):
+            picture(here / "train" / name / f"{row}.png", 100 * number + row)
+        picture(here / "test" / name / "0.jpg", 100 * number)
+        picture(here / "test" / name / "1.JPEG", 100 * number)
+    return here
+
+
+def load(root, **arguments):
+    return data.load(f"folder:{root}", validation=0.2, **arguments)
+
+
+def test_reads_classes_and_pictures(root):
+    ds = load(root)
+    assert ds.class_names == ("ape", "bee")
+    assert ds.image_shape == (4, 6, 3)
+    assert (len(ds.train), len(ds.validation), len(ds.test)) == (8, 2, 4)
+    values = np.concatenate([ds.train.images, ds.validation.images])[:, 0, 0, 0]
+    assert sorted(values) == [0, 1, 2, 3, 4, 100, 101, 102, 103, 104]
+    labels = np.concatenate([ds.train.labels, ds.validation.labels])
+    np.testing.assert_array_equal(labels, values >= 100)
+    np.testing.assert_array_equal(ds.test.labels, [0, 0, 1, 1])
+
+
+def test_second_load_opens_no_picture(root, monkeypatch):
+    first = load(root)
+    monkeypatch.setattr(folder_lib, "decode", None)
+    second = load(root)
+    assert first.sha256 == second.sha256
+    np.testing.assert_array_equal(first.train.images, second.train.images)
+
+
+@pytest.mark.parametrize("change", ["touched", "new", "gone"])
+def test_a_change_is_noticed(root, change):
+    first = load(root)
+    path = root / "train/ape/3.png"
+    if change == "touched":
+        old = path.stat()
+        picture(path, 77)
+        os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
+    elif change == "new":
+        picture(root / "train/ape/9.png", 77)
+    else:
+        path.unlink()
+    second = load(root)
+    assert first.sha256 != second.sha256
+    assert (77 in second.train.images) or (77 in second.validation.images) or change == "gone"
+
+
+def test_gray_pictures_stay_gray(root):
+    for path in root.rglob("*.*"):
+        picture(path, 9, mode="L")
+    assert load(root).image_shape == (4, 6, 1)
+    picture(root / "train/ape/0.png", 9, mode="RGB")
+    assert load(root).image_shape == (4, 6, 3)
+
+
+def test_sizes_must_agree_or_be_given(root):
+    picture(root / "train/bee/7.png", 0, size=(9, 9))
+    with pytest.raises(UserError, match=r"data\.image_size.*7\.png: 9 x 9.*4 x 6"):
+        load(root)
+    assert load(root, image_size=(5, 7)).image_shape == (5, 7, 3)
+    assert load(root, image_size=3).image_shape == (3, 3, 3)
+
+
+def test_palette_alpha_and_rotation(root):
+    picture(root / "train/ape/0.png", 3, mode="P")
+    picture(root / "train/ape/1.png", 3, mode="LA"[:1])
+    Image.new("RGBA", (6, 4), (1, 2, 3, 0)).save(root / "train/ape/2.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees: stored 4 wide and 6 high, shown 6 wide and 4 high
+    picture(root / "train/ape/5.jpg", 3, size=(4, 6), exif=exif)
+    assert load(root).image_shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", "cut", "flipped"], ids=["empty", "text", "cut", "flipped"]
+)
+def test_a_broken_picture_is_named(root, content):
+    path = root / "train/bee/2.png"
+    noise = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    if content == "cut":
+        content = whole[:60]
+    elif content == "flipped":
+        content = whole[:50] + bytes([whole[50] ^ 255]) + whole[51:]
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"data\.name.*bee/2\.png.*a readable picture"):
+        load(root)
+
+
+def test_deep_pictures_are_refused(root):
+    picture(root / "train/bee/2.png", 60000, mode="I;16")
+    with pytest.raises(UserError, match=r"bee/2\.png.*8 bits"):
+        load(root)
+
+
+def test_other_files_are_ignored_with_a_warning(root, caplog):
+    (root / "train/ape/notes.txt").write_text("x")
+    (root / "train/ape/.hidden.png").write_text("x")
+    (root / "train/.cache").mkdir()
+    assert len(load(root).test) == 4
+    assert "1 entries are not pictures" in caplog.text
+
+
+def test_wrong_folders(root, tmp_path):
+    for path, message in ((tmp_path / "absent", "a folder train/"), (root / "train", "train/")):
+        with pytest.raises(UserError, match=message):
+            load(path)
+    with pytest.raises(UserError, match=r"folder:PATH"):
+        load("")
+    (root / "test/cow").mkdir()
+    with pytest.raises(UserError, match="test/cow.*a class of train/: ape, bee"):
+        load(root)
+
+
+def test_one_class(tmp_path):
+    picture(tmp_path / "one/train/ape/0.png")
+    picture(tmp_path / "one/test/ape/0.png")
+    with pytest.raises(UserError, match="at least two class folders in train/, not 1"):
+        load(tmp_path / "one")
+
+
+def test_empty_folders(root):
+    (root / "train/cow").mkdir()
+    with pytest.raises(UserError, match="train/cow.*pictures in it"):
+        load(root)
+    (root / "train/cow").rmdir()
+    for path in (root / "test").rglob("*.*"):
+        path.unlink()
+    with pytest.raises(UserError, match="test.*pictures of the classes"):
+        load(root)
+
+
+def test_home_is_expanded(root, home):
+    root.rename(home / "mine")
+    assert load("~/mine").num_classes == 2

@@ -1,0 +1,49 @@
+"""gpnas.data.split: the held-out rows and the channel statistics."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpnas.data.split import channel_statistics, hold_out, permutation
+from gpnas.errors import UserError
+
+
+@given(
+    n=st.integers(2, 500),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_parts_are_sorted_disjoint_and_complete(n, fraction, seed):
+    if not 0 < round(n * fraction) < n:
+        with pytest.raises(UserError, match=r"data\.validation"):
+            hold_out(n, fraction, seed)
+        return
+    kept, held = hold_out(n, fraction, seed)
+    assert len(held) == round(n * fraction)
+    np.testing.assert_array_equal(np.sort(np.concatenate([kept, held])), np.arange(n))
+    assert np.all(np.diff(kept) > 0)
+    assert np.all(np.diff(held) > 0)
+
+
+def test_is_the_same_on_every_version():
+    assert permutation(10, 0).tolist() == [2, 8, 4, 9, 1, 6, 7, 3, 0, 5]
+    assert hold_out(10, 0.3, 0)[1].tolist() == [2, 4, 8]
+
+
+def test_depends_on_the_seed():
+    assert hold_out(100, 0.1, 0)[1].tolist() != hold_out(100, 0.1, 1)[1].tolist()
+
+
+def test_a_smaller_part_is_within_a_larger():
+    assert set(hold_out(100, 0.1, 3)[1]) < set(hold_out(100, 0.2, 3)[1])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("n", [1, 5000])
+def test_statistics_equal_numpy(n, channels):
+    images = np.random.default_rng(0).integers(0, 256, (n, 3, 4, channels), dtype=np.uint8)
+    mean, std = channel_statistics(images)
+    assert mean.dtype == std.dtype == np.float32
+    np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-6)

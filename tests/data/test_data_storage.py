@@ -1,0 +1,62 @@
+"""gpnas.data.storage: locks and folders that appear whole."""
+
+import threading
+import time
+
+import pytest
+
+from gpnas.data import storage
+from gpnas.errors import UserError
+
+
+def test_one_at_a_time(tmp_path):
+    inside, most = 0, 0
+
+    def work():
+        nonlocal inside, most
+        with storage.locked(tmp_path / "a.lock", field="data.cache_dir"):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.02)
+            inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def test_the_wait_has_an_end(tmp_path):
+    path = tmp_path / "a.lock"
+    with (
+        storage.locked(path, field="data.cache_dir"),
+        pytest.raises(UserError, match=r"data\.cache_dir.*a\.lock.*another process"),
+        storage.locked(path, field="data.cache_dir", seconds=0.1),
+    ):
+        pass
+    with storage.locked(path, field="data.cache_dir", seconds=0.1):
+        pass
+
+
+def test_publish_does_not_replace(tmp_path):
+    for name in ("a", "b"):
+        with storage.new_folder(tmp_path, field="data.cache_dir") as folder:
+            (folder / "content").write_text(name)
+            assert storage.publish(folder, tmp_path / "final") is (name == "a")
+    assert (tmp_path / "final/content").read_text() == "a"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".tmp")] == []
+
+
+def test_fingerprint_sees_names_sizes_and_times(tmp_path):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        path.write_text("x")
+    first = storage.fingerprint(paths, tmp_path)
+    assert first == storage.fingerprint(reversed(paths), tmp_path)
+    paths[0].write_text("xy")
+    second = storage.fingerprint(paths, tmp_path)
+    paths[0].rename(tmp_path / "c")
+    third = storage.fingerprint([tmp_path / "c", paths[1]], tmp_path)
+    assert len({first, second, third}) == 3

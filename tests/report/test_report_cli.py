@@ -1,0 +1,90 @@
+"""The command line, as a user calls it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpnas import report
+from gpnas.errors import UserError
+
+_ROOT = Path(__file__).parents[2]
+
+
+def _call(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.run(
+        [sys.executable, str(_ROOT / "experiments" / "report.py"), *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_end_to_end(study, tmp_path):
+    done = _call(
+        *(f"--inputs={study}", "--output=page.html", "--title=Mine", "--figures_dir=figures"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "page.html"
+    assert lines[0].split()[:2] == ["arm", "seeds"]
+    assert "<h1>Mine</h1>" in (tmp_path / "page.html").read_text()
+    files = {path.name for path in (tmp_path / "figures").iterdir()}
+    for name in ("error_by_arm", "density", "growth_pruning", "density_layers", "receptive"):
+        assert {f"{name}.svg", f"{name}.png"} <= files
+    assert (tmp_path / "figures" / "table.md").read_text().startswith("| arm | seeds |")
+    assert not any(name.startswith(".") for name in files)
+    for path in (tmp_path / "figures").glob("*.svg"):
+        assert "https://matplotlib" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing_here"],
+        ["--inputs=STUDY", "--output=missing/page.html"],
+        ["--inputs=STUDY", "--output=."],
+        ["--inputs=STUDY", "--nonsense=1"],
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(study, tmp_path, arguments):
+    done = _call(*(a.replace("STUDY", str(study)) for a in arguments), cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_needs_no_jax(tmp_path):
+    code = "import sys, gpnas.report; sys.exit('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=False)
+    assert done.returncode == 0
+
+
+def test_figures_dir_mistakes_write_nothing(make, tmp_path):
+    path = make.records(tmp_path / "s" / "records.jsonl", [make.record()])
+    loaded = report.read_runs([path])
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "a" / "b"):
+        with pytest.raises(UserError, match="figures_dir"):
+            report.write(loaded, tmp_path / "page.html", figures_dir=folder)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_figures_are_byte_stable(make, tmp_path):
+    path = make.records(tmp_path / "s" / "records.jsonl", [make.record("gmp", s) for s in (0, 1)])
+    for name in ("a", "b"):
+        report.write(
+            report.read_runs([path]), tmp_path / f"{name}.html", figures_dir=tmp_path / name
+        )
+    first = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
+    assert first == {p.name: p.read_bytes() for p in (tmp_path / "b").iterdir()}
+    assert len(first) > 6

@@ -1,0 +1,45 @@
+"""Means and intervals against numbers worked out by hand."""
+
+import math
+
+import pytest
+
+from gpnas.report import stats
+
+
+def test_interval_by_hand():
+    # Deviations -1, 0, 1: s = 1, so the half width is t(2) / sqrt(3).
+    result = stats.estimate([1.0, 2.0, 3.0])
+    assert result.mean == 2.0
+    assert result.n == 3
+    assert result.half == pytest.approx(4.302652729911275 / math.sqrt(3), rel=1e-9)
+
+
+def test_interval_of_five_by_hand():
+    # Sum of squares 0.1, s = sqrt(0.025), half width 2.7764 * sqrt(0.025 / 5).
+    result = stats.estimate([1.6, 1.7, 1.8, 1.9, 2.0])
+    assert result.mean == pytest.approx(1.8)
+    assert result.half == pytest.approx(2.7764451052 * math.sqrt(0.005), rel=1e-9)
+
+
+def test_one_value_has_no_interval():
+    assert stats.estimate([1.5]).half is None
+
+
+def test_missing_values_are_left_out():
+    assert stats.estimate([None, 1.0, None, 3.0]).n == 2
+    assert stats.estimate([None]) is None
+
+
+@pytest.mark.parametrize("df", [1, 2, 4, 9, 29, 30, 31, 40, 100, 1000])
+def test_quantile_agrees_with_scipy(df):
+    scipy_stats = pytest.importorskip("scipy.stats")
+    assert stats.t_quantile(df) == pytest.approx(float(scipy_stats.t.ppf(0.975, df)), rel=1e-6)
+
+
+def test_paired_difference_uses_shared_seeds_only():
+    result = stats.paired_difference({0: 2.0, 1: 3.0, 7: 9.0}, {0: 1.0, 1: 1.0, 2: 5.0})
+    assert result.values == (1.0, 2.0)
+    assert result.mean == 1.5
+    # s = sqrt(0.5), so s / sqrt(2) = 0.5.
+    assert result.half == pytest.approx(12.7062047364 * 0.5)
