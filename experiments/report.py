@@ -8,13 +8,12 @@ takes seconds. With `--figures_dir` every figure is also written as SVG and PNG,
 table as `table.md`.
 """
 
-import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from gpnas import report
-from gpnas.errors import UserError
+from gpnas.commandline import start
 
 _INPUTS = flags.DEFINE_list("inputs", [], "Comma-separated paths of runs, studies or records.")
 _OUTPUT = flags.DEFINE_string("output", "report.html", "The page to write.")
@@ -22,26 +21,13 @@ _TITLE = flags.DEFINE_string("title", None, "Heading of the page; the studies' n
 _FIGURES = flags.DEFINE_string("figures_dir", None, "Where to write figures and table.md.")
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses flags; a mistake in them is a user's mistake like any other."""
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
-
-
 def main(argv: Sequence[str]) -> None:
     """Reads, writes the report, prints the table and the report's path."""
-    try:
-        loaded = report.read_runs([*_INPUTS.value, *argv[1:]])
-        path = report.write(loaded, _OUTPUT.value, _TITLE.value, _FIGURES.value)
-    except UserError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+    loaded = report.read_runs([*_INPUTS.value, *argv[1:]])
+    path = report.write(loaded, _OUTPUT.value, _TITLE.value, _FIGURES.value)
     print(report.text_table(loaded))
     print(path)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    start(main)

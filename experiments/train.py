@@ -1,0 +1,45 @@
+"""Trains one network from a config.
+
+    python experiments/train.py --config=configs/development.py --workdir=runs/development
+    python experiments/train.py --config=configs/gmp.py --config.method.density=0.05 --workdir=runs/gmp5
+
+The folder then holds record.json (the result), metrics.jsonl and TensorBoard's events (the way there),
+and checkpoints (`--config.resume=True` goes on from the last one). Exit code 2 is a mistake in what was
+asked for, told in one line; 3 a loss that is not finite.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from gpnas import train
+from gpnas.commandline import EXIT_DIVERGED, start, stop
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the config and prints what came out."""
+    del argv
+    logging.info("overrides: %s", config_flags.get_override_values(flags.FLAGS["config"]))
+    try:
+        record = train.train(_CONFIG.value, str(_WORKDIR.value))
+    except train.Diverged as error:
+        stop(error, EXIT_DIVERGED)
+    except train.Stopped as error:
+        stop(error, 0)
+    metrics, cost = record["metrics"], record["cost"]
+    print(
+        f"{record['arm']}: test error {metrics['test_error_last']:.2f} %"
+        f" (selected on validation: {metrics['test_error_selected']:.2f} %),"
+        f" {cost['nonzeros']} of {cost['weights']} weights,"
+        f" training FLOPs {cost['train_flops'] / cost['train_flops_dense']:.3f} of dense,"
+        f" {record['wall_s']:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,13 @@
+"""Training: one state, one step, one loop.
+
+`init_state` and `make_step` serve a loop of one's own; `train` is the whole run of a config.
+"""
+
+from gpnas.train.config import base
+from gpnas.train.loop import Diverged, Stopped, load_data, train
+from gpnas.train.state import TrainState
+from gpnas.train.step import Metrics, init_state, make_step
+
+__all__ = [
+    "Diverged", "Metrics", "Stopped", "TrainState", "base", "init_state", "load_data", "make_step", "train",
+]  # fmt: skip

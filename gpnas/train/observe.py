@@ -1,0 +1,126 @@
+"""What is observed while training: a line of numbers at each log point, and the best network so far."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gpnas.data import Split
+from gpnas.masks import maskable, summary
+from gpnas.train.program import Program, variables_of
+from gpnas.train.state import TrainState
+from gpnas.train.step import Metrics
+from gpnas.train.survey import lived
+
+_SLACK = 1.01  # networks within 1 % of the fewest living weights count as equally sparse
+
+
+class Tally(NamedTuple):
+    """Counts of a state on the host, by path: living, woken and dropped weights, summed density."""
+
+    step: int
+    sizes: dict[str, int]
+    living: dict[str, int]
+    woken: dict[str, int]
+    dropped: dict[str, int]
+    lived: dict[str, float]
+
+    @property
+    def density(self) -> float:
+        """Living fraction of all the maskable weights."""
+        return sum(self.living.values()) / max(sum(self.sizes.values()), 1)
+
+
+@jax.jit
+def _counts(masks: Any, survey: Any, step: jax.Array) -> tuple:
+    return summary.count(masks), survey.woken, survey.dropped, lived(survey, masks, step)
+
+
+def tally(state: TrainState) -> Tally:
+    """Counts of a state; one small transfer from the device."""
+    counts = jax.device_get(_counts(state.masks, state.survey, state.step))
+    sizes = {path: mask.size for path, mask in maskable(state.masks).items()}
+    living, woken, dropped = ({p: int(n) for p, n in count.items()} for count in counts[:3])
+    summed = {p: float(n) for p, n in counts[3].items()}
+    return Tally(int(state.step), sizes, living, woken, dropped, summed)
+
+
+def percent(fraction: Any) -> float:
+    """A fraction as a percentage, to four places."""
+    return round(100 * float(fraction), 4)
+
+
+def train_line(before: Tally, now: Tally, sums: Metrics) -> dict[str, Any]:
+    """The line of metrics between two log points.
+
+    Args:
+      before, now: Tallies at both.
+      sums: Loss and error summed over the steps between them.
+    """
+    steps = now.step - before.step
+    layers = {
+        path: {
+            "density": now.living[path] / size,
+            "mean_density": (now.lived[path] - before.lived[path]) / steps,
+            "grown": now.woken[path] - before.woken[path],
+            "pruned": now.dropped[path] - before.dropped[path],
+        }
+        for path, size in now.sizes.items()
+    }
+    return {
+        "step": now.step,
+        "split": "train",
+        "loss": float(sums.loss) / steps,
+        "error": percent(sums.error / steps),
+        "density": now.density,
+        "grown": sum(layer["grown"] for layer in layers.values()),
+        "pruned": sum(layer["pruned"] for layer in layers.values()),
+        "layers": layers,
+    }
+
+
+class Selected(NamedTuple):
+    """The network with the lowest validation error so far, among those that are as sparse as it gets.
+
+    Attributes:
+      variables: Masked parameters and the model's other variables.
+      error: () float32, validation error in %.
+      nonzeros: () int32, living weights.
+      step: () int32.
+    """
+
+    variables: Any
+    error: jax.Array
+    nonzeros: jax.Array
+    step: jax.Array
+
+
+def _now(state: TrainState, error: float) -> Selected:
+    copied = jax.tree.map(jnp.copy, variables_of(state))  # the next steps reuse the state's memory
+    living = sum(summary.count(state.masks).values(), jnp.int32(0))
+    return Selected(copied, jnp.float32(error), living, jnp.copy(state.step))
+
+
+def unselected(state: TrainState) -> Selected:
+    """What is selected before the first look: anything will be better."""
+    return _now(state, float("inf"))
+
+
+def look(
+    program: Program, state: TrainState, split: Split, best: Selected
+) -> tuple[dict[str, Any], Selected]:
+    """Evaluates a state on the validation images, and keeps it if it is the best.
+
+    Only networks as sparse as the sparsest so far compete, so that gradual pruning is not judged by
+    what it was before the pruning.
+
+    Returns:
+      The line of metrics, and what is selected now.
+    """
+    metrics = program.evaluate(variables_of(state), split)
+    found = _now(state, percent(metrics.error))
+    sparser = found.nonzeros * _SLACK < best.nonzeros
+    alike = found.nonzeros <= best.nonzeros * _SLACK
+    better = sparser or (alike and found.error < best.error)
+    line = {"step": int(state.step), "split": "validation", "loss": float(metrics.loss)}
+    return line | {"error": percent(metrics.error)}, found if better else best
