@@ -1,7 +1,36 @@
-"""Development on Fashion-MNIST."""
+"""Development: growth and pruning coupled, the method of this project (docs/development.md).
+
+LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
+
+    python experiments/train.py --config=configs/development.py --workdir=runs/development
+"""
+
+from ml_collections import ConfigDict
 
 from gpnas.train.config import base
 
 
-def get_config():
-    return base(name="development", density=0.02)
+def get_config() -> ConfigDict:
+    """From a 2 % seed to a peak and back to 2 %, while weights are exchanged by one currency."""
+    return base(
+        name="development",
+        density=0.02,
+        peak=12.0,
+        peak_at=0.1,
+        stop_at=0.75,
+        churn=0.3,
+        drop="removal_cost",
+        grow="growth_gain",
+        decay=0.9,
+        denoise=False,
+        every=100,
+        window=20,
+        protect=0,
+        rest=0,
+        survival_age=0,
+        stagger_at=0.0,
+        price=0.0,
+        hysteresis=0.1,
+        allocation="global",
+        seed_allocation="erk",
+    )

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from gpnas.errors import UserError
 
@@ -19,6 +19,8 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
     """
 
     def guarded(argv: Sequence[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # Orbax alone says forty lines a checkpoint
         try:
             main(argv)
         except UserError as error:

@@ -1,7 +1,9 @@
 """Mask transforms: pure functions that decide which parameters live. Imports nothing of ours.
 
 masks = full(params)
-transform = plasticity(drop=score.magnitude(), grow=score.gradient(), density=schedule.constant(0.1))
+transform = plasticity(
+    drop=score.magnitude(), grow=score.gradient(), density=schedule.constant(0.1)
+)
 masks, state = transform.init(masks, params, key)
 """
 
@@ -27,6 +29,6 @@ from gpnas.masks.tree import apply, full, is_weight, maskable, put
 __all__ = [
     "MaskContext", "MaskTransform", "PlasticityState", "allocate", "apply", "at_fan_in", "at_zero",
     "between", "blocks", "budget", "chain", "every", "exact_top_k", "full", "identity", "is_weight",
-    "maskable", "masked", "n_m", "n_of_m", "plasticity", "put", "ranking", "reset", "schedule", "score", "select",
-    "sometimes", "summary", "survival", "switch", "transition", "when",
+    "maskable", "masked", "n_m", "n_of_m", "plasticity", "put", "ranking", "reset", "schedule",
+    "score", "select", "sometimes", "summary", "survival", "switch", "transition", "when",
 ]  # fmt: skip

@@ -1,11 +1,12 @@
 """Allocation: how many weights each leaf, or group of competing leaves, may keep.
 
-An allocation is a function `(shapes, density) → {group: k}`. A group is a tuple of paths whose weights
-compete for the same k places: one leaf a group, except for `global_`, where all compete. Densities may
-be traced; the sum of all the k is round(density · size) exactly.
+An allocation is a function `(shapes, density) → {group: k}`. A group is a tuple of paths whose
+weights compete for the same k places: one leaf a group, except for `global_`, where all compete.
+Densities may be traced; the sum of all the k is round(density · size), whatever the size.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ def global_() -> Allocation:
     """One budget for which all the leaves compete."""
 
     def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
-        return {tuple(shapes): jnp.round(density * sizes(shapes).sum()).astype(jnp.int32)}
+        return {tuple(shapes): part_of(density, int(sizes(shapes).sum()))}
 
     return allocation
 
@@ -39,7 +40,7 @@ def uniform(dense: Sequence[str] = ()) -> Allocation:
     Args:
       dense: Path globs of leaves that stay dense; the others pay for it.
     """
-    return _proportional(lambda path, shape: 1.0, lambda path: 1.0, dense)
+    return _proportional(lambda path, shape: 1.0, dense=dense)
 
 
 def erk(dense: Sequence[str] = ()) -> Allocation:
@@ -51,13 +52,13 @@ def erk(dense: Sequence[str] = ()) -> Allocation:
     References:
       Mocanu et al. 2018 (arXiv:1707.04780); Evci et al. 2020 (arXiv:1911.11134), section 3.
     """
-    return _proportional(lambda path, shape: sum(shape) / np.prod(shape), lambda path: 1.0, dense)
+    return _proportional(lambda path, shape: sum(shape) / np.prod(shape), dense=dense)
 
 
 def by_cost(
     costs: Mapping[str, float], power: float = 0.5, dense: Sequence[str] = ()
 ) -> Allocation:
-    """A budget in cost, not in weights: Σ cost·k = density · Σ cost·size, to within one weight a leaf.
+    """A budget in cost, not in weights: Σ cost·k = density · Σ cost·size, within a weight a leaf.
 
     Args:
       costs: Cost of one weight (its MACs a sample, say) by path glob; 1 where none matches.
@@ -89,7 +90,7 @@ def per_leaf(densities: Mapping[str, float]) -> Allocation:
             )
         return density
 
-    return _proportional(raw, lambda path: 1.0, ())
+    return _proportional(raw)
 
 
 def check(allocation: Allocation, shapes: Shapes, density: float) -> None:
@@ -106,27 +107,44 @@ def check(allocation: Allocation, shapes: Shapes, density: float) -> None:
 
 
 def _proportional(
-    raw: Callable[[str, tuple[int, ...]], float], cost: Callable[[str], float], dense: Sequence[str]
+    raw: Callable[[str, tuple[int, ...]], float],
+    cost: Callable[[str], float] | None = None,
+    dense: Sequence[str] = (),
 ) -> Allocation:
     """Densities min(1, ε·raw), with ε such that the cost of what is kept meets the budget."""
 
     def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
-        size = jnp.asarray(sizes(shapes), jnp.float32)
-        unit = jnp.asarray([cost(path) for path in shapes], jnp.float32)
-        ratio = jnp.asarray([raw(path, shape) for path, shape in shapes.items()], jnp.float32)
-        pinned = jnp.asarray(
-            [tree.lookup(dict.fromkeys(dense, True), path, False) for path in shapes]
-        )
-        budget = density * jnp.sum(size * unit)
-        densities = fill(ratio, size * unit, budget, pinned)
-        counts = round_to_total(densities * size, jnp.round(jnp.sum(densities * size)))
+        size = sizes(shapes)
+        pinned = np.array([tree.lookup(dict.fromkeys(dense, True), path, False) for path in shapes])
+        ratio = _float([raw(path, shape) for path, shape in shapes.items()])
+        weight = size * np.array([1.0 if cost is None else cost(path) for path in shapes])
+        budget = density * float(weight.sum())
+        wanted = fill(ratio, _float(weight), budget, pinned) * _float(size)
+        if cost is None:
+            total = jnp.maximum(part_of(density, int(size.sum())), int(size[pinned].sum()))
+        else:
+            total = jnp.round(jnp.sum(wanted)).astype(jnp.int32)
+        counts = round_to_total(wanted, total)
         return {(path,): counts[i] for i, path in enumerate(shapes)}
 
     return allocation
 
 
+def _float(x: Any) -> jax.Array:
+    return jnp.asarray(x, jnp.float32)
+
+
+def part_of(density: jax.Array, size: int) -> jax.Array:
+    """() int32, round(density · size), also beyond 2²⁴ where the product in float32 is not exact."""
+    high, low = divmod(size, 4096)
+    head = jnp.round(density * 4096)
+    tail = density - head / 4096
+    rest = jnp.round(head * (low / 4096) + tail * size)
+    return head.astype(jnp.int32) * high + rest.astype(jnp.int32)
+
+
 def fill(
-    ratio: jax.Array, weight: jax.Array, budget: jax.Array, full: jax.Array | bool = False
+    ratio: jax.Array, weight: jax.Array, budget: jax.Array, full: Any = False
 ) -> jax.Array:
     """Water-filling: (leaves,) densities min(1, ε·ratio) with Σ weight·density = budget.
 
@@ -149,7 +167,14 @@ def fill(
 
 
 def round_to_total(wanted: jax.Array, total: jax.Array) -> jax.Array:
-    """(leaves,) int32 by largest remainders: each within one of what is wanted, the sum exact."""
+    """(leaves,) int32 by largest remainders: each within one of what is wanted, the sum exact.
+
+    Args:
+      wanted: (leaves,) float32, at least 0.
+      total: () int32, about their sum.
+    """
     floor = jnp.floor(wanted)
     rank = jnp.argsort(jnp.argsort(-(wanted - floor)))
-    return (floor + (rank < total - jnp.sum(floor))).astype(jnp.int32)
+    whole = floor.astype(jnp.int32)
+    each, one_more = jnp.divmod(total - jnp.sum(whole), wanted.size)
+    return whole + each + (rank < one_more).astype(jnp.int32)

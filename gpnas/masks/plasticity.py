@@ -25,9 +25,9 @@ class PlasticityState(NamedTuple):
 
     Attributes:
       statistics: Running statistics of the scores, by name, each `{path: array}`.
-      changed: `{path: int32 array}`, step at which a weight last woke or was dropped; empty where no
-        setting needs it. Weights that have not changed since the start have a very early step.
-      survived, died: `{path: () float32}`, newborns that reached the survival age, and that did not.
+      changed: `{path: int32 array}`, step at which a weight last woke or was dropped; empty where
+        no setting needs it. Weights that have not changed since the start have a very early step.
+      survived, died: `{path: () float32}`, newborns that reached the survival age or did not.
       price: `{group: () float32}`, λ of `by_price`.
       nan_scores: () int32, NaN scores met so far: a caller's error, never selected.
     """
@@ -76,21 +76,27 @@ def plasticity(
       select: `exact_top_k` or a structured selection of the same signature (`blocks`).
       seed_score: Decides which weights live at the start.
       seed_allocation: Splits the density at step 0; `allocation` unless given.
-      protect: Steps during which a newborn is not pruned, unless the target demands it.
+      protect: Steps during which a newborn is not pruned. Where the target demands more than the
+        others can give, this is lifted for the event.
       rest: Steps that a pruned site rests before it may grow again; 0 lets it grow at once.
       survival_age: If given, growth in a leaf is weighed by the share of its newborns that lived to
-        this age: the mean of a Beta(1 + survived, 1 + died) posterior.
-      lookahead: Steps that an event looks ahead on the density curve; `every` meets it half-way.
+        this age: the mean of a Beta(1 + survived, 1 + died) posterior. At least `every`.
+      lookahead: Steps that an event looks ahead on the density curve; with `every`, an event aims
+        at where the curve will be by the next one.
       stagger: Steps by which the last leaf follows the density curve later than the first.
-      window: Look at the gradient only in the last so many steps before an event; None for all. An
-        average of decay 0.9 forgets in 20 steps, and only where it looks is a dense gradient needed.
+      window: Look at the gradient only in the last so many steps before an event; None for all.
+        An average of decay 0.9 forgets in 20 steps, and only where it looks is a dense gradient
+        needed.
 
     Returns:
       The mask transform, with a `PlasticityState`.
 
     Raises:
-      ValueError: If `stagger` is used with an allocation in which leaves compete (on init).
+      ValueError: If `survival_age` is below `every`, or (on init) if `stagger` is used with an
+        allocation in which leaves compete.
     """
+    if survival_age is not None and survival_age < every:
+        raise ValueError(f"survival_age: got {survival_age}, allowed: at least every = {every}")
     judges = (drop, grow)
     count = by_curve(churn) if budget is None else budget
     remembers = bool(protect or rest or survival_age is not None)
@@ -155,7 +161,7 @@ def plasticity(
     ) -> tuple[Leaves, PlasticityState]:
         worth = drop.value(state.statistics, ctx)
         gain = grow.value(state.statistics, ctx)
-        bad = sum(jnp.sum(jnp.isnan(x), dtype=jnp.int32) for x in (*worth.values(), *gain.values()))
+        bad = _sum({i: jnp.isnan(x) for i, x in enumerate((*worth.values(), *gain.values()))})
         if survival_age is not None:
             gain = {p: g * _survival(state, p) for p, g in gain.items()}
         age = {p: ctx.step - c for p, c in state.changed.items()}
@@ -165,12 +171,12 @@ def plasticity(
             targets(allocation, shapes, ctx.step + lookahead).items()
         ):
             key = jax.random.fold_in(ctx.key, i)
-            members, counts = _exchange(
+            members, price[_name(group)] = _exchange(
                 _pick(live, group), _pick(worth, group), _pick(gain, group),
-                _pick(age, group) if remembers else None, target, ctx.step, price[_name(group)], key,
+                _pick(age, group) if remembers else None,
+                target, ctx.step, price[_name(group)], key,
             )  # fmt: skip
             after |= members
-            price[_name(group)] = counts
         state = state._replace(price=price, nan_scores=state.nan_scores + bad)
         return after, _remember(state, live, after, age, ctx.step)
 
@@ -188,14 +194,18 @@ def plasticity(
         dormant = {p: ~m for p, m in live.items()}
         grown_up = {p: m & (age[p] >= protect) for p, m in live.items()} if age else live
         rested = {p: m & (age[p] >= rest) for p, m in dormant.items()} if age else dormant
-        counts = count(
-            Offer(
-                step, sum(m.size for m in live.values()), _sum(live), target, _sum(grown_up), _sum(rested),
-                lambda price: _sum({p: m & (worth[p] < price) for p, m in grown_up.items()}),
-                lambda price: _sum({p: m & (gain[p] > price) for p, m in rested.items()}),
-            ),
-            price,
-        )  # fmt: skip
+        returning = jnp.int32(0) if rest else _sum(grown_up)  # dropped here, to be judged anew
+        offer = Offer(
+            step=step,
+            size=sum(m.size for m in live.values()),
+            live=_sum(live),
+            target=target,
+            prunable=_sum(grown_up),
+            growable=_sum(rested) + returning,
+            cheaper=lambda price: _sum({p: m & (worth[p] < price) for p, m in grown_up.items()}),
+            dearer=lambda price: _sum({p: m & (gain[p] > price) for p, m in rested.items()}),
+        )
+        counts = count(offer, price)
         drop_key, grow_key = jax.random.split(key)
         may_go = _relax(grown_up, live, counts.prune)
         gone = select({p: -w for p, w in worth.items()}, counts.prune, drop_key, may_go)
@@ -220,8 +230,8 @@ def plasticity(
         lost = {p: m & ~after[p] for p, m in newborn.items()}
         return state._replace(
             changed=changed,
-            survived={p: n + jnp.sum(of_age[p]) for p, n in state.survived.items()},
-            died={p: n + jnp.sum(lost[p]) for p, n in state.died.items()},
+            survived={p: n + jnp.sum(of_age[p], dtype=n.dtype) for p, n in state.survived.items()},
+            died={p: n + jnp.sum(lost[p], dtype=n.dtype) for p, n in state.died.items()},
         )
 
     return every_(every, between(start, stop, MaskTransform(init_fn, update_fn)))
@@ -242,7 +252,7 @@ def _relax(wanted: Leaves, allowed: Leaves, needed: jax.Array) -> Leaves:
     return {p: m | (short & allowed[p]) for p, m in wanted.items()}
 
 
-def _sum(leaves: Leaves) -> jax.Array:
+def _sum(leaves: Mapping[Any, jax.Array]) -> jax.Array:
     return sum((jnp.sum(m, dtype=jnp.int32) for m in leaves.values()), jnp.int32(0))
 
 

@@ -1,4 +1,4 @@
-"""Ranking: masks that are simply the best k of all the weights, living or dormant, at every event."""
+"""Ranking: masks that are simply the best k of all weights, living or dormant, at every event."""
 
 import dataclasses
 from typing import Any

@@ -1,8 +1,8 @@
 """Schedules: densities and churn rates as functions of a traced step.
 
 Any function `step → value` will do, optax's among them; these are the ones that the methods of the
-literature use. Density is the fraction of weights that live; churn is the fraction of the living that
-is exchanged (grown plus pruned) at one event.
+literature use. Density is the fraction of weights that live; churn is the fraction of the living
+that is exchanged (grown plus pruned) at one event.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def constant(value: float) -> Schedule:
 
 
 def cubic(first: float, last: float, start: int, stop: int) -> Schedule:
-    """Cubic decay, fast at first: `last + (first − last)(1 − x)³`, x from 0 at `start` to 1 at `stop`.
+    """Cubic decay, fast at first: `last + (first − last)(1 − x)³`, x from 0 (`start`) to 1 (`stop`).
 
     References:
       Zhu & Gupta 2017, To prune, or not to prune (arXiv:1710.01878), equation 1, for densities.
@@ -36,7 +36,8 @@ def cosine(first: float, stop: int, last: float = 0.0) -> Schedule:
     """Half a cosine wave from `first` at step 0 to `last` at `stop` and after.
 
     References:
-      Dettmers & Zettlemoyer 2019 (arXiv:1907.04840); Evci et al. 2020 (arXiv:1911.11134), equation 1.
+      Dettmers & Zettlemoyer 2019 (arXiv:1907.04840); Evci et al. 2020 (arXiv:1911.11134),
+      equation 1.
     """
     return lambda step: (
         last + (first - last) * 0.5 * (1 + jnp.cos(jnp.pi * _progress(step, 0, stop)))
@@ -46,7 +47,7 @@ def cosine(first: float, stop: int, last: float = 0.0) -> Schedule:
 def developmental(
     final: float, peak: float, peak_step: int, stop: int, first: float = 1.0
 ) -> Schedule:
-    """Overshoot, then pruning: density rises from the seed to its peak and falls to the adult value.
+    """Overshoot, then pruning: density rises from the seed to its peak, then falls to adulthood's.
 
     `d(t) = final · [first + (peak − first)·sin²(πt / 2·peak_step)]` up to `peak_step`, then
     `final · [1 + (peak − 1)(1 − x)³]` with x from 0 at the peak to 1 at `stop`, then `final`.
@@ -75,7 +76,7 @@ def developmental(
 
 
 def alternating(low: float, start: int, stop: int, dense_steps: int, sparse_steps: int) -> Schedule:
-    """Dense and sparse phases in turn, dense first; dense before `start`, `low` from `stop` on.
+    """Dense before `start`, sparse and dense phases in turn until `stop`, `low` from there on.
 
     References:
       Peste et al. 2021, AC/DC (arXiv:2106.12379), algorithm 1.
@@ -91,8 +92,8 @@ def alternating(low: float, start: int, stop: int, dense_steps: int, sparse_step
 
 
 def staggered(schedule: Schedule, depth: float, delay: float) -> Schedule:
-    """The schedule as a layer at `depth` (0 first, 1 last) sees it, the last one `delay` steps late.
+    """The schedule as a layer at `depth` (0 first, 1 last) sees it: the last is `delay` steps late.
 
     In the cortex sensory areas peak before frontal ones.
     """
-    return lambda step: schedule(jnp.maximum(step - depth * delay, 0))
+    return lambda step: schedule(jnp.maximum(jnp.asarray(step, jnp.float32) - depth * delay, 0))

@@ -43,7 +43,7 @@ class Score(NamedTuple):
 
 
 def start(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
-    """The statistics of all the scores before the first step, each once; `{}` where none is needed."""
+    """The statistics of all the scores before the first step, each once; `{}` if none is needed."""
     kept = {n: s.init(params) for score in scores for n, s in score.statistics.items()}
     return kept | {_SEEN: jnp.float32(0)} if kept else {}
 
@@ -66,7 +66,10 @@ def _average(
     name: str, decay: float, look: Callable[[Mapping[str, Any], MaskContext], Any]
 ) -> Statistic:
     def update(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
-        return jax.tree.map(lambda m, x: decay * m + (1 - decay) * x, kept[name], look(kept, ctx))
+        def blend(mean: jax.Array, x: jax.Array) -> jax.Array:
+            return decay * mean + (1 - decay) * x.astype(mean.dtype)
+
+        return jax.tree.map(blend, kept[name], look(kept, ctx))
 
     return Statistic(_zeros, update)
 
@@ -99,7 +102,7 @@ def gradient() -> Score:
 
 
 def taylor() -> Score:
-    """|w·g|, the first-order change of the loss on removal; SNIP's sensitivity (arXiv:1810.02340)."""
+    """|w·g|, the first-order change of the loss on removal; SNIP's sensitivity (1810.02340)."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         return jax.tree.map(lambda w, g: jnp.abs(w * g), ctx.params, ctx.grads)
@@ -123,7 +126,8 @@ def random() -> Score:
         flat, treedef = jax.tree_util.tree_flatten_with_path(ctx.params)
         leaves = {tree.path_name(path): leaf for path, leaf in flat}
         keys = tree.keys_for(ctx.key, leaves)
-        return jax.tree.unflatten(treedef, [jax.random.uniform(keys[p], x.shape) for p, x in leaves.items()])
+        drawn = [jax.random.uniform(keys[path], leaf.shape) for path, leaf in leaves.items()]
+        return jax.tree.unflatten(treedef, drawn)
 
     return Score("random", {}, value)
 
@@ -173,21 +177,24 @@ def growth_gain(
       decay: Of the moving averages.
       batch_size: B in F = B·G₂.
       epsilon: Keeps weights whose gradient is always zero at V = 0.
-      denoise: Whether to subtract s²/n, the part of ḡ² that gradient noise alone would give:
-        s² = G₂ − ḡ², and n = (1 + decay) / (1 − decay) steps are in the average.
+      denoise: Whether to subtract s²/n, the part of ḡ² that gradient noise alone would give: with
+        G₂ − ḡ² = s²(1 − 1/n), where n steps are in the average, (1 + decay) / (1 − decay) in the
+        long run.
     """
-    window = (1 + decay) / (1 - decay)
-
-    def leaf(g: jax.Array, s: jax.Array) -> jax.Array:
-        signal = g**2
-        if denoise:
-            signal = jnp.maximum(signal - jnp.maximum(s - signal, 0) / window, 0)
-        return signal / (2 * (batch_size * s + epsilon))
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        scale = 1 / _unbiased(decay, kept)
-        slopes, squares = kept[f"gradient@{decay}"], kept[f"gradient²@{decay}"]
-        return jax.tree.map(lambda g, s: leaf(scale * g, scale * s), slopes, squares)
+        seen = _unbiased(decay, kept)
+        noise = (1 - decay) / (1 + decay) * (2 - seen) / seen  # 1/n
+
+        def leaf(g: jax.Array, s: jax.Array) -> jax.Array:
+            g, s = g / seen, s / seen
+            signal = g**2
+            if denoise:
+                spread = jnp.maximum(s - signal, 0)
+                signal = jnp.maximum(signal - spread * noise / jnp.maximum(1 - noise, 1e-6), 0)
+            return signal / (2 * (batch_size * s + epsilon))
+
+        return jax.tree.map(leaf, kept[f"gradient@{decay}"], kept[f"gradient²@{decay}"])
 
     name = f"V@{decay},{batch_size},{epsilon},{denoise}"
     return Score(name, mean_gradient(decay) | mean_square(decay), value)

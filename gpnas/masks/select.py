@@ -1,8 +1,8 @@
 """Selection: the best k of any pytree of scores, exactly, and its structured kin.
 
 The k-th best score is found by bisection on the bits of the float32 scores: leaf by leaf, counts
-added, so nothing is concatenated or sorted, and sharded leaves exchange one integer a pass. Ties are
-decided by a second bisection over a bijective hash of (index, seed): exactly k, and unbiased.
+added, so nothing is concatenated or sorted, and sharded leaves exchange one integer a pass. Ties
+are decided by a second bisection over a bijective hash of (index, seed): exactly k, and unbiased.
 """
 
 import math
@@ -25,14 +25,15 @@ def order_bits(scores: jax.Array) -> jax.Array:
     Returns:
       uint32 of the same shape; 0 for NaN and nothing else, and -0.0 as 0.0.
     """
-    x = scores.astype(jnp.float32)
-    bits = lax.bitcast_convert_type(jnp.where(x == 0, 0.0, x), jnp.uint32)
-    bits = jnp.where(bits >> 31 == 1, ~bits, bits | jnp.uint32(1 << 31))
-    return jnp.where(jnp.isnan(x), jnp.uint32(0), bits)
+    bits = lax.bitcast_convert_type(scores.astype(jnp.float32), jnp.uint32)
+    size = bits & 0x7FFFFFFF  # all by bits: arithmetic may take the smallest numbers for zero
+    negative = (bits > size) & (size > 0)
+    order = jnp.where(negative, ~bits, size | jnp.uint32(1 << 31))
+    return jnp.where(size > 0x7F800000, jnp.uint32(0), order)
 
 
 def scramble(shape: tuple[int, ...], offset: int, key: jax.Array) -> jax.Array:
-    """A different random-looking uint32 for every element: a bijection of its index, drawn by `key`.
+    """A different random-looking uint32 for every element: a bijection of the index, by `key`.
 
     The index is that of the whole logical array, so the result does not depend on the sharding.
     """
@@ -40,10 +41,8 @@ def scramble(shape: tuple[int, ...], offset: int, key: jax.Array) -> jax.Array:
     x = jnp.full(shape, offset, jnp.uint32)
     for axis, stride in enumerate(strides):
         x += lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
-    for seed in jax.random.bits(
-        key, (2,), jnp.uint32
-    ):  # twice murmur3's finalizer, each invertible
-        x = x ^ seed
+    for seed in jax.random.bits(key, (2,), jnp.uint32):
+        x = x ^ seed  # twice murmur3's finalizer, each invertible
         x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
         x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
         x = x ^ (x >> 16)
@@ -57,7 +56,7 @@ def _count(leaves: list[jax.Array]) -> jax.Array:
 def _bisect(count: Callable[[jax.Array], jax.Array], k: jax.Array) -> tuple[jax.Array, jax.Array]:
     """A uint32 threshold t and count(t) >= k: equal if any t has that, else the largest such t.
 
-    `count` falls with t, and count(0) >= k. Bit by bit from the top; ends as soon as the count is right.
+    `count` falls with t, and count(0) >= k. Bit by bit from the top, until the count is right.
     """
 
     def more(carry: tuple) -> jax.Array:
@@ -144,9 +143,8 @@ def n_m(scores: Any, n: int, m: int, key: jax.Array, axis: int = -2) -> Any:
         raise ValueError(f"n_m: got {n}:{m}, allowed: 1 <= n <= m")
     leaves, treedef = jax.tree.flatten(scores)
     lots = _lots(leaves, key)
-    return jax.tree.unflatten(treedef, 
-        [_n_m_leaf(s, lot, n, m, axis) for s, lot in zip(leaves, lots, strict=True)]
-    )
+    chosen = [_n_m_leaf(s, lot, n, m, axis) for s, lot in zip(leaves, lots, strict=True)]
+    return jax.tree.unflatten(treedef, chosen)
 
 
 def _n_m_leaf(scores: jax.Array, lots: jax.Array, n: int, m: int, axis: int) -> jax.Array:

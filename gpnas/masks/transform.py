@@ -39,8 +39,9 @@ def never(step: jax.Array) -> jax.Array:
 def sometimes(condition: jax.Array | bool, f: Callable[[Any], Any], x: Any) -> Any:
     """`f(x)` if the condition holds, else `x`, without copying what does not change.
 
-    As `lax.cond(condition, f, lambda x: x, x)`; but there XLA copies all of `x` when nothing is to be
-    done, and here it stays in place (a loop of one turn or none). A Python bool is decided when traced.
+    As `lax.cond(condition, f, lambda x: x, x)`; but there XLA copies all of `x` when nothing is to
+    be done, and here it stays in place (a loop of one turn or none). A Python bool is decided when
+    traced.
     """
     if isinstance(condition, bool):
         return f(x) if condition else x
@@ -73,8 +74,8 @@ class MaskTransform(NamedTuple):
     Attributes:
       init: `(masks, params, key) → (masks, state)`: the masks to start with and what to remember.
       update: `(masks, state, context) → (masks, state)`: one step of development.
-      may_change: `step → () bool`, whether `update` may change masks at a step. A train step need do
-        nothing about masks at the others; one that ignores this is right as well, and slower.
+      may_change: `step → () bool`, whether `update` may change masks at a step. A train step need
+        do nothing about masks at the others; one that ignores this is right as well, and slower.
     """
 
     init: Callable[[Masks, Any, jax.Array], tuple[Masks, State]]
@@ -183,8 +184,9 @@ def switch(transforms: Mapping[int, MaskTransform]) -> MaskTransform:
     """Hands the masks from one transform to the next: `{0: grow, 1000: prune}`.
 
     Args:
-      transforms: First step → transform. Only the transform in charge has events; all of them keep
-        their statistics, so one that takes over knows the gradients that came before.
+      transforms: First step → transform. Only the transform in charge has events, and only the
+        first chooses masks to start with; all of them keep their statistics, so one that takes over
+        knows the gradients that came before.
 
     Raises:
       ValueError: If there is none, or none is in charge at step 0.
@@ -192,5 +194,13 @@ def switch(transforms: Mapping[int, MaskTransform]) -> MaskTransform:
     starts = sorted(transforms)
     if not starts or starts[0] != 0:
         raise ValueError(f"switch: got first steps {starts}, allowed: some that begin with 0")
+
+    def late(transform: MaskTransform) -> MaskTransform:
+        def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, State]:
+            return masks, transform.init(masks, params, key)[1]
+
+        return transform._replace(init=init_fn)
+
+    turns = {a: late(transforms[a]) if a else transforms[a] for a in starts}
     stops = [*starts[1:], None]
-    return chain(*(between(a, b, transforms[a]) for a, b in zip(starts, stops, strict=True)))
+    return chain(*(between(a, b, turns[a]) for a, b in zip(starts, stops, strict=True)))

@@ -1,5 +1,6 @@
 """Transition: what a change of masks does to the parameters and to any optax state."""
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import optax
 
 from gpnas.masks import tree
 
+_WAKE = zlib.crc32(b"wake")  # the mask transform had the same key: its draws chose who wakes
 Wake = Callable[[str, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -27,7 +29,7 @@ def at_fan_in(scale: float = 1.0) -> Wake:
 
     def wake(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
         del path
-        fan_in = jnp.sum(mask, axis=tuple(range(mask.ndim - 1)), keepdims=True)
+        fan_in = jnp.sum(mask, tuple(range(mask.ndim - 1)), jnp.float32, keepdims=True)
         deviation = scale * jnp.sqrt(2.0 / jnp.maximum(fan_in, 1))
         return (deviation * jax.random.normal(key, grad.shape)).astype(grad.dtype)
 
@@ -47,8 +49,8 @@ def transition(
 ) -> tuple[Any, Any]:
     """Carries params and optimizer state over a change of masks.
 
-    Dropped weights become zero, woken ones get their first value, and every moment that the optimizer
-    keeps of a changed entry is reset to zero: what it remembers belongs to another life.
+    Dropped weights become zero, woken ones get their first value, and every moment that the
+    optimizer keeps of a changed entry is reset to zero: what it remembers belongs to another life.
 
     Args:
       tx: The optimizer that made `opt_state`; any optax transformation.
@@ -60,10 +62,11 @@ def transition(
       key: Random key for `wake`; needed by those that draw.
 
     Returns:
-      `(params, opt_state)`, same structures. State that is not of a parameter's shape (counts, factored
-      moments) is left alone.
+      `(params, opt_state)`, same structures. State that is not of a parameter's shape (counts,
+      factored moments) is left alone.
     """
     key = jax.random.key(0) if key is None else key
+    key = jax.random.fold_in(key, _WAKE)
 
     def value(
         path: tuple, was: jax.Array, now: jax.Array, param: jax.Array, grad: jax.Array

@@ -16,7 +16,7 @@ Filter = str | Callable[[str, jax.Array], bool]
 
 
 def is_weight(path: str, leaf: jax.Array) -> bool:
-    """True for floating leaves of two or more axes: kernels and embeddings, not biases or scales."""
+    """True for floating leaves of two or more axes: kernels and embeddings, not biases, scales."""
     del path
     return leaf.ndim >= 2 and jnp.issubdtype(leaf.dtype, jnp.floating)
 
@@ -76,7 +76,7 @@ def maskable(masks: Tree, tree: Tree | None = None) -> Leaves:
       tree: A pytree of the same structure.
 
     Returns:
-      `{path: leaf}`. A dict of arrays is itself a pytree, so all the scores and selections work on it.
+      `{path: leaf}`. A dict of arrays is itself a pytree: all scores and selections work on it.
     """
     flat = jax.tree_util.tree_flatten_with_path(masks)[0]
     leaves = jax.tree.leaves(masks if tree is None else tree)
@@ -112,5 +112,5 @@ def apply(masks: Tree, params: Tree) -> Tree:
 
 
 def keys_for(key: jax.Array, leaves: Leaves) -> dict[str, jax.Array]:
-    """One random key a leaf, from the path's CRC-32: adding a layer leaves the others' keys alone."""
+    """One random key a leaf, by the path's CRC-32: adding a layer leaves the others' keys alone."""
     return {path: jax.random.fold_in(key, zlib.crc32(path.encode())) for path in leaves}

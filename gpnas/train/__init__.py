@@ -4,10 +4,11 @@
 """
 
 from gpnas.train.config import base
-from gpnas.train.loop import Diverged, Stopped, load_data, train
+from gpnas.train.loop import Diverged, Stopped, load_data, train, train_lanes
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics, init_state, make_step
 
 __all__ = [
     "Diverged", "Metrics", "Stopped", "TrainState", "base", "init_state", "load_data", "make_step", "train",
+    "train_lanes",
 ]  # fmt: skip

@@ -7,23 +7,26 @@ import pathlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from gpnas.data import Dataset, Split, load
+from gpnas.data import Dataset, load
 from gpnas.errors import UserError
 from gpnas.train import checkpoint, record
 from gpnas.train.metrics import Write, progress, writer
-from gpnas.train.observe import Selected, look, percent, tally, train_line, unselected
+from gpnas.train.observe import Selected, Tally, look, percent, tally, train_line, unselected
 from gpnas.train.plan import Plan, make_plan
 from gpnas.train.program import Program, make_program, variables_of
 from gpnas.train.state import TrainState
+from gpnas.train.step import Metrics
 from gpnas.train.workdir import keep_lines, locked, read_lines, write_json
+
+Order = Callable[[int, int], np.ndarray]
 
 
 class Diverged(RuntimeError):
@@ -71,13 +74,39 @@ def train(
       Diverged: If the loss is not finite.
       Stopped: If SIGTERM or SIGINT came.
     """
-    workdir = pathlib.Path(workdir)
-    check_workdir(workdir, config.resume)
+    return train_lanes([config], [workdir], data)[0]
+
+
+def train_lanes(
+    configs: Sequence[ConfigDict],
+    workdirs: Sequence[str | pathlib.Path],
+    data: Dataset | None = None,
+) -> list[dict[str, Any]]:
+    """Trains several seeds of one config as one vmapped program; for small networks faster.
+
+    Args:
+      configs: Configurations that differ in nothing but the seed.
+      workdirs: A folder for each.
+      data: The images, if they are loaded already.
+
+    Returns:
+      A record for each.
+
+    Raises:
+      As `train`; a loss that is not finite in one lane stops them all.
+    """
+    config, folders = configs[0], [pathlib.Path(workdir) for workdir in workdirs]
+    if len(configs) > 1 and config.train.parallel == "pmap":
+        raise UserError("train.parallel", "pmap", "jit, where several seeds train at once")
+    for folder in folders:
+        check_workdir(folder, config.resume)
     data = load_data(config) if data is None else data
     plan = make_plan(config, data)
-    with locked(workdir):
-        check_workdir(workdir, config.resume)
-        return _run(config, workdir, data, plan)
+    with contextlib.ExitStack() as locks:
+        for folder in folders:
+            locks.enter_context(locked(folder))
+            check_workdir(folder, config.resume)
+        return _run(configs, folders, data, plan)
 
 
 def check_workdir(workdir: pathlib.Path, resume: bool) -> None:
@@ -92,87 +121,117 @@ def check_workdir(workdir: pathlib.Path, resume: bool) -> None:
         )
 
 
-def _run(config: ConfigDict, workdir: pathlib.Path, data: Dataset, plan: Plan) -> dict[str, Any]:
-    about = record.describe_run(config, data, plan)
-    finished = workdir / "record.json"
-    if finished.exists():
-        return _finished(json.loads(finished.read_text()), about)
-    program = make_program(plan, data, config.train.parallel)
-    state = program.init(jax.random.key(config.seed))
-    selected = unselected(state)
-    metrics = workdir / "metrics.jsonl"
-    restored = checkpoint.restore(workdir / "checkpoints", (state, selected))
+class Lane(NamedTuple):
+    """One seed on its way: where it writes, what is selected, the last tally, seconds and error."""
+
+    write: Write
+    selected: Selected
+    tally: Tally
+    wall: float
+    error: float = float("nan")
+
+
+def _run(
+    configs: Sequence[ConfigDict], folders: list[pathlib.Path], data: Dataset, plan: Plan
+) -> list[dict[str, Any]]:
+    config, checkpoints = configs[0], folders[0] / "checkpoints"
+    abouts = [record.describe_run(c, data, plan) for c in configs]
+    if all((folder / "record.json").exists() for folder in folders):
+        return [_finished(folder, about) for folder, about in zip(folders, abouts, strict=True)]
+    program = make_program(plan, data, config.train.parallel, len(configs))
+    states = program.init([jax.random.key(c.seed) for c in configs])
+    selected = [unselected(state) for state in states]
+    restored = checkpoint.restore(checkpoints, (states, selected))
     if restored is not None:
-        step, (state, selected) = restored
+        step, (states, selected) = restored
         logging.info("resumed at step %d of %d", step, plan.total_steps)
-    lines = keep_lines(metrics, int(state.step))
-    write_json(workdir / "config.json", about)
-    with writer(workdir, config.train.tensorboard) as write:
-        wall = lines[-1]["wall_s"] if lines else 0.0
-        state, selected = _loop(config, workdir, data, plan, program, state, selected, write, wall)
-    return _finish(config, workdir, data, plan, program, state, selected, about)
+    with contextlib.ExitStack() as stack:
+        lanes = []
+        for folder, about, state, best in zip(folders, abouts, states, selected, strict=True):
+            lines = keep_lines(folder / "metrics.jsonl", int(state.step))
+            write_json(folder / "config.json", about)
+            write = stack.enter_context(writer(folder, config.train.tensorboard))
+            lanes.append(Lane(write, best, tally(state), lines[-1]["wall_s"] if lines else 0.0))
+        orders = [batch_order(len(data.train), config.train.batch_size, c.seed) for c in configs]
+        states, lanes = _loop(config, checkpoints, data, plan, program, states, lanes, orders)
+    return [
+        _finish(config, folder, data, plan, program, state, lane.selected, about)
+        for folder, state, lane, about in zip(folders, states, lanes, abouts, strict=True)
+    ]
 
 
-def _finished(done: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+def _finished(folder: pathlib.Path, about: dict[str, Any]) -> dict[str, Any]:
     """The record of a run that had ended, if it is the run that is asked for."""
-    ignored = {"resume": None}
-    if done["config"] | ignored != about["config"] | ignored:
-        raise UserError("resume", "a finished run", "the config that it was run with")
+    done = json.loads((folder / "record.json").read_text())
+    if done["config"] | {"resume": None} != about["config"] | {"resume": None}:
+        raise UserError("resume", str(folder), "the config that its finished run was run with")
     return done
 
 
 def _loop(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    checkpoints: pathlib.Path,
     data: Dataset,
     plan: Plan,
     program: Program,
-    state: TrainState,
-    selected: Selected,
-    write: Write,
-    wall: float,
-) -> tuple[TrainState, Selected]:
+    states: list[TrainState],
+    lanes: list[Lane],
+    orders: Sequence[Order],
+) -> tuple[list[TrainState], list[Lane]]:
     """Steps in chunks that end where an epoch does, or where something is to be logged."""
     log_every, batch = config.train.log_every, config.train.batch_size
-    step, eval_steps = int(state.step), config.train.eval_every * plan.steps_per_epoch
-    rows = batch_order(len(data.train), batch, config.seed)
-    before, saved = tally(state), time.monotonic()
-    state = program.place(state)
+    per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
+    step, saved = int(states[0].step), time.monotonic()
+    placed = program.place(states)
     title = config.arm or config.method.name
     with progress(plan.total_steps, title) as show, stop_signal() as stopped:
         while step < plan.total_steps:
             begun, text = time.monotonic(), ""
-            steps = min(
-                log_every - step % log_every, plan.steps_per_epoch - step % plan.steps_per_epoch
-            )
-            state, sums = program.run(
-                state, rows(step, min(log_every, plan.steps_per_epoch)), steps
-            )
-            here = program.fetch(state)
-            now = tally(here)
-            line = train_line(before, now, jax.device_get(sums))
-            step, before, spent = step + steps, now, time.monotonic() - begun
-            if not np.isfinite(line["loss"]):
-                raise Diverged(
-                    f"the loss is {line['loss']} between steps {step - steps} and {step}"
+            steps = min(log_every - step % log_every, per_epoch - step % per_epoch)
+            index = np.stack([order(step, rows) for order in orders])
+            placed, sums = program.run(placed, index, steps)
+            states, sums = program.fetch(placed), jax.device_get(sums)
+            step, spent = step + steps, time.monotonic() - begun
+            rate = round(steps * batch * len(lanes) / spent, 1)
+            lanes = [
+                _log(lane, state, jax.tree.map(lambda x, i=i: x[i], sums), spent, rate)
+                for i, (lane, state) in enumerate(zip(lanes, states, strict=True))
+            ]
+            if step % (config.train.eval_every * per_epoch) == 0 or step == plan.total_steps:
+                lanes = [
+                    _evaluate(program, state, data, lane)
+                    for lane, state in zip(lanes, states, strict=True)
+                ]
+                text = "; ".join(
+                    f"validation error {lane.error:.2f} %, density {lane.tally.density:.4f}"
+                    for lane in lanes
                 )
-            wall += spent
-            write(
-                line | {"images_per_s": round(steps * batch / spent, 1), "wall_s": round(wall, 3)}
-            )
-            if step % eval_steps == 0 or step == plan.total_steps:
-                line, selected = look(program, here, data.validation, selected)
-                wall += time.monotonic() - begun - spent
-                write(line | {"wall_s": round(wall, 3)})
-                text = f"validation error {line['error']:.2f} %, density {now.density:.4f}"
             show(step, text)
             due = text and time.monotonic() - saved >= config.train.checkpoint_seconds
             if due or stopped() or step == plan.total_steps:
-                checkpoint.save(workdir / "checkpoints", step, (here, selected))
+                checkpoint.save(checkpoints, step, (states, [lane.selected for lane in lanes]))
                 saved = time.monotonic()
             if stopped() and step < plan.total_steps:
                 raise Stopped(f"stopped at step {step}; --config.resume=True goes on from there")
-    return program.fetch(state), selected
+    return states, lanes
+
+
+def _log(lane: Lane, state: TrainState, sums: Metrics, spent: float, rate: float) -> Lane:
+    now = tally(state)
+    line = train_line(lane.tally, now, sums)
+    if not np.isfinite(line["loss"]):
+        raise Diverged(f"the loss is {line['loss']} between steps {lane.tally.step} and {now.step}")
+    wall = round(lane.wall + spent, 3)
+    lane.write(line | {"images_per_s": rate, "wall_s": wall})
+    return lane._replace(tally=now, wall=wall)
+
+
+def _evaluate(program: Program, state: TrainState, data: Dataset, lane: Lane) -> Lane:
+    begun = time.monotonic()
+    line, selected = look(program, state, data.validation, lane.selected)
+    wall = round(lane.wall + time.monotonic() - begun, 3)
+    lane.write(line | {"wall_s": wall})
+    return lane._replace(selected=selected, error=line["error"], wall=wall)
 
 
 def _finish(
@@ -186,16 +245,17 @@ def _finish(
     about: dict[str, Any],
 ) -> dict[str, Any]:
     """The one look at the test images, and the record."""
-    last = {name: program.evaluate(variables_of(state), split) for name, split in _splits(data)}
-    test = program.evaluate(selected.variables, data.test)
+    validation, test = (
+        program.evaluate(variables_of(state), split) for split in (data.validation, data.test)
+    )
     lines = read_lines(workdir / "metrics.jsonl")
     curve = [line for line in lines if line["split"] == "train"]
     shown = ("step", "density", "grown", "pruned", "layers")
     result = about | {
         "metrics": {
-            "test_error_last": percent(last["test"].error),
-            "test_error_selected": percent(test.error),
-            "val_error_last": percent(last["validation"].error),
+            "test_error_last": percent(test.error),
+            "test_error_selected": percent(program.evaluate(selected.variables, data.test).error),
+            "val_error_last": percent(validation.error),
             "val_error_selected": round(float(selected.error), 4),
             "selected_step": int(selected.step),
         },
@@ -210,11 +270,7 @@ def _finish(
     return result
 
 
-def _splits(data: Dataset) -> list[tuple[str, Split]]:
-    return [("validation", data.validation), ("test", data.test)]
-
-
-def batch_order(images: int, batch: int, seed: int) -> Callable[[int, int], np.ndarray]:
+def batch_order(images: int, batch: int, seed: int) -> Order:
     """The order of the training images: a new shuffle each epoch, a function of seed and step alone.
 
     Args:

@@ -4,7 +4,8 @@ The training images lie on the device; a call gets the numbers of the images of 
 steps to do, as a traced value: one executable serves a whole run.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,41 +23,51 @@ _AXIS = "data"
 
 
 class Program(NamedTuple):
-    """What the loop calls.
+    """What the loop calls. One program trains one network, or several seeds of it in lanes.
 
     Attributes:
-      init: `key → state`, one that lies on the host's first device.
-      place: `state → state`, laid out over the devices.
+      init: `keys → [state]`, one for each key.
+      place: `[state] → placed`, laid out over devices and lanes.
       fetch: The inverse of `place`.
-      run: `(placed state, index, steps) → (placed state, metrics)`: the first `steps` rows of
-        `index` (rows, batch) int32; metrics summed over the steps.
-      evaluate: `(variables, split) → metrics`, means over all images.
+      run: `(placed, index, steps) → (placed, metrics)`: the first `steps` rows of `index`, (lanes,
+        rows, batch) int32; metrics summed over the steps, each (lanes,).
+      evaluate: `(variables, split) → metrics` of one network, means over all images.
       executables: `() → int`, programs compiled for `run` so far.
     """
 
-    init: Callable[[jax.Array], TrainState]
-    place: Callable[[TrainState], TrainState]
-    fetch: Callable[[TrainState], TrainState]
+    init: Callable[[Sequence[jax.Array]], list[TrainState]]
+    place: Callable[[list[TrainState]], TrainState]
+    fetch: Callable[[TrainState], list[TrainState]]
     run: Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
     evaluate: Callable[[Any, Split], Metrics]
     executables: Callable[[], int]
 
 
-def make_program(plan: Plan, data: Dataset, parallel: str = "jit") -> Program:
+def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 1) -> Program:
     """Builds the programs of a run.
 
     Args:
       plan: What was decided.
       data: The images.
       parallel: "jit" or "pmap".
+      lanes: Seeds that train at once, under `vmap`. Events are then still decided once, by the step
+        that the lanes share, and cost nothing at the other steps.
     """
     build = {"jit": _with_jit, "pmap": _with_pmap}[parallel]
-    place, fetch, run, executables = build(plan, data)
+    place, fetch, run, executables = build(plan, data, lanes)
 
+    @jax.jit
     def init(key: jax.Array) -> TrainState:
         return init_state(plan.module, plan.method, plan.tx, jnp.zeros((1, *plan.image_shape)), key)
 
-    return Program(jax.jit(init), place, fetch, run, make_evaluate(plan, data), executables)
+    return Program(
+        lambda keys: [init(key) for key in keys],
+        place,
+        fetch,
+        run,
+        make_evaluate(plan, data),
+        executables,
+    )
 
 
 def standardize(images: jax.Array, data: Dataset) -> jax.Array:
@@ -115,7 +126,35 @@ def _zero() -> Metrics:
     return Metrics(jnp.float32(0), jnp.float32(0))
 
 
-def _many(body: Callable, loop: str, wrap: Callable) -> tuple[Callable, Callable[[], int]]:
+# The step is shared by all lanes, so what depends on it alone (whether there is an event) is decided
+# once: `vmap` would otherwise turn each decision into both of its branches.
+_LANES: Any = dataclasses.replace(
+    TrainState(*[0] * len(dataclasses.fields(TrainState))),  # type: ignore[arg-type]
+    step=None,
+)
+
+
+def _stack(states: list[TrainState]) -> TrainState:
+    if len(states) == 1:
+        return states[0]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return dataclasses.replace(stacked, step=states[0].step)
+
+
+def _unstack(state: TrainState, lanes: int) -> list[TrainState]:
+    if lanes == 1:
+        return [state]
+
+    def lane(i: int) -> TrainState:
+        return dataclasses.replace(jax.tree.map(lambda x: x[i], spread), step=state.step)
+
+    spread = dataclasses.replace(state, step=jnp.zeros(lanes))
+    return [lane(i) for i in range(lanes)]
+
+
+def _many(
+    body: Callable, loop: str, lanes: int, wrap: Callable
+) -> tuple[Callable, Callable[[], int]]:
     """Rows `0 … steps − 1` of `index` in one call of a compiled loop, or in one call each."""
 
     def scan(state: TrainState, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
@@ -124,41 +163,52 @@ def _many(body: Callable, loop: str, wrap: Callable) -> tuple[Callable, Callable
 
         return jax.lax.fori_loop(0, steps, turn, (state, _zero()))
 
+    def once(state: TrainState, sums: Any, images: Any, labels: Any, index: Any, i: Any) -> tuple:
+        return body(i, state, sums, images, labels, index)
+
+    if lanes > 1:
+        scan = jax.vmap(scan, (_LANES, None, None, 0, None), (_LANES, 0))
+        once = jax.vmap(once, (_LANES, 0, None, None, 0, None), (_LANES, 0))
     if loop == "scan":
         compiled = wrap(scan)
         return compiled, compiled._cache_size
-    once = wrap(
-        lambda state, sums, images, labels, index, i: body(i, state, sums, images, labels, index)
-    )
+    compiled_once = wrap(once)
 
     def one_by_one(state: TrainState, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
-        sums = _zero()
+        sums = (
+            _zero() if lanes == 1 else jax.tree.map(lambda x: jnp.broadcast_to(x, lanes), _zero())
+        )
         for i in range(int(steps)):
-            state, sums = once(state, sums, images, labels, index, np.int32(i))
+            state, sums = compiled_once(state, sums, images, labels, index, np.int32(i))
         return state, sums
 
-    return one_by_one, once._cache_size
+    return one_by_one, compiled_once._cache_size
 
 
-def _with_jit(plan: Plan, data: Dataset) -> tuple:
+def _with_jit(plan: Plan, data: Dataset, lanes: int) -> tuple:
     mesh = Mesh(np.array(jax.devices()), (_AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
     everywhere = NamedSharding(mesh, PartitionSpec())
-    by_batch = NamedSharding(mesh, PartitionSpec(None, _AXIS))
+    spec = PartitionSpec(None, _AXIS) if lanes == 1 else PartitionSpec(None, None, _AXIS)
+    by_batch = NamedSharding(mesh, spec)
     images, labels = (
         jax.device_put(np.asarray(x), everywhere) for x in (data.train.images, data.train.labels)
     )
-    run_rows, executables = _many(
-        _chunk(plan, data, None), plan.loop, lambda f: jax.jit(f, donate_argnums=0)
-    )
+    body = _chunk(plan, data, None)
+    run_rows, executables = _many(body, plan.loop, lanes, lambda f: jax.jit(f, donate_argnums=0))
 
     def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
-        rows = jax.make_array_from_callback(index.shape, by_batch, lambda at: index[at])
-        return run_rows(state, images, labels, rows, np.int32(steps))
+        rows = index[0] if lanes == 1 else index
+        rows = jax.make_array_from_callback(rows.shape, by_batch, lambda at: rows[at])
+        state, sums = run_rows(state, images, labels, rows, np.int32(steps))
+        return state, jax.tree.map(jnp.atleast_1d, sums)
 
-    return lambda state: jax.device_put(state, everywhere), lambda state: state, run, executables
+    def place(states: list[TrainState]) -> TrainState:
+        return jax.device_put(_stack(states), everywhere)
+
+    return place, lambda state: _unstack(state, lanes), run, executables
 
 
-def _with_pmap(plan: Plan, data: Dataset) -> tuple:
+def _with_pmap(plan: Plan, data: Dataset, lanes: int) -> tuple:
     devices = jax.local_device_count()
     replicate = jax.pmap(lambda x: x, in_axes=None, axis_size=devices)
     images, labels = replicate((np.asarray(data.train.images), np.asarray(data.train.labels)))
@@ -171,11 +221,11 @@ def _with_pmap(plan: Plan, data: Dataset) -> tuple:
     def first(tree: Any) -> Any:
         return jax.tree.map(lambda x: x[0], tree)
 
-    run_rows, executables = _many(body, plan.loop, wrap)
+    run_rows, executables = _many(body, plan.loop, 1, wrap)
 
     def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
-        rows = index.reshape(index.shape[0], devices, -1).swapaxes(0, 1)
+        rows = index[0].reshape(index.shape[1], devices, -1).swapaxes(0, 1)
         state, sums = run_rows(state, images, labels, rows, np.int32(steps))
-        return state, first(sums)
+        return state, jax.tree.map(lambda x: x[:1], sums)
 
-    return replicate, first, run, executables
+    return lambda states: replicate(states[0]), lambda state: [first(state)], run, executables

@@ -1,0 +1,19 @@
+"""Development of LeNet-5 (Caffe) on Fashion-MNIST, 2 % of the weights left.
+
+20 epochs; on a CPU the convolutions run as matrix products (`model.conv`).
+
+    python experiments/train.py --config=configs/lenet5.py --workdir=runs/lenet5
+"""
+
+from ml_collections import ConfigDict
+
+from configs import development
+
+
+def get_config() -> ConfigDict:
+    """As `development`, with another network."""
+    config = development.get_config()
+    config.model.name = "lenet5"
+    config.train.epochs = 20
+    config.optimizer.learning_rate = 0.05
+    return config

@@ -1,0 +1,22 @@
+"""RigL (Evci et al. 2020): the smallest weights go, those with the largest gradient come.
+
+LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
+
+    python experiments/train.py --config=configs/rigl.py --workdir=runs/rigl
+"""
+
+from ml_collections import ConfigDict
+
+from gpnas.train.config import base
+
+
+def get_config() -> ConfigDict:
+    """A third of each layer is exchanged every 100 steps, ever less, until three quarters of the run."""
+    return base(
+        name="rigl",
+        density=0.02,
+        fraction=0.3,
+        every=100,
+        stop_at=0.75,
+        allocation="erk",
+    )

@@ -1,0 +1,20 @@
+"""The table of the README: five arms on Fashion-MNIST, LeNet-300-100, 2 % of the weights, five seeds.
+
+About five minutes on 2 CPU cores.
+
+    python experiments/sweep.py --config=configs/studies/fashion.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import dense, development, gmp, pipeline, rigl
+from gpnas.train.study import study
+
+
+def get_config() -> ConfigDict:
+    """Dense, GMP, RigL, the pipeline and development, at the same recipe."""
+    arms = {
+        module.__name__.split(".")[-1]: module.get_config()
+        for module in (dense, gmp, rigl, pipeline, development)
+    }
+    return study("fashion", arms, densities=(0.02,), seeds=(0, 1, 2, 3, 4))

@@ -1,0 +1,38 @@
+"""Runs a study: arms × densities × seeds, one record a run.
+
+    python experiments/sweep.py --config=configs/studies/fashion.py
+    python experiments/sweep.py --config=configs/studies/fashion.py --config.seeds="(0,)"
+
+Records are appended to results/STUDY/records.jsonl as they come. What is there already is skipped, and a
+run that was cut off goes on from its last checkpoint: start the same command again.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from gpnas import train
+from gpnas.commandline import EXIT_DIVERGED, start, stop
+from gpnas.train.study import run_study
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The study.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder for the runs' own folders.")
+_RESULTS = flags.DEFINE_string("results", "results", "Folder for the studies' records.")
+flags.mark_flags_as_required(["config"])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs what is missing of the study."""
+    del argv
+    try:
+        path = run_study(_CONFIG.value, str(_WORKDIR.value), str(_RESULTS.value))
+    except train.Diverged as error:
+        stop(error, EXIT_DIVERGED)
+    except train.Stopped as error:
+        stop(error, 0)
+    print(path)
+
+
+if __name__ == "__main__":
+    start(main)
