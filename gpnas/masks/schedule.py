@@ -15,7 +15,8 @@ Schedule = Callable[[jax.Array], jax.Array]
 
 def _progress(step: jax.Array, start: float, stop: float) -> jax.Array:
     """How far `step` is on the way from `start` to `stop`, in [0, 1]; 1 from `stop` on."""
-    return jnp.clip((jnp.asarray(step, jnp.float32) - start) / max(stop - start, 1), 0.0, 1.0)
+    step = jnp.asarray(step, jnp.float32)
+    return jnp.where(step >= stop, 1.0, jnp.clip((step - start) / max(stop - start, 1), 0.0, 1.0))
 
 
 def constant(value: float) -> Schedule:
@@ -24,7 +25,11 @@ def constant(value: float) -> Schedule:
 
 
 def cubic(first: float, last: float, start: int, stop: int) -> Schedule:
-    """Cubic decay, fast at first: `last + (first − last)(1 − x)³`, x from 0 (`start`) to 1 (`stop`).
+    """Cubic decay, fast at first: `last + (first − last)(1 − x)³`, x going from 0 to 1.
+
+    Args:
+      first, last: Values before `start` and from `stop` on.
+      start, stop: Steps where x is 0 and 1.
 
     References:
       Zhu & Gupta 2017, To prune, or not to prune (arXiv:1710.01878), equation 1, for densities.

@@ -1,8 +1,8 @@
 """AC/DC: alternating compressed and decompressed training."""
 
-from gpnas.masks import plasticity, schedule, score
+from gpnas.masks import plasticity, schedule, score, when
 from gpnas.masks.allocate import Allocation, global_
-from gpnas.methods.method import Method
+from gpnas.methods.method import Method, moment
 
 
 def acdc(
@@ -27,10 +27,15 @@ def acdc(
     References:
       Peste et al. 2021 (arXiv:2106.12379), algorithm 1.
     """
-    start, stop = round(warmup_at * total_steps), round(stop_at * total_steps)
+    start, stop = moment(warmup_at, total_steps), moment(stop_at, total_steps)
     length = max((stop - start) // (2 * phases), 1)
     curve = schedule.alternating(density, start, start + 2 * phases * length, length, length)
     transform = plasticity(
-        drop=score.magnitude(), grow=score.random(), density=curve, allocation=allocation, every=1
+        drop=score.magnitude(),
+        grow=score.random(),
+        density=curve,
+        allocation=allocation,
+        every=1,
+        seed_score=score.magnitude(),
     )
-    return Method(transform, curve)
+    return Method(when(transform, lambda step: curve(step) != curve(step - 1)), curve)

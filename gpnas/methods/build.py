@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+
 from gpnas.errors import UserError
 from gpnas.masks import allocate, select
 from gpnas.methods import (
@@ -122,13 +124,18 @@ def build(
         raise UserError(f"method.{missing[0]}", None, f"a value: {settings['name']} needs it")
     given = {"total_steps": total_steps, "batch_size": batch_size}
     arguments |= {name: given[name] for name in _GIVEN if name in known}
-    _check_together(arguments)
-    if "density" in arguments:
-        for name in ("seed_allocation", "allocation"):
-            spread = arguments.get(name, known[name].default if name in known else None)
-            if spread is not None:
-                _check_density(settings["density"], spread, shapes)
-    return function(**arguments)
+    defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}
+    whole = defaults | arguments
+    _check_together(whole)
+    for name in ("seed_allocation", "allocation"):
+        if "density" in whole and whole.get(name) is not None:
+            _check_density(whole["density"], whole[name], shapes)
+    method = function(**arguments)
+    moves = method.density(jnp.int32(0)) != method.density(jnp.int32(total_steps))
+    last = min(round(whole.get("stop_at", 1.0) * total_steps), total_steps - 1)
+    if moves and whole.get("every", 1) > last:
+        raise UserError("method.every", whole["every"], f"at most {last} in {total_steps} steps")
+    return method
 
 
 def _choice(field: str, value: Any, choices: Mapping[str, Any]) -> Any:
@@ -145,11 +152,7 @@ def _checked(field: str, value: Any, parameter: inspect.Parameter) -> Any:
     if isinstance(kind, type) and type(value) is not kind:
         raise UserError(field, value, f"a value of type {kind.__name__}")
     if name in ("drop", "grow"):
-        return (
-            value
-            if value in development.SCORES
-            else _choice(field, value, dict.fromkeys(development.SCORES))
-        )
+        return _choice(field, value, {score: score for score in development.SCORES})
     if name in ("density", "first") and not 0 < value <= 1:
         raise UserError(field, value, "a number in (0, 1]")
     if (name.endswith("_at") or name in ("at", "fraction", "extra")) and not 0 <= value <= 1:
@@ -169,6 +172,7 @@ def _checked(field: str, value: Any, parameter: inspect.Parameter) -> Any:
 
 
 def _check_together(arguments: Mapping[str, Any]) -> None:
+    """Checks the settings, defaults included, that limit each other."""
     density = arguments.get("density", 1.0)
     if "peak" in arguments and arguments["peak"] * density > 1:
         raise UserError(
@@ -178,23 +182,17 @@ def _check_together(arguments: Mapping[str, Any]) -> None:
         raise UserError(
             "method.extra", arguments["extra"], f"at most {1 - density:g}, at density {density:g}"
         )
-    if arguments.get("start_at", 0) > arguments.get("stop_at", 1):
-        raise UserError("method.start_at", arguments["start_at"], "at most stop_at")
-    if arguments.get("peak_at", 0) > arguments.get("stop_at", 1):
-        raise UserError("method.peak_at", arguments["peak_at"], "at most stop_at")
-    if arguments.get("survival_age", 0) and arguments["survival_age"] <= arguments.get(
-        "protect", 0
-    ):
-        raise UserError("method.survival_age", arguments["survival_age"], "more than protect")
-    if (
-        arguments.get("stagger_at", 0)
-        and len(arguments["allocation"]({"a": (2,), "b": (2,)}, 1.0)) == 1
-    ):
-        raise UserError(
-            "method.stagger_at",
-            arguments["stagger_at"],
-            "0 where leaves compete (allocation global)",
-        )
+    for name in ("warmup_at", "start_at", "peak_at"):
+        if arguments.get(name, 0) > arguments.get("stop_at", 1):
+            raise UserError(f"method.{name}", arguments[name], "at most stop_at")
+    age = arguments.get("survival_age", 0)
+    if age and (age <= arguments["protect"] or age < arguments["every"]):
+        raise UserError("method.survival_age", age, "more than protect, at least every")
+    delay = arguments.get("stagger_at", 0)
+    if delay and len(arguments["allocation"]({"a": (2,), "b": (2,)}, jnp.float32(1))) == 1:
+        raise UserError("method.stagger_at", delay, "0 where leaves compete (allocation global)")
+    if delay and delay + arguments["stop_at"] > 1:
+        raise UserError("method.stagger_at", delay, f"at most {1 - arguments['stop_at']:g}")
 
 
 def _check_density(

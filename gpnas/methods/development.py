@@ -35,9 +35,10 @@ def development(
 ) -> Method:
     """The coupled method: one curve, one currency, growth and pruning in the same events.
 
-    The density follows the developmental curve (overshoot, then decline); at each event the counts come
-    from one identity, grown = (R + Δ)/2 and pruned = (R − Δ)/2, so growth falls exactly as pruning
-    rises; what is grown and what is pruned is judged by the change of the loss it would bring.
+    The density follows the developmental curve (overshoot, then decline); at each event the counts
+    come from one identity, grown = (R + Δ)/2 and pruned = (R − Δ)/2, so growth falls exactly as
+    pruning rises; what is grown and what is pruned is judged by the change of the loss it would
+    bring.
 
     Args:
       density: Adult living fraction, in (0, 1]; also that of the random seed network.
@@ -45,7 +46,7 @@ def development(
       batch_size: Images a step, for the empirical Fisher.
       peak: Height of the overshoot as a multiple of `density`.
       peak_at, stop_at: When the peak and the adult density are reached, as fractions of the run.
-      churn: ρ₀, exchanged fraction of the living at the start; falls as a cosine. 0 is the pipeline.
+      churn: ρ₀, exchanged fraction of the living at the start; falls as a cosine. 0: the pipeline.
       drop, grow: Names in `SCORES`.
       decay: Of the moving averages of the gradient and its square.
       denoise: Whether the gain subtracts what gradient noise alone would give.
@@ -53,9 +54,9 @@ def development(
       window: Steps before each event in which the dense gradient is looked at.
       protect: Steps for which newborns are not judged.
       rest: Steps that a pruned site rests; 0 lets it regrow at once.
-      survival_age: If not 0, growth is weighed by the share of a leaf's newborns that got this old.
-      stagger_at: Delay of the last leaf's curve behind the first's, as a fraction of the run; needs an
-        allocation by leaf.
+      survival_age: If not 0, growth is weighed by the share of a leaf's newborns that got so old.
+      stagger_at: Delay of the last leaf's curve behind the first's, as a fraction of the run; needs
+        an allocation by leaf.
       price: If not 0, rate of the price controller that then decides the counts.
       hysteresis: What a dormant weight must be worth above the price.
       allocation: `global_` lets the leaves compete.
@@ -64,7 +65,7 @@ def development(
     References:
       Huttenlocher 1979 for the curve; the docs page `development` for the method and what it owes.
     """
-    stop = round(stop_at * total_steps)
+    stop, delay = round(stop_at * total_steps), round(stagger_at * total_steps)
     curve = schedule.developmental(density, peak, round(peak_at * total_steps), stop)
     judges = {
         "magnitude": score.magnitude(),
@@ -84,18 +85,19 @@ def development(
         allocation=allocation,
         seed_allocation=seed_allocation,
         every=every,
-        stop=stop + every,
+        stop=stop + delay + every,
         window=window,
         protect=protect,
         rest=rest,
         survival_age=survival_age or None,
         lookahead=every,
-        stagger=stagger_at * total_steps,
-        budget=by_price(price, hysteresis, stop=stop) if price else None,
+        stagger=delay,
+        budget=by_price(price, hysteresis, stop=stop - every) if price else None,
     )
-    return Method(transform, curve, before(stop, min(window / every, 1.0)))
+    return Method(transform, curve, before(stop + delay, min(window / every, 1.0)))
 
 
 SCORES = (
-    "magnitude", "gradient", "momentum", "taylor", "fisher", "removal_cost", "growth_gain", "random",
+    "magnitude", "gradient", "momentum", "taylor",
+    "fisher", "removal_cost", "growth_gain", "random",
 )  # fmt: skip

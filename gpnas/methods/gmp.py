@@ -2,7 +2,7 @@
 
 from gpnas.masks import plasticity, schedule, score
 from gpnas.masks.allocate import Allocation, global_
-from gpnas.methods.method import Method
+from gpnas.methods.method import Method, moment
 
 
 def gmp(
@@ -28,9 +28,8 @@ def gmp(
     References:
       Zhu & Gupta 2017 (arXiv:1710.01878), equation 1.
     """
-    curve = schedule.cubic(
-        first, density, round(start_at * total_steps), round(stop_at * total_steps)
-    )
+    stop = moment(stop_at, total_steps, every)
+    curve = schedule.cubic(first, density, min(round(start_at * total_steps), stop), stop)
     transform = plasticity(
         drop=score.magnitude(),
         grow=score.random(),

@@ -2,7 +2,8 @@
 
 from gpnas.masks import plasticity, schedule, score
 from gpnas.masks.allocate import Allocation, erk
-from gpnas.methods.method import Method, before
+from gpnas.masks.budget import by_curve
+from gpnas.methods.method import Method, before, moment
 
 
 def granet(
@@ -21,7 +22,8 @@ def granet(
       density: Final living fraction, in (0, 1].
       total_steps: Length of the run.
       first: Density at the start, random.
-      fraction: p, pruned and regrown fraction of the living at the first event; falls as a cosine.
+      fraction: p, pruned and regrown fraction of the weights that the curve leaves, at the start;
+        falls as a cosine.
       every: Steps between events.
       stop_at: When both end, as a fraction of the run.
       allocation: How the density is spread over the leaves.
@@ -29,18 +31,13 @@ def granet(
     References:
       Liu et al. 2021 (arXiv:2106.10404), algorithm 1.
     """
-    stop = round(stop_at * total_steps)
+    stop = moment(stop_at, total_steps, every)
     curve = schedule.cubic(first, density, 0, stop)
-    exchange = schedule.cosine(2 * fraction, stop)
-
-    def churn(step):  # R = |Δ| + exchange: the regrown come on top of what the curve takes
-        return exchange(step) + (curve(step - every) - curve(step)) / curve(step - every)
-
     transform = plasticity(
         drop=score.magnitude(),
         grow=score.gradient(),
         density=curve,
-        churn=churn,
+        budget=by_curve(schedule.cosine(2 * fraction, stop), on_top=True),
         allocation=allocation,
         every=every,
     )

@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 
-from gpnas.masks import plasticity, schedule, score
+from gpnas.masks import plasticity, score, when
 from gpnas.masks.allocate import Allocation, global_
-from gpnas.methods.method import Method
+from gpnas.methods.method import Method, moment
 
 
 def iterative(
@@ -28,11 +28,11 @@ def iterative(
     References:
       Han et al. 2015 (arXiv:1506.02626); without the rewinding of lottery tickets.
     """
-    start, stop = round(start_at * total_steps), round(stop_at * total_steps)
-    every = max((stop - start) // max(rounds - 1, 1), 1)
+    start, stop = moment(start_at, total_steps), moment(stop_at, total_steps)
 
     def curve(step):
-        done = jnp.clip((step - start) // every + 1, 0, rounds)
+        done = 1 + (step - start) * (rounds - 1) // max(stop - start, 1)
+        done = jnp.where(step >= stop, rounds, jnp.where(step >= start, done, 0))
         return jnp.float32(density) ** (done / rounds)
 
     transform = plasticity(
@@ -41,6 +41,6 @@ def iterative(
         density=curve,
         allocation=allocation,
         every=1,
-        start=start,
+        seed_score=score.magnitude(),
     )
-    return Method(transform, curve, schedule.constant(0.0))
+    return Method(when(transform, lambda step: curve(step) != curve(step - 1)), curve)

@@ -44,6 +44,11 @@ class Method(NamedTuple):
     wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _unchanged
 
 
+def moment(at: float, total_steps: int, every: int = 1) -> int:
+    """The last multiple of `every` up to a fraction of the run, and a step of the run."""
+    return min(round(at * total_steps), total_steps - 1) // every * every
+
+
 def before(stop: int, rate: float) -> Schedule:
     """A rate that holds before step `stop` and is zero from there on."""
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from gpnas.masks import ranking, score
 from gpnas.masks.allocate import Allocation, global_
 from gpnas.masks.select import Select, exact_top_k
-from gpnas.methods.method import Method
+from gpnas.methods.method import Method, moment
 
 
 def one_shot(
@@ -28,17 +28,17 @@ def one_shot(
     References:
       Han et al. 2015 (arXiv:1506.02626).
     """
-    moment = round(at * total_steps)
+    cut = moment(at, total_steps)
 
     def curve(step):
-        return jnp.where(step < moment, 1.0, jnp.float32(density))
+        return jnp.where(step < cut, 1.0, jnp.float32(density))
 
     transform = ranking(
         score.magnitude(),
         curve,
         allocation=allocation,
         select=select,
-        start=moment,
-        stop=moment + 1,
+        start=cut,
+        stop=cut + 1,
     )
     return Method(transform, curve)

@@ -17,11 +17,9 @@ from gpnas.masks import (
     schedule,
     score,
     sometimes,
-)  # fmt: skip
-from gpnas.masks import (
-    every as every_,
 )
-from gpnas.masks.allocate import Allocation, erk, fill, round_to_total
+from gpnas.masks import every as every_
+from gpnas.masks.allocate import Allocation, erk, fill, part_of, round_to_total
 from gpnas.methods.method import Method, before
 
 
@@ -70,20 +68,29 @@ def snfs(
         return put(masks, live), state
 
     def exchange(live: dict, state: Any, ctx: MaskContext) -> dict:
-        size = {p: jnp.sum(m, dtype=jnp.int32) for p, m in live.items()}
         pull = momentum.value(state, ctx)
-        leave = {p: jnp.round(rate(ctx.step) * n).astype(jnp.int32) for p, n in size.items()}
-        share = jnp.array([jnp.sum(pull[p] * m) / jnp.maximum(size[p], 1) for p, m in live.items()])
-        room = jnp.array([m.size - size[p] + leave[p] for p, m in live.items()], jnp.float32)
-        total = jnp.float32(sum(leave.values()))
-        come = round_to_total(room * fill(share / jnp.maximum(room, 1), room, total), total)
+        alive = jnp.array([jnp.sum(m, dtype=jnp.int32) for m in live.values()])
+        leave = jnp.round(rate(ctx.step) * alive.astype(jnp.float32)).astype(jnp.int32)
+        share = jnp.array([jnp.mean(pull[p], where=m) for p, m in live.items()])
+        room = jnp.array([m.size for m in live.values()]) - alive + leave
+        total = part_of(curve(ctx.step), sum(m.size for m in live.values())) - jnp.sum(
+            alive - leave
+        )
+        come = apportion(share, room, total)
         after = {}
         for i, (path, mask) in enumerate(live.items()):
             drop_key, grow_key = jax.random.split(jax.random.fold_in(ctx.key, i))
-            gone = exact_top_k(-jnp.abs(ctx.params[path]), leave[path], drop_key, mask)
+            gone = exact_top_k(-jnp.abs(ctx.params[path]), leave[i], drop_key, mask)
             kept = mask & ~gone
             after[path] = kept | exact_top_k(pull[path], come[i], grow_key, ~kept)
         return after
+
+    def apportion(share: jax.Array, room: jax.Array, total: jax.Array) -> jax.Array:
+        """(leaves,) int32 of sum `total`; one without momentum gets what others cannot take."""
+        share = jnp.nan_to_num(share)
+        share = share / jnp.maximum(jnp.sum(share), 1e-30) + 1e-6
+        room, wanted = room.astype(jnp.float32), total.astype(jnp.float32)
+        return round_to_total(room * fill(share / jnp.maximum(room, 1), room, wanted), total)
 
     transform = every_(every, between(1, stop, MaskTransform(init_fn, update_fn)))
     return Method(transform, curve, before(stop, 1.0))

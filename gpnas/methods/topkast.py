@@ -50,7 +50,7 @@ def topkast(
     return Method(
         MaskTransform(init_fn, update_fn, forward.may_change),
         forward_curve,
-        schedule.constant(extra),
+        schedule.constant(min(extra / max(1 - density, 1e-6), 1.0)),
         learns=lambda masks, state: state[1],
         keeps_dormant=True,
         wrap=lambda tx: optax.chain(exploration(decay, density), tx),

@@ -20,10 +20,10 @@ def im2col_conv(
     precision: Any = None,
     **unused: Any,
 ) -> jax.Array:
-    """A convolution as one matrix product over gathered patches, for `nn.Conv(conv_general_dilated=…)`.
+    """A convolution as one matrix product over patches, for `nn.Conv(conv_general_dilated=…)`.
 
-    Inside a loop XLA's CPU convolution falls off its fast path; this does not, and its parameters are
-    the same. Two spatial axes, NHWC, no dilation, no groups.
+    Inside a loop XLA's CPU convolution falls off its fast path; this does not, and its parameters
+    are the same. Two spatial axes, NHWC, no dilation, no groups.
 
     Args:
       lhs: (batch, height, width, inputs).
@@ -42,21 +42,18 @@ def im2col_conv(
     if not plain or feature_group_count != 1:
         raise ValueError("im2col_conv: got dilation or groups, allowed: neither")
     height, width, inputs, outputs = rhs.shape
-    pads = lax.padtype_to_pads(lhs.shape[1:3], (height, width), window_strides, padding) if isinstance(
-        padding, str) else padding  # fmt: skip
-    x = jnp.pad(lhs, ((0, 0), *pads, (0, 0)))
-    rows = (x.shape[1] - height) // window_strides[0] + 1
-    columns = (x.shape[2] - width) // window_strides[1] + 1
+    down, right = window_strides
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(lhs.shape[1:3], (height, width), window_strides, padding)
+    x = jnp.pad(lhs, ((0, 0), *padding, (0, 0)))
+    rows = (x.shape[1] - height) // down + 1
+    columns = (x.shape[2] - width) // right + 1
+    ends = (rows - 1) * down + 1, (columns - 1) * right + 1
     patches = [
-        lax.slice(
-            x,
-            (0, i, j, 0),
-            (x.shape[0], i + (rows - 1) * window_strides[0] + 1, j + (columns - 1) * window_strides[1] + 1, inputs),
-            (1, *window_strides, 1),
-        )
+        x[:, i : i + ends[0] : down, j : j + ends[1] : right]
         for i in range(height)
         for j in range(width)
-    ]  # fmt: skip
+    ]
     flat = jnp.concatenate(patches, -1).reshape(-1, height * width * inputs)
     out = jnp.dot(flat, rhs.reshape(-1, outputs), precision=precision)
     return out.reshape(x.shape[0], rows, columns, outputs)

@@ -128,10 +128,8 @@ def _zero() -> Metrics:
 
 # The step is shared by all lanes, so what depends on it alone (whether there is an event) is decided
 # once: `vmap` would otherwise turn each decision into both of its branches.
-_LANES: Any = dataclasses.replace(
-    TrainState(*[0] * len(dataclasses.fields(TrainState))),  # type: ignore[arg-type]
-    step=None,
-)
+_AXES: Any = {field.name: 0 for field in dataclasses.fields(TrainState)} | {"step": None}
+_LANES = TrainState(**_AXES)
 
 
 def _stack(states: list[TrainState]) -> TrainState:

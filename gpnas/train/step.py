@@ -85,8 +85,8 @@ def make_step(
       module: The network.
       method: The mask transform and how it is to be used.
       tx: The optimizer, already wrapped by the method.
-      axis_name: Axis of `pmap` over which gradients are averaged; None under `jit`, where the batch's
-        sharding says it all.
+      axis_name: Axis of `pmap` over which gradients are averaged; None under `jit`, where the
+        batch's sharding says it all.
 
     Returns:
       `(state, (images, labels)) → (state, metrics)`.
@@ -148,8 +148,8 @@ def make_step(
         )
         params = params if method.keeps_dormant else apply(masks, params)
 
-        state = dataclasses.replace(state, 
-            step=state.step + 1, params=params, masks=masks, mask_state=mask_state,
+        state = dataclasses.replace(
+            state, step=state.step + 1, params=params, masks=masks, mask_state=mask_state,
             opt_state=opt_state, model_state=model_state, survey=survey,
         )  # fmt: skip
         return state, metrics

@@ -85,21 +85,19 @@ def run_study(config: ConfigDict, workdir: str, results: str) -> pathlib.Path:
     """
     path = pathlib.Path(results) / config.study / "records.jsonl"
     done = {_identity(record["config"]) for record in read_lines(path)}
-    data, key = None, None
+    data, images_of = None, None
     for name, seeds in settings(config):
         missing = [one for one in seeds if _identity(one.to_dict()) not in done]
         if not missing:
             continue
-        if key != missing[0].data.to_dict():
-            data, key = load_data(missing[0]), missing[0].data.to_dict()
-        plan = make_plan(missing[0], data)
-        together = _in_lanes(config.lanes, plan.expected["weights"])
+        if data is None or images_of != missing[0].data.to_dict():
+            data, images_of = load_data(missing[0]), missing[0].data.to_dict()
+        together = _in_lanes(config.lanes, make_plan(missing[0], data).expected["weights"])
+        path.parent.mkdir(parents=True, exist_ok=True)
         for group in [missing] if together else [[one] for one in missing]:
-            folders = [
-                pathlib.Path(workdir) / config.study / f"{name}-seed{one.seed}" for one in group
-            ]
             logging.info("%s, seeds %s", name, [one.seed for one in group])
-            path.parent.mkdir(parents=True, exist_ok=True)
+            runs = [f"{name}-seed{one.seed}".replace(" ", "-") for one in group]
+            folders = [pathlib.Path(workdir) / config.study / run for run in runs]
             for record in train_lanes(group, folders, data):
                 append_line(path, record)
         jax.clear_caches()  # a program a setting: a long study must not keep them all

@@ -51,4 +51,5 @@ def lived(survey: Survey, masks: Any, step: jax.Array) -> dict[str, jax.Array]:
     """`{path: () float32}`, density of each leaf summed over all the steps before `step`."""
     sizes = {p: m.size for p, m in maskable(masks).items()}
     alive = summary.count(masks)
-    return {p: n + (step - survey.since) * (alive[p] / sizes[p]) for p, n in survey.lived.items()}
+    steps = (step - survey.since).astype(jnp.float32)
+    return {p: n + steps * (alive[p] / sizes[p]) for p, n in survey.lived.items()}

@@ -1,4 +1,4 @@
-"""Cost: parameters, multiply-accumulates (MACs) and training FLOPs, from shapes and schedules alone."""
+"""Cost: parameters, multiply-accumulates (MACs) and training FLOPs, by shapes and schedules."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -38,8 +38,9 @@ class Cost(NamedTuple):
 def macs_per_weight(module: nn.Module, image_shape: tuple[int, ...]) -> dict[str, int]:
     """How many MACs each kernel's single weight takes part in for one image.
 
-    Nothing is computed: the module is traced with abstract values, and each `nn.Dense` and `nn.Conv` is
-    seen on its way (a weight of a dense layer is used once, one of a convolution at every position).
+    Nothing is computed: the module is traced with abstract values, and each `nn.Dense` and
+    `nn.Conv` is seen on its way (a weight of a dense layer is used once, one of a convolution at
+    every position).
 
     Args:
       module: A Flax module, called as `module(images, train=False)`.
@@ -98,9 +99,9 @@ def _all_leaves(params: Any) -> Any:
 def training_macs(density: Schedule, dense_gradient: Schedule, steps: int) -> tuple[float, float]:
     """Training MACs of a schedule as a fraction of dense training's, and the mean density.
 
-    A step costs a forward pass, the gradient of the activations and that of the weights. The first two
-    use the living weights; the third is dense in the fraction of steps where a score looks at dormant
-    weights too: dense training is 3·f_D a sample, RigL (3·f_S·ΔT + 2·f_S + f_D) / (ΔT + 1).
+    A step costs a forward pass, the gradient of the activations and that of the weights. The first
+    two use the living weights; the third is dense in the fraction of steps where a score looks at
+    dormant weights too: dense training is 3·f_D a sample, RigL (3·f_S·ΔT + 2·f_S + f_D) / (ΔT + 1).
 
     Args:
       density: Living fraction of the MACs at a step.
