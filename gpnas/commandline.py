@@ -48,6 +48,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         OSError,
         SyntaxError,
     ) as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        stop(f"command line: {text}", EXIT_USER)
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        what, traceback, why = text.partition("Traceback (most recent call last):")
+        stop(f"command line: {what}{why.splitlines()[-1] if traceback else ''}", EXIT_USER)
         raise

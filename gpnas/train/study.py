@@ -34,7 +34,7 @@ def study(name: str, arms: Mapping[str, ConfigDict], **fields: Any) -> ConfigDic
     config.seeds = tuple(fields.get("seeds", (0, 1, 2, 3, 4)))
     config.lanes = fields.get("lanes", "auto")
     config.only = ""  # comma-separated arms; all if empty
-    config.arms = ConfigDict(dict(arms))
+    config.arms = ConfigDict(dict(arms), allow_dotted_keys=True)
     return config
 
 
