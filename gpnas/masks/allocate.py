@@ -2,7 +2,8 @@
 
 An allocation is a function `(shapes, density) → {group: k}`. A group is a tuple of paths whose
 weights compete for the same k places: one leaf a group, except for `global_`, where all compete.
-Densities may be traced; the sum of all the k is round(density · size), whatever the size.
+Densities may be traced; the sum of all the k is round(density · size), whatever the size, unless
+leaves that stay dense need more, or the budget is one in cost.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -115,7 +116,8 @@ def _proportional(
 
     def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
         size = sizes(shapes)
-        pinned = np.array([tree.lookup(dict.fromkeys(dense, True), path, False) for path in shapes])
+        stay = dict.fromkeys(dense, True)
+        pinned = np.array([tree.lookup(stay, path, False) for path in shapes], bool)
         ratio = _float([raw(path, shape) for path, shape in shapes.items()])
         weight = size * np.array([1.0 if cost is None else cost(path) for path in shapes])
         budget = density * float(weight.sum())
@@ -135,7 +137,7 @@ def _float(x: Any) -> jax.Array:
 
 
 def part_of(density: jax.Array, size: int) -> jax.Array:
-    """() int32, round(density · size), also beyond 2²⁴ where the product in float32 is not exact."""
+    """() int32, round(density · size), even beyond 2²⁴, where float32 has no such product."""
     high, low = divmod(size, 4096)
     head = jnp.round(density * 4096)
     tail = density - head / 4096

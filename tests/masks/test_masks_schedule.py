@@ -1,0 +1,74 @@
+"""Schedules: their ends, their shapes, and their formulas in plain NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpnas.masks import schedule
+
+STEPS = np.arange(0, 1200)
+
+
+def curve(f, steps=STEPS):
+    """A schedule at many steps, each a traced int32 scalar as in a train step."""
+    return np.asarray(jax.jit(jax.vmap(f))(jnp.asarray(steps, jnp.int32)))
+
+
+def test_constant():
+    assert (curve(schedule.constant(0.3)) == np.float32(0.3)).all()
+
+
+def test_cubic():
+    got = curve(schedule.cubic(1.0, 0.1, 100, 900))
+    x = np.clip((STEPS - 100) / 800, 0, 1)
+    np.testing.assert_allclose(got, 0.1 + 0.9 * (1 - x) ** 3, rtol=1e-5)
+    assert got[0] == got[100] == 1 and got[900] == got[-1] == np.float32(0.1)
+    assert (np.diff(got) <= 0).all()
+
+
+def test_cosine():
+    got = curve(schedule.cosine(0.3, 800, 0.05))
+    x = np.clip(STEPS / 800, 0, 1)
+    expected = 0.05 + 0.25 * 0.5 * (1 + np.cos(np.pi * x))
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+    assert abs(got[0] - 0.3) < 1e-6 and (got[800:] == np.float32(0.05)).all()
+    assert curve(schedule.cosine(0.3, 800))[800:].max() == 0
+    assert (np.diff(got) <= 1e-7).all()
+
+
+@pytest.mark.parametrize(("peak", "at", "stop"), [(1.5, 300, 900), (12.0, 100, 750), (1.0, 10, 20)])
+@pytest.mark.parametrize("first", [1.0, 0.2])
+def test_developmental(peak, at, stop, first):
+    got = curve(schedule.developmental(0.05, peak, at, stop, first))
+    rise = np.sin(np.pi * STEPS / (2 * at)) ** 2
+    fall = (1 - np.clip((STEPS - at) / (stop - at), 0, 1)) ** 3
+    expected = np.where(STEPS <= at, first + (peak - first) * rise, 1 + (peak - 1) * fall)
+    np.testing.assert_allclose(got, 0.05 * expected, rtol=1e-4)
+    np.testing.assert_allclose([got[0], got[at]], [0.05 * first, 0.05 * peak], rtol=1e-5)
+    assert (got[stop:] == np.float32(0.05)).all()
+    assert (np.diff(got[: at + 1]) >= -1e-7).all() and (np.diff(got[at:]) <= 1e-7).all()
+
+
+def test_a_schedule_of_no_length_is_a_step():
+    got = curve(schedule.cubic(1.0, 0.1, 50, 50))
+    assert (got[:50] == 1).all() and (got[50:] == np.float32(0.1)).all()
+    assert curve(schedule.developmental(0.1, 3.0, 0, 100))[0] == np.float32(0.3)
+
+
+def test_alternating_phases_land_where_they_should():
+    got = curve(schedule.alternating(0.1, start=100, stop=500, dense_steps=50, sparse_steps=150))
+    sparse = got == np.float32(0.1)
+    assert not sparse[:100].any() and (got[~sparse] == 1).all()
+    for begin in (100, 300):
+        assert sparse[begin : begin + 150].all() and not sparse[begin + 150 : begin + 200].any()
+    assert sparse[500:].all()
+
+
+def test_staggered_is_a_shift():
+    f = schedule.developmental(0.05, 6.0, 200, 800)
+    plain = curve(f)
+    np.testing.assert_array_equal(curve(schedule.staggered(f, 0.0, 100)), plain)
+    late = curve(schedule.staggered(f, 0.5, 100))
+    np.testing.assert_allclose(late[50:], plain[:-50], rtol=1e-5)
+    assert (late[:50] == plain[0]).all()
