@@ -3,8 +3,8 @@
     python experiments/sweep.py --config=configs/studies/fashion.py
     python experiments/sweep.py --config=configs/studies/fashion.py --config.seeds="(0,)"
 
-Records are appended to results/STUDY/records.jsonl as they come. What is there already is skipped, and a
-run that was cut off goes on from its last checkpoint: start the same command again.
+Records are appended to results/STUDY/records.jsonl as they come. What is there already is skipped,
+and a run that was cut off goes on from its last checkpoint: start the same command again.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from gpnas import train
-from gpnas.commandline import EXIT_DIVERGED, start, stop
+from gpnas.commandline import EXIT_DIVERGED, no_arguments, start, stop
 from gpnas.train.study import run_study
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The study.", lock_config=True)
@@ -24,7 +24,7 @@ flags.mark_flags_as_required(["config"])
 
 def main(argv: Sequence[str]) -> None:
     """Runs what is missing of the study."""
-    del argv
+    no_arguments(argv)
     try:
         path = run_study(_CONFIG.value, str(_WORKDIR.value), str(_RESULTS.value))
     except train.Diverged as error:

@@ -1,11 +1,11 @@
 """Trains one network from a config.
 
     python experiments/train.py --config=configs/development.py --workdir=runs/development
-    python experiments/train.py --config=configs/gmp.py --config.method.density=0.05 --workdir=runs/gmp5
+    python experiments/train.py --config=configs/gmp.py --config.method.density=0.05 --workdir=runs/5
 
-The folder then holds record.json (the result), metrics.jsonl and TensorBoard's events (the way there),
-and checkpoints (`--config.resume=True` goes on from the last one). Exit code 2 is a mistake in what was
-asked for, told in one line; 3 a loss that is not finite.
+The folder then holds record.json (the result), metrics.jsonl and TensorBoard's events (the way
+there), and checkpoints (`--config.resume=True` goes on from the last one). Exit code 2 is a mistake
+in what was asked for, told in one line; 3 a loss that is not finite.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from gpnas import train
-from gpnas.commandline import EXIT_DIVERGED, start, stop
+from gpnas.commandline import EXIT_DIVERGED, no_arguments, start, stop
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
@@ -23,7 +23,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(argv: Sequence[str]) -> None:
     """Runs the config and prints what came out."""
-    del argv
+    no_arguments(argv)
     logging.info("overrides: %s", config_flags.get_override_values(flags.FLAGS["config"]))
     try:
         record = train.train(_CONFIG.value, str(_WORKDIR.value))

@@ -1,21 +1,33 @@
 """What the command lines share: a user's mistake is one line on stderr and exit code 2."""
 
+import ast
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags, tuple_parser
 
 from gpnas.errors import UserError
 
 EXIT_USER, EXIT_DIVERGED = 2, 3
+
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    bool: flags.BooleanParser().parse,
+    float: flags.FloatParser().parse,
+    int: flags.IntegerParser().parse,
+    tuple: lambda text: tuple_parser.TupleParser().parse([text]),
+    ConfigDict: lambda text: dict(ast.literal_eval(text)),
+}
 
 
 def start(main: Callable[[Sequence[str]], Any]) -> None:
     """Parses the flags and runs `main(arguments)`.
 
     Args:
-      main: Gets what is left of the command line, the program's name first. It may raise `UserError`.
+      main: Gets what is left of the command line, the program's name first. It may raise
+        `UserError`.
     """
 
     def guarded(argv: Sequence[str]) -> None:
@@ -26,7 +38,7 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
         except UserError as error:
             stop(error, EXIT_USER)
 
-    app.run(guarded, flags_parser=_parse)
+    app.run(guarded, flags_parser=_parse_or_stop)
 
 
 def stop(reason: object, code: int) -> None:
@@ -35,20 +47,87 @@ def stop(reason: object, code: int) -> None:
     sys.exit(code)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def no_arguments(argv: Sequence[str]) -> None:
+    """Makes sure that nothing but flags was given.
+
+    Raises:
+      UserError: If there was.
+    """
+    if argv[1:]:
+        raise UserError("command line", argv[1], "flags only, each as --name=value")
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Reads the flags of a command line, configs and what overrides their fields.
+
+    Returns:
+      What is not a flag, the program's name first.
+
+    Raises:
+      UserError: For a flag that is not known, or a value that it cannot have.
+    """
     try:
-        return flags.FLAGS(argv)
-    # ml_collections raises these for a field that is not in the config and for a value of another type.
-    except (
-        flags.Error,
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        OSError,
-        SyntaxError,
-    ) as error:
-        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-        what, traceback, why = text.partition("Traceback (most recent call last):")
-        stop(f"command line: {what}{why.splitlines()[-1] if traceback else ''}", EXIT_USER)
+        left = flags.FLAGS(argv)
+        for flag in _config_flags():
+            if flag.value is not None:
+                flag.value.lock()  # ml_collections notices a missing file at the first touch
+        return left
+    except Exception as error:  # a config file is a program: it may raise anything
+        for flag in _config_flags():
+            _check_config(flag, argv)
+        allowed = f"flags as --helpfull lists them ({_last_line(error)})"
+        raise UserError("command line", " ".join(argv[1:]), allowed) from error
+
+
+def _parse_or_stop(argv: Sequence[str]) -> list[str]:
+    try:
+        return parse(argv)
+    except UserError as error:
+        stop(error, EXIT_USER)
         raise
+
+
+def _config_flags() -> Iterator[Any]:
+    found = [flags.FLAGS[name] for name in list(flags.FLAGS)]
+    return (flag for flag in found if config_flags.is_config_flag(flag))
+
+
+def _check_config(flag: Any, argv: Sequence[str]) -> None:
+    """Says what is wrong with a config's file or its first wrong override, if it is that."""
+    given = [argument.lstrip("-").partition("=") for argument in argv if argument[:1] == "-"]
+    path = next((value for name, _, value in given if name == flag.name), flag.default)
+    if not path:
+        return
+    try:
+        config = flag.parser.parse(path)
+    except Exception as error:
+        raise UserError(flag.name, path, f"a config file ({_last_line(error)})") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(flag.name, path, "a Python file whose get_config() returns a ConfigDict")
+    for name, equals, value in given:
+        if name.startswith(f"{flag.name}."):
+            _check_override(config, name, value if equals else None)
+
+
+def _check_override(config: ConfigDict, name: str, value: str | None) -> None:
+    holder: Any = config
+    for part in name.split(".")[1:]:
+        if not isinstance(holder, ConfigDict):
+            raise UserError(name, value, "a field that there is")
+        if part not in holder:
+            raise UserError(name, value, f"one of the fields {', '.join(holder) or '(none)'}")
+        holder = holder[part]
+    try:
+        if value is not None and type(holder) in _PARSERS:
+            _PARSERS[type(holder)](value)
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise UserError(name, value, f"a value of type {type(holder).__name__}") from error
+
+
+def _last_line(error: BaseException) -> str:
+    """What an error says, without the traceback that ml_collections puts into it."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    lines = text.strip().splitlines() or [""]
+    if "Traceback (most recent call last):" in text:
+        return lines[-1]
+    return lines[0] if isinstance(error, flags.Error) else f"{type(error).__name__}: {lines[0]}"

@@ -20,8 +20,9 @@ def context(params=PARAMS, grads=GRADS, seed=0, step=0):
     return MaskContext(jnp.int32(step), *as_arrays, jax.random.key(seed))
 
 
-def watched(judge, gradients, params=PARAMS):
+def watched(judge, gradients, params=None):
     """The values of a score after it has seen these gradients."""
+    params = params or {name: PARAMS[name] for name in gradients[0]}
     kept = score.start((judge,), params)
     for g in gradients:
         kept = score.observe((judge,), kept, context(params, g))

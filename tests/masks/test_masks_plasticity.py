@@ -1,0 +1,373 @@
+"""The laws of plasticity, and the same events written out plainly in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpnas.masks import MaskContext, full, maskable, plasticity, schedule, score, summary, survival
+from gpnas.masks.allocate import erk, global_, uniform
+from gpnas.masks.budget import Offer, by_curve, by_price
+from gpnas.masks.select import blocks
+
+KEY = jax.random.key(0)
+SHAPES = {"l0": (12, 10), "l1": (10, 8), "l2": (8, 5)}
+SIZE = sum(a * b for a, b in SHAPES.values())
+PARAMS = {name: jnp.zeros(shape) for name, shape in SHAPES.items()}
+EVERY, STEPS = 5, 61
+WAVE = schedule.developmental(0.1, 5.0, 20, 50)
+
+
+def stream(step):
+    """Random weights and gradients of a step."""
+    rng = np.random.default_rng(step)
+    return tuple({n: np.float32(rng.normal(size=s)) for n, s in SHAPES.items()} for _ in "wg")
+
+
+def context(step):
+    return MaskContext(jnp.int32(step), *stream(step), jax.random.fold_in(KEY, step))
+
+
+def develop(transform, steps=STEPS):
+    """The masks before step 0 and after every step, as NumPy, and the states."""
+    masks, state = jax.jit(transform.init)(full(PARAMS), PARAMS, KEY)
+    update = jax.jit(transform.update)
+    history, states = [jax.tree.map(np.asarray, masks)], [state]
+    for step in range(steps):
+        masks, state = update(masks, state, context(step))
+        history.append(jax.tree.map(np.asarray, masks))
+        states.append(state)
+    return history, states
+
+
+def compiled(targets):
+    """A function `step → {group: k}` as one program, though tuples are no keys of a pytree."""
+    program = jax.jit(lambda step: list(targets(step).items()))
+    return lambda step: {tuple(group): int(k) for group, k in program(step)}
+
+
+def of(masks):
+    """All the leaves in one."""
+    return np.concatenate([masks[name].ravel() for name in SHAPES])
+
+
+def rule(**changes):
+    """A plasticity by |w| and |g| with these settings."""
+    settings = {
+        "drop": score.magnitude(),
+        "grow": score.gradient(),
+        "density": schedule.constant(0.3),
+        "churn": schedule.constant(0.4),
+        "allocation": global_(),
+        "every": EVERY,
+    }
+    return plasticity(**(settings | changes))
+
+
+def best(values, k, where):
+    """The k highest of the allowed."""
+    order = np.argsort(np.where(where, -values, np.inf), kind="stable")
+    chosen = np.zeros(values.shape, bool)
+    chosen[order[:k]] = True
+    return chosen & where
+
+
+def plain_event(live, worth, gain, age, target, churn, protect, rest):
+    """One event of one group, in NumPy."""
+    grown_up, rested = live & (age >= protect), ~live & (age >= rest)
+    delta = target - live.sum()
+    wanted = int(np.round(np.float32(churn) * np.float32(live.sum())))
+    room = rested.sum() + (grown_up.sum() if rest == 0 else 0) - max(delta, 0)
+    spare = grown_up.sum() - max(-delta, 0)
+    swaps = max(min(max(wanted - abs(delta), 0) // 2, room, spare), 0)
+    prune, grow = max(-delta, 0) + swaps, max(delta, 0) + swaps
+    gone = best(-worth, prune, grown_up if grown_up.sum() >= prune else live)
+    places = rested if rested.sum() >= grow else ~live
+    come = best(gain, grow, places | gone if rest == 0 else places)
+    return (live & ~gone) | come
+
+
+CASES = {
+    "still": {"churn": schedule.constant(0.0)},
+    "churning": {},
+    "all of them": {"churn": schedule.constant(2.0)},
+    "dense": {"density": schedule.constant(0.9)},
+    "wave": {"density": WAVE, "lookahead": EVERY},
+    "wave at rest": {"density": WAVE, "rest": 12, "protect": 7},
+    "protected": {"protect": 11},
+    "resting": {"rest": 5},
+    "survival": {"survival_age": 12, "density": WAVE},
+    "survival of protected": {"survival_age": 10, "protect": 6, "rest": 6},
+    "too much protection": {"protect": 1000, "density": WAVE, "rest": 1000},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_events_are_those_of_numpy(case):
+    settings = CASES[case]
+    density = settings.get("density", schedule.constant(0.3))
+    churn = settings.get("churn", schedule.constant(0.4))
+    history, states = develop(rule(**settings))
+    live = of(history[0])
+    changed = np.full(SIZE, -(2**30))
+    names = np.concatenate([np.full(a * b, i) for i, (a, b) in enumerate(SHAPES.values())])
+    survived, died = np.zeros(3), np.zeros(3)
+    tau = settings.get("survival_age")
+    for step in range(STEPS):
+        if step and step % EVERY == 0:
+            weights, grads = (np.abs(of(x)) for x in stream(step))
+            if tau:
+                grads = grads * np.float32((1 + survived) / (2 + survived + died))[names]
+            target = round(float(density(step + settings.get("lookahead", 0))) * SIZE)
+            age = step - changed
+            after = plain_event(
+                live, weights, grads, age, target, float(churn(step)),
+                settings.get("protect", 0), settings.get("rest", 0),
+            )  # fmt: skip
+            if tau:
+                newborn = live & (changed >= 0) & (age <= tau)
+                last_look = newborn & after & (age + EVERY > tau)
+                survived += np.bincount(names[last_look], minlength=3)
+                died += np.bincount(names[newborn & ~after], minlength=3)
+            changed[live != after] = step
+            live = after
+            assert live.sum() == target
+        np.testing.assert_array_equal(of(history[step + 1]), live, err_msg=f"{case} {step}")
+    if tau:
+        np.testing.assert_array_equal([states[-1].survived[n] for n in SHAPES], survived)
+        np.testing.assert_array_equal([states[-1].died[n] for n in SHAPES], died)
+        assert survived.sum() and died.sum()
+
+
+@pytest.mark.parametrize("tau", [5, 10, 12, 23])
+def test_survivors_are_counted_once_and_rightly(tau):
+    """From the whole history: a life ends at age ≤ τ, or it is sure to be longer."""
+    history, states = develop(rule(survival_age=tau, density=WAVE))
+    flat = np.array([of(m) for m in history[1:]])
+    survived = died = 0
+    last_event = (STEPS - 1) // EVERY * EVERY
+    for weight in flat.T:
+        born = None
+        for step in range(1, STEPS):
+            if weight[step] and not weight[step - 1]:
+                born = step
+            elif weight[step - 1] and not weight[step] and born is not None:
+                died += step - born <= tau
+                survived += step - born > tau
+                born = None
+        if born is not None:
+            survived += last_event + EVERY - born > tau
+    assert sum(float(n) for n in states[-1].survived.values()) == survived
+    assert sum(float(n) for n in states[-1].died.values()) == died
+    means = survival(states[-1])
+    for name, mean in means.items():
+        s, d = float(states[-1].survived[name]), float(states[-1].died[name])
+        assert float(mean) == pytest.approx((1 + s) / (2 + s + d))
+
+
+@pytest.mark.parametrize("allocation", [erk(), uniform(), global_()])
+@pytest.mark.parametrize("churn", [0.0, 0.3])
+def test_the_identity(allocation, churn):
+    """grown − pruned = Δ and grown + pruned = max(|Δ|, ρ·living), and the target is met exactly."""
+    settings = {"allocation": allocation, "churn": schedule.constant(churn), "rest": 1}
+    history, _ = develop(rule(density=WAVE, lookahead=EVERY, **settings))
+    targets_at = compiled(lambda step: allocation(SHAPES, WAVE(step)))
+    for step in range(STEPS):
+        before, after = history[step], history[step + 1]
+        if step == 0 or step % EVERY:
+            assert (of(before) == of(after)).all()
+            continue
+        targets = targets_at(jnp.int32(step + EVERY))
+        for group, target in targets.items():
+            was = np.concatenate([before[p].ravel() for p in group])
+            now = np.concatenate([after[p].ravel() for p in group])
+            grown, pruned = (now & ~was).sum(), (was & ~now).sum()
+            delta = int(target) - was.sum()
+            assert now.sum() == int(target)
+            assert grown - pruned == delta
+            exchange = max(abs(delta), int(np.round(np.float32(churn) * np.float32(was.sum()))))
+            assert grown + pruned == exchange - (exchange - abs(delta)) % 2
+
+
+def test_newborns_are_protected_and_pruned_sites_rest():
+    history, states = develop(rule(protect=12, rest=16, churn=schedule.constant(0.3)))
+    since = np.full(SIZE, -(10**6))
+    events = 0
+    for step in range(STEPS):
+        was, now = of(history[step]), of(history[step + 1])
+        events += (was != now).any()
+        assert (step - since[was & ~now] >= 12).all()
+        assert (step - since[now & ~was] >= 16).all()
+        since[was != now] = step
+    assert events > 5
+    np.testing.assert_array_equal(of(jax.tree.map(np.asarray, states[-1].changed)) >= 0, since >= 0)
+
+
+def test_pruning_alone_nests():
+    falling = schedule.cubic(0.8, 0.1, 0, 50)
+    history, _ = develop(rule(density=falling, churn=schedule.constant(0.0)))
+    for before, after in zip(history, history[1:], strict=False):
+        assert not (of(after) & ~of(before)).any()
+    assert of(history[-1]).sum() == round(0.1 * SIZE)
+
+
+def test_the_same_density_without_churn_changes_nothing():
+    history, _ = develop(rule(churn=schedule.constant(0.0), every=1), 8)
+    assert all((of(m) == of(history[0])).all() for m in history)
+
+
+def test_leaves_of_their_own_keep_their_densities():
+    history, _ = develop(rule(allocation=erk()))
+    targets = erk()(SHAPES, jnp.float32(0.3))
+    for masks in history:
+        assert {(p,): int(m.sum()) for p, m in masks.items()} == {
+            group: int(k) for group, k in targets.items()
+        }
+
+
+def test_the_start_is_random_and_respects_masks_that_are_given():
+    transform = rule(allocation=erk(), seed_allocation=uniform())
+    masks = {**full(PARAMS), "l0": jnp.zeros((12, 10), bool).at[:5].set(True)}
+    one, _ = transform.init(masks, PARAMS, KEY)
+    other, _ = transform.init(masks, PARAMS, jax.random.key(1))
+    assert int(one["l0"].sum()) == 36 and not one["l0"][5:].any()
+    assert (one["l1"] != other["l1"]).any()
+    assert {n: int(m.sum()) for n, m in one.items()} == {"l0": 36, "l1": 24, "l2": 12}
+    by_size, _ = rule(seed_score=score.magnitude()).init(full(PARAMS), context(0).params, KEY)
+    weights = np.abs(of(stream(0)[0]))
+    np.testing.assert_array_equal(of(by_size), best(weights, 72, np.ones(SIZE, bool)))
+
+
+def test_events_begin_and_end_where_they_should():
+    history, _ = develop(rule(start=10, stop=25))
+    changed = [s for s in range(STEPS) if (of(history[s]) != of(history[s + 1])).any()]
+    assert changed == [10, 15, 20]
+    changed = develop(rule(start=0))[0]
+    assert (of(changed[0]) != of(changed[1])).any()
+
+
+def test_the_last_leaf_follows_later():
+    history, _ = develop(rule(density=WAVE, allocation=uniform(), stagger=10.0))
+    targets_at = compiled(lambda step: uniform()(SHAPES, WAVE(step)))
+    for step in range(EVERY, STEPS, EVERY):
+        for i, (name, shape) in enumerate(SHAPES.items()):
+            k = targets_at(jnp.int32(max(step - 5 * i, 0)))[(name,)]
+            assert history[step + 1][name].sum() == k, (step, name, shape)
+
+
+def test_a_window_looks_only_before_events():
+    average = score.momentum(0.5)
+    _, states = develop(rule(grow=average, window=2))
+    expected = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    for step in range(STEPS):
+        if -step % EVERY < 2:
+            grads = stream(step)[1]
+            expected = {n: 0.5 * expected[n] + 0.5 * grads[n] for n in SHAPES}
+        kept = states[step + 1].statistics["gradient@0.5"]
+        for name in SHAPES:
+            np.testing.assert_allclose(kept[name], expected[name], rtol=1e-5, atol=1e-7)
+    assert float(states[-1].statistics["observations"]) == 1 + 2 * (STEPS // EVERY)
+
+
+def test_nan_scores_are_counted_and_never_win():
+    transform = rule(every=1)
+    masks, state = transform.init(full(PARAMS), PARAMS, KEY)
+    bad = context(1)
+    bad.grads["l0"][3:] = np.nan
+    after, state = jax.jit(transform.update)(masks, state, bad)
+    assert int(state.nan_scores) == 9 * 10
+    assert not (np.asarray(after["l0"])[3:] & ~np.asarray(masks["l0"])[3:]).any()
+    assert float(summary.density(after)) == pytest.approx(0.3)
+
+
+def test_blocks_are_grown_and_pruned_whole():
+    shapes = {"l0": (12, 10), "l1": (10, 8)}
+    params = {n: jnp.zeros(s) for n, s in shapes.items()}
+    transform = rule(select=blocks((2, 2)), every=1)
+    masks, state = transform.init(full(params), params, KEY)
+    update = jax.jit(transform.update)
+    for step in range(1, 4):
+        params, grads = ({n: x[n] for n in shapes} for x in stream(step))
+        masks, state = update(masks, state, MaskContext(jnp.int32(step), params, grads, KEY))
+        for mask in masks.values():
+            tiles = np.asarray(mask).reshape(mask.shape[0] // 2, 2, -1, 2)
+            assert (tiles.all((1, 3)) == tiles.any((1, 3))).all()
+        assert abs(sum(int(m.sum()) for m in masks.values()) - 60) <= 4
+
+
+def offer(live, target, size=1000, **changes):
+    settings = {
+        "step": jnp.int32(0), "size": size, "live": jnp.int32(live), "target": jnp.int32(target),
+        "prunable": jnp.int32(live), "growable": jnp.int32(size),
+        "cheaper": lambda price: jnp.int32(100 * price), "dearer": lambda price: jnp.int32(7),
+    }  # fmt: skip
+    return Offer(**(settings | changes))
+
+
+@pytest.mark.parametrize("on_top", [False, True])
+def test_counts_by_the_curve(on_top):
+    for live, target, rho in [(100, 100, 0.5), (200, 100, 0.5), (100, 130, 0.5), (100, 180, 0.5)]:
+        grow, prune, _ = by_curve(schedule.constant(rho), on_top)(
+            offer(live, target), jnp.float32(0)
+        )
+        delta = target - live
+        exchange = abs(delta) + rho * min(live, target) if on_top else max(abs(delta), rho * live)
+        assert (int(grow), int(prune)) == ((exchange + delta) // 2, (exchange - delta) // 2)
+
+
+def test_counts_stay_within_what_is_there():
+    budget = by_curve(schedule.constant(2.0))
+    limited = offer(100, 90, prunable=jnp.int32(30), growable=jnp.int32(15))
+    grow, prune, _ = budget(limited, jnp.float32(0))
+    assert (int(grow), int(prune)) == (15, 25)
+    starved = offer(100, 50, prunable=jnp.int32(30))
+    assert budget(starved, jnp.float32(0))[:2] == (0, 50)  # the target comes first
+
+
+def test_the_price_follows_its_formula():
+    budget = by_price(rate=2.0, hysteresis=0.5, most=0.1, stop=10)
+    asked = []
+    seen = offer(300, 100, dearer=lambda price: asked.append(float(price)) or jnp.int32(7))
+    grow, prune, price = budget(seen, jnp.float32(0.3))
+    assert float(price) == pytest.approx(0.3 + 2.0 * 0.2)
+    assert asked == [pytest.approx(1.5 * 0.7)]
+    assert (int(grow), int(prune)) == (7, 30)  # cheaper says 70, most says a tenth
+    assert float(budget(offer(100, 600), jnp.float32(0.3)).price) == 0  # never below zero
+    at_end = budget(seen._replace(step=jnp.int32(10)), jnp.float32(0.3))
+    assert (int(at_end.grow), int(at_end.prune)) == (0, 200)
+
+
+def test_the_price_holds_the_density_near_the_curve():
+    history, states = develop(
+        rule(budget=by_price(1.0, stop=60), density=schedule.constant(0.3), every=1)
+    )
+    prices = np.array([float(s.price["l0+l1+l2"]) for s in states])
+    densities = np.array([of(m).mean() for m in history])
+    for step in range(1, 60):
+        expected = max(prices[step] + densities[step] - 72 / SIZE, 0)
+        assert prices[step + 1] == pytest.approx(expected, abs=1e-5)
+    assert np.abs(densities[30:60] - 0.3).mean() < 0.15
+    assert of(history[-1]).sum() == 72
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="survival_age"):
+        rule(survival_age=3)
+    with pytest.raises(ValueError, match="stagger"):
+        rule(stagger=5.0).init(full(PARAMS), PARAMS, KEY)
+
+
+def test_one_trace_serves_the_whole_schedule():
+    traces = []
+    transform = rule(density=WAVE, survival_age=7, rest=3, grow=score.growth_gain())
+
+    @jax.jit
+    def update(masks, state, ctx):
+        traces.append(1)
+        return transform.update(masks, state, ctx)
+
+    masks, state = jax.jit(transform.init)(full(PARAMS), PARAMS, KEY)
+    for step in range(25):
+        masks, state = update(masks, state, context(step))
+    assert len(traces) == 1
+    assert list(maskable(masks)) == list(SHAPES)
