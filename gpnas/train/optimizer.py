@@ -1,9 +1,11 @@
 """The optimizer of a run, from its config."""
 
 import inspect
+import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -11,9 +13,15 @@ from gpnas.errors import UserError
 from gpnas.masks import is_weight
 from gpnas.masks.tree import path_name
 
+_MASKS = ("mask", "weight_decay_mask")  # what optax calls the filter of its weight decay
+_GIVEN = ("learning_rate", "weight_decay", *_MASKS)  # by fields of their own, or by us
+
 
 def build_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformation:
     """Any optimizer of optax, with a learning-rate schedule, weight decay and clipping around it.
+
+    Weight decay is the optimizer's own where it has one that can spare biases, as AdamW's, and is
+    added to the gradient elsewhere, as SGD's.
 
     Args:
       config: The `optimizer` section.
@@ -29,21 +37,32 @@ def build_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTrans
             "optimizer.name", config.name, "an optimizer of optax: sgd, adam, adamw, lion, …"
         )
     for field in ("weight_decay", "clip_norm"):
-        if config[field] < 0:
+        if not 0 <= config[field] < math.inf:
             raise UserError(f"optimizer.{field}", config[field], "0 or more")
     arguments: dict[str, Any] = dict(config.arguments)
     for name, value in arguments.items():
-        if name not in known:
-            raise UserError(f"optimizer.arguments.{name}", value, f"one of {', '.join(known)}")
+        if name not in known or name in _GIVEN:
+            own = ", ".join(n for n in known if n not in _GIVEN)
+            raise UserError(f"optimizer.arguments.{name}", value, f"arguments of its own: {own}")
     parts = []
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
-    if config.weight_decay and "weight_decay" in known:
-        arguments |= {"weight_decay": config.weight_decay, "mask": _weights}
+    filters = {name: _weights for name in _MASKS if name in known}
+    if "weight_decay" in known and filters:
+        arguments |= {"weight_decay": config.weight_decay} | filters
     elif config.weight_decay:
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=_weights))
-    parts.append(function(_learning_rate(config, total_steps), **arguments))
-    return optax.chain(*parts)
+    rate = _learning_rate(config, total_steps)
+    try:
+        tx = optax.chain(*parts, function(rate, **arguments))
+        weights = {"kernel": jnp.zeros((2, 2))}
+        jax.eval_shape(lambda w: tx.update(w, tx.init(w), w), weights)
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            "optimizer.arguments", dict(config.arguments), f"what {config.name} takes ({reason})"
+        ) from error
+    return tx
 
 
 def _weights(params: Any) -> Any:
@@ -51,7 +70,7 @@ def _weights(params: Any) -> Any:
 
 
 def _learning_rate(config: ConfigDict, total_steps: int) -> optax.Schedule:
-    if config.learning_rate <= 0:
+    if not 0 < config.learning_rate < math.inf:
         raise UserError("optimizer.learning_rate", config.learning_rate, "a number above 0")
     if not 0 <= config.warmup_at < 1:
         raise UserError("optimizer.warmup_at", config.warmup_at, "a fraction in [0, 1)")
@@ -62,9 +81,7 @@ def _learning_rate(config: ConfigDict, total_steps: int) -> optax.Schedule:
     }
     if config.schedule not in after:
         raise UserError("optimizer.schedule", config.schedule, ", ".join(after))
-    rise = optax.linear_schedule(0.0, config.learning_rate, max(warmup, 1))
-    return (
-        optax.join_schedules([rise, after[config.schedule]], [warmup])
-        if warmup
-        else after[config.schedule]
-    )
+    if not warmup:
+        return after[config.schedule]
+    rise = optax.linear_schedule(0.0, config.learning_rate, warmup)
+    return optax.join_schedules([rise, after[config.schedule]], [warmup])

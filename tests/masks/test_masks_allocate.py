@@ -29,13 +29,13 @@ densities = st.floats(2**-10, 1.0, width=32)
 @functools.cache
 def compiled(allocation, shapes):
     """One program for all densities."""
-    return jax.jit(lambda density: list(allocation(dict(shapes), density).items()))
+    return jax.jit(lambda density: allocation(dict(shapes), density))
 
 
 def counts(allocation, shapes, density):
     """`{group: k}` as Python numbers."""
     program = compiled(allocation, tuple(shapes.items()))
-    return {group: int(k) for group, k in program(jnp.float32(density))}
+    return {group: int(k) for group, k in program(jnp.float32(density)).items()}
 
 
 def plain_erk(shapes, density):

@@ -40,12 +40,6 @@ def develop(transform, steps=STEPS):
     return history, states
 
 
-def compiled(targets):
-    """A function `step → {group: k}` as one program, though tuples are no keys of a pytree."""
-    program = jax.jit(lambda step: list(targets(step).items()))
-    return lambda step: {tuple(group): int(k) for group, k in program(step)}
-
-
 def of(masks):
     """All the leaves in one."""
     return np.concatenate([masks[name].ravel() for name in SHAPES])
@@ -171,7 +165,7 @@ def test_the_identity(allocation, churn):
     """grown − pruned = Δ and grown + pruned = max(|Δ|, ρ·living), and the target is met exactly."""
     settings = {"allocation": allocation, "churn": schedule.constant(churn), "rest": 1}
     history, _ = develop(rule(density=WAVE, lookahead=EVERY, **settings))
-    targets_at = compiled(lambda step: allocation(SHAPES, WAVE(step)))
+    targets_at = jax.jit(lambda step: allocation(SHAPES, WAVE(step)))
     for step in range(STEPS):
         before, after = history[step], history[step + 1]
         if step == 0 or step % EVERY:
@@ -248,11 +242,11 @@ def test_events_begin_and_end_where_they_should():
 
 def test_the_last_leaf_follows_later():
     history, _ = develop(rule(density=WAVE, allocation=uniform(), stagger=10.0))
-    targets_at = compiled(lambda step: uniform()(SHAPES, WAVE(step)))
+    targets_at = jax.jit(lambda step: uniform()(SHAPES, WAVE(step)))
     for step in range(EVERY, STEPS, EVERY):
         for i, (name, shape) in enumerate(SHAPES.items()):
             k = targets_at(jnp.int32(max(step - 5 * i, 0)))[(name,)]
-            assert history[step + 1][name].sum() == k, (step, name, shape)
+            assert history[step + 1][name].sum() == int(k), (step, name, shape)
 
 
 def test_a_window_looks_only_before_events():

@@ -1,0 +1,59 @@
+"""The README tells the truth: its code runs, its table is that of the records."""
+
+import pathlib
+import re
+import runpy
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from gpnas import masks, report
+from gpnas.models import LeNet300
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_loop_of_your_own_runs_and_is_short(tmp_path):
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    assert len([line for line in code.splitlines() if line.strip() and "import" not in line]) <= 15
+    module = LeNet300(widths=(16, 8))
+    images = jax.random.normal(jax.random.key(1), (32, 6, 6, 1))
+    labels = jnp.arange(32) % 10
+
+    def loss(params, batch):
+        logits = module.apply({"params": params}, batch[0])
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(32), batch[1]])
+
+    params = module.init(jax.random.key(0), images)["params"]
+    (tmp_path / "loop.py").write_text(code)
+    names = runpy.run_path(str(tmp_path / "loop.py"), {"params": params, "loss": loss})
+    state = [names[name] for name in ("params", "masks", "mask_state", "opt_state")]
+    first = state[1]
+    for i in range(201):
+        state = names["step"](jnp.int32(i), jax.random.key(2), *state, (images, labels))
+    params, last, *_ = state
+    kept = masks.maskable(last)
+    sizes = sum(mask.size for mask in kept.values())
+    assert sum(int(mask.sum()) for mask in kept.values()) == round(0.1 * sizes)
+    assert any(bool((kept[path] != mask).any()) for path, mask in masks.maskable(first).items())
+    for path, mask in kept.items():
+        assert not jnp.any(jnp.where(mask, 0, masks.maskable(last, params)[path]))
+    assert names["step"]._cache_size() == 1
+
+
+@pytest.mark.parametrize("name", ["fashion"])
+def test_the_table_is_that_of_the_records(name):
+    folder = ROOT / "results" / name
+    table = report.markdown_table(report.read_runs([str(folder / "records.jsonl")])).strip()
+    assert (folder / "table.md").read_text().strip() == table
+    marks = f"<!-- begin results/{name}/table.md -->\n(.*?)<!-- end"
+    assert re.search(marks, README, re.DOTALL)[1].strip() == table
+
+
+def test_links_lead_somewhere():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).exists(), (page, target)
