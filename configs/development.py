@@ -11,23 +11,23 @@ from gpnas.train.config import base
 
 
 def get_config() -> ConfigDict:
-    """From a 2 % seed to a peak and back to 2 %, while weights are exchanged by one currency."""
+    """From a 2 % seed to a peak and back, while weights are exchanged; survival teaches growth."""
     return base(
         name="development",
         density=0.02,
         peak=12.0,
-        peak_at=0.1,
+        peak_at=0.05,
         stop_at=0.75,
         churn=0.3,
-        drop="removal_cost",
+        drop="magnitude",
         grow="growth_gain",
         decay=0.9,
         denoise=False,
         every=100,
         window=20,
-        protect=0,
+        protect=100,
         rest=0,
-        survival_age=0,
+        survival_age=200,
         stagger_at=0.0,
         price=0.0,
         hysteresis=0.1,

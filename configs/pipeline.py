@@ -20,6 +20,6 @@ def get_config() -> ConfigDict:
         peak_at=0.1,
         stop_at=0.75,
         every=100,
-        allocation="global",
+        allocation="erk",
         seed_allocation="erk",
     )

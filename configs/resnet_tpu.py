@@ -1,4 +1,4 @@
-"""Development of ResNet-20 on CIFAR-10 for a TPU or GPU host: bfloat16, data-parallel, augment-free.
+"""Development of ResNet-20 on CIFAR-10 for a TPU or GPU host: bfloat16, data-parallel.
 
 All devices of the host share the batch (`train.parallel = "jit"` shards it; "pmap" works too).
 

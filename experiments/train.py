@@ -1,7 +1,7 @@
 """Trains one network from a config.
 
     python experiments/train.py --config=configs/development.py --workdir=runs/development
-    python experiments/train.py --config=configs/gmp.py --config.method.density=0.05 --workdir=runs/5
+    python experiments/train.py --config=configs/gmp.py --config.method.every=50 --workdir=runs/gmp
 
 The folder then holds record.json (the result), metrics.jsonl and TensorBoard's events (the way
 there), and checkpoints (`--config.resume=True` goes on from the last one). Exit code 2 is a mistake

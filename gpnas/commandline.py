@@ -1,6 +1,7 @@
 """What the command lines share: a user's mistake is one line on stderr and exit code 2."""
 
 import ast
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -25,6 +26,8 @@ _PARSERS: dict[type, Callable[[str], Any]] = {
 def start(main: Callable[[Sequence[str]], Any]) -> None:
     """Parses the flags and runs `main(arguments)`.
 
+    Modules of the current folder can be imported, by configs and as `module:function`.
+
     Args:
       main: Gets what is left of the command line, the program's name first. It may raise
         `UserError`.
@@ -38,6 +41,7 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
         except UserError as error:
             stop(error, EXIT_USER)
 
+    sys.path.append(os.getcwd())
     app.run(guarded, flags_parser=_parse_or_stop)
 
 
@@ -95,7 +99,7 @@ def _config_flags() -> Iterator[Any]:
 def _check_config(flag: Any, argv: Sequence[str]) -> None:
     """Says what is wrong with a config's file or its first wrong override, if it is that."""
     given = [argument.lstrip("-").partition("=") for argument in argv if argument[:1] == "-"]
-    path = next((value for name, _, value in given if name == flag.name), flag.default)
+    path = next((value for name, _, value in given[::-1] if name == flag.name), flag.default)
     if not path:
         return
     try:

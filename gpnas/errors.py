@@ -4,7 +4,7 @@
 class UserError(ValueError):
     """A mistake in a config, a path or an argument, told in one line.
 
-    Command lines turn it into that line on stderr and exit code 2; nothing has been written by then.
+    Command lines turn it into that line on stderr and exit code 2, before anything is written.
 
     Args:
       field: What was set wrongly, as the user would write it (`method.density`).

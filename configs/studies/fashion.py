@@ -1,4 +1,4 @@
-"""The table of the README: five arms on Fashion-MNIST, LeNet-300-100, 2 % of the weights, five seeds.
+"""The README's table: five arms on Fashion-MNIST, LeNet-300-100, 2 % of the weights, five seeds.
 
 About five minutes on 2 CPU cores.
 

@@ -82,13 +82,32 @@ def debian(package: str, folder: Path, patience: Patience) -> Path:
         if shutil.which(tool) is None:
             raise FetchError(f"no {tool} on this machine")
     timeouts = [f"Acquire::{scheme}::Timeout=8" for scheme in ("http", "https")]
-    options = [part for value in ("Acquire::Retries=0", *timeouts) for part in ("-o", value)]
-    _command(["apt-get", "-qq", *options, "download", package], folder, patience)
+    common = ["Acquire::Retries=0", *timeouts]
+    try:
+        _apt_get(common, ["download", package], folder, patience)
+    except FetchError:
+        # A machine's lists of packages may be missing or out of date: fetch some into our folder.
+        for name in ("lists/partial", "cache/archives/partial"):
+            (folder / name).mkdir(parents=True)
+        here = folder.absolute()
+        common += [f"Dir::State::Lists={here}/lists", f"Dir::Cache={here}/cache"]
+        # Its folder need not be readable for apt's own user.
+        common += ["Acquire::Languages=none", "APT::Sandbox::User=root"]
+        _apt_get(common, ["update"], folder, patience)
+        _apt_get(common, ["download", package], folder, patience)
     archives = list(folder.glob("*.deb"))
     if len(archives) != 1:
         raise FetchError(f"apt-get download {package} left {len(archives)} packages")
     _command(["dpkg", "-x", archives[0].name, "root"], folder, patience)
     return folder / "root"
+
+
+def _apt_get(
+    options: Sequence[str], arguments: Sequence[str], folder: Path, patience: Patience
+) -> None:
+    """Runs apt-get with options of its own, as whoever we are."""
+    given = [part for option in options for part in ("-o", option)]
+    _command(["apt-get", "-qq", *given, *arguments], folder, patience)
 
 
 def _command(command: Sequence[str], folder: Path, patience: Patience) -> None:

@@ -85,7 +85,8 @@ def reset(tx: optax.GradientTransformation, old: Any, new: Any, opt_state: Any) 
     """Zeroes the optimizer's moments of all entries whose mask changed."""
 
     def moment(kept: Any, was: jax.Array, now: jax.Array) -> Any:
-        if not jnp.ndim(now) or jnp.shape(kept) != now.shape:
+        nothing = isinstance(kept, optax.MaskedNode)
+        if nothing or not jnp.ndim(now) or jnp.shape(kept) != now.shape:
             return kept
         return jnp.where(was == now, kept, jnp.zeros((), kept.dtype))
 

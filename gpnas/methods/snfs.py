@@ -71,7 +71,7 @@ def snfs(
         pull = momentum.value(state, ctx)
         alive = jnp.array([jnp.sum(m, dtype=jnp.int32) for m in live.values()])
         leave = jnp.round(rate(ctx.step) * alive.astype(jnp.float32)).astype(jnp.int32)
-        share = jnp.array([jnp.mean(pull[p], where=m) for p, m in live.items()])
+        share = jnp.array([jnp.nanmean(pull[p], where=m) for p, m in live.items()])
         room = jnp.array([m.size for m in live.values()]) - alive + leave
         total = part_of(curve(ctx.step), sum(m.size for m in live.values())) - jnp.sum(
             alive - leave

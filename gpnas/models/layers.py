@@ -1,10 +1,12 @@
 """Two layers that decide how fast a small convolutional net trains on a CPU."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 
@@ -41,22 +43,57 @@ def im2col_conv(
     plain = all(d == 1 for dilation in (lhs_dilation, rhs_dilation) for d in dilation or ())
     if not plain or feature_group_count != 1:
         raise ValueError("im2col_conv: got dilation or groups, allowed: neither")
-    height, width, inputs, outputs = rhs.shape
-    down, right = window_strides
+    *window, _, outputs = rhs.shape
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(lhs.shape[1:3], (height, width), window_strides, padding)
+        padding = lax.padtype_to_pads(lhs.shape[1:3], window, window_strides, padding)
     x = jnp.pad(lhs, ((0, 0), *padding, (0, 0)))
-    rows = (x.shape[1] - height) // down + 1
-    columns = (x.shape[2] - width) // right + 1
-    ends = (rows - 1) * down + 1, (columns - 1) * right + 1
-    patches = [
-        x[:, i : i + ends[0] : down, j : j + ends[1] : right]
-        for i in range(height)
-        for j in range(width)
-    ]
-    flat = jnp.concatenate(patches, -1).reshape(-1, height * width * inputs)
+    found = _patches(x, tuple(window), tuple(window_strides))
+    flat = found.reshape(-1, found.shape[-1])
     out = jnp.dot(flat, rhs.reshape(-1, outputs), precision=precision)
-    return out.reshape(x.shape[0], rows, columns, outputs)
+    return out.reshape(*found.shape[:3], outputs)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _patches(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> jax.Array:
+    """(batch, rows, columns, window · inputs): what the window sees at each of its positions.
+
+    Forwards one gather of indices known when traced; backwards sums of shifted slices, because
+    the scatter that a gather has for its gradient is slow.
+    """
+    batch, height, width, inputs = x.shape
+    i, j = (
+        np.arange(0, size - side + 1, stride, dtype=np.int32)[:, None] + np.arange(side)
+        for size, side, stride in zip((height, width), window, strides, strict=True)
+    )
+    index = i[:, None, :, None] * width + j[None, :, None, :]
+    seen = jnp.take(x.reshape(batch, height * width, inputs), index.reshape(-1), 1, mode="clip")
+    return seen.reshape(batch, len(i), len(j), -1)
+
+
+def _slices(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> jax.Array:
+    """The same patches, as one strided slice for each place in the window."""
+    (height, width), (down, right) = window, strides
+    rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
+    return jnp.concatenate(
+        [
+            x[:, i : i + rows : down, j : j + columns : right]
+            for i in range(height)
+            for j in range(width)
+        ],
+        -1,
+    )
+
+
+def _patches_forward(x: jax.Array, *sides: tuple[int, int]) -> tuple[jax.Array, Any]:
+    return _patches(x, *sides), x  # only its shape is used
+
+
+def _patches_backward(*args: Any) -> tuple[jax.Array]:
+    *sides, x, gradient = args
+    return jax.linear_transpose(lambda x: _slices(x, *sides), x)(gradient)
+
+
+_patches.defvjp(_patches_forward, _patches_backward)
 
 
 CONVOLUTIONS: dict[str, Callable[..., jax.Array] | None] = {"xla": None, "im2col": im2col_conv}

@@ -9,6 +9,6 @@ from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics, init_state, make_step
 
 __all__ = [
-    "Diverged", "Metrics", "Stopped", "TrainState", "base", "init_state", "load_data", "make_step", "train",
-    "train_lanes",
+    "Diverged", "Metrics", "Stopped", "TrainState", "base", "init_state", "load_data", "make_step",
+    "train", "train_lanes",
 ]  # fmt: skip

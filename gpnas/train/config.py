@@ -1,5 +1,6 @@
 """The configuration of a run: every field that there is, with its default."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -43,9 +44,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.log_every = 100  # steps between lines in metrics.jsonl
     config.train.eval_every = 1  # epochs between looks at the validation images
     config.train.tensorboard = True
-    config.train.checkpoint_seconds = (
-        15.0  # at least so long between checkpoints; 0: at each evaluation
-    )
+    config.train.checkpoint_seconds = 15.0  # the least between two; 0: at each evaluation
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # any optimizer of optax
@@ -58,3 +57,33 @@ def base(**method: Any) -> ConfigDict:
 
     config.method = ConfigDict(method or {"name": "dense"})
     return config
+
+
+_FREE = (
+    "resume",
+    "data.raw_dir",
+    "data.data_dir",
+    "data.cache_dir",
+    "data.download",
+    "train.tensorboard",
+    "train.checkpoint_seconds",
+)
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What two configs must share for their runs to be the same run.
+
+    Args:
+      config: A config as a dict, or as it came back from JSON.
+
+    Returns:
+      Values by dotted path, as JSON has them (lists for tuples), of all the fields but those that
+      say where things lie and how often they are saved.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{path}": inner for path, inner in identity(value).items()}
+        else:
+            flat[name] = list(value) if isinstance(value, tuple) else value
+    return {path: value for path, value in flat.items() if path not in _FREE}

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset, load
 from gpnas.errors import UserError
 from gpnas.train import checkpoint, record
+from gpnas.train.config import identity
 from gpnas.train.metrics import Write, progress, writer
 from gpnas.train.observe import Selected, Tally, look, percent, tally, train_line, unselected
 from gpnas.train.plan import Plan, make_plan
@@ -93,32 +94,48 @@ def train_lanes(
       A record for each.
 
     Raises:
-      As `train`; a loss that is not finite in one lane stops them all.
+      ValueError: If they differ in more.
+      UserError, Diverged, Stopped: As `train`; a loss that is not finite stops all lanes.
     """
     config, folders = configs[0], [pathlib.Path(workdir) for workdir in workdirs]
+    shared = [identity(c.to_dict()) | {"seed": None} for c in configs]
+    if any(one != shared[0] for one in shared):
+        raise ValueError("train_lanes: got other configs, allowed: ones that differ in the seed")
     if len(configs) > 1 and config.train.parallel == "pmap":
         raise UserError("train.parallel", "pmap", "jit, where several seeds train at once")
-    for folder in folders:
-        check_workdir(folder, config.resume)
+    for c, folder in zip(configs, folders, strict=True):
+        if not 0 <= c.seed < 2**32:
+            raise UserError("seed", c.seed, "0 to 2**32 - 1")
+        check_workdir(folder, c)
     data = load_data(config) if data is None else data
     plan = make_plan(config, data)
     with contextlib.ExitStack() as locks:
-        for folder in folders:
+        for c, folder in zip(configs, folders, strict=True):
             locks.enter_context(locked(folder))
-            check_workdir(folder, config.resume)
+            check_workdir(folder, c, data)
         return _run(configs, folders, data, plan)
 
 
-def check_workdir(workdir: pathlib.Path, resume: bool) -> None:
-    """Makes sure that a run does not overwrite another.
+def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | None = None) -> None:
+    """Makes sure that a run neither overwrites another nor goes on as another.
 
     Raises:
-      UserError: If there is a run in the folder and it is not to be resumed.
+      UserError: If there is a run in the folder and it is not to be resumed, or is not this one.
     """
-    if not resume and (workdir / "config.json").exists():
+    if not (workdir / "config.json").exists():
+        return
+    if not config.resume:
         raise UserError(
             "workdir", str(workdir), "a folder without a run in it, or --config.resume=True"
         )
+    there = json.loads((workdir / "config.json").read_text())
+    old, new = identity(there["config"]), identity(config.to_dict())
+    if data is not None:
+        old["dataset_sha256"], new["dataset_sha256"] = there["dataset_sha256"], data.sha256
+    for field in sorted(old | new):
+        if old.get(field) != new.get(field):
+            allowed = f"{old.get(field)!r}, as the run in {workdir} began; or another workdir"
+            raise UserError(field, new.get(field), allowed)
 
 
 class Lane(NamedTuple):
@@ -134,23 +151,28 @@ class Lane(NamedTuple):
 def _run(
     configs: Sequence[ConfigDict], folders: list[pathlib.Path], data: Dataset, plan: Plan
 ) -> list[dict[str, Any]]:
-    config, checkpoints = configs[0], folders[0] / "checkpoints"
+    config = configs[0]
     abouts = [record.describe_run(c, data, plan) for c in configs]
     if all((folder / "record.json").exists() for folder in folders):
-        return [_finished(folder, about) for folder, about in zip(folders, abouts, strict=True)]
+        return [json.loads((folder / "record.json").read_text()) for folder in folders]
+    together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
+    checkpoints = folders[0] / f"checkpoints{together}"
     program = make_program(plan, data, config.train.parallel, len(configs))
     states = program.init([jax.random.key(c.seed) for c in configs])
     selected = [unselected(state) for state in states]
-    restored = checkpoint.restore(checkpoints, (states, selected))
+    step, restored = 0, checkpoint.restore(checkpoints, (states, selected))
     if restored is not None:
         step, (states, selected) = restored
         logging.info("resumed at step %d of %d", step, plan.total_steps)
     with contextlib.ExitStack() as stack:
         lanes = []
         for folder, about, state, best in zip(folders, abouts, states, selected, strict=True):
-            lines = keep_lines(folder / "metrics.jsonl", int(state.step))
+            lines = keep_lines(folder / "metrics.jsonl", step)
+            if step and (not lines or lines[-1]["step"] != step):
+                lost = f"the lines up to step {step}, of the checkpoint beside it"
+                raise UserError("resume", str(folder / "metrics.jsonl"), lost)
             write_json(folder / "config.json", about)
-            write = stack.enter_context(writer(folder, config.train.tensorboard))
+            write = stack.enter_context(writer(folder, config.train.tensorboard, step))
             lanes.append(Lane(write, best, tally(state), lines[-1]["wall_s"] if lines else 0.0))
         orders = [batch_order(len(data.train), config.train.batch_size, c.seed) for c in configs]
         states, lanes = _loop(config, checkpoints, data, plan, program, states, lanes, orders)
@@ -158,14 +180,6 @@ def _run(
         _finish(config, folder, data, plan, program, state, lane.selected, about)
         for folder, state, lane, about in zip(folders, states, lanes, abouts, strict=True)
     ]
-
-
-def _finished(folder: pathlib.Path, about: dict[str, Any]) -> dict[str, Any]:
-    """The record of a run that had ended, if it is the run that is asked for."""
-    done = json.loads((folder / "record.json").read_text())
-    if done["config"] | {"resume": None} != about["config"] | {"resume": None}:
-        raise UserError("resume", str(folder), "the config that its finished run was run with")
-    return done
 
 
 def _loop(
@@ -219,8 +233,7 @@ def _loop(
 def _log(lane: Lane, state: TrainState, sums: Metrics, spent: float, rate: float) -> Lane:
     now = tally(state)
     line = train_line(lane.tally, now, sums)
-    if not np.isfinite(line["loss"]):
-        raise Diverged(f"the loss is {line['loss']} between steps {lane.tally.step} and {now.step}")
+    _check_finite(line)
     wall = round(lane.wall + spent, 3)
     lane.write(line | {"images_per_s": rate, "wall_s": wall})
     return lane._replace(tally=now, wall=wall)
@@ -228,10 +241,16 @@ def _log(lane: Lane, state: TrainState, sums: Metrics, spent: float, rate: float
 
 def _evaluate(program: Program, state: TrainState, data: Dataset, lane: Lane) -> Lane:
     begun = time.monotonic()
-    line, selected = look(program, state, data.validation, lane.selected)
+    line, selected = look(program, state, lane.tally, data.validation, lane.selected)
+    _check_finite(line)
     wall = round(lane.wall + time.monotonic() - begun, 3)
     lane.write(line | {"wall_s": wall})
     return lane._replace(selected=selected, error=line["error"], wall=wall)
+
+
+def _check_finite(line: dict[str, Any]) -> None:
+    if not np.isfinite(line["loss"]):
+        raise Diverged(f"the {line['split']} loss is {line['loss']} at step {line['step']}")
 
 
 def _finish(
@@ -271,7 +290,7 @@ def _finish(
 
 
 def batch_order(images: int, batch: int, seed: int) -> Order:
-    """The order of the training images: a new shuffle each epoch, a function of seed and step alone.
+    """The order of the training images: a new shuffle each epoch, by seed and step alone.
 
     Args:
       images: How many there are.

@@ -16,17 +16,20 @@ Write = Callable[[dict[str, Any]], None]
 
 
 @contextlib.contextmanager
-def writer(workdir: pathlib.Path, tensorboard: bool) -> Iterator[Write]:
+def writer(workdir: pathlib.Path, tensorboard: bool, step: int = 0) -> Iterator[Write]:
     """Yields a function that writes one line of metrics.
 
     Args:
       workdir: `metrics.jsonl` and TensorBoard's event files go there.
       tensorboard: Whether to write those.
+      step: Where the run goes on: TensorBoard forgets what it was told of later steps.
     """
     with contextlib.ExitStack() as stack:
         events = None
         if tensorboard:
-            events = stack.enter_context(tensorboardX.SummaryWriter(str(workdir / "tensorboard")))
+            folder = str(workdir / "tensorboard")
+            events = tensorboardX.SummaryWriter(folder, purge_step=step + 1)
+            stack.enter_context(events)
 
         def write(line: dict[str, Any]) -> None:
             append_line(workdir / "metrics.jsonl", line)
@@ -55,7 +58,7 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
       title: What is running.
     """
     console = rich.console.Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():  # Rich takes some environment variables for a terminal
 
         def line(step: int, text: str) -> None:
             if text:

@@ -1,4 +1,4 @@
-"""What is observed while training: a line of numbers at each log point, and the best network so far."""
+"""What is observed while training: a line of numbers at each log point, and the best network."""
 
 from typing import Any, NamedTuple
 
@@ -80,34 +80,35 @@ def train_line(before: Tally, now: Tally, sums: Metrics) -> dict[str, Any]:
 
 
 class Selected(NamedTuple):
-    """The network with the lowest validation error so far, among those that are as sparse as it gets.
+    """The network with the lowest validation error so far, among those as sparse as it gets.
 
     Attributes:
       variables: Masked parameters and the model's other variables.
       error: () float32, validation error in %.
       nonzeros: () int32, living weights.
       step: () int32.
+      fewest: () int32, living weights of the sparsest network looked at so far.
     """
 
     variables: Any
     error: jax.Array
     nonzeros: jax.Array
     step: jax.Array
-
-
-def _now(state: TrainState, error: float) -> Selected:
-    copied = jax.tree.map(jnp.copy, variables_of(state))  # the next steps reuse the state's memory
-    living = sum(summary.count(state.masks).values(), jnp.int32(0))
-    return Selected(copied, jnp.float32(error), living, jnp.copy(state.step))
+    fewest: jax.Array
 
 
 def unselected(state: TrainState) -> Selected:
     """What is selected before the first look: anything will be better."""
-    return _now(state, float("inf"))
+    most = jnp.int32(jnp.iinfo(jnp.int32).max)
+    return Selected(_network(state), jnp.float32(jnp.inf), most, jnp.int32(0), most)
+
+
+def _network(state: TrainState) -> Any:
+    return jax.tree.map(jnp.copy, variables_of(state))  # the next steps reuse the state's memory
 
 
 def look(
-    program: Program, state: TrainState, split: Split, best: Selected
+    program: Program, state: TrainState, now: Tally, split: Split, best: Selected
 ) -> tuple[dict[str, Any], Selected]:
     """Evaluates a state on the validation images, and keeps it if it is the best.
 
@@ -118,9 +119,12 @@ def look(
       The line of metrics, and what is selected now.
     """
     metrics = program.evaluate(variables_of(state), split)
-    found = _now(state, percent(metrics.error))
-    sparser = found.nonzeros * _SLACK < best.nonzeros
-    alike = found.nonzeros <= best.nonzeros * _SLACK
-    better = sparser or (alike and found.error < best.error)
-    line = {"step": int(state.step), "split": "validation", "loss": float(metrics.loss)}
-    return line | {"error": percent(metrics.error)}, found if better else best
+    error, nonzeros = percent(metrics.error), sum(now.living.values())
+    fewest = min(nonzeros, int(best.fewest))
+    best = best._replace(fewest=jnp.int32(fewest))
+    sparse, best_is_sparse = (n <= fewest * _SLACK for n in (nonzeros, int(best.nonzeros)))
+    if sparse and (error < float(best.error) or not best_is_sparse):
+        numbers = jnp.float32(error), jnp.int32(nonzeros), jnp.int32(now.step)
+        best = Selected(_network(state), *numbers, best.fewest)
+    line = {"step": now.step, "split": "validation", "loss": float(metrics.loss), "error": error}
+    return line, best

@@ -1,6 +1,7 @@
 """The plan of a run: everything that is decided before the first step, and what it will cost."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from gpnas.methods import Method, build
 from gpnas.models import MODELS
 from gpnas.train.optimizer import build_optimizer
 from gpnas.units.cost import macs_per_weight, training_macs
+
+_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class Plan(NamedTuple):
@@ -57,14 +60,7 @@ def make_plan(config: ConfigDict, data: Dataset) -> Plan:
     axis = "data" if config.train.parallel == "pmap" else None
     module = build_model(config.model, data.num_classes, axis)
     shape = data.image_shape
-    try:
-        variables = jax.eval_shape(
-            lambda: module.init(jax.random.key(0), jnp.zeros((1, *shape)), train=False)
-        )
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise UserError(
-            "model.name", config.model.name, f"a network for images of {shape} ({error})"
-        ) from error
+    variables = _variables(module, config.model, shape)
     params = variables["params"]
     shapes = {p: leaf.shape for p, leaf in _weights(params).items()}
     macs = macs_per_weight(module, shape)
@@ -79,9 +75,8 @@ def make_plan(config: ConfigDict, data: Dataset) -> Plan:
     images = total_steps * config.train.batch_size
     convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
     slow_in_loops = convolves and jax.default_backend() == "cpu"
-    loop = (
-        config.train.loop if config.train.loop != "auto" else "steps" if slow_in_loops else "scan"
-    )
+    auto = "steps" if slow_in_loops else "scan"
+    loop = auto if config.train.loop == "auto" else config.train.loop
     return Plan(
         module, method, tx, shape, macs, steps_per_epoch, total_steps, loop,
         _expected(method, params, shapes, macs, total_steps, images),
@@ -97,11 +92,12 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     if config.name not in MODELS:
         raise UserError("model.name", config.name, ", ".join(MODELS))
     model = MODELS[config.name]
-    known = [p for p in inspect.signature(model).parameters if p not in ("parent", "name")]
+    known = inspect.signature(model).parameters
+    own = [p for p in known if p not in ("parent", "name", "num_classes", "axis_name")]
     fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv")}
     for name, value in fields.items():
-        if name not in known:
-            raise UserError(f"model.{name}", value, f"a field of {config.name}: {', '.join(known)}")
+        if name not in own:
+            raise UserError(f"model.{name}", value, f"a field of {config.name}: {', '.join(own)}")
     if config.dtype not in ("float32", "bfloat16", "float16"):
         raise UserError("model.dtype", config.dtype, "float32, bfloat16, float16")
     given = {"conv": conv_kind(config), "axis_name": axis_name}
@@ -123,6 +119,28 @@ def conv_kind(config: ConfigDict) -> str:
     return "im2col" if jax.default_backend() == "cpu" else "xla"
 
 
+def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) -> Any:
+    """Shapes of the network's variables; says whether its fields or the images cannot be."""
+
+    def init(*sides: int) -> Any:
+        images = jnp.zeros((1, *sides, shape[-1]))
+        return jax.eval_shape(lambda: module.init(jax.random.key(0), images, train=False))
+
+    try:
+        return init(*shape[:2])
+    except _MISFITS as error:
+        size, reason = " × ".join(map(str, shape)), str(error).strip().splitlines()[0]
+    try:
+        init(32, 32)
+    except _MISFITS as error:
+        raise UserError(
+            "model", config.to_dict(), f"fields of which a network can be made ({reason})"
+        ) from error
+    raise UserError(
+        "model.name", config.name, f"one for images of {size}; data.image_size makes them larger"
+    )
+
+
 def _weights(params: Any) -> dict[str, Any]:
     return maskable(jax.eval_shape(full, params), params)
 
@@ -142,7 +160,7 @@ def _check_train(train: ConfigDict, images: int) -> None:
         raise UserError(
             "train.batch_size", train.batch_size, f"a multiple of the {devices} devices"
         )
-    if train.checkpoint_seconds < 0:
+    if not train.checkpoint_seconds >= 0:
         raise UserError("train.checkpoint_seconds", train.checkpoint_seconds, "0 or more")
 
 
@@ -154,7 +172,7 @@ def _expected(
     steps: int,
     images: int,
 ) -> dict[str, float]:
-    sizes = {p: int(jnp.prod(jnp.array(s))) for p, s in shapes.items()}
+    sizes = {p: math.prod(s) for p, s in shapes.items()}
     dense_macs = sum(sizes[p] * macs.get(p, 0) for p in sizes)
     fraction, mean_density = training_macs(method.density, method.dense_gradient, steps)
     return {

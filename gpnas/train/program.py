@@ -1,10 +1,11 @@
-"""The programs of a run: start, many steps, evaluation; under `jit` with sharded batches, or `pmap`.
+"""The programs of a run: start, many steps, evaluation; `jit` with sharded batches, or `pmap`.
 
-The training images lie on the device; a call gets the numbers of the images of its steps, and how many
-steps to do, as a traced value: one executable serves a whole run.
+The training images lie on the device; a call gets the numbers of the images of its steps, and how
+many steps to do, as a traced value: one executable serves a whole run.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -122,12 +123,12 @@ def _chunk(plan: Plan, data: Dataset, axis_name: str | None) -> Callable:
     return body
 
 
-def _zero() -> Metrics:
-    return Metrics(jnp.float32(0), jnp.float32(0))
+def _zero(*shape: int) -> Metrics:
+    return Metrics(jnp.zeros(shape), jnp.zeros(shape))
 
 
-# The step is shared by all lanes, so what depends on it alone (whether there is an event) is decided
-# once: `vmap` would otherwise turn each decision into both of its branches.
+# The step is shared by all lanes, so what depends on it alone (is there an event?) is decided once:
+# `vmap` would otherwise turn each decision into both of its branches.
 _AXES: Any = {field.name: 0 for field in dataclasses.fields(TrainState)} | {"step": None}
 _LANES = TrainState(**_AXES)
 
@@ -151,9 +152,17 @@ def _unstack(state: TrainState, lanes: int) -> list[TrainState]:
 
 
 def _many(
-    body: Callable, loop: str, lanes: int, wrap: Callable
+    body: Callable, loop: str, lanes: int, wrap: Callable, zero: Metrics
 ) -> tuple[Callable, Callable[[], int]]:
-    """Rows `0 … steps − 1` of `index` in one call of a compiled loop, or in one call each."""
+    """Rows `0 … steps − 1` of `index` in one call of a compiled loop, or in one call each.
+
+    Args:
+      body: One step.
+      loop: "scan" or "steps".
+      lanes: Networks under `vmap`; 1 for none.
+      wrap: `jit` or `pmap`.
+      zero: Sums before the first step, laid out as `wrap` returns them.
+    """
 
     def scan(state: TrainState, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
         def turn(i: Any, carry: tuple) -> tuple:
@@ -167,20 +176,27 @@ def _many(
     if lanes > 1:
         scan = jax.vmap(scan, (_LANES, None, None, 0, None), (_LANES, 0))
         once = jax.vmap(once, (_LANES, 0, None, None, 0, None), (_LANES, 0))
+    traces: list[None] = []  # one for each program that is compiled
+
+    def counted(f: Callable) -> Callable:
+        @functools.wraps(f)
+        def g(*args: Any) -> Any:
+            traces.append(None)
+            return f(*args)
+
+        return wrap(g)
+
     if loop == "scan":
-        compiled = wrap(scan)
-        return compiled, compiled._cache_size
-    compiled_once = wrap(once)
+        return counted(scan), traces.__len__
+    compiled = counted(once)
 
     def one_by_one(state: TrainState, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
-        sums = (
-            _zero() if lanes == 1 else jax.tree.map(lambda x: jnp.broadcast_to(x, lanes), _zero())
-        )
+        sums = zero
         for i in range(int(steps)):
-            state, sums = compiled_once(state, sums, images, labels, index, np.int32(i))
+            state, sums = compiled(state, sums, images, labels, index, np.int32(i))
         return state, sums
 
-    return one_by_one, compiled_once._cache_size
+    return one_by_one, traces.__len__
 
 
 def _with_jit(plan: Plan, data: Dataset, lanes: int) -> tuple:
@@ -192,7 +208,9 @@ def _with_jit(plan: Plan, data: Dataset, lanes: int) -> tuple:
         jax.device_put(np.asarray(x), everywhere) for x in (data.train.images, data.train.labels)
     )
     body = _chunk(plan, data, None)
-    run_rows, executables = _many(body, plan.loop, lanes, lambda f: jax.jit(f, donate_argnums=0))
+    zero = jax.device_put(_zero() if lanes == 1 else _zero(lanes), everywhere)
+    jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
+    run_rows, executables = _many(body, plan.loop, lanes, jitted, zero)
 
     def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
         rows = index[0] if lanes == 1 else index
@@ -208,18 +226,19 @@ def _with_jit(plan: Plan, data: Dataset, lanes: int) -> tuple:
 
 def _with_pmap(plan: Plan, data: Dataset, lanes: int) -> tuple:
     devices = jax.local_device_count()
-    replicate = jax.pmap(lambda x: x, in_axes=None, axis_size=devices)
+    spread = jax.pmap(lambda _, x: x, axis_name=_AXIS, in_axes=(0, None))
+    replicate = functools.partial(spread, np.arange(devices))
     images, labels = replicate((np.asarray(data.train.images), np.asarray(data.train.labels)))
     body = _chunk(plan, data, _AXIS)
 
     def wrap(f: Callable) -> Callable:
-        axes = {"scan": (0, 0, 0, 0, None), "steps": (0, None, 0, 0, 0, None)}[plan.loop]
+        axes = {"scan": (0, 0, 0, 0, None), "steps": (0, 0, 0, 0, 0, None)}[plan.loop]
         return jax.pmap(f, axis_name=_AXIS, in_axes=axes, donate_argnums=0)
 
     def first(tree: Any) -> Any:
         return jax.tree.map(lambda x: x[0], tree)
 
-    run_rows, executables = _many(body, plan.loop, 1, wrap)
+    run_rows, executables = _many(body, plan.loop, 1, wrap, replicate(_zero()))
 
     def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
         rows = index[0].reshape(index.shape[1], devices, -1).swapaxes(0, 1)

@@ -25,7 +25,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any]:
-    """What is known before the first step: what was asked for, where it runs, and what it will cost."""
+    """What is known before the first step: what was asked for, where it runs, what it will cost."""
     return {
         "study": config.study,
         "arm": config.arm or config.method.name,
@@ -56,12 +56,13 @@ def cost_of(
     cost = network_cost(state.params, state.masks, plan.macs)
     sizes = {leaf.path: int(np.prod(leaf.shape)) for leaf in summary.layers(state.masks)}
     weights = sum(sizes.values())
-    spent = alive = previous = 0.0
+    looks = np.asarray(jax.vmap(plan.method.dense_gradient)(jnp.arange(plan.total_steps)))
+    spent, alive, previous = 0.0, 0.0, 0
     for point in curve:
         steps, layers = point["step"] - previous, point["layers"]
         means = {path: layers[path]["mean_density"] for path in sizes}
         living = sum(means[p] * sizes[p] * plan.macs.get(p, 0) for p in sizes)
-        dense = float(plan.method.dense_gradient(jnp.int32((point["step"] + previous) // 2)))
+        dense = float(looks[previous : point["step"]].mean(dtype=np.float64))
         spent += steps * (2 * living + dense * cost.inference_macs_dense + (1 - dense) * living)
         alive += steps * sum(means[p] * sizes[p] for p in sizes) / weights
         previous = point["step"]
@@ -81,8 +82,9 @@ def layers_of(masks: Any) -> list[dict[str, Any]]:
 def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int = 16) -> None:
     """Writes the picture data of a fully connected first layer: who sees which pixel.
 
-    `live` (height, width) float32 are living weights a pixel; `filters` (units, height, width) float32
-    the incoming weights of the units that have most. Nothing is written for other first layers.
+    `live` (height, width) float32 are living weights a pixel; `filters` (units, height, width)
+    float32 the incoming weights of the units that have most. Nothing is written for other first
+    layers.
     """
     first = summary.layers(state.masks)[:1]
     if not first or first[0].shape[0] != int(np.prod(plan.image_shape)) or len(first[0].shape) != 2:
@@ -100,7 +102,7 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
 
 
 def git_revision() -> str | None:
-    """Revision of the checkout that the package runs from, `+` if it has changes; None outside one."""
+    """Revision of the checkout that the package runs from, `+` if it was changed; None outside."""
     here = pathlib.Path(gpnas.__file__).parent
 
     def git(*arguments: str) -> str:
@@ -110,7 +112,8 @@ def git_revision() -> str | None:
         ).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py", "configs")
+        watched = (":/gpnas", ":/configs", ":/experiments")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *watched)
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None

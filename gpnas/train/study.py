@@ -9,13 +9,14 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
+from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.train.config import base
-from gpnas.train.loop import load_data, train_lanes
+from gpnas.train.config import identity
+from gpnas.train.loop import Diverged, load_data, train_lanes
 from gpnas.train.plan import make_plan
 from gpnas.train.workdir import append_line, read_lines
 
-_SMALL = {"cpu": 20_000}  # weights up to which seeds train faster in lanes than one after the other
+_SMALL = {"cpu": 20_000}  # weights up to which seeds train faster in lanes than one by one
 _SMALL_ELSEWHERE = 5_000_000
 
 
@@ -42,18 +43,19 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
     """What a study consists of: `(name of a setting, its config for each seed)`.
 
     Raises:
-      UserError: If there are no seeds or densities, or an arm is not known.
+      UserError: If there are no seeds or densities, one twice, or an arm is not known.
     """
     for field in ("densities", "seeds"):
-        if not config[field]:
-            raise UserError(field, tuple(config[field]), "one or more")
-    only = [arm for arm in config.only.split(",") if arm] or list(config.arms)
+        values = tuple(config[field])
+        if not values or len(set(values)) < len(values):
+            raise UserError(field, values, "one or more, each once")
+    only = [arm.strip() for arm in config.only.split(",") if arm.strip()] or list(config.arms)
     for arm in only:
         if arm not in config.arms:
             raise UserError("only", arm, ", ".join(config.arms))
+    for arm in only:
         own = config.arms[arm]
-        densities = config.densities if "density" in own.method else (None,)
-        for density in densities:
+        for density in config.densities if "density" in own.method else (None,):
             yield _setting(config, arm, own, density)
 
 
@@ -62,9 +64,7 @@ def _setting(
 ) -> tuple[str, list[ConfigDict]]:
     seeds = []
     for seed in config.seeds:
-        one = base()
-        one.update(own.copy_and_resolve_references())
-        one.method = ConfigDict(own.method.to_dict())
+        one = ConfigDict(own.to_dict())
         one.study, one.arm, one.seed, one.resume = config.study, arm, seed, True
         if density is not None:
             one.method.density = density
@@ -75,6 +75,9 @@ def _setting(
 def run_study(config: ConfigDict, workdir: str, results: str) -> pathlib.Path:
     """Trains what is missing of a study, and returns the path of its records.
 
+    Everything that is missing is checked before the first run. A run that diverges does not stop
+    the others; the study then ends with what it was.
+
     Args:
       config: As `study` makes it.
       workdir: The runs' folders are made in workdir/STUDY.
@@ -84,24 +87,44 @@ def run_study(config: ConfigDict, workdir: str, results: str) -> pathlib.Path:
       UserError, Diverged, Stopped: As `train`.
     """
     path = pathlib.Path(results) / config.study / "records.jsonl"
-    done = {_identity(record["config"]) for record in read_lines(path)}
-    data, images_of = None, None
-    for name, seeds in settings(config):
-        missing = [one for one in seeds if _identity(one.to_dict()) not in done]
-        if not missing:
-            continue
-        if data is None or images_of != missing[0].data.to_dict():
-            data, images_of = load_data(missing[0]), missing[0].data.to_dict()
-        together = _in_lanes(config.lanes, make_plan(missing[0], data).expected["weights"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for group in [missing] if together else [[one] for one in missing]:
+    diverged = []
+    for name, groups, data in _missing(config, path):
+        for group in groups:
             logging.info("%s, seeds %s", name, [one.seed for one in group])
             runs = [f"{name}-seed{one.seed}".replace(" ", "-") for one in group]
             folders = [pathlib.Path(workdir) / config.study / run for run in runs]
-            for record in train_lanes(group, folders, data):
+            try:
+                records = train_lanes(group, folders, data)
+            except Diverged as error:
+                diverged.append(f"{', '.join(runs)}: {error}")
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for record in records:
                 append_line(path, record)
-        jax.clear_caches()  # a program a setting: a long study must not keep them all
+        jax.clear_caches()  # a long study must not keep the programs of all its settings
+    if diverged:
+        raise Diverged("; ".join(diverged))
     return path
+
+
+def _missing(
+    config: ConfigDict, path: pathlib.Path
+) -> list[tuple[str, list[list[ConfigDict]], Dataset]]:
+    """What is to be trained: `(name of a setting, groups to train at once, their images)`."""
+    done = {_key(record["config"]) for record in read_lines(path)}
+    images: dict[str, Dataset] = {}
+    found = []
+    for name, seeds in settings(config):
+        missing = [one for one in seeds if _key(one.to_dict()) not in done]
+        if not missing:
+            continue
+        source = json.dumps(missing[0].data.to_dict(), sort_keys=True)
+        data = images[source] = images.get(source) or load_data(missing[0])
+        weights = make_plan(missing[0], data).expected["weights"]
+        together = missing[0].train.parallel == "jit" and _in_lanes(config.lanes, weights)
+        groups = [missing] if together else [[one] for one in missing]
+        found.append((name, groups, data))
+    return found
 
 
 def _in_lanes(choice: str, weights: float) -> bool:
@@ -111,5 +134,5 @@ def _in_lanes(choice: str, weights: float) -> bool:
     return choice == "on" or (choice == "auto" and small)
 
 
-def _identity(config: Mapping[str, Any]) -> str:
-    return json.dumps(dict(config) | {"resume": None}, sort_keys=True)
+def _key(config: Mapping[str, Any]) -> str:
+    return json.dumps(identity(config), sort_keys=True)

@@ -18,19 +18,18 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     Raises:
       UserError: If another run holds it, or it cannot be made.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        handle = open(workdir / ".lock", "w")
-    except OSError as error:
-        raise UserError(
-            "workdir", str(workdir), f"a folder that can be written ({error.strerror})"
-        ) from error
-    with handle:
+    with contextlib.ExitStack() as stack:
         try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            handle = stack.enter_context(open(workdir / ".lock", "w"))
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(
                 "workdir", str(workdir), "a folder that no other run is using"
+            ) from error
+        except OSError as error:
+            raise UserError(
+                "workdir", str(workdir), f"a folder that can be written ({error.strerror})"
             ) from error
         yield
 

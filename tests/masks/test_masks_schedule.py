@@ -43,7 +43,7 @@ def test_developmental(peak, at, stop, first):
     got = curve(schedule.developmental(0.05, peak, at, stop, first))
     rise = np.sin(np.pi * STEPS / (2 * at)) ** 2
     fall = (1 - np.clip((STEPS - at) / (stop - at), 0, 1)) ** 3
-    expected = np.where(STEPS <= at, first + (peak - first) * rise, 1 + (peak - 1) * fall)
+    expected = np.where(at >= STEPS, first + (peak - first) * rise, 1 + (peak - 1) * fall)
     np.testing.assert_allclose(got, 0.05 * expected, rtol=1e-4)
     np.testing.assert_allclose([got[0], got[at]], [0.05 * first, 0.05 * peak], rtol=1e-5)
     assert (got[stop:] == np.float32(0.05)).all()

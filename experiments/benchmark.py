@@ -1,0 +1,79 @@
+"""Measures what must be fast, and says whether it is.
+
+    python experiments/benchmark.py
+    python experiments/benchmark.py --only=masked_step_ratio,compilations
+
+One JSON line a measurement (name, value, unit, target, holds, machine, …) is printed and appended
+to results/benchmark.jsonl. All of it takes about 15 minutes on 2 CPU cores; nothing else should run
+beside it. PyTorch is needed for two of them: pip install 'gpnas[bench]'.
+"""
+
+import datetime
+import importlib
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from gpnas.benchmark import MEASUREMENTS, Measurement, Missing, Options
+from gpnas.commandline import start
+from gpnas.errors import UserError
+from gpnas.train.record import git_revision, machine, versions
+from gpnas.train.workdir import append_line
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_ONLY = flags.DEFINE_list("only", [], "Names of measurements; all if empty.")
+_OUTPUT = flags.DEFINE_string("output", "results/benchmark.jsonl", "File to append the lines to.")
+_RESULTS = flags.DEFINE_string("results", "results", "Folder of the studies' records.")
+_FAST = flags.DEFINE_bool("fast", False, "Tiny sizes: whether it works, not how fast.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the measurements that were asked for."""
+    del argv
+    for name in _ONLY.value:
+        if name not in MEASUREMENTS:
+            raise UserError("only", name, ", ".join(MEASUREMENTS))
+    output = pathlib.Path(_OUTPUT.value)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError("output", str(output), f"a file in a folder ({error.strerror})") from error
+    sys.path.append(str(_ROOT))
+    configs = {
+        name: importlib.import_module(f"configs.{name}").get_config
+        for name in ("development", "rigl")
+    }
+    options = Options(configs, pathlib.Path(_RESULTS.value), _FAST.value)
+    for name in _ONLY.value or MEASUREMENTS:
+        try:
+            measurement = MEASUREMENTS[name](options)
+        except Missing as error:
+            if _ONLY.value:
+                raise
+            print(f"{name}: skipped, {error}", file=sys.stderr, flush=True)
+            continue
+        line = _line(measurement, options.fast)
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+        append_line(output, line)
+
+
+def _line(measurement: Measurement, fast: bool) -> dict:
+    found = measurement._asdict()
+    details = found.pop("details")
+    return found | {
+        "value": round(measurement.value, 4),
+        "holds": bool(measurement.holds),
+        "machine": machine(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "git": git_revision(),
+        "versions": versions(),
+        "fast": fast,
+        "details": details,
+    }
+
+
+if __name__ == "__main__":
+    start(main)

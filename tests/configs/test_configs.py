@@ -1,0 +1,166 @@
+"""Every config trains; what its record says is what happened."""
+
+import importlib
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs.studies import fashion, tuning
+from gpnas import data
+from gpnas.train import checkpoint, train
+from gpnas.train.study import settings
+
+FOLDER = Path(__file__).parents[2] / "configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+FAST = "jax_disable_most_optimizations"
+
+RECORD = {
+    "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset",
+    "dataset_sha256", "total_steps", "expected", "metrics", "cost", "layers", "curve",
+    "compilations", "wall_s",
+}  # fmt: skip
+METRICS = {
+    "test_error_last", "test_error_selected", "val_error_last", "val_error_selected",
+    "selected_step",
+}  # fmt: skip
+COST = {
+    "params", "weights", "nonzeros", "nonzeros_with_bias", "density", "inference_macs",
+    "inference_macs_dense", "train_flops", "train_flops_dense", "mean_training_density",
+}  # fmt: skip
+LAYER = {"path", "shape", "nonzeros", "dead_in", "dead_out"}
+POINT = {"step", "density", "grown", "pruned", "layers"}
+SMALLER = {
+    "density": 0.2, "every": 4, "window": 3, "peak": 3.0, "protect": 4, "survival_age": 8,
+    "phases": 2, "rounds": 3,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hurry():
+    """Compiles without most optimizations."""
+    jax.config.update(FAST, True)
+    yield
+    jax.config.update(FAST, False)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """`side → data set`."""
+    cache = tmp_path_factory.mktemp("cache")
+    return {side: data.load("digits", cache_dir=cache, image_size=side) for side in (8, 16)}
+
+
+def small(name):
+    """A config of the folder, for a small network on the digits: 120 steps."""
+    config = importlib.import_module(f"configs.{name}").get_config()
+    config.data.name, config.train.batch_size, config.train.epochs = "digits", 32, 3
+    config.train.log_every, config.train.tensorboard = 25, False
+    config.optimizer.learning_rate, config.optimizer.warmup_at = 0.1, 0.0
+    for field, value in SMALLER.items():
+        if config.method.get(field):
+            config.method[field] = value
+    if config.model.name == "resnet":
+        config.model.width, config.model.blocks, config.train.epochs = 4, 1, 2
+    else:
+        config.model.widths = {"lenet5": (4, 8, 16)}.get(config.model.name, (32,))
+    return config
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains(name, digits, tmp_path, monkeypatch):
+    config = small(name)
+    last, save = [], checkpoint.save
+
+    def keep(folder, step, tree):
+        last[:] = [tree]
+        save(folder, step, tree)
+
+    monkeypatch.setattr(checkpoint, "save", keep)
+    record = train(config, tmp_path, digits[16 if name == "lenet5" else 8])
+    state = last[0][0][0]
+
+    assert record.keys() == RECORD
+    assert record["metrics"].keys() == METRICS
+    assert record["cost"].keys() == COST
+    assert all(layer.keys() == LAYER for layer in record["layers"])
+    assert all(point.keys() == POINT for point in record["curve"])
+    assert json.loads(json.dumps(record, allow_nan=False)) == json.loads(
+        (tmp_path / "record.json").read_text()
+    )
+    assert record["arm"] == config.method.name
+    assert record["compilations"] == 1
+
+    errors = [v for k, v in record["metrics"].items() if "error" in k]
+    assert all(0 <= error <= 100 for error in errors)
+    assert record["metrics"]["test_error_last"] < (80 if name in ("lenet5", "resnet_tpu") else 60)
+
+    # masks, parameters and counts are one story
+    masks = {path: np.array(m) for path, m in jax.tree_util.tree_leaves_with_path(state.masks)}
+    params = {path: np.array(p) for path, p in jax.tree_util.tree_leaves_with_path(state.params)}
+    masks = {path: mask for path, mask in masks.items() if mask.ndim}
+    living = sum(int(mask.sum()) for mask in masks.values())
+    cost, curve = record["cost"], record["curve"]
+    assert cost["nonzeros"] == living == sum(layer["nonzeros"] for layer in record["layers"])
+    assert [layer["nonzeros"] for layer in record["layers"]] == [
+        int(mask.sum()) for mask in masks.values()
+    ]
+    if config.method.name not in ("ste", "topkast"):
+        assert all(not np.any(params[path][~mask]) for path, mask in masks.items())
+        real = sum(np.count_nonzero(params[path]) for path in masks)
+        assert 0.9 * living <= real <= living  # a newborn may still be zero
+    if config.method.name in ("dense", "gmp", "static"):
+        assert real == living
+    assert cost["density"] == pytest.approx(living / cost["weights"])
+    assert cost["density"] == pytest.approx(config.method.get("density", 1), abs=2e-3)
+    assert cost["nonzeros_with_bias"] - cost["nonzeros"] == cost["params"] - cost["weights"]
+    assert curve[-1]["step"] == record["total_steps"]
+    assert curve[-1]["density"] == cost["density"]
+
+    # grown less pruned is what is left over the start
+    moved = sum(point["grown"] - point["pruned"] for point in curve)
+    begun = living - moved
+    assert 0 <= begun <= cost["weights"]
+    dense_start = ("dense", "gmp", "one_shot", "iterative", "acdc", "snip")
+    if config.method.name in dense_start:
+        assert begun == cost["weights"]
+    for before, now in zip(curve, curve[1:], strict=False):
+        change = (now["density"] - before["density"]) * cost["weights"]
+        assert now["grown"] - now["pruned"] == pytest.approx(change, abs=0.01)
+
+    # what was expected is what it cost
+    expected = record["expected"]
+    assert cost["train_flops_dense"] == expected["train_flops_dense"]
+    for field in ("params", "weights", "inference_macs_dense"):
+        assert cost[field] == expected[field]
+    if config.model.name == "lenet300":
+        ratio = cost["train_flops"] / expected["train_flops"]
+        assert 0.93 < ratio < 1.07
+        assert cost["mean_training_density"] == pytest.approx(
+            expected["mean_training_density"], rel=0.1
+        )
+    assert 0 < cost["train_flops"] <= cost["train_flops_dense"] * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_what_it_is(name):
+    module = importlib.import_module(f"configs.{name}")
+    assert f"--config=configs/{name}.py" in module.__doc__
+    assert module.get_config.__doc__
+    assert module.get_config().to_dict() == module.get_config().to_dict()
+
+
+def test_studies():
+    names = [name for name, seeds in settings(fashion.get_config())]
+    assert sorted(names) == [
+        "dense", "development-0.02", "gmp-0.02", "pipeline-0.02", "rigl-0.02",
+    ]  # fmt: skip
+    for config in (fashion.get_config(), tuning.get_config()):
+        found = list(settings(config))
+        assert len({name for name, _ in found}) == len(found)
+        assert {len(seeds) for _, seeds in found} == {len(config.seeds)}
+    tuned = [arm.split()[0] for arm in tuning.get_config().arms]
+    assert min(tuned.count(method) for method in ("gmp", "rigl", "pipeline", "development")) >= 8
+    assert not set(tuning.get_config().seeds) & set(fashion.get_config().seeds)

@@ -1,0 +1,185 @@
+"""The command line of a run, as a user calls it, from the repository's root."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from gpnas import commandline
+from gpnas.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+SMALL = (
+    "--config.data.name=digits", "--config.train.epochs=2", "--config.train.batch_size=64",
+    "--config.train.checkpoint_seconds=0", "--config.train.log_every=7",
+)  # fmt: skip
+
+
+@pytest.fixture
+def train(python):
+    """`(config, *flags) → finished process` of experiments/train.py."""
+
+    def call(config, *arguments):
+        return python("experiments/train.py", f"--config=configs/{config}.py", *SMALL, *arguments)
+
+    return call
+
+
+def one_line(done, code):
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+    return done.stderr
+
+
+def test_a_run(train, tmp_path):
+    done = train("dense", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("dense: test error ")
+    assert done.stdout.count("\n") == 1
+    assert "\r" not in done.stderr
+    assert "\x1b" not in done.stderr
+    assert [line.split()[:2] for line in done.stderr.splitlines()] == [
+        ["dense", "20/40"], ["dense", "40/40"],
+    ]  # fmt: skip
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {
+        ".lock", "checkpoints", "config.json", "metrics.jsonl", "receptive.npz", "record.json",
+        "tensorboard",
+    }  # fmt: skip
+
+
+TERM = """
+import os, runpy, signal, sys
+from gpnas.train import loop
+log = loop._log
+
+def noted(*args):
+    lane = log(*args)
+    if lane.tally.step == 20:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return lane
+
+loop._log = noted
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_sigterm_and_resume(python, train, tmp_path):
+    arguments = (
+        "experiments/train.py", "--config=configs/gmp.py", *SMALL, "--config.method.every=5",
+        "--config.method.density=0.1", f"--workdir={tmp_path / 'run'}",
+    )  # fmt: skip
+    done = python("-c", TERM, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "stopped at step 20; --config.resume=True goes on from there"
+    )
+    assert not done.stdout
+    assert not (tmp_path / "run" / "record.json").exists()
+    done = python(*arguments, "--config.resume")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == [7, 14, 20, 20, 21, 28, 35, 40, 40]
+
+
+def test_a_loss_that_is_not_finite(train, tmp_path):
+    done = train("dense", "--config.optimizer.learning_rate=1e30", f"--workdir={tmp_path / 'run'}")
+    assert "the train loss is" in one_line(done, 3)
+
+
+@pytest.mark.parametrize(
+    ("config", "wrong", "said"),
+    [
+        ("dense", "--config.foo=3", "config.foo: got '3', allowed: one of the fields arm, data,"),
+        ("lenet5", "--config.seed=1", "model.name: got 'lenet5', allowed: one for images of 8 × 8"),
+        ("gmp", "--config.method.density=-0.1", "method.density: got -0.1, allowed: a number in"),
+    ],
+)
+def test_mistakes(config, wrong, said, train, tmp_path):
+    done = train(config, wrong, f"--workdir={tmp_path / 'run'}")
+    assert one_line(done, 2).startswith(said)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """`(*arguments) → config`, in this process."""
+
+    def call(*arguments):
+        own, argv = flags.FlagValues(), ["train.py", *arguments]
+        monkeypatch.setattr(flags, "FLAGS", own)
+        monkeypatch.setattr(sys, "argv", argv)
+        config = config_flags.DEFINE_config_file("config", None, flag_values=own, sys_argv=argv)
+        workdir = flags.DEFINE_string("workdir", None, "", flag_values=own)
+        flags.mark_flags_as_required(["config", "workdir"], flag_values=own)
+        left = commandline.parse(argv)
+        commandline.no_arguments(left)
+        assert workdir.value
+        return config.value
+
+    return call
+
+
+CONFIG, WORKDIR = f"--config={ROOT}/configs/development.py", "--workdir=w"
+
+
+def test_overrides(parse):
+    config = parse(
+        CONFIG, WORKDIR, "--config.seed", "3", "--config.method.density=0.5", "--config.resume",
+        "--noconfig.train.tensorboard", "--config.optimizer.arguments={}",
+        "--config.optimizer.name=adam", "--config.method.name=mine:own",
+    )  # fmt: skip
+    assert (config.seed, config.method.density, config.resume) == (3, 0.5, True)
+    assert not config.train.tensorboard
+    assert config.optimizer.arguments.to_dict() == {}
+    assert config.method.name == "mine:own"
+
+
+@pytest.mark.parametrize(
+    ("said", "arguments"),
+    [
+        ("config.method.dens: got '1', allowed: .*density", ("--config.method.dens=1",)),
+        ("config.method.density.x: got '1'", ("--config.method.density.x=1",)),
+        ("config.model.widths: got '.3,.', allowed: .*name", ("--config.model.widths=(3,)",)),
+        (
+            "config.optimizer.arguments.foo: got '1', .*momentum",
+            ("--config.optimizer.arguments.foo=1",),
+        ),
+        ("config.train.epochs: got 'abc', .* int", ("--config.train.epochs=abc",)),
+        ("config.train.epochs: got '1.5', .* int", ("--config.train.epochs=1.5",)),
+        ("config.train.epochs: got '', .* int", ("--config.train.epochs=",)),
+        ("config.train.tensorboard: got 'maybe', .* bool", ("--config.train.tensorboard=maybe",)),
+        ("config.data.validation: got 'x', .* float", ("--config.data.validation=x",)),
+        ("config.train: got '3', .* ConfigDict", ("--config.train=3",)),
+        ("Missing value for flag", ("--config.seed",)),
+        ("command line: got '4', allowed: flags only", ("--config.seed", "3", "4")),
+        ("Unknown command line flag 'workdri'", ("--workdri=x",)),
+        ("--config.seed=1 in argv before", ("FIRST", "--config.seed=1", CONFIG)),
+        ("config: got 'configs/nope.py', allowed: a Python file", ("--config=configs/nope.py",)),
+        ("--config must have a value", ("FIRST",)),
+        ("config: got '.*bad.py', allowed: .*NameError: name 'foo'", ("--config=BAD",)),
+        ("config: got '.*none.py', allowed: a Python file whose", ("--config=NONE",)),
+        ("config: got '.*typed.py', allowed: .*epochs", ("--config=TYPED",)),
+    ],
+)
+def test_what_is_refused(said, arguments, parse, tmp_path):
+    files = {
+        "BAD": "def get_config():\n    return foo\n",
+        "NONE": "def get_config():\n    return None\n",
+        "TYPED": "from gpnas.train import base\n"
+        "def get_config():\n    c = base()\n    c.train.epochs = 'a'\n    return c\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name.lower()}.py").write_text(text)
+        arguments = [a.replace(f"={name}", f"={tmp_path / name.lower()}.py") for a in arguments]
+    whole = arguments[1:] if arguments[0] == "FIRST" else [CONFIG, *arguments]
+    with pytest.raises(UserError, match=said) as caught:
+        parse(WORKDIR, *whole)
+    assert len(" ".join(str(caught.value).split())) < 600

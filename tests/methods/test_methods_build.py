@@ -1,0 +1,85 @@
+"""From settings to a method: what is right is built, what is wrong is told in one line."""
+
+import pytest
+
+from gpnas.errors import UserError
+from gpnas.methods import METHODS, Method, build, find
+from gpnas.methods.method import moment
+
+SHAPES = {"Dense_0/kernel": (16, 12), "Dense_1/kernel": (12, 8)}
+
+
+def made(**settings):
+    """A method of a run of 1000 steps."""
+    return build(settings, total_steps=1000, batch_size=32, shapes=SHAPES)
+
+
+@pytest.mark.parametrize("allocation", ["erk", "uniform", "global", "macs"])
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"dense"}))
+def test_every_method_takes_every_allocation(name, allocation):
+    more = {"peak": 4.0} if name in ("development", "pipeline") else {}
+    assert isinstance(made(name=name, density=0.1, allocation=allocation, **more), Method)
+
+
+@pytest.mark.parametrize("selection", ["exact_top_k", "2:4", "1:4", "4x4"])
+@pytest.mark.parametrize("name", ["one_shot", "ste"])
+def test_selections_by_name(name, selection):
+    density = {"2:4": 0.5, "1:4": 0.25}.get(selection, 0.3)
+    assert isinstance(made(name=name, density=density, select=selection), Method)
+
+
+def test_a_method_of_ones_own():
+    assert find("gpnas.methods.set:set_") is METHODS["set"]
+    assert isinstance(made(name="gpnas.methods.set:set_", density=1), Method)
+
+
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [
+        ("name", {"name": "nothing"}),
+        ("name", {"name": "no.such.module:f"}),
+        ("name", {"name": "gpnas.methods.set:nothing"}),
+        ("density", {"name": "rigl"}),
+        ("density", {"name": "rigl", "density": 0.0}),
+        ("density", {"name": "rigl", "density": 1.5}),
+        ("density", {"name": "rigl", "density": "much"}),
+        ("density", {"name": "rigl", "density": 0.001}),
+        ("density", {"name": "ste", "density": 0.3, "select": "2:4"}),
+        ("colour", {"name": "rigl", "density": 0.1, "colour": 1}),
+        ("total_steps", {"name": "rigl", "density": 0.1, "total_steps": 5}),
+        ("every", {"name": "set", "density": 0.1, "every": 0}),
+        ("every", {"name": "gmp", "density": 0.1, "every": 751}),
+        ("allocation", {"name": "set", "density": 0.1, "allocation": "none"}),
+        ("select", {"name": "ste", "density": 0.5, "select": "3:4"}),
+        ("stop_at", {"name": "gmp", "density": 0.1, "stop_at": 1.2}),
+        ("start_at", {"name": "gmp", "density": 0.1, "start_at": 0.8}),
+        ("warmup_at", {"name": "acdc", "density": 0.1, "warmup_at": 0.8}),
+        ("extra", {"name": "topkast", "density": 0.95}),
+        ("drop", {"name": "development", "density": 0.1, "peak": 2.0, "drop": "size"}),
+        ("peak", {"name": "development", "density": 0.1}),
+        ("peak", {"name": "development", "density": 0.1, "peak": 0.5}),
+        ("peak_at", {"name": "development", "density": 0.01, "peak_at": 0.8}),
+        ("decay", {"name": "development", "density": 0.01, "decay": 1.0}),
+        ("survival_age", {"name": "development", "density": 0.05, "survival_age": 50}),
+        ("stagger_at", {"name": "development", "density": 0.05, "stagger_at": 0.1}),
+        (
+            "stagger_at",
+            {"name": "development", "density": 0.05, "stagger_at": 0.3, "allocation": "erk"},
+        ),
+        (
+            "survival_age",
+            {"name": "development", "density": 0.05, "survival_age": 200, "protect": 300},
+        ),
+    ],
+)
+def test_mistakes_are_told_by_field(field, settings):
+    with pytest.raises(UserError) as error:
+        made(**settings)
+    assert str(error.value).startswith(f"method.{field}: got ") and "\n" not in str(error.value)
+
+
+def test_moments_are_steps_of_the_run():
+    assert moment(0.75, 1000, 100) == 700
+    assert moment(1.0, 1000) == 999
+    assert moment(1.0, 1000, 100) == 900
+    assert moment(0.0, 1000, 100) == 0

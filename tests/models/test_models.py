@@ -1,0 +1,97 @@
+"""The networks have the shapes of the literature, and the fast layers are the plain ones."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpnas.masks import full, maskable
+from gpnas.models import MODELS, LeNet5, LeNet300, ResNet, im2col_conv, max_pool_2x2
+
+KEY = jax.random.key(0)
+
+
+def variables_of(module, shape):
+    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return jax.eval_shape(module.init, KEY, images)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "weights", "params"),
+    [
+        (LeNet300(), (28, 28, 1), 266_200, 266_610),
+        (LeNet5(), (28, 28, 1), 430_500, 431_080),
+        (ResNet(blocks=3), (32, 32, 3), 268_336 + 2_560, None),  # 2,560: its 1 × 1 shortcuts
+    ],
+    ids=["lenet300", "lenet5", "resnet20"],
+)
+def test_sizes(module, shape, weights, params):
+    tree = variables_of(module, shape)["params"]
+    masks = jax.eval_shape(full, tree)
+    assert sum(leaf.size for leaf in maskable(masks, tree).values()) == weights
+    if params:
+        assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == params
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_are_float32_whatever_computes(name, dtype):
+    small = {"widths": (2, 3, 4)} if name != "resnet" else {"width": 2}
+    module = MODELS[name](num_classes=7, dtype=dtype, **small)
+    images = jax.ShapeDtypeStruct((3, 28, 28, 1), jnp.float32)
+    variables = jax.eval_shape(module.init, KEY, images)
+    logits, state = jax.eval_shape(
+        lambda v, x: module.apply(v, x, train=True, mutable=["batch_stats"]), variables, images
+    )
+    assert logits.shape == (3, 7) and logits.dtype == jnp.float32
+    assert all(p.dtype == jnp.float32 for p in jax.tree.leaves((variables, state)))
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 0), (1, 3)]], ids=str)
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (2, 1)], ids=str)
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 2), (1, 1)], ids=str)
+def test_im2col_is_a_convolution(kernel, strides, padding):
+    x = jax.random.normal(KEY, (2, 9, 8, 3))
+    w = jax.random.normal(KEY, (*kernel, 3, 4))
+
+    def plain(x, w):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=numbers)
+
+    def fast(x, w):
+        return im2col_conv(x, w, strides, padding)
+
+    def both(f):
+        out, back = jax.vjp(f, x, w)
+        return out, back(jnp.sin(jnp.arange(out.size, dtype=out.dtype)).reshape(out.shape))
+
+    got, expected = jax.jit(lambda: (both(fast), both(plain)))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, expected)
+
+
+def test_im2col_refuses_what_it_cannot_do():
+    x, w = jnp.ones((1, 4, 4, 2)), jnp.ones((2, 2, 2, 2))
+    for more in ({"rhs_dilation": (2, 2)}, {"lhs_dilation": (1, 2)}, {"feature_group_count": 2}):
+        with pytest.raises(ValueError, match="im2col_conv"):
+            im2col_conv(x, w, (1, 1), "SAME", **more)
+
+
+@pytest.mark.parametrize(("model", "shape"), [(LeNet5, (28, 28, 1)), (ResNet, (16, 16, 3))])
+def test_a_network_is_the_same_by_either_convolution(model, shape):
+    small = {"widths": (3, 4, 5)} if model is LeNet5 else {"width": 4}
+    images = jax.random.normal(KEY, (4, *shape))
+    one, other = model(conv="xla", **small), model(conv="im2col", **small)
+    variables = jax.jit(one.init)(KEY, images)
+    np.testing.assert_allclose(
+        jax.jit(one.apply)(variables, images), jax.jit(other.apply)(variables, images), atol=1e-5
+    )
+
+
+def test_max_pool_is_max_pool():
+    x = jax.random.normal(KEY, (2, 8, 6, 3))
+    np.testing.assert_array_equal(max_pool_2x2(x), nn.max_pool(x, (2, 2), strides=(2, 2)))
+    weight = jnp.arange(2 * 4 * 3 * 3, dtype=jnp.float32).reshape(2, 4, 3, 3)
+    fast = jax.grad(lambda x: jnp.sum(weight * max_pool_2x2(x)))(x)
+    plain = jax.grad(lambda x: jnp.sum(weight * nn.max_pool(x, (2, 2), strides=(2, 2))))(x)
+    np.testing.assert_array_equal(fast, plain)  # no value ties

@@ -1,0 +1,129 @@
+"""Small runs on the digits, compiled in a hurry."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from gpnas import data
+from gpnas.train import Stopped, base, checkpoint, loop
+
+ROOT = Path(__file__).parents[2]
+FAST = "jax_disable_most_optimizations"  # halves the time, as these runs do little but compile
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hurry():
+    """Compiles without most optimizations."""
+    jax.config.update(FAST, True)
+    yield
+    jax.config.update(FAST, False)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """The digits; 1,293 of them to train on."""
+    return data.load("digits", cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """`(**method) → config`: a run of 80 steps of a network of 2,720 weights."""
+
+    def make(**method):
+        config = base(**method)
+        config.data.name = "digits"
+        config.model.widths = (32, 16)
+        config.train.epochs = 4
+        config.train.batch_size = 64
+        config.train.log_every = 7
+        config.train.checkpoint_seconds = 0.0
+        config.train.tensorboard = False
+        return config
+
+    return make
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """`step → context` in which a run is asked to stop at its first log point from that step on."""
+
+    @contextlib.contextmanager
+    def stopping(step):
+        seen = [0]
+        log = loop._log
+
+        def watched(lane, state, *rest):
+            seen[0] = int(state.step)
+            return log(lane, state, *rest)
+
+        @contextlib.contextmanager
+        def signal():
+            yield lambda: seen[0] >= step
+
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(loop, "_log", watched)
+            patch.setattr(loop, "stop_signal", signal)
+            yield
+
+    return stopping
+
+
+@contextlib.contextmanager
+def _watched_saves():
+    found, save = {}, checkpoint.save
+
+    def plain(leaf):
+        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.array(jax.random.key_data(leaf) if key else leaf)
+
+    def keep(folder, step, tree):
+        save(folder, step, tree)
+        flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+        found[folder.parent] = {jax.tree_util.keystr(path): plain(leaf) for path, leaf in flat}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save", keep)
+        yield found
+
+
+@pytest.fixture(scope="session")
+def watched_saves():
+    """`() → context` of `{folder: leaves}`, the last checkpoint of each run, as NumPy arrays."""
+    return _watched_saves
+
+
+@pytest.fixture
+def saved():
+    """`{folder: leaves}` of the last checkpoint that each run saved, as arrays of NumPy."""
+    with _watched_saves() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory):
+    """`(*arguments, devices) → finished process` of Python, with the repository on its path."""
+    home = tmp_path_factory.mktemp("home")
+
+    def call(*arguments, devices=1, cwd=ROOT):
+        env = os.environ | {
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "JAX_NUM_CPU_DEVICES": str(devices),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir or home / "jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            FAST.upper(): "1",
+        }
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(
+            command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=300
+        )
+
+    return call

@@ -1,0 +1,177 @@
+"""The train step on handwritten digits, with every method."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gpnas.data import digits
+from gpnas.masks import apply, full, maskable, summary
+from gpnas.methods import METHODS, build
+from gpnas.models import LeNet300
+from gpnas.train.step import cross_entropy, init_state, make_step
+from gpnas.train.survey import lived
+
+MODULE = LeNet300(widths=(24, 12))
+STEPS, BATCH, DENSITY = 24, 32, 0.2
+SETTINGS = {
+    "acdc": {"phases": 2},
+    "development": {"peak": 3.0, "every": 3, "window": 2},
+    "iterative": {"rounds": 3},
+    "pipeline": {"peak": 3.0, "every": 3},
+    "topkast": {"every": 3, "extra": 0.2},
+} | {name: {"every": 3} for name in ("gmp", "granet", "rigl", "set", "snfs", "ste")}
+
+
+@functools.cache
+def batches():
+    """(steps, batch, 8, 8, 1) float32 images and (steps, batch) labels."""
+    train = digits.load(None).train
+    images = train.images[: STEPS * BATCH].reshape(STEPS, BATCH, 8, 8, 1)
+    labels = train.labels[: STEPS * BATCH].reshape(STEPS, BATCH)
+    return np.float32(images) / 255, labels
+
+
+@functools.cache
+def method_of(name):
+    params = jax.eval_shape(MODULE.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+    shapes = {p: x.shape for p, x in maskable(jax.eval_shape(full, params), params).items()}
+    density = {} if name == "dense" else {"density": DENSITY}
+    settings = {"name": name, **density, **SETTINGS.get(name, {})}
+    return build(settings, total_steps=STEPS, batch_size=BATCH, shapes=shapes)
+
+
+@functools.cache
+def course(name):
+    """The states before and after every step, and the metrics of every step."""
+    method = method_of(name)
+    tx = method.wrap(optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.01)))
+    start = jax.jit(lambda key: init_state(MODULE, method, tx, batches()[0][0, :1], key))
+    step = jax.jit(make_step(MODULE, method, tx))
+    states, metrics = [start(jax.random.key(3))], []
+    for images, labels in zip(*batches(), strict=True):
+        state, seen = step(states[-1], (images, labels))
+        states.append(state)
+        metrics.append(seen)
+    assert step._cache_size() == 1
+    return states, metrics
+
+
+@jax.jit
+def loss_of(params, masks, images, labels):
+    """The loss of the masked network."""
+    return cross_entropy(MODULE.apply({"params": apply(masks, params)}, images), labels)
+
+
+def weights(state):
+    """`{path: (mask, weights)}` as NumPy."""
+    masks, params = maskable(state.masks), maskable(state.masks, state.params)
+    return {p: (np.asarray(masks[p]), np.asarray(params[p])) for p in masks}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_masked_weights_are_exactly_zero_after_every_step(name):
+    for state in course(name)[0]:
+        for mask, values in weights(state).values():
+            assert method_of(name).keeps_dormant or (values[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_forward_pass_is_that_of_the_masked_network(name):
+    states, metrics = course(name)
+    for t, (images, labels) in enumerate(zip(*batches(), strict=True)):
+        expected = loss_of(states[t].params, states[t].masks, images, labels)
+        np.testing.assert_allclose(metrics[t].loss, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_learns_and_ends_at_its_density(name):
+    states, metrics = course(name)
+    losses = [float(m.loss) for m in metrics]
+    assert np.isfinite(losses).all() and np.mean(losses[-4:]) < np.mean(losses[:2]) - 0.05
+    size = sum(m.size for m, _ in weights(states[-1]).values())
+    alive = sum(m.sum() for m, _ in weights(states[-1]).values())
+    assert alive == (size if name == "dense" else round(DENSITY * size))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_survey_counts_what_happened(name):
+    states, _ = course(name)
+    history = [{p: m for p, (m, _) in weights(s).items()} for s in states]
+    survey = states[-1].survey
+    sums = lived(survey, states[-1].masks, states[-1].step)
+    for path in history[0]:
+        masks = [h[path] for h in history]
+        pairs = list(zip(masks, masks[1:], strict=False))
+        assert int(survey.woken[path]) == sum((b & ~a).sum() for a, b in pairs)
+        assert int(survey.dropped[path]) == sum((a & ~b).sum() for a, b in pairs)
+        assert float(sums[path]) == pytest.approx(sum(m.mean() for m in masks[1:]), rel=1e-4)
+
+
+def test_straight_through_teaches_the_dormant():
+    states, _ = course("ste")
+    for before, after in zip(states[3:], states[4:], strict=False):
+        for (_, old), (mask, new) in zip(
+            weights(before).values(), weights(after).values(), strict=True
+        ):
+            assert (old != new)[~mask].mean() > 0.5
+
+
+def test_topkast_moves_its_backward_set_only():
+    states, _ = course("topkast")
+    for before, after in zip(states[1:], states[2:], strict=False):
+        learns = maskable(method_of("topkast").learns(after.masks, after.mask_state))
+        used = weights(after)
+        for path, (_, old) in weights(before).items():
+            moved = old != used[path][1]
+            assert not (moved & ~np.asarray(learns[path])).any()
+            assert moved.sum() > used[path][0].sum()  # and more than it uses
+
+
+def test_acdc_returns_to_dense_and_trains_there():
+    states, _ = course("acdc")
+    densities = [float(summary.density(s.masks)) for s in states]
+    first_sparse = next(i for i, d in enumerate(densities) if d < 1)
+    again = next(i for i in range(first_sparse, STEPS) if densities[i] == 1)
+    for path, (mask, values) in weights(states[again]).items():
+        woken = mask & ~weights(states[again - 1])[path][0]
+        assert (values[woken] != 0).mean() > 0.5  # woken at zero, and at once trained
+
+
+def test_snip_judges_at_the_first_step():
+    states, _ = course("snip")
+    assert float(summary.density(states[0].masks)) == 1
+    for state in states[1:]:
+        assert float(summary.density(state.masks)) == pytest.approx(DENSITY, abs=1e-3)
+        assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), state.masks, states[1].masks))
+
+
+def test_gradients_are_masked_before_they_are_clipped():
+    """With a tight clip and lr 1, the living weights move by exactly the clip."""
+    method = METHODS["static"](density=0.1)
+    tx = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0))
+    images, labels = (x[0] for x in batches())
+    state = jax.jit(lambda key: init_state(MODULE, method, tx, images[:1], key))(jax.random.key(0))
+    after, _ = jax.jit(make_step(MODULE, method, tx))(state, (images, labels))
+    moved = jax.tree.map(lambda a, b: np.sum(np.square(a - b)), after.params, state.params)
+    assert float(sum(jax.tree.leaves(moved)) ** 0.5) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_two_runs_differ_by_their_key_only():
+    method = METHODS["set"](density=0.2, every=1)
+    tx = optax.sgd(0.1)
+    step = jax.jit(make_step(MODULE, method, tx))
+    start = jax.jit(lambda key: init_state(MODULE, method, tx, batches()[0][0, :1], key))
+    batch = tuple(x[0] for x in batches())
+
+    def masks(seed):
+        state = start(jax.random.key(seed))
+        for _ in range(3):
+            state, _ = step(state, batch)
+        return [np.asarray(m) for m in maskable(state.masks).values()]
+
+    assert all((a == b).all() for a, b in zip(masks(0), masks(0), strict=True))
+    assert all((a != b).any() for a, b in zip(masks(0), masks(1), strict=True))

@@ -1,0 +1,147 @@
+"""Checkpoints: whole or not at all, and never silently another."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpnas.errors import UserError
+from gpnas.train import checkpoint
+
+
+def tree(seed=0):
+    key = jax.random.key(seed)
+    return {
+        "mask": jax.random.bernoulli(key, 0.3, (17, 5)),
+        "param": jax.random.normal(key, (17, 5)),
+        "half": jnp.full((3,), seed, jnp.bfloat16),
+        "step": jnp.int32(seed),
+        "key": key,
+        "none": {},
+    }
+
+
+def plain(x):
+    key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return np.array(jax.random.key_data(x) if key else x)
+
+
+def same(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(plain(x), plain(y)), a, b)
+    assert jax.tree.map(lambda x: x.dtype, a) == jax.tree.map(lambda x: x.dtype, b)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Checkpoints of steps 10, 20 and 30, of which the first has gone."""
+    for step in (10, 20, 30):
+        checkpoint.save(tmp_path / "c", step, tree(step))
+    return tmp_path / "c"
+
+
+def files(folder, step):
+    return sorted(p for p in (folder / str(step)).rglob("*") if p.is_file())
+
+
+def test_round_trip_and_the_last_two(folder, tmp_path):
+    assert checkpoint.restore(tmp_path / "none", tree()) is None
+    step, found = checkpoint.restore(folder, tree())
+    assert step == 30
+    same(found, tree(30))
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"20", "20.digest.json", "30", "30.digest.json"}
+
+
+def flip(path, at=0.5):
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * at)] ^= 4
+    path.write_bytes(bytes(content))
+
+
+def test_one_bit_in_any_file_is_noticed(folder, caplog):
+    broken = [*files(folder, 30), folder / "30.digest.json"]
+    assert len(broken) > 3
+    for path in broken:
+        if not path.stat().st_size:
+            continue
+        content = path.read_bytes()
+        for at in (0, 0.5, 0.99):
+            flip(path, at)
+            step, found = checkpoint.restore(folder, tree())
+            assert step == 20, path
+            path.write_bytes(content)
+    same(found, tree(20))
+    assert "checkpoint 30 is damaged" in caplog.text
+    assert checkpoint.restore(folder, tree())[0] == 30
+
+
+@pytest.mark.parametrize("damage", ["emptied", "missing", "extra", "link", "linked folder", "pipe"])
+def test_other_damage(folder, damage, tmp_path):
+    victim = max(files(folder, 30), key=lambda path: path.stat().st_size)
+    if damage == "emptied":
+        victim.write_bytes(b"")
+    elif damage == "missing":
+        victim.unlink()
+    elif damage == "extra":
+        (victim.parent / "more").write_text("")
+    elif damage == "link":
+        victim.rename(tmp_path / "elsewhere")
+        victim.symlink_to(tmp_path / "elsewhere")
+    elif damage == "linked folder":
+        (folder / "30").rename(tmp_path / "elsewhere")
+        (folder / "30").symlink_to(tmp_path / "elsewhere")
+    else:
+        os.mkfifo(victim.parent / "pipe")
+    assert checkpoint.restore(folder, tree())[0] == 20
+
+
+def test_both_damaged_is_one_line(folder):
+    for step in (20, 30):
+        flip(files(folder, step)[0])
+    with pytest.raises(UserError, match="resume: got .* at least one undamaged checkpoint"):
+        checkpoint.restore(folder, tree())
+    assert (folder / "20").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "leaf"),
+    [("mask", jnp.zeros((17, 5))), ("param", jnp.zeros((17, 6))), ("new", jnp.zeros(()))],
+)
+def test_another_tree_is_refused(folder, field, leaf):
+    with pytest.raises(UserError, match=f"differs: {field}"):
+        checkpoint.restore(folder, tree() | {field: leaf})
+
+
+def test_leftovers_of_an_interrupted_save(folder):
+    left = folder / "40.orbax-checkpoint-tmp-7"
+    left.mkdir()
+    (left / "part").write_text("half")
+    (folder / "40").mkdir()  # whole for Orbax, but its digest was never written
+    (folder / ".40.digest.json.part").write_text("{")
+    step, found = checkpoint.restore(folder, tree())
+    assert step == 30
+    same(found, tree(30))
+    checkpoint.save(folder, 40, tree(40))
+    same(checkpoint.restore(folder, tree())[1], tree(40))
+    assert {path.name.partition(".")[0] for path in folder.iterdir()} == {"30", "40"}
+
+
+def test_a_damaged_step_is_written_again(folder):
+    flip(files(folder, 30)[-1])
+    checkpoint.save(folder, 25, tree(25))
+    assert checkpoint.restore(folder, tree())[0] == 25
+    checkpoint.save(folder, 30, tree(31))
+    same(checkpoint.restore(folder, tree())[1], tree(31))
+
+
+def test_what_orbax_says_is_one_line(folder, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("a thousand\n" * 1000)
+
+    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "restore", fail)
+    with pytest.raises(UserError) as caught:
+        checkpoint.restore(folder, tree())
+    assert "a thousand" in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,99 @@
+"""Optimizers by name: what decays, what warms up, what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpnas.errors import UserError
+from gpnas.train import base
+from gpnas.train.optimizer import build_optimizer
+
+PARAMS = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2), "scale": jnp.ones(4)}
+NAMES = ("sgd", "adam", "adamw", "lion", "rmsprop", "adafactor", "lamb", "lars", "novograd")
+
+
+def section(name="sgd", **fields):
+    config = base().optimizer
+    config.name, config.schedule = name, "constant"
+    config.arguments = fields.pop("arguments", {})
+    for field, value in fields.items():
+        config[field] = value
+    return config
+
+
+def first_update(config, grads=PARAMS, steps=100):
+    tx = build_optimizer(config, steps)
+    return tx.update(grads, tx.init(PARAMS), PARAMS)[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_decay_spares_biases(name):
+    zero = jax.tree.map(jnp.zeros_like, PARAMS)
+    with_decay = first_update(section(name, weight_decay=0.1), zero)
+    assert np.all(np.array(with_decay["kernel"]) < 0)
+    for part in ("bias", "scale"):
+        assert not np.any(np.array(with_decay[part]))
+    without = first_update(section(name), zero)
+    assert not any(np.any(np.array(leaf)) for leaf in jax.tree.leaves(without))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_descends(name):
+    moved = first_update(section(name, clip_norm=1.0))
+    assert all(np.all(np.array(leaf) < 0) for leaf in jax.tree.leaves(moved))
+
+
+def test_schedules():
+    def rates(**fields):
+        tx = build_optimizer(section(learning_rate=0.5, **fields), 20)
+        state, found = tx.init(PARAMS), []
+        for _ in range(20):
+            updates, state = tx.update(PARAMS, state, PARAMS)
+            found.append(-float(updates["bias"][0]))
+        return np.array(found)
+
+    np.testing.assert_allclose(rates(), 0.5)
+    cosine = 0.25 * (1 + np.cos(np.pi * np.arange(20) / 20))
+    np.testing.assert_allclose(rates(schedule="cosine"), cosine, atol=1e-6)
+    warm = rates(schedule="cosine", warmup_at=0.25)
+    np.testing.assert_allclose(warm[:6], 0.1 * np.arange(6), atol=1e-6)
+    assert np.all(np.diff(warm[5:]) < 0)
+
+
+def test_clipping_is_of_the_global_norm():
+    grads = jax.tree.map(lambda x: 100 * x, PARAMS)
+    clipped = first_update(section(learning_rate=1.0, clip_norm=2.0), grads)
+    total = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(clipped))
+    np.testing.assert_allclose(total, 4, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("optimizer.name", {"name": "sdg"}),
+        ("optimizer.name", {"name": "chain"}),
+        ("optimizer.name", {"name": "__doc__"}),
+        ("optimizer.learning_rate", {"learning_rate": 0.0}),
+        ("optimizer.learning_rate", {"learning_rate": -1.0}),
+        ("optimizer.learning_rate", {"learning_rate": float("nan")}),
+        ("optimizer.learning_rate", {"learning_rate": float("inf")}),
+        ("optimizer.schedule", {"schedule": "linear"}),
+        ("optimizer.warmup_at", {"warmup_at": 1.0}),
+        ("optimizer.warmup_at", {"warmup_at": float("nan")}),
+        ("optimizer.weight_decay", {"weight_decay": -0.1}),
+        ("optimizer.weight_decay", {"weight_decay": float("nan")}),
+        ("optimizer.clip_norm", {"clip_norm": -1.0}),
+        ("optimizer.arguments.b1", {"arguments": {"b1": 0.9}}),
+        ("optimizer.arguments.momentum", {"name": "adam", "arguments": {"momentum": 0.9}}),
+        ("optimizer.arguments.learning_rate", {"arguments": {"learning_rate": 0.9}}),
+        ("optimizer.arguments.weight_decay", {"name": "adamw", "arguments": {"weight_decay": 1.0}}),
+        ("optimizer.arguments", {"arguments": {"momentum": "much"}}),
+        ("optimizer.arguments", {"name": "lbfgs"}),
+    ],
+)
+def test_what_is_refused(field, fields):
+    with pytest.raises(UserError) as caught:
+        build_optimizer(section(**fields), 100)
+    assert caught.value.field == field
+    assert "\n" not in str(caught.value)

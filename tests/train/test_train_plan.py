@@ -1,0 +1,145 @@
+"""Plans: what a config says about a run, and every mistake in it in one line."""
+
+import jax
+import pytest
+
+from gpnas.errors import UserError
+from gpnas.train import base, load_data
+from gpnas.train.config import identity
+from gpnas.train.plan import make_plan
+
+MASKED = {"name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3}
+
+
+def changed(config, changes):
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+    return config
+
+
+def test_plan(tiny, digits):
+    plan = make_plan(tiny(**MASKED), digits)
+    assert (plan.steps_per_epoch, plan.total_steps, plan.loop) == (20, 80, "scan")
+    assert plan.image_shape == (8, 8, 1)
+    assert plan.macs == {"Dense_0/kernel": 1, "Dense_1/kernel": 1, "Dense_2/kernel": 1}
+    expected = plan.expected
+    assert (expected["params"], expected["weights"]) == (2778, 2720)
+    assert expected["train_flops_dense"] == 6 * 2720 * 80 * 64
+    assert 0.2 < expected["mean_training_density"] < 0.6
+    assert expected["density"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("model.name", {"model.name": "lenet6"}),
+        ("model.name", {"model.name": "lenet5", "model.widths": (20, 50, 500)}),
+        ("model.depth", {"model.depth": 3}),
+        ("model.num_classes", {"model.num_classes": 3}),
+        ("model.dtype", {"model.dtype": "int8"}),
+        ("model.conv", {"model.name": "resnet", "model.widths": None, "model.conv": "fft"}),
+        ("model", {"model.widths": (-3,)}),
+        ("model", {"model.widths": ("a",)}),
+        ("train.epochs", {"train.epochs": 0}),
+        ("train.epochs", {"train.epochs": -1}),
+        ("train.batch_size", {"train.batch_size": 0}),
+        ("train.batch_size", {"train.batch_size": -64}),
+        ("train.batch_size", {"train.batch_size": 100_000}),
+        ("train.log_every", {"train.log_every": 0}),
+        ("train.eval_every", {"train.eval_every": -1}),
+        ("train.parallel", {"train.parallel": "pjit"}),
+        ("train.loop", {"train.loop": "while"}),
+        ("train.checkpoint_seconds", {"train.checkpoint_seconds": -1.0}),
+        ("train.checkpoint_seconds", {"train.checkpoint_seconds": float("nan")}),
+        ("method.name", {"method.name": "magic"}),
+        ("method.name", {"method.name": "gpnas.nothing:here"}),
+        ("method.density", {"method.density": 0.0}),
+        ("method.density", {"method.density": -0.1}),
+        ("method.density", {"method.density": 1.5}),
+        ("method.every", {"method.every": 0}),
+        ("method.peak", {"method.peak": 6.0}),
+        ("method.allocation", {"method.allocation": "even"}),
+        ("method.fraction", {"method.fraction": 0.3}),
+        ("method.denoise", {"method.denoise": "yes"}),
+    ],
+)
+def test_what_is_refused(field, changes, tiny, digits):
+    if "model.widths" in changes and changes["model.widths"] is None:
+        config = tiny(**MASKED)
+        del config.model.widths
+        changes = {k: v for k, v in changes.items() if v is not None}
+    else:
+        config = tiny(**MASKED)
+    with pytest.raises(UserError) as caught:
+        make_plan(changed(config, changes), digits)
+    assert caught.value.field == field
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_network_that_needs_larger_images(tiny, digits):
+    config = changed(tiny(), {"model.name": "lenet5", "model.widths": (20, 50, 500)})
+    expected = "model.name: got 'lenet5', allowed: one for images of 8 × 8 × 1; "
+    with pytest.raises(UserError, match=expected + "data.image_size makes them larger"):
+        make_plan(config, digits)
+    larger = changed(config, {"data.image_size": 16, "model.widths": (2, 3, 4)})
+    assert make_plan(larger, load_data(larger)).image_shape == (16, 16, 1)
+
+
+def test_batches_are_shared_by_the_devices(tiny, digits, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 3)
+    with pytest.raises(UserError, match="batch_size: got 64, allowed: a multiple of the 3 devices"):
+        make_plan(tiny(), digits)
+
+
+@pytest.mark.parametrize(
+    "field", ["data.name", "data.validation", "data.seed", "data.image_size", "data.raw_dir"]
+)
+def test_data_that_cannot_be(field, tiny, tmp_path):
+    wrong = {
+        "data.name": f"folder:{tmp_path / 'none'}",
+        "data.validation": 1.0,
+        "data.seed": -1,
+        "data.image_size": -8,
+        "data.raw_dir": str(tmp_path / "none"),
+    }
+    config = changed(tiny(), {"data.name": "mnist" if field == "data.raw_dir" else "digits"})
+    config.data.download = False
+    with pytest.raises(UserError) as caught:
+        load_data(changed(config, {field: wrong[field]}))
+    named = {"data.raw_dir": ("data.raw_dir", "data.name")}
+    assert caught.value.field.removeprefix("data.") in {
+        name.removeprefix("data.") for name in named.get(field, (field,))
+    }
+
+
+def test_a_method_of_ones_own(tiny, digits, tmp_path, monkeypatch):
+    (tmp_path / "my_methods.py").write_text(
+        "from gpnas.methods.static import static\n"
+        "def half(*, total_steps: int, fraction: float = 0.5):\n"
+        "    assert total_steps == 80\n"
+        "    from gpnas.masks.allocate import erk\n"
+        "    return static(density=fraction, allocation=erk())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    plan = make_plan(tiny(name="my_methods:half", fraction=0.25), digits)
+    assert plan.expected["density"] == 0.25
+    for fields, named in (
+        ({"name": "my_methods:whole"}, "method.name"),
+        ({"name": "my_methods:half", "part": 1}, "method.part"),
+        ({"name": "my_methods:half", "fraction": 2.0}, "method.fraction"),
+    ):
+        with pytest.raises(UserError) as caught:
+            make_plan(tiny(**fields), digits)
+        assert caught.value.field == named
+
+
+def test_identity():
+    one, other = base(name="gmp", density=0.1), base(name="gmp", density=0.1)
+    assert identity(one.to_dict()) == identity(other.to_dict())
+    other.resume, other.data.raw_dir, other.train.checkpoint_seconds = True, "there", 1.0
+    assert identity(one.to_dict()) == identity(other.to_dict())
+    other.data.seed = 1
+    differ = identity(one.to_dict()).items() ^ identity(other.to_dict()).items()
+    assert {path for path, _ in differ} == {"data.seed"}
+    assert "data.cache_dir" not in identity(one.to_dict())

@@ -1,0 +1,142 @@
+"""A run that was cut off and goes on is the run that was not, to the last bit."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from gpnas.train import train
+
+DEVELOPMENT = {
+    "name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3,
+    "protect": 5, "rest": 10, "survival_age": 15, "decay": 0.9,
+}  # fmt: skip
+RECIPES = {
+    "development": ("sgd", {"momentum": 0.9}, 0.1, DEVELOPMENT),
+    "adam": ("adam", {}, 0.01, {"name": "granet", "density": 0.2, "every": 5}),
+}
+TIMES = ("wall_s", "images_per_s", "date")
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny):
+    """`name → config`."""
+
+    def make(name):
+        optimizer, arguments, rate, method = RECIPES[name]
+        config = tiny(**method)
+        config.optimizer.name, config.optimizer.learning_rate = optimizer, rate
+        config.optimizer.arguments = arguments
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, digits, watched_saves, tmp_path_factory):
+    """`name → (record, lines, leaves)` of a run that nothing cuts off."""
+    done = {}
+
+    def get(name):
+        if name not in done:
+            folder = tmp_path_factory.mktemp(name) / "run"
+            with watched_saves() as saved:
+                record = train(recipe(name), folder, digits)
+            done[name] = record, lines(folder), saved[folder]
+        return done[name]
+
+    return get
+
+
+def results(record):
+    """What a record says of the run itself."""
+    return {k: v for k, v in record.items() if k not in (*TIMES, "config", "compilations")}
+
+
+def lines(workdir):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for path, leaf in a.items():
+        assert leaf.dtype == b[path].dtype, path
+        np.testing.assert_array_equal(leaf, b[path], err_msg=path)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_bit_for_bit(name, recipe, whole, digits, tmp_path, saved, stop_at):
+    config, parts = recipe(name), tmp_path / "parts"
+    expected, rows, leaves = whole(name)
+    grown = {line["step"]: line["grown"] for line in expected["curve"]}
+    pruned = {line["step"]: line["pruned"] for line in expected["curve"]}
+    assert pruned[28] if name == "adam" else grown[14]
+    assert pruned[28]
+
+    config.resume = True
+    for step in (7, 21):  # an event that grows, and one that prunes, are the next ones
+        with stop_at(step):
+            train(config, parts, digits)
+    found = train(config, parts, digits)
+
+    assert results(found) == results(expected)
+    assert lines(parts) == rows
+    same(saved[parts], leaves)
+    assert found["compilations"] == 1
+
+
+KILL = """
+import os, signal, sys
+from gpnas.train import checkpoint, train
+from gpnas import data
+from ml_collections import ConfigDict
+import json
+
+config = ConfigDict(json.loads(sys.argv[1]))
+at = sys.argv[3]
+write, save = checkpoint.write_json, checkpoint.save
+
+def write_json(path, content):
+    if path.name == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, content)
+
+def saving(folder, step, tree):
+    save(folder, step, tree)
+    if str(step) == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoint.write_json, checkpoint.save = write_json, saving
+train(config, sys.argv[2], data.load("digits"))
+"""
+
+
+@pytest.mark.parametrize("at", ["40", "60.digest.json"])
+def test_after_sigkill(at, recipe, whole, digits, tmp_path, saved, python):
+    config, parts = recipe("development"), tmp_path / "parts"
+    script = tmp_path / "kill.py"
+    script.write_text(KILL)
+    killed = python(script, config.to_json(), parts, at, devices=jax.device_count())
+    assert killed.returncode == -9, killed.stderr
+    assert (parts / "checkpoints" / "60").exists() == (at == "60.digest.json")
+    assert not (parts / "record.json").exists()
+
+    expected, rows, leaves = whole("development")
+    config.resume = True
+    assert results(train(config, parts, digits)) == results(expected)
+    assert lines(parts) == rows
+    same(saved[parts], leaves)
+    names = {path.name for path in (parts / "checkpoints").iterdir()}
+    assert names == {"60", "60.digest.json", "80", "80.digest.json"}
+
+
+def test_numbers_do_not_depend_on_the_log_points(tiny, digits, tmp_path, saved):
+    for name, every in ("often", 3), ("seldom", 1000):
+        config = tiny(name="gmp", density=0.2, every=5)
+        config.train.log_every, config.train.eval_every = every, 3
+        train(config, tmp_path / name, digits)
+    same(*(saved[tmp_path / name] for name in ("often", "seldom")))
+    steps = [line["step"] for line in lines(tmp_path / "seldom")]
+    assert steps == [20, 40, 60, 60, 80, 80]

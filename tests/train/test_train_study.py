@@ -1,0 +1,187 @@
+"""Studies: what is missing is run, nothing is run twice."""
+
+import json
+
+import pytest
+
+from gpnas.errors import UserError
+from gpnas.train import Diverged, Stopped, study
+from gpnas.train.study import run_study, settings
+from gpnas.train.workdir import read_lines
+
+
+@pytest.fixture(scope="module")
+def small(tiny):
+    """`(**fields) → study`: static masks at two densities, two seeds, and the dense network."""
+
+    def make(**fields):
+        arms = {"static": tiny(name="static", density=0.5), "dense": tiny(name="dense")}
+        for arm in arms.values():
+            arm.train.epochs, arm.model.widths = 1, (16,)
+        chosen = {"densities": (0.2, 0.4), "seeds": (0, 1), "lanes": "off"} | fields
+        return study.study("small", arms, **chosen)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def runs(digits):
+    """Names of the runs that a test trains, group by group."""
+    groups, train = [], study.train_lanes
+
+    def watched(configs, folders, data):
+        groups.append([folder.name for folder in folders])
+        return train(configs, folders, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "train_lanes", watched)
+        patch.setattr(study, "load_data", lambda config: digits)
+        yield groups
+
+
+@pytest.fixture(autouse=True)
+def none_yet(runs):
+    """Forgets what other tests trained."""
+    runs.clear()
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def key(record):
+    return record["arm"], record["config"]["method"].get("density"), record["seed"]
+
+
+ALL = [
+    ["dense-seed0"], ["dense-seed1"],
+    ["static-0.2-seed0"], ["static-0.2-seed1"], ["static-0.4-seed0"], ["static-0.4-seed1"],
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done(small, runs, tmp_path_factory):
+    """`(study, workdir, results, path of the records)` of a study that has been run."""
+    folder = tmp_path_factory.mktemp("study")
+    path = run_study(small(), str(folder / "w"), str(folder / "r"))
+    assert runs == ALL
+    runs.clear()
+    return small(), str(folder / "w"), str(folder / "r"), path
+
+
+def test_once(done, runs, monkeypatch):
+    config, workdir, results, path = done
+    config = config.copy_and_resolve_references()
+    first = path.read_bytes()
+    assert len({key(record) for record in records(path)}) == 6
+    assert run_study(config, workdir, results) == path
+    assert not runs
+    assert path.read_bytes() == first
+
+    # a line that is lost comes back from the run's folder, without training
+    lines = first.splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2] + lines[3:]))
+    with monkeypatch.context() as patch:
+        patch.setattr("gpnas.train.loop.make_program", None)
+        run_study(config, workdir, results)
+    assert runs == [["static-0.2-seed0"]]
+    assert sorted(path.read_bytes().splitlines()) == sorted(first.splitlines())
+
+    # so does one that a kill left torn
+    path.write_bytes(first[:-40])
+    run_study(config, workdir, results)
+    assert runs[1:] == [["static-0.4-seed1"]]
+    assert path.read_bytes().splitlines()[-1] == lines[-1].strip()
+    assert len(read_lines(path)) == 6
+
+    # a seed more is a run more
+    config.seeds = (0, 1, 2)
+    config.only = "dense"
+    run_study(config, workdir + "2", results)
+    assert runs[2:] == [["dense-seed2"]]
+
+
+def test_lanes_make_the_same_records(done, small, runs, tmp_path):
+    config = small(lanes="on", densities=(0.4,))
+    path = run_study(config, str(tmp_path / "w2"), str(tmp_path / "r2"))
+    assert runs == [ALL[0] + ALL[1], ALL[4] + ALL[5]]
+    alone, together = ({key(r): r for r in read_lines(p)} for p in (done[3], path))
+    assert len(together) == 4
+    for name in together:
+        record = alone[name]
+        assert together[name]["config"] == record["config"]
+        assert together[name]["cost"] == record["cost"]
+        assert (
+            abs(together[name]["metrics"]["val_error_last"] - record["metrics"]["val_error_last"])
+            < 3
+        )
+
+
+def test_killed_and_started_again(small, runs, tmp_path, stop_at, digits):
+    config = small(only="dense", seeds=(0,))
+    config.only = "dense"
+    for arm in config.arms.values():
+        arm.train.epochs = 2
+    with stop_at(20):
+        run_study(config, str(tmp_path / "w"), str(tmp_path / "r"))
+    assert not (tmp_path / "r").exists()
+    lines = (tmp_path / "w/small/dense-seed0/metrics.jsonl").read_text()
+    path = run_study(config, str(tmp_path / "w"), str(tmp_path / "r"))
+    assert (tmp_path / "w/small/dense-seed0/metrics.jsonl").read_text().startswith(lines)
+    assert [key(record) for record in records(path)] == [("dense", None, 0)]
+
+
+def test_one_that_diverges_does_not_stop_the_others(small, runs, tmp_path):
+    config = small(seeds=(0,), densities=(0.2,))
+    config.arms.static.optimizer.learning_rate = 1e30
+    with pytest.raises(Diverged, match="^static-0.2-seed0: the train loss is"):
+        run_study(config, str(tmp_path / "w"), str(tmp_path / "r"))
+    assert [r["arm"] for r in records(tmp_path / "r/small/records.jsonl")] == ["dense"]
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("only", {"only": "dense,desne"}),
+        ("seeds", {"seeds": ()}),
+        ("seeds", {"seeds": (1, 1)}),
+        ("densities", {"densities": ()}),
+        ("method.density", {"densities": (0.2, 1.5)}),
+        ("lanes", {"lanes": "maybe"}),
+        ("optimizer.name", {"arms.dense.optimizer.name": "sdg"}),
+        ("train.epochs", {"arms.dense.train.epochs": 0}),
+    ],
+)
+def test_what_is_refused_before_anything_runs(field, change, small, runs, tmp_path):
+    config = small()
+    config.update_from_flattened_dict(change)
+    with pytest.raises(UserError) as caught:
+        run_study(config, str(tmp_path / "w"), str(tmp_path / "r"))
+    assert caught.value.field == field
+    assert not runs
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_arm_keeps_its_own_optimizer(small):
+    config = small()
+    config.arms.dense.optimizer.name = "adam"
+    with config.unlocked():
+        config.arms.dense.optimizer.arguments = {}
+    (_, seeds), *_ = (pair for pair in settings(config) if pair[0] == "dense")
+    assert seeds[0].optimizer.arguments.to_dict() == {}
+    assert [one.seed for one in seeds] == [0, 1]
+    assert all(one.resume and one.study == "small" and one.arm == "dense" for one in seeds)
+
+
+def test_pmap_runs_one_by_one(small, runs, monkeypatch, tmp_path):
+    config = small(lanes="on", densities=(0.2,))
+    config.only = "static"
+    config.arms.static.train.parallel = "pmap"
+
+    def stop(*args):
+        raise Stopped
+
+    monkeypatch.setattr("gpnas.train.loop._run", stop)
+    with pytest.raises(Stopped):
+        run_study(config, str(tmp_path / "w"), str(tmp_path / "r"))
+    assert runs == ALL[2:3]
