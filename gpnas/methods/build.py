@@ -1,12 +1,12 @@
 """From the settings of a config to a method, with every mistake told in one line."""
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
+from gpnas import plugins
 from gpnas.errors import UserError
 from gpnas.masks import allocate, select
 from gpnas.methods import (
@@ -60,16 +60,7 @@ def find(name: str) -> Callable[..., Method]:
     Raises:
       UserError: If there is none.
     """
-    if name in METHODS:
-        return METHODS[name]
-    allowed = f"{', '.join(METHODS)}, or module:function of your own"
-    module, colon, function = str(name).partition(":")
-    if not colon:
-        raise UserError("method.name", name, allowed)
-    try:
-        return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UserError("method.name", name, f"{allowed} ({error})") from error
+    return plugins.find("method.name", name, METHODS)
 
 
 def build(

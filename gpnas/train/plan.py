@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from gpnas import plugins
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import full, maskable
@@ -89,9 +90,7 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     Raises:
       UserError: For an unknown name, field or dtype.
     """
-    if config.name not in MODELS:
-        raise UserError("model.name", config.name, ", ".join(MODELS))
-    model = MODELS[config.name]
+    model = plugins.find("model.name", config.name, MODELS)
     known = inspect.signature(model).parameters
     own = [p for p in known if p not in ("parent", "name", "num_classes", "axis_name")]
     fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv")}
@@ -100,10 +99,15 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
             raise UserError(f"model.{name}", value, f"a field of {config.name}: {', '.join(own)}")
     if config.dtype not in ("float32", "bfloat16", "float16"):
         raise UserError("model.dtype", config.dtype, "float32, bfloat16, float16")
-    given = {"conv": conv_kind(config), "axis_name": axis_name}
+    given = {
+        "conv": conv_kind(config),
+        "axis_name": axis_name,
+        "num_classes": num_classes,
+        "dtype": jnp.dtype(config.dtype),
+    }
     fields |= {name: value for name, value in given.items() if name in known}
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return model(num_classes=num_classes, dtype=jnp.dtype(config.dtype), **fields)
+    return model(**fields)
 
 
 def conv_kind(config: ConfigDict) -> str:

@@ -63,7 +63,7 @@ def small(name):
         if config.method.get(field):
             config.method[field] = value
     if config.model.name == "resnet":
-        config.model.width, config.model.blocks, config.train.epochs = 4, 1, 2
+        config.model.width, config.model.blocks, config.train.epochs = 4, 1, 1
     else:
         config.model.widths = {"lenet5": (4, 8, 16)}.get(config.model.name, (32,))
     return config

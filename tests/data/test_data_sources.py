@@ -44,7 +44,7 @@ def check(ds):
 
 def leftovers(folder):
     """Temporary names that should be gone."""
-    return [path for path in Path(folder).rglob(".tmp-*")]
+    return list(Path(folder).rglob(".tmp-*"))
 
 
 @pytest.mark.parametrize("compress", [True, False])

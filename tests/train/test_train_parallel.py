@@ -49,6 +49,7 @@ print(json.dumps(found))
 def runs(tiny, python, tmp_path_factory):
     """What a run did, by devices and kind."""
     config = tiny(name="granet", density=0.2, every=5)
+    config.model.widths = (16,)
     config.train.epochs, config.train.log_every = 2, 2
     folder = tmp_path_factory.mktemp("runs")
     (folder / "run.py").write_text(RUN)
