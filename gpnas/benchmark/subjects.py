@@ -1,6 +1,7 @@
 """What is compared: our training program, and a plain loop with no gpnas in its steps."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -53,6 +54,14 @@ def config_of(options: Options, method: str, model: str) -> ConfigDict:
     config.train.batch_size = BATCH
     config.train.epochs = _LONG
     return config
+
+
+def every(config: ConfigDict, steps: int) -> None:
+    """Sets the steps between events, and with them what a method counts in steps."""
+    factor = steps / config.method.every
+    for field in {"window", "protect", "rest", "survival_age"} & set(config.method):
+        config.method[field] = math.ceil(config.method[field] * factor)
+    config.method.every = steps
 
 
 def rows(data: Dataset, steps: int, lanes: int = 1) -> np.ndarray:
@@ -164,9 +173,3 @@ def plain_steps(config: ConfigDict, data: Dataset, steps: int) -> Callable[[], A
         return sums
 
     return run
-
-
-def batches(images: np.ndarray, size: int) -> Iterator[slice]:
-    """The whole batches of an array."""
-    for start in range(0, len(images) - size + 1, size):
-        yield slice(start, start + size)

@@ -26,7 +26,7 @@ from gpnas.methods import (
     topkast,
 )
 from gpnas.methods import set as sparse_evolution
-from gpnas.methods.method import Method
+from gpnas.methods.method import Method, moment
 
 METHODS: Mapping[str, Callable[..., Method]] = {
     "acdc": acdc.acdc,
@@ -121,12 +121,13 @@ def build(
     for name in ("seed_allocation", "allocation"):
         if "density" in whole and whole.get(name) is not None:
             _check_density(whole["density"], whole[name], shapes)
-    method = function(**arguments)
-    moves = method.density(jnp.int32(0)) != method.density(jnp.int32(total_steps))
-    last = min(round(whole.get("stop_at", 1.0) * total_steps), total_steps - 1)
-    if moves and whole.get("every", 1) > last:
+    last = moment(whole.get("stop_at", 1.0), total_steps)
+    if {"first", "peak"} & whole.keys() and whole.get("every", 1) > last:  # the density moves
         raise UserError("method.every", whole["every"], f"at most {last} in {total_steps} steps")
-    return method
+    n, of, m = str(settings.get("select", "")).partition(":")
+    if of and whole["density"] != int(n) / int(m):
+        raise UserError("method.density", whole["density"], f"{int(n) / int(m)}, as select has it")
+    return function(**arguments)
 
 
 def _choice(field: str, value: Any, choices: Mapping[str, Any]) -> Any:
@@ -177,13 +178,14 @@ def _check_together(arguments: Mapping[str, Any]) -> None:
         if arguments.get(name, 0) > arguments.get("stop_at", 1):
             raise UserError(f"method.{name}", arguments[name], "at most stop_at")
     age = arguments.get("survival_age", 0)
-    if age and (age <= arguments["protect"] or age < arguments["every"]):
+    if age and (age <= arguments.get("protect", 0) or age < arguments.get("every", 1)):
         raise UserError("method.survival_age", age, "more than protect, at least every")
-    delay = arguments.get("stagger_at", 0)
-    if delay and len(arguments["allocation"]({"a": (2,), "b": (2,)}, jnp.float32(1))) == 1:
+    delay, spread = arguments.get("stagger_at", 0), arguments.get("allocation", allocate.erk())
+    if delay and len(spread({"a": (2,), "b": (2,)}, jnp.float32(1))) == 1:
         raise UserError("method.stagger_at", delay, "0 where leaves compete (allocation global)")
-    if delay and delay + arguments["stop_at"] > 1:
-        raise UserError("method.stagger_at", delay, f"at most {1 - arguments['stop_at']:g}")
+    rest = 1 - arguments.get("stop_at", 1)
+    if delay > rest + 1e-9:
+        raise UserError("method.stagger_at", delay, f"at most {rest:g}, what stop_at leaves")
 
 
 def _check_density(

@@ -45,12 +45,13 @@ def im2col_conv(
     plain = all(d == 1 for dilation in (lhs_dilation, rhs_dilation) for d in dilation or ())
     if not plain or feature_group_count != 1:
         raise ValueError("im2col_conv: got dilation or groups, allowed: neither")
-    *window, _, outputs = rhs.shape
+    *sides, _, outputs = rhs.shape
+    window, strides = (sides[0], sides[1]), (window_strides[0], window_strides[1])
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(lhs.shape[1:3], window, window_strides, padding)
+        padding = lax.padtype_to_pads(lhs.shape[1:3], window, strides, padding)
     x = jnp.pad(lhs, ((0, 0), *padding, (0, 0)))
     patches = _gathered if window[0] * window[1] > _FEW else _sliced
-    found = patches(x, tuple(window), tuple(window_strides))
+    found = patches(x, window, strides)
     flat = found.reshape(-1, found.shape[-1])
     out = jnp.dot(flat, rhs.reshape(-1, outputs), precision=precision)
     return out.reshape(*found.shape[:3], outputs)

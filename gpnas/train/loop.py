@@ -199,6 +199,7 @@ def _loop(
     placed = program.place(states)
     title = config.arm or config.method.name
     with progress(plan.total_steps, title) as show, stop_signal() as stopped:
+        show(step, _forecast(plan))
         while step < plan.total_steps:
             begun, text = time.monotonic(), ""
             steps = min(log_every - step % log_every, per_epoch - step % per_epoch)
@@ -228,6 +229,16 @@ def _loop(
             if stopped() and step < plan.total_steps:
                 raise Stopped(f"stopped at step {step}; --config.resume=True goes on from there")
     return states, lanes
+
+
+def _forecast(plan: Plan) -> str:
+    """What is known of the cost before the first step."""
+    cost = plan.expected
+    share = cost["train_flops"] / cost["train_flops_dense"]
+    return (
+        f"of {plan.total_steps} steps; {cost['weights']:,} weights, in the end"
+        f" {cost['density']:.4g} of them; training FLOPs {share:.3f} of dense, expected"
+    )
 
 
 def _log(lane: Lane, state: TrainState, sums: Metrics, spent: float, rate: float) -> Lane:
