@@ -100,11 +100,7 @@ class Selected(NamedTuple):
 def unselected(state: TrainState) -> Selected:
     """What is selected before the first look: anything will be better."""
     most = jnp.int32(jnp.iinfo(jnp.int32).max)
-    return Selected(_network(state), jnp.float32(jnp.inf), most, jnp.int32(0), most)
-
-
-def _network(state: TrainState) -> Any:
-    return jax.tree.map(jnp.copy, variables_of(state))  # the next steps reuse the state's memory
+    return Selected(variables_of(state), jnp.float32(jnp.inf), most, jnp.int32(0), most)
 
 
 def look(
@@ -118,13 +114,14 @@ def look(
     Returns:
       The line of metrics, and what is selected now.
     """
-    metrics = program.evaluate(variables_of(state), split)
+    variables = variables_of(state)
+    metrics = program.evaluate(variables, split)
     error, nonzeros = percent(metrics.error), sum(now.living.values())
     fewest = min(nonzeros, int(best.fewest))
     best = best._replace(fewest=jnp.int32(fewest))
     sparse, best_is_sparse = (n <= fewest * _SLACK for n in (nonzeros, int(best.nonzeros)))
     if sparse and (error < float(best.error) or not best_is_sparse):
         numbers = jnp.float32(error), jnp.int32(nonzeros), jnp.int32(now.step)
-        best = Selected(_network(state), *numbers, best.fewest)
+        best = Selected(variables, *numbers, best.fewest)
     line = {"step": now.step, "split": "validation", "loss": float(metrics.loss), "error": error}
     return line, best

@@ -77,8 +77,16 @@ def standardize(images: jax.Array, data: Dataset) -> jax.Array:
 
 
 def variables_of(state: TrainState) -> dict[str, Any]:
-    """The network that a state stands for: masked parameters and the model's other variables."""
-    return {"params": apply(state.masks, state.params), **state.model_state}
+    """The network that a state stands for: masked parameters and the model's other variables.
+
+    It has memory of its own: the next steps reuse the state's.
+    """
+    return _network(state.masks, state.params, state.model_state)
+
+
+@jax.jit
+def _network(masks: Any, params: Any, model_state: Any) -> dict[str, Any]:
+    return jax.tree.map(jnp.copy, {"params": apply(masks, params), **model_state})
 
 
 def make_evaluate(plan: Plan, data: Dataset, batch: int = 1000) -> Callable[[Any, Split], Metrics]:
@@ -138,6 +146,11 @@ def _stack(states: list[TrainState]) -> TrainState:
         return states[0]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     return dataclasses.replace(stacked, step=states[0].step)
+
+
+def _on_first_device(state: TrainState) -> TrainState:
+    """A state that all devices hold, as one holds it: nothing is moved, nor done by all."""
+    return jax.tree.map(lambda x: x.addressable_data(0), state)
 
 
 def _unstack(state: TrainState, lanes: int) -> list[TrainState]:
@@ -221,7 +234,10 @@ def _with_jit(plan: Plan, data: Dataset, lanes: int) -> tuple:
     def place(states: list[TrainState]) -> TrainState:
         return jax.device_put(_stack(states), everywhere)
 
-    return place, lambda state: _unstack(state, lanes), run, executables
+    def fetch(state: TrainState) -> list[TrainState]:
+        return _unstack(_on_first_device(state), lanes)
+
+    return place, fetch, run, executables
 
 
 def _with_pmap(plan: Plan, data: Dataset, lanes: int) -> tuple:
@@ -235,9 +251,6 @@ def _with_pmap(plan: Plan, data: Dataset, lanes: int) -> tuple:
         axes = {"scan": (0, 0, 0, 0, None), "steps": (0, 0, 0, 0, 0, None)}[plan.loop]
         return jax.pmap(f, axis_name=_AXIS, in_axes=axes, donate_argnums=0)
 
-    def first(tree: Any) -> Any:
-        return jax.tree.map(lambda x: x[0], tree)
-
     run_rows, executables = _many(body, plan.loop, 1, wrap, replicate(_zero()))
 
     def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
@@ -245,4 +258,7 @@ def _with_pmap(plan: Plan, data: Dataset, lanes: int) -> tuple:
         state, sums = run_rows(state, images, labels, rows, np.int32(steps))
         return state, jax.tree.map(lambda x: x[:1], sums)
 
-    return lambda states: replicate(states[0]), lambda state: [first(state)], run, executables
+    def fetch(state: TrainState) -> list[TrainState]:
+        return [jax.tree.map(lambda x: x[0], _on_first_device(state))]
+
+    return lambda states: replicate(states[0]), fetch, run, executables

@@ -16,7 +16,7 @@ RECIPES = {
     "development": ("sgd", {"momentum": 0.9}, 0.1, DEVELOPMENT),
     "adam": ("adam", {}, 0.01, {"name": "granet", "density": 0.2, "every": 5}),
 }
-TIMES = ("wall_s", "images_per_s", "date")
+TIMES = ("wall_s", "images_per_s", "date", "git")
 
 
 @pytest.fixture(scope="module")
