@@ -153,9 +153,8 @@ def _on_first_device(state: TrainState) -> TrainState:
     return jax.tree.map(lambda x: x.addressable_data(0), state)
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def _unstack(state: TrainState, lanes: int) -> list[TrainState]:
-    if lanes == 1:
-        return [state]
 
     def lane(i: int) -> TrainState:
         return dataclasses.replace(jax.tree.map(lambda x: x[i], spread), step=state.step)
@@ -235,7 +234,8 @@ def _with_jit(plan: Plan, data: Dataset, lanes: int) -> tuple:
         return jax.device_put(_stack(states), everywhere)
 
     def fetch(state: TrainState) -> list[TrainState]:
-        return _unstack(_on_first_device(state), lanes)
+        one = _on_first_device(state)
+        return [one] if lanes == 1 else _unstack(one, lanes)
 
     return place, fetch, run, executables
 

@@ -81,7 +81,7 @@ def test_the_sum_is_exact(kind, shapes, density):
     exact = Fraction(float(np.float32(density))) * sum(size.values())
     kept = sum(size[p] for p in size if kind == "keep" and ("2" in p or p == "c"))
     total = sum(got.values())
-    assert total == kept or abs(total - exact) <= Fraction(1, 2)
+    assert total == kept or abs(total - exact) <= Fraction(1, 2) + Fraction(1, 10**5)  # float32
     assert total >= kept
     assert all(0 <= k <= sum(size[p] for p in group) for group, k in got.items())
 

@@ -24,7 +24,14 @@ STEPS, DENSITY = 40, 0.2
 SETTINGS = {
     "acdc": {"phases": 3},
     "dense": {},
-    "development": {"peak": 3.0, "every": 4, "window": 3, "survival_age": 8, "rest": 5},
+    "development": {
+        "peak": 3.0,
+        "every": 4,
+        "window": 3,
+        "survival_age": 8,
+        "protect": 4,
+        "rest": 5,
+    },
     "gmp": {"every": 4},
     "granet": {"every": 4},
     "iterative": {"rounds": 4},
