@@ -253,7 +253,7 @@ def _relax(wanted: Leaves, allowed: Leaves, needed: jax.Array) -> Leaves:
 
 
 def _sum(leaves: Mapping[Any, jax.Array]) -> jax.Array:
-    return sum((jnp.sum(m, dtype=jnp.int32) for m in leaves.values()), jnp.int32(0))
+    return tree.total(leaves.values())
 
 
 def _pick(leaves: Mapping[str, jax.Array], group: Group) -> Leaves:

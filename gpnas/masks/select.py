@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gpnas.masks.tree import total
+
 Select = Callable[..., Any]
 
 
@@ -47,10 +49,6 @@ def scramble(shape: tuple[int, ...], offset: int, key: jax.Array) -> jax.Array:
         x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
         x = x ^ (x >> 16)
     return x
-
-
-def _count(leaves: list[jax.Array]) -> jax.Array:
-    return sum((jnp.sum(leaf, dtype=jnp.int32) for leaf in leaves), jnp.int32(0))
 
 
 def _bisect(count: Callable[[jax.Array], jax.Array], k: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -99,8 +97,8 @@ def exact_top_k(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = No
         allowed = jax.tree.leaves(where)
         bits = [jnp.where(ok, b, jnp.uint32(0)) for ok, b in zip(allowed, bits, strict=True)]
 
-    k = jnp.clip(jnp.asarray(k, jnp.int32), 0, _count([b > 0 for b in bits]))
-    cut, found = _bisect(lambda t: _count([b >= t for b in bits]), k)
+    k = jnp.clip(jnp.asarray(k, jnp.int32), 0, total([b > 0 for b in bits]))
+    cut, found = _bisect(lambda t: total([b >= t for b in bits]), k)
 
     def clear() -> list[jax.Array]:
         return [b >= cut for b in bits]
@@ -108,9 +106,9 @@ def exact_top_k(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = No
     def contested() -> list[jax.Array]:
         ties = [b == cut for b in bits]
         lots = _lots(leaves, key)
-        missing = k - _count([b > cut for b in bits])
+        missing = k - total([b > cut for b in bits])
         limit, _ = _bisect(
-            lambda t: _count([tie & (n >= t) for tie, n in zip(ties, lots, strict=True)]), missing
+            lambda t: total([tie & (n >= t) for tie, n in zip(ties, lots, strict=True)]), missing
         )
         return [
             (b > cut) | (tie & (n >= limit)) for b, tie, n in zip(bits, ties, lots, strict=True)

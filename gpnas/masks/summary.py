@@ -28,22 +28,22 @@ class LeafSummary(NamedTuple):
 
 def count(masks: Any) -> dict[str, jax.Array]:
     """`{path: () int32}`, living weights of each maskable leaf; may be traced."""
-    return {path: jnp.sum(m, dtype=jnp.int32) for path, m in tree.maskable(masks).items()}
+    return {path: tree.total([m]) for path, m in tree.maskable(masks).items()}
 
 
 def density(masks: Any) -> jax.Array:
     """() float32, living fraction of all the maskable weights; may be traced."""
     leaves = tree.maskable(masks)
     total = sum(leaf.size for leaf in leaves.values())
-    alive = sum((jnp.sum(leaf, dtype=jnp.int32) for leaf in leaves.values()), jnp.int32(0))
+    alive = tree.total(leaves.values())
     return alive / max(total, 1)
 
 
 def changes(old: Any, new: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """`({path: woken}, {path: dropped})`, () int32 each; may be traced."""
     before, after = tree.maskable(old), tree.maskable(new)
-    woken = {p: jnp.sum(after[p] & ~before[p], dtype=jnp.int32) for p in after}
-    dropped = {p: jnp.sum(before[p] & ~after[p], dtype=jnp.int32) for p in after}
+    woken = {p: tree.total([after[p] & ~before[p]]) for p in after}
+    dropped = {p: tree.total([before[p] & ~after[p]]) for p in after}
     return woken, dropped
 
 

@@ -3,7 +3,7 @@
 import fnmatch
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -109,6 +109,19 @@ def apply(masks: Tree, params: Tree) -> Tree:
         return jnp.where(mask, param, jnp.zeros((), param.dtype)) if jnp.ndim(mask) else param
 
     return jax.tree.map(leaf, masks, params)
+
+
+def total(leaves: Iterable[jax.Array]) -> jax.Array:
+    """() int32, how many elements of some bool arrays are True; may be traced.
+
+    Summed in float32 where that is exact, whatever the order: twice as fast on a CPU.
+    """
+
+    def one(leaf: jax.Array) -> jax.Array:
+        exact = leaf.size <= 2**24
+        return jnp.sum(leaf, dtype=jnp.float32 if exact else jnp.int32).astype(jnp.int32)
+
+    return sum((one(leaf) for leaf in leaves), jnp.int32(0))
 
 
 def keys_for(key: jax.Array, leaves: Leaves) -> dict[str, jax.Array]:

@@ -109,6 +109,7 @@ def make_step(
 
     def event(carry: tuple, ctx: MaskContext) -> tuple:
         masks, mask_state, params, opt_state, survey = carry
+        ctx = dataclasses.replace(ctx, params=params)  # captured from outside, it would be copied
         new_masks, new_state = method.transform.update(masks, mask_state, ctx)
         old, new = method.learns(masks, mask_state), method.learns(new_masks, new_state)
         if method.keeps_dormant:
