@@ -236,8 +236,8 @@ def _forecast(plan: Plan) -> str:
     cost = plan.expected
     share = cost["train_flops"] / cost["train_flops_dense"]
     return (
-        f"of {plan.total_steps} steps; {cost['weights']:,} weights, in the end"
-        f" {cost['density']:.4g} of them; training FLOPs {share:.3f} of dense, expected"
+        f"expected: {cost['density']:.2%} of {cost['weights']:,} weights in the end,"
+        f" training FLOPs {share:.3f} of dense"
     )
 
 

@@ -44,7 +44,7 @@ def test_a_run(train, tmp_path):
     assert "\r" not in done.stderr
     assert "\x1b" not in done.stderr
     assert [line.split()[:2] for line in done.stderr.splitlines()] == [
-        ["dense", "20/40"], ["dense", "40/40"],
+        ["dense", "0/40"], ["dense", "20/40"], ["dense", "40/40"],
     ]  # fmt: skip
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
@@ -91,7 +91,9 @@ def test_sigterm_and_resume(python, train, tmp_path):
 
 def test_a_loss_that_is_not_finite(train, tmp_path):
     done = train("dense", "--config.optimizer.learning_rate=1e30", f"--workdir={tmp_path / 'run'}")
-    assert "the train loss is" in one_line(done, 3)
+    forecast, reason = done.stderr.splitlines()
+    assert done.returncode == 3 and forecast.startswith("dense 0/")
+    assert reason.startswith("the train loss is")
 
 
 @pytest.mark.parametrize(

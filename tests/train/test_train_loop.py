@@ -257,6 +257,15 @@ def signalled(number):
         yield stopped
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT as in the foreground: a program started in the background has it ignored."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_signals():
     before = signal.getsignal(signal.SIGTERM)
     with signalled(signal.SIGTERM) as stopped:
