@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +29,8 @@ def writer(workdir: pathlib.Path, tensorboard: bool, step: int = 0) -> Iterator[
         events = None
         if tensorboard:
             folder = str(workdir / "tensorboard")
-            events = tensorboardX.SummaryWriter(folder, purge_step=step + 1)
+            suffix = f".{time.time_ns()}"  # two files of one second would else share a name
+            events = tensorboardX.SummaryWriter(folder, purge_step=step + 1, filename_suffix=suffix)
             stack.enter_context(events)
 
         def write(line: dict[str, Any]) -> None:
