@@ -3,7 +3,9 @@
 Equal budgets for GMP, RigL, the pipeline and development. Chosen was the lowest mean validation
 error at the last step, for development among the settings whose training FLOPs are below GMP's. Its
 seeds (100 to 102) are not those of any other study, and its test errors are not looked at. The
-settings in `_LATER` were tried after that choice and are not part of it. About 20 minutes, 2 cores.
+settings in `_LATER` were tried after that choice and are not part of it. That second round was cut
+short: one finished run of it (a single seed of one setting) was taken out of the records, and the
+other methods had no second round. About 20 minutes on 2 cores.
 
     python experiments/sweep.py --config=configs/studies/tuning.py
 """

@@ -276,12 +276,13 @@ def test_ste_uses_the_largest():
 
 def test_topkast_trains_more_than_it_uses():
     method = METHODS["topkast"](density=0.2, extra=0.3, every=EVERY)
-    history, states = develop(method)
+    history, states = develop(method, 20)
+    used, trained = shares(uniform(), 0.2), shares(uniform(), 0.5)
     for masks, state in zip(history[1:], states[1:], strict=True):
         learns = maskable(method.learns(masks, state))
         for name, mask in masks.items():
-            assert mask.sum() == shares(uniform(), 0.2)[name]
-            assert learns[name].sum() == shares(uniform(), 0.5)[name]
+            assert mask.sum() == used[name]
+            assert learns[name].sum() == trained[name]
             assert not (mask & ~np.asarray(learns[name])).any()
     assert float(method.dense_gradient(jnp.int32(0))) == pytest.approx(0.3 / 0.8)
 
