@@ -1,6 +1,7 @@
 """From the settings of a config to a method, with every mistake told in one line."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -141,6 +142,8 @@ def _checked(field: str, value: Any, parameter: inspect.Parameter) -> Any:
     name, kind = parameter.name, parameter.annotation
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(field, value, "a finite number")
     if isinstance(kind, type) and type(value) is not kind:
         raise UserError(field, value, f"a value of type {kind.__name__}")
     if name in ("drop", "grow"):

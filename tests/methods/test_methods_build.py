@@ -58,6 +58,8 @@ def test_a_method_of_ones_own():
         ("drop", {"name": "development", "density": 0.1, "peak": 2.0, "drop": "size"}),
         ("peak", {"name": "development", "density": 0.1}),
         ("peak", {"name": "development", "density": 0.1, "peak": 0.5}),
+        ("peak", {"name": "development", "density": 0.1, "peak": float("nan")}),
+        ("churn", {"name": "development", "density": 0.05, "churn": float("inf")}),
         ("peak_at", {"name": "development", "density": 0.01, "peak_at": 0.8}),
         ("decay", {"name": "development", "density": 0.01, "decay": 1.0}),
         ("survival_age", {"name": "development", "density": 0.05, "survival_age": 50}),
