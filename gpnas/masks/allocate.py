@@ -6,6 +6,7 @@ Densities may be traced; the sum of all the k is round(density · size), whateve
 leaves that stay dense need more, or the budget is one in cost.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ def erk(dense: Sequence[str] = ()) -> Allocation:
     References:
       Mocanu et al. 2018 (arXiv:1707.04780); Evci et al. 2020 (arXiv:1911.11134), section 3.
     """
-    return _proportional(lambda path, shape: sum(shape) / np.prod(shape), dense=dense)
+    return _proportional(lambda path, shape: sum(shape) / math.prod(shape), dense=dense)
 
 
 def by_cost(

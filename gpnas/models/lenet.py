@@ -16,7 +16,7 @@ class LeNet300(nn.Module):
 
     num_classes: int = 10
     widths: tuple[int, ...] = (300, 100)
-    dtype: jnp.dtype = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -33,7 +33,7 @@ class LeNet5(nn.Module):
 
     num_classes: int = 10
     widths: tuple[int, int, int] = (20, 50, 500)
-    dtype: jnp.dtype = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
     conv: str = "xla"
 
     @nn.compact

@@ -25,7 +25,7 @@ class ResNet(nn.Module):
     num_classes: int = 10
     blocks: int = 1
     width: int = 16
-    dtype: jnp.dtype = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
     conv: str = "xla"
     axis_name: str | None = None
 
