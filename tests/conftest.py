@@ -15,6 +15,7 @@ import jax
 import pytest
 
 STRICT = ("masks", "methods", "units")
+HURRIED = ("configs", "train")
 DEVICES = 8
 
 _cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpnas" / "compiled"
@@ -43,3 +44,12 @@ def strict(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hurry(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No optimizations in folders whose runs do little but compile: half the time."""
+    hurried = Path(request.path).parent.name in HURRIED
+    jax.config.update("jax_disable_most_optimizations", hurried)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -1,8 +1,8 @@
 """AC/DC: alternating compressed and decompressed training."""
 
-from gpnas.masks import plasticity, schedule, score, when
+from gpnas.masks import schedule
 from gpnas.masks.allocate import Allocation, global_
-from gpnas.methods.method import Method, moment
+from gpnas.methods.method import Method, by_magnitude_at_jumps, moment
 
 
 def acdc(
@@ -30,12 +30,4 @@ def acdc(
     start, stop = moment(warmup_at, total_steps), moment(stop_at, total_steps)
     length = max((stop - start) // (2 * phases), 1)
     curve = schedule.alternating(density, start, start + 2 * phases * length, length, length)
-    transform = plasticity(
-        drop=score.magnitude(),
-        grow=score.random(),
-        density=curve,
-        allocation=allocation,
-        every=1,
-        seed_score=score.magnitude(),
-    )
-    return Method(when(transform, lambda step: curve(step) != curve(step - 1)), curve)
+    return by_magnitude_at_jumps(curve, allocation)

@@ -2,9 +2,8 @@
 
 import jax.numpy as jnp
 
-from gpnas.masks import plasticity, score, when
 from gpnas.masks.allocate import Allocation, global_
-from gpnas.methods.method import Method, moment
+from gpnas.methods.method import Method, by_magnitude_at_jumps, moment
 
 
 def iterative(
@@ -35,12 +34,4 @@ def iterative(
         done = jnp.where(step >= stop, rounds, jnp.where(step >= start, done, 0))
         return jnp.float32(density) ** (done / rounds)
 
-    transform = plasticity(
-        drop=score.magnitude(),
-        grow=score.random(),
-        density=curve,
-        allocation=allocation,
-        every=1,
-        seed_score=score.magnitude(),
-    )
-    return Method(when(transform, lambda step: curve(step) != curve(step - 1)), curve)
+    return by_magnitude_at_jumps(curve, allocation)

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gpnas.masks import MaskTransform, at_zero
+from gpnas.masks import MaskTransform, at_zero, plasticity, score, when
+from gpnas.masks.allocate import Allocation
 from gpnas.masks.schedule import Schedule, constant
 from gpnas.masks.transition import Wake
 
@@ -56,3 +57,21 @@ def before(stop: int, rate: float) -> Schedule:
         return jnp.where(step < stop, jnp.float32(rate), 0.0)
 
     return schedule
+
+
+def by_magnitude_at_jumps(curve: Schedule, allocation: Allocation) -> Method:
+    """Keeps the largest weights where a density curve jumps, and does nothing at other steps.
+
+    Args:
+      curve: Piecewise constant; where it rises, weights return at random, from zero.
+      allocation: How the density is spread over the leaves.
+    """
+    transform = plasticity(
+        drop=score.magnitude(),
+        grow=score.random(),
+        density=curve,
+        allocation=allocation,
+        every=1,
+        seed_score=score.magnitude(),
+    )
+    return Method(when(transform, lambda step: curve(step) != curve(step - 1)), curve)

@@ -73,10 +73,12 @@ class Frame:
 
 
 def percent(share: float) -> str:
+    """A share of 1 as text in per cent, to two significant digits."""
     return f"{values.significant(100 * share, 2)} %"
 
 
 def plain(value: float) -> str:
+    """A number as text, to three significant digits."""
     return values.significant(value, 3)
 
 
@@ -91,6 +93,17 @@ def line_panel(
     height: float = SMALL[1],
     end: Run | None = None,
 ) -> Panel:
+    """A small panel of lines over training, with a text for those who cannot see it.
+
+    Args:
+      lines: What is drawn; those without a series only as a background.
+      frame: The vertical axis.
+      title, colour: Heading of the panel and its colour.
+      label: What the text begins with.
+      row: Heading of the row of panels that it begins, if it does.
+      height: In pixels.
+      end: An unfinished run, whose missing part is shaded.
+    """
     own = [line for line in lines if line.series is not None]
     told = "; ".join(
         f"from {frame.unit(float(line.curve.mean[0]))} at step {line.curve.steps[0]:,.0f} to "
@@ -127,6 +140,13 @@ def draw_lines(
     *,
     end: Run | None = None,
 ) -> None:
+    """Draws lines over training into `ax`, with their ranges and their names at the end.
+
+    Args:
+      lines, frame, title, colour, end: As in `line_panel`.
+      ylabel: Of the vertical axis; none if empty.
+      ax: Where to draw.
+    """
     frame.apply(ax)
     last = max(float(line.curve.steps[-1]) for line in lines)
     total = float(end.total_steps or last) if end is not None else last
@@ -159,6 +179,7 @@ def _last(line: Line) -> tuple[float, float]:
 
 
 def draw_rates(grown: curves.Curve, pruned: curves.Curve, group: Group, ax: Axes) -> None:
+    """Draws what grew upwards and what was pruned downwards, in weights a step, into `ax`."""
     own = style.colour(group.series)
     peak = float(max(grown.mean.max(), pruned.mean.max()))
     ax.set(ylim=(-1.12 * peak, 1.12 * peak))

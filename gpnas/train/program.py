@@ -155,7 +155,6 @@ def _on_first_device(state: TrainState) -> TrainState:
 
 @functools.partial(jax.jit, static_argnums=1)
 def _unstack(state: TrainState, lanes: int) -> list[TrainState]:
-
     def lane(i: int) -> TrainState:
         return dataclasses.replace(jax.tree.map(lambda x: x[i], spread), step=state.step)
 

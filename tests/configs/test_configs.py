@@ -15,7 +15,6 @@ from gpnas.train.study import settings
 
 FOLDER = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
-FAST = "jax_disable_most_optimizations"
 
 RECORD = {
     "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset",
@@ -36,14 +35,6 @@ SMALLER = {
     "density": 0.2, "every": 4, "window": 3, "peak": 3.0, "protect": 4, "survival_age": 8,
     "phases": 2, "rounds": 3,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def hurry():
-    """Compiles without most optimizations."""
-    jax.config.update(FAST, True)
-    yield
-    jax.config.update(FAST, False)
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,6 @@ from gpnas import data
 from gpnas.train import Stopped, base, checkpoint, loop
 
 ROOT = Path(__file__).parents[2]
-FAST = "jax_disable_most_optimizations"  # halves the time, as these runs do little but compile
-
-
-@pytest.fixture(autouse=True, scope="module")
-def hurry():
-    """Compiles without most optimizations."""
-    jax.config.update(FAST, True)
-    yield
-    jax.config.update(FAST, False)
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +110,7 @@ def python(tmp_path_factory):
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir or home / "jax"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            FAST.upper(): "1",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         }
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(
