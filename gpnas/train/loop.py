@@ -17,10 +17,21 @@ from ml_collections import ConfigDict
 
 from gpnas.data import Dataset, load
 from gpnas.errors import UserError
+from gpnas.masks import maskable
 from gpnas.train import checkpoint, record
 from gpnas.train.config import identity
 from gpnas.train.metrics import Write, progress, writer
-from gpnas.train.observe import Selected, Tally, look, percent, tally, train_line, unselected
+from gpnas.train.observe import (
+    Counts,
+    Selected,
+    Tally,
+    count,
+    look,
+    percent,
+    tally,
+    train_line,
+    unselected,
+)
 from gpnas.train.plan import Plan, make_plan
 from gpnas.train.program import Program, make_program, variables_of
 from gpnas.train.state import TrainState
@@ -138,6 +149,15 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | Non
             raise UserError(field, new.get(field), allowed)
 
 
+class Chunk(NamedTuple):
+    """Steps that the device may still be at: where they end, how many, and what will come out."""
+
+    step: int
+    steps: int
+    sums: Metrics
+    counts: list[Counts]
+
+
 class Lane(NamedTuple):
     """One seed on its way: where it writes, what is selected, the last tally, seconds and error."""
 
@@ -173,7 +193,10 @@ def _run(
                 raise UserError("resume", str(folder / "metrics.jsonl"), lost)
             write_json(folder / "config.json", about)
             write = stack.enter_context(writer(folder, config.train.tensorboard, step))
-            lanes.append(Lane(write, best, tally(state), lines[-1]["wall_s"] if lines else 0.0))
+            sizes = {path: mask.size for path, mask in maskable(state.masks).items()}
+            lanes.append(
+                Lane(write, best, tally(count(state), sizes), lines[-1]["wall_s"] if lines else 0.0)
+            )
         orders = [batch_order(len(data.train), config.train.batch_size, c.seed) for c in configs]
         states, lanes = _loop(config, checkpoints, data, plan, program, states, lanes, orders)
     return [
@@ -192,27 +215,31 @@ def _loop(
     lanes: list[Lane],
     orders: Sequence[Order],
 ) -> tuple[list[TrainState], list[Lane]]:
-    """Steps in chunks that end where an epoch does, or where something is to be logged."""
+    """Steps in chunks that end where an epoch does, or where something is to be logged.
+
+    What came of a chunk is written down while the device is at the next one.
+    """
     log_every, batch = config.train.log_every, config.train.batch_size
     per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
     step, saved = int(states[0].step), time.monotonic()
-    placed = program.place(states)
+    placed, running, since = program.place(states), [], time.monotonic()
     title = config.arm or config.method.name
     with progress(plan.total_steps, title) as show, stop_signal() as stopped:
         show(step, _forecast(plan))
         while step < plan.total_steps:
-            begun, text = time.monotonic(), ""
             steps = min(log_every - step % log_every, per_epoch - step % per_epoch)
             index = np.stack([order(step, rows) for order in orders])
             placed, sums = program.run(placed, index, steps)
-            states, sums = program.fetch(placed), jax.device_get(sums)
-            step, spent = step + steps, time.monotonic() - begun
-            rate = round(steps * batch * len(lanes) / spent, 1)
-            lanes = [
-                _log(lane, state, jax.tree.map(lambda x, i=i: x[i], sums), spent, rate)
-                for i, (lane, state) in enumerate(zip(lanes, states, strict=True))
-            ]
-            if step % (config.train.eval_every * per_epoch) == 0 or step == plan.total_steps:
+            step, states = step + steps, program.fetch(placed)
+            running.append(Chunk(step, steps, sums, [count(state) for state in states]))
+            last = step == plan.total_steps
+            look_now = last or step % (config.train.eval_every * per_epoch) == 0
+            done, running = (running, []) if look_now else (running[:-1], running[-1:])
+            lanes, since = _write_down(lanes, done, batch, since, show)
+            stop_now = stopped()
+            if stop_now:
+                lanes, since = _write_down(lanes, running, batch, since, show)
+            if look_now:
                 lanes = [
                     _evaluate(program, state, data, lane)
                     for lane, state in zip(lanes, states, strict=True)
@@ -221,13 +248,14 @@ def _loop(
                     f"validation error {lane.error:.2f} %, density {lane.tally.density:.4f}"
                     for lane in lanes
                 )
-            show(step, text)
-            due = text and time.monotonic() - saved >= config.train.checkpoint_seconds
-            if due or stopped() or step == plan.total_steps:
+                show(step, text)
+            due = look_now and time.monotonic() - saved >= config.train.checkpoint_seconds
+            if due or stop_now or last:
                 checkpoint.save(checkpoints, step, (states, [lane.selected for lane in lanes]))
                 saved = time.monotonic()
-            if stopped() and step < plan.total_steps:
+            if stop_now and not last:
                 raise Stopped(f"stopped at step {step}; --config.resume=True goes on from there")
+            since = time.monotonic() if look_now else since
     return states, lanes
 
 
@@ -241,8 +269,24 @@ def _forecast(plan: Plan) -> str:
     )
 
 
-def _log(lane: Lane, state: TrainState, sums: Metrics, spent: float, rate: float) -> Lane:
-    now = tally(state)
+def _write_down(
+    lanes: list[Lane], chunks: list[Chunk], batch: int, since: float, show: Callable
+) -> tuple[list[Lane], float]:
+    """Logs what chunks came to, and says when the last of them was done."""
+    for chunk in chunks:
+        sums, counts = jax.device_get((chunk.sums, chunk.counts))
+        spent, since = time.monotonic() - since, time.monotonic()
+        rate = round(chunk.steps * batch * len(lanes) / spent, 1)
+        lanes = [
+            _log(lane, counted, jax.tree.map(lambda x, i=i: x[i], sums), spent, rate)
+            for i, (lane, counted) in enumerate(zip(lanes, counts, strict=True))
+        ]
+        show(chunk.step, "")
+    return lanes, since
+
+
+def _log(lane: Lane, counts: Counts, sums: Metrics, spent: float, rate: float) -> Lane:
+    now = tally(counts, lane.tally.sizes)
     line = train_line(lane.tally, now, sums)
     _check_finite(line)
     wall = round(lane.wall + spent, 3)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.data import Split
-from gpnas.masks import maskable, summary
+from gpnas.masks import summary
 from gpnas.train.program import Program, variables_of
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics
-from gpnas.train.survey import lived
+from gpnas.train.survey import Survey, lived
 
 _SLACK = 1.01  # networks within 1 % of the fewest living weights count as equally sparse
 
@@ -31,18 +31,49 @@ class Tally(NamedTuple):
         return sum(self.living.values()) / max(sum(self.sizes.values()), 1)
 
 
+class Counts(NamedTuple):
+    """What a tally is made from: small arrays, on the device until they are needed.
+
+    Attributes:
+      step: () int32.
+      living, woken, dropped: `{path: () int32}`.
+      lived: `{path: () float32}`.
+    """
+
+    step: jax.Array
+    living: dict[str, jax.Array]
+    woken: dict[str, jax.Array]
+    dropped: dict[str, jax.Array]
+    lived: dict[str, jax.Array]
+
+
 @jax.jit
-def _counts(masks: Any, survey: Any, step: jax.Array) -> tuple:
-    return summary.count(masks), survey.woken, survey.dropped, lived(survey, masks, step)
+def _counts(masks: Any, survey: Survey, step: jax.Array) -> Counts:
+    return Counts(
+        jnp.copy(step),
+        summary.count(masks),
+        survey.woken,
+        survey.dropped,
+        lived(survey, masks, step),
+    )
 
 
-def tally(state: TrainState) -> Tally:
-    """Counts of a state; one small transfer from the device."""
-    counts = jax.device_get(_counts(state.masks, state.survey, state.step))
-    sizes = {path: mask.size for path, mask in maskable(state.masks).items()}
-    living, woken, dropped = ({p: int(n) for p, n in count.items()} for count in counts[:3])
-    summed = {p: float(n) for p, n in counts[3].items()}
-    return Tally(int(state.step), sizes, living, woken, dropped, summed)
+def count(state: TrainState) -> Counts:
+    """Counts of a state, in memory of their own; does not wait for them."""
+    return _counts(state.masks, state.survey, state.step)
+
+
+def tally(counts: Counts, sizes: dict[str, int]) -> Tally:
+    """Counts on the host, in one small transfer.
+
+    Args:
+      counts: Of a state.
+      sizes: Weights by path.
+    """
+    counts = jax.device_get(counts)
+    living, woken, dropped = ({p: int(n) for p, n in count.items()} for count in counts[1:4])
+    summed = {p: float(n) for p, n in counts.lived.items()}
+    return Tally(int(counts.step), sizes, living, woken, dropped, summed)
 
 
 def percent(fraction: Any) -> float:

@@ -49,9 +49,9 @@ def stop_at(monkeypatch):
         seen = [0]
         log = loop._log
 
-        def watched(lane, state, *rest):
-            seen[0] = int(state.step)
-            return log(lane, state, *rest)
+        def watched(lane, counts, *rest):
+            seen[0] = int(counts.step)
+            return log(lane, counts, *rest)
 
         @contextlib.contextmanager
         def signal():
