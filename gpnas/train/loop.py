@@ -223,6 +223,8 @@ def _loop(
     per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
     step, saved = int(states[0].step), time.monotonic()
     placed, running, since = program.place(states), [], time.monotonic()
+    # Virtual CPU devices can starve each other of threads if two programs are under way.
+    ahead = 0 if jax.default_backend() == "cpu" and jax.device_count() > 1 else 1
     title = config.arm or config.method.name
     with progress(plan.total_steps, title) as show, stop_signal() as stopped:
         show(step, _forecast(plan))
@@ -234,7 +236,8 @@ def _loop(
             running.append(Chunk(step, steps, sums, [count(state) for state in states]))
             last = step == plan.total_steps
             look_now = last or step % (config.train.eval_every * per_epoch) == 0
-            done, running = (running, []) if look_now else (running[:-1], running[-1:])
+            kept = 0 if look_now else ahead
+            done, running = running[: len(running) - kept], running[len(running) - kept :]
             lanes, since = _write_down(lanes, done, batch, since, show)
             stop_now = stopped()
             if stop_now:
