@@ -15,6 +15,7 @@ from gpnas.masks.transform import (
     MaskContext,
     MaskTransform,
     between,
+    carry,
     chain,
     every,
     identity,
@@ -27,8 +28,9 @@ from gpnas.masks.transition import at_fan_in, at_zero, reset, transition
 from gpnas.masks.tree import apply, full, is_weight, maskable, put
 
 __all__ = [
-    "MaskContext", "MaskTransform", "PlasticityState", "allocate", "apply", "at_fan_in", "at_zero",
-    "between", "blocks", "budget", "chain", "every", "exact_top_k", "full", "identity", "is_weight",
-    "maskable", "masked", "n_m", "n_of_m", "plasticity", "put", "ranking", "reset", "schedule",
-    "score", "select", "sometimes", "summary", "survival", "switch", "transition", "when",
+    "MaskContext", "MaskTransform", "PlasticityState", "allocate", "apply", "at_fan_in",
+    "at_zero", "between", "blocks", "budget", "carry", "chain", "every", "exact_top_k", "full",
+    "identity", "is_weight", "maskable", "masked", "n_m", "n_of_m", "plasticity", "put",
+    "ranking", "reset", "schedule", "score", "select", "sometimes", "summary", "survival",
+    "switch", "transition", "when",
 ]  # fmt: skip

@@ -24,6 +24,11 @@ def constant(value: float) -> Schedule:
     return lambda step: jnp.full(jnp.shape(step), value, jnp.float32)
 
 
+def linear(first: float, last: float, start: int, stop: int) -> Schedule:
+    """A straight line from `first` at step `start` (and before) to `last` at `stop` and after."""
+    return lambda step: first + (last - first) * _progress(step, start, stop)
+
+
 def cubic(first: float, last: float, start: int, stop: int) -> Schedule:
     """Cubic decay, fast at first: `last + (first − last)(1 − x)³`, x going from 0 to 1.
 

@@ -59,6 +59,7 @@ class MaskContext:
       grads: Dense gradients, taken through the masked parameters, averaged over devices.
       key: A random key of this step alone.
       event: () bool, whether masks may change now; combinators narrow it.
+      gates: Trained parameters of a changed forward pass, where a method has them.
     """
 
     step: jax.Array
@@ -66,6 +67,7 @@ class MaskContext:
     grads: Any
     key: jax.Array
     event: jax.Array | bool = True
+    gates: Any = ()
 
 
 class MaskTransform(NamedTuple):
@@ -87,6 +89,13 @@ def identity() -> MaskTransform:
     """Leaves the masks as they are: a dense network, or the masks that it was given."""
     return MaskTransform(
         lambda masks, params, key: (masks, ()), lambda masks, state, ctx: (masks, state), never
+    )
+
+
+def carry(memory: State) -> MaskTransform:
+    """Leaves the masks as they are and keeps a state, for what works on it between epochs."""
+    return MaskTransform(
+        lambda masks, params, key: (masks, memory), lambda masks, state, ctx: (masks, state), never
     )
 
 

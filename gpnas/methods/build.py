@@ -1,11 +1,8 @@
 """From the settings of a config to a method, with every mistake told in one line."""
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
-
-import jax.numpy as jnp
 
 from gpnas import plugins
 from gpnas.errors import UserError
@@ -17,16 +14,21 @@ from gpnas.methods import (
     gmp,
     granet,
     iterative,
+    l0,
+    npn,
     one_shot,
     pipeline,
     rigl,
+    sensitive,
     snfs,
     snip,
+    sparse_vd,
     static,
     ste,
     topkast,
 )
 from gpnas.methods import set as sparse_evolution
+from gpnas.methods.check import check_density, check_one, check_together
 from gpnas.methods.method import Method, moment
 
 METHODS: Mapping[str, Callable[..., Method]] = {
@@ -36,17 +38,25 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "gmp": gmp.gmp,
     "granet": granet.granet,
     "iterative": iterative.iterative,
+    "l0": l0.l0,
+    "l0_arm": l0.l0_arm,
+    "lobster": sensitive.lobster,
+    "npn_expand": npn.npn_expand,
+    "npn_sparsify": npn.npn_sparsify,
     "one_shot": one_shot.one_shot,
     "pipeline": pipeline.pipeline,
     "rigl": rigl.rigl,
+    "sensitivity": sensitive.sensitivity,
+    "serene": sensitive.serene,
     "set": sparse_evolution.set_,
     "snfs": snfs.snfs,
     "snip": snip.snip,
+    "sparse_vd": sparse_vd.sparse_vd,
     "static": static.static,
     "ste": ste.ste,
     "topkast": topkast.topkast,
 }
-_GIVEN = ("total_steps", "batch_size")  # by the run, not by the method's settings
+_GIVEN = ("total_steps", "batch_size", "images")  # by the run, not by the method's settings
 _SELECTIONS = {
     "exact_top_k": select.exact_top_k,
     "2:4": select.n_of_m(2, 4),
@@ -69,6 +79,7 @@ def build(
     *,
     total_steps: int,
     batch_size: int,
+    images: int = 1,
     shapes: allocate.Shapes,
     macs: Mapping[str, float] | None = None,
 ) -> Method:
@@ -79,6 +90,7 @@ def build(
         ("erk", "uniform", "global", "macs"), `select` by name ("exact_top_k", "2:4", "1:4", "4x4").
       total_steps: Length of the run.
       batch_size: Images a step.
+      images: How many there are to train on.
       shapes: Shapes of the maskable leaves by path.
       macs: MACs of one weight by path, for the allocation "macs".
 
@@ -110,18 +122,18 @@ def build(
         elif name == "select":
             arguments[name] = _choice(field, value, _SELECTIONS)
         else:
-            arguments[name] = _checked(field, value, known[name])
+            arguments[name] = check_one(field, value, known[name], len(shapes))
     missing = [n for n in own if known[n].default is known[n].empty and n not in arguments]
     if missing:
         raise UserError(f"method.{missing[0]}", None, f"a value: {settings['name']} needs it")
-    given = {"total_steps": total_steps, "batch_size": batch_size}
+    given = {"total_steps": total_steps, "batch_size": batch_size, "images": images}
     arguments |= {name: given[name] for name in _GIVEN if name in known}
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}
     whole = defaults | arguments
-    _check_together(whole)
+    check_together(whole)
     for name in ("seed_allocation", "allocation"):
         if "density" in whole and whole.get(name) is not None:
-            _check_density(whole["density"], whole[name], shapes)
+            check_density(whole["density"], whole[name], shapes)
     last = moment(whole.get("stop_at", 1.0), total_steps)
     if {"first", "peak"} & whole.keys() and whole.get("every", 1) > last:  # the density moves
         raise UserError("method.every", whole["every"], f"at most {last} in {total_steps} steps")
@@ -135,68 +147,3 @@ def _choice(field: str, value: Any, choices: Mapping[str, Any]) -> Any:
     if value not in choices:
         raise UserError(field, value, ", ".join(choices))
     return choices[value]
-
-
-def _checked(field: str, value: Any, parameter: inspect.Parameter) -> Any:
-    """The value, if it has the type that the signature says and the range that its name says."""
-    name, kind = parameter.name, parameter.annotation
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(field, value, "a finite number")
-    if isinstance(kind, type) and type(value) is not kind:
-        raise UserError(field, value, f"a value of type {kind.__name__}")
-    if name in ("drop", "grow"):
-        return _choice(field, value, {score: score for score in development.SCORES})
-    if name in ("density", "first") and not 0 < value <= 1:
-        raise UserError(field, value, "a number in (0, 1]")
-    if (name.endswith("_at") or name in ("at", "fraction", "extra")) and not 0 <= value <= 1:
-        raise UserError(field, value, "a fraction in [0, 1]")
-    if name == "decay" and not 0 <= value < 1:
-        raise UserError(field, value, "a number in [0, 1)")
-    if name in ("every", "window", "rounds", "phases") and value < 1:
-        raise UserError(field, value, "1 or more")
-    if (
-        name in ("protect", "rest", "survival_age", "price", "hysteresis", "churn", "stagger_at")
-        and value < 0
-    ):
-        raise UserError(field, value, "0 or more")
-    if name == "peak" and value < 1:
-        raise UserError(field, value, "1 or more, a multiple of the density")
-    return value
-
-
-def _check_together(arguments: Mapping[str, Any]) -> None:
-    """Checks the settings, defaults included, that limit each other."""
-    density = arguments.get("density", 1.0)
-    if "peak" in arguments and arguments["peak"] * density > 1:
-        raise UserError(
-            "method.peak", arguments["peak"], f"at most {1 / density:g}, at density {density:g}"
-        )
-    if "extra" in arguments and arguments["extra"] + density > 1:
-        raise UserError(
-            "method.extra", arguments["extra"], f"at most {1 - density:g}, at density {density:g}"
-        )
-    for name in ("warmup_at", "start_at", "peak_at"):
-        if arguments.get(name, 0) > arguments.get("stop_at", 1):
-            raise UserError(f"method.{name}", arguments[name], "at most stop_at")
-    age = arguments.get("survival_age", 0)
-    if age and (age <= arguments.get("protect", 0) or age < arguments.get("every", 1)):
-        raise UserError("method.survival_age", age, "more than protect, at least every")
-    delay, spread = arguments.get("stagger_at", 0), arguments.get("allocation", allocate.erk())
-    if delay and len(spread({"a": (2,), "b": (2,)}, jnp.float32(1))) == 1:
-        raise UserError("method.stagger_at", delay, "0 where leaves compete (allocation global)")
-    rest = 1 - arguments.get("stop_at", 1)
-    if delay > rest + 1e-9:
-        raise UserError("method.stagger_at", delay, f"at most {rest:g}, what stop_at leaves")
-
-
-def _check_density(
-    density: float, allocation: allocate.Allocation, shapes: allocate.Shapes
-) -> None:
-    try:
-        allocate.check(allocation, shapes, density)
-    except ValueError as error:
-        raise UserError(
-            "method.density", density, f"one that the allocation can meet ({error})"
-        ) from error

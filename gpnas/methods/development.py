@@ -3,10 +3,17 @@
 Connections are grown beyond need and then pruned by use, and the two overlap and share one signal.
 """
 
+from typing import Literal
+
 from gpnas.masks import plasticity, schedule, score
 from gpnas.masks.allocate import Allocation, erk, global_
 from gpnas.masks.budget import by_price
 from gpnas.methods.method import Method, before
+
+Judge = Literal[
+    "magnitude", "gradient", "momentum", "taylor",
+    "fisher", "removal_cost", "growth_gain", "random",
+]  # fmt: skip
 
 
 def development(
@@ -18,8 +25,8 @@ def development(
     peak_at: float = 0.05,
     stop_at: float = 0.75,
     churn: float = 0.3,
-    drop: str = "magnitude",
-    grow: str = "growth_gain",
+    drop: Judge = "magnitude",
+    grow: Judge = "growth_gain",
     decay: float = 0.9,
     denoise: bool = False,
     every: int = 100,
@@ -47,7 +54,7 @@ def development(
       peak: Height of the overshoot as a multiple of `density`.
       peak_at, stop_at: When the peak and the adult density are reached, as fractions of the run.
       churn: ρ₀, exchanged fraction of the living at the start; falls as a cosine. 0: the pipeline.
-      drop, grow: Names in `SCORES`.
+      drop, grow: What judges the living, and the dormant: a score by name.
       decay: Of the moving averages of the gradient and its square.
       denoise: Whether the gain subtracts what gradient noise alone would give.
       every: Steps between events.
@@ -95,9 +102,3 @@ def development(
         budget=by_price(price, hysteresis, stop=stop - every) if price else None,
     )
     return Method(transform, curve, before(stop + delay, min(window / every, 1.0)))
-
-
-SCORES = (
-    "magnitude", "gradient", "momentum", "taylor",
-    "fisher", "removal_cost", "growth_gain", "random",
-)  # fmt: skip

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gpnas.gates import Gates, no_gates
 from gpnas.masks import MaskTransform, at_zero, plasticity, score, when
 from gpnas.masks.allocate import Allocation
 from gpnas.masks.schedule import Schedule, constant
@@ -22,6 +23,24 @@ def _unchanged(tx: optax.GradientTransformation) -> optax.GradientTransformation
     return tx
 
 
+def all_learn(masks: Any, state: Any) -> Any:
+    """Every weight learns, dormant or not: masks that are all True."""
+    del state
+    return jax.tree.map(jnp.ones_like, masks)
+
+
+class Look(NamedTuple):
+    """What a method may know when it reviews a network between epochs, on the host.
+
+    Attributes:
+      loss: Validation loss of the network as it is, in nats.
+      loss_of: `params → loss` of the same network with other parameters.
+    """
+
+    loss: float
+    loss_of: Callable[[Any], float]
+
+
 class Method(NamedTuple):
     """A method, ready for a train step.
 
@@ -33,7 +52,12 @@ class Method(NamedTuple):
       learns: `(masks, mask state) → masks` of the weights that the optimizer may move.
       keeps_dormant: Whether dormant weights keep (and may learn) a value, as in Top-KAST and STE,
         instead of being exactly zero.
-      wrap: Puts something of the method's own around the user's optimizer.
+      wrap: Puts something of the method's own around the user's optimizer. It gets `masks`,
+        `grads` (dense) and `forward` (see `gpnas.gates.Forward`) as extra arguments.
+      review: `(train state, look) → train state` after each look at the validation images; on the
+        host, for decisions that need them. None: there is nothing to decide.
+      gates: What it does to the forward pass. One that `keeps_dormant` runs on the masked weights
+        unless its gates say otherwise.
     """
 
     transform: MaskTransform
@@ -43,6 +67,8 @@ class Method(NamedTuple):
     learns: Callable[[Any, Any], Any] = _the_living
     keeps_dormant: bool = False
     wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _unchanged
+    gates: Gates = no_gates()
+    review: Callable[[Any, Look], Any] | None = None
 
 
 def moment(at: float, total_steps: int, every: int = 1) -> int:

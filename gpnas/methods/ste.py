@@ -1,14 +1,9 @@
 """Straight-through magnitude: sparse forward, dense learning."""
 
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-
 from gpnas.masks import ranking, schedule, score
 from gpnas.masks.allocate import Allocation, uniform
 from gpnas.masks.select import Select, exact_top_k
-from gpnas.methods.method import Method
+from gpnas.methods.method import Method, all_learn
 
 
 def ste(
@@ -30,10 +25,6 @@ def ste(
       Bengio et al. 2013 (arXiv:1308.3432); Zhou et al. 2021 (arXiv:2102.04010) for N:M.
     """
     curve = schedule.constant(density)
-
-    def all_learn(masks: Any, state: Any) -> Any:
-        del state
-        return jax.tree.map(jnp.ones_like, masks)
 
     transform = ranking(score.magnitude(), curve, allocation=allocation, every=every, select=select)
     return Method(transform, curve, schedule.constant(1.0), learns=all_learn, keeps_dormant=True)

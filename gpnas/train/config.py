@@ -49,7 +49,8 @@ def base(**method: Any) -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # any optimizer of optax
     config.optimizer.learning_rate = 0.1
-    config.optimizer.schedule = "cosine"  # to zero at the end, or constant
+    config.optimizer.schedule = "cosine"  # to zero at the end; or linear, or constant
+    config.optimizer.decay_at = 0.0  # until this fraction of the run the rate does not fall
     config.optimizer.warmup_at = 0.0  # linear warm-up until this fraction of the run
     config.optimizer.weight_decay = 0.0  # of the weights, not of biases and scales
     config.optimizer.clip_norm = 0.0  # global norm of the masked gradient; 0 for none
@@ -74,16 +75,22 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What two configs must share for their runs to be the same run.
 
     Args:
-      config: A config as a dict, or as it came back from JSON.
+      config: A config as a dict, or as it came back from JSON; a field that was added since then
+        has its default.
 
     Returns:
       Values by dotted path, as JSON has them (lists for tuples), of all the fields but those that
       say where things lie and how often they are saved.
     """
+    flat = _flat(base().to_dict()) | _flat(config)
+    return {path: value for path, value in flat.items() if path not in _FREE}
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
-            flat |= {f"{name}.{path}": inner for path, inner in identity(value).items()}
+            flat |= {f"{name}.{path}": inner for path, inner in _flat(value).items()}
         else:
             flat[name] = list(value) if isinstance(value, tuple) else value
-    return {path: value for path, value in flat.items() if path not in _FREE}
+    return flat

@@ -33,7 +33,7 @@ from gpnas.train.observe import (
     unselected,
 )
 from gpnas.train.plan import Plan, make_plan
-from gpnas.train.program import Program, make_program, variables_of
+from gpnas.train.program import Program, make_program
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics
 from gpnas.train.workdir import keep_lines, locked, read_lines, write_json
@@ -159,13 +159,14 @@ class Chunk(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """One seed on its way: where it writes, what is selected, the last tally, seconds and error."""
+    """One seed on its way: where it writes, what is selected, the last tally, time and look."""
 
     write: Write
     selected: Selected
     tally: Tally
     wall: float
     error: float = float("nan")
+    loss: float = float("nan")
 
 
 def _run(
@@ -179,7 +180,7 @@ def _run(
     checkpoints = folders[0] / f"checkpoints{together}"
     program = make_program(plan, data, config.train.parallel, len(configs))
     states = program.init([jax.random.key(c.seed) for c in configs])
-    selected = [unselected(state) for state in states]
+    selected = [unselected(program, state) for state in states]
     step, restored = 0, checkpoint.restore(checkpoints, (states, selected))
     if restored is not None:
         step, (states, selected) = restored
@@ -252,6 +253,7 @@ def _loop(
                     for lane in lanes
                 )
                 show(step, text)
+                placed, states = _review(program, placed, states, lanes, data)
             due = look_now and time.monotonic() - saved >= config.train.checkpoint_seconds
             if due or stop_now or last:
                 checkpoint.save(checkpoints, step, (states, [lane.selected for lane in lanes]))
@@ -303,7 +305,22 @@ def _evaluate(program: Program, state: TrainState, data: Dataset, lane: Lane) ->
     _check_finite(line)
     wall = round(lane.wall + time.monotonic() - begun, 3)
     lane.write(line | {"wall_s": wall})
-    return lane._replace(selected=selected, error=line["error"], wall=wall)
+    return lane._replace(selected=selected, error=line["error"], loss=line["loss"], wall=wall)
+
+
+def _review(
+    program: Program, placed: TrainState, states: list[TrainState], lanes: list[Lane], data: Dataset
+) -> tuple[TrainState, list[TrainState]]:
+    """Lets the method decide what it decides on the host; nothing is moved if nothing changes."""
+    if program.review is None:
+        return placed, states
+    reviewed = [
+        program.review(state, lane.loss, data.validation)
+        for state, lane in zip(states, lanes, strict=True)
+    ]
+    if all(new is old for new, old in zip(reviewed, states, strict=True)):
+        return placed, states
+    return program.place(reviewed), reviewed
 
 
 def _check_finite(line: dict[str, Any]) -> None:
@@ -322,7 +339,7 @@ def _finish(
     about: dict[str, Any],
 ) -> dict[str, Any]:
     """The one look at the test images, and the record."""
-    test = program.evaluate(variables_of(state), data.test)
+    test = program.evaluate(program.network(state), data.test)
     lines = read_lines(workdir / "metrics.jsonl")
     curve = [line for line in lines if line["split"] == "train"]
     looks = [line for line in lines if line["split"] == "validation"]  # the last step had one

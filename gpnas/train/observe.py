@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gpnas.data import Split
 from gpnas.masks import summary
-from gpnas.train.program import Program, variables_of
+from gpnas.train.program import Program
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics
 from gpnas.train.survey import Survey, lived
@@ -128,10 +128,10 @@ class Selected(NamedTuple):
     fewest: jax.Array
 
 
-def unselected(state: TrainState) -> Selected:
+def unselected(program: Program, state: TrainState) -> Selected:
     """What is selected before the first look: anything will be better."""
     most = jnp.int32(jnp.iinfo(jnp.int32).max)
-    return Selected(variables_of(state), jnp.float32(jnp.inf), most, jnp.int32(0), most)
+    return Selected(program.network(state), jnp.float32(jnp.inf), most, jnp.int32(0), most)
 
 
 def look(
@@ -145,7 +145,7 @@ def look(
     Returns:
       The line of metrics, and what is selected now.
     """
-    variables = variables_of(state)
+    variables = program.network(state)
     metrics = program.evaluate(variables, split)
     error, nonzeros = percent(metrics.error), sum(now.living.values())
     fewest = min(nonzeros, int(best.fewest))

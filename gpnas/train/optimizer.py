@@ -74,10 +74,16 @@ def _learning_rate(config: ConfigDict, total_steps: int) -> optax.Schedule:
         raise UserError("optimizer.learning_rate", config.learning_rate, "a number above 0")
     if not 0 <= config.warmup_at < 1:
         raise UserError("optimizer.warmup_at", config.warmup_at, "a fraction in [0, 1)")
+    if not config.warmup_at <= config.decay_at < 1 and config.decay_at:
+        raise UserError("optimizer.decay_at", config.decay_at, "a fraction in [warmup_at, 1)")
     warmup = round(config.warmup_at * total_steps)
+    flat = max(round(config.decay_at * total_steps) - warmup, 0)
+    fall = max(total_steps - warmup - flat, 1)
+    rate = config.learning_rate
     after = {
-        "cosine": optax.cosine_decay_schedule(config.learning_rate, max(total_steps - warmup, 1)),
-        "constant": optax.constant_schedule(config.learning_rate),
+        "cosine": _held(optax.cosine_decay_schedule(rate, fall), flat),
+        "linear": _held(optax.linear_schedule(rate, 0.0, fall), flat),
+        "constant": optax.constant_schedule(rate),
     }
     if config.schedule not in after:
         raise UserError("optimizer.schedule", config.schedule, ", ".join(after))
@@ -85,3 +91,8 @@ def _learning_rate(config: ConfigDict, total_steps: int) -> optax.Schedule:
         return after[config.schedule]
     rise = optax.linear_schedule(0.0, config.learning_rate, warmup)
     return optax.join_schedules([rise, after[config.schedule]], [warmup])
+
+
+def _held(schedule: optax.Schedule, steps: int) -> optax.Schedule:
+    """The schedule, its first value held for some steps."""
+    return (lambda step: schedule(jnp.maximum(step - steps, 0))) if steps else schedule

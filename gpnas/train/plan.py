@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     Attributes:
       module: The network.
       method: The method.
-      tx: The optimizer, wrapped by the method.
+      tx, gate_tx: The optimizer of the weights, wrapped by the method, and of the gates.
       image_shape: (height, width, channels).
       macs: MACs of one weight for one image, by kernel path.
       steps_per_epoch, total_steps: Steps.
@@ -41,6 +41,7 @@ class Plan(NamedTuple):
     module: nn.Module
     method: Method
     tx: optax.GradientTransformation
+    gate_tx: optax.GradientTransformation
     image_shape: tuple[int, ...]
     macs: dict[str, int]
     steps_per_epoch: int
@@ -69,17 +70,21 @@ def make_plan(config: ConfigDict, data: Dataset) -> Plan:
         config.method.to_dict(),
         total_steps=total_steps,
         batch_size=config.train.batch_size,
+        images=len(data.train),
         shapes=shapes,
         macs=macs,
     )
     tx = method.wrap(build_optimizer(config.optimizer, total_steps))
+    plain = config.optimizer.copy_and_resolve_references()
+    plain.update(weight_decay=0.0, clip_norm=0.0)
+    gate_tx = build_optimizer(plain, total_steps)
     images = total_steps * config.train.batch_size
     convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
     slow_in_loops = convolves and jax.default_backend() == "cpu"
     auto = "steps" if slow_in_loops else "scan"
     loop = auto if config.train.loop == "auto" else config.train.loop
     return Plan(
-        module, method, tx, shape, macs, steps_per_epoch, total_steps, loop,
+        module, method, tx, gate_tx, shape, macs, steps_per_epoch, total_steps, loop,
         _expected(method, params, shapes, macs, total_steps, images),
     )  # fmt: skip
 

@@ -16,9 +16,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gpnas.data import Dataset, Split
 from gpnas.masks import apply
+from gpnas.methods.method import Look
 from gpnas.train.plan import Plan
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics, cross_entropy, init_state, make_step
+from gpnas.train.survey import observe
 
 _AXIS = "data"
 
@@ -32,7 +34,11 @@ class Program(NamedTuple):
       fetch: The inverse of `place`.
       run: `(placed, index, steps) → (placed, metrics)`: the first `steps` rows of `index`, (lanes,
         rows, batch) int32; metrics summed over the steps, each (lanes,).
+      network: `state → variables` of the network that a state stands for: what gates make of the
+        parameters, masked, and the model's other variables, in memory of their own.
       evaluate: `(variables, split) → metrics` of one network, means over all images.
+      review: `(state, loss, split) → state`, what the method decides between epochs, or None; it
+        gives back the very same state if nothing is to change.
       executables: `() → int`, programs compiled for `run` so far.
     """
 
@@ -40,7 +46,9 @@ class Program(NamedTuple):
     place: Callable[[list[TrainState]], TrainState]
     fetch: Callable[[TrainState], list[TrainState]]
     run: Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
+    network: Callable[[TrainState], dict[str, Any]]
     evaluate: Callable[[Any, Split], Metrics]
+    review: Callable[[TrainState, float, Split], TrainState] | None
     executables: Callable[[], int]
 
 
@@ -59,14 +67,39 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 
 
     @jax.jit
     def init(key: jax.Array) -> TrainState:
-        return init_state(plan.module, plan.method, plan.tx, jnp.zeros((1, *plan.image_shape)), key)
+        images = jnp.zeros((1, *plan.image_shape))
+        return init_state(plan.module, plan.method, plan.tx, images, key, gate_tx=plan.gate_tx)
+
+    @jax.jit
+    def network(
+        masks: Any, params: Any, aux: Any, model_state: Any, step: jax.Array
+    ) -> dict[str, Any]:
+        params = apply(masks, plan.method.gates.network(params, aux, masks, step))
+        return jax.tree.map(jnp.copy, {"params": params, **model_state})
+
+    evaluate = make_evaluate(plan, data)
+
+    def review(state: TrainState, loss: float, split: Split) -> TrainState:
+        def loss_of(params: Any) -> float:
+            return float(evaluate({"params": params, **state.model_state}, split).loss)
+
+        assert plan.method.review is not None
+        new = plan.method.review(state, Look(loss, loss_of))
+        if new is state:
+            return state
+        new = dataclasses.replace(
+            new, survey=observe(state.survey, state.masks, new.masks, state.step)
+        )
+        return jax.tree.map(jnp.copy, new)  # two leaves must not share memory that is given away
 
     return Program(
         lambda keys: [init(key) for key in keys],
         place,
         fetch,
         run,
-        make_evaluate(plan, data),
+        lambda state: network(state.masks, state.params, state.aux, state.model_state, state.step),
+        evaluate,
+        review if plan.method.review else None,
         executables,
     )
 
@@ -74,19 +107,6 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 
 def standardize(images: jax.Array, data: Dataset) -> jax.Array:
     """uint8 images to float32 of zero mean and unit deviation a channel, by the training images."""
     return (images.astype(jnp.float32) / 255 - data.mean) / data.std
-
-
-def variables_of(state: TrainState) -> dict[str, Any]:
-    """The network that a state stands for: masked parameters and the model's other variables.
-
-    It has memory of its own: the next steps reuse the state's.
-    """
-    return _network(state.masks, state.params, state.model_state)
-
-
-@jax.jit
-def _network(masks: Any, params: Any, model_state: Any) -> dict[str, Any]:
-    return jax.tree.map(jnp.copy, {"params": apply(masks, params), **model_state})
 
 
 def make_evaluate(plan: Plan, data: Dataset, batch: int = 1000) -> Callable[[Any, Split], Metrics]:
@@ -119,7 +139,7 @@ def make_evaluate(plan: Plan, data: Dataset, batch: int = 1000) -> Callable[[Any
 
 def _chunk(plan: Plan, data: Dataset, axis_name: str | None) -> Callable:
     """One step as the body of a loop over rows of `index`."""
-    step = make_step(plan.module, plan.method, plan.tx, axis_name)
+    step = make_step(plan.module, plan.method, plan.tx, axis_name, plan.gate_tx)
 
     def body(
         i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, index: Any

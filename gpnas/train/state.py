@@ -19,7 +19,8 @@ class TrainState:
       mask_state: State of the mask transform.
       opt_state: State of the optimizer.
       model_state: The model's other variables (batch statistics).
-      aux: Parameters of gates, for methods that change the forward pass.
+      aux: Parameters of gates, for methods that change the forward pass; else empty.
+      aux_opt_state: State of their optimizer.
       key: The run's random key; step t uses `fold_in(key, t)`.
       survey: Exact running counts, see `Survey`.
     """
@@ -31,5 +32,6 @@ class TrainState:
     opt_state: Any
     model_state: Any
     aux: Any
+    aux_opt_state: Any
     key: jax.Array
     survey: Survey

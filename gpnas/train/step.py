@@ -1,13 +1,15 @@
 """The train step: five things in this order, the same for every method.
 
-1. gradients through the masked parameters, averaged over devices,
+1. gradients through the masked parameters (and the gates), averaged over devices,
 2. the mask transform,
 3. the transition of parameters and optimizer state,
 4. the optimizer, on masked gradients,
 5. the masks again: momentum and weight decay would revive the dead.
 """
 
+import contextlib
 import dataclasses
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gpnas.gates import Forward, GateContext, Intercept
 from gpnas.masks import MaskContext, apply, full, is_weight, reset, sometimes, transition
 from gpnas.masks.tree import Filter
 from gpnas.methods.method import Method
@@ -23,6 +26,7 @@ from gpnas.train.state import TrainState
 from gpnas.train.survey import begin, observe
 
 Batch = tuple[jax.Array, jax.Array]
+_GATES = zlib.crc32(b"gates")  # of keys for gates, beside the other keys of a step
 
 
 class Metrics(NamedTuple):
@@ -39,6 +43,7 @@ def init_state(
     images: jax.Array,
     key: jax.Array,
     where: Filter = is_weight,
+    gate_tx: optax.GradientTransformation | None = None,
 ) -> TrainState:
     """The state before the first step.
 
@@ -49,12 +54,14 @@ def init_state(
       images: (1, height, width, channels), any values: only the shape matters.
       key: The run's random key.
       where: Which leaves may be masked.
+      gate_tx: The optimizer of the gates; `tx` if None.
     """
     init_key, mask_key, run_key = jax.random.split(key, 3)
     variables = dict(module.init(init_key, images, train=False))
     params = variables.pop("params")
     masks, mask_state = method.transform.init(full(params, where), params, mask_key)
     params = params if method.keeps_dormant else apply(masks, params)
+    aux = method.gates.init(masks, params, jax.random.fold_in(mask_key, _GATES))
     return TrainState(
         step=jnp.int32(0),
         params=params,
@@ -62,7 +69,8 @@ def init_state(
         mask_state=mask_state,
         opt_state=tx.init(params),
         model_state=variables,
-        aux={},
+        aux=aux,
+        aux_opt_state=(gate_tx or tx).init(aux) if aux else (),
         key=run_key,
         survey=begin(masks),
     )
@@ -78,6 +86,7 @@ def make_step(
     method: Method,
     tx: optax.GradientTransformation,
     axis_name: str | None = None,
+    gate_tx: optax.GradientTransformation | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the train step, a pure function.
 
@@ -87,25 +96,33 @@ def make_step(
       tx: The optimizer, already wrapped by the method.
       axis_name: Axis of `pmap` over which gradients are averaged; None under `jit`, where the
         batch's sharding says it all.
+      gate_tx: The optimizer of the gates; `tx` if None.
 
     Returns:
       `(state, (images, labels)) → (state, metrics)`.
     """
-    tx = optax.with_extra_args_support(tx)
+    tx, gates = optax.with_extra_args_support(tx), method.gates
+    gate_tx = tx if gate_tx is None else optax.with_extra_args_support(gate_tx)
 
     def mean(tree: Any) -> Any:
         return jax.lax.pmean(tree, axis_name) if axis_name else tree
 
-    def loss_fn(
-        params: Any, model_state: Any, batch: Batch
-    ) -> tuple[jax.Array, tuple[Any, Metrics]]:
+    def forward_of(model_state: Any, batch: Batch) -> Forward:
         images, labels = batch
-        logits, model_state = module.apply(
-            {"params": params, **model_state}, images, train=True, mutable=list(model_state)
-        )
-        loss = cross_entropy(logits, labels)
-        error = jnp.mean(jnp.argmax(logits, -1) != labels, dtype=jnp.float32)
-        return loss, (model_state, Metrics(loss, error))
+
+        def logits(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
+            with nn.intercept_methods(intercept) if intercept else contextlib.nullcontext():
+                return module.apply(
+                    {"params": params, **model_state}, images, train=True, mutable=list(model_state)
+                )
+
+        def loss(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
+            found, new_state = logits(params, intercept)
+            value = cross_entropy(found, labels)
+            error = jnp.mean(jnp.argmax(found, -1) != labels, dtype=jnp.float32)
+            return value, (new_state, Metrics(value, error))
+
+        return Forward(logits, loss, labels, mean)
 
     def event(carry: tuple, ctx: MaskContext) -> tuple:
         masks, mask_state, params, opt_state, survey = carry
@@ -135,23 +152,40 @@ def make_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
 
-        living = apply(state.masks, state.params) if method.keeps_dormant else state.params
-        grads, aux = jax.grad(loss_fn, has_aux=True)(living, state.model_state, batch)
-        grads, (model_state, metrics) = mean((grads, aux))
+        hidden = method.keeps_dormant and gates.masked
+        living = apply(state.masks, state.params) if hidden else state.params
+        forward = forward_of(state.model_state, batch)
+        own_key = jax.random.fold_in(key, _GATES)
+        if axis_name:  # each device draws for its own part of the batch
+            own_key = jax.random.fold_in(own_key, jax.lax.axis_index(axis_name))
+        gate_context = GateContext(state.step, state.masks, own_key)
+        (grads, gate_grads), out = jax.grad(
+            lambda params, aux: gates.loss(forward, params, aux, gate_context), (0, 1), has_aux=True
+        )(living, state.aux)
+        grads, gate_grads, (model_state, metrics) = mean((grads, gate_grads, out))
 
-        context = MaskContext(step=state.step, params=state.params, grads=grads, key=key)
+        context = MaskContext(
+            step=state.step, params=state.params, grads=grads, key=key, gates=state.aux
+        )
         masks, mask_state, params, opt_state, survey = develop(state, context)
 
         learns = method.learns(masks, mask_state)
-        updates, opt_state = tx.update(apply(learns, grads), opt_state, params, masks=masks)
+        updates, opt_state = tx.update(
+            apply(learns, grads), opt_state, params, masks=masks, grads=grads, forward=forward
+        )
         params = optax.apply_updates(
             params, apply(learns, updates) if method.keeps_dormant else updates
         )
         params = params if method.keeps_dormant else apply(masks, params)
+        aux, aux_opt_state = state.aux, state.aux_opt_state
+        if aux:
+            updates, aux_opt_state = gate_tx.update(gate_grads, aux_opt_state, aux)
+            aux = optax.apply_updates(aux, updates)
 
         state = dataclasses.replace(
             state, step=state.step + 1, params=params, masks=masks, mask_state=mask_state,
-            opt_state=opt_state, model_state=model_state, survey=survey,
+            opt_state=opt_state, model_state=model_state, survey=survey, aux=aux,
+            aux_opt_state=aux_opt_state,
         )  # fmt: skip
         return state, metrics
 

@@ -1,0 +1,31 @@
+"""Neural plasticity network that sparsifies (Li & Ji 2021), LeNet-300-100 on MNIST.
+
+Adam, batch 128; gates learn in the middle of the run.
+
+    python experiments/train.py --config=configs/npn_sparsify.py --workdir=runs/npn_sparsify
+"""
+
+from ml_collections import ConfigDict
+
+from gpnas.train.config import base
+
+
+def get_config() -> ConfigDict:
+    """All units at first; gates close some; what is left is trained on."""
+    config = base(
+        name="npn_sparsify",
+        penalties=(0.1,),
+        decay=5e-4,
+        sharpness=7.0,
+        start_at=0.2,
+        stop_at=0.7,
+        every=100,
+    )
+    config.data.name = "mnist"
+    config.train.epochs = 200
+    config.train.batch_size = 128
+    config.optimizer.name = "adam"
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "constant"
+    config.optimizer.arguments = ConfigDict()
+    return config

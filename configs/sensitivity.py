@@ -1,0 +1,33 @@
+"""Sensitivity-driven regularisation (Tartaglione et al. 2018) of LeNet-300-100 on MNIST.
+
+SGD without momentum, batch 100; pruned whenever the validation loss stands still.
+
+    python experiments/train.py --config=configs/sensitivity.py --workdir=runs/sensitivity
+"""
+
+from ml_collections import ConfigDict
+
+from gpnas.train.config import base
+
+
+def get_config() -> ConfigDict:
+    """Weights that the outputs do not depend on shrink, and go at plateaus."""
+    config = base(
+        name="sensitivity",
+        density=0.01,
+        kind="unspecified",
+        rate=1e-4,
+        refresh=1,
+        patience=20,
+        slack=0.01,
+        tolerance=0.05,
+        stop_at=0.9,
+    )
+    config.data.name = "mnist"
+    config.train.epochs = 300
+    config.train.batch_size = 100
+    config.optimizer.learning_rate = 0.1
+    config.optimizer.schedule = "cosine"
+    config.optimizer.arguments = ConfigDict({"momentum": 0.0})
+    config.optimizer.decay_at = 0.9
+    return config

@@ -1,0 +1,64 @@
+"""Groups: which weights share a gate, and how gates multiply them."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gpnas.gates.gate import Leaves
+from gpnas.masks.tree import path_name
+
+Grouping = Callable[[Leaves], dict[str, int]]
+
+
+def inputs_and_filters(weights: Leaves) -> dict[str, int]:
+    """A group for each input unit of a dense layer, and for each filter of a convolution.
+
+    Args:
+      weights: By path, in natural order.
+
+    Returns:
+      `{path: axis}`, the (negative) axis along which a leaf's groups lie.
+    """
+    return {path: -2 if w.ndim == 2 else -1 for path, w in weights.items()}
+
+
+def hidden_units(weights: Leaves) -> dict[str, int]:
+    """A group for the incoming weights of each unit, in all layers but the last."""
+    return dict.fromkeys(list(weights)[:-1], -1)
+
+
+def sizes(weights: Leaves, axes: Mapping[str, int]) -> dict[str, int]:
+    """Weights in one group, by path."""
+    return {p: math.prod(weights[p].shape) // weights[p].shape[axis] for p, axis in axes.items()}
+
+
+def squares(weights: Leaves, axes: Mapping[str, int]) -> dict[str, jax.Array]:
+    """Sum of squared weights of each group: (groups,) by path."""
+
+    def summed(w: jax.Array, axis: int) -> jax.Array:
+        return jnp.sum(w * w, tuple(i for i in range(w.ndim) if i != w.ndim + axis))
+
+    return {path: summed(weights[path], axis) for path, axis in axes.items()}
+
+
+def spread(gates: Leaves, axes: Mapping[str, int], weights: Leaves) -> dict[str, jax.Array]:
+    """Gates, (groups,) by path, in shapes that broadcast over the weights."""
+
+    def shape(path: str, axis: int) -> list[int]:
+        ndim = weights[path].ndim
+        return [-1 if i == ndim + axis else 1 for i in range(ndim)]
+
+    return {path: gates[path].reshape(shape(path, axis)) for path, axis in axes.items()}
+
+
+def multiply(params: Any, factors: Leaves) -> Any:
+    """Params, those leaves that have a factor multiplied by it."""
+
+    def leaf(path: tuple, param: jax.Array) -> jax.Array:
+        factor = factors.get(path_name(path))
+        return param if factor is None else param * factor.astype(param.dtype)
+
+    return jax.tree.map_with_path(leaf, params)

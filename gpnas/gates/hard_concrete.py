@@ -1,0 +1,114 @@
+"""Hard concrete gates: a differentiable stand-in for how many groups of weights are not zero."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas.gates.gate import Forward, GateContext, Gates, Leaves, Living
+from gpnas.gates.groups import Grouping, inputs_and_filters, multiply, sizes, spread, squares
+from gpnas.masks import maskable
+from gpnas.masks.tree import keys_for
+
+BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
+_EDGE = 1e-6
+
+
+def sample(log_alpha: jax.Array, uniform: jax.Array) -> jax.Array:
+    """A gate z in [0, 1] for each u in (0, 1): equations 10 and 11; shapes of the arguments."""
+    logit = jnp.log(uniform) - jnp.log1p(-uniform)
+    return _clip(jax.nn.sigmoid((logit + log_alpha) / BETA))
+
+
+def probability(log_alpha: jax.Array) -> jax.Array:
+    """P(z ≠ 0): equation 12."""
+    return jax.nn.sigmoid(log_alpha - BETA * np.log(-GAMMA / ZETA))
+
+
+def at_test(log_alpha: jax.Array) -> jax.Array:
+    """The gate of the network at test time: equation 13."""
+    return _clip(jax.nn.sigmoid(log_alpha))
+
+
+def _clip(s: jax.Array) -> jax.Array:
+    return jnp.clip(s * (ZETA - GAMMA) + GAMMA, 0, 1)
+
+
+def by_layer(values: Sequence[float], paths: Sequence[str]) -> dict[str, float]:
+    """A value for each path, from one for all or one for each."""
+    values = list(values) * len(paths) if len(values) == 1 else list(values)
+    return dict(zip(paths, values, strict=True))
+
+
+def hard_concrete(
+    penalties: Sequence[float],
+    images: int,
+    *,
+    decay: float = 0.0,
+    drops: Sequence[float] = (0.5,),
+    grouping: Grouping = inputs_and_filters,
+) -> Gates:
+    """Gates that close groups of weights for good: log α of each group.
+
+    The loss is the mean cross-entropy of a network whose groups are multiplied by gates drawn for
+    this batch, plus `1/images · ΣP(z ≠ 0) · (λ · |group| + ½ · decay · ‖w‖²)`.
+
+    Args:
+      penalties: λ, of one weight: one for all layers or one a layer.
+      images: How many there are to train on.
+      decay: ρ of the weights that are in use.
+      drops: δ, first probability that a gate is shut: one for all layers or one a layer.
+      grouping: Which weights share a gate.
+
+    References:
+      Louizos, Welling & Kingma 2018 (arXiv:1712.01312), sections 2.2 and 2.3.
+    """
+
+    def init_fn(masks: Any, params: Any, key: jax.Array) -> dict[str, jax.Array]:
+        weights = maskable(masks, params)
+        axes = grouping(weights)
+        shut = by_layer(drops, list(axes))
+        keys = keys_for(key, weights)
+        return {
+            p: np.log((1 - shut[p]) / shut[p])
+            + 0.01 * jax.random.normal(keys[p], (weights[p].shape[axis],))
+            for p, axis in axes.items()
+        }
+
+    def loss_fn(
+        forward: Forward, params: Any, gates: dict[str, jax.Array], ctx: GateContext
+    ) -> tuple[jax.Array, Any]:
+        weights = maskable(ctx.masks, params)
+        axes, keys = grouping(weights), keys_for(ctx.key, weights)
+        drawn = {
+            p: sample(g, jax.random.uniform(keys[p], g.shape, minval=_EDGE, maxval=1 - _EDGE))
+            for p, g in gates.items()
+        }
+        loss, out = forward.loss(multiply(params, spread(drawn, axes, weights)))
+        price, many = by_layer(penalties, list(axes)), sizes(weights, axes)
+        norms = squares(weights, axes)
+        total = sum(
+            jnp.sum(probability(g) * (price[p] * many[p] + 0.5 * decay * norms[p]))
+            for p, g in gates.items()
+        )
+        return loss + total / images, out
+
+    def network(params: Any, gates: dict[str, jax.Array], masks: Any, step: jax.Array) -> Any:
+        del step
+        weights = maskable(masks, params)
+        fixed = {p: at_test(g) for p, g in gates.items()}
+        return multiply(params, spread(fixed, grouping(weights), weights))
+
+    return Gates(init_fn, loss_fn, network, masked=False)
+
+
+def ever_open(grouping: Grouping = inputs_and_filters) -> Living:
+    """Which weights have a gate that is not shut at test time, for `follow`."""
+
+    def living(weights: Leaves, gates: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        is_open = {p: at_test(g) > 0 for p, g in gates.items()}
+        return spread(is_open, grouping(weights), weights)
+
+    return living

@@ -1,0 +1,62 @@
+"""L0 regularisation: hard concrete gates, and the same with binary gates (L0-ARM)."""
+
+from gpnas.gates import bernoulli, ever_open, follow, hard_concrete, more_often_open
+from gpnas.masks import schedule
+from gpnas.methods.method import Method, all_learn
+
+
+def l0(
+    *,
+    total_steps: int,
+    images: int,
+    penalties: tuple[float, ...] = (0.1,),
+    drops: tuple[float, ...] = (0.5,),
+    decay: float = 0.0,
+    every: int = 100,
+) -> Method:
+    """Charges for every group of weights that may be used, and closes those that are not worth it.
+
+    Groups are the input units of dense layers and the filters of convolutions; the loss is
+    CE + (1/N) · ΣP(z ≠ 0) · (λ · |group| + ½ · ρ · ‖w‖²).
+
+    Args:
+      total_steps: Length of the run.
+      images: N, how many there are to train on.
+      penalties: λ of a weight, 0 or more: one for all layers, or one for each.
+      drops: δ, first probability that a gate is shut, in (0, 1): one for all layers, or one each.
+      decay: ρ, 0 or more.
+      every: Steps between looks at which groups are in use.
+
+    References:
+      Louizos, Welling & Kingma 2018 (arXiv:1712.01312), equations 10 to 15.
+    """
+    gates = hard_concrete(penalties, images, decay=decay, drops=drops)
+    transform = follow(ever_open(), every=every, last=total_steps - 1)
+    return Method(
+        transform, schedule.constant(1.0), learns=all_learn, keeps_dormant=True, gates=gates
+    )
+
+
+def l0_arm(
+    *,
+    total_steps: int,
+    images: int,
+    penalties: tuple[float, ...] = (0.1,),
+    sharpness: float = 7.0,
+    decay: float = 0.0,
+    every: int = 100,
+) -> Method:
+    """L0 regularisation with binary gates and the ARM gradient, which is not biased.
+
+    Args:
+      total_steps, images, penalties, decay, every: As for `l0`.
+      sharpness: k of π = sigmoid(k · φ), above 0.
+
+    References:
+      Li & Ji 2019 (arXiv:1904.04432), equations 8 to 13.
+    """
+    gates = bernoulli(penalties, schedule.constant(sharpness), images, decay=decay)
+    transform = follow(more_often_open(), every=every, last=total_steps - 1)
+    return Method(
+        transform, schedule.constant(1.0), learns=all_learn, keeps_dormant=True, gates=gates
+    )

@@ -1,0 +1,109 @@
+"""Neural plasticity networks (NPN): networks that sparsify or expand by the same gates."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gpnas.gates import bernoulli, follow, more_often_open
+from gpnas.gates.bernoulli import WOKEN
+from gpnas.gates.groups import hidden_units, inputs_and_filters
+from gpnas.masks import carry, chain, schedule
+from gpnas.masks.schedule import Schedule
+from gpnas.methods.method import Look, Method, all_learn
+
+SURE = 5000.0  # k at which every gate is shut or open by the sign of φ, and does not learn
+
+
+def npn_sparsify(
+    *,
+    total_steps: int,
+    images: int,
+    penalties: tuple[float, ...] = (0.1,),
+    decay: float = 0.0,
+    sharpness: float = 7.0,
+    start_at: float = 0.2,
+    stop_at: float = 0.7,
+    every: int = 100,
+) -> Method:
+    """Trains all units, then lets gates close some, then trains what is left.
+
+    Args:
+      total_steps: Length of the run.
+      images: How many there are to train on.
+      penalties: λ of a weight, 0 or more: one for all layers, or one for each.
+      decay: Of the weights in use, 0 or more.
+      sharpness: k while gates learn; before and after they are fixed.
+      start_at, stop_at: When gates begin and cease to learn, as fractions of the run.
+      every: Steps between looks at which groups are in use.
+
+    References:
+      Li & Ji 2021 (arXiv:1908.08118), sections 3 and 4.
+    """
+    k = stages(sharpness, round(start_at * total_steps), round(stop_at * total_steps))
+    gates = bernoulli(penalties, k, images, decay=decay, grouping=inputs_and_filters)
+    transform = follow(more_often_open(), every=every, last=total_steps - 1)
+    return Method(
+        transform, schedule.constant(1.0), learns=all_learn, keeps_dormant=True, gates=gates
+    )
+
+
+def npn_expand(
+    *,
+    total_steps: int,
+    images: int,
+    penalties: tuple[float, ...] = (0.1,),
+    decay: float = 0.0,
+    first_units: int = 3,
+    sharpness: float = 1.0,
+    start_at: float = 0.2,
+    stop_at: float = 0.7,
+    every: int = 100,
+) -> Method:
+    """Begins with a few hidden units a layer; validation says when the next ones wake.
+
+    Whenever the validation loss is below that of the last expansion, the next unit of each layer,
+    in index order, gets a gate that may open.
+
+    Args:
+      total_steps, images, penalties, decay, start_at, stop_at, every: As for `npn_sparsify`.
+      first_units: Units of each hidden layer in use at the start.
+      sharpness: k while gates learn.
+
+    References:
+      Li & Ji 2021 (arXiv:1908.08118), section 3.3.
+    """
+    start, stop = round(start_at * total_steps), round(stop_at * total_steps)
+    gates = bernoulli(
+        penalties, stages(sharpness, start, stop), images,
+        decay=decay, first=first_units, grouping=hidden_units,
+    )  # fmt: skip
+    transform = chain(
+        follow(more_often_open(hidden_units), every=every, last=total_steps - 1),
+        carry({"loss": jnp.float32(jnp.inf), "awake": jnp.int32(first_units)}),
+    )
+
+    def expand(state: Any, look: Look) -> Any:
+        own, memory = state.mask_state
+        step = int(state.step)
+        if not start <= step < stop or look.loss >= float(memory["loss"]):
+            return state
+        at = int(memory["awake"])
+        aux = {p: g.at[at].set(WOKEN) if at < g.size else g for p, g in state.aux.items()}
+        memory = {"loss": jnp.float32(look.loss), "awake": jnp.int32(at + 1)}
+        return dataclasses.replace(state, aux=aux, mask_state=(own, memory))
+
+    return Method(
+        transform, schedule.constant(1.0), learns=all_learn, keeps_dormant=True, gates=gates,
+        review=expand,
+    )  # fmt: skip
+
+
+def stages(sharpness: float, start: int, stop: int) -> Schedule:
+    """k of the three stages: fixed, learning, fixed."""
+
+    def k(step: jax.Array) -> jax.Array:
+        return jnp.where((step >= start) & (step < stop), sharpness, SURE)
+
+    return k

@@ -1,0 +1,134 @@
+"""Methods that let shrink what the outputs do not depend on, and prune at plateaus.
+
+Three papers of one group with one loop (see `plateau`); they differ in what is sensitive: a weight,
+as seen from the outputs or from the loss, or a neuron.
+"""
+
+from typing import Literal
+
+import optax
+
+from gpnas.masks import schedule
+from gpnas.methods.method import Method, moment
+from gpnas.methods.plateau import prune_at_plateaus, remember
+from gpnas.sensitivity import neurons, shrink, weights
+from gpnas.sensitivity.shrink import Sensitivity
+
+_OUTPUTS = {"unspecified": weights.unspecified, "specified": weights.specified}
+_NEURONS = {
+    "exact": neurons.exact,
+    "lower_bound": neurons.lower_bound,
+    "upper_bound": neurons.upper_bound,
+    "local": neurons.local,
+}
+
+
+def sensitivity(
+    *,
+    density: float,
+    total_steps: int,
+    kind: Literal["unspecified", "specified"] = "unspecified",
+    rate: float = 1e-4,
+    refresh: int = 1,
+    patience: int = 20,
+    slack: float = 0.01,
+    tolerance: float = 0.05,
+    stop_at: float = 0.9,
+) -> Method:
+    """Sensitivity-driven regularisation: w ← w − η · ∂L/∂w − λ · w · [1 − S]₊.
+
+    Args:
+      density: Pruning goes no further than to this living fraction, in (0, 1].
+      total_steps: Length of the run.
+      kind: "unspecified": S = (1/C) · Σ_k |∂y_k/∂w|; "specified": the target class's output alone.
+      rate: λ of a step, 0 or more.
+      refresh: Steps between new looks at S.
+      patience: Bad looks at the validation images that make a plateau.
+      slack: A look is good if its loss is below (1 + slack) · best.
+      tolerance: What a cut may cost, as a fraction of the validation loss.
+      stop_at: When the last cut may be, as a fraction of the run.
+
+    References:
+      Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 to 9; the loop is LOBSTER's.
+    """
+    return _shrink_and_cut(
+        _OUTPUTS[kind], rate, refresh, density, total_steps, patience, slack, tolerance, stop_at
+    )
+
+
+def lobster(
+    *,
+    density: float,
+    total_steps: int,
+    rate: float = 1e-4,
+    patience: int = 20,
+    slack: float = 0.01,
+    tolerance: float = 0.05,
+    stop_at: float = 0.9,
+) -> Method:
+    """LOBSTER, loss-based sensitivity regularisation: S = |∂L/∂w|.
+
+    Args:
+      density, total_steps, rate, patience, slack, tolerance, stop_at: As for `sensitivity`.
+
+    References:
+      Tartaglione et al. 2020 (arXiv:2011.09905), equations 3 to 8.
+    """
+    return _shrink_and_cut(
+        weights.of_loss, rate, 1, density, total_steps, patience, slack, tolerance, stop_at
+    )
+
+
+def serene(
+    *,
+    density: float,
+    total_steps: int,
+    kind: Literal["exact", "lower_bound", "upper_bound", "local"] = "lower_bound",
+    rate: float = 1e-4,
+    refresh: int = 1,
+    patience: int = 20,
+    slack: float = 0.01,
+    tolerance: float = 0.05,
+    stop_at: float = 0.9,
+) -> Method:
+    """SeReNe: incoming weights shrink by λ · w · [1 − S_i]₊, S_i the sensitivity of their neuron.
+
+    Args:
+      density, total_steps, rate, refresh, patience, slack, tolerance, stop_at: As for
+        `sensitivity`.
+      kind: "exact", "lower_bound", "upper_bound" or "local", see `gpnas.sensitivity.neurons`.
+
+    References:
+      Tartaglione et al. 2021 (arXiv:2102.03773), equations 3 to 12.
+    """
+    sensitive = neurons.on_incoming(_NEURONS[kind])
+    return _shrink_and_cut(
+        sensitive, rate, refresh, density, total_steps, patience, slack, tolerance, stop_at
+    )
+
+
+def _shrink_and_cut(
+    sensitive: Sensitivity,
+    rate: float,
+    refresh: int,
+    density: float,
+    total_steps: int,
+    patience: int,
+    slack: float,
+    tolerance: float,
+    stop_at: float,
+) -> Method:
+    return Method(
+        remember(),
+        schedule.constant(1.0),
+        wrap=lambda tx: optax.chain(
+            optax.with_extra_args_support(tx), shrink(rate, sensitive, refresh)
+        ),
+        review=prune_at_plateaus(
+            patience=patience,
+            slack=slack,
+            tolerance=tolerance,
+            density=density,
+            stop=moment(stop_at, total_steps),
+        ),
+    )

@@ -1,0 +1,39 @@
+"""Sparse variational dropout (sparse VD)."""
+
+from gpnas.gates import certain, follow, variational
+from gpnas.masks import schedule
+from gpnas.methods.method import Method
+
+
+def sparse_vd(
+    *,
+    total_steps: int,
+    images: int,
+    threshold: float = 3.0,
+    log_variance: float = -10.0,
+    start_at: float = 0.025,
+    full_at: float = 0.1,
+    every: int = 100,
+    remove: bool = True,
+) -> Method:
+    """Learns how noisy each weight may be, and removes those that are nothing but noise.
+
+    The loss is CE + r(t) · ΣKL(log α) / N, with log α = log σ² − log θ²; how sparse the network
+    gets follows from the data alone.
+
+    Args:
+      total_steps: Length of the run.
+      images: N, how many there are to train on.
+      threshold: log α at and above which a weight is removed.
+      log_variance: First value of log σ².
+      start_at, full_at: When r begins to rise from 0 and when it is 1, as fractions of the run.
+      every: Steps between events.
+      remove: Whether what is removed is gone for good; else it may return until the end.
+
+    References:
+      Molchanov, Ashukha & Vetrov 2017 (arXiv:1701.05369), equations 9 and 14, section 4.3.
+    """
+    rise = schedule.linear(0.0, 1.0, round(start_at * total_steps), round(full_at * total_steps))
+    gates = variational(rise, images, log_variance, masked=remove)
+    transform = follow(certain(threshold), every=every, last=total_steps - 1, forever=remove)
+    return Method(transform, schedule.constant(1.0), gates=gates, keeps_dormant=not remove)

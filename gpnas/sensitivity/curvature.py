@@ -1,0 +1,39 @@
+"""The sharpest direction of a loss: top eigenvalue of its Hessian."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def top_eigenvalue(
+    loss: Callable[[Any], jax.Array], params: Any, key: jax.Array, steps: int = 50
+) -> jax.Array:
+    """The Hessian eigenvalue of largest magnitude, by power iteration on Hessian-vector products.
+
+    Args:
+      loss: `params → () loss`.
+      params: Where.
+      key: Random key, of the first direction.
+      steps: Iterations.
+
+    Returns:
+      () float32, the Rayleigh quotient of the last direction.
+    """
+
+    def product(v: Any) -> Any:
+        return jax.jvp(jax.grad(loss), (params,), (v,))[1]
+
+    def unit(v: Any) -> Any:
+        norm = jnp.maximum(optax.tree.norm(v), 1e-30)
+        return jax.tree.map(lambda x: x / norm, v)
+
+    leaves, treedef = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+    v = jax.lax.fori_loop(
+        0, steps, lambda _, v: unit(product(v)), unit(jax.tree.unflatten(treedef, drawn))
+    )
+    return optax.tree.vdot(v, product(v))

@@ -1,0 +1,153 @@
+"""Sensitivity of neurons: how fast outputs change with a neuron's pre-activation.
+
+A neuron is an output of a layer with a `kernel`: a unit of a dense layer, a filter of a convolution
+(whose values over the image are averaged). Layers are tapped by a Flax interceptor, so any model
+will do; parameters are not touched.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gpnas.gates import Forward, Intercept
+from gpnas.masks import full, maskable
+from gpnas.masks.tree import path_name
+
+Neurons = dict[str, jax.Array]  # (neurons,) by path of the kernel
+
+
+def kernels(params: Any) -> list[str]:
+    """Paths of the kernels, in natural order."""
+    return [p for p in maskable(full(params), params) if p.split("/")[-1] == "kernel"]
+
+
+def tap(added: Neurons, seen: Neurons | None = None) -> Intercept:
+    """An interceptor that adds to pre-activations, and notes what they were.
+
+    Args:
+      added: What to add to a layer's output, by path of its kernel.
+      seen: Filled with the outputs, by path, if given.
+
+    Returns:
+      For `flax.linen.intercept_methods`.
+    """
+
+    def intercept(layer: Any, args: tuple, kwargs: dict, context: Any) -> Any:
+        out = layer(*args, **kwargs)
+        if context.method_name != "__call__" or not context.module.path:
+            return out
+        path = "/".join((*context.module.path, "kernel"))
+        if seen is not None and context.module.has_variable("params", "kernel"):
+            seen[path] = out
+        return out + added[path] if path in added else out
+
+    return intercept
+
+
+def pre_activations(forward: Forward, params: Any) -> Neurons:
+    """What each layer with a kernel puts out: (batch, …, neurons) by path."""
+    seen: Neurons = {}
+    forward.logits(params, tap({}, seen))
+    return {path: seen[path] for path in kernels(params) if path in seen}
+
+
+def exact(forward: Forward, params: Any) -> Neurons:
+    """S_i = (1/C) · Σ_k |∂y_k/∂p_i|, mean over the batch; one batched backward pass for all k.
+
+    References:
+      Tartaglione et al. 2021, SeReNe (arXiv:2102.03773), equation 3.
+    """
+    pull, outputs = _pull(forward, params)
+    classes = outputs.shape[-1]
+    each = jax.vmap(lambda k: pull(jnp.broadcast_to(jax.nn.one_hot(k, classes), outputs.shape)))(
+        jnp.arange(classes)
+    )
+    return forward.mean({p: _per_neuron(jnp.mean(jnp.abs(g), 0)) for p, g in each.items()})
+
+
+def lower_bound(forward: Forward, params: Any) -> Neurons:
+    """(1/C) · |Σ_k ∂y_k/∂p_i|, mean over the batch: one backward pass of the summed logits.
+
+    References:
+      Tartaglione et al. 2021 (arXiv:2102.03773), equation 9.
+    """
+    pull, outputs = _pull(forward, params)
+    summed = pull(jnp.full(outputs.shape, 1 / outputs.shape[-1], outputs.dtype))
+    return forward.mean({p: _per_neuron(jnp.abs(g)) for p, g in summed.items()})
+
+
+def upper_bound(forward: Forward, params: Any) -> Neurons:
+    """(1/C) · Σ_k of the products of |W| from a neuron to the outputs: no backward pass.
+
+    For chains of dense layers whose activations have slopes of at most 1.
+
+    Raises:
+      ValueError: If a layer is not dense, or is as wide as the next one does not expect.
+
+    References:
+      Tartaglione et al. 2021 (arXiv:2102.03773), equation 12.
+    """
+    del forward
+    weights = maskable(full(params), params)
+    paths = kernels(params)
+    found: Neurons = {}
+    above: tuple[jax.Array, jax.Array] | None = None
+    for path in reversed(paths):
+        w = weights[path]
+        fits = above is None or above[1].shape[0] == w.shape[-1]
+        if w.ndim != 2 or not fits:
+            raise ValueError(f"upper_bound: got a layer {path} of {w.shape}, allowed: dense chains")
+        outs = jnp.full(w.shape[-1], 1 / w.shape[-1]) if above is None else above[1] @ above[0]
+        found[path] = outs
+        above = outs, jnp.abs(w)
+    return {path: found[path] for path in paths}
+
+
+def local(forward: Forward, params: Any) -> Neurons:
+    """1 for a neuron whose pre-activation is above zero in the mean over the batch, else 0.
+
+    With it only neurons that are mostly off shrink. No backward pass.
+
+    References:
+      Tartaglione et al. 2021 (arXiv:2102.03773), section III-D.
+    """
+    seen = forward.mean({p: _per_neuron(x) for p, x in pre_activations(forward, params).items()})
+    return {p: (x > 0).astype(jnp.float32) for p, x in seen.items()}
+
+
+def on_incoming(neurons: Any) -> Any:
+    """From a sensitivity of neurons to one of weights: that of the neuron they lead to.
+
+    Args:
+      neurons: `(forward, params) → {path: (neurons,)}`.
+
+    Returns:
+      `(forward, params, grads) → tree` for `shrink`; inf (no decay) for what is no kernel.
+    """
+
+    def sensitivity(forward: Forward, params: Any, grads: Any = None) -> Any:
+        del grads
+        found = neurons(forward, params)
+
+        def leaf(path: tuple, param: jax.Array) -> jax.Array:
+            del param
+            return found.get(path_name(path), jnp.float32(jnp.inf))
+
+        return jax.tree.map_with_path(leaf, params)
+
+    return sensitivity
+
+
+def _pull(forward: Forward, params: Any) -> tuple[Any, jax.Array]:
+    """`cotangent of the logits → {path: cotangent of the pre-activations}`, and the logits."""
+    paths = kernels(params)
+    shapes = jax.eval_shape(lambda: pre_activations(forward, params))
+    zeros = {p: jnp.zeros(shapes[p].shape, shapes[p].dtype) for p in paths if p in shapes}
+    outputs, pull = jax.vjp(lambda added: forward.logits(params, tap(added))[0], zeros)
+    return lambda cotangent: pull(cotangent)[0], outputs
+
+
+def _per_neuron(values: jax.Array) -> jax.Array:
+    """Mean over all axes but the last."""
+    return jnp.mean(values, tuple(range(values.ndim - 1)))

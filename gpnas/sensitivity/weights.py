@@ -1,0 +1,49 @@
+"""Sensitivity of weights: how fast outputs, or the loss, change with a weight."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gpnas.gates import Forward
+
+
+def unspecified(forward: Forward, params: Any, grads: Any = None) -> Any:
+    """S = (1/C) · Σ_k |∂y_k/∂w|, over all C outputs; the params' structure and shapes.
+
+    y is the mean of the logits over the batch: C backward passes, done as one batched one.
+
+    References:
+      Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 and 4.
+    """
+    del grads
+    outputs, pull = jax.vjp(lambda p: jnp.mean(forward.logits(p)[0], 0), params)
+    each = jax.vmap(pull)(jnp.eye(outputs.size, dtype=outputs.dtype))[0]
+    return jax.tree.map(lambda g: jnp.mean(jnp.abs(g), 0), forward.mean(each))
+
+
+def specified(forward: Forward, params: Any, grads: Any = None) -> Any:
+    """S = |∂y_t/∂w|, t the class of each image; the params' structure and shapes.
+
+    y_t is the mean over the batch of each image's own logit: one backward pass.
+
+    References:
+      Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 and 5.
+    """
+    del grads
+
+    def own(p: Any) -> jax.Array:
+        logits = forward.logits(p)[0]
+        return jnp.mean(jnp.take_along_axis(logits, forward.labels[:, None], 1))
+
+    return jax.tree.map(jnp.abs, forward.mean(jax.grad(own)(params)))
+
+
+def of_loss(forward: Forward, params: Any, grads: Any) -> Any:
+    """S = |∂L/∂w|: the gradient that there is already.
+
+    References:
+      Tartaglione et al. 2020, LOBSTER (arXiv:2011.09905), equation 3.
+    """
+    del forward, params
+    return jax.tree.map(jnp.abs, grads)
