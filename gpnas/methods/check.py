@@ -30,7 +30,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ),
         ("slack", lambda x: x > -1, "above -1"),
         ("sharpness", lambda x: x > 0, "above 0"),
-        ("threshold log_variance", lambda x: -8 < x < 8, "a logarithm in (-8, 8)"),
+        ("threshold", lambda x: -8 < x < 8, "a log α in (-8, 8)"),
         ("peak", lambda x: x >= 1, "1 or more, a multiple of the density"),
         ("penalties", lambda x: all(y >= 0 for y in x), "numbers, each 0 or more"),
         ("drops", lambda x: all(0 < y < 1 for y in x), "numbers, each in (0, 1)"),
