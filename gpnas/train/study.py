@@ -26,7 +26,8 @@ def study(name: str, arms: Mapping[str, ConfigDict], **fields: Any) -> ConfigDic
     Args:
       name: Of the study; its records go to results/NAME.
       arms: Config of each arm, by the arm's name.
-      **fields: `densities` (those arms that have a `method.density` run at each), `seeds`, `lanes`
+      **fields: `densities` (those arms that have a `method.density` run at each; none: at
+        their own), `seeds`, `lanes`
         ("auto", "on", "off": whether the seeds of a setting train as one vmapped program).
     """
     config = ConfigDict()
@@ -43,19 +44,22 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
     """What a study consists of: `(name of a setting, its config for each seed)`.
 
     Raises:
-      UserError: If there are no seeds or densities, one twice, or an arm is not known.
+      UserError: If there are no seeds, a seed or density twice, or an arm is not known.
     """
     for field in ("densities", "seeds"):
         values = tuple(config[field])
-        if not values or len(set(values)) < len(values):
-            raise UserError(field, values, "one or more, each once")
+        if len(set(values)) < len(values):
+            raise UserError(field, values, "each once")
+    if not config.seeds:
+        raise UserError("seeds", (), "one or more")
     only = [arm.strip() for arm in config.only.split(",") if arm.strip()] or list(config.arms)
     for arm in only:
         if arm not in config.arms:
             raise UserError("only", arm, ", ".join(config.arms))
     for arm in only:
         own = config.arms[arm]
-        for density in config.densities if "density" in own.method else (None,):
+        densities = config.densities if "density" in own.method else ()
+        for density in densities or (None,):
             yield _setting(config, arm, own, density)
 
 
