@@ -16,7 +16,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     name: (holds, allowed)
     for names, holds, allowed in (
         ("density first", lambda x: 0 < x <= 1, "a number in (0, 1]"),
-        ("at fraction extra", lambda x: 0 <= x <= 1, "a fraction in [0, 1]"),
+        ("at fraction last_fraction extra", lambda x: 0 <= x <= 1, "a fraction in [0, 1]"),
         ("decay", lambda x: 0 <= x < 1, "a number in [0, 1)"),
         (
             "every window rounds phases refresh patience first_units",

@@ -35,10 +35,12 @@ class Look(NamedTuple):
     Attributes:
       loss: Validation loss of the network as it is, in nats.
       loss_of: `params → loss` of the same network with other parameters.
+      fresh: `params → optimizer state` as before the first step.
     """
 
     loss: float
     loss_of: Callable[[Any], float]
+    fresh: Callable[[Any], Any]
 
 
 class Method(NamedTuple):
@@ -56,6 +58,8 @@ class Method(NamedTuple):
         `grads` (dense) and `forward` (see `gpnas.gates.Forward`) as extra arguments.
       review: `(train state, look) → train state` after each look at the validation images; on the
         host, for decisions that need them. None: there is nothing to decide.
+      trainings: How many trainings the run consists of; each has a learning-rate schedule of its
+        own, if `review` begins it with a fresh optimizer state.
       gates: What it does to the forward pass. One that `keeps_dormant` runs on the masked weights
         unless its gates say otherwise.
     """
@@ -69,6 +73,7 @@ class Method(NamedTuple):
     wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _unchanged
     gates: Gates = no_gates()
     review: Callable[[Any, Look], Any] | None = None
+    trainings: int = 1
 
 
 def moment(at: float, total_steps: int, every: int = 1) -> int:

@@ -354,6 +354,7 @@ def _finish(
         },
         "cost": record.cost_of(plan, state, curve, config.train.batch_size),
         "layers": record.layers_of(state.masks),
+        "looks": [{name: line[name] for name in ("step", "loss", "error")} for line in looks],
         "curve": [{name: line[name] for name in shown} for line in curve],
         "compilations": program.executables(),
         "wall_s": lines[-1]["wall_s"],

@@ -74,10 +74,11 @@ def make_plan(config: ConfigDict, data: Dataset) -> Plan:
         shapes=shapes,
         macs=macs,
     )
-    tx = method.wrap(build_optimizer(config.optimizer, total_steps))
+    schedule_steps = total_steps // method.trainings
+    tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
     plain = config.optimizer.copy_and_resolve_references()
     plain.update(weight_decay=0.0, clip_norm=0.0)
-    gate_tx = build_optimizer(plain, total_steps)
+    gate_tx = build_optimizer(plain, schedule_steps)
     images = total_steps * config.train.batch_size
     convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
     slow_in_loops = convolves and jax.default_backend() == "cpu"

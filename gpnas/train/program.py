@@ -84,7 +84,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 
             return float(evaluate({"params": params, **state.model_state}, split).loss)
 
         assert plan.method.review is not None
-        new = plan.method.review(state, Look(loss, loss_of))
+        new = plan.method.review(state, Look(loss, loss_of, plan.tx.init))
         if new is state:
             return state
         new = dataclasses.replace(

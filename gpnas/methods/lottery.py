@@ -1,0 +1,142 @@
+"""Lottery tickets: train, cut the smallest weights, go back to where it began, again and again."""
+
+import dataclasses
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+
+from gpnas.masks import (
+    MaskContext,
+    MaskTransform,
+    apply,
+    exact_top_k,
+    full,
+    maskable,
+    put,
+    schedule,
+    sometimes,
+)
+from gpnas.masks.transform import never
+from gpnas.masks.tree import keys_for
+from gpnas.methods.method import Look, Method
+
+
+@flax.struct.dataclass
+class Tickets:
+    """What is remembered over the trainings.
+
+    Attributes:
+      start: Parameters to which tickets go back.
+      ticket: Masks of this round's ticket.
+      done: () int32, trainings done.
+      key: Random key, for controls.
+    """
+
+    start: Any
+    ticket: Any
+    done: jax.Array
+    key: jax.Array
+
+
+def lottery(
+    *,
+    total_steps: int,
+    rounds: int = 15,
+    fraction: float = 0.2,
+    last_fraction: float = 0.1,
+    rewind_at: float = 0.0,
+    controls: bool = False,
+) -> Method:
+    """Iterative magnitude pruning with rewinding: the masks found are tried on the first weights.
+
+    A run is a training of the dense network and one of a ticket in each round, all of equal length.
+    Each cuts the smallest fraction of each leaf's living weights; what is left goes back to its
+    first values (or to those of a later step), with a fresh optimizer. With controls two further
+    networks are trained in each round before the ticket: its masks with new first weights, and its
+    first weights with masks shuffled within each leaf. Trainings end at a look at the validation
+    images, so their length should be a whole number of those.
+
+    Args:
+      total_steps: Length of the run, of all the trainings.
+      rounds: How often weights are cut.
+      fraction: Of the living weights of a leaf that a round cuts.
+      last_fraction: The same for the last leaf.
+      rewind_at: Where tickets go back to, as a fraction of the first training.
+      controls: Whether controls are trained as well.
+
+    References:
+      Frankle & Carbin 2019 (arXiv:1803.03635), section 2 and figures 3 and 4; Frankle et al. 2019
+      (arXiv:1903.01611) for going back to a later step.
+    """
+    turns = 3 if controls else 1
+    trainings = 1 + turns * rounds
+    length = total_steps // trainings
+    rewind = round(rewind_at * length)
+
+    def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, Tickets]:
+        return masks, Tickets(params, masks, jnp.int32(0), key)
+
+    def update_fn(masks: Any, state: Tickets, ctx: MaskContext) -> tuple[Any, Tickets]:
+        now = jnp.asarray(ctx.step == rewind)
+        start = sometimes(now, lambda _: ctx.params, state.start)
+        return masks, dataclasses.replace(state, start=start)
+
+    def begin_next(state: Any, look: Look) -> Any:
+        memory: Tickets = state.mask_state
+        done = int(memory.done) + 1
+        if int(state.step) < done * length or done >= trainings:
+            return state
+        turn = (done - 1) % turns if controls else turns - 1  # the last of a round is the ticket
+        key = jax.random.fold_in(memory.key, done)
+        was_ticket = done == 1 or turn == 0
+        ticket = cut(state.masks, state.params, fraction, last_fraction) if was_ticket else (
+            memory.ticket
+        )  # fmt: skip
+        masks, params = ticket, memory.start
+        if controls and turn == 0:
+            params = redrawn(memory.start, key)
+        elif controls and turn == 1:
+            masks = shuffled(ticket, key)
+        params = apply(masks, params)
+        memory = dataclasses.replace(memory, ticket=ticket, done=jnp.int32(done))
+        return dataclasses.replace(
+            state, masks=masks, params=params, opt_state=look.fresh(params), mask_state=memory
+        )
+
+    return Method(
+        MaskTransform(init_fn, update_fn, never),
+        schedule.constant(1.0),
+        review=begin_next,
+        trainings=trainings,
+    )
+
+
+def cut(masks: Any, params: Any, fraction: float, last_fraction: float) -> Any:
+    """Masks without the given fraction of each leaf's living weights, those with the least |w|."""
+    live, weights = maskable(masks), maskable(masks, params)
+    last = list(live)[-1]
+
+    def leaf(path: str, mask: jax.Array) -> jax.Array:
+        keep = 1 - (last_fraction if path == last else fraction)
+        k = jnp.round(keep * jnp.sum(mask, dtype=jnp.float32)).astype(jnp.int32)
+        return exact_top_k(jnp.abs(weights[path]), k, jax.random.key(0), mask)
+
+    return put(masks, {path: leaf(path, mask) for path, mask in live.items()})
+
+
+def redrawn(params: Any, key: jax.Array) -> Any:
+    """New first weights: the old ones of each leaf in another order, so equal in distribution."""
+    weights = maskable(full(params), params)
+    keys = keys_for(key, weights)
+    flat = {p: jax.random.permutation(keys[p], w.reshape(-1)) for p, w in weights.items()}
+    return put(params, {p: flat[p].reshape(w.shape) for p, w in weights.items()})
+
+
+def shuffled(masks: Any, key: jax.Array) -> Any:
+    """Masks of as many living weights in each leaf, at random places."""
+    live = maskable(masks)
+    keys = keys_for(key, live)
+    flat = {p: jax.random.permutation(keys[p], m.reshape(-1)) for p, m in live.items()}
+    return put(masks, {p: flat[p].reshape(m.shape) for p, m in live.items()})
