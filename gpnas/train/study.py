@@ -35,6 +35,7 @@ def study(name: str, arms: Mapping[str, ConfigDict], **fields: Any) -> ConfigDic
     config.densities = tuple(fields.get("densities", (0.02,)))
     config.seeds = tuple(fields.get("seeds", (0, 1, 2, 3, 4)))
     config.lanes = fields.get("lanes", "auto")
+    config.raw_dir = ""  # of the arms' data, if they name none
     config.only = ""  # comma-separated arms; all if empty
     config.arms = ConfigDict(dict(arms), allow_dotted_keys=True)
     return config
@@ -70,6 +71,7 @@ def _setting(
     for seed in config.seeds:
         one = ConfigDict(own.to_dict())
         one.study, one.arm, one.seed, one.resume = config.study, arm, seed, True
+        one.data.raw_dir = one.data.raw_dir or config.raw_dir
         if density is not None:
             one.method.density = density
         seeds.append(one)

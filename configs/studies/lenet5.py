@@ -1,0 +1,46 @@
+"""LeNet-5 (Caffe) on MNIST: the sparse learners beside their papers' numbers, three seeds.
+
+The rows of docs/reproducing.md. A step takes about 45 ms on 2 CPU cores, so budgets are a fraction
+of the papers' (the page shows both).
+
+    python experiments/reproduce.py "LeNet-5 sparse VD"
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import dense, l0, sensitivity, sparse_vd
+from configs.studies.lenet300 import mnist, shorten
+from gpnas.report.papers import Bar
+from gpnas.train.study import study
+
+__all__ = ["BARS", "TITLE", "get_config", "shorten"]
+
+TITLE = "LeNet-5 (Caffe) on MNIST"
+BARS = (
+    Bar("LeNet-5 dense", "0.80 %"),
+    Bar("LeNet-5 sparse VD", "280× at 0.75 %", 200, error=0.95, compression=280),
+    Bar("LeNet-5 sensitivity", "51× at 0.78 %", error=0.88, compression=51),
+    Bar("LeNet-5 L0", "9-18-65-25 at 1.0 %", 200, error=1.2, units=(9, 18, 65, 25)),
+)
+
+
+def lenet5(module: Any, epochs: int, **method: Any) -> ConfigDict:
+    """A method's config for LeNet-5 on MNIST."""
+    config = mnist(module, epochs, **method)
+    config.model.name = "lenet5"
+    return config
+
+
+def get_config() -> ConfigDict:
+    """Arms by name."""
+    arms = {
+        "LeNet-5 dense": lenet5(dense, 20),
+        "LeNet-5 sparse VD": lenet5(sparse_vd, 40),
+        "LeNet-5 sensitivity": lenet5(sensitivity, 40, density=0.0196, refresh=10, patience=2),
+        "LeNet-5 L0": lenet5(l0, 40, penalties=(10.0, 0.5, 0.1, 10.0), drops=(0.5,), decay=5e-4),
+    }
+    arms["LeNet-5 dense"].optimizer.learning_rate = 0.05
+    arms["LeNet-5 sparse VD"].optimizer.decay_at = 0.0
+    return study("lenet5", arms, densities=(), seeds=(0, 1, 2))

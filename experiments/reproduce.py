@@ -1,0 +1,88 @@
+"""Reruns the rows of docs/reproducing.md: the sparse learners beside their papers' numbers.
+
+    python experiments/reproduce.py                      # everything: days on 2 CPU cores
+    python experiments/reproduce.py "sparse VD" L0       # some rows, by arm
+    python experiments/reproduce.py --fast               # all rows, tiny budget, one seed
+    python experiments/reproduce.py --page               # only writes the page from the records
+
+Records are appended to results/STUDY/records.jsonl; runs that are there are skipped. The tables
+between the markers of docs/reproducing.md are then written anew. With --fast the records and a page
+of their own go to the work directory, and nothing else is touched.
+"""
+
+import importlib
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from gpnas import train
+from gpnas.commandline import EXIT_DIVERGED, start, stop
+from gpnas.errors import UserError
+from gpnas.report.papers import paper_table
+from gpnas.train.study import run_study
+from gpnas.train.workdir import read_lines
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_STUDIES = ("lenet300", "lenet5")
+_PAGE = _ROOT / "docs" / "reproducing.md"
+_FAST = flags.DEFINE_bool("fast", False, "A budget of about 15 minutes for all rows.")
+_ONLY_PAGE = flags.DEFINE_bool("page", False, "Train nothing; write the page from the records.")
+_RAW = flags.DEFINE_string("raw_dir", "", "Folder with MNIST's official files, if at hand.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder for the runs' own folders.")
+_RESULTS = flags.DEFINE_string("results", "results", "Folder of the studies' records.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs what is missing of the rows that were asked for, and writes the tables."""
+    sys.path.append(str(_ROOT))
+    studies = {name: importlib.import_module(f"configs.studies.{name}") for name in _STUDIES}
+    asked = argv[1:]
+    known = [bar.arm for module in studies.values() for bar in module.BARS]
+    for arm in asked:
+        if arm not in known:
+            raise UserError("arm", arm, ", ".join(dict.fromkeys(known)))
+    results = str(pathlib.Path(_WORKDIR.value) / "fast") if _FAST.value else _RESULTS.value
+    for module in studies.values():
+        own = [bar.arm for bar in module.BARS if not asked or bar.arm in asked]
+        if own and not _ONLY_PAGE.value:
+            run_study(_study(module, own), _WORKDIR.value, results)
+    _write(studies, pathlib.Path(results))
+
+
+def _study(module: Any, arms: Sequence[str]) -> ConfigDict:
+    config = module.get_config()
+    config.only, config.raw_dir = ",".join(arms), _RAW.value
+    if _FAST.value:
+        config.study, config.seeds = f"{config.study}_fast", (0,)
+        for arm in arms:
+            module.shorten(config.arms[arm])
+    return config
+
+
+def _write(studies: dict[str, Any], results: pathlib.Path) -> None:
+    text = _PAGE.read_text()
+    for name, module in studies.items():
+        folder = f"{name}_fast" if _FAST.value else name
+        records = read_lines(results / folder / "records.jsonl")
+        table = paper_table(module.TITLE, module.BARS, records)
+        print(table.to_text(), flush=True)
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        block = f"{begin}\n{table.to_markdown().rstrip()}\n{end}"
+        text = re.sub(f"{begin}.*?{end}", lambda _, block=block: block, text, flags=re.DOTALL)
+    if not _FAST.value:
+        _PAGE.write_text(text)
+        print(_PAGE)
+
+
+if __name__ == "__main__":
+    try:
+        start(main)
+    except train.Diverged as error:
+        stop(error, EXIT_DIVERGED)
+    except train.Stopped as error:
+        stop(error, 0)
