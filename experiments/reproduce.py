@@ -12,7 +12,6 @@ of their own go to the work directory, and nothing else is touched.
 
 import importlib
 import pathlib
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -73,7 +72,8 @@ def _write(studies: dict[str, Any], results: pathlib.Path) -> None:
         print(table.to_text(), flush=True)
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         block = f"{begin}\n{table.to_markdown().rstrip()}\n{end}"
-        text = re.sub(f"{begin}.*?{end}", lambda _, block=block: block, text, flags=re.DOTALL)
+        before, _, rest = text.partition(begin)
+        text = before + block + rest.partition(end)[2]
     if not _FAST.value:
         _PAGE.write_text(text)
         print(_PAGE)

@@ -89,24 +89,18 @@ def paper_table(caption: str, bars: Iterable[Bar], records: Sequence[Record]) ->
         by_arm.setdefault(record["arm"], []).append(record)
     rows = [[Cell(text) for text in _row(bar, by_arm.get(bar.arm, []))] for bar in bars]
     notes = [
-        "Errors: mean ± half the 95 % interval over seeds, on the test images, which are read once at"
-        " the end. Compression: all weights ÷ living weights, without biases. Units in use: inputs of"
-        " dense layers and filters of convolutions with a living weight, median over seeds.",
+        "Errors: mean ± half the 95 % interval over seeds, on the test images, which are read once"
+        " at the end. Compression: all weights ÷ living weights, without biases. Units in use:"
+        " inputs of dense layers and filters of convolutions with a living weight, median over"
+        " seeds.",
     ]
     return Table(caption, columns, rows, notes)
 
 
 def _row(bar: Bar, records: list[Record]) -> list[str]:
     if not records:
-        return [
-            bar.arm,
-            bar.paper,
-            bar.target,
-            *("–",) * 5,
-            "0",
-            f"– ({bar.epochs or '–'})",
-            "not run",
-        ]
+        budget = f"– ({bar.epochs or '–'})"
+        return [bar.arm, bar.paper, bar.target, *("–",) * 5, "0", budget, "not run"]
     errors = [record["metrics"]["test_error_last"] for record in records]
     selected = [record["metrics"]["test_error_selected"] for record in records]
     factors = [compression(record) for record in records]
@@ -117,9 +111,7 @@ def _row(bar: Bar, records: list[Record]) -> list[str]:
         bar.target,
         _error(estimate(errors)),
         _error(estimate(selected)),
-        f"{min(factors):.1f}–{max(factors):.1f}×"
-        if max(factors) > 1.005 * min(factors)
-        else f"{factors[0]:.1f}×",
+        _range(factors),
         _remaining(records),
         "-".join(str(n) for n in _median_units(records)),
         str(len(records)),
@@ -152,6 +144,11 @@ def reached(bar: Bar, records: Sequence[Record]) -> str:
     elif bar.macs and sum(m or 0 for m in macs) / len(macs) > bar.macs:
         misses.append(f"MACs, {sum(m or 0 for m in macs) / len(macs):,.0f}")
     return "no: " + "; ".join(misses) if misses else "yes"
+
+
+def _range(factors: Sequence[float]) -> str:
+    low, high = f"{min(factors):.1f}", f"{max(factors):.1f}"
+    return f"{low}×" if low == high else f"{low}–{high}×"
 
 
 def _error(found: Estimate | None) -> str:
