@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     sys.path.append(str(_ROOT))
     configs = {
         name: importlib.import_module(f"configs.{name}").get_config
-        for name in ("development", "rigl")
+        for name in ("development", "rigl", "serene", "sparse_vd")
     }
     options = Options(configs, pathlib.Path(_RESULTS.value), _FAST.value)
     for name in _ONLY.value or MEASUREMENTS:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 
-from gpnas.benchmark import fashion, lanes, pytorch, selection, steps, training
+from gpnas.benchmark import fashion, lanes, learners, pytorch, selection, steps, training
 from gpnas.benchmark.measure import Measurement, Options
 
 MEASUREMENTS: Mapping[str, Callable[[Options], Measurement]] = {
@@ -12,6 +12,10 @@ MEASUREMENTS: Mapping[str, Callable[[Options], Measurement]] = {
     "masked_step_ratio": functools.partial(steps.masked_step_ratio, model="lenet300"),
     "loop_ratio": training.loop_ratio,
     "lanes_ratio": lanes.lanes_ratio,
+    "sparse_vd_ratio": functools.partial(learners.learner_ratio, method="sparse_vd", target=2.5),
+    "serene_ratio": functools.partial(
+        learners.learner_ratio, method="serene", target=4.0, kind="exact"
+    ),
     "torch_ratio_lenet300": functools.partial(pytorch.torch_ratio, model="lenet300", target=0.75),
     "torch_ratio_lenet5": functools.partial(pytorch.torch_ratio, model="lenet5", target=1.0),
     "masked_step_ratio_resnet": functools.partial(steps.masked_step_ratio, model="resnet"),

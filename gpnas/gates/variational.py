@@ -5,7 +5,9 @@ drawn for each output of a layer rather than for each weight (local reparameteri
 Flax interceptor does for any model: a layer with a `kernel` is called a second time on the squares.
 """
 
+import math
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,14 +27,35 @@ def log_alpha(weight: jax.Array, log_variance: jax.Array) -> jax.Array:
     return jnp.clip(log_variance - jnp.log(weight * weight + _TINY), -_MOST, _MOST)
 
 
-def divergence(log_alpha: jax.Array) -> jax.Array:
+def variance(weight: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """σ² = α · θ², α within e^±8; shape and dtype of the weight."""
+    square = weight * weight + _TINY
+    return jnp.clip(jnp.exp(log_variance), math.exp(-_MOST) * square, math.exp(_MOST) * square)
+
+
+@jax.custom_jvp
+def divergence(weight: jax.Array, log_variance: jax.Array) -> jax.Array:
     """KL(q ‖ log-uniform prior) of each weight, in nats, up to an error of about 0.01.
 
     References:
       Molchanov et al. 2017 (arXiv:1701.05369), equation 14.
     """
-    negative = K1 * jax.nn.sigmoid(K2 + K3 * log_alpha) - 0.5 * jax.nn.softplus(-log_alpha) - K1
+    ratio = log_alpha(weight, log_variance)
+    negative = K1 * jax.nn.sigmoid(K2 + K3 * ratio) - 0.5 * jax.nn.softplus(-ratio) - K1
     return -negative
+
+
+@divergence.defjvp
+def _slope(primals: tuple, tangents: tuple) -> tuple:
+    """Its derivative by hand, which costs a CPU less than half of what tracing finds."""
+    (weight, log_variance), (d_weight, d_log_variance) = primals, tangents
+    square = weight * weight + _TINY
+    ratio = log_variance - jnp.log(square)
+    rise = 1 / (1 + jnp.exp(-K2 - K3 * ratio))
+    slope = -K1 * K3 * rise * (1 - rise) - 0.5 * square / (square + jnp.exp(log_variance))
+    slope = jnp.where(jnp.abs(ratio) < _MOST, slope, 0)
+    change = d_log_variance - 2 * weight / square * d_weight
+    return divergence(weight, log_variance), slope * change
 
 
 def noise(variances: Leaves, key: jax.Array) -> Intercept:
@@ -85,15 +108,12 @@ def variational(
         forward: Forward, params: Any, gates: dict[str, jax.Array], ctx: GateContext
     ) -> tuple[jax.Array, Any]:
         weights, alive = maskable(ctx.masks, params), maskable(ctx.masks) if masked else {}
-        ratios = {p: log_alpha(w, gates[p]) for p, w in weights.items()}
-        variances = {
-            p: jnp.where(alive.get(p, True), jnp.exp(r) * weights[p] ** 2, 0)
-            for p, r in ratios.items()
-        }
-        loss, out = forward.loss(params, noise(variances, ctx.key))
-        total = sum(
-            jnp.sum(jnp.where(alive.get(p, True), divergence(r), 0)) for p, r in ratios.items()
-        )
+
+        def each(f: Callable) -> dict[str, jax.Array]:
+            return {p: jnp.where(alive.get(p, True), f(w, gates[p]), 0) for p, w in weights.items()}
+
+        loss, out = forward.loss(params, noise(each(variance), ctx.key))
+        total = sum(jnp.sum(leaf) for leaf in each(divergence).values())
         return loss + weight(ctx.step) * total / images, out
 
     return Gates(init_fn, loss_fn, lambda params, gates, masks, step: params, masked)
