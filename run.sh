@@ -18,10 +18,11 @@ help() {
 ./run.sh train …      one run:     --config=configs/development.py --workdir=runs/mine
 ./run.sh sweep …      a study:     --config=configs/studies/fashion.py
 ./run.sh report …     a page:      --inputs=runs/mine,runs/other --output=report.html
+./run.sh reproduce …  papers' rows:  reproduce "sparse VD", or --fast for a quick look at all
 ./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
 ./run.sh help         this text
 
-`train`, `sweep`, `report` and `bench` take --help. Python 3.11 to 3.13; PYTHON=… chooses one.
+`train`, `sweep`, `report`, `reproduce` and `bench` take --help. Python 3.11 to 3.13; PYTHON=… chooses one.
 TEXT
 }
 
@@ -87,7 +88,7 @@ case "$command" in
 help | -h | --help) help ;;
 main | setup) "$command" ;;
 test) test "$@" ;;
-train | sweep | report)
+train | sweep | report | reproduce)
     setup
     run "experiments/$command.py" "$@"
     ;;
@@ -95,5 +96,5 @@ bench)
     setup
     run experiments/benchmark.py "$@"
     ;;
-*) die "command: got $command, allowed: setup, test, train, sweep, report, bench, help" ;;
+*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, bench, help" ;;
 esac
