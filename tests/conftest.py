@@ -1,9 +1,9 @@
 """Eight virtual CPU devices, a compilation cache that outlives the run, and strict arithmetic.
 
 Strict means that an array of one type never becomes another by itself (a bool times a float, an
-int times a float) and that ranks are never made equal by guessing. It holds for the folders below,
-which test code of ours alone; Flax (bfloat16 norms) and Optax (counts) mix types inside, so models
-and training are tested without.
+int times a float) and that ranks are never made equal by guessing. It holds for the folders and
+files below, which test code of ours alone; Flax (bfloat16 norms) and Optax (counts) mix types
+inside, so models and training are tested without.
 """
 
 import os
@@ -15,7 +15,8 @@ import jax
 import pytest
 
 STRICT = ("masks", "methods", "units")
-HURRIED = ("configs", "train")
+STRICT_FILES = ("test_gates_variational", "test_gates_hard_concrete", "test_gates_bernoulli")
+HURRIED = ("configs", "gates", "train")
 DEVICES = 8
 
 _cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpnas" / "compiled"
@@ -38,8 +39,9 @@ hypothesis.settings.load_profile("gpnas")
 
 @pytest.fixture(autouse=True)
 def strict(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No implicit change of dtype or rank in the folders that are strict."""
-    if Path(request.path).parent.name not in STRICT:
+    """No implicit change of dtype or rank where it is strict."""
+    path = Path(request.path)
+    if path.parent.name not in STRICT and path.stem not in STRICT_FILES:
         yield
         return
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):

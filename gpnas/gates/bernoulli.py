@@ -4,7 +4,7 @@ A gate is z = 1[u < π], π = sigmoid(k·φ). With k large it is shut or open by
 not learn; with k small it is drawn anew for each batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from gpnas.gates.groups import Grouping, inputs_and_filters, multiply, sizes, sp
 from gpnas.gates.hard_concrete import by_layer
 from gpnas.masks import maskable
 from gpnas.masks.schedule import Schedule
+from gpnas.masks.transform import always
 from gpnas.masks.tree import keys_for
 
 ACTIVE, DORMANT = 3 / 7, -40 / 7  # first φ of units that are in use, and of those that are not
@@ -29,6 +30,7 @@ def bernoulli(
     decay: float = 0.0,
     first: int | None = None,
     grouping: Grouping = inputs_and_filters,
+    learn: Callable[[jax.Array], jax.Array] = always,
 ) -> Gates:
     """Gates that open and close groups of weights: φ of each group.
 
@@ -43,6 +45,7 @@ def bernoulli(
       decay: Of the weights that are in use.
       first: Groups of each layer in use at the start; all if None.
       grouping: Which weights share a gate.
+      learn: `step → () bool`, whether gates may change.
 
     References:
       Yin & Zhou 2019 (arXiv:1807.11143) for ARM; Li & Ji 2019, L0-ARM (arXiv:1904.04432), and
@@ -53,10 +56,8 @@ def bernoulli(
         del key
         weights = maskable(masks, params)
         counts = {p: weights[p].shape[axis] for p, axis in grouping(weights).items()}
-        return {
-            p: jnp.where(jnp.arange(n) < (n if first is None else first), ACTIVE, DORMANT)
-            for p, n in counts.items()
-        }
+        active = {p: jnp.arange(n) < (n if first is None else first) for p, n in counts.items()}
+        return {p: jnp.where(a, jnp.float32(ACTIVE), DORMANT) for p, a in active.items()}
 
     def loss_fn(
         forward: Forward, params: Any, gates: dict[str, jax.Array], ctx: GateContext
@@ -76,7 +77,7 @@ def bernoulli(
         )
         gap = jax.lax.stop_gradient(k * (other - loss))
         through = sum(jnp.sum(gap * (u - 0.5) * gates[p]) for p, u in uniform.items())
-        price, many = by_layer(penalties, list(axes)), sizes(weights, axes)
+        price, many = by_layer(penalties, list(weights)), sizes(weights, axes)
         norms = squares(weights, axes)
         total = sum(
             jnp.sum(price[p] * many[p] * pi + 0.5 * decay * jax.lax.stop_gradient(pi) * norms[p])
@@ -90,7 +91,7 @@ def bernoulli(
         fixed = {p: jnp.where(pi >= 0.5, pi, 0.0) for p, pi in use.items()}
         return multiply(params, spread(fixed, grouping(weights), weights))
 
-    return Gates(init_fn, loss_fn, network, masked=False)
+    return Gates(init_fn, loss_fn, network, masked=False, learn=learn)
 
 
 def more_often_open(grouping: Grouping = inputs_and_filters) -> Living:

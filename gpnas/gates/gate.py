@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import MaskContext, MaskTransform, maskable, put, when
-from gpnas.masks.transform import sometimes
+from gpnas.masks.transform import always, sometimes
 
 Intercept = Callable[..., Any]
 Leaves = Mapping[str, jax.Array]
@@ -60,12 +60,14 @@ class Gates(NamedTuple):
         gates; `out` is what `forward.loss` gave.
       network: `(params, gates, masks, step) → params` of the network at test time, without gates.
       masked: Whether the forward pass gets masked weights; else masks are for the test only.
+      learn: `step → () bool`, whether gates may change; not even by momentum where they may not.
     """
 
     init: Callable[[Any, Any, jax.Array], dict[str, Any]]
     loss: Callable[[Forward, Any, Any, GateContext], tuple[jax.Array, Any]]
     network: Callable[[Any, Any, Any, jax.Array], Any]
     masked: bool = True
+    learn: Callable[[jax.Array], jax.Array] = always
 
 
 def no_gates() -> Gates:

@@ -69,7 +69,7 @@ def hard_concrete(
     def init_fn(masks: Any, params: Any, key: jax.Array) -> dict[str, jax.Array]:
         weights = maskable(masks, params)
         axes = grouping(weights)
-        shut = by_layer(drops, list(axes))
+        shut = by_layer(drops, list(weights))
         keys = keys_for(key, weights)
         return {
             p: np.log((1 - shut[p]) / shut[p])
@@ -87,7 +87,7 @@ def hard_concrete(
             for p, g in gates.items()
         }
         loss, out = forward.loss(multiply(params, spread(drawn, axes, weights)))
-        price, many = by_layer(penalties, list(axes)), sizes(weights, axes)
+        price, many = by_layer(penalties, list(weights)), sizes(weights, axes)
         norms = squares(weights, axes)
         total = sum(
             jnp.sum(probability(g) * (price[p] * many[p] + 0.5 * decay * norms[p]))

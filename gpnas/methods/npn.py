@@ -41,8 +41,11 @@ def npn_sparsify(
     References:
       Li & Ji 2021 (arXiv:1908.08118), sections 3 and 4.
     """
-    k = stages(sharpness, round(start_at * total_steps), round(stop_at * total_steps))
-    gates = bernoulli(penalties, k, images, decay=decay, grouping=inputs_and_filters)
+    learn = between(round(start_at * total_steps), round(stop_at * total_steps))
+    gates = bernoulli(
+        penalties, stages(sharpness, learn), images,
+        decay=decay, grouping=inputs_and_filters, learn=learn,
+    )  # fmt: skip
     transform = follow(more_often_open(), every=every, last=total_steps - 1)
     return Method(
         transform, schedule.constant(1.0), learns=all_learn, keeps_dormant=True, gates=gates
@@ -75,9 +78,10 @@ def npn_expand(
       Li & Ji 2021 (arXiv:1908.08118), section 3.3.
     """
     start, stop = round(start_at * total_steps), round(stop_at * total_steps)
+    learn = between(start, stop)
     gates = bernoulli(
-        penalties, stages(sharpness, start, stop), images,
-        decay=decay, first=first_units, grouping=hidden_units,
+        penalties, stages(sharpness, learn), images,
+        decay=decay, first=first_units, grouping=hidden_units, learn=learn,
     )  # fmt: skip
     transform = chain(
         follow(more_often_open(hidden_units), every=every, last=total_steps - 1),
@@ -100,10 +104,19 @@ def npn_expand(
     )  # fmt: skip
 
 
-def stages(sharpness: float, start: int, stop: int) -> Schedule:
+def between(start: int, stop: int) -> Schedule:
+    """Whether gates learn, as they do in the second of the three stages only."""
+
+    def learn(step: jax.Array) -> jax.Array:
+        return (step >= start) & (step < stop)
+
+    return learn
+
+
+def stages(sharpness: float, learn: Schedule) -> Schedule:
     """k of the three stages: fixed, learning, fixed."""
 
     def k(step: jax.Array) -> jax.Array:
-        return jnp.where((step >= start) & (step < stop), sharpness, SURE)
+        return jnp.where(learn(step), sharpness, SURE)
 
     return k

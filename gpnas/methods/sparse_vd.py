@@ -2,7 +2,7 @@
 
 from gpnas.gates import certain, follow, variational
 from gpnas.masks import schedule
-from gpnas.methods.method import Method
+from gpnas.methods.method import Method, all_learn
 
 
 def sparse_vd(
@@ -36,4 +36,5 @@ def sparse_vd(
     rise = schedule.linear(0.0, 1.0, round(start_at * total_steps), round(full_at * total_steps))
     gates = variational(rise, images, log_variance, masked=remove)
     transform = follow(certain(threshold), every=every, last=total_steps - 1, forever=remove)
-    return Method(transform, schedule.constant(1.0), gates=gates, keeps_dormant=not remove)
+    method = Method(transform, schedule.constant(1.0), gates=gates)
+    return method if remove else method._replace(learns=all_learn, keeps_dormant=True)

@@ -180,6 +180,8 @@ def make_step(
         aux, aux_opt_state = state.aux, state.aux_opt_state
         if aux:
             updates, aux_opt_state = gate_tx.update(gate_grads, aux_opt_state, aux)
+            learn = gates.learn(state.step)
+            updates = jax.tree.map(lambda u: jnp.where(learn, u, jnp.zeros((), u.dtype)), updates)
             aux = optax.apply_updates(aux, updates)
 
         state = dataclasses.replace(
