@@ -15,7 +15,7 @@ import jax
 import pytest
 
 STRICT = ("masks", "methods", "units")
-STRICT_FILES = ("test_gates_variational", "test_gates_hard_concrete", "test_gates_bernoulli")
+STRICT_FILES = ("test_gates_gaussian", "test_gates_concrete", "test_gates_binary")
 HURRIED = ("configs", "gates", "train")
 DEVICES = 8
 

@@ -58,7 +58,12 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "ste": ste.ste,
     "topkast": topkast.topkast,
 }
-_GIVEN = ("total_steps", "batch_size", "images")  # by the run, not by the method's settings
+_GIVEN = (
+    "total_steps",
+    "batch_size",
+    "images",
+    "classes",
+)  # by the run, not by the method's settings
 _SELECTIONS = {
     "exact_top_k": select.exact_top_k,
     "2:4": select.n_of_m(2, 4),
@@ -82,6 +87,7 @@ def build(
     total_steps: int,
     batch_size: int,
     images: int = 1,
+    classes: int = 1,
     shapes: allocate.Shapes,
     macs: Mapping[str, float] | None = None,
 ) -> Method:
@@ -93,6 +99,7 @@ def build(
       total_steps: Length of the run.
       batch_size: Images a step.
       images: How many there are to train on.
+      classes: Outputs of the network.
       shapes: Shapes of the maskable leaves by path.
       macs: MACs of one weight by path, for the allocation "macs".
 
@@ -128,7 +135,12 @@ def build(
     missing = [n for n in own if known[n].default is known[n].empty and n not in arguments]
     if missing:
         raise UserError(f"method.{missing[0]}", None, f"a value: {settings['name']} needs it")
-    given = {"total_steps": total_steps, "batch_size": batch_size, "images": images}
+    given = {
+        "total_steps": total_steps,
+        "batch_size": batch_size,
+        "images": images,
+        "classes": classes,
+    }
     arguments |= {name: given[name] for name in _GIVEN if name in known}
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}
     whole = defaults | arguments

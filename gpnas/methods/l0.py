@@ -1,6 +1,6 @@
 """L0 regularisation: hard concrete gates, and the same with binary gates (L0-ARM)."""
 
-from gpnas.gates import bernoulli, ever_open, follow, hard_concrete, more_often_open
+from gpnas.gates import ARM, bernoulli, ever_open, follow, hard_concrete, more_often_open
 from gpnas.masks import schedule
 from gpnas.methods.method import Method, all_learn
 
@@ -58,5 +58,6 @@ def l0_arm(
     gates = bernoulli(penalties, schedule.constant(sharpness), images, decay=decay)
     transform = follow(more_often_open(), every=every, last=total_steps - 1)
     return Method(
-        transform, schedule.constant(1.0), learns=all_learn, keeps_dormant=True, gates=gates
-    )
+        transform, schedule.constant(1.0), passes=ARM, learns=all_learn, keeps_dormant=True,
+        gates=gates,
+    )  # fmt: skip

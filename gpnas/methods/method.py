@@ -50,6 +50,7 @@ class Method(NamedTuple):
       transform: Decides which weights live.
       density: Expected density at a step, for the cost before the run.
       dense_gradient: Expected fraction of steps that need a dense weight gradient, likewise.
+      passes: MACs of a step over those of one forward and backward pass.
       wake: First value of a woken weight.
       learns: `(masks, mask state) → masks` of the weights that the optimizer may move.
       keeps_dormant: Whether dormant weights keep (and may learn) a value, as in Top-KAST and STE,
@@ -67,6 +68,7 @@ class Method(NamedTuple):
     transform: MaskTransform
     density: Schedule
     dense_gradient: Schedule = constant(0.0)
+    passes: float = 1.0
     wake: Wake = at_zero
     learns: Callable[[Any, Any], Any] = _the_living
     keeps_dormant: bool = False

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gpnas.gates import bernoulli, follow, more_often_open
-from gpnas.gates.bernoulli import WOKEN
+from gpnas.gates import ARM, bernoulli, follow, more_often_open
+from gpnas.gates.binary import WOKEN
 from gpnas.gates.groups import hidden_units, inputs_and_filters
 from gpnas.masks import carry, chain, schedule
 from gpnas.masks.schedule import Schedule
@@ -48,8 +48,9 @@ def npn_sparsify(
     )  # fmt: skip
     transform = follow(more_often_open(), every=every, last=total_steps - 1)
     return Method(
-        transform, schedule.constant(1.0), learns=all_learn, keeps_dormant=True, gates=gates
-    )
+        transform, schedule.constant(1.0), passes=ARM, learns=all_learn, keeps_dormant=True,
+        gates=gates,
+    )  # fmt: skip
 
 
 def npn_expand(
@@ -99,8 +100,8 @@ def npn_expand(
         return dataclasses.replace(state, aux=aux, mask_state=(own, memory))
 
     return Method(
-        transform, schedule.constant(1.0), learns=all_learn, keeps_dormant=True, gates=gates,
-        review=expand,
+        transform, schedule.constant(1.0), passes=ARM, learns=all_learn, keeps_dormant=True,
+        gates=gates, review=expand,
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def remember() -> MaskTransform:
 
 
 def prune_at_plateaus(
-    *, patience: int, slack: float, tolerance: float, density: float, stop: int
+    patience: int, slack: float, tolerance: float, density: float, stop: int
 ) -> Callable[[Any, Look], Any]:
     """Reviews a network whose mask state is a `Plateau`.
 

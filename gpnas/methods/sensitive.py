@@ -4,16 +4,25 @@ Three papers of one group with one loop (see `plateau`); they differ in what is 
 as seen from the outputs or from the loss, or a neuron.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import optax
 
 from gpnas.masks import schedule
-from gpnas.methods.method import Method, moment
+from gpnas.methods.method import Look, Method, moment
 from gpnas.methods.plateau import prune_at_plateaus, remember
 from gpnas.sensitivity import neurons, shrink, weights
-from gpnas.sensitivity.shrink import Sensitivity
 
+# Passes that a look at the sensitivity takes, by the number of outputs; a step has 3 thirds.
+_PASSES = {
+    "unspecified": lambda classes: (1 + 2 * classes) / 3,
+    "specified": lambda classes: 1.0,
+    "exact": lambda classes: (1 + classes) / 3,
+    "lower_bound": lambda classes: 2 / 3,
+    "upper_bound": lambda classes: 0.0,
+    "local": lambda classes: 1 / 3,
+}
 _OUTPUTS = {"unspecified": weights.unspecified, "specified": weights.specified}
 _NEURONS = {
     "exact": neurons.exact,
@@ -27,6 +36,7 @@ def sensitivity(
     *,
     density: float,
     total_steps: int,
+    classes: int,
     kind: Literal["unspecified", "specified"] = "unspecified",
     rate: float = 1e-4,
     refresh: int = 1,
@@ -40,6 +50,7 @@ def sensitivity(
     Args:
       density: Pruning goes no further than to this living fraction, in (0, 1].
       total_steps: Length of the run.
+      classes: Outputs of the network.
       kind: "unspecified": S = (1/C) · Σ_k |∂y_k/∂w|; "specified": the target class's output alone.
       rate: λ of a step, 0 or more.
       refresh: Steps between new looks at S.
@@ -51,9 +62,10 @@ def sensitivity(
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 to 9; the loop is LOBSTER's.
     """
-    return _shrink_and_cut(
-        _OUTPUTS[kind], rate, refresh, density, total_steps, patience, slack, tolerance, stop_at
-    )
+    passes = 1 + _PASSES[kind](classes) / refresh
+    regulariser = shrink(rate, _OUTPUTS[kind], refresh)
+    cuts = prune_at_plateaus(patience, slack, tolerance, density, moment(stop_at, total_steps))
+    return _method(regulariser, cuts, passes)
 
 
 def lobster(
@@ -74,15 +86,15 @@ def lobster(
     References:
       Tartaglione et al. 2020 (arXiv:2011.09905), equations 3 to 8.
     """
-    return _shrink_and_cut(
-        weights.of_loss, rate, 1, density, total_steps, patience, slack, tolerance, stop_at
-    )
+    cuts = prune_at_plateaus(patience, slack, tolerance, density, moment(stop_at, total_steps))
+    return _method(shrink(rate, weights.of_loss), cuts, 1.0)
 
 
 def serene(
     *,
     density: float,
     total_steps: int,
+    classes: int,
     kind: Literal["exact", "lower_bound", "upper_bound", "local"] = "lower_bound",
     rate: float = 1e-4,
     refresh: int = 1,
@@ -94,41 +106,23 @@ def serene(
     """SeReNe: incoming weights shrink by λ · w · [1 − S_i]₊, S_i the sensitivity of their neuron.
 
     Args:
-      density, total_steps, rate, refresh, patience, slack, tolerance, stop_at: As for
+      density, total_steps, classes, rate, refresh, patience, slack, tolerance, stop_at: As for
         `sensitivity`.
       kind: "exact", "lower_bound", "upper_bound" or "local", see `gpnas.sensitivity.neurons`.
 
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), equations 3 to 12.
     """
-    sensitive = neurons.on_incoming(_NEURONS[kind])
-    return _shrink_and_cut(
-        sensitive, rate, refresh, density, total_steps, patience, slack, tolerance, stop_at
-    )
+    passes = 1 + _PASSES[kind](classes) / refresh
+    regulariser = shrink(rate, neurons.on_incoming(_NEURONS[kind]), refresh)
+    cuts = prune_at_plateaus(patience, slack, tolerance, density, moment(stop_at, total_steps))
+    return _method(regulariser, cuts, passes)
 
 
-def _shrink_and_cut(
-    sensitive: Sensitivity,
-    rate: float,
-    refresh: int,
-    density: float,
-    total_steps: int,
-    patience: int,
-    slack: float,
-    tolerance: float,
-    stop_at: float,
+def _method(
+    regulariser: optax.GradientTransformation, cuts: Callable[[Any, Look], Any], passes: float
 ) -> Method:
-    return Method(
-        remember(),
-        schedule.constant(1.0),
-        wrap=lambda tx: optax.chain(
-            optax.with_extra_args_support(tx), shrink(rate, sensitive, refresh)
-        ),
-        review=prune_at_plateaus(
-            patience=patience,
-            slack=slack,
-            tolerance=tolerance,
-            density=density,
-            stop=moment(stop_at, total_steps),
-        ),
-    )
+    def wrap(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+        return optax.chain(optax.with_extra_args_support(tx), regulariser)
+
+    return Method(remember(), schedule.constant(1.0), passes=passes, wrap=wrap, review=cuts)

@@ -36,5 +36,5 @@ def sparse_vd(
     rise = schedule.linear(0.0, 1.0, round(start_at * total_steps), round(full_at * total_steps))
     gates = variational(rise, images, log_variance, masked=remove)
     transform = follow(certain(threshold), every=every, last=total_steps - 1, forever=remove)
-    method = Method(transform, schedule.constant(1.0), gates=gates)
+    method = Method(transform, schedule.constant(1.0), passes=2.0, gates=gates)
     return method if remove else method._replace(learns=all_learn, keeps_dormant=True)

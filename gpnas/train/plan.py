@@ -71,6 +71,7 @@ def make_plan(config: ConfigDict, data: Dataset) -> Plan:
         total_steps=total_steps,
         batch_size=config.train.batch_size,
         images=len(data.train),
+        classes=data.num_classes,
         shapes=shapes,
         macs=macs,
     )
@@ -191,6 +192,6 @@ def _expected(
         "density": float(method.density(jnp.int32(steps))),
         "mean_training_density": mean_density,
         "inference_macs_dense": dense_macs,
-        "train_flops": 6 * fraction * dense_macs * images,
+        "train_flops": 6 * method.passes * fraction * dense_macs * images,
         "train_flops_dense": 6 * dense_macs * images,
     }

@@ -61,14 +61,15 @@ def cost_of(
     for point in curve:
         steps, layers = point["step"] - previous, point["layers"]
         means = {path: layers[path]["mean_density"] for path in sizes}
-        living = sum(means[p] * sizes[p] * plan.macs.get(p, 0) for p in sizes)
+        used = means if plan.method.gates.masked else dict.fromkeys(means, 1.0)
+        living = sum(used[p] * sizes[p] * plan.macs.get(p, 0) for p in sizes)
         dense = float(looks[previous : point["step"]].mean(dtype=np.float64))
         spent += steps * (2 * living + dense * cost.inference_macs_dense + (1 - dense) * living)
         alive += steps * sum(means[p] * sizes[p] for p in sizes) / weights
         previous = point["step"]
     return {
         **cost._asdict(),
-        "train_flops": 2 * spent * batch,
+        "train_flops": 2 * plan.method.passes * spent * batch,
         "train_flops_dense": 6 * previous * cost.inference_macs_dense * batch,
         "mean_training_density": alive / previous,
     }

@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate
 
 from gpnas.gates import GateContext, certain, variational
-from gpnas.gates.variational import divergence, log_alpha, noise
+from gpnas.gates.gaussian import divergence, log_alpha, noise
 from gpnas.masks import full, maskable, put, schedule
 from gpnas.models.layers import im2col_conv
 
@@ -67,7 +67,7 @@ def noisy(module, params, x, variances):
     """(draws, …) outputs under as many keys."""
 
     def one(key):
-        with nn.intercept_methods(noise(variances, key)):
+        with nn.intercept_methods(noise(variances, key)[0]):
             return module.apply({"params": params}, x)
 
     return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(KEY, DRAWS)), np.float64)
@@ -146,7 +146,7 @@ def layers(seed):
 
 def outer(key, *names):
     """What both layers say when some of them, by path, have noise."""
-    with nn.intercept_methods(noise({n: jnp.ones((4, 3)) for n in names}, key)):
+    with nn.intercept_methods(noise({n: jnp.ones((4, 3)) for n in names}, key)[0]):
         return Outer().apply({"params": layers(0)}, normal(9, 2, 4))
 
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gpnas.gates import Forward, GateContext, ever_open, groups, hard_concrete
-from gpnas.gates.hard_concrete import at_test, by_layer, probability, sample
+from gpnas.gates.concrete import at_test, by_layer, probability, sample
 from gpnas.masks import full, maskable
 from gpnas.masks.tree import keys_for
 

@@ -58,7 +58,7 @@ def _slope(primals: tuple, tangents: tuple) -> tuple:
     return divergence(weight, log_variance), slope * change
 
 
-def noise(variances: Leaves, key: jax.Array) -> Intercept:
+def noise(variances: Leaves, key: jax.Array) -> tuple[Intercept, dict[str, int]]:
     """An interceptor that adds to each layer's output the noise that its weights' would amount to.
 
     Args:
@@ -66,21 +66,29 @@ def noise(variances: Leaves, key: jax.Array) -> Intercept:
       key: Random key.
 
     Returns:
-      For `flax.linen.intercept_methods`. It serves any layer that is linear in a parameter `kernel`
-      and has a field `use_bias`, such as `nn.Dense` and `nn.Conv`.
+      For `flax.linen.intercept_methods`, and a dict of how often each layer was called. It serves
+      any layer that is linear in a parameter `kernel` and has a field `use_bias`, such as
+      `nn.Dense` and `nn.Conv`.
     """
+    calls = dict.fromkeys(variances, 0)
+    inside = False  # the second call of a layer
 
     def intercept(layer: Any, args: tuple, kwargs: dict, context: Any) -> Any:
+        nonlocal inside
         out = layer(*args, **kwargs)
         path = "/".join((*(context.module.path if context.module.scope else ()), "kernel"))
-        if path not in variances or context.method_name != "__call__":
+        if inside or path not in variances or context.method_name != "__call__":
             return out
+        inside = True
         twin = context.module.clone(parent=None, use_bias=False)
         squares = twin.apply({"params": {"kernel": variances[path]}}, args[0] * args[0])
+        inside = False
         own = jax.random.fold_in(key, zlib.crc32(path.encode()))
+        own = jax.random.fold_in(own, calls[path])
+        calls[path] += 1
         return out + jax.random.normal(own, out.shape, out.dtype) * jnp.sqrt(squares + _TINY)
 
-    return intercept
+    return intercept, calls
 
 
 def variational(
@@ -112,7 +120,12 @@ def variational(
         def each(f: Callable) -> dict[str, jax.Array]:
             return {p: jnp.where(alive.get(p, True), f(w, gates[p]), 0) for p, w in weights.items()}
 
-        loss, out = forward.loss(params, noise(each(variance), ctx.key))
+        intercept, calls = noise(each(variance), ctx.key)
+        loss, out = forward.loss(params, intercept)
+        if idle := [path for path, times in calls.items() if not times]:
+            raise ValueError(
+                f"variational: got {idle[0]}, allowed: kernels of layers that are used"
+            )
         total = sum(jnp.sum(leaf) for leaf in each(divergence).values())
         return loss + weight(ctx.step) * total / images, out
 

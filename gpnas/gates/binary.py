@@ -10,15 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gpnas.gates.concrete import by_layer
 from gpnas.gates.gate import Forward, GateContext, Gates, Leaves, Living
 from gpnas.gates.groups import Grouping, inputs_and_filters, multiply, sizes, spread, squares
-from gpnas.gates.hard_concrete import by_layer
 from gpnas.masks import maskable
 from gpnas.masks.schedule import Schedule
 from gpnas.masks.transform import always
 from gpnas.masks.tree import keys_for
 
 ACTIVE, DORMANT = 3 / 7, -40 / 7  # first φ of units that are in use, and of those that are not
+ARM = 4 / 3  # passes of a step: one more forward
 WOKEN = 0.0  # φ of one that is to wake: open half of the time
 
 
