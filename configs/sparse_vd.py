@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
         name="sparse_vd",
         threshold=3.0,
         log_variance=-10.0,
+        weight=1.0,
         start_at=0.025,
         full_at=0.1,
         every=100,

@@ -24,7 +24,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
             "1 or more",
         ),
         (
-            "protect rest survival_age price hysteresis churn stagger_at rate tolerance",
+            "protect rest survival_age price hysteresis churn stagger_at rate tolerance weight",
             lambda x: x >= 0,
             "0 or more",
         ),

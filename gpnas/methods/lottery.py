@@ -15,7 +15,6 @@ from gpnas.masks import (
     full,
     maskable,
     put,
-    schedule,
     sometimes,
 )
 from gpnas.masks.transform import never
@@ -105,9 +104,13 @@ def lottery(
             state, masks=masks, params=params, opt_state=look.fresh(params), mask_state=memory
         )
 
+    def curve(step: jax.Array) -> jax.Array:
+        cuts = (step // length + turns - 1) // turns
+        return jnp.float32(1 - fraction) ** jnp.minimum(cuts, rounds)
+
     return Method(
         MaskTransform(init_fn, update_fn, never),
-        schedule.constant(1.0),
+        curve,
         review=begin_next,
         trainings=trainings,
     )

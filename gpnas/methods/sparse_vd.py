@@ -11,6 +11,7 @@ def sparse_vd(
     images: int,
     threshold: float = 3.0,
     log_variance: float = -10.0,
+    weight: float = 1.0,
     start_at: float = 0.025,
     full_at: float = 0.1,
     every: int = 100,
@@ -26,14 +27,16 @@ def sparse_vd(
       images: N, how many there are to train on.
       threshold: log α at and above which a weight is removed.
       log_variance: First value of log σ².
-      start_at, full_at: When r begins to rise from 0 and when it is 1, as fractions of the run.
+      weight: Last value of r; 1 is the paper's, the variational bound.
+      start_at, full_at: When r begins to rise from 0 and when it is there, as fractions of the run.
       every: Steps between events.
       remove: Whether what is removed is gone for good; else it may return until the end.
 
     References:
       Molchanov, Ashukha & Vetrov 2017 (arXiv:1701.05369), equations 9 and 14, section 4.3.
     """
-    rise = schedule.linear(0.0, 1.0, round(start_at * total_steps), round(full_at * total_steps))
+    start, full = round(start_at * total_steps), round(full_at * total_steps)
+    rise = schedule.linear(0.0, weight, start, full)
     gates = variational(rise, images, log_variance, masked=remove)
     transform = follow(certain(threshold), every=every, last=total_steps - 1, forever=remove)
     method = Method(transform, schedule.constant(1.0), passes=2.0, gates=gates)

@@ -18,7 +18,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init
 
 RECORD = {
     "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset",
-    "dataset_sha256", "total_steps", "expected", "metrics", "cost", "layers", "curve",
+    "dataset_sha256", "total_steps", "expected", "metrics", "cost", "layers", "looks", "curve",
     "compilations", "wall_s",
 }  # fmt: skip
 METRICS = {
@@ -33,8 +33,10 @@ LAYER = {"path", "shape", "nonzeros", "dead_in", "dead_out"}
 POINT = {"step", "density", "grown", "pruned", "layers"}
 SMALLER = {
     "density": 0.2, "every": 4, "window": 3, "peak": 3.0, "protect": 4, "survival_age": 8,
-    "phases": 2, "rounds": 3,
+    "phases": 2, "rounds": 3, "patience": 1, "drops": (0.5,),
 }  # fmt: skip
+GATED = {"l0", "l0_arm", "npn_expand", "npn_sparsify"}  # all weights learn, open gate or shut
+UNTOLD = GATED | {"lobster", "sensitivity", "serene", "sparse_vd"}  # the data decide the density
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +51,13 @@ def small(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     config.data.name, config.train.batch_size, config.train.epochs = "digits", 32, 3
     config.train.log_every, config.train.tensorboard = 25, False
-    config.optimizer.learning_rate, config.optimizer.warmup_at = 0.1, 0.0
+    config.optimizer.warmup_at = 0.0
+    config.optimizer.learning_rate = 0.1 if config.optimizer.name == "sgd" else 0.01
     for field, value in SMALLER.items():
         if config.method.get(field):
             config.method[field] = value
+    if name == "lottery":
+        config.train.epochs = 10  # of which each is a training
     if config.model.name == "resnet":
         config.model.width, config.model.blocks, config.train.epochs = 4, 1, 1
     else:
@@ -98,14 +103,17 @@ def test_it_trains(name, digits, tmp_path, monkeypatch):
     assert [layer["nonzeros"] for layer in record["layers"]] == [
         int(mask.sum()) for mask in masks.values()
     ]
-    if config.method.name not in ("ste", "topkast"):
+    if config.method.name not in GATED | {"ste", "topkast"}:
         assert all(not np.any(params[path][~mask]) for path, mask in masks.items())
         real = sum(np.count_nonzero(params[path]) for path in masks)
         assert 0.9 * living <= real <= living  # a newborn may still be zero
     if config.method.name in ("dense", "gmp", "static"):
         assert real == living
     assert cost["density"] == pytest.approx(living / cost["weights"])
-    assert cost["density"] == pytest.approx(config.method.get("density", 1), abs=2e-3)
+    if config.method.name in UNTOLD:
+        assert cost["density"] >= config.method.get("density", 0)
+    elif config.method.name != "lottery":
+        assert cost["density"] == pytest.approx(config.method.get("density", 1), abs=2e-3)
     assert cost["nonzeros_with_bias"] - cost["nonzeros"] == cost["params"] - cost["weights"]
     assert curve[-1]["step"] == record["total_steps"]
     assert curve[-1]["density"] == cost["density"]
@@ -126,6 +134,9 @@ def test_it_trains(name, digits, tmp_path, monkeypatch):
     assert cost["train_flops_dense"] == expected["train_flops_dense"]
     for field in ("params", "weights", "inference_macs_dense"):
         assert cost[field] == expected[field]
+    if config.method.name in UNTOLD:
+        assert cost["train_flops"] <= expected["train_flops"] * (1 + 1e-6)
+        return
     if config.model.name == "lenet300":
         ratio = cost["train_flops"] / expected["train_flops"]
         assert 0.93 < ratio < 1.07
