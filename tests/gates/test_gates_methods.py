@@ -163,7 +163,7 @@ def test_npn_expand_reviews():
 
     def review(state, step, loss):
         state = dataclasses.replace(state, step=jnp.int32(step))
-        after = method.review(state, Look(loss, lambda params: 0.0))
+        after = method.review(state, Look(loss, lambda params: 0.0, tx.init))
         return after, [np.flatnonzero(g == 0).tolist() for g in after.aux.values()], after is state
 
     assert review(state, 19, 1.0)[2]
