@@ -14,7 +14,7 @@ import hypothesis
 import jax
 import pytest
 
-STRICT = ("masks", "methods", "units")
+STRICT = ("masks", "methods", "sensitivity", "units")
 HURRIED = ("configs", "train")
 DEVICES = 8
 

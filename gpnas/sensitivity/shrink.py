@@ -37,21 +37,23 @@ def shrink(
 
     def looked(forward: Forward, params: Any, grads: Any) -> Any:
         found = sensitivity(forward, params, grads)
-        return jax.tree.map(lambda s, p: jnp.broadcast_to(s, p.shape), found, params)
+        return jax.tree.map(
+            lambda s, p: jnp.broadcast_to(s, p.shape).astype(p.dtype), found, params
+        )
 
     def update_fn(
         updates: Any, state: tuple, params: Any, *, forward: Forward, grads: Any, **extra: Any
     ) -> tuple[Any, tuple]:
         del extra
         if every == 1:
-            found = sensitivity(forward, params, grads)
+            found = looked(forward, params, grads)
         else:
             count, old = state
             found = sometimes(count % every == 0, lambda _: looked(forward, params, grads), old)
             state = (count + 1, found)
 
         def pull(u: jax.Array, p: jax.Array, s: jax.Array) -> jax.Array:
-            return u - rate * p * jnp.maximum(1 - s, 0).astype(p.dtype)
+            return u - rate * p * jnp.maximum(1 - s, 0)
 
         return jax.tree.map(pull, updates, params, found), state
 
