@@ -14,7 +14,7 @@ import hypothesis
 import jax
 import pytest
 
-STRICT = ("masks", "methods", "units")
+STRICT = ("masks", "methods", "sensitivity", "units")
 STRICT_FILES = ("test_gates_gaussian", "test_gates_concrete", "test_gates_binary")
 HURRIED = ("configs", "gates", "train")
 DEVICES = 8

@@ -69,11 +69,11 @@ def prune_at_plateaus(
 
     def review(state: Any, look: Look) -> Any:
         memory = state.mask_state
-        best = float(memory.best)
-        good = look.loss < (1 + slack) * best
+        best, loss = float(memory.best), float(np.float32(look.loss))  # an equal one is not below
+        good = loss < (1 + slack) * best
         bad = 0 if good else int(memory.bad) + 1
-        if look.loss < best:
-            memory = Plateau(jnp.float32(look.loss), jnp.int32(bad), state.params)
+        if loss < best:
+            memory = Plateau(jnp.float32(loss), jnp.int32(bad), state.params)
         else:
             memory = dataclasses.replace(memory, bad=jnp.int32(bad))
         if bad < patience or int(state.step) >= stop:
@@ -92,8 +92,8 @@ def cut(
 ) -> Any:
     """Masks without the weights below the largest threshold on |w| whose loss is within a bound.
 
-    The threshold is sought between the smallest and the largest mean |w| of a layer, until the loss
-    is within 5 % of the bound's room or the threshold moves no more; what is taken is the *safe*
+    The threshold is sought up to the largest mean |w| of a layer, first at the smallest mean, until
+    no more than one weight lies between what may go and what may not; what is taken is the *safe*
     end, whose loss was seen to be within the bound.
 
     Args:

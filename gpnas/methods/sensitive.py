@@ -10,7 +10,7 @@ from typing import Any, Literal
 import optax
 
 from gpnas.masks import schedule
-from gpnas.methods.method import Look, Method, moment
+from gpnas.methods.method import Look, Method, before, moment
 from gpnas.methods.plateau import prune_at_plateaus, remember
 from gpnas.sensitivity import neurons, shrink, weights
 
@@ -57,14 +57,15 @@ def sensitivity(
       patience: Bad looks at the validation images that make a plateau.
       slack: A look is good if its loss is below (1 + slack) · best.
       tolerance: What a cut may cost, as a fraction of the validation loss.
-      stop_at: When the last cut may be, as a fraction of the run.
+      stop_at: When shrinking and cuts end, as a fraction of the run; the rest is training.
 
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 to 9; the loop is LOBSTER's.
     """
     passes = 1 + _PASSES[kind](classes) / refresh
-    regulariser = shrink(rate, _OUTPUTS[kind], refresh)
-    cuts = prune_at_plateaus(patience, slack, tolerance, density, moment(stop_at, total_steps))
+    stop = moment(stop_at, total_steps)
+    regulariser = shrink(before(stop, rate), _OUTPUTS[kind], refresh)
+    cuts = prune_at_plateaus(patience, slack, tolerance, density, stop)
     return _method(regulariser, cuts, passes)
 
 
@@ -86,8 +87,9 @@ def lobster(
     References:
       Tartaglione et al. 2020 (arXiv:2011.09905), equations 3 to 8.
     """
-    cuts = prune_at_plateaus(patience, slack, tolerance, density, moment(stop_at, total_steps))
-    return _method(shrink(rate, weights.of_loss), cuts, 1.0)
+    stop = moment(stop_at, total_steps)
+    cuts = prune_at_plateaus(patience, slack, tolerance, density, stop)
+    return _method(shrink(before(stop, rate), weights.of_loss), cuts, 1.0)
 
 
 def serene(
@@ -114,8 +116,9 @@ def serene(
       Tartaglione et al. 2021 (arXiv:2102.03773), equations 3 to 12.
     """
     passes = 1 + _PASSES[kind](classes) / refresh
-    regulariser = shrink(rate, neurons.on_incoming(_NEURONS[kind]), refresh)
-    cuts = prune_at_plateaus(patience, slack, tolerance, density, moment(stop_at, total_steps))
+    stop = moment(stop_at, total_steps)
+    regulariser = shrink(before(stop, rate), neurons.on_incoming(_NEURONS[kind]), refresh)
+    cuts = prune_at_plateaus(patience, slack, tolerance, density, stop)
     return _method(regulariser, cuts, passes)
 
 

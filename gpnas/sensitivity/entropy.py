@@ -28,7 +28,7 @@ def state_entropy(
       Tartaglione, Bragagnolo & Grangetto 2020 (arXiv:2004.14765), equation 5.
     """
     is_class = jax.nn.one_hot(labels, classes)
-    weight = is_class / jnp.maximum(jnp.sum(is_class, 0), 1)
+    weight = is_class / jnp.maximum(jnp.sum(is_class, 0, keepdims=True), 1)
 
     def of(x: jax.Array) -> jax.Array:
         on = jnp.mean((x > 0).astype(jnp.float32), tuple(range(1, x.ndim - 1)))

@@ -80,7 +80,8 @@ def lower_bound(forward: Forward, params: Any) -> Neurons:
 def upper_bound(forward: Forward, params: Any) -> Neurons:
     """(1/C) · Σ_k of the products of |W| from a neuron to the outputs: no backward pass.
 
-    For chains of dense layers whose activations have slopes of at most 1.
+    For chains of dense layers whose activations have slopes of at most 1, in the order in which the
+    network calls them, which a trace tells.
 
     Raises:
       ValueError: If a layer is not dense, or is as wide as the next one does not expect.
@@ -88,12 +89,13 @@ def upper_bound(forward: Forward, params: Any) -> Neurons:
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), equation 12.
     """
-    del forward
     weights = maskable(full(params), params)
     paths = kernels(params)
+    called: Neurons = {}
+    jax.eval_shape(lambda: forward.logits(params, tap({}, called))[0])
     found: Neurons = {}
     above: tuple[jax.Array, jax.Array] | None = None
-    for path in reversed(paths):
+    for path in (p for p in reversed(called) if p in paths):
         w = weights[path]
         fits = above is None or above[1].shape[0] == w.shape[-1]
         if w.ndim != 2 or not fits:
@@ -101,7 +103,7 @@ def upper_bound(forward: Forward, params: Any) -> Neurons:
         outs = jnp.full(w.shape[-1], 1 / w.shape[-1]) if above is None else above[1] @ above[0]
         found[path] = outs
         above = outs, jnp.abs(w)
-    return {path: found[path] for path in paths}
+    return {path: found[path] for path in paths if path in found}
 
 
 def local(forward: Forward, params: Any) -> Neurons:

@@ -3,23 +3,33 @@
 from collections.abc import Callable
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 import optax
 
 from gpnas.gates import Forward
 from gpnas.masks import sometimes
+from gpnas.masks.schedule import Schedule
 
 Sensitivity = Callable[[Forward, Any, Any], Any]
 
 
+@flax.struct.dataclass
+class ShrinkState:
+    """Steps done, () int32, and the last look at S if it is used again; else empty."""
+
+    count: jax.Array
+    sensitivity: Any
+
+
 def shrink(
-    rate: float, sensitivity: Sensitivity, every: int = 1
+    rate: float | Schedule, sensitivity: Sensitivity, every: int = 1
 ) -> optax.GradientTransformationExtraArgs:
     """Moves weights by −λ · w · [1 − S]₊ beside the optimizer's own step; chain it after that.
 
     Args:
-      rate: λ, of one step.
+      rate: λ, of one step; or its schedule.
       sensitivity: `(forward, params, grads) → S`, a tree of the params' structure whose leaves
         broadcast over the params; inf where a leaf is not to shrink.
       every: Steps between new looks at S; between them the last one is used.
@@ -32,27 +42,28 @@ def shrink(
       Tartaglione et al. 2018 (arXiv:1810.11764), equation 9.
     """
 
-    def init_fn(params: Any) -> tuple:
-        return (jnp.int32(0), jax.tree.map(jnp.zeros_like, params)) if every > 1 else ()
+    def init_fn(params: Any) -> ShrinkState:
+        return ShrinkState(jnp.int32(0), jax.tree.map(jnp.zeros_like, params) if every > 1 else ())
 
-    def looked(forward: Forward, params: Any, grads: Any) -> Any:
+    def look(forward: Forward, params: Any, grads: Any) -> Any:
         found = sensitivity(forward, params, grads)
-        return jax.tree.map(lambda s, p: jnp.broadcast_to(s, p.shape), found, params)
+        return jax.tree.map(
+            lambda s, p: jnp.broadcast_to(s, p.shape).astype(p.dtype), found, params
+        )
 
     def update_fn(
-        updates: Any, state: tuple, params: Any, *, forward: Forward, grads: Any, **extra: Any
-    ) -> tuple[Any, tuple]:
+        updates: Any, state: ShrinkState, params: Any, *, forward: Forward, grads: Any, **extra: Any
+    ) -> tuple[Any, ShrinkState]:
         del extra
-        if every == 1:
-            found = sensitivity(forward, params, grads)
-        else:
-            count, old = state
-            found = sometimes(count % every == 0, lambda _: looked(forward, params, grads), old)
-            state = (count + 1, found)
+        count, kept = state.count, state.sensitivity
+        if every > 1:
+            kept = sometimes(count % every == 0, lambda _: look(forward, params, grads), kept)
+        found = kept if every > 1 else look(forward, params, grads)
+        now = rate(count) if callable(rate) else rate
 
         def pull(u: jax.Array, p: jax.Array, s: jax.Array) -> jax.Array:
-            return u - rate * p * jnp.maximum(1 - s, 0).astype(p.dtype)
+            return u - jnp.asarray(now, p.dtype) * p * jnp.maximum(1 - s, 0)
 
-        return jax.tree.map(pull, updates, params, found), state
+        return jax.tree.map(pull, updates, params, found), ShrinkState(count + 1, kept)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -82,7 +82,9 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
       Values by dotted path, as JSON has them (lists for tuples), of all the fields but those that
       say where things lie and how often they are saved.
     """
-    flat = _flat(base().to_dict()) | _flat(config)
+    defaults = base().to_dict()
+    defaults["optimizer"]["arguments"] = {}  # what is not given there is not given
+    flat = _flat(defaults) | _flat(config)
     return {path: value for path, value in flat.items() if path not in _FREE}
 
 

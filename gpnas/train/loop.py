@@ -28,6 +28,7 @@ from gpnas.train.observe import (
     count,
     look,
     percent,
+    resumed,
     tally,
     train_line,
     unselected,
@@ -195,9 +196,8 @@ def _run(
             write_json(folder / "config.json", about)
             write = stack.enter_context(writer(folder, config.train.tensorboard, step))
             sizes = {path: mask.size for path, mask in maskable(state.masks).items()}
-            lanes.append(
-                Lane(write, best, tally(count(state), sizes), lines[-1]["wall_s"] if lines else 0.0)
-            )
+            begun = resumed(tally(count(state), sizes), lines)
+            lanes.append(Lane(write, best, begun, lines[-1]["wall_s"] if lines else 0.0))
         orders = [batch_order(len(data.train), config.train.batch_size, c.seed) for c in configs]
         states, lanes = _loop(config, checkpoints, data, plan, program, states, lanes, orders)
     return [

@@ -1,5 +1,6 @@
 """What is observed while training: a line of numbers at each log point, and the best network."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -74,6 +75,23 @@ def tally(counts: Counts, sizes: dict[str, int]) -> Tally:
     living, woken, dropped = ({p: int(n) for p, n in count.items()} for count in counts[1:4])
     summed = {p: float(n) for p, n in counts.lived.items()}
     return Tally(int(counts.step), sizes, living, woken, dropped, summed)
+
+
+def resumed(now: Tally, lines: Sequence[Mapping[str, Any]]) -> Tally:
+    """The tally of a run that goes on, where its lines end.
+
+    What a method decided between epochs came after the last line, and is for the next one to tell.
+
+    Args:
+      now: Tally of the restored state.
+      lines: Those of the run up to its step.
+    """
+    layers = [line["layers"] for line in lines if line["split"] == "train"]
+    woken, dropped = (
+        {path: sum(layer[path][name] for layer in layers) for path in now.sizes}
+        for name in ("grown", "pruned")
+    )
+    return now._replace(woken=woken, dropped=dropped)
 
 
 def percent(fraction: Any) -> float:

@@ -44,21 +44,51 @@ def test_it_descends(name):
     assert all(np.all(np.array(leaf) < 0) for leaf in jax.tree.leaves(moved))
 
 
-def test_schedules():
-    def rates(**fields):
-        tx = build_optimizer(section(learning_rate=0.5, **fields), 20)
-        state, found = tx.init(PARAMS), []
-        for _ in range(20):
-            updates, state = tx.update(PARAMS, state, PARAMS)
-            found.append(-float(updates["bias"][0]))
-        return np.array(found)
+def rates(**fields):
+    """The learning rate at each of 20 steps, 0.5 at most."""
+    tx = build_optimizer(section(learning_rate=0.5, **fields), 20)
+    state, found = tx.init(PARAMS), []
+    for _ in range(20):
+        updates, state = tx.update(PARAMS, state, PARAMS)
+        found.append(-float(updates["bias"][0]))
+    return np.array(found)
 
+
+def test_schedules():
     np.testing.assert_allclose(rates(), 0.5)
     cosine = 0.25 * (1 + np.cos(np.pi * np.arange(20) / 20))
     np.testing.assert_allclose(rates(schedule="cosine"), cosine, atol=1e-6)
     warm = rates(schedule="cosine", warmup_at=0.25)
     np.testing.assert_allclose(warm[:6], 0.1 * np.arange(6), atol=1e-6)
     assert np.all(np.diff(warm[5:]) < 0)
+    line = 0.5 * (1 - np.arange(20) / 20)
+    np.testing.assert_allclose(rates(schedule="linear"), line, atol=1e-6)
+    warm = rates(schedule="linear", warmup_at=0.25)
+    np.testing.assert_allclose(warm[:5], 0.1 * np.arange(5), atol=1e-6)
+    np.testing.assert_allclose(warm[5:], 0.5 * (1 - np.arange(15) / 15), atol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize(("warmup_at", "decay_at"), [(0, 0.6), (0.25, 0.6), (0.6, 0.6), (0, 0.95)])
+def test_a_rate_that_falls_late(schedule, warmup_at, decay_at):
+    found = rates(schedule=schedule, warmup_at=float(warmup_at), decay_at=decay_at)
+    start, stop = round(20 * warmup_at), round(20 * decay_at)
+    past = np.arange(20 - stop) / (20 - stop)
+    fall = {"cosine": 0.5 * (1 + np.cos(np.pi * past)), "linear": 1 - past}[schedule]
+    np.testing.assert_allclose(found[:start], 0.5 * np.arange(start) / max(start, 1), atol=1e-6)
+    np.testing.assert_allclose(found[start:stop], 0.5, atol=1e-6)
+    np.testing.assert_allclose(found[stop:], 0.5 * fall, atol=1e-6)
+
+
+def test_it_falls_in_compiled_code_too():
+    tx = build_optimizer(section(schedule="linear", learning_rate=0.5, decay_at=0.5), 20)
+
+    def step(state, _):
+        updates, state = tx.update(PARAMS, state, PARAMS)
+        return state, -updates["bias"][0]
+
+    found = jax.jit(lambda: jax.lax.scan(step, tx.init(PARAMS), length=20)[1])()
+    np.testing.assert_allclose(found, rates(schedule="linear", decay_at=0.5), atol=1e-6)
 
 
 def test_clipping_is_of_the_global_norm():
@@ -78,7 +108,11 @@ def test_clipping_is_of_the_global_norm():
         ("optimizer.learning_rate", {"learning_rate": -1.0}),
         ("optimizer.learning_rate", {"learning_rate": float("nan")}),
         ("optimizer.learning_rate", {"learning_rate": float("inf")}),
-        ("optimizer.schedule", {"schedule": "linear"}),
+        ("optimizer.schedule", {"schedule": "stairs"}),
+        ("optimizer.decay_at", {"decay_at": 1.0}),
+        ("optimizer.decay_at", {"decay_at": -0.1}),
+        ("optimizer.decay_at", {"decay_at": float("nan")}),
+        ("optimizer.decay_at", {"decay_at": 0.2, "warmup_at": 0.3}),
         ("optimizer.warmup_at", {"warmup_at": 1.0}),
         ("optimizer.warmup_at", {"warmup_at": float("nan")}),
         ("optimizer.weight_decay", {"weight_decay": -0.1}),

@@ -143,3 +143,21 @@ def test_identity():
     differ = identity(one.to_dict()).items() ^ identity(other.to_dict()).items()
     assert {path for path, _ in differ} == {"data.seed"}
     assert "data.cache_dir" not in identity(one.to_dict())
+
+
+def test_a_field_that_was_added_later_has_its_default():
+    now = base(name="gmp", density=0.1)
+    then = now.to_dict()
+    del then["optimizer"]["decay_at"], then["data"]["image_size"]
+    assert identity(then) == identity(now.to_dict())
+    now.optimizer.decay_at = 0.5
+    differ = identity(then).items() ^ identity(now.to_dict()).items()
+    assert differ == {("optimizer.decay_at", 0.0), ("optimizer.decay_at", 0.5)}
+
+
+def test_what_is_not_given_to_an_optimizer_is_not_filled_in():
+    one, other = base(), base()
+    other.optimizer.arguments = {}  # of plain SGD
+    assert identity(one.to_dict()) != identity(other.to_dict())
+    other.optimizer.name = "adam"
+    assert not any("momentum" in path for path in identity(other.to_dict()))
