@@ -29,6 +29,8 @@ BARS = (
     Bar("GMP 1 %"),
 )
 
+LOOP: dict[str, Any] = {"refresh": 10, "patience": 2}  # of the plateaus; the paper's are longer
+
 
 def mnist(module: Any, epochs: int, **method: Any) -> ConfigDict:
     """A method's config on MNIST, batch 100, with some of its fields changed."""
@@ -54,14 +56,18 @@ def get_config() -> ConfigDict:
     arms = {
         "dense": mnist(dense, 100),
         "sparse VD": mnist(sparse_vd, 200),
-        "sensitivity 27.9×": mnist(sensitivity, 300, density=0.0357, refresh=10),
-        "sensitivity 103×": mnist(sensitivity, 300, density=0.0097, refresh=10),
-        "sensitivity specified": mnist(sensitivity, 300, density=0.0125, kind="specified"),
+        "sensitivity 27.9×": mnist(sensitivity, 300, density=0.0357, **LOOP),
+        "sensitivity 103×": mnist(sensitivity, 300, density=0.0097, **LOOP),
+        "sensitivity specified": mnist(sensitivity, 300, density=0.0125, kind="specified", **LOOP),
         "SNFS 5 %": mnist(snfs, 100, density=0.05, every=540),
         "SNFS 2 %": mnist(snfs, 100, density=0.02, every=540),
         "SNFS 1 %": mnist(snfs, 100, density=0.01, every=540),
-        "L0": mnist(l0, 200),
+        "L0": mnist(l0, 200, penalties=(0.2, 0.4, 2.0)),
         "L0-ARM": mnist(l0_arm, 200),
         "GMP 1 %": mnist(gmp, 100, density=0.01),
     }
+    for arm in ("dense", "SNFS 5 %", "SNFS 2 %", "SNFS 1 %", "GMP 1 %"):
+        arms[arm].optimizer.weight_decay = 5e-4
+    for arm in ("L0", "L0-ARM"):
+        arms[arm].optimizer.update(schedule="linear", decay_at=0.5)
     return study("lenet300", arms, densities=())

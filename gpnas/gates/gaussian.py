@@ -5,7 +5,6 @@ drawn for each output of a layer rather than for each weight (local reparameteri
 Flax interceptor does for any model: a layer with a `kernel` is called a second time on the squares.
 """
 
-import math
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -51,11 +50,12 @@ def _slope(primals: tuple, tangents: tuple) -> tuple:
     (weight, log_variance), (d_weight, d_log_variance) = primals, tangents
     square = weight * weight + _TINY
     ratio = log_variance - jnp.log(square)
-    rise = 1 / (1 + jnp.exp(-K2 - K3 * ratio))
-    slope = -K1 * K3 * rise * (1 - rise) - 0.5 * square / (square + jnp.exp(log_variance))
+    odds = jnp.exp(-K2 - K3 * ratio)
+    slope = -K1 * K3 * odds / (1 + odds) ** 2 - 0.5 * square / (square + jnp.exp(log_variance))
     slope = jnp.where(jnp.abs(ratio) < _MOST, slope, 0)
-    change = d_log_variance - 2 * weight / square * d_weight
-    return divergence(weight, log_variance), slope * change
+    # Made once, not by each of the optimizer's moments that uses them.
+    slope, steep = jax.lax.optimization_barrier((slope, -2 * weight / square * slope))
+    return divergence(weight, log_variance), slope * d_log_variance + steep * d_weight
 
 
 def noise(variances: Leaves, key: jax.Array) -> tuple[Intercept, dict[str, int]]:
@@ -83,8 +83,7 @@ def noise(variances: Leaves, key: jax.Array) -> tuple[Intercept, dict[str, int]]
         twin = context.module.clone(parent=None, use_bias=False)
         squares = twin.apply({"params": {"kernel": variances[path]}}, args[0] * args[0])
         inside = False
-        own = jax.random.fold_in(key, zlib.crc32(path.encode()))
-        own = jax.random.fold_in(own, calls[path])
+        own = jax.random.fold_in(key, zlib.crc32(f"{path} {calls[path]}".encode()))
         calls[path] += 1
         return out + jax.random.normal(own, out.shape, out.dtype) * jnp.sqrt(squares + _TINY)
 
