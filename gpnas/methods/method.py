@@ -20,7 +20,11 @@ def _the_living(masks: Any, state: Any) -> Any:
 
 
 def _unchanged(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The user's optimizer as it is."""
     return tx
+
+
+UNGATED = no_gates()
 
 
 def all_learn(masks: Any, state: Any) -> Any:
@@ -73,7 +77,7 @@ class Method(NamedTuple):
     learns: Callable[[Any, Any], Any] = _the_living
     keeps_dormant: bool = False
     wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _unchanged
-    gates: Gates = no_gates()
+    gates: Gates = UNGATED
     review: Callable[[Any, Look], Any] | None = None
     trainings: int = 1
 

@@ -16,8 +16,10 @@ from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import full, maskable
 from gpnas.methods import Method, build
+from gpnas.methods.method import UNGATED
 from gpnas.models import MODELS
 from gpnas.train.optimizer import build_optimizer
+from gpnas.train.step import init_state, make_step
 from gpnas.units.cost import macs_per_weight, training_macs
 
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -80,6 +82,8 @@ def make_plan(config: ConfigDict, data: Dataset) -> Plan:
     plain = config.optimizer.copy_and_resolve_references()
     plain.update(weight_decay=0.0, clip_norm=0.0)
     gate_tx = build_optimizer(plain, schedule_steps)
+    inputs = (config.train.batch_size, *shape)
+    _check_step(config.method.name, module, method, tx, gate_tx, inputs)
     images = total_steps * config.train.batch_size
     convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
     slow_in_loops = convolves and jax.default_backend() == "cpu"
@@ -150,6 +154,28 @@ def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) ->
     raise UserError(
         "model.name", config.name, f"one for images of {size}; data.image_size makes them larger"
     )
+
+
+def _check_step(
+    name: str, module: nn.Module, method: Method, tx: Any, gate_tx: Any, shape: tuple[int, ...]
+) -> None:
+    """Traces a step if the method may look into the network: whether it can be seen there."""
+    if method.gates is UNGATED and method.review is None:
+        return
+    step = make_step(module, method, tx, gate_tx=gate_tx)
+
+    def first(key: jax.Array) -> Any:
+        images = jnp.zeros(shape)
+        state = init_state(module, method, tx, images[:1], key, gate_tx=gate_tx)
+        return step(state, (images, jnp.zeros(shape[0], jnp.int32)))
+
+    try:
+        jax.eval_shape(first, jax.random.key(0))
+    except _MISFITS as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            "method.name", name, f"one that can look into this network ({reason})"
+        ) from error
 
 
 def _weights(params: Any) -> dict[str, Any]:

@@ -252,3 +252,13 @@ def test_mistakes_are_told_by_field(name, field, value):
 def test_the_least_that_must_be_said(settings):
     method = made(density=1.0, **settings)
     assert isinstance(method, Method) and method.review is not None
+
+
+def test_a_network_that_it_cannot_look_into(tmp_path):
+    config = base(name="serene", density=0.1, kind="upper_bound")
+    config.model.name = "lenet5"
+    pictures = data.load("digits", cache_dir=tmp_path, image_size=28)
+    with pytest.raises(UserError, match="dense chains") as caught:
+        train(config, tmp_path / "run", pictures)
+    assert caught.value.field == "method.name"
+    assert not (tmp_path / "run").exists()

@@ -145,7 +145,7 @@ def test_one_that_diverges_does_not_stop_the_others(small, runs, tmp_path):
         ("only", {"only": "dense,desne"}),
         ("seeds", {"seeds": ()}),
         ("seeds", {"seeds": (1, 1)}),
-        ("densities", {"densities": ()}),
+        ("seeds", {"seeds": ()}),
         ("method.density", {"densities": (0.2, 1.5)}),
         ("lanes", {"lanes": "maybe"}),
         ("optimizer.name", {"arms.dense.optimizer.name": "sdg"}),
