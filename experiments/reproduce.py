@@ -1,7 +1,7 @@
 """Reruns the rows of docs/reproducing.md: the sparse learners beside their papers' numbers.
 
     python experiments/reproduce.py                      # everything: days on 2 CPU cores
-    python experiments/reproduce.py "sparse VD" L0       # some rows, by arm
+    python experiments/reproduce.py "sparse VD" L0       # some rows, by name
     python experiments/reproduce.py --fast               # all rows, tiny budget, one seed
     python experiments/reproduce.py --page               # only writes the page from the records
 
@@ -22,12 +22,11 @@ from ml_collections import ConfigDict
 from gpnas import train
 from gpnas.commandline import EXIT_DIVERGED, start, stop
 from gpnas.errors import UserError
-from gpnas.report.papers import paper_table
 from gpnas.train.study import run_study
 from gpnas.train.workdir import read_lines
 
 _ROOT = pathlib.Path(__file__).parents[1]
-_STUDIES = ("lenet300", "lenet5")
+_STUDIES = ("lenet300", "lenet5", "tickets", "curves")
 _PAGE = _ROOT / "docs" / "reproducing.md"
 _FAST = flags.DEFINE_bool("fast", False, "A budget of about 15 minutes for all rows.")
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Train nothing; write the page from the records.")
@@ -41,39 +40,42 @@ def main(argv: Sequence[str]) -> None:
     sys.path.append(str(_ROOT))
     studies = {name: importlib.import_module(f"configs.studies.{name}") for name in _STUDIES}
     asked = argv[1:]
-    known = [bar.arm for module in studies.values() for bar in module.BARS]
-    for arm in asked:
-        if arm not in known:
-            raise UserError("arm", arm, ", ".join(dict.fromkeys(known)))
-    results = str(pathlib.Path(_WORKDIR.value) / "fast") if _FAST.value else _RESULTS.value
+    known = [name for module in studies.values() for name in module.NAMES]
+    for name in asked:
+        if name not in known:
+            raise UserError("row", name, "; ".join(known))
+    results = pathlib.Path(_WORKDIR.value) / "fast" if _FAST.value else pathlib.Path(_RESULTS.value)
     for module in studies.values():
-        own = [bar.arm for bar in module.BARS if not asked or bar.arm in asked]
+        own = [name for name in module.NAMES if not asked or name in asked]
         if own and not _ONLY_PAGE.value:
-            run_study(_study(module, own), _WORKDIR.value, results)
-    _write(studies, pathlib.Path(results))
+            run_study(_study(module, own), _WORKDIR.value, str(results))
+    _write(studies, results)
 
 
-def _study(module: Any, arms: Sequence[str]) -> ConfigDict:
+def _study(module: Any, names: Sequence[str]) -> ConfigDict:
     config = module.get_config()
+    arms = [arm for arm in config.arms if arm in names] or list(config.arms)
     config.only, config.raw_dir = ",".join(arms), _RAW.value
     if _FAST.value:
         config.study, config.seeds = f"{config.study}_fast", (0,)
+        config.densities = tuple(config.densities)[:2]
         for arm in arms:
             module.shorten(config.arms[arm])
     return config
 
 
 def _write(studies: dict[str, Any], results: pathlib.Path) -> None:
+    """Prints all tables; writes them into the page, unless they are of a quick look."""
     text = _PAGE.read_text()
     for name, module in studies.items():
         folder = f"{name}_fast" if _FAST.value else name
-        records = read_lines(results / folder / "records.jsonl")
-        table = paper_table(module.TITLE, module.BARS, records)
-        print(table.to_text(), flush=True)
+        tables = module.tables(read_lines(results / folder / "records.jsonl"))
+        for table in tables:
+            print(f"{table.caption}\n{table.to_text()}\n", flush=True)
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-        block = f"{begin}\n{table.to_markdown().rstrip()}\n{end}"
+        shown = "\n".join(f"**{table.caption}**\n\n{table.to_markdown()}" for table in tables)
         before, _, rest = text.partition(begin)
-        text = before + block + rest.partition(end)[2]
+        text = f"{before}{begin}\n{shown}{end}{rest.partition(end)[2]}"
     if not _FAST.value:
         _PAGE.write_text(text)
         print(_PAGE)

@@ -11,10 +11,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import dense, gmp, l0, l0_arm, sensitivity, snfs, sparse_vd
-from gpnas.report.papers import Bar
+from gpnas.report.papers import Bar, paper_table
+from gpnas.report.table import Table
 from gpnas.train.study import study
 
-TITLE = "LeNet-300-100 on MNIST"
 BARS = (
     Bar("dense", "1.64 %"),
     Bar("sparse VD", "68× at 1.92 %", 200, error=1.92, compression=68),
@@ -29,6 +29,7 @@ BARS = (
     Bar("L0-ARM", "143-153-78 at 1.8 %", 200),
     Bar("GMP 1 %"),
 )
+NAMES = tuple(bar.arm for bar in BARS)
 
 LOOP: dict[str, Any] = {"refresh": 10, "patience": 2}  # of the plateaus; the paper's are longer
 
@@ -50,6 +51,11 @@ def shorten(config: ConfigDict) -> None:
     config.train.epochs = max(config.train.epochs // 20, 5)
     if "patience" in config.method:
         config.method.patience = 1
+
+
+def tables(records: list[dict]) -> list[Table]:
+    """The rows: papers' numbers beside ours."""
+    return [paper_table("LeNet-300-100 on MNIST", BARS, records)]
 
 
 def get_config() -> ConfigDict:

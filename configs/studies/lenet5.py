@@ -12,18 +12,19 @@ from ml_collections import ConfigDict
 
 from configs import dense, l0, sensitivity, sparse_vd
 from configs.studies.lenet300 import mnist, shorten
-from gpnas.report.papers import Bar
+from gpnas.report.papers import Bar, paper_table
+from gpnas.report.table import Table
 from gpnas.train.study import study
 
-__all__ = ["BARS", "TITLE", "get_config", "shorten"]
+__all__ = ["NAMES", "get_config", "shorten", "tables"]
 
-TITLE = "LeNet-5 (Caffe) on MNIST"
 BARS = (
     Bar("LeNet-5 dense", "0.80 %"),
     Bar("LeNet-5 sparse VD", "280× at 0.75 %", 200, error=0.95, compression=280),
     Bar("LeNet-5 sensitivity", "51× at 0.78 %", error=0.88, compression=51),
     Bar("LeNet-5 L0", "9-18-65-25 at 1.0 %", 200, error=1.2, units=(9, 18, 65, 25)),
 )
+NAMES = tuple(bar.arm for bar in BARS)
 
 
 def lenet5(module: Any, epochs: int, **method: Any) -> ConfigDict:
@@ -31,6 +32,11 @@ def lenet5(module: Any, epochs: int, **method: Any) -> ConfigDict:
     config = mnist(module, epochs, **method)
     config.model.name = "lenet5"
     return config
+
+
+def tables(records: list[dict]) -> list[Table]:
+    """The rows: papers' numbers beside ours."""
+    return [paper_table("LeNet-5 (Caffe) on MNIST", BARS, records)]
 
 
 def get_config() -> ConfigDict:

@@ -19,6 +19,7 @@ def base(**method: Any) -> ConfigDict:
     config.study = "train"  # records of one study are compared with each other
     config.arm = ""  # the run's name in the study; the method's name if empty
     config.seed = 0  # of initial weights, masks and order; not of the validation split
+    config.analysis = ()  # of the finished network: "psp_entropy", "top_eigenvalue"
     config.resume = False  # go on from the last checkpoint in the workdir, if there is one
 
     config.data = ConfigDict()

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset, load
 from gpnas.errors import UserError
 from gpnas.masks import maskable
-from gpnas.train import checkpoint, record
+from gpnas.train import analysis, checkpoint, record
 from gpnas.train.config import identity
 from gpnas.train.metrics import Write, progress, writer
 from gpnas.train.observe import (
@@ -115,6 +115,7 @@ def train_lanes(
         raise ValueError("train_lanes: got other configs, allowed: ones that differ in the seed")
     if len(configs) > 1 and config.train.parallel == "pmap":
         raise UserError("train.parallel", "pmap", "jit, where several seeds train at once")
+    analysis.check(config.analysis)
     for c, folder in zip(configs, folders, strict=True):
         if not 0 <= c.seed < 2**32:
             raise UserError("seed", c.seed, "0 to 2**32 - 1")
@@ -353,6 +354,9 @@ def _finish(
             "selected_step": int(selected.step),
         },
         "cost": record.cost_of(plan, state, curve, config.train.batch_size),
+        "analysis": analysis.analyse(
+            config.analysis, plan, program.network(state), state.masks, data
+        ),
         "layers": record.layers_of(state.masks),
         "looks": [{name: line[name] for name in ("step", "loss", "error")} for line in looks],
         "curve": [{name: line[name] for name in shown} for line in curve],

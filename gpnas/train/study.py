@@ -25,7 +25,8 @@ def study(name: str, arms: Mapping[str, ConfigDict], **fields: Any) -> ConfigDic
 
     Args:
       name: Of the study; its records go to results/NAME.
-      arms: Config of each arm, by the arm's name.
+      arms: Config of each arm, by the arm's name; what follows an @ in it tells settings of one arm
+        apart (prices, say, of a method that has no density).
       **fields: `densities` (those arms that have a `method.density` run at each; none: at
         their own), `seeds`, `lanes`
         ("auto", "on", "off": whether the seeds of a setting train as one vmapped program).
@@ -54,10 +55,13 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
     if not config.seeds:
         raise UserError("seeds", (), "one or more")
     only = [arm.strip() for arm in config.only.split(",") if arm.strip()] or list(config.arms)
-    for arm in only:
-        if arm not in config.arms:
-            raise UserError("only", arm, ", ".join(config.arms))
-    for arm in only:
+    chosen = []
+    for name in only:
+        same = [arm for arm in config.arms if name in (arm, arm.partition("@")[0])]
+        if not same:
+            raise UserError("only", name, ", ".join(config.arms))
+        chosen += same
+    for arm in dict.fromkeys(chosen):
         own = config.arms[arm]
         densities = config.densities if "density" in own.method else ()
         for density in densities or (None,):
@@ -70,7 +74,8 @@ def _setting(
     seeds = []
     for seed in config.seeds:
         one = ConfigDict(own.to_dict())
-        one.study, one.arm, one.seed, one.resume = config.study, arm, seed, True
+        one.study, one.arm, one.seed = config.study, arm.partition("@")[0], seed
+        one.resume = True
         one.data.raw_dir = one.data.raw_dir or config.raw_dir
         if density is not None:
             one.method.density = density

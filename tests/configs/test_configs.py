@@ -19,6 +19,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init
 RECORD = {
     "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset",
     "dataset_sha256", "total_steps", "expected", "metrics", "cost", "layers", "looks", "curve",
+    "analysis",
     "compilations", "wall_s",
 }  # fmt: skip
 METRICS = {

@@ -1,0 +1,85 @@
+"""What a finished network is like beyond its error: its neurons' states, its loss's sharpness."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gpnas.data import Dataset
+from gpnas.errors import UserError
+from gpnas.gates import Forward, Intercept
+from gpnas.masks import apply
+from gpnas.sensitivity import curvature, entropy, neurons
+from gpnas.train.plan import Plan
+from gpnas.train.program import standardize
+from gpnas.train.step import cross_entropy
+
+_IMAGES = 5000  # of the training images, the first
+
+
+def check(names: Sequence[str]) -> None:
+    """Checks the names of a config's `analysis`.
+
+    Raises:
+      UserError: For one that does not exist.
+    """
+    for name in names:
+        if name not in ANALYSES:
+            raise UserError("analysis", name, ", ".join(ANALYSES))
+
+
+def analyse(
+    names: Sequence[str], plan: Plan, variables: Mapping[str, Any], masks: Any, data: Dataset
+) -> dict[str, Any]:
+    """The analyses of a network on training images, by name."""
+    images = standardize(jnp.asarray(data.train.images[:_IMAGES]), data)
+    labels = jnp.asarray(data.train.labels[:_IMAGES])
+    others = {name: value for name, value in variables.items() if name != "params"}
+
+    def logits(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
+        with nn.intercept_methods(intercept) if intercept else contextlib.nullcontext():
+            found = plan.module.apply({"params": params, **others}, images, train=False)
+        return jnp.asarray(found), others
+
+    def loss(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
+        return cross_entropy(logits(params, intercept)[0], labels), others
+
+    forward = Forward(logits, loss, labels)
+    return {
+        name: ANALYSES[name](forward, variables["params"], masks, data.num_classes)
+        for name in names
+    }
+
+
+def _states(forward: Forward, params: Any, masks: Any, classes: int) -> dict[str, float]:
+    """Mean entropy in bits of the states of each layer's neurons, by path."""
+    del masks
+
+    @jax.jit
+    def found(params: Any) -> dict[str, jax.Array]:
+        seen = neurons.pre_activations(forward, params)
+        return entropy.state_entropy(seen, forward.labels, classes)
+
+    return {path: float(jnp.mean(h)) for path, h in found(params).items()}
+
+
+def _sharpness(forward: Forward, params: Any, masks: Any, classes: int) -> float:
+    """Top eigenvalue of the Hessian of the loss, by the living weights."""
+    del classes
+
+    @jax.jit
+    def found(params: Any) -> jax.Array:
+        return curvature.top_eigenvalue(
+            lambda p: forward.loss(apply(masks, p))[0], params, jax.random.key(0)
+        )
+
+    return float(found(params))
+
+
+ANALYSES: Mapping[str, Callable[..., Any]] = {
+    "psp_entropy": _states,
+    "top_eigenvalue": _sharpness,
+}
