@@ -60,7 +60,7 @@ class Method(NamedTuple):
       keeps_dormant: Whether dormant weights keep (and may learn) a value, as in Top-KAST and STE,
         instead of being exactly zero.
       wrap: Puts something of the method's own around the user's optimizer. It gets `masks`,
-        `grads` (dense) and `forward` (see `gpnas.gates.Forward`) as extra arguments.
+        `dense_grads` and `forward` (see `gpnas.gates.Forward`) as extra arguments.
       review: `(train state, look) → train state` after each look at the validation images; on the
         host, for decisions that need them. None: there is nothing to decide.
       trainings: How many trainings the run consists of; each has a learning-rate schedule of its

@@ -40,9 +40,7 @@ def trainings(record: Record) -> list[Training]:
         looks = [look for look in record["looks"] if begin < look["step"] <= end]
         points = [point for point in record["curve"] if begin < point["step"] <= end]
         best = min(looks, key=lambda look: look["loss"])
-        kind = (
-            KINDS[0] if i == 0 or turns == 1 else ("reinitialised", "random", "ticket")[(i - 1) % 3]
-        )
+        kind = KINDS[i % turns]  # a ticket comes after its controls
         cuts = (i + turns - 1) // turns
         found.append(
             Training(cuts, kind, points[-1]["density"], best["step"] - begin, best["error"])

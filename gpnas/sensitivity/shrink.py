@@ -36,7 +36,7 @@ def shrink(
 
     Returns:
       A transformation whose `update` needs params and the extra arguments `forward` (see
-      `gpnas.gates.Forward`) and `grads`.
+      `gpnas.gates.Forward`) and `dense_grads`.
 
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equation 9.
@@ -52,13 +52,19 @@ def shrink(
         )
 
     def update_fn(
-        updates: Any, state: ShrinkState, params: Any, *, forward: Forward, grads: Any, **extra: Any
+        updates: Any,
+        state: ShrinkState,
+        params: Any,
+        *,
+        forward: Forward,
+        dense_grads: Any,
+        **extra: Any,
     ) -> tuple[Any, ShrinkState]:
         del extra
         count, kept = state.count, state.sensitivity
         if every > 1:
-            kept = sometimes(count % every == 0, lambda _: look(forward, params, grads), kept)
-        found = kept if every > 1 else look(forward, params, grads)
+            kept = sometimes(count % every == 0, lambda _: look(forward, params, dense_grads), kept)
+        found = kept if every > 1 else look(forward, params, dense_grads)
         now = rate(count) if callable(rate) else rate
 
         def pull(u: jax.Array, p: jax.Array, s: jax.Array) -> jax.Array:

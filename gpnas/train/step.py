@@ -173,7 +173,7 @@ def make_step(
 
         learns = method.learns(masks, mask_state)
         updates, opt_state = tx.update(
-            apply(learns, grads), opt_state, params, masks=masks, grads=grads, forward=forward
+            apply(learns, grads), opt_state, params, masks=masks, dense_grads=grads, forward=forward
         )
         params = optax.apply_updates(
             params, apply(learns, updates) if method.keeps_dormant else updates

@@ -99,7 +99,11 @@ def test_a_loss_that_is_not_finite(train, tmp_path):
 @pytest.mark.parametrize(
     ("config", "wrong", "said"),
     [
-        ("dense", "--config.foo=3", "config.foo: got '3', allowed: one of the fields arm, data,"),
+        (
+            "dense",
+            "--config.foo=3",
+            "config.foo: got '3', allowed: one of the fields analysis, arm, data,",
+        ),
         ("lenet5", "--config.seed=1", "model.name: got 'lenet5', allowed: one for images of 8 × 8"),
         ("gmp", "--config.method.density=-0.1", "method.density: got -0.1, allowed: a number in"),
     ],

@@ -85,7 +85,7 @@ def plain(leaf):
     return np.array(jax.random.key_data(leaf) if key else leaf)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def saved():
     """`{folder: {step: [state of each lane]}}` of all checkpoints, as arrays of NumPy."""
     found, save = {}, checkpoint.save

@@ -63,7 +63,7 @@ def one_step(net, tx):
     def step(carry, _):
         params, state = carry
         grads = gradient(net, params)
-        updates, state = tx.update(grads, state, params, forward=net.forward, grads=grads)
+        updates, state = tx.update(grads, state, params, forward=net.forward, dense_grads=grads)
         params = optax.apply_updates(params, updates)
         return (params, state), params
 
@@ -130,7 +130,7 @@ def test_only_what_is_insensitive_shrinks():
     found = {"a": jnp.array([0.0, 0.5, 1.0, 7.0]), "bias": jnp.float32(jnp.inf)}
     tx = shrink(0.1, lambda forward, params, grads: found)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = tx.update(zeros, tx.init(params), params, forward=None, grads=None)
+    updates, _ = tx.update(zeros, tx.init(params), params, forward=None, dense_grads=None)
     np.testing.assert_allclose(updates["a"], [-0.1, 0.1, 0, 0], atol=1e-7)
     assert not updates["bias"].any()
 
@@ -150,7 +150,9 @@ def test_half_precision(net, forward_of, every):
     forward = forward_of(module, net.images, net.labels)
     tx = shrink(RATE, KINDS["neurons"], every)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    update = jax.jit(lambda state: tx.update(zeros, state, params, forward=forward, grads=zeros))
+    update = jax.jit(
+        lambda state: tx.update(zeros, state, params, forward=forward, dense_grads=zeros)
+    )
     updates, state = update(tx.init(params))
     updates, _ = update(state)
     assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
@@ -172,7 +174,7 @@ def test_a_loop_of_ones_own(net):
         @jax.jit
         def step(params, state):
             grads = jax.grad(loss)(params)
-            updates, state = tx.update(grads, state, params, forward=forward, grads=grads)
+            updates, state = tx.update(grads, state, params, forward=forward, dense_grads=grads)
             return optax.apply_updates(params, updates), state
 
         state = tx.init(params)

@@ -185,3 +185,12 @@ def test_pmap_runs_one_by_one(small, runs, monkeypatch, tmp_path):
     with pytest.raises(Stopped):
         run_study(config, str(tmp_path / "w"), str(tmp_path / "r"))
     assert runs == ALL[2:3]
+
+
+def test_settings_of_one_arm(tiny):
+    arms = {"l0@1": tiny(name="static"), "l0@2": tiny(name="static"), "dense": tiny(name="dense")}
+    config = study.study("prices", arms, densities=(), seeds=(0,))
+    config.only = "l0"
+    found = list(settings(config))
+    assert [name for name, _ in found] == ["l0@1", "l0@2"]
+    assert {one.arm for _, seeds in found for one in seeds} == {"l0"}

@@ -1,0 +1,53 @@
+"""Analyses of a finished network are in its record."""
+
+import jax
+import numpy as np
+import pytest
+
+from gpnas.errors import UserError
+from gpnas.masks import full
+from gpnas.train import train
+from gpnas.train.analysis import analyse
+from gpnas.train.plan import make_plan
+
+
+@pytest.fixture(scope="module")
+def network(tiny, digits):
+    """A plan, and variables and masks of its network."""
+    plan = make_plan(tiny(name="dense"), digits)
+    variables = plan.module.init(jax.random.key(0), digits.train.images[:1] / 255.0)
+    return plan, variables, full(variables["params"])
+
+
+def test_entropy_of_states(network, digits):
+    plan, variables, masks = network
+    found = analyse(["psp_entropy"], plan, variables, masks, digits)["psp_entropy"]
+    assert list(found) == ["Dense_0/kernel", "Dense_1/kernel", "Dense_2/kernel"]
+    x = (digits.train.images / 255.0 - digits.mean) / digits.std
+    kernel, bias = (np.asarray(variables["params"]["Dense_0"][k]) for k in ("kernel", "bias"))
+    on = x.reshape(len(x), -1) @ kernel + bias > 0
+    p = np.stack([on[digits.train.labels == c].mean(0) for c in range(10)]).clip(1e-4, 1 - 1e-4)
+    entropy = -(p * np.log2(p) + (1 - p) * np.log2(1 - p)).sum(0)
+    assert found["Dense_0/kernel"] == pytest.approx(entropy.mean(), rel=1e-3)
+
+
+def test_sharpness_is_of_the_living_weights(network, digits):
+    plan, variables, masks = network
+
+    def sharpness(masks):
+        return analyse(["top_eigenvalue"], plan, variables, masks, digits)["top_eigenvalue"]
+
+    nothing = jax.tree.map(lambda m: m & False if m.ndim else m, masks)
+    assert 0 < sharpness(nothing) < sharpness(masks)  # biases are left
+
+
+def test_in_the_record(tiny, digits, tmp_path):
+    config = tiny(name="static", density=0.2)
+    config.train.epochs = 1
+    config.analysis = ("top_eigenvalue",)
+    record = train(config, tmp_path / "run", digits)
+    assert record["analysis"].keys() == {"top_eigenvalue"}
+    config.analysis = ("temperature",)
+    with pytest.raises(UserError, match="analysis"):
+        train(config, tmp_path / "other", digits)
+    assert not (tmp_path / "other").exists()
