@@ -67,10 +67,10 @@ def get_config() -> ConfigDict:
         "sensitivity 27.9×": mnist(sensitivity, 300, density=0.0357, **LOOP),
         "sensitivity 103×": mnist(sensitivity, 300, density=0.0097, **LOOP),
         "sensitivity specified": mnist(sensitivity, 300, density=0.0125, kind="specified", **LOOP),
-        "SNFS 5 %": mnist(snfs, 100, density=0.05, every=540),
+        "SNFS 5 %": mnist(snfs, 100, density=0.05, every=540, fraction=0.3),
         "SNFS 2 %": mnist(snfs, 100, density=0.02, every=540),
         "SNFS 1 %": mnist(snfs, 100, density=0.01, every=540),
-        "L0": mnist(l0, 200, penalties=(0.2, 0.4, 2.0)),
+        "L0": mnist(l0, 200, penalties=(0.2, 0.5, 2.5)),
         "L0-ARM": mnist(l0_arm, 200),
         "GMP 1 %": mnist(gmp, 100, density=0.01),
     }

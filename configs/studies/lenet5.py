@@ -11,12 +11,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import dense, l0, sensitivity, sparse_vd
-from configs.studies.lenet300 import mnist, shorten
+from configs.studies.lenet300 import mnist
 from gpnas.report.papers import Bar, paper_table
 from gpnas.report.table import Table
 from gpnas.train.study import study
-
-__all__ = ["NAMES", "get_config", "shorten", "tables"]
 
 BARS = (
     Bar("LeNet-5 dense", "0.80 %"),
@@ -25,6 +23,13 @@ BARS = (
     Bar("LeNet-5 L0", "9-18-65-25 at 1.0 %", 200, error=1.2, units=(9, 18, 65, 25)),
 )
 NAMES = tuple(bar.arm for bar in BARS)
+
+
+def shorten(config: ConfigDict) -> None:
+    """Makes an arm's budget that of a quick look."""
+    config.train.epochs = 1
+    if "patience" in config.method:
+        config.method.patience = 1
 
 
 def lenet5(module: Any, epochs: int, **method: Any) -> ConfigDict:
