@@ -83,7 +83,7 @@ def make_plan(config: ConfigDict, data: Dataset) -> Plan:
     plain.update(weight_decay=0.0, clip_norm=0.0)
     gate_tx = build_optimizer(plain, schedule_steps)
     inputs = (config.train.batch_size, *shape)
-    _check_step(config.method.name, module, method, tx, gate_tx, inputs)
+    _check_step(config.method.name, module, method, tx, gate_tx, inputs, axis)
     images = total_steps * config.train.batch_size
     convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
     slow_in_loops = convolves and jax.default_backend() == "cpu"
@@ -157,12 +157,18 @@ def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) ->
 
 
 def _check_step(
-    name: str, module: nn.Module, method: Method, tx: Any, gate_tx: Any, shape: tuple[int, ...]
+    name: str,
+    module: nn.Module,
+    method: Method,
+    tx: Any,
+    gate_tx: Any,
+    shape: tuple[int, ...],
+    axis: str | None,
 ) -> None:
     """Traces a step if the method may look into the network: whether it can be seen there."""
     if method.gates is UNGATED and method.review is None:
         return
-    step = make_step(module, method, tx, gate_tx=gate_tx)
+    step = make_step(module, method, tx, axis, gate_tx)
 
     def first(key: jax.Array) -> Any:
         images = jnp.zeros(shape)
@@ -170,7 +176,7 @@ def _check_step(
         return step(state, (images, jnp.zeros(shape[0], jnp.int32)))
 
     try:
-        jax.eval_shape(first, jax.random.key(0))
+        jax.eval_shape(jax.vmap(first, axis_name=axis), jax.random.split(jax.random.key(0), 1))
     except _MISFITS as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(

@@ -145,6 +145,7 @@ def _chunk(plan: Plan, data: Dataset, axis_name: str | None) -> Callable:
         i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, index: Any
     ) -> tuple:
         batch = index[i]
+        # Made once: XLA would else make them anew for each product that they enter.
         seen = jax.lax.optimization_barrier(standardize(images[batch], data))
         state, metrics = step(state, (seen, labels[batch]))
         return state, jax.tree.map(jnp.add, sums, metrics)
