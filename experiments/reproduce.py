@@ -6,8 +6,8 @@
     python experiments/reproduce.py --page               # only writes the page from the records
 
 Records are appended to results/STUDY/records.jsonl; runs that are there are skipped. The tables
-between the markers of docs/reproducing.md are then written anew. With --fast the records and a page
-of their own go to the work directory, and nothing else is touched.
+between the markers of docs/reproducing.md are then written anew. With --fast the records go to the
+work directory, the tables are printed, and nothing else is touched.
 """
 
 import importlib

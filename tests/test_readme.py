@@ -57,3 +57,20 @@ def test_links_lead_somewhere():
     for page in pages:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             assert target.startswith("http") or (page.parent / target).exists(), (page, target)
+
+
+def test_gates_and_sensitivity_in_a_loop_of_your_own():
+    page = (ROOT / "docs" / "adding-a-method.md").read_text()
+    page = page.partition("## Gates and sensitivity in a loop of your own")[2]
+    names = {
+        "module": LeNet300(widths=(16, 8)),
+        "images": jax.random.normal(jax.random.key(1), (32, 6, 6, 1)),
+        "labels": jnp.arange(32) % 10,
+    }
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for block in blocks:
+        exec(compile(block, "adding-a-method.md", "exec"), names)  # noqa: S102
+        assert names["state"].step == 1 and jnp.isfinite(names["metrics"].loss)
+    assert len(blocks) == 2
+    kernel = names["network"]["Dense_0"]["kernel"]
+    assert kernel.shape == (36, 16)
