@@ -18,7 +18,7 @@ from gpnas.train.study import study
 BARS = (
     Bar("dense", "1.64 %"),
     Bar("sparse VD", "68× at 1.92 %", 200, error=1.92, compression=68),
-    Bar("sparse VD KL×0.4", "", 200, error=1.92, compression=68),
+    Bar("sparse VD KL×0.3", "", 200, error=1.92, compression=68),
     Bar("sensitivity 27.9×", "27.9× at 1.65 %", error=1.65, compression=27.9),
     Bar("sensitivity 103×", "103× at 1.95 %", error=1.95, compression=103),
     Bar("sensitivity specified", "80× at 1.96 %"),
@@ -63,7 +63,7 @@ def get_config() -> ConfigDict:
     arms = {
         "dense": mnist(dense, 100),
         "sparse VD": mnist(sparse_vd, 200),
-        "sparse VD KL×0.4": mnist(sparse_vd, 200, weight=0.4),
+        "sparse VD KL×0.3": mnist(sparse_vd, 200, weight=0.3),
         "sensitivity 27.9×": mnist(sensitivity, 300, density=0.0357, **LOOP),
         "sensitivity 103×": mnist(sensitivity, 300, density=0.0097, **LOOP),
         "sensitivity specified": mnist(sensitivity, 300, density=0.0125, kind="specified", **LOOP),
