@@ -6,13 +6,19 @@ files below, which test code of ours alone; Flax (bfloat16 norms) and Optax (cou
 inside, so models and training are tested without.
 """
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import jax
+import numpy as np
 import pytest
+
+from gpnas import data
+from gpnas.train import Stopped, checkpoint, loop
 
 STRICT = ("masks", "methods", "sensitivity", "units")
 STRICT_FILES = ("test_gates_gaussian", "test_gates_concrete", "test_gates_binary")
@@ -55,3 +61,57 @@ def hurry(request: pytest.FixtureRequest) -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", hurried)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> data.Dataset:
+    """The digits; 1,293 of them to train on."""
+    return data.load("digits", cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """`step → context` in which a run is asked to stop at its first log point from that step on."""
+
+    @contextlib.contextmanager
+    def stopping(step: int) -> Iterator[None]:
+        seen, log = [0], loop._log
+
+        def watched(lane: loop.Lane, counts: Any, *rest: Any) -> loop.Lane:
+            seen[0] = int(counts.step)
+            return log(lane, counts, *rest)
+
+        @contextlib.contextmanager
+        def signal() -> Iterator[Callable[[], bool]]:
+            yield lambda: seen[0] >= step
+
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(loop, "_log", watched)
+            patch.setattr(loop, "stop_signal", signal)
+            yield
+
+    return stopping
+
+
+@pytest.fixture(scope="session")
+def all_saves() -> Callable:
+    """`() → context` of `{folder: {step: [state of each lane]}}`, all checkpoints, as NumPy."""
+
+    def plain(leaf: jax.Array) -> np.ndarray:
+        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.array(jax.random.key_data(leaf) if key else leaf)
+
+    @contextlib.contextmanager
+    def watching() -> Iterator[dict]:
+        found: dict = {}
+        save = checkpoint.save
+
+        def keep(folder: Path, step: int, tree: Any) -> None:
+            save(folder, step, tree)
+            found.setdefault(folder.parent, {})[step] = jax.tree.map(plain, tree[0])
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checkpoint, "save", keep)
+            yield found
+
+    return watching

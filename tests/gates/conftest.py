@@ -5,12 +5,10 @@ import contextlib
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from gpnas import data
 from gpnas.gates import Forward
-from gpnas.train import Stopped, base, checkpoint, loop
+from gpnas.train import base
 
 
 @pytest.fixture(scope="session")
@@ -32,12 +30,6 @@ def forward():
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory):
-    """The digits; 1,293 of them to train on."""
-    return data.load("digits", cache_dir=tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="session")
 def tiny():
     """`(**method) → config`: a run of 80 steps of a network of 1,344 weights."""
 
@@ -55,45 +47,8 @@ def tiny():
     return make
 
 
-@pytest.fixture
-def stop_at(monkeypatch):
-    """`step → context` in which a run is asked to stop at its first log point from that step on."""
-
-    @contextlib.contextmanager
-    def stopping(step):
-        seen = [0]
-        log = loop._log
-
-        def watched(lane, counts, *rest):
-            seen[0] = int(counts.step)
-            return log(lane, counts, *rest)
-
-        @contextlib.contextmanager
-        def signal():
-            yield lambda: seen[0] >= step
-
-        with monkeypatch.context() as patch, pytest.raises(Stopped):
-            patch.setattr(loop, "_log", watched)
-            patch.setattr(loop, "stop_signal", signal)
-            yield
-
-    return stopping
-
-
-def plain(leaf):
-    key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return np.array(jax.random.key_data(leaf) if key else leaf)
-
-
 @pytest.fixture(scope="module")
-def saved():
+def saved(all_saves):
     """`{folder: {step: [state of each lane]}}` of all checkpoints, as arrays of NumPy."""
-    found, save = {}, checkpoint.save
-
-    def keep(folder, step, tree):
-        save(folder, step, tree)
-        found.setdefault(folder.parent, {})[step] = jax.tree.map(plain, tree[0])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "save", keep)
+    with all_saves() as found:
         yield found

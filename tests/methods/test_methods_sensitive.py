@@ -1,6 +1,5 @@
 """Methods that shrink the insensitive and prune at plateaus, trained on the digits."""
 
-import contextlib
 import itertools
 import json
 
@@ -12,7 +11,7 @@ from gpnas import data
 from gpnas.errors import UserError
 from gpnas.masks import maskable
 from gpnas.methods import Method, build
-from gpnas.train import Stopped, base, checkpoint, loop, train, train_lanes
+from gpnas.train import base, train, train_lanes
 
 CUTS = (20, 40)  # of the looks at steps 10 to 50: one after a cut, and the last, cut nothing
 METHODS = {
@@ -41,11 +40,6 @@ def lenient(strict):
         yield
 
 
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return data.load("digits", cache_dir=tmp_path_factory.mktemp("cache"))
-
-
 def config_of(name, **fields):
     """A run of 50 steps of a network of 2,720 weights."""
     config = base(**METHODS[name], **OFTEN)
@@ -58,52 +52,15 @@ def config_of(name, **fields):
     return config
 
 
-@contextlib.contextmanager
-def watched():
-    """`{folder: {step: states}}`, as they are saved, as NumPy arrays."""
-    found, save = {}, checkpoint.save
-
-    def plain(leaf):
-        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return np.array(jax.random.key_data(leaf) if key else leaf)
-
-    def keep(folder, step, tree):
-        save(folder, step, tree)
-        found.setdefault(folder.parent, {})[step] = jax.tree.map(plain, tree[0])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "save", keep)
-        yield found
-
-
-@contextlib.contextmanager
-def stopping(step):
-    """A run is asked to stop at its first log point from a step on."""
-    seen, log = [0], loop._log
-
-    def noted(lane, counts, *rest):
-        seen[0] = int(counts.step)
-        return log(lane, counts, *rest)
-
-    @contextlib.contextmanager
-    def signal():
-        yield lambda: seen[0] >= step
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(loop, "_log", noted)
-        patch.setattr(loop, "stop_signal", signal)
-        yield
-
-
 @pytest.fixture(scope="module")
-def whole(digits, tmp_path_factory):
+def whole(digits, all_saves, tmp_path_factory):
     """`name → (record, lines, {step: state})` of a run, done once."""
     done = {}
 
     def get(name):
         if name not in done:
             folder = tmp_path_factory.mktemp("runs") / "run"
-            with watched() as saved:
+            with all_saves() as saved:
                 record = train(config_of(name), folder, digits)
             states = {step: state for step, (state,) in saved[folder].items()}
             done[name] = record, lines(folder), states
@@ -171,12 +128,12 @@ def test_no_two_of_them_shrink_alike(whole):
         assert np.abs(one - other).max() > 1e-5
 
 
-def test_resumed_across_a_cut(whole, digits, tmp_path):
+def test_resumed_across_a_cut(whole, digits, all_saves, stop_at, tmp_path):
     expected, rows, states = whole("lower bound")
     config = config_of("lower bound", resume=True)
-    with watched() as saved:
+    with all_saves() as saved:
         for step in (18, 34):  # at the look that cuts, and between two
-            with stopping(step):
+            with stop_at(step):
                 train(config, tmp_path, digits)
         found = train(config, tmp_path, digits)
     assert {20, 36, 50} <= saved[tmp_path].keys()
@@ -203,10 +160,10 @@ def test_lanes(whole, digits, tmp_path):
     assert abs(gap) < 6
 
 
-def test_pmap(whole, digits, tmp_path):
+def test_pmap(whole, digits, all_saves, tmp_path):
     config = config_of("lower bound")
     config.train.parallel = "pmap"
-    with watched() as saved:
+    with all_saves() as saved:
         train(config, tmp_path, digits)
     states = {step: state for step, (state,) in saved[tmp_path].items()}
     for (_, w), (_, expected) in zip(

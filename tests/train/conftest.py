@@ -10,16 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from gpnas import data
-from gpnas.train import Stopped, base, checkpoint, loop
+from gpnas.train import base, checkpoint
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory):
-    """The digits; 1,293 of them to train on."""
-    return data.load("digits", cache_dir=tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
@@ -38,31 +31,6 @@ def tiny():
         return config
 
     return make
-
-
-@pytest.fixture
-def stop_at(monkeypatch):
-    """`step → context` in which a run is asked to stop at its first log point from that step on."""
-
-    @contextlib.contextmanager
-    def stopping(step):
-        seen = [0]
-        log = loop._log
-
-        def watched(lane, counts, *rest):
-            seen[0] = int(counts.step)
-            return log(lane, counts, *rest)
-
-        @contextlib.contextmanager
-        def signal():
-            yield lambda: seen[0] >= step
-
-        with monkeypatch.context() as patch, pytest.raises(Stopped):
-            patch.setattr(loop, "_log", watched)
-            patch.setattr(loop, "stop_signal", signal)
-            yield
-
-    return stopping
 
 
 @contextlib.contextmanager
