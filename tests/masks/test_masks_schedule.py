@@ -19,6 +19,11 @@ def test_constant():
     assert (curve(schedule.constant(0.3)) == np.float32(0.3)).all()
 
 
+def test_linear():
+    got = curve(schedule.linear(0.2, 1.0, 100, 900))
+    np.testing.assert_allclose(got, 0.2 + 0.8 * np.clip((STEPS - 100) / 800, 0, 1), rtol=1e-5)
+
+
 def test_cubic():
     got = curve(schedule.cubic(1.0, 0.1, 100, 900))
     x = np.clip((STEPS - 100) / 800, 0, 1)

@@ -13,6 +13,7 @@ from gpnas.masks import (
     MaskTransform,
     apply,
     between,
+    carry,
     chain,
     every,
     full,
@@ -187,6 +188,15 @@ def test_sometimes_is_cond():
     many = jax.vmap(lambda c: sometimes(c, f, x))(jnp.array([True, False]))
     chex.assert_trees_all_equal(jax.tree.map(lambda y: y[0], many), f(x))
     chex.assert_trees_all_equal(jax.tree.map(lambda y: y[1], many), x)
+
+
+def test_carry_keeps_what_it_was_given():
+    transform = carry({"best": jnp.float32(3.0)})
+    masks, state = transform.init(full(PARAMS), PARAMS, KEY)
+    after, kept = transform.update(masks, {"best": state["best"] + 1}, context())
+    assert all(m.all() for m in jax.tree.leaves(after))
+    assert kept == {"best": 4.0}
+    assert not transform.may_change(jnp.int32(0))
 
 
 def test_identity_changes_nothing():
