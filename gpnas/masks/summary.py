@@ -47,14 +47,24 @@ def changes(old: Any, new: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Arr
     return woken, dropped
 
 
+def units(masks: Any) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Unit masks: `{path: (inputs, outputs)}`, which have a living weight; may be traced.
+
+    Inputs lie on the second-last axis of a leaf, outputs (units, filters) on the last: (n,) bool.
+    """
+
+    def alive(mask: jax.Array, axis: int) -> jax.Array:
+        return jnp.any(mask, axis=tuple(i for i in range(mask.ndim) if i != mask.ndim + axis))
+
+    return {path: (alive(m, -2), alive(m, -1)) for path, m in tree.maskable(masks).items()}
+
+
 def layers(masks: Any) -> list[LeafSummary]:
     """One summary a maskable leaf, in natural order; on the host."""
-    return [_layer(path, mask) for path, mask in tree.maskable(masks).items()]
-
-
-def _layer(path: str, mask: jax.Array) -> LeafSummary:
-    def dead(axis: int) -> int:
-        others = tuple(i for i in range(mask.ndim) if i != mask.ndim + axis)
-        return int(jnp.sum(~jnp.any(mask, axis=others)))
-
-    return LeafSummary(path, tuple(mask.shape), int(jnp.sum(mask)), dead(-2), dead(-1))
+    living = units(masks)
+    return [
+        LeafSummary(
+            path, tuple(mask.shape), int(jnp.sum(mask)), *(int(jnp.sum(~u)) for u in living[path])
+        )
+        for path, mask in tree.maskable(masks).items()
+    ]

@@ -11,7 +11,7 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.gates import follow
-from gpnas.masks import MaskContext, full, maskable, put
+from gpnas.masks import MaskContext, full, maskable, put, summary
 from gpnas.methods import METHODS, build
 from gpnas.methods.method import Look
 from gpnas.models import LeNet300
@@ -285,3 +285,15 @@ def test_mistakes_are_told_by_field(field, settings):
     with pytest.raises(UserError) as error:
         build(settings, total_steps=1000, batch_size=32, shapes=shapes)
     assert str(error.value).startswith(f"method.{field}: got ") and "\n" not in str(error.value)
+
+
+def test_gates_are_unit_masks(whole):
+    record, _, states = whole("l0")
+    masks = states[STEPS].masks
+    for layer, (path, (inputs, outputs)) in zip(
+        record["layers"], summary.units(masks).items(), strict=True
+    ):
+        mask = maskable(masks)[path]
+        assert (np.asarray(inputs)[:, None] == mask).all()  # a whole input lives or does not
+        assert outputs.all() == bool(inputs.any())
+        assert (layer["dead_in"], layer["path"]) == (int((~inputs).sum()), path)
