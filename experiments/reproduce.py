@@ -48,7 +48,12 @@ def main(argv: Sequence[str]) -> None:
     for module in studies.values():
         own = [name for name in module.NAMES if not asked or name in asked]
         if own and not _ONLY_PAGE.value:
-            run_study(_study(module, own), _WORKDIR.value, str(results))
+            try:
+                run_study(_study(module, own), _WORKDIR.value, str(results))
+            except train.Diverged as error:
+                stop(error, EXIT_DIVERGED)
+            except train.Stopped as error:
+                stop(error, 0)
     _write(studies, results)
 
 
@@ -82,9 +87,4 @@ def _write(studies: dict[str, Any], results: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        start(main)
-    except train.Diverged as error:
-        stop(error, EXIT_DIVERGED)
-    except train.Stopped as error:
-        stop(error, 0)
+    start(main)

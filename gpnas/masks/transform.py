@@ -36,6 +36,11 @@ def never(step: jax.Array) -> jax.Array:
     return jnp.zeros(jnp.shape(step), bool)
 
 
+def within(start: int, stop: int | None) -> Callable[[jax.Array], jax.Array]:
+    """`step → () bool`, True at steps `start <= step < stop` (no end if `stop` is None)."""
+    return lambda step: (step >= start) & (True if stop is None else step < stop)
+
+
 def sometimes(condition: jax.Array | bool, f: Callable[[Any], Any], x: Any) -> Any:
     """`f(x)` if the condition holds, else `x`, without copying what does not change.
 
@@ -92,10 +97,16 @@ def identity() -> MaskTransform:
     )
 
 
-def carry(memory: State) -> MaskTransform:
-    """Leaves the masks as they are and keeps a state, for what works on it between epochs."""
+def carry(begin: Callable[[Masks, Any, jax.Array], State]) -> MaskTransform:
+    """Leaves the masks as they are and keeps a state, for what works on it between epochs.
+
+    Args:
+      begin: `(masks, params, key) → state` to begin with.
+    """
     return MaskTransform(
-        lambda masks, params, key: (masks, memory), lambda masks, state, ctx: (masks, state), never
+        lambda masks, params, key: (masks, begin(masks, params, key)),
+        lambda masks, state, ctx: (masks, state),
+        never,
     )
 
 
@@ -186,7 +197,7 @@ def every(n: int, transform: MaskTransform) -> MaskTransform:
 
 def between(start: int, stop: int | None, transform: MaskTransform) -> MaskTransform:
     """Allows events at steps `start <= step < stop` (no end if `stop` is None)."""
-    return when(transform, lambda step: (step >= start) & (True if stop is None else step < stop))
+    return when(transform, within(start, stop))
 
 
 def switch(transforms: Mapping[int, MaskTransform]) -> MaskTransform:

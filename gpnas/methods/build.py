@@ -58,12 +58,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "ste": ste.ste,
     "topkast": topkast.topkast,
 }
-_GIVEN = (
-    "total_steps",
-    "batch_size",
-    "images",
-    "classes",
-)  # by the run, not by the method's settings
+_GIVEN = ("total_steps", "batch_size", "images", "classes")  # by the run, not by the settings
 _SELECTIONS = {
     "exact_top_k": select.exact_top_k,
     "2:4": select.n_of_m(2, 4),

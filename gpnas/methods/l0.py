@@ -24,7 +24,7 @@ def l0(
       images: N, how many there are to train on.
       penalties: λ of a weight, 0 or more: one for all layers, or one for each.
       drops: δ, first probability that a gate is shut, in (0, 1): one for all layers, or one each.
-      decay: ρ, 0 or more.
+      decay: ρ, in [0, 1).
       every: Steps between looks at which groups are in use.
 
     References:

@@ -11,6 +11,7 @@ from gpnas.gates.binary import WOKEN
 from gpnas.gates.groups import hidden_units, inputs_and_filters
 from gpnas.masks import carry, chain, schedule
 from gpnas.masks.schedule import Schedule
+from gpnas.masks.transform import within
 from gpnas.methods.method import Look, Method, all_learn
 
 SURE = 5000.0  # k at which every gate is shut or open by the sign of φ, and does not learn
@@ -33,7 +34,7 @@ def npn_sparsify(
       total_steps: Length of the run.
       images: How many there are to train on.
       penalties: λ of a weight, 0 or more: one for all layers, or one for each.
-      decay: Of the weights in use, 0 or more.
+      decay: Of the weights in use, in [0, 1).
       sharpness: k while gates learn; before and after they are fixed.
       start_at, stop_at: When gates begin and cease to learn, as fractions of the run.
       every: Steps between looks at which groups are in use.
@@ -41,7 +42,7 @@ def npn_sparsify(
     References:
       Li & Ji 2021 (arXiv:1908.08118), sections 3 and 4.
     """
-    learn = between(round(start_at * total_steps), round(stop_at * total_steps))
+    learn = within(round(start_at * total_steps), round(stop_at * total_steps))
     gates = bernoulli(
         penalties, stages(sharpness, learn), images,
         decay=decay, grouping=inputs_and_filters, learn=learn,
@@ -79,14 +80,14 @@ def npn_expand(
       Li & Ji 2021 (arXiv:1908.08118), section 3.3.
     """
     start, stop = round(start_at * total_steps), round(stop_at * total_steps)
-    learn = between(start, stop)
+    learn = within(start, stop)
     gates = bernoulli(
         penalties, stages(sharpness, learn), images,
         decay=decay, first=first_units, grouping=hidden_units, learn=learn,
     )  # fmt: skip
     transform = chain(
         follow(more_often_open(hidden_units), every=every, last=total_steps - 1),
-        carry({"loss": jnp.float32(jnp.inf), "awake": jnp.int32(first_units)}),
+        carry(lambda *_: {"loss": jnp.float32(jnp.inf), "awake": jnp.int32(first_units)}),
     )
 
     def expand(state: Any, look: Look) -> Any:
@@ -103,15 +104,6 @@ def npn_expand(
         transform, schedule.constant(1.0), passes=ARM, learns=all_learn, keeps_dormant=True,
         gates=gates, review=expand,
     )  # fmt: skip
-
-
-def between(start: int, stop: int) -> Schedule:
-    """Whether gates learn, as they do in the second of the three stages only."""
-
-    def learn(step: jax.Array) -> jax.Array:
-        return (step >= start) & (step < stop)
-
-    return learn
 
 
 def stages(sharpness: float, learn: Schedule) -> Schedule:

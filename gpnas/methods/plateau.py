@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.masks import MaskTransform, apply, maskable, put
-from gpnas.masks.transform import never
+from gpnas.masks import apply, maskable, put
 from gpnas.methods.method import Look
 
 
@@ -34,14 +33,10 @@ class Plateau:
     params: Any
 
 
-def remember() -> MaskTransform:
-    """Leaves the masks as they are and keeps a `Plateau`."""
-
-    def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, Plateau]:
-        del key
-        return masks, Plateau(jnp.float32(jnp.inf), jnp.int32(0), jax.tree.map(jnp.copy, params))
-
-    return MaskTransform(init_fn, lambda masks, state, ctx: (masks, state), never)
+def nothing_seen(masks: Any, params: Any, key: jax.Array | None) -> Plateau:
+    """Before the first look: any will be better."""
+    del masks, key
+    return Plateau(jnp.float32(jnp.inf), jnp.int32(0), params)
 
 
 def prune_at_plateaus(
@@ -81,7 +76,7 @@ def prune_at_plateaus(
         params = memory.params
         masks = cut(state.masks, params, look.loss_of, (1 + tolerance) * best, density)
         params = apply(masks, params)
-        memory = Plateau(jnp.float32(jnp.inf), jnp.int32(0), params)
+        memory = nothing_seen(masks, params, None)
         return dataclasses.replace(state, masks=masks, params=params, mask_state=memory)
 
     return review

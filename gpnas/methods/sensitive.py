@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import optax
 
-from gpnas.masks import schedule
+from gpnas.masks import carry, schedule
 from gpnas.methods.method import Look, Method, before, moment
-from gpnas.methods.plateau import prune_at_plateaus, remember
+from gpnas.methods.plateau import nothing_seen, prune_at_plateaus
 from gpnas.sensitivity import neurons, shrink, weights
 
 # Passes that a look at the sensitivity takes, by the number of outputs; a step has 3 thirds.
@@ -128,4 +128,6 @@ def _method(
     def wrap(tx: optax.GradientTransformation) -> optax.GradientTransformation:
         return optax.chain(optax.with_extra_args_support(tx), regulariser)
 
-    return Method(remember(), schedule.constant(1.0), passes=passes, wrap=wrap, review=cuts)
+    return Method(
+        carry(nothing_seen), schedule.constant(1.0), passes=passes, wrap=wrap, review=cuts
+    )

@@ -1,21 +1,19 @@
 """What a finished network is like beyond its error: its neurons' states, its loss's sharpness."""
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.gates import Forward, Intercept
+from gpnas.gates import Forward
 from gpnas.masks import apply
 from gpnas.sensitivity import curvature, entropy, neurons
 from gpnas.train.plan import Plan
 from gpnas.train.program import standardize
-from gpnas.train.step import cross_entropy
+from gpnas.train.step import forward_of
 
 _IMAGES = 5000  # of the training images, the first
 
@@ -39,15 +37,7 @@ def analyse(
     labels = jnp.asarray(data.train.labels[:_IMAGES])
     others = {name: value for name, value in variables.items() if name != "params"}
 
-    def logits(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
-        with nn.intercept_methods(intercept) if intercept else contextlib.nullcontext():
-            found = plan.module.apply({"params": params, **others}, images, train=False)
-        return jnp.asarray(found), others
-
-    def loss(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
-        return cross_entropy(logits(params, intercept)[0], labels), others
-
-    forward = Forward(logits, loss, labels)
+    forward = forward_of(plan.module, others, (images, labels), train=False)
     return {
         name: ANALYSES[name](forward, variables["params"], masks, data.num_classes)
         for name in names

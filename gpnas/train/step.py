@@ -81,6 +81,25 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
+def forward_of(module: nn.Module, model_state: Any, batch: Batch, train: bool) -> Forward:
+    """The network on a batch; the loss comes with the new model state and the `Metrics`."""
+    images, labels = batch
+
+    def logits(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
+        with nn.intercept_methods(intercept) if intercept else contextlib.nullcontext():
+            return module.apply(
+                {"params": params, **model_state}, images, train=train, mutable=list(model_state)
+            )
+
+    def loss(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
+        found, new_state = logits(params, intercept)
+        value = cross_entropy(found, labels)
+        error = jnp.mean(jnp.argmax(found, -1) != labels, dtype=jnp.float32)
+        return value, (new_state, Metrics(value, error))
+
+    return Forward(logits, loss, labels)
+
+
 def make_step(
     module: nn.Module,
     method: Method,
@@ -106,23 +125,6 @@ def make_step(
 
     def mean(tree: Any) -> Any:
         return jax.lax.pmean(tree, axis_name) if axis_name else tree
-
-    def forward_of(model_state: Any, batch: Batch) -> Forward:
-        images, labels = batch
-
-        def logits(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
-            with nn.intercept_methods(intercept) if intercept else contextlib.nullcontext():
-                return module.apply(
-                    {"params": params, **model_state}, images, train=True, mutable=list(model_state)
-                )
-
-        def loss(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
-            found, new_state = logits(params, intercept)
-            value = cross_entropy(found, labels)
-            error = jnp.mean(jnp.argmax(found, -1) != labels, dtype=jnp.float32)
-            return value, (new_state, Metrics(value, error))
-
-        return Forward(logits, loss, labels, mean)
 
     def event(carry: tuple, ctx: MaskContext) -> tuple:
         masks, mask_state, params, opt_state, survey = carry
@@ -154,7 +156,7 @@ def make_step(
 
         hidden = method.keeps_dormant and gates.masked
         living = apply(state.masks, state.params) if hidden else state.params
-        forward = forward_of(state.model_state, batch)
+        forward = forward_of(module, state.model_state, batch, train=True)._replace(mean=mean)
         own_key = jax.random.fold_in(key, _GATES)
         if axis_name:  # each device draws for its own part of the batch
             own_key = jax.random.fold_in(own_key, jax.lax.axis_index(axis_name))

@@ -191,7 +191,7 @@ def test_sometimes_is_cond():
 
 
 def test_carry_keeps_what_it_was_given():
-    transform = carry({"best": jnp.float32(3.0)})
+    transform = carry(lambda *_: {"best": jnp.float32(3.0)})
     masks, state = transform.init(full(PARAMS), PARAMS, KEY)
     after, kept = transform.update(masks, {"best": state["best"] + 1}, context())
     assert all(m.all() for m in jax.tree.leaves(after))

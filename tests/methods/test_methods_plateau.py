@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gpnas.masks import apply, full
+from gpnas.masks import apply, carry, full
 from gpnas.methods.method import Look
-from gpnas.methods.plateau import Plateau, cut, prune_at_plateaus, remember
+from gpnas.methods.plateau import Plateau, cut, nothing_seen, prune_at_plateaus
 
 SHAPES = {"Dense_0": (3, 4), "Dense_1": (4, 2)}
 SIZE = 20
@@ -172,7 +172,7 @@ class State:
 def reviewed(losses, density=0.05, loss_of=lambda params: 0.0, **settings):
     """States before and after each look; weights grow from look to look by a factor i + 1."""
     net = some_network()
-    masks, memory = remember().init(full(net.params), net.params, jax.random.key(0))
+    masks, memory = carry(nothing_seen).init(full(net.params), net.params, jax.random.key(0))
     settings = {"patience": 2, "slack": 0.0, "tolerance": 0.0, "stop": 10**6} | settings
     review = prune_at_plateaus(density=density, **settings)
     after, course = State(jnp.int32(0), net.params, masks, memory), []
@@ -199,7 +199,7 @@ def cuts(course):
 
 def test_remembering_changes_nothing():
     net = some_network()
-    transform = remember()
+    transform = carry(nothing_seen)
     masks, memory = transform.init(net.masks, net.params, jax.random.key(0))
     assert masks is net.masks and jnp.isinf(memory.best) and memory.bad == 0
     np.testing.assert_array_equal(flat(memory.params), flat(net.params))
