@@ -53,9 +53,8 @@ def _slope(primals: tuple, tangents: tuple) -> tuple:
     odds = jnp.exp(-K2 - K3 * ratio)
     slope = -K1 * K3 * odds / (1 + odds) ** 2 - 0.5 * square / (square + jnp.exp(log_variance))
     slope = jnp.where(jnp.abs(ratio) < _MOST, slope, 0)
-    # Made once, not by each of the optimizer's moments that uses them.
-    slope, steep = jax.lax.optimization_barrier((slope, -2 * weight / square * slope))
-    return divergence(weight, log_variance), slope * d_log_variance + steep * d_weight
+    change = d_log_variance - 2 * weight / square * d_weight
+    return divergence(weight, log_variance), slope * change
 
 
 def noise(variances: Leaves, key: jax.Array) -> tuple[Intercept, dict[str, int]]:

@@ -164,8 +164,6 @@ def make_step(
         (grads, gate_grads), out = jax.grad(
             lambda params, aux: gates.loss(forward, params, aux, gate_context), (0, 1), has_aux=True
         )(living, state.aux)
-        if state.aux:  # made once, not by each of the optimizer's moments that uses them
-            grads, gate_grads = jax.lax.optimization_barrier((grads, gate_grads))
         grads, gate_grads, (model_state, metrics) = mean((grads, gate_grads, out))
 
         context = MaskContext(
