@@ -2,7 +2,7 @@
 
 from gpnas.gates import ARM, bernoulli, ever_open, follow, hard_concrete, more_often_open
 from gpnas.masks import schedule
-from gpnas.methods.method import Method, all_learn
+from gpnas.methods.method import Method, gated
 
 
 def l0(
@@ -32,9 +32,7 @@ def l0(
     """
     gates = hard_concrete(penalties, images, decay=decay, drops=drops)
     transform = follow(ever_open(), every=every, last=total_steps - 1)
-    return Method(
-        transform, schedule.constant(1.0), learns=all_learn, keeps_dormant=True, gates=gates
-    )
+    return gated(transform, gates)
 
 
 def l0_arm(
@@ -57,7 +55,4 @@ def l0_arm(
     """
     gates = bernoulli(penalties, schedule.constant(sharpness), images, decay=decay)
     transform = follow(more_often_open(), every=every, last=total_steps - 1)
-    return Method(
-        transform, schedule.constant(1.0), passes=ARM, learns=all_learn, keeps_dormant=True,
-        gates=gates,
-    )  # fmt: skip
+    return gated(transform, gates, ARM)

@@ -82,6 +82,19 @@ class Method(NamedTuple):
     trainings: int = 1
 
 
+def gated(transform: MaskTransform, gates: Gates, passes: float = 1.0) -> Method:
+    """A method whose gates decide: all weights learn, and masks tell which gates are open.
+
+    Args:
+      transform: Masks that follow the gates.
+      gates: That run the forward pass, unmasked.
+      passes: As for `Method`.
+    """
+    return Method(
+        transform, constant(1.0), passes=passes, learns=all_learn, keeps_dormant=True, gates=gates
+    )
+
+
 def moment(at: float, total_steps: int, every: int = 1) -> int:
     """The last multiple of `every` up to a fraction of the run, and a step of the run."""
     return min(round(at * total_steps), total_steps - 1) // every * every

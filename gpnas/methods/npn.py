@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from gpnas.gates import ARM, bernoulli, follow, more_often_open
 from gpnas.gates.binary import WOKEN
 from gpnas.gates.groups import hidden_units, inputs_and_filters
-from gpnas.masks import carry, chain, schedule
+from gpnas.masks import carry, chain
 from gpnas.masks.schedule import Schedule
 from gpnas.masks.transform import within
-from gpnas.methods.method import Look, Method, all_learn
+from gpnas.methods.method import Look, Method, gated
 
 SURE = 5000.0  # k at which every gate is shut or open by the sign of φ, and does not learn
 
@@ -48,10 +48,7 @@ def npn_sparsify(
         decay=decay, grouping=inputs_and_filters, learn=learn,
     )  # fmt: skip
     transform = follow(more_often_open(), every=every, last=total_steps - 1)
-    return Method(
-        transform, schedule.constant(1.0), passes=ARM, learns=all_learn, keeps_dormant=True,
-        gates=gates,
-    )  # fmt: skip
+    return gated(transform, gates, ARM)
 
 
 def npn_expand(
@@ -100,10 +97,7 @@ def npn_expand(
         memory = {"loss": jnp.float32(look.loss), "awake": jnp.int32(at + 1)}
         return dataclasses.replace(state, aux=aux, mask_state=(own, memory))
 
-    return Method(
-        transform, schedule.constant(1.0), passes=ARM, learns=all_learn, keeps_dormant=True,
-        gates=gates, review=expand,
-    )  # fmt: skip
+    return gated(transform, gates, ARM)._replace(review=expand)
 
 
 def stages(sharpness: float, learn: Schedule) -> Schedule:
