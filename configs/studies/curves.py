@@ -1,22 +1,24 @@
 """LeNet-300-100 on MNIST at five densities: pruning at plateaus, with and without sensitivity.
 
-Rows and figure of docs/reproducing.md for LOBSTER, SeReNe and PSP-entropy (gradual pruning, which
-is the loop alone, against one-shot), beside GMP and random masks. Three seeds, 100 epochs. About
-two hours on 2 CPU cores.
+Rows and claims of docs/reproducing.md for LOBSTER, SeReNe, PSP-entropy (gradual pruning, which is
+the loop alone, against one-shot) and neural plasticity networks (five prices), beside GMP, random
+masks and dense training. Three seeds, 50 epochs, one recipe. About 80 minutes on one CPU core.
 
     python experiments/sweep.py --config=configs/studies/curves.py
 """
 
 from ml_collections import ConfigDict
 
-from configs import gmp, lobster, one_shot, serene, static
+from configs import dense, gmp, lobster, npn_expand, npn_sparsify, one_shot, serene, static
 from configs.studies.lenet300 import mnist
+from gpnas.report.claims import claim_table
 from gpnas.report.densities import density_table, gradual_table
 from gpnas.report.table import Table
 from gpnas.train.study import study
 
 NAMES = ("curves",)  # all its arms at once
-_LOOP = {"patience": 2, "rate": 3e-4, "tolerance": 0.1}
+EPOCHS = 50
+_LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.25, "stop_at": 0.75}
 
 
 def shorten(config: ConfigDict) -> None:
@@ -30,20 +32,30 @@ def tables(records: list[dict]) -> list[Table]:
     """Errors by density, and PSP-entropy's claims."""
     if not records:
         return []
-    title = "LeNet-300-100 on MNIST by density, 100 epochs"
-    return [density_table(title, records), gradual_table(records, "gradual", "one-shot")]
+    title = "LeNet-300-100 on MNIST by density, 50 epochs"
+    return [
+        density_table(title, records),
+        claim_table(records),
+        gradual_table(records, "gradual", "one-shot"),
+    ]
 
 
 def get_config() -> ConfigDict:
-    """Arms by name; all but random masks start dense."""
+    """Arms by name; a price follows the @."""
     arms = {
-        "LOBSTER": mnist(lobster, 100, **_LOOP),
-        "SeReNe": mnist(serene, 100, **_LOOP),
-        "gradual": mnist(lobster, 100, **_LOOP | {"rate": 0.0}),
-        "one-shot": mnist(one_shot, 100, at=0.5),
-        "GMP": mnist(gmp, 100),
-        "random": mnist(static, 100),
+        "LOBSTER": mnist(lobster, EPOCHS, **_LOOP),
+        "SeReNe": mnist(serene, EPOCHS, **_LOOP),
+        "gradual": mnist(lobster, EPOCHS, **_LOOP | {"rate": 0.0}),
+        "one-shot": mnist(one_shot, EPOCHS, at=0.5),
+        "GMP": mnist(gmp, EPOCHS),
+        "random": mnist(static, EPOCHS),
+        "dense": mnist(dense, EPOCHS),
     }
     for arm in arms.values():
         arm.analysis = ("psp_entropy", "top_eigenvalue")
+        arm.optimizer.update(learning_rate=0.1, schedule="cosine", decay_at=0.0, weight_decay=5e-4)
+        arm.optimizer.arguments.momentum = 0.9
+    for price in (0.1, 0.2, 0.4, 0.8, 1.6):
+        arms[f"NPN@{price:g}"] = mnist(npn_sparsify, EPOCHS, penalties=(price,))
+    arms["NPN expand"] = mnist(npn_expand, 2 * EPOCHS)
     return study("curves", arms, densities=(0.1, 0.05, 0.02, 0.01, 0.005), seeds=(0, 1, 2))

@@ -1,5 +1,6 @@
 """Arms at several densities: a table of errors, and what papers claim of gradual pruning."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,30 +14,39 @@ Record = Mapping[str, Any]
 def density_table(caption: str, records: Sequence[Record]) -> Table:
     """One row an arm, one column a density asked for; the density reached where it is another.
 
+    The settings of an arm without a `method.density` (its prices, say) fill the columns in the
+    order of the densities that came of them.
+
     Args:
       caption: Of the table.
-      records: Of a study whose arms have a `method.density`.
+      records: Of a study, some of whose arms have a `method.density`.
     """
-    asked = sorted({r["config"]["method"]["density"] for r in records}, reverse=True)
-    arms = list(dict.fromkeys(record["arm"] for record in records))
+    asked = _densities(records)
     columns = [Column("arm", numeric=False)]
     columns += [Column(f"{100 * density:g} %") for density in asked]
     rows = []
-    for arm in arms:
-        cells = [Cell(arm)]
-        for density in asked:
-            same = _at(records, arm, density)
-            reached = estimate(r["cost"]["density"] for r in same)
-            other = reached is not None and reached.mean > 1.05 * density
-            detail = f"at {100 * reached.mean:.2g} %" if other and reached else ""
-            found = estimate(r["metrics"]["test_error_last"] for r in same)
-            cells.append(Cell(error_text(found), detail=detail))
-        rows.append(cells)
+    for arm in dict.fromkeys(record["arm"] for record in records):
+        own = [record for record in records if record["arm"] == arm]
+        groups: list[tuple[float | None, list[Record]]]
+        groups = [(density, _at(own, density)) for density in asked]
+        if all(density_asked(record) is None for record in own):
+            groups = [(None, group) for group in settings(own)]
+        cells = [_cell(density, same) for density, same in groups]
+        rows.append([Cell(arm), *cells, *[Cell("–")] * (len(asked) - len(cells))])
     note = (
         "Test error in % at the last step, mean ± half the 95 % interval over seeds, by the density"
-        " asked for; in brackets the density where pruning ended earlier."
+        " asked for; in brackets the density where pruning ended earlier, or that came of a price."
     )
     return Table(caption, columns, rows, [note])
+
+
+def settings(records: Sequence[Record]) -> list[list[Record]]:
+    """One arm's records by the fields of its method, the densest first."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        fields = json.dumps(record["config"]["method"], sort_keys=True)
+        groups.setdefault(fields, []).append(record)
+    return sorted(groups.values(), key=lambda group: -mean(group, density_reached))
 
 
 def gradual_table(records: Sequence[Record], gradual: str, one_shot: str) -> Table:
@@ -58,36 +68,65 @@ def gradual_table(records: Sequence[Record], gradual: str, one_shot: str) -> Tab
         Column("one-shot"),
     ]
     rows = []
-    for density in sorted({r["config"]["method"]["density"] for r in records}, reverse=True):
-        ours, theirs = (_at(records, arm, density) for arm in (gradual, one_shot))
-        gap = paired_difference(*(_by_seed(x, _error) for x in (ours, theirs)))
+    pair = {arm: [r for r in records if r["arm"] == arm] for arm in (gradual, one_shot)}
+    for density in _densities(pair[gradual]):
+        ours, theirs = (_at(own, density) for own in pair.values())
+        gap = paired_difference(*(_by_seed(x, error) for x in (ours, theirs)))
         cells = [f"{100 * density:g} %", _plain(gap, "+.2f")]
-        for measure in (_entropy, _sharpness):
+        for measure in (entropy, sharpness):
             cells += [_plain(estimate(map(measure, x)), ".3g") for x in (ours, theirs)]
         rows.append([Cell(text) for text in cells])
     return Table(f"{gradual} against {one_shot} pruning", columns, rows)
 
 
-def _at(records: Sequence[Record], arm: str, density: float) -> list[Record]:
-    return [r for r in records if r["arm"] == arm and r["config"]["method"]["density"] == density]
+def density_reached(record: Record) -> float:
+    """Living weights over all."""
+    return record["cost"]["density"]
+
+
+def density_asked(record: Record) -> float | None:
+    """The density that the config asks for; None if it has none."""
+    return record["config"]["method"].get("density")
+
+
+def error(record: Record) -> float:
+    """Test error in % at the last step."""
+    return record["metrics"]["test_error_last"]
+
+
+def entropy(record: Record) -> float:
+    """PSP-entropy in bits, mean of the hidden layers."""
+    hidden = list(record["analysis"]["psp_entropy"].values())[:-1]  # the outputs have no state
+    return sum(hidden) / len(hidden)
+
+
+def sharpness(record: Record) -> float:
+    """The largest eigenvalue of the Hessian."""
+    return record["analysis"]["top_eigenvalue"]
+
+
+def _cell(density: float | None, records: Sequence[Record]) -> Cell:
+    reached = estimate(map(density_reached, records))
+    other = reached is not None and (density is None or reached.mean > 1.05 * density)
+    detail = f"at {100 * reached.mean:.2g} %" if other and reached else ""
+    return Cell(error_text(estimate(map(error, records))), detail=detail)
+
+
+def _densities(records: Sequence[Record]) -> list[float]:
+    return sorted({d for r in records if (d := density_asked(r)) is not None}, reverse=True)
+
+
+def _at(records: Sequence[Record], density: float | None) -> list[Record]:
+    return [record for record in records if density_asked(record) == density]
+
+
+def mean(records: Sequence[Record], f: Callable[[Record], float]) -> float:
+    """Mean of a measure over records, one or more."""
+    return sum(map(f, records)) / len(records)
 
 
 def _by_seed(records: Sequence[Record], f: Callable[[Record], float]) -> dict[int, float | None]:
     return {record["seed"]: f(record) for record in records}
-
-
-def _error(record: Record) -> float:
-    return record["metrics"]["test_error_last"]
-
-
-def _entropy(record: Record) -> float:
-    states = record["analysis"]["psp_entropy"]
-    hidden = list(states)[:-1]  # the outputs have no state
-    return sum(states[path] for path in hidden) / len(hidden)
-
-
-def _sharpness(record: Record) -> float:
-    return record["analysis"]["top_eigenvalue"]
 
 
 def _plain(found: Estimate | None, form: str) -> str:

@@ -45,13 +45,23 @@ class Bar(NamedTuple):
 
 
 def units_in_use(record: Record) -> tuple[int, ...]:
-    """Filters of convolutions with a living weight, and inputs of dense layers with one."""
-    return tuple(
-        layer["shape"][-1] - layer["dead_out"]
-        if len(layer["shape"]) > 2
-        else layer["shape"][0] - layer["dead_in"]
-        for layer in record["layers"]
-    )
+    """Filters of convolutions with a living weight, and inputs of dense layers that are in use.
+
+    Of a chain of dense layers, an input is in use if weights lead into it and out of it; where
+    either is many units' work the fewer count.
+    """
+    found = []
+    fed: int | None = None  # units that the dense layer before leads to
+    for layer in record["layers"]:
+        fan_in, out = layer["shape"][-2:]
+        if len(layer["shape"]) > 2:
+            found.append(out - layer["dead_out"])
+            fed = None
+        else:
+            used = fan_in - layer["dead_in"]
+            found.append(used if fed is None else min(used, fed))
+            fed = out - layer["dead_out"]
+    return tuple(found)
 
 
 def compact_macs(record: Record) -> int | None:

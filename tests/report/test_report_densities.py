@@ -53,3 +53,14 @@ def test_gradual_against_one_shot():
     assert [float(text.split(" ±")[0]) for text in rows["1 %"][1:]] == pytest.approx(
         [2.5, 2.5, 5.0, 5.0]
     )
+
+
+def test_prices_fill_the_columns_by_the_density_that_came_of_them():
+    priced = [
+        record("gates", None, 0, error, reached) for error, reached in ((4.0, 0.02), (1.0, 0.3))
+    ]
+    for price, one in enumerate(priced):
+        one["config"]["method"] = {"penalty": price}
+    rows = cells(density_table("errors", [*RECORDS, *priced]))
+    assert rows["gates"][0].startswith("1.00") and rows["gates"][0].endswith("(at 30 %)")
+    assert rows["gates"][1].startswith("4.00") and rows["gates"][1].endswith("(at 2 %)")

@@ -80,3 +80,11 @@ def test_the_table():
         assert text in ours
     assert ours.endswith("| yes |")
     assert other.endswith("| not run |")
+
+
+def test_units_that_nothing_leads_into_are_not_in_use():
+    chain = [
+        {"shape": [784, 300], "nonzeros": 9, "dead_in": 700, "dead_out": 290},
+        {"shape": [300, 10], "nonzeros": 9, "dead_in": 0, "dead_out": 0},
+    ]
+    assert units_in_use(record(layers=chain)) == (84, 10)
