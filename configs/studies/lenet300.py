@@ -66,9 +66,9 @@ def get_config() -> ConfigDict:
         "sparse VD": mnist(sparse_vd, 200),
         "sparse VD KL×0.3": mnist(sparse_vd, 200, weight=0.3),
         "sensitivity 27.9×": mnist(sensitivity, 150, density=0.0357, patience=2, **LOOP),
-        "sensitivity 103×": mnist(sensitivity, 300, density=0.0097, patience=1, **LOOP),
+        "sensitivity 103×": mnist(sensitivity, 150, density=0.0097, patience=1, **LOOP),
         "sensitivity specified": mnist(
-            sensitivity, 300, density=0.0125, patience=1, kind="specified", **LOOP
+            sensitivity, 150, density=0.0125, patience=1, kind="specified", **LOOP
         ),
         "SNFS 5 %": mnist(snfs, 100, density=0.05, every=540, fraction=0.3),
         "SNFS 2 %": mnist(snfs, 100, density=0.02, every=540),
