@@ -27,13 +27,13 @@ class Forward(NamedTuple):
         an interceptor as `flax.linen.intercept_methods` takes it.
       loss: `(params, intercept=None) → (loss, out)`: mean cross-entropy, () float32 in nats, and
         what else came of it, to be passed on as it is.
-      labels: (batch,) int.
+      labels: (batch,) int; None where nothing asks for them.
       mean: Averages a tree over the devices of `pmap`; nothing under `jit`.
     """
 
     logits: Callable[..., tuple[jax.Array, Any]]
     loss: Callable[..., tuple[jax.Array, Any]]
-    labels: jax.Array
+    labels: jax.Array | None
     mean: Callable[[Any], Any] = lambda tree: tree
 
 

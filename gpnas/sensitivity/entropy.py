@@ -9,7 +9,7 @@ _EDGE = 1e-4
 
 
 def state_entropy(
-    pre_activations: Mapping[str, jax.Array], labels: jax.Array, classes: int
+    pre_activations: Mapping[str, jax.Array], labels: jax.Array | None, classes: int
 ) -> dict[str, jax.Array]:
     """First-order entropy of each neuron's state (on or off), summed over classes, in bits.
 
@@ -24,9 +24,14 @@ def state_entropy(
     Returns:
       `{path: (neurons,) float32}`.
 
+    Raises:
+      ValueError: If there are no labels.
+
     References:
       Tartaglione, Bragagnolo & Grangetto 2020 (arXiv:2004.14765), equation 5.
     """
+    if labels is None:
+        raise ValueError("state_entropy: got no labels, allowed: the class of each image")
     is_class = jax.nn.one_hot(labels, classes)
     weight = is_class / jnp.maximum(jnp.sum(is_class, 0, keepdims=True), 1)
 

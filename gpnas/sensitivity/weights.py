@@ -27,14 +27,20 @@ def specified(forward: Forward, params: Any, grads: Any = None) -> Any:
 
     y_t is the mean over the batch of each image's own logit: one backward pass.
 
+    Raises:
+      ValueError: If there are no labels.
+
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 and 5.
     """
     del grads
+    labels = forward.labels
+    if labels is None:
+        raise ValueError("specified: got no labels, allowed: the class of each image")
 
     def own(p: Any) -> jax.Array:
         logits = forward.logits(p)[0]
-        return jnp.mean(jnp.take_along_axis(logits, forward.labels[:, None], 1))
+        return jnp.mean(jnp.take_along_axis(logits, labels[:, None], 1))
 
     return jax.tree.map(jnp.abs, forward.mean(jax.grad(own)(params)))
 

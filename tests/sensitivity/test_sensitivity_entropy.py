@@ -54,3 +54,8 @@ def test_the_constant_is_lowest_and_the_random_highest():
     found = np.array(state_entropy({"a": jnp.float32(x)}, jnp.array(labels), 10)["a"])
     assert found.argmin() == 0 and found.argmax() == 31
     assert found[0] < 0.02 and found[-1] > 9.9
+
+
+def test_it_asks_for_labels():
+    with pytest.raises(ValueError, match="state_entropy: got no labels"):
+        state_entropy({"a": jnp.zeros((2, 3))}, None, CLASSES)

@@ -60,3 +60,10 @@ def test_biases_are_included(net):
 def test_devices_agree_with_one(kind, net, on_devices):
     whole = net.look(kind)
     assert_close(on_devices(kind, net, 2), jax.tree.map(lambda x: jnp.stack([x, x]), whole))
+
+
+def test_specified_asks_for_labels(net):
+    unlabelled = net.forward._replace(labels=None)
+    assert weights.unspecified(unlabelled, net.params)
+    with pytest.raises(ValueError, match="specified: got no labels"):
+        weights.specified(unlabelled, net.params)
