@@ -1,0 +1,56 @@
+"""What a search knows: the trials so far, in order. Nothing else remembers anything."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Trial(NamedTuple):
+    """One architecture that was proposed, and what came of it.
+
+    Attributes:
+      number: Its place in the history, from 0.
+      architecture: Data that a space understands; hashable.
+      metrics: By name, all to be minimised; None as long as it is being evaluated.
+      parent: Number of the trial that it was made from; None if it was drawn afresh.
+      repeats: Number of an earlier trial of the same architecture, whose metrics these are.
+    """
+
+    number: int
+    architecture: Hashable
+    metrics: Mapping[str, float] | None = None
+    parent: int | None = None
+    repeats: int | None = None
+
+
+class Proposal(NamedTuple):
+    """What to evaluate next, and the number of the trial that it was made from."""
+
+    architecture: Any
+    parent: int | None = None
+
+
+History = Sequence[Trial]
+Propose = Callable[[History, np.random.Generator], Proposal]
+
+
+def evaluated(history: History) -> list[Trial]:
+    """The trials that have metrics, in order."""
+    return [trial for trial in history if trial.metrics is not None]
+
+
+def known(history: History) -> set[Hashable]:
+    """Architectures that were proposed before, evaluated or not."""
+    return {trial.architecture for trial in history}
+
+
+def best(trials: Sequence[Trial], metric: str) -> Trial:
+    """The first trial with the lowest metric; of one or more that have metrics."""
+    return min(trials, key=lambda trial: value(trial, metric))
+
+
+def value(trial: Trial, metric: str) -> float:
+    """A metric of a trial that has metrics."""
+    assert trial.metrics is not None
+    return trial.metrics[metric]

@@ -1,0 +1,90 @@
+"""What can be searched: how architectures are drawn, changed, encoded and priced."""
+
+import itertools
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpnas.errors import UserError
+
+Rng = np.random.Generator
+
+
+class Space(NamedTuple):
+    """A set of architectures, as functions; an architecture is hashable data.
+
+    Attributes:
+      sample: `rng → architecture`, uniform where that can be.
+      mutate: `(architecture, rng) → architecture`, another one.
+      neighbours: `architecture → architectures` that are one change away, in a fixed order.
+      encode: `architecture → (features,) float64`.
+      check: `architecture → None`; raises `UserError` if it does not belong to the space.
+      everything: All architectures in a fixed order; None where they cannot be listed.
+      cost: `architecture → {name: number}` of what is known without training.
+      build: `architecture → flax.linen.Module`; None where there is nothing to train.
+    """
+
+    sample: Callable[[Rng], Any]
+    mutate: Callable[[Any, Rng], Any]
+    neighbours: Callable[[Any], list[Any]]
+    encode: Callable[[Any], np.ndarray]
+    check: Callable[[Any], None]
+    everything: Callable[[], Iterator[Hashable]] | None = None
+    cost: Callable[[Any], Mapping[str, float]] = lambda architecture: {}
+    build: Callable[[Any], Any] | None = None
+
+
+def choices(
+    options: Sequence[Sequence[str]],
+    cost: Callable[[Any], Mapping[str, float]] = lambda architecture: {},
+    build: Callable[[Any], Any] | None = None,
+) -> Space:
+    """The space of independent choices; an architecture is a tuple of one option each.
+
+    Args:
+      options: What each choice may be; two or more, all different.
+      cost, build: As for `Space`.
+
+    Returns:
+      A space whose code of an architecture is one-hot, choice by choice.
+    """
+    places = [{option: i for i, option in enumerate(row)} for row in options]
+    starts = np.cumsum([0, *map(len, options)])
+
+    def sample(rng: Rng) -> tuple[str, ...]:
+        return tuple(row[int(rng.integers(len(row)))] for row in options)
+
+    def swap(architecture: tuple[str, ...], at: int, option: str) -> tuple[str, ...]:
+        return (*architecture[:at], option, *architecture[at + 1 :])
+
+    def mutate(architecture: tuple[str, ...], rng: Rng) -> tuple[str, ...]:
+        at = int(rng.integers(len(options)))
+        here = places[at][architecture[at]]
+        other = (here + 1 + int(rng.integers(len(options[at]) - 1))) % len(options[at])
+        return swap(architecture, at, options[at][other])
+
+    def neighbours(architecture: tuple[str, ...]) -> list[tuple[str, ...]]:
+        return [
+            swap(architecture, at, option)
+            for at, row in enumerate(options)
+            for option in row
+            if option != architecture[at]
+        ]
+
+    def encode(architecture: tuple[str, ...]) -> np.ndarray:
+        code = np.zeros(starts[-1])
+        code[[starts[i] + places[i][option] for i, option in enumerate(architecture)]] = 1
+        return code
+
+    def check(architecture: tuple[str, ...]) -> None:
+        if len(architecture) != len(options):
+            raise UserError("architecture", architecture, f"{len(options)} choices")
+        for at, option in enumerate(architecture):
+            if option not in places[at]:
+                allowed = f"choice {at + 1} one of {', '.join(options[at])}"
+                raise UserError("architecture", architecture, allowed)
+
+    return Space(
+        sample, mutate, neighbours, encode, check, lambda: itertools.product(*options), cost, build
+    )

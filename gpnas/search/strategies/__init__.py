@@ -1,0 +1,13 @@
+"""Strategies: each a function of the history, one file each."""
+
+from gpnas.search.strategies.evolution import evolution
+from gpnas.search.strategies.lanas import lanas
+from gpnas.search.strategies.local import local
+from gpnas.search.strategies.random import random
+
+STRATEGIES = {
+    "random": random,
+    "local": local,
+    "evolution": evolution,
+    "lanas": lanas,
+}

@@ -1,0 +1,30 @@
+"""Regularized (aging) evolution."""
+
+import numpy as np
+
+from gpnas.search.history import History, Proposal, Propose, best, evaluated
+from gpnas.search.space import Space
+
+
+def evolution(space: Space, metric: str, population: int = 50, sample: int = 10) -> Propose:
+    """Mutates the best of a random sample of the last `population` trials.
+
+    Args:
+      space: Where to search.
+      metric: To be minimised.
+      population: P, how many of the last trials live; the first P are random.
+      sample: S, how many of them compete.
+
+    References:
+      Real et al. 2019 (arXiv:1802.01548), algorithm 1.
+    """
+
+    def propose(history: History, rng: np.random.Generator) -> Proposal:
+        alive = evaluated(history)[-population:]
+        if len(alive) < population:
+            return Proposal(space.sample(rng))
+        picked = rng.choice(len(alive), min(sample, len(alive)), replace=False)
+        parent = best([alive[i] for i in sorted(picked)], metric)
+        return Proposal(space.mutate(parent.architecture, rng), parent.number)
+
+    return propose

@@ -1,0 +1,33 @@
+"""Local search with restarts."""
+
+import numpy as np
+
+from gpnas.search.history import History, Proposal, Propose, best, evaluated, known
+from gpnas.search.space import Space
+from gpnas.search.strategies.random import fresh
+
+
+def local(space: Space, metric: str) -> Propose:
+    """Looks at the neighbours of the best since the last start; when none is left, starts anew.
+
+    A better neighbour is the new centre at once.
+
+    Args:
+      space: Where to search.
+      metric: To be minimised.
+
+    References:
+      White et al. 2020 (arXiv:2005.02960); Den Ottelander et al. 2020 (arXiv:2004.08996).
+    """
+
+    def propose(history: History, rng: np.random.Generator) -> Proposal:
+        since, old = evaluated(history), known(history)
+        starts = [i for i, trial in enumerate(since) if trial.parent is None]
+        if starts:
+            centre = best(since[starts[-1] :], metric)
+            around = [a for a in space.neighbours(centre.architecture) if a not in old]
+            if around:
+                return Proposal(around[rng.integers(len(around))], centre.number)
+        return Proposal(fresh(space, old, rng))
+
+    return propose

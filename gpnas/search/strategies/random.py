@@ -1,0 +1,30 @@
+"""Random search."""
+
+import numpy as np
+
+from gpnas.search.history import History, Proposal, Propose, known
+from gpnas.search.space import Space
+
+TRIES = 1000  # at something new; spaces may be smaller than a search is long
+
+
+def random(space: Space) -> Propose:
+    """Draws architectures that were not drawn before.
+
+    References:
+      Li & Talwalkar 2020 (arXiv:1902.07638).
+    """
+
+    def propose(history: History, rng: np.random.Generator) -> Proposal:
+        return Proposal(fresh(space, known(history), rng))
+
+    return propose
+
+
+def fresh(space: Space, old: set, rng: np.random.Generator) -> object:
+    """A random architecture that is not among the old ones, if one is found."""
+    for _ in range(TRIES):
+        architecture = space.sample(rng)
+        if architecture not in old:
+            break
+    return architecture

@@ -1,0 +1,107 @@
+"""Spaces of independent choices, and tables of them."""
+
+import gzip
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpnas.errors import UserError
+from gpnas.search import choices, load_table
+from gpnas.search.table import check_metric
+
+OPTIONS = st.lists(st.integers(2, 4), min_size=1, max_size=5).map(
+    lambda sizes: [[f"o{i}" for i in range(size)] for size in sizes]
+)
+
+
+@given(OPTIONS, st.integers(0, 2**32 - 1))
+def test_a_mutation_is_a_neighbour(options, seed):
+    space, rng = choices(options), np.random.default_rng(seed)
+    architecture = space.sample(rng)
+    space.check(architecture)
+    around = space.neighbours(architecture)
+    assert len(set(around)) == len(around) == sum(len(row) - 1 for row in options)
+    assert space.mutate(architecture, rng) in around
+    for other in around:
+        space.check(other)
+        assert sum(a != b for a, b in zip(architecture, other, strict=True)) == 1
+
+
+@given(OPTIONS)
+def test_codes_tell_all_architectures_apart(options):
+    space = choices(options)
+    listed = list(space.everything())
+    codes = np.stack([space.encode(architecture) for architecture in listed])
+    assert codes.shape == (np.prod([len(row) for row in options]), sum(map(len, options)))
+    assert (codes.sum(1) == len(options)).all()
+    assert len({code.tobytes() for code in codes}) == len(listed)
+
+
+def test_mutations_reach_every_option_alike():
+    space, rng = choices([["a", "b", "c"]]), np.random.default_rng(0)
+    found = [space.mutate(("a",), rng)[0] for _ in range(600)]
+    assert found.count("b") + found.count("c") == 600 and 250 < found.count("b") < 350
+
+
+@pytest.mark.parametrize("wrong", [("a",), ("a", "z"), ("a", "c", "a")])
+def test_architectures_of_another_space(wrong):
+    with pytest.raises(UserError, match="architecture"):
+        choices([["a", "b"], ["c", "d"]]).check(wrong)
+
+
+def test_nas_bench_201():
+    table = load_table("nas_bench_201")
+    assert len(table.rows) == 5**6
+    assert 100 - min(table.metrics["cifar10_test_200"]) == pytest.approx(94.37, abs=0.005)
+    assert 100 - min(table.metrics["cifar100_test_200"]) == pytest.approx(73.51, abs=0.005)
+    plain = ("none",) * 6
+    assert table.look_up(plain)["params"] == min(table.metrics["params"])
+
+
+def test_nas_bench_macro():
+    table = load_table("nas_bench_macro")
+    assert len(table.rows) == 3**8
+    thinnest = table.look_up(("identity",) * 8)
+    assert thinnest["cifar10_test"] == pytest.approx(54.6367, abs=1e-4)
+    assert thinnest["flops"] == min(table.metrics["flops"])
+
+
+def write(folder, text, name="own.csv"):
+    path = folder / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.csv.gz"])
+def test_a_table_of_the_users_own(tmp_path, name):
+    path = write(tmp_path, "depth,width,error\n2,16,3.5\n4,16,2.5\n4,32,1e0\n", name)
+    table = load_table(path, 2)
+    assert table.look_up(("4", "32")) == {"error": 1.0}
+    with pytest.raises(UserError, match="in the table"):
+        table.look_up(("2", "32"))
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "message"),
+    [
+        ("depth,error\n", 1, "at least one row"),
+        ("depth,error\n2,3\n", 2, "columns: got 2"),
+        ("depth,error\n2,3\n", 0, "columns: got 0"),
+        ("depth,error\n2,3\n4\n", 1, "2 fields in line 3"),
+        ("depth,error\n2,much\n", 1, "column error: got \"'much'\", allowed: numbers"),
+        ("depth,error\n2,nan\n", 1, "finite numbers"),
+        ("depth,error\n2,3\n2,4\n", 1, "each architecture in one row"),
+    ],
+)
+def test_tables_with_mistakes(tmp_path, text, columns, message):
+    with pytest.raises(UserError, match=message):
+        load_table(write(tmp_path, text), columns)
+
+
+def test_no_such_table_or_metric(tmp_path):
+    with pytest.raises(UserError, match="nas_bench_201, nas_bench_macro, or a CSV file"):
+        load_table(str(tmp_path / "none.csv"), 1)
+    with pytest.raises(UserError, match="objective: got 'accuracy', allowed: cifar10_test"):
+        check_metric(load_table("nas_bench_macro"), "objective", "accuracy")

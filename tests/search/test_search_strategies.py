@@ -1,0 +1,105 @@
+"""Strategies: functions of the history, which find what they look for."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from gpnas.search import STRATEGIES, choices, search
+from gpnas.search.strategies.lanas import fit
+
+SPACE = choices([["a", "b", "c", "d"]] * 4)
+SIZE = 4**4
+
+
+def error(architecture):
+    """Zero for all d, with a valley for all a."""
+    ranks = [ord(option) - ord("a") for option in architecture]
+    return {"error": 5.0 if not any(ranks) else float(sum((3 - r) ** 2 for r in ranks))}
+
+
+def strategy(name, space=SPACE):
+    arguments = {"evolution": {"population": 10, "sample": 4}, "lanas": {"exploration": 1.0}}
+    make = functools.partial(STRATEGIES[name], space, **arguments.get(name, {}))
+    return make() if name == "random" else make(metric="error")
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_search_that_goes_on_is_one_that_was_not_interrupted(name):
+    whole = search(strategy(name), error, 60, seed=3)
+    for at in (0, 1, 17, 59):
+        assert search(strategy(name), error, 60, seed=3, history=whole[:at]) == whole
+    assert search(strategy(name), error, 60, seed=4) != whole
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_what_was_evaluated_is_not_evaluated_again(name):
+    asked = []
+
+    def evaluate(architecture):
+        asked.append(architecture)
+        return error(architecture)
+
+    trials = search(strategy(name), evaluate, 80, seed=0)
+    assert len(asked) == len(set(asked)) == 80
+    assert [t.number for t in trials] == list(range(len(trials)))
+    for trial in trials:
+        assert trial.metrics == error(trial.architecture)
+        assert (trial.repeats is None) == (trial.architecture not in {
+            t.architecture for t in trials[: trial.number]
+        })  # fmt: skip
+        SPACE.check(trial.architecture)
+
+
+@pytest.mark.parametrize("name", ["evolution", "lanas", "local"])
+def test_sooner_at_the_optimum_than_random(name):
+    def needed(propose, seed):
+        trials = search(propose, error, SIZE, seed, stop=lambda t: t.metrics["error"] == 0)
+        return len({t.architecture for t in trials})
+
+    ours = np.mean([needed(strategy(name), seed) for seed in range(10)])
+    assert ours < 0.6 * (SIZE + 1) / 2  # what random search takes on average
+
+
+@pytest.mark.parametrize("name", ["random", "lanas", "local"])
+def test_a_space_can_be_exhausted(name):
+    trials = search(strategy(name), error, SIZE, seed=0)
+    assert {t.architecture for t in trials} == set(SPACE.everything())
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_spaces_that_cannot_be_listed(name):
+    trials = search(strategy(name, SPACE._replace(everything=None)), error, 40, seed=0)
+    assert len({t.architecture for t in trials}) == 40
+
+
+def test_evolution_lets_the_best_of_a_sample_have_a_child():
+    trials = search(strategy("evolution"), error, 60, seed=0)
+    for trial in trials[10:]:
+        assert trial.number - 10 <= trial.parent < trial.number
+        parent = trials[trial.parent]
+        assert trial.architecture in SPACE.neighbours(parent.architecture)
+
+
+def test_local_search_stays_with_a_centre_until_nothing_is_better():
+    trials = search(strategy("local"), error, 100, seed=0)
+    starts = [t.number for t in trials if t.parent is None]
+    assert starts[0] == 0
+    for begin, end in zip(starts, [*starts[1:], None], strict=True):
+        walk = trials[begin:end]
+        centre = walk[0]
+        for trial in walk[1:]:
+            assert trial.parent == centre.number
+            if trial.metrics["error"] < centre.metrics["error"]:
+                centre = trial
+
+
+def test_the_planes_of_lanas_are_ridge_regression():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 4)), rng.normal(size=50)
+    split = fit(x, y, 2.0)
+    design = np.concatenate([np.column_stack([x, np.ones(50)]), np.sqrt(2) * np.eye(4, 5)])
+    expected = np.linalg.lstsq(design, np.append(y, np.zeros(4)), rcond=None)[0]
+    np.testing.assert_allclose([*split.weights, split.intercept], expected, rtol=1e-10)
+    assert split.threshold == pytest.approx((x @ split.weights + split.intercept).mean())
+    assert (split.good(x) == (x @ split.weights + split.intercept >= split.threshold)).all()
