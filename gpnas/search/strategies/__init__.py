@@ -3,6 +3,7 @@
 from gpnas.search.strategies.evolution import evolution
 from gpnas.search.strategies.lanas import lanas
 from gpnas.search.strategies.local import local
+from gpnas.search.strategies.nsga2 import nsga2
 from gpnas.search.strategies.random import random
 
 STRATEGIES = {
@@ -10,4 +11,5 @@ STRATEGIES = {
     "local": local,
     "evolution": evolution,
     "lanas": lanas,
+    "nsga2": nsga2,
 }

@@ -1,0 +1,50 @@
+"""NSGA-II, for several objectives."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gpnas.search.history import History, Proposal, Propose, Trial, evaluated
+from gpnas.search.pareto import crowding, points, ranks
+from gpnas.search.space import Space
+
+
+def nsga2(space: Space, objectives: Sequence[str], population: int = 20) -> Propose:
+    """Generations: the best of all before, by front and then by room, have the next one's children.
+
+    A child is the mutation of the winner of a tournament of two; spaces have no crossover. The
+    best are of the whole history, where the paper has those of the last generation and its parents:
+    what was crowded out may come back.
+
+    Args:
+      space: Where to search.
+      objectives: Names of metrics, to be minimised.
+      population: Size of a generation; the first is random.
+
+    References:
+      Deb et al. 2002, A fast and elitist multiobjective genetic algorithm: NSGA-II.
+    """
+
+    def propose(history: History, rng: np.random.Generator) -> Proposal:
+        trials = evaluated(history)
+        if len(trials) < population:
+            return Proposal(space.sample(rng))
+        past = len(trials) - len(trials) % population
+        parents = survivors(trials[:past], objectives, population)
+        first, second = rng.choice(len(parents), 2, replace=len(parents) < 2)
+        winner = parents[min(first, second)]
+        return Proposal(space.mutate(winner.architecture, rng), winner.number)
+
+    return propose
+
+
+def survivors(trials: Sequence[Trial], objectives: Sequence[str], count: int) -> list[Trial]:
+    """The best `count`, best first; each architecture once."""
+    unique = list({trial.architecture: trial for trial in reversed(trials)}.values())[::-1]
+    where = points(unique, objectives)
+    front = ranks(where)
+    room = np.zeros(len(unique))
+    for rank in range(front.max() + 1):
+        own = np.flatnonzero(front == rank)
+        room[own] = crowding(where[own])
+    return [unique[i] for i in np.lexsort((-room, front))[:count]]
