@@ -15,6 +15,7 @@ class Trial(NamedTuple):
       metrics: By name, all to be minimised; None as long as it is being evaluated.
       parent: Number of the trial that it was made from; None if it was drawn afresh.
       repeats: Number of an earlier trial of the same architecture, whose metrics these are.
+      budget: What its evaluation may cost, in the search's own unit; 0 if that never differs.
     """
 
     number: int
@@ -22,17 +23,20 @@ class Trial(NamedTuple):
     metrics: Mapping[str, float] | None = None
     parent: int | None = None
     repeats: int | None = None
+    budget: int = 0
 
 
 class Proposal(NamedTuple):
-    """What to evaluate next, and the number of the trial that it was made from."""
+    """What to evaluate next; the fields are those of `Trial`."""
 
     architecture: Any
     parent: int | None = None
+    budget: int = 0
 
 
 History = Sequence[Trial]
-Propose = Callable[[History, np.random.Generator], Proposal]
+# None: there is nothing to propose before a trial that is under way has ended.
+Propose = Callable[[History, np.random.Generator], Proposal | None]
 
 
 def evaluated(history: History) -> list[Trial]:

@@ -1,5 +1,6 @@
-"""One search on one machine: propose, evaluate, remember."""
+"""Searches on one machine: propose, evaluate, remember."""
 
+import heapq
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,10 +8,12 @@ import numpy as np
 
 from gpnas.search.history import History, Propose, Trial
 
+Evaluate = Callable[[Any, int], Mapping[str, float]]
+
 
 def search(
     propose: Propose,
-    evaluate: Callable[[Any], Mapping[str, float]],
+    evaluate: Evaluate,
     evaluations: int,
     seed: int = 0,
     history: History = (),
@@ -25,8 +28,8 @@ def search(
 
     Args:
       propose: The strategy.
-      evaluate: Metrics of an architecture, lower ones better.
-      evaluations: Different architectures to evaluate in all, those of `history` included.
+      evaluate: `(architecture, budget) → metrics`, lower ones better.
+      evaluations: Different ones to make in all, those of `history` included.
       seed: Of all randomness.
       history: To go on from.
       stop: Whether to end early, after this trial.
@@ -36,15 +39,61 @@ def search(
       The whole history.
     """
     trials = list(history)
-    first = {t.architecture: t for t in reversed(trials) if t.repeats is None}
+    first = {(t.architecture, t.budget): t for t in reversed(trials) if t.repeats is None}
     while len(first) < evaluations and len(trials) < most:
         rng = np.random.default_rng((seed, len(trials)))
-        architecture, parent = propose(trials, rng)
-        seen = first.get(architecture)
-        metrics = evaluate(architecture) if seen is None else seen.metrics
-        trial = Trial(len(trials), architecture, metrics, parent, seen and seen.number)
+        proposal = propose(trials, rng)
+        assert proposal is not None, "nothing is under way that it could wait for"
+        architecture, parent, budget = proposal
+        seen = first.get((architecture, budget))
+        metrics = evaluate(architecture, budget) if seen is None else seen.metrics
+        repeats = None if seen is None else seen.number
+        trial = Trial(len(trials), architecture, metrics, parent, repeats, budget)
         trials.append(trial)
-        first.setdefault(architecture, trial)
+        first.setdefault((architecture, budget), trial)
         if stop(trial):
             break
     return trials
+
+
+def simulate(
+    propose: Propose,
+    evaluate: Evaluate,
+    duration: Callable[[Any, int], float],
+    workers: int,
+    until: float,
+    seed: int = 0,
+) -> list[tuple[float, Trial]]:
+    """A search by many workers on a clock that is not real, so that its results repeat.
+
+    Args:
+      propose: The strategy; it sees trials that are under way as ones without metrics.
+      evaluate: `(architecture, budget) → metrics`.
+      duration: `(architecture, budget) → time` that its evaluation takes.
+      workers: How many there are.
+      until: Nothing is begun at or after this time, and what ends later is left out.
+      seed: Of all randomness.
+
+    Returns:
+      `(time of its end, trial)` in the order in which they ended.
+    """
+    trials: list[Trial] = []
+    ended: list[tuple[float, Trial]] = []
+    running: list[tuple[float, int]] = []
+    now = 0.0
+    while True:
+        while now < until and len(running) < workers:
+            proposal = propose(trials, np.random.default_rng((seed, len(trials))))
+            if proposal is None:
+                break
+            architecture, parent, budget = proposal
+            trials.append(Trial(len(trials), architecture, None, parent, None, budget))
+            end = now + duration(architecture, budget)
+            heapq.heappush(running, (end, len(trials) - 1))
+        if not running:
+            return ended
+        now, number = heapq.heappop(running)
+        trial = trials[number]
+        trials[number] = trial._replace(metrics=evaluate(trial.architecture, trial.budget))
+        if now <= until:
+            ended.append((now, trials[number]))

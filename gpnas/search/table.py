@@ -30,12 +30,13 @@ class Table(NamedTuple):
     rows: Mapping[tuple[str, ...], int]
     metrics: Mapping[str, np.ndarray]
 
-    def look_up(self, architecture: tuple[str, ...]) -> dict[str, float]:
-        """All metrics of an architecture.
+    def look_up(self, architecture: tuple[str, ...], budget: int = 0) -> dict[str, float]:
+        """All metrics of an architecture; the budget makes no difference.
 
         Raises:
           UserError: If it is not in the table.
         """
+        del budget
         self.space.check(architecture)
         if architecture not in self.rows:
             raise UserError("architecture", architecture, "one that is in the table")

@@ -12,7 +12,7 @@ SPACE = choices([["a", "b", "c", "d"]] * 4)
 SIZE = 4**4
 
 
-def error(architecture):
+def error(architecture, budget=0):
     """Zero for all d, with a valley for all a."""
     ranks = [ord(option) - ord("a") for option in architecture]
     found = 5.0 if not any(ranks) else float(sum((3 - r) ** 2 for r in ranks))
@@ -20,7 +20,13 @@ def error(architecture):
 
 
 def strategy(name, space=SPACE):
-    arguments = {"evolution": {"population": 10, "sample": 4}, "lanas": {"exploration": 1.0}}
+    arguments = {
+        "evolution": {"population": 10, "sample": 4},
+        "lanas": {"exploration": 1.0},
+        "asha": {"budgets": (1, 2, 4), "reduction": 2},
+        "hyperband": {"budgets": (1, 2, 4), "reduction": 2},
+        "successive_halving": {"budgets": (1, 2, 4), "reduction": 2},
+    }
     make = functools.partial(STRATEGIES[name], space, **arguments.get(name, {}))
     if name == "nsga2":
         return make(("error", "size"), population=10)
@@ -39,8 +45,8 @@ def test_a_search_that_goes_on_is_one_that_was_not_interrupted(name):
 def test_what_was_evaluated_is_not_evaluated_again(name):
     asked = []
 
-    def evaluate(architecture):
-        asked.append(architecture)
+    def evaluate(architecture, budget):
+        asked.append((architecture, budget))
         return error(architecture)
 
     trials = search(strategy(name), evaluate, 80, seed=0)
@@ -48,9 +54,8 @@ def test_what_was_evaluated_is_not_evaluated_again(name):
     assert [t.number for t in trials] == list(range(len(trials)))
     for trial in trials:
         assert trial.metrics == error(trial.architecture)
-        assert (trial.repeats is None) == (trial.architecture not in {
-            t.architecture for t in trials[: trial.number]
-        })  # fmt: skip
+        before = {(t.architecture, t.budget) for t in trials[: trial.number]}
+        assert (trial.repeats is None) == ((trial.architecture, trial.budget) not in before)
         SPACE.check(trial.architecture)
 
 
@@ -73,7 +78,7 @@ def test_a_space_can_be_exhausted(name):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_spaces_that_cannot_be_listed(name):
     trials = search(strategy(name, SPACE._replace(everything=None)), error, 40, seed=0)
-    assert len({t.architecture for t in trials}) == 40
+    assert len({(t.architecture, t.budget) for t in trials}) == 40
 
 
 def test_evolution_lets_the_best_of_a_sample_have_a_child():

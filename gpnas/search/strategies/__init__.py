@@ -1,6 +1,8 @@
 """Strategies: each a function of the history, one file each."""
 
+from gpnas.search.strategies.asha import asha
 from gpnas.search.strategies.evolution import evolution
+from gpnas.search.strategies.halving import hyperband, successive_halving
 from gpnas.search.strategies.lanas import lanas
 from gpnas.search.strategies.local import local
 from gpnas.search.strategies.nsga2 import nsga2
@@ -12,4 +14,7 @@ STRATEGIES = {
     "evolution": evolution,
     "lanas": lanas,
     "nsga2": nsga2,
+    "successive_halving": successive_halving,
+    "hyperband": hyperband,
+    "asha": asha,
 }

@@ -1,0 +1,35 @@
+"""Asynchronous successive halving (ASHA)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gpnas.search.history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search.space import Space
+from gpnas.search.strategies.random import fresh
+
+
+def asha(space: Space, metric: str, budgets: Sequence[int], reduction: int = 4) -> Propose:
+    """Promotes whom it can, from the highest budget down; else draws something new.
+
+    Args:
+      space: Where to search.
+      metric: To be minimised.
+      budgets: Rising, each `reduction` times the one before or so.
+      reduction: η; the best one in so many of a budget's trials may go on to the next.
+
+    References:
+      Li et al. 2020 (arXiv:1810.05934), algorithm 2.
+    """
+
+    def propose(history: History, rng: np.random.Generator) -> Proposal:
+        for budget, larger in reversed(list(zip(budgets, budgets[1:], strict=False))):
+            rung = [trial for trial in evaluated(history) if trial.budget == budget]
+            rung.sort(key=lambda trial: value(trial, metric))
+            promoted = {trial.parent for trial in history if trial.budget == larger}
+            for trial in rung[: len(rung) // reduction]:
+                if trial.number not in promoted:
+                    return Proposal(trial.architecture, trial.number, larger)
+        return Proposal(fresh(space, known(history), rng), None, budgets[0])
+
+    return propose

@@ -1,0 +1,86 @@
+"""Successive halving and Hyperband: many at a small budget, the best of them at a larger one."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gpnas.search.history import History, Proposal, Propose, known, value
+from gpnas.search.space import Space
+from gpnas.search.strategies.random import fresh
+
+
+class Stage(NamedTuple):
+    """Trials of one budget, the first of a bracket being random.
+
+    Attributes:
+      trials: How many.
+      budget: Of each.
+      first: Whether a bracket begins here.
+    """
+
+    trials: int
+    budget: int
+    first: bool
+
+
+def successive_halving(
+    space: Space, metric: str, budgets: Sequence[int], reduction: int = 4
+) -> Propose:
+    """One bracket after the other, each from the smallest budget.
+
+    Args:
+      space: Where to search.
+      metric: To be minimised.
+      budgets: Rising, each `reduction` times the one before or so.
+      reduction: η; of each stage one in so many goes on.
+
+    References:
+      Jamieson & Talwalkar 2016 (arXiv:1502.07943).
+    """
+    return _staged(space, metric, _bracket(budgets, reduction, len(budgets) - 1))
+
+
+def hyperband(space: Space, metric: str, budgets: Sequence[int], reduction: int = 4) -> Propose:
+    """Brackets that begin at each of the budgets in turn, the smallest first.
+
+    Args:
+      space, metric, budgets, reduction: As for `successive_halving`.
+
+    References:
+      Li et al. 2018 (arXiv:1603.06560), algorithm 1.
+    """
+    rungs = range(len(budgets) - 1, -1, -1)
+    return _staged(space, metric, sum((_bracket(budgets, reduction, s) for s in rungs), []))
+
+
+def _bracket(budgets: Sequence[int], reduction: int, cuts: int) -> list[Stage]:
+    most = len(budgets) - 1
+    count = math.ceil((most + 1) / (cuts + 1) * reduction**cuts)
+    return [
+        Stage(count // reduction**i, budget, i == 0)
+        for i, budget in enumerate(budgets[most - cuts :])
+    ]
+
+
+def _staged(space: Space, metric: str, stages: Sequence[Stage]) -> Propose:
+    """What comes next follows from how many trials there are: stages are of known lengths."""
+
+    def propose(history: History, rng: np.random.Generator) -> Proposal | None:
+        start, before = 0, 0
+        for stage in itertools.cycle(stages):
+            if len(history) < start + stage.trials:
+                break
+            start, before = start + stage.trials, start
+        if stage.first:
+            return Proposal(fresh(space, known(history), rng), None, stage.budget)
+        last = history[before:start]
+        if any(trial.metrics is None for trial in last):
+            return None
+        winners = sorted(last, key=lambda trial: value(trial, metric))
+        winner = winners[len(history) - start]
+        return Proposal(winner.architecture, winner.number, stage.budget)
+
+    return propose
