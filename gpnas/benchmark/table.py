@@ -3,10 +3,10 @@
 import functools
 from collections.abc import Callable, Mapping
 
-from gpnas.benchmark import fashion, lanes, learners, pytorch, selection, steps, training
+from gpnas.benchmark import fashion, lanes, learners, pytorch, searches, selection, steps, training
 from gpnas.benchmark.measure import Measurement, Options
 
-MEASUREMENTS: Mapping[str, Callable[[Options], Measurement]] = {
+_TRAINING: dict[str, Callable[[Options], Measurement]] = {
     "fashion_2pct": fashion.fashion_2pct,
     "compilations": training.compilations,
     "masked_step_ratio": functools.partial(steps.masked_step_ratio, model="lenet300"),
@@ -22,3 +22,21 @@ MEASUREMENTS: Mapping[str, Callable[[Options], Measurement]] = {
     "top_k_ratio_10m": functools.partial(selection.top_k_ratio, size=10_000_000),
     "top_k_ratio_25m": functools.partial(selection.top_k_ratio, size=25_000_000),
 }
+_SEARCHING: dict[str, Callable[[Options], Measurement]] = {
+    "table_loading": searches.loading,
+    "proposals_random": functools.partial(searches.proposals, strategy="random", target=0.5),
+    "proposals_evolution": functools.partial(searches.proposals, strategy="evolution", target=0.5),
+    "proposals_lanas": functools.partial(searches.proposals, strategy="lanas", target=5.0),
+}
+_OPTIMA: dict[str, Callable[[Options], Measurement]] = {
+    f"{table}_{strategy}": functools.partial(
+        searches.evaluations_to_optimum, table=table, strategy=strategy, target=target
+    )
+    for table, strategy, target in (
+        ("nas_bench_201", "evolution", 160),
+        ("nas_bench_201", "local", 140),
+        ("nas_bench_201", "lanas", 450),
+        ("nas_bench_macro", "lanas", 200),
+    )
+}
+MEASUREMENTS: Mapping[str, Callable[[Options], Measurement]] = _TRAINING | _SEARCHING | _OPTIMA

@@ -1,5 +1,8 @@
 """Strategies: each a function of the history, one file each."""
 
+from collections.abc import Callable, Mapping
+
+from gpnas.search.history import Propose
 from gpnas.search.strategies.asha import asha
 from gpnas.search.strategies.evolution import evolution
 from gpnas.search.strategies.halving import hyperband, successive_halving
@@ -8,7 +11,7 @@ from gpnas.search.strategies.local import local
 from gpnas.search.strategies.nsga2 import nsga2
 from gpnas.search.strategies.random import random
 
-STRATEGIES = {
+STRATEGIES: Mapping[str, Callable[..., Propose]] = {
     "random": random,
     "local": local,
     "evolution": evolution,

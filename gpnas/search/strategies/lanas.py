@@ -1,7 +1,7 @@
 """LaNAS: a tree that learns to split the space into good and bad parts."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,22 +52,23 @@ def lanas(
     References:
       Wang et al. 2019 (arXiv:1906.06832), section 4.
     """
-    encode = memoised(space.encode)
     listed = list(space.everything()) if space.everything else []
-    codes = np.stack([encode(a) for a in listed]) if listed else None
+    codes = encoded(space, listed) if listed else None
     places = {architecture: row for row, architecture in enumerate(listed)}
 
     def propose(history: History, rng: np.random.Generator) -> Proposal:
         trials, old = evaluated(history), known(history)
         if len(trials) < first:
             return Proposal(fresh(space, old, rng))
+        asked = [trial.architecture for trial in trials]
         if codes is None:
             pool = [space.sample(rng) for _ in range(draws)]
-            here, free = np.stack([encode(a) for a in pool]), np.array([a not in old for a in pool])
+            here, x = encoded(space, pool), encoded(space, asked)
+            free = np.array([architecture not in old for architecture in pool])
         else:
-            pool, here, free = listed, codes, np.ones(len(listed), bool)
-            free[[places[a] for a in old]] = False  # ten times faster than asking each candidate
-        x = np.stack([encode(trial.architecture) for trial in trials])
+            pool, here, x = listed, codes, codes[[places[architecture] for architecture in asked]]
+            free = np.ones(len(listed), bool)
+            free[[places[architecture] for architecture in old]] = False
         y = np.array([-value(trial, metric) for trial in trials])
         fitted = first + (len(trials) - first) // batch * batch
         tree = Tree(x, y, fitted, exploration, ridge)
@@ -134,13 +135,6 @@ def fit(x: np.ndarray, y: np.ndarray, ridge: float) -> Split:
     return Split(weights, float(mean_y - mean_x @ weights), float(mean_y))
 
 
-def memoised(encode: Callable[[Any], np.ndarray]) -> Callable[[Any], np.ndarray]:
-    """The same function, which remembers what it was asked."""
-    seen: dict[Any, np.ndarray] = {}
-
-    def code(architecture: Any) -> np.ndarray:
-        if architecture not in seen:
-            seen[architecture] = encode(architecture)
-        return seen[architecture]
-
-    return code
+def encoded(space: Space, architectures: Sequence[Any]) -> np.ndarray:
+    """(architectures, features) float64."""
+    return np.stack([space.encode(architecture) for architecture in architectures])
