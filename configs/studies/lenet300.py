@@ -49,7 +49,7 @@ def mnist(module: Any, epochs: int, **method: Any) -> ConfigDict:
 
 def shorten(config: ConfigDict) -> None:
     """Makes an arm's budget that of a quick look."""
-    config.train.epochs = max(config.train.epochs // 20, 5)
+    config.train.epochs = max(config.train.epochs // 10, 5)
     if "patience" in config.method:
         config.method.patience = 1
 

@@ -22,17 +22,19 @@ def density_table(caption: str, records: Sequence[Record]) -> Table:
       records: Of a study, some of whose arms have a `method.density`.
     """
     asked = _densities(records)
-    columns = [Column("arm", numeric=False)]
-    columns += [Column(f"{100 * density:g} %") for density in asked]
-    rows = []
+    rows: list[list[Cell]] = []
     for arm in dict.fromkeys(record["arm"] for record in records):
         own = [record for record in records if record["arm"] == arm]
         groups: list[tuple[float | None, list[Record]]]
         groups = [(density, _at(own, density)) for density in asked]
         if all(density_asked(record) is None for record in own):
             groups = [(None, group) for group in settings(own)]
-        cells = [_cell(density, same) for density, same in groups]
-        rows.append([Cell(arm), *cells, *[Cell("–")] * (len(asked) - len(cells))])
+        rows.append([Cell(arm), *(_cell(density, same) for density, same in groups)])
+    width = max(len(asked) + 1, *map(len, rows), 1)
+    titles = [f"{100 * density:g} %" for density in asked]
+    titles += ["further price"] * (width - 1 - len(titles))
+    columns = [Column("arm", numeric=False), *map(Column, titles)]
+    rows = [[*row, *[Cell("–")] * (width - len(row))] for row in rows]
     note = (
         "Test error in % at the last step, mean ± half the 95 % interval over seeds, by the density"
         " asked for; in brackets the density where pruning ended earlier, or that came of a price."
@@ -108,7 +110,7 @@ def sharpness(record: Record) -> float:
 def _cell(density: float | None, records: Sequence[Record]) -> Cell:
     reached = estimate(map(density_reached, records))
     other = reached is not None and (density is None or reached.mean > 1.05 * density)
-    detail = f"at {100 * reached.mean:.2g} %" if other and reached else ""
+    detail = f"at {100 * reached.mean:.3g} %" if other and reached else ""
     return Cell(error_text(estimate(map(error, records))), detail=detail)
 
 

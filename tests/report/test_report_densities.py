@@ -64,3 +64,13 @@ def test_prices_fill_the_columns_by_the_density_that_came_of_them():
     rows = cells(density_table("errors", [*RECORDS, *priced]))
     assert rows["gates"][0].startswith("1.00") and rows["gates"][0].endswith("(at 30 %)")
     assert rows["gates"][1].startswith("4.00") and rows["gates"][1].endswith("(at 2 %)")
+
+
+def test_more_prices_than_densities():
+    priced = [record("gates", None, 0, 1.0, 0.3 / 2**price) for price in range(4)]
+    for price, one in enumerate(priced):
+        one["config"]["method"] = {"penalty": price}
+    table = density_table("errors", [*RECORDS, *priced])
+    assert table.to_text()
+    rows = cells(table)
+    assert len(rows["gates"]) == len(rows["loop"]) == 4 and rows["loop"][2:] == ["–", "–"]
