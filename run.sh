@@ -19,10 +19,12 @@ help() {
 ./run.sh sweep …      a study:     --config=configs/studies/fashion.py
 ./run.sh report …     a page:      --inputs=runs/mine,runs/other --output=report.html
 ./run.sh reproduce …  papers' rows:  reproduce "sparse VD", or --fast for a quick look at all
+./run.sh search …     architectures: --config=configs/search.py --workdir=runs/search
+./run.sh worker …     helps a search: --storage=sqlite:///runs/search/search.db
 ./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
 ./run.sh help         this text
 
-`train`, `sweep`, `report`, `reproduce` and `bench` take --help. Python 3.11 to 3.13; PYTHON=… chooses one.
+All but `test` take --help. Python 3.11 to 3.13; PYTHON=… chooses one.
 TEXT
 }
 
@@ -88,7 +90,7 @@ case "$command" in
 help | -h | --help) help ;;
 main | setup) "$command" ;;
 test) test "$@" ;;
-train | sweep | report | reproduce)
+train | sweep | report | reproduce | search)
     setup
     run "experiments/$command.py" "$@"
     ;;
@@ -96,5 +98,9 @@ bench)
     setup
     run experiments/benchmark.py "$@"
     ;;
-*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, bench, help" ;;
+worker)
+    setup
+    run experiments/search.py --worker "$@"
+    ;;
+*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, worker, bench, help" ;;
 esac

@@ -1,6 +1,6 @@
 """What a search knows: the trials so far, in order. Nothing else remembers anything."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ class Trial(NamedTuple):
     """
 
     number: int
-    architecture: Hashable
+    architecture: Any
     metrics: Mapping[str, float] | None = None
     parent: int | None = None
     repeats: int | None = None
@@ -44,7 +44,7 @@ def evaluated(history: History) -> list[Trial]:
     return [trial for trial in history if trial.metrics is not None]
 
 
-def known(history: History) -> set[Hashable]:
+def known(history: History) -> set[Any]:
     """Architectures that were proposed before, evaluated or not."""
     return {trial.architecture for trial in history}
 

@@ -11,6 +11,11 @@ from gpnas.search.history import History, Propose, Trial
 Evaluate = Callable[[Any, int], Mapping[str, float]]
 
 
+def randomness(seed: int, number: int) -> np.random.Generator:
+    """Of one trial, by its place in the history."""
+    return np.random.default_rng((seed, number))
+
+
 def search(
     propose: Propose,
     evaluate: Evaluate,
@@ -41,7 +46,7 @@ def search(
     trials = list(history)
     first = {(t.architecture, t.budget): t for t in reversed(trials) if t.repeats is None}
     while len(first) < evaluations and len(trials) < most:
-        rng = np.random.default_rng((seed, len(trials)))
+        rng = randomness(seed, len(trials))
         proposal = propose(trials, rng)
         assert proposal is not None, "nothing is under way that it could wait for"
         architecture, parent, budget = proposal
@@ -83,7 +88,7 @@ def simulate(
     now = 0.0
     while True:
         while now < until and len(running) < workers:
-            proposal = propose(trials, np.random.default_rng((seed, len(trials))))
+            proposal = propose(trials, randomness(seed, len(trials)))
             if proposal is None:
                 break
             architecture, parent, budget = proposal

@@ -1,0 +1,20 @@
+"""A search on a table: regularized evolution on NAS-Bench-201, by the error after 12 epochs.
+
+    python experiments/search.py --config=configs/search.py --workdir=runs/search
+    python experiments/search.py --config=configs/search.py --config.strategy="{'name': 'lanas'}" \
+        --workdir=runs/lanas
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """What to search, and how."""
+    config = ConfigDict()
+    config.space = "nas_bench_201"  # or nas_bench_macro, or table:FILE with your own CSV
+    config.columns = 0  # of your own table: how many leading columns are choices
+    config.objectives = ("cifar10_validation_12",)  # metrics, all minimised
+    config.strategy = ConfigDict({"name": "evolution"}, type_safe=False)  # and its fields
+    config.evaluations = 200  # different architectures
+    config.seed = 0
+    return config

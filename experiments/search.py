@@ -1,0 +1,73 @@
+"""Searches for architectures, on one machine or many.
+
+    python experiments/search.py --config=configs/search.py --workdir=runs/search
+    python experiments/search.py --worker --storage=sqlite:///runs/search/search.db
+
+Trials are kept in a database (SQLite in the work directory, or any that `--storage` names), which
+`optuna-dashboard` shows. A search that was stopped goes on when it is started again; workers help
+one that was begun. The work directory then holds front.json: what nothing else beats.
+"""
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+import optuna
+from absl import flags
+from ml_collections import config_flags
+
+from gpnas.commandline import no_arguments, start
+from gpnas.errors import UserError
+from gpnas.search import pareto, study
+from gpnas.search.build import build_search
+from gpnas.search.history import value
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the database and front.json.")
+_STORAGE = flags.DEFINE_string("storage", None, "URL of a database; SQLite in workdir by default.")
+_NAME = flags.DEFINE_string("name", "search", "Name of the study in the database.")
+_WORKER = flags.DEFINE_bool("worker", False, "Help a search that was begun; needs no config.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Goes on with the search until there are enough evaluations."""
+    no_arguments(argv)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if _WORKER.value:
+        if not _STORAGE.value:
+            raise UserError("storage", _STORAGE.value, "the database of a search that was begun")
+        kept, settings = study.join_study(_STORAGE.value, _NAME.value)
+        plan = build_search(settings)
+    else:
+        for field, given in (("config", _CONFIG.value), ("workdir", _WORKDIR.value)):
+            if given is None:
+                raise UserError(field, None, "a value; or --worker with --storage")
+        settings = _CONFIG.value.to_dict()
+        plan = build_search(settings)
+        folder = pathlib.Path(str(_WORKDIR.value))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError("workdir", str(folder), f"a folder ({error.strerror})") from error
+        storage = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
+        kept = study.open_study(storage, _NAME.value, plan.objectives, settings)
+        if dead := study.wait_for_the_dead(kept):
+            print(f"{dead} trials of a process that ended are tried again", flush=True)
+    history = study.work(
+        kept, plan.propose, plan.evaluate, plan.objectives, plan.evaluations, plan.seed
+    )
+    front = pareto.archive(history, plan.objectives)
+    print(f"{study.different(history)} evaluations; what nothing beats:")
+    for trial in front:
+        shown = ", ".join(f"{name} {value(trial, name):g}" for name in plan.objectives)
+        print(f"  trial {trial.number}: {shown}: {' '.join(map(str, trial.architecture))}")
+    if _WORKDIR.value:
+        path = pathlib.Path(_WORKDIR.value) / "front.json"
+        lines = [{"number": t.number, "architecture": t.architecture, "metrics": t.metrics}
+                 for t in front]  # fmt: skip
+        path.write_text(json.dumps(lines, indent=1) + "\n")
+        print(path)
+
+
+if __name__ == "__main__":
+    start(main)

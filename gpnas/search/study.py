@@ -1,0 +1,213 @@
+"""Searches that are kept in Optuna's storage: on one machine or many, resumed, looked at.
+
+Optuna keeps the trials, their heartbeats and the retries of those whose worker died; what to try is
+a strategy's, as everywhere here. `optuna-dashboard` shows such a study as it is.
+"""
+
+import contextlib
+import json
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import optuna
+import sqlalchemy
+
+from gpnas.errors import UserError
+from gpnas.search.history import History, Propose, Trial
+from gpnas.search.run import Evaluate, randomness
+
+HEARTBEAT, GRACE = 5, 20  # seconds; a worker that was silent for so long is dead
+_POLL = 0.2  # seconds between looks at whether what a strategy waits for has ended
+_LIVE = (
+    optuna.trial.TrialState.COMPLETE,
+    optuna.trial.TrialState.RUNNING,
+    optuna.trial.TrialState.WAITING,
+)
+
+
+def open_study(
+    storage: str,
+    name: str,
+    objectives: Sequence[str],
+    settings: Mapping[str, Any],
+    heartbeat: int = HEARTBEAT,
+    grace: int = GRACE,
+) -> optuna.Study:
+    """A study that is new, or goes on if its settings are the same but for `evaluations`.
+
+    Args:
+      storage: URL of a database, as SQLAlchemy reads it.
+      name: The study's.
+      objectives: Names of what is minimised.
+      settings: JSON data that says what is searched and how; kept with the study.
+      heartbeat: Seconds between signs of life of a worker.
+      grace: Seconds without one after which its trial is given to another.
+
+    Raises:
+      UserError: If the database cannot be reached, or the study is another one.
+    """
+    with _reached(storage):
+        kept = _storage(storage, heartbeat, grace)
+        study = optuna.create_study(
+            storage=kept, study_name=name, directions=["minimize"] * len(objectives),
+            sampler=optuna.samplers.RandomSampler(), load_if_exists=True,
+        )  # fmt: skip
+        before = study.user_attrs.get("settings")
+        now = json.loads(json.dumps(settings))
+        if before is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(list(objectives))
+            study.set_user_attr("settings", now)
+        else:
+            _same(before, now)
+        return study
+
+
+def join_study(
+    storage: str, name: str, heartbeat: int = HEARTBEAT, grace: int = GRACE
+) -> tuple[optuna.Study, dict[str, Any]]:
+    """A study that another process began, and its settings.
+
+    Raises:
+      UserError: If the database cannot be reached, or has no such study.
+    """
+    with _reached(storage):
+        kept = _storage(storage, heartbeat, grace)
+        names = optuna.get_all_study_names(kept)
+        if name not in names:
+            raise UserError("name", name, ", ".join(names) or "a study that was begun")
+        study = optuna.load_study(
+            study_name=name, storage=kept, sampler=optuna.samplers.RandomSampler()
+        )
+        return study, study.user_attrs["settings"]
+
+
+def history_of(study: optuna.Study) -> list[Trial]:
+    """The trials that are evaluated or under way; those that failed are left out."""
+    trials = study.get_trials(deepcopy=False, states=_LIVE)
+    return [_trial(trial) for trial in trials if "proposal" in trial.user_attrs]
+
+
+def work(
+    study: optuna.Study,
+    propose: Propose,
+    evaluate: Evaluate,
+    objectives: Sequence[str],
+    evaluations: int,
+    seed: int = 0,
+) -> list[Trial]:
+    """Evaluates what a strategy proposes, beside other workers, until there are so many.
+
+    Args:
+      study: As `open_study` or `join_study` gives it.
+      propose, evaluate, seed: As for `search`.
+      objectives: Metrics that Optuna is told; all others are kept too.
+      evaluations: Different ones to make, by all workers.
+
+    Returns:
+      The history. What failed was tried again if its worker died, else it is left out.
+    """
+
+    def objective(trial: optuna.Trial) -> list[float]:
+        if "proposal" not in trial.user_attrs:  # else a dead worker's, to be tried again
+            _ask(study, trial, propose, seed)
+        asked = _trial(trial)
+        twin = _find(history_of(study), asked)
+        if twin is not None:
+            trial.set_user_attr("repeats", twin.number)
+        metrics = evaluate(asked.architecture, asked.budget) if twin is None else twin.metrics
+        assert metrics is not None
+        trial.set_user_attr("metrics", dict(metrics))
+        return [metrics[name] for name in objectives]
+
+    def enough(study: optuna.Study, trial: optuna.trial.FrozenTrial | None = None) -> None:
+        del trial
+        if different(history_of(study)) >= evaluations:
+            study.stop()
+
+    if different(history_of(study)) < evaluations:
+        study.optimize(objective, callbacks=[enough])
+    return history_of(study)
+
+
+def wait_for_the_dead(study: optuna.Study, grace: int = GRACE) -> int:
+    """Waits until trials that a dead process left are given back; returns how many there were."""
+    running = (optuna.trial.TrialState.RUNNING,)
+    left = len(study.get_trials(deepcopy=False, states=running))
+    if left:
+        time.sleep(grace + 1)
+        optuna.storages.fail_stale_trials(study)
+    return left
+
+
+def different(history: History) -> int:
+    """How many evaluations were made: different architectures at different budgets."""
+    return len({(t.architecture, t.budget) for t in history if t.metrics is not None})
+
+
+def _ask(study: optuna.Study, trial: optuna.Trial, propose: Propose, seed: int) -> None:
+    while True:
+        past = [other for other in history_of(study) if other.number != trial.number]
+        earlier = sum(other.number < trial.number for other in past)
+        proposal = propose(past, randomness(seed, earlier))
+        if proposal is not None:
+            break
+        time.sleep(_POLL)
+    trial.set_user_attr("proposal", proposal._asdict())
+
+
+def _find(history: History, asked: Trial) -> Trial | None:
+    """The first evaluation of the same, if there is one."""
+    for trial in history:
+        same = (trial.architecture, trial.budget) == (asked.architecture, asked.budget)
+        if same and trial.number != asked.number and trial.metrics and trial.repeats is None:
+            return trial
+    return None
+
+
+def _trial(trial: optuna.Trial | optuna.trial.FrozenTrial) -> Trial:
+    kept = trial.user_attrs
+    asked = kept["proposal"]
+    return Trial(
+        trial.number, frozen(asked["architecture"]), kept.get("metrics"), asked["parent"],
+        kept.get("repeats"), asked["budget"],
+    )  # fmt: skip
+
+
+def frozen(data: Any) -> Any:
+    """JSON data as hashable data: lists become tuples."""
+    return tuple(frozen(item) for item in data) if isinstance(data, list | tuple) else data
+
+
+def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3)
+        return optuna.storages.RDBStorage(
+            url, heartbeat_interval=heartbeat, grace_period=grace,
+            heartbeat_stale_trial_callback=retry,
+        )  # fmt: skip
+
+
+def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for field in sorted({*before, *now} - {"evaluations"}):
+        if before.get(field) != now.get(field):
+            allowed = f"{before.get(field)!r}, what the study began with, or another name"
+            raise UserError(field, now.get(field), allowed)
+
+
+@contextlib.contextmanager
+def _reached(storage: str) -> Iterator[None]:
+    """Turns what a database says into one line, without its password."""
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as error:
+        try:
+            shown = sqlalchemy.make_url(storage).render_as_string(hide_password=True)
+        except sqlalchemy.exc.ArgumentError:
+            shown = storage.partition("://")[0]
+        reason = str(error).splitlines()[0]
+        raise UserError("storage", shown, f"a database that can be reached ({reason})") from error

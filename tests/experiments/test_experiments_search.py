@@ -1,0 +1,61 @@
+"""The command line of searches: goes on, shares, and tells mistakes in one line."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = "--config=configs/search.py"
+
+
+def run(*arguments):
+    command = [sys.executable, str(ROOT / "experiments" / "search.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def test_a_search_on_a_table_of_the_users_own(tmp_path):
+    table = tmp_path / "own.csv"
+    rows = [f"{d},{w},{d * w},{10 / (d + w)}" for d in (1, 2, 3) for w in (1, 2, 3)]
+    table.write_text("\n".join(["depth,width,cost,error", *rows]))
+    mine = [CONFIG, f"--config.space=table:{table}", "--config.columns=2",
+            "--config.strategy={'name': 'nsga2', 'population': 4}",
+            "--config.objectives=('cost', 'error')", f"--workdir={tmp_path / 'run'}"]  # fmt: skip
+    done = run(*mine, "--config.evaluations=5")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("5 evaluations") and not done.stderr
+    storage = f"sqlite:///{tmp_path}/run/search.db"
+    assert run("--worker", f"--storage={storage}").stdout.startswith("5 evaluations")
+    done = run(*mine, "--config.evaluations=9")
+    front = json.loads((tmp_path / "run" / "front.json").read_text())
+    assert done.stdout.startswith("9 evaluations") and len(front) > 1
+    costs = [one["metrics"]["cost"] for one in front]
+    errors = [one["metrics"]["error"] for one in front]
+    assert costs == sorted(costs) and errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.space=nas_bench_404"], "space: got 'nas_bench_404'"),
+        (["--config.objectives=('accuracy',)"], "objectives: got 'accuracy', allowed: cifar10"),
+        (["--config.evaluations=0"], "evaluations: got 0, allowed: a whole number, 1 or more"),
+        (["--config.strategy={'name': 'luck'}"], "strategy.name: got 'luck', allowed: random"),
+        (["--config.strategy={'name': 'local', 'p': 1}"], "strategy.p: got 1"),
+        (["--config.strategy={'name': 'asha'}"], "strategy.budgets: got None"),
+        (["--config.objectives=('params', 'macs')"], "nsga2 takes several"),
+        (["--storage=sqlite:////no/such/x.db"], "storage: got 'sqlite:////no/such/x.db'"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(tmp_path, arguments, message):
+    done = run(CONFIG, f"--workdir={tmp_path / 'run'}", *arguments)
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("run/*"))
+
+
+def test_a_worker_needs_a_storage():
+    done = run("--worker")
+    assert done.returncode == 2 and done.stderr.startswith("storage: got None")

@@ -1,0 +1,118 @@
+"""Searches in a database: the same as those in memory, stopped, killed, shared."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from gpnas.errors import UserError
+from gpnas.search import STRATEGIES, search, study
+from tests.search.test_search_strategies import SPACE, error, strategy
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def url(folder):
+    return f"sqlite:///{folder}/search.db"
+
+
+def opened(folder, objectives=("error",), **settings):
+    return study.open_study(url(folder), "s", objectives, settings)
+
+
+def story(history):
+    return [(t.architecture, t.budget, dict(t.metrics)) for t in history]
+
+
+@pytest.mark.parametrize("name", ["evolution", "asha", "local"])
+def test_stopped_at_any_trial_it_ends_as_one_that_was_not(tmp_path, name):
+    whole = search(strategy(name), error, 16, seed=5)
+    for evaluations in (4, 5, 16):
+        again = opened(tmp_path)
+        found = study.work(again, strategy(name), error, ("error",), evaluations, seed=5)
+    assert story(found) == story(whole)
+    assert [t.parent for t in found] == [t.parent for t in whole]
+    assert study.work(again, strategy(name), error, ("error",), 16, seed=5) == found
+
+
+def test_optuna_knows_the_objectives(tmp_path):
+    kept = opened(tmp_path, ("error", "size"))
+    propose = STRATEGIES["nsga2"](SPACE, ("error", "size"), population=5)
+    found = study.work(kept, propose, error, ("error", "size"), 12)
+    assert kept.metric_names == ["error", "size"]
+    best = {tuple(trial.values) for trial in kept.best_trials}
+    assert best <= {(t.metrics["error"], t.metrics["size"]) for t in found}
+
+
+def test_another_search_under_the_same_name(tmp_path):
+    opened(tmp_path, space="a", evaluations=5)
+    opened(tmp_path, space="a", evaluations=9)
+    with pytest.raises(UserError, match="space: got 'b', allowed: 'a'"):
+        opened(tmp_path, space="b", evaluations=5)
+
+
+@pytest.mark.parametrize("storage", ["nonsense", "sqlite:////no/such/folder/search.db"])
+def test_a_database_that_cannot_be_reached(storage):
+    with pytest.raises(UserError, match="storage: got .* allowed: a database") as raised:
+        study.open_study(storage, "s", ("error",), {})
+    assert "\n" not in str(raised.value)
+
+
+def test_no_password_is_shown():
+    with pytest.raises(UserError) as raised:
+        study.open_study("mysql+none://me:secret@host/x", "s", ("error",), {})
+    assert "secret" not in str(raised.value)
+
+
+def test_a_study_that_nobody_began(tmp_path):
+    opened(tmp_path)
+    with pytest.raises(UserError, match="name: got 'other', allowed: s"):
+        study.join_study(url(tmp_path), "other")
+
+
+WORKER = """
+    import sys, time
+    from gpnas.search import study
+    from tests.search.test_search_strategies import error, strategy
+
+    def slow(architecture, budget):
+        time.sleep(float(sys.argv[2]))
+        return error(architecture, budget)
+
+    kept = study.open_study(sys.argv[1], "s", ("error",), {}, heartbeat=1, grace=2)
+    print("begun", flush=True)
+    study.work(kept, strategy("evolution"), slow, ("error",), 14, seed=5)
+"""
+
+
+def worker(folder, seconds):
+    command = [sys.executable, "-c", textwrap.dedent(WORKER), url(folder), str(seconds)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE)
+
+
+def test_two_workers_one_of_them_killed(tmp_path):
+    study.open_study(url(tmp_path), "s", ("error",), {}, heartbeat=1, grace=2)
+    stuck = worker(tmp_path, 600)  # takes one trial, and never ends it
+    assert stuck.stdout.readline() == b"begun\n"
+    kept = study.open_study(url(tmp_path), "s", ("error",), {})
+    for _ in range(200):
+        if held := study.history_of(kept):
+            break
+        time.sleep(0.05)
+    stuck.send_signal(signal.SIGKILL)
+    stuck.wait()
+    other = worker(tmp_path, 0.3)
+    assert other.wait(60) == 0
+    history = study.history_of(kept)
+    assert all(trial.metrics is not None for trial in history)
+    assert study.different(history) >= 14
+    # What the dead one had taken was tried again, by the other, and nothing was lost.
+    assert held[0].architecture in {trial.architecture for trial in history}
+    retried = [t for t in kept.trials if t.system_attrs.get("failed_trial") == held[0].number]
+    assert len(retried) == 1 and retried[0].state.name == "COMPLETE"
