@@ -19,7 +19,7 @@ help() {
 ./run.sh sweep …      a study:     --config=configs/studies/fashion.py
 ./run.sh report …     a page:      --inputs=runs/mine,runs/other --output=report.html
 ./run.sh reproduce …  papers' rows:  reproduce "sparse VD", or --fast for a quick look at all
-./run.sh search …     architectures: --config=configs/search.py --workdir=runs/search
+./run.sh search …     architectures: --config=configs/searches/nas_bench_201.py --workdir=runs/search
 ./run.sh worker …     helps a search: --storage=sqlite:///runs/search/search.db
 ./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
 ./run.sh help         this text

@@ -1,6 +1,6 @@
 """Searches for architectures, on one machine or many.
 
-    python experiments/search.py --config=configs/search.py --workdir=runs/search
+    python experiments/search.py --config=configs/searches/nas_bench_201.py --workdir=runs/search
     python experiments/search.py --worker --storage=sqlite:///runs/search/search.db
 
 Trials are kept in a database (SQLite in the work directory, or any that `--storage` names), which

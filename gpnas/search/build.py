@@ -33,7 +33,7 @@ class Search(NamedTuple):
 
 
 def build_search(settings: Mapping[str, Any]) -> Search:
-    """A search from the fields of `configs/search.py`.
+    """A search from the fields of `configs/searches/nas_bench_201.py`.
 
     Raises:
       UserError: For a space, a strategy, an objective or a number that cannot be.

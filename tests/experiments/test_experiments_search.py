@@ -8,7 +8,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-CONFIG = "--config=configs/search.py"
+CONFIG = "--config=configs/searches/nas_bench_201.py"
 
 
 def run(*arguments):

@@ -1,8 +1,8 @@
 """A search on a table: regularized evolution on NAS-Bench-201, by the error after 12 epochs.
 
-    python experiments/search.py --config=configs/search.py --workdir=runs/search
-    python experiments/search.py --config=configs/search.py --config.strategy="{'name': 'lanas'}" \
-        --workdir=runs/lanas
+    python experiments/search.py --config=configs/searches/nas_bench_201.py --workdir=runs/search
+
+Another strategy: `--config.strategy="{'name': 'lanas'}"`, and another workdir.
 """
 
 from ml_collections import ConfigDict
