@@ -46,12 +46,15 @@ def tables(records: list[dict]) -> list[Table]:
 
 def get_config() -> ConfigDict:
     """Arms by name."""
+    loop = {"refresh": 50, "patience": 1, "rate": 1e-4, "tolerance": 1.0, "stop_at": 0.8}
     arms = {
         "LeNet-5 dense": lenet5(dense, 20),
-        "LeNet-5 sparse VD": lenet5(sparse_vd, 40),
-        "LeNet-5 sensitivity": lenet5(sensitivity, 40, density=0.0196, refresh=10, patience=2),
+        "LeNet-5 sparse VD": lenet5(sparse_vd, 60, start_at=0.1, full_at=0.4),
+        "LeNet-5 sensitivity": lenet5(sensitivity, 60, density=0.0196, **loop),
         "LeNet-5 L0": lenet5(l0, 40, penalties=(10.0, 0.5, 0.1, 10.0), drops=(0.5,), decay=5e-4),
     }
-    arms["LeNet-5 dense"].optimizer.learning_rate = 0.05
     arms["LeNet-5 sparse VD"].optimizer.decay_at = 0.0
+    for arm in ("LeNet-5 dense", "LeNet-5 sensitivity"):
+        arms[arm].optimizer.update(learning_rate=0.02, weight_decay=5e-4, decay_at=0.0)
+        arms[arm].optimizer.arguments.momentum = 0.9
     return study("lenet5", arms, densities=(), seeds=(0, 1, 2))
