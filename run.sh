@@ -24,7 +24,8 @@ help() {
 ./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
 ./run.sh help         this text
 
-All but `test` take --help. Python 3.11 to 3.13; PYTHON=… chooses one.
+`train`, `sweep`, `report`, `reproduce`, `search`, `worker` and `bench` take --help.
+Python 3.11 to 3.13; PYTHON=… chooses one.
 TEXT
 }
 

@@ -10,7 +10,7 @@ masks and dense training. Three seeds, 50 epochs, one recipe. About 80 minutes o
 from ml_collections import ConfigDict
 
 from configs import dense, gmp, lobster, npn_expand, npn_sparsify, one_shot, serene, static
-from configs.studies.lenet300 import mnist
+from configs.studies.lenet300 import mnist, same_recipe
 from gpnas.report.claims import claim_table
 from gpnas.report.densities import density_table, gradual_table
 from gpnas.report.table import Table
@@ -32,9 +32,9 @@ def tables(records: list[dict]) -> list[Table]:
     """Errors by density, and PSP-entropy's claims."""
     if not records:
         return []
-    title = "LeNet-300-100 on MNIST by density, 50 epochs"
+    epochs = min(record["config"]["train"]["epochs"] for record in records)
     return [
-        density_table(title, records),
+        density_table(f"LeNet-300-100 on MNIST by density, {epochs} epochs", records),
         claim_table(records),
         gradual_table(records, "gradual", "one-shot"),
     ]
@@ -53,8 +53,7 @@ def get_config() -> ConfigDict:
     }
     for arm in arms.values():
         arm.analysis = ("psp_entropy", "top_eigenvalue")
-        arm.optimizer.update(learning_rate=0.1, schedule="cosine", decay_at=0.0, weight_decay=5e-4)
-        arm.optimizer.arguments.momentum = 0.9
+        same_recipe(arm)
     for price in (0.1, 0.2, 0.4, 0.8, 1.6):
         arms[f"NPN@{price:g}"] = mnist(npn_sparsify, EPOCHS, penalties=(price,))
     arms["NPN expand"] = mnist(npn_expand, 2 * EPOCHS)

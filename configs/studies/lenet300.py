@@ -47,6 +47,12 @@ def mnist(module: Any, epochs: int, **method: Any) -> ConfigDict:
     return config
 
 
+def same_recipe(config: ConfigDict) -> None:
+    """SGD as the other arms have it, for methods whose own configs follow their papers."""
+    config.optimizer.update(weight_decay=5e-4, decay_at=0.0)
+    config.optimizer.arguments.momentum = 0.9
+
+
 def shorten(config: ConfigDict) -> None:
     """Makes an arm's budget that of a quick look."""
     config.train.epochs = max(config.train.epochs // 10, 5)
@@ -80,8 +86,7 @@ def get_config() -> ConfigDict:
     for arm in ("dense", "SNFS 5 %", "SNFS 2 %", "SNFS 1 %", "GMP 1 %"):
         arms[arm].optimizer.weight_decay = 5e-4
     for arm in ("sensitivity 27.9×", "sensitivity 103×", "sensitivity specified"):
-        arms[arm].optimizer.update(weight_decay=5e-4, decay_at=0.0)
-        arms[arm].optimizer.arguments.momentum = 0.9
+        same_recipe(arms[arm])
     for arm in ("L0", "L0-ARM"):
         arms[arm].optimizer.update(schedule="linear", decay_at=0.5)
     return study("lenet300", arms, densities=())

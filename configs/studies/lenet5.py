@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import dense, l0, sensitivity, sparse_vd
-from configs.studies.lenet300 import mnist
+from configs.studies.lenet300 import mnist, same_recipe
 from gpnas.report.papers import Bar, paper_table
 from gpnas.report.table import Table
 from gpnas.train.study import study
@@ -55,6 +55,6 @@ def get_config() -> ConfigDict:
     }
     arms["LeNet-5 sparse VD"].optimizer.decay_at = 0.0
     for arm in ("LeNet-5 dense", "LeNet-5 sensitivity"):
-        arms[arm].optimizer.update(learning_rate=0.02, weight_decay=5e-4, decay_at=0.0)
-        arms[arm].optimizer.arguments.momentum = 0.9
+        same_recipe(arms[arm])
+        arms[arm].optimizer.learning_rate = 0.02
     return study("lenet5", arms, densities=(), seeds=(0, 1, 2))

@@ -4,16 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpnas.report.densities import (
+    by_seed,
     density_asked,
     density_reached,
     entropy,
     error,
     mean,
+    plain,
     settings,
     sharpness,
 )
 from gpnas.report.papers import units_in_use
-from gpnas.report.stats import Estimate, estimate
+from gpnas.report.stats import Estimate, estimate, paired_difference
 from gpnas.report.table import Cell, Column, Table
 
 Record = Mapping[str, Any]
@@ -85,7 +87,11 @@ def _lower(
     gap = difference(arms[ours], arms[theirs], f)
     if gap is None:
         return claim, "not tested", "no density that both reached"
-    return claim, _yes(gap.half is not None and gap.mean + gap.half < 0), f"{signed(gap)} {unit}"
+    return (
+        claim,
+        _yes(gap.half is not None and gap.mean + gap.half < 0),
+        f"{plain(gap, '+.3g')} {unit}",
+    )
 
 
 def _sparsifies(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] | None:
@@ -93,13 +99,17 @@ def _sparsifies(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] 
     claim = "NPN: sparsifies to half and less without a loss of accuracy"
     if not npn or not dense:
         return None
-    base = {record["seed"]: error(record) for record in dense}
+    base = by_seed(dense, error)
     sparse = [group for group in settings(npn) if mean(group, density_reached) < 0.5]
-    gaps = [estimate(error(r) - base[r["seed"]] for r in g if r["seed"] in base) for g in sparse]
+    gaps = [paired_difference(by_seed(group, error), base) for group in sparse]
     best = min((gap for gap in gaps if gap), key=lambda gap: gap.mean, default=None)
     if best is None:
         return claim, "no", "no price closed half of the weights"
-    return claim, _yes(best.mean - (best.half or 0) <= 0), f"at best {signed(best)} points to dense"
+    return (
+        claim,
+        _yes(best.mean - (best.half or 0) <= 0),
+        f"at best {plain(best, '+.3g')} points to dense",
+    )
 
 
 def _expands(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] | None:
@@ -117,8 +127,3 @@ def _expands(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] | N
 
 def _yes(shows: bool) -> str:
     return "yes" if shows else "no"
-
-
-def signed(found: Estimate) -> str:
-    """A difference with its sign and interval."""
-    return f"{found.mean:+.3g}" + (f" ± {found.half:.2g}" if found.half is not None else "")

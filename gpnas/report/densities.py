@@ -73,12 +73,29 @@ def gradual_table(records: Sequence[Record], gradual: str, one_shot: str) -> Tab
     pair = {arm: [r for r in records if r["arm"] == arm] for arm in (gradual, one_shot)}
     for density in _densities(pair[gradual]):
         ours, theirs = (_at(own, density) for own in pair.values())
-        gap = paired_difference(*(_by_seed(x, error) for x in (ours, theirs)))
-        cells = [f"{100 * density:g} %", _plain(gap, "+.2f")]
+        gap = paired_difference(*(by_seed(x, error) for x in (ours, theirs)))
+        cells = [f"{100 * density:g} %", plain(gap, "+.2f")]
         for measure in (entropy, sharpness):
-            cells += [_plain(estimate(map(measure, x)), ".3g") for x in (ours, theirs)]
+            cells += [plain(estimate(map(measure, x)), ".3g") for x in (ours, theirs)]
         rows.append([Cell(text) for text in cells])
     return Table(f"{gradual} against {one_shot} pruning", columns, rows)
+
+
+def mean(records: Sequence[Record], f: Callable[[Record], float]) -> float:
+    """Mean of a measure over records, one or more."""
+    return sum(map(f, records)) / len(records)
+
+
+def by_seed(records: Sequence[Record], f: Callable[[Record], float]) -> dict[int, float | None]:
+    """A measure of each record, for `paired_difference`."""
+    return {record["seed"]: f(record) for record in records}
+
+
+def plain(found: Estimate | None, form: str) -> str:
+    """An estimate and its interval, the mean in this format."""
+    if found is None:
+        return "–"
+    return f"{found.mean:{form}}" + (f" ± {found.half:.2g}" if found.half is not None else "")
 
 
 def density_reached(record: Record) -> float:
@@ -120,18 +137,3 @@ def _densities(records: Sequence[Record]) -> list[float]:
 
 def _at(records: Sequence[Record], density: float | None) -> list[Record]:
     return [record for record in records if density_asked(record) == density]
-
-
-def mean(records: Sequence[Record], f: Callable[[Record], float]) -> float:
-    """Mean of a measure over records, one or more."""
-    return sum(map(f, records)) / len(records)
-
-
-def _by_seed(records: Sequence[Record], f: Callable[[Record], float]) -> dict[int, float | None]:
-    return {record["seed"]: f(record) for record in records}
-
-
-def _plain(found: Estimate | None, form: str) -> str:
-    if found is None:
-        return "–"
-    return f"{found.mean:{form}}" + (f" ± {found.half:.2g}" if found.half is not None else "")
