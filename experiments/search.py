@@ -19,7 +19,7 @@ from ml_collections import config_flags
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
 from gpnas.search import pareto, study
-from gpnas.search.build import build_search
+from gpnas.search.build import Search, build_search
 from gpnas.search.history import value
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
@@ -33,26 +33,7 @@ def main(argv: Sequence[str]) -> None:
     """Goes on with the search until there are enough evaluations."""
     no_arguments(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if _WORKER.value:
-        if not _STORAGE.value:
-            raise UserError("storage", _STORAGE.value, "the database of a search that was begun")
-        kept, settings = study.join_study(_STORAGE.value, _NAME.value)
-        plan = build_search(settings)
-    else:
-        for field, given in (("config", _CONFIG.value), ("workdir", _WORKDIR.value)):
-            if given is None:
-                raise UserError(field, None, "a value; or --worker with --storage")
-        settings = _CONFIG.value.to_dict()
-        plan = build_search(settings)
-        folder = pathlib.Path(str(_WORKDIR.value))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError("workdir", str(folder), f"a folder ({error.strerror})") from error
-        storage = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
-        kept = study.open_study(storage, _NAME.value, plan.objectives, settings)
-        if dead := study.wait_for_the_dead(kept):
-            print(f"{dead} trials of a process that ended are tried again", flush=True)
+    kept, plan = _join() if _WORKER.value else _begin()
     history = study.work(
         kept, plan.propose, plan.evaluate, plan.objectives, plan.evaluations, plan.seed
     )
@@ -67,6 +48,31 @@ def main(argv: Sequence[str]) -> None:
                  for t in front]  # fmt: skip
         path.write_text(json.dumps(lines, indent=1) + "\n")
         print(path)
+
+
+def _join() -> tuple[optuna.Study, Search]:
+    if not _STORAGE.value:
+        raise UserError("storage", _STORAGE.value, "the database of a search that was begun")
+    kept, settings = study.join_study(_STORAGE.value, _NAME.value)
+    return kept, build_search(settings)
+
+
+def _begin() -> tuple[optuna.Study, Search]:
+    for field, given in (("config", _CONFIG.value), ("workdir", _WORKDIR.value)):
+        if given is None:
+            raise UserError(field, None, "a value; or --worker with --storage")
+    settings = _CONFIG.value.to_dict()
+    plan = build_search(settings)
+    folder = pathlib.Path(str(_WORKDIR.value))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError("workdir", str(folder), f"a folder ({error.strerror})") from error
+    storage = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
+    kept = study.open_study(storage, _NAME.value, plan.objectives, settings)
+    if dead := study.wait_for_the_dead(kept):
+        print(f"{dead} trials of a process that ended are tried again", flush=True)
+    return kept, plan
 
 
 if __name__ == "__main__":

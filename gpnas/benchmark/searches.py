@@ -6,7 +6,8 @@ import tracemalloc
 from typing import Any
 
 from gpnas.benchmark.measure import Measurement, Options
-from gpnas.search import STRATEGIES, Trial, load_table, search
+from gpnas.search import Trial, load_table, search
+from gpnas.search.build import build_strategy
 
 # The error after all epochs on the test images: a search by it is an oracle one.
 _ORACLE = {"nas_bench_201": "cifar10_test_200", "nas_bench_macro": "cifar10_test"}
@@ -26,7 +27,7 @@ def evaluations_to_optimum(
     seeds = 2 if options.fast else 100
     metric, found = _ORACLE[table], load_table(table)
     lowest = found.metrics[metric].min()
-    propose = STRATEGIES[strategy](found.space, metric=metric, **settings)
+    propose = build_strategy(found.space, (metric,), {"name": strategy, **settings})
 
     def at_optimum(trial: Trial) -> bool:
         return trial.metrics is not None and trial.metrics[metric] <= lowest
@@ -48,10 +49,10 @@ def proposals(options: Options, strategy: str, target: float) -> Measurement:
     """Seconds of 1,000 proposals on NAS-Bench-201, with a history that grows."""
     count = 30 if options.fast else 1000
     table = load_table("nas_bench_201")
-    named = {} if strategy == "random" else {"metric": _ORACLE["nas_bench_201"]}
+    metric = _ORACLE["nas_bench_201"]
     taken = []
     for seed in range(1 if options.fast else 3):
-        propose = STRATEGIES[strategy](table.space, **named)
+        propose = build_strategy(table.space, (metric,), {"name": strategy})
         begun = time.perf_counter()
         trials = search(propose, table.look_up, len(table.rows), seed, most=count)
         taken.append(time.perf_counter() - begun)

@@ -114,22 +114,15 @@ def build(
         "global": allocate.global_(),
         "macs": allocate.by_cost(macs or {}),
     }
-    own = [name for name in known if name not in _GIVEN]
+    own = plugins.check_fields("method", settings["name"], function, arguments, _GIVEN)
     for name, value in arguments.items():
         field = f"method.{name}"
-        if name not in own:
-            raise UserError(
-                field, value, f"a field of {settings['name']}: {', '.join(own) or 'none'}"
-            )
         if name.endswith("allocation"):
             arguments[name] = _choice(field, value, allocations)
         elif name == "select":
             arguments[name] = _choice(field, value, _SELECTIONS)
         else:
             arguments[name] = check_one(field, value, known[name], len(shapes))
-    missing = [n for n in own if known[n].default is known[n].empty and n not in arguments]
-    if missing:
-        raise UserError(f"method.{missing[0]}", None, f"a value: {settings['name']} needs it")
     given = {
         "total_steps": total_steps,
         "batch_size": batch_size,

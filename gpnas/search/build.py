@@ -1,13 +1,14 @@
 """From the settings of a config to a search, with every mistake told in one line."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gpnas import plugins
 from gpnas.errors import UserError
 from gpnas.search.history import Propose
 from gpnas.search.run import Evaluate
+from gpnas.search.space import Space
 from gpnas.search.strategies import STRATEGIES
 from gpnas.search.table import TABLES, check_metric, load_table
 
@@ -51,22 +52,21 @@ def build_search(settings: Mapping[str, Any]) -> Search:
         check_metric(table, "objectives", name)
     if not objectives or len(set(objectives)) < len(objectives):
         raise UserError("objectives", objectives, f"one or more, each once: {list(table.metrics)}")
-    propose = _strategy(table.space, objectives, settings["strategy"])
+    propose = build_strategy(table.space, objectives, settings["strategy"])
     return Search(propose, table.look_up, objectives, settings["evaluations"], settings["seed"])
 
 
-def _strategy(space: Any, objectives: tuple[str, ...], settings: Mapping[str, Any]) -> Propose:
+def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[str, Any]) -> Propose:
+    """A strategy from its name and its own fields.
+
+    Raises:
+      UserError: For a name or a field that there is not, or more objectives than it takes.
+    """
     own = dict(settings)
-    name = own.pop("name", None)
-    make = plugins.find("strategy.name", str(name), STRATEGIES)
+    name = str(own.pop("name", None))
+    make = plugins.find("strategy.name", name, STRATEGIES)
+    plugins.check_fields("strategy", name, make, own, _GIVEN)
     parameters = inspect.signature(make).parameters
-    allowed = [field for field in parameters if field not in _GIVEN]
-    for field in own:
-        if field not in allowed:
-            raise UserError(f"strategy.{field}", own[field], f"fields of {name}: {allowed}")
-    for field in allowed:
-        if field not in own and parameters[field].default is inspect.Parameter.empty:
-            raise UserError(f"strategy.{field}", None, f"a value, which {name} needs")
     if "objectives" in parameters:
         return make(space, objectives=objectives, **own)
     if "metric" not in parameters:

@@ -123,7 +123,7 @@ def work(
         trial.set_user_attr("metrics", dict(metrics))
         return [metrics[name] for name in objectives]
 
-    def enough(study: optuna.Study, trial: optuna.trial.FrozenTrial | None = None) -> None:
+    def enough(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         del trial
         if different(history_of(study)) >= evaluations:
             study.stop()

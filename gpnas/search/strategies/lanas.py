@@ -112,11 +112,8 @@ class Tree(NamedTuple):
         inside = split.good(codes)[free]  # far cheaper than picking the rows' codes
         children = [(bag[good], free[inside]), (bag[~good], free[~inside])]
         children.sort(key=lambda child: -self.bound(child[0], bag.size))
-        for trials, rows in children:
-            found = self.leaf(codes, rows, trials, levels - 1)
-            if found.size:
-                return found
-        return free
+        found = (self.leaf(codes, rows, trials, levels - 1) for trials, rows in children)
+        return next(rows for rows in found if rows.size)
 
     def bound(self, bag: np.ndarray, above: int) -> float:
         """Upper confidence bound of a node with these trials, under one with so many."""
