@@ -34,7 +34,7 @@ def evaluations_to_optimum(
 
     needed = []
     for seed in range(seeds):
-        trials = search(propose, found.look_up, len(found.rows), seed, stop=at_optimum)
+        trials = search(propose, found.evaluate, len(found.rows), seed, stop=at_optimum)
         needed.append(len({trial.architecture for trial in trials}))
     mean = statistics.fmean(needed)
     return Measurement(
@@ -54,7 +54,7 @@ def proposals(options: Options, strategy: str, target: float) -> Measurement:
     for seed in range(1 if options.fast else 3):
         propose = build_strategy(table.space, (metric,), {"name": strategy})
         begun = time.perf_counter()
-        trials = search(propose, table.look_up, len(table.rows), seed, most=count)
+        trials = search(propose, table.evaluate, len(table.rows), seed, most=count)
         taken.append(time.perf_counter() - begun)
         assert len(trials) == count
     seconds = statistics.median(taken)

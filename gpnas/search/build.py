@@ -20,7 +20,7 @@ class Search(NamedTuple):
 
     Attributes:
       propose: The strategy.
-      evaluate: `(architecture, budget) → metrics`.
+      evaluate: `trial → metrics`.
       objectives: What is minimised.
       evaluations: Different ones to make.
       seed: Of all randomness.
@@ -53,7 +53,10 @@ def build_search(settings: Mapping[str, Any]) -> Search:
     if not objectives or len(set(objectives)) < len(objectives):
         raise UserError("objectives", objectives, f"one or more, each once: {list(table.metrics)}")
     propose = build_strategy(table.space, objectives, settings["strategy"])
-    return Search(propose, table.look_up, objectives, settings["evaluations"], settings["seed"])
+    most = len(table.rows) * len(settings["strategy"].get("budgets", (0,)))
+    if settings["evaluations"] > most:
+        raise UserError("evaluations", settings["evaluations"], f"at most {most}, what there are")
+    return Search(propose, table.evaluate, objectives, settings["evaluations"], settings["seed"])
 
 
 def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[str, Any]) -> Propose:

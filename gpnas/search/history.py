@@ -39,6 +39,11 @@ History = Sequence[Trial]
 Propose = Callable[[History, np.random.Generator], Proposal | None]
 
 
+def begun(number: int, proposal: Proposal) -> Trial:
+    """The trial of a proposal, without metrics."""
+    return Trial(number, proposal.architecture, None, proposal.parent, None, proposal.budget)
+
+
 def evaluated(history: History) -> list[Trial]:
     """The trials that have metrics, in order."""
     return [trial for trial in history if trial.metrics is not None]

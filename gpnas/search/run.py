@@ -2,13 +2,12 @@
 
 import heapq
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
-from gpnas.search.history import History, Propose, Trial
+from gpnas.search.history import History, Propose, Trial, begun
 
-Evaluate = Callable[[Any, int], Mapping[str, float]]
+Evaluate = Callable[[Trial], Mapping[str, float]]  # of a trial that has no metrics yet
 
 
 def randomness(seed: int, number: int) -> np.random.Generator:
@@ -33,7 +32,7 @@ def search(
 
     Args:
       propose: The strategy.
-      evaluate: `(architecture, budget) → metrics`, lower ones better.
+      evaluate: `trial → metrics`, lower ones better.
       evaluations: Different ones to make in all, those of `history` included.
       seed: Of all randomness.
       history: To go on from.
@@ -49,13 +48,14 @@ def search(
         rng = randomness(seed, len(trials))
         proposal = propose(trials, rng)
         assert proposal is not None, "nothing is under way that it could wait for"
-        architecture, parent, budget = proposal
-        seen = first.get((architecture, budget))
-        metrics = evaluate(architecture, budget) if seen is None else seen.metrics
-        repeats = None if seen is None else seen.number
-        trial = Trial(len(trials), architecture, metrics, parent, repeats, budget)
+        trial = begun(len(trials), proposal)
+        seen = first.get((trial.architecture, trial.budget))
+        if seen is None:
+            trial = trial._replace(metrics=evaluate(trial))
+        else:
+            trial = trial._replace(metrics=seen.metrics, repeats=seen.number)
         trials.append(trial)
-        first.setdefault((architecture, budget), trial)
+        first.setdefault((trial.architecture, trial.budget), trial)
         if stop(trial):
             break
     return trials
@@ -64,7 +64,7 @@ def search(
 def simulate(
     propose: Propose,
     evaluate: Evaluate,
-    duration: Callable[[Any, int], float],
+    duration: Callable[[Trial], float],
     workers: int,
     until: float,
     seed: int = 0,
@@ -73,8 +73,8 @@ def simulate(
 
     Args:
       propose: The strategy; it sees trials that are under way as ones without metrics.
-      evaluate: `(architecture, budget) → metrics`.
-      duration: `(architecture, budget) → time` that its evaluation takes.
+      evaluate: `trial → metrics`.
+      duration: `trial → time` that its evaluation takes.
       workers: How many there are.
       until: Nothing is begun at or after this time, and what ends later is left out.
       seed: Of all randomness.
@@ -91,14 +91,12 @@ def simulate(
             proposal = propose(trials, randomness(seed, len(trials)))
             if proposal is None:
                 break
-            architecture, parent, budget = proposal
-            trials.append(Trial(len(trials), architecture, None, parent, None, budget))
-            end = now + duration(architecture, budget)
-            heapq.heappush(running, (end, len(trials) - 1))
+            trial = begun(len(trials), proposal)
+            trials.append(trial)
+            heapq.heappush(running, (now + duration(trial), trial.number))
         if not running:
             return ended
         now, number = heapq.heappop(running)
-        trial = trials[number]
-        trials[number] = trial._replace(metrics=evaluate(trial.architecture, trial.budget))
+        trials[number] = trials[number]._replace(metrics=evaluate(trials[number]))
         if now <= until:
             ended.append((now, trials[number]))

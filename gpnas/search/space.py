@@ -88,3 +88,35 @@ def choices(
     return Space(
         sample, mutate, neighbours, encode, check, lambda: itertools.product(*options), cost, build
     )
+
+
+def only(space: Space, architectures: Sequence[Any]) -> Space:
+    """A space with all but these architectures taken out.
+
+    Args:
+      space: With more than these.
+      architectures: Two or more of it, all different.
+    """
+    kept = set(architectures)
+
+    def sample(rng: Rng) -> Any:
+        return architectures[int(rng.integers(len(architectures)))]
+
+    def neighbours(architecture: Any) -> list[Any]:
+        return [other for other in space.neighbours(architecture) if other in kept]
+
+    def mutate(architecture: Any, rng: Rng) -> Any:
+        near = neighbours(architecture)
+        if not near:  # an island: anything else
+            near = [other for other in architectures if other != architecture]
+        return near[int(rng.integers(len(near)))]
+
+    def check(architecture: Any) -> None:
+        space.check(architecture)
+        if architecture not in kept:
+            raise UserError("architecture", architecture, "one that is in the table")
+
+    return space._replace(
+        sample=sample, mutate=mutate, neighbours=neighbours, check=check,
+        everything=lambda: iter(architectures),
+    )  # fmt: skip

@@ -112,13 +112,14 @@ def work(
     """
 
     def objective(trial: optuna.Trial) -> list[float]:
+        past = [other for other in history_of(study) if other.number != trial.number]
         if "proposal" not in trial.user_attrs:  # else a dead worker's, to be tried again
-            _ask(study, trial, propose, seed)
+            past = _ask(study, trial, propose, seed, past)
         asked = _trial(trial)
-        twin = _find(history_of(study), asked)
+        twin = _find(past, asked)
         if twin is not None:
             trial.set_user_attr("repeats", twin.number)
-        metrics = evaluate(asked.architecture, asked.budget) if twin is None else twin.metrics
+        metrics = evaluate(asked) if twin is None else twin.metrics
         assert metrics is not None
         trial.set_user_attr("metrics", dict(metrics))
         return [metrics[name] for name in objectives]
@@ -148,22 +149,25 @@ def different(history: History) -> int:
     return len({(t.architecture, t.budget) for t in history if t.metrics is not None})
 
 
-def _ask(study: optuna.Study, trial: optuna.Trial, propose: Propose, seed: int) -> None:
+def _ask(
+    study: optuna.Study, trial: optuna.Trial, propose: Propose, seed: int, past: list[Trial]
+) -> list[Trial]:
+    """Gives the trial a proposal; returns the history that it was made from."""
     while True:
-        past = [other for other in history_of(study) if other.number != trial.number]
         earlier = sum(other.number < trial.number for other in past)
         proposal = propose(past, randomness(seed, earlier))
         if proposal is not None:
-            break
+            trial.set_user_attr("proposal", proposal._asdict())
+            return past
         time.sleep(_POLL)
-    trial.set_user_attr("proposal", proposal._asdict())
+        past = [other for other in history_of(study) if other.number != trial.number]
 
 
 def _find(history: History, asked: Trial) -> Trial | None:
     """The first evaluation of the same, if there is one."""
     for trial in history:
         same = (trial.architecture, trial.budget) == (asked.architecture, asked.budget)
-        if same and trial.number != asked.number and trial.metrics and trial.repeats is None:
+        if same and trial.metrics and trial.repeats is None:
             return trial
     return None
 

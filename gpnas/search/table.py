@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpnas.errors import UserError
-from gpnas.search.space import Space, choices
+from gpnas.search.history import Trial
+from gpnas.search.space import Space, choices, only
 
 _FOLDER = pathlib.Path(__file__).parent / "tables"
 # Name: leading columns that are choices.
@@ -30,18 +32,19 @@ class Table(NamedTuple):
     rows: Mapping[tuple[str, ...], int]
     metrics: Mapping[str, np.ndarray]
 
-    def look_up(self, architecture: tuple[str, ...], budget: int = 0) -> dict[str, float]:
-        """All metrics of an architecture; the budget makes no difference.
+    def look_up(self, architecture: tuple[str, ...]) -> dict[str, float]:
+        """All metrics of an architecture.
 
         Raises:
           UserError: If it is not in the table.
         """
-        del budget
         self.space.check(architecture)
-        if architecture not in self.rows:
-            raise UserError("architecture", architecture, "one that is in the table")
         row = self.rows[architecture]
         return {name: float(column[row]) for name, column in self.metrics.items()}
+
+    def evaluate(self, trial: Trial) -> dict[str, float]:
+        """All metrics of a trial's architecture; its budget makes no difference."""
+        return self.look_up(trial.architecture)
 
 
 def load_table(name: str, columns: int = 0) -> Table:
@@ -86,7 +89,10 @@ def _table(lines: list[list[str]], columns: int, name: str) -> Table:
     if len(rows) < len(body):
         raise UserError("space", name, "each architecture in one row")
     options = [list(dict.fromkeys(column)) for column in zip(*architectures, strict=True)]
-    return Table(choices(options), rows, metrics)
+    space = choices(options)
+    if len(rows) < math.prod(map(len, options)):
+        space = only(space, architectures)
+    return Table(space, rows, metrics)
 
 
 def _numbers(texts: list[str], field: str) -> np.ndarray:

@@ -42,6 +42,7 @@ def test_a_search_on_a_table_of_the_users_own(tmp_path):
         (["--config.space=nas_bench_404"], "space: got 'nas_bench_404'"),
         (["--config.objectives=('accuracy',)"], "objectives: got 'accuracy', allowed: cifar10"),
         (["--config.evaluations=0"], "evaluations: got 0, allowed: a whole number, 1 or more"),
+        (["--config.evaluations=15626"], "evaluations: got 15626, allowed: at most 15625"),
         (["--config.strategy={'name': 'luck'}"], "strategy.name: got 'luck', allowed: random"),
         (["--config.strategy={'name': 'local', 'p': 1}"], "strategy.p: got 1"),
         (["--config.strategy={'name': 'asha'}"], "strategy.budgets: got None"),

@@ -9,14 +9,14 @@ SPACE = choices([[str(i) for i in range(10)]] * 3)
 BUDGETS = (1, 4, 16)
 
 
-def evaluate(architecture, budget):
+def evaluate(trial):
     """Small budgets see the error with noise that belongs to the architecture."""
-    code = int("".join(architecture))
-    return {"error": code / 1000 + (code * 7919 % 1000) / 4000 / budget}
+    code = int("".join(trial.architecture))
+    return {"error": code / 1000 + (code * 7919 % 1000) / 4000 / trial.budget}
 
 
-def duration(architecture, budget):
-    return budget * (1 + int(architecture[0]) / 10)
+def duration(trial):
+    return trial.budget * (1 + int(trial.architecture[0]) / 10)
 
 
 def stages(trials):
@@ -73,13 +73,13 @@ def test_many_workers_on_a_simulated_clock(name):
     times = [time for time, _ in ended]
     assert times == sorted(times) and times[-1] <= 60
     assert len({trial.number for _, trial in ended}) == len(ended)
-    spent = sum(duration(t.architecture, t.budget) for _, t in ended)
+    spent = sum(duration(t) for _, t in ended)
     assert spent <= 8 * 60
     if name == "asha":  # nobody waits; what was under way at the end is not counted
-        assert spent > 8 * (60 - max(duration(("9",), 16), 0))
+        assert spent > 8 * (60 - max(duration(t) for _, t in ended))
 
 
 def test_one_worker_is_a_search():
     propose = STRATEGIES["asha"](SPACE, "error", BUDGETS)
-    ended = [trial for _, trial in simulate(propose, evaluate, lambda *_: 1.0, 1, 50.0, 2)]
+    ended = [trial for _, trial in simulate(propose, evaluate, lambda trial: 1.0, 1, 50.0, 2)]
     assert ended == search(propose, evaluate, 50, 2)

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpnas.errors import UserError
-from gpnas.search import choices, load_table
+from gpnas.search import STRATEGIES, choices, load_table, only, search
 from gpnas.search.table import check_metric
 
+METRIC = {name: {"metric": "error"} for name in ("local", "evolution", "lanas")}
 OPTIONS = st.lists(st.integers(2, 4), min_size=1, max_size=5).map(
     lambda sizes: [[f"o{i}" for i in range(size)] for size in sizes]
 )
@@ -81,6 +82,32 @@ def test_a_table_of_the_users_own(tmp_path, name):
     assert table.look_up(("4", "32")) == {"error": 1.0}
     with pytest.raises(UserError, match="in the table"):
         table.look_up(("2", "32"))
+
+
+@pytest.mark.parametrize("name", ["random", "local", "evolution", "lanas"])
+def test_a_table_with_gaps(tmp_path, name):
+    rows = [f"{a},{b},{(a - 3) ** 2 + (b - 2) ** 2}" for a in range(6) for b in range(6) if a != b]
+    table = load_table(write(tmp_path, "\n".join(["a,b,error", *rows])), 2)
+    assert len(list(table.space.everything())) == 30
+    trials = search(STRATEGIES[name](table.space, **METRIC.get(name, {})), table.evaluate, 25, 0)
+    assert len({t.architecture for t in trials}) == 25
+    for trial in trials:
+        assert trial.architecture[0] != trial.architecture[1]
+
+
+@given(OPTIONS, st.integers(0, 2**32 - 1))
+def test_a_space_with_holes(options, seed):
+    whole, rng = choices(options), np.random.default_rng(seed)
+    listed = list(whole.everything())
+    kept = [a for i, a in enumerate(listed) if i in (0, len(listed) - 1) or rng.random() < 0.5]
+    space = only(whole, kept)
+    architecture = space.sample(rng)
+    other = space.mutate(architecture, rng)
+    assert other in kept and other != architecture
+    assert set(space.neighbours(architecture)) == set(whole.neighbours(architecture)) & set(kept)
+    for hole in set(listed) - set(kept):
+        with pytest.raises(UserError, match="architecture"):
+            space.check(hole)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ SPACE = choices([["a", "b", "c", "d"]] * 4)
 SIZE = 4**4
 
 
-def error(architecture, budget=0):
+def error(trial):
     """Zero for all d, with a valley for all a."""
-    ranks = [ord(option) - ord("a") for option in architecture]
+    ranks = [ord(option) - ord("a") for option in trial.architecture]
     found = 5.0 if not any(ranks) else float(sum((3 - r) ** 2 for r in ranks))
     return {"error": found, "size": float(sum(ranks))}
 
@@ -45,15 +45,15 @@ def test_a_search_that_goes_on_is_one_that_was_not_interrupted(name):
 def test_what_was_evaluated_is_not_evaluated_again(name):
     asked = []
 
-    def evaluate(architecture, budget):
-        asked.append((architecture, budget))
-        return error(architecture)
+    def evaluate(trial):
+        asked.append((trial.architecture, trial.budget))
+        return error(trial)
 
     trials = search(strategy(name), evaluate, 80, seed=0)
     assert len(asked) == len(set(asked)) == 80
     assert [t.number for t in trials] == list(range(len(trials)))
     for trial in trials:
-        assert trial.metrics == error(trial.architecture)
+        assert trial.metrics == error(trial)
         before = {(t.architecture, t.budget) for t in trials[: trial.number]}
         assert (trial.repeats is None) == ((trial.architecture, trial.budget) not in before)
         SPACE.check(trial.architecture)

@@ -80,9 +80,9 @@ WORKER = """
     from gpnas.search import study
     from tests.search.test_search_strategies import error, strategy
 
-    def slow(architecture, budget):
+    def slow(trial):
         time.sleep(float(sys.argv[2]))
-        return error(architecture, budget)
+        return error(trial)
 
     kept = study.open_study(sys.argv[1], "s", ("error",), {}, heartbeat=1, grace=2)
     print("begun", flush=True)
