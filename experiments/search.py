@@ -5,12 +5,13 @@
 
 Trials are kept in a database (SQLite in the work directory, or any that `--storage` names), which
 `optuna-dashboard` shows. A search that was stopped goes on when it is started again; workers help
-one that was begun. The work directory then holds front.json: what nothing else beats.
+one that was begun. The work directory then holds record.json: how the search went, and the
+architectures that nothing else beats; experiments/report.py shows it.
 """
 
-import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import optuna
 from absl import flags
@@ -19,11 +20,13 @@ from ml_collections import config_flags
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
 from gpnas.search import pareto, study
-from gpnas.search.build import Search, build_search
+from gpnas.search.build import build_search
 from gpnas.search.history import value
+from gpnas.search.record import describe_search, what_came_of_it
+from gpnas.train.workdir import write_json
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the database and front.json.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the database and record.json.")
 _STORAGE = flags.DEFINE_string("storage", None, "URL of a database; SQLite in workdir by default.")
 _NAME = flags.DEFINE_string("name", "search", "Name of the study in the database.")
 _WORKER = flags.DEFINE_bool("worker", False, "Help a search that was begun; needs no config.")
@@ -33,7 +36,8 @@ def main(argv: Sequence[str]) -> None:
     """Goes on with the search until there are enough evaluations."""
     no_arguments(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    kept, plan = _join() if _WORKER.value else _begin()
+    kept, settings = _join() if _WORKER.value else _begin()
+    plan = build_search(settings)
     history = study.work(
         kept, plan.propose, plan.evaluate, plan.objectives, plan.evaluations, plan.seed
     )
@@ -43,26 +47,23 @@ def main(argv: Sequence[str]) -> None:
         shown = ", ".join(f"{name} {value(trial, name):g}" for name in plan.objectives)
         print(f"  trial {trial.number}: {shown}: {' '.join(map(str, trial.architecture))}")
     if _WORKDIR.value:
-        path = pathlib.Path(_WORKDIR.value) / "front.json"
-        lines = [{"number": t.number, "architecture": t.architecture, "metrics": t.metrics}
-                 for t in front]  # fmt: skip
-        path.write_text(json.dumps(lines, indent=1) + "\n")
+        path = pathlib.Path(_WORKDIR.value) / "record.json"
+        write_json(path, describe_search(settings, _NAME.value) | what_came_of_it(history, plan))
         print(path)
 
 
-def _join() -> tuple[optuna.Study, Search]:
+def _join() -> tuple[optuna.Study, dict[str, Any]]:
     if not _STORAGE.value:
         raise UserError("storage", _STORAGE.value, "the database of a search that was begun")
-    kept, settings = study.join_study(_STORAGE.value, _NAME.value)
-    return kept, build_search(settings)
+    return study.join_study(_STORAGE.value, _NAME.value)
 
 
-def _begin() -> tuple[optuna.Study, Search]:
+def _begin() -> tuple[optuna.Study, dict[str, Any]]:
     for field, given in (("config", _CONFIG.value), ("workdir", _WORKDIR.value)):
         if given is None:
             raise UserError(field, None, "a value; or --worker with --storage")
     settings = _CONFIG.value.to_dict()
-    plan = build_search(settings)
+    plan = build_search(settings)  # before anything is written
     folder = pathlib.Path(str(_WORKDIR.value))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def _begin() -> tuple[optuna.Study, Search]:
     kept = study.open_study(storage, _NAME.value, plan.objectives, settings)
     if dead := study.wait_for_the_dead(kept):
         print(f"{dead} trials of a process that ended are tried again", flush=True)
-    return kept, plan
+    return kept, settings
 
 
 if __name__ == "__main__":

@@ -106,12 +106,14 @@ class Summary:
 
     Attributes:
       groups: Finished runs, in the order of the result table.
+      searches: Searches for architectures, in the order of their arms' names.
       series: All arms, also those with unfinished runs only, in the order of the figures.
       unfinished: Runs without a record.
       warnings: What could not be read, or makes numbers hard to compare.
     """
 
     groups: tuple[Group, ...]
+    searches: tuple[Group, ...]
     series: tuple[Series, ...]
     unfinished: tuple[Run, ...]
     warnings: tuple[str, ...]
@@ -169,7 +171,8 @@ def summarise(loaded: Loaded) -> Summary:
 
     groups.sort(key=lambda g: (order(g.series), -(g.mean("nonzeros") or 0), g.setting))
     return Summary(
-        groups=tuple(groups),
+        groups=tuple(group for group in groups if not group.runs[0].is_search),
+        searches=tuple(group for group in groups if group.runs[0].is_search),
         series=tuple(sorted(series.values(), key=order)),
         unfinished=tuple(run for run in loaded.runs if not run.finished),
         warnings=(*loaded.warnings, *_comparability(finished)),

@@ -4,7 +4,7 @@ import html
 import importlib.resources
 from collections.abc import Iterable, Sequence
 
-from gpnas.report import courses, errors, pictures, results, style, values
+from gpnas.report import courses, drawings, errors, pictures, results, searches, style, values
 from gpnas.report.figures import FigureSpec
 from gpnas.report.groups import Series, Summary, summarise
 from gpnas.report.read import Loaded, Run
@@ -30,6 +30,9 @@ def figures(summary: Summary) -> list[FigureSpec]:
         courses.layers_figure(summary),
         courses.validation_figure(summary),
         courses.unfinished_figure(summary),
+        *searches.course_figures(summary),
+        *searches.front_figures(summary),
+        *drawings.drawing_figures(summary),
     )
     return [spec for spec in made if spec is not None]
 
@@ -54,6 +57,8 @@ def render(loaded: Loaded, title: str | None = None) -> str:
     sections: list[tuple[str, str, str]] = []
     if summary.groups:
         sections.append(("results", "Results", results.result_table(summary).to_html()))
+    for number, table in enumerate(searches.search_tables(summary)):
+        sections.append((f"searches{number}", "Searches", table.to_html()))
     for name, spec in specs.items():
         if name in late:
             continue
@@ -144,7 +149,23 @@ def _short(heading: str) -> str:
 
 def _lede(summary: Summary) -> str:
     """Returns what was run, in a sentence or two."""
+    return " ".join(text for text in (_trained(summary), _searched(summary)) if text)
+
+
+def _searched(summary: Summary) -> str:
+    if not summary.searches:
+        return ""
+    runs = [run for group in summary.searches for run in group.runs]
+    spaces = _distinct(str(run.config.get("space", "")) for run in runs)
+    count = "1 search" if len(runs) == 1 else f"{len(runs):,} searches"
+    arms = values.plural(len({run.arm for run in runs}), "arm")
+    return f"{count} of {arms} in {spaces}.{_days(runs)}"
+
+
+def _trained(summary: Summary) -> str:
     runs = summary.finished or list(summary.unfinished)
+    if not runs:
+        return ""
     arms = len({run.arm for run in runs})
     per_group = sorted({len(group.runs) for group in summary.groups})
     seeds = ""
@@ -164,10 +185,14 @@ def _lede(summary: Summary) -> str:
     text += "."
     if summary.unfinished:
         text += f" {values.plural(len(summary.unfinished), 'more run')} did not finish."
+    return text + _days(runs)
+
+
+def _days(runs: Sequence[Run]) -> str:
     days = sorted({day for run in runs if (day := _day(run))})
-    if days:
-        text += f" Run on {days[0]}." if len(days) == 1 else f" Run {days[0]} to {days[-1]}."
-    return text
+    if not days:
+        return ""
+    return f" Run on {days[0]}." if len(days) == 1 else f" Run {days[0]} to {days[-1]}."
 
 
 def _distinct(names: Iterable[str]) -> str:

@@ -69,6 +69,11 @@ class Run:
         return self.record is not None
 
     @property
+    def is_search(self) -> bool:
+        """Whether this was a search for architectures, not a training run."""
+        return "course" in (self.record or {})
+
+    @property
     def last_step(self) -> int:
         """The last step the run logged."""
         steps = [values.number(row, "step") or 0 for row in (*self.train, *self.validation)]
@@ -216,7 +221,8 @@ def _run(
 
 
 def _is_record(value: Any) -> bool:
-    return isinstance(value.get("metrics"), Mapping) and bool(value.get("arm"))
+    told = isinstance(value.get("metrics"), Mapping) or values.items(value, "course")
+    return bool(told) and bool(value.get("arm"))
 
 
 def _json_file(path: Path, warnings: list[str]) -> Mapping[str, Any] | None:

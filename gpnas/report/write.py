@@ -5,9 +5,10 @@ import tempfile
 from pathlib import Path
 
 from gpnas.errors import UserError
-from gpnas.report import page, pictures, results
+from gpnas.report import page, pictures, results, searches
 from gpnas.report.groups import summarise
 from gpnas.report.read import Loaded
+from gpnas.report.table import Table
 
 
 def text_table(loaded: Loaded) -> str:
@@ -31,8 +32,14 @@ def _tables(loaded: Loaded, form: str) -> str:
     summary = summarise(loaded)
     tables = [results.result_table(summary)] if summary.groups else []
     tables += [table for table in [results.unfinished_table(summary)] if table is not None]
-    made = [table.to_text() if form == "text" else table.to_markdown() for table in tables]
+    titled = searches.search_tables(summary)
+    made = [_table(table, form) for table in tables]
+    made += [f"{table.caption}\n\n{_table(table, form)}" for table in titled]
     return "\n\n".join(made)
+
+
+def _table(table: Table, form: str) -> str:
+    return table.to_text() if form == "text" else table.to_markdown()
 
 
 def write(

@@ -22,6 +22,7 @@ class Search(NamedTuple):
       propose: The strategy.
       evaluate: `trial → metrics`.
       objectives: What is minimised.
+      reports: Metrics that are told of what was found, and have no say in the search.
       evaluations: Different ones to make.
       seed: Of all randomness.
     """
@@ -29,6 +30,7 @@ class Search(NamedTuple):
     propose: Propose
     evaluate: Evaluate
     objectives: tuple[str, ...]
+    reports: tuple[str, ...]
     evaluations: int
     seed: int
 
@@ -47,16 +49,19 @@ def build_search(settings: Mapping[str, Any]) -> Search:
     if settings["space"] not in TABLES and (kind != "table" or not path):
         raise UserError("space", settings["space"], f"{', '.join(TABLES)}, or table:FILE")
     table = load_table(path or kind, settings["columns"])
-    objectives = tuple(settings["objectives"])
-    for name in objectives:
-        check_metric(table, "objectives", name)
+    objectives, reports = tuple(settings["objectives"]), tuple(settings["reports"])
+    for field in ("objectives", "reports"):
+        for name in settings[field]:
+            check_metric(table, field, name)
     if not objectives or len(set(objectives)) < len(objectives):
         raise UserError("objectives", objectives, f"one or more, each once: {list(table.metrics)}")
     propose = build_strategy(table.space, objectives, settings["strategy"])
     most = len(table.rows) * len(settings["strategy"].get("budgets", (0,)))
     if settings["evaluations"] > most:
         raise UserError("evaluations", settings["evaluations"], f"at most {most}, what there are")
-    return Search(propose, table.evaluate, objectives, settings["evaluations"], settings["seed"])
+    return Search(
+        propose, table.evaluate, objectives, reports, settings["evaluations"], settings["seed"]
+    )
 
 
 def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[str, Any]) -> Propose:

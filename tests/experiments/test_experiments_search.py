@@ -22,14 +22,15 @@ def test_a_search_on_a_table_of_the_users_own(tmp_path):
     table.write_text("\n".join(["depth,width,cost,error", *rows]))
     mine = [CONFIG, f"--config.space=table:{table}", "--config.columns=2",
             "--config.strategy={'name': 'nsga2', 'population': 4}",
-            "--config.objectives=('cost', 'error')", f"--workdir={tmp_path / 'run'}"]  # fmt: skip
+            "--config.objectives=('cost', 'error')", "--config.reports=()",
+            f"--workdir={tmp_path / 'run'}"]  # fmt: skip
     done = run(*mine, "--config.evaluations=5")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("5 evaluations") and not done.stderr
     storage = f"sqlite:///{tmp_path}/run/search.db"
     assert run("--worker", f"--storage={storage}").stdout.startswith("5 evaluations")
     done = run(*mine, "--config.evaluations=9")
-    front = json.loads((tmp_path / "run" / "front.json").read_text())
+    front = json.loads((tmp_path / "run" / "record.json").read_text())["front"]
     assert done.stdout.startswith("9 evaluations") and len(front) > 1
     costs = [one["metrics"]["cost"] for one in front]
     errors = [one["metrics"]["error"] for one in front]

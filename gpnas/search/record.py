@@ -1,0 +1,74 @@
+"""The record of a search: what was searched and how, its course, and what it found."""
+
+import datetime
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpnas.search import pareto
+from gpnas.search.build import Search
+from gpnas.search.history import History, Trial
+from gpnas.train.record import git_revision, machine, versions
+
+
+def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
+    """What is known before the first trial.
+
+    Args:
+      settings: Of the search, as its config has them.
+      arm: What the search is called beside others.
+    """
+    return {
+        "study": settings.get("study", "search"),
+        "arm": arm,
+        "config": settings,
+        "seed": settings["seed"],
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "git": git_revision(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+
+
+def what_came_of_it(history: History, plan: Search) -> dict[str, Any]:
+    """The part of a record that is known when a search has ended.
+
+    Returns:
+      `evaluations` (different ones) and `trials` (repeats too); `course`, those that nothing before
+      them beat: which evaluation, its trial's number and metrics; `front`, what nothing beats in
+      the end, with architectures; `spent`, sums of the metrics that are costs (`spent_…`).
+    """
+    asked = [trial for trial in history if trial.metrics is not None and trial.repeats is None]
+    shown = (*plan.objectives, *plan.reports)
+    course = [
+        {"evaluation": count, "number": trial.number, "metrics": _chosen(trial, shown)}
+        for count, trial in improvements(asked, plan.objectives)
+    ]
+    front = [
+        {"number": t.number, "architecture": t.architecture, "metrics": _chosen(t, shown)}
+        for t in pareto.archive(history, plan.objectives)
+    ]
+    spent: dict[str, float] = {}
+    for trial in asked:
+        assert trial.metrics is not None
+        for name, amount in trial.metrics.items():
+            if name.startswith("spent_"):
+                spent[name] = spent.get(name, 0.0) + amount
+    return {"evaluations": len(asked), "trials": len(history), "course": course, "front": front,
+            "spent": spent}  # fmt: skip
+
+
+def _chosen(trial: Trial, names: tuple[str, ...]) -> dict[str, float]:
+    assert trial.metrics is not None
+    return {name: trial.metrics[name] for name in names}
+
+
+def improvements(trials: Sequence[Trial], objectives: Sequence[str]) -> Iterator[tuple[int, Trial]]:
+    """Those that nothing before them equals or beats, each with its place, from 1."""
+    where = pareto.points(trials, objectives)
+    front = np.empty((0, len(objectives)))
+    for count, (trial, here) in enumerate(zip(trials, where, strict=True), start=1):
+        if not (front <= here).all(1).any():
+            front = np.vstack([front[~(here <= front).all(1)], here])
+            yield count, trial
