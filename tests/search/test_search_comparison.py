@@ -21,7 +21,7 @@ POINTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, m
 def test_improvements_are_what_nothing_before_equals_or_beats(points):
     trials = [Trial(i, i, {"a": float(x), "b": float(y)}) for i, (x, y) in enumerate(points)]
     found = dict(improvements(trials, ("a", "b")))
-    for count, trial in enumerate(trials, start=1):
+    for count in range(1, len(trials) + 1):
         before = np.array(points[: count - 1]).reshape(-1, 2)
         here = np.array(points[count - 1])
         beaten = any(dominates(other, here) or (other == here).all() for other in before)

@@ -2,9 +2,12 @@
 
 import os
 import pathlib
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 
@@ -90,24 +93,57 @@ WORKER = """
 """
 
 
-def worker(folder, seconds):
-    command = [sys.executable, "-c", textwrap.dedent(WORKER), url(folder), str(seconds)]
+def worker(storage, seconds):
+    command = [sys.executable, "-c", textwrap.dedent(WORKER), storage, str(seconds)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE)
 
 
-def test_two_workers_one_of_them_killed(tmp_path):
-    study.open_study(url(tmp_path), "s", ("error",), {}, heartbeat=1, grace=2)
-    stuck = worker(tmp_path, 600)  # takes one trial, and never ends it
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def postgresql(tmp_path):
+    """URL of a server of its own on this machine; it may not run as root."""
+    pytest.importorskip("psycopg")
+    if not (shutil.which("initdb") and shutil.which("postgres")):
+        pytest.skip("PostgreSQL is not installed")
+    folder, port = pathlib.Path(tempfile.mkdtemp()), free_port()  # tmp_path is closed to others
+    other = {"user": "nobody"} if os.geteuid() == 0 else {}
+    if other:
+        shutil.chown(folder, "nobody")
+    quiet = {"check": True, "capture_output": True, "cwd": folder, **other}
+    subprocess.run(["initdb", "-D", folder / "data", "-U", "me", "-A", "trust"], **quiet)
+    listen = ["-h", "127.0.0.1", "-p", str(port), "-k", folder, "-c", "fsync=off"]
+    server = subprocess.Popen(
+        ["postgres", "-D", folder / "data", *listen], stderr=subprocess.PIPE, cwd=folder, **other
+    )
+    for line in server.stderr:
+        if b"ready to accept" in line:
+            break
+    yield f"postgresql+psycopg://me@127.0.0.1:{port}/postgres"
+    server.send_signal(signal.SIGINT)
+    server.communicate()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_two_workers_one_of_them_killed(tmp_path, database, request):
+    storage = url(tmp_path) if database == "sqlite" else request.getfixturevalue(database)
+    study.open_study(storage, "s", ("error",), {}, heartbeat=1, grace=2)
+    stuck = worker(storage, 600)  # takes one trial, and never ends it
     assert stuck.stdout.readline() == b"begun\n"
-    kept = study.open_study(url(tmp_path), "s", ("error",), {})
+    kept = study.open_study(storage, "s", ("error",), {})
     for _ in range(200):
         if held := study.history_of(kept):
             break
         time.sleep(0.05)
     stuck.send_signal(signal.SIGKILL)
     stuck.wait()
-    other = worker(tmp_path, 0.3)
+    other = worker(storage, 0.3)
     assert other.wait(60) == 0
     history = study.history_of(kept)
     assert all(trial.metrics is not None for trial in history)
