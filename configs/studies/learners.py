@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 
 from configs import development, gmp, l0, lobster, npn_sparsify, rigl, sensitivity, serene, snfs
 from configs import sparse_vd as vd
+from configs.studies.lenet300 import same_recipe
 from gpnas.train.study import study
 
-_LOOP = {"patience": 1, "rate": 5e-4, "tolerance": 0.1}
+_LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.5, "stop_at": 0.75}
 
 
 def fashion(module: Any, **method: Any) -> ConfigDict:
@@ -40,9 +41,11 @@ def get_config() -> ConfigDict:
         "LOBSTER": fashion(lobster, **_LOOP),
         "SeReNe": fashion(serene, **_LOOP),
     }
+    for name in ("sensitivity", "LOBSTER", "SeReNe"):
+        same_recipe(arms[name])
     for weight in (0.1, 0.3, 1.0, 3.0, 10.0):
         arms[f"sparse VD@{weight:g}"] = fashion(vd, weight=weight)
-    for price in (0.3, 1.0, 3.0, 10.0, 30.0):
+    for price in (0.1, 0.2, 0.4, 0.8, 1.6):
         arms[f"L0@{price:g}"] = fashion(l0, penalties=(price,), drops=(0.5,))
         arms[f"NPN@{price:g}"] = fashion(npn_sparsify, penalties=(price,))
     densities = (0.1, 0.05, 0.02, 0.01, 0.005)
