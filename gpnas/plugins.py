@@ -2,12 +2,15 @@
 
 import importlib
 import inspect
+import math
+import typing
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from gpnas.errors import UserError
 
 Thing = TypeVar("Thing")
+Range = tuple[Callable[[Any], bool], str]  # whether a value is in it, and what is allowed
 
 
 def find(field: str, name: str, known: Mapping[str, Thing]) -> Thing:
@@ -65,3 +68,33 @@ def check_fields(
         if parameters[field].default is inspect.Parameter.empty and field not in settings:
             raise UserError(f"{section}.{field}", None, f"a value: {name} needs it")
     return own
+
+
+def check_value(
+    field: str, value: Any, parameter: inspect.Parameter, ranges: Mapping[str, Range]
+) -> Any:
+    """The value, if it has the type that the signature says and the range that its name says.
+
+    Args:
+      field: The config's field, for the message.
+      value: As the config has it; a whole number will do where the signature says float.
+      parameter: Of the function that gets it.
+      ranges: By name of a parameter; those that are not there may be anything.
+
+    Raises:
+      UserError: If it has not.
+    """
+    kind = parameter.annotation
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(field, value, "a finite number")
+    choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+    if choices and value not in choices:
+        raise UserError(field, value, ", ".join(choices))
+    if isinstance(kind, type) and type(value) is not kind:
+        raise UserError(field, value, f"a value of type {kind.__name__}")
+    holds, allowed = ranges.get(parameter.name, (lambda x: True, ""))
+    if not holds(value):
+        raise UserError(field, value, allowed)
+    return value

@@ -3,16 +3,17 @@
 import inspect
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
 from gpnas.masks import allocate
+from gpnas.plugins import Range, check_value
 
 # What a setting of such a name must be, in whichever method.
-_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+_RANGES: dict[str, Range] = {
     name: (holds, allowed)
     for names, holds, allowed in (
         ("density first", lambda x: 0 < x <= 1, "a number in (0, 1]"),
@@ -45,23 +46,12 @@ def check_one(field: str, value: Any, parameter: inspect.Parameter, layers: int)
     Raises:
       UserError: If it has not.
     """
-    name, kind = parameter.name, parameter.annotation
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(field, value, "a finite number")
-    choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
-    if choices and value not in choices:
-        raise UserError(field, value, ", ".join(choices))
-    if isinstance(kind, type) and type(value) is not kind:
-        raise UserError(field, value, f"a value of type {kind.__name__}")
-    if typing.get_origin(kind) is tuple:
+    if typing.get_origin(parameter.annotation) is tuple:
         value = _per_layer(field, value, layers)
-    rule = "at" if name.endswith("_at") and name != "stagger_at" else name
-    holds, allowed = _RANGES.get(rule, (lambda x: True, ""))
-    if not holds(value):
-        raise UserError(field, value, allowed)
-    return value
+    name = parameter.name
+    if name.endswith("_at") and name != "stagger_at":
+        return check_value(field, value, parameter, {name: _RANGES["at"]})
+    return check_value(field, value, parameter, _RANGES)
 
 
 def _per_layer(field: str, value: Any, layers: int) -> tuple[float, ...]:

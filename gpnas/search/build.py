@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from gpnas import plugins
@@ -12,6 +13,20 @@ from gpnas.search.space import Space
 from gpnas.search.strategies import STRATEGIES
 from gpnas.search.table import TABLES, check_metric, load_table
 
+_RANGES: dict[str, plugins.Range] = {
+    name: (holds, allowed)
+    for names, holds, allowed in (
+        (
+            "population sample height first batch leaf draws parents candidates features",
+            lambda x: x >= 1,
+            "1 or more",
+        ),
+        ("exploration ridge", lambda x: x >= 0, "0 or more"),
+        ("reduction", lambda x: x >= 2, "2 or more"),
+        ("budgets", lambda x: _rising(x), "whole numbers above 0, each larger than the one before"),
+    )
+    for name in names.split()
+}
 _GIVEN = ("space", "metric", "objectives")  # by the search, not by the strategy's settings
 
 
@@ -68,13 +83,16 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
     """A strategy from its name and its own fields.
 
     Raises:
-      UserError: For a name or a field that there is not, or more objectives than it takes.
+      UserError: For a name or a field that there is not, a field's value that cannot be, or more
+        objectives than it takes.
     """
     own = dict(settings)
     name = str(own.pop("name", None))
     make = plugins.find("strategy.name", name, STRATEGIES)
     plugins.check_fields("strategy", name, make, own, _GIVEN)
     parameters = inspect.signature(make).parameters
+    for field, value in own.items():
+        own[field] = plugins.check_value(f"strategy.{field}", value, parameters[field], _RANGES)
     if "objectives" in parameters:
         return make(space, objectives=objectives, **own)
     if "metric" not in parameters:
@@ -82,3 +100,8 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
     if len(objectives) > 1:
         raise UserError("objectives", objectives, f"one for {name}; nsga2 takes several")
     return make(space, metric=objectives[0], **own)
+
+
+def _rising(budgets: Any) -> bool:
+    whole = isinstance(budgets, list | tuple) and all(type(x) is int for x in budgets)
+    return whole and len(budgets) > 0 and all(a < b for a, b in pairwise((0, *budgets)))

@@ -1,11 +1,14 @@
 """Strategies: functions of the history, which find what they look for."""
 
 import functools
+import re
 
 import numpy as np
 import pytest
 
+from gpnas.errors import UserError
 from gpnas.search import STRATEGIES, choices, search
+from gpnas.search.build import build_strategy
 from gpnas.search.strategies.lanas import fit
 
 SPACE = choices([["a", "b", "c", "d"]] * 4)
@@ -22,7 +25,8 @@ def error(trial):
 def strategy(name, space=SPACE):
     arguments = {
         "evolution": {"population": 10, "sample": 4},
-        "lanas": {"exploration": 1.0},
+        "lamcts": {"leaf": 10, "draws": 100},
+        "predictor": {"candidates": 30, "features": 20},
         "asha": {"budgets": (1, 2, 4), "reduction": 2},
         "hyperband": {"budgets": (1, 2, 4), "reduction": 2},
         "successive_halving": {"budgets": (1, 2, 4), "reduction": 2},
@@ -59,7 +63,7 @@ def test_what_was_evaluated_is_not_evaluated_again(name):
         SPACE.check(trial.architecture)
 
 
-@pytest.mark.parametrize("name", ["evolution", "lanas", "local"])
+@pytest.mark.parametrize("name", ["evolution", "lamcts", "lanas", "local", "predictor"])
 def test_sooner_at_the_optimum_than_random(name):
     def needed(propose, seed):
         trials = search(propose, error, SIZE, seed, stop=lambda t: t.metrics["error"] == 0)
@@ -111,3 +115,22 @@ def test_the_planes_of_lanas_are_ridge_regression():
     np.testing.assert_allclose([*split.weights, split.intercept], expected, rtol=1e-10)
     assert split.threshold == pytest.approx((x @ split.weights + split.intercept).mean())
     assert (split.good(x) == (x @ split.weights + split.intercept >= split.threshold)).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "evolution", "population": 0}, "strategy.population: got 0, allowed: 1 or more"),
+        ({"name": "evolution", "sample": "ten"}, "strategy.sample: got 'ten', allowed: a value of"),
+        ({"name": "lanas", "ridge": -1}, "strategy.ridge: got -1"),
+        ({"name": "lanas", "exploration": float("nan")}, "strategy.exploration: got nan"),
+        ({"name": "lamcts", "leaf": 2.5}, "strategy.leaf: got 2.5"),
+        ({"name": "asha", "budgets": ()}, "strategy.budgets: got ()"),
+        ({"name": "asha", "budgets": (4, 1)}, "strategy.budgets: got (4, 1)"),
+        ({"name": "asha", "budgets": 3}, "strategy.budgets: got 3"),
+        ({"name": "hyperband", "budgets": (1, 2), "reduction": 1}, "strategy.reduction: got 1"),
+    ],
+)
+def test_values_that_a_strategy_cannot_have(settings, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        build_strategy(SPACE, ("error",), settings)

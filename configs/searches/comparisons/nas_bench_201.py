@@ -20,5 +20,7 @@ def get_config() -> ConfigDict:
         "local search": {"name": "local"},
         "evolution": {"name": "evolution"},
         "LaNAS": {"name": "lanas"},
+        "LA-MCTS": {"name": "lamcts"},
+        "predictor": {"name": "predictor"},
     }
     return comparison(config, "searches_201", arms, seeds=100)

@@ -6,9 +6,11 @@ from gpnas.search.history import Propose
 from gpnas.search.strategies.asha import asha
 from gpnas.search.strategies.evolution import evolution
 from gpnas.search.strategies.halving import hyperband, successive_halving
+from gpnas.search.strategies.lamcts import lamcts
 from gpnas.search.strategies.lanas import lanas
 from gpnas.search.strategies.local import local
 from gpnas.search.strategies.nsga2 import nsga2
+from gpnas.search.strategies.predictor import predictor
 from gpnas.search.strategies.random import random
 
 STRATEGIES: Mapping[str, Callable[..., Propose]] = {
@@ -16,6 +18,8 @@ STRATEGIES: Mapping[str, Callable[..., Propose]] = {
     "local": local,
     "evolution": evolution,
     "lanas": lanas,
+    "lamcts": lamcts,
+    "predictor": predictor,
     "nsga2": nsga2,
     "successive_halving": successive_halving,
     "hyperband": hyperband,

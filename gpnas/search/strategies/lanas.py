@@ -28,7 +28,7 @@ def lanas(
     space: Space,
     metric: str,
     height: int = 5,
-    exploration: float = 10.0,
+    exploration: float = 1.0,
     first: int = 10,
     batch: int = 20,
     ridge: float = 1.0,
@@ -43,7 +43,8 @@ def lanas(
       space: Where to search.
       metric: To be minimised.
       height: Levels of the tree; 5 has 31 nodes.
-      exploration: Cp, in units of the metric: 0.1 of an accuracy, 10 of a percentage.
+      exploration: Cp in standard deviations of the values seen so far, so that it fits any metric;
+        the paper's 0.1 of an accuracy is 0.8 of NAS-Bench-201's.
       first: Random architectures at the start.
       batch: Samples between fits.
       ridge: Of the squared weights.
@@ -120,7 +121,7 @@ class Tree(NamedTuple):
         if not bag.size:
             return math.inf
         width = math.sqrt(2 * math.log(above) / bag.size)
-        return float(np.mean(self.y[bag])) + 2 * self.exploration * width
+        return float(np.mean(self.y[bag])) + 2 * self.exploration * float(self.y.std()) * width
 
 
 def fit(x: np.ndarray, y: np.ndarray, ridge: float) -> Split:

@@ -1,0 +1,77 @@
+"""A predictor of the metric from the architecture's code, as in BANANAS."""
+
+from typing import Any
+
+import numpy as np
+
+from gpnas.search.history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search.space import Space
+from gpnas.search.strategies.random import fresh
+
+
+def predictor(
+    space: Space,
+    metric: str,
+    first: int = 10,
+    parents: int = 10,
+    candidates: int = 200,
+    features: int = 200,
+    ridge: float = 1.0,
+) -> Propose:
+    """Trains a small network on all trials, and proposes the candidate that it likes best.
+
+    Candidates are mutations of the best trials. The network has one hidden layer, whose weights
+    stay random, and learns from a bootstrap sample: each proposal has another, which is what
+    independent Thompson sampling does with an ensemble (BANANAS trains five networks in full).
+
+    Args:
+      space: Where to search.
+      metric: To be minimised.
+      first: Random architectures at the start.
+      parents: The best so many trials are mutated.
+      candidates: Mutations to choose among.
+      features: Hidden units.
+      ridge: Of the squared output weights.
+
+    References:
+      White et al. 2021 (arXiv:1910.11858); Huang et al. 2006, Extreme learning machine.
+    """
+
+    def propose(history: History, rng: np.random.Generator) -> Proposal:
+        trials, old = evaluated(history), known(history)
+        if len(trials) < first:
+            return Proposal(fresh(space, old, rng))
+        ranked = sorted(trials, key=lambda trial: value(trial, metric))[:parents]
+        pool: dict[Any, int] = {}
+        for i in range(candidates):
+            parent = ranked[i % len(ranked)]
+            pool.setdefault(space.mutate(parent.architecture, rng), parent.number)
+        new = [architecture for architecture in pool if architecture not in old]
+        if not new:
+            return Proposal(fresh(space, old, rng))
+        x = np.stack([space.encode(trial.architecture) for trial in trials])
+        y = np.array([value(trial, metric) for trial in trials])
+        codes = np.stack([space.encode(architecture) for architecture in new])
+        chosen = new[int(np.argmin(_predicted(x, y, codes, features, ridge, rng)))]
+        return Proposal(chosen, pool[chosen])
+
+    return propose
+
+
+def _predicted(
+    x: np.ndarray,
+    y: np.ndarray,
+    codes: np.ndarray,
+    features: int,
+    ridge: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """What one network, trained on a bootstrap sample of (x, y), says of the codes."""
+    drawn = rng.integers(len(y), size=len(y))
+    weights = rng.normal(size=(x.shape[1], features)) / np.sqrt(x.shape[1])
+    bias = rng.normal(size=features)
+    hidden, seen = (np.maximum(a @ weights + bias, 0) for a in (x[drawn], codes))
+    centre, mean = hidden.mean(0), y[drawn].mean()
+    gram = (hidden - centre).T @ (hidden - centre) + ridge * np.eye(features)
+    out = np.linalg.solve(gram, (hidden - centre).T @ (y[drawn] - mean))
+    return (seen - centre) @ out + mean
