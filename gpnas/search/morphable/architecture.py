@@ -1,0 +1,216 @@
+"""Architectures as data: a graph of layers whose ids children inherit from their parents.
+
+A layer or an architecture is a tuple with names, equal to the plain tuple that JSON gives back, so
+every function here and beside it takes either.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from gpnas.errors import UserError
+
+IMAGE = 0  # the id of what comes in
+
+Shape = tuple[int, ...]
+
+
+class Layer(NamedTuple):
+    """One node of the graph.
+
+    Attributes:
+      id: Above 0, and the same in all descendants.
+      op: A key of `OPS`.
+      inputs: Ids of earlier layers, or 0 for the image. "add" is (1 − λ) · first + λ · second, with
+        λ learned from 0 on.
+      width: Channels or neurons; 0 where the inputs decide.
+      kernel: Side of a convolution's window, odd; 0 where there is none.
+    """
+
+    id: int
+    op: str
+    inputs: tuple[int, ...]
+    width: int = 0
+    kernel: int = 0
+
+
+class Architecture(NamedTuple):
+    """A network: after the last layer come a mean over all positions, if any, and the classes.
+
+    Attributes:
+      image: (height, width, channels).
+      layers: Each after its inputs; all lead to the last.
+      classes: How many.
+      next_id: Of the next layer to be made. No id is given twice in a line of descent.
+    """
+
+    image: tuple[int, int, int]
+    layers: tuple[Layer, ...]
+    classes: int
+    next_id: int
+
+
+class Op(NamedTuple):
+    """What an op takes, and how many parameters a unit has beside its weights."""
+
+    inputs: int
+    width: bool = False
+    kernel: bool = False
+    others: int = 0
+
+
+OPS = {
+    "conv": Op(1, width=True, kernel=True, others=2),  # convolution, batch norm, ReLU
+    "separable": Op(1, width=True, kernel=True, others=2),  # the same, depthwise and pointwise
+    "dense": Op(1, width=True, others=1),  # of all that comes in, then ReLU
+    "add": Op(2),
+    "concat": Op(2),
+    "pool": Op(1),  # maximum of 2 × 2; an odd last row or column is left out
+}
+WEIGHTED = frozenset(name for name, op in OPS.items() if op.width)
+
+
+def load(data: Any) -> Architecture:
+    """An architecture, with names, from one without.
+
+    Raises:
+      UserError: If it has other parts.
+    """
+    try:
+        image, layers, classes, next_id = data
+        rows = tuple(Layer(*row) for row in layers)
+        named = tuple(row._replace(inputs=tuple(row.inputs)) for row in rows)
+        return Architecture(tuple(image), named, classes, next_id)
+    except (TypeError, ValueError) as error:
+        allowed = "(image, layers of (id, op, inputs, width, kernel), classes, next id)"
+        raise UserError("architecture", data, allowed) from error
+
+
+def shapes(architecture: Any) -> dict[int, Shape]:
+    """Shape of one example behind each layer and of the image: (height, width, channels) or (n,).
+
+    Raises:
+      UserError: For a layer that does not fit its inputs.
+    """
+    own = load(architecture)
+    found: dict[int, Shape] = {IMAGE: own.image}
+    for layer in own.layers:
+        found[layer.id] = _shape(layer, [found[i] for i in layer.inputs])
+    return found
+
+
+def _shape(layer: Layer, inputs: list[Shape]) -> Shape:
+    *places, channels = inputs[0]
+    if layer.op == "dense":
+        return (layer.width,)
+    if layer.op == "add":
+        _need(len({*inputs}) == 1, layer, "inputs of one shape")
+        return inputs[0]
+    if layer.op == "concat":
+        _need(len({shape[:-1] for shape in inputs}) == 1, layer, "inputs of one height and width")
+        return (*places, sum(shape[-1] for shape in inputs))
+    _need(len(places) == 2, layer, "an input with height and width")
+    if layer.op == "pool":
+        _need(min(places) > 1, layer, "an input of 2 × 2 or more")
+        return (places[0] // 2, places[1] // 2, channels)
+    return (*places, layer.width)
+
+
+def check(architecture: Any) -> None:
+    """Makes sure that this is an architecture.
+
+    Raises:
+      UserError: If a network cannot be built from it.
+    """
+    own = load(architecture)
+    numbers = [*own.image, own.classes, own.next_id]
+    if len(own.image) != 3 or any(type(n) is not int or n < 1 for n in numbers):
+        allowed = "whole numbers from 1: (height, width, channels), classes, next id"
+        raise UserError("architecture", (own.image, own.classes, own.next_id), allowed)
+    known = {IMAGE}
+    for layer in own.layers:
+        _check_layer(layer, known, own.next_id)
+        known.add(layer.id)
+    used = {own.layers[-1].id if own.layers else IMAGE}.union(*(row.inputs for row in own.layers))
+    for layer in own.layers:
+        _need(layer.id in used, layer, "a layer that leads to the last")
+    if not any(layer.op in WEIGHTED for layer in own.layers):
+        raise UserError("architecture", architecture, f"one of {sorted(WEIGHTED)} at least")
+    shapes(own)
+
+
+def _check_layer(layer: Layer, known: set[int], next_id: int) -> None:
+    _need(type(layer.op) is str and layer.op in OPS, layer, f"one of {', '.join(OPS)}")
+    op = OPS[layer.op]
+    numbers = (layer.id, *layer.inputs, layer.width, layer.kernel)
+    _need(all(type(n) is int for n in numbers), layer, "whole numbers")
+    _need(layer.id not in known and 0 < layer.id < next_id, layer, f"a new id below {next_id}")
+    _need(known.issuperset(layer.inputs), layer, "ids of earlier inputs")
+    _need(len(layer.inputs) == op.inputs, layer, f"{op.inputs} inputs")
+    _need(layer.width > 0 if op.width else layer.width == 0, layer, "a width where it has one")
+    odd = layer.kernel > 0 and layer.kernel % 2 == 1
+    _need(odd if op.kernel else layer.kernel == 0, layer, "an odd kernel where it has one")
+
+
+def _need(fits: bool, layer: Layer, allowed: str) -> None:
+    if not fits:
+        raise UserError(f"layer {layer.id}", tuple(layer), allowed)
+
+
+def params(architecture: Any) -> int:
+    """How many parameters there are, batch norms' scales and offsets included."""
+    own, sizes = load(architecture), shapes(architecture)
+    count = sum(
+        _weights(layer, sizes[layer.inputs[0]]) + OPS[layer.op].others * layer.width
+        for layer in own.layers
+    )
+    factors = sum(layer.op == "add" for layer in own.layers)
+    return count + factors + (sizes[own.layers[-1].id][-1] + 1) * own.classes
+
+
+def macs(architecture: Any) -> int:
+    """Multiply-accumulates of convolutions and dense layers, for one image."""
+    own, sizes = load(architecture), shapes(architecture)
+    count = sum(
+        _weights(layer, sizes[layer.inputs[0]]) * math.prod(sizes[layer.id][:-1])
+        for layer in own.layers
+    )
+    return count + sizes[own.layers[-1].id][-1] * own.classes
+
+
+def _weights(layer: Layer, shape: Shape) -> int:
+    window, channels = layer.kernel**2, shape[-1]
+    if layer.op == "separable":
+        return window * channels + channels * layer.width
+    if layer.op == "dense":
+        return math.prod(shape) * layer.width
+    return window * channels * layer.width
+
+
+def positive(architecture: Any) -> list[int]:
+    """Ids of what is never negative, so that one more ReLU does nothing to it."""
+    found: list[int] = []
+    for layer in load(architecture).layers:
+        passed = layer.op in ("pool", "concat") and {*layer.inputs} <= {*found}
+        if layer.op in WEIGHTED or passed:
+            found.append(layer.id)
+    return found
+
+
+def ties(architecture: Any) -> list[list[int]]:
+    """Ids of the layers with weights, those together whose widths must be the same.
+
+    Additions tie them. Left out are those that are tied to the image or to a concatenation.
+    """
+    own = load(architecture)
+    groups = {IMAGE: frozenset({IMAGE})}
+    for layer in own.layers:
+        tied = frozenset({layer.id})
+        if layer.op in ("add", "pool"):
+            tied = tied.union(*(groups[i] for i in layer.inputs))
+        groups |= dict.fromkeys(tied, tied)
+    ops = {IMAGE: "image"} | {layer.id: layer.op for layer in own.layers}
+    free = [g for g in dict.fromkeys(groups.values()) if {ops[i] for i in g}.isdisjoint(_FIXED)]
+    return [[i for i in sorted(group) if ops[i] in WEIGHTED] for group in free]
+
+
+_FIXED = ("image", "concat")

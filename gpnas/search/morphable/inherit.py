@@ -1,0 +1,216 @@
+"""What a child takes over from its parent's trained variables.
+
+Children of exact operators compute what their parent computes, in inference mode: a wider layer's
+new filters are free and their successors do not listen to them yet, an inserted layer is the
+identity, a new concatenation is not listened to, and a new addition has weight 0.
+
+References:
+  Elsken et al. 2019, LEMONADE (arXiv:1804.09081), section 3.1; Chen et al. 2016, Net2Net
+  (arXiv:1511.05641), section 2.3, for `widen="copy"`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas.errors import UserError
+from gpnas.masks.tree import path_name
+from gpnas.search.morphable import channels
+from gpnas.search.morphable.architecture import WEIGHTED, Architecture, load, ties
+from gpnas.search.morphable.channels import NEW, OUTPUT, Inputs
+from gpnas.search.morphable.network import EPSILON, Morphable, name_of
+from gpnas.search.morphable.operators import Operator
+
+WIDEN = ("fresh", "copy")
+# (name of the leaf, its fresh value, the parent's or None) → (value, bool of what is inherited)
+_Move = Callable[[str, np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
+
+
+def inherit(
+    parent: Any,
+    child: Any,
+    variables: Any,
+    fresh: Any,
+    images: jax.Array | None = None,
+    widen: str = "fresh",
+) -> tuple[Any, Any]:
+    """The variables with which a child begins, and which of them are its parent's.
+
+    Layers are matched by id. Pruned layers keep the filters with the largest Euclidean norms. A
+    kernel none of whose inputs is known any more stays fresh.
+
+    Args:
+      parent, child: Architectures.
+      variables: The parent's params and batch_stats.
+      fresh: The child's, as `Morphable(child).init` gives them.
+      images: (batch, height, width, channels), from which the batch norms of inserted layers take
+        their statistics, so that they are the identity in training too. Without images they are in
+        inference mode alone.
+      widen: What new filters are: "fresh", or the "copy" of others, which then share their outgoing
+        weights. Copies get the same gradients, and stay the same unless noise makes them differ.
+
+    Returns:
+      `(variables, inherited)`: of the structure of `fresh`, and of that of its params, bool, True
+      for each number that is the parent's own.
+
+    Raises:
+      UserError: For another `widen`.
+    """
+    if widen not in WIDEN:
+        raise UserError("widen", widen, ", ".join(WIDEN))
+    old, new = load(parent), load(child)
+    known = {path_name(p): np.asarray(x) for p, x in _leaves(variables)}
+    found = channels.match(old, new, _filters(old, new, known, widen))
+    moves = _moves(new, found)
+    values, kept = [], []
+    for path, leaf in _leaves(fresh):
+        _, layer, *rest = path_name(path).split("/")
+        move = moves.get(layer, _whole)
+        value, same = move("/".join(rest), np.asarray(leaf), known.get(path_name(path)))
+        values.append(jnp.asarray(value))
+        kept.append(jnp.asarray(np.broadcast_to(same, value.shape)))
+    structure = jax.tree.structure(fresh)
+    begun = jax.tree.unflatten(structure, values)
+    if images is not None:
+        begun = _calibrate(new, begun, found.picks, images)
+    return begun, jax.tree.unflatten(structure, kept)["params"]
+
+
+def morph(operator: Operator, widen: str = "fresh") -> Callable[..., tuple[Any, Any]]:
+    """An operator on networks instead of architectures.
+
+    Args:
+      operator: `(architecture, rng) → architecture or None`.
+      widen: As for `inherit`.
+
+    Returns:
+      `(architecture, variables, rng, images=None) → (architecture, variables)`; where the operator
+      does not apply, they are the same.
+    """
+
+    def apply(
+        architecture: Any, variables: Any, rng: np.random.Generator, images: Any = None
+    ) -> tuple[Any, Any]:
+        child = operator(architecture, rng)
+        if child is None:
+            return architecture, variables
+        key = jax.random.key(int(rng.integers(2**31)))
+        fresh = jax.jit(Morphable(child).init)(key, jnp.zeros((1, *child.image)))
+        return child, inherit(architecture, child, variables, fresh, images, widen)[0]
+
+    return apply
+
+
+def _leaves(tree: Any) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_flatten_with_path(tree)[0]
+
+
+_WEIGHTS = {"conv": "conv/kernel", "separable": "pointwise/kernel", "dense": "dense/kernel"}
+
+
+def _filters(
+    old: Architecture, new: Architecture, known: dict[str, np.ndarray], widen: str
+) -> dict[int, np.ndarray]:
+    """By layer with weights that both have: the parent's filter that is the child's, or `NEW`."""
+    squares = {}
+    for layer in old.layers:
+        if layer.op in WEIGHTED:
+            kernel = known[f"params/{name_of(layer.id)}/{_WEIGHTS[layer.op]}"]
+            squares[layer.id] = np.square(kernel, dtype=np.float64).reshape(-1, layer.width).sum(0)
+    for group in ties(old):  # filters whose outputs are added stay or go together
+        squares |= dict.fromkeys(group, sum(squares[i] for i in group))
+    both = channels.shared(old, new)
+    widths = {layer.id: layer.width for layer in new.layers if layer.op in WEIGHTED}
+    return {i: _chosen(squares[i], widths[i], widen) for i in widths if i in both}
+
+
+def _chosen(squares: np.ndarray, width: int, widen: str) -> np.ndarray:
+    before = len(squares)
+    if width <= before:
+        return np.sort(np.argsort(-squares, kind="stable")[:width])
+    if widen == "copy":
+        return np.arange(width) % before
+    return np.append(np.arange(before), np.full(width - before, NEW))
+
+
+def _moves(new: Architecture, found: channels.Channels) -> dict[str, _Move]:
+    """By the name of a layer that has weights, and of the classes."""
+    names = {layer.id: name_of(layer.id) for layer in new.layers} | {OUTPUT: "output"}
+    copied = {names[i]: _copied(found.inputs[i], f) for i, f in found.filters.items()}
+    return copied | {names[i]: _identity(picks) for i, picks in found.picks.items()}
+
+
+def _whole(name: str, fresh: np.ndarray, old: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The weight of an addition."""
+    del name
+    return (np.zeros_like(fresh), np.array(False)) if old is None else (old, np.array(True))
+
+
+def _copied(inputs: Inputs, filters: np.ndarray) -> _Move:
+    """A layer that both have."""
+
+    def move(name: str, fresh: np.ndarray, old: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        depthwise = name.startswith("depthwise")
+        rows, columns = inputs.rows, inputs.channels if depthwise else filters
+        lost = name.endswith("kernel") and (rows == NEW).all()
+        if old is None or lost or old.shape[:-2] != fresh.shape[:-2]:
+            return fresh, np.array(False)
+        if depthwise or not name.endswith("kernel"):
+            return np.where(columns == NEW, fresh, old[..., columns]), columns != NEW
+        listened = np.where(rows == NEW, 0, inputs.share)[:, None] * old[..., rows, :]
+        value = np.where(columns == NEW, fresh, listened[..., columns]).astype(fresh.dtype)
+        return value, ((rows != NEW) & (inputs.share == 1))[:, None] & (columns != NEW)
+
+    return move
+
+
+def _identity(picks: np.ndarray) -> _Move:
+    """A layer that the child alone has: its first filters hand on what they pick."""
+    first = slice(len(picks))
+    constants = {"scale": np.sqrt(1 + EPSILON), "var": 1.0}  # else 0: bias, mean
+
+    def move(name: str, fresh: np.ndarray, old: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        del old
+        value = fresh.copy()
+        middle = tuple(side // 2 for side in fresh.shape[:-2])
+        if name.startswith("depthwise"):
+            value[:] = 0
+            value[middle] = 1
+        elif name.endswith("kernel"):
+            value[..., first] = 0
+            value[(*middle, picks, np.arange(len(picks)))] = 1
+        else:
+            value[first] = constants.get(name.split("/")[-1], 0)
+        return value, np.array(False)
+
+    return move
+
+
+def _calibrate(
+    new: Architecture, variables: Any, picks: dict[int, np.ndarray], images: jax.Array
+) -> Any:
+    """Gives inserted batch norms the statistics of what comes in, and γ and β that undo them."""
+    inserted = {name_of(row.id): row.id for row in new.layers if row.kernel and row.id in picks}
+    if not inserted:
+        return variables
+    state = Morphable(new).apply(
+        variables, images, mutable="intermediates",
+        capture_intermediates=lambda own, _: own.name == "norm" and own.path[0] in inserted,
+    )[1]  # fmt: skip
+    values: dict[str, np.ndarray] = {}
+    for name, layer in inserted.items():
+        outputs = state["intermediates"][name]["norm"]["__call__"][0]  # as yet, what comes in
+        seen = np.asarray(outputs, np.float64)[..., : len(picks[layer])]
+        mean, var = seen.mean((0, 1, 2)), seen.var((0, 1, 2))
+        values |= {f"params/{name}/norm/bias": mean, f"batch_stats/{name}/norm/mean": mean}
+        values[f"params/{name}/norm/scale"] = np.sqrt(var + EPSILON)
+        values[f"batch_stats/{name}/norm/var"] = var
+
+    def leaf(path: tuple, value: jax.Array) -> jax.Array:
+        found = values.get(path_name(path), ())
+        return value.at[: len(found)].set(found) if len(found) else value
+
+    return jax.tree.map_with_path(leaf, variables)

@@ -1,0 +1,118 @@
+"""The network of an architecture, whose parameters are named by the ids of its layers."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gpnas.models.layers import CONVOLUTIONS, max_pool_2x2
+from gpnas.search.morphable.architecture import IMAGE, Layer, load
+
+EPSILON = 1e-5  # of batch norm
+
+
+def name_of(layer_id: int) -> str:
+    """The key of a layer's parameters and statistics."""
+    return f"layer_{layer_id}"
+
+
+class Morphable(nn.Module):
+    """A network that can grow and shrink.
+
+    Attributes:
+      architecture: As `gpnas.search.morphable.architecture` has it, checked.
+      dtype: Of the computation; parameters are float32.
+      conv: A key of `CONVOLUTIONS`; depthwise convolutions are XLA's in any case.
+      axis_name: Axis over which batch statistics are averaged under `pmap`.
+    """
+
+    architecture: Any
+    dtype: jax.typing.DTypeLike = jnp.float32
+    conv: str = "xla"
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """(batch, height, width, channels) → (batch, classes) float32 logits."""
+        own = load(self.architecture)
+        found, x = {IMAGE: images}, images
+        for layer in own.layers:
+            block = _Block(layer, self.dtype, self.conv, self.axis_name, name=name_of(layer.id))
+            found[layer.id] = x = block(*(found[i] for i in layer.inputs), train=train)
+        x = x.mean((1, 2)) if x.ndim == 4 else x
+        return nn.Dense(own.classes, dtype=self.dtype, name="output")(x).astype(jnp.float32)
+
+
+class _Block(nn.Module):
+    layer: Layer
+    dtype: jax.typing.DTypeLike
+    conv: str
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, *inputs: jax.Array, train: bool) -> jax.Array:
+        return _FORWARD[self.layer.op](self, train, *inputs)
+
+
+def _conv(block: _Block, train: bool, x: jax.Array) -> jax.Array:
+    side = block.layer.kernel
+    return _norm(block, train, _convolution(block)(block.layer.width, (side, side), name="conv")(x))
+
+
+def _separable(block: _Block, train: bool, x: jax.Array) -> jax.Array:
+    side, channels = block.layer.kernel, x.shape[-1]
+    depthwise = nn.Conv(
+        channels, (side, side), feature_group_count=channels, use_bias=False, dtype=block.dtype,
+        name="depthwise",
+    )  # fmt: skip
+    pointwise = _convolution(block)(block.layer.width, (1, 1), name="pointwise")
+    return _norm(block, train, pointwise(depthwise(x)))
+
+
+def _convolution(block: _Block) -> Callable[..., nn.Conv]:
+    kind = CONVOLUTIONS[block.conv]
+    return functools.partial(nn.Conv, use_bias=False, dtype=block.dtype, conv_general_dilated=kind)
+
+
+def _norm(block: _Block, train: bool, x: jax.Array) -> jax.Array:
+    norm = nn.BatchNorm(
+        use_running_average=not train, momentum=0.9, epsilon=EPSILON, dtype=block.dtype,
+        axis_name=block.axis_name, name="norm",
+    )  # fmt: skip
+    return nn.relu(norm(x))
+
+
+def _dense(block: _Block, train: bool, x: jax.Array) -> jax.Array:
+    del train
+    flat = x.reshape(x.shape[0], -1)
+    return nn.relu(nn.Dense(block.layer.width, dtype=block.dtype, name="dense")(flat))
+
+
+def _add(block: _Block, train: bool, a: jax.Array, b: jax.Array) -> jax.Array:
+    del train
+    weight = block.param("weight", nn.initializers.zeros, ()).astype(block.dtype)
+    return (1 - weight) * a + weight * b
+
+
+def _concat(block: _Block, train: bool, a: jax.Array, b: jax.Array) -> jax.Array:
+    del block, train
+    return jnp.concatenate([a, b], -1)
+
+
+def _pool(block: _Block, train: bool, x: jax.Array) -> jax.Array:
+    del block, train
+    height, width = x.shape[1:3]
+    return max_pool_2x2(x[:, : height // 2 * 2, : width // 2 * 2])
+
+
+_FORWARD: dict[str, Callable[..., jax.Array]] = {
+    "conv": _conv,
+    "separable": _separable,
+    "dense": _dense,
+    "add": _add,
+    "concat": _concat,
+    "pool": _pool,
+}

@@ -1,0 +1,198 @@
+"""The operators of LEMONADE on architectures; what becomes of the weights is `inherit`'s business.
+
+Each is `(architecture, rng) → architecture`, or None where it does not apply. The exact ones can
+keep the function of the network, the approximate ones cannot.
+
+References:
+  Elsken et al. 2019, LEMONADE (arXiv:1804.09081), sections 3.1 and 3.2.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpnas.errors import UserError
+from gpnas.search.morphable.architecture import (
+    IMAGE,
+    WEIGHTED,
+    Architecture,
+    Layer,
+    check,
+    load,
+    positive,
+    shapes,
+    ties,
+)
+
+Rng = np.random.Generator
+Operator = Callable[[Any, Rng], Architecture | None]
+
+FACTORS = (1.25, 1.5, 2.0)  # by which widths grow
+PARTS = (2, 4)  # one in so many filters is pruned
+_JOINS = ("add", "concat")
+
+
+def insert_conv(architecture: Any, rng: Rng) -> Architecture | None:
+    """A 3 × 3 convolution of the same width behind what is never negative."""
+    own, sizes = load(architecture), shapes(architecture)
+    places = [i for i in positive(own) if len(sizes[i]) == 3]
+    layers = [Layer(own.next_id, "conv", (i,), sizes[i][-1], 3) for i in places]
+    return _any([functools.partial(_behind, own, layer) for layer in layers], rng)
+
+
+def insert_dense(architecture: Any, rng: Rng) -> Architecture | None:
+    """A dense layer of the same width behind what is never negative and has no positions."""
+    own, sizes = load(architecture), shapes(architecture)
+    places = [i for i in positive(own) if len(sizes[i]) == 1]
+    layers = [Layer(own.next_id, "dense", (i,), sizes[i][-1]) for i in places]
+    return _any([functools.partial(_behind, own, layer) for layer in layers], rng)
+
+
+def widen(architecture: Any, rng: Rng) -> Architecture | None:
+    """A layer, and those that additions tie to it, 1.25, 1.5 or 2 times as wide."""
+    factor = FACTORS[int(rng.integers(len(FACTORS)))]
+    return _resize(architecture, rng, lambda width: math.ceil(width * factor))
+
+
+def skip_add(architecture: Any, rng: Rng) -> Architecture | None:
+    """An earlier output of the same shape, added to a layer's with weight 0."""
+    return _skip(architecture, rng, "add")
+
+
+def skip_concat(architecture: Any, rng: Rng) -> Architecture | None:
+    """An earlier output of the same height and width beside a layer's."""
+    return _skip(architecture, rng, "concat")
+
+
+def remove_layer(architecture: Any, rng: Rng) -> Architecture | None:
+    """Without a convolution or a dense layer."""
+    own = load(architecture)
+    gone = [layer for layer in own.layers if layer.op in WEIGHTED]
+    return _any([functools.partial(_without, own, layer) for layer in gone], rng)
+
+
+def remove_skip(architecture: Any, rng: Rng) -> Architecture | None:
+    """Without an addition or a concatenation: its first input is what stays."""
+    own = load(architecture)
+    gone = [layer for layer in own.layers if layer.op in _JOINS]
+    return _any([functools.partial(_without, own, layer) for layer in gone], rng)
+
+
+def prune(architecture: Any, rng: Rng) -> Architecture | None:
+    """A layer, and those that additions tie to it, without a half or a quarter of its filters."""
+    part = PARTS[int(rng.integers(len(PARTS)))]
+    return _resize(architecture, rng, lambda width: width - width // part)
+
+
+def separate(architecture: Any, rng: Rng) -> Architecture | None:
+    """A depthwise separable convolution instead of a convolution."""
+    own = load(architecture)
+    wide = [layer for layer in own.layers if layer.op == "conv" and layer.kernel > 1]
+    rows = [layer._replace(op="separable") for layer in wide]
+    return _any([functools.partial(_replaced, own, [row]) for row in rows], rng)
+
+
+EXACT: dict[str, Operator] = {
+    "insert_conv": insert_conv,
+    "insert_dense": insert_dense,
+    "widen": widen,
+    "skip_add": skip_add,
+    "skip_concat": skip_concat,
+}
+APPROXIMATE: dict[str, Operator] = {
+    "remove_layer": remove_layer,
+    "remove_skip": remove_skip,
+    "prune": prune,
+    "separate": separate,
+}
+
+
+def change(
+    architecture: Any, rng: Rng, operators: Sequence[Operator], count: int = 1
+) -> Architecture | None:
+    """Applies operators, one after the other, each drawn from those that apply.
+
+    Args:
+      architecture: To begin with.
+      rng: Of all that is drawn.
+      operators: To draw from.
+      count: How many to apply.
+
+    Returns:
+      Another architecture; None if no operator applies, be it the first or a later one.
+    """
+    found: Architecture | None = load(architecture)
+    for _ in range(count):
+        tries = (operators[i](found, rng) for i in rng.permutation(len(operators)))
+        found = next((child for child in tries if child is not None), None)
+        if found is None:
+            break
+    return found
+
+
+def _any(children: Sequence[Callable[[], Architecture]], rng: Rng) -> Architecture | None:
+    """One of them that is an architecture."""
+    for i in rng.permutation(len(children)):
+        child = children[i]()
+        try:
+            check(child)
+        except UserError:
+            continue
+        return child
+    return None
+
+
+def _behind(own: Architecture, new: Layer) -> Architecture:
+    """With a new layer behind its first input; all that used that input now use the new layer."""
+    place = new.inputs[0]
+    at = [layer.id for layer in own.layers].index(place) + 1
+    later = [
+        layer._replace(inputs=tuple(new.id if i == place else i for i in layer.inputs))
+        for layer in own.layers[at:]
+    ]
+    return own._replace(layers=(*own.layers[:at], new, *later), next_id=own.next_id + 1)
+
+
+def _replaced(own: Architecture, new: Sequence[Layer]) -> Architecture:
+    rows = {layer.id: layer for layer in new}
+    return own._replace(layers=tuple(rows.get(layer.id, layer) for layer in own.layers))
+
+
+def _resize(architecture: Any, rng: Rng, resize: Callable[[int], int]) -> Architecture | None:
+    own = load(architecture)
+    rows = {layer.id: layer for layer in own.layers}
+    changed = [
+        [rows[i]._replace(width=resize(rows[i].width)) for i in group]
+        for group in ties(own)
+        if resize(rows[group[0]].width) != rows[group[0]].width
+    ]
+    return _any([functools.partial(_replaced, own, group) for group in changed], rng)
+
+
+def _skip(architecture: Any, rng: Rng, op: str) -> Architecture | None:
+    own = load(architecture)
+    ids = [IMAGE, *(layer.id for layer in own.layers)]
+    there = {layer.inputs for layer in own.layers if layer.op == op}
+    pairs = [(b, a) for at, b in enumerate(ids) for a in ids[:at] if (b, a) not in there]
+    layers = [Layer(own.next_id, op, pair) for pair in pairs]
+    return _any([functools.partial(_behind, own, layer) for layer in layers], rng)
+
+
+def _without(own: Architecture, gone: Layer) -> Architecture:
+    """Without a layer, joins of something with itself, and what then leads nowhere."""
+    instead, kept = {gone.id: gone.inputs[0]}, []
+    for layer in own.layers:
+        inputs = tuple(instead.get(i, i) for i in layer.inputs)
+        if layer.op in _JOINS and inputs[0] == inputs[1]:
+            instead[layer.id] = inputs[0]
+        elif layer.id != gone.id:
+            kept.append(layer._replace(inputs=inputs))
+    last = own.layers[-1].id
+    needed = {instead.get(last, last)}
+    for layer in reversed(kept):
+        if layer.id in needed:
+            needed.update(layer.inputs)
+    return own._replace(layers=tuple(layer for layer in kept if layer.id in needed))

@@ -1,0 +1,161 @@
+"""The space of networks that grow and shrink, and the two directions that BULK & CUT needs."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpnas.errors import UserError
+from gpnas.search.morphable.architecture import (
+    IMAGE,
+    OPS,
+    WEIGHTED,
+    Architecture,
+    Layer,
+    check,
+    load,
+    macs,
+    params,
+)
+from gpnas.search.morphable.network import Morphable
+from gpnas.search.morphable.operators import APPROXIMATE, EXACT, Operator, Rng, change
+from gpnas.search.space import Space
+
+MOST = 3  # operators of one child
+_TRIES = 100
+
+
+def grow(architecture: Any, rng: Rng, most_params: float = math.inf) -> Architecture | None:
+    """One to three exact operators: a child that computes the same and has more parameters.
+
+    Args:
+      architecture: To begin with.
+      rng: Of all that is drawn.
+      most_params: Parameters that a child may have.
+
+    Returns:
+      The child; None if none was found.
+
+    References:
+      Izquierdo et al. 2021, BULK & CUT (arXiv:2105.01015).
+    """
+    return _child(architecture, rng, [*EXACT.values()], lambda n: n <= most_params)
+
+
+def cut(architecture: Any, rng: Rng) -> Architecture | None:
+    """One to three approximate operators: a child with fewer parameters; None if none was found.
+
+    References:
+      Izquierdo et al. 2021, BULK & CUT (arXiv:2105.01015).
+    """
+    before = params(architecture)
+    return _child(architecture, rng, [*APPROXIMATE.values()], lambda n: n < before)
+
+
+def _child(
+    architecture: Any, rng: Rng, operators: Sequence[Operator], fits: Callable[[int], bool]
+) -> Architecture | None:
+    for _ in range(_TRIES):
+        child = change(architecture, rng, operators, int(rng.integers(1, MOST + 1)))
+        if child is not None and fits(params(child)):
+            return child
+    return None
+
+
+def morphable(
+    image: tuple[int, int, int],
+    classes: int,
+    op: str = "conv",
+    widths: Sequence[int] = (8, 12, 16),
+    pools: int = 2,
+    most_params: float = math.inf,
+) -> Space:
+    """Networks that begin small and change by the operators of LEMONADE.
+
+    A sampled network has one or two layers before the first pool and behind each; the width is
+    doubled with each pool. A mutation is one to three operators, exact or not; where none is to be
+    found, a new sample. The neighbours are one child by each operator, with a fixed seed. The cost
+    is params, macs and log_params, of base 10. A code has the logarithms of params, macs, mean and
+    largest width, and how many layers there are of each op.
+
+    Args:
+      image: (height, width, channels).
+      classes: How many.
+      op: Of sampled layers: "conv", "separable", or "dense", which has no pools.
+      widths: Of the first layer of a sampled network.
+      pools: How often a sampled network halves height and width.
+      most_params: Parameters that a network may have.
+
+    Raises:
+      UserError: If there is no such network, or none that is so small.
+    """
+    if op not in WEIGHTED:
+        raise UserError("op", op, ", ".join(sorted(WEIGHTED)))
+    if not widths:
+        raise UserError("widths", widths, "one or more")
+    stages = 1 if op == "dense" else pools + 1
+    draw = functools.partial(_small, image, classes, op)
+    smallest = draw(min(widths), [1] * stages)
+    check(smallest)
+    if params(smallest) > most_params:
+        raise UserError("most_params", most_params, f"{params(smallest)} or more")
+    operators = EXACT | APPROXIMATE
+
+    def fits(count: int) -> bool:
+        return count <= most_params
+
+    def sample(rng: Rng) -> Architecture:
+        for _ in range(_TRIES):
+            depths = [int(n) for n in rng.integers(1, 3, stages)]
+            found = draw(widths[int(rng.integers(len(widths)))], depths)
+            if fits(params(found)):
+                return found
+        return smallest
+
+    def mutate(architecture: Any, rng: Rng) -> Architecture:
+        return _child(architecture, rng, [*operators.values()], fits) or sample(rng)
+
+    def neighbours(architecture: Any) -> list[Architecture]:
+        rng = np.random.default_rng(0)
+        children = [operator(architecture, rng) for operator in operators.values()]
+        return [child for child in children if child is not None and fits(params(child))]
+
+    def belongs(architecture: Any) -> None:
+        check(architecture)
+        own = load(architecture)
+        if (own.image, own.classes) != (tuple(image), classes):
+            allowed = f"{tuple(image)} and {classes}"
+            raise UserError("image and classes", (own.image, own.classes), allowed)
+        if not fits(params(own)):
+            raise UserError("architecture", params(own), f"{most_params} params at most")
+
+    return Space(sample, mutate, neighbours, encode, belongs, None, cost, Morphable)
+
+
+def _small(
+    image: tuple[int, int, int], classes: int, op: str, width: int, depths: Sequence[int]
+) -> Architecture:
+    """A chain: so many layers, a pool, so many layers of twice the width, and so on."""
+    rows: list[tuple[str, int, int]] = []
+    for stage, depth in enumerate(depths):
+        rows += [("pool", 0, 0)] * bool(stage)
+        rows += [(op, width * 2**stage, 3 * OPS[op].kernel)] * depth
+    layers = [Layer(i, o, (i - 1,), w, k) for i, (o, w, k) in enumerate(rows, start=IMAGE + 1)]
+    return Architecture(image, tuple(layers), classes, len(layers) + 1)
+
+
+def encode(architecture: Any) -> np.ndarray:
+    """(4 + ops,) float64, as `morphable` says."""
+    own = load(architecture)
+    widths = [layer.width for layer in own.layers if layer.op in WEIGHTED]
+    sizes = [params(own), macs(own), sum(widths) / len(widths), max(widths)]
+    ops = [layer.op for layer in own.layers]
+    return np.array([*np.log10(sizes), *(ops.count(op) for op in OPS)], np.float64)
+
+
+def cost(architecture: Any) -> dict[str, float]:
+    """What is known without training."""
+    count = params(architecture)
+    return {"params": count, "macs": macs(architecture), "log_params": math.log10(count)}

@@ -1,0 +1,217 @@
+"""Networks that grow and shrink: exact operators keep the function, all give networks that fit."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpnas.errors import UserError
+from gpnas.search.morphable import (
+    APPROXIMATE,
+    EXACT,
+    Morphable,
+    change,
+    check,
+    cut,
+    grow,
+    inherit,
+    macs,
+    morph,
+    morphable,
+    params,
+)
+from gpnas.search.study import frozen
+
+IMAGE = (6, 6, 2)
+SPACES = {
+    "conv": morphable(IMAGE, 3, "conv", widths=(3, 4), pools=1),
+    "dense": morphable(IMAGE, 3, "dense", widths=(3, 5)),
+}
+
+
+@functools.cache
+def parents(count):
+    """Random networks: a small one, and up to five operators of any kind."""
+    found = []
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        space = SPACES["dense" if seed % 3 == 2 else "conv"]
+        architecture = space.sample(rng)
+        operators = [*EXACT.values(), *APPROXIMATE.values()]
+        for _ in range(int(rng.integers(6))):
+            architecture = change(architecture, rng, operators) or architecture
+        found.append(architecture)
+    return found
+
+
+@functools.cache
+def structure(architecture):
+    key, images = jax.random.key(0), jnp.zeros((1, *IMAGE))
+    return jax.eval_shape(Morphable(architecture).init, key, images)
+
+
+def drawn(architecture, seed):
+    """Random variables, with batch statistics and factors of additions that are not trivial."""
+    rng = np.random.default_rng(seed)
+
+    def leaf(path, like):
+        name = path[-1].key
+        if name == "var":
+            return jnp.asarray(rng.uniform(0.5, 2, like.shape), jnp.float32)
+        spread = 1 / np.sqrt(np.prod(like.shape[:-1])) if name == "kernel" else 0.3
+        return jnp.asarray(spread * rng.normal(size=like.shape) + (name == "scale"), jnp.float32)
+
+    return jax.tree.map_with_path(leaf, structure(architecture))
+
+
+def images(seed):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(2, *IMAGE)), jnp.float32)
+
+
+def outputs(architecture, variables, seed):
+    with jax.disable_jit():
+        return np.asarray(Morphable(architecture).apply(variables, images(seed)))
+
+
+def shapes(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+@pytest.mark.parametrize(("widen", "networks"), [("fresh", 200), ("copy", 100)])
+def test_exact_operators_keep_the_function(widen, networks):
+    names, checked = list(EXACT), dict.fromkeys(EXACT, 0)
+    for seed, parent in enumerate(parents(200)[:networks]):
+        rng = np.random.default_rng(seed)
+        count = int(rng.integers(1, 4))
+        first = names[seed % len(names)]
+        child = EXACT[first](parent, rng)
+        if child is None:
+            continue
+        child = change(child, rng, [*EXACT.values()], count - 1) or child
+        checked[first] += 1
+        variables = drawn(parent, seed)
+        begun, kept = inherit(parent, child, variables, drawn(child, seed + 1), widen=widen)
+        assert shapes(begun) == shapes(structure(child))
+        assert jax.tree.structure(kept) == jax.tree.structure(begun["params"])
+        expected = outputs(parent, variables, seed)
+        found = outputs(child, begun, seed)
+        assert np.abs(found - expected).max() <= 1e-5 * max(1, np.abs(expected).max()), (
+            first, parent, child,
+        )  # fmt: skip
+    assert min(checked.values()) >= networks / 25 and sum(checked.values()) >= 0.6 * networks
+
+
+def test_calibrated_insertions_keep_the_function_in_training_too():
+    done = 0
+    for seed, parent in enumerate(parents(200)[:40]):
+        child = EXACT["insert_conv"](parent, np.random.default_rng(seed))
+        if child is None:
+            continue
+        variables, batch = drawn(parent, seed), images(seed)
+        begun, _ = inherit(parent, child, variables, drawn(child, 1), images=batch)
+        expected, found = outputs(parent, variables, seed), outputs(child, begun, seed)
+        assert np.abs(found - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+        done += 1
+    assert done >= 15
+
+
+def test_a_morphism_is_a_pure_function_of_network_and_variables():
+    parent = SPACES["conv"].sample(np.random.default_rng(0))
+    variables = drawn(parent, 0)
+    widened = morph(EXACT["widen"])
+    child, begun = widened(parent, variables, np.random.default_rng(1))
+    again, same = widened(parent, variables, np.random.default_rng(1))
+    assert child == again and params(child) > params(parent)
+    assert all(map(np.array_equal, jax.tree.leaves(begun), jax.tree.leaves(same)))
+    assert morph(EXACT["insert_dense"])(parent, variables, np.random.default_rng(1)) == (
+        parent, variables,
+    )  # fmt: skip
+
+
+def test_approximate_operators_give_networks_that_fit():
+    done = dict.fromkeys(APPROXIMATE, 0)
+    for seed, parent in enumerate(parents(200)[:40]):
+        for name, operator in APPROXIMATE.items():
+            child = operator(parent, np.random.default_rng(seed))
+            if child is None:
+                continue
+            done[name] += 1
+            check(child)
+            begun, kept = inherit(parent, child, drawn(parent, seed), drawn(child, seed + 1))
+            assert shapes(begun) == shapes(structure(child))
+            assert jax.tree.reduce(lambda a, b: a or bool(b.any()), kept, False)
+    assert min(done.values()) >= 5
+
+
+def test_pruned_layers_keep_their_largest_filters():
+    parent = SPACES["dense"].sample(np.random.default_rng(0))
+    layer = next(row for row in parent.layers if row.op == "dense")
+    narrow = [row._replace(width=2) if row.id == layer.id else row for row in parent.layers]
+    child = parent._replace(layers=tuple(narrow))
+    variables = drawn(parent, 0)
+    begun, kept = inherit(parent, child, variables, drawn(child, 1))
+    name = f"layer_{layer.id}"
+    kernel = np.asarray(variables["params"][name]["dense"]["kernel"])
+    largest = np.sort(np.argsort(-np.linalg.norm(kernel, axis=0))[:2])
+    np.testing.assert_array_equal(begun["params"][name]["dense"]["kernel"], kernel[:, largest])
+    assert np.asarray(kept[name]["dense"]["kernel"]).all()
+
+
+def test_parameters_and_macs_are_counted():
+    for architecture in parents(200)[:60]:
+        tree = structure(architecture)["params"]
+        assert params(architecture) == sum(leaf.size for leaf in jax.tree.leaves(tree))
+    one = SPACES["conv"].sample(np.random.default_rng(0))
+    first = one.layers[0]
+    assert macs(one) > first.width * 9 * IMAGE[-1] * 36
+
+
+def test_architectures_survive_json():
+    for architecture in parents(200)[:60]:
+        again = frozen(json.loads(json.dumps(architecture)))
+        assert again == architecture and hash(again) == hash(architecture)
+        check(again)
+        assert params(again) == params(architecture)
+        assert shapes(structure(again)) == shapes(structure(architecture))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_space(name):
+    space, rng = SPACES[name], np.random.default_rng(0)
+    architecture = space.sample(rng)
+    for _ in range(30):
+        child = space.mutate(architecture, rng)
+        space.check(child)
+        assert child != architecture
+        assert space.encode(child).shape == space.encode(architecture).shape
+        assert space.cost(child)["params"] == params(child)
+        larger, smaller = grow(architecture, rng), cut(architecture, rng)
+        assert larger is None or params(larger) > params(architecture)
+        assert smaller is None or params(smaller) < params(architecture)
+        architecture = child if params(child) < 5000 else space.sample(rng)
+    for other in space.neighbours(architecture):
+        space.check(other)
+    limited = morphable(IMAGE, 3, "conv", widths=(3, 4), pools=1, most_params=800)
+    walk = limited.sample(rng)
+    for _ in range(20):
+        walk = limited.mutate(walk, rng)
+        assert params(walk) <= 800
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ((IMAGE, ((1, "conv", (0,), 4, 2),), 3, 2), "odd kernel"),
+        ((IMAGE, ((1, "conv", (5,), 4, 3),), 3, 2), "earlier inputs"),
+        ((IMAGE, ((1, "magic", (0,), 4, 3),), 3, 2), "one of conv"),
+        ((IMAGE, ((1, "pool", (0,), 0, 0),), 3, 2), "one of"),
+        ((IMAGE, ((1, "conv", (0,), 4, 3), (2, "add", (1, 0), 0, 0)), 3, 3), "one shape"),
+        (("conv",), "layers of"),
+    ],
+)
+def test_what_is_no_architecture(wrong, message):
+    with pytest.raises(UserError, match=message):
+        check(wrong)
