@@ -1,13 +1,21 @@
 """Networks: plain `flax.linen` modules with no mask inside.
 
 Each is called as `module.apply(variables, images, train=…)` with images (batch, height, width,
-channels), and returns (batch, classes) logits. Any module of that form trains here.
+channels), and returns (batch, classes) logits. Any module of that form trains here. Networks of
+`MODELS` are built from settings alone; `Cell201` and `MacroNet` need an architecture, and
+`Supernet201` one in each call.
 """
 
+from gpnas.models.cell201 import Cell201
 from gpnas.models.layers import im2col_conv, max_pool_2x2
 from gpnas.models.lenet import LeNet5, LeNet300
+from gpnas.models.macro import MacroNet
 from gpnas.models.resnet import ResNet
+from gpnas.models.supernet201 import Supernet201, choice
 
 MODELS = {"lenet300": LeNet300, "lenet5": LeNet5, "resnet": ResNet}
 
-__all__ = ["MODELS", "LeNet5", "LeNet300", "ResNet", "im2col_conv", "max_pool_2x2"]
+__all__ = [
+    "MODELS", "Cell201", "LeNet5", "LeNet300", "MacroNet", "ResNet", "Supernet201", "choice",
+    "im2col_conv", "max_pool_2x2",
+]  # fmt: skip

@@ -1,0 +1,118 @@
+"""One set of weights, and one compiled program, for all the networks of NAS-Bench-201."""
+
+import functools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas.models.cell201 import (
+    OPERATIONS,
+    Layers,
+    check_operations,
+    operation,
+    skeleton,
+)
+from gpnas.models.layers import CONVOLUTIONS, ReLU
+
+
+class BatchStatisticsNorm(nn.Module):
+    """Batch norm that remembers nothing: the statistics of the batch, in evaluation as well.
+
+    Its parameters are those of `flax.linen.BatchNorm`.
+    """
+
+    epsilon: float = 1e-5
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, height, width, channels) → the same."""
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        x = jax.nn.standardize(x.astype(jnp.float32), (0, 1, 2), epsilon=self.epsilon)
+        return (x * scale + bias).astype(self.dtype)
+
+
+class Supernet201(nn.Module):
+    """The networks of NAS-Bench-201 in one: all operations on all edges, with shared weights.
+
+    What is to be computed is an argument, so that one compiled program serves all architectures. A
+    `Cell201` of the same sizes takes the parameters as they are: names and shapes are the same, and
+    what its architecture leaves out is not looked at.
+
+    Running statistics would be averages over architectures, right for none of them; so norms use
+    the batch's own in evaluation too, and evaluation is on batches of the training's size.
+
+    Attributes:
+      num_classes: Classes.
+      channels: Channels of the first stage; doubled at the second and third.
+      cells: Searched cells a stage.
+      conv: How convolutions are computed; "im2col" for one operation an edge on a CPU, where XLA's
+        own are slow inside a branch.
+
+    References:
+      Li & Talwalkar 2020 (arXiv:1902.07638), section 3.2; Liu et al. 2019, DARTS
+      (arXiv:1806.09055), equation 2; Dong & Yang 2020 (arXiv:2001.00326), section 5.
+    """
+
+    num_classes: int = 10
+    channels: int = 16
+    cells: int = 5
+    dtype: jax.typing.DTypeLike = jnp.float32
+    conv: str = "xla"
+
+    @nn.compact
+    def __call__(self, images: jax.Array, selection: jax.Array, train: bool = False) -> jax.Array:
+        """(batch, height, width, channels) → (batch, num_classes) float32 logits.
+
+        Args:
+          images: (batch, height, width, channels).
+          selection: (edges,) int: the operation of each edge (`choice`); the others are not
+            computed. Or (edges, operations) float: the weights with which all are added up.
+          train: Makes no difference.
+        """
+        del train
+        layers = Layers(
+            functools.partial(
+                nn.Conv,
+                use_bias=False,
+                dtype=self.dtype,
+                conv_general_dilated=CONVOLUTIONS[self.conv],
+            ),
+            functools.partial(BatchStatisticsNorm, dtype=self.dtype),
+        )
+        one = jnp.ndim(selection) == 1
+
+        def edge(cell: nn.Module, at: int, x: jax.Array) -> jax.Array:
+            positive = ReLU(name=f"edge{at}_relu")(x)
+            branches = [functools.partial(_branch, name, at, layers) for name in OPERATIONS]
+            if one and not cell.is_initializing():
+                # What a branch computes again when going back need not be kept for all of them.
+                return nn.switch(selection[at], [nn.remat(b) for b in branches], cell, x, positive)
+            outs = [branch(cell, x, positive) for branch in branches]
+            weights = selection[at].astype(x.dtype)
+            if one:  # while parameters are made
+                weights = jax.nn.one_hot(selection[at], len(OPERATIONS), dtype=x.dtype)
+            return sum(weight * out for weight, out in zip(weights, outs, strict=True))
+
+        return skeleton(layers, edge, self.num_classes, self.channels, self.cells, images)
+
+
+def _branch(
+    name: str, at: int, layers: Layers, cell: nn.Module, x: jax.Array, positive: jax.Array
+) -> jax.Array:
+    del cell  # Flax wants the module whose parameters a branch uses
+    return operation(name, at, layers, x, positive)
+
+
+def choice(architecture: Sequence[str]) -> np.ndarray:
+    """The operations of an architecture by number, (edges,) int32, for `Supernet201`.
+
+    Raises:
+      UserError: If it is not six of the operations.
+    """
+    check_operations(architecture)
+    return np.array([OPERATIONS.index(name) for name in architecture], np.int32)
