@@ -17,11 +17,13 @@ _RANGES: dict[str, plugins.Range] = {
     name: (holds, allowed)
     for names, holds, allowed in (
         (
-            "population sample height first batch leaf draws parents candidates features",
+            "population sample height first bulk batch leaf draws parents children candidates"
+            " features",
             lambda x: x >= 1,
             "1 or more",
         ),
         ("exploration ridge", lambda x: x >= 0, "0 or more"),
+        ("front", lambda x: 0 <= x <= 1, "a fraction in [0, 1]"),
         ("reduction", lambda x: x >= 2, "2 or more"),
         ("budgets", lambda x: _rising(x), "whole numbers above 0, each larger than the one before"),
     )
@@ -93,12 +95,18 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
     parameters = inspect.signature(make).parameters
     for field, value in own.items():
         own[field] = plugins.check_value(f"strategy.{field}", value, parameters[field], _RANGES)
+    if name == "bulk_and_cut" and not space.moves:
+        raise UserError("strategy.name", name, "another: this space does not know how to grow")
     if "objectives" in parameters:
         return make(space, objectives=objectives, **own)
     if "metric" not in parameters:
         return make(space, **own)
     if len(objectives) > 1:
-        raise UserError("objectives", objectives, f"one for {name}; nsga2 takes several")
+        raise UserError(
+            "objectives",
+            objectives,
+            f"one for {name}; nsga2, lemonade and bulk_and_cut take several",
+        )
     return make(space, metric=objectives[0], **own)
 
 

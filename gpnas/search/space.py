@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ class Space(NamedTuple):
       everything: All architectures in a fixed order; None where they cannot be listed.
       cost: `architecture → {name: number}` of what is known without training.
       build: `architecture → flax.linen.Module`; None where there is nothing to train.
+      moves: Mutations of one kind by name, `(architecture, rng) → architecture or None`: those that
+        "grow" and that "cut", where the space knows them.
     """
 
     sample: Callable[[Rng], Any]
@@ -33,6 +36,7 @@ class Space(NamedTuple):
     everything: Callable[[], Iterator[Hashable]] | None = None
     cost: Callable[[Any], Mapping[str, float]] = lambda architecture: {}
     build: Callable[[Any], Any] | None = None
+    moves: Mapping[str, Callable[[Any, Rng], Any]] = MappingProxyType({})
 
 
 def choices(

@@ -7,11 +7,29 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.search import STRATEGIES, choices, search
+from gpnas.search import STRATEGIES, Trial, best, choices, search
 from gpnas.search.build import build_strategy
+from gpnas.search.pareto import archive
 from gpnas.search.strategies.lanas import fit
 
-SPACE = choices([["a", "b", "c", "d"]] * 4)
+
+def turned(by):
+    """A move: one choice, `by` options further on."""
+
+    def move(architecture, rng):
+        at = int(rng.integers(4))
+        option = chr(min(max(ord(architecture[at]) + by, ord("a")), ord("d")))
+        return (*architecture[:at], option, *architecture[at + 1 :])
+
+    return move
+
+
+def size(architecture):
+    return {"size": float(sum(ord(option) - ord("a") for option in architecture))}
+
+
+SPACE = choices([["a", "b", "c", "d"]] * 4, cost=size)
+SPACE = SPACE._replace(moves={"grow": turned(1), "cut": turned(-1)})
 SIZE = 4**4
 
 
@@ -30,10 +48,12 @@ def strategy(name, space=SPACE):
         "asha": {"budgets": (1, 2, 4), "reduction": 2},
         "hyperband": {"budgets": (1, 2, 4), "reduction": 2},
         "successive_halving": {"budgets": (1, 2, 4), "reduction": 2},
+        "nsga2": {"population": 10},
+        "bulk_and_cut": {"first": 10, "bulk": 15},
     }
     make = functools.partial(STRATEGIES[name], space, **arguments.get(name, {}))
-    if name == "nsga2":
-        return make(("error", "size"), population=10)
+    if name in ("nsga2", "lemonade", "bulk_and_cut"):
+        return make(("error", "size"))
     return make() if name == "random" else make(metric="error")
 
 
@@ -104,6 +124,44 @@ def test_local_search_stays_with_a_centre_until_nothing_is_better():
             assert trial.parent == centre.number
             if trial.metrics["error"] < centre.metrics["error"]:
                 centre = trial
+
+
+def test_lemonade_has_children_of_the_front():
+    trials = search(strategy("lemonade"), error, 60, seed=0)
+    for trial in trials[10:]:
+        front = {t.number for t in archive(trials[: trial.number], ("error", "size"))}
+        assert trial.parent in front
+        assert trial.architecture in SPACE.neighbours(trials[trial.parent].architecture)
+
+
+def test_lemonade_prefers_where_the_front_is_thin():
+    crowd = [Trial(i, ("a", "a", "b", "c"), {"error": 1.0, "size": 3.0}) for i in range(30)]
+    near = [a for a in SPACE.everything() if size(a)["size"] == 3]
+    crowd = [trial._replace(architecture=near[i % len(near)]) for i, trial in enumerate(crowd)]
+    lone = Trial(30, ("d", "d", "d", "c"), {"error": 0.5, "size": 11.0})
+
+    def share(kde):
+        propose = STRATEGIES["lemonade"](SPACE, ("error", "size"), kde=kde)
+        rngs = map(np.random.default_rng, range(100))
+        return np.mean([propose([*crowd, lone], rng).parent == 30 for rng in rngs])
+
+    assert share(True) > 3 * share(False)
+
+
+def test_bulk_and_cut_enlarges_the_best_and_then_cuts():
+    trials = search(strategy("bulk_and_cut"), error, 60, seed=0)
+    made = [trial for trial in trials[10:] if trial.parent is not None]
+    assert len(made) > 30
+    for trial in made:
+        step = size(trial.architecture)["size"] - size(trials[trial.parent].architecture)["size"]
+        assert step == (1 if trial.number < 25 else -1)
+    first = trials[10]
+    assert first.parent == best(trials[:10], "error").number
+
+
+def test_a_space_without_moves_cannot_be_cut():
+    with pytest.raises(UserError, match="strategy.name: got 'bulk_and_cut'"):
+        build_strategy(SPACE._replace(moves={}), ("error", "size"), {"name": "bulk_and_cut"})
 
 
 def test_the_planes_of_lanas_are_ridge_regression():

@@ -131,7 +131,11 @@ def morphable(
         if not fits(params(own)):
             raise UserError("architecture", params(own), f"{most_params} params at most")
 
-    return Space(sample, mutate, neighbours, encode, belongs, None, cost, Morphable)
+    moves: dict[str, Callable[[Any, Rng], Any]] = {
+        "grow": functools.partial(grow, most_params=most_params),
+        "cut": cut,
+    }
+    return Space(sample, mutate, neighbours, encode, belongs, None, cost, Morphable, moves)
 
 
 def _small(

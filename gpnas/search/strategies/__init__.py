@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 
 from gpnas.search.history import Propose
 from gpnas.search.strategies.asha import asha
+from gpnas.search.strategies.bulk_and_cut import bulk_and_cut
 from gpnas.search.strategies.evolution import evolution
 from gpnas.search.strategies.halving import hyperband, successive_halving
 from gpnas.search.strategies.lamcts import lamcts
 from gpnas.search.strategies.lanas import lanas
+from gpnas.search.strategies.lemonade import lemonade
 from gpnas.search.strategies.local import local
 from gpnas.search.strategies.nsga2 import nsga2
 from gpnas.search.strategies.predictor import predictor
@@ -21,6 +23,8 @@ STRATEGIES: Mapping[str, Callable[..., Propose]] = {
     "lamcts": lamcts,
     "predictor": predictor,
     "nsga2": nsga2,
+    "lemonade": lemonade,
+    "bulk_and_cut": bulk_and_cut,
     "successive_halving": successive_halving,
     "hyperband": hyperband,
     "asha": asha,

@@ -1,0 +1,56 @@
+"""BULK & CUT: the best are enlarged first, and then cut down."""
+
+from collections.abc import Sequence
+
+from gpnas.search import pareto
+from gpnas.search.history import History, Proposal, Propose, Trial, evaluated, known, value
+from gpnas.search.space import Rng, Space
+from gpnas.search.strategies.random import fresh
+
+_PARENTS, _TRIES = 10, 10  # until a child is found that is new
+
+
+def bulk_and_cut(
+    space: Space,
+    objectives: Sequence[str],
+    first: int = 35,
+    bulk: int = 40,
+    front: float = 0.85,
+) -> Propose:
+    """Small random architectures, then ever larger children of the best, then smaller ones.
+
+    Args:
+      space: Where to search; its moves are "grow" and "cut".
+      objectives: Names of metrics, to be minimised; the first decides who is enlarged.
+      first: Random architectures at the start; the paper spends 0.35 of its budget on them.
+      bulk: Enlarged ones after them, 0.40; all that follow are cut down.
+      front: How often the parent of one that is cut comes from the front, not from the second one.
+
+    References:
+      Izquierdo et al. 2021 (arXiv:2105.01015).
+    """
+
+    def propose(history: History, rng: Rng) -> Proposal:
+        trials, old = evaluated(history), known(history)
+        if len(trials) < first:
+            return Proposal(fresh(space, old, rng))
+        if len(trials) < first + bulk:
+            move = space.moves["grow"]
+            parents = sorted(trials, key=lambda trial: value(trial, objectives[0]))
+        else:
+            move = space.moves["cut"]
+            parents = [_from_fronts(trials, rng) for _ in range(_PARENTS)]
+        for parent in parents[:_PARENTS]:
+            children = (move(parent.architecture, rng) for _ in range(_TRIES))
+            child = next((c for c in children if c is not None and c not in old), None)
+            if child is not None:
+                return Proposal(child, parent.number)
+        return Proposal(fresh(space, old, rng))
+
+    def _from_fronts(trials: Sequence[Trial], rng: Rng) -> Trial:
+        rank = pareto.ranks(pareto.points(trials, objectives))
+        wanted = 0 if rank.max() == 0 or rng.random() < front else 1
+        some = [trial for trial, own in zip(trials, rank, strict=True) if own == wanted]
+        return some[int(rng.integers(len(some)))]
+
+    return propose

@@ -1,0 +1,82 @@
+"""LEMONADE: children of parents, and among children, where few are by the cheap objectives."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import gaussian_kde
+
+from gpnas.search import pareto
+from gpnas.search.history import History, Proposal, Propose, Trial, evaluated, known
+from gpnas.search.space import Rng, Space
+from gpnas.search.strategies.random import TRIES, fresh
+
+
+def lemonade(
+    space: Space,
+    objectives: Sequence[str],
+    first: int = 10,
+    children: int = 4,
+    kde: bool = True,
+) -> Propose:
+    """Parents from the front, then one of their children, both rather where the front is thin.
+
+    Cheap objectives are those that the space prices without training. Their density over the front
+    is estimated; parents and then the child to train are drawn by its inverse. The paper accepts 16
+    of 64 children a generation; here each proposal is one of `children`, from the front as it then
+    is, so that many workers need not wait for each other.
+
+    Args:
+      space: Where to search.
+      objectives: Names of metrics, to be minimised; the cheap ones are names in `space.cost`.
+      first: Random architectures at the start.
+      children: Of which one is trained.
+      kde: Whether densities count; if not, all is drawn evenly.
+
+    References:
+      Elsken et al. 2019 (arXiv:1804.09081), section 3.3 and algorithm 1.
+    """
+
+    def propose(history: History, rng: Rng) -> Proposal:
+        old = known(history)
+        if len(evaluated(history)) < first:
+            return Proposal(fresh(space, old, rng))
+        front = pareto.archive(history, objectives)
+        prices = [_prices(space, trial.architecture, objectives) for trial in front]
+        parents = _drawn(front, _rarity(prices, prices, kde), children, rng)
+        born = [(_child(space, parent, old, rng), parent.number) for parent in parents]
+        places = [_prices(space, architecture, objectives) for architecture, _ in born]
+        chosen = _drawn(born, _rarity(places, prices, kde), 1, rng)[0]
+        return Proposal(*chosen)
+
+    return propose
+
+
+def _child(space: Space, parent: Trial, old: set, rng: Rng) -> Any:
+    """A mutation that was not proposed before, if one is found."""
+    for _ in range(TRIES):
+        child = space.mutate(parent.architecture, rng)
+        if child not in old:
+            break
+    return child
+
+
+def _prices(space: Space, architecture: Any, objectives: Sequence[str]) -> list[float]:
+    cost = space.cost(architecture)
+    return [cost[name] for name in objectives if name in cost]
+
+
+def _rarity(places: list[list[float]], front: list[list[float]], kde: bool) -> np.ndarray:
+    """(places,) above 0: one over the front's density there."""
+    known_points = np.array(front).T  # (cheap objectives, points)
+    if not kde or not known_points.size or np.ptp(known_points, 1).min() == 0:
+        return np.ones(len(places))
+    if len(known_points.T) <= len(known_points):  # too few for a covariance
+        return np.ones(len(places))
+    density = gaussian_kde(known_points)(np.array(places).T)
+    return 1 / np.maximum(density, 1e-3 * density.max())
+
+
+def _drawn(things: Sequence[Any], weights: np.ndarray, count: int, rng: Rng) -> list[Any]:
+    picked = rng.choice(len(things), count, p=weights / weights.sum())
+    return [things[i] for i in picked]
