@@ -38,7 +38,8 @@ def evaluations_to_optimum(
         needed.append(len({trial.architecture for trial in trials}))
     mean = statistics.fmean(needed)
     return Measurement(
-        f"{table}_{strategy}", mean, "evaluations to the optimum (oracle), mean over seeds",
+        "_".join([table, strategy, *map(str, settings.values())]), mean,
+        "evaluations to the optimum (oracle), mean over seeds",
         f"≤ {target:g}", mean <= target,
         {"median": statistics.median(needed), "largest": max(needed), "seeds": seeds,
          "deviation": statistics.stdev(needed), "metric": metric, "settings": settings},

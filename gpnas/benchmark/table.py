@@ -39,4 +39,8 @@ _OPTIMA: dict[str, Callable[[Options], Measurement]] = {
         ("nas_bench_macro", "lanas", 200),
     )
 }
+_OPTIMA["nas_bench_201_lanas_released"] = functools.partial(
+    searches.evaluations_to_optimum,
+    table="nas_bench_201", strategy="lanas", target=400, regressor="released",
+)  # fmt: skip
 MEASUREMENTS: Mapping[str, Callable[[Options], Measurement]] = _TRAINING | _SEARCHING | _OPTIMA

@@ -10,6 +10,7 @@ from gpnas.errors import UserError
 from gpnas.search import STRATEGIES, Trial, best, choices, search
 from gpnas.search.build import build_strategy
 from gpnas.search.pareto import archive
+from gpnas.search.strategies import lanas_released
 from gpnas.search.strategies.lanas import fit
 
 
@@ -192,3 +193,32 @@ def test_the_planes_of_lanas_are_ridge_regression():
 def test_values_that_a_strategy_cannot_have(settings, message):
     with pytest.raises(UserError, match=re.escape(message)):
         build_strategy(SPACE, ("error",), settings)
+
+
+def test_lanas_as_released_goes_on_from_its_last_fit():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)), rng.uniform(size=40)
+    start = lanas_released.begin(7, 3)
+    found = lanas_released.refit(start, x, y, 60)
+    weights, moment, second = start[0].copy(), np.zeros(4), np.zeros(4)
+    design = np.column_stack([x, np.ones(40)])
+    for step in range(1, 61):
+        slope = 2 * design.T @ (design @ weights - y) / 40
+        slope *= min(1, 5 / np.linalg.norm(slope))
+        moment, second = 0.9 * moment + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        scale = np.sqrt(second / (1 - 0.999**step)) + 1e-8
+        weights -= 1e-5 * moment / (1 - 0.9**step) / scale
+    np.testing.assert_allclose(found[0], weights, atol=1e-6)
+    predicted = design @ found[0]
+    good = y >= predicted.mean()
+    alone = lanas_released.refit(start[1:2], x[good], y[good], 60)
+    np.testing.assert_allclose(found[1], alone[0], atol=1e-6)
+    assert not np.allclose(found[1], start[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("regressor", ["ridge", "released"])
+def test_lanas_resumes_by_either_regressor(regressor):
+    propose = STRATEGIES["lanas"](SPACE, "error", regressor=regressor, batch=5)
+    whole = search(propose, error, 30, seed=1)
+    anew = STRATEGIES["lanas"](SPACE, "error", regressor=regressor, batch=5)
+    assert search(anew, error, 30, seed=1, history=whole[:22]) == whole

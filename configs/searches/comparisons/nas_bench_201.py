@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
         "local search": {"name": "local"},
         "evolution": {"name": "evolution"},
         "LaNAS": {"name": "lanas"},
+        "LaNAS released": {"name": "lanas", "regressor": "released"},
         "LA-MCTS": {"name": "lamcts"},
         "predictor": {"name": "predictor"},
     }

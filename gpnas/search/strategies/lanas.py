@@ -1,13 +1,15 @@
 """LaNAS: a tree that learns to split the space into good and bad parts."""
 
+import functools
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from gpnas.search.history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search.history import History, Proposal, Propose, Trial, evaluated, known, value
 from gpnas.search.space import Space
+from gpnas.search.strategies import lanas_released as released
 from gpnas.search.strategies.random import fresh
 
 
@@ -24,6 +26,9 @@ class Split(NamedTuple):
         return np.einsum("ij,j->i", codes, self.weights) + self.intercept >= self.threshold
 
 
+Regress = Callable[[int, np.ndarray, np.ndarray], Split]  # (node, codes, values of its trials)
+
+
 def lanas(
     space: Space,
     metric: str,
@@ -31,13 +36,14 @@ def lanas(
     exploration: float = 1.0,
     first: int = 10,
     batch: int = 20,
+    regressor: Literal["ridge", "released"] = "ridge",
     ridge: float = 1.0,
     draws: int = 2000,
 ) -> Propose:
     """Descends a tree of linear splits by upper confidence bounds, and samples in the leaf.
 
-    The splits are fitted anew after each batch, by least squares with a small ridge; the value of
-    an architecture is its metric with the other sign.
+    The splits are fitted after each batch; the value of an architecture is its metric with the
+    other sign.
 
     Args:
       space: Where to search.
@@ -47,6 +53,8 @@ def lanas(
         the paper's 0.1 of an accuracy is 0.8 of NAS-Bench-201's.
       first: Random architectures at the start.
       batch: Samples between fits.
+      regressor: "ridge", least squares anew; or "released", Adam that goes on from the fit before
+        (`lanas_released`), for a metric in percent.
       ridge: Of the squared weights.
       draws: Random architectures to choose among where a space cannot be listed.
 
@@ -56,6 +64,21 @@ def lanas(
     listed = list(space.everything()) if space.everything else []
     codes = encoded(space, listed) if listed else None
     places = {architecture: row for row, architecture in enumerate(listed)}
+
+    @functools.lru_cache(maxsize=8)  # weights depend on what they were fitted to alone
+    def descended(seen: tuple[tuple[Any, float], ...]) -> np.ndarray:
+        x = encoded(space, [architecture for architecture, _ in seen])
+        accuracies = np.array([1 - error / 100 for _, error in seen])
+        if len(seen) <= first:
+            start = released.begin(2 ** (height - 1) - 1, x.shape[1])
+            return released.refit(start, x, accuracies, released.STEPS[0])
+        return released.refit(descended(seen[:-batch]), x, accuracies, released.STEPS[1])
+
+    def splits(trials: Sequence[Trial]) -> Regress:
+        if regressor == "ridge":
+            return lambda node, x, y: fit(x, y, ridge)
+        weights = descended(tuple((t.architecture, value(t, metric)) for t in trials))
+        return lambda node, x, y: plane(100 * weights[node - 1], x, -100.0)
 
     def propose(history: History, rng: np.random.Generator) -> Proposal:
         trials, old = evaluated(history), known(history)
@@ -72,7 +95,7 @@ def lanas(
             free[[places[architecture] for architecture in old]] = False
         y = np.array([-value(trial, metric) for trial in trials])
         fitted = first + (len(trials) - first) // batch * batch
-        tree = Tree(x, y, fitted, exploration, ridge)
+        tree = Tree(x, y, fitted, exploration, splits(trials[:fitted]))
         rows = tree.leaf(here, np.flatnonzero(free), np.arange(len(y)), height)
         return Proposal(pool[rng.choice(rows)] if rows.size else fresh(space, old, rng))
 
@@ -86,16 +109,19 @@ class Tree(NamedTuple):
       x: (trials, features).
       y: (trials,), higher is better.
       fitted: Trials before the last fit; those after it follow the predictions.
-      exploration, ridge: As for `lanas`.
+      exploration: As for `lanas`.
+      regress: What makes a node's split.
     """
 
     x: np.ndarray
     y: np.ndarray
     fitted: int
     exploration: float
-    ridge: float
+    regress: Regress
 
-    def leaf(self, codes: np.ndarray, free: np.ndarray, bag: np.ndarray, levels: int) -> np.ndarray:
+    def leaf(
+        self, codes: np.ndarray, free: np.ndarray, bag: np.ndarray, levels: int, node: int = 1
+    ) -> np.ndarray:
         """Candidates in the leaf that is reached, or in the next one that has any.
 
         Args:
@@ -103,17 +129,18 @@ class Tree(NamedTuple):
           free: Rows of those that are in this node and not evaluated.
           bag: Trials in this node.
           levels: From here to the leaves, this one included.
+          node: 1 is the root; the children of i are 2i, the good one, and 2i + 1.
         """
         made = bag[bag < self.fitted]
         if levels == 1 or not free.size or not made.size:
             return free
-        split = fit(self.x[made], self.y[made], self.ridge)
+        split = self.regress(node, self.x[made], self.y[made])
         by_value = self.y[bag] >= split.threshold
         good = np.where(bag < self.fitted, by_value, split.good(self.x[bag]))
         inside = split.good(codes)[free]  # far cheaper than picking the rows' codes
-        children = [(bag[good], free[inside]), (bag[~good], free[~inside])]
+        children = [(bag[good], free[inside], 2 * node), (bag[~good], free[~inside], 2 * node + 1)]
         children.sort(key=lambda child: -self.bound(child[0], bag.size))
-        found = (self.leaf(codes, rows, trials, levels - 1) for trials, rows in children)
+        found = (self.leaf(codes, rows, own, levels - 1, at) for own, rows, at in children)
         return next(rows for rows in found if rows.size)
 
     def bound(self, bag: np.ndarray, above: int) -> float:
@@ -122,6 +149,12 @@ class Tree(NamedTuple):
             return math.inf
         width = math.sqrt(2 * math.log(above) / bag.size)
         return float(np.mean(self.y[bag])) + 2 * self.exploration * float(self.y.std()) * width
+
+
+def plane(weights: np.ndarray, x: np.ndarray, offset: float) -> Split:
+    """A split at the mean prediction; the last of the weights is the intercept."""
+    intercept = float(weights[-1]) + offset
+    return Split(weights[:-1], intercept, float((x @ weights[:-1]).mean()) + intercept)
 
 
 def fit(x: np.ndarray, y: np.ndarray, ridge: float) -> Split:
