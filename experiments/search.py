@@ -20,7 +20,7 @@ from ml_collections import config_flags
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
 from gpnas.search import pareto, study
-from gpnas.search.build import build_search
+from gpnas.search.build import Search, build_search
 from gpnas.search.history import value
 from gpnas.search.record import describe_search, what_came_of_it
 from gpnas.train.workdir import write_json
@@ -36,8 +36,7 @@ def main(argv: Sequence[str]) -> None:
     """Goes on with the search until there are enough evaluations."""
     no_arguments(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    kept, settings = _join() if _WORKER.value else _begin()
-    plan = build_search(settings)
+    kept, settings, plan = _join() if _WORKER.value else _begin()
     history = study.work(
         kept, plan.propose, plan.evaluate, plan.objectives, plan.evaluations, plan.seed
     )
@@ -52,13 +51,14 @@ def main(argv: Sequence[str]) -> None:
         print(path)
 
 
-def _join() -> tuple[optuna.Study, dict[str, Any]]:
+def _join() -> tuple[optuna.Study, dict[str, Any], Search]:
     if not _STORAGE.value:
         raise UserError("storage", _STORAGE.value, "the database of a search that was begun")
-    return study.join_study(_STORAGE.value, _NAME.value)
+    kept, settings = study.join_study(_STORAGE.value, _NAME.value)
+    return kept, settings, build_search(settings)
 
 
-def _begin() -> tuple[optuna.Study, dict[str, Any]]:
+def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
     for field, given in (("config", _CONFIG.value), ("workdir", _WORKDIR.value)):
         if given is None:
             raise UserError(field, None, "a value; or --worker with --storage")
@@ -73,7 +73,7 @@ def _begin() -> tuple[optuna.Study, dict[str, Any]]:
     kept = study.open_study(storage, _NAME.value, plan.objectives, settings)
     if dead := study.wait_for_the_dead(kept):
         print(f"{dead} trials of a process that ended are tried again", flush=True)
-    return kept, settings
+    return kept, settings, plan
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models.layers import CONVOLUTIONS, ReLU
+from gpnas.models.layers import ReLU, conv_without_bias
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from node, to node
 SIDES = {"conv1": 1, "conv3": 3}  # of the kernels of those operations that have parameters
@@ -161,12 +161,7 @@ class Cell201(nn.Module):
         """
         check_operations(self.architecture)
         layers = Layers(
-            functools.partial(
-                nn.Conv,
-                use_bias=False,
-                dtype=self.dtype,
-                conv_general_dilated=CONVOLUTIONS[self.conv],
-            ),
+            conv_without_bias(self.dtype, self.conv),
             functools.partial(
                 nn.BatchNorm,
                 use_running_average=not train,

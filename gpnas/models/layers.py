@@ -104,6 +104,13 @@ _gathered.defvjp(_forward, _backward)
 CONVOLUTIONS: dict[str, Callable[..., jax.Array] | None] = {"xla": None, "im2col": im2col_conv}
 
 
+def conv_without_bias(dtype: jax.typing.DTypeLike, kind: str) -> Callable[..., nn.Conv]:
+    """What makes a convolution without bias, computed in `dtype` by a `kind` of `CONVOLUTIONS`."""
+    return functools.partial(
+        nn.Conv, use_bias=False, dtype=dtype, conv_general_dilated=CONVOLUTIONS[kind]
+    )
+
+
 def max_pool_2x2(x: jax.Array) -> jax.Array:
     """Maximum over 2 × 2 windows, as a maximum over a reshape: twice as fast backwards on a CPU.
 

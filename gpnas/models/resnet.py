@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models.layers import CONVOLUTIONS
+from gpnas.models.layers import conv_without_bias
 
 
 class ResNet(nn.Module):
@@ -32,9 +32,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """(batch, height, width, channels) → (batch, num_classes) float32 logits."""
-        conv = functools.partial(
-            nn.Conv, use_bias=False, dtype=self.dtype, conv_general_dilated=CONVOLUTIONS[self.conv]
-        )
+        conv = conv_without_bias(self.dtype, self.conv)
         norm = functools.partial(
             nn.BatchNorm,
             use_running_average=not train,

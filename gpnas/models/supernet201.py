@@ -15,7 +15,7 @@ from gpnas.models.cell201 import (
     operation,
     skeleton,
 )
-from gpnas.models.layers import CONVOLUTIONS, ReLU
+from gpnas.models.layers import ReLU, conv_without_bias
 
 
 class BatchStatisticsNorm(nn.Module):
@@ -76,12 +76,7 @@ class Supernet201(nn.Module):
         """
         del train
         layers = Layers(
-            functools.partial(
-                nn.Conv,
-                use_bias=False,
-                dtype=self.dtype,
-                conv_general_dilated=CONVOLUTIONS[self.conv],
-            ),
+            conv_without_bias(self.dtype, self.conv),
             functools.partial(BatchStatisticsNorm, dtype=self.dtype),
         )
         one = jnp.ndim(selection) == 1

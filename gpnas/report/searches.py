@@ -109,7 +109,8 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
         cells.append(Cell(values.significant(wall.mean, 3) if wall else values.MISSING))
         rows.append(cells)
     caption = f"{study}: {name} after so many evaluations"
-    return Table(caption, columns, rows, [_protocol(runs[0], name)])
+    note = f"Mean ± half the 95 % interval over seeds. {_protocol(runs[0], name)}"
+    return Table(caption, columns, rows, [note])
 
 
 def _text(name: str, found: stats.Estimate | None) -> str:
@@ -120,10 +121,11 @@ def _text(name: str, found: stats.Estimate | None) -> str:
 
 def _protocol(run: Run, name: str) -> str:
     chosen = ", ".join(objectives(run))
-    text = f"Mean ± half the 95 % interval over seeds. Chosen by {chosen}"
     if name == "hypervolume":
-        return f"{text}; the share of the box that all fronts span which a front dominates."
-    return f"{text}; told is {name} of what was chosen so far."
+        told = "the share of the box that all fronts span which a front dominates"
+    else:
+        told = f"told is {name} of what was chosen so far"
+    return f"Chosen by {chosen}; {told}."
 
 
 def course_figures(summary: Summary) -> list[FigureSpec]:
@@ -134,20 +136,19 @@ def course_figures(summary: Summary) -> list[FigureSpec]:
 def _course(study: str, groups: Sequence[Group]) -> FigureSpec:
     runs = [run for group in groups for run in group.runs]
     most = max(map(evaluations, runs))
+    followed = measures(runs)
     counts = np.unique(np.geomspace(min(10, most), most, _POINTS).astype(int))
     wide: list[Panel] = []
     narrow: list[Panel] = []
-    for name, measure in measures(runs).items():
+    for name, measure in followed.items():
         curves = {group.series: _curve(group, measure, counts) for group in groups}
         told = "; ".join(f"{s.label} ends at {curve[0][-1]:.3g}" for s, curve in curves.items())
         room = (58.0, max(text_width(series.label) for series in curves) + 20, 14.0, 44.0)
         draw = functools.partial(_draw_course, counts, curves, name)
         for panels, width in ((wide, _WIDE), (narrow, _NARROW)):
             panels.append(Panel(draw, f"{name}: {told}.", width, _HEIGHT, room))
-    caption = (
-        "Mean over seeds and its 95 % interval. "
-        + _protocol(runs[0], list(measures(runs))[-1]).split(". ", 1)[1]
-    )
+    protocol = _protocol(runs[0], list(followed)[-1])
+    caption = f"Mean over seeds and its 95 % interval. {protocol}"
     return FigureSpec(f"search_{study}", f"Search: {study}", caption, wide, narrow)
 
 

@@ -95,8 +95,6 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
     parameters = inspect.signature(make).parameters
     for field, value in own.items():
         own[field] = plugins.check_value(f"strategy.{field}", value, parameters[field], _RANGES)
-    if name == "bulk_and_cut" and not space.moves:
-        raise UserError("strategy.name", name, "another: this space does not know how to grow")
     if "objectives" in parameters:
         return make(space, objectives=objectives, **own)
     if "metric" not in parameters:

@@ -37,7 +37,7 @@ def what_came_of_it(history: History, plan: Search) -> dict[str, Any]:
     Returns:
       `evaluations` (different ones) and `trials` (repeats too); `course`, those that nothing before
       them beat: which evaluation, its trial's number and metrics; `front`, what nothing beats in
-      the end, with architectures; `spent`, sums of the metrics that are costs (`spent_…`).
+      the end, with architectures.
     """
     asked = [trial for trial in history if trial.metrics is not None and trial.repeats is None]
     shown = (*plan.objectives, *plan.reports)
@@ -49,14 +49,7 @@ def what_came_of_it(history: History, plan: Search) -> dict[str, Any]:
         {"number": t.number, "architecture": t.architecture, "metrics": _chosen(t, shown)}
         for t in pareto.archive(history, plan.objectives)
     ]
-    spent: dict[str, float] = {}
-    for trial in asked:
-        assert trial.metrics is not None
-        for name, amount in trial.metrics.items():
-            if name.startswith("spent_"):
-                spent[name] = spent.get(name, 0.0) + amount
-    return {"evaluations": len(asked), "trials": len(history), "course": course, "front": front,
-            "spent": spent}  # fmt: skip
+    return {"evaluations": len(asked), "trials": len(history), "course": course, "front": front}
 
 
 def _chosen(trial: Trial, names: tuple[str, ...]) -> dict[str, float]:

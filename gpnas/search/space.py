@@ -94,6 +94,11 @@ def choices(
     )
 
 
+def encoded(space: Space, architectures: Sequence[Any]) -> np.ndarray:
+    """(architectures, features) float64; of one or more."""
+    return np.stack([space.encode(architecture) for architecture in architectures])
+
+
 def only(space: Space, architectures: Sequence[Any]) -> Space:
     """A space with all but these architectures taken out.
 

@@ -112,7 +112,7 @@ def work(
     """
 
     def objective(trial: optuna.Trial) -> list[float]:
-        past = [other for other in history_of(study) if other.number != trial.number]
+        past = _others(study, trial)
         if "proposal" not in trial.user_attrs:  # else a dead worker's, to be tried again
             past = _ask(study, trial, propose, seed, past)
         asked = _trial(trial)
@@ -160,7 +160,11 @@ def _ask(
             trial.set_user_attr("proposal", proposal._asdict())
             return past
         time.sleep(_POLL)
-        past = [other for other in history_of(study) if other.number != trial.number]
+        past = _others(study, trial)
+
+
+def _others(study: optuna.Study, trial: optuna.Trial) -> list[Trial]:
+    return [other for other in history_of(study) if other.number != trial.number]
 
 
 def _find(history: History, asked: Trial) -> Trial | None:

@@ -47,7 +47,10 @@ def test_a_search_on_a_table_of_the_users_own(tmp_path):
         (["--config.strategy={'name': 'luck'}"], "strategy.name: got 'luck', allowed: random"),
         (["--config.strategy={'name': 'local', 'p': 1}"], "strategy.p: got 1"),
         (["--config.strategy={'name': 'asha'}"], "strategy.budgets: got None"),
-        (["--config.objectives=('params', 'macs')"], "nsga2, lemonade and bulk_and_cut take several"),
+        (
+            ["--config.objectives=('params', 'macs')"],
+            "nsga2, lemonade and bulk_and_cut take several",
+        ),
         (["--storage=sqlite:////no/such/x.db"], "storage: got 'sqlite:////no/such/x.db'"),
     ],
 )

@@ -1,6 +1,5 @@
 """The network of an architecture, whose parameters are named by the ids of its layers."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models.layers import CONVOLUTIONS, max_pool_2x2
+from gpnas.models.layers import conv_without_bias, max_pool_2x2
 from gpnas.search.morphable.architecture import IMAGE, Layer, load
 
 EPSILON = 1e-5  # of batch norm
@@ -59,7 +58,8 @@ class _Block(nn.Module):
 
 def _conv(block: _Block, train: bool, x: jax.Array) -> jax.Array:
     side = block.layer.kernel
-    return _norm(block, train, _convolution(block)(block.layer.width, (side, side), name="conv")(x))
+    conv = conv_without_bias(block.dtype, block.conv)
+    return _norm(block, train, conv(block.layer.width, (side, side), name="conv")(x))
 
 
 def _separable(block: _Block, train: bool, x: jax.Array) -> jax.Array:
@@ -68,13 +68,9 @@ def _separable(block: _Block, train: bool, x: jax.Array) -> jax.Array:
         channels, (side, side), feature_group_count=channels, use_bias=False, dtype=block.dtype,
         name="depthwise",
     )  # fmt: skip
-    pointwise = _convolution(block)(block.layer.width, (1, 1), name="pointwise")
+    conv = conv_without_bias(block.dtype, block.conv)
+    pointwise = conv(block.layer.width, (1, 1), name="pointwise")
     return _norm(block, train, pointwise(depthwise(x)))
-
-
-def _convolution(block: _Block) -> Callable[..., nn.Conv]:
-    kind = CONVOLUTIONS[block.conv]
-    return functools.partial(nn.Conv, use_bias=False, dtype=block.dtype, conv_general_dilated=kind)
 
 
 def _norm(block: _Block, train: bool, x: jax.Array) -> jax.Array:

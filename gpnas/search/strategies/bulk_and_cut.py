@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gpnas.errors import UserError
 from gpnas.search import pareto
 from gpnas.search.history import History, Proposal, Propose, Trial, evaluated, known, value
 from gpnas.search.space import Rng, Space
@@ -26,9 +27,15 @@ def bulk_and_cut(
       bulk: Enlarged ones after them, 0.40; all that follow are cut down.
       front: How often the parent of one that is cut comes from the front, not from the second one.
 
+    Raises:
+      UserError: If the space has no such moves.
+
     References:
       Izquierdo et al. 2021 (arXiv:2105.01015).
     """
+    if not space.moves:
+        allowed = "another: this space does not know how to grow"
+        raise UserError("strategy.name", "bulk_and_cut", allowed)
 
     def propose(history: History, rng: Rng) -> Proposal:
         trials, old = evaluated(history), known(history)

@@ -9,8 +9,7 @@ from sklearn.cluster import KMeans
 from sklearn.svm import SVC
 
 from gpnas.search.history import History, Proposal, Propose, evaluated, known, value
-from gpnas.search.space import Space
-from gpnas.search.strategies.lanas import encoded
+from gpnas.search.space import Space, encoded
 from gpnas.search.strategies.random import fresh
 
 

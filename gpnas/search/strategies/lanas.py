@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gpnas.search.history import History, Proposal, Propose, Trial, evaluated, known, value
-from gpnas.search.space import Space
+from gpnas.search.space import Space, encoded
 from gpnas.search.strategies import lanas_released as released
 from gpnas.search.strategies.random import fresh
 
@@ -164,8 +164,3 @@ def fit(x: np.ndarray, y: np.ndarray, ridge: float) -> Split:
     gram = np.einsum("ki,kj->ij", centred, centred) + ridge * np.eye(x.shape[1])
     weights = np.linalg.solve(gram, np.einsum("ki,k->i", centred, y - mean_y))
     return Split(weights, float(mean_y - mean_x @ weights), float(mean_y))
-
-
-def encoded(space: Space, architectures: Sequence[Any]) -> np.ndarray:
-    """(architectures, features) float64."""
-    return np.stack([space.encode(architecture) for architecture in architectures])

@@ -1,5 +1,6 @@
 """LEMONADE: children of parents, and among children, where few are by the cheap objectives."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,9 +8,9 @@ import numpy as np
 from scipy.stats import gaussian_kde
 
 from gpnas.search import pareto
-from gpnas.search.history import History, Proposal, Propose, Trial, evaluated, known
+from gpnas.search.history import History, Proposal, Propose, evaluated, known
 from gpnas.search.space import Rng, Space
-from gpnas.search.strategies.random import TRIES, fresh
+from gpnas.search.strategies.random import fresh, unseen
 
 
 def lemonade(
@@ -44,21 +45,15 @@ def lemonade(
         front = pareto.archive(history, objectives)
         prices = [_prices(space, trial.architecture, objectives) for trial in front]
         parents = _drawn(front, _rarity(prices, prices, kde), children, rng)
-        born = [(_child(space, parent, old, rng), parent.number) for parent in parents]
+        born = [
+            (unseen(functools.partial(space.mutate, parent.architecture, rng), old), parent.number)
+            for parent in parents
+        ]
         places = [_prices(space, architecture, objectives) for architecture, _ in born]
         chosen = _drawn(born, _rarity(places, prices, kde), 1, rng)[0]
         return Proposal(*chosen)
 
     return propose
-
-
-def _child(space: Space, parent: Trial, old: set, rng: Rng) -> Any:
-    """A mutation that was not proposed before, if one is found."""
-    for _ in range(TRIES):
-        child = space.mutate(parent.architecture, rng)
-        if child not in old:
-            break
-    return child
 
 
 def _prices(space: Space, architecture: Any, objectives: Sequence[str]) -> list[float]:
@@ -69,9 +64,9 @@ def _prices(space: Space, architecture: Any, objectives: Sequence[str]) -> list[
 def _rarity(places: list[list[float]], front: list[list[float]], kde: bool) -> np.ndarray:
     """(places,) above 0: one over the front's density there."""
     known_points = np.array(front).T  # (cheap objectives, points)
-    if not kde or not known_points.size or np.ptp(known_points, 1).min() == 0:
-        return np.ones(len(places))
-    if len(known_points.T) <= len(known_points):  # too few for a covariance
+    cheap, points = known_points.shape if known_points.size else (0, 0)
+    few = points <= cheap or np.ptp(known_points, 1).min() == 0  # for a covariance
+    if not kde or few:
         return np.ones(len(places))
     density = gaussian_kde(known_points)(np.array(places).T)
     return 1 / np.maximum(density, 1e-3 * density.max())

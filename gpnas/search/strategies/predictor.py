@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gpnas.search.history import History, Proposal, Propose, evaluated, known, value
-from gpnas.search.space import Space
+from gpnas.search.space import Space, encoded
 from gpnas.search.strategies.random import fresh
 
 
@@ -49,10 +49,10 @@ def predictor(
         new = [architecture for architecture in pool if architecture not in old]
         if not new:
             return Proposal(fresh(space, old, rng))
-        x = np.stack([space.encode(trial.architecture) for trial in trials])
+        x = encoded(space, [trial.architecture for trial in trials])
         y = np.array([value(trial, metric) for trial in trials])
-        codes = np.stack([space.encode(architecture) for architecture in new])
-        chosen = new[int(np.argmin(_predicted(x, y, codes, features, ridge, rng)))]
+        seen = _predicted(x, y, encoded(space, new), features, ridge, rng)
+        chosen = new[int(np.argmin(seen))]
         return Proposal(chosen, pool[chosen])
 
     return propose

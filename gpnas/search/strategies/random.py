@@ -1,5 +1,8 @@
 """Random search."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from gpnas.search.history import History, Proposal, Propose, known
@@ -21,10 +24,15 @@ def random(space: Space) -> Propose:
     return propose
 
 
-def fresh(space: Space, old: set, rng: np.random.Generator) -> object:
+def fresh(space: Space, old: set, rng: np.random.Generator) -> Any:
     """A random architecture that is not among the old ones, if one is found."""
+    return unseen(lambda: space.sample(rng), old)
+
+
+def unseen(draw: Callable[[], Any], old: set) -> Any:
+    """What is drawn and not among the old ones, if one is found; else the last that was drawn."""
     for _ in range(TRIES):
-        architecture = space.sample(rng)
+        architecture = draw()
         if architecture not in old:
             break
     return architecture
