@@ -47,8 +47,8 @@ def inherit(
       variables: The parent's params and batch_stats.
       fresh: The child's, as `Morphable(child).init` gives them.
       images: (batch, height, width, channels), from which the batch norms of inserted layers take
-        their statistics, so that they are the identity in training too. Without images they are in
-        inference mode alone.
+        their statistics, so that they are the identity in training too, as far as the parent's
+        running statistics are those of the batch. Without images they are in inference mode alone.
       widen: What new filters are: "fresh", or the "copy" of others, which then share their outgoing
         weights. Copies get the same gradients, and stay the same unless noise makes them differ.
 
