@@ -17,12 +17,13 @@ _RANGES: dict[str, plugins.Range] = {
     name: (holds, allowed)
     for names, holds, allowed in (
         (
-            "population sample height first bulk batch leaf draws parents children candidates"
-            " features",
+            "population sample first bulk batch leaf draws parents children candidates features",
             lambda x: x >= 1,
             "1 or more",
         ),
-        ("exploration ridge", lambda x: x >= 0, "0 or more"),
+        ("height", lambda x: 1 <= x <= 12, "1 to 12"),  # a tree has 2**height - 1 nodes
+        ("exploration", lambda x: x >= 0, "0 or more"),
+        ("ridge", lambda x: x > 0, "above 0"),  # one-hot codes alone make singular systems
         ("front", lambda x: 0 <= x <= 1, "a fraction in [0, 1]"),
         ("reduction", lambda x: x >= 2, "2 or more"),
         ("budgets", lambda x: _rising(x), "whole numbers above 0, each larger than the one before"),

@@ -1,6 +1,7 @@
 """Strategies: functions of the history, which find what they look for."""
 
 import functools
+import inspect
 import re
 
 import numpy as np
@@ -182,6 +183,9 @@ def test_the_planes_of_lanas_are_ridge_regression():
         ({"name": "evolution", "population": 0}, "strategy.population: got 0, allowed: 1 or more"),
         ({"name": "evolution", "sample": "ten"}, "strategy.sample: got 'ten', allowed: a value of"),
         ({"name": "lanas", "ridge": -1}, "strategy.ridge: got -1"),
+        ({"name": "predictor", "ridge": 0}, "strategy.ridge: got 0"),
+        ({"name": "lanas", "height": 13}, "strategy.height: got 13, allowed: 1 to 12"),
+        ({"name": "lanas", "regressor": "adam"}, "strategy.regressor: got 'adam', allowed: ridge,"),
         ({"name": "lanas", "exploration": float("nan")}, "strategy.exploration: got nan"),
         ({"name": "lamcts", "leaf": 2.5}, "strategy.leaf: got 2.5"),
         ({"name": "asha", "budgets": ()}, "strategy.budgets: got ()"),
@@ -193,6 +197,23 @@ def test_the_planes_of_lanas_are_ridge_regression():
 def test_values_that_a_strategy_cannot_have(settings, message):
     with pytest.raises(UserError, match=re.escape(message)):
         build_strategy(SPACE, ("error",), settings)
+
+
+FIELDS = [
+    (name, field)
+    for name, make in STRATEGIES.items()
+    for field in inspect.signature(make).parameters
+    if field not in ("space", "metric", "objectives")
+]
+
+
+@pytest.mark.parametrize("nonsense", ["ten", None, -1, float("nan"), (), (3, 2)])
+@pytest.mark.parametrize(("name", "field"), FIELDS)
+def test_no_field_of_any_strategy_takes_nonsense(name, field, nonsense):
+    needed = {"budgets": (1, 2)} if (name, "budgets") in FIELDS else {}
+    objectives = ("error", "size") if name in ("nsga2", "lemonade", "bulk_and_cut") else ("error",)
+    with pytest.raises(UserError, match=re.escape(f"strategy.{field}: got {nonsense!r}")):
+        build_strategy(SPACE, objectives, {"name": name} | needed | {field: nonsense})
 
 
 def test_lanas_as_released_goes_on_from_its_last_fit():

@@ -48,14 +48,14 @@ def lanas(
     Args:
       space: Where to search.
       metric: To be minimised.
-      height: Levels of the tree; 5 has 31 nodes.
+      height: Levels of the tree, 1 to 12; 5 has 31 nodes.
       exploration: Cp in standard deviations of the values seen so far, so that it fits any metric;
         the paper's 0.1 of an accuracy is 0.8 of NAS-Bench-201's.
       first: Random architectures at the start.
       batch: Samples between fits.
       regressor: "ridge", least squares anew; or "released", Adam that goes on from the fit before
         (`lanas_released`), for a metric in percent.
-      ridge: Of the squared weights.
+      ridge: Of the squared weights, above 0.
       draws: Random architectures to choose among where a space cannot be listed.
 
     References:

@@ -31,7 +31,7 @@ def predictor(
       parents: The best so many trials are mutated.
       candidates: Mutations to choose among.
       features: Hidden units.
-      ridge: Of the squared output weights.
+      ridge: Of the squared output weights, above 0.
 
     References:
       White et al. 2021 (arXiv:1910.11858); Huang et al. 2006, Extreme learning machine.
