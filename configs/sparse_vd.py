@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
         weight=1.0,
         start_at=0.025,
         full_at=0.1,
+        stop_at=1.0,
         every=100,
         remove=True,
     )

@@ -80,7 +80,7 @@ def check_together(arguments: Mapping[str, Any]) -> None:
         )
     if arguments.get("start_at", 0) > arguments.get("full_at", 1):
         raise UserError("method.start_at", arguments["start_at"], "at most full_at")
-    for name in ("warmup_at", "start_at", "peak_at"):
+    for name in ("warmup_at", "start_at", "full_at", "peak_at"):
         if arguments.get(name, 0) > arguments.get("stop_at", 1):
             raise UserError(f"method.{name}", arguments[name], "at most stop_at")
     age = arguments.get("survival_age", 0)

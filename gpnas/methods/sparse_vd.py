@@ -1,7 +1,10 @@
 """Sparse variational dropout (sparse VD)."""
 
+import jax.numpy as jnp
+
 from gpnas.gates import certain, follow, variational
 from gpnas.masks import schedule
+from gpnas.masks.transform import within
 from gpnas.methods.method import Method, all_learn
 
 
@@ -14,6 +17,7 @@ def sparse_vd(
     weight: float = 1.0,
     start_at: float = 0.025,
     full_at: float = 0.1,
+    stop_at: float = 1.0,
     every: int = 100,
     remove: bool = True,
 ) -> Method:
@@ -29,6 +33,8 @@ def sparse_vd(
       log_variance: First value of log σ².
       weight: Last value of r; 1 is the paper's, the variational bound.
       start_at, full_at: When r begins to rise from 0 and when it is there, as fractions of the run.
+      stop_at: When r falls back to 0, so that what is left is trained on its error alone, as a
+        fraction of the run; 1, never, is the paper's.
       every: Steps between events.
       remove: Whether what is removed is gone for good; else it may return until the end.
 
@@ -37,7 +43,10 @@ def sparse_vd(
     """
     start, full = round(start_at * total_steps), round(full_at * total_steps)
     rise = schedule.linear(0.0, weight, start, full)
-    gates = variational(rise, images, log_variance, masked=remove)
+    counts = within(0, round(stop_at * total_steps))
+    gates = variational(
+        lambda step: jnp.where(counts(step), rise(step), 0.0), images, log_variance, masked=remove
+    )
     transform = follow(certain(threshold), every=every, last=total_steps - 1, forever=remove)
     method = Method(transform, schedule.constant(1.0), passes=2.0, gates=gates)
     return method if remove else method._replace(learns=all_learn, keeps_dormant=True)

@@ -10,6 +10,7 @@ from scipy import integrate
 from gpnas.gates import GateContext, certain, variational
 from gpnas.gates.gaussian import divergence, log_alpha, noise
 from gpnas.masks import full, maskable, put, schedule
+from gpnas.methods import METHODS
 from gpnas.models.layers import im2col_conv
 
 KEY = jax.random.key(0)
@@ -235,6 +236,23 @@ def test_the_loss_by_hand(batch, loss):
             expected = cross_entropy + weight * total / 50
             found = float(loss(params, gates, masks, masked, step))
             assert found == pytest.approx(expected, abs=2e-4), (masked, step)
+
+
+def test_the_divergence_counts_between_its_start_and_its_stop(batch):
+    """In sparse VD: r rises in a straight line to its weight, and falls to 0 at stop_at."""
+    settings = {"total_steps": 100, "images": 50, "start_at": 0.1, "full_at": 0.2, "weight": 3.0}
+    gates = {FIRST: GATES[FIRST] - 12, LAST: GATES[LAST] - 12}
+
+    def loss(step, **stop):
+        method = METHODS["sparse_vd"](**settings, **stop).gates
+        context = GateContext(jnp.int32(step), full(PARAMS), KEY)
+        return float(method.loss(batch, PARAMS, gates, context)[0])
+
+    bare, whole = loss(10), loss(20)
+    assert whole > bare + 1
+    assert loss(15) == pytest.approx((bare + whole) / 2, rel=1e-5)
+    assert loss(99) == loss(59, stop_at=0.6) == whole
+    assert loss(60, stop_at=0.6) == loss(99, stop_at=0.6) == bare
 
 
 def test_the_first_gates_and_the_network_at_test():

@@ -269,6 +269,7 @@ def test_pmap(name, configure, whole, digits, saved, tmp_path, monkeypatch):
         ("threshold", {"name": "sparse_vd", "threshold": 9.0}),
         ("start_at", {"name": "sparse_vd", "start_at": 0.2}),
         ("full_at", {"name": "sparse_vd", "full_at": 1.1}),
+        ("full_at", {"name": "sparse_vd", "full_at": 0.5, "stop_at": 0.4}),
         ("log_variance", {"name": "sparse_vd", "log_variance": float("inf")}),
         ("remove", {"name": "sparse_vd", "remove": 1}),
         ("every", {"name": "sparse_vd", "every": 0}),
