@@ -49,7 +49,9 @@ def get_config() -> ConfigDict:
     loop = {"refresh": 50, "patience": 1, "rate": 1e-4, "tolerance": 1.0, "stop_at": 0.8}
     arms = {
         "LeNet-5 dense": lenet5(dense, 20),
-        "LeNet-5 sparse VD": lenet5(sparse_vd, 60, start_at=0.05, full_at=0.2, weight=1.75),
+        "LeNet-5 sparse VD": lenet5(
+            sparse_vd, 45, start_at=0.05, full_at=0.2, stop_at=0.75, weight=1.75
+        ),
         "LeNet-5 sensitivity": lenet5(sensitivity, 60, density=0.0196, **loop),
         "LeNet-5 L0": lenet5(l0, 40, penalties=(10.0, 0.5, 0.1, 10.0), drops=(0.5,), decay=5e-4),
     }
