@@ -2,20 +2,22 @@
 
 Each is called as `module.apply(variables, images, train=…)` with images (batch, height, width,
 channels), and returns (batch, classes) logits. Any module of that form trains here. Networks of
-`MODELS` are built from settings alone; `Cell201` and `MacroNet` need an architecture, and
-`Supernet201` one in each call.
+`MODELS` are built from settings alone; `Cell201`, `MacroNet` and `DartsNet` need an architecture,
+and `Supernet201` one in each call.
 """
 
 from gpnas.models.cell201 import Cell201
-from gpnas.models.layers import im2col_conv, max_pool_2x2
+from gpnas.models.darts_cell import DartsNet, Genotype
+from gpnas.models.layers import ReLU, avg_pool_3x3, im2col_conv, max_pool_2x2
 from gpnas.models.lenet import LeNet5, LeNet300
 from gpnas.models.macro import MacroNet
 from gpnas.models.resnet import ResNet
-from gpnas.models.supernet201 import Supernet201, choice
+from gpnas.models.supernet201 import BatchStatisticsNorm, Supernet201, choice
 
 MODELS = {"lenet300": LeNet300, "lenet5": LeNet5, "resnet": ResNet}
 
 __all__ = [
-    "MODELS", "Cell201", "LeNet5", "LeNet300", "MacroNet", "ResNet", "Supernet201", "choice",
+    "MODELS", "BatchStatisticsNorm", "Cell201", "DartsNet", "Genotype", "LeNet5", "LeNet300",
+    "MacroNet", "ReLU", "ResNet", "Supernet201", "avg_pool_3x3", "choice",
     "im2col_conv", "max_pool_2x2",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models.layers import ReLU, conv_without_bias
+from gpnas.models.layers import ReLU, avg_pool_3x3, conv_without_bias
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from node, to node
 SIDES = {"conv1": 1, "conv3": 3}  # of the kernels of those operations that have parameters
@@ -61,7 +61,7 @@ def operation(name: str, edge: int, layers: Layers, x: jax.Array, positive: jax.
     if name == "skip":
         return x
     if name == "pool3":
-        return nn.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False)
+        return avg_pool_3x3(x)
     return ConvNorm(layers, x.shape[-1], SIDES[name], name=f"edge{edge}_{name}")(positive)
 
 
@@ -89,7 +89,7 @@ class Reduction(nn.Module):
         channels = 2 * x.shape[-1]
         y = ConvNorm(self.layers, channels, 3, 2, name="down")(ReLU()(x))
         y = ConvNorm(self.layers, channels, 3, name="same")(ReLU()(y))
-        x = nn.avg_pool(x, (2, 2), (2, 2), "SAME", count_include_pad=False)
+        x = nn.avg_pool(x, (2, 2), (2, 2), "SAME")
         return y + self.layers.conv(channels, (1, 1), name="shortcut")(x)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from gpnas.models.cell201 import (
     OPERATIONS,
+    SIDES,
     Layers,
     check_operations,
     operation,
@@ -82,16 +83,15 @@ class Supernet201(nn.Module):
         one = jnp.ndim(selection) == 1
 
         def edge(cell: nn.Module, at: int, x: jax.Array) -> jax.Array:
-            positive = ReLU(name=f"edge{at}_relu")(x)
+            weights = jax.nn.one_hot(selection[at], len(OPERATIONS)) if one else selection[at]
+            used = sum(weights[OPERATIONS.index(name)] for name in SIDES)
+            positive = ReLU(name=f"edge{at}_relu")(x, used=used)
             branches = [functools.partial(_branch, name, at, layers) for name in OPERATIONS]
             if one and not cell.is_initializing():
                 # What a branch computes again when going back need not be kept for all of them.
                 return nn.switch(selection[at], [nn.remat(b) for b in branches], cell, x, positive)
             outs = [branch(cell, x, positive) for branch in branches]
-            weights = selection[at].astype(x.dtype)
-            if one:  # while parameters are made
-                weights = jax.nn.one_hot(selection[at], len(OPERATIONS), dtype=x.dtype)
-            return sum(weight * out for weight, out in zip(weights, outs, strict=True))
+            return sum(w.astype(x.dtype) * out for w, out in zip(weights, outs, strict=True))
 
         return skeleton(layers, edge, self.num_classes, self.channels, self.cells, images)
 

@@ -38,13 +38,27 @@ class Cost(NamedTuple):
 def macs_per_weight(module: nn.Module, image_shape: tuple[int, ...]) -> dict[str, int]:
     """How many MACs each kernel's single weight takes part in for one image.
 
-    Nothing is computed: the module is traced with abstract values, and each `nn.Dense` and
+    Args:
+      module: A Flax module, called as `module(images, train=False)`.
+      image_shape: (height, width, channels).
+
+    Returns:
+      `{path of kernel: MACs}`.
+    """
+    images = jnp.zeros((1, *image_shape))
+    return macs_of_calls(lambda: module.init(jax.random.key(0), images, train=False))
+
+
+def macs_of_calls(f: Callable[..., Any], *args: Any) -> dict[str, int]:
+    """How many MACs each kernel's single weight takes part in for one image, in any function.
+
+    Nothing is computed: the function is traced with abstract values, and each `nn.Dense` and
     `nn.Conv` is seen on its way (a weight of a dense layer is used once, one of a convolution at
     every position).
 
     Args:
-      module: A Flax module, called as `module(images, train=False)`.
-      image_shape: (height, width, channels).
+      f: A function that applies Flax modules, and is not jitted itself.
+      *args: Its arguments, or their shapes.
 
     Returns:
       `{path of kernel: MACs}`.
@@ -60,11 +74,8 @@ def macs_per_weight(module: nn.Module, image_shape: tuple[int, ...]) -> dict[str
             uses[path] = uses.get(path, 0) + int(np.prod(out.shape[1:-1]))
         return out
 
-    def trace() -> Any:
-        with nn.intercept_methods(watch):
-            return module.init(jax.random.key(0), jnp.zeros((1, *image_shape)), train=False)
-
-    jax.eval_shape(trace)
+    with nn.intercept_methods(watch):
+        jax.eval_shape(f, *args)
     return uses
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpnas.masks import full, maskable
-from gpnas.models import MODELS, LeNet5, LeNet300, ResNet, im2col_conv, max_pool_2x2
+from gpnas.models import MODELS, LeNet5, LeNet300, ResNet, avg_pool_3x3, im2col_conv, max_pool_2x2
 
 KEY = jax.random.key(0)
 
@@ -95,3 +95,11 @@ def test_max_pool_is_max_pool():
     fast = jax.grad(lambda x: jnp.sum(weight * max_pool_2x2(x)))(x)
     plain = jax.grad(lambda x: jnp.sum(weight * nn.max_pool(x, (2, 2), strides=(2, 2))))(x)
     np.testing.assert_array_equal(fast, plain)  # no value ties
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_avg_pool_leaves_out_what_lies_outside(stride):
+    x = jax.random.normal(KEY, (2, 5, 8, 3))
+    strides, padding = (stride, stride), ((1, 1), (1, 1))
+    expected = nn.avg_pool(x, (3, 3), strides, padding, count_include_pad=False)
+    np.testing.assert_allclose(avg_pool_3x3(x, stride), expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,27 @@
+"""Zero-cost proxies on NAS-Bench-201: which of them rank its networks as training does.
+
+    python experiments/proxies.py --config=configs/searches/proxies.py
+
+Without CIFAR-10 at hand: `--config.data.raw_dir=FOLDER` with its binary files,
+`--config.data.name=folder:PATH` with pictures, or `--config.data.name=fashion_mnist`.
+"""
+
+from ml_collections import ConfigDict
+
+from gpnas.train.config import base
+
+
+def get_config() -> ConfigDict:
+    """What to score, and on what."""
+    config = ConfigDict()
+    config.study = "proxies"
+    config.proxies = ("synflow", "nwot", "grad_norm", "snip", "jacov")
+    config.architectures = 200  # a random sample of the 15,625
+    config.channels = 16  # of the first stage
+    config.cells = 5  # a stage
+    config.batch = 64  # training images, the same ones for all
+    config.seed = 0  # of the sample, the images and the weights
+    config.against = "cifar10_test_200"  # metric of the table, an error
+    config.data = base().data
+    config.data.name = "cifar10"
+    return config

@@ -1,0 +1,70 @@
+"""The study of proxies: what it writes, that it goes on, and what it makes of scores."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from configs.searches import proxies
+from gpnas.errors import UserError
+from gpnas.search import load_table
+from gpnas.search.proxy_study import correlation, correlations, matching, score_sample
+from gpnas.train.workdir import read_lines
+
+
+def small(**changes):
+    config = proxies.get_config()
+    config.data.name = "digits"
+    config.update({"channels": 2, "cells": 1, "batch": 8, "proxies": ("nwot",)} | changes)
+    return config
+
+
+def test_a_study_writes_each_architecture_once_and_goes_on(tmp_path):
+    path = score_sample(small(architectures=20), str(tmp_path))
+    first = read_lines(path)
+    assert score_sample(small(architectures=23), str(tmp_path)) == path
+    records = read_lines(path)
+    assert records[:20] == first and len(records) == 23
+    assert len({tuple(record["architecture"]) for record in records}) == 23
+    assert not matching(records, small(seed=1)) and matching(records, small()) == records
+    for record in records:
+        assert set(record["scores"]) == {"nwot"} and record["wall_s"] > 0
+    found = correlations(records, "cifar10_test_200", resamples=50)
+    assert set(found) == {"nwot", "params (table)", "macs (table)"}
+    json.loads(path.read_text().splitlines()[0], parse_constant=pytest.fail)  # strict JSON
+
+
+def test_scores_that_are_not_finite_are_the_lowest():
+    table = load_table("nas_bench_201")
+    rows = sorted(table.rows, key=lambda a: -table.look_up(a)["cifar10_test_200"])[::700]
+    scores = [None, *range(1, len(rows))]  # the worst network first
+    records = [
+        {"architecture": list(architecture), "scores": {"mine": score}}
+        for architecture, score in zip(rows, scores, strict=True)
+    ]
+    found = correlations(records, "cifar10_test_200", resamples=50)["mine"]
+    assert found.rho == pytest.approx(1) and found.low > 0.99
+
+
+def test_the_interval_is_about_as_wide_as_theory_says():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    y = x + rng.normal(size=300)
+    found = correlation(x, y, resamples=500)
+    assert found.rho == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert found.low < found.rho < found.high
+    # Fisher's z, with the variance for ranks of Bonett and Wright 2000.
+    half = 1.96 * np.sqrt((1 + found.rho**2 / 2) / (300 - 3)) * (1 - found.rho**2)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("architectures", 15626), ("architectures", 1), ("proxies", ("magic",)),
+     ("proxies", ("params",)), ("batch", 1), ("against", "fame")],
+)  # fmt: skip
+def test_settings_that_cannot_be(tmp_path, field, value):
+    with pytest.raises(UserError, match=f"{field}: got"):
+        score_sample(small(**{field: value}), str(tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
