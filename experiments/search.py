@@ -6,7 +6,8 @@
 Trials are kept in a database (SQLite in the work directory, or any that `--storage` names), which
 `optuna-dashboard` shows. A search that was stopped goes on when it is started again; workers help
 one that was begun. The work directory then holds record.json: how the search went, and the
-architectures that nothing else beats; experiments/report.py shows it.
+architectures that nothing else beats; experiments/report.py shows it. Where networks are trained,
+the work directory also keeps their weights, and workers need it: `--workdir`.
 """
 
 import pathlib
@@ -38,8 +39,9 @@ def main(argv: Sequence[str]) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     kept, settings, plan = _join() if _WORKER.value else _begin()
     history = study.work(
-        kept, plan.propose, plan.evaluate, plan.objectives, plan.evaluations, plan.seed
-    )
+        kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
+        plan.evaluations, plan.seed, plan.enough,
+    )  # fmt: skip
     front = pareto.archive(history, plan.objectives)
     print(f"{study.different(history)} evaluations; what nothing beats:")
     for trial in front:
@@ -51,11 +53,15 @@ def main(argv: Sequence[str]) -> None:
         print(path)
 
 
+def _weights() -> pathlib.Path | None:
+    return pathlib.Path(_WORKDIR.value) / "weights" if _WORKDIR.value else None
+
+
 def _join() -> tuple[optuna.Study, dict[str, Any], Search]:
     if not _STORAGE.value:
         raise UserError("storage", _STORAGE.value, "the database of a search that was begun")
     kept, settings = study.join_study(_STORAGE.value, _NAME.value)
-    return kept, settings, build_search(settings)
+    return kept, settings, build_search(settings, _weights())
 
 
 def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
@@ -63,7 +69,7 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
         if given is None:
             raise UserError(field, None, "a value; or --worker with --storage")
     settings = _CONFIG.value.to_dict()
-    plan = build_search(settings)  # before anything is written
+    plan = build_search(settings, _weights())  # before anything is written
     folder = pathlib.Path(str(_WORKDIR.value))
     try:
         folder.mkdir(parents=True, exist_ok=True)

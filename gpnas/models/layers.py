@@ -28,11 +28,12 @@ def im2col_conv(
     """A convolution as one matrix product over patches, for `nn.Conv(conv_general_dilated=…)`.
 
     Inside a loop XLA's CPU convolution falls off its fast path; this does not, and its parameters
-    are the same. Two spatial axes, NHWC, no dilation, no groups.
+    are the same. Two spatial axes, NHWC, no dilation; depthwise ones, with one filter a channel,
+    are sums of slices.
 
     Args:
       lhs: (batch, height, width, inputs).
-      rhs: (kernel height, kernel width, inputs, outputs).
+      rhs: (kernel height, kernel width, inputs, outputs), or (…, 1, inputs) if depthwise.
       window_strides: Strides of height and width.
       padding: "SAME", "VALID" or explicit pairs.
 
@@ -40,17 +41,22 @@ def im2col_conv(
       (batch, new height, new width, outputs).
 
     Raises:
-      ValueError: If dilation or groups are asked for.
+      ValueError: If dilation or other groups are asked for.
     """
     del dimension_numbers, unused
-    plain = all(d == 1 for dilation in (lhs_dilation, rhs_dilation) for d in dilation or ())
-    if not plain or feature_group_count != 1:
-        raise ValueError("im2col_conv: got dilation or groups, allowed: neither")
     *sides, _, outputs = rhs.shape
+    plain = all(d == 1 for dilation in (lhs_dilation, rhs_dilation) for d in dilation or ())
+    depthwise = feature_group_count == lhs.shape[-1] == outputs
+    if not plain or not (feature_group_count == 1 or depthwise):
+        raise ValueError("im2col_conv: got dilation or groups, allowed: one group a channel")
     window, strides = (sides[0], sides[1]), (window_strides[0], window_strides[1])
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(lhs.shape[1:3], window, strides, padding)
     x = jnp.pad(lhs, ((0, 0), *padding, (0, 0)))
+    if depthwise and outputs > 1:
+        slices = _slices(x, window, strides)
+        weights = rhs.reshape(-1, outputs)
+        return functools.reduce(jnp.add, [y * w for y, w in zip(slices, weights, strict=True)])
     patches = _gathered if window[0] * window[1] > _FEW else _sliced
     found = patches(x, window, strides)
     flat = found.reshape(-1, found.shape[-1])
@@ -60,16 +66,18 @@ def im2col_conv(
 
 def _sliced(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> jax.Array:
     """(batch, rows, columns, window · inputs): what the window sees at each of its positions."""
+    return jnp.concatenate(_slices(x, window, strides), -1)
+
+
+def _slices(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> list[jax.Array]:
+    """(batch, rows, columns, inputs) for each place in the window."""
     (height, width), (down, right) = window, strides
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
-    return jnp.concatenate(
-        [
-            x[:, i : i + rows : down, j : j + columns : right]
-            for i in range(height)
-            for j in range(width)
-        ],
-        -1,
-    )
+    return [
+        x[:, i : i + rows : down, j : j + columns : right]
+        for i in range(height)
+        for j in range(width)
+    ]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -102,6 +110,13 @@ _gathered.defvjp(_forward, _backward)
 
 
 CONVOLUTIONS: dict[str, Callable[..., jax.Array] | None] = {"xla": None, "im2col": im2col_conv}
+
+
+def conv_here(kind: str) -> str:
+    """The kind of convolution that "auto" means on this machine; any other is what it says."""
+    if kind != "auto":
+        return kind
+    return "im2col" if jax.default_backend() == "cpu" else "xla"
 
 
 def conv_without_bias(dtype: jax.typing.DTypeLike, kind: str) -> Callable[..., nn.Conv]:
@@ -138,8 +153,8 @@ def avg_pool_3x3(x: jax.Array, stride: int = 1) -> jax.Array:
     """
     height, width = x.shape[1:3]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    x = sum(x[:, i : i + height : stride] for i in range(3))
-    x = sum(x[:, :, j : j + width : stride] for j in range(3))
+    x = functools.reduce(jnp.add, [x[:, i : i + height : stride] for i in range(3)])
+    x = functools.reduce(jnp.add, [x[:, :, j : j + width : stride] for j in range(3)])
     rows, columns = (
         np.minimum(at + 2, side) - np.maximum(at - 1, 0)
         for side, at in (

@@ -1,28 +1,39 @@
 """From the settings of a config to a search, with every mistake told in one line."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+import math
+import pathlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from ml_collections import ConfigDict
+
 from gpnas import plugins
 from gpnas.errors import UserError
-from gpnas.search.history import Propose
-from gpnas.search.run import Evaluate
+from gpnas.search.history import History, Propose
+from gpnas.search.run import EvaluateAll, each, randomness
 from gpnas.search.space import Space
+from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
-from gpnas.search.table import TABLES, check_metric, load_table
+from gpnas.search.table import TABLES, load_table
+from gpnas.search.trained import MEASURED, Recipe, spent, trained
+from gpnas.train.loop import load_data
 
 _RANGES: dict[str, plugins.Range] = {
     name: (holds, allowed)
     for names, holds, allowed in (
         (
-            "population sample first bulk batch leaf draws parents children candidates features",
+            "population sample first bulk batch leaf draws parents children candidates features"
+            " pools channels cells head steps replicas batch_size",
             lambda x: x >= 1,
             "1 or more",
         ),
         ("height", lambda x: 1 <= x <= 12, "1 to 12"),  # a tree has 2**height - 1 nodes
         ("exploration", lambda x: x >= 0, "0 or more"),
+        ("child_steps distil_steps weight_decay", lambda x: x >= 0, "0 or more"),
+        ("learning_rate most_params", lambda x: x > 0, "above 0"),
+        ("momentum", lambda x: 0 <= x < 1, "a fraction in [0, 1)"),
         ("ridge", lambda x: x > 0, "above 0"),  # one-hot codes alone make singular systems
         ("front", lambda x: 0 <= x <= 1, "a fraction in [0, 1]"),
         ("reduction", lambda x: x >= 2, "2 or more"),
@@ -31,6 +42,7 @@ _RANGES: dict[str, plugins.Range] = {
     for name in names.split()
 }
 _GIVEN = ("space", "metric", "objectives")  # by the search, not by the strategy's settings
+_FOR_A_SPACE = ("image", "classes")
 
 
 class Search(NamedTuple):
@@ -38,48 +50,121 @@ class Search(NamedTuple):
 
     Attributes:
       propose: The strategy.
-      evaluate: `trial → metrics`.
+      evaluate: `trials → metrics` of each.
       objectives: What is minimised.
       reports: Metrics that are told of what was found, and have no say in the search.
-      evaluations: Different ones to make.
+      evaluations: Different ones to make, at most.
       seed: Of all randomness.
+      enough: Whether to end before that, by the history.
+      together: Candidates that one machine evaluates together.
     """
 
     propose: Propose
-    evaluate: Evaluate
+    evaluate: EvaluateAll
     objectives: tuple[str, ...]
     reports: tuple[str, ...]
     evaluations: int
     seed: int
+    enough: Callable[[History], bool] = lambda history: False
+    together: int = 1
 
 
-def build_search(settings: Mapping[str, Any]) -> Search:
-    """A search from the fields of `configs/searches/nas_bench_201.py`.
+def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None) -> Search:
+    """A search from the fields of a config in `configs/searches`.
+
+    Args:
+      settings: `space` is a table, or a space whose networks are trained, as
+        `configs/searches/nas_bench_201.py` and `configs/searches/lemonade.py` have them.
+      folder: Where the weights of trained networks are kept; a search on a table needs none.
 
     Raises:
       UserError: For a space, a strategy, an objective or a number that cannot be.
     """
-    for field, least in (("evaluations", 1), ("seed", 0), ("columns", 0)):
-        number = settings[field]
-        if not isinstance(number, int) or number < least:
-            raise UserError(field, number, f"a whole number, {least} or more")
-    kind, _, path = settings["space"].partition(":")
-    if settings["space"] not in TABLES and (kind != "table" or not path):
-        raise UserError("space", settings["space"], f"{', '.join(TABLES)}, or table:FILE")
-    table = load_table(path or kind, settings["columns"])
-    objectives, reports = tuple(settings["objectives"]), tuple(settings["reports"])
-    for field in ("objectives", "reports"):
-        for name in settings[field]:
-            check_metric(table, field, name)
-    if not objectives or len(set(objectives)) < len(objectives):
-        raise UserError("objectives", objectives, f"one or more, each once: {list(table.metrics)}")
+    for field, least in (("evaluations", 1), ("seed", 0)):
+        _check_number(settings, field, least)
+    kind, _, path = str(settings["space"]).partition(":")
+    if settings["space"] in TABLES or (kind == "table" and path):
+        return _on_a_table(settings, path or kind)
+    return _with_training(settings, folder)
+
+
+def _on_a_table(settings: Mapping[str, Any], name: str) -> Search:
+    _check_number(settings, "columns", 0)
+    table = load_table(name, settings["columns"])
+    objectives, reports = _metrics(settings, table.metrics, table.metrics)
     propose = build_strategy(table.space, objectives, settings["strategy"])
     most = len(table.rows) * len(settings["strategy"].get("budgets", (0,)))
     if settings["evaluations"] > most:
         raise UserError("evaluations", settings["evaluations"], f"at most {most}, what there are")
     return Search(
-        propose, table.evaluate, objectives, reports, settings["evaluations"], settings["seed"]
+        propose, each(table.evaluate), objectives, reports, settings["evaluations"],
+        settings["seed"],
+    )  # fmt: skip
+
+
+def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> Search:
+    known = {**dict.fromkeys(TABLES), **SPACES, "table:FILE": None}
+    make = plugins.find("space", settings["space"], known)
+    if make is None or "network" not in settings:
+        allowed = "one with the fields of configs/searches/lemonade.py: network, training, data"
+        raise UserError("space", settings["space"], allowed)
+    for field, least in (("steps", 0), ("together", 1)):
+        _check_number(settings, field, least)
+    fields = _fields("network", settings["space"], make, settings["network"], _FOR_A_SPACE)
+    recipe = Recipe(**_fields("training", "a search", Recipe, settings["training"], ()))
+    data = load_data(ConfigDict({"data": dict(settings["data"])}))
+    if recipe.batch_size > len(data.train):
+        raise UserError("training.batch_size", recipe.batch_size, f"1 to {len(data.train)}")
+    space = make(data.image_shape, data.num_classes, **fields)
+    costs = space.cost(space.sample(randomness(settings["seed"], 0)))
+    objectives, reports = _metrics(
+        settings, ("val_error", *costs, "latency_ms"), (*costs, *MEASURED)
     )
+    propose = build_strategy(space, objectives, settings["strategy"])
+    if folder is None:
+        raise UserError("workdir", None, "the folder of the search, in which its weights are")
+    evaluate = trained(space, data, recipe, folder, {*objectives, *reports}, settings["seed"])
+    limit = settings["steps"] or math.inf
+    return Search(
+        propose, evaluate, objectives, reports, settings["evaluations"], settings["seed"],
+        lambda history: spent(history) >= limit, settings["together"],
+    )  # fmt: skip
+
+
+def _check_number(settings: Mapping[str, Any], field: str, least: int) -> None:
+    number = settings[field]
+    if type(number) is not int or number < least:
+        raise UserError(field, number, f"a whole number, {least} or more")
+
+
+def _metrics(
+    settings: Mapping[str, Any], may_be: Iterable[str], may_tell: Iterable[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Objectives and reports, all of which there are."""
+    for field, known in (("objectives", [*may_be]), ("reports", [*may_tell])):
+        for name in settings[field]:
+            if name not in known:
+                raise UserError(field, name, ", ".join(known))
+    objectives = tuple(settings["objectives"])
+    if not objectives or len(set(objectives)) < len(objectives):
+        raise UserError("objectives", objectives, f"one or more, each once: {[*may_be]}")
+    return objectives, tuple(settings["reports"])
+
+
+def _fields(
+    section: str,
+    name: str,
+    make: Callable[..., Any],
+    settings: Mapping[str, Any],
+    given: Collection[str],
+) -> dict[str, Any]:
+    """The settings of a section, if its function takes them."""
+    plugins.check_fields(section, name, make, settings, given)
+    parameters = inspect.signature(make).parameters
+    return {
+        field: plugins.check_value(f"{section}.{field}", value, parameters[field], _RANGES)
+        for field, value in settings.items()
+    }
 
 
 def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[str, Any]) -> Propose:
@@ -92,10 +177,8 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
     own = dict(settings)
     name = str(own.pop("name", None))
     make = plugins.find("strategy.name", name, STRATEGIES)
-    plugins.check_fields("strategy", name, make, own, _GIVEN)
+    own = _fields("strategy", name, make, own, _GIVEN)
     parameters = inspect.signature(make).parameters
-    for field, value in own.items():
-        own[field] = plugins.check_value(f"strategy.{field}", value, parameters[field], _RANGES)
     if "objectives" in parameters:
         return make(space, objectives=objectives, **own)
     if "metric" not in parameters:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,24 +12,25 @@ from ml_collections import ConfigDict
 from gpnas.errors import UserError
 from gpnas.search.build import build_search
 from gpnas.search.record import describe_search, what_came_of_it
-from gpnas.search.run import search
+from gpnas.search.run import search_together
 from gpnas.train.workdir import append_line, read_lines
 
 
 def comparison(
-    config: ConfigDict, name: str, strategies: Mapping[str, Any], seeds: int
+    config: ConfigDict, name: str, arms: Mapping[str, Mapping[str, Any]], seeds: int
 ) -> ConfigDict:
     """The config of a comparison, for a file in configs/searches/comparisons.
 
     Args:
-      config: A search, as configs/searches/nas_bench_201.py has it; its strategy makes way.
+      config: A search, as a file in configs/searches has it; its strategy makes way.
       name: Of the study; its records go to results/NAME.
-      strategies: Fields of each strategy, by the arm's name.
+      arms: By the arm's name, the sections of a search in which it differs from `config`, with the
+        fields that differ: `{"strategy": {"name": "lanas"}, "training": {"inherit": False}}`.
       seeds: How many, from 0.
     """
     del config.strategy, config.seed
     config.study = name
-    config.arms = ConfigDict(dict(strategies), allow_dotted_keys=True, type_safe=False)
+    config.arms = ConfigDict(dict(arms), allow_dotted_keys=True, type_safe=False)
     config.seeds = seeds
     config.only = ""  # comma-separated arms; all if empty
     return config
@@ -46,19 +48,27 @@ def compare(config: ConfigDict, results: str) -> pathlib.Path:
     """
     path = pathlib.Path(results) / config.study / "records.jsonl"
     done = {_key(record["config"]) for record in read_lines(path)}
-    plans = {arm: build_search(settings) for arm, settings in _settings(config, seed=0)}
+    with tempfile.TemporaryDirectory() as folder:
+        for _, settings in _settings(config, seed=0):
+            build_search(settings, pathlib.Path(folder))  # before anything is written
     path.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(config.seeds):
         for arm, settings in _settings(config, seed):
-            if _key(settings) in done:
-                continue
-            plan = plans[arm]._replace(seed=seed)
-            record = describe_search(settings, arm)
-            begun = time.perf_counter()
-            history = search(plan.propose, plan.evaluate, plan.evaluations, seed)
-            wall = round(time.perf_counter() - begun, 3)
-            append_line(path, record | what_came_of_it(history, plan) | {"wall_s": wall})
+            if _key(settings) not in done:
+                append_line(path, _one(settings, arm))
     return path
+
+
+def _one(settings: dict[str, Any], arm: str) -> dict[str, Any]:
+    """The record of one search; what it trains is not kept."""
+    record, begun = describe_search(settings, arm), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        plan = build_search(settings, pathlib.Path(folder))
+        history = search_together(
+            plan.propose, plan.evaluate, plan.evaluations, plan.enough, plan.together, plan.seed
+        )
+    wall = round(time.perf_counter() - begun, 3)
+    return record | what_came_of_it(history, plan) | {"wall_s": wall}
 
 
 def _settings(config: ConfigDict, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -70,7 +80,11 @@ def _settings(config: ConfigDict, seed: int) -> Iterator[tuple[str, dict[str, An
     for arm in [one.strip() for one in only.split(",") if one.strip()] or arms:
         if arm not in arms:
             raise UserError("only", arm, ", ".join(arms))
-        yield arm, everything | {"strategy": arms[arm], "seed": seed}
+        own = {
+            section: {**everything.get(section, {}), **changed}
+            for section, changed in arms[arm].items()
+        }
+        yield arm, everything | own | {"seed": seed}
 
 
 def _key(settings: Mapping[str, Any]) -> str:

@@ -44,6 +44,13 @@ def begun(number: int, proposal: Proposal) -> Trial:
     return Trial(number, proposal.architecture, None, proposal.parent, None, proposal.budget)
 
 
+def original(history: History, proposal: Proposal) -> Proposal:
+    """A proposal whose parent is a trial that was evaluated itself, where it repeats another."""
+    parents = {trial.number: trial.repeats for trial in history}
+    instead = parents.get(proposal.parent) if proposal.parent is not None else None
+    return proposal if instead is None else proposal._replace(parent=instead)
+
+
 def evaluated(history: History) -> list[Trial]:
     """The trials that have metrics, in order."""
     return [trial for trial in history if trial.metrics is not None]

@@ -8,7 +8,7 @@ import numpy as np
 
 from gpnas.search import pareto
 from gpnas.search.build import Search
-from gpnas.search.history import History, Trial
+from gpnas.search.history import History, Trial, value
 from gpnas.train.record import git_revision, machine, versions
 
 
@@ -37,19 +37,28 @@ def what_came_of_it(history: History, plan: Search) -> dict[str, Any]:
     Returns:
       `evaluations` (different ones) and `trials` (repeats too); `course`, those that nothing before
       them beat: which evaluation, its trial's number and metrics; `front`, what nothing beats in
-      the end, with architectures.
+      the end, with architectures. Where networks were trained, `steps` are those of the whole
+      search, and those up to each entry of the course.
     """
     asked = [trial for trial in history if trial.metrics is not None and trial.repeats is None]
     shown = (*plan.objectives, *plan.reports)
     course = [
         {"evaluation": count, "number": trial.number, "metrics": _chosen(trial, shown)}
+        | _steps(asked[:count])
         for count, trial in improvements(asked, plan.objectives)
     ]
     front = [
         {"number": t.number, "architecture": t.architecture, "metrics": _chosen(t, shown)}
         for t in pareto.archive(history, plan.objectives)
     ]
-    return {"evaluations": len(asked), "trials": len(history), "course": course, "front": front}
+    counts = {"evaluations": len(asked), "trials": len(history)} | _steps(asked)
+    return counts | {"course": course, "front": front}
+
+
+def _steps(trials: Sequence[Trial]) -> dict[str, float]:
+    """Training steps of trials that have metrics; nothing if none was trained."""
+    trained = all("steps" in (trial.metrics or {}) for trial in trials)
+    return {"steps": sum(value(trial, "steps") for trial in trials)} if trained and trials else {}
 
 
 def _chosen(trial: Trial, names: tuple[str, ...]) -> dict[str, float]:

@@ -1,18 +1,25 @@
 """Searches on one machine: propose, evaluate, remember."""
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from gpnas.search.history import History, Propose, Trial, begun
+from gpnas.search.history import History, Propose, Trial, begun, original
 
-Evaluate = Callable[[Trial], Mapping[str, float]]  # of a trial that has no metrics yet
+Metrics = Mapping[str, float]
+Evaluate = Callable[[Trial], Metrics]  # of a trial that has no metrics yet
+EvaluateAll = Callable[[Sequence[Trial]], Sequence[Metrics]]  # of several, together
 
 
 def randomness(seed: int, number: int) -> np.random.Generator:
     """Of one trial, by its place in the history."""
     return np.random.default_rng((seed, number))
+
+
+def each(evaluate: Evaluate) -> EvaluateAll:
+    """Evaluates several trials one after the other."""
+    return lambda trials: [evaluate(trial) for trial in trials]
 
 
 def search(
@@ -42,21 +49,60 @@ def search(
     Returns:
       The whole history.
     """
+
+    def enough(trials: History) -> bool:
+        return bool(trials) and stop(trials[-1])
+
+    return search_together(propose, each(evaluate), evaluations, enough, 1, seed, history, most)
+
+
+def search_together(
+    propose: Propose,
+    evaluate: EvaluateAll,
+    evaluations: int,
+    enough: Callable[[History], bool] = lambda history: False,
+    together: int = 1,
+    seed: int = 0,
+    history: History = (),
+    most: int = 10**6,
+) -> list[Trial]:
+    """As `search`, with several candidates evaluated together.
+
+    A strategy sees those of its proposals that are to be evaluated together as trials without
+    metrics, as if other workers were at them.
+
+    Args:
+      propose, evaluations, seed, history, most: As for `search`.
+      evaluate: `trials → metrics` of each, lower ones better.
+      enough: Whether to end early, by the history after each evaluation.
+      together: Candidates of one evaluation.
+
+    Returns:
+      The whole history.
+    """
     trials = list(history)
     first = {(t.architecture, t.budget): t for t in reversed(trials) if t.repeats is None}
     while len(first) < evaluations and len(trials) < most:
-        rng = randomness(seed, len(trials))
-        proposal = propose(trials, rng)
-        assert proposal is not None, "nothing is under way that it could wait for"
-        trial = begun(len(trials), proposal)
-        seen = first.get((trial.architecture, trial.budget))
-        if seen is None:
-            trial = trial._replace(metrics=evaluate(trial))
-        else:
-            trial = trial._replace(metrics=seen.metrics, repeats=seen.number)
-        trials.append(trial)
-        first.setdefault((trial.architecture, trial.budget), trial)
-        if stop(trial):
+        start = len(trials)
+        new: list[Trial] = []
+        room = min(together, evaluations - len(first))
+        while len(trials) < start + room:
+            proposal = propose(trials, randomness(seed, len(trials)))
+            if proposal is None:
+                assert new, "nothing is under way that it could wait for"
+                break
+            trial = begun(len(trials), original(trials, proposal))
+            if first.setdefault((trial.architecture, trial.budget), trial) is trial:
+                new.append(trial)
+            trials.append(trial)
+        for trial, metrics in zip(new, evaluate(new) if new else (), strict=True):
+            trials[trial.number] = trial._replace(metrics=metrics)
+            first[trial.architecture, trial.budget] = trials[trial.number]
+        for at in range(start, len(trials)):
+            if trials[at].metrics is None:
+                seen = first[trials[at].architecture, trials[at].budget]
+                trials[at] = trials[at]._replace(metrics=seen.metrics, repeats=seen.number)
+        if enough(trials):
             break
     return trials
 

@@ -26,6 +26,10 @@ class Space(NamedTuple):
       build: `architecture → flax.linen.Module`; None where there is nothing to train.
       moves: Mutations of one kind by name, `(architecture, rng) → architecture or None`: those that
         "grow" and that "cut", where the space knows them.
+      inherit: `(parent, child, variables, fresh, images) → (variables, free)`: what a child begins
+        with, from its parent's variables and fresh ones of its own; free is bool, () each, of the
+        params' structure: False where a weight is its parent's and nothing about it has changed.
+        None where children begin afresh.
     """
 
     sample: Callable[[Rng], Any]
@@ -37,6 +41,7 @@ class Space(NamedTuple):
     cost: Callable[[Any], Mapping[str, float]] = lambda architecture: {}
     build: Callable[[Any], Any] | None = None
     moves: Mapping[str, Callable[[Any, Rng], Any]] = MappingProxyType({})
+    inherit: Callable[..., tuple[Any, Any]] | None = None
 
 
 def choices(
@@ -129,3 +134,8 @@ def only(space: Space, architectures: Sequence[Any]) -> Space:
         sample=sample, mutate=mutate, neighbours=neighbours, check=check,
         everything=lambda: iter(architectures),
     )  # fmt: skip
+
+
+def frozen(data: Any) -> Any:
+    """JSON data as hashable data: lists become tuples."""
+    return tuple(frozen(item) for item in data) if isinstance(data, list | tuple) else data

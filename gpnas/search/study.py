@@ -8,17 +8,19 @@ import contextlib
 import json
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
 import sqlalchemy
 
 from gpnas.errors import UserError
-from gpnas.search.history import History, Propose, Trial
+from gpnas.search.history import History, Propose, Trial, original
 from gpnas.search.run import Evaluate, randomness
+from gpnas.search.space import frozen
 
 HEARTBEAT, GRACE = 5, 20  # seconds; a worker that was silent for so long is dead
+_MAY_CHANGE = {"evaluations", "steps"}  # in a study that goes on
 _POLL = 0.2  # seconds between looks at whether what a strategy waits for has ended
 _LIVE = (
     optuna.trial.TrialState.COMPLETE,
@@ -35,7 +37,7 @@ def open_study(
     heartbeat: int = HEARTBEAT,
     grace: int = GRACE,
 ) -> optuna.Study:
-    """A study that is new, or goes on if its settings are the same but for `evaluations`.
+    """A study that is new, or goes on if its settings are the same but for how long it is.
 
     Args:
       storage: URL of a database, as SQLAlchemy reads it.
@@ -98,6 +100,7 @@ def work(
     objectives: Sequence[str],
     evaluations: int,
     seed: int = 0,
+    enough: Callable[[History], bool] = lambda history: False,
 ) -> list[Trial]:
     """Evaluates what a strategy proposes, beside other workers, until there are so many.
 
@@ -106,6 +109,7 @@ def work(
       propose, evaluate, seed: As for `search`.
       objectives: Metrics that Optuna is told; all others are kept too.
       evaluations: Different ones to make, by all workers.
+      enough: Whether to end before that, by the history.
 
     Returns:
       The history. What failed was tried again if its worker died, else it is left out.
@@ -124,13 +128,16 @@ def work(
         trial.set_user_attr("metrics", dict(metrics))
         return [metrics[name] for name in objectives]
 
-    def enough(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    def ended(history: History) -> bool:
+        return different(history) >= evaluations or enough(history)
+
+    def end(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         del trial
-        if different(history_of(study)) >= evaluations:
+        if ended(history_of(study)):
             study.stop()
 
-    if different(history_of(study)) < evaluations:
-        study.optimize(objective, callbacks=[enough])
+    if not ended(history_of(study)):
+        study.optimize(objective, callbacks=[end])
     return history_of(study)
 
 
@@ -157,7 +164,7 @@ def _ask(
         earlier = sum(other.number < trial.number for other in past)
         proposal = propose(past, randomness(seed, earlier))
         if proposal is not None:
-            trial.set_user_attr("proposal", proposal._asdict())
+            trial.set_user_attr("proposal", original(past, proposal)._asdict())
             return past
         time.sleep(_POLL)
         past = _others(study, trial)
@@ -185,11 +192,6 @@ def _trial(trial: optuna.Trial | optuna.trial.FrozenTrial) -> Trial:
     )  # fmt: skip
 
 
-def frozen(data: Any) -> Any:
-    """JSON data as hashable data: lists become tuples."""
-    return tuple(frozen(item) for item in data) if isinstance(data, list | tuple) else data
-
-
 def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -201,7 +203,7 @@ def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage
 
 
 def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for field in sorted({*before, *now} - {"evaluations"}):
+    for field in sorted({*before, *now} - _MAY_CHANGE):
         if before.get(field) != now.get(field):
             allowed = f"{before.get(field)!r}, what the study began with, or another name"
             raise UserError(field, now.get(field), allowed)

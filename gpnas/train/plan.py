@@ -18,6 +18,7 @@ from gpnas.masks import full, maskable
 from gpnas.methods import Method, build
 from gpnas.methods.method import UNGATED
 from gpnas.models import MODELS
+from gpnas.models.layers import conv_here
 from gpnas.train.optimizer import build_optimizer
 from gpnas.train.step import init_state, make_step
 from gpnas.units.cost import macs_per_weight, training_macs
@@ -129,9 +130,7 @@ def conv_kind(config: ConfigDict) -> str:
     """
     if config.conv not in ("auto", "im2col", "xla"):
         raise UserError("model.conv", config.conv, "auto, im2col, xla")
-    if config.conv != "auto":
-        return config.conv
-    return "im2col" if jax.default_backend() == "cpu" else "xla"
+    return conv_here(config.conv)
 
 
 def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) -> Any:

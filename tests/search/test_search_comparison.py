@@ -36,7 +36,7 @@ def small(seeds=2, **fields):
         "reports": ("cifar10_test_200",), "strategy": {}, "evaluations": 15, "seed": 0,
     })  # fmt: skip
     arms = {"random": {"name": "random"}, "young": {"name": "evolution", "population": 5}}
-    made = comparison(config, "small", arms, seeds)
+    made = comparison(config, "small", {a: {"strategy": own} for a, own in arms.items()}, seeds)
     made.update(fields)
     return made
 

@@ -23,7 +23,7 @@ from gpnas.search.morphable import (
     morphable,
     params,
 )
-from gpnas.search.study import frozen
+from gpnas.search.space import frozen
 
 IMAGE = (6, 6, 2)
 SPACES = {

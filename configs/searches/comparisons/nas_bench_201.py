@@ -24,4 +24,6 @@ def get_config() -> ConfigDict:
         "LA-MCTS": {"name": "lamcts"},
         "predictor": {"name": "predictor"},
     }
-    return comparison(config, "searches_201", arms, seeds=100)
+    return comparison(
+        config, "searches_201", {arm: {"strategy": own} for arm, own in arms.items()}, seeds=100
+    )

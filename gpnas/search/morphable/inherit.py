@@ -9,6 +9,7 @@ References:
   (arXiv:1511.05641), section 2.3, for `widen="copy"`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -196,10 +197,11 @@ def _calibrate(
     inserted = {name_of(row.id): row.id for row in new.layers if row.kernel and row.id in picks}
     if not inserted:
         return variables
-    state = Morphable(new).apply(
-        variables, images, mutable="intermediates",
+    look = functools.partial(
+        Morphable(new).apply, mutable="intermediates",
         capture_intermediates=lambda own, _: own.name == "norm" and own.path[0] in inserted,
-    )[1]  # fmt: skip
+    )  # fmt: skip
+    state = jax.jit(look)(variables, images)[1]
     values: dict[str, np.ndarray] = {}
     for name, layer in inserted.items():
         outputs = state["intermediates"][name]["norm"]["__call__"][0]  # as yet, what comes in

@@ -24,7 +24,7 @@ class Morphable(nn.Module):
     Attributes:
       architecture: As `gpnas.search.morphable.architecture` has it, checked.
       dtype: Of the computation; parameters are float32.
-      conv: A key of `CONVOLUTIONS`; depthwise convolutions are XLA's in any case.
+      conv: A key of `CONVOLUTIONS`.
       axis_name: Axis over which batch statistics are averaged under `pmap`.
     """
 
@@ -64,11 +64,8 @@ def _conv(block: _Block, train: bool, x: jax.Array) -> jax.Array:
 
 def _separable(block: _Block, train: bool, x: jax.Array) -> jax.Array:
     side, channels = block.layer.kernel, x.shape[-1]
-    depthwise = nn.Conv(
-        channels, (side, side), feature_group_count=channels, use_bias=False, dtype=block.dtype,
-        name="depthwise",
-    )  # fmt: skip
     conv = conv_without_bias(block.dtype, block.conv)
+    depthwise = conv(channels, (side, side), feature_group_count=channels, name="depthwise")
     pointwise = conv(block.layer.width, (1, 1), name="pointwise")
     return _norm(block, train, pointwise(depthwise(x)))
 

@@ -3,11 +3,12 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from gpnas.errors import UserError
+from gpnas.models.layers import conv_here
 from gpnas.search.morphable.architecture import (
     IMAGE,
     OPS,
@@ -19,7 +20,7 @@ from gpnas.search.morphable.architecture import (
     macs,
     params,
 )
-from gpnas.search.morphable.network import Morphable
+from gpnas.search.morphable.lineage import descend, network
 from gpnas.search.morphable.operators import APPROXIMATE, EXACT, Operator, Rng, change
 from gpnas.search.space import Space
 
@@ -71,6 +72,7 @@ def morphable(
     widths: Sequence[int] = (8, 12, 16),
     pools: int = 2,
     most_params: float = math.inf,
+    conv: Literal["auto", "im2col", "xla"] = "auto",
 ) -> Space:
     """Networks that begin small and change by the operators of LEMONADE.
 
@@ -87,6 +89,7 @@ def morphable(
       widths: Of the first layer of a sampled network.
       pools: How often a sampled network halves height and width.
       most_params: Parameters that a network may have.
+      conv: How the networks that are built convolve; "auto": what is faster on this machine.
 
     Raises:
       UserError: If there is no such network, or none that is so small.
@@ -135,7 +138,8 @@ def morphable(
         "grow": functools.partial(grow, most_params=most_params),
         "cut": cut,
     }
-    return Space(sample, mutate, neighbours, encode, belongs, None, cost, Morphable, moves)
+    build = functools.partial(network, conv=conv_here(conv))
+    return Space(sample, mutate, neighbours, encode, belongs, None, cost, build, moves, descend)
 
 
 def _small(

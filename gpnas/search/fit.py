@@ -1,0 +1,215 @@
+"""The compiled programs that train candidates: networks of one shape together, under `vmap`.
+
+A program is compiled once for a module and serves any number of steps: steps come in chunks of one
+length, and how many of a chunk are done, their learning rates and how many of them distil are data.
+"""
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gpnas.data import Dataset, Split
+from gpnas.masks import is_weight
+from gpnas.masks.tree import path_name
+from gpnas.train.program import standardize
+
+_CHUNK = 50  # steps in one call
+_BATCH = 250  # images in one call of `predict`
+# On a CPU compiling takes longer than most candidates' training; 0 is for what runs once.
+_LEVEL = "xla_backend_optimization_level"
+
+
+class Job(NamedTuple):
+    """What one candidate is to learn.
+
+    Attributes:
+      variables: To begin with.
+      free: Bool, of the params' structure, () each: what may change while it distils.
+      rows: (steps, batch) int32, the numbers of the training images.
+      targets: (distilled, batch, classes) float32, probabilities to be learned in the first steps
+        instead of the labels; `distilled` may be 0.
+    """
+
+    variables: Any
+    free: Any
+    rows: np.ndarray
+    targets: np.ndarray
+
+
+class Rule(NamedTuple):
+    """How the weights change: SGD with momentum, its rate falling to zero by a cosine.
+
+    Attributes:
+      learning_rate: At first, above 0.
+      momentum: In [0, 1).
+      weight_decay: Of weights, not of biases and scales; 0 or more.
+    """
+
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+
+
+class Programs(NamedTuple):
+    """What trains and tries networks; modules are called as `apply(variables, images, train=…)`.
+
+    Attributes:
+      begin: `(module, key) → variables`, drawn afresh.
+      train: `(module, jobs) → [variables]`, one for each job; all have equally many steps. Two or
+        more train as one program under `vmap`.
+      predict: `(module, variables, images) → (n, classes) float32` logits at test time, for uint8
+        images (n, height, width, channels).
+    """
+
+    begin: Callable[[nn.Module, jax.Array], dict[str, Any]]
+    train: Callable[[nn.Module, Sequence[Job]], list[dict[str, Any]]]
+    predict: Callable[[nn.Module, Any, np.ndarray], np.ndarray]
+
+
+class _State(NamedTuple):
+    params: Any
+    others: Any
+    trace: Any
+
+
+def make_programs(data: Dataset, rule: Rule) -> Programs:
+    """Builds the programs for a set of images.
+
+    Args:
+      data: The images.
+      rule: How weights change.
+    """
+    images, labels = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
+    run = _make_run(data, rule)
+    blank = np.zeros((1, *data.image_shape), np.float32)
+
+    @functools.partial(jax.jit, static_argnums=0, compiler_options=_quick(0))
+    def begin(module: nn.Module, key: jax.Array) -> dict[str, Any]:
+        return dict(module.init(key, blank, train=False))
+
+    @functools.partial(jax.jit, static_argnums=0, compiler_options=_quick(1))
+    def logits(module: nn.Module, variables: Any, images: jax.Array) -> jax.Array:
+        return jnp.asarray(module.apply(variables, standardize(images, data), train=False))
+
+    def train(module: nn.Module, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+        steps, states = len(jobs[0].rows), [_start(job.variables) for job in jobs]
+        state, free = _stack(states), _stack([job.free for job in jobs])
+        rates = np.asarray(
+            optax.cosine_decay_schedule(rule.learning_rate, steps)(jnp.arange(steps)), np.float32
+        )
+        for at in range(0, steps, _CHUNK):
+            count = min(_CHUNK, steps - at)
+            rows = _stack([_chunk(job.rows, at) for job in jobs])
+            targets = _stack([_targets(job, at, data.num_classes) for job in jobs])
+            distilled = _stack([np.int32(len(job.targets) - at) for job in jobs])
+            state = run(
+                module, len(jobs) > 1, state, free, rows, targets, distilled,
+                _chunk(rates, at), np.int32(count), images, labels,
+            )  # fmt: skip
+        return [_variables(one) for one in _unstack(state, len(jobs))]
+
+    def predict(module: nn.Module, variables: Any, images: np.ndarray) -> np.ndarray:
+        found = []
+        for at in range(0, len(images), _BATCH):
+            batch = images[at : at + _BATCH]
+            missing = [(0, _BATCH - len(batch)), (0, 0), (0, 0), (0, 0)]
+            found.append(
+                np.asarray(logits(module, variables, np.pad(batch, missing)))[: len(batch)]
+            )
+        return np.concatenate(found) if found else np.zeros((0, data.num_classes), np.float32)
+
+    return Programs(begin, train, predict)
+
+
+def error_percent(programs: Programs, module: nn.Module, variables: Any, split: Split) -> float:
+    """Error on a split in percent."""
+    wrong = programs.predict(module, variables, split.images).argmax(-1) != split.labels
+    return 100 * float(wrong.mean())
+
+
+def _make_run(data: Dataset, rule: Rule) -> Callable[..., _State]:
+    """The compiled chunk of steps; what a network differs in from another lies in lanes."""
+    momentum = optax.trace(rule.momentum)
+
+    def loss_of(params: Any, others: Any, module: nn.Module, x: Any, target: Any) -> Any:
+        out, new = module.apply(
+            {"params": params, **others}, standardize(x, data), train=True, mutable=list(others)
+        )
+        return optax.softmax_cross_entropy(out, target).mean(), new
+
+    def chunk(
+        module: nn.Module, state: _State, free: Any, rows: Any, targets: Any, distilled: Any,
+        rates: Any, count: Any, images: Any, labels: Any,
+    ) -> _State:  # fmt: skip
+        def step(i: Any, state: _State) -> _State:
+            hard = jax.nn.one_hot(labels[rows[i]], data.num_classes)
+            target = jnp.where(i < distilled, targets[i], hard)
+            grads, others = jax.grad(loss_of, has_aux=True)(
+                state.params, state.others, module, images[rows[i]], target
+            )
+            grads = jax.tree.map_with_path(functools.partial(_decayed, rule), grads, state.params)
+            may = jax.tree.map(lambda own: own | (i >= distilled), free)
+            grads = jax.tree.map(lambda own, g: jnp.where(own, g, 0), may, grads)
+            moves, trace = momentum.update(grads, optax.TraceState(state.trace))
+            params = jax.tree.map(
+                lambda own, p, move: jnp.where(own, p - rates[i] * move, p),
+                may, state.params, moves,
+            )  # fmt: skip
+            return _State(params, others, trace.trace)
+
+        return jax.lax.fori_loop(0, count, step, state)
+
+    @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=_quick(1))
+    def run(module: nn.Module, lanes: bool, *args: Any) -> _State:
+        one = functools.partial(chunk, module)
+        return (jax.vmap(one, (0, 0, 0, 0, 0, None, None, None, None)) if lanes else one)(*args)
+
+    return run
+
+
+def _quick(level: int) -> dict[str, Any] | None:
+    return {_LEVEL: level} if jax.default_backend() == "cpu" else None
+
+
+def _decayed(rule: Rule, path: tuple, gradient: jax.Array, param: jax.Array) -> jax.Array:
+    weight = is_weight(path_name(path), param)
+    return gradient + rule.weight_decay * param if weight else gradient
+
+
+def _start(variables: Any) -> _State:
+    params = variables["params"]
+    others = {name: tree for name, tree in variables.items() if name != "params"}
+    return _State(params, others, jax.tree.map(jnp.zeros_like, params))
+
+
+def _variables(state: _State) -> dict[str, Any]:
+    return {"params": state.params, **state.others}
+
+
+def _chunk(rows: np.ndarray, at: int) -> np.ndarray:
+    """`_CHUNK` rows from a place on; what is missing is 0."""
+    own = rows[at : at + _CHUNK]
+    return np.pad(own, [(0, _CHUNK - len(own)), *[(0, 0)] * (own.ndim - 1)])
+
+
+def _targets(job: Job, at: int, classes: int) -> np.ndarray:
+    batch = job.rows.shape[1]
+    own = job.targets[at : at + _CHUNK].reshape(-1, batch, classes)
+    return _chunk(own.astype(np.float32), 0)
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *trees)
+
+
+def _unstack(tree: Any, lanes: int) -> list[Any]:
+    if lanes == 1:
+        return [tree]
+    return [jax.tree.map(operator.itemgetter(i), tree) for i in range(lanes)]

@@ -1,0 +1,92 @@
+"""Spaces whose networks are trained here: each is `(image, classes, **fields) → Space`."""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from gpnas.models import Cell201, MacroNet
+from gpnas.models.cell201 import OPERATIONS
+from gpnas.models.layers import conv_here
+from gpnas.models.macro import BLOCKS, STAGES
+from gpnas.search.morphable import morphable
+from gpnas.search.space import Space, choices
+from gpnas.units.cost import macs_per_weight
+
+Shape = tuple[int, int, int]
+
+
+def cell_201(
+    image: Shape,
+    classes: int,
+    channels: int = 16,
+    cells: int = 5,
+    conv: Literal["auto", "im2col", "xla"] = "auto",
+) -> Space:
+    """NAS-Bench-201's cells, to be trained on images of one's own.
+
+    Args:
+      image: (height, width, channels).
+      classes: How many.
+      channels, cells: As for `Cell201`.
+      conv: "auto", "im2col" or "xla".
+    """
+    build = functools.partial(
+        Cell201, num_classes=classes, channels=channels, cells=cells, conv=conv_here(conv)
+    )
+    return of_networks([OPERATIONS] * 6, image, build)
+
+
+def macro(image: Shape, classes: int, channels: int = 32, head: int = 1280) -> Space:
+    """NAS-Bench-Macro's networks, to be trained on images of one's own.
+
+    Args:
+      image: (height, width, channels).
+      classes: How many.
+      channels, head: As for `MacroNet`.
+    """
+    build = functools.partial(MacroNet, num_classes=classes, channels=channels, head=head)
+    return of_networks([tuple(BLOCKS)] * sum(STAGES), image, build)
+
+
+def of_networks(
+    options: Sequence[Sequence[str]], image: Shape, build: Callable[[Any], nn.Module]
+) -> Space:
+    """Independent choices, of which a module is built; the cost is params, macs and log_params.
+
+    Args:
+      options: What each choice may be.
+      image: (height, width, channels).
+      build: `architecture → module`, called as `module(images, train=…)`.
+    """
+
+    @functools.cache
+    def cost(architecture: Any) -> Mapping[str, float]:
+        return cost_of(build(architecture), image)
+
+    return choices(options, cost, build)
+
+
+def cost_of(module: nn.Module, image: Shape) -> dict[str, float]:
+    """params, macs of one image, and log_params of base 10; nothing is computed but shapes."""
+    blank = jax.ShapeDtypeStruct((1, *image), np.float32)
+    draw = functools.partial(module.init, train=False)
+    shapes = jax.eval_shape(draw, jax.random.key(0), blank)["params"]
+    sizes = {
+        "/".join(part.key for part in path): math.prod(leaf.shape)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]
+    }
+    params = sum(sizes.values())
+    macs = sum(n * sizes[path] for path, n in macs_per_weight(module, image).items())
+    return {"params": params, "macs": macs, "log_params": math.log10(max(params, 1))}
+
+
+SPACES: Mapping[str, Callable[..., Space]] = {
+    "morphable": morphable,
+    "cell_201": cell_201,
+    "macro": macro,
+}

@@ -1,0 +1,74 @@
+"""Weights of candidates in files, from which their children inherit."""
+
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import serialization
+
+from gpnas.errors import UserError
+from gpnas.search.space import frozen
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+class Known(NamedTuple):
+    """A network that was trained.
+
+    Attributes:
+      architecture: As its space has it.
+      steps: Budget that it was trained with; 0 if budgets never differ.
+      variables: Its params and other variables, as nested dicts of arrays.
+    """
+
+    architecture: Any
+    steps: int
+    variables: Any
+
+
+def save_weights(folder: pathlib.Path, number: int, known: Known) -> None:
+    """Writes the weights of a trial, whole or not at all.
+
+    Args:
+      folder: Of the search's weights; made if it is not there.
+      number: Of the trial.
+      known: What to write; the architecture is JSON data.
+    """
+    content = serialization.msgpack_serialize(
+        {
+            "architecture": json.dumps(known.architecture),
+            "steps": known.steps,
+            "variables": jax.tree.map(np.asarray, known.variables),
+        }
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{number}.{os.getpid()}.part"
+    part.write_bytes(hashlib.sha256(content).digest() + content)
+    os.replace(part, _path(folder, number))
+
+
+def load_weights(folder: pathlib.Path, number: int) -> Known:
+    """Reads the weights of a trial.
+
+    Raises:
+      UserError: If they are not there, or are not as they were written.
+    """
+    path = _path(folder, number)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        allowed = f"the folder of the search, with {path.name} ({error.strerror})"
+        raise UserError("workdir", str(folder), allowed) from error
+    digest, content = raw[:_DIGEST], raw[_DIGEST:]
+    if hashlib.sha256(content).digest() != digest:
+        raise UserError("workdir", str(path), "a file as it was written; this one is damaged")
+    found = serialization.msgpack_restore(content)
+    return Known(frozen(json.loads(found["architecture"])), found["steps"], found["variables"])
+
+
+def _path(folder: pathlib.Path, number: int) -> pathlib.Path:
+    return folder / f"trial_{number}.msgpack"
