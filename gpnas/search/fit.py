@@ -102,7 +102,8 @@ def make_programs(data: Dataset, rule: Rule) -> Programs:
         steps, states = len(jobs[0].rows), [_start(job.variables) for job in jobs]
         state, free = _stack(states), _stack([job.free for job in jobs])
         rates = np.asarray(
-            optax.cosine_decay_schedule(rule.learning_rate, steps)(jnp.arange(steps)), np.float32
+            optax.cosine_decay_schedule(rule.learning_rate, max(steps, 1))(jnp.arange(steps)),
+            np.float32,
         )
         for at in range(0, steps, _CHUNK):
             count = min(_CHUNK, steps - at)

@@ -1,7 +1,6 @@
 """Candidates that are trained: afresh, or from their parents' weights."""
 
 import itertools
-import math
 import pathlib
 import statistics
 import time
@@ -188,8 +187,8 @@ def _number(trial: Trial) -> int:
 def _rows(steps: int, recipe: Recipe, data: Dataset, rng: np.random.Generator) -> np.ndarray:
     """(steps, batch) int32: every image once before any comes again."""
     wanted, images = steps * recipe.batch_size, len(data.train)
-    order = [rng.permutation(images) for _ in range(math.ceil(wanted / images))]
-    return np.concatenate(order)[:wanted].reshape(steps, -1).astype(np.int32)
+    order = [rng.permutation(images) for _ in range(1 + wanted // images)]
+    return np.concatenate(order)[:wanted].reshape(steps, recipe.batch_size).astype(np.int32)
 
 
 def _latency(module: nn.Module, variables: Any, data: Dataset) -> float:

@@ -70,8 +70,22 @@ def test_im2col_is_a_convolution(kernel, strides, padding):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, expected)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "strides", "padding"), [(3, (1, 1), "SAME"), (5, (2, 1), "VALID")]
+)
+def test_im2col_is_a_depthwise_convolution(kernel, strides, padding):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 9, 8, 6)), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(kernel, kernel, 1, 6)), jnp.float32)
+    wanted = jax.lax.conv_general_dilated(
+        x, w, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=6
+    )
+    found = im2col_conv(x, w, strides, padding, feature_group_count=6)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_im2col_refuses_what_it_cannot_do():
-    x, w = jnp.ones((1, 4, 4, 2)), jnp.ones((2, 2, 2, 2))
+    x, w = jnp.ones((1, 4, 4, 4)), jnp.ones((2, 2, 2, 4))
     for more in ({"rhs_dilation": (2, 2)}, {"lhs_dilation": (1, 2)}, {"feature_group_count": 2}):
         with pytest.raises(ValueError, match="im2col_conv"):
             im2col_conv(x, w, (1, 1), "SAME", **more)

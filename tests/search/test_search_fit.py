@@ -1,0 +1,129 @@
+"""Programs that train candidates, against loops written out with Optax."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gpnas.search.fit import Job, Rule, error_percent, make_programs
+from gpnas.train.program import standardize
+
+RULE = Rule(learning_rate=0.1, momentum=0.9, weight_decay=0.01)
+BATCH = 16
+
+
+class Net(nn.Module):
+    """Two layers with batch norm between them; counts how often it is traced."""
+
+    width: int = 8
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        TRACES.append(train)
+        x = nn.Dense(self.width)(images.reshape(images.shape[0], -1))
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+        return nn.Dense(10)(x)
+
+
+TRACES: list[bool] = []
+
+
+@pytest.fixture(scope="module")
+def programs(digits):
+    return make_programs(digits, RULE)
+
+
+def job(programs, digits, seed, steps, distilled=0, frozen=()):
+    rng = np.random.default_rng(seed)
+    variables = programs.begin(Net(), jax.random.key(seed))
+    free = {
+        name: jax.tree.map(lambda _, own=name: jnp.asarray(own not in frozen), tree)
+        for name, tree in variables["params"].items()
+    }
+    rows = rng.integers(0, len(digits.train), (steps, BATCH)).astype(np.int32)
+    targets = rng.dirichlet(np.ones(10), (distilled, BATCH)).astype(np.float32)
+    return Job(variables, free, rows, targets)
+
+
+def by_hand(digits, one):
+    """The same with Optax's own SGD, step by step."""
+    steps = len(one.rows)
+    tx = optax.sgd(optax.cosine_decay_schedule(RULE.learning_rate, steps), RULE.momentum)
+    params, stats = one.variables["params"], one.variables["batch_stats"]
+    state = tx.init(params)
+
+    @jax.jit
+    def gradient(p, stats, images, target):
+        def loss(p):
+            out, new = Net().apply(
+                {"params": p, "batch_stats": stats}, images, train=True, mutable=["batch_stats"]
+            )
+            return -(jax.nn.log_softmax(out) * target).sum(-1).mean(), new["batch_stats"]
+
+        return jax.grad(loss, has_aux=True)(p)
+
+    for i, rows in enumerate(one.rows):
+        images = standardize(jnp.asarray(digits.train.images[rows]), digits)
+        hard = jax.nn.one_hot(digits.train.labels[rows], 10)
+        distils = i < len(one.targets)
+        grads, stats = gradient(params, stats, images, one.targets[i] if distils else hard)
+        grads = jax.tree.map(
+            lambda g, p: g + RULE.weight_decay * p if p.ndim > 1 else g, grads, params
+        )
+        if distils:
+            grads = jax.tree.map(lambda g, own: g * own, grads, one.free)
+        moves, state = tx.update(grads, state)
+        params = optax.apply_updates(params, moves)
+    return {"params": params, "batch_stats": stats}
+
+
+@pytest.mark.parametrize(
+    ("steps", "distilled", "frozen"), [(3, 0, ()), (53, 0, ()), (5, 3, ("Dense_0",))]
+)
+def test_it_is_sgd_with_momentum_decay_and_a_cosine(programs, digits, steps, distilled, frozen):
+    one = job(programs, digits, 0, steps, distilled, frozen)
+    (found,) = programs.train(Net(), [one])
+    for a, b in zip(*map(jax.tree.leaves, (found, by_hand(digits, one))), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+
+
+def test_what_is_not_free_stays_while_it_distils(programs, digits):
+    one = job(programs, digits, 1, 4, 4, ("Dense_0", "BatchNorm_0"))
+    (found,) = programs.train(Net(), [one])
+    for name, before in one.variables["params"].items():
+        moved = not np.array_equal(before["bias"], found["params"][name]["bias"])
+        assert moved == (name == "Dense_1")
+
+
+def test_together_they_learn_what_each_learns_alone(programs, digits):
+    jobs = [job(programs, digits, seed, 6, 2 * seed) for seed in range(3)]
+    together = programs.train(Net(), jobs)
+    for one, own in zip(jobs, together, strict=True):
+        (alone,) = programs.train(Net(), [one])
+        for a, b in zip(*map(jax.tree.leaves, (alone, own)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_nothing_to_learn(programs, digits):
+    one = job(programs, digits, 0, 0)
+    (found,) = programs.train(Net(), [one])
+    jax.tree.map(np.testing.assert_array_equal, found, one.variables)
+
+
+def test_a_module_is_traced_once_for_any_number_of_steps(programs, digits):
+    jobs = [job(programs, digits, seed, steps) for seed, steps in ((0, 2), (1, 7), (2, 60))]
+    programs.train(Net(), jobs[:1])
+    before = len(TRACES)
+    for one in jobs:
+        programs.train(Net(), [one])
+    assert len(TRACES) == before
+
+
+def test_the_error_counts_every_image_once(programs, digits):
+    variables = programs.begin(Net(), jax.random.key(0))
+    images = standardize(jnp.asarray(digits.test.images), digits)
+    wrong = np.argmax(Net().apply(variables, images), -1) != digits.test.labels
+    found = error_percent(programs, Net(), variables, digits.test)
+    assert found == pytest.approx(100 * wrong.mean())
