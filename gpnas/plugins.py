@@ -78,7 +78,7 @@ def check_value(
     Args:
       field: The config's field, for the message.
       value: As the config has it; a whole number will do where the signature says float.
-      parameter: Of the function that gets it.
+      parameter: Of the function that gets it; one without an annotation takes any type.
       ranges: By name of a parameter; those that are not there may be anything.
 
     Raises:
@@ -92,7 +92,8 @@ def check_value(
     choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
     if choices and value not in choices:
         raise UserError(field, value, ", ".join(choices))
-    if isinstance(kind, type) and type(value) is not kind:
+    said = kind is not inspect.Parameter.empty
+    if said and isinstance(kind, type) and type(value) is not kind:
         raise UserError(field, value, f"a value of type {kind.__name__}")
     holds, allowed = ranges.get(parameter.name, (lambda x: True, ""))
     if not holds(value):

@@ -1,0 +1,153 @@
+"""Searches that train, from their settings: what is built, and every mistake in one line."""
+
+import json
+
+import flax.linen as nn
+import numpy as np
+import pytest
+
+from configs.searches import lemonade
+from configs.searches.comparisons import lemonade as beside
+from gpnas.errors import UserError
+from gpnas.search import choices
+from gpnas.search.build import build_search
+from gpnas.search.comparison import compare
+from gpnas.search.run import search_together
+from gpnas.search.spaces import SPACES, cost_of
+
+
+def settings(**changed):
+    config = lemonade.get_config()
+    config.data.name, config.data.image_size = "digits", 0
+    config.network = {"op": "dense", "widths": (4, 6)}
+    config.training.update(steps=4, child_steps=2, distil_steps=1, batch_size=16)
+    config.strategy = {"name": "lemonade", "first": 2}
+    config.steps = 14
+    found = config.to_dict()
+    for path, value in changed.items():
+        section, _, field = path.partition("__")
+        if field:
+            found[section] = {**found[section], field: value}
+        else:
+            found[section] = value
+    return found
+
+
+class Net(nn.Module):
+    """A network of one's own: a choice of width, and one of what comes behind."""
+
+    width: int
+    last: str
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = nn.Dense(self.width)(images.reshape(images.shape[0], -1))
+        return nn.Dense(10)({"relu": nn.relu, "tanh": nn.tanh}[self.last](x))
+
+
+def mine(image, classes, widest=8):
+    """A space of one's own: a function of the images, and its own fields."""
+
+    def build(architecture):
+        return Net(int(architecture[0]), architecture[1])
+
+    options = [[str(n) for n in range(2, widest + 1, 2)], ["relu", "tanh"]]
+    return choices(options, lambda one: cost_of(build(one), image), build)
+
+
+def test_it_stops_when_the_steps_are_spent(tmp_path):
+    plan = build_search(settings(), tmp_path)
+    history = search_together(plan.propose, plan.evaluate, plan.evaluations, plan.enough)
+    steps = [trial.metrics["steps"] for trial in history]
+    assert sum(steps[:-1]) < 14 <= sum(steps)
+    assert {"val_error", "params", "macs", "log_params", "steps"} == set(history[0].metrics)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"trial_{i}.msgpack" for i in range(len(history))
+    ]
+
+
+def test_a_space_of_the_users_own(tmp_path):
+    own = {
+        "space": "tests.search.test_search_build:mine", "network": {"widest": 4},
+        "strategy": {"name": "random"}, "evaluations": 4, "steps": 0, "together": 4,
+        "objectives": ("val_error",), "reports": ("test_error", "params"),
+    }  # fmt: skip
+    plan = build_search(settings(**own), tmp_path)
+    history = search_together(
+        plan.propose, plan.evaluate, plan.evaluations, plan.enough, plan.together
+    )
+    assert {trial.architecture for trial in history} == {
+        ("2", "relu"), ("2", "tanh"), ("4", "relu"), ("4", "tanh"),
+    }  # fmt: skip
+    assert all(0 <= trial.metrics["test_error"] <= 100 for trial in history)
+
+
+def test_asha_trains_on_from_budget_to_budget(tmp_path):
+    own = {
+        "space": "tests.search.test_search_build:mine", "network": {}, "steps": 0,
+        "strategy": {"name": "asha", "budgets": (2, 4), "reduction": 2}, "evaluations": 6,
+        "objectives": ("val_error",),
+    }  # fmt: skip
+    plan = build_search(settings(**own), tmp_path)
+    history = search_together(plan.propose, plan.evaluate, plan.evaluations)
+    assert {trial.budget for trial in history} == {2, 4}
+    assert all(trial.metrics["steps"] == 2 for trial in history if trial.repeats is None)
+
+
+def test_an_arm_may_differ_in_any_section(tmp_path):
+    config = beside.get_config()
+    everything = settings()
+    for section in ("data", "network", "training"):
+        config[section] = everything[section]
+    config.steps, config.seeds, config.only = 8, 1, "random,without inheritance"
+    config.arms["without inheritance"].strategy.first = 1
+    path = compare(config, str(tmp_path))
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [record["config"]["training"]["inherit"] for record in records] == [True, False]
+    for record in records:
+        assert record["steps"] >= 8 and record["course"][-1]["steps"] <= record["steps"]
+        steps = [entry["steps"] for entry in record["course"]]
+        assert steps == sorted(steps) and steps[0] == 4
+    assert compare(config, str(tmp_path)).read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize("name", ["cell_201", "macro"])
+def test_spaces_of_the_tables_can_be_trained(name):
+    fields = {"cell_201": {"channels": 4, "cells": 1}, "macro": {"channels": 4, "head": 8}}[name]
+    space = SPACES[name]((8, 8, 1), 10, **fields)
+    architecture = space.sample(np.random.default_rng(0))
+    cost = space.cost(architecture)
+    assert cost == cost_of(space.build(architecture), (8, 8, 1)) and cost["params"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"space": "cnn"}, "space: got 'cnn', allowed: nas_bench_201, nas_bench_macro, morphable"),
+        ({"network__depth": 3}, "network.depth: got 3, allowed: a field of morphable: op, widths"),
+        ({"network__pools": 0}, "network.pools: got 0, allowed: 1 or more"),
+        ({"network__op": "pool"}, "op: got 'pool', allowed: conv, dense, separable"),
+        ({"training__steps": 0}, "training.steps: got 0, allowed: 1 or more"),
+        ({"training__child_steps": -1}, "training.child_steps: got -1, allowed: 0 or more"),
+        ({"training__momentum": 1.0}, "training.momentum: got 1.0, allowed: a fraction in"),
+        ({"training__learning_rate": 0.0}, "training.learning_rate: got 0.0, allowed: above 0"),
+        ({"training__epochs": 1}, "training.epochs: got 1, allowed: a field of a search: steps"),
+        ({"training__batch_size": 5000}, "training.batch_size: got 5000, allowed: 1 to 1294"),
+        ({"objectives": ("test_error",)}, "objectives: got 'test_error', allowed: val_error"),
+        ({"objectives": ("accuracy",)}, "objectives: got 'accuracy', allowed: val_error, params"),
+        ({"reports": ("bleu",)}, "reports: got 'bleu', allowed: params"),
+        ({"steps": -1}, "steps: got -1, allowed: a whole number, 0 or more"),
+        ({"together": 0}, "together: got 0, allowed: a whole number, 1 or more"),
+        ({"data__name": "nothing"}, "data.name: got 'nothing'"),
+    ],
+)
+def test_a_mistake_is_one_line(changed, message, tmp_path):
+    with pytest.raises(UserError) as raised:
+        build_search(settings(**changed), tmp_path)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_need_a_folder():
+    with pytest.raises(UserError, match="workdir: got None, allowed: the folder of the search"):
+        build_search(settings())
