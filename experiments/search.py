@@ -5,8 +5,8 @@
 
 Trials are kept in a database (SQLite in the work directory, or any that `--storage` names), which
 `optuna-dashboard` shows. A search that was stopped goes on when it is started again; workers help
-one that was begun. The work directory then holds record.json: how the search went, and the
-architectures that nothing else beats; experiments/report.py shows it. Where networks are trained,
+one that was begun. The work directory then holds history.json, all trials, and record.json: how
+the search went, and the architectures that nothing else beats; experiments/report.py shows it. Where networks are trained,
 the work directory also keeps their weights, and workers need it: `--workdir`.
 """
 
@@ -48,9 +48,11 @@ def main(argv: Sequence[str]) -> None:
         shown = ", ".join(f"{name} {value(trial, name):g}" for name in plan.objectives)
         print(f"  trial {trial.number}: {shown}: {' '.join(map(str, trial.architecture))}")
     if _WORKDIR.value:
-        path = pathlib.Path(_WORKDIR.value) / "record.json"
-        write_json(path, describe_search(settings, _NAME.value) | what_came_of_it(history, plan))
-        print(path)
+        folder = pathlib.Path(_WORKDIR.value)
+        record = describe_search(settings, _NAME.value) | what_came_of_it(history, plan)
+        write_json(folder / "history.json", [trial._asdict() for trial in history])
+        write_json(folder / "record.json", record)
+        print(folder / "record.json")
 
 
 def _weights() -> pathlib.Path | None:

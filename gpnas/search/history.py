@@ -44,11 +44,11 @@ def begun(number: int, proposal: Proposal) -> Trial:
     return Trial(number, proposal.architecture, None, proposal.parent, None, proposal.budget)
 
 
-def original(history: History, proposal: Proposal) -> Proposal:
-    """A proposal whose parent is a trial that was evaluated itself, where it repeats another."""
-    parents = {trial.number: trial.repeats for trial in history}
-    instead = parents.get(proposal.parent) if proposal.parent is not None else None
-    return proposal if instead is None else proposal._replace(parent=instead)
+def rooted(history: History, trial: Trial) -> Trial:
+    """A trial whose parent was evaluated itself: if it repeats another, that one is the parent."""
+    repeated = {other.number: other.repeats for other in history}
+    instead = None if trial.parent is None else repeated.get(trial.parent)
+    return trial if instead is None else trial._replace(parent=instead)
 
 
 def evaluated(history: History) -> list[Trial]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from gpnas.search.history import History, Propose, Trial, begun, original
+from gpnas.search.history import History, Propose, Trial, begun, rooted
 
 Metrics = Mapping[str, float]
 Evaluate = Callable[[Trial], Metrics]  # of a trial that has no metrics yet
@@ -91,11 +91,12 @@ def search_together(
             if proposal is None:
                 assert new, "nothing is under way that it could wait for"
                 break
-            trial = begun(len(trials), original(trials, proposal))
+            trial = begun(len(trials), proposal)
             if first.setdefault((trial.architecture, trial.budget), trial) is trial:
                 new.append(trial)
             trials.append(trial)
-        for trial, metrics in zip(new, evaluate(new) if new else (), strict=True):
+        asked = [rooted(trials, trial) for trial in new]
+        for trial, metrics in zip(new, evaluate(asked) if asked else (), strict=True):
             trials[trial.number] = trial._replace(metrics=metrics)
             first[trial.architecture, trial.budget] = trials[trial.number]
         for at in range(start, len(trials)):

@@ -15,7 +15,7 @@ import optuna
 import sqlalchemy
 
 from gpnas.errors import UserError
-from gpnas.search.history import History, Propose, Trial, original
+from gpnas.search.history import History, Propose, Trial, rooted
 from gpnas.search.run import Evaluate, randomness
 from gpnas.search.space import frozen
 
@@ -123,7 +123,7 @@ def work(
         twin = _find(past, asked)
         if twin is not None:
             trial.set_user_attr("repeats", twin.number)
-        metrics = evaluate(asked) if twin is None else twin.metrics
+        metrics = evaluate(rooted(past, asked)) if twin is None else twin.metrics
         assert metrics is not None
         trial.set_user_attr("metrics", dict(metrics))
         return [metrics[name] for name in objectives]
@@ -164,7 +164,7 @@ def _ask(
         earlier = sum(other.number < trial.number for other in past)
         proposal = propose(past, randomness(seed, earlier))
         if proposal is not None:
-            trial.set_user_attr("proposal", original(past, proposal)._asdict())
+            trial.set_user_attr("proposal", proposal._asdict())
             return past
         time.sleep(_POLL)
         past = _others(study, trial)

@@ -31,6 +31,10 @@ def test_a_search_on_a_table_of_the_users_own(tmp_path):
     assert run("--worker", f"--storage={storage}").stdout.startswith("5 evaluations")
     done = run(*mine, "--config.evaluations=9")
     front = json.loads((tmp_path / "run" / "record.json").read_text())["front"]
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert {tuple(trial["architecture"]) for trial in history} == {
+        (str(d), str(w)) for d in (1, 2, 3) for w in (1, 2, 3)
+    }
     assert done.stdout.startswith("9 evaluations") and len(front) > 1
     costs = [one["metrics"]["cost"] for one in front]
     errors = [one["metrics"]["error"] for one in front]

@@ -9,7 +9,7 @@ import pytest
 from gpnas.errors import UserError
 from gpnas.models import LeNet300
 from gpnas.search import STRATEGIES, Trial, search, study
-from gpnas.search.history import Proposal, original
+from gpnas.search.history import Proposal, rooted
 from gpnas.search.morphable import EXACT, morphable
 from gpnas.search.morphable.lineage import descend, standard
 from gpnas.search.run import each, search_together
@@ -201,9 +201,8 @@ def test_a_search_may_end_before_its_evaluations():
 
 def test_no_parent_is_a_repeat():
     history = [Trial(0, "a", {}), Trial(1, "a", {}, 0, repeats=0)]
-    assert original(history, Proposal("b", 1)) == Proposal("b", 0)
-    assert original(history, Proposal("b", 0)) == Proposal("b", 0)
-    assert original(history, Proposal("b")) == Proposal("b")
+    for parent, known in ((1, 0), (0, 0), (None, None)):
+        assert rooted(history, Trial(2, "b", parent=parent)) == Trial(2, "b", parent=known)
 
 
 def test_costs_are_those_of_the_module():
