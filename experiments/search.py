@@ -6,8 +6,8 @@
 Trials are kept in a database (SQLite in the work directory, or any that `--storage` names), which
 `optuna-dashboard` shows. A search that was stopped goes on when it is started again; workers help
 one that was begun. The work directory then holds history.json, all trials, and record.json: how
-the search went, and the architectures that nothing else beats; experiments/report.py shows it. Where networks are trained,
-the work directory also keeps their weights, and workers need it: `--workdir`.
+the search went, and the architectures that nothing else beats; experiments/report.py shows it.
+Where networks are trained, their weights lie there too, and workers need it: `--workdir`.
 """
 
 import pathlib
