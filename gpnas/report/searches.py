@@ -95,12 +95,17 @@ def search_tables(summary: Summary) -> list[Table]:
     return [_table(study, groups) for study, groups in studies(summary).items()]
 
 
+def marks_of(runs: Sequence[Run]) -> list[int]:
+    """After how much a table shows what was found: a few round numbers, and the end."""
+    most = max(map(evaluations, runs))
+    return [m for m in _MARKS if most / 40 < m < most] + [most]
+
+
 def _table(study: str, groups: Sequence[Group]) -> Table:
     runs = [run for group in groups for run in group.runs]
     followed = measures(runs)
     name = list(followed)[-1]
-    most = max(map(evaluations, runs))
-    marks = [m for m in _MARKS if most / 40 < m < most] + [most]
+    marks = marks_of(runs)
     columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
     columns += [Column("seeds"), Column("seconds")]
     rows = []
@@ -116,6 +121,37 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
     caption = f"{study}: {name} after so many {unit(runs[0])}"
     note = f"Mean ± half the 95 % interval over seeds. {_protocol(runs[0], name)}"
     return Table(caption, columns, rows, [note])
+
+
+def difference_table(groups: Sequence[Group], against: str) -> Table:
+    """Each strategy minus another by the same seeds, after so many evaluations.
+
+    Args:
+      groups: Of one study.
+      against: The other's arm.
+    """
+    runs = [run for group in groups for run in group.runs]
+    name, measure = list(measures(runs).items())[-1]
+    marks = marks_of(runs)
+    at = {
+        group.label: [{run.seed or 0: measure(run, mark) for run in group.runs} for mark in marks]
+        for group in groups
+    }
+    rows = []
+    for label in (label for label in at if label != against):
+        pairs = zip(at[label], at[against], strict=True)
+        found = [stats.paired_difference(ours, theirs) for ours, theirs in pairs]
+        rows.append([Cell(label), *(Cell(_signed(one)) for one in found)])
+    caption = f"{name} minus that of {against}, after so many {unit(runs[0])}"
+    note = "Mean ± half the 95 % interval of the differences by seed; below zero is better."
+    columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
+    return Table(caption, columns, rows, [note])
+
+
+def _signed(found: stats.Estimate | None) -> str:
+    if found is None:
+        return values.MISSING
+    return f"{found.mean:+.2f}" + ("" if found.half is None else f" ± {found.half:.2f}")
 
 
 def _text(name: str, found: stats.Estimate | None) -> str:
