@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from gpnas.commandline import no_arguments, start
+from gpnas.errors import UserError
 from gpnas.report import markers, optima, rankings, read_runs, searches
 from gpnas.report.figures import FigureSpec
 from gpnas.report.groups import summarise
@@ -25,8 +26,8 @@ from gpnas.search.proxy_study import correlations, matching
 from gpnas.train.workdir import read_lines
 
 _ROOT = pathlib.Path(__file__).parents[1]
-_PAGE = _ROOT / "docs" / "nas.md"
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Search nothing; write from the records.")
+_FOLDER = flags.DEFINE_string("folder", str(_ROOT), "Folder of docs/nas.md and of results/.")
 
 
 class Section(NamedTuple):
@@ -49,17 +50,23 @@ def main(argv: Sequence[str]) -> None:
         name: importlib.import_module(f"configs.searches.{name}").get_config()
         for name in ("early_stopping", "proxies")
     }
+    page = pathlib.Path(_FOLDER.value) / "docs" / "nas.md"
+    results = pathlib.Path(_FOLDER.value) / "results"
+    try:
+        text = page.read_text()
+    except OSError as error:
+        allowed = f"a folder with docs/nas.md ({error.strerror})"
+        raise UserError("folder", _FOLDER.value, allowed) from error
     if not _ONLY_PAGE.value:
-        early_stopping(configs["early_stopping"], str(_ROOT / "results"))
-    text = _PAGE.read_text()
+        early_stopping(configs["early_stopping"], str(results))
     for name, make in _SECTIONS.items():
-        section = make(_ROOT / "results", configs)
+        section = make(results, configs)
         markers.show(section.tables)
         text = markers.fill(text, name, section.tables)
         for spec in section.figures:
-            (_ROOT / "results" / name / f"{spec.name}.svg").write_bytes(spec.file("svg"))
-    _PAGE.write_text(text)
-    print(_PAGE)
+            (results / name / f"{spec.name}.svg").write_bytes(spec.file("svg"))
+    page.write_text(text)
+    print(page)
 
 
 def _optima(results: pathlib.Path, configs: Mapping[str, Any]) -> Section:

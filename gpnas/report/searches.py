@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import moocore
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gpnas.report import stats, style, values
 from gpnas.report.errors import error_text
@@ -215,6 +215,7 @@ def _draw_course(
 ) -> None:
     ax.set(xscale="log", xlim=(counts[0], counts[-1]), xlabel=unit, ylabel=name)
     ax.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: values.tick(value)))
     ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     for series, (mean, half) in curves.items():
