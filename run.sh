@@ -21,11 +21,13 @@ help() {
 ./run.sh reproduce …  papers' rows:  reproduce "sparse VD", or --fast for a quick look at all
 ./run.sh search …     architectures: --config=configs/searches/nas_bench_201.py --workdir=runs/search
 ./run.sh compare …    strategies:  --config=configs/searches/comparisons/nas_bench_201.py
+./run.sh proxies …    scores of untrained networks: --config=configs/searches/proxies.py
+./run.sh nas …        docs/nas.md from the records: --page writes it and searches nothing
 ./run.sh worker …     helps a search: --storage=sqlite:///runs/search/search.db
 ./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
 ./run.sh help         this text
 
-`train`, `sweep`, `report`, `reproduce`, `search`, `compare`,
+`train`, `sweep`, `report`, `reproduce`, `search`, `compare`, `proxies`, `nas`,
 `worker` and `bench` take --help.
 Python 3.11 to 3.13; PYTHON=… chooses one.
 TEXT
@@ -93,7 +95,7 @@ case "$command" in
 help | -h | --help) help ;;
 main | setup) "$command" ;;
 test) test "$@" ;;
-train | sweep | report | reproduce | search | compare)
+train | sweep | report | reproduce | search | compare | proxies | nas)
     setup
     run "experiments/$command.py" "$@"
     ;;
@@ -105,5 +107,5 @@ worker)
     setup
     run experiments/search.py --worker "$@"
     ;;
-*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, worker, bench, help" ;;
+*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, proxies, nas, worker, bench, help" ;;
 esac

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from gpnas import train
 from gpnas.commandline import EXIT_DIVERGED, start, stop
 from gpnas.errors import UserError
+from gpnas.report import markers
 from gpnas.train.study import run_study
 from gpnas.train.workdir import read_lines
 
@@ -75,12 +76,8 @@ def _write(studies: dict[str, Any], results: pathlib.Path) -> None:
     for name, module in studies.items():
         folder = f"{name}_fast" if _FAST.value else name
         tables = module.tables(read_lines(results / folder / "records.jsonl"))
-        for table in tables:
-            print(f"{table.caption}\n{table.to_text()}\n", flush=True)
-        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-        shown = "\n".join(f"**{table.caption}**\n\n{table.to_markdown()}" for table in tables)
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n{shown}{end}{rest.partition(end)[2]}"
+        markers.show(tables)
+        text = markers.fill(text, name, tables)
     if not _FAST.value:
         _PAGE.write_text(text)
         print(_PAGE)

@@ -36,7 +36,7 @@ _WORKER = flags.DEFINE_bool("worker", False, "Help a search that was begun; need
 def main(argv: Sequence[str]) -> None:
     """Goes on with the search until there are enough evaluations."""
     no_arguments(argv)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a trial raises is told once, below
     kept, settings, plan = _join() if _WORKER.value else _begin()
     history = study.work(
         kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,

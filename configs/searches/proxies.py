@@ -16,9 +16,9 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.study = "proxies"
     config.proxies = ("synflow", "nwot", "grad_norm", "snip", "jacov")
-    config.architectures = 200  # a random sample of the 15,625
+    config.architectures = 300  # a random sample of the 15,625
     config.channels = 16  # of the first stage
-    config.cells = 5  # a stage
+    config.cells = 1  # a stage; the networks of the table have 5
     config.batch = 64  # training images, the same ones for all
     config.seed = 0  # of the sample, the images and the weights
     config.against = "cifar10_test_200"  # metric of the table, an error

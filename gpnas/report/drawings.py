@@ -5,13 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch
+from matplotlib.path import Path
 
 from gpnas.report import style, values
 from gpnas.report.figures import FigureSpec, Panel, columns_for
 from gpnas.report.groups import Group, Summary
+from gpnas.report.labels import text_width
 from gpnas.report.searches import objectives, studies
 
 _SIZE = (300.0, 190.0)
+_ROW = 38.0  # pixels from layer to layer
+_TEXT = 9.0
 
 
 class Graph(NamedTuple):
@@ -20,10 +25,14 @@ class Graph(NamedTuple):
     Attributes:
       nodes: Place (x, y) and text by name.
       edges: (from, to, text), drawn with an arrow.
+      bends: (from, to, how far to the right), drawn as a curve with an arrow.
+      size: Of the panel, in pixels.
     """
 
     nodes: Mapping[str, tuple[float, float, str]]
     edges: Sequence[tuple[str, str, str]]
+    bends: Sequence[tuple[str, str, float]] = ()
+    size: tuple[float, float] = _SIZE
 
 
 def cell_201(architecture: Sequence[str]) -> Graph:
@@ -45,9 +54,40 @@ def chain(architecture: Sequence[str]) -> Graph:
     return Graph(nodes, edges)
 
 
+def morphable(architecture: Sequence[Any]) -> Graph:
+    """A network that grows and shrinks: layer below layer, what skips some as a curve beside them.
+
+    Args:
+      architecture: (image, layers of (id, op, inputs, width, kernel), classes, next id).
+    """
+    image, layers, classes, _ = architecture
+    texts = {0: "image " + "×".join(map(str, image))}
+    texts |= {layer[0]: _layer_text(*layer) for layer in layers}
+    texts[-1] = f"{classes} classes"
+    rows = {name: row for row, name in enumerate(texts)}
+    links = [(source, layer[0]) for layer in layers for source in layer[2]]
+    links.append((layers[-1][0], -1))
+    nodes = {str(name): (0.0, -float(row), texts[name]) for name, row in rows.items()}
+    spans = {(a, b): rows[b] - rows[a] for a, b in links}
+    edges = [(str(a), str(b), "") for (a, b), span in spans.items() if span == 1]
+    bends = [(str(a), str(b), 0.2 + 0.12 * n) for (a, b), n in spans.items() if n > 1]
+    return Graph(nodes, edges, bends, (_SIZE[0], _ROW * len(rows) + 30))
+
+
+def _layer_text(_: int, op: str, inputs: Sequence[int], width: int, kernel: int) -> str:
+    del inputs
+    names = {"add": "add", "concat": "concatenate", "pool": "max pool 2×2"}
+    if op in names:
+        return names[op]
+    return f"{op} {kernel}×{kernel}, {width}" if kernel else f"{op}, {width}"
+
+
 GRAPHS: Mapping[str, Callable[[Any], Graph]] = {
     "nas_bench_201": cell_201,
+    "cell_201": cell_201,
     "nas_bench_macro": chain,
+    "macro": chain,
+    "morphable": morphable,
 }
 
 
@@ -72,15 +112,24 @@ def _panel(group: Group, draw: Callable[[Any], Graph]) -> Panel:
     name = objectives(group.runs[0])[0]
     fronts = [entry for run in group.runs for entry in values.items(run.record, "front")]
     best = min(fronts, key=lambda entry: entry["metrics"][name])
+    graph = draw(best["architecture"])
     title = f"{group.label}: {best['metrics'][name]:.4g}"
-    told = f"{group.label}: {' '.join(map(str, best['architecture']))}"
-    paint = functools.partial(_draw, draw(best["architecture"]), title, style.colour(group.series))
-    return Panel(paint, told, *_SIZE, (14, 14, 28, 8))
+    told = f"{group.label}: {', '.join(text for _, _, text in _reading(graph))}"
+    paint = functools.partial(_draw, graph, title, style.colour(group.series))
+    return Panel(paint, told, *graph.size, (14, 14, 28, 8))
+
+
+def _reading(graph: Graph) -> list[tuple[str, str, str]]:
+    """What is written on edges, else on nodes, for who cannot see the drawing."""
+    edges = [edge for edge in graph.edges if edge[2]]
+    return edges or [(name, name, text) for name, (_, _, text) in graph.nodes.items()]
 
 
 def _draw(graph: Graph, title: str, colour: str, ax: Axes) -> None:
     xs, ys = zip(*((x, y) for x, y, _ in graph.nodes.values()), strict=True)
-    ax.set(xlim=(min(xs) - 0.4, max(xs) + 0.4), ylim=(min(ys) - 0.6, max(ys) + 0.6))
+    right = max((bend for _, _, bend in graph.bends), default=0.0)
+    ax.set(xlim=(min(xs) - 0.4, max(xs) + 0.4 + right))
+    ax.set(ylim=(min(ys) - 0.6, max(ys) + 0.6))
     ax.set_axis_off()
     ax.set_title(title, loc="left", color=colour, weight="bold", fontsize=11)
     for start, end, text in graph.edges:
@@ -89,11 +138,31 @@ def _draw(graph: Graph, title: str, colour: str, ax: Axes) -> None:
         ax.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
         # A third of the way: edges that cross do so near the middle.
         x, y = x0 + (x1 - x0) / 3, y0 + (y1 - y0) / 3
-        _text(ax, x, y, text, style.INK, style.PAPER)
+        if text:
+            _text(ax, x, y, text, style.INK, style.PAPER)
+    for start, end, bend in graph.bends:
+        _curve(ax, graph.nodes[start], graph.nodes[end], bend)
     for x, y, text in graph.nodes.values():
         _text(ax, x, y, text, style.PAPER, colour)
 
 
+def _curve(
+    ax: Axes, start: tuple[float, float, str], end: tuple[float, float, str], bend: float
+) -> None:
+    """From the right side of one box, around what is between, to the right side of another."""
+    pixel = (ax.get_xlim()[1] - ax.get_xlim()[0]) / ax.get_window_extent().width
+    (x0, y0), (x1, y1) = (
+        (x + pixel * (text_width(text, _TEXT) / 2 + 4), y) for x, y, text in (start, end)
+    )
+    far = max(x0, x1) + bend
+    path = Path([(x0, y0), (far, y0), (far, y1), (x1, y1)], [Path.MOVETO, *[Path.CURVE4] * 3])
+    ax.add_patch(
+        FancyArrowPatch(
+            path=path, arrowstyle="-|>", color=style.MUTED, fill=False, lw=1, mutation_scale=10
+        )
+    )
+
+
 def _text(ax: Axes, x: float, y: float, text: str, ink: str, paper: str) -> None:
     box = {"boxstyle": "round,pad=0.3", "facecolor": paper, "edgecolor": "none"}
-    ax.text(x, y, text, ha="center", va="center", color=ink, fontsize=9, bbox=box)
+    ax.text(x, y, text, ha="center", va="center", color=ink, fontsize=_TEXT, bbox=box)

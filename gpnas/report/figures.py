@@ -83,10 +83,11 @@ class FigureSpec:
         draws = []
         bottom = height
         for row in rows:
-            bottom -= max(panel.height for panel in row)
+            tall = max(panel.height for panel in row)
+            bottom -= tall
             left = 0.0
             for panel in row:
-                draws.append((panel.draw, panel.place(left, bottom)))
+                draws.append((panel.draw, panel.place(left, bottom + tall - panel.height)))
                 left += panel.width
         return svg.figure(draws, width, height, kind, self.name, text="path")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import moocore
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gpnas.report import stats, style, values
 from gpnas.report.errors import error_text
@@ -19,7 +19,7 @@ from gpnas.report.table import Cell, Column, Table
 Measure = Callable[[Run, float], float | None]  # of a search, after so many evaluations
 _WIDE, _NARROW, _HEIGHT = 760.0, 380.0, 250.0
 _POINTS = 120  # of a curve
-_MARKS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # evaluations that a table shows
+_MARKS = tuple(m * 10**n for n in range(1, 6) for m in (1, 2, 5))  # that a table shows
 
 
 def objectives(run: Run) -> list[str]:
@@ -33,8 +33,13 @@ def shown(run: Run) -> list[str]:
 
 
 def evaluations(run: Run) -> int:
-    """How many different ones were evaluated."""
+    """How many different ones were evaluated; or what was spent, in the search's own unit."""
     return int(values.number(run.record, "evaluations") or 0)
+
+
+def unit(run: Run) -> str:
+    """What the course of a search is counted in: "evaluations", if its record says nothing else."""
+    return str(values.dig(run.record, "unit") or "evaluations")
 
 
 def best_after(metric: str, run: Run, count: float) -> float | None:
@@ -90,12 +95,17 @@ def search_tables(summary: Summary) -> list[Table]:
     return [_table(study, groups) for study, groups in studies(summary).items()]
 
 
+def marks_of(runs: Sequence[Run]) -> list[int]:
+    """After how much a table shows what was found: a few round numbers, and the end."""
+    most = max(map(evaluations, runs))
+    return [m for m in _MARKS if most / 40 < m < most] + [most]
+
+
 def _table(study: str, groups: Sequence[Group]) -> Table:
     runs = [run for group in groups for run in group.runs]
     followed = measures(runs)
     name = list(followed)[-1]
-    most = max(map(evaluations, runs))
-    marks = [m for m in _MARKS if most / 40 < m < most] + [most]
+    marks = marks_of(runs)
     columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
     columns += [Column("seeds"), Column("seconds")]
     rows = []
@@ -108,9 +118,40 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
         cells.append(Cell(str(len(group.runs)), len(group.runs)))
         cells.append(Cell(values.significant(wall.mean, 3) if wall else values.MISSING))
         rows.append(cells)
-    caption = f"{study}: {name} after so many evaluations"
+    caption = f"{study}: {name} after so many {unit(runs[0])}"
     note = f"Mean ± half the 95 % interval over seeds. {_protocol(runs[0], name)}"
     return Table(caption, columns, rows, [note])
+
+
+def difference_table(groups: Sequence[Group], against: str) -> Table:
+    """Each strategy minus another by the same seeds, after so many evaluations.
+
+    Args:
+      groups: Of one study.
+      against: The other's arm.
+    """
+    runs = [run for group in groups for run in group.runs]
+    name, measure = list(measures(runs).items())[-1]
+    marks = marks_of(runs)
+    at = {
+        group.label: [{run.seed or 0: measure(run, mark) for run in group.runs} for mark in marks]
+        for group in groups
+    }
+    rows = []
+    for label in (label for label in at if label != against):
+        pairs = zip(at[label], at[against], strict=True)
+        found = [stats.paired_difference(ours, theirs) for ours, theirs in pairs]
+        rows.append([Cell(label), *(Cell(_signed(one)) for one in found)])
+    caption = f"{name} minus that of {against}, after so many {unit(runs[0])}"
+    note = "Mean ± half the 95 % interval of the differences by seed; below zero is better."
+    columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
+    return Table(caption, columns, rows, [note])
+
+
+def _signed(found: stats.Estimate | None) -> str:
+    if found is None:
+        return values.MISSING
+    return f"{found.mean:+.2f}" + ("" if found.half is None else f" ± {found.half:.2f}")
 
 
 def _text(name: str, found: stats.Estimate | None) -> str:
@@ -137,19 +178,25 @@ def _course(study: str, groups: Sequence[Group]) -> FigureSpec:
     runs = [run for group in groups for run in group.runs]
     most = max(map(evaluations, runs))
     followed = measures(runs)
-    counts = np.unique(np.geomspace(min(10, most), most, _POINTS).astype(int))
+    begin = max(min(10, most), *(_first(run) for run in runs))  # all have found something then
+    counts = np.unique(np.geomspace(min(begin, most), most, _POINTS).astype(int))
     wide: list[Panel] = []
     narrow: list[Panel] = []
     for name, measure in followed.items():
         curves = {group.series: _curve(group, measure, counts) for group in groups}
         told = "; ".join(f"{s.label} ends at {curve[0][-1]:.3g}" for s, curve in curves.items())
         room = (58.0, max(text_width(series.label) for series in curves) + 20, 14.0, 44.0)
-        draw = functools.partial(_draw_course, counts, curves, name)
+        draw = functools.partial(_draw_course, counts, curves, name, unit(runs[0]))
         for panels, width in ((wide, _WIDE), (narrow, _NARROW)):
             panels.append(Panel(draw, f"{name}: {told}.", width, _HEIGHT, room))
     protocol = _protocol(runs[0], list(followed)[-1])
     caption = f"Mean over seeds and its 95 % interval. {protocol}"
     return FigureSpec(f"search_{study}", f"Search: {study}", caption, wide, narrow)
+
+
+def _first(run: Run) -> float:
+    course = values.items(run.record, "course")
+    return np.ceil(values.number(course[0], "evaluation") or 0) if course else 0.0
 
 
 def _curve(group: Group, measure: Measure, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -160,10 +207,15 @@ def _curve(group: Group, measure: Measure, counts: np.ndarray) -> tuple[np.ndarr
 
 
 def _draw_course(
-    counts: np.ndarray, curves: Mapping[Series, tuple[np.ndarray, np.ndarray]], name: str, ax: Axes
+    counts: np.ndarray,
+    curves: Mapping[Series, tuple[np.ndarray, np.ndarray]],
+    name: str,
+    unit: str,
+    ax: Axes,
 ) -> None:
-    ax.set(xscale="log", xlim=(counts[0], counts[-1]), xlabel="evaluations", ylabel=name)
+    ax.set(xscale="log", xlim=(counts[0], counts[-1]), xlabel=unit, ylabel=name)
     ax.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: values.tick(value)))
     ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     for series, (mean, half) in curves.items():

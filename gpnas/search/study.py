@@ -6,6 +6,7 @@ a strategy's, as everywhere here. `optuna-dashboard` shows such a study as it is
 
 import contextlib
 import json
+import pathlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,6 +78,7 @@ def join_study(
       UserError: If the database cannot be reached, or has no such study.
     """
     with _reached(storage):
+        _must_exist(storage)
         kept = _storage(storage, heartbeat, grace)
         names = optuna.get_all_study_names(kept)
         if name not in names:
@@ -200,6 +202,14 @@ def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage
             url, heartbeat_interval=heartbeat, grace_period=grace,
             heartbeat_stale_trial_callback=retry,
         )  # fmt: skip
+
+
+def _must_exist(url: str) -> None:
+    """SQLite would make a file where there is none."""
+    place = sqlalchemy.make_url(url)
+    file = place.database if place.get_backend_name() == "sqlite" else None
+    if file and not pathlib.Path(file).exists():
+        raise UserError("storage", url, "the database of a search that was begun")
 
 
 def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The command line of searches: goes on, shares, and tells mistakes in one line."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -68,3 +69,23 @@ def test_mistakes_are_one_line_and_exit_2(tmp_path, arguments, message):
 def test_a_worker_needs_a_storage():
     done = run("--worker")
     assert done.returncode == 2 and done.stderr.startswith("storage: got None")
+
+
+def test_a_worker_makes_no_database(tmp_path):
+    done = run("--worker", f"--storage=sqlite:///{tmp_path}/none.db")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("storage: got") and not list(tmp_path.iterdir())
+
+
+def test_an_architecture_outside_the_space_is_one_line(tmp_path, monkeypatch):
+    strategy = (
+        "from gpnas.search import Proposal\n\ndef outside(space, metric):\n"
+        "    return lambda history, rng: Proposal(('conv7',) * 6)\n"
+    )
+    (tmp_path / "outside.py").write_text(strategy)
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
+    chosen = "--config.strategy={'name': 'outside:outside'}"
+    done = run(CONFIG, f"--workdir={tmp_path / 'run'}", chosen)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("architecture: got ('conv7',")

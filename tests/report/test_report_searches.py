@@ -9,6 +9,7 @@ from gpnas import report
 from gpnas.report import drawings, searches
 from gpnas.report.groups import summarise
 from gpnas.report.page import figures
+from gpnas.search.morphable import morphable
 
 
 def record(arm, seed, course, objectives=("error",), reports=("test",), space="nas_bench_201"):
@@ -79,3 +80,49 @@ def test_a_chain_has_an_edge_less_than_blocks(count):
     graph = drawings.chain(["b"] * count)
     assert len(graph.nodes) == count and len(graph.edges) == count - 1
     assert len({node[:2] for node in graph.nodes.values()}) == count
+
+
+def test_a_morphable_network_is_drawn_with_its_skips():
+    layers = [[3, "conv", [0], 8, 3], [5, "conv", [3], 8, 5], [4, "add", [3, 5]],
+              [6, "dense", [4], 20]]  # fmt: skip
+    graph = drawings.morphable([[8, 8, 1], [(*row, 0, 0)[:5] for row in layers], 10, 7])
+    texts = [text for _, _, text in graph.nodes.values()]
+    assert texts == ["image 8×8×1", "conv 3×3, 8", "conv 5×5, 8", "add", "dense, 20", "10 classes"]
+    assert [y for _, y, _ in graph.nodes.values()] == [-i for i in range(6)]
+    drawn = {edge[:2] for edge in graph.edges}
+    assert drawn == {("0", "3"), ("3", "5"), ("5", "4"), ("4", "6"), ("6", "-1")}
+    assert [bend[:2] for bend in graph.bends] == [("3", "4")] and graph.bends[0][2] > 0
+
+
+def test_every_layer_of_the_space_can_be_drawn():
+    space, rng = morphable((12, 12, 1), 10), np.random.default_rng(0)
+    for _ in range(20):
+        architecture = space.sample(rng)
+        for _ in range(5):
+            architecture = space.mutate(architecture, rng)
+        graph = drawings.morphable(json.loads(json.dumps(architecture)))
+        inputs = {(source, layer.id) for layer in architecture.layers for source in layer.inputs}
+        assert len(graph.edges) + len(graph.bends) == len(inputs) + 1
+        assert len(graph.nodes) == len(architecture.layers) + 2
+
+
+def test_what_is_spent_may_be_counted_in_another_unit(tmp_path):
+    rows = [(300.5, {"error": 9.0, "test": 8.0}), (1000, {"error": 4.0, "test": 7.0})]
+    one = record("a", 0, rows) | {"unit": "epochs", "evaluations": 4000}
+    found = loaded(tmp_path, one)
+    assert searches.unit(found.runs[0]) == "epochs"
+    assert "test after so many epochs" in report.render(found)
+
+
+def test_differences_are_paired_by_seed(tmp_path):
+    def run(arm, seed, last):
+        return record(
+            arm, seed, [(1, {"error": 9.0, "test": 8.0}), (60, {"error": 1.0, "test": last})]
+        )
+
+    records = [run(arm, seed, 5.0 + seed - (arm == "b")) for arm in "ab" for seed in (3, 1, 2)]
+    groups = summarise(loaded(tmp_path, *records)).searches
+    table = searches.difference_table(groups, "a")
+    assert [column.label for column in table.columns] == ["strategy", "10", "20", "50", "100"]
+    row = [cell.text for cell in table.rows[0]]
+    assert row == ["b", *["+0.00 ± 0.00"] * 3, "-1.00 ± 0.00"]

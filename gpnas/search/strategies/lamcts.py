@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.svm import SVC
+from threadpoolctl import threadpool_limits
 
 from gpnas.search.history import History, Proposal, Propose, evaluated, known, value
 from gpnas.search.space import Space, encoded
@@ -55,11 +56,29 @@ def lamcts(
       Wang, Fonseca & Tian 2020 (arXiv:2007.00708), section 4.
     """
 
+    listed = list(space.everything()) if space.everything else []
+    codes = encoded(space, listed) if listed else None
+    places = {architecture: row for row, architecture in enumerate(listed)}
+
+    def pool(old: set[Any], rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
+        """Random architectures that are new, and their codes; at once where they can be listed."""
+        if codes is None:
+            drawn = dict.fromkeys(space.sample(rng) for _ in range(draws))
+            new = [architecture for architecture in drawn if architecture not in old]
+            return new, encoded(space, new) if new else np.empty((0, 0))
+        free = np.ones(len(listed), bool)
+        free[[places[architecture] for architecture in old]] = False
+        rows = np.flatnonzero(free)
+        rows = rng.choice(rows, min(draws, rows.size), replace=False)
+        return [listed[row] for row in rows], codes[rows]
+
     @functools.lru_cache(maxsize=2)  # a tree depends on what it was made from alone
     def grown(trials: tuple[tuple[Any, float], ...]) -> Node:
         x = encoded(space, [architecture for architecture, _ in trials])
         y = np.array([-error for _, error in trials])
-        return _split(x, (y - y.mean()) / (y.std() or 1.0), leaf)
+        # So little work loses more to k-means' threads than it gains.
+        with threadpool_limits(1):
+            return _split(x, (y - y.mean()) / (y.std() or 1.0), leaf)
 
     def propose(history: History, rng: np.random.Generator) -> Proposal:
         trials, old = evaluated(history), known(history)
@@ -67,12 +86,11 @@ def lamcts(
             return Proposal(fresh(space, old, rng))
         used = first + (len(trials) - first) // batch * batch
         root = grown(tuple((t.architecture, value(t, metric)) for t in trials[:used]))
-        drawn = dict.fromkeys(space.sample(rng) for _ in range(draws))
-        pool = [architecture for architecture in drawn if architecture not in old]
-        if not pool:
+        new, x = pool(old, rng)
+        if not new:
             return Proposal(fresh(space, old, rng))
-        rows = _leaf(root, encoded(space, pool), np.arange(len(pool)), exploration)
-        return Proposal(pool[int(rng.choice(rows))])
+        rows = _leaf(root, x, np.arange(len(new)), exploration)
+        return Proposal(new[int(rng.choice(rows))])
 
     return propose
 
