@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import moocore
 import numpy as np
@@ -34,18 +35,25 @@ def shown(run: Run) -> list[str]:
 
 def evaluations(run: Run) -> int:
     """How many different ones were evaluated; or what was spent, in the search's own unit."""
-    return int(values.number(run.record, "evaluations") or 0)
+    return int(_spent(run.record or {}, "evaluations"))
+
+
+def _spent(entry: Mapping[str, Any], evaluations: str) -> float:
+    """Training steps up to here, where a search trains; else evaluations."""
+    steps = values.number(entry, "steps")
+    return (values.number(entry, evaluations) or 0.0) if steps is None else steps
 
 
 def unit(run: Run) -> str:
-    """What the course of a search is counted in: "evaluations", if its record says nothing else."""
-    return str(values.dig(run.record, "unit") or "evaluations")
+    """What the course of a search is counted in."""
+    own = "training steps" if values.number(run.record, "steps") is not None else "evaluations"
+    return str(values.dig(run.record, "unit") or own)
 
 
 def best_after(metric: str, run: Run, count: float) -> float | None:
     """A metric of the best of the first `count` evaluations; of a search with one objective."""
     course = values.items(run.record, "course")
-    entries = [e for e in course if (values.number(e, "evaluation") or 0) <= count]
+    entries = [e for e in course if _spent(e, "evaluation") <= count]
     return values.number(entries[-1], "metrics", metric) if entries else None
 
 
@@ -55,7 +63,7 @@ def front_after(run: Run, count: float) -> np.ndarray:
     rows = [
         [values.number(entry, "metrics", name) for name in names]
         for entry in values.items(run.record, "course")
-        if (values.number(entry, "evaluation") or 0) <= count
+        if _spent(entry, "evaluation") <= count
     ]
     return np.array([row for row in rows if None not in row], np.float64).reshape(-1, len(names))
 
@@ -196,7 +204,7 @@ def _course(study: str, groups: Sequence[Group]) -> FigureSpec:
 
 def _first(run: Run) -> float:
     course = values.items(run.record, "course")
-    return np.ceil(values.number(course[0], "evaluation") or 0) if course else 0.0
+    return np.ceil(_spent(course[0], "evaluation")) if course else 0.0
 
 
 def _curve(group: Group, measure: Measure, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
