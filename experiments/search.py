@@ -7,6 +7,7 @@ Trials are kept in a database (SQLite in the work directory, or any that `--stor
 `optuna-dashboard` shows. A search that was stopped goes on when it is started again; workers help
 one that was begun. The work directory then holds history.json, all trials, and record.json: how
 the search went, and the architectures that nothing else beats; experiments/report.py shows it.
+Drawings of those lie beside it, also for `optuna-dashboard --artifact-dir=WORKDIR/artifacts`.
 Where networks are trained, their weights lie there too, and workers need it: `--workdir`.
 """
 
@@ -20,9 +21,10 @@ from ml_collections import config_flags
 
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
+from gpnas.report.drawings import architecture_figure
 from gpnas.search import pareto, study
 from gpnas.search.build import Search, build_search
-from gpnas.search.history import value
+from gpnas.search.history import Trial, value
 from gpnas.search.record import describe_search, what_came_of_it
 from gpnas.train.workdir import write_json
 
@@ -52,7 +54,20 @@ def main(argv: Sequence[str]) -> None:
         record = describe_search(settings, _NAME.value) | what_came_of_it(history, plan)
         write_json(folder / "history.json", [trial._asdict() for trial in history])
         write_json(folder / "record.json", record)
+        _draw(kept, front, settings["space"], folder)
         print(folder / "record.json")
+
+
+def _draw(kept: optuna.Study, front: Sequence[Trial], space: str, folder: pathlib.Path) -> None:
+    """Draws what nothing beats, for who opens the database with a dashboard."""
+    drawings = folder / "drawings"
+    drawings.mkdir(exist_ok=True)
+    for trial in front:
+        figure = architecture_figure(space, trial.architecture, f"trial {trial.number}")
+        if figure is not None:
+            path = drawings / f"trial_{trial.number}.png"
+            path.write_bytes(figure.file("png"))
+            study.attach(kept, path, folder / "artifacts")
 
 
 def _weights() -> pathlib.Path | None:

@@ -108,6 +108,23 @@ def drawing_figures(summary: Summary) -> list[FigureSpec]:
     return found
 
 
+def architecture_figure(space: str, architecture: Any, title: str) -> FigureSpec | None:
+    """One architecture.
+
+    Args:
+      space: As the config of a search names it.
+      architecture: Of that space.
+      title: What stands above it.
+
+    Returns:
+      The figure; None for a space whose architectures cannot be drawn.
+    """
+    if space not in GRAPHS:
+        return None
+    panel = _graph_panel(GRAPHS[space](architecture), title, style.INK, title)
+    return FigureSpec("architecture", title, title, [panel])
+
+
 def _panel(group: Group, draw: Callable[[Any], Graph]) -> Panel:
     name = objectives(group.runs[0])[0]
     fronts = [entry for run in group.runs for entry in values.items(run.record, "front")]
@@ -115,7 +132,11 @@ def _panel(group: Group, draw: Callable[[Any], Graph]) -> Panel:
     graph = draw(best["architecture"])
     title = f"{group.label}: {best['metrics'][name]:.4g}"
     told = f"{group.label}: {', '.join(text for _, _, text in _reading(graph))}"
-    paint = functools.partial(_draw, graph, title, style.colour(group.series))
+    return _graph_panel(graph, title, style.colour(group.series), told)
+
+
+def _graph_panel(graph: Graph, title: str, colour: str, told: str) -> Panel:
+    paint = functools.partial(_draw, graph, title, colour)
     return Panel(paint, told, *graph.size, (14, 14, 28, 8))
 
 

@@ -153,6 +153,24 @@ def wait_for_the_dead(study: optuna.Study, grace: int = GRACE) -> int:
     return left
 
 
+def attach(study: optuna.Study, path: pathlib.Path, store: pathlib.Path) -> None:
+    """Gives a study a file, once by its name; `optuna-dashboard --artifact-dir` shows it.
+
+    Args:
+      study: As `open_study` gives it.
+      path: The file.
+      store: Folder in which Optuna keeps the files of a study.
+    """
+    if path.name in {meta.filename for meta in optuna.artifacts.get_all_artifact_meta(study)}:
+        return
+    store.mkdir(parents=True, exist_ok=True)
+    optuna.artifacts.upload_artifact(
+        artifact_store=optuna.artifacts.FileSystemArtifactStore(str(store)),
+        file_path=str(path),
+        study_or_trial=study,
+    )
+
+
 def different(history: History) -> int:
     """How many evaluations were made: different architectures at different budgets."""
     return len({(t.architecture, t.budget) for t in history if t.metrics is not None})

@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 import time
 
+import optuna
 import pytest
 
 from gpnas.errors import UserError
@@ -50,6 +51,16 @@ def test_optuna_knows_the_objectives(tmp_path):
     assert kept.metric_names == ["error", "size"]
     best = {tuple(trial.values) for trial in kept.best_trials}
     assert best <= {(t.metrics["error"], t.metrics["size"]) for t in found}
+
+
+def test_a_study_has_a_drawing_once(tmp_path):
+    kept = opened(tmp_path)
+    (tmp_path / "trial_1.png").write_bytes(b"picture")
+    for _ in range(2):
+        study.attach(kept, tmp_path / "trial_1.png", tmp_path / "store")
+    assert [path.read_bytes() for path in (tmp_path / "store").iterdir()] == [b"picture"]
+    again = opened(tmp_path)
+    assert [m.filename for m in optuna.artifacts.get_all_artifact_meta(again)] == ["trial_1.png"]
 
 
 def test_another_search_under_the_same_name(tmp_path):
