@@ -12,12 +12,13 @@ from ml_collections import ConfigDict
 from gpnas import plugins
 from gpnas.errors import UserError
 from gpnas.search.history import History, Propose
+from gpnas.search.jobs import Recipe
 from gpnas.search.run import EvaluateAll, each, randomness
 from gpnas.search.space import Space
 from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
 from gpnas.search.table import TABLES, load_table
-from gpnas.search.trained import MEASURED, Recipe, spent, trained
+from gpnas.search.trained import MEASURED, spent, trained
 from gpnas.train.loop import load_data
 
 _RANGES: dict[str, plugins.Range] = {

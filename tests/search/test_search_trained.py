@@ -10,12 +10,13 @@ from gpnas.errors import UserError
 from gpnas.models import LeNet300
 from gpnas.search import STRATEGIES, Trial, search, study
 from gpnas.search.history import Proposal, rooted
+from gpnas.search.jobs import Recipe
 from gpnas.search.morphable import EXACT, morphable
 from gpnas.search.morphable.lineage import descend, standard
 from gpnas.search.run import each, search_together
 from gpnas.search.space import frozen
 from gpnas.search.spaces import cost_of
-from gpnas.search.trained import Recipe, spent, trained
+from gpnas.search.trained import spent, trained
 from gpnas.search.weights import Known, load_weights, save_weights
 from tests.search.test_search_morphable import SPACES, drawn, outputs
 
