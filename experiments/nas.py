@@ -82,7 +82,8 @@ def _strategies(study: str, against: str) -> Callable[[pathlib.Path, Mapping[str
         summary = summarise(read_runs([results / study / "records.jsonl"]))
         difference = searches.difference_table(summary.searches, against)
         tables = [*searches.search_tables(summary), difference]
-        return Section(tables, searches.course_figures(summary))
+        figures = [*searches.course_figures(summary), *searches.front_figures(summary)]
+        return Section(tables, figures)
 
     return section
 
@@ -111,6 +112,7 @@ _SECTIONS: Mapping[str, Callable[[pathlib.Path, Mapping[str, Any]], Section]] = 
     "searches_201": _strategies("searches_201", "random"),
     "early_stopping": _strategies("early_stopping", "random"),
     "proxies": _proxies,
+    "lemonade": _strategies("lemonade", "LEMONADE"),
 }
 
 

@@ -149,17 +149,20 @@ def difference_table(groups: Sequence[Group], against: str) -> Table:
     for label in (label for label in at if label != against):
         pairs = zip(at[label], at[against], strict=True)
         found = [stats.paired_difference(ours, theirs) for ours, theirs in pairs]
-        rows.append([Cell(label), *(Cell(_signed(one)) for one in found)])
+        rows.append([Cell(label), *(Cell(_signed(name, one)) for one in found)])
     caption = f"{name} minus that of {against}, after so many {unit(runs[0])}"
-    note = "Mean ± half the 95 % interval of the differences by seed; below zero is better."
+    better = "above" if name == "hypervolume" else "below"
+    note = f"Mean ± half the 95 % interval of the differences by seed; {better} zero is better."
     columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
     return Table(caption, columns, rows, [note])
 
 
-def _signed(found: stats.Estimate | None) -> str:
+def _signed(name: str, found: stats.Estimate | None) -> str:
     if found is None:
         return values.MISSING
-    return f"{found.mean:+.2f}" + ("" if found.half is None else f" ± {found.half:.2f}")
+    digits = 3 if name == "hypervolume" else 2
+    half = "" if found.half is None else f" ± {found.half:.{digits}f}"
+    return f"{found.mean:+.{digits}f}{half}"
 
 
 def _text(name: str, found: stats.Estimate | None) -> str:
