@@ -73,8 +73,12 @@ def bernoulli(
             return multiply(params, spread(factors, axes, weights))
 
         loss, out = forward.loss(gated({p: u < use[p] for p, u in uniform.items()}))
-        other, _ = forward.loss(
-            jax.lax.stop_gradient(gated({p: u > 1 - use[p] for p, u in uniform.items()}))
+        mirrored = gated({p: u > 1 - use[p] for p, u in uniform.items()})
+        other = jax.lax.cond(  # gates that do not learn have no use for the second pass
+            learn(ctx.step),
+            lambda opposite, _: forward.loss(opposite)[0],
+            lambda _, same: same,
+            *jax.lax.stop_gradient((mirrored, loss)),
         )
         gap = jax.lax.stop_gradient(k * (other - loss))
         through = sum(jnp.sum(gap * (u - 0.5) * gates[p]) for p, u in uniform.items())
