@@ -8,20 +8,16 @@ were moved to the end of results/lenet5/pilots.jsonl.
 
 from ml_collections import ConfigDict
 
-from configs import npn_sparsify
-from configs.studies.lenet5 import lenet5
+from configs.studies.lenet5 import arm_in_the_middle
 from gpnas.train.study import study
 
 
 def get_config() -> ConfigDict:
     """Arms by name."""
-    arms = {}
-    for arm, epochs, start_at, penalties in (
-        ("LeNet-5 a", 20, 0.08, (33.0, 1.25, 1.5, 75.0)),
-        ("LeNet-5 b", 24, 0.04, (17.0, 1.25, 1.7, 130.0)),
-    ):
-        arms[arm] = lenet5(
-            npn_sparsify, epochs, penalties=penalties, start_at=start_at, stop_at=0.5
-        )
-        arms[arm].optimizer.update(schedule="linear", decay_at=0.5, learning_rate=2e-3)
+    arms = {
+        "LeNet-5 a": arm_in_the_middle(20, (33.0, 1.25, 1.5, 75.0), 0.08),
+        "LeNet-5 b": arm_in_the_middle(24, (17.0, 1.25, 1.7, 130.0), 0.04),
+        "LeNet-5 c": arm_in_the_middle(24, (24.0, 1.2, 1.55, 105.0), 0.04),
+    }
+    arms["LeNet-5 c"].optimizer.update(name="adamw", weight_decay=0.1)
     return study("pilots", arms, densities=(), seeds=(100,))

@@ -12,7 +12,15 @@ import jax.numpy as jnp
 
 from gpnas.gates.concrete import by_layer
 from gpnas.gates.gate import Forward, GateContext, Gates, Leaves, Living
-from gpnas.gates.groups import Grouping, inputs_and_filters, multiply, sizes, spread, squares
+from gpnas.gates.groups import (
+    Grouping,
+    axes_of,
+    inputs_and_filters,
+    multiply,
+    sizes,
+    spread,
+    squares,
+)
 from gpnas.masks import maskable
 from gpnas.masks.schedule import Schedule
 from gpnas.masks.transform import always
@@ -56,7 +64,8 @@ def bernoulli(
     def init_fn(masks: Any, params: Any, key: jax.Array) -> dict[str, jax.Array]:
         del key
         weights = maskable(masks, params)
-        counts = {p: weights[p].shape[axis] for p, axis in grouping(weights).items()}
+        axes = axes_of(grouping, weights)
+        counts = {p: weights[p].shape[axis] for p, axis in axes.items()}
         active = {p: jnp.arange(n) < (n if first is None else first) for p, n in counts.items()}
         return {p: jnp.where(a, jnp.float32(ACTIVE), DORMANT) for p, a in active.items()}
 
