@@ -6,11 +6,13 @@
     python experiments/reproduce.py --page               # only writes the page from the records
 
 Records are appended to results/STUDY/records.jsonl; runs that are there are skipped. The tables
-between the markers of docs/reproducing.md are then written anew. With --fast the records go to the
-work directory, the tables are printed, and nothing else is touched.
+between the markers of docs/reproducing.md are then written anew, and figures beside their records.
+With --fast the records go to the work directory, the tables are printed, and nothing else is
+touched.
 """
 
 import importlib
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -23,11 +25,12 @@ from gpnas import train
 from gpnas.commandline import EXIT_DIVERGED, start, stop
 from gpnas.errors import UserError
 from gpnas.report import markers
+from gpnas.report.figures import FigureSpec
 from gpnas.train.study import run_study
 from gpnas.train.workdir import read_lines
 
 _ROOT = pathlib.Path(__file__).parents[1]
-_STUDIES = ("lenet300", "lenet5", "tickets", "curves")
+_STUDIES = ("lenet300", "lenet5", "tickets", "curves", "learners")
 _PAGE = _ROOT / "docs" / "reproducing.md"
 _FAST = flags.DEFINE_bool("fast", False, "A budget of about 15 minutes for all rows.")
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Train nothing; write the page from the records.")
@@ -61,13 +64,25 @@ def main(argv: Sequence[str]) -> None:
 def _study(module: Any, names: Sequence[str]) -> ConfigDict:
     config = module.get_config()
     arms = [arm for arm in config.arms if arm in names] or list(config.arms)
-    config.only, config.raw_dir = ",".join(arms), _RAW.value
+    for arm in config.arms.values():
+        if arm.data.name == "mnist":
+            arm.data.raw_dir = _RAW.value
     if _FAST.value:
         config.study, config.seeds = f"{config.study}_fast", (0,)
         config.densities = tuple(config.densities)[:2]
+        arms = _two_of_each(arms)
         for arm in arms:
             module.shorten(config.arms[arm])
+    config.only = ",".join(arms)
     return config
+
+
+def _two_of_each(arms: Sequence[str]) -> list[str]:
+    """Of settings of one arm, which an @ tells apart, the first two."""
+    groups: dict[str, list[str]] = {}
+    for arm in arms:
+        groups.setdefault(arm.partition("@")[0], []).append(arm)
+    return [arm for group in groups.values() for arm in group[:2]]
 
 
 def _write(studies: dict[str, Any], results: pathlib.Path) -> None:
@@ -75,12 +90,23 @@ def _write(studies: dict[str, Any], results: pathlib.Path) -> None:
     text = _PAGE.read_text()
     for name, module in studies.items():
         folder = f"{name}_fast" if _FAST.value else name
-        tables = module.tables(read_lines(results / folder / "records.jsonl"))
+        records = read_lines(results / folder / "records.jsonl")
+        tables, picture = module.tables(records), ""
+        if records and hasattr(module, "figure") and not _FAST.value:
+            picture = _draw(module.figure(records), results / folder)
         markers.show(tables)
-        text = markers.fill(text, name, tables)
+        text = markers.fill(text, name, tables, picture)
     if not _FAST.value:
         _PAGE.write_text(text)
         print(_PAGE)
+
+
+def _draw(figure: FigureSpec, folder: pathlib.Path) -> str:
+    """Writes a figure beside the records; returns how the page shows it."""
+    path = folder / f"{figure.name}.svg"
+    path.write_bytes(figure.file("svg"))
+    link = os.path.relpath(path.resolve(), _PAGE.parent)
+    return f"![{figure.heading}]({link})\n\n{figure.caption}\n"
 
 
 if __name__ == "__main__":

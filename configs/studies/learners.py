@@ -3,8 +3,7 @@
 Beside GMP, RigL and development, at an equal budget of 30 epochs. Methods without a density have
 five prices (what follows the @). Three seeds; about an hour on 2 CPU cores.
 
-    python experiments/sweep.py --config=configs/studies/learners.py
-    python experiments/report.py --inputs=results/learners --output=report.html
+    python experiments/reproduce.py learners
 """
 
 from typing import Any
@@ -14,16 +13,42 @@ from ml_collections import ConfigDict
 from configs import development, gmp, l0, lobster, npn_sparsify, rigl, sensitivity, serene, snfs
 from configs import sparse_vd as vd
 from configs.studies.lenet300 import same_recipe
+from gpnas.report.densities import density_table
+from gpnas.report.density_panels import density_panels
+from gpnas.report.figures import FigureSpec
+from gpnas.report.table import Table
 from gpnas.train.study import study
 
+NAMES = ("learners",)  # all its arms at once
+EPOCHS = 30
 _LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.5, "stop_at": 0.75}
 
 
+def shorten(config: ConfigDict) -> None:
+    """Makes an arm's budget that of a quick look."""
+    config.train.epochs = 4
+
+
+def tables(records: list[dict]) -> list[Table]:
+    """Errors by density."""
+    if not records:
+        return []
+    epochs = min(record["config"]["train"]["epochs"] for record in records)
+    caption = f"LeNet-300-100 on Fashion-MNIST by density, {epochs} epochs"
+    return [density_table(caption, records)]
+
+
+def figure(records: list[dict]) -> FigureSpec:
+    """The same as a figure, each learner beside GMP, RigL and development."""
+    heading = "Sparse learners on Fashion-MNIST: test error by density"
+    return density_panels(heading, records, ("GMP", "RigL", "development"), top=18.0)
+
+
 def fashion(module: Any, **method: Any) -> ConfigDict:
-    """A method's config on Fashion-MNIST, 30 epochs, batch 128."""
+    """A method's config on Fashion-MNIST, batch 128."""
     config = module.get_config()
     config.data.name = "fashion_mnist"
-    config.train.epochs = 30
+    config.train.epochs = EPOCHS
     config.train.batch_size = 128
     config.train.tensorboard = False
     config.method.update(method)

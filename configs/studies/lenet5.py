@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import dense, l0, sensitivity, sparse_vd
+from configs import dense, l0, npn_sparsify, sensitivity, sparse_vd
 from configs.studies.lenet300 import mnist, same_recipe
 from gpnas.report.papers import Bar, paper_table
 from gpnas.report.table import Table
@@ -21,6 +21,7 @@ BARS = (
     Bar("LeNet-5 sparse VD", "280× at 0.75 %", 200, error=0.95, compression=280),
     Bar("LeNet-5 sensitivity", "51× at 0.78 %", error=0.88, compression=51),
     Bar("LeNet-5 L0", "9-18-65-25 at 1.0 %", 200, error=1.2, units=(9, 18, 65, 25)),
+    Bar("LeNet-5 L0-ARM", "6-10-39-11 at 1.0 %", 200, error=1.2, units=(9, 18, 65, 25)),
 )
 NAMES = tuple(bar.arm for bar in BARS)
 
@@ -39,6 +40,13 @@ def lenet5(module: Any, epochs: int, **method: Any) -> ConfigDict:
     return config
 
 
+def arm_in_the_middle(epochs: int, penalties: tuple[float, ...], start_at: float) -> ConfigDict:
+    """L0-ARM whose gates learn up to half of the run, as NPN's do; then what is left is trained."""
+    config = lenet5(npn_sparsify, epochs, penalties=penalties, start_at=start_at, stop_at=0.5)
+    config.optimizer.update(schedule="linear", decay_at=0.5, learning_rate=2e-3)
+    return config
+
+
 def tables(records: list[dict]) -> list[Table]:
     """The rows: papers' numbers beside ours."""
     return [paper_table("LeNet-5 (Caffe) on MNIST", BARS, records)]
@@ -54,9 +62,11 @@ def get_config() -> ConfigDict:
         ),
         "LeNet-5 sensitivity": lenet5(sensitivity, 60, density=0.0196, **loop),
         "LeNet-5 L0": lenet5(l0, 40, penalties=(10.0, 0.5, 0.1, 10.0), drops=(0.5,), decay=5e-4),
+        "LeNet-5 L0-ARM": arm_in_the_middle(24, (24.0, 1.2, 1.55, 105.0), 0.04),
     }
     arms["LeNet-5 sparse VD"].optimizer.decay_at = 0.0
     arms["LeNet-5 sparse VD"].optimizer.learning_rate = 2e-3
+    arms["LeNet-5 L0-ARM"].optimizer.update(name="adamw", weight_decay=0.1)
     for arm in ("LeNet-5 dense", "LeNet-5 sensitivity"):
         same_recipe(arms[arm])
         arms[arm].optimizer.learning_rate = 0.02

@@ -12,7 +12,15 @@ import jax.numpy as jnp
 
 from gpnas.gates.concrete import by_layer
 from gpnas.gates.gate import Forward, GateContext, Gates, Leaves, Living
-from gpnas.gates.groups import Grouping, inputs_and_filters, multiply, sizes, spread, squares
+from gpnas.gates.groups import (
+    Grouping,
+    axes_of,
+    inputs_and_filters,
+    multiply,
+    sizes,
+    spread,
+    squares,
+)
 from gpnas.masks import maskable
 from gpnas.masks.schedule import Schedule
 from gpnas.masks.transform import always
@@ -56,7 +64,8 @@ def bernoulli(
     def init_fn(masks: Any, params: Any, key: jax.Array) -> dict[str, jax.Array]:
         del key
         weights = maskable(masks, params)
-        counts = {p: weights[p].shape[axis] for p, axis in grouping(weights).items()}
+        axes = axes_of(grouping, weights)
+        counts = {p: weights[p].shape[axis] for p, axis in axes.items()}
         active = {p: jnp.arange(n) < (n if first is None else first) for p, n in counts.items()}
         return {p: jnp.where(a, jnp.float32(ACTIVE), DORMANT) for p, a in active.items()}
 
@@ -73,8 +82,12 @@ def bernoulli(
             return multiply(params, spread(factors, axes, weights))
 
         loss, out = forward.loss(gated({p: u < use[p] for p, u in uniform.items()}))
-        other, _ = forward.loss(
-            jax.lax.stop_gradient(gated({p: u > 1 - use[p] for p, u in uniform.items()}))
+        mirrored = gated({p: u > 1 - use[p] for p, u in uniform.items()})
+        other = jax.lax.cond(  # gates that do not learn have no use for the second pass
+            learn(ctx.step),
+            lambda opposite, _: forward.loss(opposite)[0],
+            lambda _, same: same,
+            *jax.lax.stop_gradient((mirrored, loss)),
         )
         gap = jax.lax.stop_gradient(k * (other - loss))
         through = sum(jnp.sum(gap * (u - 0.5) * gates[p]) for p, u in uniform.items())

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.gates.gate import Forward, GateContext, Gates, Leaves, Living
-from gpnas.gates.groups import Grouping, inputs_and_filters, multiply, sizes, spread, squares
+from gpnas.gates.groups import (
+    Grouping,
+    axes_of,
+    inputs_and_filters,
+    multiply,
+    sizes,
+    spread,
+    squares,
+)
 from gpnas.masks import maskable
 from gpnas.masks.tree import keys_for
 
@@ -68,7 +76,7 @@ def hard_concrete(
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> dict[str, jax.Array]:
         weights = maskable(masks, params)
-        axes = grouping(weights)
+        axes = axes_of(grouping, weights)
         shut = by_layer(drops, list(weights))
         keys = keys_for(key, weights)
         return {

@@ -30,6 +30,18 @@ def hidden_units(weights: Leaves) -> dict[str, int]:
     return dict.fromkeys(list(weights)[:-1], -1)
 
 
+def axes_of(grouping: Grouping, weights: Leaves) -> dict[str, int]:
+    """The axis of each leaf's groups.
+
+    Raises:
+      ValueError: If a gate is to be on a layer that is not there.
+    """
+    axes = grouping(weights)
+    if strange := [path for path in axes if path not in weights]:
+        raise ValueError(f"gates: got a gate on {strange[0]}, allowed: {', '.join(weights)}")
+    return axes
+
+
 def sizes(weights: Leaves, axes: Mapping[str, int]) -> dict[str, int]:
     """Weights in one group, by path."""
     return {p: math.prod(weights[p].shape) // weights[p].shape[axis] for p, axis in axes.items()}

@@ -6,13 +6,14 @@ from gpnas.errors import UserError
 from gpnas.report.table import Table
 
 
-def fill(text: str, name: str, tables: Sequence[Table]) -> str:
+def fill(text: str, name: str, tables: Sequence[Table], picture: str = "") -> str:
     """Writes tables between a page's markers in place of what stands there.
 
     Args:
       text: The page, Markdown.
       name: Of the markers.
       tables: What to write, each below its caption.
+      picture: Markdown that comes after them.
 
     Returns:
       The page.
@@ -25,7 +26,8 @@ def fill(text: str, name: str, tables: Sequence[Table]) -> str:
     _, closed, after = rest.partition(end)
     if not found or not closed:
         raise UserError("page", name, f"a page with the lines {begin} and {end}")
-    shown = "\n".join(f"**{table.caption}**\n\n{table.to_markdown()}" for table in tables)
+    parts = [f"**{table.caption}**\n\n{table.to_markdown()}" for table in tables]
+    shown = "\n".join([*parts, picture] if picture else parts)
     return f"{before}{begin}\n{shown}{end}{after}"
 
 

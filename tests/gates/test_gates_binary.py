@@ -187,6 +187,24 @@ def test_the_sharpness_is_that_of_the_step(batch):
     assert not any(learns(5, seed) for seed in range(5))
 
 
+def test_gates_that_do_not_learn_need_no_second_pass(batch):
+    passes = []
+
+    def loss(params, intercept=None):
+        jax.debug.callback(lambda: passes.append(params))
+        return batch.loss(params, intercept)
+
+    method = gates_of(2.0, learn=lambda step: step >= 5)
+    for step, expected in ((4, 1), (5, 2)):
+        passes.clear()
+        ctx = context(step=step)
+        jax.grad(lambda g, ctx=ctx: method.loss(batch._replace(loss=loss), PARAMS, g, ctx)[0])(
+            GATES
+        )
+        jax.effects_barrier()
+        assert len(passes) == expected
+
+
 def test_the_first_units_are_in_use():
     params = {f"Dense_{i}": {"kernel": normal(i, 4, 4)} for i in range(3)}
     masks = full(params)

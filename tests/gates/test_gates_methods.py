@@ -288,6 +288,61 @@ def test_mistakes_are_told_by_field(field, settings):
     assert str(error.value).startswith(f"method.{field}: got ") and "\n" not in str(error.value)
 
 
+ASTRAY = """
+import flax.linen as nn
+
+from gpnas.gates import bernoulli, follow, hard_concrete, more_often_open
+from gpnas.masks import schedule
+from gpnas.methods.method import gated
+
+def nowhere(weights):
+    return {"Dense_9/kernel": -2}
+
+def hard(*, images: int):
+    return gated(follow(more_often_open(), every=5, last=9),
+                 hard_concrete((0.1,), images, grouping=nowhere))
+
+def binary(*, images: int):
+    return gated(follow(more_often_open(), every=5, last=9),
+                 bernoulli((0.1,), schedule.constant(7.0), images, grouping=nowhere))
+
+class Idle(nn.Module):
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = images.reshape(len(images), -1)
+        if not train:
+            nn.Dense(4)(x)
+        return nn.Dense(self.num_classes, name="used")(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "model", "told"),
+    [
+        ("astray:hard", "lenet300", "a gate on Dense_9/kernel, allowed: Dense_0/kernel, "),
+        ("astray:binary", "lenet300", "a gate on Dense_9/kernel, allowed: Dense_0/kernel, "),
+        (
+            "sparse_vd",
+            "astray:Idle",
+            "got Dense_0/kernel, allowed: kernels of layers ",
+        ),
+    ],
+)
+def test_a_gate_on_a_layer_that_is_not_there(
+    method, model, told, tiny, digits, tmp_path, monkeypatch
+):
+    (tmp_path / "astray.py").write_text(ASTRAY)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = tiny(name=method)
+    config.model = {"name": model, "dtype": "float32", "conv": "auto"}
+    with pytest.raises(UserError, match=told) as caught:
+        train(config, tmp_path / "run", digits)
+    assert caught.value.field == "method.name" and "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_gates_are_unit_masks(whole):
     record, _, states = whole("l0")
     masks = states[STEPS].masks
