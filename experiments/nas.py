@@ -22,10 +22,11 @@ from gpnas.report.figures import FigureSpec
 from gpnas.report.groups import summarise
 from gpnas.report.table import Table
 from gpnas.search.early_stopping import early_stopping
-from gpnas.search.proxy_study import correlations, matching
+from gpnas.search.proxy_study import advantages, correlations, matching
 from gpnas.train.workdir import read_lines
 
 _ROOT = pathlib.Path(__file__).parents[1]
+_SIZE = "params (table)"  # what scores are compared with
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Search nothing; write from the records.")
 _FOLDER = flags.DEFINE_string("folder", str(_ROOT), "Folder of docs/nas.md and of results/.")
 
@@ -94,6 +95,8 @@ def _proxies(results: pathlib.Path, configs: Mapping[str, Any]) -> Section:
     records = matching(read_lines(results / "proxies" / "records.jsonl"), config)
     found = correlations(records, config.against)
     ranked = [rankings.Ranking(name, *one) for name, one in found.items()]
+    more = advantages(records, config.against, _SIZE)
+    ahead = [rankings.Ranking(name, *one) for name, one in more.items()]
     seconds = sum(record["wall_s"] for record in records) / len(records)
     note = (
         f"{len(records)} random networks of the table, {config.channels} channels,"
@@ -104,7 +107,8 @@ def _proxies(results: pathlib.Path, configs: Mapping[str, Any]) -> Section:
     )
     caption = "How well scores of untrained networks rank trained ones"
     figure = rankings.ranking_figure("proxies", ranked, caption)
-    return Section([rankings.ranking_table(caption, ranked, [note])], [figure])
+    table = rankings.ranking_table(caption, ranked, ahead, _SIZE, [note])
+    return Section([table], [figure])
 
 
 _SECTIONS: Mapping[str, Callable[[pathlib.Path, Mapping[str, Any]], Section]] = {

@@ -23,20 +23,34 @@ class Ranking(NamedTuple):
     high: float
 
 
-def ranking_table(caption: str, rankings: Sequence[Ranking], notes: Sequence[str]) -> Table:
+def ranking_table(
+    caption: str,
+    rankings: Sequence[Ranking],
+    advantages: Sequence[Ranking],
+    other: str,
+    notes: Sequence[str],
+) -> Table:
     """One row a score, the best first.
 
     Args:
       caption: Of the table.
       rankings: In any order.
+      advantages: How much higher the correlation is than another's, and the interval of that.
+      other: What the other is called.
       notes: Sentences below it.
     """
-    columns = [Column("score", numeric=False), Column("Spearman's ρ"), Column("95 % interval")]
+    titles = ("Spearman's ρ", "95 % interval", f"minus that of {other}", "95 % interval")
+    columns = [Column("score", numeric=False), *map(Column, titles)]
+    more = {one.name: _texts(one, "+.3f") for one in advantages}
     rows = [
-        [Cell(one.name), Cell(f"{one.rho:.3f}"), Cell(f"{one.low:.3f} to {one.high:.3f}")]
+        [Cell(text) for text in (one.name, *_texts(one), *more.get(one.name, ["", ""]))]
         for one in _ordered(rankings)
     ]
     return Table(caption, columns, rows, notes)
+
+
+def _texts(one: Ranking, form: str = ".3f") -> list[str]:
+    return [f"{one.rho:{form}}", f"{one.low:{form}} to {one.high:{form}}"]
 
 
 def ranking_figure(name: str, rankings: Sequence[Ranking], caption: str) -> FigureSpec:

@@ -164,6 +164,44 @@ def correlations(
     Returns:
       By name of the proxy; a score that is not finite counts as the lowest.
     """
+    scores, accuracy = _series(records, against)
+    return {name: correlation(found, accuracy, resamples) for name, found in scores.items()}
+
+
+def advantages(
+    records: Sequence[Mapping[str, Any]], against: str, other: str, resamples: int = 2000
+) -> dict[str, Correlation]:
+    """How much higher each proxy's ρ is than another's, on the same architectures.
+
+    Args:
+      records, against, resamples: As for `correlations`.
+      other: Name of the proxy compared with, as `correlations` has it.
+
+    Returns:
+      By name, without `other`: the difference, and its percentile bootstrap.
+    """
+    scores, accuracy = _series(records, against)
+    count = len(accuracy)
+    drawn = np.random.default_rng(0).integers(count, size=(resamples, count))
+    rows = np.concatenate([np.arange(count)[None], drawn])  # the sample itself is the first
+
+    def rho(series: Sequence[float]) -> np.ndarray:
+        pair = [stats.rankdata(np.asarray(one)[rows], axis=1) for one in (series, accuracy)]
+        a, b = (ranks - ranks.mean(1, keepdims=True) for ranks in pair)
+        return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+
+    base, found = rho(scores[other]), {}
+    for name in scores.keys() - {other}:
+        difference = rho(scores[name]) - base
+        low, high = np.quantile(difference[1:], (0.025, 0.975))
+        found[name] = Correlation(float(difference[0]), float(low), float(high))
+    return found
+
+
+def _series(
+    records: Sequence[Mapping[str, Any]], against: str
+) -> tuple[dict[str, list[float]], list[float]]:
+    """Scores by name, and accuracies."""
     table = load_table(SPACE)
     rows = [table.look_up(tuple(record["architecture"])) for record in records]
     scores = {
@@ -171,8 +209,7 @@ def correlations(
         for name in records[0]["scores"]
     }
     scores |= {f"{name} (table)": [row[name] for row in rows] for name in _FROM_THE_TABLE}
-    accuracy = [-row[against] for row in rows]
-    return {name: correlation(found, accuracy, resamples) for name, found in scores.items()}
+    return scores, [-row[against] for row in rows]
 
 
 def correlation(

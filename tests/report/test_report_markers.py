@@ -50,9 +50,11 @@ def test_rankings_best_first():
         rankings.Ranking(name, rho, rho - 0.1, rho + 0.1)
         for name, rho in zip("abc", (0.2, 0.7, -0.1), strict=True)
     ]
-    table = rankings.ranking_table("Caption", some, [])
+    ahead = [rankings.Ranking("a", -0.5, -0.6, 0.4)]
+    table = rankings.ranking_table("Caption", some, ahead, "b", [])
     assert [row[0].text for row in table.rows] == ["b", "a", "c"]
-    assert table.rows[0][2].text == "0.600 to 0.800"
+    assert [cell.text for cell in table.rows[0]] == ["b", "0.700", "0.600 to 0.800", "", ""]
+    assert [cell.text for cell in table.rows[1][3:]] == ["-0.500", "-0.600 to +0.400"]
     spec = rankings.ranking_figure("some", some, "Caption")
     assert (
         spec.file("svg").startswith(b"<?xml") and "b 0.70; a 0.20; c -0.10" in spec.panels[0].label

@@ -9,7 +9,7 @@ from scipy import stats
 from configs.searches import proxies
 from gpnas.errors import UserError
 from gpnas.search import load_table
-from gpnas.search.proxy_study import correlation, correlations, matching, score_sample
+from gpnas.search.proxy_study import advantages, correlation, correlations, matching, score_sample
 from gpnas.train.workdir import read_lines
 
 
@@ -45,6 +45,26 @@ def test_scores_that_are_not_finite_are_the_lowest():
     ]
     found = correlations(records, "cifar10_test_200", resamples=50)["mine"]
     assert found.rho == pytest.approx(1) and found.low > 0.99
+
+
+def test_an_advantage_is_the_difference_of_two_correlations():
+    table, rng = load_table("nas_bench_201"), np.random.default_rng(0)
+    rows = sorted(table.rows)[::80]
+    errors = np.array([table.look_up(a)["cifar10_test_200"] for a in rows])
+    order = -stats.rankdata(errors) / len(errors)
+    near, far = (order + width * rng.normal(size=len(rows)) for width in (0.1, 0.5))
+    records = [
+        {"architecture": list(a), "scores": {"near": n, "far": f}}
+        for a, n, f in zip(rows, near, far, strict=True)
+    ]
+    alone = correlations(records, "cifar10_test_200", resamples=50)
+    found = advantages(records, "cifar10_test_200", "far", resamples=300)
+    assert set(found) == {"near", "params (table)", "macs (table)"}
+    for name, one in found.items():
+        assert one.rho == pytest.approx(alone[name].rho - alone["far"].rho)
+        assert one.low < one.rho < one.high
+    assert found["near"].low > 0
+    assert found["params (table)"] == found["macs (table)"]
 
 
 def test_the_interval_is_about_as_wide_as_theory_says():
