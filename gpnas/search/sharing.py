@@ -235,10 +235,11 @@ def selection_macs(supernet: Supernet201, image_shape: tuple[int, ...]) -> Calla
     def init() -> Any:
         return supernet.init(jax.random.key(0), images, jnp.zeros(len(EDGES), jnp.int32))
 
+    used = macs_of_calls(init)  # before anything else traces it: layers are seen while it is traced
     params = jax.eval_shape(init)["params"]
     sizes = {path: leaf.size for path, leaf in maskable(full(params), params).items()}
     rest, table = 0, np.zeros((len(EDGES), len(OPERATIONS)), np.int64)
-    for path, uses in macs_of_calls(init).items():
+    for path, uses in used.items():
         edge, _, name = path.split("/")[-3].partition("_") if "edge" in path else ("", "", "")
         if name in OPERATIONS:
             table[int(edge.removeprefix("edge")), OPERATIONS.index(name)] += uses * sizes[path]
@@ -247,7 +248,7 @@ def selection_macs(supernet: Supernet201, image_shape: tuple[int, ...]) -> Calla
 
     def macs(selection: np.ndarray) -> int:
         one = np.ndim(selection) == 1
-        used = np.eye(len(OPERATIONS))[selection] if one else np.asarray(selection)
-        return int(rest + table[used > 0].sum())
+        weights = np.eye(len(OPERATIONS))[selection] if one else np.asarray(selection)
+        return int(rest + table[weights > 0].sum())
 
     return macs
