@@ -88,7 +88,7 @@ class Supernet201(nn.Module):
             positive = ReLU(name=f"edge{at}_relu")(x, used=used)
             branches = [functools.partial(_branch, name, at, layers) for name in OPERATIONS]
             if cell.is_initializing():
-                return sum(branch(cell, x, positive) for branch in branches)
+                return sum((branch(cell, x, positive) for branch in branches), jnp.zeros_like(x))
             # What a branch computes again when going back need not be kept for all of them.
             branches = [nn.remat(branch) for branch in branches]
             if one:

@@ -114,7 +114,8 @@ def loss(
     """Mean cross-entropy of the pictures `rows`, () float32."""
     # Made once: XLA would else make them anew for each product that they enter.
     images = jax.lax.optimization_barrier(seen.images[rows])
-    return cross_entropy(supernet.apply({"params": params}, images, selection), seen.labels[rows])
+    logits = jnp.asarray(supernet.apply({"params": params}, images, selection))
+    return cross_entropy(logits, seen.labels[rows])
 
 
 def make_shared(
@@ -148,7 +149,7 @@ def make_shared(
     def wrong(params: Any, seen: Pictures, selection: Any, rows: Any, count: Any) -> jax.Array:
         def add(i: Any, total: jax.Array) -> jax.Array:
             images = jax.lax.optimization_barrier(seen.images[rows[i]])
-            logits = supernet.apply({"params": params}, images, selection)
+            logits = jnp.asarray(supernet.apply({"params": params}, images, selection))
             return total + jnp.sum(jnp.argmax(logits, -1) != seen.labels[rows[i]])
 
         return jax.lax.fori_loop(0, count, add, jnp.int32(0))

@@ -169,16 +169,20 @@ def _lab(config: ConfigDict, data: Dataset, table: Table, sample: list) -> Lab:
         pictures(data.train, data), held, pictures(data.test, data), rows,
         selection_macs(supernet, data.image_shape),
     )  # fmt: skip
-    if not 0 < config.minibatches < len(rows):
-        raise UserError("minibatches", config.minibatches, f"1 to {len(rows) - 1}")
-    most = len(sample) // config.seeds
-    if not 1 <= _candidates(lab) <= most:
-        allowed = f"one for 1 to {most} networks of {_whole(lab, config.steps):.0f} steps"
-        raise UserError("budget", config.budget, allowed)
-    if _shared_steps(lab) < 1:
-        least = config.budget - _shared_steps(lab) + 1
-        raise UserError("budget", config.budget, f"{least} or more: candidates cost that much")
+    _check_budget(lab)
     return lab
+
+
+def _check_budget(lab: Lab) -> None:
+    c, most = lab.config, len(lab.sample) // lab.config.seeds
+    if not c.minibatches < len(lab.rows):
+        raise UserError("minibatches", c.minibatches, f"1 to {len(lab.rows) - 1}")
+    if "random" in c.methods and not 1 <= _candidates(lab) <= most:
+        allowed = f"for 1 to {most} networks of {_whole(lab, c.steps):.0f} steps"
+        raise UserError("budget", c.budget, allowed)
+    if "weight sharing" in c.methods and _shared_steps(lab) < 1:
+        least = c.budget - _shared_steps(lab) + 1
+        raise UserError("budget", c.budget, f"{least} or more: candidates cost that much")
 
 
 def _whole(lab: Lab, steps: int) -> float:
@@ -256,8 +260,10 @@ def _rank(lab: Lab, arm: str, seed: int, records: Sequence[Mapping]) -> dict[str
     errors = {tuple(r["architecture"]): _val(r) for r in records if r["part"] == "alone"}
     alone = [errors[architecture] for architecture in lab.sample]
     found = correlation(own["shared"], alone, statistic=stats.kendalltau)
-    shown = dict(zip(("tau", "low", "high"), (round(x, 4) for x in found), strict=True))
-    return {"metrics": shown, "shared": own["shared"], "alone": alone}
+    # Undefined where a supernet cannot tell networks apart: JSON has no other word for that.
+    shown = [round(x, 4) if math.isfinite(x) else None for x in found]
+    metrics = dict(zip(("tau", "low", "high"), shown, strict=True))
+    return {"metrics": metrics, "shared": own["shared"], "alone": alone}
 
 
 def _val(record: Mapping[str, Any]) -> float:
