@@ -93,8 +93,8 @@ class Lab(NamedTuple):
 def share(config: ConfigDict, results: str) -> pathlib.Path:
     """Does the units of work that are missing, and returns the path of their records.
 
-    A unit is one network trained alone ("alone"), one search and its final network ("method"), or
-    the rank correlation of one supernet with the networks trained alone ("rank").
+    A unit is one network trained alone ("alone"), or one search and its final network ("method"),
+    with the errors that its supernet predicts for the networks trained alone, if it has one.
 
     Args:
       config: As configs/searches/sharing.py has it.
@@ -150,11 +150,8 @@ def _sample(config: ConfigDict, table: Table) -> list[tuple[str, ...]]:
 def _units(config: ConfigDict, sample: Sequence[Sequence[str]]) -> list[tuple[str, str, int]]:
     """(part, arm, seed) in order."""
     units = [("alone", " ".join(architecture), config.seed) for architecture in sample]
-    for seed, name in itertools.product(range(config.seeds), config.methods):
-        units.append(("method", name, seed))
-        if name == "weight sharing":
-            units.append(("rank", name, seed))
-    return units
+    searches = itertools.product(range(config.seeds), config.methods)
+    return units + [("method", name, seed) for seed, name in searches]
 
 
 def _lab(config: ConfigDict, data: Dataset, table: Table, sample: list) -> Lab:
@@ -246,41 +243,43 @@ def _method(lab: Lab, arm: str, seed: int, records: Sequence[Mapping]) -> dict[s
         "final_macs": lab.macs(selection),
     }
     if found.params is not None:
-        shared = (
-            lab.shared.error(found.params, lab.held, choice(architecture), lab.rows)
+        shared = [
+            percent(lab.shared.error(found.params, lab.held, choice(architecture), lab.rows))
             for architecture in lab.sample
-        )
-        record["shared"] = [percent(error) for error in shared]
+        ]
+        record["rank"] = _rank(shared, [_alone_error(records, a) for a in lab.sample])
     return record
 
 
-def _rank(lab: Lab, arm: str, seed: int, records: Sequence[Mapping]) -> dict[str, Any]:
+def _rank(shared: Sequence[float], alone: Sequence[float]) -> dict[str, Any]:
     """Kendall's τ between errors by shared weights and errors alone, of the whole sample."""
-    own = next(r for r in records if _key(r) == ("method", arm, seed))
-    errors = {tuple(r["architecture"]): _val(r) for r in records if r["part"] == "alone"}
-    alone = [errors[architecture] for architecture in lab.sample]
-    found = correlation(own["shared"], alone, statistic=stats.kendalltau)
+    found = correlation(shared, alone, statistic=stats.kendalltau)
     # Undefined where a supernet cannot tell networks apart: JSON has no other word for that.
     shown = [round(x, 4) if math.isfinite(x) else None for x in found]
-    metrics = dict(zip(("tau", "low", "high"), shown, strict=True))
-    return {"metrics": metrics, "shared": own["shared"], "alone": alone}
+    names = ("tau", "low", "high")
+    return dict(zip(names, shown, strict=True)) | {"shared": shared, "alone": alone}
 
 
-def _val(record: Mapping[str, Any]) -> float:
-    return record["metrics"]["val_error"]
+def _alone_error(records: Sequence[Mapping[str, Any]], architecture: Sequence[str]) -> float:
+    own = next(
+        r
+        for r in records
+        if r["part"] == "alone" and tuple(r["architecture"]) == tuple(architecture)
+    )
+    return own["metrics"]["val_error"]
 
 
-_PARTS = {"alone": _alone, "method": _method, "rank": _rank}
+_PARTS = {"alone": _alone, "method": _method}
 
 
 def _random(lab: Lab, seed: int, records: Sequence[Mapping]) -> Found:
     """Random search: its candidates are the next ones of the sample, which are trained already."""
     count = _candidates(lab)
     own = lab.sample[seed * count : (seed + 1) * count]
-    errors = {tuple(r["architecture"]): _val(r) for r in records if r["part"] == "alone"}
-    chosen = min(own, key=errors.__getitem__)
+    errors = [_alone_error(records, architecture) for architecture in own]
+    chosen = own[int(np.argmin(errors))]
     spent = [_one(lab, architecture, lab.config.steps) for architecture in own]
-    return Found(chosen, _sum(spent), count, errors[chosen] / 100)
+    return Found(chosen, _sum(spent), count, min(errors) / 100)
 
 
 def _one(lab: Lab, architecture: Sequence[str], steps: int) -> Spent:
