@@ -21,11 +21,12 @@ help() {
 ./run.sh reproduce …  papers' rows:  reproduce "sparse VD", or --fast for a quick look at all
 ./run.sh search …     architectures: --config=configs/searches/nas_bench_201.py --workdir=runs/search
 ./run.sh compare …    strategies:  --config=configs/searches/comparisons/nas_bench_201.py
+./run.sh sharing …    shared weights: --config=configs/searches/sharing.py
 ./run.sh worker …     helps a search: --storage=sqlite:///runs/search/search.db
 ./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
 ./run.sh help         this text
 
-`train`, `sweep`, `report`, `reproduce`, `search`, `compare`,
+`train`, `sweep`, `report`, `reproduce`, `search`, `compare`, `sharing`,
 `worker` and `bench` take --help.
 Python 3.11 to 3.13; PYTHON=… chooses one.
 TEXT
@@ -93,7 +94,7 @@ case "$command" in
 help | -h | --help) help ;;
 main | setup) "$command" ;;
 test) test "$@" ;;
-train | sweep | report | reproduce | search | compare)
+train | sweep | report | reproduce | search | compare | sharing)
     setup
     run "experiments/$command.py" "$@"
     ;;
@@ -105,5 +106,5 @@ worker)
     setup
     run experiments/search.py --worker "$@"
     ;;
-*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, worker, bench, help" ;;
+*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, sharing, worker, bench, help" ;;
 esac
