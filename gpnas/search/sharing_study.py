@@ -159,6 +159,11 @@ def _lab(config: ConfigDict, data: Dataset, table: Table, sample: list) -> Lab:
         data.num_classes, channels=config.channels, cells=config.cells, conv="im2col"
     )
     recipe = Recipe(config.learning_rate)
+    fewest = min(len(split) for split in (data.train, data.validation, data.test))
+    if config.batch > fewest:
+        raise UserError(
+            "batch", config.batch, f"at most {fewest}, the images of the smallest split"
+        )
     held = pictures(data.validation, data)
     rows = minibatches(np.random.default_rng(config.seed), len(held.labels), config.batch)
     lab = Lab(
@@ -174,9 +179,13 @@ def _check_budget(lab: Lab) -> None:
     c, most = lab.config, len(lab.sample) // lab.config.seeds
     if not c.minibatches < len(lab.rows):
         raise UserError("minibatches", c.minibatches, f"1 to {len(lab.rows) - 1}")
-    if "random" in c.methods and not 1 <= _candidates(lab) <= most:
+    count = _candidates(lab)
+    trained = {"random": 1 <= count <= most, "ASHA": count >= 1}
+    if not all(fits for name, fits in trained.items() if name in c.methods):
         allowed = f"for 1 to {most} networks of {_whole(lab, c.steps):.0f} steps"
         raise UserError("budget", c.budget, allowed)
+    if "ASHA" in c.methods and c.steps < c.reduction**2:
+        raise UserError("steps", c.steps, f"{c.reduction**2} or more, for ASHA's three budgets")
     if "weight sharing" in c.methods and _shared_steps(lab) < 1:
         least = c.budget - _shared_steps(lab) + 1
         raise UserError("budget", c.budget, f"{least} or more: candidates cost that much")

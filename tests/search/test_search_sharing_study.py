@@ -79,7 +79,7 @@ def test_darts_spends_the_budget_on_all_operations(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("architectures", 39), ("methods", ("magic",)), ("learning_rate", 0.0), ("finalists", 7),
-     ("batch", 1), ("budget", 4), ("minibatches", 99)],
+     ("batch", 1), ("budget", 4), ("minibatches", 99), ("batch", 200), ("steps", 3)],
 )  # fmt: skip
 def test_settings_that_cannot_be(tmp_path, field, value):
     with pytest.raises(UserError, match=f"{field}: got"):
