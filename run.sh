@@ -23,11 +23,12 @@ help() {
 ./run.sh compare …    strategies:  --config=configs/searches/comparisons/nas_bench_201.py
 ./run.sh proxies …    scores of untrained networks: --config=configs/searches/proxies.py
 ./run.sh nas …        docs/nas.md from the records: --page writes it and searches nothing
+./run.sh sharing …    shared weights: --config=configs/searches/sharing.py
 ./run.sh worker …     helps a search: --storage=sqlite:///runs/search/search.db
 ./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
 ./run.sh help         this text
 
-`train`, `sweep`, `report`, `reproduce`, `search`, `compare`, `proxies`, `nas`,
+`train`, `sweep`, `report`, `reproduce`, `search`, `compare`, `proxies`, `sharing`, `nas`,
 `worker` and `bench` take --help.
 Python 3.11 to 3.13; PYTHON=… chooses one.
 TEXT
@@ -95,7 +96,7 @@ case "$command" in
 help | -h | --help) help ;;
 main | setup) "$command" ;;
 test) test "$@" ;;
-train | sweep | report | reproduce | search | compare | proxies | nas)
+train | sweep | report | reproduce | search | compare | proxies | sharing | nas)
     setup
     run "experiments/$command.py" "$@"
     ;;
@@ -107,5 +108,5 @@ worker)
     setup
     run experiments/search.py --worker "$@"
     ;;
-*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, proxies, nas, worker, bench, help" ;;
+*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, proxies, sharing, nas, worker, bench, help" ;;
 esac

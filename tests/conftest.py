@@ -23,6 +23,7 @@ from gpnas.train import Stopped, checkpoint, loop
 STRICT = ("masks", "methods", "sensitivity", "units")
 STRICT_FILES = ("test_gates_gaussian", "test_gates_concrete", "test_gates_binary")
 HURRIED = ("configs", "gates", "train")
+HURRIED_FILES = ("test_search_sharing", "test_search_darts", "test_search_sharing_study")
 DEVICES = 8
 
 _cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpnas" / "compiled"
@@ -56,8 +57,9 @@ def strict(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def hurry(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No optimizations in folders whose runs do little but compile: half the time."""
-    hurried = Path(request.path).parent.name in HURRIED
+    """No optimizations in folders and files whose runs do little but compile: half the time."""
+    path = Path(request.path)
+    hurried = path.parent.name in HURRIED or path.stem in HURRIED_FILES
     jax.config.update("jax_disable_most_optimizations", hurried)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

@@ -13,6 +13,7 @@ from gpnas.models.layers import ReLU, avg_pool_3x3, conv_without_bias
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from node, to node
 SIDES = {"conv1": 1, "conv3": 3}  # of the kernels of those operations that have parameters
+STAGES = 3
 OPERATIONS = ("none", "skip", "conv1", "conv3", "pool3")
 
 
@@ -110,7 +111,7 @@ def skeleton(
       (batch, num_classes) float32 logits.
     """
     x = ConvNorm(layers, channels, 3, name="stem")(images)
-    for stage in range(3):
+    for stage in range(STAGES):
         if stage:
             x = Reduction(layers, name=f"reduction{stage}")(x)
         for cell in range(cells):

@@ -87,10 +87,18 @@ class Supernet201(nn.Module):
             used = sum(weights[OPERATIONS.index(name)] for name in SIDES)
             positive = ReLU(name=f"edge{at}_relu")(x, used=used)
             branches = [functools.partial(_branch, name, at, layers) for name in OPERATIONS]
-            if one and not cell.is_initializing():
-                # What a branch computes again when going back need not be kept for all of them.
-                return nn.switch(selection[at], [nn.remat(b) for b in branches], cell, x, positive)
-            outs = [branch(cell, x, positive) for branch in branches]
+            if cell.is_initializing():
+                return sum((branch(cell, x, positive) for branch in branches), jnp.zeros_like(x))
+            # What a branch computes again when going back need not be kept for all of them.
+            branches = [nn.remat(branch) for branch in branches]
+            if one:
+                return nn.switch(selection[at], branches, cell, x, positive)
+            # Always true, which XLA does not know: on a CPU it would else fuse operations with
+            # what follows and compute them again and again, five times as long in all.
+            outs = [
+                nn.cond(jnp.isfinite(w), branch, _nothing, cell, x, positive)
+                for w, branch in zip(weights, branches, strict=True)
+            ]
             return sum(w.astype(x.dtype) * out for w, out in zip(weights, outs, strict=True))
 
         return skeleton(layers, edge, self.num_classes, self.channels, self.cells, images)
@@ -101,6 +109,11 @@ def _branch(
 ) -> jax.Array:
     del cell  # Flax wants the module whose parameters a branch uses
     return operation(name, at, layers, x, positive)
+
+
+def _nothing(cell: nn.Module, x: jax.Array, positive: jax.Array) -> jax.Array:
+    del cell, positive
+    return jnp.zeros_like(x)
 
 
 def choice(architecture: Sequence[str]) -> np.ndarray:

@@ -107,6 +107,7 @@ class Summary:
     Attributes:
       groups: Finished runs, in the order of the result table.
       searches: Searches for architectures, in the order of their arms' names.
+      parts: Parts of studies of another kind, such as weight sharing.
       series: All arms, also those with unfinished runs only, in the order of the figures.
       unfinished: Runs without a record.
       warnings: What could not be read, or makes numbers hard to compare.
@@ -114,6 +115,7 @@ class Summary:
 
     groups: tuple[Group, ...]
     searches: tuple[Group, ...]
+    parts: tuple[Group, ...]
     series: tuple[Series, ...]
     unfinished: tuple[Run, ...]
     warnings: tuple[str, ...]
@@ -150,11 +152,13 @@ def summarise(loaded: Loaded) -> Summary:
     Returns:
       The summary that tables and figures are made from.
     """
-    finished = [run for run in loaded.runs if run.finished]
+    # Networks trained alone are in the records of the supernets that they are compared with.
+    runs = [run for run in loaded.runs if run.part != "alone"]
+    finished = [run for run in runs if run.finished]
     buckets: dict[tuple[str, str, str], list[Run]] = {}
     for run in finished:
         buckets.setdefault(identity(run), []).append(run)
-    series = {(s.study, s.arm): s for s in _name_series(loaded.runs)}
+    series = {(s.study, s.arm): s for s in _name_series(runs)}
     settings = _settings(buckets)
     groups = [
         Group(series[key[:2]], settings[key], tuple(sorted(runs, key=_by_seed)))
@@ -171,10 +175,11 @@ def summarise(loaded: Loaded) -> Summary:
 
     groups.sort(key=lambda g: (order(g.series), -(g.mean("nonzeros") or 0), g.setting))
     return Summary(
-        groups=tuple(group for group in groups if not group.runs[0].is_search),
-        searches=tuple(group for group in groups if group.runs[0].is_search),
+        groups=tuple(g for g in groups if not g.runs[0].is_search and not g.runs[0].part),
+        searches=tuple(g for g in groups if g.runs[0].is_search),
+        parts=tuple(g for g in groups if g.runs[0].part),
         series=tuple(sorted(series.values(), key=order)),
-        unfinished=tuple(run for run in loaded.runs if not run.finished),
+        unfinished=tuple(run for run in runs if not run.finished),
         warnings=(*loaded.warnings, *_comparability(finished)),
     )
 

@@ -4,7 +4,17 @@ import html
 import importlib.resources
 from collections.abc import Iterable, Sequence
 
-from gpnas.report import courses, drawings, errors, pictures, results, searches, style, values
+from gpnas.report import (
+    courses,
+    drawings,
+    errors,
+    pictures,
+    results,
+    searches,
+    sharing,
+    style,
+    values,
+)
 from gpnas.report.figures import FigureSpec
 from gpnas.report.groups import Series, Summary, summarise
 from gpnas.report.read import Loaded, Run
@@ -33,6 +43,7 @@ def figures(summary: Summary) -> list[FigureSpec]:
         *searches.course_figures(summary),
         *searches.front_figures(summary),
         *drawings.drawing_figures(summary),
+        *sharing.rank_figures(summary),
     )
     return [spec for spec in made if spec is not None]
 
@@ -59,6 +70,8 @@ def render(loaded: Loaded, title: str | None = None) -> str:
         sections.append(("results", "Results", results.result_table(summary).to_html()))
     for number, table in enumerate(searches.search_tables(summary)):
         sections.append((f"searches{number}", "Searches", table.to_html()))
+    for number, table in enumerate(sharing.method_tables(summary)):
+        sections.append((f"sharing{number}", "Weight sharing", table.to_html()))
     for name, spec in specs.items():
         if name in late:
             continue
@@ -153,13 +166,14 @@ def _lede(summary: Summary) -> str:
 
 
 def _searched(summary: Summary) -> str:
-    if not summary.searches:
+    runs = [run for group in (*summary.searches, *summary.parts) for run in group.runs]
+    if not runs:
         return ""
-    runs = [run for group in summary.searches for run in group.runs]
     spaces = _distinct(str(run.config.get("space", "")) for run in runs)
     count = "1 search" if len(runs) == 1 else f"{len(runs):,} searches"
     arms = values.plural(len({run.arm for run in runs}), "arm")
-    return f"{count} of {arms} in {spaces}.{_days(runs)}"
+    place = f" in {spaces}" if spaces else ""
+    return f"{count} of {arms}{place}.{_days(runs)}"
 
 
 def _trained(summary: Summary) -> str:

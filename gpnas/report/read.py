@@ -74,6 +74,11 @@ class Run:
         return "course" in (self.record or {})
 
     @property
+    def part(self) -> str:
+        """What part of a study of another kind this is, such as weight sharing; mostly none."""
+        return str(values.dig(self.record, "part") or "")
+
+    @property
     def last_step(self) -> int:
         """The last step the run logged."""
         steps = [values.number(row, "step") or 0 for row in (*self.train, *self.validation)]

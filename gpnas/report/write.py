@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from gpnas.errors import UserError
-from gpnas.report import page, pictures, results, searches
+from gpnas.report import page, pictures, results, searches, sharing
 from gpnas.report.groups import summarise
 from gpnas.report.read import Loaded
 from gpnas.report.table import Table
@@ -32,7 +32,7 @@ def _tables(loaded: Loaded, form: str) -> str:
     summary = summarise(loaded)
     tables = [results.result_table(summary)] if summary.groups else []
     tables += [table for table in [results.unfinished_table(summary)] if table is not None]
-    titled = searches.search_tables(summary)
+    titled = [*searches.search_tables(summary), *sharing.method_tables(summary)]
     made = [_table(table, form) for table in tables]
     made += [f"{table.caption}\n\n{_table(table, form)}" for table in titled]
     return "\n\n".join(made)

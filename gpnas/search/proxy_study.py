@@ -4,7 +4,7 @@ import datetime
 import math
 import pathlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +32,7 @@ _SAME = ("seed", "channels", "cells", "batch", "proxies", "data.name", "data.ima
 
 
 class Correlation(NamedTuple):
-    """Spearman's ρ and its 95 % interval."""
+    """Spearman's ρ, or another rank correlation, and its 95 % interval."""
 
     rho: float
     low: float
@@ -135,15 +135,23 @@ def _describe(config: ConfigDict, data: Dataset) -> dict[str, Any]:
     }
 
 
-def matching(records: Iterable[Mapping[str, Any]], config: ConfigDict) -> list[Mapping[str, Any]]:
-    """Those records that were made with a config's settings, apart from how many were asked for."""
-    wanted = _settings(config.to_dict())
-    return [record for record in records if _settings(record["config"]) == wanted]
+def matching(
+    records: Iterable[Mapping[str, Any]], config: ConfigDict, same: Sequence[str] = _SAME
+) -> list[Mapping[str, Any]]:
+    """Those records that were made with a config's settings, apart from how many were asked for.
+
+    Args:
+      records: Of a study.
+      config: Of the study.
+      same: Paths of the settings that count.
+    """
+    wanted = _settings(config.to_dict(), same)
+    return [record for record in records if _settings(record["config"], same) == wanted]
 
 
-def _settings(config: Mapping[str, Any]) -> list[Any]:
+def _settings(config: Mapping[str, Any], paths: Sequence[str]) -> list[Any]:
     found: list[Any] = []
-    for path in _SAME:
+    for path in paths:
         value: Any = config
         for part in path.split("."):
             value = value[part]
@@ -213,18 +221,27 @@ def _series(
 
 
 def correlation(
-    x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, resamples: int = 2000
+    x: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    resamples: int = 2000,
+    statistic: Callable[..., Any] = stats.spearmanr,
 ) -> Correlation:
-    """Spearman's ρ of two series of numbers, with a percentile bootstrap of the pairs."""
+    """Rank correlation of two series of numbers, with a percentile bootstrap of the pairs.
+
+    Args:
+      x, y: Numbers, as many in each.
+      resamples: Of pairs.
+      statistic: `scipy.stats.spearmanr` (ρ) or `kendalltau` (τ).
+    """
     ranks = stats.rankdata(x), stats.rankdata(y)
     interval = stats.bootstrap(
         ranks,
-        lambda a, b: stats.spearmanr(a, b).statistic,
+        lambda a, b: statistic(a, b).statistic,
         paired=True,
         vectorized=False,
         n_resamples=resamples,
         method="percentile",
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    rho = float(stats.spearmanr(*ranks).statistic)
+    rho = float(statistic(*ranks).statistic)
     return Correlation(rho, float(interval.low), float(interval.high))

@@ -27,7 +27,7 @@ class Stage(NamedTuple):
 
 
 def successive_halving(
-    space: Space, metric: str, budgets: Sequence[int], reduction: int = 4
+    space: Space, metric: str, budgets: Sequence[int], reduction: int = 4, first: int = 0
 ) -> Propose:
     """One bracket after the other, each from the smallest budget.
 
@@ -36,11 +36,12 @@ def successive_halving(
       metric: To be minimised.
       budgets: Rising, each `reduction` times the one before or so.
       reduction: η; of each stage one in so many goes on.
+      first: Trials of a bracket's first stage; 0 for as many as leave one at the largest budget.
 
     References:
       Jamieson & Talwalkar 2016 (arXiv:1502.07943).
     """
-    return _staged(space, metric, _bracket(budgets, reduction, len(budgets) - 1))
+    return _staged(space, metric, _bracket(budgets, reduction, len(budgets) - 1, first))
 
 
 def hyperband(space: Space, metric: str, budgets: Sequence[int], reduction: int = 4) -> Propose:
@@ -56,9 +57,9 @@ def hyperband(space: Space, metric: str, budgets: Sequence[int], reduction: int 
     return _staged(space, metric, sum((_bracket(budgets, reduction, s) for s in rungs), []))
 
 
-def _bracket(budgets: Sequence[int], reduction: int, cuts: int) -> list[Stage]:
+def _bracket(budgets: Sequence[int], reduction: int, cuts: int, first: int = 0) -> list[Stage]:
     most = len(budgets) - 1
-    count = math.ceil((most + 1) / (cuts + 1) * reduction**cuts)
+    count = first or math.ceil((most + 1) / (cuts + 1) * reduction**cuts)
     return [
         Stage(count // reduction**i, budget, i == 0)
         for i, budget in enumerate(budgets[most - cuts :])

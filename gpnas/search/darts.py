@@ -1,0 +1,155 @@
+"""First-order DARTS: a mixture of all operations, whose weights learn by gradient descent."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gpnas.models.cell201 import EDGES, OPERATIONS
+from gpnas.search.sharing import (
+    Pictures,
+    Recipe,
+    Shared,
+    State,
+    chunks,
+    descend,
+    loss,
+    minibatches,
+)
+
+
+class Darts(NamedTuple):
+    """How mixtures learn; the defaults are the paper's, for CIFAR-10.
+
+    References:
+      Liu et al. 2019 (arXiv:1806.09055), section 3.1.1 and appendix A.1.1.
+    """
+
+    learning_rate: float = 3e-4
+    first: float = 0.5  # β₁ of Adam
+    second: float = 0.999  # β₂
+    weight_decay: float = 1e-3  # added to the gradient
+    scale: float = 1e-3  # of α at the start
+
+
+class Mixture(NamedTuple):
+    """The supernet's state; α, (edges, operations) float32, before the softmax; Adam's state."""
+
+    shared: State
+    alpha: jax.Array
+    opt_state: Any
+
+
+def alpha_gradient(
+    supernet: nn.Module, params: Any, alpha: jax.Array, seen: Pictures, rows: jax.Array
+) -> jax.Array:
+    """∂L(w, softmax α)/∂α at the weights as they are, (edges, operations) float32.
+
+    References:
+      Liu et al. 2019, equation 6 with ξ = 0: the first-order approximation.
+    """
+    return jax.grad(lambda a: loss(supernet, params, jax.nn.softmax(a), seen, rows))(alpha)
+
+
+def make_darts(
+    supernet: nn.Module, recipe: Recipe = Recipe(), settings: Darts = Darts()
+) -> tuple[Callable, Callable]:
+    """`(begin, train)`: `(state, key) → mixture`, and turns of both steps.
+
+    Args:
+      supernet: As `gpnas.models.Supernet201`.
+      recipe: Of the weights.
+      settings: Of α.
+
+    Returns:
+      `begin`, and `train(mixture, training pictures, validation pictures, rows of either,
+      (turns, batch) int32 each, total) → mixture`; a turn is a step of α, then one of the weights.
+    """
+    tx = optax.chain(
+        optax.add_decayed_weights(settings.weight_decay),
+        optax.adam(settings.learning_rate, settings.first, settings.second),
+    )
+
+    def begin(state: State, key: jax.Array) -> Mixture:
+        alpha = settings.scale * jax.random.normal(key, (len(EDGES), len(OPERATIONS)))
+        return Mixture(state, alpha, tx.init(alpha))
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def turns(
+        mixture: Mixture,
+        seen: Pictures,
+        held: Pictures,
+        rows: Any,
+        own: Any,
+        count: Any,
+        total: Any,
+    ) -> Mixture:
+        def turn(i: Any, now: Mixture) -> Mixture:
+            params = now.shared.params
+            slope = alpha_gradient(supernet, params, now.alpha, held, own[i])
+            updates, opt_state = tx.update(slope, now.opt_state, now.alpha)
+            alpha = now.alpha + updates
+            gradient = jax.grad(loss, 1)(supernet, params, jax.nn.softmax(alpha), seen, rows[i])
+            return Mixture(descend(recipe, now.shared, gradient, total), alpha, opt_state)
+
+        return jax.lax.fori_loop(0, count, turn, mixture)
+
+    def train(
+        mixture: Mixture,
+        seen: Pictures,
+        held: Pictures,
+        rows: np.ndarray,
+        own: np.ndarray,
+        total: int,
+    ) -> Mixture:
+        for count, some, others in chunks(rows, own):
+            mixture = turns(mixture, seen, held, some, others, count, jnp.float32(total))
+        return mixture
+
+    return begin, train
+
+
+def first_order(
+    supernet: nn.Module,
+    shared: Shared,
+    seen: Pictures,
+    held: Pictures,
+    turns: int,
+    batch: int,
+    seed: int,
+    recipe: Recipe = Recipe(),
+    settings: Darts = Darts(),
+) -> Mixture:
+    """A whole search.
+
+    Args:
+      supernet: The network.
+      shared: Its programs; of which weights are drawn.
+      seen: Training images.
+      held: Validation images, for α.
+      turns: Steps of α, and of the weights.
+      batch: Images a step.
+      seed: Of the weights, α and the images' order.
+      recipe, settings: See there.
+    """
+    begin, train = make_darts(supernet, recipe, settings)
+    rng, key = np.random.default_rng(seed), jax.random.key(seed)
+    rows, own = (minibatches(rng, len(split.labels), batch, turns) for split in (seen, held))
+    start = begin(shared.init(key), jax.random.fold_in(key, 1))
+    return train(start, seen, held, rows, own, turns)
+
+
+def discretise(alpha: jax.Array, without: Sequence[str] = ("none",)) -> tuple[str, ...]:
+    """The operation of the largest weight on each edge, of all but those left out.
+
+    References:
+      Liu et al. 2019, section 2.4, which leaves the zero operation out.
+    """
+    names = [name for name in OPERATIONS if name not in without]
+    columns = np.asarray(alpha)[:, [OPERATIONS.index(name) for name in names]]
+    return tuple(names[i] for i in columns.argmax(1))

@@ -1,0 +1,255 @@
+"""Weight sharing: one supernet is trained on random paths, and then ranks architectures.
+
+The same two programs serve all: a supernet's selection is an argument, so a network that is trained
+alone is a supernet whose path is always the same one.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gpnas.data import Dataset, Split
+from gpnas.masks import full, maskable
+from gpnas.models import Supernet201
+from gpnas.models.cell201 import EDGES, OPERATIONS
+from gpnas.search.history import Trial
+from gpnas.search.run import Evaluate
+from gpnas.train.program import standardize
+from gpnas.train.step import cross_entropy
+from gpnas.units import macs_of_calls
+
+CHUNK = 100  # minibatches a call: what a compiled loop gets, of which it may do fewer
+FORWARD = 1 / 3  # of a training step's cost; its backward pass takes twice that
+
+
+class Recipe(NamedTuple):
+    """How weights are trained: SGD with momentum, the rate falling as a cosine.
+
+    References:
+      Li & Talwalkar 2020 (arXiv:1902.07638), section 3.2, after Liu et al. 2019, DARTS
+      (arXiv:1806.09055), appendix A.1.
+    """
+
+    learning_rate: float = 0.025
+    least: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    clip: float = 5.0
+
+
+class Pictures(NamedTuple):
+    """A split on the device: images (n, height, width, channels) float32, labels (n,) int32."""
+
+    images: jax.Array
+    labels: jax.Array
+
+
+class State(NamedTuple):
+    """Weights in training: parameters, the optimizer's state, steps done (() int32)."""
+
+    params: Any
+    opt_state: Any
+    step: jax.Array
+
+
+class Shared(NamedTuple):
+    """A supernet's programs; a selection is (edges,) int or (edges, operations) float.
+
+    Attributes:
+      init: `key → state`.
+      train: `(state, pictures, selections, rows, total) → state`: step i is on the pictures
+        `rows[i]`, (batch,) int32, by `selections[i]`; the rate has fallen after `total` steps.
+      error: `(params, pictures, selection, rows) → float`, the mean error, a fraction, over the
+        minibatches `rows`, (minibatches, batch) int32, each normed by its own statistics.
+    """
+
+    init: Callable[[jax.Array], State]
+    train: Callable[[State, Pictures, np.ndarray, np.ndarray, int], State]
+    error: Callable[[Any, Pictures, np.ndarray, np.ndarray], float]
+
+
+def pictures(split: Split, data: Dataset) -> Pictures:
+    """A split, standardised by the training images."""
+    return Pictures(standardize(jnp.asarray(split.images), data), jnp.asarray(split.labels))
+
+
+def minibatches(rng: np.random.Generator, images: int, batch: int, count: int = 0) -> np.ndarray:
+    """(count, batch) int32: shuffled passes; one whole pass if `count` is 0.
+
+    A pass leaves out the few images that do not fill a minibatch.
+    """
+    each = images // batch
+    count = count or each
+    passes = [rng.permutation(images)[: each * batch] for _ in range(-(-count // each))]
+    return np.concatenate(passes).reshape(-1, batch)[:count].astype(np.int32)
+
+
+def optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    """What is done to a gradient before it is multiplied by the rate."""
+    return optax.chain(
+        optax.clip_by_global_norm(recipe.clip),
+        optax.add_decayed_weights(recipe.weight_decay),
+        optax.trace(recipe.momentum),
+    )
+
+
+def descend(recipe: Recipe, state: State, grads: Any, total: jax.Array) -> State:
+    """One step; its length is traced, so that one program serves runs of all lengths."""
+    updates, opt_state = optimizer(recipe).update(grads, state.opt_state, state.params)
+    fallen = (1 - jnp.cos(jnp.pi * state.step / total)) / 2
+    rate = recipe.learning_rate - (recipe.learning_rate - recipe.least) * fallen
+    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
+    return State(params, opt_state, state.step + 1)
+
+
+def loss(
+    supernet: nn.Module, params: Any, selection: jax.Array, seen: Pictures, rows: jax.Array
+) -> jax.Array:
+    """Mean cross-entropy of the pictures `rows`, () float32."""
+    # Made once: XLA would else make them anew for each product that they enter.
+    images = jax.lax.optimization_barrier(seen.images[rows])
+    logits = jnp.asarray(supernet.apply({"params": params}, images, selection))
+    return cross_entropy(logits, seen.labels[rows])
+
+
+def make_shared(
+    supernet: nn.Module, image_shape: tuple[int, ...], recipe: Recipe = Recipe()
+) -> Shared:
+    """The programs of a supernet.
+
+    Args:
+      supernet: As `gpnas.models.Supernet201`.
+      image_shape: (height, width, channels).
+      recipe: How weights are trained.
+    """
+
+    @jax.jit
+    def init(key: jax.Array) -> State:
+        start = jnp.zeros(len(EDGES), jnp.int32)
+        params = supernet.init(key, jnp.zeros((1, *image_shape)), start)["params"]
+        return State(params, optimizer(recipe).init(params), jnp.int32(0))
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def steps(
+        state: State, seen: Pictures, selections: Any, rows: Any, count: Any, total: Any
+    ) -> State:
+        def step(i: Any, state: State) -> State:
+            gradient = jax.grad(loss, 1)(supernet, state.params, selections[i], seen, rows[i])
+            return descend(recipe, state, gradient, total)
+
+        return jax.lax.fori_loop(0, count, step, state)
+
+    @jax.jit
+    def wrong(params: Any, seen: Pictures, selection: Any, rows: Any, count: Any) -> jax.Array:
+        def add(i: Any, total: jax.Array) -> jax.Array:
+            images = jax.lax.optimization_barrier(seen.images[rows[i]])
+            logits = jnp.asarray(supernet.apply({"params": params}, images, selection))
+            return total + jnp.sum(jnp.argmax(logits, -1) != seen.labels[rows[i]])
+
+        return jax.lax.fori_loop(0, count, add, jnp.int32(0))
+
+    def train(
+        state: State, seen: Pictures, selections: np.ndarray, rows: np.ndarray, total: int
+    ) -> State:
+        for count, some, index in chunks(selections, rows):
+            state = steps(state, seen, some, index, count, jnp.float32(total))
+        return state
+
+    def error(params: Any, seen: Pictures, selection: np.ndarray, rows: np.ndarray) -> float:
+        found = [wrong(params, seen, selection, index, count) for count, index in chunks(rows)]
+        return sum(map(int, found)) / rows.size
+
+    return Shared(init, train, error)
+
+
+def chunks(*arrays: np.ndarray) -> Iterator[tuple]:
+    """`(count, *pieces)`: pieces of `CHUNK` rows, of which the first `count` are real."""
+    for start in range(0, len(arrays[0]), CHUNK):
+        pieces = [array[start : start + CHUNK] for array in arrays]
+        count = len(pieces[0])
+        yield np.int32(count), *(np.resize(piece, (CHUNK, *piece.shape[1:])) for piece in pieces)
+
+
+def train_alone(
+    shared: Shared, seen: Pictures, selection: np.ndarray, steps: int, batch: int, seed: int
+) -> Any:
+    """The parameters of one architecture, trained from scratch."""
+    rng = np.random.default_rng(seed)
+    rows = minibatches(rng, len(seen.labels), batch, steps)
+    selections = np.broadcast_to(selection, (steps, *selection.shape))
+    return shared.train(shared.init(jax.random.key(seed)), seen, selections, rows, steps).params
+
+
+def train_shared(shared: Shared, seen: Pictures, paths: np.ndarray, batch: int, seed: int) -> Any:
+    """The parameters of a supernet, each step of which trains one path.
+
+    Args:
+      shared: Its programs.
+      seen: Training images.
+      paths: (steps, edges) int32, drawn at random.
+      batch: Images a step.
+      seed: Of the weights and of the images' order.
+
+    References:
+      Li & Talwalkar 2020 (arXiv:1902.07638), section 3.2.
+    """
+    rows = minibatches(np.random.default_rng(seed), len(seen.labels), batch, len(paths))
+    return shared.train(shared.init(jax.random.key(seed)), seen, paths, rows, len(paths)).params
+
+
+def by_shared_weights(
+    shared: Shared, params: Any, seen: Pictures, rows: np.ndarray, choose: Callable
+) -> Evaluate:
+    """`trial → {"error": fraction}`, on the first minibatches, as many as the trial's budget.
+
+    "1,000 architectures on 10 minibatches, the best 10 on all" is then the strategy
+    `successive_halving(space, "error", (10, len(rows)), reduction=100, first=1000)`.
+
+    Args:
+      shared: The supernet's programs.
+      params: Its parameters.
+      seen: Validation images.
+      rows: (minibatches, batch) int32, the same for all trials.
+      choose: `architecture → selection`.
+    """
+
+    def evaluate(trial: Trial) -> dict[str, float]:
+        selection = choose(trial.architecture)
+        return {"error": shared.error(params, seen, selection, rows[: trial.budget])}
+
+    return evaluate
+
+
+def selection_macs(supernet: Supernet201, image_shape: tuple[int, ...]) -> Callable:
+    """`selection → int`, the MACs for one image of what is computed, of a `Supernet201`.
+
+    An operation of weight zero is one that is not computed.
+    """
+    images = jnp.zeros((1, *image_shape))
+
+    def init() -> Any:
+        return supernet.init(jax.random.key(0), images, jnp.zeros(len(EDGES), jnp.int32))
+
+    used = macs_of_calls(init)  # before anything else traces it: layers are seen while it is traced
+    params = jax.eval_shape(init)["params"]
+    sizes = {path: leaf.size for path, leaf in maskable(full(params), params).items()}
+    rest, table = 0, np.zeros((len(EDGES), len(OPERATIONS)), np.int64)
+    for path, uses in used.items():
+        edge, _, name = path.split("/")[-3].partition("_") if "edge" in path else ("", "", "")
+        if name in OPERATIONS:
+            table[int(edge.removeprefix("edge")), OPERATIONS.index(name)] += uses * sizes[path]
+        else:
+            rest += uses * sizes[path]
+
+    def macs(selection: np.ndarray) -> int:
+        one = np.ndim(selection) == 1
+        weights = np.eye(len(OPERATIONS))[selection] if one else np.asarray(selection)
+        return int(rest + table[weights > 0].sum())
+
+    return macs
