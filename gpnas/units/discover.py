@@ -1,0 +1,143 @@
+"""Discovery: which axes of a function's variables live and die together."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from gpnas.masks import tree
+from gpnas.units.follow import Solution, solve
+from gpnas.units.group import Member, Refusal, UnitGroup, UnitGroups
+from gpnas.units.trace import Program, Trace, Value, trace
+
+# Steps after which a leaf is still that leaf.
+ONLY_MOVED = frozenset(
+    ("convert_element_type", "transpose", "reshape", "broadcast_in_dim", "squeeze", "copy")
+)
+
+
+def discover(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> UnitGroups:
+    """Finds the units of any JAX function: what can be removed from its variables together.
+
+    A unit is a set of indices along axes of leaves (the column of a kernel, its bias, its norm
+    scale and statistics, the rows of everything that reads it). Removing it means: every sum that
+    reads it is taken without it, and nothing else changes. `compact` does this; it equals the
+    function itself with all of the unit's entries in `variables` set to zero (`weight_masks`).
+
+    Whatever cannot be shown to allow that is refused, with the reason: inputs and outputs, axes
+    that something looks across (a softmax, a variance, a sort), what an unknown primitive meets.
+
+    Args:
+      apply_fn: `(variables, *inputs) → arrays`; anything `jax.make_jaxpr` can trace.
+      variables: Any pytree of arrays or of their shapes.
+      *inputs: Arrays or shapes; the batch size does not matter.
+
+    Returns:
+      Groups and refusals.
+    """
+    traced = trace(apply_fn, variables, *inputs)
+    return group_units(traced, solve(traced))[0]
+
+
+def group_units(traced: Trace, solution: Solution) -> tuple[UnitGroups, dict[str, list[int]]]:
+    """Units of one kind together, and which units of the solution each group has, in order."""
+    leaves = dict(zip(traced.paths, traced.program.ins, strict=False))
+    owners: dict[int, list[int]] = defaultdict(list)
+    for number, classes in enumerate(solution.units):
+        for c in classes:
+            owners[c].append(number)
+    pairs = {
+        (path, axis): _pairs(solution.classes[leaf.nodes(axis)], owners)
+        for path, leaf in leaves.items()
+        for axis in range(len(leaf.shape))
+    }
+    order = _first_use(traced)
+    found, numbers_of = [], {}
+    for keys, numbers in _kinds(pairs):
+        path, axis = min(keys, key=lambda k: _naming(k, leaves[k[0]], order))
+        name = f"{path}:{axis}"
+        while name in numbers_of:
+            name += "'"
+        numbers_of[name] = _by_place(numbers, *pairs[path, axis])
+        members = tuple(_member(key, numbers_of[name], pairs[key]) for key in keys)
+        found.append(UnitGroup(name, len(numbers), members))
+    found.sort(key=lambda g: (order.get(g.name.rpartition(":")[0], 0), g.name))
+    return UnitGroups(tuple(found), tuple(_refusals(leaves, solution))), numbers_of
+
+
+Key = tuple[str, int]
+Pairs = tuple[np.ndarray, np.ndarray]
+
+
+def _kinds(pairs: dict[Key, Pairs]) -> Iterator[tuple[list[Key], list[int]]]:
+    """Axes of leaves, and the units that own equally many indices along each of them."""
+    counted: dict[int, list[tuple[Key, int]]] = defaultdict(list)
+    for key, (unit, _) in pairs.items():
+        for number, count in zip(*np.unique(unit, return_counts=True), strict=True):
+            counted[int(number)].append((key, int(count)))
+    alike: dict[tuple[tuple[Key, int], ...], list[int]] = defaultdict(list)
+    for number in sorted(counted):
+        alike[tuple(counted[number])].append(number)
+    for kind, numbers in alike.items():
+        yield [key for key, _ in kind], numbers
+
+
+def _by_place(numbers: list[int], unit: np.ndarray, at: np.ndarray) -> list[int]:
+    """Units by their first index along an axis, then the next ones."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for number, place in zip(unit.tolist(), at.tolist(), strict=True):
+        places[number].append(place)
+    return sorted(numbers, key=lambda number: places[number])
+
+
+def _naming(key: Key, leaf: Value, order: dict[str, int]) -> tuple:
+    """Sort key of members: kernels before biases, what is used first, the last axis."""
+    path, axis = key
+    return len(leaf.shape) < 2, order.get(path, len(order)), -axis
+
+
+def _pairs(classes: np.ndarray, owners: dict[int, list[int]]) -> Pairs:
+    """(unit, index) of all indices along an axis that a unit owns."""
+    both = [(u, i) for i, c in enumerate(classes.tolist()) for u in owners.get(c, ())]
+    array = np.array(both, int).reshape(-1, 2)
+    return array[:, 0], array[:, 1]
+
+
+def _member(key: Key, numbers: list[int], pairs: Pairs) -> Member:
+    own = {number: i for i, number in enumerate(numbers)}
+    keep = [(own[u], i) for u, i in zip(*(p.tolist() for p in pairs), strict=True) if u in own]
+    array = np.array(keep, int).reshape(-1, 2)
+    return Member(*key, array[:, 0], array[:, 1])
+
+
+def _first_use(traced: Trace) -> dict[str, int]:
+    """When each leaf is first used: what computes a unit comes before what reads it."""
+    origin = {x.id: path for x, path in zip(traced.program.ins, traced.paths, strict=False)}
+    order: dict[str, int] = {}
+
+    def walk(program: Program) -> None:
+        for step in program.steps:
+            if step.name in ONLY_MOVED and step.ins[0].id in origin:
+                origin[step.outs[0].id] = origin[step.ins[0].id]
+                continue
+            for body in step.bodies:
+                for outside, inside in zip(step.ins[::-1], body.ins[::-1], strict=False):
+                    if outside.id in origin:
+                        origin[inside.id] = origin[outside.id]
+                walk(body)
+            for x in step.ins:
+                if x.id in origin:
+                    order.setdefault(origin[x.id], len(order))
+
+    walk(traced.program)
+    return order
+
+
+def _refusals(leaves: dict[str, Value], solution: Solution) -> Iterator[Refusal]:
+    for path in sorted(leaves, key=tree.natural_order):
+        for axis, n in enumerate(leaves[path].shape):
+            classes = solution.classes[leaves[path].nodes(axis)].tolist()
+            reasons = Counter(solution.reasons[c] for c in classes if c in solution.reasons)
+            if reasons and n > 1:
+                yield Refusal(path, axis, reasons.total(), reasons.most_common(1)[0][0])
