@@ -65,6 +65,13 @@ def tables(records: list[dict]) -> list[Table]:
     return [paper_table("LeNet-300-100 on MNIST", BARS, records)]
 
 
+def by_layer(penalties: tuple[float, float, float]) -> ConfigDict:
+    """L0-ARM with a price of its own for each layer's weights."""
+    config = mnist(l0_arm, 200, penalties=penalties)
+    config.optimizer.update(schedule="linear", decay_at=0.5)
+    return config
+
+
 def get_config() -> ConfigDict:
     """Arms by name; seeds 100 to 102 were for the choices."""
     arms = {
