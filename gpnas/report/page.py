@@ -68,8 +68,10 @@ def render(loaded: Loaded, title: str | None = None) -> str:
     sections: list[tuple[str, str, str]] = []
     if summary.groups:
         sections.append(("results", "Results", results.result_table(summary).to_html()))
-    for number, table in enumerate(searches.search_tables(summary)):
-        sections.append((f"searches{number}", "Searches", table.to_html()))
+    tables = searches.search_tables(summary)
+    for study, table in zip(searches.studies(summary), tables, strict=True):
+        heading = "Searches" if len(tables) == 1 else f"Searches: {study}"
+        sections.append((f"searches_{study}", heading, table.to_html()))
     for number, table in enumerate(sharing.method_tables(summary)):
         sections.append((f"sharing{number}", "Weight sharing", table.to_html()))
     for name, spec in specs.items():

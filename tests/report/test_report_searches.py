@@ -55,6 +55,13 @@ def test_page_and_table_show_searches(tmp_path):
     assert (tmp_path / "figures" / "search_s.png").stat().st_size > 10_000
 
 
+def test_studies_of_searches_have_headings_of_their_own(tmp_path):
+    rows = [(1, {"error": 9.0, "test": 8.0})]
+    found = loaded(tmp_path, record("a", 0, rows), record("a", 0, rows) | {"study": "other"})
+    page = report.render(found)
+    assert "Searches: s</h2>" in page and "Searches: other</h2>" in page
+
+
 def test_several_objectives_have_a_hypervolume(tmp_path):
     corner = [(1, {"error": 0.0, "size": 1.0}), (3, {"error": 1.0, "size": 0.0})]
     better = [(1, {"error": 0.5, "size": 0.5}), (2, {"error": 0.0, "size": 0.0})]
