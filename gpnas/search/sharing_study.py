@@ -150,8 +150,8 @@ def _sample(config: ConfigDict, table: Table) -> list[tuple[str, ...]]:
 def _units(config: ConfigDict, sample: Sequence[Sequence[str]]) -> list[tuple[str, str, int]]:
     """(part, arm, seed) in order."""
     units = [("alone", " ".join(architecture), config.seed) for architecture in sample]
-    searches = itertools.product(range(config.seeds), config.methods)
-    return units + [("method", name, seed) for seed, name in searches]
+    searches = itertools.product(config.methods, range(config.seeds))
+    return units + [("method", name, seed) for name, seed in searches]
 
 
 def _lab(config: ConfigDict, data: Dataset, table: Table, sample: list) -> Lab:
