@@ -1,5 +1,27 @@
-"""Units: what a network costs, before a run and after it."""
+"""Units: neurons that live and die together, and what a network costs.
+
+groups = discover(apply_fn, variables, images)
+masks = full_masks(groups)
+masks["params/Dense_0/kernel:1"][::2] = False
+small_apply, small_variables = compact(apply_fn, variables, groups, masks)
+"""
 
 from gpnas.units.cost import Cost, macs_of_calls, macs_per_weight, network_cost, training_macs
+from gpnas.units.discover import discover
+from gpnas.units.group import (
+    Member,
+    Refusal,
+    UnitGroup,
+    UnitGroups,
+    UnitMasks,
+    full_masks,
+    weight_masks,
+)
+from gpnas.units.shrink import compact
+from gpnas.units.verify import verify
 
-__all__ = ["Cost", "macs_of_calls", "macs_per_weight", "network_cost", "training_macs"]
+__all__ = [
+    "Cost", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks", "compact", "discover",
+    "full_masks", "macs_of_calls", "macs_per_weight", "network_cost", "training_macs", "verify",
+    "weight_masks",
+]  # fmt: skip

@@ -1,0 +1,167 @@
+"""Unit groups: what lives and dies together, and unit masks as weight masks."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas.errors import UserError
+from gpnas.masks import tree
+
+UnitMasks = Mapping[str, Any]
+
+
+class Member(NamedTuple):
+    """Where the units of a group lie along one axis of one leaf.
+
+    Attributes:
+      path: Of the leaf in the variables.
+      axis: Its axis.
+      unit: (pairs,) int, number of a unit in its group.
+      at: (pairs,) int, an index along the axis that the unit owns.
+    """
+
+    path: str
+    axis: int
+    unit: np.ndarray
+    at: np.ndarray
+
+
+class UnitGroup(NamedTuple):
+    """Units of one kind: the channels of a layer, say, or the heads of an attention.
+
+    Attributes:
+      name: The leaf that computes it and its axis, `params/Dense_0/kernel:1`.
+      size: Number of units.
+      members: All the axes of leaves that shrink with it.
+    """
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+
+
+class Refusal(NamedTuple):
+    """Indices along an axis of a leaf that must stay.
+
+    Attributes:
+      path, axis: Of the leaf.
+      count: How many of its indices.
+      reason: Why, in a few words.
+    """
+
+    path: str
+    axis: int
+    count: int
+    reason: str
+
+
+class UnitGroups(NamedTuple):
+    """What `discover` finds.
+
+    Attributes:
+      groups: Groups of units, each of which may be removed by itself.
+      refused: What may not be removed, and why.
+    """
+
+    groups: tuple[UnitGroup, ...]
+    refused: tuple[Refusal, ...]
+
+    def named(self, name: str) -> UnitGroup:
+        """A group by its name.
+
+        Raises:
+          UserError: If there is none.
+        """
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise UserError("group", name, ", ".join(group.name for group in self.groups) or "none")
+
+
+def full_masks(groups: UnitGroups) -> dict[str, np.ndarray]:
+    """Unit masks in which every unit lives: `{group: (size,) bool}`."""
+    return {group.name: np.ones(group.size, bool) for group in groups.groups}
+
+
+def check_masks(groups: UnitGroups, unit_masks: UnitMasks) -> dict[str, np.ndarray]:
+    """Unit masks as bool arrays on the host.
+
+    Raises:
+      UserError: For a group that there is not, a wrong size, or a group that would be left empty.
+    """
+    checked = {}
+    for name, mask in unit_masks.items():
+        group, array = groups.named(name), np.asarray(mask)
+        if array.dtype != bool or array.shape != (group.size,):
+            allowed = f"({group.size},) bool"
+            raise UserError(f"unit_masks[{name}]", f"{array.shape} {array.dtype}", allowed)
+        if not array.any():
+            raise UserError(f"unit_masks[{name}]", "no unit", f"1 to {group.size} living units")
+        checked[name] = array
+    return checked
+
+
+def alive(groups: UnitGroups, unit_masks: UnitMasks, shapes: Mapping[str, tuple]) -> dict:
+    """Which indices along the axes of leaves live.
+
+    Args:
+      groups: As `discover` finds them.
+      unit_masks: `{group: (size,) bool}`; groups that are not named live. May be traced.
+      shapes: Shape of each leaf by path.
+
+    Returns:
+      `{path: {axis: (n,) bool}}`, of the axes with members only.
+    """
+    found: dict[str, dict[int, jax.Array]] = {}
+    for group in groups.groups:
+        if group.name not in unit_masks:
+            continue
+        dead = ~jnp.asarray(unit_masks[group.name])
+        for member in group.members:
+            n = shapes[member.path][member.axis]
+            gone = jnp.zeros(n, jnp.int32).at[member.at].max(dead[member.unit].astype(jnp.int32))
+            axes = found.setdefault(member.path, {})
+            axes[member.axis] = axes.get(member.axis, jnp.ones(n, bool)) & (gone == 0)
+    return found
+
+
+def weight_masks(
+    groups: UnitGroups, unit_masks: UnitMasks, variables: Any, synapses: Any = None
+) -> Any:
+    """Unit masks as masks of the leaves: the outer product over a leaf's axes, ∧ a synapse mask.
+
+    Biases, scales and statistics of units are masked like their kernels, so the result also masks
+    leaves that `gpnas.masks.full` leaves alone.
+
+    Args:
+      groups: As `discover` finds them.
+      unit_masks: `{group: (size,) bool}`; groups that are not named live. May be traced.
+      variables: The pytree that was given to `discover`, or shapes of its structure.
+      synapses: Masks of the same structure, for single weights; a scalar stands for none.
+
+    Returns:
+      A pytree of the structure of `variables`, bool: the leaf's shape where one of its axes has
+      units, else the synapse mask or a scalar True.
+
+    Raises:
+      UserError: For a group that there is not.
+    """
+    for name in unit_masks:
+        groups.named(name)
+    flat = jax.tree_util.tree_flatten_with_path(variables)[0]
+    shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in flat}
+    living = alive(groups, unit_masks, shapes)
+
+    def mask(path: tuple, leaf: Any, synapse: Any) -> jax.Array:
+        result = jnp.asarray(synapse)
+        for axis, lives in living.get(tree.path_name(path), {}).items():
+            shape = [-1 if a == axis else 1 for a in range(jnp.ndim(leaf))]
+            result = jnp.broadcast_to(result, jnp.shape(leaf)) & lives.reshape(shape)
+        return result
+
+    if synapses is None:
+        synapses = jax.tree.map(lambda _: True, variables)
+    return jax.tree.map_with_path(mask, variables, synapses)

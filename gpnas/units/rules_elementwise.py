@@ -1,0 +1,92 @@
+"""Rules of primitives that work element by element."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gpnas.units.rule import Link, Rule, Zero, every, linked_zero, same_axes, some, zero_along
+from gpnas.units.trace import Program, Step
+
+# f(0) = 0, or f(0, 0) = 0.
+_KEEP_ZERO = (
+    "neg sign abs sin tan tanh asin asinh atan atanh sinh sqrt cbrt square expm1 log1p erf erf_inv "
+    "floor ceil round real imag conj copy copy_p convert_element_type reduce_precision "
+    "stop_gradient add add_any sub or xor sharding_constraint pvary reshard bitcast"
+).split()
+_ONE_ZERO_IS_ENOUGH = "mul and".split()
+_NEVER_ZERO = (
+    "exp exp2 log logistic cos cosh acos acosh rsqrt erfc is_finite not eq ne lt le gt ge "
+    "lt_to le_to rem atan2 nextafter complex digamma lgamma igamma igammac bessel_i0e bessel_i1e "
+    "shift_left shift_right_logical shift_right_arithmetic population_count clz polygamma zeta "
+    "regularized_incomplete_beta"
+).split()
+
+
+def _known_scalar(step: Step, program: Program, index: int) -> float | None:
+    """The one number that an operand is, if it is known to be that everywhere."""
+    known = program.known.get(step.ins[index].id)
+    if known is None or not known.size or not np.all(known == known.flat[0]):
+        return None
+    return float(known.flat[0])
+
+
+def _along(step: Step, index: int, zero: Zero) -> list[np.ndarray]:
+    """Where one operand is zero, along all axes of the result."""
+    (out,) = step.outs
+    return [zero_along(step.ins[index], out, axis, zero) for axis in range(len(out.shape))]
+
+
+def _power(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
+    exponent = step.params["y"] if step.name == "integer_pow" else _known_scalar(step, program, 1)
+    positive = exponent is not None and exponent > 0
+    return [[axis & positive for axis in _along(step, 0, zero)]]
+
+
+def _quotient(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
+    """0 / 0 is not zero."""
+    return [[a & ~b for a, b in zip(_along(step, 0, zero), _along(step, 1, zero), strict=True)]]
+
+
+def _bound(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
+    """max(x, c ≤ 0), min(x, c ≥ 0), or zero on both sides."""
+    for i in (0, 1):
+        c = _known_scalar(step, program, i)
+        if c is not None and (c <= 0 if step.name == "max" else c >= 0):
+            return [_along(step, 1 - i, zero)]
+    return linked_zero(every, same_axes)(step, zero, program)
+
+
+def _clamp(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
+    low, high = (_known_scalar(step, program, i) for i in (0, 2))
+    inside = low is not None and high is not None and low <= 0 <= high
+    return [[axis & inside for axis in _along(step, 1, zero)]]
+
+
+def _select(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
+    cases = step._replace(ins=step.ins[1:])
+    return linked_zero(every, same_axes)(cases, zero, program)
+
+
+def _barrier_links(step: Step) -> Iterator[Link]:
+    for i, (x, out) in enumerate(zip(step.ins, step.outs, strict=True)):
+        if x.shape == out.shape:
+            yield from (Link(i, axis, i, axis) for axis in range(len(x.shape)))
+
+
+def _barrier_zero(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
+    return [[zero(x, axis) for axis in range(len(x.shape))] for x in step.ins]
+
+
+RULES = {
+    **{name: Rule(same_axes, zero=linked_zero(every, same_axes)) for name in _KEEP_ZERO},
+    **{name: Rule(same_axes, zero=linked_zero(some, same_axes)) for name in _ONE_ZERO_IS_ENOUGH},
+    **{name: Rule(same_axes) for name in _NEVER_ZERO},
+    "integer_pow": Rule(same_axes, zero=_power),
+    "pow": Rule(same_axes, zero=_power),
+    "div": Rule(same_axes, zero=_quotient),
+    "max": Rule(same_axes, zero=_bound),
+    "min": Rule(same_axes, zero=_bound),
+    "clamp": Rule(same_axes, zero=_clamp),
+    "select_n": Rule(same_axes, zero=_select),
+    "optimization_barrier": Rule(_barrier_links, zero=_barrier_zero),
+}

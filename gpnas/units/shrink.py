@@ -1,0 +1,140 @@
+"""Compaction: the same function on smaller arrays."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas.errors import UserError
+from gpnas.masks import tree
+from gpnas.units.discover import group_units
+from gpnas.units.follow import Cut, cuts, solve
+from gpnas.units.group import UnitGroups, UnitMasks, alive, check_masks
+from gpnas.units.rule import Shrinking, take
+from gpnas.units.rules import rule_of
+from gpnas.units.trace import Program, trace
+
+Apply = Callable[..., Any]
+
+
+def compact(
+    apply_fn: Apply, variables: Any, groups: UnitGroups, unit_masks: UnitMasks, *inputs: Any
+) -> tuple[Apply, Any]:
+    """A physically smaller function: the living units of `apply_fn`, and nothing else.
+
+    Its outputs are those of `apply_fn` on variables of which `weight_masks` zeroed the dead units.
+    It can be jitted, differentiated and vmapped, and takes inputs of any shape that `apply_fn`
+    takes: for each new shape `apply_fn` is traced again. Divisors stay as they were: a mean over
+    units goes on dividing by the full width. Custom derivative rules are replaced by derivatives of
+    what is computed.
+
+    Args:
+      apply_fn: The function that was given to `discover`.
+      variables: Its variables.
+      groups: What `discover` found.
+      unit_masks: `{group: (size,) bool}`, on the host; groups that are not named live.
+      *inputs: Arrays or shapes to try the result on at once (without computing anything).
+
+    Returns:
+      `(compact_apply, compact_variables)`: `compact_apply(compact_variables, *inputs)`.
+
+    Raises:
+      UserError: For masks that do not fit, or if the function has other units for these inputs.
+    """
+    masks = check_masks(groups, unit_masks)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
+    shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in leaves}
+    whole = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), variables
+    )
+    kept = _kept(groups, masks, shapes)
+
+    @functools.lru_cache
+    def planned(structure: Any, avals: tuple) -> tuple[Program, Cut, Any]:
+        args = [jax.ShapeDtypeStruct(*aval) for aval in avals]
+        traced = trace(apply_fn, whole, *jax.tree.unflatten(structure, args))
+        solution = solve(traced)
+        now, numbers = group_units(traced, solution)
+        _same_units(groups, now, masks)
+        dead = [numbers[name][i] for name, mask in masks.items() for i in np.flatnonzero(~mask)]
+        return traced.program, cuts(solution, dead), traced.out_tree
+
+    def compact_apply(compact_variables: Any, *inputs: Any) -> Any:
+        flat, structure = jax.tree.flatten(inputs)
+        avals = tuple((jnp.shape(x), jnp.result_type(x)) for x in flat)
+        program, cut, out_tree = planned(structure, avals)
+        small = jax.tree.leaves(compact_variables)
+        _check_shapes(program, cut, small)
+        return jax.tree.unflatten(out_tree, run(program, cut, [*small, *flat]))
+
+    small = [_slice(leaf, kept.get(tree.path_name(path), {})) for path, leaf in leaves]
+    result = jax.tree.unflatten(structure, small)
+    if inputs:
+        jax.eval_shape(compact_apply, result, *inputs)
+    return compact_apply, result
+
+
+def _kept(groups: UnitGroups, masks: UnitMasks, shapes: Any) -> dict[str, dict[int, np.ndarray]]:
+    found = alive(groups, masks, shapes)
+    kept = {p: {a: np.flatnonzero(m) for a, m in axes.items()} for p, axes in found.items()}
+    for path, axes in kept.items():
+        for axis, left in axes.items():
+            if not len(left):
+                raise UserError("unit_masks", f"nothing left of {path}:{axis}", "one index or more")
+    return kept
+
+
+def _slice(leaf: Any, kept: dict[int, np.ndarray]) -> Any:
+    for axis, left in kept.items():
+        leaf = take(leaf, left, axis) if len(left) < leaf.shape[axis] else leaf
+    return leaf
+
+
+def _same_units(then: UnitGroups, now: UnitGroups, masks: UnitMasks) -> None:
+    for name in masks:
+        a, b = then.named(name), now.named(name)
+        same = a.size == b.size and len(a.members) == len(b.members)
+        same = same and all(
+            x[:2] == y[:2] and np.array_equal(x.unit, y.unit) and np.array_equal(x.at, y.at)
+            for x, y in zip(a.members, b.members, strict=True)
+        )
+        if not same:
+            raise UserError("inputs", f"other units of {name}", "inputs as they were discovered on")
+
+
+def _check_shapes(program: Program, cut: Cut, leaves: list) -> None:
+    shape = Shrinking(cut, program, lambda body, args: []).shape
+    for value, leaf in zip(program.ins, leaves, strict=False):
+        if jnp.shape(leaf) != shape(value):
+            raise UserError("compact_variables", jnp.shape(leaf), f"a leaf of shape {shape(value)}")
+
+
+def run(program: Program, cut: Cut, args: list) -> list:
+    """Does a program's steps on arrays without their dead indices.
+
+    Raises:
+      RuntimeError: If a rule gives a shape other than the one that is left.
+    """
+    found = dict(zip((value.id for value in program.ins), args, strict=True))
+    to = Shrinking(cut, program, lambda body, inner: run(body, cut, inner))
+
+    def read(value: Any) -> Any:
+        if value.id not in found:
+            x = program.constants[value.id]
+            for axis in range(len(value.shape)):
+                left = cut(value, axis)
+                x = x if left is None else jnp.take(jnp.asarray(x), left, axis)
+            found[value.id] = x
+        return found[value.id]
+
+    for step in program.steps:
+        result = rule_of(step).shrink(step, [read(x) for x in step.ins], to)
+        results = result if isinstance(result, list | tuple) else [result]
+        for value, x in zip(step.outs, results, strict=True):
+            if jnp.shape(x) != to.shape(value):
+                raise RuntimeError(f"{step.name}: {jnp.shape(x)} instead of {to.shape(value)}")
+            found[value.id] = x
+    return [read(value) for value in program.outs]
