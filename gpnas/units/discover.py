@@ -1,15 +1,20 @@
 """Discovery: which axes of a function's variables live and die together."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from gpnas.masks import tree
-from gpnas.units.follow import SINGLE, Solution, solve
+from gpnas.units.follow import Solution, solve
 from gpnas.units.group import Member, Refusal, UnitGroup, UnitGroups
-from gpnas.units.trace import Trace, Value, all_steps, trace
+from gpnas.units.trace import Program, Trace, Value, trace
+
+# Steps after which a leaf is still that leaf.
+ONLY_MOVED = frozenset(
+    ("convert_element_type", "transpose", "reshape", "broadcast_in_dim", "squeeze", "copy")
+)
 
 
 def discover(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> UnitGroups:
@@ -59,7 +64,7 @@ def group_units(traced: Trace, solution: Solution) -> tuple[UnitGroups, dict[str
     found, numbers_of = [], {}
     for kind, numbers in alike.items():
         keys = [key for key, _ in kind]
-        path, axis = min(keys, key=lambda k: (order.get(k[0], len(order)), -k[1]))
+        path, axis = min(keys, key=lambda k: _naming(k, leaves[k[0]], order))
         name = f"{path}:{axis}"
         while name in numbers_of:
             name += "'"
@@ -71,6 +76,12 @@ def group_units(traced: Trace, solution: Solution) -> tuple[UnitGroups, dict[str
     found.sort(key=lambda g: (order.get(g.name.rpartition(":")[0], 0), g.name))
     refused = tuple(_refusals(leaves, solution))
     return UnitGroups(tuple(found), refused), numbers_of
+
+
+def _naming(key: tuple[str, int], leaf: Value, order: dict[str, int]) -> tuple:
+    """Sort key of a group's members: kernels before biases, the first that is used, the last axis."""
+    path, axis = key
+    return len(leaf.shape) < 2, order.get(path, len(order)), -axis
 
 
 def _pairs(classes: np.ndarray, owners: dict[int, list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -89,14 +100,24 @@ def _member(key: tuple[str, int], numbers: list[int], pairs: Any) -> Member:
 
 def _first_use(traced: Trace) -> dict[str, int]:
     """When each leaf is first used: what computes a unit comes before what reads it."""
-    leaves = dict(zip(traced.program.ins, traced.paths, strict=False))
+    origin = {x.id: path for x, path in zip(traced.program.ins, traced.paths, strict=False)}
     order: dict[str, int] = {}
-    origin: dict[Value, str] = dict(leaves)
-    for step in all_steps(traced.program):
-        for x in step.ins:
-            if x in leaves:
-                order.setdefault(leaves[x], len(order))
-    del origin
+
+    def walk(program: Program) -> None:
+        for step in program.steps:
+            if step.name in ONLY_MOVED and step.ins[0].id in origin:
+                origin[step.outs[0].id] = origin[step.ins[0].id]
+                continue
+            for body in step.bodies:
+                for outside, inside in zip(step.ins[::-1], body.ins[::-1], strict=False):
+                    if outside.id in origin:
+                        origin[inside.id] = origin[outside.id]
+                walk(body)
+            for x in step.ins:
+                if x.id in origin:
+                    order.setdefault(origin[x.id], len(order))
+
+    walk(traced.program)
     return order
 
 
@@ -104,6 +125,6 @@ def _refusals(leaves: dict[str, Value], solution: Solution) -> Iterator[Refusal]
     for path in sorted(leaves, key=tree.natural_order):
         for axis, n in enumerate(leaves[path].shape):
             classes = solution.classes[leaves[path].nodes(axis)].tolist()
-            reasons = [solution.reasons[c] for c in classes if c in solution.reasons]
-            if reasons and (n > 1 or reasons[0] != SINGLE):
-                yield Refusal(path, axis, len(reasons), reasons[0])
+            reasons = Counter(solution.reasons[c] for c in classes if c in solution.reasons)
+            if reasons and n > 1:
+                yield Refusal(path, axis, reasons.total(), reasons.most_common(1)[0][0])

@@ -134,7 +134,8 @@ def solve(trace: Trace) -> Solution:
         frozen = np.isin(classes, np.fromiter(reasons, int, len(reasons)))
         more = list(_not_zero(found.sums, zeros(trace, frozen), frozen))
         if not more:
-            units, bad = _closures(classes, frozen, products)
+            axes = {tuple(classes[leaf.nodes(a)].tolist()) for leaf, a in _leaf_axes(trace)}
+            units, bad = _closures(classes, frozen, products, axes)
             more = list(_of_classes(classes, bad, "reshapes do not keep these units whole"))
         if not more:
             made = np.zeros(int(classes.max()) + 1, bool)
@@ -145,6 +146,11 @@ def solve(trace: Trace) -> Solution:
         if not more:
             return Solution(classes, tuple(units), reasons)
         fixed += more
+
+
+def _leaf_axes(trace: Trace) -> Iterator[tuple[Value, int]]:
+    for leaf in trace.program.ins[: len(trace.paths)]:
+        yield from ((leaf, axis) for axis in range(len(leaf.shape)))
 
 
 def _not_zero(sums: list[tuple[Sum, str]], zero: np.ndarray, frozen: np.ndarray) -> Iterator[Fixed]:
@@ -185,6 +191,10 @@ def _spread_fixed(
         for i, each in reversed(list(enumerate(fixed))):
             why[classes[each.nodes]] = i
         head, factor = classes[whole], np.where(parts < 0, -1, classes[parts])
+        alike = list(_alike(classes, products))
+        if alike:
+            a, b = _join([a, *(r.a for r in alike)]), _join([b, *(r.b for r in alike)])
+            continue
         _spread_over_products(why, head, factor)
         free = (factor >= 0) & (why[factor] < 0)
         alone = (why[head] < 0) & (free.sum(1) == 1)
@@ -201,6 +211,17 @@ def _spread_fixed(
     return classes, reasons, left
 
 
+def _alike(classes: np.ndarray, products: list[Product]) -> Iterator[Same]:
+    """Factors of two products that are the same and of the same sizes are the same."""
+    seen: dict[tuple, Product] = {}
+    for product in products:
+        sizes = tuple(len(np.unique(nodes)) for nodes in product.factors)
+        first = seen.setdefault((sizes, classes[product.whole].tobytes()), product)
+        for a, b in zip(first.factors, product.factors, strict=True):
+            if np.any(classes[a] != classes[b]):
+                yield Same(a, b)
+
+
 def _spread_over_products(why: np.ndarray, head: np.ndarray, factor: np.ndarray) -> None:
     """What is fixed fixes its factors, and what has fixed factors only is fixed (in place)."""
     real = factor >= 0
@@ -215,9 +236,9 @@ def _spread_over_products(why: np.ndarray, head: np.ndarray, factor: np.ndarray)
 
 
 def _closures(
-    classes: np.ndarray, frozen: np.ndarray, products: Products
+    classes: np.ndarray, frozen: np.ndarray, products: Products, axes: Iterable[tuple[int, ...]]
 ) -> tuple[list[frozenset[int]], set[int]]:
-    """Units as sets of classes, and classes that cannot die in any consistent way."""
+    """Units as sets of classes, and classes with which others or a whole axis would die."""
     of_factor: dict[int, set[int]] = defaultdict(set)
     for head, ways in products.items():
         for way in ways:
@@ -226,9 +247,10 @@ def _closures(
     free = set(np.unique(classes[~frozen]).tolist())
     units: dict[frozenset[int], None] = {}
     bad: set[int] = set()
+    whole = {frozenset(axis) for axis in axes if free.issuperset(axis)}
     for start in sorted(free - set(products)):
         unit = _closure(start, products, of_factor)
-        if unit is None or not unit <= free:
+        if not unit <= free or len(unit) > 1 and any(axis <= unit for axis in whole):
             bad.add(start)
         else:
             units[unit] = None
@@ -236,21 +258,23 @@ def _closures(
 
 
 def _closure(start: int, products: Products, of_factor: dict[int, set[int]]) -> Any:
-    """All that dies with a class; where a head's factors leave a choice, the narrowest dies."""
+    """All that dies with a class; where factors leave a choice, that of which most is dead dies."""
     dead, queue = {start}, [start]
+
+    def nearest(way: tuple[int, ...]) -> int:
+        return max(way, key=lambda c: (len(of_factor[c] & dead) / len(of_factor[c]), -c))
+
     while queue:
         while queue:
             for head in of_factor.get(queue.pop(), ()):
                 if head not in dead:
                     dead.add(head)
                     queue.append(head)
-        for head in dead & products.keys():
-            for way in products[head]:
-                if dead.isdisjoint(way):
-                    narrow = min(way, key=lambda c: (len(of_factor[c]), c))
-                    queue.append(narrow)
-        queue = [c for c in set(queue) if c not in dead]
-        dead |= set(queue)
+        open_ways = (w for h in dead & products.keys() for w in products[h])
+        way = next((w for w in open_ways if dead.isdisjoint(w)), None)
+        if way is not None:
+            queue.append(nearest(way))
+            dead.add(queue[0])
     return frozenset(dead)
 
 

@@ -16,7 +16,6 @@ from gpnas.units.rule import (
     Shrinking,
     Zero,
     left_of,
-    take,
     take_of,
 )
 from gpnas.units.trace import Program, Step
@@ -122,5 +121,5 @@ _SCATTER = Rule(_scatter_links, zero=_scatter_zero)
 
 RULES = {
     "gather": Rule(_gather_links, _gather_more, _gather_zero, _gather_shrink),
-    **{name: _SCATTER for name in ("scatter", "scatter-add", "scatter_add")},
+    **dict.fromkeys(("scatter", "scatter-add", "scatter_add"), _SCATTER),
 }

@@ -22,9 +22,9 @@ def verify(
 ) -> float:
     """Removes random units, of each group alone and of all together, and compares outputs.
 
-    The reference is `apply_fn` itself, on variables of which the dead units' entries are zero. Leaves
-    that hold one number throughout, as they are initialised, are first filled with random numbers:
-    a scale of zero would hide everything behind it.
+    The reference is `apply_fn` itself, on variables of which the dead units' entries are zero.
+    Leaves that hold one number throughout, as they are initialised, are first filled with random
+    numbers: a scale of zero would hide everything behind it.
 
     Args:
       apply_fn, variables, groups: As for `discover`, and what it returned.
@@ -38,7 +38,7 @@ def verify(
     variables = _stirred(variables, jax.random.fold_in(key, 0))
     trials = [(group,) for group in groups.groups]
     trials += [groups.groups] if len(trials) > 1 else []
-    reference = jax.jit(apply_fn)
+    reference = _quick(apply_fn)
     worst = 0.0
     for number, trial in enumerate(trials):
         masks = {}
@@ -50,9 +50,14 @@ def verify(
         zeroed = tree.apply(weight_masks(groups, try_masks, variables), variables)
         small_apply, small = compact(apply_fn, variables, groups, try_masks)
         worst = max(
-            worst, difference(reference(zeroed, *inputs), jax.jit(small_apply)(small, *inputs))
+            worst, difference(reference(zeroed, *inputs), _quick(small_apply)(small, *inputs))
         )
     return worst
+
+
+def _quick(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Jitted with little optimisation: each is run once, and compiling is what takes time."""
+    return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def difference(a: Any, b: Any) -> float:
