@@ -113,19 +113,30 @@ def alive(groups: UnitGroups, unit_masks: UnitMasks, shapes: Mapping[str, tuple]
       shapes: Shape of each leaf by path.
 
     Returns:
-      `{path: {axis: (n,) bool}}`, of the axes with members only.
+      `{path: {axis: (n,) bool}}`, of the axes with members only; numpy arrays for numpy masks.
     """
-    found: dict[str, dict[int, jax.Array]] = {}
+    found: dict[str, dict[int, Any]] = {}
     for group in groups.groups:
         if group.name not in unit_masks:
             continue
-        dead = ~jnp.asarray(unit_masks[group.name])
+        mask = unit_masks[group.name]
+        xp = np if isinstance(mask, np.ndarray) else jnp
+        padded = xp.concatenate([mask, xp.ones(1, bool)])
         for member in group.members:
-            n = shapes[member.path][member.axis]
-            gone = jnp.zeros(n, jnp.int32).at[member.at].max(dead[member.unit].astype(jnp.int32))
+            owners = _owners(member, group.size, shapes[member.path][member.axis])
             axes = found.setdefault(member.path, {})
-            axes[member.axis] = axes.get(member.axis, jnp.ones(n, bool)) & (gone == 0)
+            axes[member.axis] = axes.get(member.axis, True) & padded[owners].all(1)
     return found
+
+
+def _owners(member: Member, size: int, n: int) -> np.ndarray:
+    """(n, most) int, the units that own each index along an axis; `size` fills up."""
+    order = np.argsort(member.at, kind="stable")
+    at, unit = member.at[order], member.unit[order]
+    first = np.searchsorted(at, at)  # pairs of one index follow each other
+    table = np.full((n, max(1, int(np.bincount(at, minlength=1).max()))), size)
+    table[at, np.arange(len(at)) - first] = unit
+    return table
 
 
 def weight_masks(

@@ -88,9 +88,11 @@ def _kept(groups: UnitGroups, masks: UnitMasks, shapes: Any) -> dict[str, dict[i
 
 
 def _slice(leaf: Any, kept: dict[int, np.ndarray]) -> Any:
-    for axis, left in kept.items():
-        leaf = take(leaf, left, axis) if len(left) < leaf.shape[axis] else leaf
-    return leaf
+    cut = {axis: left for axis, left in kept.items() if len(left) < leaf.shape[axis]}
+    if not cut or isinstance(leaf, jax.core.Tracer):
+        return functools.reduce(lambda x, axis: take(x, cut[axis], axis), cut, leaf)
+    array = functools.reduce(lambda x, axis: np.take(x, cut[axis], axis), cut, np.asarray(leaf))
+    return jnp.asarray(array)
 
 
 def _same_units(then: UnitGroups, now: UnitGroups, masks: UnitMasks) -> None:

@@ -1,6 +1,5 @@
 """Verification: removes units at random, and compares with the function that was given."""
 
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.masks import tree
-from gpnas.units.group import UnitGroups, weight_masks
+from gpnas.units.group import UnitGroups, alive
 from gpnas.units.shrink import compact
 
 
@@ -19,6 +18,7 @@ def verify(
     groups: UnitGroups,
     *inputs: Any,
     key: jax.Array,
+    each: bool = True,
 ) -> float:
     """Removes random units, of each group alone and of all together, and compares outputs.
 
@@ -30,24 +30,22 @@ def verify(
       apply_fn, variables, groups: As for `discover`, and what it returned.
       *inputs: Arrays.
       key: Random key.
+      each: Whether each group is tried alone, too, which compiles a program for it.
 
     Returns:
       The largest absolute difference, divided by the largest output where that is above 1; infinite
       where only one of the two outputs is finite.
     """
-    variables = _stirred(variables, jax.random.fold_in(key, 0))
-    trials = [(group,) for group in groups.groups]
-    trials += [groups.groups] if len(trials) > 1 else []
+    random = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    variables = _stirred(variables, random)
+    alone = [(group,) for group in groups.groups]
+    trials = [*(alone if each and len(alone) > 1 else ()), groups.groups]
     reference = _quick(apply_fn)
     worst = 0.0
-    for number, trial in enumerate(trials):
-        masks = {}
-        for group in trial:
-            name = zlib.crc32(group.name.encode())
-            own = jax.random.fold_in(jax.random.fold_in(key, number + 1), name)
-            masks[group.name] = _random_mask(own, group.size)
+    for trial in trials:
+        masks = {group.name: _random_mask(random, group.size) for group in trial}
         try_masks = _living(groups, masks, variables)
-        zeroed = tree.apply(weight_masks(groups, try_masks, variables), variables)
+        zeroed = _zeroed(variables, _alive(groups, try_masks, variables))
         small_apply, small = compact(apply_fn, variables, groups, try_masks)
         worst = max(
             worst, difference(reference(zeroed, *inputs), _quick(small_apply)(small, *inputs))
@@ -74,35 +72,50 @@ def difference(a: Any, b: Any) -> float:
     return max(jax.tree.leaves(jax.tree.map(leaf, a, b)), default=0.0)
 
 
-def _random_mask(key: jax.Array, size: int) -> np.ndarray:
-    """(size,) bool, about half of them True, one at least True and one False."""
-    order = np.asarray(jax.random.permutation(key, size))
-    count = int(jax.random.randint(jax.random.fold_in(key, 1), (), 1, max(size, 2)))
-    return order < count
+def _random_mask(random: np.random.Generator, size: int) -> np.ndarray:
+    """(size,) bool, one at least True and one False."""
+    return random.permutation(size) < random.integers(1, max(size, 2))
+
+
+def _alive(groups: UnitGroups, masks: dict, variables: Any) -> dict:
+    leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
+    return alive(groups, masks, {tree.path_name(path): np.shape(leaf) for path, leaf in leaves})
 
 
 def _living(groups: UnitGroups, masks: dict, variables: Any) -> dict:
     """Masks without those that, together with the others, would leave nothing of a leaf's axis."""
     kept: dict = {}
     for name, mask in masks.items():
-        trial = weight_masks(groups, {**kept, name: mask}, variables)
-        if all(bool(jnp.any(leaf)) for leaf in jax.tree.leaves(trial)):
+        trial = _alive(groups, {**kept, name: mask}, variables)
+        if all(lives.any() for axes in trial.values() for lives in axes.values()):
             kept[name] = mask
     return kept
 
 
-def _stirred(variables: Any, key: jax.Array) -> Any:
+def _zeroed(variables: Any, living: dict) -> Any:
+    """`weight_masks` applied, on the host."""
+
+    def leaf(path: tuple, x: Any) -> Any:
+        axes = living.get(tree.path_name(path), {})
+        x = np.array(x) if axes else x
+        for axis, lives in axes.items():
+            np.moveaxis(x, axis, 0)[~lives] = 0
+        return x
+
+    return jax.tree.map_with_path(leaf, variables)
+
+
+def _stirred(variables: Any, random: np.random.Generator) -> Any:
     """Leaves that hold one number throughout, made random; positive ones stay positive."""
-    leaves, structure = jax.tree.flatten(variables)
 
-    def stir(i: int, leaf: Any) -> Any:
+    def stir(leaf: Any) -> Any:
         floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-        if not floating or jnp.size(leaf) < 2 or not bool(jnp.all(leaf == jnp.ravel(leaf)[0])):
+        if not floating or np.size(leaf) < 2 or np.ptp(leaf) > 0:
             return leaf
-        own = jax.random.fold_in(key, i)
-        if leaf.ndim < 2:
-            return leaf + jax.random.uniform(own, leaf.shape, leaf.dtype, 0.05, 0.5)
-        fan_in = leaf.size // leaf.shape[-1]
-        return leaf + jax.random.normal(own, leaf.shape, leaf.dtype) / np.sqrt(fan_in)
+        if np.ndim(leaf) < 2:
+            noise = random.uniform(0.05, 0.5, leaf.shape)
+        else:
+            noise = random.normal(size=leaf.shape) / np.sqrt(leaf.size / leaf.shape[-1])
+        return leaf + noise.astype(leaf.dtype)
 
-    return jax.tree.unflatten(structure, [stir(i, leaf) for i, leaf in enumerate(leaves)])
+    return jax.tree.map(stir, variables)
