@@ -43,55 +43,68 @@ def discover(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Unit
 def group_units(traced: Trace, solution: Solution) -> tuple[UnitGroups, dict[str, list[int]]]:
     """Units of one kind together, and which units of the solution each group has, in order."""
     leaves = dict(zip(traced.paths, traced.program.ins, strict=False))
-    owners = defaultdict(list)
-    for number, unit in enumerate(solution.units):
-        for c in unit:
+    owners: dict[int, list[int]] = defaultdict(list)
+    for number, classes in enumerate(solution.units):
+        for c in classes:
             owners[c].append(number)
     pairs = {
         (path, axis): _pairs(solution.classes[leaf.nodes(axis)], owners)
         for path, leaf in leaves.items()
         for axis in range(len(leaf.shape))
     }
-    kinds: dict[int, list] = defaultdict(list)
-    for key, (unit, _) in pairs.items():
-        numbers, counts = np.unique(unit, return_counts=True)
-        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-            kinds[number].append((key, count))
-    alike: dict[tuple, list[int]] = defaultdict(list)
-    for number in sorted(kinds):
-        alike[tuple(kinds[number])].append(number)
     order = _first_use(traced)
     found, numbers_of = [], {}
-    for kind, numbers in alike.items():
-        keys = [key for key, _ in kind]
+    for keys, numbers in _kinds(pairs):
         path, axis = min(keys, key=lambda k: _naming(k, leaves[k[0]], order))
         name = f"{path}:{axis}"
         while name in numbers_of:
             name += "'"
-        unit, at = pairs[path, axis]
-        numbers.sort(key=lambda u: at[unit == u].tolist())  # noqa: B023 - used at once
-        numbers_of[name] = numbers
-        members = tuple(_member(key, numbers, pairs[key]) for key in keys)
+        numbers_of[name] = _by_place(numbers, *pairs[path, axis])
+        members = tuple(_member(key, numbers_of[name], pairs[key]) for key in keys)
         found.append(UnitGroup(name, len(numbers), members))
     found.sort(key=lambda g: (order.get(g.name.rpartition(":")[0], 0), g.name))
-    refused = tuple(_refusals(leaves, solution))
-    return UnitGroups(tuple(found), refused), numbers_of
+    return UnitGroups(tuple(found), tuple(_refusals(leaves, solution))), numbers_of
 
 
-def _naming(key: tuple[str, int], leaf: Value, order: dict[str, int]) -> tuple:
-    """Sort key of a group's members: kernels before biases, the first that is used, the last axis."""
+Key = tuple[str, int]
+Pairs = tuple[np.ndarray, np.ndarray]
+
+
+def _kinds(pairs: dict[Key, Pairs]) -> Iterator[tuple[list[Key], list[int]]]:
+    """Axes of leaves, and the units that own equally many indices along each of them."""
+    counted: dict[int, list[tuple[Key, int]]] = defaultdict(list)
+    for key, (unit, _) in pairs.items():
+        for number, count in zip(*np.unique(unit, return_counts=True), strict=True):
+            counted[int(number)].append((key, int(count)))
+    alike: dict[tuple[tuple[Key, int], ...], list[int]] = defaultdict(list)
+    for number in sorted(counted):
+        alike[tuple(counted[number])].append(number)
+    for kind, numbers in alike.items():
+        yield [key for key, _ in kind], numbers
+
+
+def _by_place(numbers: list[int], unit: np.ndarray, at: np.ndarray) -> list[int]:
+    """Units by their first index along an axis, then the next ones."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for number, place in zip(unit.tolist(), at.tolist(), strict=True):
+        places[number].append(place)
+    return sorted(numbers, key=lambda number: places[number])
+
+
+def _naming(key: Key, leaf: Value, order: dict[str, int]) -> tuple:
+    """Sort key of members: kernels before biases, what is used first, the last axis."""
     path, axis = key
     return len(leaf.shape) < 2, order.get(path, len(order)), -axis
 
 
-def _pairs(classes: np.ndarray, owners: dict[int, list[int]]) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(classes: np.ndarray, owners: dict[int, list[int]]) -> Pairs:
     """(unit, index) of all indices along an axis that a unit owns."""
     both = [(u, i) for i, c in enumerate(classes.tolist()) for u in owners.get(c, ())]
     array = np.array(both, int).reshape(-1, 2)
     return array[:, 0], array[:, 1]
 
 
-def _member(key: tuple[str, int], numbers: list[int], pairs: Any) -> Member:
+def _member(key: Key, numbers: list[int], pairs: Pairs) -> Member:
     own = {number: i for i, number in enumerate(numbers)}
     keep = [(own[u], i) for u, i in zip(*(p.tolist() for p in pairs), strict=True) if u in own]
     array = np.array(keep, int).reshape(-1, 2)

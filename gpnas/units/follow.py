@@ -21,6 +21,8 @@ from gpnas.units.zeros import zeros
 SINGLE = "a single index"
 UNUSED = "not used by the function"
 UNMADE = "no layer computes it"
+# Where zero in an operand, by its number, makes something infinite.
+SINGULAR = {"div": 1, "rem": 1, "rsqrt": 0, "log": 0, "digamma": 0, "lgamma": 0}
 
 
 class Relations(NamedTuple):
@@ -132,7 +134,8 @@ def solve(trace: Trace) -> Solution:
     while True:
         classes, reasons, products = _spread_fixed(trace.size, a, b, fixed, found.products)
         frozen = np.isin(classes, np.fromiter(reasons, int, len(reasons)))
-        more = list(_not_zero(found.sums, zeros(trace, frozen), frozen))
+        zero = zeros(trace, frozen)
+        more = [*_not_zero(found.sums, zero, frozen), *_infinite(trace.program, zero & ~frozen)]
         if not more:
             axes = {tuple(classes[leaf.nodes(a)].tolist()) for leaf, a in _leaf_axes(trace)}
             units, bad = _closures(classes, frozen, products, axes)
@@ -161,6 +164,17 @@ def _not_zero(sums: list[tuple[Sum, str]], zero: np.ndarray, frozen: np.ndarray)
         if not shown.all():
             why = f"{place} sums over it, where what is removed would not count as zero"
             yield Fixed(each.nodes[~shown], why)
+
+
+def _infinite(program: Program, zero: np.ndarray) -> Iterator[Fixed]:
+    """Nodes that are zero in an operand in which zero must not be."""
+    for step in all_steps(program):
+        negative = step.name == "integer_pow" and step.params["y"] < 0
+        if step.name in SINGULAR or negative or step.name == "pow":
+            nodes = _all(step.ins[SINGULAR.get(step.name, 0)])
+            if zero[nodes].any():
+                why = f"{_place(step)} would get zero from what is removed"
+                yield Fixed(nodes[zero[nodes]], why)
 
 
 def _of_classes(classes: np.ndarray, wanted: Iterable[int], reason: str) -> Iterator[Fixed]:

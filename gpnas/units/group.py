@@ -48,13 +48,13 @@ class Refusal(NamedTuple):
 
     Attributes:
       path, axis: Of the leaf.
-      count: How many of its indices.
+      indices: How many of its indices.
       reason: Why, in a few words.
     """
 
     path: str
     axis: int
-    count: int
+    indices: int
     reason: str
 
 
@@ -90,7 +90,7 @@ def check_masks(groups: UnitGroups, unit_masks: UnitMasks) -> dict[str, np.ndarr
     """Unit masks as bool arrays on the host.
 
     Raises:
-      UserError: For a group that there is not, a wrong size, or a group that would be left empty.
+      UserError: For a group that there is not, or a mask of another size or type.
     """
     checked = {}
     for name, mask in unit_masks.items():
@@ -98,8 +98,6 @@ def check_masks(groups: UnitGroups, unit_masks: UnitMasks) -> dict[str, np.ndarr
         if array.dtype != bool or array.shape != (group.size,):
             allowed = f"({group.size},) bool"
             raise UserError(f"unit_masks[{name}]", f"{array.shape} {array.dtype}", allowed)
-        if not array.any():
-            raise UserError(f"unit_masks[{name}]", "no unit", f"1 to {group.size} living units")
         checked[name] = array
     return checked
 

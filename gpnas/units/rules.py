@@ -17,7 +17,7 @@ RULES: dict[str, Rule] = {
     **rules_index.RULES,
     **rules_control.RULES,
 }
-UNKNOWN = Rule()
+UNKNOWN = Rule(shrink=lambda step, args, to: step.alone(*args))
 
 
 def rule_of(step: Step) -> Rule:

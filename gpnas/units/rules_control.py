@@ -1,8 +1,12 @@
-"""Rules of loops and branches: what goes in, what is carried and what comes out is the same."""
+"""Rules of loops, branches and custom derivatives, all of which have programs of their own.
+
+What goes in, what is carried and what comes out is the same outside and inside.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 from jax import lax
 
@@ -103,6 +107,73 @@ def _cond_shrink(step: Step, args: list, to: Shrinking) -> Any:
     return lax.switch(args[0], [branch(body) for body in step.bodies], *args[1:])
 
 
+def _custom_pairs(step: Step) -> tuple[list[Pair], list[Pair], list[Pair], list[Pair]]:
+    """(operands, results, operands of the rule, results of the rule): outside, inside."""
+    function, rule = step.bodies
+    real = [step.ins[i] for i in step.params["differentiable"]]
+    jvp = step.name == "custom_jvp_call"
+    into = [*step.ins, *(real if jvp else step.outs)]
+    out = [*step.outs, *step.outs] if jvp else real
+    return (
+        list(zip(step.ins, function.ins, strict=True)),
+        list(zip(step.outs, function.outs, strict=True)),
+        list(zip(into, rule.ins, strict=True)),
+        list(zip(out, rule.outs, strict=True)),
+    )
+
+
+def _custom_more(step: Step, program: Program) -> Iterator[Relation]:
+    for pairs in _custom_pairs(step):
+        for a, b in pairs:
+            yield from _together(a, b)
+
+
+def _custom_zero(step: Step, zero: Zero, put: SetZero, flow: Flow) -> None:
+    """What is zero has tangents that are zero; of cotangents nothing is known."""
+    function, rule = step.bodies
+    into, out, into_rule, _ = _custom_pairs(step)
+    _copy_zero(into, zero, put)
+    flow(function)
+    _copy_zero([(inside, outside) for outside, inside in out], zero, put)
+    jvp = step.name == "custom_jvp_call"
+    _copy_zero(into_rule if jvp else into_rule[: len(into)], zero, put)
+    flow(rule)
+
+
+def _custom_jvp_shrink(step: Step, args: list, to: Shrinking) -> Any:
+    function, rule = step.bodies
+    real = step.params["differentiable"]
+
+    @jax.custom_jvp
+    def f(*args: Any) -> list:
+        return to.run(function, list(args))
+
+    @f.defjvp
+    def derivative(args: Any, tangents: Any) -> tuple[list, list]:
+        found = to.run(rule, [*args, *(tangents[i] for i in real)])
+        return found[: len(step.outs)], found[len(step.outs) :]
+
+    del derivative
+    return f(*args)
+
+
+def _custom_vjp_shrink(step: Step, args: list, to: Shrinking) -> Any:
+    function, rule = step.bodies
+
+    @jax.custom_vjp
+    def f(*args: Any) -> list:
+        return to.run(function, list(args))
+
+    def backward(args: Any, cotangents: Any) -> tuple:
+        found = dict(
+            zip(step.params["differentiable"], to.run(rule, [*args, *cotangents]), strict=True)
+        )
+        return tuple(found.get(i) for i in range(len(args)))
+
+    f.defvjp(lambda *args: (f(*args), args), backward)
+    return f(*args)
+
+
 def _copy_zero(pairs: Any, zero: Zero, put: SetZero, skip: int = 0, both: bool = False) -> bool:
     """Carries over what is zero from the first of each pair; whether that changed anything."""
     changed = False
@@ -159,5 +230,15 @@ RULES = {
     "scan": Rule(no_links, _scan_more, shrink=_scan_shrink),
     "while": Rule(no_links, _while_more, shrink=_while_shrink),
     "cond": Rule(no_links, _cond_more, shrink=_cond_shrink),
+    "custom_jvp_call": Rule(no_links, _custom_more, shrink=_custom_jvp_shrink),
+    "custom_vjp_call": Rule(no_links, _custom_more, shrink=_custom_vjp_shrink),
+    "custom_vjp_call_jaxpr": Rule(no_links, _custom_more, shrink=_custom_vjp_shrink),
 }
-ZERO = {"scan": _scan_zero, "while": _while_zero, "cond": _cond_zero}
+ZERO = {
+    "scan": _scan_zero,
+    "while": _while_zero,
+    "cond": _cond_zero,
+    "custom_jvp_call": _custom_zero,
+    "custom_vjp_call": _custom_zero,
+    "custom_vjp_call_jaxpr": _custom_zero,
+}

@@ -9,17 +9,21 @@ from gpnas.units.trace import Program, Step
 
 # f(0) = 0, or f(0, 0) = 0.
 _KEEP_ZERO = (
-    "neg sign abs sin tan tanh asin asinh atan atanh sinh sqrt cbrt square expm1 log1p erf erf_inv "
-    "floor ceil round real imag conj copy copy_p convert_element_type reduce_precision "
-    "stop_gradient add add_any sub or xor sharding_constraint pvary reshard bitcast"
-).split()
-_ONE_ZERO_IS_ENOUGH = "mul and".split()
+    "neg", "sign", "abs", "sin", "tan", "tanh", "asin", "asinh", "atan", "atanh", "sinh",
+    "sqrt", "cbrt", "square", "expm1", "log1p", "erf", "erf_inv", "floor", "ceil", "round",
+    "real", "imag", "conj", "copy", "copy_p", "convert_element_type", "reduce_precision",
+    "stop_gradient", "add", "add_any", "sub", "or", "xor", "sharding_constraint", "pvary",
+    "reshard", "name",
+)  # fmt: skip
+_ONE_ZERO_IS_ENOUGH = ("mul", "and")
 _NEVER_ZERO = (
-    "exp exp2 log logistic cos cosh acos acosh rsqrt erfc is_finite not eq ne lt le gt ge "
-    "lt_to le_to rem atan2 nextafter complex digamma lgamma igamma igammac bessel_i0e bessel_i1e "
-    "shift_left shift_right_logical shift_right_arithmetic population_count clz polygamma zeta "
-    "regularized_incomplete_beta"
-).split()
+    "exp", "exp2", "log", "logistic", "cos", "cosh", "acos", "acosh", "rsqrt", "erfc",
+    "is_finite", "not", "eq", "ne", "lt", "le", "gt", "ge", "lt_to", "le_to", "rem",
+    "atan2", "nextafter", "complex", "digamma", "lgamma", "igamma", "igammac", "bessel_i0e",
+    "bessel_i1e", "shift_left", "shift_right_logical", "shift_right_arithmetic",
+    "population_count", "clz", "polygamma", "zeta", "regularized_incomplete_beta",
+    "bitcast_convert_type", "threefry2x32", "mulhi", "eq_to",
+)  # fmt: skip
 
 
 def _known_scalar(step: Step, program: Program, index: int) -> float | None:
@@ -63,7 +67,9 @@ def _clamp(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
 
 
 def _select(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
-    cases = step._replace(ins=step.ins[1:])
+    """Zero in all cases; in one of them, if it is known which."""
+    which = _known_scalar(step, program, 0)
+    cases = step._replace(ins=step.ins[1:] if which is None else (step.ins[1 + int(which)],))
     return linked_zero(every, same_axes)(cases, zero, program)
 
 
@@ -89,4 +95,5 @@ RULES = {
     "clamp": Rule(same_axes, zero=_clamp),
     "select_n": Rule(same_axes, zero=_select),
     "optimization_barrier": Rule(_barrier_links, zero=_barrier_zero),
+    "device_put": Rule(_barrier_links, zero=_barrier_zero),
 }

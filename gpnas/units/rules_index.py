@@ -117,9 +117,11 @@ def _scatter_zero(step: Step, zero: Zero, program: Program) -> list[list[np.ndar
     return [result]
 
 
-_SCATTER = Rule(_scatter_links, zero=_scatter_zero)
+_PUT = Rule(_scatter_links, zero=_scatter_zero)
+_COMBINED = Rule(_scatter_links)
 
 RULES = {
     "gather": Rule(_gather_links, _gather_more, _gather_zero, _gather_shrink),
-    **dict.fromkeys(("scatter", "scatter-add", "scatter_add"), _SCATTER),
+    **dict.fromkeys(("scatter", "scatter-add"), _PUT),
+    **dict.fromkeys(("scatter-sub", "scatter-mul", "scatter-min", "scatter-max"), _COMBINED),
 }

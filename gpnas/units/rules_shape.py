@@ -82,17 +82,18 @@ def _reshape_more(step: Step, program: Program) -> Iterator[Relation]:
 def _reshape_zero(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
     """A factor's slice is zero where all of the axis it came from that it takes part in is."""
     (x, *_), (out,) = step.ins, step.outs
-    result = [np.full(n, is_zero(x, program)) for n in out.shape]
+    result: list[np.ndarray] = [np.full(n, is_zero(x, program)) for n in out.shape]
     if step.factors is None:
         return [result]
     known: dict[int, np.ndarray] = {}
     for axis, own in _axis_factors(x, step.factors):
         whole = zero(x, axis).reshape([step.factors.shape[f] for f in own])
         for i, f in enumerate(own):
-            known[f] = whole.all(axis=tuple(j for j in range(len(own)) if j != i))
+            others = tuple(j for j in range(len(own)) if j != i)
+            known[f] = np.asarray(whole.all(axis=others))
     for axis, own in _axis_factors(out, step.factors):
         fixed = [known[f] | zero(step.factors, f) for f in own]
-        result[axis] = np.all(spread(tuple(fixed)), axis=0)
+        result[axis] = np.asarray(np.stack(spread(tuple(fixed))).all(axis=0))
     return [result]
 
 
@@ -144,6 +145,38 @@ def _slice_shrink(step: Step, args: list, to: Shrinking) -> Any:
     for axis, at in enumerate(_sliced(step)):
         x = take_of(x, value, axis, at[left_of(out, axis, to)], to)
     return x
+
+
+def _tile_links(step: Step) -> Iterator[Link]:
+    for axis, (n, times) in enumerate(zip(step.ins[0].shape, step.params["reps"], strict=True)):
+        if n > 1 or times == 1:
+            yield Link(0, axis, 0, axis, np.tile(np.arange(n), times))
+
+
+def _tile_more(step: Step, program: Program) -> Iterator[Relation]:
+    (x,), (out,) = step.ins, step.outs
+    for axis, times in enumerate(step.params["reps"]):
+        if x.shape[axis] == 1 and times > 1:
+            yield Free(out.nodes(axis))
+
+
+def _tile_shrink(step: Step, args: list, to: Shrinking) -> Any:
+    (x,), (out,) = step.ins, step.outs
+    sizes = zip(to.shape(out), to.shape(x), step.params["reps"], strict=True)
+    return step.bind(*args, reps=tuple(n // m if m else times for n, m, times in sizes))
+
+
+def _stack_links(step: Step) -> Iterator[Link]:
+    """The new axis is not linked: whether an operand is there does not change."""
+    at = step.params["axis"]
+    for i, x in enumerate(step.ins):
+        yield from (Link(i, axis, 0, axis + (axis >= at)) for axis in range(len(x.shape)))
+
+
+def _unstack_links(step: Step) -> Iterator[Link]:
+    at = step.params["axis"]
+    for o, out in enumerate(step.outs):
+        yield from (Link(0, axis + (axis >= at), o, axis) for axis in range(len(out.shape)))
 
 
 def _split_links(step: Step) -> Iterator[Link]:
@@ -303,6 +336,9 @@ RULES = {
     "concatenate": Rule(_concatenate_links, zero=_concatenate_zero),
     "slice": Rule(_slice_links, _slice_more, linked_zero(every, _slice_links), _slice_shrink),
     "split": Rule(_split_links, zero=linked_zero(every, _split_links), shrink=_split_shrink),
+    "tile": Rule(_tile_links, _tile_more, linked_zero(every, _tile_links), _tile_shrink),
+    "stack": Rule(_stack_links, zero=linked_zero(every, _stack_links)),
+    "unstack": Rule(_unstack_links, zero=linked_zero(every, _unstack_links)),
     "pad": Rule(_pad_links, _pad_more, _pad_zero, _pad_shrink),
     "iota": Rule(more=_free, shrink=whole_then_cut),
     "random_bits": Rule(more=_free, shrink=whole_then_cut),

@@ -28,8 +28,7 @@ def compact(
     Its outputs are those of `apply_fn` on variables of which `weight_masks` zeroed the dead units.
     It can be jitted, differentiated and vmapped, and takes inputs of any shape that `apply_fn`
     takes: for each new shape `apply_fn` is traced again. Divisors stay as they were: a mean over
-    units goes on dividing by the full width. Custom derivative rules are replaced by derivatives of
-    what is computed.
+    units goes on dividing by the full width.
 
     Args:
       apply_fn: The function that was given to `discover`.
@@ -47,9 +46,7 @@ def compact(
     masks = check_masks(groups, unit_masks)
     leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
     shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in leaves}
-    whole = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), variables
-    )
+    whole = jax.eval_shape(lambda variables: variables, variables)
     kept = _kept(groups, masks, shapes)
 
     @functools.lru_cache

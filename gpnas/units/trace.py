@@ -1,8 +1,9 @@
 """A traced function as a flat list of steps over values, each axis of which has nodes.
 
-Calls inside the jaxpr (jit, remat, custom derivatives) are written out in place, so that every step
-is one primitive; loops and branches keep programs of their own. A node is one index along one axis
-of one value: all that follows axes through the program works on node numbers.
+Calls inside the jaxpr (jit, remat) are written out in place, so that every step is one primitive;
+loops, branches and functions with a derivative of their own keep programs of their own. A node is
+one index along one axis of one value: all that follows axes through the program works on node
+numbers.
 """
 
 import itertools
@@ -18,10 +19,13 @@ from jax.extend import core as jex
 # Primitives that only call a jaxpr, and the parameter that holds it.
 CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
+    "call": "call_jaxpr",
     "remat2": "jaxpr", "checkpoint": "jaxpr", "remat": "jaxpr", "composite": "jaxpr",
     "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
     "custom_vjp_call_jaxpr": "fun_jaxpr",
 }  # fmt: skip
+# Those of them that bring a derivative of their own.
+CUSTOM = frozenset(("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"))
 # Loops and branches: the parameters that hold their jaxprs.
 BODIES = {
     "scan": lambda params: (params["jaxpr"],),
@@ -29,11 +33,12 @@ BODIES = {
     "cond": lambda params: tuple(params["branches"]),
 }
 # Small arithmetic that is done while tracing where all it needs is known: indices, mostly.
-FOLDED = frozenset(
-    "add sub mul neg div rem floor lt le gt ge eq ne and or not select_n max min iota reshape "
-    "convert_element_type squeeze concatenate broadcast_in_dim slice transpose clamp "
-    "expand_dims rev".split()
-)
+FOLDED = frozenset((
+    "add", "sub", "mul", "neg", "div", "rem", "floor", "lt", "le", "gt", "ge", "eq", "ne",
+    "and", "or", "not", "select_n", "max", "min", "iota", "reshape", "convert_element_type",
+    "squeeze", "concatenate", "broadcast_in_dim", "slice", "transpose", "clamp",
+    "expand_dims", "rev",
+))  # fmt: skip
 KNOWN_SIZE = 2**14
 
 
@@ -61,7 +66,8 @@ class Step(NamedTuple):
 
     Attributes:
       name: Of the primitive.
-      bind: Applies it.
+      bind: Applies it, with parameters.
+      alone: Applies it as it was traced, whatever its parameters hold: a list of results.
       params: Its parameters.
       ins, outs: Values.
       bodies: Programs of a loop or of branches.
@@ -72,6 +78,7 @@ class Step(NamedTuple):
 
     name: str
     bind: Callable[..., Any]
+    alone: Callable[..., list]
     params: dict[str, Any]
     ins: tuple[Value, ...]
     outs: tuple[Value, ...]
@@ -152,7 +159,10 @@ def all_programs(program: Program) -> Iterator[Program]:
             yield from all_programs(body)
 
 
-def _program(closed: Any, value: Callable[[tuple[int, ...]], Value]) -> Program:
+def _program(
+    closed: Any, value: Callable[[tuple[int, ...]], Value], plain: bool = False
+) -> Program:
+    """A jaxpr as a program; `plain` writes custom derivatives out, too."""
     steps: list[Step] = []
     constants: dict[int, Any] = {}
     known: dict[int, np.ndarray] = {}
@@ -172,16 +182,17 @@ def _program(closed: Any, value: Callable[[tuple[int, ...]], Value]) -> Program:
             return constant(atom.val) if isinstance(atom, jex.Literal) else env[atom]
 
         for eqn in jaxpr.eqns:
-            ins = [read(atom) for atom in eqn.invars]
             name, here = eqn.primitive.name, where + str(eqn.source_info.name_stack)
             inner = eqn.params.get(CALLS.get(name, ""))
-            if inner is not None:
-                bare = getattr(inner, "jaxpr", inner)
-                outs = walk(bare, getattr(inner, "consts", ()), ins, here)
-            else:
+            if inner is None or (name in CUSTOM and not plain and _differentiable(eqn)):
+                ins = [read(atom) for atom in (_variables(eqn) if inner else eqn.invars)]
                 outs = [value(getattr(var.aval, "shape", ())) for var in eqn.outvars]
-                steps.append(_step(eqn, tuple(ins), tuple(outs), here, value))
+                steps.append(_step(eqn, tuple(ins), tuple(outs), here, value, plain))
                 _fold(steps[-1], known)
+            else:
+                bare = getattr(inner, "jaxpr", inner)
+                ins = [read(atom) for atom in eqn.invars]
+                outs = walk(bare, getattr(inner, "consts", ()), ins, here)
             env |= dict(zip(eqn.outvars, outs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
@@ -196,20 +207,80 @@ def _step(
     outs: tuple[Value, ...],
     where: str,
     value: Callable[[tuple[int, ...]], Value],
+    plain: bool,
 ) -> Step:
     name, params = eqn.primitive.name, dict(eqn.params)
     inner = BODIES[name](params) if name in BODIES else ()
+    bodies = tuple(_program(jaxpr, value, plain) for jaxpr in inner)
+    if name in CUSTOM:
+        bodies = tuple(_program(jaxpr, value, plain=True) for jaxpr in _with_derivative(eqn))
+        at = [i for i, var in enumerate(_variables(eqn)) if _inexact(var)]
+        params = {"differentiable": at}
     sizes = FACTORS[name](ins, outs, params) if name in FACTORS else None
-    return Step(
-        name,
-        eqn.primitive.bind,
-        params,
-        ins,
-        outs,
-        tuple(_program(jaxpr, value) for jaxpr in inner),
-        None if sizes is None else value(sizes),
-        where,
-    )
+    factors = None if sizes is None else value(sizes)
+
+    def alone(*args: Any) -> list:
+        variables = {var: x for var, x in zip(eqn.invars, args, strict=True) if _is_var(var)}
+        return jex.jaxpr_as_fun(_jaxpr_of(eqn))(*(variables[var] for var in _variables(eqn)))
+
+    return Step(name, eqn.primitive.bind, alone, params, ins, outs, bodies, factors, where)
+
+
+def _is_var(atom: Any) -> bool:
+    return not isinstance(atom, jex.Literal)
+
+
+def _variables(eqn: Any) -> list:
+    """Operands of an equation that are variables, each once."""
+    return list(dict.fromkeys(filter(_is_var, eqn.invars)))
+
+
+def _inexact(var: Any) -> bool:
+    return jnp.issubdtype(getattr(var.aval, "dtype", np.int32), jnp.inexact)
+
+
+def _differentiable(eqn: Any) -> bool:
+    """Whether a derivative can be asked for: it has real operands, and nothing but real results."""
+    return any(map(_inexact, _variables(eqn))) and all(map(_inexact, eqn.outvars))
+
+
+def _jaxpr_of(eqn: Any) -> Any:
+    """A jaxpr of one equation."""
+    variables, name = _variables(eqn), eqn.primitive.name
+    names = ("",) * len(variables), ("",) * len(eqn.outvars)
+    info = jex.DebugInfo("jit", name, *names)
+    jaxpr = jex.Jaxpr([], variables, eqn.outvars, [eqn], eqn.effects, debug_info=info)
+    return jex.ClosedJaxpr(jaxpr, ())
+
+
+def _with_derivative(eqn: Any) -> tuple[Any, Any]:
+    """Jaxprs of a function with a derivative rule: of itself, and of what the rule gives.
+
+    Forwards that is `(operands, tangents) → (results, tangents)`, backwards `(operands, cotangents)
+    → cotangents`, tangents and cotangents of operands for real ones only.
+    """
+    closed, variables = _jaxpr_of(eqn), _variables(eqn)
+    f = jex.jaxpr_as_fun(closed)
+    at = [i for i, var in enumerate(variables) if _inexact(var)]
+
+    def real(args: list) -> Callable[..., list]:
+        return lambda *xs: f(
+            *(dict(zip(at, xs, strict=True)).get(i, x) for i, x in enumerate(args))
+        )
+
+    def forwards(args: list, tangents: list) -> Any:
+        return jax.jvp(real(args), [args[i] for i in at], tangents)
+
+    def backwards(args: list, cotangents: list) -> Any:
+        return jax.vjp(real(args), *(args[i] for i in at))[1](cotangents)
+
+    def shapes(of: Any) -> list:
+        return [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in of]
+
+    jvp = eqn.primitive.name == "custom_jvp_call"
+    second = shapes([variables[i] for i in at]) if jvp else shapes(eqn.outvars)
+    rule = jax.make_jaxpr(forwards if jvp else backwards)(shapes(variables), second)
+    return closed, rule
 
 
 def _numeric(x: Any) -> bool:

@@ -73,8 +73,8 @@ def difference(a: Any, b: Any) -> float:
 
 
 def _random_mask(random: np.random.Generator, size: int) -> np.ndarray:
-    """(size,) bool, one at least True and one False."""
-    return random.permutation(size) < random.integers(1, max(size, 2))
+    """(size,) bool, one at least True and one False; a single unit may be either."""
+    return random.permutation(size) < random.integers(size > 1, max(size, 2))
 
 
 def _alive(groups: UnitGroups, masks: dict, variables: Any) -> dict:

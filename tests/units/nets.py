@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 
@@ -141,18 +142,38 @@ class Recurrent(nn.Module):
         return nn.Dense(3)(nn.RNN(nn.GRUCell(4))(x)[:, -1])
 
 
+def filled(shapes: Any) -> Any:
+    """Random numbers for all floating leaves; those of one axis are positive, as variances are."""
+    random = np.random.default_rng(0)
+
+    def leaf(x: Any) -> Any:
+        if not hasattr(x, "shape") or not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        if len(x.shape) < 2:
+            return jnp.asarray(random.uniform(0.1, 1.0, x.shape), x.dtype)
+        scale = max(1, np.prod(x.shape[:-1])) ** -0.5
+        return jnp.asarray(random.normal(size=x.shape) * scale, x.dtype)
+
+    return jax.tree.map(leaf, shapes)
+
+
 def linen(module: nn.Module, *inputs: Any) -> Net:
-    """A Linen module with fresh variables."""
-    return Net(module.apply, module.init(jax.random.key(0), *inputs), inputs)
+    """A Linen module with random variables."""
+    return Net(
+        module.apply, filled(jax.eval_shape(module.init, jax.random.key(0), *inputs)), inputs
+    )
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 def images(side: int = 8, channels: int = 3) -> jax.Array:
-    return jax.random.normal(jax.random.key(7), (2, side, side, channels))
+    return normal(7, 2, side, side, channels)
 
 
 def weight(number: int, *shape: int) -> jax.Array:
-    fan_in = max(1, sum(shape[:-1]))
-    return jax.random.normal(jax.random.key(number), shape) / fan_in**0.5
+    return normal(number, *shape) / np.float32(max(1, sum(shape[:-1])) ** 0.5)
 
 
 def rms(x: jax.Array, scale: jax.Array) -> jax.Array:
@@ -215,7 +236,7 @@ def fused_attention() -> Net:
         y = jax.nn.softmax(q @ k.swapaxes(2, 3) / dims**0.5) @ v
         return y.swapaxes(1, 2).reshape(b, t, -1) @ p["o"]
 
-    return Net(apply, params, (jax.random.normal(jax.random.key(3), (2, 5, width)),))
+    return Net(apply, params, (normal(3, 2, 5, width),))
 
 
 def tied() -> Net:
@@ -266,7 +287,7 @@ def branches() -> Net:
         x = jax.lax.while_loop(lambda x: jnp.bool_(False), lambda x: x + 1, x)
         return x @ p["c"]
 
-    return Net(apply, params, (jax.random.normal(jax.random.key(3), (2, 4)),))
+    return Net(apply, params, (normal(3, 2, 4),))
 
 
 def refuses() -> Net:
@@ -288,7 +309,7 @@ def refuses() -> Net:
     def apply(params, x):
         return sum(looks[n](x @ params[n]["in"]) @ params[n]["out"] for n in names)
 
-    return Net(apply, params, (jax.random.normal(jax.random.key(3), (2, 4)),))
+    return Net(apply, params, (normal(3, 2, 4),))
 
 
 def nnx_net() -> Net:
@@ -303,8 +324,8 @@ def nnx_net() -> Net:
             x = nnx.relu(self.norm(self.conv(x))).mean((1, 2))
             return self.head(nnx.gelu(self.wide(x)))
 
-    graph, state = nnx.split(Model(nnx.Rngs(0)))
-    return Net(lambda state, x: nnx.merge(graph, state)(x), state, (images(4),))
+    graph, state = nnx.split(nnx.eval_shape(lambda: Model(nnx.Rngs(0))))
+    return Net(lambda state, x: nnx.merge(graph, state)(x), filled(state), (images(4),))
 
 
 NETS: dict[str, Callable[[], Net]] = {
@@ -319,7 +340,7 @@ NETS: dict[str, Callable[[], Net]] = {
     "groupnorm": lambda: linen(GroupNormNet(), images(4)),
     "unet": lambda: linen(UNet(), images(4)),
     "vit": lambda: linen(ViT(), images(8)),
-    "recurrent": lambda: linen(Recurrent(), jax.random.normal(jax.random.key(3), (2, 4, 3))),
+    "recurrent": lambda: linen(Recurrent(), normal(3, 2, 4, 3)),
     "llama": llama,
     "fused_attention": fused_attention,
     "tied": tied,

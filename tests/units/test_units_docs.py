@@ -1,0 +1,18 @@
+"""The code of docs/units.md runs and says what the text says."""
+
+import pathlib
+import re
+import runpy
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "units.md"
+
+
+def test_the_example_runs_as_it_is_told(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "page.py").write_text("\n".join(blocks))
+    names = runpy.run_path(str(tmp_path / "page.py"))
+    (group,) = names["groups"].groups
+    assert group.name == "params/Conv_0/kernel:3" and group.size == 8
+    assert len(next(m for m in group.members if m.path == "params/Dense_0/kernel").at) == 8 * 64
+    assert ("params/Dense_0/kernel", 1) in {(r.path, r.axis) for r in names["groups"].refused}
+    assert names["logits"].shape == (4, 10)
