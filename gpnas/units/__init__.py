@@ -17,11 +17,12 @@ from gpnas.units.group import (
     full_masks,
     weight_masks,
 )
+from gpnas.units.resize import resize
 from gpnas.units.shrink import compact
 from gpnas.units.verify import verify
 
 __all__ = [
     "Cost", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks", "compact", "discover",
-    "full_masks", "macs_of_calls", "macs_per_weight", "network_cost", "training_macs", "verify",
-    "weight_masks",
+    "full_masks", "macs_of_calls", "macs_per_weight", "network_cost", "resize", "training_macs",
+    "verify", "weight_masks",
 ]  # fmt: skip

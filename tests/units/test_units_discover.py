@@ -1,29 +1,20 @@
 """Units of networks of many kinds: found, refused, and removed exactly."""
 
 import functools
-import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
+import nets
 import numpy as np
 import pytest
+from nets import NETS, Net, linen
+from random_nets import random_net
 
 from gpnas import units
 from gpnas.errors import UserError
 from gpnas.models import LeNet5, LeNet300
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import nets  # noqa: E402
-from nets import NETS, Net, linen  # noqa: E402
-from random_nets import random_net  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def lenient():
-    """The networks are a user's: they mix ranks and types as they like."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("lenient")
 
 
 @functools.cache

@@ -1,28 +1,19 @@
 """One hidden layer with something in the middle: what lets units go, and what does not."""
 
-import pathlib
-import sys
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from nets import weight
 
 from gpnas import masks as gm
 from gpnas import units
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from nets import weight  # noqa: E402
-
 X = weight(9, 3, 5) * 3
 
-
-@pytest.fixture(autouse=True)
-def lenient():
-    """Functions mix ranks and types as they like."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("lenient")
 
 
 @jax.custom_vjp
