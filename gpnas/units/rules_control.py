@@ -24,9 +24,17 @@ def _together(a: Value, b: Value, skip: int = 0) -> Iterator[Relation]:
         yield Same(a.nodes(axis + skip), b.nodes(axis))
 
 
+def _scan_counts(step: Step) -> tuple[int, int]:
+    """Numbers of constants and of what is carried; JAX 0.12 has a tree of operands."""
+    if "num_carry" in step.params:
+        return step.params["num_consts"], step.params["num_carry"]
+    consts, carry, _ = step.params["ft_in"].update(list(range(len(step.ins)))).unpack()
+    return len(list(consts)), len(list(carry))
+
+
 def _scan_pairs(step: Step) -> tuple[list[Pair], list[Pair], list[Pair], list[Pair], list[Pair]]:
     """(constants, first carry, slices, last carry, stacked results): outside, inside."""
-    consts, carry = step.params["num_consts"], step.params["num_carry"]
+    consts, carry = _scan_counts(step)
     (body,) = step.bodies
     into = list(zip(step.ins, body.ins, strict=True))
     out = list(zip(step.outs, body.outs, strict=True))
@@ -47,7 +55,7 @@ def _scan_more(step: Step, program: Program) -> Iterator[Relation]:
 
 
 def _scan_shrink(step: Step, args: list, to: Shrinking) -> Any:
-    consts, carry = step.params["num_consts"], step.params["num_carry"]
+    consts, carry = _scan_counts(step)
     (body,) = step.bodies
 
     def turn(state: list, x: list) -> tuple[list, list]:
