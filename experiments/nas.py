@@ -101,9 +101,9 @@ def _proxies(results: pathlib.Path, configs: Mapping[str, Any]) -> Section:
     note = (
         f"{len(records)} random networks of the table, {config.channels} channels,"
         f" {config.cells} cell a stage, at initialisation, one batch of {config.batch} pictures of"
-        f" cifar10_jpeg, one draw of weights for all; all scores of a network took {seconds:.1f} s."
-        f" Accuracy: 100 % − {config.against} of the table, networks of 5 cells. Intervals:"
-        " percentile bootstrap over networks."
+        f" cifar10_jpeg, one draw of weights for all; all scores of a network took {seconds:.1f} s"
+        f" beside other work. Accuracy: 100 % − {config.against} of the table, networks of 5 cells."
+        " Intervals: percentile bootstrap over networks."
     )
     caption = "How well scores of untrained networks rank trained ones"
     figure = rankings.ranking_figure("proxies", ranked, caption)
