@@ -3,7 +3,7 @@
 Strategies rank networks by the validation error after 12 epochs, and in the end by the test error
 after 200, since the table has no other: an oracle search, the same for all arms.
 
-    python experiments/nas.py early_stopping
+    python experiments/nas.py
 """
 
 from ml_collections import ConfigDict
