@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,12 +17,30 @@ from gpnas.search.sharing import Pictures, Shared, State, make_shared, minibatch
 class Small(NamedTuple):
     """A supernet, its programs, weights at initialisation, and the digits."""
 
-    supernet: Supernet201
+    supernet: nn.Module
     shared: Shared
     begin: State
     train: Pictures
     held: Pictures
     rows: np.ndarray
+
+
+class Tiny(nn.Module):
+    """What is called as a supernet is, and compiles at once."""
+
+    @nn.compact
+    def __call__(self, images: jax.Array, selection: jax.Array) -> jax.Array:
+        """(batch, 8, 8, 1) → (batch, 10)."""
+        one = jnp.ndim(selection) == 1
+        weights = jax.nn.one_hot(selection, len(cell201.OPERATIONS)) if one else selection
+        found = nn.relu(nn.Dense(weights.size)(images.reshape(len(images), -1)))
+        return nn.Dense(10)(found * weights.reshape(1, -1))
+
+
+@pytest.fixture(scope="module")
+def tiny(digits: Dataset) -> Small:
+    """The same around a network that is no supernet."""
+    return _small(digits, Tiny())
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +54,10 @@ def one_stage() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def small(digits: Dataset, one_stage: None) -> Small:
     """Two channels, one stage of one cell, minibatches of 16."""
-    supernet = Supernet201(10, channels=2, cells=1, conv="im2col")
+    return _small(digits, Supernet201(10, channels=2, cells=1, conv="im2col"))
+
+
+def _small(digits: Dataset, supernet: nn.Module) -> Small:
     shared = make_shared(supernet, digits.image_shape)
     held = pictures(digits.validation, digits)
     rows = minibatches(np.random.default_rng(0), len(held.labels), 16)

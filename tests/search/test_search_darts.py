@@ -19,9 +19,12 @@ def alpha():
 @pytest.fixture(scope="module")
 def slope(small, alpha):
     row = small.rows[0]
-    return jax.jit(lambda *args: alpha_gradient(small.supernet, *args))(
-        small.begin.params, alpha, small.held, row
-    )
+    return slope_of(small, alpha, row)
+
+
+def slope_of(net, alpha, row):
+    gradient = jax.jit(lambda *args: alpha_gradient(net.supernet, *args))
+    return gradient(net.begin.params, alpha, net.held, row)
 
 
 def test_alphas_gradient_is_the_losss_by_hand(small, alpha, slope):
@@ -39,28 +42,29 @@ def test_alphas_gradient_is_the_losss_by_hand(small, alpha, slope):
     assert (np.abs(by_hand) > 1e-6).any(1).all()
 
 
-def test_a_turn_is_a_step_of_alpha_and_then_one_of_the_weights(small, alpha, slope):
+def test_a_turn_is_a_step_of_alpha_and_then_one_of_the_weights(tiny, alpha):
     settings, recipe = Darts(learning_rate=0.01), Recipe(momentum=0.0, weight_decay=0.0)
-    begin, train = make_darts(small.supernet, recipe, settings)
-    start = begin(small.begin, jax.random.key(0))._replace(alpha=alpha)
-    row, own = small.rows[1:2], small.rows[:1]
-    end = train(jax.tree.map(jnp.copy, start), small.held, small.held, row, own, 1)
+    begin, train = make_darts(tiny.supernet, recipe, settings)
+    start = begin(tiny.begin, jax.random.key(0))._replace(alpha=alpha)
+    row, own = tiny.rows[1:2], tiny.rows[:1]
+    end = train(jax.tree.map(jnp.copy, start), tiny.held, tiny.held, row, own, 1)
+    slope = slope_of(tiny, alpha, own[0])
     # The first step of Adam is by the sign alone.
     expected = alpha - 0.01 * jnp.sign(slope + settings.weight_decay * alpha)
     np.testing.assert_allclose(end.alpha, expected, atol=1e-4)
 
     def loss(params):
-        logits = small.supernet.apply(
-            {"params": params}, small.held.images[row[0]], jax.nn.softmax(end.alpha)
+        logits = tiny.supernet.apply(
+            {"params": params}, tiny.held.images[row[0]], jax.nn.softmax(end.alpha)
         )
         return optax.softmax_cross_entropy_with_integer_labels(
-            logits, small.held.labels[row[0]]
+            logits, tiny.held.labels[row[0]]
         ).mean()
 
-    grads = jax.jit(jax.grad(loss))(small.begin.params)
+    grads = jax.jit(jax.grad(loss))(tiny.begin.params)
     norm = optax.tree.norm(grads)
     rate = recipe.learning_rate * min(1.0, recipe.clip / float(norm))
-    moved = jax.tree.map(lambda p, g: p - rate * g, small.begin.params, grads)
+    moved = jax.tree.map(lambda p, g: p - rate * g, tiny.begin.params, grads)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), end.shared.params, moved)
     assert int(end.shared.step) == 1
 

@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,6 +11,7 @@ from scipy import stats
 from configs.searches import sharing
 from gpnas.errors import UserError
 from gpnas.search import sharing_study
+from gpnas.search.darts import Mixture
 from gpnas.search.sharing_study import share
 from gpnas.train.workdir import read_lines
 
@@ -68,7 +71,12 @@ def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
     assert found["weight sharing"]["candidates"] == 6
 
 
-def test_darts_spends_the_budget_on_all_operations(tmp_path):
+def test_darts_spends_the_budget_on_all_operations(tmp_path, monkeypatch):
+    def learnt(supernet, shared, seen, held, turns, *rest):
+        assert turns == 4  # of two steps each
+        return Mixture(shared.init(jax.random.key(0)), jnp.eye(6, 5), ())
+
+    monkeypatch.setattr(sharing_study, "first_order", learnt)
     config = small(methods=("DARTS",), budget=9)
     record = told(share(config, str(tmp_path)))[-1]
     assert record["cost"]["steps"] == 8 and "none" not in record["architecture"]
