@@ -1,6 +1,6 @@
 """Pilots of L0-ARM with prices by layer on MNIST: one seed, judged on validation.
 
-What lenet5.py beside this then uses lies between its two; lenet300.py has no row of this kind, since
+What lenet5.py beside this then uses lies between its two; lenet300.py has no row of this kind, as
 the one here was no better than L0. Seed 100 is in no other study. Records were moved to the end of
 pilots.jsonl in results/lenet5 and results/lenet300; that of "LeNet-5 b" was cut off.
 
