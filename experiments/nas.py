@@ -3,8 +3,8 @@
     python experiments/nas.py           # makes early stopping's records, then writes
     python experiments/nas.py --page    # only writes
 
-The other records come from experiments/compare.py (strategies beside each other), proxies.py and
-benchmark.py; docs/nas.md has the commands. Early stopping takes two minutes.
+The other records come from experiments/compare.py (strategies beside each other), proxies.py,
+sharing.py and benchmark.py; docs/nas.md has the commands. Early stopping takes two minutes.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from absl import flags
 
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
-from gpnas.report import markers, optima, rankings, read_runs, searches
+from gpnas.report import markers, optima, rankings, read_runs, searches, sharing
 from gpnas.report.figures import FigureSpec
 from gpnas.report.groups import summarise
 from gpnas.report.table import Table
@@ -111,12 +111,19 @@ def _proxies(results: pathlib.Path, configs: Mapping[str, Any]) -> Section:
     return Section([table], [figure])
 
 
+def _sharing(results: pathlib.Path, configs: Mapping[str, Any]) -> Section:
+    del configs
+    summary = summarise(read_runs([results / "sharing" / "records.jsonl"]))
+    return Section(sharing.method_tables(summary), sharing.rank_figures(summary))
+
+
 _SECTIONS: Mapping[str, Callable[[pathlib.Path, Mapping[str, Any]], Section]] = {
     "optima": _optima,
     "searches_201": _strategies("searches_201", "random"),
     "early_stopping": _strategies("early_stopping", "random"),
     "proxies": _proxies,
     "lemonade": _strategies("lemonade", "LEMONADE"),
+    "sharing": _sharing,
 }
 
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-STUDIES = ("searches_201", "early_stopping", "proxies")
+STUDIES = ("searches_201", "early_stopping", "proxies", "lemonade", "sharing")
 
 
 def test_the_page_is_that_of_the_records(python, tmp_path):
@@ -19,7 +19,8 @@ def test_the_page_is_that_of_the_records(python, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "docs/nas.md").read_text() == (ROOT / "docs/nas.md").read_text()
     pictures = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.svg")}
-    assert len(pictures) == len(STUDIES) and all((ROOT / path).exists() for path in pictures)
+    assert {path.parent.name for path in pictures} == set(STUDIES)
+    assert all((ROOT / path).exists() for path in pictures)
 
 
 def test_a_folder_without_the_page(python, tmp_path):
