@@ -119,8 +119,8 @@ def share(config: ConfigDict, results: str) -> pathlib.Path:
         begun = time.perf_counter()
         came = _PARTS[part](lab, arm, seed, so_far)
         wall = {"wall_s": round(time.perf_counter() - begun, 3)}
-        described = describe_search(config.to_dict() | {"seed": seed}, arm)
-        told = {"part": part, "dataset": data.name, "dataset_sha256": data.sha256}
+        described = describe_search(config.to_dict(), arm)
+        told = {"part": part, "seed": seed, "dataset": data.name, "dataset_sha256": data.sha256}
         append_line(path, described | told | came | wall)
     return path
 

@@ -30,7 +30,7 @@ def small(**changes):
 
 def told(path):
     """Records without times."""
-    return [{k: v for k, v in r.items() if k not in ("wall_s", "date")} for r in read_lines(path)]
+    return [{k: v for k, v in r.items() if k not in ("wall_s", "date", "git")} for r in read_lines(path)]
 
 
 def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
@@ -59,6 +59,9 @@ def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
     assert told(path) == whole
     share(small(methods=methods), str(tmp_path / "cut"))
     assert told(path) == whole
+    for _ in range(2):  # a second seed is one unit more, once
+        share(small(methods=("random",), seeds=2), str(tmp_path / "cut"))
+    assert [r["seed"] for r in told(path)[43:]] == [1]
 
     found = {r["arm"]: r for r in whole if r["part"] == "method"}
     alone = [r["metrics"]["val_error"] for r in whole if r["part"] == "alone"]
