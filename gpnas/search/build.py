@@ -26,7 +26,7 @@ _RANGES: dict[str, plugins.Range] = {
     for names, holds, allowed in (
         (
             "population sample first bulk batch leaf draws parents children candidates features"
-            " pools channels cells head steps replicas batch_size",
+            " pools channels cells layers nodes head steps replicas batch_size",
             lambda x: x >= 1,
             "1 or more",
         ),

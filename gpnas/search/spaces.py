@@ -1,6 +1,7 @@
 """Spaces whose networks are trained here: each is `(image, classes, **fields) → Space`."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -9,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from gpnas.models import Cell201, MacroNet
+from gpnas.models import Cell201, DartsNet, Genotype, MacroNet, darts_cell
 from gpnas.models.cell201 import OPERATIONS
 from gpnas.models.layers import conv_here
 from gpnas.models.macro import BLOCKS, STAGES
@@ -53,6 +54,41 @@ def macro(image: Shape, classes: int, channels: int = 32, head: int = 1280) -> S
     return of_networks([tuple(BLOCKS)] * sum(STAGES), image, build)
 
 
+def darts(image: Shape, classes: int, channels: int = 8, layers: int = 4, nodes: int = 2) -> Space:
+    """DARTS's two cells; by default small ones, the paper's have four nodes.
+
+    Of each node are chosen two different inputs, as "0 2" (the first node has no choice), and an
+    operation for each; first the normal cell's nodes, then the reduction cell's.
+
+    Args:
+      image: (height, width, channels).
+      classes: How many.
+      channels, layers: As for `DartsNet`.
+      nodes: Of each cell.
+
+    References:
+      Liu et al. 2019, DARTS (arXiv:1806.09055), section 3.1.
+    """
+    inputs = [[f"{i} {j}" for i, j in itertools.combinations(range(n + 2), 2)]
+              for n in range(nodes)]  # fmt: skip
+    chosen = [name for name in darts_cell.OPERATIONS if name != "none"]
+    options = [row for pairs in inputs for row in (pairs, chosen, chosen) if len(row) > 1] * 2
+
+    def build(architecture: Sequence[str]) -> nn.Module:
+        rest = iter(architecture)
+        cells = []
+        for _ in range(2):
+            cell = []
+            for pairs in inputs:
+                pair = next(rest) if len(pairs) > 1 else pairs[0]
+                cell.append(tuple((next(rest), int(at)) for at in pair.split()))
+            cells.append(tuple(cell))
+        genotype = Genotype(*cells)
+        return DartsNet(genotype, num_classes=classes, channels=channels, layers=layers)
+
+    return of_networks(options, image, build)
+
+
 def of_networks(
     options: Sequence[Sequence[str]], image: Shape, build: Callable[[Any], nn.Module]
 ) -> Space:
@@ -89,4 +125,5 @@ SPACES: Mapping[str, Callable[..., Space]] = {
     "morphable": morphable,
     "cell_201": cell_201,
     "macro": macro,
+    "darts": darts,
 }

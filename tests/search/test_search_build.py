@@ -111,13 +111,28 @@ def test_an_arm_may_differ_in_any_section(tmp_path):
     assert compare(config, str(tmp_path)).read_text().count("\n") == 2
 
 
-@pytest.mark.parametrize("name", ["cell_201", "macro"])
-def test_spaces_of_the_tables_can_be_trained(name):
-    fields = {"cell_201": {"channels": 4, "cells": 1}, "macro": {"channels": 4, "head": 8}}[name]
+@pytest.mark.parametrize("name", ["cell_201", "macro", "darts"])
+def test_spaces_of_cells_can_be_trained(name):
+    fields = {
+        "cell_201": {"channels": 4, "cells": 1},
+        "macro": {"channels": 4, "head": 8},
+        "darts": {"channels": 4, "layers": 3, "nodes": 2},
+    }[name]
     space = SPACES[name]((8, 8, 1), 10, **fields)
     architecture = space.sample(np.random.default_rng(0))
     cost = space.cost(architecture)
     assert cost == cost_of(space.build(architecture), (8, 8, 1)) and cost["params"] > 0
+
+
+def test_cells_of_darts_are_what_is_chosen():
+    space = SPACES["darts"]((8, 8, 1), 10)
+    normal = ("skip", "max_pool3", "0 2", "sep_conv3", "avg_pool3")
+    reduction = ("dil_conv5", "skip", "1 2", "skip", "skip")
+    space.check((*normal, *reduction))
+    assert space.build((*normal, *reduction)).architecture == (
+        ((("skip", 0), ("max_pool3", 1)), (("sep_conv3", 0), ("avg_pool3", 2))),
+        ((("dil_conv5", 0), ("skip", 1)), (("skip", 1), ("skip", 2))),
+    )
 
 
 @pytest.mark.parametrize(

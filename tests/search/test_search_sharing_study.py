@@ -30,7 +30,9 @@ def small(**changes):
 
 def told(path):
     """Records without times."""
-    return [{k: v for k, v in r.items() if k not in ("wall_s", "date", "git")} for r in read_lines(path)]
+    return [
+        {k: v for k, v in r.items() if k not in ("wall_s", "date", "git")} for r in read_lines(path)
+    ]
 
 
 def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
