@@ -15,7 +15,7 @@ from gpnas.train.config import base
 def get_config() -> ConfigDict:
     """What to search, and how."""
     config = ConfigDict()
-    config.space = "morphable"  # or cell_201, macro, or module:function of your own
+    config.space = "morphable"  # or cell_201, macro, darts, or module:function of your own
     config.network = ConfigDict({"widths": (4, 6, 8), "pools": 2}, type_safe=False)  # its fields
     config.data = base().data
     config.data.image_size = 14

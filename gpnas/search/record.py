@@ -8,7 +8,8 @@ import numpy as np
 
 from gpnas.search import pareto
 from gpnas.search.build import Search
-from gpnas.search.history import History, Trial, value
+from gpnas.search.history import History, Trial
+from gpnas.search.trained import spent
 from gpnas.train.record import git_revision, machine, versions
 
 
@@ -58,7 +59,7 @@ def what_came_of_it(history: History, plan: Search) -> dict[str, Any]:
 def _steps(trials: Sequence[Trial]) -> dict[str, float]:
     """Training steps of trials that have metrics; nothing if none was trained."""
     trained = all("steps" in (trial.metrics or {}) for trial in trials)
-    return {"steps": sum(value(trial, "steps") for trial in trials)} if trained and trials else {}
+    return {"steps": spent(trials)} if trained and trials else {}
 
 
 def _chosen(trial: Trial, names: tuple[str, ...]) -> dict[str, float]:
