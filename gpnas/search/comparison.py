@@ -1,6 +1,5 @@
 """Strategies beside each other: each on the same space, by the same seeds, one record a search."""
 
-import json
 import pathlib
 import tempfile
 import time
@@ -11,7 +10,7 @@ from ml_collections import ConfigDict
 
 from gpnas.errors import UserError
 from gpnas.search.build import build_search
-from gpnas.search.record import describe_search, what_came_of_it
+from gpnas.search.record import describe_search, key_of, what_came_of_it
 from gpnas.search.run import search_together
 from gpnas.train.workdir import append_line, read_lines
 
@@ -47,14 +46,14 @@ def compare(config: ConfigDict, results: str) -> pathlib.Path:
       UserError: If an arm or a setting cannot be; nothing was searched then.
     """
     path = pathlib.Path(results) / config.study / "records.jsonl"
-    done = {_key(record["config"]) for record in read_lines(path)}
+    done = {key_of(record["config"]) for record in read_lines(path)}
     with tempfile.TemporaryDirectory() as folder:
         for _, settings in _settings(config, seed=0):
             build_search(settings, pathlib.Path(folder))  # before anything is written
     path.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(config.seeds):
         for arm, settings in _settings(config, seed):
-            if _key(settings) not in done:
+            if key_of(settings) not in done:
                 append_line(path, _one(settings, arm))
     return path
 
@@ -85,7 +84,3 @@ def _settings(config: ConfigDict, seed: int) -> Iterator[tuple[str, dict[str, An
             for section, changed in arms[arm].items()
         }
         yield arm, everything | own | {"seed": seed}
-
-
-def _key(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True)

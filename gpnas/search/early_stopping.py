@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from gpnas.errors import UserError
 from gpnas.search.build import build_strategy
 from gpnas.search.history import Propose, Trial
-from gpnas.search.record import describe_search
+from gpnas.search.record import describe_search, key_of
 from gpnas.search.run import Evaluate, simulate
 from gpnas.search.table import Table, check_metric, load_table
 from gpnas.train.workdir import append_line, read_lines
@@ -37,12 +37,12 @@ def early_stopping(config: ConfigDict, results: str) -> pathlib.Path:
     table = load_table(config.space)
     _check(config, table)
     path = pathlib.Path(results) / config.study / "records.jsonl"
-    done = {_key(record["config"]) for record in read_lines(path)}
+    done = {key_of(record["config"]) for record in read_lines(path)}
     proposes = {arm: _strategy(table, settings) for arm, settings in _settings(config, 0)}
     path.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(config.seeds):
         for arm, settings in _settings(config, seed):
-            if _key(settings) not in done:
+            if key_of(settings) not in done:
                 append_line(path, _one(table, proposes[arm], arm, settings))
     return path
 
@@ -115,7 +115,3 @@ def _settings(config: ConfigDict, seed: int) -> Iterator[tuple[str, dict[str, An
     for arm, own in arms.items():
         budgets = {} if own["name"] == "random" else {"budgets": everything["budgets"]}
         yield arm, everything | {"strategy": own | budgets, "seed": seed}
-
-
-def _key(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True)

@@ -1,7 +1,8 @@
 """The record of a search: what was searched and how, its course, and what it found."""
 
 import datetime
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,11 @@ def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
         "versions": versions(),
         "machine": machine(),
     }
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """What two searches of the same settings share; tuples and lists are the same."""
+    return json.dumps(settings, sort_keys=True)
 
 
 def what_came_of_it(history: History, plan: Search) -> dict[str, Any]:
