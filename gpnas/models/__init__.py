@@ -11,13 +11,12 @@ from gpnas.models.darts_cell import DartsNet, Genotype
 from gpnas.models.layers import ReLU, avg_pool_3x3, im2col_conv, max_pool_2x2
 from gpnas.models.lenet import LeNet5, LeNet300
 from gpnas.models.macro import MacroNet
+from gpnas.models.registry import MODELS, architecture, blocks, build
 from gpnas.models.resnet import ResNet
 from gpnas.models.supernet201 import BatchStatisticsNorm, Supernet201, choice
 
-MODELS = {"lenet300": LeNet300, "lenet5": LeNet5, "resnet": ResNet}
-
 __all__ = [
     "MODELS", "BatchStatisticsNorm", "Cell201", "DartsNet", "Genotype", "LeNet5", "LeNet300",
-    "MacroNet", "ReLU", "ResNet", "Supernet201", "avg_pool_3x3", "choice",
-    "im2col_conv", "max_pool_2x2",
+    "MacroNet", "ReLU", "ResNet", "Supernet201", "architecture", "avg_pool_3x3", "blocks", "build",
+    "choice", "im2col_conv", "max_pool_2x2",
 ]  # fmt: skip
