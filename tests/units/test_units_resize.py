@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from gpnas import masks as gm
-from gpnas import units
+from gpnas import models, units
 from gpnas.errors import UserError
 
 STEPS = 100
@@ -101,3 +101,93 @@ def test_what_is_not_clear_is_refused():
     params, groups, masks = start()
     with pytest.raises(UserError, match="state old/mid/kernel"):
         units.resize({"old": {"mid": {"kernel": jnp.ones(5)}}}, {"params": params}, groups, masks)
+
+
+def heads(params, x):
+    """Attention weights by head, flat: a unit owns a run of places; and a concatenation of two."""
+    values = (x @ params["value"]).reshape(x.shape[0], params["gain"].shape[0], -1)
+    mixed = (values * params["gain"][None, :, None]).reshape(x.shape[0], -1)
+    wide = jnp.concatenate([mixed, jax.nn.relu(x @ params["side"]), x], -1)
+    return wide @ params["out"]
+
+
+def lenet5():
+    module = models.LeNet5(num_classes=3, widths=(4, 6, 8))
+    return rebuilt(module), filled(module, (28, 28, 1)), jnp.ones((2, 28, 28, 1))
+
+
+def resnet():
+    module = models.ResNet(num_classes=3, width=4)
+    return rebuilt(module), filled(module, (8, 8, 3)), jnp.ones((2, 8, 8, 3))
+
+
+def with_heads():
+    shapes = {"value": (4, 6), "gain": (3,), "side": (4, 5), "out": (15, 2)}
+    params = {name: normal(i, *shape) for i, (name, shape) in enumerate(shapes.items())}
+    return heads, params, X
+
+
+def filled(module, shape):
+    variables = module.init(jax.random.key(0), jnp.ones((1, *shape)))
+    leaves, structure = jax.tree.flatten(variables)
+    drawn = [jnp.abs(normal(i, *leaf.shape)) for i, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(structure, drawn)
+
+
+def rebuilt(module):
+    """The network of whatever widths its variables have."""
+    return lambda variables, x: models.build(
+        models.architecture(module, variables["params"])
+    ).apply(variables, x)
+
+
+@pytest.mark.parametrize("net", [lenet5, resnet, with_heads])
+def test_new_units_change_nothing_and_can_go_again(net):
+    apply, variables, x = net()
+    groups = units.discover(apply, variables, x)
+    rng = np.random.default_rng(1)
+    masks = {g.name: rng.permutation(g.size) > g.size // 3 for g in groups.groups}
+    masked = gm.apply(units.weight_masks(groups, masks, variables), variables)
+    state = {"net": masked, "units": masks}
+    wider = {g.name: g.size + 3 for g in groups.groups}
+    grown = units.resize(state, variables, groups, masks, wider)
+    np.testing.assert_allclose(apply(grown["net"], x), apply(masked, x), rtol=1e-5, atol=1e-5)
+    again = units.discover(apply, grown["net"], x)
+    assert {g.name: g.size for g in again.groups} == wider
+    alive = {name: np.asarray(mask) for name, mask in grown["units"].items()}
+    assert {n: m.sum() for n, m in alive.items()} == {n: m.sum() for n, m in masks.items()}
+    living = units.weight_masks(again, alive, grown["net"])
+    assert not any(jnp.any(w & ~m) for w, m in zip(
+        jax.tree.leaves(jax.tree.map(lambda w: w != 0, grown["net"])), jax.tree.leaves(living),
+        strict=True))  # fmt: skip
+    small = units.resize(grown, grown["net"], again, alive)
+    _, compact = units.compact(apply, variables, groups, masks)
+    jax.tree.map(np.testing.assert_array_equal, small["net"], compact)
+
+
+def test_what_was_grown_can_be_grown_in_place_of_the_dead():
+    apply, variables, x = with_heads()
+    groups = units.discover(apply, variables, x)
+    masks = {"side:1": np.array([True, False, True, False, False])}
+    kept = units.resize({"net": variables, "units": masks}, variables, groups, masks, {"side:1": 3},
+                        round_to=4)  # fmt: skip
+    np.testing.assert_array_equal(kept["units"]["side:1"], [True, False, True, False])
+    np.testing.assert_array_equal(kept["net"]["side"], variables["side"][:, :4])
+
+
+@pytest.mark.parametrize(
+    ("widths", "said"),
+    [
+        ({"in/kernel:1": 2}, "widths[in/kernel:1]: got 2, allowed: at least its 5 living units"),
+        ({"mid/bias:0": 2}, "group: got 'mid/bias:0'"),
+    ],
+)
+def test_widths_that_cannot_be_are_refused(widths, said):
+    params, _, _ = start()
+    groups = units.discover(lambda p, x: apply({"params": p}, x), params, X)
+    masks = {"in/kernel:1": np.arange(8) % 3 > 0}
+    with pytest.raises(UserError) as error:
+        units.resize(params, params, groups, masks, widths)
+    assert said in str(error.value)
+    with pytest.raises(UserError, match="round_to"):
+        units.resize(params, params, groups, masks, round_to=0)
