@@ -24,7 +24,7 @@ from gpnas.masks.transform import (
     switch,
     when,
 )
-from gpnas.masks.transition import at_fan_in, at_zero, reset, transition
+from gpnas.masks.transition import at_fan_in, at_zero, reset, rewoken, transition
 from gpnas.masks.tree import apply, full, is_weight, maskable, put
 
 __all__ = [
@@ -32,5 +32,5 @@ __all__ = [
     "at_zero", "between", "blocks", "budget", "carry", "chain", "every", "exact_top_k", "full",
     "identity", "is_weight", "maskable", "masked", "n_m", "n_of_m", "plasticity", "put",
     "ranking", "reset", "schedule", "score", "select", "sometimes", "summary", "survival",
-    "switch", "transition", "when",
+    "rewoken", "switch", "transition", "when",
 ]  # fmt: skip

@@ -141,7 +141,8 @@ def plasticity(
         own = dataclasses.replace(
             ctx, params=tree.maskable(masks, ctx.params), grads=tree.maskable(masks, ctx.grads)
         )
-        state = state._replace(statistics=look(state.statistics, own))
+        seen = scores.observe_before(judges, state.statistics, own, every, window)
+        state = state._replace(statistics=seen)
 
         def at_event(x: tuple[Leaves, PlasticityState]) -> tuple[Leaves, PlasticityState]:
             live, rest = event(x[0], x[1]._replace(statistics=state.statistics), own)
@@ -149,12 +150,6 @@ def plasticity(
 
         live, changed = sometimes(ctx.event, at_event, (live, state._replace(statistics={})))
         return tree.put(masks, live), changed._replace(statistics=state.statistics)
-
-    def look(kept: dict[str, Leaves], ctx: MaskContext) -> dict[str, Leaves]:
-        if not kept or window is None or window >= every:
-            return scores.observe(judges, kept, ctx)
-        soon = (-ctx.step) % every < window
-        return sometimes(soon, lambda k: scores.observe(judges, k, ctx), kept)
 
     def event(
         live: Leaves, state: PlasticityState, ctx: MaskContext

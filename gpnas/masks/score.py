@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import tree
-from gpnas.masks.transform import MaskContext
+from gpnas.masks.transform import MaskContext, sometimes
 
 Values = Any
 _SEEN = "observations"
@@ -56,6 +56,19 @@ def observe(scores: tuple[Score, ...], kept: Mapping[str, Any], ctx: MaskContext
     for name, statistic in {n: s for score in scores for n, s in score.statistics.items()}.items():
         kept[name] = statistic.update(kept, ctx)
     return kept
+
+
+def observe_before(
+    scores: tuple[Score, ...],
+    kept: dict[str, Any],
+    ctx: MaskContext,
+    every: int,
+    window: int | None,
+) -> dict[str, Any]:
+    """`observe`, but only in the last `window` steps before a multiple of `every` (None: always)."""
+    if not kept or window is None or window >= every:
+        return observe(scores, kept, ctx)
+    return sometimes((-ctx.step) % every < window, lambda k: observe(scores, k, ctx), kept)
 
 
 def _zeros(params: Any) -> Any:

@@ -65,6 +65,20 @@ def transition(
       `(params, opt_state)`, same structures. State that is not of a parameter's shape (counts,
       factored moments) is left alone.
     """
+    params = rewoken(old, new, params, wake=wake, grads=grads, key=key)
+    return params, reset(tx, old, new, opt_state)
+
+
+def rewoken(
+    old: Any,
+    new: Any,
+    params: Any,
+    *,
+    wake: Wake = at_zero,
+    grads: Any = None,
+    key: jax.Array | None = None,
+) -> Any:
+    """The part of `transition` that is about params: zero what was dropped, begin what woke."""
     key = jax.random.key(0) if key is None else key
     key = jax.random.fold_in(key, _WAKE)
 
@@ -77,8 +91,7 @@ def transition(
         fresh = wake(name, now, grad, tree.keys_for(key, {name: grad})[name])
         return jnp.where(now, jnp.where(was, param, fresh), jnp.zeros((), param.dtype))
 
-    params = jax.tree.map_with_path(value, old, new, params, params if grads is None else grads)
-    return params, reset(tx, old, new, opt_state)
+    return jax.tree.map_with_path(value, old, new, params, params if grads is None else grads)
 
 
 def reset(tx: optax.GradientTransformation, old: Any, new: Any, opt_state: Any) -> Any:

@@ -11,6 +11,7 @@ from gpnas.methods import (
     acdc,
     dense,
     development,
+    development_units,
     gmp,
     granet,
     iterative,
@@ -31,11 +32,13 @@ from gpnas.methods import (
 from gpnas.methods import set as sparse_evolution
 from gpnas.methods.check import check_density, check_one, check_together
 from gpnas.methods.method import Method, moment
+from gpnas.units import UnitGroups
 
 METHODS: Mapping[str, Callable[..., Method]] = {
     "acdc": acdc.acdc,
     "dense": dense.dense,
     "development": development.development,
+    "development_units": development_units.development_units,
     "gmp": gmp.gmp,
     "granet": granet.granet,
     "iterative": iterative.iterative,
@@ -58,7 +61,8 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "ste": ste.ste,
     "topkast": topkast.topkast,
 }
-_GIVEN = ("total_steps", "batch_size", "images", "classes")  # by the run, not by the settings
+# By the run, not by the settings.
+_GIVEN = ("total_steps", "batch_size", "images", "classes", "groups", "sizes", "shapes")
 _SELECTIONS = {
     "exact_top_k": select.exact_top_k,
     "2:4": select.n_of_m(2, 4),
@@ -76,6 +80,15 @@ def find(name: str) -> Callable[..., Method]:
     return plugins.find("method.name", name, METHODS)
 
 
+def by_units(name: str) -> bool:
+    """Whether the method of a name decides about units, and so needs a network's `groups`.
+
+    Raises:
+      UserError: If there is none.
+    """
+    return "groups" in inspect.signature(find(name)).parameters
+
+
 def build(
     settings: Mapping[str, Any],
     *,
@@ -85,6 +98,8 @@ def build(
     classes: int = 1,
     shapes: allocate.Shapes,
     macs: Mapping[str, float] | None = None,
+    groups: UnitGroups | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Method:
     """Builds a method from a config's `method` section.
 
@@ -97,6 +112,8 @@ def build(
       classes: Outputs of the network.
       shapes: Shapes of the maskable leaves by path.
       macs: MACs of one weight by path, for the allocation "macs".
+      groups: Units of the network, for methods that develop them (see `by_units`).
+      sizes: `{group: units}` of the supernet, if the network is now smaller.
 
     Returns:
       The method.
@@ -128,6 +145,9 @@ def build(
         "batch_size": batch_size,
         "images": images,
         "classes": classes,
+        "shapes": shapes,
+        "groups": groups,
+        "sizes": sizes,
     }
     arguments |= {name: given[name] for name in _GIVEN if name in known}
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}

@@ -16,7 +16,7 @@ from gpnas.plugins import Range, check_value
 _RANGES: dict[str, Range] = {
     name: (holds, allowed)
     for names, holds, allowed in (
-        ("density first", lambda x: 0 < x <= 1, "a number in (0, 1]"),
+        ("density first block_density", lambda x: 0 < x <= 1, "a number in (0, 1]"),
         ("at fraction last_fraction extra", lambda x: 0 <= x <= 1, "a fraction in [0, 1]"),
         ("decay", lambda x: 0 <= x < 1, "a number in [0, 1)"),
         (
@@ -25,7 +25,7 @@ _RANGES: dict[str, Range] = {
             "1 or more",
         ),
         (
-            "protect rest survival_age price hysteresis churn stagger_at rate tolerance weight",
+            "protect rest survival_age price hysteresis churn stagger_at rate tolerance weight spare",
             lambda x: x >= 0,
             "0 or more",
         ),

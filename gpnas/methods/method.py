@@ -14,7 +14,8 @@ from gpnas.masks.schedule import Schedule, constant
 from gpnas.masks.transition import Wake
 
 
-def _the_living(masks: Any, state: Any) -> Any:
+def the_living(masks: Any, state: Any) -> Any:
+    """The masks themselves."""
     del state
     return masks
 
@@ -27,8 +28,8 @@ def _unchanged(tx: optax.GradientTransformation) -> optax.GradientTransformation
 UNGATED = no_gates()
 
 
-def all_learn(masks: Any, state: Any) -> Any:
-    """Every weight learns, dormant or not: masks that are all True."""
+def everything(masks: Any, state: Any) -> Any:
+    """Masks that are all True: every weight, dormant or not."""
     del state
     return jax.tree.map(jnp.ones_like, masks)
 
@@ -57,16 +58,19 @@ class Method(NamedTuple):
       passes: MACs of a step over those of one forward and backward pass.
       wake: First value of a woken weight.
       learns: `(masks, mask state) → masks` of the weights that the optimizer may move.
-      keeps_dormant: Whether dormant weights keep (and may learn) a value, as in Top-KAST and STE,
-        instead of being exactly zero.
+      held: `(masks, mask state) → masks`: what is False here is exactly zero. `the_living`, unless
+        dormant weights keep (and may learn) a value: all of them, as in Top-KAST and STE, if it is
+        `everything`; some of them, as the incoming weights of dormant units.
       wrap: Puts something of the method's own around the user's optimizer. It gets `masks`,
         `dense_grads` and `forward` (see `gpnas.gates.Forward`) as extra arguments.
       review: `(train state, look) → train state` after each look at the validation images; on the
         host, for decisions that need them. None: there is nothing to decide.
+      room: `(step, ahead) → {group: units}`: what a method that develops units needs arrays for in
+        the next `ahead` steps; None where it develops none.
       trainings: How many trainings the run consists of; each has a learning-rate schedule of its
         own, if `review` begins it with a fresh optimizer state.
-      gates: What it does to the forward pass. One that `keeps_dormant` runs on the masked weights
-        unless its gates say otherwise.
+      gates: What it does to the forward pass. Where everything is held, that runs on the masked
+        weights unless the gates say otherwise.
     """
 
     transform: MaskTransform
@@ -74,11 +78,12 @@ class Method(NamedTuple):
     dense_gradient: Schedule = constant(0.0)
     passes: float = 1.0
     wake: Wake = at_zero
-    learns: Callable[[Any, Any], Any] = _the_living
-    keeps_dormant: bool = False
+    learns: Callable[[Any, Any], Any] = the_living
+    held: Callable[[Any, Any], Any] = the_living
     wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _unchanged
     gates: Gates = UNGATED
     review: Callable[[Any, Look], Any] | None = None
+    room: Callable[[int, int], dict[str, int]] | None = None
     trainings: int = 1
 
 
@@ -91,7 +96,7 @@ def gated(transform: MaskTransform, gates: Gates, passes: float = 1.0) -> Method
       passes: As for `Method`.
     """
     return Method(
-        transform, constant(1.0), passes=passes, learns=all_learn, keeps_dormant=True, gates=gates
+        transform, constant(1.0), passes=passes, learns=everything, held=everything, gates=gates
     )
 
 

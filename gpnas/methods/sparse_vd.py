@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from gpnas.gates import certain, follow, variational
 from gpnas.masks import schedule
 from gpnas.masks.transform import within
-from gpnas.methods.method import Method, all_learn
+from gpnas.methods.method import Method, everything
 
 
 def sparse_vd(
@@ -49,4 +49,4 @@ def sparse_vd(
     )
     transform = follow(certain(threshold), every=every, last=total_steps - 1, forever=remove)
     method = Method(transform, schedule.constant(1.0), passes=2.0, gates=gates)
-    return method if remove else method._replace(learns=all_learn, keeps_dormant=True)
+    return method if remove else method._replace(learns=everything, held=everything)

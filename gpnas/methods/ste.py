@@ -3,7 +3,7 @@
 from gpnas.masks import ranking, schedule, score
 from gpnas.masks.allocate import Allocation, uniform
 from gpnas.masks.select import Select, exact_top_k
-from gpnas.methods.method import Method, all_learn
+from gpnas.methods.method import Method, everything
 
 
 def ste(
@@ -27,4 +27,4 @@ def ste(
     curve = schedule.constant(density)
 
     transform = ranking(score.magnitude(), curve, allocation=allocation, every=every, select=select)
-    return Method(transform, curve, schedule.constant(1.0), learns=all_learn, keeps_dormant=True)
+    return Method(transform, curve, schedule.constant(1.0), learns=everything, held=everything)

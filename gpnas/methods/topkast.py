@@ -8,7 +8,7 @@ import optax
 
 from gpnas.masks import MaskContext, MaskTransform, apply, ranking, schedule, score
 from gpnas.masks.allocate import Allocation, uniform
-from gpnas.methods.method import Method
+from gpnas.methods.method import Method, everything
 
 
 def topkast(
@@ -52,7 +52,7 @@ def topkast(
         forward_curve,
         schedule.constant(min(extra / max(1 - density, 1e-6), 1.0)),
         learns=lambda masks, state: state[1],
-        keeps_dormant=True,
+        held=everything,
         wrap=lambda tx: optax.chain(exploration(decay, density), tx),
     )
 

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import optax
 
 from gpnas.gates import Forward, GateContext, Intercept
-from gpnas.masks import MaskContext, apply, full, is_weight, reset, sometimes, transition
+from gpnas.masks import MaskContext, apply, full, is_weight, reset, rewoken, sometimes
 from gpnas.masks.tree import Filter
-from gpnas.methods.method import Method
+from gpnas.methods.method import Method, everything, the_living
 from gpnas.train.state import TrainState
 from gpnas.train.survey import begin, observe
 
@@ -60,7 +60,7 @@ def init_state(
     variables = dict(module.init(init_key, images, train=False))
     params = variables.pop("params")
     masks, mask_state = method.transform.init(full(params, where), params, mask_key)
-    params = params if method.keeps_dormant else apply(masks, params)
+    params = apply(method.held(masks, mask_state), params)
     aux = method.gates.init(masks, params, jax.random.fold_in(mask_key, _GATES))
     return TrainState(
         step=jnp.int32(0),
@@ -131,12 +131,9 @@ def make_step(
         ctx = dataclasses.replace(ctx, params=params)  # captured from outside, it would be copied
         new_masks, new_state = method.transform.update(masks, mask_state, ctx)
         old, new = method.learns(masks, mask_state), method.learns(new_masks, new_state)
-        if method.keeps_dormant:
-            opt_state = reset(tx, old, new, opt_state)
-        else:
-            params, opt_state = transition(
-                tx, old, new, params, opt_state, wake=method.wake, grads=ctx.grads, key=ctx.key
-            )
+        opt_state = reset(tx, old, new, opt_state)
+        held, hold = method.held(masks, mask_state), method.held(new_masks, new_state)
+        params = rewoken(held, hold, params, wake=method.wake, grads=ctx.grads, key=ctx.key)
         return new_masks, new_state, params, opt_state, observe(survey, masks, new_masks, ctx.step)
 
     def develop(state: TrainState, ctx: MaskContext) -> tuple:
@@ -154,7 +151,7 @@ def make_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
 
-        hidden = method.keeps_dormant and gates.masked
+        hidden = method.held is everything and gates.masked
         living = apply(state.masks, state.params) if hidden else state.params
         forward = forward_of(module, state.model_state, batch, train=True)._replace(mean=mean)
         own_key = jax.random.fold_in(key, _GATES)
@@ -175,10 +172,9 @@ def make_step(
         updates, opt_state = tx.update(
             apply(learns, grads), opt_state, params, masks=masks, dense_grads=grads, forward=forward
         )
-        params = optax.apply_updates(
-            params, apply(learns, updates) if method.keeps_dormant else updates
-        )
-        params = params if method.keeps_dormant else apply(masks, params)
+        strict = method.held is the_living  # then what may not learn is zero in a moment
+        params = optax.apply_updates(params, updates if strict else apply(learns, updates))
+        params = apply(method.held(masks, mask_state), params)
         aux, aux_opt_state = state.aux, state.aux_opt_state
         if aux:
             updates, aux_opt_state = gate_tx.update(gate_grads, aux_opt_state, aux)

@@ -1,0 +1,156 @@
+"""Development by units: neurons, channels and blocks grown beyond need, then pruned by use."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas.masks import plasticity, schedule, score
+from gpnas.masks.allocate import Allocation, Group, Shapes, global_, uniform
+from gpnas.masks.schedule import Schedule
+from gpnas.methods.method import Method, before
+from gpnas.units import UnitGroups, of_params, of_units, readers
+from gpnas.units import score as unit_score
+from gpnas.units.blocks import is_block
+
+
+def development_units(
+    *,
+    density: float,
+    total_steps: int,
+    batch_size: int,
+    groups: UnitGroups,
+    sizes: Mapping[str, int],
+    shapes: Mapping[str, tuple[int, ...]],
+    peak: float = 2.0,
+    peak_at: float = 0.1,
+    stop_at: float = 0.6,
+    churn: float = 0.3,
+    decay: float = 0.9,
+    every: int = 100,
+    window: int = 20,
+    protect: int = 100,
+    rest: int = 100,
+    survival_age: int = 200,
+    spare: float = 0.25,
+    block_density: float = 1.0,
+) -> Method:
+    """The coupled method on units: one curve, one currency, growth and pruning in the same events.
+
+    Each group's share of living units follows the developmental curve. What is pruned is what costs
+    least to lose, U = |Σ ḡw| + ½ΣFw² over the weights that read a unit; what is grown is what gains
+    most, V = Σ ḡ²/2(F + ε) over those weights. A dormant unit keeps its own weights and is
+    computed, but nothing reads it, so its readers have a gradient that tells its gain; a unit that
+    wakes begins with readers of zero, and the network's function does not jump.
+
+    Args:
+      density: Adult share of living units in each group, in (0, 1]; also that of the seed network.
+      total_steps: Length of the run.
+      batch_size: Images a step, for the empirical Fisher.
+      groups: Units of the network as it is now.
+      sizes: `{group: units}` of the whole supernet, which shares are of.
+      shapes: Of the maskable leaves by path, as they are now.
+      peak: Height of the overshoot as a multiple of `density`.
+      peak_at, stop_at: When the peak and the adult density are reached, as fractions of the run.
+      churn: Exchanged fraction of the living units at the start; falls as a cosine.
+      decay: Of the moving averages of the gradient and its square.
+      every: Steps between events.
+      window: Steps before each event in which the gradient is looked at.
+      protect: Steps for which newborn units are not judged.
+      rest: Steps that a pruned unit rests.
+      survival_age: If not 0, growth in a group is weighed by how many of its newborns got so old.
+      spare: Dormant units that an elastic run has room for, as a fraction of those aimed at, while
+        the network develops.
+      block_density: Adult share of a network's blocks; the least useful ones become the identity.
+
+    References:
+      Evci et al. 2022, GradMax (arXiv:2201.05125) for silent newborns whose gradient tells; the
+      docs page `development` for the rest.
+    """
+    stop = round(stop_at * total_steps)
+    start_stop = round(peak_at * total_steps), stop
+    curve = schedule.developmental(density, peak, *start_stop)
+    own = of_params(groups)
+    share = _shares(sizes, block_density / density)
+    transform = plasticity(
+        drop=score.magnitude(),  # of the worth and the gain that `of_units` puts in their places
+        grow=score.gradient(),
+        density=curve,
+        churn=schedule.cosine(churn, stop),
+        allocation=share,
+        every=every,
+        stop=stop + every,
+        protect=protect,
+        rest=rest,
+        survival_age=survival_age or None,
+        lookahead=every,
+    )
+    decide = of_units(
+        transform,
+        own,
+        unit_score.removal_cost(own, decay, batch_size),
+        unit_score.growth_gain(own, decay, batch_size, denoise=False),
+        every=every,
+        window=window,
+    )
+
+    def targets(step: jax.Array) -> dict[str, jax.Array]:
+        counts = share({g.name: (g.size,) for g in own.groups}, curve(step))
+        return {group[0]: k for group, k in counts.items() if len(group) == 1}
+
+    def room(step: int, ahead: int) -> dict[str, int]:
+        soon = jnp.arange(step, step + ahead + 2 * every, max(every // 4, 1))
+        most = {name: int(np.max(k)) for name, k in jax.vmap(targets)(soon).items()}
+        extra = spare if step < stop else 0.0
+        return {
+            name: min(int(np.ceil(k * (1 + extra))), sizes[name]) for name, k in most.items()
+        }
+
+    return Method(
+        decide,
+        _density(own, shapes, targets, sizes),
+        before(stop, min(window / every, 1.0)),
+        held=lambda masks, state: readers(own, state.units, masks),
+        room=room,
+    )
+
+
+def _shares(sizes: Mapping[str, int], of_blocks: float) -> Allocation:
+    """Each group its share of what the supernet has; blocks compete for theirs."""
+
+    def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
+        whole = {name: (sizes[name],) for name in shapes if not is_block(name)}
+        blocks = {name: (1,) for name in shapes if is_block(name)}
+        found: dict[Group, jax.Array] = {}
+        for name, shape in whole.items():  # by itself: rounding is no matter between groups
+            (k,) = uniform()({name: shape}, density).values()
+            found[(name,)] = jnp.clip(k, 1, shapes[name][0])
+        if blocks:
+            share = jnp.minimum(density * of_blocks, 1.0)
+            ((group, k),) = global_()(blocks, share).items()
+            found[group] = k
+        return found
+
+    return allocation
+
+
+def _density(
+    groups: UnitGroups, shapes: Shapes, targets: Any, sizes: Mapping[str, int]
+) -> Schedule:
+    """Expected living fraction of the weights: the product of what lives along their axes."""
+    total = sum(int(np.prod(shape)) for shape in shapes.values())
+
+    def density(step: jax.Array) -> jax.Array:
+        wanted = targets(step)
+        alive = {path: jnp.float32(np.prod(shape)) for path, shape in shapes.items()}
+        for group in groups.groups:
+            if group.name in wanted:
+                gone = 1 - wanted[group.name] / sizes[group.name]
+                for m in group.members:
+                    if m.path in alive:
+                        alive[m.path] *= 1 - gone * len(m.at) / shapes[m.path][m.axis]
+        return sum(alive.values(), jnp.float32(0)) / total
+
+    return density
