@@ -87,7 +87,7 @@ def _average(
     return Statistic(_zeros, update)
 
 
-def _unbiased(decay: float, kept: Mapping[str, Any]) -> jax.Array:
+def unbiased(decay: float, kept: Mapping[str, Any]) -> jax.Array:
     """What an average that began at zero must be divided by; 1 before the first look."""
     return jnp.where(kept[_SEEN] > 0, 1 - decay ** kept[_SEEN], 1.0)
 
@@ -157,7 +157,7 @@ def fisher(decay: float = 0.99, batch_size: int = 1) -> Score:
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        scale = 0.5 * batch_size / _unbiased(decay, kept)
+        scale = 0.5 * batch_size / unbiased(decay, kept)
         return jax.tree.map(lambda w, s: scale * s * w**2, ctx.params, kept[f"gradient²@{decay}"])
 
     return Score(f"fisher@{decay},{batch_size}", mean_square(decay), value)
@@ -173,7 +173,7 @@ def removal_cost(decay: float = 0.9, batch_size: int = 1) -> Score:
     curvature = fisher(decay, batch_size)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        scale = 1 / _unbiased(decay, kept)
+        scale = 1 / unbiased(decay, kept)
         bends = curvature.value(kept, ctx)
         slopes = kept[f"gradient@{decay}"]
         return jax.tree.map(lambda w, g, b: jnp.abs(scale * g * w) + b, ctx.params, slopes, bends)
@@ -196,7 +196,7 @@ def growth_gain(
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        seen = _unbiased(decay, kept)
+        seen = unbiased(decay, kept)
         noise = (1 - decay) / (1 + decay) * (2 - seen) / seen  # 1/n
 
         def leaf(g: jax.Array, s: jax.Array) -> jax.Array:
@@ -223,7 +223,7 @@ def ema(score: Score, decay: float = 0.9) -> Score:
     name = f"ema({score.name})@{decay}"
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        return jax.tree.map(lambda m: m / _unbiased(decay, kept), kept[name])
+        return jax.tree.map(lambda m: m / unbiased(decay, kept), kept[name])
 
     return Score(name, {**score.statistics, name: _average(name, decay, score.value)}, value)
 

@@ -6,6 +6,7 @@ masks["params/Dense_0/kernel:1"][::2] = False
 small_apply, small_variables = compact(apply_fn, variables, groups, masks)
 """
 
+from gpnas.units import score
 from gpnas.units.cost import Cost, macs_of_calls, macs_per_weight, network_cost, training_macs
 from gpnas.units.discover import discover
 from gpnas.units.group import (
@@ -23,6 +24,6 @@ from gpnas.units.verify import verify
 
 __all__ = [
     "Cost", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks", "compact", "discover",
-    "full_masks", "macs_of_calls", "macs_per_weight", "network_cost", "resize", "training_macs",
-    "verify", "weight_masks",
+    "full_masks", "macs_of_calls", "macs_per_weight", "network_cost", "resize", "score",
+    "training_macs", "verify", "weight_masks",
 ]  # fmt: skip

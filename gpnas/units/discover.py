@@ -9,6 +9,7 @@ import numpy as np
 from gpnas.masks import tree
 from gpnas.units.follow import Solution, solve
 from gpnas.units.group import Member, Refusal, UnitGroup, UnitGroups
+from gpnas.units.role import Roles, roles
 from gpnas.units.trace import Program, Trace, Value, trace
 
 # Steps after which a leaf is still that leaf.
@@ -52,7 +53,7 @@ def group_units(traced: Trace, solution: Solution) -> tuple[UnitGroups, dict[str
         for path, leaf in leaves.items()
         for axis in range(len(leaf.shape))
     }
-    order = _first_use(traced)
+    order, does = _first_use(traced), roles(traced, solution)
     found, numbers_of = [], {}
     for keys, numbers in _kinds(pairs):
         path, axis = min(keys, key=lambda k: _naming(k, leaves[k[0]], order))
@@ -60,8 +61,10 @@ def group_units(traced: Trace, solution: Solution) -> tuple[UnitGroups, dict[str
         while name in numbers_of:
             name += "'"
         numbers_of[name] = _by_place(numbers, *pairs[path, axis])
-        members = tuple(_member(key, numbers_of[name], pairs[key]) for key in keys)
-        found.append(UnitGroup(name, len(numbers), members))
+        members = tuple(_member(key, numbers_of[name], pairs[key], does) for key in keys)
+        classes = frozenset[int]().union(*(solution.units[number] for number in numbers))
+        places = sorted({does.summed[c] for c in classes if c in does.summed})
+        found.append(UnitGroup(name, len(numbers), members, ", ".join(places)))
     found.sort(key=lambda g: (order.get(g.name.rpartition(":")[0], 0), g.name))
     return UnitGroups(tuple(found), tuple(_refusals(leaves, solution))), numbers_of
 
@@ -104,11 +107,11 @@ def _pairs(classes: np.ndarray, owners: dict[int, list[int]]) -> Pairs:
     return array[:, 0], array[:, 1]
 
 
-def _member(key: Key, numbers: list[int], pairs: Pairs) -> Member:
+def _member(key: Key, numbers: list[int], pairs: Pairs, does: Roles) -> Member:
     own = {number: i for i, number in enumerate(numbers)}
     keep = [(own[u], i) for u, i in zip(*(p.tolist() for p in pairs), strict=True) if u in own]
     array = np.array(keep, int).reshape(-1, 2)
-    return Member(*key, array[:, 0], array[:, 1])
+    return Member(*key, array[:, 0], array[:, 1], does.of(*key), does.over[key[0]])
 
 
 def _first_use(traced: Trace) -> dict[str, int]:

@@ -42,11 +42,15 @@ class Solution(NamedTuple):
       classes: (nodes,) int, the class of each node.
       units: For each unit, the classes that die with it.
       reasons: Why a class is fixed, by class.
+      relations: What the program says.
+      zero: (nodes,) bool, whether the slice at a node is zero whenever the node is dead.
     """
 
     classes: np.ndarray
     units: tuple[frozenset[int], ...]
     reasons: dict[int, str]
+    relations: Relations
+    zero: np.ndarray
 
 
 def relations(trace: Trace) -> Relations:
@@ -147,7 +151,7 @@ def solve(trace: Trace) -> Solution:
             kept = {c for unit in units if any(made[c] for c in unit) for c in unit}
             more = list(_of_classes(classes, unmade - kept, UNMADE))
         if not more:
-            return Solution(classes, tuple(units), reasons)
+            return Solution(classes, tuple(units), reasons, found, zero)
         fixed += more
 
 

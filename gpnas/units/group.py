@@ -21,12 +21,18 @@ class Member(NamedTuple):
       axis: Its axis.
       unit: (pairs,) int, number of a unit in its group.
       at: (pairs,) int, an index along the axis that the unit owns.
+      role: What the leaf does for the unit: "reads" it (the rows of a kernel behind it), "makes" it
+        (the columns of a kernel before it), "adds" to it (a bias, a mean), or "scales" it (a norm's
+        scale or variance, and whatever else).
+      over: Axes of the leaf that the layer it is used in sums over: its fan-in.
     """
 
     path: str
     axis: int
     unit: np.ndarray
     at: np.ndarray
+    role: str = "makes"
+    over: tuple[int, ...] = ()
 
 
 class UnitGroup(NamedTuple):
@@ -36,11 +42,14 @@ class UnitGroup(NamedTuple):
       name: The leaf that computes it and its axis, `params/Dense_0/kernel:1`.
       size: Number of units.
       members: All the axes of leaves that shrink with it.
+      summed: Where something sums over the units' activations themselves (a norm over features),
+        so that a unit whose readers are zero still counts; empty if nothing does.
     """
 
     name: str
     size: int
     members: tuple[Member, ...]
+    summed: str = ""
 
 
 class Refusal(NamedTuple):

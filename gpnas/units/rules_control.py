@@ -24,7 +24,7 @@ def _together(a: Value, b: Value, skip: int = 0) -> Iterator[Relation]:
         yield Same(a.nodes(axis + skip), b.nodes(axis))
 
 
-def _scan_counts(step: Step) -> tuple[int, int]:
+def scan_counts(step: Step) -> tuple[int, int]:
     """Numbers of constants and of what is carried; JAX 0.12 has a tree of operands."""
     if "num_carry" in step.params:
         return step.params["num_consts"], step.params["num_carry"]
@@ -34,7 +34,7 @@ def _scan_counts(step: Step) -> tuple[int, int]:
 
 def _scan_pairs(step: Step) -> tuple[list[Pair], list[Pair], list[Pair], list[Pair], list[Pair]]:
     """(constants, first carry, slices, last carry, stacked results): outside, inside."""
-    consts, carry = _scan_counts(step)
+    consts, carry = scan_counts(step)
     (body,) = step.bodies
     into = list(zip(step.ins, body.ins, strict=True))
     out = list(zip(step.outs, body.outs, strict=True))
@@ -55,7 +55,7 @@ def _scan_more(step: Step, program: Program) -> Iterator[Relation]:
 
 
 def _scan_shrink(step: Step, args: list, to: Shrinking) -> Any:
-    consts, carry = _scan_counts(step)
+    consts, carry = scan_counts(step)
     (body,) = step.bodies
 
     def turn(state: list, x: list) -> tuple[list, list]:
@@ -73,7 +73,7 @@ def _scan_shrink(step: Step, args: list, to: Shrinking) -> Any:
     return [*state, *stacked]
 
 
-def _while_parts(step: Step, values: Any) -> tuple[list, list, list]:
+def while_parts(step: Step, values: Any) -> tuple[list, list, list]:
     a, b = step.params["cond_nconsts"], step.params["body_nconsts"]
     values = list(values)
     return values[:a], values[a : a + b], values[a + b :]
@@ -81,7 +81,7 @@ def _while_parts(step: Step, values: Any) -> tuple[list, list, list]:
 
 def _while_more(step: Step, program: Program) -> Iterator[Relation]:
     condition, body = step.bodies
-    of_condition, of_body, start = _while_parts(step, step.ins)
+    of_condition, of_body, start = while_parts(step, step.ins)
     for pairs in (
         zip(of_condition + start, condition.ins, strict=True),
         zip(of_body + start, body.ins, strict=True),
@@ -94,7 +94,7 @@ def _while_more(step: Step, program: Program) -> Iterator[Relation]:
 
 def _while_shrink(step: Step, args: list, to: Shrinking) -> Any:
     condition, body = step.bodies
-    of_condition, of_body, start = _while_parts(step, args)
+    of_condition, of_body, start = while_parts(step, args)
     return lax.while_loop(
         lambda state: to.run(condition, [*of_condition, *state])[0],
         lambda state: to.run(body, [*of_body, *state]),
@@ -217,7 +217,7 @@ def _scan_zero(step: Step, zero: Zero, put: SetZero, flow: Flow) -> None:
 
 def _while_zero(step: Step, zero: Zero, put: SetZero, flow: Flow) -> None:
     condition, body = step.bodies
-    of_condition, of_body, start = _while_parts(step, step.ins)
+    of_condition, of_body, start = while_parts(step, step.ins)
     _copy_zero(zip(of_body + start, body.ins, strict=True), zero, put)
     inside = body.ins[len(of_body) :]
     _settle(list(zip(body.outs, inside, strict=True)), body, zero, put, flow)
