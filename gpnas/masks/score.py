@@ -65,7 +65,7 @@ def observe_before(
     every: int,
     window: int | None,
 ) -> dict[str, Any]:
-    """`observe`, but only in the last `window` steps before a multiple of `every` (None: always)."""
+    """`observe`, in the last `window` steps before a multiple of `every` only; None for always."""
     if not kept or window is None or window >= every:
         return observe(scores, kept, ctx)
     return sometimes((-ctx.step) % every < window, lambda k: observe(scores, k, ctx), kept)

@@ -25,7 +25,8 @@ _RANGES: dict[str, Range] = {
             "1 or more",
         ),
         (
-            "protect rest survival_age price hysteresis churn stagger_at rate tolerance weight spare",
+            "protect rest survival_age price hysteresis churn spare stagger_at rate tolerance"
+            " weight",
             lambda x: x >= 0,
             "0 or more",
         ),

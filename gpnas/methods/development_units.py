@@ -100,13 +100,13 @@ def development_units(
         counts = share({g.name: (g.size,) for g in own.groups}, curve(step))
         return {group[0]: k for group, k in counts.items() if len(group) == 1}
 
+    course = jax.jit(jax.vmap(targets))
+
     def room(step: int, ahead: int) -> dict[str, int]:
-        soon = jnp.arange(step, step + ahead + 2 * every, max(every // 4, 1))
-        most = {name: int(np.max(k)) for name, k in jax.vmap(targets)(soon).items()}
+        soon = np.arange(step, step + ahead + 2 * every, max(every // 4, 1))
+        most = {name: int(np.max(k)) for name, k in course(soon).items()}
         extra = spare if step < stop else 0.0
-        return {
-            name: min(int(np.ceil(k * (1 + extra))), sizes[name]) for name, k in most.items()
-        }
+        return {name: min(int(np.ceil(k * (1 + extra))), sizes[name]) for name, k in most.items()}
 
     return Method(
         decide,

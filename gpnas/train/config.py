@@ -20,6 +20,8 @@ def base(**method: Any) -> ConfigDict:
     config.arm = ""  # the run's name in the study; the method's name if empty
     config.seed = 0  # of initial weights, masks and order; not of the validation split
     config.analysis = ()  # of the finished network: "psp_entropy", "top_eigenvalue"
+    config.elastic = False  # arrays follow the living network (methods that develop units)
+    config.elastic_round_to = 8  # widths that they take are multiples of this
     config.resume = False  # go on from the last checkpoint in the workdir, if there is one
 
     config.data = ConfigDict()

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset, load
 from gpnas.errors import UserError
 from gpnas.masks import maskable
-from gpnas.train import analysis, checkpoint, record
+from gpnas.train import analysis, checkpoint, elastic, record
 from gpnas.train.config import identity
 from gpnas.train.metrics import Write, progress, writer
 from gpnas.train.observe import (
@@ -122,6 +122,8 @@ def train_lanes(
         check_workdir(folder, c)
     data = load_data(config) if data is None else data
     plan = make_plan(config, data)
+    if config.elastic:
+        elastic.check(config, plan, len(configs))
     with contextlib.ExitStack() as locks:
         for c, folder in zip(configs, folders, strict=True):
             locks.enter_context(locked(folder))
@@ -180,7 +182,10 @@ def _run(
         return [json.loads((folder / "record.json").read_text()) for folder in folders]
     together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
     checkpoints = folders[0] / f"checkpoints{together}"
-    program = make_program(plan, data, config.train.parallel, len(configs))
+    if config.elastic:
+        program = elastic.make_elastic(config, data, plan)
+    else:
+        program = make_program(plan, data, config.train.parallel, len(configs))
     states = program.init([jax.random.key(c.seed) for c in configs])
     selected = [unselected(program, state) for state in states]
     step, restored = 0, checkpoint.restore(checkpoints, (states, selected))
@@ -224,6 +229,7 @@ def _loop(
     log_every, batch = config.train.log_every, config.train.batch_size
     per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
     step, saved = int(states[0].step), time.monotonic()
+    program, states, _ = _follow(program, states)
     placed, running, since = program.place(states), [], time.monotonic()
     # Virtual CPU devices can starve each other of threads if two programs are under way.
     ahead = 0 if jax.default_backend() == "cpu" and jax.device_count() > 1 else 1
@@ -257,12 +263,24 @@ def _loop(
                 placed, states = _review(program, placed, states, lanes, data)
             due = look_now and time.monotonic() - saved >= config.train.checkpoint_seconds
             if due or stop_now or last:
-                checkpoint.save(checkpoints, step, (states, [lane.selected for lane in lanes]))
+                whole = [program.whole(state) for state in states]
+                checkpoint.save(checkpoints, step, (whole, [lane.selected for lane in lanes]))
                 saved = time.monotonic()
             if stop_now and not last:
                 raise Stopped(f"stopped at step {step}; --config.resume=True goes on from there")
+            if not last:
+                program, states, moved = _follow(program, states)
+                placed = program.place(states) if moved else placed
             since = time.monotonic() if look_now else since
-    return states, lanes
+    return [program.whole(state) for state in states], lanes
+
+
+def _follow(program: Program, states: list[TrainState]) -> tuple[Program, list[TrainState], bool]:
+    """The program whose arrays fit the living network, the states, and whether these changed."""
+    if program.follow is None:
+        return program, states, False
+    program, state = program.follow(states[0])
+    return program, [state], state is not states[0]
 
 
 def _forecast(plan: Plan) -> str:

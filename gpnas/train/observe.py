@@ -17,7 +17,7 @@ _SLACK = 1.01  # networks within 1 % of the fewest living weights count as equal
 
 
 class Tally(NamedTuple):
-    """Counts of a state on the host, by path: living, woken and dropped weights, summed density."""
+    """Counts of a state on the host, by path: living, woken and dropped weights, steps lived."""
 
     step: int
     sizes: dict[str, int]
@@ -110,7 +110,7 @@ def train_line(before: Tally, now: Tally, sums: Metrics) -> dict[str, Any]:
     layers = {
         path: {
             "density": now.living[path] / size,
-            "mean_density": (now.lived[path] - before.lived[path]) / steps,
+            "mean_density": (now.lived[path] - before.lived[path]) / (steps * size),
             "grown": now.woken[path] - before.woken[path],
             "pruned": now.dropped[path] - before.dropped[path],
         }
@@ -171,6 +171,6 @@ def look(
     sparse, best_is_sparse = (n <= fewest * _SLACK for n in (nonzeros, int(best.nonzeros)))
     if sparse and (error < float(best.error) or not best_is_sparse):
         numbers = jnp.float32(error), jnp.int32(nonzeros), jnp.int32(now.step)
-        best = Selected(variables, *numbers, best.fewest)
+        best = Selected(program.whole(variables), *numbers, best.fewest)
     line = {"step": now.step, "split": "validation", "loss": float(metrics.loss), "error": error}
     return line, best

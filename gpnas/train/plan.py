@@ -1,5 +1,6 @@
 """The plan of a run: everything that is decided before the first step, and what it will cost."""
 
+import functools
 import inspect
 import math
 from collections.abc import Mapping
@@ -11,16 +12,17 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from gpnas import plugins
+from gpnas import models, plugins
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import full, maskable
-from gpnas.methods import Method, build
+from gpnas.methods import Method, build, by_units
 from gpnas.methods.method import UNGATED
 from gpnas.models import MODELS
 from gpnas.models.layers import conv_here
 from gpnas.train.optimizer import build_optimizer
 from gpnas.train.step import init_state, make_step
+from gpnas.units import UnitGroups, discover, with_blocks
 from gpnas.units.cost import macs_per_weight, training_macs
 
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -39,6 +41,8 @@ class Plan(NamedTuple):
       loop: "scan" or "steps".
       expected: Cost before the run: params, weights, inference_macs_dense, train_flops_dense,
         train_flops, mean_training_density, density.
+      variables: Shapes of the network's variables.
+      groups: Its units, if the method develops units.
     """
 
     module: nn.Module
@@ -51,10 +55,23 @@ class Plan(NamedTuple):
     total_steps: int
     loop: str
     expected: dict[str, float]
+    variables: Any
+    groups: UnitGroups | None
 
 
-def make_plan(config: ConfigDict, data: Dataset) -> Plan:
+def make_plan(
+    config: ConfigDict,
+    data: Dataset,
+    architecture: Mapping[str, Any] | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> Plan:
     """Decides everything that a config says about a run on these images, and checks it.
+
+    Args:
+      config: The config.
+      data: The images.
+      architecture: The network (see `gpnas.models.build`), if it is not the config's own.
+      sizes: `{group: units}` of the config's own network, if it is not that.
 
     Raises:
       UserError: For whatever in the config cannot be.
@@ -64,19 +81,29 @@ def make_plan(config: ConfigDict, data: Dataset) -> Plan:
     total_steps = steps_per_epoch * config.train.epochs
     axis = "data" if config.train.parallel == "pmap" else None
     module = build_model(config.model, data.num_classes, axis)
+    if architecture is not None:
+        place = {"dtype": jnp.dtype(config.model.dtype), "conv": conv_kind(config.model)}
+        module = models.build(architecture, axis_name=axis, **place)
     shape = data.image_shape
     variables = _variables(module, config.model, shape)
     params = variables["params"]
     shapes = {p: leaf.shape for p, leaf in _weights(params).items()}
     macs = macs_per_weight(module, shape)
+    settings = config.method.to_dict()
+    groups = None
+    if by_units(settings["name"]):
+        groups = units_of(module, variables, shape)
+        sizes = sizes or {group.name: group.size for group in groups.groups}
     method = build(
-        config.method.to_dict(),
+        settings,
         total_steps=total_steps,
         batch_size=config.train.batch_size,
         images=len(data.train),
         classes=data.num_classes,
         shapes=shapes,
         macs=macs,
+        groups=groups,
+        sizes=sizes,
     )
     schedule_steps = total_steps // method.trainings
     tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
@@ -92,7 +119,7 @@ def make_plan(config: ConfigDict, data: Dataset) -> Plan:
     loop = auto if config.train.loop == "auto" else config.train.loop
     return Plan(
         module, method, tx, gate_tx, shape, macs, steps_per_epoch, total_steps, loop,
-        _expected(method, params, shapes, macs, total_steps, images),
+        _expected(method, params, shapes, macs, total_steps, images), variables, groups,
     )  # fmt: skip
 
 
@@ -120,6 +147,19 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     fields |= {name: value for name, value in given.items() if name in known}
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     return model(**fields)
+
+
+def units_of(module: nn.Module, variables: Any, image_shape: tuple[int, ...]) -> UnitGroups:
+    """The units of a network as it is used for inference, and its blocks.
+
+    Args:
+      module: The network.
+      variables: Its variables or their shapes.
+      image_shape: (height, width, channels).
+    """
+    apply = functools.partial(module.apply, train=False)
+    images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+    return with_blocks(discover(apply, variables, images), variables, models.blocks(module))
 
 
 def conv_kind(config: ConfigDict) -> str:

@@ -40,6 +40,9 @@ class Program(NamedTuple):
       review: `(state, loss, split) → state`, what the method decides between epochs, or None; it
         gives back the very same state if nothing is to change.
       executables: `() → int`, programs compiled for `run` so far.
+      whole: `tree → tree`: what belongs to the variables, in the shapes of the whole network.
+      follow: `state → (program, state)`: the program whose arrays fit the living network, and the
+        state in its shapes, or both as they are; None if arrays never change (see `elastic`).
     """
 
     init: Callable[[Sequence[jax.Array]], list[TrainState]]
@@ -50,6 +53,8 @@ class Program(NamedTuple):
     evaluate: Callable[[Any, Split], Metrics]
     review: Callable[[TrainState, float, Split], TrainState] | None
     executables: Callable[[], int]
+    whole: Callable[[Any], Any] = lambda tree: tree
+    follow: Callable[[TrainState], tuple["Program", TrainState]] | None = None
 
 
 def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 1) -> Program:
@@ -237,9 +242,7 @@ def _with_jit(plan: Plan, data: Dataset, lanes: int) -> tuple:
     everywhere = NamedSharding(mesh, PartitionSpec())
     spec = PartitionSpec(None, _AXIS) if lanes == 1 else PartitionSpec(None, None, _AXIS)
     by_batch = NamedSharding(mesh, spec)
-    images, labels = (
-        jax.device_put(np.asarray(x), everywhere) for x in (data.train.images, data.train.labels)
-    )
+    images, labels = (jax.device_put(x, everywhere) for x in (data.train.images, data.train.labels))
     body = _chunk(plan, data, None)
     zero = jax.device_put(_zero() if lanes == 1 else _zero(lanes), everywhere)
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)

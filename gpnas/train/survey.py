@@ -15,7 +15,7 @@ class Survey:
 
     Attributes:
       woken, dropped: `{path: () int32}`, weights grown and pruned.
-      lived: `{path: () float32}`, density of the leaf summed over the steps before `since`.
+      lived: `{path: () float32}`, living weights summed over the steps before `since`.
       since: () int32, step of the last event.
     """
 
@@ -48,8 +48,7 @@ def observe(survey: Survey, old: Any, new: Any, step: jax.Array) -> Survey:
 
 
 def lived(survey: Survey, masks: Any, step: jax.Array) -> dict[str, jax.Array]:
-    """`{path: () float32}`, density of each leaf summed over all the steps before `step`."""
-    sizes = {p: m.size for p, m in maskable(masks).items()}
+    """`{path: () float32}`, living weights of each leaf summed over all the steps before `step`."""
     alive = summary.count(masks)
     steps = (step - survey.since).astype(jnp.float32)
-    return {p: n + steps * (alive[p] / sizes[p]) for p, n in survey.lived.items()}
+    return {p: n + steps * alive[p].astype(jnp.float32) for p, n in survey.lived.items()}

@@ -7,6 +7,7 @@ small_apply, small_variables = compact(apply_fn, variables, groups, masks)
 """
 
 from gpnas.units import score
+from gpnas.units.blocks import is_block, with_blocks, without_blocks
 from gpnas.units.cost import Cost, macs_of_calls, macs_per_weight, network_cost, training_macs
 from gpnas.units.discover import discover
 from gpnas.units.group import (
@@ -18,12 +19,15 @@ from gpnas.units.group import (
     full_masks,
     weight_masks,
 )
+from gpnas.units.living import living_units
 from gpnas.units.resize import resize
 from gpnas.units.shrink import compact
+from gpnas.units.transform import UnitsState, of_params, of_units, readers
 from gpnas.units.verify import verify
 
 __all__ = [
-    "Cost", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks", "compact", "discover",
-    "full_masks", "macs_of_calls", "macs_per_weight", "network_cost", "resize", "score",
-    "training_macs", "verify", "weight_masks",
+    "Cost", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks", "UnitsState", "compact",
+    "discover", "full_masks", "is_block", "living_units", "macs_of_calls", "macs_per_weight",
+    "network_cost", "of_params", "of_units", "readers", "resize", "score", "training_macs",
+    "verify", "weight_masks", "with_blocks", "without_blocks",
 ]  # fmt: skip

@@ -75,9 +75,7 @@ def of_units(
         whole = {g.name: jnp.ones(g.size, bool) for g in groups.groups}
         sizes = {g.name: jnp.ones(g.size) for g in groups.groups}
         units, inner = transform.init(whole, sizes, key)
-        return masks_of(units, params), UnitsState(
-            units, scores.start(judges, read(params)), inner
-        )
+        return masks_of(units, params), UnitsState(units, scores.start(judges, read(params)), inner)
 
     def update_fn(masks: Any, state: UnitsState, ctx: MaskContext) -> tuple[Any, UnitsState]:
         own = dataclasses.replace(ctx, params=read(ctx.params), grads=read(ctx.grads))
@@ -135,4 +133,3 @@ def of_params(groups: UnitGroups, collection: str = "params") -> UnitGroups:
         )
 
     return UnitGroups(tuple(own(g) for g in groups.groups if not g.summed), ())
-

@@ -116,7 +116,7 @@ def test_the_survey_counts_what_happened(name):
         pairs = list(zip(masks, masks[1:], strict=False))
         assert int(survey.woken[path]) == sum((b & ~a).sum() for a, b in pairs)
         assert int(survey.dropped[path]) == sum((a & ~b).sum() for a, b in pairs)
-        assert float(sums[path]) == pytest.approx(sum(m.mean() for m in masks[1:]), rel=1e-4)
+        assert float(sums[path]) == pytest.approx(sum(m.sum() for m in masks[1:]), rel=1e-4)
 
 
 def test_straight_through_teaches_the_dormant():

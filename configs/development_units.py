@@ -1,0 +1,35 @@
+"""Development by units: neurons and channels grown beyond need, then pruned (docs/development.md).
+
+LeNet-5 on Fashion-MNIST, 10 epochs: from a quarter of its channels and neurons to a half and back.
+With `--config.elastic=True` arrays follow the living network, and it trains in a fraction of the
+time; with `--config.model.name=resnet` blocks may go, too (`--config.method.block_density=0.5`).
+
+    python experiments/train.py --config=configs/development_units.py --workdir=runs/units
+"""
+
+from ml_collections import ConfigDict
+
+from gpnas.train.config import base
+
+
+def get_config() -> ConfigDict:
+    """A quarter of the width left; the overshoot twice that, in the first tenth of the run."""
+    config = base(
+        name="development_units",
+        density=0.25,
+        peak=2.0,
+        peak_at=0.1,
+        stop_at=0.6,
+        churn=0.3,
+        decay=0.9,
+        every=100,
+        window=20,
+        protect=100,
+        rest=100,
+        survival_age=200,
+        spare=0.25,
+        block_density=1.0,
+    )
+    config.model.name = "lenet5"
+    config.optimizer.learning_rate = 0.05
+    return config

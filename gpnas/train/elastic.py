@@ -1,0 +1,150 @@
+"""Elastic training: arrays that follow the living network, so that small networks train fast.
+
+A network that is developed by units is mostly dormant. Between chunks of steps, on the host, its
+arrays are cut to the living units and some room to grow, in few different widths; each width has a
+compiled program of its own. What is saved and recorded has the supernet's shapes again, so neither
+checkpoints nor records know of it.
+"""
+
+import dataclasses
+import functools
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gpnas.data import Dataset
+from gpnas.errors import UserError
+from gpnas.masks import apply
+from gpnas.models import architecture
+from gpnas.train.plan import Plan, make_plan
+from gpnas.train.program import Program, make_program
+from gpnas.train.state import TrainState
+from gpnas.units import (
+    UnitGroups,
+    is_block,
+    of_params,
+    readers,
+    resize,
+    score,
+    weight_masks,
+)
+
+_NEWBORN = zlib.crc32(b"newborn")
+_PARTS = 8  # of a supernet's width: how finely arrays follow, and so how many programs there are
+
+
+def check(config: ConfigDict, plan: Plan, lanes: int) -> None:
+    """Makes sure that a run can be elastic.
+
+    Raises:
+      UserError: If its method does not develop units, its network cannot be built in other widths,
+        it trains several seeds at once or under `pmap`, or `elastic_round_to` is not 1 or more.
+    """
+    if plan.method.room is None:
+        raise UserError("elastic", True, "a method that develops units: development_units")
+    if config.train.parallel != "jit" or lanes > 1:
+        raise UserError("elastic", True, "one seed at a time, and train.parallel=jit")
+    if config.elastic_round_to < 1:
+        raise UserError("elastic_round_to", config.elastic_round_to, "1 or more")
+    architecture(plan.module, plan.variables["params"])
+
+
+def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
+    """Builds the programs of an elastic run: the supernet's; `follow` leaves it for smaller ones.
+
+    Args:
+      config: The configuration.
+      data: The images.
+      plan: The supernet's.
+    """
+    assert plan.groups is not None
+    images: Any = jnp.asarray(data.train.images)  # once for all programs
+    labels: Any = jnp.asarray(data.train.labels)
+    train = dataclasses.replace(data.train, images=images, labels=labels)
+    placed = dataclasses.replace(data, train=train)
+    sizes = {group.name: group.size for group in plan.groups.groups}
+    made: dict[str, tuple[Plan, Program]] = {}
+
+    def built(network: Mapping[str, Any]) -> tuple[Plan, Program]:
+        name = json.dumps(network)
+        if name not in made:
+            small = make_plan(config, data, network, sizes)
+            made[name] = small, make_program(small, placed)
+        return made[name]
+
+    def executables() -> int:
+        return sum(program.executables() for _, program in made.values())
+
+    def follow(plan: Plan, program: Program, state: TrainState) -> tuple[Program, TrainState]:
+        widths = _widths(plan, state, sizes, config)
+        if widths == {group.name: group.size for group in _groups(plan).groups}:
+            return program, _with_newborns(plan, state) if program.whole is base.whole else state
+        state = _resize(plan, state, widths)
+        small, own = built(architecture(plan.module, state.params))
+        state = _with_newborns(small, state)
+        own = own._replace(
+            whole=functools.partial(_whole, small, sizes),
+            follow=lambda state: follow(small, own, state),
+            executables=executables,
+        )
+        return own, state
+
+    base = make_program(plan, placed)
+    made[json.dumps(architecture(plan.module, plan.variables["params"]))] = plan, base
+    return base._replace(follow=lambda state: follow(plan, base, state), executables=executables)
+
+
+def _groups(plan: Plan) -> UnitGroups:
+    assert plan.groups is not None
+    return plan.groups
+
+
+def _widths(
+    plan: Plan, state: TrainState, sizes: Mapping[str, int], config: ConfigDict
+) -> dict[str, int]:
+    """How wide the arrays are to be: the living, and what the method wants room for, rounded up."""
+    assert plan.method.room is not None
+    room = plan.method.room(int(state.step), config.train.log_every)
+    widths = {}
+    for name, mask in jax.device_get(state.mask_state.units).items():
+        part = -(-sizes[name] // _PARTS)
+        step = -(-part // config.elastic_round_to) * config.elastic_round_to
+        wanted = max(int(mask.sum()), room.get(name, 0), 1)
+        widths[name] = 1 if is_block(name) else min(-(-wanted // step) * step, sizes[name])
+    return {g.name: widths.get(g.name, g.size) for g in _groups(plan).groups}
+
+
+def _resize(plan: Plan, state: TrainState, widths: Mapping[str, int]) -> TrainState:
+    masks = {
+        name: np.ones(1, bool) if is_block(name) else np.asarray(mask)  # blocks keep their arrays
+        for name, mask in state.mask_state.units.items()
+    }
+    return resize(state, plan.variables, _groups(plan), masks, widths)
+
+
+def _with_newborns(plan: Plan, state: TrainState) -> TrainState:
+    """Dormant units without weights get first ones of their own; nothing reads them yet."""
+    groups = of_params(_groups(plan))
+    made = score.summed(groups, jax.tree.map(jnp.abs, state.params), "incoming")
+    born = {name: np.asarray(total > 0) for name, total in made.items()}
+    if all(own.all() for own in born.values()):
+        return state
+    key = jax.random.fold_in(jax.random.fold_in(state.key, _NEWBORN), state.step)
+    fresh = dict(jax.jit(plan.module.init)(key, jnp.zeros((1, *plan.image_shape))))
+    variables = {"params": state.params, **state.model_state}
+    old = weight_masks(_groups(plan), born, variables)
+    variables = jax.tree.map(jnp.where, old, variables, fresh)
+    params = variables.pop("params")
+    params = apply(readers(groups, state.mask_state.units, params), params)
+    return dataclasses.replace(state, params=params, model_state=variables)
+
+
+def _whole(plan: Plan, sizes: Mapping[str, int], tree: Any) -> Any:
+    """Anything that belongs to the variables, in the supernet's shapes again."""
+    return resize(tree, plan.variables, _groups(plan), {}, sizes)
