@@ -33,6 +33,7 @@ from gpnas.units import (
     resize,
     score,
     weight_masks,
+    without_blocks,
 )
 
 _NEWBORN = zlib.crc32(b"newborn")
@@ -85,7 +86,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
         widths = _widths(plan, state, sizes, config)
         if widths == {group.name: group.size for group in _groups(plan).groups}:
             return program, _with_newborns(plan, state) if program.whole is base.whole else state
-        state = _resize(plan, state, widths)
+        state = _in_widths(plan, state, state.mask_state.units, widths)
         small, own = built(architecture(plan.module, state.params))
         state = _with_newborns(small, state)
         own = own._replace(
@@ -98,6 +99,22 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
     base = make_program(plan, placed)
     made[json.dumps(architecture(plan.module, plan.variables["params"]))] = plan, base
     return base._replace(follow=lambda state: follow(plan, base, state), executables=executables)
+
+
+def living_network(plan: Plan, variables: Any, units: Mapping[str, Any]) -> tuple[dict, Any]:
+    """What is left of a network that was developed by units: a plain one without any mask.
+
+    Args:
+      plan: Of the run.
+      variables: The masked variables, in the shapes of `plan`.
+      units: `{group: (size,) bool}`, which units live.
+
+    Returns:
+      `(architecture, variables)`, for `gpnas.models.build`.
+    """
+    small = _in_widths(plan, variables, units, {})
+    small = without_blocks(small, units)
+    return architecture(plan.module, small["params"]), small
 
 
 def _groups(plan: Plan) -> UnitGroups:
@@ -120,12 +137,12 @@ def _widths(
     return {g.name: widths.get(g.name, g.size) for g in _groups(plan).groups}
 
 
-def _resize(plan: Plan, state: TrainState, widths: Mapping[str, int]) -> TrainState:
+def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[str, int]) -> Any:
     masks = {
         name: np.ones(1, bool) if is_block(name) else np.asarray(mask)  # blocks keep their arrays
-        for name, mask in state.mask_state.units.items()
+        for name, mask in units.items()
     }
-    return resize(state, plan.variables, _groups(plan), masks, widths)
+    return resize(tree, plan.variables, _groups(plan), masks, widths)
 
 
 def _with_newborns(plan: Plan, state: TrainState) -> TrainState:
@@ -147,4 +164,4 @@ def _with_newborns(plan: Plan, state: TrainState) -> TrainState:
 
 def _whole(plan: Plan, sizes: Mapping[str, int], tree: Any) -> Any:
     """Anything that belongs to the variables, in the supernet's shapes again."""
-    return resize(tree, plan.variables, _groups(plan), {}, sizes)
+    return _in_widths(plan, tree, {}, sizes)

@@ -1,7 +1,6 @@
 """The loop of a run: from a config and a folder to a record."""
 
 import contextlib
-import functools
 import json
 import pathlib
 import signal
@@ -33,13 +32,12 @@ from gpnas.train.observe import (
     train_line,
     unselected,
 )
+from gpnas.train.order import Order, batch_order
 from gpnas.train.plan import Plan, make_plan
 from gpnas.train.program import Program, make_program
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics
 from gpnas.train.workdir import keep_lines, locked, read_lines, write_json
-
-Order = Callable[[int, int], np.ndarray]
 
 
 class Diverged(RuntimeError):
@@ -381,36 +379,14 @@ def _finish(
         "compilations": program.executables(),
         "wall_s": lines[-1]["wall_s"],
     }
+    if plan.method.room is not None:
+        variables = {"params": state.params, **state.model_state}
+        network, _ = elastic.living_network(plan, variables, state.mask_state.units)
+        write_json(workdir / "architecture.json", network)
+        result |= {"architecture": network}
     record.receptive_field(plan, state, workdir / "receptive.npz")
     write_json(workdir / "record.json", result)
     return result
-
-
-def batch_order(images: int, batch: int, seed: int) -> Order:
-    """The order of the training images: a new shuffle each epoch, by seed and step alone.
-
-    Args:
-      images: How many there are.
-      batch: Images a step; what is left over at the end of an epoch is left out of it.
-      seed: The run's.
-
-    Returns:
-      `(step, rows) → (rows, batch) int32`, images of the steps from `step` to the end of its epoch,
-      at most `rows` of them, and zeros after.
-    """
-    per_epoch = images // batch
-
-    @functools.lru_cache(maxsize=1)
-    def shuffled(epoch: int) -> np.ndarray:
-        drawn = np.random.default_rng((seed, epoch)).permutation(images)[: per_epoch * batch]
-        return drawn.astype(np.int32).reshape(per_epoch, batch)
-
-    def rows(step: int, count: int) -> np.ndarray:
-        epoch, at = divmod(step, per_epoch)
-        found = shuffled(epoch)[at : at + count]
-        return np.pad(found, ((0, count - len(found)), (0, 0)))
-
-    return rows
 
 
 @contextlib.contextmanager

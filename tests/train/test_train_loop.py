@@ -16,6 +16,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from gpnas.errors import UserError
 from gpnas.train import Diverged, loop, plan, train
 from gpnas.train.metrics import progress
+from gpnas.train.order import batch_order
 from gpnas.train.workdir import append_line, keep_lines, locked, read_lines
 
 
@@ -40,7 +41,7 @@ def content(folder):
 
 
 def test_order():
-    order = loop.batch_order(103, 10, 7)
+    order = batch_order(103, 10, 7)
     epochs = [order(10 * epoch, 10) for epoch in range(3)]
     for rows in epochs:
         assert rows.dtype == np.int32
@@ -50,8 +51,8 @@ def test_order():
     assert not np.array_equal(epochs[0], epochs[1])
     np.testing.assert_array_equal(order(13, 4), epochs[1][3:7])
     np.testing.assert_array_equal(order(18, 4), np.pad(epochs[1][8:], ((0, 2), (0, 0))))
-    np.testing.assert_array_equal(loop.batch_order(103, 10, 7)(25, 5), epochs[2][5:])
-    assert not np.array_equal(loop.batch_order(103, 10, 8)(0, 10), epochs[0])
+    np.testing.assert_array_equal(batch_order(103, 10, 7)(25, 5), epochs[2][5:])
+    assert not np.array_equal(batch_order(103, 10, 8)(0, 10), epochs[0])
 
 
 def test_folder(finished):

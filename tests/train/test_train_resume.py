@@ -12,9 +12,14 @@ DEVELOPMENT = {
     "name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3,
     "protect": 5, "rest": 10, "survival_age": 15, "decay": 0.9,
 }  # fmt: skip
+UNITS = {
+    "name": "development_units", "density": 0.25, "every": 5, "window": 3, "protect": 5,
+    "rest": 5, "survival_age": 10, "peak_at": 0.35, "peak": 2.5,
+}  # fmt: skip
 RECIPES = {
     "development": ("sgd", {"momentum": 0.9}, 0.1, DEVELOPMENT),
     "adam": ("adam", {}, 0.01, {"name": "granet", "density": 0.2, "every": 5}),
+    "elastic": ("sgd", {"momentum": 0.9}, 0.1, UNITS),
 }
 TIMES = ("wall_s", "images_per_s", "date", "git")
 
@@ -28,6 +33,7 @@ def recipe(tiny):
         config = tiny(**method)
         config.optimizer.name, config.optimizer.learning_rate = optimizer, rate
         config.optimizer.arguments = arguments
+        config.elastic, config.elastic_round_to = name == "elastic", 2
         return config
 
     return make
@@ -73,7 +79,7 @@ def test_bit_for_bit(name, recipe, whole, digits, tmp_path, saved, stop_at):
     grown = {line["step"]: line["grown"] for line in expected["curve"]}
     pruned = {line["step"]: line["pruned"] for line in expected["curve"]}
     assert pruned[28] if name == "adam" else grown[14]
-    assert pruned[28]
+    assert pruned[28] or pruned[35]
 
     config.resume = True
     for step in (7, 21):  # an event that grows, and one that prunes, are the next ones
@@ -84,7 +90,7 @@ def test_bit_for_bit(name, recipe, whole, digits, tmp_path, saved, stop_at):
     assert results(found) == results(expected)
     assert lines(parts) == rows
     same(saved[parts], leaves)
-    assert found["compilations"] == 1
+    assert found["compilations"] == 1 or name == "elastic"
 
 
 KILL = """

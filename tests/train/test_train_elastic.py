@@ -1,0 +1,142 @@
+"""Elastic training: smaller arrays on the way, and nothing else is different."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpnas import models, units
+from gpnas.errors import UserError
+from gpnas.masks import apply
+from gpnas.train import elastic, plan, train
+from gpnas.train.program import make_evaluate, make_program
+
+METHOD = {
+    "name": "development_units", "density": 0.25, "every": 5, "window": 3, "protect": 5,
+    "rest": 5, "survival_age": 10, "peak_at": 0.35, "peak": 2.5,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny):
+    """`name → config` of a run of 80 steps."""
+
+    def make(model="lenet300", **settings):
+        config = tiny(**METHOD | settings)
+        config.elastic, config.elastic_round_to = True, 2
+        if model == "resnet":
+            config.model.name = "resnet"
+            del config.model["widths"]
+            config.model.width, config.model.blocks = 4, 2
+            config.train.epochs = 2
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def seen(recipe, digits, tmp_path_factory):
+    """`(record, [(step, widths)], folder)` of an elastic run."""
+    met, run = [], make_program
+
+    def watch(plan, *args):
+        program = run(plan, *args)
+
+        def go(state, index, steps):
+            met.append((int(state.step), plan.variables["params"]["Dense_0"]["kernel"].shape[1]))
+            return program.run(state, index, steps)
+
+        return program._replace(run=go)
+
+    folder = tmp_path_factory.mktemp("elastic") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elastic, "make_program", watch)
+        record = train(recipe(), folder, digits)
+    return record, met, folder
+
+
+def test_arrays_follow_the_living(seen, recipe, digits):
+    record, met, _ = seen
+    widths = [width for _, width in met]
+    assert widths[0] < 32 and max(widths) > widths[0] and widths[-1] == 8
+    assert record["compilations"] == len(set(widths)) <= 8
+    sizes = {group.name: group.size for group in plan.make_plan(recipe(), digits).groups.groups}
+    assert sizes == {"params/Dense_0/kernel:1": 32, "params/Dense_1/kernel:1": 16}
+
+
+def test_the_record_is_of_the_supernet(seen, recipe, digits, tmp_path):
+    record, _, _ = seen
+    config = recipe()
+    config.elastic = False
+    plain = train(config, tmp_path / "run", digits)
+    for field in ("weights", "nonzeros", "inference_macs", "inference_macs_dense"):
+        assert record["cost"][field] == plain["cost"][field]
+    assert [p["density"] for p in record["curve"]] == [p["density"] for p in plain["curve"]]
+    assert record["architecture"] == plain["architecture"]
+
+
+@pytest.mark.parametrize("model", ["lenet300", "resnet"])
+def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits, tmp_path, saved):
+    config = recipe(model, **({"block_density": 0.5} if model == "resnet" else {}))
+    record = train(config, tmp_path / "run", digits)
+    made = plan.make_plan(config, digits)
+    state = make_program(made, digits).init([jax.random.key(0)])[0]
+    leaves = saved[tmp_path / "run"]
+    flat, structure = jax.tree_util.tree_flatten_with_path(state)
+    assert all(np.shape(leaf) == leaves[f"[0][0]{jax.tree_util.keystr(path)}"].shape
+               for path, leaf in flat if leaf.dtype == jnp.float32)  # fmt: skip
+    state = jax.tree.unflatten(
+        structure, [leaves[f"[0][0]{jax.tree_util.keystr(path)}"] for path, _ in flat]
+    )
+    masked = {"params": apply(state.masks, state.params), **state.model_state}
+    network, small = elastic.living_network(made, masked, state.mask_state.units)
+    assert network == record["architecture"]
+    images = jnp.asarray(digits.test.images[:50], jnp.float32)
+    rebuilt = models.build(network)
+    np.testing.assert_allclose(
+        rebuilt.apply(small, images), made.module.apply(masked, images), rtol=1e-4, atol=1e-4
+    )
+    if model == "resnet":
+        assert network["fields"]["inner"].count(0) == 3
+    error = make_evaluate(made._replace(module=rebuilt), digits)(small, digits.test).error
+    assert 100 * error == pytest.approx(record["metrics"]["test_error_last"], abs=1e-3)
+
+
+def test_a_dormant_unit_changes_nothing_and_its_gain_is_seen(recipe, digits):
+    made = plan.make_plan(recipe(), digits)
+    state = make_program(made, digits).init([jax.random.key(3)])[0]
+    images = jnp.asarray(digits.train.images[:64], jnp.float32) / 255
+
+    def loss(params):
+        logits = made.module.apply({"params": params}, images)
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(64), digits.train.labels[:64]])
+
+    living = apply(state.masks, state.params)
+    assert loss(living) == pytest.approx(float(loss(state.params)), abs=1e-6)
+    groups = units.of_params(made.groups)
+    slopes = units.score.summed(groups, jax.tree.map(jnp.abs, jax.grad(loss)(state.params)),
+                                "outgoing")  # fmt: skip
+    for name, alive in state.mask_state.units.items():
+        assert 0 < alive.sum() < len(alive)
+        assert np.count_nonzero(np.asarray(slopes[name])[~np.asarray(alive)]) > 0.4 * len(alive)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"method.name": "rigl"}, "elastic: got True, allowed: a method that develops units"),
+        ({"train.parallel": "pmap"}, "elastic: got True, allowed: one seed at a time"),
+        ({"elastic_round_to": 0}, "elastic_round_to: got 0, allowed: 1 or more"),
+    ],
+)
+def test_what_cannot_be_elastic(change, said, recipe, tiny, digits, tmp_path):
+    config = recipe()
+    if change.get("method.name"):
+        config = tiny(name="rigl", density=0.2)
+        config.elastic = True
+    else:
+        config.update_from_flattened_dict(change)
+    with pytest.raises(UserError) as error:
+        train(config, tmp_path / "run", digits)
+    assert said in str(error.value)
+    assert not (tmp_path / "run").exists()
