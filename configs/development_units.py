@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
         survival_age=200,
         spare=0.25,
         block_density=1.0,
+        block_peak=1.0,
     )
     config.model.name = "lenet5"
     config.optimizer.learning_rate = 0.05

@@ -62,7 +62,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "topkast": topkast.topkast,
 }
 # By the run, not by the settings.
-_GIVEN = ("total_steps", "batch_size", "images", "classes", "groups", "sizes", "shapes")
+_GIVEN = ("total_steps", "batch_size", "images", "classes", "groups", "sizes", "params")
 _SELECTIONS = {
     "exact_top_k": select.exact_top_k,
     "2:4": select.n_of_m(2, 4),
@@ -98,6 +98,7 @@ def build(
     classes: int = 1,
     shapes: allocate.Shapes,
     macs: Mapping[str, float] | None = None,
+    params: Any = None,
     groups: UnitGroups | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> Method:
@@ -112,7 +113,8 @@ def build(
       classes: Outputs of the network.
       shapes: Shapes of the maskable leaves by path.
       macs: MACs of one weight by path, for the allocation "macs".
-      groups: Units of the network, for methods that develop them (see `by_units`).
+      params: Parameters of the network or their shapes, and
+      groups: its units, for methods that develop them (see `by_units`).
       sizes: `{group: units}` of the supernet, if the network is now smaller.
 
     Returns:
@@ -145,7 +147,7 @@ def build(
         "batch_size": batch_size,
         "images": images,
         "classes": classes,
-        "shapes": shapes,
+        "params": params,
         "groups": groups,
         "sizes": sizes,
     }

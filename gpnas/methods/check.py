@@ -33,7 +33,7 @@ _RANGES: dict[str, Range] = {
         ("slack", lambda x: x > -1, "above -1"),
         ("sharpness", lambda x: x > 0, "above 0"),
         ("threshold", lambda x: -8 < x < 8, "a log α in (-8, 8)"),
-        ("peak", lambda x: x >= 1, "1 or more, a multiple of the density"),
+        ("peak block_peak", lambda x: x >= 1, "1 or more, a multiple of the density"),
         ("penalties", lambda x: all(y >= 0 for y in x), "numbers, each 0 or more"),
         ("drops", lambda x: all(0 < y < 1 for y in x), "numbers, each in (0, 1)"),
     )
@@ -71,10 +71,10 @@ def check_together(arguments: Mapping[str, Any]) -> None:
       UserError: For the first that cannot be beside the others.
     """
     density = arguments.get("density", 1.0)
-    if "peak" in arguments and arguments["peak"] * density > 1:
-        raise UserError(
-            "method.peak", arguments["peak"], f"at most {1 / density:g}, at density {density:g}"
-        )
+    for name, share in (("peak", density), ("block_peak", arguments.get("block_density", 1.0))):
+        if name in arguments and arguments[name] * share > 1:
+            allowed = f"at most {1 / share:g}, at density {share:g}"
+            raise UserError(f"method.{name}", arguments[name], allowed)
     if "extra" in arguments and arguments["extra"] + density > 1:
         raise UserError(
             "method.extra", arguments["extra"], f"at most {1 - density:g}, at density {density:g}"

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.masks import plasticity, schedule, score
-from gpnas.masks.allocate import Allocation, Group, Shapes, global_, uniform
+from gpnas.masks import full, maskable, plasticity, schedule, score
+from gpnas.masks.allocate import Allocation, Group, Shapes
 from gpnas.masks.schedule import Schedule
 from gpnas.methods.method import Method, before
-from gpnas.units import UnitGroups, of_params, of_units, readers
+from gpnas.units import UnitGroups, of_params, of_units, readers, weight_masks
 from gpnas.units import score as unit_score
 from gpnas.units.blocks import is_block
 
@@ -23,7 +23,7 @@ def development_units(
     batch_size: int,
     groups: UnitGroups,
     sizes: Mapping[str, int],
-    shapes: Mapping[str, tuple[int, ...]],
+    params: Any,
     peak: float = 2.0,
     peak_at: float = 0.1,
     stop_at: float = 0.6,
@@ -36,6 +36,7 @@ def development_units(
     survival_age: int = 200,
     spare: float = 0.25,
     block_density: float = 1.0,
+    block_peak: float = 1.0,
 ) -> Method:
     """The coupled method on units: one curve, one currency, growth and pruning in the same events.
 
@@ -51,7 +52,7 @@ def development_units(
       batch_size: Images a step, for the empirical Fisher.
       groups: Units of the network as it is now.
       sizes: `{group: units}` of the whole supernet, which shares are of.
-      shapes: Of the maskable leaves by path, as they are now.
+      params: Its parameters, or their shapes.
       peak: Height of the overshoot as a multiple of `density`.
       peak_at, stop_at: When the peak and the adult density are reached, as fractions of the run.
       churn: Exchanged fraction of the living units at the start; falls as a cosine.
@@ -63,21 +64,21 @@ def development_units(
       survival_age: If not 0, growth in a group is weighed by how many of its newborns got so old.
       spare: Dormant units that an elastic run has room for, as a fraction of those aimed at, while
         the network develops.
-      block_density: Adult share of a network's blocks; the least useful ones become the identity.
+      block_density, block_peak: The same for a network's blocks and edges (`gpnas.models.blocks`),
+        which compete with each other: the share that lives in the end, and the overshoot.
 
     References:
       Evci et al. 2022, GradMax (arXiv:2201.05125) for silent newborns whose gradient tells; the
       docs page `development` for the rest.
     """
     stop = round(stop_at * total_steps)
-    start_stop = round(peak_at * total_steps), stop
-    curve = schedule.developmental(density, peak, *start_stop)
+    overshoot = _overshoot(round(peak_at * total_steps), stop)
     own = of_params(groups)
-    share = _shares(sizes, block_density / density)
+    share = _shares(sizes, (density, peak), (block_density, block_peak))
     transform = plasticity(
         drop=score.magnitude(),  # of the worth and the gain that `of_units` puts in their places
         grow=score.gradient(),
-        density=curve,
+        density=overshoot,  # of which `share` makes the densities
         churn=schedule.cosine(churn, stop),
         allocation=share,
         every=every,
@@ -97,49 +98,63 @@ def development_units(
     )
 
     def targets(step: jax.Array) -> dict[str, jax.Array]:
-        counts = share({g.name: (g.size,) for g in own.groups}, curve(step))
-        return {group[0]: k for group, k in counts.items() if len(group) == 1}
+        counts = share({g.name: (g.size,) for g in own.groups}, overshoot(step))
+        return {name: k / len(group) for group, k in counts.items() for name in group}
 
     course = jax.jit(jax.vmap(targets))
 
     def room(step: int, ahead: int) -> dict[str, int]:
         soon = np.arange(step, step + ahead + 2 * every, max(every // 4, 1))
-        most = {name: int(np.max(k)) for name, k in course(soon).items()}
+        most = {name: round(float(np.max(k))) for name, k in course(soon).items()}
         extra = spare if step < stop else 0.0
         return {name: min(int(np.ceil(k * (1 + extra))), sizes[name]) for name, k in most.items()}
 
     return Method(
         decide,
-        _density(own, shapes, targets, sizes),
+        _density(own, params, targets, sizes),
         before(stop, min(window / every, 1.0)),
-        held=lambda masks, state: readers(own, state.units, masks),
+        learns=lambda masks, state: weight_masks(own, state.units, params),
+        held=lambda masks, state: readers(own, state.units, params),
         room=room,
     )
 
 
-def _shares(sizes: Mapping[str, int], of_blocks: float) -> Allocation:
-    """Each group its share of what the supernet has; blocks compete for theirs."""
+def _overshoot(peak: int, stop: int) -> Schedule:
+    """The developmental curve from 0 at the seed to 1 at the peak and back."""
+    curve = schedule.developmental(1.0, 2.0, peak, stop)
+    return lambda step: curve(step) - 1
 
-    def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
-        whole = {name: (sizes[name],) for name in shapes if not is_block(name)}
-        blocks = {name: (1,) for name in shapes if is_block(name)}
-        found: dict[Group, jax.Array] = {}
-        for name, shape in whole.items():  # by itself: rounding is no matter between groups
-            (k,) = uniform()({name: shape}, density).values()
-            found[(name,)] = jnp.clip(k, 1, shapes[name][0])
-        if blocks:
-            share = jnp.minimum(density * of_blocks, 1.0)
-            ((group, k),) = global_()(blocks, share).items()
-            found[group] = k
-        return found
+
+def _shares(
+    sizes: Mapping[str, int], units: tuple[float, float], blocks: tuple[float, float]
+) -> Allocation:
+    """Each group its share of what the supernet has; blocks compete for theirs.
+
+    Args:
+      sizes: `{group: units}` of the supernet.
+      units, blocks: (adult density, peak) of each.
+    """
+
+    def allocation(shapes: Shapes, overshoot: jax.Array) -> dict[Group, jax.Array]:
+        def part_of(size: int, density: float, peak: float) -> jax.Array:
+            share = density * (1 + (peak - 1) * overshoot)
+            return jnp.clip(jnp.round(share * size).astype(jnp.int32), 1, size)
+
+        pool = tuple(filter(is_block, shapes))
+        found: dict[Group, jax.Array] = {
+            (name,): jnp.minimum(part_of(sizes[name], *units), shapes[name][0])
+            for name in shapes
+            if not is_block(name)
+        }
+        return found | ({pool: part_of(len(pool), *blocks)} if pool else {})
 
     return allocation
 
 
-def _density(
-    groups: UnitGroups, shapes: Shapes, targets: Any, sizes: Mapping[str, int]
-) -> Schedule:
+def _density(groups: UnitGroups, params: Any, targets: Any, sizes: Mapping[str, int]) -> Schedule:
     """Expected living fraction of the weights: the product of what lives along their axes."""
+    weights = maskable(jax.eval_shape(full, params), params)
+    shapes = {path: leaf.shape for path, leaf in weights.items()}
     total = sum(int(np.prod(shape)) for shape in shapes.values())
 
     def density(step: jax.Array) -> jax.Array:

@@ -7,16 +7,24 @@ and `Supernet201` one in each call.
 """
 
 from gpnas.models.cell201 import Cell201
+from gpnas.models.cellnet import CellNet
 from gpnas.models.darts_cell import DartsNet, Genotype
 from gpnas.models.layers import ReLU, avg_pool_3x3, im2col_conv, max_pool_2x2
 from gpnas.models.lenet import LeNet5, LeNet300
 from gpnas.models.macro import MacroNet
-from gpnas.models.registry import MODELS, architecture, blocks, build
+from gpnas.models.registry import (
+    MODELS,
+    architecture,
+    blocks,
+    build,
+    has_widths,
+    is_known,
+)
 from gpnas.models.resnet import ResNet
 from gpnas.models.supernet201 import BatchStatisticsNorm, Supernet201, choice
 
 __all__ = [
-    "MODELS", "BatchStatisticsNorm", "Cell201", "DartsNet", "Genotype", "LeNet5", "LeNet300",
-    "MacroNet", "ReLU", "ResNet", "Supernet201", "architecture", "avg_pool_3x3", "blocks", "build",
-    "choice", "im2col_conv", "max_pool_2x2",
+    "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "DartsNet", "Genotype", "LeNet5",
+    "LeNet300", "MacroNet", "ReLU", "ResNet", "Supernet201", "architecture", "avg_pool_3x3",
+    "blocks", "build", "choice", "has_widths", "im2col_conv", "is_known", "max_pool_2x2",
 ]  # fmt: skip

@@ -9,10 +9,17 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
+from gpnas.models.cellnet import EVERY, CellNet, part
 from gpnas.models.lenet import LeNet5, LeNet300
 from gpnas.models.resnet import STAGES, ResNet
 
-MODELS: Mapping[str, type[nn.Module]] = {"lenet300": LeNet300, "lenet5": LeNet5, "resnet": ResNet}
+MODELS: Mapping[str, type[nn.Module]] = {
+    "cellnet": CellNet,
+    "lenet300": LeNet300,
+    "lenet5": LeNet5,
+    "resnet": ResNet,
+}
+_FIXED = (CellNet,)  # whose fields cannot say the width of each layer
 _PLACE = ("parent", "name", "dtype", "conv", "axis_name")  # where and how it runs, not what it is
 
 
@@ -36,8 +43,7 @@ def architecture(module: nn.Module, params: Any) -> dict[str, Any]:
         if f.init and f.name not in _PLACE
     }
     fields |= _WIDTHS[name](module, params)
-    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
-    return {"model": name, "fields": listed}
+    return {"model": name, "fields": {k: _lists(v) for k, v in fields.items()}}
 
 
 def build(architecture: Mapping[str, Any], **place: Any) -> nn.Module:
@@ -58,12 +64,20 @@ def build(architecture: Mapping[str, Any], **place: Any) -> nn.Module:
         if field not in known or field in _PLACE:
             allowed = ", ".join(p for p in known if p not in _PLACE)
             raise UserError(f"fields.{field}", value, allowed)
-        least = 0 if field == "inner" else 1
-        numbers = value if isinstance(value, list | tuple) else [value]
-        if not all(isinstance(n, int) and n >= least for n in numbers):
-            raise UserError(f"fields.{field}", value, f"whole numbers from {least}")
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        if field != "operations":  # which the network itself checks
+            _check_widths(field, value)
+    fields = {k: _tuples(v) for k, v in fields.items()}
     return MODELS[name](**fields, **{k: v for k, v in place.items() if k in known})
+
+
+def is_known(module: nn.Module) -> bool:
+    """Whether a network can be written down as an architecture."""
+    return type(module) in MODELS.values()
+
+
+def has_widths(module: nn.Module) -> bool:
+    """Whether a network can be built with any number of units in each layer; one's own may."""
+    return type(module) not in _FIXED
 
 
 def blocks(module: nn.Module) -> dict[str, tuple[str, str]]:
@@ -73,10 +87,22 @@ def blocks(module: nn.Module) -> dict[str, tuple[str, str]]:
       `{name: (glob over all its leaves, glob over those whose zeros are enough to silence it)}`;
       empty for networks without such parts.
     """
-    if not isinstance(module, ResNet):
-        return {}
-    names = [f"stage{s}_block{b}" for s in range(STAGES) for b in range(module.blocks)]
-    return {name: (f"*/{name}/*", f"*/{name}/norm2/*") for name in names}
+    return _BLOCKS[_name(module)](module) if is_known(module) else {}
+
+
+def _check_widths(field: str, value: Any) -> None:
+    least = 0 if field == "inner" else 1
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(n, int) and n >= least for n in numbers):
+        raise UserError(f"fields.{field}", value, f"whole numbers from {least}")
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _lists(value: Any) -> Any:
+    return list(map(_lists, value)) if isinstance(value, list | tuple) else value
 
 
 def _name(module: nn.Module) -> str:
@@ -87,8 +113,8 @@ def _name(module: nn.Module) -> str:
 
 
 def _last(params: Any, *path: str) -> int:
-    for part in path:
-        params = params[part]
+    for name in path:
+        params = params[name]
     return int(jnp.shape(params["kernel"])[-1])
 
 
@@ -109,7 +135,30 @@ def _resnet(module: Any, params: Any) -> dict[str, Any]:
     }
 
 
+def _residual(module: Any) -> dict[str, tuple[str, str]]:
+    names = [f"stage{s}_block{b}" for s in range(STAGES) for b in range(module.blocks)]
+    return {name: (f"*/{name}/*", f"*/{name}/norm2/*") for name in names}
+
+
+def _cellnet(module: Any, params: Any) -> dict[str, Any]:
+    cell = params["stage0_cell0"]
+    here = [list(chosen) for chosen in EVERY if f"{part(chosen)}_strength" in cell]
+    return {"channels": _last(params, "stem", "conv"), "operations": here}
+
+
+def _edges(module: Any) -> dict[str, tuple[str, str]]:
+    names = [part(chosen) for chosen in module.operations]
+    return {name: (f"*/{name}[_/]*", f"*/{name}_strength") for name in names}
+
+
+_BLOCKS: Mapping[str, Callable[[Any], dict[str, tuple[str, str]]]] = {
+    "cellnet": _edges,
+    "lenet300": lambda module: {},
+    "lenet5": lambda module: {},
+    "resnet": _residual,
+}
 _WIDTHS: Mapping[str, Callable[[Any, Any], dict[str, Any]]] = {
+    "cellnet": _cellnet,
     "lenet300": _lenet300,
     "lenet5": _lenet5,
     "resnet": _resnet,

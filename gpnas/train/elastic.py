@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import apply
-from gpnas.models import architecture
+from gpnas.models import architecture, blocks
 from gpnas.train.plan import Plan, make_plan
 from gpnas.train.program import Program, make_program
 from gpnas.train.state import TrainState
@@ -113,7 +113,7 @@ def living_network(plan: Plan, variables: Any, units: Mapping[str, Any]) -> tupl
       `(architecture, variables)`, for `gpnas.models.build`.
     """
     small = _in_widths(plan, variables, units, {})
-    small = without_blocks(small, units)
+    small = without_blocks(small, blocks(plan.module), units)
     return architecture(plan.module, small["params"]), small
 
 

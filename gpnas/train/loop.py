@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset, load
 from gpnas.errors import UserError
 from gpnas.masks import maskable
+from gpnas.models import is_known
 from gpnas.train import analysis, checkpoint, elastic, record
 from gpnas.train.config import identity
 from gpnas.train.metrics import Write, progress, writer
@@ -379,7 +380,7 @@ def _finish(
         "compilations": program.executables(),
         "wall_s": lines[-1]["wall_s"],
     }
-    if plan.method.room is not None:
+    if plan.method.room is not None and is_known(plan.module):
         variables = {"params": state.params, **state.model_state}
         network, _ = elastic.living_network(plan, variables, state.mask_state.units)
         write_json(workdir / "architecture.json", network)

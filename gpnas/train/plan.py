@@ -102,6 +102,7 @@ def make_plan(
         classes=data.num_classes,
         shapes=shapes,
         macs=macs,
+        params=params,
         groups=groups,
         sizes=sizes,
     )
@@ -157,9 +158,11 @@ def units_of(module: nn.Module, variables: Any, image_shape: tuple[int, ...]) ->
       variables: Its variables or their shapes.
       image_shape: (height, width, channels).
     """
-    apply = functools.partial(module.apply, train=False)
-    images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-    return with_blocks(discover(apply, variables, images), variables, models.blocks(module))
+    found = UnitGroups((), ())
+    if models.has_widths(module):
+        images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+        found = discover(functools.partial(module.apply, train=False), variables, images)
+    return with_blocks(found, variables, models.blocks(module))
 
 
 def conv_kind(config: ConfigDict) -> str:

@@ -51,14 +51,34 @@ def is_block(name: str) -> bool:
     return name.startswith(_PREFIX)
 
 
-def without_blocks(variables: Any, unit_masks: Mapping[str, Any]) -> Any:
-    """Variables without the dead blocks: nested dicts, of which whole parts are left out."""
+def without_blocks(
+    variables: Any, blocks: Mapping[str, tuple[str, str]], unit_masks: Mapping[str, Any]
+) -> Any:
+    """Variables without the dead blocks.
+
+    Args:
+      variables: Nested dicts.
+      blocks: As for `with_blocks`.
+      unit_masks: `{group: (size,) bool}`, on the host.
+
+    Returns:
+      Nested dicts, without what belongs to a dead block and without what is then empty.
+    """
     dead = [
-        name.removeprefix(_PREFIX)
+        blocks[name.removeprefix(_PREFIX)][0]
         for name, mask in unit_masks.items()
         if is_block(name) and not np.any(mask)
     ]
-    return {
-        collection: {name: part for name, part in parts.items() if name not in dead}
-        for collection, parts in variables.items()
-    }
+
+    def left(part: Any, path: str) -> Any:
+        if not isinstance(part, Mapping):
+            return part
+        inside = {name: left(inner, f"{path}/{name}") for name, inner in part.items()}
+        return {
+            name: inner
+            for name, inner in inside.items()
+            if not (isinstance(inner, Mapping) and not inner)
+            and not any(fnmatch.fnmatchcase(f"{path}/{name}"[1:], glob) for glob in dead)
+        }
+
+    return left(variables, "")

@@ -57,8 +57,8 @@ def of_units(
         for all.
 
     Returns:
-      A transform with a `UnitsState`. Its masks are those of `weight_masks`: they cover biases and
-      scales, too.
+      A transform with a `UnitsState`. Its masks are those of `weight_masks` on weights; biases and
+      scales of dormant units are left alone, as nothing reads them.
     """
     judges = (worth, gain)
     readers = [(m.path, m.axis) for g in groups.groups for m in g.members if m.role == READS]
@@ -68,7 +68,9 @@ def of_units(
         return {path: found[path] for path, _ in readers}
 
     def masks_of(units: Mapping[str, jax.Array], params: Any) -> Any:
-        return weight_masks(groups, units, params, full(params))
+        weights = full(params)
+        masks = weight_masks(groups, units, params, weights)
+        return jax.tree.map(lambda m, w: m if jnp.ndim(w) else w, masks, weights)
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, UnitsState]:
         del masks

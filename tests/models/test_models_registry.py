@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpnas import masks as gm
 from gpnas import models, units
 from gpnas.errors import UserError
 
@@ -14,6 +15,7 @@ NETS = {
     "lenet300": (models.LeNet300(num_classes=4, widths=(12, 8)), (8, 8, 1)),
     "lenet5": (models.LeNet5(num_classes=4, widths=(4, 6, 10)), (28, 28, 1)),
     "resnet": (models.ResNet(num_classes=4, blocks=2, width=4), (8, 8, 3)),
+    "cellnet": (models.CellNet(num_classes=4, channels=2), (8, 8, 3)),
 }
 
 
@@ -25,7 +27,7 @@ def variables_of(module, shape):
     return jax.tree.unflatten(structure, drawn)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [name for name in NETS if models.has_widths(NETS[name][0])])
 def test_the_rebuilt_network_of_compact_arrays_computes_the_same(name):
     module, shape = NETS[name]
     variables, images = variables_of(module, shape), jnp.ones((2, *shape))
@@ -44,28 +46,37 @@ def test_the_rebuilt_network_of_compact_arrays_computes_the_same(name):
     assert models.architecture(rebuilt, small["params"]) == written
 
 
-def test_a_missing_block_is_the_identity():
-    module, shape = NETS["resnet"]
+@pytest.mark.parametrize(("name", "count"), [("resnet", 6), ("cellnet", 24)])
+def test_a_missing_block_is_a_silent_one(name, count):
+    module, shape = NETS[name]
     variables, images = variables_of(module, shape), jnp.ones((2, *shape))
-    for name, (_, silent) in models.blocks(module).items():
-        assert silent == f"*/{name}/norm2/*"
-        params = dict(variables["params"])
-        norm2 = jax.tree.map(jnp.zeros_like, params[name]["norm2"])
-        silenced = variables | {"params": params | {name: params[name] | {"norm2": norm2}}}
-        left = {k: {n: x for n, x in tree.items() if n != name} for k, tree in variables.items()}
+    parts = models.blocks(module)
+    groups = units.with_blocks(units.UnitGroups((), ()), variables, parts)
+    assert len(groups.groups) == len(parts) == count
+    whole = {group.name: np.ones(1, bool) for group in groups.groups}
+    for group in groups.groups[::5]:
+        masks = whole | {group.name: np.zeros(1, bool)}
+        in_params = units.of_params(groups)
+        silent = gm.apply(units.readers(in_params, masks, variables["params"]), variables["params"])
+        left = units.without_blocks(variables, parts, masks)
         smaller = models.build(models.architecture(module, left["params"]))
         np.testing.assert_allclose(
-            smaller.apply(left, images), module.apply(silenced, images), rtol=1e-5
+            smaller.apply(left, images), module.apply(variables | {"params": silent}, images),
+            rtol=1e-5, atol=1e-6,
+        )  # fmt: skip
+        assert jax.tree.structure(left) == jax.tree.structure(
+            smaller.init(jax.random.key(0), images)
         )
 
 
 @pytest.mark.parametrize(
     ("architecture", "said"),
     [
-        ({"model": "vgg"}, "model: got 'vgg', allowed: lenet300, lenet5, resnet"),
+        ({"model": "vgg"}, "model: got 'vgg', allowed: cellnet, lenet300, lenet5, resnet"),
         ({"model": "lenet5", "fields": {"depth": 3}}, "fields.depth"),
         ({"model": "lenet5", "fields": {"widths": [4, 0, 8]}}, "fields.widths: got [4, 0, 8]"),
         ({"model": "resnet", "fields": {"inner": [4, -1, 8]}}, "fields.inner"),
+        ({"model": "cellnet", "fields": {"channels": 0}}, "fields.channels: got 0"),
     ],
 )
 def test_what_is_no_architecture_is_said_in_one_line(architecture, said):

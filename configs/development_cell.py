@@ -1,0 +1,38 @@
+"""Development of cells: the edges of a supernet's cell grow and are pruned (docs/development.md).
+
+Each of the six edges of a cell may hold any of four operations; of these 24, a quarter lives at the
+start, half at the peak, and a quarter in the end. What is left is in the run's architecture.json,
+of which `gpnas.models.build` makes a plain network. Fashion-MNIST at 14 × 14, 10 epochs.
+
+    python experiments/train.py --config=configs/development_cell.py --workdir=runs/cell
+"""
+
+from ml_collections import ConfigDict
+
+from gpnas.train.config import base
+
+
+def get_config() -> ConfigDict:
+    """All channels stay; six of 24 operations are left, and one run finds which."""
+    config = base(
+        name="development_units",
+        density=1.0,
+        peak=1.0,
+        peak_at=0.2,
+        stop_at=0.6,
+        churn=0.3,
+        decay=0.9,
+        every=100,
+        window=20,
+        protect=100,
+        rest=100,
+        survival_age=0,
+        spare=0.0,
+        block_density=0.25,
+        block_peak=2.0,
+    )
+    config.data.image_size = 14
+    config.model.name = "cellnet"
+    config.model.channels = 8
+    config.model.cells = 1
+    return config
