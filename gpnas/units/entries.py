@@ -11,12 +11,12 @@ import numpy as np
 from gpnas.errors import UserError
 from gpnas.masks import tree
 from gpnas.units.group import Member, UnitGroup
-from gpnas.units.role import BOTH, MAKES, READS
+from gpnas.units.role import MAKES, READERS, READS
 
 SIDES = {
     "all": lambda member: True,
     "incoming": lambda member: member.role != READS,
-    "outgoing": lambda member: member.role in (READS, BOTH),
+    "outgoing": lambda member: member.role in READERS,
 }
 
 

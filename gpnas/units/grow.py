@@ -35,7 +35,7 @@ from gpnas.units.newborn import (
 )
 from gpnas.units.role import BOTH, MAKES, READS
 
-__all__ = ["Init", "active_fan_in", "gradmax", "net2net", "orthogonal", "zero_outgoing"]
+__all__ = ["Init", "active_fan_in", "gradmax", "net2net", "orthogonal", "random", "zero_outgoing"]
 
 
 def zero_outgoing(scale: float = 1.0) -> Init:
@@ -91,8 +91,7 @@ def gradmax(
     References:
       Evci et al. 2022, GradMax (arXiv:2201.05125), section 3.
     """
-    if zero not in ("outgoing", "incoming"):
-        raise UserError("zero", zero, "outgoing, incoming")
+    role = _given_side(zero)
 
     def vectors(group: UnitGroup, given: Given) -> jax.Array:
         if group.name not in bridges:
@@ -104,7 +103,31 @@ def gradmax(
             raise UserError(f"newborns of {group.name}", many, f"at most {len(rows)}")
         return rows[rank(given.born) % len(rows)]
 
-    return by_vectors(vectors, norm, READS if zero == "incoming" else MAKES)
+    return by_vectors(vectors, norm, role)
+
+
+def random(norm: float | None = None, zero: str = "outgoing") -> Init:
+    """One side zero, the other in a random direction: the control of GradMax.
+
+    Args:
+      norm, zero: As for `gradmax`.
+
+    Raises:
+      UserError: For another side; from the init, if something sums over the activations of newborn
+        units themselves.
+    """
+
+    def vectors(group: UnitGroup, given: Given) -> jax.Array:
+        return jnp.where(given.usable[None], jax.random.normal(given.key, given.rows.shape), 0)
+
+    return by_vectors(vectors, norm, _given_side(zero))
+
+
+def _given_side(zero: str) -> str:
+    sides = {"outgoing": MAKES, "incoming": READS}
+    if zero not in sides:
+        raise UserError("zero", zero, ", ".join(sides))
+    return sides[zero]
 
 
 def orthogonal(moments: Mapping[str, jax.Array] | None = None, norm: float | None = None) -> Init:
@@ -138,7 +161,7 @@ def orthogonal(moments: Mapping[str, jax.Array] | None = None, norm: float | Non
         barred = jnp.where(given.usable, 0, 1 + jnp.linalg.norm(taken))[:, None] * unit
         _, _, right = jnp.linalg.svd(jnp.concatenate([taken, barred]) @ turn)  # masked is taken
         free = right[::-1][rank(given.born) % size]  # what is covered least comes first
-        return jnp.linalg.solve(root.T, turn @ free.T).T * given.usable[None]
+        return jnp.where(given.usable[None], jnp.linalg.solve(root.T, turn @ free.T).T, 0)
 
     return by_vectors(vectors, norm, MAKES)
 

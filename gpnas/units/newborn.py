@@ -12,10 +12,10 @@ from gpnas.errors import UserError
 from gpnas.masks import tree
 from gpnas.units.entries import leaves, put, take
 from gpnas.units.group import Member, UnitGroup, UnitGroups, UnitMasks, alive, weight_masks
-from gpnas.units.role import ADDS, BOTH, MAKES, READS, SCALES
+from gpnas.units.role import ADDS, MAKES, READERS, READS, SCALES
 
 Leaves = dict[str, jax.Array]
-_ROLES = {MAKES: (MAKES,), ADDS: (ADDS,), SCALES: (SCALES,), READS: (READS, BOTH)}
+_ROLES = {MAKES: (MAKES,), ADDS: (ADDS,), SCALES: (SCALES,), READS: READERS}
 # (path, leaf, He's deviation for its living fan-in) → values for all of the leaf.
 Fresh = Callable[[str, jax.Array, jax.Array], jax.Array]
 
@@ -246,19 +246,24 @@ def _deviation(
         fan_in = jnp.sum(lives, over, jnp.float32, keepdims=True)
         return jnp.sqrt(2 / jnp.maximum(fan_in, 1))
     squares = jnp.where(old, jnp.square(leaf.astype(jnp.float32)), 0)
-    return jnp.sqrt(jnp.sum(squares) / jnp.maximum(jnp.sum(old), 1))
+    return jnp.sqrt(jnp.sum(squares) / _count(old))
 
 
 def _mean(leaf: jax.Array, old: jax.Array) -> jax.Array:
-    mean = jnp.sum(jnp.where(old, leaf, 0)) / jnp.maximum(jnp.sum(old), 1)
+    mean = jnp.sum(jnp.where(old, leaf, 0).astype(jnp.float32)) / _count(old)
     return jnp.broadcast_to(mean.astype(leaf.dtype), leaf.shape)
+
+
+def _count(marks: Any) -> jax.Array:
+    """() float32, how many, 1 for none."""
+    return jnp.maximum(jnp.sum(jnp.asarray(marks), dtype=jnp.float32), 1)
 
 
 def _scaled(rows: jax.Array, norm: float | None, living: Any, old: jax.Array) -> jax.Array:
     """Rows of one length, by default the mean of the living rows'."""
     if norm is None:
         lengths = jnp.linalg.norm(old.astype(jnp.float32), axis=1)
-        wanted = jnp.sum(jnp.where(living, lengths, 0)) / jnp.maximum(jnp.sum(living), 1)
+        wanted = jnp.sum(jnp.where(living, lengths, 0)) / _count(living)
     else:
         wanted = jnp.float32(norm)
     return rows * wanted / jnp.maximum(jnp.linalg.norm(rows, axis=1, keepdims=True), 1e-30)

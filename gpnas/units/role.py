@@ -18,6 +18,7 @@ from gpnas.units.rules_control import scan_counts, while_parts
 from gpnas.units.trace import CUSTOM, Program, Step, Trace, Value
 
 READS, MAKES, ADDS, SCALES, BOTH = "reads", "makes", "adds", "scales", "both"
+READERS = frozenset((READS, BOTH))
 LAYERS = frozenset(("dot_general", "conv_general_dilated", "gather"))
 ADDITIONS = frozenset(("add", "sub", "add_any"))
 

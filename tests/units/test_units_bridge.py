@@ -11,7 +11,7 @@ from gpnas import units
 from gpnas.errors import UserError
 from gpnas.units import entries, grow
 
-pytestmark = pytest.mark.usefixtures("lenient")
+pytestmark = pytest.mark.usefixtures("lenient")  # the networks are
 
 KEY = jax.random.key(5)
 
@@ -21,7 +21,7 @@ def dense(f):
     params = {"in": nets.weight(0, 7, 6), "bias": jnp.zeros(6), "out": nets.weight(1, 4, 6)}
 
     def apply(p, x):
-        return (p["out"] @ f(x @ p["in"] + p["bias"]).swapaxes(1, 2)).swapaxes(1, 2)
+        return (p["out"] @ f(x @ p["in"] + p["bias"][None, None]).swapaxes(1, 2)).swapaxes(1, 2)
 
     return apply, params, nets.normal(2, 5, 3, 7), nets.normal(3, 5, 3, 4)
 
@@ -39,7 +39,7 @@ def convolutional(f):
         return jax.lax.conv_general_dilated(x, w, strides, "SAME", dimension_numbers=numbers)
 
     def apply(p, x):
-        return conv(f(conv(x, p["in"], (2, 1)) + p["bias"]), p["out"], (1, 2))
+        return conv(f(conv(x, p["in"], (2, 1)) + p["bias"][None, None, None]), p["out"], (1, 2))
 
     return apply, params, nets.normal(2, 3, 7, 6, 2), nets.normal(3, 3, 4, 3, 4)
 
@@ -64,7 +64,8 @@ def young(build, f):
 
     @jax.jit
     def bridge(params, x):
-        return units.bridge.gradients(apply, loss, params, groups, [group.name], x)
+        with nets.strictly():
+            return units.bridge.gradients(apply, loss, params, groups, [group.name], x)
 
     return params, groups, before, after, bridge(params, x), slope
 
@@ -168,3 +169,16 @@ def test_gradmax_says_what_it_lacks():
     narrow = {name: matrix[:, :1] for name, matrix in bridges.items()}
     with pytest.raises(UserError, match="at most 1"):
         grow.gradmax(narrow)(params, groups, before, after, KEY)
+
+
+@pytest.mark.parametrize("zero", ["outgoing", "incoming"])
+def test_the_control_has_another_direction_and_the_same_length(zero):
+    params, groups, before, after, bridges, _ = young("dense", jnp.tanh)
+    (group,), role = groups.groups, {"outgoing": "makes", "incoming": "reads"}[zero]
+    with nets.strictly():
+        ours = grow.gradmax(bridges, zero=zero)(params, groups, before, after, KEY)
+        theirs = grow.random(zero=zero)(params, groups, before, after, KEY)
+    ours, theirs = (side(group, values, role)[4:] for values in (ours, theirs))
+    lengths = [np.linalg.norm(rows, axis=1) for rows in (ours, theirs)]
+    np.testing.assert_allclose(*lengths, rtol=1e-5)
+    assert np.all(np.abs(np.sum(ours * theirs, 1)) < 0.99 * lengths[0] ** 2)

@@ -15,7 +15,7 @@ from gpnas.masks import MaskContext
 from gpnas.sensitivity import neurons
 from gpnas.units import score
 
-pytestmark = pytest.mark.usefixtures("lenient")
+pytestmark = pytest.mark.usefixtures("lenient")  # the networks are
 
 # A flatten (64 rows a channel), concatenations, shared streams, products, and weights used twice.
 ROLES = {"incoming": ("makes", "adds", "scales", "both"), "outgoing": ("reads", "both")}
@@ -39,7 +39,8 @@ def context(variables, grads=None) -> MaskContext:
 
 
 def value(judge, ctx, kept=None):
-    return jax.jit(judge.value)({} if kept is None else kept, ctx)
+    with nets.strictly():
+        return jax.jit(judge.value)({} if kept is None else kept, ctx)
 
 
 def owns(group, variables, side="all"):
