@@ -26,7 +26,7 @@ def growth_tables(records: Records, pairs: Sequence[tuple[str, str]]) -> list[Ta
 
     Args:
       records: Of one study, made with the same settings.
-      pairs: (arm, control), to be compared at each growth.
+      pairs: (arm, control), to be compared at each growth where there are records of both.
     """
     arms = _arms(records)
     growths = len(records[0]["loss_after_growth"])
@@ -48,7 +48,7 @@ def growth_tables(records: Records, pairs: Sequence[tuple[str, str]]) -> list[Ta
         ["Norm of the gradient of all weights after the growth minus that before it."],
     )  # fmt: skip
     rows = []
-    for arm, control in pairs:
+    for arm, control in (pair for pair in pairs if set(pair) <= set(arms)):
         ours, theirs = (np.array([_after(r) for r in arms[name]]) for name in (arm, control))
         behind = _columns(theirs - ours)
         more = _columns(_gains(arms[arm]) - _gains(arms[control]))
@@ -77,10 +77,9 @@ def growth_figure(records: Records) -> FigureSpec:
     margins = (54.0, 12.0, 26.0, 44.0)
     loss = functools.partial(_draw_losses, lines, colours, config)
     gain = functools.partial(_draw_gains, gains, colours)
-    panels = [
-        Panel(loss, f"Last loss: {told}.", *_SIZE, margins),
-        Panel(gain, "Gain of the gradient's norm at each growth.", *_SIZE, margins),
-    ]
+    panels = [Panel(loss, f"Last loss: {told}.", *_SIZE, margins)]
+    if gains:
+        panels.append(Panel(gain, "Gain of the gradient's norm by growth.", *_SIZE, margins))
     caption = (
         "Left: training loss of a student that gets one neuron after another; lines are means over"
         " seeds, bands 95 % intervals. Right: by how much each growth raises the norm of the"

@@ -39,3 +39,10 @@ def test_the_figure_is_the_same_each_time(records):
     figure = growths.growth_figure(records)
     assert figure.file("svg") == growths.growth_figure(records).file("svg")
     assert "small 4.000" in figure.panels[0].label
+
+
+def test_arms_without_control_or_growth(records):
+    left = [r for r in records if r["arm"] == "small"]
+    losses, gains, differences = map(texts, growths.growth_tables(left, [("ours", "theirs")]))
+    assert list(losses) == ["small"] and not gains and not differences
+    assert len(growths.growth_figure(left).panels) == 1
