@@ -6,7 +6,7 @@ masks["params/Dense_0/kernel:1"][::2] = False
 small_apply, small_variables = compact(apply_fn, variables, groups, masks)
 """
 
-from gpnas.units import score
+from gpnas.units import bridge, grow, score
 from gpnas.units.blocks import is_block, with_blocks, without_blocks
 from gpnas.units.cost import Cost, macs_of_calls, macs_per_weight, network_cost, training_macs
 from gpnas.units.discover import discover
@@ -26,8 +26,8 @@ from gpnas.units.transform import UnitsState, of_params, of_units, readers
 from gpnas.units.verify import verify
 
 __all__ = [
-    "Cost", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks", "UnitsState", "compact",
-    "discover", "full_masks", "is_block", "living_units", "macs_of_calls", "macs_per_weight",
-    "network_cost", "of_params", "of_units", "readers", "resize", "score", "training_macs",
-    "verify", "weight_masks", "with_blocks", "without_blocks",
+    "Cost", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks", "UnitsState", "bridge",
+    "compact", "discover", "full_masks", "grow", "is_block", "living_units", "macs_of_calls",
+    "macs_per_weight", "network_cost", "of_params", "of_units", "readers", "resize", "score",
+    "training_macs", "verify", "weight_masks", "with_blocks", "without_blocks",
 ]  # fmt: skip

@@ -11,12 +11,12 @@ import numpy as np
 from gpnas.errors import UserError
 from gpnas.masks import tree
 from gpnas.units.group import Member, UnitGroup
-from gpnas.units.role import MAKES, READS
+from gpnas.units.role import MAKES, READERS, READS
 
 SIDES = {
     "all": lambda member: True,
     "incoming": lambda member: member.role != READS,
-    "outgoing": lambda member: member.role == READS,
+    "outgoing": lambda member: member.role in READERS,
 }
 
 
@@ -50,9 +50,9 @@ def owned(member: Member, size: int) -> np.ndarray:
 
 def take(leaf: jax.Array, member: Member, size: int) -> jax.Array:
     """(size, entries), what each unit owns along one axis of a leaf, in the leaf's order."""
-    index = owned(member, size)
-    parts = jnp.moveaxis(jnp.take(leaf, index.reshape(-1), member.axis), member.axis, 0)
-    return parts.reshape(*index.shape, -1).reshape(size, -1)
+    index = owned(member, size).reshape(-1)
+    rows = jnp.moveaxis(leaf, member.axis, 0)
+    return (rows if _plain(index, len(rows)) else jnp.take(rows, index, 0)).reshape(size, -1)
 
 
 def put(leaf: jax.Array, member: Member, entries: jax.Array, where: jax.Array) -> jax.Array:
@@ -64,16 +64,20 @@ def put(leaf: jax.Array, member: Member, entries: jax.Array, where: jax.Array) -
       entries: (size, entries).
       where: (size,) bool, of which units.
     """
-    size = len(where)
-    index = owned(member, size)
-    first = jnp.moveaxis(leaf, member.axis, 0)
-    new = entries.reshape(index.size, *first.shape[1:]).astype(leaf.dtype)
-    chosen = jnp.repeat(where, index.shape[1], total_repeat_length=index.size)
-    kept = jnp.take(first, index.reshape(-1), 0)
-    chosen = chosen.reshape(-1, *(1,) * (first.ndim - 1))
-    return jnp.moveaxis(
-        first.at[index.reshape(-1)].set(jnp.where(chosen, new, kept)), 0, member.axis
-    )
+    index = owned(member, len(where)).reshape(-1)
+    rows = jnp.moveaxis(leaf, member.axis, 0)
+    new = entries.reshape(len(index), *rows.shape[1:]).astype(leaf.dtype)
+    own = np.repeat(np.arange(len(where)), len(index) // len(where))
+    chosen = jnp.asarray(where)[own].reshape(-1, *(1,) * (rows.ndim - 1))
+    if _plain(index, len(rows)):
+        return jnp.moveaxis(jnp.where(chosen, new, rows), 0, member.axis)
+    kept = jnp.where(chosen, new, jnp.take(rows, index, 0))
+    return jnp.moveaxis(rows.at[index].set(kept), 0, member.axis)
+
+
+def _plain(index: np.ndarray, size: int) -> bool:
+    """Whether indices are all there are, in order."""
+    return np.array_equal(index, np.arange(size))
 
 
 def total(group: UnitGroup, values: Mapping[str, jax.Array], side: str = "all") -> jax.Array:

@@ -23,7 +23,8 @@ class Member(NamedTuple):
       at: (pairs,) int, an index along the axis that the unit owns.
       role: What the leaf does for the unit: "reads" it (the rows of a kernel behind it), "makes" it
         (the columns of a kernel before it), "adds" to it (a bias, a mean), or "scales" it (a norm's
-        scale or variance, and whatever else).
+        scale or variance, and whatever else); "both" if it reads and makes it (a table of words
+        that is the last layer, too).
       over: Axes of the leaf that the layer it is used in sums over: its fan-in.
     """
 

@@ -5,6 +5,7 @@ axes of a weight that a product or a convolution sums over *read* the units that
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +13,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from gpnas.units.follow import Solution
+from gpnas.units.rules import rule_of
 from gpnas.units.rules_control import scan_counts, while_parts
 from gpnas.units.trace import CUSTOM, Program, Step, Trace, Value
 
-READS, MAKES, ADDS, SCALES = "reads", "makes", "adds", "scales"
+READS, MAKES, ADDS, SCALES, BOTH = "reads", "makes", "adds", "scales", "both"
+READERS = frozenset((READS, BOTH))
 LAYERS = frozenset(("dot_general", "conv_general_dilated", "gather"))
 ADDITIONS = frozenset(("add", "sub", "add_any"))
 
@@ -27,16 +30,20 @@ class Roles(NamedTuple):
       kinds: What a leaf does where it does not read, by path: it makes activations, as a kernel
         does, is added to them, or scales them (as does whatever is not known).
       over: Axes of a leaf that a layer sums over, by path.
+      along: Axes along which a layer makes activations, by path.
       summed: Where activations of units are themselves summed over, by class of the solution.
     """
 
     kinds: dict[str, str]
     over: dict[str, tuple[int, ...]]
+    along: dict[str, tuple[int, ...]]
     summed: dict[int, str]
 
     def of(self, path: str, axis: int) -> str:
         """What a leaf does for the units along one of its axes."""
-        return READS if axis in self.over[path] else self.kinds[path]
+        if axis in self.over[path]:
+            return BOTH if axis in self.along[path] else READS
+        return self.kinds[path]
 
 
 class _Seen(NamedTuple):
@@ -46,22 +53,25 @@ class _Seen(NamedTuple):
     meets: dict[str, set[str]]
     weights: list[np.ndarray]
     summed: list[np.ndarray]
+    made: list[np.ndarray]
 
 
 def roles(traced: Trace, solution: Solution) -> Roles:
     """Finds what the leaves of a traced function do for its units."""
     leaves = dict(zip(traced.paths, traced.program.ins, strict=False))
-    seen = _Seen({x.id: frozenset((p,)) for p, x in leaves.items()}, defaultdict(set), [], [])
+    seen = _Seen({x.id: frozenset((p,)) for p, x in leaves.items()}, defaultdict(set), [], [], [])
     _walk(traced.program, seen)
     seen.weights.extend(_nodes(leaf) for leaf in leaves.values())
-    reading = _spread(_marked(traced.size, seen.summed), _marked(traced.size, seen.weights),
-                      solution)  # fmt: skip
-    over = {
-        path: tuple(a for a in range(len(leaf.shape)) if reading[leaf.nodes(a)].any())
-        for path, leaf in leaves.items()
-    }
+    inside = _marked(traced.size, seen.weights)
+    reading = _spread(_marked(traced.size, seen.summed), inside, solution)
+    making = _spread(_marked(traced.size, seen.made), inside, solution)
     kinds = {path: _kind(leaf, seen.meets[path]) for path, leaf in leaves.items()}
-    return Roles(kinds, over, _summed(solution, reading))
+    over, along = ({p: _axes(x, marks) for p, x in leaves.items()} for marks in (reading, making))
+    return Roles(kinds, over, along, _summed(solution, reading))
+
+
+def _axes(leaf: Value, marks: np.ndarray) -> tuple[int, ...]:
+    return tuple(axis for axis in range(len(leaf.shape)) if marks[leaf.nodes(axis)].any())
 
 
 def _walk(program: Program, seen: _Seen) -> None:
@@ -81,6 +91,8 @@ def _walk(program: Program, seen: _Seen) -> None:
         if len(weights) < len(step.ins):
             for path in found:
                 seen.meets[path].add(step.name)
+            if step.name in LAYERS:
+                seen.made.extend(_linked(step, seen))
         else:
             seen.origin.update((x.id, found) for x in step.outs)
             made = (*step.outs, *((step.factors,) if step.factors is not None else ()))
@@ -114,6 +126,14 @@ def _contracted(step: Step) -> tuple[tuple[int, ...], tuple[int, ...]] | tuple[(
     if step.name == "conv_general_dilated":
         return (), tuple(step.params["dimension_numbers"].rhs_spec[1:])
     return ()
+
+
+def _linked(step: Step, seen: _Seen) -> Iterator[np.ndarray]:
+    """Nodes of a layer's kernel that are those of its result."""
+    for link in rule_of(step).links(step):
+        if step.ins[link.source].id in seen.origin:
+            nodes = step.ins[link.source].nodes(link.axis)
+            yield nodes if link.at is None else nodes[link.at]
 
 
 def _nodes(value: Value) -> np.ndarray:

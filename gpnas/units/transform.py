@@ -13,7 +13,7 @@ from gpnas.masks.score import Score
 from gpnas.masks.transform import sometimes
 from gpnas.units.entries import leaves
 from gpnas.units.group import UnitGroup, UnitGroups, weight_masks
-from gpnas.units.role import READS
+from gpnas.units.role import READERS
 
 
 class UnitsState(NamedTuple):
@@ -61,7 +61,7 @@ def of_units(
       scales of dormant units are left alone, as nothing reads them.
     """
     judges = (worth, gain)
-    readers = [(m.path, m.axis) for g in groups.groups for m in g.members if m.role == READS]
+    readers = [(m.path, m.axis) for g in groups.groups for m in g.members if m.role in READERS]
 
     def read(params: Any) -> dict[str, jax.Array]:
         found = leaves(params)
@@ -111,7 +111,7 @@ def readers(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], params: Any
       Bool, of the structure of `params`.
     """
     reading = tuple(
-        g._replace(members=tuple(m for m in g.members if m.role == READS)) for g in groups.groups
+        g._replace(members=tuple(m for m in g.members if m.role in READERS)) for g in groups.groups
     )
     return weight_masks(UnitGroups(reading, ()), unit_masks, params)
 

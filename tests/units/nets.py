@@ -1,6 +1,7 @@
 """Small networks of many kinds, in Linen, NNX, Equinox and plain JAX, as functions of variables."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,6 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+
+
+@contextlib.contextmanager
+def strictly() -> Iterator[None]:
+    """No implicit change of dtype or rank: for code of ours among networks that are lenient."""
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
 
 
 class Net(NamedTuple):

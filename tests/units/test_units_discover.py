@@ -234,3 +234,38 @@ def test_equinox():
     assert sizes["mlp/layers/0/weight:0"] == sizes["mlp/layers/1/weight:0"] == 6
     assert sizes["attention/query_proj/weight:0"] == 2
     assert units.verify(apply, params, groups, x, key=jax.random.key(2), each=False) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "roles"),
+    [
+        ("vgg", "params/Conv_0/kernel:3", {
+            "params/Conv_0/kernel:3": "makes", "params/Conv_1/kernel:2": "reads",
+            "params/Conv_0/bias:0": "adds", "params/BatchNorm_0/bias:0": "adds",
+            "batch_stats/BatchNorm_0/mean:0": "adds", "batch_stats/BatchNorm_0/var:0": "scales",
+            "params/BatchNorm_0/scale:0": "scales",
+        }),
+        ("recurrent", "params/GRUCell_0/ir/kernel:1", {
+            "params/GRUCell_0/hr/kernel:0": "reads", "params/GRUCell_0/hr/kernel:1": "makes",
+            "params/GRUCell_0/in/bias:0": "adds", "params/Dense_1/kernel:0": "reads",
+        }),
+        ("mobilenet", "params/expand/kernel:3", {"params/depthwise/kernel:3": "makes"}),
+        ("tied", "embed:1", {"embed:1": "both", "shared:0": "reads", "shared:1": "makes"}),
+    ],
+)  # fmt: skip
+def test_what_a_leaf_does_for_a_unit(kind, name, roles):
+    net = nets.NETS[kind]()
+    group = units.discover(net.apply, net.variables, *net.inputs).named(name)
+    found = {f"{m.path}:{m.axis}": m.role for m in group.members}
+    assert {key: found[key] for key in roles} == roles and not group.summed
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("llama", "embed:1"), ("convnext_fast", "params/stem/kernel:3"),
+     ("vit", "params/attention/query/kernel:2"), ("branches", "a:1")],
+)  # fmt: skip
+def test_sums_over_activations_are_told(kind, name):
+    net = nets.NETS[kind]()
+    groups = units.discover(net.apply, net.variables, *net.inputs)
+    assert groups.named(name).summed

@@ -15,9 +15,11 @@ from gpnas.masks import MaskContext
 from gpnas.sensitivity import neurons
 from gpnas.units import score
 
-pytestmark = pytest.mark.usefixtures("lenient")
+pytestmark = pytest.mark.usefixtures("lenient")  # the networks are
 
 # A flatten (64 rows a channel), concatenations, shared streams, products, and weights used twice.
+ROLES = {"incoming": ("makes", "adds", "scales", "both"), "outgoing": ("reads", "both")}
+ROLES["all"] = (*ROLES["incoming"], "reads")
 KINDS = ("vgg", "densenet", "resnet", "vit", "recurrent", "tied")
 
 
@@ -37,7 +39,8 @@ def context(variables, grads=None) -> MaskContext:
 
 
 def value(judge, ctx, kept=None):
-    return jax.jit(judge.value)({} if kept is None else kept, ctx)
+    with nets.strictly():
+        return jax.jit(judge.value)({} if kept is None else kept, ctx)
 
 
 def owns(group, variables, side="all"):
@@ -46,7 +49,7 @@ def owns(group, variables, side="all"):
     for unit in range(group.size):
         marks = {}
         for m in group.members:
-            if side == "all" or (m.role == "reads") == (side == "outgoing"):
+            if m.role in ROLES[side]:
                 mark = marks.setdefault(m.path, np.zeros(shapes[m.path], bool))
                 for at in m.at[m.unit == unit]:
                     np.moveaxis(mark, m.axis, 0)[at] = True
@@ -66,7 +69,7 @@ def test_sums_count_each_entry_of_a_unit_once(kind, side):
     net, groups = found(kind)
     values = gradients(net.variables)
     if side == "outgoing":  # the width of keys is read by queries, not by weights
-        has = [g for g in groups.groups if any(m.role == "reads" for m in g.members)]
+        has = [g for g in groups.groups if any(m.role in ROLES[side] for m in g.members)]
         groups = groups._replace(groups=tuple(has))
     sums = jax.jit(lambda v: score.summed(groups, v, side))(values)
     assert set(sums) == {group.name for group in groups.groups}
