@@ -85,9 +85,10 @@ def count(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Counts:
 def total_cost(counts: Counts, unit_masks: UnitMasks, kind: str = "macs") -> Any:
     """What the living units of a function cost together.
 
-    MACs are those of products and convolutions, without products with padding. FLOPs are two a MAC,
-    one an element of arithmetic, and what reductions and pooling do, as XLA counts them; functions
-    such as exp or tanh are none.
+    Parameters are all numbers of the variables that were counted, statistics too if they are among
+    them. MACs are those of products and convolutions, without products with padding. FLOPs are two
+    a MAC, one an element of arithmetic, and what reductions and pooling do, as XLA counts them;
+    functions such as exp or tanh are none.
 
     Args:
       counts: Of `count`.
