@@ -11,6 +11,7 @@ from nets import NETS, Net
 
 from gpnas import units
 from gpnas.errors import UserError
+from gpnas.masks import MaskContext
 from gpnas.models import LeNet5, LeNet300, ResNet
 from gpnas.units.count import KINDS
 
@@ -90,6 +91,17 @@ def test_costs_of_a_dense_unit_by_hand():
     assert set(units.unit_cost(counts, masks, "params")[first]) == {784 + 1 + 40}
     assert set(units.unit_cost(counts, masks, "macs")[first]) == {784 + 40}
     assert set(units.unit_cost(counts, masks, "macs")[second]) == {300 + 10}
+
+
+def test_scores_are_divided_by_costs():
+    net, groups, counts = counted("lenet300")
+    params = {"params": net.variables["params"]}
+    context = MaskContext(jnp.int32(0), params, params, jax.random.key(0))
+    costs = units.unit_cost(counts, some_masks(groups))
+    plain = units.score.magnitude(groups)
+    values, whole = units.score.per_cost(plain, costs).value({}, context), plain.value({}, context)
+    for name, cost in costs.items():
+        np.testing.assert_allclose(values[name] * cost, whole[name], rtol=1e-6)
 
 
 def test_a_scans_body_counts_for_each_turn():

@@ -4,6 +4,11 @@ import pathlib
 import re
 import runpy
 
+from zoo import RECORDS, zoo_table
+
+from gpnas.report import markers
+from gpnas.train.workdir import read_lines
+
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "units.md"
 
 
@@ -16,3 +21,10 @@ def test_the_example_runs_as_it_is_told(tmp_path):
     assert len(next(m for m in group.members if m.path == "params/Dense_0/kernel").at) == 8 * 64
     assert ("params/Dense_0/kernel", 1) in {(r.path, r.axis) for r in names["groups"].refused}
     assert names["logits"].shape == (4, 10)
+
+
+def test_the_table_of_public_networks_is_that_of_the_records():
+    records = read_lines(RECORDS)
+    page = PAGE.read_text()
+    assert markers.fill(page, "zoo", [zoo_table(records)]) == page
+    assert all(record["largest_difference"] <= 1e-5 for record in records)

@@ -6,7 +6,8 @@ Libraries that are packages: flaxmodels, jax-models, jax-resnet, flaxdiff, equim
 transformer-in-transformer-flax, transformers (below 4.50). FOLDER holds checkouts of
 google-research/vision_transformer, google-research/big_vision, google-research/scenic and
 google/flax by their last names. What cannot be imported is skipped, and said. Each network gets
-random weights and small inputs; a line a network goes to results/units/zoo.jsonl.
+random weights and small inputs; a line a network goes to results/units/zoo.jsonl, and a table of
+the newest to docs/units.md.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,14 @@ from zoo_models import ZOO
 
 from gpnas import units
 from gpnas.masks import apply
+from gpnas.report import markers
+from gpnas.report.table import Cell, Column, Table
 from gpnas.train.record import git_revision, versions
-from gpnas.train.workdir import append_line
+from gpnas.train.workdir import append_line, read_lines
 from gpnas.units.verify import difference
 
-RECORDS = Path(__file__).parents[2] / "results" / "units" / "zoo.jsonl"
+ROOT = Path(__file__).parents[2]
+RECORDS = ROOT / "results" / "units" / "zoo.jsonl"
 
 
 def check(name: str, sources: Path) -> dict[str, Any]:
@@ -80,6 +85,31 @@ def whole(net: Any, groups: units.UnitGroups, counts: units.Counts) -> dict[str,
     }
 
 
+def zoo_table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """The newest record of each network, by library."""
+    newest = {record["model"]: record for record in records}.values()
+    titles = ("networks", "groups", "units", "largest difference", "FLOPs by XLA's", "longest, s")
+    columns = [Column("library", numeric=False), Column("version", numeric=False)]
+    rows = []
+    for source in sorted({record["source"] for record in newest}):
+        of = [record for record in newest if record["source"] == source]
+        by_xla = [record["flops_by_xla"] for record in of]
+        cells = (
+            source, of[-1]["version"][:10], str(len(of)), str(sum(r["groups"] for r in of)),
+            f"{sum(r['units'] for r in of):,}", f"{max(r['largest_difference'] for r in of):.0e}",
+            f"{min(by_xla):.2f} to {max(by_xla):.2f}", f"{max(r['discover_s'] for r in of):.1f}",
+        )  # fmt: skip
+        rows.append([Cell(text) for text in cells])
+    note = (
+        "Largest difference of outputs, by the largest output, when random units of all groups go."
+        " FLOPs: of the whole network, as counted here, by XLA's count. Longest: to find the groups."
+    )
+    return Table(
+        f"{len(newest)} networks of public libraries",
+        [*columns, *(Column(title) for title in titles)], rows, [note],
+    )  # fmt: skip
+
+
 def version(source: str, sources: Path) -> str:
     """Of a package, or the commit of a checkout."""
     if (sources / source).exists():
@@ -104,6 +134,8 @@ def main() -> None:
             continue
         print(json.dumps(record, ensure_ascii=False), flush=True)
         append_line(RECORDS, record)
+    page = ROOT / "docs" / "units.md"
+    page.write_text(markers.fill(page.read_text(), "zoo", [zoo_table(read_lines(RECORDS))]))
 
 
 if __name__ == "__main__":
