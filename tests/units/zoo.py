@@ -102,7 +102,7 @@ def zoo_table(records: Sequence[Mapping[str, Any]]) -> Table:
         rows.append([Cell(text) for text in cells])
     note = (
         "Largest difference of outputs, by the largest output, when random units of all groups go."
-        " FLOPs: of the whole network, as counted here, by XLA's count. Longest: to find the groups."
+        " FLOPs: of the whole network, as counted here, by XLA's. Longest: to find the groups."
     )
     return Table(
         f"{len(newest)} networks of public libraries",
