@@ -9,6 +9,7 @@ small_apply, small_variables = compact(apply_fn, variables, groups, masks)
 from gpnas.units import bridge, grow, score
 from gpnas.units.blocks import is_block, with_blocks, without_blocks
 from gpnas.units.cost import Cost, macs_of_calls, macs_per_weight, network_cost, training_macs
+from gpnas.units.count import Counts, count, total_cost, unit_cost
 from gpnas.units.discover import discover
 from gpnas.units.group import (
     Member,
@@ -19,6 +20,7 @@ from gpnas.units.group import (
     full_masks,
     weight_masks,
 )
+from gpnas.units.latency import measure_layers, total_latency, unit_latency
 from gpnas.units.living import living_units
 from gpnas.units.resize import resize
 from gpnas.units.shrink import compact
@@ -26,8 +28,9 @@ from gpnas.units.transform import UnitsState, of_params, of_units, readers
 from gpnas.units.verify import verify
 
 __all__ = [
-    "Cost", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks", "UnitsState", "bridge",
-    "compact", "discover", "full_masks", "grow", "is_block", "living_units", "macs_of_calls",
-    "macs_per_weight", "network_cost", "of_params", "of_units", "readers", "resize", "score",
-    "training_macs", "verify", "weight_masks", "with_blocks", "without_blocks",
+    "Cost", "Counts", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks", "UnitsState",
+    "bridge", "compact", "count", "discover", "full_masks", "grow", "is_block", "living_units",
+    "macs_of_calls", "macs_per_weight", "measure_layers", "network_cost", "of_params", "of_units",
+    "readers", "resize", "score", "total_cost", "total_latency", "training_macs", "unit_cost",
+    "unit_latency", "verify", "weight_masks", "with_blocks", "without_blocks",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ def verify(
 
     Returns:
       The largest absolute difference, divided by the largest output where that is above 1; infinite
-      where only one of the two outputs is finite.
+      where only one of the two outputs is finite, or neither is anywhere.
     """
     random = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     variables = _stirred(variables, random)
@@ -63,9 +63,9 @@ def difference(a: Any, b: Any) -> float:
 
     def leaf(x: Any, y: Any) -> float:
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        if not np.array_equal(np.isfinite(x), np.isfinite(y)):
-            return float("inf")
         ok = np.isfinite(x)
+        if not np.array_equal(ok, np.isfinite(y)) or (x.size and not ok.any()):
+            return float("inf")
         scale = max(1.0, float(np.max(np.abs(x[ok]), initial=0)))
         return float(np.max(np.abs(x - y)[ok], initial=0)) / scale
 

@@ -1,16 +1,23 @@
 """Random networks in plain JAX: a chain of random operations, some of which join earlier results.
 
-`python tests/units/random_nets.py 200` verifies so many of them, and prints the worst difference.
+`python tests/units/random_nets.py 200` verifies so many of them, prints what came of it, and adds
+it to results/units/random_nets.jsonl; `… 50 100` takes seeds 100 to 149.
 """
 
+import json
+import re
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+RECORDS = Path(__file__).parents[2] / "results" / "units" / "random_nets.jsonl"
 Arrays = list[jax.Array]
 Operation = Callable[[dict, Arrays], jax.Array]
 
@@ -245,19 +252,39 @@ def random_net(seed: int, length: int = 7) -> tuple[Callable, dict, jax.Array]:
 
 def main(count: int, first: int = 0) -> None:
     from gpnas import units
+    from gpnas.train.record import git_revision, versions
+    from gpnas.train.workdir import append_line
 
-    found = refused = worst = failed = 0
+    begun = time.perf_counter()
+    differences, found, groups_found, refused = {}, 0, 0, Counter[str]()
     for seed in range(first, first + count):
         apply, params, x = random_net(seed)
         groups = units.discover(apply, params, x)
-        difference = units.verify(apply, params, groups, x, key=jax.random.key(seed), each=False)
+        key = jax.random.key(seed)
+        differences[seed] = units.verify(apply, params, groups, x, key=key, each=False)
+        groups_found += len(groups.groups)
         found += sum(group.size for group in groups.groups)
-        refused += len(groups.refused)
-        worst = max(worst, difference)
-        if difference > 1e-5:
-            failed += 1
-            print(f"seed {seed}: {difference}")
-    print(f"{count - failed}/{count} equal, {found} units, {refused} refusals, worst {worst:.1e}")
+        for refusal in groups.refused:
+            reason = re.sub(r" in \S+", "", refusal.reason)
+            refused[reason] += refusal.indices
+        if differences[seed] > 1e-5:
+            print(f"seed {seed}: {differences[seed]}", flush=True)
+    record = {
+        "first_seed": first,
+        "networks": count,
+        "equal": sum(d <= 1e-5 for d in differences.values()),
+        "largest_difference": max(differences.values()),
+        "failed": {seed: d for seed, d in differences.items() if d > 1e-5},
+        "groups": groups_found,
+        "units": found,
+        "refused_indices": refused.total(),
+        "refused_because": dict(refused.most_common()),
+        "seconds": round(time.perf_counter() - begun, 1),
+        "git": git_revision(),
+        "versions": versions(),
+    }
+    print(json.dumps(record, ensure_ascii=False, indent=1))
+    append_line(RECORDS, record)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,14 @@ def test_removing_units_is_zeroing_their_variables(name):
     assert units.verify(net.apply, net.variables, groups, *net.inputs, key=key, each=False) <= 1e-5
 
 
+def test_outputs_that_are_no_numbers_show_nothing():
+    net = NETS["nnx"]()
+    groups = units.discover(net.apply, net.variables, *net.inputs)
+    nan = jax.tree.map(lambda x: x * jnp.nan, net.inputs)
+    key = jax.random.key(0)
+    assert units.verify(net.apply, net.variables, groups, *nan, key=key, each=False) == jnp.inf
+
+
 def test_each_group_alone_is_verified_too():
     net, groups = found("fused_attention")
     assert (

@@ -5,6 +5,10 @@ import re
 import runpy
 
 import jax.numpy as jnp
+from zoo import RECORDS, zoo_table
+
+from gpnas.report import markers
+from gpnas.train.workdir import read_lines
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "units.md"
 
@@ -21,3 +25,10 @@ def test_the_example_runs_as_it_is_told(tmp_path):
     assert names["worth"][group.name].shape == (8,) and not jnp.array_equal(
         names["grown"]["params"]["Conv_0"]["kernel"], names["dead"]["params"]["Conv_0"]["kernel"]
     )
+
+
+def test_the_table_of_public_networks_is_that_of_the_records():
+    records = read_lines(RECORDS)
+    page = PAGE.read_text()
+    assert markers.fill(page, "zoo", [zoo_table(records)]) == page
+    assert all(record["largest_difference"] <= 1e-5 for record in records)

@@ -1,0 +1,46 @@
+"""Units beside Torch-Pruning: groups, pruning by half, latency; writes its tables of docs/units.md.
+
+    pip install 'gpnas[bench]'
+    python experiments/beside_torch.py           # measures, then writes
+    python experiments/beside_torch.py --page    # only writes
+
+A JSON line a network is appended to results/units/torch_pruning.jsonl. About five minutes on two
+cores, most of it torch.compile; nothing else should run beside it.
+"""
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from gpnas.benchmark.torch_pruning import SUBJECTS, compare, pruning_tables
+from gpnas.commandline import no_arguments, start
+from gpnas.report import markers
+from gpnas.train.record import git_revision, machine, versions
+from gpnas.train.workdir import append_line, read_lines
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_ONLY_PAGE = flags.DEFINE_bool("page", False, "Measure nothing; write from the records.")
+_FAST = flags.DEFINE_bool("fast", False, "Few rounds, nothing compiled by PyTorch.")
+_FOLDER = flags.DEFINE_string("folder", str(_ROOT), "Folder of docs/units.md and of results/.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures each network, and writes the tables."""
+    no_arguments(argv)
+    folder = pathlib.Path(_FOLDER.value)
+    records = folder / "results" / "units" / "torch_pruning.jsonl"
+    for subject in () if _ONLY_PAGE.value else SUBJECTS:
+        found = compare(subject, rounds=3 if _FAST.value else 30, compiled=not _FAST.value)
+        record = found | {"git": git_revision(), "machine": machine(), "versions": versions()}
+        print(json.dumps(record), flush=True)
+        append_line(records, record)
+    tables = pruning_tables(read_lines(records))
+    markers.show(tables)
+    page = folder / "docs" / "units.md"
+    page.write_text(markers.fill(page.read_text(), "torch_pruning", tables))
+
+
+if __name__ == "__main__":
+    start(main)
