@@ -10,15 +10,12 @@ pilots.jsonl in results/lenet5 and results/lenet300; that of "LeNet-5 b" was cut
 from ml_collections import ConfigDict
 
 from configs.studies.lenet5 import arm_in_the_middle
-from configs.studies.lenet300 import by_layer
 from gpnas.train.study import study
 
 
 def get_config() -> ConfigDict:
     """Arms by name."""
     arms = {
-        "LeNet-5 a": arm_in_the_middle(20, (33.0, 1.25, 1.5, 75.0), 0.08),
-        "LeNet-5 b": arm_in_the_middle(24, (17.0, 1.25, 1.7, 130.0), 0.04),
-        "LeNet-300 a": by_layer((0.2, 0.5, 2.0)),
+        "LeNet-5 c": arm_in_the_middle(20, (26.0, 1.15, 1.38, 88.0)),
     }
     return study("pilots", arms, densities=(), seeds=(100,))
