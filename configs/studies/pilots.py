@@ -17,5 +17,7 @@ def get_config() -> ConfigDict:
     """Arms by name."""
     arms = {
         "LeNet-5 c": arm_in_the_middle(20, (26.0, 1.15, 1.38, 88.0)),
+        "LeNet-5 d": arm_in_the_middle(20, (26.0, 1.05, 1.4, 88.0)),
     }
+    arms["LeNet-5 c"].optimizer.weight_decay = 5e-4
     return study("pilots", arms, densities=(), seeds=(100,))
