@@ -23,7 +23,7 @@ _LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.25, "stop_at": 0.75}
 
 def shorten(config: ConfigDict) -> None:
     """Makes an arm's budget that of a quick look."""
-    config.train.epochs = 10
+    config.train.epochs = 4
     if "patience" in config.method:
         config.method.patience = 1
 

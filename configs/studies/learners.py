@@ -26,7 +26,7 @@ _LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.5, "stop_at": 0.75}
 
 def shorten(config: ConfigDict) -> None:
     """Makes an arm's budget that of a quick look."""
-    config.train.epochs = 4
+    config.train.epochs = 2
 
 
 def tables(records: list[dict]) -> list[Table]:

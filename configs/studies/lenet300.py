@@ -55,7 +55,7 @@ def same_recipe(config: ConfigDict) -> None:
 
 def shorten(config: ConfigDict) -> None:
     """Makes an arm's budget that of a quick look."""
-    config.train.epochs = max(config.train.epochs // 10, 5)
+    config.train.epochs = max(config.train.epochs // 40, 3)
     if "patience" in config.method:
         config.method.patience = 1
 

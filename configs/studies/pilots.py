@@ -1,8 +1,8 @@
 """Pilots of L0-ARM with prices by layer on MNIST: one seed, judged on validation.
 
-What lenet5.py beside this then uses lies between its two; lenet300.py has no row of this kind, as
-the one here was no better than L0. Seed 100 is in no other study. Records were moved to the end of
-pilots.jsonl in results/lenet5 and results/lenet300; that of "LeNet-5 b" was cut off.
+What lenet5.py beside this uses lies between the two. Seed 100 is in no other study. Records were
+moved to the end of pilots.jsonl in results/lenet5, where those of earlier pilots are, each with its
+config.
 
     python experiments/sweep.py --config=configs/studies/pilots.py --results=runs
 """
@@ -10,15 +10,15 @@ pilots.jsonl in results/lenet5 and results/lenet300; that of "LeNet-5 b" was cut
 from ml_collections import ConfigDict
 
 from configs.studies.lenet5 import arm_in_the_middle
-from configs.studies.lenet300 import by_layer
 from gpnas.train.study import study
 
 
 def get_config() -> ConfigDict:
     """Arms by name."""
     arms = {
-        "LeNet-5 a": arm_in_the_middle(20, (33.0, 1.25, 1.5, 75.0), 0.08),
-        "LeNet-5 b": arm_in_the_middle(24, (17.0, 1.25, 1.7, 130.0), 0.04),
-        "LeNet-300 a": by_layer((0.2, 0.5, 2.0)),
+        "LeNet-5 c": arm_in_the_middle(20, (26.0, 1.15, 1.38, 88.0)),
+        "LeNet-5 d": arm_in_the_middle(20, (26.0, 1.05, 1.4, 88.0)),
     }
+    for arm, decay in (("LeNet-5 c", 5e-4), ("LeNet-5 d", 2e-3)):
+        arms[arm].optimizer.weight_decay = decay
     return study("pilots", arms, densities=(), seeds=(100,))

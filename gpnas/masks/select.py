@@ -6,7 +6,7 @@ are decided by a second bisection over a bijective hash of (index, seed): exactl
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -43,8 +43,13 @@ def scramble(shape: tuple[int, ...], offset: int, key: jax.Array) -> jax.Array:
     x = jnp.full(shape, offset, jnp.uint32)
     for axis, stride in enumerate(strides):
         x += lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
-    for seed in jax.random.bits(key, (2,), jnp.uint32):
-        x = x ^ seed  # twice murmur3's finalizer, each invertible
+    return mixed(x, jax.random.bits(key, (2,), jnp.uint32))
+
+
+def mixed(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
+    """A bijection of uint32, by () uint32 seeds: for each, murmur3's finalizer, invertible."""
+    for seed in seeds:
+        x = x ^ seed
         x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
         x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
         x = x ^ (x >> 16)

@@ -59,6 +59,10 @@ def base(**method: Any) -> ConfigDict:
     config.optimizer.clip_norm = 0.0  # global norm of the masked gradient; 0 for none
     config.optimizer.arguments = ConfigDict({"momentum": 0.9})  # of the optax function
 
+    config.gates = ConfigDict()  # for methods that have gates
+    config.gates.name = ""  # any optimizer of optax; if empty, the gates have what the weights have
+    config.gates.learning_rate = 1e-3  # of that optimizer; constant
+
     config.method = ConfigDict(method or {"name": "dense"})
     return config
 

@@ -17,7 +17,9 @@ _MASKS = ("mask", "weight_decay_mask")  # what optax calls the filter of its wei
 _GIVEN = ("learning_rate", "weight_decay", *_MASKS)  # by fields of their own, or by us
 
 
-def build_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformation:
+def build_optimizer(
+    config: ConfigDict, total_steps: int, section: str = "optimizer"
+) -> optax.GradientTransformation:
     """Any optimizer of optax, with a learning-rate schedule, weight decay and clipping around it.
 
     Weight decay is the optimizer's own where it has one that can spare biases, as AdamW's, and is
@@ -26,6 +28,7 @@ def build_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTrans
     Args:
       config: The `optimizer` section.
       total_steps: Length of the run.
+      section: What its fields are called in errors.
 
     Raises:
       UserError: For an unknown optimizer, argument or schedule, or a value out of range.
@@ -34,16 +37,16 @@ def build_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTrans
     known = inspect.signature(function).parameters if inspect.isfunction(function) else {}
     if function is None or "learning_rate" not in known:
         raise UserError(
-            "optimizer.name", config.name, "an optimizer of optax: sgd, adam, adamw, lion, …"
+            f"{section}.name", config.name, "an optimizer of optax: sgd, adam, adamw, lion, …"
         )
     for field in ("weight_decay", "clip_norm"):
         if not 0 <= config[field] < math.inf:
-            raise UserError(f"optimizer.{field}", config[field], "0 or more")
+            raise UserError(f"{section}.{field}", config[field], "0 or more")
     arguments: dict[str, Any] = dict(config.arguments)
     for name, value in arguments.items():
         if name not in known or name in _GIVEN:
             own = ", ".join(n for n in known if n not in _GIVEN)
-            raise UserError(f"optimizer.arguments.{name}", value, f"arguments of its own: {own}")
+            raise UserError(f"{section}.arguments.{name}", value, f"arguments of its own: {own}")
     parts = []
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
@@ -52,7 +55,7 @@ def build_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTrans
         arguments |= {"weight_decay": config.weight_decay} | filters
     elif config.weight_decay:
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=_weights))
-    rate = _learning_rate(config, total_steps)
+    rate = _learning_rate(config, total_steps, section)
     try:
         tx = optax.chain(*parts, function(rate, **arguments))
         weights = {"kernel": jnp.zeros((2, 2))}
@@ -60,22 +63,43 @@ def build_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTrans
     except (TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            "optimizer.arguments", dict(config.arguments), f"what {config.name} takes ({reason})"
+            f"{section}.arguments", dict(config.arguments), f"what {config.name} takes ({reason})"
         ) from error
     return tx
+
+
+def build_gate_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformation:
+    """The gates' optimizer: one of their own if the config names it, else as the weights have it.
+
+    Neither decays gates nor clips their gradient.
+
+    Args:
+      config: A whole config, of which this reads `gates` and `optimizer`.
+      total_steps: Length of the run.
+
+    Raises:
+      UserError: As `build_optimizer`.
+    """
+    section, own = config.optimizer.copy_and_resolve_references(), config.gates
+    section.update(weight_decay=0.0, clip_norm=0.0)
+    if not own.name:
+        return build_optimizer(section, total_steps)
+    section.update(own, schedule="constant", warmup_at=0.0, decay_at=0.0)
+    section.arguments = ConfigDict()
+    return build_optimizer(section, total_steps, "gates")
 
 
 def _weights(params: Any) -> Any:
     return jax.tree.map_with_path(lambda path, leaf: is_weight(path_name(path), leaf), params)
 
 
-def _learning_rate(config: ConfigDict, total_steps: int) -> optax.Schedule:
+def _learning_rate(config: ConfigDict, total_steps: int, section: str) -> optax.Schedule:
     if not 0 < config.learning_rate < math.inf:
-        raise UserError("optimizer.learning_rate", config.learning_rate, "a number above 0")
+        raise UserError(f"{section}.learning_rate", config.learning_rate, "a number above 0")
     if not 0 <= config.warmup_at < 1:
-        raise UserError("optimizer.warmup_at", config.warmup_at, "a fraction in [0, 1)")
+        raise UserError(f"{section}.warmup_at", config.warmup_at, "a fraction in [0, 1)")
     if not config.warmup_at <= config.decay_at < 1 and config.decay_at:
-        raise UserError("optimizer.decay_at", config.decay_at, "a fraction in [warmup_at, 1)")
+        raise UserError(f"{section}.decay_at", config.decay_at, "a fraction in [warmup_at, 1)")
     warmup = round(config.warmup_at * total_steps)
     flat = max(round(config.decay_at * total_steps) - warmup, 0)
     fall = max(total_steps - warmup - flat, 1)
@@ -86,7 +110,7 @@ def _learning_rate(config: ConfigDict, total_steps: int) -> optax.Schedule:
         "constant": optax.constant_schedule(rate),
     }
     if config.schedule not in after:
-        raise UserError("optimizer.schedule", config.schedule, ", ".join(after))
+        raise UserError(f"{section}.schedule", config.schedule, ", ".join(after))
     if not warmup:
         return after[config.schedule]
     rise = optax.linear_schedule(0.0, config.learning_rate, warmup)

@@ -20,7 +20,7 @@ from gpnas.methods import Method, build, by_units
 from gpnas.methods.method import UNGATED
 from gpnas.models import MODELS
 from gpnas.models.layers import conv_here
-from gpnas.train.optimizer import build_optimizer
+from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train.step import init_state, make_step
 from gpnas.units import UnitGroups, discover, with_blocks
 from gpnas.units.cost import macs_per_weight, training_macs
@@ -108,9 +108,7 @@ def make_plan(
     )
     schedule_steps = total_steps // method.trainings
     tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
-    plain = config.optimizer.copy_and_resolve_references()
-    plain.update(weight_decay=0.0, clip_norm=0.0)
-    gate_tx = build_optimizer(plain, schedule_steps)
+    gate_tx = build_gate_optimizer(config, schedule_steps)
     inputs = (config.train.batch_size, *shape)
     _check_step(config.method.name, module, method, tx, gate_tx, inputs, axis)
     images = total_steps * config.train.batch_size

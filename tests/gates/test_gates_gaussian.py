@@ -5,10 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate
+from scipy import integrate, stats
 
 from gpnas.gates import GateContext, certain, variational
-from gpnas.gates.gaussian import divergence, log_alpha, noise
+from gpnas.gates.gaussian import (
+    divergence,
+    log_alpha,
+    noise,
+    slope_by_log_alpha,
+    standard_normal,
+)
 from gpnas.masks import full, maskable, put, schedule
 from gpnas.methods import METHODS
 from gpnas.models.layers import im2col_conv
@@ -67,6 +73,26 @@ def test_log_alpha_is_clipped():
     assert log_alpha(jnp.float32(0), jnp.float32(-10)) == 8  # nothing but noise
     grads = jax.grad(log_alpha, (0, 1))(jnp.float32(0), jnp.float32(-30))
     assert np.isfinite(grads).all()
+
+
+def test_the_slope_is_that_of_the_divergence():
+    inside, outside = np.linspace(-7.99, 7.99, 999), np.array([-np.inf, -30, -8.01, 8.01, 30])
+    sigmoid = 1 / (1 + np.exp(-(1.87320 + 1.48695 * inside)))
+    exact = -0.63576 * 1.48695 * sigmoid * (1 - sigmoid) - 0.5 / (1 + np.exp(inside))
+    found = slope_by_log_alpha(jnp.float32(np.exp(inside)))
+    np.testing.assert_allclose(found, exact, rtol=3e-5)
+    assert (slope_by_log_alpha(jnp.float32(np.exp(outside))) == 0).all()
+    step = jax.grad(lambda w: divergence(w, jnp.float32(-1)))(jnp.float32(0.7))
+    ratio = -1 - 2 * np.log(0.7)
+    ahead, behind = (numpy_divergence(ratio + e) for e in (1e-4, -1e-4))
+    assert float(step) == pytest.approx((ahead - behind) / 2e-4 * -2 / 0.7, rel=1e-4)
+
+
+def test_what_is_drawn_is_normal():
+    drawn = [np.asarray(standard_normal(100_000, jnp.uint32([5, seed]))) for seed in range(8)]
+    assert all(stats.kstest(z, "norm").pvalue > 1e-4 for z in drawn)
+    across = np.corrcoef([*drawn, np.roll(drawn[0], 1)]) - np.eye(9)
+    assert np.abs(across).max() < 5 / np.sqrt(100_000)
 
 
 def noisy(module, params, x, variances):
