@@ -35,7 +35,7 @@ class Network(NamedTuple):
 
 def whole(module: nn.Module, variables: Any) -> Network:
     """The network as it is, masked weights being zeros."""
-    known = type(module) in models.MODELS.values()
+    known = models.is_known(module)
     architecture = models.architecture(module, variables["params"]) if known else None
     return Network(inference(module), variables, architecture)
 
@@ -60,7 +60,9 @@ def smaller(
     """
     apply = inference(module)
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    groups = units.discover(apply, variables, images)
+    groups = units.UnitGroups((), ())
+    if models.has_widths(module):
+        groups = units.discover(apply, variables, images)
     blocks = models.blocks(module)
     masks = unit_masks
     if masks is None:
@@ -68,7 +70,7 @@ def smaller(
         masks = units.living_units(units.with_blocks(groups, variables, blocks), params)
     own = {name: mask for name, mask in masks.items() if not units.is_block(name)}
     small_apply, small = units.compact(apply, variables, groups, own, images)
-    if type(module) not in models.MODELS.values():
+    if not models.is_known(module):
         narrow = _narrower(module)
         fits = _agree(narrow, small_apply, small, image_shape)
         return Network(narrow if fits else each_image(small_apply, small, image_shape), small, None)
