@@ -74,7 +74,7 @@ def smaller(
         narrow = _narrower(module)
         fits = _agree(narrow, small_apply, small, image_shape)
         return Network(narrow if fits else each_image(small_apply, small, image_shape), small, None)
-    small = units.without_blocks(small, masks)
+    small = units.without_blocks(small, blocks, masks)
     architecture = models.architecture(module, small["params"])
     built = models.build(architecture, dtype=jnp.float32, conv="xla")
     return Network(inference(built), small, architecture)
