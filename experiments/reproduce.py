@@ -30,7 +30,7 @@ from gpnas.train.study import run_study
 from gpnas.train.workdir import read_lines
 
 _ROOT = pathlib.Path(__file__).parents[1]
-_STUDIES = ("lenet300", "lenet5", "tickets", "curves", "learners")
+_STUDIES = ("lenet300", "lenet5", "tickets", "curves", "learners", "elastic")
 _PAGE = _ROOT / "docs" / "reproducing.md"
 _FAST = flags.DEFINE_bool("fast", False, "A budget of about 15 minutes for all rows.")
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Train nothing; write the page from the records.")

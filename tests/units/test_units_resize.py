@@ -84,6 +84,11 @@ def test_training_goes_on_identically(tx):
     )[2]
     np.testing.assert_allclose(part, whole, atol=1e-5)
     assert whole[-1] < whole[0]
+    widths = {group.name: group.size + 2 for group in groups.groups}
+    wide = units.resize(state, {"params": params}, groups, masks, widths, round_to=4)
+    assert wide["params"]["in"]["kernel"].shape == (4, 12)
+    more = train(tx, apply, wide["params"], wide["opt_state"], wide["masks"], STEPS)[2]
+    np.testing.assert_allclose(more, whole, atol=1e-5)
 
 
 def test_moments_of_any_shape_find_their_axes():

@@ -1,0 +1,41 @@
+"""Development by units with elastic arrays beside dense training, LeNet-5 on Fashion-MNIST.
+
+A table of docs/reproducing.md, three seeds. Its times mean something on a machine that does nothing
+else; about ten minutes on 2 CPU cores.
+
+    python experiments/reproduce.py "dense units" "elastic units"
+"""
+
+from ml_collections import ConfigDict
+
+from configs import dense, development_units
+from gpnas.report.elastic import elastic_table
+from gpnas.report.table import Table
+from gpnas.train.study import study
+
+ARMS = ("dense units", "elastic units")
+NAMES = ARMS
+
+
+def shorten(config: ConfigDict) -> None:
+    """Makes an arm's budget that of a quick look: one epoch."""
+    config.train.epochs = 1
+
+
+def tables(records: list[dict]) -> list[Table]:
+    """The arms beside each other."""
+    caption = "LeNet-5 on Fashion-MNIST, a quarter of the units left, 10 epochs"
+    return [elastic_table(caption, records, ARMS)] if records else []
+
+
+def get_config() -> ConfigDict:
+    """The dense network, and the developed one with arrays that follow it."""
+    arms = {}
+    for arm in ARMS:
+        config = (dense if arm == ARMS[0] else development_units).get_config()
+        config.model.name = "lenet5"
+        config.optimizer.learning_rate = 0.05
+        config.train.tensorboard = False
+        config.elastic = arm == ARMS[1]
+        arms[arm] = config
+    return study("elastic", arms, densities=(), seeds=(0, 1, 2))
