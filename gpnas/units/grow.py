@@ -18,8 +18,8 @@ import numpy as np
 
 from gpnas.errors import UserError
 from gpnas.masks import tree
-from gpnas.units.entries import leaves, put, take
-from gpnas.units.group import UnitGroup
+from gpnas.units.entries import leaves, owned, put, take
+from gpnas.units.group import Member, UnitGroup
 from gpnas.units.newborn import (
     Given,
     Growth,
@@ -169,16 +169,17 @@ def orthogonal(moments: Mapping[str, jax.Array] | None = None, norm: float | Non
 def net2net(unevenness: float = 0.0) -> Init:
     """Newborns copy living units, and all that are alike share their outgoing weights.
 
-    A unit and its one copy get half each: the function does not change. Alike as they are they
-    would have the same gradients for ever, unless something parts them: dropout, or unequal shares.
+    A unit and its one copy get half each: the function does not change, as what reads them is
+    linear in its kernel. Alike as they are they would have the same gradients for ever, unless
+    something parts them: dropout, or unequal shares.
 
     Args:
       unevenness: Shares are drawn from 1 ± this much, in [0, 1), before they are made to add up.
 
     Raises:
       UserError: For another unevenness; from the init, if something sums over the activations of
-        newborn units themselves, no unit of a group lives to be copied, or a leaf both makes and
-        reads the units.
+        newborn units themselves, no unit of a group lives to be copied, a leaf both makes and reads
+        the units, or they do not all lie in it in the same way.
 
     References:
       Chen et al. 2016, Net2Net (arXiv:1511.05641), section 3.2.
@@ -189,8 +190,8 @@ def net2net(unevenness: float = 0.0) -> Init:
     def fill(new: Growth) -> dict:
         found = leaves(new.variables)
         for group in new.grown():
-            if twice := [m.path for m in group.members if m.role == BOTH]:
-                raise UserError(f"newborns of {group.name}", twice[0], "no leaf with two uses")
+            for m in group.members:
+                _check_copied(group, m)
             mother, share = _families(group, new, unevenness)
             for m in group.members:
                 rows = take(found[m.path], m, group.size)[mother]
@@ -199,6 +200,16 @@ def net2net(unevenness: float = 0.0) -> Init:
         return masked(new, found)
 
     return initialisation(fill)
+
+
+def _check_copied(group: UnitGroup, member: Member) -> None:
+    """Makes sure that what one unit owns in a leaf can be another's, index by index."""
+    table = owned(member, group.size)
+    if member.role == BOTH:
+        raise UserError(f"newborns of {group.name}", member.path, "no leaf with two uses")
+    if np.any(table - table[:, :1] != table[:1] - table[0, 0]):
+        allowed = "units whose indices are equally far from each other"
+        raise UserError(f"newborns of {group.name}", f"{member.path}:{member.axis}", allowed)
 
 
 def _families(group: UnitGroup, new: Growth, unevenness: float) -> tuple[jax.Array, jax.Array]:

@@ -211,6 +211,19 @@ def test_masks_may_be_traced():
         assert difference(same, traced(variables, old, new)) < 1e-5
 
 
+def mirrored():
+    """Net2Net on units that are pairs of features, the first with the last, and so on."""
+
+    def apply(p, x):
+        x = x @ p["in"]
+        return jnp.concatenate([x, x[:, ::-1] * x], 1) @ p["out"]
+
+    params = {"in": nets.weight(0, 3, 6), "out": nets.weight(1, 12, 2)}
+    groups = units.discover(apply, params, jnp.ones((1, 3)))
+    before, after = {"in:1": np.arange(3) < 2}, {"in:1": np.ones(3, bool)}
+    return grow.net2net()(params, groups, before, after, KEY)
+
+
 def test_what_cannot_be_born_is_said():
     _, variables, groups, before, after = young("llama")
     old, new = {"embed:1": np.arange(8) < 6}, {"embed:1": np.ones(8, bool)}
@@ -225,6 +238,8 @@ def test_what_cannot_be_born_is_said():
         grow.net2net()(
             variables, groups, {"embed:1": old["embed:1"][3:]}, {"embed:1": np.ones(5, bool)}, KEY
         )
+    with pytest.raises(UserError, match="newborns of in:1: got 'in:1'"):
+        mirrored()
     with pytest.raises(UserError, match="unevenness"):
         grow.net2net(1.0)
     with pytest.raises(UserError, match="living units of inside:1"):
