@@ -313,4 +313,8 @@ def _gain(times: Mapping[str, float], kind: str) -> str:
     if f"{kind} dense" not in times:
         return "–"
     dense, pruned = times[f"{kind} dense"], times[f"{kind} pruned"]
-    return f"{dense:.3g} → {pruned:.3g} ({dense / pruned:.1f}×)"
+    return f"{_rounded(dense)} → {_rounded(pruned)} ({dense / pruned:.1f}×)"
+
+
+def _rounded(ms: float) -> str:
+    return f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"
