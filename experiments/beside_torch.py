@@ -4,8 +4,8 @@
     python experiments/beside_torch.py           # measures, then writes
     python experiments/beside_torch.py --page    # only writes
 
-A JSON line a network is appended to results/units/torch_pruning.jsonl. About five minutes on two
-cores, most of it torch.compile; nothing else should run beside it.
+A JSON line a network is appended to results/units/torch_pruning.jsonl. About a minute on two cores,
+five with --compile; nothing else should run beside it.
 """
 
 import json
@@ -22,7 +22,8 @@ from gpnas.train.workdir import append_line, read_lines
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Measure nothing; write from the records.")
-_FAST = flags.DEFINE_bool("fast", False, "Few rounds, nothing compiled by PyTorch.")
+_COMPILE = flags.DEFINE_bool("compile", False, "Time networks that torch.compile made, too.")
+_ROUNDS = flags.DEFINE_integer("rounds", 20, "Timed calls of each network.", lower_bound=1)
 _FOLDER = flags.DEFINE_string("folder", str(_ROOT), "Folder of docs/units.md and of results/.")
 
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     folder = pathlib.Path(_FOLDER.value)
     records = folder / "results" / "units" / "torch_pruning.jsonl"
     for subject in () if _ONLY_PAGE.value else SUBJECTS:
-        found = compare(subject, rounds=3 if _FAST.value else 30, compiled=not _FAST.value)
+        found = compare(subject, _ROUNDS.value, _COMPILE.value)
         record = found | {"git": git_revision(), "machine": machine(), "versions": versions()}
         print(json.dumps(record), flush=True)
         append_line(records, record)
