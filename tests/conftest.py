@@ -22,8 +22,11 @@ from gpnas.train import Stopped, checkpoint, loop
 
 STRICT = ("masks", "methods", "sensitivity", "units")
 STRICT_FILES = ("test_gates_gaussian", "test_gates_concrete", "test_gates_binary")
-HURRIED = ("configs", "deploy", "gates", "train")
-HURRIED_FILES = ("test_search_sharing", "test_search_darts", "test_search_sharing_study")
+HURRIED = ("configs", "deploy", "gates", "models", "train")
+HURRIED_FILES = (
+    "test_search_sharing", "test_search_darts", "test_search_sharing_study", "test_search_proxies",
+    "test_bench_measure",
+)  # fmt: skip
 DEVICES = 8
 
 _cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpnas" / "compiled"

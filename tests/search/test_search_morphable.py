@@ -80,7 +80,7 @@ def shapes(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
 
-@pytest.mark.parametrize(("widen", "networks"), [("fresh", 200), ("copy", 100)])
+@pytest.mark.parametrize(("widen", "networks"), [("fresh", 100), ("copy", 50)])
 def test_exact_operators_keep_the_function(widen, networks):
     names, checked = list(EXACT), dict.fromkeys(EXACT, 0)
     for seed, parent in enumerate(parents(200)[:networks]):

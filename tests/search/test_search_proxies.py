@@ -113,6 +113,7 @@ def test_synflow_leaves_norms_out():
     assert score(Net(norms=True), ["synflow"], images, labels, jax.random.key(0)) == bare
 
 
+@pytest.mark.usefixtures("one_stage")
 def test_a_supernet_scores_as_one_of_its_networks():
     images, labels = batch((4, 8, 8, 1))
     supernet, names = Supernet201(**SMALL), DATA_PROXIES

@@ -7,7 +7,7 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.train import base
-from gpnas.train.optimizer import build_optimizer
+from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
 
 PARAMS = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2), "scale": jnp.ones(4)}
 NAMES = ("sgd", "adam", "adamw", "lion", "rmsprop", "adafactor", "lamb", "lars", "novograd")
@@ -131,3 +131,32 @@ def test_what_is_refused(field, fields):
         build_optimizer(section(**fields), 100)
     assert caught.value.field == field
     assert "\n" not in str(caught.value)
+
+
+def gate_moves(config, steps=4):
+    """Updates of a gate whose gradient is 4, in a run of so many steps."""
+    tx, gate = build_gate_optimizer(config, steps), {"kernel": jnp.ones((2, 2))}
+    state, found = tx.init(gate), []
+    for _ in range(steps):
+        updates, state = tx.update({"kernel": jnp.full((2, 2), 4.0)}, state, gate)
+        found.append(float(updates["kernel"][0, 0]))
+    return np.array(found)
+
+
+def test_gates_move_as_weights_do_or_by_an_optimizer_of_their_own():
+    config = base()
+    config.optimizer = section(
+        learning_rate=0.5, schedule="linear", warmup_at=0.25, decay_at=0.5, weight_decay=0.1,
+        clip_norm=1.0,
+    )  # fmt: skip
+    np.testing.assert_allclose(gate_moves(config), [0, -2, -2, -1])  # neither decayed nor clipped
+    config.gates.update(name="adam", learning_rate=0.01)
+    np.testing.assert_allclose(gate_moves(config), -0.01, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("field", "value"), [("name", "sdg"), ("learning_rate", 0.0)])
+def test_an_optimizer_of_gates_that_cannot_be(field, value):
+    config = base()
+    config.gates.update({"name": "adam", field: value})
+    with pytest.raises(UserError, match=f"gates.{field}: got"):
+        build_gate_optimizer(config, 100)
