@@ -1,0 +1,42 @@
+"""Exports a trained run: the network without its dead units, and the whole one beside it.
+
+    python experiments/export.py --workdir=runs/mine
+    python experiments/export.py --workdir=runs/mine --formats=onnx,tflite,stablehlo --int8
+
+WORKDIR/export then holds a file a format and network, and export.json: sizes, largest difference
+from JAX, test error, latency. ONNX and safetensors need gpnas[deploy], TFLite gpnas[tflite].
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from gpnas.commandline import no_arguments, start
+from gpnas.deploy.exported import export_run
+from gpnas.errors import UserError
+from gpnas.report.exports import export_table
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that has finished.")
+_FORMATS = flags.DEFINE_list(
+    "formats", ["onnx", "stablehlo", "safetensors"], "onnx, stablehlo, tflite, safetensors."
+)
+_NETWORK = flags.DEFINE_string("network", "selected", "selected (on validation), or last.")
+_INT8 = flags.DEFINE_bool("int8", False, "Also ONNX files in int8.")
+_ROUNDS = flags.DEFINE_integer("rounds", 50, "Calls of each file for latency; 0: none.")
+flags.mark_flags_as_required(["workdir"])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes the files and prints what they are like."""
+    no_arguments(argv)
+    if _ROUNDS.value < 0:
+        raise UserError("rounds", _ROUNDS.value, "0 or more")
+    workdir = pathlib.Path(str(_WORKDIR.value))
+    report = export_run(workdir, _FORMATS.value, _NETWORK.value, _INT8.value, _ROUNDS.value)
+    print(export_table(report).to_text())
+    print(workdir / "export" / "export.json")
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,193 @@
+"""Exports a finished run: files of the network without its dead units, and of the whole one."""
+
+import pathlib
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gpnas.deploy import formats
+from gpnas.deploy.formats import Apply, require
+from gpnas.deploy.latency import latency, speedup
+from gpnas.deploy.quantise import quantise
+from gpnas.deploy.runtimes import error_percent, load, parity
+from gpnas.deploy.saved import of_pixels, save_network
+from gpnas.deploy.smaller import Network, macs, smaller, whole
+from gpnas.errors import UserError
+from gpnas.train.finished import Finished, read_run
+from gpnas.train.plan import build_model
+from gpnas.train.record import git_revision, machine, versions
+from gpnas.train.workdir import write_json
+
+BATCHES = (1, 64)
+THREADS = (1, 2)
+TOLERANCE = 1e-4  # of a float32 file against JAX, in logits
+_CALIBRATION = 500  # training images from which int8 takes its ranges
+_PARITY = 64  # validation images on which runtimes are compared
+_NETWORKS = ("compact", "dense")
+
+
+def export_run(
+    workdir: pathlib.Path,
+    names: Sequence[str],
+    network: str = "selected",
+    int8: bool = False,
+    rounds: int = 50,
+) -> dict[str, Any]:
+    """Writes WORKDIR/export: a file a format of the compact and the dense network, export.json.
+
+    The files take pixels, 0 to 255; the run's standardisation is in them. Nothing is written until
+    all of it is there.
+
+    Args:
+      workdir: Folder of a run that has finished.
+      names: Formats: onnx, stablehlo, tflite, safetensors.
+      network: "selected" on the validation images, or "last".
+      int8: Also quantised ONNX files.
+      rounds: Calls of each file when latency is taken; 0 for no latency.
+
+    Returns:
+      What export.json has: `networks` (parameters, MACs, architecture) and `files` (bytes, largest
+      difference from JAX, test error in %, latency and speed-up against the dense file).
+
+    Raises:
+      UserError: If the run or a format cannot be exported.
+      RuntimeError: If a float32 file does not compute what JAX does.
+    """
+    if not names:
+        raise UserError("formats", "", ", ".join(formats.EXTRAS))
+    require(names)
+    if int8 and "onnx" not in names:
+        raise UserError("int8", True, "false, or onnx among the formats")
+    run = read_run(workdir, network)
+    shape = run.data.image_shape
+    module = _plain(run)
+    networks = dict(
+        zip(_NETWORKS, (smaller(module, run.variables, shape), whole(module, run.variables)))
+    )
+    if "safetensors" in names and networks["dense"].architecture is None:
+        allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
+        raise UserError("formats", "safetensors", allowed)
+    target = workdir / "export"
+    with tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made:
+        folder = pathlib.Path(made)
+        files = [
+            row
+            for name, one in networks.items()
+            for row in _write(folder, name, one, names, int8, run)
+        ]
+        if rounds:
+            files = _with_latency(folder, files, shape, rounds)
+        report = _report(run, network, files) | {
+            "networks": {
+                name: {
+                    "params": one.params,
+                    "macs": macs(module, one.variables, shape),
+                    "architecture": one.architecture,
+                }
+                for name, one in networks.items()
+            }
+        }
+        target.mkdir(exist_ok=True)
+        for path in folder.iterdir():
+            path.replace(target / path.name)
+        write_json(target / "export.json", report)
+    return report
+
+
+def _plain(run: Finished) -> Any:
+    """The run's network with plain convolutions, in float32."""
+    config = ConfigDict(run.config.model.to_dict())
+    config.update(conv="xla", dtype="float32")
+    return build_model(config, run.data.num_classes)
+
+
+def _write(
+    folder: pathlib.Path,
+    name: str,
+    network: Network,
+    names: Sequence[str],
+    int8: bool,
+    run: Finished,
+) -> list[dict[str, Any]]:
+    """Writes a network's files, and looks at what they compute."""
+    data = run.data
+    apply = of_pixels(network.apply, data.mean, data.std)
+    rows = []
+    for kind in names:
+        path = folder / f"{name}.{kind}"
+        if kind == "safetensors":
+            path = folder / f"{name}.json"
+            assert network.architecture is not None
+            save_network(path, network.architecture, network.variables, data.mean, data.std)
+        else:
+            formats.WRITERS[kind](apply, network.variables, data.image_shape, path)
+        row = _look(path, name, kind, apply, network.variables, run)
+        if row["max_difference"] > TOLERANCE:
+            raise RuntimeError(f"{path.name} differs from JAX by {row['max_difference']}")
+        rows.append(row)
+    if int8:
+        path = folder / f"{name}.int8.onnx"
+        images = np.asarray(data.train.images[:_CALIBRATION])
+        quantise(folder / f"{name}.onnx", path, images)
+        rows.append(_look(path, name, "onnx int8", apply, network.variables, run))
+    return rows
+
+
+def _look(
+    path: pathlib.Path, name: str, kind: str, apply: Apply, variables: Any, run: Finished
+) -> dict[str, Any]:
+    """A file's size, and what it computes: parity on validation images, error on the test."""
+    call = load(path)
+    images = np.asarray(run.data.validation.images[:_PARITY], np.float32)
+    parts = [path, path.with_suffix(".safetensors")] if kind == "safetensors" else [path]
+    test = run.data.test
+    return {
+        "file": path.name,
+        "network": name,
+        "format": kind,
+        "bytes": sum(part.stat().st_size for part in parts),
+        "max_difference": parity(call, apply, variables, images),
+        "test_error": round(error_percent(call, test.images, test.labels), 4),
+    }
+
+
+def _with_latency(
+    folder: pathlib.Path, files: list[dict[str, Any]], shape: Sequence[int], rounds: int
+) -> list[dict[str, Any]]:
+    """Rows with the shortest time in ms and the speed-up against the dense file of the format."""
+    timed: dict[str, list[dict[str, Any]]] = {row["file"]: [] for row in files}
+    for kind in dict.fromkeys(row["format"] for row in files):
+        own = {row["network"]: row["file"] for row in files if row["format"] == kind}
+        for threads in THREADS:
+            paths = {name: folder / file for name, file in own.items()}
+            for batch, taken in latency(paths, shape, BATCHES, threads, rounds).items():
+                for name, file in own.items():
+                    line = {
+                        "batch": batch,
+                        "threads": threads,
+                        "ms": round(1000 * min(taken[name]), 4),
+                        "speedup": round(speedup(taken, "dense", name)["best"], 3),
+                    }
+                    timed[file].append(line)
+    return [row | {"latency": timed[row["file"]]} for row in files]
+
+
+def _report(run: Finished, network: str, files: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "network": network,
+        "study": run.record["study"],
+        "arm": run.record["arm"],
+        "seed": run.record["seed"],
+        "dataset": run.record["dataset"],
+        "test_error": run.record["metrics"][f"test_error_{network}"],
+        "image_shape": list(run.data.image_shape),
+        "backend": jax.default_backend(),
+        "git": git_revision(),
+        "versions": versions(),
+        "machine": machine(),
+        "files": files,
+    }

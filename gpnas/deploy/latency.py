@@ -1,0 +1,107 @@
+"""Latency of exported files. Each number of threads has a process of its own, as JAX needs it.
+
+    python -m gpnas.deploy.latency < request.json
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import gpnas
+from gpnas.deploy.runtimes import load
+from gpnas.timing import Seconds, interleave
+
+
+def in_process(module: str, threads: int, request: Mapping[str, Any]) -> Any:
+    """Runs `python -m module` with so many threads; JSON in, JSON out.
+
+    Raises:
+      RuntimeError: If it fails.
+    """
+    root = str(pathlib.Path(gpnas.__file__).parents[1])
+    variables = dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        input=json.dumps(dict(request) | {"threads": threads}),
+        env=os.environ | variables | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{module}: {done.stderr.strip().splitlines()[-1:]}")
+    return json.loads(done.stdout)
+
+
+def latency(
+    paths: Mapping[str, pathlib.Path],
+    image_shape: Sequence[int],
+    batches: Sequence[int],
+    threads: int,
+    rounds: int,
+) -> dict[int, Seconds]:
+    """Seconds of each call of each file, called in turn.
+
+    Args:
+      paths: Files by name; those that are to be compared.
+      image_shape: (height, width, channels).
+      batches: Images a call.
+      threads: Threads of the runtimes.
+      rounds: Calls of each that count.
+
+    Returns:
+      `{batch: {name: [rounds]}}`.
+    """
+    request = {
+        "paths": {name: str(path) for name, path in paths.items()},
+        "shape": list(image_shape),
+        "batches": list(batches),
+        "rounds": rounds,
+    }
+    found = in_process("gpnas.deploy.latency", threads, request)
+    return {int(batch): taken for batch, taken in found.items()}
+
+
+def speedup(taken: Seconds, slow: str, fast: str) -> dict[str, float]:
+    """How many times faster one of two is.
+
+    Returns:
+      `best`: ratio of the shortest times, which other work on the machine touches least;
+      `paired`: median of the ratios of calls that followed each other.
+    """
+    a, b = np.asarray(taken[slow]), np.asarray(taken[fast])
+    return {"best": float(a.min() / b.min()), "paired": float(np.median(a / b))}
+
+
+def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
+    """Reads a request from stdin, and writes the answer; what else is printed goes to stderr."""
+    out = os.dup(1)
+    os.dup2(2, 1)
+    found = answer(json.load(sys.stdin))
+    with os.fdopen(out, "w") as file:
+        json.dump(found, file)
+
+
+def _answer(request: dict[str, Any]) -> dict[int, Seconds]:
+    runs = {
+        name: load(pathlib.Path(path), request["threads"])
+        for name, path in request["paths"].items()
+    }
+    rng = np.random.default_rng(0)
+    found = {}
+    for batch in request["batches"]:
+        images = rng.uniform(0, 255, (batch, *request["shape"])).astype(np.float32)
+        calls = {name: (lambda run=run: run(images)) for name, run in runs.items()}
+        found[batch] = interleave(calls, request["rounds"])
+    return found
+
+
+if __name__ == "__main__":
+    serve(_answer)

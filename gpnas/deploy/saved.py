@@ -1,0 +1,86 @@
+"""A network as JSON and safetensors: what it is, and its arrays; no training code, no pickle."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from gpnas.deploy.formats import Apply
+from gpnas.errors import UserError
+from gpnas.models import build
+
+
+def save_network(
+    path: pathlib.Path,
+    architecture: Mapping[str, Any],
+    variables: Any,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+) -> None:
+    """Writes NAME.json and, beside it, NAME.safetensors.
+
+    Args:
+      path: Of the JSON file.
+      architecture: As `gpnas.models.architecture` gives it.
+      variables: Nested dicts of arrays.
+      mean, std: Of each channel, pixels being 0 to 1: images are standardised by them.
+    """
+    from safetensors.numpy import save
+
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    content = save({name: np.ascontiguousarray(leaf) for name, leaf in flat.items()})
+    weights = path.with_suffix(".safetensors")
+    weights.write_bytes(content)
+    known = dict(architecture) | {
+        "mean": [float(x) for x in mean],
+        "std": [float(x) for x in std],
+        "weights": weights.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    path.write_text(json.dumps(known, indent=1) + "\n")
+
+
+def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
+    """Reads what `save_network` wrote.
+
+    Args:
+      path: Of the JSON file.
+
+    Returns:
+      `(apply, variables)`; `apply(variables, images)` takes pixels, 0 to 255, float32.
+
+    Raises:
+      UserError: If one of the files is missing, is not such a file, or has changed.
+    """
+    from safetensors.numpy import load
+
+    try:
+        known = json.loads(path.read_text())
+        weights = path.with_name(pathlib.PurePath(known["weights"]).name)
+        content = weights.read_bytes()
+        mean, std = (jnp.asarray(known[name], jnp.float32) for name in ("mean", "std"))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        allowed = f"an architecture's JSON with its weights beside it ({error})"
+        raise UserError("path", str(path), allowed) from error
+    if hashlib.sha256(content).hexdigest() != known.get("sha256"):
+        raise UserError("path", str(weights), "weights as they were written; these have changed")
+    module = build(known, dtype=jnp.float32, conv="xla")
+    variables = traverse_util.unflatten_dict(load(content), sep="/")
+    apply = of_pixels(lambda v, x: module.apply(v, x, train=False), mean, std)
+    return apply, jax.tree.map(jnp.asarray, variables)
+
+
+def of_pixels(apply: Apply, mean: Any, std: Any) -> Apply:
+    """The network on pixels, 0 to 255: standardised as in training, inside the function.
+
+    Args:
+      apply: The network on standardised images.
+      mean, std: (channels,) float32, of pixels from 0 to 1.
+    """
+    return lambda variables, images: apply(variables, (images / 255 - mean) / std)

@@ -1,0 +1,91 @@
+"""From a pruned network to the one that is exported: without the units that nothing reads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gpnas import models, units
+from gpnas.deploy.formats import Apply, each_image
+from gpnas.masks.tree import path_name
+from gpnas.units.blocks import is_block, with_blocks, without_blocks
+from gpnas.units.living import living_units
+
+
+class Network(NamedTuple):
+    """A network to be exported.
+
+    Attributes:
+      apply: `(variables, images) → logits`; images are standardised, of any number.
+      variables: Its variables.
+      architecture: As `gpnas.models.architecture` gives it; None for a module that is not ours.
+    """
+
+    apply: Apply
+    variables: Any
+    architecture: Mapping[str, Any] | None
+
+    @property
+    def params(self) -> int:
+        """Number of its parameters."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+
+
+def whole(module: nn.Module, variables: Any) -> Network:
+    """The network as it is, masked weights being zeros."""
+    known = type(module) in models.MODELS.values()
+    architecture = models.architecture(module, variables["params"]) if known else None
+    return Network(_inference(module), variables, architecture)
+
+
+def smaller(
+    module: nn.Module,
+    variables: Any,
+    image_shape: Sequence[int],
+    unit_masks: units.UnitMasks | None = None,
+) -> Network:
+    """The network without its dead units.
+
+    A network of `gpnas.models` is built anew with the widths that are left, and whole residual
+    blocks may be gone. Of any other module the traced function is made smaller.
+
+    Args:
+      module: Called as `module.apply(variables, images, train=False)`.
+      variables: Its variables, masked.
+      image_shape: (height, width, channels).
+      unit_masks: Of the units that stay; by default those that something reads.
+    """
+    apply = _inference(module)
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    groups = units.discover(apply, variables, images)
+    blocks = models.blocks(module)
+    masks = unit_masks
+    if masks is None:
+        masks = living_units(with_blocks(groups, variables, blocks), variables)
+    own = {name: mask for name, mask in masks.items() if not is_block(name)}
+    small_apply, small = units.compact(apply, variables, groups, own, images)
+    if type(module) not in models.MODELS.values():
+        return Network(each_image(small_apply, small, image_shape), small, None)
+    small = without_blocks(small, masks)
+    architecture = models.architecture(module, small["params"])
+    built = models.build(architecture, dtype=jnp.float32, conv="xla")
+    return Network(_inference(built), small, architecture)
+
+
+def macs(module: nn.Module, variables: Any, image_shape: Sequence[int]) -> int:
+    """MACs of one image, of the dense layers and convolutions whose kernels are left.
+
+    Args:
+      module: The whole network, which says how often a weight is used.
+      variables: Of it, or of a smaller one with the same names.
+      image_shape: (height, width, channels).
+    """
+    uses = units.macs_per_weight(module, tuple(image_shape))
+    flat = jax.tree_util.tree_flatten_with_path(variables["params"])[0]
+    return sum(uses.get(path_name(path), 0) * leaf.size for path, leaf in flat)
+
+
+def _inference(module: nn.Module) -> Apply:
+    return lambda variables, images: jnp.asarray(module.apply(variables, images, train=False))
