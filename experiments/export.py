@@ -15,7 +15,7 @@ from absl import flags
 from gpnas.commandline import no_arguments, start
 from gpnas.deploy.exported import export_run
 from gpnas.errors import UserError
-from gpnas.report.exports import export_table
+from gpnas.report.deployed import export_table
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that has finished.")
 _FORMATS = flags.DEFINE_list(
@@ -23,17 +23,17 @@ _FORMATS = flags.DEFINE_list(
 )
 _NETWORK = flags.DEFINE_string("network", "selected", "selected (on validation), or last.")
 _INT8 = flags.DEFINE_bool("int8", False, "Also ONNX files in int8.")
-_ROUNDS = flags.DEFINE_integer("rounds", 50, "Calls of each file for latency; 0: none.")
+_SECONDS = flags.DEFINE_float("seconds", 1.0, "For each latency that is taken; 0: none is.")
 flags.mark_flags_as_required(["workdir"])
 
 
 def main(argv: Sequence[str]) -> None:
     """Writes the files and prints what they are like."""
     no_arguments(argv)
-    if _ROUNDS.value < 0:
-        raise UserError("rounds", _ROUNDS.value, "0 or more")
+    if not _SECONDS.value >= 0:
+        raise UserError("seconds", _SECONDS.value, "0 or more")
     workdir = pathlib.Path(str(_WORKDIR.value))
-    report = export_run(workdir, _FORMATS.value, _NETWORK.value, _INT8.value, _ROUNDS.value)
+    report = export_run(workdir, _FORMATS.value, _NETWORK.value, _INT8.value, _SECONDS.value)
     print(export_table(report).to_text())
     print(workdir / "export" / "export.json")
 

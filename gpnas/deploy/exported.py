@@ -2,10 +2,11 @@
 
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -19,6 +20,7 @@ from gpnas.deploy.smaller import Network, macs, smaller, whole
 from gpnas.errors import UserError
 from gpnas.train.finished import Finished, read_run
 from gpnas.train.plan import build_model
+from gpnas.train.program import standardize
 from gpnas.train.record import git_revision, machine, versions
 from gpnas.train.workdir import write_json
 
@@ -27,7 +29,6 @@ THREADS = (1, 2)
 TOLERANCE = 1e-4  # of a float32 file against JAX, in logits
 _CALIBRATION = 500  # training images from which int8 takes its ranges
 _PARITY = 64  # validation images on which runtimes are compared
-_NETWORKS = ("compact", "dense")
 
 
 def export_run(
@@ -35,7 +36,7 @@ def export_run(
     names: Sequence[str],
     network: str = "selected",
     int8: bool = False,
-    rounds: int = 50,
+    seconds: float = 1.0,
 ) -> dict[str, Any]:
     """Writes WORKDIR/export: a file a format of the compact and the dense network, export.json.
 
@@ -47,7 +48,7 @@ def export_run(
       names: Formats: onnx, stablehlo, tflite, safetensors.
       network: "selected" on the validation images, or "last".
       int8: Also quantised ONNX files.
-      rounds: Calls of each file when latency is taken; 0 for no latency.
+      seconds: For the latency of each format, batch and number of threads; 0 for none.
 
     Returns:
       What export.json has: `networks` (parameters, MACs, architecture) and `files` (bytes, largest
@@ -65,12 +66,14 @@ def export_run(
     run = read_run(workdir, network)
     shape = run.data.image_shape
     module = _plain(run)
-    networks = dict(
-        zip(_NETWORKS, (smaller(module, run.variables, shape), whole(module, run.variables)))
-    )
+    networks = {
+        "compact": smaller(module, run.variables, shape),
+        "dense": whole(module, run.variables),
+    }
     if "safetensors" in names and networks["dense"].architecture is None:
         allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
         raise UserError("formats", "safetensors", allowed)
+    removal = _removal_error(networks, run)
     target = workdir / "export"
     with tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made:
         folder = pathlib.Path(made)
@@ -79,9 +82,10 @@ def export_run(
             for name, one in networks.items()
             for row in _write(folder, name, one, names, int8, run)
         ]
-        if rounds:
-            files = _with_latency(folder, files, shape, rounds)
+        if seconds:
+            files = _with_latency(folder, files, shape, seconds)
         report = _report(run, network, files) | {
+            "removal_difference": removal,
             "networks": {
                 name: {
                     "params": one.params,
@@ -89,13 +93,23 @@ def export_run(
                     "architecture": one.architecture,
                 }
                 for name, one in networks.items()
-            }
+            },
         }
         target.mkdir(exist_ok=True)
         for path in folder.iterdir():
             path.replace(target / path.name)
         write_json(target / "export.json", report)
     return report
+
+
+def _removal_error(networks: Mapping[str, Network], run: Finished) -> float:
+    """Largest difference that the removal of dead units makes to the logits."""
+    images = standardize(jnp.asarray(run.data.validation.images[:_PARITY]), run.data)
+    outputs = [jax.jit(one.apply)(one.variables, images) for one in networks.values()]
+    apart = float(jnp.abs(outputs[0] - outputs[1]).max())
+    if apart > TOLERANCE:
+        raise RuntimeError(f"the network without its dead units differs by {apart}")
+    return apart
 
 
 def _plain(run: Finished) -> Any:
@@ -156,7 +170,7 @@ def _look(
 
 
 def _with_latency(
-    folder: pathlib.Path, files: list[dict[str, Any]], shape: Sequence[int], rounds: int
+    folder: pathlib.Path, files: list[dict[str, Any]], shape: Sequence[int], seconds: float
 ) -> list[dict[str, Any]]:
     """Rows with the shortest time in ms and the speed-up against the dense file of the format."""
     timed: dict[str, list[dict[str, Any]]] = {row["file"]: [] for row in files}
@@ -164,7 +178,7 @@ def _with_latency(
         own = {row["network"]: row["file"] for row in files if row["format"] == kind}
         for threads in THREADS:
             paths = {name: folder / file for name, file in own.items()}
-            for batch, taken in latency(paths, shape, BATCHES, threads, rounds).items():
+            for batch, taken in latency(paths, shape, BATCHES, threads, seconds).items():
                 for name, file in own.items():
                     line = {
                         "batch": batch,

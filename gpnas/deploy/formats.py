@@ -89,9 +89,7 @@ def to_stablehlo(
     path.write_bytes(bytes(exported.serialize()))
 
 
-def to_onnx(
-    apply: Apply, variables: Any, image_shape: Sequence[int], path: pathlib.Path
-) -> None:
+def to_onnx(apply: Apply, variables: Any, image_shape: Sequence[int], path: pathlib.Path) -> None:
     """Writes an ONNX file for any batch; needs gpnas[deploy].
 
     Args:

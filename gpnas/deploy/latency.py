@@ -1,8 +1,9 @@
 """Latency of exported files. Each number of threads has a process of its own, as JAX needs it.
 
-    python -m gpnas.deploy.latency < request.json
+python -m gpnas.deploy.latency < request.json
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -16,6 +17,8 @@ import numpy as np
 import gpnas
 from gpnas.deploy.runtimes import load
 from gpnas.timing import Seconds, interleave
+
+_CALLS = (10, 1000)
 
 
 def in_process(module: str, threads: int, request: Mapping[str, Any]) -> Any:
@@ -45,7 +48,7 @@ def latency(
     image_shape: Sequence[int],
     batches: Sequence[int],
     threads: int,
-    rounds: int,
+    seconds: float,
 ) -> dict[int, Seconds]:
     """Seconds of each call of each file, called in turn.
 
@@ -54,16 +57,16 @@ def latency(
       image_shape: (height, width, channels).
       batches: Images a call.
       threads: Threads of the runtimes.
-      rounds: Calls of each that count.
+      seconds: How long to measure each batch: 10 calls of each file or more, at most 1,000.
 
     Returns:
-      `{batch: {name: [rounds]}}`.
+      `{batch: {name: [calls]}}`.
     """
     request = {
         "paths": {name: str(path) for name, path in paths.items()},
         "shape": list(image_shape),
         "batches": list(batches),
-        "rounds": rounds,
+        "seconds": seconds,
     }
     found = in_process("gpnas.deploy.latency", threads, request)
     return {int(batch): taken for batch, taken in found.items()}
@@ -94,12 +97,13 @@ def _answer(request: dict[str, Any]) -> dict[int, Seconds]:
         name: load(pathlib.Path(path), request["threads"])
         for name, path in request["paths"].items()
     }
-    rng = np.random.default_rng(0)
     found = {}
     for batch in request["batches"]:
-        images = rng.uniform(0, 255, (batch, *request["shape"])).astype(np.float32)
-        calls = {name: (lambda run=run: run(images)) for name, run in runs.items()}
-        found[batch] = interleave(calls, request["rounds"])
+        size = (batch, *request["shape"])
+        images = np.random.default_rng(0).uniform(0, 255, size).astype(np.float32)
+        calls = {name: functools.partial(run, images) for name, run in runs.items()}
+        once = sum(times[0] for times in interleave(calls, 1).values())
+        found[batch] = interleave(calls, int(np.clip(request["seconds"] / once, *_CALLS)))
     return found
 
 

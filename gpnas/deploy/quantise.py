@@ -6,7 +6,9 @@ import tempfile
 import numpy as np
 
 
-def quantise(source: pathlib.Path, path: pathlib.Path, images: np.ndarray, batch: int = 100) -> None:
+def quantise(
+    source: pathlib.Path, path: pathlib.Path, images: np.ndarray, batch: int = 100
+) -> None:
     """Writes an int8 ONNX file: weights by channel, activations by what images make of them.
 
     Args:

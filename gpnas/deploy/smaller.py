@@ -10,8 +10,6 @@ import jax.numpy as jnp
 from gpnas import models, units
 from gpnas.deploy.formats import Apply, each_image
 from gpnas.masks.tree import path_name
-from gpnas.units.blocks import is_block, with_blocks, without_blocks
-from gpnas.units.living import living_units
 
 
 class Network(NamedTuple):
@@ -63,12 +61,12 @@ def smaller(
     blocks = models.blocks(module)
     masks = unit_masks
     if masks is None:
-        masks = living_units(with_blocks(groups, variables, blocks), variables)
-    own = {name: mask for name, mask in masks.items() if not is_block(name)}
+        masks = units.living_units(units.with_blocks(groups, variables, blocks), variables)
+    own = {name: mask for name, mask in masks.items() if not units.is_block(name)}
     small_apply, small = units.compact(apply, variables, groups, own, images)
     if type(module) not in models.MODELS.values():
         return Network(each_image(small_apply, small, image_shape), small, None)
-    small = without_blocks(small, masks)
+    small = units.without_blocks(small, masks)
     architecture = models.architecture(module, small["params"])
     built = models.build(architecture, dtype=jnp.float32, conv="xla")
     return Network(_inference(built), small, architecture)
