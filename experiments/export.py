@@ -4,7 +4,8 @@
     python experiments/export.py --workdir=runs/mine --formats=onnx,tflite,stablehlo --int8
 
 WORKDIR/export then holds a file a format and network, and export.json: sizes, largest difference
-from JAX, test error, latency. ONNX and safetensors need gpnas[deploy], TFLite gpnas[tflite].
+from JAX, test error, latency. ONNX and safetensors need gpnas[deploy], TFLite gpnas[tflite]; see
+docs/deploy.md.
 """
 
 import pathlib
@@ -16,14 +17,16 @@ from gpnas.commandline import no_arguments, start
 from gpnas.deploy.exported import export_run
 from gpnas.errors import UserError
 from gpnas.report.deployed import export_table
+from gpnas.train.workdir import append_line
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that has finished.")
 _FORMATS = flags.DEFINE_list(
-    "formats", ["onnx", "stablehlo", "safetensors"], "onnx, stablehlo, tflite, safetensors."
+    "formats", ["stablehlo", "safetensors"], "Any of onnx, stablehlo, tflite, safetensors."
 )
 _NETWORK = flags.DEFINE_string("network", "selected", "selected (on validation), or last.")
 _INT8 = flags.DEFINE_bool("int8", False, "Also ONNX files in int8.")
 _SECONDS = flags.DEFINE_float("seconds", 1.0, "For each latency that is taken; 0: none is.")
+_RECORDS = flags.DEFINE_string("records", None, "File to which export.json is appended as a line.")
 flags.mark_flags_as_required(["workdir"])
 
 
@@ -34,6 +37,8 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("seconds", _SECONDS.value, "0 or more")
     workdir = pathlib.Path(str(_WORKDIR.value))
     report = export_run(workdir, _FORMATS.value, _NETWORK.value, _INT8.value, _SECONDS.value)
+    if _RECORDS.value:
+        append_line(pathlib.Path(_RECORDS.value), report)
     print(export_table(report).to_text())
     print(workdir / "export" / "export.json")
 

@@ -22,7 +22,7 @@ from gpnas.train import Stopped, checkpoint, loop
 
 STRICT = ("masks", "methods", "sensitivity", "units")
 STRICT_FILES = ("test_gates_gaussian", "test_gates_concrete", "test_gates_binary")
-HURRIED = ("configs", "gates", "train")
+HURRIED = ("configs", "deploy", "gates", "train")
 HURRIED_FILES = ("test_search_sharing", "test_search_darts", "test_search_sharing_study")
 DEVICES = 8
 

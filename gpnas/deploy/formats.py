@@ -22,7 +22,7 @@ Apply = Callable[[Any, jax.Array], jax.Array]
 PLATFORMS = ("cpu", "cuda", "tpu")
 EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "onnx": ("gpnas[deploy]", ("jax2onnx", "onnx", "onnxruntime")),
-    "stablehlo": ("gpnas", ()),
+    "stablehlo": ("gpnas[deploy]", ("flatbuffers",)),
     "tflite": ("gpnas[tflite]", ("litert_converter", "ai_edge_litert")),
     "safetensors": ("gpnas[deploy]", ("safetensors",)),
 }

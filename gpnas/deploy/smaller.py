@@ -61,7 +61,8 @@ def smaller(
     blocks = models.blocks(module)
     masks = unit_masks
     if masks is None:
-        masks = units.living_units(units.with_blocks(groups, variables, blocks), variables)
+        params = {"params": variables["params"]}  # a silent norm may have statistics
+        masks = units.living_units(units.with_blocks(groups, variables, blocks), params)
     own = {name: mask for name, mask in masks.items() if not units.is_block(name)}
     small_apply, small = units.compact(apply, variables, groups, own, images)
     if type(module) not in models.MODELS.values():

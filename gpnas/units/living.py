@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from gpnas.units.blocks import is_block
 from gpnas.units.entries import leaves, total
 from gpnas.units.group import UnitGroups
 
@@ -21,13 +22,13 @@ def living_units(groups: UnitGroups, variables: Any) -> dict[str, np.ndarray]:
       variables: The pruned variables, or some of their collections; on the host.
 
     Returns:
-      `{group: (size,) bool}`; the first unit of a group stays where all would go.
+      `{group: (size,) bool}`; the first unit of a group stays where all would go, but not a block.
     """
     nonzero = {path: np.asarray(leaf) != 0 for path, leaf in leaves(variables).items()}
     found = {}
     for group in groups.groups:
         side = "all" if group.summed else "outgoing"
         read = np.array(total(group, nonzero, side)) > 0
-        read[0] |= not read.any()
+        read[0] |= not read.any() and not is_block(group.name)
         found[group.name] = read
     return found

@@ -1,0 +1,107 @@
+"""A finished run is exported whole, or not at all."""
+
+import json
+import shutil
+
+import pytest
+
+from gpnas import deploy
+from gpnas.deploy import exported
+from gpnas.deploy.exported import export_run
+from gpnas.errors import UserError
+from gpnas.train.finished import read_run
+
+
+def formats_here():
+    """Those of which the packages are installed."""
+    found = []
+    for name in exported.formats.EXTRAS:
+        try:
+            exported.require([name])
+            found.append(name)
+        except UserError:
+            continue
+    return found
+
+
+def copy(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    return folder
+
+
+@pytest.mark.parametrize("network", ["selected", "last"])
+def test_what_is_written(run, tmp_path, network):
+    folder, names = copy(run, tmp_path), formats_here()
+    report = export_run(folder, names, network, int8="onnx" in names, seconds=0)
+    assert json.loads((folder / "export" / "export.json").read_text()) == report
+    written = {path.name for path in (folder / "export").iterdir()} - {"export.json"}
+    extra = {f"{name}.safetensors" for name in ("compact", "dense") if "safetensors" in names}
+    assert written == {row["file"] for row in report["files"]} | extra
+    assert not list(folder.glob(".export-*"))
+
+    record = json.loads((folder / "record.json").read_text())
+    for row in report["files"]:
+        if "int8" not in row["format"]:
+            assert row["max_difference"] <= 1e-4
+            assert row["test_error"] == pytest.approx(record["metrics"][f"test_error_{network}"])
+    compact, dense = (report["networks"][name] for name in ("compact", "dense"))
+    assert compact["params"] < dense["params"] and compact["macs"] < dense["macs"]
+    sizes = {(row["network"], row["format"]): row["bytes"] for row in report["files"]}
+    assert all(sizes["compact", name] < sizes["dense", name] for name in names)
+
+
+def test_latency_is_taken(run, tmp_path):
+    folder = copy(run, tmp_path)
+    report = export_run(folder, ["stablehlo"], seconds=1e-3)
+    compact, dense = (row["latency"] for row in report["files"])
+    assert [(one["batch"], one["threads"]) for one in compact] == [(1, 1), (64, 1), (1, 2), (64, 2)]
+    assert all(one["ms"] > 0 for one in compact)
+    assert all(one["speedup"] == 1 for one in dense)
+
+
+@pytest.mark.parametrize(
+    "settings, error",
+    [
+        ({"names": []}, "formats: got ''"),
+        ({"names": ["pdf"]}, "formats: got 'pdf', allowed: onnx"),
+        ({"names": ["stablehlo"], "network": "best"}, "network: got 'best', allowed: selected"),
+        ({"names": ["stablehlo"], "int8": True}, "int8: got True"),
+    ],
+)
+def test_mistakes(run, settings, error):
+    before = sorted(run.rglob("*"))
+    with pytest.raises(UserError, match=error):
+        export_run(run, seconds=0, **settings)
+    assert sorted(run.rglob("*")) == before
+
+
+@pytest.mark.parametrize("lost", ["record.json", "checkpoints"])
+def test_a_folder_that_is_no_finished_run(run, tmp_path, lost):
+    folder = copy(run, tmp_path)
+    path = folder / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(UserError, match="workdir: got"):
+        export_run(folder, ["stablehlo"], seconds=0)
+    assert not list(folder.glob("*export*"))
+
+
+def test_other_images_are_noticed(run, tmp_path):
+    folder = copy(run, tmp_path)
+    record = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps(record | {"dataset_sha256": "0"}))
+    with pytest.raises(UserError, match="data: got .* the run's images"):
+        read_run(folder)
+
+
+def test_a_file_that_computes_something_else_stops_it(run, tmp_path, monkeypatch):
+    folder = copy(run, tmp_path)
+    monkeypatch.setattr(exported, "parity", lambda *_: 2e-4)
+    with pytest.raises(RuntimeError, match="compact.stablehlo differs from JAX"):
+        export_run(folder, ["stablehlo"], seconds=0)
+    assert not list(folder.glob("*export*"))
+
+
+def test_speed_up():
+    found = deploy.speedup({"a": [2.0, 4.0, 9.0], "b": [1.0, 1.0, 3.0]}, "a", "b")
+    assert found == {"best": 2.0, "paired": 3.0}

@@ -1,0 +1,92 @@
+"""Files compute in their runtimes what JAX computes."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from jax import export
+
+from gpnas import deploy
+from gpnas.deploy import formats, quantise, to_onnx, to_stablehlo, to_tflite
+from gpnas.deploy.smaller import smaller
+from gpnas.errors import UserError
+
+NAMES = ("lenet300", "lenet5", "resnet", "own")
+
+
+def small_of(subject, name):
+    module, variables, shape, images = subject(name)
+    small = smaller(module, variables, shape)
+    return deploy.of_pixels(small.apply, 0.3, 0.4), small.variables, shape, images
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stablehlo(subject, name, tmp_path):
+    apply, variables, shape, images = small_of(subject, name)
+    path = tmp_path / "net.stablehlo"
+    to_stablehlo(apply, variables, shape, path)
+    run = deploy.load(path)
+    assert deploy.parity(run, apply, variables, images) <= 1e-4
+    assert deploy.parity(run, apply, variables, images[:2]) <= 1e-4
+    assert run(images).std() > 1e-3  # not a constant
+    assert export.deserialize(bytearray(path.read_bytes())).platforms == formats.PLATFORMS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_onnx(subject, name, tmp_path):
+    formats_or_skip("onnx")
+    apply, variables, shape, images = small_of(subject, name)
+    path = tmp_path / "net.onnx"
+    to_onnx(apply, variables, shape, path)
+    run = deploy.load(path, threads=2)
+    assert deploy.parity(run, apply, variables, images) <= 1e-4
+    assert deploy.parity(run, apply, variables, images[:1]) <= 1e-4
+
+
+def test_onnx_in_int8(subject, tmp_path):
+    formats_or_skip("onnx")
+    apply, variables, shape, images = small_of(subject, "lenet5")
+    whole, small = tmp_path / "net.onnx", tmp_path / "net.int8.onnx"
+    to_onnx(apply, variables, shape, whole)
+    quantise(whole, small, images)
+    scale = np.abs(deploy.load(whole)(images)).max()
+    assert 0 < deploy.parity(deploy.load(small), apply, variables, images) < 0.1 * scale
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_tflite(subject, name, batch, tmp_path):
+    formats_or_skip("tflite")
+    apply, variables, shape, images = small_of(subject, name)
+    path = tmp_path / "net.tflite"
+    to_tflite(apply, variables, shape, path, batch)
+    run = deploy.load(path)
+    assert run(images).shape == (5, 10)
+    assert deploy.parity(run, apply, variables, images) <= 1e-4
+
+
+def formats_or_skip(name):
+    """Skips where an extra is not installed."""
+    for package in formats.EXTRAS[name][1]:
+        pytest.importorskip(package)
+
+
+def test_a_package_that_is_missing(monkeypatch):
+    monkeypatch.setitem(formats.EXTRAS, "onnx", ("gpnas[deploy]", ("no_such_package",)))
+    with pytest.raises(UserError, match=r"formats: got 'onnx'.* pip install 'gpnas\[deploy\]'"):
+        formats.require(["stablehlo", "onnx"])
+    with pytest.raises(UserError, match="formats: got 'pdf', allowed: onnx, stablehlo"):
+        formats.require(["pdf"])
+
+
+def test_a_file_of_another_kind():
+    with pytest.raises(UserError, match="path: got 'net.pt', allowed: a file ending in .stablehlo"):
+        deploy.load(pathlib.Path("net.pt"))
+
+
+def test_errors_are_counted_over_all_images():
+    images = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1)
+    labels = np.arange(7) % 3
+    wrong = deploy.error_percent(lambda x: np.eye(3)[x[:, 0, 0, 0].astype(int) // 3 % 3], images,
+                                 labels, batch=2)  # fmt: skip
+    assert wrong == pytest.approx(100 * np.mean(np.arange(7) // 3 % 3 != labels))

@@ -1,0 +1,77 @@
+"""A network comes back from JSON and safetensors, without any training code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpnas import deploy
+from gpnas.deploy.smaller import smaller
+from gpnas.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+pytest.importorskip("safetensors")
+
+LOADING = """
+import pathlib, sys
+import numpy as np
+from gpnas import deploy
+apply, variables = deploy.load_network(pathlib.Path(sys.argv[1]))
+np.save(sys.argv[3], apply(variables, np.load(sys.argv[2])))
+loaded = {name.split(".")[1] for name in sys.modules if name.startswith("gpnas.")}
+assert not loaded & {"train", "methods", "gates", "data", "search", "sensitivity"}, loaded
+"""
+
+
+@pytest.fixture
+def saved(subject, tmp_path):
+    """A small LeNet-5 in a folder: `(path, apply, variables, images)`."""
+    module, variables, shape, images = subject("lenet5")
+    small = smaller(module, variables, shape)
+    path = tmp_path / "net.json"
+    deploy.save_network(path, small.architecture, small.variables, [0.3], [0.4])
+    return path, deploy.of_pixels(small.apply, 0.3, 0.4), small.variables, images
+
+
+def test_it_comes_back(saved):
+    path, apply, variables, images = saved
+    assert deploy.parity(deploy.load(path), apply, variables, images) <= 1e-6
+    fields = json.loads(path.read_text())["fields"]
+    assert fields["widths"] == [3, 4, 7]
+
+
+def test_in_a_process_that_imports_no_training_code(saved, tmp_path):
+    path, apply, variables, images = saved
+    np.save(tmp_path / "images.npy", images)
+    arguments = [str(path), str(tmp_path / "images.npy"), str(tmp_path / "logits.npy")]
+    subprocess.run([sys.executable, "-c", LOADING, *arguments], check=True, cwd=ROOT, timeout=120)
+    found = np.load(tmp_path / "logits.npy")
+    np.testing.assert_allclose(found, apply(variables, images), rtol=1e-5, atol=1e-5)
+
+
+def test_changed_weights_are_noticed(saved):
+    path, *_ = saved
+    weights = path.with_suffix(".safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match="weights as they were written; these have changed"):
+        deploy.load_network(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weights": "net.safetensors"}'])
+def test_a_file_that_is_none(saved, text):
+    path, *_ = saved
+    path.write_text(text)
+    with pytest.raises(UserError, match="an architecture's JSON with its weights beside it"):
+        deploy.load_network(path)
+
+
+def test_a_name_cannot_leave_the_folder(saved):
+    path, *_ = saved
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps(known | {"weights": "../../etc/net.safetensors"}))
+    deploy.load_network(path)  # the one beside it
