@@ -25,12 +25,14 @@ help() {
 ./run.sh nas …        docs/nas.md from the records: --page writes it and searches nothing
 ./run.sh sharing …    shared weights: --config=configs/searches/sharing.py
 ./run.sh gradmax …    neurons born: --config=configs/studies/gradmax.py
+./run.sh export …     files:       --workdir=runs/mine --formats=onnx,stablehlo,tflite,safetensors
+./run.sh deploy …     docs/deploy.md from the records: --page writes it and measures nothing
 ./run.sh worker …     helps a search: --storage=sqlite:///runs/search/search.db
 ./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
 ./run.sh help         this text
 
 `train`, `sweep`, `report`, `reproduce`, `search`, `compare`, `proxies`, `sharing`, `nas`,
-`gradmax`, `worker` and `bench` take --help.
+`gradmax`, `export`, `deploy`, `worker` and `bench` take --help.
 Python 3.11 to 3.13; PYTHON=… chooses one.
 TEXT
 }
@@ -97,7 +99,7 @@ case "$command" in
 help | -h | --help) help ;;
 main | setup) "$command" ;;
 test) test "$@" ;;
-train | sweep | report | reproduce | search | compare | proxies | sharing | nas | gradmax)
+train | sweep | report | reproduce | search | compare | proxies | sharing | nas | gradmax | export | deploy)
     setup
     run "experiments/$command.py" "$@"
     ;;
@@ -109,5 +111,5 @@ worker)
     setup
     run experiments/search.py --worker "$@"
     ;;
-*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, proxies, sharing, nas, gradmax, worker, bench, help" ;;
+*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, proxies, sharing, nas, gradmax, export, deploy, worker, bench, help" ;;
 esac

@@ -1,0 +1,63 @@
+"""The commands that export a run and write the page about it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gpnas.train import base, train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Folder of a finished run of the digits."""
+    config = base(name="gmp", density=0.1, every=8)
+    config.data.name, config.data.cache_dir = "digits", str(tmp_path_factory.mktemp("cache"))
+    config.model.widths, config.train.epochs, config.train.batch_size = (16, 8), 2, 64
+    config.train.tensorboard = False
+    folder = tmp_path_factory.mktemp("runs") / "gmp"
+    train(config, folder)
+    return folder
+
+
+def test_it_exports_and_tells(python, run, tmp_path):
+    records = tmp_path / "exports.jsonl"
+    done = python(
+        "experiments/export.py", f"--workdir={run}", "--formats=stablehlo", "--seconds=0",
+        f"--records={records}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "compact.stablehlo" in done.stdout and "dense.stablehlo" in done.stdout
+    assert done.stdout.strip().endswith("export.json")
+    assert json.loads(records.read_text()) == json.loads(
+        (run / "export" / "export.json").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    "flags, error",
+    [
+        (["--workdir=nowhere"], "workdir: got 'nowhere', allowed: the folder of a run"),
+        (["--workdir=nowhere", "--seconds=-1"], "seconds: got -1.0, allowed: 0 or more"),
+        (["--workdir=nowhere", "--formats=pdf"], "formats: got 'pdf', allowed: onnx, stablehlo"),
+    ],
+)
+def test_a_mistake_is_one_line(python, flags, error):
+    done = python("experiments/export.py", *flags)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(error)
+    assert not (ROOT / "nowhere").exists()
+
+
+def test_the_page_is_that_of_the_records(python, tmp_path):
+    for path in ("docs/deploy.md", "results/deploy/records.jsonl", "results/deploy/exports.jsonl"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    done = python("experiments/deploy.py", "--page", f"--folder={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "docs/deploy.md").read_text() == (ROOT / "docs/deploy.md").read_text()
+    picture = "results/deploy/sparse.svg"
+    assert (tmp_path / picture).read_bytes() == (ROOT / picture).read_bytes()
