@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import export
@@ -44,6 +45,11 @@ def require(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -> None:
             except ImportError as error:
                 allowed = f"it with {package} installed: pip install '{extra}' ({error})"
                 raise UserError("formats", name, allowed) from error
+
+
+def inference(module: nn.Module) -> Apply:
+    """A module as a function `(variables, images) → logits`."""
+    return lambda variables, images: jnp.asarray(module.apply(variables, images, train=False))
 
 
 def each_image(apply: Apply, variables: Any, image_shape: Sequence[int]) -> Apply:

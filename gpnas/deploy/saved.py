@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from gpnas.deploy.formats import Apply
+from gpnas.deploy.formats import Apply, inference
 from gpnas.errors import UserError
 from gpnas.models import build
 
@@ -20,8 +20,8 @@ def save_network(
     path: pathlib.Path,
     architecture: Mapping[str, Any],
     variables: Any,
-    mean: Sequence[float] = (0.0,),
-    std: Sequence[float] = (1.0,),
+    mean: Iterable[float] = (0.0,),
+    std: Iterable[float] = (1.0,),
 ) -> None:
     """Writes NAME.json and, beside it, NAME.safetensors.
 
@@ -72,8 +72,7 @@ def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
         raise UserError("path", str(weights), "weights as they were written; these have changed")
     module = build(known, dtype=jnp.float32, conv="xla")
     variables = traverse_util.unflatten_dict(load(content), sep="/")
-    apply = of_pixels(lambda v, x: module.apply(v, x, train=False), mean, std)
-    return apply, jax.tree.map(jnp.asarray, variables)
+    return of_pixels(inference(module), mean, std), jax.tree.map(jnp.asarray, variables)
 
 
 def of_pixels(apply: Apply, mean: Any, std: Any) -> Apply:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas import models, units
-from gpnas.deploy.formats import Apply, each_image
+from gpnas.deploy.formats import Apply, each_image, inference
 from gpnas.masks.tree import path_name
 
 
@@ -35,7 +35,7 @@ def whole(module: nn.Module, variables: Any) -> Network:
     """The network as it is, masked weights being zeros."""
     known = type(module) in models.MODELS.values()
     architecture = models.architecture(module, variables["params"]) if known else None
-    return Network(_inference(module), variables, architecture)
+    return Network(inference(module), variables, architecture)
 
 
 def smaller(
@@ -55,7 +55,7 @@ def smaller(
       image_shape: (height, width, channels).
       unit_masks: Of the units that stay; by default those that something reads.
     """
-    apply = _inference(module)
+    apply = inference(module)
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     groups = units.discover(apply, variables, images)
     blocks = models.blocks(module)
@@ -70,7 +70,7 @@ def smaller(
     small = units.without_blocks(small, masks)
     architecture = models.architecture(module, small["params"])
     built = models.build(architecture, dtype=jnp.float32, conv="xla")
-    return Network(_inference(built), small, architecture)
+    return Network(inference(built), small, architecture)
 
 
 def macs(module: nn.Module, variables: Any, image_shape: Sequence[int]) -> int:
@@ -84,7 +84,3 @@ def macs(module: nn.Module, variables: Any, image_shape: Sequence[int]) -> int:
     uses = units.macs_per_weight(module, tuple(image_shape))
     flat = jax.tree_util.tree_flatten_with_path(variables["params"])[0]
     return sum(uses.get(path_name(path), 0) * leaf.size for path, leaf in flat)
-
-
-def _inference(module: nn.Module) -> Apply:
-    return lambda variables, images: jnp.asarray(module.apply(variables, images, train=False))

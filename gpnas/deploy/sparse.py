@@ -27,7 +27,11 @@ def dense_numpy(kernels: Layers) -> Forward:
 def dense_jax(kernels: Layers) -> Forward:
     """The same, jitted."""
     held = [jnp.asarray(w) for w in kernels]
-    call = jax.jit(lambda held, x: _layers([lambda x, w=w: x @ w for w in held], jnp.maximum)(x))
+
+    def forward(held: Any, x: Any) -> Any:
+        return _layers([lambda x, w=w: x @ w for w in held], jnp.maximum)(x)
+
+    call = jax.jit(forward)
     return lambda x: call(held, x)
 
 
@@ -45,7 +49,7 @@ def bcsr(kernels: Layers) -> Forward:
     """The same with kernels in JAX's batched compressed rows, jitted."""
     held = [sparse.BCSR.fromdense(jnp.asarray(w.T)) for w in kernels]
 
-    def forward(held: Any, x: jax.Array) -> Any:
+    def forward(held: Any, x: Any) -> Any:
         return _layers([lambda x, w=w: (w @ x.T).T for w in held], jnp.maximum)(x)
 
     call = jax.jit(forward)

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas import models, units
-from gpnas.deploy.formats import require, to_onnx, to_stablehlo
+from gpnas.deploy.formats import inference, require, to_onnx, to_stablehlo
 from gpnas.deploy.latency import in_process, latency, speedup
 from gpnas.deploy.smaller import Network, macs, smaller, whole
 from gpnas.train.record import git_revision, machine, versions
@@ -130,7 +130,7 @@ def _units(config: ConfigDict, arm: str, share: float) -> dict[str, Any]:
 def _random_masks(
     module: Any, variables: Any, images: jax.Array, share: float, seed: int
 ) -> dict[str, np.ndarray]:
-    groups = units.discover(lambda v, x: module.apply(v, x, train=False), variables, images)
+    groups = units.discover(inference(module), variables, images)
     rng = np.random.default_rng(seed)
     return {
         group.name: rng.permutation(group.size) >= round(share * group.size)
@@ -154,7 +154,7 @@ def _files(
             kind = "im2col" if "im2col" in ending else "xla"
             module = models.build(one.architecture, dtype=jnp.float32, conv=kind)
             write = to_onnx if ending == "onnx" else to_stablehlo
-            write(lambda v, x, m=module: m.apply(v, x, train=False), one.variables, shape, path)
+            write(inference(module), one.variables, shape, path)
     return paths
 
 
