@@ -1,11 +1,13 @@
 """From a pruned network to the one that is exported: without the units that nothing reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax.errors import FlaxError
 
 from gpnas import models, units
 from gpnas.deploy.formats import Apply, each_image, inference
@@ -47,7 +49,8 @@ def smaller(
     """The network without its dead units.
 
     A network of `gpnas.models` is built anew with the widths that are left, and whole residual
-    blocks may be gone. Of any other module the traced function is made smaller.
+    blocks may be gone. Any other module is applied with layers as wide as their kernels are now,
+    if that computes the same as the traced function on smaller arrays; else it is the latter.
 
     Args:
       module: Called as `module.apply(variables, images, train=False)`.
@@ -66,7 +69,9 @@ def smaller(
     own = {name: mask for name, mask in masks.items() if not units.is_block(name)}
     small_apply, small = units.compact(apply, variables, groups, own, images)
     if type(module) not in models.MODELS.values():
-        return Network(each_image(small_apply, small, image_shape), small, None)
+        narrow = _narrower(module)
+        fits = _agree(narrow, small_apply, small, image_shape)
+        return Network(narrow if fits else each_image(small_apply, small, image_shape), small, None)
     small = units.without_blocks(small, masks)
     architecture = models.architecture(module, small["params"])
     built = models.build(architecture, dtype=jnp.float32, conv="xla")
@@ -84,3 +89,35 @@ def macs(module: nn.Module, variables: Any, image_shape: Sequence[int]) -> int:
     uses = units.macs_per_weight(module, tuple(image_shape))
     flat = jax.tree_util.tree_flatten_with_path(variables["params"])[0]
     return sum(uses.get(path_name(path), 0) * leaf.size for path, leaf in flat)
+
+
+def _narrower(module: nn.Module) -> Apply:
+    """A module whose dense layers and convolutions are as wide as the kernels that they get."""
+
+    def fit(
+        call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
+    ) -> Any:
+        layer = context.module
+        if context.method_name == "__call__" and isinstance(layer, nn.Dense | nn.Conv):
+            params = layer.variables["params"]
+            width = params["kernel"].shape[-1]
+            if layer.features != width:
+                fitting = layer.clone(features=width, parent=None, name=None)
+                return fitting.apply({"params": params}, *args, **kwargs)
+        return call(*args, **kwargs)
+
+    def apply(variables: Any, images: jax.Array) -> jax.Array:
+        with nn.intercept_methods(fit):
+            return inference(module)(variables, images)
+
+    return apply
+
+
+def _agree(apply: Apply, other: Apply, variables: Any, image_shape: Sequence[int]) -> bool:
+    """Whether two functions can be called so, and give the same on random images."""
+    images = jax.random.normal(jax.random.key(0), (4, *image_shape))
+    try:
+        found = apply(variables, images)
+    except (FlaxError, TypeError, ValueError):  # a layer of its own, with a width of its own
+        return False
+    return np.allclose(found, other(variables, images), rtol=1e-4, atol=1e-5)

@@ -11,7 +11,7 @@ from gpnas.deploy import formats, quantise, to_onnx, to_stablehlo, to_tflite
 from gpnas.deploy.smaller import smaller
 from gpnas.errors import UserError
 
-NAMES = ("lenet300", "lenet5", "resnet", "own")
+NAMES = ("lenet5", "resnet", "own", "fixed")
 
 
 def small_of(subject, name):
@@ -61,7 +61,7 @@ def test_tflite(subject, name, batch, tmp_path):
     path = tmp_path / "net.tflite"
     to_tflite(apply, variables, shape, path, batch)
     run = deploy.load(path)
-    assert run(images).shape == (5, 10)
+    assert len(run(images)) == 5
     assert deploy.parity(run, apply, variables, images) <= 1e-4
 
 

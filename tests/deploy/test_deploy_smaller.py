@@ -9,7 +9,7 @@ from gpnas import deploy, models
 from gpnas.deploy.smaller import smaller, whole
 
 
-@pytest.mark.parametrize("name", ["lenet300", "lenet5", "resnet", "own"])
+@pytest.mark.parametrize("name", ["lenet300", "lenet5", "resnet", "own", "fixed"])
 def test_smaller_and_the_same(subject, name):
     module, variables, shape, images = subject(name)
     dense, small = whole(module, variables), smaller(module, variables, shape)
@@ -20,7 +20,7 @@ def test_smaller_and_the_same(subject, name):
         rtol=1e-4,
         atol=1e-5,
     )
-    assert (small.architecture is None) == (name == "own")
+    assert (small.architecture is None) == (name in ("own", "fixed"))
 
 
 def test_a_silent_block_goes_as_a_whole(subject):
