@@ -35,7 +35,7 @@ class Network(NamedTuple):
 
 def whole(module: nn.Module, variables: Any) -> Network:
     """The network as it is, masked weights being zeros."""
-    known = type(module) in models.MODELS.values()
+    known = models.is_known(module)
     architecture = models.architecture(module, variables["params"]) if known else None
     return Network(inference(module), variables, architecture)
 
@@ -48,9 +48,10 @@ def smaller(
 ) -> Network:
     """The network without its dead units.
 
-    A network of `gpnas.models` is built anew with the widths that are left, and whole residual
-    blocks may be gone. Any other module is applied with layers as wide as their kernels are now,
-    if that computes the same as the traced function on smaller arrays; else it is the latter.
+    A network of `gpnas.models` is built anew with the widths that are left, and whole blocks may be
+    gone (of one without widths of its own, nothing but blocks). Any other module is applied with
+    layers as wide as their kernels are now, if that computes the same as the traced function on
+    smaller arrays; else it is the latter.
 
     Args:
       module: Called as `module.apply(variables, images, train=False)`.
@@ -67,12 +68,13 @@ def smaller(
         params = {"params": variables["params"]}  # a silent norm may have statistics
         masks = units.living_units(units.with_blocks(groups, variables, blocks), params)
     own = {name: mask for name, mask in masks.items() if not units.is_block(name)}
+    own = own if models.has_widths(module) else {}  # whose fields could not say what is left
     small_apply, small = units.compact(apply, variables, groups, own, images)
-    if type(module) not in models.MODELS.values():
+    if not models.is_known(module):
         narrow = _narrower(module)
         fits = _agree(narrow, small_apply, small, image_shape)
         return Network(narrow if fits else each_image(small_apply, small, image_shape), small, None)
-    small = units.without_blocks(small, masks)
+    small = units.without_blocks(small, blocks, masks)
     architecture = models.architecture(module, small["params"])
     built = models.build(architecture, dtype=jnp.float32, conv="xla")
     return Network(inference(built), small, architecture)
