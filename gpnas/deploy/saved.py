@@ -64,7 +64,7 @@ def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
         known = json.loads(path.read_text())
         weights = path.with_name(pathlib.PurePath(known["weights"]).name)
         content = weights.read_bytes()
-        mean, std = (jnp.asarray(known[name], jnp.float32) for name in ("mean", "std"))
+        mean, std = (np.asarray(known[name], np.float32) for name in ("mean", "std"))
     except (OSError, ValueError, LookupError, TypeError) as error:
         allowed = f"an architecture's JSON with its weights beside it ({error})"
         raise UserError("path", str(path), allowed) from error
@@ -82,4 +82,11 @@ def of_pixels(apply: Apply, mean: Any, std: Any) -> Apply:
       apply: The network on standardised images.
       mean, std: (channels,) float32, of pixels from 0 to 1.
     """
-    return lambda variables, images: apply(variables, (images / 255 - mean) / std)
+    centre, scale = np.float32(255) * np.asarray(mean), 1 / (255 * np.asarray(std))
+
+    def standardised(variables: Any, images: jax.Array) -> jax.Array:
+        # A whole row at once: onnxruntime takes ten times as long to spread single numbers.
+        rows = [np.broadcast_to(x, images.shape[2:]).astype(np.float32) for x in (centre, scale)]
+        return apply(variables, (images - rows[0]) * rows[1])
+
+    return standardised

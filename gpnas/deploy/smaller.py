@@ -48,9 +48,10 @@ def smaller(
 ) -> Network:
     """The network without its dead units.
 
-    A network of `gpnas.models` is built anew with the widths that are left, and whole residual
-    blocks may be gone. Any other module is applied with layers as wide as their kernels are now,
-    if that computes the same as the traced function on smaller arrays; else it is the latter.
+    A network of `gpnas.models` is built anew with the widths that are left, and whole blocks may be
+    gone (of one without widths of its own, nothing but blocks). Any other module is applied with
+    layers as wide as their kernels are now, if that computes the same as the traced function on
+    smaller arrays; else it is the latter.
 
     Args:
       module: Called as `module.apply(variables, images, train=False)`.
@@ -60,15 +61,14 @@ def smaller(
     """
     apply = inference(module)
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    groups = units.UnitGroups((), ())
-    if models.has_widths(module):
-        groups = units.discover(apply, variables, images)
+    groups = units.discover(apply, variables, images)
     blocks = models.blocks(module)
     masks = unit_masks
     if masks is None:
         params = {"params": variables["params"]}  # a silent norm may have statistics
         masks = units.living_units(units.with_blocks(groups, variables, blocks), params)
     own = {name: mask for name, mask in masks.items() if not units.is_block(name)}
+    own = own if models.has_widths(module) else {}  # whose fields could not say what is left
     small_apply, small = units.compact(apply, variables, groups, own, images)
     if not models.is_known(module):
         narrow = _narrower(module)
