@@ -1,6 +1,7 @@
 """Development by units: neurons and channels grown beyond need, then pruned (docs/development.md).
 
-LeNet-5 on Fashion-MNIST, 10 epochs: from a quarter of its channels and neurons to a half and back.
+LeNet-5 on Fashion-MNIST, 10 epochs: from a quarter of its channels and neurons to half as many more
+and back.
 With `--config.elastic=True` arrays follow the living network, and it trains in a fraction of the
 time; with `--config.model.name=resnet` blocks may go, too (`--config.method.block_density=0.5`).
 
@@ -13,11 +14,11 @@ from gpnas.train.config import base
 
 
 def get_config() -> ConfigDict:
-    """A quarter of the width left; the overshoot twice that, in the first tenth of the run."""
+    """A quarter of the width left; the overshoot half as much more, in the first tenth of the run."""
     config = base(
         name="development_units",
         density=0.25,
-        peak=2.0,
+        peak=1.5,
         peak_at=0.1,
         stop_at=0.6,
         churn=0.3,
@@ -32,5 +33,5 @@ def get_config() -> ConfigDict:
         block_peak=1.0,
     )
     config.model.name = "lenet5"
-    config.optimizer.learning_rate = 0.05
+    config.optimizer.learning_rate = 0.02
     return config

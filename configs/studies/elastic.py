@@ -34,7 +34,7 @@ def get_config() -> ConfigDict:
     for arm in ARMS:
         config = (dense if arm == ARMS[0] else development_units).get_config()
         config.model.name = "lenet5"
-        config.optimizer.learning_rate = 0.05
+        config.optimizer.learning_rate = 0.02
         config.train.tensorboard = False
         config.elastic = arm == ARMS[1]
         arms[arm] = config
