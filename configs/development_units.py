@@ -14,7 +14,7 @@ from gpnas.train.config import base
 
 
 def get_config() -> ConfigDict:
-    """A quarter of the width left; the overshoot half as much more, in the first tenth of the run."""
+    """A quarter of the width left; in the first tenth of the run it grows by half of that."""
     config = base(
         name="development_units",
         density=0.25,
