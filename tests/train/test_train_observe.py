@@ -24,6 +24,7 @@ def select(looks):
     for step, (living, error) in enumerate(looks, 1):
         program = SimpleNamespace(
             network=as_it_is.network,
+            whole=lambda tree: tree,
             evaluate=lambda variables, split, e=error: Metrics(np.float64(1), e / 100),
         )
         now = Tally(step, {"w": 10_000}, {"w": living}, {}, {}, {})
@@ -58,7 +59,7 @@ def test_line():
         "a": 5.0, "b": 10.0,
     })  # fmt: skip
     now = Tally(14, {"a": 8, "b": 2}, {"a": 2, "b": 2}, {"a": 2, "b": 0}, {"a": 6, "b": 0}, {
-        "a": 6.0, "b": 14.0,
+        "a": 13.0, "b": 18.0,
     })  # fmt: skip
     line = train_line(before, now, Metrics(np.float32(8), np.float32(1)))
     layers = line.pop("layers")
