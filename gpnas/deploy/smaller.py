@@ -13,6 +13,8 @@ from gpnas import models, units
 from gpnas.deploy.formats import Apply, each_image, inference
 from gpnas.masks.tree import path_name
 
+_SOME = 4  # random images that tell whether two functions are the same
+
 
 class Network(NamedTuple):
     """A network to be exported.
@@ -46,7 +48,7 @@ def smaller(
     image_shape: Sequence[int],
     unit_masks: units.UnitMasks | None = None,
 ) -> Network:
-    """The network without its dead units.
+    """The network without its dead units, those that are constant among them if they can be.
 
     A network of `gpnas.models` is built anew with the widths that are left, and whole blocks may be
     gone (of one without widths of its own, nothing but blocks). Any other module is applied with
@@ -57,7 +59,8 @@ def smaller(
       module: Called as `module.apply(variables, images, train=False)`.
       variables: Its variables, masked.
       image_shape: (height, width, channels).
-      unit_masks: Of the units that stay; by default those that something reads.
+      unit_masks: Of the units that stay; by default those that something reads when constants are
+        folded (`units.fold_constants`).
     """
     apply = inference(module)
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
@@ -65,6 +68,8 @@ def smaller(
     blocks = models.blocks(module)
     masks = unit_masks
     if masks is None:
+        some = jax.random.normal(jax.random.key(0), (_SOME, *image_shape))
+        variables = units.fold_constants(apply, variables, groups, some)
         params = {"params": variables["params"]}  # a silent norm may have statistics
         masks = units.living_units(units.with_blocks(groups, variables, blocks), params)
     own = {name: mask for name, mask in masks.items() if not units.is_block(name)}
@@ -117,7 +122,7 @@ def _narrower(module: nn.Module) -> Apply:
 
 def _agree(apply: Apply, other: Apply, variables: Any, image_shape: Sequence[int]) -> bool:
     """Whether two functions can be called so, and give the same on random images."""
-    images = jax.random.normal(jax.random.key(0), (4, *image_shape))
+    images = jax.random.normal(jax.random.key(0), (_SOME, *image_shape))
     try:
         found = apply(variables, images)
     except (FlaxError, TypeError, ValueError):  # a layer of its own, with a width of its own

@@ -14,8 +14,9 @@ def living_units(groups: UnitGroups, variables: Any) -> dict[str, np.ndarray]:
 
     A unit all of whose readers are zero adds nothing to the network, whatever its own weights are,
     so `compact` may leave it out and the function stays. One whose own weights are zero, but not
-    its readers', may still have a constant output, and lives. Nor does it tell anything of a unit
-    that something sums over (`summed`): those live unless all that they own is zero.
+    its readers', may still have a constant output, and lives (but see `fold_constants`). Nor does
+    it tell anything of a unit that something sums over (`summed`): those live unless all that they
+    own is zero.
 
     Args:
       groups: As `discover` finds them.
