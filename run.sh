@@ -90,7 +90,7 @@ test() {
     run -m ruff check gpnas experiments configs tests
     run -m ruff format --check gpnas experiments configs tests
     run -m mypy
-    run -m pytest "$@"
+    run -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile "$@"
 }
 
 command="${1:-main}"
