@@ -300,7 +300,7 @@ def pruning_tables(records: Sequence[Mapping[str, Any]]) -> list[Table]:
     rounds = min((t["rounds"] for r in newest.values() for t in r["latency"].values()), default=0)
     note = (
         f"Dense → pruned (ratio), the fastest of {rounds} calls in turns, {THREADS} threads;"
-        " inference, beside other work on the machine."
+        " inference."
     )
     return [found, Table("Latency", columns, rows, [note])]
 
