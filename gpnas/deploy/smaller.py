@@ -13,8 +13,6 @@ from gpnas import models, units
 from gpnas.deploy.formats import Apply, each_image, inference
 from gpnas.masks.tree import path_name
 
-_SOME = 4  # random images that tell whether two functions are the same
-
 
 class Network(NamedTuple):
     """A network to be exported.
@@ -68,8 +66,7 @@ def smaller(
     blocks = models.blocks(module)
     masks = unit_masks
     if masks is None:
-        some = jax.random.normal(jax.random.key(0), (_SOME, *image_shape))
-        variables = units.fold_constants(apply, variables, groups, some)
+        variables = units.fold_constants(apply, variables, groups, _random_images(image_shape))
         params = {"params": variables["params"]}  # a silent norm may have statistics
         masks = units.living_units(units.with_blocks(groups, variables, blocks), params)
     own = {name: mask for name, mask in masks.items() if not units.is_block(name)}
@@ -120,9 +117,13 @@ def _narrower(module: nn.Module) -> Apply:
     return apply
 
 
+def _random_images(image_shape: Sequence[int]) -> jax.Array:
+    return jax.random.normal(jax.random.key(0), (4, *image_shape))
+
+
 def _agree(apply: Apply, other: Apply, variables: Any, image_shape: Sequence[int]) -> bool:
     """Whether two functions can be called so, and give the same on random images."""
-    images = jax.random.normal(jax.random.key(0), (_SOME, *image_shape))
+    images = _random_images(image_shape)
     try:
         found = apply(variables, images)
     except (FlaxError, TypeError, ValueError):  # a layer of its own, with a width of its own

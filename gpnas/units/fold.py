@@ -36,7 +36,8 @@ def fold_constants(
     the same everywhere for its reader, as next to a padded border, stays a unit.
 
     Args:
-      apply_fn: A function that applies Linen modules; not jitted.
+      apply_fn: A function that applies Linen modules; layers inside of `jit`, `remat` or `scan` are
+        left alone.
       variables: Its variables, pruned.
       groups: As `discover` finds them.
       *inputs: Of at least two examples, with values of which no activation is equal by chance.
@@ -50,9 +51,7 @@ def fold_constants(
         found = {path: layer for path, layer in found.items() if layer.calls == 1}
         if not any(layer.constant is not None for layer in found.values()):
             break
-        known["params"] = jax.tree_util.tree_map_with_path(
-            lambda path, leaf, found=found: _folded(path, leaf, found), known["params"]
-        )
+        known["params"] = _folded(known["params"], found)
     return known
 
 
@@ -86,28 +85,34 @@ def _look(
         call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
     ) -> Any:
         layer = context.module
-        known = context.method_name == "__call__" and isinstance(layer, nn.Dense | nn.Conv)
-        if not known or not layer.path:
-            return call(*args, **kwargs)
-        path = "/".join(layer.path)
-        calls = found[path].calls + 1 if path in found else 1
-        found[path] = _Layer(calls)
-        kernel = layer.variables["params"]["kernel"]
-        same = constant.get(f"params/{path}/kernel", {}).get(kernel.ndim - 2)
-        grouped = getattr(layer, "feature_group_count", 1) > 1
-        if same is None or grouped or not layer.use_bias:
-            return call(*args, **kwargs)
-        own = same & _read(kernel) & _everywhere(args[0])
-        alone = jnp.where(own, args[0], jnp.zeros_like(args[0]))
-        linear = layer.clone(use_bias=False, parent=None, name=None)
-        added = jnp.asarray(linear.apply({"params": {"kernel": kernel}}, alone))
-        if own.any() and _everywhere(added).all():
-            found[path] = _Layer(calls, own, added.reshape(-1, added.shape[-1])[0])
+        if context.method_name == "__call__" and isinstance(layer, nn.Dense | nn.Conv):
+            path = "/".join(layer.path)
+            calls = found[path].calls + 1 if path in found else 1
+            same = constant.get(f"params/{path}/kernel", {})
+            x = args[0] if args else kwargs["inputs"]
+            found[path] = _Layer(calls, *_added(layer, same, x))
         return call(*args, **kwargs)
 
     with nn.intercept_methods(watch):
         apply_fn(variables, *inputs)
     return found
+
+
+def _added(
+    layer: Any, same: Mapping[int, np.ndarray], x: jax.Array
+) -> tuple[np.ndarray | None, jax.Array | None]:
+    """Which inputs of a layer can be folded, and what they add to its output, if any can."""
+    grouped = getattr(layer, "feature_group_count", 1) > 1
+    if not same or grouped or not layer.use_bias or isinstance(x, jax.core.Tracer):
+        return None, None  # traced: in a loop, say, whose turns share the layer
+    kernel = layer.variables["params"]["kernel"]
+    own = same.get(kernel.ndim - 2, np.zeros(1, bool)) & _read(kernel) & _everywhere(x)
+    linear = layer.clone(use_bias=False, parent=None, name=None)
+    alone = jnp.where(own, x, jnp.zeros_like(x))
+    added = jnp.asarray(linear.apply({"params": {"kernel": kernel}}, alone))
+    if not own.any() or not _everywhere(added).all():
+        return None, None
+    return own, added.reshape(-1, added.shape[-1])[0]
 
 
 def _read(kernel: jax.Array) -> np.ndarray:
@@ -122,12 +127,16 @@ def _everywhere(values: jax.Array) -> np.ndarray:
     return np.ptp(rows, 0) <= _CLOSE * np.maximum(1, np.abs(rows[0]))
 
 
-def _folded(path: tuple, leaf: jax.Array, found: Mapping[str, _Layer]) -> jax.Array:
-    """A leaf of the params with a layer's constants folded in."""
-    owner, _, name = tree.path_name(path).rpartition("/")
-    layer = found.get(owner)
-    if layer is None or layer.constant is None or layer.added is None:
-        return leaf
-    if name == "kernel":
-        return jnp.where(layer.constant[:, None], jnp.zeros_like(leaf), leaf)
-    return leaf + layer.added if name == "bias" else leaf
+def _folded(params: Any, found: Mapping[str, _Layer]) -> Any:
+    """The params with the constants of layers folded in."""
+
+    def fold(path: tuple, leaf: jax.Array) -> jax.Array:
+        owner, _, name = tree.path_name(path).rpartition("/")
+        layer = found.get(owner)
+        if layer is None or layer.constant is None or layer.added is None:
+            return leaf
+        if name == "kernel":
+            return jnp.where(layer.constant[:, None], jnp.zeros_like(leaf), leaf)
+        return leaf + layer.added if name == "bias" else leaf
+
+    return jax.tree_util.tree_map_with_path(fold, params)

@@ -74,6 +74,7 @@ def _scan_shrink(step: Step, args: list, to: Shrinking) -> Any:
 
 
 def while_parts(step: Step, values: Any) -> tuple[list, list, list]:
+    """A loop's operands: constants of its condition, those of its body, what is carried."""
     a, b = step.params["cond_nconsts"], step.params["body_nconsts"]
     values = list(values)
     return values[:a], values[a : a + b], values[a + b :]

@@ -19,6 +19,7 @@ class Stack(nn.Module):
     norm: bool = False
     bias: bool = True
     shared: bool = False
+    last: type = nn.Dense
 
     @nn.compact
     def __call__(self, x):
@@ -28,7 +29,7 @@ class Stack(nn.Module):
         x = nn.max_pool(x, (2, 2), (2, 2))
         x = nn.relu(nn.Conv(6, (3, 3), padding=self.padding, use_bias=self.bias, name="second")(x))
         x = nn.relu(nn.Dense(5, name="third")(x.reshape(x.shape[0], -1)))
-        last = nn.Dense(3, name="last")
+        last = self.last(3, name="last")
         return last(x) + last(2 * x) if self.shared else last(x)
 
 
@@ -82,6 +83,10 @@ def test_what_cannot_be_folded_stays(module):
 
 def test_a_layer_that_is_called_twice_is_left_alone():
     assert living(Stack(shared=True), {"third": [0]})["third"] == 5
+
+
+def test_a_layer_that_is_traced_is_left_alone():
+    assert living(Stack(last=nn.remat(nn.Dense)), {"third": [0]})["third"] == 5
 
 
 def test_one_that_is_not_constant_is_left_alone():
