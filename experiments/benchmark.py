@@ -17,11 +17,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from gpnas._files import append_line
 from gpnas.benchmark import MEASUREMENTS, Measurement, Missing, Options
 from gpnas.commandline import start
 from gpnas.errors import UserError
 from gpnas.train.record import git_revision, machine, versions
-from gpnas.train.workdir import append_line
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _ONLY = flags.DEFINE_list("only", [], "Names of measurements; all if empty.")

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from gpnas._files import append_line, read_lines
 from gpnas.benchmark.torch_pruning import SUBJECTS, compare, pruning_tables
 from gpnas.commandline import no_arguments, start
 from gpnas.report import markers
 from gpnas.train.record import git_revision, machine, versions
-from gpnas.train.workdir import append_line, read_lines
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Measure nothing; write from the records.")

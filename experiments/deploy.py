@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from gpnas._files import read_lines
 from gpnas.commandline import no_arguments, start
 from gpnas.deploy.study import measure
 from gpnas.errors import UserError
 from gpnas.report import deployed, markers
-from gpnas.train.workdir import read_lines
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Measure nothing; write from the records.")

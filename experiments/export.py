@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from gpnas._files import append_line
 from gpnas.commandline import no_arguments, start
 from gpnas.deploy.exported import export_run
 from gpnas.errors import UserError
 from gpnas.report.deployed import export_table
-from gpnas.train.workdir import append_line
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that has finished.")
 _FORMATS = flags.DEFINE_list(

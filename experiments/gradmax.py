@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
+from gpnas._files import read_lines
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
 from gpnas.report import growths, markers
 from gpnas.train.growth_study import CONTROLS, matching, teach
-from gpnas.train.workdir import read_lines
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What is taught.", lock_config=True)

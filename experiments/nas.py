@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
+from gpnas._files import read_lines
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
 from gpnas.report import markers, optima, rankings, read_runs, searches, sharing
@@ -23,7 +24,6 @@ from gpnas.report.groups import summarise
 from gpnas.report.table import Table
 from gpnas.search.early_stopping import early_stopping
 from gpnas.search.proxy_study import advantages, correlations, matching
-from gpnas.train.workdir import read_lines
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _SIZE = "params (table)"  # what scores are compared with

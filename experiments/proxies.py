@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
+from gpnas._files import read_lines
 from gpnas.commandline import no_arguments, start
 from gpnas.search.proxy_study import correlations, matching, score_sample
-from gpnas.train.workdir import read_lines
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to score.", lock_config=True)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder for the study's records.")

@@ -22,12 +22,12 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from gpnas import train
+from gpnas._files import read_lines
 from gpnas.commandline import EXIT_DIVERGED, start, stop
 from gpnas.errors import UserError
 from gpnas.report import markers
 from gpnas.report.figures import FigureSpec
 from gpnas.train.study import run_study
-from gpnas.train.workdir import read_lines
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _STUDIES = ("lenet300", "lenet5", "tickets", "curves", "learners", "elastic")

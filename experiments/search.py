@@ -19,6 +19,7 @@ import optuna
 from absl import flags
 from ml_collections import config_flags
 
+from gpnas._files import write_json
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
 from gpnas.report.drawings import architecture_figure
@@ -26,7 +27,6 @@ from gpnas.search import pareto, study
 from gpnas.search.build import Search, build_search
 from gpnas.search.history import Trial, value
 from gpnas.search.record import describe_search, what_came_of_it
-from gpnas.train.workdir import write_json
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the database and record.json.")

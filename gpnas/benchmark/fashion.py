@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from gpnas._files import read_lines
 from gpnas.benchmark.measure import Measurement, Missing, Options
 from gpnas.report.stats import estimate, paired_difference
-from gpnas.train.workdir import read_lines
 
 _DENSITY, _SEEDS, _POINT = 0.08, 5, 1.0
 _TARGET = (

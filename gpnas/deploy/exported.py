@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from gpnas._files import write_json
 from gpnas.deploy import formats
 from gpnas.deploy.formats import Apply, require
 from gpnas.deploy.latency import latency, speedup
@@ -22,7 +23,6 @@ from gpnas.train.finished import Finished, read_run
 from gpnas.train.plan import build_model
 from gpnas.train.program import standardize
 from gpnas.train.record import git_revision, machine, versions
-from gpnas.train.workdir import write_json
 
 BATCHES = (1, 64)
 THREADS = (1, 2)

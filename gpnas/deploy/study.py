@@ -12,11 +12,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas import models, units
+from gpnas._files import append_line, read_lines
 from gpnas.deploy.formats import inference, require, to_onnx, to_stablehlo
 from gpnas.deploy.latency import in_process, latency, speedup
 from gpnas.deploy.smaller import Network, macs, smaller, whole
 from gpnas.train.record import git_revision, machine, versions
-from gpnas.train.workdir import append_line, read_lines
 
 # Runtime: what its files are called. XLA's own convolution is slow for few channels on a CPU.
 FILES: Mapping[str, str] = {

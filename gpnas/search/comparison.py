@@ -8,11 +8,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from gpnas._files import append_line, read_lines
 from gpnas.errors import UserError
 from gpnas.search.build import build_search
 from gpnas.search.record import describe_search, key_of, what_came_of_it
 from gpnas.search.run import search_together
-from gpnas.train.workdir import append_line, read_lines
 
 
 def comparison(

@@ -12,13 +12,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from gpnas._files import append_line, read_lines
 from gpnas.errors import UserError
 from gpnas.search.build import build_strategy
 from gpnas.search.history import Propose, Trial
 from gpnas.search.record import describe_search, key_of
 from gpnas.search.run import Evaluate, simulate
 from gpnas.search.table import Table, check_metric, load_table
-from gpnas.train.workdir import append_line, read_lines
 
 _ERROR = "error"  # what strategies minimise: at each budget another column of the table
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from gpnas import plugins
+from gpnas._files import append_line, read_lines
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
@@ -22,7 +23,6 @@ from gpnas.search.table import Table, check_metric, load_table
 from gpnas.train.loop import load_data
 from gpnas.train.program import standardize
 from gpnas.train.record import git_revision, machine, versions
-from gpnas.train.workdir import append_line, read_lines
 
 SPACE = "nas_bench_201"
 _FROM_THE_TABLE = ("params", "macs")  # what a supernet does not know of its networks

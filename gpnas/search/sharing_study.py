@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from gpnas import plugins
+from gpnas._files import append_line, read_lines
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
@@ -38,7 +39,6 @@ from gpnas.search.strategies import asha, successive_halving
 from gpnas.search.table import Table, load_table
 from gpnas.train.loop import load_data
 from gpnas.train.observe import percent
-from gpnas.train.workdir import append_line, read_lines
 
 _LIMITS = {"architectures": 40, "seeds": 1, "channels": 1, "cells": 1, "batch": 2, "steps": 1,
            "final_steps": 1, "budget": 1, "candidates": 2, "finalists": 1, "minibatches": 1,

@@ -15,9 +15,9 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
+from gpnas._files import write_json
 from gpnas.errors import UserError
 from gpnas.masks.tree import path_name
-from gpnas.train.workdir import write_json
 
 _KEEP = 2
 

@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 
 from gpnas import masks as gm
 from gpnas import units
+from gpnas._files import append_line, read_lines
 from gpnas.errors import UserError
 from gpnas.train.record import git_revision, machine, versions
-from gpnas.train.workdir import append_line, read_lines
 from gpnas.units import bridge, grow
 
 _HIDDEN = "hidden:1"

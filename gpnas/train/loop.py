@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+from gpnas._files import read_lines, write_json
 from gpnas.data import Dataset, load
 from gpnas.errors import UserError
 from gpnas.masks import maskable
@@ -38,7 +39,7 @@ from gpnas.train.plan import Plan, make_plan
 from gpnas.train.program import Program, make_program
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics
-from gpnas.train.workdir import keep_lines, locked, read_lines, write_json
+from gpnas.train.workdir import keep_lines, locked
 
 
 class Diverged(RuntimeError):

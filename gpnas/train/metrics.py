@@ -11,7 +11,7 @@ import rich.console
 import rich.progress
 import tensorboardX
 
-from gpnas.train.workdir import append_line
+from gpnas._files import append_line
 
 Write = Callable[[dict[str, Any]], None]
 

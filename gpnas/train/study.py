@@ -9,12 +9,12 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
+from gpnas._files import append_line, read_lines
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train.config import identity
 from gpnas.train.loop import Diverged, load_data, train_lanes
 from gpnas.train.plan import make_plan
-from gpnas.train.workdir import append_line, read_lines
 
 _SMALL = {"cpu": 20_000}  # weights up to which seeds train faster in lanes than one by one
 _SMALL_ELSEWHERE = 5_000_000

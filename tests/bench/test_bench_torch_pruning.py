@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from gpnas import units
+from gpnas._files import read_lines
 from gpnas.benchmark.torch_pruning import SUBJECTS, Subject, compare, pruning_tables, smaller_half
 from gpnas.models import LeNet300
 from gpnas.report import markers
-from gpnas.train.workdir import read_lines
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from configs.studies.deploy import get_config
+from gpnas._files import read_lines
 from gpnas.deploy import study
-from gpnas.train.workdir import read_lines
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("jax2onnx")

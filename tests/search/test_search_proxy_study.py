@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 
 from configs.searches import proxies
+from gpnas._files import read_lines
 from gpnas.errors import UserError
 from gpnas.search import load_table
 from gpnas.search.proxy_study import advantages, correlation, correlations, matching, score_sample
-from gpnas.train.workdir import read_lines
 
 
 def small(**changes):

@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 
 from configs.searches import sharing
+from gpnas._files import read_lines
 from gpnas.errors import UserError
 from gpnas.search import sharing_study
 from gpnas.search.darts import Mixture
 from gpnas.search.sharing_study import share
-from gpnas.train.workdir import read_lines
 
 pytestmark = pytest.mark.usefixtures("one_stage")
 FEW = {"channels": 4, "steps": 4, "final_steps": 2, "budget": 40, "candidates": 6,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from configs.studies.gradmax import get_config
+from gpnas._files import read_lines
 from gpnas.errors import UserError
 from gpnas.train.growth_study import CONTROLS, matching, relu1, teach
-from gpnas.train.workdir import read_lines
 
 
 def small():

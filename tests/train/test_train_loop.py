@@ -13,11 +13,12 @@ import optax
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from gpnas._files import append_line, read_lines
 from gpnas.errors import UserError
 from gpnas.train import Diverged, loop, plan, train
 from gpnas.train.metrics import progress
 from gpnas.train.order import batch_order
-from gpnas.train.workdir import append_line, keep_lines, locked, read_lines
+from gpnas.train.workdir import keep_lines, locked
 
 
 @pytest.fixture

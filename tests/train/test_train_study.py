@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from gpnas._files import read_lines
 from gpnas.errors import UserError
 from gpnas.train import Diverged, Stopped, study
 from gpnas.train.study import run_study, settings
-from gpnas.train.workdir import read_lines
 
 
 @pytest.fixture(scope="module")

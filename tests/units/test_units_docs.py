@@ -7,8 +7,8 @@ import runpy
 import jax.numpy as jnp
 from zoo import RECORDS, zoo_table
 
+from gpnas._files import read_lines
 from gpnas.report import markers
-from gpnas.train.workdir import read_lines
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "units.md"
 

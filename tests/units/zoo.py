@@ -27,11 +27,11 @@ import numpy as np
 from zoo_models import ZOO
 
 from gpnas import units
+from gpnas._files import append_line, read_lines
 from gpnas.masks import apply
 from gpnas.report import markers
 from gpnas.report.table import Cell, Column, Table
 from gpnas.train.record import git_revision, versions
-from gpnas.train.workdir import append_line, read_lines
 from gpnas.units.verify import difference
 
 ROOT = Path(__file__).parents[2]

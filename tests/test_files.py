@@ -1,0 +1,37 @@
+"""JSON files: whole or not at all, and checked when read."""
+
+import pytest
+
+from gpnas import _files
+from gpnas.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b'"a"', b"\xff\xfe", b"[" * 100_000, b""], ids=lambda c: repr(c[:5])
+)
+def test_a_damaged_json_file_is_one_line_that_names_the_file(tmp_path, content):
+    (tmp_path / "record.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"workdir: got .*record\.json.*, allowed: a record"):
+        _files.read_json(tmp_path / "record.json", "workdir", "a record")
+
+
+def test_a_missing_json_file_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="allowed: a record .*No such file"):
+        _files.read_json(tmp_path / "record.json", "workdir", "a record")
+
+
+def test_lines_that_are_not_objects_are_left_out(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"a": 1}\n[]\n' + b"[" * 100_000 + b'\n\xff\n{"a": 2}\n{"a": ')
+    assert _files.read_lines(path) == [{"a": 1}, {"a": 2}]
+    _files.append_line(path, {"a": 3})
+    assert _files.read_lines(path) == [{"a": 1}, {"a": 2}, {"a": 3}]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "record.json"
+    _files.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        _files.write_json(path, {"a": object()})
+    assert _files.read_json(path, "workdir", "a record") == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
