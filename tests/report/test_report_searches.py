@@ -46,7 +46,7 @@ def test_page_and_table_show_searches(tmp_path):
     found = one(tmp_path)
     assert not summarise(found).groups and len(summarise(found).searches) == 2
     text = report.text_table(found)
-    assert "a " in text and "7.00 ± 0.00" in text and "5.00 pilot" in text
+    assert "a " in text and "7.00 (all equal)" in text and "5.00 pilot" in text
     names = [spec.name for spec in figures(summarise(found))]
     assert names == ["search_s", "found_s"]
     page = report.render(found)
@@ -132,4 +132,4 @@ def test_differences_are_paired_by_seed(tmp_path):
     table = searches.difference_table(groups, "a")
     assert [column.label for column in table.columns] == ["strategy", "10", "20", "50", "100"]
     row = [cell.text for cell in table.rows[0]]
-    assert row == ["b", *["+0.00 ± 0.00"] * 3, "-1.00 ± 0.00"]
+    assert row == ["b", *["+0.00 (all equal)"] * 3, "-1.00 (all equal)"]
