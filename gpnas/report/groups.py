@@ -155,17 +155,19 @@ class Summary:
         names = sorted({group.series.data for group in self.groups})
         if len(names) < 2:
             return [("", self)]
-        return [
-            (
-                name,
-                dataclasses.replace(
-                    self,
-                    groups=tuple(g for g in self.groups if g.series.data == name),
-                    series=tuple(s for s in self.series if s.data == name),
-                ),
-            )
-            for name in names
+        return [(name, self._on(name)) for name in names]
+
+    def _on(self, data: str) -> "Summary":
+        """Returns the finished runs on one data set, whose arms need not name it."""
+        own = {
+            s: dataclasses.replace(s, label=s.label.removesuffix(f" on {data}"))
+            for s in self.series
+            if s.data == data
+        }
+        groups = [
+            dataclasses.replace(g, series=own[g.series]) for g in self.groups if g.series in own
         ]
+        return dataclasses.replace(self, groups=tuple(groups), series=tuple(own.values()))
 
 
 def summarise(loaded: Loaded) -> Summary:
