@@ -17,6 +17,7 @@ from gpnas.report.searches import objectives, studies
 _SIZE = (300.0, 190.0)
 _ROW = 38.0  # pixels from layer to layer
 _TEXT = 9.0
+_LONGEST = 24  # characters on a node or an edge
 
 
 class Graph(NamedTuple):
@@ -146,8 +147,9 @@ def _panel(group: Group, draw: Callable[[Any], Graph]) -> Panel | None:
     except (TypeError, ValueError, KeyError, IndexError):  # of another shape than the space's
         return None
     title = f"{group.label}: {best:.4g}"
-    told = f"{group.label}: {', '.join(text for _, _, text in _reading(graph))}"
-    return _graph_panel(graph, title, style.colour(group.series), values.shorten(told, 2000))
+    parts = (values.shorten(text, _LONGEST) for _, _, text in _reading(graph))
+    told = f"{group.label}: {', '.join(parts)}"
+    return _graph_panel(graph, title, style.colour(group.series), told)
 
 
 def _graph_panel(graph: Graph, title: str, colour: str, told: str) -> Panel:
@@ -202,5 +204,5 @@ def _curve(
 
 def _text(ax: Axes, x: float, y: float, text: str, ink: str, paper: str) -> None:
     box = {"boxstyle": "round,pad=0.3", "facecolor": paper, "edgecolor": "none"}
-    text = values.shorten(text, 24)
+    text = values.shorten(text, _LONGEST)
     ax.text(x, y, text, ha="center", va="center", color=ink, fontsize=_TEXT, bbox=box)

@@ -133,9 +133,11 @@ def read_runs(inputs: Iterable[str | Path]) -> Loaded:
     runs: list[Run] = []
     warnings: list[str] = []
     for path in paths:
+        known = len(warnings)
         found = list(_read_input(path, warnings))
         if not found:
-            raise UserError("inputs", str(path), f"{_ALLOWED}, holding at least one run")
+            why = f" ({warnings[known]})" if warnings[known:] else ""
+            raise UserError("inputs", str(path), f"{_ALLOWED}, holding at least one run{why}")
         runs.extend(found)
     return Loaded(tuple(_without_repetitions(runs, warnings)), tuple(dict.fromkeys(warnings)))
 
