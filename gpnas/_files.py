@@ -8,7 +8,6 @@ from typing import Any
 
 from gpnas.errors import UserError
 
-
 MAX_DEPTH = 100  # of nested objects and lists: whoever walks them recursively is safe
 
 

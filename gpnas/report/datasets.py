@@ -26,7 +26,7 @@ def name_data(runs: Iterable[Run]) -> Mapping[Data, str]:
     digests: dict[str, set[str]] = {}
     for name, digest in (run.data for run in runs):
         digests.setdefault(name, set()).update({digest} - {""})
-    named = {}
+    named: dict[Data, str] = {}
     for run in runs:
         name, digest = run.data
         label = values.shorten(name, 40) or (UNKNOWN if run.finished else "")

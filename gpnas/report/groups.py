@@ -211,7 +211,7 @@ def summarise(loaded: Loaded) -> Summary:
         parts=tuple(g for g in groups if g.runs[0].part),
         series=tuple(sorted(series.values(), key=order)),
         unfinished=tuple(run for run in runs if not run.finished),
-        warnings=(*loaded.warnings, *_comparability(finished), *_several(data_names)),
+        warnings=(*_several(data_names), *_comparability(finished), *loaded.warnings),
         data_names=data_names,
     )
 

@@ -9,6 +9,7 @@ from gpnas.report import (
     courses,
     drawings,
     errors,
+    fronts,
     pictures,
     results,
     searches,
@@ -42,7 +43,7 @@ def figures(summary: Summary) -> list[FigureSpec]:
         *_by_data(courses.validation_figure, summary),
         courses.unfinished_figure(summary),
         *searches.course_figures(summary),
-        *searches.front_figures(summary),
+        *fronts.front_figures(summary),
         *drawings.drawing_figures(summary),
         *sharing.rank_figures(summary),
     )

@@ -13,31 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from gpnas._files import parse_json
 from gpnas.errors import UserError
 from gpnas.report import values
+from gpnas.report.files import Receptive, json_file, json_lines, read_receptive
 
 _ALLOWED = "a work directory, a parent of work directories, a study directory or a records.jsonl"
 _WORKDIR_FILES = ("record.json", "metrics.jsonl", "config.json")
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # nor in XML
-_MAX_PICTURE = 1 << 26  # bytes of an array in receptive.npz
+_LINE = re.compile(r"(.*), line (\d+)(.*)")  # a warning of a file's line
 
 Data = tuple[str, str]  # a data set: its name and the digest of its content, "" where unknown
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Receptive:
-    """What the first layer of a trained network looks at.
-
-    Attributes:
-      live: (H, W), live first-layer weights of each input pixel.
-      filters: (K, H, W), incoming weights of some first-layer units, masked ones zero.
-    """
-
-    live: np.ndarray
-    filters: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,7 +123,24 @@ def read_runs(inputs: Iterable[str | Path]) -> Loaded:
             why = f" ({warnings[known]})" if warnings[known:] else ""
             raise UserError("inputs", str(path), f"{_ALLOWED}, holding at least one run{why}")
         runs.extend(found)
-    return Loaded(tuple(_without_repetitions(runs, warnings)), tuple(dict.fromkeys(warnings)))
+    return Loaded(tuple(_without_repetitions(runs, warnings)), tuple(_merged(warnings)))
+
+
+def _merged(warnings: Iterable[str]) -> list[str]:
+    """Returns each warning once, and one for all lines of a file with the same fault."""
+    lines: dict[tuple[str, str], list[int]] = {}
+    for warning in dict.fromkeys(warnings):
+        found = _LINE.fullmatch(warning)
+        where, line, fault = found.groups() if found else (warning, "0", "")
+        lines.setdefault((where, fault), []).append(int(line))
+    return [
+        where
+        if not fault
+        else f"{where}, line {own[0]}{fault}"
+        if len(own) == 1
+        else f"{where}, {len(own):,} lines from {own[0]} to {own[-1]}{fault}"
+        for (where, fault), own in lines.items()
+    ]
 
 
 def _read_input(path: Path, warnings: list[str]) -> Iterator[Run]:
@@ -183,7 +184,7 @@ def _places(root: Path) -> list[Path]:
 
 def _read_records(path: Path, warnings: list[str]) -> Iterator[Run]:
     where = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
-    for line, record in _json_lines(path, where, warnings):
+    for line, record in json_lines(path, where, warnings):
         if not _is_record(record):
             warnings.append(f"{where}, line {line}: not a record of a run; left out.")
             continue
@@ -191,9 +192,9 @@ def _read_records(path: Path, warnings: list[str]) -> Iterator[Run]:
 
 
 def _read_workdir(path: Path, warnings: list[str]) -> Run:
-    config = _json_file(path / "config.json", "left out", warnings) or {}
+    config = json_file(path / "config.json", "left out", warnings) or {}
     unfinished = "the run is shown as unfinished"
-    record = _json_file(path / "record.json", unfinished, warnings)
+    record = json_file(path / "record.json", unfinished, warnings)
     if record is not None and not _is_record(record):
         warnings.append(f"{path.name}/record.json: not a record; {unfinished}.")
         record = None
@@ -203,7 +204,7 @@ def _read_workdir(path: Path, warnings: list[str]) -> Run:
     if metrics.is_file():
         keep_train = not values.items(record, "curve")
         where = f"{path.name}/metrics.jsonl"
-        for line, row in _json_lines(metrics, where, warnings):
+        for line, row in json_lines(metrics, where, warnings):
             if values.number(row, "step") is None or row.get("split") not in (
                 "train",
                 "validation",
@@ -218,7 +219,7 @@ def _read_workdir(path: Path, warnings: list[str]) -> Run:
         run,
         train=tuple(train),
         validation=tuple(validation),
-        receptive=_read_receptive(path / "receptive.npz", warnings),
+        receptive=read_receptive(path / "receptive.npz", warnings),
     )
 
 
@@ -269,77 +270,6 @@ def _is_search(value: Any) -> bool:
     return bool(values.items(value, "course")) and bool(
         values.strings(value, "config", "objectives")
     )
-
-
-def _json(raw: bytes) -> Mapping[str, Any] | None:
-    """Returns a JSON object whose texts can be printed, or None for anything else."""
-    try:
-        value = parse_json(raw)
-    except ValueError:
-        return None
-    if not isinstance(value, Mapping):
-        return None
-    # Such characters come as escapes, or as a three-byte sequence that begins so.
-    return _printable(value) if b"\\u" in raw or b"\xef\xbf" in raw else value
-
-
-def _printable(tree: Any) -> Any:
-    if isinstance(tree, str):
-        return _UNPRINTABLE.sub("\ufffd", tree)
-    if isinstance(tree, Mapping):
-        return {_printable(key): _printable(value) for key, value in tree.items()}
-    return [_printable(item) for item in tree] if isinstance(tree, list) else tree
-
-
-def _json_file(path: Path, otherwise: str, warnings: list[str]) -> Mapping[str, Any] | None:
-    if not path.is_file():
-        return None
-    value = _json(path.read_bytes())
-    if value is None:
-        warnings.append(f"{path.parent.name}/{path.name}: not a JSON object; {otherwise}.")
-    return value
-
-
-def _json_lines(
-    path: Path, where: str, warnings: list[str]
-) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yields the line numbers and objects of a JSON-lines file, warning about torn lines."""
-    with path.open("rb") as file:
-        for line, raw in enumerate(file, start=1):
-            if not raw.strip():
-                continue
-            value = _json(raw)
-            if value is not None:
-                yield line, value
-            else:
-                end = "" if raw.endswith(b"\n") else " (the last line, half-written)"
-                warnings.append(f"{where}, line {line}{end}: not a JSON object; left out.")
-
-
-def _read_receptive(path: Path, warnings: list[str]) -> Receptive | None:
-    if not path.is_file():
-        return None
-    where = f"{path.parent.name}/{path.name}"
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            sizes = [entry.file_size for entry in data.zip.infolist()]
-            if max(sizes, default=0) > _MAX_PICTURE:
-                raise ValueError("larger than any picture")
-            live, filters = (np.asarray(data[name], np.float32) for name in ("live", "filters"))
-    except Exception:  # zipfile, zlib and NumPy raise a dozen types for a damaged archive
-        warnings.append(f"{where}: not readable; left out.")
-        return None
-    if not _pictured(live, 2) or live.min() < 0:
-        warnings.append(f"{where}: `live` is not a picture; left out.")
-        return None
-    if not _pictured(filters, 3):
-        warnings.append(f"{where}: `filters` are not pictures; left out.")
-        filters = np.zeros((0, *live.shape), np.float32)
-    return Receptive(live, filters)
-
-
-def _pictured(array: np.ndarray, rank: int) -> bool:
-    return array.ndim == rank and array.size > 0 and bool(np.isfinite(array).all())
 
 
 def own_config(run: Run) -> dict[str, str]:

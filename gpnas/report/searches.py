@@ -3,7 +3,7 @@
 import collections
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import moocore
 import numpy as np
@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gpnas.report import stats, style, values
-from gpnas.report.axes import set_limits
 from gpnas.report.errors import error_text
-from gpnas.report.figures import FigureSpec, Panel, columns_for
+from gpnas.report.figures import FigureSpec, Panel
 from gpnas.report.groups import Group, Summary
 from gpnas.report.labels import edge_labels, fit, text_width
 from gpnas.report.read import Run
@@ -294,9 +293,10 @@ def _draw_course(
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: values.tick(value)))
     ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    step, drawn = ("post", "steps-post") if few else (None, "default")
+    step: Literal["post"] | None = "post" if few else None
+    drawn = "steps-post" if few else "default"
     for c in curves:
-        band = {"color": c.colour, "alpha": 0.16, "lw": 0}
+        band: dict[str, Any] = {"color": c.colour, "alpha": 0.16, "lw": 0}
         ax.fill_between(counts, c.mean - c.half, c.mean + c.half, step=step, **band)
         ax.plot(counts, c.mean, color=c.colour, ls=c.dashes, drawstyle=drawn)
         if c.known and np.isfinite(c.mean).sum() == 1:  # a line of one point cannot be seen
@@ -310,65 +310,3 @@ def _draw_course(
             if c.known
         ],
     )
-
-
-def front_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure a study with two objectives or more: the fronts of all seeds, a panel an arm."""
-    return [
-        _fronts(study, groups)
-        for study, groups in studies(summary).items()
-        if len(objectives(groups[0].runs[0])) > 1
-    ]
-
-
-def _fronts(study: str, groups: Sequence[Group]) -> FigureSpec:
-    limits = box([run for group in groups for run in group.runs])
-    panels = [
-        Panel(
-            functools.partial(_draw_front, groups, group, limits),
-            f"{group.label}: fronts of {values.plural(len(group.runs), 'seed')}",
-            264.0, 230.0, (56, 12, 26, 42),
-        )
-        for group in groups
-    ]  # fmt: skip
-    caption = (
-        "Fronts at the end, a line a seed: first objective to the right, second upwards, both lower"
-        " the better; the other strategies' in grey."
-    )
-    return FigureSpec(
-        f"fronts_{values.slug(study)}", f"Fronts: {study}", caption, panels,
-        columns=columns_for(len(panels)),
-    )  # fmt: skip
-
-
-def _draw_front(
-    groups: Sequence[Group], own: Group, limits: tuple[np.ndarray, np.ndarray], ax: Axes
-) -> None:
-    first, second = objectives(own.runs[0])[:2]
-    for group in sorted(groups, key=lambda group: group is own):
-        colour = style.colour(own.series) if group is own else style.GRID
-        for run in group.runs:
-            points = _end_front(run)
-            ax.step(points[:, 0], points[:, 1], where="post", color=colour, lw=1.4)
-            if group is own:
-                ax.plot(points[:, 0], points[:, 1], "o", ms=3, color=colour)
-    for axis, low, high in zip(("x", "y"), *limits, strict=False):
-        set_limits(ax, axis, [low, high], False, 0.05)
-    ax.set(xlabel=values.shorten(first, 30), ylabel=values.shorten(second, 26))
-    ax.xaxis.set_major_locator(MaxNLocator(4))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: values.tick(value)))
-    if limits[1][1] >= 1000:
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: values.tick(value)))
-    title = fit(own.label, ax.get_window_extent().width, bold=True)
-    ax.set_title(title, loc="left", color=style.colour(own.series), weight="bold", fontsize=11)
-
-
-def _end_front(run: Run) -> np.ndarray:
-    """(points, objectives) of the front at the end, by the first objective."""
-    names = objectives(run)
-    rows = [
-        [values.number(entry, "metrics", name) for name in names]
-        for entry in values.items(run.record, "front")
-    ]
-    known = sorted(row for row in rows if None not in row)  # type: ignore[type-var]
-    return np.array(known, np.float64).reshape(-1, len(names))
