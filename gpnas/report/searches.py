@@ -255,7 +255,7 @@ class Course(NamedTuple):
 
 def _counts(runs: Sequence[Run]) -> np.ndarray:
     """After how much a figure shows what was found: from where all have found something."""
-    most = max(map(evaluations, runs))
+    most = float(max(map(evaluations, runs)))
     first = min(max(1.0, *(_first(run) for run in runs)), most)
     if most <= _FEW:
         return np.arange(first, most + 1)
@@ -282,9 +282,9 @@ def _draw_course(
     counts: np.ndarray, curves: Sequence[Course], name: str, unit: str, ax: Axes
 ) -> None:
     ax.set(xlabel=unit, ylabel=values.shorten(name, 30))
-    few = counts[-1] <= _FEW
+    few = counts[-1] <= _FEW or len(counts) == 1
     if few:
-        room = 0.02 * (counts[-1] - counts[0]) or 0.5
+        room = 0.02 * (counts[-1] - counts[0]) or 0.5 * counts[0]
         ax.set(xlim=(counts[0] - room, counts[-1] + room))
         ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     else:

@@ -22,7 +22,17 @@ SEARCH = {
 }  # fmt: skip
 JUNK = (
     *([], None, 5, -1, 0, True, {}, [[]], "x", "<b>&\"'", "\ud800\x00\uffff", "n" * 5000),
-    *(float("nan"), float("inf"), 1e308, -1e99, 5e-324, 10**400, [1, "a", None], {"a": {"b": []}}),
+    *(
+        float("nan"),
+        float("inf"),
+        1e308,
+        1e99,
+        -1e99,
+        5e-324,
+        10**400,
+        [1, "a", None],
+        {"a": {"b": []}},
+    ),
 )
 
 
@@ -175,3 +185,21 @@ def test_figures_have_names_of_their_own(tmp_path):
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     names = [spec.name for spec in figures(summarise(read_runs([path])))]
     assert len(set(names)) == len(names) == 9
+
+
+@pytest.mark.parametrize("count", [1e99, -1e99, 1e-99, 10**99, 0])
+@pytest.mark.parametrize("field", ["evaluations", "steps"])
+def test_a_search_of_any_length(tmp_path, field, count):
+    path = tmp_path / "records.jsonl"
+    course = [{"evaluation": count, "metrics": {"error": 1.0, "size": 2.0}}]
+    for changed in ({field: count}, {"course": course}):
+        path.write_text(json.dumps(SEARCH | changed) + "\n")
+        assert "hypervolume after so many" in _shown([path])
+
+
+def test_faults_of_many_lines_are_one_note(make, small, tmp_path):
+    path = make.records(tmp_path / "s" / "records.jsonl", [small], "[]\n" * 30 + "{}\n")
+    assert read_runs([path]).warnings == (
+        "s/records.jsonl, 30 lines from 2 to 31: not a JSON object; left out.",
+        "s/records.jsonl, line 32: not a record of a run; left out.",
+    )
