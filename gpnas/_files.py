@@ -3,22 +3,35 @@
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpnas.errors import UserError
+
+MAX_DEPTH = 100  # of nested objects and lists: whoever walks them recursively is safe
 
 
 def parse_json(text: str | bytes) -> Any:
     """A JSON document.
 
     Raises:
-      ValueError: If it is not one, or is nested more deeply than Python's parser allows.
+      ValueError: If it is not one, or is nested more than `MAX_DEPTH` levels deep.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return value
+    raise ValueError("nested too deeply")
+
+
+def _children(value: Any) -> Iterable[Any]:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [child for child in inside if isinstance(child, (dict, list))]
 
 
 def read_json(path: pathlib.Path, field: str, allowed: str) -> dict[str, Any]:
