@@ -45,7 +45,7 @@ def is_gray(path: Path) -> bool:
     return mode in ("L", "1")
 
 
-def read(path: Path, channels: int) -> npt.NDArray[np.uint8]:
+def read(path: Path, channels: int, field: str = "data.name") -> npt.NDArray[np.uint8]:
     """Decodes a picture as training does.
 
     A camera's note on rotation is followed, an alpha channel dropped; of several frames or pages
@@ -54,6 +54,7 @@ def read(path: Path, channels: int) -> npt.NDArray[np.uint8]:
     Args:
       path: The file.
       channels: 1 (gray) or 3 (RGB).
+      field: What chose the file, for messages.
 
     Returns:
       uint8, (H, W, channels).
@@ -66,22 +67,22 @@ def read(path: Path, channels: int) -> npt.NDArray[np.uint8]:
     mode = "L" if channels == 1 else "RGB"
     try:
         with Image.open(path, formats=_READERS) as picture:
-            _check_depth(path, picture.mode)
+            _check_depth(path, picture.mode, field)
             pixels = np.asarray(ImageOps.exif_transpose(picture).convert(mode))
     except UserError:
         raise
     except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise _broken(path, error) from error
+        raise _broken(path, error, field) from error
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def _check_depth(path: Path, mode: str) -> None:
+def _check_depth(path: Path, mode: str, field: str = "data.name") -> None:
     if mode.split(";")[0] in _WIDE_MODES:
-        raise UserError("data.name", str(path), f"a picture of 8 bits a channel, not mode {mode}")
+        raise UserError(field, str(path), f"a picture of 8 bits a channel, not mode {mode}")
 
 
-def _broken(path: Path, error: Exception) -> UserError:
+def _broken(path: Path, error: Exception, field: str = "data.name") -> UserError:
     """The message about a broken picture."""
     text = " ".join(str(error).split())
     allowed = f"a readable picture: {', '.join(SUFFIXES)} ({type(error).__name__}: {text})"
-    return UserError("data.name", str(path), allowed)
+    return UserError(field, str(path), allowed)
