@@ -5,7 +5,7 @@
 
 One JSON line a measurement (name, value, unit, target, holds, machine, …) is printed and appended
 to results/benchmark.jsonl. All of it takes about 15 minutes on 2 CPU cores; nothing else should run
-beside it. PyTorch is needed for two of them: pip install 'gpnas[bench]'.
+beside it. PyTorch is needed for two of them: .venv/bin/pip install -e '.[bench]'.
 """
 
 import datetime

@@ -1,6 +1,6 @@
 """Units beside Torch-Pruning: groups, pruning by half, latency; writes its tables of docs/units.md.
 
-    pip install 'gpnas[bench]'
+    .venv/bin/pip install -e '.[bench]'
     python experiments/beside_torch.py           # measures, then writes
     python experiments/beside_torch.py --page    # only writes
 

@@ -4,7 +4,7 @@
     python experiments/deploy.py --page    # only writes
 
 Measuring takes about ten minutes on two cores, of which nothing else should take any, and needs
-gpnas[deploy]. Records are appended to results/deploy/records.jsonl.
+the extra `deploy`. Records are appended to results/deploy/records.jsonl.
 """
 
 import importlib

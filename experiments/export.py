@@ -3,9 +3,9 @@
     python experiments/export.py --workdir=runs/mine
     python experiments/export.py --workdir=runs/mine --formats=onnx,tflite,stablehlo --int8
 
-WORKDIR/export then holds a file a format and network, and export.json: sizes, largest difference
-from JAX, test error, latency. ONNX and safetensors need gpnas[deploy], TFLite gpnas[tflite]; see
-docs/deploy.md.
+WORKDIR/export then holds a file a format and network, and export.json: class names, sizes, largest
+difference from JAX, test error, latency. TFLite needs the extra `tflite`, the others the extra
+`deploy`; see docs/deploy.md.
 """
 
 import pathlib
@@ -16,6 +16,7 @@ from absl import flags
 from gpnas._files import append_line
 from gpnas.commandline import no_arguments, start
 from gpnas.deploy.exported import export_run
+from gpnas.deploy.formats import OPSET
 from gpnas.errors import UserError
 from gpnas.report.deployed import export_table
 
@@ -25,6 +26,9 @@ _FORMATS = flags.DEFINE_list(
 )
 _NETWORK = flags.DEFINE_string("network", "selected", "selected (on validation), or last.")
 _INT8 = flags.DEFINE_bool("int8", False, "Also ONNX files in int8.")
+_OPSET = flags.DEFINE_integer(
+    "opset", None, f"Of ONNX files. By default {OPSET}, which onnxruntime 1.20 and later read."
+)
 _SECONDS = flags.DEFINE_float("seconds", 1.0, "For each latency that is taken; 0: none is.")
 _RECORDS = flags.DEFINE_string("records", None, "File to which export.json is appended as a line.")
 flags.mark_flags_as_required(["workdir"])
@@ -36,7 +40,9 @@ def main(argv: Sequence[str]) -> None:
     if not _SECONDS.value >= 0:
         raise UserError("seconds", _SECONDS.value, "0 or more")
     workdir = pathlib.Path(str(_WORKDIR.value))
-    report = export_run(workdir, _FORMATS.value, _NETWORK.value, _INT8.value, _SECONDS.value)
+    report = export_run(
+        workdir, _FORMATS.value, _NETWORK.value, _INT8.value, _SECONDS.value, _OPSET.value
+    )
     if _RECORDS.value:
         append_line(pathlib.Path(_RECORDS.value), report)
     print(export_table(report).to_text())

@@ -19,6 +19,10 @@ from gpnas.commandline import EXIT_DIVERGED, no_arguments, start, stop
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
 flags.mark_flags_as_required(["config", "workdir"])
+_HINT = (
+    "Masks alone do not make the network smaller: ./run.sh export --workdir={workdir} removes its"
+    " inactive units (configs/development_units.py prunes whole units)."
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -39,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
         f" training FLOPs {cost['train_flops'] / cost['train_flops_dense']:.3f} of dense,"
         f" {record['wall_s']:.1f} s"
     )
+    print(_HINT.format(workdir=_WORKDIR.value))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
 """The one exception for a user's mistake: one line, exit code 2."""
 
 
+def how_to_install(extra: str) -> str:
+    """The command that installs an extra of gpnas, which is in no package index."""
+    return f".venv/bin/pip install -e '.[{extra}]' in the folder of gpnas"
+
+
 class UserError(ValueError):
     """A mistake in a config, a path or an argument, told in one line.
 

@@ -2,7 +2,7 @@
 
 Half and three quarters of all neurons and channels of a network are removed at random (weights do
 not matter to latency), and both networks are exported. Beside them LeNet-300's layers with random
-zeros, as sparse matrices. About ten minutes; nothing else should run. Needs gpnas[deploy].
+zeros, as sparse matrices. About ten minutes; nothing else should run. Needs the extra `deploy`.
 
     python experiments/deploy.py
 """

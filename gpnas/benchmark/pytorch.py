@@ -9,6 +9,7 @@ import numpy as np
 from gpnas.benchmark.measure import Measurement, Missing, Options, interleave, ratio, summary
 from gpnas.benchmark.subjects import BATCH, config_of, fashion_mnist, rows, trained
 from gpnas.data import Dataset
+from gpnas.errors import how_to_install
 
 _THREADS = 2
 
@@ -20,7 +21,7 @@ def torch_ratio(options: Options, model: str, target: float) -> Measurement:
     """
     name = f"torch_ratio_{model}"
     if importlib.util.find_spec("torch") is None:
-        raise Missing(name, "no PyTorch", "an installed one: pip install 'gpnas[bench]'")
+        raise Missing(name, "no PyTorch", f"an installed one: {how_to_install('bench')}")
     import torch
 
     data = fashion_mnist(options)

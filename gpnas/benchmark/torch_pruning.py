@@ -13,6 +13,7 @@ import numpy as np
 
 from gpnas import units
 from gpnas.benchmark.measure import Missing, interleave, summary
+from gpnas.errors import how_to_install
 from gpnas.models import ResNet
 from gpnas.report.table import Cell, Column, Table
 from gpnas.units import score
@@ -51,7 +52,7 @@ def compare(subject: Subject, rounds: int = 20, compiled: bool = False) -> dict[
     """
     for package in ("torch", "torch_pruning"):
         if importlib.util.find_spec(package) is None:
-            raise Missing(package, "not installed", "pip install 'gpnas[bench]'")
+            raise Missing(package, "not installed", how_to_install("bench"))
     import torch
     import torch_pruning
 

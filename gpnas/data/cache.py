@@ -1,10 +1,11 @@
-"""The decoded cache: four .npy files a data set, memory-mapped, found by what they were made from.
+"""The decoded cache: .npy files of each split, memory-mapped, found by what they were made from.
 
     <cache_dir>/entries/<name>-<digest>/{train,test}_{images,labels}.npy, meta.json
+    (and validation_{images,labels}.npy of a data set that has a validation set of its own)
     <cache_dir>/keys/<digest of key>.json        says which entry answers a key
     <cache_dir>/locks/<name>.lock
 
-Entries are named after their content, so two sources of the same set share one.
+Entries are named after their content and class names, so two sources of a set share one.
 """
 
 import hashlib
@@ -14,21 +15,22 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
+from gpnas._files import parse_json
 from gpnas.data import storage
 from gpnas.data.dataset import Decoded, Split, content_digest
-from gpnas.data.known import PARTS
 
 # Raise it when the way of decoding changes: older entries are then no longer found.
 _FORMAT = 1
 # Entries up to this size are checked in full at every load (0.1 s), larger ones by shape only.
 _VERIFY_BYTES = 1 << 30
+_SPLITS = ("train", "test", "validation")
 
 Key = Mapping[str, Any]
 Fill = Callable[[Path], tuple[str, ...]]
@@ -56,7 +58,7 @@ def find(cache_dir: Path, key: Key) -> Decoded | None:
     """
     pointer = _pointer(cache_dir, key)
     try:
-        entry = json.loads(pointer.read_text())["entry"]
+        entry = parse_json(pointer.read_bytes())["entry"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -83,11 +85,12 @@ def fill(cache_dir: Path, name: str, key: Key, write: Fill) -> Decoded:
     entries = cache_dir / "entries"
     with storage.new_folder(entries, field="data.cache_dir") as folder:
         class_names = write(folder)
-        train, test = _map_arrays(folder)
-        digest = content_digest(train, test)
+        names = [one for one in _SPLITS if array_path(folder, f"{one}_images").exists()]
+        digest = content_digest(*(_map_split(folder, one) for one in names))
         meta = {"format": _FORMAT, "name": name, "class_names": class_names, "sha256": digest}
+        meta["splits"] = names
         (folder / "meta.json").write_text(json.dumps(meta, indent=1))
-        final = entries / f"{_safe(name)}-{digest[:16]}"
+        final = entries / f"{_safe(name)}-{_identity(digest, class_names)}"
         if not storage.publish(folder, final) and _open(final) is None:
             _replace(folder, final)
         _write_pointer(cache_dir, key, final.name)
@@ -103,7 +106,7 @@ def lock_path(cache_dir: Path, name: str) -> Path:
 
 
 def array_path(folder: Path, part: str) -> Path:
-    """Where in an entry a part of `PARTS` lies."""
+    """Where in an entry the part `<split>_images` or `<split>_labels` lies."""
     return folder / f"{part}.npy"
 
 
@@ -120,29 +123,42 @@ def save_labels(folder: Path, name: str, labels: Any) -> None:
     np.save(path, np.asarray(labels, dtype="<i4"), allow_pickle=False)
 
 
-def _map_arrays(folder: Path) -> tuple[Split, Split]:
-    """Opens the four arrays of an entry and checks that they belong together."""
-    arrays = [np.load(array_path(folder, part), "r", allow_pickle=False) for part in PARTS]
-    for images, labels in (arrays[:2], arrays[2:]):
-        shapes_fit = images.ndim == 4 and labels.shape == images.shape[:1]
-        if not shapes_fit or images.dtype != np.uint8 or labels.dtype != np.dtype("<i4"):
-            raise ValueError(f"arrays in {folder} do not fit together")
-    return Split(arrays[0], arrays[1]), Split(arrays[2], arrays[3])
+def _identity(digest: str, class_names: Sequence[str]) -> str:
+    """The end of an entry's name: 16 hexadecimal digits of a digest of what it holds."""
+    text = "\0".join((digest, *class_names)).encode(errors="surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _map_split(folder: Path, name: str) -> Split:
+    """Opens the two arrays of a split and checks that they belong together."""
+    images, labels = (
+        np.load(array_path(folder, f"{name}_{part}"), "r", allow_pickle=False)
+        for part in ("images", "labels")
+    )
+    shapes_fit = images.ndim == 4 and labels.shape == images.shape[:1]
+    if not shapes_fit or images.dtype != np.uint8 or labels.dtype != np.dtype("<i4"):
+        raise ValueError(f"arrays in {folder} do not fit together")
+    return Split(images, labels)
 
 
 def _open(entry: Path) -> Decoded | None:
     """Opens an entry; None, with a warning, if it is damaged."""
     try:
-        meta = json.loads((entry / "meta.json").read_text())
-        train, test = _map_arrays(entry)
+        meta = parse_json((entry / "meta.json").read_bytes())
+        names = meta.get("splits", _SPLITS[:2])
+        splits = [_map_split(entry, str(name)) for name in names]
         digest, class_names = str(meta["sha256"]), tuple(map(str, meta["class_names"]))
-        small = train.images.nbytes + test.images.nbytes <= _VERIFY_BYTES
-        if small and content_digest(train, test) != digest:
+        small = sum(split.images.nbytes for split in splits) <= _VERIFY_BYTES
+        if not 2 <= len(splits) <= 3:
+            raise ValueError(f"splits are {names}")
+        if small and content_digest(*splits) != digest:
             raise ValueError("content differs from its sha256")
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        if "splits" in meta and not entry.name.endswith(_identity(digest, class_names)):
+            raise ValueError("class names differ from its name")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         logging.warning("damaged cache entry %s (%s): made again", entry, error)
         return None
-    return Decoded(train, test, class_names, digest)
+    return Decoded(splits[0], splits[1], class_names, digest, *splits[2:])
 
 
 def _replace(folder: Path, final: Path) -> None:

@@ -37,12 +37,14 @@ class Dataset:
     Attributes:
       name: As it was asked for.
       train: The official train set less the held-out part.
-      validation: The held-out part of the official train set: for every choice made on the way.
+      validation: The data set's own validation set, else the held-out part of the official train
+        set: for every choice made on the way.
       test: The official test set: for the number reported at the end.
       num_classes: Number of classes.
       class_names: Their names, by label.
-      sha256: Digest of the official train and test sets, `content_digest`. It does not depend on
-        the place they came from, nor on `validation` and `seed`; it does on `image_size`.
+      sha256: Digest of the official train and test sets, and of the validation set if the data set
+        has one, `content_digest`. It does not depend on the place they came from, nor on
+        `validation` and `seed`; it does on `image_size`.
       mean: float32, (C,), mean of each channel over `train`, on the scale 0 to 1.
       std: float32, (C,), standard deviation of each channel over `train`, on the scale 0 to 1.
     """
@@ -72,28 +74,29 @@ class Decoded:
       train: The official train set.
       test: The official test set.
       class_names: By label.
-      sha256: `content_digest(train, test)`.
+      sha256: `content_digest` of the splits.
+      validation: The data set's own validation set, if it has one.
     """
 
     train: Split
     test: Split
     class_names: tuple[str, ...]
     sha256: str
+    validation: Split | None = None
 
 
-def content_digest(train: Split, test: Split) -> str:
+def content_digest(*splits: Split) -> str:
     """Digest of what a data set holds, the same for every source and storage.
 
     Args:
-      train: The official train set in its official order.
-      test: The official test set in its official order.
+      *splits: Train, test, and validation if there is one, in their official order.
 
     Returns:
-      SHA-256 in hexadecimal over the bytes of: train images (uint8, C order), train labels
-      (little-endian int32), test images, test labels.
+      SHA-256 in hexadecimal over the bytes of, for each split: images (uint8, C order), labels
+      (little-endian int32).
     """
     digest = hashlib.sha256()
-    for split in (train, test):
+    for split in splits:
         for rows in blocks(split.images):
             digest.update(np.ascontiguousarray(rows).data)
         digest.update(np.ascontiguousarray(split.labels, dtype="<i4").data)

@@ -18,6 +18,7 @@ from gpnas.data.split import channel_statistics, hold_out
 from gpnas.errors import UserError
 
 _FOLDER = "folder:"
+_VALIDATION = 0.1
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?")
 _NAMES = (
     "fashion_mnist, mnist, cifar10, digits, folder:PATH, "
@@ -45,7 +46,7 @@ def load(
     raw_dir: PathLike | None = None,
     data_dir: PathLike | None = None,
     cache_dir: PathLike | None = None,
-    validation: float = 0.1,
+    validation: float = _VALIDATION,
     seed: int = 0,
     image_size: int | Sequence[int] | None = None,
     download: bool = True,
@@ -66,7 +67,9 @@ def load(
         (GPNAS_DATA_DIR, `~/.cache/gpnas/tfds`) and, only to read, of TFDS (TFDS_DATA_DIR,
         `~/tensorflow_datasets`).
       cache_dir: Folder of the decoded cache. Default: `~/.cache/gpnas/decoded`.
-      validation: Part of the official train set to hold out, in (0, 1).
+      validation: Part of the official train set to hold out, in (0, 1); every class keeps a picture
+        to train on. Not used where the data set has a validation set of its own (`val/` of a
+        folder, a split `validation` of TFDS beside `test`).
       seed: Chooses that part, 0 to 2**32 - 1. Test sets never depend on it.
       image_size: Side, or height and width, in pixels, to resample to. Default: as they are.
       download: Whether the network may be used.
@@ -105,16 +108,23 @@ def _check(name: object, validation: object, seed: object) -> None:
 
 
 def _assemble(name: str, decoded: Decoded, validation: float, seed: int) -> Dataset:
-    """Holds out the validation set and measures the rest."""
-    kept, held = hold_out(len(decoded.train), validation, int(seed))
-    images, labels = decoded.train.images, np.asarray(decoded.train.labels)
-    train = _frozen(images[kept], labels[kept])
+    """Holds out a validation set, where the data set has none of its own, and measures the rest."""
+    train, held = decoded.train, decoded.validation
+    if held is None:
+        labels = np.asarray(decoded.train.labels)
+        rows = hold_out(len(labels), validation, int(seed), labels)
+        train, held = (Split(decoded.train.images[part], labels[part]) for part in rows)
+    elif validation != _VALIDATION:
+        logging.warning("data.validation=%s is not used: %s has a validation set", validation, name)
+    train, held, test = (
+        _frozen(split.images, split.labels) for split in (train, held, decoded.test)
+    )
     mean, std = channel_statistics(train.images)
     return Dataset(
         name=name,
         train=train,
-        validation=_frozen(images[held], labels[held]),
-        test=_frozen(decoded.test.images, decoded.test.labels),
+        validation=held,
+        test=test,
         num_classes=len(decoded.class_names),
         class_names=decoded.class_names,
         sha256=decoded.sha256,
@@ -193,7 +203,9 @@ def _from_name(request: _Request, known: Known | None) -> Decoded:
             directory = _prepared(request, known)
     assert directory is not None
     found = directory
-    key = _key(request, {"prepared": prepared.fingerprint(found)})
+    # Entries of before may lack the data set's own validation set: they are not to be found.
+    own = {} if known else {"splits": "with validation"}
+    key = _key(request, {"prepared": prepared.fingerprint(found), **own})
     return _cached(
         request,
         request.name,

@@ -1,7 +1,6 @@
 """Reading prepared TFDS data: array_record only, through `as_data_source`, without TensorFlow."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpnas._files import parse_json
 from gpnas.data import cache, cifar, idx, storage
 from gpnas.data.known import Known
 from gpnas.data.pixels import Size, resize
@@ -51,7 +51,7 @@ def _find_in(folder: Path) -> tuple[Path | None, str]:
             return (None, f"{folder} holds configurations: name/{' or name/'.join(configs)}")
         return None, f"none in {folder}"
     try:
-        info = json.loads((versions[-1] / "dataset_info.json").read_text())
+        info = parse_json((versions[-1] / "dataset_info.json").read_bytes())
         formats = [info.get("fileFormat"), *info.get("alternativeFileFormats", ())]
     except (OSError, ValueError, AttributeError, TypeError) as error:
         return None, f"unreadable {versions[-1] / 'dataset_info.json'} ({error})"
@@ -144,8 +144,10 @@ def _keys(info: Any, directory: Path) -> tuple[str, str]:
 
 
 def _split_names(info: Any, directory: Path) -> dict[str, str]:
-    """Which stored splits serve as train and test: `validation` where no test is stored."""
+    """Which stored splits serve as which: `validation` is the test where no test is stored."""
     stored = list(info.splits)
+    if all(name in stored for name in ("train", "test", "validation")):
+        return {name: name for name in ("train", "test", "validation")}
     for test in ("test", "validation"):
         if "train" in stored and test in stored:
             return {"train": "train", "test": test}

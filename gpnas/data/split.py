@@ -24,19 +24,26 @@ def permutation(n: int, seed: int) -> Index:
     return np.random.RandomState(seed).permutation(n).astype(np.intp)
 
 
-def hold_out(n: int, fraction: float, seed: int) -> tuple[Index, Index]:
+def hold_out(
+    n: int, fraction: float, seed: int, labels: npt.NDArray[np.integer] | None = None
+) -> tuple[Index, Index]:
     """Splits n rows at random in two, both in ascending order (kind to memory maps).
+
+    The held-out rows are the first ones of a permutation. With labels, the last row of each class
+    in that permutation is passed over, so that every class keeps a row; where no class would have
+    lost its rows, the labels change nothing.
 
     Args:
       n: Number of rows.
       fraction: Part to hold out, in (0, 1).
       seed: 0 to 2**32 - 1.
+      labels: Integers, (n,): classes that must keep a row each.
 
     Returns:
       Rows kept and rows held out, intp.
 
     Raises:
-      UserError: Either part would be empty.
+      UserError: Either part would be empty, or a class would keep no row.
     """
     held = round(n * fraction)
     if not 0 < held < n:
@@ -46,7 +53,15 @@ def hold_out(n: int, fraction: float, seed: int) -> tuple[Index, Index]:
             f"a fraction of {n} rows that leaves both parts at least one",
         )
     order = permutation(n, seed)
-    return np.sort(order[held:]), np.sort(order[:held])
+    free = np.ones(n, bool)
+    if labels is not None:
+        _, first = np.unique(np.asarray(labels)[order[::-1]], return_index=True)
+        free[n - 1 - first] = False
+    if held > free.sum():
+        allowed = f"a fraction of {n} rows that leaves each of {n - free.sum()} classes one or more"
+        raise UserError("data.validation", fraction, allowed)
+    place = np.flatnonzero(free)[:held]
+    return np.sort(np.delete(order, place)), np.sort(order[place])
 
 
 def channel_statistics(images: Images) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

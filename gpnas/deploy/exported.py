@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from gpnas._files import write_json
 from gpnas.deploy import formats
+from gpnas.deploy.describe import Description, digest, metadata_of, write_side_file
 from gpnas.deploy.formats import Apply, require
 from gpnas.deploy.latency import latency, speedup
 from gpnas.deploy.quantise import quantise
@@ -37,11 +38,13 @@ def export_run(
     network: str = "selected",
     int8: bool = False,
     seconds: float = 1.0,
+    opset: int | None = None,
 ) -> dict[str, Any]:
     """Writes WORKDIR/export: a file a format of the compact and the dense network, export.json.
 
-    The files take pixels, 0 to 255; the run's standardisation is in them. Nothing is written until
-    all of it is there.
+    The files take pixels, 0 to 255; the run's standardisation is in them. Beside each lies
+    FILE.json with class names and digest (see `describe`). Nothing is written until all of it is
+    there.
 
     Args:
       workdir: Folder of a run that has finished.
@@ -49,10 +52,12 @@ def export_run(
       network: "selected" on the validation images, or "last".
       int8: Also quantised ONNX files.
       seconds: For the latency of each format, batch and number of threads; 0 for none.
+      opset: Of ONNX files; by default `formats.OPSET`.
 
     Returns:
-      What export.json has: `networks` (parameters, MACs, architecture) and `files` (bytes, largest
-      difference from JAX, test error in %, latency and speed-up against the dense file).
+      What export.json has: `class_names`, `networks` (parameters, MACs, architecture) and `files`
+      (bytes, SHA-256, largest difference from JAX, test error in %, latency and speed-up against
+      the dense file).
 
     Raises:
       UserError: If the run or a format cannot be exported.
@@ -61,8 +66,11 @@ def export_run(
     if not names:
         raise UserError("formats", "", ", ".join(formats.EXTRAS))
     require(names)
-    if int8 and "onnx" not in names:
-        raise UserError("int8", True, "false, or onnx among the formats")
+    for field, value in (("int8", int8 or None), ("opset", opset)):
+        if value is not None and "onnx" not in names:
+            raise UserError(field, value, "only with onnx among the formats")
+    if opset is not None:
+        formats.check_opset(opset)
     run = read_run(workdir, network)
     shape = run.data.image_shape
     module = _plain(run)
@@ -80,7 +88,7 @@ def export_run(
         files = [
             row
             for name, one in networks.items()
-            for row in _write(folder, name, one, names, int8, run)
+            for row in _write(folder, name, one, names, int8, run, opset or formats.OPSET)
         ]
         if seconds:
             files = _with_latency(folder, files, shape, seconds)
@@ -126,19 +134,24 @@ def _write(
     names: Sequence[str],
     int8: bool,
     run: Finished,
+    opset: int,
 ) -> list[dict[str, Any]]:
     """Writes a network's files, and looks at what they compute."""
     data = run.data
+    about = Description(data.class_names, data.image_shape)
     apply = of_pixels(network.apply, data.mean, data.std)
+    own = {"onnx": {"opset": opset, "metadata": metadata_of(about)}}
     rows = []
     for kind in names:
         path = folder / f"{name}.{kind}"
         if kind == "safetensors":
             path = folder / f"{name}.json"
             assert network.architecture is not None
-            save_network(path, network.architecture, network.variables, data.mean, data.std)
+            save_network(path, network.architecture, network.variables, data.mean, data.std, about)
         else:
-            formats.WRITERS[kind](apply, network.variables, data.image_shape, path)
+            write = formats.WRITERS[kind]
+            write(apply, network.variables, data.image_shape, path, **own.get(kind, {}))
+            write_side_file(path, about)
         row = _look(path, name, kind, apply, network.variables, run)
         if row["max_difference"] > TOLERANCE:
             raise RuntimeError(f"{path.name} differs from JAX by {row['max_difference']}")
@@ -147,6 +160,7 @@ def _write(
         path = folder / f"{name}.int8.onnx"
         images = np.asarray(data.train.images[:_CALIBRATION])
         quantise(folder / f"{name}.onnx", path, images)
+        write_side_file(path, about)
         rows.append(_look(path, name, "onnx int8", apply, network.variables, run))
     return rows
 
@@ -164,6 +178,7 @@ def _look(
         "network": name,
         "format": kind,
         "bytes": sum(part.stat().st_size for part in parts),
+        "sha256": {part.name: digest(part.read_bytes()) for part in parts},
         "max_difference": parity(call, apply, variables, images),
         "test_error": round(error_percent(call, test.images, test.labels), 4),
     }
@@ -199,6 +214,7 @@ def _report(run: Finished, network: str, files: list[dict[str, Any]]) -> dict[st
         "dataset": run.record["dataset"],
         "test_error": run.record["metrics"][f"test_error_{network}"],
         "image_shape": list(run.data.image_shape),
+        "class_names": list(run.data.class_names),
         "backend": jax.default_backend(),
         "git": git_revision(),
         "versions": versions(),

@@ -17,15 +17,17 @@ import jax.numpy as jnp
 from jax import export
 from jax.extend.core import jaxpr_as_fun
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, how_to_install
 
 Apply = Callable[[Any, jax.Array], jax.Array]
 PLATFORMS = ("cpu", "cuda", "tpu")
+OPSET = 21  # the newest that the oldest onnxruntime of the extra (1.20) reads
+OPSETS = (17, 23)  # those that jax2onnx writes; onnxruntime 1.20 refuses 22 and later
 EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "onnx": ("gpnas[deploy]", ("jax2onnx", "onnx", "onnxruntime")),
-    "stablehlo": ("gpnas[deploy]", ("flatbuffers",)),
-    "tflite": ("gpnas[tflite]", ("litert_converter", "ai_edge_litert")),
-    "safetensors": ("gpnas[deploy]", ("safetensors",)),
+    "onnx": ("deploy", ("jax2onnx", "onnx", "onnxruntime")),
+    "stablehlo": ("deploy", ("flatbuffers",)),
+    "tflite": ("tflite", ("litert_converter", "ai_edge_litert")),
+    "safetensors": ("deploy", ("safetensors",)),
 }
 
 
@@ -39,12 +41,40 @@ def require(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -> None:
         if name not in known:
             raise UserError("formats", name, ", ".join(known))
         extra, packages = EXTRAS[name]
-        for package in packages:
-            try:
-                importlib.import_module(package)
-            except ImportError as error:
-                allowed = f"it with {package} installed: pip install '{extra}' ({error})"
-                raise UserError("formats", name, allowed) from error
+        require_packages("formats", name, extra, packages)
+
+
+def require_packages(field: str, got: str, extra: str, packages: Sequence[str]) -> None:
+    """Makes sure that packages can be imported.
+
+    Args:
+      field, got: The flag or argument that needs them, and its value.
+      extra: The extra of gpnas that they belong to.
+      packages: Their names.
+
+    Raises:
+      UserError: For one that is missing.
+    """
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            allowed = f"it with {package} installed: {how_to_install(extra)} ({error})"
+            raise UserError(field, got, allowed) from error
+
+
+def check_opset(opset: object) -> None:
+    """Makes sure that an ONNX file of this opset can be written.
+
+    Raises:
+      UserError: If not.
+    """
+    import onnx
+
+    last = min(OPSETS[1], onnx.defs.onnx_opset_version())
+    whole = isinstance(opset, int) and not isinstance(opset, bool)
+    if not whole or not OPSETS[0] <= opset <= last:  # type: ignore[operator]
+        raise UserError("opset", opset, f"a whole number from {OPSETS[0]} to {last}")
 
 
 def inference(module: nn.Module) -> Apply:
@@ -95,18 +125,32 @@ def to_stablehlo(
     path.write_bytes(bytes(exported.serialize()))
 
 
-def to_onnx(apply: Apply, variables: Any, image_shape: Sequence[int], path: pathlib.Path) -> None:
-    """Writes an ONNX file for any batch; needs gpnas[deploy].
+def to_onnx(
+    apply: Apply,
+    variables: Any,
+    image_shape: Sequence[int],
+    path: pathlib.Path,
+    opset: int = OPSET,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Writes an ONNX file for any batch; needs the extra `deploy`.
 
     Args:
       apply: The network; max_pool and avg_pool of Flax with keyword arguments, no bfloat16.
       variables: Its variables.
       image_shape: (height, width, channels).
       path: File to write. Its input is called "images", its output "logits".
+      opset: Version of ONNX's operators, 17 to 23; the file has the lowest IR version that goes
+        with it. onnxruntime 1.20 reads 21 and below.
+      metadata: Texts by name, for the file's `metadata_props`.
+
+    Raises:
+      UserError: For another opset.
     """
     import jax2onnx
     import onnx
 
+    check_opset(opset)
     with _quiet("onnx_ir"):
         model = jax2onnx.to_onnx(
             _bound(apply, variables),
@@ -114,8 +158,11 @@ def to_onnx(apply: Apply, variables: Any, image_shape: Sequence[int], path: path
             model_name="gpnas",
             input_names=["images"],
             output_names=["logits"],
+            opset=opset,
         )
     del model.graph.value_info[:]  # some are wrong, and the checker and quantisation look at them
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
+    onnx.helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 
@@ -127,7 +174,7 @@ def to_tflite(
     path: pathlib.Path,
     batch: int = 1,
 ) -> None:
-    """Writes a TFLite file for one batch size, by way of StableHLO's text; needs gpnas[tflite].
+    """Writes a TFLite file for one batch size, by way of StableHLO; needs the extra `tflite`.
 
     Args:
       apply: The network.

@@ -17,6 +17,7 @@ def quantise(
       images: (n, height, width, channels) pixels for calibration; never those of the test.
       batch: Images a call.
     """
+    import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -39,3 +40,8 @@ def quantise(
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
         )
+    model = onnx.load(str(path))  # quantisation drops what the file says about itself
+    onnx.helper.set_model_props(
+        model, {prop.key: prop.value for prop in onnx.load(str(source)).metadata_props}
+    )
+    onnx.save(model, str(path))

@@ -1,18 +1,24 @@
-"""Runtimes: exported files as functions of NumPy arrays."""
+"""Runtimes: exported files as functions of NumPy arrays.
+
+A file's content is compared with the digest beside it, where there is one (see `describe`).
+"""
 
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from gpnas.deploy.formats import Apply
+from gpnas.deploy.describe import brief, check
+from gpnas.deploy.formats import Apply, require_packages
 from gpnas.deploy.saved import load_network
 from gpnas.errors import UserError
 
 Run = Callable[[np.ndarray], np.ndarray]
+Loaded = tuple[Run, Mapping[str, str]]
 
 
 def load(path: pathlib.Path, threads: int = 1) -> Run:
@@ -26,27 +32,51 @@ def load(path: pathlib.Path, threads: int = 1) -> Run:
       `images → logits`: (batch, height, width, channels) float32 → (batch, classes) float32.
 
     Raises:
-      UserError: For another kind of file.
+      UserError: For another kind of file, one that is damaged or has changed, or a runtime that is
+        not installed.
     """
+    return load_described(path, threads)[0]
+
+
+def load_described(path: pathlib.Path, threads: int = 1) -> tuple[Run, Mapping[str, str]]:
+    """As `load`; also the metadata in the file, empty for formats without."""
+    path = path.with_suffix(".json") if path.suffix == ".safetensors" else path
     if path.suffix not in RUNTIMES:
-        raise UserError("path", str(path), f"a file ending in {', '.join(RUNTIMES)}")
-    return RUNTIMES[path.suffix](path, threads)
+        raise UserError("file", str(path), f"a file ending in {', '.join(RUNTIMES)}")
+    runtime = RUNTIMES[path.suffix]
+    require_packages("file", str(path), runtime.extra, [runtime.package])
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError("file", str(path), f"a file that can be read ({error})") from error
+    check(path, content)
+    try:
+        return runtime.load(path, content, threads)
+    except UserError:
+        raise
+    except Exception as error:  # each runtime has exceptions of its own
+        allowed = f"a file that {runtime.package} reads ({brief(error)})"
+        raise UserError("file", str(path), allowed) from error
 
 
-def _stablehlo(path: pathlib.Path, threads: int) -> Run:
-    del threads
-    call = jax.jit(export.deserialize(bytearray(path.read_bytes())).call)
-    return lambda images: np.asarray(call(images))
+def _stablehlo(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
+    del path, threads
+    exported = export.deserialize(bytearray(content))
+    call = jax.jit(exported.call)
+    (image,) = exported.in_avals
+    call.lower(jax.ShapeDtypeStruct((1, *image.shape[1:]), image.dtype))  # notices damage now
+    return lambda images: np.asarray(call(images)), {}
 
 
-def _saved(path: pathlib.Path, threads: int) -> Run:
-    del threads
+def _saved(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
+    del content, threads
     apply, variables = load_network(path)
     call = jax.jit(apply)
-    return lambda images: np.asarray(call(variables, images))
+    return lambda images: np.asarray(call(variables, images)), {}
 
 
-def _onnx(path: pathlib.Path, threads: int) -> Run:
+def _onnx(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
+    del path
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -54,17 +84,17 @@ def _onnx(path: pathlib.Path, threads: int) -> Run:
     # A thread that waits must not take a core from what is measured beside it.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        path.read_bytes(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})[0]
+    metadata = session.get_modelmeta().custom_metadata_map
+    return lambda images: session.run(None, {name: images})[0], metadata
 
 
-def _tflite(path: pathlib.Path, threads: int) -> Run:
+def _tflite(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
+    del path
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=path.read_bytes(), num_threads=threads)
+    interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
     batch = int(taken["shape"][0])
@@ -79,14 +109,28 @@ def _tflite(path: pathlib.Path, threads: int) -> Run:
         parts = [once(padded[i : i + batch]) for i in range(0, len(padded), batch)]
         return np.concatenate(parts)[: len(images)]
 
-    return run
+    return run, {}
 
 
-RUNTIMES: Mapping[str, Callable[[pathlib.Path, int], Run]] = {
-    ".stablehlo": _stablehlo,
-    ".onnx": _onnx,
-    ".tflite": _tflite,
-    ".json": _saved,
+class Runtime(NamedTuple):
+    """What runs a kind of file.
+
+    Attributes:
+      load: `(path, content, threads) → (function, metadata)`.
+      package: That has to be installed.
+      extra: Of gpnas, which brings it.
+    """
+
+    load: Callable[[pathlib.Path, bytes, int], Loaded]
+    package: str
+    extra: str
+
+
+RUNTIMES: Mapping[str, Runtime] = {
+    ".stablehlo": Runtime(_stablehlo, "flatbuffers", "deploy"),
+    ".onnx": Runtime(_onnx, "onnxruntime", "deploy"),
+    ".tflite": Runtime(_tflite, "ai_edge_litert", "tflite"),
+    ".json": Runtime(_saved, "safetensors", "deploy"),
 }
 
 

@@ -1,7 +1,5 @@
 """A network as JSON and safetensors: what it is, and its arrays; no training code, no pickle."""
 
-import hashlib
-import json
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from gpnas._files import write_bytes, write_json
+from gpnas.deploy.describe import Description, brief, digest, metadata_of, read_sealed, sealed
 from gpnas.deploy.formats import Apply, inference
 from gpnas.errors import UserError
 from gpnas.models import build
@@ -22,6 +22,7 @@ def save_network(
     variables: Any,
     mean: Iterable[float] = (0.0,),
     std: Iterable[float] = (1.0,),
+    description: Description | None = None,
 ) -> None:
     """Writes NAME.json and, beside it, NAME.safetensors.
 
@@ -30,20 +31,24 @@ def save_network(
       architecture: As `gpnas.models.architecture` gives it.
       variables: Nested dicts of arrays.
       mean, std: Of each channel, pixels being 0 to 1: images are standardised by them.
+      description: Class names and image shape, for both files.
     """
     from safetensors.numpy import save
 
     flat = traverse_util.flatten_dict(variables, sep="/")
-    content = save({name: np.ascontiguousarray(leaf) for name, leaf in flat.items()})
+    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flat.items()}
+    content = save(arrays, metadata_of(description) if description else None)
     weights = path.with_suffix(".safetensors")
-    weights.write_bytes(content)
+    write_bytes(weights, content)
     known = dict(architecture) | {
         "mean": [float(x) for x in mean],
         "std": [float(x) for x in std],
         "weights": weights.name,
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": digest(content),
     }
-    path.write_text(json.dumps(known, indent=1) + "\n")
+    if description:
+        known |= {name: list(value) for name, value in description._asdict().items()}
+    write_json(path, sealed(known))
 
 
 def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
@@ -58,20 +63,28 @@ def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
     Raises:
       UserError: If one of the files is missing, is not such a file, or has changed.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    known = read_sealed(path)
     try:
-        known = json.loads(path.read_text())
         weights = path.with_name(pathlib.PurePath(known["weights"]).name)
         content = weights.read_bytes()
         mean, std = (np.asarray(known[name], np.float32) for name in ("mean", "std"))
     except (OSError, ValueError, LookupError, TypeError) as error:
         allowed = f"an architecture's JSON with its weights beside it ({error})"
-        raise UserError("path", str(path), allowed) from error
-    if hashlib.sha256(content).hexdigest() != known.get("sha256"):
-        raise UserError("path", str(weights), "weights as they were written; these have changed")
-    module = build(known, dtype=jnp.float32, conv="xla")
-    variables = traverse_util.unflatten_dict(load(content), sep="/")
+        raise UserError("file", str(path), allowed) from error
+    if digest(content) != known.get("sha256"):
+        raise UserError("file", str(weights), "weights as they were written; these have changed")
+    try:
+        module = build(known, dtype=jnp.float32, conv="xla")
+        arrays = load(content)
+    except UserError:
+        raise
+    except (SafetensorError, LookupError, TypeError, ValueError) as error:
+        allowed = f"an architecture's JSON with its weights beside it ({brief(error)})"
+        raise UserError("file", str(path), allowed) from error
+    variables = traverse_util.unflatten_dict(arrays, sep="/")
     return of_pixels(inference(module), mean, std), jax.tree.map(jnp.asarray, variables)
 
 

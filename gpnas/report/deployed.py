@@ -41,8 +41,16 @@ def export_table(report: Record) -> Table:
         f"Compact: {params} parameters, {macs} MACs. Difference: the largest of the logits from"
         " JAX's. Milliseconds: the shortest call (in brackets: times faster than the dense file)."
     )
+    notes = [note]
+    compact, dense = (report["networks"][name]["params"] for name in ("compact", "dense"))
+    if compact == dense:
+        notes.append(
+            "No unit is inactive, so nothing could be removed: the masked weights stay in the files"
+            " as zeros. Methods that prune whole units make smaller networks, for example"
+            " configs/development_units.py, configs/l0.py."
+        )
     caption = f"{report['arm']} on {report['dataset']}, {report['network']} network"
-    return Table(caption, columns, rows, [note])
+    return Table(caption, columns, rows, notes)
 
 
 def _file_texts(row: Record) -> list[str]:

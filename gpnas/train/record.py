@@ -37,6 +37,7 @@ def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any
         "machine": machine(),
         "dataset": data.name,
         "dataset_sha256": data.sha256,
+        "class_names": list(data.class_names),
         "total_steps": plan.total_steps,
         "expected": plan.expected,
     }

@@ -1,5 +1,6 @@
 """data.load on the digits: the face of the package, and its arguments."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ def test_is_the_same_again_and_everywhere():
     np.testing.assert_array_equal(first.train.images, second.train.images)
     expected = "f9b5429cc002fe00de4e98d1f101fae0393472a0524145d39c3aae525eb6caa2"
     assert first.sha256 == second.sha256 == expected
+    held = hashlib.sha256(first.validation.images.tobytes()).hexdigest()
+    assert held == "99af283587410e63a7d40cab17d37cd36c5ee1153a80e9d7cbbb2aa09be0a7d9"
 
 
 def test_seed_and_validation_leave_the_test_set_alone():

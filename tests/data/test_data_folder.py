@@ -121,6 +121,13 @@ def test_deep_pictures_are_refused(root):
         load(root)
 
 
+def test_stray_files_beside_classes_are_named(root, caplog):
+    for name in ("Thumbs.db", ".DS_Store", "README"):
+        (root / "train" / name).write_text("x")
+    assert len(load(root).test) == 4
+    assert "train: 2 entries are not pictures, ignored: README, Thumbs.db" in caplog.text
+
+
 def test_other_files_are_ignored_with_a_warning(root, caplog):
     (root / "train/ape/notes.txt").write_text("x")
     (root / "train/ape/.hidden.png").write_text("x")

@@ -212,6 +212,23 @@ def test_any_prepared_set(tmp_path, monkeypatch):
         data.load("nested/toy", data_dir=tmp_path / "d", cache_dir=tmp_path / "c")
 
 
+def test_a_prepared_validation_set_is_used(tmp_path):
+    entry = dataclasses.replace(toysets.toy_known(), name="toy")
+    folder = prepare.prepare(entry, *toysets.splits(), tmp_path / "d")
+    two = data.load("toy", data_dir=tmp_path / "d")
+    info = folder / "dataset_info.json"
+    told = json.loads(info.read_text())
+    (test,) = (split for split in told["splits"] if split["name"] == "test")
+    told["splits"].append(test | {"name": "validation"})
+    info.write_text(json.dumps(told))
+    name = "toy-{}.array_record-00000-of-00001"
+    shutil.copy(folder / name.format("test"), folder / name.format("validation"))
+    three = data.load("toy", data_dir=tmp_path / "d")
+    assert len(three.train) == len(two.train) + len(two.validation) == toysets.ROWS["train"]
+    np.testing.assert_array_equal(three.validation.images, three.test.images)
+    assert three.sha256 != two.sha256
+
+
 def test_prepared_pictures_of_several_sizes(tmp_path):
     entry = dataclasses.replace(toysets.toy_known(), name="toy", shape=(None, None, 1))
     rng = np.random.default_rng(0)
@@ -288,7 +305,7 @@ def test_one_entry_a_content_another_a_size(tmp_path, home):
     assert len(list(entries.iterdir())) == 2
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "meta", "pickle", "key"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "meta", "name", "pickle", "key"])
 def test_a_damaged_cache_is_made_again(tmp_path, home, damage, caplog):
     toysets.write_idx(tmp_path / "raw")
     digest = data.load("mnist", raw_dir=tmp_path / "raw").sha256
@@ -303,6 +320,9 @@ def test_a_damaged_cache_is_made_again(tmp_path, home, damage, caplog):
         images.unlink()
     elif damage == "meta":
         (images.parent / "meta.json").write_text("[]")
+    elif damage == "name":
+        meta = images.parent / "meta.json"
+        meta.write_text(meta.read_text().replace("even", "evem"))
     elif damage == "pickle":
         np.save(images, np.array([{"a": 1}], object), allow_pickle=True)
     else:

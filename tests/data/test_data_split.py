@@ -47,3 +47,39 @@ def test_statistics_equal_numpy(n, channels):
     assert mean.dtype == std.dtype == np.float32
     np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-6)
+
+
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_class_keeps_a_row(counts, fraction, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    n, classes = len(labels), len(counts)
+    held = round(n * fraction)
+    if not 0 < held <= n - classes:
+        with pytest.raises(UserError, match=r"data\.validation"):
+            hold_out(n, fraction, seed, labels)
+        return
+    kept, rows = hold_out(n, fraction, seed, labels)
+    assert set(labels[kept]) == set(range(classes))
+    assert len(rows) == held
+    np.testing.assert_array_equal(np.sort(np.concatenate([kept, rows])), np.arange(n))
+    assert np.all(np.diff(rows) > 0) and np.all(np.diff(kept) > 0)
+    plain = hold_out(n, fraction, seed)
+    if set(labels[plain[0]]) == set(range(classes)):  # nothing to mend: bit for bit as without
+        np.testing.assert_array_equal(rows, plain[1])
+
+
+def test_a_class_of_one_picture_stays_in_training():
+    labels = np.repeat([0, 1, 2], [60, 60, 1])
+    lost = [seed for seed in range(40) if 120 in hold_out(121, 0.1, seed)[1]]
+    assert lost[:3] == [3, 18, 33]
+    assert all(120 in hold_out(121, 0.1, seed, labels)[0] for seed in range(40))
+
+
+def test_a_smaller_part_is_within_a_larger_with_labels():
+    labels = np.repeat([0, 1, 2], [95, 4, 1])
+    parts = [set(hold_out(100, part, 3, labels)[1]) for part in (0.1, 0.5, 0.9)]
+    assert parts[0] < parts[1] < parts[2]

@@ -36,11 +36,14 @@ def test_what_is_written(run, tmp_path, network):
     report = export_run(folder, names, network, int8="onnx" in names, seconds=0)
     assert json.loads((folder / "export" / "export.json").read_text()) == report
     written = {path.name for path in (folder / "export").iterdir()} - {"export.json"}
-    extra = {f"{name}.safetensors" for name in ("compact", "dense") if "safetensors" in names}
-    assert written == {row["file"] for row in report["files"]} | extra
+    files = [file for row in report["files"] for file in row["sha256"]]
+    side = {f"{row['file']}.json" for row in report["files"] if row["format"] != "safetensors"}
+    assert written == {*files} | side
+    assert report["class_names"] == [str(digit) for digit in range(10)]
     assert not list(folder.glob(".export-*"))
 
     record = json.loads((folder / "record.json").read_text())
+    assert record["class_names"] == report["class_names"]
     for row in report["files"]:
         if "int8" not in row["format"]:
             assert row["max_difference"] <= 1e-4
@@ -68,6 +71,7 @@ def test_latency_is_taken(run, tmp_path, monkeypatch):
         ({"names": ["pdf"]}, "formats: got 'pdf', allowed: onnx"),
         ({"names": ["stablehlo"], "network": "best"}, "network: got 'best', allowed: selected"),
         ({"names": ["stablehlo"], "int8": True}, "int8: got True"),
+        ({"names": ["stablehlo"], "opset": 21}, "opset: got 21, allowed: only with onnx"),
     ],
 )
 def test_mistakes(run, settings, error):

@@ -43,6 +43,30 @@ def test_onnx(subject, name, tmp_path):
     assert deploy.parity(run, apply, variables, images[:1]) <= 1e-4
 
 
+@pytest.mark.parametrize("opset, ir", [(None, 10), (17, 8), (20, 9)])
+def test_onnx_opset(subject, opset, ir, tmp_path):
+    formats_or_skip("onnx")
+    import onnx
+
+    apply, variables, shape, images = small_of(subject, "lenet5")
+    path = tmp_path / "net.onnx"
+    to_onnx(apply, variables, shape, path, **({"opset": opset} if opset else {}))
+    model = onnx.load(path)
+    # onnxruntime 1.20, the oldest allowed, reads opset 21 and IR version 10.
+    assert [(one.domain, one.version) for one in model.opset_import] == [("", opset or 21)]
+    assert model.ir_version == ir
+    assert deploy.parity(deploy.load(path), apply, variables, images) <= 1e-4
+
+
+@pytest.mark.parametrize("opset", [16, 24, 0, -1, True, 21.0, "21"])
+def test_wrong_opsets(opset, tmp_path):
+    formats_or_skip("onnx")
+    path = tmp_path / "net.onnx"
+    with pytest.raises(UserError, match="opset: got .* a whole number from 17 to"):
+        to_onnx(lambda v, x: x, {}, (2, 2, 1), path, opset)
+    assert not path.exists()
+
+
 def test_onnx_in_int8(subject, tmp_path):
     formats_or_skip("onnx")
     apply, variables, shape, images = small_of(subject, "lenet5")
@@ -72,15 +96,15 @@ def formats_or_skip(name):
 
 
 def test_a_package_that_is_missing(monkeypatch):
-    monkeypatch.setitem(formats.EXTRAS, "onnx", ("gpnas[deploy]", ("no_such_package",)))
-    with pytest.raises(UserError, match=r"formats: got 'onnx'.* pip install 'gpnas\[deploy\]'"):
+    monkeypatch.setitem(formats.EXTRAS, "onnx", ("deploy", ("no_such_package",)))
+    with pytest.raises(UserError, match=r"formats: got 'onnx'.*pip install -e '\.\[deploy\]'"):
         formats.require(["stablehlo", "onnx"])
     with pytest.raises(UserError, match="formats: got 'pdf', allowed: onnx, stablehlo"):
         formats.require(["pdf"])
 
 
 def test_a_file_of_another_kind():
-    with pytest.raises(UserError, match="path: got 'net.pt', allowed: a file ending in .stablehlo"):
+    with pytest.raises(UserError, match="file: got 'net.pt', allowed: a file ending in .stablehlo"):
         deploy.load(pathlib.Path("net.pt"))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gpnas import deploy
+from gpnas.deploy import describe
 from gpnas.deploy.smaller import smaller
 from gpnas.errors import UserError
 
@@ -62,16 +63,49 @@ def test_changed_weights_are_noticed(saved):
         deploy.load_network(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weights": "net.safetensors"}'])
+def test_flipped_bits_are_noticed(saved):
+    """Any bit of either file: one line, or (in white space and the like) the same network."""
+    path, apply, variables, images = saved
+    known = path.read_bytes()
+    noticed = 0
+    rng = np.random.default_rng(0)
+    for place in rng.permutation(len(known))[:60]:
+        content = bytearray(known)
+        content[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        try:
+            found, leaves = deploy.load_network(path)
+        except UserError as error:
+            noticed += 1
+            assert "\n" not in str(error)
+            continue
+        np.testing.assert_allclose(found(leaves, images), apply(variables, images), rtol=1e-5)
+    assert noticed > 50
+
+
+def test_foreign_weights(saved):
+    """Content that agrees with its digest and is no such file."""
+    path, *_ = saved
+    content = b"\x10" * 64
+    path.with_suffix(".safetensors").write_bytes(content)
+    known = json.loads(path.read_text()) | {"sha256": describe.digest(content)}
+    del known["digest"]
+    path.write_text(json.dumps(known))
+    with pytest.raises(UserError, match="file: got .*its weights beside it .SafetensorError"):
+        deploy.load_network(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weights": "net.safetensors"}', "[" * 99999])
 def test_a_file_that_is_none(saved, text):
     path, *_ = saved
     path.write_text(text)
-    with pytest.raises(UserError, match="an architecture's JSON with its weights beside it"):
+    with pytest.raises(UserError, match="file: got"):
         deploy.load_network(path)
 
 
 def test_a_name_cannot_leave_the_folder(saved):
     path, *_ = saved
     known = json.loads(path.read_text())
+    del known["digest"]
     path.write_text(json.dumps(known | {"weights": "../../etc/net.safetensors"}))
     deploy.load_network(path)  # the one beside it

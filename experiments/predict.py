@@ -1,0 +1,53 @@
+"""Predicts the classes of pictures, by a finished run or an exported file.
+
+    python experiments/predict.py --workdir=runs/mine --pictures=a.png,b.jpg
+    python experiments/predict.py --file=runs/mine/export/compact.onnx --pictures=pictures/test
+
+One line per picture: its path, the most probable class names and their probabilities; with --json
+one JSON object per line. Pictures are decoded, resized and standardised as in training.
+"""
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from gpnas.commandline import no_arguments, start
+from gpnas.deploy.predict import from_file, from_run, pictures, predict
+from gpnas.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
+_FILE = flags.DEFINE_string("file", None, "Exported file (.onnx, .stablehlo, .tflite, .json).")
+_PICTURES = flags.DEFINE_list("pictures", None, "Picture files, or folders of them.")
+_TOP = flags.DEFINE_integer("top", 3, "Number of classes per picture.")
+_JSON = flags.DEFINE_bool("json", False, "JSON lines.")
+_NETWORK = flags.DEFINE_string(
+    "network", "selected", "Of a run: selected (on validation), or last."
+)
+flags.mark_flags_as_required(["pictures"])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints a line per picture."""
+    no_arguments(argv)
+    if bool(_WORKDIR.value) == bool(_FILE.value):
+        raise UserError("workdir", _WORKDIR.value, "either --workdir=RUN or --file=EXPORTED")
+    if _TOP.value < 1:
+        raise UserError("top", _TOP.value, "a whole number of 1 or more")
+    paths = pictures([pathlib.Path(path) for path in _PICTURES.value or ()])
+    if _FILE.value:
+        predictor = from_file(pathlib.Path(_FILE.value))
+    else:
+        predictor = from_run(pathlib.Path(str(_WORKDIR.value)), _NETWORK.value)
+    for picture, classes in predict(predictor, paths, _TOP.value):
+        if _JSON.value:
+            found = [{"name": name, "probability": share} for name, share in classes]
+            print(json.dumps({"picture": str(picture), "classes": found}), flush=True)
+        else:
+            told = ", ".join(f"{name} {100 * share:.1f} %" for name, share in classes)
+            print(f"{picture}: {told}", flush=True)
+
+
+if __name__ == "__main__":
+    start(main)

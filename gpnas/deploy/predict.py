@@ -1,0 +1,123 @@
+"""Predictions: picture files in, class names and probabilities out."""
+
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gpnas.data.folder import natural
+from gpnas.data.pictures import SUFFIXES, is_picture, read
+from gpnas.data.pixels import resize
+from gpnas.deploy.describe import Description, read_description
+from gpnas.deploy.formats import inference
+from gpnas.deploy.runtimes import Run, load_described
+from gpnas.deploy.saved import of_pixels
+from gpnas.errors import UserError
+from gpnas.train.finished import read_run
+from gpnas.train.plan import build_model
+
+_BATCH = 64
+
+
+class Predictor(NamedTuple):
+    """A trained network for pictures.
+
+    Attributes:
+      run: Pixels, float32, (batch, height, width, channels), to logits, (batch, classes).
+      description: Class names and image shape.
+    """
+
+    run: Run
+    description: Description
+
+
+class Prediction(NamedTuple):
+    """What a network says about a picture.
+
+    Attributes:
+      picture: Path of the file.
+      classes: The most probable classes and their probabilities, in descending order.
+    """
+
+    picture: pathlib.Path
+    classes: tuple[tuple[str, float], ...]
+
+
+def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
+    """The network of a finished run. Its data set is needed, too: pixels are standardised by it.
+
+    Raises:
+      UserError: As `gpnas.train.finished.read_run`.
+    """
+    run = read_run(workdir, network)
+    module: Any = build_model(run.config.model, run.data.num_classes)
+    apply = jax.jit(of_pixels(inference(module), run.data.mean, run.data.std))
+    return Predictor(
+        lambda images: np.asarray(apply(run.variables, images)),
+        Description(run.data.class_names, run.data.image_shape),
+    )
+
+
+def from_file(path: pathlib.Path) -> Predictor:
+    """The network in an exported file.
+
+    Raises:
+      UserError: As `gpnas.deploy.load`, or if the class names are neither in it nor beside it.
+    """
+    run, metadata = load_described(path)
+    path = path.with_suffix(".json") if path.suffix == ".safetensors" else path
+    return Predictor(run, read_description(path, metadata))
+
+
+def pictures(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """Picture files, and those below folders, with numbers in their names in numeric order.
+
+    Raises:
+      UserError: If a path does not exist, or there is no picture below a folder.
+    """
+    found: list[pathlib.Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        below = [one for one in path.rglob("*") if one.name[0] != "." and is_picture(one)]
+        if not below:
+            raise UserError("pictures", str(path), f"a folder with pictures: {', '.join(SUFFIXES)}")
+        found.extend(sorted(below, key=lambda one: (str(one.parent), natural(one))))
+    if not found:
+        raise UserError("pictures", "", "picture files or folders, with commas between them")
+    for path in found:
+        if not path.is_file():
+            raise UserError("pictures", str(path), "a picture or a folder that exists")
+    return found
+
+
+def predict(
+    predictor: Predictor, paths: Sequence[pathlib.Path], top: int = 3
+) -> Iterator[Prediction]:
+    """Predicts the classes of pictures, decoded and resized as in training.
+
+    Args:
+      predictor: The network.
+      paths: Picture files.
+      top: Number of classes of each prediction.
+
+    Raises:
+      UserError: If a picture cannot be read, `top` is below 1, or the network does not fit its
+        description.
+    """
+    names, shape = predictor.description
+    if top < 1:
+        raise UserError("top", top, "a whole number of 1 or more")
+    for start in range(0, len(paths), _BATCH):
+        part = paths[start : start + _BATCH]
+        images = [resize(read(path, shape[2], "pictures"), (shape[0], shape[1])) for path in part]
+        logits = predictor.run(np.stack(images).astype(np.float32)).astype(np.float64)
+        if logits.shape[1:] != (len(names),):
+            raise UserError("file", logits.shape[1], f"a network of {len(names)} outputs")
+        shifted = np.exp(logits - logits.max(-1, keepdims=True))
+        for path, row in zip(part, shifted / shifted.sum(-1, keepdims=True), strict=True):
+            order = np.argsort(-row, kind="stable")[:top]
+            yield Prediction(path, tuple((names[i], float(row[i])) for i in order))
