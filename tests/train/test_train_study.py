@@ -29,9 +29,9 @@ def runs(digits):
     """Names of the runs that a test trains, group by group."""
     groups, train = [], study.train_lanes
 
-    def watched(configs, folders, data):
+    def watched(configs, folders, data, stopped):
         groups.append([folder.name for folder in folders])
-        return train(configs, folders, data)
+        return train(configs, folders, data, stopped)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "train_lanes", watched)
