@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from gpnas._files import write_bytes, write_json
 from gpnas.deploy.formats import Apply, inference
 from gpnas.errors import UserError
 from gpnas.models import build
@@ -36,14 +37,14 @@ def save_network(
     flat = traverse_util.flatten_dict(variables, sep="/")
     content = save({name: np.ascontiguousarray(leaf) for name, leaf in flat.items()})
     weights = path.with_suffix(".safetensors")
-    weights.write_bytes(content)
+    write_bytes(weights, content)
     known = dict(architecture) | {
         "mean": [float(x) for x in mean],
         "std": [float(x) for x in std],
         "weights": weights.name,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    path.write_text(json.dumps(known, indent=1) + "\n")
+    write_json(path, known)
 
 
 def load_network(path: pathlib.Path) -> tuple[Apply, Any]:

@@ -1,4 +1,4 @@
-"""A run's folder: nothing but the run's own is touched, and nothing but the run's own is believed."""
+"""A run's folder: only what the run wrote is touched, and only that is believed."""
 
 import dataclasses
 import json
