@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpnas._files import write_json
+from gpnas._files import sync, write_json
 from gpnas.deploy import formats
 from gpnas.deploy.describe import Description, digest, metadata_of, write_side_file
 from gpnas.deploy.formats import Apply, require
@@ -105,6 +105,7 @@ def export_run(
         }
         target.mkdir(exist_ok=True)
         for path in folder.iterdir():
+            sync(path)
             path.replace(target / path.name)
         write_json(target / "export.json", report)
     return report
