@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from gpnas.masks import tree
+from gpnas.masks.axes import Table, sides
 
 _WAKE = zlib.crc32(b"wake")  # the mask transform had the same key: its draws chose who wakes
 Wake = Callable[[str, jax.Array, jax.Array, jax.Array], jax.Array]
@@ -20,16 +21,17 @@ def at_zero(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.
     return jnp.zeros(grad.shape, grad.dtype)
 
 
-def at_fan_in(scale: float = 1.0) -> Wake:
+def at_fan_in(scale: float = 1.0, axes: Table | None = None) -> Wake:
     """Woken weights start at random, N(0, scale² · 2 / fan-in), with the fan-in that is *alive*.
 
     Args:
       scale: 1 is He initialisation of the living network.
+      axes: `Axes` by path glob.
     """
 
     def wake(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
-        del path
-        fan_in = jnp.sum(mask, tuple(range(mask.ndim - 1)), jnp.float32, keepdims=True)
+        at = sides(path, mask.ndim, axes)
+        fan_in = jnp.sum(mask, (*at.receptive, *at.ins), jnp.float32, keepdims=True)
         deviation = scale * jnp.sqrt(2.0 / jnp.maximum(fan_in, 1))
         return (deviation * jax.random.normal(key, grad.shape)).astype(grad.dtype)
 
