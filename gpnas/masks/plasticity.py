@@ -12,7 +12,7 @@ from gpnas.masks import tree
 from gpnas.masks.allocate import Allocation, Group, Shapes, erk
 from gpnas.masks.budget import Budget, Offer, by_curve
 from gpnas.masks.finite import Skips, no_skips, sometimes_finite
-from gpnas.masks.schedule import Schedule, constant, staggered
+from gpnas.masks.schedule import Schedule, check_densities, constant, staggered
 from gpnas.masks.select import Select, exact_top_k
 from gpnas.masks.transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks.transform import every as every_
@@ -95,7 +95,7 @@ def plasticity(
       The mask transform, with a `PlasticityState`.
 
     Raises:
-      ValueError: If `survival_age` is below `every`, or (on init) if `stagger` is used with an
+      ValueError: If a density is not in [0, 1], if `survival_age` is below `every`, or (on init) if `stagger` is used with an
         allocation in which leaves compete.
     """
     if survival_age is not None and survival_age < every:
@@ -103,6 +103,8 @@ def plasticity(
     judges = (drop, grow)
     count = by_curve(churn) if budget is None else budget
     remembers = bool(protect or rest or survival_age is not None)
+
+    check_densities(density)
 
     def targets(allocation: Allocation, shapes: Shapes, step: jax.Array) -> dict[Group, jax.Array]:
         if not stagger:

@@ -9,7 +9,7 @@ from gpnas.masks import score as scores
 from gpnas.masks import tree
 from gpnas.masks.allocate import Allocation, erk
 from gpnas.masks.finite import Skips, no_skips, sometimes_finite
-from gpnas.masks.schedule import Schedule
+from gpnas.masks.schedule import Schedule, check_densities
 from gpnas.masks.select import Select, exact_top_k
 from gpnas.masks.transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks.transform import every as every_
@@ -46,7 +46,12 @@ def ranking(
 
     Returns:
       The mask transform, with a `RankingState`.
+
+    Raises:
+      ValueError: If a density is not in [0, 1].
     """
+
+    check_densities(density)
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, Any]:
         del key
