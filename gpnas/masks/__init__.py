@@ -33,6 +33,6 @@ __all__ = [
     "Axes", "MaskContext", "MaskTransform", "PlasticityState", "allocate", "apply", "at_fan_in",
     "at_zero", "between", "blocks", "budget", "carry", "chain", "every", "exact_top_k", "full",
     "identity", "is_weight", "maskable", "masked", "n_m", "n_of_m", "plasticity", "put",
-    "ranking", "reset", "schedule", "score", "select", "skipped", "sometimes", "summary", "survival",
-    "rewoken", "switch", "transition", "unstacked", "when",
+    "ranking", "reset", "schedule", "score", "select", "skipped", "sometimes", "summary",
+    "survival", "rewoken", "switch", "transition", "unstacked", "when",
 ]  # fmt: skip

@@ -95,8 +95,8 @@ def plasticity(
       The mask transform, with a `PlasticityState`.
 
     Raises:
-      ValueError: If a density is not in [0, 1], if `survival_age` is below `every`, or (on init) if `stagger` is used with an
-        allocation in which leaves compete.
+      ValueError: If a density is not in [0, 1], if `survival_age` is below `every`, or (on init) if
+        `stagger` is used with an allocation in which leaves compete.
     """
     if survival_age is not None and survival_age < every:
         raise ValueError(f"survival_age: got {survival_age}, allowed: at least every = {every}")

@@ -51,7 +51,7 @@ def start(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
 
 
 def observe(scores: tuple[Score, ...], kept: Mapping[str, Any], ctx: MaskContext) -> dict[str, Any]:
-    """The statistics of all the scores after one more step; a step that is not finite is skipped."""
+    """The statistics of all the scores after one more step; non-finite steps are skipped."""
     return _observe(scores, kept, ctx)[0]
 
 

@@ -106,7 +106,7 @@ def full(params: Tree, where: Filter = is_weight, axes: Mapping[str, Any] | None
         batch = spec.batch_axis if spec else ()
         for i in sorted({i % leaf.ndim for i in ((batch,) if isinstance(batch, int) else batch)}):
             shape[i] = -1
-        one = jax.ShapeDtypeStruct([n for n in shape if n >= 0], leaf.dtype)
+        one: Any = jax.ShapeDtypeStruct([n for n in shape if n >= 0], leaf.dtype)
         return jnp.ones(leaf.shape if matches(name, one if batch != () else leaf) else (), bool)
 
     return jax.tree.map_with_path(leaf_mask, params)

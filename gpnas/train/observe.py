@@ -17,7 +17,7 @@ _SLACK = 1.01  # networks within 1 % of the fewest living weights count as equal
 
 
 class Tally(NamedTuple):
-    """Counts of a state on the host, by path: living, woken, dropped, steps lived; and skipped steps."""
+    """Counts of a state on the host, by path: living, woken, dropped, lived; steps skipped."""
 
     step: int
     sizes: dict[str, int]

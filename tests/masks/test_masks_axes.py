@@ -10,8 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpnas.masks import (
-    Axes, MaskContext, allocate, at_fan_in, blocks, full, masked, n_of_m, plasticity, schedule,
-    score, summary, unstacked,
+    Axes,
+    MaskContext,
+    allocate,
+    at_fan_in,
+    blocks,
+    full,
+    masked,
+    n_of_m,
+    plasticity,
+    schedule,
+    score,
+    summary,
+    unstacked,
 )  # fmt: skip
 from gpnas.masks.axes import canonical, restored, sides
 

@@ -25,7 +25,7 @@ def optimizers():
     found = {}
     for module in (optax, optax.contrib):
         for name, make in vars(module).items():
-            if not inspect.isfunction(make) or name in NEED_MORE:
+            if not inspect.isfunction(make) or name in NEED_MORE | {"noisy_sgd"}:
                 continue
             needed = [
                 p.name
