@@ -154,7 +154,7 @@ def build(
     arguments |= {name: given[name] for name in _GIVEN if name in known}
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}
     whole = defaults | arguments
-    check_together(whole)
+    check_together(whole, shapes)
     for name in ("seed_allocation", "allocation"):
         if "density" in whole and whole.get(name) is not None:
             check_density(whole["density"], whole[name], shapes)

@@ -344,6 +344,11 @@ def _log(lane: Lane, counts: Counts, sums: Metrics, spent: float, rate: float) -
     now = tally(counts, lane.tally.sizes)
     line = train_line(lane.tally, now, sums)
     _check_finite(line)
+    if now.skipped and not lane.tally.skipped:
+        logging.warning(
+            "gradients were not finite by step %d: statistics and mask updates skip such steps",
+            now.step,
+        )
     wall = round(lane.wall + spent, 3)
     lane = _write(lane, line | {"images_per_s": rate, "wall_s": wall})
     return lane._replace(tally=now, wall=wall)
@@ -399,7 +404,7 @@ def _finish(
     lines = keep_written(workdir / "metrics.jsonl", lane.written)
     curve = [line for line in lines if line["split"] == "train"]
     looks = [line for line in lines if line["split"] == "validation"]  # the last step had one
-    shown = ("step", "density", "grown", "pruned", "layers")
+    shown = ("step", "density", "grown", "pruned", "skipped", "layers")
     result = known | {
         "metrics": {
             "test_error_last": percent(test.error),

@@ -131,9 +131,9 @@ def make_step(
         ctx = dataclasses.replace(ctx, params=params)  # captured from outside, it would be copied
         new_masks, new_state = method.transform.update(masks, mask_state, ctx)
         old, new = method.learns(masks, mask_state), method.learns(new_masks, new_state)
-        opt_state = reset(tx, old, new, opt_state)
         held, hold = method.held(masks, mask_state), method.held(new_masks, new_state)
         params = rewoken(held, hold, params, wake=method.wake, grads=ctx.grads, key=ctx.key)
+        opt_state = reset(tx, old, new, opt_state, params)
         return new_masks, new_state, params, opt_state, observe(survey, masks, new_masks, ctx.step)
 
     def develop(state: TrainState, ctx: MaskContext) -> tuple:
