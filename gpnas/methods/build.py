@@ -77,7 +77,7 @@ def find(name: str) -> Callable[..., Method]:
     Raises:
       UserError: If there is none.
     """
-    return plugins.find("method.name", name, METHODS)
+    return plugins.find("method.name", name, METHODS, Method)
 
 
 def by_units(name: str) -> bool:
