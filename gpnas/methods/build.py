@@ -89,6 +89,16 @@ def by_units(name: str) -> bool:
     return "groups" in inspect.signature(find(name)).parameters
 
 
+def fields_of(name: str) -> dict[str, inspect.Parameter]:
+    """What a config can set of the method of a name.
+
+    Raises:
+      UserError: If there is none.
+    """
+    known = inspect.signature(find(name)).parameters
+    return {field: p for field, p in known.items() if field not in _GIVEN}
+
+
 def build(
     settings: Mapping[str, Any],
     *,

@@ -47,7 +47,7 @@ def forward(
     return outputs, dict(new)
 
 
-def _mode(module: nn.Module, *, train: bool) -> dict[str, bool]:
+def _mode(module: nn.Module, *, train: bool) -> dict[str, Any]:
     parameters = inspect.signature(type(module).__call__).parameters
     modes = {"train": train, "training": train, "deterministic": not train}
     known = {name: value for name, value in modes.items() if name in parameters}

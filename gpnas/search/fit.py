@@ -91,7 +91,7 @@ def make_programs(data: Dataset, rule: Rule) -> Programs:
     """
     images, labels = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
     run = _make_run(data, rule)
-    blank = np.zeros((1, *data.image_shape), np.float32)
+    blank = jnp.zeros((1, *data.image_shape))
 
     @functools.partial(jax.jit, static_argnums=0, compiler_options=_quick(0))
     def begin(module: nn.Module, key: jax.Array) -> dict[str, Any]:

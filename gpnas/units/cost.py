@@ -111,7 +111,8 @@ def network_macs(module: nn.Module, variables: Any, image_shape: Sequence[int]) 
         return infer(module, {"params": params, **others}, images)
 
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    counted = macs(lambda both, images: apply(*both, images), (variables["params"], others), images)
+    both = variables["params"], others
+    counted = macs(lambda both, images: apply(both[0], both[1], images), both, images)
     own = {p.removeprefix("0/"): n for p, n in counted.per_weight.items() if p.startswith("0/")}
     rest = {p: n for p, n in counted.per_weight.items() if not p.startswith("0/")}
     return Macs(own, counted.others + Macs(rest, 0).total((variables["params"], others)))
