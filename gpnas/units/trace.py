@@ -152,13 +152,13 @@ def trace(
     if updates:
         leaves = dict(zip(paths, program.ins, strict=False))
         first = len(jax.tree.leaves(out[0]))
-        for value, (path, _) in zip(
+        for out_value, (path, _) in zip(
             program.outs[first:], jax.tree_util.tree_flatten_with_path(out[1])[0], strict=True
         ):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            if name not in leaves or leaves[name].shape != value.shape:
+            if name not in leaves or leaves[name].shape != out_value.shape:
                 raise UserError("updates", name, "a leaf of the variables, of its shape")
-            tied[value.id] = leaves[name]
+            tied[out_value.id] = leaves[name]
     return Trace(program, tuple(paths), next(nodes), jax.tree.structure(out), tied)
 
 
