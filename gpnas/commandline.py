@@ -7,16 +7,18 @@ what was done is saved, and the same command goes on.
 
 import ast
 import errno
+import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags, tuple_parser
 
+from gpnas import overrides
 from gpnas._files import NO_SPACE
 from gpnas._stop import Stopped
 from gpnas.errors import UserError
@@ -94,6 +96,9 @@ def no_arguments(argv: Sequence[str]) -> None:
 def parse(argv: Sequence[str]) -> list[str]:
     """Reads the flags of a command line, configs and what overrides their fields.
 
+    Fields of the chosen network, method and optimizer can be set whether a config lists them or
+    not.
+
     Returns:
       What is not a flag, the program's name first.
 
@@ -101,6 +106,8 @@ def parse(argv: Sequence[str]) -> list[str]:
       UserError: For a flag that is not known, or a value that it cannot have. Nothing at all is no
         value: it would be taken for the current folder where a path is meant.
     """
+    for flag in _config_flags():
+        flag.parser.parse = functools.partial(_load, flag.parser.parse, flag.name, tuple(argv))
     try:
         left = flags.FLAGS(argv)
         for flag in _config_flags():
@@ -124,6 +131,13 @@ def _check_not_empty(flag: Any) -> None:
         raise UserError(flag.name, "", "a value that is not empty")
 
 
+def _load(parse: Callable[[str], Any], name: str, argv: Sequence[str], path: str) -> Any:
+    config = parse(path)
+    if not isinstance(config, ConfigDict):
+        return config
+    return overrides.complete(config, overrides.given(argv, name), name)
+
+
 def _parse_or_stop(argv: Sequence[str]) -> list[str]:
     try:
         return parse(argv)
@@ -145,22 +159,29 @@ def _check_config(flag: Any, argv: Sequence[str]) -> None:
         return
     try:
         config = flag.parser.parse(path)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(flag.name, path, f"a config file ({_last_line(error)})") from error
     if not isinstance(config, ConfigDict):
         raise UserError(flag.name, path, "a Python file whose get_config() returns a ConfigDict")
     for name, equals, value in given:
         if name.startswith(f"{flag.name}."):
-            _check_override(config, name, value if equals else None)
+            more = overrides.given(argv, flag.name)
+            _check_override(config, name, value if equals else None, more)
 
 
-def _check_override(config: ConfigDict, name: str, value: str | None) -> None:
+def _check_override(
+    config: ConfigDict, name: str, value: str | None, given: Mapping[str, str | None]
+) -> None:
     holder: Any = config
+    section = name.partition(".")[2].rpartition(".")[0]
     for part in name.split(".")[1:]:
         if not isinstance(holder, ConfigDict):
             raise UserError(name, value, "a field that there is")
         if part not in holder:
-            raise UserError(name, value, f"one of the fields {', '.join(holder) or '(none)'}")
+            fields = dict.fromkeys([*holder, *overrides.allowed(config, given, section)])
+            raise UserError(name, value, f"one of the fields {', '.join(fields) or '(none)'}")
         holder = holder[part]
     try:
         if value is not None and type(holder) in _PARSERS:

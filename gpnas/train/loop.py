@@ -20,6 +20,7 @@ from gpnas.errors import UserError
 from gpnas.masks import maskable
 from gpnas.models import is_known
 from gpnas.train import analysis, checkpoint, elastic, record
+from gpnas.train.config import check as check_config
 from gpnas.train.config import identity
 from gpnas.train.metrics import Write, progress, writer
 from gpnas.train.observe import (
@@ -118,6 +119,8 @@ def train_lanes(
       UserError, Diverged, Stopped: As `train`; a loss that is not finite stops all lanes.
     """
     config, folders = configs[0], [pathlib.Path(workdir) for workdir in workdirs]
+    for one in configs:
+        check_config(one)
     shared = [identity(c.to_dict()) | {"seed": None} for c in configs]
     if any(one != shared[0] for one in shared):
         raise ValueError("train_lanes: got other configs, allowed: ones that differ in the seed")
