@@ -21,6 +21,7 @@ from gpnas.masks import maskable
 from gpnas.models import is_known
 from gpnas.train import analysis, checkpoint, elastic, record
 from gpnas.train.config import identity
+from gpnas.train.forecast import few_updates, forecast_line
 from gpnas.train.metrics import Write, progress, writer
 from gpnas.train.observe import (
     Counts,
@@ -192,6 +193,9 @@ def _run(
     if restored is not None:
         step, (states, selected) = restored
         logging.info("resumed at step %d of %d", step, plan.total_steps)
+    few = few_updates(plan.expected.get("mask_updates"), plan.durations, plan.total_steps)
+    if few:
+        logging.warning("%s", few)
     with contextlib.ExitStack() as stack:
         lanes = []
         for folder, about, state, best in zip(folders, abouts, states, selected, strict=True):
@@ -235,7 +239,7 @@ def _loop(
     ahead = 0 if jax.default_backend() == "cpu" and jax.device_count() > 1 else 1
     title = config.arm or config.method.name
     with progress(plan.total_steps, title) as show, stop_signal() as stopped:
-        show(step, _forecast(plan))
+        show(step, forecast_line(plan.expected))
         while step < plan.total_steps:
             steps = min(log_every - step % log_every, per_epoch - step % per_epoch)
             index = np.stack([order(step, rows) for order in orders])
@@ -281,16 +285,6 @@ def _follow(program: Program, states: list[TrainState]) -> tuple[Program, list[T
         return program, states, False
     program, state = program.follow(states[0])
     return program, [state], state is not states[0]
-
-
-def _forecast(plan: Plan) -> str:
-    """What is known of the cost before the first step."""
-    cost = plan.expected
-    share = cost["train_flops"] / cost["train_flops_dense"]
-    return (
-        f"expected: {cost['density']:.2%} of {cost['weights']:,} weights in the end,"
-        f" training FLOPs {share:.3f} of dense"
-    )
 
 
 def _write_down(

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,14 +15,16 @@ from gpnas import models, plugins
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import full, maskable
-from gpnas.methods import Method, build, by_units
+from gpnas.methods import Method, build, by_units, find
+from gpnas.methods.duration import resolve
 from gpnas.methods.method import UNGATED
 from gpnas.models import MODELS
 from gpnas.models.layers import conv_here
+from gpnas.train.forecast import expected, mask_updates
 from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train.step import init_state, make_step
 from gpnas.units import UnitGroups, discover, with_blocks
-from gpnas.units.cost import macs_per_weight, training_macs
+from gpnas.units.cost import macs_per_weight
 
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -39,8 +40,9 @@ class Plan(NamedTuple):
       macs: MACs of one weight for one image, by kernel path.
       steps_per_epoch, total_steps: Steps.
       loop: "scan" or "steps".
-      expected: Cost before the run: params, weights, inference_macs_dense, train_flops_dense,
-        train_flops, mean_training_density, density.
+      durations: Of the method, in steps (`patience`: evaluations), as "auto" and percentages came
+        out.
+      expected: Cost before the run, see `gpnas.train.forecast.expected`.
       variables: Shapes of the network's variables.
       groups: Its units, if the method develops units.
     """
@@ -54,6 +56,7 @@ class Plan(NamedTuple):
     steps_per_epoch: int
     total_steps: int
     loop: str
+    durations: dict[str, int]
     expected: dict[str, float]
     variables: Any
     groups: UnitGroups | None
@@ -90,6 +93,9 @@ def make_plan(
     shapes = {p: leaf.shape for p, leaf in _weights(params).items()}
     macs = macs_per_weight(module, shape)
     settings = config.method.to_dict()
+    evaluations = -(-config.train.epochs // config.train.eval_every)
+    parameters = inspect.signature(find(settings["name"])).parameters
+    durations = resolve(settings, parameters, total_steps, evaluations)
     groups = None
     if by_units(settings["name"]):
         groups = units_of(module, variables, shape)
@@ -98,6 +104,7 @@ def make_plan(
         settings,
         total_steps=total_steps,
         batch_size=config.train.batch_size,
+        evaluations=evaluations,
         images=len(data.train),
         classes=data.num_classes,
         shapes=shapes,
@@ -106,6 +113,7 @@ def make_plan(
         groups=groups,
         sizes=sizes,
     )
+    _check_trainings(config.train, method.trainings)
     schedule_steps = total_steps // method.trainings
     tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
     gate_tx = build_gate_optimizer(config, schedule_steps)
@@ -116,9 +124,11 @@ def make_plan(
     slow_in_loops = convolves and jax.default_backend() == "cpu"
     auto = "steps" if slow_in_loops else "scan"
     loop = auto if config.train.loop == "auto" else config.train.loop
+    updates = mask_updates(method, durations, total_steps, evaluations)
+    cost = expected(method, params, shapes, macs, total_steps, images, updates)
     return Plan(
-        module, method, tx, gate_tx, shape, macs, steps_per_epoch, total_steps, loop,
-        _expected(method, params, shapes, macs, total_steps, images), variables, groups,
+        module, method, tx, gate_tx, shape, macs, steps_per_epoch, total_steps, loop, durations,
+        cost, variables, groups,
     )  # fmt: skip
 
 
@@ -247,23 +257,7 @@ def _check_train(train: ConfigDict, images: int) -> None:
         raise UserError("train.checkpoint_seconds", train.checkpoint_seconds, "0 or more")
 
 
-def _expected(
-    method: Method,
-    params: Any,
-    shapes: Mapping[str, tuple[int, ...]],
-    macs: Mapping[str, int],
-    steps: int,
-    images: int,
-) -> dict[str, float]:
-    sizes = {p: math.prod(s) for p, s in shapes.items()}
-    dense_macs = sum(sizes[p] * macs.get(p, 0) for p in sizes)
-    fraction, mean_density = training_macs(method.density, method.dense_gradient, steps)
-    return {
-        "params": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "weights": sum(sizes.values()),
-        "density": float(method.density(jnp.int32(steps))),
-        "mean_training_density": mean_density,
-        "inference_macs_dense": dense_macs,
-        "train_flops": 6 * method.passes * fraction * dense_macs * images,
-        "train_flops_dense": 6 * dense_macs * images,
-    }
+def _check_trainings(train: ConfigDict, trainings: int) -> None:
+    if trainings > 1 and train.epochs % (trainings * train.eval_every):
+        allowed = f"a multiple of {trainings * train.eval_every}, for {trainings} equal trainings"
+        raise UserError("train.epochs", train.epochs, allowed)
