@@ -16,4 +16,5 @@ def get_config() -> ConfigDict:
     config.model.name = "lenet5"
     config.train.epochs = 20
     config.optimizer.learning_rate = 0.05
+    config.optimizer.warmup_at = 0.05
     return config

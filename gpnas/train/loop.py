@@ -194,6 +194,11 @@ def _run(
         step, (states, selected) = restored
         logging.info("resumed at step %d of %d", step, plan.total_steps)
     few = few_updates(plan.expected.get("mask_updates"), plan.durations, plan.total_steps)
+    if plan.batch_size < config.train.batch_size:
+        logging.warning(
+            "batches of %d images, not of train.batch_size %d: there are %d training images",
+            plan.batch_size, config.train.batch_size, len(data.train),
+        )  # fmt: skip
     if few:
         logging.warning("%s", few)
     with contextlib.ExitStack() as stack:
@@ -208,7 +213,7 @@ def _run(
             sizes = {path: mask.size for path, mask in maskable(state.masks).items()}
             begun = resumed(tally(count(state), sizes), lines)
             lanes.append(Lane(write, best, begun, lines[-1]["wall_s"] if lines else 0.0))
-        orders = [batch_order(len(data.train), config.train.batch_size, c.seed) for c in configs]
+        orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
         states, lanes = _loop(config, checkpoints, data, plan, program, states, lanes, orders)
     return [
         _finish(config, folder, data, plan, program, state, lane.selected, about)
@@ -230,7 +235,7 @@ def _loop(
 
     What came of a chunk is written down while the device is at the next one.
     """
-    log_every, batch = config.train.log_every, config.train.batch_size
+    log_every, batch = config.train.log_every, plan.batch_size
     per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
     step, saved = int(states[0].step), time.monotonic()
     program, states, _ = _follow(program, states)
@@ -365,7 +370,7 @@ def _finish(
             "val_error_selected": round(float(selected.error), 4),
             "selected_step": int(selected.step),
         },
-        "cost": record.cost_of(plan, state, curve, config.train.batch_size),
+        "cost": record.cost_of(plan, state, curve, plan.batch_size),
         "analysis": analysis.analyse(
             config.analysis, plan, program.network(state), state.masks, data
         ),

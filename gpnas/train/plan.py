@@ -26,6 +26,7 @@ from gpnas.train.step import init_state, make_step
 from gpnas.units import UnitGroups, discover, with_blocks
 from gpnas.units.cost import macs_per_weight
 
+_STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
       tx, gate_tx: The optimizer of the weights, wrapped by the method, and of the gates.
       image_shape: (height, width, channels).
       macs: MACs of one weight for one image, by kernel path.
+      batch_size: Images a step; below `train.batch_size` where that exceeds the training images.
       steps_per_epoch, total_steps: Steps.
       loop: "scan" or "steps".
       durations: Of the method, in steps (`patience`: evaluations), as "auto" and percentages came
@@ -53,6 +55,7 @@ class Plan(NamedTuple):
     gate_tx: optax.GradientTransformation
     image_shape: tuple[int, ...]
     macs: dict[str, int]
+    batch_size: int
     steps_per_epoch: int
     total_steps: int
     loop: str
@@ -79,8 +82,8 @@ def make_plan(
     Raises:
       UserError: For whatever in the config cannot be.
     """
-    _check_train(config.train, len(data.train))
-    steps_per_epoch = len(data.train) // config.train.batch_size
+    batch_size = _batch_size(config.train, len(data.train))
+    steps_per_epoch = len(data.train) // batch_size
     total_steps = steps_per_epoch * config.train.epochs
     axis = "data" if config.train.parallel == "pmap" else None
     module = build_model(config.model, data.num_classes, axis)
@@ -103,7 +106,7 @@ def make_plan(
     method = build(
         settings,
         total_steps=total_steps,
-        batch_size=config.train.batch_size,
+        batch_size=batch_size,
         evaluations=evaluations,
         images=len(data.train),
         classes=data.num_classes,
@@ -117,9 +120,9 @@ def make_plan(
     schedule_steps = total_steps // method.trainings
     tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
     gate_tx = build_gate_optimizer(config, schedule_steps)
-    inputs = (config.train.batch_size, *shape)
+    inputs = (batch_size, *shape)
     _check_step(config.method.name, module, method, tx, gate_tx, inputs, axis)
-    images = total_steps * config.train.batch_size
+    images = total_steps * batch_size
     convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
     slow_in_loops = convolves and jax.default_backend() == "cpu"
     auto = "steps" if slow_in_loops else "scan"
@@ -127,8 +130,8 @@ def make_plan(
     updates = mask_updates(method, durations, total_steps, evaluations)
     cost = expected(method, params, shapes, macs, total_steps, images, updates)
     return Plan(
-        module, method, tx, gate_tx, shape, macs, steps_per_epoch, total_steps, loop, durations,
-        cost, variables, groups,
+        module, method, tx, gate_tx, shape, macs, batch_size, steps_per_epoch, total_steps, loop,
+        durations, cost, variables, groups,
     )  # fmt: skip
 
 
@@ -238,7 +241,21 @@ def _weights(params: Any) -> dict[str, Any]:
     return maskable(jax.eval_shape(full, params), params)
 
 
-def _check_train(train: ConfigDict, images: int) -> None:
+def _batch_size(train: ConfigDict, images: int) -> int:
+    """Images a step: `train.batch_size`, or an eighth of fewer training images than that."""
+    _check_train(train)
+    devices = jax.device_count()
+    if train.batch_size <= images:
+        return int(train.batch_size)
+    smaller = max(images // _STEPS_OF_FEW // devices, 1) * devices
+    if smaller > images:
+        raise UserError(
+            "data.name", f"{images} training images", f"{devices} or more, one a device"
+        )
+    return smaller
+
+
+def _check_train(train: ConfigDict) -> None:
     devices = jax.device_count()
     if train.parallel not in ("jit", "pmap"):
         raise UserError("train.parallel", train.parallel, "jit, pmap")
@@ -247,8 +264,8 @@ def _check_train(train: ConfigDict, images: int) -> None:
     for field in ("epochs", "log_every", "eval_every"):
         if train[field] < 1:
             raise UserError(f"train.{field}", train[field], "1 or more")
-    if not 1 <= train.batch_size <= images:
-        raise UserError("train.batch_size", train.batch_size, f"1 to {images}, the training images")
+    if train.batch_size < 1:
+        raise UserError("train.batch_size", train.batch_size, "1 or more")
     if train.batch_size % devices:
         raise UserError(
             "train.batch_size", train.batch_size, f"a multiple of the {devices} devices"

@@ -38,6 +38,7 @@ def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any
         "dataset": data.name,
         "dataset_sha256": data.sha256,
         "total_steps": plan.total_steps,
+        "batch_size": plan.batch_size,
         "durations": plan.durations,
         "expected": plan.expected,
     }
