@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # One command for everything; `./run.sh help` lists what there is.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
 
-VENV="${GPNAS_VENV:-.venv}"
+# Commands run in the caller's folder: relative paths and `my_net:Net` mean what they mean there.
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+VENV="${GPNAS_VENV:-$ROOT/.venv}"
+[[ $VENV == /* ]] || VENV="$PWD/$VENV"
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/gpnas"
 # Compiled programs are kept between runs: most of a short run's start is compilation.
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$CACHE/xla}"
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="${JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS:-0}"
-export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
 help() {
     cat <<'TEXT'
@@ -33,7 +35,8 @@ help() {
 
 `train`, `sweep`, `report`, `reproduce`, `search`, `compare`, `proxies`, `sharing`, `nas`,
 `gradmax`, `export`, `deploy`, `worker` and `bench` take --help.
-Python 3.11 to 3.13; PYTHON=… chooses one.
+Relative paths are those of the folder that the command is called in; a --config that is not there
+is taken from gpnas' own configs/. Python 3.11 to 3.13, the newest that is found; PYTHON=… chooses.
 TEXT
 }
 
@@ -47,50 +50,80 @@ suitable() {
 }
 
 find_python() {
-    local candidate
-    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11; do
-        if suitable "$candidate"; then
+    local candidate candidates=(python3.13 python3.12 python3.11 python3)
+    [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
+    for candidate in "${candidates[@]}"; do
+        # An interpreter without its venv module (Debian packages it apart) cannot be used.
+        if suitable "$candidate" && "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    die "PYTHON: got ${PYTHON:-$(python3 --version 2>&1)}, allowed: Python 3.11, 3.12 or 3.13"
+    die "PYTHON: got ${PYTHON:-$(python3 --version 2>&1)}, allowed: Python 3.11, 3.12 or 3.13" \
+        "with its venv module (Debian: apt-get install python3-venv)"
+}
+
+make_venv() {
+    if [[ -n $(ls -A "$VENV" 2>/dev/null) && ! -f $VENV/pyvenv.cfg ]]; then
+        die "GPNAS_VENV: got $VENV, allowed: a virtual environment or an empty folder"
+    fi
+    "$1" -m venv --clear "$VENV"
+}
+
+install() {
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
 setup() {
     local stamp
-    stamp="$(cat requirements.txt pyproject.toml | cksum)"
+    stamp="$(cat "$ROOT/requirements.txt" "$ROOT/pyproject.toml" | cksum)"
     if [[ -x $VENV/bin/python && -f $VENV/installed && $(<"$VENV/installed") == "$stamp" ]]; then
         return
     fi
     local python
     python="$(find_python)"
     echo "run.sh: installing into $VENV, a minute or two" >&2
-    suitable "$VENV/bin/python" || "$python" -m venv --clear "$VENV" ||
-        die "$python -m venv failed: on Debian, install python3-venv"
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+    suitable "$VENV/bin/python" || make_venv "$python"
+    install -r "$ROOT/requirements.txt"
+    install --no-deps --editable "$ROOT"
     echo "$stamp" >"$VENV/installed"
 }
 
-run() {
-    "$VENV/bin/python" "$@"
+experiment() {
+    "$VENV/bin/python" "$ROOT/experiments/$1.py" "${@:2}"
+}
+
+# Runs an experiment; a config file that is not in the caller's folder is one of gpnas.
+configured() {
+    local arguments=() argument path previous=""
+    for argument in "${@:2}"; do
+        path="${argument#--config=}"
+        if [[ $path == configs/* && ($path != "$argument" || $previous == --config) &&
+            ! -e ${path%%:*} && -e $ROOT/${path%%:*} ]]; then
+            argument="${argument%"$path"}$ROOT/$path"
+        fi
+        arguments+=("$argument")
+        previous="$argument"
+    done
+    experiment "$1" ${arguments[@]+"${arguments[@]}"}
 }
 
 main() {
     setup
-    run experiments/sweep.py --config=configs/studies/fashion.py --config.seeds="(0, 1, 2)" \
+    configured sweep --config=configs/studies/fashion.py --config.seeds="(0, 1, 2)" \
         --workdir=runs --results=runs
-    run experiments/report.py --inputs=runs/fashion --output=runs/report.html \
+    experiment report --inputs=runs/fashion --output=runs/report.html \
         --title="Fashion-MNIST, LeNet-300-100, 2 % of the weights"
 }
 
 test() {
     setup
-    run -m ruff check gpnas experiments configs tests
-    run -m ruff format --check gpnas experiments configs tests
-    run -m mypy
-    run -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile "$@"
+    cd "$ROOT"
+    local python="$VENV/bin/python"
+    "$python" -m ruff check gpnas experiments configs tests
+    "$python" -m ruff format --check gpnas experiments configs tests
+    "$python" -m mypy
+    "$python" -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile "$@"
 }
 
 command="${1:-main}"
@@ -102,15 +135,15 @@ test) test "$@" ;;
 train | sweep | report | reproduce | search | compare | proxies | sharing | nas | gradmax | export | \
     deploy)
     setup
-    run "experiments/$command.py" "$@"
+    configured "$command" "$@"
     ;;
 bench)
     setup
-    run experiments/benchmark.py "$@"
+    experiment benchmark "$@"
     ;;
 worker)
     setup
-    run experiments/search.py --worker "$@"
+    experiment search --worker "$@"
     ;;
 *) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, proxies, sharing, nas, gradmax, export, deploy, worker, bench, help" ;;
 esac

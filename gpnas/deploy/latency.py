@@ -80,7 +80,7 @@ def speedup(taken: Seconds, slow: str, fast: str) -> dict[str, float]:
       `paired`: median of the ratios of calls that followed each other.
     """
     a, b = np.asarray(taken[slow]), np.asarray(taken[fast])
-    return {"best": float(a.min() / b.min()), "paired": float(np.median(a / b))}
+    return {"best": float(np.min(a) / np.min(b)), "paired": float(np.median(a / b))}
 
 
 def serve(answer: Callable[[dict[str, Any]], Any]) -> None:

@@ -99,7 +99,8 @@ class Supernet201(nn.Module):
                 nn.cond(jnp.isfinite(w), branch, _nothing, cell, x, positive)
                 for w, branch in zip(weights, branches, strict=True)
             ]
-            return sum(w.astype(x.dtype) * out for w, out in zip(weights, outs, strict=True))
+            parts = [w.astype(x.dtype) * out for w, out in zip(weights, outs, strict=True)]
+            return functools.reduce(jnp.add, parts)
 
         return skeleton(layers, edge, self.num_classes, self.channels, self.cells, images)
 

@@ -142,7 +142,7 @@ def _owners(member: Member, size: int, n: int) -> np.ndarray:
     order = np.argsort(member.at, kind="stable")
     at, unit = member.at[order], member.unit[order]
     first = np.searchsorted(at, at)  # pairs of one index follow each other
-    table = np.full((n, max(1, int(np.bincount(at, minlength=1).max()))), size)
+    table = np.full((n, max(1, int(np.max(np.bincount(at, minlength=1))))), size)
     table[at, np.arange(len(at)) - first] = unit
     return table
 

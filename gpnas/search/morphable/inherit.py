@@ -122,7 +122,7 @@ def _filters(
             kernel = known[f"params/{name_of(layer.id)}/{_WEIGHTS[layer.op]}"]
             squares[layer.id] = np.square(kernel, dtype=np.float64).reshape(-1, layer.width).sum(0)
     for group in ties(old):  # filters whose outputs are added stay or go together
-        squares |= dict.fromkeys(group, sum(squares[i] for i in group))
+        squares |= dict.fromkeys(group, np.sum([squares[i] for i in group], axis=0))
     both = channels.shared(old, new)
     widths = {layer.id: layer.width for layer in new.layers if layer.op in WEIGHTED}
     return {i: _chosen(squares[i], widths[i], widen) for i in widths if i in both}
