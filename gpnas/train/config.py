@@ -43,7 +43,7 @@ def base(**method: Any) -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.epochs = 10
-    config.train.batch_size = 128  # over all devices
+    config.train.batch_size = 128  # over all devices; less of fewer images than that
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
     config.train.loop = "auto"  # scan: many steps a call; steps: one; auto: what is faster
     config.train.log_every = 100  # steps between lines in metrics.jsonl
