@@ -18,6 +18,6 @@ def get_config() -> ConfigDict:
         first=1.0,
         start_at=0.0,
         stop_at=0.75,
-        every=100,
+        every="auto",
         allocation="global",
     )

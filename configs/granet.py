@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
         density=0.02,
         first=0.5,
         fraction=0.5,
-        every=100,
+        every="auto",
         stop_at=0.75,
         allocation="erk",
     )

@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
         penalties=(0.1,),
         drops=(0.2, 0.5, 0.5),
         decay=0.0,
-        every=100,
+        every="auto",
     )
     config.data.name = "mnist"
     config.train.epochs = 200

@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
         penalties=(0.1,),
         sharpness=7.0,
         decay=0.0,
-        every=100,
+        every="auto",
     )
     config.data.name = "mnist"
     config.train.epochs = 200

@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
         name="lobster",
         density=0.01,
         rate=1e-4,
-        patience=20,
+        patience="auto",
         slack=0.01,
         tolerance=0.05,
         stop_at=0.9,

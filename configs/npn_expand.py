@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
         sharpness=1.0,
         start_at=0.2,
         stop_at=0.7,
-        every=100,
+        every="auto",
     )
     config.data.name = "mnist"
     config.train.epochs = 200

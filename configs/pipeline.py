@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
         peak=12.0,
         peak_at=0.1,
         stop_at=0.75,
-        every=100,
+        every="auto",
         allocation="erk",
         seed_allocation="erk",
     )

@@ -29,4 +29,6 @@ def get_config() -> ConfigDict:
     config.method.peak = 6.0
     config.method.every = 50
     config.method.window = 20
+    config.method.protect = 100
+    config.method.survival_age = 200
     return config

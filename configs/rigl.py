@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
         name="rigl",
         density=0.02,
         fraction=0.3,
-        every=100,
+        every="auto",
         stop_at=0.9,
         allocation="erk",
     )

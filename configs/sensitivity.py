@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
         kind="unspecified",
         rate=1e-4,
         refresh=1,
-        patience=20,
+        patience="auto",
         slack=0.01,
         tolerance=0.05,
         stop_at=0.9,

@@ -16,6 +16,6 @@ def get_config() -> ConfigDict:
         name="set",
         density=0.02,
         fraction=0.3,
-        every=100,
+        every="auto",
         allocation="erk",
     )

@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
         name="snfs",
         density=0.02,
         fraction=0.5,
-        every=100,
+        every="auto",
         decay=0.9,
         stop_at=1.0,
         allocation="erk",

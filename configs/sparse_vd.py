@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
         start_at=0.025,
         full_at=0.1,
         stop_at=1.0,
-        every=100,
+        every="auto",
         remove=True,
     )
     config.data.name = "mnist"

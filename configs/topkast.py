@@ -17,6 +17,6 @@ def get_config() -> ConfigDict:
         density=0.02,
         extra=0.1,
         decay=0.0001,
-        every=100,
+        every="auto",
         allocation="erk",
     )

@@ -9,6 +9,7 @@ else; about ten minutes on 2 CPU cores.
 from ml_collections import ConfigDict
 
 from configs import dense, development_units
+from configs.studies.pinned import pinned
 from gpnas.report.elastic import elastic_table
 from gpnas.report.table import Table
 from gpnas.train.study import study
@@ -32,7 +33,7 @@ def get_config() -> ConfigDict:
     """The dense network, and the developed one with arrays that follow it."""
     arms = {}
     for arm in ARMS:
-        config = (dense if arm == ARMS[0] else development_units).get_config()
+        config = pinned((dense if arm == ARMS[0] else development_units).get_config())
         config.model.name = "lenet5"
         config.optimizer.learning_rate = 0.02
         config.train.tensorboard = False

@@ -8,13 +8,14 @@ About five minutes on 2 CPU cores.
 from ml_collections import ConfigDict
 
 from configs import dense, development, gmp, pipeline, rigl
+from configs.studies.pinned import pinned
 from gpnas.train.study import study
 
 
 def get_config() -> ConfigDict:
     """Dense, GMP, RigL, the pipeline and development, at the same recipe."""
     arms = {
-        module.__name__.split(".")[-1]: module.get_config()
+        module.__name__.split(".")[-1]: pinned(module.get_config())
         for module in (dense, gmp, rigl, pipeline, development)
     }
     return study("fashion", arms, densities=(0.02,), seeds=tuple(range(10)))

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from configs import development, gmp, l0, lobster, npn_sparsify, rigl, sensitivity, serene, snfs
 from configs import sparse_vd as vd
 from configs.studies.lenet300 import same_recipe
+from configs.studies.pinned import pinned
 from gpnas.report.densities import density_table
 from gpnas.report.density_panels import density_panels
 from gpnas.report.figures import FigureSpec
@@ -46,7 +47,7 @@ def figure(records: list[dict]) -> FigureSpec:
 
 def fashion(module: Any, **method: Any) -> ConfigDict:
     """A method's config on Fashion-MNIST, batch 128."""
-    config = module.get_config()
+    config = pinned(module.get_config())
     config.data.name = "fashion_mnist"
     config.train.epochs = EPOCHS
     config.train.batch_size = 128

@@ -11,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import dense, gmp, l0, l0_arm, sensitivity, snfs, sparse_vd
+from configs.studies.pinned import pinned
 from gpnas.report.papers import Bar, paper_table
 from gpnas.report.table import Table
 from gpnas.train.study import study
@@ -37,7 +38,7 @@ LOOP: dict[str, Any] = {"refresh": 10, "rate": 3e-4, "tolerance": 0.1, "stop_at"
 
 def mnist(module: Any, epochs: int, **method: Any) -> ConfigDict:
     """A method's config on MNIST, batch 100, with some of its fields changed."""
-    config = module.get_config()
+    config = pinned(module.get_config())
     config.data.name = "mnist"
     config.train.epochs = epochs
     config.train.batch_size = 100

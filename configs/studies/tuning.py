@@ -15,6 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import development, gmp, pipeline, rigl
+from configs.studies.pinned import pinned
 from gpnas.train.study import study
 
 # What the variants change; the configs themselves now hold what was chosen.
@@ -84,7 +85,7 @@ def get_config() -> ConfigDict:
     arms = {}
     for module in _VARIANTS:
         for variant in _VARIANTS[module] + _LATER.get(module, []):
-            config = module.get_config()
+            config = pinned(module.get_config())
             config.method.update(_START[module] | variant)
             changes = " ".join(f"{field}={value}" for field, value in variant.items())
             arms[f"{config.method.name} {changes}".strip()] = config

@@ -12,6 +12,7 @@ from gpnas.methods import (
     dense,
     development,
     development_units,
+    duration,
     gmp,
     granet,
     iterative,
@@ -104,6 +105,7 @@ def build(
     *,
     total_steps: int,
     batch_size: int,
+    evaluations: int = 1,
     images: int = 1,
     classes: int = 1,
     shapes: allocate.Shapes,
@@ -116,9 +118,11 @@ def build(
 
     Args:
       settings: `name`, and the method's own arguments; `allocation` and `seed_allocation` by name
-        ("erk", "uniform", "global", "macs"), `select` by name ("exact_top_k", "2:4", "1:4", "4x4").
+        ("erk", "uniform", "global", "macs"), `select` by name ("exact_top_k", "2:4", "1:4", "4x4"),
+        durations as steps, as a percentage of the run ("2%") or as "auto".
       total_steps: Length of the run.
       batch_size: Images a step.
+      evaluations: Evaluations on the validation images in the run.
       images: How many there are to train on.
       classes: Outputs of the network.
       shapes: Shapes of the maskable leaves by path.
@@ -143,6 +147,8 @@ def build(
         "global": allocate.global_(),
         "macs": allocate.by_cost(macs or {}),
     }
+    durations = duration.resolve(arguments, known, total_steps, evaluations)
+    arguments |= durations
     own = plugins.check_fields("method", settings["name"], function, arguments, _GIVEN)
     for name, value in arguments.items():
         field = f"method.{name}"
@@ -170,6 +176,9 @@ def build(
             check_density(whole["density"], whole[name], shapes)
     last = moment(whole.get("stop_at", 1.0), total_steps)
     if {"first", "peak"} & whole.keys() and whole.get("every", 1) > last:  # the density moves
+        if last < 1:
+            allowed = f"more: the density has no step to move in, of {total_steps}"
+            raise UserError("method.stop_at", whole["stop_at"], allowed)
         raise UserError("method.every", whole["every"], f"at most {last} in {total_steps} steps")
     n, of, m = str(settings.get("select", "")).partition(":")
     if of and whole["density"] != int(n) / int(m):

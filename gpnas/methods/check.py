@@ -86,7 +86,8 @@ def check_together(arguments: Mapping[str, Any], shapes: allocate.Shapes) -> Non
             raise UserError(f"method.{name}", arguments[name], "at most stop_at")
     age = arguments.get("survival_age", 0)
     if age and (age <= arguments.get("protect", 0) or age < arguments.get("every", 1)):
-        raise UserError("method.survival_age", age, "more than protect, at least every")
+        least = max(arguments.get("protect", 0) + 1, arguments.get("every", 1))
+        raise UserError("method.survival_age", age, f"{least} or more, as protect and every are")
     delay, spread = arguments.get("stagger_at", 0), arguments.get("allocation", allocate.erk())
     if delay and any(len(group) > 1 for group in spread(shapes, jnp.float32(1))):
         raise UserError("method.stagger_at", delay, "0 where leaves compete (allocation global)")

@@ -12,7 +12,7 @@ def gmp(
     first: float = 1.0,
     start_at: float = 0.0,
     stop_at: float = 0.75,
-    every: int = 100,
+    every: int,
     allocation: Allocation = global_(),
 ) -> Method:
     """Prunes the smallest weights along a cubic curve; what is gone stays gone.

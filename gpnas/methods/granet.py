@@ -12,7 +12,7 @@ def granet(
     total_steps: int,
     first: float = 0.5,
     fraction: float = 0.5,
-    every: int = 100,
+    every: int,
     stop_at: float = 0.75,
     allocation: Allocation = erk(),
 ) -> Method:

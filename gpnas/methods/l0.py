@@ -12,7 +12,7 @@ def l0(
     penalties: tuple[float, ...] = (0.1,),
     drops: tuple[float, ...] = (0.5,),
     decay: float = 0.0,
-    every: int = 100,
+    every: int,
 ) -> Method:
     """Charges for every group of weights that may be used, and closes those that are not worth it.
 
@@ -42,7 +42,7 @@ def l0_arm(
     penalties: tuple[float, ...] = (0.1,),
     sharpness: float = 7.0,
     decay: float = 0.0,
-    every: int = 100,
+    every: int,
 ) -> Method:
     """L0 regularisation with binary gates and the ARM gradient, which is not biased.
 

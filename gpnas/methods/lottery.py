@@ -54,8 +54,8 @@ def lottery(
     Each cuts the smallest fraction of each leaf's living weights; what is left goes back to its
     first values (or to those of a later step), with a fresh optimizer. With controls two further
     networks are trained in each round before the ticket: its masks with new first weights, and its
-    first weights with masks shuffled within each leaf. Trainings end at a look at the validation
-    images, so their length should be a whole number of those.
+    first weights with masks shuffled within each leaf. Trainings end at evaluations, so each is a
+    whole number of those.
 
     Args:
       total_steps: Length of the run, of all the trainings.

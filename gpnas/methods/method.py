@@ -69,6 +69,7 @@ class Method(NamedTuple):
         the next `ahead` steps; None where it develops none.
       trainings: How many trainings the run consists of; each has a learning-rate schedule of its
         own, if `review` begins it with a fresh optimizer state.
+      adaptive: Whether the data decide the density; `density` is then its upper bound.
       gates: What it does to the forward pass. Where everything is held, that runs on the masked
         weights unless the gates say otherwise.
     """
@@ -85,6 +86,7 @@ class Method(NamedTuple):
     review: Callable[[Any, Look], Any] | None = None
     room: Callable[[int, int], dict[str, int]] | None = None
     trainings: int = 1
+    adaptive: bool = False
 
 
 def gated(transform: MaskTransform, gates: Gates, passes: float = 1.0) -> Method:
@@ -96,8 +98,9 @@ def gated(transform: MaskTransform, gates: Gates, passes: float = 1.0) -> Method
       passes: As for `Method`.
     """
     return Method(
-        transform, constant(1.0), passes=passes, learns=everything, held=everything, gates=gates
-    )
+        transform, constant(1.0), passes=passes, learns=everything, held=everything, gates=gates,
+        adaptive=True,
+    )  # fmt: skip
 
 
 def moment(at: float, total_steps: int, every: int = 1) -> int:

@@ -26,7 +26,7 @@ def npn_sparsify(
     sharpness: float = 7.0,
     start_at: float = 0.2,
     stop_at: float = 0.7,
-    every: int = 100,
+    every: int,
 ) -> Method:
     """Trains all units, then lets gates close some, then trains what is left.
 
@@ -61,7 +61,7 @@ def npn_expand(
     sharpness: float = 1.0,
     start_at: float = 0.2,
     stop_at: float = 0.7,
-    every: int = 100,
+    every: int,
 ) -> Method:
     """Begins with a few hidden units a layer; validation says when the next ones wake.
 

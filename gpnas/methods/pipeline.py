@@ -13,7 +13,7 @@ def pipeline(
     peak: float = 12.0,
     peak_at: float = 0.1,
     stop_at: float = 0.75,
-    every: int = 100,
+    every: int,
     allocation: Allocation = global_(),
     seed_allocation: Allocation = erk(),
 ) -> Method:

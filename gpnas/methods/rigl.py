@@ -10,7 +10,7 @@ def rigl(
     density: float,
     total_steps: int,
     fraction: float = 0.3,
-    every: int = 100,
+    every: int,
     stop_at: float = 0.75,
     allocation: Allocation = erk(),
 ) -> Method:

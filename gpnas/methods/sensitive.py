@@ -40,7 +40,7 @@ def sensitivity(
     kind: Literal["unspecified", "specified"] = "unspecified",
     rate: float = 1e-4,
     refresh: int = 1,
-    patience: int = 20,
+    patience: int,
     slack: float = 0.01,
     tolerance: float = 0.05,
     stop_at: float = 0.9,
@@ -74,7 +74,7 @@ def lobster(
     density: float,
     total_steps: int,
     rate: float = 1e-4,
-    patience: int = 20,
+    patience: int,
     slack: float = 0.01,
     tolerance: float = 0.05,
     stop_at: float = 0.9,
@@ -100,7 +100,7 @@ def serene(
     kind: Literal["exact", "lower_bound", "upper_bound", "local"] = "lower_bound",
     rate: float = 1e-4,
     refresh: int = 1,
-    patience: int = 20,
+    patience: int,
     slack: float = 0.01,
     tolerance: float = 0.05,
     stop_at: float = 0.9,
@@ -129,5 +129,10 @@ def _method(
         return optax.chain(optax.with_extra_args_support(tx), regulariser)
 
     return Method(
-        carry(nothing_seen), schedule.constant(1.0), passes=passes, wrap=wrap, review=cuts
+        carry(nothing_seen),
+        schedule.constant(1.0),
+        passes=passes,
+        wrap=wrap,
+        review=cuts,
+        adaptive=True,
     )

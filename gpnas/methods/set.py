@@ -6,7 +6,7 @@ from gpnas.methods.method import Method
 
 
 def set_(
-    *, density: float, fraction: float = 0.3, every: int = 100, allocation: Allocation = erk()
+    *, density: float, every: int, fraction: float = 0.3, allocation: Allocation = erk()
 ) -> Method:
     """Drops the smallest weights of each leaf and grows as many at random, to the end of the run.
 

@@ -28,7 +28,7 @@ def snfs(
     density: float,
     total_steps: int,
     fraction: float = 0.5,
-    every: int = 100,
+    every: int,
     decay: float = 0.9,
     stop_at: float = 1.0,
     allocation: Allocation = erk(),

@@ -18,7 +18,7 @@ def sparse_vd(
     start_at: float = 0.025,
     full_at: float = 0.1,
     stop_at: float = 1.0,
-    every: int = 100,
+    every: int,
     remove: bool = True,
 ) -> Method:
     """Learns how noisy each weight may be, and removes those that are nothing but noise.
@@ -48,5 +48,5 @@ def sparse_vd(
         lambda step: jnp.where(counts(step), rise(step), 0.0), images, log_variance, masked=remove
     )
     transform = follow(certain(threshold), every=every, last=total_steps - 1, forever=remove)
-    method = Method(transform, schedule.constant(1.0), passes=2.0, gates=gates)
+    method = Method(transform, schedule.constant(1.0), passes=2.0, gates=gates, adaptive=True)
     return method if remove else method._replace(learns=everything, held=everything)

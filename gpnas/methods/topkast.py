@@ -16,7 +16,7 @@ def topkast(
     density: float,
     extra: float = 0.1,
     decay: float = 1e-4,
-    every: int = 100,
+    every: int,
     allocation: Allocation = uniform(),
 ) -> Method:
     """Uses the largest weights (set A), trains those and a margin around them (set B).

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from gpnas.errors import UserError
+from gpnas.methods.duration import DURATIONS
 
 
 def base(**method: Any) -> ConfigDict:
@@ -43,7 +44,7 @@ def base(**method: Any) -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.epochs = 10
-    config.train.batch_size = 128  # over all devices
+    config.train.batch_size = 128  # over all devices; less of fewer images than that
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
     config.train.loop = "auto"  # scan: many steps a call; steps: one; auto: what is faster
     config.train.log_every = 100  # steps between lines in metrics.jsonl
@@ -65,8 +66,18 @@ def base(**method: Any) -> ConfigDict:
     config.gates.name = ""  # any optimizer of optax; if empty, the gates have what the weights have
     config.gates.learning_rate = 1e-3  # of that optimizer; constant
 
-    config.method = ConfigDict(method or {"name": "dense"})
+    config.method = ConfigDict(
+        {
+            name: _steps_or_text(value) if name in DURATIONS else value
+            for name, value in (method or {"name": "dense"}).items()
+        }
+    )
     return config
+
+
+def _steps_or_text(value: Any) -> config_dict.FieldReference:
+    """A field that a number of steps, a percentage and "auto" can be assigned to."""
+    return config_dict.FieldReference(value, field_type=object)
 
 
 _FREE = (

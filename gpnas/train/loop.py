@@ -22,6 +22,7 @@ from gpnas.models import is_known
 from gpnas.train import analysis, checkpoint, elastic, record
 from gpnas.train.config import check as check_config
 from gpnas.train.config import identity
+from gpnas.train.forecast import few_updates, forecast_line
 from gpnas.train.metrics import Write, progress, writer
 from gpnas.train.observe import (
     Counts,
@@ -190,6 +191,7 @@ def _run(
     selected = [unselected(program, state) for state in states]
     step, (states, selected), written = _restored(checkpoints, folders, runs, (states, selected))
     logging.info("at step %d of %d", step, plan.total_steps)
+    _warn(config, plan, data)
     with contextlib.ExitStack() as stack:
         lanes = []
         for i, (folder, state) in enumerate(zip(folders, states, strict=True)):
@@ -200,7 +202,7 @@ def _run(
             begun = resumed(tally(count(state), sizes), lines)
             wall = lines[-1]["wall_s"] if lines else 0.0
             lanes.append(Lane(write, written[i], selected[i], begun, wall))
-        orders = [batch_order(len(data.train), config.train.batch_size, c.seed) for c in configs]
+        orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
 
         def save(step: int, states: list[TrainState], lanes: list[Lane]) -> None:
             for folder in folders:  # what the checkpoint vouches for
@@ -246,6 +248,18 @@ def _restored(
     return *restored, found[-1]
 
 
+def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
+    """Says what in a run is other than its config suggests."""
+    if plan.batch_size < config.train.batch_size:
+        logging.warning(
+            "batches of %d images, not of train.batch_size %d: there are %d training images",
+            plan.batch_size, config.train.batch_size, len(data.train),
+        )  # fmt: skip
+    few = few_updates(plan.expected.get("mask_updates"), plan.durations, plan.total_steps)
+    if few:
+        logging.warning("%s", few)
+
+
 def _loop(
     config: ConfigDict,
     save: Callable[[int, list[TrainState], list[Lane]], None],
@@ -261,7 +275,7 @@ def _loop(
 
     What came of a chunk is written down while the device is at the next one.
     """
-    log_every, batch = config.train.log_every, config.train.batch_size
+    log_every, batch = config.train.log_every, plan.batch_size
     per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
     step, saved = int(states[0].step), time.monotonic()
     program, states, _ = _follow(program, states)
@@ -270,7 +284,7 @@ def _loop(
     ahead = 0 if jax.default_backend() == "cpu" and jax.device_count() > 1 else 1
     title = config.arm or config.method.name
     with progress(plan.total_steps, title) as show:
-        show(step, _forecast(plan))
+        show(step, forecast_line(plan.expected))
         while step < plan.total_steps:
             steps = min(log_every - step % log_every, per_epoch - step % per_epoch)
             index = np.stack([order(step, rows) for order in orders])
@@ -315,16 +329,6 @@ def _follow(program: Program, states: list[TrainState]) -> tuple[Program, list[T
         return program, states, False
     program, state = program.follow(states[0])
     return program, [state], state is not states[0]
-
-
-def _forecast(plan: Plan) -> str:
-    """What is known of the cost before the first step."""
-    cost = plan.expected
-    share = cost["train_flops"] / cost["train_flops_dense"]
-    return (
-        f"expected: {cost['density']:.2%} of {cost['weights']:,} weights in the end,"
-        f" training FLOPs {share:.3f} of dense"
-    )
 
 
 def _write_down(
@@ -416,7 +420,7 @@ def _finish(
             "val_error_selected": round(float(selected.error), 4),
             "selected_step": int(selected.step),
         },
-        "cost": record.cost_of(plan, state, curve, config.train.batch_size),
+        "cost": record.cost_of(plan, state, curve, plan.batch_size),
         "analysis": analysis.analyse(
             config.analysis, plan, program.network(state), state.masks, data
         ),

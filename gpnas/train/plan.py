@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,15 +15,18 @@ from gpnas import models, plugins
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import full, maskable
-from gpnas.methods import Method, build, by_units
+from gpnas.methods import Method, build, by_units, find
+from gpnas.methods.duration import resolve
 from gpnas.methods.method import UNGATED
 from gpnas.models import MODELS, call
 from gpnas.models.layers import conv_here
+from gpnas.train.forecast import expected, mask_updates
 from gpnas.train.network import check_network, reason
 from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train.step import init_state, make_step
-from gpnas.units import Macs, UnitGroups, discover, network_macs, training_macs, with_blocks
+from gpnas.units import Macs, UnitGroups, discover, network_macs, with_blocks
 
+_STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _MOST_STEPS = 2**31 - 2**20  # of a run; int32, with room for what is counted from its end
 
@@ -38,10 +40,12 @@ class Plan(NamedTuple):
       tx, gate_tx: The optimizer of the weights, wrapped by the method, and of the gates.
       image_shape: (height, width, channels).
       macs: MACs for one image.
+      batch_size: Images a step; below `train.batch_size` where that exceeds the training images.
       steps_per_epoch, total_steps: Steps.
       loop: "scan" or "steps".
-      expected: Cost before the run: params, weights, inference_macs_dense, train_flops_dense,
-        train_flops, mean_training_density, density.
+      durations: Of the method, in steps (`patience`: evaluations), as "auto" and percentages came
+        out.
+      expected: Cost before the run, see `gpnas.train.forecast.expected`.
       variables: Shapes of the network's variables.
       groups: Its units, if the method develops units.
     """
@@ -52,9 +56,11 @@ class Plan(NamedTuple):
     gate_tx: optax.GradientTransformation
     image_shape: tuple[int, ...]
     macs: Macs
+    batch_size: int
     steps_per_epoch: int
     total_steps: int
     loop: str
+    durations: dict[str, int]
     expected: dict[str, float]
     variables: Any
     groups: UnitGroups | None
@@ -77,8 +83,8 @@ def make_plan(
     Raises:
       UserError: For whatever in the config cannot be.
     """
-    _check_train(config.train, len(data.train))
-    steps_per_epoch = len(data.train) // config.train.batch_size
+    batch_size = _batch_size(config.train, len(data.train))
+    steps_per_epoch = len(data.train) // batch_size
     total_steps = steps_per_epoch * config.train.epochs
     axis = "data" if config.train.parallel == "pmap" else None
     if total_steps > _MOST_STEPS:
@@ -95,6 +101,9 @@ def make_plan(
     shapes = {p: leaf.shape for p, leaf in _weights(params).items()}
     macs = network_macs(module, variables, shape)
     settings = config.method.to_dict()
+    evaluations = -(-config.train.epochs // config.train.eval_every)
+    parameters = inspect.signature(find(settings["name"])).parameters
+    durations = resolve(settings, parameters, total_steps, evaluations)
     groups = None
     if by_units(settings["name"]):
         groups = units_of(module, variables, shape)
@@ -102,7 +111,8 @@ def make_plan(
     method = build(
         settings,
         total_steps=total_steps,
-        batch_size=config.train.batch_size,
+        batch_size=batch_size,
+        evaluations=evaluations,
         images=len(data.train),
         classes=data.num_classes,
         shapes=shapes,
@@ -111,19 +121,22 @@ def make_plan(
         groups=groups,
         sizes=sizes,
     )
+    _check_trainings(config.train, method.trainings)
     schedule_steps = total_steps // method.trainings
     tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
     gate_tx = build_gate_optimizer(config, schedule_steps)
-    inputs = (config.train.batch_size, *shape)
+    inputs = (batch_size, *shape)
     _check_step(config.method.name, module, method, tx, gate_tx, inputs, axis)
-    images = total_steps * config.train.batch_size
+    images = total_steps * batch_size
     convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
     slow_in_loops = convolves and jax.default_backend() == "cpu"
     auto = "steps" if slow_in_loops else "scan"
     loop = auto if config.train.loop == "auto" else config.train.loop
+    updates = mask_updates(method, durations, total_steps, evaluations)
+    cost = expected(method, params, macs, total_steps, images, updates)
     return Plan(
-        module, method, tx, gate_tx, shape, macs, steps_per_epoch, total_steps, loop,
-        _expected(method, params, shapes, macs, total_steps, images), variables, groups,
+        module, method, tx, gate_tx, shape, macs, batch_size, steps_per_epoch, total_steps, loop,
+        durations, cost, variables, groups,
     )  # fmt: skip
 
 
@@ -238,7 +251,21 @@ def _weights(params: Any) -> dict[str, Any]:
     return maskable(jax.eval_shape(full, params), params)
 
 
-def _check_train(train: ConfigDict, images: int) -> None:
+def _batch_size(train: ConfigDict, images: int) -> int:
+    """Images a step: `train.batch_size`, or an eighth of fewer training images than that."""
+    _check_train(train)
+    devices = jax.device_count()
+    if train.batch_size <= images:
+        return int(train.batch_size)
+    smaller = max(images // _STEPS_OF_FEW // devices, 1) * devices
+    if smaller > images:
+        raise UserError(
+            "data.name", f"{images} training images", f"{devices} or more, one a device"
+        )
+    return smaller
+
+
+def _check_train(train: ConfigDict) -> None:
     devices = jax.device_count()
     if train.parallel not in ("jit", "pmap"):
         raise UserError("train.parallel", train.parallel, "jit, pmap")
@@ -247,8 +274,8 @@ def _check_train(train: ConfigDict, images: int) -> None:
     for field in ("epochs", "log_every", "eval_every"):
         if train[field] < 1:
             raise UserError(f"train.{field}", train[field], "1 or more")
-    if not 1 <= train.batch_size <= images:
-        raise UserError("train.batch_size", train.batch_size, f"1 to {images}, the training images")
+    if train.batch_size < 1:
+        raise UserError("train.batch_size", train.batch_size, "1 or more")
     if train.batch_size % devices:
         raise UserError(
             "train.batch_size", train.batch_size, f"a multiple of the {devices} devices"
@@ -257,24 +284,7 @@ def _check_train(train: ConfigDict, images: int) -> None:
         raise UserError("train.checkpoint_seconds", train.checkpoint_seconds, "0 or more")
 
 
-def _expected(
-    method: Method,
-    params: Any,
-    shapes: Mapping[str, tuple[int, ...]],
-    macs: Macs,
-    steps: int,
-    images: int,
-) -> dict[str, float]:
-    sizes = {p: math.prod(s) for p, s in shapes.items()}
-    dense_macs = macs.total(params)
-    fraction, mean_density = training_macs(method.density, method.dense_gradient, steps)
-    trained = fraction * (dense_macs - macs.others) + macs.others
-    return {
-        "params": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "weights": sum(sizes.values()),
-        "density": float(method.density(jnp.int32(steps))),
-        "mean_training_density": mean_density,
-        "inference_macs_dense": dense_macs,
-        "train_flops": 6 * method.passes * trained * images,
-        "train_flops_dense": 6 * dense_macs * images,
-    }
+def _check_trainings(train: ConfigDict, trainings: int) -> None:
+    if trainings > 1 and train.epochs % (trainings * train.eval_every):
+        allowed = f"a multiple of {trainings * train.eval_every}, for {trainings} equal trainings"
+        raise UserError("train.epochs", train.epochs, allowed)

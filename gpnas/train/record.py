@@ -39,6 +39,8 @@ def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any
         "dataset_sha256": data.sha256,
         "class_names": list(data.class_names),
         "total_steps": plan.total_steps,
+        "batch_size": plan.batch_size,
+        "durations": plan.durations,
         "expected": plan.expected,
     }
 

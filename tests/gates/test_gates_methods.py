@@ -156,7 +156,7 @@ def test_npn_expand_wakes_the_next_unit_when_the_loss_falls(whole):
 def test_npn_expand_reviews():
     """Directly: wakes at a lower loss, between its stages, as long as there is a unit."""
     method = METHODS["npn_expand"](
-        total_steps=100, images=50, first_units=2, start_at=0.2, stop_at=0.6
+        total_steps=100, images=50, first_units=2, start_at=0.2, stop_at=0.6, every=10
     )
     module, tx = LeNet300(widths=(5, 3)), optax.sgd(0.1)
     state = init_state(module, method, tx, jnp.zeros((1, 2, 2, 1)), jax.random.key(0))

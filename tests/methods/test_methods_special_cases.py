@@ -284,9 +284,12 @@ def test_topkast_trains_more_than_it_uses():
     assert float(method.dense_gradient(jnp.int32(0))) == pytest.approx(0.3 / 0.8)
 
 
+DURATIONS = {"every": 5, "window": 3, "protect": 5, "survival_age": 10}
+
+
 def test_development_follows_its_curve_and_ends_on_it():
     method = METHODS["development"](
-        density=0.1, total_steps=STEPS, batch_size=8, peak=5.0, peak_at=0.25, every=5
+        density=0.1, total_steps=STEPS, batch_size=8, peak=5.0, peak_at=0.25, **DURATIONS
     )
     history, _ = develop(method)
     assert density(history[0]) == round(0.1 * SIZE) / SIZE
@@ -310,7 +313,7 @@ def test_development_follows_its_curve_and_ends_on_it():
 )
 def test_development_ends_at_its_density(settings):
     method = METHODS["development"](
-        density=0.1, total_steps=STEPS, batch_size=8, peak=4.0, every=5, window=3, **settings
+        density=0.1, total_steps=STEPS, batch_size=8, peak=4.0, **DURATIONS | settings
     )
     history, _ = develop(method)
     assert density(history[-1]) == round(0.1 * SIZE) / SIZE

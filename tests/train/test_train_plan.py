@@ -1,11 +1,17 @@
 """Plans: what a config says about a run, and every mistake in it in one line."""
 
+import dataclasses
+from inspect import signature
+
 import jax
 import pytest
 
+from gpnas import data
 from gpnas.errors import UserError
+from gpnas.methods import METHODS
 from gpnas.train import base, load_data
 from gpnas.train.config import identity
+from gpnas.train.forecast import few_updates, forecast_line
 from gpnas.train.plan import make_plan
 
 MASKED = {"name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3}
@@ -44,7 +50,6 @@ def test_plan(tiny, digits):
         ("train.epochs", {"train.epochs": -1}),
         ("train.batch_size", {"train.batch_size": 0}),
         ("train.batch_size", {"train.batch_size": -64}),
-        ("train.batch_size", {"train.batch_size": 100_000}),
         ("train.log_every", {"train.log_every": 0}),
         ("train.eval_every", {"train.eval_every": -1}),
         ("train.parallel", {"train.parallel": "pjit"}),
@@ -162,3 +167,39 @@ def test_what_is_not_given_to_an_optimizer_is_not_filled_in():
     assert identity(one.to_dict()) != identity(other.to_dict())
     other.optimizer.name = "adam"
     assert not any("momentum" in path for path in identity(other.to_dict()))
+
+
+@pytest.mark.parametrize(("images", "batch"), [(1, 1), (43, 5), (63, 7), (64, 64), (1293, 64)])
+def test_batches_of_few_images_are_smaller(images, batch, tiny, digits, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    few = data.Split(digits.train.images[:images], digits.train.labels[:images])
+    config = changed(tiny(), {"train.epochs": 20})
+    plan = make_plan(config, dataclasses.replace(digits, train=few))
+    assert (plan.batch_size, plan.steps_per_epoch) == (batch, images // batch)
+
+
+@pytest.mark.parametrize("name", ["lobster", "serene", "sensitivity", "l0", "sparse_vd"])
+def test_what_the_data_decide_is_forecast_as_a_bound(name, tiny, digits):
+    density = {"density": 0.01} if "density" in signature(METHODS[name]).parameters else {}
+    expected = make_plan(tiny(name=name, **density), digits).expected
+    assert not {"density", "train_flops", "mean_training_density"} & expected.keys()
+    assert expected["density_at_most"] == expected["mean_training_density_at_most"] == 1
+    line = forecast_line(expected)
+    assert "at most 100.00% of 2,720 weights" in line and "training FLOPs at most" in line
+
+
+def test_few_mask_updates_are_told(tiny, digits):
+    plan = make_plan(tiny(name="rigl", density=0.2), digits)
+    assert plan.durations == {"every": 2} and plan.expected["mask_updates"] >= 25
+    plan = make_plan(tiny(name="rigl", density=0.2, every=20), digits)
+    told = few_updates(plan.expected["mask_updates"], plan.durations, plan.total_steps)
+    assert told.startswith(f"few mask updates, {plan.expected['mask_updates']} in 80 steps; ")
+    assert "method.every below 20" in told and "\n" not in told
+    assert few_updates(10, plan.durations, 80) == few_updates(None, {}, 80) == ""
+
+
+def test_trainings_are_whole_numbers_of_evaluations(tiny, digits):
+    config = tiny(name="lottery", rounds=2)  # three trainings
+    with pytest.raises(UserError, match="^train.epochs: got 4, allowed: a multiple of 3"):
+        make_plan(config, digits)
+    assert make_plan(changed(config, {"train.epochs": 6}), digits).method.trainings == 3

@@ -164,7 +164,7 @@ def test_training_cost_of_rigl_is_the_papers():
 
 def test_training_cost_of_gmp_is_the_mean_of_its_curve():
     steps, d = 10_000, 0.02
-    gmp = METHODS["gmp"](density=d, total_steps=steps, stop_at=0.75)
+    gmp = METHODS["gmp"](density=d, total_steps=steps, every=100, stop_at=0.75)
     fraction, mean = training_macs(gmp.density, gmp.dense_gradient, steps)
     by_hand = d + (1 - d) * 0.75 / 4  # the integral of (1 − x)³ is ¼
     assert mean == pytest.approx(by_hand, rel=1e-3)
@@ -176,6 +176,6 @@ def test_training_cost_at_the_ends():
     assert training_macs(one, one, 10) == pytest.approx((1.0, 1.0))
     assert training_macs(schedule.constant(0.3), none, 10)[0] == pytest.approx(0.3)
     assert training_macs(schedule.constant(0.3), one, 10)[0] == pytest.approx((0.6 + 1) / 3)
-    topkast = METHODS["topkast"](density=0.2, extra=0.3)
+    topkast = METHODS["topkast"](density=0.2, extra=0.3, every=100)
     fraction, _ = training_macs(topkast.density, topkast.dense_gradient, 10)
     assert fraction == pytest.approx((2 * 0.2 + 0.5) / 3)

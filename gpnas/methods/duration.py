@@ -1,0 +1,80 @@
+"""Durations in a method's config: a number of steps, a percentage of the run, or "auto".
+
+A number of steps that suits a long run leaves a short one without mask updates; what is relative to
+the run does not. Durations become steps here, in one place, before the method is built: its own
+arguments are whole numbers.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gpnas.errors import UserError
+
+AUTO = "auto"
+_INTERVALS = 42  # between mask updates in a run: 100 of the 4,210 steps of the standard run
+_PLATEAUS = 15  # in a run: 20 of the 300 evaluations of LOBSTER's config
+_WHOLE = (int, "int", inspect.Parameter.empty)  # annotations; others are no durations
+_MOST = 2**31 - 1  # steps are int32
+
+# "auto" from the length of the run and the durations above it in this table; None: there is none.
+DURATIONS: Mapping[str, Callable[[int, Mapping[str, int]], float] | None] = {
+    "every": lambda length, known: length / _INTERVALS,
+    "window": lambda length, known: known["every"] // 5,
+    "protect": lambda length, known: known["every"],
+    "rest": lambda length, known: known["every"],
+    "survival_age": lambda length, known: 2 * max(known["every"], known["protect"]),
+    "refresh": None,
+    "patience": lambda length, known: length / _PLATEAUS,
+}
+_IN_EVALUATIONS = ("patience",)  # the others are in steps
+
+
+def resolve(
+    settings: Mapping[str, Any],
+    parameters: Mapping[str, inspect.Parameter],
+    total_steps: int,
+    evaluations: int,
+) -> dict[str, int]:
+    """The durations of a method as whole numbers.
+
+    Args:
+      settings: Fields of the method's config. A duration that is not among them is "auto" if the
+        method has no default for it.
+      parameters: Of the method's function.
+      total_steps: Length of the run.
+      evaluations: Evaluations on the validation images in the run, at least 1.
+
+    Returns:
+      `{name: steps}`, without those that are left to the method's own default; `patience` is in
+      evaluations.
+
+    Raises:
+      UserError: For a value that is neither a whole number, nor a percentage above 0 and up to 100,
+        nor "auto" where there is one.
+    """
+    found: dict[str, int] = {}
+    known = {"every": max(round(total_steps / _INTERVALS), 1), "protect": 0}
+    for name, automatic in DURATIONS.items():
+        if name not in parameters or parameters[name].annotation not in _WHOLE:
+            continue
+        required = parameters[name].default is inspect.Parameter.empty
+        if name in settings or (required and automatic is not None):
+            length = evaluations if name in _IN_EVALUATIONS else total_steps
+            value = settings.get(name, AUTO)
+            if value == AUTO and automatic is not None:
+                value = max(round(automatic(length, known)), 1)
+            found[name] = known[name] = _whole(name, value, length, automatic is not None)
+    return found
+
+
+def _whole(name: str, value: Any, length: int, has_auto: bool) -> int:
+    percent = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?%", str(value))
+    if percent and 0 < float(percent[1]) <= 100:
+        return max(round(float(percent[1]) / 100 * length), 1)
+    if type(value) is int and abs(value) <= _MOST:
+        return value
+    unit = "evaluations" if name in _IN_EVALUATIONS else "steps"
+    forms = f'a number of {unit}, a percentage of the run such as "2%"'
+    raise UserError(f"method.{name}", value, f'{forms}, or "{AUTO}"' if has_auto else forms)

@@ -1,0 +1,96 @@
+"""What is known of a run before its first step: its cost, and how often its masks are updated."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas.masks import full, maskable
+from gpnas.methods import Method
+from gpnas.units import Macs, training_macs
+
+FEW = 10  # mask updates below which a run warns
+AT_MOST = "_at_most"
+
+
+def expected(
+    method: Method,
+    params: Any,
+    macs: Macs,
+    steps: int,
+    images: int,
+    updates: int | None = None,
+) -> dict[str, float]:
+    """Cost and mask updates of a run.
+
+    Args:
+      method: The method.
+      params: Parameters of the network or their shapes.
+      macs: MACs for one image.
+      steps: Length of the run.
+      images: Images in all its batches.
+      updates: `mask_updates`.
+
+    Returns:
+      params, weights, inference_macs_dense, train_flops_dense; density, mean_training_density and
+      train_flops, each with the suffix "_at_most" if the data decide the density; mask_updates
+      where a duration of the method decides it.
+    """
+    weights = maskable(jax.eval_shape(full, params), params)
+    dense_macs = macs.total(params)
+    fraction, mean_density = training_macs(method.density, method.dense_gradient, steps)
+    trained = fraction * (dense_macs - macs.others) + macs.others
+    suffix = AT_MOST if method.adaptive else ""
+    return {
+        "params": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "weights": sum(leaf.size for leaf in weights.values()),
+        f"density{suffix}": float(method.density(jnp.int32(steps))),
+        f"mean_training_density{suffix}": mean_density,
+        "inference_macs_dense": dense_macs,
+        f"train_flops{suffix}": 6 * method.passes * trained * images,
+        "train_flops_dense": 6 * dense_macs * images,
+        **({} if updates is None else {"mask_updates": updates}),
+    }
+
+
+def mask_updates(
+    method: Method, durations: Mapping[str, int], steps: int, evaluations: int
+) -> int | None:
+    """How often a run may change the masks, at most; None where no duration decides it.
+
+    Args:
+      method: The method.
+      durations: Of it, see `gpnas.methods.duration.resolve`.
+      steps: Length of the run.
+      evaluations: Evaluations on the validation images in the run.
+    """
+    if "patience" in durations:
+        return evaluations // durations["patience"]
+    if "every" not in durations or not method.gates.masked:  # masks that only report the gates
+        return None
+    return int(np.sum(np.asarray(jax.vmap(method.transform.may_change)(jnp.arange(steps)))))
+
+
+def few_updates(updates: float | None, durations: Mapping[str, int], steps: int) -> str:
+    """A warning, one line, for a run with few mask updates; empty if there are enough."""
+    if updates is None or updates >= FEW:
+        return ""
+    interval = {name: durations[name] for name in ("patience", "every") if name in durations}
+    shorter = [f"method.{name} below {value}" for name, value in interval.items() if value > 1]
+    more = " or ".join(["train.epochs higher", "train.batch_size lower", *shorter])
+    most = "at most " if "patience" in durations else ""
+    return f"few mask updates, {most}{updates} in {steps} steps; for more of them set {more}"
+
+
+def forecast_line(cost: Mapping[str, float]) -> str:
+    """What `expected` says, as one line."""
+    bound = "at most " if f"density{AT_MOST}" in cost else ""
+    density, flops = (
+        cost[f"{name}{AT_MOST}" if bound else name] for name in ("density", "train_flops")
+    )
+    return (
+        f"expected: {bound}{density:.2%} of {cost['weights']:,} weights in the end,"
+        f" training FLOPs {bound}{flops / cost['train_flops_dense']:.3f} of dense"
+    )
