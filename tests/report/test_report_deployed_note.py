@@ -11,7 +11,10 @@ def test_masks_that_stay_are_told(compact, told):
     report = {
         "arm": "gmp", "dataset": "digits", "network": "selected",
         "files": [row | {"test_error": 1.0}],
-        "networks": {"compact": {"params": compact, "macs": 9}, "dense": {"params": 100, "macs": 9}},
+        "networks": {
+            name: {"params": params, "macs": 9}
+            for name, params in (("compact", compact), ("dense", 100))
+        },
     }  # fmt: skip
     text = export_table(report).to_text()
     assert ("No unit is inactive" in text) == told
