@@ -18,7 +18,7 @@ from absl import flags
 from gpnas._files import read_lines
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
-from gpnas.report import markers, optima, rankings, read_runs, searches, sharing
+from gpnas.report import fronts, markers, optima, rankings, read_runs, searches, sharing
 from gpnas.report.figures import FigureSpec
 from gpnas.report.groups import summarise
 from gpnas.report.table import Table
@@ -83,7 +83,7 @@ def _strategies(study: str, against: str) -> Callable[[pathlib.Path, Mapping[str
         summary = summarise(read_runs([results / study / "records.jsonl"]))
         difference = searches.difference_table(summary.searches, against)
         tables = [*searches.search_tables(summary), difference]
-        figures = [*searches.course_figures(summary), *searches.front_figures(summary)]
+        figures = [*searches.course_figures(summary), *fronts.front_figures(summary)]
         return Section(tables, figures)
 
     return section

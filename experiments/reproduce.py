@@ -22,7 +22,8 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from gpnas import train
-from gpnas._files import read_lines
+from gpnas._files import read_lines, write_bytes
+from gpnas._stop import stop_signal
 from gpnas.commandline import EXIT_DIVERGED, start, stop
 from gpnas.errors import UserError
 from gpnas.report import markers
@@ -49,15 +50,14 @@ def main(argv: Sequence[str]) -> None:
         if name not in known:
             raise UserError("row", name, "; ".join(known))
     results = pathlib.Path(_WORKDIR.value) / "fast" if _FAST.value else pathlib.Path(_RESULTS.value)
-    for module in studies.values():
-        own = [name for name in module.NAMES if not asked or name in asked]
-        if own and not _ONLY_PAGE.value:
-            try:
-                run_study(_study(module, own), _WORKDIR.value, str(results))
-            except train.Diverged as error:
-                stop(error, EXIT_DIVERGED)
-            except train.Stopped as error:
-                stop(error, 0)
+    with stop_signal() as stopped:
+        for module in studies.values():
+            own = [name for name in module.NAMES if not asked or name in asked]
+            if own and not _ONLY_PAGE.value:
+                try:
+                    run_study(_study(module, own), _WORKDIR.value, str(results), stopped)
+                except train.Diverged as error:
+                    stop(error, EXIT_DIVERGED)
     _write(studies, results)
 
 
@@ -97,14 +97,14 @@ def _write(studies: dict[str, Any], results: pathlib.Path) -> None:
         markers.show(tables)
         text = markers.fill(text, name, tables, picture)
     if not _FAST.value:
-        _PAGE.write_text(text)
+        write_bytes(_PAGE, text.encode())
         print(_PAGE)
 
 
 def _draw(figure: FigureSpec, folder: pathlib.Path) -> str:
     """Writes a figure beside the records; returns how the page shows it."""
     path = folder / f"{figure.name}.svg"
-    path.write_bytes(figure.file("svg"))
+    write_bytes(path, figure.file("svg"))
     link = os.path.relpath(path.resolve(), _PAGE.parent)
     return f"![{figure.heading}]({link})\n\n{figure.caption}\n"
 

@@ -5,6 +5,10 @@
 
 Records are appended to results/STUDY/records.jsonl as they come. What is there already is skipped,
 and a run that was cut off goes on from its last checkpoint: start the same command again.
+
+What ends a study early is told in one line. Exit code 2 is a mistake in what was asked for; 3 a
+loss that was not finite, in runs that the line names; 74 a disk that is full; 75 an interruption by
+SIGTERM or Ctrl-C, also if it came in a run's last steps: 0 means that all runs are there.
 """
 
 from collections.abc import Sequence
@@ -29,8 +33,6 @@ def main(argv: Sequence[str]) -> None:
         path = run_study(_CONFIG.value, str(_WORKDIR.value), str(_RESULTS.value))
     except train.Diverged as error:
         stop(error, EXIT_DIVERGED)
-    except train.Stopped as error:
-        stop(error, 0)
     print(path)
 
 

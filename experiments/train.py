@@ -4,8 +4,11 @@
     python experiments/train.py --config=configs/gmp.py --config.method.every=50 --workdir=runs/gmp
 
 The folder then holds record.json (the result), metrics.jsonl and TensorBoard's events (the way
-there), and checkpoints (`--config.resume=True` goes on from the last one). Exit code 2 is a mistake
-in what was asked for, told in one line; 3 a loss that is not finite.
+there), and checkpoints (`--config.resume=True` goes on from the last one).
+
+What ends a run early is told in one line. Exit code 2 is a mistake in what was asked for; 3 a loss
+that is not finite; 74 a disk that is full, or a file that cannot be written; 75 an interruption by
+SIGTERM or Ctrl-C, after which `--config.resume=True` goes on.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from gpnas import train
-from gpnas.commandline import EXIT_DIVERGED, no_arguments, start, stop
+from gpnas.commandline import EXIT_DIVERGED, EXIT_STOPPED, no_arguments, start, stop
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
@@ -34,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     except train.Diverged as error:
         stop(error, EXIT_DIVERGED)
     except train.Stopped as error:
-        stop(error, 0)
+        stop(f"{error}; --config.resume=True goes on from there", EXIT_STOPPED)
     metrics, cost = record["metrics"], record["cost"]
     print(
         f"{record['arm']}: test error {metrics['test_error_last']:.2f} %"

@@ -1,13 +1,19 @@
 """gpnas: neural architecture search by growing and pruning, coupled, in one training run.
 
-Rooms, from the bottom up (imports run this way only):
+Packages, from the bottom up; each imports only those above it in this list:
 
-* `gpnas.masks`: pure mask transforms on parameter pytrees, the heart.
-* `gpnas.units`: what a network costs, per leaf and over a schedule.
-* `gpnas.methods`: the methods of the literature, each a short composition.
-* `gpnas.models`, `gpnas.data`: plain Flax networks; images as arrays.
-* `gpnas.train`: one train step that carries the masks, and the loop around it.
-* `gpnas.report`: figures and pages from JSON records.
+* `gpnas.masks`: pure mask transforms on parameter pytrees.
+* `gpnas.units`: neurons, channels and heads of traced functions; what a network costs.
+* `gpnas.gates`: forward passes with noise or gates whose parameters are trained.
+* `gpnas.sensitivity`: how outputs depend on weights and neurons, and regularizers built on it.
+* `gpnas.methods`: the methods of the literature, each a short composition of the above.
+* `gpnas.models`: plain Flax networks, no mask inside.
+* `gpnas.data`: data sets as memory-mapped arrays.
+* `gpnas.train`: one train step that carries the masks, the loop around it, and studies.
+* `gpnas.search`: search spaces, and strategies as functions of the trial history.
+* `gpnas.deploy`: trained networks as files, without their inactive units.
+* `gpnas.report`: figures and pages from JSON records; imports neither JAX nor the rest.
+* `gpnas.benchmark`: speed measurements of the above.
 """
 
 __version__ = "0.1.0"

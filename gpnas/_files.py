@@ -1,24 +1,42 @@
 """JSON files: written whole or not at all, and checked when they are read."""
 
+import contextlib
+import errno
+import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gpnas.errors import UserError
+
+MAX_DEPTH = 100  # of nested objects and lists: recursive readers stay within the stack
+# What the system says where a disk, a quota or a limit of size is full, or the disk fails.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def parse_json(text: str | bytes) -> Any:
     """A JSON document.
 
     Raises:
-      ValueError: If it is not one, or is nested more deeply than Python's parser allows.
+      ValueError: If it is not one, or is nested more than `MAX_DEPTH` levels deep.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return value
+    raise ValueError("nested too deeply")
+
+
+def _children(value: Any) -> Iterable[Any]:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [child for child in inside if isinstance(child, (dict, list))]
 
 
 def read_json(path: pathlib.Path, field: str, allowed: str) -> dict[str, Any]:
@@ -38,30 +56,65 @@ def read_json(path: pathlib.Path, field: str, allowed: str) -> dict[str, Any]:
         raise UserError(field, str(path), f"{allowed} ({error})") from error
     if not isinstance(value, Mapping):
         raise UserError(field, str(path), f"{allowed} (not a JSON object)")
+    if not is_whole(value):
+        raise UserError(field, str(path), f"{allowed} (damaged: its digest is another)")
     return dict(value)
 
 
-def write_bytes(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file whole or not at all; it is on disk on return."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def digest_of(content: Any) -> str:
+    """SHA-256 of JSON data, whatever the order of its keys."""
+    plain = json.loads(json.dumps(content))  # keys as they come back: strings
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with the digest of what it holds, in the field "digest"."""
+    return {**content, "digest": digest_of(content)}
+
+
+def is_whole(content: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is as it was sealed, or never was."""
+    rest = {name: value for name, value in content.items() if name != "digest"}
     try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    sync_folder(path.parent)
+        return "digest" not in content or content["digest"] == digest_of(rest)
+    except RecursionError:
+        return False
 
 
-def sync_folder(folder: pathlib.Path) -> None:
-    """Makes new names in a folder survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file whole or not at all; it is on disk on return.
+
+    Raises:
+      OSError: If it cannot be written; the file that was there is then as it was.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _naming(path):
+        try:
+            with open(part, "wb") as file:
+                file.write(content)
+            sync(part)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        sync(path.parent)
+
+
+def sync(path: pathlib.Path) -> None:
+    """Makes a file, or the names in a folder, survive a power failure."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def _naming(path: pathlib.Path) -> Iterator[None]:
+    """Names the file in errors of writing: a full disk's has no path."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
@@ -69,13 +122,30 @@ def write_json(path: pathlib.Path, content: Any) -> None:
     write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def append_line(path: pathlib.Path, content: Any) -> None:
-    """Appends one JSON line in one write, after completing a line that a kill left torn."""
-    line = json.dumps(content) + "\n"
-    with open(path, "ab+") as file:
-        if file.tell() and _last_byte(file) != b"\n":
-            line = "\n" + line
-        file.write(line.encode())
+def line_of(content: Any) -> bytes:
+    """JSON data as one line of a file."""
+    return (json.dumps(content) + "\n").encode()
+
+
+def append_line(path: pathlib.Path, content: Any, safe: bool = True) -> None:
+    """Appends one JSON line in one write, after completing a line that a kill left torn.
+
+    Args:
+      path: The file; it is made.
+      content: JSON data.
+      safe: Whether the line is on disk on return.
+
+    Raises:
+      OSError: If it cannot be written.
+    """
+    line = line_of(content)
+    with _naming(path):
+        with open(path, "ab+") as file:
+            if file.tell() and _last_byte(file) != b"\n":
+                line = b"\n" + line
+            file.write(line)
+        if safe:
+            sync(path)
 
 
 def _last_byte(file: Any) -> bytes:
@@ -84,7 +154,11 @@ def _last_byte(file: Any) -> bytes:
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """All JSON objects of a file, one per line; other lines are left out; none without a file."""
+    """All JSON objects of a file, one per line, that are whole; other lines are left out.
+
+    Returns:
+      No line without a file.
+    """
     if not path.exists():
         return []
     found = []
@@ -93,6 +167,6 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
             value = parse_json(line)
         except ValueError:
             continue
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and is_whole(value):
             found.append(dict(value))
     return found

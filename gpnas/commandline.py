@@ -1,18 +1,30 @@
-"""What the command lines share: a user's mistake is one line on stderr and exit code 2."""
+"""What the command lines share: whatever ends a program early is one line on stderr and a code.
+
+2 is a mistake in what was asked for; 3 a loss that is not finite; 74 (EX_IOERR) a disk that is full
+or fails, or a file that cannot be written; 75 (EX_TEMPFAIL) an interruption by SIGTERM or SIGINT:
+what was done is saved, and the same command goes on.
+"""
 
 import ast
+import errno
+import functools
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags, tuple_parser
 
+from gpnas import overrides
+from gpnas._files import NO_SPACE
+from gpnas._stop import Stopped
 from gpnas.errors import UserError
 
-EXIT_USER, EXIT_DIVERGED = 2, 3
+EXIT_USER, EXIT_DIVERGED, EXIT_IO, EXIT_STOPPED = 2, 3, 74, 75
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
 _PARSERS: dict[type, Callable[[str], Any]] = {
     bool: flags.BooleanParser().parse,
@@ -30,7 +42,7 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
 
     Args:
       main: Gets what is left of the command line, the program's name first. It may raise
-        `UserError`.
+        `UserError`, `Stopped`, and `OSError` where a file cannot be written.
     """
 
     def guarded(argv: Sequence[str]) -> None:
@@ -40,7 +52,12 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
             main(argv)
         except UserError as error:
             stop(error, EXIT_USER)
+        except (KeyboardInterrupt, Stopped) as error:
+            stop(f"{str(error) or 'interrupted'}; the same command goes on", EXIT_STOPPED)
+        except OSError as error:
+            stop(_unwritten(error), EXIT_IO)
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left half
     sys.path.append(os.getcwd())
     app.run(guarded, flags_parser=_parse_or_stop)
 
@@ -49,6 +66,21 @@ def stop(reason: object, code: int) -> None:
     """Says why on one line of stderr and ends the program."""
     print(" ".join(str(reason).split()), file=sys.stderr)
     sys.exit(code)
+
+
+def _unwritten(error: OSError) -> str:
+    """What could not be written, and what to do.
+
+    Raises:
+      OSError: The error itself, if it is of another kind.
+    """
+    if error.errno in NO_SPACE:
+        todo = "what was saved before is whole: free space, and go on (--config.resume=True)"
+    elif error.errno in _DENIED:
+        todo = "a path that can be written is needed"
+    else:
+        raise error
+    return f"{error.filename or 'a file'}: {error.strerror}; {todo}"
 
 
 def no_arguments(argv: Sequence[str]) -> None:
@@ -64,23 +96,46 @@ def no_arguments(argv: Sequence[str]) -> None:
 def parse(argv: Sequence[str]) -> list[str]:
     """Reads the flags of a command line, configs and what overrides their fields.
 
+    Fields of the chosen network, method and optimizer can be set whether a config lists them or
+    not.
+
     Returns:
       What is not a flag, the program's name first.
 
     Raises:
-      UserError: For a flag that is not known, or a value that it cannot have.
+      UserError: For a flag that is not known, or a value that it cannot have. Nothing at all is no
+        value: it would be taken for the current folder where a path is meant.
     """
+    for flag in _config_flags():
+        flag.parser.parse = functools.partial(_load, flag.parser.parse, flag.name, tuple(argv))
     try:
         left = flags.FLAGS(argv)
         for flag in _config_flags():
             if flag.value is not None:
                 flag.value.lock()  # ml_collections notices a missing file at the first touch
-        return left
     except Exception as error:  # a config file is a program: it may raise anything
         for flag in _config_flags():
             _check_config(flag, argv)
         allowed = f"flags as --helpfull lists them ({_last_line(error)})"
         raise UserError("command line", " ".join(argv[1:]), allowed) from error
+    for name in flags.FLAGS:
+        _check_not_empty(flags.FLAGS[name])
+    if "" in left:
+        raise UserError("command line", "", "arguments that are not empty")
+    return left
+
+
+def _check_not_empty(flag: Any) -> None:
+    empty = flag.value == "" or (isinstance(flag.value, list) and "" in flag.value)
+    if flag.present and empty and flag.value != flag.default:
+        raise UserError(flag.name, "", "a value that is not empty")
+
+
+def _load(parse: Callable[[str], Any], name: str, argv: Sequence[str], path: str) -> Any:
+    config = parse(path)
+    if not isinstance(config, ConfigDict):
+        return config
+    return overrides.complete(config, overrides.given(argv, name), name)
 
 
 def _parse_or_stop(argv: Sequence[str]) -> list[str]:
@@ -104,22 +159,29 @@ def _check_config(flag: Any, argv: Sequence[str]) -> None:
         return
     try:
         config = flag.parser.parse(path)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(flag.name, path, f"a config file ({_last_line(error)})") from error
     if not isinstance(config, ConfigDict):
         raise UserError(flag.name, path, "a Python file whose get_config() returns a ConfigDict")
     for name, equals, value in given:
         if name.startswith(f"{flag.name}."):
-            _check_override(config, name, value if equals else None)
+            more = overrides.given(argv, flag.name)
+            _check_override(config, name, value if equals else None, more)
 
 
-def _check_override(config: ConfigDict, name: str, value: str | None) -> None:
+def _check_override(
+    config: ConfigDict, name: str, value: str | None, given: Mapping[str, str | None]
+) -> None:
     holder: Any = config
+    section = name.partition(".")[2].rpartition(".")[0]
     for part in name.split(".")[1:]:
         if not isinstance(holder, ConfigDict):
             raise UserError(name, value, "a field that there is")
         if part not in holder:
-            raise UserError(name, value, f"one of the fields {', '.join(holder) or '(none)'}")
+            fields = dict.fromkeys([*holder, *overrides.allowed(config, given, section)])
+            raise UserError(name, value, f"one of the fields {', '.join(fields) or '(none)'}")
         holder = holder[part]
     try:
         if value is not None and type(holder) in _PARSERS:

@@ -1,5 +1,10 @@
 """The one exception for a user's mistake: one line, exit code 2."""
 
+import re
+
+_LONG = 80  # characters of a field or of a value that a message repeats
+_LONGEST = 300  # of what is allowed
+
 
 def how_to_install(extra: str) -> str:
     """The command that installs an extra of gpnas, which is in no package index."""
@@ -19,4 +24,14 @@ class UserError(ValueError):
 
     def __init__(self, field: str, got: object, allowed: str):
         self.field, self.got, self.allowed = field, got, allowed
-        super().__init__(f"{field}: got {got!r}, allowed: {allowed}")
+        super().__init__(
+            f"{_short(field, _LONG)}: got {_short(repr(got), _LONG)},"
+            f" allowed: {_short(allowed, _LONGEST)}"
+        )
+
+
+def _short(text: str, most: int) -> str:
+    """A text on one line; what is longer than `most` characters loses its middle."""
+    line = re.sub(r"\s*\n\s*", " ", text)
+    half = most // 2 - 2
+    return line if len(line) <= most else f"{line[:half]} … {line[-half:]}"

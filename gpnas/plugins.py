@@ -1,5 +1,6 @@
 """Names in a config: one of ours, or `module:attribute` of the user's own."""
 
+import functools
 import importlib
 import inspect
 import math
@@ -13,16 +14,18 @@ Thing = TypeVar("Thing")
 Range = tuple[Callable[[Any], bool], str]  # whether a value is in it, and what is allowed
 
 
-def find(field: str, name: str, known: Mapping[str, Thing]) -> Thing:
+def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None = None) -> Thing:
     """What a name stands for.
 
     Args:
       field: The config's field, for the message.
       name: A key of `known`, or `module:attribute`, imported from Python's path.
       known: Ours.
+      returns: What it makes when it is called, if that matters: then it must be a class of that
+        kind, or a function that is annotated to return one. Nothing else is ever called.
 
     Raises:
-      UserError: If there is no such thing.
+      UserError: If there is no such thing, or it is of another kind.
     """
     if name in known:
         return known[name]
@@ -31,9 +34,28 @@ def find(field: str, name: str, known: Mapping[str, Thing]) -> Thing:
     if not colon:
         raise UserError(field, name, allowed)
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module is a program: it may raise anything
         raise UserError(field, name, f"{allowed} ({error})") from error
+    if returns is not None and not _makes(found, returns):
+        kind = f"a {returns.__name__} class, or a function annotated `-> {returns.__name__}`"
+        raise UserError(field, name, f"{kind}; not {found!r}")
+    return found
+
+
+def _makes(found: Any, kind: type) -> bool:
+    """Whether calling something gives a thing of a kind, as far as can be said without calling."""
+    if isinstance(found, functools.partial):
+        return _makes(found.func, kind)
+    if not inspect.isclass(found):
+        said = getattr(found, "__annotations__", {}).get("return")
+        if isinstance(said, str):  # of a module with postponed annotations
+            try:
+                said = typing.get_type_hints(found)["return"]
+            except (NameError, TypeError):
+                return False
+        found = said
+    return inspect.isclass(found) and issubclass(found, kind)
 
 
 def check_fields(
@@ -92,6 +114,8 @@ def check_value(
     choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
     if choices and value not in choices:
         raise UserError(field, value, ", ".join(choices))
+    if isinstance(value, int) and abs(value) >= 2**31:
+        raise UserError(field, value, "a whole number of 32 bits")
     said = kind is not inspect.Parameter.empty
     if said and isinstance(kind, type) and type(value) is not kind:
         raise UserError(field, value, f"a value of type {kind.__name__}")

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import pytest
 
-from gpnas import data
+from gpnas import _stop, data
 from gpnas.train import Stopped, checkpoint, loop
 
 STRICT = ("masks", "methods", "sensitivity", "units")
@@ -92,7 +92,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
 
         with monkeypatch.context() as patch, pytest.raises(Stopped):
             patch.setattr(loop, "_log", watched)
-            patch.setattr(loop, "stop_signal", signal)
+            patch.setattr(_stop, "stop_signal", signal)
             yield
 
     return stopping
@@ -111,8 +111,8 @@ def all_saves() -> Callable:
         found: dict = {}
         save = checkpoint.save
 
-        def keep(folder: Path, step: int, tree: Any) -> None:
-            save(folder, step, tree)
+        def keep(folder: Path, step: int, tree: Any, about: Any) -> None:
+            save(folder, step, tree, about)
             found.setdefault(folder.parent, {})[step] = jax.tree.map(plain, tree[0])
 
         with pytest.MonkeyPatch.context() as patch:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from gpnas.benchmark.measure import Options
 from gpnas.data import Dataset, Split, load
 from gpnas.errors import UserError
+from gpnas.models import call
 from gpnas.train.plan import Plan, make_plan
 from gpnas.train.program import make_program
 
@@ -115,7 +116,7 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
 
     @jax.jit
     def init() -> tuple:
-        variables = module.init(jax.random.key(0), jnp.zeros((1, *data.image_shape)), train=False)
+        variables = call.init(module, jax.random.key(0), jnp.zeros((1, *data.image_shape)))
         params = variables.pop("params")
         return params, variables, tx.init(params), jnp.zeros(2)
 
@@ -124,7 +125,7 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
 
         def loss(params: Any) -> tuple:
             variables = {"params": params, **others}
-            logits, new = module.apply(variables, x, train=True, mutable=list(others))
+            logits, new = call.forward(module, variables, x, jax.random.key(0))
             losses, wrong = figures(logits, y)
             return losses.mean(), (new, jnp.stack([losses.mean(), wrong.mean()]))
 
@@ -155,7 +156,7 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
     @jax.jit
     def evaluate(state: tuple, images: Any, labels: Any) -> jax.Array:
         variables = {"params": state[0], **state[1]}
-        logits = jnp.asarray(module.apply(variables, scaled(images), train=False))
+        logits = call.infer(module, variables, scaled(images))
         losses, wrong = figures(logits, labels)
         return jnp.stack([losses.sum(), wrong.sum()])
 

@@ -10,10 +10,10 @@ from gpnas.deploy.latency import latency, speedup
 from gpnas.deploy.quantise import quantise
 from gpnas.deploy.runtimes import error_percent, load, parity
 from gpnas.deploy.saved import load_network, of_pixels, save_network
-from gpnas.deploy.smaller import Network, macs, smaller, whole
+from gpnas.deploy.smaller import Network, smaller, whole
 
 __all__ = [
-    "Network", "each_image", "error_percent", "latency", "load", "load_network", "macs",
+    "Network", "each_image", "error_percent", "latency", "load", "load_network",
     "of_pixels", "parity", "quantise", "save_network", "smaller", "speedup", "to_onnx",
     "to_stablehlo", "to_tflite", "whole",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpnas._files import write_json
+from gpnas._files import sync, write_json
 from gpnas.deploy import formats
 from gpnas.deploy.describe import Description, digest, metadata_of, write_side_file
 from gpnas.deploy.formats import Apply, require
@@ -18,7 +18,7 @@ from gpnas.deploy.latency import latency, speedup
 from gpnas.deploy.quantise import quantise
 from gpnas.deploy.runtimes import error_percent, load, parity
 from gpnas.deploy.saved import of_pixels, save_network
-from gpnas.deploy.smaller import Network, macs, smaller, whole
+from gpnas.deploy.smaller import Network, smaller, whole
 from gpnas.errors import UserError
 from gpnas.train.finished import Finished, read_run
 from gpnas.train.plan import build_model
@@ -97,7 +97,7 @@ def export_run(
             "networks": {
                 name: {
                     "params": one.params,
-                    "macs": macs(module, one.variables, shape),
+                    "macs": one.macs(shape),
                     "architecture": one.architecture,
                 }
                 for name, one in networks.items()
@@ -105,6 +105,7 @@ def export_run(
         }
         target.mkdir(exist_ok=True)
         for path in folder.iterdir():
+            sync(path)
             path.replace(target / path.name)
         write_json(target / "export.json", report)
     return report

@@ -18,6 +18,7 @@ from jax import export
 from jax.extend.core import jaxpr_as_fun
 
 from gpnas.errors import UserError, how_to_install
+from gpnas.models import call
 
 Apply = Callable[[Any, jax.Array], jax.Array]
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -79,7 +80,7 @@ def check_opset(opset: object) -> None:
 
 def inference(module: nn.Module) -> Apply:
     """A module as a function `(variables, images) → logits`."""
-    return lambda variables, images: jnp.asarray(module.apply(variables, images, train=False))
+    return lambda variables, images: jnp.asarray(call.infer(module, variables, images))
 
 
 def each_image(apply: Apply, variables: Any, image_shape: Sequence[int]) -> Apply:

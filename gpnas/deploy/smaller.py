@@ -11,7 +11,6 @@ from flax.errors import FlaxError
 
 from gpnas import models, units
 from gpnas.deploy.formats import Apply, each_image, inference
-from gpnas.masks.tree import path_name
 
 
 class Network(NamedTuple):
@@ -31,6 +30,11 @@ class Network(NamedTuple):
     def params(self) -> int:
         """Number of its parameters."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+
+    def macs(self, image_shape: Sequence[int]) -> int:
+        """MACs of one image of (height, width, channels), see `gpnas.units.macs`."""
+        image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+        return units.macs(self.apply, self.variables, image).total(self.variables)
 
 
 def whole(module: nn.Module, variables: Any) -> Network:
@@ -54,7 +58,7 @@ def smaller(
     smaller arrays; else it is the latter.
 
     Args:
-      module: Called as `module.apply(variables, images, train=False)`.
+      module: The network, see `gpnas.models.call`.
       variables: Its variables, masked.
       image_shape: (height, width, channels).
       unit_masks: Of the units that stay; by default those that something reads when constants are
@@ -80,19 +84,6 @@ def smaller(
     architecture = models.architecture(module, small["params"])
     built = models.build(architecture, dtype=jnp.float32, conv="xla")
     return Network(inference(built), small, architecture)
-
-
-def macs(module: nn.Module, variables: Any, image_shape: Sequence[int]) -> int:
-    """MACs of one image, of the dense layers and convolutions whose kernels are left.
-
-    Args:
-      module: The whole network, which says how often a weight is used.
-      variables: Of it, or of a smaller one with the same names.
-      image_shape: (height, width, channels).
-    """
-    uses = units.macs_per_weight(module, tuple(image_shape))
-    flat = jax.tree_util.tree_flatten_with_path(variables["params"])[0]
-    return sum(uses.get(path_name(path), 0) * leaf.size for path, leaf in flat)
 
 
 def _narrower(module: nn.Module) -> Apply:

@@ -15,7 +15,7 @@ from gpnas import models, units
 from gpnas._files import append_line, read_lines
 from gpnas.deploy.formats import inference, require, to_onnx, to_stablehlo
 from gpnas.deploy.latency import in_process, latency, speedup
-from gpnas.deploy.smaller import Network, macs, smaller, whole
+from gpnas.deploy.smaller import Network, smaller, whole
 from gpnas.train.record import git_revision, machine, versions
 
 # Runtime: what its files are called. XLA's own convolution is slow for few channels on a CPU.
@@ -97,7 +97,7 @@ def _units(config: ConfigDict, arm: str, share: float) -> dict[str, Any]:
     shape = known["image_shape"]
     module = models.build(known)
     images = jax.random.normal(jax.random.key(config.seed), (4, *shape))
-    variables = module.init(jax.random.key(config.seed), images, train=False)
+    variables = models.call.init(module, jax.random.key(config.seed), images)
     masks = _random_masks(module, variables, images, share, config.seed)
     networks = {
         "dense": whole(module, variables),
@@ -119,7 +119,7 @@ def _units(config: ConfigDict, arm: str, share: float) -> dict[str, Any]:
                 row = {"runtime": runtime, "batch": batch, "threads": threads, "ms": best}
                 rows.append(row | speedup(taken, slow, fast) | {"calls": len(taken[slow])})
     return {
-        "macs": {name: macs(module, one.variables, shape) for name, one in networks.items()},
+        "macs": {name: one.macs(shape) for name, one in networks.items()},
         "params": {name: one.params for name, one in networks.items()},
         "onnx_bytes": sizes,
         "architecture": networks["compact"].architecture,

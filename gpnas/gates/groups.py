@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.gates.gate import Leaves
-from gpnas.masks.tree import path_name
+from gpnas.masks.tree import path_name, wide
 
 Grouping = Callable[[Leaves], dict[str, int]]
 
@@ -51,7 +51,7 @@ def squares(weights: Leaves, axes: Mapping[str, int]) -> dict[str, jax.Array]:
     """Sum of squared weights of each group: (groups,) by path."""
 
     def summed(w: jax.Array, axis: int) -> jax.Array:
-        return jnp.sum(w * w, tuple(i for i in range(w.ndim) if i != w.ndim + axis))
+        return jnp.sum(jnp.square(wide(w)), tuple(i for i in range(w.ndim) if i != w.ndim + axis))
 
     return {path: summed(weights[path], axis) for path, axis in axes.items()}
 

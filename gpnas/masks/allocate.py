@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from gpnas.masks import tree
+from gpnas.masks.axes import Table, layer_shape
 
 Shapes = Mapping[str, tuple[int, ...]]
 Group = tuple[str, ...]
@@ -45,16 +46,23 @@ def uniform(dense: Sequence[str] = ()) -> Allocation:
     return _proportional(lambda path, shape: 1.0, dense=dense)
 
 
-def erk(dense: Sequence[str] = ()) -> Allocation:
+def erk(dense: Sequence[str] = (), axes: Table | None = None) -> Allocation:
     """Erdős–Rényi(-kernel): density of a leaf ∝ sum of its axes / their product, at most 1.
 
     Args:
       dense: Path globs of leaves that stay dense.
+      axes: `Axes` by path glob: several input (or output) axes count as one, stacked layers each
+        by its own shape.
 
     References:
       Mocanu et al. 2018 (arXiv:1707.04780); Evci et al. 2020 (arXiv:1911.11134), section 3.
     """
-    return _proportional(lambda path, shape: sum(shape) / math.prod(shape), dense=dense)
+
+    def raw(path: str, shape: tuple[int, ...]) -> float:
+        own = layer_shape(path, shape, axes)
+        return sum(own) / math.prod(own) if math.prod(own) else 1.0
+
+    return _proportional(raw, dense=dense)
 
 
 def by_cost(
@@ -71,7 +79,8 @@ def by_cost(
     def cost(path: str) -> float:
         return tree.lookup(costs, path, 1.0)
 
-    return _proportional(lambda path, shape: cost(path) ** -power, cost, dense)
+    globs = [glob for glob in costs if set(glob) & set("*?[")]  # names may be of other leaves
+    return _proportional(lambda path, shape: cost(path) ** -power, cost, dense, globs)
 
 
 def per_leaf(densities: Mapping[str, float]) -> Allocation:
@@ -92,7 +101,7 @@ def per_leaf(densities: Mapping[str, float]) -> Allocation:
             )
         return density
 
-    return _proportional(raw)
+    return _proportional(raw, globs=tuple(densities))
 
 
 def check(allocation: Allocation, shapes: Shapes, density: float) -> None:
@@ -103,7 +112,11 @@ def check(allocation: Allocation, shapes: Shapes, density: float) -> None:
         leaves that are kept dense take everything.
     """
     given = {group: int(k) for group, k in allocation(shapes, jnp.float32(density)).items()}
-    starved = [", ".join(group) for group, k in given.items() if k < 1]
+    starved = [
+        ", ".join(group)
+        for group, k in given.items()
+        if k < 1 and any(math.prod(shapes[path]) for path in group)
+    ]
     if starved:
         raise ValueError(f"density {density:g} leaves no weight in {'; '.join(starved)}")
 
@@ -112,10 +125,24 @@ def _proportional(
     raw: Callable[[str, tuple[int, ...]], float],
     cost: Callable[[str], float] | None = None,
     dense: Sequence[str] = (),
+    globs: Sequence[str] = (),
 ) -> Allocation:
     """Densities min(1, ε·raw), with ε such that the cost of what is kept meets the budget."""
 
     def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
+        tree.check_globs("dense", dense, shapes)
+        tree.check_globs("allocation", globs, shapes)
+        size = sizes(shapes)
+        if not size.sum():
+            return {(path,): jnp.int32(0) for path in shapes}
+        if not size.all():  # rounding must give nothing to empty leaves
+            some = {path: shape for path, shape in shapes.items() if math.prod(shape)}
+            empty = {(path,): jnp.int32(0) for path in shapes if path not in some}
+            found = counted(some, density)
+            return {(path,): (found | empty)[(path,)] for path in shapes}
+        return counted(shapes, density)
+
+    def counted(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
         size = sizes(shapes)
         stay = dict.fromkeys(dense, True)
         pinned = np.array([tree.lookup(stay, path, False) for path in shapes], bool)

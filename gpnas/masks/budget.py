@@ -91,7 +91,7 @@ def by_price(
     exact = by_curve(lambda step: jnp.float32(0))
 
     def budget(offer: Offer, price: jax.Array) -> Counts:
-        gap = (offer.live - offer.target) / offer.size
+        gap = (offer.live - offer.target) / max(offer.size, 1)
         price = jnp.maximum(price + rate * gap, 0).astype(jnp.float32)
         limit = jnp.ceil(most * offer.live.astype(jnp.float32)).astype(jnp.int32)
         free = Counts(

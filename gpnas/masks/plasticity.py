@@ -11,9 +11,10 @@ from gpnas.masks import score as scores
 from gpnas.masks import tree
 from gpnas.masks.allocate import Allocation, Group, Shapes, erk
 from gpnas.masks.budget import Budget, Offer, by_curve
-from gpnas.masks.schedule import Schedule, constant, staggered
+from gpnas.masks.finite import Skips, no_skips, sometimes_finite
+from gpnas.masks.schedule import Schedule, check_densities, constant, staggered
 from gpnas.masks.select import Select, exact_top_k
-from gpnas.masks.transform import MaskContext, Masks, MaskTransform, between, sometimes
+from gpnas.masks.transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks.transform import every as every_
 
 Leaves = dict[str, jax.Array]
@@ -30,6 +31,7 @@ class PlasticityState(NamedTuple):
       survived, died: `{path: () float32}`, newborns that reached the survival age or did not.
       price: `{group: () float32}`, λ of `by_price`.
       nan_scores: () int32, NaN scores met so far: a caller's error, never selected.
+      skips: Steps whose gradients were not finite.
     """
 
     statistics: dict[str, Leaves]
@@ -38,6 +40,7 @@ class PlasticityState(NamedTuple):
     died: dict[str, jax.Array]
     price: dict[str, jax.Array]
     nan_scores: jax.Array
+    skips: Skips
 
 
 def plasticity(
@@ -92,14 +95,16 @@ def plasticity(
       The mask transform, with a `PlasticityState`.
 
     Raises:
-      ValueError: If `survival_age` is below `every`, or (on init) if `stagger` is used with an
-        allocation in which leaves compete.
+      ValueError: If a density is not in [0, 1], if `survival_age` is below `every`, or (on init) if
+        `stagger` is used with an allocation in which leaves compete.
     """
     if survival_age is not None and survival_age < every:
         raise ValueError(f"survival_age: got {survival_age}, allowed: at least every = {every}")
     judges = (drop, grow)
     count = by_curve(churn) if budget is None else budget
     remembers = bool(protect or rest or survival_age is not None)
+
+    check_densities(density)
 
     def targets(allocation: Allocation, shapes: Shapes, step: jax.Array) -> dict[Group, jax.Array]:
         if not stagger:
@@ -131,6 +136,7 @@ def plasticity(
             died={p: jnp.float32(0) for p in shapes} if survival_age is not None else {},
             price={_name(group): jnp.float32(0) for group in allocation(shapes, jnp.float32(1))},
             nan_scores=jnp.int32(0),
+            skips=no_skips(),
         )
         return tree.put(masks, live), state
 
@@ -141,15 +147,17 @@ def plasticity(
         own = dataclasses.replace(
             ctx, params=tree.maskable(masks, ctx.params), grads=tree.maskable(masks, ctx.grads)
         )
-        seen = scores.observe_before(judges, state.statistics, own, every, window)
-        state = state._replace(statistics=seen)
+        kept, seen = scores.observe_before(judges, state.statistics, own, every, window)
 
         def at_event(x: tuple[Leaves, PlasticityState]) -> tuple[Leaves, PlasticityState]:
-            live, rest = event(x[0], x[1]._replace(statistics=state.statistics), own)
+            live, rest = event(x[0], x[1]._replace(statistics=kept), own)
             return live, rest._replace(statistics={})
 
-        live, changed = sometimes(ctx.event, at_event, (live, state._replace(statistics={})))
-        return tree.put(masks, live), changed._replace(statistics=state.statistics)
+        changes = (live, state._replace(statistics={}, skips=no_skips()))
+        (live, changed), skips = sometimes_finite(
+            ctx.event, at_event, changes, state.skips, own.grads, seen
+        )
+        return tree.put(masks, live), changed._replace(statistics=kept, skips=skips)
 
     def event(
         live: Leaves, state: PlasticityState, ctx: MaskContext

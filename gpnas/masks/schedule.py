@@ -101,6 +101,19 @@ def alternating(low: float, start: int, stop: int, dense_steps: int, sparse_step
     return density
 
 
+def check_densities(density: Schedule) -> None:
+    """Makes sure that a schedule begins and ends in [0, 1], unless its values are traced.
+
+    Raises:
+      ValueError: If it does not.
+    """
+    for step in (0, 2**30):
+        with jax.ensure_compile_time_eval():
+            value = jnp.asarray(density(jnp.int32(step)))
+        if not isinstance(value, jax.core.Tracer) and not 0 <= float(value) <= 1 + 1e-6:
+            raise ValueError(f"density: got {float(value):g}, allowed: a number in [0, 1]")
+
+
 def staggered(schedule: Schedule, depth: float, delay: float) -> Schedule:
     """The schedule as a layer at `depth` (0 first, 1 last) sees it: the last is `delay` steps late.
 

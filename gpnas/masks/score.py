@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import tree
+from gpnas.masks.finite import are_finite
 from gpnas.masks.transform import MaskContext, sometimes
+from gpnas.masks.tree import wide
 
 Values = Any
 _SEEN = "observations"
@@ -49,13 +51,20 @@ def start(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
 
 
 def observe(scores: tuple[Score, ...], kept: Mapping[str, Any], ctx: MaskContext) -> dict[str, Any]:
-    """The statistics of all the scores after one more look at the gradient."""
-    kept = dict(kept)
-    if kept:
-        kept[_SEEN] += 1
+    """The statistics of all the scores after one more step; non-finite steps are skipped."""
+    return _observe(scores, kept, ctx)[0]
+
+
+def _observe(
+    scores: tuple[Score, ...], kept: Mapping[str, Any], ctx: MaskContext
+) -> tuple[dict[str, Any], jax.Array | bool]:
+    if not kept:
+        return {}, True
+    fine = are_finite(ctx.grads)
+    new = dict(kept) | {_SEEN: kept[_SEEN] + 1}
     for name, statistic in {n: s for score in scores for n, s in score.statistics.items()}.items():
-        kept[name] = statistic.update(kept, ctx)
-    return kept
+        new[name] = statistic.update(new, ctx)
+    return jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, dict(kept)), fine
 
 
 def observe_before(
@@ -64,11 +73,17 @@ def observe_before(
     ctx: MaskContext,
     every: int,
     window: int | None,
-) -> dict[str, Any]:
-    """`observe`, in the last `window` steps before a multiple of `every` only; None for always."""
+) -> tuple[dict[str, Any], jax.Array | bool]:
+    """`observe`, in the last `window` steps before a multiple of `every` only; None for always.
+
+    Returns:
+      The statistics, and whether the gradients were finite; True where none was looked at.
+    """
     if not kept or window is None or window >= every:
-        return observe(scores, kept, ctx)
-    return sometimes((-ctx.step) % every < window, lambda k: observe(scores, k, ctx), kept)
+        return _observe(scores, kept, ctx)
+    now = (-ctx.step) % every < window
+    start = (kept, jnp.ones((), bool))
+    return sometimes(now, lambda x: _observe(scores, x[0], ctx), start)
 
 
 def _zeros(params: Any) -> Any:
@@ -101,7 +116,11 @@ def mean_gradient(decay: float) -> dict[str, Statistic]:
 def mean_square(decay: float) -> dict[str, Statistic]:
     """G₂, the exponential moving average of the squared dense gradient."""
     name = f"gradient²@{decay}"
-    return {name: _average(name, decay, lambda kept, ctx: jax.tree.map(jnp.square, ctx.grads))}
+
+    def look(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
+        return jax.tree.map(lambda g: jnp.square(wide(g)), ctx.grads)
+
+    return {name: _average(name, decay, look)}
 
 
 def magnitude() -> Score:
@@ -118,7 +137,7 @@ def taylor() -> Score:
     """|w·g|, the first-order change of the loss on removal; SNIP's sensitivity (1810.02340)."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        return jax.tree.map(lambda w, g: jnp.abs(w * g), ctx.params, ctx.grads)
+        return jax.tree.map(lambda w, g: jnp.abs(wide(w) * wide(g)), ctx.params, ctx.grads)
 
     return Score("taylor", {}, value)
 
@@ -158,7 +177,8 @@ def fisher(decay: float = 0.99, batch_size: int = 1) -> Score:
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         scale = 0.5 * batch_size / unbiased(decay, kept)
-        return jax.tree.map(lambda w, s: scale * s * w**2, ctx.params, kept[f"gradient²@{decay}"])
+        squares = kept[f"gradient²@{decay}"]
+        return jax.tree.map(lambda w, s: scale * s * wide(w) ** 2, ctx.params, squares)
 
     return Score(f"fisher@{decay},{batch_size}", mean_square(decay), value)
 
@@ -176,7 +196,11 @@ def removal_cost(decay: float = 0.9, batch_size: int = 1) -> Score:
         scale = 1 / unbiased(decay, kept)
         bends = curvature.value(kept, ctx)
         slopes = kept[f"gradient@{decay}"]
-        return jax.tree.map(lambda w, g, b: jnp.abs(scale * g * w) + b, ctx.params, slopes, bends)
+
+        def leaf(w: jax.Array, g: jax.Array, b: jax.Array) -> jax.Array:
+            return jnp.abs(scale * g * wide(w)) + b
+
+        return jax.tree.map(leaf, ctx.params, slopes, bends)
 
     return Score(f"U@{decay},{batch_size}", mean_gradient(decay) | mean_square(decay), value)
 

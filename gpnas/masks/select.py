@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gpnas.masks.tree import total
+from gpnas.masks.axes import Table, canonical, restored, sides
+from gpnas.masks.tree import path_name, total
 
 Select = Callable[..., Any]
 
@@ -127,14 +128,22 @@ def _lots(leaves: list[jax.Array], key: jax.Array) -> list[jax.Array]:
     return [scramble(leaf.shape, o, key) for leaf, o in zip(leaves, offsets, strict=True)]
 
 
-def n_m(scores: Any, n: int, m: int, key: jax.Array, axis: int = -2) -> Any:
+def n_m(
+    scores: Any,
+    n: int,
+    m: int,
+    key: jax.Array,
+    axis: int | None = None,
+    axes: Table | None = None,
+) -> Any:
     """Keeps the n highest of every m neighbours (N:M sparsity).
 
     Args:
       scores: An array or a pytree of arrays.
       n, m: How many of how many.
       key: Random key that decides among tied scores.
-      axis: Along which neighbours are counted; -2 is the input axis of a Flax kernel.
+      axis: Along which neighbours are counted, in all leaves; the inputs unless given.
+      axes: `Axes` by path glob: which these are.
 
     Returns:
       Bool masks with exactly n True in each group (fewer only where scores are NaN).
@@ -144,10 +153,19 @@ def n_m(scores: Any, n: int, m: int, key: jax.Array, axis: int = -2) -> Any:
     """
     if not 1 <= n <= m:
         raise ValueError(f"n_m: got {n}:{m}, allowed: 1 <= n <= m")
-    leaves, treedef = jax.tree.flatten(scores)
+    flat, treedef = jax.tree_util.tree_flatten_with_path(scores)
+    leaves = [leaf for _, leaf in flat]
+
+    def chosen(path: tuple, leaf: jax.Array, lots: jax.Array) -> jax.Array:
+        if axis is not None or leaf.ndim < 2:
+            return _n_m_leaf(leaf, lots, n, m, -1 if axis is None else axis)
+        at = sides(path_name(path), leaf.ndim, axes)
+        found = _n_m_leaf(canonical(leaf, at), canonical(lots, at), n, m, -2)
+        return restored(found, at, leaf.shape)
+
     lots = _lots(leaves, key)
-    chosen = [_n_m_leaf(s, lot, n, m, axis) for s, lot in zip(leaves, lots, strict=True)]
-    return jax.tree.unflatten(treedef, chosen)
+    found = [chosen(*item, lot) for item, lot in zip(flat, lots, strict=True)]
+    return jax.tree.unflatten(treedef, found)
 
 
 def _n_m_leaf(scores: jax.Array, lots: jax.Array, n: int, m: int, axis: int) -> jax.Array:
@@ -166,7 +184,7 @@ def _n_m_leaf(scores: jax.Array, lots: jax.Array, n: int, m: int, axis: int) -> 
     return jnp.moveaxis(flat, -1, axis)
 
 
-def n_of_m(n: int, m: int) -> Select:
+def n_of_m(n: int, m: int, axes: Table | None = None) -> Select:
     """N:M sparsity as a selection: the n best of every m inputs, whatever k says."""
 
     def select(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = None) -> Any:
@@ -176,16 +194,17 @@ def n_of_m(n: int, m: int) -> Select:
             if where is None
             else jax.tree.map(lambda s, w: jnp.where(w, s, jnp.nan), scores, where)
         )
-        return n_m(worth, n, m, key)
+        return n_m(worth, n, m, key, axes=axes)
 
     return select
 
 
-def blocks(shape: tuple[int, int]) -> Select:
-    """A selection like `exact_top_k` that keeps or drops whole blocks of the last two axes.
+def blocks(shape: tuple[int, int], axes: Table | None = None) -> Select:
+    """A selection like `exact_top_k` that keeps or drops whole blocks of inputs × outputs.
 
     Args:
-      shape: Rows and columns of a block. `(1, n)` are runs of outputs, `(n, 1)` of inputs.
+      shape: Inputs and outputs of a block.
+      axes: `Axes` by path glob.
 
     Returns:
       `select(scores, k, key, where=None) → masks`: the blocks of highest mean score, k elements in
@@ -208,9 +227,22 @@ def blocks(shape: tuple[int, int]) -> Select:
         return jnp.repeat(jnp.repeat(x, rows, -2), columns, -1)
 
     def select(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = None) -> Any:
-        means = jax.tree.map(lambda s: pool(s.astype(jnp.float32), jnp.mean), scores)
-        allowed = None if where is None else jax.tree.map(lambda w: pool(w, jnp.all), where)
+        def own(path: tuple, leaf: jax.Array) -> jax.Array:
+            return canonical(leaf, sides(path_name(path), leaf.ndim, axes))
+
+        def whole(path: tuple, leaf: jax.Array, chosen: jax.Array) -> jax.Array:
+            return restored(spread(chosen), sides(path_name(path), leaf.ndim, axes), leaf.shape)
+
+        def mean(path: tuple, s: jax.Array) -> jax.Array:
+            return pool(own(path, s).astype(jnp.float32), jnp.mean)
+
+        means = jax.tree.map_with_path(mean, scores)
+        allowed = (
+            None
+            if where is None
+            else jax.tree.map_with_path(lambda path, w: pool(own(path, w), jnp.all), where)
+        )
         chosen = exact_top_k(means, jnp.asarray(k) // (rows * columns), key, allowed)
-        return jax.tree.map(spread, chosen)
+        return jax.tree.map_with_path(whole, scores, chosen)
 
     return select

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import tree
+from gpnas.masks.axes import Table, canonical, sides
 
 
 class LeafSummary(NamedTuple):
@@ -15,8 +16,8 @@ class LeafSummary(NamedTuple):
       path: Where it is.
       shape: Its shape.
       nonzeros: Living weights.
-      dead_in: Input units (second-last axis) without a living weight.
-      dead_out: Output units (last axis) without a living weight.
+      dead_in: Input units without a living weight.
+      dead_out: Output units without a living weight.
     """
 
     path: str
@@ -47,16 +48,27 @@ def changes(old: Any, new: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Arr
     return woken, dropped
 
 
-def units(masks: Any) -> dict[str, tuple[jax.Array, jax.Array]]:
+def units(masks: Any, axes: Table | None = None) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Unit masks: `{path: (inputs, outputs)}`, which have a living weight; may be traced.
 
-    Inputs lie on the second-last axis of a leaf, outputs (units, filters) on the last: (n,) bool.
+    Each (n,) bool, the second for outputs (units, filters); (layers, n) for stacked layers.
+
+    Args:
+      masks: Masks.
+      axes: `Axes` by path glob.
     """
+    leaves = tree.maskable(masks)
+    tree.check_globs("axes", axes or {}, leaves)
 
-    def alive(mask: jax.Array, axis: int) -> jax.Array:
-        return jnp.any(mask, axis=tuple(i for i in range(mask.ndim) if i != mask.ndim + axis))
+    def alive(path: str, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        at = sides(path, mask.ndim, axes)
+        own = canonical(mask, at)
+        batch = range(len(at.batch), own.ndim)
+        last = own.ndim - 1
+        inputs, outputs = (tuple(i for i in batch if i != side) for side in (last - 1, last))
+        return jnp.any(own, inputs), jnp.any(own, outputs)
 
-    return {path: (alive(m, -2), alive(m, -1)) for path, m in tree.maskable(masks).items()}
+    return {path: alive(path, mask) for path, mask in leaves.items()}
 
 
 def layers(masks: Any) -> list[LeafSummary]:

@@ -160,6 +160,9 @@ def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
         return jax.tree.map_with_path(leaf, masks, params)
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, State]:
+        if isinstance(where, str):
+            flat = jax.tree_util.tree_flatten_with_path(masks)[0]
+            tree.check_globs("masked", [where], [tree.path_name(path) for path, _ in flat])
         inner, state = transform.init(hide(masks, params), params, key)
         return tree.put(masks, tree.maskable(inner)), state
 

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from gpnas.masks import tree
+from gpnas.masks.axes import Table, sides
 
+_SAME = "same"  # marks entries of an optimizer's state that stay
 _WAKE = zlib.crc32(b"wake")  # the mask transform had the same key: its draws chose who wakes
 Wake = Callable[[str, jax.Array, jax.Array, jax.Array], jax.Array]
 
@@ -20,16 +22,17 @@ def at_zero(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.
     return jnp.zeros(grad.shape, grad.dtype)
 
 
-def at_fan_in(scale: float = 1.0) -> Wake:
+def at_fan_in(scale: float = 1.0, axes: Table | None = None) -> Wake:
     """Woken weights start at random, N(0, scale² · 2 / fan-in), with the fan-in that is *alive*.
 
     Args:
       scale: 1 is He initialisation of the living network.
+      axes: `Axes` by path glob.
     """
 
     def wake(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
-        del path
-        fan_in = jnp.sum(mask, tuple(range(mask.ndim - 1)), jnp.float32, keepdims=True)
+        at = sides(path, mask.ndim, axes)
+        fan_in = jnp.sum(mask, (*at.receptive, *at.ins), jnp.float32, keepdims=True)
         deviation = scale * jnp.sqrt(2.0 / jnp.maximum(fan_in, 1))
         return (deviation * jax.random.normal(key, grad.shape)).astype(grad.dtype)
 
@@ -49,11 +52,13 @@ def transition(
 ) -> tuple[Any, Any]:
     """Carries params and optimizer state over a change of masks.
 
-    Dropped weights become zero, woken ones get their first value, and every moment that the
-    optimizer keeps of a changed entry is reset to zero: what it remembers belongs to another life.
+    Dropped weights become zero, grown ones get their first value, and every moment that the
+    optimizer keeps of a changed entry is as `tx.init` begins it.
 
     Args:
-      tx: The optimizer that made `opt_state`; any optax transformation.
+      tx: The optimizer that made `opt_state`; an optax transformation on the params themselves
+        (not `optax.lookahead`, which has two of each; of `nnx.Optimizer`, `tx` and a state of its
+        own, `tx.init(params)`).
       old, new: Masks before and after.
       params: Parameters.
       opt_state: State of `tx`.
@@ -66,7 +71,7 @@ def transition(
       factored moments) is left alone.
     """
     params = rewoken(old, new, params, wake=wake, grads=grads, key=key)
-    return params, reset(tx, old, new, opt_state)
+    return params, reset(tx, old, new, opt_state, params)
 
 
 def rewoken(
@@ -94,15 +99,46 @@ def rewoken(
     return jax.tree.map_with_path(value, old, new, params, params if grads is None else grads)
 
 
-def reset(tx: optax.GradientTransformation, old: Any, new: Any, opt_state: Any) -> Any:
-    """Zeroes the optimizer's moments of all entries whose mask changed."""
+def reset(tx: optax.GradientTransformation, old: Any, new: Any, opt_state: Any, params: Any) -> Any:
+    """Moments of all entries whose mask changed, as `tx.init` begins them.
+
+    Args:
+      tx: The optimizer that made `opt_state`.
+      old, new: Masks before and after.
+      opt_state: State of `tx`.
+      params: Parameters after the change.
+
+    Raises:
+      ValueError: If the state has no moments of the params' structure.
+    """
 
     def moment(kept: Any, was: jax.Array, now: jax.Array) -> Any:
         nothing = isinstance(kept, optax.MaskedNode)
         if nothing or not jnp.ndim(now) or jnp.shape(kept) != now.shape:
-            return kept
-        return jnp.where(was == now, kept, jnp.zeros((), kept.dtype))
+            return _SAME
+        return was != now
 
-    return optax.tree_utils.tree_map_params(
-        tx, moment, opt_state, old, new, is_leaf=lambda x: isinstance(x, optax.MaskedNode)
-    )
+    try:
+        changed = optax.tree_utils.tree_map_params(
+            tx,
+            moment,
+            opt_state,
+            old,
+            new,
+            transform_non_params=lambda _: _SAME,
+            is_leaf=lambda x: isinstance(x, optax.MaskedNode),
+        )
+        fresh = tx.init(params)
+        return jax.tree.map(
+            lambda kept, at, first: kept if at is _SAME else jnp.where(at, first, kept),
+            opt_state,
+            changed,
+            fresh,
+            is_leaf=lambda x: isinstance(x, optax.MaskedNode),
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"transition: got {type(opt_state).__name__}, allowed: a state as `tx.init(params)`"
+            f" makes it, whose moments have the structure of the params ({reason[:200]})"
+        ) from error

@@ -77,7 +77,7 @@ def find(name: str) -> Callable[..., Method]:
     Raises:
       UserError: If there is none.
     """
-    return plugins.find("method.name", name, METHODS)
+    return plugins.find("method.name", name, METHODS, Method)
 
 
 def by_units(name: str) -> bool:
@@ -87,6 +87,16 @@ def by_units(name: str) -> bool:
       UserError: If there is none.
     """
     return "groups" in inspect.signature(find(name)).parameters
+
+
+def fields_of(name: str) -> dict[str, inspect.Parameter]:
+    """What a config can set of the method of a name.
+
+    Raises:
+      UserError: If there is none.
+    """
+    known = inspect.signature(find(name)).parameters
+    return {field: p for field, p in known.items() if field not in _GIVEN}
 
 
 def build(
@@ -154,7 +164,7 @@ def build(
     arguments |= {name: given[name] for name in _GIVEN if name in known}
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}
     whole = defaults | arguments
-    check_together(whole)
+    check_together(whole, shapes)
     for name in ("seed_allocation", "allocation"):
         if "density" in whole and whole.get(name) is not None:
             check_density(whole["density"], whole[name], shapes)

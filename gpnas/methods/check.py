@@ -64,7 +64,7 @@ def _per_layer(field: str, value: Any, layers: int) -> tuple[float, ...]:
     return tuple(float(x) for x in value)
 
 
-def check_together(arguments: Mapping[str, Any]) -> None:
+def check_together(arguments: Mapping[str, Any], shapes: allocate.Shapes) -> None:
     """Checks the settings, defaults included, that limit each other.
 
     Raises:
@@ -88,7 +88,7 @@ def check_together(arguments: Mapping[str, Any]) -> None:
     if age and (age <= arguments.get("protect", 0) or age < arguments.get("every", 1)):
         raise UserError("method.survival_age", age, "more than protect, at least every")
     delay, spread = arguments.get("stagger_at", 0), arguments.get("allocation", allocate.erk())
-    if delay and len(spread({"a": (2,), "b": (2,)}, jnp.float32(1))) == 1:
+    if delay and any(len(group) > 1 for group in spread(shapes, jnp.float32(1))):
         raise UserError("method.stagger_at", delay, "0 where leaves compete (allocation global)")
     rest = 1 - arguments.get("stop_at", 1)
     if delay > rest + 1e-9:

@@ -90,7 +90,7 @@ def npn_expand(
     def expand(state: Any, look: Look) -> Any:
         own, memory = state.mask_state
         step = int(state.step)
-        if not start <= step < stop or look.loss >= float(memory["loss"]):
+        if not start <= step < stop or not look.loss < float(memory["loss"]):
             return state
         at = int(memory["awake"])
         aux = {p: g.at[at].set(WOKEN) if at < g.size else g for p, g in state.aux.items()}

@@ -101,7 +101,9 @@ def cut(
     Returns:
       Masks; those that came, if nothing may go.
     """
-    weights = {p: np.abs(w) for p, w in jax.device_get(maskable(masks, params)).items()}
+    weights = {
+        p: np.abs(w).astype(np.float32) for p, w in jax.device_get(maskable(masks, params)).items()
+    }
     alive = jax.device_get(maskable(masks))
     living = {p: weights[p][alive[p]] for p in weights}
     everything = np.sort(np.concatenate(list(living.values())))

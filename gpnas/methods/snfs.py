@@ -16,10 +16,10 @@ from gpnas.masks import (
     put,
     schedule,
     score,
-    sometimes,
 )
 from gpnas.masks import every as every_
 from gpnas.masks.allocate import Allocation, erk, fill, part_of, round_to_total
+from gpnas.masks.finite import no_skips, sometimes_finite
 from gpnas.methods.method import Method, before
 
 
@@ -57,15 +57,22 @@ def snfs(
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, Any]:
         masks, _ = seed.init(masks, params, key)
-        return masks, score.start((momentum,), maskable(masks, params))
+        return masks, (score.start((momentum,), maskable(masks, params)), no_skips())
 
     def update_fn(masks: Any, state: Any, ctx: MaskContext) -> tuple[Any, Any]:
         own = dataclasses.replace(
             ctx, params=maskable(masks, ctx.params), grads=maskable(masks, ctx.grads)
         )
-        state = score.observe((momentum,), state, own)
-        live = sometimes(ctx.event, lambda live: exchange(live, state, own), maskable(masks))
-        return put(masks, live), state
+        kept, seen = score.observe_before((momentum,), state[0], own, every, None)
+        live, skips = sometimes_finite(
+            ctx.event,
+            lambda live: exchange(live, kept, own),
+            maskable(masks),
+            state[1],
+            own.grads,
+            seen,
+        )
+        return put(masks, live), (kept, skips)
 
     def exchange(live: dict, state: Any, ctx: MaskContext) -> dict:
         pull = momentum.value(state, ctx)

@@ -3,11 +3,11 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from gpnas.masks import MaskContext, MaskTransform, apply, ranking, schedule, score
 from gpnas.masks.allocate import Allocation, uniform
+from gpnas.masks.tree import wide
 from gpnas.methods.method import Method, everything
 
 
@@ -68,7 +68,11 @@ def exploration(decay: float, density: float) -> optax.GradientTransformationExt
     ) -> tuple[Any, Any]:
         del extra_args
         used = apply(masks, params)
-        pull = jax.tree.map(lambda u, p: decay * (u + (p - u) / density), used, params)
-        return jax.tree.map(jnp.add, updates, pull), state
+
+        def leaf(g: jax.Array, u: jax.Array, p: jax.Array) -> jax.Array:
+            pull = decay * (wide(u) + (wide(p) - wide(u)) / density)
+            return (wide(g) + pull).astype(g.dtype)
+
+        return jax.tree.map(leaf, updates, used, params), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update_fn)

@@ -1,11 +1,12 @@
 """Networks: plain `flax.linen` modules with no mask inside.
 
-Each is called as `module.apply(variables, images, train=…)` with images (batch, height, width,
-channels), and returns (batch, classes) logits. Any module of that form trains here. Networks of
+Each maps images (batch, height, width, channels) to (batch, classes) logits, and is called as
+`gpnas.models.call` says. Any module of that form trains here. Networks of
 `MODELS` are built from settings alone; `Cell201`, `MacroNet` and `DartsNet` need an architecture,
 and `Supernet201` one in each call.
 """
 
+from gpnas.models import call
 from gpnas.models.cell201 import Cell201
 from gpnas.models.cellnet import CellNet
 from gpnas.models.darts_cell import DartsNet, Genotype
@@ -26,5 +27,5 @@ from gpnas.models.supernet201 import BatchStatisticsNorm, Supernet201, choice
 __all__ = [
     "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "DartsNet", "Genotype", "LeNet5",
     "LeNet300", "MacroNet", "ReLU", "ResNet", "Supernet201", "architecture", "avg_pool_3x3",
-    "blocks", "build", "choice", "has_widths", "im2col_conv", "is_known", "max_pool_2x2",
+    "blocks", "build", "call", "choice", "has_widths", "im2col_conv", "is_known", "max_pool_2x2",
 ]  # fmt: skip

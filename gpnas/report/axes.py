@@ -14,7 +14,7 @@ from matplotlib.ticker import (
 )
 
 from gpnas.report import values
-from gpnas.report.labels import text_width
+from gpnas.report.labels import text_width, to_pixels
 
 Axis = Literal["x", "y"]
 
@@ -75,10 +75,10 @@ def thin_ticks(ax: Axes) -> None:
     """Drops x ticks whose labels would touch; Matplotlib writes them all."""
     low, high = ax.get_xlim()
     places = [float(t) for t in ax.xaxis.get_major_locator()() if low <= t <= high]
+    pixels = to_pixels(ax, [(place, ax.get_ylim()[0]) for place in places])
     kept: list[float] = []
     right = float("-inf")
-    for place in places:
-        x = float(ax.get_xaxis_transform().transform((place, 0))[0])
+    for place, x in zip(places, pixels[:, 0].tolist(), strict=True):
         half = text_width(values.tick(place)) / 2
         if x - half > right + 6:
             kept.append(place)

@@ -260,8 +260,9 @@ def _largest(group: Group, names: Sequence[str]) -> list[str]:
     sizes: dict[str, float] = {}
     for layer in values.items(group.runs[0].record, "layers"):
         shape = layer.get("shape")
-        if isinstance(shape, list) and all(isinstance(side, int) for side in shape):
-            sizes[str(layer.get("path"))] = float(np.prod(shape))
+        if isinstance(shape, list):
+            sides = [values.as_number(side) or 0.0 for side in shape]
+            sizes[str(layer.get("path"))] = float(np.prod(sides))
     kept = sorted(names, key=lambda name: -sizes.get(name, 0))[:MAX_LAYERS]
     return [name for name in names if name in kept]
 

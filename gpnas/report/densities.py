@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpnas.report.errors import error_text
-from gpnas.report.stats import Estimate, estimate, paired_difference
+from gpnas.report.stats import EQUAL, Estimate, estimate, paired_difference
 from gpnas.report.table import Cell, Column, Table
 
 Record = Mapping[str, Any]
@@ -95,7 +95,8 @@ def plain(found: Estimate | None, form: str) -> str:
     """An estimate and its interval, the mean in this format."""
     if found is None:
         return "–"
-    return f"{found.mean:{form}}" + (f" ± {found.half:.2g}" if found.half is not None else "")
+    equal = f" ({EQUAL})" if found.n > 1 else ""
+    return f"{found.mean:{form}}" + (equal if found.half is None else f" ± {found.half:.2g}")
 
 
 def density_reached(record: Record) -> float:

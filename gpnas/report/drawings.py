@@ -11,12 +11,13 @@ from matplotlib.path import Path
 from gpnas.report import style, values
 from gpnas.report.figures import FigureSpec, Panel, columns_for
 from gpnas.report.groups import Group, Summary
-from gpnas.report.labels import text_width
+from gpnas.report.labels import fit, text_width
 from gpnas.report.searches import objectives, studies
 
 _SIZE = (300.0, 190.0)
 _ROW = 38.0  # pixels from layer to layer
 _TEXT = 9.0
+_LONGEST = 24  # characters on a node or an edge
 
 
 class Graph(NamedTuple):
@@ -40,8 +41,8 @@ def cell_201(architecture: Sequence[str]) -> Graph:
     pairs = (("0", "1"), ("0", "2"), ("1", "2"), ("0", "3"), ("1", "3"), ("2", "3"))
     nodes = {"0": (0.0, 0.0, "in"), "1": (1.0, 0.9, "1"), "2": (2.0, -0.9, "2"),
              "3": (3.0, 0.0, "out")}  # fmt: skip
-    edges = [(a, b, op) for (a, b), op in zip(pairs, architecture, strict=True) if op != "none"]
-    return Graph(nodes, edges)
+    ops = zip(pairs, map(str, architecture), strict=True)
+    return Graph(nodes, [(a, b, op) for (a, b), op in ops if op != "none"])
 
 
 def chain(architecture: Sequence[str]) -> Graph:
@@ -49,7 +50,7 @@ def chain(architecture: Sequence[str]) -> Graph:
     nodes = {}
     for i, text in enumerate(architecture):
         row, column = divmod(i, 4)
-        nodes[str(i)] = (float(column), -float(row), text)
+        nodes[str(i)] = (float(column), -float(row), str(text))
     edges = [(str(i), str(i + 1), "") for i in range(len(architecture) - 1)]
     return Graph(nodes, edges)
 
@@ -98,13 +99,17 @@ def drawing_figures(summary: Summary) -> list[FigureSpec]:
         draw = GRAPHS.get(str(groups[0].runs[0].config.get("space")))
         if draw is None:
             continue
-        panels = [_panel(group, draw) for group in groups]
-        name = objectives(groups[0].runs[0])[0]
+        made = {group.label: _panel(group, draw) for group in groups}
+        panels = [panel for panel in made.values() if panel is not None]
+        name = values.shorten(objectives(groups[0].runs[0])[0], 60)
         caption = f"What each strategy found: the lowest {name} over its seeds."
-        found.append(
-            FigureSpec(f"found_{study}", f"Found: {study}", caption, panels,
-                       columns=columns_for(len(panels)))
-        )  # fmt: skip
+        if missing := [label for label, panel in made.items() if panel is None]:
+            caption += f" Not drawn, as the record has no such architecture: {', '.join(missing)}."
+        if panels:
+            found.append(
+                FigureSpec(f"found_{values.slug(study)}", f"Found: {study}", caption, panels,
+                           columns=columns_for(len(panels)))
+            )  # fmt: skip
     return found
 
 
@@ -125,13 +130,25 @@ def architecture_figure(space: str, architecture: Any, title: str) -> FigureSpec
     return FigureSpec("architecture", title, title, [panel])
 
 
-def _panel(group: Group, draw: Callable[[Any], Graph]) -> Panel:
+def _panel(group: Group, draw: Callable[[Any], Graph]) -> Panel | None:
+    """The best that a strategy found; None where records have none that can be drawn."""
     name = objectives(group.runs[0])[0]
     fronts = [entry for run in group.runs for entry in values.items(run.record, "front")]
-    best = min(fronts, key=lambda entry: entry["metrics"][name])
-    graph = draw(best["architecture"])
-    title = f"{group.label}: {best['metrics'][name]:.4g}"
-    told = f"{group.label}: {', '.join(text for _, _, text in _reading(graph))}"
+    known = [
+        (best, entry.get("architecture"))
+        for entry in fronts
+        if (best := values.number(entry, "metrics", name)) is not None
+    ]
+    if not known:
+        return None
+    best, architecture = min(known, key=lambda pair: pair[0])
+    try:
+        graph = draw(architecture)
+    except (TypeError, ValueError, KeyError, IndexError):  # of another shape than the space's
+        return None
+    title = f"{group.label}: {best:.4g}"
+    parts = (values.shorten(text, _LONGEST) for _, _, text in _reading(graph))
+    told = f"{group.label}: {', '.join(parts)}"
     return _graph_panel(graph, title, style.colour(group.series), told)
 
 
@@ -152,6 +169,7 @@ def _draw(graph: Graph, title: str, colour: str, ax: Axes) -> None:
     ax.set(xlim=(min(xs) - 0.4, max(xs) + 0.4 + right))
     ax.set(ylim=(min(ys) - 0.6, max(ys) + 0.6))
     ax.set_axis_off()
+    title = fit(title, ax.get_window_extent().width, bold=True)
     ax.set_title(title, loc="left", color=colour, weight="bold", fontsize=11)
     for start, end, text in graph.edges:
         (x0, y0, _), (x1, y1, _) = graph.nodes[start], graph.nodes[end]
@@ -186,4 +204,5 @@ def _curve(
 
 def _text(ax: Axes, x: float, y: float, text: str, ink: str, paper: str) -> None:
     box = {"boxstyle": "round,pad=0.3", "facecolor": paper, "edgecolor": "none"}
+    text = values.shorten(text, _LONGEST)
     ax.text(x, y, text, ha="center", va="center", color=ink, fontsize=_TEXT, bbox=box)

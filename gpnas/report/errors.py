@@ -69,7 +69,7 @@ def cost_figure(summary: Summary) -> FigureSpec | None:
     groups = [
         group
         for group in summary.groups
-        if group.mean("error_last") is not None and group.mean("flops_ratio") is not None
+        if group.mean("error_last") is not None and group.mean("flops_ratio")
     ]
     if not groups:
         return None
@@ -95,12 +95,9 @@ def _interval_label(groups: Sequence[Group]) -> str:
 
 
 def error_text(estimate: stats.Estimate | None) -> str:
-    """Formats an error: `1.62 ± 0.05`, or `1.62 pilot (1 seed)` where there is no interval."""
-    if estimate is None:
-        return values.MISSING
-    if estimate.half is None:
-        return f"{estimate.mean:.2f} pilot (1 seed)"
-    return f"{estimate.mean:.2f} ± {estimate.half:.2f}"
+    """Formats an error as `interval_text`; `1.62 pilot (1 seed)` for a single seed."""
+    pilot = estimate is not None and estimate.n == 1
+    return stats.interval_text(estimate) + (" pilot (1 seed)" if pilot else "")
 
 
 def _one_dense(groups: Sequence[Group], seeds: int = 1) -> bool:

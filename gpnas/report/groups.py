@@ -1,10 +1,13 @@
 """Runs sorted into groups that differ in nothing but the seed, and groups into arms."""
 
+import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from gpnas.report import stats, values
-from gpnas.report.read import Loaded, Run, identity, own_config
+from gpnas.report.datasets import name_data
+from gpnas.report.read import Data, Loaded, Run, identity, own_config
 
 # Where each quantity of a finished run is found in its record.
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -23,6 +26,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "flops_dense": ("cost", "train_flops_dense"),
     "wall": ("wall_s",),
 }
+MAX_NAME = 80  # characters of an arm or a study that are shown
 RATIOS = {"flops_ratio": ("flops", "flops_dense"), "macs_ratio": ("macs", "macs_dense")}
 
 
@@ -30,7 +34,7 @@ def quantity(run: Run, name: str) -> float | None:
     """Returns a quantity of a finished run by its short name, or None."""
     if name in RATIOS:
         top, bottom = (quantity(run, part) for part in RATIOS[name])
-        return None if top is None or not bottom else top / bottom
+        return None if top is None or not bottom else values.as_number(top / bottom)
     if name == "dead_units":
         layers = values.items(run.record, "layers")
         dead = [d for layer in layers if (d := values.number(layer, "dead_out")) is not None]
@@ -40,18 +44,21 @@ def quantity(run: Run, name: str) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """An arm of a study, which has one colour and marker in every figure.
+    """An arm of a study on one data set, which has one colour and marker in every figure.
 
     Attributes:
       study: The study.
       arm: The arm.
-      label: How figures and tables name it: the arm, with the study where there are several.
+      data: The data set; empty where a report has one.
+      label: How figures and tables name it: the arm, with the study where there are several, and
+        with the data set where the arm was trained on several.
       colour: Index into the palette: 0 for dense, 1 for development.
       turn: How often the palette has been used up before it; chooses marker and line style.
     """
 
     study: str
     arm: str
+    data: str
     label: str
     colour: int
     turn: int
@@ -111,6 +118,7 @@ class Summary:
       series: All arms, also those with unfinished runs only, in the order of the figures.
       unfinished: Runs without a record.
       warnings: What could not be read, or makes numbers hard to compare.
+      data_names: What data sets are called, as `name_data` returns it.
     """
 
     groups: tuple[Group, ...]
@@ -119,6 +127,7 @@ class Summary:
     series: tuple[Series, ...]
     unfinished: tuple[Run, ...]
     warnings: tuple[str, ...]
+    data_names: Mapping[Data, str]
 
     @property
     def finished(self) -> list[Run]:
@@ -137,7 +146,28 @@ class Summary:
 
     def series_of(self, run: Run) -> Series:
         """Returns the arm of a run."""
-        return next(s for s in self.series if (s.study, s.arm) == (run.study, run.arm))
+        return next(
+            s for s in self.series if (s.study, s.arm, s.data) == _key(run, self.data_names)
+        )
+
+    def by_data(self) -> list[tuple[str, "Summary"]]:
+        """Returns name and finished runs of each data set; itself without a name if it is one."""
+        names = sorted({group.series.data for group in self.groups})
+        if len(names) < 2:
+            return [("", self)]
+        return [(name, self._on(name)) for name in names]
+
+    def _on(self, data: str) -> "Summary":
+        """Returns the finished runs on one data set, whose arms need not name it."""
+        own = {
+            s: dataclasses.replace(s, label=s.label.removesuffix(f" on {data}"))
+            for s in self.series
+            if s.data == data
+        }
+        groups = [
+            dataclasses.replace(g, series=own[g.series]) for g in self.groups if g.series in own
+        ]
+        return dataclasses.replace(self, groups=tuple(groups), series=tuple(own.values()))
 
 
 def summarise(loaded: Loaded) -> Summary:
@@ -155,13 +185,14 @@ def summarise(loaded: Loaded) -> Summary:
     # Networks trained alone are in the records of the supernets that they are compared with.
     runs = [run for run in loaded.runs if run.part != "alone"]
     finished = [run for run in runs if run.finished]
-    buckets: dict[tuple[str, str, str], list[Run]] = {}
+    data_names = name_data(run for run in runs if not run.is_search and not run.part)
+    buckets: dict[tuple[_Key, str], list[Run]] = {}
     for run in finished:
-        buckets.setdefault(identity(run), []).append(run)
-    series = {(s.study, s.arm): s for s in _name_series(runs)}
+        buckets.setdefault((_key(run, data_names), identity(run)[-1]), []).append(run)
+    series = {(s.study, s.arm, s.data): s for s in _name_series(_key(r, data_names) for r in runs)}
     settings = _settings(buckets)
     groups = [
-        Group(series[key[:2]], settings[key], tuple(sorted(runs, key=_by_seed)))
+        Group(series[key[0]], settings[key], tuple(sorted(runs, key=_by_seed)))
         for key, runs in buckets.items()
     ]
     best: dict[Series, float] = {}
@@ -171,7 +202,7 @@ def summarise(loaded: Loaded) -> Summary:
             best[group.series] = min(error, best.get(group.series, error))
 
     def order(s: Series) -> tuple[object, ...]:
-        return (s.study, not s.is_dense, best.get(s, float("inf")), s.label)
+        return (s.study, s.data, not s.is_dense, best.get(s, float("inf")), s.label)
 
     groups.sort(key=lambda g: (order(g.series), -(g.mean("nonzeros") or 0), g.setting))
     return Summary(
@@ -180,22 +211,31 @@ def summarise(loaded: Loaded) -> Summary:
         parts=tuple(g for g in groups if g.runs[0].part),
         series=tuple(sorted(series.values(), key=order)),
         unfinished=tuple(run for run in runs if not run.finished),
-        warnings=(*loaded.warnings, *_comparability(finished)),
+        warnings=(*_several(data_names), *_comparability(finished), *loaded.warnings),
+        data_names=data_names,
     )
+
+
+_Key = tuple[str, str, str]  # study, arm and data set of a series
+
+
+def _key(run: Run, data_names: Mapping[Data, str]) -> _Key:
+    return run.study, run.arm, data_names.get(run.data, "")
 
 
 def _by_seed(run: Run) -> tuple[bool, int, str]:
     return (run.seed is None, run.seed or 0, run.name)
 
 
-def _name_series(runs: Iterable[Run]) -> list[Series]:
-    """Gives every arm its label and colour, which depend on the names of the arms alone."""
-    arms = sorted({(run.study, run.arm) for run in runs})
-    several = len({study for study, _ in arms}) > 1
+def _name_series(keys: Iterable[_Key]) -> list[Series]:
+    """Gives every arm its label and colour, which depend on names alone."""
+    arms = sorted(set(keys))
+    several = len({study for study, _, _ in arms}) > 1
+    data_sets = collections.Counter((study, arm) for study, arm, _ in arms)
     used: dict[int, int] = {}
     result = []
-    others = sorted({arm for _, arm in arms if not is_dense(arm) and not _is_development(arm)})
-    for study, arm in arms:
+    others = sorted({arm for _, arm, _ in arms if not is_dense(arm) and not _is_development(arm)})
+    for study, arm, data in arms:
         if is_dense(arm):
             colour = 0
         elif _is_development(arm):
@@ -204,7 +244,10 @@ def _name_series(runs: Iterable[Run]) -> list[Series]:
             colour = 2 + others.index(arm) % 6
         turn = used.get(colour, 0)
         used[colour] = turn + 1
-        result.append(Series(study, arm, f"{study}: {arm}" if several else arm, colour, turn))
+        label = values.shorten(arm, MAX_NAME)
+        label = f"{values.shorten(study, MAX_NAME)}: {label}" if several else label
+        label += f" on {data}" if data and data_sets[study, arm] > 1 else ""
+        result.append(Series(study, arm, data, label, colour, turn))
     return result
 
 
@@ -212,11 +255,11 @@ def _is_development(arm: str) -> bool:
     return arm.lower().startswith("develop")
 
 
-def _settings(buckets: dict[tuple[str, str, str], list[Run]]) -> dict[tuple[str, str, str], str]:
+def _settings(buckets: dict[tuple[_Key, str], list[Run]]) -> dict[tuple[_Key, str], str]:
     """Names each group by the config fields that differ among the groups of its arm."""
-    arms: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
-    for key in buckets:
-        arms.setdefault(key[:2], []).append(key)
+    arms: dict[tuple[_Key, tuple[Any, ...]], list[tuple[_Key, str]]] = {}
+    for key, runs in buckets.items():
+        arms.setdefault((key[0], runs[0].searched), []).append(key)
     named = {}
     for keys in arms.values():
         flats = {key: own_config(buckets[key][0]) for key in keys}
@@ -225,7 +268,7 @@ def _settings(buckets: dict[tuple[str, str, str], list[Run]]) -> dict[tuple[str,
         differ.sort(key=lambda field: (not field.endswith(("density", "sparsity")), field))
         for key in keys:
             parts = [
-                f"{field.rsplit('.', 1)[-1]} {flats[key].get(field, 'none')}"
+                values.shorten(f"{field.rsplit('.', 1)[-1]} {flats[key].get(field, 'none')}", 60)
                 for field in differ[:3]
             ]
             named[key] = ", ".join(parts) + ("…" if len(differ) > 3 else "")
@@ -265,7 +308,6 @@ def _comparability(runs: Sequence[Run]) -> list[str]:
     warnings = []
     for field, plural, consequence in (
         ("git", "git revisions", "differences may come from the code"),
-        ("dataset_sha256", "versions of the data", "errors are not comparable across them"),
         ("machine", "machines", "wall times are not comparable across them"),
     ):
         seen = {values.leaf(run.record.get(field)) for run in runs if run.record is not None}
@@ -273,3 +315,14 @@ def _comparability(runs: Sequence[Run]) -> list[str]:
         if len(seen) > 1:
             warnings.append(f"The runs come from {len(seen)} {plural}: {consequence}.")
     return warnings
+
+
+def _several(data_names: Mapping[Data, str]) -> list[str]:
+    names = sorted({*data_names.values()} - {""})
+    if not names:
+        return []
+    shown = ", ".join(names[:6]) + (" and others" if len(names) > 6 else "")
+    return [
+        f"The runs are on {len(names)} data sets ({shown}): errors are not comparable across them, "
+        "so that each has its own tables and figures of error."
+    ]

@@ -116,7 +116,7 @@ def _columns(rows: np.ndarray) -> list[stats.Estimate]:
 
 
 def _text(one: stats.Estimate) -> str:
-    return f"{one.mean:.3f}" + (f" ± {one.half:.3f}" if one.half is not None else "")
+    return stats.interval_text(one, 3)
 
 
 def _halves(estimates: Sequence[stats.Estimate]) -> np.ndarray:

@@ -62,20 +62,38 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return result
 
 
+def to_pixels(ax: Axes, points: Sequence[tuple[float, float]] | np.ndarray) -> np.ndarray:
+    """Returns pixels of points in data coordinates, and fixes the axes' limits as they are shown.
+
+    Matplotlib autoscales when limits are read, and not when `transData` is: whoever places
+    something by data coordinates does it here.
+
+    Args:
+      ax: The axes, with all data drawn.
+      points: (N, 2) x and y.
+
+    Returns:
+      (N, 2) pixels.
+    """
+    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())
+    return np.asarray(ax.transData.transform(np.asarray(points, float).reshape(-1, 2)))
+
+
 def edge_labels(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> None:
     """Writes each line's name at the right edge, beside its last point.
 
     Args:
-      ax: The axes, with their final limits.
+      ax: The axes, with all data drawn.
       labels: For each line its last x and y in data coordinates, its name and colour.
     """
     box = ax.get_window_extent()
-    ys = [float(ax.transData.transform((x, y))[1]) - box.y0 for x, y, _, _ in labels]
+    pixels = to_pixels(ax, [(x, y) for x, y, _, _ in labels])
+    ys = [float(y) - box.y0 for _, y in pixels]
     places = spread(
         ys, style.FONT_SIZE * 1.25, style.FONT_SIZE * 0.4, box.height - style.FONT_SIZE * 0.2
     )
-    for (x, y, text, colour_), place in zip(labels, places, strict=True):
-        start = ax.transAxes.inverted().transform(ax.transData.transform((x, y)))
+    starts = ax.transAxes.inverted().transform(pixels)
+    for (_, _, text, colour_), start, place in zip(labels, starts, places, strict=True):
         ax.annotate(
             text,
             xy=(float(start[0]), float(start[1])),
@@ -103,12 +121,12 @@ def place_labels(ax: Axes, names: Sequence[tuple[Sequence[tuple[float, float]], 
     A name that finds no room beside its point stands farther off, at the end of a thin line.
 
     Args:
-      ax: The axes, with their final limits and all else drawn.
+      ax: The axes, with all else drawn.
       names: For each name the points that it may stand beside, in data coordinates, best first; the
         text; and the colour.
     """
     box = ax.get_window_extent()
-    pixels = [ax.transData.transform(np.array(points, float)) for points, _, _ in names]
+    pixels = [to_pixels(ax, points) for points, _, _ in names]
     taken = [_boxes(np.concatenate(pixels), 5, 5)] if pixels else []
     for line in ax.lines:
         path = line.get_transform().transform(np.column_stack(line.get_data()).astype(float))

@@ -1,3 +1,15 @@
+document.documentElement.classList.add("js");
+for (const scroll of document.querySelectorAll(".scroll")) {
+  const sheet = scroll.parentElement;
+  const mark = () => {
+    const hidden = scroll.scrollWidth - scroll.clientWidth;
+    sheet.classList.toggle("over", hidden > 1);
+    sheet.classList.toggle("end", scroll.scrollLeft >= hidden - 1);
+  };
+  scroll.addEventListener("scroll", mark, { passive: true });
+  new ResizeObserver(mark).observe(scroll);
+  mark();
+}
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {

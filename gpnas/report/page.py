@@ -1,13 +1,15 @@
 """The report as one HTML page that needs nothing but itself."""
 
+import dataclasses
 import html
 import importlib.resources
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gpnas.report import (
     courses,
     drawings,
     errors,
+    fronts,
     pictures,
     results,
     searches,
@@ -33,19 +35,37 @@ def figures(summary: Summary) -> list[FigureSpec]:
       The figures; pictures of the first layer are not among them.
     """
     made = (
-        errors.error_figure(summary),
-        errors.cost_figure(summary),
+        *_by_data(errors.error_figure, summary),
+        *_by_data(errors.cost_figure, summary),
         courses.density_figure(summary),
         courses.rates_figure(summary),
         courses.layers_figure(summary),
-        courses.validation_figure(summary),
+        *_by_data(courses.validation_figure, summary),
         courses.unfinished_figure(summary),
         *searches.course_figures(summary),
-        *searches.front_figures(summary),
+        *fronts.front_figures(summary),
         *drawings.drawing_figures(summary),
         *sharing.rank_figures(summary),
     )
-    return [spec for spec in made if spec is not None]
+    named: dict[str, FigureSpec] = {}
+    for spec in made:
+        if spec is not None:
+            name = values.unused(spec.name, named)
+            named[name] = dataclasses.replace(spec, name=name)
+    return list(named.values())
+
+
+def _by_data(
+    figure: Callable[[Summary], FigureSpec | None], summary: Summary
+) -> Iterator[FigureSpec]:
+    """Yields a figure of errors for each data set."""
+    for data, part in summary.by_data():
+        spec = figure(part)
+        if spec is not None and data:
+            name, heading = f"{spec.name}_{values.slug(data)}", f"{spec.heading}: {data}"
+            spec = dataclasses.replace(spec, name=name, heading=heading)
+        if spec is not None:
+            yield spec
 
 
 def render(loaded: Loaded, title: str | None = None) -> str:
@@ -66,19 +86,24 @@ def render(loaded: Loaded, title: str | None = None) -> str:
     specs = {spec.name: spec for spec in figures(summary)}
     late = ("unfinished",)
     sections: list[tuple[str, str, str]] = []
-    if summary.groups:
-        sections.append(("results", "Results", results.result_table(summary).to_html()))
+    for data, part in summary.by_data():
+        if part.groups:
+            heading = f"Results: {data}" if data else "Results"
+            body = results.result_table(part, data).to_html()
+            if data:
+                body += _table(results.difference_table(part))
+            sections.append(("results", heading, body))
     tables = searches.search_tables(summary)
     for study, table in zip(searches.studies(summary), tables, strict=True):
         heading = "Searches" if len(tables) == 1 else f"Searches: {study}"
-        sections.append((f"searches_{study}", heading, table.to_html()))
+        sections.append((f"searches_{values.slug(study)}", heading, table.to_html()))
     for number, table in enumerate(sharing.method_tables(summary)):
         sections.append((f"sharing{number}", "Weight sharing", table.to_html()))
     for name, spec in specs.items():
         if name in late:
             continue
         body = _figure(spec)
-        if name.startswith("error_") and name != "error_training_flops":
+        if name in ("error_by_arm", "error_nonzeros"):
             body += _table(results.difference_table(summary))
         sections.append((name, spec.heading, body))
     sections.append(("receptive", pictures.HEADING, _pictures(summary)))
@@ -89,7 +114,7 @@ def render(loaded: Loaded, title: str | None = None) -> str:
         sections.append(("unfinished", "Unfinished runs", body))
     if summary.groups:
         sections.append(("details", "Details", _details(summary)))
-    sections = [section for section in sections if section[2]]
+    sections = _with_ids(section for section in sections if section[2])
     return _PAGE.format(
         title=html.escape(title),
         style=style.css_variables() + _dots() + _resource("page.css"),
@@ -105,6 +130,15 @@ def render(loaded: Loaded, title: str | None = None) -> str:
         ),
         script=_resource("page.js"),
     )
+
+
+def _with_ids(sections: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Returns sections whose names can be ids: no two are the same."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for name, heading, body in sections:
+        name = values.unused(name, found)
+        found[name] = (name, heading, body)
+    return list(found.values())
 
 
 _PAGE = """<!DOCTYPE html>
@@ -148,8 +182,9 @@ def _default_title(runs: Sequence[Run]) -> str:
 
 
 def _short(heading: str) -> str:
-    """Returns a heading for the list of sections."""
-    return {
+    """Returns a heading for the list of sections; one of a data set ends with its name."""
+    title, colon, data = heading.partition(": ")
+    short = {
         "Test error against non-zero weights": "Error and size",
         "Test error by arm": "Error",
         "Test error against the cost of training": "Error and cost",
@@ -159,7 +194,8 @@ def _short(heading: str) -> str:
         "Validation error over training": "Validation",
         pictures.HEADING: "First layer",
         "Unfinished runs": "Unfinished",
-    }.get(heading, heading)
+    }.get(title, title)
+    return short + colon + data
 
 
 def _lede(summary: Summary) -> str:
@@ -193,7 +229,7 @@ def _trained(summary: Summary) -> str:
     text = f"{values.plural(len(summary.finished), 'finished run')} of "
     text += f"{values.plural(arms, 'arm')}{settings}{seeds}"
     model = _distinct(_model(run) for run in runs)
-    data = _distinct(str(values.dig(run.record, "dataset") or _data(run)) for run in runs)
+    data = _distinct(run.data[0] for run in runs)
     if model:
         text += f": {model}"
     if data:
@@ -219,11 +255,6 @@ def _model(run: Run) -> str:
     model = run.config.get("model")
     name = values.dig(model, "name") or values.dig(model, "type")
     return str(name or (model if isinstance(model, str) else "") or run.config.get("network") or "")
-
-
-def _data(run: Run) -> str:
-    data = run.config.get("dataset") or run.config.get("data") or ""
-    return str(values.dig(data, "name") or (data if isinstance(data, str) else ""))
 
 
 def _day(run: Run) -> str:

@@ -8,31 +8,20 @@ an error.
 
 import dataclasses
 import json
-import zipfile
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gpnas.errors import UserError
 from gpnas.report import values
+from gpnas.report.files import Receptive, json_file, json_lines, read_receptive
 
 _ALLOWED = "a work directory, a parent of work directories, a study directory or a records.jsonl"
 _WORKDIR_FILES = ("record.json", "metrics.jsonl", "config.json")
+_LINE = re.compile(r"(.*), line (\d+)(.*)")  # a warning of a file's line
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Receptive:
-    """What the first layer of a trained network looks at.
-
-    Attributes:
-      live: (H, W), live first-layer weights of each input pixel.
-      filters: (K, H, W), incoming weights of some first-layer units, masked ones zero.
-    """
-
-    live: np.ndarray
-    filters: np.ndarray
+Data = tuple[str, str]  # a data set: its name and the digest of its content, "" where unknown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,6 +39,7 @@ class Run:
       validation: Validation lines of `metrics.jsonl`, in order of steps.
       total_steps: Steps that were planned, None where unknown.
       receptive: The first layer's receptive field, None where the run has none.
+      data: The data set.
     """
 
     name: str
@@ -62,6 +52,7 @@ class Run:
     validation: tuple[Mapping[str, Any], ...] = ()
     total_steps: int | None = None
     receptive: Receptive | None = None
+    data: Data = ("", "")
 
     @property
     def finished(self) -> bool:
@@ -71,7 +62,16 @@ class Run:
     @property
     def is_search(self) -> bool:
         """Whether this was a search for architectures, not a training run."""
-        return "course" in (self.record or {})
+        return _is_search(self.record)
+
+    @property
+    def searched(self) -> tuple[Any, ...]:
+        """What searches must share to be compared; empty for a training run."""
+        if not self.is_search:
+            return ()
+        space = values.leaf(self.config.get("space"))
+        names = (tuple(values.strings(self.config, field)) for field in ("objectives", "reports"))
+        return space, self.data, *names
 
     @property
     def part(self) -> str:
@@ -117,11 +117,30 @@ def read_runs(inputs: Iterable[str | Path]) -> Loaded:
     runs: list[Run] = []
     warnings: list[str] = []
     for path in paths:
+        known = len(warnings)
         found = list(_read_input(path, warnings))
         if not found:
-            raise UserError("inputs", str(path), f"{_ALLOWED}, holding at least one run")
+            why = f" ({warnings[known]})" if warnings[known:] else ""
+            raise UserError("inputs", str(path), f"{_ALLOWED}, holding at least one run{why}")
         runs.extend(found)
-    return Loaded(tuple(_without_repetitions(runs, warnings)), tuple(dict.fromkeys(warnings)))
+    return Loaded(tuple(_without_repetitions(runs, warnings)), tuple(_merged(warnings)))
+
+
+def _merged(warnings: Iterable[str]) -> list[str]:
+    """Returns each warning once, and one for all lines of a file with the same fault."""
+    lines: dict[tuple[str, str], list[int]] = {}
+    for warning in dict.fromkeys(warnings):
+        found = _LINE.fullmatch(warning)
+        where, line, fault = found.groups() if found else (warning, "0", "")
+        lines.setdefault((where, fault), []).append(int(line))
+    return [
+        where
+        if not fault
+        else f"{where}, line {own[0]}{fault}"
+        if len(own) == 1
+        else f"{where}, {len(own):,} lines from {own[0]} to {own[-1]}{fault}"
+        for (where, fault), own in lines.items()
+    ]
 
 
 def _read_input(path: Path, warnings: list[str]) -> Iterator[Run]:
@@ -165,7 +184,7 @@ def _places(root: Path) -> list[Path]:
 
 def _read_records(path: Path, warnings: list[str]) -> Iterator[Run]:
     where = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
-    for line, record in _json_lines(path, where, warnings):
+    for line, record in json_lines(path, where, warnings):
         if not _is_record(record):
             warnings.append(f"{where}, line {line}: not a record of a run; left out.")
             continue
@@ -173,29 +192,34 @@ def _read_records(path: Path, warnings: list[str]) -> Iterator[Run]:
 
 
 def _read_workdir(path: Path, warnings: list[str]) -> Run:
-    config = _json_file(path / "config.json", warnings) or {}
-    record = _json_file(path / "record.json", warnings)
+    config = json_file(path / "config.json", "left out", warnings) or {}
+    unfinished = "the run is shown as unfinished"
+    record = json_file(path / "record.json", unfinished, warnings)
     if record is not None and not _is_record(record):
-        warnings.append(f"{path.name}/record.json: not a record; the run is shown as unfinished.")
+        warnings.append(f"{path.name}/record.json: not a record; {unfinished}.")
         record = None
     train: list[Mapping[str, Any]] = []
     validation: list[Mapping[str, Any]] = []
     metrics = path / "metrics.jsonl"
     if metrics.is_file():
         keep_train = not values.items(record, "curve")
-        for _, row in _json_lines(metrics, f"{path.name}/metrics.jsonl", warnings):
-            if values.number(row, "step") is None:
-                continue
-            if row.get("split") == "validation":
+        where = f"{path.name}/metrics.jsonl"
+        for line, row in json_lines(metrics, where, warnings):
+            if values.number(row, "step") is None or row.get("split") not in (
+                "train",
+                "validation",
+            ):
+                warnings.append(f"{where}, line {line}: no step or split; left out.")
+            elif row["split"] == "validation":
                 _append(validation, row)
-            elif row.get("split") == "train" and keep_train:
+            elif keep_train:
                 _append(train, row)
     run = _run(path.name, record, config, path.parent.name)
     return dataclasses.replace(
         run,
         train=tuple(train),
         validation=tuple(validation),
-        receptive=_read_receptive(path / "receptive.npz", warnings),
+        receptive=read_receptive(path / "receptive.npz", warnings),
     )
 
 
@@ -220,64 +244,32 @@ def _run(
         arm=str(source.get("arm") or name),
         seed=None if seed is None else int(seed),
         config=inner if isinstance(inner, Mapping) else {},
+        data=_data(source),
         record=record,
         total_steps=None if total is None else int(total),
     )
 
 
+def _data(source: Mapping[str, Any]) -> Data:
+    """Returns the data set that a record or `config.json` names."""
+    inner = source.get("config")
+    told = (values.dig(inner, "data"), values.dig(inner, "dataset"))
+    names = (source.get("dataset"), values.dig(inner, "data", "name"), *told)
+    digest = source.get("dataset_sha256")
+    name = next((name for name in names if name and isinstance(name, str)), "")
+    return name, digest if isinstance(digest, str) else ""
+
+
 def _is_record(value: Any) -> bool:
-    told = isinstance(value.get("metrics"), Mapping) or values.items(value, "course")
-    return bool(told) and bool(value.get("arm"))
+    told = isinstance(value.get("metrics"), Mapping) or _is_search(value)
+    return told and bool(value.get("arm"))
 
 
-def _json_file(path: Path, warnings: list[str]) -> Mapping[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError:
-        value = None
-    if isinstance(value, Mapping):
-        return value
-    warnings.append(f"{path.parent.name}/{path.name}: not a JSON object; left out.")
-    return None
-
-
-def _json_lines(
-    path: Path, where: str, warnings: list[str]
-) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yields the line numbers and objects of a JSON-lines file, warning about torn lines."""
-    with path.open("rb") as file:
-        for line, raw in enumerate(file, start=1):
-            if not raw.strip():
-                continue
-            try:
-                value = json.loads(raw)
-            except (ValueError, RecursionError):
-                value = None
-            if isinstance(value, Mapping):
-                yield line, value
-            else:
-                end = "" if raw.endswith(b"\n") else " (the last line, half-written)"
-                warnings.append(f"{where}, line {line}{end}: not a JSON object; left out.")
-
-
-def _read_receptive(path: Path, warnings: list[str]) -> Receptive | None:
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            live = np.asarray(data["live"], np.float32)
-            filters = np.asarray(data.get("filters", []), np.float32)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        warnings.append(f"{path.parent.name}/{path.name}: not readable; left out.")
-        return None
-    if live.ndim != 2 or live.size == 0 or not np.isfinite(live).all():
-        warnings.append(f"{path.parent.name}/{path.name}: `live` is not a picture; left out.")
-        return None
-    if filters.ndim != 3 or filters.size == 0 or not np.isfinite(filters).all():
-        filters = np.zeros((0, *live.shape), np.float32)
-    return Receptive(live, filters)
+def _is_search(value: Any) -> bool:
+    """Whether this records what a search minimised, and how it went."""
+    return bool(values.items(value, "course")) and bool(
+        values.strings(value, "config", "objectives")
+    )
 
 
 def own_config(run: Run) -> dict[str, str]:
@@ -287,7 +279,7 @@ def own_config(run: Run) -> dict[str, str]:
 
 
 def identity(run: Run) -> tuple[str, str, str]:
-    """Returns what two runs must share to differ in nothing but the seed."""
+    """Returns what two runs on the same data must share to differ in nothing but the seed."""
     return run.study, run.arm, json.dumps(own_config(run), sort_keys=True)
 
 
@@ -295,7 +287,7 @@ def _without_repetitions(runs: list[Run], warnings: list[str]) -> list[Run]:
     """Keeps one run for a config and seed: a study's file often repeats its work directories."""
     kept: dict[object, Run] = {}
     for run in runs:
-        key: object = (*identity(run), run.seed) if run.finished else run.name
+        key: object = (*identity(run), run.data, run.seed) if run.finished else run.name
         if run.seed is None:
             key = object()
         other = kept.get(key)
@@ -309,7 +301,8 @@ def _without_repetitions(runs: list[Run], warnings: list[str]) -> list[Run]:
         else:
             kept[key] = run
             warnings.append(
-                f"{run.study}, {run.arm}, seed {run.seed}: two different records with the same "
-                f"config; kept {run.name}, left out {other.name}."
+                f"{values.shorten(run.study, 60)}, {values.shorten(run.arm, 60)}, seed {run.seed}: "
+                "two different records with the same config; "
+                f"kept {run.name}, left out {other.name}."
             )
     return list(kept.values())

@@ -1,6 +1,6 @@
 """The tables of a report."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from gpnas.report import groups as grouping
 from gpnas.report import stats, values
@@ -16,11 +16,12 @@ SAVES_NOTHING = (
 )
 
 
-def result_table(summary: Summary) -> Table:
+def result_table(summary: Summary, data: str = "") -> Table:
     """Returns the main table: one row a group of finished runs, dense first, then by error.
 
     Args:
-      summary: The summary of the report.
+      summary: The summary of the report, or of one of its data sets.
+      data: The data set, where the report has several.
 
     Returns:
       The table, with notes on how to read it.
@@ -70,7 +71,8 @@ def result_table(summary: Summary) -> Table:
         )
     if len(summary.groups) > MAX_ROWS:
         notes.append(f"{len(summary.groups) - MAX_ROWS} more rows are not shown.")
-    return Table("Finished runs, mean over seeds ± 95 % interval", columns, rows, notes)
+    runs = f"Finished runs on {data}" if data else "Finished runs"
+    return Table(f"{runs}, mean over seeds ± 95 % interval", columns, rows, notes)
 
 
 def difference_table(summary: Summary) -> Table | None:
@@ -85,9 +87,11 @@ def difference_table(summary: Summary) -> Table | None:
             for name in ("error_last", "error_selected")
         ]
         last = pairs[0]
-        if last is None or last.half is None:
+        if last is None or last.n == 1:
             continue
-        if abs(last.mean) <= last.half:
+        if last.half is None:
+            verdict = "nothing: " + stats.EQUAL
+        elif abs(last.mean) <= last.half:
             verdict = "no difference shown"
         else:
             verdict = "higher error" if last.mean > 0 else "lower error"
@@ -167,8 +171,8 @@ def layer_table(summary: Summary) -> Table | None:
             rows.append(
                 [
                     _name(group),
-                    Cell(path, path),
-                    Cell(" × ".join(map(values.leaf, sides)) or values.MISSING, size),
+                    Cell(values.shorten(path, 100), path),
+                    Cell(_shape(sides), size),
                     _cell(live, values.count),
                     _cell(share, values.percent),
                     _cell(dead_in, values.few),
@@ -188,6 +192,10 @@ def layer_table(summary: Summary) -> Table | None:
     ]
     notes = [f"{total - len(rows):,} more rows are not shown."] if total > len(rows) else []
     return Table("Layers, means over seeds", columns, rows, notes)
+
+
+def _shape(sides: Sequence[object]) -> str:
+    return values.shorten(" × ".join(map(values.leaf, sides)), 60) or values.MISSING
 
 
 def unfinished_table(summary: Summary) -> Table | None:
@@ -234,7 +242,7 @@ def config_table(summary: Summary) -> Table | None:
     shown = [s for s in summary.series if summary.of(s)][:12]
     rows = [
         [
-            Cell(field, field),
+            Cell(values.shorten(field, 100), field),
             *(Cell(values.shorten(", ".join(row.get(s, [values.MISSING])), 60)) for s in shown),
         ]
         for field, row in list(differences.items())[:200]
@@ -254,7 +262,7 @@ def provenance_table(summary: Summary) -> Table | None:
                 counts = seen.setdefault(key, {})
                 counts[value] = counts.get(value, 0) + 1
     rows = [
-        [Cell(key, key), Cell(_values(counts.items(), len(counts) > 1))]
+        [Cell(values.shorten(key, 100), key), Cell(_values(counts.items(), len(counts) > 1))]
         for key, counts in list(seen.items())[:200]
     ]
     if not rows:
@@ -298,14 +306,12 @@ def _cell(number: float | None, form: Callable[[float | None], str]) -> Cell:
 
 def _error(estimate: stats.Estimate | None) -> Cell:
     if estimate is not None and estimate.half is None:
-        return Cell(f"{estimate.mean:.2f}", estimate.mean, detail="pilot (1 seed)")
+        detail = "pilot (1 seed)" if estimate.n == 1 else stats.EQUAL
+        return Cell(f"{estimate.mean:.2f}", estimate.mean, detail=detail)
     return Cell(error_text(estimate), None if estimate is None else estimate.mean)
 
 
 def _signed(estimate: stats.Estimate | None) -> Cell:
-    if estimate is None or estimate.half is None:
+    if estimate is None or estimate.n == 1:
         return Cell(values.MISSING)
-    return Cell(
-        f"{round(estimate.mean, 2) + 0.0:+.2f} ± {estimate.half:.2f}".replace("-", "−"),
-        estimate.mean,
-    )
+    return Cell(stats.interval_text(estimate, sign="+").replace("-", "−"), estimate.mean)

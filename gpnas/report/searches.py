@@ -1,8 +1,9 @@
 """Searches for architectures: how good the best was after so many evaluations, and at the end."""
 
+import collections
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import moocore
 import numpy as np
@@ -11,31 +12,34 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from gpnas.report import stats, style, values
 from gpnas.report.errors import error_text
-from gpnas.report.figures import FigureSpec, Panel, columns_for
-from gpnas.report.groups import Group, Series, Summary
-from gpnas.report.labels import edge_labels, text_width
+from gpnas.report.figures import FigureSpec, Panel
+from gpnas.report.groups import Group, Summary
+from gpnas.report.labels import edge_labels, fit, text_width
 from gpnas.report.read import Run
 from gpnas.report.table import Cell, Column, Table
 
 Measure = Callable[[Run, float], float | None]  # of a search, after so many evaluations
+_EVALUATIONS = "evaluations"
 _WIDE, _NARROW, _HEIGHT = 760.0, 380.0, 250.0
 _POINTS = 120  # of a curve
 _MARKS = tuple(m * 10**n for n in range(1, 6) for m in (1, 2, 5))  # that a table shows
+_FEW = 50  # evaluations that are all drawn, on a linear axis
 
 
 def objectives(run: Run) -> list[str]:
     """Names of what a search minimised."""
-    return list(run.config.get("objectives", ()))
+    return values.strings(run.config, "objectives")
 
 
 def shown(run: Run) -> list[str]:
     """Objectives, then what was told of what was found."""
-    return [*objectives(run), *run.config.get("reports", ())]
+    return list(dict.fromkeys([*objectives(run), *values.strings(run.config, "reports")]))
 
 
 def evaluations(run: Run) -> int:
     """How many different ones were evaluated; or what was spent, in the search's own unit."""
-    return int(_spent(run.record or {}, "evaluations"))
+    course = (_spent(entry, "evaluation") for entry in values.items(run.record, "course"))
+    return max(1, int(_spent(run.record or {}, "evaluations")), *map(int, course))
 
 
 def _spent(entry: Mapping[str, Any], evaluations: str) -> float:
@@ -46,8 +50,8 @@ def _spent(entry: Mapping[str, Any], evaluations: str) -> float:
 
 def unit(run: Run) -> str:
     """What the course of a search is counted in."""
-    own = "training steps" if values.number(run.record, "steps") is not None else "evaluations"
-    return str(values.dig(run.record, "unit") or own)
+    own = "training steps" if values.number(run.record, "steps") is not None else _EVALUATIONS
+    return values.shorten(str(values.dig(run.record, "unit") or own), 40)
 
 
 def best_after(metric: str, run: Run, count: float) -> float | None:
@@ -71,6 +75,8 @@ def front_after(run: Run, count: float) -> np.ndarray:
 def box(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest value of each objective that entered a front of any of the runs."""
     points = np.concatenate([front_after(run, np.inf) for run in runs])
+    if not len(points):
+        return np.zeros(points.shape[1]), np.ones(points.shape[1])
     return points.min(0), points.max(0)
 
 
@@ -84,18 +90,41 @@ def hypervolume(run: Run, count: float, limits: tuple[np.ndarray, np.ndarray]) -
 def measures(runs: Sequence[Run]) -> dict[str, Measure]:
     """What can be followed over a search, by name: runs of one study."""
     names = objectives(runs[0])
+    found: dict[str, Measure]
     if len(names) > 1:
         limits = box(runs)
-        return {"hypervolume": lambda run, count: hypervolume(run, count, limits)}
-    return {name: functools.partial(best_after, name) for name in shown(runs[0])}
+        found = {"hypervolume": lambda run, count: hypervolume(run, count, limits)}
+    else:
+        found = {name: functools.partial(best_after, name) for name in shown(runs[0])}
+    return {name: functools.partial(_until_its_end, measure) for name, measure in found.items()}
+
+
+def _until_its_end(measure: Measure, run: Run, count: float) -> float | None:
+    """A search of fewer evaluations has no value after more of them."""
+    if unit(run) == _EVALUATIONS and count > evaluations(run):
+        return None
+    return measure(run, count)
 
 
 def studies(summary: Summary) -> dict[str, list[Group]]:
-    """Groups of searches by study."""
-    found: dict[str, list[Group]] = {}
+    """Groups of searches by study, and within it by space, data set, metrics and unit.
+
+    Searches that differ in one of these have nothing to be compared by.
+    """
+    found: dict[tuple[Any, ...], list[Group]] = {}
     for group in summary.searches:
-        found.setdefault(group.series.study, []).append(group)
-    return found
+        run = group.runs[0]
+        key = (group.series.study, *run.searched, unit(run))
+        found.setdefault(key, []).append(group)
+    alone = collections.Counter(key[0] for key in found)
+    named: dict[str, list[Group]] = {}
+    for (study, space, data, names, *_), groups in found.items():
+        name = values.shorten(study, 60)
+        if alone[study] > 1:
+            parts = (space, data[0], ", ".join(names))
+            name += ": " + ", ".join(values.shorten(part, 60) for part in parts if part)
+        named[values.unused(name, named)] = groups
+    return named
 
 
 def search_tables(summary: Summary) -> list[Table]:
@@ -126,8 +155,10 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
         cells.append(Cell(str(len(group.runs)), len(group.runs)))
         cells.append(Cell(values.significant(wall.mean, 3) if wall else values.MISSING))
         rows.append(cells)
-    caption = f"{study}: {name} after so many {unit(runs[0])}"
-    note = f"Mean ± half the 95 % interval over seeds. {_protocol(runs[0], name)}"
+    caption = f"{study}: {values.shorten(name, 60)} after so many {unit(runs[0])}"
+    alone = all(len(group.runs) == 1 for group in groups)
+    note = "One search each: no interval." if alone else "Mean ± half the 95 % interval over seeds."
+    note += f" {_protocol(runs[0], name)}"
     return Table(caption, columns, rows, [note])
 
 
@@ -158,25 +189,19 @@ def difference_table(groups: Sequence[Group], against: str) -> Table:
 
 
 def _signed(name: str, found: stats.Estimate | None) -> str:
-    if found is None:
-        return values.MISSING
-    digits = 3 if name == "hypervolume" else 2
-    half = "" if found.half is None else f" ± {found.half:.{digits}f}"
-    return f"{found.mean:+.{digits}f}{half}"
+    return stats.interval_text(found, 3 if name == "hypervolume" else 2, "+")
 
 
 def _text(name: str, found: stats.Estimate | None) -> str:
-    if name != "hypervolume" or found is None:
-        return error_text(found)
-    return f"{found.mean:.3f}" + ("" if found.half is None else f" ± {found.half:.3f}")
+    return stats.interval_text(found, 3) if name == "hypervolume" else error_text(found)
 
 
 def _protocol(run: Run, name: str) -> str:
-    chosen = ", ".join(objectives(run))
+    chosen = ", ".join(values.shorten(objective, 60) for objective in objectives(run))
     if name == "hypervolume":
         told = "the share of the box that all fronts span which a front dominates"
     else:
-        told = f"told is {name} of what was chosen so far"
+        told = f"told is {values.shorten(name, 60)} of what was chosen so far"
     return f"Chosen by {chosen}; {told}."
 
 
@@ -187,107 +212,101 @@ def course_figures(summary: Summary) -> list[FigureSpec]:
 
 def _course(study: str, groups: Sequence[Group]) -> FigureSpec:
     runs = [run for group in groups for run in group.runs]
-    most = max(map(evaluations, runs))
+    counts = _counts(runs)
     followed = measures(runs)
-    begin = max(min(10, most), *(_first(run) for run in runs))  # all have found something then
-    counts = np.unique(np.geomspace(min(begin, most), most, _POINTS).astype(int))
     wide: list[Panel] = []
     narrow: list[Panel] = []
     for name, measure in followed.items():
-        curves = {group.series: _curve(group, measure, counts) for group in groups}
-        told = "; ".join(f"{s.label} ends at {curve[0][-1]:.3g}" for s, curve in curves.items())
-        room = (58.0, max(text_width(series.label) for series in curves) + 20, 14.0, 44.0)
-        draw = functools.partial(_draw_course, counts, curves, name, unit(runs[0]))
+        curves = [_course_of(group, groups, measure, counts) for group in groups]
+        told = "; ".join(f"{c.label} ends at {c.mean[c.last]:.3g}" for c in curves if c.known)
         for panels, width in ((wide, _WIDE), (narrow, _NARROW)):
-            panels.append(Panel(draw, f"{name}: {told}.", width, _HEIGHT, room))
-    protocol = _protocol(runs[0], list(followed)[-1])
-    caption = f"Mean over seeds and its 95 % interval. {protocol}"
-    return FigureSpec(f"search_{study}", f"Search: {study}", caption, wide, narrow)
+            room = max(text_width(course.label) for course in curves) + 20
+            margins = (58.0, min(room, 0.4 * width), 14.0, 44.0)
+            draw = functools.partial(_draw_course, counts, curves, name, unit(runs[0]))
+            label = f"{values.shorten(name, 60)}: {told}."
+            panels.append(Panel(draw, label, width, _HEIGHT, margins))
+    lines = "Lines: means over seeds. Bands: 95 % intervals; none where all seeds are equal."
+    if all(len(group.runs) == 1 for group in groups):
+        lines = "One search each: no interval."
+    caption = f"{lines} {_protocol(runs[0], list(followed)[-1])}"
+    name = f"search_{values.slug(study)}"
+    return FigureSpec(name, f"Search: {study}", caption, wide, narrow)
+
+
+class Course(NamedTuple):
+    """The line of one strategy: mean and half interval at each count, NaN where it has none."""
+
+    label: str
+    colour: str
+    dashes: Any
+    mean: np.ndarray
+    half: np.ndarray
+
+    @property
+    def known(self) -> bool:
+        """Whether it has a value anywhere."""
+        return bool(np.isfinite(self.mean).any())
+
+    @property
+    def last(self) -> int:
+        """Index of its last value."""
+        return int(np.flatnonzero(np.isfinite(self.mean))[-1])
+
+
+def _counts(runs: Sequence[Run]) -> np.ndarray:
+    """After how much a figure shows what was found: from where all have found something."""
+    most = float(max(map(evaluations, runs)))
+    first = min(max(1.0, *(_first(run) for run in runs)), most)
+    if most <= _FEW:
+        return np.arange(first, most + 1)
+    return np.unique(np.floor(np.geomspace(min(max(10.0, first), most), most, _POINTS)))
 
 
 def _first(run: Run) -> float:
     course = values.items(run.record, "course")
-    return np.ceil(_spent(course[0], "evaluation")) if course else 0.0
+    return float(np.ceil(_spent(course[0], "evaluation"))) if course else 0.0
 
 
-def _curve(group: Group, measure: Measure, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and half interval at each count."""
+def _course_of(
+    group: Group, groups: Sequence[Group], measure: Measure, counts: np.ndarray
+) -> Course:
     found = [stats.estimate(measure(run, count) for run in group.runs) for count in counts]
     mean = np.array([e.mean if e else np.nan for e in found])
-    return mean, np.array([(e.half or 0.0) if e else np.nan for e in found])
+    half = np.array([(e.half or 0.0) if e else np.nan for e in found])
+    same = [other for other in groups if other.series == group.series]  # of one colour
+    dashes = style.dashes(group.series, same.index(group))
+    return Course(group.label, style.colour(group.series), dashes, mean, half)
 
 
 def _draw_course(
-    counts: np.ndarray,
-    curves: Mapping[Series, tuple[np.ndarray, np.ndarray]],
-    name: str,
-    unit: str,
-    ax: Axes,
+    counts: np.ndarray, curves: Sequence[Course], name: str, unit: str, ax: Axes
 ) -> None:
-    ax.set(xscale="log", xlim=(counts[0], counts[-1]), xlabel=unit, ylabel=name)
-    ax.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+    ax.set(xlabel=unit, ylabel=values.shorten(name, 30))
+    few = counts[-1] <= _FEW or len(counts) == 1
+    if few:
+        room = 0.02 * (counts[-1] - counts[0]) or 0.5 * counts[0]
+        ax.set(xlim=(counts[0] - room, counts[-1] + room))
+        ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    else:
+        ax.set(xscale="log", xlim=(counts[0], counts[-1]))
+        ax.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: values.tick(value)))
     ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    for series, (mean, half) in curves.items():
-        colour = style.colour(series)
-        ax.fill_between(counts, mean - half, mean + half, color=colour, alpha=0.16, lw=0)
-        ax.plot(counts, mean, color=colour, ls=style.dashes(series))
-    edge_labels(ax, [(counts[-1], m[-1], s.label, style.colour(s)) for s, (m, _) in curves.items()])
-
-
-def front_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure a study with two objectives or more: the fronts of all seeds, a panel an arm."""
-    return [
-        _fronts(study, groups)
-        for study, groups in studies(summary).items()
-        if len(objectives(groups[0].runs[0])) > 1
-    ]
-
-
-def _fronts(study: str, groups: Sequence[Group]) -> FigureSpec:
-    limits = box([run for group in groups for run in group.runs])
-    panels = [
-        Panel(
-            functools.partial(_draw_front, groups, group, limits),
-            f"{group.label}: fronts of {values.plural(len(group.runs), 'seed')}",
-            264.0, 230.0, (56, 12, 26, 42),
-        )
-        for group in groups
-    ]  # fmt: skip
-    caption = (
-        "Fronts at the end, a line a seed: first objective to the right, second upwards, both lower"
-        " the better; the other strategies' in grey."
+    step: Literal["post"] | None = "post" if few else None
+    drawn = "steps-post" if few else "default"
+    for c in curves:
+        band: dict[str, Any] = {"color": c.colour, "alpha": 0.16, "lw": 0}
+        ax.fill_between(counts, c.mean - c.half, c.mean + c.half, step=step, **band)
+        ax.plot(counts, c.mean, color=c.colour, ls=c.dashes, drawstyle=drawn)
+        if c.known and np.isfinite(c.mean).sum() == 1:  # a line of one point cannot be seen
+            ax.plot(counts[c.last], c.mean[c.last], "o", ms=5, color=c.colour, clip_on=False)
+    space = ax.figure.bbox.width - ax.get_window_extent().x1 - 16
+    edge_labels(
+        ax,
+        [
+            (counts[c.last], c.mean[c.last], fit(c.label, space), c.colour)
+            for c in curves
+            if c.known
+        ],
     )
-    return FigureSpec(
-        f"fronts_{study}", f"Fronts: {study}", caption, panels, columns=columns_for(len(panels))
-    )
-
-
-def _draw_front(
-    groups: Sequence[Group], own: Group, limits: tuple[np.ndarray, np.ndarray], ax: Axes
-) -> None:
-    first, second = objectives(own.runs[0])[:2]
-    for group in sorted(groups, key=lambda group: group is own):
-        colour = style.colour(own.series) if group is own else style.GRID
-        for run in group.runs:
-            points = _end_front(run)
-            ax.step(points[:, 0], points[:, 1], where="post", color=colour, lw=1.4)
-            if group is own:
-                ax.plot(points[:, 0], points[:, 1], "o", ms=3, color=colour)
-    low, high = limits
-    room = 0.05 * (high - low)
-    ax.set(xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1]))
-    ax.set(xlabel=first, ylabel=second)
-    ax.xaxis.set_major_locator(MaxNLocator(4))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: values.tick(value)))
-    ax.set_title(own.label, loc="left", color=style.colour(own.series), weight="bold", fontsize=11)
-
-
-def _end_front(run: Run) -> np.ndarray:
-    """(points, objectives) of the front at the end, by the first objective."""
-    names = objectives(run)
-    rows = [
-        [entry["metrics"][name] for name in names] for entry in values.items(run.record, "front")
-    ]
-    return np.array(sorted(rows), np.float64)

@@ -5,8 +5,9 @@ Its records say what part of a study they are: "alone", a network that was train
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -66,7 +67,7 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
         "Mean ± half the 95 % interval over seeds. Chosen by validation images; what was chosen was"
         " trained from scratch, each for the same steps, and the test images were looked at once."
     )
-    return Table(f"{study}: searches at equal cost", columns, rows, [note])
+    return Table(f"{values.shorten(study, 60)}: searches at equal cost", columns, rows, [note])
 
 
 def _amount(mean: float | None) -> Cell:
@@ -81,7 +82,7 @@ def rank_figures(summary: Summary) -> list[FigureSpec]:
     """One figure a study, a panel a supernet: error alone against error with shared weights."""
     specs = []
     for study, groups in _studies(summary).items():
-        runs = [(g, run) for g in groups for run in g.runs if values.dig(run.record, "rank")]
+        runs = [(g, run) for g in groups for run in g.runs if len(_pairs(run))]
         if runs:
             panels = [_panel(group, run) for group, run in runs]
             caption = (
@@ -89,24 +90,35 @@ def rank_figures(summary: Summary) -> list[FigureSpec]:
                 " supernet, upwards each trained alone. A panel a seed of the supernet; τ is"
                 " Kendall's rank correlation, with its 95 % interval over resampled architectures."
             )
-            specs.append(
-                FigureSpec(f"shared_{study}", f"Shared weights: {study}", caption, panels,
-                           columns=columns_for(len(panels)))
-            )  # fmt: skip
+            name, heading = f"shared_{values.slug(study)}", f"Shared weights: {study}"
+            columns = columns_for(len(panels))
+            specs.append(FigureSpec(name, heading, caption, panels, columns=columns))
     return specs
 
 
 def _panel(group: Group, run: Run) -> Panel:
-    rank: Mapping = (run.record or {})["rank"]
     title = f"seed {run.seed}"
-    if rank["tau"] is not None:
-        title += f": τ {rank['tau']:.2f} ({rank['low']:.2f} to {rank['high']:.2f})"
-    draw = functools.partial(_draw, rank, title, style.colour(group.series))
+    tau, low, high = (values.number(run.record, "rank", name) for name in ("tau", "low", "high"))
+    if tau is not None:
+        title += f": τ {tau:.2f}"
+        title += f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""
+    draw = functools.partial(_draw, _pairs(run), title, style.colour(group.series))
     return Panel(draw, f"{group.label}, {title}", *_SIZE, (54, 12, 26, 44))
 
 
-def _draw(rank: Mapping[str, Sequence[float]], title: str, colour: str, ax: Axes) -> None:
-    ax.plot(rank["shared"], rank["alone"], "o", ms=5, alpha=0.7, mew=0, color=colour)
+def _pairs(run: Run) -> np.ndarray:
+    """(networks, 2): error with shared weights and alone, above zero."""
+    shared, alone = (values.dig(run.record, "rank", name) for name in ("shared", "alone"))
+    if not isinstance(shared, list) or not isinstance(alone, list):
+        return np.empty((0, 2))
+    numbers = (
+        (values.as_number(a), values.as_number(b)) for a, b in zip(shared, alone, strict=False)
+    )
+    return np.array([(a, b) for a, b in numbers if a and b and min(a, b) > 0]).reshape(-1, 2)
+
+
+def _draw(pairs: np.ndarray, title: str, colour: str, ax: Axes) -> None:
+    ax.plot(pairs[:, 0], pairs[:, 1], "o", ms=5, alpha=0.7, mew=0, color=colour)
     # Networks that cannot learn are far off; on a linear scale the others would lie on one spot.
     ax.set(xscale="log", yscale="log")
     for axis in (ax.xaxis, ax.yaxis):

@@ -1,8 +1,10 @@
-"""Mean and 95 % confidence interval over seeds, also for paired seeds."""
+"""Mean and 95 % confidence interval over seeds, also for paired seeds, and both as text."""
 
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
+
+from gpnas.report.values import MISSING
 
 # Quantile 0.975 of Student's t for 1 to 30 degrees of freedom.
 _T975 = (
@@ -47,7 +49,8 @@ class Estimate:
     Attributes:
       values: The values it is the mean of.
       mean: Their mean.
-      half: Half the width of the 95 % confidence interval; None with a single value.
+      half: Half the width of the 95 % confidence interval; None with a single value, and where all
+        values are equal: they leave nothing to estimate a spread from.
     """
 
     values: tuple[float, ...]
@@ -74,7 +77,7 @@ def estimate(values: Iterable[float | None]) -> Estimate | None:
         return None
     n = len(known)
     mean = math.fsum(known) / n
-    if n == 1:
+    if math.isclose(min(known), max(known), rel_tol=1e-9, abs_tol=1e-12):
         return Estimate(known, mean, None)
     variance = math.fsum((value - mean) ** 2 for value in known) / (n - 1)
     return Estimate(known, mean, t_quantile(n - 1) * math.sqrt(variance / n))
@@ -98,3 +101,26 @@ def paired_difference(
         if theirs.get(seed) is not None
     ]
     return estimate(a - b for a, b in pairs if a is not None and b is not None)
+
+
+EQUAL = "all equal"  # said of several values that have no interval
+
+
+def interval_text(found: Estimate | None, places: int = 2, sign: str = "") -> str:
+    """Formats `1.62 ± 0.05`, or `1.62 (all equal)` and `1.62` where there is no interval.
+
+    Args:
+      found: The estimate; None is a dash.
+      places: Decimals; more are shown where the interval would be rounded to zero.
+      sign: `"+"` for a sign also in front of positive means.
+
+    Returns:
+      Mean and half the interval, with the same decimals.
+    """
+    if found is None:
+        return MISSING
+    if found.half is not None:
+        if round(found.half, places) == 0:
+            places = -math.floor(math.log10(found.half))
+        return f"{found.mean:{sign},.{places}f} ± {found.half:,.{places}f}"
+    return f"{found.mean:{sign},.{places}f}" + (f" ({EQUAL})" if found.n > 1 else "")

@@ -68,9 +68,9 @@ def marker(series: Series) -> str:
     return own[series.turn % len(own)]
 
 
-def dashes(series: Series) -> Any:
-    """Returns the arm's line style: solid until the palette is used up."""
-    return _DASHES[series.turn % len(_DASHES)]
+def dashes(series: Series, setting: int = 0) -> Any:
+    """Returns the line style of an arm's setting: solid until the palette is used up."""
+    return _DASHES[(series.turn + setting) % len(_DASHES)]
 
 
 def css_variables() -> str:

@@ -80,9 +80,10 @@ class Table:
         caption = html.escape(self.caption)
         sortable = ' class="sortable"' if self.sortable and len(self.rows) > 1 else ""
         return (
+            f'<div class="sheet"><p class="hint" aria-hidden="true">Scrolls sideways →</p>'
             f'<div class="scroll" role="region" aria-label="{caption}" tabindex="0">'
             f"<table{sortable}><caption><span>{caption}</span></caption>"
-            f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
+            f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div></div>"
             + (f'<div class="notes">{notes}</div>' if notes else "")
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gpnas.report.errors import error_text
-from gpnas.report.stats import Estimate, estimate
+from gpnas.report.stats import Estimate, estimate, interval_text
 from gpnas.report.table import Cell, Column, Table
 
 KINDS = ("ticket", "reinitialised", "random")
@@ -63,7 +63,7 @@ def ticket_table(caption: str, records: Sequence[Record]) -> Table:
         for kind in KINDS:
             same = by_round.get((cuts, kind), [])
             stop, error = estimate(t.stop for t in same), estimate(t.error for t in same)
-            row += [_steps(stop), error_text(error)]
+            row += [interval_text(stop, 0), error_text(error)]
         rows.append([Cell(text) for text in row])
     seeds = len(records)
     note = (
@@ -93,33 +93,27 @@ def signs(records: Sequence[Record]) -> list[tuple[str, bool, str]]:
     loss = gap(small, "ticket", (0, "ticket"))
     sooner = estimate(1 - run[fifth, "ticket"].stop / run[0, "ticket"].stop for run in runs)
     behind = [gap(cuts, "reinitialised", (cuts, "ticket")) for cuts in rounds if cuts >= fifth]
+    last, behind_dense = (interval_text(g, sign="+") for g in (behind[-1], loss))
     assert dense is not None and loss is not None and sooner is not None
-    worse = [g for g in behind if g is not None and g.mean - (g.half or 0) > 0]
+    worse = [g for g in behind if g is not None and g.half is not None and g.mean - g.half > 0]
     return [
         (
             "tickets match the dense network down to 3.6 % remaining",
             loss.mean - (loss.half or 0) <= 0,
-            f"dense {error_text(dense)} %, ticket minus dense {_signed(loss)} points",
+            f"dense {error_text(dense)} %, ticket minus dense {behind_dense} points",
         ),
         (
             "at 21 % remaining early stopping comes about 38 % sooner",
             sooner.mean - (sooner.half or 0) > 0,
-            f"{100 * sooner.mean:.0f} % sooner, ± {100 * (sooner.half or 0):.0f}",
+            f"{100 * sooner.mean:.0f} % sooner"
+            + (f", ± {100 * sooner.half:.0f}" if sooner.half is not None else ""),
         ),
         (
             "re-initialised ones fall behind from 21 % on",
             len(worse) == len(behind),
-            f"in {len(worse)} of {len(behind)} rounds; at the last by {_signed(behind[-1])} points",
+            f"in {len(worse)} of {len(behind)} rounds; at the last by {last} points",
         ),
     ]
-
-
-def _steps(found: Estimate | None) -> str:
-    return f"{found.mean:,.0f} ± {found.half:,.0f}" if found and found.half is not None else "–"
-
-
-def _signed(found: Estimate | None) -> str:
-    return f"{found.mean:+.2f} ± {found.half or 0:.2f}" if found else "–"
 
 
 def sign_table(records: Sequence[Record]) -> Table:

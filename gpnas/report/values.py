@@ -5,11 +5,14 @@ accessor here returns `None` for what is missing, of the wrong type, or not fini
 formatter prints `None` as a dash, so that no caller needs to know which fields exist.
 """
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 MISSING = "–"
+LARGEST = 1e100
 
 
 def dig(record: Any, *path: str) -> Any:
@@ -22,14 +25,15 @@ def dig(record: Any, *path: str) -> Any:
 
 
 def as_number(value: Any) -> float | None:
-    """Returns a finite float, or None for anything else (booleans and NaN included)."""
+    """Returns a float, or None for anything else: booleans, NaN, and what squares overflow of.
+
+    What is smaller than the inverse of the largest number is zero.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    try:
-        result = float(value)
-    except OverflowError:
+    if not -LARGEST <= value <= LARGEST:
         return None
-    return result if math.isfinite(result) else None
+    return float(value) if abs(value) * LARGEST >= 1 else 0.0
 
 
 def number(record: Any, *path: str) -> float | None:
@@ -43,6 +47,13 @@ def items(record: Any, *path: str) -> list[Mapping[str, Any]]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         return []
     return [item for item in value if isinstance(item, Mapping)]
+
+
+def strings(record: Any, *path: str) -> list[str]:
+    """Returns the list of texts at `path`; an empty list where there is anything else."""
+    value = dig(record, *path)
+    texts = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+    return list(value) if texts else []
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
@@ -84,16 +95,29 @@ def shorten(text: str, width: int) -> str:
     return text[: max(width - 1 - tail, 1)] + "…" + (text[-tail:] if tail else "")
 
 
+def slug(text: str) -> str:
+    """Returns a text as part of a file name or an id: letters, digits, dots, dashes."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)[:60]
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """Returns the name, with a number behind it where it is taken."""
+    numbered = (f"{name}_{n}" for n in itertools.count(2))
+    return next(new for new in itertools.chain([name], numbered) if new not in taken)
+
+
 def count(value: float | None) -> str:
     """Formats a count: `5,324`; means over seeds are rounded."""
-    return MISSING if value is None else f"{value:,.0f}"
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3g}"
 
 
 def few(value: float | None) -> str:
     """Formats a small count that may be a mean: `3` or `3.4`."""
     if value is None:
         return MISSING
-    return f"{value:,.0f}" if abs(value - round(value)) < 0.05 else f"{value:,.1f}"
+    return count(value) if abs(value - round(value)) < 0.05 else f"{value:,.1f}"
 
 
 def percent(share: float | None) -> str:
@@ -107,16 +131,20 @@ def digits(value: float | None) -> str:
         return MISSING
     if value == 0:
         return "0"
+    if not 1e-9 < abs(value) < 1e21:
+        return f"{value:.2g}"
     exponent = math.floor(math.log10(abs(value)))
     return f"{value:,.{max(0, 2 - exponent) if exponent >= 0 else 1 - exponent}f}"
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """Formats with at most so many significant digits and never in exponent form."""
+    """Formats with so many significant digits, in exponent form only beyond 1e-9 and 1e21."""
     if value is None:
         return MISSING
     if value == 0:
         return "0"
+    if not 1e-9 < abs(value) < 1e21:
+        return f"{value:.{digits}g}"
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{places}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -30,9 +30,13 @@ def markdown_table(loaded: Loaded) -> str:
 
 def _tables(loaded: Loaded, form: str) -> str:
     summary = summarise(loaded)
-    tables = [results.result_table(summary)] if summary.groups else []
-    tables += [table for table in [results.unfinished_table(summary)] if table is not None]
+    finished = [results.result_table(part, data) for data, part in summary.by_data() if part.groups]
+    unfinished = [table for table in [results.unfinished_table(summary)] if table is not None]
     titled = [*searches.search_tables(summary), *sharing.method_tables(summary)]
+    if len(finished) > 1:  # each says on which data
+        tables, titled = unfinished, [*finished, *titled]
+    else:
+        tables = [*finished, *unfinished]
     made = [_table(table, form) for table in tables]
     made += [f"{table.caption}\n\n{_table(table, form)}" for table in titled]
     return "\n\n".join(made)

@@ -18,6 +18,7 @@ import optax
 from gpnas.data import Dataset, Split
 from gpnas.masks import is_weight
 from gpnas.masks.tree import path_name
+from gpnas.models import call
 from gpnas.train.program import standardize
 
 _CHUNK = 50  # steps in one call
@@ -35,12 +36,14 @@ class Job(NamedTuple):
       rows: (steps, batch) int32, the numbers of the training images.
       targets: (distilled, batch, classes) float32, probabilities to be learned in the first steps
         instead of the labels; `distilled` may be 0.
+      seed: Of what the network draws in training.
     """
 
     variables: Any
     free: Any
     rows: np.ndarray
     targets: np.ndarray
+    seed: int = 0
 
 
 class Rule(NamedTuple):
@@ -58,7 +61,7 @@ class Rule(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """What trains and tries networks; modules are called as `apply(variables, images, train=…)`.
+    """What trains and tries networks; modules are called as `gpnas.models.call` does.
 
     Attributes:
       begin: `(module, key) → variables`, drawn afresh.
@@ -88,15 +91,15 @@ def make_programs(data: Dataset, rule: Rule) -> Programs:
     """
     images, labels = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
     run = _make_run(data, rule)
-    blank = np.zeros((1, *data.image_shape), np.float32)
+    blank = jnp.zeros((1, *data.image_shape))
 
     @functools.partial(jax.jit, static_argnums=0, compiler_options=_quick(0))
     def begin(module: nn.Module, key: jax.Array) -> dict[str, Any]:
-        return dict(module.init(key, blank, train=False))
+        return call.init(module, key, blank)
 
     @functools.partial(jax.jit, static_argnums=0, compiler_options=_quick(1))
     def logits(module: nn.Module, variables: Any, images: jax.Array) -> jax.Array:
-        return jnp.asarray(module.apply(variables, standardize(images, data), train=False))
+        return jnp.asarray(call.infer(module, variables, standardize(images, data)))
 
     def train(module: nn.Module, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         steps, states = len(jobs[0].rows), [_start(job.variables) for job in jobs]
@@ -110,9 +113,10 @@ def make_programs(data: Dataset, rule: Rule) -> Programs:
             rows = _stack([_chunk(job.rows, at) for job in jobs])
             targets = _stack([_targets(job, at, data.num_classes) for job in jobs])
             distilled = _stack([np.int32(len(job.targets) - at) for job in jobs])
+            seeds = _stack([np.uint32(job.seed) for job in jobs])
             state = run(
-                module, len(jobs) > 1, state, free, rows, targets, distilled,
-                _chunk(rates, at), np.int32(count), images, labels,
+                module, len(jobs) > 1, state, free, rows, targets, distilled, seeds,
+                _chunk(rates, at), np.int32(at), np.int32(count), images, labels,
             )  # fmt: skip
         return [_variables(one) for one in _unstack(state, len(jobs))]
 
@@ -139,21 +143,20 @@ def _make_run(data: Dataset, rule: Rule) -> Callable[..., _State]:
     """The compiled chunk of steps; what a network differs in from another lies in lanes."""
     momentum = optax.trace(rule.momentum)
 
-    def loss_of(params: Any, others: Any, module: nn.Module, x: Any, target: Any) -> Any:
-        out, new = module.apply(
-            {"params": params, **others}, standardize(x, data), train=True, mutable=list(others)
-        )
+    def loss_of(params: Any, others: Any, module: nn.Module, x: Any, target: Any, key: Any) -> Any:
+        out, new = call.forward(module, {"params": params, **others}, standardize(x, data), key)
         return optax.softmax_cross_entropy(out, target).mean(), new
 
     def chunk(
         module: nn.Module, state: _State, free: Any, rows: Any, targets: Any, distilled: Any,
-        rates: Any, count: Any, images: Any, labels: Any,
+        seed: Any, rates: Any, start: Any, count: Any, images: Any, labels: Any,
     ) -> _State:  # fmt: skip
         def step(i: Any, state: _State) -> _State:
             hard = jax.nn.one_hot(labels[rows[i]], data.num_classes)
             target = jnp.where(i < distilled, targets[i], hard)
+            key = jax.random.fold_in(jax.random.key(seed), start + i)
             grads, others = jax.grad(loss_of, has_aux=True)(
-                state.params, state.others, module, images[rows[i]], target
+                state.params, state.others, module, images[rows[i]], target, key
             )
             grads = jax.tree.map_with_path(functools.partial(_decayed, rule), grads, state.params)
             may = jax.tree.map(lambda own: own | (i >= distilled), free)
@@ -170,7 +173,7 @@ def _make_run(data: Dataset, rule: Rule) -> Callable[..., _State]:
     @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=_quick(1))
     def run(module: nn.Module, lanes: bool, *args: Any) -> _State:
         one = functools.partial(chunk, module)
-        return (jax.vmap(one, (0, 0, 0, 0, 0, None, None, None, None)) if lanes else one)(*args)
+        return (jax.vmap(one, (*[0] * 6, *[None] * 5)) if lanes else one)(*args)
 
     return run
 

@@ -92,7 +92,7 @@ def _whole(shop: Workshop, variables: Any, steps: int, rng: np.random.Generator)
     """Everything may move from the first step on."""
     free = jax.tree.map(lambda _: jnp.asarray(True), variables["params"])
     none = np.zeros((0, shop.recipe.batch_size, shop.data.num_classes))
-    return Job(variables, free, _rows(shop, steps, rng), none)
+    return Job(variables, free, _rows(shop, steps, rng), none, _seed(rng))
 
 
 def _heirs(
@@ -121,8 +121,14 @@ def _heirs(
     for variables, free in begun:
         rows = _rows(shop, steps, rng)
         logits = predict(old, known.variables, data.train.images[rows[:distilled].reshape(-1)])
-        jobs.append(Job(variables, free, rows, np.asarray(jax.nn.softmax(logits)).reshape(shape)))
+        targets = np.asarray(jax.nn.softmax(logits)).reshape(shape)
+        jobs.append(Job(variables, free, rows, targets, _seed(rng)))
     return jobs
+
+
+def _seed(rng: np.random.Generator) -> int:
+    """Drawn beside the generator's own stream, which goes on as if it had not been."""
+    return int(rng.spawn(1)[0].integers(2**32))
 
 
 def _rows(shop: Workshop, steps: int, rng: np.random.Generator) -> np.ndarray:

@@ -22,11 +22,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gpnas import plugins
+from gpnas import plugins, units
 from gpnas.errors import UserError
 from gpnas.masks import full, maskable
-from gpnas.models import BatchStatisticsNorm, ReLU
-from gpnas.units import macs_of_calls
+from gpnas.models import BatchStatisticsNorm, ReLU, call
 
 Apply = Callable[[Any, jax.Array], jax.Array]
 Proxy = Callable[[Apply, Any, jax.Array, jax.Array], jax.Array]
@@ -168,11 +167,10 @@ def params(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> j
 
 
 def macs(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """MACs of convolutions and dense layers for one image; of a supernet, all of them."""
+    """MACs for one image (see `gpnas.units.macs`); of branches, those of the dearest."""
     del labels
-    sizes = {p: leaf.size for p, leaf in maskable(full(params), params).items()}
-    uses = macs_of_calls(apply, params, images)
-    return jnp.float32(sum(n * sizes[path] for path, n in uses.items()))
+    image = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
+    return jnp.float32(units.macs(apply, params, image).total(params))
 
 
 PROXIES: dict[str, Proxy] = {
@@ -218,11 +216,11 @@ def score(
     """Several proxies of a module with parameters drawn afresh.
 
     Args:
-      module: Called as `module.apply(variables, images, train=…)`.
+      module: The network, see `gpnas.models.call`.
       names: As for `measure`.
       images: (batch, height, width, channels).
       labels: (batch,) int.
-      key: Of the parameters.
+      key: Of the parameters, and of what the network draws in training.
 
     Returns:
       `{name: number}`, high ones better.
@@ -234,12 +232,11 @@ def score(
 
     @jax.jit
     def run(images: jax.Array, labels: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        state = dict(module.init(key, images[:1], train=False))
+        state = call.init(module, key, images[:1])
         params = state.pop("params")
 
         def apply(params: Any, images: jax.Array) -> jax.Array:
-            variables = {"params": params, **state}
-            return module.apply(variables, images, train=True, mutable=list(state))[0]
+            return call.forward(module, {"params": params, **state}, images, key)[0]
 
         return measure(apply, names, params, images, labels)
 

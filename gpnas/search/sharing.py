@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gpnas import units
 from gpnas.data import Dataset, Split
 from gpnas.masks import full, maskable
 from gpnas.models import Supernet201
@@ -22,7 +23,6 @@ from gpnas.search.history import Trial
 from gpnas.search.run import Evaluate
 from gpnas.train.program import standardize
 from gpnas.train.step import cross_entropy
-from gpnas.units import macs_of_calls
 
 CHUNK = 100  # minibatches a call: what a compiled loop gets, of which it may do fewer
 FORWARD = 1 / 3  # of a training step's cost; its backward pass takes twice that
@@ -231,15 +231,15 @@ def selection_macs(supernet: Supernet201, image_shape: tuple[int, ...]) -> Calla
 
     An operation of weight zero is one that is not computed.
     """
-    images = jnp.zeros((1, *image_shape))
+    images, every = jnp.zeros((1, *image_shape)), jnp.ones((len(EDGES), len(OPERATIONS)))
 
-    def init() -> Any:
-        return supernet.init(jax.random.key(0), images, jnp.zeros(len(EDGES), jnp.int32))
+    def apply(params: Any, images: jax.Array) -> Any:
+        return supernet.apply({"params": params}, images, every)
 
-    used = macs_of_calls(init)  # before anything else traces it: layers are seen while it is traced
-    params = jax.eval_shape(init)["params"]
+    params = jax.eval_shape(supernet.init, jax.random.key(0), images, every)["params"]
+    used = units.macs(apply, params, images).per_weight
     sizes = {path: leaf.size for path, leaf in maskable(full(params), params).items()}
-    rest, table = 0, np.zeros((len(EDGES), len(OPERATIONS)), np.int64)
+    rest, table = 0.0, np.zeros((len(EDGES), len(OPERATIONS)))
     for path, uses in used.items():
         edge, _, name = path.split("/")[-3].partition("_") if "edge" in path else ("", "", "")
         if name in OPERATIONS:

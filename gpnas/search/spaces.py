@@ -10,13 +10,13 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from gpnas.models import Cell201, DartsNet, Genotype, MacroNet, darts_cell
+from gpnas.models import Cell201, DartsNet, Genotype, MacroNet, call, darts_cell
 from gpnas.models.cell201 import OPERATIONS
 from gpnas.models.layers import conv_here
 from gpnas.models.macro import BLOCKS, STAGES
 from gpnas.search.morphable import morphable
 from gpnas.search.space import Space, choices
-from gpnas.units.cost import macs_per_weight
+from gpnas.units.cost import network_macs
 
 Shape = tuple[int, int, int]
 
@@ -110,14 +110,10 @@ def of_networks(
 def cost_of(module: nn.Module, image: Shape) -> dict[str, float]:
     """params, macs of one image, and log_params of base 10; nothing is computed but shapes."""
     blank = jax.ShapeDtypeStruct((1, *image), np.float32)
-    draw = functools.partial(module.init, train=False)
-    shapes = jax.eval_shape(draw, jax.random.key(0), blank)["params"]
-    sizes = {
-        "/".join(part.key for part in path): math.prod(leaf.shape)
-        for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]
-    }
-    params = sum(sizes.values())
-    macs = sum(n * sizes[path] for path, n in macs_per_weight(module, image).items())
+    draw = functools.partial(call.init, module)
+    variables = jax.eval_shape(draw, jax.random.key(0), blank)
+    params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
+    macs = network_macs(module, variables, image).total(variables["params"])
     return {"params": params, "macs": macs, "log_params": math.log10(max(params, 1))}
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.data import Dataset
+from gpnas.models import call
 from gpnas.search.fit import Job, Rule, error_percent, make_programs
 from gpnas.search.history import History, Trial, evaluated, value
 from gpnas.search.jobs import Recipe, Workshop, jobs_of
@@ -116,7 +117,7 @@ def _number(trial: Trial) -> int:
 
 def _latency(module: nn.Module, variables: Any, data: Dataset) -> float:
     """Median time of a forward pass of 64 images, in milliseconds."""
-    run = jax.jit(lambda variables, x: module.apply(variables, x, train=False))
+    run = jax.jit(lambda variables, x: call.infer(module, variables, x))
     images = standardize(jnp.asarray(data.train.images[:_TIMED]), data)
     jax.block_until_ready(run(variables, images))
     times = []

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 from flax import serialization
 
+from gpnas._files import write_bytes
 from gpnas.errors import UserError
 from gpnas.search.space import frozen
 
@@ -31,7 +31,7 @@ class Known(NamedTuple):
 
 
 def save_weights(folder: pathlib.Path, number: int, known: Known) -> None:
-    """Writes the weights of a trial, whole or not at all.
+    """Writes the weights of a trial, whole or not at all; they are on disk on return.
 
     Args:
       folder: Of the search's weights; made if it is not there.
@@ -46,9 +46,7 @@ def save_weights(folder: pathlib.Path, number: int, known: Known) -> None:
         }
     )
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{number}.{os.getpid()}.part"
-    part.write_bytes(hashlib.sha256(content).digest() + content)
-    os.replace(part, _path(folder, number))
+    write_bytes(_path(folder, number), hashlib.sha256(content).digest() + content)
 
 
 def load_weights(folder: pathlib.Path, number: int) -> Known:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gpnas.masks.tree import wide
+
 
 def top_eigenvalue(
     loss: Callable[[Any], jax.Array], params: Any, key: jax.Array, steps: int = 50
@@ -27,8 +29,8 @@ def top_eigenvalue(
         return jax.jvp(jax.grad(loss), (params,), (v,))[1]
 
     def unit(v: Any) -> Any:
-        norm = jnp.maximum(optax.tree.norm(v), 1e-30)
-        return jax.tree.map(lambda x: x / norm, v)
+        norm = jnp.maximum(optax.tree.norm(jax.tree.map(wide, v)), 1e-30)
+        return jax.tree.map(lambda x: (wide(x) / norm).astype(x.dtype), v)
 
     leaves, treedef = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
@@ -36,4 +38,4 @@ def top_eigenvalue(
     v = jax.lax.fori_loop(
         0, steps, lambda _, v: unit(product(v)), unit(jax.tree.unflatten(treedef, drawn))
     )
-    return optax.tree.vdot(v, product(v))
+    return optax.tree.vdot(jax.tree.map(wide, v), jax.tree.map(wide, product(v)))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from gpnas.gates import Forward, Intercept
 from gpnas.masks import full, maskable
-from gpnas.masks.tree import path_name
+from gpnas.masks.tree import path_name, wide
 
 Neurons = dict[str, jax.Array]  # (neurons,) by path of the kernel
 
@@ -63,7 +63,7 @@ def exact(forward: Forward, params: Any) -> Neurons:
     each = jax.vmap(lambda k: pull(jnp.broadcast_to(jax.nn.one_hot(k, classes), outputs.shape)))(
         jnp.arange(classes)
     )
-    return forward.mean({p: _per_neuron(jnp.mean(jnp.abs(g), 0)) for p, g in each.items()})
+    return forward.mean({p: _per_neuron(jnp.mean(jnp.abs(wide(g)), 0)) for p, g in each.items()})
 
 
 def lower_bound(forward: Forward, params: Any) -> Neurons:
@@ -102,7 +102,7 @@ def upper_bound(forward: Forward, params: Any) -> Neurons:
             raise ValueError(f"upper_bound: got a layer {path} of {w.shape}, allowed: dense chains")
         outs = jnp.full(w.shape[-1], 1 / w.shape[-1]) if above is None else above[1] @ above[0]
         found[path] = outs
-        above = outs, jnp.abs(w)
+        above = outs, jnp.abs(wide(w))
     return {path: found[path] for path in paths if path in found}
 
 
@@ -152,4 +152,4 @@ def _pull(forward: Forward, params: Any) -> tuple[Any, jax.Array]:
 
 def _per_neuron(values: jax.Array) -> jax.Array:
     """Mean over all axes but the last."""
-    return jnp.mean(values, tuple(range(values.ndim - 1)))
+    return jnp.mean(wide(values), tuple(range(values.ndim - 1)))

@@ -10,7 +10,9 @@ import optax
 
 from gpnas.gates import Forward
 from gpnas.masks import sometimes
+from gpnas.masks.finite import are_finite
 from gpnas.masks.schedule import Schedule
+from gpnas.masks.tree import wide
 
 Sensitivity = Callable[[Forward, Any, Any], Any]
 
@@ -43,13 +45,19 @@ def shrink(
     """
 
     def init_fn(params: Any) -> ShrinkState:
-        return ShrinkState(jnp.int32(0), jax.tree.map(jnp.zeros_like, params) if every > 1 else ())
+        start = jax.tree.map(lambda p: jnp.full_like(p, jnp.inf), params)
+        return ShrinkState(jnp.int32(0), start if every > 1 else ())
 
     def look(forward: Forward, params: Any, grads: Any) -> Any:
         found = sensitivity(forward, params, grads)
         return jax.tree.map(
             lambda s, p: jnp.broadcast_to(s, p.shape).astype(p.dtype), found, params
         )
+
+    def fresh(forward: Forward, params: Any, grads: Any, old: Any) -> Any:
+        found = look(forward, params, grads)
+        fine = are_finite(grads)
+        return jax.tree.map(lambda s, o: jnp.where(fine & ~jnp.isnan(s), s, o), found, old)
 
     def update_fn(
         updates: Any,
@@ -63,12 +71,15 @@ def shrink(
         del extra
         count, kept = state.count, state.sensitivity
         if every > 1:
-            kept = sometimes(count % every == 0, lambda _: look(forward, params, dense_grads), kept)
+            kept = sometimes(
+                count % every == 0, lambda old: fresh(forward, params, dense_grads, old), kept
+            )
         found = kept if every > 1 else look(forward, params, dense_grads)
         now = rate(count) if callable(rate) else rate
 
         def pull(u: jax.Array, p: jax.Array, s: jax.Array) -> jax.Array:
-            return u - jnp.asarray(now, p.dtype) * p * jnp.maximum(1 - s, 0)
+            decay = jnp.where(s < 1, 1 - wide(s), 0)  # none where S is NaN
+            return (wide(u) - jnp.asarray(now, jnp.float32) * wide(p) * decay).astype(u.dtype)
 
         return jax.tree.map(pull, updates, params, found), ShrinkState(count + 1, kept)
 

@@ -3,8 +3,9 @@
 `init_state` and `make_step` serve a loop of one's own; `train` is the whole run of a config.
 """
 
+from gpnas._stop import Stopped
 from gpnas.train.config import base
-from gpnas.train.loop import Diverged, Stopped, load_data, train, train_lanes
+from gpnas.train.loop import Diverged, load_data, train, train_lanes
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics, init_state, make_step
 

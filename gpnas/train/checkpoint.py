@@ -1,64 +1,107 @@
 """Checkpoints with Orbax, and what Orbax does not do: notice damage, and fall back.
 
-Beside each step lies a digest of its files and of the tree's shapes and types. Before a restore the
-files are compared with it, links are refused, and a damaged step gives way to the one before it.
+Beside each step lies a digest of its files, of the tree's shapes and types, and of what the caller
+says about it. Before a restore the files are compared with it, links are refused, and a damaged
+step gives way to the one before it.
 """
 
 import hashlib
-import json
+import os
 import pathlib
+import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
-from gpnas._files import write_json
+from gpnas._files import NO_SPACE, read_json, sealed, sync, write_json
 from gpnas.errors import UserError
 from gpnas.masks.tree import path_name
 
 _KEEP = 2
+_METADATA = "_CHECKPOINT_METADATA"  # in each folder that Orbax has finished
+_STEP = re.compile("[0-9]+")
+_OURS = re.compile(  # beside the steps, all that a save may leave
+    r"[0-9]+\.digest\.json|\.[0-9]+\.digest\.json\.([0-9]+\.)?part|[0-9]+\.orbax-checkpoint-tmp.*"
+)
 
 
-def save(folder: pathlib.Path, step: int, tree: Any) -> None:
+def check(folder: pathlib.Path) -> None:
+    """Makes sure that nothing of somebody else's stands where checkpoints are to be written.
+
+    Raises:
+      UserError: If the folder is a link or a file, or something in it has the name of a step but
+        is no checkpoint. Entries of other names are left alone.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UserError("workdir", str(folder), "a folder for checkpoints, not a link or a file")
+    for path in sorted(folder.glob("*")):
+        if _STEP.fullmatch(path.name) and not _is_step(path):
+            raise UserError("workdir", str(path), "a checkpoint, or nothing of this name")
+
+
+def save(folder: pathlib.Path, step: int, tree: Any, about: Any = None) -> None:
     """Writes a checkpoint and returns when it is safe on disk; keeps the last two.
 
     Args:
-      folder: Where the checkpoints of a run lie.
-      step: Its number. What lies there of this step or a later one was cut off or is damaged, as
-        the run has come here without it, and goes.
+      folder: Where the checkpoints of a run lie. What the run did not write stays there.
+      step: Its number. What a run left there of this step or a later one was cut off or is
+        damaged, as the run has come here without it, and goes.
       tree: Any pytree of arrays, typed random keys among them.
+      about: JSON data, for `accept` of `restore`.
+
+    Raises:
+      UserError: As `check`.
+      OSError: If it cannot be written; the checkpoints before it are as they were.
     """
-    before = [old for old in _steps(folder) if old < step]
+    check(folder)
+    before = [old for old in steps(folder) if old < step]
     _keep_only(folder, before)
-    with _manager(folder) as manager:
-        manager.save(step, args=ocp.args.StandardSave(tree), force=True)
-        manager.wait_until_finished()
-    content = {"tree": _describe(tree), "files": _digests(folder / str(step))}
-    write_json(_digest_file(folder, step), content | {"digest": _digest_of(content)})
+    try:
+        with _manager(folder) as manager:
+            manager.save(step, args=ocp.args.StandardSave(tree), force=True)
+            manager.wait_until_finished()
+        for path in [*sorted((folder / str(step)).rglob("*")), folder / str(step), folder]:
+            sync(path)
+    except Exception as error:  # Orbax raises all kinds
+        _keep_only(folder, before)
+        number = _reason(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(folder)) from error
+    content = {"tree": _describe(tree), "files": _digests(folder / str(step)), "about": about}
+    write_json(_digest_file(folder, step), sealed(content))
     _keep_only(folder, [*before, step][-_KEEP:])
 
 
-def restore(folder: pathlib.Path, like: Any) -> tuple[int, Any] | None:
-    """Reads the newest whole checkpoint.
+def restore(
+    folder: pathlib.Path, like: Any, accept: Callable[[Any], bool] = lambda about: True
+) -> tuple[int, Any] | None:
+    """Reads the newest checkpoint that is whole and accepted.
 
     Args:
       folder: Where the checkpoints of a run lie.
       like: A pytree of the structure, shapes and types that are expected.
+      accept: Whether a checkpoint may be used, by what it was saved with; None if it was saved
+        with nothing.
 
     Returns:
       `(step, tree)`, or None if there is no checkpoint.
 
     Raises:
-      UserError: If the newest whole one is of another kind, or none is whole.
+      UserError: If the newest such one is of another kind, or there are none but others.
     """
-    steps = _steps(folder)
-    for step in reversed(steps):
+    found = steps(folder)
+    for step in reversed(found):
         known = _whole(folder, step)
         if known is None:
             logging.warning("checkpoint %d is damaged: trying the one before it", step)
+            continue
+        if not accept(known.get("about")):
+            logging.warning("checkpoint %d does not fit: trying the one before it", step)
             continue
         changed = sorted(set(known["tree"].items()) ^ set(_describe(like).items()))
         if changed:
@@ -73,9 +116,16 @@ def restore(folder: pathlib.Path, like: Any) -> tuple[int, Any] | None:
             raise UserError(
                 "resume", str(folder), f"checkpoints that Orbax {ocp.__version__} reads ({reason})"
             ) from error
-    if steps:
-        raise UserError("resume", str(folder), "at least one undamaged checkpoint")
+    if found:
+        allowed = "at least one undamaged checkpoint that fits the run; or none, to begin anew"
+        raise UserError("resume", str(folder), allowed)
     return None
+
+
+def steps(folder: pathlib.Path) -> list[int]:
+    """Steps whose save was finished: the digest is written last."""
+    found = [path.name.partition(".")[0] for path in folder.glob("*.digest.json")]
+    return sorted(int(name) for name in found if _STEP.fullmatch(name))
 
 
 def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
@@ -87,39 +137,52 @@ def _digest_file(folder: pathlib.Path, step: int) -> pathlib.Path:
     return folder / f"{step}.digest.json"
 
 
-def _steps(folder: pathlib.Path) -> list[int]:
-    """Steps whose save was finished: the digest is written last."""
-    found = [path.name.partition(".")[0] for path in folder.glob("*.digest.json")]
-    return sorted(int(name) for name in found if name.isdigit())
+def _is_step(path: pathlib.Path) -> bool:
+    """Whether a folder is one that Orbax wrote, or an empty one."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    known = path / _METADATA, path.with_name(f"{path.name}.digest.json")
+    return any(file.exists() for file in known) or not any(path.iterdir())
 
 
-def _keep_only(folder: pathlib.Path, steps: Collection[int]) -> None:
+def _is_ours(path: pathlib.Path) -> bool:
+    """Whether a save writes something of this name: nothing else may be removed."""
+    if _STEP.fullmatch(path.name):
+        return _is_step(path)
+    return bool(_OURS.fullmatch(path.name)) and not path.is_symlink()
+
+
+def _keep_only(folder: pathlib.Path, kept: Collection[int]) -> None:
     """Removes all other steps, their digests first, and what interrupted saves left."""
-    kept = {path for step in steps for path in (folder / str(step), _digest_file(folder, step))}
-    for path in sorted(set(folder.glob("*")) - kept, reverse=True):
-        if path.is_dir() and not path.is_symlink():
+    stay = {path for step in kept for path in (folder / str(step), _digest_file(folder, step))}
+    others = sorted(set(folder.glob("*")) - stay, reverse=True)
+    for path in [path for path in others if _is_ours(path)]:
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 
 
+def _reason(error: BaseException) -> int | None:
+    """Why a disk did not take what Orbax or TensorStore wrote; None if that is not the reason."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return error.errno
+    return next((number for number in NO_SPACE if os.strerror(number) in str(error)), None)
+
+
 def _whole(folder: pathlib.Path, step: int) -> dict[str, Any] | None:
     """What is known of a step, if it is as it was written."""
     try:
-        known = json.loads(_digest_file(folder, step).read_text())
-        whole = known.pop("digest") == _digest_of(known)
-    except (AttributeError, KeyError, OSError, ValueError):
+        known = read_json(_digest_file(folder, step), "resume", "a checkpoint's digest")
+        whole = "digest" in known and known["files"] == _digests(folder / str(step))
+    except (KeyError, OSError, UserError):
         return None
-    return known if whole and known["files"] == _digests(folder / str(step)) else None
+    return known if whole else None
 
 
 def _describe(tree: Any) -> dict[str, str]:
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {path_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in flat}
-
-
-def _digest_of(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _digests(folder: pathlib.Path) -> dict[str, str]:

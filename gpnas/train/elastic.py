@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import apply
-from gpnas.models import architecture, blocks
+from gpnas.models import MODELS, architecture, blocks, call, is_known
 from gpnas.train.plan import Plan, make_plan
 from gpnas.train.program import Program, make_program
 from gpnas.train.state import TrainState
@@ -53,7 +53,9 @@ def check(config: ConfigDict, plan: Plan, lanes: int) -> None:
         raise UserError("elastic", True, "one seed at a time, and train.parallel=jit")
     if config.elastic_round_to < 1:
         raise UserError("elastic_round_to", config.elastic_round_to, "1 or more")
-    architecture(plan.module, plan.variables["params"])
+    if not is_known(plan.module):
+        known = f"a network that can be built in other widths: {', '.join(MODELS)}"
+        raise UserError("elastic", True, f"{known}; not {type(plan.module).__name__}")
 
 
 def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
@@ -153,7 +155,8 @@ def _with_newborns(plan: Plan, state: TrainState) -> TrainState:
     if all(own.all() for own in born.values()):
         return state
     key = jax.random.fold_in(jax.random.fold_in(state.key, _NEWBORN), state.step)
-    fresh = dict(jax.jit(plan.module.init)(key, jnp.zeros((1, *plan.image_shape))))
+    draw = jax.jit(functools.partial(call.init, plan.module))
+    fresh = draw(key, jnp.zeros((1, *plan.image_shape)))
     variables = {"params": state.params, **state.model_state}
     old = weight_masks(_groups(plan), born, variables)
     variables = jax.tree.map(jnp.where, old, variables, fresh)

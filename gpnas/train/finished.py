@@ -1,8 +1,8 @@
 """A run that has finished, read back from its folder."""
 
-import json
+import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,13 +11,18 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train import checkpoint
-from gpnas.train.config import base
+from gpnas.train.config import base, identity
 from gpnas.train.loop import load_data
 from gpnas.train.observe import unselected
 from gpnas.train.plan import make_plan
 from gpnas.train.program import make_program
+from gpnas.train.workdir import read_about
 
 NETWORKS = ("selected", "last")
+_FIELDS = {
+    "metrics": Mapping, "dataset_sha256": str, "total_steps": int, "seed": int, "arm": str,
+    "study": str,
+}  # fmt: skip
 
 
 class Finished(NamedTuple):
@@ -49,27 +54,42 @@ def read_run(workdir: pathlib.Path, network: str = "selected") -> Finished:
     """
     if network not in NETWORKS:
         raise UserError("network", network, ", ".join(NETWORKS))
+    record = _record(workdir)
     try:
-        record = json.loads((workdir / "record.json").read_text())
         config = _config(record["config"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        allowed = "the folder of a run that has finished, with its record.json"
-        raise UserError("workdir", str(workdir), allowed) from error
-    folder, seeds = _checkpoints(workdir, config.seed)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        allowed = f"a run's record, with its config ({error})"
+        raise UserError("workdir", str(workdir / "record.json"), allowed) from error
     data = load_data(config)
     if data.sha256 != record["dataset_sha256"]:
         raise UserError("data", data.sha256, f"the run's images, {record['dataset_sha256']}")
     plan = make_plan(config, data)
-    program = make_program(plan, data, config.train.parallel, len(seeds))
-    states = program.init([jax.random.key(seed) for seed in seeds])
-    restored = checkpoint.restore(folder, (states, [unselected(program, s) for s in states]))
-    if restored is None or restored[0] != record["total_steps"]:
-        raise UserError("workdir", str(workdir), "a folder with the run's last checkpoint")
-    _, (states, selected) = restored
-    lane = seeds.index(config.seed)
-    last = network == "last"
-    variables = program.network(states[lane]) if last else selected[lane].variables
-    return Finished(config, record, data, jax.device_get(variables))
+    for folder, seeds in _checkpoints(workdir, record):
+        program = make_program(plan, data, config.train.parallel, len(seeds))
+        states = program.init([jax.random.key(seed) for seed in seeds])
+        fresh = states, [unselected(program, state) for state in states]
+        restored = checkpoint.restore(folder, fresh, functools.partial(_is_of, config, seeds))
+        if restored is not None and restored[0] == record["total_steps"]:
+            _, (states, selected) = restored
+            lane = seeds.index(config.seed)
+            last = network == "last"
+            variables = program.network(states[lane]) if last else selected[lane].variables
+            return Finished(config, record, data, jax.device_get(variables))
+    allowed = "a folder with the run's last checkpoint (of seeds in lanes: beside the first one's)"
+    raise UserError("workdir", str(workdir), allowed)
+
+
+def _record(workdir: pathlib.Path) -> dict[str, Any]:
+    """The record of a run that has finished."""
+    path = workdir / "record.json"
+    if not path.exists():
+        allowed = "the folder of a run that has finished, with its record.json"
+        raise UserError("workdir", str(workdir), allowed)
+    record = read_about(path)
+    for field, kind in _FIELDS.items():
+        if not isinstance(record.get(field), kind):
+            raise UserError("workdir", str(path), f"a run's record; this one lacks {field}")
+    return record
 
 
 def _config(known: Mapping[str, Any]) -> ConfigDict:
@@ -87,12 +107,22 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _checkpoints(workdir: pathlib.Path, seed: int) -> tuple[pathlib.Path, list[int]]:
-    """The folder of the checkpoints, and the seeds that trained together."""
-    for folder in sorted(workdir.glob("checkpoints*")):
+def _is_of(config: ConfigDict, seeds: Sequence[int], known: Any) -> bool:
+    """Whether a checkpoint is of a config, in all its lanes; one that does not say may be."""
+    if known is None:
+        return True
+    there = [identity(run["config"]) for run in known["runs"]]
+    return there == [identity(config.to_dict()) | {"seed": seed} for seed in seeds]
+
+
+def _checkpoints(
+    workdir: pathlib.Path, record: Mapping[str, Any]
+) -> Iterator[tuple[pathlib.Path, list[int]]]:
+    """Folders where the run's last checkpoint may lie, and the seeds that trained together."""
+    named = record.get("checkpoints")  # an older record does not say
+    folders = [workdir / str(named)] if named else sorted(workdir.glob("checkpoints*"))
+    for folder in folders:
         parts = folder.name.removeprefix("checkpoints").split("-")[1:]
-        seeds = [int(part) for part in parts] or [seed]
-        if seed in seeds:
-            return folder, seeds
-    allowed = "a run's folder with its checkpoints (seeds in lanes: the folder of the first)"
-    raise UserError("workdir", str(workdir), allowed)
+        seeds = [int(part) for part in parts if part.isdecimal()] or [record["seed"]]
+        if record["seed"] in seeds and record["total_steps"] in checkpoint.steps(folder):
+            yield folder, seeds

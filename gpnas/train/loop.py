@@ -1,12 +1,10 @@
 """The loop of a run: from a config and a folder to a record."""
 
 import contextlib
-import json
+import os
 import pathlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,12 +12,15 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from gpnas._files import read_lines, write_json
+from gpnas import _stop
+from gpnas._files import line_of, sealed, sync, write_json
+from gpnas._stop import Stopped
 from gpnas.data import Dataset, load
 from gpnas.errors import UserError
 from gpnas.masks import maskable
 from gpnas.models import is_known
 from gpnas.train import analysis, checkpoint, elastic, record
+from gpnas.train.config import check as check_config
 from gpnas.train.config import identity
 from gpnas.train.metrics import Write, progress, writer
 from gpnas.train.observe import (
@@ -39,15 +40,21 @@ from gpnas.train.plan import Plan, make_plan
 from gpnas.train.program import Program, make_program
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics
-from gpnas.train.workdir import keep_lines, locked
+from gpnas.train.workdir import (
+    Written,
+    about,
+    check_same,
+    check_vouched,
+    check_workdir,
+    keep_written,
+    locked,
+    read_about,
+    read_written,
+)
 
 
 class Diverged(RuntimeError):
     """A loss that is not finite; the checkpoints before it are kept."""
-
-
-class Stopped(RuntimeError):
-    """A signal asked the run to end; it was saved and can be resumed."""
 
 
 def load_data(config: ConfigDict) -> Dataset:
@@ -94,6 +101,7 @@ def train_lanes(
     configs: Sequence[ConfigDict],
     workdirs: Sequence[str | pathlib.Path],
     data: Dataset | None = None,
+    stopped: Callable[[], bool] | None = None,
 ) -> list[dict[str, Any]]:
     """Trains several seeds of one config as one vmapped program; for small networks faster.
 
@@ -101,6 +109,7 @@ def train_lanes(
       configs: Configurations that differ in nothing but the seed.
       workdirs: A folder for each.
       data: The images, if they are loaded already.
+      stopped: Whether the run is asked to end; by default, whether SIGTERM or SIGINT came.
 
     Returns:
       A record for each.
@@ -110,6 +119,8 @@ def train_lanes(
       UserError, Diverged, Stopped: As `train`; a loss that is not finite stops all lanes.
     """
     config, folders = configs[0], [pathlib.Path(workdir) for workdir in workdirs]
+    for one in configs:
+        check_config(one)
     shared = [identity(c.to_dict()) | {"seed": None} for c in configs]
     if any(one != shared[0] for one in shared):
         raise ValueError("train_lanes: got other configs, allowed: ones that differ in the seed")
@@ -128,29 +139,9 @@ def train_lanes(
         for c, folder in zip(configs, folders, strict=True):
             locks.enter_context(locked(folder))
             check_workdir(folder, c, data)
-        return _run(configs, folders, data, plan)
-
-
-def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | None = None) -> None:
-    """Makes sure that a run neither overwrites another nor goes on as another.
-
-    Raises:
-      UserError: If there is a run in the folder and it is not to be resumed, or is not this one.
-    """
-    if not (workdir / "config.json").exists():
-        return
-    if not config.resume:
-        raise UserError(
-            "workdir", str(workdir), "a folder without a run in it, or --config.resume=True"
-        )
-    there = json.loads((workdir / "config.json").read_text())
-    old, new = identity(there["config"]), identity(config.to_dict())
-    if data is not None:
-        old["dataset_sha256"], new["dataset_sha256"] = there["dataset_sha256"], data.sha256
-    for field in sorted(old | new):
-        if old.get(field) != new.get(field):
-            allowed = f"{old.get(field)!r}, as the run in {workdir} began; or another workdir"
-            raise UserError(field, new.get(field), allowed)
+        if stopped is None:
+            stopped = locks.enter_context(_stop.stop_signal())
+        return _run(configs, folders, data, plan, stopped)
 
 
 class Chunk(NamedTuple):
@@ -163,9 +154,10 @@ class Chunk(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """One seed on its way: where it writes, what is selected, the last tally, time and look."""
+    """One seed on its way: its metrics, what is selected, the last tally, time and look."""
 
     write: Write
+    written: Written
     selected: Selected
     tally: Tally
     wall: float
@@ -174,53 +166,96 @@ class Lane(NamedTuple):
 
 
 def _run(
-    configs: Sequence[ConfigDict], folders: list[pathlib.Path], data: Dataset, plan: Plan
+    configs: Sequence[ConfigDict],
+    folders: list[pathlib.Path],
+    data: Dataset,
+    plan: Plan,
+    stopped: Callable[[], bool],
 ) -> list[dict[str, Any]]:
     config = configs[0]
-    abouts = [record.describe_run(c, data, plan) for c in configs]
     if all((folder / "record.json").exists() for folder in folders):
-        return [json.loads((folder / "record.json").read_text()) for folder in folders]
+        return [read_about(folder / "record.json") for folder in folders]
     together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
     checkpoints = folders[0] / f"checkpoints{together}"
+    abouts = [
+        record.describe_run(c, data, plan) | {"checkpoints": os.path.relpath(checkpoints, folder)}
+        for c, folder in zip(configs, folders, strict=True)
+    ]
     if config.elastic:
         program = elastic.make_elastic(config, data, plan)
     else:
         program = make_program(plan, data, config.train.parallel, len(configs))
+    runs = [about(c, data) for c in configs]
     states = program.init([jax.random.key(c.seed) for c in configs])
     selected = [unselected(program, state) for state in states]
-    step, restored = 0, checkpoint.restore(checkpoints, (states, selected))
-    if restored is not None:
-        step, (states, selected) = restored
-        logging.info("resumed at step %d of %d", step, plan.total_steps)
+    step, (states, selected), written = _restored(checkpoints, folders, runs, (states, selected))
+    logging.info("at step %d of %d", step, plan.total_steps)
     with contextlib.ExitStack() as stack:
         lanes = []
-        for folder, about, state, best in zip(folders, abouts, states, selected, strict=True):
-            lines = keep_lines(folder / "metrics.jsonl", step)
-            if step and (not lines or lines[-1]["step"] != step):
-                lost = f"the lines up to step {step}, of the checkpoint beside it"
-                raise UserError("resume", str(folder / "metrics.jsonl"), lost)
-            write_json(folder / "config.json", about)
+        for i, (folder, state) in enumerate(zip(folders, states, strict=True)):
+            write_json(folder / "config.json", sealed(abouts[i]))
+            lines = keep_written(folder / "metrics.jsonl", written[i])
             write = stack.enter_context(writer(folder, config.train.tensorboard, step))
             sizes = {path: mask.size for path, mask in maskable(state.masks).items()}
             begun = resumed(tally(count(state), sizes), lines)
-            lanes.append(Lane(write, best, begun, lines[-1]["wall_s"] if lines else 0.0))
+            wall = lines[-1]["wall_s"] if lines else 0.0
+            lanes.append(Lane(write, written[i], selected[i], begun, wall))
         orders = [batch_order(len(data.train), config.train.batch_size, c.seed) for c in configs]
-        states, lanes = _loop(config, checkpoints, data, plan, program, states, lanes, orders)
+
+        def save(step: int, states: list[TrainState], lanes: list[Lane]) -> None:
+            for folder in folders:  # what the checkpoint vouches for
+                sync(folder / "metrics.jsonl")
+            lines = [lane.written for lane in lanes]
+            tree = states, [lane.selected for lane in lanes]
+            checkpoint.save(checkpoints, step, tree, {"runs": runs, "lines": lines})
+
+        states, lanes = _loop(config, save, data, plan, program, states, lanes, orders, stopped)
     return [
-        _finish(config, folder, data, plan, program, state, lane.selected, about)
-        for folder, state, lane, about in zip(folders, states, lanes, abouts, strict=True)
+        _finish(config, folder, data, plan, program, state, lane, known)
+        for folder, state, lane, known in zip(folders, states, lanes, abouts, strict=True)
     ]
+
+
+def _restored(
+    checkpoints: pathlib.Path,
+    folders: Sequence[pathlib.Path],
+    runs: Sequence[dict[str, Any]],
+    fresh: Any,
+) -> tuple[int, Any, list[Written]]:
+    """The newest checkpoint of these runs that their metrics fit, or a fresh start.
+
+    Returns:
+      Its step, its tree, and what each run had written.
+    """
+    found: list[list[Written]] = []
+
+    def accept(known: Any) -> bool:
+        if known is None:  # of a version that did not say whose it is
+            return False
+        for there, here in zip(known["runs"], runs, strict=True):
+            check_same(there, here, str(checkpoints))
+        found.append([Written(*lines) for lines in known["lines"]])
+        pairs = zip(folders, found[-1], strict=True)
+        return all(read_written(f / "metrics.jsonl", lines) is not None for f, lines in pairs)
+
+    restored = checkpoint.restore(checkpoints, fresh, accept)
+    if restored is None:
+        for folder in folders:
+            check_vouched(folder)
+        return 0, fresh, [Written() for _ in folders]
+    return *restored, found[-1]
 
 
 def _loop(
     config: ConfigDict,
-    checkpoints: pathlib.Path,
+    save: Callable[[int, list[TrainState], list[Lane]], None],
     data: Dataset,
     plan: Plan,
     program: Program,
     states: list[TrainState],
     lanes: list[Lane],
     orders: Sequence[Order],
+    stopped: Callable[[], bool],
 ) -> tuple[list[TrainState], list[Lane]]:
     """Steps in chunks that end where an epoch does, or where something is to be logged.
 
@@ -234,7 +269,7 @@ def _loop(
     # Virtual CPU devices can starve each other of threads if two programs are under way.
     ahead = 0 if jax.default_backend() == "cpu" and jax.device_count() > 1 else 1
     title = config.arm or config.method.name
-    with progress(plan.total_steps, title) as show, stop_signal() as stopped:
+    with progress(plan.total_steps, title) as show:
         show(step, _forecast(plan))
         while step < plan.total_steps:
             steps = min(log_every - step % log_every, per_epoch - step % per_epoch)
@@ -263,11 +298,10 @@ def _loop(
                 placed, states = _review(program, placed, states, lanes, data)
             due = look_now and time.monotonic() - saved >= config.train.checkpoint_seconds
             if due or stop_now or last:
-                whole = [program.whole(state) for state in states]
-                checkpoint.save(checkpoints, step, (whole, [lane.selected for lane in lanes]))
+                save(step, [program.whole(state) for state in states], lanes)
                 saved = time.monotonic()
             if stop_now and not last:
-                raise Stopped(f"stopped at step {step}; --config.resume=True goes on from there")
+                raise Stopped(f"stopped at step {step}")
             if not last:
                 program, states, moved = _follow(program, states)
                 placed = program.place(states) if moved else placed
@@ -313,9 +347,19 @@ def _log(lane: Lane, counts: Counts, sums: Metrics, spent: float, rate: float) -
     now = tally(counts, lane.tally.sizes)
     line = train_line(lane.tally, now, sums)
     _check_finite(line)
+    if now.skipped and not lane.tally.skipped:
+        logging.warning(
+            "gradients were not finite by step %d: statistics and mask updates skip such steps",
+            now.step,
+        )
     wall = round(lane.wall + spent, 3)
-    lane.write(line | {"images_per_s": rate, "wall_s": wall})
+    lane = _write(lane, line | {"images_per_s": rate, "wall_s": wall})
     return lane._replace(tally=now, wall=wall)
+
+
+def _write(lane: Lane, line: dict[str, Any]) -> Lane:
+    lane.write(line)
+    return lane._replace(written=lane.written.then(line_of(line)))
 
 
 def _evaluate(program: Program, state: TrainState, data: Dataset, lane: Lane) -> Lane:
@@ -323,7 +367,7 @@ def _evaluate(program: Program, state: TrainState, data: Dataset, lane: Lane) ->
     line, selected = look(program, state, lane.tally, data.validation, lane.selected)
     _check_finite(line)
     wall = round(lane.wall + time.monotonic() - begun, 3)
-    lane.write(line | {"wall_s": wall})
+    lane = _write(lane, line | {"wall_s": wall})
     return lane._replace(selected=selected, error=line["error"], loss=line["loss"], wall=wall)
 
 
@@ -354,16 +398,17 @@ def _finish(
     plan: Plan,
     program: Program,
     state: TrainState,
-    selected: Selected,
-    about: dict[str, Any],
+    lane: Lane,
+    known: dict[str, Any],
 ) -> dict[str, Any]:
     """The one look at the test images, and the record."""
+    selected = lane.selected
     test = program.evaluate(program.network(state), data.test)
-    lines = read_lines(workdir / "metrics.jsonl")
+    lines = keep_written(workdir / "metrics.jsonl", lane.written)
     curve = [line for line in lines if line["split"] == "train"]
     looks = [line for line in lines if line["split"] == "validation"]  # the last step had one
-    shown = ("step", "density", "grown", "pruned", "layers")
-    result = about | {
+    shown = ("step", "density", "grown", "pruned", "skipped", "layers")
+    result = known | {
         "metrics": {
             "test_error_last": percent(test.error),
             "test_error_selected": percent(program.evaluate(selected.variables, data.test).error),
@@ -387,28 +432,6 @@ def _finish(
         write_json(workdir / "architecture.json", network)
         result |= {"architecture": network}
     record.receptive_field(plan, state, workdir / "receptive.npz")
+    result = sealed(result)
     write_json(workdir / "record.json", result)
     return result
-
-
-@contextlib.contextmanager
-def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether SIGTERM or SIGINT has come; a second one acts at once."""
-    came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-
-    def note(number: int, frame: Any) -> None:
-        del frame
-        came.append(number)
-        signal.signal(number, usual[signal.Signals(number)])
-
-    usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in usual:
-        signal.signal(number, note)
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)

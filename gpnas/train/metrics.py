@@ -34,7 +34,7 @@ def writer(workdir: pathlib.Path, tensorboard: bool, step: int = 0) -> Iterator[
             stack.enter_context(events)
 
         def write(line: dict[str, Any]) -> None:
-            append_line(workdir / "metrics.jsonl", line)
+            append_line(workdir / "metrics.jsonl", line, safe=False)
             if events:
                 for name, value in _scalars(line):
                     events.add_scalar(f"{line['split']}/{name}", value, line["step"])

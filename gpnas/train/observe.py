@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.data import Split
-from gpnas.masks import summary
+from gpnas.masks import skipped, summary
 from gpnas.train.program import Program
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics
@@ -17,7 +17,7 @@ _SLACK = 1.01  # networks within 1 % of the fewest living weights count as equal
 
 
 class Tally(NamedTuple):
-    """Counts of a state on the host, by path: living, woken and dropped weights, steps lived."""
+    """Counts of a state on the host, by path: living, woken, dropped, lived; steps skipped."""
 
     step: int
     sizes: dict[str, int]
@@ -25,6 +25,7 @@ class Tally(NamedTuple):
     woken: dict[str, int]
     dropped: dict[str, int]
     lived: dict[str, float]
+    skipped: int = 0
 
     @property
     def density(self) -> float:
@@ -39,6 +40,7 @@ class Counts(NamedTuple):
       step: () int32.
       living, woken, dropped: `{path: () int32}`.
       lived: `{path: () float32}`.
+      skipped: () int32, steps whose gradients were not finite.
     """
 
     step: jax.Array
@@ -46,22 +48,24 @@ class Counts(NamedTuple):
     woken: dict[str, jax.Array]
     dropped: dict[str, jax.Array]
     lived: dict[str, jax.Array]
+    skipped: jax.Array
 
 
 @jax.jit
-def _counts(masks: Any, survey: Survey, step: jax.Array) -> Counts:
+def _counts(masks: Any, mask_state: Any, survey: Survey, step: jax.Array) -> Counts:
     return Counts(
         jnp.copy(step),
         summary.count(masks),
         survey.woken,
         survey.dropped,
         lived(survey, masks, step),
+        skipped(mask_state),
     )
 
 
 def count(state: TrainState) -> Counts:
     """Counts of a state, in memory of their own; does not wait for them."""
-    return _counts(state.masks, state.survey, state.step)
+    return _counts(state.masks, state.mask_state, state.survey, state.step)
 
 
 def tally(counts: Counts, sizes: dict[str, int]) -> Tally:
@@ -74,7 +78,7 @@ def tally(counts: Counts, sizes: dict[str, int]) -> Tally:
     counts = jax.device_get(counts)
     living, woken, dropped = ({p: int(n) for p, n in count.items()} for count in counts[1:4])
     summed = {p: float(n) for p, n in counts.lived.items()}
-    return Tally(int(counts.step), sizes, living, woken, dropped, summed)
+    return Tally(int(counts.step), sizes, living, woken, dropped, summed, int(counts.skipped))
 
 
 def resumed(now: Tally, lines: Sequence[Mapping[str, Any]]) -> Tally:
@@ -124,6 +128,7 @@ def train_line(before: Tally, now: Tally, sums: Metrics) -> dict[str, Any]:
         "density": now.density,
         "grown": sum(layer["grown"] for layer in layers.values()),
         "pruned": sum(layer["pruned"] for layer in layers.values()),
+        "skipped": now.skipped,
         "layers": layers,
     }
 

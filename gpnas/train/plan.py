@@ -18,14 +18,15 @@ from gpnas.errors import UserError
 from gpnas.masks import full, maskable
 from gpnas.methods import Method, build, by_units
 from gpnas.methods.method import UNGATED
-from gpnas.models import MODELS
+from gpnas.models import MODELS, call
 from gpnas.models.layers import conv_here
+from gpnas.train.network import check_network, reason
 from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train.step import init_state, make_step
-from gpnas.units import UnitGroups, discover, with_blocks
-from gpnas.units.cost import macs_per_weight, training_macs
+from gpnas.units import Macs, UnitGroups, discover, network_macs, training_macs, with_blocks
 
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_MOST_STEPS = 2**31 - 2**20  # of a run; int32, with room for what is counted from its end
 
 
 class Plan(NamedTuple):
@@ -36,7 +37,7 @@ class Plan(NamedTuple):
       method: The method.
       tx, gate_tx: The optimizer of the weights, wrapped by the method, and of the gates.
       image_shape: (height, width, channels).
-      macs: MACs of one weight for one image, by kernel path.
+      macs: MACs for one image.
       steps_per_epoch, total_steps: Steps.
       loop: "scan" or "steps".
       expected: Cost before the run: params, weights, inference_macs_dense, train_flops_dense,
@@ -50,7 +51,7 @@ class Plan(NamedTuple):
     tx: optax.GradientTransformation
     gate_tx: optax.GradientTransformation
     image_shape: tuple[int, ...]
-    macs: dict[str, int]
+    macs: Macs
     steps_per_epoch: int
     total_steps: int
     loop: str
@@ -80,15 +81,19 @@ def make_plan(
     steps_per_epoch = len(data.train) // config.train.batch_size
     total_steps = steps_per_epoch * config.train.epochs
     axis = "data" if config.train.parallel == "pmap" else None
+    if total_steps > _MOST_STEPS:
+        allowed = f"at most {_MOST_STEPS // steps_per_epoch}: steps are counted in 32 bits"
+        raise UserError("train.epochs", config.train.epochs, allowed)
     module = build_model(config.model, data.num_classes, axis)
     if architecture is not None:
         place = {"dtype": jnp.dtype(config.model.dtype), "conv": conv_kind(config.model)}
         module = models.build(architecture, axis_name=axis, **place)
     shape = data.image_shape
     variables = _variables(module, config.model, shape)
+    check_network(config.model.name, module, variables, shape, data.num_classes, axis)
     params = variables["params"]
     shapes = {p: leaf.shape for p, leaf in _weights(params).items()}
-    macs = macs_per_weight(module, shape)
+    macs = network_macs(module, variables, shape)
     settings = config.method.to_dict()
     groups = None
     if by_units(settings["name"]):
@@ -101,7 +106,7 @@ def make_plan(
         images=len(data.train),
         classes=data.num_classes,
         shapes=shapes,
-        macs=macs,
+        macs=macs.per_weight,
         params=params,
         groups=groups,
         sizes=sizes,
@@ -128,7 +133,7 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     Raises:
       UserError: For an unknown name, field or dtype.
     """
-    model = plugins.find("model.name", config.name, MODELS)
+    model = plugins.find("model.name", config.name, MODELS, nn.Module)
     known = inspect.signature(model).parameters
     own = [p for p in known if p not in ("parent", "name", "num_classes", "axis_name")]
     fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv")}
@@ -145,7 +150,13 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     }
     fields |= {name: value for name, value in given.items() if name in known}
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return model(**fields)
+    try:
+        return model(**fields)
+    except UserError:
+        raise
+    except Exception as error:  # a constructor is a program: it may raise anything
+        allowed = f"fields of which a network can be made ({reason(error)})"
+        raise UserError("model", config.to_dict(), allowed) from error
 
 
 def units_of(module: nn.Module, variables: Any, image_shape: tuple[int, ...]) -> UnitGroups:
@@ -159,7 +170,7 @@ def units_of(module: nn.Module, variables: Any, image_shape: tuple[int, ...]) ->
     found = UnitGroups((), ())
     if models.has_widths(module):
         images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-        found = discover(functools.partial(module.apply, train=False), variables, images)
+        found = discover(functools.partial(call.infer, module), variables, images)
     return with_blocks(found, variables, models.blocks(module))
 
 
@@ -179,17 +190,17 @@ def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) ->
 
     def init(*sides: int) -> Any:
         images = jnp.zeros((1, *sides, shape[-1]))
-        return jax.eval_shape(lambda: module.init(jax.random.key(0), images, train=False))
+        return jax.eval_shape(lambda: call.init(module, jax.random.key(0), images))
 
     try:
         return init(*shape[:2])
-    except _MISFITS as error:
-        size, reason = " × ".join(map(str, shape)), str(error).strip().splitlines()[0]
+    except Exception as error:  # a network is a program: it may raise anything
+        size, said = " × ".join(map(str, shape)), reason(error)
     try:
         init(32, 32)
-    except _MISFITS as error:
+    except Exception as error:
         raise UserError(
-            "model", config.to_dict(), f"fields of which a network can be made ({reason})"
+            "model", config.to_dict(), f"fields of which a network can be made ({said})"
         ) from error
     raise UserError(
         "model.name", config.name, f"one for images of {size}; data.image_size makes them larger"
@@ -218,9 +229,8 @@ def _check_step(
     try:
         jax.eval_shape(jax.vmap(first, axis_name=axis), jax.random.split(jax.random.key(0), 1))
     except _MISFITS as error:
-        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            "method.name", name, f"one that can look into this network ({reason})"
+            "method.name", name, f"one that can look into this network ({reason(error)})"
         ) from error
 
 
@@ -251,19 +261,20 @@ def _expected(
     method: Method,
     params: Any,
     shapes: Mapping[str, tuple[int, ...]],
-    macs: Mapping[str, int],
+    macs: Macs,
     steps: int,
     images: int,
 ) -> dict[str, float]:
     sizes = {p: math.prod(s) for p, s in shapes.items()}
-    dense_macs = sum(sizes[p] * macs.get(p, 0) for p in sizes)
+    dense_macs = macs.total(params)
     fraction, mean_density = training_macs(method.density, method.dense_gradient, steps)
+    trained = fraction * (dense_macs - macs.others) + macs.others
     return {
         "params": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "weights": sum(sizes.values()),
         "density": float(method.density(jnp.int32(steps))),
         "mean_training_density": mean_density,
         "inference_macs_dense": dense_macs,
-        "train_flops": 6 * method.passes * fraction * dense_macs * images,
+        "train_flops": 6 * method.passes * trained * images,
         "train_flops_dense": 6 * dense_macs * images,
     }

@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gpnas.data import Dataset, Split
 from gpnas.masks import apply
 from gpnas.methods.method import Look
+from gpnas.models import call
 from gpnas.train.plan import Plan
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics, cross_entropy, init_state, make_step
@@ -119,7 +120,7 @@ def make_evaluate(plan: Plan, data: Dataset, batch: int = 1000) -> Callable[[Any
 
     @jax.jit
     def sums(variables: Any, images: jax.Array, labels: jax.Array, count: jax.Array) -> Metrics:
-        logits = jnp.asarray(plan.module.apply(variables, standardize(images, data), train=False))
+        logits = call.infer(plan.module, variables, standardize(images, data))
         real = jnp.arange(labels.shape[0]) < count
         losses = jax.vmap(cross_entropy)(logits[:, None], labels[:, None])
         wrong = jnp.argmax(logits, -1) != labels

@@ -63,7 +63,8 @@ def cost_of(
         steps, layers = point["step"] - previous, point["layers"]
         means = {path: layers[path]["mean_density"] for path in sizes}
         used = means if plan.method.gates.masked else dict.fromkeys(means, 1.0)
-        living = sum(used[p] * sizes[p] * plan.macs.get(p, 0) for p in sizes)
+        macs = plan.macs.per_weight
+        living = plan.macs.others + sum(used[p] * sizes[p] * macs.get(p, 0) for p in sizes)
         dense = float(looks[previous : point["step"]].mean(dtype=np.float64))
         spent += steps * (2 * living + dense * cost.inference_macs_dense + (1 - dense) * living)
         alive += steps * sum(means[p] * sizes[p] for p in sizes) / weights

@@ -22,11 +22,13 @@ from gpnas.gates import Forward, GateContext, Intercept
 from gpnas.masks import MaskContext, apply, full, is_weight, reset, rewoken, sometimes
 from gpnas.masks.tree import Filter
 from gpnas.methods.method import Method, everything, the_living
+from gpnas.models import call
 from gpnas.train.state import TrainState
 from gpnas.train.survey import begin, observe
 
 Batch = tuple[jax.Array, jax.Array]
 _GATES = zlib.crc32(b"gates")  # of keys for gates, beside the other keys of a step
+_NETWORK = zlib.crc32(b"network")  # of keys for what the network draws: dropout
 
 
 class Metrics(NamedTuple):
@@ -48,7 +50,7 @@ def init_state(
     """The state before the first step.
 
     Args:
-      module: Called as `module.apply(variables, images, train=…)`.
+      module: The network, see `gpnas.models.call`.
       method: What decides about the masks.
       tx: The optimizer, already wrapped by the method.
       images: (1, height, width, channels), any values: only the shape matters.
@@ -57,7 +59,7 @@ def init_state(
       gate_tx: The optimizer of the gates; `tx` if None.
     """
     init_key, mask_key, run_key = jax.random.split(key, 3)
-    variables = dict(module.init(init_key, images, train=False))
+    variables = call.init(module, init_key, images)
     params = variables.pop("params")
     masks, mask_state = method.transform.init(full(params, where), params, mask_key)
     params = apply(method.held(masks, mask_state), params)
@@ -81,15 +83,25 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def forward_of(module: nn.Module, model_state: Any, batch: Batch, train: bool) -> Forward:
-    """The network on a batch; the loss comes with the new model state and the `Metrics`."""
+def forward_of(
+    module: nn.Module, model_state: Any, batch: Batch, key: jax.Array | None = None
+) -> Forward:
+    """The network on a batch; the loss comes with the new model state and the `Metrics`.
+
+    Args:
+      module: The network.
+      model_state: Its variables without the parameters.
+      batch: Images and labels.
+      key: Of what the network draws in training; None for the network in evaluation.
+    """
     images, labels = batch
 
     def logits(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
+        variables = {"params": params, **model_state}
         with nn.intercept_methods(intercept) if intercept else contextlib.nullcontext():
-            return module.apply(
-                {"params": params, **model_state}, images, train=train, mutable=list(model_state)
-            )
+            if key is None:
+                return call.infer(module, variables, images), model_state
+            return call.forward(module, variables, images, key)
 
     def loss(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
         found, new_state = logits(params, intercept)
@@ -131,9 +143,9 @@ def make_step(
         ctx = dataclasses.replace(ctx, params=params)  # captured from outside, it would be copied
         new_masks, new_state = method.transform.update(masks, mask_state, ctx)
         old, new = method.learns(masks, mask_state), method.learns(new_masks, new_state)
-        opt_state = reset(tx, old, new, opt_state)
         held, hold = method.held(masks, mask_state), method.held(new_masks, new_state)
         params = rewoken(held, hold, params, wake=method.wake, grads=ctx.grads, key=ctx.key)
+        opt_state = reset(tx, old, new, opt_state, params)
         return new_masks, new_state, params, opt_state, observe(survey, masks, new_masks, ctx.step)
 
     def develop(state: TrainState, ctx: MaskContext) -> tuple:
@@ -153,11 +165,12 @@ def make_step(
 
         hidden = method.held is everything and gates.masked
         living = apply(state.masks, state.params) if hidden else state.params
-        forward = forward_of(module, state.model_state, batch, train=True)._replace(mean=mean)
-        own_key = jax.random.fold_in(key, _GATES)
+        gate_key, network_key = (jax.random.fold_in(key, n) for n in (_GATES, _NETWORK))
         if axis_name:  # each device draws for its own part of the batch
-            own_key = jax.random.fold_in(own_key, jax.lax.axis_index(axis_name))
-        gate_context = GateContext(state.step, state.masks, own_key)
+            device = jax.lax.axis_index(axis_name)
+            gate_key, network_key = (jax.random.fold_in(k, device) for k in (gate_key, network_key))
+        forward = forward_of(module, state.model_state, batch, network_key)._replace(mean=mean)
+        gate_context = GateContext(state.step, state.masks, gate_key)
         (grads, gate_grads), out = jax.grad(
             lambda params, aux: gates.loss(forward, params, aux, gate_context), (0, 1), has_aux=True
         )(living, state.aux)

@@ -2,14 +2,16 @@
 
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 from absl import logging
 from ml_collections import ConfigDict
 
+from gpnas import _stop
 from gpnas._files import append_line, read_lines
+from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train.config import identity
@@ -83,7 +85,12 @@ def _setting(
     return arm if density is None else f"{arm}-{density:g}", seeds
 
 
-def run_study(config: ConfigDict, workdir: str, results: str) -> pathlib.Path:
+def run_study(
+    config: ConfigDict,
+    workdir: str,
+    results: str,
+    stopped: Callable[[], bool] | None = None,
+) -> pathlib.Path:
     """Trains what is missing of a study, and returns the path of its records.
 
     Everything that is missing is checked before the first run. A run that diverges does not stop
@@ -93,19 +100,25 @@ def run_study(config: ConfigDict, workdir: str, results: str) -> pathlib.Path:
       config: As `study` makes it.
       workdir: The runs' folders are made in workdir/STUDY.
       results: Records are appended to results/STUDY/records.jsonl.
+      stopped: Whether the study is asked to end; by default, whether SIGTERM or SIGINT came.
 
     Raises:
       UserError, Diverged, Stopped: As `train`.
     """
+    if stopped is None:
+        with _stop.stop_signal() as stopped:
+            return run_study(config, workdir, results, stopped)
     path = pathlib.Path(results) / config.study / "records.jsonl"
     diverged = []
     for name, groups, data in _missing(config, path):
         for group in groups:
+            if stopped():
+                raise Stopped(f"stopped before seed {group[0].seed} of {name}")
             logging.info("%s, seeds %s", name, [one.seed for one in group])
             runs = [f"{name}-seed{one.seed}".replace(" ", "-") for one in group]
             folders = [pathlib.Path(workdir) / config.study / run for run in runs]
             try:
-                records = train_lanes(group, folders, data)
+                records = train_lanes(group, folders, data, stopped)
             except Diverged as error:
                 diverged.append(f"{', '.join(runs)}: {error}")
                 continue

@@ -1,14 +1,25 @@
-"""The run's folder: one run at a time, metrics that survive a kill, what the report reads."""
+"""The run's folder: one run at a time, and files that are what the run wrote."""
 
 import contextlib
 import fcntl
-import json
+import hashlib
 import pathlib
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from gpnas._files import read_lines, write_bytes
+from ml_collections import ConfigDict
+
+from gpnas._files import parse_json, read_json, write_bytes
+from gpnas.data import Dataset
 from gpnas.errors import UserError
+from gpnas.train import checkpoint
+from gpnas.train.config import identity
+
+# What only a run's folder has; config.json is the first that a run writes.
+_RESULTS = ("record.json", "metrics.jsonl", "architecture.json", "receptive.npz")
+_OWN = re.compile("checkpoints(-[0-9]+)*")  # seeds, where several train together
+_DAMAGED = "{} as the run wrote it; without it, --config.resume=True makes it anew"
 
 
 @contextlib.contextmanager
@@ -21,7 +32,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            handle = stack.enter_context(open(workdir / ".lock", "w"))
+            handle = stack.enter_context(open(workdir / ".lock", "a"))
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
@@ -34,8 +45,121 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def keep_lines(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
-    """Cuts a metrics file back to what a restored run knows, and returns those lines."""
-    lines = [line for line in read_lines(path) if line["step"] <= last_step]
-    write_bytes(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | None = None) -> None:
+    """Makes sure that a run neither overwrites anything nor goes on as another.
+
+    Raises:
+      UserError: If there is a run in the folder and it is not to be resumed, or is not this one; or
+        if something stands where the run is to write.
+    """
+    folders = [path for path in sorted(workdir.glob("checkpoints*")) if _OWN.fullmatch(path.name)]
+    for folder in folders:
+        checkpoint.check(folder)
+    saved = [folder.name for folder in folders if checkpoint.steps(folder)]
+    there = [name for name in ("config.json", *_RESULTS) if _exists(workdir / name)]
+    if (there or saved) and not config.resume:
+        allowed = f"a folder without a run in it (this one has {(there + saved)[0]})"
+        raise UserError("workdir", str(workdir), f"{allowed}, or --config.resume=True")
+    for name in ("config.json", "record.json"):
+        if name in there:
+            check_same(read_about(workdir / name), about(config, data), str(workdir))
+
+
+def check_vouched(workdir: pathlib.Path) -> None:
+    """Makes sure that files that no checkpoint vouches for are of a run that the folder names.
+
+    Raises:
+      UserError: If there are such, without a config.json.
+    """
+    there = [name for name in _RESULTS if _exists(workdir / name)]
+    if there and not (workdir / "config.json").exists():
+        allowed = f"a folder with the run's config.json or checkpoint, or one without {there[0]}"
+        raise UserError("workdir", str(workdir), allowed)
+
+
+def about(config: ConfigDict, data: Dataset | None) -> dict[str, Any]:
+    """What a run is: its config, and the digest of its images if these are known."""
+    images = {} if data is None else {"dataset_sha256": data.sha256}
+    return {"config": config.to_dict(), **images}
+
+
+def read_about(path: pathlib.Path) -> dict[str, Any]:
+    """A run's config.json or record.json.
+
+    Raises:
+      UserError: If it is damaged.
+    """
+    allowed = _DAMAGED.format(path.name)
+    found = read_json(path, "workdir", allowed)
+    try:
+        identity(found["config"])
+    except (AttributeError, KeyError, RecursionError) as error:
+        raise UserError("workdir", str(path), allowed) from error
+    return found
+
+
+def check_same(there: Mapping[str, Any], here: Mapping[str, Any], place: str) -> None:
+    """Makes sure that two descriptions are of the same run.
+
+    Args:
+      there: What was written, as `about` has it.
+      here: What is to be run; images are compared if they are known.
+      place: Where the first one lies, for the message.
+
+    Raises:
+      UserError: If they differ.
+    """
+    old, new = identity(there["config"]), identity(here["config"])
+    if "dataset_sha256" in here:
+        old["dataset_sha256"] = there.get("dataset_sha256")
+        new["dataset_sha256"] = here["dataset_sha256"]
+    for field in sorted(old | new):
+        if old.get(field) != new.get(field):
+            allowed = f"{old.get(field)!r}, as the run in {place} began; or another workdir"
+            raise UserError(field, new.get(field), allowed)
+
+
+class Written(NamedTuple):
+    """The lines of metrics.jsonl up to some point: how many, and a digest of all of them."""
+
+    lines: int = 0
+    digest: str = ""
+
+    def then(self, line: bytes) -> "Written":
+        """With one line more."""
+        digest = hashlib.sha256(self.digest.encode() + line).hexdigest()
+        return Written(self.lines + 1, digest)
+
+
+def read_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]] | None:
+    """The first lines of a metrics file, if they are those that were written.
+
+    Args:
+      path: The file; what comes after those lines does not matter.
+      written: What is known of them.
+    """
+    raw = path.read_bytes() if path.exists() else b""
+    lines = raw.splitlines(keepends=True)[: written.lines]
+    found = Written()
+    for line in lines:
+        found = found.then(line)
+    return [parse_json(line) for line in lines] if found == written else None
+
+
+def keep_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]]:
+    """Cuts a metrics file back to what a restored run knows, and returns those lines.
+
+    Raises:
+      UserError: If they are not those that were written.
+    """
+    lines = read_written(path, written)
+    if lines is None:
+        allowed = f"the {written.lines} lines that the run wrote, unchanged"
+        raise UserError("resume", str(path), allowed)
+    kept = path.read_bytes().splitlines(keepends=True)[: written.lines] if lines else []
+    write_bytes(path, b"".join(kept))
     return lines
+
+
+def _exists(path: pathlib.Path) -> bool:
+    return path.exists() or path.is_symlink()

@@ -1,6 +1,7 @@
 """Cost: parameters, multiply-accumulates (MACs) and training FLOPs, by shapes and schedules."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,8 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.masks import maskable, summary
+from gpnas.masks import summary
 from gpnas.masks.schedule import Schedule
+from gpnas.masks.tree import path_name
+from gpnas.models.call import infer
+from gpnas.units.origin import origins_of
+from gpnas.units.trace import trace
+from gpnas.units.work import PRODUCTS, all_work, padded_macs
+
+_MANY = 2**20
 
 
 class Cost(NamedTuple):
@@ -22,8 +30,8 @@ class Cost(NamedTuple):
       nonzeros_with_bias: Living weights and all parameters that cannot be masked.
       density: nonzeros / weights.
       inference_macs: MACs of the living weights: what a perfect sparse kernel would do. Masks alone
-        save none of it.
-      inference_macs_dense: MACs of all the weights.
+        save none of it. Products without weights (attention scores) are included in full.
+      inference_macs_dense: MACs of all the weights, and of products without weights.
     """
 
     params: int
@@ -35,76 +43,107 @@ class Cost(NamedTuple):
     inference_macs_dense: int
 
 
-def macs_per_weight(module: nn.Module, image_shape: tuple[int, ...]) -> dict[str, int]:
-    """How many MACs each kernel's single weight takes part in for one image.
+class Macs(NamedTuple):
+    """Multiply-accumulates (MACs) of one image, by what a mask can save of them.
+
+    Attributes:
+      per_weight: `{path of a leaf: MACs in which each of its weights takes part}`.
+      others: MACs that no mask over weights reduces: products of activations with each other
+        (attention scores), and with arrays that are made of several leaves or of none.
+    """
+
+    per_weight: dict[str, float]
+    others: int
+
+    def total(self, params: Any) -> int:
+        """All MACs, of parameters (or their shapes) that may be narrower than they were counted."""
+        sizes = {p: math.prod(x.shape) for p, x in _leaves(params).items()}
+        return round(sum(n * sizes[p] for p, n in self.per_weight.items())) + self.others
+
+
+def macs(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Macs:
+    """The MACs of any function, found in its jaxpr; nothing is computed.
+
+    Counted are matrix products and convolutions (products with padding included), and elementwise
+    products of an activation with a weight. A weight may be reshaped, cast, sliced, standardised or
+    stacked by `nn.scan` on its way into a product.
 
     Args:
-      module: A Flax module, called as `module(images, train=False)`.
+      apply_fn: `(variables, *inputs) → anything`.
+      variables: A pytree of arrays or their shapes; leaves of two or more axes are weights.
+      *inputs: Those of one image.
+    """
+    traced = trace(apply_fn, variables, *inputs)
+    leaves = traced.program.ins[: len(traced.paths)]
+    weights = {
+        leaf.id: path
+        for leaf, path in zip(leaves, traced.paths, strict=True)
+        if len(leaf.shape) > 1
+    }
+    found, others = dict.fromkeys(weights.values(), 0), 0
+    origins = origins_of(traced)
+    for work in all_work(traced.program):
+        first, *rest = (origins[x.id] for x in work.step.ins)
+        if work.step.name not in (*PRODUCTS, "mul") or not rest:
+            continue
+        seen, fixed = (first, rest[0]) if first is None else (rest[0], first)
+        entering = [weights[leaf] for leaf in fixed or () if leaf in weights]
+        times = work.turns * padded_macs(work.step)
+        if seen is None and len(entering) == 1:
+            found[entering[0]] += times
+        elif work.step.name in PRODUCTS:
+            others += times
+    sizes = {weights[leaf.id]: math.prod(leaf.shape) for leaf in leaves if leaf.id in weights}
+    return Macs({p: _ratio(n, sizes[p]) for p, n in found.items() if n}, others)
+
+
+def network_macs(module: nn.Module, variables: Any, image_shape: Sequence[int]) -> Macs:
+    """The MACs of a Flax module in evaluation, by path in its parameters.
+
+    Args:
+      module: The network, see `gpnas.models.call`.
+      variables: Its variables or their shapes.
       image_shape: (height, width, channels).
-
-    Returns:
-      `{path of kernel: MACs}`.
     """
-    images = jnp.zeros((1, *image_shape))
-    return macs_of_calls(lambda: module.init(jax.random.key(0), images, train=False))
+    others = {name: tree for name, tree in variables.items() if name != "params"}
+
+    def apply(params: Any, others: Any, images: jax.Array) -> Any:
+        return infer(module, {"params": params, **others}, images)
+
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    both = variables["params"], others
+    counted = macs(lambda both, images: apply(both[0], both[1], images), both, images)
+    own = {p.removeprefix("0/"): n for p, n in counted.per_weight.items() if p.startswith("0/")}
+    rest = {p: n for p, n in counted.per_weight.items() if not p.startswith("0/")}
+    return Macs(own, counted.others + Macs(rest, 0).total((variables["params"], others)))
 
 
-def macs_of_calls(f: Callable[..., Any], *args: Any) -> dict[str, int]:
-    """How many MACs each kernel's single weight takes part in for one image, in any function.
-
-    Nothing is computed: the function is traced with abstract values, and each `nn.Dense` and
-    `nn.Conv` is seen on its way (a weight of a dense layer is used once, one of a convolution at
-    every position).
-
-    Args:
-      f: A function that applies Flax modules, and is not jitted itself.
-      *args: Its arguments, or their shapes.
-
-    Returns:
-      `{path of kernel: MACs}`.
-    """
-    uses: dict[str, int] = {}
-
-    def watch(
-        call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
-    ) -> Any:
-        out = call(*args, **kwargs)
-        if context.method_name == "__call__" and isinstance(context.module, nn.Dense | nn.Conv):
-            path = "/".join((*context.module.path, "kernel"))
-            uses[path] = uses.get(path, 0) + int(np.prod(out.shape[1:-1]))
-        return out
-
-    with nn.intercept_methods(watch):
-        jax.eval_shape(f, *args)
-    return uses
-
-
-def network_cost(params: Any, masks: Any, uses: Mapping[str, int]) -> Cost:
+def network_cost(params: Any, masks: Any, macs: Macs) -> Cost:
     """The cost of a network as its masks leave it.
 
     Args:
       params: Parameters (or their shapes).
       masks: Masks of the same structure.
-      uses: `macs_per_weight` of the module; a leaf that is not in it counts no MACs.
+      macs: Those of the network.
     """
-    total = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
-    leaves = summary.layers(masks)
-    weights = sum(int(np.prod(leaf.shape)) for leaf in leaves)
-    alive = sum(leaf.nonzeros for leaf in leaves)
-    masked = {leaf.path: leaf.nonzeros for leaf in leaves}
-    whole = {
-        path: int(np.prod(leaf.shape))
-        for path, leaf in maskable(_all_leaves(params), params).items()
-    }
-    dense_macs = sum(n * whole[path] for path, n in uses.items())
-    macs = sum(n * masked.get(path, whole[path]) for path, n in uses.items())
+    whole = {p: math.prod(leaf.shape) for p, leaf in _leaves(params).items()}
+    total, layers = sum(whole.values()), summary.layers(masks)
+    weights = sum(math.prod(leaf.shape) for leaf in layers)
+    active = {leaf.path: leaf.nonzeros for leaf in layers}
+    alive = sum(active.values())
+    left = sum(n * active.get(path, whole[path]) for path, n in macs.per_weight.items())
     return Cost(
-        total, weights, alive, total - weights + alive, alive / max(weights, 1), macs, dense_macs
-    )
+        total, weights, alive, total - weights + alive, alive / max(weights, 1),
+        round(left) + macs.others, macs.total(params),
+    )  # fmt: skip
 
 
-def _all_leaves(params: Any) -> Any:
-    return jax.tree.map(lambda p: np.ones((1,), bool), params)
+def _leaves(tree: Any) -> dict[str, Any]:
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def _ratio(total: int, size: int) -> float:
+    return total // size if total % size == 0 else total / size
 
 
 def training_macs(density: Schedule, dense_gradient: Schedule, steps: int) -> tuple[float, float]:
@@ -122,7 +161,8 @@ def training_macs(density: Schedule, dense_gradient: Schedule, steps: int) -> tu
     Returns:
       `(fraction, mean density)`.
     """
-    at = jnp.arange(steps)
+    # Of a very long run, a million steps of equal distance stand for all.
+    at = jnp.arange(steps) if steps <= _MANY else jnp.linspace(0, steps - 1, _MANY).astype(int)
     alive = np.array(jax.vmap(density)(at), np.float64)
     dense = np.array(jax.vmap(dense_gradient)(at), np.float64)
     return float(np.mean((2 * alive + dense + (1 - dense) * alive) / 3)), float(np.mean(alive))

@@ -55,7 +55,11 @@ class Solution(NamedTuple):
 
 def relations(trace: Trace) -> Relations:
     """Asks the rule of every step, and fixes whatever the rule does not speak of."""
-    same: list[Same] = []
+    same = [
+        Same(_all(out), _all(trace.updates[out.id]))
+        for out in trace.program.outs
+        if out.id in trace.updates
+    ]
     products: list[Product] = []
     sums: list[tuple[Sum, str]] = []
     fixed = list(_ends(trace))
@@ -74,7 +78,8 @@ def relations(trace: Trace) -> Relations:
 
 def _ends(trace: Trace) -> Iterator[Fixed]:
     program, leaves = trace.program, len(trace.paths)
-    yield from (Fixed(_all(value), "an output of the function") for value in program.outs)
+    outs = [value for value in program.outs if value.id not in trace.updates]
+    yield from (Fixed(_all(value), "an output of the function") for value in outs)
     yield from (Fixed(_all(value), "an input of the function") for value in program.ins[leaves:])
     used = {x.id for step in all_steps(program) for x in step.ins}
     used |= {x.id for x in program.outs}

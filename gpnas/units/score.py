@@ -21,6 +21,7 @@ from gpnas.errors import UserError
 from gpnas.masks import MaskContext, tree
 from gpnas.masks import score as scores
 from gpnas.masks.score import Score, Statistic
+from gpnas.masks.tree import wide
 from gpnas.units.entries import SIDES, leaves, makers, take, total
 from gpnas.units.group import UnitGroup, UnitGroups
 from gpnas.units.role import SCALES
@@ -67,7 +68,7 @@ def magnitude(groups: UnitGroups, side: str = "all") -> Score:
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        squares = summed(groups, jax.tree.map(jnp.square, ctx.params), side)
+        squares = summed(groups, jax.tree.map(lambda w: jnp.square(wide(w)), ctx.params), side)
         return {name: jnp.sqrt(jnp.maximum(square, 0)) for name, square in squares.items()}
 
     return _score("magnitude of units", {}, side, value)
@@ -81,7 +82,7 @@ def taylor(groups: UnitGroups, side: str = "all") -> Score:
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        products = jax.tree.map(jnp.multiply, ctx.params, ctx.grads)
+        products = jax.tree.map(lambda w, g: wide(w) * wide(g), ctx.params, ctx.grads)
         return {name: jnp.abs(v) for name, v in summed(groups, products, side).items()}
 
     return _score("taylor of units", {}, side, value)
@@ -105,7 +106,8 @@ def removal_cost(
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
         scale = 1 / scores.unbiased(decay, kept)
-        slopes = jax.tree.map(lambda w, g: scale * g * w, ctx.params, kept[f"gradient@{decay}"])
+        means = kept[f"gradient@{decay}"]
+        slopes = jax.tree.map(lambda w, g: scale * g * wide(w), ctx.params, means)
         bends = summed(groups, curvature.value(kept, ctx), side)
         return {name: jnp.abs(v) + bends[name] for name, v in summed(groups, slopes, side).items()}
 

@@ -21,7 +21,12 @@ Apply = Callable[..., Any]
 
 
 def compact(
-    apply_fn: Apply, variables: Any, groups: UnitGroups, unit_masks: UnitMasks, *inputs: Any
+    apply_fn: Apply,
+    variables: Any,
+    groups: UnitGroups,
+    unit_masks: UnitMasks,
+    *inputs: Any,
+    updates: bool = False,
 ) -> tuple[Apply, Any]:
     """A physically smaller function: the living units of `apply_fn`, and nothing else.
 
@@ -31,10 +36,12 @@ def compact(
     units goes on dividing by the full width.
 
     Args:
-      apply_fn: The function that was given to `discover`.
+      apply_fn: The function that was given to `discover`, or with `updates` the same in training.
       variables: Its variables.
       groups: What `discover` found.
       unit_masks: `{group: (size,) bool}`, on the host; groups that are not named live.
+      updates: Whether it returns `(outputs, new values of some of the variables)`, as a Flax module
+        does that is applied with `mutable`; the new values get the smaller shapes, too.
       *inputs: Arrays or shapes to try the result on at once (without computing anything).
 
     Returns:
@@ -52,7 +59,7 @@ def compact(
     @functools.lru_cache
     def planned(structure: Any, avals: tuple) -> tuple[Program, Cut, Any]:
         args = [jax.ShapeDtypeStruct(*aval) for aval in avals]
-        traced = trace(apply_fn, whole, *jax.tree.unflatten(structure, args))
+        traced = trace(apply_fn, whole, *jax.tree.unflatten(structure, args), updates=updates)
         solution = solve(traced)
         now, numbers = group_units(traced, solution)
         _same_units(groups, now, masks)

@@ -8,13 +8,15 @@ numbers.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jex
+
+from gpnas.errors import UserError
 
 # Primitives that only call a jaxpr, and the parameter that holds it.
 CALLS = {
@@ -112,16 +114,22 @@ class Trace(NamedTuple):
       paths: Paths of the variables' leaves.
       size: Number of nodes.
       out_tree: Structure of the function's output.
+      updates: `{id of a result: the leaf of the variables that it is the new value of}`.
     """
 
     program: Program
     paths: tuple[str, ...]
     size: int
     out_tree: Any
+    updates: Mapping[int, Value]
 
 
-def trace(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Trace:
+def trace(
+    apply_fn: Callable[..., Any], variables: Any, *inputs: Any, updates: bool = False
+) -> Trace:
     """Traces `apply_fn(variables, *inputs)`; arrays or their shapes will do.
+
+    With `updates` it returns `(outputs, new values of some of the variables)`.
 
     Returns:
       The trace, with every value numbered.
@@ -140,7 +148,18 @@ def trace(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Trace:
         jax.tree_util.keystr(path, simple=True, separator="/")
         for path, _ in jax.tree_util.tree_flatten_with_path(variables)[0]
     ]
-    return Trace(program, tuple(paths), next(nodes), jax.tree.structure(out))
+    tied = {}
+    if updates:
+        leaves = dict(zip(paths, program.ins, strict=False))
+        first = len(jax.tree.leaves(out[0]))
+        for out_value, (path, _) in zip(
+            program.outs[first:], jax.tree_util.tree_flatten_with_path(out[1])[0], strict=True
+        ):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            if name not in leaves or leaves[name].shape != out_value.shape:
+                raise UserError("updates", name, "a leaf of the variables, of its shape")
+            tied[out_value.id] = leaves[name]
+    return Trace(program, tuple(paths), next(nodes), jax.tree.structure(out), tied)
 
 
 def all_steps(program: Program) -> Iterator[Step]:

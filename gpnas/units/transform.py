@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from gpnas.masks import MaskContext, MaskTransform, full
 from gpnas.masks import score as scores
+from gpnas.masks.finite import Skips, are_finite, no_skips
 from gpnas.masks.score import Score
 from gpnas.masks.transform import sometimes
 from gpnas.units.entries import leaves
@@ -23,11 +24,13 @@ class UnitsState(NamedTuple):
       units: `{group: (size,) bool}`, which units live.
       statistics: Running statistics of the scores.
       inner: State of the transform that decides.
+      skips: Steps whose gradients were not finite.
     """
 
     units: dict[str, jax.Array]
     statistics: dict[str, Any]
     inner: Any
+    skips: Skips
 
 
 def of_units(
@@ -77,21 +80,22 @@ def of_units(
         whole = {g.name: jnp.ones(g.size, bool) for g in groups.groups}
         sizes = {g.name: jnp.ones(g.size) for g in groups.groups}
         units, inner = transform.init(whole, sizes, key)
-        return masks_of(units, params), UnitsState(units, scores.start(judges, read(params)), inner)
+        statistics = scores.start(judges, read(params))
+        return masks_of(units, params), UnitsState(units, statistics, inner, no_skips())
 
     def update_fn(masks: Any, state: UnitsState, ctx: MaskContext) -> tuple[Any, UnitsState]:
         own = dataclasses.replace(ctx, params=read(ctx.params), grads=read(ctx.grads))
-        kept = scores.observe_before(judges, state.statistics, own, every, window)
+        kept, seen = scores.observe_before(judges, state.statistics, own, every, window)
 
         def event(x: tuple[Any, Any]) -> tuple[Any, Any]:
-            seen = dataclasses.replace(
-                own, params=worth.value(kept, own), grads=gain.value(kept, own)
-            )
-            return transform.update(*x, seen)
+            fine = are_finite(own.grads)  # else the transform must not take the gains for finite
+            gains = jax.tree.map(lambda g: jnp.where(fine, g, jnp.nan), gain.value(kept, own))
+            judged = dataclasses.replace(own, params=worth.value(kept, own), grads=gains)
+            return transform.update(*x, judged)
 
         units, inner = sometimes(ctx.event, event, (state.units, state.inner))
         new = masks if ctx.event is False else masks_of(units, ctx.params)
-        return new, UnitsState(units, kept, inner)
+        return new, UnitsState(units, kept, inner, state.skips.after(seen))
 
     return MaskTransform(init_fn, update_fn, transform.may_change)
 

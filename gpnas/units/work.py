@@ -68,6 +68,23 @@ def all_work(program: Program) -> Iterator[Work]:
             yield from _other(step)
 
 
+def padded_macs(step: Step) -> int:
+    """Multiply-accumulates of a product, products with padding included; else its results' size."""
+    out = math.prod(step.outs[0].shape)
+    if step.name == "dot_general":
+        (contracted, _), _ = step.params["dimension_numbers"]
+        return out * math.prod(step.ins[0].shape[axis] for axis in contracted)
+    if step.name != "conv_general_dilated":
+        return out
+    (_, kernel, places), spaced = step.params["dimension_numbers"], step.params["lhs_dilation"]
+    y, w = step.outs[0].shape, step.ins[1].shape
+    total = y[places[0]] * y[places[1]] * w[kernel[1]]
+    for i in range(len(places) - 2):  # the zeros between a dilated input's numbers are no padding
+        dense = y[places[2 + i]] * w[kernel[2 + i]]
+        total *= dense if spaced[i] == 1 else _meetings(step, i)
+    return total
+
+
 def _bodies(step: Step) -> Iterator[tuple[int, Program]]:
     if step.name == "scan":
         yield step.params["length"], step.bodies[0]

@@ -16,7 +16,7 @@ from gpnas.train.study import settings
 FOLDER = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
-RECORD = {
+RECORD = {"checkpoints", "digest",
     "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset",
     "dataset_sha256", "total_steps", "expected", "metrics", "cost", "layers", "looks", "curve",
     "analysis",
@@ -73,9 +73,9 @@ def test_it_trains(name, digits, tmp_path, monkeypatch):
     config = small(name)
     last, save = [], checkpoint.save
 
-    def keep(folder, step, tree):
+    def keep(folder, step, tree, about):
         last[:] = [tree]
-        save(folder, step, tree)
+        save(folder, step, tree, about)
 
     monkeypatch.setattr(checkpoint, "save", keep)
     record = train(config, tmp_path, digits[16 if config.model.name == "lenet5" else 8])

@@ -43,4 +43,4 @@ def test_macs_are_those_of_the_widths():
     module, shape = models.LeNet5(widths=(4, 6, 10)), (16, 16, 1)
     variables = module.init(jax.random.key(0), jnp.zeros((1, *shape)))
     first, second = 12 * 12 * 25 * 4, 2 * 2 * 25 * 4 * 6
-    assert deploy.macs(module, variables, shape) == first + second + 6 * 10 + 10 * 10
+    assert deploy.whole(module, variables).macs(shape) == first + second + 6 * 10 + 10 * 10

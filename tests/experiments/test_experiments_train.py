@@ -76,7 +76,7 @@ def test_sigterm_and_resume(python, train, tmp_path):
         "--config.method.density=0.1", f"--workdir={tmp_path / 'run'}",
     )  # fmt: skip
     done = python("-c", TERM, *arguments)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 75, done.stderr
     assert done.stderr.splitlines()[-1] == (
         "stopped at step 20; --config.resume=True goes on from there"
     )
@@ -148,12 +148,54 @@ def test_overrides(parse):
     assert config.method.name == "mine:own"
 
 
+def test_fields_that_a_config_does_not_list(parse):
+    config = parse(
+        CONFIG, WORKDIR, "--config.model.name=lenet5", "--config.model.widths=(5, 12, 125)",
+        "--config.method.name=gmp", "--config.method.start_at", "0.1",
+        "--config.optimizer.name=adam", "--config.optimizer.arguments.b1=0.8",
+        "--config.optimizer.arguments.nesterov",
+    )  # fmt: skip
+    assert config.model.widths == (5, 12, 125) and config.method.start_at == 0.1
+    assert config.optimizer.arguments.to_dict() == {"b1": 0.8, "nesterov": True}
+    assert "widths" not in parse(CONFIG, WORKDIR).model
+
+
+def test_fields_of_ones_own_network_and_types_of_more_than_one_kind(parse, tmp_path, monkeypatch):
+    (tmp_path / "gpnas_flag_nets.py").write_text(
+        "import flax.linen as nn\n"
+        "from gpnas.methods import Method\n"
+        "class Net(nn.Module):\n"
+        "    depth: int\n"
+        "    rate: float = 0.5\n"
+        "    norm: bool = True\n"
+        "    kind: str | None = None\n"
+        "def method(*, every: int | str = 'auto') -> Method:\n"
+        "    raise NotImplementedError\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    names = (
+        "--config.model.name=gpnas_flag_nets:Net",
+        "--config.method.name=gpnas_flag_nets:method",
+    )
+    config = parse(
+        CONFIG, WORKDIR, *names, "--config.model.depth=3", "--config.model.rate=1",
+        "--noconfig.model.norm", "--config.model.kind=wide", "--config.method.every=1%",
+    )  # fmt: skip
+    found = {name: config.model[name] for name in ("depth", "rate", "norm", "kind")}
+    assert found == {"depth": 3, "rate": 1.0, "norm": False, "kind": "wide"}
+    assert config.method.every == "1%"
+    assert parse(CONFIG, WORKDIR, *names, "--config.method.every=5").method.every == 5
+    with pytest.raises(UserError, match=r"config\.model\.width: .*depth, rate, norm, kind"):
+        parse(CONFIG, WORKDIR, *names, "--config.model.width=5")
+
+
 @pytest.mark.parametrize(
     ("said", "arguments"),
     [
         ("config.method.dens: got '1', allowed: .*density", ("--config.method.dens=1",)),
         ("config.method.density.x: got '1'", ("--config.method.density.x=1",)),
-        ("config.model.widths: got '.3,.', allowed: .*name", ("--config.model.widths=(3,)",)),
+        ("config.model.depth: got '3', allowed: .*name.*widths", ("--config.model.depth=3",)),
+        ("config.method.decay: got 'x', .* float", ("--config.method.decay=x",)),
         (
             "config.optimizer.arguments.foo: got '1', .*momentum",
             ("--config.optimizer.arguments.foo=1",),

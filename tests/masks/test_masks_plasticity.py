@@ -264,11 +264,12 @@ def test_a_window_looks_only_before_events():
 
 
 def test_nan_scores_are_counted_and_never_win():
-    transform = rule(every=1)
+    def value(kept, ctx):
+        return {p: jnp.abs(g).at[3:].set(jnp.nan) if p == "l0" else g for p, g in ctx.grads.items()}
+
+    transform = rule(every=1, grow=score.Score("broken", {}, value))
     masks, state = transform.init(full(PARAMS), PARAMS, KEY)
-    bad = context(1)
-    bad.grads["l0"][3:] = np.nan
-    after, state = jax.jit(transform.update)(masks, state, bad)
+    after, state = jax.jit(transform.update)(masks, state, context(1))
     assert int(state.nan_scores) == 9 * 10
     assert not (np.asarray(after["l0"])[3:] & ~np.asarray(masks["l0"])[3:]).any()
     assert float(summary.density(after)) == pytest.approx(0.3)

@@ -200,3 +200,27 @@ def test_names_tell_scores_apart():
         score.ema(score.taylor(), 0.5), score.per_cost(score.taylor(), {}),
     ]  # fmt: skip
     assert len({judge.name for judge in judges}) == len(judges)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_scores_of_half_precision_are_those_of_float32(dtype):
+    params, grads = ({"w": jnp.array(x, dtype)} for x in ([1e-4, 300.0, -2.0], [300.0, 1e-4, 1e-4]))
+    whole = [jax.tree.map(lambda x: x.astype(jnp.float32), tree) for tree in (params, grads)]
+    judges = (score.taylor(), score.fisher(), score.removal_cost(), score.growth_gain())
+    for judge in judges:
+        values = [
+            judge.value(score.observe(judges, score.start(judges, p), context(p, g)), context(p, g))
+            for p, g in ((params, grads), whole)
+        ]
+        close(*values)
+        assert (values[0]["w"] > 0).all() and jnp.isfinite(values[0]["w"]).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e25])
+def test_a_step_that_is_not_finite_enters_no_statistic(bad):
+    judges = (score.removal_cost(), score.ema(score.gradient()))
+    kept = score.observe(judges, score.start(judges, PARAMS), context())
+    broken = {**GRADS, "a": np.where(GRADS["a"] > 1, np.float32(bad), GRADS["a"])}
+    jax.tree.map(
+        np.testing.assert_array_equal, score.observe(judges, kept, context(grads=broken)), kept
+    )

@@ -221,7 +221,7 @@ def test_full_masks_and_their_leaves():
     chex.assert_trees_all_equal_structs(masks, PARAMS)
     assert masks["Dense_0"]["bias"].shape == () and masks["Dense_0"]["bias"].dtype == bool
     assert list(maskable(masks)) == [K0, K1]
-    assert not maskable(full(PARAMS, "nothing"))
+    assert not maskable(full(PARAMS, lambda path, leaf: False))
     assert list(maskable(full(PARAMS, "*bias"))) == ["Dense_0/bias", "Dense_1/bias"]
     assert maskable(masks, PARAMS)[K0] is PARAMS["Dense_0"]["kernel"]
     assert not is_weight("w", jnp.ones((2, 2), jnp.int32)) and not is_weight("b", jnp.ones(2))

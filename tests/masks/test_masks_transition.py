@@ -36,7 +36,7 @@ def test_moments_of_changed_entries_are_zeroed_and_no_others():
     state = tx.init(PARAMS)
     ones = jax.tree.map(jnp.ones_like, PARAMS)
     state = (state[0]._replace(mu=ones, nu=ones), *state[1:])
-    state = reset(tx, OLD, NEW, state)
+    state = reset(tx, OLD, NEW, state, PARAMS)
     for moments in (state[0].mu, state[0].nu):
         np.testing.assert_array_equal(moments["w"], np.where(CHANGED, 0, 1))
         np.testing.assert_array_equal(moments["b"], 1)
@@ -46,7 +46,7 @@ def test_state_of_another_shape_is_left_alone():
     tx = optax.adafactor(0.1, min_dim_size_to_factor=2)
     state = tx.init(PARAMS)
     full_of_ones = jax.tree.map(jnp.ones_like, state)
-    after = reset(tx, OLD, NEW, full_of_ones)
+    after = reset(tx, OLD, NEW, full_of_ones, PARAMS)
     for before, now in zip(jax.tree.leaves(full_of_ones), jax.tree.leaves(after), strict=True):
         if before.shape != (4, 3):
             np.testing.assert_array_equal(before, now)

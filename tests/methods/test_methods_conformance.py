@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.masks import MaskContext, apply, full, maskable, masked
+from gpnas.masks import MaskContext, apply, full, maskable, masked, skipped
 from gpnas.methods import METHODS, build
 from gpnas.methods.method import the_living
 
@@ -74,25 +74,26 @@ class Run:
         living = apply(self.method.held(masks, state), params)
         return jnp.int32(0), key, living, masks, state
 
-    def step(self, transform, carry, nan):
-        """One step; some gradients are NaN if `nan` says so."""
+    def step(self, transform, carry, bad):
+        """One step; some gradients are `bad[1]` at step `bad[0]`."""
         step, key, params, old, state = carry
         own = jax.random.fold_in(key, step)
         drift, grads, lots = (normal(jax.random.fold_in(own, i), PARAMS) for i in range(3))
-        grads = jax.tree.map(lambda g, r: jnp.where(nan & (r > 2.3), jnp.nan, g), grads, lots)
+        at, value = bad
+        grads = jax.tree.map(lambda g, r: jnp.where((step == at) & (r > 2), value, g), grads, lots)
         ctx = MaskContext(step, params, grads, own)
         masks, state = transform.update(old, state, ctx)
         params = jax.tree.map(lambda p, d: p + 0.1 * d, params, drift)
         params = apply(self.method.held(masks, state), params)
-        seen = (old, masks, params, transform.may_change(step))
+        seen = (old, masks, params, transform.may_change(step), skipped(state))
         return (step + 1, key, params, masks, state), seen
 
-    def course(self, nan=False):
+    def course(self, at=-1, value=0.0):
         """What `step` tells at every step, as NumPy."""
         init = jax.jit(functools.partial(self.init, self.method.transform))
         carry, told = init(jax.random.key(0)), []
         for _ in range(STEPS):
-            carry, seen = self.compiled(carry, nan)
+            carry, seen = self.compiled(carry, (jnp.int32(at), jnp.float32(value)))
             told.append(jax.tree.map(np.asarray, seen))
         return told
 
@@ -102,7 +103,9 @@ class Run:
 
         def one(key):
             start = self.init(transform, key)
-            told = jax.lax.scan(lambda c, _: self.step(transform, c, False), start, length=STEPS)[1]
+            told = jax.lax.scan(
+                lambda c, _: self.step(transform, c, (-1, 0.0)), start, length=STEPS
+            )[1]
             return told[1]
 
         keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
@@ -128,13 +131,13 @@ def size(masks):
 @pytest.mark.parametrize("name", NAMES)
 def test_one_trace_serves_the_schedule(name):
     run(name).course()
-    run(name).course(True)
+    run(name).course(4, np.nan)
     assert run(name).compiled._cache_size() == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_structure_is_kept_and_biases_stay(name):
-    for _, masks, _, _ in run(name).course():
+    for _, masks, *_ in run(name).course():
         assert jax.tree.structure(masks) == jax.tree.structure(PARAMS)
         assert {p: m.shape for p, m in maskable(masks).items()} == SHAPES
         assert all(m.dtype == bool for m in jax.tree.leaves(masks))
@@ -146,15 +149,22 @@ def test_the_structure_is_kept_and_biases_stay(name):
 def test_what_is_masked_is_exactly_zero(name):
     if run(name).method.held is not the_living:
         pytest.skip("keeps its dormant weights")
-    for _, masks, params, _ in run(name).course():
+    for _, masks, params, *_ in run(name).course():
         for path, mask in maskable(masks).items():
             assert (maskable(masks, params)[path][~mask] == 0).all()
 
 
-@pytest.mark.parametrize("nan", [False, True])
+@pytest.mark.parametrize(("value", "which"), [(0.0, 0), (np.nan, 0), (np.inf, -1)])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_density_is_exact_in_the_end(name, nan):
-    masks = run(name).course(nan)[-1][1]
+def test_the_density_is_exact_in_the_end(name, value, which):
+    """Also if the gradients of the first or the last mask update are not finite."""
+    updates = [i for i, (old, new, *_) in enumerate(run(name).course()) if not same(old, new)]
+    at = updates[which] if updates else 4
+    course = run(name).course(at, value)
+    if not np.isfinite(value):
+        assert same(course[at][0], course[at][1])
+        assert course[-1][-1] == (name != "dense" and bool(updates))
+    masks = course[-1][1]
     assert size(masks) == round(run(name).density * SIZE)
     expected = float(run(name).method.density(jnp.int32(STEPS)))
     assert expected == pytest.approx(run(name).density)
@@ -163,7 +173,7 @@ def test_the_density_is_exact_in_the_end(name, nan):
 @pytest.mark.parametrize("name", NAMES)
 def test_may_change_is_honest(name):
     changed = 0
-    for old, new, _, may in run(name).course():
+    for old, new, _, may, _ in run(name).course():
         assert may or same(old, new)
         changed += not same(old, new)
     assert changed or name in ("dense", "static")
@@ -172,7 +182,7 @@ def test_may_change_is_honest(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_masked_and_scan_and_vmap_change_no_mask(name):
     many = run(name).batched()
-    for step, (_, masks, _, _) in enumerate(run(name).course()):
+    for step, (_, masks, *_) in enumerate(run(name).course()):
         assert same(masks, jax.tree.map(lambda m, step=step: m[0, step], many))
 
 

@@ -28,8 +28,9 @@ def plateaus(gain):
             records += [
                 record("LOBSTER", density, seed, 2.0 - gain + 0.01 * seed),
                 record("gradual", density, seed, 2.0),
-                record("one-shot", density, seed, 2.0 + gain, entropy=2.0 - gain, sharpness=4.0),
-            ]
+                record("one-shot", density, seed, 2.0 + gain + 0.01 * seed,
+                       entropy=2.0 - gain + 0.01 * seed, sharpness=4.0 + 0.01 * seed),
+            ]  # fmt: skip
     return records
 
 

@@ -28,11 +28,12 @@ def test_tables(records):
     losses, gains, differences = map(texts, growths.growth_tables(records, [("ours", "theirs")]))
     assert losses["small"][0].startswith("5.000") and losses["ours"][1].startswith("1.500 ± ")
     assert gains == {
-        "ours": ["2.000 ± 0.000", "1.000 ± 0.000"], "theirs": ["0.500 ± 0.000", "0.000 ± 0.000"],
+        "ours": ["2.000 (all equal)", "1.000 (all equal)"],
+        "theirs": ["0.500 (all equal)", "0.000 (all equal)"],
     }  # fmt: skip
     below, above = differences.values()
-    assert below == ["1.000 ± 0.000", "1.000 ± 0.000", "0.500 ± 0.000"]
-    assert above == ["", "1.500 ± 0.000", "1.000 ± 0.000"]
+    assert below == ["1.000 (all equal)", "1.000 (all equal)", "0.500 (all equal)"]
+    assert above == ["", "1.500 (all equal)", "1.000 (all equal)"]
 
 
 def test_the_figure_is_the_same_each_time(records):

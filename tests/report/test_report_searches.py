@@ -1,12 +1,15 @@
 """Searches in a report: best so far, fronts, drawings, the table."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from gpnas import report
-from gpnas.report import drawings, searches
+from gpnas.report import drawings, labels, searches
 from gpnas.report.groups import summarise
 from gpnas.report.page import figures
 from gpnas.search.morphable import morphable
@@ -46,7 +49,7 @@ def test_page_and_table_show_searches(tmp_path):
     found = one(tmp_path)
     assert not summarise(found).groups and len(summarise(found).searches) == 2
     text = report.text_table(found)
-    assert "a " in text and "7.00 ± 0.00" in text and "5.00 pilot" in text
+    assert "a " in text and "7.00 (all equal)" in text and "5.00 pilot" in text
     names = [spec.name for spec in figures(summarise(found))]
     assert names == ["search_s", "found_s"]
     page = report.render(found)
@@ -132,4 +135,91 @@ def test_differences_are_paired_by_seed(tmp_path):
     table = searches.difference_table(groups, "a")
     assert [column.label for column in table.columns] == ["strategy", "10", "20", "50", "100"]
     row = [cell.text for cell in table.rows[0]]
-    assert row == ["b", *["+0.00 ± 0.00"] * 3, "-1.00 ± 0.00"]
+    assert row == ["b", *["+0.00 (all equal)"] * 3, "-1.00 (all equal)"]
+
+
+def searched(count, metrics=("error", "test"), **changes):
+    """A search of so many evaluations that got better at every third."""
+    rows = [(i, dict.fromkeys(metrics, 9.0 - i / 100)) for i in range(1, count + 1, 3)]
+    return record("search", 0, rows, **changes) | {"evaluations": count}
+
+
+def drawn(spec):
+    """Axes of a figure's panels, drawn as for a file."""
+    axes = []
+    for panel in [*spec.panels, *spec.narrow]:
+        fig = Figure(figsize=(panel.width / 72, panel.height / 72), dpi=72)
+        FigureCanvasAgg(fig)
+        left, bottom, width, height = panel.place()
+        size = (left / panel.width, bottom / panel.height)
+        axes.append(fig.add_axes((*size, width / panel.width, height / panel.height)))
+        panel.draw(axes[-1])
+        fig.savefig(io.BytesIO(), format="svg")
+    return axes
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9, 10, 11, 60, 400])
+def test_a_single_search_has_a_curve_and_a_label_at_its_end(tmp_path, count):
+    found = loaded(tmp_path, searched(count))
+    (spec,) = searches.course_figures(summarise(found))
+    for ax in drawn(spec):
+        line = ax.lines[0]
+        assert len(line.get_xdata()) > 1 or ax.lines[1].get_marker() == "o"
+        assert np.isfinite(line.get_ydata()).all()
+        (label,) = ax.texts
+        end = ax.transData.transform((line.get_xdata()[-1], line.get_ydata()[-1]))
+        np.testing.assert_allclose(label.xy, ax.transAxes.inverted().transform(end), atol=1e-6)
+        assert min(label.xy) >= 0 and max(label.xy) <= 1.0001
+        assert label.get_text() == "search" and ax.get_xlabel() == "evaluations"
+        if count <= 50:
+            assert ax.get_xscale() == "linear" and line.get_xdata()[0] == 1
+            assert all(tick == round(tick) for tick in ax.get_xticks())
+
+
+def test_labels_follow_limits_that_were_not_read_yet():
+    fig = Figure(figsize=(4, 3), dpi=72)
+    FigureCanvasAgg(fig)
+    ax = fig.add_axes((0.1, 0.1, 0.5, 0.8))
+    ax.plot([10, 20], [500, 700])
+    labels.place_labels(ax, [([(20, 700)], "a", "k")])
+    low, high = ax.get_ylim()
+    assert low < 500 and low < ax.texts[0].get_position()[1] < high
+    before = ax.get_ylim()
+    ax.plot([10], [9000])
+    assert ax.get_ylim() == before
+
+
+def test_two_settings_of_one_arm_are_two_lines(tmp_path):
+    other = searched(60)
+    other["config"] = other["config"] | {"strategy": {"name": "lanas"}}
+    summary = summarise(loaded(tmp_path, searched(60), other))
+    (spec,) = searches.course_figures(summary)
+    for ax in drawn(spec):
+        assert len({text.get_text() for text in ax.texts}) == 2
+        assert len({str(line.get_linestyle()) for line in ax.lines}) == 2
+
+
+def test_a_shorter_search_has_no_value_after_its_end(tmp_path):
+    short = searched(12)
+    short["config"] = short["config"] | {"strategy": {"name": "lanas"}}
+    summary = summarise(loaded(tmp_path, searched(60), short))
+    (table,) = searches.search_tables(summary)
+    assert [column.label for column in table.columns] == [
+        "strategy", "10", "20", "50", "60", "seeds", "seconds",
+    ]  # fmt: skip
+    texts = {row[0].text: [cell.text for cell in row[1:5]] for row in table.rows}
+    assert sorted(t.count("–") for t in map(list, texts.values())) == [0, 3]
+
+
+def test_searches_with_nothing_in_common_are_apart(tmp_path):
+    two = ("error", "size")
+    front = searched(20, two, objectives=two, reports=())
+    macro = searched(20, space="nas_bench_macro")
+    found = loaded(tmp_path, searched(20), front, macro)
+    names = list(searches.studies(summarise(found)))
+    assert names == [
+        "s: nas_bench_201, error", "s: nas_bench_201, error, size", "s: nas_bench_macro, error",
+    ]  # fmt: skip
+    page = report.render(found)
+    assert all(f"Searches: {name}</h2>" in page for name in names)
+    assert len(searches.search_tables(summarise(found))) == 3

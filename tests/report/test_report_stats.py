@@ -3,6 +3,8 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpnas.report import stats
 
@@ -43,3 +45,27 @@ def test_paired_difference_uses_shared_seeds_only():
     assert result.mean == 1.5
     # s = sqrt(0.5), so s / sqrt(2) = 0.5.
     assert result.half == pytest.approx(12.7062047364 * 0.5)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ([], "–"),
+        ([1.625], "1.62"),
+        ([92.4791, 92.4791], "92.48 (all equal)"),
+        ([0.3 - 0.1, 0.2], "0.20 (all equal)"),  # but for rounding
+        ([5.6262, 5.6264], "5.626 ± 0.001"),
+        ([5.6266, 5.6266002], "5.626600 ± 0.000001"),
+        ([1.0, 2.0], "1.50 ± 6.35"),  # Student's t with one degree of freedom
+        ([1.0, 1.1, 1.2], "1.10 ± 0.25"),
+        ([1234.0, 1235.0], "1,234.50 ± 6.35"),
+    ],
+)
+def test_an_interval_never_reads_as_zero(numbers, text):
+    assert stats.interval_text(stats.estimate(numbers)) == text
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=6), st.integers(0, 3))
+def test_the_half_width_shown_is_not_zero(numbers, places):
+    text = stats.interval_text(stats.estimate(numbers), places)
+    assert text.endswith("(all equal)") or float(text.partition("± ")[2].replace(",", "")) > 0

@@ -16,7 +16,7 @@ def record(seed, *, tickets_win=True):
         best = 2 if ticket and cuts and tickets_win else 3  # the look with the lowest loss
         for j in range(1, LENGTH + 1):
             step = i * LENGTH + j
-            error = 2.0 + 0.01 * seed + (0.0 if good else 0.2 * cuts)
+            error = 2.0 + 0.01 * seed + (0.0 if good else (0.2 + 0.001 * seed) * cuts)
             looks.append({"step": step, "loss": 1.0 + abs(j - best), "error": error})
             curve.append({"step": step, "density": 0.8**cuts})
     return {

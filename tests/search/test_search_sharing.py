@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from gpnas.masks import full, maskable
 from gpnas.models import Cell201, choice
 from gpnas.search import STRATEGIES, Trial, load_table, search, sharing
 from gpnas.search.sharing import (
@@ -14,7 +13,7 @@ from gpnas.search.sharing import (
     minibatches,
     selection_macs,
 )
-from gpnas.units import macs_per_weight
+from gpnas.units import network_macs
 
 ARCHITECTURE = ("conv3", "none", "skip", "pool3", "conv1", "conv3")
 
@@ -91,10 +90,9 @@ def test_macs_are_those_of_the_network_alone(small):
     macs = selection_macs(small.supernet, (8, 8, 1))
     for path in paths(5):
         alone = Cell201(tuple(sharing.OPERATIONS[i] for i in path), channels=2, cells=1)
-        params = alone.init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))["params"]
-        sizes = {name: leaf.size for name, leaf in maskable(full(params), params).items()}
-        uses = macs_per_weight(alone, (8, 8, 1))
-        assert macs(path) == sum(n * sizes[name] for name, n in uses.items()) > 0
+        variables = alone.init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
+        own = network_macs(alone, variables, (8, 8, 1))
+        assert macs(path) == own.total(variables["params"]) > 0
         assert macs(np.eye(len(sharing.OPERATIONS))[path]) == macs(path)
 
 

@@ -140,3 +140,21 @@ def test_what_cannot_be_elastic(change, said, recipe, tiny, digits, tmp_path):
         train(config, tmp_path / "run", digits)
     assert said in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_one_s_own_network_is_told_what_elastic_needs(recipe, digits, tmp_path, monkeypatch):
+    (tmp_path / "gpnas_elastic_net.py").write_text(
+        "import flax.linen as nn\n"
+        "class Net(nn.Module):\n"
+        "    num_classes: int = 10\n"
+        "    @nn.compact\n"
+        "    def __call__(self, images):\n"
+        "        x = nn.relu(nn.Dense(16)(images.reshape(len(images), -1)))\n"
+        "        return nn.Dense(self.num_classes)(x)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = recipe()
+    with config.unlocked():
+        config.model = {"name": "gpnas_elastic_net:Net", "dtype": "float32", "conv": "auto"}
+    with pytest.raises(UserError, match="elastic: .* built in other widths: .*lenet300.*; not Net"):
+        train(config, tmp_path / "run", digits)

@@ -13,12 +13,13 @@ import optax
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from gpnas._files import append_line, read_lines
+from gpnas import _stop
+from gpnas._files import append_line, line_of, read_lines
 from gpnas.errors import UserError
 from gpnas.train import Diverged, loop, plan, train
 from gpnas.train.metrics import progress
 from gpnas.train.order import batch_order
-from gpnas.train.workdir import keep_lines, locked
+from gpnas.train.workdir import Written, keep_written, locked
 
 
 @pytest.fixture
@@ -91,10 +92,10 @@ def test_tensorboard_after_a_kill(finished, digits, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
-    def kill(folder, step, tree):
+    def kill(folder, step, *rest):
         if step == 40:
             raise Killed
-        save(folder, step, tree)
+        save(folder, step, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(loop.checkpoint, "save", kill)
@@ -172,8 +173,11 @@ def test_lines(tmp_path):
     assert [line["step"] for line in read_lines(path)] == [1, 2, 3]
     append_line(path, {"step": 5})
     assert [line["step"] for line in read_lines(path)] == [1, 2, 3, 5]
-    assert [line["step"] for line in keep_lines(path, 2)] == [1, 2]
+    two = Written().then(line_of({"step": 1})).then(line_of({"step": 2}))
+    assert [line["step"] for line in keep_written(path, two)] == [1, 2]
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    with pytest.raises(UserError, match="resume: got .*lines.* the 3 lines that the run wrote"):
+        keep_written(path, two.then(line_of({"step": 3})))
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -196,7 +200,7 @@ def test_lost_lines_are_noticed(dense, digits, tmp_path, stop_at):
         train(dense, tmp_path, digits)
     (tmp_path / "metrics.jsonl").unlink()
     dense.resume = True
-    with pytest.raises(UserError, match=r"resume: .*metrics.jsonl.* up to step 20"):
+    with pytest.raises(UserError, match=r"resume: .*checkpoints.* that fits the run"):
         train(dense, tmp_path, digits)
 
 
@@ -253,7 +257,7 @@ def test_plain_lines_without_a_terminal(capsys, monkeypatch):
 
 @contextlib.contextmanager
 def signalled(number):
-    with loop.stop_signal() as stopped:
+    with _stop.stop_signal() as stopped:
         assert not stopped()
         os.kill(os.getpid(), number)
         yield stopped

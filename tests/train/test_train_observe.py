@@ -60,12 +60,12 @@ def test_line():
     })  # fmt: skip
     now = Tally(14, {"a": 8, "b": 2}, {"a": 2, "b": 2}, {"a": 2, "b": 0}, {"a": 6, "b": 0}, {
         "a": 13.0, "b": 18.0,
-    })  # fmt: skip
+    }, skipped=2)  # fmt: skip
     line = train_line(before, now, Metrics(np.float32(8), np.float32(1)))
     layers = line.pop("layers")
     assert line == {
         "step": 14, "split": "train", "loss": 2.0, "error": 25.0, "density": 0.4,
-        "grown": 1, "pruned": 3,
+        "grown": 1, "pruned": 3, "skipped": 2,
     }  # fmt: skip
     assert layers["a"] == {"density": 0.25, "mean_density": 0.25, "grown": 1, "pruned": 3}
     assert layers["b"] == {"density": 1.0, "mean_density": 1.0, "grown": 0, "pruned": 0}

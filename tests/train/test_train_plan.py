@@ -21,7 +21,7 @@ def test_plan(tiny, digits):
     plan = make_plan(tiny(**MASKED), digits)
     assert (plan.steps_per_epoch, plan.total_steps, plan.loop) == (20, 80, "scan")
     assert plan.image_shape == (8, 8, 1)
-    assert plan.macs == {"Dense_0/kernel": 1, "Dense_1/kernel": 1, "Dense_2/kernel": 1}
+    assert plan.macs.per_weight == {"Dense_0/kernel": 1, "Dense_1/kernel": 1, "Dense_2/kernel": 1}
     expected = plan.expected
     assert (expected["params"], expected["weights"]) == (2778, 2720)
     assert expected["train_flops_dense"] == 6 * 2720 * 80 * 64
@@ -115,8 +115,9 @@ def test_data_that_cannot_be(field, tiny, tmp_path):
 
 def test_a_method_of_ones_own(tiny, digits, tmp_path, monkeypatch):
     (tmp_path / "my_methods.py").write_text(
+        "from gpnas.methods import Method\n"
         "from gpnas.methods.static import static\n"
-        "def half(*, total_steps: int, fraction: float = 0.5):\n"
+        "def half(*, total_steps: int, fraction: float = 0.5) -> Method:\n"
         "    assert total_steps == 80\n"
         "    from gpnas.masks.allocate import erk\n"
         "    return static(density=fraction, allocation=erk())\n"

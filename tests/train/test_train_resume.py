@@ -21,7 +21,7 @@ RECIPES = {
     "adam": ("adam", {}, 0.01, {"name": "granet", "density": 0.2, "every": 5}),
     "elastic": ("sgd", {"momentum": 0.9}, 0.1, UNITS),
 }
-TIMES = ("wall_s", "images_per_s", "date", "git")
+TIMES = ("wall_s", "images_per_s", "date", "git", "digest")
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,8 @@ def write_json(path, content):
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, content)
 
-def saving(folder, step, tree):
-    save(folder, step, tree)
+def saving(folder, step, *rest):
+    save(folder, step, *rest)
     if str(step) == at:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -29,9 +29,9 @@ def runs(digits):
     """Names of the runs that a test trains, group by group."""
     groups, train = [], study.train_lanes
 
-    def watched(configs, folders, data):
+    def watched(configs, folders, data, stopped):
         groups.append([folder.name for folder in folders])
-        return train(configs, folders, data)
+        return train(configs, folders, data, stopped)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "train_lanes", watched)
@@ -194,3 +194,16 @@ def test_settings_of_one_arm(tiny):
     found = list(settings(config))
     assert [name for name, _ in found] == ["l0@1", "l0@2"]
     assert {one.arm for _, seeds in found for one in seeds} == {"l0"}
+
+
+def test_a_request_in_the_last_steps_of_a_run_ends_the_study_after_it(small, runs, tmp_path):
+    """The run is finished and recorded; nothing more is begun."""
+    config = small()
+    config.only = "dense"
+    with pytest.raises(Stopped, match="before seed 1 of dense"):
+        run_study(
+            config, str(tmp_path / "w"), str(tmp_path / "r"),
+            lambda: any(tmp_path.glob("w/small/*/record.json")),
+        )  # fmt: skip
+    assert runs == ALL[:1]
+    assert [key(r) for r in records(tmp_path / "r/small/records.jsonl")] == [("dense", None, 0)]

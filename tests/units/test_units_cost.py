@@ -1,5 +1,6 @@
 """What a network costs: against XLA's own count, and formulas of the papers."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 
 from gpnas.masks import full, maskable, put, schedule
 from gpnas.methods import METHODS
-from gpnas.models import LeNet5, LeNet300, ResNet
-from gpnas.units import macs_per_weight, network_cost, training_macs
+from gpnas.models import CellNet, LeNet5, LeNet300, ResNet
+from gpnas.units import macs, network_cost, network_macs, training_macs
+
+pytestmark = pytest.mark.usefixtures("lenient")
 
 NETWORKS = {
     "lenet300": (LeNet300(), (28, 28, 1)),
@@ -32,18 +35,103 @@ def test_macs_are_those_that_xla_counts(name):
     flops = jax.jit(module.apply).lower(variables, images).compile().cost_analysis()["flops"]
     params = variables["params"]
     masks = jax.tree.map(lambda p: np.ones(p.shape if len(p.shape) > 1 else (), bool), params)
-    cost = network_cost(params, masks, macs_per_weight(module, shape))
+    cost = network_cost(params, masks, network_macs(module, variables, shape))
     padding = 0.08 if name == "resnet8" else 0.02  # XLA leaves out products with zeros around
     assert 2 * cost.inference_macs == pytest.approx(flops, rel=padding)
 
 
 def test_macs_of_lenets_by_hand():
     module, shape = NETWORKS["lenet300"]
-    assert macs_per_weight(module, shape) == {f"Dense_{i}/kernel": 1 for i in range(3)}
+    counted = network_macs(module, shapes_of(module, shape), shape)
+    assert counted == ({f"Dense_{i}/kernel": 1 for i in range(3)}, 0)
     module, shape = NETWORKS["lenet5"]
-    assert macs_per_weight(module, shape) == {
+    assert network_macs(module, shapes_of(module, shape), shape).per_weight == {
         "Conv_0/kernel": 24 * 24, "Conv_1/kernel": 8 * 8, "Dense_0/kernel": 1, "Dense_1/kernel": 1,
     }  # fmt: skip
+
+
+# As the records of these networks have them, which were counted layer by layer.
+RECORDED = {
+    "lenet300": (LeNet300(), (28, 28, 1), 266_200),
+    "lenet5": (LeNet5(), (28, 28, 1), 2_293_000),
+    "resnet": (ResNet(), (32, 32, 3), 12_501_632),
+    "cellnet": (CellNet(), (32, 32, 3), 54_968_960),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("conv", ["xla", "im2col"])
+def test_macs_are_those_of_the_records(name, conv):
+    module, shape, expected = RECORDED[name]
+    module = module if name == "lenet300" else module.clone(conv=conv)
+    variables = shapes_of(module, shape)
+    assert network_macs(module, variables, shape).total(variables["params"]) == expected
+
+
+class General(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        x = nn.DenseGeneral((4, 8), axis=(1, 2, 3))(images)
+        return nn.DenseGeneral(10, axis=(-2, -1))(nn.relu(x))
+
+
+class Attention(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        x = nn.Dense(16)(images.reshape(1, 8, 8))
+        x = x + nn.MultiHeadDotProductAttention(num_heads=4)(x)
+        return nn.Dense(10)(x.mean(1))
+
+
+class Scanned(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        stack = nn.scan(
+            lambda layer, x, _: (nn.relu(layer(x)), None),
+            variable_axes={"params": 0}, split_rngs={"params": True}, length=3,
+        )  # fmt: skip
+        return nn.Dense(10)(stack(nn.Dense(64, name="layer"), images.reshape(1, -1), None)[0])
+
+
+def test_macs_of_general_layers():
+    counted = network_macs(General(), shapes_of(General(), (8, 8, 1)), (8, 8, 1))
+    assert counted == ({"DenseGeneral_0/kernel": 1, "DenseGeneral_1/kernel": 1}, 0)
+
+
+def test_attention_scores_are_macs_that_no_mask_reduces():
+    variables = shapes_of(Attention(), (8, 8, 1))
+    counted = network_macs(Attention(), variables, (8, 8, 1))
+    name = "MultiHeadDotProductAttention_0"
+    parts = [f"{name}/{part}/kernel" for part in ("query", "key", "value", "out")]
+    assert counted.per_weight == {
+        "Dense_0/kernel": 8,
+        **dict.fromkeys(parts, 8),
+        "Dense_1/kernel": 1,
+    }
+    assert counted.others == 2 * 8 * 8 * 16  # scores, and the sum of values by them
+    params = variables["params"]
+    none = jax.tree.map(lambda p: np.zeros(p.shape if len(p.shape) > 1 else (), bool), params)
+    cost = network_cost(params, none, counted)
+    assert cost.inference_macs == counted.others
+    assert cost.inference_macs_dense == 8 * 8 * 16 + 4 * 8 * 16 * 16 + 160 + 2 * 8 * 8 * 16
+
+
+def test_macs_of_layers_in_a_scan():
+    counted = network_macs(Scanned(), shapes_of(Scanned(), (8, 8, 1)), (8, 8, 1))
+    assert counted == ({"layer/kernel": 1, "Dense_0/kernel": 1}, 0)
+
+
+def test_macs_of_a_function_whose_weights_come_by_detours():
+    def apply(params, x):
+        kernel = params["a"] - params["a"].mean(0, keepdims=True)  # standardised
+        y = x @ kernel.reshape(8, 6).astype(x.dtype)
+        return (y * params["scale"]) @ (params["b"] @ params["c"])
+
+    leaves = {"a": (4, 2, 6), "b": (6, 2), "c": (2, 3), "scale": (1, 6)}
+    params = {name: jnp.ones(shape) for name, shape in leaves.items()}
+    counted = macs(apply, params, jnp.ones((1, 8)))
+    assert counted.per_weight == {"a": 1, "scale": 1}
+    assert counted.others == 6 * 2 * 3 + 6 * 3  # b @ c, and what is multiplied by it
 
 
 def test_the_cost_of_a_masked_network():
@@ -52,13 +140,13 @@ def test_the_cost_of_a_masked_network():
     masks = full(params)
     live = maskable(masks)
     half = {p: jnp.arange(m.size).reshape(m.shape) % 2 == 0 for p, m in live.items()}
-    uses = macs_per_weight(module, shape)
-    dense, sparse = network_cost(params, masks, uses), network_cost(params, put(masks, half), uses)
+    macs = network_macs(module, {"params": params}, shape)
+    dense, sparse = network_cost(params, masks, macs), network_cost(params, put(masks, half), macs)
     weights = sum(m.size for m in live.values())
     biases = 4 + 6 + 8 + 10
     assert dense.params == weights + biases and dense.weights == dense.nonzeros == weights
     assert dense.inference_macs == dense.inference_macs_dense
-    assert dense.inference_macs == sum(uses[p] * m.size for p, m in live.items())
+    assert dense.inference_macs == sum(macs.per_weight[p] * m.size for p, m in live.items())
     assert sparse.nonzeros == weights // 2 and sparse.density == 0.5
     assert sparse.nonzeros_with_bias == weights // 2 + biases
     assert sparse.inference_macs == dense.inference_macs // 2

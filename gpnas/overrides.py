@@ -1,0 +1,151 @@
+"""Fields of a config that its file does not list: those of the network, method and optimizer."""
+
+import ast
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import optax
+from absl import flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import tuple_parser
+
+from gpnas import plugins
+from gpnas.errors import UserError
+from gpnas.methods.build import fields_of
+from gpnas.models import MODELS
+
+Parameters = Mapping[str, inspect.Parameter]
+_BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "dtype", "conv")
+
+
+def _of_model(name: str) -> Parameters:
+    known = inspect.signature(plugins.find("model.name", name, MODELS, nn.Module)).parameters
+    return {field: p for field, p in known.items() if field not in _BY_THE_RUN}
+
+
+def _of_optimizer(name: str) -> Parameters:
+    function = getattr(optax, name, None)
+    known = inspect.signature(function).parameters if inspect.isfunction(function) else {}
+    return {field: p for field, p in known.items() if field not in ("learning_rate", "mask")}
+
+
+# Section of a config, where it names what has the fields, and what these are.
+_SECTIONS: Mapping[str, tuple[str, Callable[[str], Parameters]]] = {
+    "model": ("model.name", _of_model),
+    "method": ("method.name", fields_of),
+    "optimizer.arguments": ("optimizer.name", _of_optimizer),
+}
+
+
+def given(argv: Sequence[str], flag: str) -> dict[str, str | None]:
+    """Overrides of a config on a command line: text by dotted path; None where there is none."""
+    found: dict[str, str | None] = {}
+    for at, argument in enumerate(argv):
+        match = re.match(rf"--?(no)?{re.escape(flag)}\.([^=]+)(=?)(.*)", argument, re.DOTALL)
+        if match is None:
+            continue
+        no, path, equals, text = match.groups()
+        following = argv[at + 1 : at + 2]
+        if equals:
+            found[path] = text
+        elif no or not following or following[0].startswith("-"):
+            found[path] = "false" if no else None
+        else:
+            found[path] = following[0]
+    return found
+
+
+def complete(config: ConfigDict, overrides: Mapping[str, str | None], flag: str) -> ConfigDict:
+    """The config with the values that are given for fields of its network, method and optimizer.
+
+    Fields that are not given stay absent: they have the defaults of what they belong to. If another
+    optimizer is given than the file's, arguments that it does not have are left out.
+
+    Args:
+      config: As its file has it; changed, and unlocked.
+      overrides: As `given` finds them.
+      flag: The config's, for messages.
+
+    Raises:
+      UserError: For a value of another type than the field's.
+    """
+    with config.unlocked():
+        _forget_arguments(config, overrides)
+        for path, text in overrides.items():
+            section, _, field = path.rpartition(".")
+            parameter = allowed(config, overrides, section).get(field)
+            if parameter is not None:
+                value = _value(f"{flag}.{path}", "true" if text is None else text, parameter)
+                holder = _holder(config, section)
+                with holder.ignore_type():
+                    holder[field] = value
+    config.unlock()
+    return config
+
+
+def _forget_arguments(config: ConfigDict, overrides: Mapping[str, str | None]) -> None:
+    """Another optimizer than the file's does not get those of its arguments that it has not."""
+    arguments, name = _holder(config, "optimizer.arguments"), overrides.get("optimizer.name")
+    if not isinstance(arguments, ConfigDict) or name in (None, config.optimizer.name):
+        return
+    known = _of_optimizer(str(name))
+    for field in [field for field in arguments if known and field not in known]:
+        del arguments[field]
+
+
+def allowed(config: ConfigDict, overrides: Mapping[str, str | None], section: str) -> Parameters:
+    """What a section may have by the names that the config has after the overrides; else empty."""
+    if section not in _SECTIONS or not isinstance(_holder(config, section), ConfigDict):
+        return {}
+    place, fields = _SECTIONS[section]
+    holder, _, name = place.rpartition(".")
+    chosen = overrides.get(place) or (_holder(config, holder) or {}).get(name)
+    try:
+        return {k: p for k, p in fields(str(chosen)).items() if k != "name"}
+    except UserError:  # told when the run is planned, with the field that has the name
+        return {}
+
+
+def _holder(config: Any, path: str) -> Any:
+    for part in path.split("."):
+        config = config.get(part) if isinstance(config, ConfigDict) else None
+    return config
+
+
+def _value(field: str, text: str, parameter: inspect.Parameter) -> Any:
+    """A text as a value of the type that a signature says, or of the default's."""
+    kinds = _kinds(parameter)
+    for kind in kinds:
+        try:
+            return _PARSERS[kind](text)
+        except (SyntaxError, TypeError, ValueError):
+            continue
+    raise UserError(field, text, f"a value of type {' or '.join(k.__name__ for k in kinds)}")
+
+
+def _kinds(parameter: inspect.Parameter) -> list[type]:
+    """The types that are tried, in this order; any literal, and then text, if none is known."""
+    said = parameter.annotation
+    union = typing.get_origin(said) in (typing.Union, types.UnionType)
+    kinds = [typing.get_origin(one) or one for one in (typing.get_args(said) if union else (said,))]
+    kinds = [str if kind is typing.Literal else kind for kind in kinds]
+    kinds = [tuple if kind in (list, Sequence) else kind for kind in kinds]
+    if not all(kind in _PARSERS or kind is type(None) for kind in kinds):
+        default = type(parameter.default)
+        kinds = [default] if default in _PARSERS else [object, str]
+    return [kind for kind in _PARSERS if kind in kinds]
+
+
+_PARSERS: Mapping[type, Callable[[str], Any]] = {
+    int: flags.IntegerParser().parse,
+    float: flags.FloatParser().parse,
+    bool: flags.BooleanParser().parse,
+    tuple: lambda text: tuple_parser.TupleParser().parse([text]),
+    object: ast.literal_eval,
+    str: str,
+}

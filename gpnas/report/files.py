@@ -1,0 +1,103 @@
+"""Files of a run's folder: JSON, JSON lines and pictures, as far as they can be read.
+
+What cannot be read is left out and told in a list of warnings.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpnas._files import parse_json
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # nor in XML
+_MAX_PICTURE = 1 << 26  # bytes of an array in receptive.npz
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Receptive:
+    """What the first layer of a trained network looks at.
+
+    Attributes:
+      live: (H, W), live first-layer weights of each input pixel.
+      filters: (K, H, W), incoming weights of some first-layer units, masked ones zero.
+    """
+
+    live: np.ndarray
+    filters: np.ndarray
+
+
+def _json(raw: bytes) -> Mapping[str, Any] | None:
+    """Returns a JSON object whose texts can be printed, or None for anything else."""
+    try:
+        value = parse_json(raw)
+    except ValueError:
+        return None
+    if not isinstance(value, Mapping):
+        return None
+    # Such characters come as escapes, or as a three-byte sequence that begins so.
+    return _printable(value) if b"\\u" in raw or b"\xef\xbf" in raw else value
+
+
+def _printable(tree: Any) -> Any:
+    if isinstance(tree, str):
+        return _UNPRINTABLE.sub("\ufffd", tree)
+    if isinstance(tree, Mapping):
+        return {_printable(key): _printable(value) for key, value in tree.items()}
+    return [_printable(item) for item in tree] if isinstance(tree, list) else tree
+
+
+def json_file(path: Path, otherwise: str, warnings: list[str]) -> Mapping[str, Any] | None:
+    """Returns a JSON object, or None: without such a file, and with a warning for anything else."""
+    if not path.is_file():
+        return None
+    value = _json(path.read_bytes())
+    if value is None:
+        warnings.append(f"{path.parent.name}/{path.name}: not a JSON object; {otherwise}.")
+    return value
+
+
+def json_lines(
+    path: Path, where: str, warnings: list[str]
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yields the line numbers and objects of a JSON-lines file, warning about torn lines."""
+    with path.open("rb") as file:
+        for line, raw in enumerate(file, start=1):
+            if not raw.strip():
+                continue
+            value = _json(raw)
+            if value is not None:
+                yield line, value
+            else:
+                end = "" if raw.endswith(b"\n") else " (the last line, half-written)"
+                warnings.append(f"{where}, line {line}{end}: not a JSON object; left out.")
+
+
+def read_receptive(path: Path, warnings: list[str]) -> Receptive | None:
+    """Returns what `receptive.npz` holds; None without such a file."""
+    if not path.is_file():
+        return None
+    where = f"{path.parent.name}/{path.name}"
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            sizes = [entry.file_size for entry in data.zip.infolist()]
+            if max(sizes, default=0) > _MAX_PICTURE:
+                raise ValueError("larger than any picture")
+            live, filters = (np.asarray(data[name], np.float32) for name in ("live", "filters"))
+    except Exception:  # zipfile, zlib and NumPy raise a dozen types for a damaged archive
+        warnings.append(f"{where}: not readable; left out.")
+        return None
+    if not _pictured(live, 2) or live.min() < 0:
+        warnings.append(f"{where}: `live` is not a picture; left out.")
+        return None
+    if not _pictured(filters, 3):
+        warnings.append(f"{where}: `filters` are not pictures; left out.")
+        filters = np.zeros((0, *live.shape), np.float32)
+    return Receptive(live, filters)
+
+
+def _pictured(array: np.ndarray, rank: int) -> bool:
+    return array.ndim == rank and array.size > 0 and bool(np.isfinite(array).all())

@@ -1,0 +1,97 @@
+"""`transition` with every optimizer and wrapper of the installed optax."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gpnas.masks import apply, full, put, transition
+
+PARAMS = {"w": jnp.arange(1.0, 13.0).reshape(4, 3) / 10, "b": jnp.ones(3)}
+OLD = put(full(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 3 > 0})
+NEW = put(full(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 2 > 0})
+CHANGED = np.asarray(OLD["w"] != NEW["w"])
+GRADS = jax.tree.map(lambda p: 0.1 * jnp.sin(3 * p) + 0.05, PARAMS)
+REFUSED = {"sm3", "flatten"}
+NEED_MORE = {"lbfgs", "momo", "momo_adam", "sophia"}  # extra arguments of `update`: values, keys
+ADAM = optax.adam(0.01)
+
+
+def optimizers():
+    """Each optimizer of optax that a learning rate makes, by name."""
+    found = {}
+    for module in (optax, optax.contrib):
+        for name, make in vars(module).items():
+            if not inspect.isfunction(make) or name in NEED_MORE | {"noisy_sgd"}:
+                continue
+            needed = [
+                p.name
+                for p in inspect.signature(make).parameters.values()
+                if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+            ]
+            if "learning_rate" in inspect.signature(make).parameters and needed in (
+                ["learning_rate"],
+                [],
+            ):
+                found[name] = make(learning_rate=0.01)
+    return found
+
+
+ALL = optimizers() | {
+    "chain": optax.chain(ADAM, optax.sgd(0.1, momentum=0.9)),
+    "MultiSteps": optax.MultiSteps(ADAM, 2).gradient_transformation(),
+    "inject_hyperparams": optax.inject_hyperparams(optax.adam)(learning_rate=0.01),
+    "apply_if_finite": optax.apply_if_finite(ADAM, 3),
+    "schedule_free": optax.contrib.schedule_free(ADAM, 0.01),
+    "masked": optax.masked(ADAM, {"w": True, "b": False}),
+    "partition": optax.partition({"a": ADAM, "b": optax.sgd(0.1)}, {"w": "a", "b": "b"}),
+    "freeze": optax.chain(optax.freeze({"w": False, "b": True}), ADAM),
+    "flatten": optax.flatten(ADAM),
+}
+
+
+def test_optimizers_are_found():
+    assert {"adam", "sgd", "lion", "adafactor", "muon", "prodigy"} <= ALL.keys() and len(ALL) > 40
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_growing_and_pruning_under_every_optimizer(name):
+    tx, params = ALL[name], apply(OLD, PARAMS)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        state = tx.init(params)
+        for _ in range(2):
+            updates, state = tx.update(apply(OLD, GRADS), state, params)
+            params = apply(OLD, optax.apply_updates(params, updates))
+        if name in REFUSED:
+            with pytest.raises(ValueError, match="^transition: got tuple") as refused:
+                transition(tx, OLD, NEW, params, state)
+            assert "\n" not in str(refused.value)
+            return
+        params, after = transition(tx, OLD, NEW, params, state)
+        fresh = tx.init(params)
+        assert (np.asarray(params["w"])[~np.asarray(NEW["w"])] == 0).all()
+        for was, now, first in zip(*map(jax.tree.leaves, (state, after, fresh)), strict=True):
+            expected = np.where(CHANGED, first, was) if np.shape(was) == (4, 3) else was
+            np.testing.assert_array_equal(now, expected)
+        updates, _ = tx.update(apply(NEW, GRADS), after, params)
+        assert all(np.isfinite(u).all() for u in jax.tree.leaves(updates))
+
+
+def test_lookahead_and_the_state_of_an_nnx_optimizer_are_refused_in_one_line():
+    tx = optax.lookahead(ADAM, 5, 0.5)
+    both = optax.LookaheadParams.init_synced(PARAMS)
+    masks = full(both)
+    with pytest.raises(ValueError, match="^transition: got ") as refused:
+        transition(tx, masks, masks, both, tx.init(both))
+    assert "\n" not in str(refused.value)
+    nnx = pytest.importorskip("flax.nnx")
+    module = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(module, ADAM, wrt=nnx.Param)
+    params = nnx.state(module, nnx.Param)
+    masks = full(params)
+    with pytest.raises(ValueError, match="^transition: got ") as refused:
+        transition(ADAM, masks, masks, params, nnx.state(optimizer, nnx.optimizer.OptState))
+    assert "\n" not in str(refused.value)

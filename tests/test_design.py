@@ -1,0 +1,57 @@
+"""The packages of gpnas are those that its documents list, and imports run one way between them."""
+
+import ast
+import pathlib
+import re
+
+import gpnas
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGES = sorted(p.parent.name for p in (ROOT / "gpnas").glob("*/__init__.py"))
+
+
+def imports(package):
+    """Packages of gpnas that a package imports."""
+    found = set()
+    for path in (ROOT / "gpnas" / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{name.name}" for name in node.names]
+            found |= {name.split(".")[1] for name in names if name.startswith("gpnas.")}
+    return found & set(PACKAGES) - {package}
+
+
+def test_the_lists_of_packages_are_complete():
+    assert sorted(re.findall(r"\* `gpnas\.(\w+)`", gpnas.__doc__)) == PACKAGES
+    listed = re.findall(r"^gpnas/(\w+) ", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == PACKAGES
+
+
+def test_packages_import_only_what_is_listed_before_them():
+    order = re.findall(r"\* `gpnas\.(\w+)`", gpnas.__doc__)
+    for package in PACKAGES:
+        later = imports(package) - set(order[: order.index(package)])
+        assert not later, f"gpnas.{package} imports {later}"
+    assert imports("report") == imports("masks") == set()
+    assert {"masks", "units", "methods"} <= imports("train")
+
+
+def test_every_dependency_has_its_reason_and_is_imported_somewhere():
+    """Chex serves the tests; `importlib_resources` is imported by tensorflow-datasets alone."""
+    text = (ROOT / "pyproject.toml").read_text()
+    required = re.search(r"\ndependencies = \[(.*?)\]\n", text, re.DOTALL)[1]
+    names = re.findall(r'"([\w-]+)[>=]', required)
+    reasons = (ROOT / "docs" / "design.md").read_text().partition("## Dependencies")[2]
+    files = [p for folder in ("gpnas", "tests") for p in (ROOT / folder).rglob("*.py")]
+    code = "\n".join(path.read_text() for path in files)
+    modules = {"absl-py": "absl", "pillow": "PIL", "scikit-learn": "sklearn"}
+    modules |= {"orbax-checkpoint": "orbax.checkpoint"}
+    assert len(names) > 20
+    for name in names:
+        assert re.search(rf"\b{name}\b", reasons), name
+        module = modules.get(name, name.replace("-", "_"))
+        used = re.search(rf"^\s*(import|from) {module}\b", code, re.MULTILINE)
+        assert used or name == "importlib_resources", name
