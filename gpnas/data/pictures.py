@@ -14,7 +14,7 @@ SUFFIXES = (
     ".pbm",
 )  # fmt: skip
 # Pillow's readers that may be used, whatever a file's name: some of the others start programs.
-_READERS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_READERS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 # What Pillow is known to raise on files that are not what they claim to be.
 _BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError,

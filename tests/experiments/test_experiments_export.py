@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from gpnas.train import base, train
 
@@ -61,3 +62,33 @@ def test_the_page_is_that_of_the_records(python, tmp_path):
     assert (tmp_path / "docs/deploy.md").read_text() == (ROOT / "docs/deploy.md").read_text()
     picture = "results/deploy/sparse.svg"
     assert (tmp_path / picture).read_bytes() == (ROOT / picture).read_bytes()
+
+
+def test_predict_prints_a_line_per_picture(python, run, tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(2)]
+    for number, path in enumerate(paths):
+        Image.new("L", (8, 8), 100 * number).save(path)
+    given = f"--pictures={paths[0]},{paths[1]}"
+    done = python("experiments/predict.py", f"--workdir={run}", given, "--top=2")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == list(map(str, paths))
+    assert all(line.count("%") == 2 for line in lines)
+    done = python("experiments/predict.py", f"--workdir={run}", given, "--json")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["picture"] for one in told] == list(map(str, paths))
+    assert all(one["classes"][0]["name"] in "0123456789" for one in told)
+
+
+@pytest.mark.parametrize(
+    "flags, error",
+    [
+        (["--pictures=a.png"], "workdir: got None, allowed: either --workdir=RUN or --file"),
+        (["--pictures=a.png", "--workdir=a"], "pictures: got 'a.png', allowed: a picture or"),
+        (["--pictures=README.md", "--file=a.pt"], "file: got 'a.pt', allowed: a file ending in"),
+    ],
+)
+def test_a_mistake_of_predict_is_one_line(python, flags, error):
+    done = python("experiments/predict.py", *flags)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(error)
