@@ -28,13 +28,14 @@ help() {
 ./run.sh sharing …    shared weights: --config=configs/searches/sharing.py
 ./run.sh gradmax …    neurons born: --config=configs/studies/gradmax.py
 ./run.sh export …     files:       --workdir=runs/mine --formats=onnx,stablehlo,tflite,safetensors
+./run.sh predict …    class names:  --workdir=runs/mine --pictures=a.png,folder
 ./run.sh deploy …     docs/deploy.md from the records: --page writes it and measures nothing
 ./run.sh worker …     helps a search: --storage=sqlite:///runs/search/search.db
 ./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
 ./run.sh help         this text
 
 `train`, `sweep`, `report`, `reproduce`, `search`, `compare`, `proxies`, `sharing`, `nas`,
-`gradmax`, `export`, `deploy`, `worker` and `bench` take --help.
+`gradmax`, `export`, `predict`, `deploy`, `worker` and `bench` take --help.
 Relative paths are those of the folder that the command is called in; a --config that is not there
 is taken from gpnas' own configs/. Python 3.11 to 3.13, the newest that is found; PYTHON=… chooses.
 TEXT
@@ -133,7 +134,7 @@ help | -h | --help) help ;;
 main | setup) "$command" ;;
 test) test "$@" ;;
 train | sweep | report | reproduce | search | compare | proxies | sharing | nas | gradmax | export | \
-    deploy)
+    predict | deploy)
     setup
     configured "$command" "$@"
     ;;
@@ -145,5 +146,5 @@ worker)
     setup
     experiment search --worker "$@"
     ;;
-*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, proxies, sharing, nas, gradmax, export, deploy, worker, bench, help" ;;
+*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, proxies, sharing, nas, gradmax, export, predict, deploy, worker, bench, help" ;;
 esac

@@ -53,7 +53,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.checkpoint_seconds = 15.0  # the least between two; 0: at each evaluation
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "sgd"  # any optimizer of optax
+    config.optimizer.name = "sgd"  # of optax, see gpnas.train.optimizer
     config.optimizer.learning_rate = 0.1
     config.optimizer.schedule = "cosine"  # to zero at the end; or linear, or constant
     config.optimizer.decay_at = 0.0  # until this fraction of the run the rate does not fall
@@ -63,7 +63,7 @@ def base(**method: Any) -> ConfigDict:
     config.optimizer.arguments = ConfigDict({"momentum": 0.9})  # of the optax function
 
     config.gates = ConfigDict()  # for methods that have gates
-    config.gates.name = ""  # any optimizer of optax; if empty, the gates have what the weights have
+    config.gates.name = ""  # of optax; if empty, the gates have what the weights have
     config.gates.learning_rate = 1e-3  # of that optimizer; constant
 
     config.method = ConfigDict(

@@ -20,7 +20,10 @@ _GIVEN = ("learning_rate", "weight_decay", *_MASKS)  # by fields of their own, o
 def build_optimizer(
     config: ConfigDict, total_steps: int, section: str = "optimizer"
 ) -> optax.GradientTransformation:
-    """Any optimizer of optax, with a learning-rate schedule, weight decay and clipping around it.
+    """An optimizer of optax with a learning-rate schedule, weight decay and clipping around it.
+
+    Optimizers that take a schedule and need nothing but gradient and params will do; those that
+    also ask for the loss (`lbfgs`) or take no schedule (`sm3`) are refused.
 
     Weight decay is the optimizer's own where it has one that can spare biases, as AdamW's, and is
     added to the gradient elsewhere, as SGD's.
@@ -62,9 +65,12 @@ def build_optimizer(
         jax.eval_shape(lambda w: tx.update(w, tx.init(w), w), weights)
     except (TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{section}.arguments", dict(config.arguments), f"what {config.name} takes ({reason})"
-        ) from error
+        if config.arguments:
+            field, got, allowed = "arguments", dict(config.arguments), f"what {config.name} takes"
+        else:
+            allowed = "an optimizer that takes a schedule and needs the gradient alone"
+            field, got = "name", config.name
+        raise UserError(f"{section}.{field}", got, f"{allowed} ({reason})") from error
     return tx
 
 

@@ -19,7 +19,7 @@ ONLY_MOVED = frozenset(
 
 
 def discover(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> UnitGroups:
-    """Finds the units of any JAX function: what can be removed from its variables together.
+    """Finds the units of a JAX function: what can be removed from its variables together.
 
     A unit is a set of indices along axes of leaves (the column of a kernel, its bias, its norm
     scale and statistics, the rows of everything that reads it). Removing it means: every sum that

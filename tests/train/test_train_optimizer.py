@@ -123,7 +123,7 @@ def test_clipping_is_of_the_global_norm():
         ("optimizer.arguments.learning_rate", {"arguments": {"learning_rate": 0.9}}),
         ("optimizer.arguments.weight_decay", {"name": "adamw", "arguments": {"weight_decay": 1.0}}),
         ("optimizer.arguments", {"arguments": {"momentum": "much"}}),
-        ("optimizer.arguments", {"name": "lbfgs"}),
+        ("optimizer.name", {"name": "lbfgs"}),
     ],
 )
 def test_what_is_refused(field, fields):
