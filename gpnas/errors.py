@@ -2,8 +2,8 @@
 
 import re
 
-_LONG = 80  # characters of a field or of a value that a message repeats
-_LONGEST = 300  # of what is allowed
+_LONG = 300  # characters of a field or of a value that a message repeats; paths stay whole
+_LONGEST = 2000  # of what is allowed: each source of a data set, and why it failed
 
 
 def how_to_install(extra: str) -> str:

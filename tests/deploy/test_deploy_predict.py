@@ -139,5 +139,5 @@ def test_changed_names_are_noticed(pictured, tmp_path):
     side = side_file(path)
     told = json.loads(side.read_text())
     side.write_text(json.dumps(told | {"class_names": ["1", "10", "2"]}))
-    with pytest.raises(UserError, match="file: got .*has changed"):
+    with pytest.raises(UserError, match="file: got .*its digest is another"):
         from_file(path)
