@@ -13,6 +13,7 @@ from gpnas.models.darts_cell import DartsNet, Genotype
 from gpnas.models.layers import ReLU, avg_pool_3x3, im2col_conv, max_pool_2x2
 from gpnas.models.lenet import LeNet5, LeNet300
 from gpnas.models.macro import MacroNet
+from gpnas.models.macs import network_macs
 from gpnas.models.registry import (
     MODELS,
     architecture,
@@ -28,4 +29,5 @@ __all__ = [
     "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "DartsNet", "Genotype", "LeNet5",
     "LeNet300", "MacroNet", "ReLU", "ResNet", "Supernet201", "architecture", "avg_pool_3x3",
     "blocks", "build", "call", "choice", "has_widths", "im2col_conv", "is_known", "max_pool_2x2",
+    "network_macs",
 ]  # fmt: skip

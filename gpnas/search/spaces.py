@@ -10,13 +10,12 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from gpnas.models import Cell201, DartsNet, Genotype, MacroNet, call, darts_cell
+from gpnas.models import Cell201, DartsNet, Genotype, MacroNet, call, darts_cell, network_macs
 from gpnas.models.cell201 import OPERATIONS
 from gpnas.models.layers import conv_here
 from gpnas.models.macro import BLOCKS, STAGES
 from gpnas.search.morphable import morphable
 from gpnas.search.space import Space, choices
-from gpnas.units.cost import network_macs
 
 Shape = tuple[int, int, int]
 

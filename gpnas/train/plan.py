@@ -18,13 +18,13 @@ from gpnas.masks import full, maskable
 from gpnas.methods import Method, build, by_units, find
 from gpnas.methods.duration import resolve
 from gpnas.methods.method import UNGATED
-from gpnas.models import MODELS, call
+from gpnas.models import MODELS, call, network_macs
 from gpnas.models.layers import conv_here
 from gpnas.train.forecast import expected, mask_updates
 from gpnas.train.network import check_network, reason
 from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train.step import init_state, make_step
-from gpnas.units import Macs, UnitGroups, discover, network_macs, with_blocks
+from gpnas.units import Macs, UnitGroups, discover, with_blocks
 
 _STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)

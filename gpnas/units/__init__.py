@@ -8,7 +8,7 @@ small_apply, small_variables = compact(apply_fn, variables, groups, masks)
 
 from gpnas.units import bridge, grow, score
 from gpnas.units.blocks import is_block, with_blocks, without_blocks
-from gpnas.units.cost import Cost, Macs, macs, network_cost, network_macs, training_macs
+from gpnas.units.cost import Cost, Macs, macs, network_cost, training_macs
 from gpnas.units.count import Counts, count, total_cost, unit_cost
 from gpnas.units.discover import discover
 from gpnas.units.fold import fold_constants
@@ -32,7 +32,7 @@ __all__ = [
     "Cost", "Counts", "Macs", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks",
     "UnitsState",
     "bridge", "compact", "count", "discover", "fold_constants", "full_masks", "grow", "is_block",
-    "living_units", "macs", "measure_layers", "network_cost", "network_macs",
+    "living_units", "macs", "measure_layers", "network_cost",
     "of_params", "of_units", "readers", "resize", "score", "total_cost", "total_latency",
     "training_macs", "unit_cost", "unit_latency", "verify", "weight_masks", "with_blocks",
     "without_blocks",

@@ -1,10 +1,9 @@
 """Cost: parameters, multiply-accumulates (MACs) and training FLOPs, by shapes and schedules."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +11,6 @@ import numpy as np
 from gpnas.masks import summary
 from gpnas.masks.schedule import Schedule
 from gpnas.masks.tree import path_name
-from gpnas.models.call import infer
 from gpnas.units.origin import origins_of
 from gpnas.units.trace import trace
 from gpnas.units.work import PRODUCTS, all_work, padded_macs
@@ -95,27 +93,6 @@ def macs(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Macs:
             others += times
     sizes = {weights[leaf.id]: math.prod(leaf.shape) for leaf in leaves if leaf.id in weights}
     return Macs({p: _ratio(n, sizes[p]) for p, n in found.items() if n}, others)
-
-
-def network_macs(module: nn.Module, variables: Any, image_shape: Sequence[int]) -> Macs:
-    """The MACs of a Flax module in evaluation, by path in its parameters.
-
-    Args:
-      module: The network, see `gpnas.models.call`.
-      variables: Its variables or their shapes.
-      image_shape: (height, width, channels).
-    """
-    others = {name: tree for name, tree in variables.items() if name != "params"}
-
-    def apply(params: Any, others: Any, images: jax.Array) -> Any:
-        return infer(module, {"params": params, **others}, images)
-
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    both = variables["params"], others
-    counted = macs(lambda both, images: apply(both[0], both[1], images), both, images)
-    own = {p.removeprefix("0/"): n for p, n in counted.per_weight.items() if p.startswith("0/")}
-    rest = {p: n for p, n in counted.per_weight.items() if not p.startswith("0/")}
-    return Macs(own, counted.others + Macs(rest, 0).total((variables["params"], others)))
 
 
 def network_cost(params: Any, masks: Any, macs: Macs) -> Cost:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from gpnas.models import Cell201, choice
+from gpnas.models import Cell201, choice, network_macs
 from gpnas.search import STRATEGIES, Trial, load_table, search, sharing
 from gpnas.search.sharing import (
     Recipe,
@@ -13,7 +13,6 @@ from gpnas.search.sharing import (
     minibatches,
     selection_macs,
 )
-from gpnas.units import network_macs
 
 ARCHITECTURE = ("conv3", "none", "skip", "pool3", "conv1", "conv3")
 

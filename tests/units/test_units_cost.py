@@ -8,8 +8,8 @@ import pytest
 
 from gpnas.masks import full, maskable, put, schedule
 from gpnas.methods import METHODS
-from gpnas.models import CellNet, LeNet5, LeNet300, ResNet
-from gpnas.units import macs, network_cost, network_macs, training_macs
+from gpnas.models import CellNet, LeNet5, LeNet300, ResNet, network_macs
+from gpnas.units import macs, network_cost, training_macs
 
 pytestmark = pytest.mark.usefixtures("lenient")
 
