@@ -27,8 +27,4 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 5e-4
     config.method.density = 0.05
     config.method.peak = 6.0
-    config.method.every = 50
-    config.method.window = 20
-    config.method.protect = 100
-    config.method.survival_age = 200
     return config

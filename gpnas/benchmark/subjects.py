@@ -1,6 +1,5 @@
 """What is compared: our training program, and a plain loop with no gpnas in its steps."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -58,10 +57,7 @@ def config_of(options: Options, method: str, model: str) -> ConfigDict:
 
 
 def every(config: ConfigDict, steps: int) -> None:
-    """Sets the steps between events, and with them what a method counts in steps."""
-    factor = steps / config.method.every
-    for field in {"window", "protect", "rest", "survival_age"} & set(config.method):
-        config.method[field] = math.ceil(config.method[field] * factor)
+    """Sets the steps between mask updates; the other durations, all "auto", follow."""
     config.method.every = steps
 
 

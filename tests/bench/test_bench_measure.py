@@ -13,6 +13,7 @@ from configs import development, rigl
 from gpnas.benchmark import MEASUREMENTS, Missing, Options, fashion, pytorch, selection
 from gpnas.benchmark.measure import Compiling, interleave, ratio, summary
 from gpnas.benchmark.subjects import config_of, every, plain, plain_steps, random_data, trained
+from gpnas.train.plan import make_plan
 
 CONFIGS = {"development": development.get_config, "rigl": rigl.get_config}
 
@@ -60,7 +61,8 @@ def test_our_steps_and_the_plain_ones_go_on_from_call_to_call(options, model):
     data = random_data((28, 28, 1), 200)
     config = config_of(options, "development", model)
     every(config, 2)
-    assert (config.method.every, config.method.window, config.method.survival_age) == (2, 1, 4)
+    durations = make_plan(config, data).durations
+    assert [durations[name] for name in ("every", "window", "survival_age")] == [2, 1, 4]
     ours, theirs = trained(config, data, 3), plain_steps(config, data, 3)
     for calls in (1, 2):
         state, sums = ours()
@@ -131,13 +133,15 @@ _OURS = [10.0, 10.2, 9.8, 10.1, 9.9]
     ],
 )
 def test_fashion_2pct(options, gmp, rigl, density, holds):
-    others = {"gmp": [e + gmp for e in _OURS], "rigl": [e + rigl for e in _OURS]}
+    spread = [e + 0.01 * (i % 2) for i, e in enumerate(_OURS)]
+    others = {"gmp": [e + gmp for e in _OURS], "rigl": [e + rigl for e in spread]}
     _records(options.results, {"development": _OURS, **others}, density)
     found = fashion.fashion_2pct(options)
     assert found.holds == holds
     assert found.value == pytest.approx(10.0)
     assert found.details["differences"]["gmp"]["mean"] == pytest.approx(-gmp)
-    assert found.details["differences"]["rigl"]["half_of_95"] == pytest.approx(0, abs=1e-9)
+    assert found.details["differences"]["rigl"]["half_of_95"] == pytest.approx(0.0068, abs=1e-4)
+    assert found.details["differences"]["gmp"]["half_of_95"] is None  # all differences are equal
 
 
 def test_fashion_2pct_needs_five_seeds_and_all_arms(options):

@@ -23,7 +23,7 @@ from gpnas.train.study import settings
 FOLDER = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
-RECORD = {"checkpoints", "digest",
+RECORD = {"checkpoints", "class_names", "digest",
     "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset",
     "dataset_sha256", "total_steps", "batch_size", "durations", "expected", "metrics", "cost",
     "layers", "looks", "curve", "analysis",

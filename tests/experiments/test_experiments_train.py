@@ -40,7 +40,7 @@ def test_a_run(train, tmp_path):
     done = train("dense", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("dense: test error ")
-    assert done.stdout.count("\n") == 1
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["dense:", "Masks"]
     assert "\r" not in done.stderr
     assert "\x1b" not in done.stderr
     assert [line.split()[:2] for line in done.stderr.splitlines()] == [

@@ -266,7 +266,14 @@ def test_the_loss_by_hand(batch, loss):
 
 def test_the_divergence_counts_between_its_start_and_its_stop(batch):
     """In sparse VD: r rises in a straight line to its weight, and falls to 0 at stop_at."""
-    settings = {"total_steps": 100, "images": 50, "start_at": 0.1, "full_at": 0.2, "weight": 3.0}
+    settings = {
+        "total_steps": 100,
+        "images": 50,
+        "every": 25,
+        "start_at": 0.1,
+        "full_at": 0.2,
+        "weight": 3.0,
+    }
     gates = {FIRST: GATES[FIRST] - 12, LAST: GATES[LAST] - 12}
 
     def loss(step, **stop):

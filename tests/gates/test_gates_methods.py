@@ -69,7 +69,9 @@ def lines(folder):
 
 def results(record):
     """What a record says of the run itself."""
-    return {k: v for k, v in record.items() if k not in (*TIMES, "config", "compilations")}
+    return {
+        k: v for k, v in record.items() if k not in (*TIMES, "config", "compilations", "digest")
+    }
 
 
 def looks(rows):
@@ -293,16 +295,16 @@ import flax.linen as nn
 
 from gpnas.gates import bernoulli, follow, hard_concrete, more_often_open
 from gpnas.masks import schedule
-from gpnas.methods.method import gated
+from gpnas.methods.method import Method, gated
 
 def nowhere(weights):
     return {"Dense_9/kernel": -2}
 
-def hard(*, images: int):
+def hard(*, images: int) -> Method:
     return gated(follow(more_often_open(), every=5, last=9),
                  hard_concrete((0.1,), images, grouping=nowhere))
 
-def binary(*, images: int):
+def binary(*, images: int) -> Method:
     return gated(follow(more_often_open(), every=5, last=9),
                  bernoulli((0.1,), schedule.constant(7.0), images, grouping=nowhere))
 

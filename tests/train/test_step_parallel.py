@@ -42,7 +42,14 @@ def setup(name):
         "rigl": lambda: METHODS["rigl"](density=0.3, total_steps=20, every=2),
         "set": lambda: METHODS["set"](density=0.3, every=2),
         "development": lambda: METHODS["development"](
-            density=0.1, total_steps=12, batch_size=BATCH, peak=3.0, every=2, window=1
+            density=0.1,
+            total_steps=12,
+            batch_size=BATCH,
+            peak=3.0,
+            every=2,
+            window=1,
+            protect=100,
+            survival_age=200,
         ),
     }[name]()
     tx = optax.sgd(0.1, momentum=0.9)
