@@ -38,7 +38,7 @@ COST = {
     "inference_macs_dense", "train_flops", "train_flops_dense", "mean_training_density",
 }  # fmt: skip
 LAYER = {"path", "shape", "nonzeros", "dead_in", "dead_out"}
-POINT = {"step", "density", "grown", "pruned", "layers"}
+POINT = {"step", "density", "grown", "pruned", "skipped", "layers"}
 SMALLER = {
     "density": 0.2, "peak": 3.0, "phases": 2, "rounds": 3, "drops": (0.5,),
 }  # fmt: skip
