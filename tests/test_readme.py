@@ -73,7 +73,7 @@ def test_the_axes_of_stacked_layers_are_said_by_a_table():
     names = {"gm": masks, "rigl": rigl, "params": params, "key": jax.random.key(0)}
     exec(code, names)  # two lines of the page
     each = names["masks"]["layers"]["kernel"].sum((1, 2))
-    assert len(set(each.tolist())) == 1 and 0 < int(each[0]) < 80
+    assert 0 < int(each.max()) < 80 and int(each.max() - each.min()) <= 1  # the total is exact
     assert masks.summary.count(names["masks"]).keys() == {"layers/kernel", "in_proj/kernel"}
 
 
