@@ -3,12 +3,14 @@
 import pathlib
 import re
 import runpy
+import textwrap
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from gpnas import masks, report
+from gpnas.methods import METHODS
 from gpnas.models import LeNet300
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -58,6 +60,21 @@ def test_links_lead_somewhere():
         prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
             assert target.startswith("http") or (page.parent / target).exists(), (page, target)
+
+
+def test_the_axes_of_stacked_layers_are_said_by_a_table():
+    page = (ROOT / "docs" / "adding-a-method.md").read_text()
+    code = textwrap.dedent(re.search(r"```\n(  axes = .*?)```", page, re.DOTALL)[1])
+    params = {
+        "layers": {"kernel": jnp.ones((3, 8, 10))},
+        "in_proj": {"kernel": jnp.ones((8, 2, 5))},
+    }
+    rigl = METHODS["rigl"](density=0.2, total_steps=20, every=2).transform
+    names = {"gm": masks, "rigl": rigl, "params": params, "key": jax.random.key(0)}
+    exec(code, names)  # two lines of the page
+    each = names["masks"]["layers"]["kernel"].sum((1, 2))
+    assert 0 < int(each.max()) < 80 and int(each.max() - each.min()) <= 1  # the total is exact
+    assert masks.summary.count(names["masks"]).keys() == {"layers/kernel", "in_proj/kernel"}
 
 
 def test_gates_and_sensitivity_in_a_loop_of_your_own(tmp_path):

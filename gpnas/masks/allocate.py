@@ -79,7 +79,7 @@ def by_cost(
     def cost(path: str) -> float:
         return tree.lookup(costs, path, 1.0)
 
-    globs = [glob for glob in costs if set(glob) & set("*?[")]  # names may be of other leaves
+    globs = tree.globs_of(costs)
     return _proportional(lambda path, shape: cost(path) ** -power, cost, dense, globs)
 
 

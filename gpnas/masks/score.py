@@ -257,12 +257,17 @@ def per_cost(score: Score, costs: Mapping[str, float]) -> Score:
 
     Args:
       score: The score to divide.
-      costs: Cost of one weight (MACs, bytes, seconds) by path glob; 1 where no glob matches.
+      costs: Cost of one weight (MACs, bytes, seconds) by path glob; 1 where no glob matches. A
+        plain name may be of a leaf that is absent.
+
+    Raises:
+      ValueError: When evaluated, if a glob matches no leaf.
     """
+    globs = tree.globs_of(costs)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        return {
-            path: v / tree.lookup(costs, path, 1.0) for path, v in score.value(kept, ctx).items()
-        }
+        values = score.value(kept, ctx)
+        tree.check_globs("costs", globs, values)
+        return {path: v / tree.lookup(costs, path, 1.0) for path, v in values.items()}
 
     return Score(f"{score.name}/cost", score.statistics, value)

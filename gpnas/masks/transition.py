@@ -56,9 +56,9 @@ def transition(
     optimizer keeps of a changed entry is as `tx.init` begins it.
 
     Args:
-      tx: The optimizer that made `opt_state`; an optax transformation on the params themselves
-        (not `optax.lookahead`, which has two of each; of `nnx.Optimizer`, `tx` and a state of its
-        own, `tx.init(params)`).
+      tx: The optimizer that made `opt_state`: any of optax and `optax.contrib`, wrapped or not,
+        but `sm3`, `flatten` and `lookahead`, whose states have not the structure of the params. Of
+        an `nnx.Optimizer`, pass its `tx` and a state of its own, `tx.init(params)`.
       old, new: Masks before and after.
       params: Parameters.
       opt_state: State of `tx`.
@@ -68,7 +68,10 @@ def transition(
 
     Returns:
       `(params, opt_state)`, same structures. State that is not of a parameter's shape (counts,
-      factored moments) is left alone.
+      factored moments, the history of `lbfgs`) is left alone.
+
+    Raises:
+      ValueError: If the state has no moments of the params' structure.
     """
     params = rewoken(old, new, params, wake=wake, grads=grads, key=key)
     return params, reset(tx, old, new, opt_state, params)

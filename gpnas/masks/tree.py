@@ -40,6 +40,11 @@ def lookup(table: Mapping[str, Value], path: str, default: Value) -> Value:
     )
 
 
+def globs_of(table: Iterable[str]) -> list[str]:
+    """The keys of a table that are globs; plain names may be of leaves that are absent."""
+    return [key for key in table if set(key) & set("*?[")]
+
+
 def check_globs(field: str, globs: Iterable[str], paths: Iterable[str]) -> None:
     """Makes sure that each glob matches a path.
 

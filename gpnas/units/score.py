@@ -140,7 +140,10 @@ def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
     Args:
       score: The score to divide.
       costs: Cost of each unit (MACs, bytes, seconds) by path glob of the group: a number or
-        (size,) numbers; 1 where no glob matches.
+        (size,) numbers; 1 where no glob matches. A plain name may be of a group that is absent.
+
+    Raises:
+      ValueError: When evaluated, if a glob matches no group.
     """
     return scores.per_cost(score, costs)
 
@@ -154,13 +157,18 @@ def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*")
       groups: As `discover` finds them.
       where: Which leaves may be scales; the variance of a norm is none, though it scales.
 
+    Raises:
+      ValueError: When evaluated, if `where` is a glob that matches no leaf.
+
     References:
       Liu et al. 2017, network slimming (arXiv:1708.06519).
     """
     matches = tree.matcher(where)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        found = {p: jnp.abs(x) for p, x in leaves(ctx.params).items() if matches(p, x)}
+        every = leaves(ctx.params)
+        tree.check_globs("where", [where] if isinstance(where, str) else [], every)
+        found = {p: jnp.abs(x) for p, x in every.items() if matches(p, x)}
         scales = [_only(group, SCALES) for group in groups.groups]
         return {
             group.name: total(group, found)

@@ -196,3 +196,12 @@ def test_shut_gates_close_whole_groups():
         np.testing.assert_array_equal(maskable(MASKS, changed)[path][shut], 0)
         assert (maskable(MASKS, changed)[path] != found)[~shut].all()
     np.testing.assert_array_equal(network["Dense_0"]["bias"], PARAMS["Dense_0"]["bias"])
+
+
+def test_the_penalty_of_half_precision_weights_is_that_of_float32():
+    half = jax.tree.map(lambda x: jnp.full(x.shape, 300.0, jnp.float16), PARAMS)
+    whole = jax.tree.map(lambda x: x.astype(jnp.float32), half)
+    gates, context = hard_concrete((0.1,), IMAGES, decay=0.5), GateContext(STEP, MASKS, KEY)
+    still = Forward(None, lambda params: (jnp.float32(0), ()), None)
+    found = [float(gates.loss(still, params, GATES, context)[0]) for params in (half, whole)]
+    assert found[0] == pytest.approx(found[1], rel=1e-5) and np.isfinite(found[0])

@@ -1,6 +1,7 @@
 """`transition` with every optimizer and wrapper of the installed optax."""
 
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -15,28 +16,49 @@ OLD = put(full(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 3 > 0})
 NEW = put(full(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 2 > 0})
 CHANGED = np.asarray(OLD["w"] != NEW["w"])
 GRADS = jax.tree.map(lambda p: 0.1 * jnp.sin(3 * p) + 0.05, PARAMS)
-REFUSED = {"sm3", "flatten"}
-NEED_MORE = {"lbfgs", "momo", "momo_adam", "sophia"}  # extra arguments of `update`: values, keys
+REFUSED = {"sm3", "flatten"}  # and lookahead, below
+ARGUMENTS = {
+    "dpsgd": {"l2_norm_clip": 1.0, "noise_multiplier": 0.1, "seed": 0},
+    "lbfgs": {"linesearch": None},
+    "noisy_sgd": {"key": 0},
+}
 ADAM = optax.adam(0.01)
 
 
+def loss(params):
+    """A smooth function, for optimizers that evaluate one."""
+    return sum(jnp.sum(jnp.cos(p) + p) for p in jax.tree.leaves(params))
+
+
+def updated(name, masks, state, params):
+    """`(updates, state)` after a step; some optimizers need more than gradients and params."""
+    grads, value = apply(masks, GRADS), jnp.float32(1)
+    if name == "dpsgd":  # of each example
+        grads = jax.tree.map(lambda g: g[None], grads)
+    extra = {
+        "momo": {"value": value},
+        "momo_adam": {"value": value},
+        "polyak_sgd": {"value": value},
+        "sophia": {"obj_fn": loss},
+    }.get(name, {})
+    return optax.with_extra_args_support(ALL[name]).update(grads, state, params, **extra)
+
+
+def numbers(leaf):
+    """A leaf of a state; of a random key, its data."""
+    is_key = jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
+
 def optimizers():
-    """Each optimizer of optax that a learning rate makes, by name."""
-    found = {}
+    """Each optimizer of optax and its contrib: what has a learning rate and is no part of one."""
+    found = {"polyak_sgd": optax.polyak_sgd()}
     for module in (optax, optax.contrib):
         for name, make in vars(module).items():
-            if not inspect.isfunction(make) or name in NEED_MORE | {"noisy_sgd"}:
-                continue
-            needed = [
-                p.name
-                for p in inspect.signature(make).parameters.values()
-                if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
-            ]
-            if "learning_rate" in inspect.signature(make).parameters and needed in (
-                ["learning_rate"],
-                [],
-            ):
-                found[name] = make(learning_rate=0.01)
+            fields = inspect.signature(make).parameters if inspect.isfunction(make) else {}
+            if "learning_rate" in fields and not name.startswith(("_", "scale_by_")):
+                base = {"base_optimizer": ADAM} if "base_optimizer" in fields else {}
+                found[name] = make(learning_rate=0.01, **ARGUMENTS.get(name, base))
     return found
 
 
@@ -45,7 +67,6 @@ ALL = optimizers() | {
     "MultiSteps": optax.MultiSteps(ADAM, 2).gradient_transformation(),
     "inject_hyperparams": optax.inject_hyperparams(optax.adam)(learning_rate=0.01),
     "apply_if_finite": optax.apply_if_finite(ADAM, 3),
-    "schedule_free": optax.contrib.schedule_free(ADAM, 0.01),
     "masked": optax.masked(ADAM, {"w": True, "b": False}),
     "partition": optax.partition({"a": ADAM, "b": optax.sgd(0.1)}, {"w": "a", "b": "b"}),
     "freeze": optax.chain(optax.freeze({"w": False, "b": True}), ADAM),
@@ -54,7 +75,21 @@ ALL = optimizers() | {
 
 
 def test_optimizers_are_found():
-    assert {"adam", "sgd", "lion", "adafactor", "muon", "prodigy"} <= ALL.keys() and len(ALL) > 40
+    assert {
+        "adam",
+        "sgd",
+        "lion",
+        "adafactor",
+        "muon",
+        "prodigy",
+        "lbfgs",
+        "dpsgd",
+    } <= ALL.keys() and len(ALL) > 45
+
+
+def test_what_is_refused_is_documented():
+    named = re.search(r"but (.*?), whose states", transition.__doc__, re.DOTALL)[1]
+    assert set(re.findall(r"`(\w+)`", named)) == REFUSED | {"lookahead"}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -63,7 +98,7 @@ def test_growing_and_pruning_under_every_optimizer(name):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         state = tx.init(params)
         for _ in range(2):
-            updates, state = tx.update(apply(OLD, GRADS), state, params)
+            updates, state = updated(name, OLD, state, params)
             params = apply(OLD, optax.apply_updates(params, updates))
         if name in REFUSED:
             with pytest.raises(ValueError, match="^transition: got tuple") as refused:
@@ -75,8 +110,8 @@ def test_growing_and_pruning_under_every_optimizer(name):
         assert (np.asarray(params["w"])[~np.asarray(NEW["w"])] == 0).all()
         for was, now, first in zip(*map(jax.tree.leaves, (state, after, fresh)), strict=True):
             expected = np.where(CHANGED, first, was) if np.shape(was) == (4, 3) else was
-            np.testing.assert_array_equal(now, expected)
-        updates, _ = tx.update(apply(NEW, GRADS), after, params)
+            np.testing.assert_array_equal(numbers(now), numbers(expected))
+        updates, _ = updated(name, NEW, after, params)
         assert all(np.isfinite(u).all() for u in jax.tree.leaves(updates))
 
 

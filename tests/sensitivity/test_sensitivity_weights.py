@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.sensitivity import weights
+from gpnas.sensitivity import shrink, weights
 
 assert_close = functools.partial(chex.assert_trees_all_close, rtol=1e-4, atol=1e-6)
 
@@ -67,3 +67,19 @@ def test_specified_asks_for_labels(net):
     assert weights.unspecified(unlabelled, net.params)
     with pytest.raises(ValueError, match="specified: got no labels"):
         weights.specified(unlabelled, net.params)
+
+
+def test_the_decay_of_half_precision_weights_is_that_of_float32():
+    decay = shrink(1e-4, weights.of_loss)
+    found = []
+    for dtype in (jnp.float16, jnp.float32):
+        params = {"w": jnp.array([1.0, 300.0, 1e-3], dtype)}
+        grads = {"w": jnp.array([0.5, 1e-4, 2.0], dtype)}
+        updates = {"w": jnp.array([-1e-4, 0.5, 1e-4], dtype)}
+        state = decay.init(params)
+        new, _ = decay.update(updates, state, params, forward=None, dense_grads=grads)
+        assert new["w"].dtype == dtype
+        found.append(new)
+    chex.assert_trees_all_close(
+        found[0], jax.tree.map(lambda x: x.astype(jnp.float16), found[1]), rtol=2e-3
+    )

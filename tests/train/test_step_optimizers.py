@@ -96,3 +96,24 @@ def test_moments_of_changed_entries_are_fresh_and_others_untouched(name):
     for was, now, first in zip(*map(jax.tree.leaves, (before, after, fresh)), strict=True):
         expected = np.where(masks[was.shape], was, first) if np.shape(was) in masks else was
         np.testing.assert_array_equal(now, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("l0", {"images": 96, "every": 2}),
+        ("serene", {"classes": 10, "density": 0.1, "patience": 1, "refresh": 2}),
+        ("lobster", {"density": 0.1, "patience": 1}),
+    ],
+)
+def test_nothing_stays_nan_after_one_batch_that_is(name, settings):
+    method = METHODS[name](total_steps=6, **settings)
+    tx = method.wrap(optax.apply_if_finite(optax.sgd(0.1, momentum=0.9), 3))
+    step = jax.jit(make_step(MODULE, method, tx))
+    images = jax.random.normal(jax.random.key(0), (16, *SHAPE))
+    state = init_state(MODULE, method, tx, images[:1], jax.random.key(1))
+    for i in range(6):  # at an even step, serene evaluates its sensitivity
+        state, metrics = step(state, (jnp.where(i == 2, jnp.nan, images), jnp.arange(16) % 10))
+    kept = (state.params, state.aux, state.mask_state, state.opt_state, state.aux_opt_state)
+    assert np.isfinite(metrics.loss)
+    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(kept))

@@ -152,6 +152,30 @@ def test_scales_of_norms_are_no_variances():
     assert "params/transition/kernel:3" not in values
 
 
+def test_globs_that_match_nothing_are_refused():
+    net, groups = found("densenet")
+    ctx = context(net.variables)
+    judges = {
+        "costs": score.per_cost(score.magnitude(groups), {"params/stm*": 4.0}),
+        "where": score.batch_norm_scale(groups, "params/stm*"),
+    }
+    for field, judge in judges.items():
+        with pytest.raises(ValueError, match=rf"^{field}: got 'params/stm\*'"):
+            judge.value({}, ctx)
+
+
+@pytest.mark.parametrize("kind", [score.magnitude, score.taylor])
+def test_sums_over_half_precision_are_those_of_float32(kind):
+    net, groups = found("vgg")
+    params = jax.tree.map(lambda x: (1e-4 * jnp.ones_like(x)).astype(jnp.float16), net.variables)
+    grads = jax.tree.map(lambda x: 3 * x, params)
+    wide = jax.tree.map(lambda x: x.astype(jnp.float32), (params, grads))
+    half, whole = (value(kind(groups), context(*trees)) for trees in ((params, grads), wide))
+    for name, values in half.items():
+        np.testing.assert_allclose(values, whole[name], rtol=1e-5)
+        assert (values > 0).all()
+
+
 def test_fpgm_finds_the_filter_that_others_stand_in_for():
     net, groups = found("vgg")
     kernel = net.variables["params"]["Conv_0"]["kernel"]
