@@ -3,7 +3,7 @@
     python experiments/compare.py --config=configs/searches/comparisons/nas_bench_201.py
 
 Records are appended to results/STUDY/records.jsonl as they come; searches that are there are
-skipped.
+skipped. Exit code 3 is a search in which `config.failures` candidates failed in a row.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from gpnas.commandline import no_arguments, start
+from gpnas.commandline import EXIT_DIVERGED, check_kind, no_arguments, start, stop
 from gpnas.search.comparison import compare
+from gpnas.search.outcome import Failing
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The comparison.", lock_config=True)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder for the comparisons' records.")
@@ -22,7 +23,11 @@ flags.mark_flags_as_required(["config"])
 def main(argv: Sequence[str]) -> None:
     """Makes the searches that are missing."""
     no_arguments(argv)
-    print(compare(_CONFIG.value, str(_RESULTS.value)))
+    check_kind(_CONFIG.value, "compare")
+    try:
+        print(compare(_CONFIG.value, str(_RESULTS.value)))
+    except Failing as error:
+        stop(error, EXIT_DIVERGED)
 
 
 if __name__ == "__main__":

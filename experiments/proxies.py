@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from gpnas._files import read_lines
-from gpnas.commandline import no_arguments, start
+from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.search.proxy_study import correlations, matching, score_sample
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to score.", lock_config=True)
@@ -23,6 +23,7 @@ flags.mark_flags_as_required(["config"])
 def main(argv: Sequence[str]) -> None:
     """Scores what is missing and prints the correlations."""
     no_arguments(argv)
+    check_kind(_CONFIG.value, "proxies")
     path = score_sample(_CONFIG.value, str(_RESULTS.value))
     records = matching(read_lines(path), _CONFIG.value)
     seconds = sum(record["wall_s"] for record in records) / len(records)

@@ -9,6 +9,9 @@ one that was begun. The work directory then holds history.json, all trials, and 
 the search went, and the architectures that nothing else beats; experiments/report.py shows it.
 Drawings of those lie beside it, also for `optuna-dashboard --artifact-dir=WORKDIR/artifacts`.
 Where networks are trained, their weights lie there too, and workers need it: `--workdir`.
+
+Exit code 2 is a mistake in what was asked for; 3 a search that ended because `config.failures`
+candidates failed in a row; 74 a disk that is full; 75 an interruption by SIGTERM or Ctrl-C.
 """
 
 import pathlib
@@ -20,12 +23,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from gpnas._files import write_json
-from gpnas.commandline import no_arguments, start
+from gpnas.commandline import EXIT_DIVERGED, check_kind, no_arguments, start, stop
 from gpnas.errors import UserError
 from gpnas.report.drawings import architecture_figure
 from gpnas.search import pareto, study
 from gpnas.search.build import Search, build_search
 from gpnas.search.history import Trial, value
+from gpnas.search.outcome import Failing, exhausted
 from gpnas.search.record import describe_search, what_came_of_it
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
@@ -40,10 +44,16 @@ def main(argv: Sequence[str]) -> None:
     no_arguments(argv)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a trial raises is told once, below
     kept, settings, plan = _join() if _WORKER.value else _begin()
-    history = study.work(
-        kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
-        plan.evaluations, plan.seed, plan.enough,
-    )  # fmt: skip
+    study.check_table(kept, plan.digests)
+    try:
+        history = study.work(
+            kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
+            plan.evaluations, plan.seed, plan.enough, plan.failures,
+        )  # fmt: skip
+    except Failing as error:
+        stop(error, EXIT_DIVERGED)
+    if study.different(history) < plan.evaluations and exhausted(history):
+        print("1,000 trials in a row gave no new architecture: the space is exhausted")
     front = pareto.archive(history, plan.objectives)
     print(f"{study.different(history)} evaluations; what nothing beats:")
     for trial in front:
@@ -85,6 +95,7 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
     for field, given in (("config", _CONFIG.value), ("workdir", _WORKDIR.value)):
         if given is None:
             raise UserError(field, None, "a value; or --worker with --storage")
+    check_kind(_CONFIG.value, "search")
     settings = _CONFIG.value.to_dict()
     plan = build_search(settings, _weights())  # before anything is written
     folder = pathlib.Path(str(_WORKDIR.value))

@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from gpnas import report
-from gpnas.commandline import no_arguments, start
+from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.search.sharing_study import share
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to do.", lock_config=True)
@@ -23,6 +23,7 @@ flags.mark_flags_as_required(["config"])
 def main(argv: Sequence[str]) -> None:
     """Does what is missing and prints the tables."""
     no_arguments(argv)
+    check_kind(_CONFIG.value, "sharing")
     path = share(_CONFIG.value, str(_RESULTS.value))
     print(report.text_table(report.read_runs([path])))
     print(path)

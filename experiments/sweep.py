@@ -17,7 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from gpnas import train
-from gpnas.commandline import EXIT_DIVERGED, no_arguments, start, stop
+from gpnas.commandline import EXIT_DIVERGED, check_kind, no_arguments, start, stop
 from gpnas.train.study import run_study
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The study.", lock_config=True)
@@ -29,6 +29,7 @@ flags.mark_flags_as_required(["config"])
 def main(argv: Sequence[str]) -> None:
     """Runs what is missing of the study."""
     no_arguments(argv)
+    check_kind(_CONFIG.value, "sweep")
     try:
         path = run_study(_CONFIG.value, str(_WORKDIR.value), str(_RESULTS.value))
     except train.Diverged as error:

@@ -17,7 +17,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from gpnas import train
-from gpnas.commandline import EXIT_DIVERGED, EXIT_STOPPED, no_arguments, start, stop
+from gpnas.commandline import EXIT_DIVERGED, EXIT_STOPPED, check_kind, no_arguments, start, stop
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
@@ -31,6 +31,7 @@ _HINT = (
 def main(argv: Sequence[str]) -> None:
     """Runs the config and prints what came out."""
     no_arguments(argv)
+    check_kind(_CONFIG.value, "train")
     logging.info("overrides: %s", config_flags.get_override_values(flags.FLAGS["config"]))
     try:
         record = train.train(_CONFIG.value, str(_WORKDIR.value))

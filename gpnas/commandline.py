@@ -26,6 +26,16 @@ from gpnas.errors import UserError
 EXIT_USER, EXIT_DIVERGED, EXIT_IO, EXIT_STOPPED = 2, 3, 74, 75
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
+# Fields by which the config of each command is known.
+_KINDS = {
+    "train": ("method", "model", "optimizer"),
+    "sweep": ("arms", "seeds", "densities"),
+    "compare": ("arms", "seeds", "space", "objectives"),
+    "search": ("space", "objectives", "strategy", "evaluations"),
+    "proxies": ("proxies", "against", "architectures"),
+    "sharing": ("methods", "finalists", "architectures"),
+}
+
 _PARSERS: dict[type, Callable[[str], Any]] = {
     bool: flags.BooleanParser().parse,
     float: flags.FloatParser().parse,
@@ -81,6 +91,21 @@ def _unwritten(error: OSError) -> str:
     else:
         raise error
     return f"{error.filename or 'a file'}: {error.strerror}; {todo}"
+
+
+def check_kind(config: Mapping[str, Any] | ConfigDict, command: str) -> None:
+    """Makes sure that a config is one for this command.
+
+    Raises:
+      UserError: If it is not; names the command that takes it, if there is one.
+    """
+    missing = [field for field in _KINDS[command] if field not in config]
+    if missing:
+        takes = (name for name, fields in _KINDS.items() if all(f in config for f in fields))
+        other = next(takes, None)
+        hint = f"; ./run.sh {other} takes this one" if other else ""
+        lacks = f"a config without {', '.join(missing)}"
+        raise UserError("config", lacks, f"a config for ./run.sh {command}{hint}")
 
 
 def no_arguments(argv: Sequence[str]) -> None:

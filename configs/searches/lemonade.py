@@ -35,5 +35,6 @@ def get_config() -> ConfigDict:
     config.evaluations = 1000  # different architectures, at most
     config.steps = 2400  # of training in all, those of distillation included; 0: any number
     config.together = 1  # candidates at a time; those of one shape train as one program
+    config.failures = 20  # in a row, after which the search ends
     config.seed = 0
     return config

@@ -17,5 +17,6 @@ def get_config() -> ConfigDict:
     config.reports = ("cifar10_test_200",)  # told of what was found; no say in the search
     config.strategy = ConfigDict({"name": "evolution"}, type_safe=False)  # and its fields
     config.evaluations = 200  # different architectures
+    config.failures = 20  # in a row, after which the search ends
     config.seed = 0
     return config

@@ -5,6 +5,7 @@ import math
 import pathlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -13,11 +14,12 @@ from gpnas import plugins
 from gpnas.errors import UserError
 from gpnas.search.history import History, Propose
 from gpnas.search.jobs import Recipe
+from gpnas.search.outcome import FAILURES
 from gpnas.search.run import EvaluateAll, each, randomness
 from gpnas.search.space import Space
 from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
-from gpnas.search.table import TABLES, load_table
+from gpnas.search.table import TABLES, digests, load_table
 from gpnas.search.trained import MEASURED, spent, trained
 from gpnas.train.loop import load_data
 
@@ -58,6 +60,8 @@ class Search(NamedTuple):
       seed: Of all randomness.
       enough: Whether to end before that, by the history.
       together: Candidates that one machine evaluates together.
+      failures: In a row, after which the search ends.
+      digests: Of the table; empty where networks are trained.
     """
 
     propose: Propose
@@ -68,6 +72,8 @@ class Search(NamedTuple):
     seed: int
     enough: Callable[[History], bool] = lambda history: False
     together: int = 1
+    failures: int = FAILURES
+    digests: Mapping[str, str] = MappingProxyType({})
 
 
 def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None) -> Search:
@@ -83,6 +89,7 @@ def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None
     """
     for field, least in (("evaluations", 1), ("seed", 0)):
         _check_number(settings, field, least)
+    _check_number({"failures": FAILURES, **settings}, "failures", 1)
     kind, _, path = str(settings["space"]).partition(":")
     if settings["space"] in TABLES or (kind == "table" and path):
         return _on_a_table(settings, path or kind)
@@ -99,13 +106,13 @@ def _on_a_table(settings: Mapping[str, Any], name: str) -> Search:
         raise UserError("evaluations", settings["evaluations"], f"at most {most}, what there are")
     return Search(
         propose, each(table.evaluate), objectives, reports, settings["evaluations"],
-        settings["seed"],
+        settings["seed"], failures=settings.get("failures", FAILURES), digests=digests(table),
     )  # fmt: skip
 
 
 def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> Search:
     known = {**dict.fromkeys(TABLES), **SPACES, "table:FILE": None}
-    make = plugins.find("space", settings["space"], known)
+    make = plugins.find("space", str(settings["space"]), known, returns=Space)
     if make is None or "network" not in settings:
         allowed = "one with the fields of configs/searches/lemonade.py: network, training, data"
         raise UserError("space", settings["space"], allowed)
@@ -129,6 +136,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     return Search(
         propose, evaluate, objectives, reports, settings["evaluations"], settings["seed"],
         lambda history: spent(history) >= limit, settings["together"],
+        settings.get("failures", FAILURES),
     )  # fmt: skip
 
 

@@ -64,7 +64,13 @@ def _one(settings: dict[str, Any], arm: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         plan = build_search(settings, pathlib.Path(folder))
         history = search_together(
-            plan.propose, plan.evaluate, plan.evaluations, plan.enough, plan.together, plan.seed
+            plan.propose,
+            plan.evaluate,
+            plan.evaluations,
+            plan.enough,
+            plan.together,
+            plan.seed,
+            failures=plan.failures,
         )
     wall = round(time.perf_counter() - begun, 3)
     return record | what_came_of_it(history, plan) | {"wall_s": wall}

@@ -12,10 +12,13 @@ class Trial(NamedTuple):
     Attributes:
       number: Its place in the history, from 0.
       architecture: Data that a space understands; hashable.
-      metrics: By name, all to be minimised; None as long as it is being evaluated.
+      metrics: By name, finite, all to be minimised; None as long as it is being evaluated, and if
+        it failed.
       parent: Number of the trial that it was made from; None if it was drawn afresh.
-      repeats: Number of an earlier trial of the same architecture, whose metrics these are.
+      repeats: Number of an earlier trial of the same architecture, whose metrics these are, or
+        whose failure this is.
       budget: What its evaluation may cost, in the search's own unit; 0 if that never differs.
+      failed: Why it has no metrics and never will; None if it has not failed.
     """
 
     number: int
@@ -24,6 +27,7 @@ class Trial(NamedTuple):
     parent: int | None = None
     repeats: int | None = None
     budget: int = 0
+    failed: str | None = None
 
 
 class Proposal(NamedTuple):
@@ -57,8 +61,13 @@ def evaluated(history: History) -> list[Trial]:
 
 
 def known(history: History) -> set[Any]:
-    """Architectures that were proposed before, evaluated or not."""
+    """Architectures that were proposed before, whether evaluated, under way or failed."""
     return {trial.architecture for trial in history}
+
+
+def failures(history: History) -> set[Any]:
+    """Architectures that failed."""
+    return {trial.architecture for trial in history if trial.failed is not None}
 
 
 def best(trials: Sequence[Trial], metric: str) -> Trial:

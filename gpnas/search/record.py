@@ -34,8 +34,11 @@ def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
-    """What two searches of the same settings share; tuples and lists are the same."""
-    return json.dumps(settings, sort_keys=True)
+    """What two searches of the same settings share; tuples and lists are the same.
+
+    The limit on failures makes no difference to a search that ended."""
+    own = {field: value for field, value in settings.items() if field != "failures"}
+    return json.dumps(own, sort_keys=True)
 
 
 def what_came_of_it(history: History, plan: Search) -> dict[str, Any]:

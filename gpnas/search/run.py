@@ -1,15 +1,25 @@
 """Searches on one machine: propose, evaluate, remember."""
 
+import functools
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from gpnas.search.history import History, Propose, Trial, begun, rooted
+from gpnas.search.outcome import (
+    FAILURES,
+    Outcome,
+    ask,
+    attempt,
+    check_failures,
+    exhausted,
+    settled,
+)
 
 Metrics = Mapping[str, float]
 Evaluate = Callable[[Trial], Metrics]  # of a trial that has no metrics yet
-EvaluateAll = Callable[[Sequence[Trial]], Sequence[Metrics]]  # of several, together
+EvaluateAll = Callable[[Sequence[Trial]], Sequence[Outcome]]  # of several, together
 
 
 def randomness(seed: int, number: int) -> np.random.Generator:
@@ -18,8 +28,8 @@ def randomness(seed: int, number: int) -> np.random.Generator:
 
 
 def each(evaluate: Evaluate) -> EvaluateAll:
-    """Evaluates several trials one after the other."""
-    return lambda trials: [evaluate(trial) for trial in trials]
+    """Evaluates several trials one after the other; what one raises is that one's failure."""
+    return lambda trials: [attempt(functools.partial(evaluate, trial)) for trial in trials]
 
 
 def search(
@@ -30,30 +40,38 @@ def search(
     history: History = (),
     stop: Callable[[Trial], bool] = lambda trial: False,
     most: int = 10**6,
+    failures: int = FAILURES,
 ) -> list[Trial]:
     """Evaluates what a strategy proposes, until so many different architectures were evaluated.
 
     What was evaluated before is looked up in the history and costs nothing. A search that goes on
     from a history is the same as one that was not interrupted: the randomness of a trial comes
-    from the seed and its number.
+    from the seed and its number. It also ends after 1,000 trials without a new architecture.
 
     Args:
       propose: The strategy.
-      evaluate: `trial → metrics`, lower ones better.
+      evaluate: `trial → metrics`, lower ones better. A trial fails if this raises, or if a metric
+        is not finite.
       evaluations: Different ones to make in all, those of `history` included.
       seed: Of all randomness.
       history: To go on from.
       stop: Whether to end early, after this trial.
       most: Trials in all, repeats included.
+      failures: In a row, after which the search ends.
 
     Returns:
       The whole history.
+
+    Raises:
+      Failing: After so many failures in a row.
     """
 
     def enough(trials: History) -> bool:
-        return bool(trials) and stop(trials[-1])
+        return bool(trials) and trials[-1].failed is None and stop(trials[-1])
 
-    return search_together(propose, each(evaluate), evaluations, enough, 1, seed, history, most)
+    return search_together(
+        propose, each(evaluate), evaluations, enough, 1, seed, history, most, failures
+    )
 
 
 def search_together(
@@ -65,6 +83,7 @@ def search_together(
     seed: int = 0,
     history: History = (),
     most: int = 10**6,
+    failures: int = FAILURES,
 ) -> list[Trial]:
     """As `search`, with several candidates evaluated together.
 
@@ -72,22 +91,27 @@ def search_together(
     metrics, as if other workers were at them.
 
     Args:
-      propose, evaluations, seed, history, most: As for `search`.
-      evaluate: `trials → metrics` of each, lower ones better.
+      propose, evaluations, seed, history, most, failures: As for `search`.
+      evaluate: `trials → metrics` of each, lower ones better, or `Failed`.
       enough: Whether to end early, by the history after each evaluation.
       together: Candidates of one evaluation.
 
     Returns:
       The whole history.
+
+    Raises:
+      Failing: As `search`.
     """
     trials = list(history)
     first = {(t.architecture, t.budget): t for t in reversed(trials) if t.repeats is None}
-    while len(first) < evaluations and len(trials) < most:
+    made = sum(trial.failed is None for trial in first.values())
+    while made < evaluations and len(trials) < most and not exhausted(trials):
+        check_failures(trials, failures)
         start = len(trials)
         new: list[Trial] = []
-        room = min(together, evaluations - len(first))
+        room = min(together, evaluations - made)
         while len(trials) < start + room:
-            proposal = propose(trials, randomness(seed, len(trials)))
+            proposal = ask(propose, trials, randomness(seed, len(trials)))
             if proposal is None:
                 assert new, "nothing is under way that it could wait for"
                 break
@@ -96,13 +120,16 @@ def search_together(
                 new.append(trial)
             trials.append(trial)
         asked = [rooted(trials, trial) for trial in new]
-        for trial, metrics in zip(new, evaluate(asked) if asked else (), strict=True):
-            trials[trial.number] = trial._replace(metrics=metrics)
+        for trial, outcome in zip(new, evaluate(asked) if asked else (), strict=True):
+            trials[trial.number] = settled(trial, outcome)
             first[trial.architecture, trial.budget] = trials[trial.number]
+            made += trials[trial.number].failed is None
         for at in range(start, len(trials)):
-            if trials[at].metrics is None:
-                seen = first[trials[at].architecture, trials[at].budget]
-                trials[at] = trials[at]._replace(metrics=seen.metrics, repeats=seen.number)
+            seen = first[trials[at].architecture, trials[at].budget]
+            if seen.number != at:
+                trials[at] = trials[at]._replace(
+                    metrics=seen.metrics, repeats=seen.number, failed=seen.failed
+                )
         if enough(trials):
             break
     return trials
@@ -115,27 +142,33 @@ def simulate(
     workers: int,
     until: float,
     seed: int = 0,
+    failures: int = FAILURES,
 ) -> list[tuple[float, Trial]]:
     """A search by many workers on a clock that is not real, so that its results repeat.
 
     Args:
       propose: The strategy; it sees trials that are under way as ones without metrics.
-      evaluate: `trial → metrics`.
+      evaluate: As for `search`.
       duration: `trial → time` that its evaluation takes.
       workers: How many there are.
       until: Nothing is begun at or after this time, and what ends later is left out.
       seed: Of all randomness.
+      failures: As for `search`.
 
     Returns:
-      `(time of its end, trial)` in the order in which they ended.
+      `(time of its end, trial)` in the order in which they ended, those that failed included.
+
+    Raises:
+      Failing: As `search`.
     """
     trials: list[Trial] = []
     ended: list[tuple[float, Trial]] = []
     running: list[tuple[float, int]] = []
     now = 0.0
     while True:
+        check_failures(trials, failures)
         while now < until and len(running) < workers:
-            proposal = propose(trials, randomness(seed, len(trials)))
+            proposal = ask(propose, trials, randomness(seed, len(trials)))
             if proposal is None:
                 break
             trial = begun(len(trials), proposal)
@@ -144,6 +177,7 @@ def simulate(
         if not running:
             return ended
         now, number = heapq.heappop(running)
-        trials[number] = trials[number]._replace(metrics=evaluate(trials[number]))
+        trial = trials[number]
+        trials[number] = settled(trial, attempt(functools.partial(evaluate, trial)))
         if now <= until:
             ended.append((now, trials[number]))

@@ -1,6 +1,7 @@
 """What can be searched: how architectures are drawn, changed, encoded and priced."""
 
 import itertools
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 from gpnas.errors import UserError
 
 Rng = np.random.Generator
+_LISTED = 100_000  # architectures, up to which strategies may hold a whole space in memory
 
 
 class Space(NamedTuple):
@@ -17,7 +19,7 @@ class Space(NamedTuple):
 
     Attributes:
       sample: `rng → architecture`, uniform where that can be.
-      mutate: `(architecture, rng) → architecture`, another one.
+      mutate: `(architecture, rng) → architecture`, another one if there is one.
       neighbours: `architecture → architectures` that are one change away, in a fixed order.
       encode: `architecture → (features,) float64`.
       check: `architecture → None`; raises `UserError` if it does not belong to the space.
@@ -52,14 +54,24 @@ def choices(
     """The space of independent choices; an architecture is a tuple of one option each.
 
     Args:
-      options: What each choice may be; two or more, all different.
+      options: What each choice may be; one or more, all different.
       cost, build: As for `Space`.
 
     Returns:
-      A space whose code of an architecture is one-hot, choice by choice.
+      A space whose code of an architecture is one-hot, choice by choice; it can be listed if it
+      has no more than 100,000 architectures.
+
+    Raises:
+      UserError: If a choice has no option, or one twice.
     """
+    for row in options:
+        if not row or len(set(row)) < len(row):
+            raise UserError("options", tuple(row), "one or more, all different")
     places = [{option: i for i, option in enumerate(row)} for row in options]
     starts = np.cumsum([0, *map(len, options)])
+    movable = [at for at, row in enumerate(options) if len(row) > 1]
+    count = math.prod(map(len, options))
+    everything = (lambda: itertools.product(*options)) if count <= _LISTED else None
 
     def sample(rng: Rng) -> tuple[str, ...]:
         return tuple(row[int(rng.integers(len(row)))] for row in options)
@@ -68,7 +80,9 @@ def choices(
         return (*architecture[:at], option, *architecture[at + 1 :])
 
     def mutate(architecture: tuple[str, ...], rng: Rng) -> tuple[str, ...]:
-        at = int(rng.integers(len(options)))
+        if not movable:
+            return architecture
+        at = movable[int(rng.integers(len(movable)))]
         here = places[at][architecture[at]]
         other = (here + 1 + int(rng.integers(len(options[at]) - 1))) % len(options[at])
         return swap(architecture, at, options[at][other])
@@ -94,9 +108,12 @@ def choices(
                 allowed = f"choice {at + 1} one of {', '.join(options[at])}"
                 raise UserError("architecture", architecture, allowed)
 
-    return Space(
-        sample, mutate, neighbours, encode, check, lambda: itertools.product(*options), cost, build
-    )
+    return Space(sample, mutate, neighbours, encode, check, everything, cost, build)
+
+
+def size(space: Space) -> float:
+    """How many architectures there are; inf where they cannot be listed."""
+    return math.inf if space.everything is None else sum(1 for _ in space.everything())
 
 
 def encoded(space: Space, architectures: Sequence[Any]) -> np.ndarray:

@@ -5,6 +5,8 @@ a strategy's, as everywhere here. `optuna-dashboard` shows such a study as it is
 """
 
 import contextlib
+import errno
+import functools
 import json
 import pathlib
 import time
@@ -17,17 +19,23 @@ import sqlalchemy
 
 from gpnas.errors import UserError
 from gpnas.search.history import History, Propose, Trial, rooted
+from gpnas.search.outcome import FAILURES, ask, attempt, check_failures, exhausted, settled
 from gpnas.search.run import Evaluate, randomness
 from gpnas.search.space import frozen
 
 HEARTBEAT, GRACE = 5, 20  # seconds; a worker that was silent for so long is dead
-_MAY_CHANGE = {"evaluations", "steps"}  # in a study that goes on
+_MAY_CHANGE = {"evaluations", "steps", "failures"}  # in a study that goes on
 _POLL = 0.2  # seconds between looks at whether what a strategy waits for has ended
 _LIVE = (
     optuna.trial.TrialState.COMPLETE,
     optuna.trial.TrialState.RUNNING,
     optuna.trial.TrialState.WAITING,
+    optuna.trial.TrialState.FAIL,  # with a reason; without one, its worker died
 )
+
+
+class _TrialFailed(RuntimeError):
+    """Makes Optuna record a trial as failed."""
 
 
 def open_study(
@@ -60,6 +68,8 @@ def open_study(
         before = study.user_attrs.get("settings")
         now = json.loads(json.dumps(settings))
         if before is None:
+            if study.get_trials(deepcopy=False) or len(study.directions) != len(objectives):
+                raise UserError("name", name, "a study that gpnas began, or a name not yet used")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(list(objectives))
@@ -86,13 +96,42 @@ def join_study(
         study = optuna.load_study(
             study_name=name, storage=kept, sampler=optuna.samplers.RandomSampler()
         )
+        if "settings" not in study.user_attrs:
+            raise UserError("name", name, "a study that gpnas began")
         return study, study.user_attrs["settings"]
 
 
+def check_table(study: optuna.Study, digests: Mapping[str, str]) -> None:
+    """Makes sure that a table is the one with which a study began; the first call keeps it.
+
+    Args:
+      study: As `open_study` or `join_study` gives it.
+      digests: As `gpnas.search.table.digests` gives them; empty where there is no table.
+
+    Raises:
+      UserError: If the table was edited since; names the columns that differ.
+    """
+    before = study.user_attrs.get("table")
+    if before is None:
+        if digests:
+            study.set_user_attr("table", dict(digests))
+        return
+    names = dict.fromkeys([*before, *digests])
+    changed = [name or "architectures" for name in names if before.get(name) != digests.get(name)]
+    if changed:
+        allowed = "the table with which the study began; restore it, or choose another name"
+        raise UserError("space", f"a table with changed {', '.join(changed)}", allowed)
+
+
 def history_of(study: optuna.Study) -> list[Trial]:
-    """The trials that are evaluated or under way; those that failed are left out."""
+    """The trials that are evaluated, under way or failed; those of dead workers are left out."""
     trials = study.get_trials(deepcopy=False, states=_LIVE)
-    return [_trial(trial) for trial in trials if "proposal" in trial.user_attrs]
+    dead = optuna.trial.TrialState.FAIL
+    return [
+        _trial(trial)
+        for trial in trials
+        if "proposal" in trial.user_attrs and (trial.state != dead or "failed" in trial.user_attrs)
+    ]
 
 
 def work(
@@ -103,6 +142,7 @@ def work(
     evaluations: int,
     seed: int = 0,
     enough: Callable[[History], bool] = lambda history: False,
+    failures: int = FAILURES,
 ) -> list[Trial]:
     """Evaluates what a strategy proposes, beside other workers, until there are so many.
 
@@ -112,9 +152,15 @@ def work(
       objectives: Metrics that Optuna is told; all others are kept too.
       evaluations: Different ones to make, by all workers.
       enough: Whether to end before that, by the history.
+      failures: In a row, by all workers, after which the search ends.
 
     Returns:
-      The history. What failed was tried again if its worker died, else it is left out.
+      The history. The trial of a worker that died was tried again.
+
+    Raises:
+      Failing: After so many failures in a row.
+      UserError: If the database cannot be read any more.
+      OSError: If its disk is full.
     """
 
     def objective(trial: optuna.Trial) -> list[float]:
@@ -125,22 +171,32 @@ def work(
         twin = _find(past, asked)
         if twin is not None:
             trial.set_user_attr("repeats", twin.number)
-        metrics = evaluate(rooted(past, asked)) if twin is None else twin.metrics
-        assert metrics is not None
-        trial.set_user_attr("metrics", dict(metrics))
-        return [metrics[name] for name in objectives]
+            done = asked._replace(metrics=twin.metrics, failed=twin.failed)
+        else:
+            evaluation = functools.partial(evaluate, rooted(past, asked))
+            done = settled(asked, attempt(evaluation), objectives)
+        if done.failed is not None:
+            trial.set_user_attr("failed", done.failed)
+            raise _TrialFailed(done.failed)
+        assert done.metrics is not None
+        trial.set_user_attr("metrics", dict(done.metrics))
+        return [done.metrics[name] for name in objectives]
 
     def ended(history: History) -> bool:
-        return different(history) >= evaluations or enough(history)
+        if different(history) >= evaluations or enough(history) or exhausted(history):
+            return True
+        check_failures(history, failures)
+        return False
 
     def end(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         del trial
         if ended(history_of(study)):
             study.stop()
 
-    if not ended(history_of(study)):
-        study.optimize(objective, callbacks=[end])
-    return history_of(study)
+    with _reached("the study's database"):
+        if not ended(history_of(study)):
+            study.optimize(objective, callbacks=[end], catch=(_TrialFailed,))
+        return history_of(study)
 
 
 def wait_for_the_dead(study: optuna.Study, grace: int = GRACE) -> int:
@@ -182,7 +238,7 @@ def _ask(
     """Gives the trial a proposal; returns the history that it was made from."""
     while True:
         earlier = sum(other.number < trial.number for other in past)
-        proposal = propose(past, randomness(seed, earlier))
+        proposal = ask(propose, past, randomness(seed, earlier))
         if proposal is not None:
             trial.set_user_attr("proposal", proposal._asdict())
             return past
@@ -198,7 +254,8 @@ def _find(history: History, asked: Trial) -> Trial | None:
     """The first evaluation of the same, if there is one."""
     for trial in history:
         same = (trial.architecture, trial.budget) == (asked.architecture, asked.budget)
-        if same and trial.metrics and trial.repeats is None:
+        ended = trial.metrics is not None or trial.failed is not None
+        if same and ended and trial.repeats is None:
             return trial
     return None
 
@@ -208,7 +265,7 @@ def _trial(trial: optuna.Trial | optuna.trial.FrozenTrial) -> Trial:
     asked = kept["proposal"]
     return Trial(
         trial.number, frozen(asked["architecture"]), kept.get("metrics"), asked["parent"],
-        kept.get("repeats"), asked["budget"],
+        kept.get("repeats"), asked["budget"], kept.get("failed"),
     )  # fmt: skip
 
 
@@ -237,15 +294,26 @@ def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             raise UserError(field, now.get(field), allowed)
 
 
+_DATABASE = (
+    sqlalchemy.exc.SQLAlchemyError,
+    optuna.exceptions.StorageInternalError,
+    json.JSONDecodeError,
+    ImportError,
+)
+
+
 @contextlib.contextmanager
 def _reached(storage: str) -> Iterator[None]:
     """Turns what a database says into one line, without its password."""
     try:
         yield
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as error:
+    except _DATABASE as error:
+        if "disk is full" in f"{error} {error.__cause__}":
+            raise OSError(errno.ENOSPC, "no space left", "the study's database") from error
         try:
             shown = sqlalchemy.make_url(storage).render_as_string(hide_password=True)
         except sqlalchemy.exc.ArgumentError:
             shown = storage.partition("://")[0]
-        reason = str(error).splitlines()[0]
+        said = str(error.__cause__ or error).strip() or type(error).__name__
+        reason = said.splitlines()[0]
         raise UserError("storage", shown, f"a database that can be reached ({reason})") from error

@@ -2,9 +2,12 @@
 
 import csv
 import gzip
+import hashlib
 import io
+import json
 import math
 import pathlib
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -64,44 +67,84 @@ def load_table(name: str, columns: int = 0) -> Table:
     try:
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-        lines = list(csv.reader(io.StringIO(raw.decode())))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        lines = _lines(raw.decode("utf-8-sig"))
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         allowed = f"{', '.join(TABLES)}, or a CSV file ({error})"
         raise UserError("space", name, allowed) from error
     return _table(lines, TABLES.get(name, columns), name)
 
 
-def _table(lines: list[list[str]], columns: int, name: str) -> Table:
+def digests(table: Table) -> dict[str, str]:
+    """SHA-256 of what a table says, by metric, and of its architectures as ""."""
+    architectures = json.dumps(list(table.rows)).encode()
+    columns = {name: column.tobytes() for name, column in table.metrics.items()}
+    contents = {"": architectures} | columns
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+
+
+def _lines(text: str) -> list[tuple[int, list[str]]]:
+    """`(number of the line, its cells)`, blank lines left out."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    found, start = [], 1
+    try:
+        for cells in reader:
+            if any(cells):
+                found.append((start, [cell.strip() for cell in cells]))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise csv.Error(f"line {start}: {error}") from error
+    return found
+
+
+def _table(lines: list[tuple[int, list[str]]], columns: int, name: str) -> Table:
     if len(lines) < 2:
         raise UserError("space", name, "a table with a header and at least one row")
-    header, body = lines[0], lines[1:]
+    (_, header), body = lines[0], lines[1:]
+    if len(header) < 2:
+        raise UserError("space", name, "two or more columns, separated by commas")
     if not 0 < columns < len(header):
         raise UserError("columns", columns, f"1 to {len(header) - 1} leading columns of choices")
-    for number, line in enumerate(body, start=2):
-        if len(line) != len(header):
-            raise UserError("space", name, f"{len(header)} fields in line {number}")
+    _check_cells(lines, columns, name)
     metrics = {
-        title: _numbers([line[at] for line in body], f"{name}, column {title}")
+        title: np.array([_number(cells[at], title, f"{name}, line {n}") for n, cells in body])
         for at, title in enumerate(header[columns:], start=columns)
     }
-    architectures = [tuple(line[:columns]) for line in body]
-    rows = {architecture: row for row, architecture in enumerate(architectures)}
-    if len(rows) < len(body):
-        raise UserError("space", name, "each architecture in one row")
-    options = [list(dict.fromkeys(column)) for column in zip(*architectures, strict=True)]
+    rows: dict[tuple[str, ...], int] = {}
+    for row, (number, cells) in enumerate(body):
+        same = rows.setdefault(tuple(cells[:columns]), row)
+        if same != row:
+            allowed = f"each architecture in one row; lines {body[same][0]} and {number} have one"
+            raise UserError("space", name, allowed)
+    options = [list(dict.fromkeys(column)) for column in zip(*rows, strict=True)]
     space = choices(options)
     if len(rows) < math.prod(map(len, options)):
-        space = only(space, architectures)
+        space = only(space, list(rows))
     return Table(space, rows, metrics)
 
 
-def _numbers(texts: list[str], field: str) -> np.ndarray:
+def _check_cells(lines: list[tuple[int, list[str]]], columns: int, name: str) -> None:
+    """Makes sure that columns have names of their own, and that no row has a gap."""
+    first, header = lines[0]
+    for at, title in enumerate(header, start=1):
+        if not title or title in header[: at - 1]:
+            where = f"{name}, line {first}, column {at}"
+            raise UserError(where, title, "a name that no other column has")
+    for number, cells in lines[1:]:
+        if len(cells) != len(header):
+            allowed = f"{len(header)} fields, as the header has"
+            raise UserError(f"{name}, line {number}", len(cells), allowed)
+        for title, cell in zip(header[:columns], cells, strict=False):
+            if not cell:
+                raise UserError(f"{name}, line {number}, column {title}", cell, "a choice")
+
+
+def _number(text: str, title: str, where: str) -> float:
     try:
-        found = np.array(texts, np.float64)
-    except ValueError as error:
-        raise UserError(field, str(error).split(": ")[-1], "numbers") from error
-    if not np.isfinite(found).all():
-        raise UserError(field, "inf or nan", "finite numbers")
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise UserError(f"{where}, column {title}", text, "a finite number")
     return found
 
 

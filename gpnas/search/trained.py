@@ -1,5 +1,6 @@
 """Candidates that are trained: afresh, or from their parents' weights."""
 
+import functools
 import itertools
 import pathlib
 import statistics
@@ -18,7 +19,8 @@ from gpnas.models import call
 from gpnas.search.fit import Job, Rule, error_percent, make_programs
 from gpnas.search.history import History, Trial, evaluated, value
 from gpnas.search.jobs import Recipe, Workshop, jobs_of
-from gpnas.search.run import EvaluateAll, Metrics
+from gpnas.search.outcome import Failed, Outcome, attempt
+from gpnas.search.run import EvaluateAll
 from gpnas.search.space import Space, frozen
 from gpnas.search.weights import Known, load_weights, save_weights
 from gpnas.train.program import standardize
@@ -83,15 +85,28 @@ def trained(
             found["latency_ms"] = _latency(module, variables[0], data)
         return found
 
-    def evaluate(trials: Sequence[Trial]) -> list[Metrics]:
-        candidates = [prepare(trial) for trial in trials]
-        found: dict[int, dict[str, float]] = {}
+    def learn(together: Sequence[_Candidate]) -> dict[int, Outcome]:
+        jobs = [job for candidate in together for job in candidate.jobs]
+        variables = iter(programs.train(together[0].module, jobs))
+        found: dict[int, Outcome] = {}
+        for candidate in together:
+            own = list(itertools.islice(variables, len(candidate.jobs)))
+            found[candidate.trial.number] = attempt(functools.partial(finish, candidate, own))
+        return found
+
+    def evaluate(trials: Sequence[Trial]) -> list[Outcome]:
+        found: dict[int, Outcome] = {}
+        candidates = []
+        for trial in trials:
+            made = attempt(functools.partial(prepare, trial))
+            if isinstance(made, Failed):
+                found[trial.number] = made
+            else:
+                candidates.append(made)
         for together in _alike(candidates):
-            jobs = [job for candidate in together for job in candidate.jobs]
-            variables = iter(programs.train(together[0].module, jobs))
-            for candidate in together:
-                own = list(itertools.islice(variables, len(candidate.jobs)))
-                found[candidate.trial.number] = finish(candidate, own)
+            learnt = attempt(functools.partial(learn, together))
+            numbers = [candidate.trial.number for candidate in together]
+            found |= dict.fromkeys(numbers, learnt) if isinstance(learnt, Failed) else learnt
         return [found[trial.number] for trial in trials]
 
     return evaluate

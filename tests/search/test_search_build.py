@@ -9,7 +9,7 @@ import pytest
 from configs.searches import lemonade
 from configs.searches.comparisons import lemonade as beside
 from gpnas.errors import UserError
-from gpnas.search import choices
+from gpnas.search import Space, choices
 from gpnas.search.build import build_search
 from gpnas.search.comparison import compare
 from gpnas.search.run import search_together
@@ -45,7 +45,7 @@ class Net(nn.Module):
         return nn.Dense(10)({"relu": nn.relu, "tanh": nn.tanh}[self.last](x))
 
 
-def mine(image, classes, widest=8):
+def mine(image, classes, widest=8) -> Space:
     """A space of one's own: a function of the images, and its own fields."""
 
     def build(architecture):

@@ -116,10 +116,11 @@ def test_a_space_with_holes(options, seed):
         ("depth,error\n", 1, "at least one row"),
         ("depth,error\n2,3\n", 2, "columns: got 2"),
         ("depth,error\n2,3\n", 0, "columns: got 0"),
-        ("depth,error\n2,3\n4\n", 1, "2 fields in line 3"),
-        ("depth,error\n2,much\n", 1, "column error: got \"'much'\", allowed: numbers"),
-        ("depth,error\n2,nan\n", 1, "finite numbers"),
-        ("depth,error\n2,3\n2,4\n", 1, "each architecture in one row"),
+        ("depth,error\n2,3\n4\n", 1, "line 3: got 1, allowed: 2 fields"),
+        ("depth,error\n2,much\n", 1, "line 2, column error: got 'much', allowed: a finite number"),
+        ("depth,error\n2,nan\n", 1, "line 2, column error: got 'nan'"),
+        ("depth,error\n2,3\n2,4\n", 1, "each architecture in one row; lines 2 and 3"),
+        ("depth,error,error\n2,3,4\n", 1, "line 1, column 3: got 'error'"),
     ],
 )
 def test_tables_with_mistakes(tmp_path, text, columns, message):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpnas.search.history import History, Proposal, Propose, known, value
+from gpnas.search.history import History, Proposal, Propose, best, known
 from gpnas.search.space import Space
 from gpnas.search.strategies.random import fresh
 
@@ -67,21 +67,28 @@ def _bracket(budgets: Sequence[int], reduction: int, cuts: int, first: int = 0) 
 
 
 def _staged(space: Space, metric: str, stages: Sequence[Stage]) -> Propose:
-    """What comes next follows from how many trials there are: stages are of known lengths."""
+    """What comes next follows from how many trials there are: stages are of known lengths.
+
+    The place of a trial that failed goes to the next best of the stage before, or, where none is
+    left, to a new one.
+    """
 
     def propose(history: History, rng: np.random.Generator) -> Proposal | None:
-        start, before = 0, 0
+        start, before, whole = 0, 0, [trial for trial in history if trial.failed is None]
         for stage in itertools.cycle(stages):
-            if len(history) < start + stage.trials:
+            if len(whole) < start + stage.trials:
                 break
             start, before = start + stage.trials, start
         if stage.first:
             return Proposal(fresh(space, known(history), rng), None, stage.budget)
-        last = history[before:start]
+        last = whole[before:start]
         if any(trial.metrics is None for trial in last):
             return None
-        winners = sorted(last, key=lambda trial: value(trial, metric))
-        winner = winners[len(history) - start]
+        gone_on = {trial.parent for trial in history}
+        left = [trial for trial in last if trial.number not in gone_on]
+        if not left:
+            return Proposal(fresh(space, known(history), rng), None, stage.budget)
+        winner = best(left, metric)
         return Proposal(winner.architecture, winner.number, stage.budget)
 
     return propose

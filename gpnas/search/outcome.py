@@ -1,0 +1,123 @@
+"""Outcomes of evaluations, metrics or failures, and the limit on failures in a row.
+
+A candidate fails if its evaluation raises or gives a metric that is not finite. It stays in the
+history, with its reason, and is not proposed again.
+"""
+
+import itertools
+import math
+import pathlib
+import traceback
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpnas._files import NO_SPACE
+from gpnas.errors import UserError
+from gpnas.search.history import History, Proposal, Propose, Trial
+from gpnas.search.history import failures as failed_before
+
+FAILURES = 20  # in a row, after which a search ends
+_REPEATS = 1000  # in a row, after which there is nothing new to be found
+_ASKED = 20  # times that a strategy is asked for something that has not failed
+
+
+class Failing(RuntimeError):
+    """Too many candidates failed in a row."""
+
+
+class Failed(NamedTuple):
+    """Why a candidate has no metrics."""
+
+    reason: str
+
+
+Outcome = Mapping[str, float] | Failed
+
+
+def attempt(evaluate: Callable[[], Any]) -> Any:
+    """What is evaluated, or `Failed` with what it raised.
+
+    Raises:
+      UserError: For what is no fault of the candidate.
+      OSError: If the disk is full.
+    """
+    try:
+        return evaluate()
+    except UserError:
+        raise
+    except Exception as error:  # a module or an objective of the user's own may raise anything
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise
+        return Failed(describe(error))
+
+
+def describe(error: Exception) -> str:
+    """An error on one line, with the place where it was raised."""
+    said = " ".join(str(error).split())[:300]
+    frames = traceback.extract_tb(error.__traceback__)
+    place = (
+        f" ({pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    )
+    return f"{type(error).__name__}: {said}{place}"
+
+
+def settled(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> Trial:
+    """A trial that has ended: with finite metrics, all that are needed, or the reason it failed."""
+    if isinstance(outcome, Failed):
+        return trial._replace(failed=outcome.reason)
+    for name in needed:
+        if name not in outcome:
+            return trial._replace(failed=f"{name} is missing")
+    metrics: dict[str, float] = {}
+    for name, value in outcome.items():
+        try:
+            metrics[name] = value if type(value) in (int, float) else float(value)
+        except (TypeError, ValueError):
+            return trial._replace(failed=f"{name} is {value!r:.100}, not a number")
+        if not math.isfinite(metrics[name]):
+            return trial._replace(failed=f"{name} is {value}")
+    return trial._replace(metrics=metrics)
+
+
+def ask(propose: Propose, history: History, rng: np.random.Generator) -> Proposal | None:
+    """What a strategy proposes; it is asked again for what has failed before."""
+    failed = failed_before(history)
+    proposal = propose(history, rng)
+    for _ in range(_ASKED):
+        if proposal is None or proposal.architecture not in failed:
+            break
+        proposal = propose(history, rng)
+    return proposal
+
+
+def exhausted(history: History) -> bool:
+    """Whether nothing new was proposed for so long that there is nothing left."""
+    last = history[-_REPEATS:]
+    return len(last) == _REPEATS and all(trial.repeats is not None for trial in reversed(last))
+
+
+def check_failures(history: History, most: int) -> None:
+    """Makes sure that not all of the last candidates failed.
+
+    Args:
+      history: Of the search.
+      most: Failures in a row that are too many.
+
+    Raises:
+      Failing: If there are so many; names the last one and its reason.
+    """
+    ended = (
+        trial
+        for trial in reversed(history)
+        if trial.failed is not None or (trial.metrics is not None and trial.repeats is None)
+    )
+    last = list(itertools.islice(ended, most))
+    if len(last) == most and all(trial.failed is not None for trial in last):
+        shown = f"{last[0].architecture}"
+        shown = shown if len(shown) <= 200 else f"{shown[:200]} …"
+        raise Failing(
+            f"{most} candidates failed in a row, the last {shown}: {last[0].failed}; "
+            "a larger config.failures goes on"
+        )

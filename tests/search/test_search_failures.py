@@ -1,0 +1,93 @@
+"""Candidates that fail, tables that change, studies that are not ours."""
+
+import math
+
+import optuna
+import pytest
+
+from gpnas import commandline
+from gpnas.errors import UserError
+from gpnas.search import load_table, search, study
+from gpnas.search.outcome import Failing
+from gpnas.search.table import digests
+from tests.search.test_search_strategies import error, strategy
+
+
+def flawed(trial):
+    """NaN, an exception or no metric for some architectures."""
+    if trial.architecture[0] == "a":
+        raise ValueError("cannot be built")
+    found = error(trial)
+    return found | {"error": math.nan} if trial.architecture[1] == "b" else found
+
+
+def opened(folder, **settings):
+    return study.open_study(f"sqlite:///{folder}/s.db", "s", ("error",), settings)
+
+
+def story(history):
+    return [(t.architecture, t.metrics, t.failed, t.parent) for t in history]
+
+
+@pytest.mark.parametrize("name", ["random", "evolution", "asha", "local", "lanas"])
+def test_failures_are_recorded_and_not_proposed_again(name):
+    found = search(strategy(name), flawed, 20, seed=3)
+    failed = [t.architecture for t in found if t.failed is not None]
+    assert failed and len(set(failed)) == len(failed)
+    assert all((t.metrics is None) != (t.failed is None) for t in found)
+
+
+@pytest.mark.parametrize("name", ["evolution", "asha"])
+def test_resumed_with_failures_it_ends_as_one_that_was_not(tmp_path, name):
+    whole = search(strategy(name), flawed, 14, seed=3)
+    for evaluations in (4, 14):
+        kept = opened(tmp_path)
+        found = study.work(kept, strategy(name), flawed, ("error",), evaluations, seed=3)
+    assert story(found) == story(whole)
+    failed = [trial for trial in kept.trials if trial.state.name == "FAIL"]
+    assert failed and all(trial.user_attrs["failed"] for trial in failed)
+
+
+def test_failures_in_a_row_end_a_search(tmp_path):
+    def nan(trial):
+        return {"error": math.nan}
+
+    with pytest.raises(Failing, match="4 candidates failed in a row.*: error is nan"):
+        search(strategy("random"), nan, 9, failures=4)
+    for count in (4, 4, 6):
+        with pytest.raises(Failing, match="error is nan"):
+            study.work(opened(tmp_path), strategy("random"), nan, ("error",), 9, failures=count)
+        assert len(opened(tmp_path).trials) == count
+
+
+def test_an_edited_table_is_refused(tmp_path):
+    table = tmp_path / "own.csv"
+    table.write_text("depth,error,size\n1,3,1\n2,2,4\n")
+    kept = opened(tmp_path)
+    for _ in range(2):
+        study.check_table(kept, digests(load_table(str(table), 1)))
+    table.write_text("depth,error,size\n1,3,1\n2,9,4\n")
+    with pytest.raises(UserError, match="a table with changed error'"):
+        study.check_table(kept, digests(load_table(str(table), 1)))
+
+
+def test_a_foreign_study_and_a_damaged_database(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    foreign = optuna.create_study(storage=url, study_name="s")
+    foreign.optimize(lambda trial: 1.0, n_trials=1)
+    with pytest.raises(UserError, match="a study that gpnas began"):
+        opened(tmp_path)
+    with pytest.raises(UserError, match="a study that gpnas began"):
+        study.join_study(url, "s")
+    (tmp_path / "s.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(UserError, match="a database that can be reached") as raised:
+        opened(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_config_of_another_command():
+    searched = dict.fromkeys(("space", "objectives", "strategy", "evaluations"))
+    commandline.check_kind(searched, "search")
+    for command in ("train", "sweep", "compare", "proxies", "sharing"):
+        with pytest.raises(UserError, match="run.sh search takes this one"):
+            commandline.check_kind(searched, command)
