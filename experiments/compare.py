@@ -13,7 +13,7 @@ from ml_collections import config_flags
 
 from gpnas.commandline import EXIT_DIVERGED, check_kind, no_arguments, start, stop
 from gpnas.search.comparison import compare
-from gpnas.search.outcome import Failing
+from gpnas.search.outcome import TooManyFailures
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The comparison.", lock_config=True)
 _RESULTS = flags.DEFINE_string("results", "results", "Folder for the comparisons' records.")
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
     check_kind(_CONFIG.value, "compare")
     try:
         print(compare(_CONFIG.value, str(_RESULTS.value)))
-    except Failing as error:
+    except TooManyFailures as error:
         stop(error, EXIT_DIVERGED)
 
 

@@ -29,7 +29,7 @@ from gpnas.report.drawings import architecture_figure
 from gpnas.search import pareto, study
 from gpnas.search.build import Search, build_search
 from gpnas.search.history import Trial, value
-from gpnas.search.outcome import Failing, exhausted
+from gpnas.search.outcome import TooManyFailures, exhausted
 from gpnas.search.record import describe_search, what_came_of_it
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
@@ -44,13 +44,13 @@ def main(argv: Sequence[str]) -> None:
     no_arguments(argv)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a trial raises is told once, below
     kept, settings, plan = _join() if _WORKER.value else _begin()
-    study.check_table(kept, plan.digests)
+    study.check_digests(kept, plan.digests)
     try:
         history = study.work(
             kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
             plan.evaluations, plan.seed, plan.enough, plan.failures,
         )  # fmt: skip
-    except Failing as error:
+    except TooManyFailures as error:
         stop(error, EXIT_DIVERGED)
     if study.different(history) < plan.evaluations and exhausted(history):
         print("1,000 trials in a row gave no new architecture: the space is exhausted")

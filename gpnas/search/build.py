@@ -61,7 +61,7 @@ class Search(NamedTuple):
       enough: Whether to end before that, by the history.
       together: Candidates that one machine evaluates together.
       failures: In a row, after which the search ends.
-      digests: Of the table; empty where networks are trained.
+      digests: SHA-256 of what the search reads, by name: columns of a table, or the data set.
     """
 
     propose: Propose
@@ -136,7 +136,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     return Search(
         propose, evaluate, objectives, reports, settings["evaluations"], settings["seed"],
         lambda history: spent(history) >= limit, settings["together"],
-        settings.get("failures", FAILURES),
+        settings.get("failures", FAILURES), {"data": data.sha256},
     )  # fmt: skip
 
 

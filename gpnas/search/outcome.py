@@ -23,7 +23,7 @@ _REPEATS = 1000  # in a row, after which there is nothing new to be found
 _ASKED = 20  # times that a strategy is asked for something that has not failed
 
 
-class Failing(RuntimeError):
+class TooManyFailures(RuntimeError):
     """Too many candidates failed in a row."""
 
 
@@ -63,7 +63,7 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {said}{place}"
 
 
-def settled(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> Trial:
+def completed(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> Trial:
     """A trial that has ended: with finite metrics, all that are needed, or the reason it failed."""
     if isinstance(outcome, Failed):
         return trial._replace(failed=outcome.reason)
@@ -106,7 +106,7 @@ def check_failures(history: History, most: int) -> None:
       most: Failures in a row that are too many.
 
     Raises:
-      Failing: If there are so many; names the last one and its reason.
+      TooManyFailures: If there are so many; names the last one and its reason.
     """
     ended = (
         trial
@@ -117,7 +117,7 @@ def check_failures(history: History, most: int) -> None:
     if len(last) == most and all(trial.failed is not None for trial in last):
         shown = f"{last[0].architecture}"
         shown = shown if len(shown) <= 200 else f"{shown[:200]} …"
-        raise Failing(
+        raise TooManyFailures(
             f"{most} candidates failed in a row, the last {shown}: {last[0].failed}; "
             "a larger config.failures goes on"
         )

@@ -13,8 +13,8 @@ from gpnas.search.outcome import (
     ask,
     attempt,
     check_failures,
+    completed,
     exhausted,
-    settled,
 )
 
 Metrics = Mapping[str, float]
@@ -63,7 +63,7 @@ def search(
       The whole history.
 
     Raises:
-      Failing: After so many failures in a row.
+      TooManyFailures: After so many failures in a row.
     """
 
     def enough(trials: History) -> bool:
@@ -100,7 +100,7 @@ def search_together(
       The whole history.
 
     Raises:
-      Failing: As `search`.
+      TooManyFailures: As `search`.
     """
     trials = list(history)
     first = {(t.architecture, t.budget): t for t in reversed(trials) if t.repeats is None}
@@ -121,7 +121,7 @@ def search_together(
             trials.append(trial)
         asked = [rooted(trials, trial) for trial in new]
         for trial, outcome in zip(new, evaluate(asked) if asked else (), strict=True):
-            trials[trial.number] = settled(trial, outcome)
+            trials[trial.number] = completed(trial, outcome)
             first[trial.architecture, trial.budget] = trials[trial.number]
             made += trials[trial.number].failed is None
         for at in range(start, len(trials)):
@@ -159,7 +159,7 @@ def simulate(
       `(time of its end, trial)` in the order in which they ended, those that failed included.
 
     Raises:
-      Failing: As `search`.
+      TooManyFailures: As `search`.
     """
     trials: list[Trial] = []
     ended: list[tuple[float, Trial]] = []
@@ -178,6 +178,6 @@ def simulate(
             return ended
         now, number = heapq.heappop(running)
         trial = trials[number]
-        trials[number] = settled(trial, attempt(functools.partial(evaluate, trial)))
+        trials[number] = completed(trial, attempt(functools.partial(evaluate, trial)))
         if now <= until:
             ended.append((now, trials[number]))

@@ -19,8 +19,8 @@ import sqlalchemy
 
 from gpnas.errors import UserError
 from gpnas.search.history import History, Propose, Trial, rooted
-from gpnas.search.outcome import FAILURES, ask, attempt, check_failures, exhausted, settled
-from gpnas.search.run import Evaluate, randomness
+from gpnas.search.outcome import FAILURES, ask, attempt, check_failures, completed, exhausted
+from gpnas.search.run import randomness
 from gpnas.search.space import frozen
 
 HEARTBEAT, GRACE = 5, 20  # seconds; a worker that was silent for so long is dead
@@ -101,26 +101,26 @@ def join_study(
         return study, study.user_attrs["settings"]
 
 
-def check_table(study: optuna.Study, digests: Mapping[str, str]) -> None:
-    """Makes sure that a table is the one with which a study began; the first call keeps it.
+def check_digests(study: optuna.Study, digests: Mapping[str, str]) -> None:
+    """Makes sure that what a search reads is what its study began with; the first call keeps it.
 
     Args:
       study: As `open_study` or `join_study` gives it.
-      digests: As `gpnas.search.table.digests` gives them; empty where there is no table.
+      digests: SHA-256 by name: of a table's columns, or of the data set.
 
     Raises:
-      UserError: If the table was edited since; names the columns that differ.
+      UserError: If one has changed since, as old and new values would be mixed; names it.
     """
-    before = study.user_attrs.get("table")
+    before = study.user_attrs.get("digests")
     if before is None:
         if digests:
-            study.set_user_attr("table", dict(digests))
+            study.set_user_attr("digests", dict(digests))
         return
     names = dict.fromkeys([*before, *digests])
     changed = [name or "architectures" for name in names if before.get(name) != digests.get(name)]
     if changed:
-        allowed = "the table with which the study began; restore it, or choose another name"
-        raise UserError("space", f"a table with changed {', '.join(changed)}", allowed)
+        allowed = "those with which the study began; restore them, or choose another --name"
+        raise UserError("space", f"other values of {', '.join(changed)}", allowed)
 
 
 def history_of(study: optuna.Study) -> list[Trial]:
@@ -137,7 +137,7 @@ def history_of(study: optuna.Study) -> list[Trial]:
 def work(
     study: optuna.Study,
     propose: Propose,
-    evaluate: Evaluate,
+    evaluate: Callable[[Trial], Outcome],
     objectives: Sequence[str],
     evaluations: int,
     seed: int = 0,
@@ -158,7 +158,7 @@ def work(
       The history. The trial of a worker that died was tried again.
 
     Raises:
-      Failing: After so many failures in a row.
+      TooManyFailures: After so many failures in a row.
       UserError: If the database cannot be read any more.
       OSError: If its disk is full.
     """
@@ -174,7 +174,7 @@ def work(
             done = asked._replace(metrics=twin.metrics, failed=twin.failed)
         else:
             evaluation = functools.partial(evaluate, rooted(past, asked))
-            done = settled(asked, attempt(evaluation), objectives)
+            done = completed(asked, attempt(evaluation), objectives)
         if done.failed is not None:
             trial.set_user_attr("failed", done.failed)
             raise _TrialFailed(done.failed)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.data import Dataset
+from gpnas.errors import UserError
 from gpnas.models import call
 from gpnas.search.fit import Job, Rule, error_percent, make_programs
 from gpnas.search.history import History, Trial, evaluated, value
@@ -69,7 +70,11 @@ def trained(
     def prepare(trial: Trial) -> _Candidate:
         needed = trial.budget or (recipe.inherit and space.inherit is not None)
         known = load_weights(folder, trial.parent) if needed and trial.parent is not None else None
-        module, rng = shop.build(trial.architecture), np.random.default_rng((seed, _number(trial)))
+        try:
+            module = shop.build(trial.architecture)
+        except UserError as error:  # of the architecture, not of the search's settings
+            raise ValueError(str(error)) from error
+        rng = np.random.default_rng((seed, _number(trial)))
         return _Candidate(trial, module, jobs_of(shop, trial, module, known, rng))
 
     def finish(candidate: _Candidate, variables: Sequence[Any]) -> dict[str, float]:

@@ -7,10 +7,11 @@ import pytest
 
 from gpnas import commandline
 from gpnas.errors import UserError
-from gpnas.search import load_table, search, study
-from gpnas.search.outcome import Failing
+from gpnas.search import STRATEGIES, load_table, search, study
+from gpnas.search.outcome import TooManyFailures, exhausted
+from gpnas.search.run import simulate
 from gpnas.search.table import digests
-from tests.search.test_search_strategies import error, strategy
+from tests.search.test_search_strategies import SPACE, error, strategy
 
 
 def flawed(trial):
@@ -48,14 +49,15 @@ def test_resumed_with_failures_it_ends_as_one_that_was_not(tmp_path, name):
     assert failed and all(trial.user_attrs["failed"] for trial in failed)
 
 
-def test_failures_in_a_row_end_a_search(tmp_path):
-    def nan(trial):
-        return {"error": math.nan}
+def nan(trial):
+    return {"error": math.nan}
 
-    with pytest.raises(Failing, match="4 candidates failed in a row.*: error is nan"):
+
+def test_failures_in_a_row_end_a_search(tmp_path):
+    with pytest.raises(TooManyFailures, match="4 candidates failed in a row.*: error is nan"):
         search(strategy("random"), nan, 9, failures=4)
     for count in (4, 4, 6):
-        with pytest.raises(Failing, match="error is nan"):
+        with pytest.raises(TooManyFailures, match="error is nan"):
             study.work(opened(tmp_path), strategy("random"), nan, ("error",), 9, failures=count)
         assert len(opened(tmp_path).trials) == count
 
@@ -65,10 +67,10 @@ def test_an_edited_table_is_refused(tmp_path):
     table.write_text("depth,error,size\n1,3,1\n2,2,4\n")
     kept = opened(tmp_path)
     for _ in range(2):
-        study.check_table(kept, digests(load_table(str(table), 1)))
+        study.check_digests(kept, digests(load_table(str(table), 1)))
     table.write_text("depth,error,size\n1,3,1\n2,9,4\n")
-    with pytest.raises(UserError, match="a table with changed error'"):
-        study.check_table(kept, digests(load_table(str(table), 1)))
+    with pytest.raises(UserError, match="other values of error'"):
+        study.check_digests(kept, digests(load_table(str(table), 1)))
 
 
 def test_a_foreign_study_and_a_damaged_database(tmp_path):
@@ -83,6 +85,23 @@ def test_a_foreign_study_and_a_damaged_database(tmp_path):
     with pytest.raises(UserError, match="a database that can be reached") as raised:
         opened(tmp_path)
     assert "\n" not in str(raised.value)
+
+
+def test_everything_fails_on_a_clock_and_a_space_is_exhausted():
+    with pytest.raises(TooManyFailures, match="7 candidates failed in a row"):
+        simulate(strategy("random"), nan, lambda trial: 1.0, 3, 99.0, failures=7)
+    two = SPACE._replace(sample=lambda rng: ("a", "a", "a", str(rng.choice(["a", "b"]))))
+    found = search(STRATEGIES["random"](two), error, 50)
+    assert exhausted(found) and len({trial.architecture for trial in found}) == 2
+
+
+def test_a_full_disk_under_a_database_is_an_error_of_the_disk(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise optuna.exceptions.StorageInternalError("database or disk is full")
+
+    monkeypatch.setattr(optuna, "create_study", full)
+    with pytest.raises(OSError, match="no space left"):
+        opened(tmp_path)
 
 
 def test_a_config_of_another_command():

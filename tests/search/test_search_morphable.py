@@ -118,7 +118,7 @@ def test_calibrated_insertions_keep_the_function_in_inference():
     assert done >= 15
 
 
-def settled(architecture, variables, batch):
+def completed(architecture, variables, batch):
     """With running statistics that are the batch's: an update from 0 takes a tenth of them."""
     empty = {**variables, "batch_stats": jax.tree.map(jnp.zeros_like, variables["batch_stats"])}
     _, state = Morphable(architecture).apply(empty, batch, True, mutable="batch_stats")
@@ -135,7 +135,7 @@ def test_calibrated_insertions_keep_the_function_in_training_too():
         parent = SPACES["conv"].sample(rng)
         child = change(parent, rng, [EXACT["insert_conv"]], 1 + seed % 2)
         batch = jnp.asarray(rng.normal(size=(16, *IMAGE)), jnp.float32)
-        variables, fresh = settled(parent, drawn(parent, seed), batch), drawn(child, 1)
+        variables, fresh = completed(parent, drawn(parent, seed), batch), drawn(child, 1)
         expected = in_training(parent, variables, batch)
         close = 1e-4 * np.abs(expected).max()
         begun, _ = inherit(parent, child, variables, fresh, images=batch)
