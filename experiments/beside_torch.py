@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from gpnas._files import append_line, read_lines
+from gpnas._files import append_line, read_lines, write_bytes
 from gpnas.benchmark.torch_pruning import SUBJECTS, compare, pruning_tables
 from gpnas.commandline import no_arguments, start
 from gpnas.report import markers
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     tables = pruning_tables(read_lines(records))
     markers.show(tables)
     page = folder / "docs" / "units.md"
-    page.write_text(markers.fill(page.read_text(), "torch_pruning", tables))
+    write_bytes(page, markers.fill(page.read_text(), "torch_pruning", tables).encode())
 
 
 if __name__ == "__main__":

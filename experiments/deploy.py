@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from gpnas._files import read_lines
+from gpnas._files import read_lines, write_bytes
 from gpnas.commandline import no_arguments, start
 from gpnas.deploy.study import measure
 from gpnas.errors import UserError
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
         text = markers.fill(text, name, own)
     figure = deployed.sparse_figure(records)
     (results / config.study / f"{figure.name}.svg").write_bytes(figure.file("svg"))
-    page.write_text(text)
+    write_bytes(page, text.encode())
     print(page)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from gpnas._files import read_lines
+from gpnas._files import read_lines, write_bytes
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
 from gpnas.report import growths, markers
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     tables = growths.growth_tables(records, list(CONTROLS.items()))
     markers.show(tables)
     (path.parent / "gradmax.svg").write_bytes(growths.growth_figure(records).file("svg"))
-    page.write_text(markers.fill(text, "gradmax", tables))
+    write_bytes(page, markers.fill(text, "gradmax", tables).encode())
     print(page)
 
 

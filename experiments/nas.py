@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from gpnas._files import read_lines
+from gpnas._files import read_lines, write_bytes
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
 from gpnas.report import fronts, markers, optima, rankings, read_runs, searches, sharing
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
         text = markers.fill(text, name, section.tables)
         for spec in section.figures:
             (results / name / f"{spec.name}.svg").write_bytes(spec.file("svg"))
-    page.write_text(text)
+    write_bytes(page, text.encode())
     print(page)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpnas._files import parse_json
+from gpnas._files import is_whole, parse_json
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # nor in XML
 _MAX_PICTURE = 1 << 26  # bytes of an array in receptive.npz
@@ -31,12 +31,12 @@ class Receptive:
 
 
 def _json(raw: bytes) -> Mapping[str, Any] | None:
-    """Returns a JSON object whose texts can be printed, or None for anything else."""
+    """Returns a whole JSON object whose texts can be printed, or None for anything else."""
     try:
         value = parse_json(raw)
     except ValueError:
         return None
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not is_whole(value):
         return None
     # Such characters come as escapes, or as a three-byte sequence that begins so.
     return _printable(value) if b"\\u" in raw or b"\xef\xbf" in raw else value
@@ -56,7 +56,7 @@ def json_file(path: Path, otherwise: str, warnings: list[str]) -> Mapping[str, A
         return None
     value = _json(path.read_bytes())
     if value is None:
-        warnings.append(f"{path.parent.name}/{path.name}: not a JSON object; {otherwise}.")
+        warnings.append(f"{path.parent.name}/{path.name}: not a whole JSON object; {otherwise}.")
     return value
 
 
@@ -73,7 +73,7 @@ def json_lines(
                 yield line, value
             else:
                 end = "" if raw.endswith(b"\n") else " (the last line, half-written)"
-                warnings.append(f"{where}, line {line}{end}: not a JSON object; left out.")
+                warnings.append(f"{where}, line {line}{end}: not a whole JSON object; left out.")
 
 
 def read_receptive(path: Path, warnings: list[str]) -> Receptive | None:

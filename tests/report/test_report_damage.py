@@ -148,7 +148,7 @@ def test_a_file_that_is_no_object_is_told(make, small, tmp_path, name, content):
     folder = make.workdir(tmp_path / "s", small)
     (folder / name).write_bytes(content.encode("utf-8", "surrogatepass"))
     page = _shown([folder])
-    assert f"{name}: not a JSON object" in page
+    assert f"{name}: not a whole JSON object" in page
     assert ("shown as unfinished" in page) == (name == "record.json")
 
 
@@ -200,6 +200,6 @@ def test_a_search_of_any_length(tmp_path, field, count):
 def test_faults_of_many_lines_are_one_note(make, small, tmp_path):
     path = make.records(tmp_path / "s" / "records.jsonl", [small], "[]\n" * 30 + "{}\n")
     assert read_runs([path]).warnings == (
-        "s/records.jsonl, 30 lines from 2 to 31: not a JSON object; left out.",
+        "s/records.jsonl, 30 lines from 2 to 31: not a whole JSON object; left out.",
         "s/records.jsonl, line 32: not a record of a run; left out.",
     )

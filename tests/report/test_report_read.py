@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gpnas._files import digest_of
 from gpnas.errors import UserError
 from gpnas.report.groups import summarise
 from gpnas.report.read import read_runs
@@ -36,7 +37,7 @@ def test_torn_last_line_is_left_out_and_told(make, tmp_path):
     loaded = read_runs([path])
     assert len(loaded.runs) == 2
     assert loaded.warnings == (
-        "s/records.jsonl, line 3 (the last line, half-written): not a JSON object; left out.",
+        "s/records.jsonl, line 3 (the last line, half-written): not a whole JSON object; left out.",
     )
 
 
@@ -128,3 +129,13 @@ def test_mistakes_are_one_line(tmp_path, case):
     with pytest.raises(UserError) as error:
         read_runs(inputs)
     assert "\n" not in str(error.value)
+
+
+def test_a_record_whose_digest_does_not_fit_is_left_out(make, tmp_path):
+    first, second = (make.record("gmp", seed) for seed in range(2))
+    whole = first | {"digest": digest_of(first)}
+    changed = second | {"digest": digest_of(second), "seed": 2}
+    path = make.records(tmp_path / "s" / "records.jsonl", [whole, changed])
+    loaded = read_runs([path])
+    assert [run.record["seed"] for run in loaded.runs] == [0]
+    assert loaded.warnings == ("s/records.jsonl, line 2: not a whole JSON object; left out.",)
