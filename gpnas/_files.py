@@ -127,6 +127,17 @@ def line_of(content: Any) -> bytes:
     return (json.dumps(content) + "\n").encode()
 
 
+def records_path(results: str | pathlib.Path, study: str) -> pathlib.Path:
+    """The file of a study's records: RESULTS/STUDY/records.jsonl.
+
+    Raises:
+      UserError: If the name of the study is not one of a single folder.
+    """
+    if not study or study in (".", "..") or set("/\\\0") & set(study):
+        raise UserError("study", study, "the name of one folder, without / or ..")
+    return pathlib.Path(results) / study / "records.jsonl"
+
+
 def append_line(path: pathlib.Path, content: Any, safe: bool = True) -> None:
     """Appends one JSON line in one write, after completing a line that a kill left torn.
 

@@ -35,3 +35,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         _files.write_json(path, {"a": object()})
     assert _files.read_json(path, "workdir", "a record") == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize("study", ["", "..", "a/b", "../up", "/etc", "a\\b"])
+def test_a_study_that_would_leave_its_folder_is_refused(study):
+    with pytest.raises(UserError, match="study: got .*, allowed: the name of one folder"):
+        _files.records_path("results", study)

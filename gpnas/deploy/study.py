@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas import models, units
-from gpnas._files import append_line, read_lines
+from gpnas._files import append_line, read_lines, records_path
 from gpnas.deploy.formats import inference, require, to_onnx, to_stablehlo
 from gpnas.deploy.latency import in_process, latency, speedup
 from gpnas.deploy.smaller import Network, smaller, whole
@@ -41,7 +41,7 @@ def measure(config: ConfigDict, results: pathlib.Path) -> pathlib.Path:
       UserError: If onnxruntime and what writes for it are missing.
     """
     require(["onnx"])
-    path = results / config.study / "records.jsonl"
+    path = records_path(results, config.study)
     done = {_key(record) for record in read_lines(path)}
     path.parent.mkdir(parents=True, exist_ok=True)
     for part, arm, share in _parts(config):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpnas._files import append_line, read_lines
+from gpnas._files import append_line, read_lines, records_path
 from gpnas.errors import UserError
 from gpnas.search.build import build_search
 from gpnas.search.record import describe_search, key_of, what_came_of_it
@@ -45,7 +45,7 @@ def compare(config: ConfigDict, results: str) -> pathlib.Path:
     Raises:
       UserError: If an arm or a setting cannot be; nothing was searched then.
     """
-    path = pathlib.Path(results) / config.study / "records.jsonl"
+    path = records_path(results, config.study)
     done = {key_of(record["config"]) for record in read_lines(path)}
     with tempfile.TemporaryDirectory() as folder:
         for _, settings in _settings(config, seed=0):

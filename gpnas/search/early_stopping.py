@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpnas._files import append_line, read_lines
+from gpnas._files import append_line, read_lines, records_path
 from gpnas.errors import UserError
 from gpnas.search.build import build_strategy
 from gpnas.search.history import Propose, Trial
@@ -36,7 +36,7 @@ def early_stopping(config: ConfigDict, results: str) -> pathlib.Path:
     """
     table = load_table(config.space)
     _check(config, table)
-    path = pathlib.Path(results) / config.study / "records.jsonl"
+    path = records_path(results, config.study)
     done = {key_of(record["config"]) for record in read_lines(path)}
     proposes = {arm: _strategy(table, settings) for arm, settings in _settings(config, 0)}
     path.parent.mkdir(parents=True, exist_ok=True)

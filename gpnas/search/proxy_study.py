@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from gpnas import plugins
-from gpnas._files import append_line, read_lines
+from gpnas._files import append_line, read_lines, records_path
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
@@ -54,7 +54,7 @@ def score_sample(config: ConfigDict, results: str) -> pathlib.Path:
     """
     table = load_table(SPACE)
     _check(config, table)
-    path = pathlib.Path(results) / config.study / "records.jsonl"
+    path = records_path(results, config.study)
     done = {tuple(record["architecture"]) for record in matching(read_lines(path), config)}
     order = np.random.default_rng(config.seed).permutation(len(table.rows))
     everything = list(table.rows)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from gpnas import plugins
-from gpnas._files import append_line, read_lines
+from gpnas._files import append_line, read_lines, records_path
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
@@ -104,7 +104,7 @@ def share(config: ConfigDict, results: str) -> pathlib.Path:
       UserError: If a setting cannot be; nothing was done then.
     """
     _check(config)
-    path = pathlib.Path(results) / config.study / "records.jsonl"
+    path = records_path(results, config.study)
     table = load_table(SPACE)
     sample = _sample(config, table)
     done = {_key(record) for record in matching(read_lines(path), config, _SAME)}

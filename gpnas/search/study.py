@@ -19,7 +19,15 @@ import sqlalchemy
 
 from gpnas.errors import UserError
 from gpnas.search.history import History, Propose, Trial, rooted
-from gpnas.search.outcome import FAILURES, ask, attempt, check_failures, completed, exhausted
+from gpnas.search.outcome import (
+    FAILURES,
+    Outcome,
+    ask,
+    attempt,
+    check_failures,
+    completed,
+    exhausted,
+)
 from gpnas.search.run import randomness
 from gpnas.search.space import frozen
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from gpnas import masks as gm
 from gpnas import units
-from gpnas._files import append_line, read_lines
+from gpnas._files import append_line, read_lines, records_path
 from gpnas.errors import UserError
 from gpnas.train.record import git_revision, machine, versions
 from gpnas.units import bridge, grow
@@ -67,7 +67,7 @@ def teach(config: ConfigDict, results: str) -> pathlib.Path:
       UserError: If a setting cannot be; nothing was done then.
     """
     _check(config)
-    path = pathlib.Path(results) / config.study / "records.jsonl"
+    path = records_path(results, config.study)
     done = {(record["arm"], record["seed"]) for record in matching(read_lines(path), config)}
     path.parent.mkdir(parents=True, exist_ok=True)
     for name in config.arms:

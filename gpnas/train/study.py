@@ -10,7 +10,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from gpnas import _stop
-from gpnas._files import append_line, read_lines
+from gpnas._files import append_line, read_lines, records_path
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
@@ -108,7 +108,7 @@ def run_study(
     if stopped is None:
         with _stop.stop_signal() as stopped:
             return run_study(config, workdir, results, stopped)
-    path = pathlib.Path(results) / config.study / "records.jsonl"
+    path = records_path(results, config.study)
     diverged = []
     for name, groups, data in _missing(config, path):
         for group in groups:
@@ -116,7 +116,7 @@ def run_study(
                 raise Stopped(f"stopped before seed {group[0].seed} of {name}")
             logging.info("%s, seeds %s", name, [one.seed for one in group])
             runs = [f"{name}-seed{one.seed}".replace(" ", "-") for one in group]
-            folders = [pathlib.Path(workdir) / config.study / run for run in runs]
+            folders = [records_path(workdir, config.study).parent / run for run in runs]
             try:
                 records = train_lanes(group, folders, data, stopped)
             except Diverged as error:
