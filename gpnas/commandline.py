@@ -6,6 +6,7 @@ what was done is saved, and the same command goes on.
 """
 
 import ast
+import contextlib
 import errno
 import functools
 import os
@@ -65,7 +66,11 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
         except (KeyboardInterrupt, Stopped) as error:
             stop(f"{str(error) or 'interrupted'}; the same command goes on", EXIT_STOPPED)
         except OSError as error:
-            stop(_unwritten(error), EXIT_IO)
+            print(_unwritten(error), file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+            # Threads of Orbax and TensorBoard would report the same failure at exit, at length.
+            os._exit(EXIT_IO)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left half
     sys.path.append(os.getcwd())

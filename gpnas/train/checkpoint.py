@@ -5,12 +5,14 @@ says about it. Before a restore the files are compared with it, links are refuse
 step gives way to the one before it.
 """
 
+import contextlib
+import errno
 import hashlib
 import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import jax
@@ -22,6 +24,7 @@ from gpnas.errors import UserError
 from gpnas.masks.tree import path_name
 
 _KEEP = 2
+_OVERHEAD = 2**18  # bytes of a checkpoint besides its arrays: metadata, digests
 _METADATA = "_CHECKPOINT_METADATA"  # in each folder that Orbax has finished
 _STEP = re.compile("[0-9]+")
 _OURS = re.compile(  # beside the steps, all that a save may leave
@@ -60,8 +63,9 @@ def save(folder: pathlib.Path, step: int, tree: Any, about: Any = None) -> None:
     check(folder)
     before = [old for old in steps(folder) if old < step]
     _keep_only(folder, before)
+    _check_room(folder, tree)
     try:
-        with _manager(folder) as manager:
+        with _silent(), _manager(folder) as manager:
             manager.save(step, args=ocp.args.StandardSave(tree), force=True)
             manager.wait_until_finished()
         for path in [*sorted((folder / str(step)).rglob("*")), folder / str(step), folder]:
@@ -75,6 +79,29 @@ def save(folder: pathlib.Path, step: int, tree: Any, about: Any = None) -> None:
     content = {"tree": _describe(tree), "files": _digests(folder / str(step)), "about": about}
     write_json(_digest_file(folder, step), sealed(content))
     _keep_only(folder, [*before, step][-_KEEP:])
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps Orbax's threads from logging, each at length, what `save` raises."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _check_room(folder: pathlib.Path, tree: Any) -> None:
+    """Makes sure that a checkpoint fits on the disk: Orbax is noisy where it finds out by itself.
+
+    Raises:
+      OSError: If it does not.
+    """
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _OVERHEAD
+    if shutil.disk_usage(parent).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def restore(

@@ -89,6 +89,28 @@ def test_sigterm_and_resume(python, train, tmp_path):
     assert steps == [7, 14, 20, 20, 21, 28, 35, 40, 40]
 
 
+FULL = """
+import runpy, shutil, sys
+usage = shutil.disk_usage("/")
+shutil.disk_usage = lambda path: usage._replace(free=1000)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_full_disk_is_one_line_and_74(python, tmp_path):
+    done = python("-c", FULL, "experiments/train.py", "--config=configs/dense.py", *SMALL,
+                  f"--workdir={tmp_path / 'run'}")  # fmt: skip
+    assert done.returncode == 74, done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert "checkpoints: No space left on device; what was saved before is whole" in said
+    assert "Traceback" not in done.stderr and not done.stdout
+
+
+def test_an_empty_workdir_is_not_the_current_folder(train):
+    assert "workdir: got ''" in one_line(train("dense", "--workdir="), 2)
+
+
 def test_a_loss_that_is_not_finite(train, tmp_path):
     done = train("dense", "--config.optimizer.learning_rate=1e30", f"--workdir={tmp_path / 'run'}")
     forecast, reason = done.stderr.splitlines()

@@ -1,6 +1,7 @@
 """Checkpoints: whole or not at all, and never silently another."""
 
 import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -145,3 +146,15 @@ def test_what_orbax_says_is_one_line(folder, monkeypatch):
         checkpoint.restore(folder, tree())
     assert "a thousand" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_those_before(tmp_path, monkeypatch):
+    tree = {"a": jnp.arange(1000.0)}
+    checkpoint.save(tmp_path, 1, tree)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4000))
+    with pytest.raises(OSError, match="No space left on device"):
+        checkpoint.save(tmp_path, 2, tree)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert checkpoint.restore(tmp_path, tree)[0] == 1
