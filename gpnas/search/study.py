@@ -315,13 +315,18 @@ def _reached(storage: str) -> Iterator[None]:
     """Turns what a database says into one line, without its password."""
     try:
         yield
-    except _DATABASE as error:
-        if "disk is full" in f"{error} {error.__cause__}":
+    except (*_DATABASE, AssertionError) as error:  # Optuna asserts that it could write
+        chain: list[BaseException] = [error]
+        while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
+            chain.append(before)
+        if not any(isinstance(one, _DATABASE) for one in chain):
+            raise
+        if any("disk is full" in str(one) for one in chain):
             raise OSError(errno.ENOSPC, "no space left", "the study's database") from error
         try:
             shown = sqlalchemy.make_url(storage).render_as_string(hide_password=True)
         except sqlalchemy.exc.ArgumentError:
             shown = storage.partition("://")[0]
-        said = str(error.__cause__ or error).strip() or type(error).__name__
+        said = str(chain[-1]).strip() or type(error).__name__
         reason = said.splitlines()[0]
         raise UserError("storage", shown, f"a database that can be reached ({reason})") from error
