@@ -90,7 +90,10 @@ def _unwritten(error: OSError) -> str:
       OSError: The error itself, if it is of another kind.
     """
     if error.errno in NO_SPACE:
-        todo = "what was saved before is whole: free space and start again (a run with --config.resume=True)"
+        todo = (
+            "what was saved before is whole: free space and start again"
+            " (a run with --config.resume=True)"
+        )
     elif error.errno in _DENIED:
         todo = "a path that can be written is needed"
     else:
