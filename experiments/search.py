@@ -22,7 +22,7 @@ import optuna
 from absl import flags
 from ml_collections import config_flags
 
-from gpnas._files import write_json
+from gpnas._files import read_json, write_json
 from gpnas.commandline import EXIT_DIVERGED, check_kind, no_arguments, start, stop
 from gpnas.errors import UserError
 from gpnas.report.drawings import architecture_figure
@@ -99,6 +99,7 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
     settings = _CONFIG.value.to_dict()
     plan = build_search(settings, _weights())  # before anything is written
     folder = pathlib.Path(str(_WORKDIR.value))
+    _check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -108,6 +109,18 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
     if dead := study.wait_for_the_dead(kept):
         print(f"{dead} trials of a process that ended are tried again", flush=True)
     return kept, settings, plan
+
+
+def _check_folder(folder: pathlib.Path) -> None:
+    """Makes sure that the folder holds no training run and no search of another name."""
+    for name in ("metrics.jsonl", "config.json"):
+        if (folder / name).exists():
+            raise UserError("workdir", str(folder), f"a folder without a training run ({name})")
+    record = folder / "record.json"
+    if record.exists():
+        arm = read_json(record, "workdir", "a folder whose record.json is whole").get("arm")
+        if arm != _NAME.value:
+            raise UserError("name", _NAME.value, f"{arm!r}, of the search in {folder}")
 
 
 if __name__ == "__main__":

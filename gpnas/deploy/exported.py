@@ -71,6 +71,9 @@ def export_run(
             raise UserError(field, value, "only with onnx among the formats")
     if opset is not None:
         formats.check_opset(opset)
+    target = workdir / "export"
+    if target.is_symlink() or (target.exists() and not (target / "export.json").exists()):
+        raise UserError("workdir", str(target), "a folder export that an export made, or none")
     run = read_run(workdir, network)
     shape = run.data.image_shape
     module = _plain(run)
@@ -82,7 +85,6 @@ def export_run(
         allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
         raise UserError("formats", "safetensors", allowed)
     removal = _removal_error(networks, run)
-    target = workdir / "export"
     with tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made:
         folder = pathlib.Path(made)
         files = [

@@ -30,6 +30,15 @@ def copy(run, tmp_path):
     return folder
 
 
+def test_a_folder_of_someone_elses_is_left_alone(run, tmp_path):
+    folder = copy(run, tmp_path)
+    (folder / "export").mkdir()
+    (folder / "export" / "compact.json").write_text("mine")
+    with pytest.raises(UserError, match="a folder export that an export made, or none"):
+        export_run(folder, ["stablehlo"], seconds=0)
+    assert (folder / "export" / "compact.json").read_text() == "mine"
+
+
 @pytest.mark.parametrize("network", ["selected", "last"])
 def test_what_is_written(run, tmp_path, network):
     folder, names = copy(run, tmp_path), formats_here()

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -64,6 +65,23 @@ def test_mistakes_are_one_line_and_exit_2(tmp_path, arguments, message):
     assert done.returncode == 2, done.stdout
     assert message in done.stderr and len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.glob("run/*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metrics.jsonl", "", "workdir: got .*, allowed: a folder without a training run"),
+        ("record.json", '{"arm": "other"}', "name: got 'search', allowed: 'other', of the search"),
+        ("record.json", "{", "workdir: got .*record.json"),
+    ],
+)
+def test_a_folder_of_something_else_is_left_alone(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    done = run(CONFIG, f"--workdir={tmp_path}")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert re.match(message, done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == content
 
 
 def test_a_worker_needs_a_storage():
