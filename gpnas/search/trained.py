@@ -79,6 +79,8 @@ def trained(
 
     def finish(candidate: _Candidate, variables: Sequence[Any]) -> dict[str, float]:
         trial, module = candidate.trial, candidate.module
+        if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
+            raise FloatingPointError("training diverged: weights are not finite")
         save_weights(folder, trial.number, Known(trial.architecture, trial.budget, variables[0]))
         found = dict(space.cost(trial.architecture))
         for name, split in (("val_error", data.validation), ("test_error", data.test)):

@@ -13,6 +13,7 @@ from gpnas.search.history import Proposal, rooted
 from gpnas.search.jobs import Recipe
 from gpnas.search.morphable import EXACT, morphable
 from gpnas.search.morphable.lineage import descend, standard
+from gpnas.search.outcome import Failed
 from gpnas.search.run import each, search_together
 from gpnas.search.space import frozen
 from gpnas.search.spaces import cost_of
@@ -116,6 +117,13 @@ def test_a_child_that_does_not_learn_is_as_good_as_its_parent(space, few, tmp_pa
         [Trial(2, wider(parent), parent=0)]
     )
     assert afresh["steps"] == 6
+
+
+def test_a_candidate_that_diverges_has_failed(space, few, tmp_path):
+    recipe = RECIPE._replace(learning_rate=1e30)
+    (outcome,) = trained(space, few, recipe, tmp_path, ())([Trial(0, small(space))])
+    assert isinstance(outcome, Failed) and "weights are not finite" in outcome.reason
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_child_that_computes_something_else_distils_first(space, few, tmp_path):
