@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from gpnas.units.rules_control import scan_counts
 from gpnas.units.trace import CUSTOM, Program, Step, Trace
 
 Origin = frozenset[int] | None  # ids of leaves; None: the function's other inputs enter
@@ -35,7 +36,7 @@ def _flow(program: Program, ins: Sequence[Origin], found: dict[int, Origin]) -> 
 def _through(step: Step, args: list[Origin], found: dict[int, Origin]) -> list[Origin]:
     params: dict[str, Any] = step.params
     if step.name == "scan":
-        fixed, carry = params["num_consts"], params["num_carry"]
+        fixed, carry = scan_counts(step)
         return _loop(step.bodies[0], args[:fixed], args[fixed:], carry, found)
     if step.name == "while":
         tests, fixed = params["cond_nconsts"], params["body_nconsts"]
