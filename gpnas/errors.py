@@ -25,12 +25,12 @@ class UserError(ValueError):
     def __init__(self, field: str, got: object, allowed: str):
         self.field, self.got, self.allowed = field, got, allowed
         super().__init__(
-            f"{_short(field, _LONG)}: got {_short(repr(got), _LONG)},"
-            f" allowed: {_short(allowed, _LONGEST)}"
+            f"{shorten(field, _LONG)}: got {shorten(repr(got), _LONG)},"
+            f" allowed: {shorten(allowed, _LONGEST)}"
         )
 
 
-def _short(text: str, most: int) -> str:
+def shorten(text: str, most: int) -> str:
     """A text on one line; what is longer than `most` characters loses its middle."""
     line = re.sub(r"\s*\n\s*", " ", text)
     half = most // 2 - 2

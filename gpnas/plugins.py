@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, shorten
 
 Thing = TypeVar("Thing")
 Range = tuple[Callable[[Any], bool], str]  # whether a value is in it, and what is allowed
@@ -36,7 +36,7 @@ def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a module is a program: it may raise anything
-        raise UserError(field, name, f"{allowed} ({error})") from error
+        raise UserError(field, name, f"{allowed} ({shorten(str(error), 160)})") from error
     if returns is not None and not _makes(found, returns):
         kind = f"a {returns.__name__} class, or a function annotated `-> {returns.__name__}`"
         raise UserError(field, name, f"{kind}; not {found!r}")

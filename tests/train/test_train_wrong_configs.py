@@ -52,7 +52,7 @@ def outcome(config, data):
         check(config)
         make_plan(config, data)
     except UserError as error:
-        assert "\n" not in str(error) and len(str(error)) <= 500, str(error)
+        assert "\n" not in str(error) and len(str(error)) <= 1000, str(error)
         return "refused"
     return "plan"
 
