@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from experiments.benchmarks import MEASUREMENTS, Measurement, Missing, Options
 from gpnas._files import append_line
-from gpnas.benchmark import MEASUREMENTS, Measurement, Missing, Options
 from gpnas.commandline import start
 from gpnas.errors import UserError
 from gpnas.train.record import git_revision, machine, versions

@@ -18,7 +18,7 @@ from gpnas.commandline import no_arguments, start
 from gpnas.deploy.exported import export_run
 from gpnas.deploy.formats import OPSET
 from gpnas.errors import UserError
-from gpnas.report.deployed import export_table
+from gpnas.report import export_table
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that has finished.")
 _FORMATS = flags.DEFINE_list(

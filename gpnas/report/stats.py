@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 
-from gpnas.report.values import MISSING
+from gpnas.report.formatting import MISSING
 
 # Quantile 0.975 of Student's t for 1 to 30 degrees of freedom.
 _T975 = (

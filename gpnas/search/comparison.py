@@ -18,7 +18,7 @@ from gpnas.search.run import search_together
 def comparison(
     config: ConfigDict, name: str, arms: Mapping[str, Mapping[str, Any]], seeds: int
 ) -> ConfigDict:
-    """The config of a comparison, for a file in configs/searches/comparisons.
+    """The config of a comparison, for a config file.
 
     Args:
       config: A search, as a file in configs/searches has it; its strategy makes way.

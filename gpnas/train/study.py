@@ -23,7 +23,7 @@ _SMALL_ELSEWHERE = 5_000_000
 
 
 def study(name: str, arms: Mapping[str, ConfigDict], **fields: Any) -> ConfigDict:
-    """The config of a study, for a file in configs/studies.
+    """The config of a study, for a config file.
 
     Args:
       name: Of the study; its records go to results/NAME.

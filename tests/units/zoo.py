@@ -26,11 +26,11 @@ import jax
 import numpy as np
 from zoo_models import ZOO
 
+from experiments.studies.study import fill
 from gpnas import units
 from gpnas._files import append_line, read_lines
 from gpnas.masks import apply
-from gpnas.report import markers
-from gpnas.report.table import Cell, Column, Table
+from gpnas.report import Cell, Column, Table
 from gpnas.train.record import git_revision, versions
 from gpnas.units.verify import difference
 
@@ -135,7 +135,7 @@ def main() -> None:
         print(json.dumps(record, ensure_ascii=False), flush=True)
         append_line(RECORDS, record)
     page = ROOT / "docs" / "units.md"
-    page.write_text(markers.fill(page.read_text(), "zoo", [zoo_table(read_lines(RECORDS))]))
+    page.write_text(fill(page.read_text(), "zoo", [zoo_table(read_lines(RECORDS))]))
 
 
 if __name__ == "__main__":
