@@ -18,14 +18,15 @@ import numpy as np
 import pytest
 
 from gpnas import _stop, data
+from gpnas.models import cell201
 from gpnas.train import Stopped, checkpoint, loop
 
 STRICT = ("masks", "methods", "sensitivity", "units")
 STRICT_FILES = ("test_gates_gaussian", "test_gates_concrete", "test_gates_binary")
 HURRIED = ("configs", "deploy", "gates", "models", "train")
 HURRIED_FILES = (
-    "test_search_sharing", "test_search_darts", "test_search_sharing_study", "test_search_proxies",
-    "test_bench_measure",
+    "test_search_sharing", "test_search_darts", "test_search_proxies", "test_studies_sharing",
+    "test_studies_gradmax", "test_benchmarks_measure",
 )  # fmt: skip
 DEVICES = 8
 
@@ -45,6 +46,14 @@ hypothesis.settings.register_profile(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 hypothesis.settings.load_profile("gpnas")
+
+
+@pytest.fixture(scope="module")
+def one_stage() -> Iterator[None]:
+    """Networks of one stage, where three would take three times as long to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell201, "STAGES", 1)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -130,7 +130,7 @@ def test_differences_are_paired_by_seed(tmp_path):
 
     records = [run(arm, seed, 5.0 + seed - (arm == "b")) for arm in "ab" for seed in (3, 1, 2)]
     groups = summarise(loaded(tmp_path, *records)).searches
-    table = _searches.difference_table(groups, "a")
+    table = _searches.search_difference_table(groups, "a")
     assert [column.label for column in table.columns] == ["strategy", "10", "20", "50", "100"]
     row = [cell.text for cell in table.rows[0]]
     assert row == ["b", *["+0.00 (all equal)"] * 3, "-1.00 (all equal)"]

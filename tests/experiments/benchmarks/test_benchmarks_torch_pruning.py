@@ -19,7 +19,7 @@ from gpnas import units
 from gpnas._files import read_lines
 from gpnas.models import LeNet300
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def test_the_half_with_the_smaller_kernels_goes():

@@ -1,10 +1,10 @@
 """What papers claim of plateaus and plasticity, on records where it holds and where it does not."""
 
 import pytest
-from tests.experiments.studies.test_studies_densities import cells, record
 
 from experiments.studies.curves.claims import claim_table, difference, hidden_units
 from experiments.studies.densities import error
+from tests.experiments.studies.test_studies_densities import cells, record
 
 
 def units(arm, kept, method=None, **fields):

@@ -1,10 +1,10 @@
-"""Weight sharing in a report: a panel a supernet, a row a search, nothing for single networks."""
+"""The tables of weight sharing: a panel a supernet, a row a search, nothing for single networks."""
 
 import json
 
 from experiments.studies.sharing import tables as sharing
 from gpnas import report
-from gpnas.report import figures, summarise
+from gpnas.report import summarise
 
 
 def alone(name):
@@ -27,7 +27,7 @@ def loaded(folder, *records):
     return report.read_runs([path])
 
 
-def test_page_table_and_figure(tmp_path):
+def test_table_and_figure(tmp_path):
     rank = {"tau": 0.5, "low": 0.25, "high": 0.75, "shared": [30.0, 25.0, 90.0],
             "alone": [20.0, 15.0, 89.7]}  # fmt: skip
     unclear = rank | {"tau": None, "low": None, "high": None}
@@ -53,12 +53,9 @@ def test_page_table_and_figure(tmp_path):
         "2",
     ]
     assert rows[1][1].startswith("16.00 ± 12.7") and rows[1][7] == "–"
-    [spec] = figures(summary)
+    [spec] = sharing.rank_figures(summary)
     assert [panel.label for panel in spec.panels] == [
         "weight sharing, seed 0: τ 0.50 (0.25 to 0.75)", "weight sharing, seed 1",
     ]  # fmt: skip
-    page = report.render(found)
-    assert page.count("<svg") == 2 and "4 searches of 2 arms." in page
-    report.write(found, tmp_path / "r.html", figures_dir=tmp_path / "figures")
-    assert (tmp_path / "figures" / "shared_s.svg").stat().st_size > 5_000
-    assert "weight sharing" in (tmp_path / "figures" / "table.md").read_text()
+    assert spec.name == "shared_s" and len(spec.file("svg")) > 5_000
+    assert "4 searches of 2 arms." in report.render(found)
