@@ -20,10 +20,10 @@ from gpnas.deploy.runtimes import error_percent, load, parity
 from gpnas.deploy.saved import of_pixels, save_network
 from gpnas.deploy.smaller import Network, smaller, whole
 from gpnas.errors import UserError
+from gpnas.provenance import provenance
 from gpnas.train.finished import Finished, read_run
 from gpnas.train.plan import build_model
 from gpnas.train.program import standardize
-from gpnas.train.record import git_revision, machine, versions
 
 BATCHES = (1, 64)
 THREADS = (1, 2)
@@ -219,8 +219,6 @@ def _report(run: Finished, network: str, files: list[dict[str, Any]]) -> dict[st
         "image_shape": list(run.data.image_shape),
         "class_names": list(run.data.class_names),
         "backend": jax.default_backend(),
-        "git": git_revision(),
-        "versions": versions(),
-        "machine": machine(),
+        **provenance(),
         "files": files,
     }

@@ -1,12 +1,7 @@
 """The record of a run: one JSON object that says what was run, where, and what came out."""
 
-import datetime
-import os
 import pathlib
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -14,14 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-import gpnas
 from gpnas.data import Dataset
 from gpnas.masks import summary
+from gpnas.provenance import provenance
 from gpnas.train.plan import Plan
 from gpnas.train.state import TrainState
 from gpnas.units.cost import network_cost
-
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any]:
@@ -31,10 +24,7 @@ def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any
         "arm": config.arm or config.method.name,
         "config": config.to_dict(),
         "seed": config.seed,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "git": git_revision(),
-        "versions": versions(),
-        "machine": machine(),
+        **provenance(),
         "dataset": data.name,
         "dataset_sha256": data.sha256,
         "class_names": list(data.class_names),
@@ -104,50 +94,3 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
     busiest = np.argsort(-mask.sum(0), kind="stable")[:most]
     filters = weights[:, busiest].T.reshape(-1, height, width, channels).sum(3)
     np.savez_compressed(path, live=live.astype(np.float32), filters=filters.astype(np.float32))
-
-
-def git_revision() -> str | None:
-    """Revision of the checkout that the package runs from, `+` if it was changed; None outside."""
-    here = pathlib.Path(gpnas.__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        watched = (":/gpnas", ":/configs", ":/experiments")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", *watched)
-        return git("rev-parse", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
-    return {
-        "python": platform.python_version(),
-        "gpnas": gpnas.__version__,
-        **{name: metadata.version(name) for name in _PACKAGES},
-    }
-
-
-def machine() -> dict[str, Any]:
-    """The machine: processor, cores, JAX's devices."""
-    devices = jax.devices()
-    return {
-        "platform": platform.platform(terse=True),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "backend": jax.default_backend(),
-        "device": devices[0].device_kind,
-        "devices": len(devices),
-    }
-
-
-def _processor() -> str:
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

@@ -30,8 +30,8 @@ from experiments.studies.study import fill
 from gpnas import units
 from gpnas._files import append_line, read_lines
 from gpnas.masks import apply
+from gpnas.provenance import provenance
 from gpnas.report import Cell, Column, Table
-from gpnas.train.record import git_revision, versions
 from gpnas.units.verify import difference
 
 ROOT = Path(__file__).parents[2]
@@ -64,8 +64,7 @@ def check(name: str, sources: Path) -> dict[str, Any]:
         **whole(net, groups, counts),
         "discover_s": round(found - begun, 2),
         "verify_s": round(verified - found, 2),
-        "git": git_revision(),
-        "versions": versions(),
+        **provenance(),
     }
 
 

@@ -16,7 +16,7 @@ from gpnas._files import append_line, read_lines, records_path
 from gpnas.deploy.formats import inference, require, to_onnx, to_stablehlo
 from gpnas.deploy.latency import in_process, latency, speedup
 from gpnas.deploy.smaller import Network, smaller, whole
-from gpnas.train.record import git_revision, machine, versions
+from gpnas.provenance import provenance
 
 # Runtime: what its files are called. XLA's own convolution is slow for few channels on a CPU.
 FILES: Mapping[str, str] = {
@@ -62,9 +62,7 @@ def measure(config: ConfigDict, results: pathlib.Path) -> pathlib.Path:
             | found
             | {
                 "wall_s": round(time.perf_counter() - begun, 1),
-                "git": git_revision(),
-                "versions": versions(),
-                "machine": machine(),
+                **provenance(),
             },
         )
         print(f"{part}: {arm} {share or ''}", flush=True)

@@ -1,6 +1,5 @@
 """GradMax's check: a student that gets one neuron after another learns what a teacher does."""
 
-import datetime
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +15,7 @@ from gpnas import masks as gm
 from gpnas import units
 from gpnas._files import append_line, read_lines, records_path
 from gpnas.errors import UserError
-from gpnas.train.record import git_revision, machine, versions
+from gpnas.provenance import provenance
 from gpnas.units import bridge, grow
 
 _HIDDEN = "hidden:1"
@@ -206,8 +205,5 @@ def _describe(config: ConfigDict, arm: str, seed: int) -> dict[str, Any]:
         "arm": arm,
         "config": config.to_dict(),
         "seed": seed,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "git": git_revision(),
-        "versions": versions(),
-        "machine": machine(),
+        **provenance(),
     }

@@ -1,6 +1,5 @@
 """How well zero-cost proxies rank the networks of NAS-Bench-201: scores, and their correlations."""
 
-import datetime
 import math
 import pathlib
 import time
@@ -18,11 +17,11 @@ from gpnas._files import append_line, read_lines, records_path
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
+from gpnas.provenance import provenance
 from gpnas.search.proxies import PROXIES, measure
 from gpnas.search.table import Table, check_metric, load_table
 from gpnas.train.loop import load_data
 from gpnas.train.program import standardize
-from gpnas.train.record import git_revision, machine, versions
 
 SPACE = "nas_bench_201"
 _FROM_THE_TABLE = ("params", "macs")  # what a supernet does not know of its networks
@@ -126,10 +125,7 @@ def _describe(config: ConfigDict, data: Dataset) -> dict[str, Any]:
         "study": config.study,
         "config": config.to_dict(),
         "seed": config.seed,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "git": git_revision(),
-        "versions": versions(),
-        "machine": machine(),
+        **provenance(),
         "dataset": data.name,
         "dataset_sha256": data.sha256,
     }

@@ -18,8 +18,8 @@ from gpnas import units
 from gpnas._files import append_line, records_path
 from gpnas.errors import how_to_install
 from gpnas.models import ResNet
+from gpnas.provenance import provenance
 from gpnas.report import Cell, Column, Table
-from gpnas.train.record import git_revision, machine, versions
 from gpnas.units import score
 from gpnas.units.verify import difference
 
@@ -57,7 +57,7 @@ def measure(config: ConfigDict, results: pathlib.Path) -> pathlib.Path:
     for subject in SUBJECTS:
         found = compare(subject, config.rounds, config.compile)
         path.parent.mkdir(parents=True, exist_ok=True)
-        record = found | {"git": git_revision(), "machine": machine(), "versions": versions()}
+        record = found | provenance()
         append_line(path, record)
         print(f"{subject.name}: done", flush=True)
     return path
