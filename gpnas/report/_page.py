@@ -1,9 +1,11 @@
 """The report as one HTML page that needs nothing but itself."""
 
 import dataclasses
-import html
 import importlib.resources
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jinja2
 
 from gpnas.report import (
     _drawings,
@@ -17,9 +19,8 @@ from gpnas.report import (
     style,
 )
 from gpnas.report._figures import FigureSpec
-from gpnas.report._groups import Series, Summary, summarise
+from gpnas.report._groups import Summary, summarise
 from gpnas.report._read import Loaded, Run
-from gpnas.report._table import Table
 
 MAX_WARNINGS = 20
 
@@ -66,6 +67,28 @@ def _by_data(
             yield spec
 
 
+class Block(NamedTuple):
+    """A part of a section.
+
+    Attributes:
+      kind: "table", "boxed" (a table below a figure), "fold" (a table that opens on a click, below its title),
+        "figure" or "cards" (pictures of first layers): the macro of page.html that shows it.
+      content: A `Table`, a title and a `Table`, a `FigureSpec`, or the cards.
+    """
+
+    kind: str
+    content: Any
+
+
+class Section(NamedTuple):
+    """A section of the page: its id, its heading, that in the list of sections, and its parts."""
+
+    name: str
+    heading: str
+    short: str
+    blocks: Sequence[Block]
+
+
 def render(loaded: Loaded, title: str | None = None) -> str:
     """Returns the report as one HTML page.
 
@@ -80,89 +103,55 @@ def render(loaded: Loaded, title: str | None = None) -> str:
       HTML.
     """
     summary = summarise(loaded)
-    title = title or _default_title(loaded.runs)
-    specs = {spec.name: spec for spec in figures(summary)}
-    late = ("unfinished",)
-    sections: list[tuple[str, str, str]] = []
-    for data, part in summary.by_data():
-        if part.groups:
-            heading = f"Results: {data}" if data else "Results"
-            body = _results.result_table(part, data).to_html()
-            if data:
-                body += _table(_results.difference_table(part))
-            sections.append(("results", heading, body))
-    tables = _searches.search_tables(summary)
-    for study, table in zip(_searches.studies(summary), tables, strict=True):
-        heading = "Searches" if len(tables) == 1 else f"Searches: {study}"
-        sections.append((f"searches_{formatting.slug(study)}", heading, table.to_html()))
-    for name, spec in specs.items():
-        if name in late:
-            continue
-        body = _figure(spec)
-        if name in ("error_by_arm", "error_nonzeros"):
-            body += _table(_results.difference_table(summary))
-        sections.append((name, spec.heading, body))
-    sections.append(("receptive", _pictures.HEADING, _first_layers(summary)))
-    if summary.unfinished:
-        body = _table(_results.unfinished_table(summary))
-        if "unfinished" in specs:
-            body += _figure(specs["unfinished"])
-        sections.append(("unfinished", "Unfinished runs", body))
-    if summary.groups:
-        sections.append(("details", "Details", _details(summary)))
-    sections = _with_ids(section for section in sections if section[2])
-    return _PAGE.format(
-        title=html.escape(title),
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("gpnas", "report"), autoescape=True, keep_trailing_newline=True
+    )
+    return environment.get_template("page.html").render(
+        title=title or _default_title(loaded.runs),
         style=style.css_variables() + _dots() + _resource("page.css"),
-        lede=html.escape(_lede(summary)),
-        alert=_alert(summary),
-        nav="".join(
-            f'<li><a href="#{name}">{html.escape(_short(heading))}</a></li>'
-            for name, heading, _ in sections
-        ),
-        main="\n".join(
-            f'<section id="{name}"><h2>{html.escape(heading)}</h2>\n{body}</section>'
-            for name, heading, body in sections
-        ),
+        lede=_lede(summary),
+        alerts=_alerts(summary),
+        sections=_sections(summary),
         script=_resource("page.js"),
     )
 
 
-def _with_ids(sections: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-    """Returns sections whose names can be ids: no two are the same."""
-    found: dict[str, tuple[str, str, str]] = {}
-    for name, heading, body in sections:
-        name = formatting.unused(name, found)
-        found[name] = (name, heading, body)
+def _sections(summary: Summary) -> list[Section]:
+    """Returns the sections in their order; those with nothing to show are left out."""
+    specs = {spec.name: spec for spec in figures(summary)}
+    unfinished = specs.pop("unfinished", None)
+    made: list[tuple[str, str, list[Block]]] = []
+    for data, part in summary.by_data():
+        if part.groups:
+            heading = f"Results: {data}" if data else "Results"
+            blocks = [Block("table", _results.result_table(part, data))]
+            made.append(("results", heading, blocks + (_differences(part) if data else [])))
+    tables = _searches.search_tables(summary)
+    for study, table in zip(_searches.studies(summary), tables, strict=True):
+        heading = "Searches" if len(tables) == 1 else f"Searches: {study}"
+        made.append((f"searches_{formatting.slug(study)}", heading, [Block("table", table)]))
+    for name, spec in specs.items():
+        by_arm = name in ("error_by_arm", "error_nonzeros")
+        blocks = [Block("figure", spec), *(_differences(summary) if by_arm else [])]
+        made.append((name, spec.heading, blocks))
+    made.append(("receptive", _pictures.HEADING, _cards(summary)))
+    blocks = _blocks("boxed", _results.unfinished_table(summary))
+    made.append(("unfinished", "Unfinished runs", blocks + _blocks("figure", unfinished)))
+    made.append(("details", "Details", _details(summary) if summary.groups else []))
+    found: dict[str, Section] = {}
+    for name, heading, blocks in made:
+        if blocks:
+            name = formatting.unused(name, found)
+            found[name] = Section(name, heading, _short(heading), blocks)
     return list(found.values())
 
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="gpnas.report">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-<p class="lede">{lede}</p>
-{alert}<nav aria-label="Sections"><ul>{nav}</ul></nav>
-</header>
-<main>
-{main}
-</main>
-<footer><p>Made by gpnas.report from records alone. Every number and figure comes from them.</p>
-</footer>
-<script>
-{script}</script>
-</body>
-</html>
-"""
+def _blocks(kind: str, content: Any) -> list[Block]:
+    return [] if content is None else [Block(kind, content)]
+
+
+def _differences(summary: Summary) -> list[Block]:
+    return _blocks("boxed", _results.difference_table(summary))
 
 
 def _resource(name: str) -> str:
@@ -262,79 +251,43 @@ def _day(run: Run) -> str:
     return ""
 
 
-def _alert(summary: Summary) -> str:
+def _alerts(summary: Summary) -> list[str]:
     shown = list(summary.warnings[:MAX_WARNINGS])
     more = len(summary.warnings) - len(shown)
-    if more:
-        shown.append(f"{more} more notes of this kind.")
-    if not shown:
-        return ""
-    lines = "".join(f"<li>{html.escape(line)}</li>" for line in shown)
-    return (
-        f'<div class="alert" role="note"><p><b>Before you read on</b></p><ul>{lines}</ul></div>\n'
-    )
+    return [*shown, f"{more} more notes of this kind."] if more else shown
 
 
-def _figure(spec: FigureSpec) -> str:
-    caption = f"<figcaption>{html.escape(spec.caption)}</figcaption>"
-    if spec.narrow:
-        wide, narrow = (
-            "".join(panel.inline(f"{spec.name}-{kind}{i}-") for i, panel in enumerate(panels))
-            for kind, panels in (("w", spec.panels), ("n", spec.narrow))
-        )
-        body = f'<div class="one wide">{wide}</div>\n<div class="one narrow">{narrow}</div>'
-    else:
-        cells = []
-        for i, panel in enumerate(spec.panels):
-            first = i == 0 or spec.panels[i - 1].row != panel.row
-            own = ' style="grid-column-start:1"' if first and panel.row else ""
-            cells.append(f"<div{own}>{panel.inline(f'{spec.name}-{i}-')}</div>")
-        body = f'<div class="grid" style="--n:{spec.columns}">' + "\n".join(cells) + "</div>"
-    return f"<figure>{caption}\n{body}</figure>\n"
+def _cards(summary: Summary) -> list[Block]:
+    cards = [
+        {
+            "name": picture.group.label,
+            "colour": picture.series.colour,
+            "images": [
+                {
+                    "light": _pictures.data_uri(image, picture.series, 0, signed),
+                    "dark": _pictures.data_uri(image, picture.series, 1, signed),
+                    "width": image.shape[1],
+                    "height": image.shape[0],
+                    "what": "filters" if signed else "live weights of each input pixel",
+                    "caption": caption,
+                }
+                for image, signed, caption in (
+                    (picture.live, False, picture.caption),
+                    (picture.filters, True, picture.filters_caption),
+                )
+                if image is not None
+            ],
+        }
+        for picture in _pictures.pictures(summary)
+    ]
+    return [Block("cards", {"caption": _pictures.CAPTION, "cards": cards})] if cards else []
 
 
-def _first_layers(summary: Summary) -> str:
-    cards = []
-    for picture in _pictures.pictures(summary):
-        name = html.escape(picture.group.label)
-        series: Series = picture.series
-        body = f'<div class="card"><h3 style="color:var(--c{series.colour})">{name}</h3>'
-        for image, signed, caption in (
-            (picture.live, False, picture.caption),
-            (picture.filters, True, picture.filters_caption),
-        ):
-            if image is None:
-                continue
-            light, dark = (_pictures.data_uri(image, series, mode, signed) for mode in (0, 1))
-            what = "filters" if signed else "live weights of each input pixel"
-            body += (
-                '<picture><source media="screen and (prefers-color-scheme: dark)" '
-                f'srcset="{dark}"><img src="{light}" width="{image.shape[1]}" '
-                f'height="{image.shape[0]}" alt="{name}, {what}: {html.escape(caption)}"></picture>'
-                f"<p>{html.escape(caption)}</p>"
-            )
-        cards.append(body + "</div>")
-    if not cards:
-        return ""
-    return (
-        f"<figure><figcaption>{html.escape(_pictures.CAPTION)}</figcaption>"
-        f'<div class="cards">{"".join(cards)}</div></figure>'
-    )
-
-
-def _details(summary: Summary) -> str:
+def _details(summary: Summary) -> list[Block]:
     folds = (
         ("Size and cost", _results.cost_table(summary)),
         ("Layers", _results.layer_table(summary)),
         ("Config fields that differ", _results.config_table(summary)),
         ("Provenance", _results.provenance_table(summary)),
     )
-    return "\n".join(
-        f"<details><summary>{name}</summary><div>{table.to_html()}</div></details>"
-        for name, table in folds
-        if table is not None
-    )
-
-
-def _table(table: Table | None) -> str:
-    return "" if table is None else f'<div class="table">{table.to_html()}</div>'
+    return [Block("fold", fold) for fold in folds if fold[1] is not None]

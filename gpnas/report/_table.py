@@ -1,4 +1,4 @@
-"""Tables as HTML, as aligned text and as Markdown, from one description."""
+"""Tables, as aligned text and as Markdown; page.html shows them as HTML."""
 
 import dataclasses
 import html
@@ -64,29 +64,6 @@ class Table:
     notes: Sequence[str] = ()
     sortable: bool = True
 
-    def to_html(self) -> str:
-        """Returns the table as HTML, in a region that scrolls sideways on a narrow screen."""
-        head = "".join(
-            f'<th scope="col"{_class(c)}{_title(c)}>{html.escape(c.label)}</th>'
-            for c in self.columns
-        )
-        body = "".join(
-            "<tr>"
-            + "".join(_html_cell(self.columns[i], cell, first=i == 0) for i, cell in enumerate(row))
-            + "</tr>\n"
-            for row in self.rows
-        )
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
-        caption = html.escape(self.caption)
-        sortable = ' class="sortable"' if self.sortable and len(self.rows) > 1 else ""
-        return (
-            f'<div class="sheet"><p class="hint" aria-hidden="true">Scrolls sideways →</p>'
-            f'<div class="scroll" role="region" aria-label="{caption}" tabindex="0">'
-            f"<table{sortable}><caption><span>{caption}</span></caption>"
-            f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div></div>"
-            + (f'<div class="notes">{notes}</div>' if notes else "")
-        )
-
     def to_text(self) -> str:
         """Returns the table as aligned plain text, as wide as it needs to be."""
         lines = [[c.label for c in self.columns]]
@@ -111,29 +88,6 @@ class Table:
         lines += [[_markdown(cell.whole) for cell in row] for row in self.rows]
         text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
         return text + "".join(f"\n{_markdown(note)}\n" for note in self.notes)
-
-
-def _class(column: Column) -> str:
-    return ' class="n"' if column.numeric else ""
-
-
-def _title(column: Column) -> str:
-    return f' title="{html.escape(column.help)}"' if column.help else ""
-
-
-def _html_cell(column: Column, cell: Cell, *, first: bool) -> str:
-    order = "" if cell.order is None else f' data-o="{html.escape(str(cell.order))}"'
-    text = html.escape(cell.text)
-    kind = _class(column)
-    if cell.series is not None:
-        kind = ' class="arm"'
-        text = f'<i class="dot c{cell.series.colour}"></i>{text}'
-    if cell.detail:
-        text += f" <small>{html.escape(cell.detail)}</small>"
-    if cell.share is not None:
-        text += f'<b class="bar"><b style="width:{100 * min(max(cell.share, 0), 1):.1f}%"></b></b>'
-    tag, scope = ("th", ' scope="row"') if first else ("td", "")
-    return f"<{tag}{scope}{kind}{order}>{text}</{tag}>"
 
 
 def _one_line(text: str) -> str:
