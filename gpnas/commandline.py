@@ -61,10 +61,13 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
             logging.set_verbosity(logging.WARNING)  # Orbax alone says forty lines a checkpoint
         try:
             main(argv)
+            sys.stdout.flush()
         except UserError as error:
             stop(error, EXIT_USER)
         except (KeyboardInterrupt, Stopped) as error:
             stop(f"{str(error) or 'interrupted'}; the same command goes on", EXIT_STOPPED)
+        except BrokenPipeError:  # whoever read the output has seen enough
+            os._exit(128 + signal.SIGPIPE)
         except OSError as error:
             print(_unwritten(error), file=sys.stderr, flush=True)
             with contextlib.suppress(OSError):
@@ -73,8 +76,15 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
             os._exit(EXIT_IO)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left half
+    sys.unraisablehook = _unraisable
     sys.path.append(os.getcwd())
     app.run(guarded, flags_parser=_parse_or_stop)
+
+
+def _unraisable(raised: Any) -> None:
+    """Prints errors of threads, but not what TensorStore's print of a failed save."""
+    if str(raised.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(raised)
 
 
 def stop(reason: object, code: int) -> None:

@@ -1,6 +1,7 @@
 """The record of a run: one JSON object that says what was run, where, and what came out."""
 
 import datetime
+import io
 import os
 import pathlib
 import platform
@@ -15,6 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import gpnas
+from gpnas._files import write_bytes
 from gpnas.data import Dataset
 from gpnas.masks import summary
 from gpnas.train.plan import Plan
@@ -103,7 +105,9 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
     live = mask.sum(1).reshape(height, width, channels).sum(2)
     busiest = np.argsort(-mask.sum(0), kind="stable")[:most]
     filters = weights[:, busiest].T.reshape(-1, height, width, channels).sum(3)
-    np.savez_compressed(path, live=live.astype(np.float32), filters=filters.astype(np.float32))
+    content = io.BytesIO()
+    np.savez_compressed(content, live=live.astype(np.float32), filters=filters.astype(np.float32))
+    write_bytes(path, content.getvalue())
 
 
 def git_revision() -> str | None:

@@ -168,3 +168,12 @@ def test_empty_folders(root):
 def test_home_is_expanded(root, home):
     root.rename(home / "mine")
     assert load("~/mine").num_classes == 2
+
+
+@pytest.mark.parametrize("room", [50, 200, 350])  # images, labels and meta.json are larger
+def test_a_full_disk_ends_with_an_error_and_leaves_nothing(root, tmp_path, no_room, room):
+    cache = tmp_path / "cache"
+    with no_room(room), pytest.raises(OSError, match=r"File too large: '.*entries'"):
+        load(root, cache_dir=cache, image_size=16)
+    assert not list((cache / "entries").iterdir())
+    assert load(root, cache_dir=cache, image_size=16).sha256 == load(root, image_size=16).sha256
