@@ -146,7 +146,7 @@ def decode(listing: Listing, folder: Path, size: Size | None) -> tuple[str, ...]
       The names of the classes.
 
     Raises:
-      UserError: A picture is broken or has more than 8 bits a channel (the message names it), or
+      UserError: A picture is broken or has 32 bits a channel (the message names it), or
         they differ in size and none is given.
     """
     every = listing.paths

@@ -105,7 +105,7 @@ def _tflite(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
         return interpreter.get_tensor(given["index"])
 
     def run(images: np.ndarray) -> np.ndarray:
-        padded = np.concatenate([images, np.zeros_like(images[: -len(images) % batch])])
+        padded = np.pad(images, [(0, -len(images) % batch), *[(0, 0)] * (images.ndim - 1)])
         parts = [once(padded[i : i + batch]) for i in range(0, len(padded), batch)]
         return np.concatenate(parts)[: len(images)]
 

@@ -115,9 +115,9 @@ def test_a_broken_picture_is_named(root, content):
         load(root)
 
 
-def test_deep_pictures_are_refused(root):
-    picture(root / "train/bee/2.png", 60000, mode="I;16")
-    with pytest.raises(UserError, match=r"bee/2\.png.*8 bits"):
+def test_pictures_of_32_bits_are_refused(root):
+    picture(root / "train/bee/2.tif", 60000, mode="I")
+    with pytest.raises(UserError, match=r"bee/2\.tif.*8 or 16 bits"):
         load(root)
 
 
