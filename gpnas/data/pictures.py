@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, brief
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
@@ -95,6 +95,5 @@ def _check_depth(path: Path, mode: str, sixteen: bool, field: str = "data.name")
 
 def _broken(path: Path, error: Exception, field: str = "data.name") -> UserError:
     """The message about a broken picture."""
-    text = " ".join(str(error).split())
-    allowed = f"a readable picture: {', '.join(SUFFIXES)} ({type(error).__name__}: {text})"
+    allowed = f"a readable picture: {', '.join(SUFFIXES)} ({brief(error)})"
     return UserError(field, str(path), allowed)

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from gpnas.deploy.describe import brief, check
+from gpnas.deploy.describe import check
 from gpnas.deploy.formats import Apply, require_packages
 from gpnas.deploy.saved import load_network
-from gpnas.errors import UserError
+from gpnas.errors import UserError, brief
 
 Run = Callable[[np.ndarray], np.ndarray]
 Loaded = tuple[Run, Mapping[str, str]]
