@@ -8,6 +8,7 @@ inside, so models and training are tested without.
 
 import contextlib
 import os
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,19 @@ def all_saves() -> Callable:
             yield found
 
     return watching
+
+
+@pytest.fixture(scope="session")
+def no_room() -> Callable:
+    """`size → context` in which no file can grow beyond so many bytes, as on a full disk."""
+
+    @contextlib.contextmanager
+    def limited(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpnas._files import sync, write_json
+from gpnas._files import naming, sync, write_json
 from gpnas.deploy import formats
 from gpnas.deploy.describe import Description, digest, metadata_of, write_side_file
 from gpnas.deploy.formats import Apply, require
@@ -61,6 +61,7 @@ def export_run(
 
     Raises:
       UserError: If the run or a format cannot be exported.
+      OSError: If the disk is full or fails; what was there before is as it was.
       RuntimeError: If a float32 file does not compute what JAX does.
     """
     if not names:
@@ -85,8 +86,12 @@ def export_run(
         allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
         raise UserError("formats", "safetensors", allowed)
     removal = _removal_error(networks, run)
-    with tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made:
-        folder = pathlib.Path(made)
+    with (
+        naming(target),
+        tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made,
+    ):
+        folder = pathlib.Path(made) / "export"
+        folder.mkdir()
         files = [
             row
             for name, one in networks.items()
@@ -105,12 +110,21 @@ def export_run(
                 for name, one in networks.items()
             },
         }
-        target.mkdir(exist_ok=True)
-        for path in folder.iterdir():
-            sync(path)
-            path.replace(target / path.name)
-        write_json(target / "export.json", report)
+        write_json(folder / "export.json", report)
+        _publish(folder, target)
     return report
+
+
+def _publish(folder: pathlib.Path, target: pathlib.Path) -> None:
+    """Moves finished files to where they belong, export.json last: it says what the others are."""
+    for path in folder.iterdir():
+        sync(path)
+    if not target.exists():
+        folder.rename(target)
+        return
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "export.json"):
+        path.replace(target / path.name)
+    sync(target)
 
 
 def _removal_error(networks: Mapping[str, Network], run: Finished) -> float:

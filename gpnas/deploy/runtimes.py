@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from gpnas.deploy.describe import brief, check
+from gpnas.deploy.describe import check
 from gpnas.deploy.formats import Apply, require_packages
 from gpnas.deploy.saved import load_network
-from gpnas.errors import UserError
+from gpnas.errors import UserError, brief
 
 Run = Callable[[np.ndarray], np.ndarray]
 Loaded = tuple[Run, Mapping[str, str]]
@@ -105,7 +105,7 @@ def _tflite(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
         return interpreter.get_tensor(given["index"])
 
     def run(images: np.ndarray) -> np.ndarray:
-        padded = np.concatenate([images, np.zeros_like(images[: -len(images) % batch])])
+        padded = np.pad(images, [(0, -len(images) % batch), *[(0, 0)] * (images.ndim - 1)])
         parts = [once(padded[i : i + batch]) for i in range(0, len(padded), batch)]
         return np.concatenate(parts)[: len(images)]
 

@@ -71,8 +71,8 @@ class Block(NamedTuple):
     """A part of a section.
 
     Attributes:
-      kind: "table", "boxed" (a table below a figure), "fold" (a table that opens on a click, below its title),
-        "figure" or "cards" (pictures of first layers): the macro of page.html that shows it.
+      kind: "table", "boxed" (a table below a figure), "fold" (a table that opens on a click, below
+        its title), "figure" or "cards" (pictures of first layers): how page.html shows it.
       content: A `Table`, a title and a `Table`, a `FigureSpec`, or the cards.
     """
 

@@ -1,9 +1,9 @@
 """Reports onto disk: everything is made first, then every file appears whole or not at all."""
 
 import os
-import tempfile
 from pathlib import Path
 
+from gpnas._files import NO_SPACE, write_bytes
 from gpnas.errors import UserError
 from gpnas.report import _page, _pictures, _results, _searches
 from gpnas.report._groups import summarise
@@ -68,6 +68,7 @@ def write(
 
     Raises:
       UserError: A path cannot be written to. Nothing has been written then.
+      OSError: The disk is full or fails. Each file is then new or as it was.
     """
     output = Path(output)
     _check_parent("output", output)
@@ -90,8 +91,10 @@ def write(
         if figures_dir is not None:
             Path(figures_dir).mkdir(exist_ok=True)
         for path, data in files.items():
-            _write_whole(path, data)
+            write_bytes(path, data)
     except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
         reason = error.strerror or type(error).__name__
         raise UserError("output", str(output), f"a path that can be written ({reason})") from error
     return output
@@ -102,18 +105,3 @@ def _check_parent(field: str, path: Path) -> None:
         raise UserError(field, str(path), "a path in a directory that exists")
     if not os.access(path.parent, os.W_OK):
         raise UserError(field, str(path), "a path in a directory that can be written")
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Writes a file under another name and renames it, so that it is never half there."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

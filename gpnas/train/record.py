@@ -1,5 +1,6 @@
 """The record of a run: one JSON object that says what was run, where, and what came out."""
 
+import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,11 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from gpnas._files import sealed, write_bytes, write_json
 from gpnas.data import Dataset
 from gpnas.masks import summary
+from gpnas.models import is_known
 from gpnas.provenance import provenance
+from gpnas.train import analysis, elastic
+from gpnas.train.observe import percent
 from gpnas.train.plan import Plan
+from gpnas.train.program import Program
+from gpnas.train.run import Lane, Run
 from gpnas.train.state import TrainState
+from gpnas.train.workdir import keep_written
 from gpnas.units.cost import network_cost
 
 
@@ -93,4 +101,58 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
     live = mask.sum(1).reshape(height, width, channels).sum(2)
     busiest = np.argsort(-mask.sum(0), kind="stable")[:most]
     filters = weights[:, busiest].T.reshape(-1, height, width, channels).sum(3)
-    np.savez_compressed(path, live=live.astype(np.float32), filters=filters.astype(np.float32))
+    content = io.BytesIO()
+    np.savez_compressed(content, live=live.astype(np.float32), filters=filters.astype(np.float32))
+    write_bytes(path, content.getvalue())
+
+
+def finish(
+    run: Run, number: int, program: Program, state: TrainState, lane: Lane, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The one look at the test images, and the record, in the folder of a seed.
+
+    Args:
+      run: What the seeds have in common.
+      number: Which of them this is.
+      program: Of the arrays that it ended with.
+      state: The last one.
+      lane: Of the seed.
+      known: What was known of it before the first step.
+
+    Returns:
+      The record.
+    """
+    plan, data, workdir = run.plan, run.data, run.folders[number]
+    selected = lane.selected
+    test = program.evaluate(program.network(state), data.test)
+    lines = keep_written(workdir / "metrics.jsonl", lane.written)
+    curve = [line for line in lines if line["split"] == "train"]
+    looks = [line for line in lines if line["split"] == "validation"]  # the last step had one
+    shown = ("step", "density", "grown", "pruned", "skipped", "layers")
+    result = dict(known) | {
+        "metrics": {
+            "test_error_last": percent(test.error),
+            "test_error_selected": percent(program.evaluate(selected.variables, data.test).error),
+            "val_error_last": looks[-1]["error"],
+            "val_error_selected": round(float(selected.error), 4),
+            "selected_step": int(selected.step),
+        },
+        "cost": cost_of(plan, state, curve, plan.batch_size),
+        "analysis": analysis.analyse(
+            run.configs[number].analysis, plan, program.network(state), state.masks, data
+        ),
+        "layers": layers_of(state.masks),
+        "looks": [{name: line[name] for name in ("step", "loss", "error")} for line in looks],
+        "curve": [{name: line[name] for name in shown} for line in curve],
+        "compilations": program.executables(),
+        "wall_s": lines[-1]["wall_s"],
+    }
+    if plan.method.room is not None and is_known(plan.module):
+        variables = {"params": state.params, **state.model_state}
+        network, _ = elastic.living_network(plan, variables, state.mask_state.units)
+        write_json(workdir / "architecture.json", network)
+        result |= {"architecture": network}
+    receptive_field(plan, state, workdir / "receptive.npz")
+    result = sealed(result)
+    write_json(workdir / "record.json", result)
+    return result

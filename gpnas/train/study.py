@@ -15,8 +15,9 @@ from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train.config import identity
-from gpnas.train.loop import Diverged, load_data, train_lanes
+from gpnas.train.loop import load_data, train_lanes
 from gpnas.train.plan import make_plan
+from gpnas.train.run import Diverged
 
 _SMALL = {"cpu": 20_000}  # weights up to which seeds train faster in lanes than one by one
 _SMALL_ELSEWHERE = 5_000_000

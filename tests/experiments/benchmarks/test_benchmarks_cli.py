@@ -19,9 +19,9 @@ def test_a_measurement_is_printed_and_appended(tmp_path):
         done = run("--only=top_k_ratio_10m", "--fast", f"--output={output}")
         assert done.returncode == 0, done.stderr
     line = json.loads(done.stdout)
-    assert list(line)[:6] == ["name", "value", "unit", "target", "holds", "machine"]
+    assert list(line)[:6] == ["name", "value", "unit", "target", "holds", "date"]
     assert line["name"] == "top_k_ratio_10m" and line["fast"] is True
-    assert line["machine"]["cores"] > 0 and set(line) > {"git", "versions", "date", "details"}
+    assert line["machine"]["cores"] > 0 and set(line) > {"git", "versions", "machine", "details"}
     assert [json.loads(x)["name"] for x in output.read_text().splitlines()] == [line["name"]] * 2
 
 
