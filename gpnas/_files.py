@@ -142,8 +142,9 @@ def records_path(results: str | pathlib.Path, study: str) -> pathlib.Path:
     Raises:
       UserError: If the name of the study is not one of a single folder.
     """
-    if not study or study in (".", "..") or set("/\\\0") & set(study):
-        raise UserError("study", study, "the name of one folder, without / or ..")
+    named = type(study) is str and 0 < len(study.encode(errors="replace")) <= 200
+    if not named or study in (".", "..") or set("/\\\0\n") & set(study):
+        raise UserError("study", study, "the name of one folder, at most 200 bytes, no /")
     return pathlib.Path(results) / study / "records.jsonl"
 
 

@@ -191,6 +191,6 @@ def build(
 
 
 def _choice(field: str, value: Any, choices: Mapping[str, Any]) -> Any:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise UserError(field, value, ", ".join(choices))
     return choices[value]
