@@ -19,7 +19,7 @@ from ml_collections.config_flags import tuple_parser
 
 from gpnas import plugins
 from gpnas.errors import UserError
-from gpnas.methods.build import fields_of
+from gpnas.methods import fields_of
 from gpnas.models import MODELS
 
 Parameters = Mapping[str, inspect.Parameter]

@@ -4,14 +4,54 @@ import functools
 import importlib
 import inspect
 import math
+import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gpnas.errors import UserError, shorten
 
 Thing = TypeVar("Thing")
 Range = tuple[Callable[[Any], bool], str]  # whether a value is in it, and what is allowed
+
+
+class In(NamedTuple):
+    """Range of a setting, in a signature: `Annotated[float, In(0, 1, open="low")]` is (0, 1].
+
+    Attributes:
+      low, high: Bounds; of each item, where the setting is a tuple.
+      open: Which of them are excluded: "", "low", "high" or "both".
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open: str = ""
+
+    def holds(self, value: Any) -> bool:
+        """Whether a number, or each item of a tuple, is in the range."""
+        if isinstance(value, tuple | list):
+            return all(self.holds(item) for item in value)
+        above = value > self.low if self.open in ("low", "both") else value >= self.low
+        below = value < self.high if self.open in ("high", "both") else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        low_open, high_open = self.open in ("low", "both"), self.open in ("high", "both")
+        if self.high == math.inf:
+            return f"above {self.low:g}" if low_open else f"{self.low:g} or more"
+        brackets = "(" if low_open else "[", ")" if high_open else "]"
+        return f"in {brackets[0]}{self.low:g}, {self.high:g}{brackets[1]}"
+
+
+def plain_type(annotation: Any) -> Any:
+    """An annotation without the metadata of `Annotated`."""
+    is_annotated = typing.get_origin(annotation) is typing.Annotated
+    return typing.get_args(annotation)[0] if is_annotated else annotation
+
+
+def _range_in(annotation: Any) -> In | None:
+    notes = getattr(annotation, "__metadata__", ())
+    return next((note for note in notes if isinstance(note, In)), None)
 
 
 def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None = None) -> Thing:
@@ -93,20 +133,23 @@ def check_fields(
 
 
 def check_value(
-    field: str, value: Any, parameter: inspect.Parameter, ranges: Mapping[str, Range]
+    field: str,
+    value: Any,
+    parameter: inspect.Parameter,
+    ranges: Mapping[str, Range] = types.MappingProxyType({}),
 ) -> Any:
-    """The value, if it has the type that the signature says and the range that its name says.
+    """The value, if it has the type and the range (`In`) of its annotation.
 
     Args:
       field: The config's field, for the message.
       value: As the config has it; a whole number will do where the signature says float.
       parameter: Of the function that gets it; one without an annotation takes any type.
-      ranges: By name of a parameter; those that are not there may be anything.
+      ranges: Further ranges by name of a parameter.
 
     Raises:
       UserError: If it has not.
     """
-    kind = parameter.annotation
+    kind, limits = plain_type(parameter.annotation), _range_in(parameter.annotation)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -124,6 +167,9 @@ def check_value(
     holds, allowed = ranges.get(parameter.name, (lambda x: True, ""))
     if not holds(value):
         raise UserError(field, value, allowed)
+    if limits is not None and not limits.holds(value):
+        kinds = "numbers, each " if isinstance(value, tuple | list) else "a number "
+        raise UserError(field, value, (kinds if limits.high < math.inf else "") + str(limits))
     return value
 
 

@@ -36,12 +36,14 @@ def test_the_loop_of_your_own_runs_and_is_short(tmp_path):
     for i in range(201):
         state = names["step"](jnp.int32(i), jax.random.key(2), *state, (images, labels))
     params, last, *_ = state
-    kept = masks.maskable(last)
+    kept = masks.masked_leaves(last)
     sizes = sum(mask.size for mask in kept.values())
     assert sum(int(mask.sum()) for mask in kept.values()) == round(0.1 * sizes)
-    assert any(bool((kept[path] != mask).any()) for path, mask in masks.maskable(first).items())
+    assert any(
+        bool((kept[path] != mask).any()) for path, mask in masks.masked_leaves(first).items()
+    )
     for path, mask in kept.items():
-        assert not jnp.any(jnp.where(mask, 0, masks.maskable(last, params)[path]))
+        assert not jnp.any(jnp.where(mask, 0, masks.masked_leaves(last, params)[path]))
     assert names["step"]._cache_size() == 1
 
 
@@ -74,7 +76,7 @@ def test_the_axes_of_stacked_layers_are_said_by_a_table():
     exec(code, names)  # two lines of the page
     each = names["masks"]["layers"]["kernel"].sum((1, 2))
     assert 0 < int(each.max()) < 80 and int(each.max() - each.min()) <= 1  # the total is exact
-    assert masks.summary.count(names["masks"]).keys() == {"layers/kernel", "in_proj/kernel"}
+    assert masks.summary.active_counts(names["masks"]).keys() == {"layers/kernel", "in_proj/kernel"}
 
 
 def test_gates_and_sensitivity_in_a_loop_of_your_own(tmp_path):

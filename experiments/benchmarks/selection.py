@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmarks.measure import Measurement, Options, interleave, ratio, summary
-from gpnas.masks import exact_top_k
+from gpnas.masks import select
 
 _TARGET = 0.1
 
@@ -15,10 +15,10 @@ def top_k_ratio(options: Options, size: int) -> Measurement:
     size = size // 1000 if options.fast else size
     scores = jax.random.normal(jax.random.key(0), (size,))
     k, key = size // 10, jax.random.key(1)
-    select, sort = jax.jit(exact_top_k), jax.jit(jnp.argsort)
-    count = jax.jit(lambda scores: jnp.sum(exact_top_k(scores, k, key), dtype=jnp.int32))
+    top_k, sort = jax.jit(select.exact_top_k), jax.jit(jnp.argsort)
+    count = jax.jit(lambda scores: jnp.sum(select.exact_top_k(scores, k, key), dtype=jnp.int32))
     taken = interleave(
-        {"exact_top_k": lambda: select(scores, k, key), "argsort": lambda: sort(scores)}, 3
+        {"exact_top_k": lambda: top_k(scores, k, key), "argsort": lambda: sort(scores)}, 3
     )
     counts = {
         "no ties": int(count(scores)),

@@ -16,15 +16,14 @@ from ml_collections import ConfigDict
 from experiments.benchmarks.measure import Compiling, Measurement, Options, ratio
 from experiments.benchmarks.subjects import BATCH, every, fashion_mnist, plain
 from gpnas.data import Dataset, Split, load
-from gpnas.methods import Method
-from gpnas.methods.development import development
+from gpnas.methods import Method, development
 from gpnas.train import train
 
 _TARGET = 0.9
 _traces = 0
 
 
-@functools.wraps(development)
+@functools.wraps(development.development)
 def counted_development(**settings: Any) -> Method:
     """Development, with an optimizer that counts how often it is traced: once a step's trace."""
 
@@ -36,7 +35,7 @@ def counted_development(**settings: Any) -> Method:
 
         return optax.GradientTransformationExtraArgs(tx.init, update)
 
-    return development(**settings)._replace(wrap=wrap)
+    return development.development(**settings)._replace(wrap=wrap)
 
 
 def compilations(options: Options) -> Measurement:

@@ -1,12 +1,21 @@
-"""Gates: methods that change the forward pass, and learn from the loss what is of use."""
+"""Gates: trained parameters that change the forward pass, and the masks that follow from them.
 
-from gpnas.gates import groups
-from gpnas.gates.binary import ARM, bernoulli, more_often_open
-from gpnas.gates.concrete import ever_open, hard_concrete
-from gpnas.gates.gate import Forward, GateContext, Gates, Intercept, follow, no_gates
-from gpnas.gates.gaussian import certain, variational
+Namespaces: `binary` (binary gates with the ARM gradient), `concrete` (hard concrete gates),
+`gaussian` (variational dropout), `groups` (which weights share a gate).
+"""
+
+from gpnas.gates import binary, concrete, gaussian, groups
+from gpnas.gates._gate import (
+    Forward,
+    GateContext,
+    Gates,
+    Intercept,
+    IsActive,
+    masks_from_gates,
+    no_gates,
+)
 
 __all__ = [
-    "ARM", "Forward", "GateContext", "Gates", "Intercept", "bernoulli", "certain", "ever_open",
-    "follow", "groups", "hard_concrete", "more_often_open", "no_gates", "variational",
+    "Forward", "GateContext", "Gates", "Intercept", "IsActive", "binary", "concrete", "gaussian",
+    "groups", "masks_from_gates", "no_gates",
 ]  # fmt: skip

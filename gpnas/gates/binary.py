@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gpnas.gates.concrete import by_layer
-from gpnas.gates.gate import Forward, GateContext, Gates, Leaves, Living
+from gpnas.gates._gate import Forward, GateContext, Gates, IsActive, Leaves
+from gpnas.gates.concrete import per_path
 from gpnas.gates.groups import (
     Grouping,
     axes_of,
@@ -21,25 +21,22 @@ from gpnas.gates.groups import (
     spread,
     squares,
 )
-from gpnas.masks import maskable
-from gpnas.masks.schedule import Schedule
-from gpnas.masks.transform import always
-from gpnas.masks.tree import keys_for
+from gpnas.masks import masked_leaves, schedule, tree
 
-ACTIVE, DORMANT = 3 / 7, -40 / 7  # first φ of units that are in use, and of those that are not
-ARM = 4 / 3  # passes of a step: one more forward
-WOKEN = 0.0  # φ of one that is to wake: open half of the time
+ACTIVE, INACTIVE = 3 / 7, -40 / 7  # first φ of units that are in use, and of those that are not
+ARM_STEP_COST = 4 / 3  # passes of a step: one more forward
+GROWN = 0.0  # φ of one that is to wake: open half of the time
 
 
 def bernoulli(
     penalties: Sequence[float],
-    sharpness: Schedule,
+    sharpness: schedule.Schedule,
     images: int,
     *,
     decay: float = 0.0,
     first: int | None = None,
     grouping: Grouping = inputs_and_filters,
-    learn: Callable[[jax.Array], jax.Array] = always,
+    learn: Callable[[jax.Array], jax.Array] = schedule.always,
 ) -> Gates:
     """Gates that open and close groups of weights: φ of each group.
 
@@ -63,17 +60,17 @@ def bernoulli(
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> dict[str, jax.Array]:
         del key
-        weights = maskable(masks, params)
+        weights = masked_leaves(masks, params)
         axes = axes_of(grouping, weights)
         counts = {p: weights[p].shape[axis] for p, axis in axes.items()}
         active = {p: jnp.arange(n) < (n if first is None else first) for p, n in counts.items()}
-        return {p: jnp.where(a, jnp.float32(ACTIVE), DORMANT) for p, a in active.items()}
+        return {p: jnp.where(a, jnp.float32(ACTIVE), INACTIVE) for p, a in active.items()}
 
     def loss_fn(
         forward: Forward, params: Any, gates: dict[str, jax.Array], ctx: GateContext
     ) -> tuple[jax.Array, Any]:
-        weights = maskable(ctx.masks, params)
-        axes, keys, k = grouping(weights), keys_for(ctx.key, weights), sharpness(ctx.step)
+        weights = masked_leaves(ctx.masks, params)
+        axes, keys, k = grouping(weights), tree.keys_for(ctx.key, weights), sharpness(ctx.step)
         uniform = {p: jax.random.uniform(keys[p], g.shape) for p, g in gates.items()}
         use = {p: jax.nn.sigmoid(k * g) for p, g in gates.items()}
 
@@ -91,7 +88,7 @@ def bernoulli(
         )
         gap = jax.lax.stop_gradient(k * (other - loss))
         through = sum(jnp.sum(gap * (u - 0.5) * gates[p]) for p, u in uniform.items())
-        price, many = by_layer(penalties, list(weights)), sizes(weights, axes)
+        price, many = per_path(penalties, list(weights)), sizes(weights, axes)
         norms = squares(weights, axes)
         total = sum(
             jnp.sum(price[p] * many[p] * pi + 0.5 * decay * jax.lax.stop_gradient(pi) * norms[p])
@@ -100,7 +97,7 @@ def bernoulli(
         return loss + (through - jax.lax.stop_gradient(through)) + total / images, out
 
     def network(params: Any, gates: dict[str, jax.Array], masks: Any, step: jax.Array) -> Any:
-        weights, k = maskable(masks, params), sharpness(step)
+        weights, k = masked_leaves(masks, params), sharpness(step)
         use = {p: jax.nn.sigmoid(k * g) for p, g in gates.items()}
         fixed = {p: jnp.where(pi >= 0.5, pi, 0.0) for p, pi in use.items()}
         return multiply(params, spread(fixed, grouping(weights), weights))
@@ -108,7 +105,7 @@ def bernoulli(
     return Gates(init_fn, loss_fn, network, masked=False, learn=learn)
 
 
-def more_often_open(grouping: Grouping = inputs_and_filters) -> Living:
+def nonzero_at_test(grouping: Grouping = inputs_and_filters) -> IsActive:
     """Which weights have a gate with π ≥ ½, for `follow`."""
 
     def living(weights: Leaves, gates: dict[str, jax.Array]) -> dict[str, jax.Array]:

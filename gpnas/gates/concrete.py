@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.gates.gate import Forward, GateContext, Gates, Leaves, Living
+from gpnas.gates._gate import Forward, GateContext, Gates, IsActive, Leaves
 from gpnas.gates.groups import (
     Grouping,
     axes_of,
@@ -17,8 +17,7 @@ from gpnas.gates.groups import (
     spread,
     squares,
 )
-from gpnas.masks import maskable
-from gpnas.masks.tree import keys_for
+from gpnas.masks import masked_leaves, tree
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 _EDGE = 1e-6
@@ -44,7 +43,7 @@ def _clip(s: jax.Array) -> jax.Array:
     return jnp.clip(s * (ZETA - GAMMA) + GAMMA, 0, 1)
 
 
-def by_layer(values: Sequence[float], paths: Sequence[str]) -> dict[str, float]:
+def per_path(values: Sequence[float], paths: Sequence[str]) -> dict[str, float]:
     """A value for each path, from one for all or one for each."""
     values = list(values) * len(paths) if len(values) == 1 else list(values)
     return dict(zip(paths, values, strict=True))
@@ -75,10 +74,10 @@ def hard_concrete(
     """
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> dict[str, jax.Array]:
-        weights = maskable(masks, params)
+        weights = masked_leaves(masks, params)
         axes = axes_of(grouping, weights)
-        shut = by_layer(drops, list(weights))
-        keys = keys_for(key, weights)
+        shut = per_path(drops, list(weights))
+        keys = tree.keys_for(key, weights)
         return {
             p: np.log((1 - shut[p]) / shut[p])
             + 0.01 * jax.random.normal(keys[p], (weights[p].shape[axis],))
@@ -88,14 +87,14 @@ def hard_concrete(
     def loss_fn(
         forward: Forward, params: Any, gates: dict[str, jax.Array], ctx: GateContext
     ) -> tuple[jax.Array, Any]:
-        weights = maskable(ctx.masks, params)
-        axes, keys = grouping(weights), keys_for(ctx.key, weights)
+        weights = masked_leaves(ctx.masks, params)
+        axes, keys = grouping(weights), tree.keys_for(ctx.key, weights)
         drawn = {
             p: sample(g, jax.random.uniform(keys[p], g.shape, minval=_EDGE, maxval=1 - _EDGE))
             for p, g in gates.items()
         }
         loss, out = forward.loss(multiply(params, spread(drawn, axes, weights)))
-        price, many = by_layer(penalties, list(weights)), sizes(weights, axes)
+        price, many = per_path(penalties, list(weights)), sizes(weights, axes)
         norms = squares(weights, axes)
         total = sum(
             jnp.sum(probability(g) * (price[p] * many[p] + 0.5 * decay * norms[p]))
@@ -105,14 +104,14 @@ def hard_concrete(
 
     def network(params: Any, gates: dict[str, jax.Array], masks: Any, step: jax.Array) -> Any:
         del step
-        weights = maskable(masks, params)
+        weights = masked_leaves(masks, params)
         fixed = {p: at_test(g) for p, g in gates.items()}
         return multiply(params, spread(fixed, grouping(weights), weights))
 
     return Gates(init_fn, loss_fn, network, masked=False)
 
 
-def ever_open(grouping: Grouping = inputs_and_filters) -> Living:
+def nonzero_at_test(grouping: Grouping = inputs_and_filters) -> IsActive:
     """Which weights have a gate that is not shut at test time, for `follow`."""
 
     def living(weights: Leaves, gates: dict[str, jax.Array]) -> dict[str, jax.Array]:

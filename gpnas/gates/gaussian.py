@@ -13,11 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.gates.gate import Forward, GateContext, Gates, Intercept, Leaves, Living
-from gpnas.masks import maskable
-from gpnas.masks.schedule import Schedule
-from gpnas.masks.select import mixed
-from gpnas.masks.tree import wide
+from gpnas.gates._gate import Forward, GateContext, Gates, Intercept, IsActive, Leaves
+from gpnas.masks import masked_leaves, schedule, select, tree
 
 K1, K2, K3 = 0.63576, 1.87320, 1.48695
 _TINY = 1e-8
@@ -26,8 +23,8 @@ _MOST = 8.0
 
 def log_alpha(weight: jax.Array, log_variance: jax.Array) -> jax.Array:
     """log α = log σ² − log θ², clipped to ±8; shape and dtype of the weight."""
-    log_square = jnp.log(jnp.square(wide(weight)) + _TINY)
-    return jnp.clip(wide(log_variance) - log_square, -_MOST, _MOST).astype(weight.dtype)
+    log_square = jnp.log(jnp.square(tree.wide(weight)) + _TINY)
+    return jnp.clip(tree.wide(log_variance) - log_square, -_MOST, _MOST).astype(weight.dtype)
 
 
 @jax.custom_jvp
@@ -46,11 +43,13 @@ def divergence(weight: jax.Array, log_variance: jax.Array) -> jax.Array:
 def _slope(primals: tuple, tangents: tuple) -> tuple:
     """Its derivative by hand, which costs a CPU a fifth of what tracing finds."""
     (weight, log_variance), (d_weight, d_log_variance) = primals, tangents
-    square = jnp.square(wide(weight)) + _TINY
-    slope = slope_by_log_alpha(jnp.exp(wide(log_variance)) / square)
-    by_weight = -2 * wide(weight) * slope / square
+    square = jnp.square(tree.wide(weight)) + _TINY
+    slope = slope_by_log_alpha(jnp.exp(tree.wide(log_variance)) / square)
+    by_weight = -2 * tree.wide(weight) * slope / square
     value = divergence(weight, log_variance)
-    return value, (slope * wide(d_log_variance) + by_weight * wide(d_weight)).astype(value.dtype)
+    return value, (slope * tree.wide(d_log_variance) + by_weight * tree.wide(d_weight)).astype(
+        value.dtype
+    )
 
 
 def slope_by_log_alpha(alpha: jax.Array) -> jax.Array:
@@ -117,7 +116,7 @@ def standard_normal(count: int, seeds: Iterable[jax.Array]) -> jax.Array:
 
     The bits are a hash of an element's number and the seeds, not the cipher of `jax.random`.
     """
-    bits = mixed(jax.lax.iota(jnp.uint32, count), seeds) >> 9
+    bits = select.mix_bits(jax.lax.iota(jnp.uint32, count), seeds) >> 9
     odd = 2 * bits.astype(jnp.float32) + (1 - 2**23)  # symmetric about 0, which it never is
     return np.float32(np.sqrt(2)) * jax.lax.erf_inv(odd * np.float32(2**-23))
 
@@ -138,7 +137,7 @@ def _scaled_slope(primals: tuple, tangents: tuple) -> tuple:
 
 
 def variational(
-    weight: Schedule, images: int, log_variance: float = -10.0, masked: bool = True
+    weight: schedule.Schedule, images: int, log_variance: float = -10.0, masked: bool = True
 ) -> Gates:
     """Gates of variational dropout: log σ² of each weight.
 
@@ -156,12 +155,15 @@ def variational(
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> dict[str, jax.Array]:
         del key
-        return {p: jnp.full_like(w, log_variance) for p, w in maskable(masks, params).items()}
+        return {p: jnp.full_like(w, log_variance) for p, w in masked_leaves(masks, params).items()}
 
     def loss_fn(
         forward: Forward, params: Any, gates: dict[str, jax.Array], ctx: GateContext
     ) -> tuple[jax.Array, Any]:
-        weights, alive = maskable(ctx.masks, params), maskable(ctx.masks) if masked else {}
+        weights, alive = (
+            masked_leaves(ctx.masks, params),
+            masked_leaves(ctx.masks) if masked else {},
+        )
         logs = {p: jnp.where(alive.get(p, True), g, -jnp.inf) for p, g in gates.items()}
         intercept, calls = noise({p: jnp.exp(g) for p, g in logs.items()}, ctx.key)
         loss, out = forward.loss(params, intercept)
@@ -177,7 +179,7 @@ def variational(
     return Gates(init_fn, loss_fn, lambda params, gates, masks, step: params, masked)
 
 
-def certain(threshold: float) -> Living:
+def low_noise(threshold: float) -> IsActive:
     """Which weights have a log α below a threshold, for `follow`."""
 
     def living(weights: Leaves, gates: Any) -> dict[str, jax.Array]:

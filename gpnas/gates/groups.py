@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gpnas.gates.gate import Leaves
-from gpnas.masks.tree import path_name, wide
+from gpnas.gates._gate import Leaves
+from gpnas.masks import tree
 
 Grouping = Callable[[Leaves], dict[str, int]]
 
@@ -51,7 +51,9 @@ def squares(weights: Leaves, axes: Mapping[str, int]) -> dict[str, jax.Array]:
     """Sum of squared weights of each group: (groups,) by path."""
 
     def summed(w: jax.Array, axis: int) -> jax.Array:
-        return jnp.sum(jnp.square(wide(w)), tuple(i for i in range(w.ndim) if i != w.ndim + axis))
+        return jnp.sum(
+            jnp.square(tree.wide(w)), tuple(i for i in range(w.ndim) if i != w.ndim + axis)
+        )
 
     return {path: summed(weights[path], axis) for path, axis in axes.items()}
 
@@ -70,7 +72,7 @@ def multiply(params: Any, factors: Leaves) -> Any:
     """Params, those leaves that have a factor multiplied by it."""
 
     def leaf(path: tuple, param: jax.Array) -> jax.Array:
-        factor = factors.get(path_name(path))
+        factor = factors.get(tree.path_name(path))
         return param if factor is None else param * factor.astype(param.dtype)
 
     return jax.tree.map_with_path(leaf, params)

@@ -1,38 +1,50 @@
-"""Mask transforms: pure functions that decide which parameters live. Imports nothing of ours.
+"""Mask transforms: pure functions that decide which parameters are active. Imports nothing of ours.
 
-masks = full(params)
-transform = plasticity(
-    drop=score.magnitude(), grow=score.gradient(), density=schedule.constant(0.1)
-)
-masks, state = transform.init(masks, params, key)
+    masks = init_masks(params)
+    transform = plasticity(
+        drop=score.magnitude(), grow=score.gradient(), density=schedule.constant(0.1)
+    )
+    masks, state = transform.init(masks, params, key)
+
+Namespaces: `allocate` (densities per leaf), `axes` (inputs and outputs of a leaf), `budget` (how
+many weights are grown and pruned), `finite` (steps with NaN gradients), `schedule`, `score`,
+`select` (which weights), `summary` (densities and counts of masks), `tree` (paths and leaves of
+pytrees).
 """
 
-from gpnas.masks import allocate, budget, schedule, score, select, summary
-from gpnas.masks.axes import Axes, unstacked
-from gpnas.masks.finite import skipped
-from gpnas.masks.plasticity import PlasticityState, plasticity, survival
-from gpnas.masks.ranking import ranking
-from gpnas.masks.select import blocks, exact_top_k, n_m, n_of_m
-from gpnas.masks.transform import (
+from gpnas.masks import allocate, axes, budget, finite, schedule, score, select, summary, tree
+from gpnas.masks._leaves import apply, init_masks, is_weight, masked_leaves, update_leaves
+from gpnas.masks._plasticity import PlasticityState, plasticity, survival
+from gpnas.masks._ranking import RankingState, ranking
+from gpnas.masks._transform import (
     MaskContext,
     MaskTransform,
     between,
-    carry,
     chain,
+    cond_inplace,
     every,
     identity,
     masked,
-    sometimes,
+    stateful_identity,
     switch,
     when,
 )
-from gpnas.masks.transition import at_fan_in, at_zero, reset, rewoken, transition
-from gpnas.masks.tree import apply, full, is_weight, maskable, put
+from gpnas.masks._transition import (
+    GrowInit,
+    grow_at_fan_in,
+    grow_at_zero,
+    reinit_grown,
+    reset_moments,
+    transition,
+)
+from gpnas.masks._unstacked import unstacked
+from gpnas.masks.axes import Axes
 
 __all__ = [
-    "Axes", "MaskContext", "MaskTransform", "PlasticityState", "allocate", "apply", "at_fan_in",
-    "at_zero", "between", "blocks", "budget", "carry", "chain", "every", "exact_top_k", "full",
-    "identity", "is_weight", "maskable", "masked", "n_m", "n_of_m", "plasticity", "put",
-    "ranking", "reset", "schedule", "score", "select", "skipped", "sometimes", "summary",
-    "survival", "rewoken", "switch", "transition", "unstacked", "when",
+    "Axes", "GrowInit", "MaskContext", "MaskTransform", "PlasticityState", "RankingState",
+    "allocate", "apply", "axes", "between", "budget", "chain", "cond_inplace", "every", "finite",
+    "grow_at_fan_in", "grow_at_zero", "identity", "init_masks", "is_weight", "masked",
+    "masked_leaves", "plasticity", "ranking", "reinit_grown", "reset_moments", "schedule", "score",
+    "select", "stateful_identity", "summary", "survival", "switch", "transition", "tree",
+    "unstacked", "update_leaves", "when",
 ]  # fmt: skip

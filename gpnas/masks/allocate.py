@@ -1,9 +1,9 @@
-"""Allocation: how many weights each leaf, or group of competing leaves, may keep.
+"""Allocation: number of active weights of each leaf, or of each group of competing leaves.
 
 An allocation is a function `(shapes, density) → {group: k}`. A group is a tuple of paths whose
-weights compete for the same k places: one leaf a group, except for `global_`, where all compete.
-Densities may be traced; the sum of all the k is round(density · size), whatever the size, unless
-leaves that stay dense need more, or the budget is one in cost.
+weights compete for k places: one leaf per group, except for `global_`, where all leaves compete.
+Densities may be traced. The sum of all k is round(density · size), unless leaves that stay dense
+need more, or the budget is in cost.
 """
 
 import math
@@ -29,7 +29,7 @@ def sizes(shapes: Shapes) -> np.ndarray:
 
 
 def global_() -> Allocation:
-    """One budget for which all the leaves compete."""
+    """One group of all leaves, which compete for one budget."""
 
     def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
         return {tuple(shapes): part_of(density, int(sizes(shapes).sum()))}
@@ -41,7 +41,7 @@ def uniform(dense: Sequence[str] = ()) -> Allocation:
     """The same density in every leaf.
 
     Args:
-      dense: Path globs of leaves that stay dense; the others pay for it.
+      dense: Path globs of leaves that stay dense; the density of the others is lower accordingly.
     """
     return _proportional(lambda path, shape: 1.0, dense=dense)
 
@@ -51,8 +51,8 @@ def erk(dense: Sequence[str] = (), axes: Table | None = None) -> Allocation:
 
     Args:
       dense: Path globs of leaves that stay dense.
-      axes: `Axes` by path glob: several input (or output) axes count as one, stacked layers each
-        by its own shape.
+      axes: `Axes` by path glob: several input (or output) axes count as one, and stacked layers are
+        separate layers.
 
     References:
       Mocanu et al. 2018 (arXiv:1707.04780); Evci et al. 2020 (arXiv:1911.11134), section 3.
@@ -68,10 +68,10 @@ def erk(dense: Sequence[str] = (), axes: Table | None = None) -> Allocation:
 def by_cost(
     costs: Mapping[str, float], power: float = 0.5, dense: Sequence[str] = ()
 ) -> Allocation:
-    """A budget in cost, not in weights: Σ cost·k = density · Σ cost·size, within a weight a leaf.
+    """A budget in cost: Σ cost·k = density · Σ cost·size, up to one weight per leaf.
 
     Args:
-      costs: Cost of one weight (its MACs a sample, say) by path glob; 1 where none matches.
+      costs: Cost of one weight (for example MACs per example) by path glob; 1 where none matches.
       power: Density of a leaf ∝ cost^−power. 0 spreads evenly; ½ minimises Σ 1/k under the budget.
       dense: Path globs of leaves that stay dense.
     """
@@ -84,13 +84,13 @@ def by_cost(
 
 
 def per_leaf(densities: Mapping[str, float]) -> Allocation:
-    """Relative densities given by hand: `{"Dense_0/*": 0.01, "*": 0.1}`, scaled to the total.
+    """Explicit relative densities: `{"Dense_0/*": 0.01, "*": 0.1}`, scaled to the total.
 
     Args:
-      densities: Path glob → relative density; the first that matches counts.
+      densities: Path glob → relative density; the first match is used.
 
     Raises:
-      ValueError: (on use) If a leaf matches none, or a value is not positive.
+      ValueError: (on use) If a leaf matches no glob, or a value is not positive.
     """
 
     def raw(path: str, shape: tuple[int, ...]) -> float:
@@ -104,12 +104,12 @@ def per_leaf(densities: Mapping[str, float]) -> Allocation:
     return _proportional(raw, globs=tuple(densities))
 
 
-def check(allocation: Allocation, shapes: Shapes, density: float) -> None:
-    """Makes sure that a density can be met: outside of jit, before a run.
+def check_feasible(allocation: Allocation, shapes: Shapes, density: float) -> None:
+    """Checks that an allocation can meet a density; outside of jit, before a run.
 
     Raises:
-      ValueError: If a group would get no weight at all, because the density is too small or because
-        leaves that are kept dense take everything.
+      ValueError: If a group would get no weight, because the density is too small or because leaves
+        that stay dense use the whole budget.
     """
     given = {group: int(k) for group, k in allocation(shapes, jnp.float32(density)).items()}
     starved = [
@@ -127,7 +127,7 @@ def _proportional(
     dense: Sequence[str] = (),
     globs: Sequence[str] = (),
 ) -> Allocation:
-    """Densities min(1, ε·raw), with ε such that the cost of what is kept meets the budget."""
+    """Densities min(1, ε·raw), with ε such that the cost of the active weights meets the budget."""
 
     def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
         tree.check_globs("dense", dense, shapes)
@@ -135,7 +135,7 @@ def _proportional(
         size = sizes(shapes)
         if not size.sum():
             return {(path,): jnp.int32(0) for path in shapes}
-        if not size.all():  # rounding must give nothing to empty leaves
+        if not size.all():  # rounding must not assign weights to empty leaves
             some = {path: shape for path, shape in shapes.items() if math.prod(shape)}
             empty = {(path,): jnp.int32(0) for path in shapes if path not in some}
             found = counted(some, density)
@@ -165,7 +165,7 @@ def _float(x: Any) -> jax.Array:
 
 
 def part_of(density: jax.Array, size: int) -> jax.Array:
-    """() int32, round(density · size), even beyond 2²⁴, where float32 has no such product."""
+    """() int32, round(density · size), exact beyond 2²⁴, the limit of integers in float32."""
     high, low = divmod(size, 4096)
     head = jnp.round(density * 4096)
     tail = density - head / 4096
@@ -177,10 +177,10 @@ def fill(ratio: jax.Array, weight: jax.Array, budget: jax.Array, full: Any = Fal
     """Water-filling: (leaves,) densities min(1, ε·ratio) with Σ weight·density = budget.
 
     Args:
-      ratio: (leaves,) float32, wanted proportions.
-      weight: (leaves,) float32, what a density of 1 costs.
-      budget: () float32.
-      full: (leaves,) bool, leaves that have density 1 from the start.
+      ratio: (leaves,) float32, relative densities.
+      weight: (leaves,) float32, cost at density 1.
+      budget: () float32, total cost.
+      full: (leaves,) bool, leaves with density 1.
     """
 
     def scale(full: jax.Array) -> jax.Array:
@@ -195,7 +195,7 @@ def fill(ratio: jax.Array, weight: jax.Array, budget: jax.Array, full: Any = Fal
 
 
 def round_to_total(wanted: jax.Array, total: jax.Array) -> jax.Array:
-    """(leaves,) int32 by largest remainders: each within one of what is wanted, the sum exact.
+    """(leaves,) int32 of exact sum, each within one of its wanted value, by largest remainders.
 
     Args:
       wanted: (leaves,) float32, at least 0.

@@ -1,8 +1,8 @@
 """Schedules: densities and churn rates as functions of a traced step.
 
-Any function `step → value` will do, optax's among them; these are the ones that the methods of the
-literature use. Density is the fraction of weights that live; churn is the fraction of the living
-that is exchanged (grown plus pruned) at one event.
+Any function `step → value` is a schedule, also those of optax; these are the ones that the methods
+of the literature use. Density is the fraction of active weights; churn is the fraction of the
+active weights that is exchanged (grown plus pruned) at one mask update.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Schedule = Callable[[jax.Array], jax.Array]
 
 
 def _progress(step: jax.Array, start: float, stop: float) -> jax.Array:
-    """How far `step` is on the way from `start` to `stop`, in [0, 1]; 1 from `stop` on."""
+    """Progress of `step` from `start` to `stop`, in [0, 1]; 1 from `stop` on."""
     step = jnp.asarray(step, jnp.float32)
     return jnp.where(step >= stop, 1.0, jnp.clip((step - start) / max(stop - start, 1), 0.0, 1.0))
 
@@ -25,7 +25,7 @@ def constant(value: float) -> Schedule:
 
 
 def linear(first: float, last: float, start: int, stop: int) -> Schedule:
-    """A straight line from `first` at step `start` (and before) to `last` at `stop` and after."""
+    """Linear interpolation from `first` until step `start` to `last` from step `stop` on."""
     return lambda step: first + (last - first) * _progress(step, start, stop)
 
 
@@ -43,7 +43,7 @@ def cubic(first: float, last: float, start: int, stop: int) -> Schedule:
 
 
 def cosine(first: float, stop: int, last: float = 0.0) -> Schedule:
-    """Half a cosine wave from `first` at step 0 to `last` at `stop` and after.
+    """Cosine decay from `first` at step 0 to `last` from step `stop` on.
 
     References:
       Dettmers & Zettlemoyer 2019 (arXiv:1907.04840); Evci et al. 2020 (arXiv:1911.11134),
@@ -57,20 +57,20 @@ def cosine(first: float, stop: int, last: float = 0.0) -> Schedule:
 def developmental(
     final: float, peak: float, peak_step: int, stop: int, first: float = 1.0
 ) -> Schedule:
-    """Overshoot, then pruning: density rises from the seed to its peak, then falls to adulthood's.
+    """Overshoot and decline: density rises from its first value to a peak, then falls to its final.
 
     `d(t) = final · [first + (peak − first)·sin²(πt / 2·peak_step)]` up to `peak_step`, then
     `final · [1 + (peak − 1)(1 − x)³]` with x from 0 at the peak to 1 at `stop`, then `final`.
 
     Args:
-      final: Adult density, in (0, 1].
+      final: Final density, in (0, 1].
       peak: Height of the peak as a multiple of `final`; 1.5 in human cortex.
       peak_step: Step of the peak.
       stop: Step from which the density is `final`.
       first: Density at step 0 as a multiple of `final`.
 
     Returns:
-      Schedule of the density.
+      The schedule of the density.
 
     References:
       Huttenlocher 1979, Synaptic density in human frontal cortex.
@@ -86,7 +86,7 @@ def developmental(
 
 
 def alternating(low: float, start: int, stop: int, dense_steps: int, sparse_steps: int) -> Schedule:
-    """Dense before `start`, sparse and dense phases in turn until `stop`, `low` from there on.
+    """1 before `start`, then alternately `low` and 1 until `stop`, then `low`.
 
     References:
       Peste et al. 2021, AC/DC (arXiv:2106.12379), algorithm 1.
@@ -101,8 +101,23 @@ def alternating(low: float, start: int, stop: int, dense_steps: int, sparse_step
     return density
 
 
+def always(step: jax.Array) -> jax.Array:
+    """True at every step."""
+    return jnp.ones(jnp.shape(step), bool)
+
+
+def never(step: jax.Array) -> jax.Array:
+    """False at every step."""
+    return jnp.zeros(jnp.shape(step), bool)
+
+
+def within(start: int, stop: int | None) -> Callable[[jax.Array], jax.Array]:
+    """`step → () bool`, True at steps `start <= step < stop` (no end if `stop` is None)."""
+    return lambda step: (step >= start) & (True if stop is None else step < stop)
+
+
 def check_densities(density: Schedule) -> None:
-    """Makes sure that a schedule begins and ends in [0, 1], unless its values are traced.
+    """Checks that a schedule begins and ends in [0, 1], unless its values are traced.
 
     Raises:
       ValueError: If it does not.
@@ -115,8 +130,5 @@ def check_densities(density: Schedule) -> None:
 
 
 def staggered(schedule: Schedule, depth: float, delay: float) -> Schedule:
-    """The schedule as a layer at `depth` (0 first, 1 last) sees it: the last is `delay` steps late.
-
-    In the cortex sensory areas peak before frontal ones.
-    """
+    """A schedule delayed by depth · delay steps; depth is 0 for the first layer, 1 for the last."""
     return lambda step: schedule(jnp.maximum(jnp.asarray(step, jnp.float32) - depth * delay, 0))

@@ -1,11 +1,11 @@
-"""Scores: what a weight is worth, alive or dormant.
+"""Scores of weights, active or inactive.
 
-A score names the running statistics that it needs (an average of the gradient, say) and turns them
-into values at an event. Statistics are shared by name: two scores that ask for the same average of
-the same thing pay for it once. Every function here works on any pytree of arrays.
+A score declares the running statistics that it needs (for example a moving average of the
+gradient), and computes values from them at a mask update. Statistics are shared by name: two scores
+that need the same average share it. Every function here works on any pytree of arrays.
 
-`removal_cost` and `growth_gain` are one currency: both estimate a change of the loss from its local
-quadratic, L(w + δ) ≈ L + gδ + ½Fδ², so that the worth of a living and of a dormant weight compare.
+`removal_cost` and `growth_gain` are in the same unit: both estimate a change of the loss by its
+local quadratic L(w + δ) ≈ L + gδ + ½Fδ², so that active and inactive weights are comparable.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import tree
+from gpnas.masks._transform import MaskContext, cond_inplace
 from gpnas.masks.finite import are_finite
-from gpnas.masks.transform import MaskContext, sometimes
 from gpnas.masks.tree import wide
 
 Values = Any
@@ -35,7 +35,8 @@ class Score(NamedTuple):
 
     Attributes:
       name: Unique for what it computes, constants included.
-      statistics: What must be kept at every step, by name; later ones may read earlier ones.
+      statistics: Running statistics by name, updated at every step; later ones may read earlier
+        ones.
       value: `(statistics, context) → scores`, float, of the params' structure and shapes.
     """
 
@@ -45,13 +46,13 @@ class Score(NamedTuple):
 
 
 def start(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
-    """The statistics of all the scores before the first step, each once; `{}` if none is needed."""
+    """Initial statistics of all the scores, each once; `{}` if none is needed."""
     kept = {n: s.init(params) for score in scores for n, s in score.statistics.items()}
     return kept | {_SEEN: jnp.float32(0)} if kept else {}
 
 
 def observe(scores: tuple[Score, ...], kept: Mapping[str, Any], ctx: MaskContext) -> dict[str, Any]:
-    """The statistics of all the scores after one more step; non-finite steps are skipped."""
+    """Statistics of all the scores after one more step; skips gradients that are not finite."""
     return _observe(scores, kept, ctx)[0]
 
 
@@ -74,16 +75,16 @@ def observe_before(
     every: int,
     window: int | None,
 ) -> tuple[dict[str, Any], jax.Array | bool]:
-    """`observe`, in the last `window` steps before a multiple of `every` only; None for always.
+    """`observe` only in the last `window` steps before a multiple of `every`; None: at every step.
 
     Returns:
-      The statistics, and whether the gradients were finite; True where none was looked at.
+      The statistics, and whether the gradients were finite; True where they were not checked.
     """
     if not kept or window is None or window >= every:
         return _observe(scores, kept, ctx)
     now = (-ctx.step) % every < window
     start = (kept, jnp.ones((), bool))
-    return sometimes(now, lambda x: _observe(scores, x[0], ctx), start)
+    return cond_inplace(now, lambda x: _observe(scores, x[0], ctx), start)
 
 
 def _zeros(params: Any) -> Any:
@@ -91,45 +92,45 @@ def _zeros(params: Any) -> Any:
 
 
 def _average(
-    name: str, decay: float, look: Callable[[Mapping[str, Any], MaskContext], Any]
+    name: str, decay: float, observed: Callable[[Mapping[str, Any], MaskContext], Any]
 ) -> Statistic:
     def update(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
         def blend(mean: jax.Array, x: jax.Array) -> jax.Array:
             return decay * mean + (1 - decay) * x.astype(mean.dtype)
 
-        return jax.tree.map(blend, kept[name], look(kept, ctx))
+        return jax.tree.map(blend, kept[name], observed(kept, ctx))
 
     return Statistic(_zeros, update)
 
 
 def unbiased(decay: float, kept: Mapping[str, Any]) -> jax.Array:
-    """What an average that began at zero must be divided by; 1 before the first look."""
+    """Bias correction of a moving average that starts at zero: its divisor; 1 before any step."""
     return jnp.where(kept[_SEEN] > 0, 1 - decay ** kept[_SEEN], 1.0)
 
 
 def mean_gradient(decay: float) -> dict[str, Statistic]:
-    """ḡ, the exponential moving average of the dense gradient."""
+    """Statistic ḡ: exponential moving average of the dense gradient."""
     name = f"gradient@{decay}"
     return {name: _average(name, decay, lambda kept, ctx: ctx.grads)}
 
 
 def mean_square(decay: float) -> dict[str, Statistic]:
-    """G₂, the exponential moving average of the squared dense gradient."""
+    """Statistic G₂: exponential moving average of the squared dense gradient."""
     name = f"gradient²@{decay}"
 
-    def look(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
+    def square(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
         return jax.tree.map(lambda g: jnp.square(wide(g)), ctx.grads)
 
-    return {name: _average(name, decay, look)}
+    return {name: _average(name, decay, square)}
 
 
 def magnitude() -> Score:
-    """|w|: cheap, and hard to beat as a reason to drop."""
+    """|w|, the usual score for pruning."""
     return Score("magnitude", {}, lambda kept, ctx: jax.tree.map(jnp.abs, ctx.params))
 
 
 def gradient() -> Score:
-    """|g| of this step's batch, as RigL grows by (arXiv:1911.11134)."""
+    """|g| of this step's batch: RigL's score for growth (arXiv:1911.11134)."""
     return Score("gradient", {}, lambda kept, ctx: jax.tree.map(jnp.abs, ctx.grads))
 
 
@@ -143,7 +144,7 @@ def taylor() -> Score:
 
 
 def momentum(decay: float = 0.9) -> Score:
-    """|ḡ|, the size of the mean gradient: sparse momentum's reason to grow (arXiv:1907.04840)."""
+    """|ḡ|: sparse momentum's score for growth (arXiv:1907.04840)."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         return jax.tree.map(jnp.abs, kept[f"gradient@{decay}"])
@@ -152,7 +153,7 @@ def momentum(decay: float = 0.9) -> Score:
 
 
 def random() -> Score:
-    """Uniform in [0, 1), new at every event, one key a leaf."""
+    """Uniform in [0, 1), drawn anew at each mask update, with one key per leaf."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         flat, treedef = jax.tree_util.tree_flatten_with_path(ctx.params)
@@ -165,11 +166,11 @@ def random() -> Score:
 
 
 def fisher(decay: float = 0.99, batch_size: int = 1) -> Score:
-    """½Fw² with the empirical Fisher F = B·G₂: the cost of removal at an optimum.
+    """½Fw² with the empirical Fisher F = B·G₂: increase of the loss on removal, at an optimum.
 
     Args:
-      decay: Of the moving average.
-      batch_size: B, examples a gradient is the mean of; G₂ of a mean is about F / B.
+      decay: Decay of the moving average.
+      batch_size: B, examples per gradient; G₂ of a mean over B examples is about F / B.
 
     References:
       Theis et al. 2018 (arXiv:1801.05787); LeCun et al. 1989, Optimal Brain Damage.
@@ -184,10 +185,10 @@ def fisher(decay: float = 0.99, batch_size: int = 1) -> Score:
 
 
 def removal_cost(decay: float = 0.9, batch_size: int = 1) -> Score:
-    """U = |ḡ·w| + ½Fw², what removing a living weight would add to the loss.
+    """U = |ḡ·w| + ½Fw², estimated increase of the loss if an active weight is removed.
 
     Args:
-      decay: Of the moving averages.
+      decay: Decay of the moving averages.
       batch_size: B in F = B·G₂.
     """
     curvature = fisher(decay, batch_size)
@@ -208,15 +209,14 @@ def removal_cost(decay: float = 0.9, batch_size: int = 1) -> Score:
 def growth_gain(
     decay: float = 0.9, batch_size: int = 1, epsilon: float = 1e-8, denoise: bool = False
 ) -> Score:
-    """V = [ḡ² − s²/n]₊ / 2(F + ε), the most that waking a dormant weight could take off the loss.
+    """V = [ḡ² − s²/n]₊ / 2(F + ε), estimated decrease of the loss if an inactive weight is grown.
 
     Args:
-      decay: Of the moving averages.
+      decay: Decay of the moving averages.
       batch_size: B in F = B·G₂.
-      epsilon: Keeps weights whose gradient is always zero at V = 0.
-      denoise: Whether to subtract s²/n, the part of ḡ² that gradient noise alone would give: with
-        G₂ − ḡ² = s²(1 − 1/n), where n steps are in the average, (1 + decay) / (1 − decay) in the
-        long run.
+      epsilon: Makes V = 0 for weights whose gradient is always zero.
+      denoise: Whether to subtract s²/n, the expected ḡ² of gradient noise alone. With n effective
+        steps in the average, G₂ − ḡ² = s²(1 − 1/n); n tends to (1 + decay) / (1 − decay).
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
@@ -238,11 +238,11 @@ def growth_gain(
 
 
 def ema(score: Score, decay: float = 0.9) -> Score:
-    """The exponential moving average of any score, looked at in every step.
+    """Exponential moving average of a score, updated at every step.
 
     Args:
-      score: The score to smooth; its own statistics are kept as well.
-      decay: Weight of the past, in [0, 1).
+      score: The score to smooth.
+      decay: Decay of the moving average, in [0, 1).
     """
     name = f"ema({score.name})@{decay}"
 
@@ -253,15 +253,17 @@ def ema(score: Score, decay: float = 0.9) -> Score:
 
 
 def per_cost(score: Score, costs: Mapping[str, float]) -> Score:
-    """A score per unit of cost, on params that are a dict by path (as `plasticity` gives them).
+    """A score divided by the cost of a weight, for params that are a dict by path.
+
+    `plasticity` and `ranking` call scores with such a dict.
 
     Args:
       score: The score to divide.
-      costs: Cost of one weight (MACs, bytes, seconds) by path glob; 1 where no glob matches. A
-        plain name may be of a leaf that is absent.
+      costs: Cost of one weight (MACs, bytes, seconds) by path glob; 1 where no glob matches. A name
+        without wildcards may be of an absent leaf.
 
     Raises:
-      ValueError: When evaluated, if a glob matches no leaf.
+      ValueError: (on use) If a glob matches no leaf.
     """
     globs = tree.globs_of(costs)
 

@@ -1,8 +1,9 @@
-"""Selection: the best k of any pytree of scores, exactly, and its structured kin.
+"""Selection of exactly the k highest scores of a pytree, unstructured or structured.
 
-The k-th best score is found by bisection on the bits of the float32 scores: leaf by leaf, counts
-added, so nothing is concatenated or sorted, and sharded leaves exchange one integer a pass. Ties
-are decided by a second bisection over a bijective hash of (index, seed): exactly k, and unbiased.
+The k-th highest score is found by bisection on the bits of the float32 scores. Counts are summed
+over leaves, so nothing is concatenated or sorted, and sharded leaves exchange one integer per pass.
+Ties are broken by a second bisection over a bijective hash of (index, seed): exactly k, and
+unbiased.
 """
 
 import math
@@ -20,35 +21,35 @@ Select = Callable[..., Any]
 
 
 def order_bits(scores: jax.Array) -> jax.Array:
-    """Unsigned integers that order as the scores do.
+    """Unsigned integers in the order of the scores.
 
     Args:
       scores: Any shape; float, or anything that float32 holds.
 
     Returns:
-      uint32 of the same shape; 0 for NaN and nothing else, and -0.0 as 0.0.
+      uint32 of the same shape; 0 only for NaN; the same for -0.0 and 0.0.
     """
     bits = lax.bitcast_convert_type(scores.astype(jnp.float32), jnp.uint32)
-    size = bits & 0x7FFFFFFF  # all by bits: arithmetic may take the smallest numbers for zero
+    size = bits & 0x7FFFFFFF  # on bits: arithmetic may flush subnormal numbers to zero
     negative = (bits > size) & (size > 0)
     order = jnp.where(negative, ~bits, size | jnp.uint32(1 << 31))
     return jnp.where(size > 0x7F800000, jnp.uint32(0), order)
 
 
 def scramble(shape: tuple[int, ...], offset: int, key: jax.Array) -> jax.Array:
-    """A different random-looking uint32 for every element: a bijection of the index, by `key`.
+    """A pseudorandom uint32 per element, each different: a bijection of the index, by `key`.
 
-    The index is that of the whole logical array, so the result does not depend on the sharding.
+    The index is global, so the result does not depend on sharding.
     """
     strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     x = jnp.full(shape, offset, jnp.uint32)
     for axis, stride in enumerate(strides):
         x += lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
-    return mixed(x, jax.random.bits(key, (2,), jnp.uint32))
+    return mix_bits(x, jax.random.bits(key, (2,), jnp.uint32))
 
 
-def mixed(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
-    """A bijection of uint32, by () uint32 seeds: for each, murmur3's finalizer, invertible."""
+def mix_bits(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
+    """A bijection of uint32: the finalizer of murmur3, once per () uint32 seed."""
     for seed in seeds:
         x = x ^ seed
         x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
@@ -58,9 +59,9 @@ def mixed(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
 
 
 def _bisect(count: Callable[[jax.Array], jax.Array], k: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A uint32 threshold t and count(t) >= k: equal if any t has that, else the largest such t.
+    """A uint32 threshold t and count(t): equal to k if possible, else the largest t with count ≥ k.
 
-    `count` falls with t, and count(0) >= k. Bit by bit from the top, until the count is right.
+    `count` does not increase with t, and count(0) >= k. Bisection from the highest bit down.
     """
 
     def more(carry: tuple) -> jax.Array:
@@ -80,13 +81,13 @@ def _bisect(count: Callable[[jax.Array], jax.Array], k: jax.Array) -> tuple[jax.
 
 
 def exact_top_k(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = None) -> Any:
-    """Selects exactly the k highest of all the scores.
+    """Selects exactly the k highest scores.
 
     Args:
-      scores: An array or a pytree of arrays, any float dtype; all the leaves compete. NaN is never
-        selected. -inf may be.
+      scores: An array or a pytree of arrays, any float dtype; all leaves compete. NaN is never
+        selected; -inf may be.
       k: () int, may be traced; clipped to the number of elements that can be selected.
-      key: Random key that decides among tied scores.
+      key: Random key that breaks ties.
       where: Bool pytree of the same structure; elements that are False are never selected.
 
     Returns:
@@ -111,19 +112,21 @@ def exact_top_k(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = No
 
     def contested() -> list[jax.Array]:
         ties = [b == cut for b in bits]
-        lots = _lots(leaves, key)
+        tie_breakers = _tie_breakers(leaves, key)
         missing = k - total([b > cut for b in bits])
         limit, _ = _bisect(
-            lambda t: total([tie & (n >= t) for tie, n in zip(ties, lots, strict=True)]), missing
+            lambda t: total([tie & (n >= t) for tie, n in zip(ties, tie_breakers, strict=True)]),
+            missing,
         )
         return [
-            (b > cut) | (tie & (n >= limit)) for b, tie, n in zip(bits, ties, lots, strict=True)
+            (b > cut) | (tie & (n >= limit))
+            for b, tie, n in zip(bits, ties, tie_breakers, strict=True)
         ]
 
     return jax.tree.unflatten(treedef, lax.cond(found == k, clear, contested))
 
 
-def _lots(leaves: list[jax.Array], key: jax.Array) -> list[jax.Array]:
+def _tie_breakers(leaves: list[jax.Array], key: jax.Array) -> list[jax.Array]:
     offsets = [sum(leaf.size for leaf in leaves[:i]) for i in range(len(leaves))]
     return [scramble(leaf.shape, o, key) for leaf, o in zip(leaves, offsets, strict=True)]
 
@@ -140,10 +143,10 @@ def n_m(
 
     Args:
       scores: An array or a pytree of arrays.
-      n, m: How many of how many.
-      key: Random key that decides among tied scores.
-      axis: Along which neighbours are counted, in all leaves; the inputs unless given.
-      axes: `Axes` by path glob: which these are.
+      n, m: Kept weights, and size of a group.
+      key: Random key that breaks ties.
+      axis: Axis of the neighbours, in all leaves; the input axis unless given.
+      axes: `Axes` by path glob, for the input axis.
 
     Returns:
       Bool masks with exactly n True in each group (fewer only where scores are NaN).
@@ -156,19 +159,19 @@ def n_m(
     flat, treedef = jax.tree_util.tree_flatten_with_path(scores)
     leaves = [leaf for _, leaf in flat]
 
-    def chosen(path: tuple, leaf: jax.Array, lots: jax.Array) -> jax.Array:
+    def chosen(path: tuple, leaf: jax.Array, tie_breakers: jax.Array) -> jax.Array:
         if axis is not None or leaf.ndim < 2:
-            return _n_m_leaf(leaf, lots, n, m, -1 if axis is None else axis)
+            return _n_m_leaf(leaf, tie_breakers, n, m, -1 if axis is None else axis)
         at = sides(path_name(path), leaf.ndim, axes)
-        found = _n_m_leaf(canonical(leaf, at), canonical(lots, at), n, m, -2)
+        found = _n_m_leaf(canonical(leaf, at), canonical(tie_breakers, at), n, m, -2)
         return restored(found, at, leaf.shape)
 
-    lots = _lots(leaves, key)
-    found = [chosen(*item, lot) for item, lot in zip(flat, lots, strict=True)]
+    tie_breakers = _tie_breakers(leaves, key)
+    found = [chosen(*item, own) for item, own in zip(flat, tie_breakers, strict=True)]
     return jax.tree.unflatten(treedef, found)
 
 
-def _n_m_leaf(scores: jax.Array, lots: jax.Array, n: int, m: int, axis: int) -> jax.Array:
+def _n_m_leaf(scores: jax.Array, tie_breakers: jax.Array, n: int, m: int, axis: int) -> jax.Array:
     if scores.shape[axis] % m:
         raise ValueError(f"n_m: got an axis of {scores.shape[axis]}, allowed: a multiple of {m}")
 
@@ -176,39 +179,42 @@ def _n_m_leaf(scores: jax.Array, lots: jax.Array, n: int, m: int, axis: int) -> 
         last = jnp.moveaxis(x, axis, -1)
         return last.reshape(*last.shape[:-1], -1, m)
 
-    bits, lots = group(order_bits(scores)), group(lots)
+    bits, tie_breakers = group(order_bits(scores)), group(tie_breakers)
     mine, other = bits[..., :, None], bits[..., None, :]
-    beaten = (other > mine) | ((other == mine) & (lots[..., None, :] > lots[..., :, None]))
+    beaten = (other > mine) | (
+        (other == mine) & (tie_breakers[..., None, :] > tie_breakers[..., :, None])
+    )
     keep = (jnp.sum(beaten, -1) < n) & (bits > 0)
     flat = keep.reshape(*keep.shape[:-2], -1)
     return jnp.moveaxis(flat, -1, axis)
 
 
 def n_of_m(n: int, m: int, axes: Table | None = None) -> Select:
-    """N:M sparsity as a selection: the n best of every m inputs, whatever k says."""
+    """N:M sparsity as a selection: the n highest of every m inputs; k is ignored."""
 
     def select(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = None) -> Any:
         del k
-        worth = (
+        allowed = (
             scores
             if where is None
             else jax.tree.map(lambda s, w: jnp.where(w, s, jnp.nan), scores, where)
         )
-        return n_m(worth, n, m, key, axes=axes)
+        return n_m(allowed, n, m, key, axes=axes)
 
     return select
 
 
 def blocks(shape: tuple[int, int], axes: Table | None = None) -> Select:
-    """A selection like `exact_top_k` that keeps or drops whole blocks of inputs × outputs.
+    """Block sparsity as a selection: keeps or prunes whole blocks of inputs × outputs.
 
     Args:
-      shape: Inputs and outputs of a block.
+      shape: (inputs, outputs) of a block.
       axes: `Axes` by path glob.
 
     Returns:
       `select(scores, k, key, where=None) → masks`: the blocks of highest mean score, k elements in
-      all, rounded down to whole blocks. A block may be selected only where all of it may.
+      total, rounded down to whole blocks. A block is selected only if `where` is True for all of
+      it.
 
     Raises:
       ValueError: (on use) If a block's side does not divide an axis.

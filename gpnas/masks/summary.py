@@ -1,4 +1,4 @@
-"""Summaries of masks: densities, dead units, what woke and what was dropped."""
+"""Summaries of masks: densities, dead units, numbers of grown and pruned weights."""
 
 from typing import Any, NamedTuple
 
@@ -6,18 +6,19 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import tree
+from gpnas.masks._leaves import masked_leaves
 from gpnas.masks.axes import Table, canonical, sides
 
 
 class LeafSummary(NamedTuple):
-    """One maskable leaf.
+    """Summary of one masked leaf.
 
     Attributes:
-      path: Where it is.
-      shape: Its shape.
-      nonzeros: Living weights.
-      dead_in: Input units without a living weight.
-      dead_out: Output units without a living weight.
+      path: Path of the leaf.
+      shape: Shape of the leaf.
+      nonzeros: Active weights.
+      dead_in: Input units without an active weight.
+      dead_out: Output units without an active weight.
     """
 
     path: str
@@ -27,40 +28,39 @@ class LeafSummary(NamedTuple):
     dead_out: int
 
 
-def count(masks: Any) -> dict[str, jax.Array]:
-    """`{path: () int32}`, living weights of each maskable leaf; may be traced."""
-    return {path: tree.total([m]) for path, m in tree.maskable(masks).items()}
+def active_counts(masks: Any) -> dict[str, jax.Array]:
+    """`{path: () int32}`, active weights of each masked leaf; may be traced."""
+    return {path: tree.total([m]) for path, m in masked_leaves(masks).items()}
 
 
 def density(masks: Any) -> jax.Array:
-    """() float32, living fraction of all the maskable weights; may be traced."""
-    leaves = tree.maskable(masks)
+    """() float32, active fraction of all masked weights; may be traced."""
+    leaves = masked_leaves(masks)
     total = sum(leaf.size for leaf in leaves.values())
-    alive = tree.total(leaves.values())
-    return alive / max(total, 1)
+    return tree.total(leaves.values()) / max(total, 1)
 
 
 def changes(old: Any, new: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """`({path: woken}, {path: dropped})`, () int32 each; may be traced."""
-    before, after = tree.maskable(old), tree.maskable(new)
-    woken = {p: tree.total([after[p] & ~before[p]]) for p in after}
-    dropped = {p: tree.total([before[p] & ~after[p]]) for p in after}
-    return woken, dropped
+    """`({path: grown}, {path: pruned})`, () int32 each; may be traced."""
+    before, after = masked_leaves(old), masked_leaves(new)
+    grown = {p: tree.total([after[p] & ~before[p]]) for p in after}
+    pruned = {p: tree.total([before[p] & ~after[p]]) for p in after}
+    return grown, pruned
 
 
 def units(masks: Any, axes: Table | None = None) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Unit masks: `{path: (inputs, outputs)}`, which have a living weight; may be traced.
+    """`{path: (inputs, outputs)}`: which units have an active weight; may be traced.
 
-    Each (n,) bool, the second for outputs (units, filters); (layers, n) for stacked layers.
+    Each (n,) bool; (layers, n) for stacked layers.
 
     Args:
       masks: Masks.
       axes: `Axes` by path glob.
     """
-    leaves = tree.maskable(masks)
+    leaves = masked_leaves(masks)
     tree.check_globs("axes", axes or {}, leaves)
 
-    def alive(path: str, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def of_leaf(path: str, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
         at = sides(path, mask.ndim, axes)
         own = canonical(mask, at)
         batch = range(len(at.batch), own.ndim)
@@ -68,15 +68,18 @@ def units(masks: Any, axes: Table | None = None) -> dict[str, tuple[jax.Array, j
         inputs, outputs = (tuple(i for i in batch if i != side) for side in (last - 1, last))
         return jnp.any(own, inputs), jnp.any(own, outputs)
 
-    return {path: alive(path, mask) for path, mask in leaves.items()}
+    return {path: of_leaf(path, mask) for path, mask in leaves.items()}
 
 
 def layers(masks: Any) -> list[LeafSummary]:
-    """One summary a maskable leaf, in natural order; on the host."""
-    living = units(masks)
+    """One summary per masked leaf, in natural order; on the host."""
+    connected = units(masks)
     return [
         LeafSummary(
-            path, tuple(mask.shape), int(jnp.sum(mask)), *(int(jnp.sum(~u)) for u in living[path])
+            path,
+            tuple(mask.shape),
+            int(jnp.sum(mask)),
+            *(int(jnp.sum(~u)) for u in connected[path]),
         )
-        for path, mask in tree.maskable(masks).items()
+        for path, mask in masked_leaves(masks).items()
     ]

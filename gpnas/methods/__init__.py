@@ -1,10 +1,55 @@
 """Methods of the literature, each a few lines of `gpnas.masks`.
 
-A method is a function with keyword arguments that returns a `Method`. One of your own needs one
-file: write such a function anywhere and set `config.method.name = "your_module:your_function"`.
+A method is a function with keyword arguments that returns a `Method`. To add your own, write such a
+function in any module, and set `config.method.name = "your_module:your_function"`.
+
+Namespaces: one per method (`rigl`, `lottery`, …), with the functions it consists of; `METHODS` has
+their constructors by name. `duration`: steps from a config's percentages.
 """
 
-from gpnas.methods.build import METHODS, build, by_units, find
-from gpnas.methods.method import Method
+from gpnas.methods import (
+    acdc,
+    dense,
+    development,
+    development_units,
+    duration,
+    gmp,
+    granet,
+    iterative,
+    l0,
+    lottery,
+    npn,
+    one_shot,
+    pipeline,
+    plateau,
+    rigl,
+    sensitive,
+    set,
+    snfs,
+    snip,
+    sparse_vd,
+    static,
+    ste,
+    topkast,
+)
+from gpnas.methods._method import (
+    EvalContext,
+    Forecast,
+    Hooks,
+    Method,
+    active_mask,
+    all_ones,
+    gated,
+    rate_until,
+    step_at,
+)
+from gpnas.methods._registry import METHODS, build, fields_of, find_method, needs_unit_groups
+from gpnas.plugins import In
 
-__all__ = ["METHODS", "Method", "build", "by_units", "find"]
+__all__ = [
+    "METHODS", "EvalContext", "Forecast", "Hooks", "In", "Method", "acdc", "active_mask",
+    "all_ones", "build", "dense", "development", "development_units", "duration", "fields_of",
+    "find_method", "gated", "gmp", "granet", "iterative", "l0", "lottery", "needs_unit_groups",
+    "npn", "one_shot", "pipeline", "plateau", "rate_until", "rigl", "sensitive", "set", "snfs",
+    "snip", "sparse_vd", "static", "ste", "step_at", "topkast",
+]  # fmt: skip

@@ -1,18 +1,18 @@
 """AC/DC: alternating compressed and decompressed training."""
 
-from gpnas.masks import schedule
-from gpnas.masks.allocate import Allocation, global_
-from gpnas.methods.method import Method, by_magnitude_at_jumps, moment
+from gpnas.masks import allocate, schedule
+from gpnas.methods._method import Method, magnitude_at_jumps, step_at
+from gpnas.methods._settings import Count, Density, Fraction
 
 
 def acdc(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
-    warmup_at: float = 0.1,
-    stop_at: float = 0.75,
-    phases: int = 5,
-    allocation: Allocation = global_(),
+    warmup_at: Fraction = 0.1,
+    stop_at: Fraction = 0.75,
+    phases: Count = 5,
+    allocation: allocate.Allocation = allocate.global_(),
 ) -> Method:
     """Sparse and dense phases in turn: the largest weights are kept, then all may return from zero.
 
@@ -27,7 +27,7 @@ def acdc(
     References:
       Peste et al. 2021 (arXiv:2106.12379), algorithm 1.
     """
-    start, stop = moment(warmup_at, total_steps), moment(stop_at, total_steps)
+    start, stop = step_at(warmup_at, total_steps), step_at(stop_at, total_steps)
     length = max((stop - start) // (2 * phases), 1)
     curve = schedule.alternating(density, start, start + 2 * phases * length, length, length)
-    return by_magnitude_at_jumps(curve, allocation)
+    return magnitude_at_jumps(curve, allocation)

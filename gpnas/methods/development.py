@@ -5,10 +5,9 @@ Connections are grown beyond need and then pruned by use, and the two overlap an
 
 from typing import Literal
 
-from gpnas.masks import plasticity, schedule, score
-from gpnas.masks.allocate import Allocation, erk, global_
-from gpnas.masks.budget import by_price
-from gpnas.methods.method import Method, before
+from gpnas.masks import allocate, budget, plasticity, schedule, score
+from gpnas.methods._method import Forecast, Method, rate_until
+from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative, Steps
 
 Judge = Literal[
     "magnitude", "gradient", "momentum", "taylor",
@@ -18,27 +17,27 @@ Judge = Literal[
 
 def development(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
     batch_size: int,
-    peak: float = 12.0,
-    peak_at: float = 0.05,
-    stop_at: float = 0.75,
-    churn: float = 0.3,
+    peak: Multiple = 12.0,
+    peak_at: Fraction = 0.05,
+    stop_at: Fraction = 0.75,
+    churn: NonNegative = 0.3,
     drop: Judge = "magnitude",
     grow: Judge = "growth_gain",
-    decay: float = 0.9,
+    decay: Decay = 0.9,
     denoise: bool = False,
-    every: int,
-    window: int,
-    protect: int,
-    rest: int = 0,
-    survival_age: int,
-    stagger_at: float = 0.0,
-    price: float = 0.0,
-    hysteresis: float = 0.1,
-    allocation: Allocation = global_(),
-    seed_allocation: Allocation = erk(),
+    every: Count,
+    window: Count,
+    protect: Steps,
+    rest: Steps = 0,
+    survival_age: Steps,
+    stagger_at: NonNegative = 0.0,
+    price: NonNegative = 0.0,
+    hysteresis: NonNegative = 0.1,
+    allocation: allocate.Allocation = allocate.global_(),
+    seed_allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
     """The coupled method: one curve, one currency, growth and pruning in the same events.
 
@@ -99,6 +98,7 @@ def development(
         survival_age=survival_age or None,
         lookahead=every,
         stagger=delay,
-        budget=by_price(price, hysteresis, stop=stop - every) if price else None,
+        budget=budget.dual_price(price, hysteresis, stop=stop - every) if price else None,
     )
-    return Method(transform, curve, before(stop + delay, min(window / every, 1.0)))
+    dense_gradient = rate_until(stop + delay, min(window / every, 1.0))
+    return Method(transform, Forecast(curve, dense_gradient))

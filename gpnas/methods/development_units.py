@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.masks import full, maskable, plasticity, schedule, score
-from gpnas.masks.allocate import Allocation, Group, Shapes
-from gpnas.masks.schedule import Schedule
-from gpnas.methods.method import Method, before
+from gpnas.masks import allocate, init_masks, masked_leaves, plasticity, schedule, score
+from gpnas.methods._method import Forecast, Hooks, Method, rate_until
+from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative, Steps
 from gpnas.units import UnitGroups, of_params, of_units, readers, weight_masks
 from gpnas.units import score as unit_score
 from gpnas.units.blocks import is_block
@@ -18,25 +17,25 @@ from gpnas.units.blocks import is_block
 
 def development_units(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
     batch_size: int,
     groups: UnitGroups,
     sizes: Mapping[str, int],
     params: Any,
-    peak: float = 2.0,
-    peak_at: float = 0.1,
-    stop_at: float = 0.6,
-    churn: float = 0.3,
-    decay: float = 0.9,
-    every: int,
-    window: int,
-    protect: int,
-    rest: int,
-    survival_age: int,
-    spare: float = 0.25,
-    block_density: float = 1.0,
-    block_peak: float = 1.0,
+    peak: Multiple = 2.0,
+    peak_at: Fraction = 0.1,
+    stop_at: Fraction = 0.6,
+    churn: NonNegative = 0.3,
+    decay: Decay = 0.9,
+    every: Count,
+    window: Count,
+    protect: Steps,
+    rest: Steps,
+    survival_age: Steps,
+    spare: NonNegative = 0.25,
+    block_density: Density = 1.0,
+    block_peak: Multiple = 1.0,
 ) -> Method:
     """The coupled method on units: one curve, one currency, growth and pruning in the same events.
 
@@ -103,7 +102,7 @@ def development_units(
 
     course = jax.jit(jax.vmap(targets))
 
-    def room(step: int, ahead: int) -> dict[str, int]:
+    def capacity(step: int, ahead: int) -> dict[str, int]:
         soon = np.arange(step, step + ahead + 2 * every, max(every // 4, 1))
         most = {name: round(float(np.max(k))) for name, k in course(soon).items()}
         extra = spare if step < stop else 0.0
@@ -111,15 +110,15 @@ def development_units(
 
     return Method(
         decide,
-        _density(own, params, targets, sizes),
-        before(stop, min(window / every, 1.0)),
-        learns=lambda masks, state: weight_masks(own, state.units, params),
-        held=lambda masks, state: readers(own, state.units, params),
-        room=room,
+        Forecast(_density(own, params, targets, sizes), rate_until(stop, min(window / every, 1.0))),
+        update_mask=lambda masks, state: weight_masks(own, state.units, params),
+        zero_mask=lambda masks, state: readers(own, state.units, params),
+        mask_forward=False,  # nothing reads an inactive unit: its outgoing weights are zero
+        hooks=Hooks(capacity=capacity),
     )
 
 
-def _overshoot(peak: int, stop: int) -> Schedule:
+def _overshoot(peak: int, stop: int) -> schedule.Schedule:
     """The developmental curve from 0 at the seed to 1 at the peak and back."""
     curve = schedule.developmental(1.0, 2.0, peak, stop)
     return lambda step: curve(step) - 1
@@ -127,7 +126,7 @@ def _overshoot(peak: int, stop: int) -> Schedule:
 
 def _shares(
     sizes: Mapping[str, int], units: tuple[float, float], blocks: tuple[float, float]
-) -> Allocation:
+) -> allocate.Allocation:
     """Each group its share of what the supernet has; blocks compete for theirs.
 
     Args:
@@ -135,13 +134,15 @@ def _shares(
       units, blocks: (adult density, peak) of each.
     """
 
-    def allocation(shapes: Shapes, overshoot: jax.Array) -> dict[Group, jax.Array]:
+    def allocation(
+        shapes: allocate.Shapes, overshoot: jax.Array
+    ) -> dict[allocate.Group, jax.Array]:
         def part_of(size: int, density: float, peak: float) -> jax.Array:
             share = density * (1 + (peak - 1) * overshoot)
             return jnp.clip(jnp.round(share * size).astype(jnp.int32), 1, size)
 
         pool = tuple(filter(is_block, shapes))
-        found: dict[Group, jax.Array] = {
+        found: dict[allocate.Group, jax.Array] = {
             (name,): jnp.minimum(part_of(sizes[name], *units), shapes[name][0])
             for name in shapes
             if not is_block(name)
@@ -151,9 +152,11 @@ def _shares(
     return allocation
 
 
-def _density(groups: UnitGroups, params: Any, targets: Any, sizes: Mapping[str, int]) -> Schedule:
+def _density(
+    groups: UnitGroups, params: Any, targets: Any, sizes: Mapping[str, int]
+) -> schedule.Schedule:
     """Expected living fraction of the weights: the product of what lives along their axes."""
-    weights = maskable(jax.eval_shape(full, params), params)
+    weights = masked_leaves(jax.eval_shape(init_masks, params), params)
     shapes = {path: leaf.shape for path, leaf in weights.items()}
     total = sum(int(np.prod(shape)) for shape in shapes.values())
 

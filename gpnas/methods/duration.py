@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpnas.errors import UserError
+from gpnas.plugins import plain_type
 
 AUTO = "auto"
 _INTERVALS = 42  # between mask updates in a run: 100 of the 4,210 steps of the standard run
@@ -33,7 +34,9 @@ _IN_EVALUATIONS = ("patience",)  # the others are in steps
 
 def is_duration(name: str, parameters: Mapping[str, inspect.Parameter]) -> bool:
     """Whether a method's argument is a duration: one of the names, annotated int or not at all."""
-    return name in DURATIONS and name in parameters and parameters[name].annotation in _WHOLE
+    if name not in DURATIONS or name not in parameters:
+        return False
+    return plain_type(parameters[name].annotation) in _WHOLE
 
 
 def resolve(

@@ -1,19 +1,19 @@
 """Gradual magnitude pruning (GMP)."""
 
-from gpnas.masks import plasticity, schedule, score
-from gpnas.masks.allocate import Allocation, global_
-from gpnas.methods.method import Method, moment
+from gpnas.masks import allocate, plasticity, schedule, score
+from gpnas.methods._method import Forecast, Method, step_at
+from gpnas.methods._settings import Count, Density, Fraction
 
 
 def gmp(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
-    first: float = 1.0,
-    start_at: float = 0.0,
-    stop_at: float = 0.75,
-    every: int,
-    allocation: Allocation = global_(),
+    first: Density = 1.0,
+    start_at: Fraction = 0.0,
+    stop_at: Fraction = 0.75,
+    every: Count,
+    allocation: allocate.Allocation = allocate.global_(),
 ) -> Method:
     """Prunes the smallest weights along a cubic curve; what is gone stays gone.
 
@@ -28,7 +28,7 @@ def gmp(
     References:
       Zhu & Gupta 2017 (arXiv:1710.01878), equation 1.
     """
-    stop = moment(stop_at, total_steps, every)
+    stop = step_at(stop_at, total_steps, every)
     curve = schedule.cubic(first, density, min(round(start_at * total_steps), stop), stop)
     transform = plasticity(
         drop=score.magnitude(),
@@ -37,4 +37,4 @@ def gmp(
         allocation=allocation,
         every=every,
     )
-    return Method(transform, curve)
+    return Method(transform, Forecast(curve))

@@ -1,20 +1,19 @@
 """GraNet: gradual pruning with zero-cost neuroregeneration."""
 
-from gpnas.masks import plasticity, schedule, score
-from gpnas.masks.allocate import Allocation, erk
-from gpnas.masks.budget import by_curve
-from gpnas.methods.method import Method, before, moment
+from gpnas.masks import allocate, budget, plasticity, schedule, score
+from gpnas.methods._method import Forecast, Method, rate_until, step_at
+from gpnas.methods._settings import Count, Density, Fraction
 
 
 def granet(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
-    first: float = 0.5,
-    fraction: float = 0.5,
-    every: int,
-    stop_at: float = 0.75,
-    allocation: Allocation = erk(),
+    first: Density = 0.5,
+    fraction: Fraction = 0.5,
+    every: Count,
+    stop_at: Fraction = 0.75,
+    allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
     """Prunes along a cubic curve from a sparse start, and exchanges weights in the same events.
 
@@ -31,14 +30,14 @@ def granet(
     References:
       Liu et al. 2021 (arXiv:2106.10404), algorithm 1.
     """
-    stop = moment(stop_at, total_steps, every)
+    stop = step_at(stop_at, total_steps, every)
     curve = schedule.cubic(first, density, 0, stop)
     transform = plasticity(
         drop=score.magnitude(),
         grow=score.gradient(),
         density=curve,
-        budget=by_curve(schedule.cosine(2 * fraction, stop), on_top=True),
+        budget=budget.track_density(schedule.cosine(2 * fraction, stop), on_top=True),
         allocation=allocation,
         every=every,
     )
-    return Method(transform, curve, before(stop, 1 / every))
+    return Method(transform, Forecast(curve, rate_until(stop, 1 / every)))

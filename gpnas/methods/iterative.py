@@ -2,18 +2,19 @@
 
 import jax.numpy as jnp
 
-from gpnas.masks.allocate import Allocation, global_
-from gpnas.methods.method import Method, by_magnitude_at_jumps, moment
+from gpnas.masks import allocate
+from gpnas.methods._method import Method, magnitude_at_jumps, step_at
+from gpnas.methods._settings import Count, Density, Fraction
 
 
 def iterative(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
-    rounds: int = 10,
-    start_at: float = 0.1,
-    stop_at: float = 0.75,
-    allocation: Allocation = global_(),
+    rounds: Count = 10,
+    start_at: Fraction = 0.1,
+    stop_at: Fraction = 0.75,
+    allocation: allocate.Allocation = allocate.global_(),
 ) -> Method:
     """Cuts to density^(i / rounds) at the i-th of evenly spaced rounds.
 
@@ -27,11 +28,11 @@ def iterative(
     References:
       Han et al. 2015 (arXiv:1506.02626); without the rewinding of lottery tickets.
     """
-    start, stop = moment(start_at, total_steps), moment(stop_at, total_steps)
+    start, stop = step_at(start_at, total_steps), step_at(stop_at, total_steps)
 
     def curve(step):
         done = 1 + (step - start) * (rounds - 1) // max(stop - start, 1)
         done = jnp.where(step >= stop, rounds, jnp.where(step >= start, done, 0))
         return jnp.float32(density) ** (done / rounds)
 
-    return by_magnitude_at_jumps(curve, allocation)
+    return magnitude_at_jumps(curve, allocation)

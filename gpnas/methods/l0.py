@@ -1,18 +1,19 @@
 """L0 regularisation: hard concrete gates, and the same with binary gates (L0-ARM)."""
 
-from gpnas.gates import ARM, bernoulli, ever_open, follow, hard_concrete, more_often_open
+from gpnas.gates import binary, concrete, masks_from_gates
 from gpnas.masks import schedule
-from gpnas.methods.method import Method, gated
+from gpnas.methods._method import Method, gated
+from gpnas.methods._settings import Count, Decay, Penalties, Positive, Probabilities
 
 
 def l0(
     *,
     total_steps: int,
     images: int,
-    penalties: tuple[float, ...] = (0.1,),
-    drops: tuple[float, ...] = (0.5,),
-    decay: float = 0.0,
-    every: int,
+    penalties: Penalties = (0.1,),
+    drops: Probabilities = (0.5,),
+    decay: Decay = 0.0,
+    every: Count,
 ) -> Method:
     """Charges for every group of weights that may be used, and closes those that are not worth it.
 
@@ -30,8 +31,8 @@ def l0(
     References:
       Louizos, Welling & Kingma 2018 (arXiv:1712.01312), equations 10 to 15.
     """
-    gates = hard_concrete(penalties, images, decay=decay, drops=drops)
-    transform = follow(ever_open(), every=every, last=total_steps - 1)
+    gates = concrete.hard_concrete(penalties, images, decay=decay, drops=drops)
+    transform = masks_from_gates(concrete.nonzero_at_test(), every=every, last=total_steps - 1)
     return gated(transform, gates)
 
 
@@ -39,10 +40,10 @@ def l0_arm(
     *,
     total_steps: int,
     images: int,
-    penalties: tuple[float, ...] = (0.1,),
-    sharpness: float = 7.0,
-    decay: float = 0.0,
-    every: int,
+    penalties: Penalties = (0.1,),
+    sharpness: Positive = 7.0,
+    decay: Decay = 0.0,
+    every: Count,
 ) -> Method:
     """L0 regularisation with binary gates and the ARM gradient, which is not biased.
 
@@ -53,6 +54,6 @@ def l0_arm(
     References:
       Li & Ji 2019 (arXiv:1904.04432), equations 8 to 13.
     """
-    gates = bernoulli(penalties, schedule.constant(sharpness), images, decay=decay)
-    transform = follow(more_often_open(), every=every, last=total_steps - 1)
-    return gated(transform, gates, ARM)
+    gates = binary.bernoulli(penalties, schedule.constant(sharpness), images, decay=decay)
+    transform = masks_from_gates(binary.nonzero_at_test(), every=every, last=total_steps - 1)
+    return gated(transform, gates, binary.ARM_STEP_COST)

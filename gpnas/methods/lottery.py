@@ -11,15 +11,16 @@ from gpnas.masks import (
     MaskContext,
     MaskTransform,
     apply,
-    exact_top_k,
-    full,
-    maskable,
-    put,
-    sometimes,
+    cond_inplace,
+    init_masks,
+    masked_leaves,
+    schedule,
+    select,
+    tree,
+    update_leaves,
 )
-from gpnas.masks.transform import never
-from gpnas.masks.tree import keys_for
-from gpnas.methods.method import Look, Method
+from gpnas.methods._method import EvalContext, Forecast, Hooks, Method
+from gpnas.methods._settings import Count, Fraction
 
 
 @flax.struct.dataclass
@@ -42,10 +43,10 @@ class Tickets:
 def lottery(
     *,
     total_steps: int,
-    rounds: int = 15,
-    fraction: float = 0.2,
-    last_fraction: float = 0.1,
-    rewind_at: float = 0.0,
+    rounds: Count = 15,
+    fraction: Fraction = 0.2,
+    last_fraction: Fraction = 0.1,
+    rewind_at: Fraction = 0.0,
     controls: bool = False,
 ) -> Method:
     """Iterative magnitude pruning with rewinding: the masks found are tried on the first weights.
@@ -79,10 +80,10 @@ def lottery(
 
     def update_fn(masks: Any, state: Tickets, ctx: MaskContext) -> tuple[Any, Tickets]:
         now = jnp.asarray(ctx.step == rewind)
-        start = sometimes(now, lambda _: ctx.params, state.start)
+        start = cond_inplace(now, lambda _: ctx.params, state.start)
         return masks, dataclasses.replace(state, start=start)
 
-    def begin_next(state: Any, look: Look) -> Any:
+    def begin_next(state: Any, context: EvalContext) -> Any:
         memory: Tickets = state.mask_state
         done = int(memory.done) + 1
         if int(state.step) < done * length or done >= trainings:
@@ -101,7 +102,11 @@ def lottery(
         params = apply(masks, params)
         memory = dataclasses.replace(memory, ticket=ticket, done=jnp.int32(done))
         return dataclasses.replace(
-            state, masks=masks, params=params, opt_state=look.fresh(params), mask_state=memory
+            state,
+            masks=masks,
+            params=params,
+            opt_state=context.init_opt_state(params),
+            mask_state=memory,
         )
 
     def curve(step: jax.Array) -> jax.Array:
@@ -109,37 +114,37 @@ def lottery(
         return jnp.float32(1 - fraction) ** jnp.minimum(cuts, rounds)
 
     return Method(
-        MaskTransform(init_fn, update_fn, never),
-        curve,
-        review=begin_next,
+        MaskTransform(init_fn, update_fn, schedule.never),
+        Forecast(curve),
         trainings=trainings,
+        hooks=Hooks(on_eval=begin_next),
     )
 
 
 def cut(masks: Any, params: Any, fraction: float, last_fraction: float) -> Any:
     """Masks without the given fraction of each leaf's living weights, those with the least |w|."""
-    live, weights = maskable(masks), maskable(masks, params)
+    live, weights = masked_leaves(masks), masked_leaves(masks, params)
     last = list(live)[-1]
 
     def leaf(path: str, mask: jax.Array) -> jax.Array:
         keep = 1 - (last_fraction if path == last else fraction)
         k = jnp.round(keep * jnp.sum(mask, dtype=jnp.float32)).astype(jnp.int32)
-        return exact_top_k(jnp.abs(weights[path]), k, jax.random.key(0), mask)
+        return select.exact_top_k(jnp.abs(weights[path]), k, jax.random.key(0), mask)
 
-    return put(masks, {path: leaf(path, mask) for path, mask in live.items()})
+    return update_leaves(masks, {path: leaf(path, mask) for path, mask in live.items()})
 
 
 def redrawn(params: Any, key: jax.Array) -> Any:
     """New first weights: the old ones of each leaf in another order, so equal in distribution."""
-    weights = maskable(full(params), params)
-    keys = keys_for(key, weights)
+    weights = masked_leaves(init_masks(params), params)
+    keys = tree.keys_for(key, weights)
     flat = {p: jax.random.permutation(keys[p], w.reshape(-1)) for p, w in weights.items()}
-    return put(params, {p: flat[p].reshape(w.shape) for p, w in weights.items()})
+    return update_leaves(params, {p: flat[p].reshape(w.shape) for p, w in weights.items()})
 
 
 def shuffled(masks: Any, key: jax.Array) -> Any:
     """Masks of as many living weights in each leaf, at random places."""
-    live = maskable(masks)
-    keys = keys_for(key, live)
+    live = masked_leaves(masks)
+    keys = tree.keys_for(key, live)
     flat = {p: jax.random.permutation(keys[p], m.reshape(-1)) for p, m in live.items()}
-    return put(masks, {p: flat[p].reshape(m.shape) for p, m in live.items()})
+    return update_leaves(masks, {p: flat[p].reshape(m.shape) for p, m in live.items()})

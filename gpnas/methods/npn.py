@@ -6,13 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gpnas.gates import ARM, bernoulli, follow, more_often_open
-from gpnas.gates.binary import WOKEN
-from gpnas.gates.groups import hidden_units, inputs_and_filters
-from gpnas.masks import carry, chain
-from gpnas.masks.schedule import Schedule
-from gpnas.masks.transform import within
-from gpnas.methods.method import Look, Method, gated
+from gpnas.gates import binary, groups, masks_from_gates
+from gpnas.masks import chain, schedule, stateful_identity
+from gpnas.methods._method import EvalContext, Hooks, Method, gated
+from gpnas.methods._settings import Count, Decay, Fraction, Penalties, Positive
 
 SURE = 5000.0  # k at which every gate is shut or open by the sign of φ, and does not learn
 
@@ -21,12 +18,12 @@ def npn_sparsify(
     *,
     total_steps: int,
     images: int,
-    penalties: tuple[float, ...] = (0.1,),
-    decay: float = 0.0,
-    sharpness: float = 7.0,
-    start_at: float = 0.2,
-    stop_at: float = 0.7,
-    every: int,
+    penalties: Penalties = (0.1,),
+    decay: Decay = 0.0,
+    sharpness: Positive = 7.0,
+    start_at: Fraction = 0.2,
+    stop_at: Fraction = 0.7,
+    every: Count,
 ) -> Method:
     """Trains all units, then lets gates close some, then trains what is left.
 
@@ -42,26 +39,26 @@ def npn_sparsify(
     References:
       Li & Ji 2021 (arXiv:1908.08118), sections 3 and 4.
     """
-    learn = within(round(start_at * total_steps), round(stop_at * total_steps))
-    gates = bernoulli(
+    learn = schedule.within(round(start_at * total_steps), round(stop_at * total_steps))
+    gates = binary.bernoulli(
         penalties, stages(sharpness, learn), images,
-        decay=decay, grouping=inputs_and_filters, learn=learn,
+        decay=decay, grouping=groups.inputs_and_filters, learn=learn,
     )  # fmt: skip
-    transform = follow(more_often_open(), every=every, last=total_steps - 1)
-    return gated(transform, gates, ARM)
+    transform = masks_from_gates(binary.nonzero_at_test(), every=every, last=total_steps - 1)
+    return gated(transform, gates, binary.ARM_STEP_COST)
 
 
 def npn_expand(
     *,
     total_steps: int,
     images: int,
-    penalties: tuple[float, ...] = (0.1,),
-    decay: float = 0.0,
-    first_units: int = 3,
-    sharpness: float = 1.0,
-    start_at: float = 0.2,
-    stop_at: float = 0.7,
-    every: int,
+    penalties: Penalties = (0.1,),
+    decay: Decay = 0.0,
+    first_units: Count = 3,
+    sharpness: Positive = 1.0,
+    start_at: Fraction = 0.2,
+    stop_at: Fraction = 0.7,
+    every: Count,
 ) -> Method:
     """Begins with a few hidden units a layer; validation says when the next ones wake.
 
@@ -77,30 +74,34 @@ def npn_expand(
       Li & Ji 2021 (arXiv:1908.08118), section 3.3.
     """
     start, stop = round(start_at * total_steps), round(stop_at * total_steps)
-    learn = within(start, stop)
-    gates = bernoulli(
+    learn = schedule.within(start, stop)
+    gates = binary.bernoulli(
         penalties, stages(sharpness, learn), images,
-        decay=decay, first=first_units, grouping=hidden_units, learn=learn,
+        decay=decay, first=first_units, grouping=groups.hidden_units, learn=learn,
     )  # fmt: skip
     transform = chain(
-        follow(more_often_open(hidden_units), every=every, last=total_steps - 1),
-        carry(lambda *_: {"loss": jnp.float32(jnp.inf), "awake": jnp.int32(first_units)}),
+        masks_from_gates(
+            binary.nonzero_at_test(groups.hidden_units), every=every, last=total_steps - 1
+        ),
+        stateful_identity(
+            lambda *_: {"loss": jnp.float32(jnp.inf), "awake": jnp.int32(first_units)}
+        ),
     )
 
-    def expand(state: Any, look: Look) -> Any:
+    def expand(state: Any, context: EvalContext) -> Any:
         own, memory = state.mask_state
         step = int(state.step)
-        if not start <= step < stop or not look.loss < float(memory["loss"]):
+        if not start <= step < stop or not context.loss < float(memory["loss"]):
             return state
         at = int(memory["awake"])
-        aux = {p: g.at[at].set(WOKEN) if at < g.size else g for p, g in state.aux.items()}
-        memory = {"loss": jnp.float32(look.loss), "awake": jnp.int32(at + 1)}
+        aux = {p: g.at[at].set(binary.GROWN) if at < g.size else g for p, g in state.aux.items()}
+        memory = {"loss": jnp.float32(context.loss), "awake": jnp.int32(at + 1)}
         return dataclasses.replace(state, aux=aux, mask_state=(own, memory))
 
-    return gated(transform, gates, ARM)._replace(review=expand)
+    return gated(transform, gates, binary.ARM_STEP_COST)._replace(hooks=Hooks(on_eval=expand))
 
 
-def stages(sharpness: float, learn: Schedule) -> Schedule:
+def stages(sharpness: float, learn: schedule.Schedule) -> schedule.Schedule:
     """k of the three stages: fixed, learning, fixed."""
 
     def k(step: jax.Array) -> jax.Array:

@@ -2,19 +2,18 @@
 
 import jax.numpy as jnp
 
-from gpnas.masks import ranking, score
-from gpnas.masks.allocate import Allocation, global_
-from gpnas.masks.select import Select, exact_top_k
-from gpnas.methods.method import Method, moment
+from gpnas.masks import allocate, ranking, score, select
+from gpnas.methods._method import Forecast, Method, step_at
+from gpnas.methods._settings import Density, Fraction
 
 
 def one_shot(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
-    at: float = 0.5,
-    allocation: Allocation = global_(),
-    select: Select = exact_top_k,
+    at: Fraction = 0.5,
+    allocation: allocate.Allocation = allocate.global_(),
+    select: select.Select = select.exact_top_k,
 ) -> Method:
     """Keeps the largest weights at one moment of a dense run, then fine-tunes them.
 
@@ -28,7 +27,7 @@ def one_shot(
     References:
       Han et al. 2015 (arXiv:1506.02626).
     """
-    cut = moment(at, total_steps)
+    cut = step_at(at, total_steps)
 
     def curve(step):
         return jnp.where(step < cut, 1.0, jnp.float32(density))
@@ -41,4 +40,4 @@ def one_shot(
         start=cut,
         stop=cut + 1,
     )
-    return Method(transform, curve)
+    return Method(transform, Forecast(curve))

@@ -1,21 +1,22 @@
 """The pipeline: the same developmental curve, but grow first and prune then, by two scores."""
 
-from gpnas.masks.allocate import Allocation, erk, global_
+from gpnas.masks import allocate
+from gpnas.methods._method import Method
+from gpnas.methods._settings import Count, Density, Fraction, Multiple
 from gpnas.methods.development import development
-from gpnas.methods.method import Method
 
 
 def pipeline(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
     batch_size: int,
-    peak: float = 12.0,
-    peak_at: float = 0.1,
-    stop_at: float = 0.75,
-    every: int,
-    allocation: Allocation = global_(),
-    seed_allocation: Allocation = erk(),
+    peak: Multiple = 12.0,
+    peak_at: Fraction = 0.1,
+    stop_at: Fraction = 0.75,
+    every: Count,
+    allocation: allocate.Allocation = allocate.global_(),
+    seed_allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
     """Grows by |g| until the peak, prunes by |w| from there on; the two never meet in one event.
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.masks import apply, maskable, put
-from gpnas.methods.method import Look
+from gpnas.masks import apply, masked_leaves, update_leaves
+from gpnas.methods._method import EvalContext
 
 
 @flax.struct.dataclass
@@ -33,7 +33,7 @@ class Plateau:
     params: Any
 
 
-def nothing_seen(masks: Any, params: Any, key: jax.Array | None) -> Plateau:
+def init_plateau(masks: Any, params: Any, key: jax.Array | None) -> Plateau:
     """Before the first look: any will be better."""
     del masks, key
     return Plateau(jnp.float32(jnp.inf), jnp.int32(0), params)
@@ -41,7 +41,7 @@ def nothing_seen(masks: Any, params: Any, key: jax.Array | None) -> Plateau:
 
 def prune_at_plateaus(
     patience: int, slack: float, tolerance: float, density: float, stop: int
-) -> Callable[[Any, Look], Any]:
+) -> Callable[[Any, EvalContext], Any]:
     """Reviews a network whose mask state is a `Plateau`.
 
     A look is good if its validation loss is below (1 + slack) · best. After `patience` bad ones the
@@ -62,9 +62,12 @@ def prune_at_plateaus(
       Tartaglione et al. 2020, LOBSTER (arXiv:2011.09905), section 3.
     """
 
-    def review(state: Any, look: Look) -> Any:
+    def on_eval(state: Any, context: EvalContext) -> Any:
         memory = state.mask_state
-        best, loss = float(memory.best), float(np.float32(look.loss))  # an equal one is not below
+        best, loss = (
+            float(memory.best),
+            float(np.float32(context.loss)),
+        )  # an equal one is not below
         good = loss < (1 + slack) * best
         bad = 0 if good else int(memory.bad) + 1
         if loss < best:
@@ -74,12 +77,12 @@ def prune_at_plateaus(
         if bad < patience or int(state.step) >= stop:
             return dataclasses.replace(state, mask_state=memory)
         params = memory.params
-        masks = cut(state.masks, params, look.loss_of, (1 + tolerance) * best, density)
+        masks = cut(state.masks, params, context.loss_of, (1 + tolerance) * best, density)
         params = apply(masks, params)
-        memory = nothing_seen(masks, params, None)
+        memory = init_plateau(masks, params, None)
         return dataclasses.replace(state, masks=masks, params=params, mask_state=memory)
 
-    return review
+    return on_eval
 
 
 def cut(
@@ -102,9 +105,10 @@ def cut(
       Masks; those that came, if nothing may go.
     """
     weights = {
-        p: np.abs(w).astype(np.float32) for p, w in jax.device_get(maskable(masks, params)).items()
+        p: np.abs(w).astype(np.float32)
+        for p, w in jax.device_get(masked_leaves(masks, params)).items()
     }
-    alive = jax.device_get(maskable(masks))
+    alive = jax.device_get(masked_leaves(masks))
     living = {p: weights[p][alive[p]] for p in weights}
     everything = np.sort(np.concatenate(list(living.values())))
     room = everything.size - int(np.ceil(density * sum(w.size for w in weights.values())))
@@ -114,7 +118,9 @@ def cut(
     means = [float(np.mean(w)) for w in living.values() if w.size]
 
     def without(threshold: float) -> Any:
-        return put(masks, {p: jnp.asarray(alive[p] & (weights[p] >= threshold)) for p in weights})
+        return update_leaves(
+            masks, {p: jnp.asarray(alive[p] & (weights[p] >= threshold)) for p in weights}
+        )
 
     def allowed(threshold: float) -> bool:
         return loss_of(apply(without(threshold), params)) <= bound

@@ -1,18 +1,18 @@
 """RigL: rigging the lottery."""
 
-from gpnas.masks import plasticity, schedule, score
-from gpnas.masks.allocate import Allocation, erk
-from gpnas.methods.method import Method, before
+from gpnas.masks import allocate, plasticity, schedule, score
+from gpnas.methods._method import Forecast, Method, rate_until
+from gpnas.methods._settings import Count, Density, Fraction
 
 
 def rigl(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
-    fraction: float = 0.3,
-    every: int,
-    stop_at: float = 0.75,
-    allocation: Allocation = erk(),
+    fraction: Fraction = 0.3,
+    every: Count,
+    stop_at: Fraction = 0.75,
+    allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
     """Drops the smallest weights of each leaf and grows where the dense gradient is largest.
 
@@ -38,4 +38,4 @@ def rigl(
         every=every,
         stop=stop,
     )
-    return Method(transform, curve, before(stop, 1 / every))
+    return Method(transform, Forecast(curve, rate_until(stop, 1 / every)))

@@ -5,17 +5,19 @@ as seen from the outputs or from the loss, or a neuron.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import optax
 
-from gpnas.masks import carry, schedule
-from gpnas.methods.method import Look, Method, before, moment
-from gpnas.methods.plateau import nothing_seen, prune_at_plateaus
+from gpnas.masks import schedule, stateful_identity
+from gpnas.methods._method import EvalContext, Forecast, Hooks, Method, rate_until, step_at
+from gpnas.methods._settings import Count, Density, Fraction, NonNegative
+from gpnas.methods.plateau import init_plateau, prune_at_plateaus
+from gpnas.plugins import In
 from gpnas.sensitivity import neurons, shrink, weights
 
 # Passes that a look at the sensitivity takes, by the number of outputs; a step has 3 thirds.
-_PASSES = {
+_RELATIVE_COST = {
     "unspecified": lambda classes: (1 + 2 * classes) / 3,
     "specified": lambda classes: 1.0,
     "exact": lambda classes: (1 + classes) / 3,
@@ -34,16 +36,16 @@ _NEURONS = {
 
 def sensitivity(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
     classes: int,
     kind: Literal["unspecified", "specified"] = "unspecified",
-    rate: float = 1e-4,
-    refresh: int = 1,
-    patience: int,
-    slack: float = 0.01,
-    tolerance: float = 0.05,
-    stop_at: float = 0.9,
+    rate: NonNegative = 1e-4,
+    refresh: Count = 1,
+    patience: Count,
+    slack: Annotated[float, In(-1, open="low")] = 0.01,
+    tolerance: NonNegative = 0.05,
+    stop_at: Fraction = 0.9,
 ) -> Method:
     """Sensitivity-driven regularisation: w ← w − η · ∂L/∂w − λ · w · [1 − S]₊.
 
@@ -62,22 +64,22 @@ def sensitivity(
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 to 9; the loop is LOBSTER's.
     """
-    passes = 1 + _PASSES[kind](classes) / refresh
-    stop = moment(stop_at, total_steps)
-    regulariser = shrink(before(stop, rate), _OUTPUTS[kind], refresh)
-    cuts = prune_at_plateaus(patience, slack, tolerance, density, stop)
-    return _method(regulariser, cuts, passes)
+    step_cost = 1 + _RELATIVE_COST[kind](classes) / refresh
+    stop = step_at(stop_at, total_steps)
+    regulariser = shrink(rate_until(stop, rate), _OUTPUTS[kind], refresh)
+    prune = prune_at_plateaus(patience, slack, tolerance, density, stop)
+    return _method(regulariser, prune, step_cost)
 
 
 def lobster(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
-    rate: float = 1e-4,
-    patience: int,
-    slack: float = 0.01,
-    tolerance: float = 0.05,
-    stop_at: float = 0.9,
+    rate: NonNegative = 1e-4,
+    patience: Count,
+    slack: Annotated[float, In(-1, open="low")] = 0.01,
+    tolerance: NonNegative = 0.05,
+    stop_at: Fraction = 0.9,
 ) -> Method:
     """LOBSTER, loss-based sensitivity regularisation: S = |∂L/∂w|.
 
@@ -87,23 +89,23 @@ def lobster(
     References:
       Tartaglione et al. 2020 (arXiv:2011.09905), equations 3 to 8.
     """
-    stop = moment(stop_at, total_steps)
-    cuts = prune_at_plateaus(patience, slack, tolerance, density, stop)
-    return _method(shrink(before(stop, rate), weights.of_loss), cuts, 1.0)
+    stop = step_at(stop_at, total_steps)
+    prune = prune_at_plateaus(patience, slack, tolerance, density, stop)
+    return _method(shrink(rate_until(stop, rate), weights.of_loss), prune, 1.0)
 
 
 def serene(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
     classes: int,
     kind: Literal["exact", "lower_bound", "upper_bound", "local"] = "lower_bound",
-    rate: float = 1e-4,
-    refresh: int = 1,
-    patience: int,
-    slack: float = 0.01,
-    tolerance: float = 0.05,
-    stop_at: float = 0.9,
+    rate: NonNegative = 1e-4,
+    refresh: Count = 1,
+    patience: Count,
+    slack: Annotated[float, In(-1, open="low")] = 0.01,
+    tolerance: NonNegative = 0.05,
+    stop_at: Fraction = 0.9,
 ) -> Method:
     """SeReNe: incoming weights shrink by λ · w · [1 − S_i]₊, S_i the sensitivity of their neuron.
 
@@ -115,24 +117,24 @@ def serene(
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), equations 3 to 12.
     """
-    passes = 1 + _PASSES[kind](classes) / refresh
-    stop = moment(stop_at, total_steps)
-    regulariser = shrink(before(stop, rate), neurons.on_incoming(_NEURONS[kind]), refresh)
-    cuts = prune_at_plateaus(patience, slack, tolerance, density, stop)
-    return _method(regulariser, cuts, passes)
+    step_cost = 1 + _RELATIVE_COST[kind](classes) / refresh
+    stop = step_at(stop_at, total_steps)
+    regulariser = shrink(rate_until(stop, rate), neurons.on_incoming(_NEURONS[kind]), refresh)
+    prune = prune_at_plateaus(patience, slack, tolerance, density, stop)
+    return _method(regulariser, prune, step_cost)
 
 
 def _method(
-    regulariser: optax.GradientTransformation, cuts: Callable[[Any, Look], Any], passes: float
+    regulariser: optax.GradientTransformation,
+    prune: Callable[[Any, EvalContext], Any],
+    relative_step_cost: float,
 ) -> Method:
     def wrap(tx: optax.GradientTransformation) -> optax.GradientTransformation:
         return optax.chain(optax.with_extra_args_support(tx), regulariser)
 
     return Method(
-        carry(nothing_seen),
-        schedule.constant(1.0),
-        passes=passes,
+        stateful_identity(init_plateau),
+        Forecast(schedule.constant(1.0), relative_step_cost=relative_step_cost, adaptive=True),
         wrap=wrap,
-        review=cuts,
-        adaptive=True,
+        hooks=Hooks(on_eval=prune),
     )

@@ -1,12 +1,16 @@
 """SET: sparse evolutionary training."""
 
-from gpnas.masks import plasticity, schedule, score
-from gpnas.masks.allocate import Allocation, erk
-from gpnas.methods.method import Method
+from gpnas.masks import allocate, plasticity, schedule, score
+from gpnas.methods._method import Forecast, Method
+from gpnas.methods._settings import Count, Density, Fraction
 
 
 def set_(
-    *, density: float, every: int, fraction: float = 0.3, allocation: Allocation = erk()
+    *,
+    density: Density,
+    every: Count,
+    fraction: Fraction = 0.3,
+    allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
     """Drops the smallest weights of each leaf and grows as many at random, to the end of the run.
 
@@ -28,4 +32,4 @@ def set_(
         allocation=allocation,
         every=every,
     )
-    return Method(transform, curve)
+    return Method(transform, Forecast(curve))

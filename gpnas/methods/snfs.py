@@ -9,29 +9,30 @@ import jax.numpy as jnp
 from gpnas.masks import (
     MaskContext,
     MaskTransform,
+    allocate,
     between,
-    exact_top_k,
-    maskable,
+    finite,
+    masked_leaves,
     plasticity,
-    put,
     schedule,
     score,
+    select,
+    update_leaves,
 )
 from gpnas.masks import every as every_
-from gpnas.masks.allocate import Allocation, erk, fill, part_of, round_to_total
-from gpnas.masks.finite import no_skips, sometimes_finite
-from gpnas.methods.method import Method, before
+from gpnas.methods._method import Forecast, Method, rate_until
+from gpnas.methods._settings import Count, Decay, Density, Fraction
 
 
 def snfs(
     *,
-    density: float,
+    density: Density,
     total_steps: int,
-    fraction: float = 0.5,
-    every: int,
-    decay: float = 0.9,
-    stop_at: float = 1.0,
-    allocation: Allocation = erk(),
+    fraction: Fraction = 0.5,
+    every: Count,
+    decay: Decay = 0.9,
+    stop_at: Fraction = 1.0,
+    allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
     """Momentum decides where weights grow, and how many each leaf gets.
 
@@ -57,22 +58,22 @@ def snfs(
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, Any]:
         masks, _ = seed.init(masks, params, key)
-        return masks, (score.start((momentum,), maskable(masks, params)), no_skips())
+        return masks, (score.start((momentum,), masked_leaves(masks, params)), finite.no_skips())
 
     def update_fn(masks: Any, state: Any, ctx: MaskContext) -> tuple[Any, Any]:
         own = dataclasses.replace(
-            ctx, params=maskable(masks, ctx.params), grads=maskable(masks, ctx.grads)
+            ctx, params=masked_leaves(masks, ctx.params), grads=masked_leaves(masks, ctx.grads)
         )
         kept, seen = score.observe_before((momentum,), state[0], own, every, None)
-        live, skips = sometimes_finite(
-            ctx.event,
+        live, skips = finite.cond_finite(
+            ctx.may_update,
             lambda live: exchange(live, kept, own),
-            maskable(masks),
+            masked_leaves(masks),
             state[1],
             own.grads,
             seen,
         )
-        return put(masks, live), (kept, skips)
+        return update_leaves(masks, live), (kept, skips)
 
     def exchange(live: dict, state: Any, ctx: MaskContext) -> dict:
         pull = momentum.value(state, ctx)
@@ -80,16 +81,16 @@ def snfs(
         leave = jnp.round(rate(ctx.step) * alive.astype(jnp.float32)).astype(jnp.int32)
         share = jnp.array([jnp.nanmean(pull[p], where=m) for p, m in live.items()])
         room = jnp.array([m.size for m in live.values()]) - alive + leave
-        total = part_of(curve(ctx.step), sum(m.size for m in live.values())) - jnp.sum(
+        total = allocate.part_of(curve(ctx.step), sum(m.size for m in live.values())) - jnp.sum(
             alive - leave
         )
         come = apportion(share, room, total)
         after = {}
         for i, (path, mask) in enumerate(live.items()):
             drop_key, grow_key = jax.random.split(jax.random.fold_in(ctx.key, i))
-            gone = exact_top_k(-jnp.abs(ctx.params[path]), leave[i], drop_key, mask)
+            gone = select.exact_top_k(-jnp.abs(ctx.params[path]), leave[i], drop_key, mask)
             kept = mask & ~gone
-            after[path] = kept | exact_top_k(pull[path], come[i], grow_key, ~kept)
+            after[path] = kept | select.exact_top_k(pull[path], come[i], grow_key, ~kept)
         return after
 
     def apportion(share: jax.Array, room: jax.Array, total: jax.Array) -> jax.Array:
@@ -97,7 +98,9 @@ def snfs(
         share = jnp.nan_to_num(share)
         share = share / jnp.maximum(jnp.sum(share), 1e-30) + 1e-6
         room, wanted = room.astype(jnp.float32), total.astype(jnp.float32)
-        return round_to_total(room * fill(share / jnp.maximum(room, 1), room, wanted), total)
+        return allocate.round_to_total(
+            room * allocate.fill(share / jnp.maximum(room, 1), room, wanted), total
+        )
 
-    transform = every_(every, between(1, stop, MaskTransform(init_fn, update_fn)))
-    return Method(transform, curve, before(stop, 1.0))
+    transform = every_(between(MaskTransform(init_fn, update_fn), 1, stop), every)
+    return Method(transform, Forecast(curve, rate_until(stop, 1.0)))

@@ -1,11 +1,11 @@
 """SNIP: single-shot pruning before training, by connection sensitivity."""
 
-from gpnas.masks import ranking, schedule, score
-from gpnas.masks.allocate import Allocation, global_
-from gpnas.methods.method import Method
+from gpnas.masks import allocate, ranking, schedule, score
+from gpnas.methods._method import Forecast, Method
+from gpnas.methods._settings import Density
 
 
-def snip(*, density: float, allocation: Allocation = global_()) -> Method:
+def snip(*, density: Density, allocation: allocate.Allocation = allocate.global_()) -> Method:
     """Keeps the weights with the largest |w·g| on the first batch.
 
     Args:
@@ -16,4 +16,5 @@ def snip(*, density: float, allocation: Allocation = global_()) -> Method:
       Lee et al. 2019 (arXiv:1810.02340), equation 6.
     """
     curve = schedule.constant(density)
-    return Method(ranking(score.taylor(), curve, allocation=allocation, stop=1), curve)
+    transform = ranking(score.taylor(), curve, allocation=allocation, stop=1)
+    return Method(transform, Forecast(curve))

@@ -1,24 +1,27 @@
 """Sparse variational dropout (sparse VD)."""
 
+from typing import Annotated
+
 import jax.numpy as jnp
 
-from gpnas.gates import certain, follow, variational
+from gpnas.gates import gaussian, masks_from_gates
 from gpnas.masks import schedule
-from gpnas.masks.transform import within
-from gpnas.methods.method import Method, everything
+from gpnas.methods._method import Forecast, Method, gated
+from gpnas.methods._settings import Count, Fraction, NonNegative
+from gpnas.plugins import In
 
 
 def sparse_vd(
     *,
     total_steps: int,
     images: int,
-    threshold: float = 3.0,
+    threshold: Annotated[float, In(-8, 8, open="both")] = 3.0,
     log_variance: float = -10.0,
-    weight: float = 1.0,
-    start_at: float = 0.025,
-    full_at: float = 0.1,
-    stop_at: float = 1.0,
-    every: int,
+    weight: NonNegative = 1.0,
+    start_at: Fraction = 0.025,
+    full_at: Fraction = 0.1,
+    stop_at: Fraction = 1.0,
+    every: Count,
     remove: bool = True,
 ) -> Method:
     """Learns how noisy each weight may be, and removes those that are nothing but noise.
@@ -43,10 +46,14 @@ def sparse_vd(
     """
     start, full = round(start_at * total_steps), round(full_at * total_steps)
     rise = schedule.linear(0.0, weight, start, full)
-    counts = within(0, round(stop_at * total_steps))
-    gates = variational(
+    counts = schedule.within(0, round(stop_at * total_steps))
+    gates = gaussian.variational(
         lambda step: jnp.where(counts(step), rise(step), 0.0), images, log_variance, masked=remove
     )
-    transform = follow(certain(threshold), every=every, last=total_steps - 1, forever=remove)
-    method = Method(transform, schedule.constant(1.0), passes=2.0, gates=gates, adaptive=True)
-    return method if remove else method._replace(learns=everything, held=everything)
+    transform = masks_from_gates(
+        gaussian.low_noise(threshold), every=every, last=total_steps - 1, forever=remove
+    )
+    if not remove:
+        return gated(transform, gates, relative_step_cost=2.0)
+    forecast = Forecast(schedule.constant(1.0), relative_step_cost=2.0, adaptive=True)
+    return Method(transform, forecast, gates=gates)

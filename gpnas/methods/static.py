@@ -1,11 +1,11 @@
 """Static sparse training: random masks that never change."""
 
-from gpnas.masks import plasticity, schedule, score
-from gpnas.masks.allocate import Allocation, erk
-from gpnas.methods.method import Method
+from gpnas.masks import allocate, plasticity, schedule, score
+from gpnas.methods._method import Forecast, Method
+from gpnas.methods._settings import Density
 
 
-def static(*, density: float, allocation: Allocation = erk()) -> Method:
+def static(*, density: Density, allocation: allocate.Allocation = allocate.erk()) -> Method:
     """Random masks of the given density, drawn once (Erdős–Rényi-kernel densities unless said).
 
     Args:
@@ -19,4 +19,4 @@ def static(*, density: float, allocation: Allocation = erk()) -> Method:
     transform = plasticity(
         drop=score.magnitude(), grow=score.random(), density=curve, allocation=allocation, stop=0
     )
-    return Method(transform, curve)
+    return Method(transform, Forecast(curve))

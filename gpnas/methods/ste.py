@@ -1,17 +1,16 @@
 """Straight-through magnitude: sparse forward, dense learning."""
 
-from gpnas.masks import ranking, schedule, score
-from gpnas.masks.allocate import Allocation, uniform
-from gpnas.masks.select import Select, exact_top_k
-from gpnas.methods.method import Method, everything
+from gpnas.masks import allocate, ranking, schedule, score, select
+from gpnas.methods._method import Forecast, Method, all_ones
+from gpnas.methods._settings import Count, Density
 
 
 def ste(
     *,
-    density: float,
-    every: int = 1,
-    allocation: Allocation = uniform(),
-    select: Select = exact_top_k,
+    density: Density,
+    every: Count = 1,
+    allocation: allocate.Allocation = allocate.uniform(),
+    select: select.Select = select.exact_top_k,
 ) -> Method:
     """The largest weights are used; all of them learn from the gradient at the masked point.
 
@@ -27,4 +26,5 @@ def ste(
     curve = schedule.constant(density)
 
     transform = ranking(score.magnitude(), curve, allocation=allocation, every=every, select=select)
-    return Method(transform, curve, schedule.constant(1.0), learns=everything, held=everything)
+    forecast = Forecast(curve, schedule.constant(1.0))
+    return Method(transform, forecast, update_mask=all_ones, zero_mask=all_ones)

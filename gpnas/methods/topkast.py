@@ -5,19 +5,18 @@ from typing import Any
 import jax
 import optax
 
-from gpnas.masks import MaskContext, MaskTransform, apply, ranking, schedule, score
-from gpnas.masks.allocate import Allocation, uniform
-from gpnas.masks.tree import wide
-from gpnas.methods.method import Method, everything
+from gpnas.masks import MaskContext, MaskTransform, allocate, apply, ranking, schedule, score, tree
+from gpnas.methods._method import Forecast, Method, all_ones
+from gpnas.methods._settings import Count, Decay, Density, Fraction
 
 
 def topkast(
     *,
-    density: float,
-    extra: float = 0.1,
-    decay: float = 1e-4,
-    every: int,
-    allocation: Allocation = uniform(),
+    density: Density,
+    extra: Fraction = 0.1,
+    decay: Decay = 1e-4,
+    every: Count,
+    allocation: allocate.Allocation = allocate.uniform(),
 ) -> Method:
     """Uses the largest weights (set A), trains those and a margin around them (set B).
 
@@ -49,10 +48,9 @@ def topkast(
 
     return Method(
         MaskTransform(init_fn, update_fn, forward.may_change),
-        forward_curve,
-        schedule.constant(min(extra / max(1 - density, 1e-6), 1.0)),
-        learns=lambda masks, state: state[1],
-        held=everything,
+        Forecast(forward_curve, schedule.constant(min(extra / max(1 - density, 1e-6), 1.0))),
+        update_mask=lambda masks, state: state[1],
+        zero_mask=all_ones,
         wrap=lambda tx: optax.chain(exploration(decay, density), tx),
     )
 
@@ -70,8 +68,8 @@ def exploration(decay: float, density: float) -> optax.GradientTransformationExt
         used = apply(masks, params)
 
         def leaf(g: jax.Array, u: jax.Array, p: jax.Array) -> jax.Array:
-            pull = decay * (wide(u) + (wide(p) - wide(u)) / density)
-            return (wide(g) + pull).astype(g.dtype)
+            pull = decay * (tree.wide(u) + (tree.wide(p) - tree.wide(u)) / density)
+            return (tree.wide(g) + pull).astype(g.dtype)
 
         return jax.tree.map(leaf, updates, used, params), state
 

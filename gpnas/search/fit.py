@@ -16,8 +16,7 @@ import numpy as np
 import optax
 
 from gpnas.data import Dataset, Split
-from gpnas.masks import is_weight
-from gpnas.masks.tree import path_name
+from gpnas.masks import is_weight, tree
 from gpnas.models import call
 from gpnas.train.program import standardize
 
@@ -183,7 +182,7 @@ def _quick(level: int) -> dict[str, Any] | None:
 
 
 def _decayed(rule: Rule, path: tuple, gradient: jax.Array, param: jax.Array) -> jax.Array:
-    weight = is_weight(path_name(path), param)
+    weight = is_weight(tree.path_name(path), param)
     return gradient + rule.weight_decay * param if weight else gradient
 
 

@@ -24,7 +24,7 @@ import optax
 
 from gpnas import plugins, units
 from gpnas.errors import UserError
-from gpnas.masks import full, maskable
+from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import BatchStatisticsNorm, ReLU, call
 
 Apply = Callable[[Any, jax.Array], jax.Array]
@@ -34,7 +34,7 @@ _NORMS = nn.BatchNorm | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm | BatchStatisti
 
 def kernels(params: Any) -> list[jax.Array]:
     """The leaves that proxies sum over: weights of two axes or more, no biases, no norms."""
-    return list(maskable(full(params), params).values())
+    return list(masked_leaves(init_masks(params), params).values())
 
 
 def grad_norm(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:

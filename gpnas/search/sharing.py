@@ -16,7 +16,7 @@ import optax
 
 from gpnas import units
 from gpnas.data import Dataset, Split
-from gpnas.masks import full, maskable
+from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import Supernet201
 from gpnas.models.cell201 import EDGES, OPERATIONS
 from gpnas.search.history import Trial
@@ -238,7 +238,7 @@ def selection_macs(supernet: Supernet201, image_shape: tuple[int, ...]) -> Calla
 
     params = jax.eval_shape(supernet.init, jax.random.key(0), images, every)["params"]
     used = units.macs(apply, params, images).per_weight
-    sizes = {path: leaf.size for path, leaf in maskable(full(params), params).items()}
+    sizes = {path: leaf.size for path, leaf in masked_leaves(init_masks(params), params).items()}
     rest, table = 0.0, np.zeros((len(EDGES), len(OPERATIONS)))
     for path, uses in used.items():
         edge, _, name = path.split("/")[-3].partition("_") if "edge" in path else ("", "", "")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gpnas.masks.tree import wide
+from gpnas.masks import tree
 
 
 def top_eigenvalue(
@@ -29,8 +29,8 @@ def top_eigenvalue(
         return jax.jvp(jax.grad(loss), (params,), (v,))[1]
 
     def unit(v: Any) -> Any:
-        norm = jnp.maximum(optax.tree.norm(jax.tree.map(wide, v)), 1e-30)
-        return jax.tree.map(lambda x: (wide(x) / norm).astype(x.dtype), v)
+        norm = jnp.maximum(optax.tree.norm(jax.tree.map(tree.wide, v)), 1e-30)
+        return jax.tree.map(lambda x: (tree.wide(x) / norm).astype(x.dtype), v)
 
     leaves, treedef = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
@@ -38,4 +38,4 @@ def top_eigenvalue(
     v = jax.lax.fori_loop(
         0, steps, lambda _, v: unit(product(v)), unit(jax.tree.unflatten(treedef, drawn))
     )
-    return optax.tree.vdot(jax.tree.map(wide, v), jax.tree.map(wide, product(v)))
+    return optax.tree.vdot(jax.tree.map(tree.wide, v), jax.tree.map(tree.wide, product(v)))

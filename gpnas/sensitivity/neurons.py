@@ -11,15 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.gates import Forward, Intercept
-from gpnas.masks import full, maskable
-from gpnas.masks.tree import path_name, wide
+from gpnas.masks import init_masks, masked_leaves, tree
 
 Neurons = dict[str, jax.Array]  # (neurons,) by path of the kernel
 
 
 def kernels(params: Any) -> list[str]:
     """Paths of the kernels, in natural order."""
-    return [p for p in maskable(full(params), params) if p.split("/")[-1] == "kernel"]
+    return [p for p in masked_leaves(init_masks(params), params) if p.split("/")[-1] == "kernel"]
 
 
 def tap(added: Neurons, seen: Neurons | None = None) -> Intercept:
@@ -63,7 +62,9 @@ def exact(forward: Forward, params: Any) -> Neurons:
     each = jax.vmap(lambda k: pull(jnp.broadcast_to(jax.nn.one_hot(k, classes), outputs.shape)))(
         jnp.arange(classes)
     )
-    return forward.mean({p: _per_neuron(jnp.mean(jnp.abs(wide(g)), 0)) for p, g in each.items()})
+    return forward.mean(
+        {p: _per_neuron(jnp.mean(jnp.abs(tree.wide(g)), 0)) for p, g in each.items()}
+    )
 
 
 def lower_bound(forward: Forward, params: Any) -> Neurons:
@@ -89,7 +90,7 @@ def upper_bound(forward: Forward, params: Any) -> Neurons:
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), equation 12.
     """
-    weights = maskable(full(params), params)
+    weights = masked_leaves(init_masks(params), params)
     paths = kernels(params)
     called: Neurons = {}
     jax.eval_shape(lambda: forward.logits(params, tap({}, called))[0])
@@ -102,7 +103,7 @@ def upper_bound(forward: Forward, params: Any) -> Neurons:
             raise ValueError(f"upper_bound: got a layer {path} of {w.shape}, allowed: dense chains")
         outs = jnp.full(w.shape[-1], 1 / w.shape[-1]) if above is None else above[1] @ above[0]
         found[path] = outs
-        above = outs, jnp.abs(wide(w))
+        above = outs, jnp.abs(tree.wide(w))
     return {path: found[path] for path in paths if path in found}
 
 
@@ -134,7 +135,7 @@ def on_incoming(neurons: Any) -> Any:
 
         def leaf(path: tuple, param: jax.Array) -> jax.Array:
             del param
-            return found.get(path_name(path), jnp.float32(jnp.inf))
+            return found.get(tree.path_name(path), jnp.float32(jnp.inf))
 
         return jax.tree.map_with_path(leaf, params)
 
@@ -152,4 +153,4 @@ def _pull(forward: Forward, params: Any) -> tuple[Any, jax.Array]:
 
 def _per_neuron(values: jax.Array) -> jax.Array:
     """Mean over all axes but the last."""
-    return jnp.mean(wide(values), tuple(range(values.ndim - 1)))
+    return jnp.mean(tree.wide(values), tuple(range(values.ndim - 1)))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.gates import Forward
-from gpnas.masks.tree import wide
+from gpnas.masks import tree
 
 
 def unspecified(forward: Forward, params: Any, grads: Any = None) -> Any:
@@ -20,7 +20,7 @@ def unspecified(forward: Forward, params: Any, grads: Any = None) -> Any:
     del grads
     outputs, pull = jax.vjp(lambda p: jnp.mean(forward.logits(p)[0], 0), params)
     each = jax.vmap(pull)(jnp.eye(outputs.size, dtype=outputs.dtype))[0]
-    return jax.tree.map(lambda g: jnp.mean(jnp.abs(wide(g)), 0), forward.mean(each))
+    return jax.tree.map(lambda g: jnp.mean(jnp.abs(tree.wide(g)), 0), forward.mean(each))
 
 
 def specified(forward: Forward, params: Any, grads: Any = None) -> Any:

@@ -21,7 +21,7 @@ from absl import logging
 
 from gpnas._files import disk_failure, read_json, sealed, sync, write_json
 from gpnas.errors import UserError
-from gpnas.masks.tree import path_name
+from gpnas.masks import tree
 
 _KEEP = 2
 _OVERHEAD = 2**18  # bytes of a checkpoint besides its arrays: metadata, digests
@@ -200,9 +200,9 @@ def _whole(folder: pathlib.Path, step: int) -> dict[str, Any] | None:
     return known if whole else None
 
 
-def _describe(tree: Any) -> dict[str, str]:
-    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {path_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in flat}
+def _describe(state: Any) -> dict[str, str]:
+    flat = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {tree.path_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in flat}
 
 
 def _digests(folder: pathlib.Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from gpnas._sections import check_section
-from gpnas.methods.duration import DURATIONS
+from gpnas.methods import duration
 
 
 def base(**method: Any) -> ConfigDict:
@@ -68,7 +68,7 @@ def base(**method: Any) -> ConfigDict:
 
     config.method = ConfigDict(
         {
-            name: _steps_or_text(value) if name in DURATIONS else value
+            name: _steps_or_text(value) if name in duration.DURATIONS else value
             for name, value in (method or {"name": "dense"}).items()
         }
     )

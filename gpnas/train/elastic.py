@@ -47,7 +47,7 @@ def check(config: ConfigDict, plan: Plan, lanes: int) -> None:
       UserError: If its method does not develop units, its network cannot be built in other widths,
         it trains several seeds at once or under `pmap`, or `elastic_round_to` is not 1 or more.
     """
-    if plan.method.room is None:
+    if plan.method.hooks.capacity is None:
         raise UserError("elastic", True, "a method that develops units: development_units")
     if config.train.parallel != "jit" or lanes > 1:
         raise UserError("elastic", True, "one seed at a time, and train.parallel=jit")
@@ -128,8 +128,8 @@ def _widths(
     plan: Plan, state: TrainState, sizes: Mapping[str, int], config: ConfigDict
 ) -> dict[str, int]:
     """How wide the arrays are to be: the living, and what the method wants room for, rounded up."""
-    assert plan.method.room is not None
-    room = plan.method.room(int(state.step), config.train.log_every)
+    assert plan.method.hooks.capacity is not None
+    room = plan.method.hooks.capacity(int(state.step), config.train.log_every)
     widths = {}
     for name, mask in jax.device_get(state.mask_state.units).items():
         part = -(-sizes[name] // _PARTS)

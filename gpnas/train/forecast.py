@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.masks import full, maskable
+from gpnas.masks import init_masks, masked_leaves
 from gpnas.methods import Method
 from gpnas.units import Macs, training_macs
 
@@ -38,18 +38,20 @@ def expected(
       train_flops, each with the suffix "_at_most" if the data decide the density; mask_updates
       where a duration of the method decides it.
     """
-    weights = maskable(jax.eval_shape(full, params), params)
+    weights = masked_leaves(jax.eval_shape(init_masks, params), params)
     dense_macs = macs.total(params)
-    fraction, mean_density = training_macs(method.density, method.dense_gradient, steps)
+    fraction, mean_density = training_macs(
+        method.forecast.density, method.forecast.dense_gradient, steps
+    )
     trained = fraction * (dense_macs - macs.others) + macs.others
-    suffix = AT_MOST if method.adaptive else ""
+    suffix = AT_MOST if method.forecast.adaptive else ""
     return {
         "params": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "weights": sum(leaf.size for leaf in weights.values()),
-        f"density{suffix}": float(method.density(jnp.int32(steps))),
+        f"density{suffix}": float(method.forecast.density(jnp.int32(steps))),
         f"mean_training_density{suffix}": mean_density,
         "inference_macs_dense": dense_macs,
-        f"train_flops{suffix}": 6 * method.passes * trained * images,
+        f"train_flops{suffix}": 6 * method.forecast.relative_step_cost * trained * images,
         "train_flops_dense": 6 * dense_macs * images,
         **({} if updates is None else {"mask_updates": updates}),
     }

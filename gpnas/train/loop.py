@@ -17,7 +17,7 @@ from gpnas._files import sealed, write_json
 from gpnas._stop import Stopped
 from gpnas.data import Dataset, load
 from gpnas.errors import UserError
-from gpnas.masks import maskable
+from gpnas.masks import masked_leaves
 from gpnas.train import analysis, elastic, record
 from gpnas.train.config import check as check_config
 from gpnas.train.config import identity
@@ -177,7 +177,7 @@ def _run(
             write_json(folder / "config.json", sealed(abouts[i]))
             lines = keep_written(folder / "metrics.jsonl", written[i])
             write = stack.enter_context(writer(folder, config.train.tensorboard, step))
-            sizes = {path: mask.size for path, mask in maskable(state.masks).items()}
+            sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}
             begun = resumed(tally(count(state), sizes), lines)
             wall = lines[-1]["wall_s"] if lines else 0.0
             lanes.append(Lane(write, written[i], selected[i], begun, wall))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError, brief
-from gpnas.masks import full, maskable
+from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import call
 
 
@@ -31,7 +31,7 @@ def check_network(
         (batch, classes) logits, or variables that a step gives another shape; or raises.
     """
     params = variables.get("params", {})
-    if not maskable(jax.eval_shape(full, params), params):
+    if not masked_leaves(jax.eval_shape(init_masks, params), params):
         raise UserError(
             "model.name", name, "a network with weights: parameters of two axes or more"
         )

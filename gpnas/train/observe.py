@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.data import Split
-from gpnas.masks import skipped, summary
+from gpnas.masks import finite, summary
 from gpnas.train.program import Program
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics
@@ -55,11 +55,11 @@ class Counts(NamedTuple):
 def _counts(masks: Any, mask_state: Any, survey: Survey, step: jax.Array) -> Counts:
     return Counts(
         jnp.copy(step),
-        summary.count(masks),
+        summary.active_counts(masks),
         survey.woken,
         survey.dropped,
         lived(survey, masks, step),
-        skipped(mask_state),
+        finite.skipped(mask_state),
     )
 
 

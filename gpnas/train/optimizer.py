@@ -10,8 +10,7 @@ import optax
 from ml_collections import ConfigDict
 
 from gpnas.errors import UserError
-from gpnas.masks import is_weight
-from gpnas.masks.tree import path_name
+from gpnas.masks import is_weight, tree
 
 _MASKS = ("mask", "weight_decay_mask")  # what optax calls the filter of its weight decay
 _GIVEN = ("learning_rate", "weight_decay", *_MASKS)  # by fields of their own, or by us
@@ -96,7 +95,7 @@ def build_gate_optimizer(config: ConfigDict, total_steps: int) -> optax.Gradient
 
 
 def _weights(params: Any) -> Any:
-    return jax.tree.map_with_path(lambda path, leaf: is_weight(path_name(path), leaf), params)
+    return jax.tree.map_with_path(lambda path, leaf: is_weight(tree.path_name(path), leaf), params)
 
 
 def _learning_rate(config: ConfigDict, total_steps: int, section: str) -> optax.Schedule:

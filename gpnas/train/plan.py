@@ -14,10 +14,8 @@ from ml_collections import ConfigDict
 from gpnas import models, plugins
 from gpnas.data import Dataset
 from gpnas.errors import UserError, brief
-from gpnas.masks import full, maskable
-from gpnas.methods import Method, build, by_units, find
-from gpnas.methods.duration import resolve
-from gpnas.methods.method import UNGATED
+from gpnas.masks import init_masks, masked_leaves
+from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
 from gpnas.models import MODELS, call, network_macs
 from gpnas.models.layers import conv_here
 from gpnas.train.forecast import expected, mask_updates
@@ -102,10 +100,10 @@ def make_plan(
     macs = network_macs(module, variables, shape)
     settings = config.method.to_dict()
     evaluations = -(-config.train.epochs // config.train.eval_every)
-    parameters = inspect.signature(find(settings["name"])).parameters
-    durations = resolve(settings, parameters, total_steps, evaluations)
+    parameters = inspect.signature(find_method(settings["name"])).parameters
+    durations = duration.resolve(settings, parameters, total_steps, evaluations)
     groups = None
-    if by_units(settings["name"]):
+    if needs_unit_groups(settings["name"]):
         groups = units_of(module, variables, shape)
         sizes = sizes or {group.name: group.size for group in groups.groups}
     method = build(
@@ -230,7 +228,7 @@ def _check_step(
     axis: str | None,
 ) -> None:
     """Traces a step if the method may look into the network: whether it can be seen there."""
-    if method.gates is UNGATED and method.review is None:
+    if not method.gates.reads_network and method.hooks.on_eval is None:
         return
     step = make_step(module, method, tx, axis, gate_tx)
 
@@ -248,7 +246,7 @@ def _check_step(
 
 
 def _weights(params: Any) -> dict[str, Any]:
-    return maskable(jax.eval_shape(full, params), params)
+    return masked_leaves(jax.eval_shape(init_masks, params), params)
 
 
 def _batch_size(train: ConfigDict, images: int) -> int:

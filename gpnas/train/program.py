@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gpnas.data import Dataset, Split
 from gpnas.masks import apply
-from gpnas.methods.method import Look
+from gpnas.methods import EvalContext
 from gpnas.models import call
 from gpnas.train.plan import Plan
 from gpnas.train.state import TrainState
@@ -89,8 +89,8 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 
         def loss_of(params: Any) -> float:
             return float(evaluate({"params": params, **state.model_state}, split).loss)
 
-        assert plan.method.review is not None
-        new = plan.method.review(state, Look(loss, loss_of, plan.tx.init))
+        assert plan.method.hooks.on_eval is not None
+        new = plan.method.hooks.on_eval(state, EvalContext(loss, loss_of, plan.tx.init))
         if new is state:
             return state
         new = dataclasses.replace(
@@ -105,7 +105,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 
         run,
         lambda state: network(state.masks, state.params, state.aux, state.model_state, state.step),
         evaluate,
-        review if plan.method.review else None,
+        review if plan.method.hooks.on_eval else None,
         executables,
     )
 

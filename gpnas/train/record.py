@@ -57,7 +57,7 @@ def cost_of(
     cost = network_cost(state.params, state.masks, plan.macs)
     sizes = {leaf.path: int(np.prod(leaf.shape)) for leaf in summary.layers(state.masks)}
     weights = sum(sizes.values())
-    looks = np.asarray(jax.vmap(plan.method.dense_gradient)(jnp.arange(plan.total_steps)))
+    looks = np.asarray(jax.vmap(plan.method.forecast.dense_gradient)(jnp.arange(plan.total_steps)))
     spent, alive, previous = 0.0, 0.0, 0
     for point in curve:
         steps, layers = point["step"] - previous, point["layers"]
@@ -71,7 +71,7 @@ def cost_of(
         previous = point["step"]
     return {
         **cost._asdict(),
-        "train_flops": 2 * plan.method.passes * spent * batch,
+        "train_flops": 2 * plan.method.forecast.relative_step_cost * spent * batch,
         "train_flops_dense": 6 * previous * cost.inference_macs_dense * batch,
         "mean_training_density": alive / previous,
     }
@@ -147,7 +147,7 @@ def finish(
         "compilations": program.executables(),
         "wall_s": lines[-1]["wall_s"],
     }
-    if plan.method.room is not None and is_known(plan.module):
+    if plan.method.hooks.capacity is not None and is_known(plan.module):
         variables = {"params": state.params, **state.model_state}
         network, _ = elastic.living_network(plan, variables, state.mask_state.units)
         write_json(workdir / "architecture.json", network)

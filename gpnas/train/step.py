@@ -19,9 +19,17 @@ import jax.numpy as jnp
 import optax
 
 from gpnas.gates import Forward, GateContext, Intercept
-from gpnas.masks import MaskContext, apply, full, is_weight, reset, rewoken, sometimes
-from gpnas.masks.tree import Filter
-from gpnas.methods.method import Method, everything, the_living
+from gpnas.masks import (
+    MaskContext,
+    apply,
+    cond_inplace,
+    init_masks,
+    is_weight,
+    reinit_grown,
+    reset_moments,
+    tree,
+)
+from gpnas.methods import Method
 from gpnas.models import call
 from gpnas.train.state import TrainState
 from gpnas.train.survey import begin, observe
@@ -44,7 +52,7 @@ def init_state(
     tx: optax.GradientTransformation,
     images: jax.Array,
     key: jax.Array,
-    where: Filter = is_weight,
+    where: tree.Filter = is_weight,
     gate_tx: optax.GradientTransformation | None = None,
 ) -> TrainState:
     """The state before the first step.
@@ -61,8 +69,8 @@ def init_state(
     init_key, mask_key, run_key = jax.random.split(key, 3)
     variables = call.init(module, init_key, images)
     params = variables.pop("params")
-    masks, mask_state = method.transform.init(full(params, where), params, mask_key)
-    params = apply(method.held(masks, mask_state), params)
+    masks, mask_state = method.transform.init(init_masks(params, where), params, mask_key)
+    params = apply(method.nonzero(masks, mask_state), params)
     aux = method.gates.init(masks, params, jax.random.fold_in(mask_key, _GATES))
     return TrainState(
         step=jnp.int32(0),
@@ -142,29 +150,32 @@ def make_step(
         masks, mask_state, params, opt_state, survey = carry
         ctx = dataclasses.replace(ctx, params=params)  # captured from outside, it would be copied
         new_masks, new_state = method.transform.update(masks, mask_state, ctx)
-        old, new = method.learns(masks, mask_state), method.learns(new_masks, new_state)
-        held, hold = method.held(masks, mask_state), method.held(new_masks, new_state)
-        params = rewoken(held, hold, params, wake=method.wake, grads=ctx.grads, key=ctx.key)
-        opt_state = reset(tx, old, new, opt_state, params)
+        old, new = method.update_mask(masks, mask_state), method.update_mask(new_masks, new_state)
+        before, after = method.nonzero(masks, mask_state), method.nonzero(new_masks, new_state)
+        params = reinit_grown(
+            before, after, params, init=method.grow_init, grads=ctx.grads, key=ctx.key
+        )
+        opt_state = reset_moments(tx, old, new, opt_state, params)
         return new_masks, new_state, params, opt_state, observe(survey, masks, new_masks, ctx.step)
 
     def develop(state: TrainState, ctx: MaskContext) -> tuple:
         may = method.transform.may_change(state.step)
-        mask_state = sometimes(
+        mask_state = cond_inplace(
             ~may,
             lambda s: method.transform.update(
-                state.masks, s, dataclasses.replace(ctx, event=False)
+                state.masks, s, dataclasses.replace(ctx, may_update=False)
             )[1],
             state.mask_state,
         )
         carry = (state.masks, mask_state, state.params, state.opt_state, state.survey)
-        return sometimes(may, lambda c: event(c, ctx), carry)
+        return cond_inplace(may, lambda c: event(c, ctx), carry)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
 
-        hidden = method.held is everything and gates.masked
-        living = apply(state.masks, state.params) if hidden else state.params
+        keeps_inactive = method.zero_mask is not None
+        masked = keeps_inactive and method.mask_forward and gates.masked
+        used = apply(state.masks, state.params) if masked else state.params
         gate_key, network_key = (jax.random.fold_in(key, n) for n in (_GATES, _NETWORK))
         if axis_name:  # each device draws for its own part of the batch
             device = jax.lax.axis_index(axis_name)
@@ -173,7 +184,7 @@ def make_step(
         gate_context = GateContext(state.step, state.masks, gate_key)
         (grads, gate_grads), out = jax.grad(
             lambda params, aux: gates.loss(forward, params, aux, gate_context), (0, 1), has_aux=True
-        )(living, state.aux)
+        )(used, state.aux)
         grads, gate_grads, (model_state, metrics) = mean((grads, gate_grads, out))
 
         context = MaskContext(
@@ -181,13 +192,19 @@ def make_step(
         )
         masks, mask_state, params, opt_state, survey = develop(state, context)
 
-        learns = method.learns(masks, mask_state)
+        updated = method.update_mask(masks, mask_state)
         updates, opt_state = tx.update(
-            apply(learns, grads), opt_state, params, masks=masks, dense_grads=grads, forward=forward
+            apply(updated, grads),
+            opt_state,
+            params,
+            masks=masks,
+            dense_grads=grads,
+            forward=forward,
         )
-        strict = method.held is the_living  # then what may not learn is zero in a moment
-        params = optax.apply_updates(params, updates if strict else apply(learns, updates))
-        params = apply(method.held(masks, mask_state), params)
+        if keeps_inactive:  # otherwise weights that are not updated are set to zero below
+            updates = apply(updated, updates)
+        params = optax.apply_updates(params, updates)
+        params = apply(method.nonzero(masks, mask_state), params)
         aux, aux_opt_state = state.aux, state.aux_opt_state
         if aux:
             updates, aux_opt_state = gate_tx.update(gate_grads, aux_opt_state, aux)

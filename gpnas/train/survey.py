@@ -6,7 +6,7 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from gpnas.masks import maskable, summary
+from gpnas.masks import masked_leaves, summary
 
 
 @flax.struct.dataclass
@@ -27,7 +27,7 @@ class Survey:
 
 def begin(masks: Any) -> Survey:
     """The survey of a run that has not begun."""
-    paths = list(maskable(masks))
+    paths = list(masked_leaves(masks))
     return Survey(
         woken={p: jnp.int32(0) for p in paths},
         dropped={p: jnp.int32(0) for p in paths},
@@ -49,6 +49,6 @@ def observe(survey: Survey, old: Any, new: Any, step: jax.Array) -> Survey:
 
 def lived(survey: Survey, masks: Any, step: jax.Array) -> dict[str, jax.Array]:
     """`{path: () float32}`, living weights of each leaf summed over all the steps before `step`."""
-    alive = summary.count(masks)
+    alive = summary.active_counts(masks)
     steps = (step - survey.since).astype(jnp.float32)
     return {p: n + steps * alive[p].astype(jnp.float32) for p, n in survey.lived.items()}

@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.masks import summary
-from gpnas.masks.schedule import Schedule
-from gpnas.masks.tree import path_name
+from gpnas.masks import schedule, summary, tree
 from gpnas.units.origin import origins_of
 from gpnas.units.trace import trace
 from gpnas.units.work import PRODUCTS, all_work, padded_macs
@@ -115,15 +113,19 @@ def network_cost(params: Any, masks: Any, macs: Macs) -> Cost:
     )  # fmt: skip
 
 
-def _leaves(tree: Any) -> dict[str, Any]:
-    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+def _leaves(values: Any) -> dict[str, Any]:
+    return {
+        tree.path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(values)[0]
+    }
 
 
 def _ratio(total: int, size: int) -> float:
     return total // size if total % size == 0 else total / size
 
 
-def training_macs(density: Schedule, dense_gradient: Schedule, steps: int) -> tuple[float, float]:
+def training_macs(
+    density: schedule.Schedule, dense_gradient: schedule.Schedule, steps: int
+) -> tuple[float, float]:
     """Training MACs of a schedule as a fraction of dense training's, and the mean density.
 
     A step costs a forward pass, the gradient of the activations and that of the weights. The first

@@ -20,8 +20,6 @@ import jax.numpy as jnp
 from gpnas.errors import UserError
 from gpnas.masks import MaskContext, tree
 from gpnas.masks import score as scores
-from gpnas.masks.score import Score, Statistic
-from gpnas.masks.tree import wide
 from gpnas.units.entries import SIDES, leaves, makers, take, total
 from gpnas.units.group import UnitGroup, UnitGroups
 from gpnas.units.role import SCALES
@@ -51,7 +49,7 @@ def summed(groups: UnitGroups, values: Any, side: str = "all") -> UnitValues:
     return {group.name: total(group, found, side) for group in groups.groups}
 
 
-def of_weights(groups: UnitGroups, score: Score, side: str = "all") -> Score:
+def of_weights(groups: UnitGroups, score: scores.Score, side: str = "all") -> scores.Score:
     """Any score of `gpnas.masks.score`, summed over what a unit owns."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
@@ -60,7 +58,7 @@ def of_weights(groups: UnitGroups, score: Score, side: str = "all") -> Score:
     return _score(f"{score.name} of units", score.statistics, side, value)
 
 
-def magnitude(groups: UnitGroups, side: str = "all") -> Score:
+def magnitude(groups: UnitGroups, side: str = "all") -> scores.Score:
     """The L2 norm of what a unit owns; of its statistics, too, if the context has them.
 
     References:
@@ -68,13 +66,13 @@ def magnitude(groups: UnitGroups, side: str = "all") -> Score:
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        squares = summed(groups, jax.tree.map(lambda w: jnp.square(wide(w)), ctx.params), side)
+        squares = summed(groups, jax.tree.map(lambda w: jnp.square(tree.wide(w)), ctx.params), side)
         return {name: jnp.sqrt(jnp.maximum(square, 0)) for name, square in squares.items()}
 
     return _score("magnitude of units", {}, side, value)
 
 
-def taylor(groups: UnitGroups, side: str = "all") -> Score:
+def taylor(groups: UnitGroups, side: str = "all") -> scores.Score:
     """|Σ w·g|, the first-order change of the loss if all of a unit's weights go at once.
 
     References:
@@ -82,7 +80,7 @@ def taylor(groups: UnitGroups, side: str = "all") -> Score:
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        products = jax.tree.map(lambda w, g: wide(w) * wide(g), ctx.params, ctx.grads)
+        products = jax.tree.map(lambda w, g: tree.wide(w) * tree.wide(g), ctx.params, ctx.grads)
         return {name: jnp.abs(v) for name, v in summed(groups, products, side).items()}
 
     return _score("taylor of units", {}, side, value)
@@ -90,7 +88,7 @@ def taylor(groups: UnitGroups, side: str = "all") -> Score:
 
 def removal_cost(
     groups: UnitGroups, decay: float = 0.9, batch_size: int = 1, side: str = "outgoing"
-) -> Score:
+) -> scores.Score:
     """U = |Σ ḡw| + ½ΣFw², what removing a living unit would add to the loss.
 
     The slope is summed before its absolute value is taken, since all the weights go at once. To
@@ -107,7 +105,7 @@ def removal_cost(
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
         scale = 1 / scores.unbiased(decay, kept)
         means = kept[f"gradient@{decay}"]
-        slopes = jax.tree.map(lambda w, g: scale * g * wide(w), ctx.params, means)
+        slopes = jax.tree.map(lambda w, g: scale * g * tree.wide(w), ctx.params, means)
         bends = summed(groups, curvature.value(kept, ctx), side)
         return {name: jnp.abs(v) + bends[name] for name, v in summed(groups, slopes, side).items()}
 
@@ -122,7 +120,7 @@ def growth_gain(
     epsilon: float = 1e-8,
     denoise: bool = True,
     side: str = "outgoing",
-) -> Score:
+) -> scores.Score:
     """V = Σ [ḡ² − s²/n]₊ / 2(F + ε), the most that waking a dormant unit could take off the loss.
 
     Args:
@@ -134,7 +132,7 @@ def growth_gain(
     return of_weights(groups, gain, side)
 
 
-def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
+def per_cost(score: scores.Score, costs: Mapping[str, Any]) -> scores.Score:
     """A score of units per unit of cost, so that groups of different price compare.
 
     Args:
@@ -148,7 +146,7 @@ def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
     return scores.per_cost(score, costs)
 
 
-def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*") -> Score:
+def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*") -> scores.Score:
     """Σ|γ|, the scales of a unit: those of its norms, and of its layer scales.
 
     Groups without any are left out.
@@ -179,7 +177,7 @@ def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*")
     return _score("scale of units", {}, "all", value)
 
 
-def fpgm(groups: UnitGroups) -> Score:
+def fpgm(groups: UnitGroups) -> scores.Score:
     """Σ_j ‖w_i − w_j‖: how far a unit's incoming kernels are from all the others' of its group.
 
     The lowest is the one nearest to the geometric median, which the others can stand in for.
@@ -195,7 +193,7 @@ def fpgm(groups: UnitGroups) -> Score:
     return _score("fpgm", {}, "incoming", value)
 
 
-def random(groups: UnitGroups) -> Score:
+def random(groups: UnitGroups) -> scores.Score:
     """Uniform in [0, 1), new at every event, one key a group."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
@@ -246,13 +244,13 @@ def of_neurons(
 
 def _score(
     name: str,
-    statistics: Mapping[str, Statistic],
+    statistics: Mapping[str, scores.Statistic],
     side: str,
     value: Callable[[Mapping[str, Any], MaskContext], UnitValues],
-) -> Score:
+) -> scores.Score:
     if side not in SIDES:
         raise UserError("side", side, ", ".join(SIDES))
-    return Score(f"{name}, {side}", statistics, value)
+    return scores.Score(f"{name}, {side}", statistics, value)
 
 
 def _only(group: UnitGroup, role: str) -> UnitGroup:

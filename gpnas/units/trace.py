@@ -17,7 +17,7 @@ import numpy as np
 from jax.extend import core as jex
 
 from gpnas.errors import UserError
-from gpnas.masks.tree import path_name
+from gpnas.masks import tree
 
 # Primitives that only call a jaxpr, and the parameter that holds it.
 CALLS = {
@@ -145,7 +145,7 @@ def trace(
         return Value(next(ids), tuple(int(n) for n in shape), first)
 
     program = _program(closed, value)
-    paths = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(variables)[0]]
+    paths = [tree.path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(variables)[0]]
     tied = {}
     if updates:
         leaves = dict(zip(paths, program.ins, strict=False))
@@ -153,7 +153,7 @@ def trace(
         for out_value, (path, _) in zip(
             program.outs[first:], jax.tree_util.tree_flatten_with_path(out[1])[0], strict=True
         ):
-            name = path_name(path)
+            name = tree.path_name(path)
             if name not in leaves or leaves[name].shape != out_value.shape:
                 raise UserError("updates", name, "a leaf of the variables, of its shape")
             tied[out_value.id] = leaves[name]

@@ -7,11 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gpnas.masks import MaskContext, MaskTransform, full
+from gpnas.masks import MaskContext, MaskTransform, cond_inplace, finite, init_masks
 from gpnas.masks import score as scores
-from gpnas.masks.finite import Skips, are_finite, no_skips
-from gpnas.masks.score import Score
-from gpnas.masks.transform import sometimes
 from gpnas.units.entries import leaves
 from gpnas.units.group import UnitGroup, UnitGroups, weight_masks
 from gpnas.units.role import READERS
@@ -30,14 +27,14 @@ class UnitsState(NamedTuple):
     units: dict[str, jax.Array]
     statistics: dict[str, Any]
     inner: Any
-    skips: Skips
+    skips: finite.Skips
 
 
 def of_units(
     transform: MaskTransform,
     groups: UnitGroups,
-    worth: Score,
-    gain: Score,
+    worth: scores.Score,
+    gain: scores.Score,
     every: int = 1,
     window: int | None = None,
 ) -> MaskTransform:
@@ -71,7 +68,7 @@ def of_units(
         return {path: found[path] for path, _ in readers}
 
     def masks_of(units: Mapping[str, jax.Array], params: Any) -> Any:
-        weights = full(params)
+        weights = init_masks(params)
         masks = weight_masks(groups, units, params, weights)
         return jax.tree.map(lambda m, w: m if jnp.ndim(w) else w, masks, weights)
 
@@ -81,20 +78,22 @@ def of_units(
         sizes = {g.name: jnp.ones(g.size) for g in groups.groups}
         units, inner = transform.init(whole, sizes, key)
         statistics = scores.start(judges, read(params))
-        return masks_of(units, params), UnitsState(units, statistics, inner, no_skips())
+        return masks_of(units, params), UnitsState(units, statistics, inner, finite.no_skips())
 
     def update_fn(masks: Any, state: UnitsState, ctx: MaskContext) -> tuple[Any, UnitsState]:
         own = dataclasses.replace(ctx, params=read(ctx.params), grads=read(ctx.grads))
         kept, seen = scores.observe_before(judges, state.statistics, own, every, window)
 
         def event(x: tuple[Any, Any]) -> tuple[Any, Any]:
-            fine = are_finite(own.grads)  # else the transform must not take the gains for finite
+            fine = finite.are_finite(
+                own.grads
+            )  # else the transform must not take the gains for finite
             gains = jax.tree.map(lambda g: jnp.where(fine, g, jnp.nan), gain.value(kept, own))
             judged = dataclasses.replace(own, params=worth.value(kept, own), grads=gains)
             return transform.update(*x, judged)
 
-        units, inner = sometimes(ctx.event, event, (state.units, state.inner))
-        new = masks if ctx.event is False else masks_of(units, ctx.params)
+        units, inner = cond_inplace(ctx.may_update, event, (state.units, state.inner))
+        new = masks if ctx.may_update is False else masks_of(units, ctx.params)
         return new, UnitsState(units, kept, inner, state.skips.after(seen))
 
     return MaskTransform(init_fn, update_fn, transform.may_change)

@@ -15,8 +15,7 @@ from experiments.studies.recipes import pinned
 from experiments.studies.tuning import config as tuning
 from gpnas import data
 from gpnas._files import read_lines
-from gpnas.methods import METHODS
-from gpnas.methods.duration import resolve
+from gpnas.methods import METHODS, duration
 from gpnas.train import checkpoint, train
 from gpnas.train.config import identity
 from gpnas.train.study import settings
@@ -185,7 +184,7 @@ def test_studies():
 
 def test_automatic_durations_of_the_standard_run_are_those_of_the_records():
     fields = inspect.signature(METHODS["development"]).parameters
-    found = resolve(development.get_config().method.to_dict(), fields, 4210, 10)
+    found = duration.resolve(development.get_config().method.to_dict(), fields, 4210, 10)
     auto = {"every": 100, "window": 20, "protect": 100, "rest": 0, "survival_age": 200}
     assert found == auto
     assert pinned(development.get_config()).method.to_dict().items() >= auto.items()

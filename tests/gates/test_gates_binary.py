@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.gates import Forward, GateContext, bernoulli, groups, more_often_open
-from gpnas.masks import full, maskable, schedule
-from gpnas.masks.tree import keys_for
+from gpnas.gates import Forward, GateContext, binary, groups
+from gpnas.masks import init_masks, masked_leaves, schedule, tree
 
 KEY = jax.random.key(0)
 FIRST, LAST = "Dense_0/kernel", "Dense_1/kernel"
@@ -34,8 +33,8 @@ PARAMS = {
     "Dense_0": {"kernel": 2 * normal(0, 2, 1), "bias": normal(1, 1)},
     "Dense_1": {"kernel": 3 * normal(2, 1, 3), "bias": normal(3, 3)},
 }
-MASKS = full(PARAMS)
-WEIGHTS = maskable(MASKS, PARAMS)
+MASKS = init_masks(PARAMS)
+WEIGHTS = masked_leaves(MASKS, PARAMS)
 GATES = {FIRST: np.float32([0.3, -0.5]), LAST: np.float32([0.4])}
 NOTHING = Forward(*[lambda params, intercept=None: (jnp.float32(0), ())] * 2, np.zeros(1, int))
 
@@ -47,7 +46,7 @@ def batch(forward):
 
 def gates_of(k, **settings):
     penalties = settings.pop("penalties", (0.0,))
-    return bernoulli(penalties, schedule.constant(k), IMAGES, **settings)
+    return binary.bernoulli(penalties, schedule.constant(k), IMAGES, **settings)
 
 
 def context(key=KEY, step=0):
@@ -64,7 +63,7 @@ def closed(z):
 
 def drawn(key, k, gates=GATES):
     """1[u < π] of a key."""
-    keys = keys_for(key, gates)
+    keys = tree.keys_for(key, gates)
     return {
         p: np.float32(jax.random.uniform(keys[p], g.shape) < jax.nn.sigmoid(k * g))
         for p, g in gates.items()
@@ -107,7 +106,7 @@ def test_each_gradient_is_the_formula(batch):
     k, method = 2.0, gates_of(2.0)
     for seed in range(5):
         key = jax.random.key(seed)
-        keys = keys_for(key, GATES)
+        keys = tree.keys_for(key, GATES)
         value = jax.grad(lambda g, key=key: method.loss(batch, PARAMS, g, context(key))[0])(GATES)
         z = drawn(key, k)
         mirrored = {
@@ -153,7 +152,7 @@ def test_the_price_is_exact(penalties):
         total += (pi * (price * size + 0.5 * decay * (w**2).sum(1))).sum()
         slope = price * size * k * pi * (1 - pi) / IMAGES  # and none of the decay
         np.testing.assert_allclose(by_gate[path], slope, rtol=1e-4)
-        kernel = maskable(MASKS, by_weight)[path]
+        kernel = masked_leaves(MASKS, by_weight)[path]
         np.testing.assert_allclose(kernel, decay * pi[:, None] * w / IMAGES, rtol=1e-4)
     assert float(found) == pytest.approx(total / IMAGES, rel=1e-5)
 
@@ -171,12 +170,12 @@ def test_sure_gates_are_hard_and_do_not_learn(batch):
         assert float(value) == pytest.approx(float(batch.loss(closed(hard))[0]) + price, rel=1e-5)
         assert all((g == 0).all() for g in grads.values())
     network = method.network(PARAMS, GATES, MASKS, jnp.int32(0))
-    for path, kernel in maskable(MASKS, network).items():
-        np.testing.assert_array_equal(kernel, maskable(MASKS, closed(hard))[path])
+    for path, kernel in masked_leaves(MASKS, network).items():
+        np.testing.assert_array_equal(kernel, masked_leaves(MASKS, closed(hard))[path])
 
 
 def test_the_sharpness_is_that_of_the_step(batch):
-    method = bernoulli((0.0,), lambda step: jnp.where(step < 5, 2.0, 5000.0), IMAGES)
+    method = binary.bernoulli((0.0,), lambda step: jnp.where(step < 5, 2.0, 5000.0), IMAGES)
 
     def learns(step, seed):
         ctx = context(jax.random.key(seed), step)
@@ -207,14 +206,14 @@ def test_gates_that_do_not_learn_need_no_second_pass(batch):
 
 def test_the_first_units_are_in_use():
     params = {f"Dense_{i}": {"kernel": normal(i, 4, 4)} for i in range(3)}
-    masks = full(params)
+    masks = init_masks(params)
     method = gates_of(7.0, first=3, grouping=groups.hidden_units)
     gates = method.init(masks, params, KEY)
     assert list(gates) == ["Dense_0/kernel", "Dense_1/kernel"]
     network = method.network(params, gates, masks, jnp.int32(0))
-    living = more_often_open(groups.hidden_units)(maskable(masks, params), gates)
-    for path, kernel in maskable(masks, network).items():
-        before = maskable(masks, params)[path]
+    living = binary.nonzero_at_test(groups.hidden_units)(masked_leaves(masks, params), gates)
+    for path, kernel in masked_leaves(masks, network).items():
+        before = masked_leaves(masks, params)[path]
         if path in gates:
             np.testing.assert_allclose(gates[path], np.float32([3, 3, 3, -40]) / 7)
             assert living[path].ravel().tolist() == [True, True, True, False]
@@ -230,9 +229,9 @@ def test_the_first_units_are_in_use():
 def test_the_network_at_test():
     gates = {FIRST: np.float32([0.2, -0.01]), LAST: np.float32([0.0])}
     method = gates_of(3.0)
-    network = maskable(MASKS, method.network(PARAMS, gates, MASKS, jnp.int32(0)))
+    network = masked_leaves(MASKS, method.network(PARAMS, gates, MASKS, jnp.int32(0)))
     factors = {FIRST: [[1 / (1 + np.exp(-0.6))], [0.0]], LAST: [[0.5]]}
-    living = more_often_open()(WEIGHTS, gates)
+    living = binary.nonzero_at_test()(WEIGHTS, gates)
     assert not method.masked
     for path, factor in factors.items():
         np.testing.assert_allclose(network[path], WEIGHTS[path] * np.float32(factor), rtol=1e-5)
@@ -242,7 +241,7 @@ def test_the_network_at_test():
 def test_a_price_for_each_layer_also_where_the_last_has_no_gate():
     """The values are of the layers of the network, as a method's settings have them."""
     params = {f"Dense_{i}": {"kernel": normal(i, 4, 4)} for i in range(3)}
-    masks = full(params)
+    masks = init_masks(params)
     ctx = GateContext(jnp.int32(0), masks, KEY)
 
     def loss(*penalties):

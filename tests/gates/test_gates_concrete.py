@@ -7,10 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gpnas.gates import Forward, GateContext, ever_open, groups, hard_concrete
-from gpnas.gates.concrete import at_test, by_layer, probability, sample
-from gpnas.masks import full, maskable
-from gpnas.masks.tree import keys_for
+from gpnas.gates import Forward, GateContext, concrete, groups
+from gpnas.masks import init_masks, masked_leaves, tree
 
 KEY = jax.random.key(0)
 CONV, DENSE = "Conv_0/kernel", "Dense_0/kernel"
@@ -25,8 +23,8 @@ PARAMS = {
     "Conv_0": {"kernel": normal(0, 3, 3, 2, 4), "bias": normal(1, 4)},
     "Dense_0": {"kernel": normal(2, 6, 5), "bias": normal(3, 5)},
 }
-MASKS = full(PARAMS)
-WEIGHTS = maskable(MASKS, PARAMS)
+MASKS = init_masks(PARAMS)
+WEIGHTS = masked_leaves(MASKS, PARAMS)
 GATES = {CONV: normal(4, 4), DENSE: normal(5, 6)}  # a filter, an input unit
 
 
@@ -60,11 +58,15 @@ def test_gates_are_those_of_the_paper():
     uniform = np.float32(np.clip(uniform, 1e-4, 1 - 1e-4))
     expected = numpy_sample(log_alpha, np.float64(uniform))
     np.testing.assert_allclose(
-        sample(*map(jnp.asarray, np.broadcast_arrays(log_alpha, uniform))), expected, atol=1e-5
+        concrete.sample(*map(jnp.asarray, np.broadcast_arrays(log_alpha, uniform))),
+        expected,
+        atol=1e-5,
     )
     assert {0.0, 1.0} <= set(expected.ravel()) and ((expected > 0) & (expected < 1)).any()
-    np.testing.assert_allclose(probability(log_alpha), numpy_probability(log_alpha), rtol=1e-5)
-    np.testing.assert_allclose(at_test(log_alpha), numpy_at_test(log_alpha), atol=1e-6)
+    np.testing.assert_allclose(
+        concrete.probability(log_alpha), numpy_probability(log_alpha), rtol=1e-5
+    )
+    np.testing.assert_allclose(concrete.at_test(log_alpha), numpy_at_test(log_alpha), atol=1e-6)
 
 
 @given(st.floats(-6, 6), st.floats(1e-3, 1 - 1e-3))
@@ -72,38 +74,38 @@ def test_a_gate_is_open_with_its_probability(log_alpha, uniform):
     """It is monotone in u, and open above 1 − P."""
     shut = 1 - numpy_probability(log_alpha)
     assume(abs(uniform - shut) > 1e-4)
-    assert (sample(jnp.float32(log_alpha), jnp.float32(uniform)) > 0) == (uniform > shut)
+    assert (concrete.sample(jnp.float32(log_alpha), jnp.float32(uniform)) > 0) == (uniform > shut)
 
 
 def test_a_gate_is_open_as_often_as_it_should_be():
     draws, log_alpha = 20_000, np.float32([-3, -1, 0, 1, 3])
     uniform = jax.random.uniform(KEY, (draws, 5), minval=1e-6, maxval=1 - 1e-6)
-    often = np.mean(sample(jnp.tile(log_alpha, (draws, 1)), uniform) > 0, 0)
+    often = np.mean(concrete.sample(jnp.tile(log_alpha, (draws, 1)), uniform) > 0, 0)
     p = numpy_probability(log_alpha)
     assert (np.abs(often - p) < 5 * np.sqrt(p * (1 - p) / draws)).all()
 
 
 def test_the_first_gates():
-    gates = hard_concrete((0.1,), IMAGES, drops=(0.2, 0.7)).init(MASKS, PARAMS, KEY)
+    gates = concrete.hard_concrete((0.1,), IMAGES, drops=(0.2, 0.7)).init(MASKS, PARAMS, KEY)
     assert {p: g.shape for p, g in gates.items()} == {CONV: (4,), DENSE: (6,)}
     for path, drop in ((CONV, 0.2), (DENSE, 0.7)):
         spread = gates[path] - np.log((1 - drop) / drop)
         assert 0 < np.abs(spread).max() < 0.05 and len(set(spread.tolist())) == len(spread)
-    same = hard_concrete((0.1,), IMAGES).init(MASKS, PARAMS, KEY)
+    same = concrete.hard_concrete((0.1,), IMAGES).init(MASKS, PARAMS, KEY)
     assert all(np.abs(g).max() < 0.05 for g in same.values())
 
 
 def test_one_value_for_all_layers_or_one_for_each():
-    assert by_layer((2.0,), ["a", "b"]) == {"a": 2.0, "b": 2.0}
-    assert by_layer((2.0, 3.0), ["a", "b"]) == {"a": 2.0, "b": 3.0}
+    assert concrete.per_path((2.0,), ["a", "b"]) == {"a": 2.0, "b": 2.0}
+    assert concrete.per_path((2.0, 3.0), ["a", "b"]) == {"a": 2.0, "b": 3.0}
     with pytest.raises(ValueError, match="zip"):
-        by_layer((1.0, 2.0, 3.0), ["a", "b"])
+        concrete.per_path((1.0, 2.0, 3.0), ["a", "b"])
 
 
 def uniforms(key):
     """What the loss draws."""
     bounds = {"minval": 1e-6, "maxval": 1 - 1e-6}
-    keys = keys_for(key, WEIGHTS)
+    keys = tree.keys_for(key, WEIGHTS)
     return {p: jax.random.uniform(keys[p], g.shape, **bounds) for p, g in GATES.items()}
 
 
@@ -118,7 +120,7 @@ FORWARD = Forward(wave, wave, np.zeros(1, int))
 
 
 def loss(params=PARAMS, gates=GATES, masks=MASKS, key=KEY, **settings):
-    method = hard_concrete(settings.pop("penalties", (0.3,)), IMAGES, **settings)
+    method = concrete.hard_concrete(settings.pop("penalties", (0.3,)), IMAGES, **settings)
     value, out = method.loss(FORWARD, params, gates, GateContext(STEP, masks, key))
     assert out == "out"
     return value
@@ -140,7 +142,7 @@ def test_the_loss_by_hand(penalties):
 
 
 def test_masks_are_for_the_test_only():
-    method, shut = hard_concrete((0.1,), IMAGES), jax.tree.map(jnp.zeros_like, MASKS)
+    method, shut = concrete.hard_concrete((0.1,), IMAGES), jax.tree.map(jnp.zeros_like, MASKS)
     assert not method.masked and loss(masks=shut) == loss()
 
 
@@ -182,26 +184,29 @@ def test_shut_gates_close_whole_groups():
     is_open = columns({p: numpy_at_test(g) > 0 for p, g in gates.items()})
     assert is_open[CONV].ravel().tolist() == [False, True, True, False]
     assert is_open[DENSE].ravel().tolist() == [True, False, False, True, True, False]
-    living = ever_open()(WEIGHTS, gates)
-    method = hard_concrete((0.1,), IMAGES)
+    living = concrete.nonzero_at_test()(WEIGHTS, gates)
+    method = concrete.hard_concrete((0.1,), IMAGES)
     network = method.network(PARAMS, gates, MASKS, STEP)
     other = jax.tree.map(lambda x: x + 1, PARAMS)
     changed = method.network(other, gates, MASKS, STEP)
-    for path, found in maskable(MASKS, network).items():
+    for path, found in masked_leaves(MASKS, network).items():
         np.testing.assert_array_equal(living[path], is_open[path])
         factor = columns({p: numpy_at_test(g) for p, g in gates.items()})[path]
         np.testing.assert_allclose(found, WEIGHTS[path] * factor, rtol=1e-5, atol=1e-6)
         shut = ~np.broadcast_to(is_open[path], found.shape)
         np.testing.assert_array_equal(found[shut], 0)
-        np.testing.assert_array_equal(maskable(MASKS, changed)[path][shut], 0)
-        assert (maskable(MASKS, changed)[path] != found)[~shut].all()
+        np.testing.assert_array_equal(masked_leaves(MASKS, changed)[path][shut], 0)
+        assert (masked_leaves(MASKS, changed)[path] != found)[~shut].all()
     np.testing.assert_array_equal(network["Dense_0"]["bias"], PARAMS["Dense_0"]["bias"])
 
 
 def test_the_penalty_of_half_precision_weights_is_that_of_float32():
     half = jax.tree.map(lambda x: jnp.full(x.shape, 300.0, jnp.float16), PARAMS)
     whole = jax.tree.map(lambda x: x.astype(jnp.float32), half)
-    gates, context = hard_concrete((0.1,), IMAGES, decay=0.5), GateContext(STEP, MASKS, KEY)
+    gates, context = (
+        concrete.hard_concrete((0.1,), IMAGES, decay=0.5),
+        GateContext(STEP, MASKS, KEY),
+    )
     still = Forward(None, lambda params: (jnp.float32(0), ()), None)
     found = [float(gates.loss(still, params, GATES, context)[0]) for params in (half, whole)]
     assert found[0] == pytest.approx(found[1], rel=1e-5) and np.isfinite(found[0])

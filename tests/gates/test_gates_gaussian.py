@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from gpnas.gates import GateContext, certain, variational
-from gpnas.gates.gaussian import (
-    divergence,
-    log_alpha,
-    noise,
-    slope_by_log_alpha,
-    standard_normal,
-)
-from gpnas.masks import full, maskable, put, schedule
+from gpnas.gates import GateContext, gaussian
+from gpnas.masks import init_masks, masked_leaves, schedule, update_leaves
 from gpnas.methods import METHODS
 from gpnas.models.layers import im2col_conv
 
@@ -30,7 +23,7 @@ def normal(seed, *shape):
 
 def divergence_at(ratio):
     """Of weights of size one, whose log σ² is log α."""
-    return divergence(jnp.ones_like(ratio), jnp.asarray(ratio))
+    return gaussian.divergence(jnp.ones_like(ratio), jnp.asarray(ratio))
 
 
 def numpy_divergence(ratio):
@@ -68,10 +61,16 @@ def test_the_divergence_is_nearly_the_true_one():
 def test_log_alpha_is_clipped():
     weight, log_variance = normal(0, 7), 6 * normal(1, 7)
     expected = np.clip(log_variance - np.log(weight**2 + 1e-8), -8, 8)
-    np.testing.assert_allclose(log_alpha(weight, log_variance), expected, rtol=1e-5)
-    assert log_alpha(jnp.float32(1), jnp.float32([-20, -8, 3, 8, 20])).tolist() == [-8, -8, 3, 8, 8]
-    assert log_alpha(jnp.float32(0), jnp.float32(-10)) == 8  # nothing but noise
-    grads = jax.grad(log_alpha, (0, 1))(jnp.float32(0), jnp.float32(-30))
+    np.testing.assert_allclose(gaussian.log_alpha(weight, log_variance), expected, rtol=1e-5)
+    assert gaussian.log_alpha(jnp.float32(1), jnp.float32([-20, -8, 3, 8, 20])).tolist() == [
+        -8,
+        -8,
+        3,
+        8,
+        8,
+    ]
+    assert gaussian.log_alpha(jnp.float32(0), jnp.float32(-10)) == 8  # nothing but noise
+    grads = jax.grad(gaussian.log_alpha, (0, 1))(jnp.float32(0), jnp.float32(-30))
     assert np.isfinite(grads).all()
 
 
@@ -79,17 +78,19 @@ def test_the_slope_is_that_of_the_divergence():
     inside, outside = np.linspace(-7.99, 7.99, 999), np.array([-np.inf, -30, -8.01, 8.01, 30])
     sigmoid = 1 / (1 + np.exp(-(1.87320 + 1.48695 * inside)))
     exact = -0.63576 * 1.48695 * sigmoid * (1 - sigmoid) - 0.5 / (1 + np.exp(inside))
-    found = slope_by_log_alpha(jnp.float32(np.exp(inside)))
+    found = gaussian.slope_by_log_alpha(jnp.float32(np.exp(inside)))
     np.testing.assert_allclose(found, exact, rtol=2e-4)
-    assert (slope_by_log_alpha(jnp.float32(np.exp(outside))) == 0).all()
-    step = jax.grad(lambda w: divergence(w, jnp.float32(-1)))(jnp.float32(0.7))
+    assert (gaussian.slope_by_log_alpha(jnp.float32(np.exp(outside))) == 0).all()
+    step = jax.grad(lambda w: gaussian.divergence(w, jnp.float32(-1)))(jnp.float32(0.7))
     ratio = -1 - 2 * np.log(0.7)
     ahead, behind = (numpy_divergence(ratio + e) for e in (1e-4, -1e-4))
     assert float(step) == pytest.approx((ahead - behind) / 2e-4 * -2 / 0.7, rel=1e-4)
 
 
 def test_what_is_drawn_is_normal():
-    drawn = [np.asarray(standard_normal(100_000, jnp.uint32([5, seed]))) for seed in range(8)]
+    drawn = [
+        np.asarray(gaussian.standard_normal(100_000, jnp.uint32([5, seed]))) for seed in range(8)
+    ]
     assert all(stats.kstest(z, "norm").pvalue > 1e-4 for z in drawn)
     across = np.corrcoef([*drawn, np.roll(drawn[0], 1)]) - np.eye(9)
     assert np.abs(across).max() < 5 / np.sqrt(100_000)
@@ -99,7 +100,7 @@ def noisy(module, params, x, variances):
     """(draws, …) outputs under as many keys."""
 
     def one(key):
-        with nn.intercept_methods(noise(variances, key)[0]):
+        with nn.intercept_methods(gaussian.noise(variances, key)[0]):
             return module.apply({"params": params}, x)
 
     return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(KEY, DRAWS)), np.float64)
@@ -178,7 +179,7 @@ def layers(seed):
 
 def outer(key, *names):
     """What both layers say when some of them, by path, have noise."""
-    with nn.intercept_methods(noise({n: jnp.ones((4, 3)) for n in names}, key)[0]):
+    with nn.intercept_methods(gaussian.noise({n: jnp.ones((4, 3)) for n in names}, key)[0]):
         return Outer().apply({"params": layers(0)}, normal(9, 2, 4))
 
 
@@ -218,7 +219,9 @@ PARAMS = {
     "Dense_1": {"kernel": normal(2, 4, 3), "bias": normal(3, 3)},
 }
 GATES = {FIRST: normal(4, 5, 4) - 1, LAST: normal(5, 4, 3) - 1}
-MASKS = put(full(PARAMS), {FIRST: normal(6, 5, 4) > 0, LAST: jnp.zeros((4, 3), bool)})
+MASKS = update_leaves(
+    init_masks(PARAMS), {FIRST: normal(6, 5, 4) > 0, LAST: jnp.zeros((4, 3), bool)}
+)
 RISE = schedule.linear(0.0, 1.0, 10, 20)
 
 
@@ -232,7 +235,7 @@ def loss(batch):
     """`(params, gates, masks, masked, step) → loss` of 50 images, at weight 0.7."""
 
     def value(params=PARAMS, gates=GATES, masks=MASKS, masked=True, step=17):
-        method = variational(RISE, 50, masked=masked)
+        method = gaussian.variational(RISE, 50, masked=masked)
         context = GateContext(jnp.int32(step), masks, KEY)
         found, out = method.loss(batch, params, gates, context)
         assert out == "out"
@@ -249,14 +252,14 @@ def test_the_loss_by_hand(batch, loss):
     """With weights so small that their noise is nothing."""
     params = scaled(PARAMS, 0.01)
     gates = {FIRST: GATES[FIRST] - 12, LAST: GATES[LAST] - 12}
-    weights = {p: np.float64(w) for p, w in maskable(full(params), params).items()}
+    weights = {p: np.float64(w) for p, w in masked_leaves(init_masks(params), params).items()}
     each = {
         p: numpy_divergence(np.clip(gates[p] - np.log(w**2 + 1e-8), -8, 8))
         for p, w in weights.items()
     }
     cross_entropy = float(batch.loss(params)[0])
-    for masks, masked in ((full(PARAMS), True), (MASKS, True), (MASKS, False)):
-        counted = maskable(masks if masked else full(PARAMS))
+    for masks, masked in ((init_masks(PARAMS), True), (MASKS, True), (MASKS, False)):
+        counted = masked_leaves(masks if masked else init_masks(PARAMS))
         total = sum(each[p][np.asarray(m)].sum() for p, m in counted.items())
         for step, weight in ((10, 0.0), (17, 0.7), (30, 1.0)):
             expected = cross_entropy + weight * total / 50
@@ -278,7 +281,7 @@ def test_the_divergence_counts_between_its_start_and_its_stop(batch):
 
     def loss(step, **stop):
         method = METHODS["sparse_vd"](**settings, **stop).gates
-        context = GateContext(jnp.int32(step), full(PARAMS), KEY)
+        context = GateContext(jnp.int32(step), init_masks(PARAMS), KEY)
         return float(method.loss(batch, PARAMS, gates, context)[0])
 
     bare, whole = loss(10), loss(20)
@@ -289,13 +292,13 @@ def test_the_divergence_counts_between_its_start_and_its_stop(batch):
 
 
 def test_the_first_gates_and_the_network_at_test():
-    method = variational(RISE, 50, log_variance=-4.0)
+    method = gaussian.variational(RISE, 50, log_variance=-4.0)
     gates = method.init(MASKS, PARAMS, KEY)
     assert {p: g.shape for p, g in gates.items()} == {FIRST: (5, 4), LAST: (4, 3)}
     assert all((g == -4).all() for g in gates.values())
     assert method.network(PARAMS, gates, MASKS, jnp.int32(0)) is PARAMS
-    alive = certain(0.0)(maskable(MASKS, PARAMS), GATES)
-    for path, weight in maskable(MASKS, PARAMS).items():
+    alive = gaussian.low_noise(0.0)(masked_leaves(MASKS, PARAMS), GATES)
+    for path, weight in masked_leaves(MASKS, PARAMS).items():
         ratio = GATES[path] - np.log(weight**2 + 1e-8)
         np.testing.assert_array_equal(alive[path], ratio < 0)
         assert 0 < alive[path].sum() < weight.size
@@ -303,7 +306,7 @@ def test_the_first_gates_and_the_network_at_test():
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_masked_weights_have_no_part_in_it(masked, loss):
-    dead = {p: ~np.asarray(m) for p, m in maskable(MASKS).items()}
+    dead = {p: ~np.asarray(m) for p, m in masked_leaves(MASKS).items()}
     noisier = {p: np.where(dead[p], g + 2, g) for p, g in GATES.items()}
     grads = jax.grad(lambda g: loss(gates=g, masked=masked))(GATES)
     if masked:
@@ -319,7 +322,7 @@ def test_masked_weights_have_no_part_in_it(masked, loss):
 def test_masked_weights_have_no_noise(masked, forward):
     """Of the first of three outputs no weight lives."""
     params = {"Dense_0": {"kernel": normal(0, 4, 3), "bias": normal(1, 3)}}
-    masks = put(full(params), {FIRST: np.tile([False, True, True], (4, 1))})
+    masks = update_leaves(init_masks(params), {FIRST: np.tile([False, True, True], (4, 1))})
     batch, seen = forward(Inner(), normal(2, 6, 4), np.zeros(6, int)), []
 
     def watched(params, intercept):
@@ -328,7 +331,9 @@ def test_masked_weights_have_no_noise(masked, forward):
 
     context = GateContext(jnp.int32(0), masks, KEY)
     gates = {FIRST: jnp.zeros((4, 3))}
-    variational(RISE, 50, masked=masked).loss(batch._replace(loss=watched), params, gates, context)
+    gaussian.variational(RISE, 50, masked=masked).loss(
+        batch._replace(loss=watched), params, gates, context
+    )
     added = np.abs(seen[0])
     assert added[:, 1:].min() > 1e-3
     assert added[:, 0].max() < 1e-3 if masked else added[:, 0].min() > 1e-3

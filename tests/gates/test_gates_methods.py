@@ -10,10 +10,9 @@ import optax
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.gates import follow
-from gpnas.masks import MaskContext, full, maskable, put, summary
-from gpnas.methods import METHODS, build
-from gpnas.methods.method import Look
+from gpnas.gates import masks_from_gates
+from gpnas.masks import MaskContext, init_masks, masked_leaves, summary, update_leaves
+from gpnas.methods import METHODS, EvalContext, build
 from gpnas.models import LeNet300
 from gpnas.train import init_state, train, train_lanes
 from gpnas.train.plan import make_plan
@@ -99,7 +98,7 @@ def test_the_record_counts_the_masks_and_the_network_is_zero_there(name, whole, 
     record, rows, states = whole(name)
     assert record["compilations"] == 1
     state = states[STEPS]
-    masks = maskable(state.masks)
+    masks = masked_leaves(state.masks)
     living = {p: int(m.sum()) for p, m in masks.items()}
     assert record["cost"]["nonzeros"] == sum(living.values()) < record["cost"]["weights"]
     assert {layer["path"]: layer["nonzeros"] for layer in record["layers"]} == living
@@ -107,7 +106,7 @@ def test_the_record_counts_the_masks_and_the_network_is_zero_there(name, whole, 
 
     program = make_program(make_plan(configure(name), digits), digits)
     network = program.network(state)
-    for path, kernel in maskable(state.masks, network["params"]).items():
+    for path, kernel in masked_leaves(state.masks, network["params"]).items():
         assert (kernel[~masks[path]] == 0).all() and (kernel[masks[path]] != 0).any()
     error = float(program.evaluate(network, digits.validation).error)
     assert 100 * error == pytest.approx(record["metrics"]["val_error_last"], abs=1e-3)
@@ -123,7 +122,7 @@ def test_the_density_falls(name, whole):
         assert not any(point["grown"] for point in record["curve"])
         assert record["metrics"]["test_error_last"] < 40
     else:  # whole input units go
-        for mask in maskable(states[STEPS].masks).values():
+        for mask in masked_leaves(states[STEPS].masks).values():
             assert (mask.all(1) | ~mask.any(1)).all()
 
 
@@ -150,7 +149,7 @@ def test_npn_sparsify_changes_its_gates_between_its_stages_only(whole):
 def test_npn_expand_wakes_the_next_unit_when_the_loss_falls(whole):
     _, rows, states = whole("npn_expand")
     assert expands_as_it_should(rows, states) >= 1
-    for path, mask in maskable(states[80].masks).items():
+    for path, mask in masked_leaves(states[80].masks).items():
         gates = states[80].aux.get(path)
         assert mask.all() if gates is None else (mask == (gates >= 0)).all()
 
@@ -165,7 +164,7 @@ def test_npn_expand_reviews():
 
     def review(state, step, loss):
         state = dataclasses.replace(state, step=jnp.int32(step))
-        after = method.review(state, Look(loss, lambda params: 0.0, tx.init))
+        after = method.hooks.on_eval(state, EvalContext(loss, lambda params: 0.0, tx.init))
         return after, [np.flatnonzero(g == 0).tolist() for g in after.aux.values()], after is state
 
     assert review(state, 19, 1.0)[2]
@@ -187,21 +186,25 @@ def test_masks_follow_gates():
     """At each event, at the last step, and at no other; for good if they are to."""
     params = {"Dense_0": {"kernel": jnp.ones((2, 3))}, "Dense_1": {"kernel": jnp.ones((3, 2))}}
     path = "Dense_0/kernel"
-    old = put(full(params), {path: jnp.array([[True], [False]]) & jnp.ones((2, 3), bool)})
+    old = update_leaves(
+        init_masks(params), {path: jnp.array([[True], [False]]) & jnp.ones((2, 3), bool)}
+    )
     gates = {path: jnp.float32([[1, -1, 1]])}
 
     def living(weights, gates):
         return {path: gates[path] * weights[path][:1] > 0}
 
     for forever, expected in ((False, [[1, 0, 1]] * 2), (True, [[1, 0, 1], [0, 0, 0]])):
-        transform = follow(living, every=4, last=10, forever=forever)
+        transform = masks_from_gates(living, every=4, last=10, forever=forever)
         masks, state = transform.init(old, params, jax.random.key(0))
         for step in range(12):
             ctx = MaskContext(jnp.int32(step), params, params, jax.random.key(0), gates=gates)
-            new = maskable(transform.update(masks, state, ctx)[0])
+            new = masked_leaves(transform.update(masks, state, ctx)[0])
             event = step in (4, 8, 10)
             assert bool(transform.may_change(jnp.int32(step))) == event
-            np.testing.assert_array_equal(new[path], expected if event else maskable(old)[path])
+            np.testing.assert_array_equal(
+                new[path], expected if event else masked_leaves(old)[path]
+            )
             assert new["Dense_1/kernel"].all()
 
 
@@ -229,7 +232,7 @@ def test_seeds_in_lanes(name, configure, whole, digits, saved, tmp_path):
     assert records[0]["cost"]["density"] == pytest.approx(alone["cost"]["density"], abs=0.05)
     found = {step: jax.tree.map(np.array, lanes) for step, lanes in saved[folders[0]].items()}
     for lane, (folder, record) in enumerate(zip(folders, records, strict=True)):
-        masks = maskable(found[STEPS][lane].masks)
+        masks = masked_leaves(found[STEPS][lane].masks)
         assert record["cost"]["nonzeros"] == sum(int(m.sum()) for m in masks.values())
         if name == "npn_expand":
             assert expands_as_it_should(lines(folder), {s: f[lane] for s, f in found.items()})
@@ -293,20 +296,20 @@ def test_mistakes_are_told_by_field(field, settings):
 ASTRAY = """
 import flax.linen as nn
 
-from gpnas.gates import bernoulli, follow, hard_concrete, more_often_open
+from gpnas.gates import binary as gates, concrete, masks_from_gates
 from gpnas.masks import schedule
-from gpnas.methods.method import Method, gated
+from gpnas.methods import Method, gated
 
 def nowhere(weights):
     return {"Dense_9/kernel": -2}
 
 def hard(*, images: int) -> Method:
-    return gated(follow(more_often_open(), every=5, last=9),
-                 hard_concrete((0.1,), images, grouping=nowhere))
+    return gated(masks_from_gates(gates.nonzero_at_test(), every=5, last=9),
+                 concrete.hard_concrete((0.1,), images, grouping=nowhere))
 
 def binary(*, images: int) -> Method:
-    return gated(follow(more_often_open(), every=5, last=9),
-                 bernoulli((0.1,), schedule.constant(7.0), images, grouping=nowhere))
+    return gated(masks_from_gates(gates.nonzero_at_test(), every=5, last=9),
+                 gates.bernoulli((0.1,), schedule.constant(7.0), images, grouping=nowhere))
 
 class Idle(nn.Module):
     num_classes: int = 10
@@ -351,7 +354,7 @@ def test_gates_are_unit_masks(whole):
     for layer, (path, (inputs, outputs)) in zip(
         record["layers"], summary.units(masks).items(), strict=True
     ):
-        mask = maskable(masks)[path]
+        mask = masked_leaves(masks)[path]
         assert (np.asarray(inputs)[:, None] == mask).all()  # a whole input lives or does not
         assert outputs.all() == bool(inputs.any())
         assert (layer["dead_in"], layer["path"]) == (int((~inputs).sum()), path)

@@ -143,11 +143,11 @@ def test_densities_fall_with_the_total():
 
 
 def test_check_says_which_leaf_starves():
-    allocate.check(allocate.erk(), LENET, 0.02)
+    allocate.check_feasible(allocate.erk(), LENET, 0.02)
     with pytest.raises(ValueError, match="Dense_0/kernel"):
-        allocate.check(allocate.erk(dense=("Dense_1/*", "Dense_2/*")), LENET, 0.02)
+        allocate.check_feasible(allocate.erk(dense=("Dense_1/*", "Dense_2/*")), LENET, 0.02)
     with pytest.raises(ValueError, match="density 1e-07"):
-        allocate.check(allocate.global_(), LENET, 1e-7)
+        allocate.check_feasible(allocate.global_(), LENET, 1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)

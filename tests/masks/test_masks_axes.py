@@ -13,18 +13,17 @@ from gpnas.masks import (
     Axes,
     MaskContext,
     allocate,
-    at_fan_in,
-    blocks,
-    full,
-    masked,
-    n_of_m,
+    axes,
+    grow_at_fan_in,
+    init_masks,
+    masked,  # fmt: skip
     plasticity,
     schedule,
     score,
+    select,
     summary,
     unstacked,
-)  # fmt: skip
-from gpnas.masks.axes import canonical, restored, sides
+)
 
 KEY = jax.random.key(0)
 STACKED = {"layers/*": Axes(batch_axis=0)}
@@ -57,27 +56,27 @@ def rule(density, **settings):
     ],
 )
 def test_conventions(path, ndim, expected):
-    assert sides(path, ndim, STACKED) == expected
+    assert axes.sides(path, ndim, STACKED) == expected
 
 
 def test_an_axis_is_named_once():
     with pytest.raises(ValueError, match="each axis once"):
-        sides("a", 2, {"a": Axes(in_axis=0, out_axis=0)})
+        axes.sides("a", 2, {"a": Axes(in_axis=0, out_axis=0)})
 
 
 @settings(max_examples=20)
 @given(st.permutations(range(4)), st.integers(0, 2))
 def test_restored_is_the_inverse_of_canonical(order, batch):
-    axes = {"a": Axes(order[0], order[1], tuple(order[2 : 2 + batch]))}
+    table = {"a": Axes(order[0], order[1], tuple(order[2 : 2 + batch]))}
     leaf = jnp.arange(120).reshape(2, 3, 4, 5)
-    at = sides("a", 4, axes)
-    assert (restored(canonical(leaf, at), at, leaf.shape) == leaf).all()
+    at = axes.sides("a", 4, table)
+    assert (axes.restored(axes.canonical(leaf, at), at, leaf.shape) == leaf).all()
 
 
 @pytest.mark.parametrize("kind", [allocate.uniform, allocate.erk])
 def test_each_stacked_layer_gets_its_own_share(kind):
     transform = unstacked(rule(0.1, allocation=kind()), STACKED)
-    masks, state = transform.init(full(PARAMS, axes=STACKED), PARAMS, KEY)
+    masks, state = transform.init(init_masks(PARAMS, axes=STACKED), PARAMS, KEY)
     assert masks["layers"]["bias"].shape == ()
     for step in range(1, 3):
         grads = jax.tree.map(lambda p: jax.random.normal(KEY, p.shape), PARAMS)
@@ -94,9 +93,9 @@ def test_the_sum_over_stacked_layers_is_exact(layers, density, axis):
     shape = [6, 7]
     shape.insert(axis, layers)
     params = {"layers": {"kernel": jnp.zeros(shape)}, "head": {"kernel": jnp.zeros((7, 10))}}
-    axes = {"layers/*": Axes(batch_axis=axis)}
-    transform = unstacked(rule(density, allocation=allocate.uniform()), axes)
-    masks, _ = transform.init(full(params, axes=axes), params, KEY)
+    table = {"layers/*": Axes(batch_axis=axis)}
+    transform = unstacked(rule(density, allocation=allocate.uniform()), table)
+    masks, _ = transform.init(init_masks(params, axes=table), params, KEY)
     each = masks["layers"]["kernel"].sum(tuple(i for i in range(3) if i != axis))
     size = layers * 42 + 70
     assert abs(int(each.sum() + masks["head"]["kernel"].sum()) - density * size) <= 0.51
@@ -115,24 +114,24 @@ def test_erk_counts_stacked_layers_and_merged_axes_by_their_own_shape():
 
 
 def test_first_values_have_the_deviation_of_their_own_fan_in():
-    for path, shape, axes in (
+    for path, shape, table in (
         ("a/weight", (300, 50), None),
         ("query/kernel", (50, 20, 15), None),
         ("layers/kernel", (3, 50, 100), STACKED),
     ):
         mask = jnp.ones(shape, bool)
-        drawn = at_fan_in(axes=axes)(path, mask, jnp.zeros(shape), KEY)
+        drawn = grow_at_fan_in(axes=table)(path, mask, jnp.zeros(shape), KEY)
         assert float(drawn.std()) == pytest.approx(math.sqrt(2 / 50), rel=0.03)
 
 
 def test_n_of_m_and_blocks_lie_along_inputs():
     leaves = {"query/kernel": (8, 2, 3), "weight": (3, 8), "kernel": (3, 3, 8, 2)}
     values = {p: jax.random.normal(KEY, s) for p, s in leaves.items()}
-    mask = n_of_m(2, 4)(values, 0, KEY)
+    mask = select.n_of_m(2, 4)(values, 0, KEY)
     assert (mask["query/kernel"].reshape(2, 4, 6).sum(1) == 2).all()
     assert (mask["weight"].reshape(3, 2, 4).sum(2) == 2).all()
     assert (mask["kernel"].reshape(9, 2, 4, 2).sum(2) == 2).all()
-    tiles = blocks((4, 1))({"weight": values["weight"]}, 12, KEY)["weight"].reshape(3, 2, 4)
+    tiles = select.blocks((4, 1))({"weight": values["weight"]}, 12, KEY)["weight"].reshape(3, 2, 4)
     assert (tiles.all(2) == tiles.any(2)).all() and int(tiles.sum()) == 12
 
 
@@ -150,11 +149,13 @@ def test_globs_that_match_nothing_are_refused_and_near_paths_listed():
     ctx = MaskContext(jnp.int32(0), params, params, KEY)
     refused = {
         "encoder/kernel": [
-            lambda: masked(rule(0.1), "encodr/*").init(full(params), params, KEY),
-            lambda: full(params, "encodr/kernel"),
-            lambda: full(params, axes={"encodr/*": Axes()}),
-            lambda: summary.units(full(params), {"encodr/*": Axes()}),
-            lambda: unstacked(rule(0.1), {"encodr/*": Axes()}).init(full(params), params, KEY),
+            lambda: masked(rule(0.1), "encodr/*").init(init_masks(params), params, KEY),
+            lambda: init_masks(params, "encodr/kernel"),
+            lambda: init_masks(params, axes={"encodr/*": Axes()}),
+            lambda: summary.units(init_masks(params), {"encodr/*": Axes()}),
+            lambda: unstacked(rule(0.1), {"encodr/*": Axes()}).init(
+                init_masks(params), params, KEY
+            ),
             lambda: allocate.erk(dense=["encodr/*"])(shapes, jnp.float32(0.1)),
             lambda: allocate.by_cost({"encodr/*": 2.0})(shapes, jnp.float32(0.1)),
             lambda: allocate.per_leaf({"encodr/*": 1.0, "*": 1.0})(shapes, jnp.float32(0.1)),
@@ -177,15 +178,15 @@ def test_a_density_is_a_fraction():
 def test_globs_for_linen_serve_nnx():
     nnx = pytest.importorskip("flax.nnx")
     params = nnx.state(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), nnx.Param)
-    assert summary.count(full(params, "*kernel")) == {"kernel": 12}
+    assert summary.active_counts(init_masks(params, "*kernel")) == {"kernel": 12}
 
 
 def test_what_is_no_array_is_named():
     equinox = pytest.importorskip("equinox")
     module = equinox.nn.MLP(2, 2, 3, 1, key=KEY)
     with pytest.raises(ValueError, match="full: got .* at activation, allowed: arrays"):
-        full(module)
-    assert summary.count(full({"w": jnp.ones((2, 2)), "scale": 1.0})) == {"w": 4}
+        init_masks(module)
+    assert summary.active_counts(init_masks({"w": jnp.ones((2, 2)), "scale": 1.0})) == {"w": 4}
 
 
 @pytest.mark.parametrize(
@@ -197,5 +198,5 @@ def test_empty_leaves_get_nothing(allocation):
     got = allocation({"a": (3, 7), "empty": (0, 5), "b": (5, 5)}, jnp.float32(0.3))
     assert sum(int(k) for k in got.values()) == round(0.3 * 46)
     assert int(got.get(("empty",), 0)) == 0
-    allocate.check(allocation, {"a": (3, 7), "empty": (0, 5), "b": (5, 5)}, 0.3)
+    allocate.check_feasible(allocation, {"a": (3, 7), "empty": (0, 5), "b": (5, 5)}, 0.3)
     assert all(int(k) == 0 for k in allocation({"empty": (0, 5)}, jnp.float32(0.3)).values())

@@ -8,8 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from gpnas.masks import MaskContext, full, plasticity, schedule, score, transition
-from gpnas.masks.allocate import global_
+from gpnas.masks import MaskContext, allocate, init_masks, plasticity, schedule, score, transition
 from gpnas.methods import build
 
 PARAMS = {"w": jax.random.normal(jax.random.key(7), (30, 25))}
@@ -45,7 +44,7 @@ def gradient(step, at=-1, value=0.0, where=True):
 @functools.cache
 def compiled(rule, optimizer):
     """`(start, step)` of a training loop."""
-    transform = plasticity(**RULES[rule], every=EVERY, allocation=global_())
+    transform = plasticity(**RULES[rule], every=EVERY, allocation=allocate.global_())
     tx = OPTIMIZERS[optimizer]
 
     def step(carry, i, at, value):
@@ -60,7 +59,7 @@ def compiled(rule, optimizer):
         updates, opt_state = tx.update(masked, opt_state, params)
         return (optax.apply_updates(params, updates), new, mask_state, opt_state), new["w"]
 
-    masks, mask_state = transform.init(full(PARAMS), PARAMS, jax.random.key(3))
+    masks, mask_state = transform.init(init_masks(PARAMS), PARAMS, jax.random.key(3))
     start = jax.tree.map(lambda m, p: jnp.where(m, p, 0), masks, PARAMS)
     return (start, masks, mask_state, tx.init(start)), jax.jit(step)
 
@@ -121,10 +120,10 @@ def plain_step(name):
     method = build(
         {"name": name, **settings, **every}, total_steps=STEPS, batch_size=8, shapes=shapes
     )
-    masks, state = method.transform.init(full(PARAMS), PARAMS, jax.random.key(0))
+    masks, state = method.transform.init(init_masks(PARAMS), PARAMS, jax.random.key(0))
 
     def update(masks, state, params, grads):
-        ctx = MaskContext(jnp.int32(1), params, grads, jax.random.key(0), event=False)
+        ctx = MaskContext(jnp.int32(1), params, grads, jax.random.key(0), may_update=False)
         return method.transform.update(masks, state, ctx)
 
     return str(jax.make_jaxpr(update)(masks, state, PARAMS, PARAMS))

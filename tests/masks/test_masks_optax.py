@@ -9,11 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from gpnas.masks import apply, full, put, transition
+from gpnas.masks import apply, init_masks, transition, update_leaves
 
 PARAMS = {"w": jnp.arange(1.0, 13.0).reshape(4, 3) / 10, "b": jnp.ones(3)}
-OLD = put(full(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 3 > 0})
-NEW = put(full(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 2 > 0})
+OLD = update_leaves(init_masks(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 3 > 0})
+NEW = update_leaves(init_masks(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 2 > 0})
 CHANGED = np.asarray(OLD["w"] != NEW["w"])
 GRADS = jax.tree.map(lambda p: 0.1 * jnp.sin(3 * p) + 0.05, PARAMS)
 REFUSED = {"sm3", "flatten"}  # and lookahead, below
@@ -118,7 +118,7 @@ def test_growing_and_pruning_under_every_optimizer(name):
 def test_lookahead_and_the_state_of_an_nnx_optimizer_are_refused_in_one_line():
     tx = optax.lookahead(ADAM, 5, 0.5)
     both = optax.LookaheadParams.init_synced(PARAMS)
-    masks = full(both)
+    masks = init_masks(both)
     with pytest.raises(ValueError, match="^transition: got ") as refused:
         transition(tx, masks, masks, both, tx.init(both))
     assert "\n" not in str(refused.value)
@@ -126,7 +126,7 @@ def test_lookahead_and_the_state_of_an_nnx_optimizer_are_refused_in_one_line():
     module = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(module, ADAM, wrt=nnx.Param)
     params = nnx.state(module, nnx.Param)
-    masks = full(params)
+    masks = init_masks(params)
     with pytest.raises(ValueError, match="^transition: got ") as refused:
         transition(ADAM, masks, masks, params, nnx.state(optimizer, nnx.optimizer.OptState))
     assert "\n" not in str(refused.value)

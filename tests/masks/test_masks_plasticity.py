@@ -5,10 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.masks import MaskContext, full, maskable, plasticity, schedule, score, summary, survival
-from gpnas.masks.allocate import erk, global_, uniform
-from gpnas.masks.budget import Offer, by_curve, by_price
-from gpnas.masks.select import blocks
+from gpnas.masks import (
+    MaskContext,
+    allocate,
+    budget,
+    init_masks,
+    masked_leaves,
+    plasticity,
+    schedule,
+    score,
+    select,
+    summary,
+    survival,
+)
 
 KEY = jax.random.key(0)
 SHAPES = {"l0": (12, 10), "l1": (10, 8), "l2": (8, 5)}
@@ -30,7 +39,7 @@ def context(step):
 
 def develop(transform, steps=STEPS):
     """The masks before step 0 and after every step, as NumPy, and the states."""
-    masks, state = jax.jit(transform.init)(full(PARAMS), PARAMS, KEY)
+    masks, state = jax.jit(transform.init)(init_masks(PARAMS), PARAMS, KEY)
     update = jax.jit(transform.update)
     history, states = [jax.tree.map(np.asarray, masks)], [state]
     for step in range(steps):
@@ -52,7 +61,7 @@ def rule(**changes):
         "grow": score.gradient(),
         "density": schedule.constant(0.3),
         "churn": schedule.constant(0.4),
-        "allocation": global_(),
+        "allocation": allocate.global_(),
         "every": EVERY,
     }
     return plasticity(**(settings | changes))
@@ -159,7 +168,7 @@ def test_survivors_are_counted_once_and_rightly(tau):
         assert float(mean) == pytest.approx((1 + s) / (2 + s + d))
 
 
-@pytest.mark.parametrize("allocation", [erk(), uniform(), global_()])
+@pytest.mark.parametrize("allocation", [allocate.erk(), allocate.uniform(), allocate.global_()])
 @pytest.mark.parametrize("churn", [0.0, 0.3])
 def test_the_identity(allocation, churn):
     """grown − pruned = Δ and grown + pruned = max(|Δ|, ρ·living), and the target is met exactly."""
@@ -211,8 +220,8 @@ def test_the_same_density_without_churn_changes_nothing():
 
 
 def test_leaves_of_their_own_keep_their_densities():
-    history, _ = develop(rule(allocation=erk()))
-    targets = erk()(SHAPES, jnp.float32(0.3))
+    history, _ = develop(rule(allocation=allocate.erk()))
+    targets = allocate.erk()(SHAPES, jnp.float32(0.3))
     for masks in history:
         assert {(p,): int(m.sum()) for p, m in masks.items()} == {
             group: int(k) for group, k in targets.items()
@@ -220,14 +229,14 @@ def test_leaves_of_their_own_keep_their_densities():
 
 
 def test_the_start_is_random_and_respects_masks_that_are_given():
-    transform = rule(allocation=erk(), seed_allocation=uniform())
-    masks = {**full(PARAMS), "l0": jnp.zeros((12, 10), bool).at[:5].set(True)}
+    transform = rule(allocation=allocate.erk(), seed_allocation=allocate.uniform())
+    masks = {**init_masks(PARAMS), "l0": jnp.zeros((12, 10), bool).at[:5].set(True)}
     one, _ = transform.init(masks, PARAMS, KEY)
     other, _ = transform.init(masks, PARAMS, jax.random.key(1))
     assert int(one["l0"].sum()) == 36 and not one["l0"][5:].any()
     assert (one["l1"] != other["l1"]).any()
     assert {n: int(m.sum()) for n, m in one.items()} == {"l0": 36, "l1": 24, "l2": 12}
-    by_size, _ = rule(seed_score=score.magnitude()).init(full(PARAMS), context(0).params, KEY)
+    by_size, _ = rule(seed_score=score.magnitude()).init(init_masks(PARAMS), context(0).params, KEY)
     weights = np.abs(of(stream(0)[0]))
     np.testing.assert_array_equal(of(by_size), best(weights, 72, np.ones(SIZE, bool)))
 
@@ -241,8 +250,8 @@ def test_events_begin_and_end_where_they_should():
 
 
 def test_the_last_leaf_follows_later():
-    history, _ = develop(rule(density=WAVE, allocation=uniform(), stagger=10.0))
-    targets_at = jax.jit(lambda step: uniform()(SHAPES, WAVE(step)))
+    history, _ = develop(rule(density=WAVE, allocation=allocate.uniform(), stagger=10.0))
+    targets_at = jax.jit(lambda step: allocate.uniform()(SHAPES, WAVE(step)))
     for step in range(EVERY, STEPS, EVERY):
         for i, (name, shape) in enumerate(SHAPES.items()):
             k = targets_at(jnp.int32(max(step - 5 * i, 0)))[(name,)]
@@ -268,7 +277,7 @@ def test_nan_scores_are_counted_and_never_win():
         return {p: jnp.abs(g).at[3:].set(jnp.nan) if p == "l0" else g for p, g in ctx.grads.items()}
 
     transform = rule(every=1, grow=score.Score("broken", {}, value))
-    masks, state = transform.init(full(PARAMS), PARAMS, KEY)
+    masks, state = transform.init(init_masks(PARAMS), PARAMS, KEY)
     after, state = jax.jit(transform.update)(masks, state, context(1))
     assert int(state.nan_scores) == 9 * 10
     assert not (np.asarray(after["l0"])[3:] & ~np.asarray(masks["l0"])[3:]).any()
@@ -278,8 +287,8 @@ def test_nan_scores_are_counted_and_never_win():
 def test_blocks_are_grown_and_pruned_whole():
     shapes = {"l0": (12, 10), "l1": (10, 8)}
     params = {n: jnp.zeros(s) for n, s in shapes.items()}
-    transform = rule(select=blocks((2, 2)), every=1)
-    masks, state = transform.init(full(params), params, KEY)
+    transform = rule(select=select.blocks((2, 2)), every=1)
+    masks, state = transform.init(init_masks(params), params, KEY)
     update = jax.jit(transform.update)
     for step in range(1, 4):
         params, grads = ({n: x[n] for n in shapes} for x in stream(step))
@@ -292,17 +301,17 @@ def test_blocks_are_grown_and_pruned_whole():
 
 def offer(live, target, size=1000, **changes):
     settings = {
-        "step": jnp.int32(0), "size": size, "live": jnp.int32(live), "target": jnp.int32(target),
+        "step": jnp.int32(0), "size": size, "active": jnp.int32(live), "target": jnp.int32(target),
         "prunable": jnp.int32(live), "growable": jnp.int32(size),
-        "cheaper": lambda price: jnp.int32(100 * price), "dearer": lambda price: jnp.int32(7),
+        "n_below": lambda price: jnp.int32(100 * price), "n_above": lambda price: jnp.int32(7),
     }  # fmt: skip
-    return Offer(**(settings | changes))
+    return budget.Candidates(**(settings | changes))
 
 
 @pytest.mark.parametrize("on_top", [False, True])
 def test_counts_by_the_curve(on_top):
     for live, target, rho in [(100, 100, 0.5), (200, 100, 0.5), (100, 130, 0.5), (100, 180, 0.5)]:
-        grow, prune, _ = by_curve(schedule.constant(rho), on_top)(
+        grow, prune, _ = budget.track_density(schedule.constant(rho), on_top)(
             offer(live, target), jnp.float32(0)
         )
         delta = target - live
@@ -311,30 +320,30 @@ def test_counts_by_the_curve(on_top):
 
 
 def test_counts_stay_within_what_is_there():
-    budget = by_curve(schedule.constant(2.0))
+    counts = budget.track_density(schedule.constant(2.0))
     limited = offer(100, 90, prunable=jnp.int32(30), growable=jnp.int32(15))
-    grow, prune, _ = budget(limited, jnp.float32(0))
+    grow, prune, _ = counts(limited, jnp.float32(0))
     assert (int(grow), int(prune)) == (15, 25)
     starved = offer(100, 50, prunable=jnp.int32(30))
-    assert budget(starved, jnp.float32(0))[:2] == (0, 50)  # the target comes first
+    assert counts(starved, jnp.float32(0))[:2] == (0, 50)  # the target comes first
 
 
 def test_the_price_follows_its_formula():
-    budget = by_price(rate=2.0, hysteresis=0.5, most=0.1, stop=10)
+    counts = budget.dual_price(rate=2.0, hysteresis=0.5, most=0.1, stop=10)
     asked = []
-    seen = offer(300, 100, dearer=lambda price: asked.append(float(price)) or jnp.int32(7))
-    grow, prune, price = budget(seen, jnp.float32(0.3))
+    seen = offer(300, 100, n_above=lambda price: asked.append(float(price)) or jnp.int32(7))
+    grow, prune, price = counts(seen, jnp.float32(0.3))
     assert float(price) == pytest.approx(0.3 + 2.0 * 0.2)
     assert asked == [pytest.approx(1.5 * 0.7)]
     assert (int(grow), int(prune)) == (7, 30)  # cheaper says 70, most says a tenth
-    assert float(budget(offer(100, 600), jnp.float32(0.3)).price) == 0  # never below zero
-    at_end = budget(seen._replace(step=jnp.int32(10)), jnp.float32(0.3))
+    assert float(counts(offer(100, 600), jnp.float32(0.3)).price) == 0  # never below zero
+    at_end = counts(seen._replace(step=jnp.int32(10)), jnp.float32(0.3))
     assert (int(at_end.grow), int(at_end.prune)) == (0, 200)
 
 
 def test_the_price_holds_the_density_near_the_curve():
     history, states = develop(
-        rule(budget=by_price(1.0, stop=60), density=schedule.constant(0.3), every=1)
+        rule(budget=budget.dual_price(1.0, stop=60), density=schedule.constant(0.3), every=1)
     )
     prices = np.array([float(s.price["l0+l1+l2"]) for s in states])
     densities = np.array([of(m).mean() for m in history])
@@ -349,7 +358,7 @@ def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="survival_age"):
         rule(survival_age=3)
     with pytest.raises(ValueError, match="stagger"):
-        rule(stagger=5.0).init(full(PARAMS), PARAMS, KEY)
+        rule(stagger=5.0).init(init_masks(PARAMS), PARAMS, KEY)
 
 
 def test_one_trace_serves_the_whole_schedule():
@@ -361,8 +370,8 @@ def test_one_trace_serves_the_whole_schedule():
         traces.append(1)
         return transform.update(masks, state, ctx)
 
-    masks, state = jax.jit(transform.init)(full(PARAMS), PARAMS, KEY)
+    masks, state = jax.jit(transform.init)(init_masks(PARAMS), PARAMS, KEY)
     for step in range(25):
         masks, state = update(masks, state, context(step))
     assert len(traces) == 1
-    assert list(maskable(masks)) == list(SHAPES)
+    assert list(masked_leaves(masks)) == list(SHAPES)

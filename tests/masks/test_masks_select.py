@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gpnas.masks import blocks, exact_top_k, n_m, n_of_m
+from gpnas.masks import select
 
 SHAPES = {"a": (4, 6), "b": (2, 3, 5), "c": (10,)}
 SIZES = {name: int(np.prod(shape)) for name, shape in SHAPES.items()}
 N = sum(SIZES.values())
 KEY = jax.random.key(0)
 
-top_k = jax.jit(exact_top_k)
-compiled_n_m = jax.jit(n_m, static_argnums=(1, 2, 4))
-compiled_blocks = functools.cache(lambda shape: jax.jit(blocks(shape)))
+top_k = jax.jit(select.exact_top_k)
+compiled_n_m = jax.jit(select.n_m, static_argnums=(1, 2, 4))
+compiled_blocks = functools.cache(lambda shape: jax.jit(select.blocks(shape)))
 
 anything = st.floats(width=32, allow_nan=True, allow_infinity=True)
 tied = st.sampled_from([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-42, -1e-42])
@@ -87,7 +87,7 @@ def test_ties(ties, k):
 
 def test_negative_zero_ties_with_zero():
     scores = jnp.array([0.0, -0.0] * 16)
-    chosen = jax.vmap(lambda key: exact_top_k(scores, 8, key))(jax.random.split(KEY, 200))
+    chosen = jax.vmap(lambda key: select.exact_top_k(scores, 8, key))(jax.random.split(KEY, 200))
     share = np.asarray(chosen).mean(0)
     assert abs(share[::2].mean() - share[1::2].mean()) < 0.05
 
@@ -103,7 +103,7 @@ def test_lots_are_fair():
     """Chi-square of how often each of 64 tied elements in three leaves is selected."""
     draws, k = 6000, 20
     tree = {name: jnp.zeros(shape) for name, shape in SHAPES.items()}
-    many = jax.jit(jax.vmap(lambda key: exact_top_k(tree, k, key)))
+    many = jax.jit(jax.vmap(lambda key: select.exact_top_k(tree, k, key)))
     chosen = many(jax.random.split(jax.random.key(1), draws))
     chosen = np.concatenate([np.asarray(chosen[n]).reshape(draws, -1) for n in SHAPES], 1)
     rate = k / N
@@ -132,7 +132,7 @@ def test_one_trace_serves_every_k():
     @jax.jit
     def count(scores, k):
         traces.append(k)
-        return jnp.sum(exact_top_k(scores, k, KEY))
+        return jnp.sum(select.exact_top_k(scores, k, KEY))
 
     scores = jnp.arange(40.0)
     assert [int(count(scores, jnp.int32(k))) for k in range(0, 45, 5)] == [*range(0, 41, 5)]
@@ -143,7 +143,7 @@ def test_vmap_selects_in_each_lane():
     scores = jax.random.normal(KEY, (5, N)).at[:, ::3].set(0.0)
     k = jnp.array([0, 7, 30, 50, N])
     keys = jax.random.split(KEY, 5)
-    lanes = jax.vmap(exact_top_k)(scores, k, keys)
+    lanes = jax.vmap(select.exact_top_k)(scores, k, keys)
     for i in range(5):
         np.testing.assert_array_equal(lanes[i], top_k(scores[i], k[i], keys[i]))
 
@@ -166,7 +166,7 @@ def test_sharding_changes_no_bit(devices, ties):
 def test_too_many_scores_are_refused():
     scores = jax.ShapeDtypeStruct((2**31,), jnp.float32)
     with pytest.raises(ValueError, match="exact_top_k"):
-        jax.eval_shape(lambda x: exact_top_k(x, 1, KEY), scores)
+        jax.eval_shape(lambda x: select.exact_top_k(x, 1, KEY), scores)
 
 
 @given(
@@ -186,7 +186,7 @@ def test_n_of_every_m(n, m, axis, scores, seed):
 
 def test_n_m_of_convolutions_and_trees():
     tree = {"conv": jnp.zeros((3, 3, 8, 5)), "dense": jax.random.normal(KEY, (16, 3))}
-    masks = n_m(tree, 2, 4, KEY)
+    masks = select.n_m(tree, 2, 4, KEY)
     conv = np.asarray(masks["conv"]).reshape(3, 3, 2, 4, 5)
     assert (conv.sum(3) == 2).all()
     assert (np.asarray(masks["dense"]).reshape(4, 4, 3).sum(1) == 2).all()
@@ -195,14 +195,14 @@ def test_n_m_of_convolutions_and_trees():
 
 def test_n_m_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="1 <= n <= m"):
-        n_m(jnp.ones((8, 2)), 5, 4, KEY)
+        select.n_m(jnp.ones((8, 2)), 5, 4, KEY)
     with pytest.raises(ValueError, match="multiple of 4"):
-        n_m(jnp.ones((6, 2)), 2, 4, KEY)
+        select.n_m(jnp.ones((6, 2)), 2, 4, KEY)
 
 
 def test_n_of_m_is_a_selection():
     where = jnp.ones((8, 2), bool).at[:3].set(False)
-    mask = n_of_m(2, 4)({"w": jnp.arange(16.0).reshape(8, 2)}, 999, KEY, {"w": where})["w"]
+    mask = select.n_of_m(2, 4)({"w": jnp.arange(16.0).reshape(8, 2)}, 999, KEY, {"w": where})["w"]
     assert mask[:4].sum() == 2 and mask[4:].sum() == 4  # one of a group of four may live
     assert not (mask & ~where).any()
 
@@ -221,7 +221,7 @@ def test_blocks_live_and_die_whole(shape, scores, k):
 def test_blocks_are_the_best_and_only_where_allowed():
     scores = jnp.kron(jnp.arange(6.0).reshape(3, 2), jnp.ones((2, 2)))
     where = jnp.ones(scores.shape, bool).at[5, 3].set(False)  # spoils the best block
-    mask = blocks((2, 2))(scores, 8, KEY, where)
+    mask = select.blocks((2, 2))(scores, 8, KEY, where)
     assert np.asarray(mask[::2, ::2]).tolist() == [[False, False], [False, True], [True, False]]
     with pytest.raises(ValueError, match="blocks"):
-        blocks((4, 4))(jnp.ones((6, 4)), 4, KEY)
+        select.blocks((4, 4))(jnp.ones((6, 4)), 4, KEY)

@@ -13,23 +13,23 @@ from gpnas.masks import (
     MaskTransform,
     apply,
     between,
-    carry,
     chain,
+    cond_inplace,
     every,
-    full,
     identity,
+    init_masks,
     is_weight,
-    maskable,
     masked,
+    masked_leaves,
     plasticity,
-    put,
     ranking,
     schedule,
     score,
-    sometimes,
+    stateful_identity,
     summary,
     switch,
     tree,
+    update_leaves,
     when,
 )
 
@@ -41,24 +41,24 @@ PARAMS = {
 K0, K1 = "Dense_0/kernel", "Dense_1/kernel"
 
 
-def context(step=0, event=True):
-    return MaskContext(jnp.int32(step), PARAMS, PARAMS, KEY, event)
+def context(step=0, may_update=True):
+    return MaskContext(jnp.int32(step), PARAMS, PARAMS, KEY, may_update)
 
 
 def flip():
     """Turns every mask over at events, and counts the steps that it has seen."""
 
     def update(masks, state, ctx):
-        live = maskable(masks)
-        turned = sometimes(ctx.event, lambda x: jax.tree.map(jnp.logical_not, x), live)
-        return put(masks, turned), state + 1
+        live = masked_leaves(masks)
+        turned = cond_inplace(ctx.may_update, lambda x: jax.tree.map(jnp.logical_not, x), live)
+        return update_leaves(masks, turned), state + 1
 
     return MaskTransform(lambda masks, params, key: (masks, jnp.int32(0)), update)
 
 
 def changes(transform, steps=12):
     """The steps at which the masks change, and those at which they may."""
-    masks, state = transform.init(full(PARAMS), PARAMS, KEY)
+    masks, state = transform.init(init_masks(PARAMS), PARAMS, KEY)
     update = jax.jit(transform.update)
     changed, may = [], []
     for step in range(steps):
@@ -76,16 +76,16 @@ def changes(transform, steps=12):
     [
         (flip(), list(range(12))),
         (identity(), []),
-        (every(3, flip()), [0, 3, 6, 9]),
-        (between(2, 5, flip()), [2, 3, 4]),
-        (between(9, None, flip()), [9, 10, 11]),
-        (every(2, between(3, 9, flip())), [4, 6, 8]),
-        (between(3, 9, every(2, flip())), [4, 6, 8]),
+        (every(flip(), 3), [0, 3, 6, 9]),
+        (between(flip(), 2, 5), [2, 3, 4]),
+        (between(flip(), 9, None), [9, 10, 11]),
+        (every(between(flip(), 3, 9), 2), [4, 6, 8]),
+        (between(every(flip(), 2), 3, 9), [4, 6, 8]),
         (when(flip(), lambda step: step == 7), [7]),
         (chain(), []),
-        (chain(every(4, flip()), between(5, 7, flip())), [0, 4, 5, 6, 8]),
-        (switch({0: every(5, flip()), 6: flip()}), [0, 5, 6, 7, 8, 9, 10, 11]),
-        (masked(every(6, flip()), "*"), [0, 6]),
+        (chain(every(flip(), 4), between(flip(), 5, 7)), [0, 4, 5, 6, 8]),
+        (switch({0: every(flip(), 5), 6: flip()}), [0, 5, 6, 7, 8, 9, 10, 11]),
+        (masked(every(flip(), 6), "*"), [0, 6]),
     ],
 )
 def test_events_are_where_they_should_be(transform, expected):
@@ -94,22 +94,24 @@ def test_events_are_where_they_should_be(transform, expected):
 
 
 def test_statistics_are_kept_between_events():
-    assert changes(every(5, flip()))[2] == 12
+    assert changes(every(flip(), 5))[2] == 12
     assert changes(switch({0: flip(), 6: flip()}))[2] == (12, 12)
 
 
 def test_a_quiet_update_compiles_no_event():
     def refuse(masks, state, ctx):
-        assert ctx.event is False  # known while tracing
+        assert ctx.may_update is False  # known while tracing
         return masks, state
 
-    transform = every(3, between(1, 9, MaskTransform(lambda m, p, k: (m, ()), refuse)))
-    jax.jit(lambda masks: transform.update(masks, (), context(3, event=False)))(full(PARAMS))
+    transform = every(between(MaskTransform(lambda m, p, k: (m, ()), refuse), 1, 9), 3)
+    jax.jit(lambda masks: transform.update(masks, (), context(3, may_update=False)))(
+        init_masks(PARAMS)
+    )
 
 
 def test_bad_combinators_are_refused():
     with pytest.raises(ValueError, match="every"):
-        every(0, flip())
+        every(flip(), 0)
     for starts in ({}, {5: flip()}):
         with pytest.raises(ValueError, match="switch"):
             switch(starts)
@@ -137,10 +139,10 @@ def test_chain_gives_each_a_key_of_its_own_and_the_masks_of_the_one_before():
 def test_masked_sees_and_changes_only_its_leaves():
     for where in ("Dense_1/*", lambda path, leaf: leaf.shape == (6, 3)):
         transform = masked(flip(), where)
-        masks, state = transform.init(full(PARAMS), PARAMS, KEY)
+        masks, state = transform.init(init_masks(PARAMS), PARAMS, KEY)
         masks, _ = transform.update(masks, state, context())
         assert masks["Dense_0"]["kernel"].all() and not masks["Dense_1"]["kernel"].any()
-        chex.assert_trees_all_equal_shapes_and_dtypes(masks, full(PARAMS))
+        chex.assert_trees_all_equal_shapes_and_dtypes(masks, init_masks(PARAMS))
 
 
 def test_masked_parts_can_have_methods_of_their_own():
@@ -149,9 +151,9 @@ def test_masked_parts_can_have_methods_of_their_own():
         drop=score.magnitude(), grow=score.random(), density=schedule.constant(0.25), every=1
     )
     transform = chain(masked(rank, K0), masked(grow, K1))
-    masks, state = jax.jit(transform.init)(full(PARAMS), PARAMS, KEY)
+    masks, state = jax.jit(transform.init)(init_masks(PARAMS), PARAMS, KEY)
     masks, _ = jax.jit(transform.update)(masks, state, context(1))
-    assert {p: int(m.sum()) for p, m in maskable(masks).items()} == {K0: 12, K1: 4}
+    assert {p: int(m.sum()) for p, m in masked_leaves(masks).items()} == {K0: 12, K1: 4}
 
 
 def test_switch_starts_with_the_masks_of_the_first():
@@ -165,7 +167,7 @@ def test_switch_starts_with_the_masks_of_the_first():
         )
 
     transform = switch({0: at(1.0), 5: at(0.5)})
-    masks, state = jax.jit(transform.init)(full(PARAMS), PARAMS, KEY)
+    masks, state = jax.jit(transform.init)(init_masks(PARAMS), PARAMS, KEY)
     update = jax.jit(transform.update)
     alive = []
     for step in range(8):
@@ -181,18 +183,18 @@ def test_sometimes_is_cond():
     x = {"a": jnp.arange(3.0), "b": jnp.ones(2, bool)}
     for condition in (True, False):
         expected = jax.lax.cond(condition, f, lambda x: x, x)
-        chex.assert_trees_all_equal(sometimes(condition, f, x), expected)
+        chex.assert_trees_all_equal(cond_inplace(condition, f, x), expected)
         chex.assert_trees_all_equal(
-            jax.jit(lambda c: sometimes(c, f, x))(jnp.bool_(condition)), expected
+            jax.jit(lambda c: cond_inplace(c, f, x))(jnp.bool_(condition)), expected
         )
-    many = jax.vmap(lambda c: sometimes(c, f, x))(jnp.array([True, False]))
+    many = jax.vmap(lambda c: cond_inplace(c, f, x))(jnp.array([True, False]))
     chex.assert_trees_all_equal(jax.tree.map(lambda y: y[0], many), f(x))
     chex.assert_trees_all_equal(jax.tree.map(lambda y: y[1], many), x)
 
 
 def test_carry_keeps_what_it_was_given():
-    transform = carry(lambda *_: {"best": jnp.float32(3.0)})
-    masks, state = transform.init(full(PARAMS), PARAMS, KEY)
+    transform = stateful_identity(lambda *_: {"best": jnp.float32(3.0)})
+    masks, state = transform.init(init_masks(PARAMS), PARAMS, KEY)
     after, kept = transform.update(masks, {"best": state["best"] + 1}, context())
     assert all(m.all() for m in jax.tree.leaves(after))
     assert kept == {"best": 4.0}
@@ -200,44 +202,44 @@ def test_carry_keeps_what_it_was_given():
 
 
 def test_identity_changes_nothing():
-    masks, state = identity().init(full(PARAMS), PARAMS, KEY)
+    masks, state = identity().init(init_masks(PARAMS), PARAMS, KEY)
     masks, _ = identity().update(masks, state, context())
-    chex.assert_trees_all_equal(masks, full(PARAMS))
+    chex.assert_trees_all_equal(masks, init_masks(PARAMS))
 
 
 def test_ranking_is_dense_until_it_judges():
     transform = ranking(score.magnitude(), schedule.constant(0.5), start=3, stop=4)
-    masks, state = transform.init(full(PARAMS), PARAMS, KEY)
+    masks, state = transform.init(init_masks(PARAMS), PARAMS, KEY)
     for step in range(6):
         masks, state = transform.update(masks, state, context(step))
         assert float(summary.density(masks)) == (0.5 if step >= 3 else 1.0)
-    for path, mask in maskable(masks).items():
-        weights = np.asarray(maskable(masks, PARAMS)[path])
+    for path, mask in masked_leaves(masks).items():
+        weights = np.asarray(masked_leaves(masks, PARAMS)[path])
         assert weights[mask].min() > weights[~np.asarray(mask)].max()
 
 
 def test_full_masks_and_their_leaves():
-    masks = full(PARAMS)
+    masks = init_masks(PARAMS)
     chex.assert_trees_all_equal_structs(masks, PARAMS)
     assert masks["Dense_0"]["bias"].shape == () and masks["Dense_0"]["bias"].dtype == bool
-    assert list(maskable(masks)) == [K0, K1]
-    assert not maskable(full(PARAMS, lambda path, leaf: False))
-    assert list(maskable(full(PARAMS, "*bias"))) == ["Dense_0/bias", "Dense_1/bias"]
-    assert maskable(masks, PARAMS)[K0] is PARAMS["Dense_0"]["kernel"]
+    assert list(masked_leaves(masks)) == [K0, K1]
+    assert not masked_leaves(init_masks(PARAMS, lambda path, leaf: False))
+    assert list(masked_leaves(init_masks(PARAMS, "*bias"))) == ["Dense_0/bias", "Dense_1/bias"]
+    assert masked_leaves(masks, PARAMS)[K0] is PARAMS["Dense_0"]["kernel"]
     assert not is_weight("w", jnp.ones((2, 2), jnp.int32)) and not is_weight("b", jnp.ones(2))
 
 
 def test_put_is_the_inverse_of_maskable():
-    masks = full(PARAMS)
+    masks = init_masks(PARAMS)
     other = {K1: jnp.zeros((6, 3), bool)}
-    new = put(masks, other)
-    assert maskable(new)[K0].all() and not maskable(new)[K1].any()
-    chex.assert_trees_all_equal(put(new, maskable(masks)), masks)
+    new = update_leaves(masks, other)
+    assert masked_leaves(new)[K0].all() and not masked_leaves(new)[K1].any()
+    chex.assert_trees_all_equal(update_leaves(new, masked_leaves(masks)), masks)
 
 
 def test_paths_are_in_natural_order():
     params = {f"Dense_{i}": jnp.ones((1, 1)) for i in range(12)}
-    assert list(maskable(full(params))) == [f"Dense_{i}" for i in range(12)]
+    assert list(masked_leaves(init_masks(params))) == [f"Dense_{i}" for i in range(12)]
     assert tree.lookup({"Dense_1*": 1, "*": 2}, "Dense_11", 0) == 1
     assert tree.lookup({}, "x", 7) == 7
 
@@ -258,9 +260,9 @@ def test_keys_belong_to_paths():
 
 
 def test_summaries():
-    old = full(PARAMS)
-    new = put(old, {K0: jnp.ones((4, 6), bool).at[1].set(False).at[:, 2:4].set(False)})
-    assert {p: int(n) for p, n in summary.count(new).items()} == {K0: 12, K1: 18}
+    old = init_masks(PARAMS)
+    new = update_leaves(old, {K0: jnp.ones((4, 6), bool).at[1].set(False).at[:, 2:4].set(False)})
+    assert {p: int(n) for p, n in summary.active_counts(new).items()} == {K0: 12, K1: 18}
     assert float(summary.density(new)) == pytest.approx(30 / 42)
     woken, dropped = summary.changes(old, new)
     assert int(dropped[K0]) == 12 and int(dropped[K1]) == int(woken[K0]) == 0
@@ -271,4 +273,4 @@ def test_summaries():
 def test_a_context_is_a_pytree():
     ctx = context(3)
     assert jax.jit(lambda c: c.step + 1)(ctx) == 4
-    assert dataclasses.replace(ctx, event=False).event is False
+    assert dataclasses.replace(ctx, may_update=False).event is False

@@ -6,14 +6,23 @@ import numpy as np
 import optax
 import pytest
 
-from gpnas.masks import MaskContext, at_fan_in, full, put, reset, score, transition, tree
+from gpnas.masks import (
+    MaskContext,
+    apply,
+    grow_at_fan_in,
+    init_masks,
+    reset_moments,
+    score,
+    transition,
+    update_leaves,
+)
 
 KEY = jax.random.key(0)
 PARAMS = {"w": jnp.arange(1.0, 13.0).reshape(4, 3), "b": jnp.ones(3)}
 
 
 def masks_of(live):
-    return put(full(PARAMS), {"w": jnp.asarray(live)})
+    return update_leaves(init_masks(PARAMS), {"w": jnp.asarray(live)})
 
 
 OLD = masks_of([[1, 0, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1]]).copy()
@@ -36,7 +45,7 @@ def test_moments_of_changed_entries_are_zeroed_and_no_others():
     state = tx.init(PARAMS)
     ones = jax.tree.map(jnp.ones_like, PARAMS)
     state = (state[0]._replace(mu=ones, nu=ones), *state[1:])
-    state = reset(tx, OLD, NEW, state, PARAMS)
+    state = reset_moments(tx, OLD, NEW, state, PARAMS)
     for moments in (state[0].mu, state[0].nu):
         np.testing.assert_array_equal(moments["w"], np.where(CHANGED, 0, 1))
         np.testing.assert_array_equal(moments["b"], 1)
@@ -46,7 +55,7 @@ def test_state_of_another_shape_is_left_alone():
     tx = optax.adafactor(0.1, min_dim_size_to_factor=2)
     state = tx.init(PARAMS)
     full_of_ones = jax.tree.map(jnp.ones_like, state)
-    after = reset(tx, OLD, NEW, full_of_ones, PARAMS)
+    after = reset_moments(tx, OLD, NEW, full_of_ones, PARAMS)
     for before, now in zip(jax.tree.leaves(full_of_ones), jax.tree.leaves(after), strict=True):
         if before.shape != (4, 3):
             np.testing.assert_array_equal(before, now)
@@ -58,7 +67,7 @@ def test_woken_weights_can_start_from_their_living_fan_in():
     tx = optax.sgd(0.1)
     before = {"w": jnp.zeros_like(live)}
     params, _ = transition(
-        tx, before, {"w": live}, big, tx.init(big), wake=at_fan_in(0.5), grads=big, key=KEY
+        tx, before, {"w": live}, big, tx.init(big), init=grow_at_fan_in(0.5), grads=big, key=KEY
     )
     living = np.asarray(params["w"])[:100]
     assert (np.asarray(params["w"])[100:] == 0).all()
@@ -74,7 +83,7 @@ def test_first_values_do_not_follow_the_lots_that_chose_the_woken():
     live = lots > 0.9
     tx = optax.sgd(0.1)
     params, _ = transition(
-        tx, {"w": ~live & live}, {"w": live}, zeros, tx.init(zeros), wake=at_fan_in(), key=KEY
+        tx, {"w": ~live & live}, {"w": live}, zeros, tx.init(zeros), init=grow_at_fan_in(), key=KEY
     )
     woken = np.asarray(params["w"])[np.asarray(live)]
     assert abs(woken.mean()) < 4 * woken.std() / np.sqrt(woken.size)
@@ -88,8 +97,8 @@ def test_nan_weights_do_not_survive_their_drop():
 
 
 def test_gradients_decide_the_type_of_first_values():
-    half = tree.apply(OLD, {"w": PARAMS["w"].astype(jnp.bfloat16), "b": PARAMS["b"]})
+    half = apply(OLD, {"w": PARAMS["w"].astype(jnp.bfloat16), "b": PARAMS["b"]})
     tx = optax.sgd(0.1)
-    params, _ = transition(tx, OLD, NEW, half, tx.init(half), wake=at_fan_in(), key=KEY)
+    params, _ = transition(tx, OLD, NEW, half, tx.init(half), init=grow_at_fan_in(), key=KEY)
     assert params["w"].dtype == jnp.bfloat16
     assert (np.asarray(params["w"])[WOKEN] != 0).all()

@@ -5,8 +5,7 @@ import inspect
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.methods import METHODS, Method, build, find
-from gpnas.methods.method import moment
+from gpnas.methods import METHODS, Method, build, find_method, step_at
 
 SHAPES = {"Dense_0/kernel": (16, 12), "Dense_1/kernel": (12, 8)}
 
@@ -33,7 +32,7 @@ def test_selections_by_name(name, selection):
 
 
 def test_a_method_of_ones_own():
-    assert find("gpnas.methods.set:set_") is METHODS["set"]
+    assert find_method("gpnas.methods.set:set_") is METHODS["set"]
     assert isinstance(made(name="gpnas.methods.set:set_", density=1), Method)
 
 
@@ -86,7 +85,7 @@ def test_mistakes_are_told_by_field(field, settings):
 
 
 def test_moments_are_steps_of_the_run():
-    assert moment(0.75, 1000, 100) == 700
-    assert moment(1.0, 1000) == 999
-    assert moment(1.0, 1000, 100) == 900
-    assert moment(0.0, 1000, 100) == 0
+    assert step_at(0.75, 1000, 100) == 700
+    assert step_at(1.0, 1000) == 999
+    assert step_at(1.0, 1000, 100) == 900
+    assert step_at(0.0, 1000, 100) == 0

@@ -12,15 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.masks import MaskContext, apply, full, maskable, masked, skipped
+from gpnas.masks import MaskContext, apply, finite, init_masks, masked, masked_leaves
 from gpnas.methods import METHODS, build
-from gpnas.methods.method import the_living
 
 PARAMS = {
     "Dense_0": {"kernel": jnp.zeros((12, 16)), "bias": jnp.zeros(16)},
     "Dense_1": {"kernel": jnp.zeros((16, 8)), "bias": jnp.zeros(8)},
 }
-SHAPES = {p: leaf.shape for p, leaf in maskable(full(PARAMS), PARAMS).items()}
+SHAPES = {p: leaf.shape for p, leaf in masked_leaves(init_masks(PARAMS), PARAMS).items()}
 SIZE = sum(a * b for a, b in SHAPES.values())
 STEPS, DENSITY = 40, 0.2
 # Gates and reviews need a whole run: tests/gates, test_methods_sensitive and test_methods_lottery.
@@ -70,8 +69,8 @@ class Run:
 
     def init(self, transform, key):
         params = normal(key, PARAMS)
-        masks, state = transform.init(full(PARAMS), params, jax.random.fold_in(key, 1))
-        living = apply(self.method.held(masks, state), params)
+        masks, state = transform.init(init_masks(PARAMS), params, jax.random.fold_in(key, 1))
+        living = apply(self.method.nonzero(masks, state), params)
         return jnp.int32(0), key, living, masks, state
 
     def step(self, transform, carry, bad):
@@ -84,8 +83,8 @@ class Run:
         ctx = MaskContext(step, params, grads, own)
         masks, state = transform.update(old, state, ctx)
         params = jax.tree.map(lambda p, d: p + 0.1 * d, params, drift)
-        params = apply(self.method.held(masks, state), params)
-        seen = (old, masks, params, transform.may_change(step), skipped(state))
+        params = apply(self.method.nonzero(masks, state), params)
+        seen = (old, masks, params, transform.may_change(step), finite.skipped(state))
         return (step + 1, key, params, masks, state), seen
 
     def course(self, at=-1, value=0.0):
@@ -125,7 +124,7 @@ def same(a, b):
 
 def size(masks):
     """Living weights."""
-    return sum(int(m.sum()) for m in maskable(masks).values())
+    return sum(int(m.sum()) for m in masked_leaves(masks).values())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,7 +138,7 @@ def test_one_trace_serves_the_schedule(name):
 def test_the_structure_is_kept_and_biases_stay(name):
     for _, masks, *_ in run(name).course():
         assert jax.tree.structure(masks) == jax.tree.structure(PARAMS)
-        assert {p: m.shape for p, m in maskable(masks).items()} == SHAPES
+        assert {p: m.shape for p, m in masked_leaves(masks).items()} == SHAPES
         assert all(m.dtype == bool for m in jax.tree.leaves(masks))
         for layer in masks.values():
             assert layer["bias"].shape == () and layer["bias"]
@@ -147,11 +146,11 @@ def test_the_structure_is_kept_and_biases_stay(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_masked_is_exactly_zero(name):
-    if run(name).method.held is not the_living:
+    if run(name).method.zero_mask is not None:
         pytest.skip("keeps its dormant weights")
     for _, masks, params, *_ in run(name).course():
-        for path, mask in maskable(masks).items():
-            assert (maskable(masks, params)[path][~mask] == 0).all()
+        for path, mask in masked_leaves(masks).items():
+            assert (masked_leaves(masks, params)[path][~mask] == 0).all()
 
 
 @pytest.mark.parametrize(("value", "which"), [(0.0, 0), (np.nan, 0), (np.inf, -1)])
@@ -166,7 +165,7 @@ def test_the_density_is_exact_in_the_end(name, value, which):
         assert course[-1][-1] == (name != "dense" and bool(updates))
     masks = course[-1][1]
     assert size(masks) == round(run(name).density * SIZE)
-    expected = float(run(name).method.density(jnp.int32(STEPS)))
+    expected = float(run(name).method.forecast.density(jnp.int32(STEPS)))
     assert expected == pytest.approx(run(name).density)
 
 
@@ -189,4 +188,4 @@ def test_masked_and_scan_and_vmap_change_no_mask(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_seeds_differ(name):
     last = jax.tree.map(lambda m: m[:, -1], run(name).batched())
-    assert name == "dense" or any((m[0] != m[1]).any() for m in maskable(last).values())
+    assert name == "dense" or any((m[0] != m[1]).any() for m in masked_leaves(last).values())

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.masks import MaskContext, apply, full, maskable
-from gpnas.methods.lottery import cut, lottery, redrawn, shuffled
-from gpnas.methods.method import Look
+from gpnas.masks import MaskContext, apply, init_masks, masked_leaves
+from gpnas.methods import EvalContext, lottery
 
 PARAMS = {
     "Dense_0": {"kernel": jax.random.normal(jax.random.key(0), (20, 10)), "bias": jnp.ones(10)},
@@ -39,27 +38,27 @@ def trained(params, by):
 
 def course(trainings, **settings):
     """`[(state at the end of a training, state at the beginning of the next)]`."""
-    method = lottery(total_steps=LENGTH * trainings, **settings)
+    method = lottery.lottery(total_steps=LENGTH * trainings, **settings)
     assert method.trainings == trainings
-    masks, memory = method.transform.init(full(PARAMS), PARAMS, jax.random.key(2))
+    masks, memory = method.transform.init(init_masks(PARAMS), PARAMS, jax.random.key(2))
     state, pairs = State(jnp.int32(0), PARAMS, masks, memory, "used"), []
     for i in range(1, trainings):
         ended = dataclasses.replace(
             state, step=jnp.int32(i * LENGTH), params=apply(state.masks, trained(state.params, i))
         )
         early = dataclasses.replace(ended, step=jnp.int32(i * LENGTH - 1))
-        look = Look(0.0, lambda params: 0.0, lambda params: "fresh")
-        assert method.review(early, look) is early
-        state = method.review(ended, look)
+        look = EvalContext(0.0, lambda params: 0.0, lambda params: "fresh")
+        assert method.hooks.on_eval(early, look) is early
+        state = method.hooks.on_eval(ended, look)
         pairs.append((ended, state))
     last = dataclasses.replace(state, step=jnp.int32(trainings * LENGTH))
-    assert method.review(last, look) is last
+    assert method.hooks.on_eval(last, look) is last
     return pairs
 
 
 def leaves(state):
     """`{path: (mask, weights)}` as NumPy."""
-    masks, weights = maskable(state.masks), maskable(state.masks, state.params)
+    masks, weights = masked_leaves(state.masks), masked_leaves(state.masks, state.params)
     return {p: (np.asarray(masks[p]), np.asarray(weights[p])) for p in masks}
 
 
@@ -99,11 +98,11 @@ def test_controls_stand_before_each_ticket():
 
 
 def test_rewinding_goes_back_to_a_later_step():
-    method = lottery(total_steps=4 * LENGTH, rounds=3, rewind_at=0.3)
-    masks, memory = method.transform.init(full(PARAMS), PARAMS, jax.random.key(2))
+    method = lottery.lottery(total_steps=4 * LENGTH, rounds=3, rewind_at=0.3)
+    masks, memory = method.transform.init(init_masks(PARAMS), PARAMS, jax.random.key(2))
     for step in range(6):
         params = trained(PARAMS, step)
-        ctx = MaskContext(jnp.int32(step), params, params, jax.random.key(step), event=False)
+        ctx = MaskContext(jnp.int32(step), params, params, jax.random.key(step), may_update=False)
         masks, memory = method.transform.update(masks, memory, ctx)
     for x, y in zip(*map(jax.tree.leaves, (memory.start, trained(PARAMS, 3))), strict=True):
         np.testing.assert_array_equal(x, y)
@@ -111,20 +110,20 @@ def test_rewinding_goes_back_to_a_later_step():
 
 @pytest.mark.parametrize(("turns", "controls"), [(1, False), (3, True)])
 def test_the_density_that_is_told(turns, controls):
-    method = lottery(total_steps=LENGTH * (1 + 2 * turns), rounds=2, controls=controls)
+    method = lottery.lottery(total_steps=LENGTH * (1 + 2 * turns), rounds=2, controls=controls)
     steps = np.array([0, LENGTH - 1, LENGTH, turns * LENGTH, (turns + 1) * LENGTH])
-    told = [float(method.density(jnp.int32(step))) for step in steps]
+    told = [float(method.forecast.density(jnp.int32(step))) for step in steps]
     np.testing.assert_allclose(told, [1, 1, 0.8, 0.8, 0.64], rtol=1e-6)
 
 
 def test_shuffled_and_redrawn_keep_what_they_should():
-    masks = cut(full(PARAMS), PARAMS, 0.5, 0.5)
-    lots = maskable(shuffled(masks, jax.random.key(3)))
+    masks = lottery.cut(init_masks(PARAMS), PARAMS, 0.5, 0.5)
+    lots = masked_leaves(lottery.shuffled(masks, jax.random.key(3)))
     assert {p: int(m.sum()) for p, m in lots.items()} == {
         "Dense_0/kernel": 100,
         "Dense_1/kernel": 25,
     }
-    again = redrawn(PARAMS, jax.random.key(4))
+    again = lottery.redrawn(PARAMS, jax.random.key(4))
     for name, leaf in PARAMS.items():
         np.testing.assert_array_equal(again[name]["bias"], leaf["bias"])
         old, new = np.sort(leaf["kernel"], None), np.sort(again[name]["kernel"], None)

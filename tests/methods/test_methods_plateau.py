@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gpnas.masks import apply, carry, full
-from gpnas.methods.method import Look
-from gpnas.methods.plateau import Plateau, cut, nothing_seen, prune_at_plateaus
+from gpnas.masks import apply, init_masks, stateful_identity
+from gpnas.methods import EvalContext, plateau
 
 SHAPES = {"Dense_0": (3, 4), "Dense_1": (4, 2)}
 SIZE = 20
@@ -53,7 +52,7 @@ class Network:
 
     def cut(self, bound, density):
         """Whether each weight lives, after a cut."""
-        masks = cut(self.masks, self.params, self.loss_of, bound, density)
+        masks = plateau.cut(self.masks, self.params, self.loss_of, bound, density)
         assert jax.tree.structure(masks) == jax.tree.structure(self.masks)
         return flat(masks)
 
@@ -166,20 +165,22 @@ class State:
     step: Any
     params: Any
     masks: Any
-    mask_state: Plateau
+    mask_state: plateau.Plateau
 
 
 def reviewed(losses, density=0.05, loss_of=lambda params: 0.0, **settings):
     """States before and after each look; weights grow from look to look by a factor i + 1."""
     net = some_network()
-    masks, memory = carry(nothing_seen).init(full(net.params), net.params, jax.random.key(0))
+    masks, memory = stateful_identity(plateau.init_plateau).init(
+        init_masks(net.params), net.params, jax.random.key(0)
+    )
     settings = {"patience": 2, "slack": 0.0, "tolerance": 0.0, "stop": 10**6} | settings
-    review = prune_at_plateaus(density=density, **settings)
+    review = plateau.prune_at_plateaus(density=density, **settings)
     after, course = State(jnp.int32(0), net.params, masks, memory), []
     for i, loss in enumerate(losses):
         params = apply(after.masks, jax.tree.map(lambda p, i=i: p * (i + 1), net.params))
         before = dataclasses.replace(after, step=jnp.int32(i), params=params)
-        after = review(before, Look(loss, loss_of, lambda params: None))
+        after = review(before, EvalContext(loss, loss_of, lambda params: None))
         course.append((before, after))
     return course
 
@@ -199,7 +200,7 @@ def cuts(course):
 
 def test_remembering_changes_nothing():
     net = some_network()
-    transform = carry(nothing_seen)
+    transform = stateful_identity(plateau.init_plateau)
     masks, memory = transform.init(net.masks, net.params, jax.random.key(0))
     assert masks is net.masks and jnp.isinf(memory.best) and memory.bad == 0
     np.testing.assert_array_equal(flat(memory.params), flat(net.params))

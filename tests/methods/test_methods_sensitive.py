@@ -9,7 +9,7 @@ import pytest
 
 from gpnas import data
 from gpnas.errors import UserError
-from gpnas.masks import maskable
+from gpnas.masks import masked_leaves
 from gpnas.methods import Method, build
 from gpnas.train import base, train, train_lanes
 
@@ -76,7 +76,7 @@ def lines(folder):
 
 def kernels(state):
     """`[(mask, weights)]`."""
-    masks, weights = maskable(state.masks), maskable(state.masks, state.params)
+    masks, weights = masked_leaves(state.masks), masked_leaves(state.masks, state.params)
     return [(masks[path], weights[path]) for path in masks]
 
 
@@ -208,7 +208,7 @@ def test_mistakes_are_told_by_field(name, field, value):
 @pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS)
 def test_the_least_that_must_be_said(settings):
     method = made(density=1.0, **settings)
-    assert isinstance(method, Method) and method.review is not None
+    assert isinstance(method, Method) and method.hooks.on_eval is not None
 
 
 def test_a_network_that_it_cannot_look_into(tmp_path):

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.masks import MaskContext, full, maskable
-from gpnas.masks.allocate import erk, global_, uniform
+from gpnas.masks import MaskContext, allocate, init_masks, masked_leaves
 from gpnas.methods import METHODS
 
 SHAPES = {"Dense_0": (14, 12), "Dense_1": (12, 5)}
@@ -28,7 +27,7 @@ def stream(step):
 def develop(method, steps=STEPS):
     """`{leaf: bool}` at the start and after every step; and the states."""
     params = stream(10**6)[0]
-    masks, state = jax.jit(method.transform.init)(full(PARAMS), params, KEY)
+    masks, state = jax.jit(method.transform.init)(init_masks(PARAMS), params, KEY)
     update = jax.jit(method.transform.update)
     history, states = [masks], [state]
     for step in range(steps):
@@ -99,7 +98,9 @@ def test_set():
     assert len(set(places)) > 0.4 * SIZES["Dense_0"]  # all over the place
 
 
-@pytest.mark.parametrize("allocation", [global_(), uniform()], ids=["global", "uniform"])
+@pytest.mark.parametrize(
+    "allocation", [allocate.global_(), allocate.uniform()], ids=["global", "uniform"]
+)
 def test_gmp(allocation):
     """Zhu & Gupta: the smallest |w| go, until the cubic density is met."""
     method = METHODS["gmp"](density=0.1, total_steps=STEPS, every=EVERY, allocation=allocation)
@@ -134,7 +135,7 @@ def test_granet(first, final):
     settings = {"density": final, "first": first, "fraction": 0.45}
     method = METHODS["granet"](total_steps=STEPS, every=EVERY, **settings)
     history, _ = develop(method)
-    stop, erdos = 60, erk()
+    stop, erdos = 60, allocate.erk()
     assert density(history[0]) == round(first * SIZE) / SIZE
     for step in range(STEPS):
         target = final + (first - final) * (1 - min(step / stop, 1)) ** 3
@@ -158,7 +159,7 @@ def test_the_final_density_is_met_wherever_the_curve_stops(name, every):
     for stop_at in (1.0, 0.75):
         method = METHODS[name](density=0.1, total_steps=STEPS, every=every, stop_at=stop_at)
         last = (min(round(stop_at * STEPS), STEPS - 1)) // every * every
-        assert float(method.density(jnp.int32(last))) == pytest.approx(0.1)
+        assert float(method.forecast.density(jnp.int32(last))) == pytest.approx(0.1)
     assert density(develop(method)[0][-1]) == round(0.1 * SIZE) / SIZE
 
 
@@ -192,7 +193,7 @@ def test_snfs_loses_no_weight_when_gradients_vanish_or_break():
     method = METHODS["snfs"](density=0.3, total_steps=STEPS, every=1)
     update = jax.jit(method.transform.update)
     for value in (0.0, jnp.nan):
-        masks, state = method.transform.init(full(PARAMS), PARAMS, KEY)
+        masks, state = method.transform.init(init_masks(PARAMS), PARAMS, KEY)
         grads = {n: jnp.full(s, value if n != "Dense_1" else 1.0) for n, s in SHAPES.items()}
         for step in range(1, 6):
             ctx = MaskContext(jnp.int32(step), stream(step)[0], grads, KEY)
@@ -267,21 +268,21 @@ def test_ste_uses_the_largest():
     for step in range(6):
         for name, mask in history[step + 1].items():
             weights = abs(stream(step)[0][name])
-            assert mask.sum() == shares(uniform(), 0.3)[name]
+            assert mask.sum() == shares(allocate.uniform(), 0.3)[name]
             assert weights[mask].min() > weights[~mask].max()
 
 
 def test_topkast_trains_more_than_it_uses():
     method = METHODS["topkast"](density=0.2, extra=0.3, every=EVERY)
     history, states = develop(method, 20)
-    used, trained = shares(uniform(), 0.2), shares(uniform(), 0.5)
+    used, trained = shares(allocate.uniform(), 0.2), shares(allocate.uniform(), 0.5)
     for masks, state in zip(history[1:], states[1:], strict=True):
-        learns = maskable(method.learns(masks, state))
+        learns = masked_leaves(method.update_mask(masks, state))
         for name, mask in masks.items():
             assert mask.sum() == used[name]
             assert learns[name].sum() == trained[name]
             assert not (mask & ~np.asarray(learns[name])).any()
-    assert float(method.dense_gradient(jnp.int32(0))) == pytest.approx(0.3 / 0.8)
+    assert float(method.forecast.dense_gradient(jnp.int32(0))) == pytest.approx(0.3 / 0.8)
 
 
 DURATIONS = {"every": 5, "window": 3, "protect": 5, "survival_age": 10}
@@ -294,7 +295,7 @@ def test_development_follows_its_curve_and_ends_on_it():
     history, _ = develop(method)
     assert density(history[0]) == round(0.1 * SIZE) / SIZE
     for step in range(5, STEPS, 5):  # after an event: where the curve is at the next
-        aim = float(method.density(jnp.int32(step + 5)))
+        aim = float(method.forecast.density(jnp.int32(step + 5)))
         assert density(history[step + 1]) == round(aim * SIZE) / SIZE
     assert max(map(density, history)) == pytest.approx(0.5, abs=2e-3)
     assert density(history[60]) == density(history[-1]) == round(0.1 * SIZE) / SIZE
@@ -303,7 +304,7 @@ def test_development_follows_its_curve_and_ends_on_it():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"stagger_at": 0.25, "allocation": erk()},
+        {"stagger_at": 0.25, "allocation": allocate.erk()},
         {"price": 0.1, "stop_at": 1.0},
         {"price": 0.1, "hysteresis": 0.0, "stop_at": 0.5},
         {"stop_at": 1.0},

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.masks import full, maskable
+from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import MODELS, LeNet5, LeNet300, ResNet, avg_pool_3x3, im2col_conv, max_pool_2x2
 
 KEY = jax.random.key(0)
@@ -28,8 +28,8 @@ def variables_of(module, shape):
 )
 def test_sizes(module, shape, weights, params):
     tree = variables_of(module, shape)["params"]
-    masks = jax.eval_shape(full, tree)
-    assert sum(leaf.size for leaf in maskable(masks, tree).values()) == weights
+    masks = jax.eval_shape(init_masks, tree)
+    assert sum(leaf.size for leaf in masked_leaves(masks, tree).values()) == weights
     if params:
         assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == params
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from gpnas.sensitivity.curvature import top_eigenvalue
+from gpnas.sensitivity import curvature
 
 KEY = jax.random.key(0)
 
@@ -21,7 +21,7 @@ def test_a_quadratic(spectrum):
         return 0.5 * x @ matrix @ x
 
     params = {"a": jnp.ones((2, 2)), "b": jnp.zeros(1)}
-    found = jax.jit(lambda key: top_eigenvalue(loss, params, key))(KEY)
+    found = jax.jit(lambda key: curvature.top_eigenvalue(loss, params, key))(KEY)
     assert found.shape == () and found.dtype == jnp.float32
     np.testing.assert_allclose(found, max(spectrum, key=abs), atol=1e-5)
 
@@ -38,7 +38,7 @@ def test_a_network(mlp, scale):
     hessian = jax.jit(jax.hessian(lambda x: loss(unravel(x))))(flat)
     spectrum = np.linalg.eigh(np.float64(hessian))[0]
     expected = max(spectrum, key=abs)
-    found = jax.jit(lambda key: top_eigenvalue(loss, params, key, steps=300))(KEY)
+    found = jax.jit(lambda key: curvature.top_eigenvalue(loss, params, key, steps=300))(KEY)
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
@@ -47,7 +47,9 @@ def test_more_steps_come_closer():
 
     @jax.jit
     def gap(steps):
-        return 1 - top_eigenvalue(lambda x: 0.5 * spectrum @ x**2, jnp.ones(3), KEY, steps)
+        return 1 - curvature.top_eigenvalue(
+            lambda x: 0.5 * spectrum @ x**2, jnp.ones(3), KEY, steps
+        )
 
     gaps = [gap(steps) for steps in (1, 20, 300)]
     assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 1e-4

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from gpnas.masks import full, is_weight, maskable, reset
+from gpnas.masks import init_masks, is_weight, masked_leaves, reset_moments
 from gpnas.methods import METHODS
 from gpnas.models import LeNet300
 from gpnas.train.step import init_state, make_step
@@ -71,9 +71,9 @@ def test_masked_weights_stay_zero_under_any_optimizer(name):
 
     params, masks, losses = run(jax.random.key(1))
     assert np.isfinite(losses).all()
-    trained = maskable(masks, params)
+    trained = masked_leaves(masks, params)
     for path in (f"Dense_{i}/kernel" for i in range(3)):
-        mask, values = np.asarray(maskable(masks)[path]), np.asarray(trained[path])
+        mask, values = np.asarray(masked_leaves(masks)[path]), np.asarray(trained[path])
         assert (values[~mask] == 0).all()
         assert (mask[0] != mask[-1]).any()
         assert (values[-1][mask[-1]] != 0).mean() > 0.3
@@ -83,15 +83,15 @@ def test_masked_weights_stay_zero_under_any_optimizer(name):
 def test_moments_of_changed_entries_are_fresh_and_others_untouched(name):
     tx = OPTIMIZERS[name]
     params = MODULE.init(jax.random.key(0), jnp.zeros((1, *SHAPE)))["params"]
-    old, key = full(params), jax.random.key(1)
+    old, key = init_masks(params), jax.random.key(1)
     new = jax.tree.map(lambda m: jax.random.bernoulli(key, 0.5, m.shape) | (m.ndim == 0), old)
-    masks = {m.shape: np.asarray(m) for m in maskable(new).values()}
+    masks = {m.shape: np.asarray(m) for m in masked_leaves(new).values()}
 
     def ones(x):
         return jnp.ones_like(x) if jnp.issubdtype(jnp.asarray(x).dtype, jnp.floating) else x
 
     before = jax.tree.map(ones, tx.init(params))
-    after, fresh = reset(tx, old, new, before, params), tx.init(params)
+    after, fresh = reset_moments(tx, old, new, before, params), tx.init(params)
     assert jax.tree.structure(before) == jax.tree.structure(after)
     for was, now, first in zip(*map(jax.tree.leaves, (before, after, fresh)), strict=True):
         expected = np.where(masks[was.shape], was, first) if np.shape(was) in masks else was

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gpnas.data import digits
-from gpnas.masks import maskable
+from gpnas.masks import masked_leaves
 from gpnas.methods import METHODS
 from gpnas.train.step import init_state, make_step
 
@@ -111,8 +111,8 @@ def test_many_devices_are_as_one(name, parallel):
     (one, losses), (many, other) = on_one(name), parallel(name)
     np.testing.assert_allclose(losses, other, rtol=1e-4)
     changed = 0
-    for path, mask in maskable(one.masks).items():
-        np.testing.assert_array_equal(mask, maskable(many.masks)[path])
+    for path, mask in masked_leaves(one.masks).items():
+        np.testing.assert_array_equal(mask, masked_leaves(many.masks)[path])
         changed += int(one.survey.woken[path]) + int(one.survey.dropped[path])
     assert changed > 0
     for a, b in (

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.masks import full
+from gpnas.masks import init_masks
 from gpnas.train import train
 from gpnas.train.analysis import analyse
 from gpnas.train.plan import make_plan
@@ -16,7 +16,7 @@ def network(tiny, digits):
     """A plan, and variables and masks of its network."""
     plan = make_plan(tiny(name="dense"), digits)
     variables = plan.module.init(jax.random.key(0), digits.train.images[:1] / 255.0)
-    return plan, variables, full(variables["params"])
+    return plan, variables, init_masks(variables["params"])
 
 
 def test_entropy_of_states(network, digits):

@@ -121,11 +121,12 @@ def test_data_that_cannot_be(field, tiny, tmp_path):
 def test_a_method_of_ones_own(tiny, digits, tmp_path, monkeypatch):
     (tmp_path / "my_methods.py").write_text(
         "from gpnas.methods import Method\n"
-        "from gpnas.methods.static import static\n"
-        "def half(*, total_steps: int, fraction: float = 0.5) -> Method:\n"
+        "from typing import Annotated\n"
+        "from gpnas.methods import In, static\n"
+        "def half(*, total_steps: int, fraction: Annotated[float, In(0, 1)] = 0.5) -> Method:\n"
         "    assert total_steps == 80\n"
-        "    from gpnas.masks.allocate import erk\n"
-        "    return static(density=fraction, allocation=erk())\n"
+        "    from gpnas.masks import allocate\n"
+        "    return static.static(density=fraction, allocation=allocate.erk())\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     plan = make_plan(tiny(name="my_methods:half", fraction=0.25), digits)

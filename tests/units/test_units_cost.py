@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.masks import full, maskable, put, schedule
+from gpnas.masks import init_masks, masked_leaves, schedule, update_leaves
 from gpnas.methods import METHODS
 from gpnas.models import CellNet, LeNet5, LeNet300, ResNet, network_macs
 from gpnas.units import macs, network_cost, training_macs
@@ -137,11 +137,14 @@ def test_macs_of_a_function_whose_weights_come_by_detours():
 def test_the_cost_of_a_masked_network():
     module, shape = LeNet5(widths=(4, 6, 8)), (20, 20, 1)
     params = jax.tree.map(lambda p: jnp.zeros(p.shape), shapes_of(module, shape)["params"])
-    masks = full(params)
-    live = maskable(masks)
+    masks = init_masks(params)
+    live = masked_leaves(masks)
     half = {p: jnp.arange(m.size).reshape(m.shape) % 2 == 0 for p, m in live.items()}
     macs = network_macs(module, {"params": params}, shape)
-    dense, sparse = network_cost(params, masks, macs), network_cost(params, put(masks, half), macs)
+    dense, sparse = (
+        network_cost(params, masks, macs),
+        network_cost(params, update_leaves(masks, half), macs),
+    )
     weights = sum(m.size for m in live.values())
     biases = 4 + 6 + 8 + 10
     assert dense.params == weights + biases and dense.weights == dense.nonzeros == weights
@@ -156,7 +159,7 @@ def test_the_cost_of_a_masked_network():
 def test_training_cost_of_rigl_is_the_papers():
     steps, every, d = 10_000, 100, 0.1
     rigl = METHODS["rigl"](density=d, total_steps=steps, every=every, stop_at=1.0)
-    fraction, mean = training_macs(rigl.density, rigl.dense_gradient, steps)
+    fraction, mean = training_macs(rigl.forecast.density, rigl.forecast.dense_gradient, steps)
     paper = (3 * d * every + 2 * d + 1) / (every + 1) / 3
     assert fraction == pytest.approx(paper, rel=1e-3)
     assert mean == pytest.approx(d)
@@ -165,7 +168,7 @@ def test_training_cost_of_rigl_is_the_papers():
 def test_training_cost_of_gmp_is_the_mean_of_its_curve():
     steps, d = 10_000, 0.02
     gmp = METHODS["gmp"](density=d, total_steps=steps, every=100, stop_at=0.75)
-    fraction, mean = training_macs(gmp.density, gmp.dense_gradient, steps)
+    fraction, mean = training_macs(gmp.forecast.density, gmp.forecast.dense_gradient, steps)
     by_hand = d + (1 - d) * 0.75 / 4  # the integral of (1 − x)³ is ¼
     assert mean == pytest.approx(by_hand, rel=1e-3)
     assert fraction == pytest.approx(mean, rel=1e-5)
@@ -177,5 +180,5 @@ def test_training_cost_at_the_ends():
     assert training_macs(schedule.constant(0.3), none, 10)[0] == pytest.approx(0.3)
     assert training_macs(schedule.constant(0.3), one, 10)[0] == pytest.approx((0.6 + 1) / 3)
     topkast = METHODS["topkast"](density=0.2, extra=0.3, every=100)
-    fraction, _ = training_macs(topkast.density, topkast.dense_gradient, 10)
+    fraction, _ = training_macs(topkast.forecast.density, topkast.forecast.dense_gradient, 10)
     assert fraction == pytest.approx((2 * 0.2 + 0.5) / 3)

@@ -62,7 +62,7 @@ def test_the_small_function_is_jitted_differentiated_and_takes_any_batch(net):
 
 def test_weight_masks_are_outer_products_and_keep_synapse_masks(net):
     apply, variables, x, groups = net
-    synapses = gm.full(variables)
+    synapses = gm.init_masks(variables)
     synapses["params"]["Dense_1"]["kernel"] = jnp.ones((6, 4), bool).at[0, 1].set(False)
     found = jax.jit(lambda m: units.weight_masks(groups, m, variables, synapses))(MASKS)
     kernel = np.outer(MASKS[FIRST], MASKS[SECOND])

@@ -10,7 +10,6 @@ import pytest
 from gpnas import masks as gm
 from gpnas import models, units
 from gpnas.masks import plasticity, schedule, score
-from gpnas.masks.score import Score
 
 MODULE = models.LeNet300(num_classes=3, widths=(10, 6))
 IMAGES = jnp.ones((2, 2, 2, 1))
@@ -21,7 +20,7 @@ FIRST = "params/Dense_0/kernel:1"
 
 
 def fixed(name, values):
-    return Score(name, {}, lambda kept, ctx: values)
+    return score.Score(name, {}, lambda kept, ctx: values)
 
 
 def values(seed):
@@ -40,7 +39,7 @@ def test_the_least_worth_goes_and_the_most_gain_comes():
         churn=schedule.constant(0.7), every=1, rest=1, allocation=gm.allocate.uniform(),
     )  # fmt: skip
     transform = units.of_units(inner, GROUPS, fixed("w", worth), fixed("g", gain))
-    masks, state = transform.init(gm.full(PARAMS), PARAMS, jax.random.key(0))
+    masks, state = transform.init(gm.init_masks(PARAMS), PARAMS, jax.random.key(0))
     new, after = jax.jit(transform.update)(masks, state, context(1))
     for group in GROUPS.groups:
         before, now = (np.asarray(s.units[group.name]) for s in (state, after))
@@ -51,7 +50,7 @@ def test_the_least_worth_goes_and_the_most_gain_comes():
         best = np.sort(gain[group.name][~before])[-len(come) :]
         np.testing.assert_array_equal(np.sort(worth[group.name][gone]), worst)
         np.testing.assert_array_equal(np.sort(gain[group.name][come]), best)
-    expected = units.weight_masks(GROUPS, after.units, PARAMS, gm.full(PARAMS))
+    expected = units.weight_masks(GROUPS, after.units, PARAMS, gm.init_masks(PARAMS))
     for name, layer in new.items():
         np.testing.assert_array_equal(layer["kernel"], expected[name]["kernel"])
         assert layer["bias"].shape == ()
@@ -73,10 +72,10 @@ def test_statistics_are_kept_in_the_window_only():
         GROUPS, units.score.removal_cost(GROUPS), units.score.growth_gain(GROUPS),
         every=10, window=3,
     )  # fmt: skip
-    masks, state = transform.init(gm.full(PARAMS), PARAMS, jax.random.key(0))
+    masks, state = transform.init(gm.init_masks(PARAMS), PARAMS, jax.random.key(0))
     seen = []
     for step in range(1, 11):
-        ctx = dataclasses.replace(context(step), event=False)
+        ctx = dataclasses.replace(context(step), may_update=False)
         masks, state = transform.update(masks, state, ctx)
         seen.append(float(state.statistics["observations"]))
     assert seen == [0.0] * 7 + [1.0, 2.0, 3.0]

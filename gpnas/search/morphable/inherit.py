@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.errors import UserError
-from gpnas.masks.tree import path_name
+from gpnas.masks import tree
 from gpnas.search.morphable import channels
 from gpnas.search.morphable.architecture import WEIGHTED, Architecture, load, ties
 from gpnas.search.morphable.channels import NEW, OUTPUT, Inputs
@@ -63,14 +63,14 @@ def inherit(
     if widen not in WIDEN:
         raise UserError("widen", widen, ", ".join(WIDEN))
     old, new = load(parent), load(child)
-    known = {path_name(p): np.asarray(x) for p, x in _leaves(variables)}
+    known = {tree.path_name(p): np.asarray(x) for p, x in _leaves(variables)}
     found = channels.match(old, new, _filters(old, new, known, widen))
     moves = _moves(new, found)
     values, kept = [], []
     for path, leaf in _leaves(fresh):
-        _, layer, *rest = path_name(path).split("/")
+        _, layer, *rest = tree.path_name(path).split("/")
         move = moves.get(layer, _whole)
-        value, same = move("/".join(rest), np.asarray(leaf), known.get(path_name(path)))
+        value, same = move("/".join(rest), np.asarray(leaf), known.get(tree.path_name(path)))
         values.append(jnp.asarray(value))
         kept.append(jnp.asarray(np.broadcast_to(same, value.shape)))
     structure = jax.tree.structure(fresh)
@@ -212,7 +212,7 @@ def _calibrate(
         values[f"batch_stats/{name}/norm/var"] = var
 
     def leaf(path: tuple, value: jax.Array) -> jax.Array:
-        found = values.get(path_name(path), ())
+        found = values.get(tree.path_name(path), ())
         return value.at[: len(found)].set(found) if len(found) else value
 
     return jax.tree.map_with_path(leaf, variables)

@@ -1,4 +1,4 @@
-"""Whether the settings of a method can be, each by itself and all together."""
+"""Checks of the settings of a method, each by itself and all together."""
 
 import inspect
 import math
@@ -10,49 +10,19 @@ import jax.numpy as jnp
 
 from gpnas.errors import UserError
 from gpnas.masks import allocate
-from gpnas.plugins import Range, check_value
-
-# What a setting of such a name must be, in whichever method.
-_RANGES: dict[str, Range] = {
-    name: (holds, allowed)
-    for names, holds, allowed in (
-        ("density first block_density", lambda x: 0 < x <= 1, "a number in (0, 1]"),
-        ("at fraction last_fraction extra", lambda x: 0 <= x <= 1, "a fraction in [0, 1]"),
-        ("decay", lambda x: 0 <= x < 1, "a number in [0, 1)"),
-        (
-            "every window rounds phases refresh patience first_units",
-            lambda x: x >= 1,
-            "1 or more",
-        ),
-        (
-            "protect rest survival_age price hysteresis churn spare stagger_at rate tolerance"
-            " weight",
-            lambda x: x >= 0,
-            "0 or more",
-        ),
-        ("slack", lambda x: x > -1, "above -1"),
-        ("sharpness", lambda x: x > 0, "above 0"),
-        ("threshold", lambda x: -8 < x < 8, "a log α in (-8, 8)"),
-        ("peak block_peak", lambda x: x >= 1, "1 or more, a multiple of the density"),
-        ("penalties", lambda x: all(y >= 0 for y in x), "numbers, each 0 or more"),
-        ("drops", lambda x: all(0 < y < 1 for y in x), "numbers, each in (0, 1)"),
-    )
-    for name in names.split()
-}
+from gpnas.methods._method import step_at
+from gpnas.plugins import check_value, plain_type
 
 
 def check_one(field: str, value: Any, parameter: inspect.Parameter, layers: int) -> Any:
-    """The value, if it has the type that the signature says and the range that its name says.
+    """The value, if it has the type and the range (`In`) of its annotation.
 
     Raises:
       UserError: If it has not.
     """
-    if typing.get_origin(parameter.annotation) is tuple:
+    if typing.get_origin(plain_type(parameter.annotation)) is tuple:
         value = _per_layer(field, value, layers)
-    name = parameter.name
-    if name.endswith("_at") and name != "stagger_at":
-        return check_value(field, value, parameter, {name: _RANGES["at"]})
-    return check_value(field, value, parameter, _RANGES)
+    return check_value(field, value, parameter)
 
 
 def _per_layer(field: str, value: Any, layers: int) -> tuple[float, ...]:
@@ -60,16 +30,36 @@ def _per_layer(field: str, value: Any, layers: int) -> tuple[float, ...]:
         type(x) in (int, float) and math.isfinite(x) for x in value
     )
     if not numbers or len(value) not in (1, layers):
-        raise UserError(field, value, f"a tuple of one number, or of {layers}, one a layer")
+        raise UserError(field, value, f"a tuple of one number, or of {layers}, one per layer")
     return tuple(float(x) for x in value)
 
 
-def check_together(arguments: Mapping[str, Any], shapes: allocate.Shapes) -> None:
-    """Checks the settings, defaults included, that limit each other.
+def check_together(
+    arguments: Mapping[str, Any], shapes: allocate.Shapes, total_steps: int, selection: str | None
+) -> None:
+    """Checks the settings of a method of ours that limit each other.
+
+    Args:
+      arguments: Arguments by name, defaults included.
+      shapes: Shapes of the masked leaves by path.
+      total_steps: Length of the run.
+      selection: Name of the selection, if given.
 
     Raises:
-      UserError: For the first that cannot be beside the others.
+      UserError: For the first setting that the others exclude.
     """
+    _check_densities(arguments, selection)
+    _check_times(arguments, shapes)
+    last = step_at(arguments.get("stop_at", 1.0), total_steps)
+    if {"first", "peak"} & arguments.keys() and arguments.get("every", 1) > last:
+        if last < 1:
+            allowed = f"more: the density has no step to move in, of {total_steps}"
+            raise UserError("method.stop_at", arguments["stop_at"], allowed)
+        allowed = f"at most {last} in {total_steps} steps"
+        raise UserError("method.every", arguments["every"], allowed)
+
+
+def _check_densities(arguments: Mapping[str, Any], selection: str | None) -> None:
     density = arguments.get("density", 1.0)
     for name, share in (("peak", density), ("block_peak", arguments.get("block_density", 1.0))):
         if name in arguments and arguments[name] * share > 1:
@@ -79,6 +69,13 @@ def check_together(arguments: Mapping[str, Any], shapes: allocate.Shapes) -> Non
         raise UserError(
             "method.extra", arguments["extra"], f"at most {1 - density:g}, at density {density:g}"
         )
+    n, of, m = (selection or "").partition(":")
+    if of and density != int(n) / int(m):
+        allowed = f"{int(n) / int(m)}, the density of select {selection}"
+        raise UserError("method.density", density, allowed)
+
+
+def _check_times(arguments: Mapping[str, Any], shapes: allocate.Shapes) -> None:
     if arguments.get("start_at", 0) > arguments.get("full_at", 1):
         raise UserError("method.start_at", arguments["start_at"], "at most full_at")
     for name in ("warmup_at", "start_at", "full_at", "peak_at"):
@@ -103,7 +100,7 @@ def check_density(density: float, allocation: allocate.Allocation, shapes: alloc
       UserError: If it cannot.
     """
     try:
-        allocate.check(allocation, shapes, density)
+        allocate.check_feasible(allocation, shapes, density)
     except ValueError as error:
         raise UserError(
             "method.density", density, f"one that the allocation can meet ({error})"

@@ -1,4 +1,4 @@
-"""From the settings of a config to a method, with every mistake told in one line."""
+"""From the settings of a config to a method; a mistake in them is an error of one line."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -31,8 +31,8 @@ from gpnas.methods import (
     topkast,
 )
 from gpnas.methods import set as sparse_evolution
-from gpnas.methods.check import check_density, check_one, check_together
-from gpnas.methods.method import Method, moment
+from gpnas.methods._check import check_density, check_one, check_together
+from gpnas.methods._method import Method
 from gpnas.units import UnitGroups
 
 METHODS: Mapping[str, Callable[..., Method]] = {
@@ -62,7 +62,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "ste": ste.ste,
     "topkast": topkast.topkast,
 }
-# By the run, not by the settings.
+# Arguments that come from the run, not from the settings.
 _GIVEN = ("total_steps", "batch_size", "images", "classes", "groups", "sizes", "params")
 _SELECTIONS = {
     "exact_top_k": select.exact_top_k,
@@ -72,33 +72,37 @@ _SELECTIONS = {
 }
 
 
-def find(name: str) -> Callable[..., Method]:
-    """The function of a method's name, or of `module:function` for one of the user's own.
+def find_method(name: str) -> Callable[..., Method]:
+    """The constructor of a method by its name, or by `module:function` for a user's own method.
 
     Raises:
-      UserError: If there is none.
+      UserError: If it does not exist.
     """
     return plugins.find("method.name", name, METHODS, Method)
 
 
-def by_units(name: str) -> bool:
-    """Whether the method of a name decides about units, and so needs a network's `groups`.
+def needs_unit_groups(name: str) -> bool:
+    """Whether a method masks units, and therefore needs the `groups` of a network.
 
     Raises:
-      UserError: If there is none.
+      UserError: If the method does not exist.
     """
-    return "groups" in inspect.signature(find(name)).parameters
+    return "groups" in inspect.signature(find_method(name)).parameters
 
 
 def fields_of(name: str) -> dict[str, inspect.Parameter]:
-    """What a config can set of the method of a name; durations are numbers of steps or texts.
+    """Parameters of a method that a config can set; durations are numbers of steps or strings.
 
     Raises:
-      UserError: If there is none.
+      UserError: If the method does not exist.
     """
-    known = inspect.signature(find(name)).parameters
+    known = inspect.signature(find_method(name)).parameters
     return {
-        field: p.replace(annotation=int | str) if duration.is_duration(field, known) else p
+        field: p.replace(
+            annotation=int | str
+            if duration.is_duration(field, known)
+            else plugins.plain_type(p.annotation)
+        )
         for field, p in known.items()
         if field not in _GIVEN
     }
@@ -121,19 +125,19 @@ def build(
     """Builds a method from a config's `method` section.
 
     Args:
-      settings: `name`, and the method's own arguments; `allocation` and `seed_allocation` by name
+      settings: `name`, and the method's own arguments: `allocation` and `seed_allocation` by name
         ("erk", "uniform", "global", "macs"), `select` by name ("exact_top_k", "2:4", "1:4", "4x4"),
         durations as steps, as a percentage of the run ("2%") or as "auto".
       total_steps: Length of the run.
-      batch_size: Images a step.
+      batch_size: Images per step.
       evaluations: Evaluations on the validation images in the run.
-      images: How many there are to train on.
+      images: Number of training images.
       classes: Outputs of the network.
-      shapes: Shapes of the maskable leaves by path.
+      shapes: Shapes of the masked leaves by path.
       macs: MACs of one weight by path, for the allocation "macs".
-      params: Parameters of the network or their shapes, and
-      groups: its units, for methods that develop them (see `by_units`).
-      sizes: `{group: units}` of the supernet, if the network is now smaller.
+      params: Parameters of the network, or their shapes, for methods that mask units.
+      groups: Unit groups of the network, for the same methods (see `needs_unit_groups`).
+      sizes: `{group: units}` of the supernet, if the network is smaller by now.
 
     Returns:
       The method.
@@ -143,7 +147,7 @@ def build(
         that the allocation cannot meet.
     """
     arguments = dict(settings)
-    function = find(arguments.pop("name"))
+    function = find_method(arguments.pop("name"))
     known = inspect.signature(function).parameters
     allocations = {
         "erk": allocate.erk(),
@@ -174,19 +178,11 @@ def build(
     arguments |= {name: given[name] for name in _GIVEN if name in known}
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}
     whole = defaults | arguments
-    check_together(whole, shapes)
+    if function in METHODS.values():  # names of a user's own arguments may mean anything
+        check_together(whole, shapes, total_steps, settings.get("select"))
     for name in ("seed_allocation", "allocation"):
         if "density" in whole and whole.get(name) is not None:
             check_density(whole["density"], whole[name], shapes)
-    last = moment(whole.get("stop_at", 1.0), total_steps)
-    if {"first", "peak"} & whole.keys() and whole.get("every", 1) > last:  # the density moves
-        if last < 1:
-            allowed = f"more: the density has no step to move in, of {total_steps}"
-            raise UserError("method.stop_at", whole["stop_at"], allowed)
-        raise UserError("method.every", whole["every"], f"at most {last} in {total_steps} steps")
-    n, of, m = str(settings.get("select", "")).partition(":")
-    if of and whole["density"] != int(n) / int(m):
-        raise UserError("method.density", whole["density"], f"{int(n) / int(m)}, as select has it")
     return function(**arguments)
 
 

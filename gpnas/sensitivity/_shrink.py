@@ -9,10 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from gpnas.gates import Forward
-from gpnas.masks import sometimes
-from gpnas.masks.finite import are_finite
-from gpnas.masks.schedule import Schedule
-from gpnas.masks.tree import wide
+from gpnas.masks import cond_inplace, finite, schedule, tree
 
 Sensitivity = Callable[[Forward, Any, Any], Any]
 
@@ -26,7 +23,7 @@ class ShrinkState:
 
 
 def shrink(
-    rate: float | Schedule, sensitivity: Sensitivity, every: int = 1
+    rate: float | schedule.Schedule, sensitivity: Sensitivity, every: int = 1
 ) -> optax.GradientTransformationExtraArgs:
     """Moves weights by −λ · w · [1 − S]₊ beside the optimizer's own step; chain it after that.
 
@@ -56,7 +53,7 @@ def shrink(
 
     def fresh(forward: Forward, params: Any, grads: Any, old: Any) -> Any:
         found = look(forward, params, grads)
-        fine = are_finite(grads)
+        fine = finite.are_finite(grads)
         return jax.tree.map(lambda s, o: jnp.where(fine & ~jnp.isnan(s), s, o), found, old)
 
     def update_fn(
@@ -71,15 +68,17 @@ def shrink(
         del extra
         count, kept = state.count, state.sensitivity
         if every > 1:
-            kept = sometimes(
+            kept = cond_inplace(
                 count % every == 0, lambda old: fresh(forward, params, dense_grads, old), kept
             )
         found = kept if every > 1 else look(forward, params, dense_grads)
         now = rate(count) if callable(rate) else rate
 
         def pull(u: jax.Array, p: jax.Array, s: jax.Array) -> jax.Array:
-            decay = jnp.where(s < 1, 1 - wide(s), 0)  # none where S is NaN
-            return (wide(u) - jnp.asarray(now, jnp.float32) * wide(p) * decay).astype(u.dtype)
+            decay = jnp.where(s < 1, 1 - tree.wide(s), 0)  # none where S is NaN
+            return (tree.wide(u) - jnp.asarray(now, jnp.float32) * tree.wide(p) * decay).astype(
+                u.dtype
+            )
 
         return jax.tree.map(pull, updates, params, found), ShrinkState(count + 1, kept)
 

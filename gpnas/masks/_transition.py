@@ -1,4 +1,4 @@
-"""Transition: what a change of masks does to the parameters and to any optax state."""
+"""Transition of parameters and of any optax state over a mask update."""
 
 import zlib
 from collections.abc import Callable
@@ -12,31 +12,31 @@ from gpnas.masks import tree
 from gpnas.masks.axes import Table, sides
 
 _SAME = "same"  # marks entries of an optimizer's state that stay
-_WAKE = zlib.crc32(b"wake")  # the mask transform had the same key: its draws chose who wakes
-Wake = Callable[[str, jax.Array, jax.Array, jax.Array], jax.Array]
+_GROW = zlib.crc32(b"wake")  # apart from the draws of the mask transform, which had the same key
+GrowInit = Callable[[str, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
-def at_zero(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
-    """Woken weights start at zero: the network's function does not jump."""
+def grow_at_zero(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
+    """Grown weights start at zero: the function of the network does not change."""
     del path, mask, key
     return jnp.zeros(grad.shape, grad.dtype)
 
 
-def at_fan_in(scale: float = 1.0, axes: Table | None = None) -> Wake:
-    """Woken weights start at random, N(0, scale² · 2 / fan-in), with the fan-in that is *alive*.
+def grow_at_fan_in(scale: float = 1.0, axes: Table | None = None) -> GrowInit:
+    """Grown weights are drawn from N(0, scale² · 2 / fan-in), with the fan-in of active weights.
 
     Args:
-      scale: 1 is He initialisation of the living network.
+      scale: 1 is He initialisation of the sparse network.
       axes: `Axes` by path glob.
     """
 
-    def wake(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
+    def init(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
         at = sides(path, mask.ndim, axes)
         fan_in = jnp.sum(mask, (*at.receptive, *at.ins), jnp.float32, keepdims=True)
         deviation = scale * jnp.sqrt(2.0 / jnp.maximum(fan_in, 1))
         return (deviation * jax.random.normal(key, grad.shape)).astype(grad.dtype)
 
-    return wake
+    return init
 
 
 def transition(
@@ -46,49 +46,49 @@ def transition(
     params: Any,
     opt_state: Any,
     *,
-    wake: Wake = at_zero,
+    init: GrowInit = grow_at_zero,
     grads: Any = None,
     key: jax.Array | None = None,
 ) -> tuple[Any, Any]:
-    """Carries params and optimizer state over a change of masks.
+    """Params and optimizer state after a change of masks.
 
-    Dropped weights become zero, grown ones get their first value, and every moment that the
-    optimizer keeps of a changed entry is as `tx.init` begins it.
+    Pruned weights become zero, grown weights get their initial value, and moments of changed
+    entries are reset to those of `tx.init`, since they are stale.
 
     Args:
       tx: The optimizer that made `opt_state`: any of optax and `optax.contrib`, wrapped or not,
-        but `sm3`, `flatten` and `lookahead`, whose states have not the structure of the params. Of
-        an `nnx.Optimizer`, pass its `tx` and a state of its own, `tx.init(params)`.
+        but `sm3`, `flatten` and `lookahead`, whose states do not have the structure of the
+        params. For an `nnx.Optimizer`, pass its `tx` and `tx.init(params)`.
       old, new: Masks before and after.
       params: Parameters.
       opt_state: State of `tx`.
-      wake: `(path, new mask, gradient, key) → values` for a leaf of which some entries woke.
-      grads: Dense gradients, for `wake`; defaults to `params` (only shape and dtype matter then).
-      key: Random key for `wake`; needed by those that draw.
+      init: `(path, new mask, gradient, key) → values`, the initial values of grown entries.
+      grads: Dense gradients, for `init`; defaults to `params` (then only shape and dtype matter).
+      key: Random key, for an `init` that draws.
 
     Returns:
-      `(params, opt_state)`, same structures. State that is not of a parameter's shape (counts,
-      factored moments, the history of `lbfgs`) is left alone.
+      `(params, opt_state)`, same structures. State without a parameter's shape (counts, factored
+      moments, the history of `lbfgs`) is unchanged.
 
     Raises:
-      ValueError: If the state has no moments of the params' structure.
+      ValueError: If the moments do not have the structure of the params.
     """
-    params = rewoken(old, new, params, wake=wake, grads=grads, key=key)
-    return params, reset(tx, old, new, opt_state, params)
+    params = reinit_grown(old, new, params, init=init, grads=grads, key=key)
+    return params, reset_moments(tx, old, new, opt_state, params)
 
 
-def rewoken(
+def reinit_grown(
     old: Any,
     new: Any,
     params: Any,
     *,
-    wake: Wake = at_zero,
+    init: GrowInit = grow_at_zero,
     grads: Any = None,
     key: jax.Array | None = None,
 ) -> Any:
-    """The part of `transition` that is about params: zero what was dropped, begin what woke."""
+    """Params after a change of masks: pruned weights are zero, grown weights initialised."""
     key = jax.random.key(0) if key is None else key
-    key = jax.random.fold_in(key, _WAKE)
+    key = jax.random.fold_in(key, _GROW)
 
     def value(
         path: tuple, was: jax.Array, now: jax.Array, param: jax.Array, grad: jax.Array
@@ -96,14 +96,16 @@ def rewoken(
         if not jnp.ndim(now):
             return param
         name = tree.path_name(path)
-        fresh = wake(name, now, grad, tree.keys_for(key, {name: grad})[name])
+        fresh = init(name, now, grad, tree.keys_for(key, {name: grad})[name])
         return jnp.where(now, jnp.where(was, param, fresh), jnp.zeros((), param.dtype))
 
     return jax.tree.map_with_path(value, old, new, params, params if grads is None else grads)
 
 
-def reset(tx: optax.GradientTransformation, old: Any, new: Any, opt_state: Any, params: Any) -> Any:
-    """Moments of all entries whose mask changed, as `tx.init` begins them.
+def reset_moments(
+    tx: optax.GradientTransformation, old: Any, new: Any, opt_state: Any, params: Any
+) -> Any:
+    """Optimizer state with the moments of changed entries reset to those of `tx.init`.
 
     Args:
       tx: The optimizer that made `opt_state`.
@@ -112,7 +114,7 @@ def reset(tx: optax.GradientTransformation, old: Any, new: Any, opt_state: Any, 
       params: Parameters after the change.
 
     Raises:
-      ValueError: If the state has no moments of the params' structure.
+      ValueError: If the moments do not have the structure of the params.
     """
 
     def moment(kept: Any, was: jax.Array, now: jax.Array) -> Any:

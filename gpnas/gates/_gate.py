@@ -11,12 +11,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gpnas.masks import MaskContext, MaskTransform, maskable, put, when
-from gpnas.masks.transform import always, sometimes
+from gpnas.masks import (
+    MaskContext,
+    MaskTransform,
+    cond_inplace,
+    masked_leaves,
+    schedule,
+    update_leaves,
+    when,
+)
 
 Intercept = Callable[..., Any]
 Leaves = Mapping[str, jax.Array]
-Living = Callable[[Leaves, Any], Leaves]
+IsActive = Callable[[Leaves, Any], Leaves]
 
 
 class Forward(NamedTuple):
@@ -60,14 +67,18 @@ class Gates(NamedTuple):
         gates; `out` is what `forward.loss` gave.
       network: `(params, gates, masks, step) → params` of the network at test time, without gates.
       masked: Whether the forward pass gets masked weights; else masks are for the test only.
-      learn: `step → () bool`, whether gates may change; not even by momentum where they may not.
+      learn: `step → () bool`, whether gates may change; where False, momentum does not move them
+        either.
+      reads_network: Whether `loss` does more than call `forward.loss(params)`, so that the network
+        must allow it (interceptors, labels).
     """
 
     init: Callable[[Any, Any, jax.Array], dict[str, Any]]
     loss: Callable[[Forward, Any, Any, GateContext], tuple[jax.Array, Any]]
     network: Callable[[Any, Any, Any, jax.Array], Any]
     masked: bool = True
-    learn: Callable[[jax.Array], jax.Array] = always
+    learn: Callable[[jax.Array], jax.Array] = schedule.always
+    reads_network: bool = True
 
 
 def no_gates() -> Gates:
@@ -76,11 +87,12 @@ def no_gates() -> Gates:
         init=lambda masks, params, key: {},
         loss=lambda forward, params, gates, context: forward.loss(params),
         network=lambda params, gates, masks, step: params,
+        reads_network=False,
     )
 
 
-def follow(
-    living: Living,
+def masks_from_gates(
+    living: IsActive,
     *,
     every: int,
     last: int,
@@ -101,11 +113,13 @@ def follow(
 
     def update_fn(masks: Any, state: tuple, ctx: MaskContext) -> tuple[Any, tuple]:
         def event(old: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            new = living(maskable(masks, ctx.params), ctx.gates)
+            new = living(masked_leaves(masks, ctx.params), ctx.gates)
             new = {p: jnp.broadcast_to(new.get(p, old[p]), old[p].shape) for p in old}
             return {p: old[p] & new[p] for p in old} if forever else new
 
-        return put(masks, sometimes(ctx.event, event, maskable(masks))), state
+        return update_leaves(
+            masks, cond_inplace(ctx.may_update, event, masked_leaves(masks))
+        ), state
 
     transform = MaskTransform(init_fn, update_fn)
     return when(transform, lambda step: ((step % every == 0) & (step > 0)) | (step == last))

@@ -3,12 +3,13 @@
 As an optax transformation turns gradients into updates, a mask transform turns masks into masks.
 Both of its functions thread the masks through, so transforms chain as functions compose::
 
-    masks, state = transform.init(full(params), params, key)
+    masks, state = transform.init(init_masks(params), params, key)
     masks, state = transform.update(masks, state, MaskContext(step, params, grads, key))
 
 `update` is called at *every* step, so that a score can keep a moving average, and changes the masks
-only at its events. When those are is said by the combinators (`every`, `between`, `switch`), which
-narrow `MaskContext.event`, a traced bool: the whole schedule is one compiled program.
+only at its mask updates. Combinators (`every`, `between`, `switch`) set the schedule of mask
+updates: they narrow `MaskContext.may_update`, a traced bool, so that the whole schedule is one
+program.
 """
 
 import dataclasses
@@ -21,32 +22,19 @@ import jax.numpy as jnp
 from jax import lax
 
 from gpnas.masks import tree
+from gpnas.masks._leaves import masked_leaves, update_leaves
+from gpnas.masks.schedule import always, never, within
 
 Masks = Any
 State = Any
 
 
-def always(step: jax.Array) -> jax.Array:
-    """True at every step."""
-    return jnp.ones(jnp.shape(step), bool)
+def cond_inplace(condition: jax.Array | bool, f: Callable[[Any], Any], x: Any) -> Any:
+    """`f(x)` if the condition holds, else `x`, without a copy of `x`.
 
-
-def never(step: jax.Array) -> jax.Array:
-    """False at every step."""
-    return jnp.zeros(jnp.shape(step), bool)
-
-
-def within(start: int, stop: int | None) -> Callable[[jax.Array], jax.Array]:
-    """`step → () bool`, True at steps `start <= step < stop` (no end if `stop` is None)."""
-    return lambda step: (step >= start) & (True if stop is None else step < stop)
-
-
-def sometimes(condition: jax.Array | bool, f: Callable[[Any], Any], x: Any) -> Any:
-    """`f(x)` if the condition holds, else `x`, without copying what does not change.
-
-    As `lax.cond(condition, f, lambda x: x, x)`; but there XLA copies all of `x` when nothing is to
-    be done, and here it stays in place (a loop of one turn or none). A Python bool is decided when
-    traced.
+    Equivalent to `lax.cond(condition, f, lambda x: x, x)`, for which XLA copies `x` even if the
+    condition is False. This is a loop of at most one iteration, which updates `x` in place. A
+    Python bool is resolved at trace time.
     """
     if isinstance(condition, bool):
         return f(x) if condition else x
@@ -56,33 +44,35 @@ def sometimes(condition: jax.Array | bool, f: Callable[[Any], Any], x: Any) -> A
 
 @flax.struct.dataclass
 class MaskContext:
-    """What a mask transform may look at in one step.
+    """Inputs of a mask transform at one step.
 
     Attributes:
-      step: () int32, steps done before this one.
-      params: The parameters, zero where masked (unless a method keeps them, as Top-KAST does).
-      grads: Dense gradients, taken through the masked parameters, averaged over devices.
-      key: A random key of this step alone.
-      event: () bool, whether masks may change now; combinators narrow it.
-      gates: Trained parameters of a changed forward pass, where a method has them.
+      step: () int32, number of steps before this one.
+      params: Parameters, zero where masked (unless a method keeps their values, as Top-KAST does).
+      grads: Dense gradients at the masked parameters, averaged over devices.
+      key: Random key of this step.
+      may_update: () bool, whether masks may change at this step; combinators narrow it. The Python
+        bool False means that no mask update is compiled.
+      gates: Parameters of the gates, where a method has gates.
     """
 
     step: jax.Array
     params: Any
     grads: Any
     key: jax.Array
-    event: jax.Array | bool = True
+    may_update: jax.Array | bool = True
     gates: Any = ()
 
 
 class MaskTransform(NamedTuple):
-    """A pair of pure functions that decides which parameters live, and when it may.
+    """A pair of pure functions that decides which parameters are active.
 
     Attributes:
-      init: `(masks, params, key) → (masks, state)`: the masks to start with and what to remember.
-      update: `(masks, state, context) → (masks, state)`: one step of development.
-      may_change: `step → () bool`, whether `update` may change masks at a step. A train step need
-        do nothing about masks at the others; one that ignores this is right as well, and slower.
+      init: `(masks, params, key) → (masks, state)`: the initial masks and state.
+      update: `(masks, state, context) → (masks, state)`: called at every step.
+      may_change: `step → () bool`, whether `update` may change masks at a step. A hint: a train
+        step may skip everything about masks at the other steps; one that ignores it is correct, but
+        slower.
     """
 
     init: Callable[[Masks, Any, jax.Array], tuple[Masks, State]]
@@ -91,30 +81,30 @@ class MaskTransform(NamedTuple):
 
 
 def identity() -> MaskTransform:
-    """Leaves the masks as they are: a dense network, or the masks that it was given."""
+    """Leaves the masks unchanged: dense training, or training with given masks."""
     return MaskTransform(
         lambda masks, params, key: (masks, ()), lambda masks, state, ctx: (masks, state), never
     )
 
 
-def carry(begin: Callable[[Masks, Any, jax.Array], State]) -> MaskTransform:
-    """Leaves the masks as they are and keeps a state, for what works on it between epochs.
+def stateful_identity(init_state: Callable[[Masks, Any, jax.Array], State]) -> MaskTransform:
+    """Leaves the masks unchanged and keeps a state, for decisions on the host between epochs.
 
     Args:
-      begin: `(masks, params, key) → state` to begin with.
+      init_state: `(masks, params, key) → state`, the initial state.
     """
     return MaskTransform(
-        lambda masks, params, key: (masks, begin(masks, params, key)),
+        lambda masks, params, key: (masks, init_state(masks, params, key)),
         lambda masks, state, ctx: (masks, state),
         never,
     )
 
 
 def chain(*transforms: MaskTransform) -> MaskTransform:
-    """One transform after the other, each on the masks that the last one left.
+    """Applies transforms one after another, each to the masks of the one before.
 
     Args:
-      *transforms: Mask transforms; each gets a random key of its own.
+      *transforms: Mask transforms; each gets its own random key.
 
     Returns:
       A transform whose state is the tuple of their states.
@@ -142,7 +132,7 @@ def chain(*transforms: MaskTransform) -> MaskTransform:
 
 
 def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
-    """Lets a transform see and change some leaves only.
+    """Restricts a transform to some of the leaves.
 
     Args:
       transform: The transform to restrict.
@@ -164,22 +154,22 @@ def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
             flat = jax.tree_util.tree_flatten_with_path(masks)[0]
             tree.check_globs("masked", [where], [tree.path_name(path) for path, _ in flat])
         inner, state = transform.init(hide(masks, params), params, key)
-        return tree.put(masks, tree.maskable(inner)), state
+        return update_leaves(masks, masked_leaves(inner)), state
 
     def update_fn(masks: Masks, state: State, ctx: MaskContext) -> tuple[Masks, State]:
         inner, state = transform.update(hide(masks, ctx.params), state, ctx)
-        return tree.put(masks, tree.maskable(inner)), state
+        return update_leaves(masks, masked_leaves(inner)), state
 
     return MaskTransform(init_fn, update_fn, transform.may_change)
 
 
 def when(transform: MaskTransform, condition: Callable[[jax.Array], jax.Array]) -> MaskTransform:
-    """Allows events only at steps where `condition(step)`; statistics are kept at every step."""
+    """Restricts mask updates to steps where `condition(step)`; statistics are always updated."""
 
     def update_fn(masks: Masks, state: State, ctx: MaskContext) -> tuple[Masks, State]:
-        quiet = ctx.event is False  # known while tracing: then nothing of an event is compiled
-        event = False if quiet else jnp.logical_and(ctx.event, condition(ctx.step))
-        return transform.update(masks, state, dataclasses.replace(ctx, event=event))
+        off = ctx.may_update is False  # known while tracing: then no mask update is compiled
+        now = False if off else jnp.logical_and(ctx.may_update, condition(ctx.step))
+        return transform.update(masks, state, dataclasses.replace(ctx, may_update=now))
 
     def may_change(step: jax.Array) -> jax.Array:
         return transform.may_change(step) & condition(step)
@@ -187,8 +177,8 @@ def when(transform: MaskTransform, condition: Callable[[jax.Array], jax.Array]) 
     return MaskTransform(transform.init, update_fn, may_change)
 
 
-def every(n: int, transform: MaskTransform) -> MaskTransform:
-    """Allows events at steps 0, n, 2n, 3n … only.
+def every(transform: MaskTransform, n: int) -> MaskTransform:
+    """Restricts mask updates to steps 0, n, 2n, 3n …
 
     Raises:
       ValueError: If n is below 1.
@@ -198,21 +188,21 @@ def every(n: int, transform: MaskTransform) -> MaskTransform:
     return when(transform, lambda step: step % n == 0)
 
 
-def between(start: int, stop: int | None, transform: MaskTransform) -> MaskTransform:
-    """Allows events at steps `start <= step < stop` (no end if `stop` is None)."""
+def between(transform: MaskTransform, start: int, stop: int | None) -> MaskTransform:
+    """Restricts mask updates to steps `start <= step < stop` (no end if `stop` is None)."""
     return when(transform, within(start, stop))
 
 
 def switch(transforms: Mapping[int, MaskTransform]) -> MaskTransform:
-    """Hands the masks from one transform to the next: `{0: grow, 1000: prune}`.
+    """Applies one transform after another over time: `{0: grow, 1000: prune}`.
 
     Args:
-      transforms: First step → transform. Only the transform in charge has events, and only the
-        first chooses masks to start with; all of them keep their statistics, so one that takes over
-        knows the gradients that came before.
+      transforms: First step → transform. Only the current transform updates masks, and only the
+        first sets the initial masks. All of them keep statistics at every step, so that each starts
+        with averages of the preceding gradients.
 
     Raises:
-      ValueError: If there is none, or none is in charge at step 0.
+      ValueError: If it is empty, or no transform starts at step 0.
     """
     starts = sorted(transforms)
     if not starts or starts[0] != 0:
@@ -226,4 +216,4 @@ def switch(transforms: Mapping[int, MaskTransform]) -> MaskTransform:
 
     turns = {a: late(transforms[a]) if a else transforms[a] for a in starts}
     stops = [*starts[1:], None]
-    return chain(*(between(a, b, turns[a]) for a, b in zip(starts, stops, strict=True)))
+    return chain(*(between(turns[a], a, b) for a, b in zip(starts, stops, strict=True)))

@@ -1,0 +1,103 @@
+"""Masks of a parameter pytree: made, taken apart by path, put back, applied."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gpnas.masks.tree import Filter, Leaves, check_globs, lookup, matcher, natural_order, path_name
+
+Tree = Any
+
+
+def is_weight(path: str, leaf: jax.Array) -> bool:
+    """True for floating leaves of two or more axes: kernels and embeddings, not biases, scales."""
+    del path
+    return jnp.ndim(leaf) >= 2 and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def init_masks(
+    params: Tree, where: Filter = is_weight, axes: Mapping[str, Any] | None = None
+) -> Tree:
+    """Masks in which every weight is active.
+
+    Args:
+      params: Any parameter pytree.
+      where: Which leaves may be masked: a predicate `(path, leaf) → bool` or a glob over paths.
+      axes: `Axes` by path glob. `where` gets the shape of one layer where layers are stacked, so
+        that stacked biases count as biases.
+
+    Returns:
+      A bool pytree of the structure of `params`: True of the leaf's shape where a leaf may be
+      masked, a scalar True where it may not.
+
+    Raises:
+      ValueError: If a leaf is not an array or a number, or a glob matches no leaf.
+    """
+    matches = matcher(where)
+    paths = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    check_globs("init_masks", [where] if isinstance(where, str) else [], paths)
+    check_globs("axes", axes or {}, paths)
+
+    def leaf_mask(path: tuple, leaf: jax.Array) -> jax.Array:
+        name = path_name(path)
+        if not isinstance(leaf, bool | int | float | complex) and not hasattr(leaf, "dtype"):
+            raise ValueError(
+                f"init_masks: got {type(leaf).__name__} at {name}, allowed: arrays;"
+                " of an Equinox module, eqx.filter(module, eqx.is_array)"
+            )
+        if not jnp.ndim(leaf):
+            return jnp.ones((), bool)
+        shape = list(leaf.shape)
+        spec = lookup(axes or {}, name, None)
+        batch = spec.batch_axis if spec else ()
+        for i in sorted({i % leaf.ndim for i in ((batch,) if isinstance(batch, int) else batch)}):
+            shape[i] = -1
+        one: Any = jax.ShapeDtypeStruct([n for n in shape if n >= 0], leaf.dtype)
+        return jnp.ones(leaf.shape if matches(name, one if batch != () else leaf) else (), bool)
+
+    return jax.tree.map_with_path(leaf_mask, params)
+
+
+def masked_leaves(masks: Tree, tree: Tree | None = None) -> Leaves:
+    """The leaves of `tree` (default: of `masks`) that may be masked, by path, in natural order.
+
+    Args:
+      masks: Masks as `init_masks` makes them; a scalar mask marks a leaf that is not masked.
+      tree: A pytree of the same structure.
+
+    Returns:
+      `{path: leaf}`. A dict of arrays is itself a pytree, on which scores and selections work.
+    """
+    flat = jax.tree_util.tree_flatten_with_path(masks)[0]
+    leaves = jax.tree.leaves(masks if tree is None else tree)
+    found = {path_name(p): x for (p, m), x in zip(flat, leaves, strict=True) if jnp.ndim(m)}
+    return {path: found[path] for path in sorted(found, key=natural_order)}
+
+
+def update_leaves(masks: Tree, leaves: Leaves) -> Tree:
+    """Masks with some of their leaves replaced: the inverse of `masked_leaves`.
+
+    Args:
+      masks: Masks as `init_masks` makes them.
+      leaves: `{path: bool array}` for the leaves to replace.
+    """
+    return jax.tree.map_with_path(lambda path, mask: leaves.get(path_name(path), mask), masks)
+
+
+def apply(masks: Tree, params: Tree) -> Tree:
+    """Sets masked entries to zero by selection, so that NaN entries become zero, too.
+
+    Args:
+      masks: Masks, bool.
+      params: A pytree of the same structure (params, gradients or updates).
+
+    Returns:
+      `params` with zeros where the mask is False; shapes and dtypes unchanged.
+    """
+
+    def leaf(mask: jax.Array, param: jax.Array) -> jax.Array:
+        return jnp.where(mask, param, jnp.zeros((), param.dtype)) if jnp.ndim(mask) else param
+
+    return jax.tree.map(leaf, masks, params)

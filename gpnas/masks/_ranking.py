@@ -1,0 +1,83 @@
+"""Ranking: masks of the k highest-scored weights, active or inactive, at each mask update."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+
+from gpnas.masks import score as scores
+from gpnas.masks._leaves import masked_leaves, update_leaves
+from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
+from gpnas.masks._transform import every as every_
+from gpnas.masks.allocate import Allocation, erk
+from gpnas.masks.finite import Skips, cond_finite, no_skips
+from gpnas.masks.schedule import Schedule, check_densities
+from gpnas.masks.select import Select, exact_top_k
+
+
+class RankingState(NamedTuple):
+    """Running statistics of the score, and steps whose gradients were not finite."""
+
+    statistics: dict[str, Any]
+    skips: Skips
+
+
+def ranking(
+    score: scores.Score,
+    density: Schedule,
+    *,
+    allocation: Allocation = erk(),
+    every: int = 1,
+    start: int = 0,
+    stop: int | None = None,
+    select: Select = exact_top_k,
+) -> MaskTransform:
+    """Keeps the highest-scored of all weights, whether active before or not.
+
+    The network is dense until the first mask update. For methods with one mask update (SNIP), or
+    whose inactive weights keep a value (Top-KAST, STE). Where inactive weights are zero, use
+    `plasticity`.
+
+    Args:
+      score: Score of a weight.
+      density: Density at a step.
+      allocation: Splits the density over leaves, or lets leaves compete.
+      every, start, stop: Mask updates are at multiples of `every` in `start <= step < stop`.
+      select: `select.exact_top_k`, or a structured selection of the same signature.
+
+    Returns:
+      The mask transform, with a `RankingState`.
+
+    Raises:
+      ValueError: If a density is not in [0, 1].
+    """
+
+    check_densities(density)
+
+    def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, Any]:
+        del key
+        return masks, RankingState(scores.start((score,), masked_leaves(masks, params)), no_skips())
+
+    def update_fn(
+        masks: Masks, state: RankingState, ctx: MaskContext
+    ) -> tuple[Masks, RankingState]:
+        active = masked_leaves(masks)
+        own = dataclasses.replace(
+            ctx, params=masked_leaves(masks, ctx.params), grads=masked_leaves(masks, ctx.grads)
+        )
+        kept, seen = scores.observe_before((score,), state.statistics, own, every, None)
+
+        def update_masks(active: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            values = score.value(kept, own)
+            shapes = {path: leaf.shape for path, leaf in active.items()}
+            for i, (group, k) in enumerate(allocation(shapes, density(ctx.step)).items()):
+                members = {path: values[path] for path in group}
+                active = active | select(members, k, jax.random.fold_in(ctx.key, i))
+            return active
+
+        active, skips = cond_finite(
+            ctx.may_update, update_masks, active, state.skips, own.grads, seen
+        )
+        return update_leaves(masks, active), RankingState(kept, skips)
+
+    return every_(between(MaskTransform(init_fn, update_fn), start, stop), every)

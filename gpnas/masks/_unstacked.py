@@ -1,0 +1,74 @@
+"""Separate masks for layers that are stacked along an axis of one leaf, as by `nn.scan`."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gpnas.masks import tree
+from gpnas.masks._transform import MaskContext, Masks, MaskTransform
+from gpnas.masks.axes import Table, sides
+
+
+def unstacked(transform: MaskTransform, axes: Table) -> MaskTransform:
+    """Applies a transform to stacked layers as separate leaves, so that each has its own density.
+
+    Inside, layer i of a leaf `layers/kernel` is `layers/i/kernel`, also for globs in `per_leaf` or
+    `dense`.
+
+    Args:
+      transform: The transform to wrap.
+      axes: `Axes` by path glob; only `batch_axis` is used.
+
+    Returns:
+      A transform on the masks of the stacked params.
+    """
+
+    def split(like: Any, values: Any) -> dict[str, jax.Array]:
+        flat = jax.tree_util.tree_flatten_with_path(like)[0]
+        found: dict[str, jax.Array] = {}
+        for (path, mask), value in zip(flat, jax.tree.leaves(values), strict=True):
+            name = tree.path_name(path)
+            batch = sides(name, jnp.ndim(mask), axes).batch if jnp.ndim(mask) else ()
+            if not batch:
+                found[name] = value
+                continue
+            rows = jnp.moveaxis(value, batch, range(len(batch)))
+            rows = rows.reshape(-1, *rows.shape[len(batch) :])
+            found |= {_layer(name, i): rows[i] for i in range(len(rows))}
+        return found
+
+    def join(like: Masks, found: Mapping[str, jax.Array]) -> Masks:
+        def leaf(path: tuple, mask: jax.Array) -> jax.Array:
+            name = tree.path_name(path)
+            batch = sides(name, jnp.ndim(mask), axes).batch if jnp.ndim(mask) else ()
+            if not batch:
+                return found[name]
+            sizes = [mask.shape[i] for i in batch]
+            rows = jnp.stack([found[_layer(name, i)] for i in range(math.prod(sizes))])
+            return jnp.moveaxis(rows.reshape(*sizes, *rows.shape[1:]), range(len(batch)), batch)
+
+        return jax.tree.map_with_path(leaf, like)
+
+    def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, Any]:
+        flat = jax.tree_util.tree_flatten_with_path(masks)[0]
+        tree.check_globs("axes", axes, [tree.path_name(path) for path, _ in flat])
+        inner, state = transform.init(split(masks, masks), split(masks, params), key)
+        return join(masks, inner), state
+
+    def update_fn(masks: Masks, state: Any, ctx: MaskContext) -> tuple[Masks, Any]:
+        own = dataclasses.replace(
+            ctx, params=split(masks, ctx.params), grads=split(masks, ctx.grads)
+        )
+        inner, state = transform.update(split(masks, masks), state, own)
+        return join(masks, inner), state
+
+    return MaskTransform(init_fn, update_fn, transform.may_change)
+
+
+def _layer(name: str, i: int) -> str:
+    owner, _, last = name.rpartition("/")
+    return f"{owner}/{i}/{last}" if owner else f"{i}/{last}"

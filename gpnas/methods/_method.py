@@ -1,0 +1,168 @@
+"""What a method of the literature consists of."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gpnas.gates import Gates, no_gates
+from gpnas.masks import (
+    GrowInit,
+    MaskTransform,
+    allocate,
+    grow_at_zero,
+    plasticity,
+    schedule,
+    score,
+    when,
+)
+
+MaskFn = Callable[[Any, Any], Any]
+
+
+def active_mask(masks: Any, state: Any) -> Any:
+    """The masks themselves, as a `MaskFn`."""
+    del state
+    return masks
+
+
+def all_ones(masks: Any, state: Any) -> Any:
+    """Masks that are True everywhere, as a `MaskFn`."""
+    del state
+    return jax.tree.map(jnp.ones_like, masks)
+
+
+def _unchanged(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The user's optimizer as it is."""
+    return tx
+
+
+class EvalContext(NamedTuple):
+    """What `Hooks.on_eval` gets after an evaluation, on the host.
+
+    Attributes:
+      loss: Validation loss of the current network, in nats.
+      loss_of: `params → validation loss` of the same network with other parameters.
+      init_opt_state: `params → optimizer state` as before the first step.
+    """
+
+    loss: float
+    loss_of: Callable[[Any], float]
+    init_opt_state: Callable[[Any], Any]
+
+
+class Forecast(NamedTuple):
+    """Expected cost of a method, for the forecast before a run; the run itself is counted.
+
+    Attributes:
+      density: Expected density at a step.
+      dense_gradient: Expected fraction of steps that need a dense weight gradient, at a step.
+      relative_step_cost: MACs of a step relative to those of one forward and backward pass.
+      adaptive: Whether the density depends on the data; `density` is then an upper bound.
+    """
+
+    density: schedule.Schedule
+    dense_gradient: schedule.Schedule = schedule.constant(0.0)
+    relative_step_cost: float = 1.0
+    adaptive: bool = False
+
+
+class Hooks(NamedTuple):
+    """Functions of a method that run on the host, between compiled steps.
+
+    Attributes:
+      on_eval: `(train state, EvalContext) → train state`, called after each evaluation on the
+        validation images; it returns the same object if it changes nothing. None: not called.
+      capacity: `(step, ahead) → {group: units}`, the units per group for which arrays are needed in
+        the next `ahead` steps. None: the method does not resize the network.
+    """
+
+    on_eval: Callable[[Any, EvalContext], Any] | None = None
+    capacity: Callable[[int, int], dict[str, int]] | None = None
+
+
+class Method(NamedTuple):
+    """A mask transform, and how a train step uses its masks.
+
+    By default, inactive weights are zero, so that the forward pass needs no masks. Where they keep
+    a value (`zero_mask`), the forward pass masks them, unless `mask_forward` is False.
+
+    Attributes:
+      transform: Decides which weights are active.
+      forecast: Expected cost.
+      update_mask: `(masks, mask state) → masks` of the weights that the optimizer updates.
+      zero_mask: `(masks, mask state) → masks`; weights where it is False are set to zero after each
+        step. None: the masks themselves.
+      mask_forward: Whether the forward pass uses masked weights where `zero_mask` is given. It has
+        no effect where `zero_mask` is None, or where `gates.masked` is False.
+      grow_init: First value of a grown weight.
+      wrap: Wraps the user's optimizer. The wrapped `update` gets `masks`, `dense_grads` and
+        `forward` (see `gpnas.gates.Forward`) as extra arguments.
+      gates: Changes of the forward pass, with parameters of their own.
+      trainings: Number of trainings in a run. Each has its own learning-rate schedule, if
+        `hooks.on_eval` begins it with a fresh optimizer state.
+      hooks: Functions on the host.
+    """
+
+    transform: MaskTransform
+    forecast: Forecast
+    update_mask: MaskFn = active_mask
+    zero_mask: MaskFn | None = None
+    mask_forward: bool = True
+    grow_init: GrowInit = grow_at_zero
+    wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _unchanged
+    gates: Gates = no_gates()
+    trainings: int = 1
+    hooks: Hooks = Hooks()
+
+    def nonzero(self, masks: Any, state: Any) -> Any:
+        """Masks of the weights that may differ from zero: `zero_mask`, or the masks themselves."""
+        return masks if self.zero_mask is None else self.zero_mask(masks, state)
+
+
+def gated(transform: MaskTransform, gates: Gates, relative_step_cost: float = 1.0) -> Method:
+    """A method whose masks follow gates: all weights are updated and keep their values.
+
+    Args:
+      transform: Masks that follow the gates.
+      gates: Gates, which decide about the masks in the forward pass (`Gates.masked`).
+      relative_step_cost: As for `Forecast`.
+    """
+    forecast = Forecast(
+        schedule.constant(1.0), relative_step_cost=relative_step_cost, adaptive=True
+    )
+    return Method(transform, forecast, update_mask=all_ones, zero_mask=all_ones, gates=gates)
+
+
+def step_at(fraction: float, total_steps: int, every: int = 1) -> int:
+    """The last multiple of `every` up to a fraction of the run, at most the run's last step."""
+    return min(round(fraction * total_steps), total_steps - 1) // every * every
+
+
+def rate_until(stop: int, rate: float) -> schedule.Schedule:
+    """`rate` before step `stop`, zero from there on."""
+
+    def value(step: jax.Array) -> jax.Array:
+        return jnp.where(step < stop, jnp.float32(rate), 0.0)
+
+    return value
+
+
+def magnitude_at_jumps(curve: schedule.Schedule, allocation: allocate.Allocation) -> Method:
+    """Magnitude pruning at the steps where a density curve jumps; no mask update at other steps.
+
+    Args:
+      curve: Piecewise constant; where it rises, weights are grown at random places, at zero.
+      allocation: Splits the density over leaves.
+    """
+    transform = plasticity(
+        drop=score.magnitude(),
+        grow=score.random(),
+        density=curve,
+        allocation=allocation,
+        every=1,
+        seed_score=score.magnitude(),
+    )
+    return Method(when(transform, lambda step: curve(step) != curve(step - 1)), Forecast(curve))
