@@ -1,8 +1,8 @@
 """Gates: trained parameters that change the forward pass, and the masks that follow from them.
 
-A mask transform looks at weights and gradients; a method with gates runs the network in another way
-(with noise, with some units closed) and learns from the loss which weights are of use. What it
-needs for that is the network on this step's batch, as `Forward` gives it.
+A mask transform gets weights and gradients. A method with gates changes the forward pass (by noise,
+or by closing units) and learns the parameters of its gates from the loss. For that it gets the
+network on the batch of a step as `Forward`.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,9 +33,9 @@ class Forward(NamedTuple):
       logits: `(params, intercept=None) → ((batch, classes) float32, model state)`; `intercept` is
         an interceptor as `flax.linen.intercept_methods` takes it.
       loss: `(params, intercept=None) → (loss, out)`: mean cross-entropy, () float32 in nats, and
-        what else came of it, to be passed on as it is.
-      labels: (batch,) int; None where nothing asks for them.
-      mean: Averages a tree over the devices of `pmap`; nothing under `jit`.
+        auxiliary output, to be returned unchanged.
+      labels: (batch,) int, or None.
+      mean: Averages a tree over the devices of `pmap`; the identity under `jit`.
     """
 
     logits: Callable[..., tuple[jax.Array, Any]]
@@ -45,12 +45,12 @@ class Forward(NamedTuple):
 
 
 class GateContext(NamedTuple):
-    """What gates may look at in one step.
+    """Inputs of gates at one step.
 
     Attributes:
-      step: () int32, steps done before this one.
-      masks: Bool, of the params' structure.
-      key: A random key of this step (and device) alone.
+      step: () int32, number of steps before this one.
+      masks: Masks, bool, of the structure of the params.
+      key: Random key of this step (and device).
     """
 
     step: jax.Array
@@ -59,14 +59,14 @@ class GateContext(NamedTuple):
 
 
 class Gates(NamedTuple):
-    """Three pure functions that put gates into a network.
+    """Pure functions that add gates to a network.
 
     Attributes:
-      init: `(masks, params, key) → gates`, a dict by path of each maskable leaf.
-      loss: `(forward, params, gates, context) → (loss, out)`, to be minimised over both params and
-        gates; `out` is what `forward.loss` gave.
+      init: `(masks, params, key) → gates`, a dict by path of each masked leaf.
+      loss: `(forward, params, gates, context) → (loss, out)`, minimised over params and gates;
+        `out` is the auxiliary output of `forward.loss`.
       network: `(params, gates, masks, step) → params` of the network at test time, without gates.
-      masked: Whether the forward pass gets masked weights; else masks are for the test only.
+      masked: Whether the forward pass in training uses masked weights; else only the test does.
       learn: `step → () bool`, whether gates may change; where False, momentum does not move them
         either.
       reads_network: Whether `loss` does more than call `forward.loss(params)`, so that the network
@@ -82,7 +82,7 @@ class Gates(NamedTuple):
 
 
 def no_gates() -> Gates:
-    """The network as it is."""
+    """No gates: the network is unchanged."""
     return Gates(
         init=lambda masks, params, key: {},
         loss=lambda forward, params, gates, context: forward.loss(params),
@@ -92,19 +92,19 @@ def no_gates() -> Gates:
 
 
 def masks_from_gates(
-    living: IsActive,
+    is_active: IsActive,
     *,
     every: int,
     last: int,
     forever: bool = False,
 ) -> MaskTransform:
-    """Masks that follow gates: at each event a weight lives if its gate says so.
+    """Masks that are computed from gates at each mask update.
 
     Args:
-      living: `({path: weights}, gates) → {path: bool}`, broadcast to the weights' shapes.
-      every: Steps between events.
-      last: A further event, at the last step.
-      forever: Whether what is removed stays removed.
+      is_active: `({path: weights}, gates) → {path: bool}`, broadcast to the shapes of the weights.
+      every: Steps between mask updates.
+      last: Step of one further mask update, usually the last of the run.
+      forever: Whether pruned weights stay pruned.
     """
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, tuple]:
@@ -112,13 +112,13 @@ def masks_from_gates(
         return masks, ()
 
     def update_fn(masks: Any, state: tuple, ctx: MaskContext) -> tuple[Any, tuple]:
-        def event(old: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            new = living(masked_leaves(masks, ctx.params), ctx.gates)
+        def recompute(old: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            new = is_active(masked_leaves(masks, ctx.params), ctx.gates)
             new = {p: jnp.broadcast_to(new.get(p, old[p]), old[p].shape) for p in old}
             return {p: old[p] & new[p] for p in old} if forever else new
 
         return update_leaves(
-            masks, cond_inplace(ctx.may_update, event, masked_leaves(masks))
+            masks, cond_inplace(ctx.may_update, recompute, masked_leaves(masks))
         ), state
 
     transform = MaskTransform(init_fn, update_fn)

@@ -1,7 +1,7 @@
-"""Binary gates with the ARM gradient: unbiased, from two forward passes and no backward one.
+"""Binary gates with the ARM gradient, an unbiased estimate from two forward passes.
 
-A gate is z = 1[u < π], π = sigmoid(k·φ). With k large it is shut or open by the sign of φ and does
-not learn; with k small it is drawn anew for each batch.
+A gate is z = 1[u < π], π = sigmoid(k·φ), drawn for each batch. With large k it is 0 or 1 by the
+sign of φ, with a gradient of zero.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,9 +23,9 @@ from gpnas.gates.groups import (
 )
 from gpnas.masks import masked_leaves, schedule, tree
 
-ACTIVE, INACTIVE = 3 / 7, -40 / 7  # first φ of units that are in use, and of those that are not
-ARM_STEP_COST = 4 / 3  # passes of a step: one more forward
-GROWN = 0.0  # φ of one that is to wake: open half of the time
+ACTIVE, INACTIVE = 3 / 7, -40 / 7  # initial φ of active and of inactive units
+ARM_STEP_COST = 4 / 3  # relative cost of a step: one more forward pass
+GROWN = 0.0  # φ of a grown unit: open with probability ½
 
 
 def bernoulli(
@@ -38,20 +38,20 @@ def bernoulli(
     grouping: Grouping = inputs_and_filters,
     learn: Callable[[jax.Array], jax.Array] = schedule.always,
 ) -> Gates:
-    """Gates that open and close groups of weights: φ of each group.
+    """Binary gates on groups of weights, with a parameter φ per group.
 
-    The loss is the mean cross-entropy with gates drawn for this batch, plus
+    The loss is the mean cross-entropy with gates drawn for the batch, plus
     `1/images · Σ(λ · |group| · π + ½ · decay · sg(π) · ‖w‖²)`. The gradient of the first part by φ
-    is `k · [f(1[u > 1 − π]) − f(1[u < π])] · (u − ½)`, one u a group.
+    is `k · [f(1[u > 1 − π]) − f(1[u < π])] · (u − ½)`, one u per group.
 
     Args:
-      penalties: λ, of one weight: one for all layers or one a layer.
+      penalties: λ per weight: one for all layers, or one per layer.
       sharpness: k at a step.
-      images: How many there are to train on.
-      decay: Of the weights that are in use.
-      first: Groups of each layer in use at the start; all if None.
+      images: Number of training images.
+      decay: Weight decay of weights with an open gate.
+      first: Number of groups of each layer that are active initially; all if None.
       grouping: Which weights share a gate.
-      learn: `step → () bool`, whether gates may change.
+      learn: `step → () bool`, whether gates are trained.
 
     References:
       Yin & Zhou 2019 (arXiv:1807.11143) for ARM; Li & Ji 2019, L0-ARM (arXiv:1904.04432), and
@@ -80,7 +80,7 @@ def bernoulli(
 
         loss, out = forward.loss(gated({p: u < use[p] for p, u in uniform.items()}))
         mirrored = gated({p: u > 1 - use[p] for p, u in uniform.items()})
-        other = jax.lax.cond(  # gates that do not learn have no use for the second pass
+        other = jax.lax.cond(  # fixed gates need no second pass
             learn(ctx.step),
             lambda opposite, _: forward.loss(opposite)[0],
             lambda _, same: same,
@@ -106,9 +106,9 @@ def bernoulli(
 
 
 def nonzero_at_test(grouping: Grouping = inputs_and_filters) -> IsActive:
-    """Which weights have a gate with π ≥ ½, for `follow`."""
+    """Which weights have a gate with π ≥ ½, for `masks_from_gates`."""
 
-    def living(weights: Leaves, gates: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def is_active(weights: Leaves, gates: dict[str, jax.Array]) -> dict[str, jax.Array]:
         return spread({p: g >= 0 for p, g in gates.items()}, grouping(weights), weights)
 
-    return living
+    return is_active

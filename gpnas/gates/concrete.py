@@ -1,4 +1,4 @@
-"""Hard concrete gates: a differentiable stand-in for how many groups of weights are not zero."""
+"""Hard concrete gates: a differentiable surrogate of the number of nonzero groups of weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ _EDGE = 1e-6
 
 
 def sample(log_alpha: jax.Array, uniform: jax.Array) -> jax.Array:
-    """A gate z in [0, 1] for each u in (0, 1): equations 10 and 11; shapes of the arguments."""
+    """Gates z in [0, 1] from u in (0, 1): equations 10 and 11; of the arguments' shape."""
     logit = jnp.log(uniform) - jnp.log1p(-uniform)
     return _clip(jax.nn.sigmoid((logit + log_alpha) / BETA))
 
@@ -35,7 +35,7 @@ def probability(log_alpha: jax.Array) -> jax.Array:
 
 
 def at_test(log_alpha: jax.Array) -> jax.Array:
-    """The gate of the network at test time: equation 13."""
+    """Gates at test time: equation 13."""
     return _clip(jax.nn.sigmoid(log_alpha))
 
 
@@ -44,7 +44,7 @@ def _clip(s: jax.Array) -> jax.Array:
 
 
 def per_path(values: Sequence[float], paths: Sequence[str]) -> dict[str, float]:
-    """A value for each path, from one for all or one for each."""
+    """A value per path, from one value for all or one per path."""
     values = list(values) * len(paths) if len(values) == 1 else list(values)
     return dict(zip(paths, values, strict=True))
 
@@ -57,16 +57,16 @@ def hard_concrete(
     drops: Sequence[float] = (0.5,),
     grouping: Grouping = inputs_and_filters,
 ) -> Gates:
-    """Gates that close groups of weights for good: log α of each group.
+    """Hard concrete gates on groups of weights, with a parameter log α per group.
 
-    The loss is the mean cross-entropy of a network whose groups are multiplied by gates drawn for
-    this batch, plus `1/images · ΣP(z ≠ 0) · (λ · |group| + ½ · decay · ‖w‖²)`.
+    The loss is the mean cross-entropy with groups multiplied by gates drawn for the batch, plus
+    `1/images · ΣP(z ≠ 0) · (λ · |group| + ½ · decay · ‖w‖²)`.
 
     Args:
-      penalties: λ, of one weight: one for all layers or one a layer.
-      images: How many there are to train on.
-      decay: ρ of the weights that are in use.
-      drops: δ, first probability that a gate is shut: one for all layers or one a layer.
+      penalties: λ per weight: one for all layers, or one per layer.
+      images: Number of training images.
+      decay: ρ, weight decay of weights with a nonzero gate.
+      drops: δ, initial probability that a gate is zero: one for all layers, or one per layer.
       grouping: Which weights share a gate.
 
     References:
@@ -112,10 +112,10 @@ def hard_concrete(
 
 
 def nonzero_at_test(grouping: Grouping = inputs_and_filters) -> IsActive:
-    """Which weights have a gate that is not shut at test time, for `follow`."""
+    """Which weights have a nonzero gate at test time, for `masks_from_gates`."""
 
-    def living(weights: Leaves, gates: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def is_active(weights: Leaves, gates: dict[str, jax.Array]) -> dict[str, jax.Array]:
         is_open = {p: at_test(g) > 0 for p, g in gates.items()}
         return spread(is_open, grouping(weights), weights)
 
-    return living
+    return is_active

@@ -1,8 +1,8 @@
-"""Gaussian noise on every weight, whose size is learned: variational dropout.
+"""Variational dropout: Gaussian noise on each weight, with learned variance.
 
-The posterior of a weight is N(θ, σ²); what matters is its noise-to-signal ratio α = σ²/θ². Noise is
-drawn for each output of a layer rather than for each weight (local reparameterisation), which a
-Flax interceptor does for any model: a layer with a `kernel` is called a second time on the squares.
+The posterior of a weight is N(θ, σ²), its noise-to-signal ratio α = σ²/θ². Noise is drawn per
+output of a layer instead of per weight (local reparameterisation), by a Flax interceptor for any
+model: a layer with a `kernel` is called a second time on the squares.
 """
 
 import zlib
@@ -41,7 +41,7 @@ def divergence(weight: jax.Array, log_variance: jax.Array) -> jax.Array:
 
 @divergence.defjvp
 def _slope(primals: tuple, tangents: tuple) -> tuple:
-    """Its derivative by hand, which costs a CPU a fifth of what tracing finds."""
+    """Derivative of `divergence` in closed form, at a fifth of the cost of autodiff on a CPU."""
     (weight, log_variance), (d_weight, d_log_variance) = primals, tangents
     square = jnp.square(tree.wide(weight)) + _TINY
     slope = slope_by_log_alpha(jnp.exp(tree.wide(log_variance)) / square)
@@ -59,11 +59,11 @@ def slope_by_log_alpha(alpha: jax.Array) -> jax.Array:
       alpha: Any shape, float.
 
     Returns:
-      Shape and dtype of `alpha`, by one root and one division a weight.
+      Shape and dtype of `alpha`; one root and one division per weight.
     """
-    # With q = α^K3 and c = exp(−K2) it is −K1·K3·c·q / (q + c)² − 1 / 2(1 + α). K3 is nearly 3/2;
-    # what is left of it is so small a power that a rough log α, which is α's bits, and two terms
-    # do. The division comes last, since XLA keeps what one gives rather than computing it anew.
+    # With q = α^K3 and c = exp(−K2) it is −K1·K3·c·q / (q + c)² − 1 / 2(1 + α). K3 is close to
+    # 3/2; for the small remaining power, a rough log α from the bits of α and two terms of the
+    # series suffice. The division comes last, since XLA keeps its result instead of recomputing.
     low, high = np.float32(np.exp(-_MOST)), np.float32(np.exp(_MOST))
     a = jnp.clip(alpha.astype(jnp.float32), low, high)
     bits = jax.lax.bitcast_convert_type(a, jnp.int32).astype(jnp.float32)
@@ -77,19 +77,19 @@ def slope_by_log_alpha(alpha: jax.Array) -> jax.Array:
 
 
 def noise(variances: Leaves, key: jax.Array) -> tuple[Intercept, dict[str, int]]:
-    """An interceptor that adds to each layer's output the noise that its weights' would amount to.
+    """An interceptor that adds noise to the outputs of layers, as noise on their weights would.
 
     Args:
       variances: Variance of each weight, by path of the kernel ("Dense_0/kernel").
       key: Random key.
 
     Returns:
-      For `flax.linen.intercept_methods`, and a dict of how often each layer was called. It serves
-      any layer that is linear in a parameter `kernel` and has a field `use_bias`, such as
+      The interceptor, for `flax.linen.intercept_methods`, and the number of calls per layer. It
+      supports layers that are linear in a parameter `kernel` and have a field `use_bias`, such as
       `nn.Dense` and `nn.Conv`.
     """
     calls = dict.fromkeys(variances, 0)
-    inside = False  # the second call of a layer
+    inside = False  # whether this is the second call of a layer
     seeds = jax.random.bits(key, (2,), jnp.uint32)
 
     def intercept(layer: Any, args: tuple, kwargs: dict, context: Any) -> Any:
@@ -104,7 +104,7 @@ def noise(variances: Leaves, key: jax.Array) -> tuple[Intercept, dict[str, int]]
         inside = False
         layer_seed = jnp.uint32(zlib.crc32(f"{path} {calls[path]}".encode()))
         calls[path] += 1
-        flat = squares.reshape(-1) + _TINY  # a short last axis would be slow
+        flat = squares.reshape(-1) + _TINY  # a short last axis is slow
         epsilon = standard_normal(flat.size, (seeds[0], seeds[1] ^ layer_seed))
         return out + _scaled(epsilon.astype(flat.dtype), flat).reshape(out.shape)
 
@@ -112,20 +112,22 @@ def noise(variances: Leaves, key: jax.Array) -> tuple[Intercept, dict[str, int]]
 
 
 def standard_normal(count: int, seeds: Iterable[jax.Array]) -> jax.Array:
-    """(count,) float32 of N(0, 1) by () uint32 seeds, at a third of `jax.random.normal`'s cost.
+    """(count,) float32 of N(0, 1) by () uint32 seeds, at a third of the cost of
+    `jax.random.normal`.
 
-    The bits are a hash of an element's number and the seeds, not the cipher of `jax.random`.
+    The bits are a hash of the element's index and the seeds, instead of the cipher of `jax.random`.
     """
     bits = select.mix_bits(jax.lax.iota(jnp.uint32, count), seeds) >> 9
-    odd = 2 * bits.astype(jnp.float32) + (1 - 2**23)  # symmetric about 0, which it never is
+    odd = 2 * bits.astype(jnp.float32) + (1 - 2**23)  # symmetric about 0, never 0
     return np.float32(np.sqrt(2)) * jax.lax.erf_inv(odd * np.float32(2**-23))
 
 
 @jax.custom_jvp
 def _scaled(epsilon: jax.Array, variance: jax.Array) -> jax.Array:
-    """ε·√variance, as a quotient: XLA then keeps it rather than drawing ε anew for its slope.
+    """ε·√variance as a quotient, so that XLA keeps ε instead of drawing it again for the
+    derivative.
 
-    It has a derivative by the variance alone.
+    Differentiable by the variance only.
     """
     return epsilon * variance / jnp.maximum(jnp.sqrt(variance), _TINY)
 
@@ -139,15 +141,15 @@ def _scaled_slope(primals: tuple, tangents: tuple) -> tuple:
 def variational(
     weight: schedule.Schedule, images: int, log_variance: float = -10.0, masked: bool = True
 ) -> Gates:
-    """Gates of variational dropout: log σ² of each weight.
+    """Gates of variational dropout, with a parameter log σ² per weight.
 
-    The loss is the mean cross-entropy plus `weight(step)` · ΣKL / `images`, over living weights.
+    The loss is the mean cross-entropy plus `weight(step)` · ΣKL / `images`, over active weights.
 
     Args:
-      weight: Of the divergence, at a step; 1 is the variational bound.
-      images: How many there are to train on.
-      log_variance: First value of log σ².
-      masked: Whether masked weights have no noise and no part in the divergence.
+      weight: Weight of the divergence at a step; 1 is the variational bound.
+      images: Number of training images.
+      log_variance: Initial value of log σ².
+      masked: Whether masked weights are without noise and left out of the divergence.
 
     References:
       Molchanov et al. 2017 (arXiv:1701.05369), equations 9 and 14.
@@ -160,11 +162,11 @@ def variational(
     def loss_fn(
         forward: Forward, params: Any, gates: dict[str, jax.Array], ctx: GateContext
     ) -> tuple[jax.Array, Any]:
-        weights, alive = (
+        weights, active = (
             masked_leaves(ctx.masks, params),
             masked_leaves(ctx.masks) if masked else {},
         )
-        logs = {p: jnp.where(alive.get(p, True), g, -jnp.inf) for p, g in gates.items()}
+        logs = {p: jnp.where(active.get(p, True), g, -jnp.inf) for p, g in gates.items()}
         intercept, calls = noise({p: jnp.exp(g) for p, g in logs.items()}, ctx.key)
         loss, out = forward.loss(params, intercept)
         if idle := [path for path, times in calls.items() if not times]:
@@ -172,7 +174,7 @@ def variational(
                 f"variational: got {idle[0]}, allowed: kernels of layers that are used"
             )
         total = sum(
-            jnp.sum(divergence(w, logs[p]), where=alive.get(p, True)) for p, w in weights.items()
+            jnp.sum(divergence(w, logs[p]), where=active.get(p, True)) for p, w in weights.items()
         )
         return loss + weight(ctx.step) * total / images, out
 
@@ -180,9 +182,9 @@ def variational(
 
 
 def low_noise(threshold: float) -> IsActive:
-    """Which weights have a log α below a threshold, for `follow`."""
+    """Which weights have log α below a threshold, for `masks_from_gates`."""
 
-    def living(weights: Leaves, gates: Any) -> dict[str, jax.Array]:
+    def is_active(weights: Leaves, gates: Any) -> dict[str, jax.Array]:
         return {p: log_alpha(w, gates[p]) < threshold for p, w in weights.items()}
 
-    return living
+    return is_active

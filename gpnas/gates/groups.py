@@ -1,4 +1,4 @@
-"""Groups: which weights share a gate, and how gates multiply them."""
+"""Groups of weights that share a gate."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,19 +14,19 @@ Grouping = Callable[[Leaves], dict[str, int]]
 
 
 def inputs_and_filters(weights: Leaves) -> dict[str, int]:
-    """A group for each input unit of a dense layer, and for each filter of a convolution.
+    """One group per input unit of a dense layer, and per filter of a convolution.
 
     Args:
-      weights: By path, in natural order.
+      weights: Weights by path, in natural order.
 
     Returns:
-      `{path: axis}`, the (negative) axis along which a leaf's groups lie.
+      `{path: axis}`, the (negative) axis of a leaf's groups.
     """
     return {path: -2 if w.ndim == 2 else -1 for path, w in weights.items()}
 
 
 def hidden_units(weights: Leaves) -> dict[str, int]:
-    """A group for the incoming weights of each unit, in all layers but the last."""
+    """One group per unit, of its incoming weights, in all layers but the last."""
     return dict.fromkeys(list(weights)[:-1], -1)
 
 
@@ -34,7 +34,7 @@ def axes_of(grouping: Grouping, weights: Leaves) -> dict[str, int]:
     """The axis of each leaf's groups.
 
     Raises:
-      ValueError: If a gate is to be on a layer that is not there.
+      ValueError: If the grouping names a layer that does not exist.
     """
     axes = grouping(weights)
     if strange := [path for path in axes if path not in weights]:
@@ -43,7 +43,7 @@ def axes_of(grouping: Grouping, weights: Leaves) -> dict[str, int]:
 
 
 def sizes(weights: Leaves, axes: Mapping[str, int]) -> dict[str, int]:
-    """Weights in one group, by path."""
+    """Number of weights per group, by path."""
     return {p: math.prod(weights[p].shape) // weights[p].shape[axis] for p, axis in axes.items()}
 
 
@@ -59,7 +59,7 @@ def squares(weights: Leaves, axes: Mapping[str, int]) -> dict[str, jax.Array]:
 
 
 def spread(gates: Leaves, axes: Mapping[str, int], weights: Leaves) -> dict[str, jax.Array]:
-    """Gates, (groups,) by path, in shapes that broadcast over the weights."""
+    """Gates, (groups,) by path, reshaped to broadcast over the weights."""
 
     def shape(path: str, axis: int) -> list[int]:
         ndim = weights[path].ndim
@@ -69,7 +69,7 @@ def spread(gates: Leaves, axes: Mapping[str, int], weights: Leaves) -> dict[str,
 
 
 def multiply(params: Any, factors: Leaves) -> Any:
-    """Params, those leaves that have a factor multiplied by it."""
+    """Params, with leaves multiplied by their factors, where they have one."""
 
     def leaf(path: tuple, param: jax.Array) -> jax.Array:
         factor = factors.get(tree.path_name(path))

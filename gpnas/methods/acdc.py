@@ -14,14 +14,14 @@ def acdc(
     phases: Count = 5,
     allocation: allocate.Allocation = allocate.global_(),
 ) -> Method:
-    """Sparse and dense phases in turn: the largest weights are kept, then all may return from zero.
+    """Alternates sparse phases (magnitude pruning) and dense phases (all weights regrown at zero).
 
     Args:
-      density: Living fraction of the sparse phases and of the end, in (0, 1].
+      density: Density in sparse phases and at the end, in (0, 1].
       total_steps: Length of the run.
-      warmup_at: End of the first, dense phase, as a fraction of the run.
-      stop_at: When the last sparse phase begins, as a fraction of the run.
-      phases: Sparse phases before it, each followed by a dense one of the same length.
+      warmup_at: End of the first dense phase, as a fraction of the run.
+      stop_at: Start of the last sparse phase, as a fraction of the run.
+      phases: Sparse phases before the last, each followed by a dense phase of equal length.
       allocation: `global_`, as in the paper.
 
     References:

@@ -1,9 +1,9 @@
-"""Dense training: the baseline that nothing is taken from."""
+"""Dense training, the baseline."""
 
 from gpnas.masks import identity, schedule
 from gpnas.methods._method import Forecast, Method
 
 
 def dense() -> Method:
-    """All weights live, always."""
+    """All weights are active at all steps."""
     return Method(identity(), Forecast(schedule.constant(1.0), schedule.constant(1.0)))

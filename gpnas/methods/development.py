@@ -1,6 +1,7 @@
-"""Development: growth and pruning coupled, by analogy with the developing brain.
+"""Development: coupled growth and pruning, by analogy with the developing brain.
 
-Connections are grown beyond need and then pruned by use, and the two overlap and share one signal.
+The density overshoots and then declines. Growth and pruning happen in the same mask updates, with
+scores of the same unit.
 """
 
 from typing import Literal
@@ -9,7 +10,7 @@ from gpnas.masks import allocate, budget, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Method, rate_until
 from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative, Steps
 
-Judge = Literal[
+ScoreName = Literal[
     "magnitude", "gradient", "momentum", "taylor",
     "fisher", "removal_cost", "growth_gain", "random",
 ]  # fmt: skip
@@ -24,8 +25,8 @@ def development(
     peak_at: Fraction = 0.05,
     stop_at: Fraction = 0.75,
     churn: NonNegative = 0.3,
-    drop: Judge = "magnitude",
-    grow: Judge = "growth_gain",
+    drop: ScoreName = "magnitude",
+    grow: ScoreName = "growth_gain",
     decay: Decay = 0.9,
     denoise: bool = False,
     every: Count,
@@ -39,41 +40,41 @@ def development(
     allocation: allocate.Allocation = allocate.global_(),
     seed_allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
-    """The coupled method: one curve, one currency, growth and pruning in the same events.
+    """The coupled method: growth and pruning in the same mask updates, along one density curve.
 
-    The density follows the developmental curve (overshoot, then decline); at each event the counts
-    come from one identity, grown = (R + Δ)/2 and pruned = (R − Δ)/2, so growth falls exactly as
-    pruning rises; what is grown and what is pruned is judged by the change of the loss it would
-    bring.
+    The density follows the developmental curve (overshoot, then decline). At each mask update,
+    (R + Δ)/2 weights are grown and (R − Δ)/2 are pruned, with Δ the change of the number of active
+    weights and R the exchanged number. Scores are estimated changes of the loss.
 
     Args:
-      density: Adult living fraction, in (0, 1]; also that of the random seed network.
+      density: Final density, in (0, 1]; also that of the random initial masks.
       total_steps: Length of the run.
-      batch_size: Images a step, for the empirical Fisher.
+      batch_size: Images per step, for the empirical Fisher.
       peak: Height of the overshoot as a multiple of `density`.
-      peak_at, stop_at: When the peak and the adult density are reached, as fractions of the run.
-      churn: ρ₀, exchanged fraction of the living at the start; falls as a cosine. 0: the pipeline.
-      drop, grow: What judges the living, and the dormant: a score by name.
-      decay: Of the moving averages of the gradient and its square.
-      denoise: Whether the gain subtracts what gradient noise alone would give.
-      every: Steps between events.
-      window: Steps before each event in which the dense gradient is looked at.
-      protect: Steps for which newborns are not judged.
-      rest: Steps that a pruned site rests; 0 lets it regrow at once.
-      survival_age: If not 0, growth is weighed by the share of a leaf's newborns that got so old.
-      stagger_at: Delay of the last leaf's curve behind the first's, as a fraction of the run; needs
-        an allocation by leaf.
-      price: If not 0, rate of the price controller that then decides the counts.
-      hysteresis: What a dormant weight must be worth above the price.
-      allocation: `global_` lets the leaves compete.
-      seed_allocation: How the seed network is spread over the leaves.
+      peak_at, stop_at: Times of the peak and of the final density, as fractions of the run.
+      churn: ρ₀, initial exchanged fraction of active weights; cosine decay. 0: the pipeline.
+      drop, grow: Names of the scores for pruning and growth.
+      decay: Decay of the moving averages of the gradient and its square.
+      denoise: Whether `growth_gain` subtracts the expected contribution of gradient noise.
+      every: Steps between mask updates.
+      window: Steps before each mask update in which statistics of the dense gradient are updated.
+      protect: Steps during which grown weights are not pruned.
+      rest: Steps before a pruned weight may be grown again; 0: in the same update.
+      survival_age: If not 0, scores for growth are multiplied by the fraction of a leaf's grown
+        weights that reached this age.
+      stagger_at: Delay of the last leaf's density curve, as a fraction of the run; needs an
+        allocation by leaf.
+      price: If not 0, the rate of `budget.dual_price`, which then decides the counts.
+      hysteresis: Relative margin above the price at which weights are grown.
+      allocation: Splits the density over leaves; with `global_`, leaves compete.
+      seed_allocation: Splits the initial density over leaves.
 
     References:
-      Huttenlocher 1979 for the curve; the docs page `development` for the method and what it owes.
+      Huttenlocher 1979 for the curve; the docs page `development` for the method and its sources.
     """
     stop, delay = round(stop_at * total_steps), round(stagger_at * total_steps)
     curve = schedule.developmental(density, peak, round(peak_at * total_steps), stop)
-    judges = {
+    scores = {
         "magnitude": score.magnitude(),
         "gradient": score.gradient(),
         "momentum": score.momentum(decay),
@@ -84,8 +85,8 @@ def development(
         "random": score.random(),
     }
     transform = plasticity(
-        drop=judges[drop],
-        grow=judges[grow],
+        drop=scores[drop],
+        grow=scores[grow],
         density=curve,
         churn=schedule.cosine(churn, stop),
         allocation=allocation,

@@ -1,4 +1,4 @@
-"""Development by units: neurons, channels and blocks grown beyond need, then pruned by use."""
+"""Development on units: coupled growth and pruning of neurons, channels and blocks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,47 +37,48 @@ def development_units(
     block_density: Density = 1.0,
     block_peak: Multiple = 1.0,
 ) -> Method:
-    """The coupled method on units: one curve, one currency, growth and pruning in the same events.
+    """The coupled method on units: growth and pruning in the same mask updates.
 
-    Each group's share of living units follows the developmental curve. What is pruned is what costs
-    least to lose, U = |Σ ḡw| + ½ΣFw² over the weights that read a unit; what is grown is what gains
-    most, V = Σ ḡ²/2(F + ε) over those weights. A dormant unit keeps its own weights and is
-    computed, but nothing reads it, so its readers have a gradient that tells its gain; a unit that
-    wakes begins with readers of zero, and the network's function does not jump.
+    The active fraction of each group of units follows the developmental curve. Units with the
+    lowest U = |Σ ḡw| + ½ΣFw² are pruned, and units with the highest V = Σ ḡ²/2(F + ε) are grown,
+    with sums over the outgoing weights of a unit. An inactive unit keeps its incoming weights and
+    is computed, but its outgoing weights are zero; their gradient gives V. A grown unit starts with
+    outgoing weights of zero, so the function of the network does not change.
 
     Args:
-      density: Adult share of living units in each group, in (0, 1]; also that of the seed network.
+      density: Final active fraction of each group, in (0, 1]; also the initial one.
       total_steps: Length of the run.
-      batch_size: Images a step, for the empirical Fisher.
-      groups: Units of the network as it is now.
-      sizes: `{group: units}` of the whole supernet, which shares are of.
-      params: Its parameters, or their shapes.
+      batch_size: Images per step, for the empirical Fisher.
+      groups: Unit groups of the current network.
+      sizes: `{group: units}` of the full supernet, to which fractions refer.
+      params: Parameters of the current network, or their shapes.
       peak: Height of the overshoot as a multiple of `density`.
-      peak_at, stop_at: When the peak and the adult density are reached, as fractions of the run.
-      churn: Exchanged fraction of the living units at the start; falls as a cosine.
-      decay: Of the moving averages of the gradient and its square.
-      every: Steps between events.
-      window: Steps before each event in which the gradient is looked at.
-      protect: Steps for which newborn units are not judged.
-      rest: Steps that a pruned unit rests.
-      survival_age: If not 0, growth in a group is weighed by how many of its newborns got so old.
-      spare: Dormant units that an elastic run has room for, as a fraction of those aimed at, while
-        the network develops.
-      block_density, block_peak: The same for a network's blocks and edges (`gpnas.models.blocks`),
-        which compete with each other: the share that lives in the end, and the overshoot.
+      peak_at, stop_at: Times of the peak and of the final density, as fractions of the run.
+      churn: Initial exchanged fraction of active units; cosine decay.
+      decay: Decay of the moving averages of the gradient and its square.
+      every: Steps between mask updates.
+      window: Steps before each mask update in which statistics of the gradient are updated.
+      protect: Steps during which grown units are not pruned.
+      rest: Steps before a pruned unit may be grown again.
+      survival_age: If not 0, scores for growth are multiplied by the fraction of a group's grown
+        units that reached this age.
+      spare: Inactive units for which an elastic run has capacity, as a fraction of the target,
+        until `stop_at`.
+      block_density, block_peak: `density` and `peak` for blocks and edges (`gpnas.models.blocks`),
+        which compete with each other.
 
     References:
-      Evci et al. 2022, GradMax (arXiv:2201.05125) for silent newborns whose gradient tells; the
-      docs page `development` for the rest.
+      Evci et al. 2022, GradMax (arXiv:2201.05125) for growth with outgoing weights of zero; the
+      docs page `development`.
     """
     stop = round(stop_at * total_steps)
     overshoot = _overshoot(round(peak_at * total_steps), stop)
     own = of_params(groups)
     share = _shares(sizes, (density, peak), (block_density, block_peak))
     transform = plasticity(
-        drop=score.magnitude(),  # of the worth and the gain that `of_units` puts in their places
+        drop=score.magnitude(),  # `of_units` replaces params and grads by the scores of units
         grow=score.gradient(),
-        density=overshoot,  # of which `share` makes the densities
+        density=overshoot,  # `share` computes the densities from it
         churn=schedule.cosine(churn, stop),
         allocation=share,
         every=every,
@@ -119,7 +120,7 @@ def development_units(
 
 
 def _overshoot(peak: int, stop: int) -> schedule.Schedule:
-    """The developmental curve from 0 at the seed to 1 at the peak and back."""
+    """The developmental curve, scaled to 0 at the start and the end, 1 at the peak."""
     curve = schedule.developmental(1.0, 2.0, peak, stop)
     return lambda step: curve(step) - 1
 
@@ -127,11 +128,11 @@ def _overshoot(peak: int, stop: int) -> schedule.Schedule:
 def _shares(
     sizes: Mapping[str, int], units: tuple[float, float], blocks: tuple[float, float]
 ) -> allocate.Allocation:
-    """Each group its share of what the supernet has; blocks compete for theirs.
+    """An allocation by fractions of the supernet; blocks compete with each other.
 
     Args:
       sizes: `{group: units}` of the supernet.
-      units, blocks: (adult density, peak) of each.
+      units, blocks: (final density, peak) of each.
     """
 
     def allocation(
@@ -155,7 +156,7 @@ def _shares(
 def _density(
     groups: UnitGroups, params: Any, targets: Any, sizes: Mapping[str, int]
 ) -> schedule.Schedule:
-    """Expected living fraction of the weights: the product of what lives along their axes."""
+    """Expected density of weights: the product of the active fractions along their axes."""
     weights = masked_leaves(jax.eval_shape(init_masks, params), params)
     shapes = {path: leaf.shape for path, leaf in weights.items()}
     total = sum(int(np.prod(shape)) for shape in shapes.values())

@@ -1,8 +1,8 @@
 """Durations in a method's config: a number of steps, a percentage of the run, or "auto".
 
-A number of steps that suits a long run leaves a short one without mask updates; what is relative to
-the run does not. Durations become steps here, in one place, before the method is built: its own
-arguments are whole numbers.
+With a fixed number of steps, a short run may have no mask updates, so durations may be relative to
+the run. They are converted to steps here, before the method is built; its own arguments are whole
+numbers.
 """
 
 import inspect
@@ -16,10 +16,10 @@ from gpnas.plugins import plain_type
 AUTO = "auto"
 _INTERVALS = 42  # between mask updates in a run: 100 of the 4,210 steps of the standard run
 _PLATEAUS = 15  # in a run: 20 of the 300 evaluations of LOBSTER's config
-_WHOLE = (int, "int", inspect.Parameter.empty)  # annotations; others are no durations
+_WHOLE = (int, "int", inspect.Parameter.empty)  # annotations of durations
 _MOST = 2**31 - 1  # steps are int32
 
-# "auto" from the length of the run and the durations above it in this table; None: there is none.
+# "auto" from the length of the run and the durations above in this table; None: no "auto".
 DURATIONS: Mapping[str, Callable[[int, Mapping[str, int]], float] | None] = {
     "every": lambda length, known: length / _INTERVALS,
     "window": lambda length, known: known["every"] // 5,
@@ -33,7 +33,7 @@ _IN_EVALUATIONS = ("patience",)  # the others are in steps
 
 
 def is_duration(name: str, parameters: Mapping[str, inspect.Parameter]) -> bool:
-    """Whether a method's argument is a duration: one of the names, annotated int or not at all."""
+    """Whether an argument is a duration: one of the names, annotated int or not at all."""
     if name not in DURATIONS or name not in parameters:
         return False
     return plain_type(parameters[name].annotation) in _WHOLE
@@ -48,8 +48,8 @@ def resolve(
     """The durations of a method as whole numbers.
 
     Args:
-      settings: Fields of the method's config. A duration that is not among them is "auto" if the
-        method has no default for it.
+      settings: Fields of the method's config. A missing duration is "auto" if the method has no
+        default for it.
       parameters: Of the method's function.
       total_steps: Length of the run.
       evaluations: Evaluations on the validation images in the run, at least 1.

@@ -15,15 +15,15 @@ def gmp(
     every: Count,
     allocation: allocate.Allocation = allocate.global_(),
 ) -> Method:
-    """Prunes the smallest weights along a cubic curve; what is gone stays gone.
+    """Prunes the smallest weights along a cubic curve; pruned weights are not regrown.
 
     Args:
-      density: Final living fraction, in (0, 1].
+      density: Final density, in (0, 1].
       total_steps: Length of the run.
-      first: Density at the start; below 1 the start is random and sparse.
-      start_at, stop_at: When pruning begins and ends, as fractions of the run.
-      every: Steps between events.
-      allocation: `global_` lets the leaves compete; `uniform` is the paper's layerwise pruning.
+      first: Initial density; below 1, the initial masks are random.
+      start_at, stop_at: Start and end of pruning, as fractions of the run.
+      every: Steps between mask updates.
+      allocation: With `global_`, leaves compete; `uniform` is the paper's layerwise pruning.
 
     References:
       Zhu & Gupta 2017 (arXiv:1710.01878), equation 1.

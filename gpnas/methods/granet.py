@@ -15,17 +15,17 @@ def granet(
     stop_at: Fraction = 0.75,
     allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
-    """Prunes along a cubic curve from a sparse start, and exchanges weights in the same events.
+    """Prunes along a cubic curve from a sparse start, and exchanges weights in the same updates.
 
     Args:
-      density: Final living fraction, in (0, 1].
+      density: Final density, in (0, 1].
       total_steps: Length of the run.
-      first: Density at the start, random.
-      fraction: p, pruned and regrown fraction of the weights that the curve leaves, at the start;
-        falls as a cosine.
-      every: Steps between events.
-      stop_at: When both end, as a fraction of the run.
-      allocation: How the density is spread over the leaves.
+      first: Initial density, with random masks.
+      fraction: p, initial fraction of the active weights that is pruned and regrown beyond the
+        curve; cosine decay.
+      every: Steps between mask updates.
+      stop_at: End of both, as a fraction of the run.
+      allocation: Splits the density over leaves.
 
     References:
       Liu et al. 2021 (arXiv:2106.10404), algorithm 1.

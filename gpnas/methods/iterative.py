@@ -1,4 +1,4 @@
-"""Iterative magnitude pruning: the same fraction is cut again and again, with training between."""
+"""Iterative magnitude pruning: equal fractions are pruned in rounds, with training between."""
 
 import jax.numpy as jnp
 
@@ -16,17 +16,17 @@ def iterative(
     stop_at: Fraction = 0.75,
     allocation: allocate.Allocation = allocate.global_(),
 ) -> Method:
-    """Cuts to density^(i / rounds) at the i-th of evenly spaced rounds.
+    """Prunes to density^(i / rounds) at the i-th of evenly spaced rounds.
 
     Args:
-      density: Final living fraction, in (0, 1].
+      density: Final density, in (0, 1].
       total_steps: Length of the run.
-      rounds: Cuts, each of the same fraction of what is left.
-      start_at, stop_at: When the first and the last cut are made, as fractions of the run.
-      allocation: How the density is spread over the leaves.
+      rounds: Number of rounds, each pruning the same fraction of the remaining weights.
+      start_at, stop_at: Times of the first and the last round, as fractions of the run.
+      allocation: Splits the density over leaves.
 
     References:
-      Han et al. 2015 (arXiv:1506.02626); without the rewinding of lottery tickets.
+      Han et al. 2015 (arXiv:1506.02626); without rewinding of weights.
     """
     start, stop = step_at(start_at, total_steps), step_at(stop_at, total_steps)
 

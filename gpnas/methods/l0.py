@@ -15,18 +15,18 @@ def l0(
     decay: Decay = 0.0,
     every: Count,
 ) -> Method:
-    """Charges for every group of weights that may be used, and closes those that are not worth it.
+    """L0 regularisation with hard concrete gates on groups of weights.
 
     Groups are the input units of dense layers and the filters of convolutions; the loss is
     CE + (1/N) · ΣP(z ≠ 0) · (λ · |group| + ½ · ρ · ‖w‖²).
 
     Args:
       total_steps: Length of the run.
-      images: N, how many there are to train on.
-      penalties: λ of a weight, 0 or more: one for all layers, or one for each.
-      drops: δ, first probability that a gate is shut, in (0, 1): one for all layers, or one each.
+      images: N, number of training images.
+      penalties: λ per weight, 0 or more: one for all layers, or one per layer.
+      drops: δ, initial probability that a gate is zero, in (0, 1): one for all, or one per layer.
       decay: ρ, in [0, 1).
-      every: Steps between looks at which groups are in use.
+      every: Steps between mask updates.
 
     References:
       Louizos, Welling & Kingma 2018 (arXiv:1712.01312), equations 10 to 15.
@@ -45,7 +45,7 @@ def l0_arm(
     decay: Decay = 0.0,
     every: Count,
 ) -> Method:
-    """L0 regularisation with binary gates and the ARM gradient, which is not biased.
+    """L0 regularisation with binary gates and the unbiased ARM gradient.
 
     Args:
       total_steps, images, penalties, decay, every: As for `l0`.

@@ -1,4 +1,4 @@
-"""Lottery tickets: train, cut the smallest weights, go back to where it began, again and again."""
+"""Lottery tickets: iterative magnitude pruning with rewinding of the weights."""
 
 import dataclasses
 from typing import Any
@@ -25,12 +25,12 @@ from gpnas.methods._settings import Count, Fraction
 
 @flax.struct.dataclass
 class Tickets:
-    """What is remembered over the trainings.
+    """State over the trainings of a run.
 
     Attributes:
-      start: Parameters to which tickets go back.
-      ticket: Masks of this round's ticket.
-      done: () int32, trainings done.
+      start: Parameters to which tickets are rewound.
+      ticket: Masks of the ticket of this round.
+      done: () int32, completed trainings.
       key: Random key, for controls.
     """
 
@@ -49,26 +49,26 @@ def lottery(
     rewind_at: Fraction = 0.0,
     controls: bool = False,
 ) -> Method:
-    """Iterative magnitude pruning with rewinding: the masks found are tried on the first weights.
+    """Iterative magnitude pruning with rewinding to the initial weights.
 
-    A run is a training of the dense network and one of a ticket in each round, all of equal length.
-    Each cuts the smallest fraction of each leaf's living weights; what is left goes back to its
-    first values (or to those of a later step), with a fresh optimizer. With controls two further
-    networks are trained in each round before the ticket: its masks with new first weights, and its
-    first weights with masks shuffled within each leaf. Trainings end at evaluations, so each is a
-    whole number of those.
+    A run consists of one training of the dense network and one of a ticket in each round, all of
+    equal length. After each, the smallest active weights of each leaf are pruned, and the others
+    are rewound to their initial values (or to those of a later step), with a fresh optimizer state.
+    With controls, two further networks are trained in each round before the ticket: its masks with
+    reinitialised weights, and its initial weights with masks shuffled within each leaf. Trainings
+    end at evaluations, so each is a whole number of evaluations.
 
     Args:
-      total_steps: Length of the run, of all the trainings.
-      rounds: How often weights are cut.
-      fraction: Of the living weights of a leaf that a round cuts.
-      last_fraction: The same for the last leaf.
-      rewind_at: Where tickets go back to, as a fraction of the first training.
-      controls: Whether controls are trained as well.
+      total_steps: Length of the run, over all trainings.
+      rounds: Number of prunings.
+      fraction: Fraction of a leaf's active weights that is pruned per round.
+      last_fraction: `fraction` of the last leaf.
+      rewind_at: Step to which tickets are rewound, as a fraction of the first training.
+      controls: Whether controls are trained.
 
     References:
       Frankle & Carbin 2019 (arXiv:1803.03635), section 2 and figures 3 and 4; Frankle et al. 2019
-      (arXiv:1903.01611) for going back to a later step.
+      (arXiv:1903.01611) for rewinding to a later step.
     """
     turns = 3 if controls else 1
     trainings = 1 + turns * rounds
@@ -88,7 +88,7 @@ def lottery(
         done = int(memory.done) + 1
         if int(state.step) < done * length or done >= trainings:
             return state
-        turn = (done - 1) % turns if controls else turns - 1  # the last of a round is the ticket
+        turn = (done - 1) % turns if controls else turns - 1  # the ticket is last in a round
         key = jax.random.fold_in(memory.key, done)
         was_ticket = done == 1 or turn == 0
         ticket = cut(state.masks, state.params, fraction, last_fraction) if was_ticket else (
@@ -122,20 +122,20 @@ def lottery(
 
 
 def cut(masks: Any, params: Any, fraction: float, last_fraction: float) -> Any:
-    """Masks without the given fraction of each leaf's living weights, those with the least |w|."""
-    live, weights = masked_leaves(masks), masked_leaves(masks, params)
-    last = list(live)[-1]
+    """Masks without the given fraction of each leaf's active weights, those of smallest |w|."""
+    active, weights = masked_leaves(masks), masked_leaves(masks, params)
+    last = list(active)[-1]
 
     def leaf(path: str, mask: jax.Array) -> jax.Array:
         keep = 1 - (last_fraction if path == last else fraction)
         k = jnp.round(keep * jnp.sum(mask, dtype=jnp.float32)).astype(jnp.int32)
         return select.exact_top_k(jnp.abs(weights[path]), k, jax.random.key(0), mask)
 
-    return update_leaves(masks, {path: leaf(path, mask) for path, mask in live.items()})
+    return update_leaves(masks, {path: leaf(path, mask) for path, mask in active.items()})
 
 
 def redrawn(params: Any, key: jax.Array) -> Any:
-    """New first weights: the old ones of each leaf in another order, so equal in distribution."""
+    """Reinitialised weights: a permutation of each leaf, so of equal distribution."""
     weights = masked_leaves(init_masks(params), params)
     keys = tree.keys_for(key, weights)
     flat = {p: jax.random.permutation(keys[p], w.reshape(-1)) for p, w in weights.items()}
@@ -143,8 +143,8 @@ def redrawn(params: Any, key: jax.Array) -> Any:
 
 
 def shuffled(masks: Any, key: jax.Array) -> Any:
-    """Masks of as many living weights in each leaf, at random places."""
-    live = masked_leaves(masks)
-    keys = tree.keys_for(key, live)
-    flat = {p: jax.random.permutation(keys[p], m.reshape(-1)) for p, m in live.items()}
-    return update_leaves(masks, {p: flat[p].reshape(m.shape) for p, m in live.items()})
+    """Masks with as many active weights in each leaf, at random places."""
+    active = masked_leaves(masks)
+    keys = tree.keys_for(key, active)
+    flat = {p: jax.random.permutation(keys[p], m.reshape(-1)) for p, m in active.items()}
+    return update_leaves(masks, {p: flat[p].reshape(m.shape) for p, m in active.items()})

@@ -1,4 +1,4 @@
-"""Neural plasticity networks (NPN): networks that sparsify or expand by the same gates."""
+"""Neural plasticity networks (NPN): sparsification or expansion by binary gates."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from gpnas.masks import chain, schedule, stateful_identity
 from gpnas.methods._method import EvalContext, Hooks, Method, gated
 from gpnas.methods._settings import Count, Decay, Fraction, Penalties, Positive
 
-SURE = 5000.0  # k at which every gate is shut or open by the sign of φ, and does not learn
+SURE = 5000.0  # k at which gates are 0 or 1 by the sign of φ, with a gradient of zero
 
 
 def npn_sparsify(
@@ -25,16 +25,16 @@ def npn_sparsify(
     stop_at: Fraction = 0.7,
     every: Count,
 ) -> Method:
-    """Trains all units, then lets gates close some, then trains what is left.
+    """Trains all units, then the gates as well, which close some, then the remaining units.
 
     Args:
       total_steps: Length of the run.
-      images: How many there are to train on.
-      penalties: λ of a weight, 0 or more: one for all layers, or one for each.
-      decay: Of the weights in use, in [0, 1).
-      sharpness: k while gates learn; before and after they are fixed.
-      start_at, stop_at: When gates begin and cease to learn, as fractions of the run.
-      every: Steps between looks at which groups are in use.
+      images: Number of training images.
+      penalties: λ per weight, 0 or more: one for all layers, or one per layer.
+      decay: Weight decay of weights with an open gate, in [0, 1).
+      sharpness: k while gates are trained; before and after, gates are fixed.
+      start_at, stop_at: Start and end of the training of gates, as fractions of the run.
+      every: Steps between mask updates.
 
     References:
       Li & Ji 2021 (arXiv:1908.08118), sections 3 and 4.
@@ -60,15 +60,15 @@ def npn_expand(
     stop_at: Fraction = 0.7,
     every: Count,
 ) -> Method:
-    """Begins with a few hidden units a layer; validation says when the next ones wake.
+    """Starts with a few hidden units per layer, and grows units by the validation loss.
 
-    Whenever the validation loss is below that of the last expansion, the next unit of each layer,
-    in index order, gets a gate that may open.
+    Whenever the validation loss is below that at the last expansion, the gate of the next unit of
+    each layer, in index order, is set to an open probability of one half.
 
     Args:
       total_steps, images, penalties, decay, start_at, stop_at, every: As for `npn_sparsify`.
-      first_units: Units of each hidden layer in use at the start.
-      sharpness: k while gates learn.
+      first_units: Initial units of each hidden layer.
+      sharpness: k while gates are trained.
 
     References:
       Li & Ji 2021 (arXiv:1908.08118), section 3.3.
@@ -102,7 +102,7 @@ def npn_expand(
 
 
 def stages(sharpness: float, learn: schedule.Schedule) -> schedule.Schedule:
-    """k of the three stages: fixed, learning, fixed."""
+    """Schedule of k in three stages: gates fixed, trained, fixed."""
 
     def k(step: jax.Array) -> jax.Array:
         return jnp.where(learn(step), sharpness, SURE)

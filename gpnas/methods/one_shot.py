@@ -1,4 +1,4 @@
-"""One-shot magnitude pruning: train, cut once, train on."""
+"""One-shot magnitude pruning: train, prune once, fine-tune."""
 
 import jax.numpy as jnp
 
@@ -15,14 +15,14 @@ def one_shot(
     allocation: allocate.Allocation = allocate.global_(),
     select: select.Select = select.exact_top_k,
 ) -> Method:
-    """Keeps the largest weights at one moment of a dense run, then fine-tunes them.
+    """Prunes a dense network once by magnitude, and trains the remaining weights.
 
     Args:
-      density: Living fraction after the cut, in (0, 1].
+      density: Density after pruning, in (0, 1].
       total_steps: Length of the run.
-      at: When, as a fraction of the run.
-      allocation: How the density is spread over the leaves.
-      select: `exact_top_k`, or a structured kin: `n_of_m(2, 4)`, `blocks((4, 4))`.
+      at: Time of pruning, as a fraction of the run.
+      allocation: Splits the density over leaves.
+      select: `exact_top_k`, or a structured selection: `n_of_m(2, 4)`, `blocks((4, 4))`.
 
     References:
       Han et al. 2015 (arXiv:1506.02626).

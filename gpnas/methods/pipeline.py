@@ -1,4 +1,4 @@
-"""The pipeline: the same developmental curve, but grow first and prune then, by two scores."""
+"""The pipeline: growth, then pruning, along the developmental curve, by two scores."""
 
 from gpnas.masks import allocate
 from gpnas.methods._method import Method
@@ -18,13 +18,13 @@ def pipeline(
     allocation: allocate.Allocation = allocate.global_(),
     seed_allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
-    """Grows by |g| until the peak, prunes by |w| from there on; the two never meet in one event.
+    """Grows by |g| until the peak, then prunes by |w|; never both in one mask update.
 
-    What the coupled method is measured against: its curve and events, without churn and without the
-    shared currency.
+    The ablation of `development`: the same curve and mask updates, without churn and without scores
+    of a common unit.
 
     Args:
-      density: Final living fraction, in (0, 1].
+      density: Final density, in (0, 1].
       total_steps, batch_size, peak, peak_at, stop_at, every, allocation, seed_allocation: As in
         `development`.
 

@@ -1,8 +1,8 @@
-"""Pruning at plateaus: the loop that sensitivity-driven methods share.
+"""Pruning at plateaus of the validation loss, as sensitivity-driven methods do.
 
-Train until the validation loss gets no better; take away the smallest weights, as many as a bound
-on that loss allows; pin them at zero; go on. The decisions need the validation images, so they are
-made between epochs, on the host.
+When the validation loss stops improving, the smallest weights are pruned, as many as a bound on
+that loss allows. The decision needs the validation images, so it is made on the host after an
+evaluation.
 """
 
 import dataclasses
@@ -20,11 +20,11 @@ from gpnas.methods._method import EvalContext
 
 @flax.struct.dataclass
 class Plateau:
-    """What the loop remembers.
+    """State of pruning at plateaus.
 
     Attributes:
-      best: () float32, lowest validation loss since the last cut.
-      bad: () int32, looks since then that were not good.
+      best: () float32, lowest validation loss since the last pruning.
+      bad: () int32, evaluations in a row without improvement.
       params: Parameters at `best`.
     """
 
@@ -34,7 +34,7 @@ class Plateau:
 
 
 def init_plateau(masks: Any, params: Any, key: jax.Array | None) -> Plateau:
-    """Before the first look: any will be better."""
+    """The state before the first evaluation."""
     del masks, key
     return Plateau(jnp.float32(jnp.inf), jnp.int32(0), params)
 
@@ -42,21 +42,21 @@ def init_plateau(masks: Any, params: Any, key: jax.Array | None) -> Plateau:
 def prune_at_plateaus(
     patience: int, slack: float, tolerance: float, density: float, stop: int
 ) -> Callable[[Any, EvalContext], Any]:
-    """Reviews a network whose mask state is a `Plateau`.
+    """A hook that prunes at plateaus, for methods whose mask state is a `Plateau`.
 
-    A look is good if its validation loss is below (1 + slack) · best. After `patience` bad ones the
-    best parameters come back, and all weights below one threshold go: the largest threshold, found
-    by bisection, whose loss stays within (1 + tolerance) · best.
+    An evaluation is good if its validation loss is below (1 + slack) · best. After `patience` bad
+    ones, the best parameters are restored, and all weights below one threshold are pruned: the
+    largest threshold, found by bisection, whose loss is at most (1 + tolerance) · best.
 
     Args:
-      patience: PWE, bad looks in a row that make a plateau.
-      slack: How much worse than the best is still good.
-      tolerance: TWT, how much of the loss a cut may cost.
-      density: Cuts go no further than to this living fraction.
-      stop: Step from which nothing is cut any more.
+      patience: PWE, bad evaluations in a row that make a plateau.
+      slack: Relative increase over the best loss that still counts as good.
+      tolerance: TWT, relative increase of the loss that pruning may cause.
+      density: Lower bound of the density.
+      stop: Step from which weights are not pruned any more.
 
     Returns:
-      `(train state, look) → train state`, for `Method.review`.
+      `(train state, EvalContext) → train state`, for `Hooks.on_eval`.
 
     References:
       Tartaglione et al. 2020, LOBSTER (arXiv:2011.09905), section 3.
@@ -67,7 +67,7 @@ def prune_at_plateaus(
         best, loss = (
             float(memory.best),
             float(np.float32(context.loss)),
-        )  # an equal one is not below
+        )  # float32, as `best` is
         good = loss < (1 + slack) * best
         bad = 0 if good else int(memory.bad) + 1
         if loss < best:
@@ -90,36 +90,36 @@ def cut(
 ) -> Any:
     """Masks without the weights below the largest threshold on |w| whose loss is within a bound.
 
-    The threshold is sought up to the largest mean |w| of a layer, first at the smallest mean, until
-    no more than one weight lies between what may go and what may not; what is taken is the *safe*
-    end, whose loss was seen to be within the bound.
+    Bisection between 0 and the largest mean |w| of a layer, first at the smallest mean, until at
+    most one weight lies between the ends of the interval. The result is its lower end, whose loss
+    was evaluated to be within the bound.
 
     Args:
-      masks: Of the network.
-      params: Its parameters.
+      masks: Masks of the network.
+      params: Parameters of the network.
       loss_of: `params → loss`.
-      bound: The loss allowed.
-      density: Living fraction to which a cut may go at most.
+      bound: Largest allowed loss.
+      density: Lower bound of the density.
 
     Returns:
-      Masks; those that came, if nothing may go.
+      Masks; the given ones, if nothing can be pruned.
     """
     weights = {
         p: np.abs(w).astype(np.float32)
         for p, w in jax.device_get(masked_leaves(masks, params)).items()
     }
-    alive = jax.device_get(masked_leaves(masks))
-    living = {p: weights[p][alive[p]] for p in weights}
-    everything = np.sort(np.concatenate(list(living.values())))
-    room = everything.size - int(np.ceil(density * sum(w.size for w in weights.values())))
-    if room <= 0:
+    active = jax.device_get(masked_leaves(masks))
+    values = {p: weights[p][active[p]] for p in weights}
+    ordered = np.sort(np.concatenate(list(values.values())))
+    prunable = ordered.size - int(np.ceil(density * sum(w.size for w in weights.values())))
+    if prunable <= 0:
         return masks
-    most = float(everything[room])  # weights below it may go; the density's own limit
-    means = [float(np.mean(w)) for w in living.values() if w.size]
+    most = float(ordered[prunable])  # the threshold at the lower bound of the density
+    means = [float(np.mean(w)) for w in values.values() if w.size]
 
     def without(threshold: float) -> Any:
         return update_leaves(
-            masks, {p: jnp.asarray(alive[p] & (weights[p] >= threshold)) for p in weights}
+            masks, {p: jnp.asarray(active[p] & (weights[p] >= threshold)) for p in weights}
         )
 
     def allowed(threshold: float) -> bool:
@@ -135,7 +135,7 @@ def cut(
         high = low
     for _ in range(30):
         middle = (safe + high) / 2
-        if high - safe <= 1e-10 or int(np.sum((everything >= safe) & (everything < high))) <= 1:
+        if high - safe <= 1e-10 or int(np.sum((ordered >= safe) & (ordered < high))) <= 1:
             break
         if allowed(middle):
             safe = middle

@@ -14,15 +14,15 @@ def rigl(
     stop_at: Fraction = 0.75,
     allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
-    """Drops the smallest weights of each leaf and grows where the dense gradient is largest.
+    """Prunes the smallest weights of each leaf, and grows those of largest dense gradient.
 
     Args:
-      density: Living fraction, in (0, 1].
+      density: Fraction of active weights, in (0, 1].
       total_steps: Length of the run.
-      fraction: α, exchanged fraction of the living at the first event; falls as a cosine.
-      every: ΔT, steps between events.
-      stop_at: When the exchange ends, as a fraction of the run.
-      allocation: How the density is spread over the leaves.
+      fraction: α, initial exchanged fraction of active weights; cosine decay.
+      every: ΔT, steps between mask updates.
+      stop_at: End of the exchange, as a fraction of the run.
+      allocation: Splits the density over leaves.
 
     References:
       Evci et al. 2020 (arXiv:1911.11134), algorithm 1.

@@ -1,7 +1,7 @@
-"""Methods that let shrink what the outputs do not depend on, and prune at plateaus.
+"""Regularizers that decay insensitive weights, then prune at validation-loss plateaus.
 
-Three papers of one group with one loop (see `plateau`); they differ in what is sensitive: a weight,
-as seen from the outputs or from the loss, or a neuron.
+Three papers with one pruning loop (see `plateau`), which differ in the sensitivity: of the outputs
+to a weight, of the loss to a weight, or of the outputs to a neuron.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from gpnas.methods.plateau import init_plateau, prune_at_plateaus
 from gpnas.plugins import In
 from gpnas.sensitivity import neurons, shrink, weights
 
-# Passes that a look at the sensitivity takes, by the number of outputs; a step has 3 thirds.
+# Cost of one evaluation of the sensitivity, by the number of outputs; a step costs 1.
 _RELATIVE_COST = {
     "unspecified": lambda classes: (1 + 2 * classes) / 3,
     "specified": lambda classes: 1.0,
@@ -50,16 +50,17 @@ def sensitivity(
     """Sensitivity-driven regularisation: w ← w − η · ∂L/∂w − λ · w · [1 − S]₊.
 
     Args:
-      density: Pruning goes no further than to this living fraction, in (0, 1].
+      density: Lower bound of the density, in (0, 1].
       total_steps: Length of the run.
       classes: Outputs of the network.
-      kind: "unspecified": S = (1/C) · Σ_k |∂y_k/∂w|; "specified": the target class's output alone.
-      rate: λ of a step, 0 or more.
-      refresh: Steps between new looks at S.
-      patience: Bad looks at the validation images that make a plateau.
-      slack: A look is good if its loss is below (1 + slack) · best.
-      tolerance: What a cut may cost, as a fraction of the validation loss.
-      stop_at: When shrinking and cuts end, as a fraction of the run; the rest is training.
+      kind: "unspecified": S = (1/C) · Σ_k |∂y_k/∂w|; "specified": the output of the target class
+        only.
+      rate: λ per step, 0 or more.
+      refresh: Steps between evaluations of S.
+      patience: Bad evaluations on the validation images in a row that make a plateau.
+      slack: An evaluation is good if its loss is below (1 + slack) · best.
+      tolerance: Relative increase of the validation loss that pruning may cause.
+      stop_at: End of decay and pruning, as a fraction of the run.
 
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 to 9; the loop is LOBSTER's.
@@ -107,7 +108,7 @@ def serene(
     tolerance: NonNegative = 0.05,
     stop_at: Fraction = 0.9,
 ) -> Method:
-    """SeReNe: incoming weights shrink by λ · w · [1 − S_i]₊, S_i the sensitivity of their neuron.
+    """SeReNe: incoming weights decay by λ · w · [1 − S_i]₊, S_i the sensitivity of their neuron.
 
     Args:
       density, total_steps, classes, rate, refresh, patience, slack, tolerance, stop_at: As for

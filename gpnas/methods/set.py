@@ -12,13 +12,13 @@ def set_(
     fraction: Fraction = 0.3,
     allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
-    """Drops the smallest weights of each leaf and grows as many at random, to the end of the run.
+    """Prunes the smallest weights of each leaf, and grows as many at random, in the whole run.
 
     Args:
-      density: Living fraction, in (0, 1].
-      fraction: ζ, exchanged fraction of the living at each event.
-      every: Steps between events.
-      allocation: How the density is spread over the leaves.
+      density: Fraction of active weights, in (0, 1].
+      fraction: ζ, exchanged fraction of active weights per mask update.
+      every: Steps between mask updates.
+      allocation: Splits the density over leaves.
 
     References:
       Mocanu et al. 2018 (arXiv:1707.04780), algorithm 2.

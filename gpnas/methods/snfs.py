@@ -34,16 +34,16 @@ def snfs(
     stop_at: Fraction = 1.0,
     allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
-    """Momentum decides where weights grow, and how many each leaf gets.
+    """Momentum decides where weights grow, and how many in each leaf.
 
     Args:
-      density: Living fraction, in (0, 1].
+      density: Fraction of active weights, in (0, 1].
       total_steps: Length of the run.
-      fraction: p, dropped fraction of each leaf's living at the first event; falls as a cosine.
-      every: Steps between events (the paper: one epoch).
-      decay: Of the momentum.
-      stop_at: When the exchange ends, as a fraction of the run.
-      allocation: Of the random masks at the start.
+      fraction: p, initial pruned fraction of each leaf's active weights; cosine decay.
+      every: Steps between mask updates (one epoch in the paper).
+      decay: Decay of the momentum.
+      stop_at: End of the exchange, as a fraction of the run.
+      allocation: Splits the initial density over leaves.
 
     References:
       Dettmers & Zettlemoyer 2019 (arXiv:1907.04840), algorithm 1.
@@ -65,41 +65,41 @@ def snfs(
             ctx, params=masked_leaves(masks, ctx.params), grads=masked_leaves(masks, ctx.grads)
         )
         kept, seen = score.observe_before((momentum,), state[0], own, every, None)
-        live, skips = finite.cond_finite(
+        active, skips = finite.cond_finite(
             ctx.may_update,
-            lambda live: exchange(live, kept, own),
+            lambda active: exchange(active, kept, own),
             masked_leaves(masks),
             state[1],
             own.grads,
             seen,
         )
-        return update_leaves(masks, live), (kept, skips)
+        return update_leaves(masks, active), (kept, skips)
 
-    def exchange(live: dict, state: Any, ctx: MaskContext) -> dict:
-        pull = momentum.value(state, ctx)
-        alive = jnp.array([jnp.sum(m, dtype=jnp.int32) for m in live.values()])
-        leave = jnp.round(rate(ctx.step) * alive.astype(jnp.float32)).astype(jnp.int32)
-        share = jnp.array([jnp.nanmean(pull[p], where=m) for p, m in live.items()])
-        room = jnp.array([m.size for m in live.values()]) - alive + leave
-        total = allocate.part_of(curve(ctx.step), sum(m.size for m in live.values())) - jnp.sum(
-            alive - leave
+    def exchange(active: dict, state: Any, ctx: MaskContext) -> dict:
+        magnitude = momentum.value(state, ctx)
+        n_active = jnp.array([jnp.sum(m, dtype=jnp.int32) for m in active.values()])
+        n_pruned = jnp.round(rate(ctx.step) * n_active.astype(jnp.float32)).astype(jnp.int32)
+        share = jnp.array([jnp.nanmean(magnitude[p], where=m) for p, m in active.items()])
+        capacity = jnp.array([m.size for m in active.values()]) - n_active + n_pruned
+        total = allocate.part_of(curve(ctx.step), sum(m.size for m in active.values())) - jnp.sum(
+            n_active - n_pruned
         )
-        come = apportion(share, room, total)
+        n_grown = apportion(share, capacity, total)
         after = {}
-        for i, (path, mask) in enumerate(live.items()):
+        for i, (path, mask) in enumerate(active.items()):
             drop_key, grow_key = jax.random.split(jax.random.fold_in(ctx.key, i))
-            gone = select.exact_top_k(-jnp.abs(ctx.params[path]), leave[i], drop_key, mask)
-            kept = mask & ~gone
-            after[path] = kept | select.exact_top_k(pull[path], come[i], grow_key, ~kept)
+            pruned = select.exact_top_k(-jnp.abs(ctx.params[path]), n_pruned[i], drop_key, mask)
+            kept = mask & ~pruned
+            after[path] = kept | select.exact_top_k(magnitude[path], n_grown[i], grow_key, ~kept)
         return after
 
-    def apportion(share: jax.Array, room: jax.Array, total: jax.Array) -> jax.Array:
-        """(leaves,) int32 of sum `total`; one without momentum gets what others cannot take."""
+    def apportion(share: jax.Array, capacity: jax.Array, total: jax.Array) -> jax.Array:
+        """(leaves,) int32 of sum `total`; leaves without momentum get what others cannot hold."""
         share = jnp.nan_to_num(share)
         share = share / jnp.maximum(jnp.sum(share), 1e-30) + 1e-6
-        room, wanted = room.astype(jnp.float32), total.astype(jnp.float32)
+        capacity, wanted = capacity.astype(jnp.float32), total.astype(jnp.float32)
         return allocate.round_to_total(
-            room * allocate.fill(share / jnp.maximum(room, 1), room, wanted), total
+            capacity * allocate.fill(share / jnp.maximum(capacity, 1), capacity, wanted), total
         )
 
     transform = every_(between(MaskTransform(init_fn, update_fn), 1, stop), every)

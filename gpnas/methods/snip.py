@@ -9,7 +9,7 @@ def snip(*, density: Density, allocation: allocate.Allocation = allocate.global_
     """Keeps the weights with the largest |w·g| on the first batch.
 
     Args:
-      density: Living fraction, in (0, 1].
+      density: Fraction of active weights, in (0, 1].
       allocation: `global_`, as in the paper.
 
     References:

@@ -24,22 +24,22 @@ def sparse_vd(
     every: Count,
     remove: bool = True,
 ) -> Method:
-    """Learns how noisy each weight may be, and removes those that are nothing but noise.
+    """Learns the variance of noise on each weight, and prunes weights of low signal-to-noise ratio.
 
-    The loss is CE + r(t) · ΣKL(log α) / N, with log α = log σ² − log θ²; how sparse the network
-    gets follows from the data alone.
+    The loss is CE + r(t) · ΣKL(log α) / N, with log α = log σ² − log θ². The density depends on the
+    data alone.
 
     Args:
       total_steps: Length of the run.
-      images: N, how many there are to train on.
-      threshold: log α at and above which a weight is removed.
-      log_variance: First value of log σ².
-      weight: Last value of r; 1 is the paper's, the variational bound.
-      start_at, full_at: When r begins to rise from 0 and when it is there, as fractions of the run.
-      stop_at: When r falls back to 0, so that what is left is trained on its error alone, as a
-        fraction of the run; 1, never, is the paper's.
-      every: Steps between events.
-      remove: Whether what is removed is gone for good; else it may return until the end.
+      images: N, number of training images.
+      threshold: log α at and above which a weight is pruned.
+      log_variance: Initial value of log σ².
+      weight: Final value of r; 1 in the paper, the variational bound.
+      start_at, full_at: Start and end of the rise of r from 0, as fractions of the run.
+      stop_at: Time at which r returns to 0, so that the remaining weights are trained on CE alone,
+        as a fraction of the run; 1, never, in the paper.
+      every: Steps between mask updates.
+      remove: Whether pruned weights stay pruned; else they may become active again.
 
     References:
       Molchanov, Ashukha & Vetrov 2017 (arXiv:1701.05369), equations 9 and 14, section 4.3.

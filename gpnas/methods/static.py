@@ -6,11 +6,11 @@ from gpnas.methods._settings import Density
 
 
 def static(*, density: Density, allocation: allocate.Allocation = allocate.erk()) -> Method:
-    """Random masks of the given density, drawn once (Erdős–Rényi-kernel densities unless said).
+    """Random masks of the given density, drawn once; Erdős–Rényi-kernel densities by default.
 
     Args:
-      density: Living fraction, in (0, 1].
-      allocation: How it is spread over the leaves.
+      density: Fraction of active weights, in (0, 1].
+      allocation: Splits the density over leaves.
 
     References:
       Mocanu et al. 2018 (arXiv:1707.04780); Liu et al. 2022 (arXiv:2202.02643).

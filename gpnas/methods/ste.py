@@ -1,4 +1,4 @@
-"""Straight-through magnitude: sparse forward, dense learning."""
+"""Straight-through magnitude pruning: a sparse forward pass, updates of all weights."""
 
 from gpnas.masks import allocate, ranking, schedule, score, select
 from gpnas.methods._method import Forecast, Method, all_ones
@@ -12,12 +12,13 @@ def ste(
     allocation: allocate.Allocation = allocate.uniform(),
     select: select.Select = select.exact_top_k,
 ) -> Method:
-    """The largest weights are used; all of them learn from the gradient at the masked point.
+    """The forward pass uses the largest weights; all are updated by the gradient at the masked
+    point.
 
     Args:
-      density: Living fraction, in (0, 1].
-      every: Steps between looks at which are the largest.
-      allocation: How the density is spread over the leaves.
+      density: Fraction of active weights, in (0, 1].
+      every: Steps between mask updates.
+      allocation: Splits the density over leaves.
       select: `exact_top_k`, or `n_of_m(2, 4)` for N:M training.
 
     References:

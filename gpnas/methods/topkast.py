@@ -1,4 +1,4 @@
-"""Top-KAST: a sparse forward pass, and a backward pass that is a little less sparse."""
+"""Top-KAST: a sparse forward pass, and a less sparse backward pass."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ def topkast(
     every: Count,
     allocation: allocate.Allocation = allocate.uniform(),
 ) -> Method:
-    """Uses the largest weights (set A), trains those and a margin around them (set B).
+    """The forward pass uses the largest weights (set A); the next largest (set B) are updated, too.
 
     Args:
-      density: D, living fraction of the forward pass, in (0, 1].
-      extra: M, fraction of weights that learn beside them; density + extra is at most 1.
-      decay: Of the exploration regulariser.
-      every: Steps between looks at which are the largest.
-      allocation: How densities are spread over the leaves.
+      density: D, density of the forward pass, in (0, 1].
+      extra: M, fraction of further weights that are updated; density + extra is at most 1.
+      decay: Decay of the exploration regularizer.
+      every: Steps between mask updates.
+      allocation: Splits the densities over leaves.
 
     References:
       Jayakumar et al. 2020 (arXiv:2106.03517), section 2.
@@ -37,8 +37,8 @@ def topkast(
     backward = ranking(score.magnitude(), backward_curve, allocation=allocation, every=every)
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, Any]:
-        used, used_state = forward.init(masks, params, key)
-        return used, (used_state, *backward.init(masks, params, key))
+        used, forward_state = forward.init(masks, params, key)
+        return used, (forward_state, *backward.init(masks, params, key))
 
     def update_fn(masks: Any, state: Any, ctx: MaskContext) -> tuple[Any, Any]:
         used_state, learning, learning_state = state
@@ -56,10 +56,7 @@ def topkast(
 
 
 def exploration(decay: float, density: float) -> optax.GradientTransformationExtraArgs:
-    """Weight decay that is 1/density times stronger on weights that are not used (equation 3).
-
-    A weight must earn its place: unused ones shrink fast unless the gradient keeps them up.
-    """
+    """Weight decay that is 1/density times stronger on inactive weights (equation 3)."""
 
     def update_fn(
         updates: Any, state: Any, params: Any, *, masks: Any, **extra_args: Any

@@ -1,4 +1,4 @@
-"""Decay of what the outputs do not depend on, as an optax transformation."""
+"""Decay of insensitive weights, as an optax transformation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ Sensitivity = Callable[[Forward, Any, Any], Any]
 
 @flax.struct.dataclass
 class ShrinkState:
-    """Steps done, () int32, and the last look at S if it is used again; else empty."""
+    """Number of steps, () int32, and the last S, if it is used again; else ()."""
 
     count: jax.Array
     sensitivity: Any
@@ -25,13 +25,13 @@ class ShrinkState:
 def shrink(
     rate: float | schedule.Schedule, sensitivity: Sensitivity, every: int = 1
 ) -> optax.GradientTransformationExtraArgs:
-    """Moves weights by −λ · w · [1 − S]₊ beside the optimizer's own step; chain it after that.
+    """Adds −λ · w · [1 − S]₊ to the updates; to be chained after the optimizer.
 
     Args:
-      rate: λ, of one step; or its schedule.
+      rate: λ per step, or its schedule.
       sensitivity: `(forward, params, grads) → S`, a tree of the params' structure whose leaves
-        broadcast over the params; inf where a leaf is not to shrink.
-      every: Steps between new looks at S; between them the last one is used.
+        broadcast over the params; inf for leaves without decay.
+      every: Steps between evaluations of S; between them the last S is used.
 
     Returns:
       A transformation whose `update` needs params and the extra arguments `forward` (see
@@ -45,14 +45,14 @@ def shrink(
         start = jax.tree.map(lambda p: jnp.full_like(p, jnp.inf), params)
         return ShrinkState(jnp.int32(0), start if every > 1 else ())
 
-    def look(forward: Forward, params: Any, grads: Any) -> Any:
+    def evaluate(forward: Forward, params: Any, grads: Any) -> Any:
         found = sensitivity(forward, params, grads)
         return jax.tree.map(
             lambda s, p: jnp.broadcast_to(s, p.shape).astype(p.dtype), found, params
         )
 
-    def fresh(forward: Forward, params: Any, grads: Any, old: Any) -> Any:
-        found = look(forward, params, grads)
+    def refresh(forward: Forward, params: Any, grads: Any, old: Any) -> Any:
+        found = evaluate(forward, params, grads)
         fine = finite.are_finite(grads)
         return jax.tree.map(lambda s, o: jnp.where(fine & ~jnp.isnan(s), s, o), found, old)
 
@@ -69,13 +69,13 @@ def shrink(
         count, kept = state.count, state.sensitivity
         if every > 1:
             kept = cond_inplace(
-                count % every == 0, lambda old: fresh(forward, params, dense_grads, old), kept
+                count % every == 0, lambda old: refresh(forward, params, dense_grads, old), kept
             )
-        found = kept if every > 1 else look(forward, params, dense_grads)
+        found = kept if every > 1 else evaluate(forward, params, dense_grads)
         now = rate(count) if callable(rate) else rate
 
         def pull(u: jax.Array, p: jax.Array, s: jax.Array) -> jax.Array:
-            decay = jnp.where(s < 1, 1 - tree.wide(s), 0)  # none where S is NaN
+            decay = jnp.where(s < 1, 1 - tree.wide(s), 0)  # no decay where S is NaN
             return (tree.wide(u) - jnp.asarray(now, jnp.float32) * tree.wide(p) * decay).astype(
                 u.dtype
             )

@@ -1,4 +1,4 @@
-"""The sharpest direction of a loss: top eigenvalue of its Hessian."""
+"""Curvature of a loss: top eigenvalue of its Hessian."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +17,8 @@ def top_eigenvalue(
 
     Args:
       loss: `params → () loss`.
-      params: Where.
-      key: Random key, of the first direction.
+      params: Parameters at which the Hessian is taken.
+      key: Random key of the initial direction.
       steps: Iterations.
 
     Returns:

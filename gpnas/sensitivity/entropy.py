@@ -1,4 +1,4 @@
-"""Entropy of the states of neurons: how much a network's units tell classes apart."""
+"""Entropy of the states of neurons, given the class of an image."""
 
 from collections.abc import Mapping
 
@@ -14,18 +14,18 @@ def state_entropy(
     """First-order entropy of each neuron's state (on or off), summed over classes, in bits.
 
     H_i = −Σ_c [P log2 P + (1 − P) log2 (1 − P)], P = Pr(p_i > 0 | class c), clipped to
-    [1e-4, 1 − 1e-4]; p_i is what goes *into* the activation.
+    [1e-4, 1 − 1e-4]; p_i is the *pre*-activation.
 
     Args:
-      pre_activations: (images, …, neurons) by path; places in an image count as images.
+      pre_activations: (images, …, neurons) by path; positions in an image count as images.
       labels: (images,) int.
-      classes: How many there are.
+      classes: Number of classes.
 
     Returns:
       `{path: (neurons,) float32}`.
 
     Raises:
-      ValueError: If there are no labels.
+      ValueError: If `labels` is None.
 
     References:
       Tartaglione, Bragagnolo & Grangetto 2020 (arXiv:2004.14765), equation 5.

@@ -1,8 +1,8 @@
-"""Sensitivity of neurons: how fast outputs change with a neuron's pre-activation.
+"""Sensitivity of neurons: derivatives of the outputs by pre-activations.
 
-A neuron is an output of a layer with a `kernel`: a unit of a dense layer, a filter of a convolution
-(whose values over the image are averaged). Layers are tapped by a Flax interceptor, so any model
-will do; parameters are not touched.
+A neuron is an output of a layer with a `kernel`: a unit of a dense layer, or a filter of a
+convolution (averaged over positions). Pre-activations are read by a Flax interceptor, which works
+for any Linen model.
 """
 
 from typing import Any
@@ -22,14 +22,14 @@ def kernels(params: Any) -> list[str]:
 
 
 def tap(added: Neurons, seen: Neurons | None = None) -> Intercept:
-    """An interceptor that adds to pre-activations, and notes what they were.
+    """An interceptor that adds values to pre-activations, and collects them.
 
     Args:
-      added: What to add to a layer's output, by path of its kernel.
-      seen: Filled with the outputs, by path, if given.
+      added: Values to add to the output of a layer, by path of its kernel.
+      seen: If given, filled with the outputs by path.
 
     Returns:
-      For `flax.linen.intercept_methods`.
+      The interceptor, for `flax.linen.intercept_methods`.
     """
 
     def intercept(layer: Any, args: tuple, kwargs: dict, context: Any) -> Any:
@@ -45,7 +45,7 @@ def tap(added: Neurons, seen: Neurons | None = None) -> Intercept:
 
 
 def pre_activations(forward: Forward, params: Any) -> Neurons:
-    """What each layer with a kernel puts out: (batch, …, neurons) by path."""
+    """Outputs of each layer with a kernel: (batch, …, neurons) by path."""
     seen: Neurons = {}
     forward.logits(params, tap({}, seen))
     return {path: seen[path] for path in kernels(params) if path in seen}
@@ -81,11 +81,11 @@ def lower_bound(forward: Forward, params: Any) -> Neurons:
 def upper_bound(forward: Forward, params: Any) -> Neurons:
     """(1/C) · Σ_k of the products of |W| from a neuron to the outputs: no backward pass.
 
-    For chains of dense layers whose activations have slopes of at most 1, in the order in which the
-    network calls them, which a trace tells.
+    For chains of dense layers whose activations have slopes of at most 1, in the order of their
+    calls in a trace.
 
     Raises:
-      ValueError: If a layer is not dense, or is as wide as the next one does not expect.
+      ValueError: If a layer is not dense, or does not fit the next one.
 
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), equation 12.
@@ -110,7 +110,7 @@ def upper_bound(forward: Forward, params: Any) -> Neurons:
 def local(forward: Forward, params: Any) -> Neurons:
     """1 for a neuron whose pre-activation is above zero in the mean over the batch, else 0.
 
-    With it only neurons that are mostly off shrink. No backward pass.
+    Only neurons that are mostly off decay. No backward pass.
 
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), section III-D.
@@ -120,13 +120,13 @@ def local(forward: Forward, params: Any) -> Neurons:
 
 
 def on_incoming(neurons: Any) -> Any:
-    """From a sensitivity of neurons to one of weights: that of the neuron they lead to.
+    """Sensitivity of weights as that of the neuron they lead to.
 
     Args:
       neurons: `(forward, params) → {path: (neurons,)}`.
 
     Returns:
-      `(forward, params, grads) → tree` for `shrink`; inf (no decay) for what is no kernel.
+      `(forward, params, grads) → tree` for `shrink`; inf (no decay) for leaves other than kernels.
     """
 
     def sensitivity(forward: Forward, params: Any, grads: Any = None) -> Any:

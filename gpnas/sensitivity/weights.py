@@ -1,4 +1,4 @@
-"""Sensitivity of weights: how fast outputs, or the loss, change with a weight."""
+"""Sensitivity of weights: derivatives of the outputs or of the loss by weights."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from gpnas.masks import tree
 def unspecified(forward: Forward, params: Any, grads: Any = None) -> Any:
     """S = (1/C) · Σ_k |∂y_k/∂w|, over all C outputs; the params' structure and shapes.
 
-    y is the mean of the logits over the batch: C backward passes, done as one batched one.
+    y is the mean of the logits over the batch: C backward passes, batched.
 
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 and 4.
@@ -29,7 +29,7 @@ def specified(forward: Forward, params: Any, grads: Any = None) -> Any:
     y_t is the mean over the batch of each image's own logit: one backward pass.
 
     Raises:
-      ValueError: If there are no labels.
+      ValueError: If the batch has no labels.
 
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 and 5.
@@ -47,7 +47,7 @@ def specified(forward: Forward, params: Any, grads: Any = None) -> Any:
 
 
 def of_loss(forward: Forward, params: Any, grads: Any) -> Any:
-    """S = |∂L/∂w|: the gradient that there is already.
+    """S = |∂L/∂w|, from the gradient of the step.
 
     References:
       Tartaglione et al. 2020, LOBSTER (arXiv:2011.09905), equation 3.

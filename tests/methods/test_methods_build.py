@@ -1,11 +1,14 @@
 """From settings to a method: what is right is built, what is wrong is told in one line."""
 
 import inspect
+import sys
+import types
+from typing import Annotated
 
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.methods import METHODS, Method, build, find_method, step_at
+from gpnas.methods import METHODS, In, Method, build, find_method, step_at
 
 SHAPES = {"Dense_0/kernel": (16, 12), "Dense_1/kernel": (12, 8)}
 
@@ -89,3 +92,40 @@ def test_moments_are_steps_of_the_run():
     assert step_at(1.0, 1000) == 999
     assert step_at(1.0, 1000, 100) == 900
     assert step_at(0.0, 1000, 100) == 0
+
+
+def mine(*, threshold: float = 1.0, stop_at: float = 1.0, decay: float = 0.0) -> Method:
+    """A method whose arguments have the names of ours, but other ranges."""
+    assert (threshold, stop_at, decay) == (20.0, 3.0, 2.0)
+    return METHODS["dense"]()
+
+
+def bounded(*, share: Annotated[float, In(0, 1)], sizes_of: tuple[float, ...] = ()) -> Method:
+    return METHODS["dense"]()
+
+
+def test_names_of_ones_own_arguments_bind_no_range(monkeypatch):
+    own = types.ModuleType("mine")
+    own.mine, own.bounded = mine, bounded
+    monkeypatch.setitem(sys.modules, "mine", own)
+    made(name="mine:mine", threshold=20.0, stop_at=3.0, decay=2.0)
+    made(name="mine:bounded", share=1)
+    with pytest.raises(UserError, match=r"method.share: got 1.5, allowed: a number in \[0, 1\]"):
+        made(name="mine:bounded", share=1.5)
+
+
+@pytest.mark.parametrize(
+    ("limits", "inside", "outside", "text"),
+    [
+        (In(0, 1), (0, 1, 0.5), (-0.1, 1.1), "in [0, 1]"),
+        (In(0, 1, open="low"), (1, 1e-9), (0, 2), "in (0, 1]"),
+        (In(0, 1, open="high"), (0, 0.99), (1, -1), "in [0, 1)"),
+        (In(-8, 8, open="both"), (0, 7.9), (-8, 8), "in (-8, 8)"),
+        (In(1), (1, 1e9), (0, 0.9), "1 or more"),
+        (In(-1, open="low"), (0, -0.9), (-1, -2), "above -1"),
+        (In(0, 1), ((), (0.1, 0.9)), ((0.5, 2.0),), "in [0, 1]"),
+    ],
+)
+def test_ranges(limits, inside, outside, text):
+    assert all(limits.holds(x) for x in inside) and not any(limits.holds(x) for x in outside)
+    assert str(limits) == text

@@ -3,6 +3,7 @@
 import functools
 import inspect
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,6 +95,27 @@ def test_the_forward_pass_is_that_of_the_masked_network(name):
     for t, (images, labels) in enumerate(zip(*batches(), strict=True)):
         expected = loss_of(states[t].params, states[t].masks, images, labels)
         np.testing.assert_allclose(metrics[t].loss, expected, rtol=1e-5)
+
+
+SPELLED_OUT = {  # equal to the library's own functions, and other objects
+    "update_mask": lambda masks, state: jax.tree.map(jnp.ones_like, masks),
+    "zero_mask": lambda masks, state: jax.tree.map(jnp.ones_like, masks),
+}
+OF_RIGL = {"update_mask": lambda masks, state: masks, "zero_mask": lambda masks, state: masks}
+
+
+@pytest.mark.parametrize(("name", "fields"), [("ste", SPELLED_OUT), ("rigl", OF_RIGL)])
+def test_equal_functions_make_equal_runs(name, fields):
+    """What a method does depends on what its functions compute, not on which objects they are."""
+    method = method_of(name)._replace(**fields)
+    tx = method.wrap(optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.01)))
+    state = init_state(MODULE, method, tx, batches()[0][0, :1], jax.random.key(3))
+    step = jax.jit(make_step(MODULE, method, tx))
+    for images, labels in zip(*(x[:8] for x in batches()), strict=True):
+        state, metrics = step(state, (images, labels))
+    assert float(metrics.loss) == float(course(name)[1][7].loss)
+    chex.assert_trees_all_equal(state.params, course(name)[0][8].params)
+    chex.assert_trees_all_equal(state.masks, course(name)[0][8].masks)
 
 
 @pytest.mark.parametrize("name", BY_MASKS)
