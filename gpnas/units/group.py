@@ -153,7 +153,7 @@ def weight_masks(
     """Unit masks as masks of the leaves: the outer product over a leaf's axes, ∧ a synapse mask.
 
     Biases, scales and statistics of units are masked like their kernels, so the result also masks
-    leaves that `gpnas.masks.full` leaves alone.
+    leaves that `gpnas.masks.init_masks` leaves alone.
 
     Args:
       groups: As `discover` finds them.

@@ -184,7 +184,7 @@ def test_globs_for_linen_serve_nnx():
 def test_what_is_no_array_is_named():
     equinox = pytest.importorskip("equinox")
     module = equinox.nn.MLP(2, 2, 3, 1, key=KEY)
-    with pytest.raises(ValueError, match="full: got .* at activation, allowed: arrays"):
+    with pytest.raises(ValueError, match="init_masks: got .* at activation, allowed: arrays"):
         init_masks(module)
     assert summary.active_counts(init_masks({"w": jnp.ones((2, 2)), "scale": 1.0})) == {"w": 4}
 

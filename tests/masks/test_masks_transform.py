@@ -273,4 +273,4 @@ def test_summaries():
 def test_a_context_is_a_pytree():
     ctx = context(3)
     assert jax.jit(lambda c: c.step + 1)(ctx) == 4
-    assert dataclasses.replace(ctx, may_update=False).event is False
+    assert dataclasses.replace(ctx, may_update=False).may_update is False
