@@ -27,15 +27,13 @@ from gpnas.errors import UserError
 EXIT_USER, EXIT_DIVERGED, EXIT_IO, EXIT_STOPPED = 2, 3, 74, 75
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
-# Fields by which the config of each command is known.
-_KINDS = {
-    "train": ("method", "model", "optimizer"),
-    "sweep": ("arms", "seeds", "densities"),
-    "compare": ("arms", "seeds", "space", "objectives"),
-    "search": ("space", "objectives", "strategy", "evaluations"),
-    "proxies": ("proxies", "against", "architectures"),
-    "sharing": ("methods", "finalists", "architectures"),
-}
+# Commands, and the fields by which a config of each is known: `search` also takes comparisons.
+_KINDS = (
+    ("train", ("method", "model", "optimizer")),
+    ("sweep", ("arms", "seeds", "densities")),
+    ("search", ("space", "objectives", "strategy", "evaluations")),
+    ("search", ("arms", "seeds", "space", "objectives")),
+)
 
 _PARSERS: dict[type, Callable[[str], Any]] = {
     bool: flags.BooleanParser().parse,
@@ -117,10 +115,10 @@ def check_kind(config: Mapping[str, Any] | ConfigDict, command: str) -> None:
     Raises:
       UserError: If it is not; names the command that takes it, if there is one.
     """
-    missing = [field for field in _KINDS[command] if field not in config]
+    lacking = {kind: [field for field in kind[1] if field not in config] for kind in _KINDS}
+    missing = min((lacking[kind] for kind in _KINDS if kind[0] == command), key=len)
     if missing:
-        takes = (name for name, fields in _KINDS.items() if all(f in config for f in fields))
-        other = next(takes, None)
+        other = next((name for (name, _), fields in lacking.items() if not fields), None)
         hint = f"; ./run.sh {other} takes this one" if other else ""
         lacks = f"a config without {', '.join(missing)}"
         raise UserError("config", lacks, f"a config for ./run.sh {command}{hint}")

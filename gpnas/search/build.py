@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from gpnas import plugins
 from gpnas.errors import UserError
-from gpnas.search.config import check_search, is_table
+from gpnas.search.config import check_search, check_trained, is_table
 from gpnas.search.history import History, Propose
 from gpnas.search.jobs import Recipe
 from gpnas.search.outcome import FAILURES
@@ -116,6 +116,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     make = plugins.find("space", str(settings["space"]), known, returns=Space)
     if make is None:
         raise UserError("space", settings["space"], ", ".join(known))
+    check_trained(settings)
     for field, least in (("steps", 0), ("together", 1)):
         _check_number(settings, field, least)
     fields = _fields("network", settings["space"], make, settings["network"], _FOR_A_SPACE)

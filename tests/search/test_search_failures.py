@@ -107,6 +107,10 @@ def test_a_full_disk_under_a_database_is_an_error_of_the_disk(tmp_path, monkeypa
 def test_a_config_of_another_command():
     searched = dict.fromkeys(("space", "objectives", "strategy", "evaluations"))
     commandline.check_kind(searched, "search")
-    for command in ("train", "sweep", "compare", "proxies", "sharing"):
+    for command in ("train", "sweep"):
         with pytest.raises(UserError, match="run.sh search takes this one"):
             commandline.check_kind(searched, command)
+    compared = dict.fromkeys(("space", "objectives", "arms", "seeds"))
+    commandline.check_kind(compared, "search")
+    with pytest.raises(UserError, match="run.sh search takes this one"):
+        commandline.check_kind(compared, "sweep")

@@ -309,7 +309,7 @@ def _asha(lab: Lab, seed: int, records: Sequence[Mapping]) -> Found:
     ended = simulate(
         propose, evaluate, lambda t: _whole(lab, t.budget), workers=1, until=c.budget, seed=seed
     )
-    trials = [trial for _, trial in ended]
+    trials = [trial for _, trial in ended if trial.metrics is not None]
     highest = max(trial.budget for trial in trials)
     winner = best([trial for trial in trials if trial.budget == highest], "error")
     spent = _sum([_one(lab, trial.architecture, trial.budget) for trial in trials])
