@@ -7,6 +7,7 @@ from typing import Any
 from gpnas import plugins
 from gpnas.errors import UserError
 from gpnas.masks import allocate, select
+from gpnas.masks.axes import Table
 from gpnas.methods import (
     acdc,
     dense,
@@ -64,12 +65,6 @@ METHODS: Mapping[str, Callable[..., Method]] = {
 }
 # By the run, not by the settings.
 _GIVEN = ("total_steps", "batch_size", "images", "classes", "groups", "sizes", "params")
-_SELECTIONS = {
-    "exact_top_k": select.exact_top_k,
-    "2:4": select.n_of_m(2, 4),
-    "1:4": select.n_of_m(1, 4),
-    "4x4": select.blocks((4, 4)),
-}
 
 
 def find(name: str) -> Callable[..., Method]:
@@ -114,6 +109,7 @@ def build(
     classes: int = 1,
     shapes: allocate.Shapes,
     macs: Mapping[str, float] | None = None,
+    axes: Table | None = None,
     params: Any = None,
     groups: UnitGroups | None = None,
     sizes: Mapping[str, int] | None = None,
@@ -131,6 +127,7 @@ def build(
       classes: Outputs of the network.
       shapes: Shapes of the maskable leaves by path.
       macs: MACs of one weight by path, for the allocation "macs".
+      axes: `Axes` by path, where these are not the conventional ones.
       params: Parameters of the network or their shapes, and
       groups: its units, for methods that develop them (see `by_units`).
       sizes: `{group: units}` of the supernet, if the network is now smaller.
@@ -146,10 +143,16 @@ def build(
     function = find(arguments.pop("name"))
     known = inspect.signature(function).parameters
     allocations = {
-        "erk": allocate.erk(),
+        "erk": allocate.erk(axes=axes),
         "uniform": allocate.uniform(),
         "global": allocate.global_(),
         "macs": allocate.by_cost(macs or {}),
+    }
+    selections = {
+        "exact_top_k": select.exact_top_k,
+        "2:4": select.n_of_m(2, 4, axes),
+        "1:4": select.n_of_m(1, 4, axes),
+        "4x4": select.blocks((4, 4), axes),
     }
     durations = duration.resolve(arguments, known, total_steps, evaluations)
     arguments |= durations
@@ -159,7 +162,7 @@ def build(
         if name.endswith("allocation"):
             arguments[name] = _choice(field, value, allocations)
         elif name == "select":
-            arguments[name] = _choice(field, value, _SELECTIONS)
+            arguments[name] = _choice(field, value, selections)
         else:
             arguments[name] = check_one(field, value, known[name], len(shapes))
     given = {

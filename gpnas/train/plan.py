@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,12 +15,12 @@ from ml_collections import ConfigDict
 from gpnas import models, plugins
 from gpnas.data import Dataset
 from gpnas.errors import UserError, brief
-from gpnas.masks import full, maskable
 from gpnas.methods import Method, build, by_units, find
 from gpnas.methods.duration import resolve
 from gpnas.methods.method import UNGATED
 from gpnas.models import MODELS, call, network_macs
 from gpnas.models.layers import conv_here
+from gpnas.train.axes import layers_of, table_of, with_axes
 from gpnas.train.forecast import expected, mask_updates
 from gpnas.train.network import check_network
 from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
@@ -98,12 +99,17 @@ def make_plan(
     variables = _variables(module, config.model, shape)
     check_network(config.model.name, module, variables, shape, data.num_classes, axis)
     params = variables["params"]
-    shapes = {p: leaf.shape for p, leaf in _weights(params).items()}
     macs = network_macs(module, variables, shape)
     settings = config.method.to_dict()
     evaluations = -(-config.train.epochs // config.train.eval_every)
     parameters = inspect.signature(find(settings["name"])).parameters
     durations = resolve(settings, parameters, total_steps, evaluations)
+    axes = table_of(config.model.get("axes", {}))
+    layers = layers_of(params, axes)
+    sided = any(a.in_axis is not None or a.out_axis is not None for a in axes.values())
+    if sided and "allocation" in parameters and "allocation" not in settings:
+        allowed = "a value, where model.axes has in_axis or out_axis: defaults do not know them"
+        raise UserError("method.allocation", None, allowed)
     groups = None
     if by_units(settings["name"]):
         groups = units_of(module, variables, shape)
@@ -115,12 +121,22 @@ def make_plan(
         evaluations=evaluations,
         images=len(data.train),
         classes=data.num_classes,
-        shapes=shapes,
-        macs=macs.per_weight,
+        shapes=layers.shapes,
+        axes=layers.axes,
+        macs={
+            name: macs.per_weight[path]
+            for name, path in layers.whole.items()
+            if path in macs.per_weight
+        },
         params=params,
         groups=groups,
         sizes=sizes,
     )
+    if axes:
+        allowed = "none for a method that develops units, has gates or trains several times"
+        if groups is not None or method.gates is not UNGATED or method.trainings > 1:
+            raise UserError("model.axes", config.model.axes.to_dict(), allowed)
+        method = method._replace(transform=with_axes(method.transform, axes))
     _check_trainings(config.train, method.trainings)
     schedule_steps = total_steps // method.trainings
     tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
@@ -128,12 +144,13 @@ def make_plan(
     inputs = (batch_size, *shape)
     _check_step(config.method.name, module, method, tx, gate_tx, inputs, axis)
     images = total_steps * batch_size
-    convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
+    convolves = any(len(s) > 2 for s in layers.shapes.values()) and conv_kind(config.model) == "xla"
     slow_in_loops = convolves and jax.default_backend() == "cpu"
     auto = "steps" if slow_in_loops else "scan"
     loop = auto if config.train.loop == "auto" else config.train.loop
     updates = mask_updates(method, durations, total_steps, evaluations)
-    cost = expected(method, params, macs, total_steps, images, updates)
+    weights = sum(math.prod(shape) for shape in layers.shapes.values())
+    cost = expected(method, params, weights, macs, total_steps, images, updates)
     return Plan(
         module, method, tx, gate_tx, shape, macs, batch_size, steps_per_epoch, total_steps, loop,
         durations, cost, variables, groups,
@@ -149,7 +166,7 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     model = plugins.find("model.name", config.name, MODELS, nn.Module)
     known = inspect.signature(model).parameters
     own = [p for p in known if p not in ("parent", "name", "num_classes", "axis_name")]
-    fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv")}
+    fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv", "axes")}
     for name, value in fields.items():
         if name not in own:
             raise UserError(f"model.{name}", value, f"a field of {config.name}: {', '.join(own)}")
@@ -245,10 +262,6 @@ def _check_step(
         raise UserError(
             "method.name", name, f"one that can look into this network ({brief(error)})"
         ) from error
-
-
-def _weights(params: Any) -> dict[str, Any]:
-    return maskable(jax.eval_shape(full, params), params)
 
 
 def _batch_size(train: ConfigDict, images: int) -> int:
