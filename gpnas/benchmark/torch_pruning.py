@@ -17,7 +17,7 @@ from gpnas.errors import how_to_install
 from gpnas.models import ResNet
 from gpnas.report.table import Cell, Column, Table
 from gpnas.units import score
-from gpnas.units.verify import difference
+from gpnas.units._verify import difference
 
 THREADS = 2
 BATCHES = (1, 64)

@@ -13,7 +13,7 @@ from gpnas.masks.schedule import Schedule
 from gpnas.methods.method import Method, before
 from gpnas.units import UnitGroups, of_params, of_units, readers, weight_masks
 from gpnas.units import score as unit_score
-from gpnas.units.blocks import is_block
+from gpnas.units._blocks import is_block
 
 
 def development_units(

@@ -6,13 +6,14 @@ masks["params/Dense_0/kernel:1"][::2] = False
 small_apply, small_variables = compact(apply_fn, variables, groups, masks)
 """
 
-from gpnas.units import bridge, grow, score
-from gpnas.units.blocks import is_block, with_blocks, without_blocks
-from gpnas.units.cost import Cost, Macs, macs, network_cost, training_macs
-from gpnas.units.count import Counts, count, total_cost, unit_cost
-from gpnas.units.discover import discover
-from gpnas.units.fold import fold_constants
-from gpnas.units.group import (
+from gpnas.units import _skip_gradients as bridge
+from gpnas.units import grow, score
+from gpnas.units._active import living_units
+from gpnas.units._blocks import is_block, with_blocks, without_blocks
+from gpnas.units._compact import compact
+from gpnas.units._discover import discover
+from gpnas.units._fold import fold_constants
+from gpnas.units._groups import (
     Member,
     Refusal,
     UnitGroup,
@@ -21,12 +22,12 @@ from gpnas.units.group import (
     full_masks,
     weight_masks,
 )
-from gpnas.units.latency import measure_layers, total_latency, unit_latency
-from gpnas.units.living import living_units
-from gpnas.units.resize import resize
-from gpnas.units.shrink import compact
-from gpnas.units.transform import UnitsState, of_params, of_units, readers
-from gpnas.units.verify import verify
+from gpnas.units._on_units import UnitsState, of_params, of_units, readers
+from gpnas.units._resize import resize
+from gpnas.units._verify import verify
+from gpnas.units.cost._latency import measure_layers, total_latency, unit_latency
+from gpnas.units.cost._network import Cost, Macs, macs, network_cost, training_macs
+from gpnas.units.cost._unit_cost import Counts, count, total_cost, unit_cost
 
 __all__ = [
     "Cost", "Counts", "Macs", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks",

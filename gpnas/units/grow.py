@@ -18,9 +18,8 @@ import numpy as np
 
 from gpnas.errors import UserError
 from gpnas.masks import tree
-from gpnas.units.entries import leaves, owned, put, take
-from gpnas.units.group import Member, UnitGroup
-from gpnas.units.newborn import (
+from gpnas.units._groups import Member, UnitGroup
+from gpnas.units._grow_init import (
     Given,
     Growth,
     Init,
@@ -33,7 +32,8 @@ from gpnas.units.newborn import (
     rank,
     settle,
 )
-from gpnas.units.role import BOTH, MAKES, READS
+from gpnas.units._indexing import leaves, owned, put, take
+from gpnas.units.graph._roles import BOTH, MAKES, READS
 
 __all__ = ["Init", "active_fan_in", "gradmax", "net2net", "orthogonal", "random", "zero_outgoing"]
 

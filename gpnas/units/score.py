@@ -22,9 +22,9 @@ from gpnas.masks import MaskContext, tree
 from gpnas.masks import score as scores
 from gpnas.masks.score import Score, Statistic
 from gpnas.masks.tree import wide
-from gpnas.units.entries import SIDES, leaves, makers, take, total
-from gpnas.units.group import UnitGroup, UnitGroups
-from gpnas.units.role import SCALES
+from gpnas.units._groups import UnitGroup, UnitGroups
+from gpnas.units._indexing import SIDES, leaves, makers, take, total
+from gpnas.units.graph._roles import SCALES
 
 UnitValues = dict[str, jax.Array]
 _COLLECTION = "params/"

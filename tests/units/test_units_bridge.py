@@ -9,7 +9,8 @@ import pytest
 from gpnas import masks as gm
 from gpnas import units
 from gpnas.errors import UserError
-from gpnas.units import entries, grow
+from gpnas.units import _indexing as entries
+from gpnas.units import grow
 
 pytestmark = pytest.mark.usefixtures("lenient")  # the networks are
 

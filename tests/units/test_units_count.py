@@ -13,7 +13,7 @@ from gpnas import units
 from gpnas.errors import UserError
 from gpnas.masks import MaskContext
 from gpnas.models import LeNet5, LeNet300, ResNet
-from gpnas.units.count import KINDS
+from gpnas.units.cost._unit_cost import KINDS
 
 pytestmark = pytest.mark.usefixtures("lenient")
 

@@ -12,8 +12,9 @@ import pytest
 from gpnas import masks as gm
 from gpnas import units
 from gpnas.errors import UserError
-from gpnas.units import entries, grow
-from gpnas.units.verify import difference
+from gpnas.units import _indexing as entries
+from gpnas.units import grow
+from gpnas.units._verify import difference
 
 pytestmark = pytest.mark.usefixtures("lenient")  # the networks are
 

@@ -32,7 +32,7 @@ from gpnas.masks import apply
 from gpnas.report import markers
 from gpnas.report.table import Cell, Column, Table
 from gpnas.train.record import git_revision, versions
-from gpnas.units.verify import difference
+from gpnas.units._verify import difference
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "results" / "units" / "zoo.jsonl"

@@ -4,8 +4,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gpnas.units.rule import Link, Rule, Zero, every, linked_zero, same_axes, some, zero_along
-from gpnas.units.trace import Program, Step
+from gpnas.units.graph._rule import (
+    Link,
+    Rule,
+    Zero,
+    every,
+    linked_zero,
+    same_axes,
+    some,
+    zero_along,
+)
+from gpnas.units.graph._trace import Program, Step
 
 # f(0) = 0, or f(0, 0) = 0.
 _KEEP_ZERO = (

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.masks import tree
-from gpnas.units.entries import leaves, makers, total
-from gpnas.units.group import UnitGroups, alive
-from gpnas.units.role import BOTH
+from gpnas.units._groups import UnitGroups, alive
+from gpnas.units._indexing import leaves, makers, total
+from gpnas.units.graph._roles import BOTH
 
 _CLOSE = 1e-5  # of values that are the same at each place of each input
 

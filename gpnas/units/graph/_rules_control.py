@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jax import lax
 
-from gpnas.units.rule import Relation, Rule, Same, Shrinking, Zero, no_links
-from gpnas.units.trace import Program, Step, Value
+from gpnas.units.graph._rule import Relation, Rule, Same, Shrinking, Zero, no_links
+from gpnas.units.graph._trace import Program, Step, Value
 
 Pair = tuple[Value, Value]
 Flow = Callable[[Program], None]

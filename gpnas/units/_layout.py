@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpnas.errors import UserError
-from gpnas.units.group import Member, UnitGroup, UnitGroups, UnitMasks, check_masks
+from gpnas.units._groups import Member, UnitGroup, UnitGroups, UnitMasks, check_masks
 
 Axis = tuple[str, int]
 

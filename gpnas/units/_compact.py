@@ -10,12 +10,12 @@ import numpy as np
 
 from gpnas.errors import UserError
 from gpnas.masks import tree
-from gpnas.units.discover import group_units
-from gpnas.units.follow import Cut, cuts, solve
-from gpnas.units.group import UnitGroups, UnitMasks, alive, check_masks
-from gpnas.units.rule import Shrinking, take
-from gpnas.units.rules import rule_of
-from gpnas.units.trace import Program, trace
+from gpnas.units._discover import group_units
+from gpnas.units._groups import UnitGroups, UnitMasks, alive, check_masks
+from gpnas.units.graph._rule import Shrinking, take
+from gpnas.units.graph._rules import rule_of
+from gpnas.units.graph._solve import Cut, cuts, solve
+from gpnas.units.graph._trace import Program, trace
 
 Apply = Callable[..., Any]
 

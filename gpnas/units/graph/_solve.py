@@ -13,10 +13,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from gpnas.units.rule import Fixed, Free, Link, Made, Product, Relation, Same, Sum
-from gpnas.units.rules import RULES, rule_of
-from gpnas.units.trace import Program, Step, Trace, Value, all_programs, all_steps
-from gpnas.units.zeros import zeros
+from gpnas.units.graph._rule import Fixed, Free, Link, Made, Product, Relation, Same, Sum
+from gpnas.units.graph._rules import RULES, rule_of
+from gpnas.units.graph._trace import Program, Step, Trace, Value, all_programs, all_steps
+from gpnas.units.graph._zeros import zeros
 
 SINGLE = "a single index"
 UNUSED = "not used by the function"

@@ -10,9 +10,9 @@ import numpy as np
 
 from gpnas.errors import UserError
 from gpnas.masks import tree
-from gpnas.units.entries import leaves, put, take
-from gpnas.units.group import Member, UnitGroup, UnitGroups, UnitMasks, alive, weight_masks
-from gpnas.units.role import ADDS, MAKES, READERS, READS, SCALES
+from gpnas.units._groups import Member, UnitGroup, UnitGroups, UnitMasks, alive, weight_masks
+from gpnas.units._indexing import leaves, put, take
+from gpnas.units.graph._roles import ADDS, MAKES, READERS, READS, SCALES
 
 Leaves = dict[str, jax.Array]
 _ROLES = {MAKES: (MAKES,), ADDS: (ADDS,), SCALES: (SCALES,), READS: READERS}

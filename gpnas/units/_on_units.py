@@ -12,9 +12,9 @@ from gpnas.masks import score as scores
 from gpnas.masks.finite import Skips, are_finite, no_skips
 from gpnas.masks.score import Score
 from gpnas.masks.transform import sometimes
-from gpnas.units.entries import leaves
-from gpnas.units.group import UnitGroup, UnitGroups, weight_masks
-from gpnas.units.role import READERS
+from gpnas.units._groups import UnitGroup, UnitGroups, weight_masks
+from gpnas.units._indexing import leaves
+from gpnas.units.graph._roles import READERS
 
 
 class UnitsState(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gpnas.units.rule import (
+from gpnas.units.graph._rule import (
     Link,
     Made,
     Product,
@@ -19,7 +19,7 @@ from gpnas.units.rule import (
     linked_zero,
     some,
 )
-from gpnas.units.trace import Program, Step
+from gpnas.units.graph._trace import Program, Step
 
 
 def _dot_links(step: Step) -> Iterator[Link]:

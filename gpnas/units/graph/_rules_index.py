@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.units.rule import (
+from gpnas.units.graph._rule import (
     Free,
     Link,
     Made,
@@ -18,7 +18,7 @@ from gpnas.units.rule import (
     left_of,
     take_of,
 )
-from gpnas.units.trace import Program, Step
+from gpnas.units.graph._trace import Program, Step
 
 
 def _windows(step: Step) -> Iterator[tuple[int, int]]:

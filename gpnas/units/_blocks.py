@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.masks import tree
-from gpnas.units.group import Member, UnitGroup, UnitGroups
-from gpnas.units.role import MAKES, READS
+from gpnas.units._groups import Member, UnitGroup, UnitGroups
+from gpnas.units.graph._roles import MAKES, READS
 
 _PREFIX = "block:"
 

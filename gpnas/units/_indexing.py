@@ -10,8 +10,8 @@ import numpy as np
 
 from gpnas.errors import UserError
 from gpnas.masks import tree
-from gpnas.units.group import Member, UnitGroup
-from gpnas.units.role import MAKES, READERS, READS
+from gpnas.units._groups import Member, UnitGroup
+from gpnas.units.graph._roles import MAKES, READERS, READS
 
 SIDES = {
     "all": lambda member: True,

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.errors import UserError
-from gpnas.units.entries import makers, of_side
-from gpnas.units.follow import Solution, solve
-from gpnas.units.group import Member, UnitGroup, UnitGroups
-from gpnas.units.rules import rule_of
-from gpnas.units.trace import Program, Step, Trace, Value, all_steps, trace
+from gpnas.units._groups import Member, UnitGroup, UnitGroups
+from gpnas.units._indexing import makers, of_side
+from gpnas.units.graph._rules import rule_of
+from gpnas.units.graph._solve import Solution, solve
+from gpnas.units.graph._trace import Program, Step, Trace, Value, all_steps, trace
 
 # Steps after which a kernel is still that kernel, entry by entry.
 UNMOVED = frozenset(("convert_element_type", "copy", "mul", "select_n"))

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.masks import tree
-from gpnas.units.group import UnitGroups, alive
-from gpnas.units.shrink import compact
+from gpnas.units._compact import compact
+from gpnas.units._groups import UnitGroups, alive
 
 
 def verify(

@@ -11,9 +11,9 @@ import numpy as np
 from gpnas.masks import summary
 from gpnas.masks.schedule import Schedule
 from gpnas.masks.tree import path_name
-from gpnas.units.origin import origins_of
-from gpnas.units.trace import trace
-from gpnas.units.work import PRODUCTS, all_work, padded_macs
+from gpnas.units.cost._op_counts import PRODUCTS, all_work, padded_macs
+from gpnas.units.graph._origins import origins_of
+from gpnas.units.graph._trace import trace
 
 _MANY = 2**20
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpnas.units.trace import Step, Value
+from gpnas.units.graph._trace import Step, Value
 
 DESCRIBED = {
     "dot_general": ("dimension_numbers",),

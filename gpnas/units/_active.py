@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from gpnas.units.blocks import is_block
-from gpnas.units.entries import leaves, total
-from gpnas.units.group import UnitGroups
+from gpnas.units._blocks import is_block
+from gpnas.units._groups import UnitGroups
+from gpnas.units._indexing import leaves, total
 
 
 def living_units(groups: UnitGroups, variables: Any) -> dict[str, np.ndarray]:

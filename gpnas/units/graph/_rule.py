@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gpnas.units.trace import Program, Step, Value
+from gpnas.units.graph._trace import Program, Step, Value
 
 
 class Link(NamedTuple):

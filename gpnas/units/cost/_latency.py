@@ -17,9 +17,9 @@ import numpy as np
 from scipy import ndimage
 
 from gpnas.errors import UserError
-from gpnas.units.count import Counts, alive_units, lengths, split_units, without_each
-from gpnas.units.group import UnitMasks
-from gpnas.units.layers import Layer
+from gpnas.units._groups import UnitMasks
+from gpnas.units.cost._layers import Layer
+from gpnas.units.cost._unit_cost import Counts, alive_units, lengths, split_units, without_each
 
 Table = Mapping[str, Mapping[str, Any]]
 FRACTIONS = (0.0, 0.25, 0.5, 1.0)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gpnas.units.rules_control import scan_counts
-from gpnas.units.trace import CUSTOM, Program, Step, Trace
+from gpnas.units.graph._rules_control import scan_counts
+from gpnas.units.graph._trace import CUSTOM, Program, Step, Trace
 
 Origin = frozenset[int] | None  # ids of leaves; None: the function's other inputs enter
 

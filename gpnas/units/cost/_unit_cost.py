@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.errors import UserError
-from gpnas.units.discover import group_units
-from gpnas.units.follow import Solution, solve
-from gpnas.units.group import UnitMasks
-from gpnas.units.layers import AxisOf, Layer, make_layer
-from gpnas.units.trace import Trace, trace
-from gpnas.units.work import PRODUCTS, all_work
+from gpnas.units._discover import group_units
+from gpnas.units._groups import UnitMasks
+from gpnas.units.cost._layers import AxisOf, Layer, make_layer
+from gpnas.units.cost._op_counts import PRODUCTS, all_work
+from gpnas.units.graph._solve import Solution, solve
+from gpnas.units.graph._trace import Trace, trace
 
 KINDS = ("params", "macs", "flops")
 

@@ -12,10 +12,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from gpnas.units.follow import Solution
-from gpnas.units.rules import rule_of
-from gpnas.units.rules_control import scan_counts, while_parts
-from gpnas.units.trace import CUSTOM, Program, Step, Trace, Value
+from gpnas.units.graph._rules import rule_of
+from gpnas.units.graph._rules_control import scan_counts, while_parts
+from gpnas.units.graph._solve import Solution
+from gpnas.units.graph._trace import CUSTOM, Program, Step, Trace, Value
 
 READS, MAKES, ADDS, SCALES, BOTH = "reads", "makes", "adds", "scales", "both"
 READERS = frozenset((READS, BOTH))

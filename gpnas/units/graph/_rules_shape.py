@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gpnas.units.rule import (
+from gpnas.units.graph._rule import (
     Free,
     Link,
     Product,
@@ -25,8 +25,8 @@ from gpnas.units.rule import (
     take_of,
     whole_then_cut,
 )
-from gpnas.units.rules_linear import spread
-from gpnas.units.trace import Program, Step, Value
+from gpnas.units.graph._rules_linear import spread
+from gpnas.units.graph._trace import Program, Step, Value
 
 
 def _transpose_links(step: Step) -> Iterator[Link]:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from gpnas.masks import tree
-from gpnas.units.follow import Solution, solve
-from gpnas.units.group import Member, Refusal, UnitGroup, UnitGroups
-from gpnas.units.role import Roles, roles
-from gpnas.units.trace import Program, Trace, Value, trace
+from gpnas.units._groups import Member, Refusal, UnitGroup, UnitGroups
+from gpnas.units.graph._roles import Roles, roles
+from gpnas.units.graph._solve import Solution, solve
+from gpnas.units.graph._trace import Program, Trace, Value, trace
 
 # Steps after which a leaf is still that leaf.
 ONLY_MOVED = frozenset(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpnas.units.trace import Program, Step, Value
+from gpnas.units.graph._trace import Program, Step, Value
 
 # Operations an element of the result. What is neither here nor below moves numbers about, or is a
 # function such as exp, which XLA counts by itself.

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gpnas.units.rule import is_zero
-from gpnas.units.rules import rule_of
-from gpnas.units.rules_control import ZERO
-from gpnas.units.trace import Program, Trace, Value
+from gpnas.units.graph._rule import is_zero
+from gpnas.units.graph._rules import rule_of
+from gpnas.units.graph._rules_control import ZERO
+from gpnas.units.graph._trace import Program, Trace, Value
 
 
 def zeros(trace: Trace, fixed: np.ndarray) -> np.ndarray:

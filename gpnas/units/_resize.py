@@ -12,8 +12,8 @@ import numpy as np
 
 from gpnas.errors import UserError
 from gpnas.masks import tree
-from gpnas.units.group import UnitGroups, UnitMasks
-from gpnas.units.layout import Layout, layouts
+from gpnas.units._groups import UnitGroups, UnitMasks
+from gpnas.units._layout import Layout, layouts
 
 Layouts = Mapping[int, Layout]
 
