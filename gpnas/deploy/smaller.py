@@ -72,7 +72,7 @@ def smaller(
     if masks is None:
         variables = units.fold_constants(apply, variables, groups, _random_images(image_shape))
         params = {"params": variables["params"]}  # a silent norm may have statistics
-        masks = units.living_units(units.with_blocks(groups, variables, blocks), params)
+        masks = units.active_units(units.with_blocks(groups, variables, blocks), params)
     own = {name: mask for name, mask in masks.items() if not units.is_block(name)}
     own = own if models.has_widths(module) else {}  # whose fields could not say what is left
     small_apply, small = units.compact(apply, variables, groups, own, images)

@@ -11,9 +11,15 @@ from gpnas.masks import full, maskable, plasticity, schedule, score
 from gpnas.masks.allocate import Allocation, Group, Shapes
 from gpnas.masks.schedule import Schedule
 from gpnas.methods.method import Method, before
-from gpnas.units import UnitGroups, of_params, of_units, readers, weight_masks
+from gpnas.units import (
+    UnitGroups,
+    groups_in_collection,
+    is_block,
+    on_units,
+    outgoing_masks,
+    weight_masks,
+)
 from gpnas.units import score as unit_score
-from gpnas.units._blocks import is_block
 
 
 def development_units(
@@ -73,7 +79,7 @@ def development_units(
     """
     stop = round(stop_at * total_steps)
     overshoot = _overshoot(round(peak_at * total_steps), stop)
-    own = of_params(groups)
+    own = groups_in_collection(groups)
     share = _shares(sizes, (density, peak), (block_density, block_peak))
     transform = plasticity(
         drop=score.magnitude(),  # of the worth and the gain that `of_units` puts in their places
@@ -88,7 +94,7 @@ def development_units(
         survival_age=survival_age or None,
         lookahead=every,
     )
-    decide = of_units(
+    decide = on_units(
         transform,
         own,
         unit_score.removal_cost(own, decay, batch_size),
@@ -114,7 +120,7 @@ def development_units(
         _density(own, params, targets, sizes),
         before(stop, min(window / every, 1.0)),
         learns=lambda masks, state: weight_masks(own, state.units, params),
-        held=lambda masks, state: readers(own, state.units, params),
+        held=lambda masks, state: outgoing_masks(own, state.units, params),
         room=room,
     )
 

@@ -19,7 +19,7 @@ from gpnas.data import Dataset
 from gpnas.masks import summary
 from gpnas.train.plan import Plan
 from gpnas.train.state import TrainState
-from gpnas.units.cost._network import network_cost
+from gpnas.units import network_cost
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

@@ -1,4 +1,4 @@
-"""Blocks: parts of a network that may be missing as a whole, as units among the others."""
+"""Blocks: parts of a network that can be removed as a whole, as groups of a single unit."""
 
 import fnmatch
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import numpy as np
 
 from gpnas.masks import tree
 from gpnas.units._groups import Member, UnitGroup, UnitGroups
-from gpnas.units.graph._roles import MAKES, READS
+from gpnas.units.graph import CONSUMES, PRODUCES
 
 _PREFIX = "block:"
 
@@ -18,19 +18,18 @@ _PREFIX = "block:"
 def with_blocks(
     groups: UnitGroups, variables: Any, blocks: Mapping[str, tuple[str, str]]
 ) -> UnitGroups:
-    """Groups, and one more of a single unit for each block.
+    """Adds a group of a single unit for each block.
 
-    A dormant block is silent, and the network goes on as if it were not there: a residual block
-    that adds nothing.
+    An inactive block is skipped: a residual block then adds zero.
 
     Args:
-      groups: As `discover` finds them.
-      variables: What was given to `discover`, or shapes.
-      blocks: `{name: (glob over all its leaves, glob over those whose zeros silence it)}`, as
-        `gpnas.models.blocks` gives it.
+      groups: Groups found by `discover`.
+      variables: The variables given to `discover`, or shapes.
+      blocks: `{name: (glob of all its leaves, glob of leaves whose zeros make its output zero)}`,
+        as returned by `gpnas.models.blocks`.
 
     Returns:
-      The groups, blocks behind them, named `block:NAME`.
+      The groups, followed by the blocks, which are named `block:NAME`.
     """
     flat = jax.tree_util.tree_flatten_with_path(variables)[0]
     shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in flat}
@@ -38,7 +37,7 @@ def with_blocks(
     for name, (whole, silent) in blocks.items():
         members = tuple(
             Member(path, len(shape) - 1, np.zeros(shape[-1], int), np.arange(shape[-1]),
-                   READS if fnmatch.fnmatchcase(path, silent) else MAKES)
+                   CONSUMES if fnmatch.fnmatchcase(path, silent) else PRODUCES)
             for path, shape in shapes.items()
             if fnmatch.fnmatchcase(path, whole)
         )  # fmt: skip
@@ -47,14 +46,14 @@ def with_blocks(
 
 
 def is_block(name: str) -> bool:
-    """Whether a group is a block."""
+    """Whether the group of this name is a block."""
     return name.startswith(_PREFIX)
 
 
 def without_blocks(
     variables: Any, blocks: Mapping[str, tuple[str, str]], unit_masks: Mapping[str, Any]
 ) -> Any:
-    """Variables without the dead blocks.
+    """Removes inactive blocks from the variables.
 
     Args:
       variables: Nested dicts.
@@ -62,9 +61,9 @@ def without_blocks(
       unit_masks: `{group: (size,) bool}`, on the host.
 
     Returns:
-      Nested dicts, without what belongs to a dead block and without what is then empty.
+      Nested dicts without the leaves of inactive blocks and without dicts that become empty.
     """
-    dead = [
+    removed = [
         blocks[name.removeprefix(_PREFIX)][0]
         for name, mask in unit_masks.items()
         if is_block(name) and not np.any(mask)
@@ -78,7 +77,7 @@ def without_blocks(
             name: inner
             for name, inner in inside.items()
             if not (isinstance(inner, Mapping) and not inner)
-            and not any(fnmatch.fnmatchcase(f"{path}/{name}"[1:], glob) for glob in dead)
+            and not any(fnmatch.fnmatchcase(f"{path}/{name}"[1:], glob) for glob in removed)
         }
 
     return left(variables, "")

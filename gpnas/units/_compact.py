@@ -11,11 +11,8 @@ import numpy as np
 from gpnas.errors import UserError
 from gpnas.masks import tree
 from gpnas.units._discover import group_units
-from gpnas.units._groups import UnitGroups, UnitMasks, alive, check_masks
-from gpnas.units.graph._rule import Shrinking, take
-from gpnas.units.graph._rules import rule_of
-from gpnas.units.graph._solve import Cut, cuts, solve
-from gpnas.units.graph._trace import Program, trace
+from gpnas.units._groups import UnitGroups, UnitMasks, active_indices, validated_masks
+from gpnas.units.graph import Cut, Graph, ShrinkContext, cuts, rule_of, solve, take, trace
 
 Apply = Callable[..., Any]
 
@@ -28,51 +25,51 @@ def compact(
     *inputs: Any,
     updates: bool = False,
 ) -> tuple[Apply, Any]:
-    """A physically smaller function: the living units of `apply_fn`, and nothing else.
+    """Removes the inactive units of a function.
 
-    Its outputs are those of `apply_fn` on variables of which `weight_masks` zeroed the dead units.
-    It can be jitted, differentiated and vmapped, and takes inputs of any shape that `apply_fn`
-    takes: for each new shape `apply_fn` is traced again. Divisors stay as they were: a mean over
-    units goes on dividing by the full width.
+    The result computes what `apply_fn` computes with the entries of inactive units set to zero
+    (`weight_masks`). It can be jitted, differentiated and vmapped. It takes inputs of any shape
+    that `apply_fn` takes, and traces `apply_fn` again for each new shape. Divisors do not change: a
+    mean over units still divides by the full width.
 
     Args:
-      apply_fn: The function that was given to `discover`, or with `updates` the same in training.
+      apply_fn: The function given to `discover`, or with `updates` the same function in training.
       variables: Its variables.
-      groups: What `discover` found.
-      unit_masks: `{group: (size,) bool}`, on the host; groups that are not named live.
-      updates: Whether it returns `(outputs, new values of some of the variables)`, as a Flax module
-        does that is applied with `mutable`; the new values get the smaller shapes, too.
-      *inputs: Arrays or shapes to try the result on at once (without computing anything).
+      groups: Groups found by `discover`.
+      unit_masks: `{group: (size,) bool}`, on the host; missing groups are active.
+      updates: Whether `apply_fn` returns `(outputs, new values of some of the variables)`, as a
+        Flax module applied with `mutable` does; the new values are made smaller, too.
+      *inputs: Arrays or shapes on which to check the result at once, by abstract evaluation.
 
     Returns:
-      `(compact_apply, compact_variables)`: `compact_apply(compact_variables, *inputs)`.
+      `(compact_apply, compact_variables)`, for `compact_apply(compact_variables, *inputs)`.
 
     Raises:
-      UserError: For masks that do not fit, or if the function has other units for these inputs.
+      UserError: For wrong masks, or if the function has other units for these inputs.
     """
-    masks = check_masks(groups, unit_masks)
+    masks = validated_masks(groups, unit_masks)
     leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
     shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in leaves}
     whole = jax.eval_shape(lambda variables: variables, variables)
     kept = _kept(groups, masks, shapes)
 
     @functools.lru_cache
-    def planned(structure: Any, avals: tuple) -> tuple[Program, Cut, Any]:
+    def planned(structure: Any, avals: tuple) -> tuple[Graph, Cut, Any]:
         args = [jax.ShapeDtypeStruct(*aval) for aval in avals]
         traced = trace(apply_fn, whole, *jax.tree.unflatten(structure, args), updates=updates)
         solution = solve(traced)
         now, numbers = group_units(traced, solution)
         _same_units(groups, now, masks)
-        dead = [numbers[name][i] for name, mask in masks.items() for i in np.flatnonzero(~mask)]
-        return traced.program, cuts(solution, dead), traced.out_tree
+        removed = [numbers[name][i] for name, mask in masks.items() for i in np.flatnonzero(~mask)]
+        return traced.graph, cuts(solution, removed), traced.out_tree
 
     def compact_apply(compact_variables: Any, *inputs: Any) -> Any:
         flat, structure = jax.tree.flatten(inputs)
         avals = tuple((jnp.shape(x), jnp.result_type(x)) for x in flat)
-        program, cut, out_tree = planned(structure, avals)
+        graph, cut, out_tree = planned(structure, avals)
         small = jax.tree.leaves(compact_variables)
-        _check_shapes(program, cut, small)
-        return jax.tree.unflatten(out_tree, run(program, cut, [*small, *flat]))
+        _check_shapes(graph, cut, small)
+        return jax.tree.unflatten(out_tree, run(graph, cut, [*small, *flat]))
 
     small = [_slice(leaf, kept.get(tree.path_name(path), {})) for path, leaf in leaves]
     result = jax.tree.unflatten(structure, small)
@@ -82,7 +79,7 @@ def compact(
 
 
 def _kept(groups: UnitGroups, masks: UnitMasks, shapes: Any) -> dict[str, dict[int, np.ndarray]]:
-    found = alive(groups, masks, shapes)
+    found = active_indices(groups, masks, shapes)
     kept = {p: {a: np.flatnonzero(m) for a, m in axes.items()} for p, axes in found.items()}
     for path, axes in kept.items():
         for axis, left in axes.items():
@@ -111,36 +108,36 @@ def _same_units(then: UnitGroups, now: UnitGroups, masks: UnitMasks) -> None:
             raise UserError("inputs", f"other units of {name}", "inputs as they were discovered on")
 
 
-def _check_shapes(program: Program, cut: Cut, leaves: list) -> None:
-    shape = Shrinking(cut, program, lambda body, args: []).shape
-    for value, leaf in zip(program.ins, leaves, strict=False):
+def _check_shapes(graph: Graph, cut: Cut, leaves: list) -> None:
+    shape = ShrinkContext(cut, graph, lambda body, args: []).shape
+    for value, leaf in zip(graph.ins, leaves, strict=False):
         if jnp.shape(leaf) != shape(value):
             raise UserError("compact_variables", jnp.shape(leaf), f"a leaf of shape {shape(value)}")
 
 
-def run(program: Program, cut: Cut, args: list) -> list:
-    """Does a program's steps on arrays without their dead indices.
+def run(graph: Graph, cut: Cut, args: list) -> list:
+    """Evaluates a graph on arrays without removed indices.
 
     Raises:
-      RuntimeError: If a rule gives a shape other than the one that is left.
+      RuntimeError: If a rule returns a result of the wrong shape.
     """
-    found = dict(zip((value.id for value in program.ins), args, strict=True))
-    to = Shrinking(cut, program, lambda body, inner: run(body, cut, inner))
+    found = dict(zip((value.id for value in graph.ins), args, strict=True))
+    to = ShrinkContext(cut, graph, lambda body, inner: run(body, cut, inner))
 
     def read(value: Any) -> Any:
         if value.id not in found:
-            x = program.constants[value.id]
+            x = graph.constants[value.id]
             for axis in range(len(value.shape)):
                 left = cut(value, axis)
                 x = x if left is None else jnp.take(jnp.asarray(x), left, axis)
             found[value.id] = x
         return found[value.id]
 
-    for step in program.steps:
-        result = rule_of(step).shrink(step, [read(x) for x in step.ins], to)
+    for op in graph.ops:
+        result = rule_of(op).shrink(op, [read(x) for x in op.ins], to)
         results = result if isinstance(result, list | tuple) else [result]
-        for value, x in zip(step.outs, results, strict=True):
+        for value, x in zip(op.outs, results, strict=True):
             if jnp.shape(x) != to.shape(value):
-                raise RuntimeError(f"{step.name}: {jnp.shape(x)} instead of {to.shape(value)}")
+                raise RuntimeError(f"{op.name}: {jnp.shape(x)} instead of {to.shape(value)}")
             found[value.id] = x
-    return [read(value) for value in program.outs]
+    return [read(value) for value in graph.outs]

@@ -1,4 +1,4 @@
-"""Discovery: which axes of a function's variables live and die together."""
+"""Discovery of units: which indices along axes of the variables must be removed together."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -8,11 +8,9 @@ import numpy as np
 
 from gpnas.masks import tree
 from gpnas.units._groups import Member, Refusal, UnitGroup, UnitGroups
-from gpnas.units.graph._roles import Roles, roles
-from gpnas.units.graph._solve import Solution, solve
-from gpnas.units.graph._trace import Program, Trace, Value, trace
+from gpnas.units.graph import Graph, Roles, Solution, Trace, Value, find_roles, solve, trace
 
-# Steps after which a leaf is still that leaf.
+# Primitives after which a value still counts as the leaf.
 ONLY_MOVED = frozenset(
     ("convert_element_type", "transpose", "reshape", "broadcast_in_dim", "squeeze", "copy")
 )
@@ -21,17 +19,17 @@ ONLY_MOVED = frozenset(
 def discover(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> UnitGroups:
     """Finds the units of a JAX function: what can be removed from its variables together.
 
-    A unit is a set of indices along axes of leaves (the column of a kernel, its bias, its norm
-    scale and statistics, the rows of everything that reads it). Removing it means: every sum that
-    reads it is taken without it, and nothing else changes. `compact` does this; it equals the
-    function itself with all of the unit's entries in `variables` set to zero (`weight_masks`).
+    A unit is a set of indices along axes of leaves: the column of a kernel, its bias, its norm
+    scale and statistics, and the rows of all kernels that consume it. Removing a unit means that
+    every sum over it omits it, and nothing else changes. `compact` does so. The result equals the
+    function with all entries of the unit in `variables` set to zero (`weight_masks`).
 
-    Whatever cannot be shown to allow that is refused, with the reason: inputs and outputs, axes
-    that something looks across (a softmax, a variance, a sort), what an unknown primitive meets.
+    Indices for which this cannot be proved are refused with a reason: inputs and outputs, axes that
+    an op works across (softmax, variance, sort), operands of unknown primitives.
 
     Args:
-      apply_fn: `(variables, *inputs) → arrays`; anything `jax.make_jaxpr` can trace.
-      variables: Any pytree of arrays or of their shapes.
+      apply_fn: `(variables, *inputs) → arrays`; anything that `jax.make_jaxpr` can trace.
+      variables: A pytree of arrays or shapes.
       *inputs: Arrays or shapes; the batch size does not matter.
 
     Returns:
@@ -42,8 +40,8 @@ def discover(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Unit
 
 
 def group_units(traced: Trace, solution: Solution) -> tuple[UnitGroups, dict[str, list[int]]]:
-    """Units of one kind together, and which units of the solution each group has, in order."""
-    leaves = dict(zip(traced.paths, traced.program.ins, strict=False))
+    """(groups of units of the same kind, `{group: numbers of its units in the solution}`)."""
+    leaves = dict(zip(traced.paths, traced.graph.ins, strict=False))
     owners: dict[int, list[int]] = defaultdict(list)
     for number, classes in enumerate(solution.units):
         for c in classes:
@@ -53,7 +51,7 @@ def group_units(traced: Trace, solution: Solution) -> tuple[UnitGroups, dict[str
         for path, leaf in leaves.items()
         for axis in range(len(leaf.shape))
     }
-    order, does = _first_use(traced), roles(traced, solution)
+    order, does = _first_use(traced), find_roles(traced, solution)
     found, numbers_of = [], {}
     for keys, numbers in _kinds(pairs):
         path, axis = min(keys, key=lambda k: _naming(k, leaves[k[0]], order))
@@ -74,7 +72,7 @@ Pairs = tuple[np.ndarray, np.ndarray]
 
 
 def _kinds(pairs: dict[Key, Pairs]) -> Iterator[tuple[list[Key], list[int]]]:
-    """Axes of leaves, and the units that own equally many indices along each of them."""
+    """Yields (axes of leaves, units that own equally many indices along each of them)."""
     counted: dict[int, list[tuple[Key, int]]] = defaultdict(list)
     for key, (unit, _) in pairs.items():
         for number, count in zip(*np.unique(unit, return_counts=True), strict=True):
@@ -87,7 +85,7 @@ def _kinds(pairs: dict[Key, Pairs]) -> Iterator[tuple[list[Key], list[int]]]:
 
 
 def _by_place(numbers: list[int], unit: np.ndarray, at: np.ndarray) -> list[int]:
-    """Units by their first index along an axis, then the next ones."""
+    """Sorts units by the indices that they own along an axis."""
     places: dict[int, list[int]] = defaultdict(list)
     for number, place in zip(unit.tolist(), at.tolist(), strict=True):
         places[number].append(place)
@@ -95,13 +93,13 @@ def _by_place(numbers: list[int], unit: np.ndarray, at: np.ndarray) -> list[int]
 
 
 def _naming(key: Key, leaf: Value, order: dict[str, int]) -> tuple:
-    """Sort key of members: kernels before biases, what is used first, the last axis."""
+    """Sort key for naming a group: kernels before biases, first use, last axis."""
     path, axis = key
     return len(leaf.shape) < 2, order.get(path, len(order)), -axis
 
 
 def _pairs(classes: np.ndarray, owners: dict[int, list[int]]) -> Pairs:
-    """(unit, index) of all indices along an axis that a unit owns."""
+    """(unit, index) of all indices along an axis that are owned by a unit."""
     both = [(u, i) for i, c in enumerate(classes.tolist()) for u in owners.get(c, ())]
     array = np.array(both, int).reshape(-1, 2)
     return array[:, 0], array[:, 1]
@@ -115,25 +113,25 @@ def _member(key: Key, numbers: list[int], pairs: Pairs, does: Roles) -> Member:
 
 
 def _first_use(traced: Trace) -> dict[str, int]:
-    """When each leaf is first used: what computes a unit comes before what reads it."""
-    origin = {x.id: path for x, path in zip(traced.program.ins, traced.paths, strict=False)}
+    """Order in which leaves are first used, so that producers come before consumers."""
+    origin = {x.id: path for x, path in zip(traced.graph.ins, traced.paths, strict=False)}
     order: dict[str, int] = {}
 
-    def walk(program: Program) -> None:
-        for step in program.steps:
-            if step.name in ONLY_MOVED and step.ins[0].id in origin:
-                origin[step.outs[0].id] = origin[step.ins[0].id]
+    def walk(graph: Graph) -> None:
+        for op in graph.ops:
+            if op.name in ONLY_MOVED and op.ins[0].id in origin:
+                origin[op.outs[0].id] = origin[op.ins[0].id]
                 continue
-            for body in step.bodies:
-                for outside, inside in zip(step.ins[::-1], body.ins[::-1], strict=False):
+            for body in op.bodies:
+                for outside, inside in zip(op.ins[::-1], body.ins[::-1], strict=False):
                     if outside.id in origin:
                         origin[inside.id] = origin[outside.id]
                 walk(body)
-            for x in step.ins:
+            for x in op.ins:
                 if x.id in origin:
                     order.setdefault(origin[x.id], len(order))
 
-    walk(traced.program)
+    walk(traced.graph)
     return order
 
 

@@ -1,4 +1,4 @@
-"""Unit groups: what lives and dies together, and unit masks as weight masks."""
+"""Unit groups: sets of indices that are removed together, and unit masks as weight masks."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,37 +14,37 @@ UnitMasks = Mapping[str, Any]
 
 
 class Member(NamedTuple):
-    """Where the units of a group lie along one axis of one leaf.
+    """The units of a group along one axis of one leaf.
 
     Attributes:
-      path: Of the leaf in the variables.
-      axis: Its axis.
+      path: Path of the leaf in the variables.
+      axis: Axis of the leaf.
       unit: (pairs,) int, number of a unit in its group.
       at: (pairs,) int, an index along the axis that the unit owns.
-      role: What the leaf does for the unit: "reads" it (the rows of a kernel behind it), "makes" it
-        (the columns of a kernel before it), "adds" to it (a bias, a mean), or "scales" it (a norm's
-        scale or variance, and whatever else); "both" if it reads and makes it (a table of words
-        that is the last layer, too).
-      over: Axes of the leaf that the layer it is used in sums over: its fan-in.
+      role: How the leaf takes part in the unit. "produces": the columns of the kernel that computes
+        it. "adds": a bias or mean. "scales": scale or variance of a norm, or an unknown role.
+        "consumes": the rows of a kernel behind it. "both": produces and consumes (a tied
+        embedding).
+      over: Axes of the leaf that its layer contracts, for the fan-in.
     """
 
     path: str
     axis: int
     unit: np.ndarray
     at: np.ndarray
-    role: str = "makes"
+    role: str = "produces"
     over: tuple[int, ...] = ()
 
 
 class UnitGroup(NamedTuple):
-    """Units of one kind: the channels of a layer, say, or the heads of an attention.
+    """Units of one kind, for example the channels of a layer or the heads of an attention.
 
     Attributes:
-      name: The leaf that computes it and its axis, `params/Dense_0/kernel:1`.
+      name: The leaf that produces the units and its axis: `params/Dense_0/kernel:1`.
       size: Number of units.
-      members: All the axes of leaves that shrink with it.
-      summed: Where something sums over the units' activations themselves (a norm over features),
-        so that a unit whose readers are zero still counts; empty if nothing does.
+      members: All axes of leaves that shrink with the group.
+      summed: Ops that sum over the activations of the units themselves (a norm over features), so
+        that a unit has an effect even if its outgoing weights are zero; empty if there are none.
     """
 
     name: str
@@ -54,12 +54,12 @@ class UnitGroup(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Indices along an axis of a leaf that must stay.
+    """Indices along an axis of a leaf that cannot be removed.
 
     Attributes:
-      path, axis: Of the leaf.
-      indices: How many of its indices.
-      reason: Why, in a few words.
+      path, axis: The leaf and its axis.
+      indices: Number of refused indices.
+      reason: The most frequent reason.
     """
 
     path: str
@@ -69,21 +69,21 @@ class Refusal(NamedTuple):
 
 
 class UnitGroups(NamedTuple):
-    """What `discover` finds.
+    """The result of `discover`.
 
     Attributes:
-      groups: Groups of units, each of which may be removed by itself.
-      refused: What may not be removed, and why.
+      groups: Groups of units, each of which can be removed independently.
+      refused: Indices that cannot be removed, with reasons.
     """
 
     groups: tuple[UnitGroup, ...]
     refused: tuple[Refusal, ...]
 
     def named(self, name: str) -> UnitGroup:
-        """A group by its name.
+        """The group of this name.
 
         Raises:
-          UserError: If there is none.
+          UserError: If it does not exist.
         """
         for group in self.groups:
             if group.name == name:
@@ -92,15 +92,15 @@ class UnitGroups(NamedTuple):
 
 
 def full_masks(groups: UnitGroups) -> dict[str, np.ndarray]:
-    """Unit masks in which every unit lives: `{group: (size,) bool}`."""
+    """Unit masks with all units active: `{group: (size,) bool}`."""
     return {group.name: np.ones(group.size, bool) for group in groups.groups}
 
 
-def check_masks(groups: UnitGroups, unit_masks: UnitMasks) -> dict[str, np.ndarray]:
+def validated_masks(groups: UnitGroups, unit_masks: UnitMasks) -> dict[str, np.ndarray]:
     """Unit masks as bool arrays on the host.
 
     Raises:
-      UserError: For a group that there is not, or a mask of another size or type.
+      UserError: For an unknown group, or a mask of the wrong shape or dtype.
     """
     checked = {}
     for name, mask in unit_masks.items():
@@ -112,16 +112,16 @@ def check_masks(groups: UnitGroups, unit_masks: UnitMasks) -> dict[str, np.ndarr
     return checked
 
 
-def alive(groups: UnitGroups, unit_masks: UnitMasks, shapes: Mapping[str, tuple]) -> dict:
-    """Which indices along the axes of leaves live.
+def active_indices(groups: UnitGroups, unit_masks: UnitMasks, shapes: Mapping[str, tuple]) -> dict:
+    """Active indices along the axes of leaves.
 
     Args:
-      groups: As `discover` finds them.
-      unit_masks: `{group: (size,) bool}`; groups that are not named live. May be traced.
-      shapes: Shape of each leaf by path.
+      groups: Groups found by `discover`.
+      unit_masks: `{group: (size,) bool}`; missing groups are active. May be traced.
+      shapes: `{path: shape}` of each leaf.
 
     Returns:
-      `{path: {axis: (n,) bool}}`, of the axes with members only; numpy arrays for numpy masks.
+      `{path: {axis: (n,) bool}}` of axes that have units; numpy arrays for numpy masks.
     """
     found: dict[str, dict[int, Any]] = {}
     for group in groups.groups:
@@ -138,49 +138,50 @@ def alive(groups: UnitGroups, unit_masks: UnitMasks, shapes: Mapping[str, tuple]
 
 
 def _owners(member: Member, size: int, n: int) -> np.ndarray:
-    """(n, most) int, the units that own each index along an axis; `size` fills up."""
+    """(n, owners) int, the units that own each index along an axis, padded with `size`."""
     order = np.argsort(member.at, kind="stable")
     at, unit = member.at[order], member.unit[order]
-    first = np.searchsorted(at, at)  # pairs of one index follow each other
+    first = np.searchsorted(at, at)  # pairs of one index are consecutive
     table = np.full((n, max(1, int(np.max(np.bincount(at, minlength=1))))), size)
     table[at, np.arange(len(at)) - first] = unit
     return table
 
 
 def weight_masks(
-    groups: UnitGroups, unit_masks: UnitMasks, variables: Any, synapses: Any = None
+    groups: UnitGroups, unit_masks: UnitMasks, variables: Any, entry_masks: Any = None
 ) -> Any:
-    """Unit masks as masks of the leaves: the outer product over a leaf's axes, ∧ a synapse mask.
+    """Converts unit masks to masks of the leaves: the outer product over the axes of a leaf.
 
-    Biases, scales and statistics of units are masked like their kernels, so the result also masks
-    leaves that `gpnas.masks.full` leaves alone.
+    Biases, scales and statistics of inactive units are masked like their kernels. So the result
+    also masks leaves that masks of single weights leave alone.
 
     Args:
-      groups: As `discover` finds them.
-      unit_masks: `{group: (size,) bool}`; groups that are not named live. May be traced.
-      variables: The pytree that was given to `discover`, or shapes of its structure.
-      synapses: Masks of the same structure, for single weights; a scalar stands for none.
+      groups: Groups found by `discover`.
+      unit_masks: `{group: (size,) bool}`; missing groups are active. May be traced.
+      variables: The pytree given to `discover`, or shapes of its structure.
+      entry_masks: Masks of single weights, of the same structure, which are combined with the
+        result by a logical and; a scalar True masks nothing.
 
     Returns:
-      A pytree of the structure of `variables`, bool: the leaf's shape where one of its axes has
-      units, else the synapse mask or a scalar True.
+      A pytree of bool with the structure of `variables`: of the leaf's shape if any of its axes has
+      units, else the entry mask or a scalar True.
 
     Raises:
-      UserError: For a group that there is not.
+      UserError: For an unknown group.
     """
     for name in unit_masks:
         groups.named(name)
     flat = jax.tree_util.tree_flatten_with_path(variables)[0]
     shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in flat}
-    living = alive(groups, unit_masks, shapes)
+    active = active_indices(groups, unit_masks, shapes)
 
-    def mask(path: tuple, leaf: Any, synapse: Any) -> jax.Array:
-        result = jnp.asarray(synapse)
-        for axis, lives in living.get(tree.path_name(path), {}).items():
+    def mask(path: tuple, leaf: Any, entry_mask: Any) -> jax.Array:
+        result = jnp.asarray(entry_mask)
+        for axis, keep in active.get(tree.path_name(path), {}).items():
             shape = [-1 if a == axis else 1 for a in range(jnp.ndim(leaf))]
-            result = jnp.broadcast_to(result, jnp.shape(leaf)) & lives.reshape(shape)
+            result = jnp.broadcast_to(result, jnp.shape(leaf)) & keep.reshape(shape)
         return result
 
-    if synapses is None:
-        synapses = jax.tree.map(lambda _: True, variables)
-    return jax.tree.map_with_path(mask, variables, synapses)
+    if entry_masks is None:
+        entry_masks = jax.tree.map(lambda _: True, variables)
+    return jax.tree.map_with_path(mask, variables, entry_masks)

@@ -1,4 +1,4 @@
-"""Newborns: which entries of which leaves are theirs, and what all their first weights share."""
+"""Entries of new units in the leaves, and what all initializations of them share."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,18 +10,25 @@ import numpy as np
 
 from gpnas.errors import UserError
 from gpnas.masks import tree
-from gpnas.units._groups import Member, UnitGroup, UnitGroups, UnitMasks, alive, weight_masks
-from gpnas.units._indexing import leaves, put, take
-from gpnas.units.graph._roles import ADDS, MAKES, READERS, READS, SCALES
+from gpnas.units._groups import (
+    Member,
+    UnitGroup,
+    UnitGroups,
+    UnitMasks,
+    active_indices,
+    weight_masks,
+)
+from gpnas.units._indexing import leaves_by_path, put_units, take_units
+from gpnas.units.graph import ADDS, CONSUMES, CONSUMING, PRODUCES, SCALES
 
 Leaves = dict[str, jax.Array]
-_ROLES = {MAKES: (MAKES,), ADDS: (ADDS,), SCALES: (SCALES,), READS: READERS}
-# (path, leaf, He's deviation for its living fan-in) → values for all of the leaf.
+_ROLES = {PRODUCES: (PRODUCES,), ADDS: (ADDS,), SCALES: (SCALES,), CONSUMES: CONSUMING}
+# (path, leaf, He's standard deviation for its active fan-in) → values of the leaf's shape.
 Fresh = Callable[[str, jax.Array, jax.Array], jax.Array]
 
 
 class Init(Protocol):
-    """The first weights of newborns: `(variables, groups, before, after, key) → variables`."""
+    """Initializes new units: `(variables, groups, before, after, key) → variables`."""
 
     def __call__(
         self,
@@ -30,74 +37,76 @@ class Init(Protocol):
         before: UnitMasks,
         after: UnitMasks,
         key: jax.Array,
-        synapses: Any = None,
+        entry_masks: Any = None,
     ) -> Any:
-        """Gives newborn units their weights.
+        """Initializes the entries of new units.
 
         Args:
-          variables: What was given to `discover`.
-          groups: As `discover` finds them.
-          before, after: `{group: (size,) bool}`; groups that are not named live.
+          variables: The variables given to `discover`.
+          groups: Groups found by `discover`.
+          before, after: `{group: (size,) bool}`; missing groups are active.
           key: Random key.
-          synapses: Masks of single weights, as for `weight_masks`.
+          entry_masks: Masks of single weights, as for `weight_masks`.
 
         Raises:
-          UserError: For a group that there is not, or newborns that cannot be had.
+          UserError: For an unknown group, or if new units cannot be initialized this way.
         """
 
 
 class Growth(NamedTuple):
-    """One change of unit masks; fields as of `Init`, and who is born: `{group: (size,) bool}`."""
+    """A mask update of units: arguments of `Init`, and new units, `{group: (size,) bool}`."""
 
     variables: Any
     groups: UnitGroups
     before: UnitMasks
     after: UnitMasks
     key: jax.Array
-    synapses: Any
-    born: Mapping[str, Any]
+    entry_masks: Any
+    grown: Mapping[str, Any]
 
-    def grown(self) -> Iterator[UnitGroup]:
-        """Groups that have newborns, or may have."""
+    def growing_groups(self) -> Iterator[UnitGroup]:
+        """Groups that have new units, or may have under tracing."""
         for group in self.groups.groups:
-            born = self.born.get(group.name)
-            if born is not None and not (certain(born) and not born.any()):
+            grown = self.grown.get(group.name)
+            if grown is not None and not (is_concrete(grown) and not grown.any()):
                 yield group
 
-    def living(self, group: UnitGroup) -> Any:
-        """(size,) bool, the units that were there and stay."""
+    def kept(self, group: UnitGroup) -> Any:
+        """(size,) bool, units that are active before and after."""
         return self.before[group.name] & self.after[group.name]
 
-    def lives(self) -> Leaves:
-        """Which entries live after: bool, of the leaves' shapes, by path."""
-        masks = leaves(weight_masks(self.groups, self.after, self.variables, self.synapses))
-        whole = leaves(self.variables)
+    def active_entries(self) -> Leaves:
+        """`{path: bool of the leaf's shape}`, entries that are active after the update."""
+        masks = leaves_by_path(
+            weight_masks(self.groups, self.after, self.variables, self.entry_masks)
+        )
+        whole = leaves_by_path(self.variables)
         return {path: jnp.broadcast_to(mask, whole[path].shape) for path, mask in masks.items()}
 
 
 class Given(NamedTuple):
-    """What the first weights of a group's newborns may depend on.
+    """What the initial weights of a group's new units may depend on.
 
     Attributes:
-      born, living: (size,) bool; who is new, and who was there and stays.
-      rows: (size, entries), the weights of each unit on the side that is given.
-      usable: (entries,) bool, which of them are not masked in all units.
+      grown, kept: (size,) bool; new units, and units that are active before and after.
+      rows: (size, entries), the weights of each unit on the side that is initialized.
+      usable: (entries,) bool, entries that are not masked in all units.
       key: Random key of the group.
     """
 
-    born: Any
-    living: Any
+    grown: Any
+    kept: Any
     rows: jax.Array
     usable: jax.Array
     key: jax.Array
 
 
-def initialisation(fill: Callable[[Growth], Leaves], silent: bool = True) -> Init:
-    """An `Init` from what it does with a change of masks.
+def make_init(fill: Callable[[Growth], Leaves], silent: bool = True) -> Init:
+    """Makes an `Init`.
 
     Args:
       fill: `growth → {path: leaf}`, all leaves in order.
-      silent: Whether the function must not change by it.
+      silent: Whether the initialization must not change the function.
     """
 
     def init_fn(
@@ -106,69 +115,70 @@ def initialisation(fill: Callable[[Growth], Leaves], silent: bool = True) -> Ini
         before: UnitMasks,
         after: UnitMasks,
         key: jax.Array,
-        synapses: Any = None,
+        entry_masks: Any = None,
     ) -> Any:
         for name in (*before, *after):
             groups.named(name)
-        born = {name: after[name] & ~before[name] for name in after if name in before}
-        new = Growth(variables, groups, before, after, key, synapses, born)
-        for group in new.grown() if silent else ():
+        grown = {name: after[name] & ~before[name] for name in after if name in before}
+        new = Growth(variables, groups, before, after, key, entry_masks, grown)
+        for group in new.growing_groups() if silent else ():
             if group.summed:
-                allowed = "units that only weights look at"
-                raise UserError(f"newborns of {group.name}", group.summed, allowed)
+                allowed = "units whose activations only weights consume"
+                raise UserError(f"new units of {group.name}", group.summed, allowed)
         return jax.tree.unflatten(jax.tree.structure(variables), list(fill(new).values()))
 
     return init_fn
 
 
-def by_vectors(
+def init_from_vectors(
     vectors: Callable[[UnitGroup, Given], jax.Array], norm: float | None, role: str
 ) -> Init:
-    """Gives newborns (size, entries) vectors on one side, and nothing on the other.
+    """Makes an `Init` that sets (size, entries) vectors on one side, and zeros on the other.
 
     Args:
       vectors: `(group, given) → (size, entries)`, of which only directions count.
-      norm: Their length; the mean of the living if None.
-      role: Which leaves they are for: those that make the units, or those that read them.
+      norm: Their L2 norm; the mean over active units if None.
+      role: Role of the leaves that get the vectors: PRODUCES or CONSUMES.
     """
 
     def fill(new: Growth) -> Leaves:
-        found, lives, reads = leaves(new.variables), new.lives(), _entries(new, READS)
-        if role == MAKES:  # what newborns would read of each other stays zero
-            lives |= {path: lives[path] & ~marks for path, marks in reads.items()}
-        keys = tree.keys_for(new.key, dict(new.born))
+        found, active = leaves_by_path(new.variables), new.active_entries()
+        if role == PRODUCES:  # weights between two new units stay zero
+            consuming = _entries(new, CONSUMES)
+            active |= {path: active[path] & ~marks for path, marks in consuming.items()}
+        keys = tree.keys_for(new.key, dict(new.grown))
         given = dict(found)
-        for group in new.grown():
+        for group in new.growing_groups():
             members = [m for m in group.members if m.role in _ROLES[role]]
             rows = _side(found, group, members)
-            usable = jnp.any(jnp.concatenate(_side(lives, group, members), 1), 0)
-            living, whole = new.living(group), jnp.concatenate(rows, 1)
-            own = Given(new.born[group.name], living, whole, usable, keys[group.name])
-            fresh = _scaled(vectors(group, own), norm, living, whole)
+            usable = jnp.any(jnp.concatenate(_side(active, group, members), 1), 0)
+            kept, whole = new.kept(group), jnp.concatenate(rows, 1)
+            own = Given(new.grown[group.name], kept, whole, usable, keys[group.name])
+            fresh = _scaled(vectors(group, own), norm, kept, whole)
             ends = np.cumsum([row.shape[1] for row in rows])[:-1]
             for m, part in zip(members, jnp.split(fresh, ends, 1), strict=True):
-                given[m.path] = put(given[m.path], m, part, own.born)
+                given[m.path] = put_units(given[m.path], m, part, own.grown)
 
         def placed(path: str, leaf: jax.Array, deviation: jax.Array) -> jax.Array:
             return given[path]
 
-        return settle(new, {MAKES: nothing, READS: nothing, role: placed})
+        return fill_grown(new, {PRODUCES: zeros, CONSUMES: zeros, role: placed})
 
-    return initialisation(fill)
+    return make_init(fill)
 
 
 def _side(arrays: Leaves, group: UnitGroup, members: list[Member]) -> list[jax.Array]:
-    return [take(arrays[m.path], m, group.size) for m in members]
+    return [take_units(arrays[m.path], m, group.size) for m in members]
 
 
-def nothing(path: str, leaf: jax.Array, deviation: jax.Array) -> jax.Array:
+def zeros(path: str, leaf: jax.Array, deviation: jax.Array) -> jax.Array:
     """Zeros."""
     return jnp.zeros_like(leaf)
 
 
-def draw(new: Growth, scale: float) -> Fresh:
-    """Normal numbers of He's deviation times `scale`, one key a leaf."""
-    keys = tree.keys_for(new.key, leaves(new.variables))
+def he_normal(new: Growth, scale: float) -> Fresh:
+    """Normal numbers with He's standard deviation times `scale`, with a key per leaf."""
+    keys = tree.keys_for(new.key, leaves_by_path(new.variables))
 
     def drawn(path: str, leaf: jax.Array, deviation: jax.Array) -> jax.Array:
         return (scale * deviation * jax.random.normal(keys[path], leaf.shape)).astype(leaf.dtype)
@@ -176,40 +186,40 @@ def draw(new: Growth, scale: float) -> Fresh:
     return drawn
 
 
-def settle(new: Growth, fill: Mapping[str, Fresh]) -> Leaves:
-    """All leaves, with newborns' entries filled; where one reads another, reading has the last say.
+def fill_grown(new: Growth, fill: Mapping[str, Fresh]) -> Leaves:
+    """Fills the entries of new units in all leaves; where two roles overlap, consuming ones win.
 
     Args:
-      new: The change of masks.
-      fill: Values of kernels by role: those that make newborns, and those that read them.
+      new: The mask update.
+      fill: Values of kernels, by role.
     """
     own = {role: _entries(new, role) for role in _ROLES}
     over = {m.path: m.over for group in new.groups.groups for m in group.members}
-    found, lives = leaves(new.variables), new.lives()
+    found, active = leaves_by_path(new.variables), new.active_entries()
     for path, leaf in found.items():
         mine = {role: marks[path] for role, marks in own.items() if path in marks}
         if not mine:
             continue
         touched = _any(mine.values(), leaf.shape)
-        old = lives[path] & ~touched
+        old = active[path] & ~touched
         fresh = leaf
         for role, marks in mine.items():
             if role in fill:
-                deviation = _deviation(leaf, lives[path], old, over[path])
+                deviation = _deviation(leaf, active[path], old, over[path])
                 value = fill[role](path, leaf, deviation)
             else:
-                value = nothing(path, leaf, leaf) if role == ADDS else _mean(leaf, old)
+                value = zeros(path, leaf, leaf) if role == ADDS else _mean(leaf, old)
             fresh = jnp.where(marks, value, fresh)
-        found[path] = _cut(fresh, touched & ~lives[path])
+        found[path] = _cut(fresh, touched & ~active[path])
     return found
 
 
-def masked(new: Growth, found: Leaves) -> Leaves:
-    """Leaves whose entries are zero where they are newborns' and masked."""
-    lives, shapes = new.lives(), {path: leaf.shape for path, leaf in found.items()}
+def zero_masked(new: Growth, found: Leaves) -> Leaves:
+    """Zeros the masked entries of new units."""
+    active, shapes = new.active_entries(), {path: leaf.shape for path, leaf in found.items()}
     marks = [_entries(new, role) for role in _ROLES]
     own = {p: _any([m[p] for m in marks if p in m], shape) for p, shape in shapes.items()}
-    return {path: _cut(leaf, own[path] & ~lives[path]) for path, leaf in found.items()}
+    return {path: _cut(leaf, own[path] & ~active[path]) for path, leaf in found.items()}
 
 
 def _cut(leaf: jax.Array, where: jax.Array) -> jax.Array:
@@ -221,29 +231,30 @@ def _any(marks: Iterable[jax.Array], shape: tuple[int, ...]) -> jax.Array:
 
 
 def _entries(new: Growth, role: str) -> Leaves:
-    """Where what belongs to newborns by one role is in the leaves: bool, broadcastable."""
-    shapes = {path: jnp.shape(leaf) for path, leaf in leaves(new.variables).items()}
+    """`{path: bool, broadcastable to the leaf}`: entries of new units in leaves of one role."""
+    shapes = {path: jnp.shape(leaf) for path, leaf in leaves_by_path(new.variables).items()}
     parts = tuple(
         group._replace(members=tuple(m for m in group.members if m.role in _ROLES[role]))
-        for group in new.grown()
+        for group in new.growing_groups()
     )
-    staying = {name: ~born for name, born in new.born.items()}
+    unchanged = {name: ~grown for name, grown in new.grown.items()}
     found = {}
-    for path, axes in alive(UnitGroups(parts, ()), staying, shapes).items():
+    for path, axes in active_indices(UnitGroups(parts, ()), unchanged, shapes).items():
         rank = range(len(shapes[path]))
         marks = [
-            jnp.expand_dims(~lives, [a for a in rank if a != axis]) for axis, lives in axes.items()
+            jnp.expand_dims(~active, [a for a in rank if a != axis])
+            for axis, active in axes.items()
         ]
         found[path] = functools.reduce(jnp.logical_or, marks)
     return found
 
 
 def _deviation(
-    leaf: jax.Array, lives: jax.Array, old: jax.Array, over: tuple[int, ...]
+    leaf: jax.Array, active: jax.Array, old: jax.Array, over: tuple[int, ...]
 ) -> jax.Array:
-    """He's for what is alive of the fan-in; for a table, that of its living entries."""
+    """He's standard deviation for the active fan-in; for a table, the RMS of its active entries."""
     if over:
-        fan_in = jnp.sum(lives, over, jnp.float32, keepdims=True)
+        fan_in = jnp.sum(active, over, jnp.float32, keepdims=True)
         return jnp.sqrt(2 / jnp.maximum(fan_in, 1))
     squares = jnp.where(old, jnp.square(leaf.astype(jnp.float32)), 0)
     return jnp.sqrt(jnp.sum(squares) / _count(old))
@@ -255,25 +266,25 @@ def _mean(leaf: jax.Array, old: jax.Array) -> jax.Array:
 
 
 def _count(marks: Any) -> jax.Array:
-    """() float32, how many, 1 for none."""
+    """() float32, the number of marks, at least 1."""
     return jnp.maximum(jnp.sum(jnp.asarray(marks), dtype=jnp.float32), 1)
 
 
-def _scaled(rows: jax.Array, norm: float | None, living: Any, old: jax.Array) -> jax.Array:
-    """Rows of one length, by default the mean of the living rows'."""
+def _scaled(rows: jax.Array, norm: float | None, kept: Any, old: jax.Array) -> jax.Array:
+    """Rows scaled to one norm, by default the mean over active rows."""
     if norm is None:
         lengths = jnp.linalg.norm(old.astype(jnp.float32), axis=1)
-        wanted = jnp.sum(jnp.where(living, lengths, 0)) / _count(living)
+        wanted = jnp.sum(jnp.where(kept, lengths, 0)) / _count(kept)
     else:
         wanted = jnp.float32(norm)
     return rows * wanted / jnp.maximum(jnp.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
 
 
 def rank(marks: Any) -> jax.Array:
-    """(n,) int32, how many marks there are before each one."""
+    """(n,) int32, the number of marks before each one."""
     return jnp.maximum(jnp.cumsum(jnp.asarray(marks, jnp.int32)) - 1, 0)
 
 
-def certain(marks: Any) -> bool:
-    """Whether masks are there to be looked at, and not traced."""
+def is_concrete(marks: Any) -> bool:
+    """Whether masks are concrete, not traced."""
     return not isinstance(marks, jax.core.Tracer)

@@ -1,4 +1,4 @@
-"""Entries: the numbers in a leaf that belong to a unit, each counted once."""
+"""Indexing of leaves by unit: the entries that each unit owns, each counted once."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -11,83 +11,83 @@ import numpy as np
 from gpnas.errors import UserError
 from gpnas.masks import tree
 from gpnas.units._groups import Member, UnitGroup
-from gpnas.units.graph._roles import MAKES, READERS, READS
+from gpnas.units.graph import CONSUMES, CONSUMING, PRODUCES
 
 SIDES = {
     "all": lambda member: True,
-    "incoming": lambda member: member.role != READS,
-    "outgoing": lambda member: member.role in READERS,
+    "incoming": lambda member: member.role != CONSUMES,
+    "outgoing": lambda member: member.role in CONSUMING,
 }
 
 
-def leaves(values: Any) -> dict[str, Any]:
-    """The leaves of a pytree by path."""
+def leaves_by_path(values: Any) -> dict[str, Any]:
+    """`{path: leaf}` of a pytree."""
     flat = jax.tree_util.tree_flatten_with_path(values)[0]
     return {tree.path_name(path): leaf for path, leaf in flat}
 
 
-def of_side(group: UnitGroup, side: str) -> tuple[Member, ...]:
-    """Members on one side of the units: "incoming" (what makes them), "outgoing" or "all".
+def members_on_side(group: UnitGroup, side: str) -> tuple[Member, ...]:
+    """Members of a group on one side: "incoming" (produces the units), "outgoing" or "all".
 
     Raises:
-      UserError: For another side.
+      UserError: For an unknown side.
     """
     if side not in SIDES:
         raise UserError("side", side, ", ".join(SIDES))
     return tuple(filter(SIDES[side], group.members))
 
 
-def makers(group: UnitGroup) -> tuple[Member, ...]:
-    """Members of kernels that make the units: their incoming weights without biases and scales."""
-    return tuple(member for member in group.members if member.role == MAKES)
+def producers(group: UnitGroup) -> tuple[Member, ...]:
+    """Members that are kernels producing the units: incoming weights without biases and scales."""
+    return tuple(member for member in group.members if member.role == PRODUCES)
 
 
-def owned(member: Member, size: int) -> np.ndarray:
-    """(size, k) int, the k indices along the member's axis that each unit owns, in order."""
+def owned_indices(member: Member, size: int) -> np.ndarray:
+    """(size, k) int, the k indices along the member's axis that each unit owns, ascending."""
     order = np.lexsort((member.at, member.unit))
     return member.at[order].reshape(size, -1)
 
 
-def take(leaf: jax.Array, member: Member, size: int) -> jax.Array:
-    """(size, entries), what each unit owns along one axis of a leaf, in the leaf's order."""
-    index = owned(member, size).reshape(-1)
+def take_units(leaf: jax.Array, member: Member, size: int) -> jax.Array:
+    """(size, entries), the entries that each unit owns along one axis of a leaf."""
+    index = owned_indices(member, size).reshape(-1)
     rows = jnp.moveaxis(leaf, member.axis, 0)
-    return (rows if _plain(index, len(rows)) else jnp.take(rows, index, 0)).reshape(size, -1)
+    return (rows if _is_arange(index, len(rows)) else jnp.take(rows, index, 0)).reshape(size, -1)
 
 
-def put(leaf: jax.Array, member: Member, entries: jax.Array, where: jax.Array) -> jax.Array:
-    """A leaf with other entries for some of its units: the inverse of `take`.
+def put_units(leaf: jax.Array, member: Member, entries: jax.Array, where: jax.Array) -> jax.Array:
+    """Replaces the entries of some units in a leaf: the inverse of `take_units`.
 
     Args:
-      leaf: Of any shape.
-      member: One axis of it.
+      leaf: An array of any shape.
+      member: One of its axes.
       entries: (size, entries).
-      where: (size,) bool, of which units.
+      where: (size,) bool, which units to replace.
     """
-    index = owned(member, len(where)).reshape(-1)
+    index = owned_indices(member, len(where)).reshape(-1)
     rows = jnp.moveaxis(leaf, member.axis, 0)
     new = entries.reshape(len(index), *rows.shape[1:]).astype(leaf.dtype)
     own = np.repeat(np.arange(len(where)), len(index) // len(where))
     chosen = jnp.asarray(where)[own].reshape(-1, *(1,) * (rows.ndim - 1))
-    if _plain(index, len(rows)):
+    if _is_arange(index, len(rows)):
         return jnp.moveaxis(jnp.where(chosen, new, rows), 0, member.axis)
     kept = jnp.where(chosen, new, jnp.take(rows, index, 0))
     return jnp.moveaxis(rows.at[index].set(kept), 0, member.axis)
 
 
-def _plain(index: np.ndarray, size: int) -> bool:
-    """Whether indices are all there are, in order."""
+def _is_arange(index: np.ndarray, size: int) -> bool:
+    """Whether the indices are 0, 1, …, size - 1."""
     return np.array_equal(index, np.arange(size))
 
 
-def total(group: UnitGroup, values: Mapping[str, jax.Array], side: str = "all") -> jax.Array:
-    """(size,) float32, the sum of all that each unit owns; leaves that are not there count zero.
+def sum_owned(group: UnitGroup, values: Mapping[str, jax.Array], side: str = "all") -> jax.Array:
+    """(size,) float32, the sum of the entries that each unit owns; missing leaves count as zero.
 
     Raises:
-      UserError: If none of the group's leaves is there.
+      UserError: If none of the group's leaves is in `values`.
     """
     own: dict[str, list[Member]] = {}
-    for member in of_side(group, side):
+    for member in members_on_side(group, side):
         if member.path in values:
             own.setdefault(member.path, []).append(member)
     if not own:
@@ -99,20 +99,20 @@ def total(group: UnitGroup, values: Mapping[str, jax.Array], side: str = "all") 
 
 
 def _once(leaf: jax.Array, members: Sequence[Member], size: int) -> jax.Array:
-    """Sum of a leaf's entries that a unit owns along any of several axes (inclusion, exclusion)."""
+    """Sum of entries that a unit owns along any of several axes (inclusion-exclusion)."""
     found = jnp.zeros(size, jnp.float32)
     for count in range(1, len(members) + 1):
         for some in itertools.combinations(sorted(members, key=lambda m: m.axis), count):
             axes = [member.axis for member in some]
             others = tuple(a for a in range(leaf.ndim) if a not in axes)
-            places = _joined([owned(member, size) for member in some])
+            places = _joined([owned_indices(member, size) for member in some])
             part = jnp.sum(jnp.sum(leaf, others, jnp.float32)[places].reshape(size, -1), 1)
             found += part if count % 2 else -part
     return found
 
 
 def _joined(tables: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """(size, k) indices along each of some axes, as indices of all places where they meet."""
+    """Indices (size, k) along several axes, as indices of all their combinations."""
     count = len(tables)
     wide = [
         table.reshape(len(table), *(-1 if i == j else 1 for j in range(count)))

@@ -1,4 +1,4 @@
-"""Layouts: which index of an axis comes from where, when units are left out and others added."""
+"""Layouts: the origin of each index of an axis when units are removed and others are added."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,17 +6,17 @@ from typing import NamedTuple
 import numpy as np
 
 from gpnas.errors import UserError
-from gpnas.units._groups import Member, UnitGroup, UnitGroups, UnitMasks, check_masks
+from gpnas.units._groups import Member, UnitGroup, UnitGroups, UnitMasks, validated_masks
 
 Axis = tuple[str, int]
 
 
 class Layout(NamedTuple):
-    """An axis as it will be.
+    """The indices of a resized axis.
 
     Attributes:
-      source: (new size,) int, the old index that is here, or whose like this is.
-      fresh: (new size,) bool, whether it is one of a new unit, with nothing in it yet.
+      source: (new size,) int, the old index that is moved here, or that a new index is modelled on.
+      fresh: (new size,) bool, whether the index belongs to a new unit, whose entries are zero.
     """
 
     source: np.ndarray
@@ -26,25 +26,25 @@ class Layout(NamedTuple):
 def layouts(
     groups: UnitGroups, unit_masks: UnitMasks, widths: Mapping[str, int], shapes: Mapping
 ) -> tuple[dict[Axis, Layout], dict[str, Layout]]:
-    """Where everything goes when groups get other widths.
+    """Computes the layouts of axes for groups of other widths.
 
-    Of each group the living units stay, then dead ones, those in front first; what is still missing
-    are new units, which lie behind the last old one as that lies behind the one before it.
+    Each group keeps its active units, then inactive ones in order. New units are appended; the
+    spacing of their indices is that of the last two old units.
 
     Args:
-      groups: As `discover` finds them.
-      unit_masks: `{group: (size,) bool}`; groups that are not named live.
-      widths: `{group: new size}`; the other groups keep their living units.
-      shapes: Shape of each leaf by path.
+      groups: Groups found by `discover`.
+      unit_masks: `{group: (size,) bool}`; missing groups are active.
+      widths: `{group: new size}`; the other groups keep their active units only.
+      shapes: `{path: shape}` of each leaf.
 
     Returns:
-      Layouts of leaves' axes that change, and of each group's units.
+      (layouts of the axes of leaves that change, layouts of the units of each group).
 
     Raises:
-      UserError: For a group that there is not, masks that do not fit, a width below 1 or below the
-        living units, or a group of which it is not clear how it would grow.
+      UserError: For an unknown group, wrong masks, a width below 1 or below the number of active
+        units, or a group for which the positions of new units are ambiguous.
     """
-    masks = check_masks(groups, unit_masks)
+    masks = validated_masks(groups, unit_masks)
     for name in widths:
         groups.named(name)
     axes: dict[Axis, Layout] = {}
@@ -76,9 +76,9 @@ def layouts(
 
 
 def _units(group: UnitGroup, mask: np.ndarray, width: int) -> Layout:
-    living = int(mask.sum())
-    if width < max(living, 1):
-        least = f"at least its {living} living units" if living else "1 or more"
+    active = int(mask.sum())
+    if width < max(active, 1):
+        least = f"at least its {active} active units" if active else "1 or more"
         raise UserError(f"widths[{group.name}]", width, least)
     left = np.sort(np.argsort(~mask, kind="stable")[:width])
     fresh = np.arange(width) >= len(left)
@@ -86,7 +86,7 @@ def _units(group: UnitGroup, mask: np.ndarray, width: int) -> Layout:
 
 
 def _take(own: list[Member], left: np.ndarray, size: int, length: int) -> np.ndarray:
-    """Indices of an axis none of whose units goes."""
+    """Indices of an axis none of whose units is removed."""
     gone = np.ones(size, bool)
     gone[left] = False
     keep = np.ones(length, bool)
@@ -98,7 +98,7 @@ def _take(own: list[Member], left: np.ndarray, size: int, length: int) -> np.nda
 def _with_new(
     name: str, own: list[Member], taken: np.ndarray, left: np.ndarray, fresh: int
 ) -> np.ndarray:
-    """The indices that are kept, and those of the last unit again behind it for each new one."""
+    """The kept indices, and those of the last unit once more for each new unit."""
     if not fresh:
         return taken
     pairs = np.concatenate([np.stack([m.unit, m.at], 1) for m in own])
@@ -114,13 +114,13 @@ def _with_new(
 
 
 def _runs(last: np.ndarray, before: np.ndarray) -> list[np.ndarray]:
-    """Places of the last unit, split where a place of the unit before it lies between."""
+    """Positions of the last unit, split where a position of the unit before it lies between."""
     turn = np.searchsorted(before, last)
     return np.split(last, np.flatnonzero(np.diff(turn)) + 1)
 
 
 def _nth(at: np.ndarray) -> np.ndarray:
-    """How many times an index has been there before."""
+    """How many times each index has occurred before."""
     order = np.argsort(at, kind="stable")
     first = np.searchsorted(at[order], at[order])
     nth = np.empty(len(at), int)
@@ -129,7 +129,7 @@ def _nth(at: np.ndarray) -> np.ndarray:
 
 
 def _moved(member: Member, at: np.ndarray, left: np.ndarray, own: bool) -> Member:
-    """A member's places on an axis whose indices are now those `at`."""
+    """A member on an axis whose indices are now those in `at`."""
     order = np.argsort(member.at, kind="stable")
     first, stop = (np.searchsorted(member.at[order], at, side) for side in ("left", "right"))
     place = np.repeat(np.arange(len(at)), stop - first)

@@ -1,4 +1,4 @@
-"""Any mask transform on units: neurons grow and are pruned by the same rules as synapses."""
+"""Mask transforms on units instead of weights."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ from gpnas.masks.finite import Skips, are_finite, no_skips
 from gpnas.masks.score import Score
 from gpnas.masks.transform import sometimes
 from gpnas.units._groups import UnitGroup, UnitGroups, weight_masks
-from gpnas.units._indexing import leaves
-from gpnas.units.graph._roles import READERS
+from gpnas.units._indexing import leaves_by_path
+from gpnas.units.graph import CONSUMING
 
 
 class UnitsState(NamedTuple):
-    """What development by units remembers.
+    """State of `on_units`.
 
     Attributes:
-      units: `{group: (size,) bool}`, which units live.
+      units: `{group: (size,) bool}`, the unit masks.
       statistics: Running statistics of the scores.
-      inner: State of the transform that decides.
-      skips: Steps whose gradients were not finite.
+      inner: State of the inner transform.
+      skips: Counters of steps with non-finite gradients.
     """
 
     units: dict[str, jax.Array]
@@ -33,78 +33,83 @@ class UnitsState(NamedTuple):
     skips: Skips
 
 
-def of_units(
+def on_units(
     transform: MaskTransform,
     groups: UnitGroups,
-    worth: Score,
-    gain: Score,
+    drop: Score,
+    grow: Score,
     every: int = 1,
     window: int | None = None,
 ) -> MaskTransform:
-    """Lets a mask transform decide about units instead of weights.
+    """Applies a mask transform to units instead of weights.
 
-    The transform sees one leaf a group, of shape (size,): as its masks the unit masks, as its
-    params the worth of the units, and as its gradients the gain that they would bring. So
-    `plasticity(drop=score.magnitude(), grow=score.gradient(), …)` drops the units of least worth
-    and grows those of most gain, and its schedules, protection and survival are those of units.
+    The inner transform receives one leaf of shape (size,) per group: the unit masks as its masks,
+    `drop` as its params, and `grow` as its gradients. So `plasticity(drop=score.magnitude(),
+    grow=score.gradient(), …)` prunes the units of lowest `drop` and grows those of highest `grow`;
+    its schedules and protections apply to units.
 
-    A unit is dormant while nothing reads it: its readers' weights are zero, its own weights stay
-    and are not trained (see `readers`). So the gradient of its readers' weights tells its gain.
+    The outgoing weights of an inactive unit are masked; its own weights are kept and not trained
+    (see `outgoing_masks`). So its outgoing weights have gradients, from which `grow` is computed.
 
     Args:
-      transform: What decides.
-      groups: Units of the params (`of_params`), none of which is summed over.
-      worth: A score of living units (`gpnas.units.score`), at least 0.
-      gain: A score of dormant units, at least 0.
-      every, window: Look at the gradient in the last `window` steps of every `every` only; None
-        for all.
+      transform: The inner transform.
+      groups: Units of the params (`groups_in_collection`), none of which is summed over.
+      drop: A score of active units (`gpnas.units.score`), at least 0.
+      grow: A score of inactive units, at least 0.
+      every, window: Update statistics in the last `window` steps of every `every` only; in all
+        steps if None.
 
     Returns:
-      A transform with a `UnitsState`. Its masks are those of `weight_masks` on weights; biases and
-      scales of dormant units are left alone, as nothing reads them.
+      A transform whose state is a `UnitsState`. Its masks are those of `weight_masks` on weights;
+      biases and scales of inactive units are not masked.
     """
-    judges = (worth, gain)
-    readers = [(m.path, m.axis) for g in groups.groups for m in g.members if m.role in READERS]
+    both = (drop, grow)
+    outgoing = [m.path for g in groups.groups for m in g.members if m.role in CONSUMING]
 
-    def read(params: Any) -> dict[str, jax.Array]:
-        found = leaves(params)
-        return {path: found[path] for path, _ in readers}
-
-    def masks_of(units: Mapping[str, jax.Array], params: Any) -> Any:
-        weights = full(params)
-        masks = weight_masks(groups, units, params, weights)
-        return jax.tree.map(lambda m, w: m if jnp.ndim(w) else w, masks, weights)
+    def outgoing_weights(params: Any) -> dict[str, jax.Array]:
+        found = leaves_by_path(params)
+        return {path: found[path] for path in outgoing}
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, UnitsState]:
         del masks
         whole = {g.name: jnp.ones(g.size, bool) for g in groups.groups}
         sizes = {g.name: jnp.ones(g.size) for g in groups.groups}
         units, inner = transform.init(whole, sizes, key)
-        statistics = scores.start(judges, read(params))
-        return masks_of(units, params), UnitsState(units, statistics, inner, no_skips())
+        statistics = scores.start(both, outgoing_weights(params))
+        return _masks_of_weights(groups, units, params), UnitsState(
+            units, statistics, inner, no_skips()
+        )
 
     def update_fn(masks: Any, state: UnitsState, ctx: MaskContext) -> tuple[Any, UnitsState]:
-        own = dataclasses.replace(ctx, params=read(ctx.params), grads=read(ctx.grads))
-        kept, seen = scores.observe_before(judges, state.statistics, own, every, window)
+        weights, grads = outgoing_weights(ctx.params), outgoing_weights(ctx.grads)
+        own = dataclasses.replace(ctx, params=weights, grads=grads)
+        kept, seen = scores.observe_before(both, state.statistics, own, every, window)
 
         def event(x: tuple[Any, Any]) -> tuple[Any, Any]:
-            fine = are_finite(own.grads)  # else the transform must not take the gains for finite
-            gains = jax.tree.map(lambda g: jnp.where(fine, g, jnp.nan), gain.value(kept, own))
-            judged = dataclasses.replace(own, params=worth.value(kept, own), grads=gains)
+            fine = are_finite(own.grads)  # if not, the inner transform must see it
+            gains = jax.tree.map(lambda g: jnp.where(fine, g, jnp.nan), grow.value(kept, own))
+            judged = dataclasses.replace(own, params=drop.value(kept, own), grads=gains)
             return transform.update(*x, judged)
 
         units, inner = sometimes(ctx.event, event, (state.units, state.inner))
-        new = masks if ctx.event is False else masks_of(units, ctx.params)
+        new = masks if ctx.event is False else _masks_of_weights(groups, units, ctx.params)
         return new, UnitsState(units, kept, inner, state.skips.after(seen))
 
     return MaskTransform(init_fn, update_fn, transform.may_change)
 
 
-def readers(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], params: Any) -> Any:
-    """Masks of the weights that read living units; True where nothing is read.
+def _masks_of_weights(groups: UnitGroups, units: Mapping[str, jax.Array], params: Any) -> Any:
+    """Unit masks as masks of weights; biases and scales are not masked."""
+    weights = full(params)
+    masks = weight_masks(groups, units, params, weights)
+    return jax.tree.map(lambda m, w: m if jnp.ndim(w) else w, masks, weights)
 
-    Zeroing what they mask silences dormant units and leaves their own weights as they are: the
-    function is that of `weight_masks`, as long as no group is `summed`.
+
+def outgoing_masks(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], params: Any) -> Any:
+    """Masks of the outgoing weights of units: False for those of inactive units, True elsewhere.
+
+    Applying them silences inactive units and keeps their own weights. The function is the one that
+    `weight_masks` gives, unless a group is `summed`.
 
     Args:
       groups: Units of the params.
@@ -112,23 +117,24 @@ def readers(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], params: Any
       params: Parameters, or shapes of their structure.
 
     Returns:
-      Bool, of the structure of `params`.
+      A pytree of bool with the structure of `params`.
     """
-    reading = tuple(
-        g._replace(members=tuple(m for m in g.members if m.role in READERS)) for g in groups.groups
+    outgoing = tuple(
+        g._replace(members=tuple(m for m in g.members if m.role in CONSUMING))
+        for g in groups.groups
     )
-    return weight_masks(UnitGroups(reading, ()), unit_masks, params)
+    return weight_masks(UnitGroups(outgoing, ()), unit_masks, params)
 
 
-def of_params(groups: UnitGroups, collection: str = "params") -> UnitGroups:
-    """Groups as they lie in one collection of the variables; those that are summed over left out.
+def groups_in_collection(groups: UnitGroups, collection: str = "params") -> UnitGroups:
+    """Restricts groups to one collection of the variables, and omits those that are summed over.
 
     Args:
-      groups: As `discover` finds them on all the variables of a Flax module.
-      collection: Its name.
+      groups: Groups found by `discover` in all variables of a Flax module.
+      collection: Name of the collection.
 
     Returns:
-      Groups of the same names, whose members' paths begin inside the collection.
+      Groups of the same names, with paths inside the collection.
     """
     within = f"{collection}/"
 

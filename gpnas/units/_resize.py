@@ -1,4 +1,4 @@
-"""Resizing: all that belongs to a network's variables, in other widths with them."""
+"""Resizes a train state: everything that has the shapes of a network's variables."""
 
 import functools
 import itertools
@@ -26,47 +26,42 @@ def resize(
     widths: Mapping[str, int] | None = None,
     round_to: int = 1,
 ) -> Any:
-    """A whole train state in other widths: params, masks, moments, statistics.
+    """Resizes a train state to other widths: params, masks, moments, statistics.
 
-    Living units stay. Where a width leaves room, dead ones stay, too, and where it asks for more
-    units than there are, new ones come behind them: zeros in every leaf, which is what a dead unit
-    is (`units.grow` gives them first weights). So the same function shrinks and grows.
+    Active units are kept. If a width exceeds their number, inactive units are kept, too, and new
+    units are appended: zeros in every leaf, as inactive units are (`units.grow` initializes them).
 
-    A leaf of `state` belongs to the leaf of `variables` whose path its own path ends with
-    (`opt_state/0/mu/Dense_0/kernel` to `params/Dense_0/kernel`), so this works for any optax
-    optimizer, and for a `TrainState` as for a tuple. It may have the leaf's shape, more axes before
-    it (a stack of old gradients), or fewer (factored moments). One whose path ends with a group's
-    name (a unit mask, a unit's score) has the units on its first axis. Leaves that belong to
-    nothing (counts, keys) and scalars stay.
+    A leaf of `state` belongs to the leaf of `variables` whose path is a suffix of its own path
+    (`opt_state/0/mu/Dense_0/kernel` to `params/Dense_0/kernel`). So any optax optimizer works, and
+    a `TrainState` as well as a tuple. The leaf may have the same shape, leading axes (a history of
+    gradients), or fewer axes (factored moments). A leaf whose path ends with a group's name (a unit
+    mask or score) has the units on its first axis. All other leaves and scalars do not change.
 
-    If dead units' params, gradients and moments are zero, training goes on as it would have, with
-    any optimizer that works entry by entry (not with one that takes norms or means over a leaf
-    whose divisor is its size, as Adafactor does).
+    If params, gradients and moments of inactive units are zero, training continues as before with
+    any elementwise optimizer, but not with one that averages over a leaf, as Adafactor does.
 
     Args:
       state: Any pytree.
-      variables: What was given to `discover`, or its shapes.
-      groups: What `discover` found.
-      unit_masks: `{group: (size,) bool}`, on the host; groups that are not named live.
-      widths: `{group: units}` to have after, as many as live or more; where a group is not named,
-        its living units.
-      round_to: Widths become multiples of this, upwards.
+      variables: The variables given to `discover`, or shapes.
+      groups: Groups found by `discover`.
+      unit_masks: `{group: (size,) bool}`, on the host; missing groups are active.
+      widths: `{group: new size}`, at least the number of active units, which is the default.
+      round_to: Widths are rounded up to multiples of this.
 
     Returns:
       A pytree of the same structure.
 
     Raises:
-      UserError: For masks or widths that do not fit, or a leaf of which it is not clear how it
-        would change.
+      UserError: For wrong masks or widths, or a leaf whose axes are ambiguous.
     """
     if round_to < 1:
         raise UserError("round_to", round_to, "1 or more")
     flat = jax.tree_util.tree_flatten_with_path(variables)[0]
     shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in flat}
-    living = {g.name: int(np.sum(unit_masks.get(g.name, g.size))) for g in groups.groups}
+    active = {g.name: int(np.sum(unit_masks.get(g.name, g.size))) for g in groups.groups}
     rounded = {
         name: math.ceil(width / round_to) * round_to
-        for name, width in (living | dict(widths or {})).items()
+        for name, width in (active | dict(widths or {})).items()
     }
     axes, units = layouts(groups, unit_masks, rounded, shapes)
     moves: dict[str, dict[int, Layout]] = {name: {0: layout} for name, layout in units.items()}
@@ -85,7 +80,7 @@ def resize(
 
 
 def _owner(name: str, shapes: Mapping[str, tuple]) -> str | None:
-    """The leaf of the variables whose path, or path without its collection, ends this one."""
+    """The leaf of the variables whose path (or path in its collection) is a suffix of `name`."""
 
     def fit(path: str) -> int:
         ends = (path, path.partition("/")[2])
@@ -96,11 +91,11 @@ def _owner(name: str, shapes: Mapping[str, tuple]) -> str | None:
 
 
 def _own_axes(name: str, shape: tuple, full: tuple, moves: Layouts) -> Layouts:
-    """What becomes of the axes of an array that belongs to a leaf."""
+    """Layouts by axis of an array that belongs to a leaf."""
     extra = len(shape) - len(full)
     if extra >= 0 and shape[extra:] == full:
         return {axis + extra: layout for axis, layout in moves.items()}
-    if shape == (1,):  # what stands for nothing in a factored state
+    if shape == (1,):  # a placeholder in a factored state
         return {}
     ways = {}
     for axes in itertools.combinations(range(len(full)), len(shape)):

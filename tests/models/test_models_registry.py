@@ -56,8 +56,10 @@ def test_a_missing_block_is_a_silent_one(name, count):
     whole = {group.name: np.ones(1, bool) for group in groups.groups}
     for group in groups.groups[::5]:
         masks = whole | {group.name: np.zeros(1, bool)}
-        in_params = units.of_params(groups)
-        silent = gm.apply(units.readers(in_params, masks, variables["params"]), variables["params"])
+        in_params = units.groups_in_collection(groups)
+        silent = gm.apply(
+            units.outgoing_masks(in_params, masks, variables["params"]), variables["params"]
+        )
         left = units.without_blocks(variables, parts, masks)
         smaller = models.build(models.architecture(module, left["params"]))
         np.testing.assert_allclose(

@@ -26,6 +26,12 @@ class Net(NamedTuple):
     inputs: tuple
 
 
+def rows_of_units(leaf: Any, member: Any, size: int) -> np.ndarray:
+    """(size, entries) of a leaf: what each unit owns along the axis of one of its members."""
+    index = member.at[np.lexsort((member.at, member.unit))]
+    return np.moveaxis(np.asarray(leaf), member.axis, 0)[index].reshape(size, -1)
+
+
 class Vgg(nn.Module):
     @nn.compact
     def __call__(self, x):

@@ -56,7 +56,7 @@ def living(module, zeros):
     np.testing.assert_allclose(
         module.apply(folded, images), module.apply(variables, images), rtol=1e-5, atol=1e-5
     )
-    masks = units.living_units(groups, {"params": folded["params"]})
+    masks = units.active_units(groups, {"params": folded["params"]})
     return {name.split("/")[1]: int(mask.sum()) for name, mask in masks.items()}
 
 

@@ -12,9 +12,7 @@ import pytest
 from gpnas import masks as gm
 from gpnas import units
 from gpnas.errors import UserError
-from gpnas.units import _indexing as entries
 from gpnas.units import grow
-from gpnas.units._verify import difference
 
 pytestmark = pytest.mark.usefixtures("lenient")  # the networks are
 
@@ -75,21 +73,18 @@ def test_a_birth_does_not_change_the_function(kind):
 
     reference, outs, found, lives = jax.jit(births, compiler_options=QUICK)(variables)
     for name, grown in found.items():
-        assert difference(outs[name], reference) < 1e-5, name
+        assert units.relative_difference(outs[name], reference) < 1e-5, name
         leaves = map(jax.tree.leaves, (*lives, grown, variables))
         for mask, was, leaf, first in zip(*leaves, strict=True):
             assert not np.any(np.where(mask, 0, leaf)), name
             assert name == "net2net" or not np.any(np.where(was, leaf - first, 0)), name
-        flat = entries.leaves(grown)
+        paths = jax.tree_util.tree_flatten_with_path(grown)[0]
+        flat = {gm.tree.path_name(path): leaf for path, leaf in paths}
         for group in groups.groups:
             born = after[group.name] & ~before[group.name]
-            for m in entries.makers(group):
-                rows = np.asarray(flat[m.path])
-                own = [
-                    np.take(rows, entries.owned(m, group.size)[i], m.axis)
-                    for i in np.flatnonzero(born)
-                ]
-                assert all(part.any() for part in own), (name, group.name)
+            for m in (m for m in group.members if m.role == "produces"):
+                rows = nets.rows_of_units(flat[m.path], m, group.size)
+                assert rows[born].any(1).all(), (name, group.name)
 
 
 def test_norms_of_newborns_are_as_the_mean_of_the_living():
@@ -168,7 +163,7 @@ def test_orthogonal_activations():
     name = "params/second/kernel:1"
     before, after = {name: np.arange(128) < 20}, {name: np.arange(128) < 24}
     variables = without(groups, before, net.variables)
-    moments = units.bridge.moments(net.apply, variables, groups, [name], *net.inputs)
+    moments = units.incoming_moments(net.apply, variables, groups, [name], *net.inputs)
     params = birth(grow.orthogonal(moments, norm=2.0), groups, before, after)(variables)["params"]
     hidden = np.tanh(net.inputs[0] @ params["first"]["kernel"] + params["first"]["bias"])
     np.testing.assert_allclose(moments[name], hidden.T @ hidden / 200, rtol=1e-3, atol=1e-5)
@@ -209,7 +204,7 @@ def test_masks_may_be_traced():
             return init(variables, groups, {name: old} | rest, {name: new} | rest, KEY)
 
         same = birth(init, groups, {name: old} | rest, {name: new} | rest)(variables)
-        assert difference(same, traced(variables, old, new)) < 1e-5
+        assert units.relative_difference(same, traced(variables, old, new)) < 1e-5
 
 
 def mirrored():
@@ -229,20 +224,20 @@ def test_what_cannot_be_born_is_said():
     _, variables, groups, before, after = young("llama")
     old, new = {"embed:1": np.arange(8) < 6}, {"embed:1": np.ones(8, bool)}
     for init in SILENT.values():
-        with pytest.raises(UserError, match="newborns of embed:1.*reduce_sum"):
+        with pytest.raises(UserError, match="new units of embed:1.*reduce_sum"):
             init(variables, groups, old, new, KEY)
     jax.eval_shape(birth(grow.active_fan_in(), groups, old, new), variables)
     with pytest.raises(UserError, match="group"):
         grow.zero_outgoing()(variables, groups, {"none:0": before["embed:1"]}, after, KEY)
     _, variables, groups, *_ = young("tied")
-    with pytest.raises(UserError, match="newborns of embed:1: got 'embed'"):
+    with pytest.raises(UserError, match="new units of embed:1: got 'embed'"):
         grow.net2net()(
             variables, groups, {"embed:1": old["embed:1"][3:]}, {"embed:1": np.ones(5, bool)}, KEY
         )
-    with pytest.raises(UserError, match="newborns of in:1: got 'in:1'"):
+    with pytest.raises(UserError, match="new units of in:1: got 'in:1'"):
         mirrored()
     with pytest.raises(UserError, match="unevenness"):
         grow.net2net(1.0)
-    with pytest.raises(UserError, match="living units of inside:1"):
+    with pytest.raises(UserError, match="active units of inside:1"):
         dead, new = {"inside:1": np.zeros(6, bool)}, {"inside:1": np.ones(6, bool)}
         grow.net2net()(variables, groups, dead, new, KEY)

@@ -1,8 +1,8 @@
-"""Latency of units, from a table of measured layers.
+"""Latency of networks and units, interpolated in a table of measured layers.
 
-A layer is a product or a convolution: its operands' shapes, in which some widths are free, and its
-strides, padding and so on. Each is timed by itself on a grid of its free widths, once for a
-machine; between the grid's points time is interpolated. The table is plain JSON.
+A layer is a product or a convolution with given parameters (strides, padding) and operand shapes in
+which some widths are free. Each layer is timed in isolation on a grid of its free widths, once per
+machine; times between grid points are interpolated linearly. The table is plain JSON.
 """
 
 import itertools
@@ -19,31 +19,37 @@ from scipy import ndimage
 from gpnas.errors import UserError
 from gpnas.units._groups import UnitMasks
 from gpnas.units.cost._layers import Layer
-from gpnas.units.cost._unit_cost import Counts, alive_units, lengths, split_units, without_each
+from gpnas.units.cost._unit_cost import (
+    CostModel,
+    active_lengths,
+    active_vector,
+    by_group,
+    lengths_without_each,
+)
 
-Table = Mapping[str, Mapping[str, Any]]
+LatencyTable = Mapping[str, Mapping[str, Any]]
 FRACTIONS = (0.0, 0.25, 0.5, 1.0)
 
 
 def measure_layers(
-    counts: Counts,
-    known: Table | None = None,
+    model: CostModel,
+    known: LatencyTable | None = None,
     fractions: Sequence[float] = FRACTIONS,
     rounds: int = 20,
 ) -> dict[str, dict[str, Any]]:
-    """Times every layer of a function on this machine, by itself, in float32.
+    """Times every layer of a function on this machine, in isolation and in float32.
 
     Args:
-      counts: Of `count`, of inputs of the batch size that is meant.
-      known: A table of which layers are not timed again.
-      fractions: Of the full widths, at least one index each: the grid.
-      rounds: Calls that are timed; the median counts.
+      model: A model by `cost_model`, of inputs of the intended batch size.
+      known: A table; its layers are not timed again.
+      fractions: Grid points as fractions of the full widths (at least 1 index each).
+      rounds: Number of timed calls, whose median is recorded.
 
     Returns:
-      `{layer: {"widths": [[…], …], "ms": nested lists}}` with `known` in it.
+      `{layer: {"widths": [[…], …], "ms": nested lists}}`, `known` included.
     """
     table = {key: dict(entry) for key, entry in (known or {}).items()}
-    for layer in counts.layers:
+    for layer in model.layers:
         if layer.key not in table:
             grid = [sorted({max(1, round(f * n)) for f in fractions}) for n in layer.widths]
             flat = [_median_ms(layer, widths, rounds) for widths in itertools.product(*grid)]
@@ -52,65 +58,64 @@ def measure_layers(
     return table
 
 
-def total_latency(counts: Counts, unit_masks: UnitMasks, table: Table) -> Any:
-    """Milliseconds of all layers, one after the other, at their living widths.
+def total_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) -> Any:
+    """Sum of the latencies of all layers at their active widths, in milliseconds.
 
-    What is not a layer (norms, activations, pooling) is not in the table, and not in the sum.
+    Norms, activations and pooling are not in the table and do not count.
 
     Args:
-      counts: Of `count`.
-      unit_masks: `{group: (size,) bool}`; groups that are not named live. May be traced.
-      table: Of `measure_layers`, or the same read from JSON.
+      model: A model by `cost_model`.
+      unit_masks: `{group: (size,) bool}`; missing groups are active. May be traced.
+      table: A table by `measure_layers`.
 
     Returns:
-      () float.
+      () float, ms.
 
     Raises:
-      UserError: For a layer that is not in the table.
+      UserError: If a layer is missing in the table.
     """
-    living, xp = alive_units(counts, unit_masks)
-    length = [n.reshape(1) for n in lengths(counts, living)]
-    total = xp.zeros(1, living.dtype)
-    for layer in counts.layers:
+    active, xp = active_vector(model, unit_masks)
+    length = [n.reshape(1) for n in active_lengths(model, active)]
+    total = xp.zeros(1, active.dtype)
+    for layer in model.layers:
         widths = [length[axis] for axis in layer.axes]
-        total = total + layer.turns * _interpolate(xp, _entry(table, layer), widths)
+        total = total + layer.repeats * _interpolate(xp, _entry(table, layer), widths)
     return total[0]
 
 
-def unit_latency(counts: Counts, unit_masks: UnitMasks, table: Table) -> dict[str, Any]:
-    """Milliseconds that each unit costs: with it alive, less with it dead, all else as it is.
+def unit_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) -> dict[str, Any]:
+    """Marginal latency of each unit in milliseconds, as `unit_cost` defines it.
 
-    Time is taken never to fall with width, so noise makes no cost negative; where the table is
-    flat, it is zero.
+    Measured times are made monotone in the width first, so that noise makes no cost negative.
 
     Args:
-      counts, unit_masks, table: As for `total_latency`.
+      model, unit_masks, table: As for `total_latency`.
 
     Returns:
-      `{group: (size,) float}`.
+      `{group: (size,) float}`, ms.
 
     Raises:
-      UserError: For a layer that is not in the table.
+      UserError: If a layer is missing in the table.
     """
-    living, xp = alive_units(counts, unit_masks)
-    without, more = without_each(counts, living, xp)
-    cost = xp.zeros(len(living) - 1, living.dtype)
-    for layer in counts.layers:
+    active, xp = active_vector(model, unit_masks)
+    without, more = lengths_without_each(model, active, xp)
+    cost = xp.zeros(len(active) - 1, active.dtype)
+    for layer in model.layers:
         if layer.axes:
             entry, at = _entry(table, layer), np.array(layer.axes)
             longer = _interpolate(xp, entry, list(without[at] + more[at]))
-            cost = cost + layer.turns * (longer - _interpolate(xp, entry, list(without[at])))
-    return split_units(counts, cost)
+            cost = cost + layer.repeats * (longer - _interpolate(xp, entry, list(without[at])))
+    return by_group(model, cost)
 
 
-def _entry(table: Table, layer: Layer) -> Mapping[str, Any]:
+def _entry(table: LatencyTable, layer: Layer) -> Mapping[str, Any]:
     if layer.key not in table:
         raise UserError("table", layer.key, f"one of {len(table)} measured layers")
     return table[layer.key]
 
 
 def _interpolate(xp: Any, entry: Mapping[str, Any], widths: list) -> Any:
-    """Milliseconds at widths, each of any one shape, between the points of the grid."""
+    """Interpolates milliseconds at widths, arrays of one shape."""
     ms = np.asarray(entry["ms"], float)
     for axis in range(ms.ndim):
         ms = np.maximum.accumulate(ms, axis)

@@ -1,4 +1,4 @@
-"""Layers: products and convolutions as what they are made of, so that they can be made narrower."""
+"""Products and convolutions as functions of their widths, for measuring latencies."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpnas.units.graph._trace import Step, Value
+from gpnas.units.graph import Op, Value
 
-DESCRIBED = {
+_KEY_PARAMS = {
     "dot_general": ("dimension_numbers",),
     "conv_general_dilated": (
         "window_strides", "padding", "lhs_dilation", "rhs_dilation", "dimension_numbers",
@@ -22,15 +22,15 @@ class Layer(NamedTuple):
     """A product or convolution with free widths.
 
     Attributes:
-      key: What it is, in one line; the same for the same layer of another network.
-      turns: How often it is done.
-      axes: Numbers of the axes in `Counts` that are its free widths.
-      widths: Their full lengths.
+      key: A one-line description, equal for equal layers of different networks.
+      repeats: How often the layer is executed.
+      axes: Numbers of the axes of the `CostModel` that are its free widths.
+      widths: Full lengths of these axes.
       build: `widths → (function, shapes of its operands)`.
     """
 
     key: str
-    turns: int
+    repeats: int
     axes: tuple[int, ...]
     widths: tuple[int, ...]
     build: Callable[[Sequence[int]], tuple[Callable[..., Any], list[tuple[int, ...]]]]
@@ -41,12 +41,12 @@ def _plain(param: Any) -> Any:
 
 
 class _Dims(NamedTuple):
-    """What a layer's operands are made of.
+    """Independent dimensions of a layer's operands.
 
     Attributes:
-      nodes: Of each dimension, (n,) int64.
-      operands: For each operand, for each axis, the dimensions whose product it is.
-      groups: Which dimension is the number of groups of a convolution.
+      nodes: Nodes of each dimension, (n,) int64.
+      operands: For each axis of each operand, the dimensions whose product it is.
+      groups: The dimension that is the number of groups of a convolution.
     """
 
     nodes: list[np.ndarray]
@@ -54,15 +54,15 @@ class _Dims(NamedTuple):
     groups: int | None
 
 
-def make_layer(step: Step, turns: int, axis_of: AxisOf) -> Layer:
-    """A step as a layer.
+def make_layer(op: Op, repeats: int, axis_of: AxisOf) -> Layer:
+    """Converts a product or a convolution.
 
     Args:
-      step: A product or a convolution.
-      turns: How often it is done.
+      op: The primitive.
+      repeats: How often it is executed.
       axis_of: `nodes of an axis → (number of the axis, or None if it has no units; its length)`.
     """
-    dims = _dims(step)
+    dims = _dims(op)
     looked_up = [axis_of(nodes) for nodes in dims.nodes]
     axes = tuple(dict.fromkeys(a for a, _ in looked_up if a is not None))
     widths = tuple(next(n for b, n in looked_up if a == b) for a in axes)
@@ -76,7 +76,7 @@ def make_layer(step: Step, turns: int, axis_of: AxisOf) -> Layer:
         shapes = [
             tuple(math.prod(sizes[d] for d in axis) for axis in each) for each in dims.operands
         ]
-        return lambda *args: step.bind(*args, **{**step.params, **own}), shapes
+        return lambda *args: op.bind(*args, **{**op.params, **own}), shapes
 
     letters = [chr(ord("a") + i) for i in range(len(axes))]
     names = put(letters)
@@ -85,12 +85,12 @@ def make_layer(step: Step, turns: int, axis_of: AxisOf) -> Layer:
         for each in dims.operands
     ]
     said = [f"{a}≤{n}" for a, n in zip(letters, widths, strict=True)]
-    said += [f"{name}={_plain(step.params[name])}" for name in DESCRIBED[step.name]]
-    key = f"{step.name} ({'; '.join(shapes)}) {', '.join(said)}"
-    return Layer(key, turns, axes, widths, build)
+    said += [f"{name}={_plain(op.params[name])}" for name in _KEY_PARAMS[op.name]]
+    key = f"{op.name} ({'; '.join(shapes)}) {', '.join(said)}"
+    return Layer(key, repeats, axes, widths, build)
 
 
-def _dims(step: Step) -> _Dims:
+def _dims(op: Op) -> _Dims:
     nodes: list[np.ndarray] = []
 
     def new(of: np.ndarray) -> int:
@@ -101,12 +101,12 @@ def _dims(step: Step) -> _Dims:
         every = range(len(value.shape))
         return [known[axis] if axis in known else (new(value.nodes(axis)),) for axis in every]
 
-    x, w = step.ins
-    if step.name == "dot_general" or step.factors is None:
+    x, w = op.ins
+    if op.name == "dot_general" or op.factors is None:
         return _Dims(nodes, [axes(x, {}), axes(w, {})], None)
-    lhs, kernel, _ = step.params["dimension_numbers"]
-    group, inside = new(step.factors.nodes(0)), new(w.nodes(kernel[1]))
-    outside = new(w.nodes(kernel[0]) if step.factors.shape[0] == 1 else step.factors.nodes(2))
+    lhs, kernel, _ = op.params["dimension_numbers"]
+    group, inside = new(op.factors.nodes(0)), new(w.nodes(kernel[1]))
+    outside = new(w.nodes(kernel[0]) if op.factors.shape[0] == 1 else op.factors.nodes(2))
     channels = axes(x, {lhs[1]: (group, inside)})
     weights = axes(w, {kernel[1]: (inside,), kernel[0]: (group, outside)})
     return _Dims(nodes, [channels, weights], group)

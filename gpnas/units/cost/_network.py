@@ -1,4 +1,4 @@
-"""Cost: parameters, multiply-accumulates (MACs) and training FLOPs, by shapes and schedules."""
+"""MACs by leaf, the cost of a masked network, and the cost of its training."""
 
 import math
 from collections.abc import Callable
@@ -11,25 +11,24 @@ import numpy as np
 from gpnas.masks import summary
 from gpnas.masks.schedule import Schedule
 from gpnas.masks.tree import path_name
-from gpnas.units.cost._op_counts import PRODUCTS, all_work, padded_macs
-from gpnas.units.graph._origins import origins_of
-from gpnas.units.graph._trace import trace
+from gpnas.units.cost._op_counts import PRODUCTS, op_counts, padded_macs
+from gpnas.units.graph import trace, trace_origins
 
 _MANY = 2**20
 
 
 class Cost(NamedTuple):
-    """What a masked network costs. MACs are for one image; one MAC is two FLOPs.
+    """Cost of a masked network. MACs are per image; one MAC is two FLOPs.
 
     Attributes:
       params: Parameters, biases and norm scales included.
-      weights: Maskable weights.
-      nonzeros: Living weights.
-      nonzeros_with_bias: Living weights and all parameters that cannot be masked.
+      weights: Weights that have a mask.
+      nonzeros: Active weights.
+      nonzeros_with_bias: Active weights, and all parameters without a mask.
       density: nonzeros / weights.
-      inference_macs: MACs of the living weights: what a perfect sparse kernel would do. Masks alone
-        save none of it. Products without weights (attention scores) are included in full.
-      inference_macs_dense: MACs of all the weights, and of products without weights.
+      inference_macs: MACs of the active weights, those of an ideal sparse kernel; masks alone save
+        none. Products without weights (attention scores) are included in full.
+      inference_macs_dense: MACs of all weights, and of products without weights.
     """
 
     params: int
@@ -42,75 +41,75 @@ class Cost(NamedTuple):
 
 
 class Macs(NamedTuple):
-    """Multiply-accumulates (MACs) of one image, by what a mask can save of them.
+    """Multiply-accumulates (MACs) per image, by leaf.
 
     Attributes:
-      per_weight: `{path of a leaf: MACs in which each of its weights takes part}`.
-      others: MACs that no mask over weights reduces: products of activations with each other
-        (attention scores), and with arrays that are made of several leaves or of none.
+      per_weight: `{path of a leaf: MACs per weight of that leaf}`.
+      others: MACs that masks of weights do not reduce: products of two activations (attention
+        scores), and of an activation with an array computed from several leaves or from none.
     """
 
     per_weight: dict[str, float]
     others: int
 
     def total(self, params: Any) -> int:
-        """All MACs, of parameters (or their shapes) that may be narrower than they were counted."""
+        """Total MACs, of parameters or shapes that may be narrower than when counted."""
         sizes = {p: math.prod(x.shape) for p, x in _leaves(params).items()}
         return round(sum(n * sizes[p] for p, n in self.per_weight.items())) + self.others
 
 
 def macs(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Macs:
-    """The MACs of any function, found in its jaxpr; nothing is computed.
+    """Counts the MACs of any function by leaf, from its jaxpr; nothing is computed.
 
-    Counted are matrix products and convolutions (products with padding included), and elementwise
-    products of an activation with a weight. A weight may be reshaped, cast, sliced, standardised or
-    stacked by `nn.scan` on its way into a product.
+    Matrix products, convolutions (padding included), and elementwise products of an activation with
+    a weight count. A weight may be reshaped, cast, sliced, standardized or stacked by `nn.scan`
+    before it enters a product.
 
     Args:
       apply_fn: `(variables, *inputs) → anything`.
-      variables: A pytree of arrays or their shapes; leaves of two or more axes are weights.
-      *inputs: Those of one image.
+      variables: A pytree of arrays or shapes; leaves of two or more axes are weights.
+      *inputs: Arrays or shapes of a single image.
     """
     traced = trace(apply_fn, variables, *inputs)
-    leaves = traced.program.ins[: len(traced.paths)]
+    leaves = traced.graph.ins[: len(traced.paths)]
     weights = {
         leaf.id: path
         for leaf, path in zip(leaves, traced.paths, strict=True)
         if len(leaf.shape) > 1
     }
     found, others = dict.fromkeys(weights.values(), 0), 0
-    origins = origins_of(traced)
-    for work in all_work(traced.program):
-        first, *rest = (origins[x.id] for x in work.step.ins)
-        if work.step.name not in (*PRODUCTS, "mul") or not rest:
+    origins = trace_origins(traced)
+    for counted in op_counts(traced.graph):
+        first, *rest = (origins[x.id] for x in counted.op.ins)
+        if counted.op.name not in (*PRODUCTS, "mul") or not rest:
             continue
         seen, fixed = (first, rest[0]) if first is None else (rest[0], first)
         entering = [weights[leaf] for leaf in fixed or () if leaf in weights]
-        times = work.turns * padded_macs(work.step)
+        times = counted.repeats * padded_macs(counted.op)
         if seen is None and len(entering) == 1:
             found[entering[0]] += times
-        elif work.step.name in PRODUCTS:
+        elif counted.op.name in PRODUCTS:
             others += times
     sizes = {weights[leaf.id]: math.prod(leaf.shape) for leaf in leaves if leaf.id in weights}
     return Macs({p: _ratio(n, sizes[p]) for p, n in found.items() if n}, others)
 
 
 def network_cost(params: Any, masks: Any, macs: Macs) -> Cost:
-    """The cost of a network as its masks leave it.
+    """Computes the cost of a masked network.
 
     Args:
-      params: Parameters (or their shapes).
+      params: Parameters or shapes.
       masks: Masks of the same structure.
-      macs: Those of the network.
+      macs: MACs of the unmasked network.
     """
     whole = {p: math.prod(leaf.shape) for p, leaf in _leaves(params).items()}
     total, layers = sum(whole.values()), summary.layers(masks)
     weights = sum(math.prod(leaf.shape) for leaf in layers)
     active = {leaf.path: leaf.nonzeros for leaf in layers}
-    alive = sum(active.values())
+    nonzeros = sum(active.values())
     left = sum(n * active.get(path, whole[path]) for path, n in macs.per_weight.items())
     return Cost(
-        total, weights, alive, total - weights + alive, alive / max(weights, 1),
+        total, weights, nonzeros, total - weights + nonzeros, nonzeros / max(weights, 1),
         round(left) + macs.others, macs.total(params),
     )  # fmt: skip
 
@@ -124,22 +123,23 @@ def _ratio(total: int, size: int) -> float:
 
 
 def training_macs(density: Schedule, dense_gradient: Schedule, steps: int) -> tuple[float, float]:
-    """Training MACs of a schedule as a fraction of dense training's, and the mean density.
+    """Training MACs of a density schedule, relative to dense training.
 
-    A step costs a forward pass, the gradient of the activations and that of the weights. The first
-    two use the living weights; the third is dense in the fraction of steps where a score looks at
-    dormant weights too: dense training is 3·f_D a sample, RigL (3·f_S·ΔT + 2·f_S + f_D) / (ΔT + 1).
+    A training step costs a forward pass, the gradient of the activations and that of the weights.
+    The first two use active weights only. The third is dense in the fraction of steps in which a
+    score needs gradients of inactive weights. Per sample, dense training costs 3·f_D, and RigL
+    (3·f_S·ΔT + 2·f_S + f_D) / (ΔT + 1).
 
     Args:
-      density: Living fraction of the MACs at a step.
-      dense_gradient: Fraction of steps around a step that need the dense gradient.
+      density: `step → fraction of the MACs that is active`.
+      dense_gradient: `step → fraction of steps that need the dense gradient`.
       steps: Length of the run.
 
     Returns:
-      `(fraction, mean density)`.
+      `(training MACs / those of dense training, mean density)`.
     """
-    # Of a very long run, a million steps of equal distance stand for all.
+    # Long runs are sampled at 2^20 equally spaced steps.
     at = jnp.arange(steps) if steps <= _MANY else jnp.linspace(0, steps - 1, _MANY).astype(int)
-    alive = np.array(jax.vmap(density)(at), np.float64)
+    active = np.array(jax.vmap(density)(at), np.float64)
     dense = np.array(jax.vmap(dense_gradient)(at), np.float64)
-    return float(np.mean((2 * alive + dense + (1 - dense) * alive) / 3)), float(np.mean(alive))
+    return float(np.mean((2 * active + dense + (1 - dense) * active) / 3)), float(np.mean(active))

@@ -1,7 +1,7 @@
-"""Work: how many operations each step of a traced function does, as XLA counts them.
+"""Operations of each primitive of a traced function, as XLA counts them.
 
-The work of a step is a number times the lengths of some axes: batch, output channels and input
-channels for a convolution, say. Axes get shorter as units die, the number stays.
+The count is a constant times the lengths of some axes: batch, output and input channels for a
+convolution, for example. Removing units shortens the axes and leaves the constant.
 """
 
 import math
@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpnas.units.graph._trace import Program, Step, Value
+from gpnas.units.graph import Graph, Op, Value
 
-# Operations an element of the result. What is neither here nor below moves numbers about, or is a
-# function such as exp, which XLA counts by itself.
+# Operations per element of the result. Primitives that are not listed here or below move data, or
+# are transcendental functions such as exp, which XLA counts apart.
 ELEMENTWISE = dict.fromkeys(
     (
         "add", "add_any", "sub", "mul", "div", "rem", "max", "min", "neg", "abs", "sign", "floor",
@@ -32,116 +32,119 @@ WINDOWS = frozenset(
 PRODUCTS = frozenset(("dot_general", "conv_general_dilated"))
 
 
-class Work(NamedTuple):
-    """Operations of a step: `times` the product of the lengths of its axes.
+class OpCount(NamedTuple):
+    """Operations of a primitive: `times` multiplied by the lengths of its axes.
 
     Attributes:
-      step: The step.
-      times: How often, for each index along all the axes together.
+      op: The primitive.
+      times: Operations per index of the product of the axes, repetitions included.
       axes: Nodes of each axis, (n,) int64.
-      turns: How often the step itself is done, which `times` includes.
+      repeats: How often the primitive is executed (in loops).
     """
 
-    step: Step
+    op: Op
     times: float
     axes: tuple[np.ndarray, ...]
-    turns: int = 1
+    repeats: int = 1
 
-    def whole(self) -> float:
-        """Operations with nothing dead."""
+    def total(self) -> float:
+        """Operations if no unit is removed."""
         return self.times * math.prod(len(nodes) for nodes in self.axes)
 
 
-def all_work(program: Program) -> Iterator[Work]:
-    """Work of each step: multiply-accumulates of products and convolutions, else operations.
+def op_counts(graph: Graph) -> Iterator[OpCount]:
+    """Counts MACs of products and convolutions, and operations of all other primitives.
 
-    A scan's body counts for each of its turns, a while loop's once, of branches the dearest.
+    The body of a scan counts once per iteration, that of a while loop once; of branches only the
+    most expensive one counts.
     """
-    for step in program.steps:
-        if step.bodies:
-            for turns, body in _bodies(step):
-                for work in all_work(body):
-                    yield work._replace(times=work.times * turns, turns=work.turns * turns)
-        elif step.name in PRODUCTS:
-            yield _product(step)
-        elif not all(out.id in program.known for out in step.outs):
-            yield from _other(step)
+    for op in graph.ops:
+        if op.bodies:
+            for repeats, body in _bodies(op):
+                for count in op_counts(body):
+                    yield count._replace(
+                        times=count.times * repeats, repeats=count.repeats * repeats
+                    )
+        elif op.name in PRODUCTS:
+            yield _product(op)
+        elif not all(out.id in graph.known for out in op.outs):
+            yield from _other(op)
 
 
-def padded_macs(step: Step) -> int:
-    """Multiply-accumulates of a product, products with padding included; else its results' size."""
-    out = math.prod(step.outs[0].shape)
-    if step.name == "dot_general":
-        (contracted, _), _ = step.params["dimension_numbers"]
-        return out * math.prod(step.ins[0].shape[axis] for axis in contracted)
-    if step.name != "conv_general_dilated":
+def padded_macs(op: Op) -> int:
+    """MACs of a product or convolution, padding included; else the size of the result."""
+    out = math.prod(op.outs[0].shape)
+    if op.name == "dot_general":
+        (contracted, _), _ = op.params["dimension_numbers"]
+        return out * math.prod(op.ins[0].shape[axis] for axis in contracted)
+    if op.name != "conv_general_dilated":
         return out
-    (_, kernel, places), spaced = step.params["dimension_numbers"], step.params["lhs_dilation"]
-    y, w = step.outs[0].shape, step.ins[1].shape
+    (_, kernel, places), spaced = op.params["dimension_numbers"], op.params["lhs_dilation"]
+    y, w = op.outs[0].shape, op.ins[1].shape
     total = y[places[0]] * y[places[1]] * w[kernel[1]]
-    for i in range(len(places) - 2):  # the zeros between a dilated input's numbers are no padding
+    for i in range(len(places) - 2):  # zeros inside a dilated input do not count as padding
         dense = y[places[2 + i]] * w[kernel[2 + i]]
-        total *= dense if spaced[i] == 1 else _meetings(step, i)
+        total *= dense if spaced[i] == 1 else _valid_pairs(op, i)
     return total
 
 
-def _bodies(step: Step) -> Iterator[tuple[int, Program]]:
-    if step.name == "scan":
-        yield step.params["length"], step.bodies[0]
-    elif step.name == "while":
-        yield from ((1, body) for body in step.bodies)
-    elif step.name == "cond":
-        yield 1, max(step.bodies, key=lambda body: sum(w.whole() for w in all_work(body)))
-    else:  # a function and its derivative
-        yield 1, step.bodies[0]
+def _bodies(op: Op) -> Iterator[tuple[int, Graph]]:
+    if op.name == "scan":
+        yield op.params["length"], op.bodies[0]
+    elif op.name == "while":
+        yield from ((1, body) for body in op.bodies)
+    elif op.name == "cond":
+        yield 1, max(op.bodies, key=lambda body: sum(w.total() for w in op_counts(body)))
+    else:  # a function with a custom derivative
+        yield 1, op.bodies[0]
 
 
 def _axes(value: Value) -> tuple[np.ndarray, ...]:
     return tuple(value.nodes(axis) for axis in range(len(value.shape)))
 
 
-def _product(step: Step) -> Work:
-    if step.name == "dot_general":
-        (contracted, _), _ = step.params["dimension_numbers"]
-        inside = tuple(step.ins[0].nodes(axis) for axis in contracted)
-        return Work(step, 1.0, _axes(step.outs[0]) + inside)
-    numbers = step.params["dimension_numbers"]
-    y, (_, kernel, out) = step.outs[0], numbers
-    times, axes = 1, [y.nodes(out[0]), y.nodes(out[1]), step.ins[1].nodes(kernel[1])]
+def _product(op: Op) -> OpCount:
+    if op.name == "dot_general":
+        (contracted, _), _ = op.params["dimension_numbers"]
+        inside = tuple(op.ins[0].nodes(axis) for axis in contracted)
+        return OpCount(op, 1.0, _axes(op.outs[0]) + inside)
+    numbers = op.params["dimension_numbers"]
+    y, (_, kernel, out) = op.outs[0], numbers
+    times, axes = 1, [y.nodes(out[0]), y.nodes(out[1]), op.ins[1].nodes(kernel[1])]
     for i in range(len(out) - 2):
-        meetings = _meetings(step, i)
-        if step.ins[1].shape[kernel[2 + i]] == 1 and meetings == y.shape[out[2 + i]]:
+        pairs = _valid_pairs(op, i)
+        if op.ins[1].shape[kernel[2 + i]] == 1 and pairs == y.shape[out[2 + i]]:
             axes.append(y.nodes(out[2 + i]))
         else:
-            times *= meetings
-    return Work(step, float(times), tuple(axes))
+            times *= pairs
+    return OpCount(op, float(times), tuple(axes))
 
 
-def _meetings(step: Step, i: int) -> int:
-    """Pairs of a place and a kernel's index that meet a number, not padding, along one axis."""
-    params, (lhs, kernel, out) = step.params, step.params["dimension_numbers"]
-    size, width = step.ins[0].shape[lhs[2 + i]], step.ins[1].shape[kernel[2 + i]]
+def _valid_pairs(op: Op, i: int) -> int:
+    """Pairs (output position, kernel index) along a spatial axis that do not fall on padding."""
+    params, (lhs, kernel, out) = op.params, op.params["dimension_numbers"]
+    size, width = op.ins[0].shape[lhs[2 + i]], op.ins[1].shape[kernel[2 + i]]
     low, spaced = params["padding"][i][0], params["lhs_dilation"][i]
-    place = np.arange(step.outs[0].shape[out[2 + i]])[:, None] * params["window_strides"][i] - low
+    place = np.arange(op.outs[0].shape[out[2 + i]])[:, None] * params["window_strides"][i] - low
     place = place + np.arange(width) * params["rhs_dilation"][i]
-    meets = (place >= 0) & (place <= (size - 1) * spaced) & (place % spaced == 0)
-    return int(meets.sum())
+    valid = (place >= 0) & (place <= (size - 1) * spaced) & (place % spaced == 0)
+    return int(valid.sum())
 
 
-def _other(step: Step) -> Iterator[Work]:
-    (first, *_) = step.outs
-    if step.name in ELEMENTWISE:
-        yield Work(step, ELEMENTWISE[step.name], _axes(first))
-    elif step.name == "integer_pow":
-        yield Work(step, float(_multiplications(abs(step.params["y"]))), _axes(first))
-    elif step.name in REDUCTIONS:
-        yield Work(step, 1.0, _axes(step.ins[0]))
-        yield Work(step, -1.0, _axes(first))
-    elif step.name in WINDOWS:
-        window = math.prod(step.params["window_dimensions"])
-        yield Work(step, window - 1.0, _axes(first))
+def _other(op: Op) -> Iterator[OpCount]:
+    (first, *_) = op.outs
+    if op.name in ELEMENTWISE:
+        yield OpCount(op, ELEMENTWISE[op.name], _axes(first))
+    elif op.name == "integer_pow":
+        yield OpCount(op, float(_multiplications(abs(op.params["y"]))), _axes(first))
+    elif op.name in REDUCTIONS:
+        yield OpCount(op, 1.0, _axes(op.ins[0]))
+        yield OpCount(op, -1.0, _axes(first))
+    elif op.name in WINDOWS:
+        window = math.prod(op.params["window_dimensions"])
+        yield OpCount(op, window - 1.0, _axes(first))
 
 
 def _multiplications(power: int) -> int:
-    """Of a power by repeated squaring."""
+    """Number of multiplications of a power by repeated squaring."""
     return max(0, power.bit_length() - 1 + power.bit_count() - 1)

@@ -1,9 +1,9 @@
-"""What each unit costs: parameters, multiply-accumulates (MACs) and FLOPs, as the living leave it.
+"""Parameters, MACs and FLOPs of a network and of each unit, as functions of unit masks.
 
-What a unit costs depends on who else lives: a channel is read by the living channels behind it. The
-work of a step is a number times the lengths of its axes (`work.py`), and a length is how many of
-the axis's indices live, which unit masks say. So costs are sums of products of a few numbers, that
-are found once and then computed for any masks, on the host or within `jax.jit`.
+The cost of a unit depends on which other units are active: a channel is consumed by the active
+channels of the next layer. The count of a primitive is a constant times the lengths of its axes
+(`_op_counts`), and unit masks determine how many indices of an axis are active. So a cost is a sum
+of products, which is found once and then evaluated for any masks, on the host or under `jax.jit`.
 """
 
 import math
@@ -19,34 +19,33 @@ from gpnas.errors import UserError
 from gpnas.units._discover import group_units
 from gpnas.units._groups import UnitMasks
 from gpnas.units.cost._layers import AxisOf, Layer, make_layer
-from gpnas.units.cost._op_counts import PRODUCTS, all_work
-from gpnas.units.graph._solve import Solution, solve
-from gpnas.units.graph._trace import Trace, trace
+from gpnas.units.cost._op_counts import PRODUCTS, op_counts
+from gpnas.units.graph import Solution, Trace, solve, trace
 
 KINDS = ("params", "macs", "flops")
 
 
 class Terms(NamedTuple):
-    """A sum of products: of a number and the living lengths of some axes.
+    """A sum of products of a constant with the active lengths of some axes.
 
     Attributes:
-      times: (terms,) float64.
-      axes: (terms, most) int, numbers of axes; one that is always of length 1 fills up.
+      times: (terms,) float64, the constants.
+      axes: (terms, factors) int, numbers of axes; padded with an axis of length 1.
     """
 
     times: np.ndarray
     axes: np.ndarray
 
 
-class Counts(NamedTuple):
-    """All that is needed to say what units cost under any masks.
+class CostModel(NamedTuple):
+    """The costs of a function and its units as functions of unit masks.
 
     Attributes:
-      sizes: `{group: number of units}`; units are numbered through in this order.
-      axes: For each axis that has units, (n, most) int: the units that own each of its indices, the
-        number of units where there are fewer. An index lives while all of them do.
-      terms: By kind of cost.
-      layers: Every product and convolution of the function.
+      sizes: `{group: number of units}`; units are numbered consecutively in this order.
+      axes: For each axis that has units, (n, owners) int: the units that own each of its indices,
+        padded with the total number of units. An index is active if all of its owners are.
+      terms: `{kind of cost: its terms}`.
+      layers: All products and convolutions of the function.
     """
 
     sizes: dict[str, int]
@@ -55,68 +54,67 @@ class Counts(NamedTuple):
     layers: tuple[Layer, ...]
 
 
-def count(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Counts:
-    """Counts what a function and each of its units cost.
+def cost_model(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> CostModel:
+    """Traces a function once, for the costs of its units under any masks.
 
     Args:
-      apply_fn, variables, *inputs: As for `discover`, whose groups the costs are of. Costs are
-        those of these inputs: for one image, give one.
+      apply_fn, variables, *inputs: As for `discover`, to whose groups the costs belong. Costs are
+        those of these inputs; pass a single image for costs per image.
 
     Returns:
-      What `total_cost` and `unit_cost` take.
+      The model that `total_cost`, `unit_cost` and `measure_layers` take.
     """
     traced = trace(apply_fn, variables, *inputs)
     solution = solve(traced)
     _, numbers = group_units(traced, solution)
     found, axis_of = _axes(solution, [n for group in numbers.values() for n in group])
-    work = list(all_work(traced.program))
-    products = [w for w in work if w.step.name in PRODUCTS]
+    counted = list(op_counts(traced.graph))
+    products = [w for w in counted if w.op.name in PRODUCTS]
     sums = {
         "params": _leaves(traced),
         "macs": [(w.times, w.axes) for w in products],
-        "flops": [(w.times * (1 + (w.step.name in PRODUCTS)), w.axes) for w in work],
+        "flops": [(w.times * (1 + (w.op.name in PRODUCTS)), w.axes) for w in counted],
     }
     terms = {kind: _terms(each, axis_of) for kind, each in sums.items()}
     sizes = {name: len(group) for name, group in numbers.items()}
-    layers = tuple(make_layer(w.step, w.turns, axis_of) for w in products)
-    return Counts(sizes, tuple(found), terms, layers)
+    layers = tuple(make_layer(w.op, w.repeats, axis_of) for w in products)
+    return CostModel(sizes, tuple(found), terms, layers)
 
 
-def total_cost(counts: Counts, unit_masks: UnitMasks, kind: str = "macs") -> Any:
-    """What the living units of a function cost together.
+def total_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> Any:
+    """Total cost of the active units.
 
-    Parameters are all numbers of the variables that were counted, statistics too if they are among
-    them. MACs are those of products and convolutions, without products with padding. FLOPs are two
-    a MAC, one an element of arithmetic, and what reductions and pooling do, as XLA counts them;
-    functions such as exp or tanh are none.
+    "params" counts all numbers in the variables, statistics included. "macs" counts products and
+    convolutions without padding. "flops" counts two per MAC, one per element of arithmetic, and
+    reductions and pooling, as XLA does; transcendental functions (exp, tanh) count as zero.
 
     Args:
-      counts: Of `count`.
-      unit_masks: `{group: (size,) bool}`; groups that are not named live. May be traced.
-      kind: `params`, `macs` or `flops`.
+      model: A model by `cost_model`.
+      unit_masks: `{group: (size,) bool}`; missing groups are active. May be traced.
+      kind: One of `KINDS`: "params", "macs" or "flops".
 
     Returns:
-      () number, of the inputs that were counted; on the host for masks of numpy.
+      () float; a numpy number for numpy masks.
 
     Raises:
-      UserError: For a group or a kind that there is not, or a mask of another size.
+      UserError: For an unknown group or kind, or a mask of the wrong size.
     """
-    living, xp = alive_units(counts, unit_masks)
-    terms = _of_kind(counts, kind)
-    length = xp.stack([*lengths(counts, living), xp.ones(())])
-    return (terms.times.astype(living.dtype) * length[terms.axes].prod(1)).sum()
+    active, xp = active_vector(model, unit_masks)
+    terms = _of_kind(model, kind)
+    length = xp.stack([*active_lengths(model, active), xp.ones(())])
+    return (terms.times.astype(active.dtype) * length[terms.axes].prod(1)).sum()
 
 
-def unit_cost(counts: Counts, unit_masks: UnitMasks, kind: str = "macs") -> dict[str, Any]:
-    """What each unit costs: the total with it alive, less the total with it dead.
+def unit_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> dict[str, Any]:
+    """Marginal cost of each unit: the total with the unit active minus that with it inactive.
 
-    For a living unit that is what removing it saves, for a dead one what waking it takes, all else
-    as the masks say.
+    All other units are as in the masks. So it is what pruning an active unit saves, and what
+    growing an inactive one adds.
 
     Args:
-      counts: Of `count`.
-      unit_masks: `{group: (size,) bool}`; groups that are not named live. May be traced.
-      kind: `params`, `macs` or `flops`.
+      model: A model by `cost_model`.
+      unit_masks: `{group: (size,) bool}`; missing groups are active. May be traced.
+      kind: One of `KINDS`.
 
     Returns:
       `{group: (size,) float}`.
@@ -124,10 +122,10 @@ def unit_cost(counts: Counts, unit_masks: UnitMasks, kind: str = "macs") -> dict
     Raises:
       UserError: As for `total_cost`.
     """
-    living, xp = alive_units(counts, unit_masks)
-    terms = _of_kind(counts, kind)
-    without, more = without_each(counts, living, xp)
-    ones = xp.ones((1, len(living) - 1))
+    active, xp = active_vector(model, unit_masks)
+    terms = _of_kind(model, kind)
+    without, more = lengths_without_each(model, active, xp)
+    ones = xp.ones((1, len(active) - 1))
     without, more = xp.concatenate([without, ones]), xp.concatenate([more, 0 * ones])
     cost = 0.0
     for j in range(terms.axes.shape[1]):  # a·b − c·d as (a − c)·b + c·(b − d): nothing cancels
@@ -136,52 +134,52 @@ def unit_cost(counts: Counts, unit_masks: UnitMasks, kind: str = "macs") -> dict
             at = terms.axes[:, i]
             if i != j:
                 product = product * (without[at] + (more[at] if i < j else 0))
-        cost = cost + terms.times.astype(living.dtype) @ product
-    return split_units(counts, cost)
+        cost = cost + terms.times.astype(active.dtype) @ product
+    return by_group(model, cost)
 
 
-def split_units(counts: Counts, values: Any) -> dict[str, Any]:
-    """(units,) numbers by group."""
-    ends = np.cumsum([0, *counts.sizes.values()]).tolist()
-    return {name: values[a:b] for name, a, b in zip(counts.sizes, ends, ends[1:], strict=False)}
+def by_group(model: CostModel, values: Any) -> dict[str, Any]:
+    """Splits (units,) numbers: `{group: (size,)}`."""
+    ends = np.cumsum([0, *model.sizes.values()]).tolist()
+    return {name: values[a:b] for name, a, b in zip(model.sizes, ends, ends[1:], strict=False)}
 
 
-def alive_units(counts: Counts, unit_masks: UnitMasks) -> tuple[Any, Any]:
-    """(units + 1,) float, 1 for a unit that lives, the last always; and numpy or jax.numpy.
+def active_vector(model: CostModel, unit_masks: UnitMasks) -> tuple[Any, Any]:
+    """((units + 1,) float, 1 for active units and for the padding; numpy or jax.numpy).
 
     Raises:
-      UserError: For a group that there is not, or a mask of another size.
+      UserError: For an unknown group, or a mask of the wrong size.
     """
     for name, mask in unit_masks.items():
-        if name not in counts.sizes:
-            raise UserError("group", name, ", ".join(counts.sizes) or "none")
-        if np.shape(mask) != (counts.sizes[name],):
-            raise UserError(f"unit_masks[{name}]", np.shape(mask), f"({counts.sizes[name]},) bool")
+        if name not in model.sizes:
+            raise UserError("group", name, ", ".join(model.sizes) or "none")
+        if np.shape(mask) != (model.sizes[name],):
+            raise UserError(f"unit_masks[{name}]", np.shape(mask), f"({model.sizes[name]},) bool")
     xp = jnp if any(isinstance(mask, jax.Array) for mask in unit_masks.values()) else np
-    masks = [unit_masks.get(name, np.ones(n, bool)) for name, n in counts.sizes.items()]
+    masks = [unit_masks.get(name, np.ones(n, bool)) for name, n in model.sizes.items()]
     return xp.concatenate([*masks, np.ones(1, bool)]).astype(float), xp
 
 
-def lengths(counts: Counts, living: Any) -> list:
-    """() float, the living length of each axis."""
-    return [living[owners].prod(1).sum() for owners in counts.axes]
+def active_lengths(model: CostModel, active: Any) -> list:
+    """() float, the active length of each axis."""
+    return [active[owners].prod(1).sum() for owners in model.axes]
 
 
-def without_each(counts: Counts, living: Any, xp: Any) -> tuple[Any, Any]:
-    """(axes, units) float: lengths with a unit dead, and how much longer with it alive."""
-    units = len(living) - 1
+def lengths_without_each(model: CostModel, active: Any, xp: Any) -> tuple[Any, Any]:
+    """(axes, units) float: lengths with a unit inactive, and the gain in length if it is active."""
+    units = len(active) - 1
     more = []
-    for owners in counts.axes:
-        gained = xp.zeros(units + 1, living.dtype)
+    for owners in model.axes:
+        gained = xp.zeros(units + 1, active.dtype)
         for column in range(owners.shape[1]):
-            others = living[np.delete(owners, column, axis=1)].prod(1)
+            others = active[np.delete(owners, column, axis=1)].prod(1)
             gained = _add_at(xp, gained, owners[:, column], others)
         more.append(gained[:units])
     if not more:
-        return xp.zeros((0, units), living.dtype), xp.zeros((0, units), living.dtype)
+        return xp.zeros((0, units), active.dtype), xp.zeros((0, units), active.dtype)
     gained = xp.stack(more)
-    length = xp.stack(lengths(counts, living))
-    return length[:, None] - living[None, :units] * gained, gained
+    length = xp.stack(active_lengths(model, active))
+    return length[:, None] - active[None, :units] * gained, gained
 
 
 def _add_at(xp: Any, array: Any, at: np.ndarray, values: Any) -> Any:
@@ -190,19 +188,19 @@ def _add_at(xp: Any, array: Any, at: np.ndarray, values: Any) -> Any:
     return array.at[at].add(values)
 
 
-def _of_kind(counts: Counts, kind: str) -> Terms:
-    if kind not in counts.terms:
+def _of_kind(model: CostModel, kind: str) -> Terms:
+    if kind not in model.terms:
         raise UserError("kind", kind, ", ".join(KINDS))
-    return counts.terms[kind]
+    return model.terms[kind]
 
 
 def _leaves(traced: Trace) -> list[tuple[float, tuple[np.ndarray, ...]]]:
-    leaves = traced.program.ins[: len(traced.paths)]
+    leaves = traced.graph.ins[: len(traced.paths)]
     return [(1.0, tuple(x.nodes(axis) for axis in range(len(x.shape)))) for x in leaves]
 
 
 def _axes(solution: Solution, numbers: list[int]) -> tuple[list[np.ndarray], AxisOf]:
-    """A list of axes that grows, and `axis_of`, which looks one up by its nodes."""
+    """(owners of each axis, function that looks an axis up by its nodes and adds to that list)."""
     owners: dict[int, list[int]] = defaultdict(list)
     for unit, number in enumerate(numbers):
         for c in solution.units[number]:
@@ -226,12 +224,12 @@ def _axes(solution: Solution, numbers: list[int]) -> tuple[list[np.ndarray], Axi
 
 
 def _terms(sums: Iterable[tuple[float, tuple[np.ndarray, ...]]], axis_of: AxisOf) -> Terms:
-    """Products of the same axes as one term."""
+    """Merges products over the same axes."""
     merged: dict[tuple[int, ...], float] = defaultdict(float)
     for times, axes in sums:
         looked_up = [axis_of(nodes) for nodes in axes]
         fixed = math.prod(n for number, n in looked_up if number is None)
         merged[tuple(sorted(a for a, _ in looked_up if a is not None))] += times * fixed
     most = max(map(len, merged), default=0)
-    rows = [key + (-1,) * (most - len(key)) for key in merged]  # −1: the last, of length 1
+    rows = [key + (-1,) * (most - len(key)) for key in merged]  # −1: the last axis, of length 1
     return Terms(np.array(list(merged.values())), np.array(rows, int).reshape(len(rows), most))

@@ -1,4 +1,4 @@
-"""The table of rules: one for each primitive that is followed."""
+"""The table of rules by primitive."""
 
 from gpnas.units.graph import (
     _rules_control,
@@ -8,7 +8,7 @@ from gpnas.units.graph import (
     _rules_shape,
 )
 from gpnas.units.graph._rule import Rule
-from gpnas.units.graph._trace import Step
+from gpnas.units.graph._trace import Op
 
 RULES: dict[str, Rule] = {
     **_rules_elementwise.RULES,
@@ -17,9 +17,9 @@ RULES: dict[str, Rule] = {
     **_rules_index.RULES,
     **_rules_control.RULES,
 }
-UNKNOWN = Rule(shrink=lambda step, args, to: step.alone(*args))
+UNKNOWN = Rule(shrink=lambda op, args, to: op.as_traced(*args))
 
 
-def rule_of(step: Step) -> Rule:
-    """The rule of a step's primitive; one that ties nothing and frees nothing if there is none."""
-    return RULES.get(step.name, UNKNOWN)
+def rule_of(op: Op) -> Rule:
+    """The rule of a primitive; for an unknown one, a rule that fixes all nodes it touches."""
+    return RULES.get(op.name, UNKNOWN)

@@ -1,6 +1,6 @@
-"""Rules of loops, branches and custom derivatives, all of which have programs of their own.
+"""Rules of loops, branches and custom derivatives, which have graphs of their own.
 
-What goes in, what is carried and what comes out is the same outside and inside.
+Operands, carried values and results have the same nodes outside and inside.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,42 +10,42 @@ import jax
 import numpy as np
 from jax import lax
 
-from gpnas.units.graph._rule import Relation, Rule, Same, Shrinking, Zero, no_links
-from gpnas.units.graph._trace import Program, Step, Value
+from gpnas.units.graph._rule import Relation, Rule, Same, ShrinkContext, Zero, no_links
+from gpnas.units.graph._trace import Graph, Op, Value
 
 Pair = tuple[Value, Value]
-Flow = Callable[[Program], None]
+Flow = Callable[[Graph], None]
 SetZero = Callable[[Value, int, np.ndarray], None]
 
 
 def _together(a: Value, b: Value, skip: int = 0) -> Iterator[Relation]:
-    """All axes of b are those of a, but for some first ones of a."""
+    """The axes of `b` are those of `a` after the first `skip`."""
     for axis in range(len(b.shape)):
         yield Same(a.nodes(axis + skip), b.nodes(axis))
 
 
-def scan_counts(step: Step) -> tuple[int, int]:
-    """Numbers of constants and of what is carried; JAX 0.12 has a tree of operands."""
-    if "num_carry" in step.params:
-        return step.params["num_consts"], step.params["num_carry"]
-    consts, carry, _ = step.params["ft_in"].update(list(range(len(step.ins)))).unpack()
+def scan_counts(op: Op) -> tuple[int, int]:
+    """(number of constants, number of carried values); JAX 0.12 stores a tree of operands."""
+    if "num_carry" in op.params:
+        return op.params["num_consts"], op.params["num_carry"]
+    consts, carry, _ = op.params["ft_in"].update(list(range(len(op.ins)))).unpack()
     return len(list(consts)), len(list(carry))
 
 
-def _scan_pairs(step: Step) -> tuple[list[Pair], list[Pair], list[Pair], list[Pair], list[Pair]]:
-    """(constants, first carry, slices, last carry, stacked results): outside, inside."""
-    consts, carry = scan_counts(step)
-    (body,) = step.bodies
-    into = list(zip(step.ins, body.ins, strict=True))
-    out = list(zip(step.outs, body.outs, strict=True))
+def _scan_pairs(op: Op) -> tuple[list[Pair], list[Pair], list[Pair], list[Pair], list[Pair]]:
+    """(constants, first carry, slices, last carry, stacked results), as pairs (outside, inside)."""
+    consts, carry = scan_counts(op)
+    (body,) = op.bodies
+    into = list(zip(op.ins, body.ins, strict=True))
+    out = list(zip(op.outs, body.outs, strict=True))
     return (
         into[:consts], into[consts : consts + carry], into[consts + carry :],
         out[:carry], out[carry:],
     )  # fmt: skip
 
 
-def _scan_more(step: Step, program: Program) -> Iterator[Relation]:
-    consts, first, slices, last, stacked = _scan_pairs(step)
+def _scan_relations(op: Op, graph: Graph) -> Iterator[Relation]:
+    consts, first, slices, last, stacked = _scan_pairs(op)
     for a, b in consts + first + last:
         yield from _together(a, b)
     for (_, start), (_, end) in zip(first, last, strict=True):
@@ -54,9 +54,9 @@ def _scan_more(step: Step, program: Program) -> Iterator[Relation]:
         yield from _together(a, b, skip=1)
 
 
-def _scan_shrink(step: Step, args: list, to: Shrinking) -> Any:
-    consts, carry = scan_counts(step)
-    (body,) = step.bodies
+def _scan_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
+    consts, carry = scan_counts(op)
+    (body,) = op.bodies
 
     def turn(state: list, x: list) -> tuple[list, list]:
         out = to.run(body, [*args[:consts], *state, *x])
@@ -66,36 +66,36 @@ def _scan_shrink(step: Step, args: list, to: Shrinking) -> Any:
         turn,
         args[consts : consts + carry],
         args[consts + carry :],
-        step.params["length"],
-        step.params["reverse"],
-        step.params["unroll"],
+        op.params["length"],
+        op.params["reverse"],
+        op.params["unroll"],
     )
     return [*state, *stacked]
 
 
-def while_parts(step: Step, values: Any) -> tuple[list, list, list]:
-    """A loop's operands: constants of its condition, those of its body, what is carried."""
-    a, b = step.params["cond_nconsts"], step.params["body_nconsts"]
+def while_parts(op: Op, values: Any) -> tuple[list, list, list]:
+    """Operands of a while loop: (constants of the condition, constants of the body, carry)."""
+    a, b = op.params["cond_nconsts"], op.params["body_nconsts"]
     values = list(values)
     return values[:a], values[a : a + b], values[a + b :]
 
 
-def _while_more(step: Step, program: Program) -> Iterator[Relation]:
-    condition, body = step.bodies
-    of_condition, of_body, start = while_parts(step, step.ins)
+def _while_relations(op: Op, graph: Graph) -> Iterator[Relation]:
+    condition, body = op.bodies
+    of_condition, of_body, start = while_parts(op, op.ins)
     for pairs in (
         zip(of_condition + start, condition.ins, strict=True),
         zip(of_body + start, body.ins, strict=True),
         zip(start, body.outs, strict=True),
-        zip(start, step.outs, strict=True),
+        zip(start, op.outs, strict=True),
     ):
         for a, b in pairs:
             yield from _together(a, b)
 
 
-def _while_shrink(step: Step, args: list, to: Shrinking) -> Any:
-    condition, body = step.bodies
-    of_condition, of_body, start = while_parts(step, args)
+def _while_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
+    condition, body = op.bodies
+    of_condition, of_body, start = while_parts(op, args)
     return lax.while_loop(
         lambda state: to.run(condition, [*of_condition, *state])[0],
         lambda state: to.run(body, [*of_body, *state]),
@@ -103,55 +103,55 @@ def _while_shrink(step: Step, args: list, to: Shrinking) -> Any:
     )
 
 
-def _cond_more(step: Step, program: Program) -> Iterator[Relation]:
-    for body in step.bodies:
-        for a, b in zip((*step.ins[1:], *step.outs), (*body.ins, *body.outs), strict=True):
+def _cond_relations(op: Op, graph: Graph) -> Iterator[Relation]:
+    for body in op.bodies:
+        for a, b in zip((*op.ins[1:], *op.outs), (*body.ins, *body.outs), strict=True):
             yield from _together(a, b)
 
 
-def _cond_shrink(step: Step, args: list, to: Shrinking) -> Any:
-    def branch(body: Program) -> Callable[..., list]:
+def _cond_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
+    def branch(body: Graph) -> Callable[..., list]:
         return lambda *operands: to.run(body, list(operands))
 
-    return lax.switch(args[0], [branch(body) for body in step.bodies], *args[1:])
+    return lax.switch(args[0], [branch(body) for body in op.bodies], *args[1:])
 
 
-def _custom_pairs(step: Step) -> tuple[list[Pair], list[Pair], list[Pair], list[Pair]]:
-    """(operands, results, operands of the rule, results of the rule): outside, inside."""
-    function, rule = step.bodies
-    real = [step.ins[i] for i in step.params["differentiable"]]
-    jvp = step.name == "custom_jvp_call"
-    into = [*step.ins, *(real if jvp else step.outs)]
-    out = [*step.outs, *step.outs] if jvp else real
+def _custom_pairs(op: Op) -> tuple[list[Pair], list[Pair], list[Pair], list[Pair]]:
+    """(operands, results, operands and results of the derivative), as pairs (outside, inside)."""
+    function, rule = op.bodies
+    real = [op.ins[i] for i in op.params["differentiable"]]
+    jvp = op.name == "custom_jvp_call"
+    into = [*op.ins, *(real if jvp else op.outs)]
+    out = [*op.outs, *op.outs] if jvp else real
     return (
-        list(zip(step.ins, function.ins, strict=True)),
-        list(zip(step.outs, function.outs, strict=True)),
+        list(zip(op.ins, function.ins, strict=True)),
+        list(zip(op.outs, function.outs, strict=True)),
         list(zip(into, rule.ins, strict=True)),
         list(zip(out, rule.outs, strict=True)),
     )
 
 
-def _custom_more(step: Step, program: Program) -> Iterator[Relation]:
-    for pairs in _custom_pairs(step):
+def _custom_relations(op: Op, graph: Graph) -> Iterator[Relation]:
+    for pairs in _custom_pairs(op):
         for a, b in pairs:
             yield from _together(a, b)
 
 
-def _custom_zero(step: Step, zero: Zero, put: SetZero, flow: Flow) -> None:
-    """What is zero has tangents that are zero; of cotangents nothing is known."""
-    function, rule = step.bodies
-    into, out, into_rule, _ = _custom_pairs(step)
+def _custom_zero(op: Op, zero: Zero, put: SetZero, flow: Flow) -> None:
+    """Tangents of zero slices are zero; nothing is known of cotangents."""
+    function, rule = op.bodies
+    into, out, into_rule, _ = _custom_pairs(op)
     _copy_zero(into, zero, put)
     flow(function)
     _copy_zero([(inside, outside) for outside, inside in out], zero, put)
-    jvp = step.name == "custom_jvp_call"
+    jvp = op.name == "custom_jvp_call"
     _copy_zero(into_rule if jvp else into_rule[: len(into)], zero, put)
     flow(rule)
 
 
-def _custom_jvp_shrink(step: Step, args: list, to: Shrinking) -> Any:
-    function, rule = step.bodies
-    real = step.params["differentiable"]
+def _custom_jvp_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
+    function, rule = op.bodies
+    real = op.params["differentiable"]
 
     @jax.custom_jvp
     def f(*args: Any) -> list:
@@ -160,14 +160,14 @@ def _custom_jvp_shrink(step: Step, args: list, to: Shrinking) -> Any:
     @f.defjvp
     def derivative(args: Any, tangents: Any) -> tuple[list, list]:
         found = to.run(rule, [*args, *(tangents[i] for i in real)])
-        return found[: len(step.outs)], found[len(step.outs) :]
+        return found[: len(op.outs)], found[len(op.outs) :]
 
     del derivative
     return f(*args)
 
 
-def _custom_vjp_shrink(step: Step, args: list, to: Shrinking) -> Any:
-    function, rule = step.bodies
+def _custom_vjp_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
+    function, rule = op.bodies
 
     @jax.custom_vjp
     def f(*args: Any) -> list:
@@ -175,7 +175,7 @@ def _custom_vjp_shrink(step: Step, args: list, to: Shrinking) -> Any:
 
     def backward(args: Any, cotangents: Any) -> tuple:
         found = dict(
-            zip(step.params["differentiable"], to.run(rule, [*args, *cotangents]), strict=True)
+            zip(op.params["differentiable"], to.run(rule, [*args, *cotangents]), strict=True)
         )
         return tuple(found.get(i) for i in range(len(args)))
 
@@ -184,7 +184,7 @@ def _custom_vjp_shrink(step: Step, args: list, to: Shrinking) -> Any:
 
 
 def _copy_zero(pairs: Any, zero: Zero, put: SetZero, skip: int = 0, both: bool = False) -> bool:
-    """Carries over what is zero from the first of each pair; whether that changed anything."""
+    """Copies zero flags from the first to the second of each pair; returns whether any changed."""
     changed = False
     for a, b in pairs:
         for axis in range(min(len(a.shape), len(b.shape)) if skip == 0 else len(b.shape)):
@@ -195,16 +195,16 @@ def _copy_zero(pairs: Any, zero: Zero, put: SetZero, skip: int = 0, both: bool =
     return changed
 
 
-def _settle(carried: list[Pair], body: Program, zero: Zero, put: SetZero, flow: Flow) -> None:
-    """Walks a loop's body until what is zero on the way in is so on the way out, too."""
+def _settle(carried: list[Pair], body: Graph, zero: Zero, put: SetZero, flow: Flow) -> None:
+    """Propagates through a loop body until its carry is zero on entry only where it is on exit."""
     flow(body)
     while _copy_zero(carried, zero, put, both=True):
         flow(body)
 
 
-def _scan_zero(step: Step, zero: Zero, put: SetZero, flow: Flow) -> None:
-    (body,) = step.bodies
-    consts, first, slices, last, stacked = _scan_pairs(step)
+def _scan_zero(op: Op, zero: Zero, put: SetZero, flow: Flow) -> None:
+    (body,) = op.bodies
+    consts, first, slices, last, stacked = _scan_pairs(op)
     _copy_zero(consts + first, zero, put)
     _copy_zero(slices, zero, put, skip=1)
     back = [(end, start) for (_, start), (_, end) in zip(first, last, strict=True)]
@@ -216,32 +216,32 @@ def _scan_zero(step: Step, zero: Zero, put: SetZero, flow: Flow) -> None:
             put(outside, axis + 1, zero(inside, axis))
 
 
-def _while_zero(step: Step, zero: Zero, put: SetZero, flow: Flow) -> None:
-    condition, body = step.bodies
-    of_condition, of_body, start = while_parts(step, step.ins)
+def _while_zero(op: Op, zero: Zero, put: SetZero, flow: Flow) -> None:
+    condition, body = op.bodies
+    of_condition, of_body, start = while_parts(op, op.ins)
     _copy_zero(zip(of_body + start, body.ins, strict=True), zero, put)
     inside = body.ins[len(of_body) :]
     _settle(list(zip(body.outs, inside, strict=True)), body, zero, put, flow)
     _copy_zero(zip(of_condition, condition.ins, strict=False), zero, put)
     _copy_zero(zip(inside, condition.ins[len(of_condition) :], strict=True), zero, put)
     flow(condition)
-    _copy_zero(zip(inside, step.outs, strict=True), zero, put)
+    _copy_zero(zip(inside, op.outs, strict=True), zero, put)
 
 
-def _cond_zero(step: Step, zero: Zero, put: SetZero, flow: Flow) -> None:
-    for i, body in enumerate(step.bodies):
-        _copy_zero(zip(step.ins[1:], body.ins, strict=True), zero, put)
+def _cond_zero(op: Op, zero: Zero, put: SetZero, flow: Flow) -> None:
+    for i, body in enumerate(op.bodies):
+        _copy_zero(zip(op.ins[1:], body.ins, strict=True), zero, put)
         flow(body)
-        _copy_zero(zip(body.outs, step.outs, strict=True), zero, put, both=i > 0)
+        _copy_zero(zip(body.outs, op.outs, strict=True), zero, put, both=i > 0)
 
 
 RULES = {
-    "scan": Rule(no_links, _scan_more, shrink=_scan_shrink),
-    "while": Rule(no_links, _while_more, shrink=_while_shrink),
-    "cond": Rule(no_links, _cond_more, shrink=_cond_shrink),
-    "custom_jvp_call": Rule(no_links, _custom_more, shrink=_custom_jvp_shrink),
-    "custom_vjp_call": Rule(no_links, _custom_more, shrink=_custom_vjp_shrink),
-    "custom_vjp_call_jaxpr": Rule(no_links, _custom_more, shrink=_custom_vjp_shrink),
+    "scan": Rule(no_links, _scan_relations, shrink=_scan_shrink),
+    "while": Rule(no_links, _while_relations, shrink=_while_shrink),
+    "cond": Rule(no_links, _cond_relations, shrink=_cond_shrink),
+    "custom_jvp_call": Rule(no_links, _custom_relations, shrink=_custom_jvp_shrink),
+    "custom_vjp_call": Rule(no_links, _custom_relations, shrink=_custom_vjp_shrink),
+    "custom_vjp_call_jaxpr": Rule(no_links, _custom_relations, shrink=_custom_vjp_shrink),
 }
 ZERO = {
     "scan": _scan_zero,

@@ -1,4 +1,4 @@
-"""Rules of primitives that work element by element."""
+"""Rules of elementwise primitives."""
 
 from collections.abc import Iterator
 
@@ -8,13 +8,13 @@ from gpnas.units.graph._rule import (
     Link,
     Rule,
     Zero,
-    every,
+    all_zero,
+    any_zero,
     linked_zero,
     same_axes,
-    some,
     zero_along,
 )
-from gpnas.units.graph._trace import Program, Step
+from gpnas.units.graph._trace import Graph, Op
 
 # f(0) = 0, or f(0, 0) = 0.
 _KEEP_ZERO = (
@@ -35,66 +35,68 @@ _NEVER_ZERO = (
 )  # fmt: skip
 
 
-def _known_scalar(step: Step, program: Program, index: int) -> float | None:
-    """The one number that an operand is, if it is known to be that everywhere."""
-    known = program.known.get(step.ins[index].id)
+def _known_scalar(op: Op, graph: Graph, index: int) -> float | None:
+    """The value of an operand that is known and the same everywhere, else None."""
+    known = graph.known.get(op.ins[index].id)
     if known is None or not known.size or not np.all(known == known.flat[0]):
         return None
     return float(known.flat[0])
 
 
-def _along(step: Step, index: int, zero: Zero) -> list[np.ndarray]:
-    """Where one operand is zero, along all axes of the result."""
-    (out,) = step.outs
-    return [zero_along(step.ins[index], out, axis, zero) for axis in range(len(out.shape))]
+def _along(op: Op, index: int, zero: Zero) -> list[np.ndarray]:
+    """Where an operand is zero along each axis of the result."""
+    (out,) = op.outs
+    return [zero_along(op.ins[index], out, axis, zero) for axis in range(len(out.shape))]
 
 
-def _power(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
-    exponent = step.params["y"] if step.name == "integer_pow" else _known_scalar(step, program, 1)
+def _power(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
+    exponent = op.params["y"] if op.name == "integer_pow" else _known_scalar(op, graph, 1)
     positive = exponent is not None and exponent > 0
-    return [[axis & positive for axis in _along(step, 0, zero)]]
+    return [[axis & positive for axis in _along(op, 0, zero)]]
 
 
-def _quotient(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
+def _quotient(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
     """0 / 0 is not zero."""
-    return [[a & ~b for a, b in zip(_along(step, 0, zero), _along(step, 1, zero), strict=True)]]
+    return [[a & ~b for a, b in zip(_along(op, 0, zero), _along(op, 1, zero), strict=True)]]
 
 
-def _bound(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
-    """max(x, c ≤ 0), min(x, c ≥ 0), or zero on both sides."""
+def _bound(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
+    """max(x, c ≤ 0) and min(x, c ≥ 0) keep zeros of x; otherwise both operands must be zero."""
     for i in (0, 1):
-        c = _known_scalar(step, program, i)
-        if c is not None and (c <= 0 if step.name == "max" else c >= 0):
-            return [_along(step, 1 - i, zero)]
-    return linked_zero(every, same_axes)(step, zero, program)
+        c = _known_scalar(op, graph, i)
+        if c is not None and (c <= 0 if op.name == "max" else c >= 0):
+            return [_along(op, 1 - i, zero)]
+    return linked_zero(all_zero, same_axes)(op, zero, graph)
 
 
-def _clamp(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
-    low, high = (_known_scalar(step, program, i) for i in (0, 2))
+def _clamp(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
+    low, high = (_known_scalar(op, graph, i) for i in (0, 2))
     inside = low is not None and high is not None and low <= 0 <= high
-    return [[axis & inside for axis in _along(step, 1, zero)]]
+    return [[axis & inside for axis in _along(op, 1, zero)]]
 
 
-def _select(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
-    """Zero in all cases; in one of them, if it is known which."""
-    which = _known_scalar(step, program, 0)
-    cases = step._replace(ins=step.ins[1:] if which is None else (step.ins[1 + int(which)],))
-    return linked_zero(every, same_axes)(cases, zero, program)
+def _select(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
+    """Zero where all cases are, or where the selected case is if it is known."""
+    which = _known_scalar(op, graph, 0)
+    cases = op._replace(ins=op.ins[1:] if which is None else (op.ins[1 + int(which)],))
+    return linked_zero(all_zero, same_axes)(cases, zero, graph)
 
 
-def _barrier_links(step: Step) -> Iterator[Link]:
-    for i, (x, out) in enumerate(zip(step.ins, step.outs, strict=True)):
+def _barrier_links(op: Op) -> Iterator[Link]:
+    for i, (x, out) in enumerate(zip(op.ins, op.outs, strict=True)):
         if x.shape == out.shape:
             yield from (Link(i, axis, i, axis) for axis in range(len(x.shape)))
 
 
-def _barrier_zero(step: Step, zero: Zero, program: Program) -> list[list[np.ndarray]]:
-    return [[zero(x, axis) for axis in range(len(x.shape))] for x in step.ins]
+def _barrier_zero(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
+    return [[zero(x, axis) for axis in range(len(x.shape))] for x in op.ins]
 
 
 RULES = {
-    **{name: Rule(same_axes, zero=linked_zero(every, same_axes)) for name in _KEEP_ZERO},
-    **{name: Rule(same_axes, zero=linked_zero(some, same_axes)) for name in _ONE_ZERO_IS_ENOUGH},
+    **{name: Rule(same_axes, zero=linked_zero(all_zero, same_axes)) for name in _KEEP_ZERO},
+    **{
+        name: Rule(same_axes, zero=linked_zero(any_zero, same_axes)) for name in _ONE_ZERO_IS_ENOUGH
+    },
     **{name: Rule(same_axes) for name in _NEVER_ZERO},
     "integer_pow": Rule(same_axes, zero=_power),
     "pow": Rule(same_axes, zero=_power),

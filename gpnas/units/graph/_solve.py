@@ -1,32 +1,33 @@
-"""From a traced function to the units of its variables: relations between nodes, solved.
+"""Solves the relations between nodes for the units of a traced function.
 
-Nodes that are the same form a class. A class may be the product of others (a reshape merged their
-axes), and dies where one of them does. Everything starts free; inputs, outputs and whatever no rule
-speaks of are fixed, and what is fixed spreads until nothing changes. What stays free is a unit.
+Nodes that are equal form a class. A class may be the product of others (where a reshape merges
+axes); it is removed if any of its factors is. All classes start free. Inputs, outputs and nodes
+that no rule mentions are fixed, and fixedness propagates until nothing changes. Units are sets of
+classes that stay free.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from gpnas.units.graph._rule import Fixed, Free, Link, Made, Product, Relation, Same, Sum
+from gpnas.units.graph._rule import Cut, Fixed, Free, Link, Made, Product, Relation, Same, Sum
 from gpnas.units.graph._rules import RULES, rule_of
-from gpnas.units.graph._trace import Program, Step, Trace, Value, all_programs, all_steps
-from gpnas.units.graph._zeros import zeros
+from gpnas.units.graph._trace import Graph, Op, Trace, Value, all_graphs, all_ops
+from gpnas.units.graph._zeros import zero_slices
 
 SINGLE = "a single index"
 UNUSED = "not used by the function"
 UNMADE = "no layer computes it"
-# Where zero in an operand, by its number, makes something infinite.
+# Primitives that are singular where the operand of this number is zero.
 SINGULAR = {"div": 1, "rem": 1, "rsqrt": 0, "log": 0, "digamma": 0, "lgamma": 0}
 
 
 class Relations(NamedTuple):
-    """All that the program says, as arrays of nodes."""
+    """All relations of a graph."""
 
     same: list[Same]
     products: list[Product]
@@ -36,14 +37,14 @@ class Relations(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """What lives and dies together.
+    """The units of a traced function.
 
     Attributes:
       classes: (nodes,) int, the class of each node.
-      units: For each unit, the classes that die with it.
+      units: For each unit, the classes that are removed with it.
       reasons: Why a class is fixed, by class.
-      relations: What the program says.
-      zero: (nodes,) bool, whether the slice at a node is zero whenever the node is dead.
+      relations: The relations of the graph.
+      zero: (nodes,) bool, whether the slice at a node is zero whenever the node is removed.
     """
 
     classes: np.ndarray
@@ -53,81 +54,85 @@ class Solution(NamedTuple):
     zero: np.ndarray
 
 
-def relations(trace: Trace) -> Relations:
-    """Asks the rule of every step, and fixes whatever the rule does not speak of."""
+def collect_relations(trace: Trace) -> Relations:
+    """Collects the relations of every primitive, and fixes nodes that its rule does not mention."""
     same = [
-        Same(_all(out), _all(trace.updates[out.id]))
-        for out in trace.program.outs
+        Same(out.all_nodes(), trace.updates[out.id].all_nodes())
+        for out in trace.graph.outs
         if out.id in trace.updates
     ]
     products: list[Product] = []
     sums: list[tuple[Sum, str]] = []
     fixed = list(_ends(trace))
     made: list[np.ndarray] = []
-    for program in all_programs(trace.program):
-        for step in program.steps:
-            found = [*_linked(step, rule_of(step).links(step)), *rule_of(step).more(step, program)]
+    for graph in all_graphs(trace.graph):
+        for op in graph.ops:
+            found = [*_linked(op, rule_of(op).links(op)), *rule_of(op).relations(op, graph)]
             same += [r for r in found if isinstance(r, Same)]
             products += [r for r in found if isinstance(r, Product)]
-            sums += [(r, _place(step)) for r in found if isinstance(r, Sum)]
+            sums += [(r, _place(op)) for r in found if isinstance(r, Sum)]
             fixed += [r for r in found if isinstance(r, Fixed)]
             made += [r.nodes for r in found if isinstance(r, Made)]
-            fixed.append(_unspoken(step, found))
+            fixed.append(_unmentioned(op, found))
     return Relations(same, products, sums, fixed, _join(made))
 
 
 def _ends(trace: Trace) -> Iterator[Fixed]:
-    program, leaves = trace.program, len(trace.paths)
-    outs = [value for value in program.outs if value.id not in trace.updates]
-    yield from (Fixed(_all(value), "an output of the function") for value in outs)
-    yield from (Fixed(_all(value), "an input of the function") for value in program.ins[leaves:])
-    used = {x.id for step in all_steps(program) for x in step.ins}
-    used |= {x.id for x in program.outs}
-    for leaf in program.ins[:leaves]:
+    graph, leaves = trace.graph, len(trace.paths)
+    outs = [value for value in graph.outs if value.id not in trace.updates]
+    yield from (Fixed(value.all_nodes(), "an output of the function") for value in outs)
+    yield from (
+        Fixed(value.all_nodes(), "an input of the function") for value in graph.ins[leaves:]
+    )
+    used = {x.id for op in all_ops(graph) for x in op.ins}
+    used |= {x.id for x in graph.outs}
+    for leaf in graph.ins[:leaves]:
         if leaf.id not in used:
-            yield Fixed(_all(leaf), UNUSED)
+            yield Fixed(leaf.all_nodes(), UNUSED)
     single = [
         value.nodes(axis)
-        for value in _values(program)
+        for value in _values(graph)
         for axis, n in enumerate(value.shape)
         if n == 1
     ]
     yield Fixed(_join(single), SINGLE)
 
 
-def _values(program: Program) -> Iterator[Value]:
-    yield from program.ins
-    for step in all_steps(program):
-        yield from (*step.ins, *step.outs)
-        for body in step.bodies:
+def _values(graph: Graph) -> Iterator[Value]:
+    yield from graph.ins
+    for op in all_ops(graph):
+        yield from (*op.ins, *op.outs)
+        for body in op.bodies:
             yield from (*body.ins, *body.outs)
-        if step.factors is not None:
-            yield step.factors
+        if op.factors is not None:
+            yield op.factors
 
 
-def _linked(step: Step, links: Iterable[Link]) -> Iterator[Relation]:
+def _linked(op: Op, links: Iterable[Link]) -> Iterator[Relation]:
     for link in links:
-        a = step.ins[link.source].nodes(link.axis)
-        b = step.outs[link.out].nodes(link.out_axis)
+        a = op.ins[link.source].nodes(link.axis)
+        b = op.outs[link.out].nodes(link.out_axis)
         yield Same(a if link.at is None else a[link.at], b if link.to is None else b[link.to])
 
 
-def _unspoken(step: Step, found: list[Relation]) -> Fixed:
-    """Nodes of operands and results that no relation mentions."""
-    spoken = [r.nodes for r in found if isinstance(r, Free | Sum | Made)]
-    spoken += [nodes for r in found if isinstance(r, Same) for nodes in r]
-    spoken += [r.whole for r in found if isinstance(r, Product)]
-    every = _join([_all(value) for value in (*step.ins, *step.outs)])
-    why = "works across this axis" if step.name in RULES else "is not followed"
-    return Fixed(np.setdiff1d(every, _join(spoken)), f"{_place(step)} {why}")
+def _unmentioned(op: Op, found: list[Relation]) -> Fixed:
+    """Fixes nodes of operands and results that no relation mentions."""
+    mentioned = [r.nodes for r in found if isinstance(r, Free | Sum | Made)]
+    mentioned += [nodes for r in found if isinstance(r, Same) for nodes in r]
+    mentioned += [r.whole for r in found if isinstance(r, Product)]
+    touched = _join([value.all_nodes() for value in (*op.ins, *op.outs)])
+    why = "works across this axis" if op.name in RULES else "is not followed"
+    return Fixed(np.setdiff1d(touched, _join(mentioned)), f"{_place(op)} {why}")
 
 
-def _place(step: Step) -> str:
-    return f"`{step.name}`" + (f" in {step.where}" if step.where else "")
+def _place(op: Op) -> str:
+    return f"`{op.name}`" + (f" in {op.scope}" if op.scope else "")
 
 
-def _all(value: Value) -> np.ndarray:
-    return np.arange(value.first, value.first + sum(value.shape))
+def components(size: int, a: np.ndarray, b: np.ndarray) -> tuple[int, np.ndarray]:
+    """(number of components, (size,) component of each node) of the graph with edges a - b."""
+    edges = coo_array((np.ones(len(a), bool), (a, b)), shape=(size, size))
+    return connected_components(edges, directed=False)
 
 
 def _join(arrays: Iterable[np.ndarray]) -> np.ndarray:
@@ -135,16 +140,16 @@ def _join(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def solve(trace: Trace) -> Solution:
-    """The finest units that all relations allow."""
-    found = relations(trace)
+    """The smallest units that satisfy all relations."""
+    found = collect_relations(trace)
     a = _join(r.a for r in found.same)
     b = _join(r.b for r in found.same)
     fixed = list(found.fixed)
     while True:
         classes, reasons, products = _spread_fixed(trace.size, a, b, fixed, found.products)
         frozen = np.isin(classes, np.fromiter(reasons, int, len(reasons)))
-        zero = zeros(trace, frozen)
-        more = [*_not_zero(found.sums, zero, frozen), *_infinite(trace.program, zero & ~frozen)]
+        zero = zero_slices(trace, frozen)
+        more = [*_not_zero(found.sums, zero, frozen), *_infinite(trace.graph, zero & ~frozen)]
         if not more:
             axes = {tuple(classes[leaf.nodes(a)].tolist()) for leaf, a in _leaf_axes(trace)}
             units, bad = _closures(classes, frozen, products, axes)
@@ -161,7 +166,7 @@ def solve(trace: Trace) -> Solution:
 
 
 def _leaf_axes(trace: Trace) -> Iterator[tuple[Value, int]]:
-    for leaf in trace.program.ins[: len(trace.paths)]:
+    for leaf in trace.graph.ins[: len(trace.paths)]:
         yield from ((leaf, axis) for axis in range(len(leaf.shape)))
 
 
@@ -175,14 +180,14 @@ def _not_zero(sums: list[tuple[Sum, str]], zero: np.ndarray, frozen: np.ndarray)
             yield Fixed(each.nodes[~shown], why)
 
 
-def _infinite(program: Program, zero: np.ndarray) -> Iterator[Fixed]:
-    """Nodes that are zero in an operand in which zero must not be."""
-    for step in all_steps(program):
-        negative = step.name == "integer_pow" and step.params["y"] < 0
-        if step.name in SINGULAR or negative or step.name == "pow":
-            nodes = _all(step.ins[SINGULAR.get(step.name, 0)])
+def _infinite(graph: Graph, zero: np.ndarray) -> Iterator[Fixed]:
+    """Nodes that would be zero in an operand at which the primitive is singular."""
+    for op in all_ops(graph):
+        negative = op.name == "integer_pow" and op.params["y"] < 0
+        if op.name in SINGULAR or negative or op.name == "pow":
+            nodes = op.ins[SINGULAR.get(op.name, 0)].all_nodes()
             if zero[nodes].any():
-                why = f"{_place(step)} would get zero from what is removed"
+                why = f"{_place(op)} would get zero from what is removed"
                 yield Fixed(nodes[zero[nodes]], why)
 
 
@@ -198,7 +203,7 @@ Products = dict[int, set[tuple[int, ...]]]
 def _spread_fixed(
     size: int, a: np.ndarray, b: np.ndarray, fixed: list[Fixed], products: list[Product]
 ) -> tuple[np.ndarray, dict[int, str], Products]:
-    """Classes, why some are fixed, and the products of two or more that are not."""
+    """(classes, reasons of fixed ones, products of two or more free classes)."""
     width = max((len(p.factors) for p in products), default=1)
     whole = _join(p.whole for p in products)
     parts = np.full((len(whole), width), -1)
@@ -208,8 +213,7 @@ def _spread_fixed(
             parts[at : at + len(nodes), f] = nodes
         at += len(p.whole)
     while True:
-        graph = coo_array((np.ones(len(a), bool), (a, b)), shape=(size, size))
-        count, classes = connected_components(graph, directed=False)
+        count, classes = components(size, a, b)
         why = np.full(count, -1)
         for i, each in reversed(list(enumerate(fixed))):
             why[classes[each.nodes]] = i
@@ -220,12 +224,12 @@ def _spread_fixed(
             continue
         _spread_over_products(why, head, factor)
         free = (factor >= 0) & (why[factor] < 0)
-        alone = (why[head] < 0) & (free.sum(1) == 1)
-        only = parts[alone][free[alone]]
-        new = classes[whole[alone]] != classes[only]
+        single = (why[head] < 0) & (free.sum(1) == 1)
+        only = parts[single][free[single]]
+        new = classes[whole[single]] != classes[only]
         if not new.any():
             break
-        a, b = np.concatenate([a, whole[alone][new]]), np.concatenate([b, only[new]])
+        a, b = np.concatenate([a, whole[single][new]]), np.concatenate([b, only[new]])
     reasons = {int(c): fixed[why[c]].reason for c in np.flatnonzero(why >= 0)}
     left: Products = defaultdict(set)
     real = (why[head] < 0) & (free.sum(1) > 1)
@@ -235,7 +239,7 @@ def _spread_fixed(
 
 
 def _alike(classes: np.ndarray, products: list[Product]) -> Iterator[Same]:
-    """Factors of two products that are the same and of the same sizes are the same."""
+    """Factors of equal products are equal if they have the same sizes."""
     seen: dict[tuple, Product] = {}
     for product in products:
         sizes = tuple(len(np.unique(nodes)) for nodes in product.factors)
@@ -246,7 +250,7 @@ def _alike(classes: np.ndarray, products: list[Product]) -> Iterator[Same]:
 
 
 def _spread_over_products(why: np.ndarray, head: np.ndarray, factor: np.ndarray) -> None:
-    """What is fixed fixes its factors, and what has fixed factors only is fixed (in place)."""
+    """Fixes the factors of fixed products, and products of fixed factors alone (in place)."""
     real = factor >= 0
     while True:
         before = int((why >= 0).sum())
@@ -261,7 +265,7 @@ def _spread_over_products(why: np.ndarray, head: np.ndarray, factor: np.ndarray)
 def _closures(
     classes: np.ndarray, frozen: np.ndarray, products: Products, axes: Iterable[tuple[int, ...]]
 ) -> tuple[list[frozenset[int]], set[int]]:
-    """Units as sets of classes, and classes with which others or a whole axis would die."""
+    """(units as sets of classes, classes whose removal would remove fixed ones or a whole axis)."""
     of_factor: dict[int, set[int]] = defaultdict(set)
     for head, ways in products.items():
         for way in ways:
@@ -281,38 +285,38 @@ def _closures(
 
 
 def _closure(start: int, products: Products, of_factor: dict[int, set[int]]) -> Any:
-    """All that dies with a class; where factors leave a choice, that of which most is dead dies."""
-    dead, queue = {start}, [start]
+    """The classes that are removed with one.
+
+    If any of several factors would do, the one most of whose products are already removed is taken.
+    """
+    removed, queue = {start}, [start]
 
     def nearest(way: tuple[int, ...]) -> int:
-        return max(way, key=lambda c: (len(of_factor[c] & dead) / len(of_factor[c]), -c))
+        return max(way, key=lambda c: (len(of_factor[c] & removed) / len(of_factor[c]), -c))
 
     while queue:
         while queue:
             for head in of_factor.get(queue.pop(), ()):
-                if head not in dead:
-                    dead.add(head)
+                if head not in removed:
+                    removed.add(head)
                     queue.append(head)
-        open_ways = (w for h in dead & products.keys() for w in products[h])
-        way = next((w for w in open_ways if dead.isdisjoint(w)), None)
+        open_ways = (w for h in removed & products.keys() for w in products[h])
+        way = next((w for w in open_ways if removed.isdisjoint(w)), None)
         if way is not None:
             queue.append(nearest(way))
-            dead.add(queue[0])
-    return frozenset(dead)
+            removed.add(queue[0])
+    return frozenset(removed)
 
 
-Cut = Callable[[Value, int], np.ndarray | None]
-
-
-def cuts(solution: Solution, dead_units: Iterable[int]) -> Cut:
-    """What is left along each axis when some units are dead."""
+def cuts(solution: Solution, removed_units: Iterable[int]) -> Cut:
+    """A function that gives the kept indices along an axis when some units are removed."""
     gone = np.zeros(int(solution.classes.max(initial=0)) + 1, bool)
-    for unit in dead_units:
+    for unit in removed_units:
         gone[list(solution.units[unit])] = True
-    dead = gone[solution.classes]
+    removed = gone[solution.classes]
 
     def cut(value: Value, axis: int) -> np.ndarray | None:
-        at = dead[value.nodes(axis)]
+        at = removed[value.nodes(axis)]
         return np.flatnonzero(~at) if at.any() else None
 
     return cut

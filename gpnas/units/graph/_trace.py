@@ -1,9 +1,8 @@
-"""A traced function as a flat list of steps over values, each axis of which has nodes.
+"""A traced function as a flat list of primitives over values, with a node for every axis index.
 
-Calls inside the jaxpr (jit, remat) are written out in place, so that every step is one primitive;
-loops, branches and functions with a derivative of their own keep programs of their own. A node is
-one index along one axis of one value: all that follows axes through the program works on node
-numbers.
+Calls inside the jaxpr (jit, remat) are inlined, so that each `Op` is one primitive. Loops, branches
+and functions with custom derivatives keep graphs of their own. A node is one index along one axis
+of one value; the analyses of this package work on node numbers.
 """
 
 import itertools
@@ -18,6 +17,14 @@ from jax.extend import core as jex
 
 from gpnas.errors import UserError
 from gpnas.masks.tree import path_name
+from gpnas.units.graph._custom_derivatives import (
+    closed_jaxpr_of,
+    is_differentiable,
+    is_inexact,
+    is_var,
+    jaxprs_of_custom,
+    operands,
+)
 
 # Primitives that only call a jaxpr, and the parameter that holds it.
 CALLS = {
@@ -27,7 +34,7 @@ CALLS = {
     "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
     "custom_vjp_call_jaxpr": "fun_jaxpr",
 }  # fmt: skip
-# Those of them that bring a derivative of their own.
+# Those of them that define a derivative.
 CUSTOM = frozenset(("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"))
 # Loops and branches: the parameters that hold their jaxprs.
 BODIES = {
@@ -35,7 +42,7 @@ BODIES = {
     "while": lambda params: (params["cond_jaxpr"], params["body_jaxpr"]),
     "cond": lambda params: tuple(params["branches"]),
 }
-# Small arithmetic that is done while tracing where all it needs is known: indices, mostly.
+# Cheap primitives (index arithmetic) that are evaluated while tracing if operands are constants.
 FOLDED = frozenset((
     "add", "sub", "mul", "neg", "div", "rem", "floor", "lt", "le", "gt", "ge", "eq", "ne",
     "and", "or", "not", "select_n", "max", "min", "iota", "reshape", "convert_element_type",
@@ -46,12 +53,12 @@ KNOWN_SIZE = 2**14
 
 
 class Value(NamedTuple):
-    """An array of the program.
+    """An array of the graph.
 
     Attributes:
-      id: Its number.
-      shape: Its shape.
-      first: Node of index 0 along axis 0; the nodes of all axes follow each other.
+      id: Unique number.
+      shape: Shape of the array.
+      first: Node of index 0 along axis 0; the nodes of the axes are consecutive.
     """
 
     id: int
@@ -63,62 +70,66 @@ class Value(NamedTuple):
         start = self.first + sum(self.shape[:axis])
         return np.arange(start, start + self.shape[axis])
 
+    def all_nodes(self) -> np.ndarray:
+        """(sum(shape),) int64, the nodes of all axes."""
+        return np.arange(self.first, self.first + sum(self.shape))
 
-class Step(NamedTuple):
+
+class Op(NamedTuple):
     """One primitive.
 
     Attributes:
-      name: Of the primitive.
-      bind: Applies it, with parameters.
-      alone: Applies it as it was traced, whatever its parameters hold: a list of results.
-      params: Its parameters.
-      ins, outs: Values.
-      bodies: Programs of a loop or of branches.
-      factors: A value that is not there, with an axis for each factor of the axes that a reshape or
-        a grouped convolution splits or merges.
-      where: Names of the scopes it is in, for messages.
+      name: Name of the primitive.
+      bind: Applies the primitive with given parameters.
+      as_traced: Applies the traced equation as it is; returns a list of results.
+      params: Parameters of the primitive.
+      ins, outs: Operands and results.
+      bodies: Graphs of a loop, of branches, or of a function with its derivative.
+      factors: A virtual value with one axis for each factor of the axes that a reshape or a grouped
+        convolution splits or merges; None for other primitives.
+      scope: Name stack, for messages.
     """
 
     name: str
     bind: Callable[..., Any]
-    alone: Callable[..., list]
+    as_traced: Callable[..., list]
     params: dict[str, Any]
     ins: tuple[Value, ...]
     outs: tuple[Value, ...]
-    bodies: tuple["Program", ...]
+    bodies: tuple["Graph", ...]
     factors: Value | None
-    where: str
+    scope: str
 
 
-class Program(NamedTuple):
-    """Steps in order.
+class Graph(NamedTuple):
+    """Primitives in topological order.
 
     Attributes:
-      ins, outs: Values.
-      steps: In an order in which they can be done.
-      constants: Array by the id of its value: literals, and arrays the function closes over.
-      known: The same and what follows from them, as numpy arrays, as far as small.
+      ins, outs: Inputs and outputs.
+      ops: The primitives.
+      constants: `{id of a value: array}`, of literals and of arrays that the function closes over.
+      known: `{id of a value: numpy array}`, of small constants and of what is computed from them.
     """
 
     ins: tuple[Value, ...]
     outs: tuple[Value, ...]
-    steps: tuple[Step, ...]
+    ops: tuple[Op, ...]
     constants: dict[int, Any]
     known: dict[int, np.ndarray]
 
 
 class Trace(NamedTuple):
-    """A program and what its inputs are.
+    """A traced function.
 
     Attributes:
-      program: Inputs are the leaves of the variables, then those of the other inputs.
-      paths: Paths of the variables' leaves.
+      graph: Its inputs are the leaves of the variables, then those of the other inputs.
+      paths: Paths of the leaves of the variables.
       size: Number of nodes.
-      out_tree: Structure of the function's output.
-      updates: `{id of a result: the leaf of the variables that it is the new value of}`.
+      out_tree: Structure of the output.
+      updates: `{id of an output: the leaf of the variables that it replaces}`.
     """
 
-    program: Program
+    graph: Graph
     paths: tuple[str, ...]
     size: int
     out_tree: Any
@@ -128,12 +139,16 @@ class Trace(NamedTuple):
 def trace(
     apply_fn: Callable[..., Any], variables: Any, *inputs: Any, updates: bool = False
 ) -> Trace:
-    """Traces `apply_fn(variables, *inputs)`; arrays or their shapes will do.
+    """Traces `apply_fn(variables, *inputs)`.
 
-    With `updates` it returns `(outputs, new values of some of the variables)`.
+    Args:
+      apply_fn: The function.
+      variables: A pytree of arrays or shapes.
+      *inputs: Arrays or shapes.
+      updates: Whether the function returns `(outputs, new values of some of the variables)`.
 
-    Returns:
-      The trace, with every value numbered.
+    Raises:
+      UserError: If an updated value is not a leaf of the variables, or has another shape.
     """
     closed, out = jax.make_jaxpr(apply_fn, return_shape=True)(variables, *inputs)
     ids, nodes = itertools.count(), itertools.count()
@@ -144,43 +159,43 @@ def trace(
             next(nodes)
         return Value(next(ids), tuple(int(n) for n in shape), first)
 
-    program = _program(closed, value)
+    graph = _graph(closed, value)
     paths = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(variables)[0]]
     tied = {}
     if updates:
-        leaves = dict(zip(paths, program.ins, strict=False))
+        leaves = dict(zip(paths, graph.ins, strict=False))
         first = len(jax.tree.leaves(out[0]))
         for out_value, (path, _) in zip(
-            program.outs[first:], jax.tree_util.tree_flatten_with_path(out[1])[0], strict=True
+            graph.outs[first:], jax.tree_util.tree_flatten_with_path(out[1])[0], strict=True
         ):
             name = path_name(path)
             if name not in leaves or leaves[name].shape != out_value.shape:
                 raise UserError("updates", name, "a leaf of the variables, of its shape")
             tied[out_value.id] = leaves[name]
-    return Trace(program, tuple(paths), next(nodes), jax.tree.structure(out), tied)
+    return Trace(graph, tuple(paths), next(nodes), jax.tree.structure(out), tied)
 
 
-def all_steps(program: Program) -> Iterator[Step]:
-    """Steps of a program and of the programs in it."""
-    for step in program.steps:
-        yield step
-        for body in step.bodies:
-            yield from all_steps(body)
+def all_ops(graph: Graph) -> Iterator[Op]:
+    """The primitives of a graph and of its subgraphs."""
+    for op in graph.ops:
+        yield op
+        for body in op.bodies:
+            yield from all_ops(body)
 
 
-def all_programs(program: Program) -> Iterator[Program]:
-    """A program and the programs in it."""
-    yield program
-    for step in program.steps:
-        for body in step.bodies:
-            yield from all_programs(body)
+def all_graphs(graph: Graph) -> Iterator[Graph]:
+    """A graph and its subgraphs."""
+    yield graph
+    for op in graph.ops:
+        for body in op.bodies:
+            yield from all_graphs(body)
 
 
-def _program(
-    closed: Any, value: Callable[[tuple[int, ...]], Value], plain: bool = False
-) -> Program:
-    """A jaxpr as a program; `plain` writes custom derivatives out, too."""
-    steps: list[Step] = []
+def _graph(
+    closed: Any, value: Callable[[tuple[int, ...]], Value], inline_custom: bool = False
+) -> Graph:
+    """Converts a jaxpr; `inline_custom` also inlines functions with custom derivatives."""
+    ops: list[Op] = []
     constants: dict[int, Any] = {}
     known: dict[int, np.ndarray] = {}
 
@@ -191,7 +206,7 @@ def _program(
             known[new.id] = np.asarray(x)
         return new
 
-    def walk(jaxpr: Any, consts: Any, args: list[Value], where: str) -> list[Value]:
+    def walk(jaxpr: Any, consts: Any, args: list[Value], scope: str) -> list[Value]:
         env = dict(zip(jaxpr.constvars, map(constant, consts), strict=True))
         env |= dict(zip(jaxpr.invars, args, strict=True))
 
@@ -199,13 +214,13 @@ def _program(
             return constant(atom.val) if isinstance(atom, jex.Literal) else env[atom]
 
         for eqn in jaxpr.eqns:
-            name, here = eqn.primitive.name, where + str(eqn.source_info.name_stack)
+            name, here = eqn.primitive.name, scope + str(eqn.source_info.name_stack)
             inner = eqn.params.get(CALLS.get(name, ""))
-            if inner is None or (name in CUSTOM and not plain and _differentiable(eqn)):
-                ins = [read(atom) for atom in (_variables(eqn) if inner else eqn.invars)]
+            if inner is None or (name in CUSTOM and not inline_custom and is_differentiable(eqn)):
+                ins = [read(atom) for atom in (operands(eqn) if inner else eqn.invars)]
                 outs = [value(getattr(var.aval, "shape", ())) for var in eqn.outvars]
-                steps.append(_step(eqn, tuple(ins), tuple(outs), here, value, plain))
-                _fold(steps[-1], known)
+                ops.append(_op(eqn, tuple(ins), tuple(outs), here, value, inline_custom))
+                _fold(ops[-1], known)
             else:
                 bare = getattr(inner, "jaxpr", inner)
                 ins = [read(atom) for atom in eqn.invars]
@@ -215,89 +230,32 @@ def _program(
 
     args = [value(var.aval.shape) for var in closed.jaxpr.invars]
     outs = walk(closed.jaxpr, closed.consts, args, "")
-    return Program(tuple(args), tuple(outs), tuple(steps), constants, known)
+    return Graph(tuple(args), tuple(outs), tuple(ops), constants, known)
 
 
-def _step(
+def _op(
     eqn: Any,
     ins: tuple[Value, ...],
     outs: tuple[Value, ...],
-    where: str,
+    scope: str,
     value: Callable[[tuple[int, ...]], Value],
-    plain: bool,
-) -> Step:
+    inline_custom: bool,
+) -> Op:
     name, params = eqn.primitive.name, dict(eqn.params)
     inner = BODIES[name](params) if name in BODIES else ()
-    bodies = tuple(_program(jaxpr, value, plain) for jaxpr in inner)
+    bodies = tuple(_graph(jaxpr, value, inline_custom) for jaxpr in inner)
     if name in CUSTOM:
-        bodies = tuple(_program(jaxpr, value, plain=True) for jaxpr in _with_derivative(eqn))
-        at = [i for i, var in enumerate(_variables(eqn)) if _inexact(var)]
+        bodies = tuple(_graph(jaxpr, value, inline_custom=True) for jaxpr in jaxprs_of_custom(eqn))
+        at = [i for i, var in enumerate(operands(eqn)) if is_inexact(var)]
         params = {"differentiable": at}
     sizes = FACTORS[name](ins, outs, params) if name in FACTORS else None
     factors = None if sizes is None else value(sizes)
 
-    def alone(*args: Any) -> list:
-        variables = {var: x for var, x in zip(eqn.invars, args, strict=True) if _is_var(var)}
-        return jex.jaxpr_as_fun(_jaxpr_of(eqn))(*(variables[var] for var in _variables(eqn)))
+    def as_traced(*args: Any) -> list:
+        variables = {var: x for var, x in zip(eqn.invars, args, strict=True) if is_var(var)}
+        return jex.jaxpr_as_fun(closed_jaxpr_of(eqn))(*(variables[var] for var in operands(eqn)))
 
-    return Step(name, eqn.primitive.bind, alone, params, ins, outs, bodies, factors, where)
-
-
-def _is_var(atom: Any) -> bool:
-    return not isinstance(atom, jex.Literal)
-
-
-def _variables(eqn: Any) -> list:
-    """Operands of an equation that are variables, each once."""
-    return list(dict.fromkeys(filter(_is_var, eqn.invars)))
-
-
-def _inexact(var: Any) -> bool:
-    return jnp.issubdtype(getattr(var.aval, "dtype", np.int32), jnp.inexact)
-
-
-def _differentiable(eqn: Any) -> bool:
-    """Whether a derivative can be asked for: it has real operands, and nothing but real results."""
-    return any(map(_inexact, _variables(eqn))) and all(map(_inexact, eqn.outvars))
-
-
-def _jaxpr_of(eqn: Any) -> Any:
-    """A jaxpr of one equation."""
-    variables, name = _variables(eqn), eqn.primitive.name
-    names = ("",) * len(variables), ("",) * len(eqn.outvars)
-    info = jex.DebugInfo("jit", name, *names)
-    jaxpr = jex.Jaxpr([], variables, eqn.outvars, [eqn], eqn.effects, debug_info=info)
-    return jex.ClosedJaxpr(jaxpr, ())
-
-
-def _with_derivative(eqn: Any) -> tuple[Any, Any]:
-    """Jaxprs of a function with a derivative rule: of itself, and of what the rule gives.
-
-    Forwards that is `(operands, tangents) → (results, tangents)`, backwards `(operands, cotangents)
-    → cotangents`, tangents and cotangents of operands for real ones only.
-    """
-    closed, variables = _jaxpr_of(eqn), _variables(eqn)
-    f = jex.jaxpr_as_fun(closed)
-    at = [i for i, var in enumerate(variables) if _inexact(var)]
-
-    def real(args: list) -> Callable[..., list]:
-        return lambda *xs: f(
-            *(dict(zip(at, xs, strict=True)).get(i, x) for i, x in enumerate(args))
-        )
-
-    def forwards(args: list, tangents: list) -> Any:
-        return jax.jvp(real(args), [args[i] for i in at], tangents)
-
-    def backwards(args: list, cotangents: list) -> Any:
-        return jax.vjp(real(args), *(args[i] for i in at))[1](cotangents)
-
-    def shapes(of: Any) -> list:
-        return [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in of]
-
-    jvp = eqn.primitive.name == "custom_jvp_call"
-    second = shapes([variables[i] for i in at]) if jvp else shapes(eqn.outvars)
-    rule = jax.make_jaxpr(forwards if jvp else backwards)(shapes(variables), second)
-    return closed, rule
+    return Op(name, eqn.primitive.bind, as_traced, params, ins, outs, bodies, factors, scope)
 
 
 def _numeric(x: Any) -> bool:
@@ -306,24 +264,24 @@ def _numeric(x: Any) -> bool:
     )
 
 
-def _fold(step: Step, known: dict[int, np.ndarray]) -> None:
-    """Adds what a step comes to, if all that goes in is known and it is cheap."""
-    if step.name not in FOLDED or not all(x.id in known for x in step.ins):
+def _fold(op: Op, known: dict[int, np.ndarray]) -> None:
+    """Evaluates a cheap primitive of known operands (adds to `known` in place)."""
+    if op.name not in FOLDED or not all(x.id in known for x in op.ins):
         return
-    (out,) = step.outs
-    args = [known[x.id] for x in step.ins]
-    if step.name == "broadcast_in_dim" and args[0].size == 1:
-        known[out.id] = np.broadcast_to(args[0].reshape(()), out.shape)  # takes no memory
+    (out,) = op.outs
+    args = [known[x.id] for x in op.ins]
+    if op.name == "broadcast_in_dim" and args[0].size == 1:
+        known[out.id] = np.broadcast_to(args[0].reshape(()), out.shape)  # a view without memory
     elif math.prod(out.shape) <= KNOWN_SIZE:
         with jax.ensure_compile_time_eval():
-            known[out.id] = np.asarray(step.bind(*map(jnp.asarray, args), **step.params))
+            known[out.id] = np.asarray(op.bind(*map(jnp.asarray, args), **op.params))
 
 
 def reshape_factors(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Sizes of the finest axes of which both shapes are made, or None if there are none.
+    """Sizes of the coarsest axes that refine both shapes, or None if there are none.
 
-    `(2, 12)` and `(6, 4)` are both made of `(2, 3, 4)`; `(2, 3)` and `(3, 2)` of nothing smaller.
-    Axes of size 1 are left out.
+    `(2, 12)` and `(6, 4)` are both refined by `(2, 3, 4)`; `(2, 3)` and `(3, 2)` have no common
+    refinement. Axes of size 1 are left out.
     """
     if 0 in old or 0 in new:
         return None
@@ -339,7 +297,7 @@ def _reshape(ins: tuple[Value, ...], outs: tuple[Value, ...], params: dict) -> A
 
 
 def _grouped_conv(ins: tuple[Value, ...], outs: tuple[Value, ...], params: dict) -> Any:
-    """Groups, input channels of one, output channels of one."""
+    """(groups, input channels per group, output channels per group)."""
     groups, kernel = params["feature_group_count"], params["dimension_numbers"].rhs_spec
     shape = ins[1].shape
     return groups, shape[kernel[1]], shape[kernel[0]] // groups

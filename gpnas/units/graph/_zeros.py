@@ -1,4 +1,4 @@
-"""Which slices of which arrays are exactly zero once the parameters of dead units are."""
+"""Which slices of arrays are exactly zero when the parameters of removed units are zero."""
 
 from collections.abc import Callable
 
@@ -7,18 +7,18 @@ import numpy as np
 from gpnas.units.graph._rule import is_zero
 from gpnas.units.graph._rules import rule_of
 from gpnas.units.graph._rules_control import ZERO
-from gpnas.units.graph._trace import Program, Trace, Value
+from gpnas.units.graph._trace import Graph, Trace, Value
 
 
-def zeros(trace: Trace, fixed: np.ndarray) -> np.ndarray:
-    """Follows zeros through the whole program.
+def zero_slices(trace: Trace, fixed: np.ndarray) -> np.ndarray:
+    """Propagates zeros through the graph.
 
     Args:
       trace: A traced function.
-      fixed: (nodes,) bool, nodes that never die. Of those nothing need be shown.
+      fixed: (nodes,) bool, nodes that are never removed; they are assumed to be zero.
 
     Returns:
-      (nodes,) bool: whether the slice at a node is zero whenever the node is dead.
+      (nodes,) bool: whether the slice at a node is zero whenever the node is removed.
     """
     found = fixed.copy()
 
@@ -29,26 +29,26 @@ def zeros(trace: Trace, fixed: np.ndarray) -> np.ndarray:
     def read(value: Value, axis: int) -> np.ndarray:
         return found[value.nodes(axis)]
 
-    for leaf in trace.program.ins[: len(trace.paths)]:
+    for leaf in trace.graph.ins[: len(trace.paths)]:
         for axis, n in enumerate(leaf.shape):
             put(leaf, axis, np.ones(n, bool))
-    _flow(trace.program, read, put)
+    _flow(trace.graph, read, put)
     return found
 
 
 def _flow(
-    program: Program,
+    graph: Graph,
     read: Callable[[Value, int], np.ndarray],
     put: Callable[[Value, int, np.ndarray], None],
 ) -> None:
-    for step in program.steps:
-        for x in (*step.ins, *step.outs):  # constants
-            if is_zero(x, program):
+    for op in graph.ops:
+        for x in (*op.ins, *op.outs):  # constants
+            if is_zero(x, graph):
                 for axis, n in enumerate(x.shape):
                     put(x, axis, np.ones(n, bool))
-        if step.name in ZERO:
-            ZERO[step.name](step, read, put, lambda body: _flow(body, read, put))
+        if op.name in ZERO:
+            ZERO[op.name](op, read, put, lambda body: _flow(body, read, put))
             continue
-        for out, axes in zip(step.outs, rule_of(step).zero(step, read, program), strict=True):
+        for out, axes in zip(op.outs, rule_of(op).zero(op, read, graph), strict=True):
             for axis, zero in enumerate(axes):
-                put(out, axis, zero if not is_zero(out, program) else np.ones_like(zero))
+                put(out, axis, zero if not is_zero(out, graph) else np.ones_like(zero))

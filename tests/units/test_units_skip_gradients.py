@@ -9,7 +9,6 @@ import pytest
 from gpnas import masks as gm
 from gpnas import units
 from gpnas.errors import UserError
-from gpnas.units import _indexing as entries
 from gpnas.units import grow
 
 pytestmark = pytest.mark.usefixtures("lenient")  # the networks are
@@ -66,7 +65,7 @@ def young(build, f):
     @jax.jit
     def bridge(params, x):
         with nets.strictly():
-            return units.bridge.gradients(apply, loss, params, groups, [group.name], x)
+            return units.skip_gradients(apply, loss, params, groups, [group.name], x)
 
     return params, groups, before, after, bridge(params, x), slope
 
@@ -74,7 +73,7 @@ def young(build, f):
 def side(group, values, role):
     """(units, entries) of the one leaf that makes or reads."""
     (member,) = (m for m in group.members if m.role == role)
-    return np.asarray(entries.take(values[member.path], member, group.size))
+    return nets.rows_of_units(values[member.path], member, group.size)
 
 
 @pytest.mark.parametrize("build", BUILDS)
@@ -82,14 +81,14 @@ def test_outgoing_weights_get_singular_values_as_their_first_gradient(build):
     params, groups, before, after, bridges, slope = young(build, lambda x: x)
     (group,) = groups.groups
     grown = grow.gradmax(bridges, norm=0.7)(params, groups, before, after, KEY)
-    given, slopes = side(group, grown, "makes"), side(group, slope(grown), "reads")
+    given, slopes = side(group, grown, "produces"), side(group, slope(grown), "consumes")
     values = np.linalg.svd(bridges[group.name], compute_uv=False)
     np.testing.assert_allclose(given[4:] @ bridges[group.name], slopes[4:], rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(slopes[4:], axis=1), 0.7 * values[:2], rtol=1e-4)
     best = np.linalg.norm(slopes[4:])
     for seed in range(10):
         drawn = grow.zero_outgoing()(params, groups, before, after, jax.random.key(seed))
-        rows = side(group, drawn, "makes")
+        rows = side(group, drawn, "produces")
         rows = 0.7 * rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
         assert np.linalg.norm(rows[4:] @ bridges[group.name]) < best
 
@@ -99,11 +98,11 @@ def test_incoming_weights_get_them_whatever_bends_at_zero_like_the_identity(buil
     params, groups, before, after, bridges, slope = young(build, jnp.tanh)
     (group,) = groups.groups
     grown = grow.gradmax(bridges, zero="incoming")(params, groups, before, after, KEY)
-    slopes = side(group, slope(grown), "makes")
-    length = np.linalg.norm(side(group, params, "reads")[:4], axis=1).mean()
+    slopes = side(group, slope(grown), "produces")
+    length = np.linalg.norm(side(group, params, "consumes")[:4], axis=1).mean()
     values = np.linalg.svd(bridges[group.name], compute_uv=False)
     np.testing.assert_allclose(np.linalg.norm(slopes[4:], axis=1), length * values[:2], rtol=1e-3)
-    assert not side(group, grown, "makes")[4:].any()
+    assert not side(group, grown, "produces")[4:].any()
 
 
 def test_a_unit_that_several_layers_read_has_all_their_entries():
@@ -112,7 +111,7 @@ def test_a_unit_that_several_layers_read_has_all_their_entries():
     name = "params/grow2/kernel:3"
 
     def bridge(variables):
-        return units.bridge.gradients(
+        return units.skip_gradients(
             net.apply, lambda out: jnp.mean(out**2), variables, groups, [name], *net.inputs
         )
 
@@ -158,14 +157,14 @@ def test_bridges_that_cannot_be_built_are_refused(kind, name, why):
     net = loop() if kind == "loop" else nets.NETS[kind]()
     groups = units.discover(net.apply, net.variables, *net.inputs)
     with pytest.raises(UserError, match=why):
-        units.bridge.gradients(net.apply, jnp.mean, net.variables, groups, [name], *net.inputs)
+        units.skip_gradients(net.apply, jnp.mean, net.variables, groups, [name], *net.inputs)
 
 
 def test_gradmax_says_what_it_lacks():
     params, groups, before, after, bridges, _ = young("dense", jnp.tanh)
     with pytest.raises(UserError, match="zero"):
         grow.gradmax(bridges, zero="both")
-    with pytest.raises(UserError, match="bridges"):
+    with pytest.raises(UserError, match="gradients"):
         grow.gradmax({})(params, groups, before, after, KEY)
     narrow = {name: matrix[:, :1] for name, matrix in bridges.items()}
     with pytest.raises(UserError, match="at most 1"):
@@ -175,7 +174,7 @@ def test_gradmax_says_what_it_lacks():
 @pytest.mark.parametrize("zero", ["outgoing", "incoming"])
 def test_the_control_has_another_direction_and_the_same_length(zero):
     params, groups, before, after, bridges, _ = young("dense", jnp.tanh)
-    (group,), role = groups.groups, {"outgoing": "makes", "incoming": "reads"}[zero]
+    (group,), role = groups.groups, {"outgoing": "produces", "incoming": "consumes"}[zero]
     with nets.strictly():
         ours = grow.gradmax(bridges, zero=zero)(params, groups, before, after, KEY)
         theirs = grow.random(zero=zero)(params, groups, before, after, KEY)

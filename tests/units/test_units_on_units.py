@@ -16,7 +16,7 @@ MODULE = models.LeNet300(num_classes=3, widths=(10, 6))
 IMAGES = jnp.ones((2, 2, 2, 1))
 VARIABLES = MODULE.init(jax.random.key(0), IMAGES)
 PARAMS = VARIABLES["params"]
-GROUPS = units.of_params(units.discover(MODULE.apply, VARIABLES, IMAGES))
+GROUPS = units.groups_in_collection(units.discover(MODULE.apply, VARIABLES, IMAGES))
 FIRST = "params/Dense_0/kernel:1"
 
 
@@ -39,7 +39,7 @@ def test_the_least_worth_goes_and_the_most_gain_comes():
         drop=score.magnitude(), grow=score.gradient(), density=schedule.constant(0.5),
         churn=schedule.constant(0.7), every=1, rest=1, allocation=gm.allocate.uniform(),
     )  # fmt: skip
-    transform = units.of_units(inner, GROUPS, fixed("w", worth), fixed("g", gain))
+    transform = units.on_units(inner, GROUPS, fixed("w", worth), fixed("g", gain))
     masks, state = transform.init(gm.full(PARAMS), PARAMS, jax.random.key(0))
     new, after = jax.jit(transform.update)(masks, state, context(1))
     for group in GROUPS.groups:
@@ -59,7 +59,7 @@ def test_the_least_worth_goes_and_the_most_gain_comes():
 
 def test_readers_alone_make_the_same_function():
     alive = {g.name: np.arange(g.size) % 3 > 0 for g in GROUPS.groups}
-    silent = gm.apply(units.readers(GROUPS, alive, PARAMS), PARAMS)
+    silent = gm.apply(units.outgoing_masks(GROUPS, alive, PARAMS), PARAMS)
     masked = gm.apply(units.weight_masks(GROUPS, alive, PARAMS), PARAMS)
     out = [MODULE.apply({"params": params}, IMAGES) for params in (silent, masked)]
     np.testing.assert_allclose(*out, rtol=1e-6)
@@ -67,7 +67,7 @@ def test_readers_alone_make_the_same_function():
 
 
 def test_statistics_are_kept_in_the_window_only():
-    transform = units.of_units(
+    transform = units.on_units(
         plasticity(drop=score.magnitude(), grow=score.gradient(),
                    density=schedule.constant(0.5), every=10),
         GROUPS, units.score.removal_cost(GROUPS), units.score.growth_gain(GROUPS),
@@ -87,7 +87,7 @@ def test_statistics_are_kept_in_the_window_only():
 def test_what_something_sums_over_is_left_alone():
     summed = GROUPS.groups[0]._replace(summed="reduce_sum")
     variables = units.UnitGroups((summed._replace(members=()), GROUPS.groups[1]), ())
-    assert [g.name for g in units.of_params(variables).groups] == [GROUPS.groups[1].name]
+    assert [g.name for g in units.groups_in_collection(variables).groups] == [GROUPS.groups[1].name]
 
 
 @pytest.mark.parametrize("name", ["stage0_block0", "stage2_block1"])

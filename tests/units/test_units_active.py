@@ -30,7 +30,7 @@ def test_units_that_nothing_reads_can_go(name):
     apply, variables, inputs = nets.NETS[name]()
     groups = units.discover(apply, variables, *inputs)
     variables = pruned(variables, 0.6)
-    masks = units.living_units(groups, variables)
+    masks = units.active_units(groups, variables)
     small_apply, small = units.compact(apply, variables, groups, masks)
     np.testing.assert_allclose(
         small_apply(small, *inputs), apply(variables, *inputs), rtol=1e-5, atol=1e-5
@@ -49,7 +49,7 @@ def test_a_unit_with_a_constant_output_lives():
     second = variables["params"]["Dense_1"]
     second["kernel"] = second["kernel"].at[2].set(0)
     np.testing.assert_array_equal(
-        units.living_units(groups, variables)["params/Dense_0/kernel:1"], [True, True, False, True]
+        units.active_units(groups, variables)["params/Dense_0/kernel:1"], [True, True, False, True]
     )
 
 
@@ -58,5 +58,5 @@ def test_one_unit_stays_of_each_group():
     images = jnp.ones((1, 2, 2, 1))
     variables = jax.tree.map(jnp.zeros_like, module.init(jax.random.key(0), images))
     groups = units.discover(module.apply, variables, images)
-    for mask in units.living_units(groups, variables).values():
+    for mask in units.active_units(groups, variables).values():
         assert mask.tolist() == [True] + [False] * (len(mask) - 1)

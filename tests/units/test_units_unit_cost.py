@@ -13,7 +13,6 @@ from gpnas import units
 from gpnas.errors import UserError
 from gpnas.masks import MaskContext
 from gpnas.models import LeNet5, LeNet300, ResNet
-from gpnas.units.cost._unit_cost import KINDS
 
 pytestmark = pytest.mark.usefixtures("lenient")
 
@@ -25,14 +24,14 @@ OURS = {
 
 
 @functools.cache
-def counted(name: str) -> tuple[Net, units.UnitGroups, units.Counts]:
+def counted(name: str) -> tuple[Net, units.UnitGroups, units.CostModel]:
     if name in OURS:
         module, shape = OURS[name]
         net = nets.linen(module, jnp.ones((1, *shape)))
     else:
         net = NETS[name]()
     arguments = (net.apply, net.variables, *net.inputs)
-    return net, units.discover(*arguments), units.count(*arguments)
+    return net, units.discover(*arguments), units.cost_model(*arguments)
 
 
 def some_masks(groups: units.UnitGroups, seed: int = 0) -> dict[str, np.ndarray]:
@@ -43,61 +42,61 @@ def some_masks(groups: units.UnitGroups, seed: int = 0) -> dict[str, np.ndarray]
 
 @pytest.mark.parametrize("name", OURS)
 def test_totals_are_those_that_xla_counts(name):
-    net, groups, counts = counted(name)
+    net, groups, model = counted(name)
     masks = some_masks(groups)
     compact = units.compact(net.apply, net.variables, groups, masks)
     for (apply, variables), living in (((net.apply, net.variables), {}), (compact, masks)):
         lowered = jax.jit(apply).lower(variables, *net.inputs)
         flops = lowered.compile().cost_analysis()["flops"]
-        assert units.total_cost(counts, living, "flops") == pytest.approx(flops, rel=0.01)
+        assert units.total_cost(model, living, "flops") == pytest.approx(flops, rel=0.01)
         if name == "lenet300":
-            assert units.total_cost(counts, living, "flops") == flops
+            assert units.total_cost(model, living, "flops") == flops
 
 
 @pytest.mark.parametrize("name", ["mobilenet", "resnext", "densenet", "vit", "llama", "groupnorm"])
 def test_totals_are_those_of_the_smaller_function(name):
-    net, groups, counts = counted(name)
+    net, groups, model = counted(name)
     masks = some_masks(groups)
     apply, variables = units.compact(net.apply, net.variables, groups, masks)
-    small = units.count(apply, variables, *net.inputs)
+    small = units.cost_model(apply, variables, *net.inputs)
     for kind in ("params", "macs"):
-        assert units.total_cost(counts, masks, kind) == units.total_cost(small, {}, kind)
+        assert units.total_cost(model, masks, kind) == units.total_cost(small, {}, kind)
     params = sum(np.size(leaf) for leaf in jax.tree.leaves(variables))
-    assert units.total_cost(counts, masks, "params") == params
+    assert units.total_cost(model, masks, "params") == params
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", units.KINDS)
 @pytest.mark.parametrize("name", ["resnext", "vit", "branches", "densenet"])
 def test_a_unit_costs_what_the_total_falls_by_without_it(name, kind):
     """`branches` has a kernel of which both axes are of the unit itself."""
-    _, groups, counts = counted(name)
+    _, groups, model = counted(name)
     masks = some_masks(groups, seed=1)
-    found = units.unit_cost(counts, masks, kind)
-    traced = jax.jit(lambda m: units.unit_cost(counts, m, kind))(jax.tree.map(jnp.asarray, masks))
+    found = units.unit_cost(model, masks, kind)
+    traced = jax.jit(lambda m: units.unit_cost(model, m, kind))(jax.tree.map(jnp.asarray, masks))
     for group in groups.groups:
         for unit in range(group.size):
             alive, dead = masks[group.name].copy(), masks[group.name].copy()
             alive[unit], dead[unit] = True, False
-            with_it = units.total_cost(counts, {**masks, group.name: alive}, kind)
-            without = units.total_cost(counts, {**masks, group.name: dead}, kind)
+            with_it = units.total_cost(model, {**masks, group.name: alive}, kind)
+            without = units.total_cost(model, {**masks, group.name: dead}, kind)
             assert found[group.name][unit] == pytest.approx(with_it - without)
         np.testing.assert_allclose(traced[group.name], found[group.name], rtol=1e-5)
 
 
 def test_costs_of_a_dense_unit_by_hand():
-    _, _, counts = counted("lenet300")
+    _, _, model = counted("lenet300")
     first, second = "params/Dense_0/kernel:1", "params/Dense_1/kernel:1"
     masks = {second: np.arange(100) < 40}
-    assert set(units.unit_cost(counts, masks, "params")[first]) == {784 + 1 + 40}
-    assert set(units.unit_cost(counts, masks, "macs")[first]) == {784 + 40}
-    assert set(units.unit_cost(counts, masks, "macs")[second]) == {300 + 10}
+    assert set(units.unit_cost(model, masks, "params")[first]) == {784 + 1 + 40}
+    assert set(units.unit_cost(model, masks, "macs")[first]) == {784 + 40}
+    assert set(units.unit_cost(model, masks, "macs")[second]) == {300 + 10}
 
 
 def test_scores_are_divided_by_costs():
-    net, groups, counts = counted("lenet300")
+    net, groups, model = counted("lenet300")
     params = {"params": net.variables["params"]}
     context = MaskContext(jnp.int32(0), params, params, jax.random.key(0))
-    costs = units.unit_cost(counts, some_masks(groups))
+    costs = units.unit_cost(model, some_masks(groups))
     plain = units.score.magnitude(groups)
     values, whole = units.score.per_cost(plain, costs).value({}, context), plain.value({}, context)
     for name, cost in costs.items():
@@ -110,8 +109,8 @@ def test_a_scans_body_counts_for_each_turn():
     def apply(p, x):
         return jax.lax.scan(lambda x, w: (jnp.sin(x @ w), None), x, p["a"])[0] @ p["b"]
 
-    counts = units.count(apply, params, jnp.ones((4, 5)))
-    assert units.total_cost(counts, {}) == 4 * (3 * 5 * 5 + 5 * 2)
+    model = units.cost_model(apply, params, jnp.ones((4, 5)))
+    assert units.total_cost(model, {}) == 4 * (3 * 5 * 5 + 5 * 2)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_a_scans_body_counts_for_each_turn():
     ],
 )
 def test_what_is_not_there_is_a_users_mistake(masks, kind, message):
-    _, _, counts = counted("lenet300")
+    _, _, model = counted("lenet300")
     for cost in (units.total_cost, units.unit_cost):
         with pytest.raises(UserError, match=message):
-            cost(counts, masks, kind)
+            cost(model, masks, kind)
