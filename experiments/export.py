@@ -15,8 +15,7 @@ from absl import flags
 
 from gpnas._files import append_line
 from gpnas.commandline import no_arguments, start
-from gpnas.deploy.exported import export_run
-from gpnas.deploy.formats import OPSET
+from gpnas.deploy import OPSET, export
 from gpnas.errors import UserError
 from gpnas.report.deployed import export_table
 
@@ -40,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     if not _SECONDS.value >= 0:
         raise UserError("seconds", _SECONDS.value, "0 or more")
     workdir = pathlib.Path(str(_WORKDIR.value))
-    report = export_run(
+    report = export.export_run(
         workdir, _FORMATS.value, _NETWORK.value, _INT8.value, _SECONDS.value, _OPSET.value
     )
     if _RECORDS.value:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import sparse
 from scipy.sparse import csr_array
 
-from gpnas.deploy.latency import serve
+from gpnas.deploy._latency import serve
 from gpnas.timing import interleave
 
 Layers = Sequence[np.ndarray]

@@ -18,8 +18,7 @@ from gpnas.masks import full, maskable
 from gpnas.methods import Method, build, by_units, find
 from gpnas.methods.duration import resolve
 from gpnas.methods.method import UNGATED
-from gpnas.models import MODELS, call, network_macs
-from gpnas.models.layers import conv_here
+from gpnas.models import MODELS, call, network_macs, resolve_conv
 from gpnas.train.forecast import expected, mask_updates
 from gpnas.train.network import check_network, reason
 from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
@@ -195,7 +194,7 @@ def conv_kind(config: ConfigDict) -> str:
     """
     if config.conv not in ("auto", "im2col", "xla"):
         raise UserError("model.conv", config.conv, "auto, im2col, xla")
-    return conv_here(config.conv)
+    return resolve_conv(config.conv)
 
 
 def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) -> Any:

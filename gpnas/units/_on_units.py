@@ -64,21 +64,18 @@ def on_units(
       biases and scales of inactive units are not masked.
     """
     both = (drop, grow)
-    outgoing = [m.path for g in groups.groups for m in g.members if m.role in CONSUMING]
+    outgoing = {m.path for g in groups.groups for m in g.members if m.role in CONSUMING}
 
     def outgoing_weights(params: Any) -> dict[str, jax.Array]:
-        found = leaves_by_path(params)
-        return {path: found[path] for path in outgoing}
+        return {path: x for path, x in leaves_by_path(params).items() if path in outgoing}
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, UnitsState]:
         del masks
-        whole = {g.name: jnp.ones(g.size, bool) for g in groups.groups}
-        sizes = {g.name: jnp.ones(g.size) for g in groups.groups}
-        units, inner = transform.init(whole, sizes, key)
+        ones = {g.name: jnp.ones(g.size) for g in groups.groups}
+        units, inner = transform.init(jax.tree.map(lambda x: x > 0, ones), ones, key)
         statistics = scores.start(both, outgoing_weights(params))
-        return _masks_of_weights(groups, units, params), UnitsState(
-            units, statistics, inner, no_skips()
-        )
+        state = UnitsState(units, statistics, inner, no_skips())
+        return _masks_of_weights(groups, units, params), state
 
     def update_fn(masks: Any, state: UnitsState, ctx: MaskContext) -> tuple[Any, UnitsState]:
         weights, grads = outgoing_weights(ctx.params), outgoing_weights(ctx.grads)

@@ -28,6 +28,11 @@ from gpnas.units._groups import UnitGroup, UnitGroups
 from gpnas.units._indexing import SIDES, leaves_by_path, producers, sum_owned, take_units
 from gpnas.units.graph import SCALES
 
+__all__ = [
+    "batch_norm_scale", "fpgm", "growth_gain", "magnitude", "of_neurons", "of_weights", "per_cost",
+    "random", "removal_cost", "sum_per_unit", "taylor",
+]  # fmt: skip
+
 UnitValues = dict[str, jax.Array]
 _COLLECTION = "params/"
 

@@ -78,8 +78,7 @@ def test_a_birth_does_not_change_the_function(kind):
         for mask, was, leaf, first in zip(*leaves, strict=True):
             assert not np.any(np.where(mask, 0, leaf)), name
             assert name == "net2net" or not np.any(np.where(was, leaf - first, 0)), name
-        paths = jax.tree_util.tree_flatten_with_path(grown)[0]
-        flat = {gm.tree.path_name(path): leaf for path, leaf in paths}
+        flat = nets.leaves_by_path(grown)
         for group in groups.groups:
             born = after[group.name] & ~before[group.name]
             for m in (m for m in group.members if m.role == "produces"):

@@ -183,7 +183,7 @@ def test_what_was_grown_can_be_grown_in_place_of_the_dead():
 @pytest.mark.parametrize(
     ("widths", "said"),
     [
-        ({"in/kernel:1": 2}, "widths[in/kernel:1]: got 2, allowed: at least its 5 living units"),
+        ({"in/kernel:1": 2}, "widths[in/kernel:1]: got 2, allowed: at least its 5 active units"),
         ({"mid/bias:0": 2}, "group: got 'mid/bias:0'"),
     ],
 )

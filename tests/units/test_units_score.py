@@ -45,7 +45,7 @@ def value(judge, ctx, kept=None):
 
 def owns(group, variables, side="all"):
     """For each unit `{path: bool array}` of what it owns, index by index."""
-    shapes = {p: x.shape for p, x in score.leaves(variables).items()}
+    shapes = {p: x.shape for p, x in nets.leaves_by_path(variables).items()}
     for unit in range(group.size):
         marks = {}
         for m in group.members:
@@ -57,7 +57,7 @@ def owns(group, variables, side="all"):
 
 
 def summed(group, values, side="all"):
-    flat = {p: np.asarray(x, np.float64) for p, x in score.leaves(values).items()}
+    flat = {p: np.asarray(x, np.float64) for p, x in nets.leaves_by_path(values).items()}
     return np.array([
         sum(flat[p][mark].sum() for p, mark in marks.items()) for marks in owns(group, values, side)
     ])  # fmt: skip

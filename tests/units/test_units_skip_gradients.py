@@ -143,9 +143,9 @@ def loop():
 @pytest.mark.parametrize(
     ("kind", "name", "why"),
     [
-        ("vgg", "params/Conv_0/kernel:3", "same places"),  # pooled between
-        ("vgg", "params/Conv_1/kernel:3", "same places"),  # flattened
-        ("resnet", "params/stem/kernel:3", "2 kernels that make it"),
+        ("vgg", "params/Conv_0/kernel:3", "same positions"),  # pooled between
+        ("vgg", "params/Conv_1/kernel:3", "same positions"),  # flattened
+        ("resnet", "params/stem/kernel:3", "2 kernels that produce it"),
         ("resnext", "params/before/kernel:3", "in conv_general_dilated"),  # grouped
         ("vit", "params/attention/value/kernel:2", "in dot_general"),  # two axes at once
         ("recurrent", "params/OptimizedLSTMCell_0/hi/kernel:1", "8 kernels"),

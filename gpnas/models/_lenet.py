@@ -1,10 +1,10 @@
-"""The two LeNets on which pruning methods have been compared since 2015."""
+"""The two LeNets on which pruning methods are commonly compared."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models.layers import CONVOLUTIONS, max_pool_2x2
+from gpnas.models._layers import CONVOLUTIONS, max_pool_2x2
 
 
 class LeNet300(nn.Module):
@@ -29,7 +29,7 @@ class LeNet300(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """LeNet-5 as Caffe has it: 20-50-500; 430,500 weights on 28 × 28 × 1 images and ten classes."""
+    """Caffe's LeNet-5, 20-50-500; 430,500 weights on 28 × 28 × 1 images and ten classes."""
 
     num_classes: int = 10
     widths: tuple[int, int, int] = (20, 50, 500)

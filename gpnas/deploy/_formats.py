@@ -1,7 +1,7 @@
 """Networks as files that run without gpnas: StableHLO, ONNX, TFLite.
 
 Each function takes `apply(variables, images)`, images (batch, height, width, channels) float32, and
-writes the variables into the file. Convolutions are to be plain ones (`conv="xla"`).
+writes the variables into the file. Convolutions must be XLA's (`conv="xla"`).
 """
 
 import contextlib
@@ -32,11 +32,11 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def require(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -> None:
-    """Makes sure that what formats need is installed.
+def require_formats(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -> None:
+    """Checks that the packages of formats are installed.
 
     Raises:
-      UserError: For a format that there is not, or a package that is missing.
+      UserError: For an unknown format, or a missing package.
     """
     for name in formats:
         if name not in known:
@@ -46,15 +46,15 @@ def require(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -> None:
 
 
 def require_packages(field: str, got: str, extra: str, packages: Sequence[str]) -> None:
-    """Makes sure that packages can be imported.
+    """Checks that packages can be imported.
 
     Args:
       field, got: The flag or argument that needs them, and its value.
-      extra: The extra of gpnas that they belong to.
+      extra: The extra of gpnas that installs them.
       packages: Their names.
 
     Raises:
-      UserError: For one that is missing.
+      UserError: For a missing package.
     """
     for package in packages:
         try:
@@ -65,7 +65,7 @@ def require_packages(field: str, got: str, extra: str, packages: Sequence[str]) 
 
 
 def check_opset(opset: object) -> None:
-    """Makes sure that an ONNX file of this opset can be written.
+    """Checks that ONNX files of this opset can be written.
 
     Raises:
       UserError: If not.
@@ -73,8 +73,8 @@ def check_opset(opset: object) -> None:
     import onnx
 
     last = min(OPSETS[1], onnx.defs.onnx_opset_version())
-    whole = isinstance(opset, int) and not isinstance(opset, bool)
-    if not whole or not OPSETS[0] <= opset <= last:  # type: ignore[operator]
+    integral = isinstance(opset, int) and not isinstance(opset, bool)
+    if not integral or not OPSETS[0] <= opset <= last:  # type: ignore[operator]
         raise UserError("opset", opset, f"a whole number from {OPSETS[0]} to {last}")
 
 
@@ -83,15 +83,15 @@ def inference(module: nn.Module) -> Apply:
     return lambda variables, images: jnp.asarray(call.infer(module, variables, images))
 
 
-def each_image(apply: Apply, variables: Any, image_shape: Sequence[int]) -> Apply:
-    """The same function, made of its program for one image: it can be traced with any batch.
+def per_image(apply: Apply, variables: Any, image_shape: Sequence[int]) -> Apply:
+    """Maps the program of one image over the batch, so that the batch size can be symbolic.
 
-    What `units.compact` gives is tied to batch sizes that are known; ONNX and StableHLO files with
-    a free batch need this.
+    Functions by `units.compact` are traced for concrete batch sizes; ONNX and StableHLO files with
+    any batch size need this.
 
     Args:
-      apply: Treats each image by itself.
-      variables: Its variables, or their shapes.
+      apply: A function that treats each image independently.
+      variables: Its variables or shapes.
       image_shape: (height, width, channels).
     """
     image = jax.ShapeDtypeStruct(tuple(image_shape), jnp.float32)
@@ -111,14 +111,14 @@ def to_stablehlo(
     path: pathlib.Path,
     platforms: Sequence[str] = PLATFORMS,
 ) -> None:
-    """Writes one StableHLO file for any batch and several platforms (`jax.export`).
+    """Writes a StableHLO file for any batch size and several platforms (`jax.export`).
 
     Args:
       apply: The network.
       variables: Its variables.
       image_shape: (height, width, channels).
       path: File to write; `jax.export.deserialize(bytes).call(images)` runs it.
-      platforms: Of JAX.
+      platforms: JAX platforms.
     """
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
@@ -134,16 +134,16 @@ def to_onnx(
     opset: int = OPSET,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes an ONNX file for any batch; needs the extra `deploy`.
+    """Writes an ONNX file for any batch size; needs the extra `deploy`.
 
     Args:
-      apply: The network; max_pool and avg_pool of Flax with keyword arguments, no bfloat16.
+      apply: The network. Flax's max_pool and avg_pool need keyword arguments; no bfloat16.
       variables: Its variables.
       image_shape: (height, width, channels).
-      path: File to write. Its input is called "images", its output "logits".
-      opset: Version of ONNX's operators, 17 to 23; the file has the lowest IR version that goes
-        with it. onnxruntime 1.20 reads 21 and below.
-      metadata: Texts by name, for the file's `metadata_props`.
+      path: File to write. The input is called "images", the output "logits".
+      opset: ONNX opset, 17 to 23, with the lowest IR version that supports it. onnxruntime 1.20
+        reads 21 and below.
+      metadata: Texts by name, for `metadata_props`.
 
     Raises:
       UserError: For another opset.
@@ -161,7 +161,7 @@ def to_onnx(
             output_names=["logits"],
             opset=opset,
         )
-    del model.graph.value_info[:]  # some are wrong, and the checker and quantisation look at them
+    del model.graph.value_info[:]  # some are wrong, and break the checker and quantization
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     onnx.helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model)
@@ -175,14 +175,14 @@ def to_tflite(
     path: pathlib.Path,
     batch: int = 1,
 ) -> None:
-    """Writes a TFLite file for one batch size, by way of StableHLO; needs the extra `tflite`.
+    """Writes a TFLite file for one batch size, from StableHLO; needs the extra `tflite`.
 
     Args:
       apply: The network.
       variables: Its variables.
       image_shape: (height, width, channels).
       path: File to write.
-      batch: Images a call.
+      batch: Batch size.
     """
     from litert_converter import converter_api_ext as converter
     from litert_converter.mlir import ir, passmanager
@@ -211,7 +211,7 @@ def _bound(apply: Apply, variables: Any) -> Callable[[jax.Array], jax.Array]:
 
 @contextlib.contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Only a logger's errors, while it lasts."""
+    """Restricts a logger to errors."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.ERROR)

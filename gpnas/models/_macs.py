@@ -1,4 +1,4 @@
-"""What a network costs in evaluation."""
+"""MACs of Flax modules."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from gpnas.units import Macs, macs
 
 
 def network_macs(module: nn.Module, variables: Any, image_shape: Sequence[int]) -> Macs:
-    """The MACs of a Flax module in evaluation, by path in its parameters.
+    """Counts the MACs of a Flax module in evaluation, by path in its parameters.
 
     Args:
       module: The network, see `gpnas.models.call`.
-      variables: Its variables or their shapes.
+      variables: Its variables or shapes.
       image_shape: (height, width, channels).
     """
     others = {name: tree for name, tree in variables.items() if name != "params"}

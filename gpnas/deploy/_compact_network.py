@@ -1,4 +1,4 @@
-"""From a pruned network to the one that is exported: without the units that nothing reads."""
+"""Conversion of a pruned network to one without inactive units, for export."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,16 +10,16 @@ import numpy as np
 from flax.errors import FlaxError
 
 from gpnas import models, units
-from gpnas.deploy.formats import Apply, each_image, inference
+from gpnas.deploy._formats import Apply, inference, per_image
 
 
 class Network(NamedTuple):
     """A network to be exported.
 
     Attributes:
-      apply: `(variables, images) → logits`; images are standardised, of any number.
+      apply: `(variables, images) → logits`; images are standardized, of any number.
       variables: Its variables.
-      architecture: As `gpnas.models.architecture` gives it; None for a module that is not ours.
+      architecture: As returned by `gpnas.models.architecture`; None for other modules.
     """
 
     apply: Apply
@@ -28,41 +28,41 @@ class Network(NamedTuple):
 
     @property
     def params(self) -> int:
-        """Number of its parameters."""
+        """Number of parameters."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
 
     def macs(self, image_shape: Sequence[int]) -> int:
-        """MACs of one image of (height, width, channels), see `gpnas.units.macs`."""
+        """MACs per image of shape (height, width, channels), see `gpnas.units.macs`."""
         image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
         return units.macs(self.apply, self.variables, image).total(self.variables)
 
 
-def whole(module: nn.Module, variables: Any) -> Network:
-    """The network as it is, masked weights being zeros."""
+def dense_network(module: nn.Module, variables: Any) -> Network:
+    """The network with its full shapes; masked weights are zeros."""
     known = models.is_known(module)
     architecture = models.architecture(module, variables["params"]) if known else None
     return Network(inference(module), variables, architecture)
 
 
-def smaller(
+def compact_network(
     module: nn.Module,
     variables: Any,
     image_shape: Sequence[int],
     unit_masks: units.UnitMasks | None = None,
 ) -> Network:
-    """The network without its dead units, those that are constant among them if they can be.
+    """Removes the inactive units of a network; constant units are folded first where possible.
 
-    A network of `gpnas.models` is built anew with the widths that are left, and whole blocks may be
-    gone (of one without widths of its own, nothing but blocks). Any other module is applied with
-    layers as wide as their kernels are now, if that computes the same as the traced function on
-    smaller arrays; else it is the latter.
+    A network of `gpnas.models` is rebuilt with the remaining widths, and without inactive blocks
+    (only blocks are removed from networks without width fields). Any other module is applied with
+    layers as wide as their kernels if that computes the same as the traced function on smaller
+    arrays; otherwise the traced function is used.
 
     Args:
       module: The network, see `gpnas.models.call`.
-      variables: Its variables, masked.
+      variables: Its masked variables.
       image_shape: (height, width, channels).
-      unit_masks: Of the units that stay; by default those that something reads when constants are
-        folded (`units.fold_constants`).
+      unit_masks: `{group: (size,) bool}`; by default the active units after folding constants
+        (`units.active_units`, `units.fold_constants`).
     """
     apply = inference(module)
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
@@ -71,15 +71,15 @@ def smaller(
     masks = unit_masks
     if masks is None:
         variables = units.fold_constants(apply, variables, groups, _random_images(image_shape))
-        params = {"params": variables["params"]}  # a silent norm may have statistics
+        params = {"params": variables["params"]}  # norms of inactive blocks may have statistics
         masks = units.active_units(units.with_blocks(groups, variables, blocks), params)
     own = {name: mask for name, mask in masks.items() if not units.is_block(name)}
-    own = own if models.has_widths(module) else {}  # whose fields could not say what is left
+    own = own if models.has_widths(module) else {}  # fields could not describe the result
     small_apply, small = units.compact(apply, variables, groups, own, images)
     if not models.is_known(module):
         narrow = _narrower(module)
         fits = _agree(narrow, small_apply, small, image_shape)
-        return Network(narrow if fits else each_image(small_apply, small, image_shape), small, None)
+        return Network(narrow if fits else per_image(small_apply, small, image_shape), small, None)
     small = units.without_blocks(small, blocks, masks)
     architecture = models.architecture(module, small["params"])
     built = models.build(architecture, dtype=jnp.float32, conv="xla")
@@ -87,7 +87,7 @@ def smaller(
 
 
 def _narrower(module: nn.Module) -> Apply:
-    """A module whose dense layers and convolutions are as wide as the kernels that they get."""
+    """The module with dense layers and convolutions as wide as the kernels they are given."""
 
     def fit(
         call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
@@ -113,10 +113,10 @@ def _random_images(image_shape: Sequence[int]) -> jax.Array:
 
 
 def _agree(apply: Apply, other: Apply, variables: Any, image_shape: Sequence[int]) -> bool:
-    """Whether two functions can be called so, and give the same on random images."""
+    """Whether a function can be called and agrees with another one on random images."""
     images = _random_images(image_shape)
     try:
         found = apply(variables, images)
-    except (FlaxError, TypeError, ValueError):  # a layer of its own, with a width of its own
+    except (FlaxError, TypeError, ValueError):  # a custom layer with a fixed width
         return False
     return np.allclose(found, other(variables, images), rtol=1e-4, atol=1e-5)

@@ -1,7 +1,7 @@
-"""What is known about an exported file: its class names, its images, the digest of its content.
+"""The description of an exported file: class names, image shape, digest.
 
-ONNX files and those of `save_network` hold the names themselves. Beside every other file lies
-FILE.json, which has the digest, too.
+ONNX files and those of `save_network` contain the names. Every other file has FILE.json beside it,
+which contains the digest, too.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from gpnas.errors import UserError
 
 
 class Description(NamedTuple):
-    """What a prediction needs besides the network.
+    """Metadata that a prediction needs besides the network.
 
     Attributes:
-      class_names: By logit.
+      class_names: Names by logit.
       image_shape: (height, width, channels).
     """
 
@@ -27,21 +27,21 @@ class Description(NamedTuple):
 
 
 def side_file(path: pathlib.Path) -> pathlib.Path:
-    """Where the description of an exported file lies: FILE.json beside it."""
+    """The path of the description of an exported file: FILE.json beside it."""
     return path.with_name(f"{path.name}.json")
 
 
 def write_side_file(path: pathlib.Path, description: Description) -> None:
-    """Writes FILE.json beside a finished file."""
+    """Writes FILE.json beside a complete file."""
     content = description._asdict() | {"sha256": digest(path.read_bytes())}
     write_json(side_file(path), sealed(content))
 
 
-def check(path: pathlib.Path, content: bytes) -> None:
-    """Compares a file's content with the digest in FILE.json, if there is one.
+def check_digest(path: pathlib.Path, content: bytes) -> None:
+    """Compares a file's content with the digest in FILE.json, if that exists.
 
     Raises:
-      UserError: If one of the two has changed.
+      UserError: If either has changed.
     """
     side = side_file(path)
     if not side.exists():
@@ -51,11 +51,11 @@ def check(path: pathlib.Path, content: bytes) -> None:
 
 
 def read_description(path: pathlib.Path, metadata: Mapping[str, str]) -> Description:
-    """The description of an exported file.
+    """Reads the description of an exported file.
 
     Args:
-      path: The file; of a network by `save_network`, its JSON.
-      metadata: What the file itself says, as `metadata_of` wrote it; empty if it cannot.
+      path: The file; the JSON file of a network by `save_network`.
+      metadata: Metadata in the file itself, as by `metadata_of`; empty for formats without.
 
     Raises:
       UserError: If there is none, or it is damaged.
@@ -75,7 +75,7 @@ def read_description(path: pathlib.Path, metadata: Mapping[str, str]) -> Descrip
 
 
 def metadata_of(description: Description) -> dict[str, str]:
-    """A description as text by name, for formats that hold such."""
+    """A description as `{name: JSON text}`, for formats with metadata."""
     return {name: json.dumps(value) for name, value in description._asdict().items()}
 
 
@@ -85,10 +85,10 @@ def digest(content: bytes) -> str:
 
 
 def read_sealed(path: pathlib.Path) -> dict[str, Any]:
-    """A JSON object as `sealed` made it; one without a digest is taken as it is.
+    """Reads a JSON object written with `sealed`; the digest is optional.
 
     Raises:
-      UserError: If the file is no JSON object, or has changed.
+      UserError: If the file is not a JSON object, or has changed.
     """
     content = read_json(path, "file", "a JSON file as an export wrote it")
     return {name: value for name, value in content.items() if name != "digest"}

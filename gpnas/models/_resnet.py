@@ -1,4 +1,4 @@
-"""A small residual net of the CIFAR kind."""
+"""Residual networks for CIFAR."""
 
 import functools
 from collections.abc import Callable
@@ -8,21 +8,23 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models.layers import conv_without_bias
+from gpnas.models._layers import conv_without_bias
 
 STAGES = 3
 
 
 class ResNet(nn.Module):
-    """Residual net with three stages of basic blocks; depth is 6·blocks + 2.
+    """Residual network with three stages of basic blocks; its depth is 6·blocks + 2.
 
     Attributes:
-      num_classes: Classes.
-      blocks: Residual blocks a stage; 1 gives ResNet-8, 3 gives ResNet-20.
+      num_classes: Number of classes.
+      blocks: Residual blocks per stage; 1 gives ResNet-8, 3 gives ResNet-20.
       width: Channels of the first stage; doubled at the second and third.
-      streams: Channels of the residual stream of each stage, if not those that `width` says.
-      inner: Channels inside each block, 3·blocks numbers, if not those of the stage; where it is 0
-        there is no block, and the stream goes on as it is (or through its 1 × 1 shortcut).
+      streams: Channels of the residual stream of each stage, instead of those given by `width`.
+      inner: Channels inside each of the 3·blocks blocks, instead of those of its stage; 0 removes
+        the block, and leaves the identity or the 1 × 1 shortcut.
+      dtype: Dtype of the computation.
+      conv: A key of `CONVOLUTIONS`.
       axis_name: Axis over which batch statistics are averaged under `pmap`.
 
     References:
@@ -43,7 +45,7 @@ class ResNet(nn.Module):
         """(batch, height, width, channels) → (batch, num_classes) float32 logits.
 
         Raises:
-          UserError: If `streams` or `inner` are not as many as there are stages or blocks.
+          UserError: If `streams` or `inner` has the wrong length.
         """
         conv = conv_without_bias(self.dtype, self.conv)
         norm = functools.partial(
@@ -77,7 +79,7 @@ class ResNet(nn.Module):
 
 
 class Block(nn.Module):
-    """What a basic residual block adds to its input: two 3 × 3 convolutions with batch norm."""
+    """The residual branch of a basic block: two 3 × 3 convolutions with batch norm."""
 
     inner: int
     channels: int

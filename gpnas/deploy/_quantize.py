@@ -1,4 +1,4 @@
-"""Static int8 quantisation of an ONNX file: smaller, and not always faster; measure both."""
+"""Static int8 quantization of ONNX files: smaller, not always faster."""
 
 import pathlib
 import tempfile
@@ -6,16 +6,16 @@ import tempfile
 import numpy as np
 
 
-def quantise(
+def quantize(
     source: pathlib.Path, path: pathlib.Path, images: np.ndarray, batch: int = 100
 ) -> None:
-    """Writes an int8 ONNX file: weights by channel, activations by what images make of them.
+    """Writes an int8 ONNX file with per-channel weights and calibrated activation ranges.
 
     Args:
-      source: A float32 file as `to_onnx` writes it.
+      source: A float32 file by `to_onnx`.
       path: File to write.
-      images: (n, height, width, channels) pixels for calibration; never those of the test.
-      batch: Images a call.
+      images: (n, height, width, channels) pixels for calibration, none of them test images.
+      batch: Images per call.
     """
     import onnx
     from onnxruntime import quantization
@@ -25,7 +25,7 @@ def quantise(
     parts = ({"images": np.asarray(images[i : i + batch], np.float32)} for i in starts)
 
     class Calibration(quantization.CalibrationDataReader):
-        """Its interface is a class with one method."""
+        """onnxruntime requires a class."""
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(parts, None)
@@ -40,7 +40,7 @@ def quantise(
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
         )
-    model = onnx.load(str(path))  # quantisation drops what the file says about itself
+    model = onnx.load(str(path))  # quantization drops the metadata
     onnx.helper.set_model_props(
         model, {prop.key: prop.value for prop in onnx.load(str(source)).metadata_props}
     )

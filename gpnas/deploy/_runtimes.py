@@ -1,6 +1,6 @@
-"""Runtimes: exported files as functions of NumPy arrays.
+"""Exported files as functions of NumPy arrays.
 
-A file's content is compared with the digest beside it, where there is one (see `describe`).
+The content of a file is compared with the digest beside it, if there is one (see `_describe`).
 """
 
 import pathlib
@@ -12,34 +12,33 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from gpnas.deploy.describe import brief, check
-from gpnas.deploy.formats import Apply, require_packages
-from gpnas.deploy.saved import load_network
+from gpnas.deploy._describe import brief, check_digest
+from gpnas.deploy._formats import Apply, require_packages
+from gpnas.deploy._saved import load_network
 from gpnas.errors import UserError
 
 Run = Callable[[np.ndarray], np.ndarray]
 Loaded = tuple[Run, Mapping[str, str]]
 
 
-def load(path: pathlib.Path, threads: int = 1) -> Run:
-    """A file as a function, by its ending.
+def load_exported(path: pathlib.Path, threads: int = 1) -> Run:
+    """Loads an exported file as a function; the suffix determines the runtime.
 
     Args:
-      path: A file that gpnas exported; an architecture's JSON stands for the weights beside it.
-      threads: Threads of its runtime. JAX has those that its process began with.
+      path: An exported file; an architecture's JSON stands for the weights beside it.
+      threads: Threads of the runtime. JAX uses the number with which the process started.
 
     Returns:
       `images → logits`: (batch, height, width, channels) float32 → (batch, classes) float32.
 
     Raises:
-      UserError: For another kind of file, one that is damaged or has changed, or a runtime that is
-        not installed.
+      UserError: For an unknown format, a damaged or changed file, or a missing package.
     """
     return load_described(path, threads)[0]
 
 
 def load_described(path: pathlib.Path, threads: int = 1) -> tuple[Run, Mapping[str, str]]:
-    """As `load`; also the metadata in the file, empty for formats without."""
+    """As `load_exported`, with the metadata in the file, which is empty for formats without."""
     path = path.with_suffix(".json") if path.suffix == ".safetensors" else path
     if path.suffix not in RUNTIMES:
         raise UserError("file", str(path), f"a file ending in {', '.join(RUNTIMES)}")
@@ -49,12 +48,12 @@ def load_described(path: pathlib.Path, threads: int = 1) -> tuple[Run, Mapping[s
         content = path.read_bytes()
     except OSError as error:
         raise UserError("file", str(path), f"a file that can be read ({error})") from error
-    check(path, content)
+    check_digest(path, content)
     try:
         return runtime.load(path, content, threads)
     except UserError:
         raise
-    except Exception as error:  # each runtime has exceptions of its own
+    except Exception as error:  # runtimes raise exceptions of their own
         allowed = f"a file that {runtime.package} reads ({brief(error)})"
         raise UserError("file", str(path), allowed) from error
 
@@ -64,7 +63,7 @@ def _stablehlo(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
     exported = export.deserialize(bytearray(content))
     call = jax.jit(exported.call)
     (image,) = exported.in_avals
-    call.lower(jax.ShapeDtypeStruct((1, *image.shape[1:]), image.dtype))  # notices damage now
+    call.lower(jax.ShapeDtypeStruct((1, *image.shape[1:]), image.dtype))  # detects damage now
     return lambda images: np.asarray(call(images)), {}
 
 
@@ -81,7 +80,7 @@ def _onnx(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    # A thread that waits must not take a core from what is measured beside it.
+    # Waiting threads must not occupy a core while other files are measured.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -96,13 +95,13 @@ def _tflite(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
 
     interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
-    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
-    batch = int(taken["shape"][0])
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    batch = int(source["shape"][0])
 
     def once(images: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(taken["index"], images)
+        interpreter.set_tensor(source["index"], images)
         interpreter.invoke()
-        return interpreter.get_tensor(given["index"])
+        return interpreter.get_tensor(target["index"])
 
     def run(images: np.ndarray) -> np.ndarray:
         padded = np.concatenate([images, np.zeros_like(images[: -len(images) % batch])])
@@ -113,12 +112,12 @@ def _tflite(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
 
 
 class Runtime(NamedTuple):
-    """What runs a kind of file.
+    """The runtime of a format.
 
     Attributes:
       load: `(path, content, threads) → (function, metadata)`.
-      package: That has to be installed.
-      extra: Of gpnas, which brings it.
+      package: Required package.
+      extra: The extra of gpnas that installs it.
     """
 
     load: Callable[[pathlib.Path, bytes, int], Loaded]
@@ -134,12 +133,12 @@ RUNTIMES: Mapping[str, Runtime] = {
 }
 
 
-def parity(run: Run, apply: Apply, variables: object, images: np.ndarray) -> float:
-    """Largest |difference| between a runtime and JAX over all logits.
+def max_difference(run: Run, apply: Apply, variables: object, images: np.ndarray) -> float:
+    """Largest absolute difference of logits between a runtime and JAX.
 
     Args:
-      run: As `load` gives it.
-      apply: What was exported.
+      run: A function by `load_exported`.
+      apply: The exported network.
       variables: Its variables.
       images: (batch, height, width, channels) float32.
     """
@@ -148,13 +147,13 @@ def parity(run: Run, apply: Apply, variables: object, images: np.ndarray) -> flo
 
 
 def error_percent(run: Run, images: np.ndarray, labels: np.ndarray, batch: int = 500) -> float:
-    """Share of images that get another class than their label, in percent.
+    """Classification error in percent.
 
     Args:
-      run: As `load` gives it.
-      images: (n, height, width, channels), pixels; made float32 batch by batch.
+      run: A function by `load_exported`.
+      images: (n, height, width, channels) pixels, converted to float32 batch by batch.
       labels: (n,) int.
-      batch: Images a call.
+      batch: Images per call.
     """
     wrong = 0
     for start in range(0, len(labels), batch):

@@ -1,6 +1,6 @@
-"""Latency of exported files. Each number of threads has a process of its own, as JAX needs it.
+"""Latency of exported files, measured in a process per number of threads, as JAX requires.
 
-python -m gpnas.deploy.latency < request.json
+python -m gpnas.deploy._latency < request.json
 """
 
 import functools
@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 import gpnas
-from gpnas.deploy.runtimes import load
+from gpnas.deploy._runtimes import load_exported
 from gpnas.timing import Seconds, interleave
 
 _CALLS = (10, 1000)
 
 
-def in_process(module: str, threads: int, request: Mapping[str, Any]) -> Any:
-    """Runs `python -m module` with so many threads; JSON in, JSON out.
+def run_in_process(module: str, threads: int, request: Mapping[str, Any]) -> Any:
+    """Runs `python -m module` with a number of threads; JSON in, JSON out.
 
     Raises:
       RuntimeError: If it fails.
@@ -43,24 +43,24 @@ def in_process(module: str, threads: int, request: Mapping[str, Any]) -> Any:
     return json.loads(done.stdout)
 
 
-def latency(
+def measure_latency(
     paths: Mapping[str, pathlib.Path],
     image_shape: Sequence[int],
     batches: Sequence[int],
     threads: int,
     seconds: float,
 ) -> dict[int, Seconds]:
-    """Seconds of each call of each file, called in turn.
+    """Measures the seconds of each call of several files, in turns.
 
     Args:
-      paths: Files by name; those that are to be compared.
+      paths: Files by name.
       image_shape: (height, width, channels).
-      batches: Images a call.
+      batches: Batch sizes.
       threads: Threads of the runtimes.
-      seconds: How long to measure each batch: 10 calls of each file or more, at most 1,000.
+      seconds: Duration per batch size: 10 to 1,000 calls of each file.
 
     Returns:
-      `{batch: {name: [calls]}}`.
+      `{batch: {name: [seconds]}}`.
     """
     request = {
         "paths": {name: str(path) for name, path in paths.items()},
@@ -68,23 +68,23 @@ def latency(
         "batches": list(batches),
         "seconds": seconds,
     }
-    found = in_process("gpnas.deploy.latency", threads, request)
+    found = run_in_process("gpnas.deploy._latency", threads, request)
     return {int(batch): taken for batch, taken in found.items()}
 
 
 def speedup(taken: Seconds, slow: str, fast: str) -> dict[str, float]:
-    """How many times faster one of two is.
+    """How many times faster one of two functions is.
 
     Returns:
-      `best`: ratio of the shortest times, which other work on the machine touches least;
-      `paired`: median of the ratios of calls that followed each other.
+      `best`: ratio of the shortest times, which is robust to other load on the machine; `paired`:
+      median ratio of consecutive calls.
     """
     a, b = np.asarray(taken[slow]), np.asarray(taken[fast])
     return {"best": float(np.min(a) / np.min(b)), "paired": float(np.median(a / b))}
 
 
 def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
-    """Reads a request from stdin, and writes the answer; what else is printed goes to stderr."""
+    """Reads a request from stdin and writes the answer to stdout; other output goes to stderr."""
     out = os.dup(1)
     os.dup2(2, 1)
     found = answer(json.load(sys.stdin))
@@ -94,7 +94,7 @@ def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
 
 def _answer(request: dict[str, Any]) -> dict[int, Seconds]:
     runs = {
-        name: load(pathlib.Path(path), request["threads"])
+        name: load_exported(pathlib.Path(path), request["threads"])
         for name, path in request["paths"].items()
     }
     found = {}

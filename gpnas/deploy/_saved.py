@@ -1,4 +1,4 @@
-"""A network as JSON and safetensors: what it is, and its arrays; no training code, no pickle."""
+"""A network as JSON (architecture) and safetensors (weights); without training code or pickle."""
 
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ import numpy as np
 from flax import traverse_util
 
 from gpnas._files import sealed, write_bytes, write_json
-from gpnas.deploy.describe import Description, brief, digest, metadata_of, read_sealed
-from gpnas.deploy.formats import Apply, inference
+from gpnas.deploy._describe import Description, brief, digest, metadata_of, read_sealed
+from gpnas.deploy._formats import Apply, inference
 from gpnas.errors import UserError
 from gpnas.models import build
 
@@ -24,13 +24,13 @@ def save_network(
     std: Iterable[float] = (1.0,),
     description: Description | None = None,
 ) -> None:
-    """Writes NAME.json and, beside it, NAME.safetensors.
+    """Writes NAME.json, and NAME.safetensors beside it.
 
     Args:
-      path: Of the JSON file.
-      architecture: As `gpnas.models.architecture` gives it.
+      path: Path of the JSON file.
+      architecture: An architecture by `gpnas.models.architecture`.
       variables: Nested dicts of arrays.
-      mean, std: Of each channel, pixels being 0 to 1: images are standardised by them.
+      mean, std: Standardization of each channel, for pixels from 0 to 1.
       description: Class names and image shape, for both files.
     """
     from safetensors.numpy import save
@@ -52,16 +52,16 @@ def save_network(
 
 
 def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
-    """Reads what `save_network` wrote.
+    """Loads a network written by `save_network`.
 
     Args:
-      path: Of the JSON file.
+      path: Path of the JSON file.
 
     Returns:
-      `(apply, variables)`; `apply(variables, images)` takes pixels, 0 to 255, float32.
+      `(apply, variables)`; `apply(variables, images)` takes pixels from 0 to 255, float32.
 
     Raises:
-      UserError: If one of the files is missing, is not such a file, or has changed.
+      UserError: If a file is missing, invalid, or has changed.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -85,21 +85,21 @@ def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
         allowed = f"an architecture's JSON with its weights beside it ({brief(error)})"
         raise UserError("file", str(path), allowed) from error
     variables = traverse_util.unflatten_dict(arrays, sep="/")
-    return of_pixels(inference(module), mean, std), jax.tree.map(jnp.asarray, variables)
+    return on_pixels(inference(module), mean, std), jax.tree.map(jnp.asarray, variables)
 
 
-def of_pixels(apply: Apply, mean: Any, std: Any) -> Apply:
-    """The network on pixels, 0 to 255: standardised as in training, inside the function.
+def on_pixels(apply: Apply, mean: Any, std: Any) -> Apply:
+    """Converts a network to take pixels from 0 to 255, standardized inside the function.
 
     Args:
-      apply: The network on standardised images.
-      mean, std: (channels,) float32, of pixels from 0 to 1.
+      apply: The network on standardized images.
+      mean, std: (channels,) float32, for pixels from 0 to 1.
     """
     centre, scale = np.float32(255) * np.asarray(mean), 1 / (255 * np.asarray(std))
 
-    def standardised(variables: Any, images: jax.Array) -> jax.Array:
-        # A whole row at once: onnxruntime takes ten times as long to spread single numbers.
+    def standardized(variables: Any, images: jax.Array) -> jax.Array:
+        # Constants of a row's shape: onnxruntime is ten times slower at broadcasting scalars.
         rows = [np.broadcast_to(x, images.shape[2:]).astype(np.float32) for x in (centre, scale)]
         return apply(variables, (images - rows[0]) * rows[1])
 
-    return standardised
+    return standardized

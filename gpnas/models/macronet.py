@@ -1,4 +1,4 @@
-"""The networks of NAS-Bench-Macro: eight blocks, each a MobileNetV2 block or hardly anything."""
+"""The networks of NAS-Bench-Macro: eight blocks, each an identity or a MobileNetV2 block."""
 
 import functools
 from collections.abc import Callable
@@ -8,22 +8,23 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models.layers import ReLU
+from gpnas.models._layers import ReLU
 
-STAGES = (2, 3, 3)  # blocks of each; the first of a stage halves the side and doubles the channels
+STAGES = (2, 3, 3)  # blocks per stage; the first one halves the side and doubles the channels
 BLOCKS = {"identity": (0, 1), "mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion, side of the kernel
 
 
 class MacroNet(nn.Module):
-    """A network of NAS-Bench-Macro; with 32 channels, the benchmark's own.
+    """A network of NAS-Bench-Macro; that of the benchmark has 32 channels.
 
-    Where an identity would have to change the shape, it is a 1 × 1 convolution with batch norm.
+    An identity that has to change the shape is a 1 × 1 convolution with batch norm.
 
     Attributes:
       architecture: The eight blocks, each of `BLOCKS`.
-      num_classes: Classes.
+      num_classes: Number of classes.
       channels: Channels of the stem; doubled at the first block of each stage.
       head: Channels of the last convolution.
+      dtype: Dtype of the computation.
       axis_name: Axis over which batch statistics are averaged under `pmap`.
 
     References:

@@ -1,4 +1,4 @@
-"""Exports a finished run: files of the network without its dead units, and of the whole one."""
+"""Exports a finished run: files of the network without inactive units, and of the dense one."""
 
 import pathlib
 import tempfile
@@ -11,14 +11,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas._files import sync, write_json
-from gpnas.deploy import formats
-from gpnas.deploy.describe import Description, digest, metadata_of, write_side_file
-from gpnas.deploy.formats import Apply, require
-from gpnas.deploy.latency import latency, speedup
-from gpnas.deploy.quantise import quantise
-from gpnas.deploy.runtimes import error_percent, load, parity
-from gpnas.deploy.saved import of_pixels, save_network
-from gpnas.deploy.smaller import Network, smaller, whole
+from gpnas.deploy import _formats as formats
+from gpnas.deploy._compact_network import Network, compact_network, dense_network
+from gpnas.deploy._describe import Description, digest, metadata_of, write_side_file
+from gpnas.deploy._formats import Apply, require_formats
+from gpnas.deploy._latency import measure_latency, speedup
+from gpnas.deploy._quantize import quantize
+from gpnas.deploy._runtimes import error_percent, load_exported, max_difference
+from gpnas.deploy._saved import on_pixels, save_network
 from gpnas.errors import UserError
 from gpnas.train.finished import Finished, read_run
 from gpnas.train.plan import build_model
@@ -27,8 +27,8 @@ from gpnas.train.record import git_revision, machine, versions
 
 BATCHES = (1, 64)
 THREADS = (1, 2)
-TOLERANCE = 1e-4  # of a float32 file against JAX, in logits
-_CALIBRATION = 500  # training images from which int8 takes its ranges
+TOLERANCE = 1e-4  # for logits of a float32 file against JAX
+_CALIBRATION = 500  # training images for the ranges of int8
 _PARITY = 64  # validation images on which runtimes are compared
 
 
@@ -40,51 +40,38 @@ def export_run(
     seconds: float = 1.0,
     opset: int | None = None,
 ) -> dict[str, Any]:
-    """Writes WORKDIR/export: a file a format of the compact and the dense network, export.json.
+    """Writes WORKDIR/export: the compact and the dense network in each format, and export.json.
 
-    The files take pixels, 0 to 255; the run's standardisation is in them. Beside each lies
-    FILE.json with class names and digest (see `describe`). Nothing is written until all of it is
-    there.
+    The files take pixels from 0 to 255; the standardization of the run is part of them. FILE.json
+    beside each has class names and digest. Nothing is written unless everything succeeds.
 
     Args:
-      workdir: Folder of a run that has finished.
+      workdir: Folder of a finished run.
       names: Formats: onnx, stablehlo, tflite, safetensors.
       network: "selected" on the validation images, or "last".
-      int8: Also quantised ONNX files.
-      seconds: For the latency of each format, batch and number of threads; 0 for none.
-      opset: Of ONNX files; by default `formats.OPSET`.
+      int8: Whether to write quantized ONNX files, too.
+      seconds: Duration of each latency measurement; 0 for none.
+      opset: Opset of ONNX files; `OPSET` by default.
 
     Returns:
-      What export.json has: `class_names`, `networks` (parameters, MACs, architecture) and `files`
-      (bytes, SHA-256, largest difference from JAX, test error in %, latency and speed-up against
-      the dense file).
+      The content of export.json: `class_names`, `networks` (parameters, MACs, architecture) and
+      `files` (bytes, SHA-256, largest difference from JAX, test error in %, latency and speed-up
+      over the dense file).
 
     Raises:
       UserError: If the run or a format cannot be exported.
-      RuntimeError: If a float32 file does not compute what JAX does.
+      RuntimeError: If a float32 file does not compute the same as JAX.
     """
-    if not names:
-        raise UserError("formats", "", ", ".join(formats.EXTRAS))
-    require(names)
-    for field, value in (("int8", int8 or None), ("opset", opset)):
-        if value is not None and "onnx" not in names:
-            raise UserError(field, value, "only with onnx among the formats")
-    if opset is not None:
-        formats.check_opset(opset)
+    _check_formats(names, int8, opset)
     target = workdir / "export"
     if target.is_symlink() or (target.exists() and not (target / "export.json").exists()):
         raise UserError("workdir", str(target), "a folder export that an export made, or none")
     run = read_run(workdir, network)
-    shape = run.data.image_shape
-    module = _plain(run)
-    networks = {
-        "compact": smaller(module, run.variables, shape),
-        "dense": whole(module, run.variables),
-    }
+    shape, networks = run.data.image_shape, _networks(run)
     if "safetensors" in names and networks["dense"].architecture is None:
         allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
         raise UserError("formats", "safetensors", allowed)
-    removal = _removal_error(networks, run)
+    removal = _compaction_error(networks, run)
     with tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made:
         folder = pathlib.Path(made)
         files = [
@@ -96,14 +83,7 @@ def export_run(
             files = _with_latency(folder, files, shape, seconds)
         report = _report(run, network, files) | {
             "removal_difference": removal,
-            "networks": {
-                name: {
-                    "params": one.params,
-                    "macs": one.macs(shape),
-                    "architecture": one.architecture,
-                }
-                for name, one in networks.items()
-            },
+            "networks": {name: _about(one, shape) for name, one in networks.items()},
         }
         target.mkdir(exist_ok=True)
         for path in folder.iterdir():
@@ -113,21 +93,41 @@ def export_run(
     return report
 
 
-def _removal_error(networks: Mapping[str, Network], run: Finished) -> float:
-    """Largest difference that the removal of dead units makes to the logits."""
+def _check_formats(names: Sequence[str], int8: bool, opset: int | None) -> None:
+    if not names:
+        raise UserError("formats", "", ", ".join(formats.EXTRAS))
+    require_formats(names)
+    for field, value in (("int8", int8 or None), ("opset", opset)):
+        if value is not None and "onnx" not in names:
+            raise UserError(field, value, "only with onnx among the formats")
+    if opset is not None:
+        formats.check_opset(opset)
+
+
+def _about(network: Network, shape: Sequence[int]) -> dict[str, Any]:
+    known = {"params": network.params, "macs": network.macs(shape)}
+    return known | {"architecture": network.architecture}
+
+
+def _compaction_error(networks: Mapping[str, Network], run: Finished) -> float:
+    """Largest difference of the logits between the compact and the dense network."""
     images = standardize(jnp.asarray(run.data.validation.images[:_PARITY]), run.data)
     outputs = [jax.jit(one.apply)(one.variables, images) for one in networks.values()]
     apart = float(jnp.abs(outputs[0] - outputs[1]).max())
     if apart > TOLERANCE:
-        raise RuntimeError(f"the network without its dead units differs by {apart}")
+        raise RuntimeError(f"the compact network differs by {apart}")
     return apart
 
 
-def _plain(run: Finished) -> Any:
-    """The run's network with plain convolutions, in float32."""
+def _networks(run: Finished) -> dict[str, Network]:
+    """The compact and the dense network of a run, with XLA's convolutions and in float32."""
     config = ConfigDict(run.config.model.to_dict())
     config.update(conv="xla", dtype="float32")
-    return build_model(config, run.data.num_classes)
+    module: Any = build_model(config, run.data.num_classes)
+    return {
+        "compact": compact_network(module, run.variables, run.data.image_shape),
+        "dense": dense_network(module, run.variables),
+    }
 
 
 def _write(
@@ -139,10 +139,10 @@ def _write(
     run: Finished,
     opset: int,
 ) -> list[dict[str, Any]]:
-    """Writes a network's files, and looks at what they compute."""
+    """Writes the files of a network, and evaluates them."""
     data = run.data
     about = Description(data.class_names, data.image_shape)
-    apply = of_pixels(network.apply, data.mean, data.std)
+    apply = on_pixels(network.apply, data.mean, data.std)
     own = {"onnx": {"opset": opset, "metadata": metadata_of(about)}}
     rows = []
     for kind in names:
@@ -155,24 +155,24 @@ def _write(
             write = formats.WRITERS[kind]
             write(apply, network.variables, data.image_shape, path, **own.get(kind, {}))
             write_side_file(path, about)
-        row = _look(path, name, kind, apply, network.variables, run)
+        row = _evaluate(path, name, kind, apply, network.variables, run)
         if row["max_difference"] > TOLERANCE:
             raise RuntimeError(f"{path.name} differs from JAX by {row['max_difference']}")
         rows.append(row)
     if int8:
         path = folder / f"{name}.int8.onnx"
         images = np.asarray(data.train.images[:_CALIBRATION])
-        quantise(folder / f"{name}.onnx", path, images)
+        quantize(folder / f"{name}.onnx", path, images)
         write_side_file(path, about)
-        rows.append(_look(path, name, "onnx int8", apply, network.variables, run))
+        rows.append(_evaluate(path, name, "onnx int8", apply, network.variables, run))
     return rows
 
 
-def _look(
+def _evaluate(
     path: pathlib.Path, name: str, kind: str, apply: Apply, variables: Any, run: Finished
 ) -> dict[str, Any]:
-    """A file's size, and what it computes: parity on validation images, error on the test."""
-    call = load(path)
+    """Evaluates a file: size, difference from JAX on validation images, test error."""
+    call = load_exported(path)
     images = np.asarray(run.data.validation.images[:_PARITY], np.float32)
     parts = [path, path.with_suffix(".safetensors")] if kind == "safetensors" else [path]
     test = run.data.test
@@ -182,7 +182,7 @@ def _look(
         "format": kind,
         "bytes": sum(part.stat().st_size for part in parts),
         "sha256": {part.name: digest(part.read_bytes()) for part in parts},
-        "max_difference": parity(call, apply, variables, images),
+        "max_difference": max_difference(call, apply, variables, images),
         "test_error": round(error_percent(call, test.images, test.labels), 4),
     }
 
@@ -190,13 +190,13 @@ def _look(
 def _with_latency(
     folder: pathlib.Path, files: list[dict[str, Any]], shape: Sequence[int], seconds: float
 ) -> list[dict[str, Any]]:
-    """Rows with the shortest time in ms and the speed-up against the dense file of the format."""
+    """Adds the shortest time in ms and the speed-up over the dense file of the same format."""
     timed: dict[str, list[dict[str, Any]]] = {row["file"]: [] for row in files}
     for kind in dict.fromkeys(row["format"] for row in files):
         own = {row["network"]: row["file"] for row in files if row["format"] == kind}
         for threads in THREADS:
             paths = {name: folder / file for name, file in own.items()}
-            for batch, taken in latency(paths, shape, BATCHES, threads, seconds).items():
+            for batch, taken in measure_latency(paths, shape, BATCHES, threads, seconds).items():
                 for name, file in own.items():
                     line = {
                         "batch": batch,

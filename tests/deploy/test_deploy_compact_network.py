@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from gpnas import deploy, models
-from gpnas.deploy.smaller import smaller, whole
+from gpnas.deploy import compact_network, dense_network
 
 
 @pytest.mark.parametrize("name", ["lenet300", "lenet5", "resnet", "own", "fixed"])
 def test_smaller_and_the_same(subject, name):
     module, variables, shape, images = subject(name)
-    dense, small = whole(module, variables), smaller(module, variables, shape)
+    dense, small = dense_network(module, variables), compact_network(module, variables, shape)
     assert small.params < dense.params
     np.testing.assert_allclose(
         small.apply(small.variables, images / 255),
@@ -27,7 +27,7 @@ def test_a_silent_block_goes_as_a_whole(subject):
     module, variables, shape, images = subject("resnet")
     block = variables["params"]["stage0_block0"]
     block["norm2"] = jax.tree.map(jnp.zeros_like, block["norm2"])
-    small = smaller(module, variables, shape)
+    small = compact_network(module, variables, shape)
     assert small.architecture["fields"]["inner"][0] == 0
     assert "stage0_block0" not in small.variables["params"]
     assert "stage0_block0" not in small.variables["batch_stats"]
@@ -43,4 +43,4 @@ def test_macs_are_those_of_the_widths():
     module, shape = models.LeNet5(widths=(4, 6, 10)), (16, 16, 1)
     variables = module.init(jax.random.key(0), jnp.zeros((1, *shape)))
     first, second = 12 * 12 * 25 * 4, 2 * 2 * 25 * 4 * 6
-    assert deploy.whole(module, variables).macs(shape) == first + second + 6 * 10 + 10 * 10
+    assert deploy.dense_network(module, variables).macs(shape) == first + second + 6 * 10 + 10 * 10

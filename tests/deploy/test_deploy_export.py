@@ -6,8 +6,7 @@ import shutil
 import pytest
 
 from gpnas import deploy
-from gpnas.deploy import exported
-from gpnas.deploy.exported import export_run
+from gpnas.deploy import export
 from gpnas.errors import UserError
 from gpnas.train.finished import read_run
 
@@ -15,9 +14,9 @@ from gpnas.train.finished import read_run
 def formats_here():
     """Those of which the packages are installed."""
     found = []
-    for name in exported.formats.EXTRAS:
+    for name in deploy.EXTRAS:
         try:
-            exported.require([name])
+            deploy.require_formats([name])
             found.append(name)
         except UserError:
             continue
@@ -35,14 +34,14 @@ def test_a_folder_of_someone_elses_is_left_alone(run, tmp_path):
     (folder / "export").mkdir()
     (folder / "export" / "compact.json").write_text("mine")
     with pytest.raises(UserError, match="a folder export that an export made, or none"):
-        export_run(folder, ["stablehlo"], seconds=0)
+        export.export_run(folder, ["stablehlo"], seconds=0)
     assert (folder / "export" / "compact.json").read_text() == "mine"
 
 
 @pytest.mark.parametrize("network", ["selected", "last"])
 def test_what_is_written(run, tmp_path, network):
     folder, names = copy(run, tmp_path), formats_here()
-    report = export_run(folder, names, network, int8="onnx" in names, seconds=0)
+    report = export.export_run(folder, names, network, int8="onnx" in names, seconds=0)
     assert json.loads((folder / "export" / "export.json").read_text()) == report
     written = {path.name for path in (folder / "export").iterdir()} - {"export.json"}
     files = [file for row in report["files"] for file in row["sha256"]]
@@ -64,9 +63,9 @@ def test_what_is_written(run, tmp_path, network):
 
 
 def test_latency_is_taken(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(exported, "THREADS", (1,))
+    monkeypatch.setattr(export, "THREADS", (1,))
     folder = copy(run, tmp_path)
-    report = export_run(folder, ["stablehlo"], seconds=1e-3)
+    report = export.export_run(folder, ["stablehlo"], seconds=1e-3)
     compact, dense = (row["latency"] for row in report["files"])
     assert [(one["batch"], one["threads"]) for one in compact] == [(1, 1), (64, 1)]
     assert all(one["ms"] > 0 for one in compact)
@@ -86,7 +85,7 @@ def test_latency_is_taken(run, tmp_path, monkeypatch):
 def test_mistakes(run, settings, error):
     before = sorted(run.rglob("*"))
     with pytest.raises(UserError, match=error):
-        export_run(run, seconds=0, **settings)
+        export.export_run(run, seconds=0, **settings)
     assert sorted(run.rglob("*")) == before
 
 
@@ -96,7 +95,7 @@ def test_a_folder_that_is_no_finished_run(run, tmp_path, lost):
     path = folder / lost
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(UserError, match="workdir: got"):
-        export_run(folder, ["stablehlo"], seconds=0)
+        export.export_run(folder, ["stablehlo"], seconds=0)
     assert not list(folder.glob("*export*"))
 
 
@@ -111,9 +110,9 @@ def test_other_images_are_noticed(run, tmp_path):
 
 def test_a_file_that_computes_something_else_stops_it(run, tmp_path, monkeypatch):
     folder = copy(run, tmp_path)
-    monkeypatch.setattr(exported, "parity", lambda *_: 2e-4)
+    monkeypatch.setattr(export, "max_difference", lambda *_: 2e-4)
     with pytest.raises(RuntimeError, match="compact.stablehlo differs from JAX"):
-        export_run(folder, ["stablehlo"], seconds=0)
+        export.export_run(folder, ["stablehlo"], seconds=0)
     assert not list(folder.glob("*export*"))
 
 

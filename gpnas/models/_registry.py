@@ -1,4 +1,4 @@
-"""Architectures as JSON: a network's name and its fields, of which the plain module is built."""
+"""Architectures as JSON: the name of a network and its fields, from which it can be built."""
 
 import dataclasses
 import inspect
@@ -9,9 +9,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models.cellnet import EVERY, CellNet, part
-from gpnas.models.lenet import LeNet5, LeNet300
-from gpnas.models.resnet import STAGES, ResNet
+from gpnas.models._cellnet import ALL_OPERATIONS, CellNet, prefix
+from gpnas.models._lenet import LeNet5, LeNet300
+from gpnas.models._resnet import STAGES, ResNet
 
 MODELS: Mapping[str, type[nn.Module]] = {
     "cellnet": CellNet,
@@ -19,19 +19,19 @@ MODELS: Mapping[str, type[nn.Module]] = {
     "lenet5": LeNet5,
     "resnet": ResNet,
 }
-_FIXED = (CellNet,)  # whose fields cannot say the width of each layer
-_PLACE = ("parent", "name", "dtype", "conv", "axis_name")  # where and how it runs, not what it is
+_FIXED = (CellNet,)  # whose fields do not determine the width of each layer
+_PLACE = ("parent", "name", "dtype", "conv", "axis_name")  # how it is computed
 
 
 def architecture(module: nn.Module, params: Any) -> dict[str, Any]:
-    """What a network is, as its arrays have it: their widths count, not the module's fields.
+    """Describes a network by the shapes of its arrays, which may be smaller than its fields say.
 
     Args:
       module: A network of `MODELS`.
-      params: Its parameters or their shapes, perhaps with units and blocks left out.
+      params: Its parameters or shapes, possibly without some units and blocks.
 
     Returns:
-      `{"model": name, "fields": {…}}`, of JSON's types, for `build`.
+      `{"model": name, "fields": {…}}` of JSON types, for `build`.
 
     Raises:
       UserError: If the network is not one of `MODELS`.
@@ -47,14 +47,14 @@ def architecture(module: nn.Module, params: Any) -> dict[str, Any]:
 
 
 def build(architecture: Mapping[str, Any], **place: Any) -> nn.Module:
-    """The plain Flax module of an architecture.
+    """Builds the Flax module of an architecture.
 
     Args:
-      architecture: As `architecture` gives it, or as it came back from JSON.
-      **place: `dtype`, `conv` or `axis_name`, where the network has such a field.
+      architecture: An architecture by `architecture`, possibly read from JSON.
+      **place: `dtype`, `conv` or `axis_name`, used if the network has such a field.
 
     Raises:
-      UserError: For a network or a field that there is not, or a width below 1.
+      UserError: For an unknown network or field, or a width below 1.
     """
     name, fields = str(architecture.get("model")), dict(architecture.get("fields", {}))
     if name not in MODELS:
@@ -64,28 +64,28 @@ def build(architecture: Mapping[str, Any], **place: Any) -> nn.Module:
         if field not in known or field in _PLACE:
             allowed = ", ".join(p for p in known if p not in _PLACE)
             raise UserError(f"fields.{field}", value, allowed)
-        if field != "operations":  # which the network itself checks
+        if field != "operations":  # checked by the network itself
             _check_widths(field, value)
     fields = {k: _tuples(v) for k, v in fields.items()}
     return MODELS[name](**fields, **{k: v for k, v in place.items() if k in known})
 
 
 def is_known(module: nn.Module) -> bool:
-    """Whether a network can be written down as an architecture."""
+    """Whether a module is one of `MODELS`, so that it has an architecture."""
     return type(module) in MODELS.values()
 
 
 def has_widths(module: nn.Module) -> bool:
-    """Whether a network can be built with any number of units in each layer; one's own may."""
+    """Whether the fields of a network determine the width of each layer; True for other modules."""
     return type(module) not in _FIXED
 
 
 def blocks(module: nn.Module) -> dict[str, tuple[str, str]]:
-    """Parts of a network that may be missing: what goes on without them is the identity.
+    """Parts of a network without which the identity remains.
 
     Returns:
-      `{name: (glob over all its leaves, glob over those whose zeros are enough to silence it)}`;
-      empty for networks without such parts.
+      `{name: (glob of all its leaves, glob of leaves whose zeros make its output zero)}`; empty for
+      networks without such parts.
     """
     return _BLOCKS[_name(module)](module) if is_known(module) else {}
 
@@ -142,12 +142,12 @@ def _residual(module: Any) -> dict[str, tuple[str, str]]:
 
 def _cellnet(module: Any, params: Any) -> dict[str, Any]:
     cell = params["stage0_cell0"]
-    here = [list(chosen) for chosen in EVERY if f"{part(chosen)}_strength" in cell]
+    here = [list(chosen) for chosen in ALL_OPERATIONS if f"{prefix(chosen)}_strength" in cell]
     return {"channels": _last(params, "stem", "conv"), "operations": here}
 
 
 def _edges(module: Any) -> dict[str, tuple[str, str]]:
-    names = [part(chosen) for chosen in module.operations]
+    names = [prefix(chosen) for chosen in module.operations]
     return {name: (f"*/{name}[_/]*", f"*/{name}_strength") for name in names}
 
 

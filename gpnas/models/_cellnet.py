@@ -1,4 +1,4 @@
-"""Cells whose edges may hold several operations, or none: a supernet that grows and is pruned."""
+"""Cells whose edges hold any number of operations: a supernet that is grown and pruned."""
 
 import functools
 
@@ -7,37 +7,38 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
+from gpnas.models._layers import ReLU, conv_without_bias
 from gpnas.models.cell201 import EDGES, OPERATIONS, Layers, operation, skeleton
-from gpnas.models.layers import ReLU, conv_without_bias
 
 Operation = tuple[int, str]
-EVERY: tuple[Operation, ...] = tuple(
+ALL_OPERATIONS: tuple[Operation, ...] = tuple(
     (edge, name) for edge in range(len(EDGES)) for name in OPERATIONS if name != "none"
 )
 
 
 class CellNet(nn.Module):
-    """Three stages of cells of four nodes; an edge adds up its operations, each with a strength.
+    """Three stages of cells of four nodes; an edge sums its operations, each times a strength.
 
-    With all operations it is the supernet; with few it is the network that was found. All cells
+    With all operations it is the supernet, with few of them the network that was found. All cells
     have the same operations.
 
     Attributes:
-      num_classes: Classes.
-      channels: Of the first stage; doubled at the second and third.
-      cells: Cells a stage.
-      operations: (edge, operation) of those that there are; edges as in `cell201.EDGES`.
+      num_classes: Number of classes.
+      channels: Channels of the first stage; doubled at the second and third.
+      cells: Cells per stage.
+      operations: (edge, operation) of all operations present; edges as in `cell201.EDGES`.
+      dtype: Dtype of the computation.
+      conv: A key of `CONVOLUTIONS`.
       axis_name: Axis over which batch statistics are averaged under `pmap`.
 
     References:
-      The cell and what is around it are those of NAS-Bench-201, Dong & Yang 2020
-      (arXiv:2001.00326), with more than one operation on an edge.
+      Dong & Yang 2020, NAS-Bench-201 (arXiv:2001.00326), for the cell and the network around it.
     """
 
     num_classes: int = 10
     channels: int = 16
     cells: int = 1
-    operations: tuple[Operation, ...] = EVERY
+    operations: tuple[Operation, ...] = ALL_OPERATIONS
     dtype: jax.typing.DTypeLike = jnp.float32
     conv: str = "xla"
     axis_name: str | None = None
@@ -47,10 +48,10 @@ class CellNet(nn.Module):
         """(batch, height, width, channels) → (batch, num_classes) float32 logits.
 
         Raises:
-          UserError: If an operation is none of `EVERY`.
+          UserError: If an operation is none of `ALL_OPERATIONS`.
         """
         for chosen in self.operations:
-            if tuple(chosen) not in EVERY:
+            if tuple(chosen) not in ALL_OPERATIONS:
                 names = ", ".join(name for name in OPERATIONS if name != "none")
                 allowed = f"an edge from 0 to {len(EDGES) - 1} and one of {names}"
                 raise UserError("operations", chosen, allowed)
@@ -75,6 +76,6 @@ class CellNet(nn.Module):
         return skeleton(layers, edge, self.num_classes, self.channels, self.cells, images)
 
 
-def part(chosen: Operation) -> str:
-    """The name of an operation on an edge, with which its parameters' names begin."""
+def prefix(chosen: Operation) -> str:
+    """The prefix of the names of an operation's parameters."""
     return f"edge{chosen[0]}_{chosen[1]}"

@@ -1,4 +1,4 @@
-"""One set of weights, and one compiled program, for all the networks of NAS-Bench-201."""
+"""All networks of NAS-Bench-201 with shared weights, in one compiled program."""
 
 import functools
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas.models._layers import ReLU, conv_without_bias
 from gpnas.models.cell201 import (
     OPERATIONS,
     SIDES,
@@ -16,11 +17,10 @@ from gpnas.models.cell201 import (
     operation,
     skeleton,
 )
-from gpnas.models.layers import ReLU, conv_without_bias
 
 
 class BatchStatisticsNorm(nn.Module):
-    """Batch norm that remembers nothing: the statistics of the batch, in evaluation as well.
+    """Batch norm without running statistics: it uses those of the batch in evaluation, too.
 
     Its parameters are those of `flax.linen.BatchNorm`.
     """
@@ -40,19 +40,20 @@ class BatchStatisticsNorm(nn.Module):
 class Supernet201(nn.Module):
     """The networks of NAS-Bench-201 in one: all operations on all edges, with shared weights.
 
-    What is to be computed is an argument, so that one compiled program serves all architectures. A
-    `Cell201` of the same sizes takes the parameters as they are: names and shapes are the same, and
-    what its architecture leaves out is not looked at.
+    The architecture is an argument, so that one compiled program serves all architectures. A
+    `Cell201` of the same sizes takes the same parameters, since names and shapes agree; it ignores
+    those of operations outside its architecture.
 
-    Running statistics would be averages over architectures, right for none of them; so norms use
-    the batch's own in evaluation too, and evaluation is on batches of the training's size.
+    Running statistics would be averages over architectures and fit none of them. So norms use
+    statistics of the batch in evaluation, too; evaluation batches should be of the training size.
 
     Attributes:
-      num_classes: Classes.
+      num_classes: Number of classes.
       channels: Channels of the first stage; doubled at the second and third.
-      cells: Searched cells a stage.
-      conv: How convolutions are computed; "im2col" for one operation an edge on a CPU, where XLA's
-        own are slow inside a branch.
+      cells: Searched cells per stage.
+      dtype: Dtype of the computation.
+      conv: A key of `CONVOLUTIONS`; "im2col" for one operation per edge on a CPU, where XLA's
+        convolutions are slow inside a branch.
 
     References:
       Li & Talwalkar 2020 (arXiv:1902.07638), section 3.2; Liu et al. 2019, DARTS
@@ -71,9 +72,9 @@ class Supernet201(nn.Module):
 
         Args:
           images: (batch, height, width, channels).
-          selection: (edges,) int: the operation of each edge (`choice`); the others are not
-            computed. Or (edges, operations) float: the weights with which all are added up.
-          train: Makes no difference.
+          selection: (edges,) int, the operation of each edge (`choice`), of which only those are
+            computed; or (edges, operations) float, the weights of a sum over all operations.
+          train: Ignored.
         """
         del train
         layers = Layers(
@@ -89,12 +90,12 @@ class Supernet201(nn.Module):
             branches = [functools.partial(_branch, name, at, layers) for name in OPERATIONS]
             if cell.is_initializing():
                 return sum((branch(cell, x, positive) for branch in branches), jnp.zeros_like(x))
-            # What a branch computes again when going back need not be kept for all of them.
+            # Rematerialized branches do not store their intermediate values.
             branches = [nn.remat(branch) for branch in branches]
             if one:
                 return nn.switch(selection[at], branches, cell, x, positive)
-            # Always true, which XLA does not know: on a CPU it would else fuse operations with
-            # what follows and compute them again and again, five times as long in all.
+            # The condition is always true, but prevents XLA from fusing operations with their
+            # consumers, which would recompute them and take five times as long on a CPU.
             outs = [
                 nn.cond(jnp.isfinite(w), branch, _nothing, cell, x, positive)
                 for w, branch in zip(weights, branches, strict=True)
@@ -108,7 +109,7 @@ class Supernet201(nn.Module):
 def _branch(
     name: str, at: int, layers: Layers, cell: nn.Module, x: jax.Array, positive: jax.Array
 ) -> jax.Array:
-    del cell  # Flax wants the module whose parameters a branch uses
+    del cell  # Flax passes the module whose parameters a branch uses
     return operation(name, at, layers, x, positive)
 
 
@@ -118,7 +119,7 @@ def _nothing(cell: nn.Module, x: jax.Array, positive: jax.Array) -> jax.Array:
 
 
 def choice(architecture: Sequence[str]) -> np.ndarray:
-    """The operations of an architecture by number, (edges,) int32, for `Supernet201`.
+    """The operations of an architecture as numbers, (edges,) int32, for `Supernet201`.
 
     Raises:
       UserError: If it is not six of the operations.
