@@ -82,7 +82,7 @@ def development_units(
     own = groups_in_collection(groups)
     share = _shares(sizes, (density, peak), (block_density, block_peak))
     transform = plasticity(
-        drop=score.magnitude(),  # of the worth and the gain that `of_units` puts in their places
+        drop=score.magnitude(),  # of the worth and the gain that `on_units` puts in their places
         grow=score.gradient(),
         density=overshoot,  # of which `share` makes the densities
         churn=schedule.cosine(churn, stop),
