@@ -176,4 +176,4 @@ def _sparse(config: ConfigDict, arm: str) -> dict[str, Any]:
         "rounds": config.sparse.rounds,
         "seed": config.seed,
     }
-    return {"threads": 1, "rows": run_in_process("gpnas.deploy.sparse", 1, request)}
+    return {"threads": 1, "rows": run_in_process("experiments.studies.deploy.sparse", 1, request)}

@@ -1,6 +1,6 @@
-"""Unstructured masks on a CPU: what sparse matrices are worth against dense ones.
+"""Latency of dense and of sparse matrices for layers with unstructured masks, on a CPU.
 
-python -m gpnas.deploy.sparse < request.json
+python -m experiments.studies.deploy.sparse < request.json
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import sparse
 from scipy.sparse import csr_array
 
-from gpnas.deploy._latency import serve
+from gpnas.deploy import serve
 from gpnas.timing import interleave
 
 Layers = Sequence[np.ndarray]
@@ -20,40 +20,40 @@ Forward = Callable[[np.ndarray], Any]
 
 
 def dense_numpy(kernels: Layers) -> Forward:
-    """Dense layers with ReLU between them, by NumPy: `(batch, inputs) → (batch, outputs)`."""
+    """NumPy's dense layers with ReLU between them: `(batch, inputs) → (batch, outputs)`."""
     return _layers([lambda x, w=w: x @ w for w in kernels], np.maximum)
 
 
 def dense_jax(kernels: Layers) -> Forward:
-    """The same, jitted."""
-    held = [jnp.asarray(w) for w in kernels]
+    """JAX's dense layers, jitted."""
+    arrays = [jnp.asarray(w) for w in kernels]
 
-    def forward(held: Any, x: Any) -> Any:
-        return _layers([lambda x, w=w: x @ w for w in held], jnp.maximum)(x)
+    def forward(arrays: Any, x: Any) -> Any:
+        return _layers([lambda x, w=w: x @ w for w in arrays], jnp.maximum)(x)
 
     call = jax.jit(forward)
-    return lambda x: call(held, x)
+    return lambda x: call(arrays, x)
 
 
 def csr(kernels: Layers) -> Forward:
-    """The same with kernels in compressed rows, by SciPy."""
-    held = [csr_array(w.T) for w in kernels]
+    """SciPy's layers in compressed sparse row format."""
+    arrays = [csr_array(w.T) for w in kernels]
 
     def product(x: np.ndarray, w: Any) -> np.ndarray:
         return (w @ x[0])[None] if len(x) == 1 else (w @ x.T).T
 
-    return _layers([lambda x, w=w: product(x, w) for w in held], np.maximum)
+    return _layers([lambda x, w=w: product(x, w) for w in arrays], np.maximum)
 
 
 def bcsr(kernels: Layers) -> Forward:
-    """The same with kernels in JAX's batched compressed rows, jitted."""
-    held = [sparse.BCSR.fromdense(jnp.asarray(w.T)) for w in kernels]
+    """JAX's layers in batched compressed sparse row format, jitted."""
+    arrays = [sparse.BCSR.fromdense(jnp.asarray(w.T)) for w in kernels]
 
-    def forward(held: Any, x: Any) -> Any:
-        return _layers([lambda x, w=w: (w @ x.T).T for w in held], jnp.maximum)(x)
+    def forward(arrays: Any, x: Any) -> Any:
+        return _layers([lambda x, w=w: (w @ x.T).T for w in arrays], jnp.maximum)(x)
 
     call = jax.jit(forward)
-    return lambda x: call(held, x)
+    return lambda x: call(arrays, x)
 
 
 WAYS: Mapping[str, Callable[[Layers], Forward]] = {
@@ -74,20 +74,20 @@ def _layers(products: Sequence[Callable], maximum: Callable) -> Forward:
 
 
 def pruned(shapes: Sequence[Sequence[int]], density: float, seed: int) -> list[np.ndarray]:
-    """Random kernels, of which `density` of the entries, anywhere, are not zero; float32."""
+    """Random float32 kernels with a fraction `density` of nonzero entries."""
     rng = np.random.default_rng(seed)
     kernels = []
     for shape in shapes:
         size = int(np.prod(shape))
         kernel = np.zeros(size, np.float32)
-        alive = rng.permutation(size)[: max(1, round(density * size))]
-        kernel[alive] = rng.normal(size=len(alive)) / np.sqrt(density * shape[0])
+        active = rng.permutation(size)[: max(1, round(density * size))]
+        kernel[active] = rng.normal(size=len(active)) / np.sqrt(density * shape[0])
         kernels.append(kernel.reshape(shape))
     return kernels
 
 
 def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each batch and density: milliseconds of each way, the shortest."""
+    """One row per batch size and density: the shortest milliseconds of each implementation."""
     rows = []
     for density in request["densities"]:
         kernels = pruned(request["shapes"], density, request["seed"])

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpnas.deploy import sparse
+from experiments.studies.deploy import sparse
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHAPES = ((20, 12), (12, 6), (6, 3))
 
 
@@ -36,7 +36,7 @@ def test_density(density):
 def test_a_request():
     request = {"shapes": SHAPES, "densities": [0.5], "batches": [1, 2], "rounds": 2, "seed": 0}
     done = subprocess.run(
-        [sys.executable, "-m", "gpnas.deploy.sparse"],
+        [sys.executable, "-m", "experiments.studies.deploy.sparse"],
         input=json.dumps(request),
         env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
