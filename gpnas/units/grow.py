@@ -2,9 +2,9 @@
 
 A unit is new if it is inactive in the unit masks before and active in those after. Each function
 here makes an initialization, `init(variables, groups, before, after, key) → variables`, that sets
-the entries of new units and no others. Masked entries stay zero: of a new unit's entries, those of
-which another unit is inactive or which an entry mask excludes. Biases (and other added leaves)
-start at zero, scales and variances (and other factors) at the mean over active units.
+the entries of new units and no others. Entries that belong to an inactive unit, too, or that an
+entry mask excludes, stay zero. Biases (and other added leaves) start at zero, scales and variances
+(and other factors) at the mean over active units.
 
 An initialization can be jitted. A group whose masks are traced counts as growing; masks of the
 other groups may be arrays on the host.
