@@ -67,7 +67,7 @@ def compact_network(
     apply = inference(module)
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     groups = units.discover(apply, variables, images)
-    blocks = models.blocks(module)
+    blocks = models.removable_blocks(module)
     masks = unit_masks
     if masks is None:
         variables = units.fold_constants(apply, variables, groups, _random_images(image_shape))
@@ -82,7 +82,7 @@ def compact_network(
         return Network(narrow if fits else per_image(small_apply, small, image_shape), small, None)
     small = units.without_blocks(small, blocks, masks)
     architecture = models.architecture(module, small["params"])
-    built = models.build(architecture, dtype=jnp.float32, conv="xla")
+    built = models.from_architecture(architecture, dtype=jnp.float32, conv="xla")
     return Network(inference(built), small, architecture)
 
 

@@ -13,7 +13,7 @@ from gpnas._files import sealed, write_bytes, write_json
 from gpnas.deploy._describe import Description, brief, digest, metadata_of, read_sealed
 from gpnas.deploy._formats import Apply, inference
 from gpnas.errors import UserError
-from gpnas.models import build
+from gpnas.models import from_architecture
 
 
 def save_network(
@@ -77,7 +77,7 @@ def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
     if digest(content) != known.get("sha256"):
         raise UserError("file", str(weights), "weights as they were written; these have changed")
     try:
-        module = build(known, dtype=jnp.float32, conv="xla")
+        module = from_architecture(known, dtype=jnp.float32, conv="xla")
         arrays = load(content)
     except UserError:
         raise

@@ -104,7 +104,7 @@ def _units(config: ConfigDict, arm: str, share: float) -> dict[str, Any]:
     """A network with a share of its units removed, beside the whole one."""
     known = config.networks[arm].to_dict()
     shape = known["image_shape"]
-    module = models.build(known)
+    module = models.from_architecture(known)
     images = jax.random.normal(jax.random.key(config.seed), (4, *shape))
     variables = models.call.init(module, jax.random.key(config.seed), images)
     masks = _random_masks(module, variables, images, share, config.seed)
@@ -161,7 +161,7 @@ def _files(
             ending = FILES[runtime]
             path = paths[f"{name}, {runtime}"] = folder / f"{name}.{ending}"
             kind = "im2col" if "im2col" in ending else "xla"
-            module = models.build(one.architecture, dtype=jnp.float32, conv=kind)
+            module = models.from_architecture(one.architecture, dtype=jnp.float32, conv=kind)
             write = to_onnx if ending == "onnx" else to_stablehlo
             write(inference(module), one.variables, shape, path)
     return paths

@@ -70,8 +70,9 @@ def development_units(
       survival_age: If not 0, growth in a group is weighed by how many of its newborns got so old.
       spare: Dormant units that an elastic run has room for, as a fraction of those aimed at, while
         the network develops.
-      block_density, block_peak: The same for a network's blocks and edges (`gpnas.models.blocks`),
-        which compete with each other: the share that lives in the end, and the overshoot.
+      block_density, block_peak: The same for a network's blocks and edges
+        (`gpnas.models.removable_blocks`), which compete with each other: the share that lives in
+        the end, and the overshoot.
 
     References:
       Evci et al. 2022, GradMax (arXiv:2201.05125) for silent newborns whose gradient tells; the

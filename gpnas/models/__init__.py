@@ -25,10 +25,10 @@ from gpnas.models._macs import network_macs
 from gpnas.models._registry import (
     MODELS,
     architecture,
-    blocks,
-    build,
+    from_architecture,
     has_widths,
     is_known,
+    removable_blocks,
 )
 from gpnas.models._resnet import ResNet
 from gpnas.models._supernet201 import BatchStatisticsNorm, Supernet201, choice
@@ -39,7 +39,7 @@ from gpnas.models.macronet import MacroNet
 __all__ = [
     "CONVOLUTIONS", "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "DartsNet", "Genotype",
     "LeNet5", "LeNet300", "MacroNet", "ReLU", "ResNet", "Supernet201",
-    "architecture", "avg_pool_3x3", "blocks", "build", "call", "cell201", "choice",
-    "conv_without_bias", "darts_cell", "has_widths", "im2col_conv", "is_known", "macronet",
-    "max_pool_2x2", "network_macs", "resolve_conv",
+    "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias", "darts_cell",
+    "from_architecture", "has_widths", "im2col_conv", "is_known", "macronet", "max_pool_2x2",
+    "network_macs", "removable_blocks", "resolve_conv",
 ]  # fmt: skip

@@ -31,7 +31,7 @@ def architecture(module: nn.Module, params: Any) -> dict[str, Any]:
       params: Its parameters or shapes, possibly without some units and blocks.
 
     Returns:
-      `{"model": name, "fields": {…}}` of JSON types, for `build`.
+      `{"model": name, "fields": {…}}` of JSON types, for `from_architecture`.
 
     Raises:
       UserError: If the network is not one of `MODELS`.
@@ -46,7 +46,7 @@ def architecture(module: nn.Module, params: Any) -> dict[str, Any]:
     return {"model": name, "fields": {k: _lists(v) for k, v in fields.items()}}
 
 
-def build(architecture: Mapping[str, Any], **place: Any) -> nn.Module:
+def from_architecture(architecture: Mapping[str, Any], **place: Any) -> nn.Module:
     """Builds the Flax module of an architecture.
 
     Args:
@@ -80,7 +80,7 @@ def has_widths(module: nn.Module) -> bool:
     return type(module) not in _FIXED
 
 
-def blocks(module: nn.Module) -> dict[str, tuple[str, str]]:
+def removable_blocks(module: nn.Module) -> dict[str, tuple[str, str]]:
     """Parts of a network without which the identity remains.
 
     Returns:
@@ -128,7 +128,7 @@ def _lenet5(module: Any, params: Any) -> dict[str, Any]:
 
 def _resnet(module: Any, params: Any) -> dict[str, Any]:
     shortcuts = [f"stage{stage}_block0_shortcut" for stage in range(1, STAGES)]
-    names = blocks(module)
+    names = removable_blocks(module)
     return {
         "streams": [_last(params, "stem"), *(_last(params, name) for name in shortcuts)],
         "inner": [_last(params, name, "conv1") if name in params else 0 for name in names],

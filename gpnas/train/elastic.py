@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import apply
-from gpnas.models import MODELS, architecture, blocks, call, is_known
+from gpnas.models import MODELS, architecture, call, is_known, removable_blocks
 from gpnas.train.plan import Plan, make_plan
 from gpnas.train.program import Program, make_program
 from gpnas.train.state import TrainState
@@ -112,10 +112,10 @@ def living_network(plan: Plan, variables: Any, units: Mapping[str, Any]) -> tupl
       units: `{group: (size,) bool}`, which units live.
 
     Returns:
-      `(architecture, variables)`, for `gpnas.models.build`.
+      `(architecture, variables)`, for `gpnas.models.from_architecture`.
     """
     small = _in_widths(plan, variables, units, {})
-    small = without_blocks(small, blocks(plan.module), units)
+    small = without_blocks(small, removable_blocks(plan.module), units)
     return architecture(plan.module, small["params"]), small
 
 

@@ -76,7 +76,7 @@ def make_plan(
     Args:
       config: The config.
       data: The images.
-      architecture: The network (see `gpnas.models.build`), if it is not the config's own.
+      architecture: The network (see `models.from_architecture`), if it is not the config's own.
       sizes: `{group: units}` of the config's own network, if it is not that.
 
     Raises:
@@ -92,7 +92,7 @@ def make_plan(
     module = build_model(config.model, data.num_classes, axis)
     if architecture is not None:
         place = {"dtype": jnp.dtype(config.model.dtype), "conv": conv_kind(config.model)}
-        module = models.build(architecture, axis_name=axis, **place)
+        module = models.from_architecture(architecture, axis_name=axis, **place)
     shape = data.image_shape
     variables = _variables(module, config.model, shape)
     check_network(config.model.name, module, variables, shape, data.num_classes, axis)
@@ -183,7 +183,7 @@ def units_of(module: nn.Module, variables: Any, image_shape: tuple[int, ...]) ->
     if models.has_widths(module):
         images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
         found = discover(functools.partial(call.infer, module), variables, images)
-    return with_blocks(found, variables, models.blocks(module))
+    return with_blocks(found, variables, models.removable_blocks(module))
 
 
 def conv_kind(config: ConfigDict) -> str:

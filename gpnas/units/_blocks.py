@@ -26,7 +26,7 @@ def with_blocks(
       groups: Groups found by `discover`.
       variables: The variables given to `discover`, or shapes.
       blocks: `{name: (glob of all its leaves, glob of leaves whose zeros make its output zero)}`,
-        as returned by `gpnas.models.blocks`.
+        as returned by `gpnas.models.removable_blocks`.
 
     Returns:
       The groups, followed by the blocks, which are named `block:NAME`.

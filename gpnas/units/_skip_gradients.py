@@ -130,10 +130,8 @@ def incoming_moments(
     _, seen = _run(traced.graph, [*jax.tree.leaves((variables, inputs))], {})
 
     def moment(producer: LayerUse) -> jax.Array:
-        wide = _widened(producer, seen[producer.x.id])
-        rows = jnp.moveaxis(wide, _output_axis(producer), -1).reshape(
-            -1, wide.shape[_output_axis(producer)]
-        )
+        wide, axis = _widened(producer, seen[producer.x.id]), _output_axis(producer)
+        rows = jnp.moveaxis(wide, axis, -1).reshape(-1, wide.shape[axis])
         return rows.T @ rows / len(rows)
 
     return {name: moment(path.producer) for name, path in paths.items()}
@@ -164,21 +162,16 @@ def _run(
 
 
 def _skip_path(traced: Trace, solution: Solution, group: UnitGroup) -> SkipPath:
-    made, read = producers(group), members_on_side(group, "outgoing")
-    if len(made) != 1 or not read:
-        said = f"{len(made)} kernels that produce it, {len(read)} that consume it"
-        raise UserError(
-            f"skip connection over {group.name}",
-            said,
-            "one that produces it, one or more that consume it",
-        )
-    producer, *consumers = (_layer_use(traced, group, member) for member in (*made, *read))
+    field = f"skip connection over {group.name}"
+    incoming, outgoing = producers(group), members_on_side(group, "outgoing")
+    if len(incoming) != 1 or not outgoing:
+        got = f"{len(incoming)} kernels that produce it, {len(outgoing)} that consume it"
+        raise UserError(field, got, "one that produces it, one or more that consume it")
+    producer, *consumers = (_layer_use(traced, group, m) for m in (*incoming, *outgoing))
     for consumer in consumers:
         if not _same_positions(solution, producer, consumer):
-            between = f"{producer.member.path} to {consumer.member.path}"
-            raise UserError(
-                f"skip connection over {group.name}", between, "layers with the same positions"
-            )
+            got = f"{producer.member.path} to {consumer.member.path}"
+            raise UserError(field, got, "layers with the same positions")
     return SkipPath(producer, tuple(consumers))
 
 
@@ -237,10 +230,8 @@ def _same_positions(solution: Solution, producer: LayerUse, consumer: LayerUse) 
         axes = [a for a in range(len(value.shape)) if a != units]
         return [solution.classes[value.nodes(a)] for a in axes if value.shape[a] > 1]
 
-    a, b = (
-        rest(producer.op.outs[0], _output_axis(producer)),
-        rest(consumer.x, _input_axis(consumer)),
-    )
+    a = rest(producer.op.outs[0], _output_axis(producer))
+    b = rest(consumer.x, _input_axis(consumer))
     same_rank = len(producer.op.outs[0].shape) == len(consumer.x.shape)
     return same_rank and len(a) == len(b) and all(map(np.array_equal, a, b))
 

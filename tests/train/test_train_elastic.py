@@ -92,7 +92,7 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
     network, small = elastic.living_network(made, masked, state.mask_state.units)
     assert network == record["architecture"]
     images = jnp.asarray(digits.test.images[:50], jnp.float32)
-    rebuilt = models.build(network)
+    rebuilt = models.from_architecture(network)
     np.testing.assert_allclose(
         rebuilt.apply(small, images), made.module.apply(masked, images), rtol=1e-4, atol=1e-4
     )

@@ -94,7 +94,7 @@ def test_what_something_sums_over_is_left_alone():
 def test_a_block_is_a_unit_among_others(name):
     module = models.ResNet(num_classes=3, width=2, blocks=2)
     variables = module.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
-    found = units.with_blocks(units.UnitGroups((), ()), variables, models.blocks(module))
+    found = units.with_blocks(units.UnitGroups((), ()), variables, models.removable_blocks(module))
     group = found.named(f"block:{name}")
     assert group.size == 1 and units.is_block(group.name)
     dead = units.weight_masks(found, {group.name: np.zeros(1, bool)}, variables)

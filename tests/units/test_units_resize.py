@@ -141,7 +141,7 @@ def filled(module, shape):
 
 def rebuilt(module):
     """The network of whatever widths its variables have."""
-    return lambda variables, x: models.build(
+    return lambda variables, x: models.from_architecture(
         models.architecture(module, variables["params"])
     ).apply(variables, x)
 
