@@ -32,17 +32,17 @@ def made_up(model: units.CostModel) -> dict:
 def test_time_is_read_between_the_points_of_the_table():
     model = counted()
     table = json.loads(json.dumps(made_up(model)))
-    for alive, total, one in ((6, 8 + 1.5, 1.0), (4, 6 + 1.5, 1.0), (2, 4 + 1.0, 1.5)):
-        masks = {"a:1": np.arange(6) < alive}
+    for active, total, one in ((6, 8 + 1.5, 1.0), (4, 6 + 1.5, 1.0), (2, 4 + 1.0, 1.5)):
+        masks = {"a:1": np.arange(6) < active}
         assert units.total_latency(model, masks, table) == pytest.approx(total)
         cost = units.unit_latency(model, masks, table)["a:1"]
-        assert cost[:alive] == pytest.approx(one)
+        assert cost[:active] == pytest.approx(one)
         traced = jax.jit(lambda m: units.unit_latency(model, m, table))(
             {"a:1": jnp.asarray(masks["a:1"])}
         )
         np.testing.assert_allclose(traced["a:1"], cost, rtol=1e-5)
     cost = units.unit_latency(model, {"a:1": np.arange(6) < 2}, table)["a:1"]
-    assert cost[2:] == pytest.approx(1 + 0.5)  # to wake a third one
+    assert cost[2:] == pytest.approx(1 + 0.5)  # cost of growing a third one
 
 
 @pytest.mark.parametrize("name", ["resnext", "vit"])

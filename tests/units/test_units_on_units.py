@@ -57,10 +57,10 @@ def test_the_least_worth_goes_and_the_most_gain_comes():
         assert layer["bias"].shape == ()
 
 
-def test_readers_alone_make_the_same_function():
-    alive = {g.name: np.arange(g.size) % 3 > 0 for g in GROUPS.groups}
-    silent = gm.apply(units.outgoing_masks(GROUPS, alive, PARAMS), PARAMS)
-    masked = gm.apply(units.weight_masks(GROUPS, alive, PARAMS), PARAMS)
+def test_outgoing_masks_alone_make_the_same_function():
+    active = {g.name: np.arange(g.size) % 3 > 0 for g in GROUPS.groups}
+    silent = gm.apply(units.outgoing_masks(GROUPS, active, PARAMS), PARAMS)
+    masked = gm.apply(units.weight_masks(GROUPS, active, PARAMS), PARAMS)
     out = [MODULE.apply({"params": params}, IMAGES) for params in (silent, masked)]
     np.testing.assert_allclose(*out, rtol=1e-6)
     assert (silent["Dense_0"]["kernel"] == PARAMS["Dense_0"]["kernel"]).all()
@@ -97,8 +97,8 @@ def test_a_block_is_a_unit_among_others(name):
     found = units.with_blocks(units.UnitGroups((), ()), variables, models.removable_blocks(module))
     group = found.named(f"block:{name}")
     assert group.size == 1 and units.is_block(group.name)
-    dead = units.weight_masks(found, {group.name: np.zeros(1, bool)}, variables)
-    flat = jax.tree_util.tree_flatten_with_path(dead)[0]
+    masks = units.weight_masks(found, {group.name: np.zeros(1, bool)}, variables)
+    flat = jax.tree_util.tree_flatten_with_path(masks)[0]
     inside = {gm.tree.path_name(path): not np.any(mask) for path, mask in flat}
     assert {path for path, gone in inside.items() if gone} == {
         path for path in inside if f"/{name}/" in path

@@ -1,4 +1,4 @@
-"""Bridges and GradMax: gradients that newborns get, against derivatives taken by autodiff."""
+"""Gradients of skip connections, and of units by GradMax, against those by autodiff."""
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ def convolutional(f):
 BUILDS = {"dense": dense, "convolutional": convolutional}
 
 
-def young(build, f):
+def half_active(build, f):
     """All of a network that is two units short."""
     apply, params, x, y = BUILDS[build](f)
     groups = units.discover(apply, params, x)
@@ -63,11 +63,11 @@ def young(build, f):
         return jax.grad(lambda p: loss(apply(p, x)))(params)
 
     @jax.jit
-    def bridge(params, x):
+    def gradients_of(params, x):
         with nets.strictly():
             return units.skip_gradients(apply, loss, params, groups, [group.name], x)
 
-    return params, groups, before, after, bridge(params, x), slope
+    return params, groups, before, after, gradients_of(params, x), slope
 
 
 def side(group, values, role):
@@ -78,29 +78,29 @@ def side(group, values, role):
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_outgoing_weights_get_singular_values_as_their_first_gradient(build):
-    params, groups, before, after, bridges, slope = young(build, lambda x: x)
+    params, groups, before, after, gradients, slope = half_active(build, lambda x: x)
     (group,) = groups.groups
-    grown = grow.gradmax(bridges, norm=0.7)(params, groups, before, after, KEY)
+    grown = grow.gradmax(gradients, norm=0.7)(params, groups, before, after, KEY)
     given, slopes = side(group, grown, "produces"), side(group, slope(grown), "consumes")
-    values = np.linalg.svd(bridges[group.name], compute_uv=False)
-    np.testing.assert_allclose(given[4:] @ bridges[group.name], slopes[4:], rtol=1e-3, atol=1e-6)
+    values = np.linalg.svd(gradients[group.name], compute_uv=False)
+    np.testing.assert_allclose(given[4:] @ gradients[group.name], slopes[4:], rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(slopes[4:], axis=1), 0.7 * values[:2], rtol=1e-4)
     best = np.linalg.norm(slopes[4:])
     for seed in range(10):
         drawn = grow.zero_outgoing()(params, groups, before, after, jax.random.key(seed))
         rows = side(group, drawn, "produces")
         rows = 0.7 * rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-        assert np.linalg.norm(rows[4:] @ bridges[group.name]) < best
+        assert np.linalg.norm(rows[4:] @ gradients[group.name]) < best
 
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_incoming_weights_get_them_whatever_bends_at_zero_like_the_identity(build):
-    params, groups, before, after, bridges, slope = young(build, jnp.tanh)
+    params, groups, before, after, gradients, slope = half_active(build, jnp.tanh)
     (group,) = groups.groups
-    grown = grow.gradmax(bridges, zero="incoming")(params, groups, before, after, KEY)
+    grown = grow.gradmax(gradients, zero="incoming")(params, groups, before, after, KEY)
     slopes = side(group, slope(grown), "produces")
     length = np.linalg.norm(side(group, params, "consumes")[:4], axis=1).mean()
-    values = np.linalg.svd(bridges[group.name], compute_uv=False)
+    values = np.linalg.svd(gradients[group.name], compute_uv=False)
     np.testing.assert_allclose(np.linalg.norm(slopes[4:], axis=1), length * values[:2], rtol=1e-3)
     assert not side(group, grown, "produces")[4:].any()
 
@@ -110,21 +110,21 @@ def test_a_unit_that_several_layers_read_has_all_their_entries():
     groups = units.discover(net.apply, net.variables, *net.inputs)
     name = "params/grow2/kernel:3"
 
-    def bridge(variables):
+    def gradients_of(variables):
         return units.skip_gradients(
             net.apply, lambda out: jnp.mean(out**2), variables, groups, [name], *net.inputs
         )
 
-    found = jax.eval_shape(bridge, net.variables)
+    found = jax.eval_shape(gradients_of, net.variables)
     assert found[name].shape == (3 * 3 * 10, 6)  # all that was there before, and the transition
 
 
 def test_gradmax_leaves_the_function_and_masked_weights_alone():
-    params, groups, before, after, bridges, _ = young("dense", jnp.tanh)
+    params, groups, before, after, gradients, _ = half_active("dense", jnp.tanh)
     apply, _, x, _ = dense(jnp.tanh)
     synapses = {"in": np.arange(42).reshape(7, 6) % 5 > 0, "bias": True, "out": True}
     for zero in ("outgoing", "incoming"):
-        init = grow.gradmax(bridges, zero=zero)
+        init = grow.gradmax(gradients, zero=zero)
         grown = init(params, groups, before, after, KEY, synapses)
         np.testing.assert_allclose(apply(grown, x), apply(params, x), atol=1e-6)
         assert not np.asarray(grown["in"])[:, 4:][~synapses["in"][:, 4:]].any()
@@ -153,7 +153,7 @@ def loop():
         ("tied", "none", "group"),
     ],
 )
-def test_bridges_that_cannot_be_built_are_refused(kind, name, why):
+def test_skip_connections_that_do_not_exist_are_refused(kind, name, why):
     net = loop() if kind == "loop" else nets.NETS[kind]()
     groups = units.discover(net.apply, net.variables, *net.inputs)
     with pytest.raises(UserError, match=why):
@@ -161,22 +161,22 @@ def test_bridges_that_cannot_be_built_are_refused(kind, name, why):
 
 
 def test_gradmax_says_what_it_lacks():
-    params, groups, before, after, bridges, _ = young("dense", jnp.tanh)
+    params, groups, before, after, gradients, _ = half_active("dense", jnp.tanh)
     with pytest.raises(UserError, match="zero"):
-        grow.gradmax(bridges, zero="both")
+        grow.gradmax(gradients, zero="both")
     with pytest.raises(UserError, match="gradients"):
         grow.gradmax({})(params, groups, before, after, KEY)
-    narrow = {name: matrix[:, :1] for name, matrix in bridges.items()}
+    narrow = {name: matrix[:, :1] for name, matrix in gradients.items()}
     with pytest.raises(UserError, match="at most 1"):
         grow.gradmax(narrow)(params, groups, before, after, KEY)
 
 
 @pytest.mark.parametrize("zero", ["outgoing", "incoming"])
 def test_the_control_has_another_direction_and_the_same_length(zero):
-    params, groups, before, after, bridges, _ = young("dense", jnp.tanh)
+    params, groups, before, after, gradients, _ = half_active("dense", jnp.tanh)
     (group,), role = groups.groups, {"outgoing": "produces", "incoming": "consumes"}[zero]
     with nets.strictly():
-        ours = grow.gradmax(bridges, zero=zero)(params, groups, before, after, KEY)
+        ours = grow.gradmax(gradients, zero=zero)(params, groups, before, after, KEY)
         theirs = grow.random(zero=zero)(params, groups, before, after, KEY)
     ours, theirs = (side(group, values, role)[4:] for values in (ours, theirs))
     lengths = [np.linalg.norm(rows, axis=1) for rows in (ours, theirs)]

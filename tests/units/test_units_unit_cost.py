@@ -45,12 +45,12 @@ def test_totals_are_those_that_xla_counts(name):
     net, groups, model = counted(name)
     masks = some_masks(groups)
     compact = units.compact(net.apply, net.variables, groups, masks)
-    for (apply, variables), living in (((net.apply, net.variables), {}), (compact, masks)):
+    for (apply, variables), active in (((net.apply, net.variables), {}), (compact, masks)):
         lowered = jax.jit(apply).lower(variables, *net.inputs)
         flops = lowered.compile().cost_analysis()["flops"]
-        assert units.total_cost(model, living, "flops") == pytest.approx(flops, rel=0.01)
+        assert units.total_cost(model, active, "flops") == pytest.approx(flops, rel=0.01)
         if name == "lenet300":
-            assert units.total_cost(model, living, "flops") == flops
+            assert units.total_cost(model, active, "flops") == flops
 
 
 @pytest.mark.parametrize("name", ["mobilenet", "resnext", "densenet", "vit", "llama", "groupnorm"])
@@ -75,10 +75,10 @@ def test_a_unit_costs_what_the_total_falls_by_without_it(name, kind):
     traced = jax.jit(lambda m: units.unit_cost(model, m, kind))(jax.tree.map(jnp.asarray, masks))
     for group in groups.groups:
         for unit in range(group.size):
-            alive, dead = masks[group.name].copy(), masks[group.name].copy()
-            alive[unit], dead[unit] = True, False
-            with_it = units.total_cost(model, {**masks, group.name: alive}, kind)
-            without = units.total_cost(model, {**masks, group.name: dead}, kind)
+            present, absent = masks[group.name].copy(), masks[group.name].copy()
+            present[unit], absent[unit] = True, False
+            with_it = units.total_cost(model, {**masks, group.name: present}, kind)
+            without = units.total_cost(model, {**masks, group.name: absent}, kind)
             assert found[group.name][unit] == pytest.approx(with_it - without)
         np.testing.assert_allclose(traced[group.name], found[group.name], rtol=1e-5)
 
