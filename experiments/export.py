@@ -1,10 +1,10 @@
-"""Exports a trained run: the network without its dead units, and the whole one beside it.
+"""Exports a trained run: the network without its inactive units, and the dense one.
 
     python experiments/export.py --workdir=runs/mine
     python experiments/export.py --workdir=runs/mine --formats=onnx,tflite,stablehlo --int8
 
-WORKDIR/export then holds a file a format and network, and export.json: class names, sizes, largest
-difference from JAX, test error, latency. TFLite needs the extra `tflite`, the others the extra
+WORKDIR/export then holds a file per format and network, and export.json: class names, sizes,
+largest difference from JAX, test error, latency. TFLite needs the extra `tflite`, the others the extra
 `deploy`; see docs/deploy.md.
 """
 
@@ -28,13 +28,13 @@ _INT8 = flags.DEFINE_bool("int8", False, "Also ONNX files in int8.")
 _OPSET = flags.DEFINE_integer(
     "opset", None, f"Of ONNX files. By default {OPSET}, which onnxruntime 1.20 and later read."
 )
-_SECONDS = flags.DEFINE_float("seconds", 1.0, "For each latency that is taken; 0: none is.")
+_SECONDS = flags.DEFINE_float("seconds", 1.0, "Duration of each latency measurement; 0 for none.")
 _RECORDS = flags.DEFINE_string("records", None, "File to which export.json is appended as a line.")
 flags.mark_flags_as_required(["workdir"])
 
 
 def main(argv: Sequence[str]) -> None:
-    """Writes the files and prints what they are like."""
+    """Writes the files and prints a table of them."""
     no_arguments(argv)
     if not _SECONDS.value >= 0:
         raise UserError("seconds", _SECONDS.value, "0 or more")
