@@ -18,24 +18,19 @@ help() {
 ./run.sh setup        make .venv and install, nothing else
 ./run.sh test         set up, then lint, types and tests (arguments go to pytest)
 ./run.sh train …      one run:     --config=configs/development.py --workdir=runs/mine
-./run.sh sweep …      a study:     --config=configs/studies/fashion.py
+./run.sh sweep …      a study:     --config=experiments/studies/fashion/config.py
 ./run.sh report …     a page:      --inputs=runs/mine,runs/other --output=report.html
-./run.sh reproduce …  papers' rows:  reproduce "sparse VD", or --fast for a quick look at all
+./run.sh reproduce …  the documents' studies: reproduce "sparse VD", gradmax; --fast; --page
 ./run.sh search …     architectures: --config=configs/searches/nas_bench_201.py --workdir=runs/search
-./run.sh compare …    strategies:  --config=configs/searches/comparisons/nas_bench_201.py
-./run.sh proxies …    scores of untrained networks: --config=configs/searches/proxies.py
-./run.sh nas …        docs/nas.md from the records: --page writes it and searches nothing
-./run.sh sharing …    shared weights: --config=configs/searches/sharing.py
-./run.sh gradmax …    neurons born: --config=configs/studies/gradmax.py
+./run.sh compare …    strategies:  --config=experiments/studies/searches_201/config.py
 ./run.sh export …     files:       --workdir=runs/mine --formats=onnx,stablehlo,tflite,safetensors
 ./run.sh predict …    class names:  --workdir=runs/mine --pictures=a.png,folder
-./run.sh deploy …     docs/deploy.md from the records: --page writes it and measures nothing
 ./run.sh worker …     helps a search: --storage=sqlite:///runs/search/search.db
 ./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
 ./run.sh help         this text
 
-`train`, `sweep`, `report`, `reproduce`, `search`, `compare`, `proxies`, `sharing`, `nas`,
-`gradmax`, `export`, `predict`, `deploy`, `worker` and `bench` take --help.
+`train`, `sweep`, `report`, `reproduce`, `search`, `compare`, `export`, `predict`, `worker` and
+`bench` take --help.
 Relative paths are those of the folder that the command is called in; a --config that is not there
 is taken from gpnas' own configs/. Python 3.11 to 3.13, the newest that is found; PYTHON=… chooses.
 TEXT
@@ -99,7 +94,7 @@ configured() {
     local arguments=() argument path previous=""
     for argument in "${@:2}"; do
         path="${argument#--config=}"
-        if [[ $path == configs/* && ($path != "$argument" || $previous == --config) &&
+        if [[ $path == @(configs|experiments)/* && ($path != "$argument" || $previous == --config) &&
             ! -e ${path%%:*} && -e $ROOT/${path%%:*} ]]; then
             argument="${argument%"$path"}$ROOT/$path"
         fi
@@ -111,7 +106,7 @@ configured() {
 
 main() {
     setup
-    configured sweep --config=configs/studies/fashion.py --config.seeds="(0, 1, 2)" \
+    configured sweep --config=experiments/studies/fashion/config.py --config.seeds="(0, 1, 2)" \
         --workdir=runs --results=runs
     experiment report --inputs=runs/fashion --output=runs/report.html \
         --title="Fashion-MNIST, LeNet-300-100, 2 % of the weights"
@@ -133,8 +128,7 @@ case "$command" in
 help | -h | --help) help ;;
 main | setup) "$command" ;;
 test) test "$@" ;;
-train | sweep | report | reproduce | search | compare | proxies | sharing | nas | gradmax | export | \
-    predict | deploy)
+train | sweep | report | reproduce | search | compare | export | predict)
     setup
     configured "$command" "$@"
     ;;

@@ -8,7 +8,6 @@ to results/benchmark.jsonl. All of it takes about 15 minutes on 2 CPU cores; not
 beside it. PyTorch is needed for two of them: .venv/bin/pip install -e '.[bench]'.
 """
 
-import datetime
 import importlib
 import json
 import pathlib
@@ -17,11 +16,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from experiments.benchmarks import MEASUREMENTS, Measurement, Missing, Options
 from gpnas._files import append_line
-from gpnas.benchmark import MEASUREMENTS, Measurement, Missing, Options
 from gpnas.commandline import start
 from gpnas.errors import UserError
-from gpnas.train.record import git_revision, machine, versions
+from gpnas.provenance import provenance
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _ONLY = flags.DEFINE_list("only", [], "Names of measurements; all if empty.")
@@ -66,10 +65,7 @@ def _line(measurement: Measurement, fast: bool) -> dict:
     return found | {
         "value": round(measurement.value, 4),
         "holds": bool(measurement.holds),
-        "machine": machine(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "git": git_revision(),
-        "versions": versions(),
+        **provenance(),
         "fast": fast,
         "details": details,
     }

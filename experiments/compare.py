@@ -1,6 +1,6 @@
 """Compares search strategies: each on the same space, by the same seeds, one record a search.
 
-    python experiments/compare.py --config=configs/searches/comparisons/nas_bench_201.py
+    python experiments/compare.py --config=experiments/studies/searches_201/config.py
 
 Records are appended to results/STUDY/records.jsonl as they come; searches that are there are
 skipped. Exit code 3 is a search in which `config.failures` candidates failed in a row.

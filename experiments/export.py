@@ -17,7 +17,7 @@ from gpnas._files import append_line
 from gpnas.commandline import no_arguments, start
 from gpnas.deploy import OPSET, export
 from gpnas.errors import UserError
-from gpnas.report.deployed import export_table
+from gpnas.report import export_table
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that has finished.")
 _FORMATS = flags.DEFINE_list(

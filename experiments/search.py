@@ -25,7 +25,7 @@ from ml_collections import config_flags
 from gpnas._files import read_json, write_json
 from gpnas.commandline import EXIT_DIVERGED, check_kind, no_arguments, start, stop
 from gpnas.errors import UserError
-from gpnas.report.drawings import architecture_figure
+from gpnas.report import architecture_figure
 from gpnas.search import pareto, study
 from gpnas.search.build import Search, build_search
 from gpnas.search.history import Trial, value

@@ -88,7 +88,7 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
       OSError: If it cannot be written; the file that was there is then as it was.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with _naming(path):
+    with naming(path):
         try:
             with open(part, "wb") as file:
                 file.write(content)
@@ -108,12 +108,21 @@ def sync(path: pathlib.Path) -> None:
         os.close(handle)
 
 
+def disk_failure(error: BaseException) -> int | None:
+    """One of `NO_SPACE`, if that is why a library could not write; its exception may be any."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return error.errno
+    return next((number for number in NO_SPACE if os.strerror(number) in str(error)), None)
+
+
 @contextlib.contextmanager
-def _naming(path: pathlib.Path) -> Iterator[None]:
-    """Names the file in errors of writing: a full disk's has no path."""
+def naming(path: pathlib.Path) -> Iterator[None]:
+    """Names the file or folder in errors of writing: a full disk's has no path."""
     try:
         yield
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
@@ -133,8 +142,9 @@ def records_path(results: str | pathlib.Path, study: str) -> pathlib.Path:
     Raises:
       UserError: If the name of the study is not one of a single folder.
     """
-    if not study or study in (".", "..") or set("/\\\0") & set(study):
-        raise UserError("study", study, "the name of one folder, without / or ..")
+    named = type(study) is str and 0 < len(study.encode(errors="replace")) <= 200
+    if not named or study in (".", "..") or set("/\\\0\n") & set(study):
+        raise UserError("study", study, "the name of one folder, at most 200 bytes, no /")
     return pathlib.Path(results) / study / "records.jsonl"
 
 
@@ -150,7 +160,7 @@ def append_line(path: pathlib.Path, content: Any, safe: bool = True) -> None:
       OSError: If it cannot be written.
     """
     line = line_of(content)
-    with _naming(path):
+    with naming(path):
         with open(path, "ab+") as file:
             if file.tell() and _last_byte(file) != b"\n":
                 line = b"\n" + line

@@ -61,10 +61,13 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
             logging.set_verbosity(logging.WARNING)  # Orbax alone says forty lines a checkpoint
         try:
             main(argv)
+            sys.stdout.flush()
         except UserError as error:
             stop(error, EXIT_USER)
         except (KeyboardInterrupt, Stopped) as error:
             stop(f"{str(error) or 'interrupted'}; the same command goes on", EXIT_STOPPED)
+        except BrokenPipeError:  # whoever read the output has seen enough
+            os._exit(128 + signal.SIGPIPE)
         except OSError as error:
             print(_unwritten(error), file=sys.stderr, flush=True)
             with contextlib.suppress(OSError):
@@ -73,8 +76,15 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
             os._exit(EXIT_IO)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left half
+    sys.unraisablehook = _unraisable
     sys.path.append(os.getcwd())
     app.run(guarded, flags_parser=_parse_or_stop)
+
+
+def _unraisable(raised: Any) -> None:
+    """Prints errors of threads, but not what TensorStore's print of a failed save."""
+    if str(raised.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(raised)
 
 
 def stop(reason: object, code: int) -> None:
@@ -139,23 +149,35 @@ def parse(argv: Sequence[str]) -> list[str]:
       UserError: For a flag that is not known, or a value that it cannot have. Nothing at all is no
         value: it would be taken for the current folder where a path is meant.
     """
-    for flag in _config_flags():
-        flag.parser.parse = functools.partial(_load, flag.parser.parse, flag.name, tuple(argv))
-    try:
-        left = flags.FLAGS(argv)
-        for flag in _config_flags():
-            if flag.value is not None:
-                flag.value.lock()  # ml_collections notices a missing file at the first touch
-    except Exception as error:  # a config file is a program: it may raise anything
-        for flag in _config_flags():
-            _check_config(flag, argv)
-        allowed = f"flags as --helpfull lists them ({_last_line(error)})"
-        raise UserError("command line", " ".join(argv[1:]), allowed) from error
+    with _completing(tuple(argv)):
+        try:
+            left = flags.FLAGS(argv)
+            for flag in _config_flags():
+                if flag.value is not None:
+                    flag.value.lock()  # ml_collections notices a missing file at the first touch
+        except Exception as error:  # a config file is a program: it may raise anything
+            for flag in _config_flags():
+                _check_config(flag, argv)
+            allowed = f"flags as --helpfull lists them ({_last_line(error)})"
+            raise UserError("command line", " ".join(argv[1:]), allowed) from error
     for name in flags.FLAGS:
         _check_not_empty(flags.FLAGS[name])
     if "" in left:
         raise UserError("command line", "", "arguments that are not empty")
     return left
+
+
+@contextlib.contextmanager
+def _completing(argv: Sequence[str]) -> Iterator[None]:
+    """Configs that are parsed meanwhile have the fields that a command line sets."""
+    parsers = {flag.name: (flag.parser, flag.parser.parse) for flag in _config_flags()}
+    for name, (parser, parse) in parsers.items():
+        parser.parse = functools.partial(_load, parse, name, argv)
+    try:
+        yield
+    finally:
+        for parser, parse in parsers.values():
+            parser.parse = parse
 
 
 def _check_not_empty(flag: Any) -> None:

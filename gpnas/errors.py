@@ -30,6 +30,11 @@ class UserError(ValueError):
         )
 
 
+def brief(error: BaseException) -> str:
+    """What an error of another library says, and its type, in one short line."""
+    return f"{type(error).__name__}: {shorten(str(error).strip(), _LONG)}"
+
+
 def shorten(text: str, most: int) -> str:
     """A text on one line; what is longer than `most` characters loses its middle."""
     line = re.sub(r"\s*\n\s*", " ", text)

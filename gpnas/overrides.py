@@ -1,4 +1,7 @@
-"""Fields of a config that its file does not list: those of the network, method and optimizer."""
+"""Fields of a config that its file does not list: those of the network, method and optimizer.
+
+A study has such sections once per arm: `arms.gmp.method`.
+"""
 
 import ast
 import inspect
@@ -75,7 +78,9 @@ def complete(config: ConfigDict, overrides: Mapping[str, str | None], flag: str)
       UserError: For a value of another type than the field's.
     """
     with config.unlocked():
-        _forget_arguments(config, overrides)
+        for path, name in overrides.items():
+            if path.endswith("optimizer.name") and name is not None:
+                _forget_arguments(_holder(config, path.removesuffix(".name")), name)
         for path, text in overrides.items():
             section, _, field = path.rpartition(".")
             parameter = allowed(config, overrides, section).get(field)
@@ -88,23 +93,24 @@ def complete(config: ConfigDict, overrides: Mapping[str, str | None], flag: str)
     return config
 
 
-def _forget_arguments(config: ConfigDict, overrides: Mapping[str, str | None]) -> None:
+def _forget_arguments(optimizer: Any, name: str) -> None:
     """Another optimizer than the file's does not get those of its arguments that it has not."""
-    arguments, name = _holder(config, "optimizer.arguments"), overrides.get("optimizer.name")
-    if not isinstance(arguments, ConfigDict) or name in (None, config.optimizer.name):
+    arguments = _holder(optimizer, "arguments")
+    if not isinstance(arguments, ConfigDict) or name == optimizer.name:
         return
-    known = _of_optimizer(str(name))
+    known = _of_optimizer(name)
     for field in [field for field in arguments if known and field not in known]:
         del arguments[field]
 
 
 def allowed(config: ConfigDict, overrides: Mapping[str, str | None], section: str) -> Parameters:
     """What a section may have by the names that the config has after the overrides; else empty."""
-    if section not in _SECTIONS or not isinstance(_holder(config, section), ConfigDict):
+    kind = next((one for one in _SECTIONS if f".{section}".endswith(f".{one}")), None)
+    if kind is None or not isinstance(_holder(config, section), ConfigDict):
         return {}
-    place, fields = _SECTIONS[section]
-    holder, _, name = place.rpartition(".")
-    chosen = overrides.get(place) or (_holder(config, holder) or {}).get(name)
+    place, fields = _SECTIONS[kind]
+    holder, _, name = f"{section.removesuffix(kind)}{place}".rpartition(".")
+    chosen = overrides.get(f"{holder}.{name}") or (_holder(config, holder) or {}).get(name)
     try:
         return {k: p for k, p in fields(str(chosen)).items() if k != "name"}
     except UserError:  # told when the run is planned, with the field that has the name

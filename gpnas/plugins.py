@@ -5,7 +5,7 @@ import importlib
 import inspect
 import math
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from gpnas.errors import UserError, shorten
@@ -119,7 +119,21 @@ def check_value(
     said = kind is not inspect.Parameter.empty
     if said and isinstance(kind, type) and type(value) is not kind:
         raise UserError(field, value, f"a value of type {kind.__name__}")
+    if typing.get_origin(kind) in (tuple, Sequence):
+        _check_items(field, value, typing.get_args(kind)[0])
     holds, allowed = ranges.get(parameter.name, (lambda x: True, ""))
     if not holds(value):
         raise UserError(field, value, allowed)
     return value
+
+
+def _check_items(field: str, value: Any, kind: Any) -> None:
+    """Makes sure that a value is a tuple or a list of finite numbers or texts of a type."""
+    if not isinstance(value, tuple | list):
+        raise UserError(field, value, f"a tuple of {kind.__name__} values")
+    for item in value:
+        whole = kind is float and type(item) is int
+        if isinstance(kind, type) and type(item) is not kind and not whole:
+            raise UserError(field, value, f"a tuple of {kind.__name__} values")
+        if isinstance(item, float) and not math.isfinite(item):
+            raise UserError(field, value, "finite numbers")

@@ -8,6 +8,7 @@ inside, so models and training are tested without.
 
 import contextlib
 import os
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,15 @@ import numpy as np
 import pytest
 
 from gpnas import _stop, data
+from gpnas.models import cell201
 from gpnas.train import Stopped, checkpoint, loop
 
 STRICT = ("masks", "methods", "sensitivity", "units")
 STRICT_FILES = ("test_gates_gaussian", "test_gates_concrete", "test_gates_binary")
 HURRIED = ("configs", "deploy", "gates", "models", "train")
 HURRIED_FILES = (
-    "test_search_sharing", "test_search_darts", "test_search_sharing_study", "test_search_proxies",
-    "test_bench_measure",
+    "test_search_sharing", "test_search_darts", "test_search_proxies", "test_studies_sharing",
+    "test_studies_gradmax", "test_benchmarks_measure",
 )  # fmt: skip
 DEVICES = 8
 
@@ -45,6 +47,14 @@ hypothesis.settings.register_profile(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 hypothesis.settings.load_profile("gpnas")
+
+
+@pytest.fixture(scope="module")
+def one_stage() -> Iterator[None]:
+    """Networks of one stage, where three would take three times as long to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell201, "STAGES", 1)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +130,19 @@ def all_saves() -> Callable:
             yield found
 
     return watching
+
+
+@pytest.fixture(scope="session")
+def no_room() -> Callable:
+    """`size → context` in which no file can grow beyond so many bytes, as on a full disk."""
+
+    @contextlib.contextmanager
+    def limited(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

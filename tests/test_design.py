@@ -12,7 +12,6 @@ import gpnas
 
 ROOT = pathlib.Path(__file__).parents[1]
 FACES = ("deploy", "models", "units", "units.cost", "units.graph")
-LEAVING = {"deploy": {"study"}}  # modules that move to experiments/studies
 PACKAGES = sorted(p.parent.name for p in (ROOT / "gpnas").glob("*/__init__.py"))
 
 
@@ -72,15 +71,13 @@ def test_a_package_has_one_public_face(face):
     assert len(set(public)) == len(public)
     modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
     inner = [name.rpartition(".")[2] for name in FACES if name.startswith(f"{face}.")]
-    leaving = LEAVING.get(face, set())
-    for name in {*modules} - leaving:
+    for name in modules:
         assert name.startswith("_") or name in public or name in inner, name
     for name in public:
         assert hasattr(package, name) or name in modules, name
     for path, module, names in outside(face):
-        if module.rpartition(".")[2] not in leaving:
-            assert module == f"gpnas.{face}", f"{path} imports {module}"
-            assert set(names) <= {*public, *leaving}, f"{path} imports {names}"
+        assert module == f"gpnas.{face}", f"{path} imports {module}"
+        assert set(names) <= set(public), f"{path} imports {names}"
 
 
 def test_every_dependency_has_its_reason_and_is_imported_somewhere():

@@ -1,5 +1,7 @@
 """JSON files: whole or not at all, and checked when read."""
 
+import errno
+
 import pytest
 
 from gpnas import _files
@@ -41,3 +43,35 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_study_that_would_leave_its_folder_is_refused(study):
     with pytest.raises(UserError, match="study: got .*, allowed: the name of one folder"):
         _files.records_path("results", study)
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, no_room):
+    path = tmp_path / "record.json"
+    _files.write_json(path, {"a": 1})
+    with no_room(100), pytest.raises(OSError, match=r"File too large.*record\.json'") as raised:
+        _files.write_json(path, {"a": "b" * 1000})
+    assert _files.disk_failure(raised.value)
+    assert _files.read_json(path, "workdir", "a record") == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_line_that_a_full_disk_cut_off_is_left_out(tmp_path, no_room):
+    path = tmp_path / "lines.jsonl"
+    _files.append_line(path, {"a": 1})
+    with no_room(100), pytest.raises(OSError, match=r"File too large.*lines\.jsonl'"):
+        _files.append_line(path, {"a": "b" * 1000})
+    _files.append_line(path, {"a": 2})
+    assert _files.read_lines(path) == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    "error, number",
+    [
+        (OSError(errno.EDQUOT, "x"), errno.EDQUOT),
+        (RuntimeError("write() failed: No space left on device; at byte 0"), errno.ENOSPC),
+        (OSError(errno.EACCES, "x"), None),
+        (ValueError("4096 requested and 0 written"), None),
+    ],
+)
+def test_disk_failures_of_other_libraries_are_known_by_their_text(error, number):
+    assert _files.disk_failure(error) == number

@@ -9,6 +9,7 @@ Entries are named after their content and class names, so two sources of a set s
 """
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from gpnas._files import parse_json
+from gpnas._files import parse_json, write_bytes, write_json
 from gpnas.data import storage
 from gpnas.data.dataset import Decoded, Split, content_digest
 
@@ -81,6 +82,7 @@ def fill(cache_dir: Path, name: str, key: Key, write: Fill) -> Decoded:
 
     Raises:
       UserError: The cache cannot be written; or what `write` raises.
+      OSError: The disk is full or fails.
     """
     entries = cache_dir / "entries"
     with storage.new_folder(entries, field="data.cache_dir") as folder:
@@ -89,7 +91,7 @@ def fill(cache_dir: Path, name: str, key: Key, write: Fill) -> Decoded:
         digest = content_digest(*(_map_split(folder, one) for one in names))
         meta = {"format": _FORMAT, "name": name, "class_names": class_names, "sha256": digest}
         meta["splits"] = names
-        (folder / "meta.json").write_text(json.dumps(meta, indent=1))
+        write_json(folder / "meta.json", meta)
         final = entries / f"{_safe(name)}-{_identity(digest, class_names)}"
         if not storage.publish(folder, final) and _open(final) is None:
             _replace(folder, final)
@@ -110,17 +112,24 @@ def array_path(folder: Path, part: str) -> Path:
     return folder / f"{part}.npy"
 
 
-def save(folder: Path, train: Split, test: Split) -> None:
-    """Writes whole arrays into an entry."""
-    for name, split in (("train", train), ("test", test)):
-        np.save(array_path(folder, f"{name}_images"), split.images, allow_pickle=False)
-        save_labels(folder, name, split.labels)
+def new_images(folder: Path, name: str, shape: tuple[int, ...]) -> np.memmap:
+    """The images of split `name` in an entry: a uint8 memory map of this shape, to be filled.
+
+    Raises:
+      OSError: The disk has no room for it. Without the room a write to a map would end the process.
+    """
+    path = array_path(folder, f"{name}_images")
+    images: np.memmap = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    with open(path, "rb+") as file:
+        os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+    return images
 
 
 def save_labels(folder: Path, name: str, labels: Any) -> None:
     """Writes the labels, (N,) integers, of split `name` into an entry as little-endian int32."""
-    path = array_path(folder, f"{name}_labels")
-    np.save(path, np.asarray(labels, dtype="<i4"), allow_pickle=False)
+    content = io.BytesIO()  # NumPy's own writing of files does not say that a disk is full
+    np.save(content, np.asarray(labels, dtype="<i4"), allow_pickle=False)
+    write_bytes(array_path(folder, f"{name}_labels"), content.getvalue())
 
 
 def _identity(digest: str, class_names: Sequence[str]) -> str:
@@ -179,10 +188,8 @@ def _write_pointer(cache_dir: Path, key: Key, entry: str) -> None:
     """Writes the file that answers a key, in one step."""
     pointer = _pointer(cache_dir, key)
     pointer.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pointer.with_name(f".tmp-{os.getpid()}-{uuid.uuid4().hex}")
-    text = json.dumps({"key": key, "entry": entry, "made": time.strftime("%FT%TZ", time.gmtime())})
-    temporary.write_text(text)
-    os.replace(temporary, pointer)
+    made = time.strftime("%FT%TZ", time.gmtime())
+    write_json(pointer, {"key": key, "entry": entry, "made": made})
 
 
 def _safe(name: str) -> str:

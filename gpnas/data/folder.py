@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from absl import logging
 
 from gpnas.data import cache, storage
@@ -147,7 +146,7 @@ def decode(listing: Listing, folder: Path, size: Size | None) -> tuple[str, ...]
       The names of the classes.
 
     Raises:
-      UserError: A picture is broken or has more than 8 bits a channel (the message names it), or
+      UserError: A picture is broken or has 32 bits a channel (the message names it), or
         they differ in size and none is given.
     """
     every = listing.paths
@@ -159,9 +158,7 @@ def decode(listing: Listing, folder: Path, size: Size | None) -> tuple[str, ...]
     else:
         wanted = None
     for name, rows in listing.splits.items():
-        shape = (len(rows), *size, channels)
-        path = cache.array_path(folder, f"{name}_images")
-        images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+        images = cache.new_images(folder, name, (len(rows), *size, channels))
         for row, (file, _) in enumerate(rows):
             picture = read(file, channels)
             if wanted and picture.shape[:2] != size:

@@ -3,11 +3,12 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, brief
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
@@ -20,7 +21,8 @@ _BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError,
     AttributeError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
-_WIDE_MODES = ("I", "F")  # 16 and 32 bits a channel, in any byte order.
+_SIXTEEN = ("I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of 16 bits of gray.
+_WIDE = ("I", "F")  # Those of 32 bits: integers and floats, whose range is not known.
 
 
 def is_picture(path: Path) -> bool:
@@ -32,24 +34,24 @@ def is_gray(path: Path) -> bool:
     """Whether a picture is stored in gray, without an alpha channel or a palette.
 
     Raises:
-      UserError: It cannot be read or has more than 8 bits a channel.
+      UserError: It cannot be read or has 32 bits a channel.
     """
     from PIL import Image
 
     try:
         with Image.open(path, formats=_READERS) as picture:
-            mode = picture.mode
+            mode, sixteen = picture.mode, _is_sixteen(picture)
     except (*_BROKEN, Image.DecompressionBombError) as error:
         raise _broken(path, error) from error
-    _check_depth(path, mode)
-    return mode in ("L", "1")
+    _check_depth(path, mode, sixteen)
+    return sixteen or mode in ("L", "1")
 
 
 def read(path: Path, channels: int, field: str = "data.name") -> npt.NDArray[np.uint8]:
     """Decodes a picture as training does.
 
     A camera's note on rotation is followed, an alpha channel dropped; of several frames or pages
-    the first is read.
+    the first is read, of 16 bits a channel the upper 8.
 
     Args:
       path: The file.
@@ -60,15 +62,19 @@ def read(path: Path, channels: int, field: str = "data.name") -> npt.NDArray[np.
       uint8, (H, W, channels).
 
     Raises:
-      UserError: It cannot be read or has more than 8 bits a channel.
+      UserError: It cannot be read or has 32 bits a channel.
     """
     from PIL import Image, ImageOps
 
     mode = "L" if channels == 1 else "RGB"
     try:
         with Image.open(path, formats=_READERS) as picture:
-            _check_depth(path, picture.mode, field)
-            pixels = np.asarray(ImageOps.exif_transpose(picture).convert(mode))
+            sixteen = _is_sixteen(picture)
+            _check_depth(path, picture.mode, sixteen, field)
+            turned = ImageOps.exif_transpose(picture)
+            if sixteen:  # `convert` would make white of all that is brighter than 255
+                turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
+            pixels = np.asarray(turned.convert(mode))
     except UserError:
         raise
     except (*_BROKEN, Image.DecompressionBombError) as error:
@@ -76,13 +82,18 @@ def read(path: Path, channels: int, field: str = "data.name") -> npt.NDArray[np.
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def _check_depth(path: Path, mode: str, field: str = "data.name") -> None:
-    if mode.split(";")[0] in _WIDE_MODES:
-        raise UserError(field, str(path), f"a picture of 8 bits a channel, not mode {mode}")
+def _is_sixteen(picture: Any) -> bool:
+    """Whether a picture has 16 bits of gray; PNG and PGM have no more, also in mode I."""
+    return picture.mode in _SIXTEEN or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
+
+
+def _check_depth(path: Path, mode: str, sixteen: bool, field: str = "data.name") -> None:
+    if mode in _WIDE and not sixteen:
+        allowed = f"a picture of 8 or 16 bits a channel, not of 32 (mode {mode})"
+        raise UserError(field, str(path), allowed)
 
 
 def _broken(path: Path, error: Exception, field: str = "data.name") -> UserError:
     """The message about a broken picture."""
-    text = " ".join(str(error).split())
-    allowed = f"a readable picture: {', '.join(SUFFIXES)} ({type(error).__name__}: {text})"
+    allowed = f"a readable picture: {', '.join(SUFFIXES)} ({brief(error)})"
     return UserError(field, str(path), allowed)

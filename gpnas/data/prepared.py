@@ -198,8 +198,7 @@ def _decode_split(
         pixels += picture.shape[0] * picture.shape[1]
         picture = resize(picture, size)
         if images is None:
-            path = cache.array_path(folder, f"{split}_images")
-            images = np.lib.format.open_memmap(path, "w+", np.uint8, (rows, *picture.shape))
+            images = cache.new_images(folder, split, (rows, *picture.shape))
         if picture.shape != images.shape[1:]:
             raise UserError(
                 "data.image_size", None, f"a size: pictures in {directory} differ in theirs"

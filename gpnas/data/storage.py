@@ -13,6 +13,7 @@ from pathlib import Path
 
 from absl import logging
 
+from gpnas._files import NO_SPACE, disk_failure
 from gpnas.errors import UserError
 
 _STALE_SECONDS = 24 * 3600
@@ -30,11 +31,14 @@ def locked(path: Path, *, field: str, seconds: float = 600.0) -> Iterator[None]:
 
     Raises:
       UserError: The file cannot be made, or the wait was too long.
+      OSError: The disk is full or fails.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
         raise UserError(
             field, str(path.parent), f"a folder that can be written ({error})"
         ) from error
@@ -78,7 +82,8 @@ def new_folder(parent: Path, *, field: str) -> Iterator[Path]:
       field: The argument that chose the place, for messages.
 
     Raises:
-      UserError: The place cannot be written, or is full.
+      UserError: The place cannot be written.
+      OSError: The disk is full or fails; it names `parent`.
     """
     folder = parent / f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}"
     try:
@@ -87,10 +92,12 @@ def new_folder(parent: Path, *, field: str) -> Iterator[Path]:
             if time.time() - old.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
         yield folder
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT) or (
-            not parent.is_dir()
-        ):
+    except Exception as error:  # array_record has exceptions of its own
+        number = disk_failure(error)
+        if number is not None:
+            raise OSError(number, os.strerror(number), str(parent)) from error
+        denied = (errno.EACCES, errno.EPERM, errno.EROFS)
+        if isinstance(error, OSError) and (error.errno in denied or not parent.is_dir()):
             raise UserError(
                 field, str(parent), f"a folder that can be written ({error})"
             ) from error

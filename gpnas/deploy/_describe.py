@@ -92,9 +92,3 @@ def read_sealed(path: pathlib.Path) -> dict[str, Any]:
     """
     content = read_json(path, "file", "a JSON file as an export wrote it")
     return {name: value for name, value in content.items() if name != "digest"}
-
-
-def brief(error: BaseException) -> str:
-    """What an error of another library says, in one short line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}"

@@ -30,7 +30,7 @@ def quantize(
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(parts, None)
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         prepared = pathlib.Path(folder) / "prepared.onnx"
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         quantization.quantize_static(

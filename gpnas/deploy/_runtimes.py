@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from gpnas.deploy._describe import brief, check_digest
+from gpnas.deploy._describe import check_digest
 from gpnas.deploy._formats import Apply, require_packages
 from gpnas.deploy._saved import load_network
-from gpnas.errors import UserError
+from gpnas.errors import UserError, brief
 
 Run = Callable[[np.ndarray], np.ndarray]
 Loaded = tuple[Run, Mapping[str, str]]
@@ -104,7 +104,7 @@ def _tflite(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
         return interpreter.get_tensor(target["index"])
 
     def run(images: np.ndarray) -> np.ndarray:
-        padded = np.concatenate([images, np.zeros_like(images[: -len(images) % batch])])
+        padded = np.pad(images, [(0, -len(images) % batch), *[(0, 0)] * (images.ndim - 1)])
         parts = [once(padded[i : i + batch]) for i in range(0, len(padded), batch)]
         return np.concatenate(parts)[: len(images)]
 

@@ -10,9 +10,9 @@ import numpy as np
 from flax import traverse_util
 
 from gpnas._files import sealed, write_bytes, write_json
-from gpnas.deploy._describe import Description, brief, digest, metadata_of, read_sealed
+from gpnas.deploy._describe import Description, digest, metadata_of, read_sealed
 from gpnas.deploy._formats import Apply, inference
-from gpnas.errors import UserError
+from gpnas.errors import UserError, brief
 from gpnas.models import from_architecture
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpnas._files import sync, write_json
+from gpnas._files import naming, sync, write_json
 from gpnas.deploy import _formats as formats
 from gpnas.deploy._compact_network import Network, compact_network, dense_network
 from gpnas.deploy._describe import Description, digest, metadata_of, write_side_file
@@ -20,10 +20,10 @@ from gpnas.deploy._quantize import quantize
 from gpnas.deploy._runtimes import error_percent, load_exported, max_difference
 from gpnas.deploy._saved import on_pixels, save_network
 from gpnas.errors import UserError
+from gpnas.provenance import provenance
 from gpnas.train.finished import Finished, read_run
 from gpnas.train.plan import build_model
 from gpnas.train.program import standardize
-from gpnas.train.record import git_revision, machine, versions
 
 BATCHES = (1, 64)
 THREADS = (1, 2)
@@ -60,6 +60,7 @@ def export_run(
 
     Raises:
       UserError: If the run or a format cannot be exported.
+      OSError: If the disk is full or fails; existing files are unchanged.
       RuntimeError: If a float32 file does not compute the same as JAX.
     """
     _check_formats(names, int8, opset)
@@ -72,8 +73,12 @@ def export_run(
         allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
         raise UserError("formats", "safetensors", allowed)
     removal = _compaction_error(networks, run)
-    with tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made:
-        folder = pathlib.Path(made)
+    with (
+        naming(target),
+        tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made,
+    ):
+        folder = pathlib.Path(made) / "export"
+        folder.mkdir()
         files = [
             row
             for name, one in networks.items()
@@ -85,11 +90,8 @@ def export_run(
             "removal_difference": removal,
             "networks": {name: _about(one, shape) for name, one in networks.items()},
         }
-        target.mkdir(exist_ok=True)
-        for path in folder.iterdir():
-            sync(path)
-            path.replace(target / path.name)
-        write_json(target / "export.json", report)
+        write_json(folder / "export.json", report)
+        _publish(folder, target)
     return report
 
 
@@ -107,6 +109,18 @@ def _check_formats(names: Sequence[str], int8: bool, opset: int | None) -> None:
 def _about(network: Network, shape: Sequence[int]) -> dict[str, Any]:
     known = {"params": network.params, "macs": network.macs(shape)}
     return known | {"architecture": network.architecture}
+
+
+def _publish(folder: pathlib.Path, target: pathlib.Path) -> None:
+    """Moves finished files to the target; export.json, which describes the others, comes last."""
+    for path in folder.iterdir():
+        sync(path)
+    if not target.exists():
+        folder.rename(target)
+        return
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "export.json"):
+        path.replace(target / path.name)
+    sync(target)
 
 
 def _compaction_error(networks: Mapping[str, Network], run: Finished) -> float:
@@ -219,8 +233,6 @@ def _report(run: Finished, network: str, files: list[dict[str, Any]]) -> dict[st
         "image_shape": list(run.data.image_shape),
         "class_names": list(run.data.class_names),
         "backend": jax.default_backend(),
-        "git": git_revision(),
-        "versions": versions(),
-        "machine": machine(),
+        **provenance(),
         "files": files,
     }

@@ -91,13 +91,17 @@ def by_units(name: str) -> bool:
 
 
 def fields_of(name: str) -> dict[str, inspect.Parameter]:
-    """What a config can set of the method of a name.
+    """What a config can set of the method of a name; durations are numbers of steps or texts.
 
     Raises:
       UserError: If there is none.
     """
     known = inspect.signature(find(name)).parameters
-    return {field: p for field, p in known.items() if field not in _GIVEN}
+    return {
+        field: p.replace(annotation=int | str) if duration.is_duration(field, known) else p
+        for field, p in known.items()
+        if field not in _GIVEN
+    }
 
 
 def build(
@@ -187,6 +191,6 @@ def build(
 
 
 def _choice(field: str, value: Any, choices: Mapping[str, Any]) -> Any:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise UserError(field, value, ", ".join(choices))
     return choices[value]

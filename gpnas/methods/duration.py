@@ -31,6 +31,11 @@ DURATIONS: Mapping[str, Callable[[int, Mapping[str, int]], float] | None] = {
 _IN_EVALUATIONS = ("patience",)  # the others are in steps
 
 
+def is_duration(name: str, parameters: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether a method's argument is a duration: one of the names, annotated int or not at all."""
+    return name in DURATIONS and name in parameters and parameters[name].annotation in _WHOLE
+
+
 def resolve(
     settings: Mapping[str, Any],
     parameters: Mapping[str, inspect.Parameter],
@@ -57,7 +62,7 @@ def resolve(
     found: dict[str, int] = {}
     known = {"every": max(round(total_steps / _INTERVALS), 1), "protect": 0}
     for name, automatic in DURATIONS.items():
-        if name not in parameters or parameters[name].annotation not in _WHOLE:
+        if not is_duration(name, parameters):
             continue
         required = parameters[name].default is inspect.Parameter.empty
         if name in settings or (required and automatic is not None):

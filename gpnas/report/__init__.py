@@ -6,19 +6,30 @@ killed.
     loaded = read_runs(["results/mnist_lenet"])
     print(text_table(loaded))
     write(loaded, "report.html")
+
+Tables and figures of one's own are made of `Table` and `FigureSpec`, with `stats` (intervals over
+seeds), `formatting` (numbers as text) and `style` (colours).
 """
 
-from gpnas.report.page import render
-from gpnas.report.read import Loaded, Receptive, Run, read_runs
-from gpnas.report.write import markdown_table, text_table, write
+from gpnas.report import formatting, stats, style
+from gpnas.report._drawings import architecture_figure
+from gpnas.report._errors import error_text
+from gpnas.report._exports import export_table
+from gpnas.report._figures import FigureSpec, Panel, columns_for
+from gpnas.report._fronts import front_figures
+from gpnas.report._groups import Group, Summary, summarise
+from gpnas.report._labels import place_labels
+from gpnas.report._page import figures, render
+from gpnas.report._read import Loaded, Receptive, Run, read_runs
+from gpnas.report._results import result_table
+from gpnas.report._searches import course_figures, search_difference_table, search_tables
+from gpnas.report._table import Cell, Column, Table
+from gpnas.report._write import markdown_table, text_table, write
 
 __all__ = [
-    "Loaded",
-    "Receptive",
-    "Run",
-    "markdown_table",
-    "read_runs",
-    "render",
-    "text_table",
-    "write",
-]
+    "Cell", "Column", "FigureSpec", "Group", "Loaded", "Panel", "Receptive", "Run", "Summary",
+    "Table", "architecture_figure", "columns_for", "course_figures", "error_text", "export_table",
+    "figures", "formatting", "front_figures", "markdown_table", "place_labels", "read_runs",
+    "render", "result_table", "search_difference_table", "search_tables", "stats", "style",
+    "summarise", "text_table", "write",
+]  # fmt: skip

@@ -4,42 +4,9 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 
-from gpnas.report.values import MISSING
+from scipy.special import stdtrit
 
-# Quantile 0.975 of Student's t for 1 to 30 degrees of freedom.
-_T975 = (
-    *(12.7062047364, 4.3026527297, 3.1824463053, 2.7764451052, 2.5705818356, 2.4469118511),
-    *(2.3646242516, 2.3060041352, 2.2621571628, 2.2281388520, 2.2009851601, 2.1788128297),
-    *(2.1603686565, 2.1447866879, 2.1314495456, 2.1199052992, 2.1098155778, 2.1009220402),
-    *(2.0930240544, 2.0859634473, 2.0796138447, 2.0738730679, 2.0686576104, 2.0638985616),
-    *(2.0595385528, 2.0555294386, 2.0518305165, 2.0484071418, 2.0452296421, 2.0422724563),
-)
-_Z975 = 1.959963984540054
-
-
-def t_quantile(df: int) -> float:
-    """Returns the 0.975 quantile of Student's t distribution.
-
-    A table up to 30 degrees of freedom, then the expansion in 1/df, which is exact to 1e-6 there.
-
-    Args:
-      df: Degrees of freedom, at least 1.
-
-    Returns:
-      The half width of a 95 % interval, in standard errors.
-
-    References:
-      Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
-    """
-    if df < 1:
-        raise ValueError(f"df must be at least 1, got {df}")
-    if df <= len(_T975):
-        return _T975[df - 1]
-    z = _Z975
-    g1 = (z**3 + z) / 4
-    g2 = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    g3 = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + g1 / df + g2 / df**2 + g3 / df**3
+from gpnas.report.formatting import MISSING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +47,7 @@ def estimate(values: Iterable[float | None]) -> Estimate | None:
     if math.isclose(min(known), max(known), rel_tol=1e-9, abs_tol=1e-12):
         return Estimate(known, mean, None)
     variance = math.fsum((value - mean) ** 2 for value in known) / (n - 1)
-    return Estimate(known, mean, t_quantile(n - 1) * math.sqrt(variance / n))
+    return Estimate(known, mean, float(stdtrit(n - 1, 0.975)) * math.sqrt(variance / n))
 
 
 def paired_difference(

@@ -6,7 +6,7 @@ the style sheet decides; as a file they stay as drawn.
 
 from typing import Any
 
-from gpnas.report.groups import Series
+from gpnas.report._groups import Series
 
 # CSS variable → (light, dark). Arms: Okabe and Ito's palette for colour-blind readers, deepened
 # for text on white; the dense baseline is grey and development vermilion.

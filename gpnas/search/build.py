@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from gpnas import plugins
 from gpnas.errors import UserError
+from gpnas.search.config import check_search, is_table
 from gpnas.search.history import History, Propose
 from gpnas.search.jobs import Recipe
 from gpnas.search.outcome import FAILURES
@@ -87,12 +88,12 @@ def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None
     Raises:
       UserError: For a space, a strategy, an objective or a number that cannot be.
     """
+    check_search(settings)
     for field, least in (("evaluations", 1), ("seed", 0)):
         _check_number(settings, field, least)
     _check_number({"failures": FAILURES, **settings}, "failures", 1)
-    kind, _, path = str(settings["space"]).partition(":")
-    if settings["space"] in TABLES or (kind == "table" and path):
-        return _on_a_table(settings, path or kind)
+    if is_table(settings["space"]):
+        return _on_a_table(settings, settings["space"].removeprefix("table:"))
     return _with_training(settings, folder)
 
 
@@ -113,9 +114,8 @@ def _on_a_table(settings: Mapping[str, Any], name: str) -> Search:
 def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> Search:
     known = {**dict.fromkeys(TABLES), **SPACES, "table:FILE": None}
     make = plugins.find("space", str(settings["space"]), known, returns=Space)
-    if make is None or "network" not in settings:
-        allowed = "one with the fields of configs/searches/lemonade.py: network, training, data"
-        raise UserError("space", settings["space"], allowed)
+    if make is None:
+        raise UserError("space", settings["space"], ", ".join(known))
     for field, least in (("steps", 0), ("together", 1)):
         _check_number(settings, field, least)
     fields = _fields("network", settings["space"], make, settings["network"], _FOR_A_SPACE)
@@ -186,6 +186,7 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
     own = dict(settings)
     name = str(own.pop("name", None))
     make = plugins.find("strategy.name", name, STRATEGIES)
+    _check_strategy(name, make)
     own = _fields("strategy", name, make, own, _GIVEN)
     parameters = inspect.signature(make).parameters
     if "objectives" in parameters:
@@ -199,6 +200,13 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
             f"one for {name}; nsga2, lemonade and bulk_and_cut take several",
         )
     return make(space, metric=objectives[0], **own)
+
+
+def _check_strategy(name: str, make: Any) -> None:
+    """Makes sure that a strategy's function takes a space; no other function is ever called."""
+    parameters = list(inspect.signature(make).parameters) if inspect.isfunction(make) else []
+    if parameters[:1] != ["space"]:
+        raise UserError("strategy.name", name, f"a function `(space, …) → propose`, not {make!r}")
 
 
 def _rising(budgets: Any) -> bool:

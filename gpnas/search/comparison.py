@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from gpnas._files import append_line, read_lines, records_path
 from gpnas.errors import UserError
-from gpnas.search.build import build_search
+from gpnas.search.build import Search, build_search
+from gpnas.search.config import check_comparison
 from gpnas.search.record import describe_search, key_of, what_came_of_it
 from gpnas.search.run import search_together
 
@@ -18,7 +19,7 @@ from gpnas.search.run import search_together
 def comparison(
     config: ConfigDict, name: str, arms: Mapping[str, Mapping[str, Any]], seeds: int
 ) -> ConfigDict:
-    """The config of a comparison, for a file in configs/searches/comparisons.
+    """The config of a comparison, for a config file.
 
     Args:
       config: A search, as a file in configs/searches has it; its strategy makes way.
@@ -45,17 +46,32 @@ def compare(config: ConfigDict, results: str) -> pathlib.Path:
     Raises:
       UserError: If an arm or a setting cannot be; nothing was searched then.
     """
+    plans(config)  # before anything is written
     path = records_path(results, config.study)
     done = {key_of(record["config"]) for record in read_lines(path)}
-    with tempfile.TemporaryDirectory() as folder:
-        for _, settings in _settings(config, seed=0):
-            build_search(settings, pathlib.Path(folder))  # before anything is written
     path.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(config.seeds):
         for arm, settings in _settings(config, seed):
             if key_of(settings) not in done:
                 append_line(path, _one(settings, arm))
     return path
+
+
+def plans(config: ConfigDict) -> dict[str, Search]:
+    """Builds the search of each arm, with seed 0.
+
+    Raises:
+      UserError: If an arm or a setting cannot be.
+    """
+    check_comparison(config)
+    if config.seeds < 1:
+        raise UserError("seeds", config.seeds, "1 or more")
+    records_path("", config.study)
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            arm: build_search(settings, pathlib.Path(folder))
+            for arm, settings in _settings(config, seed=0)
+        }
 
 
 def _one(settings: dict[str, Any], arm: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpnas._files import NO_SPACE
-from gpnas.errors import UserError
+from gpnas.errors import UserError, brief
 from gpnas.search.history import History, Proposal, Propose, Trial
 from gpnas.search.history import failures as failed_before
 
@@ -55,12 +55,11 @@ def attempt(evaluate: Callable[[], Any]) -> Any:
 
 def describe(error: Exception) -> str:
     """An error on one line, with the place where it was raised."""
-    said = " ".join(str(error).split())[:300]
     frames = traceback.extract_tb(error.__traceback__)
     place = (
         f" ({pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     )
-    return f"{type(error).__name__}: {said}{place}"
+    return f"{brief(error)}{place}"
 
 
 def completed(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> Trial:

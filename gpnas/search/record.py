@@ -1,17 +1,16 @@
 """The record of a search: what was searched and how, its course, and what it found."""
 
-import datetime
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from gpnas.provenance import provenance
 from gpnas.search import pareto
 from gpnas.search.build import Search
 from gpnas.search.history import History, Trial
 from gpnas.search.trained import spent
-from gpnas.train.record import git_revision, machine, versions
 
 
 def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
@@ -26,10 +25,7 @@ def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
         "arm": arm,
         "config": settings,
         "seed": settings["seed"],
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "git": git_revision(),
-        "versions": versions(),
-        "machine": machine(),
+        **provenance(),
     }
 
 

@@ -306,6 +306,7 @@ _DATABASE = (
     sqlalchemy.exc.SQLAlchemyError,
     optuna.exceptions.StorageInternalError,
     json.JSONDecodeError,
+    RecursionError,  # over-deep JSON
     ImportError,
 )
 

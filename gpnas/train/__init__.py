@@ -5,7 +5,8 @@
 
 from gpnas._stop import Stopped
 from gpnas.train.config import base
-from gpnas.train.loop import Diverged, load_data, train, train_lanes
+from gpnas.train.loop import load_data, train, train_lanes
+from gpnas.train.run import Diverged
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics, init_state, make_step
 

@@ -19,7 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
-from gpnas._files import NO_SPACE, read_json, sealed, sync, write_json
+from gpnas._files import disk_failure, read_json, sealed, sync, write_json
 from gpnas.errors import UserError
 from gpnas.masks.tree import path_name
 
@@ -72,7 +72,7 @@ def save(folder: pathlib.Path, step: int, tree: Any, about: Any = None) -> None:
             sync(path)
     except Exception as error:  # Orbax raises all kinds
         _keep_only(folder, before)
-        number = _reason(error)
+        number = disk_failure(error)
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(folder)) from error
@@ -188,13 +188,6 @@ def _keep_only(folder: pathlib.Path, kept: Collection[int]) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _reason(error: BaseException) -> int | None:
-    """Why a disk did not take what Orbax or TensorStore wrote; None if that is not the reason."""
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
-        return error.errno
-    return next((number for number in NO_SPACE if os.strerror(number) in str(error)), None)
 
 
 def _whole(folder: pathlib.Path, step: int) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from gpnas.errors import UserError
+from gpnas._sections import check_section
 from gpnas.methods.duration import DURATIONS
 
 
@@ -111,39 +111,20 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 _OPEN = ("model", "method", "optimizer.arguments")  # sections with fields of what they name
 
 
-def check(config: Any) -> None:
+def check(config: Any, section: str = "") -> None:
     """Makes sure that a config has the fields of `base`, each of its default's type.
+
+    Args:
+      config: Of a run.
+      section: Where it stands in a larger config, for messages.
 
     Raises:
       UserError: For the first field that is missing, of another type, or unknown.
     """
-    _check_section(config, base(), "")
-
-
-def _check_section(config: Any, default: Mapping[str, Any], section: str) -> None:
-    if not isinstance(config, Mapping | ConfigDict):
-        raise UserError(section or "config", config, "a section, as in gpnas.train.config.base")
-    names = () if section == "optimizer.arguments" else tuple(default)
-    for name in names if section != "method" else ("name",):
-        field = f"{section}.{name}" if section else name
-        if name not in config:
-            raise UserError(field, None, "a value: start from gpnas.train.config.base")
-        value, own = config[name], default[name]
-        if isinstance(own, ConfigDict):
-            _check_section(value, own, field)
-        elif not _fits(value, own):
-            raise UserError(field, value, f"a value of type {type(own).__name__}")
-    for name in config:
-        if section not in _OPEN and name not in names:
-            field = f"{section}.{name}" if section else str(name)
-            raise UserError(field, config[name], f"one of the fields {', '.join(names)}")
-
-
-def _fits(value: Any, own: Any) -> bool:
-    if isinstance(own, tuple):
-        return isinstance(value, tuple | list)
-    numbers = isinstance(own, float) and type(value) is int and abs(value) < 2**127
-    return type(value) is type(own) or numbers
+    default = base()
+    default.optimizer.arguments = ConfigDict()  # none is needed
+    prefix = f"{section}." if section else ""
+    check_section(config, default, section, {f"{prefix}{name}" for name in _OPEN})
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

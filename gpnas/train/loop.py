@@ -13,49 +13,39 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from gpnas import _stop
-from gpnas._files import line_of, sealed, sync, write_json
+from gpnas._files import sealed, write_json
 from gpnas._stop import Stopped
 from gpnas.data import Dataset, load
 from gpnas.errors import UserError
 from gpnas.masks import maskable
-from gpnas.models import is_known
-from gpnas.train import analysis, checkpoint, elastic, record
+from gpnas.train import analysis, elastic, record
 from gpnas.train.config import check as check_config
 from gpnas.train.config import identity
 from gpnas.train.forecast import few_updates, forecast_line
-from gpnas.train.metrics import Write, progress, writer
+from gpnas.train.metrics import progress, writer
 from gpnas.train.observe import (
     Counts,
-    Selected,
-    Tally,
     count,
     look,
-    percent,
     resumed,
     tally,
     train_line,
     unselected,
 )
-from gpnas.train.order import Order, batch_order
+from gpnas.train.order import batch_order
 from gpnas.train.plan import Plan, make_plan
 from gpnas.train.program import Program, make_program
+from gpnas.train.run import Lane, Run, restore, save
 from gpnas.train.state import TrainState
 from gpnas.train.step import Metrics
 from gpnas.train.workdir import (
-    Written,
-    about,
-    check_same,
-    check_vouched,
     check_workdir,
     keep_written,
     locked,
     read_about,
-    read_written,
 )
 
-
-class Diverged(RuntimeError):
-    """A loss that is not finite; the checkpoints before it are kept."""
+_LEFT_OUT = 0.1  # fraction of the training images from which on a run says so
 
 
 def load_data(config: ConfigDict) -> Dataset:
@@ -154,18 +144,6 @@ class Chunk(NamedTuple):
     counts: list[Counts]
 
 
-class Lane(NamedTuple):
-    """One seed on its way: its metrics, what is selected, the last tally, time and look."""
-
-    write: Write
-    written: Written
-    selected: Selected
-    tally: Tally
-    wall: float
-    error: float = float("nan")
-    loss: float = float("nan")
-
-
 def _run(
     configs: Sequence[ConfigDict],
     folders: list[pathlib.Path],
@@ -178,6 +156,8 @@ def _run(
         return [read_about(folder / "record.json") for folder in folders]
     together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
     checkpoints = folders[0] / f"checkpoints{together}"
+    orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
+    run = Run(configs, folders, checkpoints, data, plan, orders, stopped)
     abouts = [
         record.describe_run(c, data, plan) | {"checkpoints": os.path.relpath(checkpoints, folder)}
         for c, folder in zip(configs, folders, strict=True)
@@ -186,10 +166,9 @@ def _run(
         program = elastic.make_elastic(config, data, plan)
     else:
         program = make_program(plan, data, config.train.parallel, len(configs))
-    runs = [about(c, data) for c in configs]
     states = program.init([jax.random.key(c.seed) for c in configs])
     selected = [unselected(program, state) for state in states]
-    step, (states, selected), written = _restored(checkpoints, folders, runs, (states, selected))
+    step, (states, selected), written = restore(run, (states, selected))
     logging.info("at step %d of %d", step, plan.total_steps)
     _warn(config, plan, data)
     with contextlib.ExitStack() as stack:
@@ -202,50 +181,11 @@ def _run(
             begun = resumed(tally(count(state), sizes), lines)
             wall = lines[-1]["wall_s"] if lines else 0.0
             lanes.append(Lane(write, written[i], selected[i], begun, wall))
-        orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
-
-        def save(step: int, states: list[TrainState], lanes: list[Lane]) -> None:
-            for folder in folders:  # what the checkpoint vouches for
-                sync(folder / "metrics.jsonl")
-            lines = [lane.written for lane in lanes]
-            tree = states, [lane.selected for lane in lanes]
-            checkpoint.save(checkpoints, step, tree, {"runs": runs, "lines": lines})
-
-        states, lanes = _loop(config, save, data, plan, program, states, lanes, orders, stopped)
+        states, lanes = _loop(run, program, states, lanes)
     return [
-        _finish(config, folder, data, plan, program, state, lane, known)
-        for folder, state, lane, known in zip(folders, states, lanes, abouts, strict=True)
+        record.finish(run, i, program, state, lane, known)
+        for i, (state, lane, known) in enumerate(zip(states, lanes, abouts, strict=True))
     ]
-
-
-def _restored(
-    checkpoints: pathlib.Path,
-    folders: Sequence[pathlib.Path],
-    runs: Sequence[dict[str, Any]],
-    fresh: Any,
-) -> tuple[int, Any, list[Written]]:
-    """The newest checkpoint of these runs that their metrics fit, or a fresh start.
-
-    Returns:
-      Its step, its tree, and what each run had written.
-    """
-    found: list[list[Written]] = []
-
-    def accept(known: Any) -> bool:
-        if known is None:  # of a version that did not say whose it is
-            return False
-        for there, here in zip(known["runs"], runs, strict=True):
-            check_same(there, here, str(checkpoints))
-        found.append([Written(*lines) for lines in known["lines"]])
-        pairs = zip(folders, found[-1], strict=True)
-        return all(read_written(f / "metrics.jsonl", lines) is not None for f, lines in pairs)
-
-    restored = checkpoint.restore(checkpoints, fresh, accept)
-    if restored is None:
-        for folder in folders:
-            check_vouched(folder)
-        return 0, fresh, [Written() for _ in folders]
-    return *restored, found[-1]
 
 
 def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
@@ -255,26 +195,26 @@ def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
             "batches of %d images, not of train.batch_size %d: there are %d training images",
             plan.batch_size, config.train.batch_size, len(data.train),
         )  # fmt: skip
+    left = len(data.train) - plan.steps_per_epoch * plan.batch_size
+    if left > _LEFT_OUT * len(data.train):
+        logging.warning(
+            "each epoch leaves out %d of %d training images, others each time: batches of %d are"
+            " whole; a smaller train.batch_size leaves out fewer",
+            left, len(data.train), plan.batch_size,
+        )  # fmt: skip
     few = few_updates(plan.expected.get("mask_updates"), plan.durations, plan.total_steps)
     if few:
         logging.warning("%s", few)
 
 
 def _loop(
-    config: ConfigDict,
-    save: Callable[[int, list[TrainState], list[Lane]], None],
-    data: Dataset,
-    plan: Plan,
-    program: Program,
-    states: list[TrainState],
-    lanes: list[Lane],
-    orders: Sequence[Order],
-    stopped: Callable[[], bool],
+    run: Run, program: Program, states: list[TrainState], lanes: list[Lane]
 ) -> tuple[list[TrainState], list[Lane]]:
     """Steps in chunks that end where an epoch does, or where something is to be logged.
 
     What came of a chunk is written down while the device is at the next one.
     """
+    config, plan = run.configs[0], run.plan
     log_every, batch = config.train.log_every, plan.batch_size
     per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
     step, saved = int(states[0].step), time.monotonic()
@@ -287,7 +227,7 @@ def _loop(
         show(step, forecast_line(plan.expected))
         while step < plan.total_steps:
             steps = min(log_every - step % log_every, per_epoch - step % per_epoch)
-            index = np.stack([order(step, rows) for order in orders])
+            index = np.stack([order(step, rows) for order in run.orders])
             placed, sums = program.run(placed, index, steps)
             step, states = step + steps, program.fetch(placed)
             running.append(Chunk(step, steps, sums, [count(state) for state in states]))
@@ -296,12 +236,12 @@ def _loop(
             kept = 0 if look_now else ahead
             done, running = running[: len(running) - kept], running[len(running) - kept :]
             lanes, since = _write_down(lanes, done, batch, since, show)
-            stop_now = stopped()
+            stop_now = run.stopped()
             if stop_now:
                 lanes, since = _write_down(lanes, running, batch, since, show)
             if look_now:
                 lanes = [
-                    _evaluate(program, state, data, lane)
+                    _evaluate(program, state, run.data, lane)
                     for lane, state in zip(lanes, states, strict=True)
                 ]
                 text = "; ".join(
@@ -309,10 +249,10 @@ def _loop(
                     for lane in lanes
                 )
                 show(step, text)
-                placed, states = _review(program, placed, states, lanes, data)
+                placed, states = _review(program, placed, states, lanes, run.data)
             due = look_now and time.monotonic() - saved >= config.train.checkpoint_seconds
             if due or stop_now or last:
-                save(step, [program.whole(state) for state in states], lanes)
+                save(run, step, [program.whole(state) for state in states], lanes)
                 saved = time.monotonic()
             if stop_now and not last:
                 raise Stopped(f"stopped at step {step}")
@@ -349,30 +289,21 @@ def _write_down(
 
 def _log(lane: Lane, counts: Counts, sums: Metrics, spent: float, rate: float) -> Lane:
     now = tally(counts, lane.tally.sizes)
-    line = train_line(lane.tally, now, sums)
-    _check_finite(line)
+    line = train_line(lane.tally, now, sums) | {"images_per_s": rate}
+    logged = lane.logged(line, spent)
     if now.skipped and not lane.tally.skipped:
         logging.warning(
             "gradients were not finite by step %d: statistics and mask updates skip such steps",
             now.step,
         )
-    wall = round(lane.wall + spent, 3)
-    lane = _write(lane, line | {"images_per_s": rate, "wall_s": wall})
-    return lane._replace(tally=now, wall=wall)
-
-
-def _write(lane: Lane, line: dict[str, Any]) -> Lane:
-    lane.write(line)
-    return lane._replace(written=lane.written.then(line_of(line)))
+    return logged._replace(tally=now)
 
 
 def _evaluate(program: Program, state: TrainState, data: Dataset, lane: Lane) -> Lane:
     begun = time.monotonic()
     line, selected = look(program, state, lane.tally, data.validation, lane.selected)
-    _check_finite(line)
-    wall = round(lane.wall + time.monotonic() - begun, 3)
-    lane = _write(lane, line | {"wall_s": wall})
-    return lane._replace(selected=selected, error=line["error"], loss=line["loss"], wall=wall)
+    lane = lane.logged(line, time.monotonic() - begun)
+    return lane._replace(selected=selected, error=line["error"], loss=line["loss"])
 
 
 def _review(
@@ -388,54 +319,3 @@ def _review(
     if all(new is old for new, old in zip(reviewed, states, strict=True)):
         return placed, states
     return program.place(reviewed), reviewed
-
-
-def _check_finite(line: dict[str, Any]) -> None:
-    if not np.isfinite(line["loss"]):
-        raise Diverged(f"the {line['split']} loss is {line['loss']} at step {line['step']}")
-
-
-def _finish(
-    config: ConfigDict,
-    workdir: pathlib.Path,
-    data: Dataset,
-    plan: Plan,
-    program: Program,
-    state: TrainState,
-    lane: Lane,
-    known: dict[str, Any],
-) -> dict[str, Any]:
-    """The one look at the test images, and the record."""
-    selected = lane.selected
-    test = program.evaluate(program.network(state), data.test)
-    lines = keep_written(workdir / "metrics.jsonl", lane.written)
-    curve = [line for line in lines if line["split"] == "train"]
-    looks = [line for line in lines if line["split"] == "validation"]  # the last step had one
-    shown = ("step", "density", "grown", "pruned", "skipped", "layers")
-    result = known | {
-        "metrics": {
-            "test_error_last": percent(test.error),
-            "test_error_selected": percent(program.evaluate(selected.variables, data.test).error),
-            "val_error_last": looks[-1]["error"],
-            "val_error_selected": round(float(selected.error), 4),
-            "selected_step": int(selected.step),
-        },
-        "cost": record.cost_of(plan, state, curve, plan.batch_size),
-        "analysis": analysis.analyse(
-            config.analysis, plan, program.network(state), state.masks, data
-        ),
-        "layers": record.layers_of(state.masks),
-        "looks": [{name: line[name] for name in ("step", "loss", "error")} for line in looks],
-        "curve": [{name: line[name] for name in shown} for line in curve],
-        "compilations": program.executables(),
-        "wall_s": lines[-1]["wall_s"],
-    }
-    if plan.method.room is not None and is_known(plan.module):
-        variables = {"params": state.params, **state.model_state}
-        network, _ = elastic.living_network(plan, variables, state.mask_state.units)
-        write_json(workdir / "architecture.json", network)
-        result |= {"architecture": network}
-    record.receptive_field(plan, state, workdir / "receptive.npz")
-    result = sealed(result)
-    write_json(workdir / "record.json", result)
-    return result

@@ -9,9 +9,12 @@ from typing import Any
 
 import rich.console
 import rich.progress
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import scalar
 
-from gpnas._files import append_line
+from gpnas._files import append_line, naming
 
 Write = Callable[[dict[str, Any]], None]
 
@@ -24,31 +27,60 @@ def writer(workdir: pathlib.Path, tensorboard: bool, step: int = 0) -> Iterator[
       workdir: `metrics.jsonl` and TensorBoard's event files go there.
       tensorboard: Whether to write those.
       step: Where the run goes on: TensorBoard forgets what it was told of later steps.
+
+    Raises:
+      OSError: If the disk is full or fails.
     """
     with contextlib.ExitStack() as stack:
-        events = None
-        if tensorboard:
-            folder = str(workdir / "tensorboard")
-            suffix = f".{time.time_ns()}"  # two files of one second would else share a name
-            events = tensorboardX.SummaryWriter(folder, purge_step=step + 1, filename_suffix=suffix)
-            stack.enter_context(events)
+        events = (
+            stack.enter_context(_events(workdir / "tensorboard", step)) if tensorboard else None
+        )
 
         def write(line: dict[str, Any]) -> None:
             append_line(workdir / "metrics.jsonl", line, safe=False)
             if events:
-                for name, value in _scalars(line):
-                    events.add_scalar(f"{line['split']}/{name}", value, line["step"])
+                events(line)
 
         yield write
 
 
+@contextlib.contextmanager
+def _events(folder: pathlib.Path, step: int) -> Iterator[Write]:
+    """Yields a function that writes one line of metrics to a file for TensorBoard.
+
+    Not by tensorboardX's `SummaryWriter`: its thread ends where a disk is full, and whoever writes
+    on waits for it forever.
+    """
+    with naming(folder):
+        folder.mkdir(exist_ok=True)
+        suffix = f".{time.time_ns()}"  # two files of one second would else share a name
+        file = EventsWriter(str(folder / "events"), suffix)
+        start = SessionLog(status=SessionLog.START)
+        file.write_event(Event(step=step + 1, session_log=start, wall_time=time.time()))
+
+    def write(line: dict[str, Any]) -> None:
+        values = [one for name, value in _scalars(line) for one in scalar(name, value).value]
+        event = Event(step=line["step"], wall_time=time.time(), summary=Summary(value=values))
+        with naming(folder):
+            file.write_event(event)
+            if line["split"] == "validation":
+                file.flush()
+
+    try:
+        yield write
+    finally:
+        with naming(folder):
+            file.close()
+
+
 def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    split = line["split"]
     for name, value in line.items():
         if name == "layers":
             for path, layer in value.items():
-                yield from ((f"{key}/{path}", number) for key, number in layer.items())
+                yield from ((f"{split}/{key}/{path}", number) for key, number in layer.items())
         elif name not in ("step", "split"):
-            yield name, value
+            yield f"{split}/{name}", value
 
 
 @contextlib.contextmanager

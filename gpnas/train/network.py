@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, brief
 from gpnas.masks import full, maskable
 from gpnas.models import call
 
@@ -64,7 +64,7 @@ def _traced(name: str, when: str, f: Callable[..., Any], axis: str | None, *shap
     try:
         return jax.eval_shape(f, *shapes)
     except Exception as error:  # a network is a program: it may raise anything
-        allowed = f"a network that can be called in {when} ({reason(error)})"
+        allowed = f"a network that can be called in {when} ({brief(error)})"
         raise UserError("model.name", name, allowed) from error
 
 
@@ -75,12 +75,6 @@ def _check_logits(name: str, logits: Any, classes: int) -> None:
     if logits.shape != (2, classes) or not _real(logits):
         found = ", ".join(map(str, ("batch", *logits.shape[1:]) if logits.ndim else ()))
         raise UserError("model.name", name, f"{allowed}, not ({found}) {logits.dtype}")
-
-
-def reason(error: BaseException) -> str:
-    """The first line of what an error says."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
 
 
 def _real(x: Any) -> bool:

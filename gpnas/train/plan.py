@@ -13,14 +13,14 @@ from ml_collections import ConfigDict
 
 from gpnas import models, plugins
 from gpnas.data import Dataset
-from gpnas.errors import UserError
+from gpnas.errors import UserError, brief
 from gpnas.masks import full, maskable
 from gpnas.methods import Method, build, by_units, find
 from gpnas.methods.duration import resolve
 from gpnas.methods.method import UNGATED
 from gpnas.models import MODELS, call, network_macs, resolve_conv
 from gpnas.train.forecast import expected, mask_updates
-from gpnas.train.network import check_network, reason
+from gpnas.train.network import check_network
 from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train.step import init_state, make_step
 from gpnas.units import Macs, UnitGroups, discover, with_blocks
@@ -167,7 +167,7 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     except UserError:
         raise
     except Exception as error:  # a constructor is a program: it may raise anything
-        allowed = f"fields of which a network can be made ({reason(error)})"
+        allowed = f"fields of which a network can be made ({brief(error)})"
         raise UserError("model", config.to_dict(), allowed) from error
 
 
@@ -207,7 +207,7 @@ def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) ->
     try:
         return init(*shape[:2])
     except Exception as error:  # a network is a program: it may raise anything
-        size, said = " × ".join(map(str, shape)), reason(error)
+        size, said = " × ".join(map(str, shape)), brief(error)
     try:
         init(32, 32)
     except Exception as error:
@@ -242,7 +242,7 @@ def _check_step(
         jax.eval_shape(jax.vmap(first, axis_name=axis), jax.random.split(jax.random.key(0), 1))
     except _MISFITS as error:
         raise UserError(
-            "method.name", name, f"one that can look into this network ({reason(error)})"
+            "method.name", name, f"one that can look into this network ({brief(error)})"
         ) from error
 
 

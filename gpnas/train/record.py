@@ -1,12 +1,8 @@
 """The record of a run: one JSON object that says what was run, where, and what came out."""
 
-import datetime
-import os
+import io
 import pathlib
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -14,14 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-import gpnas
+from gpnas._files import sealed, write_bytes, write_json
 from gpnas.data import Dataset
 from gpnas.masks import summary
+from gpnas.models import is_known
+from gpnas.provenance import provenance
+from gpnas.train import analysis, elastic
+from gpnas.train.observe import percent
 from gpnas.train.plan import Plan
+from gpnas.train.program import Program
+from gpnas.train.run import Lane, Run
 from gpnas.train.state import TrainState
+from gpnas.train.workdir import keep_written
 from gpnas.units import network_cost
-
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any]:
@@ -31,10 +32,7 @@ def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any
         "arm": config.arm or config.method.name,
         "config": config.to_dict(),
         "seed": config.seed,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "git": git_revision(),
-        "versions": versions(),
-        "machine": machine(),
+        **provenance(),
         "dataset": data.name,
         "dataset_sha256": data.sha256,
         "class_names": list(data.class_names),
@@ -103,51 +101,58 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
     live = mask.sum(1).reshape(height, width, channels).sum(2)
     busiest = np.argsort(-mask.sum(0), kind="stable")[:most]
     filters = weights[:, busiest].T.reshape(-1, height, width, channels).sum(3)
-    np.savez_compressed(path, live=live.astype(np.float32), filters=filters.astype(np.float32))
+    content = io.BytesIO()
+    np.savez_compressed(content, live=live.astype(np.float32), filters=filters.astype(np.float32))
+    write_bytes(path, content.getvalue())
 
 
-def git_revision() -> str | None:
-    """Revision of the checkout that the package runs from, `+` if it was changed; None outside."""
-    here = pathlib.Path(gpnas.__file__).parent
+def finish(
+    run: Run, number: int, program: Program, state: TrainState, lane: Lane, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The one look at the test images, and the record, in the folder of a seed.
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
+    Args:
+      run: What the seeds have in common.
+      number: Which of them this is.
+      program: Of the arrays that it ended with.
+      state: The last one.
+      lane: Of the seed.
+      known: What was known of it before the first step.
 
-    try:
-        watched = (":/gpnas", ":/configs", ":/experiments")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", *watched)
-        return git("rev-parse", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
-    return {
-        "python": platform.python_version(),
-        "gpnas": gpnas.__version__,
-        **{name: metadata.version(name) for name in _PACKAGES},
+    Returns:
+      The record.
+    """
+    plan, data, workdir = run.plan, run.data, run.folders[number]
+    selected = lane.selected
+    test = program.evaluate(program.network(state), data.test)
+    lines = keep_written(workdir / "metrics.jsonl", lane.written)
+    curve = [line for line in lines if line["split"] == "train"]
+    looks = [line for line in lines if line["split"] == "validation"]  # the last step had one
+    shown = ("step", "density", "grown", "pruned", "skipped", "layers")
+    result = dict(known) | {
+        "metrics": {
+            "test_error_last": percent(test.error),
+            "test_error_selected": percent(program.evaluate(selected.variables, data.test).error),
+            "val_error_last": looks[-1]["error"],
+            "val_error_selected": round(float(selected.error), 4),
+            "selected_step": int(selected.step),
+        },
+        "cost": cost_of(plan, state, curve, plan.batch_size),
+        "analysis": analysis.analyse(
+            run.configs[number].analysis, plan, program.network(state), state.masks, data
+        ),
+        "layers": layers_of(state.masks),
+        "looks": [{name: line[name] for name in ("step", "loss", "error")} for line in looks],
+        "curve": [{name: line[name] for name in shown} for line in curve],
+        "compilations": program.executables(),
+        "wall_s": lines[-1]["wall_s"],
     }
-
-
-def machine() -> dict[str, Any]:
-    """The machine: processor, cores, JAX's devices."""
-    devices = jax.devices()
-    return {
-        "platform": platform.platform(terse=True),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "backend": jax.default_backend(),
-        "device": devices[0].device_kind,
-        "devices": len(devices),
-    }
-
-
-def _processor() -> str:
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    if plan.method.room is not None and is_known(plan.module):
+        variables = {"params": state.params, **state.model_state}
+        network, _ = elastic.living_network(plan, variables, state.mask_state.units)
+        write_json(workdir / "architecture.json", network)
+        result |= {"architecture": network}
+    receptive_field(plan, state, workdir / "receptive.npz")
+    result = sealed(result)
+    write_json(workdir / "record.json", result)
+    return result

@@ -11,19 +11,21 @@ from ml_collections import ConfigDict
 
 from gpnas import _stop
 from gpnas._files import append_line, read_lines, records_path
+from gpnas._sections import check_section
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.train.config import identity
-from gpnas.train.loop import Diverged, load_data, train_lanes
+from gpnas.train.config import check, identity
+from gpnas.train.loop import load_data, train_lanes
 from gpnas.train.plan import make_plan
+from gpnas.train.run import Diverged
 
 _SMALL = {"cpu": 20_000}  # weights up to which seeds train faster in lanes than one by one
 _SMALL_ELSEWHERE = 5_000_000
 
 
 def study(name: str, arms: Mapping[str, ConfigDict], **fields: Any) -> ConfigDict:
-    """The config of a study, for a file in configs/studies.
+    """The config of a study, for a config file.
 
     Args:
       name: Of the study; its records go to results/NAME.
@@ -50,8 +52,15 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
     Raises:
       UserError: If there are no seeds, a seed or density twice, or an arm is not known.
     """
-    for field in ("densities", "seeds"):
+    default = study("", {})
+    default.arms = ConfigDict()
+    check_section(config, default, "", ("arms",), (), "gpnas.train.study.study")
+    for arm, own in config.arms.items():
+        check(own, f"arms.{arm}")
+    for field, kind in (("densities", (int, float)), ("seeds", (int,))):
         values = tuple(config[field])
+        if any(type(value) not in kind for value in values):
+            raise UserError(field, values, "numbers" if float in kind else "whole numbers")
         if len(set(values)) < len(values):
             raise UserError(field, values, "each once")
     if not config.seeds:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from gpnas._files import parse_json, read_json, write_bytes
+from gpnas._files import NO_SPACE, parse_json, read_json, write_bytes
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train import checkpoint
@@ -28,6 +28,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
 
     Raises:
       UserError: If another run holds it, or it cannot be made.
+      OSError: If the disk is full or fails.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -39,6 +40,8 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
                 "workdir", str(workdir), "a folder that no other run is using"
             ) from error
         except OSError as error:
+            if error.errno in NO_SPACE:
+                raise
             raise UserError(
                 "workdir", str(workdir), f"a folder that can be written ({error.strerror})"
             ) from error

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from configs import development
-from configs.studies import fashion, tuning
-from configs.studies.pinned import pinned
+from experiments.studies.fashion import config as fashion
+from experiments.studies.recipes import pinned
+from experiments.studies.tuning import config as tuning
 from gpnas import data
 from gpnas._files import read_lines
 from gpnas.methods import METHODS
@@ -194,7 +195,7 @@ def test_automatic_durations_of_the_standard_run_are_those_of_the_records():
     "name", ["curves", "elastic", "fashion", "learners", "lenet300", "lenet5", "tickets", "tuning"]
 )
 def test_nothing_is_missing_of_a_study_that_was_run(name):
-    config = importlib.import_module(f"configs.studies.{name}").get_config()
+    config = importlib.import_module(f"experiments.studies.{name}.config").get_config()
     path = FOLDER.parent / "results" / config.study / "records.jsonl"
     done = [identity(record["config"]) for record in read_lines(path)]
     missing = {

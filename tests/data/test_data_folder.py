@@ -115,9 +115,9 @@ def test_a_broken_picture_is_named(root, content):
         load(root)
 
 
-def test_deep_pictures_are_refused(root):
-    picture(root / "train/bee/2.png", 60000, mode="I;16")
-    with pytest.raises(UserError, match=r"bee/2\.png.*8 bits"):
+def test_pictures_of_32_bits_are_refused(root):
+    picture(root / "train/bee/2.tif", 60000, mode="I")
+    with pytest.raises(UserError, match=r"bee/2\.tif.*8 or 16 bits"):
         load(root)
 
 
@@ -168,3 +168,12 @@ def test_empty_folders(root):
 def test_home_is_expanded(root, home):
     root.rename(home / "mine")
     assert load("~/mine").num_classes == 2
+
+
+@pytest.mark.parametrize("room", [50, 200, 350])  # images, labels and meta.json are larger
+def test_a_full_disk_ends_with_an_error_and_leaves_nothing(root, tmp_path, no_room, room):
+    cache = tmp_path / "cache"
+    with no_room(room), pytest.raises(OSError, match=r"File too large: '.*entries'"):
+        load(root, cache_dir=cache, image_size=16)
+    assert not list((cache / "entries").iterdir())
+    assert load(root, cache_dir=cache, image_size=16).sha256 == load(root, image_size=16).sha256

@@ -40,6 +40,38 @@ def test_only_plain_gray_is_gray(tmp_path, mode):
     assert read(path, 3).shape == (9, 7, 3)
 
 
+DEEP = np.array([[0, 255, 256], [4096, 0x80FF, 65535]], np.uint16)
+
+
+@pytest.mark.parametrize(
+    "name, order", [("a.png", "<"), ("a.tif", "<"), ("b.tif", ">"), ("a.pgm", ">")]
+)
+def test_of_16_bits_of_gray_the_upper_8_are_read(tmp_path, name, order):
+    path = tmp_path / name
+    if path.suffix == ".pgm":
+        path.write_bytes(b"P5 3 2 65535\n" + DEEP.astype(">u2").tobytes())
+    else:
+        Image.fromarray(DEEP.astype(f"{order}u2")).save(path)
+    assert is_gray(path)
+    np.testing.assert_array_equal(read(path, 1)[..., 0], DEEP >> 8)
+    np.testing.assert_array_equal(read(path, 3), np.repeat(DEEP[..., None] >> 8, 3, -1))
+
+
+def test_16_bits_of_gray_follow_the_note_on_rotation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.fromarray(DEEP).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read(tmp_path / "a.png", 1)[..., 0], np.rot90(DEEP >> 8, -1))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_32_bits_a_channel_are_refused(tmp_path, kind):
+    Image.fromarray(DEEP.astype(kind)).save(tmp_path / "a.tif")
+    for call in (is_gray, lambda path: read(path, 1)):
+        with pytest.raises(UserError, match=r"a\.tif.* allowed: a picture of 8 or 16 bits"):
+            call(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_damage_is_one_line_that_names_the_file(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"

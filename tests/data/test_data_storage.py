@@ -1,5 +1,7 @@
 """gpnas.data.storage: locks and folders that appear whole."""
 
+import errno
+import os
 import threading
 import time
 
@@ -60,3 +62,25 @@ def test_fingerprint_sees_names_sizes_and_times(tmp_path):
     paths[0].rename(tmp_path / "c")
     third = storage.fingerprint([tmp_path / "c", paths[1]], tmp_path)
     assert len({first, second, third}) == 3
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "x"), RuntimeError("No space left on device")]
+)
+def test_a_full_disk_is_no_mistake_of_the_user(tmp_path, error):
+    with (
+        pytest.raises(OSError, match="No space left on device: '.*cache'") as raised,
+        storage.new_folder(tmp_path / "cache", field="data.cache_dir"),
+    ):
+        raise error
+    assert raised.value.errno == errno.ENOSPC
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_lock_on_a_full_disk(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(OSError, match="No space"), storage.locked(tmp_path / "a", field="x"):
+        pass

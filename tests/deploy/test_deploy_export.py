@@ -119,3 +119,17 @@ def test_a_file_that_computes_something_else_stops_it(run, tmp_path, monkeypatch
 def test_speed_up():
     found = deploy.speedup({"a": [2.0, 4.0, 9.0], "b": [1.0, 1.0, 3.0]}, "a", "b")
     assert found == {"best": 2.0, "paired": 3.0}
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("room", [1000, 0])
+def test_a_full_disk_leaves_the_folder_as_it_was(run, tmp_path, no_room, before, room):
+    folder = copy(run, tmp_path)
+    if before:
+        export.export_run(folder, ["stablehlo"], "last", seconds=0)
+    there = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+    with no_room(room), pytest.raises(OSError, match="File too large: '.*/run/export'"):
+        export.export_run(folder, ["stablehlo"], seconds=0)
+    assert {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")} == there
+    report = export.export_run(folder, ["stablehlo"], seconds=0)
+    assert json.loads((folder / "export" / "export.json").read_text()) == report

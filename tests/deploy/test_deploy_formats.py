@@ -81,7 +81,7 @@ def test_onnx_in_int8(subject, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [1, 3, 16])  # of 5 images
 def test_tflite(subject, name, batch, tmp_path):
     formats_or_skip("tflite")
     apply, variables, shape, images = small_of(subject, name)

@@ -28,7 +28,7 @@ def python(tmp_path_factory):
 
     def call(*arguments, cwd=ROOT):
         env = os.environ | {name: str(value) for name, value in settings.items()}
-        env.pop("PYTHONPATH", None)
+        env["PYTHONPATH"] = str(ROOT)  # of this checkout, wherever an installed one lies
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(
             command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=300

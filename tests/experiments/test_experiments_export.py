@@ -1,7 +1,6 @@
 """The commands that export a run and write the page about it."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -51,17 +50,6 @@ def test_a_mistake_is_one_line(python, flags, error):
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith(error)
     assert not (ROOT / "nowhere").exists()
-
-
-def test_the_page_is_that_of_the_records(python, tmp_path):
-    for path in ("docs/deploy.md", "results/deploy/records.jsonl", "results/deploy/exports.jsonl"):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / path, tmp_path / path)
-    done = python("experiments/deploy.py", "--page", f"--folder={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "docs/deploy.md").read_text() == (ROOT / "docs/deploy.md").read_text()
-    picture = "results/deploy/sparse.svg"
-    assert (tmp_path / picture).read_bytes() == (ROOT / picture).read_bytes()
 
 
 def test_predict_prints_a_line_per_picture(python, run, tmp_path):

@@ -1,20 +1,39 @@
-"""The command that reruns rows and writes the page."""
+"""The command that reruns the studies and writes their pages."""
 
+import shutil
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "reproducing.md"
+import pytest
+
+ROOT = Path(__file__).parents[2]
 
 
-def test_the_page_is_that_of_the_records(python):
-    before = PAGE.read_text()
-    done = python("experiments/reproduce.py", "--page")
+def test_the_pages_are_those_of_the_records(python, tmp_path):
+    for folder in ("docs", "results"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    for figure in tmp_path.glob("results/*/*.svg"):
+        figure.unlink()
+    folders = (f"--docs={tmp_path / 'docs'}", f"--results={tmp_path / 'results'}")
+    done = python("experiments/reproduce.py", "--page", *folders)
     assert done.returncode == 0, done.stderr
-    assert PAGE.read_text() == before
-    assert done.stdout.splitlines()[-1].endswith("docs/reproducing.md")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert (tmp_path / "docs" / page.name).read_text() == page.read_text(), page.name
+    figures = {path.relative_to(tmp_path) for path in tmp_path.glob("results/*/*.svg")}
+    assert len(figures) >= 8 and all((ROOT / path).exists() for path in figures)
+    written = {
+        Path(line).name for line in done.stdout.splitlines() if line.startswith(str(tmp_path))
+    }
+    assert written == {"deploy.md", "nas.md", "reproducing.md", "units.md"}
 
 
-def test_a_row_that_does_not_exist(python):
-    done = python("experiments/reproduce.py", "sparse DV")
-    assert done.returncode == 2
-    assert done.stderr.startswith("row: got 'sparse DV', allowed: dense; sparse VD;")
-    assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    "arguments, error",
+    [
+        (["sparse DV"], "study or row: got 'sparse DV', allowed: curves; deploy; "),
+        (["gradmax", "--page", "--docs=nowhere"], "docs: got 'nowhere/units.md', allowed: a page"),
+    ],
+)
+def test_a_mistake_is_one_line(python, arguments, error):
+    done = python("experiments/reproduce.py", *arguments)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(error)

@@ -182,6 +182,49 @@ def test_fields_that_a_config_does_not_list(parse):
     assert "widths" not in parse(CONFIG, WORKDIR).model
 
 
+def test_a_second_command_line_of_one_process_is_read_as_the_first(parse, monkeypatch):
+    calls, complete = [], commandline.overrides.complete
+
+    def counted(*args):
+        calls.append(args)
+        return complete(*args)
+
+    parse(CONFIG, WORKDIR)
+    monkeypatch.setattr(commandline.overrides, "complete", counted)
+    for number in range(3):
+        commandline.parse(sys.argv)
+        assert len(calls) == number + 1
+
+
+@pytest.mark.parametrize("value", [7, "2%", "auto"])
+@pytest.mark.parametrize("name", ["gmp", "development_units"])
+def test_durations_are_steps_or_texts(parse, name, value):
+    arguments = (f"--config.method.name={name}", f"--config.method.every={value}")
+    assert parse(CONFIG, WORKDIR, *arguments).method.every == value
+    own = f"--config={ROOT}/configs/{name}.py"
+    assert parse(own, WORKDIR, arguments[1]).method.every == value
+
+
+def test_fields_of_an_arm(parse, tmp_path):
+    (tmp_path / "study.py").write_text(
+        "from configs import dense, gmp\n"
+        "from gpnas.train.study import study\n"
+        "def get_config():\n"
+        "    return study('s', {'gmp': gmp.get_config(), 'dense': dense.get_config()})\n"
+    )
+    study = f"--config={tmp_path / 'study.py'}"
+    arms = parse(
+        study, WORKDIR, "--config.arms.gmp.method.every=2%", "--config.arms.gmp.model.widths=(8,)",
+        "--config.arms.gmp.optimizer.name=adam", "--config.arms.gmp.optimizer.arguments.b1=0.8",
+        "--config.arms.dense.method.name=rigl", "--config.arms.dense.method.density=0.1",
+    ).arms  # fmt: skip
+    assert arms.gmp.method.every == "2%" and arms.gmp.model.widths == (8,)
+    assert arms.gmp.optimizer.arguments.to_dict() == {"b1": 0.8}
+    assert arms.dense.method.density == 0.1 and "widths" not in arms.dense.model
+    with pytest.raises(UserError, match=r"config\.arms\.gmp\.model\.depth: .*widths"):
+        parse(study, WORKDIR, "--config.arms.gmp.model.depth=3")
+
+
 def test_fields_of_ones_own_network_and_types_of_more_than_one_kind(parse, tmp_path, monkeypatch):
     (tmp_path / "gpnas_flag_nets.py").write_text(
         "import flax.linen as nn\n"

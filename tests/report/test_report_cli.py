@@ -13,7 +13,9 @@ from gpnas.errors import UserError
 _ROOT = Path(__file__).parents[2]
 
 
-def _call(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def _call(
+    *arguments: object, cwd: Path, stdout=subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
         [sys.executable, str(_ROOT / "experiments" / "report.py"), *map(str, arguments)],
@@ -88,3 +90,12 @@ def test_figures_are_byte_stable(make, tmp_path):
     first = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
     assert first == {p.name: p.read_bytes() for p in (tmp_path / "b").iterdir()}
     assert len(first) > 6
+
+
+def test_a_full_disk_leaves_the_page_that_was_there(make, tmp_path, no_room):
+    path = make.records(tmp_path / "s" / "records.jsonl", [make.record()])
+    (tmp_path / "page.html").write_text("before")
+    with no_room(1000), pytest.raises(OSError, match=r"File too large: '.*page\.html'"):
+        report.write(report.read_runs([path]), tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text() == "before"
+    assert {p.name for p in tmp_path.iterdir()} == {"s", "page.html"}

@@ -9,9 +9,8 @@ import pytest
 
 from gpnas import report
 from gpnas.errors import UserError
-from gpnas.report.groups import summarise
-from gpnas.report.page import MAX_WARNINGS, figures
-from gpnas.report.read import read_runs
+from gpnas.report import figures, read_runs, summarise
+from gpnas.report._page import MAX_WARNINGS
 
 FILES = ("record.json", "config.json", "metrics.jsonl", "receptive.npz")
 SEARCH = {

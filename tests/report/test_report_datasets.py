@@ -3,10 +3,8 @@
 import pytest
 
 from gpnas import report
-from gpnas.report.datasets import name_data
-from gpnas.report.groups import summarise
-from gpnas.report.page import figures
-from gpnas.report.read import Run, read_runs
+from gpnas.report import Run, figures, read_runs, summarise
+from gpnas.report._datasets import name_data
 
 
 def on(make, data, digest, arm="gmp", seed=0, added=0.0, **changes):

@@ -6,11 +6,9 @@ import re
 import pytest
 
 from gpnas import report
-from gpnas.report import values
-from gpnas.report.groups import summarise
-from gpnas.report.labels import spread
-from gpnas.report.read import Loaded, read_runs
-from gpnas.report.results import difference_table, result_table
+from gpnas.report import Loaded, formatting, read_runs, result_table, summarise
+from gpnas.report._labels import spread
+from gpnas.report._results import difference_table
 
 
 class _Checker(html.parser.HTMLParser):
@@ -218,17 +216,17 @@ def test_spread_keeps_distance_and_order():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (values.count(5324.4), "5,324"),
-        (values.percent(0.02), "2.00 %"),
-        (values.percent(1.0), "100 %"),
-        (values.si(1.23e12), "1.23 T"),
-        (values.si(999_999.0), "1 M"),
-        (values.significant(0.00501), "0.00501"),
-        (values.digits(0.26), "0.26"),
-        (values.few(12.0), "12"),
-        (values.few(12.4), "12.4"),
-        (values.count(None), "–"),
-        (values.shorten("abcdefgh", 6), "abc…gh"),
+        (formatting.count(5324.4), "5,324"),
+        (formatting.percent(0.02), "2.00 %"),
+        (formatting.percent(1.0), "100 %"),
+        (formatting.si(1.23e12), "1.23 T"),
+        (formatting.si(999_999.0), "1 M"),
+        (formatting.significant(0.00501), "0.00501"),
+        (formatting.digits(0.26), "0.26"),
+        (formatting.few(12.0), "12"),
+        (formatting.few(12.4), "12.4"),
+        (formatting.count(None), "–"),
+        (formatting.shorten("abcdefgh", 6), "abc…gh"),
     ],
 )
 def test_numbers_as_text(text, expected):

@@ -6,8 +6,7 @@ import pytest
 
 from gpnas._files import digest_of
 from gpnas.errors import UserError
-from gpnas.report.groups import summarise
-from gpnas.report.read import read_runs
+from gpnas.report import read_runs, summarise
 
 
 def test_a_study_of_work_directories(study):

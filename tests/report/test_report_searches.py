@@ -9,9 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gpnas import report
-from gpnas.report import drawings, labels, searches
-from gpnas.report.groups import summarise
-from gpnas.report.page import figures
+from gpnas.report import _drawings, _labels, _searches, figures, summarise
 from gpnas.search.morphable import morphable
 
 
@@ -40,7 +38,7 @@ def one(folder, last=4.0):
 def test_the_best_of_so_many_evaluations(tmp_path):
     run = one(tmp_path).runs[0]
     assert run.is_search
-    assert [searches.best_after("test", run, count) for count in (0, 1, 39, 40, 100)] == [
+    assert [_searches.best_after("test", run, count) for count in (0, 1, 39, 40, 100)] == [
         None, 8.0, 8.0, 7.0, 7.0,
     ]  # fmt: skip
 
@@ -70,8 +68,8 @@ def test_several_objectives_have_a_hypervolume(tmp_path):
     better = [(1, {"error": 0.5, "size": 0.5}), (2, {"error": 0.0, "size": 0.0})]
     names = {"objectives": ("error", "size"), "reports": ()}
     found = loaded(tmp_path, record("a", 0, corner, **names), record("b", 0, better, **names))
-    limits = searches.box(found.runs)
-    shares = [[searches.hypervolume(run, n, limits) for n in (0, 1, 2)] for run in found.runs]
+    limits = _searches.box(found.runs)
+    shares = [[_searches.hypervolume(run, n, limits) for n in (0, 1, 2)] for run in found.runs]
     np.testing.assert_allclose(shares, [[0, 0, 0], [0, 0.25, 1]])
     names = [spec.name for spec in figures(summarise(found))]
     assert names == ["search_s", "fronts_s", "found_s"]
@@ -79,7 +77,7 @@ def test_several_objectives_have_a_hypervolume(tmp_path):
 
 
 def test_an_edge_for_each_operation_but_none():
-    graph = drawings.cell_201(["conv3", "none", "skip", "conv1", "none", "pool3"])
+    graph = _drawings.cell_201(["conv3", "none", "skip", "conv1", "none", "pool3"])
     assert list(graph.edges) == [
         ("0", "1", "conv3"), ("1", "2", "skip"), ("0", "3", "conv1"), ("2", "3", "pool3"),
     ]  # fmt: skip
@@ -87,7 +85,7 @@ def test_an_edge_for_each_operation_but_none():
 
 @pytest.mark.parametrize("count", [1, 4, 9])
 def test_a_chain_has_an_edge_less_than_blocks(count):
-    graph = drawings.chain(["b"] * count)
+    graph = _drawings.chain(["b"] * count)
     assert len(graph.nodes) == count and len(graph.edges) == count - 1
     assert len({node[:2] for node in graph.nodes.values()}) == count
 
@@ -95,7 +93,7 @@ def test_a_chain_has_an_edge_less_than_blocks(count):
 def test_a_morphable_network_is_drawn_with_its_skips():
     layers = [[3, "conv", [0], 8, 3], [5, "conv", [3], 8, 5], [4, "add", [3, 5]],
               [6, "dense", [4], 20]]  # fmt: skip
-    graph = drawings.morphable([[8, 8, 1], [(*row, 0, 0)[:5] for row in layers], 10, 7])
+    graph = _drawings.morphable([[8, 8, 1], [(*row, 0, 0)[:5] for row in layers], 10, 7])
     texts = [text for _, _, text in graph.nodes.values()]
     assert texts == ["image 8×8×1", "conv 3×3, 8", "conv 5×5, 8", "add", "dense, 20", "10 classes"]
     assert [y for _, y, _ in graph.nodes.values()] == [-i for i in range(6)]
@@ -110,7 +108,7 @@ def test_every_layer_of_the_space_can_be_drawn():
         architecture = space.sample(rng)
         for _ in range(5):
             architecture = space.mutate(architecture, rng)
-        graph = drawings.morphable(json.loads(json.dumps(architecture)))
+        graph = _drawings.morphable(json.loads(json.dumps(architecture)))
         inputs = {(source, layer.id) for layer in architecture.layers for source in layer.inputs}
         assert len(graph.edges) + len(graph.bends) == len(inputs) + 1
         assert len(graph.nodes) == len(architecture.layers) + 2
@@ -120,7 +118,7 @@ def test_what_is_spent_may_be_counted_in_another_unit(tmp_path):
     rows = [(300.5, {"error": 9.0, "test": 8.0}), (1000, {"error": 4.0, "test": 7.0})]
     one = record("a", 0, rows) | {"unit": "epochs", "evaluations": 4000}
     found = loaded(tmp_path, one)
-    assert searches.unit(found.runs[0]) == "epochs"
+    assert _searches.unit(found.runs[0]) == "epochs"
     assert "test after so many epochs" in report.render(found)
 
 
@@ -132,7 +130,7 @@ def test_differences_are_paired_by_seed(tmp_path):
 
     records = [run(arm, seed, 5.0 + seed - (arm == "b")) for arm in "ab" for seed in (3, 1, 2)]
     groups = summarise(loaded(tmp_path, *records)).searches
-    table = searches.difference_table(groups, "a")
+    table = _searches.search_difference_table(groups, "a")
     assert [column.label for column in table.columns] == ["strategy", "10", "20", "50", "100"]
     row = [cell.text for cell in table.rows[0]]
     assert row == ["b", *["+0.00 (all equal)"] * 3, "-1.00 (all equal)"]
@@ -161,7 +159,7 @@ def drawn(spec):
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 10, 11, 60, 400])
 def test_a_single_search_has_a_curve_and_a_label_at_its_end(tmp_path, count):
     found = loaded(tmp_path, searched(count))
-    (spec,) = searches.course_figures(summarise(found))
+    (spec,) = _searches.course_figures(summarise(found))
     for ax in drawn(spec):
         line = ax.lines[0]
         assert len(line.get_xdata()) > 1 or ax.lines[1].get_marker() == "o"
@@ -181,7 +179,7 @@ def test_labels_follow_limits_that_were_not_read_yet():
     FigureCanvasAgg(fig)
     ax = fig.add_axes((0.1, 0.1, 0.5, 0.8))
     ax.plot([10, 20], [500, 700])
-    labels.place_labels(ax, [([(20, 700)], "a", "k")])
+    _labels.place_labels(ax, [([(20, 700)], "a", "k")])
     low, high = ax.get_ylim()
     assert low < 500 and low < ax.texts[0].get_position()[1] < high
     before = ax.get_ylim()
@@ -193,7 +191,7 @@ def test_two_settings_of_one_arm_are_two_lines(tmp_path):
     other = searched(60)
     other["config"] = other["config"] | {"strategy": {"name": "lanas"}}
     summary = summarise(loaded(tmp_path, searched(60), other))
-    (spec,) = searches.course_figures(summary)
+    (spec,) = _searches.course_figures(summary)
     for ax in drawn(spec):
         assert len({text.get_text() for text in ax.texts}) == 2
         assert len({str(line.get_linestyle()) for line in ax.lines}) == 2
@@ -203,7 +201,7 @@ def test_a_shorter_search_has_no_value_after_its_end(tmp_path):
     short = searched(12)
     short["config"] = short["config"] | {"strategy": {"name": "lanas"}}
     summary = summarise(loaded(tmp_path, searched(60), short))
-    (table,) = searches.search_tables(summary)
+    (table,) = _searches.search_tables(summary)
     assert [column.label for column in table.columns] == [
         "strategy", "10", "20", "50", "60", "seeds", "seconds",
     ]  # fmt: skip
@@ -216,10 +214,10 @@ def test_searches_with_nothing_in_common_are_apart(tmp_path):
     front = searched(20, two, objectives=two, reports=())
     macro = searched(20, space="nas_bench_macro")
     found = loaded(tmp_path, searched(20), front, macro)
-    names = list(searches.studies(summarise(found)))
+    names = list(_searches.studies(summarise(found)))
     assert names == [
         "s: nas_bench_201, error", "s: nas_bench_201, error, size", "s: nas_bench_macro, error",
     ]  # fmt: skip
     page = report.render(found)
     assert all(f"Searches: {name}</h2>" in page for name in names)
-    assert len(searches.search_tables(summarise(found))) == 3
+    assert len(_searches.search_tables(summarise(found))) == 3

@@ -33,10 +33,10 @@ def test_missing_values_are_left_out():
     assert stats.estimate([None]) is None
 
 
-@pytest.mark.parametrize("df", [1, 2, 4, 9, 29, 30, 31, 40, 100, 1000])
-def test_quantile_agrees_with_scipy(df):
-    scipy_stats = pytest.importorskip("scipy.stats")
-    assert stats.t_quantile(df) == pytest.approx(float(scipy_stats.t.ppf(0.975, df)), rel=1e-6)
+def test_the_interval_is_students():
+    """The 0.975 quantiles for 1 and 2 degrees of freedom are 12.706 and 4.303."""
+    assert stats.estimate([0.0, 2.0]).half == pytest.approx(12.7062047364)
+    assert stats.estimate([0.0, 1.0, 2.0]).half == pytest.approx(4.3026527297 / 3**0.5)
 
 
 def test_paired_difference_uses_shared_seeds_only():

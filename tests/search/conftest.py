@@ -1,6 +1,5 @@
 """A small supernet on the digits, for weight sharing and DARTS."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -41,14 +40,6 @@ class Tiny(nn.Module):
 def tiny(digits: Dataset) -> Small:
     """The same around a network that is no supernet."""
     return _small(digits, Tiny())
-
-
-@pytest.fixture(scope="module")
-def one_stage() -> Iterator[None]:
-    """Networks of one stage, where three would take three times as long to compile."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cell201, "STAGES", 1)
-        yield
 
 
 @pytest.fixture(scope="module")

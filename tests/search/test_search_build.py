@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs.searches import lemonade
-from configs.searches.comparisons import lemonade as beside
+from experiments.studies.lemonade import config as beside
 from gpnas.errors import UserError
 from gpnas.search import Space, choices
 from gpnas.search.build import build_search

@@ -16,7 +16,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from gpnas import _stop
 from gpnas._files import append_line, line_of, read_lines
 from gpnas.errors import UserError
-from gpnas.train import Diverged, loop, plan, train
+from gpnas.train import Diverged, checkpoint, loop, plan, train
 from gpnas.train.metrics import progress
 from gpnas.train.order import batch_order
 from gpnas.train.workdir import Written, keep_written, locked
@@ -87,7 +87,7 @@ def scalars(folder):
 
 def test_tensorboard_after_a_kill(finished, digits, tmp_path, monkeypatch):
     config = finished[0].copy_and_resolve_references()
-    save = loop.checkpoint.save
+    save = checkpoint.save
 
     class Killed(BaseException):
         pass
@@ -98,7 +98,7 @@ def test_tensorboard_after_a_kill(finished, digits, tmp_path, monkeypatch):
         save(folder, step, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop.checkpoint, "save", kill)
+        patch.setattr(checkpoint, "save", kill)
         train(config, tmp_path, digits)
     config.resume = True
     train(config, tmp_path, digits)
@@ -281,3 +281,11 @@ def test_signals():
     with signalled(signal.SIGINT) as stopped, pytest.raises(KeyboardInterrupt):
         assert stopped()
         signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(("batch", "said"), [(648, True), (256, False)])
+def test_images_that_an_epoch_leaves_out_are_told(dense, digits, tmp_path, caplog, batch, said):
+    dense.train.epochs, dense.train.batch_size = 1, batch
+    train(dense, tmp_path, digits)
+    left = f"leaves out {len(digits.train) % batch} of {len(digits.train)} training images"
+    assert (left in caplog.text) == said

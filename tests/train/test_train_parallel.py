@@ -10,7 +10,7 @@ import json, pathlib, sys
 import jax, numpy as np
 from ml_collections import ConfigDict
 from gpnas import data
-from gpnas.train import loop, train
+from gpnas.train import Stopped, checkpoint, train
 
 config, folder = ConfigDict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])
 digits, found = data.load("digits"), {"devices": jax.device_count()}
@@ -27,16 +27,16 @@ for name in sys.argv[3:]:
     }
 if "pmap-scan" in found:  # cut off after the first epoch, and taken up again
     config.train.parallel, config.train.loop = "pmap", "scan"
-    save = loop.checkpoint.save
+    save = checkpoint.save
     def stop(*args):
         save(*args)
-        raise loop.Stopped
-    loop.checkpoint.save = stop
+        raise Stopped
+    checkpoint.save = stop
     try:
         train(config, folder / "resumed", digits)
-    except loop.Stopped:
+    except Stopped:
         config.resume = True
-    loop.checkpoint.save = save
+    checkpoint.save = save
     record = train(config, folder / "resumed", digits)
     lines = [json.loads(line) for line in open(folder / "resumed" / "metrics.jsonl")]
     found["resumed"] = [line["loss"] for line in lines if line["split"] == "train"]

@@ -207,3 +207,15 @@ def test_a_request_in_the_last_steps_of_a_run_ends_the_study_after_it(small, run
         )  # fmt: skip
     assert runs == ALL[:1]
     assert [key(r) for r in records(tmp_path / "r/small/records.jsonl")] == [("dense", None, 0)]
+
+
+@pytest.mark.filterwarnings("ignore:coroutine", "ignore:Exception ignored")  # Orbax, TensorStore
+def test_a_full_disk_and_the_same_command_again(small, runs, tmp_path, no_room):
+    config = small(densities=(0.2,), seeds=(0,))
+    whole = records(run_study(config, tmp_path / "a", tmp_path / "b"))
+    with no_room(3000), pytest.raises(OSError, match="File too large: '.*checkpoints'"):
+        run_study(config, tmp_path / "c", tmp_path / "d")
+    again = records(run_study(config, tmp_path / "c", tmp_path / "d"))
+    for one, other in zip(again, whole, strict=True):
+        assert key(one) == key(other) and one["metrics"] == other["metrics"]
+        assert one["layers"] == other["layers"] and one["looks"] == other["looks"]

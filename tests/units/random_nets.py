@@ -253,7 +253,7 @@ def random_net(seed: int, length: int = 7) -> tuple[Callable, dict, jax.Array]:
 def main(count: int, first: int = 0) -> None:
     from gpnas import units
     from gpnas._files import append_line
-    from gpnas.train.record import git_revision, versions
+    from gpnas.provenance import provenance
 
     begun = time.perf_counter()
     differences, found, groups_found, refused = {}, 0, 0, Counter[str]()
@@ -280,8 +280,7 @@ def main(count: int, first: int = 0) -> None:
         "refused_indices": refused.total(),
         "refused_because": dict(refused.most_common()),
         "seconds": round(time.perf_counter() - begun, 1),
-        "git": git_revision(),
-        "versions": versions(),
+        **provenance(),
     }
     print(json.dumps(record, ensure_ascii=False, indent=1))
     append_line(RECORDS, record)

@@ -7,8 +7,8 @@ import runpy
 import jax.numpy as jnp
 from zoo import RECORDS, zoo_table
 
+from experiments.studies.study import fill
 from gpnas._files import read_lines
-from gpnas.report import markers
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "units.md"
 
@@ -30,5 +30,5 @@ def test_the_example_runs_as_it_is_told(tmp_path):
 def test_the_table_of_public_networks_is_that_of_the_records():
     records = read_lines(RECORDS)
     page = PAGE.read_text()
-    assert markers.fill(page, "zoo", [zoo_table(records)]) == page
+    assert fill(page, "zoo", [zoo_table(records)]) == page
     assert all(record["largest_difference"] <= 1e-5 for record in records)

@@ -26,12 +26,12 @@ import jax
 import numpy as np
 from zoo_models import ZOO
 
+from experiments.studies.study import fill
 from gpnas import units
 from gpnas._files import append_line, read_lines
 from gpnas.masks import apply
-from gpnas.report import markers
-from gpnas.report.table import Cell, Column, Table
-from gpnas.train.record import git_revision, versions
+from gpnas.provenance import provenance
+from gpnas.report import Cell, Column, Table
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "results" / "units" / "zoo.jsonl"
@@ -63,8 +63,7 @@ def check(name: str, sources: Path) -> dict[str, Any]:
         **whole(net, groups, model),
         "discover_s": round(found - begun, 2),
         "verify_s": round(verified - found, 2),
-        "git": git_revision(),
-        "versions": versions(),
+        **provenance(),
     }
 
 
@@ -136,7 +135,7 @@ def main() -> None:
         print(json.dumps(record, ensure_ascii=False), flush=True)
         append_line(RECORDS, record)
     page = ROOT / "docs" / "units.md"
-    page.write_text(markers.fill(page.read_text(), "zoo", [zoo_table(read_lines(RECORDS))]))
+    page.write_text(fill(page.read_text(), "zoo", [zoo_table(read_lines(RECORDS))]))
 
 
 if __name__ == "__main__":

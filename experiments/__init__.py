@@ -1,0 +1,1 @@
+"""Command lines, and what stands behind the numbers of the documents."""

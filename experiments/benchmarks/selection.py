@@ -1,0 +1,34 @@
+"""Exact selection against a sort."""
+
+import jax
+import jax.numpy as jnp
+
+from experiments.benchmarks.measure import Measurement, Options, interleave, ratio, summary
+from gpnas.masks import exact_top_k
+
+_TARGET = 0.1
+
+
+def top_k_ratio(options: Options, size: int) -> Measurement:
+    """The best tenth of normal scores by `exact_top_k` over `argsort`; counts checked with ties."""
+    name = f"top_k_ratio_{size // 1_000_000}m"
+    size = size // 1000 if options.fast else size
+    scores = jax.random.normal(jax.random.key(0), (size,))
+    k, key = size // 10, jax.random.key(1)
+    select, sort = jax.jit(exact_top_k), jax.jit(jnp.argsort)
+    count = jax.jit(lambda scores: jnp.sum(exact_top_k(scores, k, key), dtype=jnp.int32))
+    taken = interleave(
+        {"exact_top_k": lambda: select(scores, k, key), "argsort": lambda: sort(scores)}, 3
+    )
+    counts = {
+        "no ties": int(count(scores)),
+        "half tied": int(count(jnp.where(jnp.arange(size) % 2 == 0, scores, 0.5))),
+        "all tied": int(count(jnp.zeros(size))),
+    }
+    value = ratio(taken, "exact_top_k", "argsort")
+    exact = all(found == k for found in counts.values())
+    details = {"size": size, "k": k, "selected": counts} | summary(taken)
+    return Measurement(
+        name, value, "exact_top_k / argsort", f"≤ {_TARGET}, with exact counts",
+        value <= _TARGET and exact, details,
+    )  # fmt: skip

@@ -1,0 +1,36 @@
+"""What masks cost: a step with them, events included, over the same step without any."""
+
+from experiments.benchmarks.measure import Measurement, Options, interleave, ratio, summary
+from experiments.benchmarks.subjects import (
+    config_of,
+    every,
+    fashion_mnist,
+    plain_steps,
+    random_data,
+    trained,
+)
+
+_METHODS = ("rigl", "development")
+_TARGET = 1.1
+
+
+def masked_step_ratio(options: Options, model: str) -> Measurement:
+    """The worse of RigL and development; a timed call is 100 steps, of which one has an event."""
+    steps, rounds = (5, 2) if options.fast else (100, 30 if model == "lenet300" else 3)
+    data = fashion_mnist(options) if model == "lenet300" else random_data((32, 32, 3), 1024)
+    subjects = {}
+    for method in _METHODS:
+        config = config_of(options, method, model)
+        every(config, steps)
+        subjects[method] = trained(config, data, steps)
+    subjects["dense"] = plain_steps(config_of(options, "development", model), data, steps)
+    taken = interleave(subjects, rounds)
+    ratios = {method: ratio(taken, method, "dense") for method in _METHODS}
+    lowest = {method: min(taken[method]) / min(taken["dense"]) for method in _METHODS}
+    value = max(ratios.values())
+    name = "masked_step_ratio" + ("" if model == "lenet300" else f"_{model}")
+    return Measurement(
+        name, value, "masked step / dense step", f"≤ {_TARGET}", value <= _TARGET,
+        {"ratios": ratios, "ratios_of_minima": lowest, "images": data.name, "steps": steps}
+        | summary(taken, steps),
+    )  # fmt: skip

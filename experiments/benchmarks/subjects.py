@@ -1,0 +1,172 @@
+"""What is compared: our training program, and a plain loop with no gpnas in its steps."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from experiments.benchmarks.measure import Options
+from gpnas.data import Dataset, Split, load
+from gpnas.errors import UserError
+from gpnas.models import call
+from gpnas.train.plan import Plan, make_plan
+from gpnas.train.program import make_program
+
+BATCH = 128
+_LONG = 1000  # epochs: that all the steps that are measured lie where masks still change
+
+
+def random_data(shape: tuple[int, int, int], images: int, seed: int = 0) -> Dataset:
+    """Random images of ten classes, `images` to train on and a tenth of that to look at."""
+    rng = np.random.default_rng(seed)
+
+    def split(count: int) -> Split:
+        pixels = rng.integers(0, 256, (count, *shape)).astype(np.uint8)
+        return Split(pixels, rng.integers(0, 10, count).astype(np.int32))
+
+    channels = np.full(shape[-1], 0.5, np.float32)
+    names = tuple(str(digit) for digit in range(10))
+    return Dataset(
+        "random", split(images), split(images // 10), split(images // 10),
+        10, names, "", channels, np.full_like(channels, 0.25),
+    )  # fmt: skip
+
+
+def fashion_mnist(options: Options) -> Dataset:
+    """Fashion-MNIST if it is at hand, else random images of its shape and number."""
+    if options.fast:
+        return random_data((28, 28, 1), 2000)
+    try:
+        return load("fashion_mnist", download=False)
+    except UserError:
+        return random_data((28, 28, 1), 54_000)
+
+
+def config_of(options: Options, method: str, model: str) -> ConfigDict:
+    """A method's config with another network, long enough to measure in."""
+    config = options.configs[method]()
+    config.model.name = model
+    config.train.batch_size = BATCH
+    config.train.epochs = _LONG
+    return config
+
+
+def every(config: ConfigDict, steps: int) -> None:
+    """Sets the steps between mask updates; the other durations, all "auto", follow."""
+    config.method.every = steps
+
+
+def rows(data: Dataset, steps: int, lanes: int = 1) -> np.ndarray:
+    """(lanes, steps, batch) int32, images of so many steps."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, len(data.train), (lanes, steps, BATCH)).astype(np.int32)
+
+
+def trained(config: ConfigDict, data: Dataset, steps: int, lanes: int = 1) -> Callable[[], Any]:
+    """Our program as training runs it: each call goes on by `steps` steps."""
+    program = make_program(make_plan(config, data), data, "jit", lanes)
+    state = program.place(program.init([jax.random.key(seed) for seed in range(lanes)]))
+    index = rows(data, steps, lanes)
+
+    def run() -> Any:
+        nonlocal state
+        state, sums = program.run(state, index, steps)
+        return state, sums
+
+    return run
+
+
+class Plain(NamedTuple):
+    """A plain training loop of a dense network, written by hand with optax alone.
+
+    Attributes:
+      init: `() → state`.
+      run: `(state, rows) → (state, sums of loss and error)`, one step a row.
+      evaluate: `(state, images, labels) → (loss, errors)`, summed over whole batches.
+    """
+
+    init: Callable[[], Any]
+    run: Callable[[Any, np.ndarray], tuple[Any, jax.Array]]
+    evaluate: Callable[[Any, Any, Any], jax.Array]
+
+
+def plain(config: ConfigDict, data: Dataset) -> Plain:
+    """The plain loop of the network, the optimizer and the images of a config."""
+    plan: Plan = make_plan(config, data)
+    module: nn.Module = plan.module
+    rate = optax.cosine_decay_schedule(config.optimizer.learning_rate, plan.total_steps)
+    tx = optax.sgd(rate, momentum=config.optimizer.arguments.momentum)
+    images, labels = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
+
+    def scaled(pixels: jax.Array) -> jax.Array:
+        return (pixels.astype(jnp.float32) / 255 - data.mean) / data.std
+
+    def figures(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+        return losses, jnp.argmax(logits, -1) != target
+
+    @jax.jit
+    def init() -> tuple:
+        variables = call.init(module, jax.random.key(0), jnp.zeros((1, *data.image_shape)))
+        params = variables.pop("params")
+        return params, variables, tx.init(params), jnp.zeros(2)
+
+    def step(state: tuple, x: jax.Array, y: jax.Array) -> tuple:
+        params, others, moments, sums = state
+
+        def loss(params: Any) -> tuple:
+            variables = {"params": params, **others}
+            logits, new = call.forward(module, variables, x, jax.random.key(0))
+            losses, wrong = figures(logits, y)
+            return losses.mean(), (new, jnp.stack([losses.mean(), wrong.mean()]))
+
+        grads, (others, seen) = jax.grad(loss, has_aux=True)(params)
+        updates, moments = tx.update(grads, moments, params)
+        return optax.apply_updates(params, updates), others, moments, sums + seen
+
+    def one(state: tuple, images: Any, labels: Any, index: Any, i: Any) -> tuple:
+        return step(state, scaled(images[index[i]]), labels[index[i]])
+
+    def many(state: tuple, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
+        def turn(i: Any, state: tuple) -> tuple:
+            return one(state, images, labels, index, i)
+
+        return jax.lax.fori_loop(0, steps, turn, state)
+
+    compiled = jax.jit(many if plan.loop == "scan" else one, donate_argnums=0)
+
+    def run(state: tuple, index: np.ndarray) -> tuple[tuple, jax.Array]:
+        state = (*state[:3], jnp.zeros(2))
+        if plan.loop == "scan":
+            state = compiled(state, images, labels, index, np.int32(len(index)))
+        else:
+            for i in range(len(index)):
+                state = compiled(state, images, labels, index, np.int32(i))
+        return state, state[3]
+
+    @jax.jit
+    def evaluate(state: tuple, images: Any, labels: Any) -> jax.Array:
+        variables = {"params": state[0], **state[1]}
+        logits = call.infer(module, variables, scaled(images))
+        losses, wrong = figures(logits, labels)
+        return jnp.stack([losses.sum(), wrong.sum()])
+
+    return Plain(init, run, evaluate)
+
+
+def plain_steps(config: ConfigDict, data: Dataset, steps: int) -> Callable[[], Any]:
+    """The plain loop as a function of which each call goes on by `steps` steps."""
+    loop, index = plain(config, data), rows(data, steps)[0]
+    state = loop.init()
+
+    def run() -> Any:
+        nonlocal state
+        state, sums = loop.run(state, index)
+        return sums
+
+    return run

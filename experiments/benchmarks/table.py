@@ -1,0 +1,55 @@
+"""Every measurement by its name, quick ones first."""
+
+import functools
+from collections.abc import Callable, Mapping
+
+from experiments.benchmarks import (
+    fashion,
+    lanes,
+    learners,
+    pytorch,
+    searches,
+    selection,
+    steps,
+    training,
+)
+from experiments.benchmarks.measure import Measurement, Options
+
+_TRAINING: dict[str, Callable[[Options], Measurement]] = {
+    "fashion_2pct": fashion.fashion_2pct,
+    "compilations": training.compilations,
+    "masked_step_ratio": functools.partial(steps.masked_step_ratio, model="lenet300"),
+    "loop_ratio": training.loop_ratio,
+    "lanes_ratio": lanes.lanes_ratio,
+    "sparse_vd_ratio": functools.partial(learners.learner_ratio, method="sparse_vd", target=2.5),
+    "serene_ratio": functools.partial(
+        learners.learner_ratio, method="serene", target=4.0, kind="exact"
+    ),
+    "torch_ratio_lenet300": functools.partial(pytorch.torch_ratio, model="lenet300", target=0.75),
+    "torch_ratio_lenet5": functools.partial(pytorch.torch_ratio, model="lenet5", target=1.0),
+    "masked_step_ratio_resnet": functools.partial(steps.masked_step_ratio, model="resnet"),
+    "top_k_ratio_10m": functools.partial(selection.top_k_ratio, size=10_000_000),
+    "top_k_ratio_25m": functools.partial(selection.top_k_ratio, size=25_000_000),
+}
+_SEARCHING: dict[str, Callable[[Options], Measurement]] = {
+    "table_loading": searches.loading,
+    "proposals_random": functools.partial(searches.proposals, strategy="random", target=0.5),
+    "proposals_evolution": functools.partial(searches.proposals, strategy="evolution", target=0.5),
+    "proposals_lanas": functools.partial(searches.proposals, strategy="lanas", target=5.0),
+}
+_OPTIMA: dict[str, Callable[[Options], Measurement]] = {
+    f"{table}_{strategy}": functools.partial(
+        searches.evaluations_to_optimum, table=table, strategy=strategy, target=target
+    )
+    for table, strategy, target in (
+        ("nas_bench_201", "evolution", 160),
+        ("nas_bench_201", "local", 140),
+        ("nas_bench_201", "lanas", 450),
+        ("nas_bench_macro", "lanas", 200),
+    )
+}
+_OPTIMA["nas_bench_201_lanas_released"] = functools.partial(
+    searches.evaluations_to_optimum,
+    table="nas_bench_201", strategy="lanas", target=400, regressor="released",
+)  # fmt: skip
+MEASUREMENTS: Mapping[str, Callable[[Options], Measurement]] = _TRAINING | _SEARCHING | _OPTIMA

@@ -1,0 +1,146 @@
+"""A whole run: how often it compiles, and how much of a plain loop's speed is left."""
+
+import functools
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from experiments.benchmarks.measure import Compiling, Measurement, Options, ratio
+from experiments.benchmarks.subjects import BATCH, every, fashion_mnist, plain
+from gpnas.data import Dataset, Split, load
+from gpnas.methods import Method
+from gpnas.methods.development import development
+from gpnas.train import train
+
+_TARGET = 0.9
+_traces = 0
+
+
+@functools.wraps(development)
+def counted_development(**settings: Any) -> Method:
+    """Development, with an optimizer that counts how often it is traced: once a step's trace."""
+
+    def wrap(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+        def update(*args: Any, **extra: Any) -> Any:
+            global _traces
+            _traces += 1
+            return optax.with_extra_args_support(tx).update(*args, **extra)
+
+        return optax.GradientTransformationExtraArgs(tx.init, update)
+
+    return development(**settings)._replace(wrap=wrap)
+
+
+def compilations(options: Options) -> Measurement:
+    """Traces of the step and executables of the program, whichever are more, in one whole run."""
+    global _traces
+    config = options.configs["development"]()
+    config.method.name = f"{__name__}:counted_development"
+    every(config, 10)
+    config.data.name, config.train.batch_size, config.train.log_every = "digits", 32, 10
+    config.train.epochs, config.train.tensorboard = 2 if options.fast else 8, False
+    data = load("digits")
+    _traces = 0
+    with tempfile.TemporaryDirectory() as folder:
+        record = train(config, pathlib.Path(folder) / "run", data)
+    densities = [point["density"] for point in record["curve"]]
+    value = max(_traces, record["compilations"])
+    return Measurement(
+        "compilations", value, "compilations a run", "1", value == 1,
+        {
+            "traces_of_step": _traces,
+            "executables": record["compilations"],
+            "steps": record["total_steps"],
+            "lowest_density": min(densities),
+            "highest_density": max(densities),
+        },
+    )  # fmt: skip
+
+
+def loop_ratio(options: Options) -> Measurement:
+    """Images a second of `gpnas.train.train`, all that it does included, over a plain loop's.
+
+    Ours is the wall time of the whole call less the time in which jax traced and compiled (from
+    jax's own events): set-up, masks, events, logging, evaluations, checkpoints and the record are
+    in it. The plain loop, compiled before, calls a jitted dense step for each batch, does as many
+    steps on images that lie on the device, and the same evaluations after each epoch and of the
+    test images at the end. In details also the ratio to the fastest there is: the plain loop with
+    each epoch as one compiled program. All in turn, and the median of each.
+    """
+    data = fashion_mnist(options)
+    config = options.configs["development"]()
+    config.train.batch_size = BATCH
+    config.data.name = data.name
+    if options.fast:
+        config.train.epochs, config.train.log_every = 1, 5
+        every(config, 5)
+    compiled: list[float] = []
+
+    def ours() -> float:
+        compiling = Compiling()
+        with tempfile.TemporaryDirectory() as folder, compiling.watch():
+            seconds = _seconds(lambda: train(config, pathlib.Path(folder) / "run", data))
+        compiled.append(round(compiling.seconds, 3))
+        return seconds - compiling.seconds
+
+    plain_loops = {loop: _plain_run(config, data, loop) for loop in ("steps", "scan")}
+    for run in plain_loops.values():
+        run()
+    taken: dict[str, list[float]] = {"gpnas": [], "steps": [], "scan": []}
+    for _ in range(1 if options.fast else 5):
+        taken["gpnas"].append(ours())
+        for loop, run in plain_loops.items():
+            taken[loop].append(_seconds(run))
+    value = 1 / ratio(taken, "gpnas", "steps")
+    steps = len(data.train) // BATCH * config.train.epochs
+    return Measurement(
+        "loop_ratio", value, "images a second, ours / plain loop", f"≥ {_TARGET}", value >= _TARGET,
+        {
+            "images_per_s": {
+                name: round(steps * BATCH / statistics.median(t)) for name, t in taken.items()
+            },
+            "ratio_to_compiled_epochs": 1 / ratio(taken, "gpnas", "scan"),
+            "compile_s": compiled,
+            "steps": steps,
+            "images": data.name,
+        },
+    )  # fmt: skip
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
+def _plain_run(config: ConfigDict, data: Dataset, kind: str) -> Callable[[], None]:
+    config = config.copy_and_resolve_references()
+    config.train.loop = kind
+    loop = plain(config, data)
+    epochs, per_epoch = config.train.epochs, len(data.train) // BATCH
+    size = min(1000, len(data.test))
+
+    def look(state: Any, split: Split) -> np.ndarray:
+        cuts = [slice(start, start + size) for start in range(0, len(split) - size + 1, size)]
+        sums = [loop.evaluate(state, split.images[cut], split.labels[cut]) for cut in cuts]
+        return np.sum(jax.device_get(sums), 0)
+
+    def run() -> None:
+        state, rng = loop.init(), np.random.default_rng(0)
+        for _ in range(epochs):
+            order = rng.permutation(len(data.train))[: per_epoch * BATCH]
+            state, sums = loop.run(state, order.astype(np.int32).reshape(per_epoch, BATCH))
+            if not np.isfinite(jax.device_get(sums)).all():
+                raise RuntimeError("the plain loop diverged")
+            look(state, data.validation)
+        look(state, data.test)
+
+    return run

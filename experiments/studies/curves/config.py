@@ -1,0 +1,37 @@
+"""LeNet-300-100 on MNIST at five densities: pruning at plateaus, with and without sensitivity.
+
+Rows and claims of docs/reproducing.md for LOBSTER, SeReNe, PSP-entropy (gradual pruning, which is
+the loop alone, against one-shot) and neural plasticity networks (five prices), beside GMP, random
+masks and dense training. Three seeds, 50 epochs, one recipe. About 80 minutes on one CPU core.
+
+    python experiments/reproduce.py curves
+"""
+
+from ml_collections import ConfigDict
+
+from configs import dense, gmp, lobster, npn_expand, npn_sparsify, one_shot, serene, static
+from experiments.studies.recipes import mnist, same_recipe
+from gpnas.train.study import study
+
+EPOCHS = 50
+_LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.25, "stop_at": 0.75}
+
+
+def get_config() -> ConfigDict:
+    """Arms by name; a price follows the @."""
+    arms = {
+        "LOBSTER": mnist(lobster, EPOCHS, **_LOOP),
+        "SeReNe": mnist(serene, EPOCHS, **_LOOP),
+        "gradual": mnist(lobster, EPOCHS, **_LOOP | {"rate": 0.0}),
+        "one-shot": mnist(one_shot, EPOCHS, at=0.5),
+        "GMP": mnist(gmp, EPOCHS),
+        "random": mnist(static, EPOCHS),
+        "dense": mnist(dense, EPOCHS),
+    }
+    for arm in arms.values():
+        arm.analysis = ("psp_entropy", "top_eigenvalue")
+        same_recipe(arm)
+    for price in (0.1, 0.2, 0.4, 0.8, 1.6):
+        arms[f"NPN@{price:g}"] = mnist(npn_sparsify, EPOCHS, penalties=(price,))
+    arms["NPN expand"] = mnist(npn_expand, 2 * EPOCHS)
+    return study("curves", arms, densities=(0.1, 0.05, 0.02, 0.01, 0.005), seeds=(0, 1, 2))

@@ -1,0 +1,139 @@
+"""Arms at several densities: a table of errors, and what papers claim of gradual pruning."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gpnas.report import Cell, Column, Table, error_text
+from gpnas.report.stats import EQUAL, Estimate, estimate, paired_difference
+
+Record = Mapping[str, Any]
+
+
+def density_table(caption: str, records: Sequence[Record]) -> Table:
+    """One row an arm, one column a density asked for; the density reached where it is another.
+
+    The settings of an arm without a `method.density` (its prices, say) fill the columns in the
+    order of the densities that came of them.
+
+    Args:
+      caption: Of the table.
+      records: Of a study, some of whose arms have a `method.density`.
+    """
+    asked = _densities(records)
+    rows: list[list[Cell]] = []
+    for arm in dict.fromkeys(record["arm"] for record in records):
+        own = [record for record in records if record["arm"] == arm]
+        groups: list[tuple[float | None, list[Record]]]
+        groups = [(density, _at(own, density)) for density in asked]
+        if all(density_asked(record) is None for record in own):
+            groups = [(None, group) for group in settings(own)]
+        rows.append([Cell(arm), *(_cell(density, same) for density, same in groups)])
+    width = max(len(asked) + 1, *map(len, rows), 1)
+    titles = [f"{100 * density:g} %" for density in asked]
+    titles += ["further price"] * (width - 1 - len(titles))
+    columns = [Column("arm", numeric=False), *map(Column, titles)]
+    rows = [[*row, *[Cell("–")] * (width - len(row))] for row in rows]
+    note = (
+        "Test error in % at the last step, mean ± half the 95 % interval over seeds, by the density"
+        " asked for; in brackets the density where pruning ended earlier, or that came of a price."
+    )
+    return Table(caption, columns, rows, [note])
+
+
+def settings(records: Sequence[Record]) -> list[list[Record]]:
+    """One arm's records by the fields of its method, the densest first."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        fields = json.dumps(record["config"]["method"], sort_keys=True)
+        groups.setdefault(fields, []).append(record)
+    return sorted(groups.values(), key=lambda group: -mean(group, density_reached))
+
+
+def gradual_table(records: Sequence[Record], gradual: str, one_shot: str) -> Table:
+    """PSP-entropy's claims: gradual against one-shot pruning at equal density.
+
+    Args:
+      records: Of a study with `analysis` of "psp_entropy" and "top_eigenvalue".
+      gradual, one_shot: The two arms.
+
+    References:
+      Tartaglione, Bragagnolo & Grangetto 2020 (arXiv:2004.14765), section 4.
+    """
+    columns = [
+        Column("density"),
+        Column("error %, gradual minus one-shot"),
+        Column("entropy of states, bits: gradual"),
+        Column("one-shot"),
+        Column("top Hessian eigenvalue: gradual"),
+        Column("one-shot"),
+    ]
+    rows = []
+    pair = {arm: [r for r in records if r["arm"] == arm] for arm in (gradual, one_shot)}
+    for density in _densities(pair[gradual]):
+        ours, theirs = (_at(own, density) for own in pair.values())
+        gap = paired_difference(*(by_seed(x, error) for x in (ours, theirs)))
+        cells = [f"{100 * density:g} %", plain(gap, "+.2f")]
+        for measure in (entropy, sharpness):
+            cells += [plain(estimate(map(measure, x)), ".3g") for x in (ours, theirs)]
+        rows.append([Cell(text) for text in cells])
+    return Table(f"{gradual} against {one_shot} pruning", columns, rows)
+
+
+def mean(records: Sequence[Record], f: Callable[[Record], float]) -> float:
+    """Mean of a measure over records, one or more."""
+    return sum(map(f, records)) / len(records)
+
+
+def by_seed(records: Sequence[Record], f: Callable[[Record], float]) -> dict[int, float | None]:
+    """A measure of each record, for `paired_difference`."""
+    return {record["seed"]: f(record) for record in records}
+
+
+def plain(found: Estimate | None, form: str) -> str:
+    """An estimate and its interval, the mean in this format."""
+    if found is None:
+        return "–"
+    equal = f" ({EQUAL})" if found.n > 1 else ""
+    return f"{found.mean:{form}}" + (equal if found.half is None else f" ± {found.half:.2g}")
+
+
+def density_reached(record: Record) -> float:
+    """Living weights over all."""
+    return record["cost"]["density"]
+
+
+def density_asked(record: Record) -> float | None:
+    """The density that the config asks for; None if it has none."""
+    return record["config"]["method"].get("density")
+
+
+def error(record: Record) -> float:
+    """Test error in % at the last step."""
+    return record["metrics"]["test_error_last"]
+
+
+def entropy(record: Record) -> float:
+    """PSP-entropy in bits, mean of the hidden layers."""
+    hidden = list(record["analysis"]["psp_entropy"].values())[:-1]  # the outputs have no state
+    return sum(hidden) / len(hidden)
+
+
+def sharpness(record: Record) -> float:
+    """The largest eigenvalue of the Hessian."""
+    return record["analysis"]["top_eigenvalue"]
+
+
+def _cell(density: float | None, records: Sequence[Record]) -> Cell:
+    reached = estimate(map(density_reached, records))
+    other = reached is not None and (density is None or reached.mean > 1.05 * density)
+    detail = f"at {100 * reached.mean:.3g} %" if other and reached else ""
+    return Cell(error_text(estimate(map(error, records))), detail=detail)
+
+
+def _densities(records: Sequence[Record]) -> list[float]:
+    return sorted({d for r in records if (d := density_asked(r)) is not None}, reverse=True)
+
+
+def _at(records: Sequence[Record], density: float | None) -> list[Record]:
+    return [record for record in records if density_asked(record) == density]

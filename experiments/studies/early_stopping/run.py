@@ -1,0 +1,117 @@
+"""What early stopping buys on a table: many networks for a few epochs, the best for all of them.
+
+The clock is simulated (`gpnas.search.simulate`), so results repeat. A table has the error after few
+and after all epochs; a trial costs as many epochs as its budget says.
+"""
+
+import json
+import pathlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gpnas._files import append_line, read_lines, records_path
+from gpnas.errors import UserError
+from gpnas.search.build import build_strategy
+from gpnas.search.history import Propose, Trial
+from gpnas.search.record import describe_search, key_of
+from gpnas.search.run import Evaluate, simulate
+from gpnas.search.table import Table, check_metric, load_table
+
+_ERROR = "error"  # what strategies minimise: at each budget another column of the table
+
+
+def early_stopping(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
+    """Makes the searches that are missing, and returns the path of their records.
+
+    Args:
+      config: As config.py beside this has it.
+      results: Records are appended to results/STUDY/records.jsonl; they are those of searches, but
+        that "evaluation" counts the epochs of all workers, idle time included.
+
+    Raises:
+      UserError: If a setting cannot be; nothing was searched then.
+    """
+    table = load_table(config.space)
+    _check(config, table)
+    path = records_path(results, config.study)
+    done = {key_of(record["config"]) for record in read_lines(path)}
+    proposes = {arm: _strategy(table, settings) for arm, settings in _settings(config, 0)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for seed in range(config.seeds):
+        for arm, settings in _settings(config, seed):
+            if key_of(settings) not in done:
+                append_line(path, _one(table, proposes[arm], arm, settings))
+    return path
+
+
+def by_budget(table: Table, columns: Mapping[int, str]) -> Evaluate:
+    """Evaluates a trial by the column of its budget; one without a budget by the largest one's.
+
+    Args:
+      table: The table.
+      columns: Metric by budget.
+    """
+
+    def evaluate(trial: Trial) -> dict[str, float]:
+        found = table.look_up(trial.architecture)
+        return {_ERROR: found[columns[trial.budget or max(columns)]]}
+
+    return evaluate
+
+
+def _one(table: Table, propose: Propose, arm: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The record of one search."""
+    columns = dict(zip(settings["budgets"], settings["columns"], strict=True))
+    largest, workers = max(columns), settings["workers"]
+    metric, begun = columns[largest], time.perf_counter()
+    ended = simulate(
+        propose, by_budget(table, columns), lambda trial: float(trial.budget or largest),
+        workers, settings["epochs"] / workers, settings["seed"],
+    )  # fmt: skip
+    course: list[dict[str, Any]] = []
+    lowest, best = float("inf"), None
+    for now, trial in ended:
+        error = (trial.metrics or {})[_ERROR]
+        if trial.budget in (0, largest) and error < lowest:
+            lowest, best = error, trial
+            metrics = {metric: error}
+            entry = {"evaluation": now * workers, "number": trial.number, "metrics": metrics}
+            course.append(entry)
+    front = [course[-1] | {"architecture": best.architecture}] if best else []
+    return describe_search(settings, arm) | {
+        "unit": "epochs",
+        "evaluations": settings["epochs"],
+        "trials": len(ended),
+        "full_trials": sum(trial.budget in (0, largest) for _, trial in ended),
+        "course": course,
+        "front": front,
+        "wall_s": round(time.perf_counter() - begun, 3),
+    }
+
+
+def _strategy(table: Table, settings: Mapping[str, Any]) -> Propose:
+    return build_strategy(table.space, (_ERROR,), settings["strategy"])
+
+
+def _check(config: ConfigDict, table: Table) -> None:
+    for field, least in (("seeds", 1), ("workers", 1), ("epochs", max(config.budgets))):
+        if config[field] < least:
+            raise UserError(field, config[field], f"{least} or more")
+    if len(config.columns) != len(config.budgets):
+        raise UserError("columns", config.columns, "one metric of the table for each budget")
+    for name in config.columns:
+        check_metric(table, "columns", name)
+
+
+def _settings(config: ConfigDict, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`(arm, its search)`, in lists where JSON has them."""
+    everything = json.loads(json.dumps(config.to_dict()))
+    arms = everything.pop("arms")
+    del everything["seeds"]
+    everything |= {"objectives": everything["columns"][-1:], "reports": []}
+    for arm, own in arms.items():
+        budgets = {} if own["name"] == "random" else {"budgets": everything["budgets"]}
+        yield arm, everything | {"strategy": own | budgets, "seed": seed}

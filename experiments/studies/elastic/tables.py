@@ -1,0 +1,61 @@
+"""Development by units: what elastic training saves, and what it costs in error."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpnas.report import Cell, Column, Table, error_text
+from gpnas.report.stats import estimate
+
+Record = Mapping[str, Any]
+
+
+def elastic_table(caption: str, records: Sequence[Record], arms: Sequence[str]) -> Table:
+    """Arms beside each other: units left, MACs, error, time over the first arm's, programs.
+
+    Args:
+      caption: What is trained.
+      records: Of runs on one machine.
+      arms: Rows in order; the first is the dense network whose time is the measure.
+    """
+    rows = [_row(arm, records, arms[0]) for arm in arms]
+    columns = [
+        Column("arm", numeric=False),
+        Column("seeds"),
+        Column("units", numeric=False),
+        Column("MACs ÷ dense"),
+        Column("training FLOPs ÷ dense"),
+        Column("test error %"),
+        Column("time ÷ dense"),
+        Column("programs"),
+    ]
+    notes = (
+        "Units: of the layers that have any, in the first seed. Time: of the whole loop with its"
+        " compilations and evaluations, each seed's over the same seed's dense run; the mean and"
+        " half its 95 % interval. Programs: compiled for training, the most of a run.",
+    )
+    return Table(caption, columns, [row for row in rows if row], notes)
+
+
+def _row(arm: str, records: Sequence[Record], dense: str) -> list[Cell]:
+    own = [record for record in records if record["arm"] == arm]
+    if not own:
+        return []
+    times = {record["seed"]: record["wall_s"] for record in records if record["arm"] == dense}
+    ratios = [record["wall_s"] / times[record["seed"]] for record in own if record["seed"] in times]
+    cost = own[0]["cost"]
+    texts = [
+        arm,
+        str(len(own)),
+        "-".join(map(str, _units(own[0]))),
+        f"{cost['inference_macs'] / cost['inference_macs_dense']:.3f}",
+        f"{cost['train_flops'] / cost['train_flops_dense']:.3f}",
+        error_text(estimate(record["metrics"]["test_error_last"] for record in own)),
+        error_text(estimate(ratios)),
+        str(max(record["compilations"] for record in own)),
+    ]
+    return [Cell(text) for text in texts]
+
+
+def _units(record: Record) -> list[int]:
+    """Living units of each layer but the last."""
+    return [layer["shape"][-1] - layer["dead_out"] for layer in record["layers"][:-1]]

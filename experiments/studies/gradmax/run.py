@@ -1,0 +1,209 @@
+"""GradMax's check: a student that gets one neuron after another learns what a teacher does."""
+
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from gpnas import masks as gm
+from gpnas import units
+from gpnas._files import append_line, read_lines, records_path
+from gpnas.errors import UserError
+from gpnas.provenance import provenance
+from gpnas.units import grow
+
+_HIDDEN = "hidden:1"
+_LIMITS = {"inputs": 1, "width": 2, "outputs": 1, "start": 1, "samples": 1, "seeds": 1,
+           "interval": 1, "last": 1, "every": 1}  # fmt: skip
+# What records must share to be compared: all but how many seeds and which arms.
+_SAME = (*(field for field in _LIMITS if field != "seeds"), "learning_rate")
+
+
+class Arm(NamedTuple):
+    """How a student gets its neurons.
+
+    Attributes:
+      init: `bridges → init` of a newborn; None if none is born.
+      whole: Whether all neurons are there from the start.
+    """
+
+    init: Callable[[Mapping[str, jax.Array]], grow.Init] | None
+    whole: bool = False
+
+
+ARMS: Mapping[str, Arm] = {
+    "GradMax": Arm(lambda bridges: grow.gradmax(bridges, zero="incoming")),
+    "random": Arm(lambda bridges: grow.random(zero="incoming")),
+    "GradMax, outgoing zero": Arm(grow.gradmax),
+    "random, outgoing zero": Arm(lambda bridges: grow.random()),
+    "small": Arm(None),
+    "whole": Arm(None, whole=True),
+}
+
+# Which arm GradMax is compared with: the same side is given, at random, with the same norm.
+CONTROLS: Mapping[str, str] = {
+    "GradMax": "random",
+    "GradMax, outgoing zero": "random, outgoing zero",
+}
+
+
+def teach(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
+    """Trains the students that are missing, and returns the path of their records.
+
+    All arms of a seed share teacher, images and first weights. All seeds of an arm are one program.
+
+    Args:
+      config: As config.py beside this has it.
+      results: One record an arm and seed is appended to results/STUDY/records.jsonl.
+
+    Raises:
+      UserError: If a setting cannot be; nothing was done then.
+    """
+    _check(config)
+    path = records_path(results, config.study)
+    done = {(record["arm"], record["seed"]) for record in matching(read_lines(path), config)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name in config.arms:
+        missing = [seed for seed in range(config.seeds) if (name, seed) not in done]
+        if not missing:
+            continue
+        begun = time.perf_counter()
+        keys = jax.vmap(jax.random.key)(jnp.asarray(missing))
+        found = jax.device_get(jax.jit(jax.vmap(_course(config, ARMS[name])))(keys))
+        wall = (time.perf_counter() - begun) / len(missing)
+        for seed, losses, norms in zip(missing, *found, strict=True):
+            told = _describe(config, name, seed) | _came(config, losses, norms)
+            append_line(path, told | {"wall_s": round(wall, 3)})
+    return path
+
+
+def matching(
+    records: Iterable[Mapping[str, Any]], config: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """Those records that were made with a config's settings, whatever its arms and seeds."""
+    return [r for r in records if all(r["config"][field] == config[field] for field in _SAME)]
+
+
+def _check(config: ConfigDict) -> None:
+    for field, least in _LIMITS.items():
+        if config[field] < least:
+            raise UserError(field, config[field], f"a whole number, {least} or more")
+    if config.start >= config.width:
+        raise UserError("start", config.start, f"less than the width, {config.width}")
+    if not config.learning_rate > 0:
+        raise UserError("learning_rate", config.learning_rate, "a number above 0")
+    for name in config.arms:
+        if name not in ARMS:
+            raise UserError("arms", name, ", ".join(ARMS))
+
+
+def relu1(x: jax.Array) -> jax.Array:
+    """ReLU whose derivative at 0 is 1, so that a unit of incoming zeros learns."""
+    return jnp.where(x >= 0, x, 0)
+
+
+def network(params: Mapping[str, jax.Array], x: jax.Array) -> jax.Array:
+    """Two layers without biases; (samples, outputs)."""
+    return relu1(x @ params["hidden"]) @ params["out"]
+
+
+def _course(config: ConfigDict, arm: Arm) -> Callable[[jax.Array], Any]:
+    """`key → (losses (steps,), gradient norms before and after each growth (growths, 2))`."""
+    c = config
+    shapes = {"hidden": (c.inputs, c.width), "out": (c.width, c.outputs)}
+    groups = units.discover(
+        network, {k: jnp.zeros(s) for k, s in shapes.items()}, jnp.zeros((2, c.inputs))
+    )
+    tx = optax.sgd(c.learning_rate)
+    first = c.width if arm.whole else c.start
+
+    def alive(width: int) -> dict[str, np.ndarray]:
+        return {_HIDDEN: np.arange(c.width) < width}
+
+    def run(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        teacher_key, data_key, student_key, growth_key = jax.random.split(key, 4)
+        teacher = _uniform(teacher_key, shapes, dict.fromkeys(shapes, 1.0))
+        x = jax.random.normal(data_key, (c.samples, c.inputs))
+        y = network(teacher, x)
+
+        def loss_of(outputs: jax.Array) -> jax.Array:
+            return jnp.mean((outputs - y) ** 2)
+
+        def loss(params: Any) -> jax.Array:
+            return loss_of(network(params, x))
+
+        def train(params: Any, width: int, steps: int) -> tuple[Any, jax.Array]:
+            masks = units.weight_masks(groups, alive(width), params)
+
+            def step(params: Any, _: Any) -> tuple[Any, jax.Array]:
+                value, grads = jax.value_and_grad(loss)(params)
+                updates, _ = tx.update(gm.apply(masks, grads), tx.init(params))
+                return optax.apply_updates(params, updates), value
+
+            return jax.lax.scan(step, params, length=steps)
+
+        params = _uniform(student_key, shapes, _glorot(c, first))
+        params = gm.apply(units.weight_masks(groups, alive(first), params), params)
+        losses, norms = [], []
+        for width in range(c.start, c.width + 1):
+            last = width == c.width
+            living = width if arm.init else first
+            params, course = train(params, living, c.last if last else c.interval)
+            losses.append(course)
+            if arm.init and not last:
+                before = optax.tree.norm(jax.grad(loss)(params))
+                bridges = units.skip_gradients(network, loss_of, params, groups, [_HIDDEN], x)
+                init = arm.init(bridges)
+                own = jax.random.fold_in(growth_key, width)
+                params = init(params, groups, alive(width), alive(width + 1), own)
+                norms.append([before, optax.tree.norm(jax.grad(loss)(params))])
+        return jnp.concatenate(losses), jnp.asarray(norms)
+
+    return run
+
+
+def _glorot(config: ConfigDict, width: int) -> dict[str, float]:
+    ends = {"hidden": config.inputs + width, "out": width + config.outputs}
+    return {name: float(np.sqrt(6 / end)) for name, end in ends.items()}
+
+
+def _uniform(
+    key: jax.Array, shapes: Mapping[str, tuple[int, int]], limits: Mapping[str, float]
+) -> dict[str, jax.Array]:
+    keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
+    return {
+        name: jax.random.uniform(keys[name], shape, minval=-limits[name], maxval=limits[name])
+        for name, shape in shapes.items()
+    }
+
+
+def _came(config: ConfigDict, losses: np.ndarray, norms: np.ndarray) -> dict[str, Any]:
+    """The part of a record that says what came of it."""
+    growths = config.width - config.start
+    starts = config.interval * np.arange(1, growths + 1)
+    ends = [*starts[1:], len(losses)]
+    return {
+        "losses": [round(float(loss), 6) for loss in losses[:: config.every]],
+        "loss_after_first": round(float(losses[starts[0] :].mean()), 6),
+        "loss_after_growth": [
+            round(float(losses[a:b].mean()), 6) for a, b in zip(starts, ends, strict=True)
+        ],
+        "last_loss": round(float(losses[-1]), 6),
+        "gradient_norms": [[round(float(x), 6) for x in pair] for pair in norms],
+    }
+
+
+def _describe(config: ConfigDict, arm: str, seed: int) -> dict[str, Any]:
+    return {
+        "study": config.study,
+        "arm": arm,
+        "config": config.to_dict(),
+        "seed": seed,
+        **provenance(),
+    }

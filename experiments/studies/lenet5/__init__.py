@@ -1,0 +1,36 @@
+"""LeNet-5 (Caffe) on MNIST: the sparse learners beside their papers' numbers."""
+
+import pathlib
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from experiments.studies.lenet5.config import get_config
+from experiments.studies.papers import Bar, paper_table
+from experiments.studies.study import Section, Study, records, sweep
+
+BARS = (
+    Bar("LeNet-5 dense", "0.80 %"),
+    Bar("LeNet-5 sparse VD", "280× at 0.75 %", 200, error=0.95, compression=280),
+    Bar("LeNet-5 sensitivity", "51× at 0.78 %", error=0.88, compression=51),
+    Bar("LeNet-5 L0", "9-18-65-25 at 1.0 %", 200, error=1.2, units=(9, 18, 65, 25)),
+    Bar("LeNet-5 L0-ARM", "6-10-39-11 at 1.0 %", 200, error=1.2, units=(9, 18, 65, 25)),
+)
+
+
+def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    table = paper_table("LeNet-5 (Caffe) on MNIST", BARS, records(results, config))
+    return {"lenet5": Section([table])}
+
+
+def _shorten(config: ConfigDict) -> None:
+    """One epoch of a third of the images."""
+    config.train.epochs = 1
+    config.data.validation = 0.7
+    if "patience" in config.method:
+        config.method.patience = 1
+
+
+STUDY = Study(
+    get_config, sweep, _sections, "reproducing.md", tuple(bar.arm for bar in BARS), _shorten
+)

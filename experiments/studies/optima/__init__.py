@@ -1,0 +1,22 @@
+"""How many evaluations strategies take to a table's optimum; measured by the benchmark."""
+
+import pathlib
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from experiments.studies.optima.tables import optimum_table
+from experiments.studies.study import Section, Study
+from gpnas._files import read_lines
+
+
+def _config() -> ConfigDict:
+    return ConfigDict({"study": "optima"})
+
+
+def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    del config
+    return {"optima": Section([optimum_table(read_lines(results / "benchmark.jsonl"))])}
+
+
+STUDY = Study(_config, None, _sections, "nas.md")

@@ -1,0 +1,57 @@
+"""How many evaluations strategies take to a table's optimum: from the lines of the benchmark."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpnas.report import Cell, Column, Table, formatting
+
+# Name of a measurement: table, strategy.
+NAMES = {
+    "nas_bench_201_evolution": ("NAS-Bench-201", "evolution"),
+    "nas_bench_201_local": ("NAS-Bench-201", "local search"),
+    "nas_bench_201_lanas": ("NAS-Bench-201", "LaNAS"),
+    "nas_bench_201_lanas_released": ("NAS-Bench-201", "LaNAS released"),
+    "nas_bench_macro_lanas": ("NAS-Bench-Macro", "LaNAS"),
+}
+
+
+def optimum_table(lines: Sequence[Mapping[str, Any]]) -> Table:
+    """The newest line of each measurement that says by which seeds it was made.
+
+    Args:
+      lines: Of results/benchmark.jsonl, in order.
+    """
+    newest = {
+        line["name"]: line
+        for line in lines
+        if formatting.number(line, "details", "first_seed") is not None and not line["fast"]
+    }
+    titles = ("mean", "asked", "reached", "median", "largest", "given up at", "given up", "seeds")
+    columns = [Column(title, numeric=False) for title in ("table", "strategy")]
+    columns += [Column(title) for title in titles]
+    rows = [
+        [Cell(text) for text in (*names, *_figures(newest[name]))]
+        for name, names in NAMES.items()
+        if name in newest
+    ]
+    note = (
+        "Different architectures until the lowest test error of the table (oracle: searches read"
+        " the test error). The seeds chose nothing. A search that is given up counts as many"
+        " evaluations as it had."
+    )
+    return Table("Evaluations to the optimum (oracle)", columns, rows, [note])
+
+
+def _figures(line: Mapping[str, Any]) -> list[str]:
+    details = line["details"]
+    first = details["first_seed"]
+    return [
+        f"{line['value']:.0f}",
+        line["target"],
+        "yes" if line["holds"] else "no",
+        f"{details['median']:.0f}",
+        f"{details['largest']:,}",
+        f"{details['cap']:,}",
+        str(len(details["stuck"])),
+        f"{first} to {first + details['seeds'] - 1}",
+    ]

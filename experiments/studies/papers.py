@@ -1,0 +1,176 @@
+"""Papers' numbers beside ours, from records: the tables of docs/reproducing.md."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from gpnas.report import Cell, Column, Table, error_text
+from gpnas.report.stats import Estimate, estimate
+
+Record = Mapping[str, Any]
+
+
+class Bar(NamedTuple):
+    """What a paper has, and what is asked of an arm of ours.
+
+    Attributes:
+      arm: The arm.
+      paper: The paper's result in short ("68× at 1.92 %"); empty if it has none.
+      epochs: The paper's budget in epochs; 0 if not known.
+      error: Test error in % that is not to be exceeded; None: nothing is asked.
+      compression: All weights / living weights, to be reached; 0: nothing is asked.
+      macs: MACs of the network without its dead units, not to be exceeded; None: nothing is asked.
+      units: Units in use by layer, not to be exceeded, as the paper counts them; may be empty.
+    """
+
+    arm: str
+    paper: str = ""
+    epochs: int = 0
+    error: float | None = None
+    compression: float = 0.0
+    macs: int | None = None
+    units: tuple[int, ...] = ()
+
+    @property
+    def target(self) -> str:
+        """What is asked, in short."""
+        asked = [
+            f"≥ {self.compression:g}×" if self.compression else "",
+            f"≤ {'-'.join(map(str, self.units))}" if self.units else "",
+            f"≤ {self.macs:,} MACs" if self.macs else "",
+            f"≤ {self.error:g} %" if self.error is not None else "",
+        ]
+        return ", ".join(text for text in asked if text)
+
+
+def units_in_use(record: Record) -> tuple[int, ...]:
+    """Filters of convolutions with a living weight, and inputs of dense layers that are in use.
+
+    Of a chain of dense layers, an input is in use if weights lead into it and out of it; where
+    either is many units' work the fewer count.
+    """
+    found = []
+    fed: int | None = None  # units that the dense layer before leads to
+    for layer in record["layers"]:
+        fan_in, out = layer["shape"][-2:]
+        if len(layer["shape"]) > 2:
+            found.append(out - layer["dead_out"])
+            fed = None
+        else:
+            used = fan_in - layer["dead_in"]
+            found.append(used if fed is None else min(used, fed))
+            fed = out - layer["dead_out"]
+    return tuple(found)
+
+
+def compact_macs(record: Record) -> int | None:
+    """MACs for one image of a chain of dense layers without its unused units; None for others."""
+    layers = record["layers"]
+    if any(len(layer["shape"]) != 2 for layer in layers):
+        return None
+    widths = [*units_in_use(record), layers[-1]["shape"][1]]
+    return sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+
+
+def paper_table(caption: str, bars: Iterable[Bar], records: Sequence[Record]) -> Table:
+    """One row an arm: the paper's number, ours, and whether what is asked was reached.
+
+    Args:
+      caption: Of the table.
+      bars: What to show, in this order; arms without records are shown as not run.
+      records: Of a study, in any order.
+    """
+    columns = [
+        Column("arm", numeric=False),
+        Column("paper", numeric=False),
+        Column("asked of ours", numeric=False),
+        Column("test error % at last step"),
+        Column("at selected step"),
+        Column("compression"),
+        Column("remaining % by layer", numeric=False),
+        Column("units in use", numeric=False),
+        Column("seeds"),
+        Column("epochs (paper)"),
+        Column("reached", numeric=False),
+    ]
+    by_arm: dict[str, list[Record]] = {}
+    for record in records:
+        by_arm.setdefault(record["arm"], []).append(record)
+    rows = [[Cell(text) for text in _row(bar, by_arm.get(bar.arm, []))] for bar in bars]
+    notes = [
+        "Errors: mean ± half the 95 % interval over seeds, on the test images, which are read once"
+        " at the end. Compression: all weights ÷ living weights, without biases. Units in use:"
+        " inputs of dense layers and filters of convolutions with a living weight, median over"
+        " seeds.",
+    ]
+    return Table(caption, columns, rows, notes)
+
+
+def _row(bar: Bar, records: list[Record]) -> list[str]:
+    if not records:
+        budget = f"– ({bar.epochs or '–'})"
+        return [bar.arm, bar.paper, bar.target, *("–",) * 5, "0", budget, "not run"]
+    errors = [record["metrics"]["test_error_last"] for record in records]
+    selected = [record["metrics"]["test_error_selected"] for record in records]
+    factors = [compression(record) for record in records]
+    epochs = sorted({record["config"]["train"]["epochs"] for record in records})
+    return [
+        bar.arm,
+        bar.paper,
+        bar.target,
+        _error(estimate(errors)),
+        _error(estimate(selected)),
+        _range(factors),
+        _remaining(records),
+        "-".join(str(n) for n in _median_units(records)),
+        str(len(records)),
+        f"{'/'.join(map(str, epochs))} ({bar.epochs or '–'})",
+        reached(bar, records),
+    ]
+
+
+def compression(record: Record) -> float:
+    """All weights over living weights, without biases."""
+    return 1 / max(record["cost"]["density"], 1e-12)
+
+
+def reached(bar: Bar, records: Sequence[Record]) -> str:
+    """Whether the means over seeds are what is asked; "" if nothing is."""
+    if not bar.target:
+        return ""
+    misses = []
+    error = sum(r["metrics"]["test_error_last"] for r in records) / len(records)
+    factor = sum(compression(r) for r in records) / len(records)
+    if bar.error is not None and error > bar.error:
+        misses.append(f"error by {error - bar.error:.2f} points")
+    if bar.compression and factor < bar.compression:
+        misses.append(f"compression, {factor:.1f}×")
+    if bar.units and any(a > b for a, b in zip(_median_units(records), bar.units, strict=True)):
+        misses.append("units")
+    macs = [compact_macs(r) for r in records]
+    if bar.macs and any(m is None for m in macs):
+        misses.append("MACs not known")
+    elif bar.macs and sum(m or 0 for m in macs) / len(macs) > bar.macs:
+        misses.append(f"MACs, {sum(m or 0 for m in macs) / len(macs):,.0f}")
+    return "no: " + "; ".join(misses) if misses else "yes"
+
+
+def _range(factors: Sequence[float]) -> str:
+    low, high = f"{min(factors):.1f}", f"{max(factors):.1f}"
+    return f"{low}×" if low == high else f"{low}–{high}×"
+
+
+def _error(found: Estimate | None) -> str:
+    return error_text(found) if found else "–"
+
+
+def _remaining(records: Sequence[Record]) -> str:
+    shares = []
+    for same in zip(*(record["layers"] for record in records), strict=True):
+        sizes = [layer["nonzeros"] / math.prod(layer["shape"]) for layer in same]
+        shares.append(100 * sum(sizes) / len(sizes))
+    return "/".join(f"{share:.3g}" for share in shares)
+
+
+def _median_units(records: Sequence[Record]) -> tuple[int, ...]:
+    return tuple(sorted(n)[len(n) // 2] for n in zip(*map(units_in_use, records), strict=True))

@@ -1,0 +1,243 @@
+"""How well zero-cost proxies rank the networks of NAS-Bench-201: scores, and their correlations."""
+
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from scipy import stats
+
+from gpnas import plugins
+from gpnas._files import append_line, read_lines, records_path
+from gpnas.data import Dataset
+from gpnas.errors import UserError
+from gpnas.models import Supernet201, choice
+from gpnas.provenance import provenance
+from gpnas.search.proxies import PROXIES, measure
+from gpnas.search.table import Table, check_metric, load_table
+from gpnas.train.loop import load_data
+from gpnas.train.program import standardize
+
+SPACE = "nas_bench_201"
+_FROM_THE_TABLE = ("params", "macs")  # what a supernet does not know of its networks
+# What records must share to be compared.
+_SAME = ("seed", "channels", "cells", "batch", "proxies", "data.name", "data.image_size",
+         "data.validation", "data.seed")  # fmt: skip
+
+
+class Correlation(NamedTuple):
+    """Spearman's ρ, or another rank correlation, and its 95 % interval."""
+
+    rho: float
+    low: float
+    high: float
+
+
+def score_sample(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
+    """Scores the architectures that are missing, and returns the path of their records.
+
+    All get the same weights, at initialisation, and the same batch; one program is compiled. A
+    larger sample of the same seed begins with the smaller one.
+
+    Args:
+      config: As config.py beside this has it.
+      results: One record an architecture is appended to results/STUDY/records.jsonl.
+
+    Raises:
+      UserError: If a setting cannot be; nothing was scored then.
+    """
+    table = load_table(SPACE)
+    _check(config, table)
+    path = records_path(results, config.study)
+    done = {tuple(record["architecture"]) for record in matching(read_lines(path), config)}
+    order = np.random.default_rng(config.seed).permutation(len(table.rows))
+    everything = list(table.rows)
+    asked = [everything[row] for row in order[: config.architectures]]
+    missing = [architecture for architecture in asked if architecture not in done]
+    if not missing:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = load_data(config)
+    score = _scorer(config, data)
+    score(missing[0])  # compiles
+    shared = _describe(config, data)
+    for architecture in missing:
+        begun = time.perf_counter()
+        found = score(architecture)
+        wall = round(time.perf_counter() - begun, 4)
+        record = {
+            "architecture": architecture,
+            "scores": {name: v if math.isfinite(v) else None for name, v in found.items()},
+            "wall_s": wall,
+        }
+        append_line(path, shared | record)
+    return path
+
+
+def _check(config: ConfigDict, table: Table) -> None:
+    most = len(table.rows)
+    limits = {"architectures": (20, most), "channels": (1, None), "cells": (1, None),
+              "batch": (2, None), "seed": (0, None)}  # fmt: skip
+    for field, (least, largest) in limits.items():
+        if config[field] < least or largest and config[field] > largest:
+            upper = f" to {largest}" if largest else " or more"
+            raise UserError(field, config[field], f"{least}{upper}")
+    for name in config.proxies:
+        plugins.find("proxies", name, PROXIES)
+        if name in _FROM_THE_TABLE:
+            raise UserError("proxies", name, "others: the table has its own")
+    check_metric(table, "against", config.against)
+
+
+def _scorer(config: ConfigDict, data: Dataset) -> Any:
+    """`architecture → {proxy: score}`."""
+    supernet = Supernet201(
+        data.num_classes, channels=config.channels, cells=config.cells, conv="im2col"
+    )
+    rng = np.random.default_rng(config.seed)
+    rows = np.sort(rng.choice(len(data.train), config.batch, replace=False))
+    images = standardize(jnp.asarray(data.train.images[rows]), data)
+    labels = jnp.asarray(data.train.labels[rows])
+    start = choice(("skip",) * 6)
+    params = jax.jit(supernet.init)(jax.random.key(config.seed), images[:1], start)["params"]
+
+    @jax.jit
+    def run(params: Any, images: jax.Array, labels: jax.Array, selection: jax.Array) -> Any:
+        def apply(params: Any, images: jax.Array) -> jax.Array:
+            return jnp.asarray(supernet.apply({"params": params}, images, selection, train=True))
+
+        return measure(apply, config.proxies, params, images, labels)
+
+    def score(architecture: Sequence[str]) -> dict[str, float]:
+        found = jax.device_get(run(params, images, labels, choice(architecture)))
+        return {name: float(found[name]) for name in config.proxies}
+
+    return score
+
+
+def _describe(config: ConfigDict, data: Dataset) -> dict[str, Any]:
+    return {
+        "study": config.study,
+        "config": config.to_dict(),
+        "seed": config.seed,
+        **provenance(),
+        "dataset": data.name,
+        "dataset_sha256": data.sha256,
+    }
+
+
+def matching(
+    records: Iterable[Mapping[str, Any]], config: ConfigDict, same: Sequence[str] = _SAME
+) -> list[Mapping[str, Any]]:
+    """Those records that were made with a config's settings, apart from how many were asked for.
+
+    Args:
+      records: Of a study.
+      config: Of the study.
+      same: Paths of the settings that count.
+    """
+    wanted = _settings(config.to_dict(), same)
+    return [record for record in records if _settings(record["config"], same) == wanted]
+
+
+def _settings(config: Mapping[str, Any], paths: Sequence[str]) -> list[Any]:
+    found: list[Any] = []
+    for path in paths:
+        value: Any = config
+        for part in path.split("."):
+            value = value[part]
+        found.append(list(value) if isinstance(value, list | tuple) else value)
+    return found
+
+
+def correlations(
+    records: Sequence[Mapping[str, Any]], against: str, resamples: int = 2000
+) -> dict[str, Correlation]:
+    """Spearman's ρ of each proxy, and of the table's params and MACs, with accuracy.
+
+    Args:
+      records: Of `score_sample`, made with the same settings.
+      against: Metric of the table, an error; its opposite is the accuracy.
+      resamples: Of architectures, for the percentile bootstrap.
+
+    Returns:
+      By name of the proxy; a score that is not finite counts as the lowest.
+    """
+    scores, accuracy = _series(records, against)
+    return {name: correlation(found, accuracy, resamples) for name, found in scores.items()}
+
+
+def advantages(
+    records: Sequence[Mapping[str, Any]], against: str, other: str, resamples: int = 2000
+) -> dict[str, Correlation]:
+    """How much higher each proxy's ρ is than another's, on the same architectures.
+
+    Args:
+      records, against, resamples: As for `correlations`.
+      other: Name of the proxy compared with, as `correlations` has it.
+
+    Returns:
+      By name, without `other`: the difference, and its percentile bootstrap.
+    """
+    scores, accuracy = _series(records, against)
+    count = len(accuracy)
+    drawn = np.random.default_rng(0).integers(count, size=(resamples, count))
+    rows = np.concatenate([np.arange(count)[None], drawn])  # the sample itself is the first
+
+    def rho(series: Sequence[float]) -> np.ndarray:
+        pair = [stats.rankdata(np.asarray(one)[rows], axis=1) for one in (series, accuracy)]
+        a, b = (ranks - ranks.mean(1, keepdims=True) for ranks in pair)
+        return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+
+    base, found = rho(scores[other]), {}
+    for name in scores.keys() - {other}:
+        difference = rho(scores[name]) - base
+        low, high = np.quantile(difference[1:], (0.025, 0.975))
+        found[name] = Correlation(float(difference[0]), float(low), float(high))
+    return found
+
+
+def _series(
+    records: Sequence[Mapping[str, Any]], against: str
+) -> tuple[dict[str, list[float]], list[float]]:
+    """Scores by name, and accuracies."""
+    table = load_table(SPACE)
+    rows = [table.look_up(tuple(record["architecture"])) for record in records]
+    scores = {
+        name: [-np.inf if r["scores"][name] is None else r["scores"][name] for r in records]
+        for name in records[0]["scores"]
+    }
+    scores |= {f"{name} (table)": [row[name] for row in rows] for name in _FROM_THE_TABLE}
+    return scores, [-row[against] for row in rows]
+
+
+def correlation(
+    x: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    resamples: int = 2000,
+    statistic: Callable[..., Any] = stats.spearmanr,
+) -> Correlation:
+    """Rank correlation of two series of numbers, with a percentile bootstrap of the pairs.
+
+    Args:
+      x, y: Numbers, as many in each.
+      resamples: Of pairs.
+      statistic: `scipy.stats.spearmanr` (ρ) or `kendalltau` (τ).
+    """
+    ranks = stats.rankdata(x), stats.rankdata(y)
+    interval = stats.bootstrap(
+        ranks,
+        lambda a, b: statistic(a, b).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=resamples,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    rho = float(statistic(*ranks).statistic)
+    return Correlation(rho, float(interval.low), float(interval.high))

@@ -1,0 +1,33 @@
+"""Settings that several studies share."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+# Durations of the committed records, in steps, whatever a run's length.
+_STEPS = {"every": 100, "window": 20, "protect": 100, "rest": 100, "survival_age": 200}
+
+
+def pinned(config: ConfigDict) -> ConfigDict:
+    """The config with these durations where it leaves them to "auto"."""
+    auto = {name: steps for name, steps in _STEPS.items() if config.method.get(name) == "auto"}
+    config.method.update(auto)
+    return config
+
+
+def mnist(module: Any, epochs: int, **method: Any) -> ConfigDict:
+    """A method's config on MNIST, batch 100, with some of its fields changed."""
+    config = pinned(module.get_config())
+    config.data.name = "mnist"
+    config.train.epochs = epochs
+    config.train.batch_size = 100
+    config.train.log_every = 540
+    config.train.tensorboard = False
+    config.method.update(method)
+    return config
+
+
+def same_recipe(config: ConfigDict) -> None:
+    """SGD as the other arms have it, for methods whose own configs follow their papers."""
+    config.optimizer.update(weight_decay=5e-4, decay_at=0.0)
+    config.optimizer.arguments.momentum = 0.9

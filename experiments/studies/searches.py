@@ -1,0 +1,43 @@
+"""What studies of searches share: tables and figures of strategies beside each other."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+
+from ml_collections import ConfigDict
+
+from experiments.studies.study import Options, Section, Study
+from gpnas.report import (
+    course_figures,
+    front_figures,
+    read_runs,
+    search_difference_table,
+    search_tables,
+    summarise,
+)
+from gpnas.search.comparison import compare
+
+
+def search_sections(against: str) -> Callable[[pathlib.Path, ConfigDict], Mapping[str, Section]]:
+    """Returns the `sections` of a study of searches: what each strategy found, and its course.
+
+    Args:
+      against: Arm that the others are compared with, seed by seed.
+    """
+
+    def sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+        summary = summarise(read_runs([results / config.study / "records.jsonl"]))
+        difference = search_difference_table(summary.searches, against)
+        tables = [*search_tables(summary), difference]
+        figures = [*course_figures(summary), *front_figures(summary)]
+        return {config.study: Section(tables, figures)}
+
+    return sections
+
+
+def compare_study(get_config: Callable[[], ConfigDict], against: str) -> Study:
+    """Returns the study of a comparison of strategies, shown in docs/nas.md."""
+
+    def run(config: ConfigDict, options: Options) -> None:
+        compare(config, str(options.results))
+
+    return Study(get_config, run, search_sections(against), "nas.md")

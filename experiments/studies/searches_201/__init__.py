@@ -1,0 +1,6 @@
+"""Strategies on NAS-Bench-201 by the honest protocol."""
+
+from experiments.studies.searches import compare_study
+from experiments.studies.searches_201.config import get_config
+
+STUDY = compare_study(get_config, against="random")

@@ -1,0 +1,24 @@
+"""Weight sharing and DARTS beside random search and ASHA, on a small NAS-Bench-201."""
+
+import pathlib
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from experiments.studies.sharing.config import get_config
+from experiments.studies.sharing.run import share
+from experiments.studies.sharing.tables import method_tables, rank_figures
+from experiments.studies.study import Options, Section, Study
+from gpnas.report import read_runs, summarise
+
+
+def _run(config: ConfigDict, options: Options) -> None:
+    share(config, options.results)
+
+
+def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    summary = summarise(read_runs([results / config.study / "records.jsonl"]))
+    return {"sharing": Section(method_tables(summary), rank_figures(summary))}
+
+
+STUDY = Study(get_config, _run, _sections, "nas.md")

@@ -1,0 +1,145 @@
+"""A study: what it runs, and the tables and figures that it writes into a page of docs/."""
+
+import importlib
+import os
+import pathlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from experiments import studies
+from gpnas._files import read_lines, write_bytes
+from gpnas.errors import UserError
+from gpnas.report import FigureSpec, Table
+from gpnas.train.study import run_study
+
+
+class Section(NamedTuple):
+    """What stands between two markers of a page.
+
+    Attributes:
+      tables: In their order.
+      figures: Below the tables; their files stand beside the records.
+    """
+
+    tables: Sequence[Table] = ()
+    figures: Sequence[FigureSpec] = ()
+
+
+class Options(NamedTuple):
+    """Where a study works.
+
+    Attributes:
+      results: Folder of all studies' records; a study appends to results/STUDY/records.jsonl.
+      workdir: Folder of the runs' own folders.
+      raw_dir: Folder with MNIST's official files; empty: they are downloaded.
+      stopped: Returns whether the study is asked to end.
+    """
+
+    results: pathlib.Path
+    workdir: pathlib.Path
+    raw_dir: str
+    stopped: Callable[[], bool]
+
+
+class Study(NamedTuple):
+    """What a folder of `experiments.studies` exports as `STUDY`.
+
+    Attributes:
+      get_config: Returns the config, whose `study` names the folder of the records.
+      run: Does what is missing of the study; None: the records come from elsewhere.
+      sections: `(results, config) → sections by the name of their markers`.
+      page: File of docs/ with the markers; empty: there is none.
+      rows: Arms of a sweep that can be asked for by name; none: only the study as a whole.
+      shorten: Shortens an arm's config for `--fast`; None: the study has no fast version.
+    """
+
+    get_config: Callable[[], ConfigDict]
+    run: Callable[[ConfigDict, Options], object] | None
+    sections: Callable[[pathlib.Path, ConfigDict], Mapping[str, Section]] | None = None
+    page: str = ""
+    rows: Sequence[str] = ()
+    shorten: Callable[[ConfigDict], None] | None = None
+
+
+def load() -> dict[str, Study]:
+    """Imports every study, by the name of its folder."""
+    names = sorted(info.name for info in pkgutil.iter_modules(studies.__path__) if info.ispkg)
+    return {name: importlib.import_module(f"{studies.__name__}.{name}").STUDY for name in names}
+
+
+def sweep(config: ConfigDict, options: Options) -> None:
+    """Trains the missing runs of a config made by `gpnas.train.study.study`."""
+    for arm in config.arms.values():
+        if arm.data.name == "mnist":
+            arm.data.raw_dir = options.raw_dir
+    run_study(config, str(options.workdir), str(options.results), options.stopped)
+
+
+def records(results: pathlib.Path, config: ConfigDict, name: str = "records") -> list[dict]:
+    """Reads results/STUDY/NAME.jsonl; an empty list if there is none."""
+    return read_lines(results / config.study / f"{name}.jsonl")
+
+
+def write(
+    made: Mapping[str, Section], page: pathlib.Path, folder: pathlib.Path, write_page: bool = True
+) -> None:
+    """Prints a study's tables, writes its figures, and fills its page.
+
+    Args:
+      made: Sections by the name of their markers.
+      page: The page with the markers.
+      folder: Of the figures' files.
+      write_page: Whether to write figures and page; otherwise the tables are only printed.
+
+    Raises:
+      UserError: If the page cannot be read or has no such markers; nothing is written then.
+    """
+    for section in made.values():
+        for table in section.tables:
+            print(f"{table.caption}\n{table.to_text()}\n", flush=True)
+    if not write_page:
+        return
+    try:
+        text = page.read_text()
+    except OSError as error:
+        raise UserError("docs", str(page), f"a page ({error.strerror})") from error
+    files = {}
+    for name, section in made.items():
+        links = []
+        for spec in section.figures:
+            path = folder / f"{spec.name}.svg"
+            files[path] = spec.file("svg")
+            link = os.path.relpath(path.resolve(), page.parent.resolve())
+            links.append(f"![{spec.heading}]({link})\n\n{spec.caption}\n")
+        text = fill(text, name, section.tables, "\n".join(links))
+    for path, content in files.items():
+        write_bytes(path, content)
+    write_bytes(page, text.encode())
+
+
+def fill(text: str, name: str, tables: Sequence[Table], figures: str = "") -> str:
+    """Replaces what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+
+    Args:
+      text: The page, Markdown.
+      name: Name of the markers.
+      tables: Each is written below its caption.
+      figures: Markdown that follows the tables.
+
+    Returns:
+      The page.
+
+    Raises:
+      UserError: If the page has no such markers.
+    """
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UserError("page", name, f"a page with the lines {begin} and {end}")
+    parts = [f"**{table.caption}**\n\n{table.to_markdown()}" for table in tables]
+    shown = "\n".join([*parts, figures] if figures else parts)
+    return f"{before}{begin}\n{shown}{end}{after}"

@@ -1,0 +1,125 @@
+"""Lottery tickets beside their controls: how soon they stop, and with what error."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from gpnas.report import Cell, Column, Table, error_text
+from gpnas.report.stats import Estimate, estimate, interval_text
+
+KINDS = ("ticket", "reinitialised", "random")
+Record = Mapping[str, Any]
+
+
+class Training(NamedTuple):
+    """One of the trainings of a run.
+
+    Attributes:
+      round: Cuts before it; 0 is the dense network.
+      kind: "ticket", "reinitialised" (the ticket's masks) or "random" (masks shuffled).
+      density: Living fraction.
+      stop: Steps at the look with the lowest validation loss, where early stopping would stop.
+      error: Validation error at that look, in %.
+    """
+
+    round: int
+    kind: str
+    density: float
+    stop: int
+    error: float
+
+
+def trainings(record: Record) -> list[Training]:
+    """The trainings of a record of the method `lottery`, in order."""
+    method, total = record["config"]["method"], record["total_steps"]
+    turns = 3 if method["controls"] else 1
+    length = total // (1 + turns * method["rounds"])
+    found = []
+    for i in range(total // length):
+        begin, end = i * length, (i + 1) * length
+        looks = [look for look in record["looks"] if begin < look["step"] <= end]
+        points = [point for point in record["curve"] if begin < point["step"] <= end]
+        best = min(looks, key=lambda look: look["loss"])
+        kind = KINDS[i % turns]  # a ticket comes after its controls
+        cuts = (i + turns - 1) // turns
+        found.append(
+            Training(cuts, kind, points[-1]["density"], best["step"] - begin, best["error"])
+        )
+    return found
+
+
+def ticket_table(caption: str, records: Sequence[Record]) -> Table:
+    """One row a round: remaining weights, and for each kind where it stops and with what error."""
+    by_round: dict[tuple[int, str], list[Training]] = {}
+    for record in records:
+        for training in trainings(record):
+            by_round.setdefault((training.round, training.kind), []).append(training)
+    columns = [Column("remaining")]
+    for kind in KINDS:
+        columns += [Column(f"{kind}: stops at step"), Column("validation error %")]
+    rows = []
+    for cuts in sorted({cuts for cuts, _ in by_round}):
+        row = [f"{100 * by_round[cuts, KINDS[0]][0].density:.1f} %"]
+        for kind in KINDS:
+            same = by_round.get((cuts, kind), [])
+            stop, error = estimate(t.stop for t in same), estimate(t.error for t in same)
+            row += [interval_text(stop, 0), error_text(error)]
+        rows.append([Cell(text) for text in row])
+    seeds = len(records)
+    note = (
+        f"{seeds} trials. The step with the lowest validation loss, where early stopping would"
+        " stop, and the validation error there; mean ± half the 95 % interval."
+    )
+    return Table(caption, columns, rows, [note])
+
+
+def signs(records: Sequence[Record]) -> list[tuple[str, bool, str]]:
+    """What must show if the hypothesis holds: `(sign, whether it shows, figures)`.
+
+    References:
+      Frankle & Carbin 2019 (arXiv:1803.03635), section 2.
+    """
+    runs = [{(t.round, t.kind): t for t in trainings(record)} for record in records]
+    rounds = sorted({cuts for cuts, _ in runs[0]})
+    dense = estimate(run[0, "ticket"].error for run in runs)
+
+    def at(remaining: float) -> int:
+        return min(rounds, key=lambda r: abs(runs[0][r, "ticket"].density - remaining))
+
+    def gap(cuts: int, kind: str, other: tuple[int, str]) -> Estimate | None:
+        return estimate(run[cuts, kind].error - run[other].error for run in runs)
+
+    small, fifth = at(0.036), at(0.211)
+    loss = gap(small, "ticket", (0, "ticket"))
+    sooner = estimate(1 - run[fifth, "ticket"].stop / run[0, "ticket"].stop for run in runs)
+    behind = [gap(cuts, "reinitialised", (cuts, "ticket")) for cuts in rounds if cuts >= fifth]
+    last, behind_dense = (interval_text(g, sign="+") for g in (behind[-1], loss))
+    assert dense is not None and loss is not None and sooner is not None
+    worse = [g for g in behind if g is not None and g.half is not None and g.mean - g.half > 0]
+    return [
+        (
+            "tickets match the dense network down to 3.6 % remaining",
+            loss.mean - (loss.half or 0) <= 0,
+            f"dense {error_text(dense)} %, ticket minus dense {behind_dense} points",
+        ),
+        (
+            "at 21 % remaining early stopping comes about 38 % sooner",
+            sooner.mean - (sooner.half or 0) > 0,
+            f"{100 * sooner.mean:.0f} % sooner"
+            + (f", ± {100 * sooner.half:.0f}" if sooner.half is not None else ""),
+        ),
+        (
+            "re-initialised ones fall behind from 21 % on",
+            len(worse) == len(behind),
+            f"in {len(worse)} of {len(behind)} rounds; at the last by {last} points",
+        ),
+    ]
+
+
+def sign_table(records: Sequence[Record]) -> Table:
+    """The signs of `signs`, a row each."""
+    columns = [Column(label, numeric=False) for label in ("sign", "shows", "figures")]
+    rows = [
+        [Cell(sign), Cell("yes" if shows else "no"), Cell(figures)]
+        for sign, shows, figures in signs(records)
+    ]
+    return Table("What must show", columns, rows)

@@ -1,0 +1,28 @@
+"""Units beside Torch-Pruning: groups, pruning by half, latency."""
+
+import pathlib
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from experiments.studies.study import Options, Section, Study, records
+from experiments.studies.torch_pruning.run import measure, pruning_tables
+
+
+def _config() -> ConfigDict:
+    config = ConfigDict()
+    config.study = "torch_pruning"
+    config.rounds = 20  # timed calls of each network
+    config.compile = False  # also times networks that torch.compile made
+    return config
+
+
+def _run(config: ConfigDict, options: Options) -> None:
+    measure(config, options.results)
+
+
+def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    return {"torch_pruning": Section(pruning_tables(records(results, config)))}
+
+
+STUDY = Study(_config, _run, _sections, "units.md")

@@ -1,0 +1,347 @@
+"""Units beside Torch-Pruning: the same residual net and weights, the same channels, both pruned."""
+
+import functools
+import importlib.util
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.benchmarks.measure import Missing, interleave, summary
+from gpnas import units
+from gpnas._files import append_line, records_path
+from gpnas.errors import how_to_install
+from gpnas.models import ResNet
+from gpnas.provenance import provenance
+from gpnas.report import Cell, Column, Table
+from gpnas.units import score
+
+THREADS = 2
+BATCHES = (1, 64)
+KINDS = ("gpnas", "torch", "torch.compile")
+
+
+class Subject(NamedTuple):
+    """A residual net of three stages for 32 × 32 pictures: depth 6·blocks + 2."""
+
+    blocks: int
+    width: int
+
+    @property
+    def name(self) -> str:
+        """As the table has it."""
+        return f"ResNet-{6 * self.blocks + 2}, {self.width} channels"
+
+
+SUBJECTS = (Subject(3, 16), Subject(3, 64), Subject(9, 16))
+
+
+def measure(config: ConfigDict, results: pathlib.Path) -> pathlib.Path:
+    """Measures each network, and appends a record of each.
+
+    Args:
+      config: `study`, and `rounds` and `compile` as `compare` takes them.
+      results: Records are appended to results/STUDY/records.jsonl.
+
+    Raises:
+      Missing: Without PyTorch or Torch-Pruning.
+    """
+    path = records_path(results, config.study)
+    for subject in SUBJECTS:
+        found = compare(subject, config.rounds, config.compile)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = found | provenance()
+        append_line(path, record)
+        print(f"{subject.name}: done", flush=True)
+    return path
+
+
+def compare(subject: Subject, rounds: int = 20, compiled: bool = False) -> dict[str, Any]:
+    """Halves all channels of a random net by the magnitude of their weights, in both libraries.
+
+    Args:
+      subject: The net.
+      rounds: Timed calls of each network, and a tenth of it of what finds groups and prunes.
+      compiled: Whether `torch.compile` is timed, too.
+
+    Raises:
+      Missing: Without PyTorch or Torch-Pruning.
+    """
+    for package in ("torch", "torch_pruning"):
+        if importlib.util.find_spec(package) is None:
+            raise Missing(package, "not installed", how_to_install("bench"))
+    import torch
+    import torch_pruning
+
+    torch.set_num_threads(THREADS)
+    module = ResNet(blocks=subject.blocks, width=subject.width)
+    variables = _filled(module)
+    images = np.random.default_rng(1).normal(size=(max(BATCHES), 32, 32, 3)).astype(np.float32)
+    apply = module.apply
+    tried = max(3, rounds // 10)
+
+    def ours() -> tuple[units.UnitGroups, dict[str, float], Any]:
+        begun = time.perf_counter()
+        groups = units.discover(apply, variables, images[:1])
+        found = time.perf_counter()
+        masks = smaller_half(groups, variables)
+        small = units.compact(apply, variables, groups, masks, images[:1])
+        return groups, _spent(begun, found), (small, masks)
+
+    def theirs() -> tuple[int, dict[str, float], Any]:
+        network, example = torch_resnet(variables, subject), torch.zeros(1, 3, 32, 32)
+        begun = time.perf_counter()
+        graph = torch_pruning.DependencyGraph().build_dependency(network, example)
+        groups = list(graph.get_all_groups(ignored_layers=[network["classifier"]]))
+        found = time.perf_counter()
+        importance = torch_pruning.importance.GroupMagnitudeImportance(
+            p=2, target_types=[torch.nn.modules.conv._ConvNd, torch.nn.Linear]
+        )
+        pruner = torch_pruning.pruner.BasePruner(
+            network, example, importance, pruning_ratio=0.5, ignored_layers=[network["classifier"]]
+        )
+        pruner.step()
+        return len(groups), _spent(begun, found), network
+
+    (groups, _, ((small_apply, small), masks)), our_times = _repeat(ours, tried)
+    (their_groups, _, pruned), their_times = _repeat(theirs, tried)
+    dense = torch_resnet(variables, subject)
+    counts = units.cost_model(apply, variables, images[:1])
+    macs = [int(units.total_cost(counts, living)) for living in (units.full_masks(groups), masks)]
+    params = [sum(map(np.size, jax.tree.leaves(v["params"]))) for v in (variables, small)]
+    example = torch.zeros(1, 3, 32, 32)
+    whole, left = (
+        torch_pruning.utils.count_ops_and_params(network, example) for network in (dense, pruned)
+    )
+    networks = {"dense": (apply, variables), "pruned": (small_apply, small)}, {
+        "dense": dense, "pruned": pruned,
+    }  # fmt: skip
+    return {
+        "model": subject.name,
+        "groups": {"gpnas": len(groups.groups), "torch_pruning": their_groups},
+        "units": sum(group.size for group in groups.groups),
+        **{
+            f"{step}_s": {"gpnas": our_times[step], "torch_pruning": their_times[step]}
+            for step in ("groups", "prune")
+        },
+        "params": {"gpnas": params, "torch_pruning": [whole[1], left[1]]},
+        "macs": {"gpnas": macs, "torch_pruning": [int(whole[0]), int(left[0])]},
+        "params_left": {"gpnas": params[1] / params[0], "torch_pruning": left[1] / whole[1]},
+        "macs_left": {"gpnas": macs[1] / macs[0], "torch_pruning": left[0] / whole[0]},
+        "largest_difference": _difference(networks, images),
+        "latency": {
+            str(batch): _latency(*networks, images[:batch], compiled, rounds) for batch in BATCHES
+        },
+        "threads": THREADS,
+        "torch": torch.__version__,
+        "torch_pruning": torch_pruning.__version__,
+    }
+
+
+def smaller_half(groups: units.UnitGroups, variables: Any) -> dict[str, np.ndarray]:
+    """Masks without the half of each group's units whose kernels have the smaller L2 norm."""
+    squares = jax.tree.map(
+        lambda x: np.square(x) if np.ndim(x) > 1 else np.zeros_like(x), variables
+    )
+    masks = {}
+    for name, value in score.sum_per_unit(groups, squares).items():
+        masks[name] = np.zeros(len(value), bool)
+        masks[name][np.argsort(np.asarray(value))[len(value) // 2 :]] = True
+    return masks
+
+
+def _filled(module: ResNet) -> Any:
+    """Random weights, and statistics as of a network in training."""
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    random = np.random.default_rng(0)
+
+    def leaf(x: jax.ShapeDtypeStruct) -> np.ndarray:
+        if len(x.shape) < 2:
+            return random.uniform(0.5, 1.5, x.shape).astype(np.float32)
+        scale = np.sqrt(2 / np.prod(x.shape[:-1]))
+        return (scale * random.normal(size=x.shape)).astype(np.float32)
+
+    return jax.tree.map(leaf, shapes)
+
+
+def torch_resnet(variables: Mapping[str, Any], subject: Subject) -> Any:
+    """`gpnas.models.ResNet` in PyTorch, with the same weights; layers by their Flax names."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    def tensor(x: Any) -> Any:
+        return nn.Parameter(torch.from_numpy(np.array(x)))
+
+    def conv(kernel: np.ndarray, stride: int) -> Any:
+        height, _, inside, outside = kernel.shape
+        # JAX pads by (0, 1) where it strides, which is done before.
+        padding = height // 2 if stride == 1 else 0
+        layer = nn.Conv2d(inside, outside, height, stride, padding, bias=False)
+        layer.weight = tensor(kernel.transpose(3, 2, 0, 1))
+        return layer
+
+    def norm(of: Mapping[str, Any], statistics: Mapping[str, Any]) -> Any:
+        layer = nn.BatchNorm2d(len(of["scale"]))
+        layer.weight, layer.bias = tensor(of["scale"]), tensor(of["bias"])
+        layer.running_mean = tensor(statistics["mean"]).data
+        layer.running_var = tensor(statistics["var"]).data
+        return layer
+
+    params, statistics = variables["params"], variables["batch_stats"]
+
+    class Network(nn.ModuleDict):
+        def forward(self, x: Any) -> Any:
+            x = functional.relu(self["stem_norm"](self["stem"](x)))
+            for number in range(3 * subject.blocks):
+                stage, block = divmod(number, subject.blocks)
+                name = f"stage{stage}_block{block}"
+                strided = stage and not block
+                y = self[f"{name}_conv1"](functional.pad(x, (0, 1, 0, 1)) if strided else x)
+                y = functional.relu(self[f"{name}_norm1"](y))
+                y = self[f"{name}_norm2"](self[f"{name}_conv2"](y))
+                if strided:
+                    x = self[f"{name}_shortcut_norm"](self[f"{name}_shortcut"](x))
+                x = functional.relu(x + y)
+            return self["classifier"](x.mean((2, 3)))
+
+    network = Network()
+    for name, layers in params.items():
+        if name == "classifier":
+            network[name] = nn.Linear(*layers["kernel"].shape)
+            network[name].weight, network[name].bias = (
+                tensor(layers["kernel"].T),
+                tensor(layers["bias"]),
+            )
+            continue
+        inner = layers if "conv1" in layers else {"": layers}
+        stats = statistics.get(name, {})
+        stats = stats if "conv1" in layers else {"": stats}
+        for part, own in inner.items():
+            full = f"{name}_{part}" if part else name
+            strided = name.endswith("_shortcut") or (
+                part == "conv1" and f"{name}_shortcut" in params
+            )
+            network[full] = (
+                conv(own["kernel"], 2 if strided else 1)
+                if "kernel" in own
+                else norm(own, stats[part])
+            )
+    return network.eval()
+
+
+def _spent(begun: float, found: float) -> dict[str, float]:
+    return {"groups": found - begun, "prune": time.perf_counter() - found}
+
+
+def _repeat(what: Callable[[], tuple], times: int) -> tuple[tuple, dict[str, float]]:
+    """The last result, and the median of each of its times."""
+    results = [what() for _ in range(times)]
+    names = results[0][1]
+    medians = {n: round(statistics.median(r[1][n] for r in results), 4) for n in names}
+    return results[-1], medians
+
+
+def _difference(networks: tuple[Mapping[str, Any], Mapping[str, Any]], images: np.ndarray) -> float:
+    """The largest between the two libraries' outputs, dense or pruned, by the largest output."""
+    import torch
+
+    worst, channels_first = 0.0, torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    for name, (apply, variables) in networks[0].items():
+        with torch.no_grad():
+            worst = max(
+                worst,
+                units.relative_difference(
+                    apply(variables, images), networks[1][name](channels_first)
+                ),
+            )
+    return worst
+
+
+def _latency(
+    ours: Mapping[str, tuple[Callable[..., Any], Any]],
+    theirs: Mapping[str, Any],
+    images: np.ndarray,
+    compiled: bool,
+    rounds: int,
+) -> dict[str, Any]:
+    """Milliseconds of each network, in turns."""
+    import torch
+
+    x, y = jnp.asarray(images), torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    calls: dict[str, Callable[[], Any]] = {}
+    for name, (apply, variables) in ours.items():
+        calls[f"gpnas {name}"] = functools.partial(jax.jit(apply), jax.device_put(variables), x)
+    for name, network in theirs.items():
+        calls[f"torch {name}"] = functools.partial(network, y)
+        if compiled:
+            calls[f"torch.compile {name}"] = functools.partial(torch.compile(network), y)
+    with torch.inference_mode():
+        return summary(interleave(calls, rounds))
+
+
+def pruning_tables(records: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """What the newest record of each network says: groups and pruning, and latency."""
+    newest = {record["model"]: record for record in records}
+    columns = [Column("", numeric=False), *(Column(title) for title in (
+        "groups", "find them, s", "prune, s", "parameters left", "MACs left", "difference",
+    ))]  # fmt: skip
+    rows = [
+        [
+            Cell(model),
+            Cell(_pair(r["groups"], "{}")),
+            Cell(_pair(r["groups_s"], "{:.3f}")),
+            Cell(_pair(r["prune_s"], "{:.3f}")),
+            Cell(_pair(r["params_left"], "{:.4f}")),
+            Cell(_pair(r["macs_left"], "{:.4f}")),
+            Cell(f"{r['largest_difference']:.0e}"),
+        ]
+        for model, r in newest.items()
+    ]
+    note = (
+        "Each: gpnas / Torch-Pruning. Half of the channels of every group go, by the L2 norm of all"
+        " the group's kernels. MACs are each library's own count: Torch-Pruning's includes padding."
+        " Difference: of the two pruned networks' outputs, by the largest output."
+    )
+    found = Table("Groups, and pruning by half", columns, rows, [note])
+    timed = {
+        name for r in newest.values() for t in r["latency"].values() for name in t["median_ms"]
+    }
+    kinds = [kind for kind in KINDS if f"{kind} dense" in timed]
+    columns = [
+        Column("", numeric=False),
+        Column("batch"),
+        *(Column(f"{kind}, ms") for kind in kinds),
+    ]
+    rows = [
+        [Cell(model), Cell(batch), *(Cell(_gain(times["minimum_ms"], kind)) for kind in kinds)]
+        for model, r in newest.items()
+        for batch, times in r["latency"].items()
+    ]
+    rounds = min((t["rounds"] for r in newest.values() for t in r["latency"].values()), default=0)
+    note = (
+        f"Dense → pruned (ratio), the fastest of {rounds} calls in turns, {THREADS} threads;"
+        " inference."
+    )
+    return [found, Table("Latency", columns, rows, [note])]
+
+
+def _pair(of: Mapping[str, Any], form: str) -> str:
+    return " / ".join(form.format(of[library]) for library in ("gpnas", "torch_pruning"))
+
+
+def _gain(times: Mapping[str, float], kind: str) -> str:
+    if f"{kind} dense" not in times:
+        return "–"
+    dense, pruned = times[f"{kind} dense"], times[f"{kind} pruned"]
+    return f"{_rounded(dense)} → {_rounded(pruned)} ({dense / pruned:.1f}×)"
+
+
+def _rounded(ms: float) -> str:
+    return f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"

@@ -1,0 +1,78 @@
+"""Where a number comes from: date, revision, versions and machine."""
+
+import datetime
+import os
+import pathlib
+import platform
+import subprocess
+from importlib import metadata
+from typing import Any
+
+import jax
+
+import gpnas
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def provenance() -> dict[str, Any]:
+    """Returns the fields of a record that say when, by which code and on which machine it was made.
+
+    Returns:
+      `date` (UTC, ISO 8601); `git`, the revision of the checkout that the package runs from, with
+      `+` if it has changes, None outside a checkout; `versions` of Python and of the packages that
+      numbers depend on; `machine`: processor, cores and JAX's devices.
+    """
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "git": _git_revision(),
+        "versions": _versions(),
+        "machine": _machine(),
+    }
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout that the package runs from, `+` if it was changed; None outside."""
+    here = pathlib.Path(gpnas.__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        watched = (":/gpnas", ":/configs", ":/experiments")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *watched)
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    return {
+        "python": platform.python_version(),
+        "gpnas": gpnas.__version__,
+        **{name: metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def _machine() -> dict[str, Any]:
+    """The machine: processor, cores, JAX's devices."""
+    devices = jax.devices()
+    return {
+        "platform": platform.platform(terse=True),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "backend": jax.default_backend(),
+        "device": devices[0].device_kind,
+        "devices": len(devices),
+    }
+
+
+def _processor() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

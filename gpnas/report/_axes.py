@@ -1,0 +1,86 @@
+"""Scales, limits and ticks that fit the numbers on an axis."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    ScalarFormatter,
+)
+
+from gpnas.report import formatting
+from gpnas.report._labels import text_width, to_pixels
+
+Axis = Literal["x", "y"]
+
+
+def set_scale(ax: Axes, axis: Axis, numbers: Sequence[float], ratio: float = 10.0) -> bool:
+    """Makes an axis logarithmic where its numbers span more than a factor.
+
+    Args:
+      ax: The axes.
+      axis: `"x"` or `"y"`.
+      numbers: All numbers that will be shown on it.
+      ratio: The factor from which on the axis is logarithmic.
+
+    Returns:
+      Whether it is logarithmic now.
+    """
+    low, high = min(numbers), max(numbers)
+    log = low > 0 and high / low >= ratio
+    target = ax.xaxis if axis == "x" else ax.yaxis
+    if log:
+        ax.set(**{f"{axis}scale": "log"})
+        # The fewer powers of ten are in sight, the more ticks between them.
+        dense = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+        subs = (
+            dense
+            if high / low < 8
+            else (1.0, 2.0, 5.0)
+            if high / low < (1000 if axis == "x" else 120)
+            else (1.0,)
+        )
+        target.set_major_locator(LogLocator(subs=subs, numticks=12))
+        target.set_minor_locator(NullLocator())
+    else:
+        target.set_major_locator(MaxNLocator(6 if axis == "x" else 5, steps=[1, 2, 2.5, 5, 10]))
+    if log or high >= 1000:
+        target.set_major_formatter(FuncFormatter(lambda value, _: formatting.tick(value)))
+    else:
+        # The same number of decimals at every tick.
+        plain = ScalarFormatter(useOffset=False)
+        plain.set_scientific(False)
+        target.set_major_formatter(plain)
+    return log
+
+
+def set_limits(ax: Axes, axis: Axis, numbers: Sequence[float], log: bool, pad: float) -> None:
+    """Sets limits around numbers with a share of room on both sides."""
+    low, high = min(numbers), max(numbers)
+    if log:
+        room = (high / low) ** pad
+        limits = (low / room, high * room)
+    else:
+        room = (high - low) * pad or max(abs(high) * 0.05, 0.05)
+        limits = (low - room, high + room)
+    ax.set(**{f"{axis}lim": limits})
+
+
+def thin_ticks(ax: Axes) -> None:
+    """Drops x ticks whose labels would touch; Matplotlib writes them all."""
+    low, high = ax.get_xlim()
+    places = [float(t) for t in ax.xaxis.get_major_locator()() if low <= t <= high]
+    pixels = to_pixels(ax, [(place, ax.get_ylim()[0]) for place in places])
+    kept: list[float] = []
+    right = float("-inf")
+    for place, x in zip(places, pixels[:, 0].tolist(), strict=True):
+        half = text_width(formatting.tick(place)) / 2
+        if x - half > right + 6:
+            kept.append(place)
+            right = x + half
+    ax.xaxis.set_major_locator(FixedLocator(kept))

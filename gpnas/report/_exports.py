@@ -1,0 +1,51 @@
+"""The table of an export: its files, compact beside dense."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpnas.report._table import Cell, Column, Table
+
+Record = Mapping[str, Any]
+
+
+def export_table(report: Record) -> Table:
+    """One row a file of an export, compact beside dense.
+
+    Args:
+      report: As export.json has it.
+    """
+    latencies = report["files"][0].get("latency", ())
+    columns = [Column(title, numeric=False) for title in ("file", "network")]
+    columns += [Column(title) for title in ("kB", "max difference", "test error %")]
+    columns += [Column(f"ms, batch {r['batch']}, threads {r['threads']}") for r in latencies]
+    ordered = sorted(report["files"], key=lambda row: row["format"])
+    rows = [[Cell(text) for text in _file_texts(row)] for row in ordered]
+    params, macs = (
+        " of ".join(f"{report['networks'][name][field]:,}" for name in ("compact", "dense"))
+        for field in ("params", "macs")
+    )
+    note = (
+        f"Compact: {params} parameters, {macs} MACs. Difference: the largest of the logits from"
+        " JAX's. Milliseconds: the shortest call (in brackets: times faster than the dense file)."
+    )
+    notes = [note]
+    compact, dense = (report["networks"][name]["params"] for name in ("compact", "dense"))
+    if compact == dense:
+        notes.append(
+            "No unit is inactive, so nothing could be removed: the masked weights stay in the files"
+            " as zeros. Methods that prune whole units make smaller networks, for example"
+            " configs/development_units.py, configs/l0.py."
+        )
+    caption = f"{report['arm']} on {report['dataset']}, {report['network']} network"
+    return Table(caption, columns, rows, notes)
+
+
+def _file_texts(row: Record) -> list[str]:
+    return [
+        row["file"],
+        row["network"],
+        f"{row['bytes'] / 1000:.1f}",
+        f"{row['max_difference']:.0e}",
+        f"{row['test_error']:.2f}",
+        *(f"{one['ms']:.3f} ({one['speedup']:.2f})" for one in row.get("latency", ())),
+    ]

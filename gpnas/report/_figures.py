@@ -1,0 +1,97 @@
+"""Figures of a report: what each is called, says, and is drawn from.
+
+A figure is a list of panels. A page lays them out for the width it has; a file puts them side by
+side.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+
+from gpnas.report import _svg
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+    """One pair of axes with room around it.
+
+    Attributes:
+      draw: Draws onto axes of the final size.
+      label: What a reader who cannot see it is told.
+      width: Whole width in pixels.
+      height: Whole height in pixels.
+      margins: Room around the axes: left, right, top, bottom, in pixels.
+      row: A heading that panels next to each other share; empty where there is none.
+    """
+
+    draw: Callable[[Axes], None]
+    label: str
+    width: float
+    height: float
+    margins: tuple[float, float, float, float]
+    row: str = ""
+
+    def place(self, left: float = 0, bottom: float = 0) -> tuple[float, float, float, float]:
+        """Returns left, bottom, width and height of the axes."""
+        ml, mr, mt, mb = self.margins
+        return left + ml, bottom + mb, self.width - ml - mr, self.height - mt - mb
+
+    def inline(self, prefix: str) -> str:
+        """Returns the panel as an SVG element for a page."""
+        data = _svg.figure([(self.draw, self.place())], self.width, self.height, "svg", prefix)
+        return _svg.inline_svg(data, prefix, self.label)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FigureSpec:
+    """A figure of the report.
+
+    Attributes:
+      name: File name without ending, and anchor in the page.
+      heading: Its title in the page.
+      caption: What is shown and how to read it, in whole sentences.
+      panels: Its panels.
+      narrow: The same for a phone; empty where the panels are small enough.
+      columns: Panels side by side on a wide screen and in a file.
+    """
+
+    name: str
+    heading: str
+    caption: str
+    panels: Sequence[Panel]
+    narrow: Sequence[Panel] = ()
+    columns: int = 1
+
+    def file(self, kind: str) -> bytes:
+        """Returns the figure as one file.
+
+        Args:
+          kind: `"svg"`, with text as outlines, or `"png"`.
+
+        Returns:
+          The bytes of the file.
+        """
+        rows: list[list[Panel]] = []
+        for panel in self.panels:
+            full = not rows or len(rows[-1]) == self.columns
+            if full or rows[-1][-1].row != panel.row:
+                rows.append([])
+            rows[-1].append(panel)
+        width = max(sum(panel.width for panel in row) for row in rows)
+        height = sum(max(panel.height for panel in row) for row in rows)
+        draws = []
+        bottom = height
+        for row in rows:
+            tall = max(panel.height for panel in row)
+            bottom -= tall
+            left = 0.0
+            for panel in row:
+                draws.append((panel.draw, panel.place(left, bottom + tall - panel.height)))
+                left += panel.width
+        return _svg.figure(draws, width, height, kind, self.name, text="path")
+
+
+def columns_for(n: int) -> int:
+    """Returns how many of n equal panels stand side by side without a lonely last one."""
+    return n if n <= 3 else min((4, 3), key=lambda c: (-n % c, -c))

@@ -1,0 +1,193 @@
+"""Names written beside what they name, without covering each other."""
+
+import functools
+import itertools
+import warnings
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.textpath import TextPath
+
+from gpnas.report import formatting, style
+
+
+@functools.lru_cache(maxsize=4096)
+def text_width(text: str, size: float = style.FONT_SIZE) -> float:
+    """Returns how many pixels a text takes in the figures' font."""
+    with warnings.catch_warnings(), matplotlib.rc_context(style.RC):
+        warnings.simplefilter("ignore")
+        outline = np.asarray(TextPath((0, 0), text or " ", size=size).vertices)
+    return float(outline[:, 0].max()) + 1 if len(outline) else 1.0
+
+
+def fit(text: str, room: float, bold: bool = False) -> str:
+    """Cuts a text until it fits into so many pixels, down to a few characters."""
+    wide = 1.12 if bold else 1.0
+    cut = text
+    for width in range(min(len(text), 100), 5, -1):
+        cut = formatting.shorten(text, width)
+        if wide * text_width(cut) <= room:
+            break
+    return cut
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Moves positions apart to at least `gap`, as little as possible, within bounds.
+
+    Args:
+      wanted: Where the labels would like to be, in any order.
+      gap: The smallest distance between two.
+      low: The lower bound.
+      high: The upper bound; given up where there is no room for all.
+
+    Returns:
+      The positions, in the order of `wanted`.
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    # Blocks of touching labels, each at the mean of what its labels want (pool adjacent violators).
+    blocks: list[list[float]] = []
+    for rank, i in enumerate(order):
+        blocks.append([wanted[i] - rank * gap, 1])
+        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
+            value, size = blocks.pop()
+            blocks[-1][0] = (blocks[-1][0] * blocks[-1][1] + value * size) / (blocks[-1][1] + size)
+            blocks[-1][1] += size
+    top = max(high - (len(order) - 1) * gap, low)
+    flat = [min(max(value, low), top) for value, size in blocks for _ in range(int(size))]
+    result = [0.0] * len(order)
+    for rank, (i, value) in enumerate(zip(order, flat, strict=True)):
+        result[i] = value + rank * gap
+    return result
+
+
+def to_pixels(ax: Axes, points: Sequence[tuple[float, float]] | np.ndarray) -> np.ndarray:
+    """Returns pixels of points in data coordinates, and fixes the axes' limits as they are shown.
+
+    Matplotlib autoscales when limits are read, and not when `transData` is: whoever places
+    something by data coordinates does it here.
+
+    Args:
+      ax: The axes, with all data drawn.
+      points: (N, 2) x and y.
+
+    Returns:
+      (N, 2) pixels.
+    """
+    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())
+    return np.asarray(ax.transData.transform(np.asarray(points, float).reshape(-1, 2)))
+
+
+def edge_labels(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> None:
+    """Writes each line's name at the right edge, beside its last point.
+
+    Args:
+      ax: The axes, with all data drawn.
+      labels: For each line its last x and y in data coordinates, its name and colour.
+    """
+    box = ax.get_window_extent()
+    pixels = to_pixels(ax, [(x, y) for x, y, _, _ in labels])
+    ys = [float(y) - box.y0 for _, y in pixels]
+    places = spread(
+        ys, style.FONT_SIZE * 1.25, style.FONT_SIZE * 0.4, box.height - style.FONT_SIZE * 0.2
+    )
+    starts = ax.transAxes.inverted().transform(pixels)
+    for (_, _, text, colour_), start, place in zip(labels, starts, places, strict=True):
+        ax.annotate(
+            text,
+            xy=(float(start[0]), float(start[1])),
+            xycoords="axes fraction",
+            xytext=(1 + 12 / box.width, place / box.height),
+            textcoords="axes fraction",
+            color=colour_,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour_,
+                "lw": 0.6,
+                "alpha": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def place_labels(ax: Axes, names: Sequence[tuple[Sequence[tuple[float, float]], str, str]]) -> None:
+    """Writes names beside points where they cover the least.
+
+    A name that finds no room beside its point stands farther off, at the end of a thin line.
+
+    Args:
+      ax: The axes, with all else drawn.
+      names: For each name the points that it may stand beside, in data coordinates, best first; the
+        text; and the colour.
+    """
+    box = ax.get_window_extent()
+    pixels = [to_pixels(ax, points) for points, _, _ in names]
+    taken = [_boxes(np.concatenate(pixels), 5, 5)] if pixels else []
+    for line in ax.lines:
+        path = line.get_transform().transform(np.column_stack(line.get_data()).astype(float))
+        taken.append(_boxes(_along(path) if line.get_linestyle() != "None" else path, 2, 3))
+    height = style.FONT_SIZE
+    for points, (_, text, colour) in zip(pixels, names, strict=True):
+        width = text_width(text)
+        offsets = _offsets(width, height)
+        # Every place for the text: (points, offsets) lower left corners.
+        corners = (points[:, None] + offsets).reshape(-1, 2)
+        places = np.hstack([corners, corners + (width, height)])
+        outside = np.maximum([box.x0, box.y0] - places[:, :2], 0).sum(1)
+        outside += np.maximum(places[:, 2:] - [box.x1, box.y1], 0).sum(1)
+        dislike = 3 * np.arange(len(points))[:, None] + np.arange(len(offsets))
+        cost = 20 * outside + dislike.ravel() + _overlap(places, np.concatenate(taken))
+        choice = int(cost.argmin())
+        left, low = corners[choice]
+        taken.append(np.array([[left - 2, low - 1, left + width + 2, low + height + 1]]))
+        inside = ax.transData.inverted()
+        x, y = inside.transform((left, low + height * 0.15))
+        ax.text(float(x), float(y), text, color=colour, va="baseline")
+        if choice % len(offsets) >= _NEAR:
+            point = points[choice // len(offsets)]
+            edge = left - 2 if left > point[0] else left + width + 2
+            ends = inside.transform([point, (edge, low + height / 2)])
+            ax.plot(ends[:, 0], ends[:, 1], color=colour, lw=0.6, alpha=0.6, zorder=1)
+
+
+_NEAR = 8
+
+
+def _offsets(width: float, height: float) -> np.ndarray:
+    """Returns lower left corners of a text relative to its point: `_NEAR` close ones, then far."""
+    right, left, middle = 9, -9 - width, -height * 0.4
+    close = [(right, middle), (left, middle), (-width / 2, 9), (-width / 2, -9 - height)]
+    close += [(x, y) for x in (7, -7 - width) for y in (7, -7 - height)]
+    far = [
+        (x, middle + side * 13 * k)
+        for k in range(1, 13)
+        for side in (1, -1)
+        for x in (right + 14, left - 14)
+    ]
+    return np.array(close + far)
+
+
+def _boxes(points: np.ndarray, half_width: float, half_height: float) -> np.ndarray:
+    half = np.array([half_width, half_height])
+    return np.hstack([points - half, points + half])
+
+
+def _along(path: np.ndarray, step: float = 5.0) -> np.ndarray:
+    """Returns points along a polyline, about `step` pixels apart."""
+    pieces = [path[:1]]
+    for a, b in itertools.pairwise(path):
+        n = int(np.hypot(*(b - a)) // step) + 1
+        pieces.append(a + (b - a) * np.linspace(0, 1, n + 1)[1:, None])
+    return np.concatenate(pieces)
+
+
+def _overlap(places: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Returns for each place the area that taken rectangles cover of it."""
+    high = np.minimum(places[:, None, 2:], taken[None, :, 2:])
+    low = np.maximum(places[:, None, :2], taken[None, :, :2])
+    return np.maximum(high - low, 0).prod(-1).sum(-1)

@@ -1,0 +1,293 @@
+"""The report as one HTML page that needs nothing but itself."""
+
+import dataclasses
+import importlib.resources
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jinja2
+
+from gpnas.report import (
+    _drawings,
+    _errors,
+    _fronts,
+    _pictures,
+    _results,
+    _searches,
+    _training_curves,
+    formatting,
+    style,
+)
+from gpnas.report._figures import FigureSpec
+from gpnas.report._groups import Summary, summarise
+from gpnas.report._read import Loaded, Run
+
+MAX_WARNINGS = 20
+
+
+def figures(summary: Summary) -> list[FigureSpec]:
+    """Returns the figures that the records suffice for, in the order of the page.
+
+    Args:
+      summary: The summary of the report.
+
+    Returns:
+      The figures; pictures of the first layer are not among them.
+    """
+    made = (
+        *_by_data(_errors.error_figure, summary),
+        *_by_data(_errors.cost_figure, summary),
+        _training_curves.density_figure(summary),
+        _training_curves.rates_figure(summary),
+        _training_curves.layers_figure(summary),
+        *_by_data(_training_curves.validation_figure, summary),
+        _training_curves.unfinished_figure(summary),
+        *_searches.course_figures(summary),
+        *_fronts.front_figures(summary),
+        *_drawings.drawing_figures(summary),
+    )
+    named: dict[str, FigureSpec] = {}
+    for spec in made:
+        if spec is not None:
+            name = formatting.unused(spec.name, named)
+            named[name] = dataclasses.replace(spec, name=name)
+    return list(named.values())
+
+
+def _by_data(
+    figure: Callable[[Summary], FigureSpec | None], summary: Summary
+) -> Iterator[FigureSpec]:
+    """Yields a figure of errors for each data set."""
+    for data, part in summary.by_data():
+        spec = figure(part)
+        if spec is not None and data:
+            name, heading = f"{spec.name}_{formatting.slug(data)}", f"{spec.heading}: {data}"
+            spec = dataclasses.replace(spec, name=name, heading=heading)
+        if spec is not None:
+            yield spec
+
+
+class Block(NamedTuple):
+    """A part of a section.
+
+    Attributes:
+      kind: "table", "boxed" (a table below a figure), "fold" (a table that opens on a click, below
+        its title), "figure" or "cards" (pictures of first layers): how page.html shows it.
+      content: A `Table`, a title and a `Table`, a `FigureSpec`, or the cards.
+    """
+
+    kind: str
+    content: Any
+
+
+class Section(NamedTuple):
+    """A section of the page: its id, its heading, that in the list of sections, and its parts."""
+
+    name: str
+    heading: str
+    short: str
+    blocks: Sequence[Block]
+
+
+def render(loaded: Loaded, title: str | None = None) -> str:
+    """Returns the report as one HTML page.
+
+    The page loads nothing: styles, pictures and figures are inside. The same runs give the same
+    bytes.
+
+    Args:
+      loaded: What `read_runs` returned.
+      title: The heading; by default the names of the studies.
+
+    Returns:
+      HTML.
+    """
+    summary = summarise(loaded)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("gpnas", "report"), autoescape=True, keep_trailing_newline=True
+    )
+    return environment.get_template("page.html").render(
+        title=title or _default_title(loaded.runs),
+        style=style.css_variables() + _dots() + _resource("page.css"),
+        lede=_lede(summary),
+        alerts=_alerts(summary),
+        sections=_sections(summary),
+        script=_resource("page.js"),
+    )
+
+
+def _sections(summary: Summary) -> list[Section]:
+    """Returns the sections in their order; those with nothing to show are left out."""
+    specs = {spec.name: spec for spec in figures(summary)}
+    unfinished = specs.pop("unfinished", None)
+    made: list[tuple[str, str, list[Block]]] = []
+    for data, part in summary.by_data():
+        if part.groups:
+            heading = f"Results: {data}" if data else "Results"
+            blocks = [Block("table", _results.result_table(part, data))]
+            made.append(("results", heading, blocks + (_differences(part) if data else [])))
+    tables = _searches.search_tables(summary)
+    for study, table in zip(_searches.studies(summary), tables, strict=True):
+        heading = "Searches" if len(tables) == 1 else f"Searches: {study}"
+        made.append((f"searches_{formatting.slug(study)}", heading, [Block("table", table)]))
+    for name, spec in specs.items():
+        by_arm = name in ("error_by_arm", "error_nonzeros")
+        blocks = [Block("figure", spec), *(_differences(summary) if by_arm else [])]
+        made.append((name, spec.heading, blocks))
+    made.append(("receptive", _pictures.HEADING, _cards(summary)))
+    blocks = _blocks("boxed", _results.unfinished_table(summary))
+    made.append(("unfinished", "Unfinished runs", blocks + _blocks("figure", unfinished)))
+    made.append(("details", "Details", _details(summary) if summary.groups else []))
+    found: dict[str, Section] = {}
+    for name, heading, blocks in made:
+        if blocks:
+            name = formatting.unused(name, found)
+            found[name] = Section(name, heading, _short(heading), blocks)
+    return list(found.values())
+
+
+def _blocks(kind: str, content: Any) -> list[Block]:
+    return [] if content is None else [Block(kind, content)]
+
+
+def _differences(summary: Summary) -> list[Block]:
+    return _blocks("boxed", _results.difference_table(summary))
+
+
+def _resource(name: str) -> str:
+    return importlib.resources.files("gpnas.report").joinpath(name).read_text("utf-8")
+
+
+def _dots() -> str:
+    return "".join(f".dot.{c}{{background:var(--{c})}}" for c in style.COLOURS if c[1:].isdigit())
+
+
+def _default_title(runs: Sequence[Run]) -> str:
+    return formatting.shorten(", ".join(dict.fromkeys(run.study for run in runs)), 80)
+
+
+def _short(heading: str) -> str:
+    """Returns a heading for the list of sections; one of a data set ends with its name."""
+    title, colon, data = heading.partition(": ")
+    short = {
+        "Test error against non-zero weights": "Error and size",
+        "Test error by arm": "Error",
+        "Test error against the cost of training": "Error and cost",
+        "Density over training": "Density",
+        "Growth and pruning over training": "Growth and pruning",
+        "Density of each layer over training": "Layers",
+        "Validation error over training": "Validation",
+        _pictures.HEADING: "First layer",
+        "Unfinished runs": "Unfinished",
+    }.get(title, title)
+    return short + colon + data
+
+
+def _lede(summary: Summary) -> str:
+    """Returns what was run, in a sentence or two."""
+    return " ".join(text for text in (_trained(summary), _searched(summary)) if text)
+
+
+def _searched(summary: Summary) -> str:
+    runs = [run for group in (*summary.searches, *summary.parts) for run in group.runs]
+    if not runs:
+        return ""
+    spaces = _distinct(str(run.config.get("space", "")) for run in runs)
+    count = "1 search" if len(runs) == 1 else f"{len(runs):,} searches"
+    arms = formatting.plural(len({run.arm for run in runs}), "arm")
+    place = f" in {spaces}" if spaces else ""
+    return f"{count} of {arms}{place}.{_days(runs)}"
+
+
+def _trained(summary: Summary) -> str:
+    runs = summary.finished or list(summary.unfinished)
+    if not runs:
+        return ""
+    arms = len({run.arm for run in runs})
+    per_group = sorted({len(group.runs) for group in summary.groups})
+    seeds = ""
+    if per_group:
+        low, high = per_group[0], per_group[-1]
+        seeds = f", {formatting.plural(low, 'seed') if low == high else f'{low} to {high} seeds'}"
+        seeds += " each" if len(summary.groups) > 1 else ""
+    settings = f", {len(summary.groups)} settings" if summary.is_sweep else ""
+    text = f"{formatting.plural(len(summary.finished), 'finished run')} of "
+    text += f"{formatting.plural(arms, 'arm')}{settings}{seeds}"
+    model = _distinct(_model(run) for run in runs)
+    data = _distinct(run.data[0] for run in runs)
+    if model:
+        text += f": {model}"
+    if data:
+        text += f"{' on' if model else ': data'} {data}"
+    text += "."
+    if summary.unfinished:
+        text += f" {formatting.plural(len(summary.unfinished), 'more run')} did not finish."
+    return text + _days(runs)
+
+
+def _days(runs: Sequence[Run]) -> str:
+    days = sorted({day for run in runs if (day := _day(run))})
+    if not days:
+        return ""
+    return f" Run on {days[0]}." if len(days) == 1 else f" Run {days[0]} to {days[-1]}."
+
+
+def _distinct(names: Iterable[str]) -> str:
+    return formatting.shorten(", ".join(dict.fromkeys(name for name in names if name)), 120)
+
+
+def _model(run: Run) -> str:
+    model = run.config.get("model")
+    name = formatting.dig(model, "name") or formatting.dig(model, "type")
+    return str(name or (model if isinstance(model, str) else "") or run.config.get("network") or "")
+
+
+def _day(run: Run) -> str:
+    """Returns the day of a run, where its record tells one."""
+    for name in ("date", "finished_at", "started_at"):
+        day = str(formatting.dig(run.record, name) or "")[:10]
+        if len(day) == 10 and day[4] == day[7] == "-":
+            return day
+    return ""
+
+
+def _alerts(summary: Summary) -> list[str]:
+    shown = list(summary.warnings[:MAX_WARNINGS])
+    more = len(summary.warnings) - len(shown)
+    return [*shown, f"{more} more notes of this kind."] if more else shown
+
+
+def _cards(summary: Summary) -> list[Block]:
+    cards = [
+        {
+            "name": picture.group.label,
+            "colour": picture.series.colour,
+            "images": [
+                {
+                    "light": _pictures.data_uri(image, picture.series, 0, signed),
+                    "dark": _pictures.data_uri(image, picture.series, 1, signed),
+                    "width": image.shape[1],
+                    "height": image.shape[0],
+                    "what": "filters" if signed else "live weights of each input pixel",
+                    "caption": caption,
+                }
+                for image, signed, caption in (
+                    (picture.live, False, picture.caption),
+                    (picture.filters, True, picture.filters_caption),
+                )
+                if image is not None
+            ],
+        }
+        for picture in _pictures.pictures(summary)
+    ]
+    return [Block("cards", {"caption": _pictures.CAPTION, "cards": cards})] if cards else []
+
+
+def _details(summary: Summary) -> list[Block]:
+    folds = (
+        ("Size and cost", _results.cost_table(summary)),
+        ("Layers", _results.layer_table(summary)),
+        ("Config fields that differ", _results.config_table(summary)),
+        ("Provenance", _results.provenance_table(summary)),
+    )
+    return [Block("fold", fold) for fold in folds if fold[1] is not None]

@@ -1,0 +1,313 @@
+"""Records of runs from work directories, their parents and `records.jsonl` files.
+
+A work directory belongs to a finished run when it holds `record.json`; otherwise the run was killed
+or still goes, and what it has is in `metrics.jsonl`. Anything that cannot be read inside a
+directory is left out and told in `Loaded.warnings`; only what the user named and is not there is
+an error.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpnas.errors import UserError
+from gpnas.report import formatting
+from gpnas.report._files import Receptive, json_file, json_lines, read_receptive
+
+_ALLOWED = "a work directory, a parent of work directories, a study directory or a records.jsonl"
+_WORKDIR_FILES = ("record.json", "metrics.jsonl", "config.json")
+_LINE = re.compile(r"(.*), line (\d+)(.*)")  # a warning of a file's line
+
+Data = tuple[str, str]  # a data set: its name and the digest of its content, "" where unknown
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """One training run, finished or not.
+
+    Attributes:
+      name: Where it was found, short: a directory's name or `records.jsonl:3`.
+      study: The study it belongs to.
+      arm: The arm of the study.
+      seed: The seed, None where unknown.
+      config: The config as nested mappings.
+      record: The final record; None for an unfinished run.
+      train: Training lines of `metrics.jsonl`; only kept where the record has no curve.
+      validation: Validation lines of `metrics.jsonl`, in order of steps.
+      total_steps: Steps that were planned, None where unknown.
+      receptive: The first layer's receptive field, None where the run has none.
+      data: The data set.
+    """
+
+    name: str
+    study: str
+    arm: str
+    seed: int | None
+    config: Mapping[str, Any]
+    record: Mapping[str, Any] | None = None
+    train: tuple[Mapping[str, Any], ...] = ()
+    validation: tuple[Mapping[str, Any], ...] = ()
+    total_steps: int | None = None
+    receptive: Receptive | None = None
+    data: Data = ("", "")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run wrote its record."""
+        return self.record is not None
+
+    @property
+    def is_search(self) -> bool:
+        """Whether this was a search for architectures, not a training run."""
+        return _is_search(self.record)
+
+    @property
+    def searched(self) -> tuple[Any, ...]:
+        """What searches must share to be compared; empty for a training run."""
+        if not self.is_search:
+            return ()
+        space = formatting.leaf(self.config.get("space"))
+        names = (
+            tuple(formatting.strings(self.config, field)) for field in ("objectives", "reports")
+        )
+        return space, self.data, *names
+
+    @property
+    def part(self) -> str:
+        """What part of a study of another kind this is, such as weight sharing; mostly none."""
+        return str(formatting.dig(self.record, "part") or "")
+
+    @property
+    def last_step(self) -> int:
+        """The last step the run logged."""
+        steps = [formatting.number(row, "step") or 0 for row in (*self.train, *self.validation)]
+        return int(max(steps, default=0))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loaded:
+    """All runs of a report and what could not be read.
+
+    Attributes:
+      runs: In order of reading, without repetitions.
+      warnings: Sentences for the reader of the report.
+    """
+
+    runs: tuple[Run, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def read_runs(inputs: Iterable[str | Path]) -> Loaded:
+    """Reads every run that the inputs lead to.
+
+    Args:
+      inputs: Work directories, directories with work directories or studies one or two levels
+        down, or files of records, one a line.
+
+    Returns:
+      The runs, and warnings about lines and files that could not be read.
+
+    Raises:
+      UserError: An input does not exist, cannot be read or leads to no run.
+    """
+    paths = [Path(item) for item in inputs]
+    if not paths:
+        raise UserError("inputs", "", _ALLOWED)
+    runs: list[Run] = []
+    warnings: list[str] = []
+    for path in paths:
+        known = len(warnings)
+        found = list(_read_input(path, warnings))
+        if not found:
+            why = f" ({warnings[known]})" if warnings[known:] else ""
+            raise UserError("inputs", str(path), f"{_ALLOWED}, holding at least one run{why}")
+        runs.extend(found)
+    return Loaded(tuple(_without_repetitions(runs, warnings)), tuple(_merged(warnings)))
+
+
+def _merged(warnings: Iterable[str]) -> list[str]:
+    """Returns each warning once, and one for all lines of a file with the same fault."""
+    lines: dict[tuple[str, str], list[int]] = {}
+    for warning in dict.fromkeys(warnings):
+        found = _LINE.fullmatch(warning)
+        where, line, fault = found.groups() if found else (warning, "0", "")
+        lines.setdefault((where, fault), []).append(int(line))
+    return [
+        where
+        if not fault
+        else f"{where}, line {own[0]}{fault}"
+        if len(own) == 1
+        else f"{where}, {len(own):,} lines from {own[0]} to {own[-1]}{fault}"
+        for (where, fault), own in lines.items()
+    ]
+
+
+def _read_input(path: Path, warnings: list[str]) -> Iterator[Run]:
+    try:
+        if path.is_dir():
+            for place in _places(path):
+                if place.is_dir():
+                    yield _read_workdir(place, warnings)
+                else:
+                    yield from _read_records(place, warnings)
+        elif path.name in _WORKDIR_FILES and path.is_file():
+            yield _read_workdir(path.parent, warnings)
+        elif path.is_file():
+            yield from _read_records(path, warnings)
+        else:
+            raise UserError("inputs", str(path), f"{_ALLOWED}, that exists")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError("inputs", str(path), f"a readable path ({reason})") from error
+
+
+def _places(root: Path) -> list[Path]:
+    """Returns work directories and files of records at `root` and up to two levels below."""
+    found: list[Path] = []
+    level = [root]
+    for _ in range(3):
+        below: list[Path] = []
+        for folder in level:
+            if any((folder / name).is_file() for name in ("record.json", "metrics.jsonl")):
+                found.append(folder)
+                continue
+            if (folder / "records.jsonl").is_file():
+                found.append(folder / "records.jsonl")
+            elif (folder / "config.json").is_file():
+                found.append(folder)
+                continue
+            below.extend(sorted(child for child in folder.iterdir() if child.is_dir()))
+        level = below
+    return found
+
+
+def _read_records(path: Path, warnings: list[str]) -> Iterator[Run]:
+    where = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
+    for line, record in json_lines(path, where, warnings):
+        if not _is_record(record):
+            warnings.append(f"{where}, line {line}: not a record of a run; left out.")
+            continue
+        yield _run(f"{where}:{line}", record, {}, path.parent.name)
+
+
+def _read_workdir(path: Path, warnings: list[str]) -> Run:
+    config = json_file(path / "config.json", "left out", warnings) or {}
+    unfinished = "the run is shown as unfinished"
+    record = json_file(path / "record.json", unfinished, warnings)
+    if record is not None and not _is_record(record):
+        warnings.append(f"{path.name}/record.json: not a record; {unfinished}.")
+        record = None
+    train: list[Mapping[str, Any]] = []
+    validation: list[Mapping[str, Any]] = []
+    metrics = path / "metrics.jsonl"
+    if metrics.is_file():
+        keep_train = not formatting.items(record, "curve")
+        where = f"{path.name}/metrics.jsonl"
+        for line, row in json_lines(metrics, where, warnings):
+            if formatting.number(row, "step") is None or row.get("split") not in (
+                "train",
+                "validation",
+            ):
+                warnings.append(f"{where}, line {line}: no step or split; left out.")
+            elif row["split"] == "validation":
+                _append(validation, row)
+            elif keep_train:
+                _append(train, row)
+    run = _run(path.name, record, config, path.parent.name)
+    return dataclasses.replace(
+        run,
+        train=tuple(train),
+        validation=tuple(validation),
+        receptive=read_receptive(path / "receptive.npz", warnings),
+    )
+
+
+def _append(rows: list[Mapping[str, Any]], row: Mapping[str, Any]) -> None:
+    """Appends a line, first dropping what a run resumed from an earlier step has done again."""
+    while rows and (formatting.number(rows[-1], "step") or 0) >= (
+        formatting.number(row, "step") or 0
+    ):
+        rows.pop()
+    rows.append(row)
+
+
+def _run(
+    name: str, record: Mapping[str, Any] | None, config: Mapping[str, Any], parent: str
+) -> Run:
+    """Builds a run: fields from the record, else from `config.json`, else from its place."""
+    source = {**config, **(record or {})}
+    seed = formatting.number(source, "seed")
+    inner = source.get("config")
+    total = formatting.number(config, "total_steps") or formatting.number(record, "total_steps")
+    return Run(
+        name=name,
+        study=str(source.get("study") or parent or "study"),
+        arm=str(source.get("arm") or name),
+        seed=None if seed is None else int(seed),
+        config=inner if isinstance(inner, Mapping) else {},
+        data=_data(source),
+        record=record,
+        total_steps=None if total is None else int(total),
+    )
+
+
+def _data(source: Mapping[str, Any]) -> Data:
+    """Returns the data set that a record or `config.json` names."""
+    inner = source.get("config")
+    told = (formatting.dig(inner, "data"), formatting.dig(inner, "dataset"))
+    names = (source.get("dataset"), formatting.dig(inner, "data", "name"), *told)
+    digest = source.get("dataset_sha256")
+    name = next((name for name in names if name and isinstance(name, str)), "")
+    return name, digest if isinstance(digest, str) else ""
+
+
+def _is_record(value: Any) -> bool:
+    told = isinstance(value.get("metrics"), Mapping) or _is_search(value)
+    return told and bool(value.get("arm"))
+
+
+def _is_search(value: Any) -> bool:
+    """Whether this records what a search minimised, and how it went."""
+    return bool(formatting.items(value, "course")) and bool(
+        formatting.strings(value, "config", "objectives")
+    )
+
+
+def own_config(run: Run) -> dict[str, str]:
+    """Returns a run's flat config without what tells repetitions apart: seeds and directories."""
+    flat = formatting.flatten(run.config)
+    return {k: v for k, v in flat.items() if not k.endswith(("seed", "workdir"))}
+
+
+def identity(run: Run) -> tuple[str, str, str]:
+    """Returns what two runs on the same data must share to differ in nothing but the seed."""
+    return run.study, run.arm, json.dumps(own_config(run), sort_keys=True)
+
+
+def _without_repetitions(runs: list[Run], warnings: list[str]) -> list[Run]:
+    """Keeps one run for a config and seed: a study's file often repeats its work directories."""
+    kept: dict[object, Run] = {}
+    for run in runs:
+        key: object = (*identity(run), run.data, run.seed) if run.finished else run.name
+        if run.seed is None:
+            key = object()
+        other = kept.get(key)
+        if other is None:
+            kept[key] = run
+        elif not run.finished:
+            kept[object()] = run
+        elif other.record == run.record:
+            richer = max(other, run, key=lambda r: (len(r.validation), r.receptive is not None))
+            kept[key] = richer
+        else:
+            kept[key] = run
+            warnings.append(
+                f"{formatting.shorten(run.study, 60)}, {formatting.shorten(run.arm, 60)}, "
+                f"seed {run.seed}: "
+                "two different records with the same config; "
+                f"kept {run.name}, left out {other.name}."
+            )
+    return list(kept.values())

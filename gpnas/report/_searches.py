@@ -1,0 +1,312 @@
+"""Searches for architectures: how good the best was after so many evaluations, and at the end."""
+
+import collections
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import moocore
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from gpnas.report import formatting, stats, style
+from gpnas.report._errors import error_text
+from gpnas.report._figures import FigureSpec, Panel
+from gpnas.report._groups import Group, Summary
+from gpnas.report._labels import edge_labels, fit, text_width
+from gpnas.report._read import Run
+from gpnas.report._table import Cell, Column, Table
+
+Measure = Callable[[Run, float], float | None]  # of a search, after so many evaluations
+_EVALUATIONS = "evaluations"
+_WIDE, _NARROW, _HEIGHT = 760.0, 380.0, 250.0
+_POINTS = 120  # of a curve
+_MARKS = tuple(m * 10**n for n in range(1, 6) for m in (1, 2, 5))  # that a table shows
+_FEW = 50  # evaluations that are all drawn, on a linear axis
+
+
+def objectives(run: Run) -> list[str]:
+    """Names of what a search minimised."""
+    return formatting.strings(run.config, "objectives")
+
+
+def shown(run: Run) -> list[str]:
+    """Objectives, then what was told of what was found."""
+    return list(dict.fromkeys([*objectives(run), *formatting.strings(run.config, "reports")]))
+
+
+def evaluations(run: Run) -> int:
+    """How many different ones were evaluated; or what was spent, in the search's own unit."""
+    course = (_spent(entry, "evaluation") for entry in formatting.items(run.record, "course"))
+    return max(1, int(_spent(run.record or {}, "evaluations")), *map(int, course))
+
+
+def _spent(entry: Mapping[str, Any], evaluations: str) -> float:
+    """Training steps up to here, where a search trains; else evaluations."""
+    steps = formatting.number(entry, "steps")
+    return (formatting.number(entry, evaluations) or 0.0) if steps is None else steps
+
+
+def unit(run: Run) -> str:
+    """What the course of a search is counted in."""
+    own = "training steps" if formatting.number(run.record, "steps") is not None else _EVALUATIONS
+    return formatting.shorten(str(formatting.dig(run.record, "unit") or own), 40)
+
+
+def best_after(metric: str, run: Run, count: float) -> float | None:
+    """A metric of the best of the first `count` evaluations; of a search with one objective."""
+    course = formatting.items(run.record, "course")
+    entries = [e for e in course if _spent(e, "evaluation") <= count]
+    return formatting.number(entries[-1], "metrics", metric) if entries else None
+
+
+def front_after(run: Run, count: float) -> np.ndarray:
+    """(points, objectives): what entered the front within the first `count` evaluations."""
+    names = objectives(run)
+    rows = [
+        [formatting.number(entry, "metrics", name) for name in names]
+        for entry in formatting.items(run.record, "course")
+        if _spent(entry, "evaluation") <= count
+    ]
+    return np.array([row for row in rows if None not in row], np.float64).reshape(-1, len(names))
+
+
+def box(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest value of each objective that entered a front of any of the runs."""
+    points = np.concatenate([front_after(run, np.inf) for run in runs])
+    if not len(points):
+        return np.zeros(points.shape[1]), np.ones(points.shape[1])
+    return points.min(0), points.max(0)
+
+
+def hypervolume(run: Run, count: float, limits: tuple[np.ndarray, np.ndarray]) -> float:
+    """Share of the box that the front after `count` evaluations dominates."""
+    low, high = limits
+    points = (front_after(run, count) - low) / np.where(high > low, high - low, 1.0)
+    return float(moocore.hypervolume(points, ref=np.ones(len(low)))) if len(points) else 0.0
+
+
+def measures(runs: Sequence[Run]) -> dict[str, Measure]:
+    """What can be followed over a search, by name: runs of one study."""
+    names = objectives(runs[0])
+    found: dict[str, Measure]
+    if len(names) > 1:
+        limits = box(runs)
+        found = {"hypervolume": lambda run, count: hypervolume(run, count, limits)}
+    else:
+        found = {name: functools.partial(best_after, name) for name in shown(runs[0])}
+    return {name: functools.partial(_until_its_end, measure) for name, measure in found.items()}
+
+
+def _until_its_end(measure: Measure, run: Run, count: float) -> float | None:
+    """A search of fewer evaluations has no value after more of them."""
+    if unit(run) == _EVALUATIONS and count > evaluations(run):
+        return None
+    return measure(run, count)
+
+
+def studies(summary: Summary) -> dict[str, list[Group]]:
+    """Groups of searches by study, and within it by space, data set, metrics and unit.
+
+    Searches that differ in one of these have nothing to be compared by.
+    """
+    found: dict[tuple[Any, ...], list[Group]] = {}
+    for group in summary.searches:
+        run = group.runs[0]
+        key = (group.series.study, *run.searched, unit(run))
+        found.setdefault(key, []).append(group)
+    alone = collections.Counter(key[0] for key in found)
+    named: dict[str, list[Group]] = {}
+    for (study, space, data, names, *_), groups in found.items():
+        name = formatting.shorten(study, 60)
+        if alone[study] > 1:
+            parts = (space, data[0], ", ".join(names))
+            name += ": " + ", ".join(formatting.shorten(part, 60) for part in parts if part)
+        named[formatting.unused(name, named)] = groups
+    return named
+
+
+def search_tables(summary: Summary) -> list[Table]:
+    """One table a study: each strategy after so many evaluations."""
+    return [_table(study, groups) for study, groups in studies(summary).items()]
+
+
+def marks_of(runs: Sequence[Run]) -> list[int]:
+    """After how much a table shows what was found: a few round numbers, and the end."""
+    most = max(map(evaluations, runs))
+    return [m for m in _MARKS if most / 40 < m < most] + [most]
+
+
+def _table(study: str, groups: Sequence[Group]) -> Table:
+    runs = [run for group in groups for run in group.runs]
+    followed = measures(runs)
+    name = list(followed)[-1]
+    marks = marks_of(runs)
+    columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
+    columns += [Column("seeds"), Column("seconds")]
+    rows = []
+    for group in groups:
+        cells = [Cell(group.label, group.label, group.series)]
+        for mark in marks:
+            found = stats.estimate(followed[name](run, mark) for run in group.runs)
+            cells.append(Cell(_text(name, found), found.mean if found else None))
+        wall = stats.estimate(formatting.number(run.record, "wall_s") for run in group.runs)
+        cells.append(Cell(str(len(group.runs)), len(group.runs)))
+        cells.append(Cell(formatting.significant(wall.mean, 3) if wall else formatting.MISSING))
+        rows.append(cells)
+    caption = f"{study}: {formatting.shorten(name, 60)} after so many {unit(runs[0])}"
+    alone = all(len(group.runs) == 1 for group in groups)
+    note = "One search each: no interval." if alone else "Mean ± half the 95 % interval over seeds."
+    note += f" {_protocol(runs[0], name)}"
+    return Table(caption, columns, rows, [note])
+
+
+def search_difference_table(groups: Sequence[Group], against: str) -> Table:
+    """Each strategy minus another by the same seeds, after so many evaluations.
+
+    Args:
+      groups: Of one study.
+      against: The other's arm.
+    """
+    runs = [run for group in groups for run in group.runs]
+    name, measure = list(measures(runs).items())[-1]
+    marks = marks_of(runs)
+    at = {
+        group.label: [{run.seed or 0: measure(run, mark) for run in group.runs} for mark in marks]
+        for group in groups
+    }
+    rows = []
+    for label in (label for label in at if label != against):
+        pairs = zip(at[label], at[against], strict=True)
+        found = [stats.paired_difference(ours, theirs) for ours, theirs in pairs]
+        rows.append([Cell(label), *(Cell(_signed(name, one)) for one in found)])
+    caption = f"{name} minus that of {against}, after so many {unit(runs[0])}"
+    better = "above" if name == "hypervolume" else "below"
+    note = f"Mean ± half the 95 % interval of the differences by seed; {better} zero is better."
+    columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
+    return Table(caption, columns, rows, [note])
+
+
+def _signed(name: str, found: stats.Estimate | None) -> str:
+    return stats.interval_text(found, 3 if name == "hypervolume" else 2, "+")
+
+
+def _text(name: str, found: stats.Estimate | None) -> str:
+    return stats.interval_text(found, 3) if name == "hypervolume" else error_text(found)
+
+
+def _protocol(run: Run, name: str) -> str:
+    chosen = ", ".join(formatting.shorten(objective, 60) for objective in objectives(run))
+    if name == "hypervolume":
+        told = "the share of the box that all fronts span which a front dominates"
+    else:
+        told = f"told is {formatting.shorten(name, 60)} of what was chosen so far"
+    return f"Chosen by {chosen}; {told}."
+
+
+def course_figures(summary: Summary) -> list[FigureSpec]:
+    """One figure a study: best so far, or the share that is dominated, over evaluations."""
+    return [_course(study, groups) for study, groups in studies(summary).items()]
+
+
+def _course(study: str, groups: Sequence[Group]) -> FigureSpec:
+    runs = [run for group in groups for run in group.runs]
+    counts = _counts(runs)
+    followed = measures(runs)
+    wide: list[Panel] = []
+    narrow: list[Panel] = []
+    for name, measure in followed.items():
+        curves = [_course_of(group, groups, measure, counts) for group in groups]
+        told = "; ".join(f"{c.label} ends at {c.mean[c.last]:.3g}" for c in curves if c.known)
+        for panels, width in ((wide, _WIDE), (narrow, _NARROW)):
+            room = max(text_width(course.label) for course in curves) + 20
+            margins = (58.0, min(room, 0.4 * width), 14.0, 44.0)
+            draw = functools.partial(_draw_course, counts, curves, name, unit(runs[0]))
+            label = f"{formatting.shorten(name, 60)}: {told}."
+            panels.append(Panel(draw, label, width, _HEIGHT, margins))
+    lines = "Lines: means over seeds. Bands: 95 % intervals; none where all seeds are equal."
+    if all(len(group.runs) == 1 for group in groups):
+        lines = "One search each: no interval."
+    caption = f"{lines} {_protocol(runs[0], list(followed)[-1])}"
+    name = f"search_{formatting.slug(study)}"
+    return FigureSpec(name, f"Search: {study}", caption, wide, narrow)
+
+
+class Course(NamedTuple):
+    """The line of one strategy: mean and half interval at each count, NaN where it has none."""
+
+    label: str
+    colour: str
+    dashes: Any
+    mean: np.ndarray
+    half: np.ndarray
+
+    @property
+    def known(self) -> bool:
+        """Whether it has a value anywhere."""
+        return bool(np.isfinite(self.mean).any())
+
+    @property
+    def last(self) -> int:
+        """Index of its last value."""
+        return int(np.flatnonzero(np.isfinite(self.mean))[-1])
+
+
+def _counts(runs: Sequence[Run]) -> np.ndarray:
+    """After how much a figure shows what was found: from where all have found something."""
+    most = float(max(map(evaluations, runs)))
+    first = min(max(1.0, *(_first(run) for run in runs)), most)
+    if most <= _FEW:
+        return np.arange(first, most + 1)
+    return np.unique(np.floor(np.geomspace(min(max(10.0, first), most), most, _POINTS)))
+
+
+def _first(run: Run) -> float:
+    course = formatting.items(run.record, "course")
+    return float(np.ceil(_spent(course[0], "evaluation"))) if course else 0.0
+
+
+def _course_of(
+    group: Group, groups: Sequence[Group], measure: Measure, counts: np.ndarray
+) -> Course:
+    found = [stats.estimate(measure(run, count) for run in group.runs) for count in counts]
+    mean = np.array([e.mean if e else np.nan for e in found])
+    half = np.array([(e.half or 0.0) if e else np.nan for e in found])
+    same = [other for other in groups if other.series == group.series]  # of one colour
+    dashes = style.dashes(group.series, same.index(group))
+    return Course(group.label, style.colour(group.series), dashes, mean, half)
+
+
+def _draw_course(
+    counts: np.ndarray, curves: Sequence[Course], name: str, unit: str, ax: Axes
+) -> None:
+    ax.set(xlabel=unit, ylabel=formatting.shorten(name, 30))
+    few = counts[-1] <= _FEW or len(counts) == 1
+    if few:
+        room = 0.02 * (counts[-1] - counts[0]) or 0.5 * counts[0]
+        ax.set(xlim=(counts[0] - room, counts[-1] + room))
+        ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    else:
+        ax.set(xscale="log", xlim=(counts[0], counts[-1]))
+        ax.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: formatting.tick(value)))
+    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    step: Literal["post"] | None = "post" if few else None
+    drawn = "steps-post" if few else "default"
+    for c in curves:
+        band: dict[str, Any] = {"color": c.colour, "alpha": 0.16, "lw": 0}
+        ax.fill_between(counts, c.mean - c.half, c.mean + c.half, step=step, **band)
+        ax.plot(counts, c.mean, color=c.colour, ls=c.dashes, drawstyle=drawn)
+        if c.known and np.isfinite(c.mean).sum() == 1:  # a line of one point cannot be seen
+            ax.plot(counts[c.last], c.mean[c.last], "o", ms=5, color=c.colour, clip_on=False)
+    space = ax.figure.bbox.width - ax.get_window_extent().x1 - 16
+    edge_labels(
+        ax,
+        [
+            (counts[c.last], c.mean[c.last], fit(c.label, space), c.colour)
+            for c in curves
+            if c.known
+        ],
+    )

@@ -1,0 +1,101 @@
+"""Tables, as aligned text and as Markdown; page.html shows them as HTML."""
+
+import dataclasses
+import html
+from collections.abc import Sequence
+
+from gpnas.report._groups import Series
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+      label: Its heading.
+      numeric: Whether it is set flush right.
+      help: A longer explanation for a tooltip.
+    """
+
+    label: str
+    numeric: bool = True
+    help: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+      text: What it says.
+      order: What it is sorted by; None sorts last.
+      series: The arm whose colour stands before the text.
+      detail: A second, smaller part of the text.
+      share: A share in [0, 1] that is drawn as a bar.
+    """
+
+    text: str
+    order: float | str | None = None
+    series: Series | None = None
+    detail: str = ""
+    share: float | None = None
+
+    @property
+    def whole(self) -> str:
+        """Text and detail as one text."""
+        return f"{self.text} ({self.detail})" if self.detail else self.text
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """A table with a caption; the first column names the row.
+
+    Attributes:
+      caption: What the table shows.
+      columns: Its columns.
+      rows: As many cells a row as there are columns.
+      notes: Sentences below it.
+      sortable: Whether a click on a heading sorts it.
+    """
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+    sortable: bool = True
+
+    def to_text(self) -> str:
+        """Returns the table as aligned plain text, as wide as it needs to be."""
+        lines = [[c.label for c in self.columns]]
+        lines += [[_one_line(cell.whole) for cell in row] for row in self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
+        rule = "  ".join("-" * width for width in widths)
+        aligned = [
+            "  ".join(
+                text.rjust(width) if column.numeric else text.ljust(width)
+                for text, width, column in zip(line, widths, self.columns, strict=True)
+            ).rstrip()
+            for line in lines
+        ]
+        return "\n".join([aligned[0], rule, *aligned[1:], *self.notes])
+
+    def to_markdown(self) -> str:
+        """Returns the table as a Markdown table, followed by its notes."""
+        lines = [
+            [c.label for c in self.columns],
+            ["--:" if c.numeric else "---" for c in self.columns],
+        ]
+        lines += [[_markdown(cell.whole) for cell in row] for row in self.rows]
+        text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+        return text + "".join(f"\n{_markdown(note)}\n" for note in self.notes)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _markdown(text: str) -> str:
+    text = html.escape(_one_line(text), quote=False)
+    for mark in "\\|*_`[]":
+        text = text.replace(mark, "\\" + mark)
+    return text

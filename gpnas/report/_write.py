@@ -1,0 +1,107 @@
+"""Reports onto disk: everything is made first, then every file appears whole or not at all."""
+
+import os
+from pathlib import Path
+
+from gpnas._files import NO_SPACE, write_bytes
+from gpnas.errors import UserError
+from gpnas.report import _page, _pictures, _results, _searches
+from gpnas.report._groups import summarise
+from gpnas.report._read import Loaded
+from gpnas.report._table import Table
+
+
+def text_table(loaded: Loaded) -> str:
+    """Returns the result table as aligned plain text, and the unfinished runs below it.
+
+    Args:
+      loaded: What `read_runs` returned.
+
+    Returns:
+      Lines of text, without a line break at the end.
+    """
+    return _tables(loaded, "text")
+
+
+def markdown_table(loaded: Loaded) -> str:
+    """Returns the result table as Markdown, and the unfinished runs below it."""
+    return _tables(loaded, "markdown")
+
+
+def _tables(loaded: Loaded, form: str) -> str:
+    summary = summarise(loaded)
+    finished = [
+        _results.result_table(part, data) for data, part in summary.by_data() if part.groups
+    ]
+    unfinished = [table for table in [_results.unfinished_table(summary)] if table is not None]
+    titled = _searches.search_tables(summary)
+    if len(finished) > 1:  # each says on which data
+        tables, titled = unfinished, [*finished, *titled]
+    else:
+        tables = [*finished, *unfinished]
+    made = [_table(table, form) for table in tables]
+    made += [f"{table.caption}\n\n{_table(table, form)}" for table in titled]
+    return "\n\n".join(made)
+
+
+def _table(table: Table, form: str) -> str:
+    return table.to_text() if form == "text" else table.to_markdown()
+
+
+def write(
+    loaded: Loaded,
+    output: str | Path,
+    title: str | None = None,
+    figures_dir: str | Path | None = None,
+) -> Path:
+    """Writes the page and, where asked, its figures and table as files.
+
+    Args:
+      loaded: What `read_runs` returned.
+      output: The HTML file; its directory exists.
+      title: The heading of the page.
+      figures_dir: A directory for `NAME.svg`, `NAME.png` and `table.md`; made if missing, in a
+        directory that exists.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      UserError: A path cannot be written to. Nothing has been written then.
+      OSError: The disk is full or fails. Each file is then new or as it was.
+    """
+    output = Path(output)
+    _check_parent("output", output)
+    if output.is_dir():
+        raise UserError("output", str(output), "a file, not a directory")
+    files = {output: _page.render(loaded, title).encode()}
+    if figures_dir is not None:
+        folder = Path(figures_dir)
+        _check_parent("figures_dir", folder)
+        if folder.exists() and not folder.is_dir():
+            raise UserError("figures_dir", str(folder), "a directory")
+        summary = summarise(loaded)
+        specs = [*_page.figures(summary), _pictures.receptive_figure(summary)]
+        for spec in specs:
+            if spec is not None:
+                for kind in ("svg", "png"):
+                    files[folder / f"{spec.name}.{kind}"] = spec.file(kind)
+        files[folder / "table.md"] = markdown_table(loaded).encode()
+    try:
+        if figures_dir is not None:
+            Path(figures_dir).mkdir(exist_ok=True)
+        for path, data in files.items():
+            write_bytes(path, data)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
+        reason = error.strerror or type(error).__name__
+        raise UserError("output", str(output), f"a path that can be written ({reason})") from error
+    return output
+
+
+def _check_parent(field: str, path: Path) -> None:
+    if not path.parent.is_dir():
+        raise UserError(field, str(path), "a path in a directory that exists")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(field, str(path), "a path in a directory that can be written")

@@ -1,0 +1,63 @@
+"""The fields of a search's config, each with a value of its type."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gpnas._sections import check_section
+from gpnas.search.outcome import FAILURES
+from gpnas.search.table import TABLES
+from gpnas.train import base
+
+_SHARED: dict[str, Any] = {
+    "space": "",
+    "objectives": (),
+    "reports": (),
+    "strategy": {"name": ""},
+    "evaluations": 1,
+    "failures": FAILURES,
+    "seed": 0,
+}
+_TABLE = _SHARED | {"columns": 0}
+_TRAINED = _SHARED | {
+    "network": {},
+    "training": {},
+    "data": base().data,
+    "steps": 0,
+    "together": 1,
+}
+_COMPARISON: dict[str, Any] = {"study": "", "seeds": 1, "only": "", "arms": {}}
+# What a section has depends on what the search names; a config may have fields of its own.
+_UNCHECKED = ("", "strategy", "network", "training")
+
+
+def is_table(space: Any) -> bool:
+    """Whether the name of a space is that of a table."""
+    kind, _, path = str(space).partition(":")
+    return kind in TABLES and not path or kind == "table" and bool(path)
+
+
+def check_search(settings: Any) -> None:
+    """Makes sure that a search has its fields, each of its type.
+
+    Raises:
+      UserError: For the first field that is missing or of another type.
+    """
+    default = _SHARED
+    if isinstance(settings, dict) and "space" in settings:
+        default = _TABLE if is_table(settings["space"]) else _TRAINED
+    source = f"configs/searches/{'lemonade' if default is _TRAINED else 'nas_bench_201'}.py"
+    check_section(settings, default, "", _UNCHECKED, ("failures",), source)
+
+
+def check_comparison(config: ConfigDict) -> None:
+    """Makes sure that a comparison has its own fields, and arms that are sections of sections.
+
+    Raises:
+      UserError: For the first field that is missing or of another type.
+    """
+    source = "gpnas.search.comparison.comparison"
+    check_section(config, _COMPARISON, "", ("", "arms"), (), source)
+    for arm, changed in config.arms.items():
+        sections: dict[str, Any] = dict.fromkeys(changed, {}) if hasattr(changed, "items") else {}
+        check_section(changed, sections, f"arms.{arm}", {f"arms.{arm}.{s}" for s in sections})

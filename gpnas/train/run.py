@@ -1,0 +1,113 @@
+"""Seeds that train together: what is fixed, where each stands, and how they are saved."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from gpnas._files import line_of, sync
+from gpnas.data import Dataset
+from gpnas.train import checkpoint
+from gpnas.train.metrics import Write
+from gpnas.train.observe import Selected, Tally
+from gpnas.train.order import Order
+from gpnas.train.plan import Plan
+from gpnas.train.state import TrainState
+from gpnas.train.workdir import Written, about, check_same, check_vouched, read_written
+
+
+class Diverged(RuntimeError):
+    """A loss that is not finite; the checkpoints before it are kept."""
+
+
+class Run(NamedTuple):
+    """What stays as it is while seeds of one config train together.
+
+    Attributes:
+      configs: Of each seed; they differ in nothing else.
+      folders: Of each seed.
+      checkpoints: The folder of their checkpoints.
+      data: The images.
+      plan: Of all.
+      orders: In which each goes through the training images.
+      stopped: Whether the run is asked to end.
+    """
+
+    configs: Sequence[ConfigDict]
+    folders: Sequence[pathlib.Path]
+    checkpoints: pathlib.Path
+    data: Dataset
+    plan: Plan
+    orders: Sequence[Order]
+    stopped: Callable[[], bool]
+
+
+class Lane(NamedTuple):
+    """One seed on its way: its metrics, what is selected, the last tally, time and look."""
+
+    write: Write
+    written: Written
+    selected: Selected
+    tally: Tally
+    wall: float
+    error: float = float("nan")
+    loss: float = float("nan")
+
+    def logged(self, line: dict[str, Any], seconds: float) -> "Lane":
+        """With one line more, after so many seconds.
+
+        Raises:
+          Diverged: If its loss is not finite; nothing is written then.
+        """
+        if not np.isfinite(line["loss"]):
+            raise Diverged(f"the {line['split']} loss is {line['loss']} at step {line['step']}")
+        wall = round(self.wall + seconds, 3)
+        line = line | {"wall_s": wall}
+        self.write(line)
+        return self._replace(written=self.written.then(line_of(line)), wall=wall)
+
+
+def save(run: Run, step: int, states: Sequence[TrainState], lanes: Sequence[Lane]) -> None:
+    """Writes a checkpoint of all seeds, which vouches for the lines of metrics so far.
+
+    Raises:
+      OSError: If it cannot be written.
+    """
+    for folder in run.folders:
+        sync(folder / "metrics.jsonl")
+    tree = states, [lane.selected for lane in lanes]
+    known = {
+        "runs": [about(config, run.data) for config in run.configs],
+        "lines": [lane.written for lane in lanes],
+    }
+    checkpoint.save(run.checkpoints, step, tree, known)
+
+
+def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
+    """The newest checkpoint of these seeds that their metrics fit, or a fresh start.
+
+    Returns:
+      Its step, its tree, and what each seed had written.
+
+    Raises:
+      UserError: If there are only checkpoints of another run, or damaged ones.
+    """
+    found: list[list[Written]] = []
+
+    def accept(known: Any) -> bool:
+        if known is None:  # of a version that did not say whose it is
+            return False
+        for there, config in zip(known["runs"], run.configs, strict=True):
+            check_same(there, about(config, run.data), str(run.checkpoints))
+        found.append([Written(*lines) for lines in known["lines"]])
+        pairs = zip(run.folders, found[-1], strict=True)
+        return all(read_written(f / "metrics.jsonl", lines) is not None for f, lines in pairs)
+
+    restored = checkpoint.restore(run.checkpoints, fresh, accept)
+    if restored is None:
+        for folder in run.folders:
+            check_vouched(folder)
+        return 0, fresh, [Written() for _ in run.folders]
+    return *restored, found[-1]

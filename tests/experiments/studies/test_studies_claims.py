@@ -1,0 +1,69 @@
+"""What papers claim of plateaus and plasticity, on records where it holds and where it does not."""
+
+import pytest
+
+from experiments.studies.curves.claims import claim_table, difference, hidden_units
+from experiments.studies.densities import error
+from tests.experiments.studies.test_studies_densities import cells, record
+
+
+def units(arm, kept, method=None, **fields):
+    """A record of a 784-300-100 network with so many hidden units a layer."""
+    found = record(arm, 0.1, fields.pop("seed", 0), fields.pop("error", 1.0), **fields)
+    found["layers"] = [
+        {"shape": [784, 300], "dead_in": 0, "dead_out": 300 - kept},
+        {"shape": [300, 100], "dead_in": 0, "dead_out": 100 - kept},
+        {"shape": [100, 10], "dead_in": 0, "dead_out": 0},
+    ]
+    if method is not None:
+        found["config"] = {"method": method}
+    return found
+
+
+def plateaus(gain):
+    """Records of all arms that prune at plateaus; LOBSTER and gradual gain by so much."""
+    records = []
+    for seed in (0, 1, 2):
+        for density in (0.1, 0.01):
+            records += [
+                record("LOBSTER", density, seed, 2.0 - gain + 0.01 * seed),
+                record("gradual", density, seed, 2.0),
+                record("one-shot", density, seed, 2.0 + gain + 0.01 * seed,
+                       entropy=2.0 - gain + 0.01 * seed, sharpness=4.0 + 0.01 * seed),
+            ]  # fmt: skip
+    return records
+
+
+def test_claims_that_hold_and_do_not():
+    rows = cells(claim_table(plateaus(0.5)))
+    shows = {claim.split(":")[0] + str(i): row[0] for i, (claim, row) in enumerate(rows.items())}
+    assert list(shows.values()) == ["yes", "yes", "yes", "yes"]
+    shows = [row[0] for row in cells(claim_table(plateaus(-0.5))).values()]
+    assert shows == ["no", "no", "yes", "no"]
+
+
+def test_densities_that_one_did_not_reach_are_left_out():
+    ours = [record("a", 0.1, 0, 1.0), record("a", 0.01, 0, 9.0, reached=0.05)]
+    theirs = [record("b", 0.1, 0, 1.5), record("b", 0.01, 0, 1.0)]
+    assert difference(ours, theirs, error).mean == pytest.approx(-0.5)
+    assert difference(ours[1:], theirs[1:], error) is None
+
+
+def test_not_tested_without_a_density_that_both_reached():
+    records = [record("LOBSTER", 0.01, 0, 1.0, reached=0.05), record("gradual", 0.01, 0, 1.0)]
+    assert cells(claim_table(records)).popitem()[1][0] == "not tested"
+
+
+def test_plasticity_sparsifies_and_expands():
+    dense = [units("dense", 100, {"name": "dense"}, seed=seed) for seed in (0, 1)]
+    price = {"name": "npn_sparsify", "penalties": [1.0]}
+    sparse = [units("NPN", 50, price, seed=seed, reached=0.3) for seed in (0, 1)]
+    first = {"name": "npn_expand", "first_units": 3}
+    grown = [units("NPN expand", 20, first, seed=seed) for seed in (0, 1)]
+    assert hidden_units(grown[0]) == 40
+    rows = cells(claim_table([*dense, *sparse, *grown]))
+    assert [row[0] for row in rows.values()] == ["yes", "yes"]
+    worse = [units("NPN", 50, price, seed=seed, reached=0.3, error=3.0) for seed in (0, 1)]
+    stuck = [units("NPN expand", 3, first, seed=seed) for seed in (0, 1)]
+    rows = cells(claim_table([*dense, *worse, *stuck]))
+    assert [row[0] for row in rows.values()] == ["no", "no"]

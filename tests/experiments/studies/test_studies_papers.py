@@ -1,0 +1,90 @@
+"""Papers' numbers beside ours: what is reached, what is missed, and by how much."""
+
+import pytest
+
+from experiments.studies.papers import Bar, compact_macs, paper_table, reached, units_in_use
+
+
+def layer(path, shape, nonzeros, dead_in=0, dead_out=0):
+    """A layer as records have it."""
+    return {
+        "path": path, "shape": shape, "nonzeros": nonzeros, "dead_in": dead_in,
+        "dead_out": dead_out,
+    }  # fmt: skip
+
+
+LAYERS = [
+    layer("Dense_0/kernel", [784, 300], 2352, dead_in=518),
+    layer("Dense_1/kernel", [300, 100], 3000, dead_in=212),
+    layer("Dense_2/kernel", [100, 10], 100, dead_in=67),
+]
+CONV = layer("Conv_0/kernel", [5, 5, 1, 20], 9, dead_out=11)
+
+
+def record(error=1.5, density=0.02, layers=LAYERS, arm="ours", seed=0):
+    """A record as far as the table looks at it."""
+    return {
+        "arm": arm,
+        "seed": seed,
+        "metrics": {"test_error_last": error, "test_error_selected": error + 0.1},
+        "cost": {"density": density},
+        "layers": layers,
+        "config": {"train": {"epochs": 20}},
+    }
+
+
+def test_units_and_macs():
+    assert units_in_use(record()) == (266, 88, 33)
+    assert compact_macs(record()) == 266 * 88 + 88 * 33 + 33 * 10
+    assert units_in_use(record(layers=[CONV, LAYERS[1]])) == (9, 88)
+    assert compact_macs(record(layers=[CONV, LAYERS[1]])) is None
+
+
+@pytest.mark.parametrize(
+    ("bar", "verdict"),
+    [
+        (Bar("ours"), ""),
+        (Bar("ours", error=1.5, compression=50), "yes"),
+        (Bar("ours", error=1.45), "no: error by 0.05 points"),
+        (Bar("ours", error=1.0, compression=68), "no: error by 0.50 points; compression, 50.0×"),
+        (Bar("ours", units=(266, 88, 33)), "yes"),
+        (Bar("ours", units=(300, 87, 33)), "no: units"),
+        (Bar("ours", macs=26642), "yes"),
+        (Bar("ours", macs=26641), "no: MACs, 26,642"),
+    ],
+)
+def test_what_is_reached(bar, verdict):
+    assert reached(bar, [record()]) == verdict
+
+
+def test_means_over_seeds_decide():
+    both = [record(1.4), record(1.6, seed=1)]
+    assert reached(Bar("ours", error=1.5), both) == "yes"
+    assert reached(Bar("ours", error=1.49), both) == "no: error by 0.01 points"
+
+
+def test_the_table():
+    bars = (Bar("ours", "68× at 1.92 %", 200, error=1.92, compression=68), Bar("not yet", "50×"))
+    table = paper_table("LeNet", bars, [record(1.8, 0.01), record(1.9, 0.012, seed=1)])
+    ours, other = (
+        line for line in table.to_markdown().splitlines() if line[:5] in ("| our", "| not")
+    )
+    for text in (
+        "68× at 1.92 %",
+        "≥ 68×, ≤ 1.92 %",
+        "1.85 ±",
+        "83.3–100.0×",
+        "266-88-33",
+        "20 (200)",
+    ):
+        assert text in ours
+    assert ours.endswith("| yes |")
+    assert other.endswith("| not run |")
+
+
+def test_units_that_nothing_leads_into_are_not_in_use():
+    chain = [
+        {"shape": [784, 300], "nonzeros": 9, "dead_in": 700, "dead_out": 290},
+        {"shape": [300, 10], "nonzeros": 9, "dead_in": 0, "dead_out": 0},
+    ]
+    assert units_in_use(record(layers=chain)) == (84, 10)

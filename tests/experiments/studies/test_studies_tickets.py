@@ -1,0 +1,64 @@
+"""Lottery tickets from records: which training is which, and whether the signs show."""
+
+import pytest
+
+from experiments.studies.tickets.tables import sign_table, signs, ticket_table, trainings
+
+ROUNDS, LENGTH = 15, 4
+
+
+def record(seed, *, tickets_win=True):
+    """A run with controls, four looks a training, in which tickets do as the paper says or not."""
+    looks, curve = [], []
+    for i in range(1 + 3 * ROUNDS):
+        cuts, ticket = (i + 2) // 3, i % 3 == 0
+        good = cuts == 0 or (ticket and tickets_win)
+        best = 2 if ticket and cuts and tickets_win else 3  # the look with the lowest loss
+        for j in range(1, LENGTH + 1):
+            step = i * LENGTH + j
+            error = 2.0 + 0.01 * seed + (0.0 if good else (0.2 + 0.001 * seed) * cuts)
+            looks.append({"step": step, "loss": 1.0 + abs(j - best), "error": error})
+            curve.append({"step": step, "density": 0.8**cuts})
+    return {
+        "config": {"method": {"controls": True, "rounds": ROUNDS}},
+        "total_steps": LENGTH * (1 + 3 * ROUNDS),
+        "looks": looks,
+        "curve": curve,
+    }
+
+
+def test_which_training_is_which():
+    found = trainings(record(0))
+    assert len(found) == 1 + 3 * ROUNDS
+    assert [t.kind for t in found[:7]] == [
+        "ticket", "reinitialised", "random", "ticket", "reinitialised", "random", "ticket",
+    ]  # fmt: skip
+    assert [t.round for t in found[:7]] == [0, 1, 1, 1, 2, 2, 2]
+    assert [t.stop for t in found[:4]] == [3, 3, 3, 2]
+    assert found[-1].density == pytest.approx(0.8**ROUNDS)
+    assert found[1].error == pytest.approx(2.2) and found[3].error == pytest.approx(2.0)
+
+
+def test_without_controls_all_are_tickets():
+    plain = record(0) | {
+        "config": {"method": {"controls": False, "rounds": 3}},
+        "total_steps": LENGTH * 4,
+    }
+    assert [(t.round, t.kind) for t in trainings(plain)] == [(i, "ticket") for i in range(4)]
+
+
+@pytest.mark.parametrize("win", [True, False])
+def test_signs(win):
+    records = [record(seed, tickets_win=win) for seed in range(3)]
+    assert [shows for _, shows, _ in signs(records)] == [win] * 3
+    text = sign_table(records).to_text()
+    assert text.count("yes" if win else "no ") >= 3
+    assert ("33 % sooner" in text) == win
+
+
+def test_the_table():
+    lines = ticket_table("tickets", [record(0), record(1)]).to_text().splitlines()
+    assert len(lines) == 2 + 1 + ROUNDS + 1
+    assert lines[2].split()[:2] == ["100.0", "%"]
+    assert lines[-2].split()[:2] == ["3.5", "%"]
+    assert "2 trials" in lines[-1]
