@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas._files import naming, sync, write_json
+from gpnas.data import standardize
 from gpnas.deploy import _formats as formats
 from gpnas.deploy._compact_network import Network, compact_network, dense_network
 from gpnas.deploy._describe import Description, digest, metadata_of, write_side_file
@@ -23,7 +24,6 @@ from gpnas.errors import UserError
 from gpnas.provenance import provenance
 from gpnas.train.finished import Finished, read_run
 from gpnas.train.plan import build_model
-from gpnas.train.program import standardize
 
 BATCHES = (1, 64)
 THREADS = (1, 2)

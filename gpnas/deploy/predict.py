@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gpnas.data.folder import natural
-from gpnas.data.pictures import SUFFIXES, is_picture, read
-from gpnas.data.pixels import resize
+from gpnas.data import pictures
 from gpnas.deploy._describe import Description, read_description
 from gpnas.deploy._formats import inference
 from gpnas.deploy._runtimes import Run, load_described
@@ -82,10 +80,12 @@ def find_pictures(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        below = [one for one in path.rglob("*") if one.name[0] != "." and is_picture(one)]
+        below = [one for one in path.rglob("*") if one.name[0] != "." and pictures.is_picture(one)]
         if not below:
-            raise UserError("pictures", str(path), f"a folder with pictures: {', '.join(SUFFIXES)}")
-        found.extend(sorted(below, key=lambda one: (str(one.parent), natural(one))))
+            raise UserError(
+                "pictures", str(path), f"a folder with pictures: {', '.join(pictures.SUFFIXES)}"
+            )
+        found.extend(sorted(below, key=lambda one: (str(one.parent), pictures.natural_order(one))))
     if not found:
         raise UserError("pictures", "", "picture files or folders, with commas between them")
     for path in found:
@@ -113,7 +113,10 @@ def predict(
         raise UserError("top", top, "a whole number of 1 or more")
     for start in range(0, len(paths), _BATCH):
         part = paths[start : start + _BATCH]
-        images = [resize(read(path, shape[2], "pictures"), (shape[0], shape[1])) for path in part]
+        images = [
+            pictures.resize(pictures.read(path, shape[2], "pictures"), (shape[0], shape[1]))
+            for path in part
+        ]
         logits = predictor.run(np.stack(images).astype(np.float32)).astype(np.float64)
         if logits.shape[1:] != (len(names),):
             raise UserError("file", logits.shape[1], f"a network of {len(names)} outputs")

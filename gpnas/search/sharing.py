@@ -15,12 +15,11 @@ import numpy as np
 import optax
 
 from gpnas import units
-from gpnas.data import Dataset, Split
+from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import full, maskable
 from gpnas.models import Supernet201, cell201
 from gpnas.search.history import Trial
 from gpnas.search.run import Evaluate
-from gpnas.train.program import standardize
 from gpnas.train.step import cross_entropy
 
 CHUNK = 100  # minibatches a call: what a compiled loop gets, of which it may do fewer

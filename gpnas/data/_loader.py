@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from gpnas.data import cache, digits, folder, prepared, raw, sources, storage
-from gpnas.data.dataset import Dataset, Decoded, Images, Labels, Split
-from gpnas.data.known import KNOWN, Known
-from gpnas.data.pixels import Size, parse_size
-from gpnas.data.prepare import prepare
-from gpnas.data.split import channel_statistics, hold_out
+from gpnas.data import _cache, _digits, _folder, _prepared, _raw, _sources, _storage
+from gpnas.data._dataset import Dataset, Decoded, Images, Labels, Split
+from gpnas.data._known import KNOWN, Known
+from gpnas.data._prepare import prepare
+from gpnas.data._split import channel_statistics, hold_out
+from gpnas.data.pictures import Size, parse_size
 from gpnas.errors import UserError
 
 _FOLDER = "folder:"
@@ -82,14 +82,14 @@ def load(
         says which and why.
     """
     _check(name, validation, seed)
-    own, tfds = sources.own_data_dir(), sources.tfds_data_dir()
+    own, tfds = _sources.own_data_dir(), _sources.tfds_data_dir()
     request = _Request(
         name=name,
         size=parse_size(image_size),
         raw_dir=Path(raw_dir).expanduser() if raw_dir is not None else None,
         read_dirs=(Path(data_dir).expanduser(),) if data_dir is not None else (own, tfds),
         write_dir=Path(data_dir).expanduser() if data_dir is not None else own,
-        cache_dir=Path(cache_dir).expanduser() if cache_dir is not None else cache.default_dir(),
+        cache_dir=Path(cache_dir).expanduser() if cache_dir is not None else _cache.default_dir(),
         download=download,
     )
     return _assemble(name, _decoded(request), validation, seed)
@@ -148,7 +148,7 @@ def _decoded(request: _Request) -> Decoded:
     if request.raw_dir is not None and known is None:
         raise UserError("data.raw_dir", str(request.raw_dir), f"None for {name!r}")
     if name == "digits":
-        return digits.load(request.size)
+        return _digits.load(request.size)
     if name.startswith(_FOLDER):
         return _from_folder(request)
     if known and request.raw_dir is not None:
@@ -163,22 +163,22 @@ def _from_folder(request: _Request) -> Decoded:
     path = request.name.removeprefix(_FOLDER)
     if not path:
         raise UserError("data.name", request.name, _NAMES)
-    listing = folder.scan(Path(path).expanduser().absolute())
+    listing = _folder.scan(Path(path).expanduser().absolute())
     key = _key(request, {"folder": listing.fingerprint()})
     name = f"folder-{listing.root.name}"
-    return _cached(request, name, key, lambda out: folder.decode(listing, out, request.size))
+    return _cached(request, name, key, lambda out: _folder.decode(listing, out, request.size))
 
 
 def _from_raw_dir(request: _Request, known: Known, raw_dir: Path) -> Decoded:
     """A known set from the files that the user named, and from nothing else."""
-    paths = sources.raw_files(known, raw_dir)
-    key = _key(request, {"raw": storage.fingerprint(paths, raw_dir), "known": _pins(known)})
+    paths = _sources.raw_files(known, raw_dir)
+    key = _key(request, {"raw": _storage.fingerprint(paths, raw_dir), "known": _pins(known)})
 
     def write(out: Path) -> tuple[str, ...]:
-        train, test = raw.read(known, paths)
+        train, test = _raw.read(known, paths)
         directory = prepare(known, train, test, request.write_dir)
         # The prepared data may have been there before: they must hold the same.
-        return prepared.decode(directory, out, request.size, known, raw.digests(train, test))
+        return _prepared.decode(directory, out, request.size, known, _raw.digests(train, test))
 
     return _cached(request, known.name, key, write)
 
@@ -191,50 +191,54 @@ def _from_name(request: _Request, known: Known | None) -> Decoded:
             request,
             known.name,
             key,
-            lambda out: prepared.decode(
-                _prepared(request, known), out, request.size, known, known.sha256
+            lambda out: _prepared.decode(
+                _find_prepared(request, known), out, request.size, known, known.sha256
             ),
         )
-    directory, reasons = prepared.find(request.name, request.read_dirs)
+    directory, reasons = _prepared.find(request.name, request.read_dirs)
     if directory is None and known is None:
         raise UserError("data.name", request.name, f"{_NAMES}. Tried: {'; '.join(reasons)}")
     if directory is None and known:
-        with storage.locked(cache.lock_path(request.cache_dir, known.name), field="data.cache_dir"):
-            directory = _prepared(request, known)
+        with _storage.locked(
+            _cache.lock_path(request.cache_dir, known.name), field="data.cache_dir"
+        ):
+            directory = _find_prepared(request, known)
     assert directory is not None
     found = directory
     # Entries of before may lack the data set's own validation set: they are not to be found.
     own = {} if known else {"splits": "with validation"}
-    key = _key(request, {"prepared": prepared.fingerprint(found), **own})
+    key = _key(request, {"prepared": _prepared.fingerprint(found), **own})
     return _cached(
         request,
         request.name,
         key,
-        lambda out: prepared.decode(found, out, request.size, known, None),
+        lambda out: _prepared.decode(found, out, request.size, known, None),
     )
 
 
-def _prepared(request: _Request, known: Known) -> Path:
+def _find_prepared(request: _Request, known: Known) -> Path:
     """The prepared data of a known set, made from raw files if there are none."""
-    directory, reasons = prepared.find(known.name, request.read_dirs)
+    directory, reasons = _prepared.find(known.name, request.read_dirs)
     for reason in reasons:
         logging.info("%s: %s", known.name, reason)
     if directory:
         return directory
-    train, test = sources.obtain(known, request.read_dirs, request.download, reasons)
+    train, test = _sources.obtain(known, request.read_dirs, request.download, reasons)
     return prepare(known, train, test, request.write_dir)
 
 
-def _cached(request: _Request, name: str, key: cache.Key, write: cache.Fill) -> Decoded:
+def _cached(request: _Request, name: str, key: _cache.Key, write: _cache.Fill) -> Decoded:
     """Opens the entry of a key; makes it if there is none, one process at a time."""
-    found = cache.find(request.cache_dir, key)
+    found = _cache.find(request.cache_dir, key)
     if found:
         return found
-    with storage.locked(cache.lock_path(request.cache_dir, name), field="data.cache_dir"):
-        return cache.find(request.cache_dir, key) or cache.fill(request.cache_dir, name, key, write)
+    with _storage.locked(_cache.lock_path(request.cache_dir, name), field="data.cache_dir"):
+        return _cache.find(request.cache_dir, key) or _cache.fill(
+            request.cache_dir, name, key, write
+        )
 
 
-def _key(request: _Request, content: dict[str, str]) -> cache.Key:
+def _key(request: _Request, content: dict[str, str]) -> _cache.Key:
     """The cache key: the kind of set, what settles its content, and the size."""
     name = "folder" if request.name.startswith(_FOLDER) else request.name
     return {"name": name, "image_size": request.size, **content}

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,19 @@ class Dataset:
         """Height, width, channels of every picture."""
         height, width, channels = self.train.images.shape[1:]
         return height, width, channels
+
+
+def standardize(images: Any, data: Dataset) -> Any:
+    """Converts uint8 images to float32 of zero mean and unit deviation per channel.
+
+    Args:
+      images: uint8, (batch, height, width, channels), of NumPy or JAX.
+      data: The data set, whose statistics are those of its training images.
+
+    Returns:
+      float32, of the same shape and library.
+    """
+    return (images.astype("float32") / 255 - data.mean) / data.std
 
 
 @dataclasses.dataclass(frozen=True)

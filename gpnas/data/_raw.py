@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpnas.data import cifar, idx
-from gpnas.data.dataset import Split, blocks
-from gpnas.data.known import CIFAR_ARCHIVE, PARTS, Known
+from gpnas.data import _cifar, _idx
+from gpnas.data._dataset import Split, blocks
+from gpnas.data._known import CIFAR_ARCHIVE, PARTS, Known
 from gpnas.errors import UserError
 
 
@@ -41,7 +41,7 @@ def locate(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
 def _locate_cifar(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
     """As `locate`: the batches here or in their folder, else the archive."""
     names = known.files["train"] + known.files["test"]
-    for place in (folder, folder / cifar.FOLDER):
+    for place in (folder, folder / _cifar.FOLDER):
         paths = [place / name for name in names]
         absent = [path.name for path in paths if not path.is_file()]
         if not absent:
@@ -52,9 +52,9 @@ def _locate_cifar(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
     if archive.is_file():
         return [archive], []
     hint = ""
-    if any((folder / name).exists() for name in cifar.PICKLES):
+    if any((folder / name).exists() for name in _cifar.PICKLES):
         hint = " (the Python version is there: it is pickles, which are never read)"
-    return [], [f"{CIFAR_ARCHIVE} or {cifar.FOLDER}/{names[0]}{hint}"]
+    return [], [f"{CIFAR_ARCHIVE} or {_cifar.FOLDER}/{names[0]}{hint}"]
 
 
 def read(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
@@ -76,7 +76,7 @@ def read(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
     for part, path in zip(PARTS, paths, strict=True):
         rows = known.rows[part.split("_")[0]]
         shape = (rows, *known.shape[:2]) if part.endswith("images") else (rows,)
-        array, content = idx.read(path, shape)
+        array, content = _idx.read(path, shape)
         found = hashlib.sha256(content).hexdigest()
         if found != known.sha256[part]:
             wanted = f"{part} of {known.name}, uncompressed sha256 {known.sha256[part]}"
@@ -95,7 +95,7 @@ def digests(train: Split, test: Split) -> dict[str, str]:
     found = {}
     for part, array in zip(PARTS, arrays, strict=True):
         single = array.ndim == 4 and array.shape[-1] == 1
-        digest = hashlib.sha256(idx.header(array.shape[:-1] if single else array.shape))
+        digest = hashlib.sha256(_idx.header(array.shape[:-1] if single else array.shape))
         for rows in blocks(array.astype(np.uint8, copy=False)):
             digest.update(np.ascontiguousarray(rows).data)
         found[part] = digest.hexdigest()
@@ -107,18 +107,18 @@ def _read_cifar(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
     splits = []
     archived = len(paths) == 1
     if archived:
-        cifar.check_archive(paths[0], known.sha256[CIFAR_ARCHIVE])
+        _cifar.check_archive(paths[0], known.sha256[CIFAR_ARCHIVE])
     for name in ("train", "test"):
         files = known.files[name]
         if archived:
-            content = cifar.read_tar(paths[0], files, known.rows[name])
+            content = _cifar.read_tar(paths[0], files, known.rows[name])
         else:
             batches = [path for path in paths if path.name in files]
-            content = cifar.read_files(batches, known.rows[name])
-        images, labels = cifar.parse(content)
+            content = _cifar.read_files(batches, known.rows[name])
+        images, labels = _cifar.parse(content)
         split = Split(images, labels.astype(np.int32))
         mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
-        cifar.check_statistics(
+        _cifar.check_statistics(
             known, name, mean, split.labels, str(paths[0].parent), "data.raw_dir"
         )
         splits.append(split)

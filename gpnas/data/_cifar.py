@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpnas.data.known import Known
+from gpnas.data._known import Known
 from gpnas.errors import UserError
 
 _HEIGHT, _WIDTH, _CHANNELS = 32, 32, 3

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from absl import logging
 
-from gpnas.data import storage
-from gpnas.data.dataset import Split
-from gpnas.data.known import Known
+from gpnas.data import _storage
+from gpnas.data._dataset import Split
+from gpnas.data._known import Known
 from gpnas.errors import UserError
 
 # Fastest of zlib: twice as fast as the default, a few per cent larger.
@@ -55,17 +55,17 @@ def prepare(known: Known, train: Split, test: Split, data_dir: Path) -> Path:
       UserError: The place cannot be written.
     """
     final = data_dir / known.name / known.version
-    with storage.locked(data_dir / f".{known.name}.lock", field="data.data_dir"):
+    with _storage.locked(data_dir / f".{known.name}.lock", field="data.data_dir"):
         if final.exists():
             return final
-        with storage.new_folder(final.parent, field="data.data_dir") as folder:
+        with _storage.new_folder(final.parent, field="data.data_dir") as folder:
             splits = {"train": train, "test": test}
             sizes = {
                 name: _write_records(folder / _file_name(known, name), known, name, split)
                 for name, split in splits.items()
             }
             _write_metadata(folder, known, splits, sizes)
-            if not storage.publish(folder, final):
+            if not _storage.publish(folder, final):
                 raise UserError("data.data_dir", str(final), "a folder that is not there yet")
     logging.info("prepared %s in %s", known.name, final)
     return final

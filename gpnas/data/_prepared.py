@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gpnas._files import parse_json
-from gpnas.data import cache, cifar, idx, storage
-from gpnas.data.known import Known
-from gpnas.data.pixels import Size, resize
-from gpnas.data.prepare import tfds_order
+from gpnas.data import _cache, _cifar, _idx, _storage
+from gpnas.data._known import Known
+from gpnas.data._prepare import tfds_order
+from gpnas.data.pictures import Size, resize
 from gpnas.errors import UserError
 
 _FORMAT = "array_record"
@@ -72,7 +72,7 @@ def _versions(folder: Path) -> list[Path]:
 
 def fingerprint(directory: Path) -> str:
     """A cheap digest of the files of a prepared set."""
-    return storage.fingerprint((path for path in directory.iterdir() if path.is_file()), directory)
+    return _storage.fingerprint((path for path in directory.iterdir() if path.is_file()), directory)
 
 
 def decode(
@@ -118,7 +118,7 @@ def decode(
                 digests, {f"{split}_images": images, f"{split}_labels": _digest(labels)}, directory
             )
         elif known:
-            cifar.check_statistics(known, split, mean, labels, str(directory), "data.data_dir")
+            _cifar.check_statistics(known, split, mean, labels, str(directory), "data.data_dir")
     names = builder.info.features[label_key].names
     return tuple(str(name) for name in names)
 
@@ -192,13 +192,13 @@ def _decode_split(
     for row, (picture, label) in enumerate(pairs):
         if row == 0:
             shape = picture.shape[:2] if picture.shape[2] == 1 else picture.shape
-            digest.update(idx.header((rows, *shape)))
+            digest.update(_idx.header((rows, *shape)))
         digest.update(np.ascontiguousarray(picture).data)
         total = total + picture.sum(axis=(0, 1), dtype=np.float64)
         pixels += picture.shape[0] * picture.shape[1]
         picture = resize(picture, size)
         if images is None:
-            images = cache.new_images(folder, split, (rows, *picture.shape))
+            images = _cache.new_images(folder, split, (rows, *picture.shape))
         if picture.shape != images.shape[1:]:
             raise UserError(
                 "data.image_size", None, f"a size: pictures in {directory} differ in theirs"
@@ -208,13 +208,13 @@ def _decode_split(
     if images is None or labels.min() < 0:
         raise UserError("data.name", str(directory), f"a set with classified pictures in {split}")
     images.flush()
-    cache.save_labels(folder, split, labels)
+    _cache.save_labels(folder, split, labels)
     return digest.hexdigest(), total / pixels, labels
 
 
 def _digest(labels: npt.NDArray[np.int32]) -> str:
     """SHA-256 of labels as an uncompressed idx file."""
-    return hashlib.sha256(idx.header(labels.shape) + labels.astype(np.uint8).tobytes()).hexdigest()
+    return hashlib.sha256(_idx.header(labels.shape) + labels.astype(np.uint8).tobytes()).hexdigest()
 
 
 def _compare(wanted: Mapping[str, str], found: Mapping[str, str], directory: Path) -> None:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from gpnas.data.dataset import Decoded, Split, content_digest
-from gpnas.data.pixels import Size, resize
-from gpnas.data.split import hold_out
+from gpnas.data._dataset import Decoded, Split, content_digest
+from gpnas.data._split import hold_out
+from gpnas.data.pictures import Size, resize
 
 _TEST_PART = 0.2
 # Fixed: the test set is the same whatever the seed of a run.

@@ -2,15 +2,13 @@
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import logging
 
-from gpnas.data import cache, storage
-from gpnas.data.pictures import SUFFIXES, is_gray, is_picture, read
-from gpnas.data.pixels import Size, resize
+from gpnas.data import _cache, _storage
+from gpnas.data.pictures import SUFFIXES, Size, is_gray, is_picture, natural_order, read, resize
 from gpnas.errors import UserError
 
 _VALIDATION = ("val", "valid", "validation")
@@ -42,7 +40,7 @@ class Listing:
     def fingerprint(self) -> str:
         """A cheap digest: classes, paths, sizes and times of modification."""
         names = "\0".join(self.class_names).encode(errors="surrogateescape")
-        return hashlib.sha256(names).hexdigest() + storage.fingerprint(self.paths, self.root)
+        return hashlib.sha256(names).hexdigest() + _storage.fingerprint(self.paths, self.root)
 
 
 def scan(root: Path) -> Listing:
@@ -94,16 +92,10 @@ def scan(root: Path) -> Listing:
     return Listing(root, class_names, found)
 
 
-def natural(path: Path) -> tuple[list[str | int], str]:
-    """Sorts by name, numbers in it by their value: 1, 2, 10."""
-    parts = re.split("([0-9]+)", path.name)
-    return [int(part) if part.isascii() and part.isdigit() else part for part in parts], path.name
-
-
 def _folders(folder: Path) -> list[Path]:
     """Folders in a folder, in natural order, without hidden ones."""
     found = (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-    return sorted(found, key=natural)
+    return sorted(found, key=natural_order)
 
 
 def _rows(folder: Path, class_names: Sequence[str]) -> Rows:
@@ -158,7 +150,7 @@ def decode(listing: Listing, folder: Path, size: Size | None) -> tuple[str, ...]
     else:
         wanted = None
     for name, rows in listing.splits.items():
-        images = cache.new_images(folder, name, (len(rows), *size, channels))
+        images = _cache.new_images(folder, name, (len(rows), *size, channels))
         for row, (file, _) in enumerate(rows):
             picture = read(file, channels)
             if wanted and picture.shape[:2] != size:
@@ -166,5 +158,5 @@ def decode(listing: Listing, folder: Path, size: Size | None) -> tuple[str, ...]
                 raise UserError("data.image_size", got, wanted)
             images[row] = resize(picture, size)
         images.flush()
-        cache.save_labels(folder, name, [label for _, label in rows])
+        _cache.save_labels(folder, name, [label for _, label in rows])
     return listing.class_names

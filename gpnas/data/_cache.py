@@ -24,8 +24,8 @@ import numpy as np
 from absl import logging
 
 from gpnas._files import parse_json, write_bytes, write_json
-from gpnas.data import storage
-from gpnas.data.dataset import Decoded, Split, content_digest
+from gpnas.data import _storage
+from gpnas.data._dataset import Decoded, Split, content_digest
 
 # Raise it when the way of decoding changes: older entries are then no longer found.
 _FORMAT = 1
@@ -85,7 +85,7 @@ def fill(cache_dir: Path, name: str, key: Key, write: Fill) -> Decoded:
       OSError: The disk is full or fails.
     """
     entries = cache_dir / "entries"
-    with storage.new_folder(entries, field="data.cache_dir") as folder:
+    with _storage.new_folder(entries, field="data.cache_dir") as folder:
         class_names = write(folder)
         names = [one for one in _SPLITS if array_path(folder, f"{one}_images").exists()]
         digest = content_digest(*(_map_split(folder, one) for one in names))
@@ -93,7 +93,7 @@ def fill(cache_dir: Path, name: str, key: Key, write: Fill) -> Decoded:
         meta["splits"] = names
         write_json(folder / "meta.json", meta)
         final = entries / f"{_safe(name)}-{_identity(digest, class_names)}"
-        if not storage.publish(folder, final) and _open(final) is None:
+        if not _storage.publish(folder, final) and _open(final) is None:
             _replace(folder, final)
         _write_pointer(cache_dir, key, final.name)
     decoded = _open(final)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from absl import logging
 
-from gpnas.data import cache, fetch, raw
-from gpnas.data.dataset import Split
-from gpnas.data.known import CIFAR_ARCHIVE, PARTS, Known
+from gpnas.data import _cache, _fetch, _raw
+from gpnas.data._dataset import Split
+from gpnas.data._known import CIFAR_ARCHIVE, PARTS, Known
 from gpnas.errors import UserError
 
 
 def own_data_dir() -> Path:
     """Where gpnas puts prepared data: GPNAS_DATA_DIR, or `~/.cache/gpnas/tfds`."""
     given = os.environ.get("GPNAS_DATA_DIR")
-    return Path(given).expanduser() if given else cache.cache_home() / "tfds"
+    return Path(given).expanduser() if given else _cache.cache_home() / "tfds"
 
 
 def tfds_data_dir() -> Path:
@@ -30,7 +30,7 @@ def raw_files(known: Known, raw_dir: Path) -> list[Path]:
     Raises:
       UserError: One is missing.
     """
-    paths, missing = raw.locate(known, raw_dir)
+    paths, missing = _raw.locate(known, raw_dir)
     if missing:
         raise UserError(
             "data.raw_dir", str(raw_dir), f"a folder that holds {', '.join(missing)} ({known.name})"
@@ -65,10 +65,10 @@ def obtain(
         folders.append(Path(known.debian_folder))
     empty = []
     for folder in folders:
-        paths, missing = raw.locate(known, folder)
+        paths, missing = _raw.locate(known, folder)
         if not missing:
             logging.info("%s: reading raw files in %s", known.name, folder)
-            return raw.read(known, paths)
+            return _raw.read(known, paths)
         if paths:
             reasons.append(f"{folder} lacks {', '.join(missing)}")
         else:
@@ -90,7 +90,7 @@ def obtain(
 
 def _download(known: Known, reasons: list[str]) -> tuple[Split, Split] | None:
     """Tries Debian's package, then the official address; None if neither works."""
-    patience = fetch.Patience()
+    patience = _fetch.Patience()
     with tempfile.TemporaryDirectory(prefix="gpnas-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         for place in ("Debian", "the official address"):
@@ -102,27 +102,27 @@ def _download(known: Known, reasons: list[str]) -> tuple[Split, Split] | None:
                     files = _from_official(known, here, patience)
                 if files is not None:
                     logging.info("%s: downloaded from %s", known.name, place)
-                    return raw.read(known, raw_files(known, files))
-            except (fetch.FetchError, UserError, OSError) as error:
+                    return _raw.read(known, raw_files(known, files))
+            except (_fetch.FetchError, UserError, OSError) as error:
                 reason = " ".join(f"{place}: {error}".split())
                 logging.warning("%s: %s", known.name, reason)
                 reasons.append(reason)
     return None
 
 
-def _from_debian(known: Known, folder: Path, patience: fetch.Patience) -> Path | None:
+def _from_debian(known: Known, folder: Path, patience: _fetch.Patience) -> Path | None:
     """Fetches Debian's package of the set; None if there is no such package."""
     if not known.debian_package or not known.debian_folder:
         return None
-    root = fetch.debian(known.debian_package, folder, patience)
+    root = _fetch.debian(known.debian_package, folder, patience)
     return root / Path(known.debian_folder).relative_to("/")
 
 
-def _from_official(known: Known, folder: Path, patience: fetch.Patience) -> Path:
+def _from_official(known: Known, folder: Path, patience: _fetch.Patience) -> Path:
     """Fetches the official files."""
     if known.layout == "cifar":
         names = [CIFAR_ARCHIVE]
     else:
         names = [f"{known.files[part][0]}.gz" for part in PARTS]
-    fetch.official(known.address, names, folder, patience)
+    _fetch.official(known.address, names, folder, patience)
     return folder

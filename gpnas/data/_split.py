@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from gpnas.data.dataset import Images, blocks
+from gpnas.data._dataset import Images, blocks
 from gpnas.errors import UserError
 
 Index = npt.NDArray[np.intp]
