@@ -45,7 +45,8 @@ def main(argv: Sequence[str]) -> None:
         f" training FLOPs {cost['train_flops'] / cost['train_flops_dense']:.3f} of dense,"
         f" {record['wall_s']:.1f} s"
     )
-    print(_HINT.format(workdir=_WORKDIR.value))
+    if cost["nonzeros"] < cost["weights"]:
+        print(_HINT.format(workdir=_WORKDIR.value))
 
 
 if __name__ == "__main__":

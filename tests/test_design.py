@@ -1,12 +1,17 @@
 """The packages of gpnas are those that its documents list, and imports run one way between them."""
 
 import ast
+import importlib
 import pathlib
+import pkgutil
 import re
+
+import pytest
 
 import gpnas
 
 ROOT = pathlib.Path(__file__).parents[1]
+FACES = ("data", "deploy", "models", "report", "units", "units.cost", "units.graph")
 PACKAGES = sorted(p.parent.name for p in (ROOT / "gpnas").glob("*/__init__.py"))
 
 
@@ -37,6 +42,42 @@ def test_packages_import_only_what_is_listed_before_them():
         assert not later, f"gpnas.{package} imports {later}"
     assert imports("report") == imports("masks") == set()
     assert {"masks", "units", "methods"} <= imports("train")
+
+
+def outside(face):
+    """(file, module, names) of a package's imports by files other than its own and its tests."""
+    package = ROOT / "gpnas" / face.replace(".", "/")
+    folders = (ROOT / name for name in ("gpnas", "experiments", "configs", "tests"))
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
+        if {package, ROOT / "tests" / face.split(".")[0]} & {*path.parents}:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found = [(alias.name, ()) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                found = [(str(node.module), [alias.name for alias in node.names])]
+            else:
+                continue
+            for module, names in found:
+                if module == f"gpnas.{face}" or module.startswith(f"gpnas.{face}."):
+                    yield path, module, names
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_package_has_one_public_face(face):
+    """Modules are private or namespaces in `__all__`, and others import names in `__all__` only."""
+    package = importlib.import_module(f"gpnas.{face}")
+    public = package.__all__
+    assert len(set(public)) == len(public)
+    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    inner = [name.rpartition(".")[2] for name in FACES if name.startswith(f"{face}.")]
+    for name in modules:
+        assert name.startswith("_") or name in public or name in inner, name
+    for name in public:
+        assert hasattr(package, name) or name in modules, name
+    for path, module, names in outside(face):
+        assert module == f"gpnas.{face}", f"{path} imports {module}"
+        assert set(names) <= set(public), f"{path} imports {names}"
 
 
 def test_every_dependency_has_its_reason_and_is_imported_somewhere():

@@ -11,9 +11,15 @@ from gpnas.masks import full, maskable, plasticity, schedule, score
 from gpnas.masks.allocate import Allocation, Group, Shapes
 from gpnas.masks.schedule import Schedule
 from gpnas.methods.method import Method, before
-from gpnas.units import UnitGroups, of_params, of_units, readers, weight_masks
+from gpnas.units import (
+    UnitGroups,
+    groups_in_collection,
+    is_block,
+    on_units,
+    outgoing_masks,
+    weight_masks,
+)
 from gpnas.units import score as unit_score
-from gpnas.units.blocks import is_block
 
 
 def development_units(
@@ -64,8 +70,9 @@ def development_units(
       survival_age: If not 0, growth in a group is weighed by how many of its newborns got so old.
       spare: Dormant units that an elastic run has room for, as a fraction of those aimed at, while
         the network develops.
-      block_density, block_peak: The same for a network's blocks and edges (`gpnas.models.blocks`),
-        which compete with each other: the share that lives in the end, and the overshoot.
+      block_density, block_peak: The same for a network's blocks and edges
+        (`gpnas.models.removable_blocks`), which compete with each other: the share that lives in
+        the end, and the overshoot.
 
     References:
       Evci et al. 2022, GradMax (arXiv:2201.05125) for silent newborns whose gradient tells; the
@@ -73,10 +80,10 @@ def development_units(
     """
     stop = round(stop_at * total_steps)
     overshoot = _overshoot(round(peak_at * total_steps), stop)
-    own = of_params(groups)
+    own = groups_in_collection(groups)
     share = _shares(sizes, (density, peak), (block_density, block_peak))
     transform = plasticity(
-        drop=score.magnitude(),  # of the worth and the gain that `of_units` puts in their places
+        drop=score.magnitude(),  # of the worth and the gain that `on_units` puts in their places
         grow=score.gradient(),
         density=overshoot,  # of which `share` makes the densities
         churn=schedule.cosine(churn, stop),
@@ -88,7 +95,7 @@ def development_units(
         survival_age=survival_age or None,
         lookahead=every,
     )
-    decide = of_units(
+    decide = on_units(
         transform,
         own,
         unit_score.removal_cost(own, decay, batch_size),
@@ -114,7 +121,7 @@ def development_units(
         _density(own, params, targets, sizes),
         before(stop, min(window / every, 1.0)),
         learns=lambda masks, state: weight_masks(own, state.units, params),
-        held=lambda masks, state: readers(own, state.units, params),
+        held=lambda masks, state: outgoing_masks(own, state.units, params),
         room=room,
     )
 

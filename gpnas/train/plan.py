@@ -18,8 +18,7 @@ from gpnas.errors import UserError, brief
 from gpnas.methods import Method, build, by_units, find
 from gpnas.methods.duration import resolve
 from gpnas.methods.method import UNGATED
-from gpnas.models import MODELS, call, network_macs
-from gpnas.models.layers import conv_here
+from gpnas.models import MODELS, call, network_macs, resolve_conv
 from gpnas.train.axes import layers_of, table_of, with_axes
 from gpnas.train.forecast import expected, mask_updates
 from gpnas.train.network import check_network
@@ -78,7 +77,7 @@ def make_plan(
     Args:
       config: The config.
       data: The images.
-      architecture: The network (see `gpnas.models.build`), if it is not the config's own.
+      architecture: The network (see `models.from_architecture`), if it is not the config's own.
       sizes: `{group: units}` of the config's own network, if it is not that.
 
     Raises:
@@ -94,7 +93,7 @@ def make_plan(
     module = build_model(config.model, data.num_classes, axis)
     if architecture is not None:
         place = {"dtype": jnp.dtype(config.model.dtype), "conv": conv_kind(config.model)}
-        module = models.build(architecture, axis_name=axis, **place)
+        module = models.from_architecture(architecture, axis_name=axis, **place)
     shape = data.image_shape
     variables = _variables(module, config.model, shape)
     check_network(config.model.name, module, variables, shape, data.num_classes, axis)
@@ -201,7 +200,7 @@ def units_of(module: nn.Module, variables: Any, image_shape: tuple[int, ...]) ->
     if models.has_widths(module):
         images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
         found = discover(functools.partial(call.infer, module), variables, images)
-    return with_blocks(found, variables, models.blocks(module))
+    return with_blocks(found, variables, models.removable_blocks(module))
 
 
 def conv_kind(config: ConfigDict) -> str:
@@ -212,7 +211,7 @@ def conv_kind(config: ConfigDict) -> str:
     """
     if config.conv not in ("auto", "im2col", "xla"):
         raise UserError("model.conv", config.conv, "auto, im2col, xla")
-    return conv_here(config.conv)
+    return resolve_conv(config.conv)
 
 
 def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) -> Any:

@@ -17,7 +17,7 @@ from gpnas.gates.gaussian import (
 )
 from gpnas.masks import full, maskable, put, schedule
 from gpnas.methods import METHODS
-from gpnas.models.layers import im2col_conv
+from gpnas.models import im2col_conv
 
 KEY = jax.random.key(0)
 GRID = np.linspace(-8, 8, 33, dtype=np.float32)

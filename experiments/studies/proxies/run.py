@@ -16,14 +16,13 @@ from experiments.studies.proxies.config import get_config
 from gpnas import plugins
 from gpnas._files import append_line, read_lines, records_path
 from gpnas._sections import check_section
-from gpnas.data import Dataset
+from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
 from gpnas.provenance import provenance
 from gpnas.search.proxies import PROXIES, measure
 from gpnas.search.table import Table, check_metric, load_table
 from gpnas.train.loop import load_data
-from gpnas.train.program import standardize
 
 SPACE = "nas_bench_201"
 _FROM_THE_TABLE = ("params", "macs")  # what a supernet does not know of its networks

@@ -18,8 +18,7 @@ from gpnas._files import append_line, read_lines, records_path
 from gpnas._sections import check_section
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.models import Supernet201, choice
-from gpnas.models.cell201 import EDGES, OPERATIONS
+from gpnas.models import Supernet201, cell201, choice
 from gpnas.search.darts import discretise, first_order
 from gpnas.search.history import Trial, best, evaluated
 from gpnas.search.outcome import TooManyFailures
@@ -364,7 +363,7 @@ def _darts(lab: Lab, seed: int, records: Sequence[Mapping]) -> Found:
     mixture = first_order(
         lab.supernet, lab.shared, lab.train, lab.held, turns, c.batch, seed, lab.recipe
     )
-    everything = np.ones((len(EDGES), len(OPERATIONS)))
+    everything = np.ones((len(cell201.EDGES), len(cell201.OPERATIONS)))
     return Found(discretise(mixture.alpha), _trained(lab, everything, 2 * turns), 0)
 
 
