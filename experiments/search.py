@@ -29,14 +29,14 @@ from absl import flags
 from ml_collections import config_flags
 
 from gpnas._files import read_json, write_bytes, write_json
-from gpnas.commandline import EXIT_DIVERGED, check_kind, no_arguments, start, stop
+from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.errors import UserError
 from gpnas.report import architecture_figure
 from gpnas.search import pareto, study
 from gpnas.search.build import Search, build_search
 from gpnas.search.comparison import compare
 from gpnas.search.history import History, Trial, value
-from gpnas.search.outcome import TooManyFailures, exhausted
+from gpnas.search.outcome import exhausted
 from gpnas.search.record import describe_search, what_came_of_it
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
@@ -57,13 +57,10 @@ def main(argv: Sequence[str]) -> None:
         if flag.value is not None:
             allowed = "--results, of a comparison" if several else "--workdir, of a search"
             raise UserError(flag.name, flag.value, allowed)
-    try:
-        if several:
-            print(compare(_CONFIG.value, _RESULTS.value or "results"))
-        else:
-            _search()
-    except TooManyFailures as error:
-        stop(error, EXIT_DIVERGED)
+    if several:
+        print(compare(_CONFIG.value, _RESULTS.value or "results"))
+    else:
+        _search()
 
 
 def _search() -> None:

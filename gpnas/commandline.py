@@ -22,7 +22,7 @@ from ml_collections.config_flags import config_flags, tuple_parser
 from gpnas import overrides
 from gpnas._files import NO_SPACE
 from gpnas._stop import Stopped
-from gpnas.errors import UserError
+from gpnas.errors import GaveUp, UserError
 
 EXIT_USER, EXIT_DIVERGED, EXIT_IO, EXIT_STOPPED = 2, 3, 74, 75
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
@@ -51,7 +51,7 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
 
     Args:
       main: Gets what is left of the command line, the program's name first. It may raise
-        `UserError`, `Stopped`, and `OSError` where a file cannot be written.
+        `UserError`, `GaveUp`, `Stopped`, and `OSError` where a file cannot be written.
     """
 
     def guarded(argv: Sequence[str]) -> None:
@@ -62,6 +62,8 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
             sys.stdout.flush()
         except UserError as error:
             stop(error, EXIT_USER)
+        except GaveUp as error:
+            stop(error, EXIT_DIVERGED)
         except (KeyboardInterrupt, Stopped) as error:
             stop(f"{str(error) or 'interrupted'}; the same command goes on", EXIT_STOPPED)
         except BrokenPipeError:  # whoever read the output has seen enough

@@ -41,7 +41,7 @@ _RANGES: dict[str, plugins.Range] = {
         ("ridge", lambda x: x > 0, "above 0"),  # one-hot codes alone make singular systems
         ("front", lambda x: 0 <= x <= 1, "a fraction in [0, 1]"),
         ("reduction", lambda x: x >= 2, "2 or more"),
-        ("budgets", lambda x: _rising(x), "whole numbers above 0, each larger than the one before"),
+        ("budgets", lambda x: rising(x), "whole numbers above 0, each larger than the one before"),
     )
     for name in names.split()
 }
@@ -210,6 +210,7 @@ def _check_strategy(name: str, make: Any) -> None:
         raise UserError("strategy.name", name, f"a function `(space, …) → propose`, not {make!r}")
 
 
-def _rising(budgets: Any) -> bool:
+def rising(budgets: Any) -> bool:
+    """Whether budgets are whole numbers above 0, each larger than the one before."""
     whole = isinstance(budgets, list | tuple) and all(type(x) is int for x in budgets)
     return whole and len(budgets) > 0 and all(a < b for a, b in pairwise((0, *budgets)))

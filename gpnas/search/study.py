@@ -37,7 +37,7 @@ _MAY_CHANGE = {
     *("evaluations", "steps", "failures"),
     *(f"data.{place}" for place in ("raw_dir", "data_dir", "cache_dir", "download")),
 }
-_RETRIES = 3  # of a trial whose worker died
+_RETRIES = 2  # of a trial whose worker died; after the third death it has failed
 _POLL = 0.2  # seconds between looks at whether what a strategy waits for has ended
 _LIVE = (
     optuna.trial.TrialState.COMPLETE,
@@ -197,6 +197,13 @@ def work(
         trial.set_user_attr("metrics", dict(done.metrics))
         return [done.metrics[name] for name in objectives]
 
+    def one(trial: optuna.Trial) -> list[float]:
+        try:
+            return objective(trial)
+        except KeyboardInterrupt:  # Optuna records a failure: no fault of the candidate
+            trial.set_user_attr("interrupted", True)
+            raise
+
     def ended(history: History) -> bool:
         if different(history) >= evaluations or enough(history) or exhausted(history):
             return True
@@ -210,7 +217,7 @@ def work(
 
     with reached("the study's database"):
         if not ended(history_of(study)):
-            study.optimize(objective, callbacks=[end], catch=(_TrialFailed,))
+            study.optimize(one, callbacks=[end], catch=(_TrialFailed,))
         return history_of(study)
 
 
@@ -287,7 +294,8 @@ def _trial(trial: optuna.Trial | optuna.trial.FrozenTrial) -> Trial:
 def _failure(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str | None:
     """Why a trial failed; None if it did not, or if another worker was given it."""
     retries = len(getattr(trial, "system_attrs", {}).get("retry_history", ()))
-    if getattr(trial, "state", None) == optuna.trial.TrialState.FAIL and retries >= _RETRIES:
+    dead = getattr(trial, "state", None) == optuna.trial.TrialState.FAIL
+    if dead and retries >= _RETRIES and "interrupted" not in trial.user_attrs:
         return trial.user_attrs.get("failed", f"its worker died, {_RETRIES + 1} times")
     return trial.user_attrs.get("failed")
 
