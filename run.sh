@@ -21,16 +21,14 @@ help() {
 ./run.sh sweep …      a study:     --config=experiments/studies/fashion/config.py
 ./run.sh report …     a page:      --inputs=runs/mine,runs/other --output=report.html
 ./run.sh reproduce …  the documents' studies: reproduce "sparse VD", gradmax; --fast; --page
-./run.sh search …     architectures: --config=configs/searches/nas_bench_201.py --workdir=runs/search
-./run.sh compare …    strategies:  --config=experiments/studies/searches_201/config.py
+./run.sh search …     architectures: --config=configs/searches/nas_bench_201.py --workdir=runs/search;
+                      a worker of one: --storage=sqlite:///runs/search/search.db
 ./run.sh export …     files:       --workdir=runs/mine --formats=onnx,stablehlo,tflite,safetensors
 ./run.sh predict …    class names:  --workdir=runs/mine --pictures=a.png,folder
-./run.sh worker …     helps a search: --storage=sqlite:///runs/search/search.db
 ./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
 ./run.sh help         this text
 
-`train`, `sweep`, `report`, `reproduce`, `search`, `compare`, `export`, `predict`, `worker` and
-`bench` take --help.
+`train`, `sweep`, `report`, `reproduce`, `search`, `export`, `predict` and `bench` take --help.
 Relative paths are those of the folder that the command is called in; a --config that is not there
 is taken from gpnas' own configs/. Python 3.11 to 3.13, the newest that is found; PYTHON=… chooses.
 TEXT
@@ -128,7 +126,7 @@ case "$command" in
 help | -h | --help) help ;;
 main | setup) "$command" ;;
 test) test "$@" ;;
-train | sweep | report | reproduce | search | compare | export | predict)
+train | sweep | report | reproduce | search | export | predict)
     setup
     configured "$command" "$@"
     ;;
@@ -136,9 +134,5 @@ bench)
     setup
     experiment benchmark "$@"
     ;;
-worker)
-    setup
-    experiment search --worker "$@"
-    ;;
-*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, compare, proxies, sharing, nas, gradmax, export, predict, deploy, worker, bench, help" ;;
+*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, export, predict, bench, help" ;;
 esac

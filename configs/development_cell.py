@@ -2,7 +2,8 @@
 
 Each of the six edges of a cell may hold any of four operations; of these 24, a quarter lives at the
 start, half at the peak, and a quarter in the end. What is left is in the run's architecture.json,
-of which `gpnas.models.build` makes a plain network. Fashion-MNIST at 14 × 14, 10 epochs.
+of which `gpnas.models.from_architecture` makes a plain network. Fashion-MNIST at 14 × 14, 10
+epochs.
 
     python experiments/train.py --config=configs/development_cell.py --workdir=runs/cell
 """

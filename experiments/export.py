@@ -1,11 +1,11 @@
-"""Exports a trained run: the network without its dead units, and the whole one beside it.
+"""Exports a trained run: the network without its inactive units, and the dense one.
 
     python experiments/export.py --workdir=runs/mine
     python experiments/export.py --workdir=runs/mine --formats=onnx,tflite,stablehlo --int8
 
-WORKDIR/export then holds a file a format and network, and export.json: class names, sizes, largest
-difference from JAX, test error, latency. TFLite needs the extra `tflite`, the others the extra
-`deploy`; see docs/deploy.md.
+WORKDIR/export then holds a file per format and network, and export.json: class names, sizes,
+largest difference from JAX, test error, latency. TFLite needs the extra `tflite`, the others the
+extra `deploy`; see docs/deploy.md.
 """
 
 import pathlib
@@ -15,8 +15,7 @@ from absl import flags
 
 from gpnas._files import append_line
 from gpnas.commandline import no_arguments, start
-from gpnas.deploy.exported import export_run
-from gpnas.deploy.formats import OPSET
+from gpnas.deploy import OPSET, export
 from gpnas.errors import UserError
 from gpnas.report import export_table
 
@@ -29,18 +28,18 @@ _INT8 = flags.DEFINE_bool("int8", False, "Also ONNX files in int8.")
 _OPSET = flags.DEFINE_integer(
     "opset", None, f"Of ONNX files. By default {OPSET}, which onnxruntime 1.20 and later read."
 )
-_SECONDS = flags.DEFINE_float("seconds", 1.0, "For each latency that is taken; 0: none is.")
+_SECONDS = flags.DEFINE_float("seconds", 1.0, "Duration of each latency measurement; 0 for none.")
 _RECORDS = flags.DEFINE_string("records", None, "File to which export.json is appended as a line.")
 flags.mark_flags_as_required(["workdir"])
 
 
 def main(argv: Sequence[str]) -> None:
-    """Writes the files and prints what they are like."""
+    """Writes the files and prints a table of them."""
     no_arguments(argv)
     if not _SECONDS.value >= 0:
         raise UserError("seconds", _SECONDS.value, "0 or more")
     workdir = pathlib.Path(str(_WORKDIR.value))
-    report = export_run(
+    report = export.export_run(
         workdir, _FORMATS.value, _NETWORK.value, _INT8.value, _SECONDS.value, _OPSET.value
     )
     if _RECORDS.value:

@@ -4,7 +4,7 @@
     python experiments/predict.py --file=runs/mine/export/compact.onnx --pictures=pictures/test
 
 One line per picture: its path, the most probable class names and their probabilities; with --json
-one JSON object per line. Pictures are decoded, resized and standardised as in training.
+one JSON object per line. Pictures are decoded, resized and standardized as in training.
 """
 
 import json
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from gpnas.commandline import no_arguments, start
-from gpnas.deploy.predict import from_file, from_run, pictures, predict
+from gpnas.deploy import predict
 from gpnas.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
@@ -35,12 +35,12 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("workdir", _WORKDIR.value, "either --workdir=RUN or --file=EXPORTED")
     if _TOP.value < 1:
         raise UserError("top", _TOP.value, "a whole number of 1 or more")
-    paths = pictures([pathlib.Path(path) for path in _PICTURES.value or ()])
+    paths = predict.find_pictures([pathlib.Path(path) for path in _PICTURES.value or ()])
     if _FILE.value:
-        predictor = from_file(pathlib.Path(_FILE.value))
+        predictor = predict.from_file(pathlib.Path(_FILE.value))
     else:
-        predictor = from_run(pathlib.Path(str(_WORKDIR.value)), _NETWORK.value)
-    for picture, classes in predict(predictor, paths, _TOP.value):
+        predictor = predict.from_run(pathlib.Path(str(_WORKDIR.value)), _NETWORK.value)
+    for picture, classes in predict.predict(predictor, paths, _TOP.value):
         if _JSON.value:
             found = [{"name": name, "probability": share} for name, share in classes]
             print(json.dumps({"picture": str(picture), "classes": found}), flush=True)

@@ -21,9 +21,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from gpnas import train
 from gpnas._stop import stop_signal
-from gpnas.commandline import EXIT_DIVERGED, start, stop
+from gpnas.commandline import start
 from gpnas.errors import UserError
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -48,10 +47,7 @@ def main(argv: Sequence[str]) -> None:
         options = library.Options(results, pathlib.Path(_WORKDIR.value), _RAW.value or "", stopped)
         for study, config in asked:
             if study.run is not None and not _ONLY_PAGE.value:
-                try:
-                    study.run(config, options)
-                except train.Diverged as error:
-                    stop(error, EXIT_DIVERGED)
+                study.run(config, options)
     pages = []
     for study, config in asked:
         if study.sections is not None:

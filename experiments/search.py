@@ -1,14 +1,20 @@
-"""Searches for architectures, on one machine or many.
+"""Searches for architectures, on one machine or many, and comparisons of strategies.
 
     python experiments/search.py --config=configs/searches/nas_bench_201.py --workdir=runs/search
-    python experiments/search.py --worker --storage=sqlite:///runs/search/search.db
+    python experiments/search.py --storage=sqlite:///runs/search/search.db
+    python experiments/search.py --config=experiments/studies/searches_201/config.py --results=runs
 
-Trials are kept in a database (SQLite in the work directory, or any that `--storage` names), which
-`optuna-dashboard` shows. A search that was stopped goes on when it is started again; workers help
-one that was begun. The work directory then holds history.json, all trials, and record.json: how
-the search went, and the architectures that nothing else beats; experiments/report.py shows it.
-Drawings of those lie beside it, also for `optuna-dashboard --artifact-dir=WORKDIR/artifacts`.
-Where networks are trained, their weights lie there too, and workers need it: `--workdir`.
+The first is a search. Trials are kept in a database (SQLite in the work directory, or any that
+`--storage` names), which `optuna-dashboard` shows. A search that was stopped goes on when it is
+started again. The work directory then holds history.json, all trials, and record.json: how the
+search went, and the architectures that nothing else beats; experiments/report.py shows it. Drawings
+of those lie beside it, also for `optuna-dashboard --artifact-dir=WORKDIR/artifacts`.
+
+The second, without a config, is a worker that helps a search that was begun. Where networks are
+trained, their weights lie in the work directory, and workers need it: `--workdir`.
+
+The third is a comparison: a config with arms and seeds, one search each. Records are appended to
+RESULTS/STUDY/records.jsonl; searches that are there are skipped.
 
 Exit code 2 is a mistake in what was asked for; 3 a search that ended because `config.failures`
 candidates failed in a row; 74 a disk that is full; 75 an interruption by SIGTERM or Ctrl-C.
@@ -22,50 +28,67 @@ import optuna
 from absl import flags
 from ml_collections import config_flags
 
-from gpnas._files import read_json, write_json
-from gpnas.commandline import EXIT_DIVERGED, check_kind, no_arguments, start, stop
+from gpnas._files import read_json, write_bytes, write_json
+from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.errors import UserError
 from gpnas.report import architecture_figure
 from gpnas.search import pareto, study
 from gpnas.search.build import Search, build_search
-from gpnas.search.history import Trial, value
-from gpnas.search.outcome import TooManyFailures, exhausted
+from gpnas.search.comparison import compare
+from gpnas.search.history import History, Trial, value
+from gpnas.search.outcome import exhausted
 from gpnas.search.record import describe_search, what_came_of_it
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the database and record.json.")
 _STORAGE = flags.DEFINE_string("storage", None, "URL of a database; SQLite in workdir by default.")
 _NAME = flags.DEFINE_string("name", "search", "Name of the study in the database.")
-_WORKER = flags.DEFINE_bool("worker", False, "Help a search that was begun; needs no config.")
+_RESULTS = flags.DEFINE_string("results", None, "Folder of a comparison's records; results/.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Goes on with the search until there are enough evaluations."""
+    """Goes on with a search until there are enough evaluations, or makes a comparison's."""
     no_arguments(argv)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a trial raises is told once, below
-    kept, settings, plan = _join() if _WORKER.value else _begin()
-    study.check_digests(kept, plan.digests)
-    try:
+    several = _CONFIG.value is not None and "arms" in _CONFIG.value
+    if _CONFIG.value is not None:
+        check_kind(_CONFIG.value, "search")
+    for flag in (_WORKDIR, _STORAGE) if several else (_RESULTS,):
+        if flag.value is not None:
+            allowed = "--results, of a comparison" if several else "--workdir, of a search"
+            raise UserError(flag.name, flag.value, allowed)
+    if several:
+        print(compare(_CONFIG.value, _RESULTS.value or "results"))
+    else:
+        _search()
+
+
+def _search() -> None:
+    kept, settings, plan = _join() if _CONFIG.value is None else _begin()
+    with study.reached("the study's database"):
+        study.check_digests(kept, plan.digests)
         history = study.work(
             kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
             plan.evaluations, plan.seed, plan.enough, plan.failures,
         )  # fmt: skip
-    except TooManyFailures as error:
-        stop(error, EXIT_DIVERGED)
+        front = pareto.archive(history, plan.objectives)
+        _print(history, front, plan)
+        if _WORKDIR.value:
+            folder = pathlib.Path(_WORKDIR.value)
+            record = describe_search(settings, _NAME.value) | what_came_of_it(history, plan)
+            write_json(folder / "history.json", [trial._asdict() for trial in history])
+            write_json(folder / "record.json", record)
+            _draw(kept, front, settings["space"], folder)
+            print(folder / "record.json")
+
+
+def _print(history: History, front: Sequence[Trial], plan: Search) -> None:
     if study.different(history) < plan.evaluations and exhausted(history):
         print("1,000 trials in a row gave no new architecture: the space is exhausted")
-    front = pareto.archive(history, plan.objectives)
     print(f"{study.different(history)} evaluations; what nothing beats:")
     for trial in front:
         shown = ", ".join(f"{name} {value(trial, name):g}" for name in plan.objectives)
         print(f"  trial {trial.number}: {shown}: {' '.join(map(str, trial.architecture))}")
-    if _WORKDIR.value:
-        folder = pathlib.Path(_WORKDIR.value)
-        record = describe_search(settings, _NAME.value) | what_came_of_it(history, plan)
-        write_json(folder / "history.json", [trial._asdict() for trial in history])
-        write_json(folder / "record.json", record)
-        _draw(kept, front, settings["space"], folder)
-        print(folder / "record.json")
 
 
 def _draw(kept: optuna.Study, front: Sequence[Trial], space: str, folder: pathlib.Path) -> None:
@@ -76,7 +99,7 @@ def _draw(kept: optuna.Study, front: Sequence[Trial], space: str, folder: pathli
         figure = architecture_figure(space, trial.architecture, f"trial {trial.number}")
         if figure is not None:
             path = drawings / f"trial_{trial.number}.png"
-            path.write_bytes(figure.file("png"))
+            write_bytes(path, figure.file("png"))
             study.attach(kept, path, folder / "artifacts")
 
 
@@ -86,16 +109,14 @@ def _weights() -> pathlib.Path | None:
 
 def _join() -> tuple[optuna.Study, dict[str, Any], Search]:
     if not _STORAGE.value:
-        raise UserError("storage", _STORAGE.value, "the database of a search that was begun")
+        raise UserError("config", None, "a search; or --storage, the database of one to be helped")
     kept, settings = study.join_study(_STORAGE.value, _NAME.value)
     return kept, settings, build_search(settings, _weights())
 
 
 def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
-    for field, given in (("config", _CONFIG.value), ("workdir", _WORKDIR.value)):
-        if given is None:
-            raise UserError(field, None, "a value; or --worker with --storage")
-    check_kind(_CONFIG.value, "search")
+    if _WORKDIR.value is None:
+        raise UserError("workdir", None, "a folder")
     settings = _CONFIG.value.to_dict()
     plan = build_search(settings, _weights())  # before anything is written
     folder = pathlib.Path(str(_WORKDIR.value))
@@ -106,7 +127,9 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
         raise UserError("workdir", str(folder), f"a folder ({error.strerror})") from error
     storage = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
     kept = study.open_study(storage, _NAME.value, plan.objectives, settings)
-    if dead := study.wait_for_the_dead(kept):
+    with study.reached(storage):
+        dead = study.wait_for_the_dead(kept)
+    if dead:
         print(f"{dead} trials of a process that ended are tried again", flush=True)
     return kept, settings, plan
 

@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from gpnas import train
-from gpnas.commandline import EXIT_DIVERGED, check_kind, no_arguments, start, stop
+from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.train.study import run_study
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The study.", lock_config=True)
@@ -30,11 +29,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs what is missing of the study."""
     no_arguments(argv)
     check_kind(_CONFIG.value, "sweep")
-    try:
-        path = run_study(_CONFIG.value, str(_WORKDIR.value), str(_RESULTS.value))
-    except train.Diverged as error:
-        stop(error, EXIT_DIVERGED)
-    print(path)
+    print(run_study(_CONFIG.value, str(_WORKDIR.value), str(_RESULTS.value)))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from gpnas import train
-from gpnas.commandline import EXIT_DIVERGED, EXIT_STOPPED, check_kind, no_arguments, start, stop
+from gpnas.commandline import EXIT_STOPPED, check_kind, no_arguments, start, stop
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
@@ -35,8 +35,6 @@ def main(argv: Sequence[str]) -> None:
     logging.info("overrides: %s", config_flags.get_override_values(flags.FLAGS["config"]))
     try:
         record = train.train(_CONFIG.value, str(_WORKDIR.value))
-    except train.Diverged as error:
-        stop(error, EXIT_DIVERGED)
     except train.Stopped as error:
         stop(f"{error}; --config.resume=True goes on from there", EXIT_STOPPED)
     metrics, cost = record["metrics"], record["cost"]
@@ -47,7 +45,8 @@ def main(argv: Sequence[str]) -> None:
         f" training FLOPs {cost['train_flops'] / cost['train_flops_dense']:.3f} of dense,"
         f" {record['wall_s']:.1f} s"
     )
-    print(_HINT.format(workdir=_WORKDIR.value))
+    if cost["nonzeros"] < cost["weights"]:
+        print(_HINT.format(workdir=_WORKDIR.value))
 
 
 if __name__ == "__main__":

@@ -22,20 +22,18 @@ from ml_collections.config_flags import config_flags, tuple_parser
 from gpnas import overrides
 from gpnas._files import NO_SPACE
 from gpnas._stop import Stopped
-from gpnas.errors import UserError
+from gpnas.errors import GaveUp, UserError
 
 EXIT_USER, EXIT_DIVERGED, EXIT_IO, EXIT_STOPPED = 2, 3, 74, 75
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
-# Fields by which the config of each command is known.
-_KINDS = {
-    "train": ("method", "model", "optimizer"),
-    "sweep": ("arms", "seeds", "densities"),
-    "compare": ("arms", "seeds", "space", "objectives"),
-    "search": ("space", "objectives", "strategy", "evaluations"),
-    "proxies": ("proxies", "against", "architectures"),
-    "sharing": ("methods", "finalists", "architectures"),
-}
+# Commands, and the fields by which a config of each is known: `search` also takes comparisons.
+_KINDS = (
+    ("train", ("method", "model", "optimizer")),
+    ("sweep", ("arms", "seeds", "densities")),
+    ("search", ("space", "objectives", "strategy", "evaluations")),
+    ("search", ("arms", "seeds", "space", "objectives")),
+)
 
 _PARSERS: dict[type, Callable[[str], Any]] = {
     bool: flags.BooleanParser().parse,
@@ -53,7 +51,7 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
 
     Args:
       main: Gets what is left of the command line, the program's name first. It may raise
-        `UserError`, `Stopped`, and `OSError` where a file cannot be written.
+        `UserError`, `GaveUp`, `Stopped`, and `OSError` where a file cannot be written.
     """
 
     def guarded(argv: Sequence[str]) -> None:
@@ -64,6 +62,8 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
             sys.stdout.flush()
         except UserError as error:
             stop(error, EXIT_USER)
+        except GaveUp as error:
+            stop(error, EXIT_DIVERGED)
         except (KeyboardInterrupt, Stopped) as error:
             stop(f"{str(error) or 'interrupted'}; the same command goes on", EXIT_STOPPED)
         except BrokenPipeError:  # whoever read the output has seen enough
@@ -117,10 +117,10 @@ def check_kind(config: Mapping[str, Any] | ConfigDict, command: str) -> None:
     Raises:
       UserError: If it is not; names the command that takes it, if there is one.
     """
-    missing = [field for field in _KINDS[command] if field not in config]
+    lacking = {kind: [field for field in kind[1] if field not in config] for kind in _KINDS}
+    missing = min((lacking[kind] for kind in _KINDS if kind[0] == command), key=len)
     if missing:
-        takes = (name for name, fields in _KINDS.items() if all(f in config for f in fields))
-        other = next(takes, None)
+        other = next((name for (name, _), fields in lacking.items() if not fields), None)
         hint = f"; ./run.sh {other} takes this one" if other else ""
         lacks = f"a config without {', '.join(missing)}"
         raise UserError("config", lacks, f"a config for ./run.sh {command}{hint}")

@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake: one line, exit code 2."""
+"""What ends a command in one line: a user's mistake, or work that cannot go on."""
 
 import re
 
@@ -28,6 +28,10 @@ class UserError(ValueError):
             f"{shorten(field, _LONG)}: got {shorten(repr(got), _LONG)},"
             f" allowed: {shorten(allowed, _LONGEST)}"
         )
+
+
+class GaveUp(RuntimeError):
+    """A run or a search that cannot go on, through no mistake in its config: exit code 3."""
 
 
 def brief(error: BaseException) -> str:

@@ -67,7 +67,7 @@ def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None
     Raises:
       UserError: If there is no such thing, or it is of another kind.
     """
-    if name in known:
+    if isinstance(name, str) and name in known:
         return known[name]
     allowed = f"{', '.join(known)}, or module:name of your own"
     module, colon, attribute = str(name).partition(":")

@@ -4,7 +4,7 @@ from typing import Any
 
 from experiments.benchmarks.measure import Measurement, Missing, Options
 from gpnas._files import read_lines
-from gpnas.report.stats import estimate, paired_difference
+from gpnas.report import stats
 
 _DENSITY, _SEEDS, _POINT = 0.08, 5, 1.0
 _TARGET = (
@@ -29,14 +29,14 @@ def fashion_2pct(options: Options) -> Measurement:
         if arm not in errors:
             raise Missing("fashion_2pct", f"no {arm} in {path}", "records of all the study's arms")
     ours = errors["development"]
-    gaps = {arm: paired_difference(ours, errors[arm]) for arm in ("gmp", "rigl")}
-    mean, density = estimate(ours.values()), estimate(alive.values())
+    gaps = {arm: stats.paired_difference(ours, errors[arm]) for arm in ("gmp", "rigl")}
+    mean, density = stats.estimate(ours.values()), stats.estimate(alive.values())
     assert mean is not None and density is not None
     details: dict[str, Any] = {
         "half_of_95": mean.half,
         "seeds": mean.n,
         "mean_training_density": density.mean,
-        "errors": {arm: _shown(estimate(values.values())) for arm, values in errors.items()},
+        "errors": {arm: _shown(stats.estimate(values.values())) for arm, values in errors.items()},
         "differences": {arm: _shown(gap) for arm, gap in gaps.items()},
     }
     found = [gap for gap in gaps.values() if gap is not None]

@@ -4,8 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gpnas.report import Cell, Column, Table, error_text
-from gpnas.report.stats import EQUAL, Estimate, estimate, paired_difference
+from gpnas.report import Cell, Column, Table, error_text, stats
 
 Record = Mapping[str, Any]
 
@@ -72,10 +71,10 @@ def gradual_table(records: Sequence[Record], gradual: str, one_shot: str) -> Tab
     pair = {arm: [r for r in records if r["arm"] == arm] for arm in (gradual, one_shot)}
     for density in _densities(pair[gradual]):
         ours, theirs = (_at(own, density) for own in pair.values())
-        gap = paired_difference(*(by_seed(x, error) for x in (ours, theirs)))
+        gap = stats.paired_difference(*(by_seed(x, error) for x in (ours, theirs)))
         cells = [f"{100 * density:g} %", plain(gap, "+.2f")]
         for measure in (entropy, sharpness):
-            cells += [plain(estimate(map(measure, x)), ".3g") for x in (ours, theirs)]
+            cells += [plain(stats.estimate(map(measure, x)), ".3g") for x in (ours, theirs)]
         rows.append([Cell(text) for text in cells])
     return Table(f"{gradual} against {one_shot} pruning", columns, rows)
 
@@ -90,11 +89,11 @@ def by_seed(records: Sequence[Record], f: Callable[[Record], float]) -> dict[int
     return {record["seed"]: f(record) for record in records}
 
 
-def plain(found: Estimate | None, form: str) -> str:
+def plain(found: stats.Estimate | None, form: str) -> str:
     """An estimate and its interval, the mean in this format."""
     if found is None:
         return "–"
-    equal = f" ({EQUAL})" if found.n > 1 else ""
+    equal = f" ({stats.EQUAL})" if found.n > 1 else ""
     return f"{found.mean:{form}}" + (equal if found.half is None else f" ± {found.half:.2g}")
 
 
@@ -125,10 +124,10 @@ def sharpness(record: Record) -> float:
 
 
 def _cell(density: float | None, records: Sequence[Record]) -> Cell:
-    reached = estimate(map(density_reached, records))
+    reached = stats.estimate(map(density_reached, records))
     other = reached is not None and (density is None or reached.mean > 1.05 * density)
     detail = f"at {100 * reached.mean:.3g} %" if other and reached else ""
-    return Cell(error_text(estimate(map(error, records))), detail=detail)
+    return Cell(error_text(stats.estimate(map(error, records))), detail=detail)
 
 
 def _densities(records: Sequence[Record]) -> list[float]:

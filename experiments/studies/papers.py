@@ -4,8 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gpnas.report import Cell, Column, Table, error_text
-from gpnas.report.stats import Estimate, estimate
+from gpnas.report import Cell, Column, Table, error_text, stats
 
 Record = Mapping[str, Any]
 
@@ -118,8 +117,8 @@ def _row(bar: Bar, records: list[Record]) -> list[str]:
         bar.arm,
         bar.paper,
         bar.target,
-        _error(estimate(errors)),
-        _error(estimate(selected)),
+        _error(stats.estimate(errors)),
+        _error(stats.estimate(selected)),
         _range(factors),
         _remaining(records),
         "-".join(str(n) for n in _median_units(records)),
@@ -160,7 +159,7 @@ def _range(factors: Sequence[float]) -> str:
     return f"{low}×" if low == high else f"{low}–{high}×"
 
 
-def _error(found: Estimate | None) -> str:
+def _error(found: stats.Estimate | None) -> str:
     return error_text(found) if found else "–"
 
 

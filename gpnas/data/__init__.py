@@ -8,7 +8,8 @@
 How a set is found, where it is kept and what is checked: `docs/data.md`.
 """
 
-from gpnas.data.dataset import Dataset, Split
-from gpnas.data.loader import load
+from gpnas.data import pictures
+from gpnas.data._dataset import Dataset, Split, standardize
+from gpnas.data._loader import load
 
-__all__ = ["Dataset", "Split", "load"]
+__all__ = ["Dataset", "Split", "load", "pictures", "standardize"]

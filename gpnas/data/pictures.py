@@ -1,7 +1,9 @@
-"""Picture files: which are read, and how a file becomes an array."""
+"""Picture files: which are read, how a file becomes an array, and how that is resized."""
 
+import re
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from gpnas.errors import UserError, brief
 
+Size = tuple[int, int]
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
     ".pbm",
@@ -22,6 +25,7 @@ _BROKEN = (
     AttributeError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
 _SIXTEEN = ("I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of 16 bits of gray.
+_LARGEST = 4096
 _WIDE = ("I", "F")  # Those of 32 bits: integers and floats, whose range is not known.
 
 
@@ -80,6 +84,50 @@ def read(path: Path, channels: int, field: str = "data.name") -> npt.NDArray[np.
     except (*_BROKEN, Image.DecompressionBombError) as error:
         raise _broken(path, error, field) from error
     return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def parse_size(image_size: int | Sequence[int] | None) -> Size | None:
+    """Turns the argument `image_size` into (height, width), None for as it is.
+
+    Raises:
+      UserError: It is something else than one or two whole numbers from 1 to 4096.
+    """
+    if image_size is None:
+        return None
+    sides = tuple(image_size) if isinstance(image_size, tuple | list) else (image_size, image_size)
+    if len(sides) != 2 or not all(
+        isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= _LARGEST
+        for side in sides
+    ):
+        raise UserError(
+            "data.image_size", image_size, f"one or two whole numbers from 1 to {_LARGEST}, or None"
+        )
+    return sides[0], sides[1]
+
+
+def resize(image: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArray[np.uint8]:
+    """Resamples a picture (bilinear, with the wide support that avoids aliasing; aspect not kept).
+
+    Args:
+      image: uint8, (H, W, 1 or 3).
+      size: Height and width wanted; None for as it is.
+
+    Returns:
+      uint8, (height, width, 1 or 3); `image` itself if it has that size already.
+    """
+    if size is None or image.shape[:2] == size:
+        return image
+    from PIL import Image
+
+    pixels = image[..., 0] if image.shape[-1] == 1 else image
+    resized = Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized).reshape(*size, image.shape[-1])
+
+
+def natural_order(path: Path) -> tuple[list[str | int], str]:
+    """Key that sorts paths by name, numbers in it by their value: 1, 2, 10."""
+    parts = re.split("([0-9]+)", path.name)
+    return [int(part) if part.isascii() and part.isdigit() else part for part in parts], path.name
 
 
 def _is_sixteen(picture: Any) -> bool:

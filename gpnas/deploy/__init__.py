@@ -1,19 +1,36 @@
-"""Deployment: trained networks as files that run without gpnas, and what they are worth there.
+"""Deployment: trained networks as files that run without gpnas, and their size and latency.
 
-small = smaller(module, variables, image_shape)
+small = compact_network(module, variables, image_shape)
 to_onnx(small.apply, small.variables, image_shape, pathlib.Path("net.onnx"))
-assert parity(load(pathlib.Path("net.onnx")), small.apply, small.variables, images) < 1e-4
+run = load_exported(pathlib.Path("net.onnx"))
+assert max_difference(run, small.apply, small.variables, images) < 1e-4
+
+`export` (a finished run to files) and `predict` (classes of pictures) are namespaces. They import
+`gpnas.train`, so they are loaded on demand: exported networks need no training code.
 """
 
-from gpnas.deploy.formats import each_image, to_onnx, to_stablehlo, to_tflite
-from gpnas.deploy.latency import latency, speedup
-from gpnas.deploy.quantise import quantise
-from gpnas.deploy.runtimes import error_percent, load, parity
-from gpnas.deploy.saved import load_network, of_pixels, save_network
-from gpnas.deploy.smaller import Network, smaller, whole
+from gpnas.deploy._compact_network import Network, compact_network, dense_network
+from gpnas.deploy._describe import Description, side_file
+from gpnas.deploy._formats import (
+    EXTRAS,
+    OPSET,
+    PLATFORMS,
+    inference,
+    per_image,
+    require_formats,
+    to_onnx,
+    to_stablehlo,
+    to_tflite,
+)
+from gpnas.deploy._latency import measure_latency, run_in_process, serve, speedup
+from gpnas.deploy._quantize import quantize
+from gpnas.deploy._runtimes import error_percent, load_exported, max_difference
+from gpnas.deploy._saved import load_network, on_pixels, save_network
 
 __all__ = [
-    "Network", "each_image", "error_percent", "latency", "load", "load_network",
-    "of_pixels", "parity", "quantise", "save_network", "smaller", "speedup", "to_onnx",
-    "to_stablehlo", "to_tflite", "whole",
-]  # fmt: skip
+    "EXTRAS", "OPSET", "PLATFORMS", "Description", "Network",
+    "compact_network", "dense_network", "error_percent", "export", "inference", "load_exported",
+    "load_network", "max_difference", "measure_latency", "on_pixels", "per_image", "predict",
+    "quantize", "require_formats", "run_in_process", "save_network", "serve", "side_file",
+    "speedup", "to_onnx", "to_stablehlo", "to_tflite",
+]  # fmt: skip  # noqa: F822

@@ -1,4 +1,4 @@
-"""Predictions: picture files in, class names and probabilities out."""
+"""Classification of picture files."""
 
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -7,13 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gpnas.data.folder import natural
-from gpnas.data.pictures import SUFFIXES, is_picture, read
-from gpnas.data.pixels import resize
-from gpnas.deploy.describe import Description, read_description
-from gpnas.deploy.formats import inference
-from gpnas.deploy.runtimes import Run, load_described
-from gpnas.deploy.saved import of_pixels
+from gpnas.data import pictures
+from gpnas.deploy._describe import Description, read_description
+from gpnas.deploy._formats import inference
+from gpnas.deploy._runtimes import Run, load_described
+from gpnas.deploy._saved import on_pixels
 from gpnas.errors import UserError
 from gpnas.train.finished import read_run
 from gpnas.train.plan import build_model
@@ -22,10 +20,10 @@ _BATCH = 64
 
 
 class Predictor(NamedTuple):
-    """A trained network for pictures.
+    """A trained network with its metadata.
 
     Attributes:
-      run: Pixels, float32, (batch, height, width, channels), to logits, (batch, classes).
+      run: Pixels (batch, height, width, channels), float32, to logits (batch, classes).
       description: Class names and image shape.
     """
 
@@ -34,7 +32,7 @@ class Predictor(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a network says about a picture.
+    """The prediction for one picture.
 
     Attributes:
       picture: Path of the file.
@@ -46,14 +44,14 @@ class Prediction(NamedTuple):
 
 
 def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
-    """The network of a finished run. Its data set is needed, too: pixels are standardised by it.
+    """Loads the network of a finished run, and its data set, which determines the standardization.
 
     Raises:
-      UserError: As `gpnas.train.finished.read_run`.
+      UserError: As for `gpnas.train.finished.read_run`.
     """
     run = read_run(workdir, network)
     module: Any = build_model(run.config.model, run.data.num_classes)
-    apply = jax.jit(of_pixels(inference(module), run.data.mean, run.data.std))
+    apply = jax.jit(on_pixels(inference(module), run.data.mean, run.data.std))
     return Predictor(
         lambda images: np.asarray(apply(run.variables, images)),
         Description(run.data.class_names, run.data.image_shape),
@@ -61,31 +59,33 @@ def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
 
 
 def from_file(path: pathlib.Path) -> Predictor:
-    """The network in an exported file.
+    """Loads the network of an exported file.
 
     Raises:
-      UserError: As `gpnas.deploy.load`, or if the class names are neither in it nor beside it.
+      UserError: As for `load_exported`, or if the file has no description.
     """
     run, metadata = load_described(path)
     path = path.with_suffix(".json") if path.suffix == ".safetensors" else path
     return Predictor(run, read_description(path, metadata))
 
 
-def pictures(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-    """Picture files, and those below folders, with numbers in their names in numeric order.
+def find_pictures(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """Finds picture files, in folders recursively; numbers in names are sorted numerically.
 
     Raises:
-      UserError: If a path does not exist, or there is no picture below a folder.
+      UserError: If a path does not exist, or a folder contains no picture.
     """
     found: list[pathlib.Path] = []
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
-        below = [one for one in path.rglob("*") if one.name[0] != "." and is_picture(one)]
+        below = [one for one in path.rglob("*") if one.name[0] != "." and pictures.is_picture(one)]
         if not below:
-            raise UserError("pictures", str(path), f"a folder with pictures: {', '.join(SUFFIXES)}")
-        found.extend(sorted(below, key=lambda one: (str(one.parent), natural(one))))
+            raise UserError(
+                "pictures", str(path), f"a folder with pictures: {', '.join(pictures.SUFFIXES)}"
+            )
+        found.extend(sorted(below, key=lambda one: (str(one.parent), pictures.natural_order(one))))
     if not found:
         raise UserError("pictures", "", "picture files or folders, with commas between them")
     for path in found:
@@ -97,15 +97,15 @@ def pictures(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
 def predict(
     predictor: Predictor, paths: Sequence[pathlib.Path], top: int = 3
 ) -> Iterator[Prediction]:
-    """Predicts the classes of pictures, decoded and resized as in training.
+    """Predicts the classes of pictures, which are decoded and resized as in training.
 
     Args:
       predictor: The network.
       paths: Picture files.
-      top: Number of classes of each prediction.
+      top: Number of classes per prediction.
 
     Raises:
-      UserError: If a picture cannot be read, `top` is below 1, or the network does not fit its
+      UserError: If a picture cannot be read, `top` is below 1, or the network does not match its
         description.
     """
     names, shape = predictor.description
@@ -113,7 +113,10 @@ def predict(
         raise UserError("top", top, "a whole number of 1 or more")
     for start in range(0, len(paths), _BATCH):
         part = paths[start : start + _BATCH]
-        images = [resize(read(path, shape[2], "pictures"), (shape[0], shape[1])) for path in part]
+        images = [
+            pictures.resize(pictures.read(path, shape[2], "pictures"), (shape[0], shape[1]))
+            for path in part
+        ]
         logits = predictor.run(np.stack(images).astype(np.float32)).astype(np.float64)
         if logits.shape[1:] != (len(names),):
             raise UserError("file", logits.shape[1], f"a network of {len(names)} outputs")

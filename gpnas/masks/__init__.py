@@ -38,13 +38,13 @@ from gpnas.masks._transition import (
     transition,
 )
 from gpnas.masks._unstacked import unstacked
-from gpnas.masks.axes import Axes
+from gpnas.masks.axes import Axes, AxesTable
 
 __all__ = [
-    "Axes", "GrowInit", "MaskContext", "MaskTransform", "PlasticityState", "RankingState",
-    "allocate", "apply", "axes", "between", "budget", "chain", "cond_inplace", "every", "finite",
-    "grow_at_fan_in", "grow_at_zero", "identity", "init_masks", "is_weight", "masked",
-    "masked_leaves", "plasticity", "ranking", "reinit_grown", "reset_moments", "schedule", "score",
-    "select", "stateful_identity", "summary", "survival", "switch", "transition", "tree",
-    "unstacked", "update_leaves", "when",
+    "Axes", "AxesTable", "GrowInit", "MaskContext", "MaskTransform", "PlasticityState",
+    "RankingState", "allocate", "apply", "axes", "between", "budget", "chain", "cond_inplace",
+    "every", "finite", "grow_at_fan_in", "grow_at_zero", "identity", "init_masks", "is_weight",
+    "masked", "masked_leaves", "plasticity", "ranking", "reinit_grown", "reset_moments",
+    "schedule", "score", "select", "stateful_identity", "summary", "survival", "switch",
+    "transition", "tree", "unstacked", "update_leaves", "when",
 ]  # fmt: skip

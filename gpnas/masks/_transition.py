@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from gpnas.masks import tree
-from gpnas.masks.axes import Table, sides
+from gpnas.masks.axes import AxesTable, sides
 
 _SAME = "same"  # marks entries of an optimizer's state that stay
 _GROW = zlib.crc32(b"wake")  # apart from the draws of the mask transform, which had the same key
@@ -22,7 +22,7 @@ def grow_at_zero(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) ->
     return jnp.zeros(grad.shape, grad.dtype)
 
 
-def grow_at_fan_in(scale: float = 1.0, axes: Table | None = None) -> GrowInit:
+def grow_at_fan_in(scale: float = 1.0, axes: AxesTable | None = None) -> GrowInit:
     """Grown weights are drawn from N(0, scale² · 2 / fan-in), with the fan-in of active weights.
 
     Args:

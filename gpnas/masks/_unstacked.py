@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from gpnas.masks import tree
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform
-from gpnas.masks.axes import Table, sides
+from gpnas.masks.axes import AxesTable, sides
 
 
-def unstacked(transform: MaskTransform, axes: Table) -> MaskTransform:
+def unstacked(transform: MaskTransform, axes: AxesTable) -> MaskTransform:
     """Applies a transform to stacked layers as separate leaves, so that each has its own density.
 
     Inside, layer i of a leaf `layers/kernel` is `layers/i/kernel`, also for globs in `per_leaf` or

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 
 from gpnas.masks import tree
-from gpnas.masks.axes import Table, layer_shape
+from gpnas.masks.axes import AxesTable, layer_shape
 
 Shapes = Mapping[str, tuple[int, ...]]
 Group = tuple[str, ...]
@@ -46,7 +46,7 @@ def uniform(dense: Sequence[str] = ()) -> Allocation:
     return _proportional(lambda path, shape: 1.0, dense=dense)
 
 
-def erk(dense: Sequence[str] = (), axes: Table | None = None) -> Allocation:
+def erk(dense: Sequence[str] = (), axes: AxesTable | None = None) -> Allocation:
     """Erdős–Rényi(-kernel): density of a leaf ∝ sum of its axes / their product, at most 1.
 
     Args:

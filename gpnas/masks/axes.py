@@ -36,7 +36,7 @@ class Axes(NamedTuple):
     batch_axis: Axis = ()
 
 
-Table = Mapping[str, Axes]
+AxesTable = Mapping[str, Axes]
 
 
 class Sides(NamedTuple):
@@ -48,7 +48,7 @@ class Sides(NamedTuple):
     outs: tuple[int, ...]
 
 
-def sides(path: str, ndim: int, table: Table | None = None) -> Sides:
+def sides(path: str, ndim: int, table: AxesTable | None = None) -> Sides:
     """Role of each axis of a leaf: by the first glob that matches its path, else by convention.
 
     Raises:
@@ -99,7 +99,9 @@ def restored(leaf: jax.Array, at: Sides, shape: tuple[int, ...]) -> jax.Array:
     return jnp.transpose(leaf.reshape([shape[i] for i in order]), inverse)
 
 
-def layer_shape(path: str, shape: tuple[int, ...], table: Table | None = None) -> tuple[int, ...]:
+def layer_shape(
+    path: str, shape: tuple[int, ...], table: AxesTable | None = None
+) -> tuple[int, ...]:
     """(receptive…, in, out) of one layer of a leaf."""
     at = sides(path, len(shape), table)
     fans = (math.prod(shape[i] for i in side) for side in (at.ins, at.outs))

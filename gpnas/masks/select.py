@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gpnas.masks.axes import Table, canonical, restored, sides
+from gpnas.masks.axes import AxesTable, canonical, restored, sides
 from gpnas.masks.tree import path_name, total
 
 Select = Callable[..., Any]
@@ -137,7 +137,7 @@ def n_m(
     m: int,
     key: jax.Array,
     axis: int | None = None,
-    axes: Table | None = None,
+    axes: AxesTable | None = None,
 ) -> Any:
     """Keeps the n highest of every m neighbours (N:M sparsity).
 
@@ -189,7 +189,7 @@ def _n_m_leaf(scores: jax.Array, tie_breakers: jax.Array, n: int, m: int, axis: 
     return jnp.moveaxis(flat, -1, axis)
 
 
-def n_of_m(n: int, m: int, axes: Table | None = None) -> Select:
+def n_of_m(n: int, m: int, axes: AxesTable | None = None) -> Select:
     """N:M sparsity as a selection: the n highest of every m inputs; k is ignored."""
 
     def select(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = None) -> Any:
@@ -204,7 +204,7 @@ def n_of_m(n: int, m: int, axes: Table | None = None) -> Select:
     return select
 
 
-def blocks(shape: tuple[int, int], axes: Table | None = None) -> Select:
+def blocks(shape: tuple[int, int], axes: AxesTable | None = None) -> Select:
     """Block sparsity as a selection: keeps or prunes whole blocks of inputs × outputs.
 
     Args:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gpnas.masks import tree
 from gpnas.masks._leaves import masked_leaves
-from gpnas.masks.axes import Table, canonical, sides
+from gpnas.masks.axes import AxesTable, canonical, sides
 
 
 class LeafSummary(NamedTuple):
@@ -48,7 +48,7 @@ def changes(old: Any, new: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Arr
     return grown, pruned
 
 
-def units(masks: Any, axes: Table | None = None) -> dict[str, tuple[jax.Array, jax.Array]]:
+def units(masks: Any, axes: AxesTable | None = None) -> dict[str, tuple[jax.Array, jax.Array]]:
     """`{path: (inputs, outputs)}`: which units have an active weight; may be traced.
 
     Each (n,) bool; (layers, n) for stacked layers.

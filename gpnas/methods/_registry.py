@@ -6,7 +6,7 @@ from typing import Any
 
 from gpnas import plugins
 from gpnas.errors import UserError
-from gpnas.masks import allocate, select
+from gpnas.masks import AxesTable, allocate, select
 from gpnas.methods import (
     acdc,
     dense,
@@ -64,12 +64,6 @@ METHODS: Mapping[str, Callable[..., Method]] = {
 }
 # Arguments that come from the run, not from the settings.
 _GIVEN = ("total_steps", "batch_size", "images", "classes", "groups", "sizes", "params")
-_SELECTIONS = {
-    "exact_top_k": select.exact_top_k,
-    "2:4": select.n_of_m(2, 4),
-    "1:4": select.n_of_m(1, 4),
-    "4x4": select.blocks((4, 4)),
-}
 
 
 def find_method(name: str) -> Callable[..., Method]:
@@ -118,6 +112,7 @@ def build(
     classes: int = 1,
     shapes: allocate.Shapes,
     macs: Mapping[str, float] | None = None,
+    axes: AxesTable | None = None,
     params: Any = None,
     groups: UnitGroups | None = None,
     sizes: Mapping[str, int] | None = None,
@@ -135,6 +130,7 @@ def build(
       classes: Outputs of the network.
       shapes: Shapes of the masked leaves by path.
       macs: MACs of one weight by path, for the allocation "macs".
+      axes: `Axes` by path, where they differ from the convention.
       params: Parameters of the network, or their shapes, for methods that mask units.
       groups: Unit groups of the network, for the same methods (see `needs_unit_groups`).
       sizes: `{group: units}` of the supernet, if the network is smaller by now.
@@ -150,10 +146,16 @@ def build(
     function = find_method(arguments.pop("name"))
     known = inspect.signature(function).parameters
     allocations = {
-        "erk": allocate.erk(),
+        "erk": allocate.erk(axes=axes),
         "uniform": allocate.uniform(),
         "global": allocate.global_(),
         "macs": allocate.by_cost(macs or {}),
+    }
+    selections = {
+        "exact_top_k": select.exact_top_k,
+        "2:4": select.n_of_m(2, 4, axes),
+        "1:4": select.n_of_m(1, 4, axes),
+        "4x4": select.blocks((4, 4), axes),
     }
     durations = duration.resolve(arguments, known, total_steps, evaluations)
     arguments |= durations
@@ -163,7 +165,7 @@ def build(
         if name.endswith("allocation"):
             arguments[name] = _choice(field, value, allocations)
         elif name == "select":
-            arguments[name] = _choice(field, value, _SELECTIONS)
+            arguments[name] = _choice(field, value, selections)
         else:
             arguments[name] = check_one(field, value, known[name], len(shapes))
     given = {

@@ -10,9 +10,15 @@ import numpy as np
 from gpnas.masks import allocate, init_masks, masked_leaves, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Hooks, Method, rate_until
 from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative, Steps
-from gpnas.units import UnitGroups, of_params, of_units, readers, weight_masks
+from gpnas.units import (
+    UnitGroups,
+    groups_in_collection,
+    is_block,
+    on_units,
+    outgoing_masks,
+    weight_masks,
+)
 from gpnas.units import score as unit_score
-from gpnas.units.blocks import is_block
 
 
 def development_units(
@@ -64,8 +70,8 @@ def development_units(
         units that reached this age.
       spare: Inactive units for which an elastic run has capacity, as a fraction of the target,
         until `stop_at`.
-      block_density, block_peak: `density` and `peak` for blocks and edges (`gpnas.models.blocks`),
-        which compete with each other.
+      block_density, block_peak: `density` and `peak` for blocks and edges
+        (`gpnas.models.removable_blocks`), which compete with each other.
 
     References:
       Evci et al. 2022, GradMax (arXiv:2201.05125) for growth with outgoing weights of zero; the
@@ -73,10 +79,10 @@ def development_units(
     """
     stop = round(stop_at * total_steps)
     overshoot = _overshoot(round(peak_at * total_steps), stop)
-    own = of_params(groups)
+    own = groups_in_collection(groups)
     share = _shares(sizes, (density, peak), (block_density, block_peak))
     transform = plasticity(
-        drop=score.magnitude(),  # `of_units` replaces params and grads by the scores of units
+        drop=score.magnitude(),  # `on_units` replaces params and grads by the scores of units
         grow=score.gradient(),
         density=overshoot,  # `share` computes the densities from it
         churn=schedule.cosine(churn, stop),
@@ -88,7 +94,7 @@ def development_units(
         survival_age=survival_age or None,
         lookahead=every,
     )
-    decide = of_units(
+    decide = on_units(
         transform,
         own,
         unit_score.removal_cost(own, decay, batch_size),
@@ -113,7 +119,7 @@ def development_units(
         decide,
         Forecast(_density(own, params, targets, sizes), rate_until(stop, min(window / every, 1.0))),
         update_mask=lambda masks, state: weight_masks(own, state.units, params),
-        zero_mask=lambda masks, state: readers(own, state.units, params),
+        zero_mask=lambda masks, state: outgoing_masks(own, state.units, params),
         mask_forward=False,  # nothing reads an inactive unit: its outgoing weights are zero
         hooks=Hooks(capacity=capacity),
     )

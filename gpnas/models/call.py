@@ -1,7 +1,7 @@
-"""How a network is called: in one place for training, evaluation and everything that looks inside.
+"""How a module is called, in training and in evaluation.
 
-A module's `__call__` takes the images, and whichever of `train`, `training` and `deterministic` it
-has as a parameter. One that has none of them computes the same in training and evaluation.
+A module's `__call__` takes the images, and those of `train`, `training` and `deterministic` that it
+declares. A module without any of them computes the same in training and evaluation.
 """
 
 import inspect
@@ -16,29 +16,28 @@ _DROPOUT = zlib.crc32(b"dropout")
 
 
 def init(module: nn.Module, key: jax.Array, images: jax.Array) -> dict[str, Any]:
-    """The variables of a network, drawn from `key`; images (batch, height, width, channels)."""
+    """Initializes a network; images are (batch, height, width, channels)."""
     return dict(module.init(key, images, **_mode(module, train=False)))
 
 
 def infer(module: nn.Module, variables: Mapping[str, Any], images: jax.Array) -> Any:
-    """The outputs of a network in evaluation: (batch, classes) logits of a network that trains."""
+    """Applies a network in evaluation; returns (batch, classes) logits."""
     return module.apply(variables, images, **_mode(module, train=False))
 
 
 def forward(
     module: nn.Module, variables: Mapping[str, Any], images: jax.Array, key: jax.Array
 ) -> tuple[Any, dict[str, Any]]:
-    """The outputs of a network in training.
+    """Applies a network in training.
 
     Args:
       module: The network.
       variables: Its variables.
       images: (batch, height, width, channels).
-      key: Of all that the network draws, whatever it calls its random streams: Flax takes the
-        stream "params" for those that are not given.
+      key: Key of all random streams: Flax derives streams that are not given from "params".
 
     Returns:
-      `(outputs, collections)`, the latter all but "params", as they are after the step.
+      `(outputs, collections)`, the updated collections except "params".
     """
     others = [name for name in variables if name != "params"]
     rngs = {"params": key, "dropout": jax.random.fold_in(key, _DROPOUT)}

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models.layers import ReLU, avg_pool_3x3, conv_without_bias
+from gpnas.models._layers import ReLU, avg_pool_3x3, conv_without_bias
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from node, to node
 SIDES = {"conv1": 1, "conv3": 3}  # of the kernels of those operations that have parameters
@@ -18,7 +18,7 @@ OPERATIONS = ("none", "skip", "conv1", "conv3", "pool3")
 
 
 class Layers(NamedTuple):
-    """What a network is made of: modules, but for the fields that differ from layer to layer."""
+    """Constructors of layers, without the fields that differ from layer to layer."""
 
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
@@ -28,7 +28,7 @@ Edge = Callable[[nn.Module, int, jax.Array], jax.Array]
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, norm; `side` is that of the kernel."""
+    """Convolution without bias, then a norm; `side` is that of the kernel."""
 
     layers: Layers
     channels: int
@@ -45,14 +45,14 @@ class ConvNorm(nn.Module):
 
 
 def operation(name: str, edge: int, layers: Layers, x: jax.Array, positive: jax.Array) -> jax.Array:
-    """One operation of one edge, inside a compact module.
+    """Applies one operation of one edge, inside a compact module.
 
     Args:
       name: One of `OPERATIONS`.
-      edge: Its place in `EDGES`; part of the names of its parameters.
-      layers: For convolutions.
+      edge: Its index in `EDGES`; part of the names of its parameters.
+      layers: Constructors of layers.
       x: (batch, height, width, channels).
-      positive: ReLU of x, which convolutions begin with.
+      positive: ReLU of x, the input of convolutions.
 
     Returns:
       An array of x's shape.
@@ -67,7 +67,7 @@ def operation(name: str, edge: int, layers: Layers, x: jax.Array, positive: jax.
 
 
 class SearchedCell(nn.Module):
-    """Four nodes, each the sum of what comes over its edges; the last one is the output."""
+    """Four nodes, each the sum of its incoming edges; the last one is the output."""
 
     @nn.compact
     def __call__(self, x: jax.Array, edge: Edge) -> jax.Array:
@@ -80,7 +80,7 @@ class SearchedCell(nn.Module):
 
 
 class Reduction(nn.Module):
-    """The residual block between stages: half the height and width, twice the channels."""
+    """The residual block between stages: halves height and width, doubles channels."""
 
     layers: Layers
 
@@ -97,14 +97,14 @@ class Reduction(nn.Module):
 def skeleton(
     layers: Layers, edge: Edge, num_classes: int, channels: int, cells: int, images: jax.Array
 ) -> jax.Array:
-    """All that is around the edges, inside a compact module.
+    """Applies the fixed part of the network around the edges, inside a compact module.
 
     Args:
-      layers: What it is made of.
-      edge: `(cell, edge, array) → array of its shape`, called for each edge of each cell.
-      num_classes: Classes.
-      channels: Of the first stage; doubled at the second and third.
-      cells: Searched cells a stage.
+      layers: Constructors of layers.
+      edge: `(cell, edge, array) → array of the same shape`, called for each edge of each cell.
+      num_classes: Number of classes.
+      channels: Channels of the first stage; doubled at the second and third.
+      cells: Searched cells per stage.
       images: (batch, height, width, channels).
 
     Returns:
@@ -121,7 +121,7 @@ def skeleton(
 
 
 def check_operations(architecture: Sequence[str]) -> None:
-    """Makes sure that there is one operation an edge.
+    """Checks that there is one operation per edge.
 
     Raises:
       UserError: If not.
@@ -132,13 +132,15 @@ def check_operations(architecture: Sequence[str]) -> None:
 
 
 class Cell201(nn.Module):
-    """A network of NAS-Bench-201; with 16 channels and 5 cells a stage, the benchmark's own.
+    """A network of NAS-Bench-201; that of the benchmark has 16 channels and 5 cells per stage.
 
     Attributes:
       architecture: Operations of the edges 0→1, 0→2, 1→2, 0→3, 1→3, 2→3, each of `OPERATIONS`.
-      num_classes: Classes.
+      num_classes: Number of classes.
       channels: Channels of the first stage; doubled at the second and third.
-      cells: Searched cells a stage, all of the same architecture.
+      cells: Searched cells per stage, all of the same architecture.
+      dtype: Dtype of the computation.
+      conv: A key of `CONVOLUTIONS`.
       axis_name: Axis over which batch statistics are averaged under `pmap`.
 
     References:

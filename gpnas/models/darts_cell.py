@@ -1,4 +1,4 @@
-"""Networks of two kinds of cell, normal and reduction, as DARTS searches them."""
+"""Networks of DARTS: stacks of two kinds of searched cells, normal and reduction."""
 
 import functools
 from collections.abc import Callable
@@ -9,36 +9,37 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models.layers import ReLU, avg_pool_3x3
+from gpnas.models._layers import ReLU, avg_pool_3x3
 
 OPERATIONS = (
     "none", "max_pool3", "avg_pool3", "skip", "sep_conv3", "sep_conv5", "dil_conv3", "dil_conv5",
 )  # fmt: skip
-# Of each node: two times an operation, and what it is applied to: 0 and 1 are the outputs of the
-# cells before the last and of the last, 2 is the first node, and so on.
+# For each node, two pairs (operation, input). Input 0 is the output of the cell before the last, 1
+# that of the last cell, 2 the first node, and so on.
 Nodes = tuple[tuple[tuple[str, int], ...], ...]
 
 
 class Genotype(NamedTuple):
-    """An architecture, hashable: nodes of the normal and of the reduction cell."""
+    """A hashable architecture: nodes of the normal and of the reduction cell."""
 
     normal: Nodes
     reduction: Nodes
 
 
 class DartsNet(nn.Module):
-    """A stack of cells; at one and at two thirds of it, reduction cells.
+    """A stack of cells, with reduction cells at one third and two thirds of its depth.
 
     Attributes:
-      architecture: Of both cells; four nodes each in the paper, or any number from 1.
-      num_classes: Classes.
+      architecture: Both cells; four nodes each in the paper, at least one here.
+      num_classes: Number of classes.
       channels: Channels of a node in the first cells; doubled in each reduction cell.
-      layers: Cells.
+      layers: Number of cells.
+      dtype: Dtype of the computation.
       axis_name: Axis over which batch statistics are averaged under `pmap`.
 
     References:
       Liu et al. 2019, DARTS (arXiv:1806.09055), sections 2.1 and 3.1; without its auxiliary head
-      and dropped paths.
+      and drop path.
     """
 
     architecture: Genotype
@@ -53,7 +54,7 @@ class DartsNet(nn.Module):
         """(batch, height, width, channels) → (batch, num_classes) float32 logits.
 
         Raises:
-          UserError: If the architecture names what there is not.
+          UserError: If the architecture is invalid.
         """
         for nodes in self.architecture:
             check_nodes(nodes)
@@ -76,7 +77,7 @@ class DartsNet(nn.Module):
 
 
 class Cell(nn.Module):
-    """Nodes, each the sum of two operations; the output is all nodes side by side."""
+    """A cell: each node is the sum of two operations, the output the concatenation of all nodes."""
 
     nodes: Nodes
     channels: int
@@ -86,9 +87,9 @@ class Cell(nn.Module):
 
     @nn.compact
     def __call__(self, before: jax.Array, last: jax.Array) -> jax.Array:
-        """Outputs of the two cells before → (batch, …, nodes · channels)."""
+        """Outputs of the last two cells → (batch, …, nodes · channels)."""
         fit = functools.partial(_relu_conv_norm, self.conv, self.norm, self.channels)
-        reduced = before.shape[1] != last.shape[1]  # the last cell has halved the side
+        reduced = before.shape[1] != last.shape[1]  # the last cell was a reduction
         states = [fit(before, 2 if reduced else 1), fit(last, 1)]
         for node in self.nodes:
             into = [
@@ -132,7 +133,7 @@ def _relu_conv_norm(
     x: jax.Array,
     stride: int,
 ) -> jax.Array:
-    """To so many channels, inside a compact module; at stride 2, half of them from odd places."""
+    """ReLU, 1 × 1 convolution, norm; at stride 2, half of the channels come from odd positions."""
     x = ReLU()(x)
     if stride == 1:
         return norm()(conv(channels, (1, 1))(x))
@@ -143,13 +144,13 @@ def _relu_conv_norm(
 
 
 def check_nodes(nodes: Nodes) -> None:
-    """Makes sure that a cell can be built.
+    """Checks the nodes of a cell.
 
     Raises:
-      UserError: For an operation that there is not, or an input that comes later.
+      UserError: For an unknown operation, or an input that comes later.
     """
     if not nodes:
-        raise UserError("architecture", nodes, "one node or more a cell")
+        raise UserError("architecture", nodes, "one node or more per cell")
     for number, node in enumerate(nodes):
         for name, at in node:
             if name not in OPERATIONS or not 0 <= at < number + 2:

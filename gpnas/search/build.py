@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from gpnas import plugins
 from gpnas.errors import UserError
-from gpnas.search.config import check_search, is_table
+from gpnas.search.config import check_search, check_trained, is_table
 from gpnas.search.history import History, Propose
 from gpnas.search.jobs import Recipe
 from gpnas.search.outcome import FAILURES
@@ -41,7 +41,7 @@ _RANGES: dict[str, plugins.Range] = {
         ("ridge", lambda x: x > 0, "above 0"),  # one-hot codes alone make singular systems
         ("front", lambda x: 0 <= x <= 1, "a fraction in [0, 1]"),
         ("reduction", lambda x: x >= 2, "2 or more"),
-        ("budgets", lambda x: _rising(x), "whole numbers above 0, each larger than the one before"),
+        ("budgets", lambda x: rising(x), "whole numbers above 0, each larger than the one before"),
     )
     for name in names.split()
 }
@@ -116,6 +116,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     make = plugins.find("space", str(settings["space"]), known, returns=Space)
     if make is None:
         raise UserError("space", settings["space"], ", ".join(known))
+    check_trained(settings)
     for field, least in (("steps", 0), ("together", 1)):
         _check_number(settings, field, least)
     fields = _fields("network", settings["space"], make, settings["network"], _FOR_A_SPACE)
@@ -209,6 +210,7 @@ def _check_strategy(name: str, make: Any) -> None:
         raise UserError("strategy.name", name, f"a function `(space, …) → propose`, not {make!r}")
 
 
-def _rising(budgets: Any) -> bool:
+def rising(budgets: Any) -> bool:
+    """Whether budgets are whole numbers above 0, each larger than the one before."""
     whole = isinstance(budgets, list | tuple) and all(type(x) is int for x in budgets)
     return whole and len(budgets) > 0 and all(a < b for a, b in pairwise((0, *budgets)))

@@ -12,6 +12,7 @@ from gpnas._files import append_line, read_lines, records_path
 from gpnas.errors import UserError
 from gpnas.search.build import Search, build_search
 from gpnas.search.config import check_comparison
+from gpnas.search.outcome import TooManyFailures
 from gpnas.search.record import describe_search, key_of, what_came_of_it
 from gpnas.search.run import search_together
 
@@ -53,7 +54,10 @@ def compare(config: ConfigDict, results: str) -> pathlib.Path:
     for seed in range(config.seeds):
         for arm, settings in _settings(config, seed):
             if key_of(settings) not in done:
-                append_line(path, _one(settings, arm))
+                try:
+                    append_line(path, _one(settings, arm))
+                except TooManyFailures as error:
+                    raise TooManyFailures(f"{arm}, seed {seed}: {error}") from error
     return path
 
 

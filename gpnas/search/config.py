@@ -18,8 +18,8 @@ _SHARED: dict[str, Any] = {
     "failures": FAILURES,
     "seed": 0,
 }
-_TABLE = _SHARED | {"columns": 0}
-_TRAINED = _SHARED | {
+_TABLE = {"columns": 0}
+_TRAINED = {
     "network": {},
     "training": {},
     "data": base().data,
@@ -29,6 +29,7 @@ _TRAINED = _SHARED | {
 _COMPARISON: dict[str, Any] = {"study": "", "seeds": 1, "only": "", "arms": {}}
 # What a section has depends on what the search names; a config may have fields of its own.
 _UNCHECKED = ("", "strategy", "network", "training")
+_FOLDER = "configs/searches"
 
 
 def is_table(space: Any) -> bool:
@@ -38,16 +39,23 @@ def is_table(space: Any) -> bool:
 
 
 def check_search(settings: Any) -> None:
-    """Makes sure that a search has its fields, each of its type.
+    """Makes sure that a search has the fields of all, and of those on tables, each of its type.
 
     Raises:
       UserError: For the first field that is missing or of another type.
     """
-    default = _SHARED
-    if isinstance(settings, dict) and "space" in settings:
-        default = _TABLE if is_table(settings["space"]) else _TRAINED
-    source = f"configs/searches/{'lemonade' if default is _TRAINED else 'nas_bench_201'}.py"
-    check_section(settings, default, "", _UNCHECKED, ("failures",), source)
+    check_section(settings, _SHARED, "", _UNCHECKED, ("failures",), f"{_FOLDER}/nas_bench_201.py")
+    if is_table(settings["space"]):
+        check_section(settings, _TABLE, "", _UNCHECKED, (), f"{_FOLDER}/nas_bench_201.py")
+
+
+def check_trained(settings: Any) -> None:
+    """Makes sure that a search that trains has its own fields, each of its type.
+
+    Raises:
+      UserError: For the first field that is missing or of another type.
+    """
+    check_section(settings, _TRAINED, "", _UNCHECKED, (), f"{_FOLDER}/lemonade.py")
 
 
 def check_comparison(config: ConfigDict) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gpnas.models.cell201 import EDGES, OPERATIONS
+from gpnas.models import cell201
 from gpnas.search.sharing import (
     Pictures,
     Recipe,
@@ -76,7 +76,9 @@ def make_darts(
     )
 
     def begin(state: State, key: jax.Array) -> Mixture:
-        alpha = settings.scale * jax.random.normal(key, (len(EDGES), len(OPERATIONS)))
+        alpha = settings.scale * jax.random.normal(
+            key, (len(cell201.EDGES), len(cell201.OPERATIONS))
+        )
         return Mixture(state, alpha, tx.init(alpha))
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -150,6 +152,6 @@ def discretise(alpha: jax.Array, without: Sequence[str] = ("none",)) -> tuple[st
     References:
       Liu et al. 2019, section 2.4, which leaves the zero operation out.
     """
-    names = [name for name in OPERATIONS if name not in without]
-    columns = np.asarray(alpha)[:, [OPERATIONS.index(name) for name in names]]
+    names = [name for name in cell201.OPERATIONS if name not in without]
+    columns = np.asarray(alpha)[:, [cell201.OPERATIONS.index(name) for name in names]]
     return tuple(names[i] for i in columns.argmax(1))

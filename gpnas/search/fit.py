@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gpnas.data import Dataset, Split
+from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import is_weight, tree
 from gpnas.models import call
-from gpnas.train.program import standardize
 
 _CHUNK = 50  # steps in one call
 _BATCH = 250  # images in one call of `predict`

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpnas._files import NO_SPACE
-from gpnas.errors import UserError, brief
+from gpnas.errors import GaveUp, UserError, brief
 from gpnas.search.history import History, Proposal, Propose, Trial
 from gpnas.search.history import failures as failed_before
 
@@ -23,7 +23,7 @@ _REPEATS = 1000  # in a row, after which there is nothing new to be found
 _ASKED = 20  # times that a strategy is asked for something that has not failed
 
 
-class TooManyFailures(RuntimeError):
+class TooManyFailures(GaveUp):
     """Too many candidates failed in a row."""
 
 

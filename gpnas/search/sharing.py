@@ -15,13 +15,11 @@ import numpy as np
 import optax
 
 from gpnas import units
-from gpnas.data import Dataset, Split
+from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import init_masks, masked_leaves
-from gpnas.models import Supernet201
-from gpnas.models.cell201 import EDGES, OPERATIONS
+from gpnas.models import Supernet201, cell201
 from gpnas.search.history import Trial
 from gpnas.search.run import Evaluate
-from gpnas.train.program import standardize
 from gpnas.train.step import cross_entropy
 
 CHUNK = 100  # minibatches a call: what a compiled loop gets, of which it may do fewer
@@ -131,7 +129,7 @@ def make_shared(
 
     @jax.jit
     def init(key: jax.Array) -> State:
-        start = jnp.zeros(len(EDGES), jnp.int32)
+        start = jnp.zeros(len(cell201.EDGES), jnp.int32)
         params = supernet.init(key, jnp.zeros((1, *image_shape)), start)["params"]
         return State(params, optimizer(recipe).init(params), jnp.int32(0))
 
@@ -231,7 +229,10 @@ def selection_macs(supernet: Supernet201, image_shape: tuple[int, ...]) -> Calla
 
     An operation of weight zero is one that is not computed.
     """
-    images, every = jnp.zeros((1, *image_shape)), jnp.ones((len(EDGES), len(OPERATIONS)))
+    images, every = (
+        jnp.zeros((1, *image_shape)),
+        jnp.ones((len(cell201.EDGES), len(cell201.OPERATIONS))),
+    )
 
     def apply(params: Any, images: jax.Array) -> Any:
         return supernet.apply({"params": params}, images, every)
@@ -239,17 +240,19 @@ def selection_macs(supernet: Supernet201, image_shape: tuple[int, ...]) -> Calla
     params = jax.eval_shape(supernet.init, jax.random.key(0), images, every)["params"]
     used = units.macs(apply, params, images).per_weight
     sizes = {path: leaf.size for path, leaf in masked_leaves(init_masks(params), params).items()}
-    rest, table = 0.0, np.zeros((len(EDGES), len(OPERATIONS)))
+    rest, table = 0.0, np.zeros((len(cell201.EDGES), len(cell201.OPERATIONS)))
     for path, uses in used.items():
         edge, _, name = path.split("/")[-3].partition("_") if "edge" in path else ("", "", "")
-        if name in OPERATIONS:
-            table[int(edge.removeprefix("edge")), OPERATIONS.index(name)] += uses * sizes[path]
+        if name in cell201.OPERATIONS:
+            table[int(edge.removeprefix("edge")), cell201.OPERATIONS.index(name)] += (
+                uses * sizes[path]
+            )
         else:
             rest += uses * sizes[path]
 
     def macs(selection: np.ndarray) -> int:
         one = np.ndim(selection) == 1
-        weights = np.eye(len(OPERATIONS))[selection] if one else np.asarray(selection)
+        weights = np.eye(len(cell201.OPERATIONS))[selection] if one else np.asarray(selection)
         return int(rest + table[weights > 0].sum())
 
     return macs

@@ -10,10 +10,18 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from gpnas.models import Cell201, DartsNet, Genotype, MacroNet, call, darts_cell, network_macs
-from gpnas.models.cell201 import OPERATIONS
-from gpnas.models.layers import conv_here
-from gpnas.models.macro import BLOCKS, STAGES
+from gpnas.models import (
+    Cell201,
+    DartsNet,
+    Genotype,
+    MacroNet,
+    call,
+    cell201,
+    darts_cell,
+    macronet,
+    network_macs,
+    resolve_conv,
+)
 from gpnas.search.morphable import morphable
 from gpnas.search.space import Space, choices
 
@@ -36,9 +44,9 @@ def cell_201(
       conv: "auto", "im2col" or "xla".
     """
     build = functools.partial(
-        Cell201, num_classes=classes, channels=channels, cells=cells, conv=conv_here(conv)
+        Cell201, num_classes=classes, channels=channels, cells=cells, conv=resolve_conv(conv)
     )
-    return of_networks([OPERATIONS] * 6, image, build)
+    return of_networks([cell201.OPERATIONS] * 6, image, build)
 
 
 def macro(image: Shape, classes: int, channels: int = 32, head: int = 1280) -> Space:
@@ -50,7 +58,7 @@ def macro(image: Shape, classes: int, channels: int = 32, head: int = 1280) -> S
       channels, head: As for `MacroNet`.
     """
     build = functools.partial(MacroNet, num_classes=classes, channels=channels, head=head)
-    return of_networks([tuple(BLOCKS)] * sum(STAGES), image, build)
+    return of_networks([tuple(macronet.BLOCKS)] * sum(macronet.STAGES), image, build)
 
 
 def darts(image: Shape, classes: int, channels: int = 8, layers: int = 4, nodes: int = 2) -> Space:

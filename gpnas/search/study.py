@@ -32,13 +32,18 @@ from gpnas.search.run import randomness
 from gpnas.search.space import frozen
 
 HEARTBEAT, GRACE = 5, 20  # seconds; a worker that was silent for so long is dead
-_MAY_CHANGE = {"evaluations", "steps", "failures"}  # in a study that goes on
+# In a study that goes on; digests tell whether the data are the same.
+_MAY_CHANGE = {
+    *("evaluations", "steps", "failures"),
+    *(f"data.{place}" for place in ("raw_dir", "data_dir", "cache_dir", "download")),
+}
+_RETRIES = 2  # of a trial whose worker died; after the third death it has failed
 _POLL = 0.2  # seconds between looks at whether what a strategy waits for has ended
 _LIVE = (
     optuna.trial.TrialState.COMPLETE,
     optuna.trial.TrialState.RUNNING,
     optuna.trial.TrialState.WAITING,
-    optuna.trial.TrialState.FAIL,  # with a reason; without one, its worker died
+    optuna.trial.TrialState.FAIL,  # with a reason; without one, it was given to another worker
 )
 
 
@@ -67,7 +72,7 @@ def open_study(
     Raises:
       UserError: If the database cannot be reached, or the study is another one.
     """
-    with _reached(storage):
+    with reached(storage):
         kept = _storage(storage, heartbeat, grace)
         study = optuna.create_study(
             storage=kept, study_name=name, directions=["minimize"] * len(objectives),
@@ -83,7 +88,9 @@ def open_study(
                 study.set_metric_names(list(objectives))
             study.set_user_attr("settings", now)
         else:
-            _same(before, now)
+            _check_same(before, now)
+            if before != now:  # workers that join from now on take the new numbers
+                study.set_user_attr("settings", now)
         return study
 
 
@@ -95,7 +102,7 @@ def join_study(
     Raises:
       UserError: If the database cannot be reached, or has no such study.
     """
-    with _reached(storage):
+    with reached(storage):
         _must_exist(storage)
         kept = _storage(storage, heartbeat, grace)
         names = optuna.get_all_study_names(kept)
@@ -138,7 +145,7 @@ def history_of(study: optuna.Study) -> list[Trial]:
     return [
         _trial(trial)
         for trial in trials
-        if "proposal" in trial.user_attrs and (trial.state != dead or "failed" in trial.user_attrs)
+        if "proposal" in trial.user_attrs and (trial.state != dead or _failure(trial))
     ]
 
 
@@ -190,6 +197,13 @@ def work(
         trial.set_user_attr("metrics", dict(done.metrics))
         return [done.metrics[name] for name in objectives]
 
+    def one(trial: optuna.Trial) -> list[float]:
+        try:
+            return objective(trial)
+        except KeyboardInterrupt:  # Optuna records a failure: no fault of the candidate
+            trial.set_user_attr("interrupted", True)
+            raise
+
     def ended(history: History) -> bool:
         if different(history) >= evaluations or enough(history) or exhausted(history):
             return True
@@ -201,9 +215,9 @@ def work(
         if ended(history_of(study)):
             study.stop()
 
-    with _reached("the study's database"):
+    with reached("the study's database"):
         if not ended(history_of(study)):
-            study.optimize(objective, callbacks=[end], catch=(_TrialFailed,))
+            study.optimize(one, callbacks=[end], catch=(_TrialFailed,))
         return history_of(study)
 
 
@@ -273,14 +287,23 @@ def _trial(trial: optuna.Trial | optuna.trial.FrozenTrial) -> Trial:
     asked = kept["proposal"]
     return Trial(
         trial.number, frozen(asked["architecture"]), kept.get("metrics"), asked["parent"],
-        kept.get("repeats"), asked["budget"], kept.get("failed"),
+        kept.get("repeats"), asked["budget"], _failure(trial),
     )  # fmt: skip
+
+
+def _failure(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str | None:
+    """Why a trial failed; None if it did not, or if another worker was given it."""
+    retries = len(getattr(trial, "system_attrs", {}).get("retry_history", ()))
+    dead = getattr(trial, "state", None) == optuna.trial.TrialState.FAIL
+    if dead and retries >= _RETRIES and "interrupted" not in trial.user_attrs:
+        return trial.user_attrs.get("failed", f"its worker died, {_RETRIES + 1} times")
+    return trial.user_attrs.get("failed")
 
 
 def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3)
+        retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
         return optuna.storages.RDBStorage(
             url, heartbeat_interval=heartbeat, grace_period=grace,
             heartbeat_stale_trial_callback=retry,
@@ -295,11 +318,25 @@ def _must_exist(url: str) -> None:
         raise UserError("storage", url, "the database of a search that was begun")
 
 
-def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for field in sorted({*before, *now} - _MAY_CHANGE):
-        if before.get(field) != now.get(field):
-            allowed = f"{before.get(field)!r}, what the study began with, or another name"
-            raise UserError(field, now.get(field), allowed)
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Makes sure that settings differ in nothing but numbers and places that may change."""
+    old, new = (dict(_leaves(settings)) for settings in (before, now))
+    for field in sorted({*old, *new} - _MAY_CHANGE):
+        if old.get(field) != new.get(field):
+            allowed = f"{old.get(field)!r}, what the study began with, or another name"
+            raise UserError(field, new.get(field), allowed)
+
+
+def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by dotted path. Of a table's file only the kind counts: digests tell its content."""
+    for name, value in settings.items():
+        here = f"{path}{name}"
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{here}.")
+        elif here == "space" and str(value).startswith("table:"):
+            yield here, "table"
+        else:
+            yield here, value
 
 
 _DATABASE = (
@@ -312,8 +349,16 @@ _DATABASE = (
 
 
 @contextlib.contextmanager
-def _reached(storage: str) -> Iterator[None]:
-    """Turns what a database says into one line, without its password."""
+def reached(storage: str) -> Iterator[None]:
+    """Turns the errors of a database into one line, without its password.
+
+    Args:
+      storage: URL of the database, or a name for it.
+
+    Raises:
+      UserError: If the database cannot be reached, read or written.
+      OSError: If its disk is full.
+    """
     try:
         yield
     except (*_DATABASE, AssertionError) as error:  # Optuna asserts that it could write

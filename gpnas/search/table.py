@@ -154,5 +154,5 @@ def check_metric(table: Table, field: str, name: Any) -> None:
     Raises:
       UserError: If not.
     """
-    if name not in table.metrics:
+    if not isinstance(name, str) or name not in table.metrics:
         raise UserError(field, name, ", ".join(table.metrics))

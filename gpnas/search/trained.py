@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.data import Dataset
+from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.models import call
 from gpnas.search.fit import Job, Rule, error_percent, make_programs
@@ -24,7 +24,6 @@ from gpnas.search.outcome import Failed, Outcome, attempt
 from gpnas.search.run import EvaluateAll
 from gpnas.search.space import Space, frozen
 from gpnas.search.weights import Known, load_weights, save_weights
-from gpnas.train.program import standardize
 
 MEASURED = ("val_error", "test_error", "steps", "latency_ms")
 _TIMED, _REPEATS = 64, 20  # images a call whose latency is measured; calls

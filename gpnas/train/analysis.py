@@ -6,13 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gpnas.data import Dataset
+from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.gates import Forward
 from gpnas.masks import apply
 from gpnas.sensitivity import curvature, entropy, neurons
 from gpnas.train.plan import Plan
-from gpnas.train.program import standardize
 from gpnas.train.step import forward_of
 
 _IMAGES = 5000  # of the training images, the first

@@ -40,6 +40,7 @@ def base(**method: Any) -> ConfigDict:
     config.model = ConfigDict()
     config.model.name = "lenet300"  # lenet300, lenet5, resnet
     config.model.dtype = "float32"  # of the computation; bfloat16 on TPU and GPU
+    config.model.axes = ConfigDict()  # {glob: in_axis, out_axis, batch_axis}, see docs/tutorial.md
     config.model.conv = "auto"  # im2col or xla; auto: im2col on a CPU, xla elsewhere
 
     config.train = ConfigDict()
@@ -108,7 +109,12 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in flat.items() if path not in _FREE}
 
 
-_OPEN = ("model", "method", "optimizer.arguments")  # sections with fields of what they name
+_OPEN = (
+    "model",
+    "model.axes",
+    "method",
+    "optimizer.arguments",
+)  # sections with fields of what they name
 
 
 def check(config: Any, section: str = "") -> None:

@@ -21,15 +21,15 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import apply
-from gpnas.models import MODELS, architecture, blocks, call, is_known
+from gpnas.models import MODELS, architecture, call, is_known, removable_blocks
 from gpnas.train.plan import Plan, make_plan
 from gpnas.train.program import Program, make_program
 from gpnas.train.state import TrainState
 from gpnas.units import (
     UnitGroups,
+    groups_in_collection,
     is_block,
-    of_params,
-    readers,
+    outgoing_masks,
     resize,
     score,
     weight_masks,
@@ -112,10 +112,10 @@ def living_network(plan: Plan, variables: Any, units: Mapping[str, Any]) -> tupl
       units: `{group: (size,) bool}`, which units live.
 
     Returns:
-      `(architecture, variables)`, for `gpnas.models.build`.
+      `(architecture, variables)`, for `gpnas.models.from_architecture`.
     """
     small = _in_widths(plan, variables, units, {})
-    small = without_blocks(small, blocks(plan.module), units)
+    small = without_blocks(small, removable_blocks(plan.module), units)
     return architecture(plan.module, small["params"]), small
 
 
@@ -149,8 +149,8 @@ def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[
 
 def _with_newborns(plan: Plan, state: TrainState) -> TrainState:
     """Dormant units without weights get first ones of their own; nothing reads them yet."""
-    groups = of_params(_groups(plan))
-    made = score.summed(groups, jax.tree.map(jnp.abs, state.params), "incoming")
+    groups = groups_in_collection(_groups(plan))
+    made = score.sum_per_unit(groups, jax.tree.map(jnp.abs, state.params), "incoming")
     born = {name: np.asarray(total > 0) for name, total in made.items()}
     if all(own.all() for own in born.values()):
         return state
@@ -161,7 +161,7 @@ def _with_newborns(plan: Plan, state: TrainState) -> TrainState:
     old = weight_masks(_groups(plan), born, variables)
     variables = jax.tree.map(jnp.where, old, variables, fresh)
     params = variables.pop("params")
-    params = apply(readers(groups, state.mask_state.units, params), params)
+    params = apply(outgoing_masks(groups, state.mask_state.units, params), params)
     return dataclasses.replace(state, params=params, model_state=variables)
 
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.masks import init_masks, masked_leaves
 from gpnas.methods import Method
 from gpnas.units import Macs, training_macs
 
@@ -18,6 +17,7 @@ AT_MOST = "_at_most"
 def expected(
     method: Method,
     params: Any,
+    weights: int,
     macs: Macs,
     steps: int,
     images: int,
@@ -28,6 +28,7 @@ def expected(
     Args:
       method: The method.
       params: Parameters of the network or their shapes.
+      weights: How many of them may be masked.
       macs: MACs for one image.
       steps: Length of the run.
       images: Images in all its batches.
@@ -38,7 +39,6 @@ def expected(
       train_flops, each with the suffix "_at_most" if the data decide the density; mask_updates
       where a duration of the method decides it.
     """
-    weights = masked_leaves(jax.eval_shape(init_masks, params), params)
     dense_macs = macs.total(params)
     fraction, mean_density = training_macs(
         method.forecast.density, method.forecast.dense_gradient, steps
@@ -47,7 +47,7 @@ def expected(
     suffix = AT_MOST if method.forecast.adaptive else ""
     return {
         "params": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "weights": sum(leaf.size for leaf in weights.values()),
+        "weights": weights,
         f"density{suffix}": float(method.forecast.density(jnp.int32(steps))),
         f"mean_training_density{suffix}": mean_density,
         "inference_macs_dense": dense_macs,

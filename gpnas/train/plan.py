@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,10 +15,9 @@ from ml_collections import ConfigDict
 from gpnas import models, plugins
 from gpnas.data import Dataset
 from gpnas.errors import UserError, brief
-from gpnas.masks import init_masks, masked_leaves
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
-from gpnas.models import MODELS, call, network_macs
-from gpnas.models.layers import conv_here
+from gpnas.models import MODELS, call, network_macs, resolve_conv
+from gpnas.train.axes import layers_of, table_of, with_axes
 from gpnas.train.forecast import expected, mask_updates
 from gpnas.train.network import check_network
 from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
@@ -75,7 +75,7 @@ def make_plan(
     Args:
       config: The config.
       data: The images.
-      architecture: The network (see `gpnas.models.build`), if it is not the config's own.
+      architecture: The network (see `models.from_architecture`), if it is not the config's own.
       sizes: `{group: units}` of the config's own network, if it is not that.
 
     Raises:
@@ -91,17 +91,22 @@ def make_plan(
     module = build_model(config.model, data.num_classes, axis)
     if architecture is not None:
         place = {"dtype": jnp.dtype(config.model.dtype), "conv": conv_kind(config.model)}
-        module = models.build(architecture, axis_name=axis, **place)
+        module = models.from_architecture(architecture, axis_name=axis, **place)
     shape = data.image_shape
     variables = _variables(module, config.model, shape)
     check_network(config.model.name, module, variables, shape, data.num_classes, axis)
     params = variables["params"]
-    shapes = {p: leaf.shape for p, leaf in _weights(params).items()}
     macs = network_macs(module, variables, shape)
     settings = config.method.to_dict()
     evaluations = -(-config.train.epochs // config.train.eval_every)
     parameters = inspect.signature(find_method(settings["name"])).parameters
     durations = duration.resolve(settings, parameters, total_steps, evaluations)
+    axes = table_of(config.model.get("axes", {}))
+    layers = layers_of(params, axes)
+    sided = any(a.in_axis is not None or a.out_axis is not None for a in axes.values())
+    if sided and "allocation" in parameters and "allocation" not in settings:
+        allowed = "a value, where model.axes has in_axis or out_axis: defaults do not know them"
+        raise UserError("method.allocation", None, allowed)
     groups = None
     if needs_unit_groups(settings["name"]):
         groups = units_of(module, variables, shape)
@@ -113,12 +118,22 @@ def make_plan(
         evaluations=evaluations,
         images=len(data.train),
         classes=data.num_classes,
-        shapes=shapes,
-        macs=macs.per_weight,
+        shapes=layers.shapes,
+        axes=layers.axes,
+        macs={
+            name: macs.per_weight[path]
+            for name, path in layers.whole.items()
+            if path in macs.per_weight
+        },
         params=params,
         groups=groups,
         sizes=sizes,
     )
+    if axes:
+        allowed = "none for a method that develops units, has gates or trains several times"
+        if groups is not None or method.gates.reads_network or method.trainings > 1:
+            raise UserError("model.axes", config.model.axes.to_dict(), allowed)
+        method = method._replace(transform=with_axes(method.transform, axes))
     _check_trainings(config.train, method.trainings)
     schedule_steps = total_steps // method.trainings
     tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
@@ -126,12 +141,13 @@ def make_plan(
     inputs = (batch_size, *shape)
     _check_step(config.method.name, module, method, tx, gate_tx, inputs, axis)
     images = total_steps * batch_size
-    convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
+    convolves = any(len(s) > 2 for s in layers.shapes.values()) and conv_kind(config.model) == "xla"
     slow_in_loops = convolves and jax.default_backend() == "cpu"
     auto = "steps" if slow_in_loops else "scan"
     loop = auto if config.train.loop == "auto" else config.train.loop
     updates = mask_updates(method, durations, total_steps, evaluations)
-    cost = expected(method, params, macs, total_steps, images, updates)
+    weights = sum(math.prod(shape) for shape in layers.shapes.values())
+    cost = expected(method, params, weights, macs, total_steps, images, updates)
     return Plan(
         module, method, tx, gate_tx, shape, macs, batch_size, steps_per_epoch, total_steps, loop,
         durations, cost, variables, groups,
@@ -147,7 +163,7 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     model = plugins.find("model.name", config.name, MODELS, nn.Module)
     known = inspect.signature(model).parameters
     own = [p for p in known if p not in ("parent", "name", "num_classes", "axis_name")]
-    fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv")}
+    fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv", "axes")}
     for name, value in fields.items():
         if name not in own:
             raise UserError(f"model.{name}", value, f"a field of {config.name}: {', '.join(own)}")
@@ -182,7 +198,7 @@ def units_of(module: nn.Module, variables: Any, image_shape: tuple[int, ...]) ->
     if models.has_widths(module):
         images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
         found = discover(functools.partial(call.infer, module), variables, images)
-    return with_blocks(found, variables, models.blocks(module))
+    return with_blocks(found, variables, models.removable_blocks(module))
 
 
 def conv_kind(config: ConfigDict) -> str:
@@ -193,7 +209,7 @@ def conv_kind(config: ConfigDict) -> str:
     """
     if config.conv not in ("auto", "im2col", "xla"):
         raise UserError("model.conv", config.conv, "auto, im2col, xla")
-    return conv_here(config.conv)
+    return resolve_conv(config.conv)
 
 
 def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) -> Any:
@@ -243,10 +259,6 @@ def _check_step(
         raise UserError(
             "method.name", name, f"one that can look into this network ({brief(error)})"
         ) from error
-
-
-def _weights(params: Any) -> dict[str, Any]:
-    return masked_leaves(jax.eval_shape(init_masks, params), params)
 
 
 def _batch_size(train: ConfigDict, images: int) -> int:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gpnas.data import Dataset, Split
+from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import apply
 from gpnas.methods import EvalContext
 from gpnas.models import call
@@ -108,11 +108,6 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 
         review if plan.method.hooks.on_eval else None,
         executables,
     )
-
-
-def standardize(images: jax.Array, data: Dataset) -> jax.Array:
-    """uint8 images to float32 of zero mean and unit deviation a channel, by the training images."""
-    return (images.astype(jnp.float32) / 255 - data.mean) / data.std
 
 
 def make_evaluate(plan: Plan, data: Dataset, batch: int = 1000) -> Callable[[Any, Split], Metrics]:

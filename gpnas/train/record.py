@@ -22,7 +22,7 @@ from gpnas.train.program import Program
 from gpnas.train.run import Lane, Run
 from gpnas.train.state import TrainState
 from gpnas.train.workdir import keep_written
-from gpnas.units.cost import network_cost
+from gpnas.units import network_cost
 
 
 def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from gpnas._files import line_of, sync
 from gpnas.data import Dataset
+from gpnas.errors import GaveUp
 from gpnas.train import checkpoint
 from gpnas.train.metrics import Write
 from gpnas.train.observe import Selected, Tally
@@ -18,7 +19,7 @@ from gpnas.train.state import TrainState
 from gpnas.train.workdir import Written, about, check_same, check_vouched, read_written
 
 
-class Diverged(RuntimeError):
+class Diverged(GaveUp):
     """A loss that is not finite; the checkpoints before it are kept."""
 
 

@@ -89,7 +89,8 @@ def _setting(
         one.resume = True
         one.data.raw_dir = one.data.raw_dir or config.raw_dir
         if density is not None:
-            one.method.density = density
+            with one.method.ignore_type():  # a density of another type makes way
+                one.method.density = density
         seeds.append(one)
     return arm if density is None else f"{arm}-{density:g}", seeds
 

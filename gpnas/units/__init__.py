@@ -1,18 +1,20 @@
-"""Units: neurons that live and die together, and what a network costs.
+"""Units: neurons, channels, heads and blocks of any JAX function, and what a network costs.
 
 groups = discover(apply_fn, variables, images)
 masks = full_masks(groups)
 masks["params/Dense_0/kernel:1"][::2] = False
 small_apply, small_variables = compact(apply_fn, variables, groups, masks)
+
+`score` and `grow` are namespaces: scores of units, and initializations of grown units.
 """
 
-from gpnas.units import bridge, grow, score
-from gpnas.units.blocks import is_block, with_blocks, without_blocks
-from gpnas.units.cost import Cost, Macs, macs, network_cost, training_macs
-from gpnas.units.count import Counts, count, total_cost, unit_cost
-from gpnas.units.discover import discover
-from gpnas.units.fold import fold_constants
-from gpnas.units.group import (
+from gpnas.units import grow, score
+from gpnas.units._active import active_units
+from gpnas.units._blocks import is_block, with_blocks, without_blocks
+from gpnas.units._compact import compact
+from gpnas.units._discover import discover
+from gpnas.units._fold import fold_constants
+from gpnas.units._groups import (
     Member,
     Refusal,
     UnitGroup,
@@ -21,19 +23,34 @@ from gpnas.units.group import (
     full_masks,
     weight_masks,
 )
-from gpnas.units.latency import measure_layers, total_latency, unit_latency
-from gpnas.units.living import living_units
-from gpnas.units.resize import resize
-from gpnas.units.shrink import compact
-from gpnas.units.transform import UnitsState, of_params, of_units, readers
-from gpnas.units.verify import verify
+from gpnas.units._on_units import UnitsState, groups_in_collection, on_units, outgoing_masks
+from gpnas.units._resize import resize
+from gpnas.units._skip_gradients import incoming_moments, skip_gradients
+from gpnas.units._verify import relative_difference, verify
+from gpnas.units.cost import (
+    KINDS,
+    Cost,
+    CostModel,
+    LatencyTable,
+    Layer,
+    Macs,
+    cost_model,
+    macs,
+    measure_layers,
+    network_cost,
+    total_cost,
+    total_latency,
+    training_macs,
+    unit_cost,
+    unit_latency,
+)
 
 __all__ = [
-    "Cost", "Counts", "Macs", "Member", "Refusal", "UnitGroup", "UnitGroups", "UnitMasks",
-    "UnitsState",
-    "bridge", "compact", "count", "discover", "fold_constants", "full_masks", "grow", "is_block",
-    "living_units", "macs", "measure_layers", "network_cost",
-    "of_params", "of_units", "readers", "resize", "score", "total_cost", "total_latency",
-    "training_macs", "unit_cost", "unit_latency", "verify", "weight_masks", "with_blocks",
-    "without_blocks",
+    "KINDS", "Cost", "CostModel", "LatencyTable", "Layer", "Macs", "Member", "Refusal", "UnitGroup",
+    "UnitGroups", "UnitMasks", "UnitsState",
+    "active_units", "compact", "cost_model", "discover", "fold_constants", "full_masks",
+    "groups_in_collection", "grow", "incoming_moments", "is_block", "macs", "measure_layers",
+    "network_cost", "on_units", "outgoing_masks", "relative_difference", "resize", "score",
+    "skip_gradients", "total_cost", "total_latency", "training_macs", "unit_cost", "unit_latency",
+    "verify", "weight_masks", "with_blocks", "without_blocks",
 ]  # fmt: skip

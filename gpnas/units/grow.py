@@ -1,13 +1,13 @@
-"""Growth: the first weights of newborn units.
+"""Initializations of grown units.
 
-A unit is newborn if it is dead in the unit masks before and lives in those after. Each function
-here makes an initialisation, `init(variables, groups, before, after, key) → variables`, that gives
-newborn units their weights, and only them. What is masked stays zero: of what a newborn owns only
-entries live all of whose units live after, and whose synapse does. Biases (and whatever else is
-added) start at zero, scales and variances (whatever else multiplies) at the mean of the living.
+A unit is new if it is inactive in the unit masks before and active in those after. Each function
+here makes an initialization, `init(variables, groups, before, after, key) → variables`, that sets
+the entries of new units and no others. Entries that belong to an inactive unit, too, or that an
+entry mask excludes, stay zero. Biases (and other added leaves) start at zero, scales and variances
+(and other factors) at the mean over active units.
 
-An initialisation may be jitted. A group whose masks are traced counts as one that grows; masks of
-the others may be arrays on the host.
+An initialization can be jitted. A group whose masks are traced counts as growing; masks of the
+other groups may be arrays on the host.
 """
 
 from collections.abc import Mapping
@@ -18,75 +18,77 @@ import numpy as np
 
 from gpnas.errors import UserError
 from gpnas.masks import tree
-from gpnas.units.entries import leaves, owned, put, take
-from gpnas.units.group import Member, UnitGroup
-from gpnas.units.newborn import (
+from gpnas.units._groups import Member, UnitGroup
+from gpnas.units._grow_init import (
     Given,
     Growth,
     Init,
-    by_vectors,
-    certain,
-    draw,
-    initialisation,
-    masked,
-    nothing,
+    fill_grown,
+    he_normal,
+    init_from_vectors,
+    is_concrete,
+    make_init,
     rank,
-    settle,
+    zero_masked,
+    zeros,
 )
-from gpnas.units.role import BOTH, MAKES, READS
+from gpnas.units._indexing import leaves_by_path, owned_indices, put_units, take_units
+from gpnas.units.graph import BOTH, CONSUMES, PRODUCES
 
 __all__ = ["Init", "active_fan_in", "gradmax", "net2net", "orthogonal", "random", "zero_outgoing"]
 
 
 def zero_outgoing(scale: float = 1.0) -> Init:
-    """Incoming weights N(0, scale² · 2 / living fan-in), outgoing ones zero: nothing changes yet.
+    """Draws incoming weights from N(0, scale² · 2 / active fan-in) and sets outgoing ones to zero.
 
     Args:
-      scale: 1 is He initialisation of the living network.
+      scale: 1 is He initialization with the active fan-in.
 
     Raises:
-      UserError: From the init, if something sums over the activations of newborn units themselves.
+      UserError: From the init, if an op sums over the activations of new units themselves.
     """
-    return initialisation(lambda new: settle(new, {MAKES: draw(new, scale), READS: nothing}))
+    return make_init(
+        lambda new: fill_grown(new, {PRODUCES: he_normal(new, scale), CONSUMES: zeros})
+    )
 
 
 def active_fan_in(scale: float = 1.0) -> Init:
-    """Incoming and outgoing weights N(0, scale² · 2 / living fan-in): the function jumps.
+    """Draws all weights from N(0, scale² · 2 / active fan-in), which changes the function.
 
     Args:
-      scale: 1 is He initialisation of the living network.
+      scale: 1 is He initialization with the active fan-in.
 
     References:
-      He et al. 2015 (arXiv:1502.01852); Evci et al. 2022 (arXiv:2010.03533) for the living fan-in.
+      He et al. 2015 (arXiv:1502.01852); Evci et al. 2022 (arXiv:2010.03533) for the active fan-in.
     """
 
     def fill(new: Growth) -> dict:
-        drawn = draw(new, scale)
-        return settle(new, {MAKES: drawn, READS: drawn})
+        drawn = he_normal(new, scale)
+        return fill_grown(new, {PRODUCES: drawn, CONSUMES: drawn})
 
-    return initialisation(fill, silent=False)
+    return make_init(fill, silent=False)
 
 
 def gradmax(
-    bridges: Mapping[str, jax.Array], norm: float | None = None, zero: str = "outgoing"
+    gradients: Mapping[str, jax.Array], norm: float | None = None, zero: str = "outgoing"
 ) -> Init:
-    """One side zero, the other so that the first gradient of the zero side is as large as can be.
+    """Sets one side to zero, and the other so that the gradient of the zero side is largest.
 
-    A bridge skips the unit: a linear layer from all that its incoming weights multiply to all that
-    its outgoing weights lead to. With A its gradient, (incoming entries, outgoing entries), and an
-    activation that is the identity, outgoing weights have the gradient Aᵀu if incoming ones are u:
-    the r-th newborn gets the r-th left singular vector, and the gradient's norm is the singular
-    value times `norm`. Or the other way round, with right singular vectors.
+    Let A be the gradient of the skip connection over a group, (incoming entries, outgoing entries).
+    If the activation is the identity and a unit's incoming weights are u, its outgoing weights have
+    the gradient Aᵀu. The r-th new unit gets the r-th left singular vector of A times `norm`, so its
+    gradient's norm is the singular value times `norm`. With `zero="incoming"`, outgoing weights are
+    right singular vectors.
 
     Args:
-      bridges: `{group: A}`, of `gpnas.units.bridge.gradients`.
-      norm: Of what a newborn is given; the mean of the living if None.
-      zero: "outgoing", or "incoming" as the paper has it. The latter is exact for any activation
-        with f(0) = 0 and f'(0) = 1, but ReLU, whose derivative at 0 is 0 in JAX, learns nothing.
+      gradients: `{group: A}`, by `gpnas.units.skip_gradients`.
+      norm: L2 norm of the weights of a new unit; the mean over active units if None.
+      zero: "outgoing", or "incoming" as in the paper. The latter is exact for any activation with
+        f(0) = 0 and f'(0) = 1. ReLU, whose derivative at 0 is 0 in JAX, does not train.
 
     Raises:
-      UserError: For another side; from the init, if there is no bridge for a group, or it has fewer
-        singular vectors than the group newborns.
+      UserError: For an unknown side; from the init, if a group has no gradient, or more new units
+        than singular vectors.
 
     References:
       Evci et al. 2022, GradMax (arXiv:2201.05125), section 3.
@@ -94,55 +96,55 @@ def gradmax(
     role = _given_side(zero)
 
     def vectors(group: UnitGroup, given: Given) -> jax.Array:
-        if group.name not in bridges:
-            raise UserError("bridges", ", ".join(bridges) or "none", f"one of {group.name}")
-        left, _, right = jnp.linalg.svd(bridges[group.name], full_matrices=False)
+        if group.name not in gradients:
+            raise UserError("gradients", ", ".join(gradients) or "none", f"one of {group.name}")
+        left, _, right = jnp.linalg.svd(gradients[group.name], full_matrices=False)
         rows = left.T if zero == "outgoing" else right
-        if certain(given.born) and np.sum(given.born) > len(rows):
-            many = int(np.sum(given.born))
-            raise UserError(f"newborns of {group.name}", many, f"at most {len(rows)}")
-        return rows[rank(given.born) % len(rows)]
+        if is_concrete(given.grown) and np.sum(given.grown) > len(rows):
+            many = int(np.sum(given.grown))
+            raise UserError(f"new units of {group.name}", many, f"at most {len(rows)}")
+        return rows[rank(given.grown) % len(rows)]
 
-    return by_vectors(vectors, norm, role)
+    return init_from_vectors(vectors, norm, role)
 
 
 def random(norm: float | None = None, zero: str = "outgoing") -> Init:
-    """One side zero, the other in a random direction: the control of GradMax.
+    """Sets one side to zero, and the other to a random direction: the control of GradMax.
 
     Args:
       norm, zero: As for `gradmax`.
 
     Raises:
-      UserError: For another side; from the init, if something sums over the activations of newborn
-        units themselves.
+      UserError: For an unknown side; from the init, if an op sums over the activations of new units
+        themselves.
     """
 
     def vectors(group: UnitGroup, given: Given) -> jax.Array:
         return jnp.where(given.usable[None], jax.random.normal(given.key, given.rows.shape), 0)
 
-    return by_vectors(vectors, norm, _given_side(zero))
+    return init_from_vectors(vectors, norm, _given_side(zero))
 
 
 def _given_side(zero: str) -> str:
-    sides = {"outgoing": MAKES, "incoming": READS}
+    sides = {"outgoing": PRODUCES, "incoming": CONSUMES}
     if zero not in sides:
         raise UserError("zero", zero, ", ".join(sides))
     return sides[zero]
 
 
 def orthogonal(moments: Mapping[str, jax.Array] | None = None, norm: float | None = None) -> Init:
-    """Incoming weights orthogonal to those of the living units and to each other, outgoing zero.
+    """Sets incoming weights orthogonal to those of all other units, and outgoing ones to zero.
 
-    Where the living span all of their inputs, newborns get the directions that they cover least.
+    If active units span their whole input space, new units get the least covered directions.
 
     Args:
-      moments: `{group: C}`, (entries, entries) second moments of what incoming weights multiply, of
-        `gpnas.units.bridge.moments`: then it is the pre-activations that are orthogonal, over the
-        inputs of C. Groups without have orthogonal weights.
-      norm: Of a newborn's incoming weights; the mean of the living if None.
+      moments: `{group: C}`, (entries, entries), by `gpnas.units.incoming_moments`: pre-activations
+        over the inputs of C are orthogonal instead of weights. Groups without have orthogonal
+        weights.
+      norm: L2 norm of the incoming weights; the mean over active units if None.
 
     Raises:
-      UserError: From the init, if something sums over the activations of newborn units themselves.
+      UserError: From the init, if an op sums over the activations of new units themselves.
 
     References:
       Maile et al. 2022, NORTH* (arXiv:2202.08539), section 3.
@@ -157,29 +159,31 @@ def orthogonal(moments: Mapping[str, jax.Array] | None = None, norm: float | Non
         tiny = 1e-6 * jnp.trace(metric) / size
         root = jnp.linalg.cholesky(metric + tiny * unit)  # root @ root.T is the metric
         turn = jnp.linalg.qr(jax.random.normal(given.key, (size, size)))[0]
-        taken = jnp.where(given.living[:, None], given.rows, 0).astype(jnp.float32) @ root
+        taken = jnp.where(given.kept[:, None], given.rows, 0).astype(jnp.float32) @ root
         barred = jnp.where(given.usable, 0, 1 + jnp.linalg.norm(taken))[:, None] * unit
-        _, _, right = jnp.linalg.svd(jnp.concatenate([taken, barred]) @ turn)  # masked is taken
-        free = right[::-1][rank(given.born) % size]  # what is covered least comes first
+        _, _, right = jnp.linalg.svd(
+            jnp.concatenate([taken, barred]) @ turn
+        )  # masked entries count as covered
+        free = right[::-1][rank(given.grown) % size]  # the least covered directions come first
         return jnp.where(given.usable[None], jnp.linalg.solve(root.T, turn @ free.T).T, 0)
 
-    return by_vectors(vectors, norm, MAKES)
+    return init_from_vectors(vectors, norm, PRODUCES)
 
 
 def net2net(unevenness: float = 0.0) -> Init:
-    """Newborns copy living units, and all that are alike share their outgoing weights.
+    """Copies active units; copies share the outgoing weights of the original.
 
-    A unit and its one copy get half each: the function does not change, as what reads them is
-    linear in its kernel. Alike as they are they would have the same gradients for ever, unless
-    something parts them: dropout, or unequal shares.
+    A unit and its one copy get half of the outgoing weights each. The function does not change,
+    since consumers are linear in their kernels. Identical copies would have identical gradients,
+    unless dropout or unequal shares break the symmetry.
 
     Args:
-      unevenness: Shares are drawn from 1 ± this much, in [0, 1), before they are made to add up.
+      unevenness: Shares are drawn uniformly from 1 ± this, in [0, 1), and normalized.
 
     Raises:
-      UserError: For another unevenness; from the init, if something sums over the activations of
-        newborn units themselves, no unit of a group lives to be copied, a leaf both makes and reads
-        the units, or they do not all lie in it in the same way.
+      UserError: For an invalid unevenness; from the init, if an op sums over the activations of new
+        units themselves, a group has no active unit, a leaf both produces and consumes its units,
+        or its units have different index patterns.
 
     References:
       Chen et al. 2016, Net2Net (arXiv:1511.05641), section 3.2.
@@ -188,40 +192,44 @@ def net2net(unevenness: float = 0.0) -> Init:
         raise UserError("unevenness", unevenness, "a number in [0, 1)")
 
     def fill(new: Growth) -> dict:
-        found = leaves(new.variables)
-        for group in new.grown():
+        found = leaves_by_path(new.variables)
+        for group in new.growing_groups():
             for m in group.members:
                 _check_copied(group, m)
-            mother, share = _families(group, new, unevenness)
+            parent, share = _originals(group, new, unevenness)
             for m in group.members:
-                rows = take(found[m.path], m, group.size)[mother]
-                rows = rows * share[:, None].astype(rows.dtype) if m.role == READS else rows
-                found[m.path] = put(found[m.path], m, rows, jnp.ones(group.size, bool))
-        return masked(new, found)
+                rows = take_units(found[m.path], m, group.size)[parent]
+                rows = rows * share[:, None].astype(rows.dtype) if m.role == CONSUMES else rows
+                found[m.path] = put_units(found[m.path], m, rows, jnp.ones(group.size, bool))
+        return zero_masked(new, found)
 
-    return initialisation(fill)
+    return make_init(fill)
 
 
 def _check_copied(group: UnitGroup, member: Member) -> None:
-    """Makes sure that what one unit owns in a leaf can be another's, index by index."""
-    table = owned(member, group.size)
+    """Checks that the entries of one unit in a leaf can be copied to another, index by index."""
+    table = owned_indices(member, group.size)
     if member.role == BOTH:
-        raise UserError(f"newborns of {group.name}", member.path, "no leaf with two uses")
+        raise UserError(
+            f"new units of {group.name}",
+            member.path,
+            "no leaf that produces and consumes the units",
+        )
     if np.any(table - table[:, :1] != table[:1] - table[0, 0]):
-        allowed = "units whose indices are equally far from each other"
-        raise UserError(f"newborns of {group.name}", f"{member.path}:{member.axis}", allowed)
+        allowed = "units with equally spaced indices"
+        raise UserError(f"new units of {group.name}", f"{member.path}:{member.axis}", allowed)
 
 
-def _families(group: UnitGroup, new: Growth, unevenness: float) -> tuple[jax.Array, jax.Array]:
-    """(size,) whom each unit is like, and (size,) its share of that one's outgoing weights."""
-    born, living = new.born[group.name], new.living(group)
-    if certain(living) and not np.any(living):
-        raise UserError(f"living units of {group.name}", 0, "one to copy, or more")
+def _originals(group: UnitGroup, new: Growth, unevenness: float) -> tuple[jax.Array, jax.Array]:
+    """((size,) the original of each unit, (size,) its share of the original's outgoing weights)."""
+    grown, kept = new.grown[group.name], new.kept(group)
+    if is_concrete(kept) and not np.any(kept):
+        raise UserError(f"active units of {group.name}", 0, "1 or more")
     key = tree.keys_for(new.key, {group.name: new.key})[group.name]
     draws = jax.random.uniform(key, (2, group.size))
-    order = jnp.argsort(jnp.where(living, draws[0], 2))  # the living first, shuffled
-    turn = rank(born) % jnp.maximum(jnp.sum(living), 1)
-    mother = jnp.where(born, order[turn], jnp.arange(group.size))
+    order = jnp.argsort(jnp.where(kept, draws[0], 2))  # active units first, shuffled
+    nth = rank(grown) % jnp.maximum(jnp.sum(kept), 1)
+    parent = jnp.where(grown, order[nth], jnp.arange(group.size))
     weight = 1 + unevenness * (2 * draws[1] - 1)
-    share = weight / jax.ops.segment_sum(weight, mother, group.size)[mother]
-    return mother, share
+    share = weight / jax.ops.segment_sum(weight, parent, group.size)[parent]
+    return parent, share

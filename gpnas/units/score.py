@@ -1,14 +1,16 @@
-"""Scores of units: what a neuron is worth, alive or dormant.
+"""Scores of units, active or inactive.
 
-Each function takes the groups that `discover` found and gives a score like those of
-`gpnas.masks.score`, with the same running statistics: they are shared by name. Its value is `{group
-name: (size,) float32}`. The params in its context are the variables that were given to `discover`,
-or only some of their collections (`{"params": …}`); the gradients have the same structure. What is
-not there counts nothing.
+Each function takes the groups found by `discover` and returns a score like those of
+`gpnas.masks.score`, with the same running statistics, which are shared by name. Its value is
+`{group
+name: (size,) float32}`. The params in its context are the variables given to `discover`, or some of
+their collections (`{"params": …}`); the gradients have the same structure. Missing leaves do not
+count.
 
-What a unit owns is named by sides: "incoming" is all that makes it (a kernel's columns, bias,
-scale), "outgoing" what reads it (the rows of the kernels behind it). A dormant unit has a gradient
-only where its other side lives: its outgoing one if its incoming weights were kept.
+Sides select the entries of a unit. "incoming" is all that produces it (columns of kernels, biases,
+scales), "outgoing" all that consumes it (rows of the kernels behind it). An inactive unit has
+gradients on one side only if its other side is nonzero: outgoing ones if its incoming weights were
+kept.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,60 +22,67 @@ import jax.numpy as jnp
 from gpnas.errors import UserError
 from gpnas.masks import MaskContext, tree
 from gpnas.masks import score as scores
-from gpnas.units.entries import SIDES, leaves, makers, take, total
-from gpnas.units.group import UnitGroup, UnitGroups
-from gpnas.units.role import SCALES
+from gpnas.units._groups import UnitGroup, UnitGroups
+from gpnas.units._indexing import SIDES, leaves_by_path, producers, sum_owned, take_units
+from gpnas.units.graph import SCALES
+
+__all__ = [
+    "batch_norm_scale", "fpgm", "growth_gain", "magnitude", "of_neurons", "of_weights", "per_cost",
+    "random", "removal_cost", "sum_per_unit", "taylor",
+]  # fmt: skip
 
 UnitValues = dict[str, jax.Array]
 _COLLECTION = "params/"
 
 
-def summed(groups: UnitGroups, values: Any, side: str = "all") -> UnitValues:
-    """Sums over each unit of a value for every weight.
+def sum_per_unit(groups: UnitGroups, values: Any, side: str = "all") -> UnitValues:
+    """Sums a value per weight over the entries of each unit.
 
-    An entry that belongs to a unit along two axes of a leaf counts once. Any score of weights
-    becomes one of units by this.
+    An entry that belongs to a unit along two axes of a leaf counts once. So any score of weights
+    becomes a score of units.
 
     Args:
-      groups: As `discover` finds them.
-      values: A pytree of the structure of the variables, or of some of their collections.
+      groups: Groups found by `discover`.
+      values: A pytree with the structure of the variables, or of some of their collections.
       side: "incoming", "outgoing" or "all".
 
     Returns:
       `{group: (size,) float32}`.
 
     Raises:
-      UserError: For another side, or a group of which no leaf is there.
+      UserError: For an unknown side, or a group none of whose leaves is present.
     """
-    found = leaves(values)
-    return {group.name: total(group, found, side) for group in groups.groups}
+    found = leaves_by_path(values)
+    return {group.name: sum_owned(group, found, side) for group in groups.groups}
 
 
 def of_weights(groups: UnitGroups, score: scores.Score, side: str = "all") -> scores.Score:
-    """Any score of `gpnas.masks.score`, summed over what a unit owns."""
+    """Sums any score of `gpnas.masks.score` over the entries of each unit."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        return summed(groups, score.value(kept, ctx), side)
+        return sum_per_unit(groups, score.value(kept, ctx), side)
 
     return _score(f"{score.name} of units", score.statistics, side, value)
 
 
 def magnitude(groups: UnitGroups, side: str = "all") -> scores.Score:
-    """The L2 norm of what a unit owns; of its statistics, too, if the context has them.
+    """The L2 norm of a unit's entries, statistics included if the context has them.
 
     References:
       Li et al. 2017 (arXiv:1608.08710) for one side; Fang et al. 2023, DepGraph (2301.12900).
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        squares = summed(groups, jax.tree.map(lambda w: jnp.square(tree.wide(w)), ctx.params), side)
+        squares = sum_per_unit(
+            groups, jax.tree.map(lambda w: jnp.square(tree.wide(w)), ctx.params), side
+        )
         return {name: jnp.sqrt(jnp.maximum(square, 0)) for name, square in squares.items()}
 
     return _score("magnitude of units", {}, side, value)
 
 
 def taylor(groups: UnitGroups, side: str = "all") -> scores.Score:
-    """|Σ w·g|, the first-order change of the loss if all of a unit's weights go at once.
+    """|Σ w·g|, the first-order change of the loss when all weights of a unit are removed.
 
     References:
       Molchanov et al. 2019 (arXiv:1906.10771), equation 8 without the square.
@@ -81,7 +90,7 @@ def taylor(groups: UnitGroups, side: str = "all") -> scores.Score:
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
         products = jax.tree.map(lambda w, g: tree.wide(w) * tree.wide(g), ctx.params, ctx.grads)
-        return {name: jnp.abs(v) for name, v in summed(groups, products, side).items()}
+        return {name: jnp.abs(v) for name, v in sum_per_unit(groups, products, side).items()}
 
     return _score("taylor of units", {}, side, value)
 
@@ -89,16 +98,17 @@ def taylor(groups: UnitGroups, side: str = "all") -> scores.Score:
 def removal_cost(
     groups: UnitGroups, decay: float = 0.9, batch_size: int = 1, side: str = "outgoing"
 ) -> scores.Score:
-    """U = |Σ ḡw| + ½ΣFw², what removing a living unit would add to the loss.
+    """U = |Σ ḡw| + ½ΣFw², the estimated increase of the loss when an active unit is removed.
 
-    The slope is summed before its absolute value is taken, since all the weights go at once. To
-    cut what reads a unit is to remove it: with both sides the same change would count twice.
+    The slope is summed before the absolute value is taken, since all weights are removed at once.
+    Removing a unit's outgoing weights removes the unit, so both sides would count the same change
+    twice.
 
     Args:
-      groups: As `discover` finds them.
-      decay: Of the moving averages.
+      groups: Groups found by `discover`.
+      decay: Decay of the moving averages.
       batch_size: B in F = B·G₂.
-      side: Whose weights to count.
+      side: Side whose weights count.
     """
     curvature = scores.fisher(decay, batch_size)
 
@@ -106,8 +116,10 @@ def removal_cost(
         scale = 1 / scores.unbiased(decay, kept)
         means = kept[f"gradient@{decay}"]
         slopes = jax.tree.map(lambda w, g: scale * g * tree.wide(w), ctx.params, means)
-        bends = summed(groups, curvature.value(kept, ctx), side)
-        return {name: jnp.abs(v) + bends[name] for name, v in summed(groups, slopes, side).items()}
+        bends = sum_per_unit(groups, curvature.value(kept, ctx), side)
+        return {
+            name: jnp.abs(v) + bends[name] for name, v in sum_per_unit(groups, slopes, side).items()
+        }
 
     statistics = scores.mean_gradient(decay) | scores.mean_square(decay)
     return _score(f"U@{decay},{batch_size} of units", statistics, side, value)
@@ -121,24 +133,24 @@ def growth_gain(
     denoise: bool = True,
     side: str = "outgoing",
 ) -> scores.Score:
-    """V = Σ [ḡ² − s²/n]₊ / 2(F + ε), the most that waking a dormant unit could take off the loss.
+    """V = Σ [ḡ² − s²/n]₊ / 2(F + ε), the estimated decrease of the loss when a unit is grown.
 
     Args:
-      groups: As `discover` finds them.
-      decay, batch_size, epsilon, denoise: As of `gpnas.masks.score.growth_gain`.
-      side: Whose weights to count: those that are zero while the other side lives.
+      groups: Groups found by `discover`.
+      decay, batch_size, epsilon, denoise: As for `gpnas.masks.score.growth_gain`.
+      side: Side whose weights count: the one that is zero while the other is not.
     """
     gain = scores.growth_gain(decay, batch_size, epsilon, denoise)
     return of_weights(groups, gain, side)
 
 
 def per_cost(score: scores.Score, costs: Mapping[str, Any]) -> scores.Score:
-    """A score of units per unit of cost, so that groups of different price compare.
+    """Divides a score of units by their costs.
 
     Args:
       score: The score to divide.
-      costs: Cost of each unit (MACs, bytes, seconds) by path glob of the group: a number or
-        (size,) numbers; 1 where no glob matches. A plain name may be of a group that is absent.
+      costs: Costs of units (MACs, bytes, seconds) by glob of group names: a number or (size,)
+        numbers; 1 where no glob matches. A plain name may belong to a group that is absent.
 
     Raises:
       ValueError: When evaluated, if a glob matches no group.
@@ -147,13 +159,13 @@ def per_cost(score: scores.Score, costs: Mapping[str, Any]) -> scores.Score:
 
 
 def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*") -> scores.Score:
-    """Σ|γ|, the scales of a unit: those of its norms, and of its layer scales.
+    """Σ|γ| over the scales of a unit: those of its norms, and layer scales.
 
-    Groups without any are left out.
+    Groups without scales are omitted.
 
     Args:
-      groups: As `discover` finds them.
-      where: Which leaves may be scales; the variance of a norm is none, though it scales.
+      groups: Groups found by `discover`.
+      where: Which leaves count as scales; the variance of a norm does not.
 
     Raises:
       ValueError: When evaluated, if `where` is a glob that matches no leaf.
@@ -164,12 +176,12 @@ def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*")
     matches = tree.matcher(where)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        every = leaves(ctx.params)
+        every = leaves_by_path(ctx.params)
         tree.check_globs("where", [where] if isinstance(where, str) else [], every)
         found = {p: jnp.abs(x) for p, x in every.items() if matches(p, x)}
         scales = [_only(group, SCALES) for group in groups.groups]
         return {
-            group.name: total(group, found)
+            group.name: sum_owned(group, found)
             for group in scales
             if any(m.path in found for m in group.members)
         }
@@ -178,23 +190,23 @@ def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*")
 
 
 def fpgm(groups: UnitGroups) -> scores.Score:
-    """Σ_j ‖w_i − w_j‖: how far a unit's incoming kernels are from all the others' of its group.
+    """Σ_j ‖w_i − w_j‖, the sum of distances of a unit's incoming kernels to those of its group.
 
-    The lowest is the one nearest to the geometric median, which the others can stand in for.
+    The unit of lowest score is nearest to the geometric median, and can be replaced by the others.
 
     References:
       He et al. 2019 (arXiv:1811.00250), equation 6.
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        found = leaves(ctx.params)
+        found = leaves_by_path(ctx.params)
         return {group.name: _distances(group, found) for group in groups.groups}
 
     return _score("fpgm", {}, "incoming", value)
 
 
 def random(groups: UnitGroups) -> scores.Score:
-    """Uniform in [0, 1), new at every event, one key a group."""
+    """Uniform in [0, 1), drawn anew at every mask update, with a key per group."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
         shapes = {group.name: jnp.zeros(group.size) for group in groups.groups}
@@ -210,17 +222,17 @@ def of_neurons(
     neurons: Mapping[str, jax.Array],
     collection: str = _COLLECTION,
 ) -> UnitValues:
-    """A value for each neuron of dense layers and convolutions, as one of units.
+    """Converts a value per neuron of dense layers and convolutions to a value per unit.
 
     The sensitivity of SeReNe is such a value: `gpnas.sensitivity.neurons.exact(forward, params)`
-    and its bounds. A unit that several layers make (a residual stream), or several neurons of one
-    layer, has the largest of theirs. Groups that no such layer makes are left out.
+    and its bounds. A unit that is produced by several layers (a residual stream) or by several
+    neurons of one layer gets the largest value. Groups that no such layer produces are omitted.
 
     Args:
-      groups: As `discover` finds them.
-      variables: What was given to `discover`, or its shapes.
-      neurons: `{path of a kernel: (neurons,)}`, of its last axis.
-      collection: What comes before such a path in the variables.
+      groups: Groups found by `discover`.
+      variables: The variables given to `discover`, or shapes.
+      neurons: `{path of a kernel: (neurons,)}`, along its last axis.
+      collection: Prefix of such a path in the variables.
 
     Returns:
       `{group: (size,) float32}`.
@@ -229,12 +241,14 @@ def of_neurons(
       Tartaglione et al. 2021, SeReNe (arXiv:2102.03773).
     """
     found = {collection + path: value for path, value in neurons.items()}
-    last = {path: len(leaf.shape) - 1 for path, leaf in leaves(variables).items()}
+    last = {path: len(leaf.shape) - 1 for path, leaf in leaves_by_path(variables).items()}
 
     def of(group: UnitGroup) -> list[jax.Array]:
         return [
-            jnp.max(take(found[m.path], m._replace(axis=0), group.size).astype(jnp.float32), 1)
-            for m in makers(group)
+            jnp.max(
+                take_units(found[m.path], m._replace(axis=0), group.size).astype(jnp.float32), 1
+            )
+            for m in producers(group)
             if m.path in found and m.axis == last[m.path]
         ]
 
@@ -258,9 +272,9 @@ def _only(group: UnitGroup, role: str) -> UnitGroup:
 
 
 def _distances(group: UnitGroup, found: Mapping[str, jax.Array]) -> jax.Array:
-    """(size,), sums of distances of all of a group's incoming kernels."""
-    parts = [take(found[m.path], m, group.size) for m in makers(group) if m.path in found]
+    """(size,), sums of distances between the incoming kernels of a group."""
+    parts = [take_units(found[m.path], m, group.size) for m in producers(group) if m.path in found]
     if not parts:
-        raise UserError("variables", ", ".join(found), f"kernels that make {group.name}")
+        raise UserError("variables", ", ".join(found), f"kernels that produce {group.name}")
     rows = jnp.concatenate([part.astype(jnp.float32) for part in parts], 1)
     return jax.lax.map(lambda row: jnp.sum(jnp.linalg.norm(rows - row[None], axis=1)), rows)

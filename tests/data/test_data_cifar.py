@@ -9,8 +9,8 @@ import pytest
 import toysets
 
 from gpnas import data
-from gpnas.data import cifar, known
-from gpnas.data.split import hold_out
+from gpnas.data import _cifar, _known
+from gpnas.data._split import hold_out
 from gpnas.errors import UserError
 
 
@@ -18,7 +18,7 @@ from gpnas.errors import UserError
 def toy(tmp_path, monkeypatch):
     """Small batches in `raw`, known as cifar10; yields their records."""
     entry, records = toysets.cifar_batches(tmp_path / "raw")
-    monkeypatch.setitem(known.KNOWN, "cifar10", entry)
+    monkeypatch.setitem(_known.KNOWN, "cifar10", entry)
     return records
 
 
@@ -29,7 +29,7 @@ def expected(records):
     return np.moveaxis(pixels, 1, 3), records[kept, 0]
 
 
-@pytest.mark.parametrize("place", ["raw", f"raw/{cifar.FOLDER}"])
+@pytest.mark.parametrize("place", ["raw", f"raw/{_cifar.FOLDER}"])
 def test_batches(toy, tmp_path, place):
     ds = data.load("cifar10", raw_dir=tmp_path / place)
     images, labels = expected(toy)
@@ -47,8 +47,8 @@ def test_archive(toy, tmp_path, monkeypatch):
     digest = toysets.archive(tmp_path / "raw", here)
     with pytest.raises(UserError, match="cifar-10-binary.*sha256"):
         data.load("cifar10", raw_dir=here)
-    entry = dataclasses.replace(known.KNOWN["cifar10"], sha256={known.CIFAR_ARCHIVE: digest})
-    monkeypatch.setitem(known.KNOWN, "cifar10", entry)
+    entry = dataclasses.replace(_known.KNOWN["cifar10"], sha256={_known.CIFAR_ARCHIVE: digest})
+    monkeypatch.setitem(_known.KNOWN, "cifar10", entry)
     ds = data.load("cifar10", raw_dir=here)
     np.testing.assert_array_equal(ds.train.images, expected(toy)[0])
 
@@ -56,7 +56,7 @@ def test_archive(toy, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["link", "short", "absent", "cut", "text"])
 def test_hostile_archives(tmp_path, kind):
     path = tmp_path / "a.tar.gz"
-    name = f"{cifar.FOLDER}/test_batch.bin"
+    name = f"{_cifar.FOLDER}/test_batch.bin"
     with tarfile.open(path, "w:gz") as file:
         member = tarfile.TarInfo("elsewhere/x" if kind == "absent" else name)
         if kind == "link":
@@ -70,11 +70,11 @@ def test_hostile_archives(tmp_path, kind):
     if kind == "text":
         path.write_text("no archive")
     with pytest.raises(UserError, match=r"a\.tar\.gz"):
-        cifar.read_tar(path, ["test_batch.bin"], 1)
+        _cifar.read_tar(path, ["test_batch.bin"], 1)
 
 
 def test_incomplete_and_wrong_batches(toy, tmp_path):
-    batch = tmp_path / "raw" / cifar.FOLDER / "data_batch_3.bin"
+    batch = tmp_path / "raw" / _cifar.FOLDER / "data_batch_3.bin"
     whole = batch.read_bytes()
     batch.write_bytes(whole[:-1])
     with pytest.raises(UserError, match=r"data_batch_3\.bin.*30730 bytes"):
@@ -98,7 +98,7 @@ def test_pickles_are_not_read(tmp_path):
 
 def test_other_prepared_data_are_not_taken_for_the_raw_ones(toy, tmp_path):
     data.load("cifar10", raw_dir=tmp_path / "raw")
-    here = tmp_path / "raw" / cifar.FOLDER
+    here = tmp_path / "raw" / _cifar.FOLDER
     first, second = ((here / f"data_batch_{n}.bin").read_bytes() for n in (1, 2))
     (here / "data_batch_1.bin").write_bytes(second)  # the same statistics in another order
     (here / "data_batch_2.bin").write_bytes(first)

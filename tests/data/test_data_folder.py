@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gpnas import data
-from gpnas.data import folder as folder_lib
+from gpnas.data import _folder as folder_lib
 from gpnas.errors import UserError
 
 

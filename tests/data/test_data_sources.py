@@ -14,9 +14,8 @@ import pytest
 import toysets
 
 from gpnas import data
-from gpnas.data import cache, known, loader, prepare, prepared, raw, sources
-from gpnas.data.dataset import Split
-from gpnas.data.split import hold_out
+from gpnas.data import Split, _cache, _known, _loader, _prepare, _prepared, _raw, _sources
+from gpnas.data._split import hold_out
 from gpnas.errors import UserError
 
 OWN = ".cache/gpnas/tfds"
@@ -26,7 +25,7 @@ OWN = ".cache/gpnas/tfds"
 def toy(monkeypatch):
     """A small set that is known as mnist."""
     entry = toysets.toy_known()
-    monkeypatch.setitem(known.KNOWN, "mnist", entry)
+    monkeypatch.setitem(_known.KNOWN, "mnist", entry)
     return entry
 
 
@@ -101,13 +100,13 @@ def test_an_incomplete_folder_is_passed_over_and_told(home):
 def test_debian_folder(tmp_path, monkeypatch):
     toysets.write_idx(tmp_path / "usr")
     entry = toysets.toy_known(debian_folder=str(tmp_path / "usr"))
-    monkeypatch.setitem(known.KNOWN, "mnist", entry)
+    monkeypatch.setitem(_known.KNOWN, "mnist", entry)
     check(data.load("mnist", download=False))
 
 
 def test_prepared_data_come_before_raw_files(home, toy, tmp_path, monkeypatch):
-    prepare.prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
-    monkeypatch.setattr(sources, "obtain", None)
+    _prepare.prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
+    monkeypatch.setattr(_sources, "obtain", None)
     check(data.load("mnist"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
     shutil.move(home / "tensorflow_datasets", tmp_path / "elsewhere")
@@ -126,7 +125,7 @@ def test_directories_from_the_environment(tmp_path, monkeypatch):
 
 
 def test_prepared_data_with_other_content_are_told(home, toy):
-    prepare.prepare(toy, *toysets.splits(seed=5), home / "tensorflow_datasets")
+    _prepare.prepare(toy, *toysets.splits(seed=5), home / "tensorflow_datasets")
     with pytest.raises(UserError, match=r"data\.data_dir.*mnist/3\.0\.1.*train_images"):
         data.load("mnist")
     assert not leftovers(home)
@@ -134,7 +133,7 @@ def test_prepared_data_with_other_content_are_told(home, toy):
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "metadata", "features"])
 def test_damaged_prepared_data(home, toy, damage):
-    folder = prepare.prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
+    folder = _prepare.prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
     path = folder / "mnist-test.array_record-00000-of-00001"
     content = path.read_bytes()
     if damage == "cut":
@@ -154,7 +153,7 @@ def test_damaged_prepared_data(home, toy, damage):
 
 
 def test_tfrecord_is_told(home, toy):
-    folder = prepare.prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
+    folder = _prepare.prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     with pytest.raises(UserError, match=r"mnist/3\.0\.1 is tfrecord, not array_record"):
@@ -165,13 +164,13 @@ def test_round_trip_through_tfds_without_tensorflow(tmp_path, toy):
     import tensorflow_datasets as tfds
 
     train, test = toysets.splits()
-    folder = prepare.prepare(toy, train, test, tmp_path)
+    folder = _prepare.prepare(toy, train, test, tmp_path)
     builder = tfds.builder_from_directory(folder)
     assert builder.info.features["label"].names == ["even", "odd"]
     assert builder.info.supervised_keys == ("image", "label")
     for name, split in (("train", train), ("test", test)):
         source = tfds.data_source("mnist", split=name, data_dir=tmp_path)
-        order = prepare.tfds_order(name, len(split))
+        order = _prepare.tfds_order(name, len(split))
         assert len(source) == len(split)
         for position in range(len(split)):
             np.testing.assert_array_equal(source[position]["image"], split.images[order[position]])
@@ -184,17 +183,17 @@ def test_order_is_that_of_tfds():
 
     hasher = hashing.Hasher("train")
     wanted = sorted(range(1000), key=hasher.hash_key)
-    np.testing.assert_array_equal(prepare.tfds_order("train", 1000), wanted)
+    np.testing.assert_array_equal(_prepare.tfds_order("train", 1000), wanted)
 
 
 def test_any_prepared_set(tmp_path, monkeypatch):
     entry = dataclasses.replace(toysets.toy_known(), name="toy", version="1.2.0")
     train, test = toysets.splits()
-    prepare.prepare(entry, train, test, tmp_path / "d")
+    _prepare.prepare(entry, train, test, tmp_path / "d")
     newer = dataclasses.replace(entry, version="1.10.0")
-    prepare.prepare(newer, *toysets.splits(seed=3), tmp_path / "d")
+    _prepare.prepare(newer, *toysets.splits(seed=3), tmp_path / "d")
     ds = data.load("toy", data_dir=tmp_path / "d")  # the newest, in the order of its records
-    order = prepare.tfds_order("train", len(train))
+    order = _prepare.tfds_order("train", len(train))
     rows = order[hold_out(len(train), 0.1, 0)[0]]
     np.testing.assert_array_equal(ds.train.images, toysets.splits(seed=3)[0].images[rows])
     (tmp_path / "d/nested").mkdir()
@@ -214,7 +213,7 @@ def test_any_prepared_set(tmp_path, monkeypatch):
 
 def test_a_prepared_validation_set_is_used(tmp_path):
     entry = dataclasses.replace(toysets.toy_known(), name="toy")
-    folder = prepare.prepare(entry, *toysets.splits(), tmp_path / "d")
+    folder = _prepare.prepare(entry, *toysets.splits(), tmp_path / "d")
     two = data.load("toy", data_dir=tmp_path / "d")
     info = folder / "dataset_info.json"
     told = json.loads(info.read_text())
@@ -234,7 +233,7 @@ def test_prepared_pictures_of_several_sizes(tmp_path):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (4 + n % 3, 5, 1), dtype=np.uint8) for n in range(20)]
     split = Split(images, np.arange(20) % 2)
-    prepare.prepare(entry, split, split, tmp_path)
+    _prepare.prepare(entry, split, split, tmp_path)
     with pytest.raises(UserError, match=r"data\.image_size.*differ in theirs"):
         data.load("toy", data_dir=tmp_path)
     assert data.load("toy", data_dir=tmp_path, image_size=8).image_shape == (8, 8, 1)
@@ -242,7 +241,7 @@ def test_prepared_pictures_of_several_sizes(tmp_path):
 
 def test_other_tasks_are_refused(tmp_path):
     entry = dataclasses.replace(toysets.toy_known(), name="toy")
-    folder = prepare.prepare(entry, *toysets.splits(), tmp_path)
+    folder = _prepare.prepare(entry, *toysets.splits(), tmp_path)
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace('"label"', '"image"'))
     with pytest.raises(UserError, match=r"data\.name.*toy.*an image classification set"):
@@ -259,7 +258,7 @@ def test_unknown_names_fail_fast(name):
 
 def test_no_source_is_one_error_in_time(monkeypatch):
     entry = toysets.toy_known(debian_package="no-such-package", debian_folder="/no/such/folder")
-    monkeypatch.setitem(known.KNOWN, "mnist", entry)
+    monkeypatch.setitem(_known.KNOWN, "mnist", entry)
     start = time.monotonic()
     with pytest.raises(UserError) as caught:
         data.load("mnist")
@@ -284,9 +283,9 @@ def test_second_load_touches_no_source(tmp_path, monkeypatch, home):
     toysets.write_idx(tmp_path / "raw")
     data.load("mnist", raw_dir=tmp_path / "raw")
     shutil.rmtree(home / OWN)
-    for module, name in ((raw, "read"), (sources, "obtain"), (prepared, "decode")):
+    for module, name in ((_raw, "read"), (_sources, "obtain"), (_prepared, "decode")):
         monkeypatch.setattr(module, name, None)
-    monkeypatch.setattr(loader, "prepare", None)
+    monkeypatch.setattr(_loader, "prepare", None)
     ds = data.load("mnist", raw_dir=tmp_path / "raw")
     check(ds)
     assert not ds.test.images.flags.writeable
@@ -355,7 +354,7 @@ def test_old_leftovers_are_removed(tmp_path, home):
 
 def test_a_failure_leaves_nothing(home, tmp_path, monkeypatch):
     toysets.write_idx(tmp_path / "raw")
-    monkeypatch.setattr(cache, "save_labels", lambda *_: 1 / 0)
+    monkeypatch.setattr(_cache, "save_labels", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         data.load("mnist", raw_dir=tmp_path / "raw")
     monkeypatch.undo()
@@ -365,8 +364,8 @@ def test_a_failure_leaves_nothing(home, tmp_path, monkeypatch):
 def test_processes_at_once(tmp_path, home):
     toysets.write_idx(tmp_path / "raw")
     code = (
-        "import toysets, sys; from gpnas import data; from gpnas.data import known\n"
-        "known.KNOWN['mnist'] = toysets.toy_known()\n"
+        "import toysets, sys; from gpnas import data; from gpnas.data import _known\n"
+        "_known.KNOWN['mnist'] = toysets.toy_known()\n"
         "print(data.load('mnist', raw_dir=sys.argv[1]).sha256)"
     )
     root = Path(data.__file__).parents[2]

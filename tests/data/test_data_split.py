@@ -1,11 +1,11 @@
-"""gpnas.data.split: the held-out rows and the channel statistics."""
+"""gpnas.data._split: the held-out rows and the channel statistics."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpnas.data.split import channel_statistics, hold_out, permutation
+from gpnas.data._split import channel_statistics, hold_out, permutation
 from gpnas.errors import UserError
 
 

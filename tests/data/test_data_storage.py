@@ -1,4 +1,4 @@
-"""gpnas.data.storage: locks and folders that appear whole."""
+"""gpnas.data._storage: locks and folders that appear whole."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gpnas.data import storage
+from gpnas.data import _storage
 from gpnas.errors import UserError
 
 
@@ -16,7 +16,7 @@ def test_one_at_a_time(tmp_path):
 
     def work():
         nonlocal inside, most
-        with storage.locked(tmp_path / "a.lock", field="data.cache_dir"):
+        with _storage.locked(tmp_path / "a.lock", field="data.cache_dir"):
             inside += 1
             most = max(most, inside)
             time.sleep(0.02)
@@ -33,20 +33,20 @@ def test_one_at_a_time(tmp_path):
 def test_the_wait_has_an_end(tmp_path):
     path = tmp_path / "a.lock"
     with (
-        storage.locked(path, field="data.cache_dir"),
+        _storage.locked(path, field="data.cache_dir"),
         pytest.raises(UserError, match=r"data\.cache_dir.*a\.lock.*another process"),
-        storage.locked(path, field="data.cache_dir", seconds=0.1),
+        _storage.locked(path, field="data.cache_dir", seconds=0.1),
     ):
         pass
-    with storage.locked(path, field="data.cache_dir", seconds=0.1):
+    with _storage.locked(path, field="data.cache_dir", seconds=0.1):
         pass
 
 
 def test_publish_does_not_replace(tmp_path):
     for name in ("a", "b"):
-        with storage.new_folder(tmp_path, field="data.cache_dir") as folder:
+        with _storage.new_folder(tmp_path, field="data.cache_dir") as folder:
             (folder / "content").write_text(name)
-            assert storage.publish(folder, tmp_path / "final") is (name == "a")
+            assert _storage.publish(folder, tmp_path / "final") is (name == "a")
     assert (tmp_path / "final/content").read_text() == "a"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".tmp")] == []
 
@@ -55,12 +55,12 @@ def test_fingerprint_sees_names_sizes_and_times(tmp_path):
     paths = [tmp_path / "a", tmp_path / "b"]
     for path in paths:
         path.write_text("x")
-    first = storage.fingerprint(paths, tmp_path)
-    assert first == storage.fingerprint(reversed(paths), tmp_path)
+    first = _storage.fingerprint(paths, tmp_path)
+    assert first == _storage.fingerprint(reversed(paths), tmp_path)
     paths[0].write_text("xy")
-    second = storage.fingerprint(paths, tmp_path)
+    second = _storage.fingerprint(paths, tmp_path)
     paths[0].rename(tmp_path / "c")
-    third = storage.fingerprint([tmp_path / "c", paths[1]], tmp_path)
+    third = _storage.fingerprint([tmp_path / "c", paths[1]], tmp_path)
     assert len({first, second, third}) == 3
 
 
@@ -70,7 +70,7 @@ def test_fingerprint_sees_names_sizes_and_times(tmp_path):
 def test_a_full_disk_is_no_mistake_of_the_user(tmp_path, error):
     with (
         pytest.raises(OSError, match="No space left on device: '.*cache'") as raised,
-        storage.new_folder(tmp_path / "cache", field="data.cache_dir"),
+        _storage.new_folder(tmp_path / "cache", field="data.cache_dir"),
     ):
         raise error
     assert raised.value.errno == errno.ENOSPC
@@ -82,5 +82,5 @@ def test_a_lock_on_a_full_disk(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "open", full)
-    with pytest.raises(OSError, match="No space"), storage.locked(tmp_path / "a", field="x"):
+    with pytest.raises(OSError, match="No space"), _storage.locked(tmp_path / "a", field="x"):
         pass

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpnas.data import cifar, idx, known, raw
-from gpnas.data.dataset import Split
+from gpnas.data import Split, _cifar, _idx, _known, _raw
 
 ROWS = {"train": 40, "test": 12}
 CIFAR_ROWS = {"train": 50, "test": 20}
@@ -27,14 +26,14 @@ def splits(seed: int = 0) -> tuple[Split, Split]:
     )
 
 
-def toy_known(seed: int = 0, **changes) -> known.Known:
+def toy_known(seed: int = 0, **changes) -> _known.Known:
     """A known set `mnist` whose content is `splits(seed)`; no address answers."""
     return dataclasses.replace(
-        known.KNOWN["mnist"],
+        _known.KNOWN["mnist"],
         shape=(6, 5, 1),
         rows=ROWS,
         class_names=("even", "odd"),
-        sha256=raw.digests(*splits(seed)),
+        sha256=_raw.digests(*splits(seed)),
         address="http://127.0.0.1:9/",
         **changes,
     )
@@ -46,28 +45,28 @@ def write_idx(folder: Path, seed: int = 0, compress: bool = True) -> list[Path]:
     paths = []
     train, test = splits(seed)
     arrays = (train.images[..., 0], train.labels, test.images[..., 0], test.labels)
-    for part, array in zip(known.PARTS, arrays, strict=True):
-        content = idx.header(array.shape) + array.astype(np.uint8).tobytes()
-        name = known.KNOWN["mnist"].files[part][0]
+    for part, array in zip(_known.PARTS, arrays, strict=True):
+        content = _idx.header(array.shape) + array.astype(np.uint8).tobytes()
+        name = _known.KNOWN["mnist"].files[part][0]
         paths.append(folder / (f"{name}.gz" if compress else name))
         paths[-1].write_bytes(gzip.compress(content) if compress else content)
     return paths
 
 
-def cifar_batches(folder: Path) -> tuple[known.Known, np.ndarray]:
+def cifar_batches(folder: Path) -> tuple[_known.Known, np.ndarray]:
     """Writes small binary batches and the archive of them; returns the set and all records."""
     rng = np.random.default_rng(1)
     n = sum(CIFAR_ROWS.values())
     records = rng.integers(0, 256, (n, 3073), dtype=np.uint8)
     records[:, 0] = np.arange(n) % 10
-    here = folder / cifar.FOLDER
+    here = folder / _cifar.FOLDER
     here.mkdir(parents=True)
     for number in range(5):
         records[number * 10 : number * 10 + 10].tofile(here / f"data_batch_{number + 1}.bin")
     records[50:].tofile(here / "test_batch.bin")
     mean = records[:50, 1:].reshape(-1, 3, 1024).mean(axis=(0, 2))
     toy = dataclasses.replace(
-        known.KNOWN["cifar10"],
+        _known.KNOWN["cifar10"],
         rows=CIFAR_ROWS,
         train_mean=tuple(mean.tolist()),
         address="http://127.0.0.1:9/",
@@ -77,7 +76,7 @@ def cifar_batches(folder: Path) -> tuple[known.Known, np.ndarray]:
 
 def archive(folder: Path, to: Path) -> str:
     """Packs the batches below `folder` as the official archive does; returns its SHA-256."""
-    path = to / known.CIFAR_ARCHIVE
+    path = to / _known.CIFAR_ARCHIVE
     with tarfile.open(path, "w:gz") as file:
-        file.add(folder / cifar.FOLDER, cifar.FOLDER)
+        file.add(folder / _cifar.FOLDER, _cifar.FOLDER)
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -13,7 +13,7 @@ from gpnas.train import base, train
 
 
 class Subject(NamedTuple):
-    """A module, its variables with some units' readers at zero, its images and their shape."""
+    """A module, its variables (some units have zero outgoing weights), its images, their shape."""
 
     module: nn.Module
     variables: dict
@@ -52,7 +52,7 @@ MODULES = {
 }
 
 
-def _dead(leaf):
+def _zero(leaf):
     """A third of what each kernel reads is zero, but for the images."""
     inputs = leaf.shape[-2] if leaf.ndim > 1 else 0
     if inputs in (0, 1, 3, 16, 64):  # no kernel, or the first
@@ -71,7 +71,7 @@ def subject():
         leaves, structure = jax.tree.flatten(variables)
         rng = np.random.default_rng(1)
         moved = [x + 0.05 * rng.normal(size=x.shape).astype(np.float32) for x in leaves]
-        variables = jax.tree.map(_dead, jax.tree.unflatten(structure, moved))
+        variables = jax.tree.map(_zero, jax.tree.unflatten(structure, moved))
         return Subject(module, variables, shape, images)
 
     return make

@@ -7,8 +7,7 @@ import pytest
 from jax import export
 
 from gpnas import deploy
-from gpnas.deploy import formats, quantise, to_onnx, to_stablehlo, to_tflite
-from gpnas.deploy.smaller import smaller
+from gpnas.deploy import compact_network, quantize, to_onnx, to_stablehlo, to_tflite
 from gpnas.errors import UserError
 
 NAMES = ("lenet5", "resnet", "own", "fixed")
@@ -16,8 +15,8 @@ NAMES = ("lenet5", "resnet", "own", "fixed")
 
 def small_of(subject, name):
     module, variables, shape, images = subject(name)
-    small = smaller(module, variables, shape)
-    return deploy.of_pixels(small.apply, 0.3, 0.4), small.variables, shape, images
+    small = compact_network(module, variables, shape)
+    return deploy.on_pixels(small.apply, 0.3, 0.4), small.variables, shape, images
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -25,11 +24,11 @@ def test_stablehlo(subject, name, tmp_path):
     apply, variables, shape, images = small_of(subject, name)
     path = tmp_path / "net.stablehlo"
     to_stablehlo(apply, variables, shape, path)
-    run = deploy.load(path)
-    assert deploy.parity(run, apply, variables, images) <= 1e-4
-    assert deploy.parity(run, apply, variables, images[:2]) <= 1e-4
+    run = deploy.load_exported(path)
+    assert deploy.max_difference(run, apply, variables, images) <= 1e-4
+    assert deploy.max_difference(run, apply, variables, images[:2]) <= 1e-4
     assert run(images).std() > 1e-3  # not a constant
-    assert export.deserialize(bytearray(path.read_bytes())).platforms == formats.PLATFORMS
+    assert export.deserialize(bytearray(path.read_bytes())).platforms == deploy.PLATFORMS
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,9 +37,9 @@ def test_onnx(subject, name, tmp_path):
     apply, variables, shape, images = small_of(subject, name)
     path = tmp_path / "net.onnx"
     to_onnx(apply, variables, shape, path)
-    run = deploy.load(path, threads=2)
-    assert deploy.parity(run, apply, variables, images) <= 1e-4
-    assert deploy.parity(run, apply, variables, images[:1]) <= 1e-4
+    run = deploy.load_exported(path, threads=2)
+    assert deploy.max_difference(run, apply, variables, images) <= 1e-4
+    assert deploy.max_difference(run, apply, variables, images[:1]) <= 1e-4
 
 
 @pytest.mark.parametrize("opset, ir", [(None, 10), (17, 8), (20, 9)])
@@ -55,7 +54,7 @@ def test_onnx_opset(subject, opset, ir, tmp_path):
     # onnxruntime 1.20, the oldest allowed, reads opset 21 and IR version 10.
     assert [(one.domain, one.version) for one in model.opset_import] == [("", opset or 21)]
     assert model.ir_version == ir
-    assert deploy.parity(deploy.load(path), apply, variables, images) <= 1e-4
+    assert deploy.max_difference(deploy.load_exported(path), apply, variables, images) <= 1e-4
 
 
 @pytest.mark.parametrize("opset", [16, 24, 0, -1, True, 21.0, "21"])
@@ -70,11 +69,15 @@ def test_wrong_opsets(opset, tmp_path):
 def test_onnx_in_int8(subject, tmp_path):
     formats_or_skip("onnx")
     apply, variables, shape, images = small_of(subject, "lenet5")
-    whole, small = tmp_path / "net.onnx", tmp_path / "net.int8.onnx"
-    to_onnx(apply, variables, shape, whole)
-    quantise(whole, small, images)
-    scale = np.abs(deploy.load(whole)(images)).max()
-    assert 0 < deploy.parity(deploy.load(small), apply, variables, images) < 0.1 * scale
+    original, small = tmp_path / "net.onnx", tmp_path / "net.int8.onnx"
+    to_onnx(apply, variables, shape, original)
+    quantize(original, small, images)
+    scale = np.abs(deploy.load_exported(original)(images)).max()
+    assert (
+        0
+        < deploy.max_difference(deploy.load_exported(small), apply, variables, images)
+        < 0.1 * scale
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,28 +87,28 @@ def test_tflite(subject, name, batch, tmp_path):
     apply, variables, shape, images = small_of(subject, name)
     path = tmp_path / "net.tflite"
     to_tflite(apply, variables, shape, path, batch)
-    run = deploy.load(path)
+    run = deploy.load_exported(path)
     assert len(run(images)) == 5
-    assert deploy.parity(run, apply, variables, images) <= 1e-4
+    assert deploy.max_difference(run, apply, variables, images) <= 1e-4
 
 
 def formats_or_skip(name):
     """Skips where an extra is not installed."""
-    for package in formats.EXTRAS[name][1]:
+    for package in deploy.EXTRAS[name][1]:
         pytest.importorskip(package)
 
 
 def test_a_package_that_is_missing(monkeypatch):
-    monkeypatch.setitem(formats.EXTRAS, "onnx", ("deploy", ("no_such_package",)))
+    monkeypatch.setitem(deploy.EXTRAS, "onnx", ("deploy", ("no_such_package",)))
     with pytest.raises(UserError, match=r"formats: got 'onnx'.*pip install -e '\.\[deploy\]'"):
-        formats.require(["stablehlo", "onnx"])
+        deploy.require_formats(["stablehlo", "onnx"])
     with pytest.raises(UserError, match="formats: got 'pdf', allowed: onnx, stablehlo"):
-        formats.require(["pdf"])
+        deploy.require_formats(["pdf"])
 
 
 def test_a_file_of_another_kind():
     with pytest.raises(UserError, match="file: got 'net.pt', allowed: a file ending in .stablehlo"):
-        deploy.load(pathlib.Path("net.pt"))
+        deploy.load_exported(pathlib.Path("net.pt"))
 
 
 def test_errors_are_counted_over_all_images():

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpnas.deploy import exported
-from gpnas.deploy.describe import side_file
-from gpnas.deploy.exported import export_run
-from gpnas.deploy.predict import from_file, from_run, pictures, predict
+from gpnas import deploy
+from gpnas.deploy import export, predict, side_file
 from gpnas.errors import UserError
 from gpnas.train import base, train
 from gpnas.train.finished import read_run
@@ -42,9 +40,9 @@ def pictured(tmp_path_factory):
 
 def available():
     """Formats of which the packages are installed."""
-    for name in exported.formats.EXTRAS:
+    for name in deploy.EXTRAS:
         try:
-            exported.require([name])
+            deploy.require_formats([name])
             yield name
         except UserError:
             continue
@@ -52,9 +50,9 @@ def available():
 
 def test_a_run_predicts_what_it_was_tested_on(pictured):
     run = read_run(pictured / "run")
-    paths = pictures([pictured / "test"])
+    paths = predict.find_pictures([pictured / "test"])
     assert [path.parent.name for path in paths] == ["1", "1", "10", "10", "2", "2"]
-    found = list(predict(from_run(pictured / "run"), paths, top=9))
+    found = list(predict.predict(predict.from_run(pictured / "run"), paths, top=9))
     assert [one.classes[0][0] for one in found] == [path.parent.name for path in paths]
     assert {name for name, _ in found[0].classes} == {*NAMES}
     for one in found:
@@ -70,42 +68,42 @@ def test_files_predict_what_the_run_does(pictured, tmp_path, name):
         pytest.skip(f"{name}: extra not installed")
     folder = tmp_path / "run"
     shutil.copytree(pictured / "run", folder)
-    report = export_run(folder, [name], int8=name == "onnx", seconds=0)
-    paths = pictures([pictured / "test"])
-    wanted = list(predict(from_run(pictured / "run"), paths))
+    report = export.export_run(folder, [name], int8=name == "onnx", seconds=0)
+    paths = predict.find_pictures([pictured / "test"])
+    wanted = list(predict.predict(predict.from_run(pictured / "run"), paths))
     for row in report["files"]:
         path = folder / "export" / row["file"]
         loose = 0.1 if "int8" in row["format"] else 1e-4
-        for one, two in zip(predict(from_file(path), paths), wanted, strict=True):
+        for one, two in zip(predict.predict(predict.from_file(path), paths), wanted, strict=True):
             assert one.classes[0][0] == two.classes[0][0]
             assert dict(one.classes) == pytest.approx(dict(two.classes), abs=loose)
         _check_damage(path)
         if name == "onnx":  # which holds the names itself
             side_file(path).unlink()
-            assert from_file(path).description.class_names == NAMES
+            assert predict.from_file(path).description.class_names == NAMES
         elif name != "safetensors":
             side_file(path).unlink()
             with pytest.raises(UserError, match="class names"):
-                from_file(path)
+                predict.from_file(path)
 
 
 def _check_damage(path):
     """One line for a changed, a cut and a foreign file; the file is restored."""
-    whole = path.read_bytes()
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 4
-    for content in (bytes(flipped), whole[: len(whole) // 2], b"", b"no network"):
+    original = path.read_bytes()
+    flipped = bytearray(original)
+    flipped[len(original) // 2] ^= 4
+    for content in (bytes(flipped), original[: len(original) // 2], b"", b"no network"):
         path.write_bytes(content)
         with pytest.raises(UserError, match="file: got") as caught:
-            from_file(path)
+            predict.from_file(path)
         assert "\n" not in str(caught.value)
         if path.suffix != ".json":  # without its digest the runtime notices what it can
             aside = side_file(path).rename(path.with_name("aside"))
             if content != bytes(flipped):
                 with pytest.raises(UserError, match="file: got"):
-                    from_file(path)
+                    predict.from_file(path)
             aside.rename(side_file(path))
-    path.write_bytes(whole)
+    path.write_bytes(original)
 
 
 @pytest.mark.parametrize(
@@ -121,23 +119,28 @@ def test_wrong_pictures(pictured, tmp_path, paths, error):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.png").write_text("x")
     with pytest.raises(UserError, match=error):
-        list(predict(from_run(pictured / "run"), pictures([tmp_path / one for one in paths])))
+        list(
+            predict.predict(
+                predict.from_run(pictured / "run"),
+                predict.find_pictures([tmp_path / one for one in paths]),
+            )
+        )
 
 
 def test_wrong_files(tmp_path):
     for name in ("absent.onnx", "net.pt"):
         with pytest.raises(UserError, match="file: got"):
-            from_file(tmp_path / name)
+            predict.from_file(tmp_path / name)
 
 
 def test_changed_names_are_noticed(pictured, tmp_path):
     pytest.importorskip("flatbuffers")
     folder = tmp_path / "run"
     shutil.copytree(pictured / "run", folder)
-    export_run(folder, ["stablehlo"], seconds=0)
+    export.export_run(folder, ["stablehlo"], seconds=0)
     path = folder / "export" / "compact.stablehlo"
     side = side_file(path)
     told = json.loads(side.read_text())
     side.write_text(json.dumps(told | {"class_names": ["1", "10", "2"]}))
     with pytest.raises(UserError, match="file: got .*its digest is another"):
-        from_file(path)
+        predict.from_file(path)

@@ -1,5 +1,6 @@
 """A network comes back from JSON and safetensors, without any training code."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,8 +10,7 @@ import numpy as np
 import pytest
 
 from gpnas import deploy
-from gpnas.deploy import describe
-from gpnas.deploy.smaller import smaller
+from gpnas.deploy import compact_network
 from gpnas.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -31,15 +31,15 @@ assert not loaded & {"train", "methods", "gates", "data", "search", "sensitivity
 def saved(subject, tmp_path):
     """A small LeNet-5 in a folder: `(path, apply, variables, images)`."""
     module, variables, shape, images = subject("lenet5")
-    small = smaller(module, variables, shape)
+    small = compact_network(module, variables, shape)
     path = tmp_path / "net.json"
     deploy.save_network(path, small.architecture, small.variables, [0.3], [0.4])
-    return path, deploy.of_pixels(small.apply, 0.3, 0.4), small.variables, images
+    return path, deploy.on_pixels(small.apply, 0.3, 0.4), small.variables, images
 
 
 def test_it_comes_back(saved):
     path, apply, variables, images = saved
-    assert deploy.parity(deploy.load(path), apply, variables, images) <= 1e-6
+    assert deploy.max_difference(deploy.load_exported(path), apply, variables, images) <= 1e-6
     fields = json.loads(path.read_text())["fields"]
     assert fields["widths"] == [3, 4, 7]
 
@@ -88,7 +88,7 @@ def test_foreign_weights(saved):
     path, *_ = saved
     content = b"\x10" * 64
     path.with_suffix(".safetensors").write_bytes(content)
-    known = json.loads(path.read_text()) | {"sha256": describe.digest(content)}
+    known = json.loads(path.read_text()) | {"sha256": hashlib.sha256(content).hexdigest()}
     del known["digest"]
     path.write_text(json.dumps(known))
     with pytest.raises(UserError, match="file: got .*its weights beside it .SafetensorError"):

@@ -30,7 +30,7 @@ def test_a_search_on_a_table_of_the_users_own(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("5 evaluations") and not done.stderr
     storage = f"sqlite:///{tmp_path}/run/search.db"
-    assert run("--worker", f"--storage={storage}").stdout.startswith("5 evaluations")
+    assert run(f"--storage={storage}").stdout.startswith("5 evaluations")
     done = run(*mine, "--config.evaluations=9")
     front = json.loads((tmp_path / "run" / "record.json").read_text())["front"]
     history = json.loads((tmp_path / "run" / "history.json").read_text())
@@ -85,12 +85,14 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, name, content, messa
 
 
 def test_a_worker_needs_a_storage():
-    done = run("--worker")
-    assert done.returncode == 2 and done.stderr.startswith("storage: got None")
+    done = run()
+    assert done.returncode == 2 and done.stderr.startswith(
+        "config: got None, allowed: a search; or"
+    )
 
 
 def test_a_worker_makes_no_database(tmp_path):
-    done = run("--worker", f"--storage=sqlite:///{tmp_path}/none.db")
+    done = run(f"--storage=sqlite:///{tmp_path}/none.db")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("storage: got") and not list(tmp_path.iterdir())
 
@@ -107,3 +109,77 @@ def test_an_architecture_outside_the_space_is_one_line(tmp_path, monkeypatch):
     done = run(CONFIG, f"--workdir={tmp_path / 'run'}", chosen)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("architecture: got ('conv7',")
+
+
+SLOW = """
+import os, pathlib, signal, time
+from gpnas.search.strategies.random import random
+
+def slow(space):
+    propose, calls = random(space), []
+
+    def wait(history, rng):
+        calls.append(0)
+        if len(calls) == 4 and not pathlib.Path("stopped").exists():
+            pathlib.Path("stopped").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        return propose(history, rng)
+
+    return wait
+"""
+
+
+def stopped_and_not(tmp_path, *arguments):
+    """Runs a command that is stopped and the same again; and one that is not stopped."""
+    folders = [tmp_path / name for name in ("once", "twice")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "slow.py").write_text(SLOW)
+    (folders[0] / "stopped").touch()
+    command = [sys.executable, str(ROOT / "experiments" / "search.py"), *arguments]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = [
+        subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120, env=env)
+        for folder in (folders[0], folders[1], folders[1])
+    ]
+    assert [one.returncode for one in done] == [0, 75, 0], [one.stderr for one in done]
+    assert done[1].stderr == "interrupted; the same command goes on\n"
+    return folders
+
+
+def test_a_search_that_is_stopped_goes_on(tmp_path):
+    folders = stopped_and_not(
+        tmp_path, f"--config={ROOT}/configs/searches/nas_bench_201.py", "--workdir=run",
+        "--config.strategy={'name': 'slow:slow'}", "--config.evaluations=12",
+    )  # fmt: skip
+    told = [json.loads((folder / "run" / "history.json").read_text()) for folder in folders]
+    told = [[(trial["architecture"], trial["metrics"]) for trial in history] for history in told]
+    assert len(told[0]) == 12 and told[0] == told[1]
+
+
+def test_a_comparison_that_is_stopped_goes_on(tmp_path):
+    (tmp_path / "config.py").write_text(
+        "from configs.searches import nas_bench_201\n"
+        "from gpnas.search.comparison import comparison\n\n"
+        "def get_config():\n"
+        "    config = nas_bench_201.get_config()\n"
+        "    config.evaluations = 5\n"
+        "    arms = {'a': {'strategy': {'name': 'slow:slow'}}}\n"
+        "    return comparison(config, 'mine', arms, seeds=2)\n"
+    )
+    folders = stopped_and_not(tmp_path, f"--config={tmp_path}/config.py", "--results=runs")
+    told = [
+        [json.loads(line) for line in (folder / "runs/mine/records.jsonl").read_text().splitlines()]
+        for folder in folders
+    ]
+    assert [[record["course"] for record in records] for records in told][0] == [
+        record["course"] for record in told[1]
+    ]
+    assert [record["seed"] for record in told[1]] == [0, 1]
+
+
+def test_a_folder_of_the_other_kind_is_one_line(tmp_path):
+    done = run(CONFIG, f"--workdir={tmp_path}/run", "--results=runs")
+    assert done.returncode == 2
+    assert done.stderr == "results: got 'runs', allowed: --workdir, of a search\n"

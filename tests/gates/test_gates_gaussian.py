@@ -10,7 +10,7 @@ from scipy import integrate, stats
 from gpnas.gates import GateContext, gaussian
 from gpnas.masks import init_masks, masked_leaves, schedule, update_leaves
 from gpnas.methods import METHODS
-from gpnas.models.layers import im2col_conv
+from gpnas.models import im2col_conv
 
 KEY = jax.random.key(0)
 GRID = np.linspace(-8, 8, 33, dtype=np.float32)

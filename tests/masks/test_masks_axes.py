@@ -16,7 +16,7 @@ from gpnas.masks import (
     axes,
     grow_at_fan_in,
     init_masks,
-    masked,  # fmt: skip
+    masked,
     plasticity,
     schedule,
     score,

@@ -7,7 +7,6 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.models import Cell201, MacroNet, Supernet201, cell201, choice
-from gpnas.models.cell201 import OPERATIONS
 from gpnas.search import load_table
 
 GREY = jnp.zeros((2, 28, 28, 1))
@@ -47,7 +46,7 @@ def test_a_supernet_is_each_of_its_networks():
     run = jax.jit(supernet.apply)
     for architecture in some("nas_bench_201", 3):
         path = choice(architecture)
-        mixed = run(variables, images, jax.nn.one_hot(path, len(OPERATIONS)))
+        mixed = run(variables, images, jax.nn.one_hot(path, len(cell201.OPERATIONS)))
         alone = Cell201(architecture, **SMALL)
         own = alone.init(jax.random.key(1), images)
         shared = jax.tree.map_with_path(
@@ -70,11 +69,11 @@ def test_a_mixture_is_differentiable_in_its_weights(monkeypatch):
     monkeypatch.setattr(cell201, "STAGES", 1)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 12, 1)), jnp.float32)
     supernet = Supernet201(**SMALL)
-    even = jnp.full((6, len(OPERATIONS)), 1 / len(OPERATIONS))
+    even = jnp.full((6, len(cell201.OPERATIONS)), 1 / len(cell201.OPERATIONS))
     variables = supernet.init(jax.random.key(0), images, even)
     slopes = jax.grad(lambda mix: supernet.apply(variables, images, mix)[0, 0])(even)
     assert slopes.shape == even.shape and np.isfinite(slopes).all()
-    none = OPERATIONS.index("none")
+    none = cell201.OPERATIONS.index("none")
     assert not slopes[:, none].any() and (np.abs(np.delete(slopes, none, 1)) > 0).any(1).all()
 
 

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.models import DartsNet, Genotype
-from gpnas.models.darts_cell import OPERATIONS
+from gpnas.models import DartsNet, Genotype, darts_cell
 
 # The second-order cells of arXiv:1806.09055, figures 4 and 5.
 PUBLISHED = Genotype(
@@ -42,7 +41,7 @@ def test_the_published_network_has_the_published_size():
     assert millions == pytest.approx(3.3, abs=0.1)  # table 1
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", darts_cell.OPERATIONS)
 def test_parameters_of_a_reduction_cell_by_hand(name):
     c = 2 * 4
     fit, stem, classifier = 12 * c + 2 * c, 9 * 1 * 12 + 2 * 12, c * 10 + 10
@@ -54,7 +53,10 @@ def test_parameters_of_a_reduction_cell_by_hand(name):
 
 
 def test_a_stack_with_every_operation_trains():
-    nodes = tuple(((a, 0), (b, 1)) for a, b in zip(OPERATIONS[::2], OPERATIONS[1::2], strict=True))
+    nodes = tuple(
+        ((a, 0), (b, 1))
+        for a, b in zip(darts_cell.OPERATIONS[::2], darts_cell.OPERATIONS[1::2], strict=True)
+    )
     module = DartsNet(Genotype(nodes, nodes), channels=4, layers=3)
     images = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), images)

@@ -36,7 +36,7 @@ def test_the_rebuilt_network_of_compact_arrays_computes_the_same(name):
     masks = {g.name: rng.permutation(g.size) < g.size // 2 + 1 for g in groups.groups}
     small_apply, small = units.compact(module.apply, variables, groups, masks)
     written = json.loads(json.dumps(models.architecture(module, small["params"])))
-    rebuilt = models.build(written)
+    rebuilt = models.from_architecture(written)
     np.testing.assert_allclose(
         rebuilt.apply(small, images), small_apply(small, images), rtol=1e-5, atol=1e-5
     )
@@ -50,16 +50,18 @@ def test_the_rebuilt_network_of_compact_arrays_computes_the_same(name):
 def test_a_missing_block_is_a_silent_one(name, count):
     module, shape = NETS[name]
     variables, images = variables_of(module, shape), jnp.ones((2, *shape))
-    parts = models.blocks(module)
+    parts = models.removable_blocks(module)
     groups = units.with_blocks(units.UnitGroups((), ()), variables, parts)
     assert len(groups.groups) == len(parts) == count
     whole = {group.name: np.ones(1, bool) for group in groups.groups}
     for group in groups.groups[::5]:
         masks = whole | {group.name: np.zeros(1, bool)}
-        in_params = units.of_params(groups)
-        silent = gm.apply(units.readers(in_params, masks, variables["params"]), variables["params"])
+        in_params = units.groups_in_collection(groups)
+        silent = gm.apply(
+            units.outgoing_masks(in_params, masks, variables["params"]), variables["params"]
+        )
         left = units.without_blocks(variables, parts, masks)
-        smaller = models.build(models.architecture(module, left["params"]))
+        smaller = models.from_architecture(models.architecture(module, left["params"]))
         np.testing.assert_allclose(
             smaller.apply(left, images), module.apply(variables | {"params": silent}, images),
             rtol=1e-5, atol=1e-6,
@@ -81,7 +83,7 @@ def test_a_missing_block_is_a_silent_one(name, count):
 )
 def test_what_is_no_architecture_is_said_in_one_line(architecture, said):
     with pytest.raises(UserError) as error:
-        models.build(architecture)
+        models.from_architecture(architecture)
     assert said in str(error.value)
 
 

@@ -6,14 +6,16 @@ import numpy as np
 import optax
 import pytest
 
-from gpnas.models.cell201 import OPERATIONS
+from gpnas.models import cell201
 from gpnas.search.darts import Darts, alpha_gradient, discretise, make_darts
 from gpnas.search.sharing import Recipe
 
 
 @pytest.fixture(scope="module")
 def alpha():
-    return jnp.asarray(np.random.default_rng(0).normal(size=(6, len(OPERATIONS))), jnp.float32)
+    return jnp.asarray(
+        np.random.default_rng(0).normal(size=(6, len(cell201.OPERATIONS))), jnp.float32
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +72,8 @@ def test_a_turn_is_a_step_of_alpha_and_then_one_of_the_weights(tiny, alpha):
 
 
 def test_the_largest_weight_but_none_is_taken():
-    alpha = np.zeros((6, len(OPERATIONS)))
-    alpha[:, OPERATIONS.index("none")] = 9
+    alpha = np.zeros((6, len(cell201.OPERATIONS)))
+    alpha[:, cell201.OPERATIONS.index("none")] = 9
     alpha[range(6), [1, 2, 3, 4, 3, 2]] = 1
     assert discretise(alpha) == ("skip", "conv1", "conv3", "pool3", "conv3", "conv1")
     assert discretise(alpha, without=()) == ("none",) * 6

@@ -7,7 +7,7 @@ import pytest
 
 from gpnas import commandline
 from gpnas.errors import UserError
-from gpnas.search import STRATEGIES, load_table, search, study
+from gpnas.search import STRATEGIES, Trial, load_table, search, study
 from gpnas.search.outcome import TooManyFailures, exhausted
 from gpnas.search.run import simulate
 from gpnas.search.table import digests
@@ -107,6 +107,54 @@ def test_a_full_disk_under_a_database_is_an_error_of_the_disk(tmp_path, monkeypa
 def test_a_config_of_another_command():
     searched = dict.fromkeys(("space", "objectives", "strategy", "evaluations"))
     commandline.check_kind(searched, "search")
-    for command in ("train", "sweep", "compare", "proxies", "sharing"):
+    for command in ("train", "sweep"):
         with pytest.raises(UserError, match="run.sh search takes this one"):
             commandline.check_kind(searched, command)
+    compared = dict.fromkeys(("space", "objectives", "arms", "seeds"))
+    commandline.check_kind(compared, "search")
+    with pytest.raises(UserError, match="run.sh search takes this one"):
+        commandline.check_kind(compared, "sweep")
+
+
+def test_a_space_whose_cost_raises_fails_that_candidate():
+    def cost(architecture):
+        return {"size": error(Trial(0, architecture))["size"] / (architecture[0] != "b")}
+
+    def evaluate(trial):
+        return error(trial) | cost(trial.architecture)
+
+    propose = STRATEGIES["lemonade"](
+        SPACE._replace(cost=cost), objectives=("error", "size"), first=4
+    )
+    found = search(propose, evaluate, 30)
+    failed = [trial for trial in found if trial.failed is not None]
+    assert failed and all("ZeroDivisionError" in trial.failed for trial in failed)
+    assert {trial.architecture[0] for trial in failed} == {"b"}
+
+
+def test_an_interruption_is_no_fault_of_the_candidate(tmp_path):
+    whole = search(strategy("evolution"), error, 8, seed=3)
+    left = [2, 3, 1]  # evaluations before each interruption
+
+    def interrupted(trial):
+        if left and (left.append(left.pop() - 1) or left[-1] < 0):
+            left.pop()
+            raise KeyboardInterrupt
+        return error(trial)
+
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            study.work(opened(tmp_path), strategy("evolution"), interrupted, ("error",), 8, seed=3)
+    kept = opened(tmp_path)
+    dead = [t for t in kept.trials if t.state.name == "FAIL"]
+    assert len(dead) == 3 and all(t.user_attrs["interrupted"] for t in dead)
+    kept.add_trial(
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.FAIL, user_attrs=dead[0].user_attrs,
+            system_attrs={"retry_history": [0, 1, 2]},
+        )
+    )  # fmt: skip
+    found = study.work(kept, strategy("evolution"), error, ("error",), 8, seed=3)
+    assert [(t.architecture, t.metrics) for t in found] == [
+        (t.architecture, t.metrics) for t in whole
+    ]

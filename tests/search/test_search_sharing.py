@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from gpnas.models import Cell201, choice, network_macs
+from gpnas.models import Cell201, cell201, choice, network_macs
 from gpnas.search import STRATEGIES, Trial, load_table, search, sharing
 from gpnas.search.sharing import (
     Recipe,
@@ -88,11 +88,11 @@ def test_the_rate_falls_as_a_cosine():
 def test_macs_are_those_of_the_network_alone(small):
     macs = selection_macs(small.supernet, (8, 8, 1))
     for path in paths(5):
-        alone = Cell201(tuple(sharing.OPERATIONS[i] for i in path), channels=2, cells=1)
+        alone = Cell201(tuple(cell201.OPERATIONS[i] for i in path), channels=2, cells=1)
         variables = alone.init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
         own = network_macs(alone, variables, (8, 8, 1))
         assert macs(path) == own.total(variables["params"]) > 0
-        assert macs(np.eye(len(sharing.OPERATIONS))[path]) == macs(path)
+        assert macs(np.eye(len(cell201.OPERATIONS))[path]) == macs(path)
 
 
 @pytest.mark.parametrize("count", [0, 3, 9])

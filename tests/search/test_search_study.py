@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 import time
 
+import numpy as np
 import optuna
 import pytest
 
@@ -66,8 +67,37 @@ def test_a_study_has_a_drawing_once(tmp_path):
 def test_another_search_under_the_same_name(tmp_path):
     opened(tmp_path, space="a", evaluations=5)
     opened(tmp_path, space="a", evaluations=9)
+    _, settings = study.join_study(url(tmp_path), "s")
+    assert settings["evaluations"] == 9  # workers that join take the newest number
     with pytest.raises(UserError, match="space: got 'b', allowed: 'a'"):
         opened(tmp_path, space="b", evaluations=5)
+
+
+def test_a_search_may_be_moved_and_the_field_that_differs_is_named(tmp_path):
+    data = {"name": "digits", "cache_dir": "/here"}
+    opened(tmp_path, space="table:/here/a.csv", strategy={"name": "random", "sample": 3}, data=data)
+    moved = {"name": "digits", "cache_dir": "/there"}
+    again = {"space": "table:/there/a.csv", "data": moved}
+    opened(tmp_path, **again, strategy={"name": "random", "sample": 3})
+    with pytest.raises(UserError, match="^strategy.sample: got 4, allowed: 3, what the study"):
+        opened(tmp_path, **again, strategy={"name": "random", "sample": 4})
+
+
+def test_a_candidate_that_kills_its_workers_has_failed(tmp_path):
+    """Optuna gives the trial of a dead worker to another, twice."""
+    kept = opened(tmp_path)
+    proposal = {"architecture": list(SPACE.sample(np.random.default_rng(0))), "parent": None}
+    for retries in range(3):
+        trial = optuna.trial.create_trial(
+            state=optuna.trial.TrialState.FAIL,
+            user_attrs={"proposal": proposal | {"budget": 0}},
+            system_attrs={"retry_history": list(range(retries))},
+        )
+        kept.add_trial(trial)
+    [given_up] = study.history_of(kept)
+    assert given_up.failed == "its worker died, 3 times"
+    found = study.work(kept, strategy("random"), error, ("error",), 5)
+    assert given_up.architecture not in {t.architecture for t in found[1:]}
 
 
 @pytest.mark.parametrize("storage", ["nonsense", "sqlite:////no/such/folder/search.db"])

@@ -1,17 +1,25 @@
 """Wrong configs of searches, comparisons and sweeps, drawn at random: each is one line."""
 
 import copy
+import functools
 import random
 
 import pytest
 from ml_collections import ConfigDict
 
 from configs.searches import lemonade, nas_bench_201
+from experiments.studies.early_stopping import config as early_stopping_config
+from experiments.studies.early_stopping import run as early_stopping
 from experiments.studies.fashion import config as fashion
+from experiments.studies.proxies import config as proxies_config
+from experiments.studies.proxies import run as proxies
 from experiments.studies.searches_201 import config as searches_201
+from experiments.studies.sharing import config as sharing_config
+from experiments.studies.sharing import run as sharing
 from gpnas.errors import UserError
 from gpnas.search.build import build_search
 from gpnas.search.comparison import plans
+from gpnas.search.table import load_table
 from gpnas.train.loop import load_data
 from gpnas.train.plan import make_plan
 from gpnas.train.study import settings as settings_of
@@ -51,11 +59,27 @@ def compared(folder):
     return config
 
 
+table = functools.cache(load_table)
+
+
+def of_proxies(config):
+    proxies.check(config, table(proxies.SPACE))
+    return ()
+
+
+def of_sharing(config):
+    sharing.check(config)
+    return ()
+
+
 SEARCHES = {
     "table": (lambda folder: nas_bench_201.get_config(), build_search),
     "trained": (trained, build_search),
     "comparison": (compared, plans),
     "sweep": (swept, runs),
+    "early stopping": (lambda folder: early_stopping_config.get_config(), early_stopping.plan),
+    "sharing": (lambda folder: sharing_config.get_config(), of_sharing),
+    "proxies": (lambda folder: proxies_config.get_config(), of_proxies),
 }
 
 

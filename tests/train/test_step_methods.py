@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sklearn.datasets import load_digits
 
-from gpnas.data import digits
 from gpnas.masks import apply, init_masks, masked_leaves, summary
 from gpnas.methods import METHODS, build
 from gpnas.models import LeNet300
@@ -35,10 +35,10 @@ BY_MASKS = ["dense"] + [
 @functools.cache
 def batches():
     """(steps, batch, 8, 8, 1) float32 images and (steps, batch) labels."""
-    train = digits.load(None).train
-    images = train.images[: STEPS * BATCH].reshape(STEPS, BATCH, 8, 8, 1)
-    labels = train.labels[: STEPS * BATCH].reshape(STEPS, BATCH)
-    return np.float32(images) / 255, labels
+    digits = load_digits()
+    images = digits.images[: STEPS * BATCH].reshape(STEPS, BATCH, 8, 8, 1)
+    labels = np.int32(digits.target[: STEPS * BATCH]).reshape(STEPS, BATCH)
+    return np.float32(images) / 16, labels
 
 
 @functools.cache

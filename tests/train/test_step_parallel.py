@@ -7,8 +7,8 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from sklearn.datasets import load_digits
 
-from gpnas.data import digits
 from gpnas.masks import masked_leaves
 from gpnas.methods import METHODS
 from gpnas.train.step import init_state, make_step
@@ -30,11 +30,10 @@ class Net(nn.Module):
 
 
 def batches():
-    train = digits.load(None).train
-    images = np.float32(train.images[: STEPS * BATCH]) / 255
-    return images.reshape(STEPS, BATCH, 8, 8, 1), train.labels[: STEPS * BATCH].reshape(
-        STEPS, BATCH
-    )
+    digits = load_digits()
+    images = np.float32(digits.images[: STEPS * BATCH]) / 16
+    labels = np.int32(digits.target[: STEPS * BATCH])
+    return images.reshape(STEPS, BATCH, 8, 8, 1), labels.reshape(STEPS, BATCH)
 
 
 def setup(name):

@@ -92,7 +92,7 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
     network, small = elastic.living_network(made, masked, state.mask_state.units)
     assert network == record["architecture"]
     images = jnp.asarray(digits.test.images[:50], jnp.float32)
-    rebuilt = models.build(network)
+    rebuilt = models.from_architecture(network)
     np.testing.assert_allclose(
         rebuilt.apply(small, images), made.module.apply(masked, images), rtol=1e-4, atol=1e-4
     )
@@ -113,8 +113,8 @@ def test_a_dormant_unit_changes_nothing_and_its_gain_is_seen(recipe, digits):
 
     living = apply(state.masks, state.params)
     assert loss(living) == pytest.approx(float(loss(state.params)), abs=1e-6)
-    groups = units.of_params(made.groups)
-    slopes = units.score.summed(groups, jax.tree.map(jnp.abs, jax.grad(loss)(state.params)),
+    groups = units.groups_in_collection(made.groups)
+    slopes = units.score.sum_per_unit(groups, jax.tree.map(jnp.abs, jax.grad(loss)(state.params)),
                                 "outgoing")  # fmt: skip
     for name, alive in state.mask_state.units.items():
         assert 0 < alive.sum() < len(alive)

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from gpnas.masks import tree
+
 
 @contextlib.contextmanager
 def strictly() -> Iterator[None]:
@@ -24,6 +26,18 @@ class Net(NamedTuple):
     apply: Callable[..., Any]
     variables: Any
     inputs: tuple
+
+
+def leaves_by_path(values: Any) -> dict[str, Any]:
+    """`{path: leaf}` of a pytree."""
+    flat = jax.tree_util.tree_flatten_with_path(values)[0]
+    return {tree.path_name(path): leaf for path, leaf in flat}
+
+
+def rows_of_units(leaf: Any, member: Any, size: int) -> np.ndarray:
+    """(size, entries) of a leaf: what each unit owns along the axis of one of its members."""
+    index = member.at[np.lexsort((member.at, member.unit))]
+    return np.moveaxis(np.asarray(leaf), member.axis, 0)[index].reshape(size, -1)
 
 
 class Vgg(nn.Module):

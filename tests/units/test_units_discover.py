@@ -248,17 +248,17 @@ def test_equinox():
     ("kind", "name", "roles"),
     [
         ("vgg", "params/Conv_0/kernel:3", {
-            "params/Conv_0/kernel:3": "makes", "params/Conv_1/kernel:2": "reads",
+            "params/Conv_0/kernel:3": "produces", "params/Conv_1/kernel:2": "consumes",
             "params/Conv_0/bias:0": "adds", "params/BatchNorm_0/bias:0": "adds",
             "batch_stats/BatchNorm_0/mean:0": "adds", "batch_stats/BatchNorm_0/var:0": "scales",
             "params/BatchNorm_0/scale:0": "scales",
         }),
         ("recurrent", "params/GRUCell_0/ir/kernel:1", {
-            "params/GRUCell_0/hr/kernel:0": "reads", "params/GRUCell_0/hr/kernel:1": "makes",
-            "params/GRUCell_0/in/bias:0": "adds", "params/Dense_1/kernel:0": "reads",
+            "params/GRUCell_0/hr/kernel:0": "consumes", "params/GRUCell_0/hr/kernel:1": "produces",
+            "params/GRUCell_0/in/bias:0": "adds", "params/Dense_1/kernel:0": "consumes",
         }),
-        ("mobilenet", "params/expand/kernel:3", {"params/depthwise/kernel:3": "makes"}),
-        ("tied", "embed:1", {"embed:1": "both", "shared:0": "reads", "shared:1": "makes"}),
+        ("mobilenet", "params/expand/kernel:3", {"params/depthwise/kernel:3": "produces"}),
+        ("tied", "embed:1", {"embed:1": "both", "shared:0": "consumes", "shared:1": "produces"}),
     ],
 )  # fmt: skip
 def test_what_a_leaf_does_for_a_unit(kind, name, roles):

@@ -22,8 +22,8 @@ def test_the_example_runs_as_it_is_told(tmp_path):
     assert len(next(m for m in group.members if m.path == "params/Dense_0/kernel").at) == 8 * 64
     assert ("params/Dense_0/kernel", 1) in {(r.path, r.axis) for r in names["groups"].refused}
     assert names["logits"].shape == (4, 10)
-    assert names["worth"][group.name].shape == (8,) and not jnp.array_equal(
-        names["grown"]["params"]["Conv_0"]["kernel"], names["dead"]["params"]["Conv_0"]["kernel"]
+    assert names["importance"][group.name].shape == (8,) and not jnp.array_equal(
+        names["grown"]["params"]["Conv_0"]["kernel"], names["pruned"]["params"]["Conv_0"]["kernel"]
     )
 
 

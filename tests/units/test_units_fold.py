@@ -1,4 +1,4 @@
-"""Constant units go into their readers' biases, and the function stays."""
+"""Constant units are folded into the biases of their consumers, and the function stays."""
 
 import flax.linen as nn
 import jax
@@ -49,25 +49,25 @@ def pruned(module, zeros):
     return dict(variables) | {"params": params}, groups, images
 
 
-def living(module, zeros):
+def active_sizes(module, zeros):
     """How many units live of each layer after folding; the function is looked at."""
     variables, groups, images = pruned(module, zeros)
     folded = units.fold_constants(module.apply, variables, groups, images)
     np.testing.assert_allclose(
         module.apply(folded, images), module.apply(variables, images), rtol=1e-5, atol=1e-5
     )
-    masks = units.living_units(groups, {"params": folded["params"]})
+    masks = units.active_units(groups, {"params": folded["params"]})
     return {name.split("/")[1]: int(mask.sum()) for name, mask in masks.items()}
 
 
 @pytest.mark.parametrize("norm", [False, True])
 def test_filters_of_zero_kernels_go(norm):
     zeros = {"first": [0, 2, 3], "second": [1], "third": [0, 4]}
-    assert living(Stack(norm=norm), zeros) == {"first": 1, "second": 5, "third": 3}
+    assert active_sizes(Stack(norm=norm), zeros) == {"first": 1, "second": 5, "third": 3}
 
 
-def test_a_reader_of_constants_alone_is_a_constant():
-    assert living(Stack(), {"first": [0, 1, 2, 3]}) == {"first": 1, "second": 1, "third": 1}
+def test_a_consumer_of_constants_alone_is_a_constant():
+    assert active_sizes(Stack(), {"first": [0, 1, 2, 3]}) == {"first": 1, "second": 1, "third": 1}
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,15 @@ def test_a_reader_of_constants_alone_is_a_constant():
     ],
 )
 def test_what_cannot_be_folded_stays(module):
-    assert living(module, {"first": [0, 2, 3]})["first"] == 4
+    assert active_sizes(module, {"first": [0, 2, 3]})["first"] == 4
 
 
 def test_a_layer_that_is_called_twice_is_left_alone():
-    assert living(Stack(shared=True), {"third": [0]})["third"] == 5
+    assert active_sizes(Stack(shared=True), {"third": [0]})["third"] == 5
 
 
 def test_a_layer_that_is_traced_is_left_alone():
-    assert living(Stack(last=nn.remat(nn.Dense)), {"third": [0]})["third"] == 5
+    assert active_sizes(Stack(last=nn.remat(nn.Dense)), {"third": [0]})["third"] == 5
 
 
 def test_one_that_is_not_constant_is_left_alone():

@@ -1,4 +1,4 @@
-"""Newborn units: what they start with, and what does not change by their birth."""
+"""Initializations of grown units, and that the function does not change."""
 
 import functools
 
@@ -12,8 +12,7 @@ import pytest
 from gpnas import masks as gm
 from gpnas import units
 from gpnas.errors import UserError
-from gpnas.units import entries, grow
-from gpnas.units.verify import difference
+from gpnas.units import grow
 
 pytestmark = pytest.mark.usefixtures("lenient")  # the networks are
 
@@ -27,10 +26,10 @@ SILENT = {
 }
 
 
-def young(kind: str):
-    """A network half of whose units are dead, its groups, and masks before and after a birth.
+def half_active(kind: str):
+    """A network half of whose units are inactive, its groups, and masks before and after a growth.
 
-    One unit of each larger group is born, and another one stays dead.
+    One unit of each larger group is grown, and another one stays inactive.
     """
     net = nets.NETS[kind]()
     groups = units.discover(net.apply, net.variables, *net.inputs)
@@ -43,7 +42,7 @@ def young(kind: str):
 
 
 def without(groups, masks, variables):
-    """Variables in which what is dead is zero."""
+    """Variables with zeros for inactive units."""
 
     def cut(variables):
         return gm.apply(units.weight_masks(groups, masks, variables), variables)
@@ -51,58 +50,54 @@ def without(groups, masks, variables):
     return jax.jit(cut, compiler_options=QUICK)(variables)
 
 
-def birth(init, groups, before, after, synapses=None, key=KEY):
+def jitted(init, groups, before, after, entry_masks=None, key=KEY):
     """An init as one program of the variables."""
 
     def run(variables):
         with nets.strictly():
-            return init(variables, groups, before, after, key, synapses)
+            return init(variables, groups, before, after, key, entry_masks)
 
     return jax.jit(run, compiler_options=QUICK)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_birth_does_not_change_the_function(kind):
-    net, variables, groups, before, after = young(kind)
+def test_growth_does_not_change_the_function(kind):
+    net, variables, groups, before, after = half_active(kind)
 
-    def births(variables):
+    def initialize(variables):
         with nets.strictly():
             found = {name: f(variables, groups, before, after, KEY) for name, f in SILENT.items()}
         outs = {name: net.apply(grown, *net.inputs) for name, grown in found.items()}
-        lives = [units.weight_masks(groups, masks, variables) for masks in (after, before)]
-        return net.apply(variables, *net.inputs), outs, found, lives
+        active = [units.weight_masks(groups, masks, variables) for masks in (after, before)]
+        return net.apply(variables, *net.inputs), outs, found, active
 
-    reference, outs, found, lives = jax.jit(births, compiler_options=QUICK)(variables)
+    reference, outs, found, active = jax.jit(initialize, compiler_options=QUICK)(variables)
     for name, grown in found.items():
-        assert difference(outs[name], reference) < 1e-5, name
-        leaves = map(jax.tree.leaves, (*lives, grown, variables))
+        assert units.relative_difference(outs[name], reference) < 1e-5, name
+        leaves = map(jax.tree.leaves, (*active, grown, variables))
         for mask, was, leaf, first in zip(*leaves, strict=True):
             assert not np.any(np.where(mask, 0, leaf)), name
             assert name == "net2net" or not np.any(np.where(was, leaf - first, 0)), name
-        flat = entries.leaves(grown)
+        flat = nets.leaves_by_path(grown)
         for group in groups.groups:
-            born = after[group.name] & ~before[group.name]
-            for m in entries.makers(group):
-                rows = np.asarray(flat[m.path])
-                own = [
-                    np.take(rows, entries.owned(m, group.size)[i], m.axis)
-                    for i in np.flatnonzero(born)
-                ]
-                assert all(part.any() for part in own), (name, group.name)
+            new = after[group.name] & ~before[group.name]
+            for m in (m for m in group.members if m.role == "produces"):
+                rows = nets.rows_of_units(flat[m.path], m, group.size)
+                assert rows[new].any(1).all(), (name, group.name)
 
 
-def test_norms_of_newborns_are_as_the_mean_of_the_living():
-    _, variables, groups, before, after = young("vgg")
-    grown = birth(grow.zero_outgoing(), groups, before, after)(variables)
+def test_norms_of_new_units_are_the_mean_over_active_ones():
+    _, variables, groups, before, after = half_active("vgg")
+    grown = jitted(grow.zero_outgoing(), groups, before, after)(variables)
     stats, norm = grown["batch_stats"]["BatchNorm_1"], grown["params"]["BatchNorm_1"]
     old = variables["params"]["BatchNorm_1"]["scale"][:3]
-    born = int(
+    new = int(
         np.flatnonzero(after["params/Conv_1/kernel:3"] & ~before["params/Conv_1/kernel:3"])[0]
     )
-    np.testing.assert_allclose(norm["scale"][born], old.mean(), rtol=1e-6)
+    np.testing.assert_allclose(norm["scale"][new], old.mean(), rtol=1e-6)
     old = variables["batch_stats"]["BatchNorm_1"]["var"][:3]
-    np.testing.assert_allclose(stats["var"][born], old.mean(), rtol=1e-6)
-    assert norm["bias"][born] == stats["mean"][born] == 0
+    np.testing.assert_allclose(stats["var"][new], old.mean(), rtol=1e-6)
+    assert norm["bias"][new] == stats["mean"][new] == 0
 
 
 class Wide(nn.Module):
@@ -115,45 +110,45 @@ class Wide(nn.Module):
         return nn.Dense(64, name="last")(x)
 
 
-def test_deviations_are_those_of_the_living_fan_in():
+def test_deviations_are_those_of_the_active_fan_in():
     net = nets.linen(Wide(), nets.normal(0, 2, 50))
     groups = units.discover(net.apply, net.variables, *net.inputs)
     first, second = "params/first/kernel:1", "params/second/kernel:1"
     before = {first: np.arange(128) < 32, second: np.arange(128) < 16}
     after = {first: np.arange(128) < 32, second: np.arange(128) < 100}
     variables = without(groups, before, net.variables)
-    synapses = jax.tree.map(lambda x: np.ones(x.shape, bool), net.variables)
-    synapses["params"]["second"]["kernel"][:16] = False
-    for masks, alive in ((None, 32), (synapses, 16)):
+    entry_masks = jax.tree.map(lambda x: np.ones(x.shape, bool), net.variables)
+    entry_masks["params"]["second"]["kernel"][:16] = False
+    for masks, count in ((None, 32), (entry_masks, 16)):
         init = grow.active_fan_in(scale=0.5)
-        params = birth(init, groups, before, after, masks)(variables)["params"]
-        made = np.asarray(params["second"]["kernel"])[32 - alive : 32, 16:100]
+        params = jitted(init, groups, before, after, masks)(variables)["params"]
+        made = np.asarray(params["second"]["kernel"])[32 - count : 32, 16:100]
         read = np.asarray(params["last"]["kernel"])[16:100]
-        np.testing.assert_allclose(made.std(), 0.5 * np.sqrt(2 / alive), rtol=0.1)
+        np.testing.assert_allclose(made.std(), 0.5 * np.sqrt(2 / count), rtol=0.1)
         np.testing.assert_allclose(read.std(), 0.5 * np.sqrt(2 / 100), rtol=0.1)
-        assert np.count_nonzero(np.asarray(params["second"]["kernel"])[:, 16:100]) == alive * 84
+        assert np.count_nonzero(np.asarray(params["second"]["kernel"])[:, 16:100]) == count * 84
 
 
 def test_copies_take_half_of_what_reads_them():
-    _, variables, groups, before, after = young("resnet")
+    _, variables, groups, before, after = half_active("resnet")
     name, kernel = "params/Conv_0/kernel:3", "Conv_1"
-    grown = birth(grow.net2net(), groups, {name: before[name]}, {name: after[name]})(variables)
+    grown = jitted(grow.net2net(), groups, {name: before[name]}, {name: after[name]})(variables)
     old, new = variables["params"], grown["params"]
-    (born,) = np.flatnonzero(after[name] & ~before[name])
+    (copy,) = np.flatnonzero(after[name] & ~before[name])
     made = np.asarray(old["Conv_0"]["kernel"])
-    (mother,) = [
-        i for i in range(2) if np.array_equal(new["Conv_0"]["kernel"][..., born], made[..., i])
+    (parent,) = [
+        i for i in range(2) if np.array_equal(new["Conv_0"]["kernel"][..., copy], made[..., i])
     ]
     read = np.asarray(new[kernel]["kernel"])
-    np.testing.assert_array_equal(read[:, :, born], read[:, :, mother])
-    np.testing.assert_allclose(2 * read[:, :, born], old[kernel]["kernel"][:, :, mother])
+    np.testing.assert_array_equal(read[:, :, copy], read[:, :, parent])
+    np.testing.assert_allclose(2 * read[:, :, copy], old[kernel]["kernel"][:, :, parent])
 
 
 def test_orthogonal_weights():
-    net, variables, groups, before, after = young("vgg")
+    net, variables, groups, before, after = half_active("vgg")
     name = "params/Conv_1/kernel:3"
     after[name] = np.arange(6) < 5
-    grown = birth(grow.orthogonal(), groups, before, after)(variables)
+    grown = jitted(grow.orthogonal(), groups, before, after)(variables)
     rows = np.asarray(grown["params"]["Conv_1"]["kernel"]).reshape(-1, 6).T
     gram = rows @ rows.T
     lengths = np.linalg.norm(rows, axis=1)
@@ -167,8 +162,8 @@ def test_orthogonal_activations():
     name = "params/second/kernel:1"
     before, after = {name: np.arange(128) < 20}, {name: np.arange(128) < 24}
     variables = without(groups, before, net.variables)
-    moments = units.bridge.moments(net.apply, variables, groups, [name], *net.inputs)
-    params = birth(grow.orthogonal(moments, norm=2.0), groups, before, after)(variables)["params"]
+    moments = units.incoming_moments(net.apply, variables, groups, [name], *net.inputs)
+    params = jitted(grow.orthogonal(moments, norm=2.0), groups, before, after)(variables)["params"]
     hidden = np.tanh(net.inputs[0] @ params["first"]["kernel"] + params["first"]["bias"])
     np.testing.assert_allclose(moments[name], hidden.T @ hidden / 200, rtol=1e-3, atol=1e-5)
     z = np.asarray(hidden @ params["second"]["kernel"])[:, :24]
@@ -178,7 +173,7 @@ def test_orthogonal_activations():
     np.testing.assert_allclose(np.linalg.norm(kernel[:, 20:24], axis=0), 2.0, rtol=1e-5)
 
 
-def test_where_all_directions_are_taken_newborns_get_the_least_covered():
+def test_where_all_directions_are_taken_new_units_get_the_least_covered():
     def apply(p, x):
         return jnp.tanh(x @ p["in"]) @ p["out"]
 
@@ -186,7 +181,7 @@ def test_where_all_directions_are_taken_newborns_get_the_least_covered():
     params = {"in": jnp.pad(kernel, ((0, 0), (0, 1))), "out": jnp.ones((4, 2)).at[3].set(0)}
     groups = units.discover(apply, params, jnp.ones((1, 3)))
     before, after = {"in:1": np.arange(4) < 3}, {"in:1": np.ones(4, bool)}
-    grown = birth(grow.orthogonal(), groups, before, after)(params)
+    grown = jitted(grow.orthogonal(), groups, before, after)(params)
     least = np.linalg.svd(kernel)[0][:, -1]
     new = np.asarray(grown["in"][:, 3])
     np.testing.assert_allclose(abs(new @ least), np.linalg.norm(new), rtol=1e-4)
@@ -207,8 +202,8 @@ def test_masks_may_be_traced():
         def traced(variables, old, new, init=init):
             return init(variables, groups, {name: old} | rest, {name: new} | rest, KEY)
 
-        same = birth(init, groups, {name: old} | rest, {name: new} | rest)(variables)
-        assert difference(same, traced(variables, old, new)) < 1e-5
+        same = jitted(init, groups, {name: old} | rest, {name: new} | rest)(variables)
+        assert units.relative_difference(same, traced(variables, old, new)) < 1e-5
 
 
 def mirrored():
@@ -224,24 +219,24 @@ def mirrored():
     return grow.net2net()(params, groups, before, after, KEY)
 
 
-def test_what_cannot_be_born_is_said():
-    _, variables, groups, before, after = young("llama")
+def test_what_cannot_be_grown_is_said():
+    _, variables, groups, before, after = half_active("llama")
     old, new = {"embed:1": np.arange(8) < 6}, {"embed:1": np.ones(8, bool)}
     for init in SILENT.values():
-        with pytest.raises(UserError, match="newborns of embed:1.*reduce_sum"):
+        with pytest.raises(UserError, match="new units of embed:1.*reduce_sum"):
             init(variables, groups, old, new, KEY)
-    jax.eval_shape(birth(grow.active_fan_in(), groups, old, new), variables)
+    jax.eval_shape(jitted(grow.active_fan_in(), groups, old, new), variables)
     with pytest.raises(UserError, match="group"):
         grow.zero_outgoing()(variables, groups, {"none:0": before["embed:1"]}, after, KEY)
-    _, variables, groups, *_ = young("tied")
-    with pytest.raises(UserError, match="newborns of embed:1: got 'embed'"):
+    _, variables, groups, *_ = half_active("tied")
+    with pytest.raises(UserError, match="new units of embed:1: got 'embed'"):
         grow.net2net()(
             variables, groups, {"embed:1": old["embed:1"][3:]}, {"embed:1": np.ones(5, bool)}, KEY
         )
-    with pytest.raises(UserError, match="newborns of in:1: got 'in:1'"):
+    with pytest.raises(UserError, match="new units of in:1: got 'in:1'"):
         mirrored()
     with pytest.raises(UserError, match="unevenness"):
         grow.net2net(1.0)
-    with pytest.raises(UserError, match="living units of inside:1"):
-        dead, new = {"inside:1": np.zeros(6, bool)}, {"inside:1": np.ones(6, bool)}
-        grow.net2net()(variables, groups, dead, new, KEY)
+    with pytest.raises(UserError, match="active units of inside:1"):
+        old, new = {"inside:1": np.zeros(6, bool)}, {"inside:1": np.ones(6, bool)}
+        grow.net2net()(variables, groups, old, new, KEY)

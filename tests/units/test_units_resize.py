@@ -141,7 +141,7 @@ def filled(module, shape):
 
 def rebuilt(module):
     """The network of whatever widths its variables have."""
-    return lambda variables, x: models.build(
+    return lambda variables, x: models.from_architecture(
         models.architecture(module, variables["params"])
     ).apply(variables, x)
 
@@ -159,18 +159,18 @@ def test_new_units_change_nothing_and_can_go_again(net):
     np.testing.assert_allclose(apply(grown["net"], x), apply(masked, x), rtol=1e-5, atol=1e-5)
     again = units.discover(apply, grown["net"], x)
     assert {g.name: g.size for g in again.groups} == wider
-    alive = {name: np.asarray(mask) for name, mask in grown["units"].items()}
-    assert {n: m.sum() for n, m in alive.items()} == {n: m.sum() for n, m in masks.items()}
-    living = units.weight_masks(again, alive, grown["net"])
+    active = {name: np.asarray(mask) for name, mask in grown["units"].items()}
+    assert {n: m.sum() for n, m in active.items()} == {n: m.sum() for n, m in masks.items()}
+    entries = units.weight_masks(again, active, grown["net"])
     assert not any(jnp.any(w & ~m) for w, m in zip(
-        jax.tree.leaves(jax.tree.map(lambda w: w != 0, grown["net"])), jax.tree.leaves(living),
+        jax.tree.leaves(jax.tree.map(lambda w: w != 0, grown["net"])), jax.tree.leaves(entries),
         strict=True))  # fmt: skip
-    small = units.resize(grown, grown["net"], again, alive)
+    small = units.resize(grown, grown["net"], again, active)
     _, compact = units.compact(apply, variables, groups, masks)
     jax.tree.map(np.testing.assert_array_equal, small["net"], compact)
 
 
-def test_what_was_grown_can_be_grown_in_place_of_the_dead():
+def test_what_was_grown_can_be_grown_in_place_of_inactive_units():
     apply, variables, x = with_heads()
     groups = units.discover(apply, variables, x)
     masks = {"side:1": np.array([True, False, True, False, False])}
@@ -183,7 +183,7 @@ def test_what_was_grown_can_be_grown_in_place_of_the_dead():
 @pytest.mark.parametrize(
     ("widths", "said"),
     [
-        ({"in/kernel:1": 2}, "widths[in/kernel:1]: got 2, allowed: at least its 5 living units"),
+        ({"in/kernel:1": 2}, "widths[in/kernel:1]: got 2, allowed: at least its 5 active units"),
         ({"mid/bias:0": 2}, "group: got 'mid/bias:0'"),
     ],
 )

@@ -18,8 +18,8 @@ from gpnas.units import score
 pytestmark = pytest.mark.usefixtures("lenient")  # the networks are
 
 # A flatten (64 rows a channel), concatenations, shared streams, products, and weights used twice.
-ROLES = {"incoming": ("makes", "adds", "scales", "both"), "outgoing": ("reads", "both")}
-ROLES["all"] = (*ROLES["incoming"], "reads")
+ROLES = {"incoming": ("produces", "adds", "scales", "both"), "outgoing": ("consumes", "both")}
+ROLES["all"] = (*ROLES["incoming"], "consumes")
 KINDS = ("vgg", "densenet", "resnet", "vit", "recurrent", "tied")
 
 
@@ -45,7 +45,7 @@ def value(judge, ctx, kept=None):
 
 def owns(group, variables, side="all"):
     """For each unit `{path: bool array}` of what it owns, index by index."""
-    shapes = {p: x.shape for p, x in score.leaves(variables).items()}
+    shapes = {p: x.shape for p, x in nets.leaves_by_path(variables).items()}
     for unit in range(group.size):
         marks = {}
         for m in group.members:
@@ -57,7 +57,7 @@ def owns(group, variables, side="all"):
 
 
 def summed(group, values, side="all"):
-    flat = {p: np.asarray(x, np.float64) for p, x in score.leaves(values).items()}
+    flat = {p: np.asarray(x, np.float64) for p, x in nets.leaves_by_path(values).items()}
     return np.array([
         sum(flat[p][mark].sum() for p, mark in marks.items()) for marks in owns(group, values, side)
     ])  # fmt: skip
@@ -71,7 +71,7 @@ def test_sums_count_each_entry_of_a_unit_once(kind, side):
     if side == "outgoing":  # the width of keys is read by queries, not by weights
         has = [g for g in groups.groups if any(m.role in ROLES[side] for m in g.members)]
         groups = groups._replace(groups=tuple(has))
-    sums = jax.jit(lambda v: score.summed(groups, v, side))(values)
+    sums = jax.jit(lambda v: score.sum_per_unit(groups, v, side))(values)
     assert set(sums) == {group.name for group in groups.groups}
     for group in groups.groups:
         assert sums[group.name].shape == (group.size,)
@@ -237,4 +237,4 @@ def test_what_cannot_be_scored_is_said():
     with pytest.raises(UserError, match="side"):
         score.magnitude(groups, "left")
     with pytest.raises(UserError, match="outgoing leaves of params/attention/query/kernel:2"):
-        score.summed(groups, net.variables, "outgoing")
+        score.sum_per_unit(groups, net.variables, "outgoing")

@@ -32,7 +32,6 @@ from gpnas._files import append_line, read_lines
 from gpnas.masks import apply
 from gpnas.provenance import provenance
 from gpnas.report import Cell, Column, Table
-from gpnas.units.verify import difference
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "results" / "units" / "zoo.jsonl"
@@ -47,7 +46,7 @@ def check(name: str, sources: Path) -> dict[str, Any]:
     arguments = (net.apply, net.variables, groups, *net.inputs)
     largest = units.verify(*arguments, key=jax.random.key(0), each=False)
     verified = time.perf_counter()
-    counts = units.count(net.apply, net.variables, *net.inputs)
+    model = units.cost_model(net.apply, net.variables, *net.inputs)
     reasons = Counter[str]()
     for refusal in groups.refused:
         reasons[re.sub(r" in \S+", "", refusal.reason)] += refusal.indices
@@ -61,22 +60,24 @@ def check(name: str, sources: Path) -> dict[str, Any]:
         "refused_indices": reasons.total(),
         "refused_because": dict(reasons.most_common()),
         "largest_difference": largest,
-        **whole(net, groups, counts),
+        **whole(net, groups, model),
         "discover_s": round(found - begun, 2),
         "verify_s": round(verified - found, 2),
         **provenance(),
     }
 
 
-def whole(net: Any, groups: units.UnitGroups, counts: units.Counts) -> dict[str, float]:
+def whole(net: Any, groups: units.UnitGroups, model: units.CostModel) -> dict[str, float]:
     """How far the outputs move when half of all units die, and our FLOPs by XLA's."""
     lowered = jax.jit(net.apply).lower(net.variables, *net.inputs)
     program = lowered.compile({"xla_backend_optimization_level": 0})
     random = np.random.default_rng(0)
     half = {g.name: random.permutation(g.size) < (g.size + 1) // 2 for g in groups.groups}
     zeroed = apply(units.weight_masks(groups, half, net.variables), net.variables)
-    moved = difference(program(net.variables, *net.inputs), program(zeroed, *net.inputs))
-    ours = units.total_cost(counts, {}, "flops")
+    moved = units.relative_difference(
+        program(net.variables, *net.inputs), program(zeroed, *net.inputs)
+    )
+    ours = units.total_cost(model, {}, "flops")
     return {
         "moved_by_half": moved,
         "gflops": float(f"{ours / 1e9:.4g}"),

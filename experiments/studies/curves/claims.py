@@ -15,8 +15,7 @@ from experiments.studies.densities import (
     sharpness,
 )
 from experiments.studies.papers import units_in_use
-from gpnas.report import Cell, Column, Table
-from gpnas.report.stats import Estimate, estimate, paired_difference
+from gpnas.report import Cell, Column, Table, stats
 
 Record = Mapping[str, Any]
 Measure = Callable[[Record], float]
@@ -64,7 +63,9 @@ def hidden_units(record: Record) -> float:
     return float(sum(units_in_use(record)[1:]))
 
 
-def difference(ours: Sequence[Record], theirs: Sequence[Record], f: Measure) -> Estimate | None:
+def difference(
+    ours: Sequence[Record], theirs: Sequence[Record], f: Measure
+) -> stats.Estimate | None:
     """Mean over densities of `f`, ours minus theirs, and its interval over seeds."""
     other = {(density_asked(r), r["seed"]): r for r in theirs}
     gaps: dict[int, list[float]] = {}
@@ -72,7 +73,7 @@ def difference(ours: Sequence[Record], theirs: Sequence[Record], f: Measure) -> 
         twin = other.get((density_asked(record), record["seed"]))
         if twin is not None and _alike(density_reached(record), density_reached(twin)):
             gaps.setdefault(record["seed"], []).append(f(record) - f(twin))
-    return estimate(sum(gap) / len(gap) for gap in gaps.values())
+    return stats.estimate(sum(gap) / len(gap) for gap in gaps.values())
 
 
 def _alike(a: float, b: float) -> bool:
@@ -101,7 +102,7 @@ def _sparsifies(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] 
         return None
     base = by_seed(dense, error)
     sparse = [group for group in settings(npn) if mean(group, density_reached) < 0.5]
-    gaps = [paired_difference(by_seed(group, error), base) for group in sparse]
+    gaps = [stats.paired_difference(by_seed(group, error), base) for group in sparse]
     best = min((gap for gap in gaps if gap), key=lambda gap: gap.mean, default=None)
     if best is None:
         return claim, "no", "no price closed half of the weights"
@@ -116,8 +117,8 @@ def _expands(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] | N
     """Whether units wake one after another, and the error comes near the dense network's."""
     if not npn or not dense:
         return None
-    units, first = estimate(map(hidden_units, npn)), npn[0]["config"]["method"]["first_units"]
-    base, ours = estimate(map(error, dense)), estimate(map(error, npn))
+    units, first = stats.estimate(map(hidden_units, npn)), npn[0]["config"]["method"]["first_units"]
+    base, ours = stats.estimate(map(error, dense)), stats.estimate(map(error, npn))
     assert units and base and ours
     grown = units.mean - (units.half or 0) > 2 * first * (len(npn[0]["layers"]) - 1)
     figures = f"{units.mean:.0f} hidden units; {ours.mean:.2f} %, dense {base.mean:.2f} %"

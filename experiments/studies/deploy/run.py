@@ -13,9 +13,18 @@ from ml_collections import ConfigDict
 
 from gpnas import models, units
 from gpnas._files import append_line, read_lines, records_path
-from gpnas.deploy.formats import inference, require, to_onnx, to_stablehlo
-from gpnas.deploy.latency import in_process, latency, speedup
-from gpnas.deploy.smaller import Network, smaller, whole
+from gpnas.deploy import (
+    Network,
+    compact_network,
+    dense_network,
+    inference,
+    measure_latency,
+    require_formats,
+    run_in_process,
+    speedup,
+    to_onnx,
+    to_stablehlo,
+)
 from gpnas.provenance import provenance
 
 # Runtime: what its files are called. XLA's own convolution is slow for few channels on a CPU.
@@ -40,7 +49,7 @@ def measure(config: ConfigDict, results: pathlib.Path) -> pathlib.Path:
     Raises:
       UserError: If onnxruntime and what writes for it are missing.
     """
-    require(["onnx"])
+    require_formats(["onnx"])
     path = records_path(results, config.study)
     done = {_key(record) for record in read_lines(path)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,18 +102,18 @@ def _units(config: ConfigDict, arm: str, share: float) -> dict[str, Any]:
     """A network with a share of its units removed, beside the whole one."""
     known = config.networks[arm].to_dict()
     shape = known["image_shape"]
-    module = models.build(known)
+    module = models.from_architecture(known)
     images = jax.random.normal(jax.random.key(config.seed), (4, *shape))
     variables = models.call.init(module, jax.random.key(config.seed), images)
     masks = _random_masks(module, variables, images, share, config.seed)
     networks = {
-        "dense": whole(module, variables),
-        "compact": smaller(module, variables, shape, masks),
+        "dense": dense_network(module, variables),
+        "compact": compact_network(module, variables, shape, masks),
     }
     with tempfile.TemporaryDirectory() as folder:
         paths = _files(networks, known["runtimes"], shape, pathlib.Path(folder))
         timed = {
-            threads: latency(paths, shape, config.batches, threads, config.seconds)
+            threads: measure_latency(paths, shape, config.batches, threads, config.seconds)
             for threads in config.threads
         }
         sizes = {name: (pathlib.Path(folder) / f"{name}.onnx").stat().st_size for name in networks}
@@ -150,7 +159,7 @@ def _files(
             ending = FILES[runtime]
             path = paths[f"{name}, {runtime}"] = folder / f"{name}.{ending}"
             kind = "im2col" if "im2col" in ending else "xla"
-            module = models.build(one.architecture, dtype=jnp.float32, conv=kind)
+            module = models.from_architecture(one.architecture, dtype=jnp.float32, conv=kind)
             write = to_onnx if ending == "onnx" else to_stablehlo
             write(inference(module), one.variables, shape, path)
     return paths
@@ -165,4 +174,4 @@ def _sparse(config: ConfigDict, arm: str) -> dict[str, Any]:
         "rounds": config.sparse.rounds,
         "seed": config.seed,
     }
-    return {"threads": 1, "rows": in_process("gpnas.deploy.sparse", 1, request)}
+    return {"threads": 1, "rows": run_in_process("experiments.studies.deploy.sparse", 1, request)}

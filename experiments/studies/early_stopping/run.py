@@ -12,9 +12,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.studies.early_stopping.config import get_config
 from gpnas._files import append_line, read_lines, records_path
+from gpnas._sections import check_section
 from gpnas.errors import UserError
-from gpnas.search.build import build_strategy
+from gpnas.search.build import build_strategy, rising
 from gpnas.search.history import Propose, Trial
 from gpnas.search.record import describe_search, key_of
 from gpnas.search.run import Evaluate, simulate
@@ -34,11 +36,9 @@ def early_stopping(config: ConfigDict, results: str | pathlib.Path) -> pathlib.P
     Raises:
       UserError: If a setting cannot be; nothing was searched then.
     """
-    table = load_table(config.space)
-    _check(config, table)
+    table, proposes = plan(config)
     path = records_path(results, config.study)
     done = {key_of(record["config"]) for record in read_lines(path)}
-    proposes = {arm: _strategy(table, settings) for arm, settings in _settings(config, 0)}
     path.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(config.seeds):
         for arm, settings in _settings(config, seed):
@@ -74,7 +74,9 @@ def _one(table: Table, propose: Propose, arm: str, settings: dict[str, Any]) -> 
     course: list[dict[str, Any]] = []
     lowest, best = float("inf"), None
     for now, trial in ended:
-        error = (trial.metrics or {})[_ERROR]
+        if trial.metrics is None:  # it failed
+            continue
+        error = trial.metrics[_ERROR]
         if trial.budget in (0, largest) and error < lowest:
             lowest, best = error, trial
             metrics = {metric: error}
@@ -92,18 +94,33 @@ def _one(table: Table, propose: Propose, arm: str, settings: dict[str, Any]) -> 
     }
 
 
-def _strategy(table: Table, settings: Mapping[str, Any]) -> Propose:
-    return build_strategy(table.space, (_ERROR,), settings["strategy"])
+def plan(config: ConfigDict) -> tuple[Table, dict[str, Propose]]:
+    """The table, and the strategy of each arm.
 
-
-def _check(config: ConfigDict, table: Table) -> None:
+    Raises:
+      UserError: If a setting cannot be.
+    """
+    default = get_config()
+    default.arms = ConfigDict()
+    source = "experiments/studies/early_stopping/config.py"
+    check_section(config, default, "", ("arms",), (), source)
+    for arm, own in config.arms.items():
+        check_section(own, {"name": ""}, f"arms.{arm}", (f"arms.{arm}",), (), source)
+    if not rising(config.budgets):
+        raise UserError("budgets", config.budgets, "epochs above 0, each more than the one before")
     for field, least in (("seeds", 1), ("workers", 1), ("epochs", max(config.budgets))):
         if config[field] < least:
             raise UserError(field, config[field], f"{least} or more")
     if len(config.columns) != len(config.budgets):
         raise UserError("columns", config.columns, "one metric of the table for each budget")
+    records_path("", config.study)
+    table = load_table(config.space)
     for name in config.columns:
         check_metric(table, "columns", name)
+    return table, {
+        arm: build_strategy(table.space, (_ERROR,), settings["strategy"])
+        for arm, settings in _settings(config, 0)
+    }
 
 
 def _settings(config: ConfigDict, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -16,7 +16,7 @@ from gpnas import units
 from gpnas._files import append_line, read_lines, records_path
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
-from gpnas.units import bridge, grow
+from gpnas.units import grow
 
 _HIDDEN = "hidden:1"
 _LIMITS = {"inputs": 1, "width": 2, "outputs": 1, "start": 1, "samples": 1, "seeds": 1,
@@ -158,7 +158,7 @@ def _course(config: ConfigDict, arm: Arm) -> Callable[[jax.Array], Any]:
             losses.append(course)
             if arm.init and not last:
                 before = optax.tree.norm(jax.grad(loss)(params))
-                bridges = bridge.gradients(network, loss_of, params, groups, [_HIDDEN], x)
+                bridges = units.skip_gradients(network, loss_of, params, groups, [_HIDDEN], x)
                 init = arm.init(bridges)
                 own = jax.random.fold_in(growth_key, width)
                 params = init(params, groups, alive(width), alive(width + 1), own)

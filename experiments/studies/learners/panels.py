@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from experiments.studies.densities import Record, density_reached, error, mean, settings
-from gpnas.report import FigureSpec, Panel, columns_for, formatting, place_labels, style
-from gpnas.report.stats import Estimate, estimate
+from gpnas.report import FigureSpec, Panel, columns_for, formatting, place_labels, stats, style
 
 _SIZE = (264.0, 216.0)
 _MARGINS = (46.0, 12.0, 26.0, 42.0)
@@ -17,7 +16,7 @@ _OWN = "c3"
 # bars do not hide each other.
 _LOOKS = (("c0", "-", 1.09), ("c2", (0, (5, 2)), 1.0), ("c1", (0, (1.5, 1.5)), 0.92))
 
-Points = list[tuple[float, Estimate]]
+Points = list[tuple[float, stats.Estimate]]
 
 
 def density_panels(
@@ -63,7 +62,7 @@ def density_panels(
 def _points(records: Sequence[Record], arm: str) -> Points:
     """Density and error of an arm's settings, the densest first."""
     groups = settings([record for record in records if record["arm"] == arm])
-    found = ((mean(group, density_reached), estimate(map(error, group))) for group in groups)
+    found = ((mean(group, density_reached), stats.estimate(map(error, group))) for group in groups)
     return [(density, errors) for density, errors in found if errors is not None]
 
 

@@ -12,16 +12,17 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import stats
 
+from experiments.studies.proxies.config import get_config
 from gpnas import plugins
 from gpnas._files import append_line, read_lines, records_path
-from gpnas.data import Dataset
+from gpnas._sections import check_section
+from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
 from gpnas.provenance import provenance
 from gpnas.search.proxies import PROXIES, measure
 from gpnas.search.table import Table, check_metric, load_table
 from gpnas.train.loop import load_data
-from gpnas.train.program import standardize
 
 SPACE = "nas_bench_201"
 _FROM_THE_TABLE = ("params", "macs")  # what a supernet does not know of its networks
@@ -52,7 +53,7 @@ def score_sample(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Pat
       UserError: If a setting cannot be; nothing was scored then.
     """
     table = load_table(SPACE)
-    _check(config, table)
+    check(config, table)
     path = records_path(results, config.study)
     done = {tuple(record["architecture"]) for record in matching(read_lines(path), config)}
     order = np.random.default_rng(config.seed).permutation(len(table.rows))
@@ -79,7 +80,13 @@ def score_sample(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Pat
     return path
 
 
-def _check(config: ConfigDict, table: Table) -> None:
+def check(config: ConfigDict, table: Table) -> None:
+    """Makes sure that the settings can be.
+
+    Raises:
+      UserError: If not.
+    """
+    check_section(config, get_config(), source="experiments/studies/proxies/config.py")
     most = len(table.rows)
     limits = {"architectures": (20, most), "channels": (1, None), "cells": (1, None),
               "batch": (2, None), "seed": (0, None)}  # fmt: skip

@@ -12,14 +12,16 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from experiments.studies.proxies.run import SPACE, correlation, matching
+from experiments.studies.sharing.config import get_config
 from gpnas import plugins
 from gpnas._files import append_line, read_lines, records_path
+from gpnas._sections import check_section
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.models import Supernet201, choice
-from gpnas.models.cell201 import EDGES, OPERATIONS
+from gpnas.models import Supernet201, cell201, choice
 from gpnas.search.darts import discretise, first_order
-from gpnas.search.history import Trial, best
+from gpnas.search.history import Trial, best, evaluated
+from gpnas.search.outcome import TooManyFailures
 from gpnas.search.record import describe_search
 from gpnas.search.run import search, simulate
 from gpnas.search.sharing import (
@@ -103,7 +105,7 @@ def share(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
     Raises:
       UserError: If a setting cannot be; nothing was done then.
     """
-    _check(config)
+    check(config)
     path = records_path(results, config.study)
     table = load_table(SPACE)
     sample = _sample(config, table)
@@ -125,7 +127,13 @@ def share(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
     return path
 
 
-def _check(config: ConfigDict) -> None:
+def check(config: ConfigDict) -> None:
+    """Makes sure that the settings can be, as far as that is known without the images.
+
+    Raises:
+      UserError: If not.
+    """
+    check_section(config, get_config(), source="experiments/studies/sharing/config.py")
     for field, least in _LIMITS.items():
         if config[field] < least:
             raise UserError(field, config[field], f"a whole number, {least} or more")
@@ -296,6 +304,18 @@ def _one(lab: Lab, architecture: Sequence[str], steps: int) -> Spent:
     return _sum([_trained(lab, selection, steps), _looked(lab, selection, len(lab.rows))])
 
 
+def _winner(trials: Sequence[Trial]) -> Trial:
+    """The best of those with the largest budget.
+
+    Raises:
+      TooManyFailures: If there is no trial, as all failed.
+    """
+    if not trials:
+        raise TooManyFailures("every candidate failed")
+    highest = max(trial.budget for trial in trials)
+    return best([trial for trial in trials if trial.budget == highest], "error")
+
+
 def _asha(lab: Lab, seed: int, records: Sequence[Mapping]) -> Found:
     """ASHA, one worker; a network that is promoted starts anew."""
     c = lab.config
@@ -309,9 +329,8 @@ def _asha(lab: Lab, seed: int, records: Sequence[Mapping]) -> Found:
     ended = simulate(
         propose, evaluate, lambda t: _whole(lab, t.budget), workers=1, until=c.budget, seed=seed
     )
-    trials = [trial for _, trial in ended]
-    highest = max(trial.budget for trial in trials)
-    winner = best([trial for trial in trials if trial.budget == highest], "error")
+    trials = evaluated([trial for _, trial in ended])
+    winner = _winner(trials)
     spent = _sum([_one(lab, trial.architecture, trial.budget) for trial in trials])
     looked_at = len({trial.architecture for trial in trials})
     assert winner.metrics is not None
@@ -329,8 +348,8 @@ def _weight_sharing(lab: Lab, seed: int, records: Sequence[Mapping]) -> Found:
         space, "error", budgets, c.candidates // c.finalists, first=c.candidates
     )
     evaluate = by_shared_weights(lab.shared, params, lab.held, lab.rows, choice)
-    trials = search(propose, evaluate, c.candidates + c.finalists, seed)
-    winner = best([trial for trial in trials if trial.budget == len(lab.rows)], "error")
+    trials = evaluated(search(propose, evaluate, c.candidates + c.finalists, seed))
+    winner = _winner(trials)
     spent = [_trained(lab, path, 1) for path in paths]
     spent += [_looked(lab, choice(t.architecture), t.budget) for t in trials]
     assert winner.metrics is not None
@@ -344,7 +363,7 @@ def _darts(lab: Lab, seed: int, records: Sequence[Mapping]) -> Found:
     mixture = first_order(
         lab.supernet, lab.shared, lab.train, lab.held, turns, c.batch, seed, lab.recipe
     )
-    everything = np.ones((len(EDGES), len(OPERATIONS)))
+    everything = np.ones((len(cell201.EDGES), len(cell201.OPERATIONS)))
     return Found(discretise(mixture.alpha), _trained(lab, everything, 2 * turns), 0)
 
 

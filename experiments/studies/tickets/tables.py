@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gpnas.report import Cell, Column, Table, error_text
-from gpnas.report.stats import Estimate, estimate, interval_text
+from gpnas.report import Cell, Column, Table, error_text, stats
 
 KINDS = ("ticket", "reinitialised", "random")
 Record = Mapping[str, Any]
@@ -61,8 +60,11 @@ def ticket_table(caption: str, records: Sequence[Record]) -> Table:
         row = [f"{100 * by_round[cuts, KINDS[0]][0].density:.1f} %"]
         for kind in KINDS:
             same = by_round.get((cuts, kind), [])
-            stop, error = estimate(t.stop for t in same), estimate(t.error for t in same)
-            row += [interval_text(stop, 0), error_text(error)]
+            stop, error = (
+                stats.estimate(t.stop for t in same),
+                stats.estimate(t.error for t in same),
+            )
+            row += [stats.interval_text(stop, 0), error_text(error)]
         rows.append([Cell(text) for text in row])
     seeds = len(records)
     note = (
@@ -80,19 +82,19 @@ def signs(records: Sequence[Record]) -> list[tuple[str, bool, str]]:
     """
     runs = [{(t.round, t.kind): t for t in trainings(record)} for record in records]
     rounds = sorted({cuts for cuts, _ in runs[0]})
-    dense = estimate(run[0, "ticket"].error for run in runs)
+    dense = stats.estimate(run[0, "ticket"].error for run in runs)
 
     def at(remaining: float) -> int:
         return min(rounds, key=lambda r: abs(runs[0][r, "ticket"].density - remaining))
 
-    def gap(cuts: int, kind: str, other: tuple[int, str]) -> Estimate | None:
-        return estimate(run[cuts, kind].error - run[other].error for run in runs)
+    def gap(cuts: int, kind: str, other: tuple[int, str]) -> stats.Estimate | None:
+        return stats.estimate(run[cuts, kind].error - run[other].error for run in runs)
 
     small, fifth = at(0.036), at(0.211)
     loss = gap(small, "ticket", (0, "ticket"))
-    sooner = estimate(1 - run[fifth, "ticket"].stop / run[0, "ticket"].stop for run in runs)
+    sooner = stats.estimate(1 - run[fifth, "ticket"].stop / run[0, "ticket"].stop for run in runs)
     behind = [gap(cuts, "reinitialised", (cuts, "ticket")) for cuts in rounds if cuts >= fifth]
-    last, behind_dense = (interval_text(g, sign="+") for g in (behind[-1], loss))
+    last, behind_dense = (stats.interval_text(g, sign="+") for g in (behind[-1], loss))
     assert dense is not None and loss is not None and sooner is not None
     worse = [g for g in behind if g is not None and g.half is not None and g.mean - g.half > 0]
     return [

@@ -21,7 +21,6 @@ from gpnas.models import ResNet
 from gpnas.provenance import provenance
 from gpnas.report import Cell, Column, Table
 from gpnas.units import score
-from gpnas.units.verify import difference
 
 THREADS = 2
 BATCHES = (1, 64)
@@ -113,7 +112,7 @@ def compare(subject: Subject, rounds: int = 20, compiled: bool = False) -> dict[
     (groups, _, ((small_apply, small), masks)), our_times = _repeat(ours, tried)
     (their_groups, _, pruned), their_times = _repeat(theirs, tried)
     dense = torch_resnet(variables, subject)
-    counts = units.count(apply, variables, images[:1])
+    counts = units.cost_model(apply, variables, images[:1])
     macs = [int(units.total_cost(counts, living)) for living in (units.full_masks(groups), masks)]
     params = [sum(map(np.size, jax.tree.leaves(v["params"]))) for v in (variables, small)]
     example = torch.zeros(1, 3, 32, 32)
@@ -151,7 +150,7 @@ def smaller_half(groups: units.UnitGroups, variables: Any) -> dict[str, np.ndarr
         lambda x: np.square(x) if np.ndim(x) > 1 else np.zeros_like(x), variables
     )
     masks = {}
-    for name, value in score.summed(groups, squares).items():
+    for name, value in score.sum_per_unit(groups, squares).items():
         masks[name] = np.zeros(len(value), bool)
         masks[name][np.argsort(np.asarray(value))[len(value) // 2 :]] = True
     return masks
@@ -257,7 +256,10 @@ def _difference(networks: tuple[Mapping[str, Any], Mapping[str, Any]], images: n
     for name, (apply, variables) in networks[0].items():
         with torch.no_grad():
             worst = max(
-                worst, difference(apply(variables, images), networks[1][name](channels_first))
+                worst,
+                units.relative_difference(
+                    apply(variables, images), networks[1][name](channels_first)
+                ),
             )
     return worst
 

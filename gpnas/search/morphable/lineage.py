@@ -31,7 +31,7 @@ def network(architecture: Any, conv: str = "xla") -> Morphable:
 
     Args:
       architecture: As `gpnas.search.morphable.architecture` has it, checked.
-      conv: A key of `gpnas.models.layers.CONVOLUTIONS`.
+      conv: A key of `gpnas.models.CONVOLUTIONS`.
     """
     return Morphable(standard(architecture), conv=conv)
 

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models.layers import conv_without_bias, max_pool_2x2
+from gpnas.models import conv_without_bias, max_pool_2x2
 from gpnas.search.morphable.architecture import IMAGE, Layer, load
 
 EPSILON = 1e-5  # of batch norm

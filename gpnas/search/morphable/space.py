@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gpnas.errors import UserError
-from gpnas.models.layers import conv_here
+from gpnas.models import resolve_conv
 from gpnas.search.morphable.architecture import (
     IMAGE,
     OPS,
@@ -138,7 +138,7 @@ def morphable(
         "grow": functools.partial(grow, most_params=most_params),
         "cut": cut,
     }
-    build = functools.partial(network, conv=conv_here(conv))
+    build = functools.partial(network, conv=resolve_conv(conv))
     return Space(sample, mutate, neighbours, encode, belongs, None, cost, build, moves, descend)
 
 

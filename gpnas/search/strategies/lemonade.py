@@ -1,6 +1,7 @@
 """LEMONADE: children of parents, and among children, where few are by the cheap objectives."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from scipy.stats import gaussian_kde
 
 from gpnas.search import pareto
 from gpnas.search.history import History, Proposal, Propose, evaluated, known
+from gpnas.search.outcome import Failed, attempt
 from gpnas.search.space import Rng, Space
 from gpnas.search.strategies.random import fresh, unseen
 
@@ -49,11 +51,20 @@ def lemonade(
             (unseen(functools.partial(space.mutate, parent.architecture, rng), old), parent.number)
             for parent in parents
         ]
+        for child in born:
+            if not _has_prices(space, child[0]):  # its evaluation fails, and says why
+                return Proposal(*child)
         places = [_prices(space, architecture, objectives) for architecture, _ in born]
         chosen = _drawn(born, _rarity(places, prices, kde), 1, rng)[0]
         return Proposal(*chosen)
 
     return propose
+
+
+def _has_prices(space: Space, architecture: Any) -> bool:
+    """Whether its cost can be computed and is finite: a space of the user's own may raise."""
+    cost = attempt(lambda: dict(space.cost(architecture)))
+    return not isinstance(cost, Failed) and all(map(math.isfinite, cost.values()))
 
 
 def _prices(space: Space, architecture: Any, objectives: Sequence[str]) -> list[float]:

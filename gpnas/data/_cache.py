@@ -1,0 +1,197 @@
+"""The decoded cache: .npy files of each split, memory-mapped, found by what they were made from.
+
+    <cache_dir>/entries/<name>-<digest>/{train,test}_{images,labels}.npy, meta.json
+    (and validation_{images,labels}.npy of a data set that has a validation set of its own)
+    <cache_dir>/keys/<digest of key>.json        says which entry answers a key
+    <cache_dir>/locks/<name>.lock
+
+Entries are named after their content and class names, so two sources of a set share one.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from gpnas._files import parse_json, write_bytes, write_json
+from gpnas.data import _storage
+from gpnas.data._dataset import Decoded, Split, content_digest
+
+# Raise it when the way of decoding changes: older entries are then no longer found.
+_FORMAT = 1
+# Entries up to this size are checked in full at every load (0.1 s), larger ones by shape only.
+_VERIFY_BYTES = 1 << 30
+_SPLITS = ("train", "test", "validation")
+
+Key = Mapping[str, Any]
+Fill = Callable[[Path], tuple[str, ...]]
+
+
+def default_dir() -> Path:
+    """`~/.cache/gpnas/decoded`, below XDG_CACHE_HOME if that is set."""
+    return cache_home() / "decoded"
+
+
+def cache_home() -> Path:
+    """The folder for everything gpnas may make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpnas"
+
+
+def find(cache_dir: Path, key: Key) -> Decoded | None:
+    """Looks up a key.
+
+    Args:
+      cache_dir: The cache.
+      key: What determines the content: JSON values.
+
+    Returns:
+      The decoded set as memory maps, or None if it is not there or is damaged (a warning says so).
+    """
+    pointer = _pointer(cache_dir, key)
+    try:
+        entry = parse_json(pointer.read_bytes())["entry"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logging.warning("unreadable cache key %s (%s): made again", pointer, error)
+        return None
+    return _open(cache_dir / "entries" / Path(str(entry)).name)
+
+
+def fill(cache_dir: Path, name: str, key: Key, write: Fill) -> Decoded:
+    """Makes an entry. Hold `lock` meanwhile.
+
+    Args:
+      cache_dir: The cache.
+      name: Of the data set, for the entry's name.
+      key: What determines the content.
+      write: Writes the arrays into the folder it is given (`array_path`) and returns class names.
+
+    Returns:
+      The decoded set as memory maps.
+
+    Raises:
+      UserError: The cache cannot be written; or what `write` raises.
+      OSError: The disk is full or fails.
+    """
+    entries = cache_dir / "entries"
+    with _storage.new_folder(entries, field="data.cache_dir") as folder:
+        class_names = write(folder)
+        names = [one for one in _SPLITS if array_path(folder, f"{one}_images").exists()]
+        digest = content_digest(*(_map_split(folder, one) for one in names))
+        meta = {"format": _FORMAT, "name": name, "class_names": class_names, "sha256": digest}
+        meta["splits"] = names
+        write_json(folder / "meta.json", meta)
+        final = entries / f"{_safe(name)}-{_identity(digest, class_names)}"
+        if not _storage.publish(folder, final) and _open(final) is None:
+            _replace(folder, final)
+        _write_pointer(cache_dir, key, final.name)
+    decoded = _open(final)
+    if decoded is None:
+        raise OSError(f"{final} could not be read back right after it was written")
+    return decoded
+
+
+def lock_path(cache_dir: Path, name: str) -> Path:
+    """The lock to hold while an entry of this data set is made."""
+    return cache_dir / "locks" / f"{_safe(name)}.lock"
+
+
+def array_path(folder: Path, part: str) -> Path:
+    """Where in an entry the part `<split>_images` or `<split>_labels` lies."""
+    return folder / f"{part}.npy"
+
+
+def new_images(folder: Path, name: str, shape: tuple[int, ...]) -> np.memmap:
+    """The images of split `name` in an entry: a uint8 memory map of this shape, to be filled.
+
+    Raises:
+      OSError: The disk has no room for it. Without the room a write to a map would end the process.
+    """
+    path = array_path(folder, f"{name}_images")
+    images: np.memmap = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    with open(path, "rb+") as file:
+        os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+    return images
+
+
+def save_labels(folder: Path, name: str, labels: Any) -> None:
+    """Writes the labels, (N,) integers, of split `name` into an entry as little-endian int32."""
+    content = io.BytesIO()  # NumPy's own writing of files does not say that a disk is full
+    np.save(content, np.asarray(labels, dtype="<i4"), allow_pickle=False)
+    write_bytes(array_path(folder, f"{name}_labels"), content.getvalue())
+
+
+def _identity(digest: str, class_names: Sequence[str]) -> str:
+    """The end of an entry's name: 16 hexadecimal digits of a digest of what it holds."""
+    text = "\0".join((digest, *class_names)).encode(errors="surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _map_split(folder: Path, name: str) -> Split:
+    """Opens the two arrays of a split and checks that they belong together."""
+    images, labels = (
+        np.load(array_path(folder, f"{name}_{part}"), "r", allow_pickle=False)
+        for part in ("images", "labels")
+    )
+    shapes_fit = images.ndim == 4 and labels.shape == images.shape[:1]
+    if not shapes_fit or images.dtype != np.uint8 or labels.dtype != np.dtype("<i4"):
+        raise ValueError(f"arrays in {folder} do not fit together")
+    return Split(images, labels)
+
+
+def _open(entry: Path) -> Decoded | None:
+    """Opens an entry; None, with a warning, if it is damaged."""
+    try:
+        meta = parse_json((entry / "meta.json").read_bytes())
+        names = meta.get("splits", _SPLITS[:2])
+        splits = [_map_split(entry, str(name)) for name in names]
+        digest, class_names = str(meta["sha256"]), tuple(map(str, meta["class_names"]))
+        small = sum(split.images.nbytes for split in splits) <= _VERIFY_BYTES
+        if not 2 <= len(splits) <= 3:
+            raise ValueError(f"splits are {names}")
+        if small and content_digest(*splits) != digest:
+            raise ValueError("content differs from its sha256")
+        if "splits" in meta and not entry.name.endswith(_identity(digest, class_names)):
+            raise ValueError("class names differ from its name")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        logging.warning("damaged cache entry %s (%s): made again", entry, error)
+        return None
+    return Decoded(splits[0], splits[1], class_names, digest, *splits[2:])
+
+
+def _replace(folder: Path, final: Path) -> None:
+    """Puts `folder` in the place of a damaged entry. Who has that one mapped keeps it."""
+    aside = final.with_name(f".tmp-{os.getpid()}-{uuid.uuid4().hex}")
+    os.rename(final, aside)
+    os.rename(folder, final)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _pointer(cache_dir: Path, key: Key) -> Path:
+    """The file that answers a key."""
+    text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
+    return cache_dir / "keys" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+
+
+def _write_pointer(cache_dir: Path, key: Key, entry: str) -> None:
+    """Writes the file that answers a key, in one step."""
+    pointer = _pointer(cache_dir, key)
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    made = time.strftime("%FT%TZ", time.gmtime())
+    write_json(pointer, {"key": key, "entry": entry, "made": made})
+
+
+def _safe(name: str) -> str:
+    """`name` as one harmless component of a path."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:80] or "_"

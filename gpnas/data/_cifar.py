@@ -1,0 +1,132 @@
+"""CIFAR-10's binary version: 3,073 bytes a record. (The Python one is pickles: never read.)"""
+
+import hashlib
+import tarfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gpnas.data._known import Known
+from gpnas.errors import UserError
+
+_HEIGHT, _WIDTH, _CHANNELS = 32, 32, 3
+_RECORD = 1 + _HEIGHT * _WIDTH * _CHANNELS
+_MEAN_TOLERANCE = 1e-4  # of 255: a copy through JPEG differs by 1e-2.
+FOLDER = "cifar-10-batches-bin"
+PICKLES = ("cifar-10-batches-py", "cifar-10-python.tar.gz", "data_batch_1")
+
+
+def parse(content: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Splits whole records into images, uint8, (N, 32, 32, 3), and labels, uint8, (N,)."""
+    records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
+    planes = records[:, 1:].reshape(-1, _CHANNELS, _HEIGHT, _WIDTH)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, 0].copy()
+
+
+def read_files(paths: Sequence[Path], rows: int) -> bytes:
+    """Reads binary batches that must hold `rows` records together.
+
+    Args:
+      paths: The files in order, of equal length.
+      rows: Number of records in all.
+
+    Returns:
+      Their content, joined.
+
+    Raises:
+      UserError: A file cannot be read or has another length.
+    """
+    size = rows // len(paths) * _RECORD
+    parts = []
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                parts.append(file.read(size + 1))
+        except OSError as error:
+            raise UserError("data.raw_dir", str(path), f"a readable file ({error})") from error
+        if len(parts[-1]) != size:
+            raise UserError("data.raw_dir", str(path), f"a CIFAR-10 binary batch of {size} bytes")
+    return b"".join(parts)
+
+
+def read_tar(path: Path, names: Sequence[str], rows: int) -> bytes:
+    """Reads batches inside the official archive; nothing is extracted to disk.
+
+    Args:
+      path: `cifar-10-binary.tar.gz`.
+      names: File names of the batches inside its folder, in order, of equal length.
+      rows: Number of records in all.
+
+    Returns:
+      Their content, joined.
+
+    Raises:
+      UserError: The archive cannot be read, lacks a batch, or a batch has another length.
+    """
+    size = rows // len(names) * _RECORD
+    parts: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                if name not in {f"{FOLDER}/{wanted}" for wanted in names}:
+                    continue
+                file = archive.extractfile(member) if member.isreg() else None
+                if file is None or member.size != size:
+                    raise UserError("data.raw_dir", f"{path}:{name}", f"a batch of {size} bytes")
+                parts[name.removeprefix(f"{FOLDER}/")] = file.read(size)
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise UserError("data.raw_dir", str(path), f"a readable archive ({error})") from error
+    missing = [name for name in names if name not in parts]
+    if missing:
+        raise UserError("data.raw_dir", str(path), f"an archive that holds {FOLDER}/{missing[0]}")
+    return b"".join(parts[name] for name in names)
+
+
+def check_archive(path: Path, sha256: str) -> None:
+    """Compares the archive's own digest with the official one.
+
+    Raises:
+      UserError: It differs, or the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError("data.raw_dir", str(path), f"a readable file ({error})") from error
+    if found != sha256:
+        raise UserError("data.raw_dir", str(path), f"an archive with sha256 {sha256}, not {found}")
+
+
+def check_statistics(
+    known: Known,
+    split: str,
+    mean: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int32],
+    where: str,
+    field: str,
+) -> None:
+    """Checks what is known of CIFAR-10 beyond its archive: equal classes, channel means of `train`.
+
+    Args:
+      known: The set.
+      split: `train` or `test`.
+      mean: float64, (3,), of the split's pictures, 0 to 255.
+      labels: int32, (N,).
+      where: For the message.
+      field: The argument that chose the place, for the message.
+
+    Raises:
+      UserError: Either differs: it is another data set, or a lossy copy.
+    """
+    classes = len(known.class_names)
+    counts = np.bincount(labels, minlength=classes)
+    if len(counts) != classes or np.any(counts * classes != len(labels)):
+        text = f"{known.name}, in whose {split} all {classes} classes are met equally often"
+        raise UserError(field, where, text)
+    if split == "train" and not np.allclose(mean, known.train_mean, rtol=0, atol=_MEAN_TOLERANCE):
+        text = f"{known.name}, whose channel means are {known.train_mean}, not {mean.tolist()}"
+        raise UserError(field, where, text)

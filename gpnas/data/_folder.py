@@ -1,0 +1,162 @@
+"""A user's own pictures: `train/<class>/*.png` and `test/<class>/*.jpg`."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from absl import logging
+
+from gpnas.data import _cache, _storage
+from gpnas.data.pictures import SUFFIXES, Size, is_gray, is_picture, natural_order, read, resize
+from gpnas.errors import UserError
+
+_VALIDATION = ("val", "valid", "validation")
+_ENDINGS = ", ".join(SUFFIXES)
+
+Rows = Sequence[tuple[Path, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The pictures of a folder, found but not opened.
+
+    Attributes:
+      root: The folder.
+      class_names: Names of the folders in `train/`, numbers in them in numeric order.
+      splits: Files and labels of `train`, `test`, and `validation` if there is such a folder: by
+        class, then by name.
+    """
+
+    root: Path
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Rows]
+
+    @property
+    def paths(self) -> list[Path]:
+        """All pictures, split by split."""
+        return [path for rows in self.splits.values() for path, _ in rows]
+
+    def fingerprint(self) -> str:
+        """A cheap digest: classes, paths, sizes and times of modification."""
+        names = "\0".join(self.class_names).encode(errors="surrogateescape")
+        return hashlib.sha256(names).hexdigest() + _storage.fingerprint(self.paths, self.root)
+
+
+def scan(root: Path) -> Listing:
+    """Lists the pictures of a folder.
+
+    Args:
+      root: A folder with `train/<class>/` and `test/<class>/`, perhaps also `val/<class>/` (or
+        `valid`, `validation`). Pictures end in one of `pictures.SUFFIXES`. Hidden files are
+        ignored, others are too, with a warning.
+
+    Returns:
+      The listing.
+
+    Raises:
+      UserError: `train` or `test` is missing or empty, there are fewer than two classes, a class of
+        `train` has no pictures, one of another split is not in `train`, or there are two folders
+        for validation.
+    """
+    for name in ("train", "test"):
+        if not (root / name).is_dir():
+            raise UserError("data.name", f"folder:{root}", f"a folder that holds a folder {name}/")
+    held = [name for name in _VALIDATION if (root / name).is_dir()]
+    if len(held) > 1:
+        allowed = f"a folder with one of {', '.join(f'{name}/' for name in held)}"
+        raise UserError("data.name", f"folder:{root}", allowed)
+    class_names = tuple(path.name for path in _folders(root / "train"))
+    if len(class_names) < 2:
+        raise UserError(
+            "data.name",
+            f"folder:{root}",
+            f"at least two class folders in train/, not {len(class_names)}",
+        )
+    splits = {"train": "train", "test": "test"} | ({"validation": held[0]} if held else {})
+    for name in splits.values():
+        for path in _folders(root / name):
+            if path.name not in class_names:
+                classes = ", ".join(class_names)
+                raise UserError("data.name", str(path), f"a class of train/: {classes}")
+    found = {split: [*_rows(root / name, class_names)] for split, name in splits.items()}
+    labels = {label for _, label in found["train"]}
+    for label, name in enumerate(class_names):
+        if label not in labels:
+            folder = str(root / "train" / name)
+            raise UserError("data.name", folder, f"a folder with pictures in it ({_ENDINGS})")
+    for split, name in splits.items():
+        if not found[split]:
+            allowed = f"a folder with pictures of the classes ({_ENDINGS})"
+            raise UserError("data.name", str(root / name), allowed)
+    return Listing(root, class_names, found)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Folders in a folder, in natural order, without hidden ones."""
+    found = (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    return sorted(found, key=natural_order)
+
+
+def _rows(folder: Path, class_names: Sequence[str]) -> Rows:
+    """Pictures and labels in `folder/<class>/`."""
+    _warn(folder, [path for path in _visible(folder) if not path.is_dir()])
+    rows: list[tuple[Path, int]] = []
+    for label, name in enumerate(class_names):
+        if not (folder / name).is_dir():
+            continue
+        visible = _visible(folder / name)
+        fits = [is_picture(path) for path in visible]
+        _warn(folder / name, [path for path, fit in zip(visible, fits, strict=True) if not fit])
+        rows.extend((path, label) for path, fit in zip(visible, fits, strict=True) if fit)
+    return rows
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name[0] != ".")
+
+
+def _warn(folder: Path, ignored: Sequence[Path]) -> None:
+    """Says which entries of a folder are no pictures."""
+    if ignored:
+        names = ", ".join(path.name for path in ignored[:3]) + (", …" if ignored[3:] else "")
+        text = "%s: %d entries are not pictures, ignored: %s (pictures end in %s)"
+        logging.warning(text, folder, len(ignored), names, _ENDINGS)
+
+
+def decode(listing: Listing, folder: Path, size: Size | None) -> tuple[str, ...]:
+    """Decodes the pictures into a cache entry.
+
+    Grayscale if every picture is stored so, without an alpha channel; otherwise RGB.
+
+    Args:
+      listing: The pictures.
+      folder: The cache entry to write.
+      size: Height and width wanted; None if all pictures have the same anyway.
+
+    Returns:
+      The names of the classes.
+
+    Raises:
+      UserError: A picture is broken or has 32 bits a channel (the message names it), or
+        they differ in size and none is given.
+    """
+    every = listing.paths
+    channels = 1 if all(is_gray(path) for path in every) else 3
+    if size is None:
+        height, width, _ = read(every[0], channels).shape
+        size = (height, width)
+        wanted = f"one size for all ({height} x {width} as {every[0].name}), or data.image_size"
+    else:
+        wanted = None
+    for name, rows in listing.splits.items():
+        images = _cache.new_images(folder, name, (len(rows), *size, channels))
+        for row, (file, _) in enumerate(rows):
+            picture = read(file, channels)
+            if wanted and picture.shape[:2] != size:
+                got = f"{file}: {picture.shape[0]} x {picture.shape[1]}"
+                raise UserError("data.image_size", got, wanted)
+            images[row] = resize(picture, size)
+        images.flush()
+        _cache.save_labels(folder, name, [label for _, label in rows])
+    return listing.class_names

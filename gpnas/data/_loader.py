@@ -1,0 +1,249 @@
+"""`load`: from a name to arrays."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from gpnas.data import _cache, _digits, _folder, _prepared, _raw, _sources, _storage
+from gpnas.data._dataset import Dataset, Decoded, Images, Labels, Split
+from gpnas.data._known import KNOWN, Known
+from gpnas.data._prepare import prepare
+from gpnas.data._split import channel_statistics, hold_out
+from gpnas.data.pictures import Size, parse_size
+from gpnas.errors import UserError
+
+_FOLDER = "folder:"
+_VALIDATION = 0.1
+_TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?")
+_NAMES = (
+    "fashion_mnist, mnist, cifar10, digits, folder:PATH, "
+    "or an image classification set prepared by TFDS as array_record"
+)
+PathLike = str | os.PathLike[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Request:
+    """The arguments of `load`, checked."""
+
+    name: str
+    size: Size | None
+    raw_dir: Path | None
+    read_dirs: tuple[Path, ...]
+    write_dir: Path
+    cache_dir: Path
+    download: bool
+
+
+def load(
+    name: str,
+    *,
+    raw_dir: PathLike | None = None,
+    data_dir: PathLike | None = None,
+    cache_dir: PathLike | None = None,
+    validation: float = _VALIDATION,
+    seed: int = 0,
+    image_size: int | Sequence[int] | None = None,
+    download: bool = True,
+) -> Dataset:
+    """Loads an image classification data set.
+
+    The first time, a named set is found, checked, prepared for TFDS and decoded into a
+    memory-mapped cache; from then on the cache is opened. Places are tried in the order of
+    `docs/data.md`.
+
+    Args:
+      name: `fashion_mnist`, `mnist`, `cifar10`, `digits`, `folder:PATH` (`train/<class>/` and
+        `test/<class>/` with pictures), or a set that TFDS has prepared as array_record (`name` or
+        `name/config`).
+      raw_dir: Folder with the official raw files (idx, or the binary version of CIFAR-10). If
+        given, nothing else is tried.
+      data_dir: Folder of prepared TFDS data, to read and to prepare into. Default: those of gpnas
+        (GPNAS_DATA_DIR, `~/.cache/gpnas/tfds`) and, only to read, of TFDS (TFDS_DATA_DIR,
+        `~/tensorflow_datasets`).
+      cache_dir: Folder of the decoded cache. Default: `~/.cache/gpnas/decoded`.
+      validation: Part of the official train set to hold out, in (0, 1); every class keeps a picture
+        to train on. Not used where the data set has a validation set of its own (`val/` of a
+        folder, a split `validation` of TFDS beside `test`).
+      seed: Chooses that part, 0 to 2**32 - 1. Test sets never depend on it.
+      image_size: Side, or height and width, in pixels, to resample to. Default: as they are.
+      download: Whether the network may be used.
+
+    Returns:
+      The data set. Its arrays are read-only; the test images are a memory map.
+
+    Raises:
+      UserError: An argument, a file or a picture is wrong, or no source has the set; the message
+        says which and why.
+    """
+    _check(name, validation, seed)
+    own, tfds = _sources.own_data_dir(), _sources.tfds_data_dir()
+    request = _Request(
+        name=name,
+        size=parse_size(image_size),
+        raw_dir=Path(raw_dir).expanduser() if raw_dir is not None else None,
+        read_dirs=(Path(data_dir).expanduser(),) if data_dir is not None else (own, tfds),
+        write_dir=Path(data_dir).expanduser() if data_dir is not None else own,
+        cache_dir=Path(cache_dir).expanduser() if cache_dir is not None else _cache.default_dir(),
+        download=download,
+    )
+    return _assemble(name, _decoded(request), validation, seed)
+
+
+def _check(name: object, validation: object, seed: object) -> None:
+    """Checks the arguments that have a range."""
+    if not isinstance(name, str):
+        raise UserError("data.name", name, _NAMES)
+    number = isinstance(validation, int | float) and not isinstance(validation, bool)
+    if not number or not 0 < validation < 1:  # type: ignore[operator]
+        raise UserError("data.validation", validation, "a number in (0, 1)")
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**32:  # type: ignore[operator]
+        raise UserError("data.seed", seed, "a whole number from 0 to 2**32 - 1")
+
+
+def _assemble(name: str, decoded: Decoded, validation: float, seed: int) -> Dataset:
+    """Holds out a validation set, where the data set has none of its own, and measures the rest."""
+    train, held = decoded.train, decoded.validation
+    if held is None:
+        labels = np.asarray(decoded.train.labels)
+        rows = hold_out(len(labels), validation, int(seed), labels)
+        train, held = (Split(decoded.train.images[part], labels[part]) for part in rows)
+    elif validation != _VALIDATION:
+        logging.warning("data.validation=%s is not used: %s has a validation set", validation, name)
+    train, held, test = (
+        _frozen(split.images, split.labels) for split in (train, held, decoded.test)
+    )
+    mean, std = channel_statistics(train.images)
+    return Dataset(
+        name=name,
+        train=train,
+        validation=held,
+        test=test,
+        num_classes=len(decoded.class_names),
+        class_names=decoded.class_names,
+        sha256=decoded.sha256,
+        mean=mean,
+        std=std,
+    )
+
+
+def _frozen(images: Images, labels: Labels) -> Split:
+    """A split of plain arrays that cannot be written to."""
+    images, labels = np.asarray(images), np.asarray(labels, dtype=np.int32)
+    images.setflags(write=False)
+    labels.setflags(write=False)
+    return Split(images, labels)
+
+
+def _decoded(request: _Request) -> Decoded:
+    """The whole set, from whichever kind of source its name means."""
+    name = request.name
+    known = KNOWN.get(name)
+    if request.raw_dir is not None and known is None:
+        raise UserError("data.raw_dir", str(request.raw_dir), f"None for {name!r}")
+    if name == "digits":
+        return _digits.load(request.size)
+    if name.startswith(_FOLDER):
+        return _from_folder(request)
+    if known and request.raw_dir is not None:
+        return _from_raw_dir(request, known, request.raw_dir)
+    if not _TFDS_NAME.fullmatch(name):
+        raise UserError("data.name", name, _NAMES)
+    return _from_name(request, known)
+
+
+def _from_folder(request: _Request) -> Decoded:
+    """A user's pictures, decoded again when a file is new, gone, or changed."""
+    path = request.name.removeprefix(_FOLDER)
+    if not path:
+        raise UserError("data.name", request.name, _NAMES)
+    listing = _folder.scan(Path(path).expanduser().absolute())
+    key = _key(request, {"folder": listing.fingerprint()})
+    name = f"folder-{listing.root.name}"
+    return _cached(request, name, key, lambda out: _folder.decode(listing, out, request.size))
+
+
+def _from_raw_dir(request: _Request, known: Known, raw_dir: Path) -> Decoded:
+    """A known set from the files that the user named, and from nothing else."""
+    paths = _sources.raw_files(known, raw_dir)
+    key = _key(request, {"raw": _storage.fingerprint(paths, raw_dir), "known": _pins(known)})
+
+    def write(out: Path) -> tuple[str, ...]:
+        train, test = _raw.read(known, paths)
+        directory = prepare(known, train, test, request.write_dir)
+        # The prepared data may have been there before: they must hold the same.
+        return _prepared.decode(directory, out, request.size, known, _raw.digests(train, test))
+
+    return _cached(request, known.name, key, write)
+
+
+def _from_name(request: _Request, known: Known | None) -> Decoded:
+    """A set by its name: from the cache, from prepared data, or, if known, from raw files."""
+    if known and known.pinned:
+        key = _key(request, {"known": _pins(known)})
+        return _cached(
+            request,
+            known.name,
+            key,
+            lambda out: _prepared.decode(
+                _find_prepared(request, known), out, request.size, known, known.sha256
+            ),
+        )
+    directory, reasons = _prepared.find(request.name, request.read_dirs)
+    if directory is None and known is None:
+        raise UserError("data.name", request.name, f"{_NAMES}. Tried: {'; '.join(reasons)}")
+    if directory is None and known:
+        with _storage.locked(
+            _cache.lock_path(request.cache_dir, known.name), field="data.cache_dir"
+        ):
+            directory = _find_prepared(request, known)
+    assert directory is not None
+    found = directory
+    # Entries of before may lack the data set's own validation set: they are not to be found.
+    own = {} if known else {"splits": "with validation"}
+    key = _key(request, {"prepared": _prepared.fingerprint(found), **own})
+    return _cached(
+        request,
+        request.name,
+        key,
+        lambda out: _prepared.decode(found, out, request.size, known, None),
+    )
+
+
+def _find_prepared(request: _Request, known: Known) -> Path:
+    """The prepared data of a known set, made from raw files if there are none."""
+    directory, reasons = _prepared.find(known.name, request.read_dirs)
+    for reason in reasons:
+        logging.info("%s: %s", known.name, reason)
+    if directory:
+        return directory
+    train, test = _sources.obtain(known, request.read_dirs, request.download, reasons)
+    return prepare(known, train, test, request.write_dir)
+
+
+def _cached(request: _Request, name: str, key: _cache.Key, write: _cache.Fill) -> Decoded:
+    """Opens the entry of a key; makes it if there is none, one process at a time."""
+    found = _cache.find(request.cache_dir, key)
+    if found:
+        return found
+    with _storage.locked(_cache.lock_path(request.cache_dir, name), field="data.cache_dir"):
+        return _cache.find(request.cache_dir, key) or _cache.fill(
+            request.cache_dir, name, key, write
+        )
+
+
+def _key(request: _Request, content: dict[str, str]) -> _cache.Key:
+    """The cache key: the kind of set, what settles its content, and the size."""
+    name = "folder" if request.name.startswith(_FOLDER) else request.name
+    return {"name": name, "image_size": request.size, **content}
+
+
+def _pins(known: Known) -> str:
+    """All checksums of a known set in one string."""
+    return ",".join(f"{part}={digest}" for part, digest in sorted(known.sha256.items()))

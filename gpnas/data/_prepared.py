@@ -1,0 +1,229 @@
+"""Reading prepared TFDS data: array_record only, through `as_data_source`, without TensorFlow."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpnas._files import parse_json
+from gpnas.data import _cache, _cifar, _idx, _storage
+from gpnas.data._known import Known
+from gpnas.data._prepare import tfds_order
+from gpnas.data.pictures import Size, resize
+from gpnas.errors import UserError
+
+_FORMAT = "array_record"
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_BATCH = 1024
+# What reading damaged records or pictures is known to raise.
+_DAMAGED = (OSError, ValueError, LookupError, RuntimeError, SyntaxError, EOFError)
+
+
+def find(name: str, data_dirs: Sequence[Path]) -> tuple[Path | None, list[str]]:
+    """Looks for the newest prepared version of a set.
+
+    Args:
+      name: As TFDS calls it: `name` or `name/config`.
+      data_dirs: Where to look, in this order.
+
+    Returns:
+      The folder with `dataset_info.json`, or None; and why each folder before it did not do.
+    """
+    reasons: list[str] = []
+    for data_dir in data_dirs:
+        found, reason = _find_in(data_dir / name)
+        if found:
+            return found, reasons
+        reasons.append(reason)
+    return None, reasons
+
+
+def _find_in(folder: Path) -> tuple[Path | None, str]:
+    """As `find`, in one folder `<data_dir>/<name>`."""
+    versions = _versions(folder)
+    if not versions:
+        configs = sorted(path.parent.parent.name for path in folder.glob("*/*/dataset_info.json"))
+        if configs:
+            return (None, f"{folder} holds configurations: name/{' or name/'.join(configs)}")
+        return None, f"none in {folder}"
+    try:
+        info = parse_json((versions[-1] / "dataset_info.json").read_bytes())
+        formats = [info.get("fileFormat"), *info.get("alternativeFileFormats", ())]
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        return None, f"unreadable {versions[-1] / 'dataset_info.json'} ({error})"
+    if _FORMAT not in formats:
+        return None, f"{versions[-1]} is {formats[0]}, not {_FORMAT}"
+    return versions[-1], ""
+
+
+def _versions(folder: Path) -> list[Path]:
+    """Prepared versions below `<data_dir>/<name>`, oldest first."""
+    found = [
+        path.parent
+        for path in folder.glob("*/dataset_info.json")
+        if _VERSION.fullmatch(path.parent.name)
+    ]
+    return sorted(found, key=lambda path: [int(number) for number in path.name.split(".")])
+
+
+def fingerprint(directory: Path) -> str:
+    """A cheap digest of the files of a prepared set."""
+    return _storage.fingerprint((path for path in directory.iterdir() if path.is_file()), directory)
+
+
+def decode(
+    directory: Path,
+    folder: Path,
+    size: Size | None,
+    known: Known | None,
+    digests: Mapping[str, str] | None,
+) -> tuple[str, ...]:
+    """Decodes a prepared set into a cache entry, in official order where that is known.
+
+    Args:
+      directory: The prepared set.
+      folder: The cache entry to write.
+      size: Height and width wanted; None for as they are.
+      known: The set, if its official order and its numbers are known.
+      digests: SHA-256 each part must have as an uncompressed idx file, where that is known.
+
+    Returns:
+      The names of the classes.
+
+    Raises:
+      UserError: It is not an image classification set of one size with train and test splits, its
+        files are damaged, or it is not what it claims to be.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(directory, file_format=_FORMAT)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError("data.data_dir", str(directory), f"prepared TFDS data ({error})") from error
+    image_key, label_key = _keys(builder.info, directory)
+    for split, stored in _split_names(builder.info, directory).items():
+        source = builder.as_data_source(split=stored)
+        if known and len(source) != known.rows[split]:
+            raise UserError("data.data_dir", str(directory), f"{known.rows[split]} rows in {split}")
+        order = np.argsort(tfds_order(split, len(source))) if known else np.arange(len(source))
+        examples = _examples(source, order, directory)
+        pairs = ((example[image_key], int(example[label_key])) for example in examples)
+        images, mean, labels = _decode_split(pairs, len(source), folder, split, size, directory)
+        if digests:
+            _compare(
+                digests, {f"{split}_images": images, f"{split}_labels": _digest(labels)}, directory
+            )
+        elif known:
+            _cifar.check_statistics(known, split, mean, labels, str(directory), "data.data_dir")
+    names = builder.info.features[label_key].names
+    return tuple(str(name) for name in names)
+
+
+def _keys(info: Any, directory: Path) -> tuple[str, str]:
+    """The features that hold the picture and its class."""
+    import tensorflow_datasets as tfds
+
+    keys = info.supervised_keys or ("image", "label")
+    if len(keys) == 2 and all(isinstance(key, str) and key in info.features for key in keys):
+        image, label = (info.features[key] for key in keys)
+        kinds = (
+            isinstance(image, tfds.features.Image),
+            isinstance(label, tfds.features.ClassLabel),
+        )
+        if all(kinds) and image.np_dtype == np.uint8 and image.shape[-1] in (1, 3):
+            return keys[0], keys[1]
+    raise UserError(
+        "data.name",
+        f"{info.full_name} in {directory}",
+        "an image classification set, 8 bits, 1 or 3 channels",
+    )
+
+
+def _split_names(info: Any, directory: Path) -> dict[str, str]:
+    """Which stored splits serve as which: `validation` is the test where no test is stored."""
+    stored = list(info.splits)
+    if all(name in stored for name in ("train", "test", "validation")):
+        return {name: name for name in ("train", "test", "validation")}
+    for test in ("test", "validation"):
+        if "train" in stored and test in stored:
+            return {"train": "train", "test": test}
+    raise UserError(
+        "data.name", f"{info.full_name} in {directory}", f"splits train and test, not {stored}"
+    )
+
+
+def _examples(
+    source: Any, order: npt.NDArray[np.intp], directory: Path
+) -> Iterator[dict[str, Any]]:
+    """Reads examples in the given order of records, in batches."""
+    from google.protobuf.message import DecodeError
+
+    for start in range(0, len(order), _BATCH):
+        rows = [int(row) for row in order[start : start + _BATCH]]
+        try:
+            yield from source.__getitems__(rows)
+        except (*_DAMAGED, DecodeError) as error:
+            raise UserError(
+                "data.data_dir", str(directory), f"undamaged array_record files ({error})"
+            ) from error
+
+
+def _decode_split(
+    pairs: Iterator[tuple[npt.NDArray[np.uint8], int]],
+    rows: int,
+    folder: Path,
+    split: str,
+    size: Size | None,
+    directory: Path,
+) -> tuple[str, npt.NDArray[np.float64], npt.NDArray[np.int32]]:
+    """Writes one split into the cache entry.
+
+    Returns:
+      Of the pictures before they were resampled, SHA-256 as an uncompressed idx file and the
+      channel means (0 to 255); the labels.
+    """
+    digest, total, pixels = hashlib.sha256(), np.zeros(1), 0
+    labels = np.zeros(rows, "<i4")
+    images: np.memmap | None = None
+    for row, (picture, label) in enumerate(pairs):
+        if row == 0:
+            shape = picture.shape[:2] if picture.shape[2] == 1 else picture.shape
+            digest.update(_idx.header((rows, *shape)))
+        digest.update(np.ascontiguousarray(picture).data)
+        total = total + picture.sum(axis=(0, 1), dtype=np.float64)
+        pixels += picture.shape[0] * picture.shape[1]
+        picture = resize(picture, size)
+        if images is None:
+            images = _cache.new_images(folder, split, (rows, *picture.shape))
+        if picture.shape != images.shape[1:]:
+            raise UserError(
+                "data.image_size", None, f"a size: pictures in {directory} differ in theirs"
+            )
+        images[row] = picture
+        labels[row] = label
+    if images is None or labels.min() < 0:
+        raise UserError("data.name", str(directory), f"a set with classified pictures in {split}")
+    images.flush()
+    _cache.save_labels(folder, split, labels)
+    return digest.hexdigest(), total / pixels, labels
+
+
+def _digest(labels: npt.NDArray[np.int32]) -> str:
+    """SHA-256 of labels as an uncompressed idx file."""
+    return hashlib.sha256(_idx.header(labels.shape) + labels.astype(np.uint8).tobytes()).hexdigest()
+
+
+def _compare(wanted: Mapping[str, str], found: Mapping[str, str], directory: Path) -> None:
+    """Checks digests of parts.
+
+    Raises:
+      UserError: One is not as it must be.
+    """
+    for part, digest in found.items():
+        if digest != wanted[part]:
+            text = f"data whose {part} have sha256 {wanted[part]} as an idx file, not {digest}"
+            raise UserError("data.data_dir", str(directory), text)

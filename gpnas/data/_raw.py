@@ -1,0 +1,125 @@
+"""Official raw files, found in a folder, read and checked."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gpnas.data import _cifar, _idx
+from gpnas.data._dataset import Split, blocks
+from gpnas.data._known import CIFAR_ARCHIVE, PARTS, Known
+from gpnas.errors import UserError
+
+
+def locate(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
+    """Looks for the files of a set.
+
+    Args:
+      known: The set.
+      folder: Where to look.
+
+    Returns:
+      The files to read, in order, and the names of those missing. Of each name, the uncompressed
+      form is preferred.
+    """
+    if known.layout == "cifar":
+        return _locate_cifar(known, folder)
+    found, missing = [], []
+    for part in PARTS:
+        (name,) = known.files[part]
+        dotted = name.replace("-idx", ".idx")  # as some mirrors unpack them
+        names = (name, f"{name}.gz", dotted, f"{dotted}.gz")
+        paths = [folder / each for each in names if (folder / each).is_file()]
+        found.extend(paths[:1])
+        if not paths:
+            missing.append(f"{name}.gz")
+    return found, missing
+
+
+def _locate_cifar(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
+    """As `locate`: the batches here or in their folder, else the archive."""
+    names = known.files["train"] + known.files["test"]
+    for place in (folder, folder / _cifar.FOLDER):
+        paths = [place / name for name in names]
+        absent = [path.name for path in paths if not path.is_file()]
+        if not absent:
+            return paths, []
+        if len(absent) < len(names):
+            return [path for path in paths if path.is_file()], absent
+    archive = folder / CIFAR_ARCHIVE
+    if archive.is_file():
+        return [archive], []
+    hint = ""
+    if any((folder / name).exists() for name in _cifar.PICKLES):
+        hint = " (the Python version is there: it is pickles, which are never read)"
+    return [], [f"{CIFAR_ARCHIVE} or {_cifar.FOLDER}/{names[0]}{hint}"]
+
+
+def read(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
+    """Reads and checks the files that `locate` found.
+
+    Args:
+      known: The set.
+      paths: Its files, in the order of `locate`.
+
+    Returns:
+      Train and test in their official order.
+
+    Raises:
+      UserError: A file is broken or is not the official one; the message names it.
+    """
+    if known.layout == "cifar":
+        return _read_cifar(known, paths)
+    arrays = []
+    for part, path in zip(PARTS, paths, strict=True):
+        rows = known.rows[part.split("_")[0]]
+        shape = (rows, *known.shape[:2]) if part.endswith("images") else (rows,)
+        array, content = _idx.read(path, shape)
+        found = hashlib.sha256(content).hexdigest()
+        if found != known.sha256[part]:
+            wanted = f"{part} of {known.name}, uncompressed sha256 {known.sha256[part]}"
+            raise UserError("data.raw_dir", str(path), f"{wanted}, not {found}")
+        arrays.append(array)
+    return (
+        Split(arrays[0][..., None], arrays[1].astype(np.int32)),
+        Split(arrays[2][..., None], arrays[3].astype(np.int32)),
+    )
+
+
+def digests(train: Split, test: Split) -> dict[str, str]:
+    """SHA-256 of each part as an uncompressed idx file (for MNIST: of the official files)."""
+    arrays: list[npt.NDArray[np.integer]]
+    arrays = [train.images, train.labels, test.images, test.labels]
+    found = {}
+    for part, array in zip(PARTS, arrays, strict=True):
+        single = array.ndim == 4 and array.shape[-1] == 1
+        digest = hashlib.sha256(_idx.header(array.shape[:-1] if single else array.shape))
+        for rows in blocks(array.astype(np.uint8, copy=False)):
+            digest.update(np.ascontiguousarray(rows).data)
+        found[part] = digest.hexdigest()
+    return found
+
+
+def _read_cifar(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
+    """As `read`, from the batches or from the archive."""
+    splits = []
+    archived = len(paths) == 1
+    if archived:
+        _cifar.check_archive(paths[0], known.sha256[CIFAR_ARCHIVE])
+    for name in ("train", "test"):
+        files = known.files[name]
+        if archived:
+            content = _cifar.read_tar(paths[0], files, known.rows[name])
+        else:
+            batches = [path for path in paths if path.name in files]
+            content = _cifar.read_files(batches, known.rows[name])
+        images, labels = _cifar.parse(content)
+        split = Split(images, labels.astype(np.int32))
+        mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
+        _cifar.check_statistics(
+            known, name, mean, split.labels, str(paths[0].parent), "data.raw_dir"
+        )
+        splits.append(split)
+    return splits[0], splits[1]

@@ -1,0 +1,128 @@
+"""Where a known set's raw files come from: each place in turn, and why those before failed."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import logging
+
+from gpnas.data import _cache, _fetch, _raw
+from gpnas.data._dataset import Split
+from gpnas.data._known import CIFAR_ARCHIVE, PARTS, Known
+from gpnas.errors import UserError
+
+
+def own_data_dir() -> Path:
+    """Where gpnas puts prepared data: GPNAS_DATA_DIR, or `~/.cache/gpnas/tfds`."""
+    given = os.environ.get("GPNAS_DATA_DIR")
+    return Path(given).expanduser() if given else _cache.cache_home() / "tfds"
+
+
+def tfds_data_dir() -> Path:
+    """Where TFDS puts prepared data: TFDS_DATA_DIR, or `~/tensorflow_datasets`. Only read by us."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def raw_files(known: Known, raw_dir: Path) -> list[Path]:
+    """The raw files in a folder that the user named.
+
+    Raises:
+      UserError: One is missing.
+    """
+    paths, missing = _raw.locate(known, raw_dir)
+    if missing:
+        raise UserError(
+            "data.raw_dir", str(raw_dir), f"a folder that holds {', '.join(missing)} ({known.name})"
+        )
+    return paths
+
+
+def obtain(
+    known: Known, data_dirs: Sequence[Path], download: bool, reasons: list[str]
+) -> tuple[Split, Split]:
+    """Reads a set's raw files from the first place that has them.
+
+    Args:
+      known: The set.
+      data_dirs: TFDS folders, whose manual downloads are looked at.
+      download: Whether to use the network.
+      reasons: Why earlier sources failed; more are appended.
+
+    Returns:
+      Train and test in their official order.
+
+    Raises:
+      UserError: No place has them: the message names each and why it failed. Or a file that lies on
+        this machine is broken: that is said rather than passed over.
+    """
+    folders = [
+        folder
+        for data_dir in data_dirs
+        for folder in (data_dir / "downloads/manual" / known.name, data_dir / "downloads/manual")
+    ]
+    if known.debian_folder:
+        folders.append(Path(known.debian_folder))
+    empty = []
+    for folder in folders:
+        paths, missing = _raw.locate(known, folder)
+        if not missing:
+            logging.info("%s: reading raw files in %s", known.name, folder)
+            return _raw.read(known, paths)
+        if paths:
+            reasons.append(f"{folder} lacks {', '.join(missing)}")
+        else:
+            empty.append(str(folder))
+    if empty:
+        reasons.append(f"no raw files in {', '.join(empty)}")
+    found = _download(known, reasons) if download else None
+    if found:
+        return found
+    if not download:
+        reasons.append("download=False")
+    raise UserError(
+        "data.name",
+        known.name,
+        "a data set that is prepared by TFDS as array_record, or whose official files are in "
+        f"data.raw_dir or can be downloaded. Tried: {'; '.join(reasons)}",
+    )
+
+
+def _download(known: Known, reasons: list[str]) -> tuple[Split, Split] | None:
+    """Tries Debian's package, then the official address; None if neither works."""
+    patience = _fetch.Patience()
+    with tempfile.TemporaryDirectory(prefix="gpnas-", ignore_cleanup_errors=True) as temporary:
+        folder = Path(temporary)
+        for place in ("Debian", "the official address"):
+            here = folder / place.split()[-1]
+            here.mkdir()
+            try:
+                files = _from_debian(known, here, patience) if place == "Debian" else None
+                if place != "Debian":
+                    files = _from_official(known, here, patience)
+                if files is not None:
+                    logging.info("%s: downloaded from %s", known.name, place)
+                    return _raw.read(known, raw_files(known, files))
+            except (_fetch.FetchError, UserError, OSError) as error:
+                reason = " ".join(f"{place}: {error}".split())
+                logging.warning("%s: %s", known.name, reason)
+                reasons.append(reason)
+    return None
+
+
+def _from_debian(known: Known, folder: Path, patience: _fetch.Patience) -> Path | None:
+    """Fetches Debian's package of the set; None if there is no such package."""
+    if not known.debian_package or not known.debian_folder:
+        return None
+    root = _fetch.debian(known.debian_package, folder, patience)
+    return root / Path(known.debian_folder).relative_to("/")
+
+
+def _from_official(known: Known, folder: Path, patience: _fetch.Patience) -> Path:
+    """Fetches the official files."""
+    if known.layout == "cifar":
+        names = [CIFAR_ARCHIVE]
+    else:
+        names = [f"{known.files[part][0]}.gz" for part in PARTS]
+    _fetch.official(known.address, names, folder, patience)
+    return folder

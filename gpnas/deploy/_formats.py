@@ -1,0 +1,221 @@
+"""Networks as files that run without gpnas: StableHLO, ONNX, TFLite.
+
+Each function takes `apply(variables, images)`, images (batch, height, width, channels) float32, and
+writes the variables into the file. Convolutions must be XLA's (`conv="xla"`).
+"""
+
+import contextlib
+import importlib
+import logging
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import export
+from jax.extend.core import jaxpr_as_fun
+
+from gpnas.errors import UserError, how_to_install
+from gpnas.models import call
+
+Apply = Callable[[Any, jax.Array], jax.Array]
+PLATFORMS = ("cpu", "cuda", "tpu")
+OPSET = 21  # the newest that the oldest onnxruntime of the extra (1.20) reads
+OPSETS = (17, 23)  # those that jax2onnx writes; onnxruntime 1.20 refuses 22 and later
+EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "onnx": ("deploy", ("jax2onnx", "onnx", "onnxruntime")),
+    "stablehlo": ("deploy", ("flatbuffers",)),
+    "tflite": ("tflite", ("litert_converter", "ai_edge_litert")),
+    "safetensors": ("deploy", ("safetensors",)),
+}
+
+
+def require_formats(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -> None:
+    """Checks that the packages of formats are installed.
+
+    Raises:
+      UserError: For an unknown format, or a missing package.
+    """
+    for name in formats:
+        if name not in known:
+            raise UserError("formats", name, ", ".join(known))
+        extra, packages = EXTRAS[name]
+        require_packages("formats", name, extra, packages)
+
+
+def require_packages(field: str, got: str, extra: str, packages: Sequence[str]) -> None:
+    """Checks that packages can be imported.
+
+    Args:
+      field, got: The flag or argument that needs them, and its value.
+      extra: The extra of gpnas that installs them.
+      packages: Their names.
+
+    Raises:
+      UserError: For a missing package.
+    """
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            allowed = f"it with {package} installed: {how_to_install(extra)} ({error})"
+            raise UserError(field, got, allowed) from error
+
+
+def check_opset(opset: object) -> None:
+    """Checks that ONNX files of this opset can be written.
+
+    Raises:
+      UserError: If not.
+    """
+    import onnx
+
+    last = min(OPSETS[1], onnx.defs.onnx_opset_version())
+    integral = isinstance(opset, int) and not isinstance(opset, bool)
+    if not integral or not OPSETS[0] <= opset <= last:  # type: ignore[operator]
+        raise UserError("opset", opset, f"a whole number from {OPSETS[0]} to {last}")
+
+
+def inference(module: nn.Module) -> Apply:
+    """A module as a function `(variables, images) → logits`."""
+    return lambda variables, images: jnp.asarray(call.infer(module, variables, images))
+
+
+def per_image(apply: Apply, variables: Any, image_shape: Sequence[int]) -> Apply:
+    """Maps the program of one image over the batch, so that the batch size can be symbolic.
+
+    Functions by `units.compact` are traced for concrete batch sizes; ONNX and StableHLO files with
+    any batch size need this.
+
+    Args:
+      apply: A function that treats each image independently.
+      variables: Its variables or shapes.
+      image_shape: (height, width, channels).
+    """
+    image = jax.ShapeDtypeStruct(tuple(image_shape), jnp.float32)
+    program = jaxpr_as_fun(jax.make_jaxpr(lambda v, x: apply(v, x[None])[0])(variables, image))
+
+    def apply_each(variables: Any, images: jax.Array) -> jax.Array:
+        leaves = jax.tree.leaves(variables)
+        return jax.vmap(lambda image: program(*leaves, image)[0])(images)
+
+    return apply_each
+
+
+def to_stablehlo(
+    apply: Apply,
+    variables: Any,
+    image_shape: Sequence[int],
+    path: pathlib.Path,
+    platforms: Sequence[str] = PLATFORMS,
+) -> None:
+    """Writes a StableHLO file for any batch size and several platforms (`jax.export`).
+
+    Args:
+      apply: The network.
+      variables: Its variables.
+      image_shape: (height, width, channels).
+      path: File to write; `jax.export.deserialize(bytes).call(images)` runs it.
+      platforms: JAX platforms.
+    """
+    (batch,) = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
+    exported = export.export(jax.jit(_bound(apply, variables)), platforms=platforms)(images)
+    path.write_bytes(bytes(exported.serialize()))
+
+
+def to_onnx(
+    apply: Apply,
+    variables: Any,
+    image_shape: Sequence[int],
+    path: pathlib.Path,
+    opset: int = OPSET,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Writes an ONNX file for any batch size; needs the extra `deploy`.
+
+    Args:
+      apply: The network. Flax's max_pool and avg_pool need keyword arguments; no bfloat16.
+      variables: Its variables.
+      image_shape: (height, width, channels).
+      path: File to write. The input is called "images", the output "logits".
+      opset: ONNX opset, 17 to 23, with the lowest IR version that supports it. onnxruntime 1.20
+        reads 21 and below.
+      metadata: Texts by name, for `metadata_props`.
+
+    Raises:
+      UserError: For another opset.
+    """
+    import jax2onnx
+    import onnx
+
+    check_opset(opset)
+    with _quiet("onnx_ir"):
+        model = jax2onnx.to_onnx(
+            _bound(apply, variables),
+            [("batch", *image_shape)],
+            model_name="gpnas",
+            input_names=["images"],
+            output_names=["logits"],
+            opset=opset,
+        )
+    del model.graph.value_info[:]  # some are wrong, and break the checker and quantization
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
+    onnx.helper.set_model_props(model, dict(metadata or {}))
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def to_tflite(
+    apply: Apply,
+    variables: Any,
+    image_shape: Sequence[int],
+    path: pathlib.Path,
+    batch: int = 1,
+) -> None:
+    """Writes a TFLite file for one batch size, from StableHLO; needs the extra `tflite`.
+
+    Args:
+      apply: The network.
+      variables: Its variables.
+      image_shape: (height, width, channels).
+      path: File to write.
+      batch: Batch size.
+    """
+    from litert_converter import converter_api_ext as converter
+    from litert_converter.mlir import ir, passmanager
+
+    images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
+    text = export.export(jax.jit(_bound(apply, variables)))(images).mlir_module()
+    with ir.Context() as context:
+        converter.prepare_mlir_context(context)
+        module = ir.Module.parse(text)
+        converter.set_signature(module.operation, "serving_default", ["images"], ["logits"])
+        passes = passmanager.PassManager("builtin.module", context)
+        converter.run_convert_to_tfl_passes(module, passes, converter.ConvertToTFLConfig())
+        path.write_bytes(bytes(converter.export_flatbuffer_to_bytes(module.operation)))
+
+
+WRITERS: Mapping[str, Callable[..., None]] = {
+    "onnx": to_onnx,
+    "stablehlo": to_stablehlo,
+    "tflite": to_tflite,
+}
+
+
+def _bound(apply: Apply, variables: Any) -> Callable[[jax.Array], jax.Array]:
+    return lambda images: apply(variables, images)
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Restricts a logger to errors."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,238 @@
+"""Exports a finished run: files of the network without inactive units, and of the dense one."""
+
+import pathlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gpnas._files import naming, sync, write_json
+from gpnas.data import standardize
+from gpnas.deploy import _formats as formats
+from gpnas.deploy._compact_network import Network, compact_network, dense_network
+from gpnas.deploy._describe import Description, digest, metadata_of, write_side_file
+from gpnas.deploy._formats import Apply, require_formats
+from gpnas.deploy._latency import measure_latency, speedup
+from gpnas.deploy._quantize import quantize
+from gpnas.deploy._runtimes import error_percent, load_exported, max_difference
+from gpnas.deploy._saved import on_pixels, save_network
+from gpnas.errors import UserError
+from gpnas.provenance import provenance
+from gpnas.train.finished import Finished, read_run
+from gpnas.train.plan import build_model
+
+BATCHES = (1, 64)
+THREADS = (1, 2)
+TOLERANCE = 1e-4  # for logits of a float32 file against JAX
+_CALIBRATION = 500  # training images for the ranges of int8
+_PARITY = 64  # validation images on which runtimes are compared
+
+
+def export_run(
+    workdir: pathlib.Path,
+    names: Sequence[str],
+    network: str = "selected",
+    int8: bool = False,
+    seconds: float = 1.0,
+    opset: int | None = None,
+) -> dict[str, Any]:
+    """Writes WORKDIR/export: the compact and the dense network in each format, and export.json.
+
+    The files take pixels from 0 to 255; the standardization of the run is part of them. FILE.json
+    beside each has class names and digest. Nothing is written unless everything succeeds.
+
+    Args:
+      workdir: Folder of a finished run.
+      names: Formats: onnx, stablehlo, tflite, safetensors.
+      network: "selected" on the validation images, or "last".
+      int8: Whether to write quantized ONNX files, too.
+      seconds: Duration of each latency measurement; 0 for none.
+      opset: Opset of ONNX files; `OPSET` by default.
+
+    Returns:
+      The content of export.json: `class_names`, `networks` (parameters, MACs, architecture) and
+      `files` (bytes, SHA-256, largest difference from JAX, test error in %, latency and speed-up
+      over the dense file).
+
+    Raises:
+      UserError: If the run or a format cannot be exported.
+      OSError: If the disk is full or fails; existing files are unchanged.
+      RuntimeError: If a float32 file does not compute the same as JAX.
+    """
+    _check_formats(names, int8, opset)
+    target = workdir / "export"
+    if target.is_symlink() or (target.exists() and not (target / "export.json").exists()):
+        raise UserError("workdir", str(target), "a folder export that an export made, or none")
+    run = read_run(workdir, network)
+    shape, networks = run.data.image_shape, _networks(run)
+    if "safetensors" in names and networks["dense"].architecture is None:
+        allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
+        raise UserError("formats", "safetensors", allowed)
+    removal = _compaction_error(networks, run)
+    with (
+        naming(target),
+        tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made,
+    ):
+        folder = pathlib.Path(made) / "export"
+        folder.mkdir()
+        files = [
+            row
+            for name, one in networks.items()
+            for row in _write(folder, name, one, names, int8, run, opset or formats.OPSET)
+        ]
+        if seconds:
+            files = _with_latency(folder, files, shape, seconds)
+        report = _report(run, network, files) | {
+            "removal_difference": removal,
+            "networks": {name: _about(one, shape) for name, one in networks.items()},
+        }
+        write_json(folder / "export.json", report)
+        _publish(folder, target)
+    return report
+
+
+def _check_formats(names: Sequence[str], int8: bool, opset: int | None) -> None:
+    if not names:
+        raise UserError("formats", "", ", ".join(formats.EXTRAS))
+    require_formats(names)
+    for field, value in (("int8", int8 or None), ("opset", opset)):
+        if value is not None and "onnx" not in names:
+            raise UserError(field, value, "only with onnx among the formats")
+    if opset is not None:
+        formats.check_opset(opset)
+
+
+def _about(network: Network, shape: Sequence[int]) -> dict[str, Any]:
+    known = {"params": network.params, "macs": network.macs(shape)}
+    return known | {"architecture": network.architecture}
+
+
+def _publish(folder: pathlib.Path, target: pathlib.Path) -> None:
+    """Moves finished files to the target; export.json, which describes the others, comes last."""
+    for path in folder.iterdir():
+        sync(path)
+    if not target.exists():
+        folder.rename(target)
+        return
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "export.json"):
+        path.replace(target / path.name)
+    sync(target)
+
+
+def _compaction_error(networks: Mapping[str, Network], run: Finished) -> float:
+    """Largest difference of the logits between the compact and the dense network."""
+    images = standardize(jnp.asarray(run.data.validation.images[:_PARITY]), run.data)
+    outputs = [jax.jit(one.apply)(one.variables, images) for one in networks.values()]
+    apart = float(jnp.abs(outputs[0] - outputs[1]).max())
+    if apart > TOLERANCE:
+        raise RuntimeError(f"the compact network differs by {apart}")
+    return apart
+
+
+def _networks(run: Finished) -> dict[str, Network]:
+    """The compact and the dense network of a run, with XLA's convolutions and in float32."""
+    config = ConfigDict(run.config.model.to_dict())
+    config.update(conv="xla", dtype="float32")
+    module: Any = build_model(config, run.data.num_classes)
+    return {
+        "compact": compact_network(module, run.variables, run.data.image_shape),
+        "dense": dense_network(module, run.variables),
+    }
+
+
+def _write(
+    folder: pathlib.Path,
+    name: str,
+    network: Network,
+    names: Sequence[str],
+    int8: bool,
+    run: Finished,
+    opset: int,
+) -> list[dict[str, Any]]:
+    """Writes the files of a network, and evaluates them."""
+    data = run.data
+    about = Description(data.class_names, data.image_shape)
+    apply = on_pixels(network.apply, data.mean, data.std)
+    own = {"onnx": {"opset": opset, "metadata": metadata_of(about)}}
+    rows = []
+    for kind in names:
+        path = folder / f"{name}.{kind}"
+        if kind == "safetensors":
+            path = folder / f"{name}.json"
+            assert network.architecture is not None
+            save_network(path, network.architecture, network.variables, data.mean, data.std, about)
+        else:
+            write = formats.WRITERS[kind]
+            write(apply, network.variables, data.image_shape, path, **own.get(kind, {}))
+            write_side_file(path, about)
+        row = _evaluate(path, name, kind, apply, network.variables, run)
+        if row["max_difference"] > TOLERANCE:
+            raise RuntimeError(f"{path.name} differs from JAX by {row['max_difference']}")
+        rows.append(row)
+    if int8:
+        path = folder / f"{name}.int8.onnx"
+        images = np.asarray(data.train.images[:_CALIBRATION])
+        quantize(folder / f"{name}.onnx", path, images)
+        write_side_file(path, about)
+        rows.append(_evaluate(path, name, "onnx int8", apply, network.variables, run))
+    return rows
+
+
+def _evaluate(
+    path: pathlib.Path, name: str, kind: str, apply: Apply, variables: Any, run: Finished
+) -> dict[str, Any]:
+    """Evaluates a file: size, difference from JAX on validation images, test error."""
+    call = load_exported(path)
+    images = np.asarray(run.data.validation.images[:_PARITY], np.float32)
+    parts = [path, path.with_suffix(".safetensors")] if kind == "safetensors" else [path]
+    test = run.data.test
+    return {
+        "file": path.name,
+        "network": name,
+        "format": kind,
+        "bytes": sum(part.stat().st_size for part in parts),
+        "sha256": {part.name: digest(part.read_bytes()) for part in parts},
+        "max_difference": max_difference(call, apply, variables, images),
+        "test_error": round(error_percent(call, test.images, test.labels), 4),
+    }
+
+
+def _with_latency(
+    folder: pathlib.Path, files: list[dict[str, Any]], shape: Sequence[int], seconds: float
+) -> list[dict[str, Any]]:
+    """Adds the shortest time in ms and the speed-up over the dense file of the same format."""
+    timed: dict[str, list[dict[str, Any]]] = {row["file"]: [] for row in files}
+    for kind in dict.fromkeys(row["format"] for row in files):
+        own = {row["network"]: row["file"] for row in files if row["format"] == kind}
+        for threads in THREADS:
+            paths = {name: folder / file for name, file in own.items()}
+            for batch, taken in measure_latency(paths, shape, BATCHES, threads, seconds).items():
+                for name, file in own.items():
+                    line = {
+                        "batch": batch,
+                        "threads": threads,
+                        "ms": round(1000 * min(taken[name]), 4),
+                        "speedup": round(speedup(taken, "dense", name)["best"], 3),
+                    }
+                    timed[file].append(line)
+    return [row | {"latency": timed[row["file"]]} for row in files]
+
+
+def _report(run: Finished, network: str, files: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "network": network,
+        "study": run.record["study"],
+        "arm": run.record["arm"],
+        "seed": run.record["seed"],
+        "dataset": run.record["dataset"],
+        "test_error": run.record["metrics"][f"test_error_{network}"],
+        "image_shape": list(run.data.image_shape),
+        "class_names": list(run.data.class_names),
+        "backend": jax.default_backend(),
+        **provenance(),
+        "files": files,
+    }

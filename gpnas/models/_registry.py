@@ -1,0 +1,165 @@
+"""Architectures as JSON: the name of a network and its fields, from which it can be built."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from gpnas.errors import UserError
+from gpnas.models._cellnet import ALL_OPERATIONS, CellNet, prefix
+from gpnas.models._lenet import LeNet5, LeNet300
+from gpnas.models._resnet import STAGES, ResNet
+
+MODELS: Mapping[str, type[nn.Module]] = {
+    "cellnet": CellNet,
+    "lenet300": LeNet300,
+    "lenet5": LeNet5,
+    "resnet": ResNet,
+}
+_FIXED = (CellNet,)  # whose fields do not determine the width of each layer
+_PLACE = ("parent", "name", "dtype", "conv", "axis_name")  # how it is computed
+
+
+def architecture(module: nn.Module, params: Any) -> dict[str, Any]:
+    """Describes a network by the shapes of its arrays, which may be smaller than its fields say.
+
+    Args:
+      module: A network of `MODELS`.
+      params: Its parameters or shapes, possibly without some units and blocks.
+
+    Returns:
+      `{"model": name, "fields": {…}}` of JSON types, for `from_architecture`.
+
+    Raises:
+      UserError: If the network is not one of `MODELS`.
+    """
+    name = _name(module)
+    fields = {
+        f.name: getattr(module, f.name)
+        for f in dataclasses.fields(module)
+        if f.init and f.name not in _PLACE
+    }
+    fields |= _WIDTHS[name](module, params)
+    return {"model": name, "fields": {k: _lists(v) for k, v in fields.items()}}
+
+
+def from_architecture(architecture: Mapping[str, Any], **place: Any) -> nn.Module:
+    """Builds the Flax module of an architecture.
+
+    Args:
+      architecture: An architecture by `architecture`, possibly read from JSON.
+      **place: `dtype`, `conv` or `axis_name`, used if the network has such a field.
+
+    Raises:
+      UserError: For an unknown network or field, or a width below 1.
+    """
+    name, fields = str(architecture.get("model")), dict(architecture.get("fields", {}))
+    if name not in MODELS:
+        raise UserError("model", name, ", ".join(MODELS))
+    known = [p for p in inspect.signature(MODELS[name]).parameters if p not in ("parent", "name")]
+    for field, value in fields.items():
+        if field not in known or field in _PLACE:
+            allowed = ", ".join(p for p in known if p not in _PLACE)
+            raise UserError(f"fields.{field}", value, allowed)
+        if field != "operations":  # checked by the network itself
+            _check_widths(field, value)
+    fields = {k: _tuples(v) for k, v in fields.items()}
+    return MODELS[name](**fields, **{k: v for k, v in place.items() if k in known})
+
+
+def is_known(module: nn.Module) -> bool:
+    """Whether a module is one of `MODELS`, so that it has an architecture."""
+    return type(module) in MODELS.values()
+
+
+def has_widths(module: nn.Module) -> bool:
+    """Whether the fields of a network determine the width of each layer; True for other modules."""
+    return type(module) not in _FIXED
+
+
+def removable_blocks(module: nn.Module) -> dict[str, tuple[str, str]]:
+    """Parts of a network without which the identity remains.
+
+    Returns:
+      `{name: (glob of all its leaves, glob of leaves whose zeros make its output zero)}`; empty for
+      networks without such parts.
+    """
+    return _BLOCKS[_name(module)](module) if is_known(module) else {}
+
+
+def _check_widths(field: str, value: Any) -> None:
+    least = 0 if field == "inner" else 1
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(n, int) and n >= least for n in numbers):
+        raise UserError(f"fields.{field}", value, f"whole numbers from {least}")
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _lists(value: Any) -> Any:
+    return list(map(_lists, value)) if isinstance(value, list | tuple) else value
+
+
+def _name(module: nn.Module) -> str:
+    for name, kind in MODELS.items():
+        if type(module) is kind:
+            return name
+    raise UserError("model", type(module).__name__, ", ".join(MODELS))
+
+
+def _last(params: Any, *path: str) -> int:
+    for name in path:
+        params = params[name]
+    return int(jnp.shape(params["kernel"])[-1])
+
+
+def _lenet300(module: Any, params: Any) -> dict[str, Any]:
+    return {"widths": [_last(params, f"Dense_{i}") for i in range(len(module.widths))]}
+
+
+def _lenet5(module: Any, params: Any) -> dict[str, Any]:
+    return {"widths": [_last(params, name) for name in ("Conv_0", "Conv_1", "Dense_0")]}
+
+
+def _resnet(module: Any, params: Any) -> dict[str, Any]:
+    shortcuts = [f"stage{stage}_block0_shortcut" for stage in range(1, STAGES)]
+    names = removable_blocks(module)
+    return {
+        "streams": [_last(params, "stem"), *(_last(params, name) for name in shortcuts)],
+        "inner": [_last(params, name, "conv1") if name in params else 0 for name in names],
+    }
+
+
+def _residual(module: Any) -> dict[str, tuple[str, str]]:
+    names = [f"stage{s}_block{b}" for s in range(STAGES) for b in range(module.blocks)]
+    return {name: (f"*/{name}/*", f"*/{name}/norm2/*") for name in names}
+
+
+def _cellnet(module: Any, params: Any) -> dict[str, Any]:
+    cell = params["stage0_cell0"]
+    here = [list(chosen) for chosen in ALL_OPERATIONS if f"{prefix(chosen)}_strength" in cell]
+    return {"channels": _last(params, "stem", "conv"), "operations": here}
+
+
+def _edges(module: Any) -> dict[str, tuple[str, str]]:
+    names = [prefix(chosen) for chosen in module.operations]
+    return {name: (f"*/{name}[_/]*", f"*/{name}_strength") for name in names}
+
+
+_BLOCKS: Mapping[str, Callable[[Any], dict[str, tuple[str, str]]]] = {
+    "cellnet": _edges,
+    "lenet300": lambda module: {},
+    "lenet5": lambda module: {},
+    "resnet": _residual,
+}
+_WIDTHS: Mapping[str, Callable[[Any, Any], dict[str, Any]]] = {
+    "cellnet": _cellnet,
+    "lenet300": _lenet300,
+    "lenet5": _lenet5,
+    "resnet": _resnet,
+}

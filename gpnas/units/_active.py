@@ -1,0 +1,34 @@
+"""Active units of a pruned network, whatever method pruned it."""
+
+from typing import Any
+
+import numpy as np
+
+from gpnas.units._blocks import is_block
+from gpnas.units._groups import UnitGroups
+from gpnas.units._indexing import leaves_by_path, sum_owned
+
+
+def active_units(groups: UnitGroups, variables: Any) -> dict[str, np.ndarray]:
+    """Unit masks of a network whose weights were pruned: units with nonzero outgoing weights.
+
+    A unit whose outgoing weights are all zero does not affect the network, so `compact` can remove
+    it. A unit whose incoming weights are zero may still have a constant output, and stays active
+    (see `fold_constants`). A unit over whose activation an op sums (`summed`) is active unless all
+    of its entries are zero.
+
+    Args:
+      groups: Groups found by `discover`.
+      variables: The pruned variables, or some of their collections; on the host.
+
+    Returns:
+      `{group: (size,) bool}`. At least one unit per group is active, except for blocks.
+    """
+    nonzero = {path: np.asarray(leaf) != 0 for path, leaf in leaves_by_path(variables).items()}
+    found = {}
+    for group in groups.groups:
+        side = "all" if group.summed else "outgoing"
+        read = np.array(sum_owned(group, nonzero, side)) > 0
+        read[0] |= not read.any() and not is_block(group.name)
+        found[group.name] = read
+    return found

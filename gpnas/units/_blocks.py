@@ -1,0 +1,83 @@
+"""Blocks: parts of a network that can be removed as a whole, as groups of a single unit."""
+
+import fnmatch
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas.masks import tree
+from gpnas.units._groups import Member, UnitGroup, UnitGroups
+from gpnas.units.graph import CONSUMES, PRODUCES
+
+_PREFIX = "block:"
+
+
+def with_blocks(
+    groups: UnitGroups, variables: Any, blocks: Mapping[str, tuple[str, str]]
+) -> UnitGroups:
+    """Adds a group of a single unit for each block.
+
+    An inactive block is skipped: a residual block then adds zero.
+
+    Args:
+      groups: Groups found by `discover`.
+      variables: The variables given to `discover`, or shapes.
+      blocks: `{name: (glob of all its leaves, glob of leaves whose zeros make its output zero)}`,
+        as returned by `gpnas.models.removable_blocks`.
+
+    Returns:
+      The groups, followed by the blocks, which are named `block:NAME`.
+    """
+    flat = jax.tree_util.tree_flatten_with_path(variables)[0]
+    shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in flat}
+    found = []
+    for name, (whole, silent) in blocks.items():
+        members = tuple(
+            Member(path, len(shape) - 1, np.zeros(shape[-1], int), np.arange(shape[-1]),
+                   CONSUMES if fnmatch.fnmatchcase(path, silent) else PRODUCES)
+            for path, shape in shapes.items()
+            if fnmatch.fnmatchcase(path, whole)
+        )  # fmt: skip
+        found.append(UnitGroup(f"{_PREFIX}{name}", 1, members))
+    return groups._replace(groups=(*groups.groups, *found))
+
+
+def is_block(name: str) -> bool:
+    """Whether the group of this name is a block."""
+    return name.startswith(_PREFIX)
+
+
+def without_blocks(
+    variables: Any, blocks: Mapping[str, tuple[str, str]], unit_masks: Mapping[str, Any]
+) -> Any:
+    """Removes inactive blocks from the variables.
+
+    Args:
+      variables: Nested dicts.
+      blocks: As for `with_blocks`.
+      unit_masks: `{group: (size,) bool}`, on the host.
+
+    Returns:
+      Nested dicts without the leaves of inactive blocks and without dicts that become empty.
+    """
+    removed = [
+        blocks[name.removeprefix(_PREFIX)][0]
+        for name, mask in unit_masks.items()
+        if is_block(name) and not np.any(mask)
+    ]
+
+    def left(part: Any, path: str) -> Any:
+        if not isinstance(part, Mapping):
+            return part
+        inside = {name: left(inner, f"{path}/{name}") for name, inner in part.items()}
+        return {
+            name: inner
+            for name, inner in inside.items()
+            if not (isinstance(inner, Mapping) and not inner)
+            and not any(fnmatch.fnmatchcase(f"{path}/{name}"[1:], glob) for glob in removed)
+        }
+
+    return left(variables, "")

@@ -1,0 +1,141 @@
+"""Mask transforms on units instead of weights."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gpnas.masks import MaskContext, MaskTransform, cond_inplace, finite, init_masks
+from gpnas.masks import score as scores
+from gpnas.units._groups import UnitGroup, UnitGroups, weight_masks
+from gpnas.units._indexing import leaves_by_path
+from gpnas.units.graph import CONSUMING
+
+
+class UnitsState(NamedTuple):
+    """State of `on_units`.
+
+    Attributes:
+      units: `{group: (size,) bool}`, the unit masks.
+      statistics: Running statistics of the scores.
+      inner: State of the inner transform.
+      skips: Counters of steps with non-finite gradients.
+    """
+
+    units: dict[str, jax.Array]
+    statistics: dict[str, Any]
+    inner: Any
+    skips: finite.Skips
+
+
+def on_units(
+    transform: MaskTransform,
+    groups: UnitGroups,
+    drop: scores.Score,
+    grow: scores.Score,
+    every: int = 1,
+    window: int | None = None,
+) -> MaskTransform:
+    """Applies a mask transform to units instead of weights.
+
+    The inner transform receives one leaf of shape (size,) per group: the unit masks as its masks,
+    `drop` as its params, and `grow` as its gradients. So `plasticity(drop=score.magnitude(),
+    grow=score.gradient(), …)` prunes the units of lowest `drop` and grows those of highest `grow`;
+    its schedules and protections apply to units.
+
+    The outgoing weights of an inactive unit are masked; its own weights are kept and not trained
+    (see `outgoing_masks`). So its outgoing weights have gradients, from which `grow` is computed.
+
+    Args:
+      transform: The inner transform.
+      groups: Units of the params (`groups_in_collection`), none of which is summed over.
+      drop: A score of active units (`gpnas.units.score`), at least 0.
+      grow: A score of inactive units, at least 0.
+      every, window: Update statistics in the last `window` steps of every `every` only; in all
+        steps if None.
+
+    Returns:
+      A transform whose state is a `UnitsState`. Its masks are those of `weight_masks` on weights;
+      biases and scales of inactive units are not masked.
+    """
+    both = (drop, grow)
+    outgoing = {m.path for g in groups.groups for m in g.members if m.role in CONSUMING}
+
+    def outgoing_weights(params: Any) -> dict[str, jax.Array]:
+        return {path: x for path, x in leaves_by_path(params).items() if path in outgoing}
+
+    def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, UnitsState]:
+        del masks
+        ones = {g.name: jnp.ones(g.size) for g in groups.groups}
+        units, inner = transform.init(jax.tree.map(lambda x: x > 0, ones), ones, key)
+        statistics = scores.start(both, outgoing_weights(params))
+        state = UnitsState(units, statistics, inner, finite.no_skips())
+        return _masks_of_weights(groups, units, params), state
+
+    def update_fn(masks: Any, state: UnitsState, ctx: MaskContext) -> tuple[Any, UnitsState]:
+        weights, grads = outgoing_weights(ctx.params), outgoing_weights(ctx.grads)
+        own = dataclasses.replace(ctx, params=weights, grads=grads)
+        kept, seen = scores.observe_before(both, state.statistics, own, every, window)
+
+        def event(x: tuple[Any, Any]) -> tuple[Any, Any]:
+            fine = finite.are_finite(own.grads)  # if not, the inner transform must see it
+            gains = jax.tree.map(lambda g: jnp.where(fine, g, jnp.nan), grow.value(kept, own))
+            judged = dataclasses.replace(own, params=drop.value(kept, own), grads=gains)
+            return transform.update(*x, judged)
+
+        units, inner = cond_inplace(ctx.may_update, event, (state.units, state.inner))
+        new = masks if ctx.may_update is False else _masks_of_weights(groups, units, ctx.params)
+        return new, UnitsState(units, kept, inner, state.skips.after(seen))
+
+    return MaskTransform(init_fn, update_fn, transform.may_change)
+
+
+def _masks_of_weights(groups: UnitGroups, units: Mapping[str, jax.Array], params: Any) -> Any:
+    """Unit masks as masks of weights; biases and scales are not masked."""
+    weights = init_masks(params)
+    masks = weight_masks(groups, units, params, weights)
+    return jax.tree.map(lambda m, w: m if jnp.ndim(w) else w, masks, weights)
+
+
+def outgoing_masks(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], params: Any) -> Any:
+    """Masks of the outgoing weights of units: False for those of inactive units, True elsewhere.
+
+    Applying them silences inactive units and keeps their own weights. The function is the one that
+    `weight_masks` gives, unless a group is `summed`.
+
+    Args:
+      groups: Units of the params.
+      unit_masks: `{group: (size,) bool}`; may be traced.
+      params: Parameters, or shapes of their structure.
+
+    Returns:
+      A pytree of bool with the structure of `params`.
+    """
+    outgoing = tuple(
+        g._replace(members=tuple(m for m in g.members if m.role in CONSUMING))
+        for g in groups.groups
+    )
+    return weight_masks(UnitGroups(outgoing, ()), unit_masks, params)
+
+
+def groups_in_collection(groups: UnitGroups, collection: str = "params") -> UnitGroups:
+    """Restricts groups to one collection of the variables, and omits those that are summed over.
+
+    Args:
+      groups: Groups found by `discover` in all variables of a Flax module.
+      collection: Name of the collection.
+
+    Returns:
+      Groups of the same names, with paths inside the collection.
+    """
+    within = f"{collection}/"
+
+    def own(group: UnitGroup) -> UnitGroup:
+        members = (m for m in group.members if m.path.startswith(within))
+        return group._replace(
+            members=tuple(m._replace(path=m.path.removeprefix(within)) for m in members)
+        )
+
+    return UnitGroups(tuple(own(g) for g in groups.groups if not g.summed), ())

@@ -1,0 +1,22 @@
+"""What a network and each of its units cost: parameters, MACs, FLOPs, latency, training.
+
+All numbers come from the jaxpr of the function (`_op_counts`). `macs` attributes MACs to leaves,
+`cost_model` parameters, MACs, FLOPs and latency to units; `network_cost` and `training_macs` apply
+masks and schedules to them. Everything here is exported by `gpnas.units`.
+"""
+
+from gpnas.units.cost._latency import (
+    LatencyTable,
+    measure_layers,
+    total_latency,
+    unit_latency,
+)
+from gpnas.units.cost._layers import Layer
+from gpnas.units.cost._network import Cost, Macs, macs, network_cost, training_macs
+from gpnas.units.cost._unit_cost import KINDS, CostModel, cost_model, total_cost, unit_cost
+
+__all__ = [
+    "KINDS", "Cost", "CostModel", "LatencyTable", "Layer", "Macs",
+    "cost_model", "macs", "measure_layers", "network_cost", "total_cost", "total_latency",
+    "training_macs", "unit_cost", "unit_latency",
+]  # fmt: skip

@@ -1,0 +1,235 @@
+"""Parameters, MACs and FLOPs of a network and of each unit, as functions of unit masks.
+
+The cost of a unit depends on which other units are active: a channel is consumed by the active
+channels of the next layer. The count of a primitive is a constant times the lengths of its axes
+(`_op_counts`), and unit masks determine how many indices of an axis are active. So a cost is a sum
+of products, which is found once and then evaluated for any masks, on the host or under `jax.jit`.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas.errors import UserError
+from gpnas.units._discover import group_units
+from gpnas.units._groups import UnitMasks
+from gpnas.units.cost._layers import AxisOf, Layer, make_layer
+from gpnas.units.cost._op_counts import PRODUCTS, op_counts
+from gpnas.units.graph import Solution, Trace, solve, trace
+
+KINDS = ("params", "macs", "flops")
+
+
+class Terms(NamedTuple):
+    """A sum of products of a constant with the active lengths of some axes.
+
+    Attributes:
+      times: (terms,) float64, the constants.
+      axes: (terms, factors) int, numbers of axes; padded with an axis of length 1.
+    """
+
+    times: np.ndarray
+    axes: np.ndarray
+
+
+class CostModel(NamedTuple):
+    """The costs of a function and its units as functions of unit masks.
+
+    Attributes:
+      sizes: `{group: number of units}`; units are numbered consecutively in this order.
+      axes: For each axis that has units, (n, owners) int: the units that own each of its indices,
+        padded with the total number of units. An index is active if all of its owners are.
+      terms: `{kind of cost: its terms}`.
+      layers: All products and convolutions of the function.
+    """
+
+    sizes: dict[str, int]
+    axes: tuple[np.ndarray, ...]
+    terms: dict[str, Terms]
+    layers: tuple[Layer, ...]
+
+
+def cost_model(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> CostModel:
+    """Traces a function once, for the costs of its units under any masks.
+
+    Args:
+      apply_fn, variables, *inputs: As for `discover`, to whose groups the costs belong. Costs are
+        those of these inputs; pass a single image for costs per image.
+
+    Returns:
+      The model that `total_cost`, `unit_cost` and `measure_layers` take.
+    """
+    traced = trace(apply_fn, variables, *inputs)
+    solution = solve(traced)
+    _, numbers = group_units(traced, solution)
+    found, axis_of = _axes(solution, [n for group in numbers.values() for n in group])
+    counted = list(op_counts(traced.graph))
+    products = [w for w in counted if w.op.name in PRODUCTS]
+    sums = {
+        "params": _leaves(traced),
+        "macs": [(w.times, w.axes) for w in products],
+        "flops": [(w.times * (1 + (w.op.name in PRODUCTS)), w.axes) for w in counted],
+    }
+    terms = {kind: _terms(each, axis_of) for kind, each in sums.items()}
+    sizes = {name: len(group) for name, group in numbers.items()}
+    layers = tuple(make_layer(w.op, w.repeats, axis_of) for w in products)
+    return CostModel(sizes, tuple(found), terms, layers)
+
+
+def total_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> Any:
+    """Total cost of the active units.
+
+    "params" counts all numbers in the variables, statistics included. "macs" counts products and
+    convolutions without padding. "flops" counts two per MAC, one per element of arithmetic, and
+    reductions and pooling, as XLA does; transcendental functions (exp, tanh) count as zero.
+
+    Args:
+      model: A model by `cost_model`.
+      unit_masks: `{group: (size,) bool}`; missing groups are active. May be traced.
+      kind: One of `KINDS`: "params", "macs" or "flops".
+
+    Returns:
+      () float; a numpy number for numpy masks.
+
+    Raises:
+      UserError: For an unknown group or kind, or a mask of the wrong size.
+    """
+    active, xp = active_vector(model, unit_masks)
+    terms = _of_kind(model, kind)
+    length = xp.stack([*active_lengths(model, active), xp.ones(())])
+    return (terms.times.astype(active.dtype) * length[terms.axes].prod(1)).sum()
+
+
+def unit_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> dict[str, Any]:
+    """Marginal cost of each unit: the total with the unit active minus that with it inactive.
+
+    All other units are as in the masks. So it is what pruning an active unit saves, and what
+    growing an inactive one adds.
+
+    Args:
+      model: A model by `cost_model`.
+      unit_masks: `{group: (size,) bool}`; missing groups are active. May be traced.
+      kind: One of `KINDS`.
+
+    Returns:
+      `{group: (size,) float}`.
+
+    Raises:
+      UserError: As for `total_cost`.
+    """
+    active, xp = active_vector(model, unit_masks)
+    terms = _of_kind(model, kind)
+    without, more = lengths_without_each(model, active, xp)
+    ones = xp.ones((1, len(active) - 1))
+    without, more = xp.concatenate([without, ones]), xp.concatenate([more, 0 * ones])
+    cost = 0.0
+    for j in range(terms.axes.shape[1]):  # a·b − c·d as (a − c)·b + c·(b − d): nothing cancels
+        product = more[terms.axes[:, j]]
+        for i in range(terms.axes.shape[1]):
+            at = terms.axes[:, i]
+            if i != j:
+                product = product * (without[at] + (more[at] if i < j else 0))
+        cost = cost + terms.times.astype(active.dtype) @ product
+    return by_group(model, cost)
+
+
+def by_group(model: CostModel, values: Any) -> dict[str, Any]:
+    """Splits (units,) numbers: `{group: (size,)}`."""
+    ends = np.cumsum([0, *model.sizes.values()]).tolist()
+    return {name: values[a:b] for name, a, b in zip(model.sizes, ends, ends[1:], strict=False)}
+
+
+def active_vector(model: CostModel, unit_masks: UnitMasks) -> tuple[Any, Any]:
+    """((units + 1,) float, 1 for active units and for the padding; numpy or jax.numpy).
+
+    Raises:
+      UserError: For an unknown group, or a mask of the wrong size.
+    """
+    for name, mask in unit_masks.items():
+        if name not in model.sizes:
+            raise UserError("group", name, ", ".join(model.sizes) or "none")
+        if np.shape(mask) != (model.sizes[name],):
+            raise UserError(f"unit_masks[{name}]", np.shape(mask), f"({model.sizes[name]},) bool")
+    xp = jnp if any(isinstance(mask, jax.Array) for mask in unit_masks.values()) else np
+    masks = [unit_masks.get(name, np.ones(n, bool)) for name, n in model.sizes.items()]
+    return xp.concatenate([*masks, np.ones(1, bool)]).astype(float), xp
+
+
+def active_lengths(model: CostModel, active: Any) -> list:
+    """() float, the active length of each axis."""
+    return [active[owners].prod(1).sum() for owners in model.axes]
+
+
+def lengths_without_each(model: CostModel, active: Any, xp: Any) -> tuple[Any, Any]:
+    """(axes, units) float: lengths with a unit inactive, and the gain in length if it is active."""
+    units = len(active) - 1
+    more = []
+    for owners in model.axes:
+        gained = xp.zeros(units + 1, active.dtype)
+        for column in range(owners.shape[1]):
+            others = active[np.delete(owners, column, axis=1)].prod(1)
+            gained = _add_at(xp, gained, owners[:, column], others)
+        more.append(gained[:units])
+    if not more:
+        return xp.zeros((0, units), active.dtype), xp.zeros((0, units), active.dtype)
+    gained = xp.stack(more)
+    length = xp.stack(active_lengths(model, active))
+    return length[:, None] - active[None, :units] * gained, gained
+
+
+def _add_at(xp: Any, array: Any, at: np.ndarray, values: Any) -> Any:
+    if xp is np:
+        return array + np.bincount(at, values, len(array))
+    return array.at[at].add(values)
+
+
+def _of_kind(model: CostModel, kind: str) -> Terms:
+    if kind not in model.terms:
+        raise UserError("kind", kind, ", ".join(KINDS))
+    return model.terms[kind]
+
+
+def _leaves(traced: Trace) -> list[tuple[float, tuple[np.ndarray, ...]]]:
+    leaves = traced.graph.ins[: len(traced.paths)]
+    return [(1.0, tuple(x.nodes(axis) for axis in range(len(x.shape)))) for x in leaves]
+
+
+def _axes(solution: Solution, numbers: list[int]) -> tuple[list[np.ndarray], AxisOf]:
+    """(owners of each axis, function that looks an axis up by its nodes and adds to that list)."""
+    owners: dict[int, list[int]] = defaultdict(list)
+    for unit, number in enumerate(numbers):
+        for c in solution.units[number]:
+            owners[c].append(unit)
+    found: list[np.ndarray] = []
+    known: dict[bytes, int | None] = {}
+
+    def axis_of(nodes: np.ndarray) -> tuple[int | None, int]:
+        classes = solution.classes[nodes]
+        key = classes.tobytes()
+        if key not in known:
+            table = [owners.get(c, []) for c in classes.tolist()]
+            most = max(map(len, table), default=0)
+            known[key] = len(found) if most else None
+            if most:
+                filled = [row + [len(numbers)] * (most - len(row)) for row in table]
+                found.append(np.array(filled))
+        return known[key], len(nodes)
+
+    return found, axis_of
+
+
+def _terms(sums: Iterable[tuple[float, tuple[np.ndarray, ...]]], axis_of: AxisOf) -> Terms:
+    """Merges products over the same axes."""
+    merged: dict[tuple[int, ...], float] = defaultdict(float)
+    for times, axes in sums:
+        looked_up = [axis_of(nodes) for nodes in axes]
+        fixed = math.prod(n for number, n in looked_up if number is None)
+        merged[tuple(sorted(a for a, _ in looked_up if a is not None))] += times * fixed
+    most = max(map(len, merged), default=0)
+    rows = [key + (-1,) * (most - len(key)) for key in merged]  # −1: the last axis, of length 1
+    return Terms(np.array(list(merged.values())), np.array(rows, int).reshape(len(rows), most))

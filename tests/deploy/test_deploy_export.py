@@ -1,0 +1,135 @@
+"""A finished run is exported whole, or not at all."""
+
+import json
+import shutil
+
+import pytest
+
+from gpnas import deploy
+from gpnas.deploy import export
+from gpnas.errors import UserError
+from gpnas.train.finished import read_run
+
+
+def formats_here():
+    """Those of which the packages are installed."""
+    found = []
+    for name in deploy.EXTRAS:
+        try:
+            deploy.require_formats([name])
+            found.append(name)
+        except UserError:
+            continue
+    return found
+
+
+def copy(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    return folder
+
+
+def test_a_folder_of_someone_elses_is_left_alone(run, tmp_path):
+    folder = copy(run, tmp_path)
+    (folder / "export").mkdir()
+    (folder / "export" / "compact.json").write_text("mine")
+    with pytest.raises(UserError, match="a folder export that an export made, or none"):
+        export.export_run(folder, ["stablehlo"], seconds=0)
+    assert (folder / "export" / "compact.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("network", ["selected", "last"])
+def test_what_is_written(run, tmp_path, network):
+    folder, names = copy(run, tmp_path), formats_here()
+    report = export.export_run(folder, names, network, int8="onnx" in names, seconds=0)
+    assert json.loads((folder / "export" / "export.json").read_text()) == report
+    written = {path.name for path in (folder / "export").iterdir()} - {"export.json"}
+    files = [file for row in report["files"] for file in row["sha256"]]
+    side = {f"{row['file']}.json" for row in report["files"] if row["format"] != "safetensors"}
+    assert written == {*files} | side
+    assert report["class_names"] == [str(digit) for digit in range(10)]
+    assert not list(folder.glob(".export-*"))
+
+    record = json.loads((folder / "record.json").read_text())
+    assert record["class_names"] == report["class_names"]
+    for row in report["files"]:
+        if "int8" not in row["format"]:
+            assert row["max_difference"] <= 1e-4
+            assert row["test_error"] == pytest.approx(record["metrics"][f"test_error_{network}"])
+    compact, dense = (report["networks"][name] for name in ("compact", "dense"))
+    assert compact["params"] < dense["params"] and compact["macs"] < dense["macs"]
+    sizes = {(row["network"], row["format"]): row["bytes"] for row in report["files"]}
+    assert all(sizes["compact", name] < sizes["dense", name] for name in names)
+
+
+def test_latency_is_taken(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "THREADS", (1,))
+    folder = copy(run, tmp_path)
+    report = export.export_run(folder, ["stablehlo"], seconds=1e-3)
+    compact, dense = (row["latency"] for row in report["files"])
+    assert [(one["batch"], one["threads"]) for one in compact] == [(1, 1), (64, 1)]
+    assert all(one["ms"] > 0 for one in compact)
+    assert all(one["speedup"] == 1 for one in dense)
+
+
+@pytest.mark.parametrize(
+    "settings, error",
+    [
+        ({"names": []}, "formats: got ''"),
+        ({"names": ["pdf"]}, "formats: got 'pdf', allowed: onnx"),
+        ({"names": ["stablehlo"], "network": "best"}, "network: got 'best', allowed: selected"),
+        ({"names": ["stablehlo"], "int8": True}, "int8: got True"),
+        ({"names": ["stablehlo"], "opset": 21}, "opset: got 21, allowed: only with onnx"),
+    ],
+)
+def test_mistakes(run, settings, error):
+    before = sorted(run.rglob("*"))
+    with pytest.raises(UserError, match=error):
+        export.export_run(run, seconds=0, **settings)
+    assert sorted(run.rglob("*")) == before
+
+
+@pytest.mark.parametrize("lost", ["record.json", "checkpoints"])
+def test_a_folder_that_is_no_finished_run(run, tmp_path, lost):
+    folder = copy(run, tmp_path)
+    path = folder / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(UserError, match="workdir: got"):
+        export.export_run(folder, ["stablehlo"], seconds=0)
+    assert not list(folder.glob("*export*"))
+
+
+def test_other_images_are_noticed(run, tmp_path):
+    folder = copy(run, tmp_path)
+    record = json.loads((folder / "record.json").read_text())
+    del record["digest"]
+    (folder / "record.json").write_text(json.dumps(record | {"dataset_sha256": "0"}))
+    with pytest.raises(UserError, match="data: got .* the run's images"):
+        read_run(folder)
+
+
+def test_a_file_that_computes_something_else_stops_it(run, tmp_path, monkeypatch):
+    folder = copy(run, tmp_path)
+    monkeypatch.setattr(export, "max_difference", lambda *_: 2e-4)
+    with pytest.raises(RuntimeError, match="compact.stablehlo differs from JAX"):
+        export.export_run(folder, ["stablehlo"], seconds=0)
+    assert not list(folder.glob("*export*"))
+
+
+def test_speed_up():
+    found = deploy.speedup({"a": [2.0, 4.0, 9.0], "b": [1.0, 1.0, 3.0]}, "a", "b")
+    assert found == {"best": 2.0, "paired": 3.0}
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("room", [1000, 0])
+def test_a_full_disk_leaves_the_folder_as_it_was(run, tmp_path, no_room, before, room):
+    folder = copy(run, tmp_path)
+    if before:
+        export.export_run(folder, ["stablehlo"], "last", seconds=0)
+    there = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+    with no_room(room), pytest.raises(OSError, match="File too large: '.*/run/export'"):
+        export.export_run(folder, ["stablehlo"], seconds=0)
+    assert {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")} == there
+    report = export.export_run(folder, ["stablehlo"], seconds=0)
+    assert json.loads((folder / "export" / "export.json").read_text()) == report
