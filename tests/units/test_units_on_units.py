@@ -75,7 +75,7 @@ def test_statistics_are_kept_in_the_window_only():
     masks, state = transform.init(gm.init_masks(PARAMS), PARAMS, jax.random.key(0))
     seen = []
     for step in range(1, 11):
-        ctx = dataclasses.replace(context(step), event=False)
+        ctx = dataclasses.replace(context(step), may_update=False)
         masks, state = transform.update(masks, state, ctx)
         seen.append(float(state.statistics["observations"]))
     assert seen == [0.0] * 7 + [1.0, 2.0, 3.0]
