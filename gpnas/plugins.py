@@ -49,6 +49,14 @@ def plain_type(annotation: Any) -> Any:
     return typing.get_args(annotation)[0] if is_annotated else annotation
 
 
+def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Parameters of a function by name; postponed annotations are evaluated where they can be."""
+    try:
+        return inspect.signature(function, eval_str=True).parameters
+    except NameError:  # of names that exist for type checkers only
+        return inspect.signature(function).parameters
+
+
 def _range_in(annotation: Any) -> In | None:
     notes = getattr(annotation, "__metadata__", ())
     return next((note for note in notes if isinstance(note, In)), None)

@@ -81,7 +81,7 @@ def needs_unit_groups(name: str) -> bool:
     Raises:
       UserError: If the method does not exist.
     """
-    return "groups" in inspect.signature(find_method(name)).parameters
+    return "groups" in plugins.parameters_of(find_method(name))
 
 
 def fields_of(name: str) -> dict[str, inspect.Parameter]:
@@ -90,7 +90,7 @@ def fields_of(name: str) -> dict[str, inspect.Parameter]:
     Raises:
       UserError: If the method does not exist.
     """
-    known = inspect.signature(find_method(name)).parameters
+    known = plugins.parameters_of(find_method(name))
     return {
         field: p.replace(
             annotation=int | str
@@ -144,7 +144,7 @@ def build(
     """
     arguments = dict(settings)
     function = find_method(arguments.pop("name"))
-    known = inspect.signature(function).parameters
+    known = plugins.parameters_of(function)
     allocations = {
         "erk": allocate.erk(axes=axes),
         "uniform": allocate.uniform(),

@@ -99,7 +99,7 @@ def make_plan(
     macs = network_macs(module, variables, shape)
     settings = config.method.to_dict()
     evaluations = -(-config.train.epochs // config.train.eval_every)
-    parameters = inspect.signature(find_method(settings["name"])).parameters
+    parameters = plugins.parameters_of(find_method(settings["name"]))
     durations = duration.resolve(settings, parameters, total_steps, evaluations)
     axes = table_of(config.model.get("axes", {}))
     layers = layers_of(params, axes)

@@ -114,6 +114,27 @@ def test_names_of_ones_own_arguments_bind_no_range(monkeypatch):
         made(name="mine:bounded", share=1.5)
 
 
+def test_postponed_annotations_are_evaluated(monkeypatch, tmp_path):
+    (tmp_path / "postponed.py").write_text(
+        "from __future__ import annotations\n"
+        "from typing import Annotated\n"
+        "from gpnas.methods import METHODS, In, Method\n"
+        "def share(*, part: Annotated[float, In(0, 1)], every: Annotated[int, In(1)]) -> Method:\n"
+        "    assert every == 20\n"
+        "    return METHODS['dense']()\n"
+    )
+    (tmp_path / "quoted.py").write_text(
+        "from gpnas.methods import METHODS, Method\n"
+        "def absent(*, part: 'Absent' = None, every: int = 5) -> Method:\n"
+        "    return METHODS['dense']()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    made(name="postponed:share", part=0.5, every="2%")
+    with pytest.raises(UserError, match=r"method.part: got 1.5, allowed: a number in \[0, 1\]"):
+        made(name="postponed:share", part=1.5)
+    made(name="quoted:absent", part="anything", every="auto")
+
+
 @pytest.mark.parametrize(
     ("limits", "inside", "outside", "text"),
     [
