@@ -7,7 +7,7 @@ LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s o
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,7 @@ epochs.
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

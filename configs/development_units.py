@@ -10,7 +10,7 @@ time; with `--config.model.name=resnet` blocks may go, too (`--config.method.blo
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ The paper's recipe: Adam, batch 100, 200 epochs.
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

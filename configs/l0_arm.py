@@ -7,7 +7,7 @@ Adam, batch 100, 200 epochs; two forward passes and one backward pass a step.
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ minutes on 2 CPU cores.
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ Adam, batch 128; the validation loss says when the next unit of each layer wakes
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ Adam, batch 128; gates learn in the middle of the run.
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

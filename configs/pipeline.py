@@ -8,7 +8,7 @@ The control of `development`: its curve and its events, without churn and shared
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ SGD without momentum, batch 100; pruned whenever the validation loss stands stil
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

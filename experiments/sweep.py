@@ -17,7 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from gpnas.commandline import check_kind, no_arguments, start
-from gpnas.train.study import run_study
+from gpnas.train import run_study
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The study.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder for the runs' own folders.")

@@ -14,7 +14,7 @@ def check_section(
     section: str = "",
     unchecked: Collection[str] = (),
     optional: Collection[str] = (),
-    source: str = "gpnas.train.config.base",
+    source: str = "gpnas.train.base",
 ) -> None:
     """Makes sure that a section has the fields of a default, each of its default's type.
 

@@ -20,7 +20,7 @@ import pytest
 
 from gpnas import _stop, data
 from gpnas.models import cell201
-from gpnas.train import Stopped, checkpoint, loop
+from gpnas.train import Stopped, _checkpoint, _loop
 
 STRICT = ("masks", "methods", "sensitivity", "units")
 STRICT_FILES = ("test_gates_gaussian", "test_gates_concrete", "test_gates_binary")
@@ -90,9 +90,9 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
 
     @contextlib.contextmanager
     def stopping(step: int) -> Iterator[None]:
-        seen, log = [0], loop._log
+        seen, log = [0], _loop._log
 
-        def watched(lane: loop.Lane, counts: Any, *rest: Any) -> loop.Lane:
+        def watched(lane: _loop.Lane, counts: Any, *rest: Any) -> _loop.Lane:
             seen[0] = int(counts.step)
             return log(lane, counts, *rest)
 
@@ -101,7 +101,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
             yield lambda: seen[0] >= step
 
         with monkeypatch.context() as patch, pytest.raises(Stopped):
-            patch.setattr(loop, "_log", watched)
+            patch.setattr(_loop, "_log", watched)
             patch.setattr(_stop, "stop_signal", signal)
             yield
 
@@ -119,14 +119,14 @@ def all_saves() -> Callable:
     @contextlib.contextmanager
     def watching() -> Iterator[dict]:
         found: dict = {}
-        save = checkpoint.save
+        save = _checkpoint.save
 
         def keep(folder: Path, step: int, tree: Any, about: Any) -> None:
             save(folder, step, tree, about)
             found.setdefault(folder.parent, {})[step] = jax.tree.map(plain, tree[0])
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(checkpoint, "save", keep)
+            patch.setattr(_checkpoint, "save", keep)
             yield found
 
     return watching

@@ -12,6 +12,7 @@ import gpnas
 
 ROOT = pathlib.Path(__file__).parents[1]
 FACES = (
+    "train",
     "data", "deploy", "gates", "masks", "methods", "models", "report", "sensitivity",
     "units", "units.cost", "units.graph",
 )  # fmt: skip

@@ -14,8 +14,7 @@ from experiments.benchmarks.measure import Options
 from gpnas.data import Dataset, Split, load
 from gpnas.errors import UserError
 from gpnas.models import call
-from gpnas.train.plan import Plan, make_plan
-from gpnas.train.program import make_program
+from gpnas.train import Plan, make_plan, make_program
 
 BATCH = 128
 _LONG = 1000  # epochs: that all the steps that are measured lie where masks still change

@@ -13,7 +13,7 @@ from experiments import studies
 from gpnas._files import read_lines, write_bytes
 from gpnas.errors import UserError
 from gpnas.report import FigureSpec, Table
-from gpnas.train.study import run_study
+from gpnas.train import run_study
 
 
 class Section(NamedTuple):
@@ -71,7 +71,7 @@ def load() -> dict[str, Study]:
 
 
 def sweep(config: ConfigDict, options: Options) -> None:
-    """Trains the missing runs of a config made by `gpnas.train.study.study`."""
+    """Trains the missing runs of a config made by `gpnas.train.study`."""
     for arm in config.arms.values():
         if arm.data.name == "mnist":
             arm.data.raw_dir = options.raw_dir

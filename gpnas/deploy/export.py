@@ -22,8 +22,7 @@ from gpnas.deploy._runtimes import error_percent, load_exported, max_difference
 from gpnas.deploy._saved import on_pixels, save_network
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
-from gpnas.train.finished import Finished, read_run
-from gpnas.train.plan import build_model
+from gpnas.train import Finished, build_model, load_run
 
 BATCHES = (1, 64)
 THREADS = (1, 2)
@@ -67,7 +66,7 @@ def export_run(
     target = workdir / "export"
     if target.is_symlink() or (target.exists() and not (target / "export.json").exists()):
         raise UserError("workdir", str(target), "a folder export that an export made, or none")
-    run = read_run(workdir, network)
+    run = load_run(workdir, network)
     shape, networks = run.data.image_shape, _networks(run)
     if "safetensors" in names and networks["dense"].architecture is None:
         allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"

@@ -13,8 +13,7 @@ from gpnas.deploy._formats import inference
 from gpnas.deploy._runtimes import Run, load_described
 from gpnas.deploy._saved import on_pixels
 from gpnas.errors import UserError
-from gpnas.train.finished import read_run
-from gpnas.train.plan import build_model
+from gpnas.train import build_model, load_run
 
 _BATCH = 64
 
@@ -47,9 +46,9 @@ def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
     """Loads the network of a finished run, and its data set, which determines the standardization.
 
     Raises:
-      UserError: As for `gpnas.train.finished.read_run`.
+      UserError: As for `gpnas.train._load_run.load_run`.
     """
-    run = read_run(workdir, network)
+    run = load_run(workdir, network)
     module: Any = build_model(run.config.model, run.data.num_classes)
     apply = jax.jit(on_pixels(inference(module), run.data.mean, run.data.std))
     return Predictor(

@@ -22,7 +22,7 @@ from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
 from gpnas.search.table import TABLES, digests, load_table
 from gpnas.search.trained import MEASURED, spent, trained
-from gpnas.train.loop import load_data
+from gpnas.train import load_data
 
 _RANGES: dict[str, plugins.Range] = {
     name: (holds, allowed)

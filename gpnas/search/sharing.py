@@ -20,7 +20,7 @@ from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import Supernet201, cell201
 from gpnas.search.history import Trial
 from gpnas.search.run import Evaluate
-from gpnas.train.step import cross_entropy
+from gpnas.train import cross_entropy
 
 CHUNK = 100  # minibatches a call: what a compiled loop gets, of which it may do fewer
 FORWARD = 1 / 3  # of a training step's cost; its backward pass takes twice that

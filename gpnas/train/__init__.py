@@ -1,16 +1,24 @@
 """Training: one state, one step, one loop.
 
-`init_state` and `make_step` serve a loop of one's own; `train` is the whole run of a config.
+`init_state` and `make_step` serve a loop of one's own; `train` is the whole run of a config,
+`study` the config of many runs, `load_run` reads a finished one.
 """
 
 from gpnas._stop import Stopped
-from gpnas.train.config import base
-from gpnas.train.loop import load_data, train, train_lanes
-from gpnas.train.run import Diverged
-from gpnas.train.state import TrainState
-from gpnas.train.step import Metrics, init_state, make_step
+from gpnas.train._config import base, check_config, config_key
+from gpnas.train._load_run import Finished, load_run
+from gpnas.train._loop import load_data, train, train_lanes
+from gpnas.train._observe import percent
+from gpnas.train._plan import Plan, build_model, make_plan
+from gpnas.train._program import make_evaluate, make_program
+from gpnas.train._run import Diverged
+from gpnas.train._state import TrainState
+from gpnas.train._step import Metrics, cross_entropy, init_state, make_step
+from gpnas.train._study import run_study, settings, study
 
 __all__ = [
-    "Diverged", "Metrics", "Stopped", "TrainState", "base", "init_state", "load_data", "make_step",
-    "train", "train_lanes",
+    "Diverged", "Finished", "Metrics", "Plan", "Stopped", "TrainState", "base", "build_model",
+    "check_config", "config_key", "cross_entropy", "init_state", "load_data", "load_run",
+    "make_evaluate", "make_plan", "make_program", "make_step", "percent", "run_study", "settings",
+    "study", "train", "train_lanes",
 ]  # fmt: skip

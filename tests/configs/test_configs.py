@@ -16,9 +16,7 @@ from experiments.studies.tuning import config as tuning
 from gpnas import data
 from gpnas._files import read_lines
 from gpnas.methods import METHODS, duration
-from gpnas.train import checkpoint, train
-from gpnas.train.config import identity
-from gpnas.train.study import settings
+from gpnas.train import _checkpoint, config_key, settings, train
 
 FOLDER = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -77,13 +75,13 @@ def small(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains(name, digits, tmp_path, monkeypatch):
     config = small(name)
-    last, save = [], checkpoint.save
+    last, save = [], _checkpoint.save
 
     def keep(folder, step, tree, about):
         last[:] = [tree]
         save(folder, step, tree, about)
 
-    monkeypatch.setattr(checkpoint, "save", keep)
+    monkeypatch.setattr(_checkpoint, "save", keep)
     record = train(config, tmp_path, digits[16 if config.model.name == "lenet5" else 8])
     state = last[0][0][0]
 
@@ -196,12 +194,12 @@ def test_automatic_durations_of_the_standard_run_are_those_of_the_records():
 def test_nothing_is_missing_of_a_study_that_was_run(name):
     config = importlib.import_module(f"experiments.studies.{name}.config").get_config()
     path = FOLDER.parent / "results" / config.study / "records.jsonl"
-    done = [identity(record["config"]) for record in read_lines(path)]
+    done = [config_key(record["config"]) for record in read_lines(path)]
     missing = {
         setting
         for setting, seeds in settings(config)
         for one in seeds
-        if identity(one.to_dict()) not in done
+        if config_key(one.to_dict()) not in done
     }
     never_run = {"lenet300": {"sparse VD", "sparse VD KL×0.3"}, "lenet5": {"LeNet-5 L0"}}
     assert missing <= never_run.get(name, set())

@@ -8,7 +8,7 @@ import pytest
 from gpnas import deploy
 from gpnas.deploy import export
 from gpnas.errors import UserError
-from gpnas.train.finished import read_run
+from gpnas.train import load_run
 
 
 def formats_here():
@@ -105,7 +105,7 @@ def test_other_images_are_noticed(run, tmp_path):
     del record["digest"]
     (folder / "record.json").write_text(json.dumps(record | {"dataset_sha256": "0"}))
     with pytest.raises(UserError, match="data: got .* the run's images"):
-        read_run(folder)
+        load_run(folder)
 
 
 def test_a_file_that_computes_something_else_stops_it(run, tmp_path, monkeypatch):

@@ -10,8 +10,7 @@ from PIL import Image
 from gpnas import deploy
 from gpnas.deploy import export, predict, side_file
 from gpnas.errors import UserError
-from gpnas.train import base, train
-from gpnas.train.finished import read_run
+from gpnas.train import base, load_run, train
 
 NAMES = ("1", "2", "10")
 
@@ -49,7 +48,7 @@ def available():
 
 
 def test_a_run_predicts_what_it_was_tested_on(pictured):
-    run = read_run(pictured / "run")
+    run = load_run(pictured / "run")
     paths = predict.find_pictures([pictured / "test"])
     assert [path.parent.name for path in paths] == ["1", "1", "10", "10", "2", "2"]
     found = list(predict.predict(predict.from_run(pictured / "run"), paths, top=9))

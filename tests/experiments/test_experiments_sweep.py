@@ -4,7 +4,7 @@ import json
 
 STUDY = """
 from configs import dense, static
-from gpnas.train.study import study
+from gpnas.train import study
 
 def get_config():
     arms = {"dense": dense.get_config(), "static": static.get_config()}

@@ -209,7 +209,7 @@ def test_durations_are_steps_or_texts(parse, name, value):
 def test_fields_of_an_arm(parse, tmp_path):
     (tmp_path / "study.py").write_text(
         "from configs import dense, gmp\n"
-        "from gpnas.train.study import study\n"
+        "from gpnas.train._study import study\n"
         "def get_config():\n"
         "    return study('s', {'gmp': gmp.get_config(), 'dense': dense.get_config()})\n"
     )

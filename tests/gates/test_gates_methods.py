@@ -14,9 +14,7 @@ from gpnas.gates import masks_from_gates
 from gpnas.masks import MaskContext, init_masks, masked_leaves, summary, update_leaves
 from gpnas.methods import METHODS, EvalContext, build
 from gpnas.models import LeNet300
-from gpnas.train import init_state, train, train_lanes
-from gpnas.train.plan import make_plan
-from gpnas.train.program import make_program
+from gpnas.train import init_state, make_plan, make_program, train, train_lanes
 
 RUNS = {
     "sparse_vd": {"threshold": 0.0, "log_variance": -5.0},

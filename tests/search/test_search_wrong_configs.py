@@ -20,9 +20,8 @@ from gpnas.errors import UserError
 from gpnas.search.build import build_search
 from gpnas.search.comparison import plans
 from gpnas.search.table import load_table
-from gpnas.train.loop import load_data
-from gpnas.train.plan import make_plan
-from gpnas.train.study import settings as settings_of
+from gpnas.train import load_data, make_plan
+from gpnas.train import settings as settings_of
 
 SEEDS = 40
 ODD = (

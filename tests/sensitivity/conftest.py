@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from gpnas.gates import Forward
-from gpnas.train.step import cross_entropy
+from gpnas.train import cross_entropy
 
 CLASSES = 5
 

@@ -13,7 +13,7 @@ import pytest
 
 from gpnas.gates import Forward
 from gpnas.sensitivity import neurons, shrink, weights
-from gpnas.train.step import cross_entropy
+from gpnas.train import cross_entropy
 
 assert_close = functools.partial(chex.assert_trees_all_close, rtol=1e-4, atol=1e-6)
 KINDS = {

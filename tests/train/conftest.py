@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from gpnas.train import base, checkpoint
+from gpnas.train import _checkpoint, base
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def tiny():
 
 @contextlib.contextmanager
 def _watched_saves():
-    found, save = {}, checkpoint.save
+    found, save = {}, _checkpoint.save
 
     def plain(leaf):
         key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -47,7 +47,7 @@ def _watched_saves():
         found[folder.parent] = {jax.tree_util.keystr(path): plain(leaf) for path, leaf in flat}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "save", keep)
+        patch.setattr(_checkpoint, "save", keep)
         yield found
 
 

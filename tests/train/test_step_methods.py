@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 from gpnas.masks import apply, init_masks, masked_leaves, summary
 from gpnas.methods import METHODS, build
 from gpnas.models import LeNet300
-from gpnas.train.step import cross_entropy, init_state, make_step
-from gpnas.train.survey import lived
+from gpnas.train import cross_entropy, init_state, make_step
+from gpnas.train._counters import lived
 
 MODULE = LeNet300(widths=(24, 12))
 STEPS, BATCH, DENSITY = 24, 32, 0.2

@@ -9,7 +9,7 @@ import pytest
 from gpnas.masks import init_masks, is_weight, masked_leaves, reset_moments
 from gpnas.methods import METHODS
 from gpnas.models import LeNet300
-from gpnas.train.step import init_state, make_step
+from gpnas.train import init_state, make_step
 
 MODULE = LeNet300(widths=(12, 9))
 SHAPE = (5, 5, 1)

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from gpnas.masks import masked_leaves
 from gpnas.methods import METHODS
-from gpnas.train.step import init_state, make_step
+from gpnas.train import init_state, make_step
 
 STEPS, BATCH = 8, 64
 METHOD_NAMES = ("rigl", "set", "development")

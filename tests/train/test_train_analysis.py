@@ -6,9 +6,8 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.masks import init_masks
-from gpnas.train import train
-from gpnas.train.analysis import analyse
-from gpnas.train.plan import make_plan
+from gpnas.train import make_plan, train
+from gpnas.train._analysis import analyse
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.train import checkpoint
+from gpnas.train import _checkpoint
 
 
 def tree(seed=0):
@@ -38,7 +38,7 @@ def same(a, b):
 def folder(tmp_path):
     """Checkpoints of steps 10, 20 and 30, of which the first has gone."""
     for step in (10, 20, 30):
-        checkpoint.save(tmp_path / "c", step, tree(step))
+        _checkpoint.save(tmp_path / "c", step, tree(step))
     return tmp_path / "c"
 
 
@@ -47,8 +47,8 @@ def files(folder, step):
 
 
 def test_round_trip_and_the_last_two(folder, tmp_path):
-    assert checkpoint.restore(tmp_path / "none", tree()) is None
-    step, found = checkpoint.restore(folder, tree())
+    assert _checkpoint.restore(tmp_path / "none", tree()) is None
+    step, found = _checkpoint.restore(folder, tree())
     assert step == 30
     same(found, tree(30))
     names = {path.name for path in folder.iterdir()}
@@ -70,12 +70,12 @@ def test_one_bit_in_any_file_is_noticed(folder, caplog):
         content = path.read_bytes()
         for at in (0, 0.5, 0.99):
             flip(path, at)
-            step, found = checkpoint.restore(folder, tree())
+            step, found = _checkpoint.restore(folder, tree())
             assert step == 20, path
             path.write_bytes(content)
     same(found, tree(20))
     assert "checkpoint 30 is damaged" in caplog.text
-    assert checkpoint.restore(folder, tree())[0] == 30
+    assert _checkpoint.restore(folder, tree())[0] == 30
 
 
 @pytest.mark.parametrize("damage", ["emptied", "missing", "extra", "link", "linked folder", "pipe"])
@@ -95,14 +95,14 @@ def test_other_damage(folder, damage, tmp_path):
         (folder / "30").symlink_to(tmp_path / "elsewhere")
     else:
         os.mkfifo(victim.parent / "pipe")
-    assert checkpoint.restore(folder, tree())[0] == 20
+    assert _checkpoint.restore(folder, tree())[0] == 20
 
 
 def test_both_damaged_is_one_line(folder):
     for step in (20, 30):
         flip(files(folder, step)[0])
     with pytest.raises(UserError, match="resume: got .* at least one undamaged checkpoint"):
-        checkpoint.restore(folder, tree())
+        _checkpoint.restore(folder, tree())
     assert (folder / "20").exists()
 
 
@@ -112,7 +112,7 @@ def test_both_damaged_is_one_line(folder):
 )
 def test_another_tree_is_refused(folder, field, leaf):
     with pytest.raises(UserError, match=f"differs: {field}"):
-        checkpoint.restore(folder, tree() | {field: leaf})
+        _checkpoint.restore(folder, tree() | {field: leaf})
 
 
 def test_leftovers_of_an_interrupted_save(folder):
@@ -121,40 +121,40 @@ def test_leftovers_of_an_interrupted_save(folder):
     (left / "part").write_text("half")
     (folder / "40").mkdir()  # whole for Orbax, but its digest was never written
     (folder / ".40.digest.json.part").write_text("{")
-    step, found = checkpoint.restore(folder, tree())
+    step, found = _checkpoint.restore(folder, tree())
     assert step == 30
     same(found, tree(30))
-    checkpoint.save(folder, 40, tree(40))
-    same(checkpoint.restore(folder, tree())[1], tree(40))
+    _checkpoint.save(folder, 40, tree(40))
+    same(_checkpoint.restore(folder, tree())[1], tree(40))
     assert {path.name.partition(".")[0] for path in folder.iterdir()} == {"30", "40"}
 
 
 def test_a_damaged_step_is_written_again(folder):
     flip(files(folder, 30)[-1])
-    checkpoint.save(folder, 25, tree(25))
-    assert checkpoint.restore(folder, tree())[0] == 25
-    checkpoint.save(folder, 30, tree(31))
-    same(checkpoint.restore(folder, tree())[1], tree(31))
+    _checkpoint.save(folder, 25, tree(25))
+    assert _checkpoint.restore(folder, tree())[0] == 25
+    _checkpoint.save(folder, 30, tree(31))
+    same(_checkpoint.restore(folder, tree())[1], tree(31))
 
 
 def test_what_orbax_says_is_one_line(folder, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("a thousand\n" * 1000)
 
-    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "restore", fail)
+    monkeypatch.setattr(_checkpoint.ocp.CheckpointManager, "restore", fail)
     with pytest.raises(UserError) as caught:
-        checkpoint.restore(folder, tree())
+        _checkpoint.restore(folder, tree())
     assert "a thousand" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_those_before(tmp_path, monkeypatch):
     tree = {"a": jnp.arange(1000.0)}
-    checkpoint.save(tmp_path, 1, tree)
+    _checkpoint.save(tmp_path, 1, tree)
     before = sorted(path.name for path in tmp_path.iterdir())
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4000))
     with pytest.raises(OSError, match="No space left on device"):
-        checkpoint.save(tmp_path, 2, tree)
+        _checkpoint.save(tmp_path, 2, tree)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
-    assert checkpoint.restore(tmp_path, tree)[0] == 1
+    assert _checkpoint.restore(tmp_path, tree)[0] == 1

@@ -8,8 +8,7 @@ import pytest
 from gpnas import models, units
 from gpnas.errors import UserError
 from gpnas.masks import apply
-from gpnas.train import elastic, plan, train
-from gpnas.train.program import make_evaluate, make_program
+from gpnas.train import _elastic, _plan, make_evaluate, make_program, train
 
 METHOD = {
     "name": "development_units", "density": 0.25, "every": 5, "window": 3, "protect": 5,
@@ -50,7 +49,7 @@ def seen(recipe, digits, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("elastic") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(elastic, "make_program", watch)
+        patch.setattr(_elastic, "make_program", watch)
         record = train(recipe(), folder, digits)
     return record, met, folder
 
@@ -60,7 +59,7 @@ def test_arrays_follow_the_living(seen, recipe, digits):
     widths = [width for _, width in met]
     assert widths[0] < 32 and max(widths) > widths[0] and widths[-1] == 8
     assert record["compilations"] == len(set(widths)) <= 8
-    sizes = {group.name: group.size for group in plan.make_plan(recipe(), digits).groups.groups}
+    sizes = {group.name: group.size for group in _plan.make_plan(recipe(), digits).groups.groups}
     assert sizes == {"params/Dense_0/kernel:1": 32, "params/Dense_1/kernel:1": 16}
 
 
@@ -79,7 +78,7 @@ def test_the_record_is_of_the_supernet(seen, recipe, digits, tmp_path):
 def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits, tmp_path, saved):
     config = recipe(model, **({"block_density": 0.5} if model == "resnet" else {}))
     record = train(config, tmp_path / "run", digits)
-    made = plan.make_plan(config, digits)
+    made = _plan.make_plan(config, digits)
     state = make_program(made, digits).init([jax.random.key(0)])[0]
     leaves = saved[tmp_path / "run"]
     flat, structure = jax.tree_util.tree_flatten_with_path(state)
@@ -89,7 +88,7 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
         structure, [leaves[f"[0][0]{jax.tree_util.keystr(path)}"] for path, _ in flat]
     )
     masked = {"params": apply(state.masks, state.params), **state.model_state}
-    network, small = elastic.living_network(made, masked, state.mask_state.units)
+    network, small = _elastic.living_network(made, masked, state.mask_state.units)
     assert network == record["architecture"]
     images = jnp.asarray(digits.test.images[:50], jnp.float32)
     rebuilt = models.from_architecture(network)
@@ -103,7 +102,7 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
 
 
 def test_a_dormant_unit_changes_nothing_and_its_gain_is_seen(recipe, digits):
-    made = plan.make_plan(recipe(), digits)
+    made = _plan.make_plan(recipe(), digits)
     state = make_program(made, digits).init([jax.random.key(3)])[0]
     images = jnp.asarray(digits.train.images[:64], jnp.float32) / 255
 

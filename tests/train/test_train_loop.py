@@ -16,10 +16,10 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from gpnas import _stop
 from gpnas._files import append_line, line_of, read_lines
 from gpnas.errors import UserError
-from gpnas.train import Diverged, checkpoint, loop, plan, train
-from gpnas.train.metrics import progress
-from gpnas.train.order import batch_order
-from gpnas.train.workdir import Written, keep_written, locked
+from gpnas.train import Diverged, _checkpoint, _loop, _plan, train
+from gpnas.train._metrics import progress
+from gpnas.train._shuffle import batch_order
+from gpnas.train._workdir import Written, keep_written, locked
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def scalars(folder):
 
 def test_tensorboard_after_a_kill(finished, digits, tmp_path, monkeypatch):
     config = finished[0].copy_and_resolve_references()
-    save = checkpoint.save
+    save = _checkpoint.save
 
     class Killed(BaseException):
         pass
@@ -98,7 +98,7 @@ def test_tensorboard_after_a_kill(finished, digits, tmp_path, monkeypatch):
         save(folder, step, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(checkpoint, "save", kill)
+        patch.setattr(_checkpoint, "save", kill)
         train(config, tmp_path, digits)
     config.resume = True
     train(config, tmp_path, digits)
@@ -112,7 +112,7 @@ def test_a_finished_run_returns_at_once(finished, digits, monkeypatch):
     before = content(folder)
     again = config.copy_and_resolve_references()
     again.resume = True
-    monkeypatch.setattr(loop, "make_program", None)
+    monkeypatch.setattr(_loop, "make_program", None)
     assert train(again, folder, digits) == json.loads(json.dumps(record))
     assert content(folder) == before
 
@@ -206,7 +206,7 @@ def test_lost_lines_are_noticed(dense, digits, tmp_path, stop_at):
 
 def test_a_loss_that_is_not_finite(dense, digits, tmp_path, monkeypatch):
     """The last step before a checkpoint blows up: the checkpoint before it must stay."""
-    build = plan.build_optimizer
+    build = _plan.build_optimizer
 
     def late(config, steps):
         blow = optax.scale_by_schedule(lambda step: jnp.where(step < 39, 1.0, jnp.inf))
@@ -214,7 +214,7 @@ def test_a_loss_that_is_not_finite(dense, digits, tmp_path, monkeypatch):
 
     whole = train(dense, tmp_path / "whole", digits)
     with monkeypatch.context() as patch:
-        patch.setattr(plan, "build_optimizer", late)
+        patch.setattr(_plan, "build_optimizer", late)
         with pytest.raises(Diverged, match="validation loss is nan at step 40"):
             train(dense, tmp_path / "run", digits)
     names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
@@ -226,7 +226,7 @@ def test_a_loss_that_is_not_finite(dense, digits, tmp_path, monkeypatch):
     dense.resume = True
     with monkeypatch.context() as patch:
         harmless = optax.scale_by_schedule(lambda step: 1.0)
-        patch.setattr(plan, "build_optimizer", lambda *a: optax.chain(build(*a), harmless))
+        patch.setattr(_plan, "build_optimizer", lambda *a: optax.chain(build(*a), harmless))
         again = train(dense, tmp_path / "run", digits)
     assert again["metrics"] == whole["metrics"]
 

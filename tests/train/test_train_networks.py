@@ -8,8 +8,7 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.models import call
-from gpnas.train import train, train_lanes
-from gpnas.train.plan import make_plan
+from gpnas.train import make_plan, train, train_lanes
 
 NETS = """
 import flax.linen as nn

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.train.observe import Tally, look, train_line, unselected
-from gpnas.train.step import Metrics
+from gpnas.train import Metrics
+from gpnas.train._observe import Tally, look, train_line, unselected
 
 
 def network(value):

@@ -7,7 +7,7 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.train import base
-from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
+from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
 
 PARAMS = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2), "scale": jnp.ones(4)}
 NAMES = ("sgd", "adam", "adamw", "lion", "rmsprop", "adafactor", "lamb", "lars", "novograd")

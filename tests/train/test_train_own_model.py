@@ -5,8 +5,7 @@ import sys
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.train import base, checkpoint, train
-from gpnas.train.config import identity
+from gpnas.train import _checkpoint, base, config_key, train
 
 NET = """
 import flax.linen as nn
@@ -81,9 +80,9 @@ def scanned(tmp_path, monkeypatch):
 def test_scanned_layers_get_a_density_each(scanned, tmp_path):
     config = scanned(name="rigl", density=0.25, every=2, allocation="uniform")
     config.model.axes = {"layers/*": {"batch_axis": 0}}
-    assert identity(scanned(name="dense").to_dict()) == {
+    assert config_key(scanned(name="dense").to_dict()) == {
         path: value
-        for path, value in identity(config.to_dict() | {"method": {"name": "dense"}}).items()
+        for path, value in config_key(config.to_dict() | {"method": {"name": "dense"}}).items()
         if not path.startswith("model.axes")
     }
     saved = {}
@@ -92,7 +91,7 @@ def test_scanned_layers_get_a_density_each(scanned, tmp_path):
         saved["masks"] = tree[0][0].masks["layers"]["Dense_0"]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "save", keep)
+        patch.setattr(_checkpoint, "save", keep)
         record = train(config, tmp_path / "run")
     assert saved["masks"]["kernel"].sum((1, 2)).tolist() == [64, 64, 64]
     assert saved["masks"]["bias"].shape == ()  # biases of a layer are no weights

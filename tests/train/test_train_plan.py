@@ -9,10 +9,8 @@ import pytest
 from gpnas import data
 from gpnas.errors import UserError
 from gpnas.methods import METHODS
-from gpnas.train import base, load_data
-from gpnas.train.config import identity
-from gpnas.train.forecast import few_updates, forecast_line
-from gpnas.train.plan import make_plan
+from gpnas.train import base, config_key, load_data, make_plan
+from gpnas.train._forecast import few_updates, forecast_line
 
 MASKED = {"name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3}
 
@@ -143,31 +141,31 @@ def test_a_method_of_ones_own(tiny, digits, tmp_path, monkeypatch):
 
 def test_identity():
     one, other = base(name="gmp", density=0.1), base(name="gmp", density=0.1)
-    assert identity(one.to_dict()) == identity(other.to_dict())
+    assert config_key(one.to_dict()) == config_key(other.to_dict())
     other.resume, other.data.raw_dir, other.train.checkpoint_seconds = True, "there", 1.0
-    assert identity(one.to_dict()) == identity(other.to_dict())
+    assert config_key(one.to_dict()) == config_key(other.to_dict())
     other.data.seed = 1
-    differ = identity(one.to_dict()).items() ^ identity(other.to_dict()).items()
+    differ = config_key(one.to_dict()).items() ^ config_key(other.to_dict()).items()
     assert {path for path, _ in differ} == {"data.seed"}
-    assert "data.cache_dir" not in identity(one.to_dict())
+    assert "data.cache_dir" not in config_key(one.to_dict())
 
 
 def test_a_field_that_was_added_later_has_its_default():
     now = base(name="gmp", density=0.1)
     then = now.to_dict()
     del then["optimizer"]["decay_at"], then["data"]["image_size"]
-    assert identity(then) == identity(now.to_dict())
+    assert config_key(then) == config_key(now.to_dict())
     now.optimizer.decay_at = 0.5
-    differ = identity(then).items() ^ identity(now.to_dict()).items()
+    differ = config_key(then).items() ^ config_key(now.to_dict()).items()
     assert differ == {("optimizer.decay_at", 0.0), ("optimizer.decay_at", 0.5)}
 
 
 def test_what_is_not_given_to_an_optimizer_is_not_filled_in():
     one, other = base(), base()
     other.optimizer.arguments = {}  # of plain SGD
-    assert identity(one.to_dict()) != identity(other.to_dict())
+    assert config_key(one.to_dict()) != config_key(other.to_dict())
     other.optimizer.name = "adam"
-    assert not any("momentum" in path for path in identity(other.to_dict()))
+    assert not any("momentum" in path for path in config_key(other.to_dict()))
 
 
 @pytest.mark.parametrize(("images", "batch"), [(1, 1), (43, 5), (63, 7), (64, 64), (1293, 64)])

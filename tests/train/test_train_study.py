@@ -6,8 +6,7 @@ import pytest
 
 from gpnas._files import read_lines
 from gpnas.errors import UserError
-from gpnas.train import Diverged, Stopped, study
-from gpnas.train.study import run_study, settings
+from gpnas.train import Diverged, Stopped, _study, run_study, settings
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +18,7 @@ def small(tiny):
         for arm in arms.values():
             arm.train.epochs, arm.model.widths = 1, (16,)
         chosen = {"densities": (0.2, 0.4), "seeds": (0, 1), "lanes": "off"} | fields
-        return study.study("small", arms, **chosen)
+        return _study.study("small", arms, **chosen)
 
     return make
 
@@ -27,15 +26,15 @@ def small(tiny):
 @pytest.fixture(scope="module")
 def runs(digits):
     """Names of the runs that a test trains, group by group."""
-    groups, train = [], study.train_lanes
+    groups, train = [], _study.train_lanes
 
     def watched(configs, folders, data, stopped):
         groups.append([folder.name for folder in folders])
         return train(configs, folders, data, stopped)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "train_lanes", watched)
-        patch.setattr(study, "load_data", lambda config: digits)
+        patch.setattr(_study, "train_lanes", watched)
+        patch.setattr(_study, "load_data", lambda config: digits)
         yield groups
 
 
@@ -82,7 +81,7 @@ def test_once(done, runs, monkeypatch):
     lines = first.splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:2] + lines[3:]))
     with monkeypatch.context() as patch:
-        patch.setattr("gpnas.train.loop.make_program", None)
+        patch.setattr("gpnas.train._loop.make_program", None)
         run_study(config, workdir, results)
     assert runs == [["static-0.2-seed0"]]
     assert sorted(path.read_bytes().splitlines()) == sorted(first.splitlines())
@@ -181,7 +180,7 @@ def test_pmap_runs_one_by_one(small, runs, monkeypatch, tmp_path):
     def stop(*args):
         raise Stopped
 
-    monkeypatch.setattr("gpnas.train.loop._run", stop)
+    monkeypatch.setattr("gpnas.train._loop._run", stop)
     with pytest.raises(Stopped):
         run_study(config, str(tmp_path / "w"), str(tmp_path / "r"))
     assert runs == ALL[2:3]
@@ -189,7 +188,7 @@ def test_pmap_runs_one_by_one(small, runs, monkeypatch, tmp_path):
 
 def test_settings_of_one_arm(tiny):
     arms = {"l0@1": tiny(name="static"), "l0@2": tiny(name="static"), "dense": tiny(name="dense")}
-    config = study.study("prices", arms, densities=(), seeds=(0,))
+    config = _study.study("prices", arms, densities=(), seeds=(0,))
     config.only = "l0"
     found = list(settings(config))
     assert [name for name, _ in found] == ["l0@1", "l0@2"]

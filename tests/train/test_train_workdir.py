@@ -9,9 +9,8 @@ import pytest
 
 from gpnas._files import sealed
 from gpnas.errors import UserError
-from gpnas.train import checkpoint, train, train_lanes
-from gpnas.train.finished import read_run
-from gpnas.train.workdir import Written, check_workdir, read_about, read_written
+from gpnas.train import _checkpoint, load_run, train, train_lanes
+from gpnas.train._workdir import Written, check_workdir, read_about, read_written
 
 FLIPS = 60
 
@@ -71,7 +70,7 @@ def test_what_others_put_beside_checkpoints_stays(short, digits, tmp_path):
         (tmp_path / name).write_text(text)
     train(short(), tmp_path, digits)
     assert {name: (tmp_path / name).read_text() for name in mine} == mine
-    assert checkpoint.steps(tmp_path / "checkpoints") == [20, 40]
+    assert _checkpoint.steps(tmp_path / "checkpoints") == [20, 40]
 
 
 def _link(folder):
@@ -228,7 +227,7 @@ def test_a_changed_number_is_never_believed(line, short, digits, run):
 
 
 def test_metrics_that_change_while_a_run_goes_on(short, digits, tmp_path, monkeypatch):
-    save = checkpoint.save
+    save = _checkpoint.save
 
     def meddle(folder, step, *rest):
         save(folder, step, *rest)
@@ -236,7 +235,7 @@ def test_metrics_that_change_while_a_run_goes_on(short, digits, tmp_path, monkey
             path = tmp_path / "metrics.jsonl"
             path.write_bytes(path.read_bytes().replace(b'"loss": ', b'"loss": 1', 1))
 
-    monkeypatch.setattr(checkpoint, "save", meddle)
+    monkeypatch.setattr(_checkpoint, "save", meddle)
     with pytest.raises(UserError, match=r"metrics.jsonl.*the 9 lines that the run wrote"):
         train(short(), tmp_path, digits)
     assert not (tmp_path / "record.json").exists()
@@ -251,7 +250,7 @@ def test_a_record_of_another_shape_is_one_line(change, run):
     del record["digest"]
     (run / "record.json").write_text(json.dumps(record | change))
     with pytest.raises(UserError, match="workdir: got .*record.json"):
-        read_run(run)
+        load_run(run)
 
 
 # Which checkpoint is the run's
@@ -269,7 +268,7 @@ def test_the_record_says_which_checkpoint_is_its_own(short, digits, tmp_path, st
     }  # fmt: skip
     assert record["checkpoints"] == "checkpoints"
     (folders[0] / "checkpoints-0-1").rename(folders[0] / "checkpoints-0")  # earlier by name
-    assert read_run(folders[0]).record == json.loads(json.dumps(record))
+    assert load_run(folders[0]).record == json.loads(json.dumps(record))
 
 
 def test_every_lane_finds_its_checkpoint(short, digits, tmp_path):
@@ -277,4 +276,4 @@ def test_every_lane_finds_its_checkpoint(short, digits, tmp_path):
     records = train_lanes([short(), short(seed=1)], folders, digits)
     assert [r["checkpoints"] for r in records] == ["checkpoints-0-1", "../0/checkpoints-0-1"]
     for seed, folder in enumerate(folders):
-        assert read_run(folder).config.seed == seed
+        assert load_run(folder).config.seed == seed

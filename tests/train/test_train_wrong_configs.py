@@ -6,9 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from gpnas.errors import UserError
-from gpnas.train import base, train
-from gpnas.train.config import check
-from gpnas.train.plan import make_plan
+from gpnas.train import base, check_config, make_plan, train
 
 ODD = (
     None, True, -1, 0, 2, 10**19, -(10**19), 1e300, -0.5, 0.5, float("nan"), float("inf"), "",
@@ -49,7 +47,7 @@ def wrong_config(seed):
 
 def outcome(config, data):
     try:
-        check(config)
+        check_config(config)
         make_plan(config, data)
     except UserError as error:
         assert "\n" not in str(error) and len(str(error)) <= 1000, str(error)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from configs import dense, gmp, lobster, npn_expand, npn_sparsify, one_shot, serene, static
 from experiments.studies.recipes import mnist, same_recipe
-from gpnas.train.study import study
+from gpnas.train import study
 
 EPOCHS = 50
 _LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.25, "stop_at": 0.75}

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from configs import dense, development_units
 from experiments.studies.recipes import pinned
-from gpnas.train.study import study
+from gpnas.train import study
 
 ARMS = ("dense units", "elastic units")
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import dense, development, gmp, pipeline, rigl
 from experiments.studies.recipes import pinned
-from gpnas.train.study import study
+from gpnas.train import study
 
 
 def get_config() -> ConfigDict:

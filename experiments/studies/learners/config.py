@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from configs import development, gmp, l0, lobster, npn_sparsify, rigl, sensitivity, serene, snfs
 from configs import sparse_vd as vd
 from experiments.studies.recipes import pinned, same_recipe
-from gpnas.train.study import study
+from gpnas.train import study
 
 EPOCHS = 30
 _LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.5, "stop_at": 0.75}

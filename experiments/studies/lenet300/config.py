@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import dense, gmp, l0, l0_arm, sensitivity, snfs, sparse_vd
 from experiments.studies.recipes import mnist, same_recipe
-from gpnas.train.study import study
+from gpnas.train import study
 
 # Of the plateaus, which are shorter than the paper's; the rest is the recipe of the other arms.
 LOOP: dict[str, Any] = {"refresh": 10, "rate": 3e-4, "tolerance": 0.1, "stop_at": 0.7}

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import dense, l0, npn_sparsify, sensitivity, sparse_vd
 from experiments.studies.recipes import mnist, same_recipe
-from gpnas.train.study import study
+from gpnas.train import study
 
 
 def lenet5(module: Any, epochs: int, **method: Any) -> ConfigDict:

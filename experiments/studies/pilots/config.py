@@ -10,7 +10,7 @@ config.
 from ml_collections import ConfigDict
 
 from experiments.studies.lenet5.config import arm_in_the_middle
-from gpnas.train.study import study
+from gpnas.train import study
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ The committed records are of CIFAR-10 as JPEG pictures (`folder:cifar10_jpeg`).
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

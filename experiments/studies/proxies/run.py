@@ -22,7 +22,7 @@ from gpnas.models import Supernet201, choice
 from gpnas.provenance import provenance
 from gpnas.search.proxies import PROXIES, measure
 from gpnas.search.table import Table, check_metric, load_table
-from gpnas.train.loop import load_data
+from gpnas.train import load_data
 
 SPACE = "nas_bench_201"
 _FROM_THE_TABLE = ("params", "macs")  # what a supernet does not know of its networks

@@ -8,7 +8,7 @@ a step); what each finds is trained anew. About half an hour on two cores.
 
 from ml_collections import ConfigDict
 
-from gpnas.train.config import base
+from gpnas.train import base
 
 
 def get_config() -> ConfigDict:

@@ -39,8 +39,7 @@ from gpnas.search.sharing import (
 )
 from gpnas.search.strategies import asha, successive_halving
 from gpnas.search.table import Table, load_table
-from gpnas.train.loop import load_data
-from gpnas.train.observe import percent
+from gpnas.train import load_data, percent
 
 _LIMITS = {"architectures": 40, "seeds": 1, "channels": 1, "cells": 1, "batch": 2, "steps": 1,
            "final_steps": 1, "budget": 1, "candidates": 2, "finalists": 1, "minibatches": 1,

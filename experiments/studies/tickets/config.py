@@ -8,7 +8,7 @@ The paper's three curves, see docs/reproducing.md. About an hour on 2 CPU cores.
 from ml_collections import ConfigDict
 
 from configs import lottery
-from gpnas.train.study import study
+from gpnas.train import study
 
 
 def get_config() -> ConfigDict:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from configs import development, gmp, pipeline, rigl
 from experiments.studies.recipes import pinned
-from gpnas.train.study import study
+from gpnas.train import study
 
 # What the variants change; the configs themselves now hold what was chosen.
 _START: dict[Any, dict[str, Any]] = {

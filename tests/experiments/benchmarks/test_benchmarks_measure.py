@@ -20,7 +20,7 @@ from experiments.benchmarks.subjects import (
     random_data,
     trained,
 )
-from gpnas.train.plan import make_plan
+from gpnas.train import make_plan
 
 CONFIGS = {"development": development.get_config, "rigl": rigl.get_config}
 

@@ -18,10 +18,10 @@ from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import apply
 from gpnas.methods import EvalContext
 from gpnas.models import call
-from gpnas.train.plan import Plan
-from gpnas.train.state import TrainState
-from gpnas.train.step import Metrics, cross_entropy, init_state, make_step
-from gpnas.train.survey import observe
+from gpnas.train._counters import observe
+from gpnas.train._plan import Plan
+from gpnas.train._state import TrainState
+from gpnas.train._step import Metrics, cross_entropy, init_state, make_step
 
 _AXIS = "data"
 

@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 from gpnas._files import NO_SPACE, parse_json, read_json, write_bytes
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.train import checkpoint
-from gpnas.train.config import identity
+from gpnas.train import _checkpoint
+from gpnas.train._config import config_key
 
 # What only a run's folder has; config.json is the first that a run writes.
 _RESULTS = ("record.json", "metrics.jsonl", "architecture.json", "receptive.npz")
@@ -57,8 +57,8 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | Non
     """
     folders = [path for path in sorted(workdir.glob("checkpoints*")) if _OWN.fullmatch(path.name)]
     for folder in folders:
-        checkpoint.check(folder)
-    saved = [folder.name for folder in folders if checkpoint.steps(folder)]
+        _checkpoint.check(folder)
+    saved = [folder.name for folder in folders if _checkpoint.steps(folder)]
     there = [name for name in ("config.json", *_RESULTS) if _exists(workdir / name)]
     if (there or saved) and not config.resume:
         allowed = f"a folder without a run in it (this one has {(there + saved)[0]})"
@@ -95,7 +95,7 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
     allowed = _DAMAGED.format(path.name)
     found = read_json(path, "workdir", allowed)
     try:
-        identity(found["config"])
+        config_key(found["config"])
     except (AttributeError, KeyError, RecursionError) as error:
         raise UserError("workdir", str(path), allowed) from error
     return found
@@ -112,7 +112,7 @@ def check_same(there: Mapping[str, Any], here: Mapping[str, Any], place: str) ->
     Raises:
       UserError: If they differ.
     """
-    old, new = identity(there["config"]), identity(here["config"])
+    old, new = config_key(there["config"]), config_key(here["config"])
     if "dataset_sha256" in here:
         old["dataset_sha256"] = there.get("dataset_sha256")
         new["dataset_sha256"] = here["dataset_sha256"]

@@ -15,10 +15,10 @@ from gpnas._sections import check_section
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.train.config import check, identity
-from gpnas.train.loop import load_data, train_lanes
-from gpnas.train.plan import make_plan
-from gpnas.train.run import Diverged
+from gpnas.train._config import check_config, config_key
+from gpnas.train._loop import load_data, train_lanes
+from gpnas.train._plan import make_plan
+from gpnas.train._run import Diverged
 
 _SMALL = {"cpu": 20_000}  # weights up to which seeds train faster in lanes than one by one
 _SMALL_ELSEWHERE = 5_000_000
@@ -54,9 +54,9 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
     """
     default = study("", {})
     default.arms = ConfigDict()
-    check_section(config, default, "", ("arms",), (), "gpnas.train.study.study")
+    check_section(config, default, "", ("arms",), (), "gpnas.train.study")
     for arm, own in config.arms.items():
-        check(own, f"arms.{arm}")
+        check_config(own, f"arms.{arm}")
     for field, kind in (("densities", (int, float)), ("seeds", (int,))):
         values = tuple(config[field])
         if any(type(value) not in kind for value in values):
@@ -169,4 +169,4 @@ def _in_lanes(choice: str, weights: float) -> bool:
 
 
 def _key(config: Mapping[str, Any]) -> str:
-    return json.dumps(identity(config), sort_keys=True)
+    return json.dumps(config_key(config), sort_keys=True)

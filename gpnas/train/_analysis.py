@@ -11,8 +11,8 @@ from gpnas.errors import UserError
 from gpnas.gates import Forward
 from gpnas.masks import apply
 from gpnas.sensitivity import curvature, entropy, neurons
-from gpnas.train.plan import Plan
-from gpnas.train.step import forward_of
+from gpnas.train._plan import Plan
+from gpnas.train._step import forward_of
 
 _IMAGES = 5000  # of the training images, the first
 

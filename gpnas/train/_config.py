@@ -54,7 +54,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.checkpoint_seconds = 15.0  # the least between two; 0: at each evaluation
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "sgd"  # of optax, see gpnas.train.optimizer
+    config.optimizer.name = "sgd"  # of optax, see gpnas.train._optimizer
     config.optimizer.learning_rate = 0.1
     config.optimizer.schedule = "cosine"  # to zero at the end; or linear, or constant
     config.optimizer.decay_at = 0.0  # until this fraction of the run the rate does not fall
@@ -92,7 +92,7 @@ _FREE = (
 )
 
 
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
     """What two configs must share for their runs to be the same run.
 
     Args:
@@ -117,7 +117,7 @@ _OPEN = (
 )  # sections with fields of what they name
 
 
-def check(config: Any, section: str = "") -> None:
+def check_config(config: Any, section: str = "") -> None:
     """Makes sure that a config has the fields of `base`, each of its default's type.
 
     Args:

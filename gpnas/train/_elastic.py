@@ -22,9 +22,9 @@ from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import apply
 from gpnas.models import MODELS, architecture, call, is_known, removable_blocks
-from gpnas.train.plan import Plan, make_plan
-from gpnas.train.program import Program, make_program
-from gpnas.train.state import TrainState
+from gpnas.train._plan import Plan, make_plan
+from gpnas.train._program import Program, make_program
+from gpnas.train._state import TrainState
 from gpnas.units import (
     UnitGroups,
     groups_in_collection,

@@ -18,12 +18,12 @@ from gpnas._stop import Stopped
 from gpnas.data import Dataset, load
 from gpnas.errors import UserError
 from gpnas.masks import masked_leaves
-from gpnas.train import analysis, elastic, record
-from gpnas.train.config import check as check_config
-from gpnas.train.config import identity
-from gpnas.train.forecast import few_updates, forecast_line
-from gpnas.train.metrics import progress, writer
-from gpnas.train.observe import (
+from gpnas.train import _analysis, _elastic, _record
+from gpnas.train._config import check_config as check_config
+from gpnas.train._config import config_key
+from gpnas.train._forecast import few_updates, forecast_line
+from gpnas.train._metrics import progress, writer
+from gpnas.train._observe import (
     Counts,
     count,
     look,
@@ -32,13 +32,13 @@ from gpnas.train.observe import (
     train_line,
     unselected,
 )
-from gpnas.train.order import batch_order
-from gpnas.train.plan import Plan, make_plan
-from gpnas.train.program import Program, make_program
-from gpnas.train.run import Lane, Run, restore, save
-from gpnas.train.state import TrainState
-from gpnas.train.step import Metrics
-from gpnas.train.workdir import (
+from gpnas.train._plan import Plan, make_plan
+from gpnas.train._program import Program, make_program
+from gpnas.train._run import Lane, Run, restore, save
+from gpnas.train._shuffle import batch_order
+from gpnas.train._state import TrainState
+from gpnas.train._step import Metrics
+from gpnas.train._workdir import (
     check_workdir,
     keep_written,
     locked,
@@ -73,7 +73,7 @@ def train(
     """Trains one network and writes its record.
 
     Args:
-      config: The configuration, see `gpnas.train.config.base`.
+      config: The configuration, see `gpnas.train.base`.
       workdir: Folder of the run: config.json, metrics.jsonl, checkpoints, TensorBoard, record.json.
       data: The images, if they are loaded already.
 
@@ -112,12 +112,12 @@ def train_lanes(
     config, folders = configs[0], [pathlib.Path(workdir) for workdir in workdirs]
     for one in configs:
         check_config(one)
-    shared = [identity(c.to_dict()) | {"seed": None} for c in configs]
+    shared = [config_key(c.to_dict()) | {"seed": None} for c in configs]
     if any(one != shared[0] for one in shared):
         raise ValueError("train_lanes: got other configs, allowed: ones that differ in the seed")
     if len(configs) > 1 and config.train.parallel == "pmap":
         raise UserError("train.parallel", "pmap", "jit, where several seeds train at once")
-    analysis.check(config.analysis)
+    _analysis.check(config.analysis)
     for c, folder in zip(configs, folders, strict=True):
         if not 0 <= c.seed < 2**32:
             raise UserError("seed", c.seed, "0 to 2**32 - 1")
@@ -125,7 +125,7 @@ def train_lanes(
     data = load_data(config) if data is None else data
     plan = make_plan(config, data)
     if config.elastic:
-        elastic.check(config, plan, len(configs))
+        _elastic.check(config, plan, len(configs))
     with contextlib.ExitStack() as locks:
         for c, folder in zip(configs, folders, strict=True):
             locks.enter_context(locked(folder))
@@ -159,11 +159,11 @@ def _run(
     orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
     run = Run(configs, folders, checkpoints, data, plan, orders, stopped)
     abouts = [
-        record.describe_run(c, data, plan) | {"checkpoints": os.path.relpath(checkpoints, folder)}
+        _record.describe_run(c, data, plan) | {"checkpoints": os.path.relpath(checkpoints, folder)}
         for c, folder in zip(configs, folders, strict=True)
     ]
     if config.elastic:
-        program = elastic.make_elastic(config, data, plan)
+        program = _elastic.make_elastic(config, data, plan)
     else:
         program = make_program(plan, data, config.train.parallel, len(configs))
     states = program.init([jax.random.key(c.seed) for c in configs])
@@ -183,7 +183,7 @@ def _run(
             lanes.append(Lane(write, written[i], selected[i], begun, wall))
         states, lanes = _loop(run, program, states, lanes)
     return [
-        record.finish(run, i, program, state, lane, known)
+        _record.finish(run, i, program, state, lane, known)
         for i, (state, lane, known) in enumerate(zip(states, lanes, abouts, strict=True))
     ]
 

@@ -15,13 +15,13 @@ from gpnas.data import Dataset
 from gpnas.masks import summary
 from gpnas.models import is_known
 from gpnas.provenance import provenance
-from gpnas.train import analysis, elastic
-from gpnas.train.observe import percent
-from gpnas.train.plan import Plan
-from gpnas.train.program import Program
-from gpnas.train.run import Lane, Run
-from gpnas.train.state import TrainState
-from gpnas.train.workdir import keep_written
+from gpnas.train import _analysis, _elastic
+from gpnas.train._observe import percent
+from gpnas.train._plan import Plan
+from gpnas.train._program import Program
+from gpnas.train._run import Lane, Run
+from gpnas.train._state import TrainState
+from gpnas.train._workdir import keep_written
 from gpnas.units import network_cost
 
 
@@ -138,7 +138,7 @@ def finish(
             "selected_step": int(selected.step),
         },
         "cost": cost_of(plan, state, curve, plan.batch_size),
-        "analysis": analysis.analyse(
+        "analysis": _analysis.analyse(
             run.configs[number].analysis, plan, program.network(state), state.masks, data
         ),
         "layers": layers_of(state.masks),
@@ -149,7 +149,7 @@ def finish(
     }
     if plan.method.hooks.capacity is not None and is_known(plan.module):
         variables = {"params": state.params, **state.model_state}
-        network, _ = elastic.living_network(plan, variables, state.mask_state.units)
+        network, _ = _elastic.living_network(plan, variables, state.mask_state.units)
         write_json(workdir / "architecture.json", network)
         result |= {"architecture": network}
     receptive_field(plan, state, workdir / "receptive.npz")

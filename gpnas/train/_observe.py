@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from gpnas.data import Split
 from gpnas.masks import finite, summary
-from gpnas.train.program import Program
-from gpnas.train.state import TrainState
-from gpnas.train.step import Metrics
-from gpnas.train.survey import Survey, lived
+from gpnas.train._counters import Survey, lived
+from gpnas.train._program import Program
+from gpnas.train._state import TrainState
+from gpnas.train._step import Metrics
 
 _SLACK = 1.01  # networks within 1 % of the fewest living weights count as equally sparse
 

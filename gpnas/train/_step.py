@@ -31,8 +31,8 @@ from gpnas.masks import (
 )
 from gpnas.methods import Method
 from gpnas.models import call
-from gpnas.train.state import TrainState
-from gpnas.train.survey import begin, observe
+from gpnas.train._counters import begin, observe
+from gpnas.train._state import TrainState
 
 Batch = tuple[jax.Array, jax.Array]
 _GATES = zlib.crc32(b"gates")  # of keys for gates, beside the other keys of a step

@@ -17,11 +17,11 @@ from gpnas.data import Dataset
 from gpnas.errors import UserError, brief
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
 from gpnas.models import MODELS, call, network_macs, resolve_conv
-from gpnas.train.axes import layers_of, table_of, with_axes
-from gpnas.train.forecast import expected, mask_updates
-from gpnas.train.network import check_network
-from gpnas.train.optimizer import build_gate_optimizer, build_optimizer
-from gpnas.train.step import init_state, make_step
+from gpnas.train._axes import layers_of, table_of, with_axes
+from gpnas.train._forecast import expected, mask_updates
+from gpnas.train._network import check_network
+from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
+from gpnas.train._step import init_state, make_step
 from gpnas.units import Macs, UnitGroups, discover, with_blocks
 
 _STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
       loop: "scan" or "steps".
       durations: Of the method, in steps (`patience`: evaluations), as "auto" and percentages came
         out.
-      expected: Cost before the run, see `gpnas.train.forecast.expected`.
+      expected: Cost before the run, see `gpnas.train._forecast.expected`.
       variables: Shapes of the network's variables.
       groups: Its units, if the method develops units.
     """

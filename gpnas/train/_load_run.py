@@ -10,13 +10,13 @@ from ml_collections import ConfigDict
 
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.train import checkpoint
-from gpnas.train.config import base, identity
-from gpnas.train.loop import load_data
-from gpnas.train.observe import unselected
-from gpnas.train.plan import make_plan
-from gpnas.train.program import make_program
-from gpnas.train.workdir import read_about
+from gpnas.train import _checkpoint
+from gpnas.train._config import base, config_key
+from gpnas.train._loop import load_data
+from gpnas.train._observe import unselected
+from gpnas.train._plan import make_plan
+from gpnas.train._program import make_program
+from gpnas.train._workdir import read_about
 
 NETWORKS = ("selected", "last")
 _FIELDS = {
@@ -41,7 +41,7 @@ class Finished(NamedTuple):
     variables: Any
 
 
-def read_run(workdir: pathlib.Path, network: str = "selected") -> Finished:
+def load_run(workdir: pathlib.Path, network: str = "selected") -> Finished:
     """Reads a run of `gpnas.train.train` back.
 
     Args:
@@ -68,7 +68,7 @@ def read_run(workdir: pathlib.Path, network: str = "selected") -> Finished:
         program = make_program(plan, data, config.train.parallel, len(seeds))
         states = program.init([jax.random.key(seed) for seed in seeds])
         fresh = states, [unselected(program, state) for state in states]
-        restored = checkpoint.restore(folder, fresh, functools.partial(_is_of, config, seeds))
+        restored = _checkpoint.restore(folder, fresh, functools.partial(_is_of, config, seeds))
         if restored is not None and restored[0] == record["total_steps"]:
             _, (states, selected) = restored
             lane = seeds.index(config.seed)
@@ -111,8 +111,8 @@ def _is_of(config: ConfigDict, seeds: Sequence[int], known: Any) -> bool:
     """Whether a checkpoint is of a config, in all its lanes; one that does not say may be."""
     if known is None:
         return True
-    there = [identity(run["config"]) for run in known["runs"]]
-    return there == [identity(config.to_dict()) | {"seed": seed} for seed in seeds]
+    there = [config_key(run["config"]) for run in known["runs"]]
+    return there == [config_key(config.to_dict()) | {"seed": seed} for seed in seeds]
 
 
 def _checkpoints(
@@ -124,5 +124,5 @@ def _checkpoints(
     for folder in folders:
         parts = folder.name.removeprefix("checkpoints").split("-")[1:]
         seeds = [int(part) for part in parts if part.isdecimal()] or [record["seed"]]
-        if record["seed"] in seeds and record["total_steps"] in checkpoint.steps(folder):
+        if record["seed"] in seeds and record["total_steps"] in _checkpoint.steps(folder):
             yield folder, seeds

@@ -5,7 +5,7 @@ from typing import Any
 import flax
 import jax
 
-from gpnas.train.survey import Survey
+from gpnas.train._counters import Survey
 
 
 @flax.struct.dataclass

@@ -10,13 +10,13 @@ from ml_collections import ConfigDict
 from gpnas._files import line_of, sync
 from gpnas.data import Dataset
 from gpnas.errors import GaveUp
-from gpnas.train import checkpoint
-from gpnas.train.metrics import Write
-from gpnas.train.observe import Selected, Tally
-from gpnas.train.order import Order
-from gpnas.train.plan import Plan
-from gpnas.train.state import TrainState
-from gpnas.train.workdir import Written, about, check_same, check_vouched, read_written
+from gpnas.train import _checkpoint
+from gpnas.train._metrics import Write
+from gpnas.train._observe import Selected, Tally
+from gpnas.train._plan import Plan
+from gpnas.train._shuffle import Order
+from gpnas.train._state import TrainState
+from gpnas.train._workdir import Written, about, check_same, check_vouched, read_written
 
 
 class Diverged(GaveUp):
@@ -83,7 +83,7 @@ def save(run: Run, step: int, states: Sequence[TrainState], lanes: Sequence[Lane
         "runs": [about(config, run.data) for config in run.configs],
         "lines": [lane.written for lane in lanes],
     }
-    checkpoint.save(run.checkpoints, step, tree, known)
+    _checkpoint.save(run.checkpoints, step, tree, known)
 
 
 def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
@@ -106,7 +106,7 @@ def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
         pairs = zip(run.folders, found[-1], strict=True)
         return all(read_written(f / "metrics.jsonl", lines) is not None for f, lines in pairs)
 
-    restored = checkpoint.restore(run.checkpoints, fresh, accept)
+    restored = _checkpoint.restore(run.checkpoints, fresh, accept)
     if restored is None:
         for folder in run.folders:
             check_vouched(folder)
