@@ -32,12 +32,10 @@ from gpnas._files import read_json, write_bytes, write_json
 from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.errors import UserError
 from gpnas.report import architecture_figure
-from gpnas.search import pareto, study
+from gpnas.search import History, Trial, exhausted, pareto, storage, value
 from gpnas.search.build import Search, build_search
 from gpnas.search.comparison import compare
-from gpnas.search.history import History, Trial, value
-from gpnas.search.outcome import exhausted
-from gpnas.search.record import describe_search, what_came_of_it
+from gpnas.search.record import describe_search, summarize
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the database and record.json.")
@@ -65,9 +63,9 @@ def main(argv: Sequence[str]) -> None:
 
 def _search() -> None:
     kept, settings, plan = _join() if _CONFIG.value is None else _begin()
-    with study.reached("the study's database"):
-        study.check_digests(kept, plan.digests)
-        history = study.work(
+    with storage.reached("the study's database"):
+        storage.check_digests(kept, plan.digests)
+        history = storage.work(
             kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
             plan.evaluations, plan.seed, plan.enough, plan.failures,
         )  # fmt: skip
@@ -75,7 +73,7 @@ def _search() -> None:
         _print(history, front, plan)
         if _WORKDIR.value:
             folder = pathlib.Path(_WORKDIR.value)
-            record = describe_search(settings, _NAME.value) | what_came_of_it(history, plan)
+            record = describe_search(settings, _NAME.value) | summarize(history, plan)
             write_json(folder / "history.json", [trial._asdict() for trial in history])
             write_json(folder / "record.json", record)
             _draw(kept, front, settings["space"], folder)
@@ -83,9 +81,9 @@ def _search() -> None:
 
 
 def _print(history: History, front: Sequence[Trial], plan: Search) -> None:
-    if study.different(history) < plan.evaluations and exhausted(history):
+    if storage.different(history) < plan.evaluations and exhausted(history):
         print("1,000 trials in a row gave no new architecture: the space is exhausted")
-    print(f"{study.different(history)} evaluations; what nothing beats:")
+    print(f"{storage.different(history)} evaluations; what nothing beats:")
     for trial in front:
         shown = ", ".join(f"{name} {value(trial, name):g}" for name in plan.objectives)
         print(f"  trial {trial.number}: {shown}: {' '.join(map(str, trial.architecture))}")
@@ -100,7 +98,7 @@ def _draw(kept: optuna.Study, front: Sequence[Trial], space: str, folder: pathli
         if figure is not None:
             path = drawings / f"trial_{trial.number}.png"
             write_bytes(path, figure.file("png"))
-            study.attach(kept, path, folder / "artifacts")
+            storage.attach(kept, path, folder / "artifacts")
 
 
 def _weights() -> pathlib.Path | None:
@@ -110,7 +108,7 @@ def _weights() -> pathlib.Path | None:
 def _join() -> tuple[optuna.Study, dict[str, Any], Search]:
     if not _STORAGE.value:
         raise UserError("config", None, "a search; or --storage, the database of one to be helped")
-    kept, settings = study.join_study(_STORAGE.value, _NAME.value)
+    kept, settings = storage.join_study(_STORAGE.value, _NAME.value)
     return kept, settings, build_search(settings, _weights())
 
 
@@ -125,10 +123,10 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError("workdir", str(folder), f"a folder ({error.strerror})") from error
-    storage = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
-    kept = study.open_study(storage, _NAME.value, plan.objectives, settings)
-    with study.reached(storage):
-        dead = study.wait_for_the_dead(kept)
+    url = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
+    kept = storage.open_study(url, _NAME.value, plan.objectives, settings)
+    with storage.reached(url):
+        dead = storage.wait_for_the_dead(kept)
     if dead:
         print(f"{dead} trials of a process that ended are tried again", flush=True)
     return kept, settings, plan

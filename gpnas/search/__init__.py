@@ -1,12 +1,27 @@
-"""Architecture search: a strategy is a function of the history of what was evaluated."""
+"""Architecture search: a strategy is a function of the trial history.
 
-from gpnas.search.history import History, Proposal, Propose, Trial, best, evaluated, known
-from gpnas.search.run import search, simulate
-from gpnas.search.space import Space, choices, only
+    table = load_table("nas_bench_201")
+    propose = STRATEGIES["evolution"](table.space, metric="cifar10_validation_12")
+    trials = search(propose, table.evaluate, evaluations=200)
+
+Namespaces: `strategies`, one file each; `build`, a search from a config; `storage`, searches in a
+database; `record`; `comparison` of strategies; `pareto`; and, for networks that are trained,
+`spaces`, `training`, `morphable`, `proxies`, `sharing` and `darts`. What trains networks or opens a
+database is loaded on demand.
+"""
+
+from gpnas.search import pareto, strategies
+from gpnas.search._history import History, Proposal, Propose, Trial, best, evaluated, known, value
+from gpnas.search._outcome import Failed, TooManyFailures, exhausted
+from gpnas.search._run import Evaluate, EvaluateAll, search, search_together, simulate
+from gpnas.search._space import Space, choices, only
+from gpnas.search._table import Table, check_metric, load_table
 from gpnas.search.strategies import STRATEGIES
-from gpnas.search.table import Table, load_table
 
 __all__ = [
-    "STRATEGIES", "History", "Proposal", "Propose", "Space", "Table", "Trial", "best", "choices",
-    "evaluated", "known", "load_table", "only", "search", "simulate",
-]  # fmt: skip
+    "STRATEGIES", "Evaluate", "EvaluateAll", "Failed", "History", "Proposal", "Propose", "Space",
+    "Table", "TooManyFailures", "Trial", "best", "build", "check_metric", "choices", "comparison",
+    "darts", "evaluated", "exhausted", "known", "load_table", "morphable", "only", "pareto",
+    "proxies", "record", "search", "search_together", "sharing", "simulate", "spaces", "storage",
+    "strategies", "training", "value",
+]  # fmt: skip  # noqa: F822

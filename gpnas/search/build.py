@@ -12,16 +12,16 @@ from ml_collections import ConfigDict
 
 from gpnas import plugins
 from gpnas.errors import UserError
-from gpnas.search.config import check_search, check_trained, is_table
-from gpnas.search.history import History, Propose
-from gpnas.search.jobs import Recipe
-from gpnas.search.outcome import FAILURES
-from gpnas.search.run import EvaluateAll, each, randomness
-from gpnas.search.space import Space
+from gpnas.search._config import check_search, check_trained, is_table
+from gpnas.search._history import History, Propose
+from gpnas.search._jobs import Recipe
+from gpnas.search._outcome import FAILURES
+from gpnas.search._run import EvaluateAll, each, randomness
+from gpnas.search._space import Space
+from gpnas.search._table import TABLES, digests, load_table
 from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
-from gpnas.search.table import TABLES, digests, load_table
-from gpnas.search.trained import MEASURED, spent, trained
+from gpnas.search.training import MEASURED, total_steps, trained
 from gpnas.train import load_data
 
 _RANGES: dict[str, plugins.Range] = {
@@ -136,7 +136,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     limit = settings["steps"] or math.inf
     return Search(
         propose, evaluate, objectives, reports, settings["evaluations"], settings["seed"],
-        lambda history: spent(history) >= limit, settings["together"],
+        lambda history: total_steps(history) >= limit, settings["together"],
         settings.get("failures", FAILURES), {"data": data.sha256},
     )  # fmt: skip
 

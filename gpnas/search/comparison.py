@@ -10,14 +10,14 @@ from ml_collections import ConfigDict
 
 from gpnas._files import append_line, read_lines, records_path
 from gpnas.errors import UserError
+from gpnas.search._config import check_comparison
+from gpnas.search._outcome import TooManyFailures
+from gpnas.search._run import search_together
 from gpnas.search.build import Search, build_search
-from gpnas.search.config import check_comparison
-from gpnas.search.outcome import TooManyFailures
-from gpnas.search.record import describe_search, key_of, what_came_of_it
-from gpnas.search.run import search_together
+from gpnas.search.record import describe_search, key_of, summarize
 
 
-def comparison(
+def make_config(
     config: ConfigDict, name: str, arms: Mapping[str, Mapping[str, Any]], seeds: int
 ) -> ConfigDict:
     """The config of a comparison, for a config file.
@@ -41,7 +41,7 @@ def compare(config: ConfigDict, results: str) -> pathlib.Path:
     """Makes the searches that are missing, and returns the path of their records.
 
     Args:
-      config: As `comparison` makes it.
+      config: As `make_config` makes it.
       results: Records are appended to results/STUDY/records.jsonl.
 
     Raises:
@@ -93,7 +93,7 @@ def _one(settings: dict[str, Any], arm: str) -> dict[str, Any]:
             failures=plan.failures,
         )
     wall = round(time.perf_counter() - begun, 3)
-    return record | what_came_of_it(history, plan) | {"wall_s": wall}
+    return record | summarize(history, plan) | {"wall_s": wall}
 
 
 def _settings(config: ConfigDict, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gpnas.search.history import History, Trial, evaluated, value
+from gpnas.search._history import History, Trial, evaluated, value
 
 
 def points(trials: Sequence[Trial], objectives: Sequence[str]) -> np.ndarray:

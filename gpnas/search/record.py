@@ -8,9 +8,9 @@ import numpy as np
 
 from gpnas.provenance import provenance
 from gpnas.search import pareto
+from gpnas.search._history import History, Trial
 from gpnas.search.build import Search
-from gpnas.search.history import History, Trial
-from gpnas.search.trained import spent
+from gpnas.search.training import total_steps
 
 
 def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def key_of(settings: Mapping[str, Any]) -> str:
     return json.dumps(own, sort_keys=True)
 
 
-def what_came_of_it(history: History, plan: Search) -> dict[str, Any]:
+def summarize(history: History, plan: Search) -> dict[str, Any]:
     """The part of a record that is known when a search has ended.
 
     Returns:
@@ -64,7 +64,7 @@ def what_came_of_it(history: History, plan: Search) -> dict[str, Any]:
 def _steps(trials: Sequence[Trial]) -> dict[str, float]:
     """Training steps of trials that have metrics; nothing if none was trained."""
     trained = all("steps" in (trial.metrics or {}) for trial in trials)
-    return {"steps": spent(trials)} if trained and trials else {}
+    return {"steps": total_steps(trials)} if trained and trials else {}
 
 
 def _chosen(trial: Trial, names: tuple[str, ...]) -> dict[str, float]:

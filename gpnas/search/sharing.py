@@ -18,8 +18,8 @@ from gpnas import units
 from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import Supernet201, cell201
-from gpnas.search.history import Trial
-from gpnas.search.run import Evaluate
+from gpnas.search._history import Trial
+from gpnas.search._run import Evaluate
 from gpnas.train import cross_entropy
 
 CHUNK = 100  # minibatches a call: what a compiled loop gets, of which it may do fewer

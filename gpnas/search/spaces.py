@@ -22,8 +22,8 @@ from gpnas.models import (
     network_macs,
     resolve_conv,
 )
+from gpnas.search._space import Space, choices
 from gpnas.search.morphable import morphable
-from gpnas.search.space import Space, choices
 
 Shape = tuple[int, int, int]
 

@@ -113,7 +113,7 @@ def test_an_architecture_outside_the_space_is_one_line(tmp_path, monkeypatch):
 
 SLOW = """
 import os, pathlib, signal, time
-from gpnas.search.strategies.random import random
+from gpnas.search.strategies import random
 
 def slow(space):
     propose, calls = random(space), []
@@ -161,12 +161,12 @@ def test_a_search_that_is_stopped_goes_on(tmp_path):
 def test_a_comparison_that_is_stopped_goes_on(tmp_path):
     (tmp_path / "config.py").write_text(
         "from configs.searches import nas_bench_201\n"
-        "from gpnas.search.comparison import comparison\n\n"
+        "from gpnas.search.comparison import make_config\n\n"
         "def get_config():\n"
         "    config = nas_bench_201.get_config()\n"
         "    config.evaluations = 5\n"
         "    arms = {'a': {'strategy': {'name': 'slow:slow'}}}\n"
-        "    return comparison(config, 'mine', arms, seeds=2)\n"
+        "    return make_config(config, 'mine', arms, seeds=2)\n"
     )
     folders = stopped_and_not(tmp_path, f"--config={tmp_path}/config.py", "--results=runs")
     told = [

@@ -9,10 +9,9 @@ import pytest
 from configs.searches import lemonade
 from experiments.studies.lemonade import config as beside
 from gpnas.errors import UserError
-from gpnas.search import Space, choices
+from gpnas.search import Space, choices, search_together
 from gpnas.search.build import build_search
 from gpnas.search.comparison import compare
-from gpnas.search.run import search_together
 from gpnas.search.spaces import SPACES, cost_of
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from gpnas.errors import UserError
-from gpnas.search import Trial
-from gpnas.search.comparison import compare, comparison
+from gpnas.search import Trial, comparison
+from gpnas.search.comparison import compare
 from gpnas.search.pareto import archive, dominates
 from gpnas.search.record import improvements
 

@@ -7,10 +7,17 @@ import pytest
 
 from gpnas import commandline
 from gpnas.errors import UserError
-from gpnas.search import STRATEGIES, Trial, load_table, search, study
-from gpnas.search.outcome import TooManyFailures, exhausted
-from gpnas.search.run import simulate
-from gpnas.search.table import digests
+from gpnas.search import (
+    STRATEGIES,
+    TooManyFailures,
+    Trial,
+    exhausted,
+    load_table,
+    search,
+    simulate,
+    storage,
+)
+from gpnas.search._table import digests
 from tests.search.test_search_strategies import SPACE, error, strategy
 
 
@@ -23,7 +30,7 @@ def flawed(trial):
 
 
 def opened(folder, **settings):
-    return study.open_study(f"sqlite:///{folder}/s.db", "s", ("error",), settings)
+    return storage.open_study(f"sqlite:///{folder}/s.db", "s", ("error",), settings)
 
 
 def story(history):
@@ -43,7 +50,7 @@ def test_resumed_with_failures_it_ends_as_one_that_was_not(tmp_path, name):
     whole = search(strategy(name), flawed, 14, seed=3)
     for evaluations in (4, 14):
         kept = opened(tmp_path)
-        found = study.work(kept, strategy(name), flawed, ("error",), evaluations, seed=3)
+        found = storage.work(kept, strategy(name), flawed, ("error",), evaluations, seed=3)
     assert story(found) == story(whole)
     failed = [trial for trial in kept.trials if trial.state.name == "FAIL"]
     assert failed and all(trial.user_attrs["failed"] for trial in failed)
@@ -58,7 +65,7 @@ def test_failures_in_a_row_end_a_search(tmp_path):
         search(strategy("random"), nan, 9, failures=4)
     for count in (4, 4, 6):
         with pytest.raises(TooManyFailures, match="error is nan"):
-            study.work(opened(tmp_path), strategy("random"), nan, ("error",), 9, failures=count)
+            storage.work(opened(tmp_path), strategy("random"), nan, ("error",), 9, failures=count)
         assert len(opened(tmp_path).trials) == count
 
 
@@ -67,10 +74,10 @@ def test_an_edited_table_is_refused(tmp_path):
     table.write_text("depth,error,size\n1,3,1\n2,2,4\n")
     kept = opened(tmp_path)
     for _ in range(2):
-        study.check_digests(kept, digests(load_table(str(table), 1)))
+        storage.check_digests(kept, digests(load_table(str(table), 1)))
     table.write_text("depth,error,size\n1,3,1\n2,9,4\n")
     with pytest.raises(UserError, match="other values of error'"):
-        study.check_digests(kept, digests(load_table(str(table), 1)))
+        storage.check_digests(kept, digests(load_table(str(table), 1)))
 
 
 def test_a_foreign_study_and_a_damaged_database(tmp_path):
@@ -80,7 +87,7 @@ def test_a_foreign_study_and_a_damaged_database(tmp_path):
     with pytest.raises(UserError, match="a study that gpnas began"):
         opened(tmp_path)
     with pytest.raises(UserError, match="a study that gpnas began"):
-        study.join_study(url, "s")
+        storage.join_study(url, "s")
     (tmp_path / "s.db").write_bytes(b"no database" * 1000)
     with pytest.raises(UserError, match="a database that can be reached") as raised:
         opened(tmp_path)
@@ -144,7 +151,9 @@ def test_an_interruption_is_no_fault_of_the_candidate(tmp_path):
 
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            study.work(opened(tmp_path), strategy("evolution"), interrupted, ("error",), 8, seed=3)
+            storage.work(
+                opened(tmp_path), strategy("evolution"), interrupted, ("error",), 8, seed=3
+            )
     kept = opened(tmp_path)
     dead = [t for t in kept.trials if t.state.name == "FAIL"]
     assert len(dead) == 3 and all(t.user_attrs["interrupted"] for t in dead)
@@ -154,7 +163,7 @@ def test_an_interruption_is_no_fault_of_the_candidate(tmp_path):
             system_attrs={"retry_history": [0, 1, 2]},
         )
     )  # fmt: skip
-    found = study.work(kept, strategy("evolution"), error, ("error",), 8, seed=3)
+    found = storage.work(kept, strategy("evolution"), error, ("error",), 8, seed=3)
     assert [(t.architecture, t.metrics) for t in found] == [
         (t.architecture, t.metrics) for t in whole
     ]

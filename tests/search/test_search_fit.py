@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from gpnas.data import standardize
-from gpnas.search.fit import Job, Rule, error_percent, make_programs
+from gpnas.search._fit import Job, Rule, error_percent, make_programs
 
 RULE = Rule(learning_rate=0.1, momentum=0.9, weight_decay=0.01)
 BATCH = 16

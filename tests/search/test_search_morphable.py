@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
+from gpnas.search import morphable
+from gpnas.search._space import frozen
 from gpnas.search.morphable import (
     APPROXIMATE,
     EXACT,
@@ -20,10 +22,8 @@ from gpnas.search.morphable import (
     inherit,
     macs,
     morph,
-    morphable,
     params,
 )
-from gpnas.search.space import frozen
 
 IMAGE = (6, 6, 2)
 SPACES = {

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpnas.errors import UserError
-from gpnas.search import STRATEGIES, choices, load_table, only, search
-from gpnas.search.table import check_metric
+from gpnas.search import STRATEGIES, check_metric, choices, load_table, only, search
 
 METRIC = {name: {"metric": "error"} for name in ("local", "evolution", "lanas")}
 OPTIONS = st.lists(st.integers(2, 4), min_size=1, max_size=5).map(

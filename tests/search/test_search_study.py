@@ -16,7 +16,7 @@ import optuna
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.search import STRATEGIES, search, study
+from gpnas.search import STRATEGIES, search, storage
 from tests.search.test_search_strategies import SPACE, error, strategy
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def url(folder):
 
 
 def opened(folder, objectives=("error",), **settings):
-    return study.open_study(url(folder), "s", objectives, settings)
+    return storage.open_study(url(folder), "s", objectives, settings)
 
 
 def story(history):
@@ -39,16 +39,16 @@ def test_stopped_at_any_trial_it_ends_as_one_that_was_not(tmp_path, name):
     whole = search(strategy(name), error, 16, seed=5)
     for evaluations in (4, 5, 16):
         again = opened(tmp_path)
-        found = study.work(again, strategy(name), error, ("error",), evaluations, seed=5)
+        found = storage.work(again, strategy(name), error, ("error",), evaluations, seed=5)
     assert story(found) == story(whole)
     assert [t.parent for t in found] == [t.parent for t in whole]
-    assert study.work(again, strategy(name), error, ("error",), 16, seed=5) == found
+    assert storage.work(again, strategy(name), error, ("error",), 16, seed=5) == found
 
 
 def test_optuna_knows_the_objectives(tmp_path):
     kept = opened(tmp_path, ("error", "size"))
     propose = STRATEGIES["nsga2"](SPACE, ("error", "size"), population=5)
-    found = study.work(kept, propose, error, ("error", "size"), 12)
+    found = storage.work(kept, propose, error, ("error", "size"), 12)
     assert kept.metric_names == ["error", "size"]
     best = {tuple(trial.values) for trial in kept.best_trials}
     assert best <= {(t.metrics["error"], t.metrics["size"]) for t in found}
@@ -58,7 +58,7 @@ def test_a_study_has_a_drawing_once(tmp_path):
     kept = opened(tmp_path)
     (tmp_path / "trial_1.png").write_bytes(b"picture")
     for _ in range(2):
-        study.attach(kept, tmp_path / "trial_1.png", tmp_path / "store")
+        storage.attach(kept, tmp_path / "trial_1.png", tmp_path / "store")
     assert [path.read_bytes() for path in (tmp_path / "store").iterdir()] == [b"picture"]
     again = opened(tmp_path)
     assert [m.filename for m in optuna.artifacts.get_all_artifact_meta(again)] == ["trial_1.png"]
@@ -67,7 +67,7 @@ def test_a_study_has_a_drawing_once(tmp_path):
 def test_another_search_under_the_same_name(tmp_path):
     opened(tmp_path, space="a", evaluations=5)
     opened(tmp_path, space="a", evaluations=9)
-    _, settings = study.join_study(url(tmp_path), "s")
+    _, settings = storage.join_study(url(tmp_path), "s")
     assert settings["evaluations"] == 9  # workers that join take the newest number
     with pytest.raises(UserError, match="space: got 'b', allowed: 'a'"):
         opened(tmp_path, space="b", evaluations=5)
@@ -94,43 +94,43 @@ def test_a_candidate_that_kills_its_workers_has_failed(tmp_path):
             system_attrs={"retry_history": list(range(retries))},
         )
         kept.add_trial(trial)
-    [given_up] = study.history_of(kept)
+    [given_up] = storage.history_of(kept)
     assert given_up.failed == "its worker died, 3 times"
-    found = study.work(kept, strategy("random"), error, ("error",), 5)
+    found = storage.work(kept, strategy("random"), error, ("error",), 5)
     assert given_up.architecture not in {t.architecture for t in found[1:]}
 
 
 @pytest.mark.parametrize("storage", ["nonsense", "sqlite:////no/such/folder/search.db"])
 def test_a_database_that_cannot_be_reached(storage):
     with pytest.raises(UserError, match="storage: got .* allowed: a database") as raised:
-        study.open_study(storage, "s", ("error",), {})
+        storage.open_study(storage, "s", ("error",), {})
     assert "\n" not in str(raised.value)
 
 
 def test_no_password_is_shown():
     with pytest.raises(UserError) as raised:
-        study.open_study("mysql+none://me:secret@host/x", "s", ("error",), {})
+        storage.open_study("mysql+none://me:secret@host/x", "s", ("error",), {})
     assert "secret" not in str(raised.value)
 
 
 def test_a_study_that_nobody_began(tmp_path):
     opened(tmp_path)
     with pytest.raises(UserError, match="name: got 'other', allowed: s"):
-        study.join_study(url(tmp_path), "other")
+        storage.join_study(url(tmp_path), "other")
 
 
 WORKER = """
     import sys, time
-    from gpnas.search import study
+    from gpnas.search import storage
     from tests.search.test_search_strategies import error, strategy
 
     def slow(trial):
         time.sleep(float(sys.argv[2]))
         return error(trial)
 
-    kept = study.open_study(sys.argv[1], "s", ("error",), {}, heartbeat=1, grace=2)
+    kept = storage.open_study(sys.argv[1], "s", ("error",), {}, heartbeat=1, grace=2)
     print("begun", flush=True)
-    study.work(kept, strategy("evolution"), slow, ("error",), 14, seed=5)
+    storage.work(kept, strategy("evolution"), slow, ("error",), 14, seed=5)
 """
 
 
@@ -174,21 +174,21 @@ def postgresql(tmp_path):
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_two_workers_one_of_them_killed(tmp_path, database, request):
     storage = url(tmp_path) if database == "sqlite" else request.getfixturevalue(database)
-    study.open_study(storage, "s", ("error",), {}, heartbeat=1, grace=2)
+    storage.open_study(storage, "s", ("error",), {}, heartbeat=1, grace=2)
     stuck = worker(storage, 600)  # takes one trial, and never ends it
     assert stuck.stdout.readline() == b"begun\n"
-    kept = study.open_study(storage, "s", ("error",), {})
+    kept = storage.open_study(storage, "s", ("error",), {})
     for _ in range(200):
-        if held := study.history_of(kept):
+        if held := storage.history_of(kept):
             break
         time.sleep(0.05)
     stuck.send_signal(signal.SIGKILL)
     stuck.wait()
     other = worker(storage, 0.3)
     assert other.wait(60) == 0
-    history = study.history_of(kept)
+    history = storage.history_of(kept)
     assert all(trial.metrics is not None for trial in history)
-    assert study.different(history) >= 14
+    assert storage.different(history) >= 14
     # What the dead one had taken was tried again, by the other, and nothing was lost.
     assert held[0].architecture in {trial.architecture for trial in history}
     retried = [t for t in kept.trials if t.system_attrs.get("failed_trial") == held[0].number]

@@ -8,17 +8,25 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.models import LeNet300
-from gpnas.search import STRATEGIES, Trial, search, study
-from gpnas.search.history import Proposal, rooted
-from gpnas.search.jobs import Recipe
-from gpnas.search.morphable import EXACT, morphable
+from gpnas.search import (
+    STRATEGIES,
+    Failed,
+    Proposal,
+    Trial,
+    morphable,
+    search,
+    search_together,
+    storage,
+)
+from gpnas.search._history import rooted
+from gpnas.search._jobs import Recipe
+from gpnas.search._run import each
+from gpnas.search._space import frozen
+from gpnas.search._weights import Known, load_weights, save_weights
+from gpnas.search.morphable import EXACT
 from gpnas.search.morphable.lineage import descend, standard
-from gpnas.search.outcome import Failed
-from gpnas.search.run import each, search_together
-from gpnas.search.space import frozen
 from gpnas.search.spaces import cost_of
-from gpnas.search.trained import spent, trained
-from gpnas.search.weights import Known, load_weights, save_weights
+from gpnas.search.training import total_steps, trained
 from tests.search.test_search_morphable import SPACES, drawn, outputs
 
 RECIPE = Recipe(steps=6, child_steps=2, distil_steps=3, batch_size=16)
@@ -144,7 +152,7 @@ def test_a_promoted_network_goes_on(space, few, tmp_path):
     after = load_weights(tmp_path, 1)
     assert (first["steps"], second["steps"], before.steps, after.steps) == (4, 6, 4, 10)
     history = [Trial(0, one, first, budget=4), Trial(1, one, second, 0, budget=10)]
-    assert spent([*history, Trial(2, one, second, 0, 1, 10), Trial(3, one)]) == 10
+    assert total_steps([*history, Trial(2, one, second, 0, 1, 10), Trial(3, one)]) == 10
 
 
 def test_replicas_are_other_draws_whose_mean_counts(space, few, tmp_path):
@@ -173,8 +181,8 @@ def test_stopped_and_resumed_it_is_the_same_search(space, few, tmp_path):
 
     whole = search(*parts("whole"), 6, seed=3)
     for evaluations in (2, 3, 6):
-        kept = study.open_study(f"sqlite:///{tmp_path}/search.db", "s", OBJECTIVES, {})
-        found = study.work(kept, *parts("parts"), OBJECTIVES, evaluations, seed=3)
+        kept = storage.open_study(f"sqlite:///{tmp_path}/search.db", "s", OBJECTIVES, {})
+        found = storage.work(kept, *parts("parts"), OBJECTIVES, evaluations, seed=3)
     assert [dict(t.metrics) for t in found] == [dict(t.metrics) for t in whole]
     assert [t.parent for t in found] == [t.parent for t in whole]
 

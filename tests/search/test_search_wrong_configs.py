@@ -17,9 +17,9 @@ from experiments.studies.searches_201 import config as searches_201
 from experiments.studies.sharing import config as sharing_config
 from experiments.studies.sharing import run as sharing
 from gpnas.errors import UserError
+from gpnas.search import load_table
 from gpnas.search.build import build_search
 from gpnas.search.comparison import plans
-from gpnas.search.table import load_table
 from gpnas.train import load_data, make_plan
 from gpnas.train import settings as settings_of
 

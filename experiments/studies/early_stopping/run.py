@@ -16,11 +16,9 @@ from experiments.studies.early_stopping.config import get_config
 from gpnas._files import append_line, read_lines, records_path
 from gpnas._sections import check_section
 from gpnas.errors import UserError
+from gpnas.search import Evaluate, Propose, Table, Trial, check_metric, load_table, simulate
 from gpnas.search.build import build_strategy, rising
-from gpnas.search.history import Propose, Trial
 from gpnas.search.record import describe_search, key_of
-from gpnas.search.run import Evaluate, simulate
-from gpnas.search.table import Table, check_metric, load_table
 
 _ERROR = "error"  # what strategies minimise: at each budget another column of the table
 

@@ -9,7 +9,7 @@ that do not inherit train each candidate afresh. About an hour on 2 CPU cores.
 from ml_collections import ConfigDict
 
 from configs.searches import lemonade
-from gpnas.search.comparison import comparison
+from gpnas.search.comparison import make_config
 
 
 def get_config() -> ConfigDict:
@@ -24,4 +24,4 @@ def get_config() -> ConfigDict:
         "NSGA-II": {"strategy": {"name": "nsga2", "population": 6}, "training": afresh},
         "random": {"strategy": {"name": "random"}},
     }
-    return comparison(lemonade.get_config(), "lemonade", arms, seeds=3)
+    return make_config(lemonade.get_config(), "lemonade", arms, seeds=3)

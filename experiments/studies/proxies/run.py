@@ -20,8 +20,8 @@ from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
 from gpnas.provenance import provenance
+from gpnas.search import Table, check_metric, load_table
 from gpnas.search.proxies import PROXIES, measure
-from gpnas.search.table import Table, check_metric, load_table
 from gpnas.train import load_data
 
 SPACE = "nas_bench_201"

@@ -8,7 +8,7 @@ What is reported is the test error after 200 epochs of what was chosen. A hundre
 from ml_collections import ConfigDict
 
 from configs.searches import nas_bench_201
-from gpnas.search.comparison import comparison
+from gpnas.search.comparison import make_config
 
 
 def get_config() -> ConfigDict:
@@ -24,6 +24,6 @@ def get_config() -> ConfigDict:
         "LA-MCTS": {"name": "lamcts"},
         "predictor": {"name": "predictor"},
     }
-    return comparison(
+    return make_config(
         config, "searches_201", {arm: {"strategy": own} for arm, own in arms.items()}, seeds=100
     )

@@ -19,11 +19,18 @@ from gpnas._sections import check_section
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, cell201, choice
+from gpnas.search import (
+    Table,
+    TooManyFailures,
+    Trial,
+    best,
+    evaluated,
+    load_table,
+    search,
+    simulate,
+)
 from gpnas.search.darts import discretise, first_order
-from gpnas.search.history import Trial, best, evaluated
-from gpnas.search.outcome import TooManyFailures
 from gpnas.search.record import describe_search
-from gpnas.search.run import search, simulate
 from gpnas.search.sharing import (
     FORWARD,
     Pictures,
@@ -38,7 +45,6 @@ from gpnas.search.sharing import (
     train_shared,
 )
 from gpnas.search.strategies import asha, successive_halving
-from gpnas.search.table import Table, load_table
 from gpnas.train import load_data, percent
 
 _LIMITS = {"architectures": 40, "seeds": 1, "channels": 1, "cells": 1, "batch": 2, "steps": 1,

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpnas.errors import UserError
 from gpnas.models import resolve_conv
+from gpnas.search._space import Space
 from gpnas.search.morphable.architecture import (
     IMAGE,
     OPS,
@@ -22,7 +23,6 @@ from gpnas.search.morphable.architecture import (
 )
 from gpnas.search.morphable.lineage import descend, network
 from gpnas.search.morphable.operators import APPROXIMATE, EXACT, Operator, Rng, change
-from gpnas.search.space import Space
 
 MOST = 3  # operators of one child
 _TRIES = 100

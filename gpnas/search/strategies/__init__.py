@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from gpnas.search.history import Propose
+from gpnas.search._history import Propose
 from gpnas.search.strategies.asha import asha
 from gpnas.search.strategies.bulk_and_cut import bulk_and_cut
 from gpnas.search.strategies.evolution import evolution

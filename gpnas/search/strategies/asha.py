@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpnas.search.history import History, Proposal, Propose, evaluated, known, value
-from gpnas.search.space import Space
+from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search._space import Space
 from gpnas.search.strategies.random import fresh
 
 

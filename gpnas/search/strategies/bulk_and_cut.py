@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from gpnas.errors import UserError
 from gpnas.search import pareto
-from gpnas.search.history import History, Proposal, Propose, Trial, evaluated, known, value
-from gpnas.search.space import Rng, Space
+from gpnas.search._history import History, Proposal, Propose, Trial, evaluated, known, value
+from gpnas.search._space import Rng, Space
 from gpnas.search.strategies.random import fresh
 
 _PARENTS, _TRIES = 10, 10  # until a child is found that is new

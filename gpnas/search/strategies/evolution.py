@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from gpnas.search.history import History, Proposal, Propose, best, evaluated
-from gpnas.search.space import Space
+from gpnas.search._history import History, Proposal, Propose, best, evaluated
+from gpnas.search._space import Space
 
 
 def evolution(space: Space, metric: str, population: int = 50, sample: int = 10) -> Propose:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpnas.search.history import History, Proposal, Propose, best, known
-from gpnas.search.space import Space
+from gpnas.search._history import History, Proposal, Propose, best, known
+from gpnas.search._space import Space
 from gpnas.search.strategies.random import fresh
 
 

@@ -9,8 +9,8 @@ from sklearn.cluster import KMeans
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
-from gpnas.search.history import History, Proposal, Propose, evaluated, known, value
-from gpnas.search.space import Space, encoded
+from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search._space import Space, encoded
 from gpnas.search.strategies.random import fresh
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.stats import gaussian_kde
 
 from gpnas.search import pareto
-from gpnas.search.history import History, Proposal, Propose, evaluated, known
-from gpnas.search.outcome import Failed, attempt
-from gpnas.search.space import Rng, Space
+from gpnas.search._history import History, Proposal, Propose, evaluated, known
+from gpnas.search._outcome import Failed, attempt
+from gpnas.search._space import Rng, Space
 from gpnas.search.strategies.random import fresh, unseen
 
 

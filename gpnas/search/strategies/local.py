@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from gpnas.search.history import History, Proposal, Propose, best, evaluated, known
-from gpnas.search.space import Space
+from gpnas.search._history import History, Proposal, Propose, best, evaluated, known
+from gpnas.search._space import Space
 from gpnas.search.strategies.random import fresh
 
 

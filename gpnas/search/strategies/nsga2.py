@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpnas.search.history import History, Proposal, Propose, Trial, evaluated
+from gpnas.search._history import History, Proposal, Propose, Trial, evaluated
+from gpnas.search._space import Space
 from gpnas.search.pareto import crowding, points, ranks
-from gpnas.search.space import Space
 
 
 def nsga2(space: Space, objectives: Sequence[str], population: int = 20) -> Propose:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from gpnas.search.history import History, Proposal, Propose, known
-from gpnas.search.space import Space
+from gpnas.search._history import History, Proposal, Propose, known
+from gpnas.search._space import Space
 
 TRIES = 1000  # at something new; spaces may be smaller than a search is long
 

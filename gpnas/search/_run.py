@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from gpnas.search.history import History, Propose, Trial, begun, rooted
-from gpnas.search.outcome import (
+from gpnas.search._history import History, Propose, Trial, begun, rooted
+from gpnas.search._outcome import (
     FAILURES,
     Outcome,
     ask,

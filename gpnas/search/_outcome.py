@@ -15,8 +15,8 @@ import numpy as np
 
 from gpnas._files import NO_SPACE
 from gpnas.errors import GaveUp, UserError, brief
-from gpnas.search.history import History, Proposal, Propose, Trial
-from gpnas.search.history import failures as failed_before
+from gpnas.search._history import History, Proposal, Propose, Trial
+from gpnas.search._history import failures as failed_before
 
 FAILURES = 20  # in a row, after which a search ends
 _REPEATS = 1000  # in a row, after which there is nothing new to be found

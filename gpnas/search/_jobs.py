@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.data import Dataset, standardize
-from gpnas.search.fit import Job, Programs
-from gpnas.search.history import Trial
-from gpnas.search.weights import Known
+from gpnas.search._fit import Job, Programs
+from gpnas.search._history import Trial
+from gpnas.search._weights import Known
 
 _LOOKS = 256  # images by which it is seen whether a child computes what its parent does
 _SAME = 1e-3  # the largest difference of logits, relative to their spread, that is none

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpnas.errors import UserError
-from gpnas.search.history import Trial
-from gpnas.search.space import Space, choices, only
+from gpnas.search._history import Trial
+from gpnas.search._space import Space, choices, only
 
 _FOLDER = pathlib.Path(__file__).parent / "tables"
 # Name: leading columns that are choices.

@@ -5,8 +5,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gpnas._sections import check_section
-from gpnas.search.outcome import FAILURES
-from gpnas.search.table import TABLES
+from gpnas.search._outcome import FAILURES
+from gpnas.search._table import TABLES
 from gpnas.train import base
 
 _SHARED: dict[str, Any] = {
@@ -64,7 +64,7 @@ def check_comparison(config: ConfigDict) -> None:
     Raises:
       UserError: For the first field that is missing or of another type.
     """
-    source = "gpnas.search.comparison.comparison"
+    source = "gpnas.search.comparison.make_config"
     check_section(config, _COMPARISON, "", ("", "arms"), (), source)
     for arm, changed in config.arms.items():
         sections: dict[str, Any] = dict.fromkeys(changed, {}) if hasattr(changed, "items") else {}

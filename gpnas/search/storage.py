@@ -18,8 +18,8 @@ import optuna
 import sqlalchemy
 
 from gpnas.errors import UserError
-from gpnas.search.history import History, Propose, Trial, rooted
-from gpnas.search.outcome import (
+from gpnas.search._history import History, Propose, Trial, rooted
+from gpnas.search._outcome import (
     FAILURES,
     Outcome,
     ask,
@@ -28,8 +28,8 @@ from gpnas.search.outcome import (
     completed,
     exhausted,
 )
-from gpnas.search.run import randomness
-from gpnas.search.space import frozen
+from gpnas.search._run import randomness
+from gpnas.search._space import frozen
 
 HEARTBEAT, GRACE = 5, 20  # seconds; a worker that was silent for so long is dead
 # In a study that goes on; digests tell whether the data are the same.

@@ -11,7 +11,7 @@ from flax import serialization
 
 from gpnas._files import write_bytes
 from gpnas.errors import UserError
-from gpnas.search.space import frozen
+from gpnas.search._space import frozen
 
 _DIGEST = hashlib.sha256().digest_size
 

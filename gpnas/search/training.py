@@ -17,13 +17,13 @@ import numpy as np
 from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.models import call
-from gpnas.search.fit import Job, Rule, error_percent, make_programs
-from gpnas.search.history import History, Trial, evaluated, value
-from gpnas.search.jobs import Recipe, Workshop, jobs_of
-from gpnas.search.outcome import Failed, Outcome, attempt
-from gpnas.search.run import EvaluateAll
-from gpnas.search.space import Space, frozen
-from gpnas.search.weights import Known, load_weights, save_weights
+from gpnas.search._fit import Job, Rule, error_percent, make_programs
+from gpnas.search._history import History, Trial, evaluated, value
+from gpnas.search._jobs import Recipe, Workshop, jobs_of
+from gpnas.search._outcome import Failed, Outcome, attempt
+from gpnas.search._run import EvaluateAll
+from gpnas.search._space import Space, frozen
+from gpnas.search._weights import Known, load_weights, save_weights
 
 MEASURED = ("val_error", "test_error", "steps", "latency_ms")
 _TIMED, _REPEATS = 64, 20  # images a call whose latency is measured; calls
@@ -118,7 +118,7 @@ def trained(
     return evaluate
 
 
-def spent(history: History) -> float:
+def total_steps(history: History) -> float:
     """Training steps that a history took, those of distillation included."""
     return sum(value(t, "steps") for t in evaluated(history) if t.repeats is None)
 
