@@ -16,21 +16,23 @@ help() {
     cat <<'TEXT'
 ./run.sh              set up, train five arms on Fashion-MNIST (three seeds), write the report
 ./run.sh setup        make .venv and install, nothing else
-./run.sh test         set up, then lint, types and tests (arguments go to pytest)
-./run.sh train …      one run:     --config=configs/development.py --workdir=runs/mine
-./run.sh sweep …      a study:     --config=experiments/studies/fashion/config.py
-./run.sh report …     a page:      --inputs=runs/mine,runs/other --output=report.html
-./run.sh reproduce …  the documents' studies: reproduce "sparse VD", gradmax; --fast; --page
-./run.sh search …     architectures: --config=configs/searches/nas_bench_201.py --workdir=runs/search;
-                      a worker of one: --storage=sqlite:///runs/search/search.db
-./run.sh export …     files:       --workdir=runs/mine --formats=onnx,stablehlo,tflite,safetensors
-./run.sh predict …    class names:  --workdir=runs/mine --pictures=a.png,folder
-./run.sh bench …      measurements, one JSON line each: --only=masked_step_ratio
-./run.sh help         this text
+./run.sh test         lint, types, tests; --fast takes two minutes; the rest goes to pytest
 
-`train`, `sweep`, `report`, `reproduce`, `search`, `export`, `predict` and `bench` take --help.
-Relative paths are those of the folder that the command is called in; a --config that is not there
-is taken from gpnas' own configs/. Python 3.11 to 3.13, the newest that is found; PYTHON=… chooses.
+./run.sh train …      one run         --config=configs/development.py --workdir=runs/mine
+./run.sh sweep …      a study         --config=experiments/studies/fashion/config.py
+./run.sh search …     architectures   --config=configs/searches/nas_bench_201.py --workdir=runs/search
+                      to help one     --storage=sqlite:///runs/search/search.db
+                      strategies      --config=experiments/studies/searches_201/config.py
+./run.sh report …     a page          --inputs=runs/mine,runs/other --output=report.html
+./run.sh export …     files           --workdir=runs/mine --formats=onnx,stablehlo,tflite,safetensors
+./run.sh predict …    class names     --workdir=runs/mine --pictures=a.png,folder
+
+./run.sh reproduce …  the documents' numbers   "sparse VD"; gradmax; --fast; --page
+./run.sh bench …      speed, a JSON line each  --only=masked_step_ratio
+
+Commands take --help. Relative paths are those of the folder that a command is called in; a --config
+that is not there is taken from gpnas' own configs/ and experiments/. Python 3.11 to 3.13, the newest
+that is found; PYTHON=… chooses.
 TEXT
 }
 
@@ -117,6 +119,8 @@ test() {
     "$python" -m ruff check gpnas experiments configs tests
     "$python" -m ruff format --check gpnas experiments configs tests
     "$python" -m mypy
+    # --fast leaves out slow tests: seconds to compile and train, or other processes.
+    [[ ${1:-} != --fast ]] || set -- -m "not slow" "${@:2}"
     "$python" -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile "$@"
 }
 

@@ -1,9 +1,9 @@
-"""Eight virtual CPU devices, a compilation cache that outlives the run, and strict arithmetic.
+"""Eight virtual CPU devices, a compilation cache that outlives the run, and shared fixtures.
 
-Strict means that an array of one type never becomes another by itself (a bool times a float, an
-int times a float) and that ranks are never made equal by guessing. It holds for the folders and
-files below, which test code of ours alone; Flax (bfloat16 norms) and Optax (counts) mix types
-inside, so models and training are tested without.
+`strict` means that an array of one type never becomes another by itself (a bool times a float, an
+int times a float) and that ranks are never made equal by guessing. Folders and files that test code
+of ours alone use it; Flax (bfloat16 norms) and Optax (counts) mix types inside, so models and
+training are tested without. `./run.sh test --fast` leaves out tests marked `slow`.
 """
 
 import contextlib
@@ -22,13 +22,6 @@ from gpnas import _stop, data
 from gpnas.models import cell201
 from gpnas.train import Stopped, _checkpoint, _loop
 
-STRICT = ("masks", "methods", "sensitivity", "units")
-STRICT_FILES = ("test_gates_gaussian", "test_gates_concrete", "test_gates_binary")
-HURRIED = ("configs", "deploy", "gates", "models", "train")
-HURRIED_FILES = (
-    "test_search_sharing", "test_search_darts", "test_search_proxies", "test_studies_sharing",
-    "test_studies_gradmax", "test_benchmarks_measure",
-)  # fmt: skip
 DEVICES = 8
 
 _cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpnas" / "compiled"
@@ -57,23 +50,17 @@ def one_stage() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def strict(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No implicit change of dtype or rank where it is strict."""
-    path = Path(request.path)
-    if path.parent.name not in STRICT and path.stem not in STRICT_FILES:
-        yield
-        return
+@pytest.fixture
+def strict() -> Iterator[None]:
+    """No implicit change of dtype or rank."""
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
 
 
-@pytest.fixture(autouse=True, scope="module")
-def hurry(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No optimizations in folders and files whose runs do little but compile: half the time."""
-    path = Path(request.path)
-    hurried = path.parent.name in HURRIED or path.stem in HURRIED_FILES
-    jax.config.update("jax_disable_most_optimizations", hurried)
+@pytest.fixture(scope="module")
+def hurry() -> Iterator[None]:
+    """No optimizations, for runs that do little but compile: half the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
 

@@ -16,7 +16,7 @@ from experiments.studies.tuning import config as tuning
 from gpnas import data
 from gpnas._files import read_lines
 from gpnas.methods import METHODS, duration
-from gpnas.train import _checkpoint, config_key, settings, train
+from gpnas.train import config_key, settings, train
 
 FOLDER = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -73,17 +73,11 @@ def small(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_trains(name, digits, tmp_path, monkeypatch):
+def test_it_trains(name, digits, tmp_path, all_saves):
     config = small(name)
-    last, save = [], _checkpoint.save
-
-    def keep(folder, step, tree, about):
-        last[:] = [tree]
-        save(folder, step, tree, about)
-
-    monkeypatch.setattr(_checkpoint, "save", keep)
-    record = train(config, tmp_path, digits[16 if config.model.name == "lenet5" else 8])
-    state = last[0][0][0]
+    with all_saves() as saves:
+        record = train(config, tmp_path, digits[16 if config.model.name == "lenet5" else 8])
+    state = saves[tmp_path][max(saves[tmp_path])][0]
 
     by_units = config.method.name == "development_units"
     assert record.keys() == RECORD | ({"architecture"} if by_units else set())

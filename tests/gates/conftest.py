@@ -52,3 +52,8 @@ def saved(all_saves):
     """`{folder: {step: [state of each lane]}}` of all checkpoints, as arrays of NumPy."""
     with all_saves() as found:
         yield found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compilation(hurry: None) -> None:
+    """Without optimizations: these tests do little but compile."""

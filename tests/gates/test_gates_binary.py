@@ -11,6 +11,8 @@ import pytest
 from gpnas.gates import Forward, GateContext, binary, groups
 from gpnas.masks import init_masks, masked_leaves, schedule, tree
 
+pytestmark = pytest.mark.usefixtures("strict")
+
 KEY = jax.random.key(0)
 FIRST, LAST = "Dense_0/kernel", "Dense_1/kernel"
 IMAGES, DRAWS = 40, 20_000

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from gpnas.gates import Forward, GateContext, concrete, groups
 from gpnas.masks import init_masks, masked_leaves, tree
 
+pytestmark = pytest.mark.usefixtures("strict")
+
 KEY = jax.random.key(0)
 CONV, DENSE = "Conv_0/kernel", "Dense_0/kernel"
 IMAGES, STEP = 30, jnp.int32(7)

@@ -12,6 +12,8 @@ from gpnas.masks import init_masks, masked_leaves, schedule, update_leaves
 from gpnas.methods import METHODS
 from gpnas.models import im2col_conv
 
+pytestmark = pytest.mark.usefixtures("strict")
+
 KEY = jax.random.key(0)
 GRID = np.linspace(-8, 8, 33, dtype=np.float32)
 DRAWS = 20_000

@@ -117,3 +117,8 @@ def on_devices():
         return jax.jit(jax.vmap(one, axis_name="data"))(*parts)
 
     return found
+
+
+@pytest.fixture(autouse=True)
+def arithmetic(strict: None) -> None:
+    """No implicit change of dtype or rank."""

@@ -86,3 +86,8 @@ def python(tmp_path_factory):
         )
 
     return call
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compilation(hurry: None) -> None:
+    """Without optimizations: these tests do little but compile."""

@@ -15,3 +15,8 @@ def lenient(strict: None) -> Iterator[None]:
     """Undoes what is strict in the tests of this folder."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def arithmetic(strict: None) -> None:
+    """No implicit change of dtype or rank."""

@@ -22,6 +22,8 @@ from experiments.benchmarks.subjects import (
 )
 from gpnas.train import make_plan
 
+pytestmark = pytest.mark.usefixtures("hurry")
+
 CONFIGS = {"development": development.get_config, "rigl": rigl.get_config}
 
 

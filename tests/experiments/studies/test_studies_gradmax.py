@@ -10,6 +10,8 @@ from experiments.studies.gradmax.run import CONTROLS, matching, relu1, teach
 from gpnas._files import read_lines
 from gpnas.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("hurry")
+
 
 def small():
     config = get_config()
