@@ -4,7 +4,7 @@
 2. the mask transform,
 3. the transition of parameters and optimizer state,
 4. the optimizer, on masked gradients,
-5. the masks again: momentum and weight decay would revive the dead.
+5. the masks again, since momentum and weight decay would change inactive weights.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ def init_state(
 
     Args:
       module: The network, see `gpnas.models.call`.
-      method: What decides about the masks.
+      method: The method, which decides about the masks.
       tx: The optimizer, already wrapped by the method.
       images: (1, height, width, channels), any values: only the shape matters.
       key: The run's random key.
@@ -131,7 +131,7 @@ def make_step(
 
     Args:
       module: The network.
-      method: The mask transform and how it is to be used.
+      method: The mask transform, and how the step uses its masks.
       tx: The optimizer, already wrapped by the method.
       axis_name: Axis of `pmap` over which gradients are averaged; None under `jit`, where the
         batch's sharding says it all.
@@ -146,9 +146,9 @@ def make_step(
     def mean(tree: Any) -> Any:
         return jax.lax.pmean(tree, axis_name) if axis_name else tree
 
-    def event(carry: tuple, ctx: MaskContext) -> tuple:
+    def update_masks(carry: tuple, ctx: MaskContext) -> tuple:
         masks, mask_state, params, opt_state, survey = carry
-        ctx = dataclasses.replace(ctx, params=params)  # captured from outside, it would be copied
+        ctx = dataclasses.replace(ctx, params=params)  # a captured value would be copied
         new_masks, new_state = method.transform.update(masks, mask_state, ctx)
         old, new = method.update_mask(masks, mask_state), method.update_mask(new_masks, new_state)
         before, after = method.nonzero(masks, mask_state), method.nonzero(new_masks, new_state)
@@ -168,7 +168,7 @@ def make_step(
             state.mask_state,
         )
         carry = (state.masks, mask_state, state.params, state.opt_state, state.survey)
-        return cond_inplace(may, lambda c: event(c, ctx), carry)
+        return cond_inplace(may, lambda c: update_masks(c, ctx), carry)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
