@@ -130,7 +130,9 @@ def check_config(config: Any, section: str = "") -> None:
     default = base()
     default.optimizer.arguments = ConfigDict()  # none is needed
     prefix = f"{section}." if section else ""
-    check_section(config, default, section, {f"{prefix}{name}" for name in _OPEN})
+    unchecked = {f"{prefix}{name}" for name in _OPEN}
+    # A config of one's own may replace the whole section, as `model = {"name": …}`.
+    check_section(config, default, section, unchecked, {f"{prefix}model.axes"})
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def test_a_run(train, tmp_path):
 
 TERM = """
 import os, runpy, signal, sys
-from gpnas.train import loop
+from gpnas.train import _loop as loop
 log = loop._log
 
 def noted(*args):

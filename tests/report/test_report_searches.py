@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from gpnas import report
 from gpnas.report import _drawings, _labels, _searches, figures, summarise
-from gpnas.search import morphable
+from gpnas.search.morphable import morphable
 
 
 def record(arm, seed, course, objectives=("error",), reports=("test",), space="nas_bench_201"):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from gpnas.errors import UserError
-from gpnas.search import Trial, comparison
-from gpnas.search.comparison import compare
+from gpnas.search import Trial
+from gpnas.search.comparison import compare, make_config
 from gpnas.search.pareto import archive, dominates
 from gpnas.search.record import improvements
 
@@ -36,7 +36,7 @@ def small(seeds=2, **fields):
         "reports": ("cifar10_test_200",), "strategy": {}, "evaluations": 15, "seed": 0,
     })  # fmt: skip
     arms = {"random": {"name": "random"}, "young": {"name": "evolution", "population": 5}}
-    made = comparison(config, "small", {a: {"strategy": own} for a, own in arms.items()}, seeds)
+    made = make_config(config, "small", {a: {"strategy": own} for a, own in arms.items()}, seeds)
     made.update(fields)
     return made
 

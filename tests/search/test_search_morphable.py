@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.search import morphable
 from gpnas.search._space import frozen
 from gpnas.search.morphable import (
     APPROXIMATE,
@@ -22,6 +21,7 @@ from gpnas.search.morphable import (
     inherit,
     macs,
     morph,
+    morphable,
     params,
 )
 

@@ -100,10 +100,10 @@ def test_a_candidate_that_kills_its_workers_has_failed(tmp_path):
     assert given_up.architecture not in {t.architecture for t in found[1:]}
 
 
-@pytest.mark.parametrize("storage", ["nonsense", "sqlite:////no/such/folder/search.db"])
-def test_a_database_that_cannot_be_reached(storage):
+@pytest.mark.parametrize("place", ["nonsense", "sqlite:////no/such/folder/search.db"])
+def test_a_database_that_cannot_be_reached(place):
     with pytest.raises(UserError, match="storage: got .* allowed: a database") as raised:
-        storage.open_study(storage, "s", ("error",), {})
+        storage.open_study(place, "s", ("error",), {})
     assert "\n" not in str(raised.value)
 
 
@@ -173,18 +173,18 @@ def postgresql(tmp_path):
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_two_workers_one_of_them_killed(tmp_path, database, request):
-    storage = url(tmp_path) if database == "sqlite" else request.getfixturevalue(database)
-    storage.open_study(storage, "s", ("error",), {}, heartbeat=1, grace=2)
-    stuck = worker(storage, 600)  # takes one trial, and never ends it
+    place = url(tmp_path) if database == "sqlite" else request.getfixturevalue(database)
+    storage.open_study(place, "s", ("error",), {}, heartbeat=1, grace=2)
+    stuck = worker(place, 600)  # takes one trial, and never ends it
     assert stuck.stdout.readline() == b"begun\n"
-    kept = storage.open_study(storage, "s", ("error",), {})
+    kept = storage.open_study(place, "s", ("error",), {})
     for _ in range(200):
         if held := storage.history_of(kept):
             break
         time.sleep(0.05)
     stuck.send_signal(signal.SIGKILL)
     stuck.wait()
-    other = worker(storage, 0.3)
+    other = worker(place, 0.3)
     assert other.wait(60) == 0
     history = storage.history_of(kept)
     assert all(trial.metrics is not None for trial in history)

@@ -13,7 +13,6 @@ from gpnas.search import (
     Failed,
     Proposal,
     Trial,
-    morphable,
     search,
     search_together,
     storage,
@@ -23,7 +22,7 @@ from gpnas.search._jobs import Recipe
 from gpnas.search._run import each
 from gpnas.search._space import frozen
 from gpnas.search._weights import Known, load_weights, save_weights
-from gpnas.search.morphable import EXACT
+from gpnas.search.morphable import EXACT, morphable
 from gpnas.search.morphable.lineage import descend, standard
 from gpnas.search.spaces import cost_of
 from gpnas.search.training import total_steps, trained

@@ -10,7 +10,7 @@ import json, pathlib, sys
 import jax, numpy as np
 from ml_collections import ConfigDict
 from gpnas import data
-from gpnas.train import Stopped, checkpoint, train
+from gpnas.train import Stopped, _checkpoint as checkpoint, train
 
 config, folder = ConfigDict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])
 digits, found = data.load("digits"), {"devices": jax.device_count()}

@@ -95,7 +95,7 @@ def test_bit_for_bit(name, recipe, whole, digits, tmp_path, saved, stop_at):
 
 KILL = """
 import os, signal, sys
-from gpnas.train import checkpoint, train
+from gpnas.train import _checkpoint as checkpoint, train
 from gpnas import data
 from ml_collections import ConfigDict
 import json
