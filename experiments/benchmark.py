@@ -13,10 +13,10 @@ import json
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
-from experiments.benchmarks import MEASUREMENTS, Measurement, Missing, Options
 from gpnas._files import append_line
 from gpnas.commandline import start
 from gpnas.errors import UserError
@@ -32,6 +32,10 @@ _FAST = flags.DEFINE_bool("fast", False, "Tiny sizes: whether it works, not how 
 def main(argv: Sequence[str]) -> None:
     """Runs the measurements that were asked for."""
     del argv
+    sys.path.append(str(_ROOT))
+    # The repository is on the path only now.
+    from experiments.benchmarks import MEASUREMENTS, Missing, Options
+
     for name in _ONLY.value:
         if name not in MEASUREMENTS:
             raise UserError("only", name, ", ".join(MEASUREMENTS))
@@ -40,7 +44,6 @@ def main(argv: Sequence[str]) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError("output", str(output), f"a file in a folder ({error.strerror})") from error
-    sys.path.append(str(_ROOT))
     configs = {
         name: importlib.import_module(f"configs.{name}").get_config
         for name in ("development", "rigl", "serene", "sparse_vd")
@@ -59,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
         append_line(output, line)
 
 
-def _line(measurement: Measurement, fast: bool) -> dict:
+def _line(measurement: Any, fast: bool) -> dict:
     found = measurement._asdict()
     details = found.pop("details")
     return found | {

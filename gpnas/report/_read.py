@@ -277,7 +277,7 @@ def _is_search(value: Any) -> bool:
 
 
 def own_config(run: Run) -> dict[str, str]:
-    """Returns a run's flat config without what tells repetitions apart: seeds and directories."""
+    """Returns a run's flat config without per-repetition fields (seed, workdir)."""
     flat = formatting.flatten(run.config)
     return {k: v for k, v in flat.items() if not k.endswith(("seed", "workdir"))}
 

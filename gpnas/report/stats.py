@@ -34,7 +34,7 @@ def estimate(values: Iterable[float | None]) -> Estimate | None:
     """Returns the mean and its 95 % interval, or None where no value is known.
 
     Args:
-      values: One a seed; missing ones are left out.
+      values: One value per seed; missing ones are left out.
 
     Returns:
       An estimate whose `n` counts the values that were there.

@@ -1,4 +1,4 @@
-"""What a search knows: the trials so far, in order. Nothing else remembers anything."""
+"""The trial history. Strategies are stateless functions of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Trial(NamedTuple):
-    """One architecture that was proposed, and what came of it.
+    """A proposed architecture and the result of its evaluation.
 
     Attributes:
       number: Its place in the history, from 0.

@@ -28,7 +28,7 @@ class Recipe(NamedTuple):
       inherit: Whether children begin with their parents' weights.
       replicas: Networks of each candidate, other draws of the same, trained together; its error is
         their mean.
-      batch_size: Images a step.
+      batch_size: Images per step.
       learning_rate, momentum, weight_decay: As for `Rule`.
     """
 

@@ -42,7 +42,7 @@ def search(
     most: int = 10**6,
     failures: int = FAILURES,
 ) -> list[Trial]:
-    """Evaluates what a strategy proposes, until so many different architectures were evaluated.
+    """Evaluates proposals until `evaluations` distinct architectures have been evaluated.
 
     What was evaluated before is looked up in the history and costs nothing. A search that goes on
     from a history is the same as one that was not interrupted: the randomness of a trial comes

@@ -86,7 +86,7 @@ def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None
       folder: Where the weights of trained networks are kept; a search on a table needs none.
 
     Raises:
-      UserError: For a space, a strategy, an objective or a number that cannot be.
+      UserError: If any field is invalid.
     """
     check_search(settings)
     for field, least in (("evaluations", 1), ("seed", 0)):

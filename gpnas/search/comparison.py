@@ -65,7 +65,7 @@ def plans(config: ConfigDict) -> dict[str, Search]:
     """Builds the search of each arm, with seed 0.
 
     Raises:
-      UserError: If an arm or a setting cannot be.
+      UserError: If any field of the config or of an arm is invalid.
     """
     check_comparison(config)
     if config.seeds < 1:

@@ -135,7 +135,7 @@ def first_order(
       seen: Training images.
       held: Validation images, for α.
       turns: Steps of α, and of the weights.
-      batch: Images a step.
+      batch: Images per step.
       seed: Of the weights, α and the images' order.
       recipe, settings: See there.
     """

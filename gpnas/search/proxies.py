@@ -1,4 +1,4 @@
-"""Zero-cost proxies: what a network that is not trained tells about its accuracy. High is good.
+"""Zero-cost proxies: scores that predict accuracy without training (higher is better).
 
 A proxy is a function `(apply, params, images, labels) → () float32`, where `apply(params, images)`
 gives logits in training mode. So the networks of a space can be modules of their own, or one

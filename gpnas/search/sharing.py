@@ -191,7 +191,7 @@ def train_shared(shared: Shared, seen: Pictures, paths: np.ndarray, batch: int, 
       shared: Its programs.
       seen: Training images.
       paths: (steps, edges) int32, drawn at random.
-      batch: Images a step.
+      batch: Images per step.
       seed: Of the weights and of the images' order.
 
     References:

@@ -59,15 +59,15 @@ def open_study(
     heartbeat: int = HEARTBEAT,
     grace: int = GRACE,
 ) -> optuna.Study:
-    """A study that is new, or goes on if its settings are the same but for how long it is.
+    """Creates a study, or resumes one with the same settings (its length may differ).
 
     Args:
       storage: URL of a database, as SQLAlchemy reads it.
       name: The study's.
       objectives: Names of what is minimised.
       settings: JSON data that says what is searched and how; kept with the study.
-      heartbeat: Seconds between signs of life of a worker.
-      grace: Seconds without one after which its trial is given to another.
+      heartbeat: Heartbeat interval in seconds.
+      grace: Seconds without a heartbeat after which a trial is retried by another worker.
 
     Raises:
       UserError: If the database cannot be reached, or the study is another one.

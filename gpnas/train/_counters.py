@@ -1,4 +1,4 @@
-"""The survey: exact counts of what grew, was pruned and lived, touched at events only."""
+"""Exact counts of grown, pruned and active weights, changed at mask updates only."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from gpnas.masks import masked_leaves, summary
 
 @flax.struct.dataclass
 class Survey:
-    """Counts since the start of the run, by path of each maskable leaf.
+    """Counts since the start of the run, by path of each masked leaf.
 
     Attributes:
       woken, dropped: `{path: () int32}`, weights grown and pruned.
-      lived: `{path: () float32}`, living weights summed over the steps before `since`.
-      since: () int32, step of the last event.
+      lived: `{path: () float32}`, active-weight count, summed over the steps before `since`.
+      since: () int32, step of the last mask update.
     """
 
     woken: dict[str, jax.Array]
@@ -26,7 +26,7 @@ class Survey:
 
 
 def begin(masks: Any) -> Survey:
-    """The survey of a run that has not begun."""
+    """Counts of a run that has not begun."""
     paths = list(masked_leaves(masks))
     return Survey(
         woken={p: jnp.int32(0) for p in paths},
@@ -37,7 +37,7 @@ def begin(masks: Any) -> Survey:
 
 
 def observe(survey: Survey, old: Any, new: Any, step: jax.Array) -> Survey:
-    """The survey after an event at `step` that turned the masks `old` into `new`."""
+    """Counts after a mask update at `step` from `old` to `new`."""
     woken, dropped = summary.changes(old, new)
     return Survey(
         woken={p: n + woken[p] for p, n in survey.woken.items()},
@@ -48,7 +48,7 @@ def observe(survey: Survey, old: Any, new: Any, step: jax.Array) -> Survey:
 
 
 def lived(survey: Survey, masks: Any, step: jax.Array) -> dict[str, jax.Array]:
-    """`{path: () float32}`, living weights of each leaf summed over all the steps before `step`."""
+    """Active-weight count per leaf, summed over the steps before `step`: `{path: () float32}`."""
     alive = summary.active_counts(masks)
     steps = (step - survey.since).astype(jnp.float32)
     return {p: n + steps * alive[p].astype(jnp.float32) for p, n in survey.lived.items()}

@@ -1,9 +1,8 @@
-"""Elastic training: arrays that follow the living network, so that small networks train fast.
+"""Elastic training: arrays are resized to the active units, so that small networks train fast.
 
-A network that is developed by units is mostly dormant. Between chunks of steps, on the host, its
-arrays are cut to the living units and some room to grow, in few different widths; each width has a
-compiled program of its own. What is saved and recorded has the supernet's shapes again, so neither
-checkpoints nor records know of it.
+Most units of a network that is developed by units are inactive. Between chunks of steps, on the
+host, its arrays are resized to the active units plus spare capacity, in few different widths; each
+width has a compiled program. Checkpoints and records keep the full shapes.
 """
 
 import dataclasses

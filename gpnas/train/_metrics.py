@@ -26,7 +26,7 @@ def writer(workdir: pathlib.Path, tensorboard: bool, step: int = 0) -> Iterator[
     Args:
       workdir: `metrics.jsonl` and TensorBoard's event files go there.
       tensorboard: Whether to write those.
-      step: Where the run goes on: TensorBoard forgets what it was told of later steps.
+      step: Step to resume from; later TensorBoard events are discarded.
 
     Raises:
       OSError: If the disk is full or fails.

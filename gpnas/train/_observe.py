@@ -84,7 +84,7 @@ def tally(counts: Counts, sizes: dict[str, int]) -> Tally:
 def resumed(now: Tally, lines: Sequence[Mapping[str, Any]]) -> Tally:
     """The tally of a run that goes on, where its lines end.
 
-    What a method decided between epochs came after the last line, and is for the next one to tell.
+    Mask changes made by `on_eval` after the last logged step are reported in the next line.
 
     Args:
       now: Tally of the restored state.
@@ -139,9 +139,9 @@ class Selected(NamedTuple):
     Attributes:
       variables: Masked parameters and the model's other variables.
       error: () float32, validation error in %.
-      nonzeros: () int32, living weights.
+      nonzeros: () int32, active weights.
       step: () int32.
-      fewest: () int32, living weights of the sparsest network looked at so far.
+      fewest: () int32, fewest active weights of any evaluated network.
     """
 
     variables: Any
@@ -152,7 +152,7 @@ class Selected(NamedTuple):
 
 
 def unselected(program: Program, state: TrainState) -> Selected:
-    """What is selected before the first look: anything will be better."""
+    """Initial selection, with infinite validation error."""
     most = jnp.int32(jnp.iinfo(jnp.int32).max)
     return Selected(program.network(state), jnp.float32(jnp.inf), most, jnp.int32(0), most)
 

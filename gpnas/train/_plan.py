@@ -38,7 +38,7 @@ class Plan(NamedTuple):
       tx, gate_tx: The optimizer of the weights, wrapped by the method, and of the gates.
       image_shape: (height, width, channels).
       macs: MACs for one image.
-      batch_size: Images a step; below `train.batch_size` where that exceeds the training images.
+      batch_size: Images per step; below `train.batch_size` where that exceeds the training images.
       steps_per_epoch, total_steps: Steps.
       loop: "scan" or "steps".
       durations: Of the method, in steps (`patience`: evaluations), as "auto" and percentages came
@@ -79,7 +79,7 @@ def make_plan(
       sizes: `{group: units}` of the config's own network, if it is not that.
 
     Raises:
-      UserError: For whatever in the config cannot be.
+      UserError: If any config field is invalid.
     """
     batch_size = _batch_size(config.train, len(data.train))
     steps_per_epoch = len(data.train) // batch_size
@@ -262,7 +262,7 @@ def _check_step(
 
 
 def _batch_size(train: ConfigDict, images: int) -> int:
-    """Images a step: `train.batch_size`, or an eighth of fewer training images than that."""
+    """Images per step: `train.batch_size`, or an eighth of fewer training images than that."""
     _check_train(train)
     devices = jax.device_count()
     if train.batch_size <= images:

@@ -38,12 +38,12 @@ class Program(NamedTuple):
       network: `state → variables` of the network that a state stands for: what gates make of the
         parameters, masked, and the model's other variables, in memory of their own.
       evaluate: `(variables, split) → metrics` of one network, means over all images.
-      review: `(state, loss, split) → state`, what the method decides between epochs, or None; it
-        gives back the very same state if nothing is to change.
+      review: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
+        object if nothing changes.
       executables: `() → int`, programs compiled for `run` so far.
-      whole: `tree → tree`: what belongs to the variables, in the shapes of the whole network.
-      follow: `state → (program, state)`: the program whose arrays fit the living network, and the
-        state in its shapes, or both as they are; None if arrays never change (see `elastic`).
+      whole: `tree → tree`, variables or their statistics in the full network's shapes.
+      follow: `state → (program, state)` resized to the active units, or both unchanged; None if
+        arrays never change (see `_elastic`).
     """
 
     init: Callable[[Sequence[jax.Array]], list[TrainState]]

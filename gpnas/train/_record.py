@@ -52,7 +52,7 @@ def cost_of(
       plan: The plan.
       state: The last state.
       curve: Its points: step, and mean density since the last point of each layer.
-      batch: Images a step.
+      batch: Images per step.
     """
     cost = network_cost(state.params, state.masks, plan.macs)
     sizes = {leaf.path: int(np.prod(leaf.shape)) for leaf in summary.layers(state.masks)}

@@ -13,7 +13,7 @@ def batch_order(images: int, batch: int, seed: int) -> Order:
 
     Args:
       images: How many there are.
-      batch: Images a step; what is left over at the end of an epoch is left out of it.
+      batch: Images per step; what is left over at the end of an epoch is left out of it.
       seed: The run's.
 
     Returns:

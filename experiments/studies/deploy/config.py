@@ -1,4 +1,4 @@
-"""What removed channels are worth in latency, and from where on sparse matrices pay, on a CPU.
+"""Latency of networks without some of their channels, and of sparse matrices, on a CPU.
 
 Half and three quarters of all neurons and channels of a network are removed at random (weights do
 not matter to latency), and both networks are exported. Beside them LeNet-300's layers with random

@@ -1,4 +1,4 @@
-"""What smaller networks and sparse matrices are worth in latency: one record a network or layer."""
+"""Latency of compacted networks and of sparse matrices: one record per network or layer."""
 
 import pathlib
 import tempfile

@@ -1,4 +1,4 @@
-"""What exported networks and sparse matrices are worth: tables and a figure."""
+"""Tables and a figure of compacted networks and sparse matrices."""
 
 import functools
 from collections.abc import Mapping, Sequence

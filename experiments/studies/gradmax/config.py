@@ -1,4 +1,4 @@
-"""GradMax's student and teacher: does a neuron born by singular vectors learn faster?
+"""GradMax's student and teacher: does a neuron initialised by singular vectors learn faster?
 
     python experiments/reproduce.py gradmax
 

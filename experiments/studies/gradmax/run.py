@@ -29,7 +29,8 @@ class Arm(NamedTuple):
     """How a student gets its neurons.
 
     Attributes:
-      init: `bridges → init` of a newborn; None if none is born.
+      init: Initializer of added neurons, from the gradients of skip connections; None: none is
+        added.
       whole: Whether all neurons are there from the start.
     """
 

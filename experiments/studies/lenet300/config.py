@@ -18,13 +18,6 @@ from gpnas.train import study
 LOOP: dict[str, Any] = {"refresh": 10, "rate": 3e-4, "tolerance": 0.1, "stop_at": 0.7}
 
 
-def by_layer(penalties: tuple[float, float, float]) -> ConfigDict:
-    """L0-ARM with a price of its own for each layer's weights."""
-    config = mnist(l0_arm, 200, penalties=penalties)
-    config.optimizer.update(schedule="linear", decay_at=0.5)
-    return config
-
-
 def get_config() -> ConfigDict:
     """Arms by name; seeds 100 to 102 were for the choices."""
     arms = {

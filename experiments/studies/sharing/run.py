@@ -1,4 +1,4 @@
-"""What weight sharing is worth: how it ranks networks, and what searches find at equal cost."""
+"""Weight sharing: rank correlation with training alone, and search results at equal cost."""
 
 import itertools
 import math
