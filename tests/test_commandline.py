@@ -13,6 +13,7 @@ start(lambda argv: print("text"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code, said", [(74, "a file: No space left on device; "), (141, "")])
 def test_output_that_cannot_be_written(code, said):
     end, start = os.pipe()

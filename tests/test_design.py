@@ -40,6 +40,7 @@ def test_the_lists_of_packages_are_complete():
     assert sorted(listed) == PACKAGES
 
 
+@pytest.mark.slow
 def test_packages_import_only_what_is_listed_before_them():
     order = re.findall(r"\* `gpnas\.(\w+)`", gpnas.__doc__)
     for package in PACKAGES:
@@ -70,6 +71,7 @@ def outside(face):
                     yield path, module, names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("face", FACES)
 def test_a_package_has_one_public_face(face):
     """Modules are private or namespaces in `__all__`; others import from it and from those."""

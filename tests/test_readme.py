@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_loop_of_your_own_runs_and_is_short(tmp_path):
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
     assert len([line for line in code.splitlines() if line.strip() and "import" not in line]) <= 15
@@ -64,6 +65,7 @@ def test_links_lead_somewhere():
             assert target.startswith("http") or (page.parent / target).exists(), (page, target)
 
 
+@pytest.mark.slow
 def test_the_axes_of_stacked_layers_are_said_by_a_table():
     page = (ROOT / "docs" / "adding-a-method.md").read_text()
     code = textwrap.dedent(re.search(r"```\n(  axes = .*?)```", page, re.DOTALL)[1])
@@ -79,6 +81,7 @@ def test_the_axes_of_stacked_layers_are_said_by_a_table():
     assert masks.summary.active_counts(names["masks"]).keys() == {"layers/kernel", "in_proj/kernel"}
 
 
+@pytest.mark.slow
 def test_gates_and_sensitivity_in_a_loop_of_your_own(tmp_path):
     page = (ROOT / "docs" / "adding-a-method.md").read_text()
     page = page.partition("## Gates and sensitivity in a loop of your own")[2]

@@ -72,6 +72,7 @@ def small(name):
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains(name, digits, tmp_path, all_saves):
     config = small(name)
@@ -160,6 +161,7 @@ def test_it_says_what_it_is(name):
     assert module.get_config().to_dict() == module.get_config().to_dict()
 
 
+@pytest.mark.slow
 def test_studies():
     names = [name for name, seeds in settings(fashion.get_config())]
     assert sorted(names) == [
@@ -182,6 +184,7 @@ def test_automatic_durations_of_the_standard_run_are_those_of_the_records():
     assert pinned(development.get_config()).method.to_dict().items() >= auto.items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["curves", "elastic", "fashion", "learners", "lenet300", "lenet5", "tickets", "tuning"]
 )

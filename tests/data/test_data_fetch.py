@@ -73,6 +73,7 @@ def test_official(tmp_path):
             _fetch.official(address, ["a", "b"], tmp_path / "here", _fetch.Patience())
 
 
+@pytest.mark.slow
 def test_a_server_that_trickles(tmp_path, impatient):
     with server(tmp_path, trickle=True) as address:
         start = time.monotonic()
@@ -81,6 +82,7 @@ def test_a_server_that_trickles(tmp_path, impatient):
         assert time.monotonic() - start < 3
 
 
+@pytest.mark.slow
 def test_a_server_that_says_nothing(tmp_path, impatient):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         patience = _fetch.Patience(0.8)
@@ -107,6 +109,7 @@ def test_apt_that_fails(tmp_path, home):
         _fetch.debian("p", tmp_path, _fetch.Patience())
 
 
+@pytest.mark.slow
 def test_apt_that_hangs_is_ended(tmp_path, home, impatient):
     tool(home, "dpkg", "exit 0")
     tool(home, "apt-get", f"echo $$ > {tmp_path}/pid; while :; do /bin/sleep 0.1; done")
@@ -126,6 +129,7 @@ def test_load_by_debians_package(tmp_path, home, monkeypatch):
     assert ds.image_shape == (6, 5, 1)
 
 
+@pytest.mark.slow
 def test_load_by_the_official_address_after_a_bad_package(tmp_path, home, monkeypatch, caplog):
     toysets.write_idx(tmp_path / "bad", seed=9)
     toysets.write_idx(tmp_path / "good")

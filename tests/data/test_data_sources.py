@@ -361,6 +361,7 @@ def test_a_failure_leaves_nothing(home, tmp_path, monkeypatch):
     assert not leftovers(home)
 
 
+@pytest.mark.slow
 def test_processes_at_once(tmp_path, home):
     toysets.write_idx(tmp_path / "raw")
     code = (

@@ -9,6 +9,7 @@ from gpnas import deploy, models
 from gpnas.deploy import compact_network, dense_network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lenet300", "lenet5", "resnet", "own", "fixed"])
 def test_smaller_and_the_same(subject, name):
     module, variables, shape, images = subject(name)

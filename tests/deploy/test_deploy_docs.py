@@ -9,6 +9,7 @@ import pytest
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "deploy.md"
 
 
+@pytest.mark.slow
 def test_the_example_runs(tmp_path, monkeypatch):
     pytest.importorskip("safetensors")
     monkeypatch.chdir(tmp_path)

@@ -29,6 +29,7 @@ def copy(run, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_of_someone_elses_is_left_alone(run, tmp_path):
     folder = copy(run, tmp_path)
     (folder / "export").mkdir()
@@ -38,6 +39,7 @@ def test_a_folder_of_someone_elses_is_left_alone(run, tmp_path):
     assert (folder / "export" / "compact.json").read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["selected", "last"])
 def test_what_is_written(run, tmp_path, network):
     folder, names = copy(run, tmp_path), formats_here()
@@ -62,6 +64,7 @@ def test_what_is_written(run, tmp_path, network):
     assert all(sizes["compact", name] < sizes["dense", name] for name in names)
 
 
+@pytest.mark.slow
 def test_latency_is_taken(run, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "THREADS", (1,))
     folder = copy(run, tmp_path)
@@ -121,6 +124,7 @@ def test_speed_up():
     assert found == {"best": 2.0, "paired": 3.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("room", [1000, 0])
 def test_a_full_disk_leaves_the_folder_as_it_was(run, tmp_path, no_room, before, room):

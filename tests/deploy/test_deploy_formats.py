@@ -19,6 +19,7 @@ def small_of(subject, name):
     return deploy.on_pixels(small.apply, 0.3, 0.4), small.variables, shape, images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_stablehlo(subject, name, tmp_path):
     apply, variables, shape, images = small_of(subject, name)

@@ -47,6 +47,7 @@ def available():
             continue
 
 
+@pytest.mark.slow
 def test_a_run_predicts_what_it_was_tested_on(pictured):
     run = load_run(pictured / "run")
     paths = predict.find_pictures([pictured / "test"])
@@ -61,6 +62,7 @@ def test_a_run_predicts_what_it_was_tested_on(pictured):
     assert run.record["metrics"]["test_error_selected"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["stablehlo", "safetensors", "onnx", "tflite"])
 def test_files_predict_what_the_run_does(pictured, tmp_path, name):
     if name not in available():
@@ -105,6 +107,7 @@ def _check_damage(path):
     path.write_bytes(original)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "paths, error",
     [
@@ -132,6 +135,7 @@ def test_wrong_files(tmp_path):
             predict.from_file(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_changed_names_are_noticed(pictured, tmp_path):
     pytest.importorskip("flatbuffers")
     folder = tmp_path / "run"

@@ -37,6 +37,7 @@ def saved(subject, tmp_path):
     return path, deploy.on_pixels(small.apply, 0.3, 0.4), small.variables, images
 
 
+@pytest.mark.slow
 def test_it_comes_back(saved):
     path, apply, variables, images = saved
     assert deploy.max_difference(deploy.load_exported(path), apply, variables, images) <= 1e-6
@@ -44,6 +45,7 @@ def test_it_comes_back(saved):
     assert fields["widths"] == [3, 4, 7]
 
 
+@pytest.mark.slow
 def test_in_a_process_that_imports_no_training_code(saved, tmp_path):
     path, apply, variables, images = saved
     np.save(tmp_path / "images.npy", images)

@@ -23,6 +23,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_it_exports_and_tells(python, run, tmp_path):
     records = tmp_path / "exports.jsonl"
     done = python(
@@ -37,6 +38,7 @@ def test_it_exports_and_tells(python, run, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags, error",
     [
@@ -52,6 +54,7 @@ def test_a_mistake_is_one_line(python, flags, error):
     assert not (ROOT / "nowhere").exists()
 
 
+@pytest.mark.slow
 def test_predict_prints_a_line_per_picture(python, run, tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(2)]
     for number, path in enumerate(paths):
@@ -68,6 +71,7 @@ def test_predict_prints_a_line_per_picture(python, run, tmp_path):
     assert all(one["classes"][0]["name"] in "0123456789" for one in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags, error",
     [

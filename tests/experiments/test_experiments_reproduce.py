@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_pages_are_those_of_the_records(python, tmp_path):
     for folder in ("docs", "results"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
@@ -26,6 +27,7 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
     assert written == {"deploy.md", "nas.md", "reproducing.md", "units.md"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, error",
     [

@@ -18,6 +18,7 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_search_on_a_table_of_the_users_own(tmp_path):
     table = tmp_path / "own.csv"
     rows = [f"{d},{w},{d * w},{10 / (d + w)}" for d in (1, 2, 3) for w in (1, 2, 3)]
@@ -43,6 +44,7 @@ def test_a_search_on_a_table_of_the_users_own(tmp_path):
     assert costs == sorted(costs) and errors == sorted(errors, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -67,6 +69,7 @@ def test_mistakes_are_one_line_and_exit_2(tmp_path, arguments, message):
     assert not list(tmp_path.glob("run/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -84,6 +87,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, name, content, messa
     assert (tmp_path / name).read_text() == content
 
 
+@pytest.mark.slow
 def test_a_worker_needs_a_storage():
     done = run()
     assert done.returncode == 2 and done.stderr.startswith(
@@ -91,12 +95,14 @@ def test_a_worker_needs_a_storage():
     )
 
 
+@pytest.mark.slow
 def test_a_worker_makes_no_database(tmp_path):
     done = run(f"--storage=sqlite:///{tmp_path}/none.db")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("storage: got") and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_architecture_outside_the_space_is_one_line(tmp_path, monkeypatch):
     strategy = (
         "from gpnas.search import Proposal\n\ndef outside(space, metric):\n"
@@ -148,6 +154,7 @@ def stopped_and_not(tmp_path, *arguments):
     return folders
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_goes_on(tmp_path):
     folders = stopped_and_not(
         tmp_path, f"--config={ROOT}/configs/searches/nas_bench_201.py", "--workdir=run",
@@ -158,6 +165,7 @@ def test_a_search_that_is_stopped_goes_on(tmp_path):
     assert len(told[0]) == 12 and told[0] == told[1]
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_stopped_goes_on(tmp_path):
     (tmp_path / "config.py").write_text(
         "from configs.searches import nas_bench_201\n"
@@ -179,6 +187,7 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path):
     assert [record["seed"] for record in told[1]] == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_other_kind_is_one_line(tmp_path):
     done = run(CONFIG, f"--workdir={tmp_path}/run", "--results=runs")
     assert done.returncode == 2

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 STUDY = """
 from configs import dense, static
 from gpnas.train import study
@@ -15,6 +17,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow
 def test_a_study(python, tmp_path):
     (tmp_path / "study.py").write_text(STUDY)
     arguments = (

@@ -36,6 +36,7 @@ def one_line(done, code):
     return done.stderr
 
 
+@pytest.mark.slow
 def test_a_run(train, tmp_path):
     done = train("dense", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
@@ -70,6 +71,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_sigterm_and_resume(python, train, tmp_path):
     arguments = (
         "experiments/train.py", "--config=configs/gmp.py", *SMALL, "--config.method.every=5",
@@ -99,6 +101,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_74(python, tmp_path):
     done = python("-c", FULL, "experiments/train.py", "--config=configs/dense.py", *SMALL,
                   f"--workdir={tmp_path / 'run'}")  # fmt: skip
@@ -108,10 +111,12 @@ def test_a_full_disk_is_one_line_and_74(python, tmp_path):
     assert "Traceback" not in done.stderr and not done.stdout
 
 
+@pytest.mark.slow
 def test_an_empty_workdir_is_not_the_current_folder(train):
     assert "workdir: got ''" in one_line(train("dense", "--workdir="), 2)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite(train, tmp_path):
     done = train("dense", "--config.optimizer.learning_rate=1e30", f"--workdir={tmp_path / 'run'}")
     forecast, reason = done.stderr.splitlines()
@@ -119,6 +124,7 @@ def test_a_loss_that_is_not_finite(train, tmp_path):
     assert reason.startswith("the train loss is")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "wrong", "said"),
     [

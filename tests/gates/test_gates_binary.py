@@ -85,6 +85,7 @@ def expected_loss(batch, gates, k):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1.0, 3.0])
 def test_the_gradient_is_unbiased(k, batch):
     method = gates_of(k)
@@ -104,6 +105,7 @@ def test_the_gradient_is_unbiased(k, batch):
         assert (np.abs(exact[path]) > 10 * error).any()  # it could have been told from zero
 
 
+@pytest.mark.slow
 def test_each_gradient_is_the_formula(batch):
     k, method = 2.0, gates_of(2.0)
     for seed in range(5):
@@ -121,6 +123,7 @@ def test_each_gradient_is_the_formula(batch):
             np.testing.assert_allclose(found, k * gap * (u - 0.5), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_weights_learn_from_the_gates_that_were_drawn(batch):
     method, k, seen = gates_of(2.0), 2.0, set()
     for seed in range(6):

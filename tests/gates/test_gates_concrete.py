@@ -128,6 +128,7 @@ def loss(params=PARAMS, gates=GATES, masks=MASKS, key=KEY, **settings):
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalties", [(0.3,), (0.3, 0.8)])
 def test_the_loss_by_hand(penalties):
     drawn = columns({p: numpy_sample(GATES[p], np.float64(u)) for p, u in uniforms(KEY).items()})
@@ -148,6 +149,7 @@ def test_masks_are_for_the_test_only():
     assert not method.masked and loss(masks=shut) == loss()
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_finite_differences():
     value = jax.jit(lambda params, gates: loss(params, gates, decay=0.1))
     grads = jax.grad(value, (0, 1))(PARAMS, GATES)

@@ -76,6 +76,7 @@ def test_log_alpha_is_clipped():
     assert np.isfinite(grads).all()
 
 
+@pytest.mark.slow
 def test_the_slope_is_that_of_the_divergence():
     inside, outside = np.linspace(-7.99, 7.99, 999), np.array([-np.inf, -30, -8.01, 8.01, 30])
     sigmoid = 1 / (1 + np.exp(-(1.87320 + 1.48695 * inside)))
@@ -185,6 +186,7 @@ def outer(key, *names):
         return Outer().apply({"params": layers(0)}, normal(9, 2, 4))
 
 
+@pytest.mark.slow
 def test_only_what_is_named_has_noise():
     plain = Outer().apply({"params": layers(0)}, normal(9, 2, 4))
     for names in ((), ("Dense_0/kernel",), ("Inner_2/Dense_0/kernel",)):
@@ -250,6 +252,7 @@ def scaled(tree, by):
     return jax.tree.map(lambda x: by * x, tree)
 
 
+@pytest.mark.slow
 def test_the_loss_by_hand(batch, loss):
     """With weights so small that their noise is nothing."""
     params = scaled(PARAMS, 0.01)
@@ -306,6 +309,7 @@ def test_the_first_gates_and_the_network_at_test():
         assert 0 < alive[path].sum() < weight.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [True, False])
 def test_masked_weights_have_no_part_in_it(masked, loss):
     dead = {p: ~np.asarray(m) for p, m in masked_leaves(MASKS).items()}
@@ -341,6 +345,7 @@ def test_masked_weights_have_no_noise(masked, forward):
     assert added[:, 0].max() < 1e-3 if masked else added[:, 0].min() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [True, False])
 def test_gradients_are_those_of_finite_differences(masked, loss):
     """Along random directions, with the noise that one key stands for."""

@@ -91,6 +91,7 @@ def expands_as_it_should(rows, states, first=3):
     return awake - first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_the_record_counts_the_masks_and_the_network_is_zero_there(name, whole, configure, digits):
     record, rows, states = whole(name)
@@ -124,6 +125,7 @@ def test_the_density_falls(name, whole):
             assert (mask.all(1) | ~mask.any(1)).all()
 
 
+@pytest.mark.slow
 def test_what_is_removed_may_return(configure, digits, tmp_path):
     config = configure("sparse_vd")
     config.method.remove = False
@@ -206,6 +208,7 @@ def test_masks_follow_gates():
             assert new["Dense_1/kernel"].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "step"), [("sparse_vd", 25), ("npn_expand", 40)])
 def test_cut_off_and_taken_up_again(name, step, configure, whole, digits, saved, tmp_path, stop_at):
     """To the last bit, with events on either side."""
@@ -221,6 +224,7 @@ def test_cut_off_and_taken_up_again(name, step, configure, whole, digits, saved,
     jax.tree.map(np.testing.assert_array_equal, saved[tmp_path][STEPS][0], states[STEPS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sparse_vd", "npn_expand"])
 def test_seeds_in_lanes(name, configure, whole, digits, saved, tmp_path):
     folders = [tmp_path / str(seed) for seed in range(2)]
@@ -238,6 +242,7 @@ def test_seeds_in_lanes(name, configure, whole, digits, saved, tmp_path):
     assert all((first[path] != second[path]).any() for path in first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sparse_vd", "npn_expand"])
 def test_pmap(name, configure, whole, digits, saved, tmp_path, monkeypatch):
     """On one device."""

@@ -72,6 +72,7 @@ def test_erk_densities_of_lenet_300_100(density, golden):
     np.testing.assert_allclose(list(plain_erk(LENET, density).values()), golden, atol=1e-5)
 
 
+@pytest.mark.slow
 @given(densities)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shapes", [LENET, CONV, TINY], ids=["lenet", "conv", "tiny"])
@@ -134,6 +135,7 @@ def test_by_cost_meets_a_budget_in_macs(density, power):
         np.testing.assert_allclose([got[(p,)] / size[p] for p in size], density, rtol=0.2)
 
 
+@pytest.mark.slow
 def test_densities_fall_with_the_total():
     before = counts(allocate.erk(), CONV, 1.0)
     for density in np.linspace(0.99, 0.01, 60):

@@ -64,6 +64,7 @@ def test_an_axis_is_named_once():
         axes.sides("a", 2, {"a": Axes(in_axis=0, out_axis=0)})
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.permutations(range(4)), st.integers(0, 2))
 def test_restored_is_the_inverse_of_canonical(order, batch):
@@ -73,6 +74,7 @@ def test_restored_is_the_inverse_of_canonical(order, batch):
     assert (axes.restored(axes.canonical(leaf, at), at, leaf.shape) == leaf).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [allocate.uniform, allocate.erk])
 def test_each_stacked_layer_gets_its_own_share(kind):
     transform = unstacked(rule(0.1, allocation=kind()), STACKED)
@@ -87,6 +89,7 @@ def test_each_stacked_layer_gets_its_own_share(kind):
         assert (old["layers"]["kernel"] != masks["layers"]["kernel"]).any()
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(st.integers(1, 3), st.floats(2**-4, 1, width=32), st.integers(0, 2))
 def test_the_sum_over_stacked_layers_is_exact(layers, density, axis):
@@ -113,6 +116,7 @@ def test_erk_counts_stacked_layers_and_merged_axes_by_their_own_shape():
     assert {k: int(v) for k, v in merged.items()} == {k: int(v) for k, v in flat.items()}
 
 
+@pytest.mark.slow
 def test_first_values_have_the_deviation_of_their_own_fan_in():
     for path, shape, table in (
         ("a/weight", (300, 50), None),
@@ -124,6 +128,7 @@ def test_first_values_have_the_deviation_of_their_own_fan_in():
         assert float(drawn.std()) == pytest.approx(math.sqrt(2 / 50), rel=0.03)
 
 
+@pytest.mark.slow
 def test_n_of_m_and_blocks_lie_along_inputs():
     leaves = {"query/kernel": (8, 2, 3), "weight": (3, 8), "kernel": (3, 3, 8, 2)}
     values = {p: jax.random.normal(KEY, s) for p, s in leaves.items()}
@@ -181,6 +186,7 @@ def test_globs_for_linen_serve_nnx():
     assert summary.active_counts(init_masks(params, "*kernel")) == {"kernel": 12}
 
 
+@pytest.mark.slow
 def test_what_is_no_array_is_named():
     equinox = pytest.importorskip("equinox")
     module = equinox.nn.MLP(2, 2, 3, 1, key=KEY)

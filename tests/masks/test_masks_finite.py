@@ -74,6 +74,7 @@ def course(rule, optimizer, at, value):
     return np.asarray(jnp.stack(masks))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("at", [BAD, 20])
@@ -81,6 +82,7 @@ def test_pruning_by_removal_cost_reaches_its_density(optimizer, value, at):
     assert course("GMP by U", optimizer, at, value)[-1].sum() == 75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("at", [BAD, 20])
@@ -129,6 +131,7 @@ def plain_step(name):
     return str(jax.make_jaxpr(update)(masks, state, PARAMS, PARAMS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dense", "static", "set", "rigl", "gmp", "granet"])
 def test_a_step_that_keeps_no_statistics_checks_nothing(name):
     found = plain_step(name)

@@ -92,6 +92,7 @@ def test_what_is_refused_is_documented():
     assert set(re.findall(r"`(\w+)`", named)) == REFUSED | {"lookahead"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_growing_and_pruning_under_every_optimizer(name):
     tx, params = ALL[name], apply(OLD, PARAMS)

@@ -105,6 +105,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_events_are_those_of_numpy(case):
     settings = CASES[case]
@@ -142,6 +143,7 @@ def test_events_are_those_of_numpy(case):
         assert survived.sum() and died.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau", [5, 10, 12, 23])
 def test_survivors_are_counted_once_and_rightly(tau):
     """From the whole history: a life ends at age ≤ τ, or it is sure to be longer."""
@@ -168,6 +170,7 @@ def test_survivors_are_counted_once_and_rightly(tau):
         assert float(mean) == pytest.approx((1 + s) / (2 + s + d))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allocation", [allocate.erk(), allocate.uniform(), allocate.global_()])
 @pytest.mark.parametrize("churn", [0.0, 0.3])
 def test_the_identity(allocation, churn):
@@ -192,6 +195,7 @@ def test_the_identity(allocation, churn):
             assert grown + pruned == exchange - (exchange - abs(delta)) % 2
 
 
+@pytest.mark.slow
 def test_newborns_are_protected_and_pruned_sites_rest():
     history, states = develop(rule(protect=12, rest=16, churn=schedule.constant(0.3)))
     since = np.full(SIZE, -(10**6))
@@ -206,6 +210,7 @@ def test_newborns_are_protected_and_pruned_sites_rest():
     np.testing.assert_array_equal(of(jax.tree.map(np.asarray, states[-1].changed)) >= 0, since >= 0)
 
 
+@pytest.mark.slow
 def test_pruning_alone_nests():
     falling = schedule.cubic(0.8, 0.1, 0, 50)
     history, _ = develop(rule(density=falling, churn=schedule.constant(0.0)))
@@ -214,11 +219,13 @@ def test_pruning_alone_nests():
     assert of(history[-1]).sum() == round(0.1 * SIZE)
 
 
+@pytest.mark.slow
 def test_the_same_density_without_churn_changes_nothing():
     history, _ = develop(rule(churn=schedule.constant(0.0), every=1), 8)
     assert all((of(m) == of(history[0])).all() for m in history)
 
 
+@pytest.mark.slow
 def test_leaves_of_their_own_keep_their_densities():
     history, _ = develop(rule(allocation=allocate.erk()))
     targets = allocate.erk()(SHAPES, jnp.float32(0.3))
@@ -228,6 +235,7 @@ def test_leaves_of_their_own_keep_their_densities():
         }
 
 
+@pytest.mark.slow
 def test_the_start_is_random_and_respects_masks_that_are_given():
     transform = rule(allocation=allocate.erk(), seed_allocation=allocate.uniform())
     masks = {**init_masks(PARAMS), "l0": jnp.zeros((12, 10), bool).at[:5].set(True)}
@@ -241,6 +249,7 @@ def test_the_start_is_random_and_respects_masks_that_are_given():
     np.testing.assert_array_equal(of(by_size), best(weights, 72, np.ones(SIZE, bool)))
 
 
+@pytest.mark.slow
 def test_events_begin_and_end_where_they_should():
     history, _ = develop(rule(start=10, stop=25))
     changed = [s for s in range(STEPS) if (of(history[s]) != of(history[s + 1])).any()]
@@ -249,6 +258,7 @@ def test_events_begin_and_end_where_they_should():
     assert (of(changed[0]) != of(changed[1])).any()
 
 
+@pytest.mark.slow
 def test_the_last_leaf_follows_later():
     history, _ = develop(rule(density=WAVE, allocation=allocate.uniform(), stagger=10.0))
     targets_at = jax.jit(lambda step: allocate.uniform()(SHAPES, WAVE(step)))
@@ -258,6 +268,7 @@ def test_the_last_leaf_follows_later():
             assert history[step + 1][name].sum() == int(k), (step, name, shape)
 
 
+@pytest.mark.slow
 def test_a_window_looks_only_before_events():
     average = score.momentum(0.5)
     _, states = develop(rule(grow=average, window=2))
@@ -272,6 +283,7 @@ def test_a_window_looks_only_before_events():
     assert float(states[-1].statistics["observations"]) == 1 + 2 * (STEPS // EVERY)
 
 
+@pytest.mark.slow
 def test_nan_scores_are_counted_and_never_win():
     def value(kept, ctx):
         return {p: jnp.abs(g).at[3:].set(jnp.nan) if p == "l0" else g for p, g in ctx.grads.items()}
@@ -284,6 +296,7 @@ def test_nan_scores_are_counted_and_never_win():
     assert float(summary.density(after)) == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_blocks_are_grown_and_pruned_whole():
     shapes = {"l0": (12, 10), "l1": (10, 8)}
     params = {n: jnp.zeros(s) for n, s in shapes.items()}
@@ -341,6 +354,7 @@ def test_the_price_follows_its_formula():
     assert (int(at_end.grow), int(at_end.prune)) == (0, 200)
 
 
+@pytest.mark.slow
 def test_the_price_holds_the_density_near_the_curve():
     history, states = develop(
         rule(budget=budget.dual_price(1.0, stop=60), density=schedule.constant(0.3), every=1)
@@ -361,6 +375,7 @@ def test_bad_settings_are_refused():
         rule(stagger=5.0).init(init_masks(PARAMS), PARAMS, KEY)
 
 
+@pytest.mark.slow
 def test_one_trace_serves_the_whole_schedule():
     traces = []
     transform = rule(density=WAVE, survival_age=7, rest=3, grow=score.growth_gain())

@@ -58,6 +58,7 @@ def test_taylor_is_the_slope_of_switching_a_weight_off():
     close(got, {"b": jnp.abs(slope)})
 
 
+@pytest.mark.slow
 @given(st.integers(1, 12), st.sampled_from([0.0, 0.5, 0.9, 0.99]))
 def test_averages_are_those_of_numpy(n, decay):
     gradients = [jax.tree.map(lambda p, i=i: np.float32(np.sin(i + p)), PARAMS) for i in range(n)]
@@ -152,6 +153,7 @@ def test_gain_and_cost_are_one_currency():
     np.testing.assert_allclose(cost, gain, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 5, 60])
 def test_noise_is_taken_off_the_gain(steps):
     """Of gradients μ + σε, the corrected gain has the mean that μ alone would give."""

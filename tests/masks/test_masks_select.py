@@ -48,6 +48,7 @@ def assert_best(scores, k, chosen, where=True):
         assert scores[chosen].min() >= scores[eligible & ~chosen].max()
 
 
+@pytest.mark.slow
 @given(values, st.integers(-1, N + 2), st.integers(0, 9))
 def test_the_best_k_and_no_more(scores, k, seed):
     chosen = top_k(tree_of(scores), k, jax.random.key(seed))

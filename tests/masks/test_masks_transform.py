@@ -71,6 +71,7 @@ def changes(transform, steps=12):
     return changed, may, state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("transform", "expected"),
     [
@@ -145,6 +146,7 @@ def test_masked_sees_and_changes_only_its_leaves():
         chex.assert_trees_all_equal_shapes_and_dtypes(masks, init_masks(PARAMS))
 
 
+@pytest.mark.slow
 def test_masked_parts_can_have_methods_of_their_own():
     rank = ranking(score.magnitude(), schedule.constant(0.5))
     grow = plasticity(
@@ -156,6 +158,7 @@ def test_masked_parts_can_have_methods_of_their_own():
     assert {p: int(m.sum()) for p, m in masked_leaves(masks).items()} == {K0: 12, K1: 4}
 
 
+@pytest.mark.slow
 def test_switch_starts_with_the_masks_of_the_first():
     def at(density):
         return plasticity(
@@ -207,6 +210,7 @@ def test_identity_changes_nothing():
     chex.assert_trees_all_equal(masks, init_masks(PARAMS))
 
 
+@pytest.mark.slow
 def test_ranking_is_dense_until_it_judges():
     transform = ranking(score.magnitude(), schedule.constant(0.5), start=3, stop=4)
     masks, state = transform.init(init_masks(PARAMS), PARAMS, KEY)

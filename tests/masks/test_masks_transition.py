@@ -61,6 +61,7 @@ def test_state_of_another_shape_is_left_alone():
             np.testing.assert_array_equal(before, now)
 
 
+@pytest.mark.slow
 def test_woken_weights_can_start_from_their_living_fan_in():
     big = {"w": jnp.zeros((400, 500))}
     live = jnp.zeros((400, 500), bool).at[:100].set(True)
@@ -75,6 +76,7 @@ def test_woken_weights_can_start_from_their_living_fan_in():
     assert abs(living.mean()) < 0.002
 
 
+@pytest.mark.slow
 def test_first_values_do_not_follow_the_lots_that_chose_the_woken():
     """Random growth and random first values in one step have the same key, and must not agree."""
     zeros = {"w": jnp.zeros((100, 100))}

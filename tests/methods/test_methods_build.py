@@ -18,6 +18,7 @@ def made(**settings):
     return build(settings, total_steps=1000, batch_size=32, shapes=SHAPES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allocation", ["erk", "uniform", "global", "macs"])
 @pytest.mark.parametrize(
     "name", [name for name, f in METHODS.items() if "allocation" in inspect.signature(f).parameters]

@@ -127,6 +127,7 @@ def size(masks):
     return sum(int(m.sum()) for m in masked_leaves(masks).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_one_trace_serves_the_schedule(name):
     run(name).course()
@@ -153,6 +154,7 @@ def test_what_is_masked_is_exactly_zero(name):
             assert (masked_leaves(masks, params)[path][~mask] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value", "which"), [(0.0, 0), (np.nan, 0), (np.inf, -1)])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_density_is_exact_in_the_end(name, value, which):
@@ -178,6 +180,7 @@ def test_may_change_is_honest(name):
     assert changed or name in ("dense", "static")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_masked_and_scan_and_vmap_change_no_mask(name):
     many = run(name).batched()

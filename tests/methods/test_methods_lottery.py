@@ -67,6 +67,7 @@ def first(path):
     return np.asarray(PARAMS[name][kernel])
 
 
+@pytest.mark.slow
 def test_winning_tickets_go_back_to_their_first_weights():
     for ended, begun in course(4, rounds=3):
         assert begun.opt_state == "fresh"
@@ -79,6 +80,7 @@ def test_winning_tickets_go_back_to_their_first_weights():
             assert np.abs(values[before & ~mask]).max() <= np.abs(values[mask]).min()
 
 
+@pytest.mark.slow
 def test_controls_stand_before_each_ticket():
     pairs = course(7, rounds=2, controls=True)
     kinds = [("reinit", pairs[i], pairs[i + 1], pairs[i + 2]) for i in (0, 3)]

@@ -84,6 +84,7 @@ def living(state):
     return sum(int(mask.sum()) for mask, _ in kernels(state))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_density_falls_at_plateaus_only(name, whole):
     record, _, states = whole(name)
@@ -128,6 +129,7 @@ def test_no_two_of_them_shrink_alike(whole):
         assert np.abs(one - other).max() > 1e-5
 
 
+@pytest.mark.slow
 def test_resumed_across_a_cut(whole, digits, all_saves, stop_at, tmp_path):
     expected, rows, states = whole("lower bound")
     config = config_of("lower bound", resume=True)
@@ -144,6 +146,7 @@ def test_resumed_across_a_cut(whole, digits, all_saves, stop_at, tmp_path):
     assert {k: found[k] for k in told} == {k: expected[k] for k in told}
 
 
+@pytest.mark.slow
 def test_lanes(whole, digits, tmp_path):
     alone = whole("lobster")[0]
     configs = [config_of("lobster", seed=seed) for seed in (0, 1)]
@@ -160,6 +163,7 @@ def test_lanes(whole, digits, tmp_path):
     assert abs(gap) < 6
 
 
+@pytest.mark.slow
 def test_pmap(whole, digits, all_saves, tmp_path):
     config = config_of("lower bound")
     config.train.parallel = "pmap"
@@ -211,6 +215,7 @@ def test_the_least_that_must_be_said(settings):
     assert isinstance(method, Method) and method.hooks.on_eval is not None
 
 
+@pytest.mark.slow
 def test_a_network_that_it_cannot_look_into(tmp_path):
     config = base(name="serene", density=0.1, kind="upper_bound")
     config.model.name = "lenet5"

@@ -59,6 +59,7 @@ def shares(allocation, d):
     return {group[0]: int(k) for group, k in allocation(SHAPES, jnp.float32(d)).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [0.2, 0.6, 0.9])
 def test_rigl(d):
     """Algorithm 1: in each leaf drop the smallest |w|, then grow by |g|, among the dropped too."""
@@ -78,6 +79,7 @@ def test_rigl(d):
     assert changed > 5
 
 
+@pytest.mark.slow
 def test_set():
     """Algorithm 2: the smallest |w| of each leaf go, and as many come anywhere else."""
     method = METHODS["set"](density=0.25, fraction=0.3, every=EVERY)
@@ -98,6 +100,7 @@ def test_set():
     assert len(set(places)) > 0.4 * SIZES["Dense_0"]  # all over the place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "allocation", [allocate.global_(), allocate.uniform()], ids=["global", "uniform"]
 )
@@ -129,6 +132,7 @@ def test_gmp(allocation):
             np.testing.assert_array_equal(after[name], before[name] & (w >= cuts[name]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "final"), [(0.5, 0.1), (0.9, 0.3)])
 def test_granet(first, final):
     """Prune to the cubic density by |w|, then exchange p of what is left: out by |w|, in by |g|."""
@@ -152,6 +156,7 @@ def test_granet(first, final):
     assert density(history[-1]) == round(final * SIZE) / SIZE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gmp", "granet"])
 @pytest.mark.parametrize("every", [6, 7, 30])
 def test_the_final_density_is_met_wherever_the_curve_stops(name, every):
@@ -163,6 +168,7 @@ def test_the_final_density_is_met_wherever_the_curve_stops(name, every):
     assert density(develop(method)[0][-1]) == round(0.1 * SIZE) / SIZE
 
 
+@pytest.mark.slow
 def test_snfs():
     """The smallest |w| go; leaves with the larger mean momentum of living weights get more."""
     method = METHODS["snfs"](density=0.3, total_steps=STEPS, every=EVERY, decay=0.9)
@@ -189,6 +195,7 @@ def test_snfs():
                 assert abs(come[name] - wanted) <= 1
 
 
+@pytest.mark.slow
 def test_snfs_loses_no_weight_when_gradients_vanish_or_break():
     method = METHODS["snfs"](density=0.3, total_steps=STEPS, every=1)
     update = jax.jit(method.transform.update)
@@ -213,6 +220,7 @@ def test_snip():
             np.testing.assert_array_equal(mask, scores[name] >= cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
 def test_one_shot(at):
     history, _ = develop(METHODS["one_shot"](density=0.2, total_steps=STEPS, at=at))
@@ -221,6 +229,7 @@ def test_one_shot(at):
     assert densities == [1.0] * cut + [round(0.2 * SIZE) / SIZE] * (STEPS - cut)
 
 
+@pytest.mark.slow
 def test_iterative_rounds():
     method = METHODS["iterative"](density=0.1, total_steps=STEPS, rounds=4)
     history, _ = develop(method)
@@ -232,6 +241,7 @@ def test_iterative_rounds():
         assert not any((after[n] & ~before[n]).any() for n in SHAPES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rounds", "start_at", "stop_at"), [(1, 0.5, 0.5), (3, 0, 1), (90, 0, 1)])
 def test_iterative_at_its_limits(rounds, start_at, stop_at):
     """One round; from the first step to the last; more rounds than steps."""
@@ -246,6 +256,7 @@ def test_iterative_at_its_limits(rounds, start_at, stop_at):
         assert weights[kept].min() > weights[~kept].max()
 
 
+@pytest.mark.slow
 def test_acdc_phases():
     method = METHODS["acdc"](density=0.2, total_steps=STEPS, phases=3)
     history, _ = develop(method)
@@ -262,6 +273,7 @@ def test_acdc_phases():
     assert sum(may) == 7  # at the other steps nothing is even looked at
 
 
+@pytest.mark.slow
 def test_ste_uses_the_largest():
     method = METHODS["ste"](density=0.3)
     history, _ = develop(method, 6)
@@ -272,6 +284,7 @@ def test_ste_uses_the_largest():
             assert weights[mask].min() > weights[~mask].max()
 
 
+@pytest.mark.slow
 def test_topkast_trains_more_than_it_uses():
     method = METHODS["topkast"](density=0.2, extra=0.3, every=EVERY)
     history, states = develop(method, 20)
@@ -288,6 +301,7 @@ def test_topkast_trains_more_than_it_uses():
 DURATIONS = {"every": 5, "window": 3, "protect": 5, "survival_age": 10}
 
 
+@pytest.mark.slow
 def test_development_follows_its_curve_and_ends_on_it():
     method = METHODS["development"](
         density=0.1, total_steps=STEPS, batch_size=8, peak=5.0, peak_at=0.25, **DURATIONS
@@ -301,6 +315,7 @@ def test_development_follows_its_curve_and_ends_on_it():
     assert density(history[60]) == density(history[-1]) == round(0.1 * SIZE) / SIZE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -321,6 +336,7 @@ def test_development_ends_at_its_density(settings):
     assert max(map(density, history)) > 0.2
 
 
+@pytest.mark.slow
 def test_pipeline_never_grows_and_prunes_at_once():
     method = METHODS["pipeline"](
         density=0.1, total_steps=STEPS, batch_size=8, peak=5.0, peak_at=0.5, stop_at=0.9, every=5
@@ -335,6 +351,7 @@ def test_pipeline_never_grows_and_prunes_at_once():
     assert sum(grown[:40]) == sum(grown) == sum(pruned) == sum(pruned[40:]) > 0
 
 
+@pytest.mark.slow
 def test_static_and_dense_never_change():
     for method, d in ((METHODS["static"](density=0.2), 0.2), (METHODS["dense"](), 1.0)):
         history, _ = develop(method, 12)

@@ -34,6 +34,7 @@ def test_sizes(module, shape, weights, params):
         assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == params
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_are_float32_whatever_computes(name, dtype):
@@ -48,6 +49,7 @@ def test_logits_are_float32_whatever_computes(name, dtype):
     assert all(p.dtype == jnp.float32 for p in jax.tree.leaves((variables, state)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 0), (1, 3)]], ids=str)
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (2, 1)], ids=str)
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 2), (1, 1)], ids=str)
@@ -91,6 +93,7 @@ def test_im2col_refuses_what_it_cannot_do():
             im2col_conv(x, w, (1, 1), "SAME", **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "shape"), [(LeNet5, (28, 28, 1)), (ResNet, (16, 16, 3))])
 def test_a_network_is_the_same_by_either_convolution(model, shape):
     small = {"widths": (3, 4, 5)} if model is LeNet5 else {"width": 4}

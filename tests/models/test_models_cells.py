@@ -24,6 +24,7 @@ def some(table, number):
     return [space.sample(rng) for _ in range(number)]
 
 
+@pytest.mark.slow
 def test_cells_of_nas_bench_201_have_the_tables_parameters():
     table = load_table("nas_bench_201")
     images = jnp.zeros((1, 32, 32, 3))
@@ -31,6 +32,7 @@ def test_cells_of_nas_bench_201_have_the_tables_parameters():
         assert count(Cell201(architecture), images) == table.look_up(architecture)["params"]
 
 
+@pytest.mark.slow
 def test_networks_of_nas_bench_macro_have_the_tables_parameters():
     table = load_table("nas_bench_macro")
     images = jnp.zeros((1, 32, 32, 3))
@@ -38,6 +40,7 @@ def test_networks_of_nas_bench_macro_have_the_tables_parameters():
         assert count(MacroNet(architecture), images) == table.look_up(architecture)["params"]
 
 
+@pytest.mark.slow
 def test_a_supernet_is_each_of_its_networks():
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(3, 12, 12, 1)), jnp.float32)
@@ -65,6 +68,7 @@ def _at(tree, path):
     return tree
 
 
+@pytest.mark.slow
 def test_a_mixture_is_differentiable_in_its_weights(monkeypatch):
     monkeypatch.setattr(cell201, "STAGES", 1)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 12, 1)), jnp.float32)
@@ -77,6 +81,7 @@ def test_a_mixture_is_differentiable_in_its_weights(monkeypatch):
     assert not slopes[:, none].any() and (np.abs(np.delete(slopes, none, 1)) > 0).any(1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [

@@ -36,6 +36,7 @@ def count(module, shape):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 def test_the_published_network_has_the_published_size():
     millions = count(DartsNet(PUBLISHED, channels=36, layers=20), (32, 32, 3)) / 1e6
     assert millions == pytest.approx(3.3, abs=0.1)  # table 1

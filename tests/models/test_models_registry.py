@@ -27,6 +27,7 @@ def variables_of(module, shape):
     return jax.tree.unflatten(structure, drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NETS if models.has_widths(NETS[name][0])])
 def test_the_rebuilt_network_of_compact_arrays_computes_the_same(name):
     module, shape = NETS[name]
@@ -46,6 +47,7 @@ def test_the_rebuilt_network_of_compact_arrays_computes_the_same(name):
     assert models.architecture(rebuilt, small["params"]) == written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "count"), [("resnet", 6), ("cellnet", 24)])
 def test_a_missing_block_is_a_silent_one(name, count):
     module, shape = NETS[name]

@@ -27,6 +27,7 @@ def _call(
     )
 
 
+@pytest.mark.slow
 def test_end_to_end(study, tmp_path):
     done = _call(
         *(f"--inputs={study}", "--output=page.html", "--title=Mine", "--figures_dir=figures"),
@@ -47,6 +48,7 @@ def test_end_to_end(study, tmp_path):
         assert "https://matplotlib" not in path.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -65,12 +67,14 @@ def test_mistakes_are_one_line_and_write_nothing(study, tmp_path, arguments):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_it_needs_no_jax(tmp_path):
     code = "import sys, gpnas.report; sys.exit('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=False)
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_figures_dir_mistakes_write_nothing(make, tmp_path):
     path = make.records(tmp_path / "s" / "records.jsonl", [make.record()])
     loaded = report.read_runs([path])
@@ -81,6 +85,7 @@ def test_figures_dir_mistakes_write_nothing(make, tmp_path):
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.slow
 def test_figures_are_byte_stable(make, tmp_path):
     path = make.records(tmp_path / "s" / "records.jsonl", [make.record("gmp", s) for s in (0, 1)])
     for name in ("a", "b"):

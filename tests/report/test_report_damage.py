@@ -87,6 +87,7 @@ def small(make):
     return make.record("gmp", 0, every=2000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_files_of_a_run(make, small, tmp_path, name, finished):
@@ -101,6 +102,7 @@ def test_damaged_files_of_a_run(make, small, tmp_path, name, finished):
         assert "gmp" in _shown([folder]) or name != "receptive.npz"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_in_the_page(make, small, tmp_path):
     folder = make.workdir(tmp_path / "s", small)
     for name in FILES:
@@ -114,6 +116,7 @@ def test_what_cannot_be_read_is_in_the_page(make, small, tmp_path):
     assert "is not a picture" in _shown([folder])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["training", "search"])
 def test_records_with_something_else_in_place_of_values(make, small, tmp_path, kind):
     path, rng = tmp_path / "records.jsonl", random.Random(kind)
@@ -124,6 +127,7 @@ def test_records_with_something_else_in_place_of_values(make, small, tmp_path, k
         assert "dense" in _shown([path])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -141,6 +145,7 @@ def test_a_line_that_is_no_record_is_told_by_its_number(make, small, tmp_path, l
         read_runs([path])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["record.json", "config.json"])
 @pytest.mark.parametrize("content", ["[]", "null", "[" * 100_000, '{"a":' * 100_000, "", "\ud800"])
 def test_a_file_that_is_no_object_is_told(make, small, tmp_path, name, content):
@@ -157,6 +162,7 @@ NAMES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_text_and_lead_nowhere(make, small, tmp_path, name):
     search = SEARCH | {"study": name, "arm": name, "wall_s": name}
@@ -186,6 +192,7 @@ def test_figures_have_names_of_their_own(tmp_path):
     assert len(set(names)) == len(names) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1e99, -1e99, 1e-99, 10**99, 0])
 @pytest.mark.parametrize("field", ["evaluations", "steps"])
 def test_a_search_of_any_length(tmp_path, field, count):

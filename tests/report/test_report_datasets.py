@@ -25,6 +25,7 @@ def two(make, tmp_path_factory):
     return read_runs([make.records(tmp_path_factory.mktemp("s") / "records.jsonl", records)])
 
 
+@pytest.mark.slow
 def test_each_has_its_own_tables_and_figures(two):
     parts = dict(summarise(two).by_data())
     assert list(parts) == ["fashion_mnist", "mnist"]

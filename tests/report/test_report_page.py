@@ -58,6 +58,7 @@ def page(study):
     return report.render(report.read_runs([study]), "A study")
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_loads_nothing(page):
     checker = _check(page)
     for name in (
@@ -74,6 +75,7 @@ def test_tables_are_accessible(page):
     assert page.count('scope="row"') > 10
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(study, page):
     assert report.render(report.read_runs([study]), "A study") == page
 
@@ -135,6 +137,7 @@ def test_names_from_records_are_text(make, tmp_path):
     assert "<script>" not in row
 
 
+@pytest.mark.slow
 def test_a_sweep_of_hundreds_stays_small(make, tmp_path):
     records = [make.record("dense", seed, every=40) for seed in range(20)]
     records += [
@@ -149,6 +152,7 @@ def test_a_sweep_of_hundreds_stays_small(make, tmp_path):
     assert len(page.encode()) < 1_000_000
 
 
+@pytest.mark.slow
 def test_hundreds_of_arms_stay_small(make, tmp_path):
     records = []
     for i in range(600):

@@ -43,6 +43,7 @@ def test_the_best_of_so_many_evaluations(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_page_and_table_show_searches(tmp_path):
     found = one(tmp_path)
     assert not summarise(found).groups and len(summarise(found).searches) == 2
@@ -156,6 +157,7 @@ def drawn(spec):
     return axes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 10, 11, 60, 400])
 def test_a_single_search_has_a_curve_and_a_label_at_its_end(tmp_path, count):
     found = loaded(tmp_path, searched(count))

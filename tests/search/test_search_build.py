@@ -54,6 +54,7 @@ def mine(image, classes, widest=8) -> Space:
     return choices(options, lambda one: cost_of(build(one), image), build)
 
 
+@pytest.mark.slow
 def test_it_stops_when_the_steps_are_spent(tmp_path):
     plan = build_search(settings(), tmp_path)
     history = search_together(plan.propose, plan.evaluate, plan.evaluations, plan.enough)
@@ -65,6 +66,7 @@ def test_it_stops_when_the_steps_are_spent(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_space_of_the_users_own(tmp_path):
     own = {
         "space": "tests.search.test_search_build:mine", "network": {"widest": 4},
@@ -81,6 +83,7 @@ def test_a_space_of_the_users_own(tmp_path):
     assert all(0 <= trial.metrics["test_error"] <= 100 for trial in history)
 
 
+@pytest.mark.slow
 def test_asha_trains_on_from_budget_to_budget(tmp_path):
     own = {
         "space": "tests.search.test_search_build:mine", "network": {}, "steps": 0,
@@ -93,6 +96,7 @@ def test_asha_trains_on_from_budget_to_budget(tmp_path):
     assert all(trial.metrics["steps"] == 2 for trial in history if trial.repeats is None)
 
 
+@pytest.mark.slow
 def test_an_arm_may_differ_in_any_section(tmp_path):
     config = beside.get_config()
     everything = settings()
@@ -110,6 +114,7 @@ def test_an_arm_may_differ_in_any_section(tmp_path):
     assert compare(config, str(tmp_path)).read_text().count("\n") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cell_201", "macro", "darts"])
 def test_spaces_of_cells_can_be_trained(name):
     fields = {

@@ -31,6 +31,7 @@ def slope_of(net, alpha, row):
     return gradient(net.begin.params, alpha, net.held, row)
 
 
+@pytest.mark.slow
 def test_alphas_gradient_is_the_losss_by_hand(small, alpha, slope):
     images, labels = small.held.images[small.rows[0]], small.held.labels[small.rows[0]]
 
@@ -46,6 +47,7 @@ def test_alphas_gradient_is_the_losss_by_hand(small, alpha, slope):
     assert (np.abs(by_hand) > 1e-6).any(1).all()
 
 
+@pytest.mark.slow
 def test_a_turn_is_a_step_of_alpha_and_then_one_of_the_weights(tiny, alpha):
     settings, recipe = Darts(learning_rate=0.01), Recipe(momentum=0.0, weight_decay=0.0)
     begin, train = make_darts(tiny.supernet, recipe, settings)

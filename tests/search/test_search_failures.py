@@ -45,6 +45,7 @@ def test_failures_are_recorded_and_not_proposed_again(name):
     assert all((t.metrics is None) != (t.failed is None) for t in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["evolution", "asha"])
 def test_resumed_with_failures_it_ends_as_one_that_was_not(tmp_path, name):
     whole = search(strategy(name), flawed, 14, seed=3)
@@ -94,6 +95,7 @@ def test_a_foreign_study_and_a_damaged_database(tmp_path):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_everything_fails_on_a_clock_and_a_space_is_exhausted():
     with pytest.raises(TooManyFailures, match="7 candidates failed in a row"):
         simulate(strategy("random"), nan, lambda trial: 1.0, 3, 99.0, failures=7)
@@ -139,6 +141,7 @@ def test_a_space_whose_cost_raises_fails_that_candidate():
     assert {trial.architecture[0] for trial in failed} == {"b"}
 
 
+@pytest.mark.slow
 def test_an_interruption_is_no_fault_of_the_candidate(tmp_path):
     whole = search(strategy("evolution"), error, 8, seed=3)
     left = [2, 3, 1]  # evaluations before each interruption

@@ -79,6 +79,7 @@ def by_hand(digits, one):
     return {"params": params, "batch_stats": stats}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "distilled", "frozen"), [(3, 0, ()), (53, 0, ()), (5, 3, ("Dense_0",))]
 )
@@ -97,6 +98,7 @@ def test_what_is_not_free_stays_while_it_distils(programs, digits):
         assert moved == (name == "Dense_1")
 
 
+@pytest.mark.slow
 def test_together_they_learn_what_each_learns_alone(programs, digits):
     jobs = [job(programs, digits, seed, 6, 2 * seed) for seed in range(3)]
     together = programs.train(Net(), jobs)
@@ -121,6 +123,7 @@ def test_a_module_is_traced_once_for_any_number_of_steps(programs, digits):
     assert len(TRACES) == before
 
 
+@pytest.mark.slow
 def test_the_error_counts_every_image_once(programs, digits):
     variables = programs.begin(Net(), jax.random.key(0))
     images = standardize(jnp.asarray(digits.test.images), digits)

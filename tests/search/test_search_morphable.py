@@ -25,6 +25,8 @@ from gpnas.search.morphable import (
     params,
 )
 
+pytestmark = pytest.mark.slow
+
 IMAGE = (6, 6, 2)
 SPACES = {
     "conv": morphable(IMAGE, 3, "conv", widths=(3, 4), pools=1),

@@ -81,6 +81,7 @@ def by_hand(params, images, labels):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROXIES)
 def test_proxies_of_a_small_net_by_hand(name):
     params, (images, labels) = some_params(), batch((3, 2, 2, 1))
@@ -109,12 +110,14 @@ def test_synflow_without_a_path_and_codes_that_are_the_same():
     assert PROXIES["nwot"](apply, params, same, labels) == -jnp.inf
 
 
+@pytest.mark.slow
 def test_synflow_leaves_norms_out():
     images, labels = batch()
     bare = score(Net(), ["synflow"], images, labels, jax.random.key(0))
     assert score(Net(norms=True), ["synflow"], images, labels, jax.random.key(0)) == bare
 
 
+@pytest.mark.slow
 def test_a_supernet_scores_as_one_of_its_networks(monkeypatch):
     monkeypatch.setattr(cell201, "STAGES", 1)  # three would take three times as long to compile
     images, labels = batch((4, 8, 8, 1))
@@ -152,6 +155,7 @@ def _at(tree, path):
     return tree
 
 
+@pytest.mark.slow
 def test_params_and_macs_are_the_tables():
     table = load_table("nas_bench_201")
     rng = np.random.default_rng(0)
@@ -183,6 +187,7 @@ def test_a_proxy_of_ones_own_and_one_that_there_is_not():
         score(LeNet300(), ["nwot"], images, labels, key)
 
 
+@pytest.mark.slow
 def test_other_networks_are_scored_as_they_are():
     images, labels = batch((3, 8, 8, 1))
     nodes = ((("sep_conv3", 0), ("skip", 1)),)

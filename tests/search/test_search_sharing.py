@@ -18,6 +18,7 @@ def paths(count, seed=0):
     return np.stack([choice(space.sample(rng)) for _ in range(count)])
 
 
+@pytest.mark.slow
 def test_shared_error_is_that_of_the_network_alone_with_the_same_weights(small):
     alone = Cell201(ARCHITECTURE, channels=2, cells=1)
     own = alone.init(jax.random.key(1), small.held.images[:1])
@@ -37,6 +38,7 @@ def test_shared_error_is_that_of_the_network_alone_with_the_same_weights(small):
     assert evaluate(Trial(0, ARCHITECTURE, budget=4)) == {"error": wrong / 64}
 
 
+@pytest.mark.slow
 def test_only_the_chosen_path_learns(small):
     shared = make_shared(small.supernet, (8, 8, 1), Recipe(weight_decay=0.0))
     rows = small.rows[:1]
@@ -53,6 +55,7 @@ def test_only_the_chosen_path_learns(small):
         assert np.array_equal(before, after) != learnt, path
 
 
+@pytest.mark.slow
 def test_training_in_pieces_is_training_at_once(tiny, monkeypatch):
     selections, rows = paths(7), tiny.rows[:7]
 
@@ -81,6 +84,7 @@ def test_the_rate_falls_as_a_cosine():
         assert after.step == step + 1
 
 
+@pytest.mark.slow
 def test_macs_are_those_of_the_network_alone(small):
     macs = selection_macs(small.supernet, (8, 8, 1))
     for path in paths(5):

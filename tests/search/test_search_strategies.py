@@ -59,6 +59,7 @@ def strategy(name, space=SPACE):
     return make() if name == "random" else make(metric="error")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_search_that_goes_on_is_one_that_was_not_interrupted(name):
     whole = search(strategy(name), error, 60, seed=3)
@@ -67,6 +68,7 @@ def test_a_search_that_goes_on_is_one_that_was_not_interrupted(name):
     assert search(strategy(name), error, 60, seed=4) != whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_what_was_evaluated_is_not_evaluated_again(name):
     asked = []
@@ -85,6 +87,7 @@ def test_what_was_evaluated_is_not_evaluated_again(name):
         SPACE.check(trial.architecture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["evolution", "lamcts", "lanas", "local", "predictor"])
 def test_sooner_at_the_optimum_than_random(name):
     def needed(propose, seed):
@@ -101,6 +104,7 @@ def test_a_space_can_be_exhausted(name):
     assert {t.architecture for t in trials} == set(SPACE.everything())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_spaces_that_cannot_be_listed(name):
     trials = search(strategy(name, SPACE._replace(everything=None)), error, 40, seed=0)

@@ -34,6 +34,7 @@ def story(history):
     return [(t.architecture, t.budget, dict(t.metrics)) for t in history]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["evolution", "asha", "local"])
 def test_stopped_at_any_trial_it_ends_as_one_that_was_not(tmp_path, name):
     whole = search(strategy(name), error, 16, seed=5)
@@ -45,6 +46,7 @@ def test_stopped_at_any_trial_it_ends_as_one_that_was_not(tmp_path, name):
     assert storage.work(again, strategy(name), error, ("error",), 16, seed=5) == found
 
 
+@pytest.mark.slow
 def test_optuna_knows_the_objectives(tmp_path):
     kept = opened(tmp_path, ("error", "size"))
     propose = STRATEGIES["nsga2"](SPACE, ("error", "size"), population=5)
@@ -171,6 +173,7 @@ def postgresql(tmp_path):
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_two_workers_one_of_them_killed(tmp_path, database, request):
     place = url(tmp_path) if database == "sqlite" else request.getfixturevalue(database)

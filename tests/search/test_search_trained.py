@@ -28,6 +28,8 @@ from gpnas.search.spaces import cost_of
 from gpnas.search.training import total_steps, trained
 from tests.search.test_search_morphable import SPACES, drawn, outputs
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(steps=6, child_steps=2, distil_steps=3, batch_size=16)
 OBJECTIVES = ("val_error", "log_params")
 

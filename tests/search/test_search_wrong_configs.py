@@ -107,6 +107,7 @@ def wrong(settings, seed):
     return settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SEARCHES)
 def test_wrong_configs_are_one_line_each(kind, digits, tmp_path):
     make, build = SEARCHES[kind]

@@ -11,6 +11,7 @@ from gpnas.sensitivity import curvature
 KEY = jax.random.key(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spectrum", [(4, 1, 0.5, -2, 0), (-5, 3, 2, 0.1, 1), (0, 0, 0, 0, 0)])
 def test_a_quadratic(spectrum):
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))[0]
@@ -26,6 +27,7 @@ def test_a_quadratic(spectrum):
     np.testing.assert_allclose(found, max(spectrum, key=abs), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.3, 3.0])
 def test_a_network(mlp, scale):
     net = mlp((3, 5), jnp.tanh)

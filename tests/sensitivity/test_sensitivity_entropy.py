@@ -19,6 +19,7 @@ def plainly(x, labels, classes):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("places", [(), (3,), (2, 5)])
 @pytest.mark.parametrize("classes", [3, CLASSES])
 def test_against_a_loop(places, classes):

@@ -70,12 +70,14 @@ def per_neuron(layers):
     return {f"{n}/kernel": np.mean(x, tuple(range(x.ndim - 1))) for n, x in layers.items()}
 
 
+@pytest.mark.slow
 def test_pre_activations(net, inside):
     found = net.look(neurons.pre_activations)
     assert list(found) == neurons.kernels(net.params)
     assert_close(found, {f"{name}/kernel": x for name, x in inside.items()})
 
 
+@pytest.mark.slow
 def test_exact(net, jacobian):
     expected = per_neuron({name: abs(j).mean(1) for name, j in jacobian.items()})
     assert_close(net.look(neurons.exact), expected)
@@ -152,6 +154,7 @@ def assert_below(smaller, larger):
 random_network = st.integers(0, 10**6), st.sampled_from([0.05, 0.5, 1.0, 2.0, 8.0])
 
 
+@pytest.mark.slow
 @given(*random_network)
 @pytest.mark.parametrize(
     ("widths", "activation"), [((5,), nn.relu), ((6, 3), nn.tanh), ((8, 4, 5, 1), nn.relu)]
@@ -166,6 +169,7 @@ def test_bounds_of_dense_chains(mlp, forward_of, widths, activation, seed, scale
         assert_close(lower, exact)
 
 
+@pytest.mark.slow
 @given(*random_network)
 def test_lower_bound_of_convolutions(convnet, forward_of, seed, scale):
     shape = convnet.images.shape[1:]
@@ -173,6 +177,7 @@ def test_lower_bound_of_convolutions(convnet, forward_of, seed, scale):
     assert_below(lower, exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [neurons.exact, neurons.lower_bound, neurons.local])
 def test_it_does_not_depend_on_how_many_images_there_are(kind, net):
     one = net._replace(images=net.images[:1], labels=net.labels[:1])
@@ -180,6 +185,7 @@ def test_it_does_not_depend_on_how_many_images_there_are(kind, net):
     assert_close(many.look(kind), one.look(kind))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [neurons.exact, neurons.lower_bound, neurons.local])
 def test_devices_agree_with_one(kind, net, on_devices):
     whole = net.look(kind)
@@ -203,6 +209,7 @@ def test_on_incoming(net):
         assert layer["bias"] == jnp.inf
 
 
+@pytest.mark.slow
 def test_adding_nothing_changes_nothing(net):
     forward = net.forward
     zeros = jax.tree.map(jnp.zeros_like, net.look(neurons.pre_activations))

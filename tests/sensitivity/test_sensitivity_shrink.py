@@ -83,6 +83,7 @@ def in_scan(step, carry):
     return [jax.tree.map(lambda x: x[i], stacked) for i in range(STEPS)]  # noqa: B023
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize(
     ("kind", "loop"),
@@ -111,6 +112,7 @@ def test_steps_are_those_by_hand(net, looks, kind, loop, every):
         assert max(jax.tree.leaves(gap)) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "times"), [(1, 7), (3, 3)])
 def test_nothing_is_computed_between_looks(net, every, times):
     seen = []
@@ -135,6 +137,7 @@ def test_only_what_is_insensitive_shrinks():
     assert not updates["bias"].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 2])
 def test_half_precision(net, forward_of, every):
     """Layers that compute in bfloat16, on parameters that do not."""
@@ -159,6 +162,7 @@ def test_half_precision(net, forward_of, every):
     assert updates["Dense_0"]["kernel"].any()
 
 
+@pytest.mark.slow
 def test_a_loop_of_ones_own(net):
     def train(rate, params):
         def logits(params, intercept=None):

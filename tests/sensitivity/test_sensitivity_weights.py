@@ -25,6 +25,7 @@ def absolute(tree):
     return jax.tree.map(np.abs, tree)
 
 
+@pytest.mark.slow
 def test_unspecified_is_the_mean_over_all_outputs(net):
     gradient = jax.jit(jax.grad(lambda params, k: logits(net, params, net.images)[:, k].mean()))
     classes = logits(net, net.params, net.images).shape[-1]
@@ -32,6 +33,7 @@ def test_unspecified_is_the_mean_over_all_outputs(net):
     assert_close(net.look(weights.unspecified), expected)
 
 
+@pytest.mark.slow
 def test_specified_is_of_the_class_of_each_image(net):
     gradient = jax.jit(jax.grad(lambda params, x, k: logits(net, params, x[None])[0, k]))
     each = [gradient(net.params, x, k) for x, k in zip(net.images, net.labels, strict=True)]
@@ -56,12 +58,14 @@ def test_biases_are_included(net):
     assert all(np.array(layer["bias"]).any() for layer in unspecified.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [weights.unspecified, weights.specified])
 def test_devices_agree_with_one(kind, net, on_devices):
     whole = net.look(kind)
     assert_close(on_devices(kind, net, 2), jax.tree.map(lambda x: jnp.stack([x, x]), whole))
 
 
+@pytest.mark.slow
 def test_specified_asks_for_labels(net):
     unlabelled = net.forward._replace(labels=None)
     assert weights.unspecified(unlabelled, net.params)

@@ -82,6 +82,7 @@ def weights(state):
     return {p: (np.asarray(masks[p]), np.asarray(params[p])) for p in masks}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*BY_MASKS, "sparse_vd"])
 def test_masked_weights_are_exactly_zero_after_every_step(name):
     for state in course(name)[0]:
@@ -104,6 +105,7 @@ SPELLED_OUT = {  # equal to the library's own functions, and other objects
 OF_RIGL = {"update_mask": lambda masks, state: masks, "zero_mask": lambda masks, state: masks}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "fields"), [("ste", SPELLED_OUT), ("rigl", OF_RIGL)])
 def test_equal_functions_make_equal_runs(name, fields):
     """What a method does depends on what its functions compute, not on which objects they are."""
@@ -180,6 +182,7 @@ def test_snip_judges_at_the_first_step():
         assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), state.masks, states[1].masks))
 
 
+@pytest.mark.slow
 def test_gradients_are_masked_before_they_are_clipped():
     """With a tight clip and lr 1, the living weights move by exactly the clip."""
     method = METHODS["static"](density=0.1)
@@ -191,6 +194,7 @@ def test_gradients_are_masked_before_they_are_clipped():
     assert float(sum(jax.tree.leaves(moved)) ** 0.5) == pytest.approx(1e-3, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_two_runs_differ_by_their_key_only():
     method = METHODS["set"](density=0.2, every=1)
     tx = optax.sgd(0.1)

@@ -52,6 +52,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_masked_weights_stay_zero_under_any_optimizer(name):
     tx = OPTIMIZERS[name]
@@ -79,6 +80,7 @@ def test_masked_weights_stay_zero_under_any_optimizer(name):
         assert (values[-1][mask[-1]] != 0).mean() > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_moments_of_changed_entries_are_fresh_and_others_untouched(name):
     tx = OPTIMIZERS[name]
@@ -98,6 +100,7 @@ def test_moments_of_changed_entries_are_fresh_and_others_untouched(name):
         np.testing.assert_array_equal(now, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

@@ -103,6 +103,7 @@ def with_pmap(name):
     return jax.tree.map(lambda x: x[0], state), losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [with_jit, with_pmap], ids=["jit", "pmap"])
 @pytest.mark.parametrize("name", METHOD_NAMES)
 def test_many_devices_are_as_one(name, parallel):

@@ -18,6 +18,7 @@ def network(tiny, digits):
     return plan, variables, init_masks(variables["params"])
 
 
+@pytest.mark.slow
 def test_entropy_of_states(network, digits):
     plan, variables, masks = network
     found = analyse(["psp_entropy"], plan, variables, masks, digits)["psp_entropy"]
@@ -30,6 +31,7 @@ def test_entropy_of_states(network, digits):
     assert found["Dense_0/kernel"] == pytest.approx(entropy.mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_sharpness_is_of_the_living_weights(network, digits):
     plan, variables, masks = network
 
@@ -40,6 +42,7 @@ def test_sharpness_is_of_the_living_weights(network, digits):
     assert 0 < sharpness(nothing) < sharpness(masks)  # biases are left
 
 
+@pytest.mark.slow
 def test_in_the_record(tiny, digits, tmp_path):
     config = tiny(name="static", density=0.2)
     config.train.epochs = 1

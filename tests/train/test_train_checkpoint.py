@@ -61,6 +61,7 @@ def flip(path, at=0.5):
     path.write_bytes(bytes(content))
 
 
+@pytest.mark.slow
 def test_one_bit_in_any_file_is_noticed(folder, caplog):
     broken = [*files(folder, 30), folder / "30.digest.json"]
     assert len(broken) > 3
@@ -78,6 +79,7 @@ def test_one_bit_in_any_file_is_noticed(folder, caplog):
     assert _checkpoint.restore(folder, tree())[0] == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["emptied", "missing", "extra", "link", "linked folder", "pipe"])
 def test_other_damage(folder, damage, tmp_path):
     victim = max(files(folder, 30), key=lambda path: path.stat().st_size)

@@ -54,6 +54,7 @@ def seen(recipe, digits, tmp_path_factory):
     return record, met, folder
 
 
+@pytest.mark.slow
 def test_arrays_follow_the_living(seen, recipe, digits):
     record, met, _ = seen
     widths = [width for _, width in met]
@@ -63,6 +64,7 @@ def test_arrays_follow_the_living(seen, recipe, digits):
     assert sizes == {"params/Dense_0/kernel:1": 32, "params/Dense_1/kernel:1": 16}
 
 
+@pytest.mark.slow
 def test_the_record_is_of_the_supernet(seen, recipe, digits, tmp_path):
     record, _, _ = seen
     config = recipe()
@@ -74,6 +76,7 @@ def test_the_record_is_of_the_supernet(seen, recipe, digits, tmp_path):
     assert record["architecture"] == plain["architecture"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["lenet300", "resnet"])
 def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits, tmp_path, saved):
     config = recipe(model, **({"block_density": 0.5} if model == "resnet" else {}))
@@ -101,6 +104,7 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
     assert 100 * error == pytest.approx(record["metrics"]["test_error_last"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_dormant_unit_changes_nothing_and_its_gain_is_seen(recipe, digits):
     made = _plan.make_plan(recipe(), digits)
     state = make_program(made, digits).init([jax.random.key(3)])[0]

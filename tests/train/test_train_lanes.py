@@ -36,6 +36,7 @@ def curve(record, *names):
     return [[point[name] for name in names] for point in record["curve"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lane", range(3))
 def test_as_alone(lane, together, seeds, digits, tmp_path):
     alone = train(seeds(3, 4, 5)[lane], tmp_path, digits)
@@ -57,6 +58,7 @@ def test_lanes_differ(together):
     assert len(set(layers)) == 3 or len(set(errors)) == 3
 
 
+@pytest.mark.slow
 def test_resume(together, seeds, digits, tmp_path, stop_at):
     folders = [tmp_path / str(i) for i in range(3)]
     with stop_at(28):
@@ -68,6 +70,7 @@ def test_resume(together, seeds, digits, tmp_path, stop_at):
             assert record[name] == expected[name]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_seeds_is_not_taken(together, seeds, digits, tmp_path, stop_at):
     with stop_at(28):
         train_lanes(seeds(3, 8), [tmp_path / "3", tmp_path / "8"], digits)

@@ -57,6 +57,7 @@ def test_order():
     assert not np.array_equal(batch_order(103, 10, 8)(0, 10), epochs[0])
 
 
+@pytest.mark.slow
 def test_folder(finished):
     config, folder, record = finished
     assert json.loads((folder / "record.json").read_text()) == json.loads(json.dumps(record))
@@ -85,6 +86,7 @@ def scalars(folder):
     return found
 
 
+@pytest.mark.slow
 def test_tensorboard_after_a_kill(finished, digits, tmp_path, monkeypatch):
     config = finished[0].copy_and_resolve_references()
     save = _checkpoint.save
@@ -181,6 +183,7 @@ def test_lines(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_torn_line_and_lines_from_the_future(dense, digits, tmp_path, stop_at):
     with stop_at(20):
         train(dense, tmp_path, digits)
@@ -195,6 +198,7 @@ def test_a_torn_line_and_lines_from_the_future(dense, digits, tmp_path, stop_at)
     assert steps == [7, 14, 20, 21, 28, 35, 40]
 
 
+@pytest.mark.slow
 def test_lost_lines_are_noticed(dense, digits, tmp_path, stop_at):
     with stop_at(20):
         train(dense, tmp_path, digits)
@@ -204,6 +208,7 @@ def test_lost_lines_are_noticed(dense, digits, tmp_path, stop_at):
         train(dense, tmp_path, digits)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite(dense, digits, tmp_path, monkeypatch):
     """The last step before a checkpoint blows up: the checkpoint before it must stay."""
     build = _plan.build_optimizer
@@ -231,12 +236,14 @@ def test_a_loss_that_is_not_finite(dense, digits, tmp_path, monkeypatch):
     assert again["metrics"] == whole["metrics"]
 
 
+@pytest.mark.slow
 def test_it_says_where_it_diverged(dense, digits, tmp_path):
     dense.optimizer.learning_rate = 1e30
     with pytest.raises(Diverged, match="the train loss is (nan|inf) at step 7"):
         train(dense, tmp_path, digits)
 
 
+@pytest.mark.slow
 def test_other_data_is_refused(dense, digits, tmp_path, stop_at):
     with stop_at(20):
         train(dense, tmp_path, digits)
@@ -283,6 +290,7 @@ def test_signals():
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "said"), [(648, True), (256, False)])
 def test_images_that_an_epoch_leaves_out_are_told(dense, digits, tmp_path, caplog, batch, said):
     dense.train.epochs, dense.train.batch_size = 1, batch

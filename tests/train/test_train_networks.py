@@ -133,6 +133,7 @@ def config(tiny):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Drop", "Deterministic", "Plain", "General", "made"])
 def test_networks_that_can_be_called_in_their_own_way(name, config, digits, tmp_path):
     own = config(name)
@@ -142,6 +143,7 @@ def test_networks_that_can_be_called_in_their_own_way(name, config, digits, tmp_
     assert record["cost"]["inference_macs_dense"] == 64 * 16 + 160
 
 
+@pytest.mark.slow
 def test_dropout_drops_in_training_only_and_differs_from_step_to_step(config, digits):
     plan = make_plan(config("Drop"), digits)
     images = np.asarray(digits.train.images[:4] / 255, np.float32)
@@ -153,6 +155,7 @@ def test_dropout_drops_in_training_only_and_differs_from_step_to_step(config, di
     assert np.abs(outputs[0] - call.infer(plan.module, variables, images)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_dropout_goes_on_to_the_same_bits(config, digits, tmp_path, saved, stop_at):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     own = config("Drop", name="gmp", density=0.3, every=5)
@@ -165,6 +168,7 @@ def test_dropout_goes_on_to_the_same_bits(config, digits, tmp_path, saved, stop_
         np.testing.assert_array_equal(leaf, saved[cut][name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_lanes_draw_what_each_alone_draws(config, digits, tmp_path):
     configs = [config("Drop"), config("Drop")]
     configs[1].seed = 1

@@ -21,6 +21,7 @@ class Net(nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / "gpnas_own_net.py").write_text(NET)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
@@ -77,6 +78,7 @@ def scanned(tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.slow
 def test_scanned_layers_get_a_density_each(scanned, tmp_path):
     config = scanned(name="rigl", density=0.25, every=2, allocation="uniform")
     config.model.axes = {"layers/*": {"batch_axis": 0}}
@@ -101,6 +103,7 @@ def test_scanned_layers_get_a_density_each(scanned, tmp_path):
     assert record["expected"]["weights"] == 64 * 16 + 3 * 256 + 160
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axes", "said"),
     [

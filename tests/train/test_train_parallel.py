@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 RUN = """
 import json, pathlib, sys
 import jax, numpy as np

@@ -177,6 +177,7 @@ def test_batches_of_few_images_are_smaller(images, batch, tiny, digits, monkeypa
     assert (plan.batch_size, plan.steps_per_epoch) == (batch, images // batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lobster", "serene", "sensitivity", "l0", "sparse_vd"])
 def test_what_the_data_decide_is_forecast_as_a_bound(name, tiny, digits):
     density = {"density": 0.01} if "density" in signature(METHODS[name]).parameters else {}

@@ -72,6 +72,7 @@ def same(a, b):
         np.testing.assert_array_equal(leaf, b[path], err_msg=path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_bit_for_bit(name, recipe, whole, digits, tmp_path, saved, stop_at):
     config, parts = recipe(name), tmp_path / "parts"
@@ -119,6 +120,7 @@ train(config, sys.argv[2], data.load("digits"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["40", "60.digest.json"])
 def test_after_sigkill(at, recipe, whole, digits, tmp_path, saved, python):
     config, parts = recipe("development"), tmp_path / "parts"
@@ -138,6 +140,7 @@ def test_after_sigkill(at, recipe, whole, digits, tmp_path, saved, python):
     assert names == {"60", "60.digest.json", "80", "80.digest.json"}
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_log_points(tiny, digits, tmp_path, saved):
     for name, every in ("often", 3), ("seldom", 1000):
         config = tiny(name="gmp", density=0.2, every=5)

@@ -68,6 +68,7 @@ def done(small, runs, tmp_path_factory):
     return small(), str(folder / "w"), str(folder / "r"), path
 
 
+@pytest.mark.slow
 def test_once(done, runs, monkeypatch):
     config, workdir, results, path = done
     config = config.copy_and_resolve_references()
@@ -100,6 +101,7 @@ def test_once(done, runs, monkeypatch):
     assert runs[2:] == [["dense-seed2"]]
 
 
+@pytest.mark.slow
 def test_lanes_make_the_same_records(done, small, runs, tmp_path):
     config = small(lanes="on", densities=(0.4,))
     path = run_study(config, str(tmp_path / "w2"), str(tmp_path / "r2"))
@@ -116,6 +118,7 @@ def test_lanes_make_the_same_records(done, small, runs, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(small, runs, tmp_path, stop_at, digits):
     config = small(only="dense", seeds=(0,))
     config.only = "dense"
@@ -130,6 +133,7 @@ def test_killed_and_started_again(small, runs, tmp_path, stop_at, digits):
     assert [key(record) for record in records(path)] == [("dense", None, 0)]
 
 
+@pytest.mark.slow
 def test_one_that_diverges_does_not_stop_the_others(small, runs, tmp_path):
     config = small(seeds=(0,), densities=(0.2,))
     config.arms.static.optimizer.learning_rate = 1e30
@@ -195,6 +199,7 @@ def test_settings_of_one_arm(tiny):
     assert {one.arm for _, seeds in found for one in seeds} == {"l0"}
 
 
+@pytest.mark.slow
 def test_a_request_in_the_last_steps_of_a_run_ends_the_study_after_it(small, runs, tmp_path):
     """The run is finished and recorded; nothing more is begun."""
     config = small()
@@ -208,6 +213,7 @@ def test_a_request_in_the_last_steps_of_a_run_ends_the_study_after_it(small, run
     assert [key(r) for r in records(tmp_path / "r/small/records.jsonl")] == [("dense", None, 0)]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:coroutine", "ignore:Exception ignored")  # Orbax, TensorStore
 def test_a_full_disk_and_the_same_command_again(small, runs, tmp_path, no_room):
     config = small(densities=(0.2,), seeds=(0,))

@@ -62,6 +62,7 @@ def flips(path):
 # What is not ours
 
 
+@pytest.mark.slow
 def test_what_others_put_beside_checkpoints_stays(short, digits, tmp_path):
     mine = {"checkpoints/best.pt": "m", "checkpoints/old/a.txt": "a", "checkpoints.txt": "c",
             "checkpoints/20.digest.json.bak": "b", "checkpoints-best/w.pt": "w"}  # fmt: skip
@@ -92,6 +93,7 @@ def _step_link(folder):
     (folder / "checkpoints" / "20").symlink_to(folder.parent / "elsewhere" / "20")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize(
     "put",
@@ -119,6 +121,7 @@ def test_what_stands_in_the_way_is_refused(put, resume, short, digits, tmp_path)
 # What is another run's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_checkpoint_of_another_config_is_never_read(resume, short, digits, run):
     for name in ("config.json", "record.json"):
@@ -188,6 +191,7 @@ def test_a_flipped_bit_in_the_metrics_is_noticed(run):
         assert read_written(path, written) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["config.json", "record.json"])
 def test_without_the_damaged_file_the_checkpoint_mends_it(name, short, digits, run, finished):
     whole = read_about(run / name)
@@ -202,6 +206,7 @@ def test_without_the_damaged_file_the_checkpoint_mends_it(name, short, digits, r
     assert read_about(run / name)["config"] == whole["config"] | {"resume": True}
 
 
+@pytest.mark.slow
 def test_a_lost_line_is_trained_again(short, digits, run, finished, caplog):
     """The newest checkpoint does not fit, the one before it does."""
     path = run / "metrics.jsonl"
@@ -213,6 +218,7 @@ def test_a_lost_line_is_trained_again(short, digits, run, finished, caplog):
         assert record[field] == finished[1][field]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [0, 3])
 def test_a_changed_number_is_never_believed(line, short, digits, run):
     path = run / "metrics.jsonl"
@@ -226,6 +232,7 @@ def test_a_changed_number_is_never_believed(line, short, digits, run):
     assert content(run) == before
 
 
+@pytest.mark.slow
 def test_metrics_that_change_while_a_run_goes_on(short, digits, tmp_path, monkeypatch):
     save = _checkpoint.save
 
@@ -256,6 +263,7 @@ def test_a_record_of_another_shape_is_one_line(change, run):
 # Which checkpoint is the run's
 
 
+@pytest.mark.slow
 def test_the_record_says_which_checkpoint_is_its_own(short, digits, tmp_path, stop_at, finished):
     """Seeds 0 and 1 were begun in lanes; then 0 was finished alone."""
     folders = [tmp_path / "0", tmp_path / "1"]
@@ -271,6 +279,7 @@ def test_the_record_says_which_checkpoint_is_its_own(short, digits, tmp_path, st
     assert load_run(folders[0]).record == json.loads(json.dumps(record))
 
 
+@pytest.mark.slow
 def test_every_lane_finds_its_checkpoint(short, digits, tmp_path):
     folders = [tmp_path / "0", tmp_path / "1"]
     records = train_lanes([short(), short(seed=1)], folders, digits)

@@ -55,6 +55,7 @@ def outcome(config, data):
     return "plan"
 
 
+@pytest.mark.slow
 def test_wrong_configs_are_one_line_each(digits):
     found = [outcome(wrong_config(seed), digits) for seed in range(60)]
     assert found.count("refused") > 30 and found.count("plan") > 0

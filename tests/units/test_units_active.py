@@ -25,6 +25,7 @@ def pruned(variables, share):
     return jax.tree.map_with_path(leaf, variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg", "resnet", "densenet", "mobilenet", "vit", "unet"])
 def test_units_that_nothing_reads_can_go(name):
     apply, variables, inputs = nets.NETS[name]()
@@ -38,6 +39,7 @@ def test_units_that_nothing_reads_can_go(name):
     assert not all(mask.all() for mask in masks.values())
 
 
+@pytest.mark.slow
 def test_a_unit_with_a_constant_output_lives():
     module = models.LeNet300(num_classes=2, widths=(4, 3))
     images = jnp.ones((1, 2, 2, 1))
@@ -53,6 +55,7 @@ def test_a_unit_with_a_constant_output_lives():
     )
 
 
+@pytest.mark.slow
 def test_one_unit_stays_of_each_group():
     module = models.LeNet300(num_classes=2, widths=(4, 3))
     images = jnp.ones((1, 2, 2, 1))

@@ -23,6 +23,7 @@ FIRST, SECOND = "params/Dense_0/kernel:1", "params/Dense_1/kernel:1"
 MASKS = {FIRST: np.array([1, 0, 1, 1, 0, 0], bool), SECOND: np.array([0, 1, 1, 1], bool)}
 
 
+@pytest.mark.slow
 def test_compaction_is_slicing_by_hand(net):
     apply, variables, x, groups = net
     small_apply, small = units.compact(apply, variables, groups, MASKS, x)
@@ -45,6 +46,7 @@ def test_no_mask_leaves_everything(net):
     np.testing.assert_array_equal(small_apply(small, x), apply(variables, x))
 
 
+@pytest.mark.slow
 def test_the_small_function_is_jitted_differentiated_and_takes_any_batch(net):
     apply, variables, x, groups = net
     small_apply, small = units.compact(apply, variables, groups, MASKS)
@@ -74,6 +76,7 @@ def test_weight_masks_are_outer_products_and_keep_synapse_masks(net):
     assert only["params"]["Dense_2"]["kernel"].shape == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -27,6 +27,7 @@ def shapes_of(module, shape):
     return jax.eval_shape(module.init, jax.random.key(0), images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_macs_are_those_that_xla_counts(name):
     module, shape = NETWORKS[name]
@@ -59,6 +60,7 @@ RECORDED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDED)
 @pytest.mark.parametrize("conv", ["xla", "im2col"])
 def test_macs_are_those_of_the_records(name, conv):
@@ -134,6 +136,7 @@ def test_macs_of_a_function_whose_weights_come_by_detours():
     assert counted.others == 6 * 2 * 3 + 6 * 3  # b @ c, and what is multiplied by it
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_masked_network():
     module, shape = LeNet5(widths=(4, 6, 8)), (20, 20, 1)
     params = jax.tree.map(lambda p: jnp.zeros(p.shape), shapes_of(module, shape)["params"])

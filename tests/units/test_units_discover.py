@@ -30,6 +30,7 @@ def members(groups: units.UnitGroups, name: str) -> dict[str, int]:
     return {key: n for key, n in short.items() if "Norm" not in key}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_removing_units_is_zeroing_their_variables(name):
     net, groups = found(name)
@@ -188,6 +189,7 @@ def test_what_is_not_used_or_not_computed_is_no_unit():
     assert reasons["table", 0] == "no layer computes it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(24))
 def test_random_networks(seed):
     apply, params, x = random_net(seed, length=6)

@@ -5,6 +5,7 @@ import re
 import runpy
 
 import jax.numpy as jnp
+import pytest
 from zoo import RECORDS, zoo_table
 
 from experiments.studies.study import fill
@@ -13,6 +14,7 @@ from gpnas._files import read_lines
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "units.md"
 
 
+@pytest.mark.slow
 def test_the_example_runs_as_it_is_told(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (tmp_path / "page.py").write_text("\n".join(blocks))

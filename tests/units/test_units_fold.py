@@ -60,6 +60,7 @@ def active_sizes(module, zeros):
     return {name.split("/")[1]: int(mask.sum()) for name, mask in masks.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [False, True])
 def test_filters_of_zero_kernels_go(norm):
     zeros = {"first": [0, 2, 3], "second": [1], "third": [0, 4]}
@@ -70,6 +71,7 @@ def test_a_consumer_of_constants_alone_is_a_constant():
     assert active_sizes(Stack(), {"first": [0, 1, 2, 3]}) == {"first": 1, "second": 1, "third": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [
@@ -95,6 +97,7 @@ def test_one_that_is_not_constant_is_left_alone():
     assert jax.tree.all(jax.tree.map(jnp.array_equal, folded, variables))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg", "resnet", "densenet", "mobilenet", "vit", "unet"])
 def test_the_function_of_any_network_stays(name):
     apply, variables, inputs = nets.NETS[name]()

@@ -60,6 +60,7 @@ def jitted(init, groups, before, after, entry_masks=None, key=KEY):
     return jax.jit(run, compiler_options=QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_growth_does_not_change_the_function(kind):
     net, variables, groups, before, after = half_active(kind)
@@ -86,6 +87,7 @@ def test_growth_does_not_change_the_function(kind):
                 assert rows[new].any(1).all(), (name, group.name)
 
 
+@pytest.mark.slow
 def test_norms_of_new_units_are_the_mean_over_active_ones():
     _, variables, groups, before, after = half_active("vgg")
     grown = jitted(grow.zero_outgoing(), groups, before, after)(variables)
@@ -110,6 +112,7 @@ class Wide(nn.Module):
         return nn.Dense(64, name="last")(x)
 
 
+@pytest.mark.slow
 def test_deviations_are_those_of_the_active_fan_in():
     net = nets.linen(Wide(), nets.normal(0, 2, 50))
     groups = units.discover(net.apply, net.variables, *net.inputs)
@@ -129,6 +132,7 @@ def test_deviations_are_those_of_the_active_fan_in():
         assert np.count_nonzero(np.asarray(params["second"]["kernel"])[:, 16:100]) == count * 84
 
 
+@pytest.mark.slow
 def test_copies_take_half_of_what_reads_them():
     _, variables, groups, before, after = half_active("resnet")
     name, kernel = "params/Conv_0/kernel:3", "Conv_1"
@@ -144,6 +148,7 @@ def test_copies_take_half_of_what_reads_them():
     np.testing.assert_allclose(2 * read[:, :, copy], old[kernel]["kernel"][:, :, parent])
 
 
+@pytest.mark.slow
 def test_orthogonal_weights():
     net, variables, groups, before, after = half_active("vgg")
     name = "params/Conv_1/kernel:3"
@@ -156,6 +161,7 @@ def test_orthogonal_weights():
     np.testing.assert_allclose(lengths[3:5], lengths[:3].mean(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_orthogonal_activations():
     net = nets.linen(Wide(), nets.normal(0, 200, 50))
     groups = units.discover(net.apply, net.variables, *net.inputs)
@@ -173,6 +179,7 @@ def test_orthogonal_activations():
     np.testing.assert_allclose(np.linalg.norm(kernel[:, 20:24], axis=0), 2.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_where_all_directions_are_taken_new_units_get_the_least_covered():
     def apply(p, x):
         return jnp.tanh(x @ p["in"]) @ p["out"]
@@ -187,6 +194,7 @@ def test_where_all_directions_are_taken_new_units_get_the_least_covered():
     np.testing.assert_allclose(abs(new @ least), np.linalg.norm(new), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_masks_may_be_traced():
     net = nets.linen(Wide(), nets.normal(0, 2, 50))
     groups = units.discover(net.apply, net.variables, *net.inputs)

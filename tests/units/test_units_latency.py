@@ -29,6 +29,7 @@ def made_up(model: units.CostModel) -> dict:
     }
 
 
+@pytest.mark.slow
 def test_time_is_read_between_the_points_of_the_table():
     model = counted()
     table = json.loads(json.dumps(made_up(model)))
@@ -45,6 +46,7 @@ def test_time_is_read_between_the_points_of_the_table():
     assert cost[2:] == pytest.approx(1 + 0.5)  # cost of growing a third one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnext", "vit"])
 def test_layers_of_all_widths_are_measured(name):
     net = NETS[name]()

@@ -32,6 +32,7 @@ def context(step):
     return gm.MaskContext(jnp.int32(step), PARAMS, PARAMS, jax.random.key(step))
 
 
+@pytest.mark.slow
 def test_the_least_worth_goes_and_the_most_gain_comes():
     worth, gain = values(0), values(1)
     inner = plasticity(
@@ -89,6 +90,7 @@ def test_what_something_sums_over_is_left_alone():
     assert [g.name for g in units.groups_in_collection(variables).groups] == [GROUPS.groups[1].name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["stage0_block0", "stage2_block1"])
 def test_a_block_is_a_unit_among_others(name):
     module = models.ResNet(num_classes=3, width=2, blocks=2)

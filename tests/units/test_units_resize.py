@@ -55,6 +55,7 @@ def train(tx, apply, params, opt_state, mask, steps):
     return params, opt_state, np.array(losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tx",
     [
@@ -146,6 +147,7 @@ def rebuilt(module):
     ).apply(variables, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", [lenet5, resnet, with_heads])
 def test_new_units_change_nothing_and_can_go_again(net):
     apply, variables, x = net()
@@ -180,6 +182,7 @@ def test_what_was_grown_can_be_grown_in_place_of_inactive_units():
     np.testing.assert_array_equal(kept["net"]["side"], variables["side"][:, :4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("widths", "said"),
     [

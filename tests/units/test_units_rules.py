@@ -76,6 +76,7 @@ def hidden(middle: Callable, wide: int = 6) -> tuple[Callable, dict]:
     return lambda p, x: middle(x @ p["in"] + p["bias"]) @ p["out"], params
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LET_GO)
 def test_what_lets_units_go(name):
     middle, wide, sizes = LET_GO[name]
@@ -104,6 +105,7 @@ def dense(x, w):
 dense.defvjp(lambda x, w: (x @ w, (x, w)), lambda r, g: (g @ r[1].T, 2 * r[0].T @ g))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "apply",
     [

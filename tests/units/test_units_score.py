@@ -63,6 +63,7 @@ def summed(group, values, side="all"):
     ])  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("side", ["all", "incoming", "outgoing"])
 def test_sums_count_each_entry_of_a_unit_once(kind, side):
@@ -80,6 +81,7 @@ def test_sums_count_each_entry_of_a_unit_once(kind, side):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vgg", "recurrent"])
 def test_magnitude_and_taylor(kind):
     net, groups = found(kind)
@@ -94,6 +96,7 @@ def test_magnitude_and_taylor(kind):
         np.testing.assert_allclose(slope[group.name], expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_removal_cost_and_growth_gain_by_their_formulas():
     net, groups = found("tied")
     params, draws = net.variables, [gradients(net.variables, seed) for seed in range(4)]
@@ -128,6 +131,7 @@ def test_scores_share_their_statistics_with_those_of_weights():
     assert len({name for judge in kept for name in judge.statistics}) == 2
 
 
+@pytest.mark.slow
 def test_a_score_per_cost():
     net, groups = found("densenet")
     ctx = context(net.variables)
@@ -152,6 +156,7 @@ def test_scales_of_norms_are_no_variances():
     assert "params/transition/kernel:3" not in values
 
 
+@pytest.mark.slow
 def test_globs_that_match_nothing_are_refused():
     net, groups = found("densenet")
     ctx = context(net.variables)
@@ -164,6 +169,7 @@ def test_globs_that_match_nothing_are_refused():
             judge.value({}, ctx)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [score.magnitude, score.taylor])
 def test_sums_over_half_precision_are_those_of_float32(kind):
     net, groups = found("vgg")
@@ -176,6 +182,7 @@ def test_sums_over_half_precision_are_those_of_float32(kind):
         assert (values > 0).all()
 
 
+@pytest.mark.slow
 def test_fpgm_finds_the_filter_that_others_stand_in_for():
     net, groups = found("vgg")
     kernel = net.variables["params"]["Conv_0"]["kernel"]
@@ -188,6 +195,7 @@ def test_fpgm_finds_the_filter_that_others_stand_in_for():
     assert int(values["params/Conv_0/kernel:3"].argmin()) == 2
 
 
+@pytest.mark.slow
 def test_random_is_new_with_each_key_and_group():
     net, groups = found("densenet")
     ctx = context(net.variables)
@@ -207,6 +215,7 @@ class Small(nn.Module):
         return nn.Dense(3)(x)
 
 
+@pytest.mark.slow
 def test_the_sensitivity_of_serene_is_one_of_units():
     images = nets.images(4)
     net = nets.linen(Small(), images)

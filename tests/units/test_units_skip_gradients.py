@@ -76,6 +76,7 @@ def side(group, values, role):
     return nets.rows_of_units(values[member.path], member, group.size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", BUILDS)
 def test_outgoing_weights_get_singular_values_as_their_first_gradient(build):
     params, groups, before, after, gradients, slope = half_active(build, lambda x: x)
@@ -93,6 +94,7 @@ def test_outgoing_weights_get_singular_values_as_their_first_gradient(build):
         assert np.linalg.norm(rows[4:] @ gradients[group.name]) < best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", BUILDS)
 def test_incoming_weights_get_them_whatever_bends_at_zero_like_the_identity(build):
     params, groups, before, after, gradients, slope = half_active(build, jnp.tanh)
@@ -140,6 +142,7 @@ def loop():
     return nets.Net(apply, params, (nets.normal(2, 3, 4),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name", "why"),
     [
@@ -171,6 +174,7 @@ def test_gradmax_says_what_it_lacks():
         grow.gradmax(narrow)(params, groups, before, after, KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zero", ["outgoing", "incoming"])
 def test_the_control_has_another_direction_and_the_same_length(zero):
     params, groups, before, after, gradients, _ = half_active("dense", jnp.tanh)

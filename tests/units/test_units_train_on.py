@@ -42,6 +42,7 @@ def compacted():
     return train, infer, small
 
 
+@pytest.mark.slow
 def test_it_computes_what_the_masked_network_does_in_training(compacted):
     train, _, small = compacted
     masked = jax.tree.map(jnp.multiply, VARIABLES, units.weight_masks(GROUPS, MASKS, VARIABLES))

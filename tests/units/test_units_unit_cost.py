@@ -40,6 +40,7 @@ def some_masks(groups: units.UnitGroups, seed: int = 0) -> dict[str, np.ndarray]
     return {g.name: random.permutation(g.size) < (g.size + 1) // 2 for g in groups.groups}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_totals_are_those_that_xla_counts(name):
     net, groups, model = counted(name)
@@ -53,6 +54,7 @@ def test_totals_are_those_that_xla_counts(name):
             assert units.total_cost(model, active, "flops") == flops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet", "resnext", "densenet", "vit", "llama", "groupnorm"])
 def test_totals_are_those_of_the_smaller_function(name):
     net, groups, model = counted(name)
@@ -65,6 +67,7 @@ def test_totals_are_those_of_the_smaller_function(name):
     assert units.total_cost(model, masks, "params") == params
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", units.KINDS)
 @pytest.mark.parametrize("name", ["resnext", "vit", "branches", "densenet"])
 def test_a_unit_costs_what_the_total_falls_by_without_it(name, kind):
@@ -92,6 +95,7 @@ def test_costs_of_a_dense_unit_by_hand():
     assert set(units.unit_cost(model, masks, "macs")[second]) == {300 + 10}
 
 
+@pytest.mark.slow
 def test_scores_are_divided_by_costs():
     net, groups, model = counted("lenet300")
     params = {"params": net.variables["params"]}

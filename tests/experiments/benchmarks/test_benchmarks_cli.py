@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[3]
 
 
@@ -13,6 +15,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_measurement_is_printed_and_appended(tmp_path):
     output = tmp_path / "new" / "lines.jsonl"
     for _ in range(2):
@@ -25,6 +28,7 @@ def test_a_measurement_is_printed_and_appended(tmp_path):
     assert [json.loads(x)["name"] for x in output.read_text().splitlines()] == [line["name"]] * 2
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line_and_exit_2(tmp_path):
     for arguments in (
         ["--only=speed"],

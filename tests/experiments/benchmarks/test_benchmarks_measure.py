@@ -65,6 +65,7 @@ def test_compiling_counts_nested_spans_once():
     assert compiling.seconds == 6.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["lenet300", "lenet5"])
 def test_our_steps_and_the_plain_ones_go_on_from_call_to_call(options, model):
     data = random_data((28, 28, 1), 200)
@@ -79,6 +80,7 @@ def test_our_steps_and_the_plain_ones_go_on_from_call_to_call(options, model):
         assert np.isfinite(np.asarray(sums.loss)).all() and np.isfinite(theirs()).all()
 
 
+@pytest.mark.slow
 def test_the_plain_loop_is_the_same_in_one_program_and_step_by_step(options):
     data = random_data((8, 8, 1), 200)
     config = config_of(options, "development", "lenet300")
@@ -94,12 +96,14 @@ def test_the_plain_loop_is_the_same_in_one_program_and_step_by_step(options):
     np.testing.assert_allclose(*sums, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_top_k_is_exact_with_ties(options):
     found = selection.top_k_ratio(options, 4_000_000)
     assert found.name == "top_k_ratio_4m" and found.value > 0
     assert set(found.details["selected"].values()) == {400}
 
 
+@pytest.mark.slow
 def test_compilations_are_one(options):
     found = MEASUREMENTS["compilations"](options)
     assert (found.value, found.holds) == (1, True)

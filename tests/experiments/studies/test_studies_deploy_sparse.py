@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[3]
 SHAPES = ((20, 12), (12, 6), (6, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("way", sparse.WAYS)
 def test_all_ways_agree(way, batch):
@@ -33,6 +34,7 @@ def test_density(density):
     assert counts == [max(1, round(density * a * b)) for a, b in SHAPES]
 
 
+@pytest.mark.slow
 def test_a_request():
     request = {"shapes": SHAPES, "densities": [0.5], "batches": [1, 2], "rounds": 2, "seed": 0}
     done = subprocess.run(

@@ -27,6 +27,7 @@ def test_each_budget_has_a_column_of_its_own():
         assert evaluate(Trial(0, CONV, budget=budget)) == {"error": row[name]}
 
 
+@pytest.mark.slow
 def test_a_record_a_search_whose_course_falls_and_is_paid_for(tmp_path):
     path = early_stopping(small(), str(tmp_path))
     first = path.read_text()

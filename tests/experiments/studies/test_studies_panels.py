@@ -80,5 +80,6 @@ def test_axes_are_named_and_sparse_is_on_the_right(spec):
         assert left > right and ax.get_xscale() == "log"
 
 
+@pytest.mark.slow
 def test_the_file_is_the_same_twice(spec):
     assert spec.file("svg") == spec.file("svg")

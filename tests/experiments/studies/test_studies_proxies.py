@@ -26,6 +26,7 @@ def small(**changes):
     return config
 
 
+@pytest.mark.slow
 def test_a_study_writes_each_architecture_once_and_goes_on(tmp_path):
     path = score_sample(small(architectures=20), str(tmp_path))
     first = read_lines(path)
@@ -53,6 +54,7 @@ def test_scores_that_are_not_finite_are_the_lowest():
     assert found.rho == pytest.approx(1) and found.low > 0.99
 
 
+@pytest.mark.slow
 def test_an_advantage_is_the_difference_of_two_correlations():
     table, rng = load_table("nas_bench_201"), np.random.default_rng(0)
     rows = sorted(table.rows)[::80]
@@ -85,6 +87,7 @@ def test_the_interval_is_about_as_wide_as_theory_says():
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"),
     [("architectures", 15626), ("architectures", 1), ("proxies", ("magic",)),

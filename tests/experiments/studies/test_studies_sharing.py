@@ -35,6 +35,7 @@ def told(path):
     ]
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
     methods = ("random", "weight sharing", "ASHA")
     path = share(small(methods=methods), str(tmp_path / "whole"))
@@ -76,6 +77,7 @@ def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
     assert found["weight sharing"]["candidates"] == 6
 
 
+@pytest.mark.slow
 def test_darts_spends_the_budget_on_all_operations(tmp_path, monkeypatch):
     def learnt(supernet, shared, seen, held, turns, *rest):
         assert turns == 4  # of two steps each
@@ -89,6 +91,7 @@ def test_darts_spends_the_budget_on_all_operations(tmp_path, monkeypatch):
     assert record["cost"]["macs"] > once and np.isfinite(record["metrics"]["test_error"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"),
     [("architectures", 39), ("methods", ("magic",)), ("learning_rate", 0.0), ("finalists", 7),
