@@ -63,21 +63,20 @@ def main(argv: Sequence[str]) -> None:
 
 def _search() -> None:
     kept, settings, plan = _join() if _CONFIG.value is None else _begin()
-    with storage.reached("the study's database"):
-        storage.check_digests(kept, plan.digests)
-        history = storage.work(
-            kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
-            plan.evaluations, plan.seed, plan.enough, plan.failures,
-        )  # fmt: skip
-        front = pareto.archive(history, plan.objectives)
-        _print(history, front, plan)
-        if _WORKDIR.value:
-            folder = pathlib.Path(_WORKDIR.value)
-            record = describe_search(settings, _NAME.value) | summarize(history, plan)
-            write_json(folder / "history.json", [trial._asdict() for trial in history])
-            write_json(folder / "record.json", record)
-            _draw(kept, front, settings["space"], folder)
-            print(folder / "record.json")
+    storage.check_digests(kept, plan.digests)
+    history = storage.work(
+        kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
+        plan.evaluations, plan.seed, plan.enough, plan.failures,
+    )  # fmt: skip
+    front = pareto.archive(history, plan.objectives)
+    _print(history, front, plan)
+    if _WORKDIR.value:
+        folder = pathlib.Path(_WORKDIR.value)
+        record = describe_search(settings, _NAME.value) | summarize(history, plan)
+        write_json(folder / "history.json", [trial._asdict() for trial in history])
+        write_json(folder / "record.json", record)
+        _draw(kept, front, settings["space"], folder)
+        print(folder / "record.json")
 
 
 def _print(history: History, front: Sequence[Trial], plan: Search) -> None:
@@ -125,9 +124,7 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
         raise UserError("workdir", str(folder), f"a folder ({error.strerror})") from error
     url = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
     kept = storage.open_study(url, _NAME.value, plan.objectives, settings)
-    with storage.reached(url):
-        dead = storage.wait_for_the_dead(kept)
-    if dead:
+    if dead := storage.wait_for_the_dead(kept):
         print(f"{dead} trials of a process that ended are tried again", flush=True)
     return kept, settings, plan
 

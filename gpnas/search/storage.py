@@ -4,8 +4,6 @@ Optuna keeps the trials, their heartbeats and the retries of those whose worker 
 a strategy's, as everywhere here. `optuna-dashboard` shows such a study as it is.
 """
 
-import contextlib
-import errno
 import functools
 import json
 import pathlib
@@ -15,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
-import sqlalchemy
 
 from gpnas.errors import UserError
+from gpnas.search._database import KEPT, must_exist, reached
 from gpnas.search._history import History, Propose, Trial, rooted
 from gpnas.search._outcome import (
     FAILURES,
@@ -103,7 +101,7 @@ def join_study(
       UserError: If the database cannot be reached, or has no such study.
     """
     with reached(storage):
-        _must_exist(storage)
+        must_exist(storage)
         kept = _storage(storage, heartbeat, grace)
         names = optuna.get_all_study_names(kept)
         if name not in names:
@@ -116,6 +114,7 @@ def join_study(
         return study, study.user_attrs["settings"]
 
 
+@reached(KEPT)
 def check_digests(study: optuna.Study, digests: Mapping[str, str]) -> None:
     """Makes sure that what a search reads is what its study began with; the first call keeps it.
 
@@ -215,12 +214,13 @@ def work(
         if ended(history_of(study)):
             study.stop()
 
-    with reached("the study's database"):
+    with reached(KEPT):
         if not ended(history_of(study)):
             study.optimize(one, callbacks=[end], catch=(_TrialFailed,))
         return history_of(study)
 
 
+@reached(KEPT)
 def wait_for_the_dead(study: optuna.Study, grace: int = GRACE) -> int:
     """Waits until trials that a dead process left are given back; returns how many there were."""
     running = (optuna.trial.TrialState.RUNNING,)
@@ -231,6 +231,7 @@ def wait_for_the_dead(study: optuna.Study, grace: int = GRACE) -> int:
     return left
 
 
+@reached(KEPT)
 def attach(study: optuna.Study, path: pathlib.Path, store: pathlib.Path) -> None:
     """Gives a study a file, once by its name; `optuna-dashboard --artifact-dir` shows it.
 
@@ -310,14 +311,6 @@ def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage
         )  # fmt: skip
 
 
-def _must_exist(url: str) -> None:
-    """SQLite would make a file where there is none."""
-    place = sqlalchemy.make_url(url)
-    file = place.database if place.get_backend_name() == "sqlite" else None
-    if file and not pathlib.Path(file).exists():
-        raise UserError("storage", url, "the database of a search that was begun")
-
-
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Makes sure that settings differ in nothing but numbers and places that may change."""
     old, new = (dict(_leaves(settings)) for settings in (before, now))
@@ -337,42 +330,3 @@ def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, 
             yield here, "table"
         else:
             yield here, value
-
-
-_DATABASE = (
-    sqlalchemy.exc.SQLAlchemyError,
-    optuna.exceptions.StorageInternalError,
-    json.JSONDecodeError,
-    RecursionError,  # over-deep JSON
-    ImportError,
-)
-
-
-@contextlib.contextmanager
-def reached(storage: str) -> Iterator[None]:
-    """Turns the errors of a database into one line, without its password.
-
-    Args:
-      storage: URL of the database, or a name for it.
-
-    Raises:
-      UserError: If the database cannot be reached, read or written.
-      OSError: If its disk is full.
-    """
-    try:
-        yield
-    except (*_DATABASE, AssertionError) as error:  # Optuna asserts that it could write
-        chain: list[BaseException] = [error]
-        while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
-            chain.append(before)
-        if not any(isinstance(one, _DATABASE) for one in chain):
-            raise
-        if any("disk is full" in str(one) for one in chain):
-            raise OSError(errno.ENOSPC, "no space left", "the study's database") from error
-        try:
-            shown = sqlalchemy.make_url(storage).render_as_string(hide_password=True)
-        except sqlalchemy.exc.ArgumentError:
-            shown = storage.partition("://")[0]
-        said = str(chain[-1]).strip() or type(error).__name__
-        reason = said.splitlines()[0]
-        raise UserError("storage", shown, f"a database that can be reached ({reason})") from error
