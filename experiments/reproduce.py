@@ -88,7 +88,7 @@ def _shorten(config: ConfigDict, shorten: Any) -> None:
 
 
 def _two_of_each(arms: Sequence[str]) -> list[str]:
-    """Of settings of one arm, which an @ tells apart, the first two."""
+    """Keeps the first two settings of each arm; a setting is what follows an @ in a name."""
     groups: dict[str, list[str]] = {}
     for arm in arms:
         groups.setdefault(arm.partition("@")[0], []).append(arm)

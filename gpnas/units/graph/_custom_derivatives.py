@@ -10,6 +10,7 @@ from jax.extend import core as jex
 
 
 def is_var(atom: Any) -> bool:
+    """Whether an operand is a variable, not a literal."""
     return not isinstance(atom, jex.Literal)
 
 
@@ -19,6 +20,7 @@ def operands(eqn: Any) -> list:
 
 
 def is_inexact(var: Any) -> bool:
+    """Whether a variable has a floating-point or complex dtype."""
     return jnp.issubdtype(getattr(var.aval, "dtype", np.int32), jnp.inexact)
 
 
