@@ -49,6 +49,17 @@ def check_section(
             raise UserError(path, config[name], f"one of the fields {', '.join(default)}")
 
 
+def check_whole(settings: Mapping[str, Any], field: str, least: int) -> None:
+    """Makes sure that a field is a whole number that is large enough.
+
+    Raises:
+      UserError: If it is not.
+    """
+    number = settings[field]
+    if type(number) is not int or number < least:
+        raise UserError(field, number, f"a whole number, {least} or more")
+
+
 def _fits(value: Any, own: Any) -> bool:
     if isinstance(own, tuple):
         return isinstance(value, tuple | list)

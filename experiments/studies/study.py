@@ -4,8 +4,8 @@ import importlib
 import os
 import pathlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -81,6 +81,30 @@ def sweep(config: ConfigDict, options: Options) -> None:
 def records(results: pathlib.Path, config: ConfigDict, name: str = "records") -> list[dict]:
     """Reads results/STUDY/NAME.jsonl; an empty list if there is none."""
     return read_lines(results / config.study / f"{name}.jsonl")
+
+
+def matching(
+    found: Iterable[Mapping[str, Any]], config: ConfigDict, same: Sequence[str]
+) -> list[Mapping[str, Any]]:
+    """Selects the records that were made with a config's settings.
+
+    Args:
+      found: Records of a study.
+      config: Its config.
+      same: Dotted paths of the settings that must be equal: not how many seeds were asked for.
+    """
+    wanted = _settings(config.to_dict(), same)
+    return [record for record in found if _settings(record["config"], same) == wanted]
+
+
+def _settings(config: Mapping[str, Any], paths: Sequence[str]) -> list[Any]:
+    found: list[Any] = []
+    for path in paths:
+        value: Any = config
+        for part in path.split("."):
+            value = value[part]
+        found.append(list(value) if isinstance(value, list | tuple) else value)
+    return found
 
 
 def write(

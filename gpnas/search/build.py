@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from gpnas import plugins
+from gpnas._sections import check_whole
 from gpnas.errors import UserError
 from gpnas.search._config import check_search, check_trained, is_table
 from gpnas.search._history import History, Propose
@@ -90,15 +91,15 @@ def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None
     """
     check_search(settings)
     for field, least in (("evaluations", 1), ("seed", 0)):
-        _check_number(settings, field, least)
-    _check_number({"failures": FAILURES, **settings}, "failures", 1)
+        check_whole(settings, field, least)
+    check_whole({"failures": FAILURES, **settings}, "failures", 1)
     if is_table(settings["space"]):
         return _on_a_table(settings, settings["space"].removeprefix("table:"))
     return _with_training(settings, folder)
 
 
 def _on_a_table(settings: Mapping[str, Any], name: str) -> Search:
-    _check_number(settings, "columns", 0)
+    check_whole(settings, "columns", 0)
     table = load_table(name, settings["columns"])
     objectives, reports = _metrics(settings, table.metrics, table.metrics)
     propose = build_strategy(table.space, objectives, settings["strategy"])
@@ -118,7 +119,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
         raise UserError("space", settings["space"], ", ".join(known))
     check_trained(settings)
     for field, least in (("steps", 0), ("together", 1)):
-        _check_number(settings, field, least)
+        check_whole(settings, field, least)
     fields = _fields("network", settings["space"], make, settings["network"], _FOR_A_SPACE)
     recipe = Recipe(**_fields("training", "a search", Recipe, settings["training"], ()))
     data = load_data(ConfigDict({"data": dict(settings["data"])}))
@@ -139,12 +140,6 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
         lambda history: total_steps(history) >= limit, settings["together"],
         settings.get("failures", FAILURES), {"data": data.sha256},
     )  # fmt: skip
-
-
-def _check_number(settings: Mapping[str, Any], field: str, least: int) -> None:
-    number = settings[field]
-    if type(number) is not int or number < least:
-        raise UserError(field, number, f"a whole number, {least} or more")
 
 
 def _metrics(

@@ -8,13 +8,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpnas._files import append_line, read_lines, records_path
+from gpnas._files import records_path
 from gpnas.errors import UserError
 from gpnas.search._config import check_comparison
-from gpnas.search._outcome import TooManyFailures
 from gpnas.search._run import search_together
 from gpnas.search.build import Search, build_search
-from gpnas.search.record import describe_search, key_of, summarize
+from gpnas.search.record import append_missing, describe_search, summarize
 
 
 def make_config(
@@ -45,19 +44,12 @@ def compare(config: ConfigDict, results: str) -> pathlib.Path:
       results: Records are appended to results/STUDY/records.jsonl.
 
     Raises:
-      UserError: If an arm or a setting cannot be; nothing was searched then.
+      UserError: If any arm or setting is invalid; nothing was searched then.
     """
     plans(config)  # before anything is written
     path = records_path(results, config.study)
-    done = {key_of(record["config"]) for record in read_lines(path)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for seed in range(config.seeds):
-        for arm, settings in _settings(config, seed):
-            if key_of(settings) not in done:
-                try:
-                    append_line(path, _one(settings, arm))
-                except TooManyFailures as error:
-                    raise TooManyFailures(f"{arm}, seed {seed}: {error}") from error
+    searches = (one for seed in range(config.seeds) for one in _settings(config, seed))
+    append_missing(path, searches, _one)
     return path
 
 
@@ -78,7 +70,7 @@ def plans(config: ConfigDict) -> dict[str, Search]:
         }
 
 
-def _one(settings: dict[str, Any], arm: str) -> dict[str, Any]:
+def _one(arm: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The record of one search; what it trains is not kept."""
     record, begun = describe_search(settings, arm), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,14 +1,17 @@
 """The record of a search: what was searched and how, its course, and what it found."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from gpnas._files import append_line, read_lines
 from gpnas.provenance import provenance
 from gpnas.search import pareto
 from gpnas.search._history import History, Trial
+from gpnas.search._outcome import TooManyFailures
 from gpnas.search.build import Search
 from gpnas.search.training import total_steps
 
@@ -35,6 +38,31 @@ def key_of(settings: Mapping[str, Any]) -> str:
     The limit on failures makes no difference to a search that ended."""
     own = {field: value for field, value in settings.items() if field != "failures"}
     return json.dumps(own, sort_keys=True)
+
+
+def append_missing(
+    path: pathlib.Path,
+    searches: Iterable[tuple[str, dict[str, Any]]],
+    run: Callable[[str, dict[str, Any]], Mapping[str, Any]],
+) -> None:
+    """Runs the searches that have no record yet, and appends the record of each.
+
+    Args:
+      path: The records, JSON lines.
+      searches: `(arm, settings)` of each.
+      run: `(arm, settings) → record`.
+
+    Raises:
+      TooManyFailures: As a search; names arm and seed.
+    """
+    done = {key_of(record["config"]) for record in read_lines(path)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for arm, settings in searches:
+        if key_of(settings) not in done:
+            try:
+                append_line(path, run(arm, settings))
+            except TooManyFailures as error:
+                raise TooManyFailures(f"{arm}, seed {settings['seed']}: {error}") from error
 
 
 def summarize(history: History, plan: Search) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.studies.early_stopping.config import get_config
-from gpnas._files import append_line, read_lines, records_path
+from gpnas._files import records_path
 from gpnas._sections import check_section
 from gpnas.errors import UserError
 from gpnas.search import Evaluate, Propose, Table, Trial, check_metric, load_table, simulate
 from gpnas.search.build import build_strategy, rising
-from gpnas.search.record import describe_search, key_of
+from gpnas.search.record import append_missing, describe_search
 
 _ERROR = "error"  # what strategies minimise: at each budget another column of the table
 
@@ -32,16 +32,12 @@ def early_stopping(config: ConfigDict, results: str | pathlib.Path) -> pathlib.P
         that "evaluation" counts the epochs of all workers, idle time included.
 
     Raises:
-      UserError: If a setting cannot be; nothing was searched then.
+      UserError: If any setting is invalid; nothing was searched then.
     """
     table, proposes = plan(config)
     path = records_path(results, config.study)
-    done = {key_of(record["config"]) for record in read_lines(path)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for seed in range(config.seeds):
-        for arm, settings in _settings(config, seed):
-            if key_of(settings) not in done:
-                append_line(path, _one(table, proposes[arm], arm, settings))
+    searches = (one for seed in range(config.seeds) for one in _settings(config, seed))
+    append_missing(path, searches, lambda arm, own: _one(table, proposes[arm], arm, own))
     return path
 
 
@@ -96,7 +92,7 @@ def plan(config: ConfigDict) -> tuple[Table, dict[str, Propose]]:
     """The table, and the strategy of each arm.
 
     Raises:
-      UserError: If a setting cannot be.
+      UserError: If any setting is invalid.
     """
     default = get_config()
     default.arms = ConfigDict()

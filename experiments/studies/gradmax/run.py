@@ -1,8 +1,9 @@
 """GradMax's check: a student that gets one neuron after another learns what a teacher does."""
 
+import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +12,11 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from experiments.studies import study
 from gpnas import masks as gm
 from gpnas import units
 from gpnas._files import append_line, read_lines, records_path
+from gpnas._sections import check_whole
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
 from gpnas.units import grow
@@ -64,7 +67,7 @@ def teach(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
       results: One record an arm and seed is appended to results/STUDY/records.jsonl.
 
     Raises:
-      UserError: If a setting cannot be; nothing was done then.
+      UserError: If any setting is invalid; nothing was done then.
     """
     _check(config)
     path = records_path(results, config.study)
@@ -84,17 +87,12 @@ def teach(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
     return path
 
 
-def matching(
-    records: Iterable[Mapping[str, Any]], config: Mapping[str, Any]
-) -> list[Mapping[str, Any]]:
-    """Those records that were made with a config's settings, whatever its arms and seeds."""
-    return [r for r in records if all(r["config"][field] == config[field] for field in _SAME)]
+matching = functools.partial(study.matching, same=_SAME)
 
 
 def _check(config: ConfigDict) -> None:
     for field, least in _LIMITS.items():
-        if config[field] < least:
-            raise UserError(field, config[field], f"a whole number, {least} or more")
+        check_whole(config, field, least)
     if config.start >= config.width:
         raise UserError("start", config.start, f"less than the width, {config.width}")
     if not config.learning_rate > 0:
@@ -185,7 +183,7 @@ def _uniform(
 
 
 def _came(config: ConfigDict, losses: np.ndarray, norms: np.ndarray) -> dict[str, Any]:
-    """The part of a record that says what came of it."""
+    """Results of one student, as fields of its record."""
     growths = config.width - config.start
     starts = config.interval * np.arange(1, growths + 1)
     ends = [*starts[1:], len(losses)]

@@ -1,9 +1,10 @@
 """How well zero-cost proxies rank the networks of NAS-Bench-201: scores, and their correlations."""
 
+import functools
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import stats
 
+from experiments.studies import study
 from experiments.studies.proxies.config import get_config
 from gpnas import plugins
 from gpnas._files import append_line, read_lines, records_path
@@ -50,7 +52,7 @@ def score_sample(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Pat
       results: One record an architecture is appended to results/STUDY/records.jsonl.
 
     Raises:
-      UserError: If a setting cannot be; nothing was scored then.
+      UserError: If any setting is invalid; nothing was scored then.
     """
     table = load_table(SPACE)
     check(config, table)
@@ -81,7 +83,7 @@ def score_sample(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Pat
 
 
 def check(config: ConfigDict, table: Table) -> None:
-    """Makes sure that the settings can be.
+    """Checks the settings.
 
     Raises:
       UserError: If not.
@@ -138,28 +140,7 @@ def _describe(config: ConfigDict, data: Dataset) -> dict[str, Any]:
     }
 
 
-def matching(
-    records: Iterable[Mapping[str, Any]], config: ConfigDict, same: Sequence[str] = _SAME
-) -> list[Mapping[str, Any]]:
-    """Those records that were made with a config's settings, apart from how many were asked for.
-
-    Args:
-      records: Of a study.
-      config: Of the study.
-      same: Paths of the settings that count.
-    """
-    wanted = _settings(config.to_dict(), same)
-    return [record for record in records if _settings(record["config"], same) == wanted]
-
-
-def _settings(config: Mapping[str, Any], paths: Sequence[str]) -> list[Any]:
-    found: list[Any] = []
-    for path in paths:
-        value: Any = config
-        for part in path.split("."):
-            value = value[part]
-        found.append(list(value) if isinstance(value, list | tuple) else value)
-    return found
+matching = functools.partial(study.matching, same=_SAME)
 
 
 def correlations(

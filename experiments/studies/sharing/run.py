@@ -11,11 +11,12 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import stats
 
-from experiments.studies.proxies.run import SPACE, correlation, matching
+from experiments.studies.proxies.run import SPACE, correlation
 from experiments.studies.sharing.config import get_config
+from experiments.studies.study import matching
 from gpnas import plugins
 from gpnas._files import append_line, read_lines, records_path
-from gpnas._sections import check_section
+from gpnas._sections import check_section, check_whole
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, cell201, choice
@@ -108,7 +109,7 @@ def share(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
       results: One record a unit is appended to results/STUDY/records.jsonl.
 
     Raises:
-      UserError: If a setting cannot be; nothing was done then.
+      UserError: If any setting is invalid; nothing was done then.
     """
     check(config)
     path = records_path(results, config.study)
@@ -133,15 +134,14 @@ def share(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
 
 
 def check(config: ConfigDict) -> None:
-    """Makes sure that the settings can be, as far as that is known without the images.
+    """Checks the settings, as far as that is possible without the images.
 
     Raises:
       UserError: If not.
     """
     check_section(config, get_config(), source="experiments/studies/sharing/config.py")
     for field, least in _LIMITS.items():
-        if config[field] < least:
-            raise UserError(field, config[field], f"a whole number, {least} or more")
+        check_whole(config, field, least)
     if not 0 < config.learning_rate < math.inf:
         raise UserError("learning_rate", config.learning_rate, "a number above 0")
     for name in config.methods:
@@ -276,7 +276,7 @@ def _method(lab: Lab, arm: str, seed: int, records: Sequence[Mapping]) -> dict[s
 def _rank(shared: Sequence[float], alone: Sequence[float]) -> dict[str, Any]:
     """Kendall's τ between errors by shared weights and errors alone, of the whole sample."""
     found = correlation(shared, alone, statistic=stats.kendalltau)
-    # Undefined where a supernet cannot tell networks apart: JSON has no other word for that.
+    # Undefined where all errors with shared weights are equal; JSON has no NaN.
     shown = [round(x, 4) if math.isfinite(x) else None for x in found]
     names = ("tau", "low", "high")
     return dict(zip(names, shown, strict=True)) | {"shared": shared, "alone": alone}
