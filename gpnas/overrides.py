@@ -27,14 +27,12 @@ _BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "dtype", "conv", "r
 
 
 def _of_model(name: str) -> Parameters:
-    known = inspect.signature(
-        plugins.find("model.name", name, MODELS, tuple(adaptors()))
-    ).parameters
+    known = plugins.parameters_of(plugins.find("model.name", name, MODELS, tuple(adaptors())))
     return {field: p for field, p in known.items() if field not in _BY_THE_RUN}
 
 
 def _of_task(name: str) -> Parameters:
-    known = inspect.signature(plugins.find("task.name", name, task.TASKS, Task)).parameters
+    known = plugins.parameters_of(plugins.find("task.name", name, task.TASKS, Task))
     return {field: p for field, p in known.items() if field != "model"}
 
 

@@ -50,7 +50,12 @@ def plain_type(annotation: Any) -> Any:
 
 
 def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Parameters of a function by name; postponed annotations are evaluated where they can be."""
+    """Parameters of a function or class by name, postponed annotations evaluated if possible.
+
+    A class has those of its `__init__`, whatever its metaclass accepts.
+    """
+    if inspect.isclass(function) and type(function).__call__ is not type.__call__:
+        function = functools.partial(function.__init__, None)
     try:
         return inspect.signature(function, eval_str=True).parameters
     except NameError:  # of names that exist for type checkers only

@@ -125,5 +125,5 @@ def _real(x: Any) -> bool:
 
 
 def _layout(tree: Any) -> Any:
-    shapes = jax.tree.map(lambda x: (x.shape, str(x.dtype)), tree)
-    return jax.tree.flatten(shapes, is_leaf=lambda x: isinstance(x, tuple) and len(x) == 2)
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]

@@ -1,6 +1,5 @@
 """The plan of a run: everything that is decided before the first step, and what it will cost."""
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -245,7 +244,7 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     make = plugins.find("model.name", config.name, MODELS, tuple(adaptors))
     kind = plugins.made_type(make)
     adapt = next(f for one, f in adaptors.items() if kind is not None and issubclass(kind, one))
-    known = inspect.signature(make).parameters
+    known = plugins.parameters_of(make)
     own = [p for p in known if p not in _BY_THE_RUN]
     fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv", "axes")}
     for name, value in fields.items():

@@ -153,7 +153,7 @@ def finish(
             f"test_{name}_last": metric.value(test[name]),
             f"test_{name}_selected": metric.value(chosen[name]),
             f"val_{name}_last": evaluations[-1][name],
-            f"val_{name}_selected": round(float(selected.value), 4),
+            f"val_{name}_selected": float(f"{float(selected.value):.7g}"),
             "selected_step": int(selected.step),
         },
         "cost": cost_of(plan, state, curve, plan.batch_size),

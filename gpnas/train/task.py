@@ -39,10 +39,11 @@ class Metric(NamedTuple):
         """Whether a value is better than another."""
         return new < old if self.better == "lower" else new > old
 
-    def text(self, value: float) -> str:
-        """Name, value and unit for people."""
+    def text(self, value: float, named: bool = True) -> str:
+        """A reported value with its unit, for people; the name comes first if it is `named`."""
         shown = f"{value:.2f}" if self.unit == "%" else f"{value:.4g}"
-        return f"{self.name.replace('_', ' ')} {shown} {self.unit}".rstrip()
+        name = f"{self.name.replace('_', ' ')} " if named else ""
+        return f"{name}{shown} {self.unit}".rstrip()
 
     @property
     def worst(self) -> float:
