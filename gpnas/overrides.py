@@ -19,7 +19,7 @@ from ml_collections.config_flags import tuple_parser
 from gpnas import plugins
 from gpnas.errors import UserError
 from gpnas.methods import fields_of
-from gpnas.models import MODELS, adaptors
+from gpnas.models import find_network
 from gpnas.train import Task, task
 
 Parameters = Mapping[str, inspect.Parameter]
@@ -27,7 +27,7 @@ _BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "dtype", "conv", "r
 
 
 def _of_model(name: str) -> Parameters:
-    known = plugins.parameters_of(plugins.find("model.name", name, MODELS, tuple(adaptors())))
+    known = plugins.parameters_of(find_network("model.name", name)[0])
     return {field: p for field, p in known.items() if field not in _BY_THE_RUN}
 
 

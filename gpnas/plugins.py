@@ -67,12 +67,7 @@ def _range_in(annotation: Any) -> In | None:
     return next((note for note in notes if isinstance(note, In)), None)
 
 
-def find(
-    field: str,
-    name: str,
-    known: Mapping[str, Thing],
-    returns: type | tuple[type, ...] | None = None,
-) -> Thing:
+def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None = None) -> Thing:
     """What a name stands for.
 
     Args:
@@ -80,7 +75,7 @@ def find(
       name: A key of `known`, or `module:attribute`, imported from Python's path.
       known: Ours.
       returns: What it makes when it is called, if that matters: then it must be a class of that
-        kind (one of them), or a function annotated to return one. Nothing else is ever called.
+        kind, or a function that is annotated to return one. Nothing else is ever called.
 
     Raises:
       UserError: If there is no such thing, or it is of another kind.
@@ -95,13 +90,24 @@ def find(
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a module is a program: it may raise anything
         raise UserError(field, name, f"{allowed} ({shorten(str(error), 160)})") from error
-    made = made_type(found)
-    if returns is not None and (made is None or not issubclass(made, returns)):
-        kinds = returns if isinstance(returns, tuple) else (returns,)
-        kind = " or ".join(dict.fromkeys(one.__name__ for one in kinds))
-        allowed = f"a {kind} class, or a function annotated `-> {kinds[0].__name__}`"
-        raise UserError(field, name, f"{allowed}; not {found!r}")
+    if returns is not None:
+        check_makes(field, name, found, (returns,))
     return found
+
+
+def check_makes(field: str, name: str, found: Any, kinds: Sequence[type]) -> type:
+    """The one of some classes that calling something gives, by its annotation; never calls it.
+
+    Raises:
+      UserError: If it gives none of them, or does not say.
+    """
+    made = made_type(found)
+    for kind in kinds:
+        if made is not None and issubclass(made, kind):
+            return kind
+    names = " or ".join(dict.fromkeys(kind.__name__ for kind in kinds))
+    allowed = f"a {names} class, or a function annotated `-> {kinds[0].__name__}`"
+    raise UserError(field, name, f"{allowed}; not {found!r}")
 
 
 def made_type(found: Any) -> type | None:

@@ -1,6 +1,6 @@
 """Deployment: trained networks as files that run without gpnas, and their size and latency.
 
-small = compact_network(module, variables, image_shape)
+small = compact_network(linen(module), variables, image_shape)
 to_onnx(small.apply, small.variables, image_shape, pathlib.Path("net.onnx"))
 run = load_exported(pathlib.Path("net.onnx"))
 assert max_difference(run, small.apply, small.variables, images) < 1e-4

@@ -37,15 +37,16 @@ class Network(NamedTuple):
         return units.macs(self.apply, self.variables, image).total(self.variables)
 
 
-def dense_network(module: nn.Module, variables: Any) -> Network:
-    """The network with its full shapes; masked weights are zeros."""
-    known = models.is_known(module)
-    architecture = models.architecture(module, variables["params"]) if known else None
-    return Network(inference(module), variables, architecture)
+def dense_network(model: models.Model, variables: Any, image_shape: Sequence[int]) -> Network:
+    """The network with its full shapes; masked weights are zeros. Arguments: `compact_network`."""
+    known = models.is_known(model.module)
+    architecture = models.architecture(model.module, variables["params"]) if known else None
+    infer = model.infer if model.module else per_image(model.infer, variables, image_shape)
+    return Network(infer, variables, architecture)
 
 
 def compact_network(
-    module: nn.Module,
+    model: models.Model,
     variables: Any,
     image_shape: Sequence[int],
     unit_masks: units.UnitMasks | None = None,
@@ -53,18 +54,18 @@ def compact_network(
     """Removes the inactive units of a network; constant units are folded first where possible.
 
     A network of `gpnas.models` is rebuilt with the remaining widths, and without inactive blocks
-    (only blocks are removed from networks without width fields). Any other module is applied with
-    layers as wide as their kernels if that computes the same as the traced function on smaller
-    arrays; otherwise the traced function is used.
+    (only blocks are removed from networks without width fields). Any other Linen module is applied
+    with layers as wide as their kernels if that computes the same as the traced function on smaller
+    arrays; otherwise, and for other libraries, the traced function is used.
 
     Args:
-      module: The network, see `gpnas.models.call`.
+      model: The network.
       variables: Its masked variables.
       image_shape: (height, width, channels).
       unit_masks: `{group: (size,) bool}`; by default the active units after folding constants
         (`units.active_units`, `units.fold_constants`).
     """
-    apply = inference(module)
+    apply, module = model.infer, model.module
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     groups = units.discover(apply, variables, images)
     blocks = models.removable_blocks(module)
@@ -77,9 +78,10 @@ def compact_network(
     own = own if models.has_widths(module) else {}  # fields could not describe the result
     small_apply, small = units.compact(apply, variables, groups, own, images)
     if not models.is_known(module):
-        narrow = _narrower(module)
-        fits = _agree(narrow, small_apply, small, image_shape)
-        return Network(narrow if fits else per_image(small_apply, small, image_shape), small, None)
+        narrow = None if module is None else _narrower(module)
+        if narrow is not None and _agree(narrow, small_apply, small, image_shape):
+            return Network(narrow, small, None)
+        return Network(per_image(small_apply, small, image_shape), small, None)
     small = units.without_blocks(small, blocks, masks)
     architecture = models.architecture(module, small["params"])
     built = models.from_architecture(architecture, dtype=jnp.float32, conv="xla")

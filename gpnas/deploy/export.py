@@ -136,10 +136,10 @@ def _networks(run: Finished) -> dict[str, Network]:
     """The compact and the dense network of a run, with XLA's convolutions and in float32."""
     config = ConfigDict(run.config.model.to_dict())
     config.update(conv="xla", dtype="float32")
-    module: Any = build_model(config, run.data.num_classes).module
+    model = build_model(config, run.data.num_classes)
     return {
-        "compact": compact_network(module, run.variables, run.data.image_shape),
-        "dense": dense_network(module, run.variables),
+        "compact": compact_network(model, run.variables, run.data.image_shape),
+        "dense": dense_network(model, run.variables, run.data.image_shape),
     }
 
 

@@ -2,14 +2,13 @@
 
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from gpnas.data import pictures
 from gpnas.deploy._describe import Description, read_description
-from gpnas.deploy._formats import inference
 from gpnas.deploy._runtimes import Run, load_described
 from gpnas.deploy._saved import on_pixels
 from gpnas.errors import UserError
@@ -49,8 +48,8 @@ def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
       UserError: As for `gpnas.train._load_run.load_run`.
     """
     run = load_run(workdir, network)
-    module: Any = build_model(run.config.model, run.data.num_classes).module
-    apply = jax.jit(on_pixels(inference(module), run.data.mean, run.data.std))
+    model = build_model(run.config.model, run.data.num_classes)
+    apply = jax.jit(on_pixels(model.infer, run.data.mean, run.data.std))
     return Predictor(
         lambda images: np.asarray(apply(run.variables, images)),
         Description(run.data.class_names, run.data.image_shape),

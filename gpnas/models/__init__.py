@@ -23,10 +23,11 @@ from gpnas.models._layers import (
 )
 from gpnas.models._lenet import LeNet5, LeNet300
 from gpnas.models._macs import count_macs, network_macs
-from gpnas.models._model import Model, adaptors, from_equinox, from_nnx, linen
+from gpnas.models._model import Model, from_equinox, from_nnx, linen
 from gpnas.models._registry import (
     MODELS,
     architecture,
+    find_network,
     from_architecture,
     has_widths,
     is_known,
@@ -41,8 +42,8 @@ from gpnas.models.macronet import MacroNet
 __all__ = [
     "CONVOLUTIONS", "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "DartsNet", "Genotype",
     "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Supernet201",
-    "adaptors", "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias",
-    "count_macs", "darts_cell", "from_architecture", "from_equinox", "from_nnx", "has_widths",
-    "im2col_conv", "is_known", "linen", "macronet", "max_pool_2x2", "network_macs",
+    "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias",
+    "count_macs", "darts_cell", "find_network", "from_architecture", "from_equinox", "from_nnx",
+    "has_widths", "im2col_conv", "is_known", "linen", "macronet", "max_pool_2x2", "network_macs",
     "removable_blocks", "resolve_conv",
 ]  # fmt: skip

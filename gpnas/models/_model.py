@@ -3,7 +3,6 @@
 import functools
 import inspect
 import itertools
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -143,21 +142,6 @@ def from_equinox(make: Callable[[jax.Array], Any]) -> Model:
         return outputs, {_STATE: (others, eqx.filter(new, eqx.is_array))}
 
     return Model(init_fn, apply_fn)
-
-
-def adaptors() -> dict[type, Callable[..., Model]]:
-    """Functions that make a `Model` of a constructor and its fields, by class of the network."""
-    kinds: dict[type, Callable[..., Model]] = {
-        nn.Module: lambda make, **fields: linen(make(**fields)),
-        nnx.Module: lambda make, **fields: from_nnx(lambda rngs: make(rngs=rngs, **fields)),
-        Model: lambda make, **fields: make(**fields),
-    }
-    equinox = sys.modules.get("equinox")  # imported, where the network is of that library
-    if equinox is not None:
-        kinds[equinox.Module] = lambda make, **fields: from_equinox(
-            lambda key: make(key=key, **fields)
-        )
-    return kinds
 
 
 def _stream(leaf: Any, key: jax.Array, number: int) -> jax.Array:

@@ -2,15 +2,19 @@
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax import nnx
 
+from gpnas import plugins
 from gpnas.errors import UserError
 from gpnas.models._cellnet import ALL_OPERATIONS, CellNet, prefix
 from gpnas.models._lenet import LeNet5, LeNet300
+from gpnas.models._model import Model, from_equinox, from_nnx, linen
 from gpnas.models._resnet import STAGES, ResNet
 
 MODELS: Mapping[str, type[nn.Module]] = {
@@ -68,6 +72,33 @@ def from_architecture(architecture: Mapping[str, Any], **place: Any) -> nn.Modul
             _check_widths(field, value)
     fields = {k: _tuples(v) for k, v in fields.items()}
     return MODELS[name](**fields, **{k: v for k, v in place.items() if k in known})
+
+
+def find_network(field: str, name: str) -> tuple[Callable[..., Any], Callable[..., Model]]:
+    """A network by name: of `MODELS`, or `module:name` of Linen, NNX, Equinox or a `Model`.
+
+    Args:
+      field: The config's field, for messages.
+      name: The name.
+
+    Returns:
+      `(constructor, adaptor)`; the adaptor makes a `Model` of the constructor and its fields.
+
+    Raises:
+      UserError: If there is none, or it is of another kind.
+    """
+    make = plugins.find(field, name, MODELS)
+    kinds: dict[type, Callable[..., Model]] = {
+        nn.Module: lambda make, **fields: linen(make(**fields)),
+        nnx.Module: lambda make, **fields: from_nnx(lambda rngs: make(rngs=rngs, **fields)),
+        Model: lambda make, **fields: make(**fields),
+    }
+    equinox = sys.modules.get("equinox")  # imported by now, if the network is of that library
+    if equinox is not None:
+        kinds[equinox.Module] = lambda make, **fields: from_equinox(
+            lambda key: make(key=key, **fields)
+        )
+    return make, kinds[plugins.check_makes(field, name, make, tuple(kinds))]
 
 
 def is_known(module: nn.Module | None) -> bool:

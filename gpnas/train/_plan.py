@@ -14,7 +14,7 @@ from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError, brief
 from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
-from gpnas.models import MODELS, Model, resolve_conv
+from gpnas.models import Model, resolve_conv
 from gpnas.train._axes import Layers, layers_of, table_of, with_axes
 from gpnas.train._forecast import expected, mask_updates
 from gpnas.train._network import check_network, check_task
@@ -240,10 +240,7 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     Raises:
       UserError: For an unknown name, field or dtype.
     """
-    adaptors = models.adaptors()
-    make = plugins.find("model.name", config.name, MODELS, tuple(adaptors))
-    kind = plugins.made_type(make)
-    adapt = next(f for one, f in adaptors.items() if kind is not None and issubclass(kind, one))
+    make, adapt = models.find_network("model.name", config.name)
     known = plugins.parameters_of(make)
     own = [p for p in known if p not in _BY_THE_RUN]
     fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv", "axes")}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from gpnas import deploy
+from gpnas import deploy, models
 from gpnas.deploy import compact_network, quantize, to_onnx, to_stablehlo, to_tflite
 from gpnas.errors import UserError
 
@@ -15,7 +15,7 @@ NAMES = ("lenet5", "resnet", "own", "fixed")
 
 def small_of(subject, name):
     module, variables, shape, images = subject(name)
-    small = compact_network(module, variables, shape)
+    small = compact_network(models.linen(module), variables, shape)
     return deploy.on_pixels(small.apply, 0.3, 0.4), small.variables, shape, images
 
 

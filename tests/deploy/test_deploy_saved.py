@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpnas import deploy
+from gpnas import deploy, models
 from gpnas.deploy import compact_network
 from gpnas.errors import UserError
 
@@ -19,7 +19,7 @@ pytest.importorskip("safetensors")
 LOADING = """
 import pathlib, sys
 import numpy as np
-from gpnas import deploy
+from gpnas import deploy, models
 apply, variables = deploy.load_network(pathlib.Path(sys.argv[1]))
 np.save(sys.argv[3], apply(variables, np.load(sys.argv[2])))
 loaded = {name.split(".")[1] for name in sys.modules if name.startswith("gpnas.")}
@@ -31,7 +31,7 @@ assert not loaded & {"train", "methods", "gates", "data", "search", "sensitivity
 def saved(subject, tmp_path):
     """A small LeNet-5 in a folder: `(path, apply, variables, images)`."""
     module, variables, shape, images = subject("lenet5")
-    small = compact_network(module, variables, shape)
+    small = compact_network(models.linen(module), variables, shape)
     path = tmp_path / "net.json"
     deploy.save_network(path, small.architecture, small.variables, [0.3], [0.4])
     return path, deploy.on_pixels(small.apply, 0.3, 0.4), small.variables, images

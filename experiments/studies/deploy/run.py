@@ -107,8 +107,8 @@ def _units(config: ConfigDict, arm: str, share: float) -> dict[str, Any]:
     variables = models.call.init(module, jax.random.key(config.seed), images)
     masks = _random_masks(module, variables, images, share, config.seed)
     networks = {
-        "dense": dense_network(module, variables),
-        "compact": compact_network(module, variables, shape, masks),
+        "dense": dense_network(models.linen(module), variables, shape),
+        "compact": compact_network(models.linen(module), variables, shape, masks),
     }
     with tempfile.TemporaryDirectory() as folder:
         paths = _files(networks, known["runtimes"], shape, pathlib.Path(folder))
