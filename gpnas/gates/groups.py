@@ -42,7 +42,7 @@ def axes_of(grouping: Grouping, weights: Leaves) -> dict[str, int]:
     return axes
 
 
-def sizes(weights: Leaves, axes: Mapping[str, int]) -> dict[str, int]:
+def group_sizes(weights: Leaves, axes: Mapping[str, int]) -> dict[str, int]:
     """Number of weights per group, by path."""
     return {p: math.prod(weights[p].shape) // weights[p].shape[axis] for p, axis in axes.items()}
 

@@ -63,6 +63,12 @@ class MaskContext:
     may_update: jax.Array | bool = True
     gates: Any = ()
 
+    def of_masked(self, masks: Masks) -> "MaskContext":
+        """The context of the masked leaves alone: params and grads as `{path: leaf}`."""
+        return dataclasses.replace(
+            self, params=masked_leaves(masks, self.params), grads=masked_leaves(masks, self.grads)
+        )
+
 
 class MaskTransform(NamedTuple):
     """A pair of pure functions that decides which parameters are active.

@@ -23,7 +23,7 @@ Group = tuple[str, ...]
 Allocation = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
 
 
-def sizes(shapes: Shapes) -> np.ndarray:
+def leaf_sizes(shapes: Shapes) -> np.ndarray:
     """(leaves,) int64, elements of each leaf."""
     return np.array([int(np.prod(shape)) for shape in shapes.values()])
 
@@ -32,7 +32,7 @@ def global_() -> Allocation:
     """One group of all leaves, which compete for one budget."""
 
     def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
-        return {tuple(shapes): part_of(density, int(sizes(shapes).sum()))}
+        return {tuple(shapes): part_of(density, int(leaf_sizes(shapes).sum()))}
 
     return allocation
 
@@ -132,7 +132,7 @@ def _proportional(
     def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
         tree.check_globs("dense", dense, shapes)
         tree.check_globs("allocation", globs, shapes)
-        size = sizes(shapes)
+        size = leaf_sizes(shapes)
         if not size.sum():
             return {(path,): jnp.int32(0) for path in shapes}
         if not size.all():  # rounding must not assign weights to empty leaves
@@ -143,7 +143,7 @@ def _proportional(
         return counted(shapes, density)
 
     def counted(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
-        size = sizes(shapes)
+        size = leaf_sizes(shapes)
         stay = dict.fromkeys(dense, True)
         pinned = np.array([tree.lookup(stay, path, False) for path in shapes], bool)
         ratio = _float([raw(path, shape) for path, shape in shapes.items()])

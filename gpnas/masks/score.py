@@ -45,7 +45,7 @@ class Score(NamedTuple):
     value: Callable[[Mapping[str, Any], MaskContext], Values]
 
 
-def start(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
+def init_statistics(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
     """Initial statistics of all the scores, each once; `{}` if none is needed."""
     kept = {n: s.init(params) for score in scores for n, s in score.statistics.items()}
     return kept | {_SEEN: jnp.float32(0)} if kept else {}

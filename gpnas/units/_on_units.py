@@ -70,7 +70,7 @@ def on_units(
         del masks
         ones = {g.name: jnp.ones(g.size) for g in groups.groups}
         units, inner = transform.init(jax.tree.map(lambda x: x > 0, ones), ones, key)
-        statistics = scores.start(both, outgoing_weights(params))
+        statistics = scores.init_statistics(both, outgoing_weights(params))
         state = UnitsState(units, statistics, inner, finite.no_skips())
         return _masks_of_weights(groups, units, params), state
 

@@ -105,7 +105,7 @@ def test_removal_cost_and_growth_gain_by_their_formulas():
         score.removal_cost(groups, decay, batch),
         score.growth_gain(groups, decay, batch, epsilon=1e-3, denoise=False),
     )
-    kept = gm.score.start(judges, params)
+    kept = gm.score.init_statistics(judges, params)
     for grads in draws:
         kept = gm.score.observe(judges, kept, context(params, grads))
     ages = np.array([decay**age for age in range(4)])[::-1]
