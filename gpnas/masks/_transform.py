@@ -157,8 +157,7 @@ def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, State]:
         if isinstance(where, str):
-            flat = jax.tree_util.tree_flatten_with_path(masks)[0]
-            tree.check_globs("masked", [where], [tree.path_name(path) for path, _ in flat])
+            tree.check_globs("masked", [where], tree.leaves_by_path(masks))
         inner, state = transform.init(hide(masks, params), params, key)
         return update_leaves(masks, masked_leaves(inner)), state
 

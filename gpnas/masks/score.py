@@ -156,11 +156,10 @@ def random() -> Score:
     """Uniform in [0, 1), drawn anew at each mask update, with one key per leaf."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        flat, treedef = jax.tree_util.tree_flatten_with_path(ctx.params)
-        leaves = {tree.path_name(path): leaf for path, leaf in flat}
+        leaves = tree.leaves_by_path(ctx.params)
         keys = tree.keys_for(ctx.key, leaves)
         drawn = [jax.random.uniform(keys[path], leaf.shape) for path, leaf in leaves.items()]
-        return jax.tree.unflatten(treedef, drawn)
+        return jax.tree.unflatten(jax.tree.structure(ctx.params), drawn)
 
     return Score("random", {}, value)
 

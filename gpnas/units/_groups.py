@@ -171,8 +171,7 @@ def weight_masks(
     """
     for name in unit_masks:
         groups.named(name)
-    flat = jax.tree_util.tree_flatten_with_path(variables)[0]
-    shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in flat}
+    shapes = {path: jnp.shape(leaf) for path, leaf in tree.leaves_by_path(variables).items()}
     active = active_indices(groups, unit_masks, shapes)
 
     def mask(path: tuple, leaf: Any, entry_mask: Any) -> jax.Array:

@@ -18,7 +18,7 @@ from gpnas.units._groups import (
     active_indices,
     weight_masks,
 )
-from gpnas.units._indexing import leaves_by_path, put_units, take_units
+from gpnas.units._indexing import put_units, take_units
 from gpnas.units.graph import ADDS, CONSUMES, CONSUMING, PRODUCES, SCALES
 
 Leaves = dict[str, jax.Array]
@@ -77,10 +77,10 @@ class Growth(NamedTuple):
 
     def active_entries(self) -> Leaves:
         """`{path: bool of the leaf's shape}`, entries that are active after the update."""
-        masks = leaves_by_path(
+        masks = tree.leaves_by_path(
             weight_masks(self.groups, self.after, self.variables, self.entry_masks)
         )
-        whole = leaves_by_path(self.variables)
+        whole = tree.leaves_by_path(self.variables)
         return {path: jnp.broadcast_to(mask, whole[path].shape) for path, mask in masks.items()}
 
 
@@ -142,7 +142,7 @@ def init_from_vectors(
     """
 
     def fill(new: Growth) -> Leaves:
-        found, active = leaves_by_path(new.variables), new.active_entries()
+        found, active = tree.leaves_by_path(new.variables), new.active_entries()
         if role == PRODUCES:  # weights between two new units stay zero
             consuming = _entries(new, CONSUMES)
             active |= {path: active[path] & ~marks for path, marks in consuming.items()}
@@ -178,7 +178,7 @@ def zeros(path: str, leaf: jax.Array, deviation: jax.Array) -> jax.Array:
 
 def he_normal(new: Growth, scale: float) -> Fresh:
     """Normal numbers with He's standard deviation times `scale`, with a key per leaf."""
-    keys = tree.keys_for(new.key, leaves_by_path(new.variables))
+    keys = tree.keys_for(new.key, tree.leaves_by_path(new.variables))
 
     def drawn(path: str, leaf: jax.Array, deviation: jax.Array) -> jax.Array:
         return (scale * deviation * jax.random.normal(keys[path], leaf.shape)).astype(leaf.dtype)
@@ -195,7 +195,7 @@ def fill_grown(new: Growth, fill: Mapping[str, Fresh]) -> Leaves:
     """
     own = {role: _entries(new, role) for role in _ROLES}
     over = {m.path: m.over for group in new.groups.groups for m in group.members}
-    found, active = leaves_by_path(new.variables), new.active_entries()
+    found, active = tree.leaves_by_path(new.variables), new.active_entries()
     for path, leaf in found.items():
         mine = {role: marks[path] for role, marks in own.items() if path in marks}
         if not mine:
@@ -232,7 +232,7 @@ def _any(marks: Iterable[jax.Array], shape: tuple[int, ...]) -> jax.Array:
 
 def _entries(new: Growth, role: str) -> Leaves:
     """`{path: bool, broadcastable to the leaf}`: entries of new units in leaves of one role."""
-    shapes = {path: jnp.shape(leaf) for path, leaf in leaves_by_path(new.variables).items()}
+    shapes = {path: jnp.shape(leaf) for path, leaf in tree.leaves_by_path(new.variables).items()}
     parts = tuple(
         group._replace(members=tuple(m for m in group.members if m.role in _ROLES[role]))
         for group in new.growing_groups()

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gpnas.masks import MaskContext, MaskTransform, cond_inplace, finite, init_masks
+from gpnas.masks import MaskContext, MaskTransform, cond_inplace, finite, init_masks, tree
 from gpnas.masks import score as scores
 from gpnas.units._groups import UnitGroup, UnitGroups, weight_masks
-from gpnas.units._indexing import leaves_by_path
 from gpnas.units.graph import CONSUMING
 
 
@@ -64,7 +63,7 @@ def on_units(
     outgoing = {m.path for g in groups.groups for m in g.members if m.role in CONSUMING}
 
     def outgoing_weights(params: Any) -> dict[str, jax.Array]:
-        return {path: x for path, x in leaves_by_path(params).items() if path in outgoing}
+        return {path: x for path, x in tree.leaves_by_path(params).items() if path in outgoing}
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, UnitsState]:
         del masks

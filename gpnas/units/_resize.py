@@ -56,8 +56,7 @@ def resize(
     """
     if round_to < 1:
         raise UserError("round_to", round_to, "1 or more")
-    flat = jax.tree_util.tree_flatten_with_path(variables)[0]
-    shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in flat}
+    shapes = {path: jnp.shape(leaf) for path, leaf in tree.leaves_by_path(variables).items()}
     active = {g.name: int(np.sum(unit_masks.get(g.name, g.size))) for g in groups.groups}
     rounded = {
         name: math.ceil(width / round_to) * round_to

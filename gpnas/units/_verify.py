@@ -83,10 +83,8 @@ def _random_mask(random: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _active_by_axis(groups: UnitGroups, masks: dict, variables: Any) -> dict:
-    leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
-    return active_indices(
-        groups, masks, {tree.path_name(path): np.shape(leaf) for path, leaf in leaves}
-    )
+    shapes = {path: np.shape(leaf) for path, leaf in tree.leaves_by_path(variables).items()}
+    return active_indices(groups, masks, shapes)
 
 
 def _compatible(groups: UnitGroups, masks: dict, variables: Any) -> dict:

@@ -32,7 +32,7 @@ from gpnas.units._grow_init import (
     zero_masked,
     zeros,
 )
-from gpnas.units._indexing import leaves_by_path, owned_indices, put_units, take_units
+from gpnas.units._indexing import owned_indices, put_units, take_units
 from gpnas.units.graph import BOTH, CONSUMES, PRODUCES
 
 __all__ = ["Init", "active_fan_in", "gradmax", "net2net", "orthogonal", "random", "zero_outgoing"]
@@ -192,7 +192,7 @@ def net2net(unevenness: float = 0.0) -> Init:
         raise UserError("unevenness", unevenness, "a number in [0, 1)")
 
     def fill(new: Growth) -> dict:
-        found = leaves_by_path(new.variables)
+        found = tree.leaves_by_path(new.variables)
         for group in new.growing_groups():
             for m in group.members:
                 _check_copied(group, m)

@@ -23,7 +23,7 @@ from gpnas.errors import UserError
 from gpnas.masks import MaskContext, tree
 from gpnas.masks import score as scores
 from gpnas.units._groups import UnitGroup, UnitGroups
-from gpnas.units._indexing import SIDES, leaves_by_path, producers, sum_owned, take_units
+from gpnas.units._indexing import SIDES, producers, sum_owned, take_units
 from gpnas.units.graph import SCALES
 
 __all__ = [
@@ -52,7 +52,7 @@ def sum_per_unit(groups: UnitGroups, values: Any, side: str = "all") -> UnitValu
     Raises:
       UserError: For an unknown side, or a group none of whose leaves is present.
     """
-    found = leaves_by_path(values)
+    found = tree.leaves_by_path(values)
     return {group.name: sum_owned(group, found, side) for group in groups.groups}
 
 
@@ -176,7 +176,7 @@ def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*")
     matches = tree.matcher(where)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        every = leaves_by_path(ctx.params)
+        every = tree.leaves_by_path(ctx.params)
         tree.check_globs("where", [where] if isinstance(where, str) else [], every)
         found = {p: jnp.abs(x) for p, x in every.items() if matches(p, x)}
         scales = [_only(group, SCALES) for group in groups.groups]
@@ -199,7 +199,7 @@ def fpgm(groups: UnitGroups) -> scores.Score:
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        found = leaves_by_path(ctx.params)
+        found = tree.leaves_by_path(ctx.params)
         return {group.name: _distances(group, found) for group in groups.groups}
 
     return _score("fpgm", {}, "incoming", value)
@@ -241,7 +241,7 @@ def of_neurons(
       Tartaglione et al. 2021, SeReNe (arXiv:2102.03773).
     """
     found = {collection + path: value for path, value in neurons.items()}
-    last = {path: len(leaf.shape) - 1 for path, leaf in leaves_by_path(variables).items()}
+    last = {path: len(leaf.shape) - 1 for path, leaf in tree.leaves_by_path(variables).items()}
 
     def of(group: UnitGroup) -> list[jax.Array]:
         return [

@@ -5,6 +5,7 @@ primitives allow, `find_roles` says what each leaf does for a unit, and `trace_o
 a value depends on. Internal to `gpnas.units`.
 """
 
+from gpnas.units.graph._bodies import passages
 from gpnas.units.graph._origins import Origin, trace_origins
 from gpnas.units.graph._roles import (
     ADDS,
@@ -24,5 +25,6 @@ from gpnas.units.graph._trace import Graph, Op, Trace, Value, all_ops, trace
 __all__ = [
     "ADDS", "BOTH", "CONSUMES", "CONSUMING", "PRODUCES", "SCALES",
     "Cut", "Graph", "Op", "Origin", "Roles", "ShrinkContext", "Solution", "Trace", "Value",
-    "all_ops", "cuts", "find_roles", "rule_of", "solve", "take", "trace", "trace_origins",
+    "all_ops", "cuts", "find_roles", "passages", "rule_of", "solve", "take", "trace",
+    "trace_origins",
 ]  # fmt: skip
