@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import pathlib
 import pkgutil
 import re
@@ -107,3 +108,40 @@ def test_every_dependency_has_its_reason_and_is_imported_somewhere():
         module = modules.get(name, name.replace("-", "_"))
         used = re.search(rf"^\s*(import|from) {module}\b", code, re.MULTILINE)
         assert used or name == "importlib_resources", name
+
+
+# Names that two public faces share, because they mean the same of different things.
+SAME_IN_TWO_FACES = {
+    # the same score, of weights (`masks.score`) and of units (`units.score`)
+    "growth_gain", "magnitude", "per_cost", "random", "removal_cost", "taylor",
+    # the same question of two kinds of gates (`gates.binary`, `gates.concrete`)
+    "nonzero_at_test",
+    # proxies are named in configs by what they measure
+    "macs", "params", "snip",
+    # sort keys of paths of leaves and of files, in which 2 comes before 10
+    "natural_order",
+    # a cell of DARTS and of a table: the class of a module is in the paths of its parameters
+    "Cell",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_no_two_public_objects_share_a_name():
+    """Of all packages' `__all__`, and of the namespaces in them."""
+    found = {}
+    for face in FACES:
+        package = importlib.import_module(f"gpnas.{face}")
+        spaces = {f"gpnas.{face}": package} | {
+            module.__name__: module
+            for module in (getattr(package, name, None) for name in package.__all__)
+            if inspect.ismodule(module)
+        }
+        for where, space in spaces.items():
+            own = [n for n, x in vars(space).items() if getattr(x, "__module__", "") == where]
+            for name in getattr(space, "__all__", own):
+                value = getattr(space, name, None)
+                if callable(value) and not name.startswith("_"):
+                    found.setdefault(name, {})[id(value)] = where
+    shared = {name: sorted(d.values()) for name, d in found.items() if len(d) > 1}
+    assert set(shared) <= SAME_IN_TWO_FACES, shared
+    assert set(shared) == SAME_IN_TWO_FACES, "exceptions that are none"

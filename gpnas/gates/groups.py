@@ -37,8 +37,8 @@ def axes_of(grouping: Grouping, weights: Leaves) -> dict[str, int]:
       ValueError: If the grouping names a layer that does not exist.
     """
     axes = grouping(weights)
-    if strange := [path for path in axes if path not in weights]:
-        raise ValueError(f"gates: got a gate on {strange[0]}, allowed: {', '.join(weights)}")
+    if unknown := [path for path in axes if path not in weights]:
+        raise ValueError(f"gates: got a gate on {unknown[0]}, allowed: {', '.join(weights)}")
     return axes
 
 

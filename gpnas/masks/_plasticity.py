@@ -90,8 +90,8 @@ def plasticity(
       lookahead: Steps; an update at step t aims at the density at t + lookahead.
       stagger: Steps by which the density curve of the last leaf is delayed against the first.
       window: Statistics are updated only in the last `window` steps before a mask update, which are
-        then the only steps that need a dense gradient; None: in all steps. A moving average of
-        decay 0.9 forgets in about 20 steps.
+        then the only steps that need a dense gradient; None: in all steps. In a moving
+        average of decay 0.9, gradients of more than 20 steps ago are negligible.
 
     Returns:
       The mask transform, with a `PlasticityState`.

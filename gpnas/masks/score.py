@@ -194,13 +194,13 @@ def removal_cost(decay: float = 0.9, batch_size: int = 1) -> Score:
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         scale = 1 / unbiased(decay, kept)
-        bends = curvature.value(kept, ctx)
+        curvatures = curvature.value(kept, ctx)
         slopes = kept[f"gradient@{decay}"]
 
         def leaf(w: jax.Array, g: jax.Array, b: jax.Array) -> jax.Array:
             return jnp.abs(scale * g * wide(w)) + b
 
-        return jax.tree.map(leaf, ctx.params, slopes, bends)
+        return jax.tree.map(leaf, ctx.params, slopes, curvatures)
 
     return Score(f"U@{decay},{batch_size}", mean_gradient(decay) | mean_square(decay), value)
 

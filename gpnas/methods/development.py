@@ -64,7 +64,7 @@ def development(
         weights that reached this age.
       stagger_at: Delay of the last leaf's density curve, as a fraction of the run; needs an
         allocation by leaf.
-      price: If not 0, the rate of `budget.dual_price`, which then decides the counts.
+      price: If not 0, the rate of `budget.dual_price`, which then sets the counts.
       hysteresis: Relative margin above the price at which weights are grown.
       allocation: Splits the density over leaves; with `global_`, leaves compete.
       seed_allocation: Splits the initial density over leaves.

@@ -94,7 +94,7 @@ def development_units(
         survival_age=survival_age or None,
         lookahead=every,
     )
-    decide = on_units(
+    on_outgoing = on_units(
         transform,
         own,
         unit_score.removal_cost(own, decay, batch_size),
@@ -106,7 +106,7 @@ def development_units(
     targets = _targets(own, share, overshoot)
     capacity = _capacity(targets, sizes, every, lambda step: spare if step < stop else 0.0)
     return Method(
-        decide,
+        on_outgoing,
         Forecast(_density(own, params, targets, sizes), rate_until(stop, min(window / every, 1.0))),
         update_mask=lambda masks, state: weight_masks(own, state.units, params),
         zero_mask=lambda masks, state: outgoing_masks(own, state.units, params),
@@ -168,11 +168,11 @@ def _capacity(
     spare: Callable[[int], float],
 ) -> Callable[[int, int], dict[str, int]]:
     """For `Hooks.capacity`: the largest targets of the next steps, and spare units on top."""
-    course = jax.jit(jax.vmap(targets))
+    curves = jax.jit(jax.vmap(targets))
 
     def capacity(step: int, ahead: int) -> dict[str, int]:
         soon = np.arange(step, step + ahead + 2 * every, max(every // 4, 1))
-        most = {name: round(float(np.max(k))) for name, k in course(soon).items()}
+        most = {name: round(float(np.max(k))) for name, k in curves(soon).items()}
         extra = 1 + spare(step)
         return {name: min(int(np.ceil(k * extra)), sizes[name]) for name, k in most.items()}
 
@@ -192,10 +192,10 @@ def _density(
         active = {path: jnp.float32(np.prod(shape)) for path, shape in shapes.items()}
         for group in groups.groups:
             if group.name in wanted:
-                gone = 1 - wanted[group.name] / sizes[group.name]
+                removed = 1 - wanted[group.name] / sizes[group.name]
                 for m in group.members:
                     if m.path in active:
-                        active[m.path] *= 1 - gone * len(m.at) / shapes[m.path][m.axis]
+                        active[m.path] *= 1 - removed * len(m.at) / shapes[m.path][m.axis]
         return sum(active.values(), jnp.float32(0)) / total
 
     return density

@@ -32,10 +32,10 @@ def with_blocks(
     """
     shapes = {path: jnp.shape(leaf) for path, leaf in tree.leaves_by_path(variables).items()}
     found = []
-    for name, (whole, silent) in blocks.items():
+    for name, (whole, output) in blocks.items():
         members = tuple(
             Member(path, len(shape) - 1, np.zeros(shape[-1], int), np.arange(shape[-1]),
-                   CONSUMES if fnmatch.fnmatchcase(path, silent) else PRODUCES)
+                   CONSUMES if fnmatch.fnmatchcase(path, output) else PRODUCES)
             for path, shape in shapes.items()
             if fnmatch.fnmatchcase(path, whole)
         )  # fmt: skip

@@ -152,8 +152,8 @@ def weight_masks(
 ) -> Any:
     """Converts unit masks to masks of the leaves: the outer product over the axes of a leaf.
 
-    Biases, scales and statistics of inactive units are masked like their kernels. So the result
-    also masks leaves that masks of single weights leave alone.
+    Biases, scales and statistics of inactive units are masked like their kernels, also in leaves
+    that have no masks of single weights.
 
     Args:
       groups: Groups found by `discover`.

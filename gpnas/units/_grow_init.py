@@ -101,12 +101,12 @@ class Given(NamedTuple):
     key: jax.Array
 
 
-def make_init(fill: Callable[[Growth], Leaves], silent: bool = True) -> Init:
+def make_init(fill: Callable[[Growth], Leaves], preserves_function: bool = True) -> Init:
     """Makes an `Init`.
 
     Args:
       fill: `growth → {path: leaf}`, all leaves in order.
-      silent: Whether the initialization must not change the function.
+      preserves_function: Whether the initialization must not change the function.
     """
 
     def init_fn(
@@ -121,7 +121,7 @@ def make_init(fill: Callable[[Growth], Leaves], silent: bool = True) -> Init:
             groups.named(name)
         grown = {name: after[name] & ~before[name] for name in after if name in before}
         new = Growth(variables, groups, before, after, key, entry_masks, grown)
-        for group in new.growing_groups() if silent else ():
+        for group in new.growing_groups() if preserves_function else ():
             if group.summed:
                 allowed = "units whose activations only weights consume"
                 raise UserError(f"new units of {group.name}", group.summed, allowed)
@@ -197,13 +197,13 @@ def fill_grown(new: Growth, fill: Mapping[str, Fresh]) -> Leaves:
     over = {m.path: m.over for group in new.groups.groups for m in group.members}
     found, active = tree.leaves_by_path(new.variables), new.active_entries()
     for path, leaf in found.items():
-        mine = {role: marks[path] for role, marks in own.items() if path in marks}
-        if not mine:
+        marked = {role: marks[path] for role, marks in own.items() if path in marks}
+        if not marked:
             continue
-        touched = _any(mine.values(), leaf.shape)
+        touched = _any(marked.values(), leaf.shape)
         old = active[path] & ~touched
         fresh = leaf
-        for role, marks in mine.items():
+        for role, marks in marked.items():
             if role in fill:
                 deviation = _deviation(leaf, active[path], old, over[path])
                 value = fill[role](path, leaf, deviation)

@@ -78,13 +78,13 @@ def on_units(
         own = dataclasses.replace(ctx, params=weights, grads=grads)
         kept, seen = scores.observe_before(both, state.statistics, own, every, window)
 
-        def event(x: tuple[Any, Any]) -> tuple[Any, Any]:
+        def at_update(x: tuple[Any, Any]) -> tuple[Any, Any]:
             fine = finite.are_finite(own.grads)  # if not, the inner transform must see it
             gains = jax.tree.map(lambda g: jnp.where(fine, g, jnp.nan), grow.value(kept, own))
-            judged = dataclasses.replace(own, params=drop.value(kept, own), grads=gains)
-            return transform.update(*x, judged)
+            scored = dataclasses.replace(own, params=drop.value(kept, own), grads=gains)
+            return transform.update(*x, scored)
 
-        units, inner = cond_inplace(ctx.may_update, event, (state.units, state.inner))
+        units, inner = cond_inplace(ctx.may_update, at_update, (state.units, state.inner))
         new = masks if ctx.may_update is False else _masks_of_weights(groups, units, ctx.params)
         return new, UnitsState(units, kept, inner, state.skips.after(seen))
 
@@ -101,8 +101,8 @@ def _masks_of_weights(groups: UnitGroups, units: Mapping[str, jax.Array], params
 def outgoing_masks(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], params: Any) -> Any:
     """Masks of the outgoing weights of units: False for those of inactive units, True elsewhere.
 
-    Applying them silences inactive units and keeps their own weights. The function is the one that
-    `weight_masks` gives, unless a group is `summed`.
+    Applying them removes inactive units from the function and keeps their incoming weights. The
+    outputs are those with `weight_masks`, unless a group is `summed`.
 
     Args:
       groups: Units of the params.

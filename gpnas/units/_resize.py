@@ -110,8 +110,10 @@ def _move(x: Any, moves: Layouts) -> Any:
     def along(y: np.ndarray, axis: int) -> np.ndarray:
         source, fresh = moves[axis]
         taken = np.take(y, source, axis)
-        lies = [1] * y.ndim
-        lies[axis] = -1
-        return np.where(fresh.reshape(lies), np.zeros((), y.dtype), taken) if fresh.any() else taken
+        shape = [1] * y.ndim
+        shape[axis] = -1
+        return (
+            np.where(fresh.reshape(shape), np.zeros((), y.dtype), taken) if fresh.any() else taken
+        )
 
     return jnp.asarray(functools.reduce(along, moves, np.asarray(x)))

@@ -66,7 +66,7 @@ def active_fan_in(scale: float = 1.0) -> Init:
         drawn = he_normal(new, scale)
         return fill_grown(new, {PRODUCES: drawn, CONSUMES: drawn})
 
-    return make_init(fill, silent=False)
+    return make_init(fill, preserves_function=False)
 
 
 def gradmax(
@@ -160,9 +160,9 @@ def orthogonal(moments: Mapping[str, jax.Array] | None = None, norm: float | Non
         root = jnp.linalg.cholesky(metric + tiny * unit)  # root @ root.T is the metric
         turn = jnp.linalg.qr(jax.random.normal(given.key, (size, size)))[0]
         taken = jnp.where(given.kept[:, None], given.rows, 0).astype(jnp.float32) @ root
-        barred = jnp.where(given.usable, 0, 1 + jnp.linalg.norm(taken))[:, None] * unit
+        excluded = jnp.where(given.usable, 0, 1 + jnp.linalg.norm(taken))[:, None] * unit
         _, _, right = jnp.linalg.svd(
-            jnp.concatenate([taken, barred]) @ turn
+            jnp.concatenate([taken, excluded]) @ turn
         )  # masked entries count as covered
         free = right[::-1][rank(given.grown) % size]  # the least covered directions come first
         return jnp.where(given.usable[None], jnp.linalg.solve(root.T, turn @ free.T).T, 0)

@@ -2,10 +2,9 @@
 
 Each function takes the groups found by `discover` and returns a score like those of
 `gpnas.masks.score`, with the same running statistics, which are shared by name. Its value is
-`{group
-name: (size,) float32}`. The params in its context are the variables given to `discover`, or some of
-their collections (`{"params": …}`); the gradients have the same structure. Missing leaves do not
-count.
+`{group name: (size,) float32}`. The params in its context are the variables given to `discover`, or
+some of their collections (`{"params": …}`); the gradients have the same structure. Missing leaves
+count as zero.
 
 Sides select the entries of a unit. "incoming" is all that produces it (columns of kernels, biases,
 scales), "outgoing" all that consumes it (rows of the kernels behind it). An inactive unit has
@@ -116,9 +115,10 @@ def removal_cost(
         scale = 1 / scores.unbiased(decay, kept)
         means = kept[f"gradient@{decay}"]
         slopes = jax.tree.map(lambda w, g: scale * g * tree.wide(w), ctx.params, means)
-        bends = sum_per_unit(groups, curvature.value(kept, ctx), side)
+        curvatures = sum_per_unit(groups, curvature.value(kept, ctx), side)
         return {
-            name: jnp.abs(v) + bends[name] for name, v in sum_per_unit(groups, slopes, side).items()
+            name: jnp.abs(v) + curvatures[name]
+            for name, v in sum_per_unit(groups, slopes, side).items()
         }
 
     statistics = scores.mean_gradient(decay) | scores.mean_square(decay)
