@@ -113,7 +113,7 @@ def test_every_dependency_has_its_reason_and_is_imported_somewhere():
 # Names that two public faces share, because they mean the same of different things.
 SAME_IN_TWO_FACES = {
     # the same score, of weights (`masks.score`) and of units (`units.score`)
-    "growth_gain", "magnitude", "per_cost", "random", "removal_cost", "taylor",
+    "growth_gain", "magnitude", "random", "removal_cost", "taylor",
     # the same question of two kinds of gates (`gates.binary`, `gates.concrete`)
     "nonzero_at_test",
     # proxies are named in configs by what they measure

@@ -65,22 +65,18 @@ def erk(dense: Sequence[str] = (), axes: AxesTable | None = None) -> Allocation:
     return _proportional(raw, dense=dense)
 
 
-def by_cost(
-    costs: Mapping[str, float], power: float = 0.5, dense: Sequence[str] = ()
-) -> Allocation:
+def by_cost(costs: Mapping[str, float], power: float = 0.5) -> Allocation:
     """A budget in cost: Σ cost·k = density · Σ cost·size, up to one weight per leaf.
 
     Args:
       costs: Cost of one weight (for example MACs per example) by path glob; 1 where none matches.
       power: Density of a leaf ∝ cost^−power. 0 spreads evenly; ½ minimises Σ 1/k under the budget.
-      dense: Path globs of leaves that stay dense.
     """
 
     def cost(path: str) -> float:
         return tree.lookup(costs, path, 1.0)
 
-    globs = tree.globs_of(costs)
-    return _proportional(lambda path, shape: cost(path) ** -power, cost, dense, globs)
+    return _proportional(lambda path, shape: cost(path) ** -power, cost, globs=tree.globs_of(costs))
 
 
 def per_leaf(densities: Mapping[str, float]) -> Allocation:

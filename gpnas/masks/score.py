@@ -251,15 +251,17 @@ def ema(score: Score, decay: float = 0.9) -> Score:
     return Score(name, {**score.statistics, name: _average(name, decay, score.value)}, value)
 
 
-def per_cost(score: Score, costs: Mapping[str, float]) -> Score:
-    """A score divided by the cost of a weight, for params that are a dict by path.
+def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
+    """A score divided by the cost of a weight or unit, for scores that are a dict by path or group.
 
-    `plasticity` and `ranking` call scores with such a dict.
+    `plasticity` and `ranking` call scores of weights with such a dict, and scores of units
+    (`gpnas.units.score`) return one.
 
     Args:
       score: The score to divide.
-      costs: Cost of one weight (MACs, bytes, seconds) by path glob; 1 where no glob matches. A name
-        without wildcards may be of an absent leaf.
+      costs: Cost (MACs, bytes, seconds) of one weight by path glob, or of units by glob of group
+        names, there a number or (size,) numbers; 1 where no glob matches. A name without wildcards
+        may be of an absent leaf.
 
     Raises:
       ValueError: (on use) If a glob matches no leaf.

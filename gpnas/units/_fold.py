@@ -65,11 +65,9 @@ def _constant(groups: UnitGroups, variables: Any) -> dict[str, dict[int, np.ndar
         tied = any(member.role == BOTH for member in group.members)
         if own and not group.summed and not tied:
             masks[group.name] = np.array(sum_owned(group._replace(members=own), nonzero)) > 0
-    shapes = {path: leaf.shape for path, leaf in nonzero.items()}
-    found = active_indices(groups, masks, shapes)
     return {
         path: {axis: ~np.asarray(active) for axis, active in axes.items()}
-        for path, axes in found.items()
+        for path, axes in active_indices(groups, masks, variables).items()
     }
 
 

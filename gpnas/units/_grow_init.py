@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,30 +27,8 @@ _ROLES = {PRODUCES: (PRODUCES,), ADDS: (ADDS,), SCALES: (SCALES,), CONSUMES: CON
 Fresh = Callable[[str, jax.Array, jax.Array], jax.Array]
 
 
-class Init(Protocol):
-    """Initializes new units: `(variables, groups, before, after, key) → variables`."""
-
-    def __call__(
-        self,
-        variables: Any,
-        groups: UnitGroups,
-        before: UnitMasks,
-        after: UnitMasks,
-        key: jax.Array,
-        entry_masks: Any = None,
-    ) -> Any:
-        """Initializes the entries of new units.
-
-        Args:
-          variables: The variables given to `discover`.
-          groups: Groups found by `discover`.
-          before, after: `{group: (size,) bool}`; missing groups are active.
-          key: Random key.
-          entry_masks: Masks of single weights, as for `weight_masks`.
-
-        Raises:
-          UserError: For an unknown group, or if new units cannot be initialized this way.
-        """
+# (variables, groups, before, after, key, entry_masks=None) → variables; see `gpnas.units.grow`.
+Init = Callable[..., Any]
 
 
 class Growth(NamedTuple):
@@ -149,7 +127,7 @@ def init_from_vectors(
         keys = tree.keys_for(new.key, dict(new.grown))
         given = dict(found)
         for group in new.growing_groups():
-            members = [m for m in group.members if m.role in _ROLES[role]]
+            members = list(group.with_roles(*_ROLES[role]).members)
             rows = _side(found, group, members)
             usable = jnp.any(jnp.concatenate(_side(active, group, members), 1), 0)
             kept, whole = new.kept(group), jnp.concatenate(rows, 1)
@@ -232,21 +210,18 @@ def _any(marks: Iterable[jax.Array], shape: tuple[int, ...]) -> jax.Array:
 
 def _entries(new: Growth, role: str) -> Leaves:
     """`{path: bool, broadcastable to the leaf}`: entries of new units in leaves of one role."""
-    shapes = {path: jnp.shape(leaf) for path, leaf in tree.leaves_by_path(new.variables).items()}
-    parts = tuple(
-        group._replace(members=tuple(m for m in group.members if m.role in _ROLES[role]))
-        for group in new.growing_groups()
-    )
+    parts = tuple(group.with_roles(*_ROLES[role]) for group in new.growing_groups())
     unchanged = {name: ~grown for name, grown in new.grown.items()}
-    found = {}
-    for path, axes in active_indices(UnitGroups(parts, ()), unchanged, shapes).items():
-        rank = range(len(shapes[path]))
-        marks = [
-            jnp.expand_dims(~active, [a for a in rank if a != axis])
-            for axis, active in axes.items()
-        ]
-        found[path] = functools.reduce(jnp.logical_or, marks)
-    return found
+    active = active_indices(UnitGroups(parts, ()), unchanged, new.variables)
+    rank = {path: jnp.ndim(leaf) for path, leaf in tree.leaves_by_path(new.variables).items()}
+
+    def along(path: str, axis: int) -> jax.Array:
+        return jnp.expand_dims(~active[path][axis], [a for a in range(rank[path]) if a != axis])
+
+    return {
+        path: functools.reduce(jnp.logical_or, [along(path, axis) for axis in axes])
+        for path, axes in active.items()
+    }
 
 
 def _deviation(

@@ -31,7 +31,7 @@ def members_on_side(group: UnitGroup, side: str) -> tuple[Member, ...]:
 
 def producers(group: UnitGroup) -> tuple[Member, ...]:
     """Members that are kernels producing the units: incoming weights without biases and scales."""
-    return tuple(member for member in group.members if member.role == PRODUCES)
+    return group.with_roles(PRODUCES).members
 
 
 def owned_indices(member: Member, size: int) -> np.ndarray:

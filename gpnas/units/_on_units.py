@@ -112,10 +112,7 @@ def outgoing_masks(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], para
     Returns:
       A pytree of bool with the structure of `params`.
     """
-    outgoing = tuple(
-        g._replace(members=tuple(m for m in g.members if m.role in CONSUMING))
-        for g in groups.groups
-    )
+    outgoing = tuple(g.with_roles(*CONSUMING) for g in groups.groups)
     return weight_masks(UnitGroups(outgoing, ()), unit_masks, params)
 
 

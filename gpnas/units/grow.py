@@ -1,10 +1,15 @@
 """Initializations of grown units.
 
 A unit is new if it is inactive in the unit masks before and active in those after. Each function
-here makes an initialization, `init(variables, groups, before, after, key) → variables`, that sets
-the entries of new units and no others. Entries that belong to an inactive unit, too, or that an
-entry mask excludes, stay zero. Biases (and other added leaves) start at zero, scales and variances
-(and other factors) at the mean over active units.
+here makes an initialization, which sets the entries of new units and no others::
+
+    init(variables, groups, before, after, key, entry_masks=None) → variables
+
+`before` and `after` are unit masks, `{group: (size,) bool}`; missing groups are active.
+`entry_masks` are masks of single weights, as for `weight_masks`. Entries that belong to an inactive
+unit, too, or that an entry mask excludes, stay zero. Biases (and other added leaves) start at zero,
+scales and variances (and other factors) at the mean over active units. For an unknown group, or new
+units that cannot be initialized this way, an initialization raises `UserError`.
 
 An initialization can be jitted. A group whose masks are traced counts as growing; masks of the
 other groups may be arrays on the host.
