@@ -4,7 +4,7 @@ A gate is z = 1[u < π], π = sigmoid(k·φ), drawn for each batch. With large k
 sign of φ, with a gradient of zero.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -81,7 +81,12 @@ def bernoulli(
         loss, out = forward.loss(gated({p: u < use[p] for p, u in uniform.items()}))
         mirrored = gated({p: u > 1 - use[p] for p, u in uniform.items()})
         through = _arm_term(forward, gates, uniform, k, loss, mirrored, learn(ctx.step))
-        total = _penalty(penalties, decay, weights, axes, use)
+        price, sizes = per_path(penalties, list(weights)), group_sizes(weights, axes)
+        norms = squares(weights, axes)
+        total = sum(
+            jnp.sum(price[p] * sizes[p] * pi + 0.5 * decay * jax.lax.stop_gradient(pi) * norms[p])
+            for p, pi in use.items()
+        )
         return loss + (through - jax.lax.stop_gradient(through)) + total / images, out
 
     def network(params: Any, gates: dict[str, jax.Array], masks: Any, step: jax.Array) -> Any:
@@ -111,25 +116,6 @@ def _arm_term(
     )
     gap = jax.lax.stop_gradient(k * (other - loss))
     return sum((jnp.sum(gap * (u - 0.5) * gates[p]) for p, u in uniform.items()), jnp.float32(0))
-
-
-def _penalty(
-    penalties: Sequence[float],
-    decay: float,
-    weights: Leaves,
-    axes: Mapping[str, int],
-    use: Leaves,
-) -> jax.Array:
-    """Σ over groups of λ · |group| · π + ½ · decay · sg(π) · ‖w‖²."""
-    price, sizes = per_path(penalties, list(weights)), group_sizes(weights, axes)
-    norms = squares(weights, axes)
-    return sum(
-        (
-            jnp.sum(price[p] * sizes[p] * pi + 0.5 * decay * jax.lax.stop_gradient(pi) * norms[p])
-            for p, pi in use.items()
-        ),
-        jnp.float32(0),
-    )
 
 
 def nonzero_at_test(grouping: Grouping = inputs_and_filters) -> IsActive:

@@ -18,6 +18,7 @@ from gpnas.masks.schedule import Schedule, check_densities, constant, staggered
 from gpnas.masks.select import Select, exact_top_k
 
 Leaves = dict[str, jax.Array]
+_Targets = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
 _LONG_AGO = -(2**30)
 
 
@@ -112,13 +113,14 @@ def plasticity(
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, PlasticityState]:
         active, weights = masked_leaves(masks), masked_leaves(masks, params)
-        groups = list(allocation({p: m.shape for p, m in active.items()}, jnp.float32(1)))
-        if stagger and any(len(group) > 1 for group in groups):
-            raise ValueError(
-                f"stagger: got {stagger} with competing leaves, allowed: an allocation by leaf"
-            )
-        seeds = _seeded(seed_score, seeding, select, active, weights, key)
-        return update_leaves(masks, seeds), _first_state(rule, groups, weights)
+        shapes = {path: leaf.shape for path, leaf in active.items()}
+        groups = list(rule.targets(shapes, jnp.int32(0)))
+        ctx = MaskContext(step=jnp.int32(0), params=weights, grads=weights, key=key)
+        seeds = seed_score.value(scores.init_statistics((seed_score,), weights), ctx)
+        for i, (group, k) in enumerate(seeding(shapes, jnp.int32(0)).items()):
+            own = jax.random.fold_in(key, i)
+            active |= select(_pick(seeds, group), k, own, _pick(active, group))
+        return update_leaves(masks, active), _init_state(rule, groups, weights)
 
     def update_fn(
         masks: Masks, state: PlasticityState, ctx: MaskContext
@@ -157,20 +159,24 @@ class _Rule(NamedTuple):
 
     drop: scores.Score
     grow: scores.Score
-    targets: Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
+    targets: _Targets
     budget: Budget
     select: Select
     ages: _Ages
     lookahead: int
 
 
-class _Competitors(NamedTuple):
-    """Leaves of one group by path, at a mask update; no ages unless the rule depends on them."""
+class _Group(NamedTuple):
+    """One group at a mask update: its leaves by path, without ages unless the rule needs them."""
 
     active: Leaves
     drop: Leaves
     grow: Leaves
     age: Leaves
+    target: jax.Array
+    step: jax.Array
+    price: jax.Array
+    key: jax.Array
 
 
 def _update_masks(
@@ -181,75 +187,61 @@ def _update_masks(
     nan = _sum(dict(enumerate(map(jnp.isnan, (*drop.values(), *grow.values())))))
     grow = {p: s * _survival(state, p) if state.survived else s for p, s in grow.items()}
     age = {p: ctx.step - c for p, c in state.changed.items()}
-    shapes = {p: m.shape for p, m in active.items()}
     after, price = dict(active), dict(state.price)
+    shapes = {p: m.shape for p, m in active.items()}
     targets = rule.targets(shapes, ctx.step + rule.lookahead)
-    for i, (group, target) in enumerate(targets.items()):
-        own = _Competitors(
-            _pick(active, group),
-            _pick(drop, group),
-            _pick(grow, group),
-            _pick(age, group) if age else {},
-        )
-        key, name = jax.random.fold_in(ctx.key, i), _name(group)
-        members, price[name] = _exchange(rule, own, target, ctx.step, price[name], key)
+    for i, (paths, target) in enumerate(targets.items()):
+        name, key = _name(paths), jax.random.fold_in(ctx.key, i)
+        group = _Group(
+            _pick(active, paths), _pick(drop, paths), _pick(grow, paths),
+            _pick(age, paths) if age else {}, target, ctx.step, price[name], key,
+        )  # fmt: skip
+        members, price[name] = _exchange(rule, group)
         after |= members
     state = state._replace(price=price, nan_scores=state.nan_scores + nan)
     return after, _track_ages(rule.ages, state, active, after, age, ctx.step)
 
 
-def _exchange(
-    rule: _Rule,
-    own: _Competitors,
-    target: jax.Array,
-    step: jax.Array,
-    price: jax.Array,
-    key: jax.Array,
-) -> tuple[Leaves, jax.Array]:
+def _exchange(rule: _Rule, group: _Group) -> tuple[Leaves, jax.Array]:
     """active ← (active ∧ ¬pruned) ∨ grown, in one group; also returns its new price."""
-    active, inactive = own.active, {p: ~m for p, m in own.active.items()}
-    prunable = _at_age(active, own.age, rule.ages.protect)
-    growable = _at_age(inactive, own.age, rule.ages.rest)
-    counts = rule.budget(_candidates(own, prunable, growable, rule.ages.rest, target, step), price)
-    drop_key, grow_key = jax.random.split(key)
+    active, inactive = group.active, {p: ~m for p, m in group.active.items()}
+    prunable = _at_age(active, group.age, rule.ages.protect)
+    growable = _at_age(inactive, group.age, rule.ages.rest)
+    counts = rule.budget(_candidates(rule, group, prunable, growable), group.price)
+    drop_key, grow_key = jax.random.split(group.key)
     may_prune = _relax(prunable, active, counts.prune)
-    pruned = rule.select({p: -s for p, s in own.drop.items()}, counts.prune, drop_key, may_prune)
+    pruned = rule.select({p: -s for p, s in group.drop.items()}, counts.prune, drop_key, may_prune)
     may_grow = _relax(growable, inactive, counts.grow)
     if not rule.ages.rest:  # weights pruned in this update may be grown again, as in RigL
         may_grow = {p: m | pruned[p] for p, m in may_grow.items()}
-    grown = rule.select(own.grow, counts.grow, grow_key, may_grow)
+    grown = rule.select(group.grow, counts.grow, grow_key, may_grow)
     return {p: (m & ~pruned[p]) | grown[p] for p, m in active.items()}, counts.price
 
 
-def _candidates(
-    own: _Competitors,
-    prunable: Leaves,
-    growable: Leaves,
-    rest: int,
-    target: jax.Array,
-    step: jax.Array,
-) -> Candidates:
-    regrowable = jnp.int32(0) if rest else _sum(prunable)  # pruned and grown in one update
+def _candidates(rule: _Rule, group: _Group, prunable: Leaves, growable: Leaves) -> Candidates:
+    regrowable = jnp.int32(0) if rule.ages.rest else _sum(prunable)  # grown again when pruned
     return Candidates(
-        step=step,
-        size=sum(m.size for m in own.active.values()),
-        active=_sum(own.active),
-        target=target,
+        step=group.step,
+        size=sum(m.size for m in group.active.values()),
+        active=_sum(group.active),
+        target=group.target,
         prunable=_sum(prunable),
         growable=_sum(growable) + regrowable,
-        n_below=lambda price: _sum({p: m & (own.drop[p] < price) for p, m in prunable.items()}),
-        n_above=lambda price: _sum({p: m & (own.grow[p] > price) for p, m in growable.items()}),
+        n_below=lambda price: _sum({p: m & (group.drop[p] < price) for p, m in prunable.items()}),
+        n_above=lambda price: _sum({p: m & (group.grow[p] > price) for p, m in growable.items()}),
     )
 
 
-def _targets(
-    allocation: Allocation, density: Schedule, stagger: float
-) -> Callable[[Shapes, jax.Array], dict[Group, jax.Array]]:
-    """`(shapes, step) → {group: () int32}`, numbers of active weights that the density gives."""
+def _targets(allocation: Allocation, density: Schedule, stagger: float) -> _Targets:
+    """`(shapes, step) → {group: () int32}`, numbers of active weights by the density."""
 
     def targets(shapes: Shapes, step: jax.Array) -> dict[Group, jax.Array]:
         if not stagger:
             return allocation(shapes, density(step))
+        if any(len(group) > 1 for group in allocation(shapes, jnp.float32(1))):
+            raise ValueError(
+                f"stagger: got {stagger} with competing leaves, allowed: an allocation by leaf"
+            )
         last = max(len(shapes) - 1, 1)
         curves = {path: staggered(density, i / last, stagger) for i, path in enumerate(shapes)}
         return {(path,): allocation(shapes, curves[path](step))[(path,)] for path in shapes}
@@ -257,25 +249,7 @@ def _targets(
     return targets
 
 
-def _seeded(
-    score: scores.Score,
-    targets: Callable[[Shapes, jax.Array], dict[Group, jax.Array]],
-    select: Select,
-    active: Leaves,
-    weights: Leaves,
-    key: jax.Array,
-) -> Leaves:
-    """The initial masks: the highest scores of each group."""
-    ctx = MaskContext(step=jnp.int32(0), params=weights, grads=weights, key=key)
-    values = score.value(scores.init_statistics((score,), weights), ctx)
-    shapes = {path: leaf.shape for path, leaf in active.items()}
-    for i, (group, k) in enumerate(targets(shapes, jnp.int32(0)).items()):
-        own = jax.random.fold_in(key, i)
-        active = active | select(_pick(values, group), k, own, _pick(active, group))
-    return active
-
-
-def _first_state(rule: _Rule, groups: list[Group], weights: Leaves) -> PlasticityState:
+def _init_state(rule: _Rule, groups: list[Group], weights: Leaves) -> PlasticityState:
     survivors = weights if rule.ages.survival_age is not None else {}
     return PlasticityState(
         statistics=scores.init_statistics((rule.drop, rule.grow), weights),
