@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import inspect
 import pathlib
 import pkgutil
 import re
@@ -117,7 +116,7 @@ SAME_IN_TWO_FACES = {
     # the same question of two kinds of gates (`gates.binary`, `gates.concrete`)
     "nonzero_at_test",
     # proxies are named in configs by what they measure
-    "macs", "params", "snip",
+    "macs", "snip",
     # sort keys of paths of leaves and of files, in which 2 comes before 10
     "natural_order",
     # a cell of DARTS and of a table: the class of a module is in the paths of its parameters
@@ -131,11 +130,9 @@ def test_no_two_public_objects_share_a_name():
     found = {}
     for face in FACES:
         package = importlib.import_module(f"gpnas.{face}")
-        spaces = {f"gpnas.{face}": package} | {
-            module.__name__: module
-            for module in (getattr(package, name, None) for name in package.__all__)
-            if inspect.ismodule(module)
-        }
+        inner = {module.name for module in pkgutil.iter_modules(package.__path__)}
+        paths = [f"gpnas.{face}.{name}" for name in inner & set(package.__all__)]
+        spaces = {p: importlib.import_module(p) for p in (f"gpnas.{face}", *paths)}
         for where, space in spaces.items():
             own = [n for n, x in vars(space).items() if getattr(x, "__module__", "") == where]
             for name in getattr(space, "__all__", own):
