@@ -107,3 +107,38 @@ def test_every_dependency_has_its_reason_and_is_imported_somewhere():
         module = modules.get(name, name.replace("-", "_"))
         used = re.search(rf"^\s*(import|from) {module}\b", code, re.MULTILINE)
         assert used or name == "importlib_resources", name
+
+
+# Names that two public faces share, because they mean the same of different things.
+SAME_IN_TWO_FACES = {
+    # the same score, of weights (`masks.score`) and of units (`units.score`)
+    "growth_gain", "magnitude", "random", "removal_cost", "taylor",
+    # the same question of two kinds of gates (`gates.binary`, `gates.concrete`)
+    "nonzero_at_test",
+    # proxies are named in configs by what they measure
+    "macs", "snip",
+    # sort keys of paths of leaves and of files, in which 2 comes before 10
+    "natural_order",
+    # a cell of DARTS and of a table: the class of a module is in the paths of its parameters
+    "Cell",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_no_two_public_objects_share_a_name():
+    """Of all packages' `__all__`, and of the namespaces in them."""
+    found = {}
+    for face in FACES:
+        package = importlib.import_module(f"gpnas.{face}")
+        inner = {module.name for module in pkgutil.iter_modules(package.__path__)}
+        paths = [f"gpnas.{face}.{name}" for name in inner & set(package.__all__)]
+        spaces = {p: importlib.import_module(p) for p in (f"gpnas.{face}", *paths)}
+        for where, space in spaces.items():
+            own = [n for n, x in vars(space).items() if getattr(x, "__module__", "") == where]
+            for name in getattr(space, "__all__", own):
+                value = getattr(space, name, None)
+                if callable(value) and not name.startswith("_"):
+                    found.setdefault(name, {})[id(value)] = where
+    shared = {name: sorted(d.values()) for name, d in found.items() if len(d) > 1}
+    assert set(shared) <= SAME_IN_TWO_FACES, shared
+    assert set(shared) == SAME_IN_TWO_FACES, "exceptions that are none"

@@ -4,7 +4,7 @@ import numpy as np
 
 from gpnas.data._dataset import Decoded, Split, content_digest
 from gpnas.data._split import hold_out
-from gpnas.data.pictures import Size, resize
+from gpnas.data.pictures import Size, resize_picture
 
 _TEST_PART = 0.2
 # Fixed: the test set is the same whatever the seed of a run.
@@ -25,7 +25,7 @@ def load(size: Size | None) -> Decoded:
 
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / _LEVELS)).astype(np.uint8)[..., None]
-    images = np.stack([resize(image, size) for image in images])
+    images = np.stack([resize_picture(image, size) for image in images])
     labels = bunch.target.astype(np.int32)
     rows = hold_out(len(labels), _TEST_PART, _TEST_SEED)
     train, test = (Split(images[part], labels[part]) for part in rows)

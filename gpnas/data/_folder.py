@@ -8,7 +8,15 @@ from pathlib import Path
 from absl import logging
 
 from gpnas.data import _cache, _storage
-from gpnas.data.pictures import SUFFIXES, Size, is_gray, is_picture, natural_order, read, resize
+from gpnas.data.pictures import (
+    SUFFIXES,
+    Size,
+    is_gray,
+    is_picture,
+    natural_order,
+    read,
+    resize_picture,
+)
 from gpnas.errors import UserError
 
 _VALIDATION = ("val", "valid", "validation")
@@ -156,7 +164,7 @@ def decode(listing: Listing, folder: Path, size: Size | None) -> tuple[str, ...]
             if wanted and picture.shape[:2] != size:
                 got = f"{file}: {picture.shape[0]} x {picture.shape[1]}"
                 raise UserError("data.image_size", got, wanted)
-            images[row] = resize(picture, size)
+            images[row] = resize_picture(picture, size)
         images.flush()
         _cache.save_labels(folder, name, [label for _, label in rows])
     return listing.class_names

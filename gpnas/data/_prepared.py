@@ -13,7 +13,7 @@ from gpnas._files import parse_json
 from gpnas.data import _cache, _cifar, _idx, _storage
 from gpnas.data._known import Known
 from gpnas.data._prepare import tfds_order
-from gpnas.data.pictures import Size, resize
+from gpnas.data.pictures import Size, resize_picture
 from gpnas.errors import UserError
 
 _FORMAT = "array_record"
@@ -196,7 +196,7 @@ def _decode_split(
         digest.update(np.ascontiguousarray(picture).data)
         total = total + picture.sum(axis=(0, 1), dtype=np.float64)
         pixels += picture.shape[0] * picture.shape[1]
-        picture = resize(picture, size)
+        picture = resize_picture(picture, size)
         if images is None:
             images = _cache.new_images(folder, split, (rows, *picture.shape))
         if picture.shape != images.shape[1:]:

@@ -105,7 +105,7 @@ def parse_size(image_size: int | Sequence[int] | None) -> Size | None:
     return sides[0], sides[1]
 
 
-def resize(image: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArray[np.uint8]:
+def resize_picture(image: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArray[np.uint8]:
     """Resamples a picture (bilinear, with the wide support that avoids aliasing; aspect not kept).
 
     Args:

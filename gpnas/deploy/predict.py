@@ -112,7 +112,7 @@ def predict(
     for start in range(0, len(paths), _BATCH):
         part = paths[start : start + _BATCH]
         images = [
-            pictures.resize(pictures.read(path, shape[2], "pictures"), (shape[0], shape[1]))
+            pictures.resize_picture(pictures.read(path, shape[2], "pictures"), (shape[0], shape[1]))
             for path in part
         ]
         logits = predictor.run(np.stack(images).astype(np.float32)).astype(np.float64)

@@ -15,9 +15,9 @@ from gpnas.gates.concrete import per_path
 from gpnas.gates.groups import (
     Grouping,
     axes_of,
+    group_sizes,
     inputs_and_filters,
     multiply,
-    sizes,
     spread,
     squares,
 )
@@ -80,18 +80,11 @@ def bernoulli(
 
         loss, out = forward.loss(gated({p: u < use[p] for p, u in uniform.items()}))
         mirrored = gated({p: u > 1 - use[p] for p, u in uniform.items()})
-        other = jax.lax.cond(  # fixed gates need no second pass
-            learn(ctx.step),
-            lambda opposite, _: forward.loss(opposite)[0],
-            lambda _, same: same,
-            *jax.lax.stop_gradient((mirrored, loss)),
-        )
-        gap = jax.lax.stop_gradient(k * (other - loss))
-        through = sum(jnp.sum(gap * (u - 0.5) * gates[p]) for p, u in uniform.items())
-        price, many = per_path(penalties, list(weights)), sizes(weights, axes)
+        through = _arm_term(forward, gates, uniform, k, loss, mirrored, learn(ctx.step))
+        price, sizes = per_path(penalties, list(weights)), group_sizes(weights, axes)
         norms = squares(weights, axes)
         total = sum(
-            jnp.sum(price[p] * many[p] * pi + 0.5 * decay * jax.lax.stop_gradient(pi) * norms[p])
+            jnp.sum(price[p] * sizes[p] * pi + 0.5 * decay * jax.lax.stop_gradient(pi) * norms[p])
             for p, pi in use.items()
         )
         return loss + (through - jax.lax.stop_gradient(through)) + total / images, out
@@ -103,6 +96,26 @@ def bernoulli(
         return multiply(params, spread(fixed, grouping(weights), weights))
 
     return Gates(init_fn, loss_fn, network, masked=False, learn=learn)
+
+
+def _arm_term(
+    forward: Forward,
+    gates: Leaves,
+    uniform: Leaves,
+    k: jax.Array,
+    loss: jax.Array,
+    mirrored: Any,
+    learn: jax.Array,
+) -> jax.Array:
+    """A term whose gradient by the gates is ARM's estimate, from the loss with mirrored gates."""
+    other = jax.lax.cond(  # fixed gates need no second pass
+        learn,
+        lambda opposite, _: forward.loss(opposite)[0],
+        lambda _, same: same,
+        *jax.lax.stop_gradient((mirrored, loss)),
+    )
+    gap = jax.lax.stop_gradient(k * (other - loss))
+    return sum((jnp.sum(gap * (u - 0.5) * gates[p]) for p, u in uniform.items()), jnp.float32(0))
 
 
 def nonzero_at_test(grouping: Grouping = inputs_and_filters) -> IsActive:

@@ -11,9 +11,9 @@ from gpnas.gates._gate import Forward, GateContext, Gates, IsActive, Leaves
 from gpnas.gates.groups import (
     Grouping,
     axes_of,
+    group_sizes,
     inputs_and_filters,
     multiply,
-    sizes,
     spread,
     squares,
 )
@@ -94,10 +94,10 @@ def hard_concrete(
             for p, g in gates.items()
         }
         loss, out = forward.loss(multiply(params, spread(drawn, axes, weights)))
-        price, many = per_path(penalties, list(weights)), sizes(weights, axes)
+        price, sizes = per_path(penalties, list(weights)), group_sizes(weights, axes)
         norms = squares(weights, axes)
         total = sum(
-            jnp.sum(probability(g) * (price[p] * many[p] + 0.5 * decay * norms[p]))
+            jnp.sum(probability(g) * (price[p] * sizes[p] + 0.5 * decay * norms[p]))
             for p, g in gates.items()
         )
         return loss + total / images, out

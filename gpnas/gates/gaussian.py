@@ -169,9 +169,9 @@ def variational(
         logs = {p: jnp.where(active.get(p, True), g, -jnp.inf) for p, g in gates.items()}
         intercept, calls = noise({p: jnp.exp(g) for p, g in logs.items()}, ctx.key)
         loss, out = forward.loss(params, intercept)
-        if idle := [path for path, times in calls.items() if not times]:
+        if unused := [path for path, times in calls.items() if not times]:
             raise ValueError(
-                f"variational: got {idle[0]}, allowed: kernels of layers that are used"
+                f"variational: got {unused[0]}, allowed: kernels of layers that are used"
             )
         total = sum(
             jnp.sum(divergence(w, logs[p]), where=active.get(p, True)) for p, w in weights.items()

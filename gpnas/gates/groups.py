@@ -37,12 +37,12 @@ def axes_of(grouping: Grouping, weights: Leaves) -> dict[str, int]:
       ValueError: If the grouping names a layer that does not exist.
     """
     axes = grouping(weights)
-    if strange := [path for path in axes if path not in weights]:
-        raise ValueError(f"gates: got a gate on {strange[0]}, allowed: {', '.join(weights)}")
+    if unknown := [path for path in axes if path not in weights]:
+        raise ValueError(f"gates: got a gate on {unknown[0]}, allowed: {', '.join(weights)}")
     return axes
 
 
-def sizes(weights: Leaves, axes: Mapping[str, int]) -> dict[str, int]:
+def group_sizes(weights: Leaves, axes: Mapping[str, int]) -> dict[str, int]:
     """Number of weights per group, by path."""
     return {p: math.prod(weights[p].shape) // weights[p].shape[axis] for p, axis in axes.items()}
 

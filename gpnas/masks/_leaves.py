@@ -6,7 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gpnas.masks.tree import Filter, Leaves, check_globs, lookup, matcher, natural_order, path_name
+from gpnas.masks.tree import (
+    Filter,
+    Leaves,
+    check_globs,
+    leaves_by_path,
+    lookup,
+    matcher,
+    natural_order,
+    path_name,
+)
 
 Tree = Any
 
@@ -36,7 +45,7 @@ def init_masks(
       ValueError: If a leaf is not an array or a number, or a glob matches no leaf.
     """
     matches = matcher(where)
-    paths = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    paths = list(leaves_by_path(params))
     check_globs("init_masks", [where] if isinstance(where, str) else [], paths)
     check_globs("axes", axes or {}, paths)
 
@@ -70,9 +79,9 @@ def masked_leaves(masks: Tree, tree: Tree | None = None) -> Leaves:
     Returns:
       `{path: leaf}`. A dict of arrays is itself a pytree, on which scores and selections work.
     """
-    flat = jax.tree_util.tree_flatten_with_path(masks)[0]
     leaves = jax.tree.leaves(masks if tree is None else tree)
-    found = {path_name(p): x for (p, m), x in zip(flat, leaves, strict=True) if jnp.ndim(m)}
+    each = zip(leaves_by_path(masks).items(), leaves, strict=True)
+    found = {path: leaf for (path, mask), leaf in each if jnp.ndim(mask)}
     return {path: found[path] for path in sorted(found, key=natural_order)}
 
 

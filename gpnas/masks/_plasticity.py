@@ -1,7 +1,6 @@
 """Plasticity: the transform that grows and prunes weights; most methods are settings of it."""
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +18,7 @@ from gpnas.masks.schedule import Schedule, check_densities, constant, staggered
 from gpnas.masks.select import Select, exact_top_k
 
 Leaves = dict[str, jax.Array]
+_Targets = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
 _LONG_AGO = -(2**30)
 
 
@@ -86,14 +86,13 @@ def plasticity(
       rest: Steps before a pruned weight may be grown again, unless the target requires it; 0: it
         may be grown in the same update.
       survival_age: If given, scores for growth are multiplied by the leaf's fraction of grown
-        weights that reached this age: the mean of a Beta(1 + survived, 1 + died) posterior. At
-          least
-        `every`.
+        weights that reached this age: the mean of a Beta(1 + survived, 1 + died) posterior.
+        At least `every`.
       lookahead: Steps; an update at step t aims at the density at t + lookahead.
       stagger: Steps by which the density curve of the last leaf is delayed against the first.
       window: Statistics are updated only in the last `window` steps before a mask update, which are
-        then the only steps that need a dense gradient; None: in all steps. A moving average of
-        decay 0.9 forgets in about 20 steps.
+        then the only steps that need a dense gradient; None: in all steps. In a moving
+        average of decay 0.9, gradients of more than 20 steps ago are negligible.
 
     Returns:
       The mask transform, with a `PlasticityState`.
@@ -104,151 +103,192 @@ def plasticity(
     """
     if survival_age is not None and survival_age < every:
         raise ValueError(f"survival_age: got {survival_age}, allowed: at least every = {every}")
-    scored = (drop, grow)
-    count = track_density(churn) if budget is None else budget
-    tracks_age = bool(protect or rest or survival_age is not None)
-
     check_densities(density)
-
-    def targets(allocation: Allocation, shapes: Shapes, step: jax.Array) -> dict[Group, jax.Array]:
-        if not stagger:
-            return allocation(shapes, density(step))
-        last = max(len(shapes) - 1, 1)
-        curves = {path: staggered(density, i / last, stagger) for i, path in enumerate(shapes)}
-        return {(path,): allocation(shapes, curves[path](step))[(path,)] for path in shapes}
+    ages = _Ages(protect, rest, survival_age, every)
+    budget = track_density(churn) if budget is None else budget
+    rule = _Rule(
+        drop, grow, _targets(allocation, density, stagger), budget, select, ages, lookahead
+    )
+    seeding = _targets(seed_allocation or allocation, density, stagger)
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, PlasticityState]:
-        active = masked_leaves(masks)
+        active, weights = masked_leaves(masks), masked_leaves(masks, params)
         shapes = {path: leaf.shape for path, leaf in active.items()}
-        if stagger and any(len(group) > 1 for group in allocation(shapes, jnp.float32(1))):
-            raise ValueError(
-                f"stagger: got {stagger} with competing leaves, allowed: an allocation by leaf"
-            )
-        weights = masked_leaves(masks, params)
+        groups = list(rule.targets(shapes, jnp.int32(0)))
         ctx = MaskContext(step=jnp.int32(0), params=weights, grads=weights, key=key)
-        seeds = seed_score.value(scores.start((seed_score,), weights), ctx)
-        seeding = targets(seed_allocation or allocation, shapes, jnp.int32(0))
-        for i, (group, k) in enumerate(seeding.items()):
-            members = _pick(active, group)
-            active |= select(_pick(seeds, group), k, jax.random.fold_in(key, i), members)
-        state = PlasticityState(
-            statistics=scores.start(scored, weights),
-            changed={p: jnp.full(s, _LONG_AGO, jnp.int32) for p, s in shapes.items()}
-            if tracks_age
-            else {},
-            survived={p: jnp.float32(0) for p in shapes} if survival_age is not None else {},
-            died={p: jnp.float32(0) for p in shapes} if survival_age is not None else {},
-            price={_name(group): jnp.float32(0) for group in allocation(shapes, jnp.float32(1))},
-            nan_scores=jnp.int32(0),
-            skips=no_skips(),
-        )
-        return update_leaves(masks, active), state
+        seeds = seed_score.value(scores.init_statistics((seed_score,), weights), ctx)
+        for i, (group, k) in enumerate(seeding(shapes, jnp.int32(0)).items()):
+            own = jax.random.fold_in(key, i)
+            active |= select(_pick(seeds, group), k, own, _pick(active, group))
+        return update_leaves(masks, active), _init_state(rule, groups, weights)
 
     def update_fn(
         masks: Masks, state: PlasticityState, ctx: MaskContext
     ) -> tuple[Masks, PlasticityState]:
-        active = masked_leaves(masks)
-        own = dataclasses.replace(
-            ctx, params=masked_leaves(masks, ctx.params), grads=masked_leaves(masks, ctx.grads)
-        )
-        kept, seen = scores.observe_before(scored, state.statistics, own, every, window)
+        own = ctx.of_masked(masks)
+        kept, seen = scores.observe_before((drop, grow), state.statistics, own, every, window)
 
         def at_update(x: tuple[Leaves, PlasticityState]) -> tuple[Leaves, PlasticityState]:
-            active, rest = update_masks(x[0], x[1]._replace(statistics=kept), own)
-            return active, rest._replace(statistics={})
+            active, new = _update_masks(rule, x[0], x[1]._replace(statistics=kept), own)
+            return active, new._replace(statistics={})
 
-        changes = (active, state._replace(statistics={}, skips=no_skips()))
-        (active, changed), skips = cond_finite(
-            ctx.may_update, at_update, changes, state.skips, own.grads, seen
+        before = (masked_leaves(masks), state._replace(statistics={}, skips=no_skips()))
+        (active, after), skips = cond_finite(
+            ctx.may_update, at_update, before, state.skips, own.grads, seen
         )
-        return update_leaves(masks, active), changed._replace(statistics=kept, skips=skips)
-
-    def update_masks(
-        active: Leaves, state: PlasticityState, ctx: MaskContext
-    ) -> tuple[Leaves, PlasticityState]:
-        drop_scores = drop.value(state.statistics, ctx)
-        grow_scores = grow.value(state.statistics, ctx)
-        bad = _sum(
-            {i: jnp.isnan(x) for i, x in enumerate((*drop_scores.values(), *grow_scores.values()))}
-        )
-        if survival_age is not None:
-            grow_scores = {p: s * _survival(state, p) for p, s in grow_scores.items()}
-        age = {p: ctx.step - c for p, c in state.changed.items()}
-        shapes = {path: leaf.shape for path, leaf in active.items()}
-        after, price = dict(active), dict(state.price)
-        for i, (group, target) in enumerate(
-            targets(allocation, shapes, ctx.step + lookahead).items()
-        ):
-            key = jax.random.fold_in(ctx.key, i)
-            members, price[_name(group)] = _exchange(
-                _pick(active, group), _pick(drop_scores, group), _pick(grow_scores, group),
-                _pick(age, group) if tracks_age else None,
-                target, ctx.step, price[_name(group)], key,
-            )  # fmt: skip
-            after |= members
-        state = state._replace(price=price, nan_scores=state.nan_scores + bad)
-        return after, _track_ages(state, active, after, age, ctx.step)
-
-    def _exchange(
-        active: Leaves,
-        drop_scores: Leaves,
-        grow_scores: Leaves,
-        age: Leaves | None,
-        target: jax.Array,
-        step: jax.Array,
-        price: jax.Array,
-        key: jax.Array,
-    ) -> tuple[Leaves, jax.Array]:
-        """Mask update of one group: prunes, then grows."""
-        inactive = {p: ~m for p, m in active.items()}
-        prunable = {p: m & (age[p] >= protect) for p, m in active.items()} if age else active
-        growable = {p: m & (age[p] >= rest) for p, m in inactive.items()} if age else inactive
-        regrowable = jnp.int32(0) if rest else _sum(prunable)  # pruned and grown in one update
-        candidates = Candidates(
-            step=step,
-            size=sum(m.size for m in active.values()),
-            active=_sum(active),
-            target=target,
-            prunable=_sum(prunable),
-            growable=_sum(growable) + regrowable,
-            n_below=lambda price: _sum(
-                {p: m & (drop_scores[p] < price) for p, m in prunable.items()}
-            ),
-            n_above=lambda price: _sum(
-                {p: m & (grow_scores[p] > price) for p, m in growable.items()}
-            ),
-        )
-        counts = count(candidates, price)
-        drop_key, grow_key = jax.random.split(key)
-        may_prune = _relax(prunable, active, counts.prune)
-        lowest = {p: -s for p, s in drop_scores.items()}
-        pruned = select(lowest, counts.prune, drop_key, may_prune)
-        may_grow = _relax(growable, inactive, counts.grow)
-        if rest == 0:  # weights pruned in this update may be grown again, as in RigL
-            may_grow = {p: m | pruned[p] for p, m in may_grow.items()}
-        grown = select(grow_scores, counts.grow, grow_key, may_grow)
-        return {p: (m & ~pruned[p]) | grown[p] for p, m in active.items()}, counts.price
-
-    def _track_ages(
-        state: PlasticityState, before: Leaves, after: Leaves, age: Leaves, step: jax.Array
-    ) -> PlasticityState:
-        if not tracks_age:
-            return state
-        changed = {p: jnp.where(before[p] != after[p], step, c) for p, c in state.changed.items()}
-        if survival_age is None:
-            return state._replace(changed=changed)
-        young = {
-            p: before[p] & (c >= 0) & (age[p] <= survival_age) for p, c in state.changed.items()
-        }
-        of_age = {p: m & after[p] & (age[p] > survival_age - every) for p, m in young.items()}
-        lost = {p: m & ~after[p] for p, m in young.items()}
-        return state._replace(
-            changed=changed,
-            survived={p: n + jnp.sum(of_age[p], dtype=n.dtype) for p, n in state.survived.items()},
-            died={p: n + jnp.sum(lost[p], dtype=n.dtype) for p, n in state.died.items()},
-        )
+        return update_leaves(masks, active), after._replace(statistics=kept, skips=skips)
 
     return every_(between(MaskTransform(init_fn, update_fn), start, stop), every)
+
+
+class _Ages(NamedTuple):
+    """Settings in steps since a weight was last grown or pruned; as arguments of `plasticity`."""
+
+    protect: int
+    rest: int
+    survival_age: int | None
+    every: int
+
+    def tracked(self) -> bool:
+        """Whether a mask update depends on ages."""
+        return bool(self.protect or self.rest or self.survival_age is not None)
+
+
+class _Rule(NamedTuple):
+    """Settings of a mask update; `targets`: `(shapes, step) → {group: () int32}`."""
+
+    drop: scores.Score
+    grow: scores.Score
+    targets: _Targets
+    budget: Budget
+    select: Select
+    ages: _Ages
+    lookahead: int
+
+
+class _Group(NamedTuple):
+    """One group at a mask update: its leaves by path, without ages unless the rule needs them."""
+
+    active: Leaves
+    drop: Leaves
+    grow: Leaves
+    age: Leaves
+    target: jax.Array
+    step: jax.Array
+    price: jax.Array
+    key: jax.Array
+
+
+def _update_masks(
+    rule: _Rule, active: Leaves, state: PlasticityState, ctx: MaskContext
+) -> tuple[Leaves, PlasticityState]:
+    """One mask update: score → allocate → count → select."""
+    drop, grow = (score.value(state.statistics, ctx) for score in (rule.drop, rule.grow))
+    nan = _sum(dict(enumerate(map(jnp.isnan, (*drop.values(), *grow.values())))))
+    grow = {p: s * _survival(state, p) if state.survived else s for p, s in grow.items()}
+    age = {p: ctx.step - c for p, c in state.changed.items()}
+    after, price = dict(active), dict(state.price)
+    shapes = {p: m.shape for p, m in active.items()}
+    targets = rule.targets(shapes, ctx.step + rule.lookahead)
+    for i, (paths, target) in enumerate(targets.items()):
+        name, key = _name(paths), jax.random.fold_in(ctx.key, i)
+        group = _Group(
+            _pick(active, paths), _pick(drop, paths), _pick(grow, paths),
+            _pick(age, paths) if age else {}, target, ctx.step, price[name], key,
+        )  # fmt: skip
+        members, price[name] = _exchange(rule, group)
+        after |= members
+    state = state._replace(price=price, nan_scores=state.nan_scores + nan)
+    return after, _track_ages(rule.ages, state, active, after, age, ctx.step)
+
+
+def _exchange(rule: _Rule, group: _Group) -> tuple[Leaves, jax.Array]:
+    """active ← (active ∧ ¬pruned) ∨ grown, in one group; also returns its new price."""
+    active, inactive = group.active, {p: ~m for p, m in group.active.items()}
+    prunable = _at_age(active, group.age, rule.ages.protect)
+    growable = _at_age(inactive, group.age, rule.ages.rest)
+    counts = rule.budget(_candidates(rule, group, prunable, growable), group.price)
+    drop_key, grow_key = jax.random.split(group.key)
+    may_prune = _relax(prunable, active, counts.prune)
+    pruned = rule.select({p: -s for p, s in group.drop.items()}, counts.prune, drop_key, may_prune)
+    may_grow = _relax(growable, inactive, counts.grow)
+    if not rule.ages.rest:  # weights pruned in this update may be grown again, as in RigL
+        may_grow = {p: m | pruned[p] for p, m in may_grow.items()}
+    grown = rule.select(group.grow, counts.grow, grow_key, may_grow)
+    return {p: (m & ~pruned[p]) | grown[p] for p, m in active.items()}, counts.price
+
+
+def _candidates(rule: _Rule, group: _Group, prunable: Leaves, growable: Leaves) -> Candidates:
+    regrowable = jnp.int32(0) if rule.ages.rest else _sum(prunable)  # grown again when pruned
+    return Candidates(
+        step=group.step,
+        size=sum(m.size for m in group.active.values()),
+        active=_sum(group.active),
+        target=group.target,
+        prunable=_sum(prunable),
+        growable=_sum(growable) + regrowable,
+        n_below=lambda price: _sum({p: m & (group.drop[p] < price) for p, m in prunable.items()}),
+        n_above=lambda price: _sum({p: m & (group.grow[p] > price) for p, m in growable.items()}),
+    )
+
+
+def _targets(allocation: Allocation, density: Schedule, stagger: float) -> _Targets:
+    """`(shapes, step) → {group: () int32}`, numbers of active weights by the density."""
+
+    def targets(shapes: Shapes, step: jax.Array) -> dict[Group, jax.Array]:
+        if not stagger:
+            return allocation(shapes, density(step))
+        if any(len(group) > 1 for group in allocation(shapes, jnp.float32(1))):
+            raise ValueError(
+                f"stagger: got {stagger} with competing leaves, allowed: an allocation by leaf"
+            )
+        last = max(len(shapes) - 1, 1)
+        curves = {path: staggered(density, i / last, stagger) for i, path in enumerate(shapes)}
+        return {(path,): allocation(shapes, curves[path](step))[(path,)] for path in shapes}
+
+    return targets
+
+
+def _init_state(rule: _Rule, groups: list[Group], weights: Leaves) -> PlasticityState:
+    survivors = weights if rule.ages.survival_age is not None else {}
+    return PlasticityState(
+        statistics=scores.init_statistics((rule.drop, rule.grow), weights),
+        changed={
+            p: jnp.full(w.shape, _LONG_AGO, jnp.int32)
+            for p, w in weights.items()
+            if rule.ages.tracked()
+        },
+        survived={p: jnp.float32(0) for p in survivors},
+        died={p: jnp.float32(0) for p in survivors},
+        price={_name(group): jnp.float32(0) for group in groups},
+        nan_scores=jnp.int32(0),
+        skips=no_skips(),
+    )
+
+
+def _track_ages(
+    ages: _Ages,
+    state: PlasticityState,
+    before: Leaves,
+    after: Leaves,
+    age: Leaves,
+    step: jax.Array,
+) -> PlasticityState:
+    """The state with the changes of this update, and with survivors and deaths counted."""
+    last = state.changed
+    state = state._replace(
+        changed={p: jnp.where(before[p] != after[p], step, c) for p, c in last.items()}
+    )
+    if ages.survival_age is None:
+        return state
+    young = {p: before[p] & (c >= 0) & (age[p] <= ages.survival_age) for p, c in last.items()}
+    oldest = ages.survival_age - ages.every
+    of_age = {p: m & after[p] & (age[p] > oldest) for p, m in young.items()}
+    lost = {p: m & ~after[p] for p, m in young.items()}
+    return state._replace(
+        survived={p: n + jnp.sum(of_age[p], dtype=n.dtype) for p, n in state.survived.items()},
+        died={p: n + jnp.sum(lost[p], dtype=n.dtype) for p, n in state.died.items()},
+    )
 
 
 def survival(state: PlasticityState) -> dict[str, jax.Array]:
@@ -258,6 +298,10 @@ def survival(state: PlasticityState) -> dict[str, jax.Array]:
 
 def _survival(state: PlasticityState, path: str) -> jax.Array:
     return (1 + state.survived[path]) / (2 + state.survived[path] + state.died[path])
+
+
+def _at_age(marked: Leaves, age: Leaves, least: int) -> Leaves:
+    return {p: m & (age[p] >= least) for p, m in marked.items()} if age else marked
 
 
 def _relax(wanted: Leaves, allowed: Leaves, needed: jax.Array) -> Leaves:

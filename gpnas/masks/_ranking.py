@@ -1,6 +1,5 @@
 """Ranking: masks of the k highest-scored weights, active or inactive, at each mask update."""
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -56,15 +55,15 @@ def ranking(
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, Any]:
         del key
-        return masks, RankingState(scores.start((score,), masked_leaves(masks, params)), no_skips())
+        return masks, RankingState(
+            scores.init_statistics((score,), masked_leaves(masks, params)), no_skips()
+        )
 
     def update_fn(
         masks: Masks, state: RankingState, ctx: MaskContext
     ) -> tuple[Masks, RankingState]:
         active = masked_leaves(masks)
-        own = dataclasses.replace(
-            ctx, params=masked_leaves(masks, ctx.params), grads=masked_leaves(masks, ctx.grads)
-        )
+        own = ctx.of_masked(masks)
         kept, seen = scores.observe_before((score,), state.statistics, own, every, None)
 
         def update_masks(active: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -63,6 +63,12 @@ class MaskContext:
     may_update: jax.Array | bool = True
     gates: Any = ()
 
+    def of_masked(self, masks: Masks) -> "MaskContext":
+        """The context of the masked leaves alone: params and grads as `{path: leaf}`."""
+        return dataclasses.replace(
+            self, params=masked_leaves(masks, self.params), grads=masked_leaves(masks, self.grads)
+        )
+
 
 class MaskTransform(NamedTuple):
     """A pair of pure functions that decides which parameters are active.
@@ -151,8 +157,7 @@ def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, State]:
         if isinstance(where, str):
-            flat = jax.tree_util.tree_flatten_with_path(masks)[0]
-            tree.check_globs("masked", [where], [tree.path_name(path) for path, _ in flat])
+            tree.check_globs("masked", [where], tree.leaves_by_path(masks))
         inner, state = transform.init(hide(masks, params), params, key)
         return update_leaves(masks, masked_leaves(inner)), state
 

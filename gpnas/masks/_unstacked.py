@@ -28,10 +28,9 @@ def unstacked(transform: MaskTransform, axes: AxesTable) -> MaskTransform:
     """
 
     def split(like: Any, values: Any) -> dict[str, jax.Array]:
-        flat = jax.tree_util.tree_flatten_with_path(like)[0]
         found: dict[str, jax.Array] = {}
-        for (path, mask), value in zip(flat, jax.tree.leaves(values), strict=True):
-            name = tree.path_name(path)
+        each = zip(tree.leaves_by_path(like).items(), jax.tree.leaves(values), strict=True)
+        for (name, mask), value in each:
             batch = sides(name, jnp.ndim(mask), axes).batch if jnp.ndim(mask) else ()
             if not batch:
                 found[name] = value
@@ -54,8 +53,7 @@ def unstacked(transform: MaskTransform, axes: AxesTable) -> MaskTransform:
         return jax.tree.map_with_path(leaf, like)
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, Any]:
-        flat = jax.tree_util.tree_flatten_with_path(masks)[0]
-        tree.check_globs("axes", axes, [tree.path_name(path) for path, _ in flat])
+        tree.check_globs("axes", axes, tree.leaves_by_path(masks))
         inner, state = transform.init(split(masks, masks), split(masks, params), key)
         return join(masks, inner), state
 

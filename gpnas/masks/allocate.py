@@ -23,7 +23,7 @@ Group = tuple[str, ...]
 Allocation = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
 
 
-def sizes(shapes: Shapes) -> np.ndarray:
+def leaf_sizes(shapes: Shapes) -> np.ndarray:
     """(leaves,) int64, elements of each leaf."""
     return np.array([int(np.prod(shape)) for shape in shapes.values()])
 
@@ -32,7 +32,7 @@ def global_() -> Allocation:
     """One group of all leaves, which compete for one budget."""
 
     def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
-        return {tuple(shapes): part_of(density, int(sizes(shapes).sum()))}
+        return {tuple(shapes): part_of(density, int(leaf_sizes(shapes).sum()))}
 
     return allocation
 
@@ -65,22 +65,18 @@ def erk(dense: Sequence[str] = (), axes: AxesTable | None = None) -> Allocation:
     return _proportional(raw, dense=dense)
 
 
-def by_cost(
-    costs: Mapping[str, float], power: float = 0.5, dense: Sequence[str] = ()
-) -> Allocation:
+def by_cost(costs: Mapping[str, float], power: float = 0.5) -> Allocation:
     """A budget in cost: Σ cost·k = density · Σ cost·size, up to one weight per leaf.
 
     Args:
       costs: Cost of one weight (for example MACs per example) by path glob; 1 where none matches.
       power: Density of a leaf ∝ cost^−power. 0 spreads evenly; ½ minimises Σ 1/k under the budget.
-      dense: Path globs of leaves that stay dense.
     """
 
     def cost(path: str) -> float:
         return tree.lookup(costs, path, 1.0)
 
-    globs = tree.globs_of(costs)
-    return _proportional(lambda path, shape: cost(path) ** -power, cost, dense, globs)
+    return _proportional(lambda path, shape: cost(path) ** -power, cost, globs=tree.globs_of(costs))
 
 
 def per_leaf(densities: Mapping[str, float]) -> Allocation:
@@ -132,7 +128,7 @@ def _proportional(
     def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
         tree.check_globs("dense", dense, shapes)
         tree.check_globs("allocation", globs, shapes)
-        size = sizes(shapes)
+        size = leaf_sizes(shapes)
         if not size.sum():
             return {(path,): jnp.int32(0) for path in shapes}
         if not size.all():  # rounding must not assign weights to empty leaves
@@ -143,7 +139,7 @@ def _proportional(
         return counted(shapes, density)
 
     def counted(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
-        size = sizes(shapes)
+        size = leaf_sizes(shapes)
         stay = dict.fromkeys(dense, True)
         pinned = np.array([tree.lookup(stay, path, False) for path in shapes], bool)
         ratio = _float([raw(path, shape) for path, shape in shapes.items()])

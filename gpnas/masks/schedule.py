@@ -54,23 +54,17 @@ def cosine(first: float, stop: int, last: float = 0.0) -> Schedule:
     )
 
 
-def developmental(
-    final: float, peak: float, peak_step: int, stop: int, first: float = 1.0
-) -> Schedule:
-    """Overshoot and decline: density rises from its first value to a peak, then falls to its final.
+def developmental(final: float, peak: float, peak_step: int, stop: int) -> Schedule:
+    """Overshoot and decline: density rises from its final value to a peak, then falls back to it.
 
-    `d(t) = final · [first + (peak − first)·sin²(πt / 2·peak_step)]` up to `peak_step`, then
+    `d(t) = final · [1 + (peak − 1)·sin²(πt / 2·peak_step)]` up to `peak_step`, then
     `final · [1 + (peak − 1)(1 − x)³]` with x from 0 at the peak to 1 at `stop`, then `final`.
 
     Args:
-      final: Final density, in (0, 1].
+      final: Final density, in (0, 1]; also that at step 0.
       peak: Height of the peak as a multiple of `final`; 1.5 in human cortex.
       peak_step: Step of the peak.
       stop: Step from which the density is `final`.
-      first: Density at step 0 as a multiple of `final`.
-
-    Returns:
-      The schedule of the density.
 
     References:
       Huttenlocher 1979, Synaptic density in human frontal cortex.
@@ -78,9 +72,8 @@ def developmental(
 
     def density(step: jax.Array) -> jax.Array:
         rise = jnp.sin(0.5 * jnp.pi * _progress(step, 0, peak_step)) ** 2
-        growing = first + (peak - first) * rise
-        pruning = 1 + (peak - 1) * (1 - _progress(step, peak_step, stop)) ** 3
-        return final * jnp.where(jnp.asarray(step) <= peak_step, growing, pruning)
+        fall = (1 - _progress(step, peak_step, stop)) ** 3
+        return final * (1 + (peak - 1) * jnp.where(jnp.asarray(step) <= peak_step, rise, fall))
 
     return density
 

@@ -45,7 +45,7 @@ class Score(NamedTuple):
     value: Callable[[Mapping[str, Any], MaskContext], Values]
 
 
-def start(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
+def init_statistics(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
     """Initial statistics of all the scores, each once; `{}` if none is needed."""
     kept = {n: s.init(params) for score in scores for n, s in score.statistics.items()}
     return kept | {_SEEN: jnp.float32(0)} if kept else {}
@@ -156,11 +156,10 @@ def random() -> Score:
     """Uniform in [0, 1), drawn anew at each mask update, with one key per leaf."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        flat, treedef = jax.tree_util.tree_flatten_with_path(ctx.params)
-        leaves = {tree.path_name(path): leaf for path, leaf in flat}
+        leaves = tree.leaves_by_path(ctx.params)
         keys = tree.keys_for(ctx.key, leaves)
         drawn = [jax.random.uniform(keys[path], leaf.shape) for path, leaf in leaves.items()]
-        return jax.tree.unflatten(treedef, drawn)
+        return jax.tree.unflatten(jax.tree.structure(ctx.params), drawn)
 
     return Score("random", {}, value)
 
@@ -195,13 +194,13 @@ def removal_cost(decay: float = 0.9, batch_size: int = 1) -> Score:
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         scale = 1 / unbiased(decay, kept)
-        bends = curvature.value(kept, ctx)
+        curvatures = curvature.value(kept, ctx)
         slopes = kept[f"gradient@{decay}"]
 
         def leaf(w: jax.Array, g: jax.Array, b: jax.Array) -> jax.Array:
             return jnp.abs(scale * g * wide(w)) + b
 
-        return jax.tree.map(leaf, ctx.params, slopes, bends)
+        return jax.tree.map(leaf, ctx.params, slopes, curvatures)
 
     return Score(f"U@{decay},{batch_size}", mean_gradient(decay) | mean_square(decay), value)
 
@@ -252,15 +251,17 @@ def ema(score: Score, decay: float = 0.9) -> Score:
     return Score(name, {**score.statistics, name: _average(name, decay, score.value)}, value)
 
 
-def per_cost(score: Score, costs: Mapping[str, float]) -> Score:
-    """A score divided by the cost of a weight, for params that are a dict by path.
+def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
+    """A score divided by the cost of a weight or unit, for scores that are a dict by path or group.
 
-    `plasticity` and `ranking` call scores with such a dict.
+    `plasticity` and `ranking` call scores of weights with such a dict, and scores of units
+    (`gpnas.units.score`) return one.
 
     Args:
       score: The score to divide.
-      costs: Cost of one weight (MACs, bytes, seconds) by path glob; 1 where no glob matches. A name
-        without wildcards may be of an absent leaf.
+      costs: Cost (MACs, bytes, seconds) of one weight by path glob, or of units by glob of group
+        names, there a number or (size,) numbers; 1 where no glob matches. A name without wildcards
+        may be of an absent leaf.
 
     Raises:
       ValueError: (on use) If a glob matches no leaf.

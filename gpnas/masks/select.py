@@ -131,49 +131,46 @@ def _tie_breakers(leaves: list[jax.Array], key: jax.Array) -> list[jax.Array]:
     return [scramble(leaf.shape, o, key) for leaf, o in zip(leaves, offsets, strict=True)]
 
 
-def n_m(
-    scores: Any,
-    n: int,
-    m: int,
-    key: jax.Array,
-    axis: int | None = None,
-    axes: AxesTable | None = None,
-) -> Any:
-    """Keeps the n highest of every m neighbours (N:M sparsity).
+def n_of_m(n: int, m: int, axes: AxesTable | None = None) -> Select:
+    """N:M sparsity as a selection: the n highest of every m neighbouring inputs.
 
     Args:
-      scores: An array or a pytree of arrays.
       n, m: Kept weights, and size of a group.
-      key: Random key that breaks ties.
-      axis: Axis of the neighbours, in all leaves; the input axis unless given.
-      axes: `Axes` by path glob, for the input axis.
+      axes: `Axes` by path glob. A leaf of one axis has its inputs along it.
 
     Returns:
-      Bool masks with exactly n True in each group (fewer only where scores are NaN).
+      `select(scores, k, key, where=None) → masks`; k is ignored. Exactly n are True in each group,
+      fewer only where scores are NaN or `where` is False.
 
     Raises:
-      ValueError: If 1 <= n <= m does not hold, or m does not divide an axis.
+      ValueError: If 1 <= n <= m does not hold, or (on use) if m does not divide an axis.
     """
     if not 1 <= n <= m:
-        raise ValueError(f"n_m: got {n}:{m}, allowed: 1 <= n <= m")
-    flat, treedef = jax.tree_util.tree_flatten_with_path(scores)
-    leaves = [leaf for _, leaf in flat]
+        raise ValueError(f"n_of_m: got {n}:{m}, allowed: 1 <= n <= m")
 
-    def chosen(path: tuple, leaf: jax.Array, tie_breakers: jax.Array) -> jax.Array:
-        if axis is not None or leaf.ndim < 2:
-            return _n_m_leaf(leaf, tie_breakers, n, m, -1 if axis is None else axis)
-        at = sides(path_name(path), leaf.ndim, axes)
-        found = _n_m_leaf(canonical(leaf, at), canonical(tie_breakers, at), n, m, -2)
-        return restored(found, at, leaf.shape)
+    def chosen(path: tuple, scores: jax.Array, tie_breakers: jax.Array) -> jax.Array:
+        if scores.ndim < 2:
+            return _n_of_m_leaf(scores, tie_breakers, n, m, -1)
+        at = sides(path_name(path), scores.ndim, axes)
+        found = _n_of_m_leaf(canonical(scores, at), canonical(tie_breakers, at), n, m, -2)
+        return restored(found, at, scores.shape)
 
-    tie_breakers = _tie_breakers(leaves, key)
-    found = [chosen(*item, own) for item, own in zip(flat, tie_breakers, strict=True)]
-    return jax.tree.unflatten(treedef, found)
+    def select(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = None) -> Any:
+        del k
+        if where is not None:
+            scores = jax.tree.map(lambda s, w: jnp.where(w, s, jnp.nan), scores, where)
+        leaves, treedef = jax.tree.flatten(scores)
+        tie_breakers = jax.tree.unflatten(treedef, _tie_breakers(leaves, key))
+        return jax.tree.map_with_path(chosen, scores, tie_breakers)
+
+    return select
 
 
-def _n_m_leaf(scores: jax.Array, tie_breakers: jax.Array, n: int, m: int, axis: int) -> jax.Array:
+def _n_of_m_leaf(
+    scores: jax.Array, tie_breakers: jax.Array, n: int, m: int, axis: int
+) -> jax.Array:
     if scores.shape[axis] % m:
-        raise ValueError(f"n_m: got an axis of {scores.shape[axis]}, allowed: a multiple of {m}")
+        raise ValueError(f"n_of_m: got an axis of {scores.shape[axis]}, allowed: a multiple of {m}")
 
     def group(x: jax.Array) -> jax.Array:
         last = jnp.moveaxis(x, axis, -1)
@@ -187,21 +184,6 @@ def _n_m_leaf(scores: jax.Array, tie_breakers: jax.Array, n: int, m: int, axis: 
     keep = (jnp.sum(beaten, -1) < n) & (bits > 0)
     flat = keep.reshape(*keep.shape[:-2], -1)
     return jnp.moveaxis(flat, -1, axis)
-
-
-def n_of_m(n: int, m: int, axes: AxesTable | None = None) -> Select:
-    """N:M sparsity as a selection: the n highest of every m inputs; k is ignored."""
-
-    def select(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = None) -> Any:
-        del k
-        allowed = (
-            scores
-            if where is None
-            else jax.tree.map(lambda s, w: jnp.where(w, s, jnp.nan), scores, where)
-        )
-        return n_m(allowed, n, m, key, axes=axes)
-
-    return select
 
 
 def blocks(shape: tuple[int, int], axes: AxesTable | None = None) -> Select:

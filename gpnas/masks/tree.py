@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 Tree = Any
-Value = TypeVar("Value")
+_Value = TypeVar("_Value")
 Leaves = dict[str, jax.Array]
 Filter = str | Callable[[str, jax.Array], bool]
 
@@ -27,7 +27,7 @@ def matcher(where: Filter) -> Callable[[str, jax.Array], bool]:
     return where
 
 
-def lookup(table: Mapping[str, Value], path: str, default: Value) -> Value:
+def lookup(table: Mapping[str, _Value], path: str, default: _Value) -> _Value:
     """The value of the first path glob in `table` that matches `path`, else `default`."""
     return next(
         (value for glob, value in table.items() if fnmatch.fnmatchcase(path, glob)), default
@@ -63,6 +63,21 @@ def path_name(path: tuple) -> str:
     if len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value"):
         path = path[:-1]
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def leaves_by_path(values: Tree) -> dict[str, Any]:
+    """`{path: leaf}` of a pytree, in its order.
+
+    Raises:
+      ValueError: If two leaves have the same path, as in `{"a": {"b": x}, "a/b": y}`.
+    """
+    found: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(values)[0]:
+        name = path_name(path)
+        if name in found:
+            raise ValueError(f"params: got two leaves {name}, allowed: one of each path")
+        found[name] = leaf
+    return found
 
 
 def natural_order(path: str) -> list:

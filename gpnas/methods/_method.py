@@ -40,7 +40,7 @@ def _unchanged(tx: optax.GradientTransformation) -> optax.GradientTransformation
 
 
 class EvalContext(NamedTuple):
-    """What `Hooks.on_eval` gets after an evaluation, on the host.
+    """Arguments of `Hooks.on_eval` after an evaluation, on the host.
 
     Attributes:
       loss: Validation loss of the current network, in nats.
@@ -90,7 +90,7 @@ class Method(NamedTuple):
     a value (`zero_mask`), the forward pass masks them, unless `mask_forward` is False.
 
     Attributes:
-      transform: Decides which weights are active.
+      transform: Computes which weights are active.
       forecast: Expected cost.
       update_mask: `(masks, mask state) → masks` of the weights that the optimizer updates.
       zero_mask: `(masks, mask state) → masks`; weights where it is False are set to zero after each
@@ -127,7 +127,7 @@ def gated(transform: MaskTransform, gates: Gates, relative_step_cost: float = 1.
 
     Args:
       transform: Masks that follow the gates.
-      gates: Gates, which decide about the masks in the forward pass (`Gates.masked`).
+      gates: Gates, with `Gates.masked` for the masks in the forward pass.
       relative_step_cost: As for `Forecast`.
     """
     forecast = Forecast(

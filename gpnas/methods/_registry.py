@@ -145,27 +145,14 @@ def build(
     arguments = dict(settings)
     function = find_method(arguments.pop("name"))
     known = plugins.parameters_of(function)
-    allocations = {
-        "erk": allocate.erk(axes=axes),
-        "uniform": allocate.uniform(),
-        "global": allocate.global_(),
-        "macs": allocate.by_cost(macs or {}),
-    }
-    selections = {
-        "exact_top_k": select.exact_top_k,
-        "2:4": select.n_of_m(2, 4, axes),
-        "1:4": select.n_of_m(1, 4, axes),
-        "4x4": select.blocks((4, 4), axes),
-    }
-    durations = duration.resolve(arguments, known, total_steps, evaluations)
-    arguments |= durations
+    choices = _choices(axes, macs or {})
+    arguments |= duration.resolve(arguments, known, total_steps, evaluations)
     own = plugins.check_fields("method", settings["name"], function, arguments, _GIVEN)
     for name, value in arguments.items():
         field = f"method.{name}"
-        if name.endswith("allocation"):
-            arguments[name] = _choice(field, value, allocations)
-        elif name == "select":
-            arguments[name] = _choice(field, value, selections)
+        kind = "allocation" if name.endswith("allocation") else name
+        if kind in choices:
+            arguments[name] = _choice(field, value, choices[kind])
         else:
             arguments[name] = check_one(field, value, known[name], len(shapes))
     given = {
@@ -186,6 +173,23 @@ def build(
         if "density" in whole and whole.get(name) is not None:
             check_density(whole["density"], whole[name], shapes)
     return function(**arguments)
+
+
+def _choices(axes: AxesTable | None, macs: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Settings whose value is the name of a function: `{kind of setting: {name: function}}`."""
+    allocations: dict[str, Any] = {
+        "erk": allocate.erk(axes=axes),
+        "uniform": allocate.uniform(),
+        "global": allocate.global_(),
+        "macs": allocate.by_cost(macs),
+    }
+    selections = {
+        "exact_top_k": select.exact_top_k,
+        "2:4": select.n_of_m(2, 4, axes),
+        "1:4": select.n_of_m(1, 4, axes),
+        "4x4": select.blocks((4, 4), axes),
+    }
+    return {"allocation": allocations, "select": selections}
 
 
 def _choice(field: str, value: Any, choices: Mapping[str, Any]) -> Any:

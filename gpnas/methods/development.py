@@ -64,7 +64,7 @@ def development(
         weights that reached this age.
       stagger_at: Delay of the last leaf's density curve, as a fraction of the run; needs an
         allocation by leaf.
-      price: If not 0, the rate of `budget.dual_price`, which then decides the counts.
+      price: If not 0, the rate of `budget.dual_price`, which then sets the counts.
       hysteresis: Relative margin above the price at which weights are grown.
       allocation: Splits the density over leaves; with `global_`, leaves compete.
       seed_allocation: Splits the initial density over leaves.
@@ -74,16 +74,7 @@ def development(
     """
     stop, delay = round(stop_at * total_steps), round(stagger_at * total_steps)
     curve = schedule.developmental(density, peak, round(peak_at * total_steps), stop)
-    scores = {
-        "magnitude": score.magnitude(),
-        "gradient": score.gradient(),
-        "momentum": score.momentum(decay),
-        "taylor": score.taylor(),
-        "fisher": score.fisher(decay, batch_size),
-        "removal_cost": score.removal_cost(decay, batch_size),
-        "growth_gain": score.growth_gain(decay, batch_size, denoise=denoise),
-        "random": score.random(),
-    }
+    scores = _scores(decay, batch_size, denoise)
     transform = plasticity(
         drop=scores[drop],
         grow=scores[grow],
@@ -103,3 +94,16 @@ def development(
     )
     dense_gradient = rate_until(stop + delay, min(window / every, 1.0))
     return Method(transform, Forecast(curve, dense_gradient))
+
+
+def _scores(decay: float, batch_size: int, denoise: bool) -> dict[str, score.Score]:
+    return {
+        "magnitude": score.magnitude(),
+        "gradient": score.gradient(),
+        "momentum": score.momentum(decay),
+        "taylor": score.taylor(),
+        "fisher": score.fisher(decay, batch_size),
+        "removal_cost": score.removal_cost(decay, batch_size),
+        "growth_gain": score.growth_gain(decay, batch_size, denoise=denoise),
+        "random": score.random(),
+    }

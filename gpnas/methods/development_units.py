@@ -1,6 +1,6 @@
 """Development on units: coupled growth and pruning of neurons, channels and blocks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -94,7 +94,7 @@ def development_units(
         survival_age=survival_age or None,
         lookahead=every,
     )
-    decide = on_units(
+    on_outgoing = on_units(
         transform,
         own,
         unit_score.removal_cost(own, decay, batch_size),
@@ -103,20 +103,10 @@ def development_units(
         window=window,
     )
 
-    def targets(step: jax.Array) -> dict[str, jax.Array]:
-        counts = share({g.name: (g.size,) for g in own.groups}, overshoot(step))
-        return {name: k / len(group) for group, k in counts.items() for name in group}
-
-    course = jax.jit(jax.vmap(targets))
-
-    def capacity(step: int, ahead: int) -> dict[str, int]:
-        soon = np.arange(step, step + ahead + 2 * every, max(every // 4, 1))
-        most = {name: round(float(np.max(k))) for name, k in course(soon).items()}
-        extra = spare if step < stop else 0.0
-        return {name: min(int(np.ceil(k * (1 + extra))), sizes[name]) for name, k in most.items()}
-
+    targets = _targets(own, share, overshoot)
+    capacity = _capacity(targets, sizes, every, lambda step: spare if step < stop else 0.0)
     return Method(
-        decide,
+        on_outgoing,
         Forecast(_density(own, params, targets, sizes), rate_until(stop, min(window / every, 1.0))),
         update_mask=lambda masks, state: weight_masks(own, state.units, params),
         zero_mask=lambda masks, state: outgoing_masks(own, state.units, params),
@@ -159,6 +149,36 @@ def _shares(
     return allocation
 
 
+def _targets(
+    groups: UnitGroups, share: allocate.Allocation, overshoot: schedule.Schedule
+) -> Callable[[jax.Array], dict[str, jax.Array]]:
+    """Mean number of active units per group at a step; blocks have equal parts of their total."""
+
+    def targets(step: jax.Array) -> dict[str, jax.Array]:
+        counts = share({g.name: (g.size,) for g in groups.groups}, overshoot(step))
+        return {name: k / len(group) for group, k in counts.items() for name in group}
+
+    return targets
+
+
+def _capacity(
+    targets: Callable[[jax.Array], dict[str, jax.Array]],
+    sizes: Mapping[str, int],
+    every: int,
+    spare: Callable[[int], float],
+) -> Callable[[int, int], dict[str, int]]:
+    """For `Hooks.capacity`: the largest targets of the next steps, and spare units on top."""
+    curves = jax.jit(jax.vmap(targets))
+
+    def capacity(step: int, ahead: int) -> dict[str, int]:
+        soon = np.arange(step, step + ahead + 2 * every, max(every // 4, 1))
+        most = {name: round(float(np.max(k))) for name, k in curves(soon).items()}
+        extra = 1 + spare(step)
+        return {name: min(int(np.ceil(k * extra)), sizes[name]) for name, k in most.items()}
+
+    return capacity
+
+
 def _density(
     groups: UnitGroups, params: Any, targets: Any, sizes: Mapping[str, int]
 ) -> schedule.Schedule:
@@ -169,13 +189,13 @@ def _density(
 
     def density(step: jax.Array) -> jax.Array:
         wanted = targets(step)
-        alive = {path: jnp.float32(np.prod(shape)) for path, shape in shapes.items()}
+        active = {path: jnp.float32(np.prod(shape)) for path, shape in shapes.items()}
         for group in groups.groups:
             if group.name in wanted:
-                gone = 1 - wanted[group.name] / sizes[group.name]
+                removed = 1 - wanted[group.name] / sizes[group.name]
                 for m in group.members:
-                    if m.path in alive:
-                        alive[m.path] *= 1 - gone * len(m.at) / shapes[m.path][m.axis]
-        return sum(alive.values(), jnp.float32(0)) / total
+                    if m.path in active:
+                        active[m.path] *= 1 - removed * len(m.at) / shapes[m.path][m.axis]
+        return sum(active.values(), jnp.float32(0)) / total
 
     return density

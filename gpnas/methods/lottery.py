@@ -84,30 +84,17 @@ def lottery(
         return masks, dataclasses.replace(state, start=start)
 
     def begin_next(state: Any, context: EvalContext) -> Any:
-        memory: Tickets = state.mask_state
-        done = int(memory.done) + 1
+        done = int(state.mask_state.done) + 1
         if int(state.step) < done * length or done >= trainings:
             return state
         turn = (done - 1) % turns if controls else turns - 1  # the ticket is last in a round
-        key = jax.random.fold_in(memory.key, done)
         was_ticket = done == 1 or turn == 0
-        ticket = cut(state.masks, state.params, fraction, last_fraction) if was_ticket else (
-            memory.ticket
-        )  # fmt: skip
-        masks, params = ticket, memory.start
-        if controls and turn == 0:
-            params = redrawn(memory.start, key)
-        elif controls and turn == 1:
-            masks = shuffled(ticket, key)
-        params = apply(masks, params)
-        memory = dataclasses.replace(memory, ticket=ticket, done=jnp.int32(done))
-        return dataclasses.replace(
-            state,
-            masks=masks,
-            params=params,
-            opt_state=context.init_opt_state(params),
-            mask_state=memory,
+        ticket = (
+            prune_smallest(state.masks, state.params, fraction, last_fraction)
+            if was_ticket
+            else state.mask_state.ticket
         )
+        return _train_next(state, context, ticket, done, turn if controls else None)
 
     def curve(step: jax.Array) -> jax.Array:
         cuts = (step // length + turns - 1) // turns
@@ -121,7 +108,27 @@ def lottery(
     )
 
 
-def cut(masks: Any, params: Any, fraction: float, last_fraction: float) -> Any:
+def _train_next(
+    state: Any, context: EvalContext, ticket: Any, done: int, control: int | None
+) -> Any:
+    """The train state at the start of a ticket's training, or of its control 0 or 1."""
+    memory = state.mask_state
+    masks, params, key = ticket, memory.start, jax.random.fold_in(memory.key, done)
+    if control == 0:
+        params = redrawn(params, key)
+    elif control == 1:
+        masks = shuffled(ticket, key)
+    params = apply(masks, params)
+    return dataclasses.replace(
+        state,
+        masks=masks,
+        params=params,
+        opt_state=context.init_opt_state(params),
+        mask_state=dataclasses.replace(memory, ticket=ticket, done=jnp.int32(done)),
+    )
+
+
+def prune_smallest(masks: Any, params: Any, fraction: float, last_fraction: float) -> Any:
     """Masks without the given fraction of each leaf's active weights, those of smallest |w|."""
     active, weights = masked_leaves(masks), masked_leaves(masks, params)
     last = list(active)[-1]

@@ -11,7 +11,7 @@ from gpnas.masks import chain, schedule, stateful_identity
 from gpnas.methods._method import EvalContext, Hooks, Method, gated
 from gpnas.methods._settings import Count, Decay, Fraction, Penalties, Positive
 
-SURE = 5000.0  # k at which gates are 0 or 1 by the sign of φ, with a gradient of zero
+FIXED = 5000.0  # k at which gates are 0 or 1 by the sign of φ, with a gradient of zero
 
 
 def npn_sparsify(
@@ -105,6 +105,6 @@ def stages(sharpness: float, learn: schedule.Schedule) -> schedule.Schedule:
     """Schedule of k in three stages: gates fixed, trained, fixed."""
 
     def k(step: jax.Array) -> jax.Array:
-        return jnp.where(learn(step), sharpness, SURE)
+        return jnp.where(learn(step), sharpness, FIXED)
 
     return k

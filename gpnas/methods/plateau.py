@@ -64,10 +64,7 @@ def prune_at_plateaus(
 
     def on_eval(state: Any, context: EvalContext) -> Any:
         memory = state.mask_state
-        best, loss = (
-            float(memory.best),
-            float(np.float32(context.loss)),
-        )  # float32, as `best` is
+        best, loss = float(memory.best), float(np.float32(context.loss))  # float32, as `best` is
         good = loss < (1 + slack) * best
         bad = 0 if good else int(memory.bad) + 1
         if loss < best:
@@ -77,7 +74,9 @@ def prune_at_plateaus(
         if bad < patience or int(state.step) >= stop:
             return dataclasses.replace(state, mask_state=memory)
         params = memory.params
-        masks = cut(state.masks, params, context.loss_of, (1 + tolerance) * best, density)
+        masks = prune_to_bound(
+            state.masks, params, context.loss_of, (1 + tolerance) * best, density
+        )
         params = apply(masks, params)
         memory = init_plateau(masks, params, None)
         return dataclasses.replace(state, masks=masks, params=params, mask_state=memory)
@@ -85,7 +84,7 @@ def prune_at_plateaus(
     return on_eval
 
 
-def cut(
+def prune_to_bound(
     masks: Any, params: Any, loss_of: Callable[[Any], float], bound: float, density: float
 ) -> Any:
     """Masks without the weights below the largest threshold on |w| whose loss is within a bound.

@@ -1,6 +1,5 @@
 """SNFS: sparse networks from scratch, by sparse momentum."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -22,6 +21,8 @@ from gpnas.masks import (
 from gpnas.masks import every as every_
 from gpnas.methods._method import Forecast, Method, rate_until
 from gpnas.methods._settings import Count, Decay, Density, Fraction
+
+Leaves = dict[str, jax.Array]
 
 
 def snfs(
@@ -58,16 +59,17 @@ def snfs(
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, Any]:
         masks, _ = seed.init(masks, params, key)
-        return masks, (score.start((momentum,), masked_leaves(masks, params)), finite.no_skips())
+        statistics = score.init_statistics((momentum,), masked_leaves(masks, params))
+        return masks, (statistics, finite.no_skips())
 
     def update_fn(masks: Any, state: Any, ctx: MaskContext) -> tuple[Any, Any]:
-        own = dataclasses.replace(
-            ctx, params=masked_leaves(masks, ctx.params), grads=masked_leaves(masks, ctx.grads)
-        )
+        own = ctx.of_masked(masks)
         kept, seen = score.observe_before((momentum,), state[0], own, every, None)
         active, skips = finite.cond_finite(
             ctx.may_update,
-            lambda active: exchange(active, kept, own),
+            lambda active: exchange(
+                active, momentum.value(kept, own), rate(own.step), curve(own.step), own
+            ),
             masked_leaves(masks),
             state[1],
             own.grads,
@@ -75,32 +77,42 @@ def snfs(
         )
         return update_leaves(masks, active), (kept, skips)
 
-    def exchange(active: dict, state: Any, ctx: MaskContext) -> dict:
-        magnitude = momentum.value(state, ctx)
-        n_active = jnp.array([jnp.sum(m, dtype=jnp.int32) for m in active.values()])
-        n_pruned = jnp.round(rate(ctx.step) * n_active.astype(jnp.float32)).astype(jnp.int32)
-        share = jnp.array([jnp.nanmean(magnitude[p], where=m) for p, m in active.items()])
-        capacity = jnp.array([m.size for m in active.values()]) - n_active + n_pruned
-        total = allocate.part_of(curve(ctx.step), sum(m.size for m in active.values())) - jnp.sum(
-            n_active - n_pruned
-        )
-        n_grown = apportion(share, capacity, total)
-        after = {}
-        for i, (path, mask) in enumerate(active.items()):
-            drop_key, grow_key = jax.random.split(jax.random.fold_in(ctx.key, i))
-            pruned = select.exact_top_k(-jnp.abs(ctx.params[path]), n_pruned[i], drop_key, mask)
-            kept = mask & ~pruned
-            after[path] = kept | select.exact_top_k(magnitude[path], n_grown[i], grow_key, ~kept)
-        return after
-
-    def apportion(share: jax.Array, capacity: jax.Array, total: jax.Array) -> jax.Array:
-        """(leaves,) int32 of sum `total`; leaves without momentum get what others cannot hold."""
-        share = jnp.nan_to_num(share)
-        share = share / jnp.maximum(jnp.sum(share), 1e-30) + 1e-6
-        capacity, wanted = capacity.astype(jnp.float32), total.astype(jnp.float32)
-        return allocate.round_to_total(
-            capacity * allocate.fill(share / jnp.maximum(capacity, 1), capacity, wanted), total
-        )
-
     transform = every_(between(MaskTransform(init_fn, update_fn), 1, stop), every)
     return Method(transform, Forecast(curve, rate_until(stop, 1.0)))
+
+
+def exchange(
+    active: Leaves, momentum: Leaves, fraction: jax.Array, density: jax.Array, ctx: MaskContext
+) -> Leaves:
+    """One mask update: each leaf loses the same fraction, and grows by its share of the momentum.
+
+    Args:
+      active: Masks by path.
+      momentum: |ḡ| by path.
+      fraction: () float32, pruned fraction of a leaf's active weights.
+      density: () float32, density of all leaves after the update.
+      ctx: Params by path, and the key.
+    """
+    n_active = jnp.array([jnp.sum(m, dtype=jnp.int32) for m in active.values()])
+    n_pruned = jnp.round(fraction * n_active.astype(jnp.float32)).astype(jnp.int32)
+    share = jnp.array([jnp.nanmean(momentum[p], where=m) for p, m in active.items()])
+    sizes = [m.size for m in active.values()]
+    total = allocate.part_of(density, sum(sizes)) - jnp.sum(n_active - n_pruned)
+    n_grown = apportion(share, jnp.array(sizes) - n_active + n_pruned, total)
+    after = {}
+    for i, (path, mask) in enumerate(active.items()):
+        drop_key, grow_key = jax.random.split(jax.random.fold_in(ctx.key, i))
+        pruned = select.exact_top_k(-jnp.abs(ctx.params[path]), n_pruned[i], drop_key, mask)
+        kept = mask & ~pruned
+        after[path] = kept | select.exact_top_k(momentum[path], n_grown[i], grow_key, ~kept)
+    return after
+
+
+def apportion(share: jax.Array, capacity: jax.Array, total: jax.Array) -> jax.Array:
+    """(leaves,) int32 of sum `total`; leaves without momentum get what others cannot hold."""
+    share = jnp.nan_to_num(share)
+    share = share / jnp.maximum(jnp.sum(share), 1e-30) + 1e-6
+    capacity, wanted = capacity.astype(jnp.float32), total.astype(jnp.float32)
+    return allocate.round_to_total(
+        capacity * allocate.fill(share / jnp.maximum(capacity, 1), capacity, wanted), total
+    )

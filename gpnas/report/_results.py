@@ -45,11 +45,11 @@ def result_table(summary: Summary, data: str = "") -> Table:
         [
             _name(group),
             _seeds(group),
-            _cell(group.mean("density"), formatting.percent),
+            _cell(group.mean("density"), formatting.percent_text),
             _cell(group.mean("nonzeros"), formatting.count),
             _error(group.estimate("error_last")),
             _error(group.estimate("error_selected")),
-            _cell(group.mean("mean_density"), formatting.percent),
+            _cell(group.mean("mean_density"), formatting.percent_text),
             _cell(group.mean("flops_ratio"), formatting.digits),
             _cell(group.mean("macs_ratio"), formatting.digits),
             _cell(group.mean("dead_units"), formatting.few),
@@ -179,7 +179,7 @@ def layer_table(summary: Summary) -> Table | None:
                     Cell(formatting.shorten(path, 100), path),
                     Cell(_shape(sides), size),
                     _cell(live, formatting.count),
-                    _cell(share, formatting.percent),
+                    _cell(share, formatting.percent_text),
                     _cell(dead_in, formatting.few),
                     _cell(dead_out, formatting.few),
                 ]
@@ -222,7 +222,7 @@ def unfinished_table(summary: Summary) -> Table | None:
                 Cell(summary.series_of(run).label, run.arm, summary.series_of(run)),
                 _cell(None if run.seed is None else float(run.seed), formatting.count),
                 Cell(state, share or 0.0, share=share),
-                _cell(formatting.number(train, "density"), formatting.percent),
+                _cell(formatting.number(train, "density"), formatting.percent_text),
                 _cell(formatting.number(last, "error"), formatting.significant),
                 _cell(formatting.number(train, "wall_s"), formatting.significant),
             ]

@@ -120,7 +120,7 @@ def few(value: float | None) -> str:
     return count(value) if abs(value - round(value)) < 0.05 else f"{value:,.1f}"
 
 
-def percent(share: float | None) -> str:
+def percent_text(share: float | None) -> str:
     """Formats a share in [0, 1] as a percentage with a few digits: `2.00 %`, `0.50 %`, `100 %`."""
     return MISSING if share is None else f"{digits(100 * share)} %"
 

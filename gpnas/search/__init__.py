@@ -15,13 +15,13 @@ from gpnas.search._history import History, Proposal, Propose, Trial, best, evalu
 from gpnas.search._outcome import Failed, TooManyFailures, exhausted
 from gpnas.search._run import Evaluate, EvaluateAll, search, search_together, simulate
 from gpnas.search._space import Space, choices, only
-from gpnas.search._table import Table, check_metric, load_table
+from gpnas.search._table import BenchmarkTable, check_metric, load_table
 from gpnas.search.strategies import STRATEGIES
 
 __all__ = [
-    "STRATEGIES", "Evaluate", "EvaluateAll", "Failed", "History", "Proposal", "Propose", "Space",
-    "Table", "TooManyFailures", "Trial", "best", "build", "check_metric", "choices", "comparison",
-    "darts", "evaluated", "exhausted", "known", "load_table", "morphable", "only", "pareto",
-    "proxies", "record", "search", "search_together", "sharing", "simulate", "spaces", "storage",
-    "strategies", "training", "value",
+    "STRATEGIES", "BenchmarkTable", "Evaluate", "EvaluateAll", "Failed", "History", "Proposal",
+    "Propose", "Space", "TooManyFailures", "Trial", "best", "build", "check_metric", "choices",
+    "comparison", "darts", "evaluated", "exhausted", "known", "load_table", "morphable", "only",
+    "pareto", "proxies", "record", "search", "search_together", "sharing", "simulate", "spaces",
+    "storage", "strategies", "training", "value",
 ]  # fmt: skip  # noqa: F822

@@ -22,7 +22,7 @@ _FOLDER = pathlib.Path(__file__).parent / "tables"
 TABLES = {"nas_bench_201": 6, "nas_bench_macro": 8}
 
 
-class Table(NamedTuple):
+class BenchmarkTable(NamedTuple):
     """A space and the metrics of every architecture in it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Table(NamedTuple):
         return self.look_up(trial.architecture)
 
 
-def load_table(name: str, columns: int = 0) -> Table:
+def load_table(name: str, columns: int = 0) -> BenchmarkTable:
     """Reads a table: a header, then one row an architecture, its choices first.
 
     Args:
@@ -74,7 +74,7 @@ def load_table(name: str, columns: int = 0) -> Table:
     return _table(lines, TABLES.get(name, columns), name)
 
 
-def digests(table: Table) -> dict[str, str]:
+def digests(table: BenchmarkTable) -> dict[str, str]:
     """SHA-256 of what a table says, by metric, and of its architectures as ""."""
     architectures = json.dumps(list(table.rows)).encode()
     columns = {name: column.tobytes() for name, column in table.metrics.items()}
@@ -96,7 +96,7 @@ def _lines(text: str) -> list[tuple[int, list[str]]]:
     return found
 
 
-def _table(lines: list[tuple[int, list[str]]], columns: int, name: str) -> Table:
+def _table(lines: list[tuple[int, list[str]]], columns: int, name: str) -> BenchmarkTable:
     if len(lines) < 2:
         raise UserError("space", name, "a table with a header and at least one row")
     (_, header), body = lines[0], lines[1:]
@@ -119,7 +119,7 @@ def _table(lines: list[tuple[int, list[str]]], columns: int, name: str) -> Table
     space = choices(options)
     if len(rows) < math.prod(map(len, options)):
         space = only(space, list(rows))
-    return Table(space, rows, metrics)
+    return BenchmarkTable(space, rows, metrics)
 
 
 def _check_cells(lines: list[tuple[int, list[str]]], columns: int, name: str) -> None:
@@ -148,7 +148,7 @@ def _number(text: str, title: str, where: str) -> float:
     return found
 
 
-def check_metric(table: Table, field: str, name: Any) -> None:
+def check_metric(table: BenchmarkTable, field: str, name: Any) -> None:
     """Makes sure that a table has a metric.
 
     Raises:

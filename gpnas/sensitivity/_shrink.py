@@ -1,5 +1,6 @@
 """Decay of insensitive weights, as an optax transformation."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -51,11 +52,6 @@ def shrink(
             lambda s, p: jnp.broadcast_to(s, p.shape).astype(p.dtype), found, params
         )
 
-    def refresh(forward: Forward, params: Any, grads: Any, old: Any) -> Any:
-        found = evaluate(forward, params, grads)
-        fine = finite.are_finite(grads)
-        return jax.tree.map(lambda s, o: jnp.where(fine & ~jnp.isnan(s), s, o), found, old)
-
     def update_fn(
         updates: Any,
         state: ShrinkState,
@@ -66,20 +62,25 @@ def shrink(
         **extra: Any,
     ) -> tuple[Any, ShrinkState]:
         del extra
-        count, kept = state.count, state.sensitivity
+
+        def refresh(old: Any) -> Any:
+            fine, found = finite.are_finite(dense_grads), evaluate(forward, params, dense_grads)
+            return jax.tree.map(lambda s, o: jnp.where(fine & ~jnp.isnan(s), s, o), found, old)
+
         if every > 1:
-            kept = cond_inplace(
-                count % every == 0, lambda old: refresh(forward, params, dense_grads, old), kept
-            )
-        found = kept if every > 1 else evaluate(forward, params, dense_grads)
-        now = rate(count) if callable(rate) else rate
-
-        def pull(u: jax.Array, p: jax.Array, s: jax.Array) -> jax.Array:
-            decay = jnp.where(s < 1, 1 - tree.wide(s), 0)  # no decay where S is NaN
-            return (tree.wide(u) - jnp.asarray(now, jnp.float32) * tree.wide(p) * decay).astype(
-                u.dtype
-            )
-
-        return jax.tree.map(pull, updates, params, found), ShrinkState(count + 1, kept)
+            found = kept = cond_inplace(state.count % every == 0, refresh, state.sensitivity)
+        else:
+            found, kept = evaluate(forward, params, dense_grads), ()
+        now = rate(state.count) if callable(rate) else rate
+        updates = jax.tree.map(functools.partial(_decayed, now), updates, params, found)
+        return updates, ShrinkState(state.count + 1, kept)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _decayed(
+    rate: jax.Array | float, update: jax.Array, param: jax.Array, sensitivity: jax.Array
+) -> jax.Array:
+    decay = jnp.where(sensitivity < 1, 1 - tree.wide(sensitivity), 0)  # no decay where S is NaN
+    pull = jnp.asarray(rate, jnp.float32) * tree.wide(param) * decay
+    return (tree.wide(update) - pull).astype(update.dtype)

@@ -16,7 +16,7 @@ from gpnas.masks import init_masks, masked_leaves, tree
 Neurons = dict[str, jax.Array]  # (neurons,) by path of the kernel
 
 
-def kernels(params: Any) -> list[str]:
+def kernel_paths(params: Any) -> list[str]:
     """Paths of the kernels, in natural order."""
     return [p for p in masked_leaves(init_masks(params), params) if p.split("/")[-1] == "kernel"]
 
@@ -48,7 +48,7 @@ def pre_activations(forward: Forward, params: Any) -> Neurons:
     """Outputs of each layer with a kernel: (batch, …, neurons) by path."""
     seen: Neurons = {}
     forward.logits(params, tap({}, seen))
-    return {path: seen[path] for path in kernels(params) if path in seen}
+    return {path: seen[path] for path in kernel_paths(params) if path in seen}
 
 
 def exact(forward: Forward, params: Any) -> Neurons:
@@ -91,7 +91,7 @@ def upper_bound(forward: Forward, params: Any) -> Neurons:
       Tartaglione et al. 2021 (arXiv:2102.03773), equation 12.
     """
     weights = masked_leaves(init_masks(params), params)
-    paths = kernels(params)
+    paths = kernel_paths(params)
     called: Neurons = {}
     jax.eval_shape(lambda: forward.logits(params, tap({}, called))[0])
     found: Neurons = {}
@@ -144,7 +144,7 @@ def on_incoming(neurons: Any) -> Any:
 
 def _pull(forward: Forward, params: Any) -> tuple[Any, jax.Array]:
     """`cotangent of the logits → {path: cotangent of the pre-activations}`, and the logits."""
-    paths = kernels(params)
+    paths = kernel_paths(params)
     shapes = jax.eval_shape(lambda: pre_activations(forward, params))
     zeros = {p: jnp.zeros(shapes[p].shape, shapes[p].dtype) for p in paths if p in shapes}
     outputs, pull = jax.vjp(lambda added: forward.logits(params, tap(added))[0], zeros)

@@ -32,8 +32,8 @@ from gpnas.units.cost import (
     Cost,
     CostModel,
     LatencyTable,
-    Layer,
     Macs,
+    TimedLayer,
     cost_model,
     macs,
     measure_layers,
@@ -46,11 +46,11 @@ from gpnas.units.cost import (
 )
 
 __all__ = [
-    "KINDS", "Cost", "CostModel", "LatencyTable", "Layer", "Macs", "Member", "Refusal", "UnitGroup",
-    "UnitGroups", "UnitMasks", "UnitsState",
-    "active_units", "compact", "cost_model", "discover", "fold_constants", "full_masks",
-    "groups_in_collection", "grow", "incoming_moments", "is_block", "macs", "measure_layers",
-    "network_cost", "on_units", "outgoing_masks", "relative_difference", "resize", "score",
-    "skip_gradients", "total_cost", "total_latency", "training_macs", "unit_cost", "unit_latency",
-    "verify", "weight_masks", "with_blocks", "without_blocks",
+    "KINDS", "Cost", "CostModel", "LatencyTable", "Macs", "Member", "Refusal", "TimedLayer",
+    "UnitGroup", "UnitGroups", "UnitMasks", "UnitsState", "active_units", "compact",
+    "cost_model", "discover", "fold_constants", "full_masks", "groups_in_collection", "grow",
+    "incoming_moments", "is_block", "macs", "measure_layers", "network_cost", "on_units",
+    "outgoing_masks", "relative_difference", "resize", "score", "skip_gradients", "total_cost",
+    "total_latency", "training_macs", "unit_cost", "unit_latency", "verify", "weight_masks",
+    "with_blocks", "without_blocks",
 ]  # fmt: skip

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from gpnas.masks import tree
 from gpnas.units._blocks import is_block
 from gpnas.units._groups import UnitGroups
-from gpnas.units._indexing import leaves_by_path, sum_owned
+from gpnas.units._indexing import sum_owned
 
 
 def active_units(groups: UnitGroups, variables: Any) -> dict[str, np.ndarray]:
@@ -24,7 +25,7 @@ def active_units(groups: UnitGroups, variables: Any) -> dict[str, np.ndarray]:
     Returns:
       `{group: (size,) bool}`. At least one unit per group is active, except for blocks.
     """
-    nonzero = {path: np.asarray(leaf) != 0 for path, leaf in leaves_by_path(variables).items()}
+    nonzero = {path: np.asarray(leaf) != 0 for path, leaf in tree.leaves_by_path(variables).items()}
     found = {}
     for group in groups.groups:
         side = "all" if group.summed else "outgoing"

@@ -4,7 +4,6 @@ import fnmatch
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -31,13 +30,12 @@ def with_blocks(
     Returns:
       The groups, followed by the blocks, which are named `block:NAME`.
     """
-    flat = jax.tree_util.tree_flatten_with_path(variables)[0]
-    shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in flat}
+    shapes = {path: jnp.shape(leaf) for path, leaf in tree.leaves_by_path(variables).items()}
     found = []
-    for name, (whole, silent) in blocks.items():
+    for name, (whole, output) in blocks.items():
         members = tuple(
             Member(path, len(shape) - 1, np.zeros(shape[-1], int), np.arange(shape[-1]),
-                   CONSUMES if fnmatch.fnmatchcase(path, silent) else PRODUCES)
+                   CONSUMES if fnmatch.fnmatchcase(path, output) else PRODUCES)
             for path, shape in shapes.items()
             if fnmatch.fnmatchcase(path, whole)
         )  # fmt: skip

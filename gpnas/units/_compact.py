@@ -49,9 +49,8 @@ def compact(
     """
     masks = validated_masks(groups, unit_masks)
     leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
-    shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in leaves}
     whole = jax.eval_shape(lambda variables: variables, variables)
-    kept = _kept(groups, masks, shapes)
+    kept = _kept(groups, masks, variables)
 
     @functools.lru_cache
     def planned(structure: Any, avals: tuple) -> tuple[Graph, Cut, Any]:
@@ -78,8 +77,8 @@ def compact(
     return compact_apply, result
 
 
-def _kept(groups: UnitGroups, masks: UnitMasks, shapes: Any) -> dict[str, dict[int, np.ndarray]]:
-    found = active_indices(groups, masks, shapes)
+def _kept(groups: UnitGroups, masks: UnitMasks, variables: Any) -> dict[str, dict[int, np.ndarray]]:
+    found = active_indices(groups, masks, variables)
     kept = {p: {a: np.flatnonzero(m) for a, m in axes.items()} for p, axes in found.items()}
     for path, axes in kept.items():
         for axis, left in axes.items():

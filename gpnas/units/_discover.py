@@ -8,7 +8,17 @@ import numpy as np
 
 from gpnas.masks import tree
 from gpnas.units._groups import Member, Refusal, UnitGroup, UnitGroups
-from gpnas.units.graph import Graph, Roles, Solution, Trace, Value, find_roles, solve, trace
+from gpnas.units.graph import (
+    Graph,
+    Roles,
+    Solution,
+    Trace,
+    Value,
+    find_roles,
+    passages,
+    solve,
+    trace,
+)
 
 # Primitives after which a value still counts as the leaf.
 ONLY_MOVED = frozenset(
@@ -122,10 +132,10 @@ def _first_use(traced: Trace) -> dict[str, int]:
             if op.name in ONLY_MOVED and op.ins[0].id in origin:
                 origin[op.outs[0].id] = origin[op.ins[0].id]
                 continue
+            for outside, inside in passages(op).entries if op.bodies else ():
+                if outside.id in origin:
+                    origin[inside.id] = origin[outside.id]
             for body in op.bodies:
-                for outside, inside in zip(op.ins[::-1], body.ins[::-1], strict=False):
-                    if outside.id in origin:
-                        origin[inside.id] = origin[outside.id]
                 walk(body)
             for x in op.ins:
                 if x.id in origin:

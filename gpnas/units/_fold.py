@@ -10,7 +10,7 @@ import numpy as np
 
 from gpnas.masks import tree
 from gpnas.units._groups import UnitGroups, active_indices
-from gpnas.units._indexing import leaves_by_path, producers, sum_owned
+from gpnas.units._indexing import producers, sum_owned
 from gpnas.units.graph import BOTH
 
 _CLOSE = 1e-5  # tolerance for equal values at all positions of all inputs
@@ -58,18 +58,16 @@ def fold_constants(
 
 def _constant(groups: UnitGroups, variables: Any) -> dict[str, dict[int, np.ndarray]]:
     """`{path: {axis: (n,) bool}}`: indices of active units with zero kernels."""
-    nonzero = {path: np.asarray(leaf) != 0 for path, leaf in leaves_by_path(variables).items()}
+    nonzero = {path: np.asarray(leaf) != 0 for path, leaf in tree.leaves_by_path(variables).items()}
     masks = {}
     for group in groups.groups:
         own = producers(group)
         tied = any(member.role == BOTH for member in group.members)
         if own and not group.summed and not tied:
             masks[group.name] = np.array(sum_owned(group._replace(members=own), nonzero)) > 0
-    shapes = {path: leaf.shape for path, leaf in nonzero.items()}
-    found = active_indices(groups, masks, shapes)
     return {
         path: {axis: ~np.asarray(active) for axis, active in axes.items()}
-        for path, axes in found.items()
+        for path, axes in active_indices(groups, masks, variables).items()
     }
 
 

@@ -52,6 +52,10 @@ class UnitGroup(NamedTuple):
     members: tuple[Member, ...]
     summed: str = ""
 
+    def with_roles(self, *roles: str) -> "UnitGroup":
+        """The group with its members of some roles only."""
+        return self._replace(members=tuple(m for m in self.members if m.role in roles))
+
 
 class Refusal(NamedTuple):
     """Indices along an axis of a leaf that cannot be removed.
@@ -112,17 +116,18 @@ def validated_masks(groups: UnitGroups, unit_masks: UnitMasks) -> dict[str, np.n
     return checked
 
 
-def active_indices(groups: UnitGroups, unit_masks: UnitMasks, shapes: Mapping[str, tuple]) -> dict:
+def active_indices(groups: UnitGroups, unit_masks: UnitMasks, variables: Any) -> dict:
     """Active indices along the axes of leaves.
 
     Args:
       groups: Groups found by `discover`.
       unit_masks: `{group: (size,) bool}`; missing groups are active. May be traced.
-      shapes: `{path: shape}` of each leaf.
+      variables: The variables given to `discover`, or shapes.
 
     Returns:
       `{path: {axis: (n,) bool}}` of axes that have units; numpy arrays for numpy masks.
     """
+    leaves = tree.leaves_by_path(variables)
     found: dict[str, dict[int, Any]] = {}
     for group in groups.groups:
         if group.name not in unit_masks:
@@ -131,7 +136,7 @@ def active_indices(groups: UnitGroups, unit_masks: UnitMasks, shapes: Mapping[st
         xp = np if isinstance(mask, np.ndarray) else jnp
         padded = xp.concatenate([mask, xp.ones(1, bool)])
         for member in group.members:
-            owners = _owners(member, group.size, shapes[member.path][member.axis])
+            owners = _owners(member, group.size, jnp.shape(leaves[member.path])[member.axis])
             axes = found.setdefault(member.path, {})
             axes[member.axis] = axes.get(member.axis, True) & padded[owners].all(1)
     return found
@@ -152,8 +157,8 @@ def weight_masks(
 ) -> Any:
     """Converts unit masks to masks of the leaves: the outer product over the axes of a leaf.
 
-    Biases, scales and statistics of inactive units are masked like their kernels. So the result
-    also masks leaves that masks of single weights leave alone.
+    Biases, scales and statistics of inactive units are masked like their kernels, also in leaves
+    that have no masks of single weights.
 
     Args:
       groups: Groups found by `discover`.
@@ -171,9 +176,7 @@ def weight_masks(
     """
     for name in unit_masks:
         groups.named(name)
-    flat = jax.tree_util.tree_flatten_with_path(variables)[0]
-    shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in flat}
-    active = active_indices(groups, unit_masks, shapes)
+    active = active_indices(groups, unit_masks, variables)
 
     def mask(path: tuple, leaf: Any, entry_mask: Any) -> jax.Array:
         result = jnp.asarray(entry_mask)

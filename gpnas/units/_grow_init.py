@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from gpnas.units._groups import (
     active_indices,
     weight_masks,
 )
-from gpnas.units._indexing import leaves_by_path, put_units, take_units
+from gpnas.units._indexing import put_units, take_units
 from gpnas.units.graph import ADDS, CONSUMES, CONSUMING, PRODUCES, SCALES
 
 Leaves = dict[str, jax.Array]
@@ -27,30 +27,8 @@ _ROLES = {PRODUCES: (PRODUCES,), ADDS: (ADDS,), SCALES: (SCALES,), CONSUMES: CON
 Fresh = Callable[[str, jax.Array, jax.Array], jax.Array]
 
 
-class Init(Protocol):
-    """Initializes new units: `(variables, groups, before, after, key) → variables`."""
-
-    def __call__(
-        self,
-        variables: Any,
-        groups: UnitGroups,
-        before: UnitMasks,
-        after: UnitMasks,
-        key: jax.Array,
-        entry_masks: Any = None,
-    ) -> Any:
-        """Initializes the entries of new units.
-
-        Args:
-          variables: The variables given to `discover`.
-          groups: Groups found by `discover`.
-          before, after: `{group: (size,) bool}`; missing groups are active.
-          key: Random key.
-          entry_masks: Masks of single weights, as for `weight_masks`.
-
-        Raises:
-          UserError: For an unknown group, or if new units cannot be initialized this way.
-        """
+# (variables, groups, before, after, key, entry_masks=None) → variables; see `gpnas.units.grow`.
+Init = Callable[..., Any]
 
 
 class Growth(NamedTuple):
@@ -77,10 +55,10 @@ class Growth(NamedTuple):
 
     def active_entries(self) -> Leaves:
         """`{path: bool of the leaf's shape}`, entries that are active after the update."""
-        masks = leaves_by_path(
+        masks = tree.leaves_by_path(
             weight_masks(self.groups, self.after, self.variables, self.entry_masks)
         )
-        whole = leaves_by_path(self.variables)
+        whole = tree.leaves_by_path(self.variables)
         return {path: jnp.broadcast_to(mask, whole[path].shape) for path, mask in masks.items()}
 
 
@@ -101,12 +79,12 @@ class Given(NamedTuple):
     key: jax.Array
 
 
-def make_init(fill: Callable[[Growth], Leaves], silent: bool = True) -> Init:
+def make_init(fill: Callable[[Growth], Leaves], preserves_function: bool = True) -> Init:
     """Makes an `Init`.
 
     Args:
       fill: `growth → {path: leaf}`, all leaves in order.
-      silent: Whether the initialization must not change the function.
+      preserves_function: Whether the initialization must not change the function.
     """
 
     def init_fn(
@@ -121,7 +99,7 @@ def make_init(fill: Callable[[Growth], Leaves], silent: bool = True) -> Init:
             groups.named(name)
         grown = {name: after[name] & ~before[name] for name in after if name in before}
         new = Growth(variables, groups, before, after, key, entry_masks, grown)
-        for group in new.growing_groups() if silent else ():
+        for group in new.growing_groups() if preserves_function else ():
             if group.summed:
                 allowed = "units whose activations only weights consume"
                 raise UserError(f"new units of {group.name}", group.summed, allowed)
@@ -142,14 +120,14 @@ def init_from_vectors(
     """
 
     def fill(new: Growth) -> Leaves:
-        found, active = leaves_by_path(new.variables), new.active_entries()
+        found, active = tree.leaves_by_path(new.variables), new.active_entries()
         if role == PRODUCES:  # weights between two new units stay zero
             consuming = _entries(new, CONSUMES)
             active |= {path: active[path] & ~marks for path, marks in consuming.items()}
         keys = tree.keys_for(new.key, dict(new.grown))
         given = dict(found)
         for group in new.growing_groups():
-            members = [m for m in group.members if m.role in _ROLES[role]]
+            members = list(group.with_roles(*_ROLES[role]).members)
             rows = _side(found, group, members)
             usable = jnp.any(jnp.concatenate(_side(active, group, members), 1), 0)
             kept, whole = new.kept(group), jnp.concatenate(rows, 1)
@@ -178,7 +156,7 @@ def zeros(path: str, leaf: jax.Array, deviation: jax.Array) -> jax.Array:
 
 def he_normal(new: Growth, scale: float) -> Fresh:
     """Normal numbers with He's standard deviation times `scale`, with a key per leaf."""
-    keys = tree.keys_for(new.key, leaves_by_path(new.variables))
+    keys = tree.keys_for(new.key, tree.leaves_by_path(new.variables))
 
     def drawn(path: str, leaf: jax.Array, deviation: jax.Array) -> jax.Array:
         return (scale * deviation * jax.random.normal(keys[path], leaf.shape)).astype(leaf.dtype)
@@ -195,15 +173,15 @@ def fill_grown(new: Growth, fill: Mapping[str, Fresh]) -> Leaves:
     """
     own = {role: _entries(new, role) for role in _ROLES}
     over = {m.path: m.over for group in new.groups.groups for m in group.members}
-    found, active = leaves_by_path(new.variables), new.active_entries()
+    found, active = tree.leaves_by_path(new.variables), new.active_entries()
     for path, leaf in found.items():
-        mine = {role: marks[path] for role, marks in own.items() if path in marks}
-        if not mine:
+        marked = {role: marks[path] for role, marks in own.items() if path in marks}
+        if not marked:
             continue
-        touched = _any(mine.values(), leaf.shape)
+        touched = _any(marked.values(), leaf.shape)
         old = active[path] & ~touched
         fresh = leaf
-        for role, marks in mine.items():
+        for role, marks in marked.items():
             if role in fill:
                 deviation = _deviation(leaf, active[path], old, over[path])
                 value = fill[role](path, leaf, deviation)
@@ -232,21 +210,18 @@ def _any(marks: Iterable[jax.Array], shape: tuple[int, ...]) -> jax.Array:
 
 def _entries(new: Growth, role: str) -> Leaves:
     """`{path: bool, broadcastable to the leaf}`: entries of new units in leaves of one role."""
-    shapes = {path: jnp.shape(leaf) for path, leaf in leaves_by_path(new.variables).items()}
-    parts = tuple(
-        group._replace(members=tuple(m for m in group.members if m.role in _ROLES[role]))
-        for group in new.growing_groups()
-    )
+    parts = tuple(group.with_roles(*_ROLES[role]) for group in new.growing_groups())
     unchanged = {name: ~grown for name, grown in new.grown.items()}
-    found = {}
-    for path, axes in active_indices(UnitGroups(parts, ()), unchanged, shapes).items():
-        rank = range(len(shapes[path]))
-        marks = [
-            jnp.expand_dims(~active, [a for a in rank if a != axis])
-            for axis, active in axes.items()
-        ]
-        found[path] = functools.reduce(jnp.logical_or, marks)
-    return found
+    active = active_indices(UnitGroups(parts, ()), unchanged, new.variables)
+    rank = {path: jnp.ndim(leaf) for path, leaf in tree.leaves_by_path(new.variables).items()}
+
+    def along(path: str, axis: int) -> jax.Array:
+        return jnp.expand_dims(~active[path][axis], [a for a in range(rank[path]) if a != axis])
+
+    return {
+        path: functools.reduce(jnp.logical_or, [along(path, axis) for axis in axes])
+        for path, axes in active.items()
+    }
 
 
 def _deviation(

@@ -2,14 +2,12 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gpnas.errors import UserError
-from gpnas.masks import tree
 from gpnas.units._groups import Member, UnitGroup
 from gpnas.units.graph import CONSUMES, CONSUMING, PRODUCES
 
@@ -18,12 +16,6 @@ SIDES = {
     "incoming": lambda member: member.role != CONSUMES,
     "outgoing": lambda member: member.role in CONSUMING,
 }
-
-
-def leaves_by_path(values: Any) -> dict[str, Any]:
-    """`{path: leaf}` of a pytree."""
-    flat = jax.tree_util.tree_flatten_with_path(values)[0]
-    return {tree.path_name(path): leaf for path, leaf in flat}
 
 
 def members_on_side(group: UnitGroup, side: str) -> tuple[Member, ...]:
@@ -39,7 +31,7 @@ def members_on_side(group: UnitGroup, side: str) -> tuple[Member, ...]:
 
 def producers(group: UnitGroup) -> tuple[Member, ...]:
     """Members that are kernels producing the units: incoming weights without biases and scales."""
-    return tuple(member for member in group.members if member.role == PRODUCES)
+    return group.with_roles(PRODUCES).members
 
 
 def owned_indices(member: Member, size: int) -> np.ndarray:

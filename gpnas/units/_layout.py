@@ -87,11 +87,11 @@ def _units(group: UnitGroup, mask: np.ndarray, width: int) -> Layout:
 
 def _take(own: list[Member], left: np.ndarray, size: int, length: int) -> np.ndarray:
     """Indices of an axis none of whose units is removed."""
-    gone = np.ones(size, bool)
-    gone[left] = False
+    removed = np.ones(size, bool)
+    removed[left] = False
     keep = np.ones(length, bool)
     for member in own:
-        keep[member.at[gone[member.unit]]] = False
+        keep[member.at[removed[member.unit]]] = False
     return np.flatnonzero(keep)
 
 

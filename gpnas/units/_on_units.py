@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gpnas.masks import MaskContext, MaskTransform, cond_inplace, finite, init_masks
+from gpnas.masks import MaskContext, MaskTransform, cond_inplace, finite, init_masks, tree
 from gpnas.masks import score as scores
 from gpnas.units._groups import UnitGroup, UnitGroups, weight_masks
-from gpnas.units._indexing import leaves_by_path
 from gpnas.units.graph import CONSUMING
 
 
@@ -64,13 +63,13 @@ def on_units(
     outgoing = {m.path for g in groups.groups for m in g.members if m.role in CONSUMING}
 
     def outgoing_weights(params: Any) -> dict[str, jax.Array]:
-        return {path: x for path, x in leaves_by_path(params).items() if path in outgoing}
+        return {path: x for path, x in tree.leaves_by_path(params).items() if path in outgoing}
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, UnitsState]:
         del masks
         ones = {g.name: jnp.ones(g.size) for g in groups.groups}
         units, inner = transform.init(jax.tree.map(lambda x: x > 0, ones), ones, key)
-        statistics = scores.start(both, outgoing_weights(params))
+        statistics = scores.init_statistics(both, outgoing_weights(params))
         state = UnitsState(units, statistics, inner, finite.no_skips())
         return _masks_of_weights(groups, units, params), state
 
@@ -79,13 +78,13 @@ def on_units(
         own = dataclasses.replace(ctx, params=weights, grads=grads)
         kept, seen = scores.observe_before(both, state.statistics, own, every, window)
 
-        def event(x: tuple[Any, Any]) -> tuple[Any, Any]:
+        def at_update(x: tuple[Any, Any]) -> tuple[Any, Any]:
             fine = finite.are_finite(own.grads)  # if not, the inner transform must see it
             gains = jax.tree.map(lambda g: jnp.where(fine, g, jnp.nan), grow.value(kept, own))
-            judged = dataclasses.replace(own, params=drop.value(kept, own), grads=gains)
-            return transform.update(*x, judged)
+            scored = dataclasses.replace(own, params=drop.value(kept, own), grads=gains)
+            return transform.update(*x, scored)
 
-        units, inner = cond_inplace(ctx.may_update, event, (state.units, state.inner))
+        units, inner = cond_inplace(ctx.may_update, at_update, (state.units, state.inner))
         new = masks if ctx.may_update is False else _masks_of_weights(groups, units, ctx.params)
         return new, UnitsState(units, kept, inner, state.skips.after(seen))
 
@@ -102,8 +101,8 @@ def _masks_of_weights(groups: UnitGroups, units: Mapping[str, jax.Array], params
 def outgoing_masks(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], params: Any) -> Any:
     """Masks of the outgoing weights of units: False for those of inactive units, True elsewhere.
 
-    Applying them silences inactive units and keeps their own weights. The function is the one that
-    `weight_masks` gives, unless a group is `summed`.
+    Applying them removes inactive units from the function and keeps their incoming weights. The
+    outputs are those with `weight_masks`, unless a group is `summed`.
 
     Args:
       groups: Units of the params.
@@ -113,10 +112,7 @@ def outgoing_masks(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], para
     Returns:
       A pytree of bool with the structure of `params`.
     """
-    outgoing = tuple(
-        g._replace(members=tuple(m for m in g.members if m.role in CONSUMING))
-        for g in groups.groups
-    )
+    outgoing = tuple(g.with_roles(*CONSUMING) for g in groups.groups)
     return weight_masks(UnitGroups(outgoing, ()), unit_masks, params)
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +23,6 @@ def resize(
     groups: UnitGroups,
     unit_masks: UnitMasks,
     widths: Mapping[str, int] | None = None,
-    round_to: int = 1,
 ) -> Any:
     """Resizes a train state to other widths: params, masks, moments, statistics.
 
@@ -46,7 +44,6 @@ def resize(
       groups: Groups found by `discover`.
       unit_masks: `{group: (size,) bool}`, on the host; missing groups are active.
       widths: `{group: new size}`, at least the number of active units, which is the default.
-      round_to: Widths are rounded up to multiples of this.
 
     Returns:
       A pytree of the same structure.
@@ -54,16 +51,8 @@ def resize(
     Raises:
       UserError: For wrong masks or widths, or a leaf whose axes are ambiguous.
     """
-    if round_to < 1:
-        raise UserError("round_to", round_to, "1 or more")
-    flat = jax.tree_util.tree_flatten_with_path(variables)[0]
-    shapes = {tree.path_name(path): jnp.shape(leaf) for path, leaf in flat}
-    active = {g.name: int(np.sum(unit_masks.get(g.name, g.size))) for g in groups.groups}
-    rounded = {
-        name: math.ceil(width / round_to) * round_to
-        for name, width in (active | dict(widths or {})).items()
-    }
-    axes, units = layouts(groups, unit_masks, rounded, shapes)
+    shapes = {path: jnp.shape(leaf) for path, leaf in tree.leaves_by_path(variables).items()}
+    axes, units = layouts(groups, unit_masks, widths or {}, shapes)
     moves: dict[str, dict[int, Layout]] = {name: {0: layout} for name, layout in units.items()}
     for (path, axis), layout in axes.items():
         moves.setdefault(path, {})[axis] = layout
@@ -111,8 +100,10 @@ def _move(x: Any, moves: Layouts) -> Any:
     def along(y: np.ndarray, axis: int) -> np.ndarray:
         source, fresh = moves[axis]
         taken = np.take(y, source, axis)
-        lies = [1] * y.ndim
-        lies[axis] = -1
-        return np.where(fresh.reshape(lies), np.zeros((), y.dtype), taken) if fresh.any() else taken
+        shape = [1] * y.ndim
+        shape[axis] = -1
+        return (
+            np.where(fresh.reshape(shape), np.zeros((), y.dtype), taken) if fresh.any() else taken
+        )
 
     return jnp.asarray(functools.reduce(along, moves, np.asarray(x)))

@@ -44,7 +44,7 @@ def verify(
     for trial in trials:
         masks = {group.name: _random_mask(random, group.size) for group in trial}
         try_masks = _compatible(groups, masks, variables)
-        zeroed = _zeroed(variables, _active_by_axis(groups, try_masks, variables))
+        zeroed = _zeroed(variables, active_indices(groups, try_masks, variables))
         small_apply, small = compact(apply_fn, variables, groups, try_masks)
         worst = max(
             worst,
@@ -82,18 +82,11 @@ def _random_mask(random: np.random.Generator, size: int) -> np.ndarray:
     return random.permutation(size) < random.integers(size > 1, max(size, 2))
 
 
-def _active_by_axis(groups: UnitGroups, masks: dict, variables: Any) -> dict:
-    leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
-    return active_indices(
-        groups, masks, {tree.path_name(path): np.shape(leaf) for path, leaf in leaves}
-    )
-
-
 def _compatible(groups: UnitGroups, masks: dict, variables: Any) -> dict:
     """Drops masks that, together with those before, would remove an entire axis."""
     kept: dict = {}
     for name, mask in masks.items():
-        trial = _active_by_axis(groups, {**kept, name: mask}, variables)
+        trial = active_indices(groups, {**kept, name: mask}, variables)
         if all(keep.any() for axes in trial.values() for keep in axes.values()):
             kept[name] = mask
     return kept

@@ -1,10 +1,15 @@
 """Initializations of grown units.
 
 A unit is new if it is inactive in the unit masks before and active in those after. Each function
-here makes an initialization, `init(variables, groups, before, after, key) → variables`, that sets
-the entries of new units and no others. Entries that belong to an inactive unit, too, or that an
-entry mask excludes, stay zero. Biases (and other added leaves) start at zero, scales and variances
-(and other factors) at the mean over active units.
+here makes an initialization, which sets the entries of new units and no others::
+
+    init(variables, groups, before, after, key, entry_masks=None) → variables
+
+`before` and `after` are unit masks, `{group: (size,) bool}`; missing groups are active.
+`entry_masks` are masks of single weights, as for `weight_masks`. Entries that belong to an inactive
+unit, too, or that an entry mask excludes, stay zero. Biases (and other added leaves) start at zero,
+scales and variances (and other factors) at the mean over active units. For an unknown group, or new
+units that cannot be initialized this way, an initialization raises `UserError`.
 
 An initialization can be jitted. A group whose masks are traced counts as growing; masks of the
 other groups may be arrays on the host.
@@ -32,7 +37,7 @@ from gpnas.units._grow_init import (
     zero_masked,
     zeros,
 )
-from gpnas.units._indexing import leaves_by_path, owned_indices, put_units, take_units
+from gpnas.units._indexing import owned_indices, put_units, take_units
 from gpnas.units.graph import BOTH, CONSUMES, PRODUCES
 
 __all__ = ["Init", "active_fan_in", "gradmax", "net2net", "orthogonal", "random", "zero_outgoing"]
@@ -66,7 +71,7 @@ def active_fan_in(scale: float = 1.0) -> Init:
         drawn = he_normal(new, scale)
         return fill_grown(new, {PRODUCES: drawn, CONSUMES: drawn})
 
-    return make_init(fill, silent=False)
+    return make_init(fill, preserves_function=False)
 
 
 def gradmax(
@@ -160,9 +165,9 @@ def orthogonal(moments: Mapping[str, jax.Array] | None = None, norm: float | Non
         root = jnp.linalg.cholesky(metric + tiny * unit)  # root @ root.T is the metric
         turn = jnp.linalg.qr(jax.random.normal(given.key, (size, size)))[0]
         taken = jnp.where(given.kept[:, None], given.rows, 0).astype(jnp.float32) @ root
-        barred = jnp.where(given.usable, 0, 1 + jnp.linalg.norm(taken))[:, None] * unit
+        excluded = jnp.where(given.usable, 0, 1 + jnp.linalg.norm(taken))[:, None] * unit
         _, _, right = jnp.linalg.svd(
-            jnp.concatenate([taken, barred]) @ turn
+            jnp.concatenate([taken, excluded]) @ turn
         )  # masked entries count as covered
         free = right[::-1][rank(given.grown) % size]  # the least covered directions come first
         return jnp.where(given.usable[None], jnp.linalg.solve(root.T, turn @ free.T).T, 0)
@@ -192,7 +197,7 @@ def net2net(unevenness: float = 0.0) -> Init:
         raise UserError("unevenness", unevenness, "a number in [0, 1)")
 
     def fill(new: Growth) -> dict:
-        found = leaves_by_path(new.variables)
+        found = tree.leaves_by_path(new.variables)
         for group in new.growing_groups():
             for m in group.members:
                 _check_copied(group, m)

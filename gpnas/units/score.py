@@ -2,10 +2,9 @@
 
 Each function takes the groups found by `discover` and returns a score like those of
 `gpnas.masks.score`, with the same running statistics, which are shared by name. Its value is
-`{group
-name: (size,) float32}`. The params in its context are the variables given to `discover`, or some of
-their collections (`{"params": …}`); the gradients have the same structure. Missing leaves do not
-count.
+`{group name: (size,) float32}`. The params in its context are the variables given to `discover`, or
+some of their collections (`{"params": …}`); the gradients have the same structure. Missing leaves
+count as zero.
 
 Sides select the entries of a unit. "incoming" is all that produces it (columns of kernels, biases,
 scales), "outgoing" all that consumes it (rows of the kernels behind it). An inactive unit has
@@ -23,11 +22,11 @@ from gpnas.errors import UserError
 from gpnas.masks import MaskContext, tree
 from gpnas.masks import score as scores
 from gpnas.units._groups import UnitGroup, UnitGroups
-from gpnas.units._indexing import SIDES, leaves_by_path, producers, sum_owned, take_units
+from gpnas.units._indexing import SIDES, producers, sum_owned, take_units
 from gpnas.units.graph import SCALES
 
 __all__ = [
-    "batch_norm_scale", "fpgm", "growth_gain", "magnitude", "of_neurons", "of_weights", "per_cost",
+    "batch_norm_scale", "fpgm", "growth_gain", "magnitude", "of_neurons", "of_weights",
     "random", "removal_cost", "sum_per_unit", "taylor",
 ]  # fmt: skip
 
@@ -52,7 +51,7 @@ def sum_per_unit(groups: UnitGroups, values: Any, side: str = "all") -> UnitValu
     Raises:
       UserError: For an unknown side, or a group none of whose leaves is present.
     """
-    found = leaves_by_path(values)
+    found = tree.leaves_by_path(values)
     return {group.name: sum_owned(group, found, side) for group in groups.groups}
 
 
@@ -95,20 +94,17 @@ def taylor(groups: UnitGroups, side: str = "all") -> scores.Score:
     return _score("taylor of units", {}, side, value)
 
 
-def removal_cost(
-    groups: UnitGroups, decay: float = 0.9, batch_size: int = 1, side: str = "outgoing"
-) -> scores.Score:
+def removal_cost(groups: UnitGroups, decay: float = 0.9, batch_size: int = 1) -> scores.Score:
     """U = |Σ ḡw| + ½ΣFw², the estimated increase of the loss when an active unit is removed.
 
     The slope is summed before the absolute value is taken, since all weights are removed at once.
-    Removing a unit's outgoing weights removes the unit, so both sides would count the same change
-    twice.
+    Outgoing weights count: without them the unit is removed, so that both sides would count the
+    same change twice.
 
     Args:
       groups: Groups found by `discover`.
       decay: Decay of the moving averages.
       batch_size: B in F = B·G₂.
-      side: Side whose weights count.
     """
     curvature = scores.fisher(decay, batch_size)
 
@@ -116,13 +112,14 @@ def removal_cost(
         scale = 1 / scores.unbiased(decay, kept)
         means = kept[f"gradient@{decay}"]
         slopes = jax.tree.map(lambda w, g: scale * g * tree.wide(w), ctx.params, means)
-        bends = sum_per_unit(groups, curvature.value(kept, ctx), side)
+        curvatures = sum_per_unit(groups, curvature.value(kept, ctx), "outgoing")
         return {
-            name: jnp.abs(v) + bends[name] for name, v in sum_per_unit(groups, slopes, side).items()
+            name: jnp.abs(v) + curvatures[name]
+            for name, v in sum_per_unit(groups, slopes, "outgoing").items()
         }
 
     statistics = scores.mean_gradient(decay) | scores.mean_square(decay)
-    return _score(f"U@{decay},{batch_size} of units", statistics, side, value)
+    return _score(f"U@{decay},{batch_size} of units", statistics, "outgoing", value)
 
 
 def growth_gain(
@@ -131,31 +128,17 @@ def growth_gain(
     batch_size: int = 1,
     epsilon: float = 1e-8,
     denoise: bool = True,
-    side: str = "outgoing",
 ) -> scores.Score:
     """V = Σ [ḡ² − s²/n]₊ / 2(F + ε), the estimated decrease of the loss when a unit is grown.
+
+    Outgoing weights count: those that are zero in an inactive unit, while incoming ones are kept.
 
     Args:
       groups: Groups found by `discover`.
       decay, batch_size, epsilon, denoise: As for `gpnas.masks.score.growth_gain`.
-      side: Side whose weights count: the one that is zero while the other is not.
     """
     gain = scores.growth_gain(decay, batch_size, epsilon, denoise)
-    return of_weights(groups, gain, side)
-
-
-def per_cost(score: scores.Score, costs: Mapping[str, Any]) -> scores.Score:
-    """Divides a score of units by their costs.
-
-    Args:
-      score: The score to divide.
-      costs: Costs of units (MACs, bytes, seconds) by glob of group names: a number or (size,)
-        numbers; 1 where no glob matches. A plain name may belong to a group that is absent.
-
-    Raises:
-      ValueError: When evaluated, if a glob matches no group.
-    """
-    return scores.per_cost(score, costs)
+    return of_weights(groups, gain, "outgoing")
 
 
 def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*") -> scores.Score:
@@ -176,10 +159,10 @@ def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*")
     matches = tree.matcher(where)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        every = leaves_by_path(ctx.params)
+        every = tree.leaves_by_path(ctx.params)
         tree.check_globs("where", [where] if isinstance(where, str) else [], every)
         found = {p: jnp.abs(x) for p, x in every.items() if matches(p, x)}
-        scales = [_only(group, SCALES) for group in groups.groups]
+        scales = [group.with_roles(SCALES) for group in groups.groups]
         return {
             group.name: sum_owned(group, found)
             for group in scales
@@ -199,7 +182,7 @@ def fpgm(groups: UnitGroups) -> scores.Score:
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        found = leaves_by_path(ctx.params)
+        found = tree.leaves_by_path(ctx.params)
         return {group.name: _distances(group, found) for group in groups.groups}
 
     return _score("fpgm", {}, "incoming", value)
@@ -220,7 +203,6 @@ def of_neurons(
     groups: UnitGroups,
     variables: Any,
     neurons: Mapping[str, jax.Array],
-    collection: str = _COLLECTION,
 ) -> UnitValues:
     """Converts a value per neuron of dense layers and convolutions to a value per unit.
 
@@ -231,8 +213,7 @@ def of_neurons(
     Args:
       groups: Groups found by `discover`.
       variables: The variables given to `discover`, or shapes.
-      neurons: `{path of a kernel: (neurons,)}`, along its last axis.
-      collection: Prefix of such a path in the variables.
+      neurons: `{path of a kernel in "params": (neurons,)}`, along its last axis.
 
     Returns:
       `{group: (size,) float32}`.
@@ -240,8 +221,8 @@ def of_neurons(
     References:
       Tartaglione et al. 2021, SeReNe (arXiv:2102.03773).
     """
-    found = {collection + path: value for path, value in neurons.items()}
-    last = {path: len(leaf.shape) - 1 for path, leaf in leaves_by_path(variables).items()}
+    found = {_COLLECTION + path: value for path, value in neurons.items()}
+    last = {path: len(leaf.shape) - 1 for path, leaf in tree.leaves_by_path(variables).items()}
 
     def of(group: UnitGroup) -> list[jax.Array]:
         return [
@@ -265,10 +246,6 @@ def _score(
     if side not in SIDES:
         raise UserError("side", side, ", ".join(SIDES))
     return scores.Score(f"{name}, {side}", statistics, value)
-
-
-def _only(group: UnitGroup, role: str) -> UnitGroup:
-    return group._replace(members=tuple(m for m in group.members if m.role == role))
 
 
 def _distances(group: UnitGroup, found: Mapping[str, jax.Array]) -> jax.Array:

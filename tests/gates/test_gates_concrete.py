@@ -168,7 +168,7 @@ def test_gradients_are_those_of_finite_differences():
 def test_groups_are_input_units_and_filters():
     axes = groups.inputs_and_filters(WEIGHTS)
     assert axes == {CONV: -1, DENSE: -2}
-    assert groups.sizes(WEIGHTS, axes) == {CONV: 18, DENSE: 5}
+    assert groups.group_sizes(WEIGHTS, axes) == {CONV: 18, DENSE: 5}
     norms = groups.squares(WEIGHTS, axes)
     np.testing.assert_allclose(norms[CONV], (WEIGHTS[CONV] ** 2).sum((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(norms[DENSE], (WEIGHTS[DENSE] ** 2).sum(1), rtol=1e-5)

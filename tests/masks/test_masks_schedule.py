@@ -43,14 +43,13 @@ def test_cosine():
 
 
 @pytest.mark.parametrize(("peak", "at", "stop"), [(1.5, 300, 900), (12.0, 100, 750), (1.0, 10, 20)])
-@pytest.mark.parametrize("first", [1.0, 0.2])
-def test_developmental(peak, at, stop, first):
-    got = curve(schedule.developmental(0.05, peak, at, stop, first))
+def test_developmental(peak, at, stop):
+    got = curve(schedule.developmental(0.05, peak, at, stop))
     rise = np.sin(np.pi * STEPS / (2 * at)) ** 2
     fall = (1 - np.clip((STEPS - at) / (stop - at), 0, 1)) ** 3
-    expected = np.where(at >= STEPS, first + (peak - first) * rise, 1 + (peak - 1) * fall)
+    expected = np.where(at >= STEPS, 1 + (peak - 1) * rise, 1 + (peak - 1) * fall)
     np.testing.assert_allclose(got, 0.05 * expected, rtol=1e-4)
-    np.testing.assert_allclose([got[0], got[at]], [0.05 * first, 0.05 * peak], rtol=1e-5)
+    np.testing.assert_allclose([got[0], got[at]], [0.05, 0.05 * peak], rtol=1e-5)
     assert (got[stop:] == np.float32(0.05)).all()
     assert (np.diff(got[: at + 1]) >= -1e-7).all() and (np.diff(got[at:]) <= 1e-7).all()
 

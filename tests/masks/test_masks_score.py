@@ -23,7 +23,7 @@ def context(params=PARAMS, grads=GRADS, seed=0, step=0):
 def watched(judge, gradients, params=None):
     """The values of a score after it has seen these gradients."""
     params = params or {name: PARAMS[name] for name in gradients[0]}
-    kept = score.start((judge,), params)
+    kept = score.init_statistics((judge,), params)
     for g in gradients:
         kept = score.observe((judge,), kept, context(params, g))
     return judge.value(kept, context(params, gradients[-1]))
@@ -97,18 +97,18 @@ def test_a_shared_statistic_is_kept_and_computed_once():
 
     shared = {"shared": score.Statistic(lambda params: params, look)}
     pair = tuple(score.Score(n, shared, lambda kept, ctx: kept["shared"]) for n in ("one", "two"))
-    kept = score.observe(pair, score.start(pair, PARAMS), context())
+    kept = score.observe(pair, score.init_statistics(pair, PARAMS), context())
     assert len(looks) == 1 and set(kept) == {"shared", "observations"}
 
     judges = (score.removal_cost(0.9, 4), score.growth_gain(0.9, 4))
-    kept = score.start(judges, PARAMS)
+    kept = score.init_statistics(judges, PARAMS)
     assert set(kept) == {"gradient@0.9", "gradient²@0.9", "observations"}
-    assert score.start((score.magnitude(), score.gradient()), PARAMS) == {}
+    assert score.init_statistics((score.magnitude(), score.gradient()), PARAMS) == {}
 
 
 def test_statistics_are_float32_whatever_the_gradient():
     half = jax.tree.map(lambda g: g.astype(jnp.bfloat16), jax.tree.map(jnp.asarray, GRADS))
-    kept = score.start((score.momentum(),), PARAMS)
+    kept = score.init_statistics((score.momentum(),), PARAMS)
     kept = score.observe((score.momentum(),), kept, context(grads=half))
     assert kept["gradient@0.9"]["a"].dtype == jnp.float32
 
@@ -211,7 +211,10 @@ def test_scores_of_half_precision_are_those_of_float32(dtype):
     judges = (score.taylor(), score.fisher(), score.removal_cost(), score.growth_gain())
     for judge in judges:
         values = [
-            judge.value(score.observe(judges, score.start(judges, p), context(p, g)), context(p, g))
+            judge.value(
+                score.observe(judges, score.init_statistics(judges, p), context(p, g)),
+                context(p, g),
+            )
             for p, g in ((params, grads), whole)
         ]
         close(*values)
@@ -221,7 +224,7 @@ def test_scores_of_half_precision_are_those_of_float32(dtype):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e25])
 def test_a_step_that_is_not_finite_enters_no_statistic(bad):
     judges = (score.removal_cost(), score.ema(score.gradient()))
-    kept = score.observe(judges, score.start(judges, PARAMS), context())
+    kept = score.observe(judges, score.init_statistics(judges, PARAMS), context())
     broken = {**GRADS, "a": np.where(GRADS["a"] > 1, np.float32(bad), GRADS["a"])}
     jax.tree.map(
         np.testing.assert_array_equal, score.observe(judges, kept, context(grads=broken)), kept

@@ -248,6 +248,12 @@ def test_paths_are_in_natural_order():
     assert tree.lookup({}, "x", 7) == 7
 
 
+def test_two_leaves_of_one_path_are_refused():
+    x = jnp.ones((2, 2))
+    with pytest.raises(ValueError, match="two leaves a/b"):
+        init_masks({"a": {"b": x}, "a/b": x})
+
+
 def test_apply_selects_and_does_not_multiply():
     params = {"w": jnp.array([[1.0, jnp.nan], [jnp.inf, 2.0]]), "b": jnp.array([jnp.nan])}
     masks = {"w": jnp.array([[True, False], [False, True]]), "b": jnp.bool_(True)}

@@ -119,7 +119,7 @@ def test_the_density_that_is_told(turns, controls):
 
 
 def test_shuffled_and_redrawn_keep_what_they_should():
-    masks = lottery.cut(init_masks(PARAMS), PARAMS, 0.5, 0.5)
+    masks = lottery.prune_smallest(init_masks(PARAMS), PARAMS, 0.5, 0.5)
     lots = masked_leaves(lottery.shuffled(masks, jax.random.key(3)))
     assert {p: int(m.sum()) for p, m in lots.items()} == {
         "Dense_0/kernel": 100,

@@ -52,7 +52,7 @@ class Network:
 
     def cut(self, bound, density):
         """Whether each weight lives, after a cut."""
-        masks = plateau.cut(self.masks, self.params, self.loss_of, bound, density)
+        masks = plateau.prune_to_bound(self.masks, self.params, self.loss_of, bound, density)
         assert jax.tree.structure(masks) == jax.tree.structure(self.masks)
         return flat(masks)
 

@@ -221,8 +221,8 @@ def test_spread_keeps_distance_and_order():
     ("text", "expected"),
     [
         (formatting.count(5324.4), "5,324"),
-        (formatting.percent(0.02), "2.00 %"),
-        (formatting.percent(1.0), "100 %"),
+        (formatting.percent_text(0.02), "2.00 %"),
+        (formatting.percent_text(1.0), "100 %"),
         (formatting.si(1.23e12), "1.23 T"),
         (formatting.si(999_999.0), "1 M"),
         (formatting.significant(0.00501), "0.00501"),

@@ -14,15 +14,15 @@ from gpnas.search.morphable import (
     APPROXIMATE,
     EXACT,
     Morphable,
+    architecture_macs,
+    architecture_params,
     change,
-    check,
+    check_architecture,
     cut,
     grow,
     inherit,
-    macs,
     morph,
     morphable,
-    params,
 )
 
 pytestmark = pytest.mark.slow
@@ -152,7 +152,7 @@ def test_a_morphism_is_a_pure_function_of_network_and_variables():
     widened = morph(EXACT["widen"])
     child, begun = widened(parent, variables, np.random.default_rng(1))
     again, same = widened(parent, variables, np.random.default_rng(1))
-    assert child == again and params(child) > params(parent)
+    assert child == again and architecture_params(child) > architecture_params(parent)
     assert all(map(np.array_equal, jax.tree.leaves(begun), jax.tree.leaves(same)))
     assert morph(EXACT["insert_dense"])(parent, variables, np.random.default_rng(1)) == (
         parent, variables,
@@ -167,7 +167,7 @@ def test_approximate_operators_give_networks_that_fit():
             if child is None:
                 continue
             done[name] += 1
-            check(child)
+            check_architecture(child)
             begun, kept = inherit(parent, child, drawn(parent, seed), drawn(child, seed + 1))
             assert shapes(begun) == shapes(structure(child))
             assert jax.tree.reduce(lambda a, b: a or bool(b.any()), kept, False)
@@ -191,18 +191,18 @@ def test_pruned_layers_keep_their_largest_filters():
 def test_parameters_and_macs_are_counted():
     for architecture in parents(200)[:60]:
         tree = structure(architecture)["params"]
-        assert params(architecture) == sum(leaf.size for leaf in jax.tree.leaves(tree))
+        assert architecture_params(architecture) == sum(leaf.size for leaf in jax.tree.leaves(tree))
     one = SPACES["conv"].sample(np.random.default_rng(0))
     first = one.layers[0]
-    assert macs(one) > first.width * 9 * IMAGE[-1] * 36
+    assert architecture_macs(one) > first.width * 9 * IMAGE[-1] * 36
 
 
 def test_architectures_survive_json():
     for architecture in parents(200)[:60]:
         again = frozen(json.loads(json.dumps(architecture)))
         assert again == architecture and hash(again) == hash(architecture)
-        check(again)
-        assert params(again) == params(architecture)
+        check_architecture(again)
+        assert architecture_params(again) == architecture_params(architecture)
         assert shapes(structure(again)) == shapes(structure(architecture))
 
 
@@ -215,18 +215,18 @@ def test_the_space(name):
         space.check(child)
         assert child != architecture
         assert space.encode(child).shape == space.encode(architecture).shape
-        assert space.cost(child)["params"] == params(child)
+        assert space.cost(child)["params"] == architecture_params(child)
         larger, smaller = grow(architecture, rng), cut(architecture, rng)
-        assert larger is None or params(larger) > params(architecture)
-        assert smaller is None or params(smaller) < params(architecture)
-        architecture = child if params(child) < 5000 else space.sample(rng)
+        assert larger is None or architecture_params(larger) > architecture_params(architecture)
+        assert smaller is None or architecture_params(smaller) < architecture_params(architecture)
+        architecture = child if architecture_params(child) < 5000 else space.sample(rng)
     for other in space.neighbours(architecture):
         space.check(other)
     limited = morphable(IMAGE, 3, "conv", widths=(3, 4), pools=1, most_params=800)
     walk = limited.sample(rng)
     for _ in range(20):
         walk = limited.mutate(walk, rng)
-        assert params(walk) <= 800
+        assert architecture_params(walk) <= 800
 
 
 @pytest.mark.parametrize(
@@ -242,4 +242,4 @@ def test_the_space(name):
 )
 def test_what_is_no_architecture(wrong, message):
     with pytest.raises(UserError, match=message):
-        check(wrong)
+        check_architecture(wrong)

@@ -73,7 +73,7 @@ def per_neuron(layers):
 @pytest.mark.slow
 def test_pre_activations(net, inside):
     found = net.look(neurons.pre_activations)
-    assert list(found) == neurons.kernels(net.params)
+    assert list(found) == neurons.kernel_paths(net.params)
     assert_close(found, {f"{name}/kernel": x for name, x in inside.items()})
 
 
@@ -103,7 +103,7 @@ def test_upper_bound(mlp):
     expected = [two @ three @ outputs, three @ outputs, outputs]
     assert one.shape[1] == expected[0].size
     found = net.look(neurons.upper_bound)
-    assert list(found) == neurons.kernels(net.params)
+    assert list(found) == neurons.kernel_paths(net.params)
     assert_close(list(found.values()), expected)
 
 
@@ -217,7 +217,7 @@ def test_adding_nothing_changes_nothing(net):
     seen = {}
     for intercept in (neurons.tap({}), neurons.tap(zeros), neurons.tap({}, seen)):
         np.testing.assert_array_equal(forward.logits(net.params, intercept)[0], untouched)
-    assert sorted(seen) == sorted(neurons.kernels(net.params))
+    assert sorted(seen) == sorted(neurons.kernel_paths(net.params))
 
 
 def test_what_is_added_is_as_a_bias(net):

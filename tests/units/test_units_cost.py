@@ -185,3 +185,18 @@ def test_training_cost_at_the_ends():
     topkast = METHODS["topkast"](density=0.2, extra=0.3, every=100)
     fraction, _ = training_macs(topkast.forecast.density, topkast.forecast.dense_gradient, 10)
     assert fraction == pytest.approx((2 * 0.2 + 0.5) / 3)
+
+
+def test_a_loop_that_may_not_run_returns_its_operands():
+    """So a layer behind it multiplies activations, even if the body overwrites them."""
+
+    def apply(variables, x):
+        def body(carry):
+            return jnp.zeros_like(carry[0]) + variables["bias"], carry[1] + 1
+
+        carry = jax.lax.while_loop(lambda carry: carry[1] < 1, body, (x @ variables["a"], 0))
+        return carry[0] @ variables["b"]
+
+    variables = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2)), "bias": jnp.ones(4)}
+    found = macs(apply, variables, jnp.ones((1, 3)))
+    assert found.per_weight == {"a": 1, "b": 1} and found.others == 0

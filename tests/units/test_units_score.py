@@ -105,7 +105,7 @@ def test_removal_cost_and_growth_gain_by_their_formulas():
         score.removal_cost(groups, decay, batch),
         score.growth_gain(groups, decay, batch, epsilon=1e-3, denoise=False),
     )
-    kept = gm.score.start(judges, params)
+    kept = gm.score.init_statistics(judges, params)
     for grads in draws:
         kept = gm.score.observe(judges, kept, context(params, grads))
     ages = np.array([decay**age for age in range(4)])[::-1]
@@ -137,7 +137,7 @@ def test_a_score_per_cost():
     ctx = context(net.variables)
     costs = {"params/stem*": 4.0, "params/grow*": np.array([1.0, 2.0, 5.0], np.float32)}
     plain = score.magnitude(groups)
-    whole, dear = value(plain, ctx), value(score.per_cost(plain, costs), ctx)
+    whole, dear = value(plain, ctx), value(gm.score.per_cost(plain, costs), ctx)
     np.testing.assert_allclose(dear["params/stem/kernel:3"], whole["params/stem/kernel:3"] / 4)
     np.testing.assert_allclose(
         dear["params/grow1/kernel:3"], whole["params/grow1/kernel:3"] / np.array([1, 2, 5])
@@ -161,7 +161,7 @@ def test_globs_that_match_nothing_are_refused():
     net, groups = found("densenet")
     ctx = context(net.variables)
     judges = {
-        "costs": score.per_cost(score.magnitude(groups), {"params/stm*": 4.0}),
+        "costs": gm.score.per_cost(score.magnitude(groups), {"params/stm*": 4.0}),
         "where": score.batch_norm_scale(groups, "params/stm*"),
     }
     for field, judge in judges.items():

@@ -11,7 +11,7 @@ from nets import NETS, Net
 
 from gpnas import units
 from gpnas.errors import UserError
-from gpnas.masks import MaskContext
+from gpnas.masks import MaskContext, score
 from gpnas.models import LeNet5, LeNet300, ResNet
 
 pytestmark = pytest.mark.usefixtures("lenient")
@@ -102,7 +102,7 @@ def test_scores_are_divided_by_costs():
     context = MaskContext(jnp.int32(0), params, params, jax.random.key(0))
     costs = units.unit_cost(model, some_masks(groups))
     plain = units.score.magnitude(groups)
-    values, whole = units.score.per_cost(plain, costs).value({}, context), plain.value({}, context)
+    values, whole = score.per_cost(plain, costs).value({}, context), plain.value({}, context)
     for name, cost in costs.items():
         np.testing.assert_allclose(values[name] * cost, whole[name], rtol=1e-6)
 

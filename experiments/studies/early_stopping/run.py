@@ -16,7 +16,15 @@ from experiments.studies.early_stopping.config import get_config
 from gpnas._files import records_path
 from gpnas._sections import check_section
 from gpnas.errors import UserError
-from gpnas.search import Evaluate, Propose, Table, Trial, check_metric, load_table, simulate
+from gpnas.search import (
+    BenchmarkTable,
+    Evaluate,
+    Propose,
+    Trial,
+    check_metric,
+    load_table,
+    simulate,
+)
 from gpnas.search.build import build_strategy, rising
 from gpnas.search.record import append_missing, describe_search
 
@@ -41,7 +49,7 @@ def early_stopping(config: ConfigDict, results: str | pathlib.Path) -> pathlib.P
     return path
 
 
-def by_budget(table: Table, columns: Mapping[int, str]) -> Evaluate:
+def by_budget(table: BenchmarkTable, columns: Mapping[int, str]) -> Evaluate:
     """Evaluates a trial by the column of its budget; one without a budget by the largest one's.
 
     Args:
@@ -56,7 +64,9 @@ def by_budget(table: Table, columns: Mapping[int, str]) -> Evaluate:
     return evaluate
 
 
-def _one(table: Table, propose: Propose, arm: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _one(
+    table: BenchmarkTable, propose: Propose, arm: str, settings: dict[str, Any]
+) -> dict[str, Any]:
     """The record of one search."""
     columns = dict(zip(settings["budgets"], settings["columns"], strict=True))
     largest, workers = max(columns), settings["workers"]
@@ -88,7 +98,7 @@ def _one(table: Table, propose: Propose, arm: str, settings: dict[str, Any]) -> 
     }
 
 
-def plan(config: ConfigDict) -> tuple[Table, dict[str, Propose]]:
+def plan(config: ConfigDict) -> tuple[BenchmarkTable, dict[str, Propose]]:
     """The table, and the strategy of each arm.
 
     Raises:

@@ -22,7 +22,7 @@ from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
 from gpnas.provenance import provenance
-from gpnas.search import Table, check_metric, load_table
+from gpnas.search import BenchmarkTable, check_metric, load_table
 from gpnas.search.proxies import PROXIES, measure
 from gpnas.train import load_data
 
@@ -82,7 +82,7 @@ def score_sample(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Pat
     return path
 
 
-def check(config: ConfigDict, table: Table) -> None:
+def check(config: ConfigDict, table: BenchmarkTable) -> None:
     """Checks the settings.
 
     Raises:

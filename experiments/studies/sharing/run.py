@@ -21,7 +21,7 @@ from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, cell201, choice
 from gpnas.search import (
-    Table,
+    BenchmarkTable,
     TooManyFailures,
     Trial,
     best,
@@ -86,7 +86,7 @@ class Lab(NamedTuple):
     """All that is the same for every unit of work."""
 
     config: ConfigDict
-    table: Table
+    table: BenchmarkTable
     sample: list[tuple[str, ...]]
     supernet: Supernet201
     shared: Shared
@@ -154,7 +154,7 @@ def _key(record: Mapping[str, Any]) -> tuple[str, str, int]:
     return record["part"], record["arm"], record["seed"]
 
 
-def _sample(config: ConfigDict, table: Table) -> list[tuple[str, ...]]:
+def _sample(config: ConfigDict, table: BenchmarkTable) -> list[tuple[str, ...]]:
     rows = np.random.default_rng(config.seed).permutation(len(table.rows))
     everything = list(table.rows)
     return [everything[row] for row in rows[: config.architectures]]
@@ -167,7 +167,7 @@ def _units(config: ConfigDict, sample: Sequence[Sequence[str]]) -> list[tuple[st
     return units + [("method", name, seed) for name, seed in searches]
 
 
-def _lab(config: ConfigDict, data: Dataset, table: Table, sample: list) -> Lab:
+def _lab(config: ConfigDict, data: Dataset, table: BenchmarkTable, sample: list) -> Lab:
     supernet = Supernet201(
         data.num_classes, channels=config.channels, cells=config.cells, conv="im2col"
     )

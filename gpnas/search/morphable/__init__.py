@@ -1,12 +1,20 @@
 """Networks that grow and shrink by LEMONADE's operators: data, a module, and pure functions."""
 
-from gpnas.search.morphable.architecture import Architecture, Layer, check, macs, params, shapes
+from gpnas.search.morphable.architecture import (
+    Architecture,
+    Layer,
+    architecture_macs,
+    architecture_params,
+    check_architecture,
+    shapes,
+)
 from gpnas.search.morphable.inherit import inherit, morph
 from gpnas.search.morphable.network import Morphable
 from gpnas.search.morphable.operators import APPROXIMATE, EXACT, Operator, change
 from gpnas.search.morphable.space import cut, grow, morphable
 
 __all__ = [
-    "APPROXIMATE", "EXACT", "Architecture", "Layer", "Morphable", "Operator", "change", "check",
-    "cut", "grow", "inherit", "macs", "morph", "morphable", "params", "shapes",
+    "APPROXIMATE", "EXACT", "Architecture", "Layer", "Morphable", "Operator",
+    "architecture_macs", "architecture_params", "change", "check_architecture", "cut", "grow",
+    "inherit", "morph", "morphable", "shapes",
 ]  # fmt: skip

@@ -69,7 +69,7 @@ OPS = {
 WEIGHTED = frozenset(name for name, op in OPS.items() if op.width)
 
 
-def load(data: Any) -> Architecture:
+def load_architecture(data: Any) -> Architecture:
     """An architecture, with names, from one without.
 
     Raises:
@@ -91,7 +91,7 @@ def shapes(architecture: Any) -> dict[int, Shape]:
     Raises:
       UserError: For a layer that does not fit its inputs.
     """
-    own = load(architecture)
+    own = load_architecture(architecture)
     found: dict[int, Shape] = {IMAGE: own.image}
     for layer in own.layers:
         found[layer.id] = _shape(layer, [found[i] for i in layer.inputs])
@@ -115,13 +115,13 @@ def _shape(layer: Layer, inputs: list[Shape]) -> Shape:
     return (*places, layer.width)
 
 
-def check(architecture: Any) -> None:
+def check_architecture(architecture: Any) -> None:
     """Makes sure that this is an architecture.
 
     Raises:
       UserError: If a network cannot be built from it.
     """
-    own = load(architecture)
+    own = load_architecture(architecture)
     numbers = [*own.image, own.classes, own.next_id]
     if len(own.image) != 3 or any(type(n) is not int or n < 1 for n in numbers):
         allowed = "whole numbers from 1: (height, width, channels), classes, next id"
@@ -156,9 +156,9 @@ def _need(fits: bool, layer: Layer, allowed: str) -> None:
         raise UserError(f"layer {layer.id}", tuple(layer), allowed)
 
 
-def params(architecture: Any) -> int:
+def architecture_params(architecture: Any) -> int:
     """How many parameters there are, batch norms' scales and offsets included."""
-    own, sizes = load(architecture), shapes(architecture)
+    own, sizes = load_architecture(architecture), shapes(architecture)
     count = sum(
         _weights(layer, sizes[layer.inputs[0]]) + OPS[layer.op].others * layer.width
         for layer in own.layers
@@ -167,9 +167,9 @@ def params(architecture: Any) -> int:
     return count + factors + (sizes[own.layers[-1].id][-1] + 1) * own.classes
 
 
-def macs(architecture: Any) -> int:
+def architecture_macs(architecture: Any) -> int:
     """Multiply-accumulates of convolutions and dense layers, for one image."""
-    own, sizes = load(architecture), shapes(architecture)
+    own, sizes = load_architecture(architecture), shapes(architecture)
     count = sum(
         _weights(layer, sizes[layer.inputs[0]]) * math.prod(sizes[layer.id][:-1])
         for layer in own.layers
@@ -189,7 +189,7 @@ def _weights(layer: Layer, shape: Shape) -> int:
 def positive(architecture: Any) -> list[int]:
     """Ids of what is never negative, so that one more ReLU does nothing to it."""
     found: list[int] = []
-    for layer in load(architecture).layers:
+    for layer in load_architecture(architecture).layers:
         passed = layer.op in ("pool", "concat") and {*layer.inputs} <= {*found}
         if layer.op in WEIGHTED or passed:
             found.append(layer.id)
@@ -201,7 +201,7 @@ def ties(architecture: Any) -> list[list[int]]:
 
     Additions tie them. Left out are those that are tied to the image or to a concatenation.
     """
-    own = load(architecture)
+    own = load_architecture(architecture)
     groups = {IMAGE: frozenset({IMAGE})}
     for layer in own.layers:
         tied = frozenset({layer.id})

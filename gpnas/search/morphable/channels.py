@@ -18,7 +18,7 @@ from gpnas.search.morphable.architecture import (
     Architecture,
     Layer,
     Shape,
-    load,
+    load_architecture,
     shapes,
 )
 
@@ -73,7 +73,7 @@ def match(parent: Any, child: Any, filters: Mapping[int, np.ndarray]) -> Channel
       parent, child: Architectures.
       filters: As in `Channels`, without `OUTPUT`.
     """
-    old, new = load(parent), load(child)
+    old, new = load_architecture(parent), load_architecture(child)
     both = shared(old, new)
     numbers: dict[tuple[int, ...], int] = {}
     before = _number(old, both, {}, numbers, _unchanged)

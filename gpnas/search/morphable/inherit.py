@@ -20,7 +20,7 @@ import numpy as np
 from gpnas.errors import UserError
 from gpnas.masks import tree
 from gpnas.search.morphable import channels
-from gpnas.search.morphable.architecture import WEIGHTED, Architecture, load, ties
+from gpnas.search.morphable.architecture import WEIGHTED, Architecture, load_architecture, ties
 from gpnas.search.morphable.channels import NEW, OUTPUT, Inputs
 from gpnas.search.morphable.network import EPSILON, Morphable, name_of
 from gpnas.search.morphable.operators import Operator
@@ -62,7 +62,7 @@ def inherit(
     """
     if widen not in WIDEN:
         raise UserError("widen", widen, ", ".join(WIDEN))
-    old, new = load(parent), load(child)
+    old, new = load_architecture(parent), load_architecture(child)
     known = {tree.path_name(p): np.asarray(x) for p, x in _leaves(variables)}
     found = channels.match(old, new, _filters(old, new, known, widen))
     moves = _moves(new, found)

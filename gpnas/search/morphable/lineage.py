@@ -10,14 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gpnas.search.morphable.architecture import IMAGE, Architecture, load
+from gpnas.search.morphable.architecture import IMAGE, Architecture, load_architecture
 from gpnas.search.morphable.inherit import inherit
 from gpnas.search.morphable.network import Morphable, name_of
 
 
 def standard(architecture: Any) -> Architecture:
     """The same network with ids 1, 2, … in the order of its layers."""
-    own = load(architecture)
+    own = load_architecture(architecture)
     ids = {IMAGE: IMAGE} | {layer.id: at for at, layer in enumerate(own.layers, start=1)}
     layers = tuple(
         layer._replace(id=ids[layer.id], inputs=tuple(ids[i] for i in layer.inputs))
@@ -76,7 +76,7 @@ def descend(
 
 def _names(architecture: Any) -> dict[str, str]:
     """By a layer's name in `network`, its name in the line of descent."""
-    layers = load(architecture).layers
+    layers = load_architecture(architecture).layers
     return {name_of(at): name_of(layer.id) for at, layer in enumerate(layers, start=1)}
 
 

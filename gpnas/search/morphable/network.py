@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.models import conv_without_bias, max_pool_2x2
-from gpnas.search.morphable.architecture import IMAGE, Layer, load
+from gpnas.search.morphable.architecture import IMAGE, Layer, load_architecture
 
 EPSILON = 1e-5  # of batch norm
 
@@ -36,7 +36,7 @@ class Morphable(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """(batch, height, width, channels) → (batch, classes) float32 logits."""
-        own = load(self.architecture)
+        own = load_architecture(self.architecture)
         found, x = {IMAGE: images}, images
         for layer in own.layers:
             block = _Block(layer, self.dtype, self.conv, self.axis_name, name=name_of(layer.id))

@@ -20,8 +20,8 @@ from gpnas.search.morphable.architecture import (
     WEIGHTED,
     Architecture,
     Layer,
-    check,
-    load,
+    check_architecture,
+    load_architecture,
     positive,
     shapes,
     ties,
@@ -37,7 +37,7 @@ _JOINS = ("add", "concat")
 
 def insert_conv(architecture: Any, rng: Rng) -> Architecture | None:
     """A 3 × 3 convolution of the same width behind what is never negative."""
-    own, sizes = load(architecture), shapes(architecture)
+    own, sizes = load_architecture(architecture), shapes(architecture)
     places = [i for i in positive(own) if len(sizes[i]) == 3]
     layers = [Layer(own.next_id, "conv", (i,), sizes[i][-1], 3) for i in places]
     return _any([functools.partial(_behind, own, layer) for layer in layers], rng)
@@ -45,7 +45,7 @@ def insert_conv(architecture: Any, rng: Rng) -> Architecture | None:
 
 def insert_dense(architecture: Any, rng: Rng) -> Architecture | None:
     """A dense layer of the same width behind what is never negative and has no positions."""
-    own, sizes = load(architecture), shapes(architecture)
+    own, sizes = load_architecture(architecture), shapes(architecture)
     places = [i for i in positive(own) if len(sizes[i]) == 1]
     layers = [Layer(own.next_id, "dense", (i,), sizes[i][-1]) for i in places]
     return _any([functools.partial(_behind, own, layer) for layer in layers], rng)
@@ -69,14 +69,14 @@ def skip_concat(architecture: Any, rng: Rng) -> Architecture | None:
 
 def remove_layer(architecture: Any, rng: Rng) -> Architecture | None:
     """Without a convolution or a dense layer."""
-    own = load(architecture)
+    own = load_architecture(architecture)
     gone = [layer for layer in own.layers if layer.op in WEIGHTED]
     return _any([functools.partial(_without, own, layer) for layer in gone], rng)
 
 
 def remove_skip(architecture: Any, rng: Rng) -> Architecture | None:
     """Without an addition or a concatenation: its first input is what stays."""
-    own = load(architecture)
+    own = load_architecture(architecture)
     gone = [layer for layer in own.layers if layer.op in _JOINS]
     return _any([functools.partial(_without, own, layer) for layer in gone], rng)
 
@@ -89,7 +89,7 @@ def prune(architecture: Any, rng: Rng) -> Architecture | None:
 
 def separate(architecture: Any, rng: Rng) -> Architecture | None:
     """A depthwise separable convolution instead of a convolution."""
-    own = load(architecture)
+    own = load_architecture(architecture)
     wide = [layer for layer in own.layers if layer.op == "conv" and layer.kernel > 1]
     rows = [layer._replace(op="separable") for layer in wide]
     return _any([functools.partial(_replaced, own, [row]) for row in rows], rng)
@@ -124,7 +124,7 @@ def change(
     Returns:
       Another architecture; None if no operator applies, be it the first or a later one.
     """
-    found: Architecture | None = load(architecture)
+    found: Architecture | None = load_architecture(architecture)
     for _ in range(count):
         tries = (operators[i](found, rng) for i in rng.permutation(len(operators)))
         found = next((child for child in tries if child is not None), None)
@@ -138,7 +138,7 @@ def _any(children: Sequence[Callable[[], Architecture]], rng: Rng) -> Architectu
     for i in rng.permutation(len(children)):
         child = children[i]()
         try:
-            check(child)
+            check_architecture(child)
         except UserError:
             continue
         return child
@@ -162,7 +162,7 @@ def _replaced(own: Architecture, new: Sequence[Layer]) -> Architecture:
 
 
 def _resize(architecture: Any, rng: Rng, resize: Callable[[int], int]) -> Architecture | None:
-    own = load(architecture)
+    own = load_architecture(architecture)
     rows = {layer.id: layer for layer in own.layers}
     changed = [
         [rows[i]._replace(width=resize(rows[i].width)) for i in group]
@@ -173,7 +173,7 @@ def _resize(architecture: Any, rng: Rng, resize: Callable[[int], int]) -> Archit
 
 
 def _skip(architecture: Any, rng: Rng, op: str) -> Architecture | None:
-    own = load(architecture)
+    own = load_architecture(architecture)
     ids = [IMAGE, *(layer.id for layer in own.layers)]
     there = {layer.inputs for layer in own.layers if layer.op == op}
     pairs = [(b, a) for at, b in enumerate(ids) for a in ids[:at] if (b, a) not in there]

@@ -16,10 +16,10 @@ from gpnas.search.morphable.architecture import (
     WEIGHTED,
     Architecture,
     Layer,
-    check,
-    load,
-    macs,
-    params,
+    architecture_macs,
+    architecture_params,
+    check_architecture,
+    load_architecture,
 )
 from gpnas.search.morphable.lineage import descend, network
 from gpnas.search.morphable.operators import APPROXIMATE, EXACT, Operator, Rng, change
@@ -51,7 +51,7 @@ def cut(architecture: Any, rng: Rng) -> Architecture | None:
     References:
       Izquierdo et al. 2021, BULK & CUT (arXiv:2105.01015).
     """
-    before = params(architecture)
+    before = architecture_params(architecture)
     return _child(architecture, rng, [*APPROXIMATE.values()], lambda n: n < before)
 
 
@@ -60,7 +60,7 @@ def _child(
 ) -> Architecture | None:
     for _ in range(_TRIES):
         child = change(architecture, rng, operators, int(rng.integers(1, MOST + 1)))
-        if child is not None and fits(params(child)):
+        if child is not None and fits(architecture_params(child)):
             return child
     return None
 
@@ -101,9 +101,9 @@ def morphable(
     stages = 1 if op == "dense" else pools + 1
     draw = functools.partial(_small, image, classes, op)
     smallest = draw(min(widths), [1] * stages)
-    check(smallest)
-    if params(smallest) > most_params:
-        raise UserError("most_params", most_params, f"{params(smallest)} or more")
+    check_architecture(smallest)
+    if architecture_params(smallest) > most_params:
+        raise UserError("most_params", most_params, f"{architecture_params(smallest)} or more")
     operators = EXACT | APPROXIMATE
 
     def fits(count: int) -> bool:
@@ -113,7 +113,7 @@ def morphable(
         for _ in range(_TRIES):
             depths = [int(n) for n in rng.integers(1, 3, stages)]
             found = draw(widths[int(rng.integers(len(widths)))], depths)
-            if fits(params(found)):
+            if fits(architecture_params(found)):
                 return found
         return smallest
 
@@ -123,16 +123,20 @@ def morphable(
     def neighbours(architecture: Any) -> list[Architecture]:
         rng = np.random.default_rng(0)
         children = [operator(architecture, rng) for operator in operators.values()]
-        return [child for child in children if child is not None and fits(params(child))]
+        return [
+            child for child in children if child is not None and fits(architecture_params(child))
+        ]
 
     def belongs(architecture: Any) -> None:
-        check(architecture)
-        own = load(architecture)
+        check_architecture(architecture)
+        own = load_architecture(architecture)
         if (own.image, own.classes) != (tuple(image), classes):
             allowed = f"{tuple(image)} and {classes}"
             raise UserError("image and classes", (own.image, own.classes), allowed)
-        if not fits(params(own)):
-            raise UserError("architecture", params(own), f"{most_params} params at most")
+        if not fits(architecture_params(own)):
+            raise UserError(
+                "architecture", architecture_params(own), f"{most_params} params at most"
+            )
 
     moves: dict[str, Callable[[Any, Rng], Any]] = {
         "grow": functools.partial(grow, most_params=most_params),
@@ -156,14 +160,23 @@ def _small(
 
 def encode(architecture: Any) -> np.ndarray:
     """(4 + ops,) float64, as `morphable` says."""
-    own = load(architecture)
+    own = load_architecture(architecture)
     widths = [layer.width for layer in own.layers if layer.op in WEIGHTED]
-    sizes = [params(own), macs(own), sum(widths) / len(widths), max(widths)]
+    sizes = [
+        architecture_params(own),
+        architecture_macs(own),
+        sum(widths) / len(widths),
+        max(widths),
+    ]
     ops = [layer.op for layer in own.layers]
     return np.array([*np.log10(sizes), *(ops.count(op) for op in OPS)], np.float64)
 
 
 def cost(architecture: Any) -> dict[str, float]:
     """What is known without training."""
-    count = params(architecture)
-    return {"params": count, "macs": macs(architecture), "log_params": math.log10(count)}
+    count = architecture_params(architecture)
+    return {
+        "params": count,
+        "macs": architecture_macs(architecture),
+        "log_params": math.log10(count),
+    }

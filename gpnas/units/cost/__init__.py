@@ -11,12 +11,12 @@ from gpnas.units.cost._latency import (
     total_latency,
     unit_latency,
 )
-from gpnas.units.cost._layers import Layer
+from gpnas.units.cost._layers import TimedLayer
 from gpnas.units.cost._network import Cost, Macs, macs, network_cost, training_macs
 from gpnas.units.cost._unit_cost import KINDS, CostModel, cost_model, total_cost, unit_cost
 
 __all__ = [
-    "KINDS", "Cost", "CostModel", "LatencyTable", "Layer", "Macs",
-    "cost_model", "macs", "measure_layers", "network_cost", "total_cost", "total_latency",
-    "training_macs", "unit_cost", "unit_latency",
+    "KINDS", "Cost", "CostModel", "LatencyTable", "Macs", "TimedLayer", "cost_model", "macs",
+    "measure_layers", "network_cost", "total_cost", "total_latency", "training_macs",
+    "unit_cost", "unit_latency",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from gpnas.errors import UserError
 from gpnas.units._groups import UnitMasks
-from gpnas.units.cost._layers import Layer
+from gpnas.units.cost._layers import TimedLayer
 from gpnas.units.cost._unit_cost import (
     CostModel,
     active_lengths,
@@ -108,7 +108,7 @@ def unit_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) -
     return by_group(model, cost)
 
 
-def _entry(table: LatencyTable, layer: Layer) -> Mapping[str, Any]:
+def _entry(table: LatencyTable, layer: TimedLayer) -> Mapping[str, Any]:
     if layer.key not in table:
         raise UserError("table", layer.key, f"one of {len(table)} measured layers")
     return table[layer.key]
@@ -128,7 +128,7 @@ def _interpolate(xp: Any, entry: Mapping[str, Any], widths: list) -> Any:
     return jax.scipy.ndimage.map_coordinates(jnp.asarray(ms), at, order=1, mode="nearest")
 
 
-def _median_ms(layer: Layer, widths: Sequence[int], rounds: int) -> float:
+def _median_ms(layer: TimedLayer, widths: Sequence[int], rounds: int) -> float:
     function, shapes = layer.build(widths)
     random = np.random.default_rng(0)
     args = [jnp.asarray(random.normal(size=shape), jnp.float32) for shape in shapes]

@@ -18,7 +18,7 @@ _KEY_PARAMS = {
 AxisOf = Callable[[np.ndarray], tuple[int | None, int]]
 
 
-class Layer(NamedTuple):
+class TimedLayer(NamedTuple):
     """A product or convolution with free widths.
 
     Attributes:
@@ -54,7 +54,7 @@ class _Dims(NamedTuple):
     groups: int | None
 
 
-def make_layer(op: Op, repeats: int, axis_of: AxisOf) -> Layer:
+def make_layer(op: Op, repeats: int, axis_of: AxisOf) -> TimedLayer:
     """Converts a product or a convolution.
 
     Args:
@@ -84,10 +84,10 @@ def make_layer(op: Op, repeats: int, axis_of: AxisOf) -> Layer:
         " ".join("·".join(str(names[d]) for d in axis if names[d] != 1) or "1" for axis in each)
         for each in dims.operands
     ]
-    said = [f"{a}≤{n}" for a, n in zip(letters, widths, strict=True)]
-    said += [f"{name}={_plain(op.params[name])}" for name in _KEY_PARAMS[op.name]]
-    key = f"{op.name} ({'; '.join(shapes)}) {', '.join(said)}"
-    return Layer(key, repeats, axes, widths, build)
+    details = [f"{a}≤{n}" for a, n in zip(letters, widths, strict=True)]
+    details += [f"{name}={_plain(op.params[name])}" for name in _KEY_PARAMS[op.name]]
+    key = f"{op.name} ({'; '.join(shapes)}) {', '.join(details)}"
+    return TimedLayer(key, repeats, axes, widths, build)
 
 
 def _dims(op: Op) -> _Dims:

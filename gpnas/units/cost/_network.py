@@ -52,7 +52,7 @@ class Macs(NamedTuple):
 
     def total(self, params: Any) -> int:
         """Total MACs, of parameters or shapes that may be narrower than when counted."""
-        sizes = {p: math.prod(x.shape) for p, x in _leaves(params).items()}
+        sizes = {p: math.prod(x.shape) for p, x in tree.leaves_by_path(params).items()}
         return round(sum(n * sizes[p] for p, n in self.per_weight.items())) + self.others
 
 
@@ -100,7 +100,7 @@ def network_cost(params: Any, masks: Any, macs: Macs) -> Cost:
       masks: Masks of the same structure.
       macs: MACs of the unmasked network.
     """
-    whole = {p: math.prod(leaf.shape) for p, leaf in _leaves(params).items()}
+    whole = {p: math.prod(leaf.shape) for p, leaf in tree.leaves_by_path(params).items()}
     total, layers = sum(whole.values()), summary.layers(masks)
     weights = sum(math.prod(leaf.shape) for leaf in layers)
     active = {leaf.path: leaf.nonzeros for leaf in layers}
@@ -110,12 +110,6 @@ def network_cost(params: Any, masks: Any, macs: Macs) -> Cost:
         total, weights, nonzeros, total - weights + nonzeros, nonzeros / max(weights, 1),
         round(left) + macs.others, macs.total(params),
     )  # fmt: skip
-
-
-def _leaves(values: Any) -> dict[str, Any]:
-    return {
-        tree.path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(values)[0]
-    }
 
 
 def _ratio(total: int, size: int) -> float:

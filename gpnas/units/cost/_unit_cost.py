@@ -18,7 +18,7 @@ import numpy as np
 from gpnas.errors import UserError
 from gpnas.units._discover import group_units
 from gpnas.units._groups import UnitMasks
-from gpnas.units.cost._layers import AxisOf, Layer, make_layer
+from gpnas.units.cost._layers import AxisOf, TimedLayer, make_layer
 from gpnas.units.cost._op_counts import PRODUCTS, op_counts
 from gpnas.units.graph import Solution, Trace, solve, trace
 
@@ -51,7 +51,7 @@ class CostModel(NamedTuple):
     sizes: dict[str, int]
     axes: tuple[np.ndarray, ...]
     terms: dict[str, Terms]
-    layers: tuple[Layer, ...]
+    layers: tuple[TimedLayer, ...]
 
 
 def cost_model(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> CostModel:

@@ -1,10 +1,11 @@
 """The graph of a traced function, and which indices along its axes must be removed together.
 
 `trace` writes a jaxpr as a `Graph` of primitives, `solve` finds the units that the rules of the
-primitives allow, `find_roles` says what each leaf does for a unit, and `trace_origins` which leaves
-a value depends on. Internal to `gpnas.units`.
+primitives allow, `find_roles` finds the role of each leaf in a unit, and `trace_origins` the leaves
+that a value depends on. Internal to `gpnas.units`.
 """
 
+from gpnas.units.graph._bodies import passages
 from gpnas.units.graph._origins import Origin, trace_origins
 from gpnas.units.graph._roles import (
     ADDS,
@@ -22,7 +23,7 @@ from gpnas.units.graph._solve import Solution, cuts, solve
 from gpnas.units.graph._trace import Graph, Op, Trace, Value, all_ops, trace
 
 __all__ = [
-    "ADDS", "BOTH", "CONSUMES", "CONSUMING", "PRODUCES", "SCALES",
-    "Cut", "Graph", "Op", "Origin", "Roles", "ShrinkContext", "Solution", "Trace", "Value",
-    "all_ops", "cuts", "find_roles", "rule_of", "solve", "take", "trace", "trace_origins",
+    "ADDS", "BOTH", "CONSUMES", "CONSUMING", "PRODUCES", "SCALES", "Cut", "Graph", "Op",
+    "Origin", "Roles", "ShrinkContext", "Solution", "Trace", "Value", "all_ops", "cuts",
+    "find_roles", "passages", "rule_of", "solve", "take", "trace", "trace_origins",
 ]  # fmt: skip

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gpnas.units.graph._bodies import passages
 from gpnas.units.graph._rules import rule_of
-from gpnas.units.graph._rules_control import scan_counts, while_parts
 from gpnas.units.graph._solve import Solution, components
 from gpnas.units.graph._trace import CUSTOM, Graph, Op, Trace, Value
 
@@ -80,8 +80,9 @@ def _walk(graph: Graph, seen: _Seen) -> None:
     for op in graph.ops:
         weights = [x for x in op.ins if x.id in seen.origin]
         if op.bodies:
-            for outside, inside in _passed_in(op):
-                if outside.id in seen.origin:
+            inner = passages(op)
+            for outside, inside in inner.entries:
+                if outside.id in seen.origin and inside.id not in inner.carried():
                     seen.origin[inside.id] = seen.origin[outside.id]
                     seen.weights.append(inside.all_nodes())
             for body in op.bodies[:1] if op.name in CUSTOM else op.bodies:
@@ -101,22 +102,6 @@ def _walk(graph: Graph, seen: _Seen) -> None:
         if weights and axes:  # of two weights, the second one consumes
             consumer = max(i for i, x in enumerate(op.ins[: len(axes)]) if x.id in seen.origin)
             seen.summed.extend(op.ins[consumer].nodes(axis) for axis in axes[consumer])
-
-
-def _passed_in(op: Op) -> list[tuple[Value, Value]]:
-    """(operand, value inside) of a loop or branch, except for carried values."""
-    if op.name == "scan":
-        consts, carry = scan_counts(op)
-        pairs = list(zip(op.ins, op.bodies[0].ins, strict=True))
-        return pairs[:consts] + pairs[consts + carry :]
-    if op.name == "while":
-        of_condition, of_body, _ = while_parts(op, op.ins)
-        condition, body = op.bodies
-        inside = [*condition.ins[: len(of_condition)], *body.ins[: len(of_body)]]
-        return list(zip([*of_condition, *of_body], inside, strict=True))
-    if op.name in CUSTOM:
-        return list(zip(op.ins, op.bodies[0].ins, strict=True))
-    return [pair for body in op.bodies for pair in zip(op.ins[1:], body.ins, strict=True)]
 
 
 def _contracted(op: Op) -> tuple[tuple[int, ...], tuple[int, ...]] | tuple[()]:

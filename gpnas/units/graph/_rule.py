@@ -77,16 +77,6 @@ Zero = Callable[[Value, int], np.ndarray]
 Cut = Callable[[Value, int], np.ndarray | None]
 
 
-def no_links(op: Op) -> Iterator[Link]:
-    """No links."""
-    yield from ()
-
-
-def no_relations(op: Op, graph: Graph) -> Iterator[Relation]:
-    """No relations besides the links."""
-    yield from ()
-
-
 class ShrinkContext(NamedTuple):
     """Arguments of a rule that applies its primitive to smaller arrays.
 
@@ -160,8 +150,8 @@ class Rule(NamedTuple):
       shrink: `(op, args, context) → results`, of arrays without removed indices.
     """
 
-    links: Callable[[Op], Iterable[Link]] = no_links
-    relations: Callable[[Op, Graph], Iterable[Relation]] = no_relations
+    links: Callable[[Op], Iterable[Link]] = lambda op: ()
+    relations: Callable[[Op, Graph], Iterable[Relation]] = lambda op, graph: ()
     zero: Callable[[Op, Zero, Graph], list[list[np.ndarray]]] = never_zero
     shrink: Callable[[Op, list, ShrinkContext], Any] = rebind
 
@@ -217,6 +207,15 @@ def linked_zero(combine: Callable[[list[np.ndarray]], np.ndarray], links: Callab
         return results
 
     return zero_fn
+
+
+def linked(
+    links: Callable[[Op], Iterable[Link]],
+    combine: Callable[[list[np.ndarray]], np.ndarray] | None = None,
+    **others: Any,
+) -> Rule:
+    """A rule whose zeros follow from its links, by `combine` over operands (`all_zero`)."""
+    return Rule(links, zero=linked_zero(combine or all_zero, links), **others)
 
 
 def all_zero(columns: list[np.ndarray]) -> np.ndarray:

@@ -10,6 +10,7 @@ from gpnas.units.graph._rule import (
     Zero,
     all_zero,
     any_zero,
+    linked,
     linked_zero,
     same_axes,
     zero_along,
@@ -93,10 +94,8 @@ def _barrier_zero(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
 
 
 RULES = {
-    **{name: Rule(same_axes, zero=linked_zero(all_zero, same_axes)) for name in _KEEP_ZERO},
-    **{
-        name: Rule(same_axes, zero=linked_zero(any_zero, same_axes)) for name in _ONE_ZERO_IS_ENOUGH
-    },
+    **{name: linked(same_axes) for name in _KEEP_ZERO},
+    **{name: linked(same_axes, any_zero) for name in _ONE_ZERO_IS_ENOUGH},
     **{name: Rule(same_axes) for name in _NEVER_ZERO},
     "integer_pow": Rule(same_axes, zero=_power),
     "pow": Rule(same_axes, zero=_power),

@@ -17,6 +17,7 @@ from gpnas.units.graph._rule import (
     Zero,
     all_zero,
     any_zero,
+    linked,
     linked_zero,
 )
 from gpnas.units.graph._trace import Graph, Op
@@ -161,16 +162,14 @@ def _window_max_zero(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]
     return [[axis & (not padded) for axis in axes] for axes in found]
 
 
-_reduced_zero = linked_zero(all_zero, _reduce_links)
-
 RULES = {
-    "dot_general": Rule(_dot_links, _dot_relations, linked_zero(any_zero, _dot_links)),
-    "conv_general_dilated": Rule(
-        _conv_links, _conv_relations, linked_zero(any_zero, _conv_links), _conv_shrink
+    "dot_general": linked(_dot_links, any_zero, relations=_dot_relations),
+    "conv_general_dilated": linked(
+        _conv_links, any_zero, relations=_conv_relations, shrink=_conv_shrink
     ),
-    "reduce_sum": Rule(_reduce_links, _sum_relations, _reduced_zero),
+    "reduce_sum": linked(_reduce_links, relations=_sum_relations),
     **{
-        name: Rule(_reduce_links, zero=_reduced_zero)
+        name: linked(_reduce_links)
         for name in ("reduce_max", "reduce_min", "reduce_prod", "reduce_or", "reduce_and")
     },
     **{name: Rule(_reduce_links) for name in ("argmax", "argmin", "reduce_xor")},
@@ -179,7 +178,7 @@ RULES = {
         name: Rule(_along_links)
         for name in ("cumprod", "cummax", "cummin", "cumlogsumexp", "sort", "top_k")
     },
-    "reduce_window_sum": Rule(_window_links, zero=linked_zero(all_zero, _window_links)),
+    "reduce_window_sum": linked(_window_links),
     "reduce_window_max": Rule(_window_links, zero=_window_max_zero),
     "reduce_window_min": Rule(_window_links, zero=_window_max_zero),
     "reduce_window": Rule(_window_links),

@@ -20,6 +20,7 @@ from gpnas.units.graph._rule import (
     compute_then_cut,
     is_zero,
     kept_indices,
+    linked,
     linked_zero,
     take,
     take_kept,
@@ -252,24 +253,19 @@ def _free(op: Op, graph: Graph) -> Iterator[Relation]:
 
 
 RULES = {
-    "transpose": Rule(_transpose_links, zero=linked_zero(all_zero, _transpose_links)),
-    "squeeze": Rule(_squeeze_links, zero=linked_zero(all_zero, _squeeze_links)),
-    "broadcast_in_dim": Rule(
-        _broadcast_links,
-        _broadcast_relations,
-        linked_zero(all_zero, _broadcast_links),
-        _broadcast_shrink,
+    "transpose": linked(_transpose_links),
+    "squeeze": linked(_squeeze_links),
+    "broadcast_in_dim": linked(
+        _broadcast_links, relations=_broadcast_relations, shrink=_broadcast_shrink
     ),
     "reshape": Rule(relations=_reshape_relations, zero=_reshape_zero, shrink=_reshape_shrink),
-    "rev": Rule(_rev_links, zero=linked_zero(all_zero, _rev_links)),
+    "rev": linked(_rev_links),
     "concatenate": Rule(_concatenate_links, zero=_concatenate_zero),
-    "slice": Rule(
-        _slice_links, _slice_relations, linked_zero(all_zero, _slice_links), _slice_shrink
-    ),
-    "split": Rule(_split_links, zero=linked_zero(all_zero, _split_links), shrink=_split_shrink),
-    "tile": Rule(_tile_links, _tile_relations, linked_zero(all_zero, _tile_links), _tile_shrink),
-    "stack": Rule(_stack_links, zero=linked_zero(all_zero, _stack_links)),
-    "unstack": Rule(_unstack_links, zero=linked_zero(all_zero, _unstack_links)),
+    "slice": linked(_slice_links, relations=_slice_relations, shrink=_slice_shrink),
+    "split": linked(_split_links, shrink=_split_shrink),
+    "tile": linked(_tile_links, relations=_tile_relations, shrink=_tile_shrink),
+    "stack": linked(_stack_links),
+    "unstack": linked(_unstack_links),
     "pad": Rule(_pad_links, _pad_relations, _pad_zero, _pad_shrink),
     "iota": Rule(relations=_free, shrink=compute_then_cut),
     "random_bits": Rule(relations=_free, shrink=compute_then_cut),

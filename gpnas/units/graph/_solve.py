@@ -310,10 +310,10 @@ def _closure(start: int, products: Products, of_factor: dict[int, set[int]]) -> 
 
 def cuts(solution: Solution, removed_units: Iterable[int]) -> Cut:
     """A function that gives the kept indices along an axis when some units are removed."""
-    gone = np.zeros(int(solution.classes.max(initial=0)) + 1, bool)
+    inactive = np.zeros(int(solution.classes.max(initial=0)) + 1, bool)
     for unit in removed_units:
-        gone[list(solution.units[unit])] = True
-    removed = gone[solution.classes]
+        inactive[list(solution.units[unit])] = True
+    removed = inactive[solution.classes]
 
     def cut(value: Value, axis: int) -> np.ndarray | None:
         at = removed[value.nodes(axis)]

@@ -160,19 +160,16 @@ def trace(
         return Value(next(ids), tuple(int(n) for n in shape), first)
 
     graph = _graph(closed, value)
-    paths = [tree.path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(variables)[0]]
+    paths = tuple(tree.leaves_by_path(variables))
     tied = {}
     if updates:
         leaves = dict(zip(paths, graph.ins, strict=False))
         first = len(jax.tree.leaves(out[0]))
-        for out_value, (path, _) in zip(
-            graph.outs[first:], jax.tree_util.tree_flatten_with_path(out[1])[0], strict=True
-        ):
-            name = tree.path_name(path)
+        for out_value, name in zip(graph.outs[first:], tree.leaves_by_path(out[1]), strict=True):
             if name not in leaves or leaves[name].shape != out_value.shape:
                 raise UserError("updates", name, "a leaf of the variables, of its shape")
             tied[out_value.id] = leaves[name]
-    return Trace(graph, tuple(paths), next(nodes), jax.tree.structure(out), tied)
+    return Trace(graph, paths, next(nodes), jax.tree.structure(out), tied)
 
 
 def all_ops(graph: Graph) -> Iterator[Op]:

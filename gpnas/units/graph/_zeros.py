@@ -1,13 +1,15 @@
 """Which slices of arrays are exactly zero when the parameters of removed units are zero."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gpnas.units.graph._rule import is_zero
+from gpnas.units.graph._bodies import Pair, common_axes, passages
+from gpnas.units.graph._rule import Zero, is_zero
 from gpnas.units.graph._rules import rule_of
-from gpnas.units.graph._rules_control import ZERO
-from gpnas.units.graph._trace import Graph, Trace, Value
+from gpnas.units.graph._trace import Graph, Op, Trace, Value
+
+SetZero = Callable[[Value, int, np.ndarray], None]
 
 
 def zero_slices(trace: Trace, fixed: np.ndarray) -> np.ndarray:
@@ -36,19 +38,45 @@ def zero_slices(trace: Trace, fixed: np.ndarray) -> np.ndarray:
     return found
 
 
-def _flow(
-    graph: Graph,
-    read: Callable[[Value, int], np.ndarray],
-    put: Callable[[Value, int, np.ndarray], None],
-) -> None:
+def _flow(graph: Graph, read: Zero, put: SetZero) -> None:
     for op in graph.ops:
         for x in (*op.ins, *op.outs):  # constants
             if is_zero(x, graph):
                 for axis, n in enumerate(x.shape):
                     put(x, axis, np.ones(n, bool))
-        if op.name in ZERO:
-            ZERO[op.name](op, read, put, lambda body: _flow(body, read, put))
+        if op.bodies:
+            _through(op, read, put)
             continue
         for out, axes in zip(op.outs, rule_of(op).zero(op, read, graph), strict=True):
             for axis, zero in enumerate(axes):
                 put(out, axis, zero if not is_zero(out, graph) else np.ones_like(zero))
+
+
+def _through(op: Op, read: Zero, put: SetZero) -> None:
+    """Propagates through bodies, until a loop's carry is zero on entry only where it is on exit.
+
+    Tangents of zero slices are zero; nothing is known of cotangents.
+    """
+    entries, backs, exits, derivative, _ = passages(op)
+    _copy([*entries, *derivative], read, put)
+    again = True
+    while again:
+        for body in op.bodies:
+            _flow(body, read, put)
+        again = _copy(backs, read, put, both=True)
+    written: set[int] = set()
+    for source, out in exits:
+        _copy([(source, out)], read, put, both=out.id in written)
+        written.add(out.id)
+
+
+def _copy(pairs: Sequence[Pair], read: Zero, put: SetZero, both: bool = False) -> bool:
+    """Copies from sources to targets, or leaves what both have; returns whether any changed."""
+    changed = False
+    for source, target in pairs:
+        for a, b in common_axes(source, target):
+            new, old = read(source, a), read(target, b)
+            new = new & old if both else new
+            changed |= not np.array_equal(new, old)
+            put(target, b, new)
+    return changed

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.benchmarks import Options, searches
-from gpnas.search import Table, choices, search
+from gpnas.search import BenchmarkTable, choices, search
 from gpnas.search.build import build_strategy
 
 OPTIONS = [[str(i) for i in range(6)]] * 2
@@ -12,7 +12,7 @@ OPTIONS = [[str(i) for i in range(6)]] * 2
 def small_table():
     space = choices(OPTIONS)
     rows = {architecture: row for row, architecture in enumerate(space.everything())}
-    return Table(space, rows, {"cifar10_test": np.arange(len(rows), dtype=float)})
+    return BenchmarkTable(space, rows, {"cifar10_test": np.arange(len(rows), dtype=float)})
 
 
 def test_a_search_that_is_given_up_counts_as_the_cap(monkeypatch, tmp_path):
