@@ -92,7 +92,7 @@ def test_a_package_has_one_public_face(face):
 
 
 def test_every_dependency_has_its_reason_and_is_imported_somewhere():
-    """Chex serves the tests; `importlib_resources` is imported by tensorflow-datasets alone."""
+    """`importlib_resources` is imported by tensorflow-datasets alone."""
     text = (ROOT / "pyproject.toml").read_text()
     required = re.search(r"\ndependencies = \[(.*?)\]\n", text, re.DOTALL)[1]
     names = re.findall(r'"([\w-]+)[>=]', required)
@@ -142,3 +142,31 @@ def test_no_two_public_objects_share_a_name():
     shared = {name: sorted(d.values()) for name, d in found.items() if len(d) > 1}
     assert set(shared) <= SAME_IN_TWO_FACES, shared
     assert set(shared) == SAME_IN_TWO_FACES, "exceptions that are none"
+
+
+def asserting(node, helpers):
+    """Whether a function asserts something itself or calls one that does."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Assert):
+            return True
+        if isinstance(inner, ast.Call):
+            name = ast.unparse(inner.func).rpartition(".")[2]
+            if name in {"raises", "warns"} or name.startswith("assert") or name in helpers:
+                return True
+    return False
+
+
+def without_assertion(text):
+    """Names of the tests in a module's text that assert nothing."""
+    found = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef)]
+    helpers = set()
+    for _ in found:  # a helper may call another
+        helpers |= {f.name for f in found if f.name[:5] != "test_" and asserting(f, helpers)}
+    return [f.name for f in found if f.name[:5] == "test_" and not asserting(f, helpers)]
+
+
+def test_every_test_asserts_something():
+    assert without_assertion("def test_a():\n    f()\ndef f():\n    pass") == ["test_a"]
+    assert not without_assertion("def test_a():\n    f()\ndef f():\n    assert g()")
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        assert not without_assertion(path.read_text()), path

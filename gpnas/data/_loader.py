@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from gpnas import _locks
 from gpnas.data import _cache, _digits, _folder, _prepared, _raw, _sources, _storage
 from gpnas.data._dataset import Dataset, Decoded, Images, Labels, Split
 from gpnas.data._known import KNOWN, Known
@@ -199,9 +200,7 @@ def _from_name(request: _Request, known: Known | None) -> Decoded:
     if directory is None and known is None:
         raise UserError("data.name", request.name, f"{_NAMES}. Tried: {'; '.join(reasons)}")
     if directory is None and known:
-        with _storage.locked(
-            _cache.lock_path(request.cache_dir, known.name), field="data.cache_dir"
-        ):
+        with _locks.locked(_cache.lock_path(request.cache_dir, known.name), field="data.cache_dir"):
             directory = _find_prepared(request, known)
     assert directory is not None
     found = directory
@@ -232,7 +231,7 @@ def _cached(request: _Request, name: str, key: _cache.Key, write: _cache.Fill) -
     found = _cache.find(request.cache_dir, key)
     if found:
         return found
-    with _storage.locked(_cache.lock_path(request.cache_dir, name), field="data.cache_dir"):
+    with _locks.locked(_cache.lock_path(request.cache_dir, name), field="data.cache_dir"):
         return _cache.find(request.cache_dir, key) or _cache.fill(
             request.cache_dir, name, key, write
         )

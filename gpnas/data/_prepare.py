@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from absl import logging
 
+from gpnas import _locks
 from gpnas.data import _storage
 from gpnas.data._dataset import Split
 from gpnas.data._known import Known
@@ -55,7 +56,7 @@ def prepare(known: Known, train: Split, test: Split, data_dir: Path) -> Path:
       UserError: The place cannot be written.
     """
     final = data_dir / known.name / known.version
-    with _storage.locked(data_dir / f".{known.name}.lock", field="data.data_dir"):
+    with _locks.locked(data_dir / f".{known.name}.lock", field="data.data_dir"):
         if final.exists():
             return final
         with _storage.new_folder(final.parent, field="data.data_dir") as folder:

@@ -1,8 +1,7 @@
-"""Files that processes share: locks, folders that appear whole or not at all, fingerprints."""
+"""Files that processes share: folders that appear whole or not at all, fingerprints."""
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -11,64 +10,11 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from absl import logging
-
-from gpnas._files import NO_SPACE, disk_failure
+from gpnas._files import disk_failure
 from gpnas.errors import UserError
 
 _STALE_SECONDS = 24 * 3600
 _TEMPORARY = ".tmp-"
-
-
-@contextlib.contextmanager
-def locked(path: Path, *, field: str, seconds: float = 600.0) -> Iterator[None]:
-    """Holds an exclusive lock that ends with the process, however it ends.
-
-    Args:
-      path: The lock file; it is made, and stays.
-      field: The argument that chose the place, for messages.
-      seconds: How long to wait for another process.
-
-    Raises:
-      UserError: The file cannot be made, or the wait was too long.
-      OSError: The disk is full or fails.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise
-        raise UserError(
-            field, str(path.parent), f"a folder that can be written ({error})"
-        ) from error
-    try:
-        _wait_for(handle, path, field, seconds)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _wait_for(handle: int, path: Path, field: str, seconds: float) -> None:
-    """Takes the lock on an open file, see `locked`."""
-    start = time.monotonic()
-    told = False
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() - start > seconds:
-                raise UserError(
-                    field, str(path), f"a lock that another process frees within {seconds:.0f} s"
-                ) from error
-        except OSError as error:  # A file system without locks: writing stays atomic.
-            logging.warning("no lock on %s (%s): continuing without", path, error)
-            return
-        if not told:
-            logging.info("waiting for another process that holds %s", path)
-            told = True
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ class Frame:
         return " The vertical axis is logarithmic." if self.log else ""
 
 
-def percent(share: float) -> str:
+def rounded_percent(share: float) -> str:
     """A share of 1 as text in per cent, to two significant digits."""
     return f"{formatting.significant(100 * share, 2)} %"
 

@@ -17,8 +17,8 @@ from gpnas.report._lines import (
     draw_lines,
     draw_rates,
     line_panel,
-    percent,
     plain,
+    rounded_percent,
 )
 from gpnas.report._read import Run
 
@@ -41,13 +41,15 @@ def density_figure(summary: Summary) -> FigureSpec | None:
     """
     by_arm: list[tuple[Series, list[Line]]] = []
     for series in summary.series:
-        lines = _lines(summary, series, _curves.density, lambda c: percent(float(c.mean[-1])))
+        lines = _lines(
+            summary, series, _curves.density, lambda c: rounded_percent(float(c.mean[-1]))
+        )
         if lines and any(float(line.curve.low.min()) < 1 for line in lines):
             by_arm.append((series, lines))
     shown = by_arm[:MAX_ARMS]
     if not shown:
         return None
-    frame = Frame.around([line for _, lines in shown for line in lines], percent)
+    frame = Frame.around([line for _, lines in shown for line in lines], rounded_percent)
     panels = [
         line_panel(lines, frame, series.label, style.colour(series), f"{series.label}, density")
         for series, lines in shown
@@ -115,7 +117,7 @@ def layers_figure(summary: Summary) -> FigureSpec | None:
         names = _curves.layers(group.runs)
         hidden = max(hidden, len(names) - MAX_LAYERS)
         lines = [
-            (name, Line(curve, series, percent(float(curve.mean[-1]))))
+            (name, Line(curve, series, rounded_percent(float(curve.mean[-1]))))
             for name in _largest(group, names)
             if (curve := _curves.density(group.runs, name)) is not None
         ]
@@ -123,7 +125,7 @@ def layers_figure(summary: Summary) -> FigureSpec | None:
             rows.append((group, lines))
     if not rows:
         return None
-    frame = Frame.around([line for _, lines in rows for _, line in lines], percent)
+    frame = Frame.around([line for _, lines in rows for _, line in lines], rounded_percent)
     panels = [
         line_panel(
             [line],
@@ -207,7 +209,7 @@ def unfinished_figure(summary: Summary) -> FigureSpec | None:
         series = summary.series_of(run)
         who = series.label + ("" if run.seed is None else f", seed {run.seed}")
         for curve, unit, what in (
-            (_curves.density([run]), percent, "density"),
+            (_curves.density([run]), rounded_percent, "density"),
             (_curves.validation_error([run]), plain, "validation error"),
         ):
             if curve is None:

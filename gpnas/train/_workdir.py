@@ -1,7 +1,6 @@
 """The run's folder: one run at a time, and files that are what the run wrote."""
 
 import contextlib
-import fcntl
 import hashlib
 import pathlib
 import re
@@ -10,7 +9,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from gpnas._files import NO_SPACE, parse_json, read_json, write_bytes
+from gpnas import _locks
+from gpnas._files import parse_json, read_json, write_bytes
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train import _checkpoint
@@ -30,21 +30,9 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
       UserError: If another run holds it, or it cannot be made.
       OSError: If the disk is full or fails.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            handle = stack.enter_context(open(workdir / ".lock", "a"))
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                "workdir", str(workdir), "a folder that no other run is using"
-            ) from error
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                raise
-            raise UserError(
-                "workdir", str(workdir), f"a folder that can be written ({error.strerror})"
-            ) from error
+    allowed = "a folder that no other run is using"
+    lock = workdir / ".lock"
+    with _locks.locked(lock, field="workdir", seconds=0, allowed=allowed, required=True):
         yield
 
 

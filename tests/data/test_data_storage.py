@@ -1,45 +1,12 @@
-"""gpnas.data._storage: locks and folders that appear whole."""
+"""gpnas.data._storage: folders that appear whole."""
 
 import errno
 import os
-import threading
-import time
 
 import pytest
 
+from gpnas import _locks
 from gpnas.data import _storage
-from gpnas.errors import UserError
-
-
-def test_one_at_a_time(tmp_path):
-    inside, most = 0, 0
-
-    def work():
-        nonlocal inside, most
-        with _storage.locked(tmp_path / "a.lock", field="data.cache_dir"):
-            inside += 1
-            most = max(most, inside)
-            time.sleep(0.02)
-            inside -= 1
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 1
-
-
-def test_the_wait_has_an_end(tmp_path):
-    path = tmp_path / "a.lock"
-    with (
-        _storage.locked(path, field="data.cache_dir"),
-        pytest.raises(UserError, match=r"data\.cache_dir.*a\.lock.*another process"),
-        _storage.locked(path, field="data.cache_dir", seconds=0.1),
-    ):
-        pass
-    with _storage.locked(path, field="data.cache_dir", seconds=0.1):
-        pass
 
 
 def test_publish_does_not_replace(tmp_path):
@@ -82,5 +49,5 @@ def test_a_lock_on_a_full_disk(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "open", full)
-    with pytest.raises(OSError, match="No space"), _storage.locked(tmp_path / "a", field="x"):
+    with pytest.raises(OSError, match="No space"), _locks.locked(tmp_path / "a", field="x"):
         pass

@@ -110,4 +110,7 @@ def test_a_name_cannot_leave_the_folder(saved):
     known = json.loads(path.read_text())
     del known["digest"]
     path.write_text(json.dumps(known | {"weights": "../../etc/net.safetensors"}))
-    deploy.load_network(path)  # the one beside it
+    deploy.load_network(path)  # the file beside it
+    path.with_suffix(".safetensors").rename(path.with_name("other.safetensors"))
+    with pytest.raises(UserError, match="its weights beside it"):
+        deploy.load_network(path)

@@ -1,5 +1,6 @@
 """Programs that train candidates, against loops written out with Optax."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -111,7 +112,7 @@ def test_together_they_learn_what_each_learns_alone(programs, digits):
 def test_nothing_to_learn(programs, digits):
     one = job(programs, digits, 0, 0)
     (found,) = programs.train(Net(), [one])
-    jax.tree.map(np.testing.assert_array_equal, found, one.variables)
+    chex.assert_trees_all_equal(found, one.variables)
 
 
 def test_a_module_is_traced_once_for_any_number_of_steps(programs, digits):
