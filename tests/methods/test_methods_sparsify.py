@@ -3,6 +3,7 @@
 import functools
 import inspect
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,23 +16,32 @@ from gpnas.masks import (
     apply,
     density_of,
     init_masks,
-    is_weight,
     masked_leaves,
     masks_of,
     sparse_params,
     sparsify,
 )
-from gpnas.methods import METHODS, Method, build, mask_transform
-from gpnas.models import LeNet300
+from gpnas.methods import METHODS, build, mask_transform
 from gpnas.train import init_state, make_step
 from gpnas.units import discover
 
 STEPS, DENSITY, KEY = 16, 0.2, jax.random.key(3)
-NET = LeNet300(widths=(8, 6))
+
+
+class Net(nn.Module):
+    """One layer, since every leaf costs time to compile."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(10)(x.reshape(len(x), -1))
+
+
+NET = Net()
 IMAGES = jax.random.normal(jax.random.key(1), (16, 4, 4, 1))
 LABELS = jnp.arange(16) % 10
 PARAMS = NET.init(jax.random.split(KEY, 3)[0], IMAGES)["params"]
 SHAPES = {p: leaf.shape for p, leaf in masked_leaves(init_masks(PARAMS), PARAMS).items()}
+SIZE = sum(np.prod(shape) for shape in SHAPES.values())
 SETTINGS = {
     "acdc": {"phases": 2},
     "development": {"peak": 3.0, "window": 3},
@@ -74,7 +84,7 @@ def method_of(name):
 
 
 def test_the_methods_that_change_more_than_masks_are_known():
-    assert REFUSED < METHODS.keys()
+    assert METHODS.keys() > REFUSED
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -88,40 +98,59 @@ def test_a_method_is_masks_only_or_refused_in_one_line(name):
     assert "\n" not in str(refused.value)
 
 
-def loss(params):
-    logits = NET.apply({"params": params}, IMAGES)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, LABELS).mean()
+def loss(params, images, labels):
+    """The loss, and what the train step returns beside it: programs that differ may round so."""
+    logits = NET.apply({"params": params}, images)
+    value = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    return value, (value, jnp.mean(jnp.argmax(logits, -1) != labels, dtype=jnp.float32))
+
+
+@functools.cache
+def course(name):
+    """`params, opt_state` after each step of a loop with two lines, from the first on."""
+    method = method_of(name)
+    tx = sparsify(optimizer(name), mask_transform(method), KEY, grow_init=method.grow_init)
+
+    @jax.jit
+    def step(params, opt_state, batch):
+        grads, metrics = jax.grad(loss, has_aux=True)(params, *batch)
+        updates, opt_state = tx.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, metrics
+
+    opt_state = tx.init(PARAMS)
+    params, states = sparse_params(PARAMS, opt_state), []
+    for _ in range(STEPS):
+        params, opt_state, _ = step(params, opt_state, (IMAGES, LABELS))
+        states.append((params, opt_state))
+    assert step._cache_size() == 1
+    return states
+
+
+def optimizer(name):
+    return OPTIMIZERS[list(METHODS).index(name) % len(OPTIMIZERS)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in REFUSED])
+def test_zeros_and_counts_are_exact_under_every_method(name):
+    for params, opt_state in course(name):
+        masked = apply(masks_of(opt_state), params)
+        for a, b in zip(*map(jax.tree.leaves, (masked, params)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    target = round(float(method_of(name).forecast.density(jnp.int32(STEPS))) * SIZE)
+    assert round(float(density_of(opt_state)) * SIZE) == target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rigl", "development", "snfs"])
 def test_two_lines_give_the_run_of_the_train_step_to_the_bit(name):
-    tx = OPTIMIZERS[list(METHODS).index(name) % len(OPTIMIZERS)]
-    method: Method = method_of(name)
-    ours = jax.jit(make_step(NET, method, tx))
+    """Masks, params, moments and statistics, under optimizers with and without momentum."""
+    method, tx = method_of(name), optimizer(name)
+    step = jax.jit(make_step(NET, method, tx))
     state = jax.jit(functools.partial(init_state, NET, method, tx, IMAGES[:1]))(KEY)
-
-    wrapped = sparsify(tx, mask_transform(method), KEY, grow_init=method.grow_init)
-    opt_state = wrapped.init(PARAMS)
-    params = sparse_params(PARAMS, opt_state)
-
-    @jax.jit
-    def theirs(params, opt_state):
-        updates, opt_state = wrapped.update(jax.grad(loss)(params), opt_state, params)
-        return optax.apply_updates(params, updates), opt_state
-
-    densities = []
-    for _ in range(STEPS):
-        state, _ = ours(state, (IMAGES, LABELS))
-        params, opt_state = theirs(params, opt_state)
-        sides = (params, masks_of(opt_state), opt_state.mask_state, opt_state.inner)
+    for params, opt_state in course(name):
+        state, _ = step(state, (IMAGES, LABELS))
+        theirs = (params, masks_of(opt_state), opt_state.mask_state, opt_state.inner)
         own = (state.params, state.masks, state.mask_state, state.opt_state)
-        for a, b in zip(*map(jax.tree.leaves, (sides, own)), strict=True):
+        for a, b in zip(*map(jax.tree.leaves, (theirs, own)), strict=True):
             np.testing.assert_array_equal(a, b)
-        for a, b in zip(*map(jax.tree.leaves, (apply(state.masks, params), params)), strict=True):
-            np.testing.assert_array_equal(a, b)
-        densities.append(float(density_of(opt_state)))
-    target = float(method.forecast.density(jnp.int32(STEPS)))
-    total = sum(leaf.size for leaf in jax.tree.leaves(PARAMS) if is_weight("", leaf))
-    assert densities[-1] == pytest.approx(target, abs=0.5 / total)
-    assert theirs._cache_size() == 1
