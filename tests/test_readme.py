@@ -1,5 +1,6 @@
 """The README tells the truth: its code runs, its table is that of the records."""
 
+import operator
 import pathlib
 import re
 import runpy
@@ -64,6 +65,21 @@ def test_links_lead_somewhere():
         prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
             assert target.startswith("http") or (page.parent / target).exists(), (page, target)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/from-jaxpruner.md"])
+def test_names_of_masks_in_documents_exist(page):
+    names = set(re.findall(r"\bgm((?:\.\w+)+)", (ROOT / page).read_text()))
+    assert len(names) > 8
+    for name in names:
+        operator.attrgetter(name[1:])(masks)
+
+
+def test_the_method_that_the_page_for_users_of_jaxpruner_names(tmp_path):
+    page = (ROOT / "docs" / "from-jaxpruner.md").read_text()
+    (tmp_path / "block.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1])
+    names = runpy.run_path(str(tmp_path / "block.py"))
+    assert isinstance(names["transform"], masks.MaskTransform)
 
 
 @pytest.mark.slow
