@@ -1,5 +1,6 @@
 """The README tells the truth: its code runs, its table is that of the records."""
 
+import operator
 import pathlib
 import re
 import runpy
@@ -20,7 +21,11 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.slow
 def test_the_loop_of_your_own_runs_and_is_short(tmp_path):
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
-    assert len([line for line in code.splitlines() if line.strip() and "import" not in line]) <= 15
+    lines = [line for line in code.splitlines() if line.strip() and "import" not in line]
+    assert (
+        len(lines) <= 10
+        and sum("gm.sparse" in line or "gm.sparsify" in line for line in lines) == 2
+    )
     module = LeNet300(widths=(16, 8))
     images = jax.random.normal(jax.random.key(1), (32, 6, 6, 1))
     labels = jnp.arange(32) % 10
@@ -32,19 +37,16 @@ def test_the_loop_of_your_own_runs_and_is_short(tmp_path):
     params = module.init(jax.random.key(0), images)["params"]
     (tmp_path / "loop.py").write_text(code)
     names = runpy.run_path(str(tmp_path / "loop.py"), {"params": params, "loss": loss})
-    state = [names[name] for name in ("params", "masks", "mask_state", "opt_state")]
-    first = state[1]
-    for i in range(201):
-        state = names["step"](jnp.int32(i), jax.random.key(2), *state, (images, labels))
-    params, last, *_ = state
-    kept = masks.masked_leaves(last)
+    params, opt_state = names["params"], names["opt_state"]
+    first = masks.masked_leaves(masks.masks_of(opt_state))
+    for _ in range(201):
+        params, opt_state = names["step"](params, opt_state, (images, labels))
+    kept = masks.masked_leaves(masks.masks_of(opt_state))
     sizes = sum(mask.size for mask in kept.values())
     assert sum(int(mask.sum()) for mask in kept.values()) == round(0.1 * sizes)
-    assert any(
-        bool((kept[path] != mask).any()) for path, mask in masks.masked_leaves(first).items()
-    )
-    for path, mask in kept.items():
-        assert not jnp.any(jnp.where(mask, 0, masks.masked_leaves(last, params)[path]))
+    assert any(bool((kept[path] != mask).any()) for path, mask in first.items())
+    for path, weights in masks.masked_leaves(masks.masks_of(opt_state), params).items():
+        assert not jnp.any(jnp.where(kept[path], 0, weights))
     assert names["step"]._cache_size() == 1
 
 
@@ -63,6 +65,21 @@ def test_links_lead_somewhere():
         prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
             assert target.startswith("http") or (page.parent / target).exists(), (page, target)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/from-jaxpruner.md"])
+def test_names_of_masks_in_documents_exist(page):
+    names = set(re.findall(r"\bgm((?:\.\w+)+)", (ROOT / page).read_text()))
+    assert len(names) > 8
+    for name in names:
+        operator.attrgetter(name[1:])(masks)
+
+
+def test_the_method_that_the_page_for_users_of_jaxpruner_names(tmp_path):
+    page = (ROOT / "docs" / "from-jaxpruner.md").read_text()
+    (tmp_path / "block.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1])
+    names = runpy.run_path(str(tmp_path / "block.py"))
+    assert isinstance(names["transform"], masks.MaskTransform)
 
 
 @pytest.mark.slow

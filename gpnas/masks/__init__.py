@@ -6,6 +6,8 @@
     )
     masks, state = transform.init(masks, params, key)
 
+`sparsify(tx, transform, key)` carries the masks in an optax transformation.
+
 Namespaces: `allocate` (densities per leaf), `axes` (inputs and outputs of a leaf), `budget` (how
 many weights are grown and pruned), `finite` (steps with NaN gradients), `schedule`, `score`,
 `select` (which weights), `summary` (densities and counts of masks), `tree` (paths and leaves of
@@ -16,6 +18,13 @@ from gpnas.masks import allocate, axes, budget, finite, schedule, score, select,
 from gpnas.masks._leaves import apply, init_masks, is_weight, masked_leaves, update_leaves
 from gpnas.masks._plasticity import PlasticityState, plasticity, survival
 from gpnas.masks._ranking import RankingState, ranking
+from gpnas.masks._sparsify import (
+    SparsifyState,
+    density_of,
+    masks_of,
+    sparse_params,
+    sparsify,
+)
 from gpnas.masks._transform import (
     MaskContext,
     MaskTransform,
@@ -42,9 +51,10 @@ from gpnas.masks.axes import Axes, AxesTable
 
 __all__ = [
     "Axes", "AxesTable", "GrowInit", "MaskContext", "MaskTransform", "PlasticityState",
-    "RankingState", "allocate", "apply", "axes", "between", "budget", "chain", "cond_inplace",
-    "every", "finite", "grow_at_fan_in", "grow_at_zero", "identity", "init_masks", "is_weight",
-    "masked", "masked_leaves", "plasticity", "ranking", "reinit_grown", "reset_moments",
-    "schedule", "score", "select", "stateful_identity", "summary", "survival", "switch",
-    "transition", "tree", "unstacked", "update_leaves", "when",
+    "RankingState", "SparsifyState", "allocate", "apply", "axes", "between", "budget", "chain",
+    "cond_inplace", "density_of", "every", "finite", "grow_at_fan_in", "grow_at_zero", "identity",
+    "init_masks", "is_weight", "masked", "masked_leaves", "masks_of", "plasticity", "ranking",
+    "reinit_grown", "reset_moments", "schedule", "score", "select", "sparse_params", "sparsify",
+    "stateful_identity", "summary", "survival", "switch", "transition", "tree", "unstacked",
+    "update_leaves", "when",
 ]  # fmt: skip

@@ -79,6 +79,14 @@ def cond_finite(
 
 def skipped(state: Any) -> jax.Array:
     """() int32, steps that a mask transform has skipped, from its state; may be traced."""
+    return jnp.max(jnp.stack([jnp.int32(0), *(node.steps for node in _skips(state))]))
+
+
+def pending(state: Any) -> jax.Array:
+    """() bool, whether a mask update is deferred, from a mask transform's state; may be traced."""
+    return jnp.any(jnp.stack([jnp.zeros((), bool), *(node.pending for node in _skips(state))]))
+
+
+def _skips(state: Any) -> list[Skips]:
     nodes = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Skips))
-    steps = [node.steps for node in nodes if isinstance(node, Skips)]
-    return jnp.max(jnp.stack(steps)) if steps else jnp.int32(0)
+    return [node for node in nodes if isinstance(node, Skips)]

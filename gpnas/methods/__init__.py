@@ -40,6 +40,7 @@ from gpnas.methods._method import (
     active_mask,
     all_ones,
     gated,
+    mask_transform,
     rate_until,
     step_at,
 )
@@ -49,7 +50,7 @@ from gpnas.plugins import In
 __all__ = [
     "METHODS", "EvalContext", "Forecast", "Hooks", "In", "Method", "acdc", "active_mask",
     "all_ones", "build", "dense", "development", "development_units", "duration", "fields_of",
-    "find_method", "gated", "gmp", "granet", "iterative", "l0", "lottery", "needs_unit_groups",
-    "npn", "one_shot", "pipeline", "plateau", "rate_until", "rigl", "sensitive", "set", "snfs",
-    "snip", "sparse_vd", "static", "ste", "step_at", "topkast",
+    "find_method", "gated", "gmp", "granet", "iterative", "l0", "lottery", "mask_transform",
+    "needs_unit_groups", "npn", "one_shot", "pipeline", "plateau", "rate_until", "rigl",
+    "sensitive", "set", "snfs", "snip", "sparse_vd", "static", "ste", "step_at", "topkast",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gpnas.errors import UserError
 from gpnas.gates import Gates, no_gates
 from gpnas.masks import (
     GrowInit,
@@ -134,6 +135,29 @@ def gated(transform: MaskTransform, gates: Gates, relative_step_cost: float = 1.
         schedule.constant(1.0), relative_step_cost=relative_step_cost, adaptive=True
     )
     return Method(transform, forecast, update_mask=all_ones, zero_mask=all_ones, gates=gates)
+
+
+def mask_transform(method: Method) -> MaskTransform:
+    """The transform of a method that needs nothing else, for `gpnas.masks.sparsify`.
+
+    `grow_init` is an argument of `sparsify`.
+
+    Raises:
+      UserError: If the method needs gates, an optimizer of its own, decisions on the host, or
+        inactive weights that keep a value.
+    """
+    needed = [
+        name
+        for name in ("update_mask", "zero_mask", "wrap", "gates", "trainings", "hooks")
+        if getattr(method, name) != Method._field_defaults[name]
+    ]
+    if needed:
+        raise UserError(
+            "mask_transform",
+            f"a method with {', '.join(needed)}",
+            "a method that changes masks only; the others need `gpnas.train.make_step`",
+        )
+    return method.transform
 
 
 def step_at(fraction: float, total_steps: int, every: int = 1) -> int:

@@ -1,4 +1,4 @@
-"""`transition` with every optimizer and wrapper of the installed optax."""
+"""`transition` and `sparsify` with every optimizer and wrapper of the installed optax."""
 
 import inspect
 import re
@@ -9,7 +9,16 @@ import numpy as np
 import optax
 import pytest
 
-from gpnas.masks import apply, init_masks, transition, update_leaves
+from gpnas.masks import (
+    MaskTransform,
+    apply,
+    init_masks,
+    masks_of,
+    sparse_params,
+    sparsify,
+    transition,
+    update_leaves,
+)
 
 PARAMS = {"w": jnp.arange(1.0, 13.0).reshape(4, 3) / 10, "b": jnp.ones(3)}
 OLD = update_leaves(init_masks(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 3 > 0})
@@ -30,9 +39,10 @@ def loss(params):
     return sum(jnp.sum(jnp.cos(p) + p) for p in jax.tree.leaves(params))
 
 
-def updated(name, masks, state, params):
+def updated(name, masks, state, params, tx=None):
     """`(updates, state)` after a step; some optimizers need more than gradients and params."""
     grads, value = apply(masks, GRADS), jnp.float32(1)
+    tx = optax.with_extra_args_support(tx or ALL[name])
     if name == "dpsgd":  # of each example
         grads = jax.tree.map(lambda g: g[None], grads)
     extra = {
@@ -41,7 +51,7 @@ def updated(name, masks, state, params):
         "polyak_sgd": {"value": value},
         "sophia": {"obj_fn": loss},
     }.get(name, {})
-    return optax.with_extra_args_support(ALL[name]).update(grads, state, params, **extra)
+    return tx.update(grads, state, params, **extra)
 
 
 def numbers(leaf):
@@ -114,6 +124,44 @@ def test_growing_and_pruning_under_every_optimizer(name):
             np.testing.assert_array_equal(numbers(now), numbers(expected))
         updates, _ = updated(name, NEW, after, params)
         assert all(np.isfinite(u).all() for u in jax.tree.leaves(updates))
+
+
+SWAP = MaskTransform(
+    lambda masks, params, key: (update_leaves(masks, {"w": OLD["w"]}), ()),
+    lambda masks, state, ctx: (masks if ctx.may_update is False else NEW, state),
+    lambda step: step == 1,
+)
+# MultiSteps goes around `sparsify`; gradients of each example have no shape of a param.
+NOT_INSIDE = REFUSED | {"MultiSteps", "dpsgd"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_sparsify_around_every_optimizer(name):
+    """From the old masks to the new; both as in a loop that calls `transition`."""
+    tx = sparsify(ALL[name], SWAP, jax.random.key(0))
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        dense = init_masks(PARAMS)
+        if name in NOT_INSIDE:
+            with pytest.raises(ValueError, match="(sparsify|transition): got ") as refused:
+                updated(name, dense, tx.init(PARAMS), PARAMS, tx)
+            assert "\n" not in str(refused.value)
+            return
+        state = tx.init(PARAMS)
+        params, inner = sparse_params(PARAMS, state), state.inner
+        by_hand = params
+        for i in range(3):
+            updates, state = updated(name, dense, state, params, tx)
+            params = optax.apply_updates(params, updates)
+            masks = OLD if i < 1 else NEW
+            assert (masks_of(state)["w"] == masks["w"]).all()
+            assert (np.asarray(params["w"])[~np.asarray(masks["w"])] == 0).all()
+            if i == 1:
+                by_hand, inner = transition(ALL[name], OLD, NEW, by_hand, inner)
+            updates, inner = updated(name, masks, inner, by_hand)
+            by_hand = apply(masks, optax.apply_updates(by_hand, updates))
+        for ours, other in zip(*map(jax.tree.leaves, (params, by_hand)), strict=True):
+            np.testing.assert_allclose(ours, other, rtol=1e-6, atol=1e-7)
 
 
 def test_lookahead_and_the_state_of_an_nnx_optimizer_are_refused_in_one_line():

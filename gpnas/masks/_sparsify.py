@@ -1,0 +1,318 @@
+"""Masks carried by an optax transformation: two lines in any training loop.
+
+    tx = sparsify(tx, transform, key)
+    params = sparse_params(params, opt_state)  # once after `tx.init`, for the first forward pass
+
+From then on `tx.update` and `optax.apply_updates` do what the train step of gpnas does: mask
+transform, transition, optimizer on masked gradients, masks again.
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from gpnas.masks import tree
+from gpnas.masks._leaves import apply, init_masks, is_weight, masked_leaves
+from gpnas.masks._transform import MaskContext, MaskTransform, cond_inplace
+from gpnas.masks._transition import GrowInit, grow_at_zero, reinit_grown, reset_moments
+from gpnas.masks.finite import pending
+from gpnas.masks.summary import density
+
+
+class SparsifyState(NamedTuple):
+    """State of `sparsify`.
+
+    Attributes:
+      step: () int32, number of updates before this one.
+      masks: Masks, of the structure of the params.
+      mask_state: State of the mask transform.
+      key: Data of the random key (uint32), from which each step's key is derived.
+      inner: State of the wrapped optimizer.
+    """
+
+    step: jax.Array
+    masks: Any
+    mask_state: Any
+    key: jax.Array
+    inner: Any
+
+
+def sparsify(
+    tx: optax.GradientTransformation,
+    transform: MaskTransform,
+    key: jax.Array,
+    where: tree.Filter = is_weight,
+    grow_init: GrowInit | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Wraps an optimizer so that it trains sparse params, and carries their masks.
+
+    After each `optax.apply_updates`, inactive weights are exactly zero. Gradients must be dense
+    gradients at the masked params, as any loop computes them; the optimizer gets them masked, with
+    `masks` and `dense_grads` as extra arguments. At steps without a mask update the cost is one
+    selection per masked leaf for gradients, and one for updates.
+
+    Args:
+      tx: The optimizer: any that `transition` takes.
+      transform: Decides which weights are active.
+      key: Random key. Initial params from the first of `jax.random.split(key, 3)` give the run that
+        the train step of gpnas gives, up to the fused multiply-adds that XLA chooses.
+      where: Which leaves may be masked: a predicate `(path, leaf) → bool` or a glob over paths.
+      grow_init: Initial values of grown weights; None: zero.
+
+    Returns:
+      A transformation, whose `update` needs `params`. It composes with optax's wrappers; what
+      follows it in a chain must not change updates of inactive weights (or call `sparse_params`
+      after `apply_updates`), and accumulation of gradients goes around it:
+      `optax.MultiSteps(sparsify(tx, …), n)`.
+
+    Raises:
+      ValueError: If `transform` is not a mask transform; on init, if the optimizer's moments do not
+        have the structure of the params, or if it accumulates gradients;
+        on update, without `params`, or if gradients do not have their shapes.
+    """
+    if not isinstance(transform, MaskTransform):
+        hint = "; of a method, `methods.mask_transform(method)`"
+        raise ValueError(
+            f"sparsify: got {type(transform).__name__}, allowed: a MaskTransform"
+            + (hint if hasattr(transform, "transform") else "")
+        )
+    tx = optax.with_extra_args_support(tx)
+    impl = jax.random.key_impl(key)
+
+    def init_fn(params: Any) -> SparsifyState:
+        _, mask_key, run_key = jax.random.split(key, 3)
+        masks, mask_state = transform.init(_masks_for(params, where), params, mask_key)
+        inner = tx.init(apply(masks, params))
+        _check_optimizer(tx, masks, params, inner)
+        run_key = jax.random.key_data(run_key)
+        return SparsifyState(jnp.int32(0), _unboxed_scalars(masks), mask_state, run_key, inner)
+
+    def update_fn(
+        grads: Any, state: SparsifyState, params: Any = None, **extra: Any
+    ) -> tuple[Any, SparsifyState]:
+        if params is None:
+            raise ValueError(
+                "sparsify: got no params, allowed: `tx.update(grads, opt_state, params)`"
+            )
+        context = MaskContext(
+            step=state.step,
+            params=params,
+            grads=_dense_grads(grads, params),
+            key=jax.random.fold_in(jax.random.wrap_key_data(state.key, impl=impl), state.step),
+        )
+        masks = jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(state.masks))
+        masks, mask_state, inner, grown = _update_masks(
+            tx, transform, grow_init, state._replace(masks=masks), context
+        )
+        updates, inner = tx.update(
+            jax.tree.map(lambda m, g: g if g is None else apply(m, g), masks, grads),
+            inner,
+            _add(apply(masks, params), grown),
+            masks=masks,
+            dense_grads=context.grads,
+            **extra,
+        )
+        updates = _zeroing(masks, params, _add(updates, grown))
+        masks = jax.tree.unflatten(jax.tree.structure(state.masks), jax.tree.leaves(masks))
+        return updates, SparsifyState(state.step + 1, masks, mask_state, state.key, inner)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def masks_of(opt_state: Any) -> Any:
+    """Masks in the state of an optimizer that contains `sparsify`.
+
+    Args:
+      opt_state: The state, at any depth of optax wrappers, or `nnx.Optimizer.opt_state`.
+
+    Returns:
+      Masks of the structure of the params: of params that another optimizer trains
+      (`optax.partition`, `optax.masked`), a scalar True.
+
+    Raises:
+      ValueError: If there is no `sparsify` in it.
+    """
+    found = _find(opt_state, SparsifyState)
+    if not found:
+        raise ValueError(
+            f"masks_of: got {type(opt_state).__name__}, allowed: the state of an optimizer that"
+            " `sparsify` wraps"
+        )
+
+    masks = functools.reduce(_merge, [_without_variables(state.masks) for state in found])
+    return jax.tree.map(
+        lambda mask: jnp.ones((), bool) if _is_absent(mask) else mask, masks, is_leaf=_is_absent
+    )
+
+
+def density_of(opt_state: Any) -> jax.Array:
+    """() float32, active fraction of all masked weights, of a state as `masks_of` takes."""
+    return density(masks_of(opt_state))
+
+
+def sparse_params(params: Any, opt_state: Any) -> Any:
+    """Params with zeros where the masks in an optimizer's state are False.
+
+    Call it once after `tx.init`, so that the first forward pass is sparse.
+
+    Args:
+      params: Params, or a pytree that holds them at the same paths, as an Equinox module does.
+      opt_state: A state as `masks_of` takes.
+
+    Raises:
+      ValueError: If `params` lack a masked leaf, or `opt_state` has no masks.
+    """
+    masks = masked_leaves(masks_of(opt_state))
+    flat = jax.tree_util.tree_flatten_with_path(params)[0]
+    missing = sorted(masks.keys() - {tree.path_name(path) for path, _ in flat})
+    if missing:
+        raise ValueError(
+            f"sparse_params: got params without {missing[0]}, allowed: those that `tx.init` got"
+        )
+
+    def leaf(path: tuple, param: Any) -> Any:
+        mask = masks.get(tree.path_name(path))
+        return param if mask is None else apply(mask, param)
+
+    return jax.tree.map_with_path(leaf, params)
+
+
+def _update_masks(
+    tx: optax.GradientTransformation,
+    transform: MaskTransform,
+    grow_init: GrowInit | None,
+    state: SparsifyState,
+    context: MaskContext,
+) -> tuple[Any, Any, Any, tree.Leaves]:
+    """Masks, their state, the optimizer's state, and initial values of grown weights by path."""
+
+    def at_masked(masks: Any) -> MaskContext:  # params may be dense before the first update
+        return dataclasses.replace(context, params=apply(masks, context.params))
+
+    def keep_statistics(mask_state: Any) -> Any:
+        own = dataclasses.replace(at_masked(state.masks), may_update=False)
+        return transform.update(state.masks, mask_state, own)[1]
+
+    def update(carry: tuple) -> tuple:
+        old, mask_state, inner, grown = carry
+        own = at_masked(old)
+        new, mask_state = transform.update(old, mask_state, own)
+        init = grow_init or grow_at_zero
+        params = reinit_grown(old, new, own.params, init=init, grads=own.grads, key=own.key)
+        inner = reset_moments(tx, old, new, inner, params)
+        fresh = apply(jax.tree.map(lambda was, now: now & ~was, old, new), params)
+        leaves = masked_leaves(new, fresh)
+        return new, mask_state, inner, {path: leaves[path] for path in grown}
+
+    may = jnp.asarray(transform.may_change(state.step)) | pending(state.mask_state)
+    mask_state = cond_inplace(~may, keep_statistics, state.mask_state)
+    grown = {}
+    if grow_init is not None:
+        grown = jax.tree.map(jnp.zeros_like, masked_leaves(state.masks, context.params))
+    return cond_inplace(may, update, (state.masks, mask_state, state.inner, grown))
+
+
+def _dense_grads(grads: Any, params: Any) -> Any:
+    """Gradients with zeros where they are None, as Equinox has them for integer leaves."""
+
+    def leaf(path: tuple, param: Any, grad: Any) -> Any:
+        if grad is None:
+            return jnp.zeros_like(param)
+        if jnp.shape(grad) != jnp.shape(param):
+            raise ValueError(
+                f"sparsify: got a gradient of shape {jnp.shape(grad)} at {tree.path_name(path)},"
+                f" allowed: {jnp.shape(param)}, that of the param"
+            )
+        return grad
+
+    return jax.tree.map_with_path(leaf, params, grads)
+
+
+def _add(params: Any, grown: tree.Leaves) -> Any:
+    """Params with the initial values of grown weights, which are zero in `params`."""
+    if not grown:
+        return params
+    return jax.tree.map_with_path(
+        lambda path, p: p + grown[name] if (name := tree.path_name(path)) in grown else p, params
+    )
+
+
+def _zeroing(masks: Any, params: Any, updates: Any) -> Any:
+    """Updates to which `params` add up to exactly zero where the mask is False."""
+
+    def leaf(mask: jax.Array, param: jax.Array, update: Any) -> Any:
+        if not jnp.ndim(mask):
+            return update
+        update = jnp.zeros_like(param) if update is None else update
+        dtype = jnp.promote_types(update.dtype, param.dtype)  # in which -param is exact
+        return jnp.where(mask, update.astype(dtype), -param.astype(dtype))
+
+    return jax.tree.map(leaf, masks, params, updates)
+
+
+def _check_optimizer(tx: optax.GradientTransformation, masks: Any, params: Any, inner: Any) -> None:
+    """Raises ValueError for an optimizer whose state cannot follow the masks."""
+    for kind, allowed in (
+        (optax.MultiStepsState, "optax.MultiSteps(sparsify(tx, …), n)"),
+        (SparsifyState, "one `sparsify` around an optimizer"),
+    ):
+        if _find(inner, kind):
+            raise ValueError(f"sparsify: got {kind.__name__} inside, allowed: {allowed}")
+    jax.eval_shape(lambda s, p: reset_moments(tx, masks, masks, s, p), inner, params)
+
+
+def _find(opt_state: Any, kind: type) -> list:
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, kind))
+    return [node for node in nodes if isinstance(node, kind)]
+
+
+def _is_absent(x: Any) -> bool:
+    return isinstance(x, optax.MaskedNode)
+
+
+def _merge(a: Any, b: Any) -> Any:
+    """The masks of `a`, and those of `b` where `a` has none."""
+    flat = jax.tree_util.tree_flatten_with_path(b, is_leaf=_is_absent)[0]
+    absent = {path for path, mask in flat if _is_absent(mask)}
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x, y: y if _is_absent(x) else x,
+        a,
+        b,
+        is_leaf=lambda path, x: path in absent or _is_absent(x),
+        is_leaf_takes_path=True,
+    )
+
+
+def _is_variable(x: Any) -> bool:  # of NNX, whose import takes longer than that of gpnas.masks
+    return hasattr(x, "get_value")
+
+
+def _without_variables(masks: Any) -> Any:
+    return jax.tree.map(
+        lambda x: jax.tree.leaves(x)[0] if _is_variable(x) else x, masks, is_leaf=_is_variable
+    )
+
+
+def _unboxed_scalars(masks: Any) -> Any:
+    """Masks without the variables and boxes around scalars, whose sharding is that of the param."""
+
+    def is_box(x: Any) -> bool:
+        return _is_variable(x) or isinstance(x, flax.core.meta.AxisMetadata)
+
+    def leaf(x: Any) -> Any:
+        (mask,) = jax.tree.leaves(x) or (x,)
+        return x if jnp.ndim(mask) else mask
+
+    return jax.tree.map(leaf, masks, is_leaf=is_box)
+
+
+def _masks_for(params: Any, where: tree.Filter) -> Any:
+    masks = init_masks(params, where)
+    if jax.tree.leaves(masks) and not masked_leaves(masks):
+        raise ValueError("sparsify: got no leaf that `where` selects, allowed: at least one")
+    return masks
