@@ -1,0 +1,340 @@
+"""Augmentation of training batches on the device: pure functions, composed by a text.
+
+    from gpnas.data import augment
+
+    f = augment.parse("pad_crop(4)|flip_lr|mixup(0.2)", ds.image_shape, ds.num_classes)
+    images, targets = f(augment.image_keys(key, len(images)), images, targets)
+
+An augmentation is a function `(keys, images, targets, …settings) → (images, targets)`:
+
+* `keys`, (batch,), one random key per image, so that what is drawn for an image depends neither on
+  the number of devices nor on how steps are grouped;
+* `images`, (batch, height, width, channels) float32, standardized (`gpnas.data.standardize`): zero,
+  with which `pad_crop` and `cutout` fill, is the mean of the channel over the training images;
+* `targets`, (batch,) int32 labels or (batch, classes) float32 probabilities.
+
+Settings come from the text and are checked by their annotations. An augmentation that has a
+parameter `num_classes` gets the number of classes; one that has `axis_name` gets the axis of `pmap`
+over which the batch is spread, or None.
+"""
+
+import ast
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gpnas import plugins
+from gpnas.errors import UserError, brief
+from gpnas.plugins import In
+
+Augmentation = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+_FIELD = "data.augment"
+_GIVEN = ("num_classes", "axis_name")  # settings that do not come from the text
+_STAGE = re.compile(r"([\w.]+(?::[\w.]+)?)\s*(?:\((.*)\))?", re.DOTALL)
+_CHECKED = 2  # images of the batch whose shapes are checked
+
+
+def image_keys(key: jax.Array, count: int, first: int | jax.Array = 0) -> jax.Array:
+    """Random keys of images, (count,).
+
+    Args:
+      key: Of the step.
+      count: Number of images.
+      first: Position of the first of them in the global batch, () int32.
+    """
+    return jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(count))
+
+
+def pad_crop(
+    keys: jax.Array, images: jax.Array, targets: jax.Array, pixels: Annotated[int, In(1)]
+) -> tuple[jax.Array, jax.Array]:
+    """Pads each side with zeros, then crops to the old size at a random place.
+
+    Args:
+      keys: (batch,).
+      images: (batch, height, width, channels).
+      targets: Of any shape; returned unchanged.
+      pixels: Width of the padding, below the sides of the images.
+
+    Raises:
+      UserError: `pixels` is too large.
+
+    References:
+      He et al. 2016 (arXiv:1512.03385), section 4.2.
+    """
+    _, *sides, channels = images.shape
+    if pixels >= min(sides):
+        raise UserError(_FIELD, f"pad_crop({pixels})", f"fewer pixels than {min(sides)}, the side")
+    padded = jnp.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
+
+    def crop(key: jax.Array, image: jax.Array) -> jax.Array:
+        row, column = jax.random.randint(key, (2,), 0, 2 * pixels + 1)
+        return jax.lax.dynamic_slice(image, (row, column, jnp.int32(0)), (*sides, channels))
+
+    return jax.vmap(crop)(keys, padded), targets
+
+
+def flip_lr(keys: jax.Array, images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mirrors each image, left to right, with probability 1/2; targets are returned unchanged."""
+    flipped = jax.vmap(jax.random.bernoulli)(keys)
+    return jnp.where(_per_image(flipped, images), jnp.flip(images, 2), images), targets
+
+
+def cutout(
+    keys: jax.Array, images: jax.Array, targets: jax.Array, size: Annotated[int, In(1)]
+) -> tuple[jax.Array, jax.Array]:
+    """Sets a square to zero, whose centre is a random pixel; what exceeds the image is cut off.
+
+    Args:
+      keys: (batch,).
+      images: (batch, height, width, channels).
+      targets: Of any shape; returned unchanged.
+      size: Side of the square in pixels, at most the sides of the images.
+
+    Raises:
+      UserError: `size` is too large.
+
+    References:
+      DeVries & Taylor 2017 (arXiv:1708.04552).
+    """
+    _, *sides, _ = images.shape
+    if size > min(sides):
+        raise UserError(_FIELD, f"cutout({size})", f"a size of at most {min(sides)}, the side")
+
+    def outside(key: jax.Array) -> jax.Array:
+        rows, columns = (
+            (jnp.arange(side) >= start) & (jnp.arange(side) < start + size)
+            for side, start in zip(
+                sides,
+                jax.random.randint(key, (2,), 0, jnp.array(sides)) - size // 2,
+                strict=True,
+            )
+        )
+        return ~(rows[:, None] & columns[None, :])
+
+    return jnp.where(jax.vmap(outside)(keys)[..., None], images, 0.0), targets
+
+
+def mixup(
+    keys: jax.Array,
+    images: jax.Array,
+    targets: jax.Array,
+    alpha: Annotated[float, In(0, open="low")],
+    *,
+    num_classes: int,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Mixes each image with the one before it in the batch, and their targets likewise.
+
+    The weight of an image is max(λ, 1 − λ), λ ~ Beta(alpha, alpha). In a shuffled batch the pairs
+    are distributed as with λ, and the largest target is the image's own.
+
+    Args:
+      keys: (batch,).
+      images: (batch, …).
+      targets: (batch,) int or (batch, …) float.
+      alpha: Of the Beta distribution; small values mix few images.
+      num_classes: Number of classes, of integer targets.
+      axis_name: Axis of `pmap` over which the batch is spread.
+
+    Returns:
+      Images, and targets, (batch, num_classes) float32 if they were integers.
+
+    References:
+      Zhang et al. 2018 (arXiv:1710.09412).
+    """
+    drawn = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(keys)
+    weight = jnp.maximum(drawn, 1 - drawn)
+
+    def mix(x: jax.Array) -> jax.Array:
+        share = _per_image(weight, x)
+        return share * x + (1 - share) * _previous(x, axis_name)
+
+    return mix(images), mix(_soft(targets, num_classes))
+
+
+def label_smoothing(
+    keys: jax.Array,
+    images: jax.Array,
+    targets: jax.Array,
+    amount: Annotated[float, In(0, 1, open="high")],
+    *,
+    num_classes: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Mixes targets with the uniform distribution, whose weight is `amount`.
+
+    Args:
+      keys: Not used.
+      images: Returned unchanged.
+      targets: (batch,) int or (batch, num_classes) float.
+      amount: Weight of the uniform distribution.
+      num_classes: Number of classes.
+
+    References:
+      Szegedy et al. 2016 (arXiv:1512.00567), section 7.
+    """
+    del keys
+    return images, optax.smooth_labels(_soft(targets, num_classes), amount)
+
+
+AUGMENTATIONS: Mapping[str, Callable[..., Any]] = {
+    "pad_crop": pad_crop,
+    "flip_lr": flip_lr,
+    "cutout": cutout,
+    "mixup": mixup,
+    "label_smoothing": label_smoothing,
+}
+
+
+def parse(
+    text: str,
+    image_shape: Sequence[int],
+    num_classes: int,
+    axis_name: str | None = None,
+) -> Augmentation:
+    """Composes augmentations.
+
+    Args:
+      text: Names with their settings, from left to right: `pad_crop(4)|flip_lr`; a name is a key of
+        `AUGMENTATIONS`, or `module:function` of one's own. Settings are Python literals, in order
+        or by name. "" leaves images and targets as they are.
+      image_shape: (height, width, channels).
+      num_classes: Number of classes.
+      axis_name: Axis of `pmap` over which the batch is spread.
+
+    Returns:
+      `(keys, images, targets) → (images, targets)`. Each augmentation draws from keys of its own.
+
+    Raises:
+      UserError: A name, a setting, or what an augmentation returns is wrong.
+    """
+    stages = [_stage(part.strip(), num_classes) for part in text.split("|")] if text else []
+    _check_shapes(stages, image_shape, num_classes)
+    functions = [stage.function({"axis_name": axis_name}) for stage in stages]
+
+    def apply(
+        keys: jax.Array, images: jax.Array, targets: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        for number, function in enumerate(functions):
+            own = jax.vmap(functools.partial(jax.random.fold_in, data=number))(keys)
+            images, targets = function(own, images, targets)
+        return images, targets
+
+    return apply
+
+
+class _Stage(NamedTuple):
+    """One augmentation of a text: `function(given)` has all settings but those that are `given`."""
+
+    text: str
+    function: Callable[[Mapping[str, Any]], Augmentation]
+
+
+def _stage(text: str, num_classes: int) -> _Stage:
+    matched = _STAGE.fullmatch(text)
+    if matched is None:
+        raise UserError(_FIELD, text, "augmentations as in pad_crop(4)|flip_lr")
+    name, arguments = matched.groups()
+    function = plugins.find(_FIELD, name, AUGMENTATIONS)
+    try:
+        parameters = plugins.parameters_of(function)
+    except (TypeError, ValueError) as error:  # not callable, or without a signature
+        raise UserError(_FIELD, text, f"a function of Python ({brief(error)})") from error
+    if len(parameters) < 3:
+        raise UserError(_FIELD, text, "a function of keys, images, targets, and its settings")
+    names = list(parameters)[3:]
+    settings = _settings(text, arguments or "", [one for one in names if one not in _GIVEN])
+    try:
+        plugins.check_fields(_FIELD, name, function, settings, (*list(parameters)[:3], *_GIVEN))
+        settings = {
+            field: plugins.check_value(f"{_FIELD}.{field}", value, parameters[field])
+            for field, value in settings.items()
+        }
+    except UserError as error:
+        setting = error.field.removeprefix(f"{_FIELD}.")
+        raise UserError(_FIELD, text, f"for {setting}, {error.allowed}") from error
+
+    def bound(given: Mapping[str, Any]) -> Augmentation:
+        given = {"num_classes": num_classes, **given}
+        known = {field: value for field, value in given.items() if field in names}
+        return functools.partial(function, **settings, **known)
+
+    return _Stage(text, bound)
+
+
+def _settings(text: str, arguments: str, names: Sequence[str]) -> dict[str, Any]:
+    """Settings by name, as literals in `arguments`; nothing of the text is ever evaluated."""
+    try:
+        call = ast.parse(f"f({arguments})", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise SyntaxError("unbalanced parentheses")
+        if any(word.arg is None for word in call.keywords):
+            raise SyntaxError("settings without a name")
+        ordered = [ast.literal_eval(node) for node in call.args]
+        named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError) as error:
+        raise UserError(
+            _FIELD, text, "settings that are literals of Python: (4), (size=8)"
+        ) from error
+    if len(ordered) > len(names):
+        allowed = f"at most {len(names)} settings: {', '.join(names)}" if names else "no settings"
+        raise UserError(_FIELD, text, allowed)
+    found = dict(zip(names, ordered, strict=False))
+    if twice := sorted(found.keys() & named.keys()):
+        raise UserError(_FIELD, text, f"{twice[0]} once")
+    return found | named
+
+
+def _check_shapes(stages: Sequence[_Stage], image_shape: Sequence[int], num_classes: int) -> None:
+    """Traces each stage on what the ones before it return."""
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), _CHECKED))
+    images = jax.ShapeDtypeStruct((_CHECKED, *image_shape), jnp.float32)
+    soft = jax.ShapeDtypeStruct((_CHECKED, num_classes), jnp.float32)
+    targets = jax.ShapeDtypeStruct((_CHECKED,), jnp.int32)
+    for text, function in stages:
+        try:
+            found = jax.eval_shape(function({"axis_name": None}), keys, images, targets)
+        except UserError:
+            raise
+        except Exception as error:  # a function of one's own may raise anything
+            raise UserError(
+                _FIELD, text, f"a function that can be traced ({brief(error)})"
+            ) from error
+        said = [_said(x) for x in found] if isinstance(found, tuple | list) else [_said(found)]
+        if said not in ([_said(images), _said(kind)] for kind in (targets, soft)):
+            kept = f"images {_said(images)}, and targets {_said(targets)} or {_said(soft)}"
+            raise UserError(_FIELD, text, f"one that returns {kept}; not {', '.join(said)}")
+        targets = found[1]
+
+
+def _said(x: Any) -> str:
+    """Shape and dtype of an array."""
+    if not isinstance(x, jax.ShapeDtypeStruct):
+        return f"a {type(x).__name__}"
+    return f"({', '.join(map(str, x.shape))}) {x.dtype}"
+
+
+def _soft(targets: jax.Array, num_classes: int) -> jax.Array:
+    """Targets as probabilities; those that are float are so already."""
+    integer = jnp.issubdtype(targets.dtype, jnp.integer)
+    return jax.nn.one_hot(targets, num_classes, dtype=jnp.float32) if integer else targets
+
+
+def _per_image(x: jax.Array, like: jax.Array) -> jax.Array:
+    """(batch,) → (batch, 1, …), of as many axes as `like`."""
+    return x.reshape(-1, *(1 for _ in like.shape[1:]))
+
+
+def _previous(x: jax.Array, axis_name: str | None) -> jax.Array:
+    """For each row the one before it in the global batch; for the first, the last."""
+    if axis_name is None:
+        return jnp.roll(x, 1, 0)
+    devices = jax.lax.axis_size(axis_name)
+    ring = [(device, (device + 1) % devices) for device in range(devices)]
+    return jnp.concatenate([jax.lax.ppermute(x[-1:], axis_name, ring), x[:-1]])
