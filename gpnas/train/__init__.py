@@ -7,7 +7,7 @@
 from gpnas._stop import Stopped
 from gpnas.train._config import base, check_config, config_key
 from gpnas.train._load_run import Finished, load_run
-from gpnas.train._loop import load_data, train, train_lanes
+from gpnas.train._loop import load_data, train, train_replicas
 from gpnas.train._observe import percent
 from gpnas.train._plan import Plan, build_model, make_plan
 from gpnas.train._program import make_evaluate, make_program
@@ -20,5 +20,5 @@ __all__ = [
     "Diverged", "Finished", "Metrics", "Plan", "Stopped", "TrainState", "base", "build_model",
     "check_config", "config_key", "cross_entropy", "init_state", "load_data", "load_run",
     "make_evaluate", "make_plan", "make_program", "make_step", "percent", "run_study", "settings",
-    "study", "train", "train_lanes",
+    "study", "train", "train_replicas",
 ]  # fmt: skip

@@ -56,7 +56,7 @@ def _states(forward: Forward, params: Any, masks: Any, classes: int) -> dict[str
 
 
 def _sharpness(forward: Forward, params: Any, masks: Any, classes: int) -> float:
-    """Top eigenvalue of the Hessian of the loss, by the living weights."""
+    """Top eigenvalue of the Hessian of the loss, with respect to the active weights."""
     del classes
 
     @jax.jit

@@ -23,7 +23,7 @@ def base(**method: Any) -> ConfigDict:
     config.arm = ""  # the run's name in the study; the method's name if empty
     config.seed = 0  # of initial weights, masks and order; not of the validation split
     config.analysis = ()  # of the finished network: "psp_entropy", "top_eigenvalue"
-    config.elastic = False  # arrays follow the living network (methods that develop units)
+    config.elastic = False  # resize arrays to the active units (methods that develop units)
     config.elastic_round_to = 8  # widths that they take are multiples of this
     config.resume = False  # go on from the last checkpoint in the workdir, if there is one
 
@@ -49,7 +49,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
     config.train.loop = "auto"  # scan: many steps a call; steps: one; auto: what is faster
     config.train.log_every = 100  # steps between lines in metrics.jsonl
-    config.train.eval_every = 1  # epochs between looks at the validation images
+    config.train.eval_every = 1  # epochs between evaluations on the validation images
     config.train.tensorboard = True
     config.train.checkpoint_seconds = 15.0  # the least between two; 0: at each evaluation
 

@@ -18,7 +18,7 @@ from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import apply
 from gpnas.methods import EvalContext
 from gpnas.models import call
-from gpnas.train._counters import observe
+from gpnas.train._counters import count_changes
 from gpnas.train._plan import Plan
 from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics, cross_entropy, init_state, make_step
@@ -27,18 +27,18 @@ _AXIS = "data"
 
 
 class Program(NamedTuple):
-    """What the loop calls. One program trains one network, or several seeds of it in lanes.
+    """What the loop calls: the programs of one network, or of several replicas under `vmap`.
 
     Attributes:
       init: `keys → [state]`, one for each key.
-      place: `[state] → placed`, laid out over devices and lanes.
+      place: `[state] → placed`, laid out over devices and replicas.
       fetch: The inverse of `place`.
-      run: `(placed, index, steps) → (placed, metrics)`: the first `steps` rows of `index`, (lanes,
-        rows, batch) int32; metrics summed over the steps, each (lanes,).
+      run: `(placed, index, steps) → (placed, metrics)`: the first `steps` rows of `index`,
+        (replicas, rows, batch) int32; metrics summed over the steps, each (replicas,).
       network: `state → variables` of the network that a state stands for: what gates make of the
         parameters, masked, and the model's other variables, in memory of their own.
       evaluate: `(variables, split) → metrics` of one network, means over all images.
-      review: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
+      on_eval: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
         object if nothing changes.
       executables: `() → int`, programs compiled for `run` so far.
       whole: `tree → tree`, variables or their statistics in the full network's shapes.
@@ -52,24 +52,24 @@ class Program(NamedTuple):
     run: Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
     network: Callable[[TrainState], dict[str, Any]]
     evaluate: Callable[[Any, Split], Metrics]
-    review: Callable[[TrainState, float, Split], TrainState] | None
+    on_eval: Callable[[TrainState, float, Split], TrainState] | None
     executables: Callable[[], int]
-    whole: Callable[[Any], Any] = lambda tree: tree
-    follow: Callable[[TrainState], tuple["Program", TrainState]] | None = None
+    to_full_shape: Callable[[Any], Any] = lambda tree: tree
+    resize_to_active: Callable[[TrainState], tuple["Program", TrainState]] | None = None
 
 
-def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 1) -> Program:
+def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int = 1) -> Program:
     """Builds the programs of a run.
 
     Args:
       plan: What was decided.
       data: The images.
       parallel: "jit" or "pmap".
-      lanes: Seeds that train at once, under `vmap`. Events are then still decided once, by the step
-        that the lanes share, and cost nothing at the other steps.
+      replicas: Seeds that train at once, under `vmap`. Mask updates are decided once, by the step
+        that the replicas share, so they cost nothing at the other steps.
     """
     build = {"jit": _with_jit, "pmap": _with_pmap}[parallel]
-    place, fetch, run, executables = build(plan, data, lanes)
+    place, fetch, run, executables = build(plan, data, replicas)
 
     @jax.jit
     def init(key: jax.Array) -> TrainState:
@@ -85,7 +85,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 
 
     evaluate = make_evaluate(plan, data)
 
-    def review(state: TrainState, loss: float, split: Split) -> TrainState:
+    def on_eval(state: TrainState, loss: float, split: Split) -> TrainState:
         def loss_of(params: Any) -> float:
             return float(evaluate({"params": params, **state.model_state}, split).loss)
 
@@ -94,7 +94,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 
         if new is state:
             return state
         new = dataclasses.replace(
-            new, survey=observe(state.survey, state.masks, new.masks, state.step)
+            new, counters=count_changes(state.counters, state.masks, new.masks, state.step)
         )
         return jax.tree.map(jnp.copy, new)  # two leaves must not share memory that is given away
 
@@ -105,7 +105,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 
         run,
         lambda state: network(state.masks, state.params, state.aux, state.model_state, state.step),
         evaluate,
-        review if plan.method.hooks.on_eval else None,
+        on_eval if plan.method.hooks.on_eval else None,
         executables,
     )
 
@@ -158,10 +158,10 @@ def _zero(*shape: int) -> Metrics:
     return Metrics(jnp.zeros(shape), jnp.zeros(shape))
 
 
-# The step is shared by all lanes, so what depends on it alone (is there an event?) is decided once:
-# `vmap` would otherwise turn each decision into both of its branches.
+# All replicas share the step, so that a decision that depends on it alone (is there a mask update?)
+# is made once: `vmap` would otherwise compute both branches of each.
 _AXES: Any = {field.name: 0 for field in dataclasses.fields(TrainState)} | {"step": None}
-_LANES = TrainState(**_AXES)
+_REPLICA_AXES = TrainState(**_AXES)
 
 
 def _stack(states: list[TrainState]) -> TrainState:
@@ -177,23 +177,23 @@ def _on_first_device(state: TrainState) -> TrainState:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _unstack(state: TrainState, lanes: int) -> list[TrainState]:
-    def lane(i: int) -> TrainState:
+def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
+    def replica(i: int) -> TrainState:
         return dataclasses.replace(jax.tree.map(lambda x: x[i], spread), step=state.step)
 
-    spread = dataclasses.replace(state, step=jnp.zeros(lanes))
-    return [lane(i) for i in range(lanes)]
+    spread = dataclasses.replace(state, step=jnp.zeros(replicas))
+    return [replica(i) for i in range(replicas)]
 
 
 def _many(
-    body: Callable, loop: str, lanes: int, wrap: Callable, zero: Metrics
+    body: Callable, loop: str, replicas: int, wrap: Callable, zero: Metrics
 ) -> tuple[Callable, Callable[[], int]]:
     """Rows `0 … steps − 1` of `index` in one call of a compiled loop, or in one call each.
 
     Args:
       body: One step.
       loop: "scan" or "steps".
-      lanes: Networks under `vmap`; 1 for none.
+      replicas: Networks under `vmap`; 1 for none.
       wrap: `jit` or `pmap`.
       zero: Sums before the first step, laid out as `wrap` returns them.
     """
@@ -207,9 +207,9 @@ def _many(
     def once(state: TrainState, sums: Any, images: Any, labels: Any, index: Any, i: Any) -> tuple:
         return body(i, state, sums, images, labels, index)
 
-    if lanes > 1:
-        scan = jax.vmap(scan, (_LANES, None, None, 0, None), (_LANES, 0))
-        once = jax.vmap(once, (_LANES, 0, None, None, 0, None), (_LANES, 0))
+    if replicas > 1:
+        scan = jax.vmap(scan, (_REPLICA_AXES, None, None, 0, None), (_REPLICA_AXES, 0))
+        once = jax.vmap(once, (_REPLICA_AXES, 0, None, None, 0, None), (_REPLICA_AXES, 0))
     traces: list[None] = []  # one for each program that is compiled
 
     def counted(f: Callable) -> Callable:
@@ -233,19 +233,19 @@ def _many(
     return one_by_one, traces.__len__
 
 
-def _with_jit(plan: Plan, data: Dataset, lanes: int) -> tuple:
+def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
     mesh = Mesh(np.array(jax.devices()), (_AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
     everywhere = NamedSharding(mesh, PartitionSpec())
-    spec = PartitionSpec(None, _AXIS) if lanes == 1 else PartitionSpec(None, None, _AXIS)
+    spec = PartitionSpec(None, _AXIS) if replicas == 1 else PartitionSpec(None, None, _AXIS)
     by_batch = NamedSharding(mesh, spec)
     images, labels = (jax.device_put(x, everywhere) for x in (data.train.images, data.train.labels))
     body = _chunk(plan, data, None)
-    zero = jax.device_put(_zero() if lanes == 1 else _zero(lanes), everywhere)
+    zero = jax.device_put(_zero() if replicas == 1 else _zero(replicas), everywhere)
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
-    run_rows, executables = _many(body, plan.loop, lanes, jitted, zero)
+    run_rows, executables = _many(body, plan.loop, replicas, jitted, zero)
 
     def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
-        rows = index[0] if lanes == 1 else index
+        rows = index[0] if replicas == 1 else index
         rows = jax.make_array_from_callback(rows.shape, by_batch, lambda at: rows[at])
         state, sums = run_rows(state, images, labels, rows, np.int32(steps))
         return state, jax.tree.map(jnp.atleast_1d, sums)
@@ -255,12 +255,12 @@ def _with_jit(plan: Plan, data: Dataset, lanes: int) -> tuple:
 
     def fetch(state: TrainState) -> list[TrainState]:
         one = _on_first_device(state)
-        return [one] if lanes == 1 else _unstack(one, lanes)
+        return [one] if replicas == 1 else _unstack(one, replicas)
 
     return place, fetch, run, executables
 
 
-def _with_pmap(plan: Plan, data: Dataset, lanes: int) -> tuple:
+def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
     devices = jax.local_device_count()
     spread = jax.pmap(lambda _, x: x, axis_name=_AXIS, in_axes=(0, None))
     replicate = functools.partial(spread, np.arange(devices))

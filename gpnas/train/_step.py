@@ -31,7 +31,7 @@ from gpnas.masks import (
 )
 from gpnas.methods import Method
 from gpnas.models import call
-from gpnas.train._counters import begin, observe
+from gpnas.train._counters import count_changes, zero_counters
 from gpnas.train._state import TrainState
 
 Batch = tuple[jax.Array, jax.Array]
@@ -82,7 +82,7 @@ def init_state(
         aux=aux,
         aux_opt_state=(gate_tx or tx).init(aux) if aux else (),
         key=run_key,
-        survey=begin(masks),
+        counters=zero_counters(masks),
     )
 
 
@@ -147,7 +147,7 @@ def make_step(
         return jax.lax.pmean(tree, axis_name) if axis_name else tree
 
     def update_masks(carry: tuple, ctx: MaskContext) -> tuple:
-        masks, mask_state, params, opt_state, survey = carry
+        masks, mask_state, params, opt_state, counters = carry
         ctx = dataclasses.replace(ctx, params=params)  # a captured value would be copied
         new_masks, new_state = method.transform.update(masks, mask_state, ctx)
         old, new = method.update_mask(masks, mask_state), method.update_mask(new_masks, new_state)
@@ -156,7 +156,13 @@ def make_step(
             before, after, params, init=method.grow_init, grads=ctx.grads, key=ctx.key
         )
         opt_state = reset_moments(tx, old, new, opt_state, params)
-        return new_masks, new_state, params, opt_state, observe(survey, masks, new_masks, ctx.step)
+        return (
+            new_masks,
+            new_state,
+            params,
+            opt_state,
+            count_changes(counters, masks, new_masks, ctx.step),
+        )
 
     def develop(state: TrainState, ctx: MaskContext) -> tuple:
         may = method.transform.may_change(state.step)
@@ -167,7 +173,7 @@ def make_step(
             )[1],
             state.mask_state,
         )
-        carry = (state.masks, mask_state, state.params, state.opt_state, state.survey)
+        carry = (state.masks, mask_state, state.params, state.opt_state, state.counters)
         return cond_inplace(may, lambda c: update_masks(c, ctx), carry)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -190,7 +196,7 @@ def make_step(
         context = MaskContext(
             step=state.step, params=state.params, grads=grads, key=key, gates=state.aux
         )
-        masks, mask_state, params, opt_state, survey = develop(state, context)
+        masks, mask_state, params, opt_state, counters = develop(state, context)
 
         updated = method.update_mask(masks, mask_state)
         updates, opt_state = tx.update(
@@ -214,7 +220,7 @@ def make_step(
 
         state = dataclasses.replace(
             state, step=state.step + 1, params=params, masks=masks, mask_state=mask_state,
-            opt_state=opt_state, model_state=model_state, survey=survey, aux=aux,
+            opt_state=opt_state, model_state=model_state, counters=counters, aux=aux,
             aux_opt_state=aux_opt_state,
         )  # fmt: skip
         return state, metrics

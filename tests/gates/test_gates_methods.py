@@ -14,7 +14,7 @@ from gpnas.gates import masks_from_gates
 from gpnas.masks import MaskContext, init_masks, masked_leaves, summary, update_leaves
 from gpnas.methods import METHODS, EvalContext, build
 from gpnas.models import LeNet300
-from gpnas.train import init_state, make_plan, make_program, train, train_lanes
+from gpnas.train import init_state, make_plan, make_program, train, train_replicas
 
 RUNS = {
     "sparse_vd": {"threshold": 0.0, "log_variance": -5.0},
@@ -228,17 +228,17 @@ def test_cut_off_and_taken_up_again(name, step, configure, whole, digits, saved,
 @pytest.mark.parametrize("name", ["sparse_vd", "npn_expand"])
 def test_seeds_in_lanes(name, configure, whole, digits, saved, tmp_path):
     folders = [tmp_path / str(seed) for seed in range(2)]
-    records = train_lanes([configure(name, seed) for seed in range(2)], folders, digits)
+    records = train_replicas([configure(name, seed) for seed in range(2)], folders, digits)
     alone = whole(name)[0]
     assert [record["compilations"] for record in records] == [1, 1]
     assert records[0]["cost"]["density"] == pytest.approx(alone["cost"]["density"], abs=0.05)
     found = {step: jax.tree.map(np.array, lanes) for step, lanes in saved[folders[0]].items()}
-    for lane, (folder, record) in enumerate(zip(folders, records, strict=True)):
-        masks = masked_leaves(found[STEPS][lane].masks)
+    for replica, (folder, record) in enumerate(zip(folders, records, strict=True)):
+        masks = masked_leaves(found[STEPS][replica].masks)
         assert record["cost"]["nonzeros"] == sum(int(m.sum()) for m in masks.values())
         if name == "npn_expand":
-            assert expands_as_it_should(lines(folder), {s: f[lane] for s, f in found.items()})
-    first, second = (found[STEPS][lane].aux for lane in range(2))
+            assert expands_as_it_should(lines(folder), {s: f[replica] for s, f in found.items()})
+    first, second = (found[STEPS][replica].aux for replica in range(2))
     assert all((first[path] != second[path]).any() for path in first)
 
 

@@ -15,7 +15,7 @@ from gpnas.masks import apply, init_masks, masked_leaves, summary
 from gpnas.methods import METHODS, build
 from gpnas.models import LeNet300
 from gpnas.train import cross_entropy, init_state, make_step
-from gpnas.train._counters import lived
+from gpnas.train._counters import active_steps
 
 MODULE = LeNet300(widths=(24, 12))
 STEPS, BATCH, DENSITY = 24, 32, 0.2
@@ -131,16 +131,16 @@ def test_it_learns_and_ends_at_its_density(name):
 
 
 @pytest.mark.parametrize("name", [*BY_MASKS, "sparse_vd"])
-def test_the_survey_counts_what_happened(name):
+def test_the_counters_counts_what_happened(name):
     states, _ = course(name)
     history = [{p: m for p, (m, _) in weights(s).items()} for s in states]
-    survey = states[-1].survey
-    sums = lived(survey, states[-1].masks, states[-1].step)
+    counters = states[-1].counters
+    sums = active_steps(counters, states[-1].masks, states[-1].step)
     for path in history[0]:
         masks = [h[path] for h in history]
         pairs = list(zip(masks, masks[1:], strict=False))
-        assert int(survey.woken[path]) == sum((b & ~a).sum() for a, b in pairs)
-        assert int(survey.dropped[path]) == sum((a & ~b).sum() for a, b in pairs)
+        assert int(counters.grown[path]) == sum((b & ~a).sum() for a, b in pairs)
+        assert int(counters.pruned[path]) == sum((a & ~b).sum() for a, b in pairs)
         assert float(sums[path]) == pytest.approx(sum(m.sum() for m in masks[1:]), rel=1e-4)
 
 

@@ -113,7 +113,7 @@ def test_many_devices_are_as_one(name, parallel):
     changed = 0
     for path, mask in masked_leaves(one.masks).items():
         np.testing.assert_array_equal(mask, masked_leaves(many.masks)[path])
-        changed += int(one.survey.woken[path]) + int(one.survey.dropped[path])
+        changed += int(one.counters.grown[path]) + int(one.counters.pruned[path])
     assert changed > 0
     for a, b in (
         (one.params, many.params),

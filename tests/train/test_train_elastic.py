@@ -91,7 +91,7 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
         structure, [leaves[f"[0][0]{jax.tree_util.keystr(path)}"] for path, _ in flat]
     )
     masked = {"params": apply(state.masks, state.params), **state.model_state}
-    network, small = _elastic.living_network(made, masked, state.mask_state.units)
+    network, small = _elastic.active_network(made, masked, state.mask_state.units)
     assert network == record["architecture"]
     images = jnp.asarray(digits.test.images[:50], jnp.float32)
     rebuilt = models.from_architecture(network)

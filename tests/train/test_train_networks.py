@@ -8,7 +8,7 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.models import call
-from gpnas.train import make_plan, train, train_lanes
+from gpnas.train import make_plan, train, train_replicas
 
 NETS = """
 import flax.linen as nn
@@ -174,7 +174,7 @@ def test_lanes_draw_what_each_alone_draws(config, digits, tmp_path):
     configs[1].seed = 1
     for one in configs:
         one.train.epochs = 1
-    together = train_lanes(configs, [tmp_path / "0", tmp_path / "1"], digits)
+    together = train_replicas(configs, [tmp_path / "0", tmp_path / "1"], digits)
     alone = train(configs[1], tmp_path / "alone", digits)
     losses = [line["loss"] for line in alone["looks"]]
     assert [line["loss"] for line in together[1]["looks"]] == pytest.approx(losses, rel=1e-4)
