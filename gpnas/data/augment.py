@@ -2,8 +2,8 @@
 
     from gpnas.data import augment
 
-    f = augment.parse("pad_crop(4)|flip_lr|mixup(0.2)", ds.image_shape, ds.num_classes)
-    images, targets = f(augment.image_keys(key, len(images)), images, targets)
+    f = augment.parse("pad_crop(4)|flip_lr|mixup(0.2)", (images, labels), num_classes=10)
+    images, targets = f(augment.image_keys(key, len(images)), images, labels)
 
 An augmentation is a function `(keys, images, targets, …settings) → (images, targets)`:
 
@@ -26,7 +26,6 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from gpnas import plugins
 from gpnas.errors import UserError, brief
@@ -37,7 +36,6 @@ Augmentation = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.
 _FIELD = "data.augment"
 _GIVEN = ("num_classes", "axis_name")  # settings that do not come from the text
 _STAGE = re.compile(r"([\w.]+(?::[\w.]+)?)\s*(?:\((.*)\))?", re.DOTALL)
-_CHECKED = 2  # images of the batch whose shapes are checked
 
 
 def image_keys(key: jax.Array, count: int, first: int | jax.Array = 0) -> jax.Array:
@@ -68,7 +66,7 @@ def pad_crop(
     References:
       He et al. 2016 (arXiv:1512.03385), section 4.2.
     """
-    _, *sides, channels = images.shape
+    *sides, channels = _image_shape("pad_crop", images)
     if pixels >= min(sides):
         raise UserError(_FIELD, f"pad_crop({pixels})", f"fewer pixels than {min(sides)}, the side")
     padded = jnp.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
@@ -82,6 +80,7 @@ def pad_crop(
 
 def flip_lr(keys: jax.Array, images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mirrors each image, left to right, with probability 1/2; targets are returned unchanged."""
+    _image_shape("flip_lr", images)
     flipped = jax.vmap(jax.random.bernoulli)(keys)
     return jnp.where(_per_image(flipped, images), jnp.flip(images, 2), images), targets
 
@@ -103,7 +102,7 @@ def cutout(
     References:
       DeVries & Taylor 2017 (arXiv:1708.04552).
     """
-    _, *sides, _ = images.shape
+    *sides, _ = _image_shape("cutout", images)
     if size > min(sides):
         raise UserError(_FIELD, f"cutout({size})", f"a size of at most {min(sides)}, the side")
 
@@ -159,42 +158,17 @@ def mixup(
     return mix(images), mix(_soft(targets, num_classes))
 
 
-def label_smoothing(
-    keys: jax.Array,
-    images: jax.Array,
-    targets: jax.Array,
-    amount: Annotated[float, In(0, 1, open="high")],
-    *,
-    num_classes: int,
-) -> tuple[jax.Array, jax.Array]:
-    """Mixes targets with the uniform distribution, whose weight is `amount`.
-
-    Args:
-      keys: Not used.
-      images: Returned unchanged.
-      targets: (batch,) int or (batch, num_classes) float.
-      amount: Weight of the uniform distribution.
-      num_classes: Number of classes.
-
-    References:
-      Szegedy et al. 2016 (arXiv:1512.00567), section 7.
-    """
-    del keys
-    return images, optax.smooth_labels(_soft(targets, num_classes), amount)
-
-
 AUGMENTATIONS: Mapping[str, Callable[..., Any]] = {
     "pad_crop": pad_crop,
     "flip_lr": flip_lr,
     "cutout": cutout,
     "mixup": mixup,
-    "label_smoothing": label_smoothing,
 }
 
 
 def parse(
     text: str,
-    image_shape: Sequence[int],
+    batch: tuple[Any, Any],
     num_classes: int,
     axis_name: str | None = None,
 ) -> Augmentation:
@@ -204,7 +178,8 @@ def parse(
       text: Names with their settings, from left to right: `pad_crop(4)|flip_lr`; a name is a key of
         `AUGMENTATIONS`, or `module:function` of one's own. Settings are Python literals, in order
         or by name. "" leaves images and targets as they are.
-      image_shape: (height, width, channels).
+      batch: Images and targets as they are before augmentation, or `jax.ShapeDtypeStruct`s of
+        them: what is checked.
       num_classes: Number of classes.
       axis_name: Axis of `pmap` over which the batch is spread.
 
@@ -212,10 +187,11 @@ def parse(
       `(keys, images, targets) → (images, targets)`. Each augmentation draws from keys of its own.
 
     Raises:
-      UserError: A name, a setting, or what an augmentation returns is wrong.
+      UserError: A name or a setting is wrong, or an augmentation returns something else than images
+        of the same shape and dtype, and targets that are as before or probabilities of classes.
     """
     stages = [_stage(part.strip(), num_classes) for part in text.split("|")] if text else []
-    _check_shapes(stages, image_shape, num_classes)
+    _check_shapes(stages, batch, num_classes)
     functions = [stage.function({"axis_name": axis_name}) for stage in stages]
 
     def apply(
@@ -291,12 +267,11 @@ def _settings(text: str, arguments: str, names: Sequence[str]) -> dict[str, Any]
     return found | named
 
 
-def _check_shapes(stages: Sequence[_Stage], image_shape: Sequence[int], num_classes: int) -> None:
+def _check_shapes(stages: Sequence[_Stage], batch: tuple[Any, Any], num_classes: int) -> None:
     """Traces each stage on what the ones before it return."""
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), _CHECKED))
-    images = jax.ShapeDtypeStruct((_CHECKED, *image_shape), jnp.float32)
-    soft = jax.ShapeDtypeStruct((_CHECKED, num_classes), jnp.float32)
-    targets = jax.ShapeDtypeStruct((_CHECKED,), jnp.int32)
+    images, targets = jax.eval_shape(lambda: jax.tree.map(jnp.zeros_like, batch))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), images.shape[0]))
+    soft = jax.ShapeDtypeStruct((*targets.shape, num_classes), jnp.float32)
     for text, function in stages:
         try:
             found = jax.eval_shape(function({"axis_name": None}), keys, images, targets)
@@ -315,9 +290,21 @@ def _check_shapes(stages: Sequence[_Stage], image_shape: Sequence[int], num_clas
 
 def _said(x: Any) -> str:
     """Shape and dtype of an array."""
-    if not isinstance(x, jax.ShapeDtypeStruct):
+    if not hasattr(x, "shape"):
         return f"a {type(x).__name__}"
     return f"({', '.join(map(str, x.shape))}) {x.dtype}"
+
+
+def _image_shape(name: str, images: jax.Array) -> tuple[int, int, int]:
+    """(height, width, channels).
+
+    Raises:
+      UserError: The inputs of the network are not images.
+    """
+    if images.ndim != 4:
+        raise UserError(_FIELD, name, f"for images only; inputs are {_said(images)}")
+    _, height, width, channels = images.shape
+    return height, width, channels
 
 
 def _soft(targets: jax.Array, num_classes: int) -> jax.Array:

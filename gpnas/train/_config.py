@@ -56,7 +56,7 @@ def base(**method: Any) -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # of optax, see gpnas.train._optimizer
     config.optimizer.learning_rate = 0.1
-    config.optimizer.schedule = "cosine"  # to zero at the end; or linear, or constant
+    config.optimizer.schedule = "cosine"  # or linear (both to zero), constant, module:function
     config.optimizer.decay_at = 0.0  # until this fraction of the run the rate does not fall
     config.optimizer.warmup_at = 0.0  # linear warm-up until this fraction of the run
     config.optimizer.weight_decay = 0.0  # of the weights, not of biases and scales
