@@ -13,7 +13,7 @@ import optax
 from ml_collections import ConfigDict
 
 from gpnas import models, plugins
-from gpnas.data import Dataset
+from gpnas.data import Dataset, augment
 from gpnas.errors import UserError, brief
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
 from gpnas.models import MODELS, call, network_macs, resolve_conv
@@ -46,6 +46,7 @@ class Plan(NamedTuple):
       expected: Cost before the run, see `gpnas.train._forecast.expected`.
       variables: Shapes of the network's variables.
       groups: Its units, if the method develops units.
+      augment: `data.augment`, of training batches.
     """
 
     module: nn.Module
@@ -62,6 +63,7 @@ class Plan(NamedTuple):
     expected: dict[str, float]
     variables: Any
     groups: UnitGroups | None
+    augment: augment.Augmentation
 
 
 def make_plan(
@@ -93,6 +95,8 @@ def make_plan(
         place = {"dtype": jnp.dtype(config.model.dtype), "conv": conv_kind(config.model)}
         module = models.from_architecture(architecture, axis_name=axis, **place)
     shape = data.image_shape
+    batch = jax.ShapeDtypeStruct((2, *shape), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)
+    augmented = augment.parse(config.data.augment, batch, data.num_classes, axis)
     variables = _variables(module, config.model, shape)
     check_network(config.model.name, module, variables, shape, data.num_classes, axis)
     params = variables["params"]
@@ -150,7 +154,7 @@ def make_plan(
     cost = expected(method, params, weights, macs, total_steps, images, updates)
     return Plan(
         module, method, tx, gate_tx, shape, macs, batch_size, steps_per_epoch, total_steps, loop,
-        durations, cost, variables, groups,
+        durations, cost, variables, groups, augmented,
     )  # fmt: skip
 
 

@@ -87,7 +87,9 @@ def init_state(
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean cross-entropy, () float32 in nats; labels (batch,) int."""
+    """Mean cross-entropy, () float32 in nats; labels (batch,) int or (batch, classes) float32."""
+    if labels.ndim == 2:
+        return optax.softmax_cross_entropy(logits, labels).mean()
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
@@ -102,7 +104,8 @@ def forward_of(
       batch: Images and labels.
       key: Of what the network draws in training; None for the network in evaluation.
     """
-    images, labels = batch
+    images, targets = batch
+    labels = jnp.argmax(targets, -1) if targets.ndim == 2 else targets
 
     def logits(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
         variables = {"params": params, **model_state}
@@ -113,7 +116,7 @@ def forward_of(
 
     def loss(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
         found, new_state = logits(params, intercept)
-        value = cross_entropy(found, labels)
+        value = cross_entropy(found, targets)
         error = jnp.mean(jnp.argmax(found, -1) != labels, dtype=jnp.float32)
         return value, (new_state, Metrics(value, error))
 
