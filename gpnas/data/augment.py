@@ -137,7 +137,7 @@ def mixup(
     Args:
       keys: (batch,).
       images: (batch, …).
-      targets: (batch,) int or (batch, …) float.
+      targets: (batch,) int, or (batch, …) bool or float.
       alpha: Of the Beta distribution; small values mix few images.
       num_classes: Number of classes, of integer targets.
       axis_name: Axis of `pmap` over which the batch is spread.
@@ -145,9 +145,15 @@ def mixup(
     Returns:
       Images, and targets, (batch, num_classes) float32 if they were integers.
 
+    Raises:
+      UserError: Targets are integers of more than one axis, as tokens are.
+
     References:
       Zhang et al. 2018 (arXiv:1710.09412).
     """
+    targets = _soft(targets, num_classes)
+    if not jnp.issubdtype(targets.dtype, jnp.floating):
+        raise UserError(_FIELD, "mixup", f"for targets that can be mixed; not {_said(targets)}")
     drawn = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(keys)
     weight = jnp.maximum(drawn, 1 - drawn)
 
@@ -155,7 +161,7 @@ def mixup(
         share = _per_image(weight, x)
         return share * x + (1 - share) * _previous(x, axis_name)
 
-    return mix(images), mix(_soft(targets, num_classes))
+    return mix(images), mix(targets)
 
 
 AUGMENTATIONS: Mapping[str, Callable[..., Any]] = {
@@ -190,29 +196,44 @@ def parse(
       UserError: A name or a setting is wrong, or an augmentation returns something else than images
         of the same shape and dtype, and targets that are as before or probabilities of classes.
     """
-    stages = [_stage(part.strip(), num_classes) for part in text.split("|")] if text else []
-    _check_shapes(stages, batch, num_classes)
-    functions = [stage.function({"axis_name": axis_name}) for stage in stages]
+    given = {"num_classes": num_classes, "axis_name": axis_name}
+    stages = [_stage(part.strip(), given) for part in text.split("|")] if text else []
+    _check_shapes(stages, batch, num_classes, axis_name)
 
     def apply(
         keys: jax.Array, images: jax.Array, targets: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        for number, function in enumerate(functions):
+        for number, stage in enumerate(stages):
             own = jax.vmap(functools.partial(jax.random.fold_in, data=number))(keys)
-            images, targets = function(own, images, targets)
+            images, targets = stage.function(own, images, targets)
         return images, targets
 
     return apply
 
 
+def shapes(f: Augmentation, batch: tuple[Any, Any], axis_name: str | None = None) -> Any:
+    """Shapes and dtypes of what an augmentation returns.
+
+    Args:
+      f: The augmentation.
+      batch: Images and targets, or their shapes.
+      axis_name: As it was given to `parse`.
+    """
+    images, targets = batch
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), images.shape[0]))
+    if axis_name is not None:
+        f = jax.vmap(f, None, None, axis_name=axis_name, axis_size=1)
+    return jax.eval_shape(f, keys, images, targets)
+
+
 class _Stage(NamedTuple):
-    """One augmentation of a text: `function(given)` has all settings but those that are `given`."""
+    """One augmentation of a text, with its settings."""
 
     text: str
-    function: Callable[[Mapping[str, Any]], Augmentation]
+    function: Augmentation
 
 
-def _stage(text: str, num_classes: int) -> _Stage:
+def _stage(text: str, given: Mapping[str, Any]) -> _Stage:
     matched = _STAGE.fullmatch(text)
     if matched is None:
         raise UserError(_FIELD, text, "augmentations as in pad_crop(4)|flip_lr")
@@ -236,12 +257,8 @@ def _stage(text: str, num_classes: int) -> _Stage:
         setting = error.field.removeprefix(f"{_FIELD}.")
         raise UserError(_FIELD, text, f"for {setting}, {error.allowed}") from error
 
-    def bound(given: Mapping[str, Any]) -> Augmentation:
-        given = {"num_classes": num_classes, **given}
-        known = {field: value for field, value in given.items() if field in names}
-        return functools.partial(function, **settings, **known)
-
-    return _Stage(text, bound)
+    known = {field: value for field, value in given.items() if field in names}
+    return _Stage(text, functools.partial(function, **settings, **known))
 
 
 def _settings(text: str, arguments: str, names: Sequence[str]) -> dict[str, Any]:
@@ -267,20 +284,20 @@ def _settings(text: str, arguments: str, names: Sequence[str]) -> dict[str, Any]
     return found | named
 
 
-def _check_shapes(stages: Sequence[_Stage], batch: tuple[Any, Any], num_classes: int) -> None:
+def _check_shapes(
+    stages: Sequence[_Stage], batch: tuple[Any, Any], num_classes: int, axis_name: str | None
+) -> None:
     """Traces each stage on what the ones before it return."""
     images, targets = jax.eval_shape(lambda: jax.tree.map(jnp.zeros_like, batch))
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), images.shape[0]))
-    soft = jax.ShapeDtypeStruct((*targets.shape, num_classes), jnp.float32)
+    soft = jax.eval_shape(functools.partial(_soft, num_classes=num_classes), targets)
     for text, function in stages:
         try:
-            found = jax.eval_shape(function({"axis_name": None}), keys, images, targets)
+            found = shapes(function, (images, targets), axis_name)
         except UserError:
             raise
         except Exception as error:  # a function of one's own may raise anything
-            raise UserError(
-                _FIELD, text, f"a function that can be traced ({brief(error)})"
-            ) from error
+            allowed = f"a function that can be traced ({brief(error)})"
+            raise UserError(_FIELD, text, allowed) from error
         said = [_said(x) for x in found] if isinstance(found, tuple | list) else [_said(found)]
         if said not in ([_said(images), _said(kind)] for kind in (targets, soft)):
             kept = f"images {_said(images)}, and targets {_said(targets)} or {_said(soft)}"
@@ -308,9 +325,10 @@ def _image_shape(name: str, images: jax.Array) -> tuple[int, int, int]:
 
 
 def _soft(targets: jax.Array, num_classes: int) -> jax.Array:
-    """Targets as probabilities; those that are float are so already."""
-    integer = jnp.issubdtype(targets.dtype, jnp.integer)
-    return jax.nn.one_hot(targets, num_classes, dtype=jnp.float32) if integer else targets
+    """Targets of which a mean can be taken: probabilities of classes, 0 and 1 for bool."""
+    if jnp.issubdtype(targets.dtype, jnp.integer) and targets.ndim == 1:
+        return jax.nn.one_hot(targets, num_classes, dtype=jnp.float32)
+    return targets.astype(jnp.float32) if targets.dtype == bool else targets
 
 
 def _per_image(x: jax.Array, like: jax.Array) -> jax.Array:

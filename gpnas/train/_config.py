@@ -44,6 +44,9 @@ def base(**method: Any) -> ConfigDict:
     config.model.axes = ConfigDict()  # {glob: in_axis, out_axis, batch_axis}, see docs/tutorial.md
     config.model.conv = "auto"  # im2col or xla; auto: im2col on a CPU, xla elsewhere
 
+    config.task = ConfigDict()
+    config.task.name = "classification"  # or regression, multilabel, language, module:function
+
     config.train = ConfigDict()
     config.train.epochs = 10
     config.train.batch_size = 128  # over all devices; less of fewer images than that
@@ -113,6 +116,7 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
 _OPEN = (
     "model",
     "model.axes",
+    "task",
     "method",
     "optimizer.arguments",
 )  # sections with fields of what they name

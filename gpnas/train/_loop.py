@@ -215,7 +215,7 @@ def _loop(
     What came of a chunk is written down while the device is at the next one.
     """
     config, plan = run.configs[0], run.plan
-    log_every, batch = config.train.log_every, plan.batch_size
+    log_every, metric = config.train.log_every, plan.task.metric
     per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
     step, saved = int(states[0].step), time.monotonic()
     program, states, _ = _resize_to_active(program, states)
@@ -235,17 +235,17 @@ def _loop(
             eval_now = last or step % (config.train.eval_every * per_epoch) == 0
             kept = 0 if eval_now else ahead
             done, running = running[: len(running) - kept], running[len(running) - kept :]
-            replicas, since = _flush_metrics(replicas, done, batch, since, show)
+            replicas, since = _flush_metrics(replicas, done, plan, since, show)
             stop_now = run.stopped()
             if stop_now:
-                replicas, since = _flush_metrics(replicas, running, batch, since, show)
+                replicas, since = _flush_metrics(replicas, running, plan, since, show)
             if eval_now:
                 replicas = [
                     _evaluate(program, state, run.data, replica)
                     for replica, state in zip(replicas, states, strict=True)
                 ]
                 text = "; ".join(
-                    f"validation error {one.error:.2f} %, density {one.counters.density:.4f}"
+                    f"validation {metric.text(one.value)}, density {one.counters.density:.4f}"
                     for one in replicas
                 )
                 show(step, text)
@@ -274,24 +274,26 @@ def _resize_to_active(
 
 
 def _flush_metrics(
-    replicas: list[Replica], chunks: list[Chunk], batch: int, since: float, show: Callable
+    replicas: list[Replica], chunks: list[Chunk], plan: Plan, since: float, show: Callable
 ) -> tuple[list[Replica], float]:
     """Logs what chunks came to, and says when the last of them was done."""
     for chunk in chunks:
         sums, counts = jax.device_get((chunk.sums, chunk.counts))
         spent, since = time.monotonic() - since, time.monotonic()
-        rate = round(chunk.steps * batch * len(replicas) / spent, 1)
+        rate = round(chunk.steps * plan.batch_size * len(replicas) / spent, 1)
         replicas = [
-            _log(replica, counted, jax.tree.map(lambda x, i=i: x[i], sums), spent, rate)
+            _log(replica, counted, jax.tree.map(lambda x, i=i: x[i], sums), plan, spent, rate)
             for i, (replica, counted) in enumerate(zip(replicas, counts, strict=True))
         ]
         show(chunk.step, "")
     return replicas, since
 
 
-def _log(replica: Replica, counts: Counts, sums: Metrics, spent: float, rate: float) -> Replica:
+def _log(
+    replica: Replica, counts: Counts, sums: Metrics, plan: Plan, spent: float, rate: float
+) -> Replica:
     now = to_host(counts, replica.counters.sizes)
-    line = train_line(replica.counters, now, sums) | {"images_per_s": rate}
+    line = train_line(replica.counters, now, sums, plan.task.metric) | {"images_per_s": rate}
     logged = replica.logged(line, spent)
     if now.skipped and not replica.counters.skipped:
         logging.warning(
@@ -307,7 +309,7 @@ def _evaluate(program: Program, state: TrainState, data: Dataset, replica: Repli
         program, state, replica.counters, data.validation, replica.selected
     )
     replica = replica.logged(line, time.monotonic() - begun)
-    return replica._replace(selected=selected, error=line["error"], loss=line["loss"])
+    return replica._replace(selected=selected, value=line[program.metric.name], loss=line["loss"])
 
 
 def _on_eval(

@@ -172,6 +172,19 @@ def test_targets_of_a_regression_are_mixed():
     assert np.all((shares >= 0) & (shares <= 0.5))
 
 
+def test_targets_that_cannot_be_mixed():
+    tokens = jax.ShapeDtypeStruct((4, 3), jnp.int32)
+    with pytest.raises(UserError, match=r"can be mixed; not \(4, 3\) int32"):
+        augment.parse("mixup(0.2)", (jax.ShapeDtypeStruct((4, 3), jnp.float32), tokens), 5)
+
+
+def test_labels_of_several_classes_are_mixed():
+    images, labels = jnp.ones((4, 3)), jnp.eye(4, 2, dtype=bool)
+    f = augment.parse("mixup(1.0)", (images, labels), 2)
+    mixed = augment.shapes(f, (images, labels))[1]
+    assert (mixed.shape, mixed.dtype) == ((4, 2), jnp.float32)
+
+
 @pytest.mark.parametrize("text", ["pad_crop(1)", "flip_lr", "cutout(1)"])
 def test_inputs_that_are_no_images(text):
     with pytest.raises(UserError, match=r"for images only; inputs are \(4, 3\) float32"):

@@ -5,9 +5,12 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from gpnas.train import make_evaluate, make_plan, make_program, train
+from gpnas.errors import UserError
+from gpnas.models import Model
+from gpnas.train import make_evaluate, make_plan, make_program, task, train
 
 TEXT = "pad_crop(1)|flip_lr|mixup(0.5)"
 
@@ -74,21 +77,43 @@ def test_training_batches_only(config, digits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "method",
-    [
-        {"name": "dense"},
-        {"name": "sensitivity", "density": 0.5, "kind": "specified", "rate": 1e-4,
-         "refresh": 1, "patience": 1, "slack": 0.01, "tolerance": 0.1, "stop_at": 0.9},
-    ],
-    ids=lambda method: method["name"],
-)  # fmt: skip
-def test_a_run_with_soft_targets(method, tiny, digits, tmp_path):
-    """Its training error is of the larger part of each mixture; methods get its label."""
-    config = tiny(**method)
+def test_a_run_with_soft_targets(config, digits, tmp_path):
+    """Its training error is that of the larger part of each mixture."""
     config.data.augment = "mixup(0.2)"
     record = train(config, tmp_path / "run", digits)
     assert record["metrics"]["test_error_last"] < 25
     lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     errors = [line["error"] for line in lines if line["split"] == "train"]
     assert errors[-1] < errors[0] / 2
+
+
+def hard(outputs, targets):
+    """Of integer classes alone."""
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+
+
+def integer_task(model: Model) -> task.Task:
+    return task.supervised(model, hard, {"nats": hard}, task.Metric("nats"))
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("method.name", {"method": {
+            "name": "sensitivity", "density": 0.5, "kind": "specified", "rate": 1e-4, "refresh": 1,
+            "patience": 1, "slack": 0.01, "tolerance": 0.1, "stop_at": 0.9,
+        }}),
+        ("task.name", {"task": {"name": f"{__name__}:integer_task"}}),
+    ],
+)  # fmt: skip
+def test_what_needs_the_class_of_each_image_is_refused_with_mixup(field, change, config, digits):
+    with config.unlocked():
+        config.update(change)
+        config.method = change.get("method", config.method)
+    config.data.augment = "flip_lr"
+    make_plan(config, digits)
+    config.data.augment = "flip_lr|mixup(0.2)"
+    with pytest.raises(UserError) as caught:
+        make_plan(config, digits)
+    assert caught.value.field == field
+    assert "\n" not in str(caught.value)
