@@ -34,6 +34,7 @@ from gpnas.plugins import In
 Augmentation = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 _FIELD = "data.augment"
+_NONE = ("", "none")  # a command line takes no empty values
 _GIVEN = ("num_classes", "axis_name")  # settings that do not come from the text
 _STAGE = re.compile(r"([\w.]+(?::[\w.]+)?)\s*(?:\((.*)\))?", re.DOTALL)
 
@@ -183,7 +184,7 @@ def parse(
     Args:
       text: Names with their settings, from left to right: `pad_crop(4)|flip_lr`; a name is a key of
         `AUGMENTATIONS`, or `module:function` of one's own. Settings are Python literals, in order
-        or by name. "" leaves images and targets as they are.
+        or by name. "" and "none" leave images and targets as they are.
       batch: Images and targets as they are before augmentation, or `jax.ShapeDtypeStruct`s of
         them: what is checked.
       num_classes: Number of classes.
@@ -197,7 +198,8 @@ def parse(
         of the same shape and dtype, and targets that are as before or probabilities of classes.
     """
     given = {"num_classes": num_classes, "axis_name": axis_name}
-    stages = [_stage(part.strip(), given) for part in text.split("|")] if text else []
+    parts = [] if text in _NONE else text.split("|")
+    stages = [_stage(part.strip(), given) for part in parts]
     _check_shapes(stages, batch, num_classes, axis_name)
 
     def apply(

@@ -36,7 +36,7 @@ def base(**method: Any) -> ConfigDict:
     config.data.seed = 0  # of that split
     config.data.image_size = 0  # resize to this many pixels a side; 0 leaves the images as they are
     config.data.download = True
-    config.data.augment = ""  # of training batches: pad_crop(4)|flip_lr, see gpnas.data.augment
+    config.data.augment = ""  # of training batches: pad_crop(4)|flip_lr, docs/data.md; or none
 
     config.model = ConfigDict()
     config.model.name = "lenet300"  # lenet300, lenet5, resnet

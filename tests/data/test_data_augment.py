@@ -41,10 +41,11 @@ def uniform(counts):
     return scipy.stats.chisquare(counts).pvalue > 1e-3
 
 
-def test_none_changes_nothing():
+@pytest.mark.parametrize("text", ["", "none"])
+def test_none_changes_nothing(text):
     images, labels = batch(4)
     keys = augment.image_keys(jax.random.key(0), 4)
-    found = augment.parse("", BATCH, CLASSES)(keys, images, labels)
+    found = augment.parse(text, BATCH, CLASSES)(keys, images, labels)
     assert found[0] is images
     assert found[1] is labels
 
@@ -274,6 +275,7 @@ def test_one_s_own():
         ("flip", "module:name of your own"),
         (" ", "as in pad_crop"),
         ("flip_lr|", "as in pad_crop"),
+        ("flip_lr|none", "pad_crop, flip_lr, cutout, mixup, or"),
         ("flip_lr||flip_lr", "as in pad_crop"),
         ("pad_crop(4", "as in pad_crop"),
         ("pad_crop(4))", "literals"),
