@@ -7,8 +7,9 @@
 from gpnas._stop import Stopped
 from gpnas.train import task
 from gpnas.train._config import base, check_config, config_key
+from gpnas.train._load_data import load_data
 from gpnas.train._load_run import Finished, load_run
-from gpnas.train._loop import load_data, train, train_replicas
+from gpnas.train._loop import train, train_replicas
 from gpnas.train._plan import Plan, build_model, build_task, make_plan
 from gpnas.train._program import make_evaluate, make_program
 from gpnas.train._run import Diverged

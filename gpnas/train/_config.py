@@ -49,6 +49,8 @@ def base(**method: Any) -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.epochs = 10
+    config.train.init_from = ""  # a run's folder, .safetensors, Orbax's folder, module:function
+    config.train.init_names = ConfigDict()  # {path here: path there}; "" is not loaded
     config.train.batch_size = 128  # over all devices; less of fewer images than that
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
     config.train.loop = "auto"  # scan: many steps a call; steps: one; auto: what is faster
@@ -117,6 +119,7 @@ _OPEN = (
     "model",
     "model.axes",
     "task",
+    "train.init_names",
     "method",
     "optimizer.arguments",
 )  # sections with fields of what they name
@@ -137,7 +140,9 @@ def check_config(config: Any, section: str = "") -> None:
     prefix = f"{section}." if section else ""
     unchecked = {f"{prefix}{name}" for name in _OPEN}
     # A config of one's own may replace the whole section, as `model = {"name": …}`.
-    check_section(config, default, section, unchecked, {f"{prefix}model.axes"})
+    check_section(
+        config, default, section, unchecked, {f"{prefix}model.axes", f"{prefix}train.init_names"}
+    )
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,13 +15,15 @@ from ml_collections import ConfigDict
 from gpnas import _stop
 from gpnas._files import sealed, write_json
 from gpnas._stop import Stopped
-from gpnas.data import Dataset, load
+from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import masked_leaves
-from gpnas.train import _analysis, _elastic, _record
+from gpnas.train import _analysis, _checkpoint, _elastic, _record
 from gpnas.train._config import check_config as check_config
 from gpnas.train._config import config_key
 from gpnas.train._forecast import few_updates, forecast_line
+from gpnas.train._initial import load_variables
+from gpnas.train._load_data import load_data
 from gpnas.train._metrics import progress, writer
 from gpnas.train._observe import (
     Counts,
@@ -46,25 +48,6 @@ from gpnas.train._workdir import (
 )
 
 _LEFT_OUT = 0.1  # fraction of the training images from which on a run says so
-
-
-def load_data(config: ConfigDict) -> Dataset:
-    """The images of a config's `data` section.
-
-    Raises:
-      UserError: If they cannot be had.
-    """
-    c = config.data
-    return load(
-        c.name,
-        raw_dir=c.raw_dir or None,
-        data_dir=c.data_dir or None,
-        cache_dir=c.cache_dir or None,
-        validation=c.validation,
-        seed=c.seed,
-        image_size=c.image_size or None,
-        download=c.download,
-    )
 
 
 def train(
@@ -126,13 +109,19 @@ def train_replicas(
     plan = make_plan(config, data)
     if config.elastic:
         _elastic.check(config, plan, len(configs))
+    together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
+    checkpoints = folders[0] / f"checkpoints{together}"
+    begun = bool(_checkpoint.steps(checkpoints))
+    loaded = None if begun else load_variables(config.train, plan.variables)
     with contextlib.ExitStack() as locks:
         for c, folder in zip(configs, folders, strict=True):
             locks.enter_context(locked(folder))
             check_workdir(folder, c, data)
         if stopped is None:
             stopped = locks.enter_context(_stop.stop_signal())
-        return _run(configs, folders, data, plan, stopped)
+        orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
+        run = Run(configs, folders, checkpoints, data, plan, orders, stopped)
+        return _run(run, loaded)
 
 
 class Chunk(NamedTuple):
@@ -144,29 +133,21 @@ class Chunk(NamedTuple):
     counts: list[Counts]
 
 
-def _run(
-    configs: Sequence[ConfigDict],
-    folders: list[pathlib.Path],
-    data: Dataset,
-    plan: Plan,
-    stopped: Callable[[], bool],
-) -> list[dict[str, Any]]:
+def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
+    configs, folders, data, plan = run.configs, run.folders, run.data, run.plan
     config = configs[0]
     if all((folder / "record.json").exists() for folder in folders):
         return [read_about(folder / "record.json") for folder in folders]
-    together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
-    checkpoints = folders[0] / f"checkpoints{together}"
-    orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
-    run = Run(configs, folders, checkpoints, data, plan, orders, stopped)
     abouts = [
-        _record.describe_run(c, data, plan) | {"checkpoints": os.path.relpath(checkpoints, folder)}
+        _record.describe_run(c, data, plan)
+        | {"checkpoints": os.path.relpath(run.checkpoints, folder)}
         for c, folder in zip(configs, folders, strict=True)
     ]
     if config.elastic:
         program = _elastic.make_elastic(config, data, plan)
     else:
         program = make_program(plan, data, config.train.parallel, len(configs))
-    states = program.init([jax.random.key(c.seed) for c in configs])
+    states = program.init([jax.random.key(c.seed) for c in configs], loaded)
     selected = [no_selection(program, state) for state in states]
     step, (states, selected), written = restore(run, (states, selected))
     logging.info("at step %d of %d", step, plan.total_steps)

@@ -7,7 +7,7 @@ many steps to do, as a traced value: one executable serves a whole run.
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +33,7 @@ class Program(NamedTuple):
 
     Attributes:
       metric: The task's metric.
-      init: `keys → [state]`, one for each key.
+      init: `(keys, loaded) → [state]`, one for each key, as `init_state` makes them.
       place: `[state] → placed`, laid out over devices and replicas.
       fetch: The inverse of `place`.
       run: `(placed, index, steps) → (placed, metrics)`: the first `steps` rows of `index`,
@@ -50,7 +50,7 @@ class Program(NamedTuple):
     """
 
     metric: Metric
-    init: Callable[[Sequence[jax.Array]], list[TrainState]]
+    init: Callable[..., list[TrainState]]
     place: Callable[[list[TrainState]], TrainState]
     fetch: Callable[[TrainState], list[TrainState]]
     run: Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
@@ -76,9 +76,11 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
     place, fetch, run, executables = build(plan, data, replicas)
 
     @jax.jit
-    def init(key: jax.Array) -> TrainState:
+    def init(key: jax.Array, loaded: Any) -> TrainState:
         inputs = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
-        return init_state(plan.task, plan.method, plan.tx, inputs, key, gate_tx=plan.gate_tx)
+        return init_state(
+            plan.task, plan.method, plan.tx, inputs, key, gate_tx=plan.gate_tx, loaded=loaded
+        )
 
     @jax.jit
     def network(
@@ -104,7 +106,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
 
     return Program(
         plan.task.metric,
-        lambda keys: [init(key) for key in keys],
+        lambda keys, loaded=None: [init(key, loaded) for key in keys],
         place,
         fetch,
         run,

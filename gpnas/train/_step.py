@@ -48,6 +48,7 @@ def init_state(
     key: jax.Array,
     where: tree.Filter = is_weight,
     gate_tx: optax.GradientTransformation | None = None,
+    loaded: Any = None,
 ) -> TrainState:
     """The state before the first step.
 
@@ -59,9 +60,11 @@ def init_state(
       key: The run's random key.
       where: Which leaves may be masked.
       gate_tx: The optimizer of the gates; `tx` if None.
+      loaded: Variables to start from, of the structure of `task.init`'s; a leaf that is None is
+        initialized.
     """
     init_key, mask_key, run_key = jax.random.split(key, 3)
-    variables = dict(task.init(init_key, inputs))
+    variables = dict(_with_loaded(task.init(init_key, inputs), loaded))
     params = variables.pop("params")
     masks, mask_state = method.transform.init(init_masks(params, where), params, mask_key)
     params = apply(method.nonzero(masks, mask_state), params)
@@ -78,6 +81,17 @@ def init_state(
         key=run_key,
         counters=zero_counters(masks),
     )
+
+
+def _with_loaded(fresh: Any, loaded: Any) -> Any:
+    """Fresh variables, replaced by loaded ones (None: nothing loaded) where there are some."""
+    if loaded is None:
+        return fresh
+    leaves, treedef = jax.tree.flatten(fresh)
+    given = jax.tree.leaves(loaded, is_leaf=lambda leaf: leaf is None)
+    pairs = zip(leaves, given, strict=True)
+    leaves = [own if new is None else jnp.asarray(new) for own, new in pairs]
+    return jax.tree.unflatten(treedef, leaves)
 
 
 def forward_of(task: Task, model_state: Any, batch: Batch, key: jax.Array | None = None) -> Forward:
