@@ -26,6 +26,9 @@ def build_optimizer(
     Optimizers that take a schedule and need nothing but gradient and params will do; those that
     also ask for the loss (`lbfgs`) or take no schedule (`sm3`) are refused.
 
+    A schedule of one's own, `module:function`, is `(learning_rate, steps) → schedule` as optax has
+    them, for the steps after warm-up and after those before `decay_at`.
+
     Weight decay is the optimizer's own where it has one that can spare biases, as AdamW's, and is
     added to the gradient elsewhere, as SGD's.
 
