@@ -1,5 +1,6 @@
 """Names in a config: one of ours, or `module:attribute` of the user's own."""
 
+import difflib
 import functools
 import importlib
 import inspect
@@ -82,7 +83,9 @@ def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None
     """
     if isinstance(name, str) and name in known:
         return known[name]
-    allowed = f"{', '.join(known)}, or module:name of your own"
+    near = difflib.get_close_matches(str(name), known, 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    allowed = f"{', '.join(known)}, or module:name of your own{meant}"
     module, colon, attribute = str(name).partition(":")
     if not colon:
         raise UserError(field, name, allowed)

@@ -29,15 +29,16 @@ def specified(forward: Forward, params: Any, grads: Any = None) -> Any:
     y_t is the mean over the batch of each image's own logit: one backward pass.
 
     Raises:
-      ValueError: If the batch has no labels.
+      ValueError: If the batch has no labels, or more than one class per image, as after mixup.
 
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 and 5.
     """
     del grads
     labels = forward.labels
-    if labels is None:
-        raise ValueError("specified: got no labels, allowed: the class of each image")
+    if labels is None or labels.ndim != 1:
+        got = "no labels" if labels is None else f"labels {labels.shape}"
+        raise ValueError(f"specified: got {got}, allowed: the class of each image")
 
     def own(p: Any) -> jax.Array:
         logits = forward.logits(p)[0]

@@ -36,6 +36,7 @@ def base(**method: Any) -> ConfigDict:
     config.data.seed = 0  # of that split
     config.data.image_size = 0  # resize to this many pixels a side; 0 leaves the images as they are
     config.data.download = True
+    config.data.augment = ""  # of training batches: pad_crop(4)|flip_lr, docs/data.md; or none
 
     config.model = ConfigDict()
     config.model.name = "lenet300"  # lenet300, lenet5, resnet
@@ -61,7 +62,7 @@ def base(**method: Any) -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # of optax, see gpnas.train._optimizer
     config.optimizer.learning_rate = 0.1
-    config.optimizer.schedule = "cosine"  # to zero at the end; or linear, or constant
+    config.optimizer.schedule = "cosine"  # or linear (both to zero), constant, module:function
     config.optimizer.decay_at = 0.0  # until this fraction of the run the rate does not fall
     config.optimizer.warmup_at = 0.0  # linear warm-up until this fraction of the run
     config.optimizer.weight_decay = 0.0  # of the weights, not of biases and scales

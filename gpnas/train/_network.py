@@ -52,14 +52,17 @@ def check_network(
             raise UserError("model.name", name, f"{allowed} does not")
 
 
-def check_task(name: str, task: Task, variables: Any, batch: Any, axis: str | None) -> list[str]:
+def check_task(
+    name: str, task: Task, variables: Any, batch: Any, trained: Any, axis: str | None
+) -> list[str]:
     """Traces a task's loss and metrics.
 
     Args:
       name: The task's, as the config has it.
       task: The task.
       variables: Shapes of the network's variables.
-      batch: Shapes of inputs and targets.
+      batch: Shapes of inputs and targets in evaluation.
+      trained: The same in training, after augmentation.
       axis: Axis of `pmap`, if there is one.
 
     Returns:
@@ -71,7 +74,9 @@ def check_task(name: str, task: Task, variables: Any, batch: Any, axis: str | No
     """
     size = len(jax.tree.leaves(batch)[0])
     key = jax.eval_shape(lambda: jax.random.key(0))
-    loss, aux = _traced(name, "training", task.loss, axis, variables, batch, key, field="task.name")
+    loss, aux = _traced(
+        name, "training", task.loss, axis, variables, trained, key, field="task.name"
+    )
     if loss.shape != () or not _real(loss):
         allowed = f"a task with a loss of one real number, not of shape {loss.shape} {loss.dtype}"
         raise UserError("task.name", name, allowed)

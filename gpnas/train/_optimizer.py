@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,7 +10,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from gpnas.errors import UserError
+from gpnas import plugins
+from gpnas.errors import UserError, brief
 from gpnas.masks import is_weight, tree
 
 _MASKS = ("mask", "weight_decay_mask")  # what optax calls the filter of its weight decay
@@ -23,6 +25,9 @@ def build_optimizer(
 
     Optimizers that take a schedule and need nothing but gradient and params will do; those that
     also ask for the loss (`lbfgs`) or take no schedule (`sm3`) are refused.
+
+    A schedule of one's own, `module:function`, is `(learning_rate, steps) → schedule` as optax has
+    them, for the steps after warm-up and after those before `decay_at`.
 
     Weight decay is the optimizer's own where it has one that can spare biases, as AdamW's, and is
     added to the gradient elsewhere, as SGD's.
@@ -109,17 +114,33 @@ def _learning_rate(config: ConfigDict, total_steps: int, section: str) -> optax.
     flat = max(round(config.decay_at * total_steps) - warmup, 0)
     fall = max(total_steps - warmup - flat, 1)
     rate = config.learning_rate
-    after = {
-        "cosine": _held(optax.cosine_decay_schedule(rate, fall), flat),
-        "linear": _held(optax.linear_schedule(rate, 0.0, fall), flat),
-        "constant": optax.constant_schedule(rate),
-    }
-    if config.schedule not in after:
-        raise UserError(f"{section}.schedule", config.schedule, ", ".join(after))
+    after = _held(_schedule(config.schedule, rate, fall, section), flat)
     if not warmup:
-        return after[config.schedule]
+        return after
     rise = optax.linear_schedule(0.0, config.learning_rate, warmup)
-    return optax.join_schedules([rise, after[config.schedule]], [warmup])
+    return optax.join_schedules([rise, after], [warmup])
+
+
+_SCHEDULES: Mapping[str, Callable[[float, int], optax.Schedule]] = {
+    "cosine": optax.cosine_decay_schedule,
+    "linear": lambda rate, steps: optax.linear_schedule(rate, 0.0, steps),
+    "constant": lambda rate, steps: optax.constant_schedule(rate),
+}
+
+
+def _schedule(name: str, rate: float, steps: int, section: str) -> optax.Schedule:
+    """One of ours, or one of the user's own, traced to see whether it is one."""
+    field = f"{section}.schedule"
+    make = plugins.find(field, name, _SCHEDULES)
+    try:
+        schedule = make(rate, steps)
+        found = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
+    except Exception as error:  # a function of one's own may raise anything
+        allowed = f"a function of learning rate and steps that returns a schedule ({brief(error)})"
+        raise UserError(field, name, allowed) from error
+    if getattr(found, "shape", None) != () or not jnp.issubdtype(found.dtype, jnp.floating):
+        raise UserError(field, name, f"a schedule whose values are () float32, not {found}")
+    return schedule
 
 
 def _held(schedule: optax.Schedule, steps: int) -> optax.Schedule:

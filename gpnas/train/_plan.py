@@ -10,7 +10,7 @@ import optax
 from ml_collections import ConfigDict
 
 from gpnas import models, plugins
-from gpnas.data import Dataset, standardize
+from gpnas.data import Dataset, augment, standardize
 from gpnas.errors import UserError, brief
 from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
@@ -47,6 +47,7 @@ class Plan(NamedTuple):
       expected: Cost before the run, see `gpnas.train._forecast.expected`.
       variables: Shapes of the network's variables.
       groups: Its units, if the method develops units.
+      augment: `data.augment`, of training batches.
     """
 
     task: Task
@@ -64,10 +65,14 @@ class Plan(NamedTuple):
     expected: dict[str, float]
     variables: Any
     groups: UnitGroups | None
+    augment: augment.Augmentation
 
 
 class _Network(NamedTuple):
-    """A checked network on its task: shapes, cost, layers as a method sees them, units."""
+    """A checked network on its task: shapes, cost, layers as a method sees them, units.
+
+    `batch` are shapes of inputs and targets as `augment` returns them.
+    """
 
     task: Task
     metrics: list[str]
@@ -77,6 +82,8 @@ class _Network(NamedTuple):
     axes: AxesTable
     layers: Layers
     groups: UnitGroups | None
+    augment: augment.Augmentation
+    batch: Any
 
 
 def make_plan(
@@ -111,7 +118,7 @@ def make_plan(
     schedule_steps = total_steps // method.trainings
     tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
     gate_tx = build_gate_optimizer(config, schedule_steps)
-    batch = _batch(network.inputs, data, batch_size)
+    batch = _of_size(network.batch, batch_size)
     _check_step(config.method.name, network.task, method, tx, gate_tx, batch, axis)
     shapes, params = network.layers.shapes, network.variables["params"]
     updates = mask_updates(method, durations, total_steps, evaluations)
@@ -121,7 +128,7 @@ def make_plan(
     return Plan(
         network.task, tuple(network.metrics), method, tx, gate_tx, network.inputs, network.macs,
         batch_size, steps_per_epoch, total_steps, _loop_kind(config, shapes), durations, cost,
-        network.variables, network.groups,
+        network.variables, network.groups, network.augment,
     )  # fmt: skip
 
 
@@ -139,7 +146,9 @@ def _make_network(
     batch = _batch(inputs, data, 2)
     outputs = task.outputs(data) if task.outputs else None
     check_network(config.model.name, task, variables, batch, outputs, axis)
-    metrics = check_task(config.task.name, task, variables, batch, axis)
+    augmented = augment.parse(config.data.augment, batch, data.num_classes, axis)
+    trained = augment.shapes(augmented, batch, axis)
+    metrics = check_task(config.task.name, task, variables, batch, trained, axis)
     axes = table_of(config.model.get("axes", {}))
     return _Network(
         task,
@@ -150,6 +159,8 @@ def _make_network(
         axes,
         layers_of(variables["params"], axes),
         units_of(model, variables, inputs) if needs_unit_groups(config.method.name) else None,
+        augmented,
+        trained,
     )
 
 
@@ -202,6 +213,11 @@ def _batch(inputs: jax.ShapeDtypeStruct, data: Dataset, size: int) -> Any:
         jax.ShapeDtypeStruct((size, *inputs.shape), inputs.dtype),
         jax.ShapeDtypeStruct((size, *targets.shape[1:]), targets.dtype),
     )
+
+
+def _of_size(batch: Any, size: int) -> Any:
+    """The same shapes for another number of examples."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), batch)
 
 
 def _loop_kind(config: ConfigDict, shapes: Mapping[str, Sequence[int]]) -> str:

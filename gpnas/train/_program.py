@@ -6,6 +6,7 @@ many steps to do, as a traced value: one executable serves a whole run.
 
 import dataclasses
 import functools
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gpnas.data import Dataset, Split, standardize
+from gpnas.data import Dataset, Split, augment, standardize
 from gpnas.masks import apply
 from gpnas.methods import EvalContext
 from gpnas.train._counters import count_changes
@@ -24,6 +25,7 @@ from gpnas.train._step import Metrics, init_state, make_step
 from gpnas.train.task import Metric
 
 _AXIS = "data"
+_AUGMENT = zlib.crc32(b"augment")  # of keys for augmentation, beside the other keys of a step
 
 
 class Program(NamedTuple):
@@ -151,10 +153,13 @@ def _chunk(plan: Plan, data: Dataset, axis_name: str | None) -> Callable:
     def body(
         i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, index: Any
     ) -> tuple:
-        batch = index[i]
+        rows = index[i]
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
+        first = len(rows) * jax.lax.axis_index(axis_name) if axis_name else 0
+        keys = augment.image_keys(key, len(rows), first)
+        batch = plan.augment(keys, standardize(images[rows], data), labels[rows])
         # Made once: XLA would else make them anew for each product that they enter.
-        seen = jax.lax.optimization_barrier(standardize(images[batch], data))
-        state, metrics = step(state, (seen, labels[batch]))
+        state, metrics = step(state, jax.lax.optimization_barrier(batch))
         return state, jax.tree.map(jnp.add, sums, metrics)
 
     return body

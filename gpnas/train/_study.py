@@ -153,7 +153,7 @@ def _missing(
         missing = [one for one in seeds if _key(one.to_dict()) not in done]
         if not missing:
             continue
-        source = json.dumps(missing[0].data.to_dict(), sort_keys=True)
+        source = json.dumps(missing[0].data.to_dict() | {"augment": ""}, sort_keys=True)
         data = images[source] = images.get(source) or load_data(missing[0])
         weights = make_plan(missing[0], data).expected["weights"]
         together = missing[0].train.parallel == "jit" and _as_replicas(config.replicas, weights)

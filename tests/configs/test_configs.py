@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 RECORD = {"checkpoints", "class_names", "digest",
-    "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset",
+    "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset", "task",
     "dataset_sha256", "total_steps", "batch_size", "durations", "expected", "metrics", "cost",
     "layers", "looks", "curve", "analysis",
     "compilations", "wall_s",
@@ -67,6 +67,8 @@ def small(name):
         config.data.image_size, config.model.channels, config.train.epochs = 0, 2, 2
     elif config.model.name == "resnet":
         config.model.width, config.model.blocks, config.train.epochs = 4, 1, 1
+        if config.data.augment:  # digits are small, and are not what they are when mirrored
+            config.data.augment, config.train.epochs = "pad_crop(1)", 2
     else:
         config.model.widths = {"lenet5": (4, 8, 16)}.get(config.model.name, (32,))
     return config

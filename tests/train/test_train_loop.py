@@ -129,6 +129,7 @@ def test_a_finished_run_returns_at_once(finished, digits, monkeypatch):
         ("optimizer.arguments.nesterov", {"optimizer.arguments.nesterov": True, "resume": True}),
         ("model.widths", {"model.widths": (32, 17), "resume": True}),
         ("train.epochs", {"train.epochs": 3, "resume": True}),
+        ("data.augment", {"data.augment": "flip_lr", "resume": True}),
     ],
 )
 def test_another_run_is_refused(finished, digits, field, change):

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from gpnas.errors import UserError
@@ -78,6 +79,47 @@ def test_a_rate_that_falls_late(schedule, warmup_at, decay_at):
     np.testing.assert_allclose(found[:start], 0.5 * np.arange(start) / max(start, 1), atol=1e-6)
     np.testing.assert_allclose(found[start:stop], 0.5, atol=1e-6)
     np.testing.assert_allclose(found[stop:], 0.5 * fall, atol=1e-6)
+
+
+def drops(rate, steps):
+    """A third of the rate after half of the steps, and a ninth after three quarters."""
+    return optax.piecewise_constant_schedule(rate, {steps // 2: 1 / 3, 3 * steps // 4: 1 / 3})
+
+
+def text(rate, steps):
+    return lambda step: f"{rate} {steps}"
+
+
+def vector(rate, steps):
+    return lambda step: jnp.full(3, rate)
+
+
+def whole(rate, steps):
+    return lambda step: step
+
+
+def number(rate, steps):
+    return rate
+
+
+def one(rate):
+    return optax.constant_schedule(rate)
+
+
+def test_a_schedule_of_one_s_own():
+    found = rates(schedule=f"{__name__}:drops")
+    np.testing.assert_allclose(found, np.repeat([0.5, 0.5 / 3, 0.5 / 9], [10, 5, 5]), rtol=1e-6)
+    late = rates(schedule=f"{__name__}:drops", warmup_at=0.2, decay_at=0.6)
+    np.testing.assert_allclose(late[:4], 0.125 * np.arange(4), atol=1e-6)
+    np.testing.assert_allclose(late[4:], np.repeat([0.5, 0.5 / 3, 0.5 / 9], [12, 2, 2]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["text", "vector", "whole", "number", "one", "PARAMS", "none"])
+def test_a_function_that_makes_no_schedule(name):
+    with pytest.raises(UserError) as caught:
+        build_optimizer(section(schedule=f"{__name__}:{name}"), 100)
+    assert caught.value.field == "optimizer.schedule"
+    assert "\n" not in str(caught.value)
 
 
 def test_it_falls_in_compiled_code_too():

@@ -52,6 +52,7 @@ def runs(tiny, python, tmp_path_factory):
     """What a run did, by devices and kind."""
     config = tiny(name="granet", density=0.2, every=5)
     config.model.widths = (16,)
+    config.data.augment = "pad_crop(1)|flip_lr|cutout(2)|mixup(0.2)"
     config.train.epochs, config.train.log_every = 2, 2
     folder = tmp_path_factory.mktemp("runs")
     (folder / "run.py").write_text(RUN)

@@ -54,6 +54,8 @@ def test_plan(tiny, digits):
         ("train.loop", {"train.loop": "while"}),
         ("train.checkpoint_seconds", {"train.checkpoint_seconds": -1.0}),
         ("train.checkpoint_seconds", {"train.checkpoint_seconds": float("nan")}),
+        ("data.augment", {"data.augment": "pad_corp(1)"}),
+        ("data.augment", {"data.augment": "pad_crop(8)"}),
         ("method.name", {"method.name": "magic"}),
         ("method.name", {"method.name": "gpnas.nothing:here"}),
         ("method.density", {"method.density": 0.0}),
@@ -153,7 +155,7 @@ def test_identity():
 def test_a_field_that_was_added_later_has_its_default():
     now = base(name="gmp", density=0.1)
     then = now.to_dict()
-    del then["optimizer"]["decay_at"], then["data"]["image_size"]
+    del then["optimizer"]["decay_at"], then["data"]["image_size"], then["data"]["augment"]
     assert config_key(then) == config_key(now.to_dict())
     now.optimizer.decay_at = 0.5
     differ = config_key(then).items() ^ config_key(now.to_dict()).items()

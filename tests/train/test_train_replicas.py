@@ -20,6 +20,7 @@ def seeds(tiny):
         for seed in numbers:
             config = tiny(**METHOD)
             config.seed, config.resume = seed, resume
+            config.data.augment = "pad_crop(1)|cutout(2)"
             found.append(config)
         return found
 

@@ -1,0 +1,347 @@
+"""Augmentation of training batches on the device: pure functions, composed by a text.
+
+    from gpnas.data import augment
+
+    f = augment.parse("pad_crop(4)|flip_lr|mixup(0.2)", (images, labels), num_classes=10)
+    images, targets = f(augment.image_keys(key, len(images)), images, labels)
+
+An augmentation is a function `(keys, images, targets, …settings) → (images, targets)`:
+
+* `keys`, (batch,), one random key per image, so that what is drawn for an image depends neither on
+  the number of devices nor on how steps are grouped;
+* `images`, (batch, height, width, channels) float32, standardized (`gpnas.data.standardize`): zero,
+  with which `pad_crop` and `cutout` fill, is the mean of the channel over the training images;
+* `targets`, (batch,) int32 labels or (batch, classes) float32 probabilities.
+
+Settings come from the text and are checked by their annotations. An augmentation that has a
+parameter `num_classes` gets the number of classes; one that has `axis_name` gets the axis of `pmap`
+over which the batch is spread, or None.
+"""
+
+import ast
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gpnas import plugins
+from gpnas.errors import UserError, brief
+from gpnas.plugins import In
+
+Augmentation = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+_FIELD = "data.augment"
+_NONE = ("", "none")  # a command line takes no empty values
+_GIVEN = ("num_classes", "axis_name")  # settings that do not come from the text
+_STAGE = re.compile(r"([\w.]+(?::[\w.]+)?)\s*(?:\((.*)\))?", re.DOTALL)
+
+
+def image_keys(key: jax.Array, count: int, first: int | jax.Array = 0) -> jax.Array:
+    """Random keys of images, (count,).
+
+    Args:
+      key: Of the step.
+      count: Number of images.
+      first: Position of the first of them in the global batch, () int32.
+    """
+    return jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(count))
+
+
+def pad_crop(
+    keys: jax.Array, images: jax.Array, targets: jax.Array, pixels: Annotated[int, In(1)]
+) -> tuple[jax.Array, jax.Array]:
+    """Pads each side with zeros, then crops to the old size at a random place.
+
+    Args:
+      keys: (batch,).
+      images: (batch, height, width, channels).
+      targets: Of any shape; returned unchanged.
+      pixels: Width of the padding, below the sides of the images.
+
+    Raises:
+      UserError: `pixels` is too large.
+
+    References:
+      He et al. 2016 (arXiv:1512.03385), section 4.2.
+    """
+    *sides, channels = _image_shape("pad_crop", images)
+    if pixels >= min(sides):
+        raise UserError(_FIELD, f"pad_crop({pixels})", f"fewer pixels than {min(sides)}, the side")
+    padded = jnp.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
+
+    def crop(key: jax.Array, image: jax.Array) -> jax.Array:
+        row, column = jax.random.randint(key, (2,), 0, 2 * pixels + 1)
+        return jax.lax.dynamic_slice(image, (row, column, jnp.int32(0)), (*sides, channels))
+
+    return jax.vmap(crop)(keys, padded), targets
+
+
+def flip_lr(keys: jax.Array, images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mirrors each image, left to right, with probability 1/2; targets are returned unchanged."""
+    _image_shape("flip_lr", images)
+    flipped = jax.vmap(jax.random.bernoulli)(keys)
+    return jnp.where(_per_image(flipped, images), jnp.flip(images, 2), images), targets
+
+
+def cutout(
+    keys: jax.Array, images: jax.Array, targets: jax.Array, size: Annotated[int, In(1)]
+) -> tuple[jax.Array, jax.Array]:
+    """Sets a square to zero, whose centre is a random pixel; what exceeds the image is cut off.
+
+    Args:
+      keys: (batch,).
+      images: (batch, height, width, channels).
+      targets: Of any shape; returned unchanged.
+      size: Side of the square in pixels, at most the sides of the images.
+
+    Raises:
+      UserError: `size` is too large.
+
+    References:
+      DeVries & Taylor 2017 (arXiv:1708.04552).
+    """
+    *sides, _ = _image_shape("cutout", images)
+    if size > min(sides):
+        raise UserError(_FIELD, f"cutout({size})", f"a size of at most {min(sides)}, the side")
+
+    def outside(key: jax.Array) -> jax.Array:
+        rows, columns = (
+            (jnp.arange(side) >= start) & (jnp.arange(side) < start + size)
+            for side, start in zip(
+                sides,
+                jax.random.randint(key, (2,), 0, jnp.array(sides)) - size // 2,
+                strict=True,
+            )
+        )
+        return ~(rows[:, None] & columns[None, :])
+
+    return jnp.where(jax.vmap(outside)(keys)[..., None], images, 0.0), targets
+
+
+def mixup(
+    keys: jax.Array,
+    images: jax.Array,
+    targets: jax.Array,
+    alpha: Annotated[float, In(0, open="low")],
+    *,
+    num_classes: int,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Mixes each image with the one before it in the batch, and their targets likewise.
+
+    The weight of an image is max(λ, 1 − λ), λ ~ Beta(alpha, alpha). In a shuffled batch the pairs
+    are distributed as with λ, and the largest target is the image's own.
+
+    Args:
+      keys: (batch,).
+      images: (batch, …).
+      targets: (batch,) int, or (batch, …) bool or float.
+      alpha: Of the Beta distribution; small values mix few images.
+      num_classes: Number of classes, of integer targets.
+      axis_name: Axis of `pmap` over which the batch is spread.
+
+    Returns:
+      Images, and targets, (batch, num_classes) float32 if they were integers.
+
+    Raises:
+      UserError: Targets are integers of more than one axis, as tokens are.
+
+    References:
+      Zhang et al. 2018 (arXiv:1710.09412).
+    """
+    targets = _soft(targets, num_classes)
+    if not jnp.issubdtype(targets.dtype, jnp.floating):
+        raise UserError(_FIELD, "mixup", f"for targets that can be mixed; not {_said(targets)}")
+    drawn = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(keys)
+    weight = jnp.maximum(drawn, 1 - drawn)
+
+    def mix(x: jax.Array) -> jax.Array:
+        share = _per_image(weight, x)
+        return share * x + (1 - share) * _previous(x, axis_name)
+
+    return mix(images), mix(targets)
+
+
+AUGMENTATIONS: Mapping[str, Callable[..., Any]] = {
+    "pad_crop": pad_crop,
+    "flip_lr": flip_lr,
+    "cutout": cutout,
+    "mixup": mixup,
+}
+
+
+def parse(
+    text: str,
+    batch: tuple[Any, Any],
+    num_classes: int,
+    axis_name: str | None = None,
+) -> Augmentation:
+    """Composes augmentations.
+
+    Args:
+      text: Names with their settings, from left to right: `pad_crop(4)|flip_lr`; a name is a key of
+        `AUGMENTATIONS`, or `module:function` of one's own. Settings are Python literals, in order
+        or by name. "" and "none" leave images and targets as they are.
+      batch: Images and targets as they are before augmentation, or `jax.ShapeDtypeStruct`s of
+        them: what is checked.
+      num_classes: Number of classes.
+      axis_name: Axis of `pmap` over which the batch is spread.
+
+    Returns:
+      `(keys, images, targets) → (images, targets)`. Each augmentation draws from keys of its own.
+
+    Raises:
+      UserError: A name or a setting is wrong, or an augmentation returns something else than images
+        of the same shape and dtype, and targets that are as before or probabilities of classes.
+    """
+    given = {"num_classes": num_classes, "axis_name": axis_name}
+    parts = [] if text in _NONE else text.split("|")
+    stages = [_stage(part.strip(), given) for part in parts]
+    _check_shapes(stages, batch, num_classes, axis_name)
+
+    def apply(
+        keys: jax.Array, images: jax.Array, targets: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        for number, stage in enumerate(stages):
+            own = jax.vmap(functools.partial(jax.random.fold_in, data=number))(keys)
+            images, targets = stage.function(own, images, targets)
+        return images, targets
+
+    return apply
+
+
+def shapes(f: Augmentation, batch: tuple[Any, Any], axis_name: str | None = None) -> Any:
+    """Shapes and dtypes of what an augmentation returns.
+
+    Args:
+      f: The augmentation.
+      batch: Images and targets, or their shapes.
+      axis_name: As it was given to `parse`.
+    """
+    images, targets = batch
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), images.shape[0]))
+    if axis_name is not None:
+        f = jax.vmap(f, None, None, axis_name=axis_name, axis_size=1)
+    return jax.eval_shape(f, keys, images, targets)
+
+
+class _Stage(NamedTuple):
+    """One augmentation of a text, with its settings."""
+
+    text: str
+    function: Augmentation
+
+
+def _stage(text: str, given: Mapping[str, Any]) -> _Stage:
+    matched = _STAGE.fullmatch(text)
+    if matched is None:
+        raise UserError(_FIELD, text, "augmentations as in pad_crop(4)|flip_lr")
+    name, arguments = matched.groups()
+    function = plugins.find(_FIELD, name, AUGMENTATIONS)
+    try:
+        parameters = plugins.parameters_of(function)
+    except (TypeError, ValueError) as error:  # not callable, or without a signature
+        raise UserError(_FIELD, text, f"a function of Python ({brief(error)})") from error
+    if len(parameters) < 3:
+        raise UserError(_FIELD, text, "a function of keys, images, targets, and its settings")
+    names = list(parameters)[3:]
+    settings = _settings(text, arguments or "", [one for one in names if one not in _GIVEN])
+    try:
+        plugins.check_fields(_FIELD, name, function, settings, (*list(parameters)[:3], *_GIVEN))
+        settings = {
+            field: plugins.check_value(f"{_FIELD}.{field}", value, parameters[field])
+            for field, value in settings.items()
+        }
+    except UserError as error:
+        setting = error.field.removeprefix(f"{_FIELD}.")
+        raise UserError(_FIELD, text, f"for {setting}, {error.allowed}") from error
+
+    known = {field: value for field, value in given.items() if field in names}
+    return _Stage(text, functools.partial(function, **settings, **known))
+
+
+def _settings(text: str, arguments: str, names: Sequence[str]) -> dict[str, Any]:
+    """Settings by name, as literals in `arguments`; nothing of the text is ever evaluated."""
+    try:
+        call = ast.parse(f"f({arguments})", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise SyntaxError("unbalanced parentheses")
+        if any(word.arg is None for word in call.keywords):
+            raise SyntaxError("settings without a name")
+        ordered = [ast.literal_eval(node) for node in call.args]
+        named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError) as error:
+        raise UserError(
+            _FIELD, text, "settings that are literals of Python: (4), (size=8)"
+        ) from error
+    if len(ordered) > len(names):
+        allowed = f"at most {len(names)} settings: {', '.join(names)}" if names else "no settings"
+        raise UserError(_FIELD, text, allowed)
+    found = dict(zip(names, ordered, strict=False))
+    if twice := sorted(found.keys() & named.keys()):
+        raise UserError(_FIELD, text, f"{twice[0]} once")
+    return found | named
+
+
+def _check_shapes(
+    stages: Sequence[_Stage], batch: tuple[Any, Any], num_classes: int, axis_name: str | None
+) -> None:
+    """Traces each stage on what the ones before it return."""
+    images, targets = jax.eval_shape(lambda: jax.tree.map(jnp.zeros_like, batch))
+    soft = jax.eval_shape(functools.partial(_soft, num_classes=num_classes), targets)
+    for text, function in stages:
+        try:
+            found = shapes(function, (images, targets), axis_name)
+        except UserError:
+            raise
+        except Exception as error:  # a function of one's own may raise anything
+            allowed = f"a function that can be traced ({brief(error)})"
+            raise UserError(_FIELD, text, allowed) from error
+        said = [_said(x) for x in found] if isinstance(found, tuple | list) else [_said(found)]
+        if said not in ([_said(images), _said(kind)] for kind in (targets, soft)):
+            kept = f"images {_said(images)}, and targets {_said(targets)} or {_said(soft)}"
+            raise UserError(_FIELD, text, f"one that returns {kept}; not {', '.join(said)}")
+        targets = found[1]
+
+
+def _said(x: Any) -> str:
+    """Shape and dtype of an array."""
+    if not hasattr(x, "shape"):
+        return f"a {type(x).__name__}"
+    return f"({', '.join(map(str, x.shape))}) {x.dtype}"
+
+
+def _image_shape(name: str, images: jax.Array) -> tuple[int, int, int]:
+    """(height, width, channels).
+
+    Raises:
+      UserError: The inputs of the network are not images.
+    """
+    if images.ndim != 4:
+        raise UserError(_FIELD, name, f"for images only; inputs are {_said(images)}")
+    _, height, width, channels = images.shape
+    return height, width, channels
+
+
+def _soft(targets: jax.Array, num_classes: int) -> jax.Array:
+    """Targets of which a mean can be taken: probabilities of classes, 0 and 1 for bool."""
+    if jnp.issubdtype(targets.dtype, jnp.integer) and targets.ndim == 1:
+        return jax.nn.one_hot(targets, num_classes, dtype=jnp.float32)
+    return targets.astype(jnp.float32) if targets.dtype == bool else targets
+
+
+def _per_image(x: jax.Array, like: jax.Array) -> jax.Array:
+    """(batch,) → (batch, 1, …), of as many axes as `like`."""
+    return x.reshape(-1, *(1 for _ in like.shape[1:]))
+
+
+def _previous(x: jax.Array, axis_name: str | None) -> jax.Array:
+    """For each row the one before it in the global batch; for the first, the last."""
+    if axis_name is None:
+        return jnp.roll(x, 1, 0)
+    devices = jax.lax.axis_size(axis_name)
+    ring = [(device, (device + 1) % devices) for device in range(devices)]
+    return jnp.concatenate([jax.lax.ppermute(x[-1:], axis_name, ring), x[:-1]])
