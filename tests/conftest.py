@@ -79,9 +79,9 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
     def stopping(step: int) -> Iterator[None]:
         seen, log = [0], _loop._log
 
-        def watched(lane: _loop.Lane, counts: Any, *rest: Any) -> _loop.Lane:
+        def watched(replica: _loop.Replica, counts: Any, *rest: Any) -> _loop.Replica:
             seen[0] = int(counts.step)
-            return log(lane, counts, *rest)
+            return log(replica, counts, *rest)
 
         @contextlib.contextmanager
         def signal() -> Iterator[Callable[[], bool]]:
@@ -97,7 +97,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
 
 @pytest.fixture(scope="session")
 def all_saves() -> Callable:
-    """`() → context` of `{folder: {step: [state of each lane]}}`, all checkpoints, as NumPy."""
+    """`() → context` of `{folder: {step: [state of each replica]}}`, all checkpoints, as NumPy."""
 
     def plain(leaf: jax.Array) -> np.ndarray:
         key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

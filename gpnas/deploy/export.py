@@ -136,7 +136,7 @@ def _networks(run: Finished) -> dict[str, Network]:
     """The compact and the dense network of a run, with XLA's convolutions and in float32."""
     config = ConfigDict(run.config.model.to_dict())
     config.update(conv="xla", dtype="float32")
-    module: Any = build_model(config, run.data.num_classes)
+    module: Any = build_model(config, run.data.num_classes).module
     return {
         "compact": compact_network(module, run.variables, run.data.image_shape),
         "dense": dense_network(module, run.variables),

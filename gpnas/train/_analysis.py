@@ -36,7 +36,7 @@ def analyse(
     labels = jnp.asarray(data.train.labels[:_IMAGES])
     others = {name: value for name, value in variables.items() if name != "params"}
 
-    forward = forward_of(plan.module, others, (images, labels))
+    forward = forward_of(plan.task, others, (images, labels))
     return {
         name: ANALYSES[name](forward, variables["params"], masks, data.num_classes)
         for name in names
@@ -56,7 +56,7 @@ def _states(forward: Forward, params: Any, masks: Any, classes: int) -> dict[str
 
 
 def _sharpness(forward: Forward, params: Any, masks: Any, classes: int) -> float:
-    """Top eigenvalue of the Hessian of the loss, by the living weights."""
+    """Top eigenvalue of the Hessian of the loss, with respect to the active weights."""
     del classes
 
     @jax.jit

@@ -23,7 +23,7 @@ def base(**method: Any) -> ConfigDict:
     config.arm = ""  # the run's name in the study; the method's name if empty
     config.seed = 0  # of initial weights, masks and order; not of the validation split
     config.analysis = ()  # of the finished network: "psp_entropy", "top_eigenvalue"
-    config.elastic = False  # arrays follow the living network (methods that develop units)
+    config.elastic = False  # resize arrays to the active units (methods that develop units)
     config.elastic_round_to = 8  # widths that they take are multiples of this
     config.resume = False  # go on from the last checkpoint in the workdir, if there is one
 
@@ -43,13 +43,18 @@ def base(**method: Any) -> ConfigDict:
     config.model.axes = ConfigDict()  # {glob: in_axis, out_axis, batch_axis}, see docs/tutorial.md
     config.model.conv = "auto"  # im2col or xla; auto: im2col on a CPU, xla elsewhere
 
+    config.task = ConfigDict()
+    config.task.name = "classification"  # or regression, multilabel, language, module:function
+
     config.train = ConfigDict()
     config.train.epochs = 10
+    config.train.init_from = ""  # a run's folder, .safetensors, Orbax's folder, module:function
+    config.train.init_names = ConfigDict()  # {path here: path there}; "" is not loaded
     config.train.batch_size = 128  # over all devices; less of fewer images than that
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
     config.train.loop = "auto"  # scan: many steps a call; steps: one; auto: what is faster
     config.train.log_every = 100  # steps between lines in metrics.jsonl
-    config.train.eval_every = 1  # epochs between looks at the validation images
+    config.train.eval_every = 1  # epochs between evaluations on the validation images
     config.train.tensorboard = True
     config.train.checkpoint_seconds = 15.0  # the least between two; 0: at each evaluation
 
@@ -112,6 +117,8 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
 _OPEN = (
     "model",
     "model.axes",
+    "task",
+    "train.init_names",
     "method",
     "optimizer.arguments",
 )  # sections with fields of what they name
@@ -132,7 +139,9 @@ def check_config(config: Any, section: str = "") -> None:
     prefix = f"{section}." if section else ""
     unchecked = {f"{prefix}{name}" for name in _OPEN}
     # A config of one's own may replace the whole section, as `model = {"name": …}`.
-    check_section(config, default, section, unchecked, {f"{prefix}model.axes"})
+    check_section(
+        config, default, section, unchecked, {f"{prefix}model.axes", f"{prefix}train.init_names"}
+    )
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

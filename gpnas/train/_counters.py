@@ -10,45 +10,45 @@ from gpnas.masks import masked_leaves, summary
 
 
 @flax.struct.dataclass
-class Survey:
+class Counters:
     """Counts since the start of the run, by path of each masked leaf.
 
     Attributes:
-      woken, dropped: `{path: () int32}`, weights grown and pruned.
-      lived: `{path: () float32}`, active-weight count, summed over the steps before `since`.
+      grown, pruned: `{path: () int32}`, weights grown and pruned.
+      active_steps: `{path: () float32}`, active-weight count, summed over the steps before `since`.
       since: () int32, step of the last mask update.
     """
 
-    woken: dict[str, jax.Array]
-    dropped: dict[str, jax.Array]
-    lived: dict[str, jax.Array]
+    grown: dict[str, jax.Array]
+    pruned: dict[str, jax.Array]
+    active_steps: dict[str, jax.Array]
     since: jax.Array
 
 
-def begin(masks: Any) -> Survey:
+def zero_counters(masks: Any) -> Counters:
     """Counts of a run that has not begun."""
     paths = list(masked_leaves(masks))
-    return Survey(
-        woken={p: jnp.int32(0) for p in paths},
-        dropped={p: jnp.int32(0) for p in paths},
-        lived={p: jnp.float32(0) for p in paths},
+    return Counters(
+        grown={p: jnp.int32(0) for p in paths},
+        pruned={p: jnp.int32(0) for p in paths},
+        active_steps={p: jnp.float32(0) for p in paths},
         since=jnp.int32(0),
     )
 
 
-def observe(survey: Survey, old: Any, new: Any, step: jax.Array) -> Survey:
+def count_changes(counters: Counters, old: Any, new: Any, step: jax.Array) -> Counters:
     """Counts after a mask update at `step` from `old` to `new`."""
-    woken, dropped = summary.changes(old, new)
-    return Survey(
-        woken={p: n + woken[p] for p, n in survey.woken.items()},
-        dropped={p: n + dropped[p] for p, n in survey.dropped.items()},
-        lived=lived(survey, old, step),
+    grown, pruned = summary.changes(old, new)
+    return Counters(
+        grown={p: n + grown[p] for p, n in counters.grown.items()},
+        pruned={p: n + pruned[p] for p, n in counters.pruned.items()},
+        active_steps=active_steps(counters, old, step),
         since=step,
     )
 
 
-def lived(survey: Survey, masks: Any, step: jax.Array) -> dict[str, jax.Array]:
+def active_steps(counters: Counters, masks: Any, step: jax.Array) -> dict[str, jax.Array]:
     """Active-weight count per leaf, summed over the steps before `step`: `{path: () float32}`."""
     alive = summary.active_counts(masks)
-    steps = (step - survey.since).astype(jnp.float32)
-    return {p: n + steps * alive[p].astype(jnp.float32) for p, n in survey.lived.items()}
+    steps = (step - counters.since).astype(jnp.float32)
+    return {p: n + steps * alive[p].astype(jnp.float32) for p, n in counters.active_steps.items()}

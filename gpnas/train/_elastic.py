@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import apply
-from gpnas.models import MODELS, architecture, call, is_known, removable_blocks
+from gpnas.models import MODELS, architecture, is_known, removable_blocks
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import Program, make_program
 from gpnas.train._state import TrainState
@@ -35,11 +35,11 @@ from gpnas.units import (
     without_blocks,
 )
 
-_NEWBORN = zlib.crc32(b"newborn")
+_NEW_UNITS = zlib.crc32(b"newborn")
 _PARTS = 8  # of a supernet's width: how finely arrays follow, and so how many programs there are
 
 
-def check(config: ConfigDict, plan: Plan, lanes: int) -> None:
+def check(config: ConfigDict, plan: Plan, replicas: int) -> None:
     """Makes sure that a run can be elastic.
 
     Raises:
@@ -48,13 +48,13 @@ def check(config: ConfigDict, plan: Plan, lanes: int) -> None:
     """
     if plan.method.hooks.capacity is None:
         raise UserError("elastic", True, "a method that develops units: development_units")
-    if config.train.parallel != "jit" or lanes > 1:
+    if config.train.parallel != "jit" or replicas > 1:
         raise UserError("elastic", True, "one seed at a time, and train.parallel=jit")
     if config.elastic_round_to < 1:
         raise UserError("elastic_round_to", config.elastic_round_to, "1 or more")
-    if not is_known(plan.module):
+    if not is_known(plan.task.model.module):
         known = f"a network that can be built in other widths: {', '.join(MODELS)}"
-        raise UserError("elastic", True, f"{known}; not {type(plan.module).__name__}")
+        raise UserError("elastic", True, f"{known}; not {type(plan.task.model.module).__name__}")
 
 
 def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
@@ -83,26 +83,32 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
     def executables() -> int:
         return sum(program.executables() for _, program in made.values())
 
-    def follow(plan: Plan, program: Program, state: TrainState) -> tuple[Program, TrainState]:
+    def resize_to_active(
+        plan: Plan, program: Program, state: TrainState
+    ) -> tuple[Program, TrainState]:
         widths = _widths(plan, state, sizes, config)
         if widths == {group.name: group.size for group in _groups(plan).groups}:
-            return program, _with_newborns(plan, state) if program.whole is base.whole else state
+            return program, _with_initialized_units(
+                plan, state
+            ) if program.to_full_shape is base.to_full_shape else state
         state = _in_widths(plan, state, state.mask_state.units, widths)
-        small, own = built(architecture(plan.module, state.params))
-        state = _with_newborns(small, state)
+        small, own = built(architecture(plan.task.model.module, state.params))
+        state = _with_initialized_units(small, state)
         own = own._replace(
-            whole=functools.partial(_whole, small, sizes),
-            follow=lambda state: follow(small, own, state),
+            to_full_shape=functools.partial(_to_full_shape, small, sizes),
+            resize_to_active=lambda state: resize_to_active(small, own, state),
             executables=executables,
         )
         return own, state
 
     base = make_program(plan, placed)
-    made[json.dumps(architecture(plan.module, plan.variables["params"]))] = plan, base
-    return base._replace(follow=lambda state: follow(plan, base, state), executables=executables)
+    made[json.dumps(architecture(plan.task.model.module, plan.variables["params"]))] = plan, base
+    return base._replace(
+        resize_to_active=lambda state: resize_to_active(plan, base, state), executables=executables
+    )
 
 
-def living_network(plan: Plan, variables: Any, units: Mapping[str, Any]) -> tuple[dict, Any]:
+def active_network(plan: Plan, variables: Any, units: Mapping[str, Any]) -> tuple[dict, Any]:
     """What is left of a network that was developed by units: a plain one without any mask.
 
     Args:
@@ -114,8 +120,8 @@ def living_network(plan: Plan, variables: Any, units: Mapping[str, Any]) -> tupl
       `(architecture, variables)`, for `gpnas.models.from_architecture`.
     """
     small = _in_widths(plan, variables, units, {})
-    small = without_blocks(small, removable_blocks(plan.module), units)
-    return architecture(plan.module, small["params"]), small
+    small = without_blocks(small, removable_blocks(plan.task.model.module), units)
+    return architecture(plan.task.model.module, small["params"]), small
 
 
 def _groups(plan: Plan) -> UnitGroups:
@@ -126,7 +132,7 @@ def _groups(plan: Plan) -> UnitGroups:
 def _widths(
     plan: Plan, state: TrainState, sizes: Mapping[str, int], config: ConfigDict
 ) -> dict[str, int]:
-    """How wide the arrays are to be: the living, and what the method wants room for, rounded up."""
+    """Widths of the arrays: active units and the capacity that the method asks for, rounded up."""
     assert plan.method.hooks.capacity is not None
     room = plan.method.hooks.capacity(int(state.step), config.train.log_every)
     widths = {}
@@ -146,16 +152,16 @@ def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[
     return resize(tree, plan.variables, _groups(plan), masks, widths)
 
 
-def _with_newborns(plan: Plan, state: TrainState) -> TrainState:
+def _with_initialized_units(plan: Plan, state: TrainState) -> TrainState:
     """Dormant units without weights get first ones of their own; nothing reads them yet."""
     groups = groups_in_collection(_groups(plan))
     made = score.sum_per_unit(groups, jax.tree.map(jnp.abs, state.params), "incoming")
     born = {name: np.asarray(total > 0) for name, total in made.items()}
     if all(own.all() for own in born.values()):
         return state
-    key = jax.random.fold_in(jax.random.fold_in(state.key, _NEWBORN), state.step)
-    draw = jax.jit(functools.partial(call.init, plan.module))
-    fresh = draw(key, jnp.zeros((1, *plan.image_shape)))
+    key = jax.random.fold_in(jax.random.fold_in(state.key, _NEW_UNITS), state.step)
+    draw = jax.jit(plan.task.init)
+    fresh = draw(key, jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype))
     variables = {"params": state.params, **state.model_state}
     old = weight_masks(_groups(plan), born, variables)
     variables = jax.tree.map(jnp.where, old, variables, fresh)
@@ -164,6 +170,6 @@ def _with_newborns(plan: Plan, state: TrainState) -> TrainState:
     return dataclasses.replace(state, params=params, model_state=variables)
 
 
-def _whole(plan: Plan, sizes: Mapping[str, int], tree: Any) -> Any:
+def _to_full_shape(plan: Plan, sizes: Mapping[str, int], tree: Any) -> Any:
     """Anything that belongs to the variables, in the supernet's shapes again."""
     return _in_widths(plan, tree, {}, sizes)

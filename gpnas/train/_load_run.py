@@ -12,8 +12,8 @@ from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train import _checkpoint
 from gpnas.train._config import base, config_key
-from gpnas.train._loop import load_data
-from gpnas.train._observe import unselected
+from gpnas.train._load_data import load_data
+from gpnas.train._observe import no_selection
 from gpnas.train._plan import make_plan
 from gpnas.train._program import make_program
 from gpnas.train._workdir import read_about
@@ -67,15 +67,15 @@ def load_run(workdir: pathlib.Path, network: str = "selected") -> Finished:
     for folder, seeds in _checkpoints(workdir, record):
         program = make_program(plan, data, config.train.parallel, len(seeds))
         states = program.init([jax.random.key(seed) for seed in seeds])
-        fresh = states, [unselected(program, state) for state in states]
+        fresh = states, [no_selection(program, state) for state in states]
         restored = _checkpoint.restore(folder, fresh, functools.partial(_is_of, config, seeds))
         if restored is not None and restored[0] == record["total_steps"]:
             _, (states, selected) = restored
-            lane = seeds.index(config.seed)
+            replica = seeds.index(config.seed)
             last = network == "last"
-            variables = program.network(states[lane]) if last else selected[lane].variables
+            variables = program.network(states[replica]) if last else selected[replica].variables
             return Finished(config, record, data, jax.device_get(variables))
-    allowed = "a folder with the run's last checkpoint (of seeds in lanes: beside the first one's)"
+    allowed = "a folder with the run's last checkpoint (of replicas: beside the first seed's)"
     raise UserError("workdir", str(workdir), allowed)
 
 
@@ -108,7 +108,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _is_of(config: ConfigDict, seeds: Sequence[int], known: Any) -> bool:
-    """Whether a checkpoint is of a config, in all its lanes; one that does not say may be."""
+    """Whether a checkpoint is of a config, in all its seeds; one that does not say may be."""
     if known is None:
         return True
     there = [config_key(run["config"]) for run in known["runs"]]

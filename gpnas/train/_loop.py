@@ -15,26 +15,28 @@ from ml_collections import ConfigDict
 from gpnas import _stop
 from gpnas._files import sealed, write_json
 from gpnas._stop import Stopped
-from gpnas.data import Dataset, load
+from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import masked_leaves
-from gpnas.train import _analysis, _elastic, _record
+from gpnas.train import _analysis, _checkpoint, _elastic, _record
 from gpnas.train._config import check_config as check_config
 from gpnas.train._config import config_key
 from gpnas.train._forecast import few_updates, forecast_line
+from gpnas.train._initial import load_variables
+from gpnas.train._load_data import load_data
 from gpnas.train._metrics import progress, writer
 from gpnas.train._observe import (
     Counts,
     count,
-    look,
-    resumed,
-    tally,
+    evaluate_and_select,
+    no_selection,
+    resume_counters,
+    to_host,
     train_line,
-    unselected,
 )
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import Program, make_program
-from gpnas.train._run import Lane, Run, restore, save
+from gpnas.train._run import Replica, Run, restore, save
 from gpnas.train._shuffle import batch_order
 from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics
@@ -46,25 +48,6 @@ from gpnas.train._workdir import (
 )
 
 _LEFT_OUT = 0.1  # fraction of the training images from which on a run says so
-
-
-def load_data(config: ConfigDict) -> Dataset:
-    """The images of a config's `data` section.
-
-    Raises:
-      UserError: If they cannot be had.
-    """
-    c = config.data
-    return load(
-        c.name,
-        raw_dir=c.raw_dir or None,
-        data_dir=c.data_dir or None,
-        cache_dir=c.cache_dir or None,
-        validation=c.validation,
-        seed=c.seed,
-        image_size=c.image_size or None,
-        download=c.download,
-    )
 
 
 def train(
@@ -85,10 +68,10 @@ def train(
       Diverged: If the loss is not finite.
       Stopped: If SIGTERM or SIGINT came.
     """
-    return train_lanes([config], [workdir], data)[0]
+    return train_replicas([config], [workdir], data)[0]
 
 
-def train_lanes(
+def train_replicas(
     configs: Sequence[ConfigDict],
     workdirs: Sequence[str | pathlib.Path],
     data: Dataset | None = None,
@@ -107,14 +90,14 @@ def train_lanes(
 
     Raises:
       ValueError: If they differ in more.
-      UserError, Diverged, Stopped: As `train`; a loss that is not finite stops all lanes.
+      UserError, Diverged, Stopped: As `train`; a loss that is not finite stops all replicas.
     """
     config, folders = configs[0], [pathlib.Path(workdir) for workdir in workdirs]
     for one in configs:
         check_config(one)
     shared = [config_key(c.to_dict()) | {"seed": None} for c in configs]
     if any(one != shared[0] for one in shared):
-        raise ValueError("train_lanes: got other configs, allowed: ones that differ in the seed")
+        raise ValueError("train_replicas: got other configs, allowed: ones that differ in the seed")
     if len(configs) > 1 and config.train.parallel == "pmap":
         raise UserError("train.parallel", "pmap", "jit, where several seeds train at once")
     _analysis.check(config.analysis)
@@ -126,13 +109,19 @@ def train_lanes(
     plan = make_plan(config, data)
     if config.elastic:
         _elastic.check(config, plan, len(configs))
+    together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
+    checkpoints = folders[0] / f"checkpoints{together}"
+    begun = bool(_checkpoint.steps(checkpoints))
+    loaded = None if begun else load_variables(config.train, plan.variables)
     with contextlib.ExitStack() as locks:
         for c, folder in zip(configs, folders, strict=True):
             locks.enter_context(locked(folder))
             check_workdir(folder, c, data)
         if stopped is None:
             stopped = locks.enter_context(_stop.stop_signal())
-        return _run(configs, folders, data, plan, stopped)
+        orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
+        run = Run(configs, folders, checkpoints, data, plan, orders, stopped)
+        return _run(run, loaded)
 
 
 class Chunk(NamedTuple):
@@ -144,47 +133,39 @@ class Chunk(NamedTuple):
     counts: list[Counts]
 
 
-def _run(
-    configs: Sequence[ConfigDict],
-    folders: list[pathlib.Path],
-    data: Dataset,
-    plan: Plan,
-    stopped: Callable[[], bool],
-) -> list[dict[str, Any]]:
+def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
+    configs, folders, data, plan = run.configs, run.folders, run.data, run.plan
     config = configs[0]
     if all((folder / "record.json").exists() for folder in folders):
         return [read_about(folder / "record.json") for folder in folders]
-    together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
-    checkpoints = folders[0] / f"checkpoints{together}"
-    orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
-    run = Run(configs, folders, checkpoints, data, plan, orders, stopped)
     abouts = [
-        _record.describe_run(c, data, plan) | {"checkpoints": os.path.relpath(checkpoints, folder)}
+        _record.describe_run(c, data, plan)
+        | {"checkpoints": os.path.relpath(run.checkpoints, folder)}
         for c, folder in zip(configs, folders, strict=True)
     ]
     if config.elastic:
         program = _elastic.make_elastic(config, data, plan)
     else:
         program = make_program(plan, data, config.train.parallel, len(configs))
-    states = program.init([jax.random.key(c.seed) for c in configs])
-    selected = [unselected(program, state) for state in states]
+    states = program.init([jax.random.key(c.seed) for c in configs], loaded)
+    selected = [no_selection(program, state) for state in states]
     step, (states, selected), written = restore(run, (states, selected))
     logging.info("at step %d of %d", step, plan.total_steps)
     _warn(config, plan, data)
     with contextlib.ExitStack() as stack:
-        lanes = []
+        replicas = []
         for i, (folder, state) in enumerate(zip(folders, states, strict=True)):
             write_json(folder / "config.json", sealed(abouts[i]))
             lines = keep_written(folder / "metrics.jsonl", written[i])
             write = stack.enter_context(writer(folder, config.train.tensorboard, step))
             sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}
-            begun = resumed(tally(count(state), sizes), lines)
+            begun = resume_counters(to_host(count(state), sizes), lines)
             wall = lines[-1]["wall_s"] if lines else 0.0
-            lanes.append(Lane(write, written[i], selected[i], begun, wall))
-        states, lanes = _loop(run, program, states, lanes)
+            replicas.append(Replica(write, written[i], selected[i], begun, wall))
+        states, replicas = _loop(run, program, states, replicas)
     return [
-        _record.finish(run, i, program, state, lane, known)
-        for i, (state, lane, known) in enumerate(zip(states, lanes, abouts, strict=True))
+        _record.finish(run, i, program, state, replica, known)
+        for i, (state, replica, known) in enumerate(zip(states, replicas, abouts, strict=True))
     ]
 
 
@@ -208,17 +189,17 @@ def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
 
 
 def _loop(
-    run: Run, program: Program, states: list[TrainState], lanes: list[Lane]
-) -> tuple[list[TrainState], list[Lane]]:
+    run: Run, program: Program, states: list[TrainState], replicas: list[Replica]
+) -> tuple[list[TrainState], list[Replica]]:
     """Steps in chunks that end where an epoch does, or where something is to be logged.
 
     What came of a chunk is written down while the device is at the next one.
     """
     config, plan = run.configs[0], run.plan
-    log_every, batch = config.train.log_every, plan.batch_size
+    log_every, metric = config.train.log_every, plan.task.metric
     per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
     step, saved = int(states[0].step), time.monotonic()
-    program, states, _ = _follow(program, states)
+    program, states, _ = _resize_to_active(program, states)
     placed, running, since = program.place(states), [], time.monotonic()
     # Virtual CPU devices can starve each other of threads if two programs are under way.
     ahead = 0 if jax.default_backend() == "cpu" and jax.device_count() > 1 else 1
@@ -232,89 +213,99 @@ def _loop(
             step, states = step + steps, program.fetch(placed)
             running.append(Chunk(step, steps, sums, [count(state) for state in states]))
             last = step == plan.total_steps
-            look_now = last or step % (config.train.eval_every * per_epoch) == 0
-            kept = 0 if look_now else ahead
+            eval_now = last or step % (config.train.eval_every * per_epoch) == 0
+            kept = 0 if eval_now else ahead
             done, running = running[: len(running) - kept], running[len(running) - kept :]
-            lanes, since = _write_down(lanes, done, batch, since, show)
+            replicas, since = _flush_metrics(replicas, done, plan, since, show)
             stop_now = run.stopped()
             if stop_now:
-                lanes, since = _write_down(lanes, running, batch, since, show)
-            if look_now:
-                lanes = [
-                    _evaluate(program, state, run.data, lane)
-                    for lane, state in zip(lanes, states, strict=True)
+                replicas, since = _flush_metrics(replicas, running, plan, since, show)
+            if eval_now:
+                replicas = [
+                    _evaluate(program, state, run.data, replica)
+                    for replica, state in zip(replicas, states, strict=True)
                 ]
                 text = "; ".join(
-                    f"validation error {lane.error:.2f} %, density {lane.tally.density:.4f}"
-                    for lane in lanes
+                    f"validation {metric.text(one.value)}, density {one.counters.density:.4f}"
+                    for one in replicas
                 )
                 show(step, text)
-                placed, states = _review(program, placed, states, lanes, run.data)
-            due = look_now and time.monotonic() - saved >= config.train.checkpoint_seconds
+                placed, states = _on_eval(program, placed, states, replicas, run.data)
+            due = eval_now and time.monotonic() - saved >= config.train.checkpoint_seconds
             if due or stop_now or last:
-                save(run, step, [program.whole(state) for state in states], lanes)
+                save(run, step, [program.to_full_shape(state) for state in states], replicas)
                 saved = time.monotonic()
             if stop_now and not last:
                 raise Stopped(f"stopped at step {step}")
             if not last:
-                program, states, moved = _follow(program, states)
+                program, states, moved = _resize_to_active(program, states)
                 placed = program.place(states) if moved else placed
-            since = time.monotonic() if look_now else since
-    return [program.whole(state) for state in states], lanes
+            since = time.monotonic() if eval_now else since
+    return [program.to_full_shape(state) for state in states], replicas
 
 
-def _follow(program: Program, states: list[TrainState]) -> tuple[Program, list[TrainState], bool]:
-    """The program whose arrays fit the living network, the states, and whether these changed."""
-    if program.follow is None:
+def _resize_to_active(
+    program: Program, states: list[TrainState]
+) -> tuple[Program, list[TrainState], bool]:
+    """The program whose arrays fit the active network, the states, and whether these changed."""
+    if program.resize_to_active is None:
         return program, states, False
-    program, state = program.follow(states[0])
+    program, state = program.resize_to_active(states[0])
     return program, [state], state is not states[0]
 
 
-def _write_down(
-    lanes: list[Lane], chunks: list[Chunk], batch: int, since: float, show: Callable
-) -> tuple[list[Lane], float]:
+def _flush_metrics(
+    replicas: list[Replica], chunks: list[Chunk], plan: Plan, since: float, show: Callable
+) -> tuple[list[Replica], float]:
     """Logs what chunks came to, and says when the last of them was done."""
     for chunk in chunks:
         sums, counts = jax.device_get((chunk.sums, chunk.counts))
         spent, since = time.monotonic() - since, time.monotonic()
-        rate = round(chunk.steps * batch * len(lanes) / spent, 1)
-        lanes = [
-            _log(lane, counted, jax.tree.map(lambda x, i=i: x[i], sums), spent, rate)
-            for i, (lane, counted) in enumerate(zip(lanes, counts, strict=True))
+        rate = round(chunk.steps * plan.batch_size * len(replicas) / spent, 1)
+        replicas = [
+            _log(replica, counted, jax.tree.map(lambda x, i=i: x[i], sums), plan, spent, rate)
+            for i, (replica, counted) in enumerate(zip(replicas, counts, strict=True))
         ]
         show(chunk.step, "")
-    return lanes, since
+    return replicas, since
 
 
-def _log(lane: Lane, counts: Counts, sums: Metrics, spent: float, rate: float) -> Lane:
-    now = tally(counts, lane.tally.sizes)
-    line = train_line(lane.tally, now, sums) | {"images_per_s": rate}
-    logged = lane.logged(line, spent)
-    if now.skipped and not lane.tally.skipped:
+def _log(
+    replica: Replica, counts: Counts, sums: Metrics, plan: Plan, spent: float, rate: float
+) -> Replica:
+    now = to_host(counts, replica.counters.sizes)
+    line = train_line(replica.counters, now, sums, plan.task.metric) | {"images_per_s": rate}
+    logged = replica.logged(line, spent)
+    if now.skipped and not replica.counters.skipped:
         logging.warning(
             "gradients were not finite by step %d: statistics and mask updates skip such steps",
             now.step,
         )
-    return logged._replace(tally=now)
+    return logged._replace(counters=now)
 
 
-def _evaluate(program: Program, state: TrainState, data: Dataset, lane: Lane) -> Lane:
+def _evaluate(program: Program, state: TrainState, data: Dataset, replica: Replica) -> Replica:
     begun = time.monotonic()
-    line, selected = look(program, state, lane.tally, data.validation, lane.selected)
-    lane = lane.logged(line, time.monotonic() - begun)
-    return lane._replace(selected=selected, error=line["error"], loss=line["loss"])
+    line, selected = evaluate_and_select(
+        program, state, replica.counters, data.validation, replica.selected
+    )
+    replica = replica.logged(line, time.monotonic() - begun)
+    return replica._replace(selected=selected, value=line[program.metric.name], loss=line["loss"])
 
 
-def _review(
-    program: Program, placed: TrainState, states: list[TrainState], lanes: list[Lane], data: Dataset
+def _on_eval(
+    program: Program,
+    placed: TrainState,
+    states: list[TrainState],
+    replicas: list[Replica],
+    data: Dataset,
 ) -> tuple[TrainState, list[TrainState]]:
     """Lets the method decide what it decides on the host; nothing is moved if nothing changes."""
-    if program.review is None:
+    if program.on_eval is None:
         return placed, states
     reviewed = [
-        program.review(state, lane.loss, data.validation)
-        for state, lane in zip(states, lanes, strict=True)
+        program.on_eval(state, replica.loss, data.validation)
+        for state, replica in zip(states, replicas, strict=True)
     ]
     if all(new is old for new, old in zip(reviewed, states, strict=True)):
         return placed, states

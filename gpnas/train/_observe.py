@@ -8,67 +8,68 @@ import jax.numpy as jnp
 
 from gpnas.data import Split
 from gpnas.masks import finite, summary
-from gpnas.train._counters import Survey, lived
+from gpnas.train._counters import Counters, active_steps
 from gpnas.train._program import Program
 from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics
+from gpnas.train.task import Metric
 
-_SLACK = 1.01  # networks within 1 % of the fewest living weights count as equally sparse
+_SLACK = 1.01  # networks within 1 % of the fewest active weights count as equally sparse
 
 
-class Tally(NamedTuple):
-    """Counts of a state on the host, by path: living, woken, dropped, lived; steps skipped."""
+class HostCounters(NamedTuple):
+    """Counters of a state on the host, by path; see `Counts`."""
 
     step: int
     sizes: dict[str, int]
-    living: dict[str, int]
-    woken: dict[str, int]
-    dropped: dict[str, int]
-    lived: dict[str, float]
+    active: dict[str, int]
+    grown: dict[str, int]
+    pruned: dict[str, int]
+    active_steps: dict[str, float]
     skipped: int = 0
 
     @property
     def density(self) -> float:
         """Living fraction of all the maskable weights."""
-        return sum(self.living.values()) / max(sum(self.sizes.values()), 1)
+        return sum(self.active.values()) / max(sum(self.sizes.values()), 1)
 
 
 class Counts(NamedTuple):
-    """What a tally is made from: small arrays, on the device until they are needed.
+    """Counters of a state on the device: small arrays, fetched when they are needed.
 
     Attributes:
       step: () int32.
-      living, woken, dropped: `{path: () int32}`.
-      lived: `{path: () float32}`.
+      active, grown, pruned: `{path: () int32}`.
+      active_steps: `{path: () float32}`.
       skipped: () int32, steps whose gradients were not finite.
     """
 
     step: jax.Array
-    living: dict[str, jax.Array]
-    woken: dict[str, jax.Array]
-    dropped: dict[str, jax.Array]
-    lived: dict[str, jax.Array]
+    active: dict[str, jax.Array]
+    grown: dict[str, jax.Array]
+    pruned: dict[str, jax.Array]
+    active_steps: dict[str, jax.Array]
     skipped: jax.Array
 
 
 @jax.jit
-def _counts(masks: Any, mask_state: Any, survey: Survey, step: jax.Array) -> Counts:
+def _counts(masks: Any, mask_state: Any, counters: Counters, step: jax.Array) -> Counts:
     return Counts(
         jnp.copy(step),
         summary.active_counts(masks),
-        survey.woken,
-        survey.dropped,
-        lived(survey, masks, step),
+        counters.grown,
+        counters.pruned,
+        active_steps(counters, masks, step),
         finite.skipped(mask_state),
     )
 
 
 def count(state: TrainState) -> Counts:
     """Counts of a state, in memory of their own; does not wait for them."""
-    return _counts(state.masks, state.mask_state, state.survey, state.step)
+    return _counts(state.masks, state.mask_state, state.counters, state.step)
 
 
-def tally(counts: Counts, sizes: dict[str, int]) -> Tally:
+def to_host(counts: Counts, sizes: dict[str, int]) -> HostCounters:
     """Counts on the host, in one small transfer.
 
     Args:
@@ -76,55 +77,53 @@ def tally(counts: Counts, sizes: dict[str, int]) -> Tally:
       sizes: Weights by path.
     """
     counts = jax.device_get(counts)
-    living, woken, dropped = ({p: int(n) for p, n in count.items()} for count in counts[1:4])
-    summed = {p: float(n) for p, n in counts.lived.items()}
-    return Tally(int(counts.step), sizes, living, woken, dropped, summed, int(counts.skipped))
+    active, grown, pruned = ({p: int(n) for p, n in count.items()} for count in counts[1:4])
+    summed = {p: float(n) for p, n in counts.active_steps.items()}
+    return HostCounters(int(counts.step), sizes, active, grown, pruned, summed, int(counts.skipped))
 
 
-def resumed(now: Tally, lines: Sequence[Mapping[str, Any]]) -> Tally:
-    """The tally of a run that goes on, where its lines end.
+def resume_counters(now: HostCounters, lines: Sequence[Mapping[str, Any]]) -> HostCounters:
+    """Counters of a resumed run, as of its last metrics line.
 
     Mask changes made by `on_eval` after the last logged step are reported in the next line.
 
     Args:
-      now: Tally of the restored state.
+      now: HostCounters of the restored state.
       lines: Those of the run up to its step.
     """
     layers = [line["layers"] for line in lines if line["split"] == "train"]
-    woken, dropped = (
+    grown, pruned = (
         {path: sum(layer[path][name] for layer in layers) for path in now.sizes}
         for name in ("grown", "pruned")
     )
-    return now._replace(woken=woken, dropped=dropped)
+    return now._replace(grown=grown, pruned=pruned)
 
 
-def percent(fraction: Any) -> float:
-    """A fraction as a percentage, to four places."""
-    return round(100 * float(fraction), 4)
-
-
-def train_line(before: Tally, now: Tally, sums: Metrics) -> dict[str, Any]:
+def train_line(
+    before: HostCounters, now: HostCounters, sums: Metrics, metric: Metric
+) -> dict[str, Any]:
     """The line of metrics between two log points.
 
     Args:
-      before, now: Tallies at both.
-      sums: Loss and error summed over the steps between them.
+      before, now: Counters at both.
+      sums: Metrics summed over the steps between them.
+      metric: The task's.
     """
     steps = now.step - before.step
     layers = {
         path: {
-            "density": now.living[path] / size,
-            "mean_density": (now.lived[path] - before.lived[path]) / (steps * size),
-            "grown": now.woken[path] - before.woken[path],
-            "pruned": now.dropped[path] - before.dropped[path],
+            "density": now.active[path] / size,
+            "mean_density": (now.active_steps[path] - before.active_steps[path]) / (steps * size),
+            "grown": now.grown[path] - before.grown[path],
+            "pruned": now.pruned[path] - before.pruned[path],
         }
         for path, size in now.sizes.items()
     }
     return {
         "step": now.step,
         "split": "train",
-        "loss": float(sums.loss) / steps,
-        "error": percent(sums.error / steps),
+        "loss": float(sums["loss"]) / steps,
+        metric.name: metric.value(float(sums[metric.name] / steps)),
         "density": now.density,
         "grown": sum(layer["grown"] for layer in layers.values()),
         "pruned": sum(layer["pruned"] for layer in layers.values()),
@@ -134,33 +133,35 @@ def train_line(before: Tally, now: Tally, sums: Metrics) -> dict[str, Any]:
 
 
 class Selected(NamedTuple):
-    """The network with the lowest validation error so far, among those as sparse as it gets.
+    """The network of the best validation metric so far, among those as sparse as it gets.
 
     Attributes:
       variables: Masked parameters and the model's other variables.
-      error: () float32, validation error in %.
+      value: () float32, the task's metric on the validation examples.
       nonzeros: () int32, active weights.
       step: () int32.
       fewest: () int32, fewest active weights of any evaluated network.
     """
 
     variables: Any
-    error: jax.Array
+    value: jax.Array
     nonzeros: jax.Array
     step: jax.Array
     fewest: jax.Array
 
 
-def unselected(program: Program, state: TrainState) -> Selected:
-    """Initial selection, with infinite validation error."""
+def no_selection(program: Program, state: TrainState) -> Selected:
+    """Initial selection, worse than any network."""
     most = jnp.int32(jnp.iinfo(jnp.int32).max)
-    return Selected(program.network(state), jnp.float32(jnp.inf), most, jnp.int32(0), most)
+    return Selected(
+        program.network(state), jnp.float32(program.metric.worst), most, jnp.int32(0), most
+    )
 
 
-def look(
-    program: Program, state: TrainState, now: Tally, split: Split, best: Selected
+def evaluate_and_select(
+    program: Program, state: TrainState, now: HostCounters, split: Split, best: Selected
 ) -> tuple[dict[str, Any], Selected]:
-    """Evaluates a state on the validation images, and keeps it if it is the best.
+    """Evaluates a state on the validation examples, and keeps it if it is the best.
 
     Only networks as sparse as the sparsest so far compete, so that gradual pruning is not judged by
     what it was before the pruning.
@@ -170,12 +171,14 @@ def look(
     """
     variables = program.network(state)
     metrics = program.evaluate(variables, split)
-    error, nonzeros = percent(metrics.error), sum(now.living.values())
+    value = program.metric.value(metrics[program.metric.name])
+    nonzeros = sum(now.active.values())
     fewest = min(nonzeros, int(best.fewest))
     best = best._replace(fewest=jnp.int32(fewest))
     sparse, best_is_sparse = (n <= fewest * _SLACK for n in (nonzeros, int(best.nonzeros)))
-    if sparse and (error < float(best.error) or not best_is_sparse):
-        numbers = jnp.float32(error), jnp.int32(nonzeros), jnp.int32(now.step)
-        best = Selected(program.whole(variables), *numbers, best.fewest)
-    line = {"step": now.step, "split": "validation", "loss": float(metrics.loss), "error": error}
-    return line, best
+    better = program.metric.improves(value, float(best.value))
+    if sparse and (better or not best_is_sparse):
+        numbers = jnp.float32(value), jnp.int32(nonzeros), jnp.int32(now.step)
+        best = Selected(program.to_full_shape(variables), *numbers, best.fewest)
+    own = {"loss": metrics["loss"], program.metric.name: value}
+    return {"step": now.step, "split": "validation", **own}, best

@@ -6,7 +6,7 @@ many steps to do, as a traced value: one executable serves a whole run.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,28 +17,29 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import apply
 from gpnas.methods import EvalContext
-from gpnas.models import call
-from gpnas.train._counters import observe
+from gpnas.train._counters import count_changes
 from gpnas.train._plan import Plan
 from gpnas.train._state import TrainState
-from gpnas.train._step import Metrics, cross_entropy, init_state, make_step
+from gpnas.train._step import Metrics, init_state, make_step
+from gpnas.train.task import Metric
 
 _AXIS = "data"
 
 
 class Program(NamedTuple):
-    """What the loop calls. One program trains one network, or several seeds of it in lanes.
+    """What the loop calls: the programs of one network, or of several replicas under `vmap`.
 
     Attributes:
-      init: `keys → [state]`, one for each key.
-      place: `[state] → placed`, laid out over devices and lanes.
+      metric: The task's metric.
+      init: `(keys, loaded) → [state]`, one for each key, as `init_state` makes them.
+      place: `[state] → placed`, laid out over devices and replicas.
       fetch: The inverse of `place`.
-      run: `(placed, index, steps) → (placed, metrics)`: the first `steps` rows of `index`, (lanes,
-        rows, batch) int32; metrics summed over the steps, each (lanes,).
+      run: `(placed, index, steps) → (placed, metrics)`: the first `steps` rows of `index`,
+        (replicas, rows, batch) int32; metrics summed over the steps, each (replicas,).
       network: `state → variables` of the network that a state stands for: what gates make of the
         parameters, masked, and the model's other variables, in memory of their own.
       evaluate: `(variables, split) → metrics` of one network, means over all images.
-      review: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
+      on_eval: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
         object if nothing changes.
       executables: `() → int`, programs compiled for `run` so far.
       whole: `tree → tree`, variables or their statistics in the full network's shapes.
@@ -46,35 +47,38 @@ class Program(NamedTuple):
         arrays never change (see `_elastic`).
     """
 
-    init: Callable[[Sequence[jax.Array]], list[TrainState]]
+    metric: Metric
+    init: Callable[..., list[TrainState]]
     place: Callable[[list[TrainState]], TrainState]
     fetch: Callable[[TrainState], list[TrainState]]
     run: Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
     network: Callable[[TrainState], dict[str, Any]]
-    evaluate: Callable[[Any, Split], Metrics]
-    review: Callable[[TrainState, float, Split], TrainState] | None
+    evaluate: Callable[[Any, Split], dict[str, float]]
+    on_eval: Callable[[TrainState, float, Split], TrainState] | None
     executables: Callable[[], int]
-    whole: Callable[[Any], Any] = lambda tree: tree
-    follow: Callable[[TrainState], tuple["Program", TrainState]] | None = None
+    to_full_shape: Callable[[Any], Any] = lambda tree: tree
+    resize_to_active: Callable[[TrainState], tuple["Program", TrainState]] | None = None
 
 
-def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 1) -> Program:
+def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int = 1) -> Program:
     """Builds the programs of a run.
 
     Args:
       plan: What was decided.
       data: The images.
       parallel: "jit" or "pmap".
-      lanes: Seeds that train at once, under `vmap`. Events are then still decided once, by the step
-        that the lanes share, and cost nothing at the other steps.
+      replicas: Seeds that train at once, under `vmap`. Mask updates are decided once, by the step
+        that the replicas share, so they cost nothing at the other steps.
     """
     build = {"jit": _with_jit, "pmap": _with_pmap}[parallel]
-    place, fetch, run, executables = build(plan, data, lanes)
+    place, fetch, run, executables = build(plan, data, replicas)
 
     @jax.jit
-    def init(key: jax.Array) -> TrainState:
-        images = jnp.zeros((1, *plan.image_shape))
-        return init_state(plan.module, plan.method, plan.tx, images, key, gate_tx=plan.gate_tx)
+    def init(key: jax.Array, loaded: Any) -> TrainState:
+        inputs = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
+        return init_state(
+            plan.task, plan.method, plan.tx, inputs, key, gate_tx=plan.gate_tx, loaded=loaded
+        )
 
     @jax.jit
     def network(
@@ -85,62 +89,64 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", lanes: int = 
 
     evaluate = make_evaluate(plan, data)
 
-    def review(state: TrainState, loss: float, split: Split) -> TrainState:
+    def on_eval(state: TrainState, loss: float, split: Split) -> TrainState:
         def loss_of(params: Any) -> float:
-            return float(evaluate({"params": params, **state.model_state}, split).loss)
+            return evaluate({"params": params, **state.model_state}, split)["loss"]
 
         assert plan.method.hooks.on_eval is not None
         new = plan.method.hooks.on_eval(state, EvalContext(loss, loss_of, plan.tx.init))
         if new is state:
             return state
         new = dataclasses.replace(
-            new, survey=observe(state.survey, state.masks, new.masks, state.step)
+            new, counters=count_changes(state.counters, state.masks, new.masks, state.step)
         )
         return jax.tree.map(jnp.copy, new)  # two leaves must not share memory that is given away
 
     return Program(
-        lambda keys: [init(key) for key in keys],
+        plan.task.metric,
+        lambda keys, loaded=None: [init(key, loaded) for key in keys],
         place,
         fetch,
         run,
         lambda state: network(state.masks, state.params, state.aux, state.model_state, state.step),
         evaluate,
-        review if plan.method.hooks.on_eval else None,
+        on_eval if plan.method.hooks.on_eval else None,
         executables,
     )
 
 
-def make_evaluate(plan: Plan, data: Dataset, batch: int = 1000) -> Callable[[Any, Split], Metrics]:
-    """Builds the evaluation: mean loss and error of a network on a split, every image once."""
+def make_evaluate(
+    plan: Plan, data: Dataset, batch: int = 1000
+) -> Callable[[Any, Split], dict[str, float]]:
+    """Builds the evaluation: `(variables, split) → metrics`, means over all examples, each once."""
 
     @jax.jit
-    def sums(variables: Any, images: jax.Array, labels: jax.Array, count: jax.Array) -> Metrics:
-        logits = call.infer(plan.module, variables, standardize(images, data))
-        real = jnp.arange(labels.shape[0]) < count
-        losses = jax.vmap(cross_entropy)(logits[:, None], labels[:, None])
-        wrong = jnp.argmax(logits, -1) != labels
-        return Metrics(
-            jnp.sum(jnp.where(real, losses, 0)), jnp.sum(real & wrong, dtype=jnp.float32)
-        )
+    def sums(variables: Any, inputs: jax.Array, targets: jax.Array, count: jax.Array) -> Metrics:
+        found = plan.task.metrics(variables, (standardize(inputs, data), targets))
+        real = jnp.arange(len(targets)) < count
+        return {
+            name: jnp.sum(jnp.where(real, values, 0), dtype=jnp.float32)
+            for name, values in found.items()
+        }
 
-    def evaluate(variables: Any, split: Split) -> Metrics:
-        total = np.zeros(2)
+    def padded(rows: Any) -> np.ndarray:
+        return np.pad(rows, ((0, batch - len(rows)), *[(0, 0)] * (rows.ndim - 1)))
+
+    def evaluate(variables: Any, split: Split) -> dict[str, float]:
+        totals: dict[str, float] = {}
         for start in range(0, len(split), batch):
-            images, labels = (
-                split.images[start : start + batch],
-                split.labels[start : start + batch],
-            )
-            missing = batch - len(labels)
-            images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
-            total += np.array(sums(variables, images, np.pad(labels, (0, missing)), len(labels)))
-        return Metrics(*(total / len(split)))
+            rows = slice(start, start + batch)
+            inputs, targets = split.images[rows], split.labels[rows]
+            found = sums(variables, padded(inputs), padded(targets), len(targets))
+            totals = {name: totals.get(name, 0.0) + float(x) for name, x in found.items()}
+        return {name: total / len(split) for name, total in totals.items()}
 
     return evaluate
 
 
 def _chunk(plan: Plan, data: Dataset, axis_name: str | None) -> Callable:
     """One step as the body of a loop over rows of `index`."""
-    step = make_step(plan.module, plan.method, plan.tx, axis_name, plan.gate_tx)
+    step = make_step(plan.task, plan.method, plan.tx, axis_name, plan.gate_tx)
 
     def body(
         i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, index: Any
@@ -154,14 +160,14 @@ def _chunk(plan: Plan, data: Dataset, axis_name: str | None) -> Callable:
     return body
 
 
-def _zero(*shape: int) -> Metrics:
-    return Metrics(jnp.zeros(shape), jnp.zeros(shape))
+def _zero(plan: Plan, *shape: int) -> Metrics:
+    return {name: jnp.zeros(shape) for name in plan.metrics}
 
 
-# The step is shared by all lanes, so what depends on it alone (is there an event?) is decided once:
-# `vmap` would otherwise turn each decision into both of its branches.
+# All replicas share the step, so that a decision that depends on it alone (is there a mask update?)
+# is made once: `vmap` would otherwise compute both branches of each.
 _AXES: Any = {field.name: 0 for field in dataclasses.fields(TrainState)} | {"step": None}
-_LANES = TrainState(**_AXES)
+_REPLICA_AXES = TrainState(**_AXES)
 
 
 def _stack(states: list[TrainState]) -> TrainState:
@@ -177,23 +183,23 @@ def _on_first_device(state: TrainState) -> TrainState:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _unstack(state: TrainState, lanes: int) -> list[TrainState]:
-    def lane(i: int) -> TrainState:
+def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
+    def replica(i: int) -> TrainState:
         return dataclasses.replace(jax.tree.map(lambda x: x[i], spread), step=state.step)
 
-    spread = dataclasses.replace(state, step=jnp.zeros(lanes))
-    return [lane(i) for i in range(lanes)]
+    spread = dataclasses.replace(state, step=jnp.zeros(replicas))
+    return [replica(i) for i in range(replicas)]
 
 
 def _many(
-    body: Callable, loop: str, lanes: int, wrap: Callable, zero: Metrics
+    plan: Plan, body: Callable, replicas: int, wrap: Callable, zero: Metrics
 ) -> tuple[Callable, Callable[[], int]]:
     """Rows `0 … steps − 1` of `index` in one call of a compiled loop, or in one call each.
 
     Args:
+      plan: The plan.
       body: One step.
-      loop: "scan" or "steps".
-      lanes: Networks under `vmap`; 1 for none.
+      replicas: Networks under `vmap`; 1 for none.
       wrap: `jit` or `pmap`.
       zero: Sums before the first step, laid out as `wrap` returns them.
     """
@@ -202,14 +208,14 @@ def _many(
         def turn(i: Any, carry: tuple) -> tuple:
             return body(i, *carry, images, labels, index)
 
-        return jax.lax.fori_loop(0, steps, turn, (state, _zero()))
+        return jax.lax.fori_loop(0, steps, turn, (state, _zero(plan)))
 
     def once(state: TrainState, sums: Any, images: Any, labels: Any, index: Any, i: Any) -> tuple:
         return body(i, state, sums, images, labels, index)
 
-    if lanes > 1:
-        scan = jax.vmap(scan, (_LANES, None, None, 0, None), (_LANES, 0))
-        once = jax.vmap(once, (_LANES, 0, None, None, 0, None), (_LANES, 0))
+    if replicas > 1:
+        scan = jax.vmap(scan, (_REPLICA_AXES, None, None, 0, None), (_REPLICA_AXES, 0))
+        once = jax.vmap(once, (_REPLICA_AXES, 0, None, None, 0, None), (_REPLICA_AXES, 0))
     traces: list[None] = []  # one for each program that is compiled
 
     def counted(f: Callable) -> Callable:
@@ -220,7 +226,7 @@ def _many(
 
         return wrap(g)
 
-    if loop == "scan":
+    if plan.loop == "scan":
         return counted(scan), traces.__len__
     compiled = counted(once)
 
@@ -233,19 +239,19 @@ def _many(
     return one_by_one, traces.__len__
 
 
-def _with_jit(plan: Plan, data: Dataset, lanes: int) -> tuple:
+def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
     mesh = Mesh(np.array(jax.devices()), (_AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
     everywhere = NamedSharding(mesh, PartitionSpec())
-    spec = PartitionSpec(None, _AXIS) if lanes == 1 else PartitionSpec(None, None, _AXIS)
+    spec = PartitionSpec(None, _AXIS) if replicas == 1 else PartitionSpec(None, None, _AXIS)
     by_batch = NamedSharding(mesh, spec)
     images, labels = (jax.device_put(x, everywhere) for x in (data.train.images, data.train.labels))
     body = _chunk(plan, data, None)
-    zero = jax.device_put(_zero() if lanes == 1 else _zero(lanes), everywhere)
+    zero = jax.device_put(_zero(plan) if replicas == 1 else _zero(plan, replicas), everywhere)
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
-    run_rows, executables = _many(body, plan.loop, lanes, jitted, zero)
+    run_rows, executables = _many(plan, body, replicas, jitted, zero)
 
     def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
-        rows = index[0] if lanes == 1 else index
+        rows = index[0] if replicas == 1 else index
         rows = jax.make_array_from_callback(rows.shape, by_batch, lambda at: rows[at])
         state, sums = run_rows(state, images, labels, rows, np.int32(steps))
         return state, jax.tree.map(jnp.atleast_1d, sums)
@@ -255,12 +261,12 @@ def _with_jit(plan: Plan, data: Dataset, lanes: int) -> tuple:
 
     def fetch(state: TrainState) -> list[TrainState]:
         one = _on_first_device(state)
-        return [one] if lanes == 1 else _unstack(one, lanes)
+        return [one] if replicas == 1 else _unstack(one, replicas)
 
     return place, fetch, run, executables
 
 
-def _with_pmap(plan: Plan, data: Dataset, lanes: int) -> tuple:
+def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
     devices = jax.local_device_count()
     spread = jax.pmap(lambda _, x: x, axis_name=_AXIS, in_axes=(0, None))
     replicate = functools.partial(spread, np.arange(devices))
@@ -271,7 +277,7 @@ def _with_pmap(plan: Plan, data: Dataset, lanes: int) -> tuple:
         axes = {"scan": (0, 0, 0, 0, None), "steps": (0, 0, 0, 0, 0, None)}[plan.loop]
         return jax.pmap(f, axis_name=_AXIS, in_axes=axes, donate_argnums=0)
 
-    run_rows, executables = _many(body, plan.loop, 1, wrap, replicate(_zero()))
+    run_rows, executables = _many(plan, body, 1, wrap, replicate(_zero(plan)))
 
     def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
         rows = index[0].reshape(index.shape[1], devices, -1).swapaxes(0, 1)

@@ -16,10 +16,9 @@ from gpnas.masks import summary
 from gpnas.models import is_known
 from gpnas.provenance import provenance
 from gpnas.train import _analysis, _elastic
-from gpnas.train._observe import percent
 from gpnas.train._plan import Plan
 from gpnas.train._program import Program
-from gpnas.train._run import Lane, Run
+from gpnas.train._run import Replica, Run
 from gpnas.train._state import TrainState
 from gpnas.train._workdir import keep_written
 from gpnas.units import network_cost
@@ -35,6 +34,10 @@ def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any
         **provenance(),
         "dataset": data.name,
         "dataset_sha256": data.sha256,
+        "task": {
+            "name": config.task.name,
+            "metric": {f: getattr(plan.task.metric, f) for f in ("name", "unit", "better")},
+        },
         "class_names": list(data.class_names),
         "total_steps": plan.total_steps,
         "batch_size": plan.batch_size,
@@ -57,23 +60,27 @@ def cost_of(
     cost = network_cost(state.params, state.masks, plan.macs)
     sizes = {leaf.path: int(np.prod(leaf.shape)) for leaf in summary.layers(state.masks)}
     weights = sum(sizes.values())
-    looks = np.asarray(jax.vmap(plan.method.forecast.dense_gradient)(jnp.arange(plan.total_steps)))
-    spent, alive, previous = 0.0, 0.0, 0
+    dense_steps = np.asarray(
+        jax.vmap(plan.method.forecast.dense_gradient)(jnp.arange(plan.total_steps))
+    )
+    macs_spent, active_weight_steps, previous = 0.0, 0.0, 0
     for point in curve:
         steps, layers = point["step"] - previous, point["layers"]
         means = {path: layers[path]["mean_density"] for path in sizes}
         used = means if plan.method.gates.masked else dict.fromkeys(means, 1.0)
         macs = plan.macs.per_weight
-        living = plan.macs.others + sum(used[p] * sizes[p] * macs.get(p, 0) for p in sizes)
-        dense = float(looks[previous : point["step"]].mean(dtype=np.float64))
-        spent += steps * (2 * living + dense * cost.inference_macs_dense + (1 - dense) * living)
-        alive += steps * sum(means[p] * sizes[p] for p in sizes) / weights
+        active = plan.macs.others + sum(used[p] * sizes[p] * macs.get(p, 0) for p in sizes)
+        dense = float(dense_steps[previous : point["step"]].mean(dtype=np.float64))
+        macs_spent += steps * (
+            2 * active + dense * cost.inference_macs_dense + (1 - dense) * active
+        )
+        active_weight_steps += steps * sum(means[p] * sizes[p] for p in sizes) / weights
         previous = point["step"]
     return {
         **cost._asdict(),
-        "train_flops": 2 * plan.method.forecast.relative_step_cost * spent * batch,
+        "train_flops": 2 * plan.method.forecast.relative_step_cost * macs_spent * batch,
         "train_flops_dense": 6 * previous * cost.inference_macs_dense * batch,
-        "mean_training_density": alive / previous,
+        "mean_training_density": active_weight_steps / previous,
     }
 
 
@@ -85,19 +92,24 @@ def layers_of(masks: Any) -> list[dict[str, Any]]:
 def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int = 16) -> None:
     """Writes the picture data of a fully connected first layer: who sees which pixel.
 
-    `live` (height, width) float32 are living weights a pixel; `filters` (units, height, width)
+    `live` (height, width) float32 are active weights per pixel; `filters` (units, height, width)
     float32 the incoming weights of the units that have most. Nothing is written for other first
     layers.
     """
     first = summary.layers(state.masks)[:1]
-    if not first or first[0].shape[0] != int(np.prod(plan.image_shape)) or len(first[0].shape) != 2:
+    if (
+        not first
+        or len(plan.inputs.shape) != 3
+        or first[0].shape[0] != int(np.prod(plan.inputs.shape))
+        or len(first[0].shape) != 2
+    ):
         return
     tree = {"masks": state.masks, "params": state.params}
     for part in first[0].path.split("/"):
         tree = {name: branch[part] for name, branch in tree.items()}
     mask = np.asarray(tree["masks"])
     weights = np.where(mask, np.asarray(tree["params"], np.float32), 0)
-    height, width, channels = plan.image_shape
+    height, width, channels = plan.inputs.shape
     live = mask.sum(1).reshape(height, width, channels).sum(2)
     busiest = np.argsort(-mask.sum(0), kind="stable")[:most]
     filters = weights[:, busiest].T.reshape(-1, height, width, channels).sum(3)
@@ -107,34 +119,41 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
 
 
 def finish(
-    run: Run, number: int, program: Program, state: TrainState, lane: Lane, known: Mapping[str, Any]
+    run: Run,
+    number: int,
+    program: Program,
+    state: TrainState,
+    replica: Replica,
+    known: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The one look at the test images, and the record, in the folder of a seed.
+    """Evaluates a seed once on the test images and writes its record.
 
     Args:
       run: What the seeds have in common.
       number: Which of them this is.
       program: Of the arrays that it ended with.
       state: The last one.
-      lane: Of the seed.
+      replica: Of the seed.
       known: What was known of it before the first step.
 
     Returns:
       The record.
     """
     plan, data, workdir = run.plan, run.data, run.folders[number]
-    selected = lane.selected
+    selected = replica.selected
+    metric, name = plan.task.metric, plan.task.metric.name
     test = program.evaluate(program.network(state), data.test)
-    lines = keep_written(workdir / "metrics.jsonl", lane.written)
+    chosen = program.evaluate(selected.variables, data.test)
+    lines = keep_written(workdir / "metrics.jsonl", replica.written)
     curve = [line for line in lines if line["split"] == "train"]
-    looks = [line for line in lines if line["split"] == "validation"]  # the last step had one
+    evaluations = [line for line in lines if line["split"] == "validation"]
     shown = ("step", "density", "grown", "pruned", "skipped", "layers")
     result = dict(known) | {
         "metrics": {
-            "test_error_last": percent(test.error),
-            "test_error_selected": percent(program.evaluate(selected.variables, data.test).error),
-            "val_error_last": looks[-1]["error"],
-            "val_error_selected": round(float(selected.error), 4),
+            f"test_{name}_last": metric.value(test[name]),
+            f"test_{name}_selected": metric.value(chosen[name]),
+            f"val_{name}_last": evaluations[-1][name],
+            f"val_{name}_selected": float(f"{float(selected.value):.7g}"),
             "selected_step": int(selected.step),
         },
         "cost": cost_of(plan, state, curve, plan.batch_size),
@@ -142,14 +161,14 @@ def finish(
             run.configs[number].analysis, plan, program.network(state), state.masks, data
         ),
         "layers": layers_of(state.masks),
-        "looks": [{name: line[name] for name in ("step", "loss", "error")} for line in looks],
-        "curve": [{name: line[name] for name in shown} for line in curve],
+        "looks": [{field: line[field] for field in ("step", "loss", name)} for line in evaluations],
+        "curve": [{field: line[field] for field in shown} for line in curve],
         "compilations": program.executables(),
         "wall_s": lines[-1]["wall_s"],
     }
-    if plan.method.hooks.capacity is not None and is_known(plan.module):
+    if plan.method.hooks.capacity is not None and is_known(plan.task.model.module):
         variables = {"params": state.params, **state.model_state}
-        network, _ = _elastic.living_network(plan, variables, state.mask_state.units)
+        network, _ = _elastic.active_network(plan, variables, state.mask_state.units)
         write_json(workdir / "architecture.json", network)
         result |= {"architecture": network}
     receptive_field(plan, state, workdir / "receptive.npz")

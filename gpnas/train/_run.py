@@ -12,7 +12,7 @@ from gpnas.data import Dataset
 from gpnas.errors import GaveUp
 from gpnas.train import _checkpoint
 from gpnas.train._metrics import Write
-from gpnas.train._observe import Selected, Tally
+from gpnas.train._observe import HostCounters, Selected
 from gpnas.train._plan import Plan
 from gpnas.train._shuffle import Order
 from gpnas.train._state import TrainState
@@ -45,18 +45,18 @@ class Run(NamedTuple):
     stopped: Callable[[], bool]
 
 
-class Lane(NamedTuple):
-    """One seed on its way: its metrics, what is selected, the last tally, time and look."""
+class Replica(NamedTuple):
+    """One seed of a run: metrics, selected network, counters, time, last evaluation."""
 
     write: Write
     written: Written
     selected: Selected
-    tally: Tally
+    counters: HostCounters
     wall: float
-    error: float = float("nan")
+    value: float = float("nan")
     loss: float = float("nan")
 
-    def logged(self, line: dict[str, Any], seconds: float) -> "Lane":
+    def logged(self, line: dict[str, Any], seconds: float) -> "Replica":
         """With one line more, after so many seconds.
 
         Raises:
@@ -70,7 +70,7 @@ class Lane(NamedTuple):
         return self._replace(written=self.written.then(line_of(line)), wall=wall)
 
 
-def save(run: Run, step: int, states: Sequence[TrainState], lanes: Sequence[Lane]) -> None:
+def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]) -> None:
     """Writes a checkpoint of all seeds, which vouches for the lines of metrics so far.
 
     Raises:
@@ -78,10 +78,10 @@ def save(run: Run, step: int, states: Sequence[TrainState], lanes: Sequence[Lane
     """
     for folder in run.folders:
         sync(folder / "metrics.jsonl")
-    tree = states, [lane.selected for lane in lanes]
+    tree = states, [replica.selected for replica in replicas]
     known = {
         "runs": [about(config, run.data) for config in run.configs],
-        "lines": [lane.written for lane in lanes],
+        "lines": [replica.written for replica in replicas],
     }
     _checkpoint.save(run.checkpoints, step, tree, known)
 

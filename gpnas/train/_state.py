@@ -5,7 +5,7 @@ from typing import Any
 import flax
 import jax
 
-from gpnas.train._counters import Survey
+from gpnas.train._counters import Counters
 
 
 @flax.struct.dataclass
@@ -14,7 +14,7 @@ class TrainState:
 
     Attributes:
       step: () int32, steps done.
-      params: Parameters; zero where masked, unless the method keeps dormant weights.
+      params: Parameters; zero where masked, unless the method keeps the values of inactive weights.
       masks: Bool, of the params' structure; a scalar True where a leaf is not masked.
       mask_state: State of the mask transform.
       opt_state: State of the optimizer.
@@ -22,7 +22,7 @@ class TrainState:
       aux: Parameters of gates, for methods that change the forward pass; else empty.
       aux_opt_state: State of their optimizer.
       key: The run's random key; step t uses `fold_in(key, t)`.
-      survey: Exact running counts, see `Survey`.
+      counters: Exact running counts, see `Counters`.
     """
 
     step: jax.Array
@@ -34,4 +34,4 @@ class TrainState:
     aux: Any
     aux_opt_state: Any
     key: jax.Array
-    survey: Survey
+    counters: Counters

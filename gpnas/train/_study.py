@@ -16,11 +16,12 @@ from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train._config import check_config, config_key
-from gpnas.train._loop import load_data, train_lanes
+from gpnas.train._load_data import load_data
+from gpnas.train._loop import train_replicas
 from gpnas.train._plan import make_plan
 from gpnas.train._run import Diverged
 
-_SMALL = {"cpu": 20_000}  # weights up to which seeds train faster in lanes than one by one
+_SMALL = {"cpu": 20_000}  # weights up to which seeds train faster under vmap than one by one
 _SMALL_ELSEWHERE = 5_000_000
 
 
@@ -32,14 +33,14 @@ def study(name: str, arms: Mapping[str, ConfigDict], **fields: Any) -> ConfigDic
       arms: Config of each arm, by the arm's name; what follows an @ in it tells settings of one arm
         apart (prices, say, of a method that has no density).
       **fields: `densities` (those arms that have a `method.density` run at each; none: at
-        their own), `seeds`, `lanes`
+        their own), `seeds`, `replicas`
         ("auto", "on", "off": whether the seeds of a setting train as one vmapped program).
     """
     config = ConfigDict()
     config.study = name
     config.densities = tuple(fields.get("densities", (0.02,)))
     config.seeds = tuple(fields.get("seeds", (0, 1, 2, 3, 4)))
-    config.lanes = fields.get("lanes", "auto")
+    config.replicas = fields.get("replicas", "auto")
     config.raw_dir = ""  # of the arms' data, if they name none
     config.only = ""  # comma-separated arms; all if empty
     config.arms = ConfigDict(dict(arms), allow_dotted_keys=True)
@@ -128,7 +129,7 @@ def run_study(
             runs = [f"{name}-seed{one.seed}".replace(" ", "-") for one in group]
             folders = [records_path(workdir, config.study).parent / run for run in runs]
             try:
-                records = train_lanes(group, folders, data, stopped)
+                records = train_replicas(group, folders, data, stopped)
             except Diverged as error:
                 diverged.append(f"{', '.join(runs)}: {error}")
                 continue
@@ -155,15 +156,15 @@ def _missing(
         source = json.dumps(missing[0].data.to_dict(), sort_keys=True)
         data = images[source] = images.get(source) or load_data(missing[0])
         weights = make_plan(missing[0], data).expected["weights"]
-        together = missing[0].train.parallel == "jit" and _in_lanes(config.lanes, weights)
+        together = missing[0].train.parallel == "jit" and _as_replicas(config.replicas, weights)
         groups = [missing] if together else [[one] for one in missing]
         found.append((name, groups, data))
     return found
 
 
-def _in_lanes(choice: str, weights: float) -> bool:
+def _as_replicas(choice: str, weights: float) -> bool:
     if choice not in ("auto", "on", "off"):
-        raise UserError("lanes", choice, "auto, on, off")
+        raise UserError("replicas", choice, "auto, on, off")
     small = weights <= _SMALL.get(jax.default_backend(), _SMALL_ELSEWHERE)
     return choice == "on" or (choice == "auto" and small)
 

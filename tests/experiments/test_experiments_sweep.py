@@ -13,7 +13,7 @@ def get_config():
     for arm in arms.values():
         arm.data.name, arm.train.epochs, arm.train.batch_size = "digits", 1, 64
         arm.model.widths = (16,)
-    return study("tiny", arms, densities=(0.2,), seeds=(0, 1), lanes="on")
+    return study("tiny", arms, densities=(0.2,), seeds=(0, 1), replicas="on")
 """
 
 

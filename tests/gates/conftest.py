@@ -49,7 +49,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def saved(all_saves):
-    """`{folder: {step: [state of each lane]}}` of all checkpoints, as arrays of NumPy."""
+    """`{folder: {step: [state of each replica]}}` of all checkpoints, as arrays of NumPy."""
     with all_saves() as found:
         yield found
 

@@ -13,8 +13,8 @@ from gpnas.errors import UserError
 from gpnas.gates import masks_from_gates
 from gpnas.masks import MaskContext, init_masks, masked_leaves, summary, update_leaves
 from gpnas.methods import METHODS, EvalContext, build
-from gpnas.models import LeNet300
-from gpnas.train import init_state, make_plan, make_program, train, train_lanes
+from gpnas.models import LeNet300, linen
+from gpnas.train import classification, init_state, make_plan, make_program, train, train_replicas
 
 RUNS = {
     "sparse_vd": {"threshold": 0.0, "log_variance": -5.0},
@@ -107,7 +107,7 @@ def test_the_record_counts_the_masks_and_the_network_is_zero_there(name, whole, 
     network = program.network(state)
     for path, kernel in masked_leaves(state.masks, network["params"]).items():
         assert (kernel[~masks[path]] == 0).all() and (kernel[masks[path]] != 0).any()
-    error = float(program.evaluate(network, digits.validation).error)
+    error = program.evaluate(network, digits.validation)["error"]
     assert 100 * error == pytest.approx(record["metrics"]["val_error_last"], abs=1e-3)
 
 
@@ -159,8 +159,8 @@ def test_npn_expand_reviews():
     method = METHODS["npn_expand"](
         total_steps=100, images=50, first_units=2, start_at=0.2, stop_at=0.6, every=10
     )
-    module, tx = LeNet300(widths=(5, 3)), optax.sgd(0.1)
-    state = init_state(module, method, tx, jnp.zeros((1, 2, 2, 1)), jax.random.key(0))
+    task, tx = classification(linen(LeNet300(widths=(5, 3)))), optax.sgd(0.1)
+    state = init_state(task, method, tx, jnp.zeros((1, 2, 2, 1)), jax.random.key(0))
 
     def review(state, step, loss):
         state = dataclasses.replace(state, step=jnp.int32(step))
@@ -228,17 +228,17 @@ def test_cut_off_and_taken_up_again(name, step, configure, whole, digits, saved,
 @pytest.mark.parametrize("name", ["sparse_vd", "npn_expand"])
 def test_seeds_in_lanes(name, configure, whole, digits, saved, tmp_path):
     folders = [tmp_path / str(seed) for seed in range(2)]
-    records = train_lanes([configure(name, seed) for seed in range(2)], folders, digits)
+    records = train_replicas([configure(name, seed) for seed in range(2)], folders, digits)
     alone = whole(name)[0]
     assert [record["compilations"] for record in records] == [1, 1]
     assert records[0]["cost"]["density"] == pytest.approx(alone["cost"]["density"], abs=0.05)
     found = {step: jax.tree.map(np.array, lanes) for step, lanes in saved[folders[0]].items()}
-    for lane, (folder, record) in enumerate(zip(folders, records, strict=True)):
-        masks = masked_leaves(found[STEPS][lane].masks)
+    for replica, (folder, record) in enumerate(zip(folders, records, strict=True)):
+        masks = masked_leaves(found[STEPS][replica].masks)
         assert record["cost"]["nonzeros"] == sum(int(m.sum()) for m in masks.values())
         if name == "npn_expand":
-            assert expands_as_it_should(lines(folder), {s: f[lane] for s, f in found.items()})
-    first, second = (found[STEPS][lane].aux for lane in range(2))
+            assert expands_as_it_should(lines(folder), {s: f[replica] for s, f in found.items()})
+    first, second = (found[STEPS][replica].aux for replica in range(2))
     assert all((first[path] != second[path]).any() for path in first)
 
 

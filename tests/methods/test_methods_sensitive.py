@@ -11,7 +11,7 @@ from gpnas import data
 from gpnas.errors import UserError
 from gpnas.masks import masked_leaves
 from gpnas.methods import Method, build
-from gpnas.train import base, train, train_lanes
+from gpnas.train import base, train, train_replicas
 
 CUTS = (20, 40)  # of the looks at steps 10 to 50: one after a cut, and the last, cut nothing
 METHODS = {
@@ -150,7 +150,7 @@ def test_resumed_across_a_cut(whole, digits, all_saves, stop_at, tmp_path):
 def test_lanes(whole, digits, tmp_path):
     alone = whole("lobster")[0]
     configs = [config_of("lobster", seed=seed) for seed in (0, 1)]
-    records = train_lanes(configs, [tmp_path / "0", tmp_path / "1"], digits)
+    records = train_replicas(configs, [tmp_path / "0", tmp_path / "1"], digits)
     for record in records:
         pruned = {point["step"]: point["pruned"] for point in record["curve"] if point["pruned"]}
         assert tuple(pruned) == tuple(cut + 4 for cut in CUTS)

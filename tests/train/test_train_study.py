@@ -26,14 +26,14 @@ def small(tiny):
 @pytest.fixture(scope="module")
 def runs(digits):
     """Names of the runs that a test trains, group by group."""
-    groups, train = [], _study.train_lanes
+    groups, train = [], _study.train_replicas
 
     def watched(configs, folders, data, stopped):
         groups.append([folder.name for folder in folders])
         return train(configs, folders, data, stopped)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_study, "train_lanes", watched)
+        patch.setattr(_study, "train_replicas", watched)
         patch.setattr(_study, "load_data", lambda config: digits)
         yield groups
 
@@ -103,7 +103,7 @@ def test_once(done, runs, monkeypatch):
 
 @pytest.mark.slow
 def test_lanes_make_the_same_records(done, small, runs, tmp_path):
-    config = small(lanes="on", densities=(0.4,))
+    config = small(replicas="on", densities=(0.4,))
     path = run_study(config, str(tmp_path / "w2"), str(tmp_path / "r2"))
     assert runs == [ALL[0] + ALL[1], ALL[4] + ALL[5]]
     alone, together = ({key(r): r for r in read_lines(p)} for p in (done[3], path))
@@ -177,7 +177,7 @@ def test_an_arm_keeps_its_own_optimizer(small):
 
 
 def test_pmap_runs_one_by_one(small, runs, monkeypatch, tmp_path):
-    config = small(lanes="on", densities=(0.2,))
+    config = small(replicas="on", densities=(0.2,))
     config.only = "static"
     config.arms.static.train.parallel = "pmap"
 

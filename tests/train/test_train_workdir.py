@@ -9,7 +9,7 @@ import pytest
 
 from gpnas._files import sealed
 from gpnas.errors import UserError
-from gpnas.train import _checkpoint, load_run, train, train_lanes
+from gpnas.train import _checkpoint, load_run, train, train_replicas
 from gpnas.train._workdir import Written, check_workdir, read_about, read_written
 
 FLIPS = 60
@@ -268,7 +268,7 @@ def test_the_record_says_which_checkpoint_is_its_own(short, digits, tmp_path, st
     """Seeds 0 and 1 were begun in lanes; then 0 was finished alone."""
     folders = [tmp_path / "0", tmp_path / "1"]
     with stop_at(20):
-        train_lanes([short(), short(seed=1)], folders, digits)
+        train_replicas([short(), short(seed=1)], folders, digits)
     record = train(short(resume=True), folders[0], digits)
     assert record["metrics"] == finished[1]["metrics"]
     assert {path.name for path in folders[0].glob("checkpoints*")} == {
@@ -282,7 +282,7 @@ def test_the_record_says_which_checkpoint_is_its_own(short, digits, tmp_path, st
 @pytest.mark.slow
 def test_every_lane_finds_its_checkpoint(short, digits, tmp_path):
     folders = [tmp_path / "0", tmp_path / "1"]
-    records = train_lanes([short(), short(seed=1)], folders, digits)
+    records = train_replicas([short(), short(seed=1)], folders, digits)
     assert [r["checkpoints"] for r in records] == ["checkpoints-0-1", "../0/checkpoints-0-1"]
     for seed, folder in enumerate(folders):
         assert load_run(folder).config.seed == seed

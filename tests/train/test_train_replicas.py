@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.train import train, train_lanes
+from gpnas.train import train, train_replicas
 
 METHOD = {"name": "granet", "density": 0.2, "every": 5}
 
@@ -29,7 +29,7 @@ def seeds(tiny):
 @pytest.fixture(scope="module")
 def together(seeds, digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lanes")
-    return train_lanes(seeds(3, 4, 5), [folder / str(i) for i in range(3)], digits)
+    return train_replicas(seeds(3, 4, 5), [folder / str(i) for i in range(3)], digits)
 
 
 def curve(record, *names):
@@ -37,10 +37,10 @@ def curve(record, *names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lane", range(3))
-def test_as_alone(lane, together, seeds, digits, tmp_path):
-    alone = train(seeds(3, 4, 5)[lane], tmp_path, digits)
-    record = together[lane]
+@pytest.mark.parametrize("replica", range(3))
+def test_as_alone(replica, together, seeds, digits, tmp_path):
+    alone = train(seeds(3, 4, 5)[replica], tmp_path, digits)
+    record = together[replica]
     assert record["config"] == alone["config"]
     assert record["compilations"] == alone["compilations"] == 1
     # exchanged weights may differ where two scores all but tie, numbers that are planned may not
@@ -62,9 +62,9 @@ def test_lanes_differ(together):
 def test_resume(together, seeds, digits, tmp_path, stop_at):
     folders = [tmp_path / str(i) for i in range(3)]
     with stop_at(28):
-        train_lanes(seeds(3, 4, 5), folders, digits)
+        train_replicas(seeds(3, 4, 5), folders, digits)
     assert [path.name for path in folders[0].glob("checkpoints*")] == ["checkpoints-3-4-5"]
-    found = train_lanes(seeds(3, 4, 5, resume=True), folders, digits)
+    found = train_replicas(seeds(3, 4, 5, resume=True), folders, digits)
     for record, expected in zip(found, together, strict=True):
         for name in ("metrics", "cost", "curve", "layers", "seed"):
             assert record[name] == expected[name]
@@ -73,8 +73,8 @@ def test_resume(together, seeds, digits, tmp_path, stop_at):
 @pytest.mark.slow
 def test_a_checkpoint_of_other_seeds_is_not_taken(together, seeds, digits, tmp_path, stop_at):
     with stop_at(28):
-        train_lanes(seeds(3, 8), [tmp_path / "3", tmp_path / "8"], digits)
-    found = train_lanes(seeds(3, 4, resume=True), [tmp_path / "3", tmp_path / "4"], digits)
+        train_replicas(seeds(3, 8), [tmp_path / "3", tmp_path / "8"], digits)
+    found = train_replicas(seeds(3, 4, resume=True), [tmp_path / "3", tmp_path / "4"], digits)
     for record, expected in zip(found, together[:2], strict=True):
         np.testing.assert_allclose(
             curve(record, "density"), curve(expected, "density"), rtol=0, atol=0
@@ -90,14 +90,14 @@ def test_what_is_refused(seeds, digits, tmp_path):
     two[1].method.density = 0.3
     folders = [tmp_path / "0", tmp_path / "1"]
     with pytest.raises(ValueError, match="differ in the seed"):
-        train_lanes(two, folders, digits)
+        train_replicas(two, folders, digits)
     for config in (two := seeds(0, 1)):
         config.train.parallel = "pmap"
     with pytest.raises(UserError, match=r"train\.parallel"):
-        train_lanes(two, folders, digits)
+        train_replicas(two, folders, digits)
     for seed in (-1, 2**32):
         with pytest.raises(UserError, match="seed: got"):
-            train_lanes(seeds(seed), folders[:1], digits)
+            train_replicas(seeds(seed), folders[:1], digits)
     with pytest.raises(ValueError, match="zip"):
-        train_lanes(seeds(0, 1), folders[:1], digits)
+        train_replicas(seeds(0, 1), folders[:1], digits)
     assert not list(tmp_path.iterdir())
