@@ -137,6 +137,7 @@ def grown(tx, state, params=PARAMS):
     return sum(map(int, summary.changes(first, masks_of(state))[0].values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("transform", "init"), [(RIGL, None), (ROLL, grow_at_half)])
 def test_two_lines_are_the_ten_of_a_loop_by_hand(transform, init):
     """The same masks, params and moments, to the bit; powers of two make products exact."""
@@ -244,6 +245,7 @@ def test_mask_updates_fall_on_real_steps():
         assert bool(moved) == (i % 3 == 2)
 
 
+@pytest.mark.slow
 def test_gradients_that_are_not_finite_defer_a_mask_update():
     """To the next step, at which no mask update is due."""
     tx = sparsify(optax.sgd(0.1), RIGL, KEY)
@@ -283,6 +285,7 @@ def test_a_plain_step_does_not_call_for_a_mask_update():
     assert train(tx, 4)[2] == [ACTIVE] * 3 + [0] * 2
 
 
+@pytest.mark.slow
 def test_scan_and_vmap_over_seeds_and_donation():
     tx = sparsify(ADAM, ROLL, KEY)
     compiled = jax.jit(functools.partial(step, tx), donate_argnums=(0, 1))
@@ -308,6 +311,7 @@ def test_scan_and_vmap_over_seeds_and_donation():
     assert (a != b).any()
 
 
+@pytest.mark.slow
 def test_a_mesh_with_sharded_params():
     _, expected, _ = train(sparsify(ADAM, ROLL, KEY), 4)
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
@@ -384,6 +388,7 @@ def nnx_loss(model):
     return jnp.mean((model(X) - 1) ** 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [False, True])
 def test_an_nnx_optimizer(axes):
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))

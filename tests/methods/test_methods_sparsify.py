@@ -22,7 +22,8 @@ from gpnas.masks import (
     sparsify,
 )
 from gpnas.methods import METHODS, build, mask_transform
-from gpnas.train import init_state, make_step
+from gpnas.models import linen
+from gpnas.train import classification, init_state, make_step
 from gpnas.units import discover
 
 STEPS, DENSITY, KEY = 16, 0.2, jax.random.key(3)
@@ -145,9 +146,9 @@ def test_zeros_and_counts_are_exact_under_every_method(name):
 @pytest.mark.parametrize("name", ["rigl", "development", "snfs"])
 def test_two_lines_give_the_run_of_the_train_step_to_the_bit(name):
     """Masks, params, moments and statistics, under optimizers with and without momentum."""
-    method, tx = method_of(name), optimizer(name)
-    step = jax.jit(make_step(NET, method, tx))
-    state = jax.jit(functools.partial(init_state, NET, method, tx, IMAGES[:1]))(KEY)
+    method, tx, task = method_of(name), optimizer(name), classification(linen(NET))
+    step = jax.jit(make_step(task, method, tx))
+    state = jax.jit(functools.partial(init_state, task, method, tx, IMAGES[:1]))(KEY)
     for params, opt_state in course(name):
         state, _ = step(state, (IMAGES, LABELS))
         theirs = (params, masks_of(opt_state), opt_state.mask_state, opt_state.inner)
