@@ -23,6 +23,7 @@ from gpnas.masks import (
     MaskContext,
     apply,
     cond_inplace,
+    finite,
     init_masks,
     is_weight,
     reinit_grown,
@@ -228,7 +229,8 @@ def _make_mask_update(
         return new_masks, new_state, params, opt_state, counters
 
     def update(state: TrainState, ctx: MaskContext) -> tuple:
-        may = method.transform.may_change(state.step)
+        deferred = finite.pending(state.mask_state)  # by a step whose gradients were not finite
+        may = method.transform.may_change(state.step) | deferred
         mask_state = cond_inplace(
             ~may,
             lambda s: method.transform.update(

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,22 +25,30 @@ _SMALL = {"cpu": 20_000}  # weights up to which seeds train faster under vmap th
 _SMALL_ELSEWHERE = 5_000_000
 
 
-def study(name: str, arms: Mapping[str, ConfigDict], **fields: Any) -> ConfigDict:
+def study(
+    name: str,
+    arms: Mapping[str, ConfigDict],
+    *,
+    densities: Sequence[float] = (0.02,),
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    replicas: str = "auto",
+) -> ConfigDict:
     """The config of a study, for a config file.
 
     Args:
       name: Of the study; its records go to results/NAME.
       arms: Config of each arm, by the arm's name; what follows an @ in it tells settings of one arm
         apart (prices, say, of a method that has no density).
-      **fields: `densities` (those arms that have a `method.density` run at each; none: at
-        their own), `seeds`, `replicas`
-        ("auto", "on", "off": whether the seeds of a setting train as one vmapped program).
+      densities: Those arms that have a `method.density` run at each; none: at their own.
+      seeds: Of each arm.
+      replicas: Whether the seeds of a setting train as one vmapped program: "on", "off", or "auto"
+        for networks that are small enough to train faster so.
     """
     config = ConfigDict()
     config.study = name
-    config.densities = tuple(fields.get("densities", (0.02,)))
-    config.seeds = tuple(fields.get("seeds", (0, 1, 2, 3, 4)))
-    config.replicas = fields.get("replicas", "auto")
+    config.densities = tuple(densities)
+    config.seeds = tuple(seeds)
+    config.replicas = replicas
     config.raw_dir = ""  # of the arms' data, if they name none
     config.only = ""  # comma-separated arms; all if empty
     config.arms = ConfigDict(dict(arms), allow_dotted_keys=True)

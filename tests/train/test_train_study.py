@@ -17,7 +17,7 @@ def small(tiny):
         arms = {"static": tiny(name="static", density=0.5), "dense": tiny(name="dense")}
         for arm in arms.values():
             arm.train.epochs, arm.model.widths = 1, (16,)
-        chosen = {"densities": (0.2, 0.4), "seeds": (0, 1), "lanes": "off"} | fields
+        chosen = {"densities": (0.2, 0.4), "seeds": (0, 1), "replicas": "off"} | fields
         return _study.study("small", arms, **chosen)
 
     return make
@@ -102,7 +102,7 @@ def test_once(done, runs, monkeypatch):
 
 
 @pytest.mark.slow
-def test_lanes_make_the_same_records(done, small, runs, tmp_path):
+def test_replicas_make_the_same_records(done, small, runs, tmp_path):
     config = small(replicas="on", densities=(0.4,))
     path = run_study(config, str(tmp_path / "w2"), str(tmp_path / "r2"))
     assert runs == [ALL[0] + ALL[1], ALL[4] + ALL[5]]
@@ -150,7 +150,7 @@ def test_one_that_diverges_does_not_stop_the_others(small, runs, tmp_path):
         ("seeds", {"seeds": (1, 1)}),
         ("seeds", {"seeds": ()}),
         ("method.density", {"densities": (0.2, 1.5)}),
-        ("lanes", {"lanes": "maybe"}),
+        ("replicas", {"replicas": "maybe"}),
         ("optimizer.name", {"arms.dense.optimizer.name": "sdg"}),
         ("train.epochs", {"arms.dense.train.epochs": 0}),
     ],
