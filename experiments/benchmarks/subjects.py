@@ -100,7 +100,7 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
     module: nn.Module = plan.module
     rate = optax.cosine_decay_schedule(config.optimizer.learning_rate, plan.total_steps)
     tx = optax.sgd(rate, momentum=config.optimizer.arguments.momentum)
-    images, labels = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
+    images, labels = jnp.asarray(data.train.inputs), jnp.asarray(data.train.targets)
 
     def scaled(pixels: jax.Array) -> jax.Array:
         return (pixels.astype(jnp.float32) / 255 - data.mean) / data.std
@@ -111,7 +111,7 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
 
     @jax.jit
     def init() -> tuple:
-        variables = call.init(module, jax.random.key(0), jnp.zeros((1, *data.image_shape)))
+        variables = call.init(module, jax.random.key(0), jnp.zeros((1, *data.input_shape)))
         params = variables.pop("params")
         return params, variables, tx.init(params), jnp.zeros(2)
 

@@ -53,7 +53,7 @@ def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
     apply = jax.jit(on_pixels(inference(module), run.data.mean, run.data.std))
     return Predictor(
         lambda images: np.asarray(apply(run.variables, images)),
-        Description(run.data.class_names, run.data.image_shape),
+        Description(run.data.class_names, run.data.input_shape),
     )
 
 

@@ -125,7 +125,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     data = load_data(ConfigDict({"data": dict(settings["data"])}))
     if recipe.batch_size > len(data.train):
         raise UserError("training.batch_size", recipe.batch_size, f"1 to {len(data.train)}")
-    space = make(data.image_shape, data.num_classes, **fields)
+    space = make(data.input_shape, data.num_classes, **fields)
     costs = space.cost(space.sample(randomness(settings["seed"], 0)))
     objectives, reports = _metrics(
         settings, ("val_error", *costs, "latency_ms"), (*costs, *MEASURED)

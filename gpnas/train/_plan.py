@@ -92,7 +92,7 @@ def make_plan(
     if architecture is not None:
         place = {"dtype": jnp.dtype(config.model.dtype), "conv": conv_kind(config.model)}
         module = models.from_architecture(architecture, axis_name=axis, **place)
-    shape = data.image_shape
+    shape = data.input_shape
     variables = _variables(module, config.model, shape)
     check_network(config.model.name, module, variables, shape, data.num_classes, axis)
     params = variables["params"]

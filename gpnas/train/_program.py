@@ -127,8 +127,8 @@ def make_evaluate(plan: Plan, data: Dataset, batch: int = 1000) -> Callable[[Any
         total = np.zeros(2)
         for start in range(0, len(split), batch):
             images, labels = (
-                split.images[start : start + batch],
-                split.labels[start : start + batch],
+                split.inputs[start : start + batch],
+                split.targets[start : start + batch],
             )
             missing = batch - len(labels)
             images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
@@ -238,7 +238,7 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
     everywhere = NamedSharding(mesh, PartitionSpec())
     spec = PartitionSpec(None, _AXIS) if replicas == 1 else PartitionSpec(None, None, _AXIS)
     by_batch = NamedSharding(mesh, spec)
-    images, labels = (jax.device_put(x, everywhere) for x in (data.train.images, data.train.labels))
+    images, labels = (jax.device_put(x, everywhere) for x in (data.train.inputs, data.train.targets))
     body = _chunk(plan, data, None)
     zero = jax.device_put(_zero() if replicas == 1 else _zero(replicas), everywhere)
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
@@ -264,7 +264,7 @@ def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
     devices = jax.local_device_count()
     spread = jax.pmap(lambda _, x: x, axis_name=_AXIS, in_axes=(0, None))
     replicate = functools.partial(spread, np.arange(devices))
-    images, labels = replicate((np.asarray(data.train.images), np.asarray(data.train.labels)))
+    images, labels = replicate((np.asarray(data.train.inputs), np.asarray(data.train.targets)))
     body = _chunk(plan, data, _AXIS)
 
     def wrap(f: Callable) -> Callable:
