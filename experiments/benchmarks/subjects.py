@@ -11,7 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from experiments.benchmarks.measure import Options
-from gpnas.data import Dataset, Split, load
+from gpnas.data import Dataset, Fields, Split, load
 from gpnas.errors import UserError
 from gpnas.models import call
 from gpnas.train import Plan, make_plan, make_program
@@ -32,7 +32,7 @@ def random_data(shape: tuple[int, int, int], images: int, seed: int = 0) -> Data
     names = tuple(str(digit) for digit in range(10))
     return Dataset(
         "random", split(images), split(images // 10), split(images // 10),
-        10, names, "", channels, np.full_like(channels, 0.25),
+        Fields("image", "class", 10, names), "", channels, np.full_like(channels, 0.25),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas._files import naming, sync, write_json
-from gpnas.data import standardize
+from gpnas.data import require_kind, standardize
 from gpnas.deploy import _formats as formats
 from gpnas.deploy._compact_network import Network, compact_network, dense_network
 from gpnas.deploy._describe import Description, digest, metadata_of, write_side_file
@@ -67,6 +67,7 @@ def export_run(
     if target.is_symlink() or (target.exists() and not (target / "export.json").exists()):
         raise UserError("workdir", str(target), "a folder export that an export made, or none")
     run = load_run(workdir, network)
+    require_kind(run.data, ("image",), ("class",))
     shape, networks = run.data.input_shape, _networks(run)
     if "safetensors" in names and networks["dense"].architecture is None:
         allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gpnas.data import pictures
+from gpnas.data import pictures, require_kind
 from gpnas.deploy._describe import Description, read_description
 from gpnas.deploy._formats import inference
 from gpnas.deploy._runtimes import Run, load_described
@@ -49,6 +49,7 @@ def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
       UserError: As for `gpnas.train._load_run.load_run`.
     """
     run = load_run(workdir, network)
+    require_kind(run.data, ("image",), ("class",))
     module: Any = build_model(run.config.model, run.data.num_classes)
     apply = jax.jit(on_pixels(inference(module), run.data.mean, run.data.std))
     return Predictor(

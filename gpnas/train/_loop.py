@@ -49,10 +49,10 @@ _LEFT_OUT = 0.1  # fraction of the training images from which on a run says so
 
 
 def load_data(config: ConfigDict) -> Dataset:
-    """The images of a config's `data` section.
+    """The data set of a config's `data` section.
 
     Raises:
-      UserError: If they cannot be had.
+      UserError: If it cannot be had.
     """
     c = config.data
     return load(
@@ -64,6 +64,9 @@ def load_data(config: ConfigDict) -> Dataset:
         seed=c.seed,
         image_size=c.image_size or None,
         download=c.download,
+        target=c.target,
+        target_kind=c.target_kind,
+        length=c.length,
     )
 
 

@@ -13,7 +13,7 @@ import optax
 from ml_collections import ConfigDict
 
 from gpnas import models, plugins
-from gpnas.data import Dataset
+from gpnas.data import Dataset, require_kind
 from gpnas.errors import UserError, brief
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
 from gpnas.models import MODELS, call, network_macs, resolve_conv
@@ -81,6 +81,7 @@ def make_plan(
     Raises:
       UserError: If any config field is invalid.
     """
+    require_kind(data, ("image", "features"), ("class",))
     batch_size = _batch_size(config.train, len(data.train))
     steps_per_epoch = len(data.train) // batch_size
     total_steps = steps_per_epoch * config.train.epochs

@@ -238,7 +238,9 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
     everywhere = NamedSharding(mesh, PartitionSpec())
     spec = PartitionSpec(None, _AXIS) if replicas == 1 else PartitionSpec(None, None, _AXIS)
     by_batch = NamedSharding(mesh, spec)
-    images, labels = (jax.device_put(x, everywhere) for x in (data.train.inputs, data.train.targets))
+    images, labels = (
+        jax.device_put(x, everywhere) for x in (data.train.inputs, data.train.targets)
+    )
     body = _chunk(plan, data, None)
     zero = jax.device_put(_zero() if replicas == 1 else _zero(replicas), everywhere)
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)

@@ -251,7 +251,7 @@ def test_other_tasks_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["foo", "", "../mnist", "MNIST", "a/b/c", "folder", 3, None])
 def test_unknown_names_fail_fast(name):
     start = time.monotonic()
-    with pytest.raises(UserError, match=r"data\.name.*folder:PATH, or an image"):
+    with pytest.raises(UserError, match=r"data\.name.*folder:PATH, csv:PATH.*or an image"):
         data.load(name)
     assert time.monotonic() - start < 1
 
@@ -309,7 +309,7 @@ def test_a_damaged_cache_is_made_again(tmp_path, home, damage, caplog):
     toysets.write_idx(tmp_path / "raw")
     digest = data.load("mnist", raw_dir=tmp_path / "raw").sha256
     decoded = home / ".cache/gpnas/decoded"
-    (images,) = decoded.glob("entries/*/train_images.npy")
+    (images,) = decoded.glob("entries/*/train_inputs.npy")
     if damage == "flipped":
         content = images.read_bytes()
         images.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -354,7 +354,7 @@ def test_old_leftovers_are_removed(tmp_path, home):
 
 def test_a_failure_leaves_nothing(home, tmp_path, monkeypatch):
     toysets.write_idx(tmp_path / "raw")
-    monkeypatch.setattr(_cache, "save_labels", lambda *_: 1 / 0)
+    monkeypatch.setattr(_cache, "save_targets", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         data.load("mnist", raw_dir=tmp_path / "raw")
     monkeypatch.undo()
