@@ -137,6 +137,8 @@ def _assemble(name: str, decoded: Decoded, validation: float, seed: int) -> Data
     """Holds out the sets that the data set has not, and measures the training inputs."""
     if "validation" in decoded.splits and validation != _VALIDATION:
         logging.warning("data.validation=%s is not used: %s has a validation set", validation, name)
+    if decoded.fields.targets == "next" and seed:
+        logging.warning("data.seed=%s is not used: the end of the text is held out", seed)
     parts = split_parts(decoded, name, validation, int(seed))
     frozen = {part: _frozen(split) for part, split in parts.items()}
     mean, std = statistics(decoded.fields, frozen["train"].inputs)

@@ -216,16 +216,16 @@ def conv_kind(config: ConfigDict) -> str:
 def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) -> Any:
     """Shapes of the network's variables; says whether its fields or the images cannot be."""
 
-    def init(*sides: int) -> Any:
-        images = jnp.zeros((1, *sides, shape[-1]))
-        return jax.eval_shape(lambda: call.init(module, jax.random.key(0), images))
+    def init(*shape: int) -> Any:
+        inputs = jnp.zeros((1, *shape))
+        return jax.eval_shape(lambda: call.init(module, jax.random.key(0), inputs))
 
     try:
-        return init(*shape[:2])
+        return init(*shape)
     except Exception as error:  # a network is a program: it may raise anything
         size, said = " × ".join(map(str, shape)), brief(error)
     try:
-        init(32, 32)
+        init(32, 32, *shape[2:]) if len(shape) == 3 else init(*shape)
     except Exception as error:
         raise UserError(
             "model", config.to_dict(), f"fields of which a network can be made ({said})"

@@ -131,7 +131,7 @@ def make_evaluate(plan: Plan, data: Dataset, batch: int = 1000) -> Callable[[Any
                 split.targets[start : start + batch],
             )
             missing = batch - len(labels)
-            images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            images = np.pad(images, ((0, missing), *[(0, 0)] * (images.ndim - 1)))
             total += np.array(sums(variables, images, np.pad(labels, (0, missing)), len(labels)))
         return Metrics(*(total / len(split)))
 

@@ -94,14 +94,17 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
     layers.
     """
     first = summary.layers(state.masks)[:1]
-    if not first or first[0].shape[0] != int(np.prod(plan.image_shape)) or len(first[0].shape) != 2:
+    shape = plan.image_shape
+    if len(shape) != 3 or not first or len(first[0].shape) != 2:
+        return
+    if first[0].shape[0] != int(np.prod(shape)):
         return
     tree = {"masks": state.masks, "params": state.params}
     for part in first[0].path.split("/"):
         tree = {name: branch[part] for name, branch in tree.items()}
     mask = np.asarray(tree["masks"])
     weights = np.where(mask, np.asarray(tree["params"], np.float32), 0)
-    height, width, channels = plan.image_shape
+    height, width, channels = shape
     live = mask.sum(1).reshape(height, width, channels).sum(2)
     busiest = np.argsort(-mask.sum(0), kind="stable")[:most]
     filters = weights[:, busiest].T.reshape(-1, height, width, channels).sum(3)
