@@ -38,9 +38,11 @@ def main(argv: Sequence[str]) -> None:
     except train.Stopped as error:
         stop(f"{error}; --config.resume=True goes on from there", EXIT_STOPPED)
     metrics, cost = record["metrics"], record["cost"]
+    metric = train.Metric(**record["task"]["metric"])
+    last, selected = (metrics[f"test_{metric.name}_{which}"] for which in ("last", "selected"))
     print(
-        f"{record['arm']}: test error {metrics['test_error_last']:.2f} %"
-        f" (selected on validation: {metrics['test_error_selected']:.2f} %),"
+        f"{record['arm']}: test {metric.text(last)}"
+        f" (selected on validation: {metric.text(selected, named=False)}),"
         f" {cost['nonzeros']} of {cost['weights']} weights,"
         f" training FLOPs {cost['train_flops'] / cost['train_flops_dense']:.3f} of dense,"
         f" {record['wall_s']:.1f} s"

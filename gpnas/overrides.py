@@ -1,4 +1,4 @@
-"""Fields of a config that its file does not list: those of the network, method and optimizer.
+"""Fields of a config that its file does not list: those of the network, task, method and optimizer.
 
 A study has such sections once per arm: `arms.gmp.method`.
 """
@@ -11,7 +11,6 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import optax
 from absl import flags
 from ml_collections import ConfigDict
@@ -20,15 +19,21 @@ from ml_collections.config_flags import tuple_parser
 from gpnas import plugins
 from gpnas.errors import UserError
 from gpnas.methods import fields_of
-from gpnas.models import MODELS
+from gpnas.models import MODELS, adaptors
+from gpnas.train import Task, task
 
 Parameters = Mapping[str, inspect.Parameter]
-_BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "dtype", "conv")
+_BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "dtype", "conv", "rngs", "key")
 
 
 def _of_model(name: str) -> Parameters:
-    known = inspect.signature(plugins.find("model.name", name, MODELS, nn.Module)).parameters
+    known = plugins.parameters_of(plugins.find("model.name", name, MODELS, tuple(adaptors())))
     return {field: p for field, p in known.items() if field not in _BY_THE_RUN}
+
+
+def _of_task(name: str) -> Parameters:
+    known = plugins.parameters_of(plugins.find("task.name", name, task.TASKS, Task))
+    return {field: p for field, p in known.items() if field != "model"}
 
 
 def _of_optimizer(name: str) -> Parameters:
@@ -41,6 +46,7 @@ def _of_optimizer(name: str) -> Parameters:
 _SECTIONS: Mapping[str, tuple[str, Callable[[str], Parameters]]] = {
     "model": ("model.name", _of_model),
     "method": ("method.name", fields_of),
+    "task": ("task.name", _of_task),
     "optimizer.arguments": ("optimizer.name", _of_optimizer),
 }
 
@@ -64,7 +70,7 @@ def given(argv: Sequence[str], flag: str) -> dict[str, str | None]:
 
 
 def complete(config: ConfigDict, overrides: Mapping[str, str | None], flag: str) -> ConfigDict:
-    """The config with the values that are given for fields of its network, method and optimizer.
+    """The config with the values that are given for fields of its network, task, method, optimizer.
 
     Fields that are not given stay absent: they have the defaults of what they belong to. If another
     optimizer is given than the file's, arguments that it does not have are left out.

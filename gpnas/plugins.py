@@ -50,7 +50,12 @@ def plain_type(annotation: Any) -> Any:
 
 
 def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Parameters of a function by name; postponed annotations are evaluated where they can be."""
+    """Parameters of a function or class by name, postponed annotations evaluated if possible.
+
+    A class has those of its `__init__`, whatever its metaclass accepts.
+    """
+    if inspect.isclass(function) and type(function).__call__ is not type.__call__:
+        function = functools.partial(function.__init__, None)
     try:
         return inspect.signature(function, eval_str=True).parameters
     except NameError:  # of names that exist for type checkers only
@@ -62,7 +67,12 @@ def _range_in(annotation: Any) -> In | None:
     return next((note for note in notes if isinstance(note, In)), None)
 
 
-def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None = None) -> Thing:
+def find(
+    field: str,
+    name: str,
+    known: Mapping[str, Thing],
+    returns: type | tuple[type, ...] | None = None,
+) -> Thing:
     """What a name stands for.
 
     Args:
@@ -70,7 +80,7 @@ def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None
       name: A key of `known`, or `module:attribute`, imported from Python's path.
       known: Ours.
       returns: What it makes when it is called, if that matters: then it must be a class of that
-        kind, or a function that is annotated to return one. Nothing else is ever called.
+        kind (one of them), or a function annotated to return one. Nothing else is ever called.
 
     Raises:
       UserError: If there is no such thing, or it is of another kind.
@@ -85,25 +95,28 @@ def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a module is a program: it may raise anything
         raise UserError(field, name, f"{allowed} ({shorten(str(error), 160)})") from error
-    if returns is not None and not _makes(found, returns):
-        kind = f"a {returns.__name__} class, or a function annotated `-> {returns.__name__}`"
-        raise UserError(field, name, f"{kind}; not {found!r}")
+    made = made_type(found)
+    if returns is not None and (made is None or not issubclass(made, returns)):
+        kinds = returns if isinstance(returns, tuple) else (returns,)
+        kind = " or ".join(dict.fromkeys(one.__name__ for one in kinds))
+        allowed = f"a {kind} class, or a function annotated `-> {kinds[0].__name__}`"
+        raise UserError(field, name, f"{allowed}; not {found!r}")
     return found
 
 
-def _makes(found: Any, kind: type) -> bool:
-    """Whether calling something gives a thing of a kind, as far as can be said without calling."""
+def made_type(found: Any) -> type | None:
+    """The class of what calling something gives, as far as its annotation says; None if unknown."""
     if isinstance(found, functools.partial):
-        return _makes(found.func, kind)
-    if not inspect.isclass(found):
-        said = getattr(found, "__annotations__", {}).get("return")
-        if isinstance(said, str):  # of a module with postponed annotations
-            try:
-                said = typing.get_type_hints(found)["return"]
-            except (NameError, TypeError):
-                return False
-        found = said
-    return inspect.isclass(found) and issubclass(found, kind)
+        return made_type(found.func)
+    if inspect.isclass(found):
+        return found
+    said = getattr(found, "__annotations__", {}).get("return")
+    if isinstance(said, str):  # of a module with postponed annotations
+        try:
+            said = typing.get_type_hints(found)["return"]
+        except (NameError, TypeError):
+            return None
+    return said if inspect.isclass(said) else None
 
 
 def check_fields(

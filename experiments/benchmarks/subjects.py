@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +96,7 @@ class Plain(NamedTuple):
 def plain(config: ConfigDict, data: Dataset) -> Plain:
     """The plain loop of the network, the optimizer and the images of a config."""
     plan: Plan = make_plan(config, data)
-    module: nn.Module = plan.module
+    module: Any = plan.task.model.module
     rate = optax.cosine_decay_schedule(config.optimizer.learning_rate, plan.total_steps)
     tx = optax.sgd(rate, momentum=config.optimizer.arguments.momentum)
     images, labels = jnp.asarray(data.train.inputs), jnp.asarray(data.train.targets)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpnas.data._fields import Fields
+from gpnas.data._fields import INPUTS, TARGETS, Fields
 from gpnas.errors import UserError
 
 Array = npt.NDArray[Any]
@@ -97,15 +97,25 @@ def standardize(inputs: Any, data: Dataset) -> Any:
     return (values - data.mean) / data.std
 
 
-def require_kind(data: Dataset, inputs: tuple[str, ...], targets: tuple[str, ...]) -> None:
+def require_kind(
+    data: Dataset, *, inputs: tuple[str, ...] = (), targets: tuple[str, ...] = ()
+) -> None:
     """Makes sure that a data set is of a kind that the caller can use.
+
+    Args:
+      data: The data set.
+      inputs: Kinds of inputs that will do; empty: any.
+      targets: Kinds of targets that will do; empty: any.
 
     Raises:
       UserError: Its inputs or targets are of another kind.
     """
     f = data.fields
-    if f.inputs not in inputs or f.targets not in targets:
-        allowed = f"inputs: {' or '.join(inputs)}; targets: {' or '.join(targets)}"
+    if f.inputs not in (inputs or INPUTS) or f.targets not in (targets or TARGETS):
+        wanted = {"inputs": inputs, "targets": targets}
+        allowed = "; ".join(
+            f"{part}: {' or '.join(kinds)}" for part, kinds in wanted.items() if kinds
+        )
         raise UserError(
             "data.name", f"{data.name} (inputs: {f.inputs}; targets: {f.targets})", allowed
         )

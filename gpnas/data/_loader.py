@@ -52,7 +52,7 @@ class _Request:
     cache_dir: Path
     download: bool
     target: str
-    target_kind: str
+    target_kind: str | None
     length: int
 
 
@@ -67,7 +67,7 @@ def load(
     image_size: int | Sequence[int] | None = None,
     download: bool = True,
     target: str = "",
-    target_kind: str = "class",
+    target_kind: str | None = None,
     length: int = _LENGTH,
 ) -> Dataset:
     """Loads a data set: images with classes, a table, a text, or arrays of your own.
@@ -94,7 +94,7 @@ def load(
       image_size: Side, or height and width, in pixels, to resample to. Default: as they are.
       download: Whether the network may be used.
       target: Of a table: the columns to predict, with commas between them; the last by default.
-      target_kind: Of a table: `class`, `value` (regression) or `labels` (0 and 1, several columns).
+      target_kind: Of a table: `class` (the default), `value` (regression) or `labels` (0 and 1).
       length: Of a text: characters per sequence.
 
     Returns:
@@ -171,7 +171,7 @@ def _decoded(request: _Request) -> Decoded:
     if not name.startswith(_CSV):
         for field, value, default in (
             ("target", request.target, ""),
-            ("target_kind", request.target_kind, "class"),
+            ("target_kind", request.target_kind, None),
         ):
             if value != default:
                 raise UserError(
@@ -203,7 +203,7 @@ def _from_user(request: _Request) -> Decoded:
     if f"{kind}:" == _TEXT:
         return _text.load(path, request.length)
     files = _table.scan(path)
-    target = _table.parse_target(request.target, request.target_kind)
+    target = _table.parse_target(request.target, request.target_kind or "class")
     content = _storage.fingerprint(files.values(), path.parent)
     key = {"name": "csv", "csv": content, "splits": list(files), "target": target._asdict()}
     return _cached(request, f"csv-{path.stem}", key, lambda out: _table.decode(files, out, target))

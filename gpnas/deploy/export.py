@@ -67,7 +67,7 @@ def export_run(
     if target.is_symlink() or (target.exists() and not (target / "export.json").exists()):
         raise UserError("workdir", str(target), "a folder export that an export made, or none")
     run = load_run(workdir, network)
-    require_kind(run.data, ("image",), ("class",))
+    require_kind(run.data, inputs=("image",), targets=("class",))
     shape, networks = run.data.input_shape, _networks(run)
     if "safetensors" in names and networks["dense"].architecture is None:
         allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
@@ -137,7 +137,7 @@ def _networks(run: Finished) -> dict[str, Network]:
     """The compact and the dense network of a run, with XLA's convolutions and in float32."""
     config = ConfigDict(run.config.model.to_dict())
     config.update(conv="xla", dtype="float32")
-    module: Any = build_model(config, run.data.num_classes)
+    module: Any = build_model(config, run.data.num_classes).module
     return {
         "compact": compact_network(module, run.variables, run.data.input_shape),
         "dense": dense_network(module, run.variables),

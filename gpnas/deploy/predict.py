@@ -49,8 +49,8 @@ def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
       UserError: As for `gpnas.train._load_run.load_run`.
     """
     run = load_run(workdir, network)
-    require_kind(run.data, ("image",), ("class",))
-    module: Any = build_model(run.config.model, run.data.num_classes)
+    require_kind(run.data, inputs=("image",), targets=("class",))
+    module: Any = build_model(run.config.model, run.data.num_classes).module
     apply = jax.jit(on_pixels(inference(module), run.data.mean, run.data.std))
     return Predictor(
         lambda images: np.asarray(apply(run.variables, images)),

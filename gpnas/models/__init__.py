@@ -1,7 +1,8 @@
 """Networks: plain `flax.linen` modules with no mask inside.
 
 Each maps images (batch, height, width, channels) to (batch, classes) logits, and is called as
-`gpnas.models.call` says. Any module of that form can be trained. The networks of `MODELS` are built
+`gpnas.models.call` says. Training takes any network as a `Model`, a pair of pure functions that
+`linen`, `from_nnx` and `from_equinox` make. The networks of `MODELS` are built
 from settings alone; `Cell201`, `MacroNet` and `DartsNet` need an architecture, and `Supernet201`
 takes one in each call.
 
@@ -21,7 +22,8 @@ from gpnas.models._layers import (
     resolve_conv,
 )
 from gpnas.models._lenet import LeNet5, LeNet300
-from gpnas.models._macs import network_macs
+from gpnas.models._macs import count_macs, network_macs
+from gpnas.models._model import Model, adaptors, from_equinox, from_nnx, linen
 from gpnas.models._registry import (
     MODELS,
     architecture,
@@ -38,8 +40,9 @@ from gpnas.models.macronet import MacroNet
 
 __all__ = [
     "CONVOLUTIONS", "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "DartsNet", "Genotype",
-    "LeNet5", "LeNet300", "MacroNet", "ReLU", "ResNet", "Supernet201",
-    "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias", "darts_cell",
-    "from_architecture", "has_widths", "im2col_conv", "is_known", "macronet", "max_pool_2x2",
-    "network_macs", "removable_blocks", "resolve_conv",
+    "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Supernet201",
+    "adaptors", "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias",
+    "count_macs", "darts_cell", "from_architecture", "from_equinox", "from_nnx", "has_widths",
+    "im2col_conv", "is_known", "linen", "macronet", "max_pool_2x2", "network_macs",
+    "removable_blocks", "resolve_conv",
 ]  # fmt: skip

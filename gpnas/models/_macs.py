@@ -1,13 +1,13 @@
-"""MACs of Flax modules."""
+"""MACs of networks in evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models.call import infer
+from gpnas.models._model import linen
 from gpnas.units import Macs, macs
 
 
@@ -19,14 +19,24 @@ def network_macs(module: nn.Module, variables: Any, image_shape: Sequence[int]) 
       variables: Its variables or shapes.
       image_shape: (height, width, channels).
     """
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    return count_macs(linen(module).infer, variables, images)
+
+
+def count_macs(infer: Callable[[Any, Any], Any], variables: Any, inputs: Any) -> Macs:
+    """Counts the MACs of a function of variables and inputs, by path in `variables["params"]`.
+
+    Args:
+      infer: `(variables, inputs) → outputs`.
+      variables: A dict of "params" and other collections, or their shapes.
+      inputs: (1, …), or its shape and dtype.
+    """
     others = {name: tree for name, tree in variables.items() if name != "params"}
 
-    def apply(params: Any, others: Any, images: jax.Array) -> Any:
-        return infer(module, {"params": params, **others}, images)
+    def apply(both: Any, inputs: Any) -> Any:
+        return infer({"params": both[0], **both[1]}, inputs)
 
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    both = variables["params"], others
-    counted = macs(lambda both, images: apply(both[0], both[1], images), both, images)
+    counted = macs(apply, (variables["params"], others), inputs)
     own = {p.removeprefix("0/"): n for p, n in counted.per_weight.items() if p.startswith("0/")}
     rest = {p: n for p, n in counted.per_weight.items() if not p.startswith("0/")}
     return Macs(own, counted.others + Macs(rest, 0).total((variables["params"], others)))

@@ -23,7 +23,7 @@ _FIXED = (CellNet,)  # whose fields do not determine the width of each layer
 _PLACE = ("parent", "name", "dtype", "conv", "axis_name")  # how it is computed
 
 
-def architecture(module: nn.Module, params: Any) -> dict[str, Any]:
+def architecture(module: nn.Module | None, params: Any) -> dict[str, Any]:
     """Describes a network by the shapes of its arrays, which may be smaller than its fields say.
 
     Args:
@@ -39,7 +39,7 @@ def architecture(module: nn.Module, params: Any) -> dict[str, Any]:
     name = _name(module)
     fields = {
         f.name: getattr(module, f.name)
-        for f in dataclasses.fields(module)
+        for f in dataclasses.fields(MODELS[name])
         if f.init and f.name not in _PLACE
     }
     fields |= _WIDTHS[name](module, params)
@@ -70,17 +70,17 @@ def from_architecture(architecture: Mapping[str, Any], **place: Any) -> nn.Modul
     return MODELS[name](**fields, **{k: v for k, v in place.items() if k in known})
 
 
-def is_known(module: nn.Module) -> bool:
+def is_known(module: nn.Module | None) -> bool:
     """Whether a module is one of `MODELS`, so that it has an architecture."""
     return type(module) in MODELS.values()
 
 
-def has_widths(module: nn.Module) -> bool:
+def has_widths(module: nn.Module | None) -> bool:
     """Whether the fields of a network determine the width of each layer; True for other modules."""
     return type(module) not in _FIXED
 
 
-def removable_blocks(module: nn.Module) -> dict[str, tuple[str, str]]:
+def removable_blocks(module: nn.Module | None) -> dict[str, tuple[str, str]]:
     """Parts of a network without which the identity remains.
 
     Returns:
@@ -105,7 +105,7 @@ def _lists(value: Any) -> Any:
     return list(map(_lists, value)) if isinstance(value, list | tuple) else value
 
 
-def _name(module: nn.Module) -> str:
+def _name(module: nn.Module | None) -> str:
     for name, kind in MODELS.items():
         if type(module) is kind:
             return name

@@ -124,7 +124,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     fields = _fields("network", settings["space"], make, settings["network"], _FOR_A_SPACE)
     recipe = Recipe(**_fields("training", "a search", Recipe, settings["training"], ()))
     data = load_data(ConfigDict({"data": dict(settings["data"])}))
-    require_kind(data, ("image",), ("class",))
+    require_kind(data, inputs=("image",), targets=("class",))
     if recipe.batch_size > len(data.train):
         raise UserError("training.batch_size", recipe.batch_size, f"1 to {len(data.train)}")
     space = make(data.input_shape, data.num_classes, **fields)

@@ -20,7 +20,6 @@ from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import Supernet201, cell201
 from gpnas.search._history import Trial
 from gpnas.search._run import Evaluate
-from gpnas.train import cross_entropy
 
 CHUNK = 100  # minibatches a call: what a compiled loop gets, of which it may do fewer
 FORWARD = 1 / 3  # of a training step's cost; its backward pass takes twice that
@@ -113,7 +112,8 @@ def loss(
     # Made once: XLA would else make them anew for each product that they enter.
     images = jax.lax.optimization_barrier(seen.images[rows])
     logits = jnp.asarray(supernet.apply({"params": params}, images, selection))
-    return cross_entropy(logits, seen.labels[rows])
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, seen.labels[rows])
+    return losses.mean()
 
 
 def make_shared(

@@ -5,20 +5,23 @@
 """
 
 from gpnas._stop import Stopped
+from gpnas.train import task
 from gpnas.train._config import base, check_config, config_key
+from gpnas.train._load_data import load_data
 from gpnas.train._load_run import Finished, load_run
-from gpnas.train._loop import load_data, train, train_replicas
-from gpnas.train._observe import percent
-from gpnas.train._plan import Plan, build_model, make_plan
+from gpnas.train._loop import train, train_replicas
+from gpnas.train._plan import Plan, build_model, build_task, make_plan
 from gpnas.train._program import make_evaluate, make_program
 from gpnas.train._run import Diverged
 from gpnas.train._state import TrainState
-from gpnas.train._step import Metrics, cross_entropy, init_state, make_step
+from gpnas.train._step import Metrics, init_state, make_step
 from gpnas.train._study import run_study, settings, study
+from gpnas.train.task import Aux, Metric, Task, classification, percent, supervised
 
 __all__ = [
-    "Diverged", "Finished", "Metrics", "Plan", "Stopped", "TrainState", "base", "build_model",
-    "check_config", "config_key", "cross_entropy", "init_state", "load_data", "load_run",
-    "make_evaluate", "make_plan", "make_program", "make_step", "percent", "run_study", "settings",
-    "study", "train", "train_replicas",
+    "Aux", "Diverged", "Finished", "Metric", "Metrics", "Plan", "Stopped", "Task", "TrainState",
+    "base", "build_model", "build_task", "check_config", "classification", "config_key",
+    "init_state", "load_data", "load_run", "make_evaluate", "make_plan",
+    "make_program", "make_step", "percent", "run_study", "settings", "study", "supervised", "task",
+    "train", "train_replicas",
 ]  # fmt: skip

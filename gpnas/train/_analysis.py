@@ -36,7 +36,7 @@ def analyse(
     labels = jnp.asarray(data.train.targets[:_IMAGES])
     others = {name: value for name, value in variables.items() if name != "params"}
 
-    forward = forward_of(plan.module, others, (images, labels))
+    forward = forward_of(plan.task, others, (images, labels))
     return {
         name: ANALYSES[name](forward, variables["params"], masks, data.num_classes)
         for name in names

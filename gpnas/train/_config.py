@@ -37,7 +37,7 @@ def base(**method: Any) -> ConfigDict:
     config.data.image_size = 0  # resize to this many pixels a side; 0 leaves the images as they are
     config.data.download = True
     config.data.target = ""  # of csv:PATH: columns to predict, with commas; the last one if empty
-    config.data.target_kind = "class"  # of csv:PATH: class, value (regression) or labels (0 and 1)
+    config.data.target_kind = ""  # of csv:PATH: class, value, labels (0 and 1); else the task's
     config.data.length = 128  # of text:PATH: characters per sequence
 
     config.model = ConfigDict()
@@ -46,8 +46,13 @@ def base(**method: Any) -> ConfigDict:
     config.model.axes = ConfigDict()  # {glob: in_axis, out_axis, batch_axis}, see docs/tutorial.md
     config.model.conv = "auto"  # im2col or xla; auto: im2col on a CPU, xla elsewhere
 
+    config.task = ConfigDict()
+    config.task.name = "classification"  # or regression, multilabel, language, module:function
+
     config.train = ConfigDict()
     config.train.epochs = 10
+    config.train.init_from = ""  # a run's folder, .safetensors, Orbax's folder, module:function
+    config.train.init_names = ConfigDict()  # {path here: path there}; "" is not loaded
     config.train.batch_size = 128  # over all devices; less of fewer images than that
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
     config.train.loop = "auto"  # scan: many steps a call; steps: one; auto: what is faster
@@ -115,6 +120,8 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
 _OPEN = (
     "model",
     "model.axes",
+    "task",
+    "train.init_names",
     "method",
     "optimizer.arguments",
 )  # sections with fields of what they name
@@ -135,7 +142,9 @@ def check_config(config: Any, section: str = "") -> None:
     prefix = f"{section}." if section else ""
     unchecked = {f"{prefix}{name}" for name in _OPEN}
     # A config of one's own may replace the whole section, as `model = {"name": …}`.
-    check_section(config, default, section, unchecked, {f"{prefix}model.axes"})
+    check_section(
+        config, default, section, unchecked, {f"{prefix}model.axes", f"{prefix}train.init_names"}
+    )
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import apply
-from gpnas.models import MODELS, architecture, call, is_known, removable_blocks
+from gpnas.models import MODELS, architecture, is_known, removable_blocks
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import Program, make_program
 from gpnas.train._state import TrainState
@@ -52,9 +52,9 @@ def check(config: ConfigDict, plan: Plan, replicas: int) -> None:
         raise UserError("elastic", True, "one seed at a time, and train.parallel=jit")
     if config.elastic_round_to < 1:
         raise UserError("elastic_round_to", config.elastic_round_to, "1 or more")
-    if not is_known(plan.module):
+    if not is_known(plan.task.model.module):
         known = f"a network that can be built in other widths: {', '.join(MODELS)}"
-        raise UserError("elastic", True, f"{known}; not {type(plan.module).__name__}")
+        raise UserError("elastic", True, f"{known}; not {type(plan.task.model.module).__name__}")
 
 
 def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
@@ -92,7 +92,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
                 plan, state
             ) if program.to_full_shape is base.to_full_shape else state
         state = _in_widths(plan, state, state.mask_state.units, widths)
-        small, own = built(architecture(plan.module, state.params))
+        small, own = built(architecture(plan.task.model.module, state.params))
         state = _with_initialized_units(small, state)
         own = own._replace(
             to_full_shape=functools.partial(_to_full_shape, small, sizes),
@@ -102,7 +102,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
         return own, state
 
     base = make_program(plan, placed)
-    made[json.dumps(architecture(plan.module, plan.variables["params"]))] = plan, base
+    made[json.dumps(architecture(plan.task.model.module, plan.variables["params"]))] = plan, base
     return base._replace(
         resize_to_active=lambda state: resize_to_active(plan, base, state), executables=executables
     )
@@ -120,8 +120,8 @@ def active_network(plan: Plan, variables: Any, units: Mapping[str, Any]) -> tupl
       `(architecture, variables)`, for `gpnas.models.from_architecture`.
     """
     small = _in_widths(plan, variables, units, {})
-    small = without_blocks(small, removable_blocks(plan.module), units)
-    return architecture(plan.module, small["params"]), small
+    small = without_blocks(small, removable_blocks(plan.task.model.module), units)
+    return architecture(plan.task.model.module, small["params"]), small
 
 
 def _groups(plan: Plan) -> UnitGroups:
@@ -160,8 +160,8 @@ def _with_initialized_units(plan: Plan, state: TrainState) -> TrainState:
     if all(own.all() for own in born.values()):
         return state
     key = jax.random.fold_in(jax.random.fold_in(state.key, _NEW_UNITS), state.step)
-    draw = jax.jit(functools.partial(call.init, plan.module))
-    fresh = draw(key, jnp.zeros((1, *plan.image_shape)))
+    draw = jax.jit(plan.task.init)
+    fresh = draw(key, jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype))
     variables = {"params": state.params, **state.model_state}
     old = weight_masks(_groups(plan), born, variables)
     variables = jax.tree.map(jnp.where, old, variables, fresh)

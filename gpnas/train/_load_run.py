@@ -12,7 +12,7 @@ from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train import _checkpoint
 from gpnas.train._config import base, config_key
-from gpnas.train._loop import load_data
+from gpnas.train._load_data import load_data
 from gpnas.train._observe import no_selection
 from gpnas.train._plan import make_plan
 from gpnas.train._program import make_program

@@ -15,13 +15,15 @@ from ml_collections import ConfigDict
 from gpnas import _stop
 from gpnas._files import sealed, write_json
 from gpnas._stop import Stopped
-from gpnas.data import Dataset, load
+from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import masked_leaves
-from gpnas.train import _analysis, _elastic, _record
+from gpnas.train import _analysis, _checkpoint, _elastic, _record
 from gpnas.train._config import check_config as check_config
 from gpnas.train._config import config_key
 from gpnas.train._forecast import few_updates, forecast_line
+from gpnas.train._initial import load_variables
+from gpnas.train._load_data import load_data
 from gpnas.train._metrics import progress, writer
 from gpnas.train._observe import (
     Counts,
@@ -46,28 +48,6 @@ from gpnas.train._workdir import (
 )
 
 _LEFT_OUT = 0.1  # fraction of the training images from which on a run says so
-
-
-def load_data(config: ConfigDict) -> Dataset:
-    """The data set of a config's `data` section.
-
-    Raises:
-      UserError: If it cannot be had.
-    """
-    c = config.data
-    return load(
-        c.name,
-        raw_dir=c.raw_dir or None,
-        data_dir=c.data_dir or None,
-        cache_dir=c.cache_dir or None,
-        validation=c.validation,
-        seed=c.seed,
-        image_size=c.image_size or None,
-        download=c.download,
-        target=c.target,
-        target_kind=c.target_kind,
-        length=c.length,
-    )
 
 
 def train(
@@ -129,13 +109,19 @@ def train_replicas(
     plan = make_plan(config, data)
     if config.elastic:
         _elastic.check(config, plan, len(configs))
+    together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
+    checkpoints = folders[0] / f"checkpoints{together}"
+    begun = bool(_checkpoint.steps(checkpoints))
+    loaded = None if begun else load_variables(config.train, plan.variables)
     with contextlib.ExitStack() as locks:
         for c, folder in zip(configs, folders, strict=True):
             locks.enter_context(locked(folder))
             check_workdir(folder, c, data)
         if stopped is None:
             stopped = locks.enter_context(_stop.stop_signal())
-        return _run(configs, folders, data, plan, stopped)
+        orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
+        run = Run(configs, folders, checkpoints, data, plan, orders, stopped)
+        return _run(run, loaded)
 
 
 class Chunk(NamedTuple):
@@ -147,29 +133,21 @@ class Chunk(NamedTuple):
     counts: list[Counts]
 
 
-def _run(
-    configs: Sequence[ConfigDict],
-    folders: list[pathlib.Path],
-    data: Dataset,
-    plan: Plan,
-    stopped: Callable[[], bool],
-) -> list[dict[str, Any]]:
+def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
+    configs, folders, data, plan = run.configs, run.folders, run.data, run.plan
     config = configs[0]
     if all((folder / "record.json").exists() for folder in folders):
         return [read_about(folder / "record.json") for folder in folders]
-    together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
-    checkpoints = folders[0] / f"checkpoints{together}"
-    orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
-    run = Run(configs, folders, checkpoints, data, plan, orders, stopped)
     abouts = [
-        _record.describe_run(c, data, plan) | {"checkpoints": os.path.relpath(checkpoints, folder)}
+        _record.describe_run(c, data, plan)
+        | {"checkpoints": os.path.relpath(run.checkpoints, folder)}
         for c, folder in zip(configs, folders, strict=True)
     ]
     if config.elastic:
         program = _elastic.make_elastic(config, data, plan)
     else:
         program = make_program(plan, data, config.train.parallel, len(configs))
-    states = program.init([jax.random.key(c.seed) for c in configs])
+    states = program.init([jax.random.key(c.seed) for c in configs], loaded)
     selected = [no_selection(program, state) for state in states]
     step, (states, selected), written = restore(run, (states, selected))
     logging.info("at step %d of %d", step, plan.total_steps)
@@ -218,7 +196,7 @@ def _loop(
     What came of a chunk is written down while the device is at the next one.
     """
     config, plan = run.configs[0], run.plan
-    log_every, batch = config.train.log_every, plan.batch_size
+    log_every, metric = config.train.log_every, plan.task.metric
     per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
     step, saved = int(states[0].step), time.monotonic()
     program, states, _ = _resize_to_active(program, states)
@@ -238,17 +216,17 @@ def _loop(
             eval_now = last or step % (config.train.eval_every * per_epoch) == 0
             kept = 0 if eval_now else ahead
             done, running = running[: len(running) - kept], running[len(running) - kept :]
-            replicas, since = _flush_metrics(replicas, done, batch, since, show)
+            replicas, since = _flush_metrics(replicas, done, plan, since, show)
             stop_now = run.stopped()
             if stop_now:
-                replicas, since = _flush_metrics(replicas, running, batch, since, show)
+                replicas, since = _flush_metrics(replicas, running, plan, since, show)
             if eval_now:
                 replicas = [
                     _evaluate(program, state, run.data, replica)
                     for replica, state in zip(replicas, states, strict=True)
                 ]
                 text = "; ".join(
-                    f"validation error {one.error:.2f} %, density {one.counters.density:.4f}"
+                    f"validation {metric.text(one.value)}, density {one.counters.density:.4f}"
                     for one in replicas
                 )
                 show(step, text)
@@ -277,24 +255,26 @@ def _resize_to_active(
 
 
 def _flush_metrics(
-    replicas: list[Replica], chunks: list[Chunk], batch: int, since: float, show: Callable
+    replicas: list[Replica], chunks: list[Chunk], plan: Plan, since: float, show: Callable
 ) -> tuple[list[Replica], float]:
     """Logs what chunks came to, and says when the last of them was done."""
     for chunk in chunks:
         sums, counts = jax.device_get((chunk.sums, chunk.counts))
         spent, since = time.monotonic() - since, time.monotonic()
-        rate = round(chunk.steps * batch * len(replicas) / spent, 1)
+        rate = round(chunk.steps * plan.batch_size * len(replicas) / spent, 1)
         replicas = [
-            _log(replica, counted, jax.tree.map(lambda x, i=i: x[i], sums), spent, rate)
+            _log(replica, counted, jax.tree.map(lambda x, i=i: x[i], sums), plan, spent, rate)
             for i, (replica, counted) in enumerate(zip(replicas, counts, strict=True))
         ]
         show(chunk.step, "")
     return replicas, since
 
 
-def _log(replica: Replica, counts: Counts, sums: Metrics, spent: float, rate: float) -> Replica:
+def _log(
+    replica: Replica, counts: Counts, sums: Metrics, plan: Plan, spent: float, rate: float
+) -> Replica:
     now = to_host(counts, replica.counters.sizes)
-    line = train_line(replica.counters, now, sums) | {"images_per_s": rate}
+    line = train_line(replica.counters, now, sums, plan.task.metric) | {"images_per_s": rate}
     logged = replica.logged(line, spent)
     if now.skipped and not replica.counters.skipped:
         logging.warning(
@@ -310,7 +290,7 @@ def _evaluate(program: Program, state: TrainState, data: Dataset, replica: Repli
         program, state, replica.counters, data.validation, replica.selected
     )
     replica = replica.logged(line, time.monotonic() - begun)
-    return replica._replace(selected=selected, error=line["error"], loss=line["loss"])
+    return replica._replace(selected=selected, value=line[program.metric.name], loss=line["loss"])
 
 
 def _on_eval(

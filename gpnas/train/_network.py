@@ -1,34 +1,33 @@
-"""Whether a network can be trained as a classifier: everything that a trace can say beforehand."""
+"""Whether a network can be trained on a task: everything that a trace can say beforehand."""
 
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError, brief
 from gpnas.masks import init_masks, masked_leaves
-from gpnas.models import call
+from gpnas.train.task import Task
 
 
 def check_network(
-    name: str, module: nn.Module, variables: Any, shape: tuple[int, ...], classes: int,
+    name: str, task: Task, variables: Any, batch: Any, outputs: tuple[int, ...] | None,
     axis: str | None,
 ) -> None:  # fmt: skip
     """Traces a network in evaluation and in training.
 
     Args:
       name: The network's, as the config has it.
-      module: The network.
+      task: What it is trained on.
       variables: Shapes of its variables.
-      shape: (height, width, channels).
-      classes: How many there are.
+      batch: Shapes of inputs and targets.
+      outputs: Shape of its outputs for one example; None: any.
       axis: Axis of `pmap`, if there is one.
 
     Raises:
       UserError: If it has no weights, parameters that are not real numbers, other outputs than
-        (batch, classes) logits, or variables that a step gives another shape; or raises.
+        the task needs, or variables that a step gives another shape; or raises.
     """
     params = variables.get("params", {})
     if not masked_leaves(jax.eval_shape(init_masks, params), params):
@@ -37,44 +36,88 @@ def check_network(
         )
     if wrong := [x.dtype for x in jax.tree.leaves(params) if not _real(x)]:
         raise UserError("model.name", name, f"a network of real parameters, not {wrong[0]}")
-    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
 
-    def infer(variables: Any, images: jax.Array, key: jax.Array) -> Any:
+    def infer(variables: Any, inputs: jax.Array, key: jax.Array) -> Any:
         del key
-        return call.infer(module, variables, images)
+        return task.model.infer(variables, inputs)
 
-    def train(variables: Any, images: jax.Array, key: jax.Array) -> Any:
-        return call.forward(module, variables, images, key)
-
-    logits = _traced(name, "evaluation", infer, axis, variables, images, key)
-    _check_logits(name, logits, classes)
-    logits, new = _traced(name, "training", train, axis, variables, images, key)
-    _check_logits(name, logits, classes)
+    logits = _traced(name, "evaluation", infer, axis, variables, batch[0], key)
+    _check_outputs(name, logits, batch[0], outputs)
+    logits, new = _traced(name, "training", task.model.apply, axis, variables, batch[0], key)
+    _check_outputs(name, logits, batch[0], outputs)
     for collection, tree in new.items():
         if _layout(tree) != _layout(variables[collection]):
             allowed = f"a network whose variables keep their shapes in training, as {collection!r}"
             raise UserError("model.name", name, f"{allowed} does not")
 
 
-def _traced(name: str, when: str, f: Callable[..., Any], axis: str | None, *shapes: Any) -> Any:
-    """Shapes of what a function of a user's network returns."""
+def check_task(name: str, task: Task, variables: Any, batch: Any, axis: str | None) -> list[str]:
+    """Traces a task's loss and metrics.
+
+    Args:
+      name: The task's, as the config has it.
+      task: The task.
+      variables: Shapes of the network's variables.
+      batch: Shapes of inputs and targets.
+      axis: Axis of `pmap`, if there is one.
+
+    Returns:
+      Names of the metrics of a step: "loss" and the task's own.
+
+    Raises:
+      UserError: If the loss is not a real scalar, its metrics are not scalars, those of the
+        evaluation are not one number per example, its `metric` is not among both; or it raises.
+    """
+    size = len(jax.tree.leaves(batch)[0])
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    loss, aux = _traced(name, "training", task.loss, axis, variables, batch, key, field="task.name")
+    if loss.shape != () or not _real(loss):
+        allowed = f"a task with a loss of one real number, not of shape {loss.shape} {loss.dtype}"
+        raise UserError("task.name", name, allowed)
+    metrics = _traced(name, "evaluation", task.metrics, axis, variables, batch, field="task.name")
+    for metric, found in aux.metrics.items():
+        if found.shape != ():
+            allowed = f"a task whose loss returns means over the batch, not {metric} {found.shape}"
+            raise UserError("task.name", name, allowed)
+    for metric, found in metrics.items():
+        if found.shape != (size,):
+            allowed = f"a task with metrics of shape (batch,), not {metric} {found.shape}"
+            raise UserError("task.name", name, allowed)
+    for needed, there in (("loss", metrics), (task.metric.name, metrics)):
+        if needed not in there:
+            raise UserError("task.name", name, f"a task whose metrics have {needed!r}")
+    if task.metric.name not in {"loss", *aux.metrics}:
+        allowed = f"a task whose loss returns the metric {task.metric.name!r}"
+        raise UserError("task.name", name, allowed)
+    return ["loss", *aux.metrics]
+
+
+def _traced(
+    name: str, when: str, f: Callable[..., Any], axis: str | None, *shapes: Any,
+    field: str = "model.name",
+) -> Any:  # fmt: skip
+    """Shapes of what a function of the user's returns."""
     if axis:
         f = jax.vmap(f, in_axes=None, axis_size=1, axis_name=axis, out_axes=None)
     try:
         return jax.eval_shape(f, *shapes)
-    except Exception as error:  # a network is a program: it may raise anything
-        allowed = f"a network that can be called in {when} ({brief(error)})"
-        raise UserError("model.name", name, allowed) from error
+    except Exception as error:  # it is a program: it may raise anything
+        kind = "network" if field == "model.name" else "task"
+        allowed = f"a {kind} that can be called in {when} ({brief(error)})"
+        raise UserError(field, name, allowed) from error
 
 
-def _check_logits(name: str, logits: Any, classes: int) -> None:
-    allowed = f"a network that returns (batch, {classes}) logits"
-    if not isinstance(logits, jax.ShapeDtypeStruct):
-        raise UserError("model.name", name, f"{allowed}, not a {type(logits).__name__}")
-    if logits.shape != (2, classes) or not _real(logits):
-        found = ", ".join(map(str, ("batch", *logits.shape[1:]) if logits.ndim else ()))
-        raise UserError("model.name", name, f"{allowed}, not ({found}) {logits.dtype}")
+def _check_outputs(name: str, found: Any, inputs: Any, wanted: tuple[int, ...] | None) -> None:
+    if wanted is None:
+        return
+    kind = "logits" if len(wanted) == 1 else "outputs"
+    allowed = f"a network that returns (batch, {', '.join(map(str, wanted))}) {kind}"
+    if not isinstance(found, jax.ShapeDtypeStruct):
+        raise UserError("model.name", name, f"{allowed}, not a {type(found).__name__}")
+    if found.shape != (len(inputs), *wanted) or not _real(found):
+        shape = ", ".join(map(str, ("batch", *found.shape[1:]) if found.ndim else ()))
+        raise UserError("model.name", name, f"{allowed}, not ({shape}) {found.dtype}")
 
 
 def _real(x: Any) -> bool:
@@ -82,5 +125,5 @@ def _real(x: Any) -> bool:
 
 
 def _layout(tree: Any) -> Any:
-    shapes = jax.tree.map(lambda x: (x.shape, str(x.dtype)), tree)
-    return jax.tree.flatten(shapes, is_leaf=lambda x: isinstance(x, tuple) and len(x) == 2)
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]

@@ -12,6 +12,7 @@ from gpnas.train._counters import Counters, active_steps
 from gpnas.train._program import Program
 from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics
+from gpnas.train.task import Metric
 
 _SLACK = 1.01  # networks within 1 % of the fewest active weights count as equally sparse
 
@@ -98,17 +99,15 @@ def resume_counters(now: HostCounters, lines: Sequence[Mapping[str, Any]]) -> Ho
     return now._replace(grown=grown, pruned=pruned)
 
 
-def percent(fraction: Any) -> float:
-    """A fraction as a percentage, to four places."""
-    return round(100 * float(fraction), 4)
-
-
-def train_line(before: HostCounters, now: HostCounters, sums: Metrics) -> dict[str, Any]:
+def train_line(
+    before: HostCounters, now: HostCounters, sums: Metrics, metric: Metric
+) -> dict[str, Any]:
     """The line of metrics between two log points.
 
     Args:
       before, now: Counters at both.
-      sums: Loss and error summed over the steps between them.
+      sums: Metrics summed over the steps between them.
+      metric: The task's.
     """
     steps = now.step - before.step
     layers = {
@@ -123,8 +122,8 @@ def train_line(before: HostCounters, now: HostCounters, sums: Metrics) -> dict[s
     return {
         "step": now.step,
         "split": "train",
-        "loss": float(sums.loss) / steps,
-        "error": percent(sums.error / steps),
+        "loss": float(sums["loss"]) / steps,
+        metric.name: metric.value(float(sums[metric.name] / steps)),
         "density": now.density,
         "grown": sum(layer["grown"] for layer in layers.values()),
         "pruned": sum(layer["pruned"] for layer in layers.values()),
@@ -134,33 +133,35 @@ def train_line(before: HostCounters, now: HostCounters, sums: Metrics) -> dict[s
 
 
 class Selected(NamedTuple):
-    """The network with the lowest validation error so far, among those as sparse as it gets.
+    """The network of the best validation metric so far, among those as sparse as it gets.
 
     Attributes:
       variables: Masked parameters and the model's other variables.
-      error: () float32, validation error in %.
+      value: () float32, the task's metric on the validation examples.
       nonzeros: () int32, active weights.
       step: () int32.
       fewest: () int32, fewest active weights of any evaluated network.
     """
 
     variables: Any
-    error: jax.Array
+    value: jax.Array
     nonzeros: jax.Array
     step: jax.Array
     fewest: jax.Array
 
 
 def no_selection(program: Program, state: TrainState) -> Selected:
-    """Initial selection, with infinite validation error."""
+    """Initial selection, worse than any network."""
     most = jnp.int32(jnp.iinfo(jnp.int32).max)
-    return Selected(program.network(state), jnp.float32(jnp.inf), most, jnp.int32(0), most)
+    return Selected(
+        program.network(state), jnp.float32(program.metric.worst), most, jnp.int32(0), most
+    )
 
 
 def evaluate_and_select(
     program: Program, state: TrainState, now: HostCounters, split: Split, best: Selected
 ) -> tuple[dict[str, Any], Selected]:
-    """Evaluates a state on the validation images, and keeps it if it is the best.
+    """Evaluates a state on the validation examples, and keeps it if it is the best.
 
     Only networks as sparse as the sparsest so far compete, so that gradual pruning is not judged by
     what it was before the pruning.
@@ -170,12 +171,14 @@ def evaluate_and_select(
     """
     variables = program.network(state)
     metrics = program.evaluate(variables, split)
-    error, nonzeros = percent(metrics.error), sum(now.active.values())
+    value = program.metric.value(metrics[program.metric.name])
+    nonzeros = sum(now.active.values())
     fewest = min(nonzeros, int(best.fewest))
     best = best._replace(fewest=jnp.int32(fewest))
     sparse, best_is_sparse = (n <= fewest * _SLACK for n in (nonzeros, int(best.nonzeros)))
-    if sparse and (error < float(best.error) or not best_is_sparse):
-        numbers = jnp.float32(error), jnp.int32(nonzeros), jnp.int32(now.step)
+    better = program.metric.improves(value, float(best.value))
+    if sparse and (better or not best_is_sparse):
+        numbers = jnp.float32(value), jnp.int32(nonzeros), jnp.int32(now.step)
         best = Selected(program.to_full_shape(variables), *numbers, best.fewest)
-    line = {"step": now.step, "split": "validation", "loss": float(metrics.loss), "error": error}
-    return line, best
+    own = {"loss": metrics["loss"], program.metric.name: value}
+    return {"step": now.step, "split": "validation", **own}, best

@@ -1,29 +1,29 @@
 """The plan of a run: everything that is decided before the first step, and what it will cost."""
 
-import functools
-import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
 from gpnas import models, plugins
-from gpnas.data import Dataset, require_kind
+from gpnas.data import Dataset, require_kind, standardize
 from gpnas.errors import UserError, brief
+from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
-from gpnas.models import MODELS, call, network_macs, resolve_conv
-from gpnas.train._axes import layers_of, table_of, with_axes
+from gpnas.models import MODELS, Model, resolve_conv
+from gpnas.train._axes import Layers, layers_of, table_of, with_axes
 from gpnas.train._forecast import expected, mask_updates
-from gpnas.train._network import check_network
+from gpnas.train._network import check_network, check_task
 from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train._step import init_state, make_step
+from gpnas.train.task import TARGET_KINDS, TASKS, Task
 from gpnas.units import Macs, UnitGroups, discover, with_blocks
 
+_BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "rngs", "key")
 _STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _MOST_STEPS = 2**31 - 2**20  # of a run; int32, with room for what is counted from its end
@@ -33,12 +33,13 @@ class Plan(NamedTuple):
     """A run before it starts.
 
     Attributes:
-      module: The network.
+      task: What is trained; `task.model` is the network.
+      metrics: Names of the metrics of a step: "loss" and the task's own.
       method: The method.
       tx, gate_tx: The optimizer of the weights, wrapped by the method, and of the gates.
-      image_shape: (height, width, channels).
-      macs: MACs for one image.
-      batch_size: Images per step; below `train.batch_size` where that exceeds the training images.
+      inputs: Shape and dtype of the network's input for one example.
+      macs: MACs for one example.
+      batch_size: Examples per step; below `train.batch_size` where that exceeds the training set.
       steps_per_epoch, total_steps: Steps.
       loop: "scan" or "steps".
       durations: Of the method, in steps (`patience`: evaluations), as "auto" and percentages came
@@ -48,11 +49,12 @@ class Plan(NamedTuple):
       groups: Its units, if the method develops units.
     """
 
-    module: nn.Module
+    task: Task
+    metrics: tuple[str, ...]
     method: Method
     tx: optax.GradientTransformation
     gate_tx: optax.GradientTransformation
-    image_shape: tuple[int, ...]
+    inputs: jax.ShapeDtypeStruct
     macs: Macs
     batch_size: int
     steps_per_epoch: int
@@ -64,24 +66,36 @@ class Plan(NamedTuple):
     groups: UnitGroups | None
 
 
+class _Network(NamedTuple):
+    """A checked network on its task: shapes, cost, layers as a method sees them, units."""
+
+    task: Task
+    metrics: list[str]
+    inputs: jax.ShapeDtypeStruct
+    variables: Any
+    macs: Macs
+    axes: AxesTable
+    layers: Layers
+    groups: UnitGroups | None
+
+
 def make_plan(
     config: ConfigDict,
     data: Dataset,
     architecture: Mapping[str, Any] | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> Plan:
-    """Decides everything that a config says about a run on these images, and checks it.
+    """Decides everything that a config says about a run on a data set, and checks it.
 
     Args:
       config: The config.
-      data: The images.
+      data: The data set.
       architecture: The network (see `models.from_architecture`), if it is not the config's own.
       sizes: `{group: units}` of the config's own network, if it is not that.
 
     Raises:
       UserError: If any config field is invalid.
     """
-    require_kind(data, ("image", "features"), ("class",))
     batch_size = _batch_size(config.train, len(data.train))
     steps_per_epoch = len(data.train) // batch_size
     total_steps = steps_per_epoch * config.train.epochs
@@ -89,28 +103,77 @@ def make_plan(
     if total_steps > _MOST_STEPS:
         allowed = f"at most {_MOST_STEPS // steps_per_epoch}: steps are counted in 32 bits"
         raise UserError("train.epochs", config.train.epochs, allowed)
-    module = build_model(config.model, data.num_classes, axis)
+    network = _make_network(config, data, axis, architecture)
+    evaluations = -(-config.train.epochs // config.train.eval_every)
+    method, durations = _make_method(
+        config, data, network, sizes, total_steps, batch_size, evaluations
+    )
+    schedule_steps = total_steps // method.trainings
+    tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
+    gate_tx = build_gate_optimizer(config, schedule_steps)
+    batch = _batch(network.inputs, data, batch_size)
+    _check_step(config.method.name, network.task, method, tx, gate_tx, batch, axis)
+    shapes, params = network.layers.shapes, network.variables["params"]
+    updates = mask_updates(method, durations, total_steps, evaluations)
+    weights = sum(math.prod(shape) for shape in shapes.values())
+    examples = total_steps * batch_size
+    cost = expected(method, params, weights, network.macs, total_steps, examples, updates)
+    return Plan(
+        network.task, tuple(network.metrics), method, tx, gate_tx, network.inputs, network.macs,
+        batch_size, steps_per_epoch, total_steps, _loop_kind(config, shapes), durations, cost,
+        network.variables, network.groups,
+    )  # fmt: skip
+
+
+def _make_network(
+    config: ConfigDict, data: Dataset, axis: str | None, architecture: Mapping[str, Any] | None
+) -> _Network:
+    kind = TARGET_KINDS.get(config.task.name)
+    if kind is not None:
+        require_kind(data, targets=(kind,))
+    model = build_model(config.model, data.num_classes, axis)
     if architecture is not None:
         place = {"dtype": jnp.dtype(config.model.dtype), "conv": conv_kind(config.model)}
-        module = models.from_architecture(architecture, axis_name=axis, **place)
-    shape = data.input_shape
-    variables = _variables(module, config.model, shape)
-    check_network(config.model.name, module, variables, shape, data.num_classes, axis)
-    params = variables["params"]
-    macs = network_macs(module, variables, shape)
-    settings = config.method.to_dict()
-    evaluations = -(-config.train.epochs // config.train.eval_every)
+        model = models.linen(models.from_architecture(architecture, axis_name=axis, **place))
+    task = build_task(config.task, model)
+    one = jax.eval_shape(lambda x: standardize(x, data), jnp.asarray(data.train.inputs[:1]))
+    inputs = jax.ShapeDtypeStruct(one.shape[1:], one.dtype)
+    variables = _variables(task, config.model, inputs)
+    batch = _batch(inputs, data, 2)
+    outputs = task.outputs(data) if task.outputs else None
+    check_network(config.model.name, task, variables, batch, outputs, axis)
+    metrics = check_task(config.task.name, task, variables, batch, axis)
+    axes = table_of(config.model.get("axes", {}))
+    return _Network(
+        task,
+        metrics,
+        inputs,
+        variables,
+        models.count_macs(model.infer, variables, jax.ShapeDtypeStruct(one.shape, one.dtype)),
+        axes,
+        layers_of(variables["params"], axes),
+        units_of(model, variables, inputs) if needs_unit_groups(config.method.name) else None,
+    )
+
+
+def _make_method(
+    config: ConfigDict,
+    data: Dataset,
+    network: _Network,
+    sizes: Mapping[str, int] | None,
+    total_steps: int,
+    batch_size: int,
+    evaluations: int,
+) -> tuple[Method, dict[str, int]]:
+    settings, axes, layers = config.method.to_dict(), network.axes, network.layers
     parameters = plugins.parameters_of(find_method(settings["name"]))
     durations = duration.resolve(settings, parameters, total_steps, evaluations)
-    axes = table_of(config.model.get("axes", {}))
-    layers = layers_of(params, axes)
     sided = any(a.in_axis is not None or a.out_axis is not None for a in axes.values())
     if sided and "allocation" in parameters and "allocation" not in settings:
         allowed = "a value, where model.axes has in_axis or out_axis: defaults do not know them"
         raise UserError("method.allocation", None, allowed)
-    groups = None
-    if needs_unit_groups(settings["name"]):
-        groups = units_of(module, variables, shape)
+    groups, per_weight = network.groups, network.macs.per_weight
+    if groups is not None:
         sizes = sizes or {group.name: group.size for group in groups.groups}
     method = build(
         settings,
@@ -121,12 +184,8 @@ def make_plan(
         classes=data.num_classes,
         shapes=layers.shapes,
         axes=layers.axes,
-        macs={
-            name: macs.per_weight[path]
-            for name, path in layers.whole.items()
-            if path in macs.per_weight
-        },
-        params=params,
+        macs={name: per_weight[path] for name, path in layers.whole.items() if path in per_weight},
+        params=network.variables["params"],
         groups=groups,
         sizes=sizes,
     )
@@ -136,34 +195,60 @@ def make_plan(
             raise UserError("model.axes", config.model.axes.to_dict(), allowed)
         method = method._replace(transform=with_axes(method.transform, axes))
     _check_trainings(config.train, method.trainings)
-    schedule_steps = total_steps // method.trainings
-    tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
-    gate_tx = build_gate_optimizer(config, schedule_steps)
-    inputs = (batch_size, *shape)
-    _check_step(config.method.name, module, method, tx, gate_tx, inputs, axis)
-    images = total_steps * batch_size
-    convolves = any(len(s) > 2 for s in layers.shapes.values()) and conv_kind(config.model) == "xla"
+    return method, durations
+
+
+def _batch(inputs: jax.ShapeDtypeStruct, data: Dataset, size: int) -> Any:
+    """Shapes of a batch as the network gets it."""
+    targets = data.train.targets
+    return (
+        jax.ShapeDtypeStruct((size, *inputs.shape), inputs.dtype),
+        jax.ShapeDtypeStruct((size, *targets.shape[1:]), targets.dtype),
+    )
+
+
+def _loop_kind(config: ConfigDict, shapes: Mapping[str, Sequence[int]]) -> str:
+    """`train.loop`; for "auto" a scan, unless XLA's convolutions are slow in one, as on a CPU."""
+    convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
     slow_in_loops = convolves and jax.default_backend() == "cpu"
     auto = "steps" if slow_in_loops else "scan"
-    loop = auto if config.train.loop == "auto" else config.train.loop
-    updates = mask_updates(method, durations, total_steps, evaluations)
-    weights = sum(math.prod(shape) for shape in layers.shapes.values())
-    cost = expected(method, params, weights, macs, total_steps, images, updates)
-    return Plan(
-        module, method, tx, gate_tx, shape, macs, batch_size, steps_per_epoch, total_steps, loop,
-        durations, cost, variables, groups,
-    )  # fmt: skip
+    return auto if config.train.loop == "auto" else str(config.train.loop)
 
 
-def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = None) -> nn.Module:
+def build_task(config: ConfigDict, model: Model) -> Task:
+    """The task of a config's `task` section on a network.
+
+    Raises:
+      UserError: For an unknown name or field.
+    """
+    settings = config.to_dict()
+    name = settings.pop("name")
+    make = plugins.find("task.name", name, TASKS, Task)
+    plugins.check_fields("task", name, make, settings, ("model",))
+    parameters = plugins.parameters_of(make)
+    for field, value in settings.items():
+        plugins.check_value(f"task.{field}", value, parameters[field])
+    try:
+        return make(model, **settings)
+    except UserError:
+        raise
+    except Exception as error:  # a constructor is a program: it may raise anything
+        allowed = f"fields of which a task can be made ({brief(error)})"
+        raise UserError("task", config.to_dict(), allowed) from error
+
+
+def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = None) -> Model:
     """The network of a config's `model` section.
 
     Raises:
       UserError: For an unknown name, field or dtype.
     """
-    model = plugins.find("model.name", config.name, MODELS, nn.Module)
-    known = inspect.signature(model).parameters
-    own = [p for p in known if p not in ("parent", "name", "num_classes", "axis_name")]
+    adaptors = models.adaptors()
+    make = plugins.find("model.name", config.name, MODELS, tuple(adaptors))
+    kind = plugins.made_type(make)
+    adapt = next(f for one, f in adaptors.items() if kind is not None and issubclass(kind, one))
+    known = plugins.parameters_of(make)
+    own = [p for p in known if p not in _BY_THE_RUN]
     fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv", "axes")}
     for name, value in fields.items():
         if name not in own:
@@ -179,7 +264,7 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     fields |= {name: value for name, value in given.items() if name in known}
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     try:
-        return model(**fields)
+        return adapt(make, **fields)
     except UserError:
         raise
     except Exception as error:  # a constructor is a program: it may raise anything
@@ -187,19 +272,19 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
         raise UserError("model", config.to_dict(), allowed) from error
 
 
-def units_of(module: nn.Module, variables: Any, image_shape: tuple[int, ...]) -> UnitGroups:
+def units_of(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -> UnitGroups:
     """The units of a network as it is used for inference, and its blocks.
 
     Args:
-      module: The network.
+      model: The network.
       variables: Its variables or their shapes.
-      image_shape: (height, width, channels).
+      inputs: Shape and dtype of its input for one example.
     """
     found = UnitGroups((), ())
-    if models.has_widths(module):
-        images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-        found = discover(functools.partial(call.infer, module), variables, images)
-    return with_blocks(found, variables, models.removable_blocks(module))
+    if models.has_widths(model.module):
+        batch = jax.ShapeDtypeStruct((2, *inputs.shape), inputs.dtype)
+        found = discover(model.infer, variables, batch)
+    return with_blocks(found, variables, models.removable_blocks(model.module))
 
 
 def conv_kind(config: ConfigDict) -> str:
@@ -213,19 +298,20 @@ def conv_kind(config: ConfigDict) -> str:
     return resolve_conv(config.conv)
 
 
-def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) -> Any:
-    """Shapes of the network's variables; says whether its fields or the images cannot be."""
+def _variables(task: Task, config: ConfigDict, one: jax.ShapeDtypeStruct) -> Any:
+    """Shapes of the network's variables; says whether its fields or the examples cannot be."""
 
     def init(*shape: int) -> Any:
-        inputs = jnp.zeros((1, *shape))
-        return jax.eval_shape(lambda: call.init(module, jax.random.key(0), inputs))
+        inputs = jax.ShapeDtypeStruct((1, *shape), one.dtype)
+        return dict(jax.eval_shape(lambda x: task.init(jax.random.key(0), x), inputs))
 
     try:
-        return init(*shape)
+        return init(*one.shape)
     except Exception as error:  # a network is a program: it may raise anything
-        size, said = " × ".join(map(str, shape)), brief(error)
+        size, said = " × ".join(map(str, one.shape)), brief(error)
+    is_image = len(one.shape) == 3
     try:
-        init(32, 32, *shape[2:]) if len(shape) == 3 else init(*shape)
+        init(32, 32, *one.shape[2:]) if is_image else init(*one.shape)
     except Exception as error:
         raise UserError(
             "model", config.to_dict(), f"fields of which a network can be made ({said})"
@@ -237,22 +323,24 @@ def _variables(module: nn.Module, config: ConfigDict, shape: tuple[int, ...]) ->
 
 def _check_step(
     name: str,
-    module: nn.Module,
+    task: Task,
     method: Method,
     tx: Any,
     gate_tx: Any,
-    shape: tuple[int, ...],
+    batch: Any,
     axis: str | None,
 ) -> None:
-    """Traces a step if the method may look into the network: whether it can be seen there."""
+    """Traces a step if the method intercepts the network's layers: whether they can be."""
     if not method.gates.reads_network and method.hooks.on_eval is None:
         return
-    step = make_step(module, method, tx, axis, gate_tx)
+    if method.gates.reads_network and task.model.module is None:
+        raise UserError("method.name", name, "one without gates, where the network is not Linen's")
+    step = make_step(task, method, tx, axis, gate_tx)
 
     def first(key: jax.Array) -> Any:
-        images = jnp.zeros(shape)
-        state = init_state(module, method, tx, images[:1], key, gate_tx=gate_tx)
-        return step(state, (images, jnp.zeros(shape[0], jnp.int32)))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), batch)
+        state = init_state(task, method, tx, zeros[0][:1], key, gate_tx=gate_tx)
+        return step(state, zeros)
 
     try:
         jax.eval_shape(jax.vmap(first, axis_name=axis), jax.random.split(jax.random.key(0), 1))

@@ -6,7 +6,7 @@ many steps to do, as a traced value: one executable serves a whole run.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,11 +17,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import apply
 from gpnas.methods import EvalContext
-from gpnas.models import call
 from gpnas.train._counters import count_changes
 from gpnas.train._plan import Plan
 from gpnas.train._state import TrainState
-from gpnas.train._step import Metrics, cross_entropy, init_state, make_step
+from gpnas.train._step import Metrics, init_state, make_step
+from gpnas.train.task import Metric
 
 _AXIS = "data"
 
@@ -30,7 +30,8 @@ class Program(NamedTuple):
     """What the loop calls: the programs of one network, or of several replicas under `vmap`.
 
     Attributes:
-      init: `keys → [state]`, one for each key.
+      metric: The task's metric.
+      init: `(keys, loaded) → [state]`, one for each key, as `init_state` makes them.
       place: `[state] → placed`, laid out over devices and replicas.
       fetch: The inverse of `place`.
       run: `(placed, index, steps) → (placed, metrics)`: the first `steps` rows of `index`,
@@ -46,12 +47,13 @@ class Program(NamedTuple):
         arrays never change (see `_elastic`).
     """
 
-    init: Callable[[Sequence[jax.Array]], list[TrainState]]
+    metric: Metric
+    init: Callable[..., list[TrainState]]
     place: Callable[[list[TrainState]], TrainState]
     fetch: Callable[[TrainState], list[TrainState]]
     run: Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
     network: Callable[[TrainState], dict[str, Any]]
-    evaluate: Callable[[Any, Split], Metrics]
+    evaluate: Callable[[Any, Split], dict[str, float]]
     on_eval: Callable[[TrainState, float, Split], TrainState] | None
     executables: Callable[[], int]
     to_full_shape: Callable[[Any], Any] = lambda tree: tree
@@ -72,9 +74,11 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
     place, fetch, run, executables = build(plan, data, replicas)
 
     @jax.jit
-    def init(key: jax.Array) -> TrainState:
-        images = jnp.zeros((1, *plan.image_shape))
-        return init_state(plan.module, plan.method, plan.tx, images, key, gate_tx=plan.gate_tx)
+    def init(key: jax.Array, loaded: Any) -> TrainState:
+        inputs = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
+        return init_state(
+            plan.task, plan.method, plan.tx, inputs, key, gate_tx=plan.gate_tx, loaded=loaded
+        )
 
     @jax.jit
     def network(
@@ -87,7 +91,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
 
     def on_eval(state: TrainState, loss: float, split: Split) -> TrainState:
         def loss_of(params: Any) -> float:
-            return float(evaluate({"params": params, **state.model_state}, split).loss)
+            return evaluate({"params": params, **state.model_state}, split)["loss"]
 
         assert plan.method.hooks.on_eval is not None
         new = plan.method.hooks.on_eval(state, EvalContext(loss, loss_of, plan.tx.init))
@@ -99,7 +103,8 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         return jax.tree.map(jnp.copy, new)  # two leaves must not share memory that is given away
 
     return Program(
-        lambda keys: [init(key) for key in keys],
+        plan.task.metric,
+        lambda keys, loaded=None: [init(key, loaded) for key in keys],
         place,
         fetch,
         run,
@@ -110,37 +115,38 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
     )
 
 
-def make_evaluate(plan: Plan, data: Dataset, batch: int = 1000) -> Callable[[Any, Split], Metrics]:
-    """Builds the evaluation: mean loss and error of a network on a split, every image once."""
+def make_evaluate(
+    plan: Plan, data: Dataset, batch: int = 1000
+) -> Callable[[Any, Split], dict[str, float]]:
+    """Builds the evaluation: `(variables, split) → metrics`, means over all examples, each once."""
 
     @jax.jit
-    def sums(variables: Any, images: jax.Array, labels: jax.Array, count: jax.Array) -> Metrics:
-        logits = call.infer(plan.module, variables, standardize(images, data))
-        real = jnp.arange(labels.shape[0]) < count
-        losses = jax.vmap(cross_entropy)(logits[:, None], labels[:, None])
-        wrong = jnp.argmax(logits, -1) != labels
-        return Metrics(
-            jnp.sum(jnp.where(real, losses, 0)), jnp.sum(real & wrong, dtype=jnp.float32)
-        )
+    def sums(variables: Any, inputs: jax.Array, targets: jax.Array, count: jax.Array) -> Metrics:
+        found = plan.task.metrics(variables, (standardize(inputs, data), targets))
+        real = jnp.arange(len(targets)) < count
+        return {
+            name: jnp.sum(jnp.where(real, values, 0), dtype=jnp.float32)
+            for name, values in found.items()
+        }
 
-    def evaluate(variables: Any, split: Split) -> Metrics:
-        total = np.zeros(2)
+    def padded(rows: Any) -> np.ndarray:
+        return np.pad(rows, ((0, batch - len(rows)), *[(0, 0)] * (rows.ndim - 1)))
+
+    def evaluate(variables: Any, split: Split) -> dict[str, float]:
+        totals: dict[str, float] = {}
         for start in range(0, len(split), batch):
-            images, labels = (
-                split.inputs[start : start + batch],
-                split.targets[start : start + batch],
-            )
-            missing = batch - len(labels)
-            images = np.pad(images, ((0, missing), *[(0, 0)] * (images.ndim - 1)))
-            total += np.array(sums(variables, images, np.pad(labels, (0, missing)), len(labels)))
-        return Metrics(*(total / len(split)))
+            rows = slice(start, start + batch)
+            inputs, targets = split.inputs[rows], split.targets[rows]
+            found = sums(variables, padded(inputs), padded(targets), len(targets))
+            totals = {name: totals.get(name, 0.0) + float(x) for name, x in found.items()}
+        return {name: total / len(split) for name, total in totals.items()}
 
     return evaluate
 
 
 def _chunk(plan: Plan, data: Dataset, axis_name: str | None) -> Callable:
     """One step as the body of a loop over rows of `index`."""
-    step = make_step(plan.module, plan.method, plan.tx, axis_name, plan.gate_tx)
+    step = make_step(plan.task, plan.method, plan.tx, axis_name, plan.gate_tx)
 
     def body(
         i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, index: Any
@@ -154,8 +160,8 @@ def _chunk(plan: Plan, data: Dataset, axis_name: str | None) -> Callable:
     return body
 
 
-def _zero(*shape: int) -> Metrics:
-    return Metrics(jnp.zeros(shape), jnp.zeros(shape))
+def _zero(plan: Plan, *shape: int) -> Metrics:
+    return {name: jnp.zeros(shape) for name in plan.metrics}
 
 
 # All replicas share the step, so that a decision that depends on it alone (is there a mask update?)
@@ -186,13 +192,13 @@ def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
 
 
 def _many(
-    body: Callable, loop: str, replicas: int, wrap: Callable, zero: Metrics
+    plan: Plan, body: Callable, replicas: int, wrap: Callable, zero: Metrics
 ) -> tuple[Callable, Callable[[], int]]:
     """Rows `0 … steps − 1` of `index` in one call of a compiled loop, or in one call each.
 
     Args:
+      plan: The plan.
       body: One step.
-      loop: "scan" or "steps".
       replicas: Networks under `vmap`; 1 for none.
       wrap: `jit` or `pmap`.
       zero: Sums before the first step, laid out as `wrap` returns them.
@@ -202,7 +208,7 @@ def _many(
         def turn(i: Any, carry: tuple) -> tuple:
             return body(i, *carry, images, labels, index)
 
-        return jax.lax.fori_loop(0, steps, turn, (state, _zero()))
+        return jax.lax.fori_loop(0, steps, turn, (state, _zero(plan)))
 
     def once(state: TrainState, sums: Any, images: Any, labels: Any, index: Any, i: Any) -> tuple:
         return body(i, state, sums, images, labels, index)
@@ -220,7 +226,7 @@ def _many(
 
         return wrap(g)
 
-    if loop == "scan":
+    if plan.loop == "scan":
         return counted(scan), traces.__len__
     compiled = counted(once)
 
@@ -242,9 +248,9 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
         jax.device_put(x, everywhere) for x in (data.train.inputs, data.train.targets)
     )
     body = _chunk(plan, data, None)
-    zero = jax.device_put(_zero() if replicas == 1 else _zero(replicas), everywhere)
+    zero = jax.device_put(_zero(plan) if replicas == 1 else _zero(plan, replicas), everywhere)
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
-    run_rows, executables = _many(body, plan.loop, replicas, jitted, zero)
+    run_rows, executables = _many(plan, body, replicas, jitted, zero)
 
     def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
         rows = index[0] if replicas == 1 else index
@@ -273,7 +279,7 @@ def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
         axes = {"scan": (0, 0, 0, 0, None), "steps": (0, 0, 0, 0, 0, None)}[plan.loop]
         return jax.pmap(f, axis_name=_AXIS, in_axes=axes, donate_argnums=0)
 
-    run_rows, executables = _many(body, plan.loop, 1, wrap, replicate(_zero()))
+    run_rows, executables = _many(plan, body, 1, wrap, replicate(_zero(plan)))
 
     def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
         rows = index[0].reshape(index.shape[1], devices, -1).swapaxes(0, 1)

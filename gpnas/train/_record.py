@@ -16,7 +16,6 @@ from gpnas.masks import summary
 from gpnas.models import is_known
 from gpnas.provenance import provenance
 from gpnas.train import _analysis, _elastic
-from gpnas.train._observe import percent
 from gpnas.train._plan import Plan
 from gpnas.train._program import Program
 from gpnas.train._run import Replica, Run
@@ -35,6 +34,10 @@ def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any
         **provenance(),
         "dataset": data.name,
         "dataset_sha256": data.sha256,
+        "task": {
+            "name": config.task.name,
+            "metric": {f: getattr(plan.task.metric, f) for f in ("name", "unit", "better")},
+        },
         "class_names": list(data.class_names),
         "total_steps": plan.total_steps,
         "batch_size": plan.batch_size,
@@ -94,17 +97,19 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
     layers.
     """
     first = summary.layers(state.masks)[:1]
-    shape = plan.image_shape
-    if len(shape) != 3 or not first or len(first[0].shape) != 2:
-        return
-    if first[0].shape[0] != int(np.prod(shape)):
+    if (
+        not first
+        or len(plan.inputs.shape) != 3
+        or first[0].shape[0] != int(np.prod(plan.inputs.shape))
+        or len(first[0].shape) != 2
+    ):
         return
     tree = {"masks": state.masks, "params": state.params}
     for part in first[0].path.split("/"):
         tree = {name: branch[part] for name, branch in tree.items()}
     mask = np.asarray(tree["masks"])
     weights = np.where(mask, np.asarray(tree["params"], np.float32), 0)
-    height, width, channels = shape
+    height, width, channels = plan.inputs.shape
     live = mask.sum(1).reshape(height, width, channels).sum(2)
     busiest = np.argsort(-mask.sum(0), kind="stable")[:most]
     filters = weights[:, busiest].T.reshape(-1, height, width, channels).sum(3)
@@ -136,17 +141,19 @@ def finish(
     """
     plan, data, workdir = run.plan, run.data, run.folders[number]
     selected = replica.selected
+    metric, name = plan.task.metric, plan.task.metric.name
     test = program.evaluate(program.network(state), data.test)
+    chosen = program.evaluate(selected.variables, data.test)
     lines = keep_written(workdir / "metrics.jsonl", replica.written)
     curve = [line for line in lines if line["split"] == "train"]
     evaluations = [line for line in lines if line["split"] == "validation"]
     shown = ("step", "density", "grown", "pruned", "skipped", "layers")
     result = dict(known) | {
         "metrics": {
-            "test_error_last": percent(test.error),
-            "test_error_selected": percent(program.evaluate(selected.variables, data.test).error),
-            "val_error_last": evaluations[-1]["error"],
-            "val_error_selected": round(float(selected.error), 4),
+            f"test_{name}_last": metric.value(test[name]),
+            f"test_{name}_selected": metric.value(chosen[name]),
+            f"val_{name}_last": evaluations[-1][name],
+            f"val_{name}_selected": float(f"{float(selected.value):.7g}"),
             "selected_step": int(selected.step),
         },
         "cost": cost_of(plan, state, curve, plan.batch_size),
@@ -154,12 +161,12 @@ def finish(
             run.configs[number].analysis, plan, program.network(state), state.masks, data
         ),
         "layers": layers_of(state.masks),
-        "looks": [{name: line[name] for name in ("step", "loss", "error")} for line in evaluations],
-        "curve": [{name: line[name] for name in shown} for line in curve],
+        "looks": [{field: line[field] for field in ("step", "loss", name)} for line in evaluations],
+        "curve": [{field: line[field] for field in shown} for line in curve],
         "compilations": program.executables(),
         "wall_s": lines[-1]["wall_s"],
     }
-    if plan.method.hooks.capacity is not None and is_known(plan.module):
+    if plan.method.hooks.capacity is not None and is_known(plan.task.model.module):
         variables = {"params": state.params, **state.model_state}
         network, _ = _elastic.active_network(plan, variables, state.mask_state.units)
         write_json(workdir / "architecture.json", network)

@@ -53,7 +53,7 @@ class Replica(NamedTuple):
     selected: Selected
     counters: HostCounters
     wall: float
-    error: float = float("nan")
+    value: float = float("nan")
     loss: float = float("nan")
 
     def logged(self, line: dict[str, Any], seconds: float) -> "Replica":

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import zlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -30,44 +30,41 @@ from gpnas.masks import (
     tree,
 )
 from gpnas.methods import Method
-from gpnas.models import call
 from gpnas.train._counters import count_changes, zero_counters
 from gpnas.train._state import TrainState
+from gpnas.train.task import Batch, Task
 
-Batch = tuple[jax.Array, jax.Array]
 _GATES = zlib.crc32(b"gates")  # of keys for gates, beside the other keys of a step
 _NETWORK = zlib.crc32(b"network")  # of keys for what the network draws: dropout
 
-
-class Metrics(NamedTuple):
-    """() float32 each: mean loss (nats) and error (fraction) of a batch."""
-
-    loss: jax.Array
-    error: jax.Array
+Metrics = dict[str, Any]  # "loss" and the task's own: means of a batch, or sums of such
 
 
 def init_state(
-    module: nn.Module,
+    task: Task,
     method: Method,
     tx: optax.GradientTransformation,
-    images: jax.Array,
+    inputs: jax.Array,
     key: jax.Array,
     where: tree.Filter = is_weight,
     gate_tx: optax.GradientTransformation | None = None,
+    loaded: Any = None,
 ) -> TrainState:
     """The state before the first step.
 
     Args:
-      module: The network, see `gpnas.models.call`.
+      task: The task.
       method: The method, which decides about the masks.
       tx: The optimizer, already wrapped by the method.
-      images: (1, height, width, channels), any values: only the shape matters.
+      inputs: (1, …), of any values: only shape and dtype matter.
       key: The run's random key.
       where: Which leaves may be masked.
       gate_tx: The optimizer of the gates; `tx` if None.
+      loaded: Variables to start from, of the structure of `task.init`'s; a leaf that is None is
+        initialized.
     """
     init_key, mask_key, run_key = jax.random.split(key, 3)
-    variables = call.init(module, init_key, images)
+    variables = dict(_with_loaded(task.init(init_key, inputs), loaded))
     params = variables.pop("params")
     masks, mask_state = method.transform.init(init_masks(params, where), params, mask_key)
     params = apply(method.nonzero(masks, mask_state), params)
@@ -86,42 +83,45 @@ def init_state(
     )
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean cross-entropy, () float32 in nats; labels (batch,) int."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+def _with_loaded(fresh: Any, loaded: Any) -> Any:
+    """Fresh variables, replaced by loaded ones (None: nothing loaded) where there are some."""
+    if loaded is None:
+        return fresh
+    leaves, treedef = jax.tree.flatten(fresh)
+    given = jax.tree.leaves(loaded, is_leaf=lambda leaf: leaf is None)
+    pairs = zip(leaves, given, strict=True)
+    leaves = [own if new is None else jnp.asarray(new) for own, new in pairs]
+    return jax.tree.unflatten(treedef, leaves)
 
 
-def forward_of(
-    module: nn.Module, model_state: Any, batch: Batch, key: jax.Array | None = None
-) -> Forward:
-    """The network on a batch; the loss comes with the new model state and the `Metrics`.
+def forward_of(task: Task, model_state: Any, batch: Batch, key: jax.Array | None = None) -> Forward:
+    """The network on a batch, as methods and analyses get it.
 
     Args:
-      module: The network.
-      model_state: Its variables without the parameters.
-      batch: Images and labels.
+      task: The task.
+      model_state: The network's variables without the parameters.
+      batch: Inputs and targets.
       key: Of what the network draws in training; None for the network in evaluation.
     """
-    images, labels = batch
 
     def logits(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
-        variables = {"params": params, **model_state}
-        with nn.intercept_methods(intercept) if intercept else contextlib.nullcontext():
-            if key is None:
-                return call.infer(module, variables, images), model_state
-            return call.forward(module, variables, images, key)
+        with _intercepting(intercept):
+            return task.model.apply({"params": params, **model_state}, batch[0], key)
 
     def loss(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
-        found, new_state = logits(params, intercept)
-        value = cross_entropy(found, labels)
-        error = jnp.mean(jnp.argmax(found, -1) != labels, dtype=jnp.float32)
-        return value, (new_state, Metrics(value, error))
+        with _intercepting(intercept):
+            value, aux = task.loss({"params": params, **model_state}, batch, key)
+        return value, (aux.model_state, {"loss": value, **aux.metrics})
 
-    return Forward(logits, loss, labels)
+    return Forward(logits, loss, batch[1])
+
+
+def _intercepting(intercept: Intercept | None) -> contextlib.AbstractContextManager:
+    return nn.intercept_methods(intercept) if intercept else contextlib.nullcontext()
 
 
 def make_step(
-    module: nn.Module,
+    task: Task,
     method: Method,
     tx: optax.GradientTransformation,
     axis_name: str | None = None,
@@ -130,7 +130,7 @@ def make_step(
     """Builds the train step, a pure function.
 
     Args:
-      module: The network.
+      task: The task.
       method: The mask transform, and how the step uses its masks.
       tx: The optimizer, already wrapped by the method.
       axis_name: Axis of `pmap` over which gradients are averaged; None under `jit`, where the
@@ -138,66 +138,23 @@ def make_step(
       gate_tx: The optimizer of the gates; `tx` if None.
 
     Returns:
-      `(state, (images, labels)) → (state, metrics)`.
+      `(state, (inputs, targets)) → (state, metrics)`; metrics are "loss" and the task's own,
+      means over the batch.
     """
-    tx, gates = optax.with_extra_args_support(tx), method.gates
+    tx = optax.with_extra_args_support(tx)
     gate_tx = tx if gate_tx is None else optax.with_extra_args_support(gate_tx)
-
-    def mean(tree: Any) -> Any:
-        return jax.lax.pmean(tree, axis_name) if axis_name else tree
-
-    def update_masks(carry: tuple, ctx: MaskContext) -> tuple:
-        masks, mask_state, params, opt_state, counters = carry
-        ctx = dataclasses.replace(ctx, params=params)  # a captured value would be copied
-        new_masks, new_state = method.transform.update(masks, mask_state, ctx)
-        old, new = method.update_mask(masks, mask_state), method.update_mask(new_masks, new_state)
-        before, after = method.nonzero(masks, mask_state), method.nonzero(new_masks, new_state)
-        params = reinit_grown(
-            before, after, params, init=method.grow_init, grads=ctx.grads, key=ctx.key
-        )
-        opt_state = reset_moments(tx, old, new, opt_state, params)
-        return (
-            new_masks,
-            new_state,
-            params,
-            opt_state,
-            count_changes(counters, masks, new_masks, ctx.step),
-        )
-
-    def develop(state: TrainState, ctx: MaskContext) -> tuple:
-        may = method.transform.may_change(state.step)
-        mask_state = cond_inplace(
-            ~may,
-            lambda s: method.transform.update(
-                state.masks, s, dataclasses.replace(ctx, may_update=False)
-            )[1],
-            state.mask_state,
-        )
-        carry = (state.masks, mask_state, state.params, state.opt_state, state.counters)
-        return cond_inplace(may, lambda c: update_masks(c, ctx), carry)
+    gradients = _make_gradients(task, method, axis_name)
+    update_masks = _make_mask_update(method, tx)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-
-        keeps_inactive = method.zero_mask is not None
-        masked = keeps_inactive and method.mask_forward and gates.masked
-        used = apply(state.masks, state.params) if masked else state.params
-        gate_key, network_key = (jax.random.fold_in(key, n) for n in (_GATES, _NETWORK))
-        if axis_name:  # each device draws for its own part of the batch
-            device = jax.lax.axis_index(axis_name)
-            gate_key, network_key = (jax.random.fold_in(k, device) for k in (gate_key, network_key))
-        forward = forward_of(module, state.model_state, batch, network_key)._replace(mean=mean)
-        gate_context = GateContext(state.step, state.masks, gate_key)
-        (grads, gate_grads), out = jax.grad(
-            lambda params, aux: gates.loss(forward, params, aux, gate_context), (0, 1), has_aux=True
-        )(used, state.aux)
-        grads, gate_grads, (model_state, metrics) = mean((grads, gate_grads, out))
-
-        context = MaskContext(
-            step=state.step, params=state.params, grads=grads, key=key, gates=state.aux
+        (grads, gate_grads), (model_state, metrics), forward = gradients(state, batch, key)
+        masks, mask_state, params, opt_state, counters = update_masks(
+            state,
+            MaskContext(
+                step=state.step, params=state.params, grads=grads, key=key, gates=state.aux
+            ),
         )
-        masks, mask_state, params, opt_state, counters = develop(state, context)
-
         updated = method.update_mask(masks, mask_state)
         updates, opt_state = tx.update(
             apply(updated, grads),
@@ -207,17 +164,16 @@ def make_step(
             dense_grads=grads,
             forward=forward,
         )
-        if keeps_inactive:  # otherwise weights that are not updated are set to zero below
+        if method.zero_mask is not None:  # otherwise inactive weights are set to zero below
             updates = apply(updated, updates)
         params = optax.apply_updates(params, updates)
         params = apply(method.nonzero(masks, mask_state), params)
         aux, aux_opt_state = state.aux, state.aux_opt_state
         if aux:
             updates, aux_opt_state = gate_tx.update(gate_grads, aux_opt_state, aux)
-            learn = gates.learn(state.step)
+            learn = method.gates.learn(state.step)
             updates = jax.tree.map(lambda u: jnp.where(learn, u, jnp.zeros((), u.dtype)), updates)
             aux = optax.apply_updates(aux, updates)
-
         state = dataclasses.replace(
             state, step=state.step + 1, params=params, masks=masks, mask_state=mask_state,
             opt_state=opt_state, model_state=model_state, counters=counters, aux=aux,
@@ -226,3 +182,61 @@ def make_step(
         return state, metrics
 
     return step
+
+
+def _make_gradients(task: Task, method: Method, axis_name: str | None) -> Callable[..., tuple]:
+    """`(state, batch, key) → (gradients of params and gates, (model state, metrics), forward)`."""
+
+    def mean(tree: Any) -> Any:
+        return jax.lax.pmean(tree, axis_name) if axis_name else tree
+
+    def gradients(state: TrainState, batch: Batch, key: jax.Array) -> tuple:
+        masked = method.zero_mask is not None and method.mask_forward and method.gates.masked
+        used = apply(state.masks, state.params) if masked else state.params
+        gate_key, network_key = (jax.random.fold_in(key, n) for n in (_GATES, _NETWORK))
+        if axis_name:  # each device draws for its own part of the batch
+            device = jax.lax.axis_index(axis_name)
+            gate_key, network_key = (jax.random.fold_in(k, device) for k in (gate_key, network_key))
+        forward = forward_of(task, state.model_state, batch, network_key)._replace(mean=mean)
+        context = GateContext(state.step, state.masks, gate_key)
+
+        def loss(params: Any, aux: Any) -> tuple[jax.Array, Any]:
+            return method.gates.loss(forward, params, aux, context)
+
+        grads, out = jax.grad(loss, (0, 1), has_aux=True)(used, state.aux)
+        return *mean((grads, out)), forward
+
+    return gradients
+
+
+def _make_mask_update(
+    method: Method, tx: optax.GradientTransformationExtraArgs
+) -> Callable[[TrainState, MaskContext], tuple]:
+    """`(state, context) → (masks, mask state, params, optimizer state, counters)`."""
+
+    def update_fn(carry: tuple, ctx: MaskContext) -> tuple:
+        masks, mask_state, params, opt_state, counters = carry
+        ctx = dataclasses.replace(ctx, params=params)  # a captured value would be copied
+        new_masks, new_state = method.transform.update(masks, mask_state, ctx)
+        old, new = method.update_mask(masks, mask_state), method.update_mask(new_masks, new_state)
+        before, after = method.nonzero(masks, mask_state), method.nonzero(new_masks, new_state)
+        params = reinit_grown(
+            before, after, params, init=method.grow_init, grads=ctx.grads, key=ctx.key
+        )
+        opt_state = reset_moments(tx, old, new, opt_state, params)
+        counters = count_changes(counters, masks, new_masks, ctx.step)
+        return new_masks, new_state, params, opt_state, counters
+
+    def update(state: TrainState, ctx: MaskContext) -> tuple:
+        may = method.transform.may_change(state.step)
+        mask_state = cond_inplace(
+            ~may,
+            lambda s: method.transform.update(
+                state.masks, s, dataclasses.replace(ctx, may_update=False)
+            )[1],
+            state.mask_state,
+        )
+        carry = (state.masks, mask_state, state.params, state.opt_state, state.counters)
+        return cond_inplace(may, lambda c: update_fn(c, ctx), carry)
+
+    return update

@@ -16,7 +16,8 @@ from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train._config import check_config, config_key
-from gpnas.train._loop import load_data, train_replicas
+from gpnas.train._load_data import load_data
+from gpnas.train._loop import train_replicas
 from gpnas.train._plan import make_plan
 from gpnas.train._run import Diverged
 

@@ -141,11 +141,11 @@ def test_standardize_by_kind(library):
 
 def test_a_kind_that_is_not_wanted():
     data = dataset(FEATURES, rows(5).inputs)
-    require_kind(data, ("image", "features"), ("class",))
+    require_kind(data, inputs=("image", "features"), targets=("class",))
     with pytest.raises(UserError, match=r"data\.name.*set \(inputs: features.*inputs: image;"):
-        require_kind(data, ("image",), ("class",))
-    with pytest.raises(UserError, match="targets: value"):
-        require_kind(data, ("features",), ("value",))
+        require_kind(data, inputs=("image",), targets=("class",))
+    with pytest.raises(UserError, match="allowed: targets: value"):
+        require_kind(data, targets=("value",))
 
 
 @pytest.mark.parametrize(

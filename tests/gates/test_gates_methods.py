@@ -13,8 +13,8 @@ from gpnas.errors import UserError
 from gpnas.gates import masks_from_gates
 from gpnas.masks import MaskContext, init_masks, masked_leaves, summary, update_leaves
 from gpnas.methods import METHODS, EvalContext, build
-from gpnas.models import LeNet300
-from gpnas.train import init_state, make_plan, make_program, train, train_replicas
+from gpnas.models import LeNet300, linen
+from gpnas.train import classification, init_state, make_plan, make_program, train, train_replicas
 
 RUNS = {
     "sparse_vd": {"threshold": 0.0, "log_variance": -5.0},
@@ -107,7 +107,7 @@ def test_the_record_counts_the_masks_and_the_network_is_zero_there(name, whole, 
     network = program.network(state)
     for path, kernel in masked_leaves(state.masks, network["params"]).items():
         assert (kernel[~masks[path]] == 0).all() and (kernel[masks[path]] != 0).any()
-    error = float(program.evaluate(network, digits.validation).error)
+    error = program.evaluate(network, digits.validation)["error"]
     assert 100 * error == pytest.approx(record["metrics"]["val_error_last"], abs=1e-3)
 
 
@@ -159,8 +159,8 @@ def test_npn_expand_reviews():
     method = METHODS["npn_expand"](
         total_steps=100, images=50, first_units=2, start_at=0.2, stop_at=0.6, every=10
     )
-    module, tx = LeNet300(widths=(5, 3)), optax.sgd(0.1)
-    state = init_state(module, method, tx, jnp.zeros((1, 2, 2, 1)), jax.random.key(0))
+    task, tx = classification(linen(LeNet300(widths=(5, 3)))), optax.sgd(0.1)
+    state = init_state(task, method, tx, jnp.zeros((1, 2, 2, 1)), jax.random.key(0))
 
     def review(state, step, loss):
         state = dataclasses.replace(state, step=jnp.int32(step))

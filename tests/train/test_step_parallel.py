@@ -11,10 +11,15 @@ from sklearn.datasets import load_digits
 
 from gpnas.masks import masked_leaves
 from gpnas.methods import METHODS
-from gpnas.train import init_state, make_step
+from gpnas.models import linen
+from gpnas.train import classification, init_state, make_step
 
 STEPS, BATCH = 8, 64
 METHOD_NAMES = ("rigl", "set", "development")
+
+
+def task_of(module):
+    return classification(linen(module))
 
 
 class Net(nn.Module):
@@ -52,16 +57,16 @@ def setup(name):
         ),
     }[name]()
     tx = optax.sgd(0.1, momentum=0.9)
-    state = init_state(Net(), method, tx, jnp.zeros((1, 8, 8, 1)), jax.random.key(0))
+    state = init_state(task_of(Net()), method, tx, jnp.zeros((1, 8, 8, 1)), jax.random.key(0))
     return method, tx, state
 
 
 def on_one(name):
     method, tx, state = setup(name)
-    step, losses = jax.jit(make_step(Net(), method, tx)), []
+    step, losses = jax.jit(make_step(task_of(Net()), method, tx)), []
     for batch in zip(*batches(), strict=True):
         state, metrics = step(state, batch)
-        losses.append(float(metrics.loss))
+        losses.append(float(metrics["loss"]))
     return state, losses
 
 
@@ -69,7 +74,7 @@ def with_jit(name):
     method, tx, state = setup(name)
     mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     rows, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
-    traces, plain = [], make_step(Net(), method, tx)
+    traces, plain = [], make_step(task_of(Net()), method, tx)
 
     def counted(*inputs):
         traces.append(1)
@@ -84,7 +89,7 @@ def with_jit(name):
     state, losses = jax.device_put(state, everywhere), []
     for batch in zip(*batches(), strict=True):
         state, metrics = step(state, jax.device_put(batch, rows))
-        losses.append(float(metrics.loss))
+        losses.append(float(metrics["loss"]))
     assert len(traces) == 1
     return state, losses
 
@@ -93,11 +98,14 @@ def with_pmap(name):
     method, tx, state = setup(name)
     devices = jax.local_device_count()
     state = jax.tree.map(lambda x: jnp.stack([x] * devices), state)
-    step, losses = jax.pmap(make_step(Net("data"), method, tx, "data"), axis_name="data"), []
+    step, losses = (
+        jax.pmap(make_step(task_of(Net("data")), method, tx, "data"), axis_name="data"),
+        [],
+    )
     for images, labels in zip(*batches(), strict=True):
         split = images.reshape(devices, -1, 8, 8, 1), labels.reshape(devices, -1)
         state, metrics = step(state, split)
-        losses.append(float(metrics.loss[0]))
+        losses.append(float(metrics["loss"][0]))
     for leaf in jax.tree.leaves((state.masks, state.params)):
         assert (np.asarray(leaf) == np.asarray(leaf)[0]).all()
     return jax.tree.map(lambda x: x[0], state), losses

@@ -14,7 +14,7 @@ from gpnas.train._analysis import analyse
 def network(tiny, digits):
     """A plan, and variables and masks of its network."""
     plan = make_plan(tiny(name="dense"), digits)
-    variables = plan.module.init(jax.random.key(0), digits.train.inputs[:1] / 255.0)
+    variables = plan.task.init(jax.random.key(0), digits.train.inputs[:1] / 255.0)
     return plan, variables, init_masks(variables["params"])
 
 

@@ -8,7 +8,7 @@ import pytest
 from gpnas import models, units
 from gpnas.errors import UserError
 from gpnas.masks import apply
-from gpnas.train import _elastic, _plan, make_evaluate, make_program, train
+from gpnas.train import _elastic, _plan, classification, make_evaluate, make_program, train
 
 METHOD = {
     "name": "development_units", "density": 0.25, "every": 5, "window": 3, "protect": 5,
@@ -96,11 +96,16 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
     images = jnp.asarray(digits.test.inputs[:50], jnp.float32)
     rebuilt = models.from_architecture(network)
     np.testing.assert_allclose(
-        rebuilt.apply(small, images), made.module.apply(masked, images), rtol=1e-4, atol=1e-4
+        rebuilt.apply(small, images),
+        made.task.model.infer(masked, images),
+        rtol=1e-4,
+        atol=1e-4,
     )
     if model == "resnet":
         assert network["fields"]["inner"].count(0) == 3
-    error = make_evaluate(made._replace(module=rebuilt), digits)(small, digits.test).error
+    error = make_evaluate(made._replace(task=classification(models.linen(rebuilt))), digits)(
+        small, digits.test
+    )["error"]
     assert 100 * error == pytest.approx(record["metrics"]["test_error_last"], abs=1e-3)
 
 
@@ -111,7 +116,7 @@ def test_a_dormant_unit_changes_nothing_and_its_gain_is_seen(recipe, digits):
     images = jnp.asarray(digits.train.inputs[:64], jnp.float32) / 255
 
     def loss(params):
-        logits = made.module.apply({"params": params}, images)
+        logits = made.task.model.infer({"params": params}, images)
         return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(64), digits.train.targets[:64]])
 
     living = apply(state.masks, state.params)

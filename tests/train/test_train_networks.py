@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.models import call
 from gpnas.train import make_plan, train, train_replicas
 
 NETS = """
@@ -148,11 +147,11 @@ def test_dropout_drops_in_training_only_and_differs_from_step_to_step(config, di
     plan = make_plan(config("Drop"), digits)
     images = np.asarray(digits.train.inputs[:4] / 255, np.float32)
     one, other = jax.random.split(jax.random.key(0))
-    variables = call.init(plan.module, one, images)
-    outputs = [call.forward(plan.module, variables, images, key)[0] for key in (one, one, other)]
+    variables = plan.task.init(one, images)
+    outputs = [plan.task.model.apply(variables, images, key)[0] for key in (one, one, other)]
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert np.abs(outputs[0] - outputs[2]).max() > 1e-3
-    assert np.abs(outputs[0] - call.infer(plan.module, variables, images)).max() > 1e-3
+    assert np.abs(outputs[0] - plan.task.model.infer(variables, images)).max() > 1e-3
 
 
 @pytest.mark.slow
@@ -191,10 +190,10 @@ def test_lanes_draw_what_each_alone_draws(config, digits, tmp_path):
         ("gpnas_nets:Twice", "tokens"),
         ("gpnas_nets:Biases", "a network with weights"),
         ("gpnas_nets:Raising", "RuntimeError: first line"),
-        ("gpnas_nets:unsaid", "a Module class, or a function annotated"),
-        ("gpnas_nets:number", "a Module class, or a function annotated"),
-        ("os:system", "a Module class, or a function annotated"),
-        ("json:loads", "a Module class, or a function annotated"),
+        ("gpnas_nets:unsaid", "a Module or Model class, or a function annotated"),
+        ("gpnas_nets:number", "a Module or Model class, or a function annotated"),
+        ("os:system", "a Module or Model class, or a function annotated"),
+        ("json:loads", "a Module or Model class, or a function annotated"),
         ("x" * 5000, "lenet300"),
         ("gpnas_nets:" + "x" * 5000, "lenet300"),
         (":", "lenet300"),

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.train import Metrics
+from gpnas.train import Metric, percent
 from gpnas.train._observe import HostCounters, evaluate_and_select, no_selection, train_line
+
+ERROR = Metric("error", "%", value=percent)
 
 
 def network(value):
@@ -19,19 +21,20 @@ def network(value):
 
 def select(evaluations):
     """Step of the network selected after evaluations with `(active weights, error in %)`."""
-    as_it_is = SimpleNamespace(network=lambda state: {"params": state.params})
+    as_it_is = SimpleNamespace(metric=ERROR, network=lambda state: {"params": state.params})
     best = no_selection(as_it_is, network(0.0))
     for step, (active, error) in enumerate(evaluations, 1):
         program = SimpleNamespace(
+            metric=ERROR,
             network=as_it_is.network,
             to_full_shape=lambda tree: tree,
-            evaluate=lambda variables, split, e=error: Metrics(np.float64(1), e / 100),
+            evaluate=lambda variables, split, e=error: {"loss": 1.0, "error": e / 100},
         )
         now = HostCounters(step, {"w": 10_000}, {"w": active}, {}, {}, {})
         line, best = evaluate_and_select(program, network(float(step)), now, None, best)
         assert line == {"step": step, "split": "validation", "loss": 1.0, "error": error}
     assert float(best.variables["params"]["w"][0, 0]) == int(best.step)
-    assert float(best.error) == pytest.approx(evaluations[int(best.step) - 1][1])
+    assert float(best.value) == pytest.approx(evaluations[int(best.step) - 1][1])
     return int(best.step)
 
 
@@ -63,7 +66,7 @@ def test_line():
         14, {"a": 8, "b": 2}, {"a": 2, "b": 2}, {"a": 2, "b": 0}, {"a": 6, "b": 0},
         {"a": 13.0, "b": 18.0}, skipped=2,
     )  # fmt: skip
-    line = train_line(before, now, Metrics(np.float32(8), np.float32(1)))
+    line = train_line(before, now, {"loss": np.float32(8), "error": np.float32(1)}, ERROR)
     layers = line.pop("layers")
     assert line == {
         "step": 14, "split": "train", "loss": 2.0, "error": 25.0, "density": 0.4,

@@ -24,7 +24,7 @@ def changed(config, changes):
 def test_plan(tiny, digits):
     plan = make_plan(tiny(**MASKED), digits)
     assert (plan.steps_per_epoch, plan.total_steps, plan.loop) == (20, 80, "scan")
-    assert plan.image_shape == (8, 8, 1)
+    assert plan.inputs.shape == (8, 8, 1)
     assert plan.macs.per_weight == {"Dense_0/kernel": 1, "Dense_1/kernel": 1, "Dense_2/kernel": 1}
     expected = plan.expected
     assert (expected["params"], expected["weights"]) == (2778, 2720)
@@ -86,7 +86,7 @@ def test_a_network_that_needs_larger_images(tiny, digits):
     with pytest.raises(UserError, match=expected + "data.image_size makes them larger"):
         make_plan(config, digits)
     larger = changed(config, {"data.image_size": 16, "model.widths": (2, 3, 4)})
-    assert make_plan(larger, load_data(larger)).image_shape == (16, 16, 1)
+    assert make_plan(larger, load_data(larger)).inputs.shape == (16, 16, 1)
 
 
 def test_batches_are_shared_by_the_devices(tiny, digits, monkeypatch):

@@ -1,0 +1,131 @@
+"""Initial variables of a run from elsewhere: another run, a file of weights, or the user's code."""
+
+import difflib
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from ml_collections import ConfigDict
+
+from gpnas import plugins
+from gpnas.errors import UserError, brief
+from gpnas.masks import tree
+from gpnas.train._load_run import load_run
+
+_FIELD = "train.init_from"
+_ALLOWED = "a run's folder, a .safetensors file, a folder of Orbax, or module:function"
+
+
+def load_variables(config: ConfigDict, like: Any) -> Any:
+    """The variables that `train.init_from` names, as the network's own; None if it is empty.
+
+    Leaves are found by path: "Dense_0/kernel" of the parameters, "batch_stats/…" of another
+    collection. `train.init_names` replaces beginnings of our paths by those of the source; an
+    empty one leaves that part of the network as it is initialized. So is a collection that the
+    source does not have.
+
+    Args:
+      config: The `train` section.
+      like: Shapes of the network's variables.
+
+    Returns:
+      A tree of their structure; None for a leaf that is not loaded.
+
+    Raises:
+      UserError: If there is no such source, or a leaf is missing or has another shape.
+    """
+    names = config.init_names.to_dict()
+    if not config.init_from:
+        if names:
+            raise UserError("train.init_names", names, "none without train.init_from")
+        return None
+    found = dict(_leaves(_read(config.init_from)))
+    missing = {name for name in like if name != "params" and not _has(found, f"{name}/", names)}
+    used = set()
+
+    def leaf(path: tuple, own: Any) -> Any:
+        collection, _, rest = tree.path_name(path).partition("/")
+        name = rest if collection == "params" else f"{collection}/{rest}"
+        source = _renamed(name, names)
+        if collection in missing or source is None:
+            return None
+        if source not in found:
+            near = ", ".join(difflib.get_close_matches(source, found, 3, 0)) or "none"
+            allowed = f"weights with {source}; like it are {near} (train.init_names maps names)"
+            raise UserError(_FIELD, config.init_from, allowed)
+        value = np.asarray(found[source])
+        if value.shape != own.shape:
+            allowed = f"{source} of shape {own.shape}, as {name} has here; not {value.shape}"
+            raise UserError(_FIELD, config.init_from, allowed)
+        used.add(source)
+        return value.astype(own.dtype)
+
+    loaded = jax.tree.map_with_path(leaf, like)
+    if unused := sorted(set(found) - used):
+        shown = ", ".join(unused[:4]) + (", …" if len(unused) > 4 else "")
+        logging.warning("%s: leaves that are not used: %s", config.init_from, shown)
+    return loaded
+
+
+def _renamed(name: str, names: Mapping[str, str]) -> str | None:
+    """A path of ours in the source: its longest mapped beginning is replaced; None: not loaded."""
+    matches = [one for one in names if name == one or name.startswith(f"{one}/")]
+    if not matches:
+        return name
+    one = max(matches, key=len)
+    return f"{names[one]}{name[len(one) :]}" if names[one] else None
+
+
+def _has(found: Mapping[str, Any], collection: str, names: Mapping[str, str]) -> bool:
+    mapped = [theirs for ours, theirs in names.items() if f"{ours}/".startswith(collection)]
+    return any(path.startswith((collection, *filter(None, mapped))) for path in found)
+
+
+def _read(source: str) -> Any:
+    path = pathlib.Path(source)
+    if path.suffix == ".safetensors" and path.is_file():
+        return _read_safetensors(path)
+    if (path / "record.json").is_file():
+        return load_run(path).variables
+    if path.is_dir():
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                return checkpointer.restore(path.absolute())
+        except Exception as error:  # Orbax raises all kinds
+            raise UserError(_FIELD, source, f"{_ALLOWED} ({brief(error)})") from error
+    if ":" not in source:
+        raise UserError(_FIELD, source, _ALLOWED)
+    make: Any = plugins.find(_FIELD, source, {}, dict)
+    try:
+        return make()
+    except UserError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        allowed = f"a function that returns variables ({brief(error)})"
+        raise UserError(_FIELD, source, allowed) from error
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+    except ImportError as error:
+        allowed = "another source, or the package safetensors (pip install 'gpnas[deploy]')"
+        raise UserError(_FIELD, str(path), allowed) from error
+    try:
+        return load(path.read_bytes())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(_FIELD, str(path), f"a safetensors file ({brief(error)})") from error
+
+
+def _leaves(variables: Any) -> Iterator[tuple[str, Any]]:
+    """Leaves by path; a dot in a flat name, as PyTorch's have, separates levels, too."""
+    if not isinstance(variables, Mapping):
+        allowed = f"variables as a dict, nested or flat; not {type(variables).__name__}"
+        raise UserError(_FIELD, type(variables).__name__, allowed)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        yield tree.path_name(path).replace(".", "/").removeprefix("params/"), leaf

@@ -1,0 +1,237 @@
+"""What is trained: a network's loss on a batch, and the metric by which it is judged.
+
+A `Task` is three pure functions. The loop, the records and the search speak of its metric, and
+assume neither classification nor images. `supervised` makes one from a loss of outputs and targets;
+`classification`, `regression`, `multilabel` and `language` are made by it.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gpnas.models import Model
+from gpnas.plugins import In
+
+Batch = tuple[Any, Any]  # inputs and targets, (batch, …)
+PerExample = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+class Metric(NamedTuple):
+    """The number by which networks of a task are compared.
+
+    Attributes:
+      name: One of `Task.metrics`.
+      unit: Of the reported value; may be empty.
+      better: Whether "lower" or "higher" values are better.
+      value: `mean over examples → reported value`, of Python floats.
+    """
+
+    name: str
+    unit: str = ""
+    better: Literal["lower", "higher"] = "lower"
+    value: Callable[[float], float] = lambda mean: mean
+
+    def improves(self, new: float, old: float) -> bool:
+        """Whether a value is better than another."""
+        return new < old if self.better == "lower" else new > old
+
+    def text(self, value: float, named: bool = True) -> str:
+        """A reported value with its unit, for people; the name comes first if it is `named`."""
+        shown = f"{value:.2f}" if self.unit == "%" else f"{value:.4g}"
+        name = f"{self.name.replace('_', ' ')} " if named else ""
+        return f"{name}{shown} {self.unit}".rstrip()
+
+    @property
+    def worst(self) -> float:
+        """The value that all others are better than."""
+        return float("inf") if self.better == "lower" else float("-inf")
+
+
+class Aux(NamedTuple):
+    """What a loss returns beside its value.
+
+    Attributes:
+      model_state: The network's collections except "params", after the step.
+      metrics: `{name: () float32}`, means over the batch.
+    """
+
+    model_state: Any
+    metrics: dict[str, jax.Array]
+
+
+class Task(NamedTuple):
+    """Pure functions that say what is trained.
+
+    Attributes:
+      init: `(key, inputs) → variables`, a dict of "params" and other collections.
+      loss: `(variables, batch, key) → (loss, Aux)`, of a batch `(inputs, targets)`; () float32.
+        The key is of what the network draws; None in evaluation.
+      metrics: `(variables, batch) → {name: (batch,)}` in evaluation; "loss" is one of them.
+      metric: The one by which networks are selected and compared.
+      model: The network: its units, cost and exported files are those of `model.infer`.
+      outputs: `(data set) → shape` of the outputs for one example that the loss needs; None: any.
+    """
+
+    init: Callable[[jax.Array, Any], dict[str, Any]]
+    loss: Callable[[Any, Batch, jax.Array | None], tuple[jax.Array, Aux]]
+    metrics: Callable[[Any, Batch], dict[str, jax.Array]]
+    metric: Metric
+    model: Model
+    outputs: Callable[[Any], tuple[int, ...]] | None = None
+
+
+def supervised(
+    model: Model,
+    loss: PerExample,
+    metrics: Mapping[str, PerExample],
+    metric: Metric,
+    outputs: Callable[[Any], tuple[int, ...]] | None = None,
+) -> Task:
+    """A task whose loss is a mean over examples of a function of outputs and targets.
+
+    Args:
+      model: The network.
+      loss: `(outputs, targets) → (batch,)`.
+      metrics: Functions like it, by name.
+      metric: As for `Task`.
+      outputs: As for `Task`.
+    """
+
+    def loss_fn(variables: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Aux]:
+        inputs, targets = batch
+        found, state = model.apply(variables, inputs, key)
+        means = {n: jnp.mean(f(found, targets), dtype=jnp.float32) for n, f in metrics.items()}
+        return loss(found, targets).mean(), Aux(state, means)
+
+    def metrics_fn(variables: Any, batch: Batch) -> dict[str, jax.Array]:
+        inputs, targets = batch
+        found = model.infer(variables, inputs)
+        return {n: f(found, targets) for n, f in {"loss": loss, **metrics}.items()}
+
+    return Task(model.init, loss_fn, metrics_fn, metric, model, outputs)
+
+
+def classification(
+    model: Model, *, label_smoothing: Annotated[float, In(0, 1, open="high")] = 0.0
+) -> Task:
+    """Cross-entropy in nats and the error in %.
+
+    Targets are classes, (batch,) int, or their probabilities, (batch, classes) float32, as mixup
+    makes them; an example of the latter is right where the most probable class is predicted.
+
+    Args:
+      model: A network with (batch, classes) logits.
+      label_smoothing: α of Szegedy et al. 2016 (arXiv:1512.00567), section 7; training only.
+    """
+
+    def smoothed(logits: jax.Array, targets: jax.Array) -> jax.Array:
+        if targets.ndim == 1:
+            targets = jax.nn.one_hot(targets, logits.shape[-1], dtype=logits.dtype)
+        return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+
+    task = supervised(
+        model,
+        _cross_entropy,
+        {"error": _wrong},
+        Metric("error", "%", value=percent),
+        lambda data: (data.num_classes,),
+    )
+    if not label_smoothing:
+        return task
+    return task._replace(loss=supervised(model, smoothed, {"error": _wrong}, task.metric).loss)
+
+
+def regression(model: Model) -> Task:
+    """Squared error, averaged over the outputs of an example, and its root in units of the targets.
+
+    Args:
+      model: A network with (batch, outputs) values; targets are float32 of the same shape.
+    """
+
+    def squared(values: jax.Array, targets: jax.Array) -> jax.Array:
+        return jnp.mean(jnp.square(values - targets).reshape(len(targets), -1), -1)
+
+    metric = Metric("rmse", value=lambda mean: mean**0.5)
+    return supervised(model, squared, {"rmse": squared}, metric, _target_shape)
+
+
+def multilabel(model: Model) -> Task:
+    """Sigmoid cross-entropy in nats, averaged over labels, and the fraction of wrong labels in %.
+
+    Args:
+      model: A network with (batch, labels) logits; targets are bool or 0 and 1 of the same shape.
+    """
+
+    def loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
+        return optax.sigmoid_binary_cross_entropy(logits, targets.astype(logits.dtype)).mean(-1)
+
+    def wrong(logits: jax.Array, targets: jax.Array) -> jax.Array:
+        return jnp.mean((logits > 0) != (targets > 0.5), -1, dtype=jnp.float32)
+
+    metric = Metric("label_error", "%", value=percent)
+    return supervised(model, loss, {"label_error": wrong}, metric, _target_shape)
+
+
+def language(model: Model) -> Task:
+    """Next-token cross-entropy in nats, averaged over a sequence, and the perplexity.
+
+    Args:
+      model: A network with (batch, length, vocabulary) logits of tokens (batch, length) int;
+        targets are the next tokens, (batch, length) int.
+    """
+
+    def loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean(-1)
+
+    metric = Metric("perplexity", value=math.exp)
+    return supervised(
+        model, loss, {"perplexity": loss}, metric,
+        lambda data: (*_target_shape(data), data.num_classes),
+    )  # fmt: skip
+
+
+TASKS: Mapping[str, Callable[..., Task]] = {
+    "classification": classification,
+    "regression": regression,
+    "multilabel": multilabel,
+    "language": language,
+}
+
+
+# The targets (`gpnas.data.Fields`) that each of them takes; a task of one's own takes any.
+TARGET_KINDS: Mapping[str, str] = {
+    "classification": "class",
+    "regression": "value",
+    "multilabel": "labels",
+    "language": "next",
+}
+
+
+def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross-entropy per example, (batch,) float32 in nats.
+
+    Args:
+      logits: (batch, classes).
+      labels: (batch,) int, or (batch, classes) probabilities.
+    """
+    if labels.ndim == 1:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return optax.softmax_cross_entropy(logits, labels)
+
+
+def _wrong(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Whether the most probable class is another than the label's, (batch,) bool."""
+    return jnp.argmax(logits, -1) != (labels if labels.ndim == 1 else jnp.argmax(labels, -1))
+
+
+def percent(fraction: Any) -> float:
+    """A fraction as a percentage, to four places."""
+    return round(100 * float(fraction), 4)
+
+
+def _target_shape(data: Any) -> tuple[int, ...]:
+    return tuple(data.train.targets.shape[1:])

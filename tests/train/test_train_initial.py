@@ -1,0 +1,155 @@
+"""Runs that start from given weights: of a run, of files, of the user's own code."""
+
+import sys
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from flax import traverse_util
+
+from gpnas.errors import UserError
+from gpnas.train import load_run, make_plan, train
+from gpnas.train._initial import load_variables
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, digits):
+    """A finished run: `(folder, its variables)`."""
+    from gpnas.train import base
+
+    config = base(name="dense")
+    config.data.name = "digits"
+    config.model.widths = (32, 16)
+    config.train.epochs, config.train.batch_size = 3, 64
+    config.train.tensorboard = False
+    folder = tmp_path_factory.mktemp("trained")
+    train(config, folder, digits)
+    return folder, load_run(folder).variables
+
+
+def load(tiny, digits, source, names=None, **fields):
+    config = tiny(name="gmp", density=0.1)
+    config.train.init_from, config.train.init_names = str(source), names or {}
+    for name, value in fields.items():
+        config.model[name] = value
+    return load_variables(config.train, make_plan(config, digits).variables)
+
+
+def flat(variables):
+    return traverse_util.flatten_dict(variables["params"], sep="/")
+
+
+def test_every_source_gives_the_same(trained, tiny, digits, tmp_path, monkeypatch):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    folder, variables = trained
+    leaves = {name: np.asarray(x) for name, x in flat(variables).items()}
+    safetensors.save_file(leaves, tmp_path / "slashes.safetensors")
+    dotted = {f"params.{name}".replace("/", "."): x for name, x in leaves.items()}
+    safetensors.save_file(dotted, tmp_path / "dots.safetensors")
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "orbax", variables)
+    np.savez(tmp_path / "leaves.npz", **leaves)
+    (tmp_path / "gpnas_weights.py").write_text(
+        "import numpy\n\n\ndef weights() -> dict:\n"
+        f"    return dict(numpy.load({str(tmp_path / 'leaves.npz')!r}))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ("slashes.safetensors", "dots.safetensors", "orbax")
+    for source in (folder, *(tmp_path / name for name in names), "gpnas_weights:weights"):
+        found = flat(load(tiny, digits, source))
+        assert found.keys() == leaves.keys()
+        for name, value in leaves.items():
+            np.testing.assert_array_equal(found[name], value, err_msg=str(source))
+    sys.modules.pop("gpnas_weights", None)
+
+
+def test_a_run_starts_from_them(trained, tiny, digits, tmp_path):
+    folder, _ = trained
+    losses = {}
+    for source in ("", str(folder)):
+        config = tiny(name="gmp", density=0.5, every=7)
+        config.train.init_from, config.optimizer.learning_rate = source, 1e-3
+        record = train(config, tmp_path / f"run{bool(source)}", digits)
+        losses[source] = record["looks"][0]["loss"]
+    assert losses[str(folder)] < 0.5 * losses[""]
+
+
+def test_a_run_that_goes_on_does_not_need_them(trained, tiny, digits, tmp_path, stop_at):
+    source = tmp_path / "source"
+    folder, variables = trained
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(source, variables)
+    config = tiny(name="gmp", density=0.5, every=7)
+    config.train.init_from = str(source)
+    with stop_at(20):
+        train(config, tmp_path / "run", digits)
+    source.rename(tmp_path / "moved")
+    config.resume = True
+    assert train(config, tmp_path / "run", digits)["curve"][-1]["step"] == 80
+
+
+def test_names_and_parts_that_stay_fresh(trained, tiny, digits, tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    _, variables = trained
+    leaves = {f"encoder/{n}".replace("Dense_0", "first"): x for n, x in flat(variables).items()}
+    safetensors.save_file({n: np.asarray(x) for n, x in leaves.items()}, tmp_path / "a.safetensors")
+    names = {"Dense_0": "encoder/first", "Dense_1": "encoder/Dense_1", "Dense_2": ""}
+    found = load(tiny, digits, tmp_path / "a.safetensors", names)["params"]
+    np.testing.assert_array_equal(
+        found["Dense_0"]["kernel"], variables["params"]["Dense_0"]["kernel"]
+    )
+    assert found["Dense_2"] == {"bias": None, "kernel": None}
+    config = tiny(name="gmp", density=0.5, every=7)
+    config.train.init_from, config.train.init_names = str(tmp_path / "a.safetensors"), names
+    train(config, tmp_path / "run", digits)
+
+
+def test_batch_statistics_are_loaded_or_fresh(tiny, digits, tmp_path):
+    config = tiny(name="dense")
+    config.model = {"name": "resnet", "dtype": "float32", "conv": "auto", "blocks": 1}
+    config.model.streams, config.model.inner = (4, 4, 4), (4, 4, 4)
+    plan = make_plan(config, digits)
+    variables = jax.jit(plan.task.init)(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
+    variables = jax.tree.map(lambda x: np.asarray(x) + 1, variables)
+    for tree in (variables, {"params": variables["params"]}):
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(tmp_path / str(len(tree)), tree)
+        config.train.init_from = str(tmp_path / str(len(tree)))
+        found = load_variables(config.train, plan.variables)
+        statistics = jax.tree.leaves(found["batch_stats"], is_leaf=lambda x: x is None)
+        assert all((x is None) == (len(tree) == 1) for x in statistics)
+        jax.tree.map(np.testing.assert_array_equal, found["params"], variables["params"])
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("nowhere", "a run's folder, a .safetensors file, a folder of Orbax, or module:function"),
+        ("os:system", "a function annotated `-> dict`"),
+        ("gpnas_no_such_module:f", "No module named"),
+        ("{folder}/record.json", "a run's folder"),
+        ("{folder}/empty", "Orbax"),
+        ("{folder}/damaged.safetensors", "a safetensors file"),
+    ],
+)
+def test_sources_that_cannot_be(source, said, trained, tiny, digits):
+    pytest.importorskip("safetensors")
+    folder, _ = trained
+    (folder / "empty").mkdir(exist_ok=True)
+    (folder / "damaged.safetensors").write_bytes(b"abc")
+    with pytest.raises(UserError, match=said) as caught:
+        load(tiny, digits, source.format(folder=folder))
+    assert str(caught.value).startswith("train.init_from: got ") and "\n" not in str(caught.value)
+
+
+def test_weights_that_do_not_fit(trained, tiny, digits):
+    folder, _ = trained
+    with pytest.raises(UserError, match=r"Dense_0/bias of shape \(8,\).* not \(32,\)"):
+        load(tiny, digits, folder, widths=(8, 16))
+    with pytest.raises(UserError, match="weights with first/bias; like it are .*Dense_"):
+        load(tiny, digits, folder, {"Dense_0": "first"})
+    config = tiny(name="dense")
+    config.train.init_names = {"Dense_0": "first"}
+    with pytest.raises(UserError, match="none without train.init_from"):
+        load_variables(config.train, make_plan(config, digits).variables)
