@@ -90,6 +90,7 @@ def hold_out_end(n: int, fraction: float) -> tuple[slice, slice]:
     held = round(n * fraction)
     if not 0 < held < n - 1:
         allowed = f"a fraction of {n} sequences that leaves one or more on either side of one"
+        allowed += "; a smaller data.length makes more of a text"
         raise UserError("data.validation", fraction, allowed)
     return slice(0, n - held - 1), slice(n - held, n)
 

@@ -301,7 +301,7 @@ def _classes(
       UserError: There is one class only, or these are values rather than classes.
     """
     where = f"{path}, column {column!r}"
-    values = "data.target_kind=value is for values"
+    values = "for values: task.name=regression, or data.target_kind=value"
     if len(seen) < 2:
         raise UserError(_FIELD, where, f"two classes or more, not {', '.join(seen)} alone")
     numeric = all(map(_is_number, seen))

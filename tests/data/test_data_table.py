@@ -152,7 +152,10 @@ def after(row):
         (after('1,"2,0'), r"t\.csv:42'.*comma-separated values"),
         (text().encode() + b"1,\xff,0\n", r"t\.csv:42'.*UTF-8"),
         (text([(a, b, 1) for a, b, _ in ROWS]), "two classes or more, not 1 alone"),
-        (text([(a, c, b) for a, b, c in ROWS]), r"not 0\.5 \(data\.target_kind=value"),
+        (
+            text([(a, c, b) for a, b, c in ROWS]),
+            r"not 0\.5 \(for values: task\.name=regression, or data\.target_kind",
+        ),
         (text([(c, b, a) for a, b, c in ROWS]), r"met more often: 40 of 40 .*target_kind=value"),
         (text(ROWS[:2] * 2), r"data\.validation"),
         ("a,y\n1,0\n1,0\n2,1\n2,1\n", r"data\.validation"),
