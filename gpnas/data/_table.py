@@ -20,6 +20,7 @@ from gpnas.errors import UserError
 
 _FIELD = "data.name"
 _KINDS: Mapping[str, TargetKind] = {"class": "class", "value": "value", "labels": "labels"}
+_GROUPED = "_"  # Python reads 1_000 as a number, others do not
 _ROWS_PER_CLASS = 2  # fewer on average: values rather than classes
 
 
@@ -191,7 +192,9 @@ def _read(path: Path, columns: Sequence[str], outputs: Sequence[str], target: _C
             raise UserError(_FIELD, f"{path}:{line}", allowed)
         cells = pick(row)
         try:
-            features.extend(map(_number, cells[:split]))
+            features.extend(map(float, cells[:split]))  # `_number` is three times slower
+            if _GROUPED in "".join(cells[:split]):
+                raise ValueError
             targets.extend(map(target.parse, cells[split:]))
         except ValueError:
             raise _wrong_cell(path, line, cells, (*columns, *outputs), split, target) from None
@@ -229,7 +232,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _number(cell: str) -> float:
-    if "_" in cell:  # digits may be grouped so in Python, and nowhere else
+    if _GROUPED in cell:
         raise ValueError("a number")
     try:
         value = float(cell)
@@ -255,6 +258,8 @@ def _label(cell: str) -> int:
 
 def _class_number(seen: dict[str, int], cell: str) -> int:
     """The number of a class by its first occurrence; equal numbers are one class."""
+    if cell in seen:
+        return seen[cell]
     text = cell.strip()
     if text.lower() in ("", "nan"):
         raise ValueError("the name of a class")
