@@ -72,9 +72,7 @@ def load(
 ) -> Dataset:
     """Loads a data set: images with classes, a table, a text, or arrays of your own.
 
-    The first time, a named set is found, checked, prepared for TFDS and decoded into a
-    memory-mapped cache; from then on the cache is opened. Places are tried in the order of
-    `docs/data.md`.
+    Where a named set is looked for, and where it is kept: `docs/data.md`.
 
     Args:
       name: `fashion_mnist`, `mnist`, `cifar10`, `digits`, `folder:PATH` (`train/<class>/` and

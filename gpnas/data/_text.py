@@ -35,13 +35,9 @@ def load(path: Path, length: int) -> Decoded:
     found = list_files("text", path, ".txt")
     named = {} if path.is_file() else by_split(found)
     files = {part: [one] for part, one in named.items()} or {"train": [*found]}
-    counts: dict[str, int] = {}
-    seen = np.zeros(_CODE_POINTS, bool)
+    seen, counts = np.zeros(_CODE_POINTS, bool), {}
     for part, paths in files.items():
-        counts[part] = 0
-        for points in _code_points(paths):
-            seen[points] = True
-            counts[part] += len(points)
+        counts[part] = _mark(paths, seen)
         if counts[part] <= length:
             allowed = f"more than {length} characters (data.length), not {counts[part]}"
             raise UserError("data.name", f"text:{_of(paths, path)}", allowed)
@@ -54,18 +50,35 @@ def load(path: Path, length: int) -> Decoded:
     fields = Fields("tokens", "next", len(names), names, tokens=len(names))
     splits = {}
     for part, paths in files.items():
-        tokens, at = np.empty(counts[part], np.int32), 0
-        for points in _code_points(paths):
-            if at + len(points) > len(tokens):
-                break
-            tokens[at : at + len(points)] = token_of[points]
-            at += len(points)
-        if at != len(tokens):
+        tokens = _tokens(paths, counts[part], token_of)
+        if tokens is None:
             raise UserError("data.name", f"text:{_of(paths, path)}", "files that stay as they are")
         end = (len(tokens) - 1) // length * length
         inputs, targets = tokens[:end].reshape(-1, length), tokens[1 : end + 1].reshape(-1, length)
         splits[part] = Split(inputs, targets)
     return Decoded(fields, splits, content_digest(fields, splits))
+
+
+def _mark(paths: Sequence[Path], seen: npt.NDArray[np.bool_]) -> int:
+    """Marks the code points of files in `seen`, (code points,); returns how many there are."""
+    count = 0
+    for points in _code_points(paths):
+        seen[points] = True
+        count += len(points)
+    return count
+
+
+def _tokens(
+    paths: Sequence[Path], count: int, token_of: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int32] | None:
+    """The tokens of files, (count,) int32; None if there are more or fewer by now."""
+    tokens, at = np.empty(count, np.int32), 0
+    for points in _code_points(paths):
+        if at + len(points) > count:
+            return None
+        tokens[at : at + len(points)] = token_of[points]
+        at += len(points)
+    return tokens if at == count else None
 
 
 def _code_points(paths: Sequence[Path]) -> Iterator[npt.NDArray[np.uint32]]:
