@@ -63,9 +63,9 @@ def _torch_steps(data: Dataset, model: str, steps: int) -> Callable[[], Any]:
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     loss = nn.CrossEntropyLoss()
     index = rows(data, steps)[0]
-    pixels = [data.train.images[i].astype(np.float32).transpose(0, 3, 1, 2) for i in index]
+    pixels = [data.train.inputs[i].astype(np.float32).transpose(0, 3, 1, 2) for i in index]
     images = [torch.from_numpy((x / 255 - data.mean) / data.std).contiguous() for x in pixels]
-    labels = [torch.from_numpy(data.train.labels[i].astype(np.int64)) for i in index]
+    labels = [torch.from_numpy(data.train.targets[i].astype(np.int64)) for i in index]
 
     def run() -> None:
         for x, y in zip(images, labels, strict=True):

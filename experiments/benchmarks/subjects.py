@@ -10,7 +10,7 @@ import optax
 from ml_collections import ConfigDict
 
 from experiments.benchmarks.measure import Options
-from gpnas.data import Dataset, Split, load
+from gpnas.data import Dataset, Fields, Split, load
 from gpnas.errors import UserError
 from gpnas.models import call
 from gpnas.train import Plan, make_plan, make_program
@@ -31,7 +31,7 @@ def random_data(shape: tuple[int, int, int], images: int, seed: int = 0) -> Data
     names = tuple(str(digit) for digit in range(10))
     return Dataset(
         "random", split(images), split(images // 10), split(images // 10),
-        10, names, "", channels, np.full_like(channels, 0.25),
+        Fields("image", "class", 10, names), "", channels, np.full_like(channels, 0.25),
     )  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
     module: Any = plan.task.model.module
     rate = optax.cosine_decay_schedule(config.optimizer.learning_rate, plan.total_steps)
     tx = optax.sgd(rate, momentum=config.optimizer.arguments.momentum)
-    images, labels = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
+    images, labels = jnp.asarray(data.train.inputs), jnp.asarray(data.train.targets)
 
     def scaled(pixels: jax.Array) -> jax.Array:
         return (pixels.astype(jnp.float32) / 255 - data.mean) / data.std
@@ -110,7 +110,7 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
 
     @jax.jit
     def init() -> tuple:
-        variables = call.init(module, jax.random.key(0), jnp.zeros((1, *data.image_shape)))
+        variables = call.init(module, jax.random.key(0), jnp.zeros((1, *data.input_shape)))
         params = variables.pop("params")
         return params, variables, tx.init(params), jnp.zeros(2)
 

@@ -129,7 +129,7 @@ def _plain_run(config: ConfigDict, data: Dataset, kind: str) -> Callable[[], Non
 
     def look(state: Any, split: Split) -> np.ndarray:
         cuts = [slice(start, start + size) for start in range(0, len(split) - size + 1, size)]
-        sums = [loop.evaluate(state, split.images[cut], split.labels[cut]) for cut in cuts]
+        sums = [loop.evaluate(state, split.inputs[cut], split.targets[cut]) for cut in cuts]
         return np.sum(jax.device_get(sums), 0)
 
     def run() -> None:

@@ -1,16 +1,21 @@
-"""Image classification data as NumPy arrays: fetched once, checked, decoded once, memory-mapped.
+"""Data as NumPy arrays: images, tables, texts, or arrays of your own; checked, and split.
 
     from gpnas import data
 
     ds = data.load("fashion_mnist")
-    ds.train.images.shape  # (54000, 28, 28, 1)
+    ds.train.inputs.shape  # (54000, 28, 28, 1)
 
 How a set is found, where it is kept and what is checked: `docs/data.md`. Augmentation of training
 batches on the device: `gpnas.data.augment`.
 """
 
 from gpnas.data import pictures
-from gpnas.data._dataset import Dataset, Split, standardize
+from gpnas.data._dataset import Dataset, Split, require_kind, standardize
+from gpnas.data._fields import Fields
 from gpnas.data._loader import load
+from gpnas.data._own import Source
 
-__all__ = ["Dataset", "Split", "augment", "load", "pictures", "standardize"]
+__all__ = [
+    "Dataset", "Fields", "Source", "Split", "augment", "load", "pictures", "require_kind",
+    "standardize",
+]  # fmt: skip

@@ -1,7 +1,7 @@
 """The decoded cache: .npy files of each split, memory-mapped, found by what they were made from.
 
-    <cache_dir>/entries/<name>-<digest>/{train,test}_{images,labels}.npy, meta.json
-    (and validation_{images,labels}.npy of a data set that has a validation set of its own)
+    <cache_dir>/entries/<name>-<digest>/<split>_{inputs,targets}.npy, meta.json
+    (of each split that the data set has: train; test and validation)
     <cache_dir>/keys/<digest of key>.json        says which entry answers a key
     <cache_dir>/locks/<name>.lock
 
@@ -16,7 +16,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,16 @@ from absl import logging
 from gpnas._files import parse_json, write_bytes, write_json
 from gpnas.data import _storage
 from gpnas.data._dataset import Decoded, Split, content_digest
+from gpnas.data._fields import Fields, misfit
 
 # Raise it when the way of decoding changes: older entries are then no longer found.
-_FORMAT = 1
+_FORMAT = 2
 # Entries up to this size are checked in full at every load (0.1 s), larger ones by shape only.
 _VERIFY_BYTES = 1 << 30
 _SPLITS = ("train", "test", "validation")
 
 Key = Mapping[str, Any]
-Fill = Callable[[Path], tuple[str, ...]]
+Fill = Callable[[Path], Fields]
 
 
 def default_dir() -> Path:
@@ -75,7 +76,7 @@ def fill(cache_dir: Path, name: str, key: Key, write: Fill) -> Decoded:
       cache_dir: The cache.
       name: Of the data set, for the entry's name.
       key: What determines the content.
-      write: Writes the arrays into the folder it is given (`array_path`) and returns class names.
+      write: Writes the arrays into the folder it is given (`array_path`) and returns their fields.
 
     Returns:
       The decoded set as memory maps.
@@ -86,13 +87,13 @@ def fill(cache_dir: Path, name: str, key: Key, write: Fill) -> Decoded:
     """
     entries = cache_dir / "entries"
     with _storage.new_folder(entries, field="data.cache_dir") as folder:
-        class_names = write(folder)
-        names = [one for one in _SPLITS if array_path(folder, f"{one}_images").exists()]
-        digest = content_digest(*(_map_split(folder, one) for one in names))
-        meta = {"format": _FORMAT, "name": name, "class_names": class_names, "sha256": digest}
+        fields = write(folder)
+        names = [one for one in _SPLITS if array_path(folder, f"{one}_inputs").exists()]
+        digest = content_digest(fields, {one: _map_split(folder, one, fields) for one in names})
+        meta = {"format": _FORMAT, "name": name, "fields": fields._asdict(), "sha256": digest}
         meta["splits"] = names
         write_json(folder / "meta.json", meta)
-        final = entries / f"{_safe(name)}-{_identity(digest, class_names)}"
+        final = entries / f"{_safe(name)}-{_identity(digest, fields)}"
         if not _storage.publish(folder, final) and _open(final) is None:
             _replace(folder, final)
         _write_pointer(cache_dir, key, final.name)
@@ -108,66 +109,69 @@ def lock_path(cache_dir: Path, name: str) -> Path:
 
 
 def array_path(folder: Path, part: str) -> Path:
-    """Where in an entry the part `<split>_images` or `<split>_labels` lies."""
+    """Where in an entry the part `<split>_inputs` or `<split>_targets` lies."""
     return folder / f"{part}.npy"
 
 
-def new_images(folder: Path, name: str, shape: tuple[int, ...]) -> np.memmap:
-    """The images of split `name` in an entry: a uint8 memory map of this shape, to be filled.
+def new_inputs(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.memmap:
+    """The inputs of split `name` in an entry: a memory map of this shape, to be filled.
 
     Raises:
       OSError: The disk has no room for it. Without the room a write to a map would end the process.
     """
-    path = array_path(folder, f"{name}_images")
-    images: np.memmap = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    path = array_path(folder, f"{name}_inputs")
+    little = np.dtype(dtype).newbyteorder("<")
+    inputs: np.memmap = np.lib.format.open_memmap(path, "w+", little, shape)
     with open(path, "rb+") as file:
         os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
-    return images
+    return inputs
 
 
-def save_labels(folder: Path, name: str, labels: Any) -> None:
-    """Writes the labels, (N,) integers, of split `name` into an entry as little-endian int32."""
+def save_targets(folder: Path, name: str, targets: Any, dtype: Any = np.int32) -> None:
+    """Writes the targets of split `name`, (n, …), into an entry, little-endian."""
     content = io.BytesIO()  # NumPy's own writing of files does not say that a disk is full
-    np.save(content, np.asarray(labels, dtype="<i4"), allow_pickle=False)
-    write_bytes(array_path(folder, f"{name}_labels"), content.getvalue())
+    little = np.dtype(dtype).newbyteorder("<")
+    np.save(content, np.asarray(targets, little), allow_pickle=False)
+    write_bytes(array_path(folder, f"{name}_targets"), content.getvalue())
 
 
-def _identity(digest: str, class_names: Sequence[str]) -> str:
+def _identity(digest: str, fields: Fields) -> str:
     """The end of an entry's name: 16 hexadecimal digits of a digest of what it holds."""
-    text = "\0".join((digest, *class_names)).encode(errors="surrogateescape")
-    return hashlib.sha256(text).hexdigest()[:16]
+    text = json.dumps([_FORMAT, digest, fields._asdict()])
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def _map_split(folder: Path, name: str) -> Split:
+def _map_split(folder: Path, name: str, fields: Fields) -> Split:
     """Opens the two arrays of a split and checks that they belong together."""
-    images, labels = (
+    inputs, targets = (
         np.load(array_path(folder, f"{name}_{part}"), "r", allow_pickle=False)
-        for part in ("images", "labels")
+        for part in ("inputs", "targets")
     )
-    shapes_fit = images.ndim == 4 and labels.shape == images.shape[:1]
-    if not shapes_fit or images.dtype != np.uint8 or labels.dtype != np.dtype("<i4"):
-        raise ValueError(f"arrays in {folder} do not fit together")
-    return Split(images, labels)
+    wrong = misfit(fields, inputs, targets)
+    if wrong:
+        raise ValueError(f"arrays in {folder}: {wrong}")
+    return Split(inputs, targets)
 
 
 def _open(entry: Path) -> Decoded | None:
     """Opens an entry; None, with a warning, if it is damaged."""
     try:
         meta = parse_json((entry / "meta.json").read_bytes())
-        names = meta.get("splits", _SPLITS[:2])
-        splits = [_map_split(entry, str(name)) for name in names]
-        digest, class_names = str(meta["sha256"]), tuple(map(str, meta["class_names"]))
-        small = sum(split.images.nbytes for split in splits) <= _VERIFY_BYTES
-        if not 2 <= len(splits) <= 3:
+        known: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["fields"].items()}
+        fields, names = Fields(**known), meta["splits"]
+        splits = {str(name): _map_split(entry, str(name), fields) for name in names}
+        digest = str(meta["sha256"])
+        small = sum(split.inputs.nbytes for split in splits.values()) <= _VERIFY_BYTES
+        if "train" not in splits or not set(splits) <= set(_SPLITS):
             raise ValueError(f"splits are {names}")
-        if small and content_digest(*splits) != digest:
+        if small and content_digest(fields, splits) != digest:
             raise ValueError("content differs from its sha256")
-        if "splits" in meta and not entry.name.endswith(_identity(digest, class_names)):
-            raise ValueError("class names differ from its name")
+        if not entry.name.endswith(_identity(digest, fields)):
+            raise ValueError("fields differ from its name")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         logging.warning("damaged cache entry %s (%s): made again", entry, error)
         return None
-    return Decoded(splits[0], splits[1], class_names, digest, *splits[2:])
+    return Decoded(fields, splits, digest)
 
 
 def _replace(folder: Path, final: Path) -> None:

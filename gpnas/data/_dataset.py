@@ -2,14 +2,18 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gpnas.data._fields import INPUTS, TARGETS, Fields
+from gpnas.errors import UserError
+
+Array = npt.NDArray[Any]
 Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int32]
 
 # Rows hashed or counted at once: bounds memory, whatever the size of the set.
 _ROWS = 4096
@@ -17,18 +21,18 @@ _ROWS = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Pictures and their classes, row by row. Arrays are read-only and may be memory maps.
+    """Examples, row by row. Arrays are read-only and may be memory maps.
 
     Attributes:
-      images: uint8, (N, H, W, C), 0 to 255, C is 1 or 3.
-      labels: int32, (N,), 0 to num_classes - 1.
+      inputs: (n, …), of the type and shape that `Fields.inputs` says.
+      targets: (n, …), of the type and shape that `Fields.targets` says.
     """
 
-    images: Images
-    labels: Labels
+    inputs: Array
+    targets: Array
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,47 +41,84 @@ class Dataset:
 
     Attributes:
       name: As it was asked for.
-      train: The official train set less the held-out part.
+      train: The official train set less the held-out parts.
       validation: The data set's own validation set, else the held-out part of the official train
         set: for every choice made on the way.
-      test: The official test set: for the number reported at the end.
-      num_classes: Number of classes.
-      class_names: Their names, by label.
-      sha256: Digest of the official train and test sets, and of the validation set if the data set
-        has one, `content_digest`. It does not depend on the place they came from, nor on
-        `validation` and `seed`; it does on `image_size`.
-      mean: float32, (C,), mean of each channel over `train`, on the scale 0 to 1.
-      std: float32, (C,), standard deviation of each channel over `train`, on the scale 0 to 1.
+      test: The official test set, else a fixed part of the train set: for the number reported at
+        the end.
+      fields: What inputs and targets are.
+      sha256: Digest of the official splits, `content_digest`. It does not depend on the place they
+        came from, nor on `validation` and `seed`; it does on `image_size`.
+      mean, std: float32, mean and standard deviation over `train`, 1 where that is 0: of each
+        channel of images on the scale 0 to 1, (channels,); of each feature, (columns,); (0,) of
+        tokens.
     """
 
     name: str
     train: Split
     validation: Split
     test: Split
-    num_classes: int
-    class_names: tuple[str, ...]
+    fields: Fields
     sha256: str
     mean: npt.NDArray[np.float32]
     std: npt.NDArray[np.float32]
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width, channels of every picture."""
-        height, width, channels = self.train.images.shape[1:]
-        return height, width, channels
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of every input: (height, width, channels), (columns,) or (length,)."""
+        return self.train.inputs.shape[1:]
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of a network, `fields.outputs`, by the name that networks have for them."""
+        return self.fields.outputs
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the outputs, `fields.names`."""
+        return self.fields.names
 
 
-def standardize(images: Any, data: Dataset) -> Any:
-    """Converts uint8 images to float32 of zero mean and unit deviation per channel.
+def standardize(inputs: Any, data: Dataset) -> Any:
+    """Converts inputs to float32 of zero mean and unit deviation per channel or feature.
 
     Args:
-      images: uint8, (batch, height, width, channels), of NumPy or JAX.
-      data: The data set, whose statistics are those of its training images.
+      inputs: (batch, …), of NumPy or JAX: images, uint8, or features, float32. Tokens are returned
+        unchanged.
+      data: The data set, whose statistics are those of its training inputs.
 
     Returns:
       float32, of the same shape and library.
     """
-    return (images.astype("float32") / 255 - data.mean) / data.std
+    if data.fields.inputs == "tokens":
+        return inputs
+    values = inputs.astype("float32")
+    values = values / 255 if data.fields.inputs == "image" else values
+    return (values - data.mean) / data.std
+
+
+def require_kind(
+    data: Dataset, *, inputs: tuple[str, ...] = (), targets: tuple[str, ...] = ()
+) -> None:
+    """Makes sure that a data set is of a kind that the caller can use.
+
+    Args:
+      data: The data set.
+      inputs: Kinds of inputs that will do; empty: any.
+      targets: Kinds of targets that will do; empty: any.
+
+    Raises:
+      UserError: Its inputs or targets are of another kind.
+    """
+    f = data.fields
+    if f.inputs not in (inputs or INPUTS) or f.targets not in (targets or TARGETS):
+        wanted = {"inputs": inputs, "targets": targets}
+        allowed = "; ".join(
+            f"{part}: {' or '.join(kinds)}" for part, kinds in wanted.items() if kinds
+        )
+        raise UserError(
+            "data.name", f"{data.name} (inputs: {f.inputs}; targets: {f.targets})", allowed
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,39 +126,40 @@ class Decoded:
     """A whole data set in its official order, before anything is held out.
 
     Attributes:
-      train: The official train set.
-      test: The official test set.
-      class_names: By label.
+      fields: What inputs and targets are.
+      splits: The official splits: `train`; `test` and `validation`, if there are such.
       sha256: `content_digest` of the splits.
-      validation: The data set's own validation set, if it has one.
     """
 
-    train: Split
-    test: Split
-    class_names: tuple[str, ...]
+    fields: Fields
+    splits: Mapping[str, Split]
     sha256: str
-    validation: Split | None = None
 
 
-def content_digest(*splits: Split) -> str:
+def content_digest(fields: Fields, splits: Mapping[str, Split]) -> str:
     """Digest of what a data set holds, the same for every source and storage.
 
     Args:
-      *splits: Train, test, and validation if there is one, in their official order.
+      fields: What inputs and targets are.
+      splits: Train, test, validation, as far as there are such, in their official order.
 
     Returns:
-      SHA-256 in hexadecimal over the bytes of, for each split: images (uint8, C order), labels
-      (little-endian int32).
+      SHA-256 in hexadecimal over, for each split, the little-endian bytes of inputs and targets, in
+      C order; before them, except for images with classes, fields and shapes as JSON.
     """
     digest = hashlib.sha256()
-    for split in splits:
-        for rows in blocks(split.images):
-            digest.update(np.ascontiguousarray(rows).data)
-        digest.update(np.ascontiguousarray(split.labels, dtype="<i4").data)
+    if (fields.inputs, fields.targets) != ("image", "class"):
+        shapes = {name: [x.inputs.shape, x.targets.shape] for name, x in splits.items()}
+        digest.update(json.dumps([fields._asdict(), shapes]).encode())
+    for split in splits.values():
+        for array in (split.inputs, split.targets):
+            little = array.dtype.newbyteorder("<")
+            for rows in blocks(array):
+                digest.update(np.ascontiguousarray(rows, little).data)
     return digest.hexdigest()
 
 
-def blocks(images: Images) -> Iterable[Images]:
-    """Yields the rows of `images` (N, ...) in order, a bounded number at a time."""
-    for start in range(0, len(images), _ROWS):
-        yield images[start : start + _ROWS]
+def blocks(array: Array) -> Iterable[Array]:
+    """Yields the rows of an array (n, …) in order, a bounded number at a time."""
+    for start in range(0, len(array), _ROWS):
+        yield array[start : start + _ROWS]

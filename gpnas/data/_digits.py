@@ -3,12 +3,10 @@
 import numpy as np
 
 from gpnas.data._dataset import Decoded, Split, content_digest
-from gpnas.data._split import hold_out
+from gpnas.data._fields import image_fields
+from gpnas.data._split import TEST_PART, TEST_SEED, hold_out
 from gpnas.data.pictures import Size, resize_picture
 
-_TEST_PART = 0.2
-# Fixed: the test set is the same whatever the seed of a run.
-_TEST_SEED = 0
 _LEVELS = 16
 
 
@@ -27,7 +25,8 @@ def load(size: Size | None) -> Decoded:
     images = np.rint(bunch.images * (255 / _LEVELS)).astype(np.uint8)[..., None]
     images = np.stack([resize_picture(image, size) for image in images])
     labels = bunch.target.astype(np.int32)
-    rows = hold_out(len(labels), _TEST_PART, _TEST_SEED)
+    rows = hold_out(len(labels), TEST_PART, TEST_SEED)
     train, test = (Split(images[part], labels[part]) for part in rows)
-    names = tuple(str(digit) for digit in range(10))
-    return Decoded(train, test, names, content_digest(train, test))
+    fields = image_fields(tuple(str(digit) for digit in range(10)))
+    splits = {"train": train, "test": test}
+    return Decoded(fields, splits, content_digest(fields, splits))

@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import logging
 
 from gpnas.data import _cache, _storage
+from gpnas.data._fields import Fields, image_fields
 from gpnas.data.pictures import (
     SUFFIXES,
     Size,
@@ -132,7 +133,7 @@ def _warn(folder: Path, ignored: Sequence[Path]) -> None:
         logging.warning(text, folder, len(ignored), names, _ENDINGS)
 
 
-def decode(listing: Listing, folder: Path, size: Size | None) -> tuple[str, ...]:
+def decode(listing: Listing, folder: Path, size: Size | None) -> Fields:
     """Decodes the pictures into a cache entry.
 
     Grayscale if every picture is stored so, without an alpha channel; otherwise RGB.
@@ -143,7 +144,7 @@ def decode(listing: Listing, folder: Path, size: Size | None) -> tuple[str, ...]
       size: Height and width wanted; None if all pictures have the same anyway.
 
     Returns:
-      The names of the classes.
+      The fields.
 
     Raises:
       UserError: A picture is broken or has 32 bits a channel (the message names it), or
@@ -158,7 +159,7 @@ def decode(listing: Listing, folder: Path, size: Size | None) -> tuple[str, ...]
     else:
         wanted = None
     for name, rows in listing.splits.items():
-        images = _cache.new_images(folder, name, (len(rows), *size, channels))
+        images = _cache.new_inputs(folder, name, (len(rows), *size, channels))
         for row, (file, _) in enumerate(rows):
             picture = read(file, channels)
             if wanted and picture.shape[:2] != size:
@@ -166,5 +167,5 @@ def decode(listing: Listing, folder: Path, size: Size | None) -> tuple[str, ...]
                 raise UserError("data.image_size", got, wanted)
             images[row] = resize_picture(picture, size)
         images.flush()
-        _cache.save_labels(folder, name, [label for _, label in rows])
-    return listing.class_names
+        _cache.save_targets(folder, name, [label for _, label in rows])
+    return image_fields(listing.class_names)

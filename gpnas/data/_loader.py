@@ -10,20 +10,33 @@ import numpy as np
 from absl import logging
 
 from gpnas import _locks
-from gpnas.data import _cache, _digits, _folder, _prepared, _raw, _sources, _storage
-from gpnas.data._dataset import Dataset, Decoded, Images, Labels, Split
+from gpnas.data import (
+    _cache,
+    _digits,
+    _folder,
+    _own,
+    _prepared,
+    _raw,
+    _sources,
+    _storage,
+    _table,
+    _text,
+)
+from gpnas.data._dataset import Dataset, Decoded, Split
+from gpnas.data._fields import Fields
 from gpnas.data._known import KNOWN, Known
 from gpnas.data._prepare import prepare
-from gpnas.data._split import channel_statistics, hold_out
+from gpnas.data._split import split_parts, statistics
 from gpnas.data.pictures import Size, parse_size
 from gpnas.errors import UserError
 
-_FOLDER = "folder:"
+_FOLDER, _CSV, _TEXT = "folder:", "csv:", "text:"
 _VALIDATION = 0.1
+_LENGTH = 128
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?")
 _NAMES = (
-    "fashion_mnist, mnist, cifar10, digits, folder:PATH, "
-    "or an image classification set prepared by TFDS as array_record"
+    "fashion_mnist, mnist, cifar10, digits, folder:PATH, csv:PATH, text:PATH, module:function "
+    "of your own, or an image classification set prepared by TFDS as array_record"
 )
 PathLike = str | os.PathLike[str]
 
@@ -39,6 +52,9 @@ class _Request:
     write_dir: Path
     cache_dir: Path
     download: bool
+    target: str
+    target_kind: str | None
+    length: int
 
 
 def load(
@@ -51,35 +67,40 @@ def load(
     seed: int = 0,
     image_size: int | Sequence[int] | None = None,
     download: bool = True,
+    target: str = "",
+    target_kind: str | None = None,
+    length: int = _LENGTH,
 ) -> Dataset:
-    """Loads an image classification data set.
+    """Loads a data set: images with classes, a table, a text, or arrays of your own.
 
-    The first time, a named set is found, checked, prepared for TFDS and decoded into a
-    memory-mapped cache; from then on the cache is opened. Places are tried in the order of
-    `docs/data.md`.
+    Where a named set is looked for, and where it is kept: `docs/data.md`.
 
     Args:
       name: `fashion_mnist`, `mnist`, `cifar10`, `digits`, `folder:PATH` (`train/<class>/` and
-        `test/<class>/` with pictures), or a set that TFDS has prepared as array_record (`name` or
-        `name/config`).
+        `test/<class>/` with pictures), `csv:PATH` (a table of numbers), `text:PATH` (characters),
+        `module:function` (that returns a `Source`), or a set that TFDS has prepared as array_record
+        (`name` or `name/config`).
       raw_dir: Folder with the official raw files (idx, or the binary version of CIFAR-10). If
         given, nothing else is tried.
       data_dir: Folder of prepared TFDS data, to read and to prepare into. Default: those of gpnas
         (GPNAS_DATA_DIR, `~/.cache/gpnas/tfds`) and, only to read, of TFDS (TFDS_DATA_DIR,
         `~/tensorflow_datasets`).
       cache_dir: Folder of the decoded cache. Default: `~/.cache/gpnas/decoded`.
-      validation: Part of the official train set to hold out, in (0, 1); every class keeps a picture
-        to train on. Not used where the data set has a validation set of its own (`val/` of a
-        folder, a split `validation` of TFDS beside `test`).
+      validation: Part of the official train set to hold out, in (0, 1); every class keeps an
+        example to train on. Not used where the data set has a validation set of its own (`val/` or
+        `val.csv` of a folder, a split `validation` of TFDS beside `test`).
       seed: Chooses that part, 0 to 2**32 - 1. Test sets never depend on it.
       image_size: Side, or height and width, in pixels, to resample to. Default: as they are.
       download: Whether the network may be used.
+      target: Of a table: the columns to predict, with commas between them; the last by default.
+      target_kind: Of a table: `class` (the default), `value` (regression) or `labels` (0 and 1).
+      length: Of a text: characters per sequence.
 
     Returns:
-      The data set. Its arrays are read-only; the test images are a memory map.
+      The data set. Its arrays are read-only, and views of memory maps where nothing is held out.
 
     Raises:
-      UserError: An argument, a file or a picture is wrong, or no source has the set; the message
+      UserError: An argument, a file or an array is wrong, or no source has the set; the message
         says which and why.
     """
     _check(name, validation, seed)
@@ -92,6 +113,9 @@ def load(
         write_dir=Path(data_dir).expanduser() if data_dir is not None else own,
         cache_dir=Path(cache_dir).expanduser() if cache_dir is not None else _cache.default_dir(),
         download=download,
+        target=target,
+        target_kind=target_kind,
+        length=length,
     )
     return _assemble(name, _decoded(request), validation, seed)
 
@@ -109,37 +133,32 @@ def _check(name: object, validation: object, seed: object) -> None:
 
 
 def _assemble(name: str, decoded: Decoded, validation: float, seed: int) -> Dataset:
-    """Holds out a validation set, where the data set has none of its own, and measures the rest."""
-    train, held = decoded.train, decoded.validation
-    if held is None:
-        labels = np.asarray(decoded.train.labels)
-        rows = hold_out(len(labels), validation, int(seed), labels)
-        train, held = (Split(decoded.train.images[part], labels[part]) for part in rows)
-    elif validation != _VALIDATION:
+    """Holds out the sets that the data set has not, and measures the training inputs."""
+    if "validation" in decoded.splits and validation != _VALIDATION:
         logging.warning("data.validation=%s is not used: %s has a validation set", validation, name)
-    train, held, test = (
-        _frozen(split.images, split.labels) for split in (train, held, decoded.test)
-    )
-    mean, std = channel_statistics(train.images)
+    if decoded.fields.targets == "next" and seed:
+        logging.warning("data.seed=%s is not used: the end of the text is held out", seed)
+    parts = split_parts(decoded, name, validation, int(seed))
+    frozen = {part: _frozen(split) for part, split in parts.items()}
+    mean, std = statistics(decoded.fields, frozen["train"].inputs)
     return Dataset(
         name=name,
-        train=train,
-        validation=held,
-        test=test,
-        num_classes=len(decoded.class_names),
-        class_names=decoded.class_names,
+        train=frozen["train"],
+        validation=frozen["validation"],
+        test=frozen["test"],
+        fields=decoded.fields,
         sha256=decoded.sha256,
         mean=mean,
         std=std,
     )
 
 
-def _frozen(images: Images, labels: Labels) -> Split:
-    """A split of plain arrays that cannot be written to."""
-    images, labels = np.asarray(images), np.asarray(labels, dtype=np.int32)
-    images.setflags(write=False)
-    labels.setflags(write=False)
-    return Split(images, labels)
+def _frozen(split: Split) -> Split:
+    """A split of plain arrays that cannot be written to: views, as the arrays may be the user's."""
+    inputs, targets = (np.asarray(array).view() for array in (split.inputs, split.targets))
+    inputs.setflags(write=False)
+    targets.setflags(write=False)
+    return Split(inputs, targets)
 
 
 def _decoded(request: _Request) -> Decoded:
@@ -148,15 +167,45 @@ def _decoded(request: _Request) -> Decoded:
     known = KNOWN.get(name)
     if request.raw_dir is not None and known is None:
         raise UserError("data.raw_dir", str(request.raw_dir), f"None for {name!r}")
+    if not name.startswith(_CSV):
+        for field, value, default in (
+            ("target", request.target, ""),
+            ("target_kind", request.target_kind, None),
+        ):
+            if value != default:
+                raise UserError(
+                    f"data.{field}", value, f"{default!r} for {name!r}, which is not csv:PATH"
+                )
     if name == "digits":
         return _digits.load(request.size)
     if name.startswith(_FOLDER):
         return _from_folder(request)
     if known and request.raw_dir is not None:
         return _from_raw_dir(request, known, request.raw_dir)
+    if ":" in name:
+        return _from_user(request)
     if not _TFDS_NAME.fullmatch(name):
         raise UserError("data.name", name, _NAMES)
     return _from_name(request, known)
+
+
+def _from_user(request: _Request) -> Decoded:
+    """A table, a text, or what a function of the user's returns."""
+    if request.size is not None:
+        raise UserError("data.image_size", request.size, f"None for {request.name!r}")
+    kind, _, rest = request.name.partition(":")
+    if f"{kind}:" not in (_CSV, _TEXT):
+        return _own.load(request.name)
+    if not rest:
+        raise UserError("data.name", request.name, _NAMES)
+    path = Path(rest).expanduser().absolute()
+    if f"{kind}:" == _TEXT:
+        return _text.load(path, request.length)
+    files = _table.scan(path)
+    target = _table.parse_target(request.target, request.target_kind or "class")
+    content = _storage.fingerprint(files.values(), path.parent)
+    key = {"name": "csv", "csv": content, "splits": list(files), "target": target._asdict()}
+    return _cached(request, f"csv-{path.stem}", key, lambda out: _table.decode(files, out, target))
 
 
 def _from_folder(request: _Request) -> Decoded:
@@ -175,7 +224,7 @@ def _from_raw_dir(request: _Request, known: Known, raw_dir: Path) -> Decoded:
     paths = _sources.raw_files(known, raw_dir)
     key = _key(request, {"raw": _storage.fingerprint(paths, raw_dir), "known": _pins(known)})
 
-    def write(out: Path) -> tuple[str, ...]:
+    def write(out: Path) -> Fields:
         train, test = _raw.read(known, paths)
         directory = prepare(known, train, test, request.write_dir)
         # The prepared data may have been there before: they must hold the same.

@@ -97,10 +97,10 @@ def _records(known: Known, name: str, split: Split) -> Iterator[bytes]:
     for index in tfds_order(name, len(split)):
         features = {
             "image": tf_feature_pb2.Feature(
-                bytes_list=tf_feature_pb2.BytesList(value=[_png(split.images[index])])
+                bytes_list=tf_feature_pb2.BytesList(value=[_png(split.inputs[index])])
             ),
             "label": tf_feature_pb2.Feature(
-                int64_list=tf_feature_pb2.Int64List(value=[int(split.labels[index])])
+                int64_list=tf_feature_pb2.Int64List(value=[int(split.targets[index])])
             ),
         }
         if known.layout == "cifar":

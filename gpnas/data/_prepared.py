@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gpnas._files import parse_json
 from gpnas.data import _cache, _cifar, _idx, _storage
+from gpnas.data._fields import Fields, image_fields
 from gpnas.data._known import Known
 from gpnas.data._prepare import tfds_order
 from gpnas.data.pictures import Size, resize_picture
@@ -81,7 +82,7 @@ def decode(
     size: Size | None,
     known: Known | None,
     digests: Mapping[str, str] | None,
-) -> tuple[str, ...]:
+) -> Fields:
     """Decodes a prepared set into a cache entry, in official order where that is known.
 
     Args:
@@ -92,7 +93,7 @@ def decode(
       digests: SHA-256 each part must have as an uncompressed idx file, where that is known.
 
     Returns:
-      The names of the classes.
+      The fields.
 
     Raises:
       UserError: It is not an image classification set of one size with train and test splits, its
@@ -120,7 +121,7 @@ def decode(
         elif known:
             _cifar.check_statistics(known, split, mean, labels, str(directory), "data.data_dir")
     names = builder.info.features[label_key].names
-    return tuple(str(name) for name in names)
+    return image_fields(tuple(str(name) for name in names))
 
 
 def _keys(info: Any, directory: Path) -> tuple[str, str]:
@@ -198,7 +199,7 @@ def _decode_split(
         pixels += picture.shape[0] * picture.shape[1]
         picture = resize_picture(picture, size)
         if images is None:
-            images = _cache.new_images(folder, split, (rows, *picture.shape))
+            images = _cache.new_inputs(folder, split, (rows, *picture.shape))
         if picture.shape != images.shape[1:]:
             raise UserError(
                 "data.image_size", None, f"a size: pictures in {directory} differ in theirs"
@@ -208,7 +209,7 @@ def _decode_split(
     if images is None or labels.min() < 0:
         raise UserError("data.name", str(directory), f"a set with classified pictures in {split}")
     images.flush()
-    _cache.save_labels(folder, split, labels)
+    _cache.save_targets(folder, split, labels)
     return digest.hexdigest(), total / pixels, labels
 
 

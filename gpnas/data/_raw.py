@@ -91,7 +91,7 @@ def read(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
 def digests(train: Split, test: Split) -> dict[str, str]:
     """SHA-256 of each part as an uncompressed idx file (for MNIST: of the official files)."""
     arrays: list[npt.NDArray[np.integer]]
-    arrays = [train.images, train.labels, test.images, test.labels]
+    arrays = [train.inputs, train.targets, test.inputs, test.targets]
     found = {}
     for part, array in zip(PARTS, arrays, strict=True):
         single = array.ndim == 4 and array.shape[-1] == 1
@@ -119,7 +119,7 @@ def _read_cifar(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
         split = Split(images, labels.astype(np.int32))
         mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
         _cifar.check_statistics(
-            known, name, mean, split.labels, str(paths[0].parent), "data.raw_dir"
+            known, name, mean, split.targets, str(paths[0].parent), "data.raw_dir"
         )
         splits.append(split)
     return splits[0], splits[1]

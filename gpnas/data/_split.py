@@ -1,12 +1,20 @@
-"""Holding out a validation set, and the channel statistics of what remains."""
+"""Holding out test and validation sets, and the statistics of what remains."""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpnas.data._dataset import Images, blocks
+from gpnas.data._dataset import Array, Decoded, Images, Split, blocks
+from gpnas.data._fields import Fields
 from gpnas.errors import UserError
 
 Index = npt.NDArray[np.intp]
+Statistics = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+TEST_PART = 0.2
+# Fixed: the test set is the same whatever the seed of a run.
+TEST_SEED = 0
 
 
 def permutation(n: int, seed: int) -> Index:
@@ -64,7 +72,105 @@ def hold_out(
     return np.sort(np.delete(order, place)), np.sort(order[place])
 
 
-def channel_statistics(images: Images) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def hold_out_end(n: int, fraction: float) -> tuple[slice, slice]:
+    """Splits n sequences of a text into a beginning and an end.
+
+    The sequence between them is in neither: its last target is the end's first token.
+
+    Args:
+      n: Number of sequences.
+      fraction: Part to hold out, in (0, 1).
+
+    Returns:
+      Rows kept and rows held out: slices, of which arrays make views.
+
+    Raises:
+      UserError: Either part would be empty.
+    """
+    held = round(n * fraction)
+    if not 0 < held < n - 1:
+        allowed = f"a fraction of {n} sequences that leaves one or more on either side of one"
+        allowed += "; a smaller data.length makes more of a text"
+        raise UserError("data.validation", fraction, allowed)
+    return slice(0, n - held - 1), slice(n - held, n)
+
+
+def split_parts(decoded: Decoded, name: str, validation: float, seed: int) -> dict[str, Split]:
+    """Train, test and validation sets; those that a data set has not are held out of its train set.
+
+    Of sequences with the next tokens as targets they are the end of the train set, of other
+    examples random rows. Each row is copied at most once.
+
+    Args:
+      decoded: The data set.
+      name: Its name, for messages.
+      validation: Part of the train set, less the test set, to hold out.
+      seed: Of that part.
+
+    Raises:
+      UserError: There are too few rows.
+    """
+    parts = dict(decoded.splits)
+    whole, rows = parts["train"], np.arange(len(parts["train"]))
+    held: dict[str, Any] = {}
+    if "test" not in parts:
+        try:
+            rows, held["test"] = _hold_out(decoded.fields, whole, rows, TEST_PART, TEST_SEED)
+        except UserError as error:
+            few = f"{len(whole)} examples without a test set"
+            allowed = f"{few}, of which a fifth becomes one: {error.allowed}"
+            raise UserError("data.name", name, allowed) from error
+    if "validation" not in parts:
+        rows, held["validation"] = _hold_out(decoded.fields, whole, rows, validation, seed)
+    if held:
+        for part, index in {"train": rows, **held}.items():
+            index = _as_slice(index) if decoded.fields.targets == "next" else index
+            parts[part] = Split(whole.inputs[index], whole.targets[index])
+    return parts
+
+
+def _hold_out(
+    fields: Fields, whole: Split, rows: Index, fraction: float, seed: int
+) -> tuple[Index, Index]:
+    """Splits some rows of a split as its kind of targets asks for."""
+    n = len(rows)
+    if fields.targets == "next":
+        kept, held = hold_out_end(n, fraction)
+        return rows[kept], rows[held]
+    labels = np.asarray(whole.targets)[rows] if fields.targets == "class" else None
+    first, second = hold_out(n, fraction, seed, labels)
+    return rows[first], rows[second]
+
+
+def _as_slice(rows: Index) -> slice:
+    """The slice that means the same as consecutive rows."""
+    return slice(int(rows[0]), int(rows[-1]) + 1)
+
+
+def statistics(fields: Fields, inputs: Array) -> Statistics:
+    """Mean and standard deviation by which inputs of a kind are standardized, see `Dataset`."""
+    if fields.inputs == "tokens":
+        return np.zeros(0, np.float32), np.ones(0, np.float32)
+    find = channel_statistics if fields.inputs == "image" else column_statistics
+    mean, std = find(inputs)
+    return mean, np.where(std > 0, std, np.float32(1))
+
+
+def column_statistics(features: Array) -> Statistics:
+    """Mean and standard deviation of each column of (n, columns) float32, summed in float64."""
+    total = np.zeros(features.shape[1])
+    for rows in blocks(features):
+        total += rows.sum(0, dtype=np.float64)
+    mean = total / len(features)
+    squares, varies = np.zeros_like(mean), np.zeros(mean.shape, bool)
+    for rows in blocks(features):
+        squares += np.square(rows - mean).sum(0)
+        varies |= (rows != features[0]).any(0)
+    squares[~varies] = 0  # exactly, whatever the rounding of the mean
+    return mean.astype(np.float32), np.sqrt(squares / len(features)).astype(np.float32)
+
+
+def channel_statistics(images: Images) -> Statistics:
     """Mean and standard deviation of each channel, from exact integer counts.
 
     Args:

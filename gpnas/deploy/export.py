@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas._files import naming, sync, write_json
-from gpnas.data import standardize
+from gpnas.data import require_kind, standardize
 from gpnas.deploy import _formats as formats
 from gpnas.deploy._compact_network import Network, compact_network, dense_network
 from gpnas.deploy._describe import Description, digest, metadata_of, write_side_file
@@ -67,7 +67,8 @@ def export_run(
     if target.is_symlink() or (target.exists() and not (target / "export.json").exists()):
         raise UserError("workdir", str(target), "a folder export that an export made, or none")
     run = load_run(workdir, network)
-    shape, networks = run.data.image_shape, _networks(run)
+    require_kind(run.data, inputs=("image",), targets=("class",))
+    shape, networks = run.data.input_shape, _networks(run)
     if "safetensors" in names and networks["dense"].architecture is None:
         allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
         raise UserError("formats", "safetensors", allowed)
@@ -124,7 +125,7 @@ def _publish(folder: pathlib.Path, target: pathlib.Path) -> None:
 
 def _compaction_error(networks: Mapping[str, Network], run: Finished) -> float:
     """Largest difference of the logits between the compact and the dense network."""
-    images = standardize(jnp.asarray(run.data.validation.images[:_PARITY]), run.data)
+    images = standardize(jnp.asarray(run.data.validation.inputs[:_PARITY]), run.data)
     outputs = [jax.jit(one.apply)(one.variables, images) for one in networks.values()]
     apart = float(jnp.abs(outputs[0] - outputs[1]).max())
     if apart > TOLERANCE:
@@ -138,8 +139,8 @@ def _networks(run: Finished) -> dict[str, Network]:
     config.update(conv="xla", dtype="float32")
     model = build_model(config, run.data.num_classes)
     return {
-        "compact": compact_network(model, run.variables, run.data.image_shape),
-        "dense": dense_network(model, run.variables, run.data.image_shape),
+        "compact": compact_network(model, run.variables, run.data.input_shape),
+        "dense": dense_network(model, run.variables, run.data.input_shape),
     }
 
 
@@ -154,7 +155,7 @@ def _write(
 ) -> list[dict[str, Any]]:
     """Writes the files of a network, and evaluates them."""
     data = run.data
-    about = Description(data.class_names, data.image_shape)
+    about = Description(data.class_names, data.input_shape)
     apply = on_pixels(network.apply, data.mean, data.std)
     own = {"onnx": {"opset": opset, "metadata": metadata_of(about)}}
     rows = []
@@ -166,7 +167,7 @@ def _write(
             save_network(path, network.architecture, network.variables, data.mean, data.std, about)
         else:
             write = formats.WRITERS[kind]
-            write(apply, network.variables, data.image_shape, path, **own.get(kind, {}))
+            write(apply, network.variables, data.input_shape, path, **own.get(kind, {}))
             write_side_file(path, about)
         row = _evaluate(path, name, kind, apply, network.variables, run)
         if row["max_difference"] > TOLERANCE:
@@ -174,7 +175,7 @@ def _write(
         rows.append(row)
     if int8:
         path = folder / f"{name}.int8.onnx"
-        images = np.asarray(data.train.images[:_CALIBRATION])
+        images = np.asarray(data.train.inputs[:_CALIBRATION])
         quantize(folder / f"{name}.onnx", path, images)
         write_side_file(path, about)
         rows.append(_evaluate(path, name, "onnx int8", apply, network.variables, run))
@@ -186,7 +187,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Evaluates a file: size, difference from JAX on validation images, test error."""
     call = load_exported(path)
-    images = np.asarray(run.data.validation.images[:_PARITY], np.float32)
+    images = np.asarray(run.data.validation.inputs[:_PARITY], np.float32)
     parts = [path, path.with_suffix(".safetensors")] if kind == "safetensors" else [path]
     test = run.data.test
     return {
@@ -196,7 +197,7 @@ def _evaluate(
         "bytes": sum(part.stat().st_size for part in parts),
         "sha256": {part.name: digest(part.read_bytes()) for part in parts},
         "max_difference": max_difference(call, apply, variables, images),
-        "test_error": round(error_percent(call, test.images, test.labels), 4),
+        "test_error": round(error_percent(call, test.inputs, test.targets), 4),
     }
 
 
@@ -229,7 +230,7 @@ def _report(run: Finished, network: str, files: list[dict[str, Any]]) -> dict[st
         "seed": run.record["seed"],
         "dataset": run.record["dataset"],
         "test_error": run.record["metrics"][f"test_error_{network}"],
-        "image_shape": list(run.data.image_shape),
+        "image_shape": list(run.data.input_shape),
         "class_names": list(run.data.class_names),
         "backend": jax.default_backend(),
         **provenance(),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from gpnas.data import pictures
+from gpnas.data import pictures, require_kind
 from gpnas.deploy._describe import Description, read_description
 from gpnas.deploy._runtimes import Run, load_described
 from gpnas.deploy._saved import on_pixels
@@ -48,11 +48,12 @@ def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
       UserError: As for `gpnas.train._load_run.load_run`.
     """
     run = load_run(workdir, network)
+    require_kind(run.data, inputs=("image",), targets=("class",))
     model = build_model(run.config.model, run.data.num_classes)
     apply = jax.jit(on_pixels(model.infer, run.data.mean, run.data.std))
     return Predictor(
         lambda images: np.asarray(apply(run.variables, images)),
-        Description(run.data.class_names, run.data.image_shape),
+        Description(run.data.class_names, run.data.input_shape),
     )
 
 

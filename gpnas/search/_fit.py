@@ -87,9 +87,9 @@ def make_programs(data: Dataset, rule: Rule) -> Programs:
       data: The images.
       rule: How weights change.
     """
-    images, labels = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
+    images, labels = jnp.asarray(data.train.inputs), jnp.asarray(data.train.targets)
     run = _make_run(data, rule)
-    blank = jnp.zeros((1, *data.image_shape))
+    blank = jnp.zeros((1, *data.input_shape))
 
     @functools.partial(jax.jit, static_argnums=0, compiler_options=_quick(0))
     def begin(module: nn.Module, key: jax.Array) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def make_programs(data: Dataset, rule: Rule) -> Programs:
 
 def error_percent(programs: Programs, module: nn.Module, variables: Any, split: Split) -> float:
     """Error on a split in percent."""
-    wrong = programs.predict(module, variables, split.images).argmax(-1) != split.labels
+    wrong = programs.predict(module, variables, split.inputs).argmax(-1) != split.targets
     return 100 * float(wrong.mean())
 
 

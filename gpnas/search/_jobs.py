@@ -105,7 +105,7 @@ def _heirs(
 ) -> list[Job]:
     """From the parent's weights; what computes something else learns the parent's outputs first."""
     data, recipe, predict = shop.data, shop.recipe, shop.programs.predict
-    looks = data.train.images[rng.choice(len(data.train), min(_LOOKS, len(data.train)), False)]
+    looks = data.train.inputs[rng.choice(len(data.train), min(_LOOKS, len(data.train)), False)]
     seen = standardize(jnp.asarray(looks), data)
     begun = [
         inherit(known.architecture, trial.architecture, known.variables, one, seen) for one in fresh
@@ -119,7 +119,7 @@ def _heirs(
     jobs = []
     for variables, free in begun:
         rows = _rows(shop, steps, rng)
-        logits = predict(old, known.variables, data.train.images[rows[:distilled].reshape(-1)])
+        logits = predict(old, known.variables, data.train.inputs[rows[:distilled].reshape(-1)])
         targets = np.asarray(jax.nn.softmax(logits)).reshape(shape)
         jobs.append(Job(variables, free, rows, targets, _seed(rng)))
     return jobs

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from gpnas import plugins
 from gpnas._sections import check_whole
+from gpnas.data import require_kind
 from gpnas.errors import UserError
 from gpnas.search._config import check_search, check_trained, is_table
 from gpnas.search._history import History, Propose
@@ -123,9 +124,10 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     fields = _fields("network", settings["space"], make, settings["network"], _FOR_A_SPACE)
     recipe = Recipe(**_fields("training", "a search", Recipe, settings["training"], ()))
     data = load_data(ConfigDict({"data": dict(settings["data"])}))
+    require_kind(data, inputs=("image",), targets=("class",))
     if recipe.batch_size > len(data.train):
         raise UserError("training.batch_size", recipe.batch_size, f"1 to {len(data.train)}")
-    space = make(data.image_shape, data.num_classes, **fields)
+    space = make(data.input_shape, data.num_classes, **fields)
     costs = space.cost(space.sample(randomness(settings["seed"], 0)))
     objectives, reports = _metrics(
         settings, ("val_error", *costs, "latency_ms"), (*costs, *MEASURED)

@@ -73,7 +73,7 @@ class Shared(NamedTuple):
 
 def pictures(split: Split, data: Dataset) -> Pictures:
     """A split, standardised by the training images."""
-    return Pictures(standardize(jnp.asarray(split.images), data), jnp.asarray(split.labels))
+    return Pictures(standardize(jnp.asarray(split.inputs), data), jnp.asarray(split.targets))
 
 
 def minibatches(rng: np.random.Generator, images: int, batch: int, count: int = 0) -> np.ndarray:

@@ -139,7 +139,7 @@ def _number(trial: Trial) -> int:
 def _latency(module: nn.Module, variables: Any, data: Dataset) -> float:
     """Median time of a forward pass of 64 images, in milliseconds."""
     run = jax.jit(lambda variables, x: call.infer(module, variables, x))
-    images = standardize(jnp.asarray(data.train.images[:_TIMED]), data)
+    images = standardize(jnp.asarray(data.train.inputs[:_TIMED]), data)
     jax.block_until_ready(run(variables, images))
     times = []
     for _ in range(_REPEATS):

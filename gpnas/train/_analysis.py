@@ -32,8 +32,8 @@ def analyse(
     names: Sequence[str], plan: Plan, variables: Mapping[str, Any], masks: Any, data: Dataset
 ) -> dict[str, Any]:
     """The analyses of a network on training images, by name."""
-    images = standardize(jnp.asarray(data.train.images[:_IMAGES]), data)
-    labels = jnp.asarray(data.train.labels[:_IMAGES])
+    images = standardize(jnp.asarray(data.train.inputs[:_IMAGES]), data)
+    labels = jnp.asarray(data.train.targets[:_IMAGES])
     others = {name: value for name, value in variables.items() if name != "params"}
 
     forward = forward_of(plan.task, others, (images, labels))

@@ -28,15 +28,18 @@ def base(**method: Any) -> ConfigDict:
     config.resume = False  # go on from the last checkpoint in the workdir, if there is one
 
     config.data = ConfigDict()
-    config.data.name = "fashion_mnist"  # or mnist, cifar10, digits, folder:PATH, or TFDS's name
+    config.data.name = "fashion_mnist"  # or mnist, cifar10, digits, folder:PATH, csv:PATH, …
     config.data.raw_dir = ""  # folder with the official files, if they are at hand
     config.data.data_dir = ""  # TFDS's folder, if not its usual one
     config.data.cache_dir = ""  # decoded images, if not in the user's cache folder
-    config.data.validation = 0.1  # fraction of the training images held out
+    config.data.validation = 0.1  # fraction of the training examples held out
     config.data.seed = 0  # of that split
     config.data.image_size = 0  # resize to this many pixels a side; 0 leaves the images as they are
     config.data.download = True
     config.data.augment = ""  # of training batches: pad_crop(4)|flip_lr, docs/data.md; or none
+    config.data.target = ""  # of csv:PATH: columns to predict, with commas; the last one if empty
+    config.data.target_kind = ""  # of csv:PATH: class, value, labels (0 and 1); else the task's
+    config.data.length = 128  # of text:PATH: characters per sequence
 
     config.model = ConfigDict()
     config.model.name = "lenet300"  # lenet300, lenet5, resnet

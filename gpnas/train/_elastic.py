@@ -66,9 +66,9 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
       plan: The supernet's.
     """
     assert plan.groups is not None
-    images: Any = jnp.asarray(data.train.images)  # once for all programs
-    labels: Any = jnp.asarray(data.train.labels)
-    train = dataclasses.replace(data.train, images=images, labels=labels)
+    images: Any = jnp.asarray(data.train.inputs)  # once for all programs
+    labels: Any = jnp.asarray(data.train.targets)
+    train = dataclasses.replace(data.train, inputs=images, targets=labels)
     placed = dataclasses.replace(data, train=train)
     sizes = {group.name: group.size for group in plan.groups.groups}
     made: dict[str, tuple[Plan, Program]] = {}

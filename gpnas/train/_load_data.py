@@ -3,15 +3,19 @@
 from ml_collections import ConfigDict
 
 from gpnas.data import Dataset, load
+from gpnas.train.task import TARGET_KINDS
 
 
 def load_data(config: ConfigDict) -> Dataset:
-    """The images of a config's `data` section.
+    """The data set of a config's `data` section; targets of a table are what its task takes.
 
     Raises:
-      UserError: If they cannot be had.
+      UserError: If it cannot be had.
     """
     c = config.data
+    kind = c.target_kind
+    if not kind and c.name.startswith("csv:") and "task" in config:
+        kind = TARGET_KINDS.get(config.task.name)
     return load(
         c.name,
         raw_dir=c.raw_dir or None,
@@ -21,4 +25,7 @@ def load_data(config: ConfigDict) -> Dataset:
         seed=c.seed,
         image_size=c.image_size or None,
         download=c.download,
+        target=c.target,
+        target_kind=kind or None,
+        length=c.length,
     )

@@ -10,7 +10,7 @@ import optax
 from ml_collections import ConfigDict
 
 from gpnas import models, plugins
-from gpnas.data import Dataset, augment, standardize
+from gpnas.data import Dataset, augment, require_kind, standardize
 from gpnas.errors import UserError, brief
 from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
@@ -20,7 +20,7 @@ from gpnas.train._forecast import expected, mask_updates
 from gpnas.train._network import check_network, check_task
 from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train._step import init_state, make_step
-from gpnas.train.task import TASKS, Task
+from gpnas.train.task import TARGET_KINDS, TASKS, Task
 from gpnas.units import Macs, UnitGroups, discover, with_blocks
 
 _BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "rngs", "key")
@@ -135,12 +135,15 @@ def make_plan(
 def _make_network(
     config: ConfigDict, data: Dataset, axis: str | None, architecture: Mapping[str, Any] | None
 ) -> _Network:
+    kind = TARGET_KINDS.get(config.task.name)
+    if kind is not None:
+        require_kind(data, targets=(kind,))
     model = build_model(config.model, data.num_classes, axis)
     if architecture is not None:
         place = {"dtype": jnp.dtype(config.model.dtype), "conv": conv_kind(config.model)}
         model = models.linen(models.from_architecture(architecture, axis_name=axis, **place))
     task = build_task(config.task, model)
-    one = jax.eval_shape(lambda x: standardize(x, data), jnp.asarray(data.train.images[:1]))
+    one = jax.eval_shape(lambda x: standardize(x, data), jnp.asarray(data.train.inputs[:1]))
     inputs = jax.ShapeDtypeStruct(one.shape[1:], one.dtype)
     variables = _variables(task, config.model, inputs)
     batch = _batch(inputs, data, 2)
@@ -208,7 +211,7 @@ def _make_method(
 
 def _batch(inputs: jax.ShapeDtypeStruct, data: Dataset, size: int) -> Any:
     """Shapes of a batch as the network gets it."""
-    targets = data.train.labels
+    targets = data.train.targets
     return (
         jax.ShapeDtypeStruct((size, *inputs.shape), inputs.dtype),
         jax.ShapeDtypeStruct((size, *targets.shape[1:]), targets.dtype),

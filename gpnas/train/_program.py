@@ -138,7 +138,7 @@ def make_evaluate(
         totals: dict[str, float] = {}
         for start in range(0, len(split), batch):
             rows = slice(start, start + batch)
-            inputs, targets = split.images[rows], split.labels[rows]
+            inputs, targets = split.inputs[rows], split.targets[rows]
             found = sums(variables, padded(inputs), padded(targets), len(targets))
             totals = {name: totals.get(name, 0.0) + float(x) for name, x in found.items()}
         return {name: total / len(split) for name, total in totals.items()}
@@ -249,7 +249,9 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
     everywhere = NamedSharding(mesh, PartitionSpec())
     spec = PartitionSpec(None, _AXIS) if replicas == 1 else PartitionSpec(None, None, _AXIS)
     by_batch = NamedSharding(mesh, spec)
-    images, labels = (jax.device_put(x, everywhere) for x in (data.train.images, data.train.labels))
+    images, labels = (
+        jax.device_put(x, everywhere) for x in (data.train.inputs, data.train.targets)
+    )
     body = _chunk(plan, data, None)
     zero = jax.device_put(_zero(plan) if replicas == 1 else _zero(plan, replicas), everywhere)
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
@@ -275,7 +277,7 @@ def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
     devices = jax.local_device_count()
     spread = jax.pmap(lambda _, x: x, axis_name=_AXIS, in_axes=(0, None))
     replicate = functools.partial(spread, np.arange(devices))
-    images, labels = replicate((np.asarray(data.train.images), np.asarray(data.train.labels)))
+    images, labels = replicate((np.asarray(data.train.inputs), np.asarray(data.train.targets)))
     body = _chunk(plan, data, _AXIS)
 
     def wrap(f: Callable) -> Callable:

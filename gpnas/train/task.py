@@ -202,6 +202,15 @@ TASKS: Mapping[str, Callable[..., Task]] = {
 }
 
 
+# The targets (`gpnas.data.Fields`) that each of them takes; a task of one's own takes any.
+TARGET_KINDS: Mapping[str, str] = {
+    "classification": "class",
+    "regression": "value",
+    "multilabel": "labels",
+    "language": "next",
+}
+
+
 def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Cross-entropy per example, (batch,) float32 in nats.
 
@@ -225,4 +234,4 @@ def percent(fraction: Any) -> float:
 
 
 def _target_shape(data: Any) -> tuple[int, ...]:
-    return tuple(data.train.labels.shape[1:])
+    return tuple(data.train.targets.shape[1:])

@@ -33,8 +33,8 @@ def expected(records):
 def test_batches(toy, tmp_path, place):
     ds = data.load("cifar10", raw_dir=tmp_path / place)
     images, labels = expected(toy)
-    np.testing.assert_array_equal(ds.train.images, images)
-    np.testing.assert_array_equal(ds.train.labels, labels)
+    np.testing.assert_array_equal(ds.train.inputs, images)
+    np.testing.assert_array_equal(ds.train.targets, labels)
     assert ds.class_names[3] == "cat"
     again = data.load("cifar10", raw_dir=tmp_path / place)
     by_name = data.load("cifar10")  # the prepared data are found
@@ -50,7 +50,7 @@ def test_archive(toy, tmp_path, monkeypatch):
     entry = dataclasses.replace(_known.KNOWN["cifar10"], sha256={_known.CIFAR_ARCHIVE: digest})
     monkeypatch.setitem(_known.KNOWN, "cifar10", entry)
     ds = data.load("cifar10", raw_dir=here)
-    np.testing.assert_array_equal(ds.train.images, expected(toy)[0])
+    np.testing.assert_array_equal(ds.train.inputs, expected(toy)[0])
 
 
 @pytest.mark.parametrize("kind", ["link", "short", "absent", "cut", "text"])

@@ -15,17 +15,17 @@ from gpnas.errors import UserError
 def test_shapes_types_and_ranges(home):
     ds = data.load("digits")
     assert (len(ds.train), len(ds.validation), len(ds.test)) == (1294, 144, 359)
-    assert ds.image_shape == (8, 8, 1)
+    assert ds.input_shape == (8, 8, 1)
     assert ds.num_classes == 10
     assert ds.class_names == tuple("0123456789")
     for split in (ds.train, ds.validation, ds.test):
-        assert split.images.dtype == np.uint8
-        assert split.labels.dtype == np.int32
-        assert split.images.max() == 255
-        assert set(split.labels) == set(range(10))
+        assert split.inputs.dtype == np.uint8
+        assert split.targets.dtype == np.int32
+        assert split.inputs.max() == 255
+        assert set(split.targets) == set(range(10))
         with pytest.raises(ValueError, match="read-only"):
-            split.images[0] = 0
-    pixels = ds.train.images / 255
+            split.inputs[0] = 0
+    pixels = ds.train.inputs / 255
     np.testing.assert_allclose(ds.mean, [pixels.mean()], rtol=1e-6)
     np.testing.assert_allclose(ds.std, [pixels.std()], rtol=1e-6)
     assert ds.mean.dtype == ds.std.dtype == np.float32
@@ -34,16 +34,16 @@ def test_shapes_types_and_ranges(home):
 
 def test_is_the_same_again_and_everywhere():
     first, second = data.load("digits"), data.load("digits")
-    np.testing.assert_array_equal(first.train.images, second.train.images)
+    np.testing.assert_array_equal(first.train.inputs, second.train.inputs)
     expected = "f9b5429cc002fe00de4e98d1f101fae0393472a0524145d39c3aae525eb6caa2"
     assert first.sha256 == second.sha256 == expected
-    held = hashlib.sha256(first.validation.images.tobytes()).hexdigest()
+    held = hashlib.sha256(first.validation.inputs.tobytes()).hexdigest()
     assert held == "99af283587410e63a7d40cab17d37cd36c5ee1153a80e9d7cbbb2aa09be0a7d9"
 
 
 def test_seed_and_validation_leave_the_test_set_alone():
     one, other = data.load("digits"), data.load("digits", seed=1, validation=0.5)
-    np.testing.assert_array_equal(one.test.images, other.test.images)
+    np.testing.assert_array_equal(one.test.inputs, other.test.inputs)
     assert one.sha256 == other.sha256
     assert len(other.validation) == 719
     assert len(data.load("digits", validation=0.25, seed=np.int64(7)).validation) == 360
@@ -51,14 +51,14 @@ def test_seed_and_validation_leave_the_test_set_alone():
 
 def test_no_picture_is_in_two_splits():
     ds = data.load("digits")
-    rows = [s.images.reshape(len(s), -1) for s in (ds.train, ds.validation, ds.test)]
+    rows = [s.inputs.reshape(len(s), -1) for s in (ds.train, ds.validation, ds.test)]
     assert len(np.unique(np.concatenate(rows), axis=0)) == 1797
 
 
 @pytest.mark.parametrize(("size", "shape"), [(16, (16, 16, 1)), ((4, 12), (4, 12, 1))])
 def test_image_size(size, shape):
     ds = data.load("digits", image_size=size)
-    assert ds.image_shape == shape
+    assert ds.input_shape == shape
     assert ds.sha256 != data.load("digits").sha256
 
 

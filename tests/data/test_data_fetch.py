@@ -126,7 +126,7 @@ def test_load_by_debians_package(tmp_path, home, monkeypatch):
     tool(home, "apt-get", "echo > p_1_all.deb")
     tool(home, "dpkg", f"/bin/mkdir -p root/no && /bin/cp -r {tmp_path}/package root/no/such")
     ds = data.load("mnist")
-    assert ds.image_shape == (6, 5, 1)
+    assert ds.input_shape == (6, 5, 1)
 
 
 @pytest.mark.slow
@@ -139,7 +139,7 @@ def test_load_by_the_official_address_after_a_bad_package(tmp_path, home, monkey
     with server(tmp_path / "good") as address:
         entry = dataclasses.replace(entry, address=address)
         monkeypatch.setitem(_known.KNOWN, "mnist", entry)
-        assert data.load("mnist").image_shape == (6, 5, 1)
+        assert data.load("mnist").input_shape == (6, 5, 1)
     assert "Debian: data.raw_dir" in caplog.text
 
 

@@ -38,13 +38,13 @@ def load(root, **arguments):
 def test_reads_classes_and_pictures(root):
     ds = load(root)
     assert ds.class_names == ("ape", "bee")
-    assert ds.image_shape == (4, 6, 3)
+    assert ds.input_shape == (4, 6, 3)
     assert (len(ds.train), len(ds.validation), len(ds.test)) == (8, 2, 4)
-    values = np.concatenate([ds.train.images, ds.validation.images])[:, 0, 0, 0]
+    values = np.concatenate([ds.train.inputs, ds.validation.inputs])[:, 0, 0, 0]
     assert sorted(values) == [0, 1, 2, 3, 4, 100, 101, 102, 103, 104]
-    labels = np.concatenate([ds.train.labels, ds.validation.labels])
+    labels = np.concatenate([ds.train.targets, ds.validation.targets])
     np.testing.assert_array_equal(labels, values >= 100)
-    np.testing.assert_array_equal(ds.test.labels, [0, 0, 1, 1])
+    np.testing.assert_array_equal(ds.test.targets, [0, 0, 1, 1])
 
 
 def test_second_load_opens_no_picture(root, monkeypatch):
@@ -52,7 +52,7 @@ def test_second_load_opens_no_picture(root, monkeypatch):
     monkeypatch.setattr(folder_lib, "decode", None)
     second = load(root)
     assert first.sha256 == second.sha256
-    np.testing.assert_array_equal(first.train.images, second.train.images)
+    np.testing.assert_array_equal(first.train.inputs, second.train.inputs)
 
 
 @pytest.mark.parametrize("change", ["touched", "new", "gone"])
@@ -69,23 +69,23 @@ def test_a_change_is_noticed(root, change):
         path.unlink()
     second = load(root)
     assert first.sha256 != second.sha256
-    assert (77 in second.train.images) or (77 in second.validation.images) or change == "gone"
+    assert (77 in second.train.inputs) or (77 in second.validation.inputs) or change == "gone"
 
 
 def test_gray_pictures_stay_gray(root):
     for path in root.rglob("*.*"):
         picture(path, 9, mode="L")
-    assert load(root).image_shape == (4, 6, 1)
+    assert load(root).input_shape == (4, 6, 1)
     picture(root / "train/ape/0.png", 9, mode="RGB")
-    assert load(root).image_shape == (4, 6, 3)
+    assert load(root).input_shape == (4, 6, 3)
 
 
 def test_sizes_must_agree_or_be_given(root):
     picture(root / "train/bee/7.png", 0, size=(9, 9))
     with pytest.raises(UserError, match=r"data\.image_size.*7\.png: 9 x 9.*4 x 6"):
         load(root)
-    assert load(root, image_size=(5, 7)).image_shape == (5, 7, 3)
-    assert load(root, image_size=3).image_shape == (3, 3, 3)
+    assert load(root, image_size=(5, 7)).input_shape == (5, 7, 3)
+    assert load(root, image_size=3).input_shape == (3, 3, 3)
 
 
 def test_palette_alpha_and_rotation(root):
@@ -95,7 +95,7 @@ def test_palette_alpha_and_rotation(root):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees: stored 4 wide and 6 high, shown 6 wide and 4 high
     picture(root / "train/ape/5.jpg", 3, size=(4, 6), exif=exif)
-    assert load(root).image_shape == (4, 6, 3)
+    assert load(root).input_shape == (4, 6, 3)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def root(tmp_path):
 
 
 def values(split):
-    return sorted(split.images[:, 0, 0, 0])
+    return sorted(split.inputs[:, 0, 0, 0])
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
@@ -38,8 +38,8 @@ def test_a_validation_folder_is_the_validation_set(root, name, caplog):
     assert "data.validation=0.5 is not used" in caplog.text
     assert values(ds.train) == list(range(1, 13))
     assert values(ds.validation) == [101, 102, 103]
-    assert ds.validation.labels.tolist() == [0, 1, 1]
-    np.testing.assert_allclose(ds.mean, [ds.train.images.mean() / 255], rtol=1e-5)
+    assert ds.validation.targets.tolist() == [0, 1, 1]
+    np.testing.assert_allclose(ds.mean, [ds.train.inputs.mean() / 255], rtol=1e-5)
     again = data.load(f"folder:{root}")  # from the cache, of which the fraction is no part
     assert values(again.validation) == values(ds.validation) and again.sha256 == ds.sha256
 
@@ -75,8 +75,8 @@ def test_numbered_classes_are_in_numeric_order(tmp_path):
         fill(tmp_path, split, dict.fromkeys(reversed(names), 2))
     ds = data.load(f"folder:{tmp_path}")
     assert list(ds.class_names) == names
-    first = ds.test.images[:, 0, 0, 0].argsort()  # written in reverse order
-    assert ds.test.labels[first].tolist() == [label for label in range(6, -1, -1) for _ in (0, 1)]
+    first = ds.test.inputs[:, 0, 0, 0].argsort()  # written in reverse order
+    assert ds.test.targets[first].tolist() == [label for label in range(6, -1, -1) for _ in (0, 1)]
 
 
 def test_renamed_classes_have_their_new_names(root):
@@ -92,5 +92,5 @@ def test_a_rare_class_stays_in_training(tmp_path):
         fill(tmp_path, split, {"ape": 60, "bee": 60, "cow": 1})
     for seed in (3, 18, 33):
         ds = data.load(f"folder:{tmp_path}", seed=seed)
-        assert np.bincount(ds.train.labels, minlength=3).min() >= 1
+        assert np.bincount(ds.train.targets, minlength=3).min() >= 1
         assert len(ds.validation) == 12

@@ -33,11 +33,11 @@ def check(ds):
     """The data set holds what `toysets.splits` made, in official order."""
     train, test = toysets.splits()
     kept, held = hold_out(len(train), 0.1, 0)
-    np.testing.assert_array_equal(ds.train.images, train.images[kept])
-    np.testing.assert_array_equal(ds.train.labels, train.labels[kept])
-    np.testing.assert_array_equal(ds.validation.images, train.images[held])
-    np.testing.assert_array_equal(ds.test.images, test.images)
-    np.testing.assert_array_equal(ds.test.labels, test.labels)
+    np.testing.assert_array_equal(ds.train.inputs, train.inputs[kept])
+    np.testing.assert_array_equal(ds.train.targets, train.targets[kept])
+    np.testing.assert_array_equal(ds.validation.inputs, train.inputs[held])
+    np.testing.assert_array_equal(ds.test.inputs, test.inputs)
+    np.testing.assert_array_equal(ds.test.targets, test.targets)
     assert ds.class_names == ("even", "odd")
 
 
@@ -173,8 +173,8 @@ def test_round_trip_through_tfds_without_tensorflow(tmp_path, toy):
         order = _prepare.tfds_order(name, len(split))
         assert len(source) == len(split)
         for position in range(len(split)):
-            np.testing.assert_array_equal(source[position]["image"], split.images[order[position]])
-            assert source[position]["label"] == split.labels[order[position]]
+            np.testing.assert_array_equal(source[position]["image"], split.inputs[order[position]])
+            assert source[position]["label"] == split.targets[order[position]]
     assert "tensorflow" not in sys.modules
 
 
@@ -195,7 +195,7 @@ def test_any_prepared_set(tmp_path, monkeypatch):
     ds = data.load("toy", data_dir=tmp_path / "d")  # the newest, in the order of its records
     order = _prepare.tfds_order("train", len(train))
     rows = order[hold_out(len(train), 0.1, 0)[0]]
-    np.testing.assert_array_equal(ds.train.images, toysets.splits(seed=3)[0].images[rows])
+    np.testing.assert_array_equal(ds.train.inputs, toysets.splits(seed=3)[0].inputs[rows])
     (tmp_path / "d/nested").mkdir()
     shutil.move(tmp_path / "d/toy", tmp_path / "d/nested/toy")
     with pytest.raises(UserError, match="configurations: name/toy"):
@@ -224,7 +224,7 @@ def test_a_prepared_validation_set_is_used(tmp_path):
     shutil.copy(folder / name.format("test"), folder / name.format("validation"))
     three = data.load("toy", data_dir=tmp_path / "d")
     assert len(three.train) == len(two.train) + len(two.validation) == toysets.ROWS["train"]
-    np.testing.assert_array_equal(three.validation.images, three.test.images)
+    np.testing.assert_array_equal(three.validation.inputs, three.test.inputs)
     assert three.sha256 != two.sha256
 
 
@@ -236,7 +236,7 @@ def test_prepared_pictures_of_several_sizes(tmp_path):
     _prepare.prepare(entry, split, split, tmp_path)
     with pytest.raises(UserError, match=r"data\.image_size.*differ in theirs"):
         data.load("toy", data_dir=tmp_path)
-    assert data.load("toy", data_dir=tmp_path, image_size=8).image_shape == (8, 8, 1)
+    assert data.load("toy", data_dir=tmp_path, image_size=8).input_shape == (8, 8, 1)
 
 
 def test_other_tasks_are_refused(tmp_path):
@@ -251,7 +251,7 @@ def test_other_tasks_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["foo", "", "../mnist", "MNIST", "a/b/c", "folder", 3, None])
 def test_unknown_names_fail_fast(name):
     start = time.monotonic()
-    with pytest.raises(UserError, match=r"data\.name.*folder:PATH, or an image"):
+    with pytest.raises(UserError, match=r"data\.name.*folder:PATH, csv:PATH.*or an image"):
         data.load(name)
     assert time.monotonic() - start < 1
 
@@ -288,8 +288,8 @@ def test_second_load_touches_no_source(tmp_path, monkeypatch, home):
     monkeypatch.setattr(_loader, "prepare", None)
     ds = data.load("mnist", raw_dir=tmp_path / "raw")
     check(ds)
-    assert not ds.test.images.flags.writeable
-    assert not ds.test.images.flags.owndata  # a view of the memory map
+    assert not ds.test.inputs.flags.writeable
+    assert not ds.test.inputs.flags.owndata  # a view of the memory map
 
 
 def test_one_entry_a_content_another_a_size(tmp_path, home):
@@ -299,7 +299,7 @@ def test_one_entry_a_content_another_a_size(tmp_path, home):
     assert data.load("mnist").sha256 == whole.sha256
     assert len(list(entries.iterdir())) == 1
     small = data.load("mnist", image_size=3)
-    assert small.image_shape == (3, 3, 1)
+    assert small.input_shape == (3, 3, 1)
     assert small.sha256 != whole.sha256
     assert len(list(entries.iterdir())) == 2
 
@@ -309,7 +309,7 @@ def test_a_damaged_cache_is_made_again(tmp_path, home, damage, caplog):
     toysets.write_idx(tmp_path / "raw")
     digest = data.load("mnist", raw_dir=tmp_path / "raw").sha256
     decoded = home / ".cache/gpnas/decoded"
-    (images,) = decoded.glob("entries/*/train_images.npy")
+    (images,) = decoded.glob("entries/*/train_inputs.npy")
     if damage == "flipped":
         content = images.read_bytes()
         images.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -354,7 +354,7 @@ def test_old_leftovers_are_removed(tmp_path, home):
 
 def test_a_failure_leaves_nothing(home, tmp_path, monkeypatch):
     toysets.write_idx(tmp_path / "raw")
-    monkeypatch.setattr(_cache, "save_labels", lambda *_: 1 / 0)
+    monkeypatch.setattr(_cache, "save_targets", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         data.load("mnist", raw_dir=tmp_path / "raw")
     monkeypatch.undo()

@@ -44,7 +44,7 @@ def write_idx(folder: Path, seed: int = 0, compress: bool = True) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     train, test = splits(seed)
-    arrays = (train.images[..., 0], train.labels, test.images[..., 0], test.labels)
+    arrays = (train.inputs[..., 0], train.targets, test.inputs[..., 0], test.targets)
     for part, array in zip(_known.PARTS, arrays, strict=True):
         content = _idx.header(array.shape) + array.astype(np.uint8).tobytes()
         name = _known.KNOWN["mnist"].files[part][0]

@@ -49,7 +49,7 @@ def small(digits: Dataset, one_stage: None) -> Small:
 
 
 def _small(digits: Dataset, supernet: nn.Module) -> Small:
-    shared = make_shared(supernet, digits.image_shape)
+    shared = make_shared(supernet, digits.input_shape)
     held = pictures(digits.validation, digits)
     rows = minibatches(np.random.default_rng(0), len(held.labels), 16)
     begin = jax.device_get(shared.init(jax.random.key(0)))

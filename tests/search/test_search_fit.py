@@ -66,8 +66,8 @@ def by_hand(digits, one):
         return jax.grad(loss, has_aux=True)(p)
 
     for i, rows in enumerate(one.rows):
-        images = standardize(jnp.asarray(digits.train.images[rows]), digits)
-        hard = jax.nn.one_hot(digits.train.labels[rows], 10)
+        images = standardize(jnp.asarray(digits.train.inputs[rows]), digits)
+        hard = jax.nn.one_hot(digits.train.targets[rows], 10)
         distils = i < len(one.targets)
         grads, stats = gradient(params, stats, images, one.targets[i] if distils else hard)
         grads = jax.tree.map(
@@ -127,7 +127,7 @@ def test_a_module_is_traced_once_for_any_number_of_steps(programs, digits):
 @pytest.mark.slow
 def test_the_error_counts_every_image_once(programs, digits):
     variables = programs.begin(Net(), jax.random.key(0))
-    images = standardize(jnp.asarray(digits.test.images), digits)
-    wrong = np.argmax(Net().apply(variables, images), -1) != digits.test.labels
+    images = standardize(jnp.asarray(digits.test.inputs), digits)
+    wrong = np.argmax(Net().apply(variables, images), -1) != digits.test.targets
     found = error_percent(programs, Net(), variables, digits.test)
     assert found == pytest.approx(100 * wrong.mean())

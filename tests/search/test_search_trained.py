@@ -38,7 +38,7 @@ OBJECTIVES = ("val_error", "log_params")
 def few(digits):
     """A few digits, so that looks at them are quick."""
     cut = {
-        name: dataclasses.replace(split, images=split.images[:150], labels=split.labels[:150])
+        name: dataclasses.replace(split, inputs=split.inputs[:150], targets=split.targets[:150])
         for name in ("train", "validation", "test")
         for split in [getattr(digits, name)]
     }
@@ -47,7 +47,7 @@ def few(digits):
 
 @pytest.fixture(scope="module")
 def space(few):
-    return morphable(few.image_shape, 10, "dense", widths=(4, 6))
+    return morphable(few.input_shape, 10, "dense", widths=(4, 6))
 
 
 def small(space, seed=0):

@@ -14,7 +14,7 @@ from gpnas.train._analysis import analyse
 def network(tiny, digits):
     """A plan, and variables and masks of its network."""
     plan = make_plan(tiny(name="dense"), digits)
-    variables = plan.task.init(jax.random.key(0), digits.train.images[:1] / 255.0)
+    variables = plan.task.init(jax.random.key(0), digits.train.inputs[:1] / 255.0)
     return plan, variables, init_masks(variables["params"])
 
 
@@ -23,10 +23,10 @@ def test_entropy_of_states(network, digits):
     plan, variables, masks = network
     found = analyse(["psp_entropy"], plan, variables, masks, digits)["psp_entropy"]
     assert list(found) == ["Dense_0/kernel", "Dense_1/kernel", "Dense_2/kernel"]
-    x = (digits.train.images / 255.0 - digits.mean) / digits.std
+    x = (digits.train.inputs / 255.0 - digits.mean) / digits.std
     kernel, bias = (np.asarray(variables["params"]["Dense_0"][k]) for k in ("kernel", "bias"))
     on = x.reshape(len(x), -1) @ kernel + bias > 0
-    p = np.stack([on[digits.train.labels == c].mean(0) for c in range(10)]).clip(1e-4, 1 - 1e-4)
+    p = np.stack([on[digits.train.targets == c].mean(0) for c in range(10)]).clip(1e-4, 1 - 1e-4)
     entropy = -(p * np.log2(p) + (1 - p) * np.log2(1 - p)).sum(0)
     assert found["Dense_0/kernel"] == pytest.approx(entropy.mean(), rel=1e-3)
 

@@ -93,7 +93,7 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
     masked = {"params": apply(state.masks, state.params), **state.model_state}
     network, small = _elastic.active_network(made, masked, state.mask_state.units)
     assert network == record["architecture"]
-    images = jnp.asarray(digits.test.images[:50], jnp.float32)
+    images = jnp.asarray(digits.test.inputs[:50], jnp.float32)
     rebuilt = models.from_architecture(network)
     np.testing.assert_allclose(
         rebuilt.apply(small, images),
@@ -113,11 +113,11 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
 def test_a_dormant_unit_changes_nothing_and_its_gain_is_seen(recipe, digits):
     made = _plan.make_plan(recipe(), digits)
     state = make_program(made, digits).init([jax.random.key(3)])[0]
-    images = jnp.asarray(digits.train.images[:64], jnp.float32) / 255
+    images = jnp.asarray(digits.train.inputs[:64], jnp.float32) / 255
 
     def loss(params):
         logits = made.task.model.infer({"params": params}, images)
-        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(64), digits.train.labels[:64]])
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(64), digits.train.targets[:64]])
 
     living = apply(state.masks, state.params)
     assert loss(living) == pytest.approx(float(loss(state.params)), abs=1e-6)

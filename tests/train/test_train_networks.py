@@ -145,7 +145,7 @@ def test_networks_that_can_be_called_in_their_own_way(name, config, digits, tmp_
 @pytest.mark.slow
 def test_dropout_drops_in_training_only_and_differs_from_step_to_step(config, digits):
     plan = make_plan(config("Drop"), digits)
-    images = np.asarray(digits.train.images[:4] / 255, np.float32)
+    images = np.asarray(digits.train.inputs[:4] / 255, np.float32)
     one, other = jax.random.split(jax.random.key(0))
     variables = plan.task.init(one, images)
     outputs = [plan.task.model.apply(variables, images, key)[0] for key in (one, one, other)]

@@ -173,7 +173,7 @@ def test_what_is_not_given_to_an_optimizer_is_not_filled_in():
 @pytest.mark.parametrize(("images", "batch"), [(1, 1), (43, 5), (63, 7), (64, 64), (1293, 64)])
 def test_batches_of_few_images_are_smaller(images, batch, tiny, digits, monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    few = data.Split(digits.train.images[:images], digits.train.labels[:images])
+    few = data.Split(digits.train.inputs[:images], digits.train.targets[:images])
     config = changed(tiny(), {"train.epochs": 20})
     plan = make_plan(config, dataclasses.replace(digits, train=few))
     assert (plan.batch_size, plan.steps_per_epoch) == (batch, images // batch)

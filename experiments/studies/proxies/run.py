@@ -110,8 +110,8 @@ def _scorer(config: ConfigDict, data: Dataset) -> Any:
     )
     rng = np.random.default_rng(config.seed)
     rows = np.sort(rng.choice(len(data.train), config.batch, replace=False))
-    images = standardize(jnp.asarray(data.train.images[rows]), data)
-    labels = jnp.asarray(data.train.labels[rows])
+    images = standardize(jnp.asarray(data.train.inputs[rows]), data)
+    labels = jnp.asarray(data.train.targets[rows])
     start = choice(("skip",) * 6)
     params = jax.jit(supernet.init)(jax.random.key(config.seed), images[:1], start)["params"]
 

@@ -180,9 +180,9 @@ def _lab(config: ConfigDict, data: Dataset, table: BenchmarkTable, sample: list)
     held = pictures(data.validation, data)
     rows = minibatches(np.random.default_rng(config.seed), len(held.labels), config.batch)
     lab = Lab(
-        config, table, sample, supernet, make_shared(supernet, data.image_shape, recipe), recipe,
+        config, table, sample, supernet, make_shared(supernet, data.input_shape, recipe), recipe,
         pictures(data.train, data), held, pictures(data.test, data), rows,
-        selection_macs(supernet, data.image_shape),
+        selection_macs(supernet, data.input_shape),
     )  # fmt: skip
     _check_budget(lab)
     return lab

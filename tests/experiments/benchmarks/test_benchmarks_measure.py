@@ -92,7 +92,7 @@ def test_the_plain_loop_is_the_same_in_one_program_and_step_by_step(options):
         loops = plain(config, data)
         state, found = loops.run(loops.init(), index)
         sums.append(found)
-        assert loops.evaluate(state, data.test.images, data.test.labels).shape == (2,)
+        assert loops.evaluate(state, data.test.inputs, data.test.targets).shape == (2,)
     np.testing.assert_allclose(*sums, rtol=1e-5)
 
 

@@ -1,0 +1,165 @@
+"""Data of a user's own function: arrays, or sources that are read by index."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpnas import plugins
+from gpnas.data._dataset import Array, Decoded, Split, blocks, content_digest
+from gpnas.data._fields import INPUTS, TARGETS, Fields, check_fields, misfit
+from gpnas.errors import UserError, brief
+
+Examples = Any  # see `Source`
+
+
+class Source(NamedTuple):
+    """What a function of your own, `data.name=module:function`, returns.
+
+    Examples are a tuple `(inputs, targets)` of arrays, (n, …), as `Fields` says, or anything with
+    `__len__` and `__getitem__` whose items are pairs `(input, target)`, such as a source of Grain.
+    Arrays of the right type are not copied unless a set is held out of them.
+
+    Attributes:
+      fields: What inputs and targets are.
+      train: Examples to train on.
+      test: The test set; a fixed fifth of `train` if there is none.
+      validation: The validation set; held out of `train` if there is none.
+    """
+
+    fields: Fields
+    train: Examples
+    test: Examples | None = None
+    validation: Examples | None = None
+
+
+def load(name: str) -> Decoded:
+    """The data of a user's function, checked.
+
+    Args:
+      name: `module:function`; the function takes no arguments.
+
+    Raises:
+      UserError: There is no such function, it fails, or its arrays are not what its fields say.
+    """
+    make: Any = plugins.find("data.name", name, dict.fromkeys(_OURS))
+    if not callable(make):
+        raise UserError(
+            "data.name", name, f"a function that returns a gpnas.data.Source, not {make!r}"
+        )
+    try:
+        source = make()
+    except UserError:
+        raise
+    except Exception as error:  # a function is a program: it may raise anything
+        allowed = f"a function that returns a gpnas.data.Source ({brief(error)})"
+        raise UserError("data.name", name, allowed) from error
+    if not isinstance(source, Source):
+        allowed = f"a function that returns a gpnas.data.Source, not {type(source).__name__}"
+        raise UserError("data.name", name, allowed)
+    check_fields(source.fields, "data.name", name)
+    given = {"train": source.train, "test": source.test, "validation": source.validation}
+    splits = {
+        part: _split(f"{name}: {part}", source.fields, examples)
+        for part, examples in given.items()
+        if examples is not None or part == "train"
+    }
+    shape = splits["train"].inputs.shape[1:]
+    for part, split in splits.items():
+        if split.inputs.shape[1:] != shape:
+            allowed = f"inputs of the shape of train's, (n, {', '.join(map(str, shape))})"
+            raise UserError("data.name", f"{name}: {part}", f"{allowed}; not {split.inputs.shape}")
+    return Decoded(source.fields, splits, content_digest(source.fields, splits))
+
+
+_OURS = ("fashion_mnist", "mnist", "cifar10", "digits", "folder:PATH", "csv:PATH", "text:PATH")
+
+
+def _split(got: str, fields: Fields, examples: Examples) -> Split:
+    """Examples as arrays of their kinds' types; see `Source`."""
+    try:
+        pair = isinstance(examples, tuple) and len(examples) == 2
+        given = examples if pair else _read(got, examples)
+        inputs, targets = (np.asarray(array) for array in given)
+    except UserError:
+        raise
+    except Exception as error:  # of a source of the user's: it may raise anything
+        allowed = f"arrays, or a source of pairs (input, target) ({brief(error)})"
+        raise UserError("data.name", got, allowed) from error
+    if fields.targets == "value" and targets.ndim == 1:
+        targets = targets[:, None]
+    inputs = _cast(got, "inputs", inputs, INPUTS[fields.inputs])
+    targets = _cast(got, "targets", targets, TARGETS[fields.targets])
+    wrong = misfit(fields, inputs, targets)
+    if wrong:
+        raise UserError("data.name", got, wrong)
+    _check_range(got, "inputs", inputs, fields.tokens)
+    whole = fields.targets in ("class", "next")
+    _check_range(got, "targets", targets, fields.outputs if whole else 0)
+    return Split(inputs, targets)
+
+
+def _read(got: str, source: Any) -> tuple[Array, Array]:
+    """Reads all examples of a source into arrays, one at a time."""
+    n = len(source)
+    if n == 0:
+        raise UserError("data.name", got, "one example or more")
+    first = [np.asarray(part) for part in _pair(got, 0, source[0])]
+    arrays = [np.empty((n, *part.shape), part.dtype) for part in first]
+    for row in range(n):
+        for array, part in zip(arrays, _pair(got, row, source[row]), strict=True):
+            value = np.asarray(part)
+            if value.shape != array.shape[1:] or value.dtype != array.dtype:
+                allowed = f"examples of one shape and type ({array.shape[1:]}, {array.dtype})"
+                raise UserError(
+                    "data.name",
+                    got,
+                    f"{allowed}; not {value.shape}, {value.dtype} in example {row}",
+                )
+            array[row] = value
+    return arrays[0], arrays[1]
+
+
+def _pair(got: str, row: int, example: Any) -> tuple[Any, Any]:
+    """An example of a source, if it is a pair."""
+    if not isinstance(example, tuple | list) or len(example) != 2:
+        allowed = f"pairs (input, target), not {type(example).__name__} in example {row}"
+        raise UserError("data.name", got, allowed)
+    return example[0], example[1]
+
+
+def _cast(got: str, part: str, array: Array, kind: Any) -> Array:
+    """An array in its kind's type, itself where it has that already.
+
+    Raises:
+      UserError: It has another type than fits, or values that are not finite in float32.
+    """
+    if array.dtype == kind.dtype and array.dtype.isnative:
+        cast = array
+    elif array.dtype.kind in kind.given and array.dtype.kind:
+        with np.errstate(over="ignore"):
+            cast = array.astype(kind.dtype)
+        if np.issubdtype(kind.dtype, np.integer) and array.size and not _same_range(array, cast):
+            raise UserError("data.name", got, f"{part} of {np.dtype(kind.dtype).name} values")
+    else:
+        allowed = f"{part} of {kind.text}, not {array.dtype}, {array.shape}"
+        raise UserError("data.name", got, allowed)
+    if kind.dtype == np.float32:
+        for start, rows in enumerate(blocks(cast)):
+            if not np.isfinite(rows).all():
+                first = start * len(next(iter(blocks(cast)))) + int(
+                    np.argwhere(~np.isfinite(rows))[0][0]
+                )
+                allowed = f"{part} that are finite in float32; example {first} has others"
+                raise UserError("data.name", got, allowed)
+    return cast
+
+
+def _same_range(array: Array, cast: Array) -> bool:
+    return int(array.min()) == int(cast.min()) and int(array.max()) == int(cast.max())
+
+
+def _check_range(got: str, part: str, array: Array, count: int) -> None:
+    """Makes sure that whole numbers are from 0 to `count` - 1; 0 for no limit."""
+    if count and (array.min() < 0 or array.max() >= count):
+        worst = int(array.min()) if array.min() < 0 else int(array.max())
+        raise UserError("data.name", got, f"{part} from 0 to {count - 1}, not {worst}")

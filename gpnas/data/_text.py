@@ -1,0 +1,99 @@
+"""Characters of a text, in sequences, with the next characters as targets."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gpnas.data._dataset import Decoded, Split, content_digest
+from gpnas.data._fields import Fields
+from gpnas.data._user_files import by_split, list_files, not_text
+from gpnas.errors import UserError
+
+_CODE_POINTS = 0x110000
+_CHUNK = 1 << 22  # characters read at once: bounds memory
+
+
+def load(path: Path, length: int) -> Decoded:
+    """The characters of a file or a folder.
+
+    Inputs and targets of a split are views of one array of its tokens. Characters at its end that
+    do not fill a sequence are left out.
+
+    Args:
+      path: A file, or a folder with `train.txt` (perhaps also `test.txt` and `val.txt`), or one
+        with other `.txt` files, which are one text in the order of their names.
+      length: Characters per sequence.
+
+    Raises:
+      UserError: A file cannot be read, is not UTF-8, or is too short, `length` is below 1, or there
+        are fewer than two different characters.
+    """
+    if type(length) is not int or not 1 <= length < 2**31:
+        raise UserError("data.length", length, "a whole number of 1 or more")
+    found = list_files("text", path, ".txt")
+    named = {} if path.is_file() else by_split(found)
+    files = {part: [one] for part, one in named.items()} or {"train": [*found]}
+    seen, counts = np.zeros(_CODE_POINTS, bool), {}
+    for part, paths in files.items():
+        counts[part] = _mark(paths, seen)
+        if counts[part] <= length:
+            allowed = f"more than {length} characters (data.length), not {counts[part]}"
+            raise UserError("data.name", f"text:{_of(paths, path)}", allowed)
+    known = np.flatnonzero(seen)
+    if len(known) < 2:
+        raise UserError("data.name", f"text:{path}", "a text with two different characters or more")
+    token_of = np.zeros(_CODE_POINTS, np.int32)
+    token_of[known] = np.arange(len(known))
+    names = tuple(map(chr, known))
+    fields = Fields("tokens", "next", len(names), names, tokens=len(names))
+    splits = {}
+    for part, paths in files.items():
+        tokens = _tokens(paths, counts[part], token_of)
+        if tokens is None:
+            raise UserError("data.name", f"text:{_of(paths, path)}", "files that stay as they are")
+        end = (len(tokens) - 1) // length * length
+        inputs, targets = tokens[:end].reshape(-1, length), tokens[1 : end + 1].reshape(-1, length)
+        splits[part] = Split(inputs, targets)
+    return Decoded(fields, splits, content_digest(fields, splits))
+
+
+def _mark(paths: Sequence[Path], seen: npt.NDArray[np.bool_]) -> int:
+    """Marks the code points of files in `seen`, (code points,); returns how many there are."""
+    count = 0
+    for points in _code_points(paths):
+        seen[points] = True
+        count += len(points)
+    return count
+
+
+def _tokens(
+    paths: Sequence[Path], count: int, token_of: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int32] | None:
+    """The tokens of files, (count,) int32; None if there are more or fewer by now."""
+    tokens, at = np.empty(count, np.int32), 0
+    for points in _code_points(paths):
+        if at + len(points) > count:
+            return None
+        tokens[at : at + len(points)] = token_of[points]
+        at += len(points)
+    return tokens if at == count else None
+
+
+def _code_points(paths: Sequence[Path]) -> Iterator[npt.NDArray[np.uint32]]:
+    """Yields the code points of files, a bounded number at a time; line ends become line feeds."""
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8-sig") as file:
+                while chunk := file.read(_CHUNK):
+                    yield np.frombuffer(chunk.encode("utf-32-le"), "<u4")
+        except UnicodeDecodeError as error:
+            raise not_text(path) from error
+        except OSError as error:
+            raise UserError("data.name", str(path), f"a readable file ({error})") from error
+
+
+def _of(paths: Sequence[Path], whole: Path) -> Path:
+    """What to name in a message: the file, or the folder of several."""
+    return paths[0] if len(paths) == 1 else whole
