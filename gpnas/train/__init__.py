@@ -6,11 +6,12 @@
 
 from gpnas._stop import Stopped
 from gpnas.train import task
+from gpnas.train._build import build_model, build_task
 from gpnas.train._config import base, check_config, config_key
 from gpnas.train._load_data import load_data
 from gpnas.train._load_run import Finished, load_run
 from gpnas.train._loop import train, train_replicas
-from gpnas.train._plan import Plan, build_model, build_task, make_plan
+from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import make_evaluate, make_program
 from gpnas.train._run import Diverged
 from gpnas.train._state import TrainState

@@ -14,16 +14,15 @@ from gpnas.data import Dataset, augment, require_kind, standardize
 from gpnas.errors import UserError, brief
 from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
-from gpnas.models import Model, resolve_conv
 from gpnas.train._axes import Layers, layers_of, table_of, with_axes
+from gpnas.train._build import build_model, build_task, conv_kind, shapes_of, units_of
 from gpnas.train._forecast import expected, mask_updates
 from gpnas.train._network import check_network, check_task
 from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train._step import init_state, make_step
-from gpnas.train.task import TARGET_KINDS, TASKS, Task
-from gpnas.units import Macs, UnitGroups, discover, with_blocks
+from gpnas.train.task import TARGET_KINDS, Task
+from gpnas.units import Macs, UnitGroups
 
-_BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "rngs", "key")
 _STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _MOST_STEPS = 2**31 - 2**20  # of a run; int32, with room for what is counted from its end
@@ -145,10 +144,12 @@ def _make_network(
     task = build_task(config.task, model)
     one = jax.eval_shape(lambda x: standardize(x, data), jnp.asarray(data.train.inputs[:1]))
     inputs = jax.ShapeDtypeStruct(one.shape[1:], one.dtype)
-    variables = _variables(task, config.model, inputs)
+    variables = shapes_of(task, config.model, inputs)
     batch = _batch(inputs, data, 2)
     outputs = task.outputs(data) if task.outputs else None
     check_network(config.model.name, task, variables, batch, outputs, axis)
+    if config.data.augment not in ("", "none"):
+        require_kind(data, inputs=("image",))
     augmented = augment.parse(config.data.augment, batch, data.num_classes, axis)
     trained = augment.shapes(augmented, batch, axis)
     metrics = check_task(config.task.name, task, variables, batch, trained, axis)
@@ -229,109 +230,6 @@ def _loop_kind(config: ConfigDict, shapes: Mapping[str, Sequence[int]]) -> str:
     slow_in_loops = convolves and jax.default_backend() == "cpu"
     auto = "steps" if slow_in_loops else "scan"
     return auto if config.train.loop == "auto" else str(config.train.loop)
-
-
-def build_task(config: ConfigDict, model: Model) -> Task:
-    """The task of a config's `task` section on a network.
-
-    Raises:
-      UserError: For an unknown name or field.
-    """
-    settings = config.to_dict()
-    name = settings.pop("name")
-    make = plugins.find("task.name", name, TASKS, Task)
-    plugins.check_fields("task", name, make, settings, ("model",))
-    parameters = plugins.parameters_of(make)
-    for field, value in settings.items():
-        plugins.check_value(f"task.{field}", value, parameters[field])
-    try:
-        return make(model, **settings)
-    except UserError:
-        raise
-    except Exception as error:  # a constructor is a program: it may raise anything
-        allowed = f"fields of which a task can be made ({brief(error)})"
-        raise UserError("task", config.to_dict(), allowed) from error
-
-
-def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = None) -> Model:
-    """The network of a config's `model` section.
-
-    Raises:
-      UserError: For an unknown name, field or dtype.
-    """
-    make, adapt = models.find_network("model.name", config.name)
-    known = plugins.parameters_of(make)
-    own = [p for p in known if p not in _BY_THE_RUN]
-    fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv", "axes")}
-    for name, value in fields.items():
-        if name not in own:
-            raise UserError(f"model.{name}", value, f"a field of {config.name}: {', '.join(own)}")
-    if config.dtype not in ("float32", "bfloat16", "float16"):
-        raise UserError("model.dtype", config.dtype, "float32, bfloat16, float16")
-    given = {
-        "conv": conv_kind(config),
-        "axis_name": axis_name,
-        "num_classes": num_classes,
-        "dtype": jnp.dtype(config.dtype),
-    }
-    fields |= {name: value for name, value in given.items() if name in known}
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    try:
-        return adapt(make, **fields)
-    except UserError:
-        raise
-    except Exception as error:  # a constructor is a program: it may raise anything
-        allowed = f"fields of which a network can be made ({brief(error)})"
-        raise UserError("model", config.to_dict(), allowed) from error
-
-
-def units_of(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -> UnitGroups:
-    """The units of a network as it is used for inference, and its blocks.
-
-    Args:
-      model: The network.
-      variables: Its variables or their shapes.
-      inputs: Shape and dtype of its input for one example.
-    """
-    found = UnitGroups((), ())
-    if models.has_widths(model.module):
-        batch = jax.ShapeDtypeStruct((2, *inputs.shape), inputs.dtype)
-        found = discover(model.infer, variables, batch)
-    return with_blocks(found, variables, models.removable_blocks(model.module))
-
-
-def conv_kind(config: ConfigDict) -> str:
-    """Which convolution a config's `model` section means on this machine.
-
-    Raises:
-      UserError: For an unknown one.
-    """
-    if config.conv not in ("auto", "im2col", "xla"):
-        raise UserError("model.conv", config.conv, "auto, im2col, xla")
-    return resolve_conv(config.conv)
-
-
-def _variables(task: Task, config: ConfigDict, one: jax.ShapeDtypeStruct) -> Any:
-    """Shapes of the network's variables; says whether its fields or the examples cannot be."""
-
-    def init(*shape: int) -> Any:
-        inputs = jax.ShapeDtypeStruct((1, *shape), one.dtype)
-        return dict(jax.eval_shape(lambda x: task.init(jax.random.key(0), x), inputs))
-
-    try:
-        return init(*one.shape)
-    except Exception as error:  # a network is a program: it may raise anything
-        size, said = " × ".join(map(str, one.shape)), brief(error)
-    is_image = len(one.shape) == 3
-    try:
-        init(32, 32, *one.shape[2:]) if is_image else init(*one.shape)
-    except Exception as error:
-        raise UserError(
-            "model", config.to_dict(), f"fields of which a network can be made ({said})"
-        ) from error
-    raise UserError(
-        "model.name", config.name, f"one for images of {size}; data.image_size makes them larger"
-    )
 
 
 def _check_step(

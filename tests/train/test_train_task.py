@@ -249,7 +249,7 @@ def test_equinox(own, tiny, digits, tmp_path, name, stateful):
         ({"name": "classification", "label_smoothing": 1.0}, "task.label_smoothing: got 1.0"),
         ({"name": "detection"}, "classification, regression, multilabel, language"),
         ({"name": "os:system"}, "a Task class, or a function annotated `-> Task`"),
-        ({"name": "regression"}, "outputs"),
+        ({"name": "regression"}, "allowed: targets: value"),
     ],
 )
 def test_tasks_that_cannot_be(own, tiny, digits, settings, said):

@@ -1,0 +1,118 @@
+"""The network and the task of a config, and what a trace says of them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from gpnas import models, plugins
+from gpnas.errors import UserError, brief
+from gpnas.models import Model, resolve_conv
+from gpnas.train.task import TASKS, Task
+from gpnas.units import UnitGroups, discover, with_blocks
+
+_BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "rngs", "key")
+
+
+def build_task(config: ConfigDict, model: Model) -> Task:
+    """The task of a config's `task` section on a network.
+
+    Raises:
+      UserError: For an unknown name or field.
+    """
+    settings = config.to_dict()
+    name = settings.pop("name")
+    make = plugins.find("task.name", name, TASKS, Task)
+    plugins.check_fields("task", name, make, settings, ("model",))
+    parameters = plugins.parameters_of(make)
+    for field, value in settings.items():
+        plugins.check_value(f"task.{field}", value, parameters[field])
+    try:
+        return make(model, **settings)
+    except UserError:
+        raise
+    except Exception as error:  # a constructor is a program: it may raise anything
+        allowed = f"fields of which a task can be made ({brief(error)})"
+        raise UserError("task", config.to_dict(), allowed) from error
+
+
+def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = None) -> Model:
+    """The network of a config's `model` section.
+
+    Raises:
+      UserError: For an unknown name, field or dtype.
+    """
+    make, adapt = models.find_network("model.name", config.name)
+    known = plugins.parameters_of(make)
+    own = [p for p in known if p not in _BY_THE_RUN]
+    fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv", "axes")}
+    for name, value in fields.items():
+        if name not in own:
+            raise UserError(f"model.{name}", value, f"a field of {config.name}: {', '.join(own)}")
+    if config.dtype not in ("float32", "bfloat16", "float16"):
+        raise UserError("model.dtype", config.dtype, "float32, bfloat16, float16")
+    given = {
+        "conv": conv_kind(config),
+        "axis_name": axis_name,
+        "num_classes": num_classes,
+        "dtype": jnp.dtype(config.dtype),
+    }
+    fields |= {name: value for name, value in given.items() if name in known}
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    try:
+        return adapt(make, **fields)
+    except UserError:
+        raise
+    except Exception as error:  # a constructor is a program: it may raise anything
+        allowed = f"fields of which a network can be made ({brief(error)})"
+        raise UserError("model", config.to_dict(), allowed) from error
+
+
+def conv_kind(config: ConfigDict) -> str:
+    """Which convolution a config's `model` section means on this machine.
+
+    Raises:
+      UserError: For an unknown one.
+    """
+    if config.conv not in ("auto", "im2col", "xla"):
+        raise UserError("model.conv", config.conv, "auto, im2col, xla")
+    return resolve_conv(config.conv)
+
+
+def units_of(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -> UnitGroups:
+    """The units of a network as it is used for inference, and its blocks.
+
+    Args:
+      model: The network.
+      variables: Its variables or their shapes.
+      inputs: Shape and dtype of its input for one example.
+    """
+    found = UnitGroups((), ())
+    if models.has_widths(model.module):
+        batch = jax.ShapeDtypeStruct((2, *inputs.shape), inputs.dtype)
+        found = discover(model.infer, variables, batch)
+    return with_blocks(found, variables, models.removable_blocks(model.module))
+
+
+def shapes_of(task: Task, config: ConfigDict, one: jax.ShapeDtypeStruct) -> Any:
+    """Shapes of the network's variables; says whether its fields or the examples cannot be."""
+
+    def init(*shape: int) -> Any:
+        inputs = jax.ShapeDtypeStruct((1, *shape), one.dtype)
+        return dict(jax.eval_shape(lambda x: task.init(jax.random.key(0), x), inputs))
+
+    try:
+        return init(*one.shape)
+    except Exception as error:  # a network is a program: it may raise anything
+        size, said = " × ".join(map(str, one.shape)), brief(error)
+    is_image = len(one.shape) == 3
+    try:
+        init(32, 32, *one.shape[2:]) if is_image else init(*one.shape)
+    except Exception as error:
+        raise UserError(
+            "model", config.to_dict(), f"fields of which a network can be made ({said})"
+        ) from error
+    raise UserError(
+        "model.name", config.name, f"one for images of {size}; data.image_size makes them larger"
+    )
