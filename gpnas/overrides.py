@@ -11,7 +11,6 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import optax
 from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import tuple_parser
@@ -20,7 +19,7 @@ from gpnas import plugins
 from gpnas.errors import UserError
 from gpnas.methods import fields_of
 from gpnas.models import find_network
-from gpnas.train import Task, task
+from gpnas.train import Task, find_optimizer, task
 
 Parameters = Mapping[str, inspect.Parameter]
 _BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "dtype", "conv", "rngs", "key")
@@ -37,8 +36,7 @@ def _of_task(name: str) -> Parameters:
 
 
 def _of_optimizer(name: str) -> Parameters:
-    function = getattr(optax, name, None)
-    known = inspect.signature(function).parameters if inspect.isfunction(function) else {}
+    known = plugins.parameters_of(find_optimizer("optimizer.name", name))
     return {field: p for field, p in known.items() if field not in ("learning_rate", "mask")}
 
 

@@ -63,12 +63,13 @@ def base(**method: Any) -> ConfigDict:
     config.train.checkpoint_seconds = 15.0  # the least between two; 0: at each evaluation
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "sgd"  # of optax, see gpnas.train._optimizer
+    config.optimizer.name = "sgd"  # of optax or optax.contrib, or module:function
     config.optimizer.learning_rate = 0.1
     config.optimizer.schedule = "cosine"  # or linear (both to zero), constant, module:function
     config.optimizer.decay_at = 0.0  # until this fraction of the run the rate does not fall
     config.optimizer.warmup_at = 0.0  # linear warm-up until this fraction of the run
     config.optimizer.weight_decay = 0.0  # of the weights, not of biases and scales
+    config.optimizer.ema = 0.0  # decay of an average of the weights, for evaluation; 0: none
     config.optimizer.clip_norm = 0.0  # global norm of the masked gradient; 0 for none
     config.optimizer.arguments = ConfigDict({"momentum": 0.9})  # of the optax function
 

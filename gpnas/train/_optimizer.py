@@ -23,8 +23,9 @@ def build_optimizer(
 ) -> optax.GradientTransformation:
     """An optimizer of optax with a learning-rate schedule, weight decay and clipping around it.
 
-    Optimizers that take a schedule and need nothing but gradient and params will do; those that
-    also ask for the loss (`lbfgs`) or take no schedule (`sm3`) are refused.
+    Optimizers of optax, of `optax.contrib` and of the user's own (`module:function`, annotated to
+    return a `GradientTransformation`) that take a schedule and need nothing but gradient and params
+    will do; those that also ask for the loss (`lbfgs`) or take no schedule (`sm3`) are refused.
 
     A schedule of one's own, `module:function`, is `(learning_rate, steps) → schedule` as optax has
     them, for the steps after warm-up and after those before `decay_at`.
@@ -40,15 +41,13 @@ def build_optimizer(
     Raises:
       UserError: For an unknown optimizer, argument or schedule, or a value out of range.
     """
-    function = getattr(optax, config.name, None)
-    known = inspect.signature(function).parameters if inspect.isfunction(function) else {}
-    if function is None or "learning_rate" not in known:
-        raise UserError(
-            f"{section}.name", config.name, "an optimizer of optax: sgd, adam, adamw, lion, …"
-        )
+    function = find_optimizer(f"{section}.name", config.name)
+    known = plugins.parameters_of(function)
     for field in ("weight_decay", "clip_norm"):
         if not 0 <= config[field] < math.inf:
             raise UserError(f"{section}.{field}", config[field], "0 or more")
+    if not 0 <= config.ema < 1:
+        raise UserError(f"{section}.ema", config.ema, "a decay in [0, 1)")
     arguments: dict[str, Any] = dict(config.arguments)
     for name, value in arguments.items():
         if name not in known or name in _GIVEN:
@@ -76,6 +75,27 @@ def build_optimizer(
             field, got = "name", config.name
         raise UserError(f"{section}.{field}", got, f"{allowed} ({reason})") from error
     return tx
+
+
+def find_optimizer(field: str, name: str) -> Callable[..., optax.GradientTransformation]:
+    """An optimizer of optax or `optax.contrib` by name, or `module:function` of the user's own.
+
+    Raises:
+      UserError: If there is none, or it has no `learning_rate`.
+    """
+    if ":" in str(name):
+        function: Any = plugins.find(field, name, {}, optax.GradientTransformation)
+    else:
+        spaces = (optax, optax.contrib)
+        function = next((f for f in (getattr(s, name, None) for s in spaces) if f), None)
+    known = plugins.parameters_of(function) if inspect.isfunction(function) else {}
+    if "learning_rate" not in known:
+        allowed = (
+            "an optimizer of optax or optax.contrib (sgd, adam, adamw, lion, muon, …), or"
+            " module:function; with a learning_rate"
+        )
+        raise UserError(field, name, allowed)
+    return function
 
 
 def build_gate_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformation:

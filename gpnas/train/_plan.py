@@ -14,6 +14,7 @@ from gpnas.data import Dataset, augment, require_kind, standardize
 from gpnas.errors import UserError, brief
 from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
+from gpnas.train._averaging import params_ema
 from gpnas.train._axes import Layers, layers_of, table_of, with_axes
 from gpnas.train._build import build_model, build_task, conv_kind, shapes_of, units_of
 from gpnas.train._forecast import expected, mask_updates
@@ -116,6 +117,8 @@ def make_plan(
     )
     schedule_steps = total_steps // method.trainings
     tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
+    if config.optimizer.ema:
+        tx = optax.chain(optax.with_extra_args_support(tx), params_ema(config.optimizer.ema))
     gate_tx = build_gate_optimizer(config, schedule_steps)
     batch = _of_size(network.batch, batch_size)
     _check_step(config.method.name, network.task, method, tx, gate_tx, batch, axis)

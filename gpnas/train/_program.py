@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gpnas.data import Dataset, Split, augment, standardize
 from gpnas.masks import apply
 from gpnas.methods import EvalContext
+from gpnas.train._averaging import evaluation_params
 from gpnas.train._counters import count_changes
 from gpnas.train._plan import Plan
 from gpnas.train._state import TrainState
@@ -84,8 +85,9 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
 
     @jax.jit
     def network(
-        masks: Any, params: Any, aux: Any, model_state: Any, step: jax.Array
+        masks: Any, params: Any, opt_state: Any, aux: Any, model_state: Any, step: jax.Array
     ) -> dict[str, Any]:
+        params = evaluation_params(opt_state, params)
         params = apply(masks, plan.method.gates.network(params, aux, masks, step))
         return jax.tree.map(jnp.copy, {"params": params, **model_state})
 
@@ -110,7 +112,9 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         place,
         fetch,
         run,
-        lambda state: network(state.masks, state.params, state.aux, state.model_state, state.step),
+        lambda state: network(
+            state.masks, state.params, state.opt_state, state.aux, state.model_state, state.step
+        ),
         evaluate,
         on_eval if plan.method.hooks.on_eval else None,
         executables,

@@ -120,7 +120,7 @@ def test_replicas_make_the_same_records(done, small, runs, tmp_path):
 
 @pytest.mark.slow
 def test_killed_and_started_again(small, runs, tmp_path, stop_at, digits):
-    config = small(only="dense", seeds=(0,))
+    config = small(seeds=(0,))
     config.only = "dense"
     for arm in config.arms.values():
         arm.train.epochs = 2

@@ -1,0 +1,62 @@
+"""Weights for evaluation that an optimizer keeps beside those that it trains."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class EmaState(NamedTuple):
+    """State of `params_ema`.
+
+    Attributes:
+      steps: () int32, steps so far.
+      params_ema: The average, of the structure of the params.
+    """
+
+    steps: jax.Array
+    params_ema: Any
+
+
+def params_ema(decay: float) -> optax.GradientTransformation:
+    """Keeps an exponential moving average of the params; updates are unchanged.
+
+    The decay of step t is min(decay, (1 + t)/(10 + t)), so that the first weights are forgotten. It
+    is the last of a chain, since it averages the params after the update.
+
+    Args:
+      decay: Decay of the average, in [0, 1).
+    """
+
+    def init_fn(params: Any) -> EmaState:
+        return EmaState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params))
+
+    def update_fn(updates: Any, state: EmaState, params: Any = None) -> tuple[Any, EmaState]:
+        if params is None:
+            raise ValueError(optax.NO_PARAMS_MSG)
+        steps = state.steps + 1
+        rate = 1 - jnp.minimum(decay, (1 + steps) / (10 + steps))
+        new = optax.apply_updates(params, updates)
+        ema = jax.tree.map(lambda a, p: a + rate.astype(a.dtype) * (p - a), state.params_ema, new)
+        return updates, EmaState(steps, ema)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def evaluation_params(opt_state: Any, params: Any) -> Any:
+    """The params for evaluation: the average of `params_ema`, those of schedule-free, or as given.
+
+    Args:
+      opt_state: State of an optimizer.
+      params: The params that it trains.
+    """
+    kinds = (EmaState, optax.contrib.ScheduleFreeState)
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, kinds))
+    for node in nodes:
+        if isinstance(node, EmaState):
+            return node.params_ema
+    for node in nodes:
+        if isinstance(node, optax.contrib.ScheduleFreeState):
+            return optax.contrib.schedule_free_eval_params(node, params)
+    return params
