@@ -213,7 +213,7 @@ def parse(
     return apply
 
 
-def shapes(f: Augmentation, batch: tuple[Any, Any], axis_name: str | None = None) -> Any:
+def output_shapes(f: Augmentation, batch: tuple[Any, Any], axis_name: str | None = None) -> Any:
     """Shapes and dtypes of what an augmentation returns.
 
     Args:
@@ -294,7 +294,7 @@ def _check_shapes(
     soft = jax.eval_shape(functools.partial(_soft, num_classes=num_classes), targets)
     for text, function in stages:
         try:
-            found = shapes(function, (images, targets), axis_name)
+            found = output_shapes(function, (images, targets), axis_name)
         except UserError:
             raise
         except Exception as error:  # a function of one's own may raise anything

@@ -154,7 +154,7 @@ def _make_network(
     if config.data.augment not in ("", "none"):
         require_kind(data, inputs=("image",))
     augmented = augment.parse(config.data.augment, batch, data.num_classes, axis)
-    trained = augment.shapes(augmented, batch, axis)
+    trained = augment.output_shapes(augmented, batch, axis)
     metrics = check_task(config.task.name, task, variables, batch, trained, axis)
     axes = table_of(config.model.get("axes", {}))
     return _Network(

@@ -182,7 +182,7 @@ def test_targets_that_cannot_be_mixed():
 def test_labels_of_several_classes_are_mixed():
     images, labels = jnp.ones((4, 3)), jnp.eye(4, 2, dtype=bool)
     f = augment.parse("mixup(1.0)", (images, labels), 2)
-    mixed = augment.shapes(f, (images, labels))[1]
+    mixed = augment.output_shapes(f, (images, labels))[1]
     assert (mixed.shape, mixed.dtype) == ((4, 2), jnp.float32)
 
 

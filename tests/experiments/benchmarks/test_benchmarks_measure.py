@@ -77,7 +77,7 @@ def test_our_steps_and_the_plain_ones_go_on_from_call_to_call(options, model):
     for calls in (1, 2):
         state, sums = ours()
         assert int(state.step) == 3 * calls
-        assert np.isfinite(np.asarray(sums.loss)).all() and np.isfinite(theirs()).all()
+        assert np.isfinite(np.asarray(sums["loss"])).all() and np.isfinite(theirs()).all()
 
 
 @pytest.mark.slow
