@@ -12,6 +12,7 @@ operations of three search spaces.
 
 from gpnas.models import call, cell201, darts_cell, macronet
 from gpnas.models._cellnet import CellNet
+from gpnas.models._convnet import ConvNet
 from gpnas.models._layers import (
     CONVOLUTIONS,
     ReLU,
@@ -40,7 +41,7 @@ from gpnas.models.darts_cell import DartsNet, Genotype
 from gpnas.models.macronet import MacroNet
 
 __all__ = [
-    "CONVOLUTIONS", "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "DartsNet", "Genotype",
+    "CONVOLUTIONS", "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "ConvNet", "DartsNet", "Genotype",
     "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Supernet201",
     "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias",
     "count_macs", "darts_cell", "find_network", "from_architecture", "from_equinox", "from_nnx",
