@@ -77,7 +77,8 @@ class Hooks(NamedTuple):
       on_eval: `(train state, EvalContext) → train state`, called after each evaluation on the
         validation images; it returns the same object if it changes nothing. None: not called.
       capacity: `(step, ahead, {group: active units}) → {group: units}`, the units per group for
-        which arrays are needed in the next `ahead` steps. None: the method does not resize the network.
+        which arrays are needed in the next `ahead` steps. None: the method does not resize the
+        network.
     """
 
     on_eval: Callable[[Any, EvalContext], Any] | None = None

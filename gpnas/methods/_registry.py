@@ -65,17 +65,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "topkast": topkast.topkast,
 }
 # Arguments that come from the run, not from the settings.
-_GIVEN = (
-    "total_steps",
-    "batch_size",
-    "images",
-    "classes",
-    "groups",
-    "sizes",
-    "costs",
-    "full_costs",
-    "params",
-)
+_GIVEN = ("total_steps", "batch_size", "images", "classes", "groups", "sizes", "costs", "params")
 
 
 def find_method(name: str) -> Callable[..., Method]:
@@ -129,7 +119,6 @@ def build(
     groups: UnitGroups | None = None,
     sizes: Mapping[str, int] | None = None,
     costs: CostModel | None = None,
-    full_costs: Mapping[str, float] | None = None,
 ) -> Method:
     """Builds a method from a config's `method` section.
 
@@ -148,8 +137,7 @@ def build(
       params: Parameters of the network, or their shapes, for methods that mask units.
       groups: Unit groups of the network, for the same methods (see `needs_unit_groups`).
       sizes: `{group: units}` of the supernet, if the network is smaller by now.
-      costs, full_costs: Costs of the network's units, and `{kind: cost}` of the supernet, for the
-        methods that develop units under a budget of cost.
+      costs: Costs of the supernet's units, for methods with a budget of cost.
 
     Returns:
       The method.
@@ -180,7 +168,6 @@ def build(
         "groups": groups,
         "sizes": sizes,
         "costs": costs,
-        "full_costs": full_costs,
     }
     arguments |= {name: given[name] for name in _GIVEN if name in known}
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}

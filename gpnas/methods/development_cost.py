@@ -18,6 +18,7 @@ from gpnas.units import (
     groups_in_collection,
     on_units,
     outgoing_masks,
+    relative_costs,
     score,
     weight_masks,
 )
@@ -32,7 +33,6 @@ def development_cost(
     batch_size: int,
     groups: UnitGroups,
     costs: CostModel,
-    full_costs: Mapping[str, float],
     params: Any,
     cost: Literal["macs", "params", "flops"] = "macs",
     churn: NonNegative = 0.0,
@@ -56,8 +56,7 @@ def development_cost(
       total_steps: Length of the run.
       batch_size: Examples per step, for the empirical Fisher.
       groups: Unit groups of the current network.
-      costs: Costs of its units.
-      full_costs: `{kind: cost}` of the full supernet.
+      costs: Costs of the units of the full supernet.
       params: Parameters of the current network, or their shapes.
       cost: What the curve counts, per example.
       churn: Initial fraction of the cost that is exchanged in a mask update; cosine decay.
@@ -80,10 +79,9 @@ def development_cost(
     relative, stop = schedule.log_linear(points), max(points[-1][0], 1)
     own = _of(groups_in_collection(groups), costs)
     transform = cost_budget(
-        costs,
-        lambda step: full_costs[cost] * relative(step),
+        relative_costs(costs, cost),
+        relative,
         schedule.cosine(churn, stop),
-        kind=cost,
         floor=floor,
         every_steps=every,
         stop=stop + every,

@@ -41,10 +41,10 @@ from gpnas.models.darts_cell import DartsNet, Genotype
 from gpnas.models.macronet import MacroNet
 
 __all__ = [
-    "CONVOLUTIONS", "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "ConvNet", "DartsNet", "Genotype",
-    "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Supernet201",
-    "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias",
-    "count_macs", "darts_cell", "find_network", "from_architecture", "from_equinox", "from_nnx",
-    "has_widths", "im2col_conv", "is_known", "linen", "macronet", "max_pool_2x2", "network_macs",
+    "CONVOLUTIONS", "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "ConvNet", "DartsNet",
+    "Genotype", "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Supernet201",
+    "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias", "count_macs",
+    "darts_cell", "find_network", "from_architecture", "from_equinox", "from_nnx", "has_widths",
+    "im2col_conv", "is_known", "linen", "macronet", "max_pool_2x2", "network_macs",
     "removable_blocks", "resolve_conv",
 ]  # fmt: skip

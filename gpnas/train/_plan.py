@@ -22,7 +22,7 @@ from gpnas.train._network import check_network, check_task
 from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train._step import init_state, make_step
 from gpnas.train.task import TARGET_KINDS, Task
-from gpnas.units import KINDS, CostModel, Macs, UnitGroups, cost_model, total_cost
+from gpnas.units import CostModel, Macs, UnitGroups, cost_model
 
 _STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -34,11 +34,11 @@ class Supernet(NamedTuple):
 
     Attributes:
       sizes: `{group: units}`; empty if the method does not develop units.
-      costs: `{kind: cost for one example}`; empty if the method has no budget of cost.
+      costs: Costs of its units for one example; None if the method has no budget of cost.
     """
 
     sizes: dict[str, int]
-    costs: dict[str, float]
+    costs: CostModel | None
 
 
 class Plan(NamedTuple):
@@ -203,11 +203,7 @@ def _costs(name: str, task: Task, variables: Any, inputs: Any) -> CostModel | No
 
 def _supernet(network: _Network) -> Supernet:
     groups = network.groups.groups if network.groups else ()
-    costs = network.costs
-    return Supernet(
-        {group.name: group.size for group in groups},
-        {kind: float(total_cost(costs, {}, kind)) for kind in KINDS} if costs else {},
-    )
+    return Supernet({group.name: group.size for group in groups}, network.costs)
 
 
 def _make_method(
@@ -240,8 +236,7 @@ def _make_method(
         params=network.variables["params"],
         groups=groups,
         sizes=supernet.sizes,
-        costs=network.costs,
-        full_costs=supernet.costs,
+        costs=supernet.costs,
     )
     if axes:
         allowed = "none for a method that develops units, has gates or trains several times"
