@@ -61,7 +61,7 @@ def development_cost(
       cost: What the curve counts, per example.
       churn: Initial fraction of the cost that is exchanged in a mask update; cosine decay.
       decay: Decay of the moving averages of the gradient and its square.
-      floor: Fraction of each layer's units that stay active.
+      floor: Fraction of each layer's units that stay active; at least one unit does.
       every: Steps between mask updates.
       window: Steps before each mask update in which statistics of the gradient are updated.
       protect: Steps during which grown units are not pruned.
@@ -78,11 +78,13 @@ def development_cost(
     points = [(round(at * total_steps), level) for at, level in curve]
     relative, stop = schedule.log_linear(points), max(points[-1][0], 1)
     own = _of(groups_in_collection(groups), costs)
+    if not own.groups:
+        raise UserError("method.name", "development_cost", "a network with units to prune")
     transform = cost_budget(
         relative_costs(costs, cost),
         relative,
         schedule.cosine(churn, stop),
-        floor=floor,
+        least={name: max(round(floor * size), 1) for name, size in costs.sizes.items()},
         every_steps=every,
         stop=stop + every,
         protect=protect,
@@ -97,7 +99,9 @@ def development_cost(
     )
     return Method(
         on_outgoing,
-        Forecast(relative, rate_until(stop, min(window / every, 1.0))),
+        Forecast(  # the weights per cost are not known before
+            schedule.constant(1.0), rate_until(stop, min(window / every, 1.0)), adaptive=True
+        ),
         update_mask=lambda masks, state: weight_masks(own, state.units, params),
         zero_mask=lambda masks, state: outgoing_masks(own, state.units, params),
         mask_forward=False,  # nothing reads an inactive unit: its outgoing weights are zero
@@ -106,7 +110,8 @@ def development_cost(
 
 
 def _check(curve: Curve) -> None:
-    times = [at for at, _ in curve if len((at, _)) == 2]
+    pairs = all(isinstance(point, tuple) and len(point) == 2 for point in curve)
+    times = [point[0] for point in curve] if pairs else []
     if not times or times[0] != 0 or times != sorted(times):
         allowed = "pairs (fraction of the run, cost) that start at 0 and whose times do not fall"
         raise UserError("method.curve", curve, allowed)

@@ -82,7 +82,7 @@ def cost_budget(
     budget: schedule.Schedule,
     churn: schedule.Schedule = schedule.constant(0.0),
     *,
-    floor: float = 1 / 16,
+    least: Mapping[str, int],
     every_steps: int = 1,
     stop: int | None = None,
     protect: int = 0,
@@ -94,13 +94,13 @@ def cost_budget(
     highest grow score per marginal cost are grown while they fit; then units that were pruned in
     this update are kept while they fit. Marginal costs are computed again after every unit, since
     the cost of a unit depends on the others. The total does not exceed the budget, unless all
-    groups are at the floor, and falls short of it by less than any unit that was pruned.
+    groups have the fewest units, and falls short of it by less than any unit that was pruned.
 
     Args:
       cost: The total cost, and that of each unit.
       budget: `step → () float32`, the total cost of active units.
       churn: `step → () float32`, fraction of the budget that is exchanged in a mask update.
-      floor: Fraction of a group's units that stay active; at least one unit does.
+      least: `{group: number of units}` that stay active.
       every_steps, stop: Steps between mask updates, and the first step without any.
       protect: Steps during which a grown unit is not pruned, unless the budget requires it.
     """
@@ -108,13 +108,12 @@ def cost_budget(
     def init_fn(masks: Units, params: Units, key: jax.Array) -> tuple[Units, BudgetState]:
         del params
         grown = {name: jnp.full(mask.shape, _LONG_AGO, jnp.int32) for name, mask in masks.items()}
-        least = _least(masks, floor)
         return _uniform(cost, masks, least, budget(jnp.int32(0)), key), BudgetState(grown)
 
     def update_fn(masks: Units, state: BudgetState, ctx: MaskContext) -> tuple[Units, BudgetState]:
         def at_update(x: tuple[Units, BudgetState]) -> tuple[Units, BudgetState]:
             active, before = x
-            limit, least = budget(ctx.step), _least(active, floor)
+            limit = budget(ctx.step)
             low = jnp.minimum(limit, cost.total(active)) * (1 - churn(ctx.step))
             old = {n: m & (ctx.step - before.grown[n] >= protect) for n, m in active.items()}
             kept = _prune(cost, active, ctx.params, low, old, least)
@@ -128,10 +127,6 @@ def cost_budget(
         return cond_inplace(ctx.may_update, at_update, (masks, state))
 
     return every(between(MaskTransform(init_fn, update_fn), 1, stop), every_steps)
-
-
-def _least(masks: Units, floor: float) -> dict[str, int]:
-    return {name: max(round(floor * mask.size), 1) for name, mask in masks.items()}
 
 
 def _prune(
@@ -204,8 +199,8 @@ def _uniform(
     }
 
     def of(fraction: jax.Array) -> Units:
-        counts = {n: jnp.maximum(jnp.floor(fraction * m.size), least[n]) for n, m in masks.items()}
-        return {n: rank[n] < counts[n] for n in masks}
+        counts = {n: jnp.floor(fraction * m.size).astype(jnp.int32) for n, m in masks.items()}
+        return {n: rank[n] < jnp.maximum(counts[n], least[n]) for n in masks}
 
     def half(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends
