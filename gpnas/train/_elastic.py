@@ -101,11 +101,12 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
         )
         return own, state
 
-    base = make_program(plan, placed)
-    made[json.dumps(architecture(plan.task.model.module, plan.variables["params"]))] = plan, base
-    return base._replace(
+    whole = make_program(plan, placed)
+    made[json.dumps(architecture(plan.task.model.module, plan.variables["params"]))] = plan, whole
+    base = whole._replace(
         resize_to_active=lambda state: resize_to_active(plan, base, state), executables=executables
     )
+    return base
 
 
 def active_network(plan: Plan, variables: Any, units: Mapping[str, Any]) -> tuple[dict, Any]:
