@@ -31,11 +31,13 @@ from gpnas.units import (
     outgoing_masks,
     resize,
     score,
+    total_cost,
     weight_masks,
     without_blocks,
 )
 
 _NEW_UNITS = zlib.crc32(b"newborn")
+_SAVES = 0.75  # cost of smaller arrays relative to that of today's, from which they are made
 _PARTS = 8  # of a supernet's width: how finely arrays follow, and so how many programs there are
 
 
@@ -86,7 +88,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
     def resize_to_active(
         plan: Plan, program: Program, state: TrainState
     ) -> tuple[Program, TrainState]:
-        widths = _widths(plan, state, sizes, config)
+        widths = _worthwhile(plan, _widths(plan, state, sizes, config))
         if widths == {group.name: group.size for group in _groups(plan).groups}:
             return program, _with_initialized_units(
                 plan, state
@@ -144,6 +146,23 @@ def _widths(
         wanted = max(count, room.get(name, 0), 1)
         widths[name] = 1 if is_block(name) else min(-(-wanted // step) * step, sizes[name])
     return {g.name: widths.get(g.name, g.size) for g in _groups(plan).groups}
+
+
+def _worthwhile(plan: Plan, widths: dict[str, int]) -> dict[str, int]:
+    """The widths, or those of today where shrinking would save too little for a new program.
+
+    Only where costs are known: a network that shrinks under a budget would otherwise have a
+    program for almost every mask update.
+    """
+    now = {g.name: g.size for g in _groups(plan).groups}
+    costs = plan.supernet.costs
+    if costs is None or any(widths[name] > size for name, size in now.items()):
+        return widths
+    old, new = (
+        float(total_cost(costs, {n: np.arange(k) < w[n] for n, k in costs.sizes.items()}))
+        for w in (now, widths)
+    )
+    return widths if new < _SAVES * old else now
 
 
 def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[str, int]) -> Any:

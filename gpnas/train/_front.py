@@ -1,14 +1,15 @@
 """A front of networks from one run: a network that shrinks, and branches that finish training."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpnas import units
+from gpnas import models, units
 from gpnas._files import sealed, write_json
 from gpnas.data import Dataset
 from gpnas.errors import UserError
@@ -32,7 +33,8 @@ class Front(NamedTuple):
       front: Falling costs of the networks, as fractions of the whole network's.
       front_by: "macs", "params" or "flops".
       branch_epochs: Length of each branch.
-      baselines: Whether networks of uniformly scaled widths are trained for comparison.
+      baselines: Whether networks of uniformly scaled widths are trained for comparison, from
+        scratch and together with the training FLOPs of the front.
     """
 
     front: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06)
@@ -86,11 +88,14 @@ def train_front(
         architecture, variables = active_network(finished.plan, finished.variables, finished.units)
         branch = branch_config(main, settings, architecture, name)
         records[name] = train(branch, folder / name, data, variables=variables)
-    for level in settings.front if settings.baselines else ():
-        name = f"uniform-{level:g}"
+    if settings.baselines:
         plan = make_plan(main, data)
-        uniform = uniform_config(main, settings, plan, level, name)
-        records[name] = train(uniform, folder / name, data)
+        found = [uniform_architecture(plan, level, settings.front_by) for level in settings.front]
+        epochs = equal_epochs(plan, records.values(), found)
+        for level, architecture in zip(settings.front, found, strict=True):
+            name = f"uniform-{level:g}"
+            uniform = scratch_config(main, settings, architecture, epochs, name)
+            records[name] = train(uniform, folder / name, data)
     record = sealed({"config": config.to_dict(), **provenance(), **_summary(records, settings)})
     write_json(folder / "front.json", record)
     return record
@@ -138,20 +143,51 @@ def branch_config(
     return branch
 
 
-def uniform_config(
-    main: ConfigDict, settings: Front, plan: Plan, level: float, name: str
+def scratch_config(
+    main: ConfigDict, settings: Front, architecture: Mapping[str, Any], epochs: int, name: str
 ) -> ConfigDict:
-    """The config of a network of uniformly scaled widths, for as many epochs, and as the rate."""
-    widths = uniform_units(plan, level, settings.front_by)
+    """The config of a network that is trained from its initialization, at the rates of a front.
+
+    The rate is constant and then falls linearly, for the same fractions of the run as along the
+    main run and a branch.
+    """
+    scratch = _dense(main, architecture, name)
+    constant = main.train.epochs / (main.train.epochs + settings.branch_epochs)
+    scratch.optimizer.schedule = "linear"
+    scratch.optimizer.decay_at = constant
+    scratch.optimizer.warmup_at = main.optimizer.warmup_at * constant
+    scratch.train.epochs = epochs
+    return scratch
+
+
+def uniform_architecture(plan: Plan, level: float, kind: str) -> dict[str, Any]:
+    """The network of uniformly scaled widths that costs at most a fraction of the whole one."""
     variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), plan.variables)
-    architecture, _ = active_network(plan, variables, widths)
-    uniform = _dense(main, architecture, name)
-    epochs = main.train.epochs + settings.branch_epochs
-    uniform.optimizer.schedule = "linear"
-    uniform.optimizer.decay_at = main.train.epochs / epochs
-    uniform.optimizer.warmup_at = main.optimizer.warmup_at * main.train.epochs / epochs
-    uniform.train.epochs = epochs
-    return uniform
+    return active_network(plan, variables, uniform_units(plan, level, kind))[0]
+
+
+def equal_epochs(
+    plan: Plan, records: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, Any]]
+) -> int:
+    """Epochs for which some networks are trained with the training FLOPs of some runs together.
+
+    Args:
+      plan: Of the main run.
+      records: Of the runs.
+      found: Architectures of the networks.
+    """
+    inputs = jax.ShapeDtypeStruct((1, *plan.inputs.shape), plan.inputs.dtype)
+    macs = 0.0
+    for architecture in found:
+        model = models.linen(models.from_architecture(architecture))
+        variables = jax.eval_shape(
+            lambda m=model: m.init(jax.random.key(0), jnp.zeros(inputs.shape))
+        )
+        macs += float(
+            units.total_cost(units.cost_model(model.infer, variables, inputs), {}, "macs")
+        )
+    flops = sum(record["cost"]["train_flops"] for record in records)
+    return max(round(flops / (6 * macs * plan.batch_size * plan.steps_per_epoch)), 1)
 
 
 def uniform_units(plan: Plan, level: float, kind: str) -> dict[str, np.ndarray]:
