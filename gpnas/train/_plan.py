@@ -97,7 +97,7 @@ def make_plan(
     Args:
       config: The config.
       data: The data set.
-      architecture: The network (see `models.from_architecture`), if it is not the config's own.
+      architecture: The config's network in other widths, see `models.from_architecture`.
       sizes: `{group: units}` of the config's own network, if it is not that.
 
     Raises:
@@ -140,10 +140,7 @@ def _make_network(
     kind = TARGET_KINDS.get(config.task.name)
     if kind is not None:
         require_kind(data, targets=(kind,))
-    model = build_model(config.model, data.num_classes, axis)
-    if architecture is not None:
-        place = {"dtype": jnp.dtype(config.model.dtype), "conv": conv_kind(config.model)}
-        model = models.linen(models.from_architecture(architecture, axis_name=axis, **place))
+    model = build_model(config.model, data.num_classes, axis, architecture)
     task = build_task(config.task, model)
     one = jax.eval_shape(lambda x: standardize(x, data), jnp.asarray(data.train.inputs[:1]))
     inputs = jax.ShapeDtypeStruct(one.shape[1:], one.dtype)
