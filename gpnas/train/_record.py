@@ -19,7 +19,7 @@ from gpnas.provenance import provenance
 from gpnas.train import _analysis, _elastic
 from gpnas.train._plan import Plan
 from gpnas.train._program import Program
-from gpnas.train._rebuild import find_rebuild
+from gpnas.train._rebuild import check_rebuilt, find_rebuild
 from gpnas.train._run import Replica, Run
 from gpnas.train._state import TrainState
 from gpnas.train._workdir import keep_written
@@ -183,9 +183,12 @@ def _architecture(run: Run, number: int, state: TrainState) -> dict[str, Any] | 
     plan = run.plan
     if plan.method.hooks.capacity is None:
         return None
+    config = run.configs[number]
     try:
-        rebuild = find_rebuild(run.configs[number], run.data, plan)
-    except UserError as error:  # an elastic run has refused such a network
+        rebuild = find_rebuild(config, run.data, plan)
+        if not config.elastic:  # otherwise it was checked before the run
+            check_rebuilt(config, run.data, plan, rebuild)
+    except UserError as error:
         logging.info("no architecture.json: %s", error.allowed)
         return None
     variables = {"params": state.params, **state.model_state}
