@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from gpnas import models
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.masks import apply
+from gpnas.masks import apply, tree
 from gpnas.models import Model, Width
 from gpnas.train._build import build_model, build_task, fields_of, shapes_of, units_of
 from gpnas.train._plan import Plan
@@ -59,7 +59,8 @@ def find_rebuild(config: ConfigDict, data: Dataset, plan: Plan) -> Rebuild:
     """Finds how the network of a run that develops units is built in other widths.
 
     Raises:
-      UserError: If there is a group of units whose number no field sets.
+      UserError: If there is a group of units whose number no field sets, or the plan is of another
+        network than the config's.
     """
     assert plan.groups is not None
     sizes = {group.name: group.size for group in plan.groups.groups}
@@ -70,6 +71,10 @@ def find_rebuild(config: ConfigDict, data: Dataset, plan: Plan) -> Rebuild:
     def shapes(fields: Mapping[str, Any]) -> Any:
         return _build(config, data, plan, fields)[1]
 
+    own, named = (tree.leaves_by_path(x) for x in (plan.variables, shapes(fields)))
+    if {p: x.shape for p, x in own.items()} != {p: x.shape for p, x in named.items()}:
+        allowed = f"the network that the config names; {config.model.name} is another one"
+        raise UserError("elastic", True, allowed)
     widths = models.find_widths("elastic", shapes, fields, plan.groups)
     return Rebuild(config.model.name, fields, widths, sizes)
 

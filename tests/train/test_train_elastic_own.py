@@ -202,6 +202,13 @@ def test_a_network_that_no_fields_describe_has_no_architecture(recipe, digits, t
     assert "architecture" not in record
 
 
+def test_the_plan_of_another_network_is_refused(recipe, digits):
+    plan, config = make_plan(recipe(), digits), recipe()
+    config.model.first = 8
+    with pytest.raises(UserError, match="gpnas_elastic_nets:Linen is another one"):
+        _rebuild.find_rebuild(config, digits, plan)
+
+
 def test_the_network_of_the_tutorial_can_be_elastic(recipe, digits, tmp_path, monkeypatch):
     page = (pathlib.Path(__file__).parents[2] / "docs" / "tutorial.md").read_text()
     block = re.search(r"```python\n# slim_net.py\n(.*?)```", page, re.DOTALL)[1]
