@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 import math
+import numbers
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,6 +33,8 @@ class In(NamedTuple):
         """Whether a number, or each item of a tuple, is in the range."""
         if isinstance(value, tuple | list):
             return all(self.holds(item) for item in value)
+        if not isinstance(value, numbers.Real):
+            return False
         above = value > self.low if self.open in ("low", "both") else value >= self.low
         below = value < self.high if self.open in ("high", "both") else value <= self.high
         return above and below

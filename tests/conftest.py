@@ -108,8 +108,8 @@ def all_saves() -> Callable:
         found: dict = {}
         save = _checkpoint.save
 
-        def keep(folder: Path, step: int, tree: Any, about: Any) -> None:
-            save(folder, step, tree, about)
+        def keep(folder: Path, step: int, tree: Any, *about: Any) -> None:
+            save(folder, step, tree, *about)
             found.setdefault(folder.parent, {})[step] = jax.tree.map(plain, tree[0])
 
         with pytest.MonkeyPatch.context() as patch:

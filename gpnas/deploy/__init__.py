@@ -5,8 +5,8 @@ to_onnx(small.apply, small.variables, image_shape, pathlib.Path("net.onnx"))
 run = load_exported(pathlib.Path("net.onnx"))
 assert max_difference(run, small.apply, small.variables, images) < 1e-4
 
-`export` (a finished run to files) and `predict` (classes of pictures) are namespaces. They import
-`gpnas.train`, so they are loaded on demand: exported networks need no training code.
+`export` (a finished run to files) and `predict` (classes of pictures) are namespaces. They and
+`slim` import `gpnas.train`, so they are loaded on demand: exported networks need no training code.
 """
 
 from gpnas.deploy._compact_network import Network, compact_network, dense_network

@@ -5,10 +5,11 @@ of the literature use. Density is the fraction of active weights; churn is the f
 active weights that is exchanged (grown plus pruned) at one mask update.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Schedule = Callable[[jax.Array], jax.Array]
 
@@ -52,6 +53,22 @@ def cosine(first: float, stop: int, last: float = 0.0) -> Schedule:
     return lambda step: (
         last + (first - last) * 0.5 * (1 + jnp.cos(jnp.pi * _progress(step, 0, stop)))
     )
+
+
+def log_linear(points: Sequence[tuple[int, float]]) -> Schedule:
+    """Geometric interpolation between points `(step, value)`; constant before and after them.
+
+    Args:
+      points: At least one; steps do not fall, and values are positive. Of two points at one step,
+        the second holds from that step on.
+    """
+    steps = np.array([step for step, _ in points], np.float32)
+    values = np.log(np.array([value for _, value in points], np.float32))
+
+    def schedule(step: jax.Array) -> jax.Array:
+        return jnp.exp(jnp.interp(jnp.asarray(step, jnp.float32), steps, values))
+
+    return schedule
 
 
 def developmental(final: float, peak: float, peak_step: int, stop: int) -> Schedule:

@@ -20,7 +20,8 @@ def check_one(field: str, value: Any, parameter: inspect.Parameter, layers: int)
     Raises:
       UserError: If it has not.
     """
-    if typing.get_origin(plain_type(parameter.annotation)) is tuple:
+    kind = plain_type(parameter.annotation)
+    if typing.get_origin(kind) is tuple and typing.get_args(kind)[0] is float:
         value = _per_layer(field, value, layers)
     return check_value(field, value, parameter)
 

@@ -1,6 +1,6 @@
 """What a method of the literature consists of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -76,12 +76,13 @@ class Hooks(NamedTuple):
     Attributes:
       on_eval: `(train state, EvalContext) → train state`, called after each evaluation on the
         validation images; it returns the same object if it changes nothing. None: not called.
-      capacity: `(step, ahead) → {group: units}`, the units per group for which arrays are needed in
-        the next `ahead` steps. None: the method does not resize the network.
+      capacity: `(step, ahead, {group: active units}) → {group: units}`, the units per group for
+        which arrays are needed in the next `ahead` steps. None: the method does not resize the
+        network.
     """
 
     on_eval: Callable[[Any, EvalContext], Any] | None = None
-    capacity: Callable[[int, int], dict[str, int]] | None = None
+    capacity: Callable[[int, int, Mapping[str, int]], dict[str, int]] | None = None
 
 
 class Method(NamedTuple):

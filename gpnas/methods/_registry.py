@@ -11,6 +11,7 @@ from gpnas.methods import (
     acdc,
     dense,
     development,
+    development_cost,
     development_units,
     duration,
     gmp,
@@ -33,12 +34,13 @@ from gpnas.methods import (
 from gpnas.methods import set as sparse_evolution
 from gpnas.methods._check import check_density, check_one, check_together
 from gpnas.methods._method import Method
-from gpnas.units import UnitGroups
+from gpnas.units import CostModel, UnitGroups
 
 METHODS: Mapping[str, Callable[..., Method]] = {
     "acdc": acdc.acdc,
     "dense": dense.dense,
     "development": development.development,
+    "development_cost": development_cost.development_cost,
     "development_units": development_units.development_units,
     "gmp": gmp.gmp,
     "granet": granet.granet,
@@ -63,7 +65,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "topkast": topkast.topkast,
 }
 # Arguments that come from the run, not from the settings.
-_GIVEN = ("total_steps", "batch_size", "images", "classes", "groups", "sizes", "params")
+_GIVEN = ("total_steps", "batch_size", "images", "classes", "groups", "sizes", "costs", "params")
 
 
 def find_method(name: str) -> Callable[..., Method]:
@@ -116,6 +118,7 @@ def build(
     params: Any = None,
     groups: UnitGroups | None = None,
     sizes: Mapping[str, int] | None = None,
+    costs: CostModel | None = None,
 ) -> Method:
     """Builds a method from a config's `method` section.
 
@@ -134,6 +137,7 @@ def build(
       params: Parameters of the network, or their shapes, for methods that mask units.
       groups: Unit groups of the network, for the same methods (see `needs_unit_groups`).
       sizes: `{group: units}` of the supernet, if the network is smaller by now.
+      costs: Costs of the supernet's units, for methods with a budget of cost.
 
     Returns:
       The method.
@@ -163,6 +167,7 @@ def build(
         "params": params,
         "groups": groups,
         "sizes": sizes,
+        "costs": costs,
     }
     arguments |= {name: given[name] for name in _GIVEN if name in known}
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}

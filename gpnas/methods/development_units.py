@@ -166,11 +166,12 @@ def _capacity(
     sizes: Mapping[str, int],
     every: int,
     spare: Callable[[int], float],
-) -> Callable[[int, int], dict[str, int]]:
+) -> Callable[[int, int, Mapping[str, int]], dict[str, int]]:
     """For `Hooks.capacity`: the largest targets of the next steps, and spare units on top."""
     curves = jax.jit(jax.vmap(targets))
 
-    def capacity(step: int, ahead: int) -> dict[str, int]:
+    def capacity(step: int, ahead: int, active: Mapping[str, int]) -> dict[str, int]:
+        del active
         soon = np.arange(step, step + ahead + 2 * every, max(every // 4, 1))
         most = {name: round(float(np.max(k))) for name, k in curves(soon).items()}
         extra = 1 + spare(step)

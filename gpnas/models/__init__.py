@@ -12,6 +12,7 @@ operations of three search spaces.
 
 from gpnas.models import call, cell201, darts_cell, macronet
 from gpnas.models._cellnet import CellNet
+from gpnas.models._convnet import ConvNet
 from gpnas.models._layers import (
     CONVOLUTIONS,
     ReLU,
@@ -41,10 +42,10 @@ from gpnas.models.darts_cell import DartsNet, Genotype
 from gpnas.models.macronet import MacroNet
 
 __all__ = [
-    "CONVOLUTIONS", "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "DartsNet", "Genotype",
-    "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Supernet201", "Width",
-    "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias",
-    "count_macs", "darts_cell", "find_network", "find_widths", "from_architecture",
-    "from_equinox", "from_nnx", "has_widths", "im2col_conv", "is_known", "linen", "macronet",
-    "max_pool_2x2", "network_macs", "removable_blocks", "resolve_conv", "with_widths",
+    "CONVOLUTIONS", "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "ConvNet", "DartsNet",
+    "Genotype", "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Supernet201", "Width",
+    "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias", "count_macs",
+    "darts_cell", "find_network", "find_widths", "from_architecture", "from_equinox", "from_nnx",
+    "has_widths", "im2col_conv", "is_known", "linen", "macronet", "max_pool_2x2", "network_macs",
+    "removable_blocks", "resolve_conv", "with_widths",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from flax import nnx
 from gpnas import plugins
 from gpnas.errors import UserError
 from gpnas.models._cellnet import ALL_OPERATIONS, CellNet, prefix
+from gpnas.models._convnet import ConvNet
 from gpnas.models._lenet import LeNet5, LeNet300
 from gpnas.models._model import Model, from_equinox, from_nnx, linen
 from gpnas.models._resnet import STAGES, ResNet
@@ -19,6 +20,7 @@ from gpnas.models._widths import with_widths
 
 MODELS: Mapping[str, type[nn.Module]] = {
     "cellnet": CellNet,
+    "convnet": ConvNet,
     "lenet300": LeNet300,
     "lenet5": LeNet5,
     "resnet": ResNet,
@@ -145,6 +147,10 @@ def _last(params: Any, *path: str) -> int:
     return int(jnp.shape(params["kernel"])[-1])
 
 
+def _convnet(module: Any, params: Any) -> dict[str, Any]:
+    return {"widths": [_last(params, name) for name in ("conv1", "conv2", "conv3", "hidden")]}
+
+
 def _lenet300(module: Any, params: Any) -> dict[str, Any]:
     return {"widths": [_last(params, f"Dense_{i}") for i in range(len(module.widths))]}
 
@@ -180,12 +186,14 @@ def _edges(module: Any) -> dict[str, tuple[str, str]]:
 
 _BLOCKS: Mapping[str, Callable[[Any], dict[str, tuple[str, str]]]] = {
     "cellnet": _edges,
+    "convnet": lambda module: {},
     "lenet300": lambda module: {},
     "lenet5": lambda module: {},
     "resnet": _residual,
 }
 _WIDTHS: Mapping[str, Callable[[Any, Any], dict[str, Any]]] = {
     "cellnet": _cellnet,
+    "convnet": _convnet,
     "lenet300": _lenet300,
     "lenet5": _lenet5,
     "resnet": _resnet,

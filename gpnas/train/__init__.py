@@ -8,6 +8,7 @@ from gpnas._stop import Stopped
 from gpnas.train import task
 from gpnas.train._build import build_model, build_task
 from gpnas.train._config import base, check_config, config_key
+from gpnas.train._front import front_config, train_front
 from gpnas.train._load_data import load_data
 from gpnas.train._load_run import Finished, load_run
 from gpnas.train._loop import train, train_replicas
@@ -23,7 +24,7 @@ from gpnas.train.task import Aux, Metric, Task, classification, percent, supervi
 __all__ = [
     "Aux", "Diverged", "Finished", "Metric", "Metrics", "Plan", "Stopped", "Task", "TrainState",
     "base", "build_model", "build_task", "check_config", "classification", "config_key",
-    "find_optimizer", "init_state", "load_data", "load_run", "make_evaluate", "make_plan",
-    "make_program", "make_step", "percent", "run_study", "settings", "study", "supervised", "task",
-    "train", "train_replicas",
+    "find_optimizer", "front_config", "init_state", "load_data", "load_run", "make_evaluate",
+    "make_plan", "make_program", "make_step", "percent", "run_study", "settings", "study",
+    "supervised", "task", "train", "train_front", "train_replicas",
 ]  # fmt: skip

@@ -46,7 +46,9 @@ def check(folder: pathlib.Path) -> None:
             raise UserError("workdir", str(path), "a checkpoint, or nothing of this name")
 
 
-def save(folder: pathlib.Path, step: int, tree: Any, about: Any = None) -> None:
+def save(
+    folder: pathlib.Path, step: int, tree: Any, about: Any = None, kept: Collection[int] = ()
+) -> None:
     """Writes a checkpoint and returns when it is safe on disk; keeps the last two.
 
     Args:
@@ -55,6 +57,7 @@ def save(folder: pathlib.Path, step: int, tree: Any, about: Any = None) -> None:
         damaged, as the run has come here without it, and goes.
       tree: Any pytree of arrays, typed random keys among them.
       about: JSON data, for `accept` of `restore`.
+      kept: Steps that are kept, too.
 
     Raises:
       UserError: As `check`.
@@ -78,7 +81,8 @@ def save(folder: pathlib.Path, step: int, tree: Any, about: Any = None) -> None:
         raise OSError(number, os.strerror(number), str(folder)) from error
     content = {"tree": _describe(tree), "files": _digests(folder / str(step)), "about": about}
     write_json(_digest_file(folder, step), sealed(content))
-    _keep_only(folder, [*before, step][-_KEEP:])
+    now = [*before, step]
+    _keep_only(folder, {*now[-_KEEP:], *(old for old in now if old in kept)})
 
 
 @contextlib.contextmanager
@@ -105,7 +109,10 @@ def _check_room(folder: pathlib.Path, tree: Any) -> None:
 
 
 def restore(
-    folder: pathlib.Path, like: Any, accept: Callable[[Any], bool] = lambda about: True
+    folder: pathlib.Path,
+    like: Any,
+    accept: Callable[[Any], bool] = lambda about: True,
+    last: int | None = None,
 ) -> tuple[int, Any] | None:
     """Reads the newest checkpoint that is whole and accepted.
 
@@ -114,6 +121,7 @@ def restore(
       like: A pytree of the structure, shapes and types that are expected.
       accept: Whether a checkpoint may be used, by what it was saved with; None if it was saved
         with nothing.
+      last: Only checkpoints up to this step are read; None: all.
 
     Returns:
       `(step, tree)`, or None if there is no checkpoint.
@@ -121,7 +129,7 @@ def restore(
     Raises:
       UserError: If the newest such one is of another kind, or there are none but others.
     """
-    found = steps(folder)
+    found = [step for step in steps(folder) if last is None or step <= last]
     for step in reversed(found):
         known = _whole(folder, step)
         if known is None:

@@ -60,6 +60,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.log_every = 100  # steps between lines in metrics.jsonl
     config.train.eval_every = 1  # epochs between evaluations on the validation images
     config.train.tensorboard = True
+    config.train.keep_epochs = ()  # after which the checkpoint is kept, besides the last two
     config.train.checkpoint_seconds = 15.0  # the least between two; 0: at each evaluation
 
     config.optimizer = ConfigDict()
@@ -98,6 +99,7 @@ _FREE = (
     "data.cache_dir",
     "data.download",
     "train.tensorboard",
+    "train.keep_epochs",
     "train.checkpoint_seconds",
 )
 
@@ -155,5 +157,9 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= {f"{name}.{path}": inner for path, inner in _flat(value).items()}
         else:
-            flat[name] = list(value) if isinstance(value, tuple) else value
+            flat[name] = _lists(value)
     return flat
+
+
+def _lists(value: Any) -> Any:
+    return list(map(_lists, value)) if isinstance(value, tuple | list) else value

@@ -78,7 +78,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
     def built(network: Mapping[str, Any]) -> tuple[Plan, Program]:
         name = json.dumps(network)
         if name not in made:
-            small = make_plan(config, data, network, sizes)
+            small = make_plan(config, data, network, plan.supernet)
             made[name] = small, make_program(small, placed)
         return made[name]
 
@@ -104,13 +104,14 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
         )
         return own, state
 
-    base = make_program(plan, placed)
-    whole = _shapes(base), plan.variables
+    full = make_program(plan, placed)
+    whole = _shapes(full), plan.variables
     network = rebuild.architecture(plan.task.model, plan.variables["params"], sizes)
-    made[json.dumps(network)] = plan, base
-    return base._replace(
+    made[json.dumps(network)] = plan, full
+    base = full._replace(
         resize_to_active=lambda state: resize_to_active(plan, base, state), executables=executables
     )
+    return base
 
 
 def active_network(
@@ -143,12 +144,13 @@ def _widths(
 ) -> dict[str, int]:
     """Widths of the arrays: active units and the capacity that the method asks for, rounded up."""
     assert plan.method.hooks.capacity is not None
-    room = plan.method.hooks.capacity(int(state.step), config.train.log_every)
+    active = {n: int(m.sum()) for n, m in jax.device_get(state.mask_state.units).items()}
+    room = plan.method.hooks.capacity(int(state.step), config.train.log_every, active)
     widths = {}
-    for name, mask in jax.device_get(state.mask_state.units).items():
+    for name, count in active.items():
         part = -(-sizes[name] // _PARTS)
         step = -(-part // config.elastic_round_to) * config.elastic_round_to
-        wanted = max(int(mask.sum()), room.get(name, 0), _LEAST)
+        wanted = max(count, room.get(name, 0), _LEAST)
         widths[name] = 1 if is_block(name) else min(-(-wanted // step) * step, sizes[name])
     return {g.name: widths.get(g.name, g.size) for g in _groups(plan).groups}
 

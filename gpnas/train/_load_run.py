@@ -14,9 +14,10 @@ from gpnas.train import _checkpoint
 from gpnas.train._config import base, config_key
 from gpnas.train._load_data import load_data
 from gpnas.train._observe import no_selection
-from gpnas.train._plan import make_plan
+from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import make_program
 from gpnas.train._workdir import read_about
+from gpnas.train.task import Task
 
 NETWORKS = ("selected", "last")
 _FIELDS = {
@@ -33,20 +34,33 @@ class Finished(NamedTuple):
       record: Its record.json.
       data: Its images.
       variables: Of the network, masked, as evaluation has them.
+      plan: Its plan.
+      units: `{group: (size,) bool}`, masks of the last network, where units are developed.
     """
 
     config: ConfigDict
     record: dict[str, Any]
     data: Dataset
     variables: Any
+    plan: Plan
+    units: Mapping[str, Any]
 
 
-def load_run(workdir: pathlib.Path, network: str = "selected") -> Finished:
+def load_run(
+    workdir: pathlib.Path,
+    network: str = "selected",
+    data: Dataset | None = None,
+    task: Task | None = None,
+    epoch: int | None = None,
+) -> Finished:
     """Reads a run of `gpnas.train.train` back.
 
     Args:
       workdir: Its folder.
-      network: "selected" on the validation images, or "last".
+      network: "selected" on the validation examples, or "last".
+      data: Its data set, if it is loaded already.
+      task: Its task, if it was given to `train`.
+      epoch: One of `train.keep_epochs`, after which the network is read; None: the end.
 
     Raises:
       UserError: If there is no such network, the run has not finished, or lacks its checkpoints or
@@ -60,21 +74,26 @@ def load_run(workdir: pathlib.Path, network: str = "selected") -> Finished:
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         allowed = f"a run's record, with its config ({error})"
         raise UserError("workdir", str(workdir / "record.json"), allowed) from error
-    data = load_data(config)
+    data = load_data(config) if data is None else data
     if data.sha256 != record["dataset_sha256"]:
         raise UserError("data", data.sha256, f"the run's images, {record['dataset_sha256']}")
-    plan = make_plan(config, data)
-    for folder, seeds in _checkpoints(workdir, record):
+    plan = make_plan(config, data, task=task)
+    step = record["total_steps"] if epoch is None else epoch * plan.steps_per_epoch
+    for folder, seeds in _checkpoints(workdir, record, step):
         program = make_program(plan, data, config.train.parallel, len(seeds))
         states = program.init([jax.random.key(seed) for seed in seeds])
         fresh = states, [no_selection(program, state) for state in states]
-        restored = _checkpoint.restore(folder, fresh, functools.partial(_is_of, config, seeds))
-        if restored is not None and restored[0] == record["total_steps"]:
+        restored = _checkpoint.restore(
+            folder, fresh, functools.partial(_is_of, config, seeds), step
+        )
+        if restored is not None and restored[0] == step:
             _, (states, selected) = restored
             replica = seeds.index(config.seed)
             last = network == "last"
+            units = states[replica].mask_state.units if plan.method.hooks.capacity else {}
             variables = program.network(states[replica]) if last else selected[replica].variables
-            return Finished(config, record, data, jax.device_get(variables))
+            variables, units = jax.device_get((variables, units))
+            return Finished(config, record, data, variables, plan, units)
     allowed = "a folder with the run's last checkpoint (of replicas: beside the first seed's)"
     raise UserError("workdir", str(workdir), allowed)
 
@@ -116,7 +135,7 @@ def _is_of(config: ConfigDict, seeds: Sequence[int], known: Any) -> bool:
 
 
 def _checkpoints(
-    workdir: pathlib.Path, record: Mapping[str, Any]
+    workdir: pathlib.Path, record: Mapping[str, Any], step: int
 ) -> Iterator[tuple[pathlib.Path, list[int]]]:
     """Folders where the run's last checkpoint may lie, and the seeds that trained together."""
     named = record.get("checkpoints")  # an older record does not say
@@ -124,5 +143,5 @@ def _checkpoints(
     for folder in folders:
         parts = folder.name.removeprefix("checkpoints").split("-")[1:]
         seeds = [int(part) for part in parts if part.isdecimal()] or [record["seed"]]
-        if record["seed"] in seeds and record["total_steps"] in _checkpoint.steps(folder):
+        if record["seed"] in seeds and step in _checkpoint.steps(folder):
             yield folder, seeds

@@ -46,19 +46,26 @@ from gpnas.train._workdir import (
     locked,
     read_about,
 )
+from gpnas.train.task import Task
 
 _LEFT_OUT = 0.1  # fraction of the training images from which on a run says so
 
 
 def train(
-    config: ConfigDict, workdir: str | pathlib.Path, data: Dataset | None = None
+    config: ConfigDict,
+    workdir: str | pathlib.Path,
+    data: Dataset | None = None,
+    task: Task | None = None,
+    variables: Any = None,
 ) -> dict[str, Any]:
     """Trains one network and writes its record.
 
     Args:
       config: The configuration, see `gpnas.train.base`.
       workdir: Folder of the run: config.json, metrics.jsonl, checkpoints, TensorBoard, record.json.
-      data: The images, if they are loaded already.
+      data: The data set, if it is loaded already.
+      task: What is trained, in place of the config's `task` and `model`.
+      variables: Of the network, to start from; by default its own, or those of `train.init_from`.
 
     Returns:
       The record.
@@ -68,7 +75,7 @@ def train(
       Diverged: If the loss is not finite.
       Stopped: If SIGTERM or SIGINT came.
     """
-    return train_replicas([config], [workdir], data)[0]
+    return train_replicas([config], [workdir], data, task=task, variables=variables)[0]
 
 
 def train_replicas(
@@ -76,14 +83,17 @@ def train_replicas(
     workdirs: Sequence[str | pathlib.Path],
     data: Dataset | None = None,
     stopped: Callable[[], bool] | None = None,
+    task: Task | None = None,
+    variables: Any = None,
 ) -> list[dict[str, Any]]:
     """Trains several seeds of one config as one vmapped program; for small networks faster.
 
     Args:
       configs: Configurations that differ in nothing but the seed.
       workdirs: A folder for each.
-      data: The images, if they are loaded already.
+      data: The data set, if it is loaded already.
       stopped: Whether the run is asked to end; by default, whether SIGTERM or SIGINT came.
+      task, variables: As for `train`.
 
     Returns:
       A record for each.
@@ -106,13 +116,14 @@ def train_replicas(
             raise UserError("seed", c.seed, "0 to 2**32 - 1")
         check_workdir(folder, c)
     data = load_data(config) if data is None else data
-    plan = make_plan(config, data)
+    plan = make_plan(config, data, task=task)
     if config.elastic:
         _elastic.check(config, data, plan, len(configs))
     together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
     checkpoints = folders[0] / f"checkpoints{together}"
     begun = bool(_checkpoint.steps(checkpoints))
-    loaded = None if begun else load_variables(config.train, plan.variables)
+    if variables is None and not begun:
+        variables = load_variables(config.train, plan.variables)
     with contextlib.ExitStack() as locks:
         for c, folder in zip(configs, folders, strict=True):
             locks.enter_context(locked(folder))
@@ -121,7 +132,7 @@ def train_replicas(
             stopped = locks.enter_context(_stop.stop_signal())
         orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
         run = Run(configs, folders, checkpoints, data, plan, orders, stopped)
-        return _run(run, loaded)
+        return _run(run, None if begun else variables)
 
 
 class Chunk(NamedTuple):
@@ -231,8 +242,9 @@ def _loop(
                 )
                 show(step, text)
                 placed, states = _on_eval(program, placed, states, replicas, run.data)
+            keep = step % per_epoch == 0 and step // per_epoch in config.train.keep_epochs
             due = eval_now and time.monotonic() - saved >= config.train.checkpoint_seconds
-            if due or stop_now or last:
+            if due or keep or stop_now or last:
                 save(run, step, [program.to_full_shape(state) for state in states], replicas)
                 saved = time.monotonic()
             if stop_now and not last:

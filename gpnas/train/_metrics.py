@@ -79,6 +79,8 @@ def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
         if name == "layers":
             for path, layer in value.items():
                 yield from ((f"{split}/{key}/{path}", number) for key, number in layer.items())
+        elif name == "units":
+            yield from ((f"{split}/units/{group}", number) for group, number in value.items())
         elif name not in ("step", "split"):
             yield f"{split}/{name}", value
 

@@ -1,5 +1,6 @@
 """What is observed while training: a line of numbers at each log point, and the best network."""
 
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from gpnas.train._program import Program
 from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics
 from gpnas.train.task import Metric
+from gpnas.units import UnitsState
 
 _SLACK = 1.01  # networks within 1 % of the fewest active weights count as equally sparse
 
@@ -27,6 +29,7 @@ class HostCounters(NamedTuple):
     pruned: dict[str, int]
     active_steps: dict[str, float]
     skipped: int = 0
+    units: Mapping[str, int] = types.MappingProxyType({})
 
     @property
     def density(self) -> float:
@@ -42,6 +45,7 @@ class Counts(NamedTuple):
       active, grown, pruned: `{path: () int32}`.
       active_steps: `{path: () float32}`.
       skipped: () int32, steps whose gradients were not finite.
+      units: `{group: () int32}`, active units, of a method that develops units.
     """
 
     step: jax.Array
@@ -50,10 +54,12 @@ class Counts(NamedTuple):
     pruned: dict[str, jax.Array]
     active_steps: dict[str, jax.Array]
     skipped: jax.Array
+    units: dict[str, jax.Array]
 
 
 @jax.jit
 def _counts(masks: Any, mask_state: Any, counters: Counters, step: jax.Array) -> Counts:
+    units = mask_state.units if isinstance(mask_state, UnitsState) else {}
     return Counts(
         jnp.copy(step),
         summary.active_counts(masks),
@@ -61,6 +67,7 @@ def _counts(masks: Any, mask_state: Any, counters: Counters, step: jax.Array) ->
         counters.pruned,
         active_steps(counters, masks, step),
         finite.skipped(mask_state),
+        {name: jnp.sum(mask) for name, mask in units.items()},
     )
 
 
@@ -79,7 +86,9 @@ def to_host(counts: Counts, sizes: dict[str, int]) -> HostCounters:
     counts = jax.device_get(counts)
     active, grown, pruned = ({p: int(n) for p, n in count.items()} for count in counts[1:4])
     summed = {p: float(n) for p, n in counts.active_steps.items()}
-    return HostCounters(int(counts.step), sizes, active, grown, pruned, summed, int(counts.skipped))
+    units = {name: int(n) for name, n in counts.units.items()}
+    skipped = int(counts.skipped)
+    return HostCounters(int(counts.step), sizes, active, grown, pruned, summed, skipped, units)
 
 
 def resume_counters(now: HostCounters, lines: Sequence[Mapping[str, Any]]) -> HostCounters:
@@ -129,6 +138,7 @@ def train_line(
         "pruned": sum(layer["pruned"] for layer in layers.values()),
         "skipped": now.skipped,
         "layers": layers,
+        **({"units": dict(now.units)} if now.units else {}),
     }
 
 

@@ -22,11 +22,23 @@ from gpnas.train._network import check_network, check_task
 from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train._step import init_state, make_step
 from gpnas.train.task import TARGET_KINDS, Task
-from gpnas.units import Macs, UnitGroups
+from gpnas.units import CostModel, Macs, UnitGroups, cost_model
 
 _STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _MOST_STEPS = 2**31 - 2**20  # of a run; int32, with room for what is counted from its end
+
+
+class Supernet(NamedTuple):
+    """The network at full width.
+
+    Attributes:
+      sizes: `{group: units}`; empty if the method does not develop units.
+      costs: Costs of its units for one example; None if the method has no budget of cost.
+    """
+
+    sizes: dict[str, int]
+    costs: CostModel | None
 
 
 class Plan(NamedTuple):
@@ -47,6 +59,7 @@ class Plan(NamedTuple):
       expected: Cost before the run, see `gpnas.train._forecast.expected`.
       variables: Shapes of the network's variables.
       groups: Its units, if the method develops units.
+      supernet: The network at full width.
       augment: `data.augment`, of training batches.
     """
 
@@ -65,6 +78,7 @@ class Plan(NamedTuple):
     expected: dict[str, float]
     variables: Any
     groups: UnitGroups | None
+    supernet: Supernet
     augment: augment.Augmentation
 
 
@@ -82,6 +96,7 @@ class _Network(NamedTuple):
     axes: AxesTable
     layers: Layers
     groups: UnitGroups | None
+    costs: CostModel | None
     augment: augment.Augmentation
     batch: Any
 
@@ -90,7 +105,8 @@ def make_plan(
     config: ConfigDict,
     data: Dataset,
     architecture: Mapping[str, Any] | None = None,
-    sizes: Mapping[str, int] | None = None,
+    supernet: Supernet | None = None,
+    task: Task | None = None,
 ) -> Plan:
     """Decides everything that a config says about a run on a data set, and checks it.
 
@@ -98,7 +114,8 @@ def make_plan(
       config: The config.
       data: The data set.
       architecture: The config's network in other widths, see `models.from_architecture`.
-      sizes: `{group: units}` of the config's own network, if it is not that.
+      supernet: The config's own network, if it is not that.
+      task: What is trained, in place of the config's task and network.
 
     Raises:
       UserError: If any config field is invalid.
@@ -110,10 +127,12 @@ def make_plan(
     if total_steps > _MOST_STEPS:
         allowed = f"at most {_MOST_STEPS // steps_per_epoch}: steps are counted in 32 bits"
         raise UserError("train.epochs", config.train.epochs, allowed)
-    network = _make_network(config, data, axis, architecture)
+    task = task or _make_task(config, data, axis, architecture)
+    network = _make_network(config, data, axis, task)
+    supernet = supernet or _supernet(network)
     evaluations = -(-config.train.epochs // config.train.eval_every)
     method, durations = _make_method(
-        config, data, network, sizes, total_steps, batch_size, evaluations
+        config, data, network, supernet, total_steps, batch_size, evaluations
     )
     schedule_steps = total_steps // method.trainings
     tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
@@ -130,18 +149,21 @@ def make_plan(
     return Plan(
         network.task, tuple(network.metrics), method, tx, gate_tx, network.inputs, network.macs,
         batch_size, steps_per_epoch, total_steps, _loop_kind(config, shapes), durations, cost,
-        network.variables, network.groups, network.augment,
+        network.variables, network.groups, supernet, network.augment,
     )  # fmt: skip
 
 
-def _make_network(
+def _make_task(
     config: ConfigDict, data: Dataset, axis: str | None, architecture: Mapping[str, Any] | None
-) -> _Network:
+) -> Task:
     kind = TARGET_KINDS.get(config.task.name)
     if kind is not None:
         require_kind(data, targets=(kind,))
     model = build_model(config.model, data.num_classes, axis, architecture)
-    task = build_task(config.task, model)
+    return build_task(config.task, model)
+
+
+def _make_network(config: ConfigDict, data: Dataset, axis: str | None, task: Task) -> _Network:
     one = jax.eval_shape(lambda x: standardize(x, data), jnp.asarray(data.train.inputs[:1]))
     inputs = jax.ShapeDtypeStruct(one.shape[1:], one.dtype)
     variables = shapes_of(task, config.model, inputs)
@@ -159,20 +181,33 @@ def _make_network(
         metrics,
         inputs,
         variables,
-        models.count_macs(model.infer, variables, jax.ShapeDtypeStruct(one.shape, one.dtype)),
+        models.count_macs(task.model.infer, variables, jax.ShapeDtypeStruct(one.shape, one.dtype)),
         axes,
         layers_of(variables["params"], axes),
-        units_of(model, variables, inputs) if needs_unit_groups(config.method.name) else None,
+        units_of(task.model, variables, inputs) if needs_unit_groups(config.method.name) else None,
+        _costs(config.method.name, task, variables, one),
         augmented,
         trained,
     )
+
+
+def _costs(name: str, task: Task, variables: Any, inputs: Any) -> CostModel | None:
+    if "costs" not in plugins.parameters_of(find_method(name)):
+        return None
+    one = jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)
+    return cost_model(task.model.infer, variables, one)
+
+
+def _supernet(network: _Network) -> Supernet:
+    groups = network.groups.groups if network.groups else ()
+    return Supernet({group.name: group.size for group in groups}, network.costs)
 
 
 def _make_method(
     config: ConfigDict,
     data: Dataset,
     network: _Network,
-    sizes: Mapping[str, int] | None,
+    supernet: Supernet,
     total_steps: int,
     batch_size: int,
     evaluations: int,
@@ -185,8 +220,6 @@ def _make_method(
         allowed = "a value, where model.axes has in_axis or out_axis: defaults do not know them"
         raise UserError("method.allocation", None, allowed)
     groups, per_weight = network.groups, network.macs.per_weight
-    if groups is not None:
-        sizes = sizes or {group.name: group.size for group in groups.groups}
     method = build(
         settings,
         total_steps=total_steps,
@@ -199,7 +232,8 @@ def _make_method(
         macs={name: per_weight[path] for name, path in layers.whole.items() if path in per_weight},
         params=network.variables["params"],
         groups=groups,
-        sizes=sizes,
+        sizes=supernet.sizes,
+        costs=supernet.costs,
     )
     if axes:
         allowed = "none for a method that develops units, has gates or trains several times"

@@ -149,7 +149,7 @@ def finish(
     lines = keep_written(workdir / "metrics.jsonl", replica.written)
     curve = [line for line in lines if line["split"] == "train"]
     evaluations = [line for line in lines if line["split"] == "validation"]
-    shown = ("step", "density", "grown", "pruned", "skipped", "layers")
+    shown = ("step", "density", "grown", "pruned", "skipped", "layers", "units")
     result = dict(known) | {
         "metrics": {
             f"test_{name}_last": metric.value(test[name]),
@@ -164,7 +164,7 @@ def finish(
         ),
         "layers": layers_of(state.masks),
         "looks": [{field: line[field] for field in ("step", "loss", name)} for line in evaluations],
-        "curve": [{field: line[field] for field in shown} for line in curve],
+        "curve": [{field: line[field] for field in shown if field in line} for line in curve],
         "compilations": program.executables(),
         "wall_s": lines[-1]["wall_s"],
     }

@@ -83,7 +83,8 @@ def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[R
         "runs": [about(config, run.data) for config in run.configs],
         "lines": [replica.written for replica in replicas],
     }
-    _checkpoint.save(run.checkpoints, step, tree, known)
+    kept = {epoch * run.plan.steps_per_epoch for epoch in run.configs[0].train.keep_epochs}
+    _checkpoint.save(run.checkpoints, step, tree, known, kept)
 
 
 def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:

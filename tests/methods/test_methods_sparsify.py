@@ -22,9 +22,9 @@ from gpnas.masks import (
     sparsify,
 )
 from gpnas.methods import METHODS, build, mask_transform
-from gpnas.models import linen
+from gpnas.models import LeNet300, linen
 from gpnas.train import classification, init_state, make_step
-from gpnas.units import discover
+from gpnas.units import cost_model, discover
 
 STEPS, DENSITY, KEY = 16, 0.2, jax.random.key(3)
 
@@ -46,13 +46,14 @@ SIZE = sum(np.prod(shape) for shape in SHAPES.values())
 SETTINGS = {
     "acdc": {"phases": 2},
     "development": {"peak": 3.0, "window": 3},
+    "development_cost": {"curve": ((0.0, 1.0), (0.5, 0.5))},
     "development_units": {"peak": 3.0},
     "iterative": {"rounds": 3},
     "pipeline": {"peak": 3.0},
 }
 REFUSED = {
-    "development_units", "l0", "l0_arm", "lobster", "lottery", "npn_expand", "npn_sparsify",
-    "sensitivity", "serene", "sparse_vd", "ste", "topkast",
+    "development_cost", "development_units", "l0", "l0_arm", "lobster", "lottery", "npn_expand",
+    "npn_sparsify", "sensitivity", "serene", "sparse_vd", "ste", "topkast",
 }  # fmt: skip
 # Rates and decays are powers of two: products are exact, so that XLA may fuse them as it likes.
 OPTIMIZERS = [
@@ -75,12 +76,15 @@ def method_of(name):
     settings = {"name": name, **SETTINGS.get(name, {})}
     settings |= {"density": DENSITY} if "density" in fields else {}
     settings |= {"every": 4} if "every" in fields else {}
-    groups = None
+    units = {}
     if "groups" in fields:
-        groups = discover(lambda p, x: NET.apply({"params": p}, x), PARAMS, IMAGES[:1])
+        hidden = LeNet300(widths=(8, 4))
+        variables = jax.eval_shape(hidden.init, KEY, IMAGES[:1])
+        traced = hidden.apply, variables, IMAGES[:1]
+        units = {"groups": discover(*traced), "costs": cost_model(*traced)}
     return build(
-        settings, total_steps=STEPS, batch_size=16, shapes=SHAPES, params=PARAMS, groups=groups,
-        evaluations=4, images=160, classes=10,
+        settings, total_steps=STEPS, batch_size=16, shapes=SHAPES, params=PARAMS,
+        evaluations=4, images=160, classes=10, **units,
     )  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def test_a_missing_block_is_a_silent_one(name, count):
 @pytest.mark.parametrize(
     ("architecture", "said"),
     [
-        ({"model": "vgg"}, "model: got 'vgg', allowed: cellnet, lenet300, lenet5, resnet"),
+        ({"model": "vgg"}, "model: got 'vgg', allowed: cellnet, convnet, lenet300, lenet5, resnet"),
         ({"model": "lenet5", "fields": {"depth": 3}}, "fields.depth"),
         ({"model": "lenet5", "fields": {"widths": [4, 0, 8]}}, "fields.widths: got [4, 0, 8]"),
         ({"model": "resnet", "fields": {"inner": [4, -1, 8]}}, "fields.inner"),

@@ -119,6 +119,26 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
 
 
 @pytest.mark.slow
+def test_a_budget_of_cost_is_met_alike_with_and_without(tiny, digits, tmp_path):
+    curve = ((0.0, 0.3), (0.2, 0.6), (0.6, 0.25))
+    records = {}
+    for elastic in (False, True):
+        config = tiny(
+            name="development_cost", curve=curve, churn=0.2, every=5, window=3, protect=5, spare=0.5
+        )
+        config.elastic, config.elastic_round_to = elastic, 2
+        records[elastic] = train(config, tmp_path / str(elastic), digits)
+    for record in records.values():
+        macs = record["cost"]["inference_macs"] / record["cost"]["inference_macs_dense"]
+        assert 0.22 < macs <= 0.25  # a unit costs 2 %
+        units = [point["units"] for point in record["curve"]]
+        assert len({tuple(one.values()) for one in units}) > 2
+        widths = record["architecture"]["fields"]["widths"]
+        assert widths == list(units[-1].values())
+    assert records[True]["compilations"] > 1
+
+
+@pytest.mark.slow
 def test_a_dormant_unit_changes_nothing_and_its_gain_is_seen(recipe, digits):
     made = _plan.make_plan(recipe(), digits)
     state = make_program(made, digits).init([jax.random.key(3)])[0]

@@ -1,0 +1,30 @@
+"""A trained network, pruned to a quarter of its MACs while it is trained further.
+
+The config's `model` is the trained network's, and `train.init_from` its weights: the folder of a
+run, a safetensors file, a folder of Orbax, or `module:function` (docs/own.md).
+
+    python experiments/train.py --config=configs/dense.py --workdir=runs/dense
+    python experiments/train.py --config=configs/slim.py --config.train.init_from=runs/dense \\
+        --workdir=runs/slim
+    python experiments/export.py --workdir=runs/slim
+
+`--config.method.curve='((0.0, 1.0), (0.6, 0.1))'` keeps a tenth. In Python it is `gpnas.slim`.
+"""
+
+from ml_collections import ConfigDict
+
+from gpnas.train import base
+
+
+def get_config() -> ConfigDict:
+    """Units of all layers compete by their effect on the loss per MAC."""
+    config = base(
+        name="development_cost",
+        curve=((0.0, 1.0), (0.6, 0.25)),  # (fraction of the run, active fraction of the cost)
+        cost="macs",  # or params, flops
+        every="auto",
+        window="auto",
+        protect="auto",
+    )
+    config.optimizer.learning_rate = 0.02
+    return config

@@ -1,0 +1,75 @@
+"""A trained network made smaller: units pruned while it is trained further, then removed."""
+
+import contextlib
+import pathlib
+import tempfile
+from typing import Any, Literal, NamedTuple
+
+from gpnas.data import Dataset
+from gpnas.deploy._compact_network import Network, compact_network
+from gpnas.errors import UserError
+from gpnas.train import Task, base, load_run, train
+
+_STOP = 0.6  # fraction of the run until which units are pruned
+
+
+class Slim(NamedTuple):
+    """A smaller network.
+
+    Attributes:
+      network: Without inactive units: `network.apply(network.variables, inputs)`.
+      record: The record of the run: metrics, cost, curve.
+    """
+
+    network: Network
+    record: dict[str, Any]
+
+
+def slim(
+    task: Task,
+    variables: Any,
+    data: Dataset,
+    *,
+    target: float = 0.25,
+    cost: Literal["macs", "params", "flops"] = "macs",
+    epochs: int = 10,
+    learning_rate: float = 0.02,
+    batch_size: int = 128,
+    seed: int = 0,
+    workdir: str | pathlib.Path | None = None,
+) -> Slim:
+    """Prunes the units of a trained network to a fraction of its cost while training it further.
+
+    Units of all layers compete by their effect on the loss per cost (`development_cost`). Of the
+    evaluated networks that are as small as asked for, the best on the validation examples is
+    returned. `./run.sh train --config=configs/slim.py` does the same.
+
+    Args:
+      task: What the network was trained on.
+      variables: Its trained variables.
+      data: The data set.
+      target: Fraction of the cost that is kept, in (0, 1].
+      cost: What is counted.
+      epochs: Length of the training; units are pruned in the first 60 % of it.
+      learning_rate: Of SGD with momentum 0.9, at the start; it falls to zero as a cosine.
+      batch_size: Examples per step.
+      seed: Of the order of the examples.
+      workdir: Folder of the run, as for `train`; a temporary one by default.
+
+    Raises:
+      UserError: If an argument is out of range, or the network has no units to prune.
+    """
+    if not 0 < target <= 1:
+        raise UserError("target", target, "a fraction in (0, 1]")
+    curve = ((0.0, 1.0), (_STOP, target))
+    config = base(
+        name="development_cost", curve=curve, cost=cost, every="auto", window="auto", protect="auto"
+    )
+    config.seed, config.train.epochs, config.train.batch_size = seed, epochs, batch_size
+    config.optimizer.learning_rate = learning_rate
+    config.model.name = config.task.name = "given"
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
+        record = train(config, folder, data, task, variables)
+        found = load_run(folder, data=data, task=task).variables
+    return Slim(compact_network(task.model, found, data.input_shape), record)

@@ -1,0 +1,137 @@
+"""Development under a cost curve: units of all layers compete by what they add per cost."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas.errors import UserError
+from gpnas.masks import schedule
+from gpnas.methods._method import Forecast, Hooks, Method, rate_until
+from gpnas.methods._settings import Count, Decay, Fraction, NonNegative, Steps
+from gpnas.plugins import In
+from gpnas.units import (
+    CostModel,
+    UnitGroups,
+    cost_budget,
+    groups_in_collection,
+    on_units,
+    outgoing_masks,
+    relative_costs,
+    score,
+    weight_masks,
+)
+
+Curve = Annotated[tuple[tuple[float, float], ...], In(0, 1)]
+
+
+def development_cost(
+    *,
+    curve: Curve,
+    total_steps: int,
+    batch_size: int,
+    groups: UnitGroups,
+    costs: CostModel,
+    params: Any,
+    cost: Literal["macs", "params", "flops"] = "macs",
+    churn: NonNegative = 0.0,
+    decay: Decay = 0.9,
+    floor: Fraction = 1 / 16,
+    every: Count,
+    window: Count,
+    protect: Steps,
+    spare: NonNegative = 0.0,
+) -> Method:
+    """The coupled method under a cost curve: units of all layers compete by score per cost.
+
+    The cost of the active units follows the curve. Units with the lowest U per marginal cost are
+    pruned, and units with the highest V per marginal cost are grown, as in `development_units`;
+    but no layer has a share of its own, so that the widths of the layers are found.
+
+    Args:
+      curve: Points `(fraction of the run, active cost)`; the cost is a fraction of the whole
+        network's and is interpolated geometrically. The first point is at the start of the run.
+        Where it is below 1, the initial units are random, the same fraction of each layer.
+      total_steps: Length of the run.
+      batch_size: Examples per step, for the empirical Fisher.
+      groups: Unit groups of the current network.
+      costs: Costs of the units of the full supernet.
+      params: Parameters of the current network, or their shapes.
+      cost: What the curve counts, per example.
+      churn: Initial fraction of the cost that is exchanged in a mask update; cosine decay.
+      decay: Decay of the moving averages of the gradient and its square.
+      floor: Fraction of each layer's units that stay active; at least one unit does.
+      every: Steps between mask updates.
+      window: Steps before each mask update in which statistics of the gradient are updated.
+      protect: Steps during which grown units are not pruned.
+      spare: Inactive units for which an elastic run has capacity, as a fraction of the active.
+
+    Raises:
+      UserError: If the curve does not start at 0, its times fall, or a cost is 0.
+
+    References:
+      Molchanov et al. 2019 (arXiv:1906.10771) for pruning across layers; Evci et al. 2022, GradMax
+      (arXiv:2201.05125) for growth with outgoing weights of zero; the docs page `front`.
+    """
+    _check(curve)
+    points = [(round(at * total_steps), level) for at, level in curve]
+    relative, stop = schedule.log_linear(points), max(points[-1][0], 1)
+    own = _of(groups_in_collection(groups), costs)
+    if not own.groups:
+        raise UserError("method.name", "development_cost", "a network with units to prune")
+    transform = cost_budget(
+        relative_costs(costs, cost),
+        relative,
+        schedule.cosine(churn, stop),
+        least={name: max(round(floor * size), 1) for name, size in costs.sizes.items()},
+        every_steps=every,
+        stop=stop + every,
+        protect=protect,
+    )
+    on_outgoing = on_units(
+        transform,
+        own,
+        score.removal_cost(own, decay, batch_size),
+        score.growth_gain(own, decay, batch_size, denoise=False),
+        every=every,
+        window=window,
+    )
+    return Method(
+        on_outgoing,
+        Forecast(  # the weights per cost are not known before
+            schedule.constant(1.0), rate_until(stop, min(window / every, 1.0)), adaptive=True
+        ),
+        update_mask=lambda masks, state: weight_masks(own, state.units, params),
+        zero_mask=lambda masks, state: outgoing_masks(own, state.units, params),
+        mask_forward=False,  # nothing reads an inactive unit: its outgoing weights are zero
+        hooks=Hooks(capacity=_capacity(relative, every, spare)),
+    )
+
+
+def _check(curve: Curve) -> None:
+    pairs = all(isinstance(point, tuple) and len(point) == 2 for point in curve)
+    times = [point[0] for point in curve] if pairs else []
+    if not times or times[0] != 0 or times != sorted(times):
+        allowed = "pairs (fraction of the run, cost) that start at 0 and whose times do not fall"
+        raise UserError("method.curve", curve, allowed)
+    if any(level <= 0 for _, level in curve):
+        raise UserError("method.curve", curve, "costs above 0, as fractions of the whole network's")
+
+
+def _of(groups: UnitGroups, costs: CostModel) -> UnitGroups:
+    """The groups that have a cost: blocks have none of their own."""
+    return UnitGroups(tuple(g for g in groups.groups if g.name in costs.sizes), ())
+
+
+def _capacity(
+    relative: schedule.Schedule, every: int, spare: float
+) -> Callable[[int, int, Mapping[str, int]], dict[str, int]]:
+    """For `Hooks.capacity`: the active units, as many more as the curve rises, and spare ones."""
+
+    def capacity(step: int, ahead: int, active: Mapping[str, int]) -> dict[str, int]:
+        soon = relative(jnp.arange(step, step + ahead + 2 * every, max(every // 4, 1)))
+        rise = max(float(jnp.max(soon)) / float(relative(jnp.int32(step))), 1.0)
+        return {name: int(np.ceil(n * rise * (1 + spare))) for name, n in active.items()}
+
+    return capacity

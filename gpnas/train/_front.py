@@ -1,0 +1,252 @@
+"""A front of networks from one run: a network that shrinks, and branches that finish training."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gpnas import units
+from gpnas._files import sealed, write_json
+from gpnas.data import Dataset
+from gpnas.errors import UserError
+from gpnas.methods import fields_of
+from gpnas.provenance import provenance
+from gpnas.train._config import base, check_config
+from gpnas.train._elastic import active_network
+from gpnas.train._load_data import load_data
+from gpnas.train._load_run import load_run
+from gpnas.train._loop import train
+from gpnas.train._plan import Plan, make_plan
+from gpnas.train._rebuild import Rebuild, find_rebuild
+
+_FIRST = 0.1  # fraction of the main run before the network begins to shrink
+_REST = 0.25  # fraction of the time between two levels at which the cost rests on the lower one
+
+
+class Front(NamedTuple):
+    """The fields of a front's config, beside those of a run.
+
+    Attributes:
+      front: Falling costs of the networks, as fractions of the whole network's.
+      front_by: "macs", "params" or "flops".
+      branch_epochs: Length of each branch.
+      baselines: Whether networks of uniformly scaled widths are trained for comparison.
+    """
+
+    front: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06)
+    front_by: str = "macs"
+    branch_epochs: int = 2
+    baselines: bool = False
+
+
+def front_config() -> ConfigDict:
+    """The configuration of a front: that of its main run, `base`, and the fields of `Front`."""
+    config = base(name="development_cost", every="auto", window="auto", protect="auto")
+    config.update(Front()._asdict())
+    config.model.name = "convnet"
+    config.elastic = True
+    config.elastic_round_to = 1
+    config.optimizer.schedule = "constant"
+    config.optimizer.warmup_at = 0.05
+    return config
+
+
+def train_front(
+    config: ConfigDict, workdir: str | pathlib.Path, data: Dataset | None = None
+) -> dict[str, Any]:
+    """Trains a network that shrinks, and at each level of cost a branch of it to the end.
+
+    The main run has a constant learning rate. In its second half, it reaches the levels one after
+    the other, at ends of epochs. From there, the network without its inactive units is trained
+    for `branch_epochs` more, with a rate that falls linearly to zero.
+
+    Args:
+      config: See `front_config`.
+      workdir: Folder: `main`, `level-0.5`, … and `uniform-0.5`, … are folders of runs; front.json
+        is the record.
+      data: The data set, if it is loaded already.
+
+    Returns:
+      The record.
+
+    Raises:
+      UserError: For a config that cannot be, or a folder that another run has used.
+      Diverged, Stopped: As `train`; the same call with `resume` goes on.
+    """
+    settings, run = _split(config)
+    folder = pathlib.Path(workdir)
+    data = load_data(run) if data is None else data
+    main = main_config(run, settings)
+    records = {"main": train(main, folder / "main", data)}
+    for level, epoch in zip(settings.front, level_epochs(main.train.epochs, settings), strict=True):
+        name = f"level-{level:g}"
+        finished = load_run(folder / "main", "last", data, epoch=epoch)
+        rebuild = find_rebuild(main, data, finished.plan)
+        architecture, variables = active_network(
+            finished.plan, rebuild, finished.variables, finished.units
+        )
+        branch = branch_config(main, settings, architecture, name)
+        records[name] = train(branch, folder / name, data, variables=variables)
+    for level in settings.front if settings.baselines else ():
+        name = f"uniform-{level:g}"
+        plan = make_plan(main, data)
+        rebuild = find_rebuild(main, data, plan)
+        uniform = uniform_config(main, settings, plan, rebuild, level, name)
+        records[name] = train(uniform, folder / name, data)
+    record = sealed({"config": config.to_dict(), **provenance(), **_summary(records, settings)})
+    write_json(folder / "front.json", record)
+    return record
+
+
+def level_epochs(epochs: int, settings: Front) -> list[int]:
+    """Epochs of the main run after which the network has each level of cost.
+
+    They divide the second half of the run evenly, and the last one is its end.
+
+    Raises:
+      UserError: If two would be the same.
+    """
+    count = len(settings.front)
+    ends = [epochs - epochs // 2 * (count - 1 - i) // count for i in range(count)]
+    if len(set(ends)) < count:
+        raise UserError("train.epochs", epochs, f"{2 * count} or more, for {count} levels")
+    return ends
+
+
+def main_config(config: ConfigDict, settings: Front) -> ConfigDict:
+    """The config of the main run, with its cost curve."""
+    main = config.copy_and_resolve_references().unlock()
+    ends = level_epochs(main.train.epochs, settings)
+    points, before = [(0.0, 1.0), (_FIRST, 1.0)], _FIRST
+    for level, end in zip(settings.front, ends, strict=True):
+        at = end / main.train.epochs
+        points += [(at - _REST * (at - before), level), (at, level)]
+        before = at
+    main.method.curve = tuple(points)
+    main.method.cost = settings.front_by
+    main.train.keep_epochs = tuple(ends)
+    main.arm = main.arm or "front"
+    return main
+
+
+def branch_config(
+    main: ConfigDict, settings: Front, architecture: Mapping[str, Any], name: str
+) -> ConfigDict:
+    """The config of a branch: the network that is left, dense, at a rate that falls to zero."""
+    branch = _dense(main, architecture, name)
+    branch.optimizer.schedule = "linear"
+    branch.optimizer.warmup_at = branch.optimizer.decay_at = 0.0
+    branch.train.epochs = settings.branch_epochs
+    return branch
+
+
+def uniform_config(
+    main: ConfigDict, settings: Front, plan: Plan, rebuild: Rebuild, level: float, name: str
+) -> ConfigDict:
+    """The config of a network of uniformly scaled widths, for as many epochs, and as the rate."""
+    widths = uniform_units(plan, level, settings.front_by)
+    variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), plan.variables)
+    architecture, _ = active_network(plan, rebuild, variables, widths)
+    uniform = _dense(main, architecture, name)
+    epochs = main.train.epochs + settings.branch_epochs
+    uniform.optimizer.schedule = "linear"
+    uniform.optimizer.decay_at = main.train.epochs / epochs
+    uniform.optimizer.warmup_at = main.optimizer.warmup_at * main.train.epochs / epochs
+    uniform.train.epochs = epochs
+    return uniform
+
+
+def uniform_units(plan: Plan, level: float, kind: str) -> dict[str, np.ndarray]:
+    """Unit masks of the largest fraction of all groups that costs at most a part of the whole."""
+    inputs = jax.ShapeDtypeStruct((1, *plan.inputs.shape), plan.inputs.dtype)
+    model = units.cost_model(plan.task.model.infer, plan.variables, inputs)
+    whole = float(units.total_cost(model, {}, kind))
+
+    def masks(fraction: float) -> dict[str, np.ndarray]:
+        return {n: np.arange(k) < max(round(fraction * k), 1) for n, k in model.sizes.items()}
+
+    fractions = np.linspace(0, 1, 1001)
+    costs = [float(units.total_cost(model, masks(f), kind)) / whole for f in fractions]
+    fitting = [f for f, c in zip(fractions, costs, strict=True) if c <= level]
+    if not fitting:
+        raise UserError("front", level, f"{costs[0]:.4f} or more: one unit of each layer")
+    return masks(max(fitting))
+
+
+def _split(config: ConfigDict) -> tuple[Front, ConfigDict]:
+    run = config.copy_and_resolve_references().unlock()
+    defaults = Front()._asdict()
+    for name, default in defaults.items():
+        if type(run.get(name)) is not type(default):
+            raise UserError(name, run.get(name), f"a value of type {type(default).__name__}")
+    settings = Front(*(run[name] for name in defaults))
+    for name in defaults:
+        del run[name]
+    check_config(run)
+    levels = settings.front
+    falls = all(a > b for a, b in zip((1.0, *levels), levels, strict=False))
+    if not levels or not falls or levels[-1] <= 0:
+        raise UserError("front", levels, "falling fractions of the cost, below 1 and above 0")
+    if settings.front_by not in units.KINDS:
+        raise UserError("front_by", settings.front_by, ", ".join(units.KINDS))
+    if settings.branch_epochs < 1:
+        raise UserError("branch_epochs", settings.branch_epochs, "1 or more")
+    if "curve" not in fields_of(run.method.name):
+        raise UserError("method.name", run.method.name, "development_cost")
+    return settings, run
+
+
+def _dense(main: ConfigDict, architecture: Mapping[str, Any], name: str) -> ConfigDict:
+    """The main run's config for another network, which is trained without masks."""
+    config = main.copy_and_resolve_references().unlock()
+    config.method = ConfigDict({"name": "dense"})
+    config.elastic = False
+    config.arm = name
+    config.train.keep_epochs = ()
+    config.train.init_from = ""
+    place = {field: main.model[field] for field in ("dtype", "axes", "conv")}
+    fields = {k: v for k, v in architecture["fields"].items() if k != "num_classes"}
+    config.model = ConfigDict({"name": architecture["model"], **place, **fields})
+    return config
+
+
+def _summary(records: Mapping[str, Mapping[str, Any]], settings: Front) -> dict[str, Any]:
+    """The networks of a front, and what their training cost."""
+    main = records["main"]
+    metric = main["task"]["metric"]["name"]
+    whole = main["cost"]["inference_macs_dense"]
+
+    def network(name: str) -> dict[str, Any]:
+        record = records[name]
+        fields = record["config"]["model"]
+        return {
+            "folder": name,
+            "level": float(name.partition("-")[2]),
+            "model": {k: v for k, v in fields.items() if k not in ("dtype", "axes", "conv")},
+            "macs": record["cost"]["inference_macs_dense"],
+            "relative_macs": record["cost"]["inference_macs_dense"] / whole,
+            "weights": record["cost"]["weights"],
+            f"test_{metric}": record["metrics"][f"test_{metric}_last"],
+            f"val_{metric}": record["metrics"][f"val_{metric}_last"],
+            "train_flops": record["cost"]["train_flops"],
+            "wall_s": record["wall_s"],
+        }
+
+    found = {
+        kind: [network(name) for name in records if name.startswith(f"{kind}-")]
+        for kind in ("level", "uniform")
+    }
+    own = [main, *(records[one["folder"]] for one in found["level"])]
+    return {
+        "task": main["task"],
+        "dataset": main["dataset"],
+        "seed": main["seed"],
+        "networks": found["level"],
+        "uniform": found["uniform"],
+        "train_flops": sum(record["cost"]["train_flops"] for record in own),
+        "train_flops_dense": main["cost"]["train_flops_dense"],
+        "wall_s": round(sum(record["wall_s"] for record in own), 3),
+    }

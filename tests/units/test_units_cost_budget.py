@@ -1,0 +1,144 @@
+"""Units of all groups compete under a budget of cost, which is met within one unit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpnas import models, units
+from gpnas.masks import MaskContext, schedule
+
+MODULE = models.ConvNet(num_classes=3, widths=(4, 6, 8, 10))
+IMAGES = jnp.ones((1, 8, 8, 1))
+VARIABLES = jax.eval_shape(MODULE.init, jax.random.key(0), IMAGES)
+MODEL = units.cost_model(MODULE.apply, VARIABLES, IMAGES)
+KEY = jax.random.key(0)
+
+
+def scores(seed):
+    rng = np.random.default_rng(seed)
+    return {n: jnp.asarray(rng.uniform(0.1, 1, k), jnp.float32) for n, k in MODEL.sizes.items()}
+
+
+LEAST = dict.fromkeys(MODEL.sizes, 1)
+
+
+def updated(budget, masks, kind="macs", churn=0.0, seed=0, step=1, state=None, **fields):
+    """(masks after an update, state, costs)."""
+    costs = units.relative_costs(MODEL, kind)
+    transform = units.cost_budget(
+        costs, schedule.constant(budget), schedule.constant(churn), **({"least": LEAST} | fields)
+    )
+    init = transform.init(masks, scores(seed), KEY)[1]
+    ctx = MaskContext(jnp.int32(step), scores(seed), scores(seed + 1), KEY)
+    return *jax.jit(transform.update)(masks, state or init, ctx), costs
+
+
+def all_active():
+    return {name: jnp.ones(k, bool) for name, k in MODEL.sizes.items()}
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0.1, 1), st.sampled_from(units.KINDS), st.integers(0, 99))
+def test_the_budget_is_met_within_one_unit(budget, kind, seed):
+    active, _, costs = updated(budget, all_active(), kind, seed=seed)
+    spent = float(costs.total(active))
+    assert spent <= budget * (1 + 1e-5)
+    cheapest = (
+        min(float(c[~m].min()) for c, m in of_inactive(costs, active) if (~m).any())
+        if any((~m).any() for m in active.values())
+        else np.inf
+    )
+    assert spent + cheapest > budget * (1 - 1e-5)  # nothing more fits
+
+
+def of_inactive(costs, active):
+    marginal = costs.marginal(active)
+    return [(np.asarray(marginal[n]), np.asarray(m)) for n, m in active.items()]
+
+
+@pytest.mark.parametrize("start", [0.2, 1.0])
+def test_units_are_grown_up_to_the_budget(start):
+    costs = units.relative_costs(MODEL)
+    seeded = units.cost_budget(costs, schedule.constant(start), least=LEAST).init(
+        all_active(), {}, KEY
+    )[0]
+    assert float(costs.total(seeded)) <= start * (1 + 1e-5)
+    shares = [float(m.mean()) for m in seeded.values()]
+    assert max(shares) - min(shares) <= 0.25  # the same fraction of each group, but for rounding
+    active, _, _ = updated(1.0, seeded)
+    assert all(bool(m.all()) for m in active.values())
+
+
+def test_the_units_of_lowest_score_per_cost_are_pruned():
+    active, _, costs = updated(0.7, all_active())
+    drop, whole = scores(0), all_active()
+    for _ in range(sum(int((~m).sum()) for m in active.values())):
+        marginal = costs.marginal(whole)
+        ratio = {
+            (n, i): float(drop[n][i] / marginal[n][i])
+            for n, m in whole.items()
+            for i in range(m.size)
+            if m[i]
+        }
+        name, unit = min(ratio, key=ratio.get)
+        whole[name] = whole[name].at[unit].set(False)
+    # the last one that was pruned may fit again, in place of none
+    changed = sum(int((whole[n] != active[n]).sum()) for n in active)
+    assert changed <= 2
+
+
+def test_no_group_falls_below_its_least():
+    active, _, costs = updated(
+        0.001, all_active(), least={n: k // 2 for n, k in MODEL.sizes.items()}
+    )
+    assert [int(m.sum()) for m in active.values()] == [k // 2 for k in MODEL.sizes.values()]
+    assert float(costs.total(active)) > 0.001
+
+
+def test_churn_exchanges_units_and_keeps_the_cost():
+    half, state, costs = updated(0.5, all_active())
+    after, _, _ = updated(0.5, half, churn=0.3, seed=7, step=2, state=state)
+    grown = sum(int((after[n] & ~half[n]).sum()) for n in half)
+    assert grown > 0
+    assert 0.4 < float(costs.total(after)) <= 0.5 * (1 + 1e-5)
+
+
+def test_grown_units_are_protected_and_no_nan_is_chosen():
+    half, state, _ = updated(0.5, all_active())
+    grown, state, _ = updated(0.7, half, step=10, state=state)
+    new = {n: grown[n] & ~half[n] for n in half}
+    assert sum(int(m.sum()) for m in new.values()) > 0
+    after, _, _ = updated(0.6, grown, step=12, state=state, protect=5)
+    assert all(bool((after[n] | ~new[n]).all()) for n in new)
+    transform = units.cost_budget(units.relative_costs(MODEL), schedule.constant(0.5), least=LEAST)
+    bad = {n: jnp.full(k, jnp.nan) for n, k in MODEL.sizes.items()}
+    masks = all_active()
+    init = transform.init(masks, bad, KEY)[1]
+    ctx = MaskContext(jnp.int32(1), bad, bad, KEY)
+    kept = jax.jit(transform.update)(masks, init, ctx)[0]
+    assert all(bool(m.all()) for m in kept.values())
+
+
+def test_masks_of_smaller_arrays_cost_what_they_cost_in_the_whole():
+    costs = units.relative_costs(MODEL)
+    active, _, _ = updated(0.5, all_active())
+    small = {n: jnp.ones(int(m.sum()), bool) for n, m in active.items()}
+    assert float(costs.total(small)) == pytest.approx(float(costs.total(active)), rel=1e-5)
+    assert {n: c.size for n, c in costs.marginal(small).items()} == {
+        n: m.size for n, m in small.items()
+    }
+
+
+def test_latency_of_a_table():
+    table = units.measure_layers(MODEL, rounds=2)
+    costs = units.relative_costs(MODEL, "latency", table)
+    assert float(costs.total(all_active())) == pytest.approx(1)
+    transform = units.cost_budget(costs, schedule.constant(0.8), least=LEAST)
+    masks, state = transform.init(all_active(), {}, KEY)
+    ctx = MaskContext(jnp.int32(1), scores(0), scores(1), KEY)
+    active = jax.jit(transform.update)(all_active(), state, ctx)[0]
+    floor = float(costs.total({n: jnp.arange(m.size) < 1 for n, m in active.items()}))
+    assert float(costs.total(active)) <= max(0.8, floor) * (1 + 1e-5)
