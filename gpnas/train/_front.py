@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpnas import models, units
+from gpnas import units
 from gpnas._files import sealed, write_json
 from gpnas.data import Dataset
 from gpnas.errors import UserError
@@ -21,6 +20,7 @@ from gpnas.train._load_data import load_data
 from gpnas.train._load_run import load_run
 from gpnas.train._loop import train
 from gpnas.train._plan import Plan, make_plan
+from gpnas.train._rebuild import Rebuild, find_rebuild
 
 _FIRST = 0.1  # fraction of the main run before the network begins to shrink
 _REST = 0.25  # fraction of the time between two levels at which the cost rests on the lower one
@@ -85,15 +85,20 @@ def train_front(
     for level, epoch in zip(settings.front, level_epochs(main.train.epochs, settings), strict=True):
         name = f"level-{level:g}"
         finished = load_run(folder / "main", "last", data, epoch=epoch)
-        architecture, variables = active_network(finished.plan, finished.variables, finished.units)
+        rebuild = find_rebuild(main, data, finished.plan)
+        architecture, variables = active_network(
+            finished.plan, rebuild, finished.variables, finished.units
+        )
         branch = branch_config(main, settings, architecture, name)
         records[name] = train(branch, folder / name, data, variables=variables)
     if settings.baselines:
         plan = make_plan(main, data)
-        found = [uniform_architecture(plan, level, settings.front_by) for level in settings.front]
-        epochs = equal_epochs(plan, records.values(), found)
-        for level, architecture in zip(settings.front, found, strict=True):
+        rebuild = find_rebuild(main, data, plan)
+        masks = {level: uniform_units(plan, level, settings.front_by) for level in settings.front}
+        epochs = equal_epochs(plan, records.values(), masks.values())
+        for level, widths in masks.items():
             name = f"uniform-{level:g}"
+            architecture = uniform_architecture(plan, rebuild, widths)
             uniform = scratch_config(main, settings, architecture, epochs, name)
             records[name] = train(uniform, folder / name, data)
     record = sealed({"config": config.to_dict(), **provenance(), **_summary(records, settings)})
@@ -160,40 +165,34 @@ def scratch_config(
     return scratch
 
 
-def uniform_architecture(plan: Plan, level: float, kind: str) -> dict[str, Any]:
-    """The network of uniformly scaled widths that costs at most a fraction of the whole one."""
+def uniform_architecture(
+    plan: Plan, rebuild: Rebuild, widths: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """The network that has as many units as some masks."""
     variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), plan.variables)
-    return active_network(plan, variables, uniform_units(plan, level, kind))[0]
+    return active_network(plan, rebuild, variables, widths)[0]
 
 
 def equal_epochs(
-    plan: Plan, records: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, Any]]
+    plan: Plan, records: Iterable[Mapping[str, Any]], masks: Iterable[Mapping[str, Any]]
 ) -> int:
     """Epochs for which some networks are trained with the training FLOPs of some runs together.
 
     Args:
       plan: Of the main run.
       records: Of the runs.
-      found: Architectures of the networks.
+      masks: Unit masks of the networks.
     """
-    inputs = jax.ShapeDtypeStruct((1, *plan.inputs.shape), plan.inputs.dtype)
-    macs = 0.0
-    for architecture in found:
-        model = models.linen(models.from_architecture(architecture))
-        variables = jax.eval_shape(
-            lambda m=model: m.init(jax.random.key(0), jnp.zeros(inputs.shape))
-        )
-        macs += float(
-            units.total_cost(units.cost_model(model.infer, variables, inputs), {}, "macs")
-        )
+    assert plan.supernet.costs is not None
+    macs = sum(float(units.total_cost(plan.supernet.costs, one, "macs")) for one in masks)
     flops = sum(record["cost"]["train_flops"] for record in records)
     return max(round(flops / (6 * macs * plan.batch_size * plan.steps_per_epoch)), 1)
 
 
 def uniform_units(plan: Plan, level: float, kind: str) -> dict[str, np.ndarray]:
     """Unit masks of the largest fraction of all groups that costs at most a part of the whole."""
-    inputs = jax.ShapeDtypeStruct((1, *plan.inputs.shape), plan.inputs.dtype)
-    model = units.cost_model(plan.task.model.infer, plan.variables, inputs)
+    model = plan.supernet.costs
+    assert model is not None
     whole = float(units.total_cost(model, {}, kind))
 
     def masks(fraction: float) -> dict[str, np.ndarray]:
