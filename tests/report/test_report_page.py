@@ -225,6 +225,7 @@ def test_spread_keeps_distance_and_order():
         (formatting.percent_text(1.0), "100 %"),
         (formatting.si(1.23e12), "1.23 T"),
         (formatting.si(999_999.0), "1 M"),
+        (formatting.si(2.5e30), "2.5e+30"),
         (formatting.significant(0.00501), "0.00501"),
         (formatting.digits(0.26), "0.26"),
         (formatting.few(12.0), "12"),
