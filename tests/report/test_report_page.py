@@ -1,9 +1,12 @@
 """The page: whole, small, safe, the same twice."""
 
 import html.parser
+import itertools
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpnas import report
 from gpnas.report import Loaded, formatting, read_runs, result_table, summarise
@@ -236,3 +239,14 @@ def test_spread_keeps_distance_and_order():
 )
 def test_numbers_as_text(text, expected):
     assert text == expected
+
+
+@given(st.lists(st.floats(0, 500), max_size=12))
+def test_spread_is_in_order_and_within_bounds(wanted):
+    places = spread(wanted, 10, 0, 500)
+    assert all(-1e-6 <= place <= 500 + 1e-6 for place in places)
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    ascending = [places[i] for i in order]
+    assert all(b - a >= 10 - 1e-6 for a, b in itertools.pairwise(ascending))
+    if all(wanted[b] - wanted[a] >= 10 for a, b in itertools.pairwise(order)):
+        assert places == pytest.approx(wanted)
