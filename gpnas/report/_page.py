@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from gpnas.report import (
+    _details,
     _drawings,
     _fronts,
     _pictures,
@@ -144,7 +145,7 @@ def _sections(summary: Summary) -> list[Section]:
     made.append(("receptive", _pictures.HEADING, _cards(summary)))
     blocks = _blocks("boxed", _results.unfinished_table(summary))
     made.append(("unfinished", "Unfinished runs", blocks + _blocks("figure", unfinished)))
-    made.append(("details", "Details", _details(summary) if summary.groups else []))
+    made.append(("details", "Details", _folds(summary) if summary.groups else []))
     found: dict[str, Section] = {}
     for name, heading, blocks in made:
         if blocks:
@@ -273,11 +274,11 @@ def _cards(summary: Summary) -> list[Block]:
     return [Block("cards", {"caption": _pictures.CAPTION, "cards": cards})] if cards else []
 
 
-def _details(summary: Summary) -> list[Block]:
+def _folds(summary: Summary) -> list[Block]:
     folds = (
-        ("Size and cost", _results.cost_table(summary)),
-        ("Layers", _results.layer_table(summary)),
-        ("Config fields that differ", _results.config_table(summary)),
-        ("Provenance", _results.provenance_table(summary)),
+        ("Size and cost", _details.cost_table(summary)),
+        ("Layers", _details.layer_table(summary)),
+        ("Config fields that differ", _details.config_table(summary)),
+        ("Provenance", _details.provenance_table(summary)),
     )
     return [Block("fold", fold) for fold in folds if fold[1] is not None]
