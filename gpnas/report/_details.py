@@ -78,8 +78,8 @@ def layer_table(summary: Summary) -> Table | None:
         Column("shape"),
         Column("non-zeros"),
         Column("remaining"),
-        Column("dead inputs", help="Inputs of the layer with no live outgoing weight"),
-        Column("dead outputs", help="Units of the layer with no live incoming weight"),
+        Column("dead inputs", help="Inputs of the layer with no active outgoing weight"),
+        Column("dead outputs", help="Units of the layer with no active incoming weight"),
     ]
     notes = [f"{total - len(rows):,} more rows are not shown."] if total > len(rows) else []
     return Table("Layers, means over seeds", columns, rows, notes)

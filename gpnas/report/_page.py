@@ -234,7 +234,7 @@ def _model(run: Run) -> str:
 
 
 def _day(run: Run) -> str:
-    """Returns the day of a run, where its record tells one."""
+    """Returns the day of a run, where its record has one."""
     for name in ("date", "finished_at", "started_at"):
         day = str(formatting.dig(run.record, name) or "")[:10]
         if len(day) == 10 and day[4] == day[7] == "-":
@@ -259,7 +259,7 @@ def _cards(summary: Summary) -> list[Block]:
                     "dark": _pictures.data_uri(image, picture.series, 1, signed),
                     "width": image.shape[1],
                     "height": image.shape[0],
-                    "what": "filters" if signed else "live weights of each input pixel",
+                    "what": "filters" if signed else "active weights of each input pixel",
                     "caption": caption,
                 }
                 for image, signed, caption in (

@@ -8,7 +8,7 @@ from gpnas.report._table import Cell, Column, Table, group_cell, number_cell
 
 MAX_ROWS = 600
 SAVES_NOTHING = (
-    "Masks alone save nothing at inference: the ratios count multiplications with live weights, "
+    "Masks alone save nothing at inference: the ratios count multiplications with active weights, "
     "which become time and memory only in a compacted network or with sparse kernels."
 )
 
@@ -66,8 +66,8 @@ def _result_columns(metric: Metric) -> list[Column]:
     return [
         Column("arm", numeric=False),
         Column("seeds", help="Finished runs with this config"),
-        Column("density", help="Live share of the prunable weights at the end"),
-        Column("non-zeros", help="Live prunable weights at the end, without biases"),
+        Column("density", help="Active fraction of the prunable weights at the end"),
+        Column("non-zeros", help="Active prunable weights at the end, without biases"),
         Column(
             f"{metric.label} at last step",
             help=f"Test {metric.title} at the last step, mean ± 95 % interval",
@@ -79,8 +79,8 @@ def _result_columns(metric: Metric) -> list[Column]:
         ),
         Column("mean training density", help="Density averaged over training"),
         Column("training FLOPs ÷ dense", help="Integrated over training"),
-        Column("inference MACs ÷ dense", help="With live weights only"),
-        Column("dead units", help="Units with no live incoming weight, all layers"),
+        Column("inference MACs ÷ dense", help="With active weights only"),
+        Column("dead units", help="Units with no active incoming weight, all layers"),
         Column("wall s", help="Wall time of a run, mean over seeds"),
     ]
 
