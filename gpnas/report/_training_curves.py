@@ -62,8 +62,8 @@ def density_figure(summary: Summary) -> FigureSpec | None:
         short="Density",
         heading="Density over training",
         caption=(
-            "Fraction of prunable weights that are active, mean over seeds, with the range of seeds "
-            "as a band. The number at the end is the density at the last step."
+            "Fraction of prunable weights that are active, mean over seeds, with the range of "
+            "seeds as a band. The number at the end is the density at the last step."
             + (f" At most {MAX_LINES} settings of an arm are drawn." if many else "")
             + frame.note
             + _left_out(summary, [series for series, _ in shown], "stay at 100 % or have no curve")
@@ -99,8 +99,8 @@ def rates_figure(summary: Summary) -> FigureSpec | None:
         heading="Growth and pruning over training",
         caption=(
             "Weights per step that were grown (above zero) and pruned (below zero), averaged "
-            "between two points of the log and over seeds. Every panel has its own scale, the same up and "
-            "down."
+            "between two points of the log and over seeds. Every panel has its own scale, the same "
+            "up and down."
             + (" Of each arm the setting with the fewest weights." if summary.is_sweep else "")
             + _left_out(summary, shown, "neither grew nor pruned, or did not count")
         ),
