@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from gpnas.errors import UserError, shorten
+from gpnas.errors import UserError, one_line
 
 Thing = TypeVar("Thing")
 Range = tuple[Callable[[Any], bool], str]  # whether a value is in it, and what is allowed
@@ -94,7 +94,7 @@ def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a module is a program: it may raise anything
-        raise UserError(field, name, f"{allowed} ({shorten(str(error), 160)})") from error
+        raise UserError(field, name, f"{allowed} ({one_line(str(error), 160)})") from error
     if returns is not None:
         check_makes(field, name, found, (returns,))
     return found

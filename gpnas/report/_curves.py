@@ -48,13 +48,13 @@ def density(runs: Sequence[Run], layer: str | None = None) -> Curve | None:
     return _average([_track(points(run), path) for run in runs])
 
 
-def validation_error(runs: Sequence[Run]) -> Curve | None:
-    """Returns the validation error over training, in percent."""
-    return _average([_track(run.validation, ("error",)) for run in runs])
+def validation(runs: Sequence[Run]) -> Curve | None:
+    """Returns the metric on the validation split over training, of runs that share it."""
+    return _average([_track(run.validation, (run.metric.name,)) for run in runs])
 
 
 def rate(runs: Sequence[Run], kind: str) -> Curve | None:
-    """Returns how many weights a step were grown or pruned.
+    """Returns how many weights per step were grown or pruned.
 
     Counts are added up first and the sum is then read off at the points of the curve, so that no
     weight is lost or counted twice where points are merged. The value at a point is the rate since

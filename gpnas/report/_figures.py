@@ -18,7 +18,7 @@ class Panel:
 
     Attributes:
       draw: Draws onto axes of the final size.
-      label: What a reader who cannot see it is told.
+      label: Text alternative, for screen readers.
       width: Whole width in pixels.
       height: Whole height in pixels.
       margins: Room around the axes: left, right, top, bottom, in pixels.
@@ -54,6 +54,7 @@ class FigureSpec:
       panels: Its panels.
       narrow: The same for a phone; empty where the panels are small enough.
       columns: Panels side by side on a wide screen and in a file.
+      short: Its title in the list of sections; the heading if empty.
     """
 
     name: str
@@ -62,6 +63,7 @@ class FigureSpec:
     panels: Sequence[Panel]
     narrow: Sequence[Panel] = ()
     columns: int = 1
+    short: str = ""
 
     def file(self, kind: str) -> bytes:
         """Returns the figure as one file.

@@ -2,9 +2,9 @@
 
 import dataclasses
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from gpnas.report._groups import Series
+from gpnas.report._groups import Group, Series
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,16 @@ class Cell:
     def whole(self) -> str:
         """Text and detail as one text."""
         return f"{self.text} ({self.detail})" if self.detail else self.text
+
+
+def group_cell(group: Group) -> Cell:
+    """Returns the name of a group, with its arm's colour."""
+    return Cell(group.series.label, group.label, group.series, group.setting)
+
+
+def number_cell(number: float | None, form: Callable[[float | None], str]) -> Cell:
+    """Returns a number as `form` writes it, sorted by its value."""
+    return Cell(form(number), number)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

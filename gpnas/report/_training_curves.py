@@ -1,7 +1,8 @@
-"""Figures over training: density, growth and pruning, layers, validation error."""
+"""Figures over training: density, growth and pruning, layers, validation metric."""
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from gpnas.report._lines import (
     plain,
     rounded_percent,
 )
+from gpnas.report._metric import Metric
 from gpnas.report._read import Run
 
 MAX_ARMS = 12
@@ -31,7 +33,7 @@ _WIDE, _NARROW = 760.0, 380.0
 
 
 def density_figure(summary: Summary) -> FigureSpec | None:
-    """Returns density over training, one panel an arm.
+    """Returns density over training, one panel per arm.
 
     Args:
       summary: The summary of the report.
@@ -57,10 +59,11 @@ def density_figure(summary: Summary) -> FigureSpec | None:
     many = summary.is_sweep
     return FigureSpec(
         name="density",
+        short="Density",
         heading="Density over training",
         caption=(
-            "Share of prunable weights that are live, mean over seeds, with the range of seeds as "
-            "a band. The number at the end is the density at the last step."
+            "Fraction of prunable weights that are active, mean over seeds, with the range of "
+            "seeds as a band. The number at the end is the density at the last step."
             + (f" At most {MAX_LINES} settings of an arm are drawn." if many else "")
             + frame.note
             + _left_out(summary, [series for series, _ in shown], "stay at 100 % or have no curve")
@@ -71,7 +74,7 @@ def density_figure(summary: Summary) -> FigureSpec | None:
 
 
 def rates_figure(summary: Summary) -> FigureSpec | None:
-    """Returns growth (up) and pruning (down) over training, one panel an arm."""
+    """Returns growth (up) and pruning (down) over training, one panel per arm."""
     panels: list[Panel] = []
     shown = []
     for series in summary.series:
@@ -83,9 +86,8 @@ def rates_figure(summary: Summary) -> FigureSpec | None:
             continue
         shown.append(series)
         label = (
-            f"{group.label}: at most {formatting.si(float(grown.mean.max()))} weights a step grown "
-            "and "
-            f"{formatting.si(float(pruned.mean.max()))} pruned."
+            f"{group.label}: at most {formatting.si(float(grown.mean.max()))} weights per step "
+            f"grown and {formatting.si(float(pruned.mean.max()))} pruned."
         )
         draw = functools.partial(draw_rates, grown, pruned, group)
         panels.append(Panel(draw, label, *SMALL, (60.0, 14.0, 26.0, 42.0)))
@@ -93,11 +95,12 @@ def rates_figure(summary: Summary) -> FigureSpec | None:
         return None
     return FigureSpec(
         name="growth_pruning",
+        short="Growth and pruning",
         heading="Growth and pruning over training",
         caption=(
-            "Weights a step that came alive (above zero) and died (below zero), averaged between "
-            "two points of the log and over seeds. Every panel has its own scale, the same up and "
-            "down."
+            "Weights per step that were grown (above zero) and pruned (below zero), averaged "
+            "between two points of the log and over seeds. Every panel has its own scale, the same "
+            "up and down."
             + (" Of each arm the setting with the fewest weights." if summary.is_sweep else "")
             + _left_out(summary, shown, "neither grew nor pruned, or did not count")
         ),
@@ -142,6 +145,7 @@ def layers_figure(summary: Summary) -> FigureSpec | None:
     most = max(len(lines) for _, lines in rows)
     return FigureSpec(
         name="density_layers",
+        short="Layers",
         heading="Density of each layer over training",
         caption=(
             "A row is an arm, a column a layer."
@@ -155,36 +159,46 @@ def layers_figure(summary: Summary) -> FigureSpec | None:
 
 
 def validation_figure(summary: Summary) -> FigureSpec | None:
-    """Returns validation error over training: one panel, or one an arm where lines are many."""
+    """Returns the validation metric over training: one panel, or one per arm where lines are many.
+
+    Args:
+      summary: Runs on one problem.
+
+    Returns:
+      The figure; None where no run has a curve.
+    """
     by_arm = [
         (series, lines)
         for series in summary.series
-        if (lines := _lines(summary, series, _curves.validation_error, lambda c: ""))
+        if (lines := _lines(summary, series, _curves.validation, lambda c: ""))
     ]
     every = [line for _, lines in by_arm for line in lines]
     if not every:
         return None
-    frame = Frame.around(every, plain, ratio=2)
+    metric = summary.metric
+    frame = _metric_frame(metric, every)
     caption = (
-        "Error on the validation split in percent, mean over seeds, with the range of seeds as a "
-        "band. Choices read this curve, never the test set." + frame.note
+        f"{metric.axis(metric.capital)}, on the validation split: mean over seeds, with the range "
+        "of seeds as a band. Choices read this curve, never the test set." + frame.note
     )
-    heading, name = "Validation error over training", "validation_error"
+    what = metric.axis(f"validation {metric.title}")
+    heading = f"Validation {metric.title} over training"
+    name, short = f"validation_{metric.slug}", "Validation"
     if len(every) <= _OVERLAY:
         named = [
             dataclasses.replace(line, name=formatting.shorten(series.label, 18))
             for series, lines in by_arm
             for line in lines
         ]
-        ends = "; ".join(f"{x.name} ends at {plain(float(x.curve.mean[-1]))} %" for x in named)
+        ends = "; ".join(f"{x.name} ends at {plain(float(x.curve.mean[-1]))}" for x in named)
 
         def panel(width: float) -> Panel:
             right = 24 + max(text_width(line.name) for line in named)
-            draw = functools.partial(draw_lines, named, frame, "", style.INK, "validation error, %")
+            draw = functools.partial(draw_lines, named, frame, "", style.INK, what)
             margins = (50.0, right, 12.0, 46.0)
-            return Panel(draw, f"{heading}. {ends}.", width, 320.0, margins)
+            return Panel(draw, f"{heading}, {what}. {ends}.", width, 320.0, margins)
 
-        return FigureSpec(name, heading, caption, [panel(_WIDE)], [panel(_NARROW)])
+        return FigureSpec(name, heading, caption, [panel(_WIDE)], [panel(_NARROW)], short=short)
     context = [dataclasses.replace(line, series=None) for line in every[:40]]
     panels = [
         line_panel(
@@ -192,16 +206,24 @@ def validation_figure(summary: Summary) -> FigureSpec | None:
             frame,
             series.label,
             style.colour(series),
-            f"{series.label}, validation error in percent",
+            f"{series.label}, {what}",
         )
         for series, lines in by_arm[:MAX_ARMS]
     ]
     caption += " Grey: all arms, for comparison."
-    return FigureSpec(name, heading, caption, panels, columns=columns_for(len(panels)))
+    columns = columns_for(len(panels))
+    return FigureSpec(name, heading, caption, panels, columns=columns, short=short)
+
+
+def _metric_frame(metric: Metric, lines: Sequence[Line]) -> Frame:
+    """Returns a frame for a metric; only where less is better, zero and logarithms say much."""
+    if metric.better == "lower":
+        return Frame.around(lines, plain, ratio=2)
+    return Frame.around(lines, plain, ratio=math.inf, zero=False)
 
 
 def unfinished_figure(summary: Summary) -> FigureSpec | None:
-    """Returns what unfinished runs logged: density and validation error of each."""
+    """Returns what unfinished runs logged: density and validation metric of each."""
     panels: list[Panel] = []
     for run in sorted(summary.unfinished, key=lambda run: -run.last_step):
         if len({panel.row for panel in panels}) == MAX_UNFINISHED:
@@ -210,7 +232,7 @@ def unfinished_figure(summary: Summary) -> FigureSpec | None:
         who = series.label + ("" if run.seed is None else f", seed {run.seed}")
         for curve, unit, what in (
             (_curves.density([run]), rounded_percent, "density"),
-            (_curves.validation_error([run]), plain, "validation error"),
+            (_curves.validation([run]), plain, f"validation {run.metric.title}"),
         ):
             if curve is None:
                 continue
@@ -271,7 +293,7 @@ def _largest(group: Group, names: Sequence[str]) -> list[str]:
 
 
 def _layer_title(arm: str, path: str, width: int = 34) -> str:
-    """Returns arm and layer; the end of a layer's path tells more than its beginning."""
+    """Returns arm and layer; of a long path the end is kept."""
     path = path if len(path) <= 22 else "…" + path[-21:]
     return f"{formatting.shorten(arm, width - len(path))} · {path}"
 
