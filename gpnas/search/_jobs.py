@@ -11,6 +11,7 @@ import numpy as np
 from gpnas.data import Dataset, standardize
 from gpnas.search._fit import Job, Programs
 from gpnas.search._history import Trial
+from gpnas.search._settings import Count, Decay, NonNegative, Positive, Steps
 from gpnas.search._weights import Known
 
 _LOOKS = 256  # images by which it is seen whether a child computes what its parent does
@@ -32,15 +33,15 @@ class Recipe(NamedTuple):
       learning_rate, momentum, weight_decay: As for `Rule`.
     """
 
-    steps: int = 200
-    child_steps: int = 60
-    distil_steps: int = 20
+    steps: Count = 200
+    child_steps: Steps = 60
+    distil_steps: Steps = 20
     inherit: bool = True
-    replicas: int = 1
-    batch_size: int = 64
-    learning_rate: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    replicas: Count = 1
+    batch_size: Count = 64
+    learning_rate: Positive = 0.05
+    momentum: Decay = 0.9
+    weight_decay: NonNegative = 5e-4
 
 
 class Workshop(NamedTuple):

@@ -53,6 +53,25 @@ def attempt(evaluate: Callable[[], Any]) -> Any:
         return Failed(describe(error))
 
 
+def call_user(field: str, got: object, kind: str, call: Callable[[], Any]) -> Any:
+    """Calls code of the user's own before a search starts.
+
+    Args:
+      field: Of the config, that names the code.
+      got: Its value.
+      kind: What the code must be, for the message.
+      call: Calls it.
+
+    Raises:
+      UserError: If the code raises, with its error and the place; its own `UserError` as it is.
+      OSError: If the disk is full.
+    """
+    outcome = attempt(call)
+    if isinstance(outcome, Failed):
+        raise UserError(field, got, f"{kind} ({outcome.reason})")
+    return outcome
+
+
 def describe(error: Exception) -> str:
     """An error on one line, with the place where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,10 +1,11 @@
 """From the settings of a config to a search, with every mistake told in one line."""
 
+import functools
 import inspect
+import json
 import math
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,41 +13,20 @@ from ml_collections import ConfigDict
 
 from gpnas import plugins
 from gpnas._sections import check_whole
-from gpnas.data import require_kind
+from gpnas.data import Dataset, require_kind
 from gpnas.errors import UserError
 from gpnas.search._config import check_search, check_trained, is_table
 from gpnas.search._history import History, Propose
 from gpnas.search._jobs import Recipe
-from gpnas.search._outcome import FAILURES
+from gpnas.search._outcome import FAILURES, call_user
 from gpnas.search._run import EvaluateAll, each, randomness
-from gpnas.search._space import Space
+from gpnas.search._space import Space, frozen
 from gpnas.search._table import TABLES, digests, load_table
 from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
 from gpnas.search.training import MEASURED, total_steps, trained
 from gpnas.train import load_data
 
-_RANGES: dict[str, plugins.Range] = {
-    name: (holds, allowed)
-    for names, holds, allowed in (
-        (
-            "population sample first bulk batch leaf draws parents children candidates features"
-            " pools channels cells layers nodes head steps replicas batch_size",
-            lambda x: x >= 1,
-            "1 or more",
-        ),
-        ("height", lambda x: 1 <= x <= 12, "1 to 12"),  # a tree has 2**height - 1 nodes
-        ("exploration", lambda x: x >= 0, "0 or more"),
-        ("child_steps distil_steps weight_decay", lambda x: x >= 0, "0 or more"),
-        ("learning_rate most_params", lambda x: x > 0, "above 0"),
-        ("momentum", lambda x: 0 <= x < 1, "a fraction in [0, 1)"),
-        ("ridge", lambda x: x > 0, "above 0"),  # one-hot codes alone make singular systems
-        ("front", lambda x: 0 <= x <= 1, "a fraction in [0, 1]"),
-        ("reduction", lambda x: x >= 2, "2 or more"),
-        ("budgets", lambda x: rising(x), "whole numbers above 0, each larger than the one before"),
-    )
-    for name in names.split()
-}
 _GIVEN = ("space", "metric", "objectives")  # by the search, not by the strategy's settings
 _FOR_A_SPACE = ("image", "classes")
 
@@ -127,8 +107,8 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     require_kind(data, inputs=("image",), targets=("class",))
     if recipe.batch_size > len(data.train):
         raise UserError("training.batch_size", recipe.batch_size, f"1 to {len(data.train)}")
-    space = make(data.input_shape, data.num_classes, **fields)
-    costs = space.cost(space.sample(randomness(settings["seed"], 0)))
+    space = _built_space(settings, make, data, fields)
+    costs = _costs(settings, space)
     objectives, reports = _metrics(
         settings, ("val_error", *costs, "latency_ms"), (*costs, *MEASURED)
     )
@@ -142,6 +122,31 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
         lambda history: total_steps(history) >= limit, settings["together"],
         settings.get("failures", FAILURES), {"data": data.sha256},
     )  # fmt: skip
+
+
+def _built_space(
+    settings: Mapping[str, Any], make: Callable[..., Any], data: Dataset, fields: Mapping[str, Any]
+) -> Space:
+    """The space that a function makes, of networks that can be trained."""
+    name = settings["space"]
+    build = functools.partial(make, data.input_shape, data.num_classes, **fields)
+    space = call_user("space", name, "a space that can be made", build)
+    if not isinstance(space, Space) or space.build is None:
+        raise UserError("space", name, f"a Space whose `build` makes networks, not {space!r}")
+    return space
+
+
+def _costs(settings: Mapping[str, Any], space: Space) -> list[str]:
+    """Names of what is known without training, by the first architecture of a search."""
+
+    def price() -> list[str]:
+        architecture = space.sample(randomness(settings["seed"], 0))
+        kept = frozen(json.loads(json.dumps(architecture)))  # as a database gives it back
+        if not isinstance(kept, Hashable) or kept != architecture:
+            raise TypeError("an architecture is nested tuples of texts and numbers")
+        return [str(name) for name in space.cost(architecture)]
+
+    return call_user("space", settings["space"], "a space that samples and prices", price)
 
 
 def _metrics(
@@ -167,9 +172,9 @@ def _fields(
 ) -> dict[str, Any]:
     """The settings of a section, if its function takes them."""
     plugins.check_fields(section, name, make, settings, given)
-    parameters = inspect.signature(make).parameters
+    parameters = plugins.parameters_of(make)
     return {
-        field: plugins.check_value(f"{section}.{field}", value, parameters[field], _RANGES)
+        field: plugins.check_value(f"{section}.{field}", value, parameters[field])
         for field, value in settings.items()
     }
 
@@ -188,16 +193,18 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
     own = _fields("strategy", name, make, own, _GIVEN)
     parameters = inspect.signature(make).parameters
     if "objectives" in parameters:
-        return make(space, objectives=objectives, **own)
-    if "metric" not in parameters:
-        return make(space, **own)
-    if len(objectives) > 1:
-        raise UserError(
-            "objectives",
-            objectives,
-            f"one for {name}; nsga2, lemonade and bulk_and_cut take several",
-        )
-    return make(space, metric=objectives[0], **own)
+        own["objectives"] = objectives
+    elif "metric" in parameters:
+        if len(objectives) > 1:
+            allowed = f"one for {name}; nsga2, lemonade and bulk_and_cut take several"
+            raise UserError("objectives", objectives, allowed)
+        own["metric"] = objectives[0]
+    build = functools.partial(make, space, **own)
+    propose = call_user("strategy.name", name, "a strategy that can be made", build)
+    if not callable(propose):
+        allowed = f"a function that returns `(history, rng) → proposal`, not {propose!r}"
+        raise UserError("strategy.name", name, allowed)
+    return propose
 
 
 def _check_strategy(name: str, make: Any) -> None:
@@ -205,9 +212,3 @@ def _check_strategy(name: str, make: Any) -> None:
     parameters = list(inspect.signature(make).parameters) if inspect.isfunction(make) else []
     if parameters[:1] != ["space"]:
         raise UserError("strategy.name", name, f"a function `(space, …) → propose`, not {make!r}")
-
-
-def rising(budgets: Any) -> bool:
-    """Whether budgets are whole numbers above 0, each larger than the one before."""
-    whole = isinstance(budgets, list | tuple) and all(type(x) is int for x in budgets)
-    return whole and len(budgets) > 0 and all(a < b for a, b in pairwise((0, *budgets)))

@@ -22,6 +22,7 @@ from gpnas.models import (
     network_macs,
     resolve_conv,
 )
+from gpnas.search._settings import Count
 from gpnas.search._space import Space, choices
 from gpnas.search.morphable import morphable
 
@@ -31,8 +32,8 @@ Shape = tuple[int, int, int]
 def cell_201(
     image: Shape,
     classes: int,
-    channels: int = 16,
-    cells: int = 5,
+    channels: Count = 16,
+    cells: Count = 5,
     conv: Literal["auto", "im2col", "xla"] = "auto",
 ) -> Space:
     """NAS-Bench-201's cells, to be trained on images of one's own.
@@ -49,7 +50,7 @@ def cell_201(
     return of_networks([cell201.OPERATIONS] * 6, image, build)
 
 
-def macro(image: Shape, classes: int, channels: int = 32, head: int = 1280) -> Space:
+def macro(image: Shape, classes: int, channels: Count = 32, head: Count = 1280) -> Space:
     """NAS-Bench-Macro's networks, to be trained on images of one's own.
 
     Args:
@@ -61,7 +62,9 @@ def macro(image: Shape, classes: int, channels: int = 32, head: int = 1280) -> S
     return of_networks([tuple(macronet.BLOCKS)] * sum(macronet.STAGES), image, build)
 
 
-def darts(image: Shape, classes: int, channels: int = 8, layers: int = 4, nodes: int = 2) -> Space:
+def darts(
+    image: Shape, classes: int, channels: Count = 8, layers: Count = 4, nodes: Count = 2
+) -> Space:
     """DARTS's two cells; by default small ones, the paper's have four nodes.
 
     Of each node are chosen two different inputs, as "0 2" (the first node has no choice), and an

@@ -54,6 +54,41 @@ def mine(image, classes, widest=8) -> Space:
     return choices(options, lambda one: cost_of(build(one), image), build)
 
 
+def raises(image, classes) -> Space:
+    raise KeyError("no such thing")
+
+
+def no_space(image, classes) -> Space:
+    return 3
+
+
+def no_networks(image, classes) -> Space:
+    return choices([["a", "b"]])
+
+
+def no_price(image, classes) -> Space:
+    return mine(image, classes)._replace(cost=lambda one: {"params": 1 / 0})
+
+
+def no_data(image, classes) -> Space:
+    return mine(image, classes)._replace(sample=lambda rng: {"a": 1}, cost=lambda one: {})
+
+
+def odd_names(image, classes, layers=0, head=-1, momentum=2) -> Space:
+    return mine(image, classes)
+
+
+def cannot(space):
+    return space.nothing
+
+
+def proposes_nothing(space):
+    return None
+
+
+OWN = "tests.search.test_search_build:"
+
+
 @pytest.mark.slow
 def test_it_stops_when_the_steps_are_spent(tmp_path):
     plan = build_search(settings(), tmp_path)
@@ -148,7 +183,7 @@ def test_cells_of_darts_are_what_is_chosen():
         ({"network__op": "pool"}, "op: got 'pool', allowed: conv, dense, separable"),
         ({"training__steps": 0}, "training.steps: got 0, allowed: 1 or more"),
         ({"training__child_steps": -1}, "training.child_steps: got -1, allowed: 0 or more"),
-        ({"training__momentum": 1.0}, "training.momentum: got 1.0, allowed: a fraction in"),
+        ({"training__momentum": 1.0}, "training.momentum: got 1.0, allowed: a number in [0, 1)"),
         ({"training__learning_rate": 0.0}, "training.learning_rate: got 0.0, allowed: above 0"),
         ({"training__epochs": 1}, "training.epochs: got 1, allowed: a field of a search: steps"),
         ({"training__batch_size": 5000}, "training.batch_size: got 5000, allowed: 1 to 1294"),
@@ -165,6 +200,34 @@ def test_a_mistake_is_one_line(changed, message, tmp_path):
         build_search(settings(**changed), tmp_path)
     assert message in str(raised.value) and "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("field", "own", "message"),
+    [
+        ("space", "raises", r"a space that can be made \(KeyError: 'no such thing' \(test_search"),
+        ("space", "no_space", "a Space whose `build` makes networks, not 3"),
+        ("space", "no_networks", "a Space whose `build` makes networks"),
+        ("space", "no_price", r"a space that samples and prices \(ZeroDivisionError"),
+        ("space", "no_data", "a space that samples and prices .*tuples of texts and numbers"),
+        ("strategy.name", "cannot", r"a strategy that can be made \(AttributeError"),
+        ("strategy.name", "proposes_nothing", "a function that returns .* not None"),
+    ],
+)
+def test_what_a_users_code_raises_while_a_search_is_planned_is_one_line(
+    field, own, message, tmp_path
+):
+    one = {"space": OWN + "mine", "network": {}, "objectives": ("val_error",)}
+    one["strategy"] = {"name": OWN + own if field == "strategy.name" else "random"}
+    one |= {"space": OWN + own} if field == "space" else {}
+    with pytest.raises(UserError, match=f"{field}: got '{OWN}{own}', allowed: {message}") as raised:
+        build_search(settings(**one), tmp_path)
+    assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
+
+
+def test_ranges_belong_to_signatures_not_to_names(tmp_path):
+    own = {"space": OWN + "odd_names", "network": {"layers": 0, "head": -2, "momentum": 5}}
+    build_search(settings(**own, strategy={"name": "random"}, objectives=("val_error",)), tmp_path)
 
 
 def test_weights_need_a_folder():

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpnas.errors import UserError
 from gpnas.models import resolve_conv
+from gpnas.search._settings import Count, Counts, Positive
 from gpnas.search._space import Space
 from gpnas.search.morphable.architecture import (
     IMAGE,
@@ -69,9 +70,9 @@ def morphable(
     image: tuple[int, int, int],
     classes: int,
     op: str = "conv",
-    widths: Sequence[int] = (8, 12, 16),
-    pools: int = 2,
-    most_params: float = math.inf,
+    widths: Counts = (8, 12, 16),
+    pools: Count = 2,
+    most_params: Positive = math.inf,
     conv: Literal["auto", "im2col", "xla"] = "auto",
 ) -> Space:
     """Networks that begin small and change by the operators of LEMONADE.

@@ -10,6 +10,7 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search._settings import Count, NonNegative
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies.random import fresh
 
@@ -31,11 +32,11 @@ class Node(NamedTuple):
 def lamcts(
     space: Space,
     metric: str,
-    exploration: float = 0.5,
-    first: int = 10,
-    batch: int = 10,
-    leaf: int = 20,
-    draws: int = 1000,
+    exploration: NonNegative = 0.5,
+    first: Count = 10,
+    batch: Count = 10,
+    leaf: Count = 20,
+    draws: Count = 1000,
 ) -> Propose:
     """Descends a tree of parts of the space by upper confidence bounds, and samples in its leaf.
 

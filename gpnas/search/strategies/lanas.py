@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gpnas.search._history import History, Proposal, Propose, Trial, evaluated, known, value
+from gpnas.search._settings import Count, Height, NonNegative, Positive
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies import lanas_released as released
 from gpnas.search.strategies.random import fresh
@@ -32,13 +33,13 @@ Regress = Callable[[int, np.ndarray, np.ndarray], Split]  # (node, codes, values
 def lanas(
     space: Space,
     metric: str,
-    height: int = 5,
-    exploration: float = 1.0,
-    first: int = 10,
-    batch: int = 20,
+    height: Height = 5,
+    exploration: NonNegative = 1.0,
+    first: Count = 10,
+    batch: Count = 20,
     regressor: Literal["ridge", "released"] = "ridge",
-    ridge: float = 1.0,
-    draws: int = 2000,
+    ridge: Positive = 1.0,
+    draws: Count = 2000,
 ) -> Propose:
     """Descends a tree of linear splits by upper confidence bounds, and samples in the leaf.
 

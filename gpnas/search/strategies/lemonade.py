@@ -11,6 +11,7 @@ from scipy.stats import gaussian_kde
 from gpnas.search import pareto
 from gpnas.search._history import History, Proposal, Propose, evaluated, known
 from gpnas.search._outcome import Failed, attempt
+from gpnas.search._settings import Count
 from gpnas.search._space import Rng, Space
 from gpnas.search.strategies.random import fresh, unseen
 
@@ -18,8 +19,8 @@ from gpnas.search.strategies.random import fresh, unseen
 def lemonade(
     space: Space,
     objectives: Sequence[str],
-    first: int = 10,
-    children: int = 4,
+    first: Count = 10,
+    children: Count = 4,
     kde: bool = True,
 ) -> Propose:
     """Parents from the front, then one of their children, both rather where the front is thin.

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search._settings import Count, Positive
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies.random import fresh
 
@@ -12,11 +13,11 @@ from gpnas.search.strategies.random import fresh
 def predictor(
     space: Space,
     metric: str,
-    first: int = 10,
-    parents: int = 10,
-    candidates: int = 200,
-    features: int = 200,
-    ridge: float = 1.0,
+    first: Count = 10,
+    parents: Count = 10,
+    candidates: Count = 200,
+    features: Count = 200,
+    ridge: Positive = 1.0,
 ) -> Propose:
     """Trains a small network on all trials, and proposes the candidate that it likes best.
 
