@@ -4,6 +4,7 @@ Optuna keeps the trials, their heartbeats and the retries of those whose worker 
 a strategy's, as everywhere here. `optuna-dashboard` shows such a study as it is.
 """
 
+import contextlib
 import functools
 import json
 import pathlib
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
+from absl import logging
+from optuna.exceptions import UpdateFinishedTrialError
 
 from gpnas.errors import UserError
 from gpnas.search._database import KEPT, must_exist, reached
@@ -181,27 +184,9 @@ def work(
         past = _others(study, trial)
         if "proposal" not in trial.user_attrs:  # else a dead worker's, to be tried again
             past = _ask(study, trial, propose, seed, past)
-        asked = _trial(trial)
-        twin = _find(past, asked)
-        if twin is not None:
-            trial.set_user_attr("repeats", twin.number)
-            done = asked._replace(metrics=twin.metrics, failed=twin.failed)
-        else:
-            evaluation = functools.partial(evaluate, rooted(past, asked))
-            done = completed(asked, attempt(evaluation), objectives)
-        if done.failed is not None:
-            trial.set_user_attr("failed", done.failed)
-            raise _TrialFailed(done.failed)
+        done = _completed(trial, past, evaluate, objectives)
         assert done.metrics is not None
-        trial.set_user_attr("metrics", dict(done.metrics))
         return [done.metrics[name] for name in objectives]
-
-    def one(trial: optuna.Trial) -> list[float]:
-        try:
-            return objective(trial)
-        except KeyboardInterrupt:  # Optuna records a failure: no fault of the candidate
-            trial.set_user_attr("interrupted", True)
-            raise
 
     def ended(history: History) -> bool:
         if different(history) >= evaluations or enough(history) or exhausted(history):
@@ -209,15 +194,66 @@ def work(
         check_failures(history, failures)
         return False
 
-    def end(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        del trial
-        if ended(history_of(study)):
-            study.stop()
-
     with reached(KEPT):
-        if not ended(history_of(study)):
-            study.optimize(one, callbacks=[end], catch=(_TrialFailed,))
+        while not ended(history_of(study)):
+            _run_one(study, objective)
         return history_of(study)
+
+
+def _completed(
+    trial: optuna.Trial,
+    past: Sequence[Trial],
+    evaluate: Callable[[Trial], Outcome],
+    objectives: Sequence[str],
+) -> Trial:
+    """Evaluates a trial, or copies the outcome of an earlier one, and keeps it with the study.
+
+    Raises:
+      _TrialFailed: If it failed.
+    """
+    asked = _trial(trial)
+    twin = _find(past, asked)
+    if twin is not None:
+        trial.set_user_attr("repeats", twin.number)
+        done = asked._replace(metrics=twin.metrics, failed=twin.failed)
+    else:
+        evaluation = functools.partial(evaluate, rooted(past, asked))
+        done = completed(asked, attempt(evaluation), objectives)
+    if done.failed is not None:
+        trial.set_user_attr("failed", done.failed)
+        raise _TrialFailed(done.failed)
+    trial.set_user_attr("metrics", dict(done.metrics or {}))
+    return done
+
+
+def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], list[float]]) -> None:
+    """Runs one trial; if it was given to another worker meanwhile, its outcome is dropped."""
+    numbers: list[int] = []
+    raised: list[BaseException] = []
+
+    def one(trial: optuna.Trial) -> list[float]:
+        numbers.append(trial.number)
+        try:
+            return objective(trial)
+        except BaseException as error:
+            raised.append(error)
+            if isinstance(error, KeyboardInterrupt):
+                # Optuna records a failure, which is no fault of the candidate.
+                with contextlib.suppress(UpdateFinishedTrialError):
+                    trial.set_user_attr("interrupted", True)
+            raise
+
+    try:
+        study.optimize(one, n_trials=1, catch=(_TrialFailed,))
+    except (UpdateFinishedTrialError, ValueError):  # the latter: Optuna told of a finished trial
+        if not numbers:
+            raise
+        if raised and not isinstance(raised[0], _TrialFailed | UpdateFinishedTrialError):
+            raise raised[0] from None
+        logging.warning(
+            "trial %d was given to another worker while this one was silent: its result is dropped",
+            numbers[0],
+        )
 
 
 @reached(KEPT)
