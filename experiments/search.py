@@ -32,10 +32,10 @@ from gpnas._files import read_json, write_bytes, write_json
 from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.errors import UserError
 from gpnas.report import architecture_figure
-from gpnas.search import History, Trial, exhausted, pareto, storage, value
+from gpnas.search import History, Trial, exhausted, storage, value
 from gpnas.search.build import Search, build_search
 from gpnas.search.comparison import compare
-from gpnas.search.record import describe_search, summarize
+from gpnas.search.record import best_trials, describe_search, summarize
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the database and record.json.")
@@ -68,7 +68,7 @@ def _search() -> None:
         kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
         plan.evaluations, plan.seed, plan.enough, plan.failures,
     )  # fmt: skip
-    front = pareto.archive(history, plan.objectives)
+    front = best_trials(history, plan)
     _print(history, front, plan)
     if _WORKDIR.value:
         folder = pathlib.Path(_WORKDIR.value)
@@ -123,7 +123,7 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
     except OSError as error:
         raise UserError("workdir", str(folder), f"a folder ({error.strerror})") from error
     url = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
-    kept = storage.open_study(url, _NAME.value, plan.objectives, settings)
+    kept = storage.open_study(url, _NAME.value, plan.objectives, settings, maximised=plan.maximised)
     if dead := storage.wait_for_the_dead(kept):
         print(f"{dead} trials of a process that ended are tried again", flush=True)
     return kept, settings, plan

@@ -124,15 +124,19 @@ def search_together(
             trials[trial.number] = completed(trial, outcome)
             first[trial.architecture, trial.budget] = trials[trial.number]
             made += trials[trial.number].failed is None
-        for at in range(start, len(trials)):
-            seen = first[trials[at].architecture, trials[at].budget]
-            if seen.number != at:
-                trials[at] = trials[at]._replace(
-                    metrics=seen.metrics, repeats=seen.number, failed=seen.failed
-                )
+        trials[start:] = [
+            _repeated(trial, first[trial.architecture, trial.budget]) for trial in trials[start:]
+        ]
         if enough(trials):
             break
     return trials
+
+
+def _repeated(trial: Trial, first: Trial) -> Trial:
+    """The trial with the outcome of the first one of the same, if that is another."""
+    if first.number == trial.number:
+        return trial
+    return trial._replace(metrics=first.metrics, repeats=first.number, failed=first.failed)
 
 
 def simulate(

@@ -13,18 +13,19 @@ from ml_collections import ConfigDict
 
 from gpnas import plugins
 from gpnas._sections import check_whole
-from gpnas.data import Dataset, require_kind
+from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.search._config import check_search, check_trained, is_table
-from gpnas.search._history import History, Propose
+from gpnas.search._history import History, Propose, minimised
 from gpnas.search._jobs import Recipe
 from gpnas.search._outcome import FAILURES, call_user
 from gpnas.search._run import EvaluateAll, each, randomness
 from gpnas.search._space import Space, frozen
 from gpnas.search._table import TABLES, digests, load_table
+from gpnas.search._task import Training, build_training
 from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
-from gpnas.search.training import MEASURED, total_steps, trained
+from gpnas.search.training import total_steps, trained
 from gpnas.train import load_data
 
 _GIVEN = ("space", "metric", "objectives")  # by the search, not by the strategy's settings
@@ -45,6 +46,7 @@ class Search(NamedTuple):
       together: Candidates that one machine evaluates together.
       failures: In a row, after which the search ends.
       digests: SHA-256 of what the search reads, by name: columns of a table, or the data set.
+      maximised: Metrics of which higher values are better; all others are minimised.
     """
 
     propose: Propose
@@ -57,6 +59,7 @@ class Search(NamedTuple):
     together: int = 1
     failures: int = FAILURES
     digests: Mapping[str, str] = MappingProxyType({})
+    maximised: tuple[str, ...] = ()
 
 
 def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None) -> Search:
@@ -104,23 +107,34 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     fields = _fields("network", settings["space"], make, settings["network"], _FOR_A_SPACE)
     recipe = Recipe(**_fields("training", "a search", Recipe, settings["training"], ()))
     data = load_data(ConfigDict({"data": dict(settings["data"])}))
-    require_kind(data, inputs=("image",), targets=("class",))
     if recipe.batch_size > len(data.train):
         raise UserError("training.batch_size", recipe.batch_size, f"1 to {len(data.train)}")
     space = _built_space(settings, make, data, fields)
-    costs = _costs(settings, space)
+    first, costs = _first(settings, space)
+    assert space.build is not None
+    training = build_training(settings, data, functools.partial(space.build, first))
+    _check_distillation(recipe, space, training)
+    validation, test = training.names
+    measured = (validation, test, "steps", "latency_ms")
     objectives, reports = _metrics(
-        settings, ("val_error", *costs, "latency_ms"), (*costs, *MEASURED)
+        settings, (validation, *costs, "latency_ms"), (*costs, *measured)
     )
+    maximised = training.names if training.metric.better == "higher" else ()
+    if len(objectives) > 1 and set(maximised) & set(objectives):
+        allowed = f"{validation} alone: higher values are better, and several are all minimised"
+        raise UserError("objectives", objectives, allowed)
     propose = build_strategy(space, objectives, settings["strategy"])
     if folder is None:
         raise UserError("workdir", None, "the folder of the search, in which its weights are")
-    evaluate = trained(space, data, recipe, folder, {*objectives, *reports}, settings["seed"])
+    evaluate = trained(
+        space, data, recipe, folder, {*objectives, *reports}, settings["seed"], training
+    )
     limit = settings["steps"] or math.inf
     return Search(
-        propose, evaluate, objectives, reports, settings["evaluations"], settings["seed"],
+        lambda history, rng: propose(minimised(history, maximised), rng),
+        evaluate, objectives, reports, settings["evaluations"], settings["seed"],
         lambda history: total_steps(history) >= limit, settings["together"],
-        settings.get("failures", FAILURES), {"data": data.sha256},
+        settings.get("failures", FAILURES), {"data": data.sha256}, maximised,
     )  # fmt: skip
 
 
@@ -136,15 +150,23 @@ def _built_space(
     return space
 
 
-def _costs(settings: Mapping[str, Any], space: Space) -> list[str]:
-    """Names of what is known without training, by the first architecture of a search."""
+def _check_distillation(recipe: Recipe, space: Space, training: Training) -> None:
+    """Makes sure that children distil only where targets may be class probabilities."""
+    inherits = recipe.inherit and space.inherit is not None
+    if inherits and recipe.distil_steps and not training.soft:
+        allowed = "0, for a task other than classification"
+        raise UserError("training.distil_steps", recipe.distil_steps, allowed)
 
-    def price() -> list[str]:
+
+def _first(settings: Mapping[str, Any], space: Space) -> tuple[Any, list[str]]:
+    """An architecture of a space, and the names of its costs."""
+
+    def price() -> tuple[Any, list[str]]:
         architecture = space.sample(randomness(settings["seed"], 0))
         kept = frozen(json.loads(json.dumps(architecture)))  # as a database gives it back
         if not isinstance(kept, Hashable) or kept != architecture:
             raise TypeError("an architecture is nested tuples of texts and numbers")
-        return [str(name) for name in space.cost(architecture)]
+        return architecture, [str(name) for name in space.cost(architecture)]
 
     return call_user("space", settings["space"], "a space that samples and prices", price)
 

@@ -125,21 +125,20 @@ def first_order(
     batch: int,
     seed: int,
     recipe: Recipe = Recipe(),
-    settings: Darts = Darts(),
 ) -> Mixture:
-    """A whole search.
+    """Searches by first-order DARTS, with the paper's settings of α.
 
     Args:
-      supernet: The network.
-      shared: Its programs; of which weights are drawn.
+      supernet: As `gpnas.models.Supernet201`.
+      shared: Its programs, which draw the weights.
       seen: Training images.
       held: Validation images, for α.
-      turns: Steps of α, and of the weights.
+      turns: Number of steps of α, and of the weights.
       batch: Images per step.
       seed: Of the weights, α and the images' order.
-      recipe, settings: See there.
+      recipe: Settings of the weights.
     """
-    begin, train = make_darts(supernet, recipe, settings)
+    begin, train = make_darts(supernet, recipe)
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     rows, own = (minibatches(rng, len(split.labels), batch, turns) for split in (seen, held))
     start = begin(shared.init(key), jax.random.fold_in(key, 1))

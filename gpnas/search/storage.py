@@ -10,7 +10,7 @@ import json
 import pathlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -29,15 +29,11 @@ from gpnas.search._outcome import (
     completed,
     exhausted,
 )
+from gpnas.search._resume import check_same
 from gpnas.search._run import randomness
 from gpnas.search._space import frozen
 
 HEARTBEAT, GRACE = 5, 20  # seconds; a worker that was silent for so long is dead
-# In a study that goes on; digests tell whether the data are the same.
-_MAY_CHANGE = {
-    *("evaluations", "steps", "failures"),
-    *(f"data.{place}" for place in ("raw_dir", "data_dir", "cache_dir", "download")),
-}
 _RETRIES = 2  # of a trial whose worker died; after the third death it has failed
 _POLL = 0.2  # seconds between looks at whether what a strategy waits for has ended
 _LIVE = (
@@ -59,24 +55,28 @@ def open_study(
     settings: Mapping[str, Any],
     heartbeat: int = HEARTBEAT,
     grace: int = GRACE,
+    maximised: Collection[str] = (),
 ) -> optuna.Study:
     """Creates a study, or resumes one with the same settings (its length may differ).
 
     Args:
       storage: URL of a database, as SQLAlchemy reads it.
       name: The study's.
-      objectives: Names of what is minimised.
+      objectives: Names of what is minimised, or maximised.
       settings: JSON data that says what is searched and how; kept with the study.
       heartbeat: Heartbeat interval in seconds.
       grace: Seconds without a heartbeat after which a trial is retried by another worker.
+      maximised: Metrics of which higher values are better.
 
     Raises:
       UserError: If the database cannot be reached, or the study is another one.
     """
+    down, up = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
+    directions = [up if name in maximised else down for name in objectives]
     with reached(storage):
         kept = _storage(storage, heartbeat, grace)
         study = optuna.create_study(
-            storage=kept, study_name=name, directions=["minimize"] * len(objectives),
+            storage=kept, study_name=name, directions=directions,
             sampler=optuna.samplers.RandomSampler(), load_if_exists=True,
         )  # fmt: skip
         before = study.user_attrs.get("settings")
@@ -89,7 +89,7 @@ def open_study(
                 study.set_metric_names(list(objectives))
             study.set_user_attr("settings", now)
         else:
-            _check_same(before, now)
+            check_same(before, now)
             if before != now:  # workers that join from now on take the new numbers
                 study.set_user_attr("settings", now)
         return study
@@ -345,24 +345,3 @@ def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage
             url, heartbeat_interval=heartbeat, grace_period=grace,
             heartbeat_stale_trial_callback=retry,
         )  # fmt: skip
-
-
-def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Makes sure that settings differ in nothing but numbers and places that may change."""
-    old, new = (dict(_leaves(settings)) for settings in (before, now))
-    for field in sorted({*old, *new} - _MAY_CHANGE):
-        if old.get(field) != new.get(field):
-            allowed = f"{old.get(field)!r}, what the study began with, or another name"
-            raise UserError(field, new.get(field), allowed)
-
-
-def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by dotted path. Of a table's file only the kind counts: digests tell its content."""
-    for name, value in settings.items():
-        here = f"{path}{name}"
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{here}.")
-        elif here == "space" and str(value).startswith("table:"):
-            yield here, "table"
-        else:
-            yield here, value

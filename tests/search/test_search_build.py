@@ -3,16 +3,20 @@
 import json
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs.searches import lemonade
 from experiments.studies.lemonade import config as beside
 from gpnas.errors import UserError
-from gpnas.search import Space, choices, search_together
+from gpnas.search import Space, choices, search_together, storage
 from gpnas.search.build import build_search
 from gpnas.search.comparison import compare
+from gpnas.search.record import key_of, summarize
 from gpnas.search.spaces import SPACES, cost_of
+from gpnas.train import Metric, Task, percent, supervised
 
 
 def settings(**changed):
@@ -86,7 +90,29 @@ def proposes_nothing(space):
     return None
 
 
+def accuracy(model) -> Task:
+    """Classification, judged by a metric of which higher values are better."""
+
+    def loss(logits, labels):
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+    def right(logits, labels):
+        return jnp.argmax(logits, -1) == labels
+
+    metric = Metric("accuracy", "%", "higher", percent)
+    return supervised(model, loss, {"accuracy": right}, metric)
+
+
+def broken(model) -> Task:
+    return accuracy(model)._replace(metrics=lambda variables, batch: {"loss": batch[1]})
+
+
 OWN = "tests.search.test_search_build:"
+JUDGED = {
+    "space": OWN + "mine", "network": {"widest": 4}, "task": {"name": OWN + "accuracy"},
+    "strategy": {"name": "evolution", "population": 2, "sample": 2}, "evaluations": 4, "steps": 0,
+    "objectives": ("val_accuracy",), "reports": ("test_accuracy",),
+}  # fmt: skip
 
 
 @pytest.mark.slow
@@ -116,6 +142,34 @@ def test_a_space_of_the_users_own(tmp_path):
         ("2", "relu"), ("2", "tanh"), ("4", "relu"), ("4", "tanh"),
     }  # fmt: skip
     assert all(0 <= trial.metrics["test_error"] <= 100 for trial in history)
+
+
+@pytest.mark.slow
+def test_a_metric_of_which_higher_values_are_better(tmp_path):
+    given = settings(**JUDGED)
+    plan = build_search(given, tmp_path / "weights")
+    assert plan.maximised == ("val_accuracy", "test_accuracy")
+    history = search_together(plan.propose, plan.evaluate, plan.evaluations)
+    other = build_search(
+        settings(**JUDGED | {"task": {"name": "classification"}, "objectives": ("val_error",),
+                             "reports": ("test_error",)}), tmp_path / "others",
+    )  # fmt: skip
+    same = search_together(other.propose, other.evaluate, other.evaluations)
+    assert [t.architecture for t in history] == [t.architecture for t in same]
+    for one, plain in zip(history, same, strict=True):
+        for split in ("val", "test"):
+            error = plain.metrics[f"{split}_error"]
+            assert one.metrics[f"{split}_accuracy"] == pytest.approx(100 - error, abs=1e-3)
+    record = summarize(history, plan)
+    shown = [entry["metrics"]["val_accuracy"] for entry in record["course"]]
+    assert shown == sorted(shown) and record["maximised"] == ["val_accuracy", "test_accuracy"]
+    assert record["front"][0]["metrics"]["val_accuracy"] == shown[-1]
+    assert shown[-1] == max(trial.metrics["val_accuracy"] for trial in history)
+    assert "maximised" not in summarize(same, other)
+    kept = storage.open_study(
+        f"sqlite:///{tmp_path}/s.db", "s", plan.objectives, given, maximised=plan.maximised
+    )
+    assert [direction.name for direction in kept.directions] == ["MAXIMIZE"]
 
 
 @pytest.mark.slow
@@ -223,6 +277,41 @@ def test_what_a_users_code_raises_while_a_search_is_planned_is_one_line(
     with pytest.raises(UserError, match=f"{field}: got '{OWN}{own}', allowed: {message}") as raised:
         build_search(settings(**one), tmp_path)
     assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"objectives": ("val_error",)}, "objectives: got 'val_error', allowed: val_accuracy, par"),
+        ({"reports": ("test_error",)}, "reports: got 'test_error', allowed: params"),
+        ({"objectives": ("val_accuracy", "params"), "strategy": {"name": "nsga2"}},
+         "objectives: got ('val_accuracy', 'params'), allowed: val_accuracy alone"),
+        ({"task": {"name": "regression"}}, "data.name: got 'digits (inputs: image; targets: cla"),
+        ({"task": {"name": "classify"}}, "task.name: got 'classify', allowed: classification,"),
+        ({"task": {"name": "classification", "smooth": 1}}, "task.smooth: got 1, allowed: a field"),
+        ({"task": {"name": OWN + "broken"}}, f"task.name: got '{OWN}broken', allowed: a task"),
+        ({"task": {}}, "task.name: got None, allowed: a value"),
+        ({"space": "morphable", "network": {"op": "dense"}},
+         "training.distil_steps: got 1, allowed: 0, for a task other than classification"),
+    ],
+)  # fmt: skip
+def test_what_a_task_of_ones_own_does_not_support(changed, message, tmp_path):
+    with pytest.raises(UserError) as raised:
+        build_search(settings(**JUDGED | changed), tmp_path)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_from_before_there_were_tasks_are_the_same_search(tmp_path):
+    now = settings(seed=0)
+    before = {field: value for field, value in now.items() if field != "task"}
+    assert key_of(now) == key_of(before)
+    url = f"sqlite:///{tmp_path}/s.db"
+    storage.open_study(url, "s", ("val_error",), before)
+    storage.open_study(url, "s", ("val_error",), now)
+    with pytest.raises(UserError, match="task.name: got 'regression'"):
+        storage.open_study(url, "s", ("val_error",), now | {"task": {"name": "regression"}})
+    build_search(before, tmp_path)
 
 
 def test_ranges_belong_to_signatures_not_to_names(tmp_path):

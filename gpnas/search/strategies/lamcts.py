@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,22 +57,7 @@ def lamcts(
     References:
       Wang, Fonseca & Tian 2020 (arXiv:2007.00708), section 4.
     """
-
-    listed = list(space.everything()) if space.everything else []
-    codes = encoded(space, listed) if listed else None
-    places = {architecture: row for row, architecture in enumerate(listed)}
-
-    def pool(old: set[Any], rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
-        """Random architectures that are new, and their codes; at once where they can be listed."""
-        if codes is None:
-            drawn = dict.fromkeys(space.sample(rng) for _ in range(draws))
-            new = [architecture for architecture in drawn if architecture not in old]
-            return new, encoded(space, new) if new else np.empty((0, 0))
-        free = np.ones(len(listed), bool)
-        free[[places[architecture] for architecture in old]] = False
-        rows = np.flatnonzero(free)
-        rows = rng.choice(rows, min(draws, rows.size), replace=False)
-        return [listed[row] for row in rows], codes[rows]
+    pool = _make_pool(space, draws)
 
     @functools.lru_cache(maxsize=2)  # a tree depends on what it was made from alone
     def grown(trials: tuple[tuple[Any, float], ...]) -> Node:
@@ -94,6 +80,28 @@ def lamcts(
         return Proposal(new[int(rng.choice(rows))])
 
     return propose
+
+
+def _make_pool(
+    space: Space, draws: int
+) -> Callable[[set[Any], np.random.Generator], tuple[list[Any], np.ndarray]]:
+    """`(known architectures, rng) → (new ones drawn at random, their codes)`."""
+    listed = list(space.everything()) if space.everything else []
+    codes = encoded(space, listed) if listed else None  # once, where all can be listed
+    places = {architecture: row for row, architecture in enumerate(listed)}
+
+    def pool(old: set[Any], rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
+        if codes is None:
+            drawn = dict.fromkeys(space.sample(rng) for _ in range(draws))
+            new = [architecture for architecture in drawn if architecture not in old]
+            return new, encoded(space, new) if new else np.empty((0, 0))
+        free = np.ones(len(listed), bool)
+        free[[places[architecture] for architecture in old]] = False
+        rows = np.flatnonzero(free)
+        rows = rng.choice(rows, min(draws, rows.size), replace=False)
+        return [listed[row] for row in rows], codes[rows]
+
+    return pool
 
 
 def _split(x: np.ndarray, y: np.ndarray, leaf: int) -> Node:

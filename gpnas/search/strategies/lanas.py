@@ -62,9 +62,7 @@ def lanas(
     References:
       Wang et al. 2019 (arXiv:1906.06832), section 4.
     """
-    listed = list(space.everything()) if space.everything else []
-    codes = encoded(space, listed) if listed else None
-    places = {architecture: row for row, architecture in enumerate(listed)}
+    candidates = _make_candidates(space, draws)
 
     @functools.lru_cache(maxsize=8)  # weights depend on what they were fitted to alone
     def descended(seen: tuple[tuple[Any, float], ...]) -> np.ndarray:
@@ -85,15 +83,7 @@ def lanas(
         trials, old = evaluated(history), known(history)
         if len(trials) < first:
             return Proposal(fresh(space, old, rng))
-        asked = [trial.architecture for trial in trials]
-        if codes is None:
-            pool = [space.sample(rng) for _ in range(draws)]
-            here, x = encoded(space, pool), encoded(space, asked)
-            free = np.array([architecture not in old for architecture in pool])
-        else:
-            pool, here, x = listed, codes, codes[[places[architecture] for architecture in asked]]
-            free = np.ones(len(listed), bool)
-            free[[places[architecture] for architecture in old]] = False
+        pool, here, free, x = candidates([trial.architecture for trial in trials], old, rng)
         y = np.array([-value(trial, metric) for trial in trials])
         fitted = first + (len(trials) - first) // batch * batch
         tree = Tree(x, y, fitted, exploration, splits(trials[:fitted]))
@@ -101,6 +91,29 @@ def lanas(
         return Proposal(pool[rng.choice(rows)] if rows.size else fresh(space, old, rng))
 
     return propose
+
+
+def _make_candidates(space: Space, draws: int) -> Callable[..., tuple]:
+    """`(evaluated, known architectures, rng) → candidates`: all of a space that can be listed.
+
+    Returns:
+      A function that returns the candidates, their codes, (candidates,) bool of the new ones, and
+      the codes of the evaluated architectures.
+    """
+    listed = list(space.everything()) if space.everything else []
+    codes = encoded(space, listed) if listed else None
+    places = {architecture: row for row, architecture in enumerate(listed)}
+
+    def candidates(asked: Sequence[Any], old: set[Any], rng: np.random.Generator) -> tuple:
+        if codes is None:
+            pool = [space.sample(rng) for _ in range(draws)]
+            free = np.array([architecture not in old for architecture in pool])
+            return pool, encoded(space, pool), free, encoded(space, asked)
+        free = np.ones(len(listed), bool)
+        free[[places[architecture] for architecture in old]] = False
+        return listed, codes, free, codes[[places[architecture] for architecture in asked]]
+
+    return candidates
 
 
 class Tree(NamedTuple):
