@@ -5,7 +5,6 @@ length, and how many of a chunk are done, their learning rates and how many of t
 """
 
 import functools
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gpnas._stacking import stack, unstack
 from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import is_weight, tree
 from gpnas.models import call
@@ -131,7 +131,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
 
     def train(module: nn.Module, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         steps, states = len(jobs[0].rows), [_start(job.variables) for job in jobs]
-        state, free = _stack(states), _stack([job.free for job in jobs])
+        state, free = stack(states), stack([job.free for job in jobs])
         rates = np.asarray(
             optax.cosine_decay_schedule(rule.learning_rate, max(steps, 1))(jnp.arange(steps)),
             np.float32,
@@ -141,14 +141,14 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
             lane = _Lane(
                 state,
                 free,
-                _stack([_chunk(job.rows, at) for job in jobs]),
-                _stack([_targets(job, at, data.num_classes) for job in jobs]),
-                _stack([np.int32(len(job.targets) - at) for job in jobs]),
-                _stack([np.uint32(job.seed) for job in jobs]),
+                stack([_chunk(job.rows, at) for job in jobs]),
+                stack([_targets(job, at, data.num_classes) for job in jobs]),
+                stack([np.int32(len(job.targets) - at) for job in jobs]),
+                stack([np.uint32(job.seed) for job in jobs]),
             )
             chunk = _Chunk(_chunk(rates, at), np.int32(at), np.int32(count), images, labels)
             state = run(module, len(jobs) > 1, lane, chunk)
-        return [_variables(one) for one in _unstack(state, len(jobs))]
+        return [_variables(one) for one in unstack(state, len(jobs))]
 
     def predict(module: nn.Module, variables: Any, images: np.ndarray) -> np.ndarray:
         found = _in_batches(lambda batch: logits(module, variables, batch), images)
@@ -249,13 +249,3 @@ def _targets(job: Job, at: int, classes: int) -> np.ndarray:
     batch = job.rows.shape[1]
     own = job.targets[at : at + _CHUNK].reshape(-1, batch, classes)
     return _chunk(own.astype(np.float32), 0)
-
-
-def _stack(trees: Sequence[Any]) -> Any:
-    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *trees)
-
-
-def _unstack(tree: Any, lanes: int) -> list[Any]:
-    if lanes == 1:
-        return [tree]
-    return [jax.tree.map(operator.itemgetter(i), tree) for i in range(lanes)]

@@ -1,5 +1,6 @@
 """What can be searched: how architectures are drawn, changed, encoded and priced."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -64,9 +65,7 @@ def choices(
     Raises:
       UserError: If a choice has no option, or one twice.
     """
-    for row in options:
-        if not row or len(set(row)) < len(row):
-            raise UserError("options", tuple(row), "one or more, all different")
+    _check_options(options)
     places = [{option: i for i, option in enumerate(row)} for row in options]
     starts = np.cumsum([0, *map(len, options)])
     movable = [at for at, row in enumerate(options) if len(row) > 1]
@@ -100,15 +99,23 @@ def choices(
         code[[starts[i] + places[i][option] for i, option in enumerate(architecture)]] = 1
         return code
 
-    def check(architecture: tuple[str, ...]) -> None:
-        if len(architecture) != len(options):
-            raise UserError("architecture", architecture, f"{len(options)} choices")
-        for at, option in enumerate(architecture):
-            if option not in places[at]:
-                allowed = f"choice {at + 1} one of {', '.join(options[at])}"
-                raise UserError("architecture", architecture, allowed)
-
+    check = functools.partial(_check_choices, options)
     return Space(sample, mutate, neighbours, encode, check, everything, cost, build)
+
+
+def _check_options(options: Sequence[Sequence[str]]) -> None:
+    for row in options:
+        if not row or len(set(row)) < len(row):
+            raise UserError("options", tuple(row), "one or more, all different")
+
+
+def _check_choices(options: Sequence[Sequence[str]], architecture: tuple[str, ...]) -> None:
+    if len(architecture) != len(options):
+        raise UserError("architecture", architecture, f"{len(options)} choices")
+    for at, option in enumerate(architecture):
+        if option not in options[at]:
+            allowed = f"choice {at + 1} one of {', '.join(options[at])}"
+            raise UserError("architecture", architecture, allowed)
 
 
 def size(space: Space) -> float:

@@ -84,8 +84,7 @@ def morphable(
     largest width, and how many layers there are of each op.
 
     Args:
-      image: (height, width, channels).
-      classes: How many.
+      image, classes: (height, width, channels), and the number of classes.
       op: Of sampled layers: "conv", "separable", or "dense", which has no pools.
       widths: Of the first layer of a sampled network.
       pools: How often a sampled network halves height and width.
@@ -95,17 +94,11 @@ def morphable(
     Raises:
       UserError: If there is no such network, or none that is so small.
     """
-    if op not in WEIGHTED:
-        raise UserError("op", op, ", ".join(sorted(WEIGHTED)))
-    if not widths:
-        raise UserError("widths", widths, "one or more")
     stages = 1 if op == "dense" else pools + 1
     draw = functools.partial(_small, image, classes, op)
-    smallest = draw(min(widths), [1] * stages)
-    check_architecture(smallest)
-    if architecture_params(smallest) > most_params:
-        raise UserError("most_params", most_params, f"{architecture_params(smallest)} or more")
+    smallest = _smallest(draw, op, widths, stages, most_params)
     operators = EXACT | APPROXIMATE
+    check = functools.partial(_check_member, tuple(image), classes, most_params)
 
     def fits(count: int) -> bool:
         return count <= most_params
@@ -128,23 +121,41 @@ def morphable(
             child for child in children if child is not None and fits(architecture_params(child))
         ]
 
-    def belongs(architecture: Any) -> None:
-        check_architecture(architecture)
-        own = load_architecture(architecture)
-        if (own.image, own.classes) != (tuple(image), classes):
-            allowed = f"{tuple(image)} and {classes}"
-            raise UserError("image and classes", (own.image, own.classes), allowed)
-        if not fits(architecture_params(own)):
-            raise UserError(
-                "architecture", architecture_params(own), f"{most_params} params at most"
-            )
-
-    moves: dict[str, Callable[[Any, Rng], Any]] = {
-        "grow": functools.partial(grow, most_params=most_params),
-        "cut": cut,
-    }
+    moves = {"grow": functools.partial(grow, most_params=most_params), "cut": cut}
     build = functools.partial(network, conv=resolve_conv(conv))
-    return Space(sample, mutate, neighbours, encode, belongs, None, cost, build, moves, descend)
+    return Space(sample, mutate, neighbours, encode, check, None, cost, build, moves, descend)
+
+
+def _smallest(
+    draw: Callable[[int, Sequence[int]], Architecture],
+    op: str,
+    widths: Sequence[int],
+    stages: int,
+    most_params: float,
+) -> Architecture:
+    """The smallest sampled network; makes sure that there is one."""
+    if op not in WEIGHTED:
+        raise UserError("op", op, ", ".join(sorted(WEIGHTED)))
+    if not widths:
+        raise UserError("widths", widths, "one or more")
+    found = draw(min(widths), [1] * stages)
+    check_architecture(found)
+    if architecture_params(found) > most_params:
+        raise UserError("most_params", most_params, f"{architecture_params(found)} or more")
+    return found
+
+
+def _check_member(
+    image: tuple[int, ...], classes: int, most_params: float, architecture: Any
+) -> None:
+    """Makes sure that an architecture belongs to a space."""
+    check_architecture(architecture)
+    own = load_architecture(architecture)
+    if (own.image, own.classes) != (image, classes):
+        raise UserError("image and classes", (own.image, own.classes), f"{image} and {classes}")
+    params = architecture_params(own)
+    if params > most_params:
+        raise UserError("architecture", params, f"{most_params} params at most")
 
 
 def _small(

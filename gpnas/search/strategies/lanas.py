@@ -47,8 +47,7 @@ def lanas(
     other sign.
 
     Args:
-      space: Where to search.
-      metric: To be minimised.
+      space, metric: Where to search, and what is minimised.
       height: Levels of the tree, 1 to 12; 5 has 31 nodes.
       exploration: Cp in standard deviations of the values seen so far, so that it fits any metric;
         the paper's 0.1 of an accuracy is 0.8 of NAS-Bench-201's.
@@ -83,7 +82,7 @@ def lanas(
         trials, old = evaluated(history), known(history)
         if len(trials) < first:
             return Proposal(fresh(space, old, rng))
-        pool, here, free, x = candidates([trial.architecture for trial in trials], old, rng)
+        pool, here, free, x = candidates([t.architecture for t in trials], old, rng)
         y = np.array([-value(trial, metric) for trial in trials])
         fitted = first + (len(trials) - first) // batch * batch
         tree = Tree(x, y, fitted, exploration, splits(trials[:fitted]))
