@@ -1,4 +1,4 @@
-"""The fields of a search's config, each with a value of its type."""
+"""The fields of a search's config with their types."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -27,15 +27,15 @@ _LEVEL = "xla_backend_optimization_level"
 
 
 class Job(NamedTuple):
-    """What one candidate is to learn.
+    """One training run of a candidate.
 
     Attributes:
-      variables: To begin with.
-      free: Bool, of the params' structure, () each: what may change while it distils.
+      variables: Initial variables.
+      free: Bool, of the params' structure, () each: parameters that are trained while it distils.
       rows: (steps, batch) int32, the numbers of the training images.
       targets: (distilled, batch, classes) float32, probabilities to be learned in the first steps
         instead of the labels; `distilled` may be 0.
-      seed: Of what the network draws in training.
+      seed: Of the network's random streams in training.
     """
 
     variables: Any
@@ -46,10 +46,10 @@ class Job(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How the weights change: SGD with momentum, its rate falling to zero by a cosine.
+    """Weight updates: SGD with momentum and cosine decay of the rate to zero.
 
     Attributes:
-      learning_rate: At first, above 0.
+      learning_rate: Initial rate, above 0.
       momentum: In [0, 1).
       weight_decay: Of weights, not of biases and scales; 0 or more.
     """
@@ -60,10 +60,10 @@ class Rule(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """What trains and tries networks; modules are called as `gpnas.models.call` does.
+    """Compiled programs that train and evaluate networks.
 
     Attributes:
-      begin: `(module, key) → variables`, drawn afresh.
+      begin: `(module, key) → variables`, the initial ones.
       train: `(module, jobs) → [variables]`, one for each job; all have equally many steps. Two or
         more train as one program under `vmap`.
       predict: `(module, variables, images) → (n, classes) float32` logits in evaluation, for uint8
@@ -84,7 +84,7 @@ class _State(NamedTuple):
 
 
 class _Lane(NamedTuple):
-    """What differs between networks that train as one program."""
+    """Arguments that differ between networks that train as one program."""
 
     state: _State
     free: Any
@@ -95,7 +95,7 @@ class _Lane(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """What they have in common."""
+    """Arguments that they share."""
 
     rates: Any
     start: Any

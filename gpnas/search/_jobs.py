@@ -19,13 +19,13 @@ _SAME = 1e-3  # largest difference of equal outputs, relative to their standard 
 
 
 class Recipe(NamedTuple):
-    """How a candidate is trained.
+    """Training settings of candidates.
 
     Attributes:
-      steps: Of a network that begins afresh.
-      child_steps: Of one that begins with its parent's weights.
-      distil_steps: Before them, if it does not compute what its parent does: it learns its parent's
-        outputs, and only what is new or changed may move.
+      steps: Training steps of a network with fresh weights.
+      child_steps: Training steps of one that begins with its parent's weights.
+      distil_steps: Steps before them in which a child with other outputs than its parent learns its
+        parent's; only new or changed parameters are trained then.
       inherit: Whether children begin with their parents' weights.
       replicas: Networks of each candidate, other draws of the same, trained together; its error is
         their mean.
@@ -51,7 +51,7 @@ class TrainingContext(NamedTuple):
       build: `architecture → module`.
       inherit: As a space has it, or None.
       data: The images.
-      recipe: How candidates are trained.
+      recipe: Training settings.
       programs: Compiled programs that train and evaluate them.
     """
 

@@ -1,4 +1,4 @@
-"""What can be searched: how architectures are drawn, changed, encoded and priced."""
+"""Search spaces: functions that sample, mutate, encode and price architectures."""
 
 import functools
 import itertools
@@ -23,7 +23,7 @@ class Space(NamedTuple):
       mutate: `(architecture, rng) → architecture`, another one if there is one.
       neighbours: `architecture → architectures` that are one change away, in a fixed order.
       encode: `architecture → (features,) float64`.
-      check: `architecture → None`; raises `UserError` if it does not belong to the space.
+      check: `architecture → None`; raises `UserError` for one outside the space.
       everything: All architectures in a fixed order; None where they cannot be listed.
       cost: `architecture → {name: number}` of what is known without training.
       build: `architecture → flax.linen.Module`; None where there is nothing to train.
@@ -55,7 +55,7 @@ def choices(
     """The space of independent choices; an architecture is a tuple of one option each.
 
     Args:
-      options: What each choice may be; one or more, all different.
+      options: Options of each choice; one or more, all different.
       cost, build: As for `Space`.
 
     Returns:
@@ -119,7 +119,7 @@ def _check_choices(options: Sequence[Sequence[str]], architecture: tuple[str, ..
 
 
 def size(space: Space) -> float:
-    """How many architectures there are; inf where they cannot be listed."""
+    """Number of architectures; inf where they cannot be listed."""
     return math.inf if space.everything is None else sum(1 for _ in space.everything())
 
 

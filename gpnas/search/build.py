@@ -1,4 +1,4 @@
-"""From the settings of a config to a search, with every mistake told in one line."""
+"""Searches from the settings of a config; a mistake in them is an error of one line."""
 
 import functools
 import inspect
@@ -33,18 +33,18 @@ _FOR_A_SPACE = ("image", "classes")
 
 
 class Search(NamedTuple):
-    """What to search, and how.
+    """A search that is ready to run.
 
     Attributes:
       propose: The strategy.
       evaluate: `trials → metrics` of each.
-      objectives: What is minimised.
-      reports: Metrics that are told of what was found, and have no say in the search.
-      evaluations: Different ones to make, at most.
+      objectives: Metrics that are minimised, or maximised.
+      reports: Metrics that are reported beside the objectives, and not searched by.
+      evaluations: Largest number of distinct architectures to evaluate.
       seed: Of all randomness.
-      enough: Whether to end before that, by the history.
-      together: Candidates that one machine evaluates together.
-      failures: In a row, after which the search ends.
+      enough: `history → whether to end before that`.
+      together: Number of candidates that one machine evaluates together.
+      failures: Number of failures in a row after which the search ends.
       digests: SHA-256 of what the search reads, by name: columns of a table, or the data set.
       maximised: Metrics of which higher values are better; all others are minimised.
     """
@@ -89,7 +89,9 @@ def _on_a_table(settings: Mapping[str, Any], name: str) -> Search:
     propose = build_strategy(table.space, objectives, settings["strategy"])
     most = len(table.rows) * len(settings["strategy"].get("budgets", (0,)))
     if settings["evaluations"] > most:
-        raise UserError("evaluations", settings["evaluations"], f"at most {most}, what there are")
+        raise UserError(
+            "evaluations", settings["evaluations"], f"at most {most}, the rows of the table"
+        )
     return Search(
         propose, each(table.evaluate), objectives, reports, settings["evaluations"],
         settings["seed"], failures=settings.get("failures", FAILURES), digests=digests(table),
@@ -172,16 +174,16 @@ def _first(settings: Mapping[str, Any], space: Space) -> tuple[Any, list[str]]:
 
 
 def _metrics(
-    settings: Mapping[str, Any], may_be: Iterable[str], may_tell: Iterable[str]
+    settings: Mapping[str, Any], searched: Iterable[str], reported: Iterable[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Objectives and reports, all of which there are."""
-    for field, known in (("objectives", [*may_be]), ("reports", [*may_tell])):
+    """Objectives and reports; makes sure that they exist."""
+    for field, known in (("objectives", [*searched]), ("reports", [*reported])):
         for name in settings[field]:
             if name not in known:
                 raise UserError(field, name, ", ".join(known))
     objectives = tuple(settings["objectives"])
     if not objectives or len(set(objectives)) < len(objectives):
-        raise UserError("objectives", objectives, f"one or more, each once: {[*may_be]}")
+        raise UserError("objectives", objectives, f"one or more, each once: {[*searched]}")
     return objectives, tuple(settings["reports"])
 
 
@@ -192,7 +194,7 @@ def _fields(
     settings: Mapping[str, Any],
     given: Collection[str],
 ) -> dict[str, Any]:
-    """The settings of a section, if its function takes them."""
+    """The settings of a section; makes sure that its function takes them."""
     plugins.check_fields(section, name, make, settings, given)
     parameters = plugins.parameters_of(make)
     return {

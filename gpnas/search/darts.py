@@ -1,4 +1,4 @@
-"""First-order DARTS: a mixture of all operations, whose weights learn by gradient descent."""
+"""First-order DARTS: gradient descent on the weights of a mixture of all operations."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from gpnas.search.sharing import (
 
 
 class Darts(NamedTuple):
-    """How mixtures learn; the defaults are the paper's, for CIFAR-10.
+    """Settings of the mixture weights α; the defaults are the paper's, for CIFAR-10.
 
     References:
       Liu et al. 2019 (arXiv:1806.09055), section 3.1.1 and appendix A.1.1.

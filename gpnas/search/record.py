@@ -1,4 +1,4 @@
-"""The record of a search: what was searched and how, its course, and what it found."""
+"""Records of searches: settings, course, and the best architectures."""
 
 import contextlib
 import json
@@ -19,11 +19,11 @@ from gpnas.search.training import total_steps
 
 
 def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
-    """What is known before the first trial.
+    """The part of a record that is known before the first trial.
 
     Args:
       settings: Of the search, as its config has them.
-      arm: What the search is called beside others.
+      arm: Name of the search in its study.
     """
     return {
         "study": settings.get("study", "search"),
@@ -35,9 +35,10 @@ def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
-    """What two searches of the same settings share; tuples and lists are the same.
+    """A key that is equal for searches with the same settings; tuples and lists are the same.
 
-    The limit on failures makes no difference to a search that ended."""
+    The limit on failures is left out: it does not change a search that ended.
+    """
     own = {field: value for field, value in identity(settings).items() if field != "failures"}
     return json.dumps(own, sort_keys=True)
 
@@ -83,10 +84,10 @@ def summarize(history: History, plan: Search) -> dict[str, Any]:
     """The part of a record that is known when a search has ended.
 
     Returns:
-      `evaluations` (different ones) and `trials` (repeats too); `course`, those that nothing before
-      them beat: which evaluation, its trial's number and metrics; `front`, what nothing beats in
-      the end, with architectures. Where networks were trained, `steps` are those of the whole
-      search, and those up to each entry of the course; `maximised` names the metrics of which
+      `evaluations` (distinct ones) and `trials` (repeats too); `course`, the trials that no earlier
+      one dominated: number of the evaluation, number of the trial, metrics; `front`, the
+      non-dominated trials at the end, with architectures. Where networks were trained, `steps` are
+      those of the whole search, and those up to each entry of the course; `maximised` names the metrics of which
       higher values are better, if there are such.
     """
     asked = [trial for trial in history if trial.metrics is not None and trial.repeats is None]
@@ -124,7 +125,7 @@ def _chosen(trial: Trial, names: tuple[str, ...]) -> dict[str, float]:
 
 
 def improvements(trials: Sequence[Trial], objectives: Sequence[str]) -> Iterator[tuple[int, Trial]]:
-    """Those that nothing before them equals or beats, each with its place, from 1."""
+    """The trials that no earlier one equals or dominates, each with its place, from 1."""
     where = pareto.points(trials, objectives)
     front = np.empty((0, len(objectives)))
     for count, (trial, here) in enumerate(zip(trials, where, strict=True), start=1):

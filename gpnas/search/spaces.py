@@ -1,4 +1,4 @@
-"""Spaces whose networks are trained here: each is `(image, classes, **fields) → Space`."""
+"""Spaces of networks that are trained: each is `(image, classes, **fields) → Space`."""
 
 import functools
 import itertools
@@ -40,7 +40,7 @@ def cell_201(
 
     Args:
       image: (height, width, channels).
-      classes: How many.
+      classes: Number of classes.
       channels, cells: As for `Cell201`.
       conv: "auto", "im2col" or "xla".
     """
@@ -55,7 +55,7 @@ def macro(image: Shape, classes: int, channels: Count = 32, head: Count = 1280) 
 
     Args:
       image: (height, width, channels).
-      classes: How many.
+      classes: Number of classes.
       channels, head: As for `MacroNet`.
     """
     build = functools.partial(MacroNet, num_classes=classes, channels=channels, head=head)
@@ -72,7 +72,7 @@ def darts(
 
     Args:
       image: (height, width, channels).
-      classes: How many.
+      classes: Number of classes.
       channels, layers: As for `DartsNet`.
       nodes: Of each cell.
 
@@ -102,7 +102,7 @@ def darts(
 def of_networks(
     options: Sequence[Sequence[str]], image: Shape, build: Callable[[Any], nn.Module]
 ) -> Space:
-    """Independent choices, of which a module is built; the cost is params, macs and log_params.
+    """The space of modules built from independent choices; costs are params, macs, log_params.
 
     Args:
       options: What each choice may be.

@@ -1,7 +1,7 @@
-"""Searches that are kept in Optuna's storage: on one machine or many, resumed, looked at.
+"""Searches in Optuna's storage, by one worker or many; they can be resumed.
 
-Optuna keeps the trials, their heartbeats and the retries of those whose worker died; what to try is
-a strategy's, as everywhere here. `optuna-dashboard` shows such a study as it is.
+Optuna keeps the trials, their heartbeats, and the retries of those whose worker died; strategies
+propose the architectures. `optuna-dashboard` shows such a study.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from gpnas.search._resume import check_same
 from gpnas.search._run import randomness
 from gpnas.search._space import frozen
 
-HEARTBEAT, GRACE = 5, 20  # seconds; a worker that was silent for so long is dead
+HEARTBEAT, GRACE = 5, 20  # seconds; a worker without a heartbeat for the latter counts as dead
 _RETRIES = 2  # of a trial whose worker died; after the third death it has failed
 _POLL = 0.2  # seconds between looks at whether what a strategy waits for has ended
 _LIVE = (
@@ -161,21 +161,21 @@ def work(
     enough: Callable[[History], bool] = lambda history: False,
     failures: int = FAILURES,
 ) -> list[Trial]:
-    """Evaluates what a strategy proposes, beside other workers, until there are so many.
+    """Evaluates proposals of a strategy beside other workers, until the search ends.
 
     Args:
       study: As `open_study` or `join_study` gives it.
       propose, evaluate, seed: As for `search`.
-      objectives: Metrics that Optuna is told; all others are kept too.
-      evaluations: Different ones to make, by all workers.
-      enough: Whether to end before that, by the history.
-      failures: In a row, by all workers, after which the search ends.
+      objectives: Metrics that are the values of Optuna's trials; all others are kept too.
+      evaluations: Number of distinct evaluations by all workers.
+      enough: `history → whether to end before that`.
+      failures: Number of failures in a row, by all workers, after which the search ends.
 
     Returns:
       The history. The trial of a worker that died was tried again.
 
     Raises:
-      TooManyFailures: After so many failures in a row.
+      TooManyFailures: After `failures` failures in a row.
       UserError: If the database cannot be read any more.
       OSError: If its disk is full.
     """
@@ -257,7 +257,7 @@ def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], list[float
 
 
 @reached(KEPT)
-def wait_for_the_dead(study: optuna.Study, grace: int = GRACE) -> int:
+def wait_for_stale_trials(study: optuna.Study, grace: int = GRACE) -> int:
     """Waits until trials that a dead process left are given back; returns how many there were."""
     running = (optuna.trial.TrialState.RUNNING,)
     left = len(study.get_trials(deepcopy=False, states=running))
@@ -287,7 +287,7 @@ def attach(study: optuna.Study, path: pathlib.Path, store: pathlib.Path) -> None
 
 
 def different(history: History) -> int:
-    """How many evaluations were made: different architectures at different budgets."""
+    """Number of distinct evaluations: pairs of an architecture and a budget."""
     return len({(t.architecture, t.budget) for t in history if t.metrics is not None})
 
 

@@ -1,4 +1,4 @@
-"""Candidates that are trained: afresh, or from their parents' weights."""
+"""Evaluation of candidates by training, from fresh weights or from their parents'."""
 
 import functools
 import itertools
@@ -138,7 +138,7 @@ def _finish(
 
 
 def total_steps(history: History) -> float:
-    """Training steps that a history took, those of distillation included."""
+    """Number of training steps in a history, those of distillation included."""
     return sum(value(t, "steps") for t in evaluated(history) if t.repeats is None)
 
 
@@ -151,7 +151,7 @@ def _alike(candidates: Sequence[_Candidate]) -> list[list[_Candidate]]:
 
 
 def _number(trial: Trial) -> int:
-    """What stands for an architecture and a budget wherever a search is resumed."""
+    """A number of an architecture and a budget, the same wherever a search is resumed."""
     return zlib.crc32(repr((frozen(trial.architecture), trial.budget)).encode())
 
 

@@ -121,9 +121,20 @@ def morphable(
             child for child in children if child is not None and fits(architecture_params(child))
         ]
 
-    moves = {"grow": functools.partial(grow, most_params=most_params), "cut": cut}
+    grown = functools.partial(grow, most_params=most_params)
     build = functools.partial(network, conv=resolve_conv(conv))
-    return Space(sample, mutate, neighbours, encode, check, None, cost, build, moves, descend)
+    return Space(
+        sample,
+        mutate,
+        neighbours,
+        encode,
+        check,
+        None,
+        cost,
+        build,
+        {"grow": grown, "cut": cut},
+        descend,
+    )
 
 
 def _smallest(

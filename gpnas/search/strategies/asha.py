@@ -10,7 +10,7 @@ from gpnas.search.strategies.random import fresh
 
 
 def asha(space: Space, metric: str, budgets: Counts, reduction: Factor = 4) -> Propose:
-    """Promotes whom it can, from the highest budget down; else draws something new.
+    """Promotes a trial where it can, from the highest budget down; else samples a new one.
 
     Args:
       space: Where to search.

@@ -1,4 +1,4 @@
-"""BULK & CUT: the best are enlarged first, and then cut down."""
+"""BULK & CUT: the best architectures are first enlarged, then reduced."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""LEMONADE: children of parents, and among children, where few are by the cheap objectives."""
+"""LEMONADE: children of the front, sampled where it is sparse in the cheap objectives."""
 
 import functools
 import math
@@ -23,7 +23,7 @@ def lemonade(
     children: Count = 4,
     kde: bool = True,
 ) -> Propose:
-    """Parents from the front, then one of their children, both rather where the front is thin.
+    """Samples parents from the front, then one of their children, more often where it is sparse.
 
     Cheap objectives are those that the space prices without training. Their density over the front
     is estimated; parents and then the child to train are drawn by its inverse. The paper accepts 16

@@ -11,7 +11,7 @@ from gpnas.search.pareto import crowding, points, ranks
 
 
 def nsga2(space: Space, objectives: Sequence[str], population: Count = 20) -> Propose:
-    """Generations: the best of all before, by front and then by room, have the next one's children.
+    """Generations of children of the best trials so far, by front, then by crowding distance.
 
     A child is the mutation of the winner of a tournament of two; spaces have no crossover. The
     best are of the whole history, where the paper has those of the last generation and its parents:

@@ -19,7 +19,7 @@ def predictor(
     features: Count = 200,
     ridge: Positive = 1.0,
 ) -> Propose:
-    """Trains a small network on all trials, and proposes the candidate that it likes best.
+    """Trains a small network on all trials, and proposes the candidate of lowest prediction.
 
     Candidates are mutations of the best trials. The network has one hidden layer, whose weights
     stay random, and learns from a bootstrap sample: each proposal has another, which is what
@@ -67,7 +67,7 @@ def _predicted(
     ridge: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """What one network, trained on a bootstrap sample of (x, y), says of the codes."""
+    """Predictions for the codes by one network, trained on a bootstrap sample of (x, y)."""
     drawn = rng.integers(len(y), size=len(y))
     weights = rng.normal(size=(x.shape[1], features)) / np.sqrt(x.shape[1])
     bias = rng.normal(size=features)
