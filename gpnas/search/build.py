@@ -90,7 +90,7 @@ def _on_a_table(settings: Mapping[str, Any], name: str) -> Search:
     most = len(table.rows) * len(settings["strategy"].get("budgets", (0,)))
     if settings["evaluations"] > most:
         raise UserError(
-            "evaluations", settings["evaluations"], f"at most {most}, the rows of the table"
+            "evaluations", settings["evaluations"], f"at most {most}, those of the table"
         )
     return Search(
         propose, each(table.evaluate), objectives, reports, settings["evaluations"],

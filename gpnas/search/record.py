@@ -87,8 +87,8 @@ def summarize(history: History, plan: Search) -> dict[str, Any]:
       `evaluations` (distinct ones) and `trials` (repeats too); `course`, the trials that no earlier
       one dominated: number of the evaluation, number of the trial, metrics; `front`, the
       non-dominated trials at the end, with architectures. Where networks were trained, `steps` are
-      those of the whole search, and those up to each entry of the course; `maximised` names the metrics of which
-      higher values are better, if there are such.
+      those of the whole search, and those up to each entry of the course; `maximised` names the
+      metrics of which higher values are better, if there are such.
     """
     asked = [trial for trial in history if trial.metrics is not None and trial.repeats is None]
     shown = (*plan.objectives, *plan.reports)

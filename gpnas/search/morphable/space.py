@@ -97,7 +97,7 @@ def morphable(
     stages = 1 if op == "dense" else pools + 1
     draw = functools.partial(_small, image, classes, op)
     smallest = _smallest(draw, op, widths, stages, most_params)
-    operators = EXACT | APPROXIMATE
+    operators = [*(EXACT | APPROXIMATE).values()]
     check = functools.partial(_check_member, tuple(image), classes, most_params)
 
     def fits(count: int) -> bool:
@@ -112,29 +112,19 @@ def morphable(
         return smallest
 
     def mutate(architecture: Any, rng: Rng) -> Architecture:
-        return _child(architecture, rng, [*operators.values()], fits) or sample(rng)
+        return _child(architecture, rng, operators, fits) or sample(rng)
 
     def neighbours(architecture: Any) -> list[Architecture]:
         rng = np.random.default_rng(0)
-        children = [operator(architecture, rng) for operator in operators.values()]
+        children = [operator(architecture, rng) for operator in operators]
         return [
             child for child in children if child is not None and fits(architecture_params(child))
         ]
 
     grown = functools.partial(grow, most_params=most_params)
     build = functools.partial(network, conv=resolve_conv(conv))
-    return Space(
-        sample,
-        mutate,
-        neighbours,
-        encode,
-        check,
-        None,
-        cost,
-        build,
-        {"grow": grown, "cut": cut},
-        descend,
-    )
+    space = Space(sample, mutate, neighbours, encode, check, None, cost, build)
+    return space._replace(moves={"grow": grown, "cut": cut}, inherit=descend)
 
 
 def _smallest(
