@@ -316,7 +316,8 @@ def test_settings_from_before_there_were_tasks_are_the_same_search(tmp_path):
 
 def test_ranges_belong_to_signatures_not_to_names(tmp_path):
     own = {"space": OWN + "odd_names", "network": {"layers": 0, "head": -2, "momentum": 5}}
-    build_search(settings(**own, strategy={"name": "random"}, objectives=("val_error",)), tmp_path)
+    one = settings(**own, strategy={"name": "random"}, objectives=("val_error",))
+    assert build_search(one, tmp_path).objectives == ("val_error",)
 
 
 def test_weights_need_a_folder():
