@@ -13,8 +13,7 @@ from gpnas.data import Dataset, require_kind, standardize
 from gpnas.errors import UserError
 from gpnas.models import call, linen
 from gpnas.search._outcome import call_user
-from gpnas.train import build_task
-from gpnas.train._network import check_task
+from gpnas.train import build_task, check_task
 from gpnas.train.task import TARGET_KINDS, Metric, Task, classification
 
 DEFAULT = {"name": "classification"}
