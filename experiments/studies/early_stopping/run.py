@@ -27,7 +27,7 @@ from gpnas.search import (
 )
 from gpnas.search.build import build_strategy
 from gpnas.search.record import append_missing, describe_search
-from gpnas.search.strategies.halving import check_budgets
+from gpnas.search.strategies import check_budgets
 
 _ERROR = "error"  # what strategies minimise: at each budget another column of the table
 
