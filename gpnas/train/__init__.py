@@ -24,7 +24,8 @@ from gpnas.train.task import Aux, Metric, Task, classification, percent, supervi
 __all__ = [
     "Aux", "Diverged", "Finished", "Metric", "Metrics", "Plan", "Stopped", "Task", "TrainState",
     "base", "build_model", "build_task", "check_config", "check_task", "classification",
-    "config_key", "find_optimizer", "init_state", "load_data", "load_run", "make_evaluate", "make_plan",
+    "config_key", "find_optimizer", "init_state", "load_data", "load_run", "make_evaluate",
+    "make_plan",
     "make_program", "make_step", "percent", "run_study", "settings", "study", "supervised", "task",
     "train", "train_replicas",
 ]  # fmt: skip

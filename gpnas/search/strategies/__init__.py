@@ -31,6 +31,6 @@ STRATEGIES: Mapping[str, Callable[..., Propose]] = {
 }
 
 __all__ = [
-    "STRATEGIES", "asha", "bulk_and_cut", "check_budgets", "evolution", "hyperband", "lamcts", "lanas",
-    "lemonade", "local", "nsga2", "predictor", "random", "successive_halving",
+    "STRATEGIES", "asha", "bulk_and_cut", "check_budgets", "evolution", "hyperband", "lamcts",
+    "lanas", "lemonade", "local", "nsga2", "predictor", "random", "successive_halving",
 ]  # fmt: skip
