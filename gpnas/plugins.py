@@ -5,7 +5,6 @@ import functools
 import importlib
 import inspect
 import math
-import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -13,7 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 from gpnas.errors import UserError, one_line
 
 Thing = TypeVar("Thing")
-Range = tuple[Callable[[Any], bool], str]  # whether a value is in it, and what is allowed
 
 
 class In(NamedTuple):
@@ -164,19 +162,13 @@ def check_fields(
     return own
 
 
-def check_value(
-    field: str,
-    value: Any,
-    parameter: inspect.Parameter,
-    ranges: Mapping[str, Range] = types.MappingProxyType({}),
-) -> Any:
+def check_value(field: str, value: Any, parameter: inspect.Parameter) -> Any:
     """The value, if it has the type and the range (`In`) of its annotation.
 
     Args:
       field: The config's field, for the message.
       value: As the config has it; a whole number will do where the signature says float.
       parameter: Of the function that gets it; one without an annotation takes any type.
-      ranges: Further ranges by name of a parameter.
 
     Raises:
       UserError: If it has not.
@@ -196,9 +188,6 @@ def check_value(
         raise UserError(field, value, f"a value of type {kind.__name__}")
     if typing.get_origin(kind) in (tuple, Sequence):
         _check_items(field, value, typing.get_args(kind)[0])
-    holds, allowed = ranges.get(parameter.name, (lambda x: True, ""))
-    if not holds(value):
-        raise UserError(field, value, allowed)
     if limits is not None and not limits.holds(value):
         kinds = "numbers, each " if isinstance(value, tuple | list) else "a number "
         raise UserError(field, value, (kinds if limits.high < math.inf else "") + str(limits))

@@ -8,7 +8,7 @@ from gpnas.search.strategies.random import fresh
 
 
 def local(space: Space, metric: str) -> Propose:
-    """Looks at the neighbours of the best since the last start; when none is left, starts anew.
+    """Evaluates neighbours of the best since the last restart; restarts when none is left.
 
     A better neighbour is the new centre at once.
 
