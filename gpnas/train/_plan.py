@@ -128,7 +128,7 @@ def make_plan(
         allowed = f"at most {_MOST_STEPS // steps_per_epoch}: steps are counted in 32 bits"
         raise UserError("train.epochs", config.train.epochs, allowed)
     task = task or _make_task(config, data, axis, architecture)
-    network = _make_network(config, data, axis, task)
+    network = _make_network(config, data, axis, task, batch_size)
     supernet = supernet or _supernet(network)
     evaluations = -(-config.train.epochs // config.train.eval_every)
     method, durations = _make_method(
@@ -163,11 +163,14 @@ def _make_task(
     return build_task(config.task, model)
 
 
-def _make_network(config: ConfigDict, data: Dataset, axis: str | None, task: Task) -> _Network:
+def _make_network(
+    config: ConfigDict, data: Dataset, axis: str | None, task: Task, batch_size: int
+) -> _Network:
     one = jax.eval_shape(lambda x: standardize(x, data), jnp.asarray(data.train.inputs[:1]))
     inputs = jax.ShapeDtypeStruct(one.shape[1:], one.dtype)
     variables = shapes_of(task, config.model, inputs)
-    batch = _batch(inputs, data, 2)
+    traced = batch_size // (jax.device_count() if axis else 1)  # as a step will have it
+    batch = _batch(inputs, data, max(traced, 2))  # a scalar is not taken for a number per example
     outputs = task.outputs(data) if task.outputs else None
     check_network(config.model.name, task, variables, batch, outputs, axis)
     if config.data.augment not in ("", "none"):
