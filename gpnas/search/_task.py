@@ -43,6 +43,16 @@ ERROR = Metric("error", "%", value=lambda mean: 100 * mean)
 CLASSIFICATION = Training(lambda module: classification(linen(module)), ERROR, True)
 
 
+def check_data(name: str, data: Dataset) -> None:
+    """Makes sure that a data set has images, and the targets that a task takes.
+
+    Raises:
+      UserError: If it has others.
+    """
+    kind = TARGET_KINDS.get(name)
+    require_kind(data, inputs=("image",), targets=() if kind is None else (kind,))
+
+
 def build_training(
     settings: Mapping[str, Any], data: Dataset, build: Callable[[], nn.Module]
 ) -> Training:
@@ -59,8 +69,7 @@ def build_training(
     """
     own = dict(settings.get("task", DEFAULT))
     config = ConfigDict(own)
-    kind = TARGET_KINDS.get(own["name"])
-    require_kind(data, inputs=("image",), targets=() if kind is None else (kind,))
+    check_data(own["name"], data)
 
     def make(module: nn.Module) -> Task:
         return build_task(config, linen(module))
