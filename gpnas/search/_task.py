@@ -14,7 +14,7 @@ from gpnas.errors import UserError
 from gpnas.models import call, linen
 from gpnas.search._outcome import call_user
 from gpnas.train import build_task, check_task
-from gpnas.train.task import TARGET_KINDS, Metric, Task, classification
+from gpnas.train.task import TARGET_KINDS, Metric, Task, classification, output_shape
 
 DEFAULT = {"name": "classification"}
 
@@ -91,8 +91,8 @@ def _check(space: str, name: str, task: Task, data: Dataset, module: nn.Module) 
     variables = call_user(
         "space", space, "a space that builds networks", lambda: init(jax.random.key(0), inputs)
     )
-    wanted = task.outputs(data) if task.outputs else None
+    wanted = output_shape(name, task, data)
     outputs = jax.eval_shape(task.model.infer, variables, inputs).shape[1:]
-    if wanted is not None and outputs != tuple(wanted):
-        raise UserError("space", space, f"networks with outputs {tuple(wanted)}, not {outputs}")
+    if wanted is not None and outputs != wanted:
+        raise UserError("space", space, f"networks with outputs {wanted}, not {outputs}")
     check_task(name, task, variables, (inputs, targets), (inputs, targets), None)

@@ -183,5 +183,12 @@ def _leaves(source: str, variables: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(variables, Mapping):
         allowed = f"variables as a dict, nested or flat; not {type(variables).__name__}"
         raise UserError(_FIELD, source, allowed)
-    for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(_dicts(variables))[0]:
         yield tree.path_name(path).replace(".", "/").removeprefix("params/"), leaf
+
+
+def _dicts(variables: Any) -> Any:
+    """Mappings of any kind as dicts, which JAX takes apart."""
+    if not isinstance(variables, Mapping):
+        return variables
+    return {name: _dicts(inner) for name, inner in variables.items()}

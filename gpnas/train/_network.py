@@ -75,6 +75,7 @@ def check_task(
       UserError: If the loss is not a real scalar, its metrics are not scalars, those of the
         evaluation are not one number per example, its `metric` is not among both; or it raises.
     """
+    _check_metric(name, task.metric)
     size = len(jax.tree.leaves(batch)[0])
     key = jax.eval_shape(lambda: jax.random.key(0))
     found = _traced(name, "training", task.loss, axis, variables, trained, key, field="task.name")
@@ -105,12 +106,14 @@ def check_task(
     if task.metric.name not in {"loss", *aux.metrics}:
         allowed = f"a task whose loss returns the metric {task.metric.name!r}"
         raise UserError("task.name", name, allowed)
-    _check_metric(name, task.metric)
     return ["loss", *aux.metrics]
 
 
 def _check_metric(name: str, metric: Metric) -> None:
     """Makes sure of a metric's name, direction and reported value."""
+    if not isinstance(metric, Metric):
+        allowed = f"a task whose `metric` is a gpnas.train.Metric, not {metric!r}"
+        raise UserError("task.name", name, allowed)
     if metric.name in ("", *RESERVED):
         allowed = f"a task whose metric has a name other than {', '.join(RESERVED)}"
         raise UserError("task.name", name, f"{allowed}; not {metric.name!r}")

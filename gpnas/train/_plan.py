@@ -21,7 +21,7 @@ from gpnas.train._forecast import expected, mask_updates
 from gpnas.train._network import check_network, check_task
 from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train._step import init_state, make_step
-from gpnas.train.task import TARGET_KINDS, Task
+from gpnas.train.task import TARGET_KINDS, Task, output_shape
 from gpnas.units import CostModel, Macs, UnitGroups, cost_model
 
 _STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
@@ -171,7 +171,7 @@ def _make_network(
     variables = shapes_of(task, config.model, inputs)
     traced = batch_size // (jax.device_count() if axis else 1)  # as a step will have it
     batch = _batch(inputs, data, max(traced, 2))  # a scalar is not taken for a number per example
-    outputs = task.outputs(data) if task.outputs else None
+    outputs = output_shape(config.task.name, task, data)
     check_network(config.model.name, task, variables, batch, outputs, axis)
     if config.data.augment not in ("", "none"):
         require_kind(data, inputs=("image",))

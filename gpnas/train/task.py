@@ -7,13 +7,15 @@ assume neither classification nor images. `supervised` makes one from a loss of 
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from gpnas.errors import UserError, brief
 from gpnas.models import Model
 from gpnas.plugins import In
 
@@ -206,6 +208,29 @@ def language(model: Model) -> Task:
         model, loss, {"perplexity": loss}, metric,
         lambda data: (*_target_shape(data), data.num_classes),
     )  # fmt: skip
+
+
+def output_shape(name: str, task: Task, data: Any) -> tuple[int, ...] | None:
+    """Shape of the outputs for one example that a task needs on a data set; None: any.
+
+    Args:
+      name: The task's, as the config has it.
+      task: The task.
+      data: The data set.
+
+    Raises:
+      UserError: If `task.outputs` raises, or returns no shape.
+    """
+    if task.outputs is None:
+        return None
+    allowed = "a task whose `outputs` returns a shape, as (data.num_classes,)"
+    try:
+        found = task.outputs(data)
+    except Exception as error:  # a function of the user's may raise anything
+        raise UserError("task.name", name, f"{allowed} ({brief(error)})") from error
+    if not isinstance(found, Sequence) or not all(isinstance(n, Integral) for n in found):
+        raise UserError("task.name", name, f"{allowed}; not {found!r}")
+    return tuple(map(int, found))
 
 
 TASKS: Mapping[str, Callable[..., Task]] = {

@@ -52,11 +52,13 @@ def test_every_source_gives_the_same(trained, tiny, digits, tmp_path, monkeypatc
     np.savez(tmp_path / "leaves.npz", **leaves)
     (tmp_path / "gpnas_weights.py").write_text(
         "import numpy\n\n\ndef weights() -> dict:\n"
-        f"    return dict(numpy.load({str(tmp_path / 'leaves.npz')!r}))\n"
+        f"    return dict(numpy.load({str(tmp_path / 'leaves.npz')!r}))\n\n\n"
+        "class Own(dict):\n    pass\n\n\ndef own() -> Own:\n    return Own(weights())\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     names = ("slashes.safetensors", "dots.safetensors", "orbax")
-    for source in (folder, *(tmp_path / name for name in names), "gpnas_weights:weights"):
+    functions = ("gpnas_weights:weights", "gpnas_weights:own")
+    for source in (folder, *(tmp_path / name for name in names), *functions):
         found = flat(load(tiny, digits, source))
         assert found.keys() == leaves.keys()
         for name, value in leaves.items():

@@ -128,6 +128,18 @@ def decibel(model: Model) -> Task:
     return _reported(model, value=lambda mean: -10 * jnp.log10(mean))
 
 
+def count(model: Model) -> Task:
+    return brier(model)._replace(outputs=lambda data: data.num_classes)
+
+
+def raising_outputs(model: Model) -> Task:
+    return brier(model)._replace(outputs=lambda data: data.classes)
+
+
+def text(model: Model) -> Task:
+    return brier(model)._replace(metric="accuracy")
+
+
 def density(model: Model) -> Task:
     made = brier(model)
 
@@ -321,6 +333,9 @@ def test_equinox(own, tiny, digits, tmp_path, name, stateful):
         ({"name": "gpnas_tasks:best"}, "better lower or higher, not 'best'"),
         ({"name": "gpnas_tasks:no_value"}, "value` is a finite number"),
         ({"name": "gpnas_tasks:raising_value"}, "value` is a finite number"),
+        ({"name": "gpnas_tasks:count"}, r"`outputs` returns a shape, .*; not 10"),
+        ({"name": "gpnas_tasks:raising_outputs"}, "`outputs` returns a shape, .*AttributeError"),
+        ({"name": "gpnas_tasks:text"}, "`metric` is a gpnas.train.Metric, not 'accuracy'"),
         ({"name": "gpnas_tasks:density"}, "a name other than .*density"),
         ({"name": "gpnas_tasks:brier", "power": "two"}, "task.power: got 'two'"),
         ({"name": "gpnas_tasks:brier", "base": 2}, "a field of gpnas_tasks:brier: power"),
