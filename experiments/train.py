@@ -7,8 +7,8 @@ The folder then holds record.json (the result), metrics.jsonl and TensorBoard's 
 there), and checkpoints (`--config.resume=True` goes on from the last one).
 
 What ends a run early is told in one line. Exit code 2 is a mistake in what was asked for; 3 a loss
-that is not finite; 74 a disk that is full, or a file that cannot be written; 75 an interruption by
-SIGTERM or Ctrl-C, after which `--config.resume=True` goes on.
+or metric that is not finite; 74 a disk that is full, or a file that cannot be written; 75 an
+interruption by SIGTERM or Ctrl-C, after which `--config.resume=True` goes on.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,8 @@ def load_data(config: ConfigDict) -> Dataset:
     if not kind and c.name.startswith("csv:") and "task" in config:
         kind = TARGET_KINDS.get(config.task.name)
         if kind == "next":
-            raise UserError("task.name", config.task.name, f"a task of a table; {c.name} is one")
+            allowed = f"classification, regression, multilabel or your own, for the table {c.name}"
+            raise UserError("task.name", config.task.name, allowed)
     return load(
         c.name,
         raw_dir=c.raw_dir or None,

@@ -78,7 +78,7 @@ def test_labels_of_arrays(make):
     [
         ("csv", "classification", r"two classes|task\.name=regression"),
         ("csv", "multilabel", r"column 'y'.*0 or 1"),
-        ("csv", "language", r"data\.target_kind: got 'next'"),
+        ("csv", "language", "task.name: got 'language', .*table csv:"),
         ("text", "classification", r"inputs: tokens; targets: next\).*allowed: targets: class"),
         (f"{__name__}:labelled", "regression", "targets: labels.*allowed: targets: value"),
     ],
