@@ -77,9 +77,7 @@ def _equal(costs: CostModel, kind: str) -> allocate.Allocation:
             for name, size in costs.sizes.items()
         }
 
-    def allocation(
-        shapes: Mapping[str, Any], budget: jax.Array
-    ) -> dict[allocate.Group, jax.Array]:
+    def allocation(shapes: Mapping[str, Any], budget: jax.Array) -> dict[allocate.Group, jax.Array]:
         def half(_: int, ends: tuple) -> tuple:
             low, high = ends
             middle = (low + high) / 2
