@@ -25,7 +25,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """`gpnas.slim`, loaded on demand: it needs every package but `search` and `report`."""
     if name == "slim":
-        from gpnas.deploy._slim import slim
+        from gpnas.deploy.slim import slim
 
         return slim
     raise AttributeError(f"module 'gpnas' has no attribute {name!r}")
