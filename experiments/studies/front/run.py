@@ -64,7 +64,7 @@ def _once(
     one.seed, one.optimizer.learning_rate = seed, rate
     one.method.update(METHODS[arm])
     one.baselines = arm == "front"
-    one.retrain = arm == "front"
+    one.retrain = arm == "front" and seed not in config.tuning_seeds
     one.resume = True
     name = f"{arm.replace(' ', '-')}-{rate:g}-{seed}"
     record = train_front(one, options.workdir / config.study / name, data)
