@@ -4,7 +4,7 @@
     python experiments/export.py --workdir=runs/mine --formats=onnx,tflite,stablehlo --int8
 
 WORKDIR/export then holds a file per format and network, and export.json: class names, sizes,
-largest difference from JAX, test error, latency. TFLite needs the extra `tflite`, the others the
+largest difference from JAX, test metric, latency. TFLite needs the extra `tflite`, the others the
 extra `deploy`; see docs/deploy.md.
 """
 

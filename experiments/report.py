@@ -4,8 +4,9 @@
 
 Inputs are work directories, parents of work directories (one or two levels up), study directories
 or `records.jsonl` files, given with `--inputs` or as arguments. Reads JSON only: needs no JAX and
-takes seconds. Runs on several data sets have tables and figures of error of their own. What cannot
-be read is left out, and the page says so. With `--figures_dir` every figure is also written as SVG
+takes seconds. Results are in the metric of the task: error, RMSE, perplexity, one's own. Runs that
+differ in data set or metric have tables and figures of results of their own. What cannot be read is
+left out, and the page says so. With `--figures_dir` every figure is also written as SVG
 and PNG, and the result table as `table.md`.
 """
 

@@ -18,6 +18,7 @@ from ml_collections import config_flags
 
 from gpnas import train
 from gpnas.commandline import EXIT_STOPPED, check_kind, no_arguments, start, stop
+from gpnas.deploy import export
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
@@ -47,7 +48,8 @@ def main(argv: Sequence[str]) -> None:
         f" training FLOPs {cost['train_flops'] / cost['train_flops_dense']:.3f} of dense,"
         f" {record['wall_s']:.1f} s"
     )
-    if cost["nonzeros"] < cost["weights"]:
+    exported = all(record["kinds"][part] in kinds for part, kinds in export.KINDS.items())
+    if exported and cost["nonzeros"] < cost["weights"]:
         print(_HINT.format(workdir=_WORKDIR.value))
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gpnas.report import Cell, Column, Table, error_text, stats
+from gpnas.report import Cell, Column, Table, stats
 
 Record = Mapping[str, Any]
 
@@ -127,7 +127,7 @@ def _cell(density: float | None, records: Sequence[Record]) -> Cell:
     reached = stats.estimate(map(density_reached, records))
     other = reached is not None and (density is None or reached.mean > 1.05 * density)
     detail = f"at {100 * reached.mean:.3g} %" if other and reached else ""
-    return Cell(error_text(stats.estimate(map(error, records))), detail=detail)
+    return Cell(stats.estimate_text(stats.estimate(map(error, records))), detail=detail)
 
 
 def _densities(records: Sequence[Record]) -> list[float]:

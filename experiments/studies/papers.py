@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gpnas.report import Cell, Column, Table, error_text, stats
+from gpnas.report import Cell, Column, Table, stats
 
 Record = Mapping[str, Any]
 
@@ -160,7 +160,7 @@ def _range(factors: Sequence[float]) -> str:
 
 
 def _error(found: stats.Estimate | None) -> str:
-    return error_text(found) if found else "–"
+    return stats.estimate_text(found) if found else "–"
 
 
 def _remaining(records: Sequence[Record]) -> str:

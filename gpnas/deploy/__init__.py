@@ -24,13 +24,13 @@ from gpnas.deploy._formats import (
 )
 from gpnas.deploy._latency import measure_latency, run_in_process, serve, speedup
 from gpnas.deploy._quantize import quantize
-from gpnas.deploy._runtimes import error_percent, load_exported, max_difference
+from gpnas.deploy._runtimes import load_exported, max_difference, mean_over_examples
 from gpnas.deploy._saved import load_network, on_pixels, save_network
 
 __all__ = [
     "EXTRAS", "OPSET", "PLATFORMS", "Description", "Network",
-    "compact_network", "dense_network", "error_percent", "export", "inference", "load_exported",
-    "load_network", "max_difference", "measure_latency", "on_pixels", "per_image", "predict",
+    "compact_network", "dense_network", "export", "inference", "load_exported", "load_network",
+    "max_difference", "mean_over_examples", "measure_latency", "on_pixels", "per_image", "predict",
     "quantize", "require_formats", "run_in_process", "save_network", "serve", "side_file",
     "speedup", "to_onnx", "to_stablehlo", "to_tflite",
 ]  # fmt: skip  # noqa: F822

@@ -5,7 +5,7 @@ The content of a file is compared with the digest beside it, if there is one (se
 
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -146,18 +146,25 @@ def max_difference(run: Run, apply: Apply, variables: object, images: np.ndarray
     return float(np.abs(run(images) - expected).max())
 
 
-def error_percent(run: Run, images: np.ndarray, labels: np.ndarray, batch: int = 500) -> float:
-    """Classification error in percent.
+def mean_over_examples(
+    run: Run,
+    per_example: Callable[[np.ndarray, np.ndarray], Any],
+    images: np.ndarray,
+    targets: np.ndarray,
+    batch: int = 500,
+) -> float:
+    """Mean over examples of a function of a runtime's outputs and of targets.
 
     Args:
       run: A function by `load_exported`.
+      per_example: `(outputs, targets) → values`, (batch,).
       images: (n, height, width, channels) pixels, converted to float32 batch by batch.
-      labels: (n,) int.
+      targets: (n, …).
       batch: Images per call.
     """
-    wrong = 0
-    for start in range(0, len(labels), batch):
+    total = 0.0
+    for start in range(0, len(targets), batch):
         part = slice(start, start + batch)
-        logits = run(np.asarray(images[part], np.float32))
-        wrong += int((logits.argmax(-1) != labels[part]).sum())
-    return 100 * wrong / len(labels)
+        outputs = run(np.asarray(images[part], np.float32))
+        total += float(np.asarray(per_example(outputs, targets[part]), np.float64).sum())
+    return total / len(targets)

@@ -3,7 +3,7 @@
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,14 @@ from gpnas.deploy._describe import Description, digest, metadata_of, write_side_
 from gpnas.deploy._formats import Apply, require_formats
 from gpnas.deploy._latency import measure_latency, speedup
 from gpnas.deploy._quantize import quantize
-from gpnas.deploy._runtimes import error_percent, load_exported, max_difference
+from gpnas.deploy._runtimes import load_exported, max_difference, mean_over_examples
 from gpnas.deploy._saved import on_pixels, save_network
-from gpnas.errors import UserError
+from gpnas.errors import UserError, brief
+from gpnas.models import Model
 from gpnas.provenance import provenance
-from gpnas.train import Finished, build_model, load_run
+from gpnas.train import Finished, Task, build_model, build_task, load_run
 
+KINDS = {"inputs": ("image",), "targets": ("class",)}  # of data whose networks are exported
 BATCHES = (1, 64)
 THREADS = (1, 2)
 TOLERANCE = 1e-4  # for logits of a float32 file against JAX
@@ -41,8 +43,9 @@ def export_run(
 ) -> dict[str, Any]:
     """Writes WORKDIR/export: the compact and the dense network in each format, and export.json.
 
-    The files take pixels from 0 to 255; the standardization of the run is part of them. FILE.json
-    beside each has class names and digest. Nothing is written unless everything succeeds.
+    The run is one on images and classes. The files take pixels from 0 to 255; the standardization
+    of the run is part of them. FILE.json beside each has class names and digest. Nothing is written
+    unless everything succeeds.
 
     Args:
       workdir: Folder of a finished run.
@@ -54,8 +57,8 @@ def export_run(
 
     Returns:
       The content of export.json: `class_names`, `networks` (parameters, MACs, architecture) and
-      `files` (bytes, SHA-256, largest difference from JAX, test error in %, latency and speed-up
-      over the dense file).
+      `files` (bytes, SHA-256, largest difference from JAX, the task's metric on the test set as
+      `test_NAME`, latency and speed-up over the dense file).
 
     Raises:
       UserError: If the run or a format cannot be exported.
@@ -67,32 +70,52 @@ def export_run(
     if target.is_symlink() or (target.exists() and not (target / "export.json").exists()):
         raise UserError("workdir", str(target), "a folder export that an export made, or none")
     run = load_run(workdir, network)
-    require_kind(run.data, inputs=("image",), targets=("class",))
-    shape, networks = run.data.input_shape, _networks(run)
+    require_kind(run.data, **KINDS)
+    model = _float32_model(run)
+    shape = run.data.input_shape
+    networks = {
+        "compact": compact_network(model, run.variables, shape),
+        "dense": dense_network(model, run.variables, shape),
+    }
     if "safetensors" in names and networks["dense"].architecture is None:
         allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
         raise UserError("formats", "safetensors", allowed)
     removal = _compaction_error(networks, run)
+    job = _Job(run, _task_of_outputs(run, model), names, int8, opset or formats.OPSET)
     with (
         naming(target),
         tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made,
     ):
         folder = pathlib.Path(made) / "export"
         folder.mkdir()
-        files = [
-            row
-            for name, one in networks.items()
-            for row in _write(folder, name, one, names, int8, run, opset or formats.OPSET)
-        ]
+        files = [row for name, one in networks.items() for row in _write(folder, name, one, job)]
         if seconds:
             files = _with_latency(folder, files, shape, seconds)
-        report = _report(run, network, files) | {
+        report = _report(job, network, files) | {
             "removal_difference": removal,
             "networks": {name: _about(one, shape) for name, one in networks.items()},
         }
         write_json(folder / "export.json", report)
         _publish(folder, target)
     return report
+
+
+class _Job(NamedTuple):
+    """What the files of an export have in common.
+
+    Attributes:
+      run: The run.
+      task: Its task, on outputs instead of images.
+      names: Formats.
+      int8: Whether to write quantized ONNX files, too.
+      opset: Opset of ONNX files.
+    """
+
+    run: Finished
+    task: Task
+    names: Sequence[str]
+    int8: bool
+    opset: int
 
 
 def _check_formats(names: Sequence[str], int8: bool, opset: int | None) -> None:
@@ -133,33 +156,47 @@ def _compaction_error(networks: Mapping[str, Network], run: Finished) -> float:
     return apart
 
 
-def _networks(run: Finished) -> dict[str, Network]:
-    """The compact and the dense network of a run, with XLA's convolutions and in float32."""
+def _float32_model(run: Finished) -> Model:
+    """The network of a run, with XLA's convolutions and in float32."""
     config = ConfigDict(run.config.model.to_dict())
     config.update(conv="xla", dtype="float32")
-    model = build_model(config, run.data.num_classes)
-    return {
-        "compact": compact_network(model, run.variables, run.data.input_shape),
-        "dense": dense_network(model, run.variables, run.data.input_shape),
-    }
+    return build_model(config, run.data.num_classes)
 
 
-def _write(
-    folder: pathlib.Path,
-    name: str,
-    network: Network,
-    names: Sequence[str],
-    int8: bool,
-    run: Finished,
-    opset: int,
-) -> list[dict[str, Any]]:
+def _task_of_outputs(run: Finished, model: Model) -> Task:
+    """The run's task on the identity network: its metrics take outputs where they took inputs.
+
+    Raises:
+      UserError: If the metric is of more than the outputs and the targets.
+    """
+    identity = Model(
+        lambda key, inputs: {"params": {}}, lambda variables, inputs, key: (inputs, {})
+    )
+    whole, outer = (build_task(run.config.task, one) for one in (model, identity))
+    images = standardize(jnp.asarray(run.data.validation.inputs[:_PARITY]), run.data)
+    targets = jnp.asarray(run.data.validation.targets[:_PARITY])
+    name, said = whole.metric.name, ""
+    expected = whole.metrics(run.variables, (images, targets))[name]
+    try:
+        outputs = model.infer(run.variables, images)
+        found = outer.metrics(run.variables, (outputs, targets))[name]
+        agree = np.allclose(found, expected, atol=TOLERANCE)
+    except Exception as error:  # a task is a program: it may raise anything
+        agree, said = False, f" ({brief(error)})"
+    if not agree:
+        allowed = f"a task whose metric is of the network's outputs and the targets{said}"
+        raise UserError("task.name", run.config.task.name, allowed)
+    return outer
+
+
+def _write(folder: pathlib.Path, name: str, network: Network, job: _Job) -> list[dict[str, Any]]:
     """Writes the files of a network, and evaluates them."""
-    data = run.data
+    data = job.run.data
     about = Description(data.class_names, data.input_shape)
     apply = on_pixels(network.apply, data.mean, data.std)
-    own = {"onnx": {"opset": opset, "metadata": metadata_of(about)}}
+    own = {"onnx": {"opset": job.opset, "metadata": metadata_of(about)}}
     rows = []
-    for kind in names:
+    for kind in job.names:
         path = folder / f"{name}.{kind}"
         if kind == "safetensors":
             path = folder / f"{name}.json"
@@ -169,27 +206,33 @@ def _write(
             write = formats.WRITERS[kind]
             write(apply, network.variables, data.input_shape, path, **own.get(kind, {}))
             write_side_file(path, about)
-        row = _evaluate(path, name, kind, apply, network.variables, run)
+        row = _evaluate(path, name, kind, apply, network.variables, job)
         if row["max_difference"] > TOLERANCE:
             raise RuntimeError(f"{path.name} differs from JAX by {row['max_difference']}")
         rows.append(row)
-    if int8:
+    if job.int8:
         path = folder / f"{name}.int8.onnx"
         images = np.asarray(data.train.inputs[:_CALIBRATION])
         quantize(folder / f"{name}.onnx", path, images)
         write_side_file(path, about)
-        rows.append(_evaluate(path, name, "onnx int8", apply, network.variables, run))
+        rows.append(_evaluate(path, name, "onnx int8", apply, network.variables, job))
     return rows
 
 
 def _evaluate(
-    path: pathlib.Path, name: str, kind: str, apply: Apply, variables: Any, run: Finished
+    path: pathlib.Path, name: str, kind: str, apply: Apply, variables: Any, job: _Job
 ) -> dict[str, Any]:
-    """Evaluates a file: size, difference from JAX on validation images, test error."""
+    """Evaluates a file: size, difference from JAX on validation images, metric on the test set."""
     call = load_exported(path)
-    images = np.asarray(run.data.validation.inputs[:_PARITY], np.float32)
+    data, metric = job.run.data, job.task.metric
+    images = np.asarray(data.validation.inputs[:_PARITY], np.float32)
     parts = [path, path.with_suffix(".safetensors")] if kind == "safetensors" else [path]
-    test = run.data.test
+
+    @jax.jit
+    def per_example(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        return job.task.metrics(job.run.variables, (outputs, targets))[metric.name]
+
+    mean = mean_over_examples(call, per_example, data.test.inputs, data.test.targets)
     return {
         "file": path.name,
         "network": name,
@@ -197,7 +240,7 @@ def _evaluate(
         "bytes": sum(part.stat().st_size for part in parts),
         "sha256": {part.name: digest(part.read_bytes()) for part in parts},
         "max_difference": max_difference(call, apply, variables, images),
-        "test_error": round(error_percent(call, test.inputs, test.targets), 4),
+        f"test_{metric.name}": metric.value(mean),
     }
 
 
@@ -222,14 +265,19 @@ def _with_latency(
     return [row | {"latency": timed[row["file"]]} for row in files]
 
 
-def _report(run: Finished, network: str, files: list[dict[str, Any]]) -> dict[str, Any]:
+def _report(job: _Job, network: str, files: list[dict[str, Any]]) -> dict[str, Any]:
+    run, metric = job.run, job.task.metric
     return {
         "network": network,
         "study": run.record["study"],
         "arm": run.record["arm"],
         "seed": run.record["seed"],
         "dataset": run.record["dataset"],
-        "test_error": run.record["metrics"][f"test_error_{network}"],
+        "task": {
+            "name": run.config.task.name,
+            "metric": {field: getattr(metric, field) for field in ("name", "unit", "better")},
+        },
+        f"test_{metric.name}": run.record["metrics"][f"test_{metric.name}_{network}"],
         "image_shape": list(run.data.input_shape),
         "class_names": list(run.data.class_names),
         "backend": jax.default_backend(),

@@ -13,7 +13,6 @@ seeds), `formatting` (numbers as text) and `style` (colours).
 
 from gpnas.report import formatting, stats, style
 from gpnas.report._drawings import architecture_figure
-from gpnas.report._errors import error_text
 from gpnas.report._exports import export_table
 from gpnas.report._figures import FigureSpec, Panel, columns_for
 from gpnas.report._fronts import front_figures
@@ -28,7 +27,7 @@ from gpnas.report._write import markdown_table, text_table, write
 
 __all__ = [
     "Cell", "Column", "FigureSpec", "Group", "Loaded", "Panel", "Receptive", "Run", "Summary",
-    "Table", "architecture_figure", "columns_for", "course_figures", "error_text", "export_table",
+    "Table", "architecture_figure", "columns_for", "course_figures", "export_table",
     "figures", "formatting", "front_figures", "markdown_table", "place_labels", "read_runs",
     "render", "result_table", "search_difference_table", "search_tables", "stats", "style",
     "summarise", "text_table", "write",

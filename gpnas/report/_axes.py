@@ -66,7 +66,7 @@ def set_limits(ax: Axes, axis: Axis, numbers: Sequence[float], log: bool, pad: f
         room = (high / low) ** pad
         limits = (low / room, high * room)
     else:
-        room = (high - low) * pad or max(abs(high) * 0.05, 0.05)
+        room = (high - low) * pad or abs(high) * 0.05 or 0.05
         limits = (low - room, high + room)
     ax.set(**{f"{axis}lim": limits})
 

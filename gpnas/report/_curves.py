@@ -48,9 +48,9 @@ def density(runs: Sequence[Run], layer: str | None = None) -> Curve | None:
     return _average([_track(points(run), path) for run in runs])
 
 
-def validation_error(runs: Sequence[Run]) -> Curve | None:
-    """Returns the validation error over training, in percent."""
-    return _average([_track(run.validation, ("error",)) for run in runs])
+def validation(runs: Sequence[Run]) -> Curve | None:
+    """Returns the metric on the validation split over training, of runs that share it."""
+    return _average([_track(run.validation, (run.metric.name,)) for run in runs])
 
 
 def rate(runs: Sequence[Run], kind: str) -> Curve | None:

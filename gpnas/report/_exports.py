@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gpnas.report import stats
+from gpnas.report._metric import ERROR, Metric, metric_of
 from gpnas.report._table import Cell, Column, Table
 
 Record = Mapping[str, Any]
@@ -14,12 +16,13 @@ def export_table(report: Record) -> Table:
     Args:
       report: As export.json has it.
     """
+    metric = metric_of(report) or ERROR
     latencies = report["files"][0].get("latency", ())
     columns = [Column(title, numeric=False) for title in ("file", "network")]
-    columns += [Column(title) for title in ("kB", "max difference", "test error %")]
+    columns += [Column(title) for title in ("kB", "max difference", f"test {metric.label}")]
     columns += [Column(f"ms, batch {r['batch']}, threads {r['threads']}") for r in latencies]
     ordered = sorted(report["files"], key=lambda row: row["format"])
-    rows = [[Cell(text) for text in _file_texts(row)] for row in ordered]
+    rows = [[Cell(text) for text in _file_texts(row, metric)] for row in ordered]
     params, macs = (
         " of ".join(f"{report['networks'][name][field]:,}" for name in ("compact", "dense"))
         for field in ("params", "macs")
@@ -40,12 +43,12 @@ def export_table(report: Record) -> Table:
     return Table(caption, columns, rows, notes)
 
 
-def _file_texts(row: Record) -> list[str]:
+def _file_texts(row: Record, metric: Metric) -> list[str]:
     return [
         row["file"],
         row["network"],
         f"{row['bytes'] / 1000:.1f}",
         f"{row['max_difference']:.0e}",
-        f"{row['test_error']:.2f}",
+        metric.interval(stats.estimate([row[f"test_{metric.name}"]])),
         *(f"{one['ms']:.3f} ({one['speedup']:.2f})" for one in row.get("latency", ())),
     ]

@@ -54,6 +54,7 @@ class FigureSpec:
       panels: Its panels.
       narrow: The same for a phone; empty where the panels are small enough.
       columns: Panels side by side on a wide screen and in a file.
+      short: Its title in the list of sections; the heading if empty.
     """
 
     name: str
@@ -62,6 +63,7 @@ class FigureSpec:
     panels: Sequence[Panel]
     narrow: Sequence[Panel] = ()
     columns: int = 1
+    short: str = ""
 
     def file(self, kind: str) -> bytes:
         """Returns the figure as one file.

@@ -6,15 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gpnas.report import formatting, stats
-from gpnas.report._datasets import name_data
-from gpnas.report._read import Data, Loaded, Run, identity, own_config
+from gpnas.report._metric import ERROR, Metric
+from gpnas.report._problems import name_problems
+from gpnas.report._read import Loaded, Problem, Run, identity, own_config
 
 # Where each quantity of a finished run is found in its record.
 FIELDS: dict[str, tuple[str, ...]] = {
-    "error_last": ("metrics", "test_error_last"),
-    "error_selected": ("metrics", "test_error_selected"),
-    "val_last": ("metrics", "val_error_last"),
-    "val_selected": ("metrics", "val_error_selected"),
     "params": ("cost", "params"),
     "nonzeros": ("cost", "nonzeros"),
     "nonzeros_with_bias": ("cost", "nonzeros_with_bias"),
@@ -26,6 +23,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "flops_dense": ("cost", "train_flops_dense"),
     "wall": ("wall_s",),
 }
+# The same of its metric, by name.
+METRICS = {"test_last": "test_{}_last", "test_selected": "test_{}_selected"}
 MAX_NAME = 80  # characters of an arm or a study that are shown
 RATIOS = {"flops_ratio": ("flops", "flops_dense"), "macs_ratio": ("macs", "macs_dense")}
 
@@ -39,26 +38,29 @@ def quantity(run: Run, name: str) -> float | None:
         layers = formatting.items(run.record, "layers")
         dead = [d for layer in layers if (d := formatting.number(layer, "dead_out")) is not None]
         return sum(dead) if dead else None
+    if name in METRICS:
+        return formatting.number(run.record, "metrics", METRICS[name].format(run.metric.name))
     return formatting.number(run.record, *FIELDS[name])
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """An arm of a study on one data set, which has one colour and marker in every figure.
+    """An arm of a study on one problem, which has one colour and marker in every figure.
 
     Attributes:
       study: The study.
       arm: The arm.
-      data: The data set; empty where a report has one.
+      problem: Its data set, and its metric where the data set has several; empty where a report
+        has one problem.
       label: How figures and tables name it: the arm, with the study where there are several, and
-        with the data set where the arm was trained on several.
+        with the problem where the arm was trained on several.
       colour: Index into the palette: 0 for dense, 1 for development.
       turn: How often the palette has been used up before it; chooses marker and line style.
     """
 
     study: str
     arm: str
-    data: str
+    problem: str
     label: str
     colour: int
     turn: int
@@ -118,7 +120,7 @@ class Summary:
       series: All arms, also those with unfinished runs only, in the order of the figures.
       unfinished: Runs without a record.
       warnings: What could not be read, or makes numbers hard to compare.
-      data_names: What data sets are called, as `name_data` returns it.
+      problem_names: What problems are called, as `name_problems` returns it.
     """
 
     groups: tuple[Group, ...]
@@ -127,12 +129,25 @@ class Summary:
     series: tuple[Series, ...]
     unfinished: tuple[Run, ...]
     warnings: tuple[str, ...]
-    data_names: Mapping[Data, str]
+    problem_names: Mapping[Problem, str]
 
     @property
     def finished(self) -> list[Run]:
         """The finished runs."""
         return [run for group in self.groups for run in group.runs]
+
+    @property
+    def metric(self) -> Metric:
+        """The metric of the finished runs, of which there is one in each part of `by_problem`.
+
+        Raises:
+          ValueError: If there are several.
+        """
+        found = {run.metric for run in self.finished} or {ERROR}
+        if len(found) > 1:
+            names = ", ".join(sorted(metric.label for metric in found))
+            raise ValueError(f"runs with one metric, not {names}: see `by_problem`")
+        return found.pop()
 
     @property
     def is_sweep(self) -> bool:
@@ -147,22 +162,22 @@ class Summary:
     def series_of(self, run: Run) -> Series:
         """Returns the arm of a run."""
         return next(
-            s for s in self.series if (s.study, s.arm, s.data) == _key(run, self.data_names)
+            s for s in self.series if (s.study, s.arm, s.problem) == _key(run, self.problem_names)
         )
 
-    def by_data(self) -> list[tuple[str, "Summary"]]:
-        """Returns name and finished runs of each data set; itself without a name if it is one."""
-        names = sorted({group.series.data for group in self.groups})
+    def by_problem(self) -> list[tuple[str, "Summary"]]:
+        """Returns name and finished runs of each problem; itself without a name if it is one."""
+        names = sorted({group.series.problem for group in self.groups})
         if len(names) < 2:
             return [("", self)]
         return [(name, self._on(name)) for name in names]
 
-    def _on(self, data: str) -> "Summary":
-        """Returns the finished runs on one data set, whose arms need not name it."""
+    def _on(self, problem: str) -> "Summary":
+        """Returns the finished runs on one problem, whose arms need not name it."""
         own = {
-            s: dataclasses.replace(s, label=s.label.removesuffix(f" on {data}"))
+            s: dataclasses.replace(s, label=s.label.removesuffix(f" on {problem}"))
             for s in self.series
-            if s.data == data
+            if s.problem == problem
         }
         groups = [
             dataclasses.replace(g, series=own[g.series]) for g in self.groups if g.series in own
@@ -173,8 +188,8 @@ class Summary:
 def summarise(loaded: Loaded) -> Summary:
     """Sorts runs into groups and arms.
 
-    The dense arm comes first, the others by their test error at the last step; groups of one arm
-    lie together, from most to fewest non-zeros.
+    The dense arm comes first, the others by their test metric at the last step, the best first;
+    groups of one arm lie together, from most to fewest non-zeros.
 
     Args:
       loaded: What `read_runs` returned.
@@ -185,11 +200,12 @@ def summarise(loaded: Loaded) -> Summary:
     # Networks trained alone are in the records of the supernets that they are compared with.
     runs = [run for run in loaded.runs if run.part != "alone"]
     finished = [run for run in runs if run.finished]
-    data_names = name_data(run for run in runs if not run.is_search and not run.part)
+    problem_names = name_problems(run for run in runs if not run.is_search and not run.part)
     buckets: dict[tuple[_Key, str], list[Run]] = {}
     for run in finished:
-        buckets.setdefault((_key(run, data_names), identity(run)[-1]), []).append(run)
-    series = {(s.study, s.arm, s.data): s for s in _name_series(_key(r, data_names) for r in runs)}
+        buckets.setdefault((_key(run, problem_names), identity(run)[-1]), []).append(run)
+    named = _name_series(_key(run, problem_names) for run in runs)
+    series = {(s.study, s.arm, s.problem): s for s in named}
     settings = _settings(buckets)
     groups = [
         Group(series[key[0]], settings[key], tuple(sorted(runs, key=_by_seed)))
@@ -197,12 +213,13 @@ def summarise(loaded: Loaded) -> Summary:
     ]
     best: dict[Series, float] = {}
     for group in groups:
-        error = group.mean("error_last")
-        if error is not None:
-            best[group.series] = min(error, best.get(group.series, error))
+        last = group.mean("test_last")
+        if last is not None:
+            rank = group.runs[0].metric.rank(last)
+            best[group.series] = min(rank, best.get(group.series, rank))
 
     def order(s: Series) -> tuple[object, ...]:
-        return (s.study, s.data, not s.is_dense, best.get(s, float("inf")), s.label)
+        return (s.study, s.problem, not s.is_dense, best.get(s, float("inf")), s.label)
 
     groups.sort(key=lambda g: (order(g.series), -(g.mean("nonzeros") or 0), g.setting))
     return Summary(
@@ -211,16 +228,16 @@ def summarise(loaded: Loaded) -> Summary:
         parts=tuple(g for g in groups if g.runs[0].part),
         series=tuple(sorted(series.values(), key=order)),
         unfinished=tuple(run for run in runs if not run.finished),
-        warnings=(*_several(data_names), *_comparability(finished), *loaded.warnings),
-        data_names=data_names,
+        warnings=(*_several(problem_names), *_comparability(finished), *loaded.warnings),
+        problem_names=problem_names,
     )
 
 
-_Key = tuple[str, str, str]  # study, arm and data set of a series
+_Key = tuple[str, str, str]  # study, arm and problem of a series
 
 
-def _key(run: Run, data_names: Mapping[Data, str]) -> _Key:
-    return run.study, run.arm, data_names.get(run.data, "")
+def _key(run: Run, problem_names: Mapping[Problem, str]) -> _Key:
+    return run.study, run.arm, problem_names.get(run.problem, "")
 
 
 def _by_seed(run: Run) -> tuple[bool, int, str]:
@@ -231,11 +248,11 @@ def _name_series(keys: Iterable[_Key]) -> list[Series]:
     """Gives every arm its label and colour, which depend on names alone."""
     arms = sorted(set(keys))
     several = len({study for study, _, _ in arms}) > 1
-    data_sets = collections.Counter((study, arm) for study, arm, _ in arms)
+    problems = collections.Counter((study, arm) for study, arm, _ in arms)
     used: dict[int, int] = {}
     result = []
     others = sorted({arm for _, arm, _ in arms if not is_dense(arm) and not _is_development(arm)})
-    for study, arm, data in arms:
+    for study, arm, problem in arms:
         if is_dense(arm):
             colour = 0
         elif _is_development(arm):
@@ -246,8 +263,8 @@ def _name_series(keys: Iterable[_Key]) -> list[Series]:
         used[colour] = turn + 1
         label = formatting.shorten(arm, MAX_NAME)
         label = f"{formatting.shorten(study, MAX_NAME)}: {label}" if several else label
-        label += f" on {data}" if data and data_sets[study, arm] > 1 else ""
-        result.append(Series(study, arm, data, label, colour, turn))
+        label += f" on {problem}" if problem and problems[study, arm] > 1 else ""
+        result.append(Series(study, arm, problem, label, colour, turn))
     return result
 
 
@@ -319,12 +336,14 @@ def _comparability(runs: Sequence[Run]) -> list[str]:
     return warnings
 
 
-def _several(data_names: Mapping[Data, str]) -> list[str]:
-    names = sorted({*data_names.values()} - {""})
+def _several(problem_names: Mapping[Problem, str]) -> list[str]:
+    names = sorted({*problem_names.values()} - {""})
     if not names:
         return []
+    metrics = {metric for (_, metric), name in problem_names.items() if name}
     shown = ", ".join(names[:6]) + (" and others" if len(names) > 6 else "")
+    told = f"are on {len(names)} data sets" if len(metrics) == 1 else "differ in data set or metric"
     return [
-        f"The runs are on {len(names)} data sets ({shown}): errors are not comparable across them, "
-        "so that each has its own tables and figures of error."
+        f"The runs {told} ({shown}): results are not comparable across them, so that each has its "
+        "own tables and figures of results."
     ]

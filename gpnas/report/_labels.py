@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.textpath import TextPath
+from scipy.optimize import isotonic_regression
 
 from gpnas.report import formatting, style
 
@@ -34,7 +35,7 @@ def fit(text: str, room: float, bold: bool = False) -> str:
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Moves positions apart to at least `gap`, as little as possible, within bounds.
+    """Moves positions apart to at least `gap`, by the least sum of squares, within bounds.
 
     Args:
       wanted: Where the labels would like to be, in any order.
@@ -45,21 +46,15 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     Returns:
       The positions, in the order of `wanted`.
     """
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    # Blocks of touching labels, each at the mean of what its labels want (pool adjacent violators).
-    blocks: list[list[float]] = []
-    for rank, i in enumerate(order):
-        blocks.append([wanted[i] - rank * gap, 1])
-        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
-            value, size = blocks.pop()
-            blocks[-1][0] = (blocks[-1][0] * blocks[-1][1] + value * size) / (blocks[-1][1] + size)
-            blocks[-1][1] += size
-    top = max(high - (len(order) - 1) * gap, low)
-    flat = [min(max(value, low), top) for value, size in blocks for _ in range(int(size))]
-    result = [0.0] * len(order)
-    for rank, (i, value) in enumerate(zip(order, flat, strict=True)):
-        result[i] = value + rank * gap
-    return result
+    if not wanted:
+        return []
+    order = np.argsort(wanted, kind="stable")
+    shifts = gap * np.arange(len(order))
+    # Least squares under `position[i + 1] - position[i] >= gap` is isotonic in what is left.
+    flat = isotonic_regression(np.asarray(wanted)[order] - shifts).x
+    result = np.empty(len(order))
+    result[order] = flat.clip(low, max(high - shifts[-1], low)) + shifts
+    return [float(place) for place in result]
 
 
 def to_pixels(ax: Axes, points: Sequence[tuple[float, float]] | np.ndarray) -> np.ndarray:

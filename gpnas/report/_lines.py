@@ -35,12 +35,20 @@ class Line:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-    """What panels of one figure share: y limits, scale and unit."""
+    """What panels of one figure share: y limits, scale and unit.
+
+    Attributes:
+      low, high: The smallest and the largest value.
+      log: Whether the axis is logarithmic.
+      unit: Formats a value.
+      zero: Whether a linear axis begins at zero, if no value is below.
+    """
 
     low: float
     high: float
     log: bool
     unit: Callable[[float], str]
+    zero: bool = True
 
     @classmethod
     def around(
@@ -49,21 +57,24 @@ class Frame:
         unit: Callable[[float], str],
         top: float | None = None,
         ratio: float = 10.0,
+        zero: bool = True,
     ) -> Self:
         """Returns a frame that all the lines fit in."""
         low = min(float(line.curve.low.min()) for line in lines)
         high = max(float(line.curve.high.max()) for line in lines)
         if top is not None:
             high = max(high, top)
-        return cls(low, high, low > 0 and high / low >= ratio, unit)
+        return cls(low, high, low > 0 and high / low >= ratio, unit, zero)
 
     def apply(self, ax: Axes) -> None:
         """Sets limits, scale and ticks."""
         set_scale(ax, "y", [self.low, self.high], 1.0 if self.log else float("inf"))
         if self.log:
             set_limits(ax, "y", [self.low, self.high], True, 0.06)
-        else:
+        elif self.zero and self.low >= 0:
             ax.set(ylim=(0, self.high * 1.06 or 1))
+        else:
+            set_limits(ax, "y", [self.low, self.high], False, 0.06)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: self.unit(value)))
 
     @property

@@ -9,11 +9,11 @@ import jinja2
 
 from gpnas.report import (
     _drawings,
-    _errors,
     _fronts,
     _pictures,
     _results,
     _searches,
+    _test_figures,
     _training_curves,
     formatting,
     style,
@@ -35,12 +35,12 @@ def figures(summary: Summary) -> list[FigureSpec]:
       The figures; pictures of the first layer are not among them.
     """
     made = (
-        *_by_data(_errors.error_figure, summary),
-        *_by_data(_errors.cost_figure, summary),
+        *_by_problem(_test_figures.main_figure, summary),
+        *_by_problem(_test_figures.cost_figure, summary),
         _training_curves.density_figure(summary),
         _training_curves.rates_figure(summary),
         _training_curves.layers_figure(summary),
-        *_by_data(_training_curves.validation_figure, summary),
+        *_by_problem(_training_curves.validation_figure, summary),
         _training_curves.unfinished_figure(summary),
         *_searches.course_figures(summary),
         *_fronts.front_figures(summary),
@@ -54,15 +54,19 @@ def figures(summary: Summary) -> list[FigureSpec]:
     return list(named.values())
 
 
-def _by_data(
+def _by_problem(
     figure: Callable[[Summary], FigureSpec | None], summary: Summary
 ) -> Iterator[FigureSpec]:
-    """Yields a figure of errors for each data set."""
-    for data, part in summary.by_data():
+    """Yields a figure of each problem."""
+    for problem, part in summary.by_problem():
         spec = figure(part)
-        if spec is not None and data:
-            name, heading = f"{spec.name}_{formatting.slug(data)}", f"{spec.heading}: {data}"
-            spec = dataclasses.replace(spec, name=name, heading=heading)
+        if spec is not None and problem:
+            spec = dataclasses.replace(
+                spec,
+                name=f"{spec.name}_{formatting.slug(problem)}",
+                heading=f"{spec.heading}: {problem}",
+                short=f"{spec.short}: {problem}",
+            )
         if spec is not None:
             yield spec
 
@@ -121,19 +125,22 @@ def _sections(summary: Summary) -> list[Section]:
     specs = {spec.name: spec for spec in figures(summary)}
     unfinished = specs.pop("unfinished", None)
     made: list[tuple[str, str, list[Block]]] = []
-    for data, part in summary.by_data():
+    short = {_pictures.HEADING: "First layer", "Unfinished runs": "Unfinished"}
+    parts = summary.by_problem()
+    main = _test_figures.main_names(summary.metric) if len(parts) == 1 else ()
+    for problem, part in parts:
         if part.groups:
-            heading = f"Results: {data}" if data else "Results"
-            blocks = [Block("table", _results.result_table(part, data))]
-            made.append(("results", heading, blocks + (_differences(part) if data else [])))
+            heading = f"Results: {problem}" if problem else "Results"
+            blocks = [Block("table", _results.result_table(part, problem))]
+            made.append(("results", heading, blocks + (_differences(part) if problem else [])))
     tables = _searches.search_tables(summary)
     for study, table in zip(_searches.studies(summary), tables, strict=True):
         heading = "Searches" if len(tables) == 1 else f"Searches: {study}"
         made.append((f"searches_{formatting.slug(study)}", heading, [Block("table", table)]))
     for name, spec in specs.items():
-        by_arm = name in ("error_by_arm", "error_nonzeros")
-        blocks = [Block("figure", spec), *(_differences(summary) if by_arm else [])]
+        blocks = [Block("figure", spec), *(_differences(summary) if name in main else [])]
         made.append((name, spec.heading, blocks))
+        short[spec.heading] = spec.short
     made.append(("receptive", _pictures.HEADING, _cards(summary)))
     blocks = _blocks("boxed", _results.unfinished_table(summary))
     made.append(("unfinished", "Unfinished runs", blocks + _blocks("figure", unfinished)))
@@ -142,7 +149,7 @@ def _sections(summary: Summary) -> list[Section]:
     for name, heading, blocks in made:
         if blocks:
             name = formatting.unused(name, found)
-            found[name] = Section(name, heading, _short(heading), blocks)
+            found[name] = Section(name, heading, short.get(heading) or heading, blocks)
     return list(found.values())
 
 
@@ -164,23 +171,6 @@ def _dots() -> str:
 
 def _default_title(runs: Sequence[Run]) -> str:
     return formatting.shorten(", ".join(dict.fromkeys(run.study for run in runs)), 80)
-
-
-def _short(heading: str) -> str:
-    """Returns a heading for the list of sections; one of a data set ends with its name."""
-    title, colon, data = heading.partition(": ")
-    short = {
-        "Test error against non-zero weights": "Error and size",
-        "Test error by arm": "Error",
-        "Test error against the cost of training": "Error and cost",
-        "Density over training": "Density",
-        "Growth and pruning over training": "Growth and pruning",
-        "Density of each layer over training": "Layers",
-        "Validation error over training": "Validation",
-        _pictures.HEADING: "First layer",
-        "Unfinished runs": "Unfinished",
-    }.get(title, title)
-    return short + colon + data
 
 
 def _lede(summary: Summary) -> str:

@@ -16,12 +16,14 @@ from typing import Any
 from gpnas.errors import UserError
 from gpnas.report import formatting
 from gpnas.report._files import Receptive, json_file, json_lines, read_receptive
+from gpnas.report._metric import ERROR, Metric, metric_of
 
 _ALLOWED = "a work directory, a parent of work directories, a study directory or a records.jsonl"
 _WORKDIR_FILES = ("record.json", "metrics.jsonl", "config.json")
 _LINE = re.compile(r"(.*), line (\d+)(.*)")  # a warning of a file's line
 
 Data = tuple[str, str]  # a data set: its name and the digest of its content, "" where unknown
+Problem = tuple[Data, Metric]  # what runs are compared on
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,6 +42,7 @@ class Run:
       total_steps: Steps that were planned, None where unknown.
       receptive: The first layer's receptive field, None where the run has none.
       data: The data set.
+      metric: The metric of its task.
     """
 
     name: str
@@ -53,6 +56,12 @@ class Run:
     total_steps: int | None = None
     receptive: Receptive | None = None
     data: Data = ("", "")
+    metric: Metric = ERROR
+
+    @property
+    def problem(self) -> Problem:
+        """The data set and the metric."""
+        return self.data, self.metric
 
     @property
     def finished(self) -> bool:
@@ -190,7 +199,7 @@ def _read_records(path: Path, warnings: list[str]) -> Iterator[Run]:
         if not _is_record(record):
             warnings.append(f"{where}, line {line}: not a record of a run; left out.")
             continue
-        yield _run(f"{where}:{line}", record, {}, path.parent.name)
+        yield _run(f"{where}:{line}", record, {}, path.parent.name, warnings)
 
 
 def _read_workdir(path: Path, warnings: list[str]) -> Run:
@@ -216,7 +225,7 @@ def _read_workdir(path: Path, warnings: list[str]) -> Run:
                 _append(validation, row)
             elif keep_train:
                 _append(train, row)
-    run = _run(path.name, record, config, path.parent.name)
+    run = _run(path.name, record, config, path.parent.name, warnings)
     return dataclasses.replace(
         run,
         train=tuple(train),
@@ -235,13 +244,20 @@ def _append(rows: list[Mapping[str, Any]], row: Mapping[str, Any]) -> None:
 
 
 def _run(
-    name: str, record: Mapping[str, Any] | None, config: Mapping[str, Any], parent: str
+    name: str,
+    record: Mapping[str, Any] | None,
+    config: Mapping[str, Any],
+    parent: str,
+    warnings: list[str],
 ) -> Run:
     """Builds a run: fields from the record, else from `config.json`, else from its place."""
     source = {**config, **(record or {})}
     seed = formatting.number(source, "seed")
     inner = source.get("config")
     total = formatting.number(config, "total_steps") or formatting.number(record, "total_steps")
+    metric = metric_of(source)
+    if metric is None:
+        warnings.append(f"{name}: the record's metric cannot be read; its results are missing.")
     return Run(
         name=name,
         study=str(source.get("study") or parent or "study"),
@@ -251,6 +267,7 @@ def _run(
         data=_data(source),
         record=record,
         total_steps=None if total is None else int(total),
+        metric=metric or Metric("unknown", ""),
     )
 
 
@@ -291,7 +308,7 @@ def _without_repetitions(runs: list[Run], warnings: list[str]) -> list[Run]:
     """Keeps one run for a config and seed: a study's file often repeats its work directories."""
     kept: dict[object, Run] = {}
     for run in runs:
-        key: object = (*identity(run), run.data, run.seed) if run.finished else run.name
+        key: object = (*identity(run), run.problem, run.seed) if run.finished else run.name
         if run.seed is None:
             key = object()
         other = kept.get(key)

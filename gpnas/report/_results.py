@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from gpnas.report import formatting, stats
-from gpnas.report._errors import error_text
 from gpnas.report._groups import Group, Summary, config_differences
+from gpnas.report._metric import Metric
+from gpnas.report._read import Run
 from gpnas.report._table import Cell, Column, Table
 
 MAX_ROWS = 600
@@ -15,25 +16,33 @@ SAVES_NOTHING = (
 )
 
 
-def result_table(summary: Summary, data: str = "") -> Table:
-    """Returns the main table: one row a group of finished runs, dense first, then by error.
+def result_table(summary: Summary, problem: str = "") -> Table:
+    """Returns the main table: one row per group of finished runs, dense first, then by test metric.
 
     Args:
-      summary: The summary of the report, or of one of its data sets.
-      data: The data set, where the report has several.
+      summary: The summary of the report, or of one of its problems.
+      problem: Name of the problem, where the report has several.
 
     Returns:
       The table, with notes on how to read it.
+
+    Raises:
+      ValueError: If the runs have several metrics.
     """
+    metric = summary.metric
     columns = [
         Column("arm", numeric=False),
         Column("seeds", help="Finished runs with this config"),
         Column("density", help="Live share of the prunable weights at the end"),
         Column("non-zeros", help="Live prunable weights at the end, without biases"),
-        Column("error % at last step", help="Test error at the last step, mean ± 95 % interval"),
         Column(
-            "error % at selected step",
-            help="Test error at the step with the lowest validation error, mean ± 95 % interval",
+            f"{metric.label} at last step",
+            help=f"Test {metric.title} at the last step, mean ± 95 % interval",
+        ),
+        Column(
+            f"{metric.label} at selected step",
+            help=f"Test {metric.title} at the step with the {metric.best} validation "
+            f"{metric.title}, mean ± 95 % interval",
         ),
         Column("mean training density", help="Density averaged over training"),
         Column("training FLOPs ÷ dense", help="Integrated over training"),
@@ -47,8 +56,8 @@ def result_table(summary: Summary, data: str = "") -> Table:
             _seeds(group),
             _cell(group.mean("density"), formatting.percent_text),
             _cell(group.mean("nonzeros"), formatting.count),
-            _error(group.estimate("error_last")),
-            _error(group.estimate("error_selected")),
+            _value(metric, group.estimate("test_last")),
+            _value(metric, group.estimate("test_selected")),
             _cell(group.mean("mean_density"), formatting.percent_text),
             _cell(group.mean("flops_ratio"), formatting.digits),
             _cell(group.mean("macs_ratio"), formatting.digits),
@@ -58,8 +67,9 @@ def result_table(summary: Summary, data: str = "") -> Table:
         for group in summary.groups[:MAX_ROWS]
     ]
     notes = [
-        "Errors: mean ± half the 95 % confidence interval (Student's t) on the test set, which is "
-        + "read once at the end. The selected step is the one with the lowest validation error.",
+        f"Test {metric.title}: mean ± half the 95 % confidence interval (Student's t) on the test "
+        "set, which is read once at the end. The selected step is the one with the "
+        f"{metric.best} validation {metric.title}.",
         SAVES_NOTHING,
     ]
     few = max((len(group.runs) for group in summary.groups), default=0)
@@ -70,12 +80,20 @@ def result_table(summary: Summary, data: str = "") -> Table:
         )
     if len(summary.groups) > MAX_ROWS:
         notes.append(f"{len(summary.groups) - MAX_ROWS} more rows are not shown.")
-    runs = f"Finished runs on {data}" if data else "Finished runs"
+    runs = f"Finished runs on {problem}" if problem else "Finished runs"
     return Table(f"{runs}, mean over seeds ± 95 % interval", columns, rows, notes)
 
 
 def difference_table(summary: Summary) -> Table | None:
-    """Returns each arm's difference in error to dense, seed by seed; None without shared seeds."""
+    """Returns each arm's difference from dense, seed by seed.
+
+    Args:
+      summary: Runs on one problem.
+
+    Returns:
+      The table; None without shared seeds.
+    """
+    metric = summary.metric
     rows = []
     for group in summary.groups:
         base = _baseline(summary, group)
@@ -83,7 +101,7 @@ def difference_table(summary: Summary) -> Table | None:
             continue
         pairs = [
             stats.paired_difference(group.by_seed(name), base.by_seed(name))
-            for name in ("error_last", "error_selected")
+            for name in ("test_last", "test_selected")
         ]
         last = pairs[0]
         if last is None or last.n == 1:
@@ -93,28 +111,30 @@ def difference_table(summary: Summary) -> Table | None:
         elif abs(last.mean) <= last.half:
             verdict = "no difference shown"
         else:
-            verdict = "higher error" if last.mean > 0 else "lower error"
+            verdict = f"{'higher' if last.mean > 0 else 'lower'} {metric.title}"
+        of = base.mean("test_last") or 0.0
         rows.append(
             [
                 _name(group),
                 Cell(str(last.n), last.n),
-                _signed(last),
-                _signed(pairs[1]),
+                _signed(metric, last, of),
+                _signed(metric, pairs[1], of),
                 Cell(verdict, verdict),
             ]
         )
     if not rows:
         return None
+    percent = metric.unit == "%"
     columns = [
         Column("arm", numeric=False),
         Column("shared seeds"),
-        Column("last step, points"),
-        Column("selected step, points"),
+        *(Column(f"{step} step{', points' if percent else ''}") for step in ("last", "selected")),
         Column("interval at the last step says", numeric=False),
     ]
     note = (
-        "Arm minus dense in points of test error, mean over shared seeds ± half the 95 % interval "
-        "of the paired differences. The intervals are not corrected for the number of arms."
+        f"Arm minus dense in {'points of ' if percent else ''}test {metric.title}, mean over "
+        "shared seeds ± half the 95 % interval of the paired differences. The intervals are not "
+        "corrected for the number of arms."
     )
     return Table("Difference from dense, seed by seed", columns, rows[:MAX_ROWS], [note])
 
@@ -206,6 +226,8 @@ def _shape(sides: Sequence[object]) -> str:
 def unfinished_table(summary: Summary) -> Table | None:
     """Returns the runs that did not finish, with their progress."""
     rows: list[list[Cell]] = []
+    metrics = {run.metric for run in summary.unfinished}
+    shared = metrics.pop() if len(metrics) == 1 else None
     for run in summary.unfinished[:MAX_ROWS]:
         step, total = run.last_step, run.total_steps
         if not step:
@@ -215,7 +237,6 @@ def unfinished_table(summary: Summary) -> Table | None:
         else:
             state = f"unfinished at step {step:,}"
         share = step / total if total else None
-        last = (run.validation or ({},))[-1]
         train = (run.train or ({},))[-1]
         rows.append(
             [
@@ -223,7 +244,7 @@ def unfinished_table(summary: Summary) -> Table | None:
                 _cell(None if run.seed is None else float(run.seed), formatting.count),
                 Cell(state, share or 0.0, share=share),
                 _cell(formatting.number(train, "density"), formatting.percent_text),
-                _cell(formatting.number(last, "error"), formatting.significant),
+                _validation(run, shared),
                 _cell(formatting.number(train, "wall_s"), formatting.significant),
             ]
         )
@@ -234,7 +255,7 @@ def unfinished_table(summary: Summary) -> Table | None:
         Column("seed"),
         Column("progress", numeric=False),
         Column("density there"),
-        Column("validation error there %"),
+        Column(f"validation {shared.title} there {shared.unit}" if shared else "validation there"),
         Column("wall s so far"),
     ]
     note = "These runs were killed or still go. No number above contains them."
@@ -298,11 +319,19 @@ def _baseline(summary: Summary, group: Group) -> Group | None:
     return dense[0] if len(dense) == 1 else None
 
 
+def _validation(run: Run, shared: Metric | None) -> Cell:
+    """Returns the last validation metric of a run, with its name unless the column has it."""
+    value = formatting.number((run.validation or ({},))[-1], run.metric.name)
+    if shared is not None or value is None:
+        return _cell(value, formatting.significant)
+    return Cell(f"{run.metric.title} {run.metric.text(value)}")
+
+
 def _seeds(group: Group) -> Cell:
-    """Returns the number of runs, and how many have an error where some have none."""
-    error = group.estimate("error_last")
-    n, known = len(group.runs), error.n if error else 0
-    return Cell(str(n), n, detail="" if known == n else f"{known} with an error")
+    """Returns the number of runs, and how many have a result where some have none."""
+    last = group.estimate("test_last")
+    n, known = len(group.runs), last.n if last else 0
+    return Cell(str(n), n, detail="" if known == n else f"{known} with a result")
 
 
 def _name(group: Group) -> Cell:
@@ -313,14 +342,15 @@ def _cell(number: float | None, form: Callable[[float | None], str]) -> Cell:
     return Cell(form(number), number)
 
 
-def _error(estimate: stats.Estimate | None) -> Cell:
-    if estimate is not None and estimate.half is None:
-        detail = "pilot (1 seed)" if estimate.n == 1 else stats.EQUAL
-        return Cell(f"{estimate.mean:.2f}", estimate.mean, detail=detail)
-    return Cell(error_text(estimate), None if estimate is None else estimate.mean)
-
-
-def _signed(estimate: stats.Estimate | None) -> Cell:
-    if estimate is None or estimate.n == 1:
+def _value(metric: Metric, found: stats.Estimate | None) -> Cell:
+    if found is None:
         return Cell(formatting.MISSING)
-    return Cell(stats.interval_text(estimate, sign="+").replace("-", "−"), estimate.mean)
+    detail = "" if found.half is not None else stats.EQUAL if found.n > 1 else "pilot (1 seed)"
+    text = metric.interval(found).removesuffix(f" ({stats.EQUAL})")
+    return Cell(text, found.mean, detail=detail)
+
+
+def _signed(metric: Metric, found: stats.Estimate | None, of: float) -> Cell:
+    if found is None or found.n == 1:
+        return Cell(formatting.MISSING)
+    return Cell(metric.interval(found, of).replace("-", "−"), found.mean)

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gpnas.report import formatting, stats, style
-from gpnas.report._errors import error_text
 from gpnas.report._figures import FigureSpec, Panel
 from gpnas.report._groups import Group, Summary
 from gpnas.report._labels import edge_labels, fit, text_width
@@ -193,7 +192,7 @@ def _signed(name: str, found: stats.Estimate | None) -> str:
 
 
 def _text(name: str, found: stats.Estimate | None) -> str:
-    return stats.interval_text(found, 3) if name == "hypervolume" else error_text(found)
+    return stats.interval_text(found, 3) if name == "hypervolume" else stats.estimate_text(found)
 
 
 def _protocol(run: Run, name: str) -> str:

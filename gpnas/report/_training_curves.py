@@ -1,7 +1,8 @@
-"""Figures over training: density, growth and pruning, layers, validation error."""
+"""Figures over training: density, growth and pruning, layers, validation metric."""
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from gpnas.report._lines import (
     plain,
     rounded_percent,
 )
+from gpnas.report._metric import Metric
 from gpnas.report._read import Run
 
 MAX_ARMS = 12
@@ -57,6 +59,7 @@ def density_figure(summary: Summary) -> FigureSpec | None:
     many = summary.is_sweep
     return FigureSpec(
         name="density",
+        short="Density",
         heading="Density over training",
         caption=(
             "Share of prunable weights that are live, mean over seeds, with the range of seeds as "
@@ -93,6 +96,7 @@ def rates_figure(summary: Summary) -> FigureSpec | None:
         return None
     return FigureSpec(
         name="growth_pruning",
+        short="Growth and pruning",
         heading="Growth and pruning over training",
         caption=(
             "Weights a step that came alive (above zero) and died (below zero), averaged between "
@@ -142,6 +146,7 @@ def layers_figure(summary: Summary) -> FigureSpec | None:
     most = max(len(lines) for _, lines in rows)
     return FigureSpec(
         name="density_layers",
+        short="Layers",
         heading="Density of each layer over training",
         caption=(
             "A row is an arm, a column a layer."
@@ -155,36 +160,46 @@ def layers_figure(summary: Summary) -> FigureSpec | None:
 
 
 def validation_figure(summary: Summary) -> FigureSpec | None:
-    """Returns validation error over training: one panel, or one an arm where lines are many."""
+    """Returns the validation metric over training: one panel, or one per arm where lines are many.
+
+    Args:
+      summary: Runs on one problem.
+
+    Returns:
+      The figure; None where no run has a curve.
+    """
     by_arm = [
         (series, lines)
         for series in summary.series
-        if (lines := _lines(summary, series, _curves.validation_error, lambda c: ""))
+        if (lines := _lines(summary, series, _curves.validation, lambda c: ""))
     ]
     every = [line for _, lines in by_arm for line in lines]
     if not every:
         return None
-    frame = Frame.around(every, plain, ratio=2)
+    metric = summary.metric
+    frame = _metric_frame(metric, every)
     caption = (
-        "Error on the validation split in percent, mean over seeds, with the range of seeds as a "
-        "band. Choices read this curve, never the test set." + frame.note
+        f"{metric.axis(metric.capital)}, on the validation split: mean over seeds, with the range "
+        "of seeds as a band. Choices read this curve, never the test set." + frame.note
     )
-    heading, name = "Validation error over training", "validation_error"
+    what = metric.axis(f"validation {metric.title}")
+    heading = f"Validation {metric.title} over training"
+    name, short = f"validation_{metric.slug}", "Validation"
     if len(every) <= _OVERLAY:
         named = [
             dataclasses.replace(line, name=formatting.shorten(series.label, 18))
             for series, lines in by_arm
             for line in lines
         ]
-        ends = "; ".join(f"{x.name} ends at {plain(float(x.curve.mean[-1]))} %" for x in named)
+        ends = "; ".join(f"{x.name} ends at {plain(float(x.curve.mean[-1]))}" for x in named)
 
         def panel(width: float) -> Panel:
             right = 24 + max(text_width(line.name) for line in named)
-            draw = functools.partial(draw_lines, named, frame, "", style.INK, "validation error, %")
+            draw = functools.partial(draw_lines, named, frame, "", style.INK, what)
             margins = (50.0, right, 12.0, 46.0)
-            return Panel(draw, f"{heading}. {ends}.", width, 320.0, margins)
+            return Panel(draw, f"{heading}, {what}. {ends}.", width, 320.0, margins)
 
-        return FigureSpec(name, heading, caption, [panel(_WIDE)], [panel(_NARROW)])
+        return FigureSpec(name, heading, caption, [panel(_WIDE)], [panel(_NARROW)], short=short)
     context = [dataclasses.replace(line, series=None) for line in every[:40]]
     panels = [
         line_panel(
@@ -192,16 +207,24 @@ def validation_figure(summary: Summary) -> FigureSpec | None:
             frame,
             series.label,
             style.colour(series),
-            f"{series.label}, validation error in percent",
+            f"{series.label}, {what}",
         )
         for series, lines in by_arm[:MAX_ARMS]
     ]
     caption += " Grey: all arms, for comparison."
-    return FigureSpec(name, heading, caption, panels, columns=columns_for(len(panels)))
+    columns = columns_for(len(panels))
+    return FigureSpec(name, heading, caption, panels, columns=columns, short=short)
+
+
+def _metric_frame(metric: Metric, lines: Sequence[Line]) -> Frame:
+    """Returns a frame for a metric; only where less is better, zero and logarithms say much."""
+    if metric.better == "lower":
+        return Frame.around(lines, plain, ratio=2)
+    return Frame.around(lines, plain, ratio=math.inf, zero=False)
 
 
 def unfinished_figure(summary: Summary) -> FigureSpec | None:
-    """Returns what unfinished runs logged: density and validation error of each."""
+    """Returns what unfinished runs logged: density and validation metric of each."""
     panels: list[Panel] = []
     for run in sorted(summary.unfinished, key=lambda run: -run.last_step):
         if len({panel.row for panel in panels}) == MAX_UNFINISHED:
@@ -210,7 +233,7 @@ def unfinished_figure(summary: Summary) -> FigureSpec | None:
         who = series.label + ("" if run.seed is None else f", seed {run.seed}")
         for curve, unit, what in (
             (_curves.density([run]), rounded_percent, "density"),
-            (_curves.validation_error([run]), plain, "validation error"),
+            (_curves.validation([run]), plain, f"validation {run.metric.title}"),
         ):
             if curve is None:
                 continue

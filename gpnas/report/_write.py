@@ -31,11 +31,11 @@ def markdown_table(loaded: Loaded) -> str:
 def _tables(loaded: Loaded, form: str) -> str:
     summary = summarise(loaded)
     finished = [
-        _results.result_table(part, data) for data, part in summary.by_data() if part.groups
+        _results.result_table(part, name) for name, part in summary.by_problem() if part.groups
     ]
     unfinished = [table for table in [_results.unfinished_table(summary)] if table is not None]
     titled = _searches.search_tables(summary)
-    if len(finished) > 1:  # each says on which data
+    if len(finished) > 1:  # each says on which problem
         tables, titled = unfinished, [*finished, *titled]
     else:
         tables = [*finished, *unfinished]

@@ -97,7 +97,7 @@ def shorten(text: str, width: int) -> str:
 
 def slug(text: str) -> str:
     """Returns a text as part of a file name or an id: letters, digits, dots, dashes."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)[:60]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)[:60].strip("_") or "_"
 
 
 def unused(name: str, taken: Container[str]) -> str:
@@ -154,6 +154,8 @@ def si(value: float | None) -> str:
     """Formats a large number with a prefix: `1.23 T`, `532 k`."""
     if value is None:
         return MISSING
+    if abs(value) >= 1e21:
+        return f"{value:.3g}"
     for size, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:
             return f"{significant(value / size)} {prefix}"

@@ -91,3 +91,8 @@ def interval_text(found: Estimate | None, places: int = 2, sign: str = "") -> st
             places = -math.floor(math.log10(found.half))
         return f"{found.mean:{sign},.{places}f} ± {found.half:,.{places}f}"
     return f"{found.mean:{sign},.{places}f}" + (f" ({EQUAL})" if found.n > 1 else "")
+
+
+def estimate_text(found: Estimate | None) -> str:
+    """Formats as `interval_text`, and a single seed as `1.62 pilot (1 seed)`."""
+    return interval_text(found) + (" pilot (1 seed)" if found and found.n == 1 else "")

@@ -38,6 +38,7 @@ def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any
             "name": config.task.name,
             "metric": {f: getattr(plan.task.metric, f) for f in ("name", "unit", "better")},
         },
+        "kinds": {"inputs": data.fields.inputs, "targets": data.fields.targets},
         "class_names": list(data.class_names),
         "total_steps": plan.total_steps,
         "batch_size": plan.batch_size,

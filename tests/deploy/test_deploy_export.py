@@ -2,13 +2,15 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 
 from gpnas import deploy
 from gpnas.deploy import export
 from gpnas.errors import UserError
-from gpnas.train import load_run
+from gpnas.report import export_table
+from gpnas.train import base, load_run, train
 
 
 def formats_here():
@@ -62,6 +64,78 @@ def test_what_is_written(run, tmp_path, network):
     assert compact["params"] < dense["params"] and compact["macs"] < dense["macs"]
     sizes = {(row["network"], row["format"]): row["bytes"] for row in report["files"]}
     assert all(sizes["compact", name] < sizes["dense", name] for name in names)
+
+
+_TASKS = """
+import jax.numpy as jnp
+
+from gpnas.models import Model
+from gpnas.train import Metric, Task, classification
+
+
+def accuracy(model: Model) -> Task:
+    task = classification(model)
+
+    def metrics(variables, batch):
+        found = task.metrics(variables, batch)
+        return {"loss": found["loss"], "accuracy": 1.0 - found["error"]}
+
+    def loss(variables, batch, key):
+        value, aux = task.loss(variables, batch, key)
+        return value, aux._replace(metrics={"accuracy": 1.0 - aux.metrics["error"]})
+
+    metric = Metric("accuracy", "%", "higher", value=lambda mean: round(100 * mean, 4))
+    return task._replace(loss=loss, metrics=metrics, metric=metric)
+
+
+def shifted(model: Model) -> Task:
+    task = accuracy(model)
+
+    def metrics(variables, batch):
+        return task.metrics(variables, (jnp.roll(batch[0], 1, 2), batch[1]))
+
+    return task._replace(metrics=metrics)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """`name of a task → folder of a run of it`."""
+    (tmp_path / "gpnas_export_tasks.py").write_text(_TASKS)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(name):
+        config = base()
+        config.data.name, config.data.cache_dir = "digits", str(tmp_path / "cache")
+        config.model.widths, config.task.name = (16, 8), f"gpnas_export_tasks:{name}"
+        config.train.epochs, config.train.batch_size, config.train.tensorboard = 1, 64, False
+        train(config, tmp_path / name)
+        return tmp_path / name
+
+    yield make
+    sys.modules.pop("gpnas_export_tasks", None)
+
+
+@pytest.mark.slow
+def test_files_have_the_metric_of_the_task(own):
+    folder = own("accuracy")
+    record = json.loads((folder / "record.json").read_text())
+    report = export.export_run(folder, ["stablehlo"], seconds=0)
+    expected = record["metrics"]["test_accuracy_selected"]
+    assert expected > 20 and report["test_accuracy"] == expected
+    assert [row["test_accuracy"] for row in report["files"]] == pytest.approx([expected] * 2)
+    assert report["task"]["metric"] == record["task"]["metric"]
+    table = export_table(report)
+    assert [column.label for column in table.columns][4] == "test accuracy %"
+    assert {row[4].text for row in table.rows} == {f"{expected:.2f}"}
+
+
+@pytest.mark.slow
+def test_a_metric_of_more_than_outputs_cannot_be_that_of_a_file(own):
+    folder = own("shifted")
+    with pytest.raises(UserError, match=r"task\.name: got 'gpnas_export_tasks:shifted'.*outputs"):
+        export.export_run(folder, ["stablehlo"], seconds=0)
+    assert not list(folder.glob("*export*"))
 
 
 @pytest.mark.slow

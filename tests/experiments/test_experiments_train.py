@@ -54,6 +54,18 @@ def test_a_run(train, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
+def test_no_hint_at_an_export_of_a_table(train, tmp_path):
+    rows = "".join(f"{i},{i % 7},{i / 3}\n" for i in range(80))
+    (tmp_path / "t.csv").write_text(f"a,b,y\n{rows}")
+    done = train(
+        "set", f"--workdir={tmp_path / 'run'}", f"--config.data.name=csv:{tmp_path}/t.csv",
+        "--config.task.name=regression", f"--config.data.cache_dir={tmp_path}/cache",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("set: test rmse ") and "export" not in done.stdout
+
+
 TERM = """
 import os, runpy, signal, sys
 from gpnas.train import _loop as loop

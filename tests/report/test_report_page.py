@@ -1,9 +1,12 @@
 """The page: whole, small, safe, the same twice."""
 
 import html.parser
+import itertools
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpnas import report
 from gpnas.report import Loaded, formatting, read_runs, result_table, summarise
@@ -225,6 +228,7 @@ def test_spread_keeps_distance_and_order():
         (formatting.percent_text(1.0), "100 %"),
         (formatting.si(1.23e12), "1.23 T"),
         (formatting.si(999_999.0), "1 M"),
+        (formatting.si(2.5e30), "2.5e+30"),
         (formatting.significant(0.00501), "0.00501"),
         (formatting.digits(0.26), "0.26"),
         (formatting.few(12.0), "12"),
@@ -235,3 +239,14 @@ def test_spread_keeps_distance_and_order():
 )
 def test_numbers_as_text(text, expected):
     assert text == expected
+
+
+@given(st.lists(st.floats(0, 500), max_size=12))
+def test_spread_is_in_order_and_within_bounds(wanted):
+    places = spread(wanted, 10, 0, 500)
+    assert all(-1e-6 <= place <= 500 + 1e-6 for place in places)
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    ascending = [places[i] for i in order]
+    assert all(b - a >= 10 - 1e-6 for a, b in itertools.pairwise(ascending))
+    if all(wanted[b] - wanted[a] >= 10 for a, b in itertools.pairwise(order)):
+        assert places == pytest.approx(wanted)

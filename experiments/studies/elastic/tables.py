@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpnas.report import Cell, Column, Table, error_text, stats
+from gpnas.report import Cell, Column, Table, stats
 
 Record = Mapping[str, Any]
 
@@ -48,8 +48,8 @@ def _row(arm: str, records: Sequence[Record], dense: str) -> list[Cell]:
         "-".join(map(str, _units(own[0]))),
         f"{cost['inference_macs'] / cost['inference_macs_dense']:.3f}",
         f"{cost['train_flops'] / cost['train_flops_dense']:.3f}",
-        error_text(stats.estimate(record["metrics"]["test_error_last"] for record in own)),
-        error_text(stats.estimate(ratios)),
+        stats.estimate_text(stats.estimate(record["metrics"]["test_error_last"] for record in own)),
+        stats.estimate_text(stats.estimate(ratios)),
         str(max(record["compilations"] for record in own)),
     ]
     return [Cell(text) for text in texts]

@@ -21,7 +21,6 @@ from gpnas.report import (
     Summary,
     Table,
     columns_for,
-    error_text,
     formatting,
     stats,
     style,
@@ -65,7 +64,7 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
         cells = [Cell(group.label, group.label, group.series)]
         for name in ("test_error", "val_error"):
             found = mean(group, "metrics", name)
-            cells.append(Cell(error_text(found), found.mean if found else None))
+            cells.append(Cell(stats.estimate_text(found), found.mean if found else None))
         for path in (("final_macs",), ("candidates",), ("cost", "steps"), ("cost", "macs")):
             found = mean(group, *path)
             cells.append(_amount(found.mean if found else None))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gpnas.report import Cell, Column, Table, error_text, stats
+from gpnas.report import Cell, Column, Table, stats
 
 KINDS = ("ticket", "reinitialised", "random")
 Record = Mapping[str, Any]
@@ -64,7 +64,7 @@ def ticket_table(caption: str, records: Sequence[Record]) -> Table:
                 stats.estimate(t.stop for t in same),
                 stats.estimate(t.error for t in same),
             )
-            row += [stats.interval_text(stop, 0), error_text(error)]
+            row += [stats.interval_text(stop, 0), stats.estimate_text(error)]
         rows.append([Cell(text) for text in row])
     seeds = len(records)
     note = (
@@ -101,7 +101,7 @@ def signs(records: Sequence[Record]) -> list[tuple[str, bool, str]]:
         (
             "tickets match the dense network down to 3.6 % remaining",
             loss.mean - (loss.half or 0) <= 0,
-            f"dense {error_text(dense)} %, ticket minus dense {behind_dense} points",
+            f"dense {stats.estimate_text(dense)} %, ticket minus dense {behind_dense} points",
         ),
         (
             "at 21 % remaining early stopping comes about 38 % sooner",

@@ -1,6 +1,7 @@
-"""Figures of test error: against non-zeros, against training cost, and by arm."""
+"""Figures of the test metric: by arm, against non-zeros, and against training cost."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,49 +10,52 @@ from matplotlib.ticker import NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from gpnas.report import formatting, stats, style
-from gpnas.report._axes import set_limits, set_scale, thin_ticks
+from gpnas.report._axes import Axis, set_limits, set_scale, thin_ticks
 from gpnas.report._figures import FigureSpec, Panel
 from gpnas.report._groups import Group, Series, Summary, quantity
 from gpnas.report._labels import fit, place_labels, text_width
+from gpnas.report._metric import Metric
 
 _WIDE, _NARROW = 760.0, 380.0
 MAX_ROWS = 40
 MAX_NAMES = 24
-_ERROR = "test error at the last step, %"
 
 
-def error_figure(summary: Summary) -> FigureSpec | None:
-    """Returns the main figure: error against non-zeros, or by arm where each has one setting.
+def main_names(metric: Metric) -> tuple[str, str]:
+    """Returns the two names that `main_figure` may have."""
+    return f"{metric.slug}_by_arm", f"{metric.slug}_nonzeros"
+
+
+def main_figure(summary: Summary) -> FigureSpec | None:
+    """Returns the test metric against non-zeros, or by arm where each has one setting.
 
     Args:
-      summary: The summary of the report.
+      summary: Runs on one problem.
 
     Returns:
-      The figure; None where no finished run has a test error.
+      The figure; None where no finished run has a value of the metric.
     """
-    groups = [group for group in summary.groups if group.mean("error_last") is not None]
+    groups = [group for group in summary.groups if group.mean("test_last") is not None]
     if not groups:
         return None
+    metric = summary.metric
+    by_arm, by_size = main_names(metric)
     if summary.is_sweep and _has_spread(groups, "nonzeros"):
         return _against(
             groups,
+            metric,
             "nonzeros",
-            name="error_nonzeros",
-            heading="Test error against non-zero weights",
+            name=by_size,
+            heading=f"Test {metric.title} against non-zero weights",
+            short=f"{metric.capital} and size",
             axis="non-zero weights",
             note="",
         )
-    draw, label, rows = _draw_intervals, _interval_label(groups), groups[:MAX_ROWS]
-    height = 30.0 * len(rows) + 62
-
-    def panel(width: float) -> Panel:
-        left = min(1.12 * max(text_width(group.label) for group in rows) + 14, 0.3 * width)
-        margins = (left, 104.0, 10.0, 44.0)
-        return Panel(functools.partial(draw, rows), label, width, height, margins)
-
+    rows = groups[:MAX_ROWS]
     return FigureSpec(
-        name="error_by_arm",
-        heading="Test error by arm",
+        name=by_arm,
+        heading=f"Test {metric.title} by arm",
+        short=metric.capital,
         caption=(
             "Large mark: mean over seeds. Bar: 95 % confidence interval. Small dots: single seeds. "
             "A hollow mark is a pilot of one seed and has no interval. The axis does not begin at "
@@ -59,25 +63,48 @@ def error_figure(summary: Summary) -> FigureSpec | None:
             + (" The shaded band is the interval of dense." if _one_dense(rows, 2) else "")
             + (f" The first {MAX_ROWS} of {len(groups)} rows." if len(groups) > MAX_ROWS else "")
         ),
-        panels=[panel(_WIDE)],
-        narrow=[panel(_NARROW)],
+        panels=[_interval_panel(rows, metric, _WIDE)],
+        narrow=[_interval_panel(rows, metric, _NARROW)],
     )
 
 
+def _interval_panel(rows: Sequence[Group], metric: Metric, width: float) -> Panel:
+    found = [(group, group.estimate("test_last")) for group in rows]
+    label = f"Test {metric.title} by arm. " + "; ".join(
+        f"{group.label}: {metric.with_unit(metric.interval(estimate))}"
+        for group, estimate in found[:12]
+    )
+    left = min(1.12 * max(text_width(group.label) for group in rows) + 14, 0.3 * width)
+    right = max(text_width(metric.interval(estimate)) for _, estimate in found) + 20
+    margins = (left, max(right, 104.0), 10.0, 44.0)
+    draw = functools.partial(_draw_intervals, rows, metric)
+    return Panel(draw, label, width, 30.0 * len(rows) + 62, margins)
+
+
 def cost_figure(summary: Summary) -> FigureSpec | None:
-    """Returns test error against training FLOPs as a share of dense training."""
+    """Returns the test metric against training FLOPs as a fraction of dense training.
+
+    Args:
+      summary: Runs on one problem.
+
+    Returns:
+      The figure; None where no finished run has both.
+    """
     groups = [
         group
         for group in summary.groups
-        if group.mean("error_last") is not None and group.mean("flops_ratio")
+        if group.mean("test_last") is not None and group.mean("flops_ratio")
     ]
     if not groups:
         return None
+    metric = summary.metric
     return _against(
         groups,
+        metric,
         "flops_ratio",
-        name="error_training_flops",
-        heading="Test error against the cost of training",
+        name=f"{metric.slug}_training_flops",
+        heading=f"Test {metric.title} against the cost of training",
+        short=f"{metric.capital} and cost",
         axis="training FLOPs, dense = 1",
         note=" The FLOPs are what hardware that skips zeros would need, summed over training.",
     )
@@ -88,21 +115,9 @@ def _has_spread(groups: Sequence[Group], name: str) -> bool:
     return len(numbers) == len(groups) and max(numbers) > 1.02 * min(numbers)
 
 
-def _interval_label(groups: Sequence[Group]) -> str:
-    return "Test error by arm. " + "; ".join(
-        f"{group.label}: {error_text(group.estimate('error_last'))} %" for group in groups[:12]
-    )
-
-
-def error_text(estimate: stats.Estimate | None) -> str:
-    """Formats an error as `interval_text`; `1.62 pilot (1 seed)` for a single seed."""
-    pilot = estimate is not None and estimate.n == 1
-    return stats.interval_text(estimate) + (" pilot (1 seed)" if pilot else "")
-
-
 def _one_dense(groups: Sequence[Group], seeds: int = 1) -> bool:
     """Returns whether there is one dense baseline to compare with, of at least so many seeds."""
-    dense = [e for g in groups if g.series.is_dense and (e := g.estimate("error_last"))]
+    dense = [e for g in groups if g.series.is_dense and (e := g.estimate("test_last"))]
     return len(dense) == 1 and dense[0].n >= seeds
 
 
@@ -111,12 +126,19 @@ def _bounds(estimate: stats.Estimate) -> list[float]:
     return [estimate.mean - half, estimate.mean + half, *estimate.values]
 
 
-def _draw_intervals(groups: Sequence[Group], ax: Axes) -> None:
-    rows = [(g, e) for g in groups if (e := g.estimate("error_last")) is not None]
-    numbers = [number for _, estimate in rows for number in _bounds(estimate)]
-    log = set_scale(ax, "x", numbers)
-    set_limits(ax, "x", numbers, log, 0.06)
-    ax.set(ylim=(len(rows) - 0.4, -0.6), xlabel=_ERROR + (" (log scale)" if log else ""))
+def _scale(ax: Axes, axis: Axis, metric: Metric, numbers: Sequence[float], pad: float) -> None:
+    """Sets scale, limits and label of an axis of the test metric."""
+    # A logarithm would press values together where more is better.
+    log = set_scale(ax, axis, numbers, 10.0 if metric.better == "lower" else math.inf)
+    set_limits(ax, axis, numbers, log, pad)
+    label = metric.axis(f"test {metric.title} at the last step") + (" (log scale)" if log else "")
+    ax.set(**{f"{axis}label": label})
+
+
+def _draw_intervals(groups: Sequence[Group], metric: Metric, ax: Axes) -> None:
+    rows = [(g, e) for g in groups if (e := g.estimate("test_last")) is not None]
+    _scale(ax, "x", metric, [number for _, e in rows for number in _bounds(e)], 0.06)
+    ax.set(ylim=(len(rows) - 0.4, -0.6))
     ax.grid(visible=False, axis="y")
     ax.spines["left"].set_visible(False)
     room = ax.get_window_extent().x0 - 12
@@ -141,7 +163,7 @@ def _draw_intervals(groups: Sequence[Group], ax: Axes) -> None:
             "clip_on": False,
         }
         ax.text(-10 / ax.bbox.width, row, name, ha="right", color=own, weight=weight, **kwargs)
-        text = error_text(estimate).replace("pilot (1 seed)", "pilot")
+        text = metric.interval(estimate) + (" pilot" if n == 1 else "")
         ax.text(1 + 12 / ax.bbox.width, row, text, ha="left", color=style.INK, **kwargs)
     ax.yaxis.set_major_locator(NullLocator())
 
@@ -155,30 +177,41 @@ def _mean_mark(
 
 
 def _against(
-    groups: Sequence[Group], x: str, *, name: str, heading: str, axis: str, note: str
+    groups: Sequence[Group],
+    metric: Metric,
+    x: str,
+    *,
+    name: str,
+    heading: str,
+    short: str,
+    axis: str,
+    note: str,
 ) -> FigureSpec:
-    """Returns a figure of error against another quantity, one line an arm."""
-    series = list(dict.fromkeys(group.series for group in groups))
+    """Returns a figure of the test metric against another quantity, one line per arm."""
+    means: dict[Series, list[float]] = {}
+    for group in groups:
+        means.setdefault(group.series, []).append(group.mean("test_last") or 0.0)
     best = "; ".join(
-        f"{s.label}: {len(own)} {'setting' if len(own) == 1 else 'settings'}, lowest mean error "
-        f"{min(g.mean('error_last') or 0 for g in own):.2f} %"
-        for s in series[:12]
-        if (own := [g for g in groups if g.series == s])
+        f"{series.label}: {formatting.plural(len(own), 'setting')}, {metric.best} mean "
+        f"{metric.title} {metric.text(min(own, key=metric.rank))}"
+        for series, own in list(means.items())[:12]
     )
 
     def panel(width: float) -> Panel:
-        draw = functools.partial(_draw_against, groups, x, axis)
+        draw = functools.partial(_draw_against, groups, metric, x, axis)
         margins = (58.0, 14.0, 14.0, 46.0)
         return Panel(draw, f"{heading}. {best}.", width, 390.0 * (width / _WIDE) ** 0.3, margins)
 
     return FigureSpec(
         name=name,
         heading=heading,
+        short=short,
         caption=(
             "Large marks: means over seeds, with 95 % confidence intervals; hollow ones are pilots "
-            "of one seed. Small dots beside them: single seeds. Lower left is better."
+            "of one seed. Small dots beside them: single seeds. "
+            f"{'Lower' if metric.better == 'lower' else 'Upper'} left is better."
             + (" Dashed: the mean of dense." if _one_dense(groups) else "")
-            + (f" The first {MAX_NAMES} arms are named." if len(series) > MAX_NAMES else "")
+            + (f" The first {MAX_NAMES} arms are named." if len(means) > MAX_NAMES else "")
             + note
         ),
         panels=[panel(_WIDE)],
@@ -186,16 +219,13 @@ def _against(
     )
 
 
-def _draw_against(groups: Sequence[Group], name: str, axis: str, ax: Axes) -> None:
-    shown = [(g, x, e) for g in groups if (x := g.mean(name)) and (e := g.estimate("error_last"))]
+def _draw_against(groups: Sequence[Group], metric: Metric, name: str, axis: str, ax: Axes) -> None:
+    shown = [(g, x, e) for g in groups if (x := g.mean(name)) and (e := g.estimate("test_last"))]
     xs = [x for _, x, _ in shown]
-    errors = [number for _, _, estimate in shown for number in _bounds(estimate)]
     x_log = set_scale(ax, "x", xs, 5.0)
-    y_log = set_scale(ax, "y", errors)
     set_limits(ax, "x", xs, x_log, 0.1)
-    set_limits(ax, "y", errors, y_log, 0.08)
+    _scale(ax, "y", metric, [number for _, _, e in shown for number in _bounds(e)], 0.08)
     ax.set(xlabel=axis + (" (log scale)" if x_log else ""))
-    ax.set(ylabel=_ERROR + (" (log scale)" if y_log else ""))
     if not x_log and min(xs) > 0:
         ax.set(xlim=(0, ax.get_xlim()[1]))
     thin_ticks(ax)
@@ -209,7 +239,7 @@ def _draw_against(groups: Sequence[Group], name: str, axis: str, ax: Axes) -> No
         seeds = [
             (sx, sy)
             for run in group.runs
-            if (sx := quantity(run, name)) and (sy := quantity(run, "error_last")) is not None
+            if (sx := quantity(run, name)) and (sy := quantity(run, "test_last")) is not None
         ]
         if len(seeds) > 1:
             dots = ax.plot(*zip(*seeds, strict=True), "o", ms=3.6, color=own, mew=0)[0]

@@ -1,10 +1,11 @@
-"""Runs on several data sets: never averaged, joined by a line, ranked or compared."""
+"""Runs on several data sets or metrics: never averaged, joined by a line, ranked or compared."""
 
 import pytest
 
 from gpnas import report
 from gpnas.report import Run, figures, read_runs, summarise
-from gpnas.report._datasets import name_data
+from gpnas.report._metric import Metric
+from gpnas.report._problems import name_problems
 
 
 def on(make, data, digest, arm="gmp", seed=0, added=0.0, **changes):
@@ -27,7 +28,7 @@ def two(make, tmp_path_factory):
 
 @pytest.mark.slow
 def test_each_has_its_own_tables_and_figures(two):
-    parts = dict(summarise(two).by_data())
+    parts = dict(summarise(two).by_problem())
     assert list(parts) == ["fashion_mnist", "mnist"]
     assert [[g.label for g in part.groups] for part in parts.values()] == [["dense", "gmp"]] * 2
     assert all(len(group.runs) == 2 for part in parts.values() for group in part.groups)
@@ -56,7 +57,10 @@ def test_versions_of_one_name_are_two_data_sets(make, tmp_path):
     path = make.records(tmp_path / "s" / "records.jsonl", records)
     loaded = read_runs([path])
     assert len(loaded.runs) == 2 and not loaded.warnings
-    assert [name for name, _ in summarise(loaded).by_data()] == ["mnist abababab", "mnist cdcdcdcd"]
+    assert [name for name, _ in summarise(loaded).by_problem()] == [
+        "mnist abababab",
+        "mnist cdcdcdcd",
+    ]
 
 
 def test_one_data_set_is_not_named(make, tmp_path):
@@ -71,18 +75,35 @@ def test_an_unfinished_run_knows_its_data_and_lost_configs_count_for_none(make, 
     folder = make.workdir(tmp_path / "b", on(make, "digits", "cd" * 32), until=2000)
     summary = summarise(read_runs([tmp_path]))
     assert {series.label for series in summary.series} == {"gmp on mnist", "gmp on digits"}
-    assert [name for name, _ in summary.by_data()] == [""]
+    assert [name for name, _ in summary.by_problem()] == [""]
     (folder / "config.json").write_text("{")
     summary = summarise(read_runs([tmp_path]))
-    assert all(not series.data for series in summary.series)
+    assert all(not series.problem for series in summary.series)
 
 
 def test_names_of_data_sets():
-    def run(name, digest, finished=True):
-        return Run("r", "s", "a", 0, {}, record={} if finished else None, data=(name, digest))
+    assert _names(_run("a", "1"), _run("a", "")) == ["", ""]
+    assert _names(_run("a", "1"), _run("", "")) == ["a", "unknown data"]
+    assert _names(_run("a", "1"), _run("", "", finished=False)) == ["", ""]
+    three = _names(_run("a", "1" * 64), _run("a", "2" * 64), _run("a", ""))
+    assert three == ["a 11111111", "a 22222222", "a unknown"]
 
-    assert name_data([run("a", "1"), run("a", "")]) == {("a", "1"): "", ("a", ""): ""}
-    assert name_data([run("a", "1"), run("", "")]) == {("a", "1"): "a", ("", ""): "unknown data"}
-    assert name_data([run("a", "1"), run("", "", finished=False)]) == {("a", "1"): "", ("", ""): ""}
-    three = name_data([run("a", "1" * 64), run("a", "2" * 64), run("a", "")])
-    assert list(three.values()) == ["a 11111111", "a 22222222", "a unknown"]
+
+def test_a_metric_is_named_where_a_data_set_has_several():
+    accuracy = Metric("accuracy", "%", "higher")
+    assert _names(_run("a"), _run("b", metric=accuracy)) == ["a", "b"]
+    assert _names(_run("a"), _run("a", metric=accuracy)) == ["a (error)", "a (accuracy)"]
+    assert _names(_run("a"), _run("a", metric=Metric("error", ""))) == ["a (error %)", "a (error)"]
+    gain = Metric("error", "%", "higher")
+    assert _names(_run("a"), _run("a", metric=gain)) == [
+        "a (error %, lower is better)", "a (error %, higher is better)",
+    ]  # fmt: skip
+
+
+def _run(name, digest="", finished=True, **fields):
+    record = {} if finished else None
+    return Run("r", "s", "a", 0, {}, record=record, data=(name, digest), **fields)
+
+
+def _names(*runs):
+    return list(name_problems(runs).values())
