@@ -1,5 +1,6 @@
 """A front of networks from one run: a network that shrinks, and branches that finish training."""
 
+import itertools
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -79,19 +80,22 @@ def train_front(
     folder = pathlib.Path(workdir)
     data = load_data(run) if data is None else data
     main = main_config(run, settings)
-    records = {"main": train(main, folder / "main", data)}
+    plan = make_plan(main, data)
+    records, active = {"main": train(main, folder / "main", data)}, {}
     for level, epoch in zip(settings.front, level_epochs(main.train.epochs, settings), strict=True):
         name = f"level-{level:g}"
         finished = load_run(folder / "main", "last", data, epoch=epoch)
+        active[name] = finished.units
         architecture, variables = active_network(finished.plan, finished.variables, finished.units)
         branch = branch_config(main, settings, architecture, name)
         records[name] = train(branch, folder / name, data, variables=variables)
     for level in settings.front if settings.baselines else ():
         name = f"uniform-{level:g}"
-        plan = make_plan(main, data)
-        uniform = uniform_config(main, settings, plan, level, name)
+        active[name] = uniform_units(plan, level, settings.front_by)
+        uniform = uniform_config(main, settings, plan, active[name], name)
         records[name] = train(uniform, folder / name, data)
-    record = sealed({"config": config.to_dict(), **provenance(), **_summary(records, settings)})
+    summary = _summary(records, active, _sizes(plan))
+    record = sealed({"config": config.to_dict(), **provenance(), **summary})
     write_json(folder / "front.json", record)
     return record
 
@@ -139,10 +143,9 @@ def branch_config(
 
 
 def uniform_config(
-    main: ConfigDict, settings: Front, plan: Plan, level: float, name: str
+    main: ConfigDict, settings: Front, plan: Plan, widths: Mapping[str, np.ndarray], name: str
 ) -> ConfigDict:
     """The config of a network of uniformly scaled widths, for as many epochs, and as the rate."""
-    widths = uniform_units(plan, level, settings.front_by)
     variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), plan.variables)
     architecture, _ = active_network(plan, variables, widths)
     uniform = _dense(main, architecture, name)
@@ -182,13 +185,16 @@ def _split(config: ConfigDict) -> tuple[Front, ConfigDict]:
         del run[name]
     check_config(run)
     levels = settings.front
-    falls = all(a > b for a, b in zip((1.0, *levels), levels, strict=False))
-    if not levels or not falls or levels[-1] <= 0:
-        raise UserError("front", levels, "falling fractions of the cost, below 1 and above 0")
+    real = all(isinstance(x, float | int) and not isinstance(x, bool) for x in levels)
+    falls = real and all(a > b for a, b in itertools.pairwise(levels))
+    if not levels or not falls or not 0 < levels[-1] <= levels[0] <= 1:
+        raise UserError("front", levels, "falling fractions of the cost in (0, 1]")
     if settings.front_by not in units.KINDS:
         raise UserError("front_by", settings.front_by, ", ".join(units.KINDS))
     if settings.branch_epochs < 1:
         raise UserError("branch_epochs", settings.branch_epochs, "1 or more")
+    for name in sorted({"curve", "cost"} & {*run.method}):
+        raise UserError(f"method.{name}", run.method[name], "none: front and front_by determine it")
     if "curve" not in fields_of(run.method.name):
         raise UserError("method.name", run.method.name, "development_cost")
     return settings, run
@@ -208,8 +214,24 @@ def _dense(main: ConfigDict, architecture: Mapping[str, Any], name: str) -> Conf
     return config
 
 
-def _summary(records: Mapping[str, Mapping[str, Any]], settings: Front) -> dict[str, Any]:
-    """The networks of a front, and what their training cost."""
+def _sizes(plan: Plan) -> dict[str, int]:
+    """Units of each group of the whole network, in the order of its layers."""
+    assert plan.groups is not None
+    return {g.name: g.size for g in plan.groups.groups if not units.is_block(g.name)}
+
+
+def _summary(
+    records: Mapping[str, Mapping[str, Any]],
+    active: Mapping[str, Mapping[str, np.ndarray]],
+    sizes: Mapping[str, int],
+) -> dict[str, Any]:
+    """The networks of a front, and what their training cost.
+
+    Args:
+      records: Of each run, by the name of its folder.
+      active: Unit masks of each network.
+      sizes: Units of each group of the whole network.
+    """
     main = records["main"]
     metric = main["task"]["metric"]["name"]
     whole = main["cost"]["inference_macs_dense"]
@@ -224,21 +246,28 @@ def _summary(records: Mapping[str, Mapping[str, Any]], settings: Front) -> dict[
             "macs": record["cost"]["inference_macs_dense"],
             "relative_macs": record["cost"]["inference_macs_dense"] / whole,
             "weights": record["cost"]["weights"],
+            "params": record["cost"]["params"],
+            "units": {
+                group: int(np.sum(active[name][group])) if group in active[name] else size
+                for group, size in sizes.items()
+            },
             f"test_{metric}": record["metrics"][f"test_{metric}_last"],
             f"val_{metric}": record["metrics"][f"val_{metric}_last"],
             "train_flops": record["cost"]["train_flops"],
             "wall_s": record["wall_s"],
         }
 
-    found = {
+    found: dict[str, list[dict[str, Any]]] = {
         kind: [network(name) for name in records if name.startswith(f"{kind}-")]
         for kind in ("level", "uniform")
     }
     own = [main, *(records[one["folder"]] for one in found["level"])]
     return {
         "task": main["task"],
+        "kinds": main["kinds"],
         "dataset": main["dataset"],
         "seed": main["seed"],
+        "whole": {"macs": whole, "params": main["cost"]["params"], "units": dict(sizes)},
         "networks": found["level"],
         "uniform": found["uniform"],
         "train_flops": sum(record["cost"]["train_flops"] for record in own),
