@@ -27,8 +27,8 @@ from gpnas.errors import GaveUp, UserError
 EXIT_USER, EXIT_DIVERGED, EXIT_IO, EXIT_STOPPED = 2, 3, 74, 75
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
-# Commands, and the fields by which a config of each is known, the one that names more before others;
-# `search` also takes comparisons.
+# Commands, and the fields by which a config of each is known: those of a front are among others a
+# run's; `search` also takes comparisons.
 _KINDS = (
     ("front", ("front", "front_by", "branch_epochs", "method", "model", "optimizer")),
     ("train", ("method", "model", "optimizer")),

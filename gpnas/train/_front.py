@@ -81,11 +81,11 @@ def train_front(
     data = load_data(run) if data is None else data
     main = main_config(run, settings)
     plan = make_plan(main, data)
-    records, active = {"main": train(main, folder / "main", data)}, {}
+    records, active, steps = {"main": train(main, folder / "main", data)}, {}, {}
     for level, epoch in zip(settings.front, level_epochs(main.train.epochs, settings), strict=True):
         name = f"level-{level:g}"
         finished = load_run(folder / "main", "last", data, epoch=epoch)
-        active[name] = finished.units
+        active[name], steps[name] = finished.units, epoch * plan.steps_per_epoch
         architecture, variables = active_network(finished.plan, finished.variables, finished.units)
         branch = branch_config(main, settings, architecture, name)
         records[name] = train(branch, folder / name, data, variables=variables)
@@ -94,7 +94,7 @@ def train_front(
         active[name] = uniform_units(plan, level, settings.front_by)
         uniform = uniform_config(main, settings, plan, active[name], name)
         records[name] = train(uniform, folder / name, data)
-    summary = _summary(records, active, _sizes(plan))
+    summary = _summary(records, active, _sizes(plan), steps)
     record = sealed({"config": config.to_dict(), **provenance(), **summary})
     write_json(folder / "front.json", record)
     return record
@@ -224,6 +224,7 @@ def _summary(
     records: Mapping[str, Mapping[str, Any]],
     active: Mapping[str, Mapping[str, np.ndarray]],
     sizes: Mapping[str, int],
+    steps: Mapping[str, int],
 ) -> dict[str, Any]:
     """The networks of a front, and what their training cost.
 
@@ -231,6 +232,7 @@ def _summary(
       records: Of each run, by the name of its folder.
       active: Unit masks of each network.
       sizes: Units of each group of the whole network.
+      steps: Of the main run, at which each branch begins.
     """
     main = records["main"]
     metric = main["task"]["metric"]["name"]
@@ -242,6 +244,7 @@ def _summary(
         return {
             "folder": name,
             "level": float(name.partition("-")[2]),
+            "step": steps.get(name),
             "model": {k: v for k, v in fields.items() if k not in ("dtype", "axes", "conv")},
             "macs": record["cost"]["inference_macs_dense"],
             "relative_macs": record["cost"]["inference_macs_dense"] / whole,
