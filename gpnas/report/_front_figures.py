@@ -167,7 +167,10 @@ def _labels(points: Sequence[tuple[results.Member, float, Any]]) -> list[tuple[A
     names = {row.series: [] for row, _, _ in points}  # type: ignore[var-annotated]
     for row, at, e in points:
         names[row.series].append((at, e.mean))
-    lines = [(own, series.label, style.colour(series)) for series, own in names.items()]
+    # The name of a line rather beside its second point: the lines part there, or nowhere.
+    lines = [
+        ([*own[1:], own[0]], series.label, style.colour(series)) for series, own in names.items()
+    ]
     return [*found, *(lines if len(lines) > 1 else [])]
 
 

@@ -143,7 +143,7 @@ def front_table(fronts: Sequence[Front]) -> Table:
 def _named(row: Member, rows: Sequence[Member]) -> Cell:
     if not any(other.series is UNIFORM for other in rows):
         return Cell(row.name, row.level)
-    return Cell(f"{row.series.label}, {row.name}", row.level, row.series)
+    return Cell(f"{row.series.label},\N{NO-BREAK SPACE}{row.name}", row.level, row.series)
 
 
 def _cells(row: Member, fronts: Sequence[Front], timed: Sequence[int]) -> list[Cell]:
