@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from gpnas.report import _front_results as results
-from gpnas.report import formatting, style
+from gpnas.report import formatting, stats, style
 from gpnas.report._axes import set_limits, set_scale, thin_ticks
 from gpnas.report._figures import FigureSpec, Panel
 from gpnas.report._groups import Summary
@@ -46,8 +46,10 @@ def front_figures(summary: Summary) -> list[list[FigureSpec]]:
     return made
 
 
-def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec:
+def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec | None:
     metric, rows = fronts[0].metric, results.members(fronts)
+    if not _points(fronts, "macs"):
+        return None
     uniform = any(row.series is results.UNIFORM for row in rows)
     pilot = len(fronts) == 1
     caption = (
@@ -91,7 +93,7 @@ def _told(row: results.Member, fronts: Sequence[Front]) -> str:
 
 def _costs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec | None:
     metric, rows = fronts[0].metric, results.members(fronts)
-    known = [x for x in _COSTS if all(row.mean(x, metric) for row in rows)]
+    known = [x for x in _COSTS if len(_points(fronts, x)) == len(rows)]
     panels = [
         Panel(
             functools.partial(_draw_against, fronts, x, _COSTS[x], False),
@@ -122,13 +124,19 @@ def _costs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpe
     )
 
 
-def _draw_against(fronts: Sequence[Front], x: str, axis: str, named: bool, ax: Axes) -> None:
-    metric, rows = fronts[0].metric, results.members(fronts)
-    points = [
+def _points(fronts: Sequence[Front], x: str) -> list[tuple[results.Member, float, stats.Estimate]]:
+    """Returns each network with its cost and its metric, where both are known."""
+    metric = fronts[0].metric
+    return [
         (row, at, found)
-        for row in rows
-        if (at := row.mean(x, metric)) and (found := row.estimate("test", metric)) is not None
+        for row in results.members(fronts)
+        if (at := row.mean(x, metric) or 0.0) > 0
+        and (found := row.estimate("test", metric)) is not None
     ]
+
+
+def _draw_against(fronts: Sequence[Front], x: str, axis: str, named: bool, ax: Axes) -> None:
+    metric, points = fronts[0].metric, _points(fronts, x)
     reference = results.whole(fronts).mean(x, metric) if x.startswith("ms") else None
     xs = [at for _, at, _ in points] + ([reference] if reference else [])
     ys = [y for _, _, e in points for y in (e.mean - (e.half or 0), e.mean + (e.half or 0))]

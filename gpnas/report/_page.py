@@ -139,8 +139,7 @@ def _sections(summary: Summary) -> list[Section]:
         for spec in own:
             made.append((spec.name, spec.heading, [Block("figure", specs.pop(spec.name))]))
             short[spec.heading] = spec.short
-        where = own[0].heading.partition(": ")[2]
-        heading = f"Networks: {where}" if where else "Networks"
+        heading = "Networks" + (f": {fronts[0].name}" if len(summary.fronts) > 1 else "")
         made.append(("networks", heading, [Block("table", _front_results.front_table(fronts))]))
     parts = summary.by_problem()
     main = _test_figures.main_names(summary.metric) if len(parts) == 1 else ()
