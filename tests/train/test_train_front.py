@@ -12,13 +12,8 @@ from gpnas.train import front_config, train_front
 from gpnas.train._front import Front, level_epochs
 from gpnas.train._plan import make_plan
 
-LEVELS = (0.5, 0.25)
+LEVELS = (1.0, 0.25)
 TIMES = ("date", "wall_s", "digest")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compilation():
-    """With optimizations: without, XLA makes NaN of this network on eight CPU devices."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +26,8 @@ def recipe():
         config.data.name, config.train.epochs, config.train.batch_size = "digits", 4, 64
         config.train.log_every, config.train.tensorboard = 7, False
         config.train.checkpoint_seconds = 0.0
-        config.model.widths, config.elastic_round_to = (8, 8, 8, 16), 16
+        config.model.name, config.model.widths = "lenet300", (32, 16)
+        config.elastic_round_to = 16
         config.method.every, config.method.window, config.method.protect = 5, 3, 0
         config.branch_epochs = 1
         return config
@@ -61,7 +57,7 @@ def without_times(record):
 def test_each_network_has_a_folder_and_an_entry(made):
     folder, record = made
     assert json.loads((folder / "front.json").read_text()) == json.loads(json.dumps(record))
-    names = {f"{kind}-{level}" for kind in ("level", "uniform") for level in LEVELS}
+    names = {f"{kind}-{level:g}" for kind in ("level", "uniform") for level in LEVELS}
     assert {path.name for path in folder.iterdir()} == {"main", "front.json"} | names
     for one in record["networks"] + record["uniform"]:
         run = json.loads((folder / one["folder"] / "record.json").read_text())
@@ -69,9 +65,10 @@ def test_each_network_has_a_folder_and_an_entry(made):
         assert one["params"] == run["cost"]["params"]
         assert list(one["units"].values()) == list(one["model"]["widths"])
         assert run["cost"]["nonzeros"] == run["cost"]["weights"]
+    assert record["networks"][0]["units"] == record["whole"]["units"]
     steps = [one["step"] for one in record["networks"]]
     assert steps == [60, 80]
-    assert list(record["whole"]["units"].values()) == [8, 8, 8, 16]
+    assert list(record["whole"]["units"].values()) == [32, 16]
 
 
 @pytest.mark.slow
@@ -95,7 +92,7 @@ def test_levels_of_cost_are_met_within_one_unit(made, recipe, digits):
             for name, size in sizes.items()
             if active[name] < size
         ]
-        assert max(more) > limit
+        assert max(more, default=np.inf) > limit
     for one in made[1]["uniform"]:
         assert one["macs"] <= one["level"] * whole
         fractions = [one["units"][name] / size for name, size in sizes.items()]
@@ -165,11 +162,3 @@ def test_levels_lie_at_ends_of_epochs_in_the_second_half():
             assert ends == sorted(set(ends))
             assert ends[-1] == epochs
             assert ends[0] > epochs // 2
-
-
-@pytest.mark.slow
-def test_the_whole_network_is_a_level(recipe, digits, tmp_path):
-    record = train_front(recipe(front=(1.0,)), tmp_path / "run", digits)
-    first = record["networks"][0]
-    assert (first["folder"], first["relative_macs"]) == ("level-1", 1.0)
-    assert first["units"] == record["whole"]["units"]
