@@ -6,9 +6,9 @@
 
 The first is a search. Trials are kept in a database (SQLite in the work directory, or any that
 `--storage` names), which `optuna-dashboard` shows. A search that was stopped goes on when it is
-started again. The work directory then holds history.json, all trials, and record.json: how the
-search went, and the architectures that nothing else beats; experiments/report.py shows it. Drawings
-of those lie beside it, also for `optuna-dashboard --artifact-dir=WORKDIR/artifacts`.
+started again. The work directory then holds history.json, all trials, and record.json: the course
+of the search, and the architectures that no other dominates; experiments/report.py shows it.
+Drawings of those lie beside it, also for `optuna-dashboard --artifact-dir=WORKDIR/artifacts`.
 
 The second, without a config, is a worker that helps a search that was begun. Where networks are
 trained, their weights lie in the work directory, and workers need it: `--workdir`.
@@ -32,10 +32,10 @@ from gpnas._files import read_json, write_bytes, write_json
 from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.errors import UserError
 from gpnas.report import architecture_figure
-from gpnas.search import History, Trial, exhausted, pareto, storage, value
+from gpnas.search import History, Trial, exhausted, storage, value
 from gpnas.search.build import Search, build_search
 from gpnas.search.comparison import compare
-from gpnas.search.record import describe_search, summarize
+from gpnas.search.record import best_trials, describe_search, summarize
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the database and record.json.")
@@ -45,9 +45,9 @@ _RESULTS = flags.DEFINE_string("results", None, "Folder of a comparison's record
 
 
 def main(argv: Sequence[str]) -> None:
-    """Goes on with a search until there are enough evaluations, or makes a comparison's."""
+    """Runs or resumes a search, or runs the searches of a comparison."""
     no_arguments(argv)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a trial raises is told once, below
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failure of a trial is in its record
     several = _CONFIG.value is not None and "arms" in _CONFIG.value
     if _CONFIG.value is not None:
         check_kind(_CONFIG.value, "search")
@@ -68,7 +68,7 @@ def _search() -> None:
         kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
         plan.evaluations, plan.seed, plan.enough, plan.failures,
     )  # fmt: skip
-    front = pareto.archive(history, plan.objectives)
+    front = best_trials(history, plan)
     _print(history, front, plan)
     if _WORKDIR.value:
         folder = pathlib.Path(_WORKDIR.value)
@@ -82,14 +82,14 @@ def _search() -> None:
 def _print(history: History, front: Sequence[Trial], plan: Search) -> None:
     if storage.different(history) < plan.evaluations and exhausted(history):
         print("1,000 trials in a row gave no new architecture: the space is exhausted")
-    print(f"{storage.different(history)} evaluations; what nothing beats:")
+    print(f"{storage.different(history)} evaluations; the best, that no other dominates:")
     for trial in front:
         shown = ", ".join(f"{name} {value(trial, name):g}" for name in plan.objectives)
         print(f"  trial {trial.number}: {shown}: {' '.join(map(str, trial.architecture))}")
 
 
 def _draw(kept: optuna.Study, front: Sequence[Trial], space: str, folder: pathlib.Path) -> None:
-    """Draws what nothing beats, for who opens the database with a dashboard."""
+    """Draws the best architectures, for `optuna-dashboard`."""
     drawings = folder / "drawings"
     drawings.mkdir(exist_ok=True)
     for trial in front:
@@ -123,8 +123,8 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
     except OSError as error:
         raise UserError("workdir", str(folder), f"a folder ({error.strerror})") from error
     url = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
-    kept = storage.open_study(url, _NAME.value, plan.objectives, settings)
-    if dead := storage.wait_for_the_dead(kept):
+    kept = storage.open_study(url, _NAME.value, plan.objectives, settings, maximised=plan.maximised)
+    if dead := storage.wait_for_stale_trials(kept):
         print(f"{dead} trials of a process that ended are tried again", flush=True)
     return kept, settings, plan
 

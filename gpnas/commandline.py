@@ -44,6 +44,7 @@ _PARSERS: dict[type, Callable[[str], Any]] = {
     tuple: lambda text: tuple_parser.TupleParser().parse([text]),
     ConfigDict: lambda text: dict(ast.literal_eval(text)),
 }
+_FORMS: dict[type, str] = {ConfigDict: "a dict in Python's notation, such as {'name': 'value'}"}
 
 
 def start(main: Callable[[Sequence[str]], Any]) -> None:
@@ -245,7 +246,8 @@ def _check_override(
         if value is not None and type(holder) in _PARSERS:
             _PARSERS[type(holder)](value)
     except (SyntaxError, TypeError, ValueError) as error:
-        raise UserError(name, value, f"a value of type {type(holder).__name__}") from error
+        kind = _FORMS.get(type(holder), f"a value of type {type(holder).__name__}")
+        raise UserError(name, value, kind) from error
 
 
 def _last_line(error: BaseException) -> str:

@@ -25,8 +25,8 @@ class UserError(ValueError):
     def __init__(self, field: str, got: object, allowed: str):
         self.field, self.got, self.allowed = field, got, allowed
         super().__init__(
-            f"{shorten(field, _LONG)}: got {shorten(repr(got), _LONG)},"
-            f" allowed: {shorten(allowed, _LONGEST)}"
+            f"{one_line(field, _LONG)}: got {one_line(repr(got), _LONG)},"
+            f" allowed: {one_line(allowed, _LONGEST)}"
         )
 
 
@@ -36,10 +36,10 @@ class GaveUp(RuntimeError):
 
 def brief(error: BaseException) -> str:
     """What an error of another library says, and its type, in one short line."""
-    return f"{type(error).__name__}: {shorten(str(error).strip(), _LONG)}"
+    return f"{type(error).__name__}: {one_line(str(error).strip(), _LONG)}"
 
 
-def shorten(text: str, most: int) -> str:
+def one_line(text: str, most: int) -> str:
     """A text on one line; what is longer than `most` characters loses its middle."""
     line = re.sub(r"\s*\n\s*", " ", text)
     half = most // 2 - 2

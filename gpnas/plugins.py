@@ -5,16 +5,13 @@ import functools
 import importlib
 import inspect
 import math
-import numbers
-import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from gpnas.errors import UserError, shorten
+from gpnas.errors import UserError, one_line
 
 Thing = TypeVar("Thing")
-Range = tuple[Callable[[Any], bool], str]  # whether a value is in it, and what is allowed
 
 
 class In(NamedTuple):
@@ -33,7 +30,7 @@ class In(NamedTuple):
         """Whether a number, or each item of a tuple, is in the range."""
         if isinstance(value, tuple | list):
             return all(self.holds(item) for item in value)
-        if not isinstance(value, numbers.Real):
+        if not isinstance(value, int | float):
             return False
         above = value > self.low if self.open in ("low", "both") else value >= self.low
         below = value < self.high if self.open in ("high", "both") else value <= self.high
@@ -95,7 +92,7 @@ def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a module is a program: it may raise anything
-        raise UserError(field, name, f"{allowed} ({shorten(str(error), 160)})") from error
+        raise UserError(field, name, f"{allowed} ({one_line(str(error), 160)})") from error
     if returns is not None:
         check_makes(field, name, found, (returns,))
     return found
@@ -165,19 +162,13 @@ def check_fields(
     return own
 
 
-def check_value(
-    field: str,
-    value: Any,
-    parameter: inspect.Parameter,
-    ranges: Mapping[str, Range] = types.MappingProxyType({}),
-) -> Any:
+def check_value(field: str, value: Any, parameter: inspect.Parameter) -> Any:
     """The value, if it has the type and the range (`In`) of its annotation.
 
     Args:
       field: The config's field, for the message.
       value: As the config has it; a whole number will do where the signature says float.
       parameter: Of the function that gets it; one without an annotation takes any type.
-      ranges: Further ranges by name of a parameter.
 
     Raises:
       UserError: If it has not.
@@ -197,9 +188,6 @@ def check_value(
         raise UserError(field, value, f"a value of type {kind.__name__}")
     if typing.get_origin(kind) in (tuple, Sequence):
         _check_items(field, value, typing.get_args(kind)[0])
-    holds, allowed = ranges.get(parameter.name, (lambda x: True, ""))
-    if not holds(value):
-        raise UserError(field, value, allowed)
     if limits is not None and not limits.holds(value):
         kinds = "numbers, each " if isinstance(value, tuple | list) else "a number "
         raise UserError(field, value, (kinds if limits.high < math.inf else "") + str(limits))

@@ -5,9 +5,11 @@ import importlib
 import pathlib
 import re
 
+import jax
 import pytest
+from ml_collections import ConfigDict
 
-from gpnas import methods
+from gpnas import methods, models, train
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -50,3 +52,25 @@ def test_the_example_of_a_method_is_built_from_its_config(tmp_path, monkeypatch)
     assert found.method.name == "mine:mine"
     example = importlib.import_module("mine").mine(density=found.method.density, total_steps=1000)
     assert isinstance(example, methods.Method)
+
+
+def test_what_is_ones_own_runs_as_written(tmp_path, monkeypatch, digits):
+    pytest.importorskip("equinox")
+    for block in blocks(ROOT / "docs" / "own.md"):
+        name = re.match(r"# (\w+\.py)\n", block)
+        (tmp_path / (name[1] if name else "snippet.py")).write_text(block)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = importlib.import_module("snippet")
+    assert found.logits.shape == (8, 10) and found.a.infer(
+        found.a.init(jax.random.key(0), found.x), found.x
+    ).shape == (8, 10)
+    config = train.base(name="rigl", density=0.2, every=5)
+    config.data.name, config.task = "digits", {"name": "my_task:focal", "gamma": 1.5}
+    config.optimizer.update(name="my_optimizer:nadam", schedule="my_optimizer:sqrt")
+    config.optimizer.arguments = ConfigDict({"b1": 0.8})
+    plan = train.make_plan(config, digits)
+    assert plan.task.metric.unit == "%" and plan.metrics == ("loss", "error")
+    net = models.find_network("model.name", "my_nnx:Net")
+    images = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
+    shapes = jax.eval_shape(net[1](net[0], num_classes=3).init, jax.random.key(0), images)
+    assert shapes["params"]["last"]["kernel"].shape == (64, 3)

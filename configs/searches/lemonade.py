@@ -29,8 +29,9 @@ def get_config() -> ConfigDict:
     config.training.learning_rate = 0.05  # falls to zero by a cosine
     config.training.momentum = 0.9
     config.training.weight_decay = 5e-4
+    config.task = ConfigDict({"name": "classification"}, type_safe=False)  # and its fields
     config.objectives = ("val_error", "log_params")  # or macs, params, latency_ms
-    config.reports = ()  # test_error, steps, …: told of what was found; no say in the search
+    config.reports = ()  # test_error, steps, …: reported for what was found, not searched by
     config.strategy = ConfigDict({"name": "lemonade", "first": 6}, type_safe=False)
     config.evaluations = 1000  # different architectures, at most
     config.steps = 2400  # of training in all, those of distillation included; 0: any number

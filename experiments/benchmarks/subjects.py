@@ -93,6 +93,12 @@ class Plain(NamedTuple):
     evaluate: Callable[[Any, Any, Any], jax.Array]
 
 
+def _loss_and_error(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cross-entropy in nats and whether the class is wrong, (batch,) each."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses, jnp.argmax(logits, -1) != labels
+
+
 def plain(config: ConfigDict, data: Dataset) -> Plain:
     """The plain loop of the network, the optimizer and the images of a config."""
     plan: Plan = make_plan(config, data)
@@ -103,10 +109,6 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
 
     def scaled(pixels: jax.Array) -> jax.Array:
         return (pixels.astype(jnp.float32) / 255 - data.mean) / data.std
-
-    def figures(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-        return losses, jnp.argmax(logits, -1) != target
 
     @jax.jit
     def init() -> tuple:
@@ -120,7 +122,7 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
         def loss(params: Any) -> tuple:
             variables = {"params": params, **others}
             logits, new = call.forward(module, variables, x, jax.random.key(0))
-            losses, wrong = figures(logits, y)
+            losses, wrong = _loss_and_error(logits, y)
             return losses.mean(), (new, jnp.stack([losses.mean(), wrong.mean()]))
 
         grads, (others, seen) = jax.grad(loss, has_aux=True)(params)
@@ -151,7 +153,7 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
     def evaluate(state: tuple, images: Any, labels: Any) -> jax.Array:
         variables = {"params": state[0], **state[1]}
         logits = call.infer(module, variables, scaled(images))
-        losses, wrong = figures(logits, labels)
+        losses, wrong = _loss_and_error(logits, labels)
         return jnp.stack([losses.sum(), wrong.sum()])
 
     return Plain(init, run, evaluate)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.errors import FlaxError
+from jax import export
 
 from gpnas import models, units
 from gpnas.deploy._formats import Apply, inference, per_image
@@ -41,7 +42,7 @@ def dense_network(model: models.Model, variables: Any, image_shape: Sequence[int
     """The network with its full shapes; masked weights are zeros. Arguments: `compact_network`."""
     known = models.is_known(model.module)
     architecture = models.architecture(model.module, variables["params"]) if known else None
-    infer = model.infer if model.module else per_image(model.infer, variables, image_shape)
+    infer = model.infer if known else _for_any_batch(model.infer, variables, image_shape)
     return Network(infer, variables, architecture)
 
 
@@ -80,12 +81,22 @@ def compact_network(
     if not models.is_known(module):
         narrow = None if module is None else _narrower(module)
         if narrow is not None and _agree(narrow, small_apply, small, image_shape):
-            return Network(narrow, small, None)
+            return Network(_for_any_batch(narrow, small, image_shape), small, None)
         return Network(per_image(small_apply, small, image_shape), small, None)
     small = units.without_blocks(small, blocks, masks)
     architecture = models.architecture(module, small["params"])
     built = models.from_architecture(architecture, dtype=jnp.float32, conv="xla")
     return Network(inference(built), small, architecture)
+
+
+def _for_any_batch(apply: Apply, variables: Any, image_shape: Sequence[int]) -> Apply:
+    """The function, or its program of one image if it needs the batch size, as `len(x)` does."""
+    images = jax.ShapeDtypeStruct((*export.symbolic_shape("b"), *image_shape), jnp.float32)
+    try:
+        jax.eval_shape(apply, variables, images)
+    except Exception:  # a network is a program: it may raise anything
+        return per_image(apply, variables, image_shape)
+    return apply
 
 
 def _narrower(module: nn.Module) -> Apply:

@@ -13,7 +13,7 @@ from gpnas._files import sealed, write_bytes, write_json
 from gpnas.deploy._describe import Description, digest, metadata_of, read_sealed
 from gpnas.deploy._formats import Apply, inference
 from gpnas.errors import UserError, brief
-from gpnas.models import from_architecture
+from gpnas.models import MODELS, from_architecture
 
 
 def save_network(
@@ -76,6 +76,8 @@ def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
         raise UserError("file", str(path), allowed) from error
     if digest(content) != known.get("sha256"):
         raise UserError("file", str(weights), "weights as they were written; these have changed")
+    if known.get("model") not in MODELS:  # a file of data must not have code imported
+        raise UserError("file", str(path), f"a network of gpnas.models: {', '.join(MODELS)}")
     try:
         module = from_architecture(known, dtype=jnp.float32, conv="xla")
         arrays = load(content)

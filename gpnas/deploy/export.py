@@ -72,27 +72,15 @@ def export_run(
       RuntimeError: If a float32 file does not compute the same as JAX.
     """
     _check_formats(names, int8, opset)
-    target = workdir / "export"
-    if target.is_symlink() or (target.exists() and not (target / "export.json").exists()):
-        raise UserError("workdir", str(target), "a folder export that an export made, or none")
+    target = _target(workdir)
     run = load_run(workdir, network, data)
     require_kind(run.data, **KINDS)
-    model = _float32_model(run)
-    shape = run.data.input_shape
-    networks = {
-        "compact": compact_network(model, run.variables, shape),
-        "dense": dense_network(model, run.variables, shape),
-    }
-    if "safetensors" in names and networks["dense"].architecture is None:
-        allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
-        raise UserError("formats", "safetensors", allowed)
+    model, shape = _float32_model(run), run.data.input_shape
+    networks = _networks(run, model, names)
     removal = _compaction_error(networks, run)
     written = {name: networks[name] for name in parts}
     job = _Job(run, _task_of_outputs(run, model), names, int8, opset or formats.OPSET)
-    with (
-        naming(target),
-        tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made,
-    ):
+    with naming(target), tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made:
         folder = pathlib.Path(made) / "export"
         folder.mkdir()
         files = [row for name, one in written.items() for row in _write(folder, name, one, job)]
@@ -136,6 +124,14 @@ def _check_formats(names: Sequence[str], int8: bool, opset: int | None) -> None:
         formats.check_opset(opset)
 
 
+def _target(workdir: pathlib.Path) -> pathlib.Path:
+    """The folder of the files; an existing one is that of an earlier export."""
+    target = workdir / "export"
+    if target.is_symlink() or (target.exists() and not (target / "export.json").exists()):
+        raise UserError("workdir", str(target), "a folder export that an export made, or none")
+    return target
+
+
 def _about(network: Network, shape: Sequence[int]) -> dict[str, Any]:
     known = {"params": network.params, "macs": network.macs(shape)}
     return known | {"architecture": network.architecture}
@@ -168,6 +164,16 @@ def _float32_model(run: Finished) -> Model:
     config = ConfigDict(run.config.model.to_dict())
     config.update(conv="xla", dtype="float32")
     return build_model(config, run.data.num_classes)
+
+
+def _networks(run: Finished, model: Model, names: Sequence[str]) -> dict[str, Network]:
+    """The compact and the dense network of a run."""
+    made = {"compact": compact_network, "dense": dense_network}
+    networks = {k: f(model, run.variables, run.data.input_shape) for k, f in made.items()}
+    if "safetensors" in names and networks["dense"].architecture is None:
+        allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
+        raise UserError("formats", "safetensors", allowed)
+    return networks
 
 
 def _task_of_outputs(run: Finished, model: Model) -> Task:

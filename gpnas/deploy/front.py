@@ -36,7 +36,7 @@ def export_front(workdir: pathlib.Path, names: Sequence[str], seconds: float = 0
     """
     require_formats(names)
     record = read_json(workdir / "front.json", "workdir", "a folder with the front.json of a front")
-    networks = (*record["networks"], *record["uniform"])
+    networks = (*record["networks"], *record["uniform"], *record.get("retrained", ()))
     parts = {_WHOLE: "dense"} | {str(one["folder"]): "compact" for one in networks}
     exports = dict(_exports(workdir, names, parts))
     files = {

@@ -4,7 +4,7 @@ Each maps images (batch, height, width, channels) to (batch, classes) logits, an
 `gpnas.models.call` says. Training takes any network as a `Model`, a pair of pure functions that
 `linen`, `from_nnx` and `from_equinox` make. The networks of `MODELS` are built
 from settings alone; `Cell201`, `MacroNet` and `DartsNet` need an architecture, and `Supernet201`
-takes one in each call.
+takes one in each call. `find_widths` finds which arguments of a constructor set the widths.
 
 `call`, `cell201`, `darts_cell` and `macronet` are namespaces: how modules are called, and the
 operations of three search spaces.
@@ -36,15 +36,16 @@ from gpnas.models._registry import (
 )
 from gpnas.models._resnet import ResNet
 from gpnas.models._supernet201 import BatchStatisticsNorm, Supernet201, choice
+from gpnas.models._widths import Width, find_widths, with_widths
 from gpnas.models.cell201 import Cell201
 from gpnas.models.darts_cell import DartsNet, Genotype
 from gpnas.models.macronet import MacroNet
 
 __all__ = [
     "CONVOLUTIONS", "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "ConvNet", "DartsNet",
-    "Genotype", "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Supernet201",
+    "Genotype", "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Supernet201", "Width",
     "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias", "count_macs",
-    "darts_cell", "find_network", "from_architecture", "from_equinox", "from_nnx", "has_widths",
-    "im2col_conv", "is_known", "linen", "macronet", "max_pool_2x2", "network_macs",
-    "removable_blocks", "resolve_conv",
+    "darts_cell", "find_network", "find_widths", "from_architecture", "from_equinox", "from_nnx",
+    "has_widths", "im2col_conv", "is_known", "linen", "macronet", "max_pool_2x2", "network_macs",
+    "removable_blocks", "resolve_conv", "with_widths",
 ]  # fmt: skip

@@ -24,8 +24,7 @@ class Model(NamedTuple):
       apply: `(variables, inputs, key) → (outputs, collections)`: outputs (batch, …), and all
         collections but "params". With a key the network is in training and may change them; with
         None it is in evaluation.
-      module: The Flax Linen module, where there is one. Methods that intercept layers, elastic
-        training and architectures as JSON need it.
+      module: The Flax Linen module, where there is one. Methods that intercept layers need it.
     """
 
     init: Callable[[jax.Array, Any], dict[str, Any]]

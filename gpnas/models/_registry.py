@@ -1,7 +1,6 @@
 """Architectures as JSON: the name of a network and its fields, from which it can be built."""
 
 import dataclasses
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from gpnas.models._convnet import ConvNet
 from gpnas.models._lenet import LeNet5, LeNet300
 from gpnas.models._model import Model, from_equinox, from_nnx, linen
 from gpnas.models._resnet import STAGES, ResNet
+from gpnas.models._widths import with_widths
 
 MODELS: Mapping[str, type[nn.Module]] = {
     "cellnet": CellNet,
@@ -56,24 +56,24 @@ def from_architecture(architecture: Mapping[str, Any], **place: Any) -> nn.Modul
     """Builds the Flax module of an architecture.
 
     Args:
-      architecture: An architecture by `architecture`, possibly read from JSON.
+      architecture: An architecture by `architecture` or of a run, possibly read from JSON; a model
+        `module:name` is imported.
       **place: `dtype`, `conv` or `axis_name`, used if the network has such a field.
 
     Raises:
       UserError: For an unknown network or field, or a width below 1.
     """
     name, fields = str(architecture.get("model")), dict(architecture.get("fields", {}))
-    if name not in MODELS:
-        raise UserError("model", name, ", ".join(MODELS))
-    known = [p for p in inspect.signature(MODELS[name]).parameters if p not in ("parent", "name")]
+    make = plugins.find("model", name, MODELS, nn.Module)
+    known = [p for p in plugins.parameters_of(make) if p not in ("parent", "name")]
     for field, value in fields.items():
         if field not in known or field in _PLACE:
             allowed = ", ".join(p for p in known if p not in _PLACE)
             raise UserError(f"fields.{field}", value, allowed)
-        if field != "operations":  # checked by the network itself
+        if name in MODELS and field != "operations":  # checked by the network itself
             _check_widths(field, value)
-    fields = {k: _tuples(v) for k, v in fields.items()}
-    return MODELS[name](**fields, **{k: v for k, v in place.items() if k in known})
+    place = {k: v for k, v in place.items() if k in known}
+    return make(**with_widths(fields, {}), **place)
 
 
 def find_network(field: str, name: str) -> tuple[Callable[..., Any], Callable[..., Model]]:
@@ -128,10 +128,6 @@ def _check_widths(field: str, value: Any) -> None:
     numbers = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(n, int) and n >= least for n in numbers):
         raise UserError(f"fields.{field}", value, f"whole numbers from {least}")
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _lists(value: Any) -> Any:

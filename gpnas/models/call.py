@@ -1,7 +1,8 @@
 """How a module is called, in training and in evaluation.
 
 A module's `__call__` takes the images, and those of `train`, `training` and `deterministic` that it
-declares. A module without any of them computes the same in training and evaluation.
+declares (`nn.Sequential`: its first layer). A module without any of them computes the same in
+training and evaluation.
 """
 
 import inspect
@@ -46,7 +47,11 @@ def forward(
     return outputs, dict(new)
 
 
-def _mode(module: nn.Module, *, train: bool) -> dict[str, Any]:
+def _mode(module: Any, *, train: bool) -> dict[str, Any]:
+    while isinstance(module, nn.Sequential) and module.layers:
+        module = module.layers[0]  # which gets all keywords
+    if not isinstance(module, nn.Module):  # a function, as `nn.relu`
+        return {}
     parameters = inspect.signature(type(module).__call__).parameters
     modes = {"train": train, "training": train, "deterministic": not train}
     known = {name: value for name, value in modes.items() if name in parameters}

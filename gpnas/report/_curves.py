@@ -54,7 +54,7 @@ def validation(runs: Sequence[Run]) -> Curve | None:
 
 
 def rate(runs: Sequence[Run], kind: str) -> Curve | None:
-    """Returns how many weights a step were grown or pruned.
+    """Returns how many weights per step were grown or pruned.
 
     Counts are added up first and the sum is then read off at the points of the curve, so that no
     weight is lost or counted twice where points are merged. The value at a point is the rate since

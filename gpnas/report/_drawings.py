@@ -93,7 +93,7 @@ GRAPHS: Mapping[str, Callable[[Any], Graph]] = {
 
 
 def drawing_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure a study whose architectures can be drawn: the best that each strategy found."""
+    """One figure per study whose architectures can be drawn: the best that each strategy found."""
     found = []
     for study, groups in studies(summary).items():
         draw = GRAPHS.get(str(groups[0].runs[0].config.get("space")))
@@ -158,7 +158,7 @@ def _graph_panel(graph: Graph, title: str, colour: str, told: str) -> Panel:
 
 
 def _reading(graph: Graph) -> list[tuple[str, str, str]]:
-    """What is written on edges, else on nodes, for who cannot see the drawing."""
+    """Texts on edges, else on nodes, for the text alternative."""
     edges = [edge for edge in graph.edges if edge[2]]
     return edges or [(name, name, text) for name, (_, _, text) in graph.nodes.items()]
 

@@ -18,7 +18,7 @@ class Panel:
 
     Attributes:
       draw: Draws onto axes of the final size.
-      label: What a reader who cannot see it is told.
+      label: Text alternative, for screen readers.
       width: Whole width in pixels.
       height: Whole height in pixels.
       margins: Room around the axes: left, right, top, bottom, in pixels.

@@ -1,6 +1,6 @@
 """Files of a run's folder: JSON, JSON lines and pictures, as far as they can be read.
 
-What cannot be read is left out and told in a list of warnings.
+What cannot be read is left out, with a warning.
 """
 
 import dataclasses
@@ -19,10 +19,10 @@ _MAX_PICTURE = 1 << 26  # bytes of an array in receptive.npz
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Receptive:
-    """What the first layer of a trained network looks at.
+    """Weights of the first layer of a trained network, by input pixel.
 
     Attributes:
-      live: (H, W), live first-layer weights of each input pixel.
+      live: (H, W), number of active first-layer weights of each input pixel.
       filters: (K, H, W), incoming weights of some first-layer units, masked ones zero.
     """
 

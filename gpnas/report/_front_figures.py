@@ -50,13 +50,18 @@ def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec
     metric, rows = fronts[0].metric, results.members(fronts)
     if not _points(fronts, "macs"):
         return None
-    uniform = any(row.series is results.UNIFORM for row in rows)
+    others = {row.series for row in rows}
     pilot = len(fronts) == 1
     caption = (
         f"Test {metric.title} at the last step of each network that the run found"
         + (
             ", beside networks of uniformly scaled widths, each trained on its own"
-            if uniform
+            if results.UNIFORM in others
+            else ""
+        )
+        + (
+            "; retrained: the found widths, trained from scratch"
+            if results.RETRAINED in others
             else ""
         )
         + ". Percentages: the level of cost that a network was made for. "
@@ -149,7 +154,7 @@ def _draw_against(fronts: Sequence[Front], x: str, axis: str, named: bool, ax: A
     thin_ticks(ax)
     if reference:
         ax.axvline(reference, color=style.MUTED, lw=1, ls=(0, (4, 3)))
-    for series in (results.UNIFORM, results.FOUND):
+    for series in (results.UNIFORM, results.RETRAINED, results.FOUND):
         own = [(at, e) for row, at, e in points if row.series is series]
         colour = style.colour(series)
         ax.plot([at for at, _ in own], [e.mean for _, e in own], color=colour, lw=1.6, alpha=0.8)

@@ -14,6 +14,8 @@ from gpnas.report._table import Cell, Column, Table
 BATCHES = (1, 64)  # of which the latency with one thread is shown
 FOUND = Series("", "front", "", "found", 1, 0)
 UNIFORM = Series("", "uniform", "", "uniform", 0, 0)
+RETRAINED = Series("", "retrained", "", "retrained", 2, 0)
+_KINDS = (("networks", FOUND), ("retrained", RETRAINED), ("uniform", UNIFORM))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,7 +23,7 @@ class Member:
     """A network of a front, over the seeds.
 
     Attributes:
-      series: `FOUND`, or `UNIFORM` for scaled widths.
+      series: `FOUND`; `RETRAINED` from scratch; or `UNIFORM`, of scaled widths.
       level: Fraction of the cost that it was made for.
       rows: What front.json has of it, a seed each.
       latency: `(batch size, threads) → ms`, a seed each.
@@ -60,7 +62,7 @@ def level_text(level: float) -> str:
 def members(fronts: Sequence[Front]) -> list[Member]:
     """Returns the networks of fronts that differ in the seed: found ones first, by level."""
     found = []
-    for kind, series in (("networks", FOUND), ("uniform", UNIFORM)):
+    for kind, series in _KINDS:
         for row in fronts[0].networks(kind):
             folder, level = str(row.get("folder")), formatting.number(row, "level")
             rows = [
@@ -141,7 +143,7 @@ def front_table(fronts: Sequence[Front]) -> Table:
 
 
 def _named(row: Member, rows: Sequence[Member]) -> Cell:
-    if not any(other.series is UNIFORM for other in rows):
+    if all(other.series is FOUND for other in rows):
         return Cell(row.name, row.level)
     return Cell(f"{row.series.label},\N{NO-BREAK SPACE}{row.name}", row.level, row.series)
 

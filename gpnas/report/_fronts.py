@@ -1,4 +1,4 @@
-"""Searches with several objectives: what nothing else beats at the end."""
+"""Searches with several objectives: the non-dominated architectures at the end."""
 
 import functools
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from gpnas.report._searches import box, objectives, studies
 
 
 def front_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure a study with two objectives or more: the fronts of all seeds, a panel an arm."""
+    """One figure per study with several objectives: fronts of all seeds, one panel per arm."""
     return [
         _fronts(study, groups)
         for study, groups in studies(summary).items()
@@ -36,8 +36,8 @@ def _fronts(study: str, groups: Sequence[Group]) -> FigureSpec:
         for group in groups
     ]  # fmt: skip
     caption = (
-        "Fronts at the end, a line a seed: first objective to the right, second upwards, both lower"
-        " the better; the other strategies' in grey."
+        "Fronts at the end, one line per seed: first objective to the right, second upwards, both"
+        " lower the better; the other strategies' in grey."
     )
     return FigureSpec(
         f"fronts_{formatting.slug(study)}", f"Fronts: {study}", caption, panels,

@@ -190,7 +190,7 @@ def _last(line: Line) -> tuple[float, float]:
 
 
 def draw_rates(grown: _curves.Curve, pruned: _curves.Curve, group: Group, ax: Axes) -> None:
-    """Draws what grew upwards and what was pruned downwards, in weights a step, into `ax`."""
+    """Draws what grew upwards and what was pruned downwards, in weights per step, into `ax`."""
     own = style.colour(group.series)
     peak = float(max(grown.mean.max(), pruned.mean.max()))
     ax.set(ylim=(-1.12 * peak, 1.12 * peak))

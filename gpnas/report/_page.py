@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from gpnas.report import (
+    _details,
     _drawings,
     _front_figures,
     _front_results,
@@ -159,7 +160,7 @@ def _sections(summary: Summary) -> list[Section]:
     made.append(("receptive", _pictures.HEADING, _cards(summary)))
     blocks = _blocks("boxed", _results.unfinished_table(summary))
     made.append(("unfinished", "Unfinished runs", blocks + _blocks("figure", unfinished)))
-    made.append(("details", "Details", _details(summary) if summary.groups else []))
+    made.append(("details", "Details", _folds(summary) if summary.groups else []))
     found: dict[str, Section] = {}
     for name, heading, blocks in made:
         if blocks:
@@ -256,7 +257,7 @@ def _model(run: Run) -> str:
 
 
 def _day(run: Run) -> str:
-    """Returns the day of a run, where its record tells one."""
+    """Returns the day of a run, where its record has one."""
     for name in ("date", "finished_at", "started_at"):
         day = str(formatting.dig(run.record, name) or "")[:10]
         if len(day) == 10 and day[4] == day[7] == "-":
@@ -281,7 +282,7 @@ def _cards(summary: Summary) -> list[Block]:
                     "dark": _pictures.data_uri(image, picture.series, 1, signed),
                     "width": image.shape[1],
                     "height": image.shape[0],
-                    "what": "filters" if signed else "live weights of each input pixel",
+                    "what": "filters" if signed else "active weights of each input pixel",
                     "caption": caption,
                 }
                 for image, signed, caption in (
@@ -296,11 +297,11 @@ def _cards(summary: Summary) -> list[Block]:
     return [Block("cards", {"caption": _pictures.CAPTION, "cards": cards})] if cards else []
 
 
-def _details(summary: Summary) -> list[Block]:
+def _folds(summary: Summary) -> list[Block]:
     folds = (
-        ("Size and cost", _results.cost_table(summary)),
-        ("Layers", _results.layer_table(summary)),
-        ("Config fields that differ", _results.config_table(summary)),
-        ("Provenance", _results.provenance_table(summary)),
+        ("Size and cost", _details.cost_table(summary)),
+        ("Layers", _details.layer_table(summary)),
+        ("Config fields that differ", _details.config_table(summary)),
+        ("Provenance", _details.provenance_table(summary)),
     )
     return [Block("fold", fold) for fold in folds if fold[1] is not None]

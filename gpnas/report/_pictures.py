@@ -1,4 +1,4 @@
-"""Pictures of the first layer: how many live weights look at each pixel, and some filters."""
+"""Pictures of the first layer: active weights per pixel, and some filters."""
 
 import base64
 import dataclasses
@@ -27,7 +27,7 @@ class Picture:
 
     Attributes:
       group: The runs it was made from.
-      live: (H, W) in [0, 1], live weights of each pixel by the largest number; 0 is none at all.
+      live: (H, W) in [0, 1], active weights of each pixel by the largest number; 0 is none at all.
       filters: (H', W') in [-1, 1], a tiling of units' weights; NaN between them. None if unknown.
       caption: What the numbers are.
       filters_caption: The same for the filters.
@@ -52,7 +52,7 @@ def pictures(summary: Summary) -> list[Picture]:
       summary: The summary of the report.
 
     Returns:
-      One picture an arm, of its setting with the fewest weights that has one.
+      One picture per arm, of its setting with the fewest weights that has one.
     """
     found = []
     for series in summary.series:
@@ -75,8 +75,8 @@ def _picture(group: Group) -> Picture | None:
     top = float(live.max())
     low, high = formatting.few(float(live.min())), formatting.few(top)
     caption = (
-        f"{high if low == high else f'{low} to {high}'} live weights a pixel, "
-        f"{formatting.count(blind)} of {formatting.count(live.size)} pixels unseen"
+        f"{high if low == high else f'{low} to {high}'} active weights per pixel, "
+        f"{formatting.count(blind)} of {formatting.count(live.size)} pixels without any"
         + (f"; mean of {len(fields)} seeds" if len(fields) > 1 else "")
     )
     filters = fields[0].filters[:MAX_FILTERS]
@@ -152,7 +152,7 @@ def data_uri(image: np.ndarray, series: Series, mode: int, signed: bool) -> str:
 
 
 def receptive_figure(summary: Summary) -> FigureSpec | None:
-    """Returns the pictures as a figure for a file: live weights, filters, arm by arm."""
+    """Returns the pictures as a figure for a file: active weights, filters, arm by arm."""
     panels = []
     for picture in pictures(summary):
         for image, signed, told in (
@@ -160,7 +160,7 @@ def receptive_figure(summary: Summary) -> FigureSpec | None:
             (picture.filters, True, picture.filters_caption),
         ):
             if image is not None:
-                title = f"{picture.series.label} · {'filters' if signed else 'live weights'}"
+                title = f"{picture.series.label} · {'filters' if signed else 'active weights'}"
                 draw = functools.partial(_draw, image, signed, title, picture.series)
                 panels.append(Panel(draw, told, 260.0, 270.0, (12.0, 12.0, 30.0, 4.0)))
     if not panels:
@@ -168,12 +168,12 @@ def receptive_figure(summary: Summary) -> FigureSpec | None:
     return FigureSpec("receptive", HEADING, CAPTION, panels, columns=_columns(panels))
 
 
-HEADING = "What the first layer looks at"
+HEADING = "Weights of the first layer"
 CAPTION = (
-    "Above: live first-layer weights of each input pixel; pixels that no weight looks at have the "
+    "Above: number of active weights of each input pixel; pixels without any have the "
     "colour of the page. Below: incoming weights of some first-layer units, each unit by its own "
-    "strongest weight; vermilion excites, blue inhibits, cut weights have the colour of the page. "
-    "Every picture has its own scale."
+    "strongest weight; vermilion is positive, blue negative, inactive weights have the colour of "
+    "the page. Every picture has its own scale."
 )
 
 

@@ -56,7 +56,7 @@ def _name_data(runs: Iterable[Run]) -> dict[Data, str]:
 
 
 def _told(metric: Metric, others: Iterable[Metric]) -> str:
-    """Returns as much of a metric as tells it from others."""
+    """Returns as much of a metric as distinguishes it from others."""
     apart = [other for other in others if other != metric]
     for text in (lambda m: m.title, lambda m: m.label):
         if all(text(metric) != text(other) for other in apart):

@@ -1,9 +1,8 @@
 """Records of runs from work directories, their parents and `records.jsonl` files.
 
-A work directory belongs to a finished run when it holds `record.json`; otherwise the run was killed
-or still goes, and what it has is in `metrics.jsonl`. Anything that cannot be read inside a
-directory is left out and told in `Loaded.warnings`; only what the user named and is not there is
-an error.
+A work directory with `record.json` is that of a finished run; otherwise the run was killed or is
+under way, and `metrics.jsonl` has what it logged. What cannot be read inside a directory is left
+out, with a sentence in `Loaded.warnings`; an input that does not exist is an error.
 """
 
 import dataclasses
@@ -120,7 +119,7 @@ def read_runs(inputs: Iterable[str | Path]) -> Loaded:
 
     Args:
       inputs: Work directories, directories with work directories or studies one or two levels
-        down, folders of fronts, or files of records, one a line.
+        down, folders of fronts, or files with one record per line.
 
     Returns:
       The runs, and warnings about lines and files that could not be read.

@@ -43,7 +43,7 @@ class Front:
         return json.dumps([config, self.record.get("dataset"), self.metric])
 
     def networks(self, kind: str) -> list[Mapping[str, Any]]:
-        """The networks of a kind, "networks" or "uniform", from the largest level down."""
+        """The networks of a kind: "networks", "retrained" or "uniform"."""
         return formatting.items(self.record, kind)
 
 
@@ -56,7 +56,8 @@ def read_front(path: Path, warnings: list[str]) -> Front | None:
     if metric is None or not formatting.items(record, "networks"):
         warnings.append(f"{path.name}/{FRONT}: not a record of a front; left out.")
         return None
-    networks = (*formatting.items(record, "networks"), *formatting.items(record, "uniform"))
+    kinds = ("networks", "retrained", "uniform")
+    networks = [one for kind in kinds for one in formatting.items(record, kind)]
     folders = ["main", *(str(one.get("folder")) for one in networks)]
     main = json_file(path / "main" / "record.json", "left out", warnings)
     measured = json_file(path / "latency.json", "left out", warnings) or {}

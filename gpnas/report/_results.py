@@ -1,17 +1,14 @@
 """The tables of a report."""
 
-from collections.abc import Callable, Iterable, Sequence
-
 from gpnas.report import formatting, stats
-from gpnas.report._groups import Group, Summary, config_differences
+from gpnas.report._groups import Group, Summary
 from gpnas.report._metric import Metric
 from gpnas.report._read import Run
-from gpnas.report._table import Cell, Column, Table
+from gpnas.report._table import Cell, Column, Table, group_cell, number_cell
 
 MAX_ROWS = 600
-MAX_LAYER_ROWS = 400
 SAVES_NOTHING = (
-    "Masks alone save nothing at inference: the ratios count multiplications with live weights, "
+    "Masks alone save nothing at inference: the ratios count multiplications with active weights, "
     "which become time and memory only in a compacted network or with sparse kernels."
 )
 
@@ -30,39 +27,20 @@ def result_table(summary: Summary, problem: str = "") -> Table:
       ValueError: If the runs have several metrics.
     """
     metric = summary.metric
-    columns = [
-        Column("arm", numeric=False),
-        Column("seeds", help="Finished runs with this config"),
-        Column("density", help="Live share of the prunable weights at the end"),
-        Column("non-zeros", help="Live prunable weights at the end, without biases"),
-        Column(
-            f"{metric.label} at last step",
-            help=f"Test {metric.title} at the last step, mean ± 95 % interval",
-        ),
-        Column(
-            f"{metric.label} at selected step",
-            help=f"Test {metric.title} at the step with the {metric.best} validation "
-            f"{metric.title}, mean ± 95 % interval",
-        ),
-        Column("mean training density", help="Density averaged over training"),
-        Column("training FLOPs ÷ dense", help="Integrated over training"),
-        Column("inference MACs ÷ dense", help="With live weights only"),
-        Column("dead units", help="Units with no live incoming weight, all layers"),
-        Column("wall s", help="Wall time of a run, mean over seeds"),
-    ]
+    columns = _result_columns(metric)
     rows = [
         [
-            _name(group),
+            group_cell(group),
             _seeds(group),
-            _cell(group.mean("density"), formatting.percent_text),
-            _cell(group.mean("nonzeros"), formatting.count),
+            number_cell(group.mean("density"), formatting.percent_text),
+            number_cell(group.mean("nonzeros"), formatting.count),
             _value(metric, group.estimate("test_last")),
             _value(metric, group.estimate("test_selected")),
-            _cell(group.mean("mean_density"), formatting.percent_text),
-            _cell(group.mean("flops_ratio"), formatting.digits),
-            _cell(group.mean("macs_ratio"), formatting.digits),
-            _cell(group.mean("dead_units"), formatting.few),
-            _cell(group.mean("wall"), formatting.digits),
+            number_cell(group.mean("mean_density"), formatting.percent_text),
+            number_cell(group.mean("flops_ratio"), formatting.digits),
+            number_cell(group.mean("macs_ratio"), formatting.digits),
+            number_cell(group.mean("dead_units"), formatting.few),
+            number_cell(group.mean("wall"), formatting.digits),
         ]
         for group in summary.groups[:MAX_ROWS]
     ]
@@ -82,6 +60,29 @@ def result_table(summary: Summary, problem: str = "") -> Table:
         notes.append(f"{len(summary.groups) - MAX_ROWS} more rows are not shown.")
     runs = f"Finished runs on {problem}" if problem else "Finished runs"
     return Table(f"{runs}, mean over seeds ± 95 % interval", columns, rows, notes)
+
+
+def _result_columns(metric: Metric) -> list[Column]:
+    return [
+        Column("arm", numeric=False),
+        Column("seeds", help="Finished runs with this config"),
+        Column("density", help="Active fraction of the prunable weights at the end"),
+        Column("non-zeros", help="Active prunable weights at the end, without biases"),
+        Column(
+            f"{metric.label} at last step",
+            help=f"Test {metric.title} at the last step, mean ± 95 % interval",
+        ),
+        Column(
+            f"{metric.label} at selected step",
+            help=f"Test {metric.title} at the step with the {metric.best} validation "
+            f"{metric.title}, mean ± 95 % interval",
+        ),
+        Column("mean training density", help="Density averaged over training"),
+        Column("training FLOPs ÷ dense", help="Integrated over training"),
+        Column("inference MACs ÷ dense", help="With active weights only"),
+        Column("dead units", help="Units with no active incoming weight, all layers"),
+        Column("wall s", help="Wall time of a run, mean over seeds"),
+    ]
 
 
 def difference_table(summary: Summary) -> Table | None:
@@ -115,7 +116,7 @@ def difference_table(summary: Summary) -> Table | None:
         of = base.mean("test_last") or 0.0
         rows.append(
             [
-                _name(group),
+                group_cell(group),
                 Cell(str(last.n), last.n),
                 _signed(metric, last, of),
                 _signed(metric, pairs[1], of),
@@ -139,90 +140,6 @@ def difference_table(summary: Summary) -> Table | None:
     return Table("Difference from dense, seed by seed", columns, rows[:MAX_ROWS], [note])
 
 
-def cost_table(summary: Summary) -> Table:
-    """Returns sizes and costs with their dense counterparts."""
-    columns = [
-        Column("arm", numeric=False),
-        Column("parameters", help="All parameters of the dense network"),
-        Column("non-zeros"),
-        Column("with biases", help="Non-zeros and biases"),
-        Column("inference MACs"),
-        Column("MACs, dense", help="Inference MACs of the dense network"),
-        Column("training FLOPs"),
-        Column("FLOPs, dense", help="Training FLOPs of the dense network"),
-    ]
-    shown = (
-        *(("params", formatting.count), ("nonzeros", formatting.count)),
-        *(
-            ("nonzeros_with_bias", formatting.count),
-            ("macs", formatting.si),
-            ("macs_dense", formatting.si),
-        ),
-        *(("flops", formatting.si), ("flops_dense", formatting.si)),
-    )
-    rows = [
-        [_name(group), *(_cell(group.mean(name), form) for name, form in shown)]
-        for group in summary.groups[:MAX_ROWS]
-    ]
-    return Table("Size and cost, means over seeds", columns, rows, [SAVES_NOTHING])
-
-
-def layer_table(summary: Summary) -> Table | None:
-    """Returns what is left of each layer, mean over seeds."""
-    rows: list[list[Cell]] = []
-    total = 0
-    for group in summary.groups:
-        layers: dict[str, list[dict[str, object]]] = {}
-        for run in group.runs:
-            for layer in formatting.items(run.record, "layers"):
-                layers.setdefault(str(layer.get("path", formatting.MISSING)), []).append(
-                    dict(layer)
-                )
-        for path, seen in layers.items():
-            total += 1
-            if len(rows) == MAX_LAYER_ROWS:
-                continue
-            means = {
-                name: stats.estimate(formatting.number(layer, name) for layer in seen)
-                for name in ("nonzeros", "dead_in", "dead_out")
-            }
-            live, dead_in, dead_out = (e.mean if e else None for e in means.values())
-            shape = seen[0].get("shape")
-            sides = shape if isinstance(shape, list) else []
-            size = 1.0
-            for side in sides:
-                size *= formatting.as_number(side) or 0
-            share = live / size if live is not None and sides and size else None
-            rows.append(
-                [
-                    _name(group),
-                    Cell(formatting.shorten(path, 100), path),
-                    Cell(_shape(sides), size),
-                    _cell(live, formatting.count),
-                    _cell(share, formatting.percent_text),
-                    _cell(dead_in, formatting.few),
-                    _cell(dead_out, formatting.few),
-                ]
-            )
-    if not rows:
-        return None
-    columns = [
-        Column("arm", numeric=False),
-        Column("layer", numeric=False),
-        Column("shape"),
-        Column("non-zeros"),
-        Column("remaining"),
-        Column("dead inputs", help="Inputs of the layer with no live outgoing weight"),
-        Column("dead outputs", help="Units of the layer with no live incoming weight"),
-    ]
-    notes = [f"{total - len(rows):,} more rows are not shown."] if total > len(rows) else []
-    return Table("Layers, means over seeds", columns, rows, notes)
-
-
-def _shape(sides: Sequence[object]) -> str:
-    return formatting.shorten(" × ".join(map(formatting.leaf, sides)), 60) or formatting.MISSING
-
-
 def unfinished_table(summary: Summary) -> Table | None:
     """Returns the runs that did not finish, with their progress."""
     rows: list[list[Cell]] = []
@@ -241,11 +158,11 @@ def unfinished_table(summary: Summary) -> Table | None:
         rows.append(
             [
                 Cell(summary.series_of(run).label, run.arm, summary.series_of(run)),
-                _cell(None if run.seed is None else float(run.seed), formatting.count),
+                number_cell(None if run.seed is None else float(run.seed), formatting.count),
                 Cell(state, share or 0.0, share=share),
-                _cell(formatting.number(train, "density"), formatting.percent_text),
+                number_cell(formatting.number(train, "density"), formatting.percent_text),
                 _validation(run, shared),
-                _cell(formatting.number(train, "wall_s"), formatting.significant),
+                number_cell(formatting.number(train, "wall_s"), formatting.significant),
             ]
         )
     if not rows:
@@ -262,53 +179,6 @@ def unfinished_table(summary: Summary) -> Table | None:
     return Table("Where they stopped", columns, rows, [note], sortable=False)
 
 
-def config_table(summary: Summary) -> Table | None:
-    """Returns the config fields in which arms differ."""
-    differences = config_differences(summary)
-    shown = [s for s in summary.series if summary.of(s)][:12]
-    rows = [
-        [
-            Cell(formatting.shorten(field, 100), field),
-            *(
-                Cell(formatting.shorten(", ".join(row.get(s, [formatting.MISSING])), 60))
-                for s in shown
-            ),
-        ]
-        for field, row in list(differences.items())[:200]
-    ]
-    if not rows or not shown:
-        return None
-    columns = [Column("field", numeric=False), *(Column(s.label, numeric=False) for s in shown)]
-    return Table("Config fields that differ", columns, rows, sortable=False)
-
-
-def provenance_table(summary: Summary) -> Table | None:
-    """Returns revisions, versions, machines and data of the finished runs."""
-    seen: dict[str, dict[str, int]] = {}
-    for run in summary.finished:
-        for field in ("git", "machine", "dataset", "dataset_sha256", "versions"):
-            for key, value in formatting.flatten(formatting.dig(run.record, field), field).items():
-                counts = seen.setdefault(key, {})
-                counts[value] = counts.get(value, 0) + 1
-    rows = [
-        [Cell(formatting.shorten(key, 100), key), Cell(_values(counts.items(), len(counts) > 1))]
-        for key, counts in list(seen.items())[:200]
-    ]
-    if not rows:
-        return None
-    columns = [Column("field", numeric=False), Column("value", numeric=False)]
-    return Table("Where the numbers come from", columns, rows, sortable=False)
-
-
-def _values(counts: Iterable[tuple[str, int]], several: bool) -> str:
-    parts = [
-        f"{formatting.shorten(value, 100)}"
-        + (f" ({formatting.plural(n, 'run')})" if several else "")
-        for value, n in counts
-    ]
-    return "; ".join(parts[:8]) + ("; …" if len(parts) > 8 else "")
-
-
 def _baseline(summary: Summary, group: Group) -> Group | None:
     """Returns the study's dense group, if it is the only one."""
     if group.series.is_dense:
@@ -323,7 +193,7 @@ def _validation(run: Run, shared: Metric | None) -> Cell:
     """Returns the last validation metric of a run, with its name unless the column has it."""
     value = formatting.number((run.validation or ({},))[-1], run.metric.name)
     if shared is not None or value is None:
-        return _cell(value, formatting.significant)
+        return number_cell(value, formatting.significant)
     return Cell(f"{run.metric.title} {run.metric.text(value)}")
 
 
@@ -332,14 +202,6 @@ def _seeds(group: Group) -> Cell:
     last = group.estimate("test_last")
     n, known = len(group.runs), last.n if last else 0
     return Cell(str(n), n, detail="" if known == n else f"{known} with a result")
-
-
-def _name(group: Group) -> Cell:
-    return Cell(group.series.label, group.label, group.series, group.setting)
-
-
-def _cell(number: float | None, form: Callable[[float | None], str]) -> Cell:
-    return Cell(form(number), number)
 
 
 def _value(metric: Metric, found: stats.Estimate | None) -> Cell:

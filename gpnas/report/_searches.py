@@ -1,4 +1,4 @@
-"""Searches for architectures: how good the best was after so many evaluations, and at the end."""
+"""Architecture searches: the best result so far, by number of evaluations."""
 
 import collections
 import functools
@@ -26,17 +26,17 @@ _FEW = 50  # evaluations that are all drawn, on a linear axis
 
 
 def objectives(run: Run) -> list[str]:
-    """Names of what a search minimised."""
+    """Names of the objectives, which are minimised."""
     return formatting.strings(run.config, "objectives")
 
 
 def shown(run: Run) -> list[str]:
-    """Objectives, then what was told of what was found."""
+    """Names of the objectives, then of the other metrics that were reported."""
     return list(dict.fromkeys([*objectives(run), *formatting.strings(run.config, "reports")]))
 
 
 def evaluations(run: Run) -> int:
-    """How many different ones were evaluated; or what was spent, in the search's own unit."""
+    """Number of distinct architectures evaluated, or the cost in the search's own unit."""
     course = (_spent(entry, "evaluation") for entry in formatting.items(run.record, "course"))
     return max(1, int(_spent(run.record or {}, "evaluations")), *map(int, course))
 
@@ -48,7 +48,7 @@ def _spent(entry: Mapping[str, Any], evaluations: str) -> float:
 
 
 def unit(run: Run) -> str:
-    """What the course of a search is counted in."""
+    """Unit in which the length of a search is counted."""
     own = "training steps" if formatting.number(run.record, "steps") is not None else _EVALUATIONS
     return formatting.shorten(str(formatting.dig(run.record, "unit") or own), 40)
 
@@ -87,7 +87,7 @@ def hypervolume(run: Run, count: float, limits: tuple[np.ndarray, np.ndarray]) -
 
 
 def measures(runs: Sequence[Run]) -> dict[str, Measure]:
-    """What can be followed over a search, by name: runs of one study."""
+    """Quantities that change over a search, by name; the runs are of one study."""
     names = objectives(runs[0])
     found: dict[str, Measure]
     if len(names) > 1:
@@ -127,12 +127,12 @@ def studies(summary: Summary) -> dict[str, list[Group]]:
 
 
 def search_tables(summary: Summary) -> list[Table]:
-    """One table a study: each strategy after so many evaluations."""
+    """One table per study: each strategy after so many evaluations."""
     return [_table(study, groups) for study, groups in studies(summary).items()]
 
 
 def marks_of(runs: Sequence[Run]) -> list[int]:
-    """After how much a table shows what was found: a few round numbers, and the end."""
+    """Numbers of evaluations at which a table has columns: a few round ones, and the last."""
     most = max(map(evaluations, runs))
     return [m for m in _MARKS if most / 40 < m < most] + [most]
 
@@ -205,7 +205,7 @@ def _protocol(run: Run, name: str) -> str:
 
 
 def course_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure a study: best so far, or the share that is dominated, over evaluations."""
+    """One figure per study: best so far, or the dominated hypervolume, by evaluations."""
     return [_course(study, groups) for study, groups in studies(summary).items()]
 
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gpnas.report._groups import Series
+from gpnas.report._groups import Group, Series
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,16 @@ class Cell:
         """Text, detail and names of files as one text."""
         text = f"{self.text} ({self.detail})" if self.detail else self.text
         return " ".join(part for part in (text, ", ".join(name for name, _ in self.links)) if part)
+
+
+def group_cell(group: Group) -> Cell:
+    """Returns the name of a group, with its arm's colour."""
+    return Cell(group.series.label, group.label, group.series, group.setting)
+
+
+def number_cell(number: float | None, form: Callable[[float | None], str]) -> Cell:
+    """Returns a number as `form` writes it, sorted by its value."""
+    return Cell(form(number), number)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

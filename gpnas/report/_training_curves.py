@@ -33,7 +33,7 @@ _WIDE, _NARROW = 760.0, 380.0
 
 
 def density_figure(summary: Summary) -> FigureSpec | None:
-    """Returns density over training, one panel an arm.
+    """Returns density over training, one panel per arm.
 
     Args:
       summary: The summary of the report.
@@ -62,8 +62,8 @@ def density_figure(summary: Summary) -> FigureSpec | None:
         short="Density",
         heading="Density over training",
         caption=(
-            "Share of prunable weights that are live, mean over seeds, with the range of seeds as "
-            "a band. The number at the end is the density at the last step."
+            "Fraction of prunable weights that are active, mean over seeds, with the range of "
+            "seeds as a band. The number at the end is the density at the last step."
             + (f" At most {MAX_LINES} settings of an arm are drawn." if many else "")
             + frame.note
             + _left_out(summary, [series for series, _ in shown], "stay at 100 % or have no curve")
@@ -74,7 +74,7 @@ def density_figure(summary: Summary) -> FigureSpec | None:
 
 
 def rates_figure(summary: Summary) -> FigureSpec | None:
-    """Returns growth (up) and pruning (down) over training, one panel an arm."""
+    """Returns growth (up) and pruning (down) over training, one panel per arm."""
     panels: list[Panel] = []
     shown = []
     for series in summary.series:
@@ -86,9 +86,8 @@ def rates_figure(summary: Summary) -> FigureSpec | None:
             continue
         shown.append(series)
         label = (
-            f"{group.label}: at most {formatting.si(float(grown.mean.max()))} weights a step grown "
-            "and "
-            f"{formatting.si(float(pruned.mean.max()))} pruned."
+            f"{group.label}: at most {formatting.si(float(grown.mean.max()))} weights per step "
+            f"grown and {formatting.si(float(pruned.mean.max()))} pruned."
         )
         draw = functools.partial(draw_rates, grown, pruned, group)
         panels.append(Panel(draw, label, *SMALL, (60.0, 14.0, 26.0, 42.0)))
@@ -99,9 +98,9 @@ def rates_figure(summary: Summary) -> FigureSpec | None:
         short="Growth and pruning",
         heading="Growth and pruning over training",
         caption=(
-            "Weights a step that came alive (above zero) and died (below zero), averaged between "
-            "two points of the log and over seeds. Every panel has its own scale, the same up and "
-            "down."
+            "Weights per step that were grown (above zero) and pruned (below zero), averaged "
+            "between two points of the log and over seeds. Every panel has its own scale, the same "
+            "up and down."
             + (" Of each arm the setting with the fewest weights." if summary.is_sweep else "")
             + _left_out(summary, shown, "neither grew nor pruned, or did not count")
         ),
@@ -294,7 +293,7 @@ def _largest(group: Group, names: Sequence[str]) -> list[str]:
 
 
 def _layer_title(arm: str, path: str, width: int = 34) -> str:
-    """Returns arm and layer; the end of a layer's path tells more than its beginning."""
+    """Returns arm and layer; of a long path the end is kept."""
     path = path if len(path) <= 22 else "…" + path[-21:]
     return f"{formatting.shorten(arm, width - len(path))} · {path}"
 

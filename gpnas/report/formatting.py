@@ -88,7 +88,7 @@ def leaf(value: Any) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """Cuts a text to `width` characters; beginning and end stay, which often tell names apart."""
+    """Cuts a text to `width` characters; beginning and end stay, since names often differ there."""
     if len(text) <= width:
         return text
     tail = width // 3

@@ -1,5 +1,6 @@
-"""The fields of a search's config, each with a value of its type."""
+"""The fields of a search's config with their types."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -7,6 +8,7 @@ from ml_collections import ConfigDict
 from gpnas._sections import check_section
 from gpnas.search._outcome import FAILURES
 from gpnas.search._table import TABLES
+from gpnas.search._task import DEFAULT
 from gpnas.train import base
 
 _SHARED: dict[str, Any] = {
@@ -25,10 +27,11 @@ _TRAINED = {
     "data": base().data,
     "steps": 0,
     "together": 1,
+    "task": DEFAULT,
 }
 _COMPARISON: dict[str, Any] = {"study": "", "seeds": 1, "only": "", "arms": {}}
 # What a section has depends on what the search names; a config may have fields of its own.
-_UNCHECKED = ("", "strategy", "network", "training")
+_UNCHECKED = ("", "strategy", "network", "training", "task")
 _FOLDER = "configs/searches"
 
 
@@ -55,7 +58,7 @@ def check_trained(settings: Any) -> None:
     Raises:
       UserError: For the first field that is missing or of another type.
     """
-    check_section(settings, _TRAINED, "", _UNCHECKED, (), f"{_FOLDER}/lemonade.py")
+    check_section(settings, _TRAINED, "", _UNCHECKED, ("task",), f"{_FOLDER}/lemonade.py")
 
 
 def check_comparison(config: ConfigDict) -> None:
@@ -69,3 +72,11 @@ def check_comparison(config: ConfigDict) -> None:
     for arm, changed in config.arms.items():
         sections: dict[str, Any] = dict.fromkeys(changed, {}) if hasattr(changed, "items") else {}
         check_section(changed, sections, f"arms.{arm}", {f"arms.{arm}.{s}" for s in sections})
+
+
+def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make one search the same as another, without the default task.
+
+    Records and studies from before there were tasks name none.
+    """
+    return {k: v for k, v in settings.items() if (k, v) != ("task", DEFAULT)}

@@ -5,7 +5,6 @@ length, and how many of a chunk are done, their learning rates and how many of t
 """
 
 import functools
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gpnas._stacking import stack, unstack
 from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import is_weight, tree
 from gpnas.models import call
+from gpnas.search._task import CLASSIFICATION, Training
 
 _CHUNK = 50  # steps in one call
 _BATCH = 250  # images in one call of `predict`
@@ -26,15 +27,15 @@ _LEVEL = "xla_backend_optimization_level"
 
 
 class Job(NamedTuple):
-    """What one candidate is to learn.
+    """One training run of a candidate.
 
     Attributes:
-      variables: To begin with.
-      free: Bool, of the params' structure, () each: what may change while it distils.
+      variables: Initial variables.
+      free: Bool, of the params' structure, () each: parameters that are trained while it distils.
       rows: (steps, batch) int32, the numbers of the training images.
       targets: (distilled, batch, classes) float32, probabilities to be learned in the first steps
         instead of the labels; `distilled` may be 0.
-      seed: Of what the network draws in training.
+      seed: Of the network's random streams in training.
     """
 
     variables: Any
@@ -45,10 +46,10 @@ class Job(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How the weights change: SGD with momentum, its rate falling to zero by a cosine.
+    """Weight updates: SGD with momentum and cosine decay of the rate to zero.
 
     Attributes:
-      learning_rate: At first, above 0.
+      learning_rate: Initial rate, above 0.
       momentum: In [0, 1).
       weight_decay: Of weights, not of biases and scales; 0 or more.
     """
@@ -59,19 +60,21 @@ class Rule(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """What trains and tries networks; modules are called as `gpnas.models.call` does.
+    """Compiled programs that train and evaluate networks.
 
     Attributes:
-      begin: `(module, key) → variables`, drawn afresh.
+      begin: `(module, key) → variables`, the initial ones.
       train: `(module, jobs) → [variables]`, one for each job; all have equally many steps. Two or
         more train as one program under `vmap`.
-      predict: `(module, variables, images) → (n, classes) float32` logits at test time, for uint8
+      predict: `(module, variables, images) → (n, classes) float32` logits in evaluation, for uint8
         images (n, height, width, channels).
+      measure: `(module, variables, split) → float`, the task's metric in evaluation.
     """
 
     begin: Callable[[nn.Module, jax.Array], dict[str, Any]]
     train: Callable[[nn.Module, Sequence[Job]], list[dict[str, Any]]]
     predict: Callable[[nn.Module, Any, np.ndarray], np.ndarray]
+    measure: Callable[[nn.Module, Any, Split], float]
 
 
 class _State(NamedTuple):
@@ -80,15 +83,37 @@ class _State(NamedTuple):
     trace: Any
 
 
-def make_programs(data: Dataset, rule: Rule) -> Programs:
+class _Lane(NamedTuple):
+    """Arguments that differ between networks that train as one program."""
+
+    state: _State
+    free: Any
+    rows: Any
+    targets: Any
+    distilled: Any
+    seed: Any
+
+
+class _Chunk(NamedTuple):
+    """Arguments that they share."""
+
+    rates: Any
+    start: Any
+    count: Any
+    images: Any
+    labels: Any
+
+
+def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION) -> Programs:
     """Builds the programs for a set of images.
 
     Args:
       data: The images.
-      rule: How weights change.
+      rule: Weight updates.
+      training: Task of the networks.
     """
     images, labels = jnp.asarray(data.train.inputs), jnp.asarray(data.train.targets)
-    run = _make_run(data, rule)
+    run = _make_run(data, rule, training)
     blank = jnp.zeros((1, *data.input_shape))
 
     @functools.partial(jax.jit, static_argnums=0, compiler_options=_quick(0))
@@ -99,79 +124,98 @@ def make_programs(data: Dataset, rule: Rule) -> Programs:
     def logits(module: nn.Module, variables: Any, images: jax.Array) -> jax.Array:
         return jnp.asarray(call.infer(module, variables, standardize(images, data)))
 
+    @functools.partial(jax.jit, static_argnums=0, compiler_options=_quick(1))
+    def metric(module: nn.Module, variables: Any, images: jax.Array, targets: Any) -> jax.Array:
+        batch = standardize(images, data), targets
+        return training.make(module).metrics(variables, batch)[training.metric.name]
+
     def train(module: nn.Module, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         steps, states = len(jobs[0].rows), [_start(job.variables) for job in jobs]
-        state, free = _stack(states), _stack([job.free for job in jobs])
+        state, free = stack(states), stack([job.free for job in jobs])
         rates = np.asarray(
             optax.cosine_decay_schedule(rule.learning_rate, max(steps, 1))(jnp.arange(steps)),
             np.float32,
         )
         for at in range(0, steps, _CHUNK):
             count = min(_CHUNK, steps - at)
-            rows = _stack([_chunk(job.rows, at) for job in jobs])
-            targets = _stack([_targets(job, at, data.num_classes) for job in jobs])
-            distilled = _stack([np.int32(len(job.targets) - at) for job in jobs])
-            seeds = _stack([np.uint32(job.seed) for job in jobs])
-            state = run(
-                module, len(jobs) > 1, state, free, rows, targets, distilled, seeds,
-                _chunk(rates, at), np.int32(at), np.int32(count), images, labels,
-            )  # fmt: skip
-        return [_variables(one) for one in _unstack(state, len(jobs))]
+            lane = _Lane(
+                state,
+                free,
+                stack([_chunk(job.rows, at) for job in jobs]),
+                stack([_targets(job, at, data.num_classes) for job in jobs]),
+                stack([np.int32(len(job.targets) - at) for job in jobs]),
+                stack([np.uint32(job.seed) for job in jobs]),
+            )
+            chunk = _Chunk(_chunk(rates, at), np.int32(at), np.int32(count), images, labels)
+            state = run(module, len(jobs) > 1, lane, chunk)
+        return [_variables(one) for one in unstack(state, len(jobs))]
 
     def predict(module: nn.Module, variables: Any, images: np.ndarray) -> np.ndarray:
-        found = []
-        for at in range(0, len(images), _BATCH):
-            batch = images[at : at + _BATCH]
-            missing = [(0, _BATCH - len(batch)), (0, 0), (0, 0), (0, 0)]
-            found.append(
-                np.asarray(logits(module, variables, np.pad(batch, missing)))[: len(batch)]
-            )
+        found = _in_batches(lambda batch: logits(module, variables, batch), images)
         return np.concatenate(found) if found else np.zeros((0, data.num_classes), np.float32)
 
-    return Programs(begin, train, predict)
+    def measure(module: nn.Module, variables: Any, split: Split) -> float:
+        if training.soft:  # a child that distils has compiled `predict` already
+            values = [predict(module, variables, split.inputs).argmax(-1) != split.targets]
+        else:
+            values = _in_batches(
+                lambda x, y: metric(module, variables, x, y), split.inputs, split.targets
+            )
+        return training.metric.value(float(np.concatenate(values).mean(dtype=np.float64)))
+
+    return Programs(begin, train, predict, measure)
 
 
-def error_percent(programs: Programs, module: nn.Module, variables: Any, split: Split) -> float:
-    """Error on a split in percent."""
-    wrong = programs.predict(module, variables, split.inputs).argmax(-1) != split.targets
-    return 100 * float(wrong.mean())
+def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
+    """Values of examples, batch by batch; the last batch is filled up with zeros."""
+    found = []
+    for at in range(0, len(arrays[0]), _BATCH):
+        batch = [array[at : at + _BATCH] for array in arrays]
+        count = len(batch[0])
+        filled = [np.pad(x, [(0, _BATCH - count)] + [(0, 0)] * (x.ndim - 1)) for x in batch]
+        found.append(np.asarray(run(*filled))[:count])
+    return found
 
 
-def _make_run(data: Dataset, rule: Rule) -> Callable[..., _State]:
-    """The compiled chunk of steps; what a network differs in from another lies in lanes."""
+def _make_run(data: Dataset, rule: Rule, training: Training) -> Callable[..., _State]:
+    """The compiled chunk of steps; several networks of one module differ in their lanes."""
     momentum = optax.trace(rule.momentum)
 
     def loss_of(params: Any, others: Any, module: nn.Module, x: Any, target: Any, key: Any) -> Any:
-        out, new = call.forward(module, {"params": params, **others}, standardize(x, data), key)
-        return optax.softmax_cross_entropy(out, target).mean(), new
+        batch = standardize(x, data), target
+        value, aux = training.make(module).loss({"params": params, **others}, batch, key)
+        return value, aux.model_state
 
-    def chunk(
-        module: nn.Module, state: _State, free: Any, rows: Any, targets: Any, distilled: Any,
-        seed: Any, rates: Any, start: Any, count: Any, images: Any, labels: Any,
-    ) -> _State:  # fmt: skip
+    def target_of(i: Any, lane: _Lane, chunk: _Chunk) -> Any:
+        own = chunk.labels[lane.rows[i]]
+        if not training.soft:
+            return own
+        hard = jax.nn.one_hot(own, data.num_classes)
+        return jnp.where(i < lane.distilled, lane.targets[i], hard)
+
+    def train(module: nn.Module, lane: _Lane, chunk: _Chunk) -> _State:
         def step(i: Any, state: _State) -> _State:
-            hard = jax.nn.one_hot(labels[rows[i]], data.num_classes)
-            target = jnp.where(i < distilled, targets[i], hard)
-            key = jax.random.fold_in(jax.random.key(seed), start + i)
+            key = jax.random.fold_in(jax.random.key(lane.seed), chunk.start + i)
             grads, others = jax.grad(loss_of, has_aux=True)(
-                state.params, state.others, module, images[rows[i]], target, key
-            )
+                state.params, state.others, module, chunk.images[lane.rows[i]],
+                target_of(i, lane, chunk), key,
+            )  # fmt: skip
             grads = jax.tree.map_with_path(functools.partial(_decayed, rule), grads, state.params)
-            may = jax.tree.map(lambda own: own | (i >= distilled), free)
+            may = jax.tree.map(lambda own: own | (i >= lane.distilled), lane.free)
             grads = jax.tree.map(lambda own, g: jnp.where(own, g, 0), may, grads)
             moves, trace = momentum.update(grads, optax.TraceState(state.trace))
             params = jax.tree.map(
-                lambda own, p, move: jnp.where(own, p - rates[i] * move, p),
+                lambda own, p, move: jnp.where(own, p - chunk.rates[i] * move, p),
                 may, state.params, moves,
             )  # fmt: skip
             return _State(params, others, trace.trace)
 
-        return jax.lax.fori_loop(0, count, step, state)
+        return jax.lax.fori_loop(0, chunk.count, step, lane.state)
 
     @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=_quick(1))
-    def run(module: nn.Module, lanes: bool, *args: Any) -> _State:
-        one = functools.partial(chunk, module)
-        return (jax.vmap(one, (*[0] * 6, *[None] * 5)) if lanes else one)(*args)
+    def run(module: nn.Module, several: bool, lane: _Lane, chunk: _Chunk) -> _State:
+        one = functools.partial(train, module)
+        return (jax.vmap(one, (0, None)) if several else one)(lane, chunk)
 
     return run
 
@@ -205,13 +249,3 @@ def _targets(job: Job, at: int, classes: int) -> np.ndarray:
     batch = job.rows.shape[1]
     own = job.targets[at : at + _CHUNK].reshape(-1, batch, classes)
     return _chunk(own.astype(np.float32), 0)
-
-
-def _stack(trees: Sequence[Any]) -> Any:
-    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *trees)
-
-
-def _unstack(tree: Any, lanes: int) -> list[Any]:
-    if lanes == 1:
-        return [tree]
-    return [jax.tree.map(operator.itemgetter(i), tree) for i in range(lanes)]

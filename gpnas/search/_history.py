@@ -1,6 +1,6 @@
 """The trial history. Strategies are stateless functions of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,8 @@ class Trial(NamedTuple):
     Attributes:
       number: Its place in the history, from 0.
       architecture: Data that a space understands; hashable.
-      metrics: By name, finite, all to be minimised; None as long as it is being evaluated, and if
-        it failed.
+      metrics: By name, finite; strategies minimise them. None as long as it is being evaluated,
+        and if it failed.
       parent: Number of the trial that it was made from; None if it was drawn afresh.
       repeats: Number of an earlier trial of the same architecture, whose metrics these are, or
         whose failure this is.
@@ -79,3 +79,22 @@ def value(trial: Trial, metric: str) -> float:
     """A metric of a trial that has metrics."""
     assert trial.metrics is not None
     return trial.metrics[metric]
+
+
+def minimised(history: History, maximised: Collection[str]) -> History:
+    """A history in which metrics whose higher values are better have the other sign.
+
+    Args:
+      history: Trials with metrics as they are reported.
+      maximised: Names of those metrics.
+    """
+    if not maximised:
+        return history
+
+    def turned(metrics: Mapping[str, float]) -> dict[str, float]:
+        return {name: -value if name in maximised else value for name, value in metrics.items()}
+
+    return [
+        trial if trial.metrics is None else trial._replace(metrics=turned(trial.metrics))
+        for trial in history
+    ]

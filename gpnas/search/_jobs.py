@@ -1,4 +1,4 @@
-"""What a candidate begins with and is to learn: afresh, where it stopped, as its parent's heir."""
+"""Training jobs of candidates: from fresh weights, resumed, or from their parents' weights."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,20 +11,21 @@ import numpy as np
 from gpnas.data import Dataset, standardize
 from gpnas.search._fit import Job, Programs
 from gpnas.search._history import Trial
+from gpnas.search._settings import Count, Decay, NonNegative, Positive, Steps
 from gpnas.search._weights import Known
 
-_LOOKS = 256  # images by which it is seen whether a child computes what its parent does
-_SAME = 1e-3  # the largest difference of logits, relative to their spread, that is none
+_COMPARED = 256  # images on which the outputs of a child and of its parent are compared
+_SAME = 1e-3  # largest difference of equal outputs, relative to their standard deviation
 
 
 class Recipe(NamedTuple):
-    """How a candidate is trained.
+    """Training settings of candidates.
 
     Attributes:
-      steps: Of a network that begins afresh.
-      child_steps: Of one that begins with its parent's weights.
-      distil_steps: Before them, if it does not compute what its parent does: it learns its parent's
-        outputs, and only what is new or changed may move.
+      steps: Training steps of a network with fresh weights.
+      child_steps: Training steps of one that begins with its parent's weights.
+      distil_steps: Steps before them in which a child with other outputs than its parent learns its
+        parent's; only new or changed parameters are trained then.
       inherit: Whether children begin with their parents' weights.
       replicas: Networks of each candidate, other draws of the same, trained together; its error is
         their mean.
@@ -32,26 +33,26 @@ class Recipe(NamedTuple):
       learning_rate, momentum, weight_decay: As for `Rule`.
     """
 
-    steps: int = 200
-    child_steps: int = 60
-    distil_steps: int = 20
+    steps: Count = 200
+    child_steps: Steps = 60
+    distil_steps: Steps = 20
     inherit: bool = True
-    replicas: int = 1
-    batch_size: int = 64
-    learning_rate: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    replicas: Count = 1
+    batch_size: Count = 64
+    learning_rate: Positive = 0.05
+    momentum: Decay = 0.9
+    weight_decay: NonNegative = 5e-4
 
 
-class Workshop(NamedTuple):
-    """What all candidates of a search share.
+class TrainingContext(NamedTuple):
+    """What the training of all candidates of a search shares.
 
     Attributes:
       build: `architecture → module`.
       inherit: As a space has it, or None.
       data: The images.
-      recipe: How candidates are trained.
-      programs: What trains them.
+      recipe: Training settings.
+      programs: Compiled programs that train and evaluate them.
     """
 
     build: Callable[[Any], nn.Module]
@@ -62,40 +63,44 @@ class Workshop(NamedTuple):
 
 
 def jobs_of(
-    shop: Workshop, trial: Trial, module: nn.Module, known: Known | None, rng: np.random.Generator
+    context: TrainingContext,
+    trial: Trial,
+    module: nn.Module,
+    known: Known | None,
+    rng: np.random.Generator,
 ) -> list[Job]:
-    """What each replica of a candidate has to learn.
+    """The jobs of a candidate, one for each replica.
 
     Args:
-      shop: What all candidates share.
+      context: What all candidates share.
       trial: The candidate.
       module: Its network.
       known: What was trained for the trial's parent; None where it has none.
-      rng: Of all that is drawn.
+      rng: Source of all randomness.
 
     Returns:
-      A job for each replica, all with equally many steps.
+      Jobs with equally many steps.
     """
-    recipe = shop.recipe
+    recipe = context.recipe
     if known is not None and trial.budget and known.architecture == trial.architecture:
         left = max(trial.budget - known.steps, 1)
-        return [_whole(shop, known.variables, left, rng) for _ in range(recipe.replicas)]
+        return [_free(context, known.variables, left, rng) for _ in range(recipe.replicas)]
     keys = [jax.random.key(int(n)) for n in rng.integers(2**31, size=recipe.replicas)]
-    fresh = [shop.programs.begin(module, key) for key in keys]
-    if known is None or not recipe.inherit or shop.inherit is None:
-        return [_whole(shop, one, trial.budget or recipe.steps, rng) for one in fresh]
-    return _heirs(shop, shop.inherit, trial, module, known, fresh, rng)
+    fresh = [context.programs.begin(module, key) for key in keys]
+    if known is None or not recipe.inherit or context.inherit is None:
+        return [_free(context, one, trial.budget or recipe.steps, rng) for one in fresh]
+    return _inheriting(context, context.inherit, trial, module, known, fresh, rng)
 
 
-def _whole(shop: Workshop, variables: Any, steps: int, rng: np.random.Generator) -> Job:
-    """Everything may move from the first step on."""
+def _free(context: TrainingContext, variables: Any, steps: int, rng: np.random.Generator) -> Job:
+    """All parameters change from the first step on."""
     free = jax.tree.map(lambda _: jnp.asarray(True), variables["params"])
-    none = np.zeros((0, shop.recipe.batch_size, shop.data.num_classes))
-    return Job(variables, free, _rows(shop, steps, rng), none, _seed(rng))
+    none = np.zeros((0, context.recipe.batch_size, context.data.num_classes))
+    return Job(variables, free, _rows(context, steps, rng), none, _seed(rng))
 
 
-def _heirs(
-    shop: Workshop,
+def _inheriting(
+    context: TrainingContext,
     inherit: Callable[..., tuple[Any, Any]],
     trial: Trial,
     module: nn.Module,
@@ -103,22 +108,22 @@ def _heirs(
     fresh: Sequence[Any],
     rng: np.random.Generator,
 ) -> list[Job]:
-    """From the parent's weights; what computes something else learns the parent's outputs first."""
-    data, recipe, predict = shop.data, shop.recipe, shop.programs.predict
-    looks = data.train.inputs[rng.choice(len(data.train), min(_LOOKS, len(data.train)), False)]
-    seen = standardize(jnp.asarray(looks), data)
+    """Jobs from the parent's weights; a child with other outputs than its parent distils first."""
+    data, recipe, predict = context.data, context.recipe, context.programs.predict
+    images = data.train.inputs[rng.choice(len(data.train), min(_COMPARED, len(data.train)), False)]
+    seen = standardize(jnp.asarray(images), data)
     begun = [
         inherit(known.architecture, trial.architecture, known.variables, one, seen) for one in fresh
     ]
-    old = shop.build(known.architecture)
-    before = predict(old, known.variables, looks)
-    gap = max(np.abs(predict(module, one, looks) - before).max() for one, _ in begun)
+    old = context.build(known.architecture)
+    before = predict(old, known.variables, images)
+    gap = max(np.abs(predict(module, one, images) - before).max() for one, _ in begun)
     distilled = 0 if gap <= _SAME * before.std() else recipe.distil_steps
     steps = max(trial.budget or recipe.child_steps + distilled, distilled)
     shape = (distilled, recipe.batch_size, data.num_classes)
     jobs = []
     for variables, free in begun:
-        rows = _rows(shop, steps, rng)
+        rows = _rows(context, steps, rng)
         logits = predict(old, known.variables, data.train.inputs[rows[:distilled].reshape(-1)])
         targets = np.asarray(jax.nn.softmax(logits)).reshape(shape)
         jobs.append(Job(variables, free, rows, targets, _seed(rng)))
@@ -130,8 +135,8 @@ def _seed(rng: np.random.Generator) -> int:
     return int(rng.spawn(1)[0].integers(2**32))
 
 
-def _rows(shop: Workshop, steps: int, rng: np.random.Generator) -> np.ndarray:
+def _rows(context: TrainingContext, steps: int, rng: np.random.Generator) -> np.ndarray:
     """(steps, batch) int32: every image once before any comes again."""
-    batch, images = shop.recipe.batch_size, len(shop.data.train)
+    batch, images = context.recipe.batch_size, len(context.data.train)
     order = [rng.permutation(images) for _ in range(1 + steps * batch // images)]
     return np.concatenate(order)[: steps * batch].reshape(steps, batch).astype(np.int32)

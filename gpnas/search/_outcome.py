@@ -19,8 +19,8 @@ from gpnas.search._history import History, Proposal, Propose, Trial
 from gpnas.search._history import failures as failed_before
 
 FAILURES = 20  # in a row, after which a search ends
-_REPEATS = 1000  # in a row, after which there is nothing new to be found
-_ASKED = 20  # times that a strategy is asked for something that has not failed
+_REPEATS = 1000  # in a row, after which a space counts as exhausted
+_ASKED = 20  # times that a strategy is asked for an architecture that has not failed
 
 
 class TooManyFailures(GaveUp):
@@ -37,10 +37,10 @@ Outcome = Mapping[str, float] | Failed
 
 
 def attempt(evaluate: Callable[[], Any]) -> Any:
-    """What is evaluated, or `Failed` with what it raised.
+    """The result of an evaluation, or `Failed` with the exception that it raised.
 
     Raises:
-      UserError: For what is no fault of the candidate.
+      UserError: As the evaluation: a mistake in the search's settings, not of the candidate.
       OSError: If the disk is full.
     """
     try:
@@ -53,6 +53,25 @@ def attempt(evaluate: Callable[[], Any]) -> Any:
         return Failed(describe(error))
 
 
+def call_user(field: str, got: object, kind: str, call: Callable[[], Any]) -> Any:
+    """Calls code of the user's own before a search starts.
+
+    Args:
+      field: Of the config, that names the code.
+      got: Its value.
+      kind: What the code must be, for the message.
+      call: Calls it.
+
+    Raises:
+      UserError: If the code raises, with its error and the place; its own `UserError` as it is.
+      OSError: If the disk is full.
+    """
+    outcome = attempt(call)
+    if isinstance(outcome, Failed):
+        raise UserError(field, got, f"{kind} ({outcome.reason})")
+    return outcome
+
+
 def describe(error: Exception) -> str:
     """An error on one line, with the place where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -63,7 +82,7 @@ def describe(error: Exception) -> str:
 
 
 def completed(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> Trial:
-    """A trial that has ended: with finite metrics, all that are needed, or the reason it failed."""
+    """The trial with its outcome: finite metrics, all that are needed, or why it failed."""
     if isinstance(outcome, Failed):
         return trial._replace(failed=outcome.reason)
     for name in needed:
@@ -81,7 +100,7 @@ def completed(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> T
 
 
 def ask(propose: Propose, history: History, rng: np.random.Generator) -> Proposal | None:
-    """What a strategy proposes; it is asked again for what has failed before."""
+    """The proposal of a strategy; it is asked again where the proposal has failed before."""
     failed = failed_before(history)
     proposal = propose(history, rng)
     for _ in range(_ASKED):
@@ -92,7 +111,7 @@ def ask(propose: Propose, history: History, rng: np.random.Generator) -> Proposa
 
 
 def exhausted(history: History) -> bool:
-    """Whether nothing new was proposed for so long that there is nothing left."""
+    """Whether the last 1,000 trials were all repeats."""
     last = history[-_REPEATS:]
     return len(last) == _REPEATS and all(trial.repeats is not None for trial in reversed(last))
 
@@ -102,10 +121,10 @@ def check_failures(history: History, most: int) -> None:
 
     Args:
       history: Of the search.
-      most: Failures in a row that are too many.
+      most: Number of failures in a row that are too many.
 
     Raises:
-      TooManyFailures: If there are so many; names the last one and its reason.
+      TooManyFailures: If there are that many; names the last one and its reason.
     """
     ended = (
         trial

@@ -1,4 +1,4 @@
-"""Searches on one machine: propose, evaluate, remember."""
+"""Searches on one machine, and simulated ones on many."""
 
 import functools
 import heapq
@@ -23,12 +23,12 @@ EvaluateAll = Callable[[Sequence[Trial]], Sequence[Outcome]]  # of several, toge
 
 
 def randomness(seed: int, number: int) -> np.random.Generator:
-    """Of one trial, by its place in the history."""
+    """The random generator of a trial, by its place in the history."""
     return np.random.default_rng((seed, number))
 
 
 def each(evaluate: Evaluate) -> EvaluateAll:
-    """Evaluates several trials one after the other; what one raises is that one's failure."""
+    """Evaluates trials one after the other; one that raises has failed."""
     return lambda trials: [attempt(functools.partial(evaluate, trial)) for trial in trials]
 
 
@@ -52,18 +52,18 @@ def search(
       propose: The strategy.
       evaluate: `trial → metrics`, lower ones better. A trial fails if this raises, or if a metric
         is not finite.
-      evaluations: Different ones to make in all, those of `history` included.
+      evaluations: Number of distinct architectures to evaluate, those of `history` included.
       seed: Of all randomness.
-      history: To go on from.
+      history: History to resume.
       stop: Whether to end early, after this trial.
-      most: Trials in all, repeats included.
-      failures: In a row, after which the search ends.
+      most: Largest number of trials, repeats included.
+      failures: Number of failures in a row after which the search ends.
 
     Returns:
       The whole history.
 
     Raises:
-      TooManyFailures: After so many failures in a row.
+      TooManyFailures: After `failures` failures in a row.
     """
 
     def enough(trials: History) -> bool:
@@ -94,7 +94,7 @@ def search_together(
       propose, evaluations, seed, history, most, failures: As for `search`.
       evaluate: `trials → metrics` of each, lower ones better, or `Failed`.
       enough: Whether to end early, by the history after each evaluation.
-      together: Candidates of one evaluation.
+      together: Number of candidates of one evaluation.
 
     Returns:
       The whole history.
@@ -124,15 +124,19 @@ def search_together(
             trials[trial.number] = completed(trial, outcome)
             first[trial.architecture, trial.budget] = trials[trial.number]
             made += trials[trial.number].failed is None
-        for at in range(start, len(trials)):
-            seen = first[trials[at].architecture, trials[at].budget]
-            if seen.number != at:
-                trials[at] = trials[at]._replace(
-                    metrics=seen.metrics, repeats=seen.number, failed=seen.failed
-                )
+        trials[start:] = [
+            _repeated(trial, first[trial.architecture, trial.budget]) for trial in trials[start:]
+        ]
         if enough(trials):
             break
     return trials
+
+
+def _repeated(trial: Trial, first: Trial) -> Trial:
+    """The trial with the outcome of the first one of the same, if that is another."""
+    if first.number == trial.number:
+        return trial
+    return trial._replace(metrics=first.metrics, repeats=first.number, failed=first.failed)
 
 
 def simulate(
@@ -144,14 +148,14 @@ def simulate(
     seed: int = 0,
     failures: int = FAILURES,
 ) -> list[tuple[float, Trial]]:
-    """A search by many workers on a clock that is not real, so that its results repeat.
+    """Simulates a search by many workers on a simulated clock, so that its results repeat.
 
     Args:
-      propose: The strategy; it sees trials that are under way as ones without metrics.
+      propose: The strategy; trials that are under way have no metrics yet.
       evaluate: As for `search`.
       duration: `trial → time` that its evaluation takes.
-      workers: How many there are.
-      until: Nothing is begun at or after this time, and what ends later is left out.
+      workers: Number of workers.
+      until: Time at and after which no trial begins; trials that end later are left out.
       seed: Of all randomness.
       failures: As for `search`.
 

@@ -1,5 +1,6 @@
-"""What can be searched: how architectures are drawn, changed, encoded and priced."""
+"""Search spaces: functions that sample, mutate, encode and price architectures."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ class Space(NamedTuple):
       mutate: `(architecture, rng) → architecture`, another one if there is one.
       neighbours: `architecture → architectures` that are one change away, in a fixed order.
       encode: `architecture → (features,) float64`.
-      check: `architecture → None`; raises `UserError` if it does not belong to the space.
+      check: `architecture → None`; raises `UserError` for one outside the space.
       everything: All architectures in a fixed order; None where they cannot be listed.
       cost: `architecture → {name: number}` of what is known without training.
       build: `architecture → flax.linen.Module`; None where there is nothing to train.
@@ -54,7 +55,7 @@ def choices(
     """The space of independent choices; an architecture is a tuple of one option each.
 
     Args:
-      options: What each choice may be; one or more, all different.
+      options: Options of each choice; one or more, all different.
       cost, build: As for `Space`.
 
     Returns:
@@ -64,9 +65,7 @@ def choices(
     Raises:
       UserError: If a choice has no option, or one twice.
     """
-    for row in options:
-        if not row or len(set(row)) < len(row):
-            raise UserError("options", tuple(row), "one or more, all different")
+    _check_options(options)
     places = [{option: i for i, option in enumerate(row)} for row in options]
     starts = np.cumsum([0, *map(len, options)])
     movable = [at for at, row in enumerate(options) if len(row) > 1]
@@ -100,19 +99,27 @@ def choices(
         code[[starts[i] + places[i][option] for i, option in enumerate(architecture)]] = 1
         return code
 
-    def check(architecture: tuple[str, ...]) -> None:
-        if len(architecture) != len(options):
-            raise UserError("architecture", architecture, f"{len(options)} choices")
-        for at, option in enumerate(architecture):
-            if option not in places[at]:
-                allowed = f"choice {at + 1} one of {', '.join(options[at])}"
-                raise UserError("architecture", architecture, allowed)
-
+    check = functools.partial(_check_choices, options)
     return Space(sample, mutate, neighbours, encode, check, everything, cost, build)
 
 
+def _check_options(options: Sequence[Sequence[str]]) -> None:
+    for row in options:
+        if not row or len(set(row)) < len(row):
+            raise UserError("options", tuple(row), "one or more, all different")
+
+
+def _check_choices(options: Sequence[Sequence[str]], architecture: tuple[str, ...]) -> None:
+    if len(architecture) != len(options):
+        raise UserError("architecture", architecture, f"{len(options)} choices")
+    for at, option in enumerate(architecture):
+        if option not in options[at]:
+            allowed = f"choice {at + 1} one of {', '.join(options[at])}"
+            raise UserError("architecture", architecture, allowed)
+
+
 def size(space: Space) -> float:
-    """How many architectures there are; inf where they cannot be listed."""
+    """Number of architectures; inf where they cannot be listed."""
     return math.inf if space.everything is None else sum(1 for _ in space.everything())
 
 

@@ -1,4 +1,4 @@
-"""Spaces whose every architecture was evaluated before: a CSV file of choices and metrics."""
+"""Tabular benchmarks: spaces whose architectures are all evaluated in a CSV file."""
 
 import csv
 import gzip
@@ -75,7 +75,7 @@ def load_table(name: str, columns: int = 0) -> BenchmarkTable:
 
 
 def digests(table: BenchmarkTable) -> dict[str, str]:
-    """SHA-256 of what a table says, by metric, and of its architectures as ""."""
+    """SHA-256 of each column of metrics by its name, and of the architectures as ""."""
     architectures = json.dumps(list(table.rows)).encode()
     columns = {name: column.tobytes() for name, column in table.metrics.items()}
     contents = {"": architectures} | columns

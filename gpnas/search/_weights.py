@@ -1,4 +1,4 @@
-"""Weights of candidates in files, from which their children inherit."""
+"""Files with the weights of candidates, from which their children inherit."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 class Known(NamedTuple):
-    """A network that was trained.
+    """A trained network.
 
     Attributes:
       architecture: As its space has it.

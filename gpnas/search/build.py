@@ -1,10 +1,11 @@
-"""From the settings of a config to a search, with every mistake told in one line."""
+"""Searches from the settings of a config; a mistake in them is an error of one line."""
 
+import functools
 import inspect
+import json
 import math
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,59 +13,40 @@ from ml_collections import ConfigDict
 
 from gpnas import plugins
 from gpnas._sections import check_whole
-from gpnas.data import require_kind
+from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.search._config import check_search, check_trained, is_table
-from gpnas.search._history import History, Propose
+from gpnas.search._history import History, Propose, minimised
 from gpnas.search._jobs import Recipe
-from gpnas.search._outcome import FAILURES
+from gpnas.search._outcome import FAILURES, call_user
 from gpnas.search._run import EvaluateAll, each, randomness
-from gpnas.search._space import Space
+from gpnas.search._space import Space, frozen
 from gpnas.search._table import TABLES, digests, load_table
+from gpnas.search._task import Training, build_training
 from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
-from gpnas.search.training import MEASURED, total_steps, trained
+from gpnas.search.training import total_steps, trained
 from gpnas.train import load_data
 
-_RANGES: dict[str, plugins.Range] = {
-    name: (holds, allowed)
-    for names, holds, allowed in (
-        (
-            "population sample first bulk batch leaf draws parents children candidates features"
-            " pools channels cells layers nodes head steps replicas batch_size",
-            lambda x: x >= 1,
-            "1 or more",
-        ),
-        ("height", lambda x: 1 <= x <= 12, "1 to 12"),  # a tree has 2**height - 1 nodes
-        ("exploration", lambda x: x >= 0, "0 or more"),
-        ("child_steps distil_steps weight_decay", lambda x: x >= 0, "0 or more"),
-        ("learning_rate most_params", lambda x: x > 0, "above 0"),
-        ("momentum", lambda x: 0 <= x < 1, "a fraction in [0, 1)"),
-        ("ridge", lambda x: x > 0, "above 0"),  # one-hot codes alone make singular systems
-        ("front", lambda x: 0 <= x <= 1, "a fraction in [0, 1]"),
-        ("reduction", lambda x: x >= 2, "2 or more"),
-        ("budgets", lambda x: rising(x), "whole numbers above 0, each larger than the one before"),
-    )
-    for name in names.split()
-}
 _GIVEN = ("space", "metric", "objectives")  # by the search, not by the strategy's settings
 _FOR_A_SPACE = ("image", "classes")
 
 
 class Search(NamedTuple):
-    """What to search, and how.
+    """A search that is ready to run.
 
     Attributes:
       propose: The strategy.
       evaluate: `trials → metrics` of each.
-      objectives: What is minimised.
-      reports: Metrics that are told of what was found, and have no say in the search.
-      evaluations: Different ones to make, at most.
+      objectives: Metrics that are minimised, or maximised.
+      reports: Metrics that are reported beside the objectives, and not searched by.
+      evaluations: Largest number of distinct architectures to evaluate.
       seed: Of all randomness.
-      enough: Whether to end before that, by the history.
-      together: Candidates that one machine evaluates together.
-      failures: In a row, after which the search ends.
+      enough: `history → whether to end before that`.
+      together: Number of candidates that one machine evaluates together.
+      failures: Number of failures in a row after which the search ends.
       digests: SHA-256 of what the search reads, by name: columns of a table, or the data set.
+      maximised: Metrics of which higher values are better; all others are minimised.
     """
 
     propose: Propose
@@ -77,6 +59,7 @@ class Search(NamedTuple):
     together: int = 1
     failures: int = FAILURES
     digests: Mapping[str, str] = MappingProxyType({})
+    maximised: tuple[str, ...] = ()
 
 
 def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None) -> Search:
@@ -106,7 +89,9 @@ def _on_a_table(settings: Mapping[str, Any], name: str) -> Search:
     propose = build_strategy(table.space, objectives, settings["strategy"])
     most = len(table.rows) * len(settings["strategy"].get("budgets", (0,)))
     if settings["evaluations"] > most:
-        raise UserError("evaluations", settings["evaluations"], f"at most {most}, what there are")
+        raise UserError(
+            "evaluations", settings["evaluations"], f"at most {most}, those of the table"
+        )
     return Search(
         propose, each(table.evaluate), objectives, reports, settings["evaluations"],
         settings["seed"], failures=settings.get("failures", FAILURES), digests=digests(table),
@@ -124,37 +109,81 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     fields = _fields("network", settings["space"], make, settings["network"], _FOR_A_SPACE)
     recipe = Recipe(**_fields("training", "a search", Recipe, settings["training"], ()))
     data = load_data(ConfigDict({"data": dict(settings["data"])}))
-    require_kind(data, inputs=("image",), targets=("class",))
     if recipe.batch_size > len(data.train):
         raise UserError("training.batch_size", recipe.batch_size, f"1 to {len(data.train)}")
-    space = make(data.input_shape, data.num_classes, **fields)
-    costs = space.cost(space.sample(randomness(settings["seed"], 0)))
+    space = _built_space(settings, make, data, fields)
+    first, costs = _first(settings, space)
+    assert space.build is not None
+    training = build_training(settings, data, functools.partial(space.build, first))
+    _check_distillation(recipe, space, training)
+    validation, test = training.names
+    measured = (validation, test, "steps", "latency_ms")
     objectives, reports = _metrics(
-        settings, ("val_error", *costs, "latency_ms"), (*costs, *MEASURED)
+        settings, (validation, *costs, "latency_ms"), (*costs, *measured)
     )
+    maximised = training.names if training.metric.better == "higher" else ()
+    if len(objectives) > 1 and set(maximised) & set(objectives):
+        allowed = f"{validation} alone: higher values are better, and several are all minimised"
+        raise UserError("objectives", objectives, allowed)
     propose = build_strategy(space, objectives, settings["strategy"])
     if folder is None:
         raise UserError("workdir", None, "the folder of the search, in which its weights are")
-    evaluate = trained(space, data, recipe, folder, {*objectives, *reports}, settings["seed"])
+    evaluate = trained(
+        space, data, recipe, folder, {*objectives, *reports}, settings["seed"], training
+    )
     limit = settings["steps"] or math.inf
     return Search(
-        propose, evaluate, objectives, reports, settings["evaluations"], settings["seed"],
+        lambda history, rng: propose(minimised(history, maximised), rng),
+        evaluate, objectives, reports, settings["evaluations"], settings["seed"],
         lambda history: total_steps(history) >= limit, settings["together"],
-        settings.get("failures", FAILURES), {"data": data.sha256},
+        settings.get("failures", FAILURES), {"data": data.sha256}, maximised,
     )  # fmt: skip
 
 
+def _built_space(
+    settings: Mapping[str, Any], make: Callable[..., Any], data: Dataset, fields: Mapping[str, Any]
+) -> Space:
+    """The space that a function makes, of networks that can be trained."""
+    name = settings["space"]
+    build = functools.partial(make, data.input_shape, data.num_classes, **fields)
+    space = call_user("space", name, "a space that can be made", build)
+    if not isinstance(space, Space) or space.build is None:
+        raise UserError("space", name, f"a Space whose `build` makes networks, not {space!r}")
+    return space
+
+
+def _check_distillation(recipe: Recipe, space: Space, training: Training) -> None:
+    """Makes sure that children distil only where targets may be class probabilities."""
+    inherits = recipe.inherit and space.inherit is not None
+    if inherits and recipe.distil_steps and not training.soft:
+        allowed = "0, for a task other than classification"
+        raise UserError("training.distil_steps", recipe.distil_steps, allowed)
+
+
+def _first(settings: Mapping[str, Any], space: Space) -> tuple[Any, list[str]]:
+    """An architecture of a space, and the names of its costs."""
+
+    def price() -> tuple[Any, list[str]]:
+        architecture = space.sample(randomness(settings["seed"], 0))
+        kept = frozen(json.loads(json.dumps(architecture)))  # as a database gives it back
+        if not isinstance(kept, Hashable) or kept != architecture:
+            raise TypeError("an architecture is nested tuples of texts and numbers")
+        return architecture, [str(name) for name in space.cost(architecture)]
+
+    return call_user("space", settings["space"], "a space that samples and prices", price)
+
+
 def _metrics(
-    settings: Mapping[str, Any], may_be: Iterable[str], may_tell: Iterable[str]
+    settings: Mapping[str, Any], searched: Iterable[str], reported: Iterable[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Objectives and reports, all of which there are."""
-    for field, known in (("objectives", [*may_be]), ("reports", [*may_tell])):
+    """Objectives and reports; makes sure that they exist."""
+    for field, known in (("objectives", [*searched]), ("reports", [*reported])):
         for name in settings[field]:
             if name not in known:
                 raise UserError(field, name, ", ".join(known))
     objectives = tuple(settings["objectives"])
     if not objectives or len(set(objectives)) < len(objectives):
-        raise UserError("objectives", objectives, f"one or more, each once: {[*may_be]}")
+        raise UserError("objectives", objectives, f"one or more, each once: {[*searched]}")
     return objectives, tuple(settings["reports"])
 
 
@@ -165,11 +194,11 @@ def _fields(
     settings: Mapping[str, Any],
     given: Collection[str],
 ) -> dict[str, Any]:
-    """The settings of a section, if its function takes them."""
+    """The settings of a section; makes sure that its function takes them."""
     plugins.check_fields(section, name, make, settings, given)
-    parameters = inspect.signature(make).parameters
+    parameters = plugins.parameters_of(make)
     return {
-        field: plugins.check_value(f"{section}.{field}", value, parameters[field], _RANGES)
+        field: plugins.check_value(f"{section}.{field}", value, parameters[field])
         for field, value in settings.items()
     }
 
@@ -188,16 +217,18 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
     own = _fields("strategy", name, make, own, _GIVEN)
     parameters = inspect.signature(make).parameters
     if "objectives" in parameters:
-        return make(space, objectives=objectives, **own)
-    if "metric" not in parameters:
-        return make(space, **own)
-    if len(objectives) > 1:
-        raise UserError(
-            "objectives",
-            objectives,
-            f"one for {name}; nsga2, lemonade and bulk_and_cut take several",
-        )
-    return make(space, metric=objectives[0], **own)
+        own["objectives"] = objectives
+    elif "metric" in parameters:
+        if len(objectives) > 1:
+            allowed = f"one for {name}; nsga2, lemonade and bulk_and_cut take several"
+            raise UserError("objectives", objectives, allowed)
+        own["metric"] = objectives[0]
+    build = functools.partial(make, space, **own)
+    propose = call_user("strategy.name", name, "a strategy that can be made", build)
+    if not callable(propose):
+        allowed = f"a function that returns `(history, rng) → proposal`, not {propose!r}"
+        raise UserError("strategy.name", name, allowed)
+    return propose
 
 
 def _check_strategy(name: str, make: Any) -> None:
@@ -205,9 +236,3 @@ def _check_strategy(name: str, make: Any) -> None:
     parameters = list(inspect.signature(make).parameters) if inspect.isfunction(make) else []
     if parameters[:1] != ["space"]:
         raise UserError("strategy.name", name, f"a function `(space, …) → propose`, not {make!r}")
-
-
-def rising(budgets: Any) -> bool:
-    """Whether budgets are whole numbers above 0, each larger than the one before."""
-    whole = isinstance(budgets, list | tuple) and all(type(x) is int for x in budgets)
-    return whole and len(budgets) > 0 and all(a < b for a, b in pairwise((0, *budgets)))

@@ -1,4 +1,4 @@
-"""Strategies beside each other: each on the same space, by the same seeds, one record a search."""
+"""Comparisons of strategies on one space with the same seeds: one record per search."""
 
 import pathlib
 import tempfile
@@ -22,11 +22,11 @@ def make_config(
     """The config of a comparison, for a config file.
 
     Args:
-      config: A search, as a file in configs/searches has it; its strategy makes way.
+      config: A search, as a file in configs/searches has it; its strategy is replaced.
       name: Of the study; its records go to results/NAME.
       arms: By the arm's name, the sections of a search in which it differs from `config`, with the
         fields that differ: `{"strategy": {"name": "lanas"}, "training": {"inherit": False}}`.
-      seeds: How many, from 0.
+      seeds: Number of seeds, from 0.
     """
     del config.strategy, config.seed
     config.study = name
@@ -37,7 +37,7 @@ def make_config(
 
 
 def compare(config: ConfigDict, results: str) -> pathlib.Path:
-    """Makes the searches that are missing, and returns the path of their records.
+    """Runs the searches that have no record yet, and returns the path of the records.
 
     Args:
       config: As `make_config` makes it.
@@ -49,7 +49,7 @@ def compare(config: ConfigDict, results: str) -> pathlib.Path:
     plans(config)  # before anything is written
     path = records_path(results, config.study)
     searches = (one for seed in range(config.seeds) for one in _settings(config, seed))
-    append_missing(path, searches, _one)
+    append_missing(path, searches, _record)
     return path
 
 
@@ -70,8 +70,8 @@ def plans(config: ConfigDict) -> dict[str, Search]:
         }
 
 
-def _one(arm: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The record of one search; what it trains is not kept."""
+def _record(arm: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The record of one search; weights of its networks are not kept."""
     record, begun = describe_search(settings, arm), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         plan = build_search(settings, pathlib.Path(folder))
@@ -89,7 +89,7 @@ def _one(arm: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(config: ConfigDict, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`(arm, its search)` of those that are asked for."""
+    """`(arm, settings of its search)` of the selected arms."""
     everything = config.to_dict()
     arms = everything.pop("arms")
     del everything["seeds"]

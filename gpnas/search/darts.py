@@ -1,4 +1,4 @@
-"""First-order DARTS: a mixture of all operations, whose weights learn by gradient descent."""
+"""First-order DARTS: gradient descent on the weights of a mixture of all operations."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from gpnas.search.sharing import (
 
 
 class Darts(NamedTuple):
-    """How mixtures learn; the defaults are the paper's, for CIFAR-10.
+    """Settings of the mixture weights α; the defaults are the paper's, for CIFAR-10.
 
     References:
       Liu et al. 2019 (arXiv:1806.09055), section 3.1.1 and appendix A.1.1.
@@ -125,21 +125,20 @@ def first_order(
     batch: int,
     seed: int,
     recipe: Recipe = Recipe(),
-    settings: Darts = Darts(),
 ) -> Mixture:
-    """A whole search.
+    """Searches by first-order DARTS, with the paper's settings of α.
 
     Args:
-      supernet: The network.
-      shared: Its programs; of which weights are drawn.
+      supernet: As `gpnas.models.Supernet201`.
+      shared: Its programs, which draw the weights.
       seen: Training images.
       held: Validation images, for α.
-      turns: Steps of α, and of the weights.
+      turns: Number of steps of α, and of the weights.
       batch: Images per step.
       seed: Of the weights, α and the images' order.
-      recipe, settings: See there.
+      recipe: Settings of the weights.
     """
-    begin, train = make_darts(supernet, recipe, settings)
+    begin, train = make_darts(supernet, recipe)
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     rows, own = (minibatches(rng, len(split.labels), batch, turns) for split in (seen, held))
     start = begin(shared.init(key), jax.random.fold_in(key, 1))

@@ -1,4 +1,4 @@
-"""Several objectives at once: fronts, crowding, the archive of what nothing beats. All minimise."""
+"""Several objectives, all minimised: fronts, crowding distances, the archive of the best."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -41,7 +41,7 @@ def ranks(objectives: np.ndarray) -> np.ndarray:
 
 
 def crowding(objectives: np.ndarray) -> np.ndarray:
-    """How much room there is around each point of one front; inf at its ends.
+    """Crowding distance of each point of one front; inf at its ends.
 
     Args:
       objectives: (points, objectives).

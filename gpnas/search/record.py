@@ -1,5 +1,6 @@
-"""The record of a search: what was searched and how, its course, and what it found."""
+"""Records of searches: settings, course, and the best architectures."""
 
+import contextlib
 import json
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,18 +11,19 @@ import numpy as np
 from gpnas._files import append_line, read_lines
 from gpnas.provenance import provenance
 from gpnas.search import pareto
-from gpnas.search._history import History, Trial
+from gpnas.search._config import identity
+from gpnas.search._history import History, Trial, minimised
 from gpnas.search._outcome import TooManyFailures
 from gpnas.search.build import Search
 from gpnas.search.training import total_steps
 
 
 def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
-    """What is known before the first trial.
+    """The part of a record that is known before the first trial.
 
     Args:
       settings: Of the search, as its config has them.
-      arm: What the search is called beside others.
+      arm: Name of the search in its study.
     """
     return {
         "study": settings.get("study", "search"),
@@ -33,10 +35,11 @@ def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
-    """What two searches of the same settings share; tuples and lists are the same.
+    """A key that is equal for searches with the same settings; tuples and lists are the same.
 
-    The limit on failures makes no difference to a search that ended."""
-    own = {field: value for field, value in settings.items() if field != "failures"}
+    The limit on failures is left out: it does not change a search that ended.
+    """
+    own = {field: value for field, value in identity(settings).items() if field != "failures"}
     return json.dumps(own, sort_keys=True)
 
 
@@ -59,34 +62,55 @@ def append_missing(
     path.parent.mkdir(parents=True, exist_ok=True)
     for arm, settings in searches:
         if key_of(settings) not in done:
-            try:
-                append_line(path, run(arm, settings))
-            except TooManyFailures as error:
-                raise TooManyFailures(f"{arm}, seed {settings['seed']}: {error}") from error
+            with naming(arm, settings["seed"]):
+                record = run(arm, settings)
+            append_line(path, record)
+
+
+@contextlib.contextmanager
+def naming(arm: str, seed: int) -> Iterator[None]:
+    """Adds arm and seed to the message of a search that fails.
+
+    Raises:
+      TooManyFailures: As the search; begins with arm and seed.
+    """
+    try:
+        yield
+    except TooManyFailures as error:
+        raise TooManyFailures(f"{arm}, seed {seed}: {error}") from error
 
 
 def summarize(history: History, plan: Search) -> dict[str, Any]:
     """The part of a record that is known when a search has ended.
 
     Returns:
-      `evaluations` (different ones) and `trials` (repeats too); `course`, those that nothing before
-      them beat: which evaluation, its trial's number and metrics; `front`, what nothing beats in
-      the end, with architectures. Where networks were trained, `steps` are those of the whole
-      search, and those up to each entry of the course.
+      `evaluations` (distinct ones) and `trials` (repeats too); `course`, the trials that no earlier
+      one dominated: number of the evaluation, number of the trial, metrics; `front`, the
+      non-dominated trials at the end, with architectures. Where networks were trained, `steps` are
+      those of the whole search, and those up to each entry of the course; `maximised` names the
+      metrics of which higher values are better, if there are such.
     """
     asked = [trial for trial in history if trial.metrics is not None and trial.repeats is None]
     shown = (*plan.objectives, *plan.reports)
     course = [
-        {"evaluation": count, "number": trial.number, "metrics": _chosen(trial, shown)}
+        {"evaluation": count, "number": trial.number, "metrics": _chosen(asked[count - 1], shown)}
         | _steps(asked[:count])
-        for count, trial in improvements(asked, plan.objectives)
+        for count, trial in improvements(minimised(asked, plan.maximised), plan.objectives)
     ]
     front = [
         {"number": t.number, "architecture": t.architecture, "metrics": _chosen(t, shown)}
-        for t in pareto.archive(history, plan.objectives)
+        for t in best_trials(history, plan)
     ]
     counts = {"evaluations": len(asked), "trials": len(history)} | _steps(asked)
-    return counts | {"course": course, "front": front}
+    directions = {"maximised": list(plan.maximised)} if plan.maximised else {}
+    return counts | directions | {"course": course, "front": front}
+
+
+def best_trials(history: History, plan: Search) -> list[Trial]:
+    """The evaluated trials that no other dominates, by the first objective."""
+    trials = {trial.number: trial for trial in history}
+    front = pareto.archive(minimised(history, plan.maximised), plan.objectives)
+    return [trials[trial.number] for trial in front]
 
 
 def _steps(trials: Sequence[Trial]) -> dict[str, float]:
@@ -101,7 +125,7 @@ def _chosen(trial: Trial, names: tuple[str, ...]) -> dict[str, float]:
 
 
 def improvements(trials: Sequence[Trial], objectives: Sequence[str]) -> Iterator[tuple[int, Trial]]:
-    """Those that nothing before them equals or beats, each with its place, from 1."""
+    """The trials that no earlier one equals or dominates, each with its place, from 1."""
     where = pareto.points(trials, objectives)
     front = np.empty((0, len(objectives)))
     for count, (trial, here) in enumerate(zip(trials, where, strict=True), start=1):

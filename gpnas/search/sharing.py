@@ -1,7 +1,7 @@
-"""Weight sharing: one supernet is trained on random paths, and then ranks architectures.
+"""Weight sharing: a supernet trained on random paths, whose weights rank architectures.
 
-The same two programs serve all: a supernet's selection is an argument, so a network that is trained
-alone is a supernet whose path is always the same one.
+The selection of operations is an argument of the programs, so a network that is trained alone is a
+supernet with the same path in every step.
 """
 
 import functools
@@ -26,7 +26,7 @@ FORWARD = 1 / 3  # of a training step's cost; its backward pass takes twice that
 
 
 class Recipe(NamedTuple):
-    """How weights are trained: SGD with momentum, the rate falling as a cosine.
+    """Training settings of the weights: SGD with momentum and cosine decay of the rate.
 
     References:
       Li & Talwalkar 2020 (arXiv:1902.07638), section 3.2, after Liu et al. 2019, DARTS
@@ -88,7 +88,7 @@ def minibatches(rng: np.random.Generator, images: int, batch: int, count: int = 
 
 
 def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """What is done to a gradient before it is multiplied by the rate."""
+    """The transformation of gradients before they are multiplied by the rate."""
     return optax.chain(
         optax.clip_by_global_norm(recipe.clip),
         optax.add_decayed_weights(recipe.weight_decay),
@@ -97,7 +97,7 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
 
 
 def descend(recipe: Recipe, state: State, grads: Any, total: jax.Array) -> State:
-    """One step; its length is traced, so that one program serves runs of all lengths."""
+    """One training step; the rate is traced, so that one program serves runs of all lengths."""
     updates, opt_state = optimizer(recipe).update(grads, state.opt_state, state.params)
     fallen = (1 - jnp.cos(jnp.pi * state.step / total)) / 2
     rate = recipe.learning_rate - (recipe.learning_rate - recipe.least) * fallen
@@ -124,7 +124,7 @@ def make_shared(
     Args:
       supernet: As `gpnas.models.Supernet201`.
       image_shape: (height, width, channels).
-      recipe: How weights are trained.
+      recipe: Training settings of the weights.
     """
 
     @jax.jit

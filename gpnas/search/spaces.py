@@ -1,4 +1,4 @@
-"""Spaces whose networks are trained here: each is `(image, classes, **fields) → Space`."""
+"""Spaces of networks that are trained: each is `(image, classes, **fields) → Space`."""
 
 import functools
 import itertools
@@ -22,6 +22,7 @@ from gpnas.models import (
     network_macs,
     resolve_conv,
 )
+from gpnas.search._settings import Count
 from gpnas.search._space import Space, choices
 from gpnas.search.morphable import morphable
 
@@ -31,15 +32,15 @@ Shape = tuple[int, int, int]
 def cell_201(
     image: Shape,
     classes: int,
-    channels: int = 16,
-    cells: int = 5,
+    channels: Count = 16,
+    cells: Count = 5,
     conv: Literal["auto", "im2col", "xla"] = "auto",
 ) -> Space:
     """NAS-Bench-201's cells, to be trained on images of one's own.
 
     Args:
       image: (height, width, channels).
-      classes: How many.
+      classes: Number of classes.
       channels, cells: As for `Cell201`.
       conv: "auto", "im2col" or "xla".
     """
@@ -49,19 +50,21 @@ def cell_201(
     return of_networks([cell201.OPERATIONS] * 6, image, build)
 
 
-def macro(image: Shape, classes: int, channels: int = 32, head: int = 1280) -> Space:
+def macro(image: Shape, classes: int, channels: Count = 32, head: Count = 1280) -> Space:
     """NAS-Bench-Macro's networks, to be trained on images of one's own.
 
     Args:
       image: (height, width, channels).
-      classes: How many.
+      classes: Number of classes.
       channels, head: As for `MacroNet`.
     """
     build = functools.partial(MacroNet, num_classes=classes, channels=channels, head=head)
     return of_networks([tuple(macronet.BLOCKS)] * sum(macronet.STAGES), image, build)
 
 
-def darts(image: Shape, classes: int, channels: int = 8, layers: int = 4, nodes: int = 2) -> Space:
+def darts(
+    image: Shape, classes: int, channels: Count = 8, layers: Count = 4, nodes: Count = 2
+) -> Space:
     """DARTS's two cells; by default small ones, the paper's have four nodes.
 
     Of each node are chosen two different inputs, as "0 2" (the first node has no choice), and an
@@ -69,7 +72,7 @@ def darts(image: Shape, classes: int, channels: int = 8, layers: int = 4, nodes:
 
     Args:
       image: (height, width, channels).
-      classes: How many.
+      classes: Number of classes.
       channels, layers: As for `DartsNet`.
       nodes: Of each cell.
 
@@ -99,7 +102,7 @@ def darts(image: Shape, classes: int, channels: int = 8, layers: int = 4, nodes:
 def of_networks(
     options: Sequence[Sequence[str]], image: Shape, build: Callable[[Any], nn.Module]
 ) -> Space:
-    """Independent choices, of which a module is built; the cost is params, macs and log_params.
+    """The space of modules built from independent choices; costs are params, macs, log_params.
 
     Args:
       options: What each choice may be.

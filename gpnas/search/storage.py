@@ -1,18 +1,21 @@
-"""Searches that are kept in Optuna's storage: on one machine or many, resumed, looked at.
+"""Searches in Optuna's storage, by one worker or many; they can be resumed.
 
-Optuna keeps the trials, their heartbeats and the retries of those whose worker died; what to try is
-a strategy's, as everywhere here. `optuna-dashboard` shows such a study as it is.
+Optuna keeps the trials, their heartbeats, and the retries of those whose worker died; strategies
+propose the architectures. `optuna-dashboard` shows such a study.
 """
 
+import contextlib
 import functools
 import json
 import pathlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
+from absl import logging
+from optuna.exceptions import UpdateFinishedTrialError
 
 from gpnas.errors import UserError
 from gpnas.search._database import KEPT, must_exist, reached
@@ -26,15 +29,11 @@ from gpnas.search._outcome import (
     completed,
     exhausted,
 )
+from gpnas.search._resume import check_same
 from gpnas.search._run import randomness
 from gpnas.search._space import frozen
 
-HEARTBEAT, GRACE = 5, 20  # seconds; a worker that was silent for so long is dead
-# In a study that goes on; digests tell whether the data are the same.
-_MAY_CHANGE = {
-    *("evaluations", "steps", "failures"),
-    *(f"data.{place}" for place in ("raw_dir", "data_dir", "cache_dir", "download")),
-}
+HEARTBEAT, GRACE = 5, 20  # seconds; a worker without a heartbeat for the latter counts as dead
 _RETRIES = 2  # of a trial whose worker died; after the third death it has failed
 _POLL = 0.2  # seconds between looks at whether what a strategy waits for has ended
 _LIVE = (
@@ -56,24 +55,28 @@ def open_study(
     settings: Mapping[str, Any],
     heartbeat: int = HEARTBEAT,
     grace: int = GRACE,
+    maximised: Collection[str] = (),
 ) -> optuna.Study:
     """Creates a study, or resumes one with the same settings (its length may differ).
 
     Args:
       storage: URL of a database, as SQLAlchemy reads it.
       name: The study's.
-      objectives: Names of what is minimised.
+      objectives: Names of what is minimised, or maximised.
       settings: JSON data that says what is searched and how; kept with the study.
       heartbeat: Heartbeat interval in seconds.
       grace: Seconds without a heartbeat after which a trial is retried by another worker.
+      maximised: Metrics of which higher values are better.
 
     Raises:
       UserError: If the database cannot be reached, or the study is another one.
     """
+    down, up = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
+    directions = [up if name in maximised else down for name in objectives]
     with reached(storage):
         kept = _storage(storage, heartbeat, grace)
         study = optuna.create_study(
-            storage=kept, study_name=name, directions=["minimize"] * len(objectives),
+            storage=kept, study_name=name, directions=directions,
             sampler=optuna.samplers.RandomSampler(), load_if_exists=True,
         )  # fmt: skip
         before = study.user_attrs.get("settings")
@@ -86,7 +89,7 @@ def open_study(
                 study.set_metric_names(list(objectives))
             study.set_user_attr("settings", now)
         else:
-            _check_same(before, now)
+            check_same(before, now)
             if before != now:  # workers that join from now on take the new numbers
                 study.set_user_attr("settings", now)
         return study
@@ -158,21 +161,21 @@ def work(
     enough: Callable[[History], bool] = lambda history: False,
     failures: int = FAILURES,
 ) -> list[Trial]:
-    """Evaluates what a strategy proposes, beside other workers, until there are so many.
+    """Evaluates proposals of a strategy beside other workers, until the search ends.
 
     Args:
       study: As `open_study` or `join_study` gives it.
       propose, evaluate, seed: As for `search`.
-      objectives: Metrics that Optuna is told; all others are kept too.
-      evaluations: Different ones to make, by all workers.
-      enough: Whether to end before that, by the history.
-      failures: In a row, by all workers, after which the search ends.
+      objectives: Metrics that are the values of Optuna's trials; all others are kept too.
+      evaluations: Number of distinct evaluations by all workers.
+      enough: `history → whether to end before that`.
+      failures: Number of failures in a row, by all workers, after which the search ends.
 
     Returns:
       The history. The trial of a worker that died was tried again.
 
     Raises:
-      TooManyFailures: After so many failures in a row.
+      TooManyFailures: After `failures` failures in a row.
       UserError: If the database cannot be read any more.
       OSError: If its disk is full.
     """
@@ -181,27 +184,9 @@ def work(
         past = _others(study, trial)
         if "proposal" not in trial.user_attrs:  # else a dead worker's, to be tried again
             past = _ask(study, trial, propose, seed, past)
-        asked = _trial(trial)
-        twin = _find(past, asked)
-        if twin is not None:
-            trial.set_user_attr("repeats", twin.number)
-            done = asked._replace(metrics=twin.metrics, failed=twin.failed)
-        else:
-            evaluation = functools.partial(evaluate, rooted(past, asked))
-            done = completed(asked, attempt(evaluation), objectives)
-        if done.failed is not None:
-            trial.set_user_attr("failed", done.failed)
-            raise _TrialFailed(done.failed)
+        done = _completed(trial, past, evaluate, objectives)
         assert done.metrics is not None
-        trial.set_user_attr("metrics", dict(done.metrics))
         return [done.metrics[name] for name in objectives]
-
-    def one(trial: optuna.Trial) -> list[float]:
-        try:
-            return objective(trial)
-        except KeyboardInterrupt:  # Optuna records a failure: no fault of the candidate
-            trial.set_user_attr("interrupted", True)
-            raise
 
     def ended(history: History) -> bool:
         if different(history) >= evaluations or enough(history) or exhausted(history):
@@ -209,19 +194,70 @@ def work(
         check_failures(history, failures)
         return False
 
-    def end(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        del trial
-        if ended(history_of(study)):
-            study.stop()
-
     with reached(KEPT):
-        if not ended(history_of(study)):
-            study.optimize(one, callbacks=[end], catch=(_TrialFailed,))
+        while not ended(history_of(study)):
+            _run_one(study, objective)
         return history_of(study)
 
 
+def _completed(
+    trial: optuna.Trial,
+    past: Sequence[Trial],
+    evaluate: Callable[[Trial], Outcome],
+    objectives: Sequence[str],
+) -> Trial:
+    """Evaluates a trial, or copies the outcome of an earlier one, and keeps it with the study.
+
+    Raises:
+      _TrialFailed: If it failed.
+    """
+    asked = _trial(trial)
+    twin = _find(past, asked)
+    if twin is not None:
+        trial.set_user_attr("repeats", twin.number)
+        done = asked._replace(metrics=twin.metrics, failed=twin.failed)
+    else:
+        evaluation = functools.partial(evaluate, rooted(past, asked))
+        done = completed(asked, attempt(evaluation), objectives)
+    if done.failed is not None:
+        trial.set_user_attr("failed", done.failed)
+        raise _TrialFailed(done.failed)
+    trial.set_user_attr("metrics", dict(done.metrics or {}))
+    return done
+
+
+def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], list[float]]) -> None:
+    """Runs one trial; if it was given to another worker meanwhile, its outcome is dropped."""
+    numbers: list[int] = []
+    raised: list[BaseException] = []
+
+    def one(trial: optuna.Trial) -> list[float]:
+        numbers.append(trial.number)
+        try:
+            return objective(trial)
+        except BaseException as error:
+            raised.append(error)
+            if isinstance(error, KeyboardInterrupt):
+                # Optuna records a failure, which is no fault of the candidate.
+                with contextlib.suppress(UpdateFinishedTrialError):
+                    trial.set_user_attr("interrupted", True)
+            raise
+
+    try:
+        study.optimize(one, n_trials=1, catch=(_TrialFailed,))
+    except (UpdateFinishedTrialError, ValueError):  # the latter: Optuna told of a finished trial
+        if not numbers:
+            raise
+        if raised and not isinstance(raised[0], _TrialFailed | UpdateFinishedTrialError):
+            raise raised[0] from None
+        logging.warning(
+            "trial %d was given to another worker while this one was silent: its result is dropped",
+            numbers[0],
+        )
+
+
 @reached(KEPT)
-def wait_for_the_dead(study: optuna.Study, grace: int = GRACE) -> int:
+def wait_for_stale_trials(study: optuna.Study, grace: int = GRACE) -> int:
     """Waits until trials that a dead process left are given back; returns how many there were."""
     running = (optuna.trial.TrialState.RUNNING,)
     left = len(study.get_trials(deepcopy=False, states=running))
@@ -251,7 +287,7 @@ def attach(study: optuna.Study, path: pathlib.Path, store: pathlib.Path) -> None
 
 
 def different(history: History) -> int:
-    """How many evaluations were made: different architectures at different budgets."""
+    """Number of distinct evaluations: pairs of an architecture and a budget."""
     return len({(t.architecture, t.budget) for t in history if t.metrics is not None})
 
 
@@ -309,24 +345,3 @@ def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage
             url, heartbeat_interval=heartbeat, grace_period=grace,
             heartbeat_stale_trial_callback=retry,
         )  # fmt: skip
-
-
-def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Makes sure that settings differ in nothing but numbers and places that may change."""
-    old, new = (dict(_leaves(settings)) for settings in (before, now))
-    for field in sorted({*old, *new} - _MAY_CHANGE):
-        if old.get(field) != new.get(field):
-            allowed = f"{old.get(field)!r}, what the study began with, or another name"
-            raise UserError(field, new.get(field), allowed)
-
-
-def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by dotted path. Of a table's file only the kind counts: digests tell its content."""
-    for name, value in settings.items():
-        here = f"{path}{name}"
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{here}.")
-        elif here == "space" and str(value).startswith("table:"):
-            yield here, "table"
-        else:
-            yield here, value

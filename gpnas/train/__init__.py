@@ -12,6 +12,7 @@ from gpnas.train._front import front_config, train_front
 from gpnas.train._load_data import load_data
 from gpnas.train._load_run import Finished, load_run
 from gpnas.train._loop import train, train_replicas
+from gpnas.train._network import check_task
 from gpnas.train._optimizer import find_optimizer
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import make_evaluate, make_program
@@ -23,8 +24,8 @@ from gpnas.train.task import Aux, Metric, Task, classification, percent, supervi
 
 __all__ = [
     "Aux", "Diverged", "Finished", "Metric", "Metrics", "Plan", "Stopped", "Task", "TrainState",
-    "base", "build_model", "build_task", "check_config", "classification", "config_key",
-    "find_optimizer", "front_config", "init_state", "load_data", "load_run", "make_evaluate",
-    "make_plan", "make_program", "make_step", "percent", "run_study", "settings", "study",
-    "supervised", "task", "train", "train_front", "train_replicas",
+    "base", "build_model", "build_task", "check_config", "check_task", "classification",
+    "config_key", "find_optimizer", "front_config", "init_state", "load_data", "load_run",
+    "make_evaluate", "make_plan", "make_program", "make_step", "percent", "run_study", "settings",
+    "study", "supervised", "task", "train", "train_front", "train_replicas",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The network and the task of a config, and what a trace says of them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from gpnas.train.task import TASKS, Task
 from gpnas.units import UnitGroups, discover, with_blocks
 
 _BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "rngs", "key")
+_NO_FIELDS = ("name", "dtype", "conv", "axes")  # of the section `model`
 
 
 def build_task(config: ConfigDict, model: Model) -> Task:
@@ -37,8 +39,19 @@ def build_task(config: ConfigDict, model: Model) -> Task:
         raise UserError("task", config.to_dict(), allowed) from error
 
 
-def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = None) -> Model:
+def build_model(
+    config: ConfigDict,
+    num_classes: int,
+    axis_name: str | None = None,
+    architecture: Mapping[str, Any] | None = None,
+) -> Model:
     """The network of a config's `model` section.
+
+    Args:
+      config: The section.
+      num_classes: Of the data, for a constructor that has this argument.
+      axis_name: Of the devices under `pmap`, for one that has this.
+      architecture: The same network in other widths, see `gpnas.models.from_architecture`.
 
     Raises:
       UserError: For an unknown name, field or dtype.
@@ -46,7 +59,13 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     make, adapt = models.find_network("model.name", config.name)
     known = plugins.parameters_of(make)
     own = [p for p in known if p not in _BY_THE_RUN]
-    fields = {k: v for k, v in config.items() if k not in ("name", "dtype", "conv", "axes")}
+    fields = {k: v for k, v in config.items() if k not in _NO_FIELDS}
+    if architecture is not None:
+        if architecture["model"] in models.MODELS:
+            place = {"dtype": jnp.dtype(config.dtype), "conv": conv_kind(config)}
+            network = models.from_architecture(architecture, axis_name=axis_name, **place)
+            return models.linen(network)
+        fields |= {k: v for k, v in architecture["fields"].items() if k in own}
     for name, value in fields.items():
         if name not in own:
             raise UserError(f"model.{name}", value, f"a field of {config.name}: {', '.join(own)}")
@@ -59,7 +78,7 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
         "dtype": jnp.dtype(config.dtype),
     }
     fields |= {name: value for name, value in given.items() if name in known}
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    fields = models.with_widths(fields, {})
     try:
         return adapt(make, **fields)
     except UserError:
@@ -67,6 +86,21 @@ def build_model(config: ConfigDict, num_classes: int, axis_name: str | None = No
     except Exception as error:  # a constructor is a program: it may raise anything
         allowed = f"fields of which a network can be made ({brief(error)})"
         raise UserError("model", config.to_dict(), allowed) from error
+
+
+def fields_of(config: ConfigDict, num_classes: int) -> dict[str, Any]:
+    """Arguments of the network's constructor that JSON can hold: the config's, else defaults."""
+    parameters = plugins.parameters_of(models.find_network("model.name", config.name)[0])
+    known = {n: config.get(n, p.default) for n, p in parameters.items() if n not in _NO_FIELDS}
+    known |= {"num_classes": num_classes} if "num_classes" in known else {}
+    by_the_run = set(_BY_THE_RUN) - {"num_classes"}
+    return {n: v for n, v in known.items() if n not in by_the_run and _is_json(v)}
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def conv_kind(config: ConfigDict) -> str:

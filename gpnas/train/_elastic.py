@@ -20,9 +20,10 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import apply
-from gpnas.models import MODELS, architecture, is_known, removable_blocks
+from gpnas.models import removable_blocks
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import Program, make_program
+from gpnas.train._rebuild import Rebuild, check_rebuilt, find_rebuild, with_structure_of
 from gpnas.train._state import TrainState
 from gpnas.units import (
     UnitGroups,
@@ -31,20 +32,24 @@ from gpnas.units import (
     outgoing_masks,
     resize,
     score,
+    total_cost,
     weight_masks,
     without_blocks,
 )
 
 _NEW_UNITS = zlib.crc32(b"newborn")
+_SAVES = 0.75  # cost of smaller arrays relative to that of today's, from which they are made
 _PARTS = 8  # of a supernet's width: how finely arrays follow, and so how many programs there are
+_LEAST = 2  # units in an array: `discover` finds none along an axis of length 1
 
 
-def check(config: ConfigDict, plan: Plan, replicas: int) -> None:
+def check(config: ConfigDict, data: Dataset, plan: Plan, replicas: int) -> None:
     """Makes sure that a run can be elastic.
 
     Raises:
-      UserError: If its method does not develop units, its network cannot be built in other widths,
-        it trains several seeds at once or under `pmap`, or `elastic_round_to` is not 1 or more.
+      UserError: If its method does not develop units, its network cannot be built in other widths
+        or computes something else then, it trains several seeds at once or under `pmap`, or
+        `elastic_round_to` is not 1 or more.
     """
     if plan.method.hooks.capacity is None:
         raise UserError("elastic", True, "a method that develops units: development_units")
@@ -52,13 +57,11 @@ def check(config: ConfigDict, plan: Plan, replicas: int) -> None:
         raise UserError("elastic", True, "one seed at a time, and train.parallel=jit")
     if config.elastic_round_to < 1:
         raise UserError("elastic_round_to", config.elastic_round_to, "1 or more")
-    if not is_known(plan.task.model.module):
-        known = f"a network that can be built in other widths: {', '.join(MODELS)}"
-        raise UserError("elastic", True, f"{known}; not {type(plan.task.model.module).__name__}")
+    check_rebuilt(config, data, plan, find_rebuild(config, data, plan))
 
 
 def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
-    """Builds the programs of an elastic run: the supernet's; `follow` leaves it for smaller ones.
+    """Builds the programs of an elastic run: the supernet's, and smaller ones as they are needed.
 
     Args:
       config: The configuration.
@@ -70,7 +73,8 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
     labels: Any = jnp.asarray(data.train.targets)
     train = dataclasses.replace(data.train, inputs=images, targets=labels)
     placed = dataclasses.replace(data, train=train)
-    sizes = plan.supernet.sizes
+    rebuild = find_rebuild(config, data, plan)
+    sizes = rebuild.sizes
     made: dict[str, tuple[Plan, Program]] = {}
 
     def built(network: Mapping[str, Any]) -> tuple[Plan, Program]:
@@ -86,33 +90,40 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
     def resize_to_active(
         plan: Plan, program: Program, state: TrainState
     ) -> tuple[Program, TrainState]:
-        widths = _widths(plan, state, sizes, config)
+        widths = _worthwhile(plan, _widths(plan, state, sizes, config))
         if widths == {group.name: group.size for group in _groups(plan).groups}:
             return program, _with_initialized_units(
                 plan, state
             ) if program.to_full_shape is base.to_full_shape else state
         state = _in_widths(plan, state, state.mask_state.units, widths)
-        small, own = built(architecture(plan.task.model.module, state.params))
+        small, own = built(rebuild.architecture(plan.task.model, state.params, widths))
+        state = with_structure_of(_shapes(own), state)
         state = _with_initialized_units(small, state)
         own = own._replace(
-            to_full_shape=functools.partial(_to_full_shape, small, sizes),
+            to_full_shape=functools.partial(_to_full_shape, small, sizes, whole),
             resize_to_active=lambda state: resize_to_active(small, own, state),
             executables=executables,
         )
         return own, state
 
-    base = make_program(plan, placed)
-    made[json.dumps(architecture(plan.task.model.module, plan.variables["params"]))] = plan, base
-    return base._replace(
+    full = make_program(plan, placed)
+    whole = _shapes(full), plan.variables
+    network = rebuild.architecture(plan.task.model, plan.variables["params"], sizes)
+    made[json.dumps(network)] = plan, full
+    base = full._replace(
         resize_to_active=lambda state: resize_to_active(plan, base, state), executables=executables
     )
+    return base
 
 
-def active_network(plan: Plan, variables: Any, units: Mapping[str, Any]) -> tuple[dict, Any]:
+def active_network(
+    plan: Plan, rebuild: Rebuild, variables: Any, units: Mapping[str, Any]
+) -> tuple[dict, Any]:
     """What is left of a network that was developed by units: a plain one without any mask.
 
     Args:
       plan: Of the run.
+      rebuild: Of its network.
       variables: The masked variables, in the shapes of `plan`.
       units: `{group: (size,) bool}`, which units live.
 
@@ -121,7 +132,8 @@ def active_network(plan: Plan, variables: Any, units: Mapping[str, Any]) -> tupl
     """
     small = _in_widths(plan, variables, units, {})
     small = without_blocks(small, removable_blocks(plan.task.model.module), units)
-    return architecture(plan.task.model.module, small["params"]), small
+    sizes = {**rebuild.sizes, **{name: int(np.sum(mask)) for name, mask in units.items()}}
+    return rebuild.architecture(plan.task.model, small["params"], sizes), small
 
 
 def _groups(plan: Plan) -> UnitGroups:
@@ -140,9 +152,26 @@ def _widths(
     for name, count in active.items():
         part = -(-sizes[name] // _PARTS)
         step = -(-part // config.elastic_round_to) * config.elastic_round_to
-        wanted = max(count, room.get(name, 0), 1)
+        wanted = max(count, room.get(name, 0), _LEAST)
         widths[name] = 1 if is_block(name) else min(-(-wanted // step) * step, sizes[name])
     return {g.name: widths.get(g.name, g.size) for g in _groups(plan).groups}
+
+
+def _worthwhile(plan: Plan, widths: dict[str, int]) -> dict[str, int]:
+    """The widths, or those of today where shrinking would save too little for a new program.
+
+    Only where costs are known: a network that shrinks under a budget would otherwise have a
+    program for almost every mask update.
+    """
+    now = {g.name: g.size for g in _groups(plan).groups}
+    costs = plan.supernet.costs
+    if costs is None or any(widths[name] > size for name, size in now.items()):
+        return widths
+    old, new = (
+        float(total_cost(costs, {n: np.arange(k) < w[n] for n, k in costs.sizes.items()}))
+        for w in (now, widths)
+    )
+    return widths if new < _SAVES * old else now
 
 
 def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[str, int]) -> Any:
@@ -171,6 +200,12 @@ def _with_initialized_units(plan: Plan, state: TrainState) -> TrainState:
     return dataclasses.replace(state, params=params, model_state=variables)
 
 
-def _to_full_shape(plan: Plan, sizes: Mapping[str, int], tree: Any) -> Any:
-    """Anything that belongs to the variables, in the supernet's shapes again."""
-    return _in_widths(plan, tree, {}, sizes)
+def _shapes(program: Program) -> TrainState:
+    return jax.eval_shape(lambda key: program.init([key])[0], jax.random.key(0))
+
+
+def _to_full_shape(plan: Plan, sizes: Mapping[str, int], whole: tuple, tree: Any) -> Any:
+    """A state, or variables, in the supernet's shapes again."""
+    full = _in_widths(plan, tree, {}, sizes)
+    state, variables = whole
+    return with_structure_of(state if isinstance(tree, TrainState) else variables, full)

@@ -2,7 +2,7 @@
 
 import itertools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +21,7 @@ from gpnas.train._load_data import load_data
 from gpnas.train._load_run import load_run
 from gpnas.train._loop import train
 from gpnas.train._plan import Plan, make_plan
+from gpnas.train._rebuild import Rebuild, find_rebuild
 
 _FIRST = 0.1  # fraction of the main run before the network begins to shrink
 _REST = 0.25  # fraction of the time between two levels at which the cost rests on the lower one
@@ -33,13 +34,16 @@ class Front(NamedTuple):
       front: Falling costs of the networks, as fractions of the whole network's.
       front_by: "macs", "params" or "flops".
       branch_epochs: Length of each branch.
-      baselines: Whether networks of uniformly scaled widths are trained for comparison.
+      baselines: Whether networks of uniformly scaled widths are trained for comparison, from
+        scratch and together with the training FLOPs of the front.
+      retrain: Whether the networks of the front are trained from scratch, too, as long as those.
     """
 
     front: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06)
     front_by: str = "macs"
     branch_epochs: int = 2
     baselines: bool = False
+    retrain: bool = False
 
 
 def front_config() -> ConfigDict:
@@ -82,18 +86,30 @@ def train_front(
     main = main_config(run, settings)
     plan = make_plan(main, data)
     records, active, steps = {"main": train(main, folder / "main", data)}, {}, {}
+    rebuild = find_rebuild(main, data, plan)
+    found: dict[str, Mapping[str, Any]] = {}
     for level, epoch in zip(settings.front, level_epochs(main.train.epochs, settings), strict=True):
         name = f"level-{level:g}"
         finished = load_run(folder / "main", "last", data, epoch=epoch)
         active[name], steps[name] = finished.units, epoch * plan.steps_per_epoch
-        architecture, variables = active_network(finished.plan, finished.variables, finished.units)
-        branch = branch_config(main, settings, architecture, name)
+        found[name], variables = active_network(
+            finished.plan, rebuild, finished.variables, finished.units
+        )
+        branch = branch_config(main, settings, found[name], name)
         records[name] = train(branch, folder / name, data, variables=variables)
+    uniform = {level: uniform_units(plan, level, settings.front_by) for level in settings.front}
+    epochs = equal_epochs(plan, records.values(), uniform.values())
+    for level in settings.front if settings.retrain else ():
+        name = f"retrained-{level:g}"
+        active[name] = active[f"level-{level:g}"]
+        scratch = scratch_config(main, settings, found[f"level-{level:g}"], epochs, name)
+        records[name] = train(scratch, folder / name, data)
     for level in settings.front if settings.baselines else ():
         name = f"uniform-{level:g}"
-        active[name] = uniform_units(plan, level, settings.front_by)
-        uniform = uniform_config(main, settings, plan, active[name], name)
-        records[name] = train(uniform, folder / name, data)
+        active[name] = uniform[level]
+        architecture = uniform_architecture(plan, rebuild, uniform[level])
+        scratch = scratch_config(main, settings, architecture, epochs, name)
+        records[name] = train(scratch, folder / name, data)
     summary = _summary(records, active, _sizes(plan), steps)
     record = sealed({"config": config.to_dict(), **provenance(), **summary})
     write_json(folder / "front.json", record)
@@ -142,25 +158,51 @@ def branch_config(
     return branch
 
 
-def uniform_config(
-    main: ConfigDict, settings: Front, plan: Plan, widths: Mapping[str, np.ndarray], name: str
+def scratch_config(
+    main: ConfigDict, settings: Front, architecture: Mapping[str, Any], epochs: int, name: str
 ) -> ConfigDict:
-    """The config of a network of uniformly scaled widths, for as many epochs, and as the rate."""
+    """The config of a network that is trained from its initialization, at the rates of a front.
+
+    The rate is constant and then falls linearly, for the same fractions of the run as along the
+    main run and a branch.
+    """
+    scratch = _dense(main, architecture, name)
+    constant = main.train.epochs / (main.train.epochs + settings.branch_epochs)
+    scratch.optimizer.schedule = "linear"
+    scratch.optimizer.decay_at = constant
+    scratch.optimizer.warmup_at = main.optimizer.warmup_at * constant
+    scratch.train.epochs = epochs
+    return scratch
+
+
+def uniform_architecture(
+    plan: Plan, rebuild: Rebuild, widths: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """The network that has as many units as some masks."""
     variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), plan.variables)
-    architecture, _ = active_network(plan, variables, widths)
-    uniform = _dense(main, architecture, name)
-    epochs = main.train.epochs + settings.branch_epochs
-    uniform.optimizer.schedule = "linear"
-    uniform.optimizer.decay_at = main.train.epochs / epochs
-    uniform.optimizer.warmup_at = main.optimizer.warmup_at * main.train.epochs / epochs
-    uniform.train.epochs = epochs
-    return uniform
+    return active_network(plan, rebuild, variables, widths)[0]
+
+
+def equal_epochs(
+    plan: Plan, records: Iterable[Mapping[str, Any]], masks: Iterable[Mapping[str, Any]]
+) -> int:
+    """Epochs for which some networks are trained with the training FLOPs of some runs together.
+
+    Args:
+      plan: Of the main run.
+      records: Of the runs.
+      masks: Unit masks of the networks.
+    """
+    assert plan.supernet.costs is not None
+    macs = sum(float(units.total_cost(plan.supernet.costs, one, "macs")) for one in masks)
+    flops = sum(record["cost"]["train_flops"] for record in records)
+    return max(round(flops / (6 * macs * plan.batch_size * plan.steps_per_epoch)), 1)
 
 
 def uniform_units(plan: Plan, level: float, kind: str) -> dict[str, np.ndarray]:
     """Unit masks of the largest fraction of all groups that costs at most a part of the whole."""
-    inputs = jax.ShapeDtypeStruct((1, *plan.inputs.shape), plan.inputs.dtype)
-    model = units.cost_model(plan.task.model.infer, plan.variables, inputs)
+    model = plan.supernet.costs
+    assert model is not None
     whole = float(units.total_cost(model, {}, kind))
 
     def masks(fraction: float) -> dict[str, np.ndarray]:
@@ -262,7 +304,7 @@ def _summary(
 
     found: dict[str, list[dict[str, Any]]] = {
         kind: [network(name) for name in records if name.startswith(f"{kind}-")]
-        for kind in ("level", "uniform")
+        for kind in ("level", "uniform", "retrained")
     }
     own = [main, *(records[one["folder"]] for one in found["level"])]
     return {
@@ -273,6 +315,7 @@ def _summary(
         "whole": {"macs": whole, "params": main["cost"]["params"], "units": dict(sizes)},
         "networks": found["level"],
         "uniform": found["uniform"],
+        "retrained": found["retrained"],
         "train_flops": sum(record["cost"]["train_flops"] for record in own),
         "train_flops_dense": main["cost"]["train_flops_dense"],
         "wall_s": round(sum(record["wall_s"] for record in own), 3),

@@ -118,7 +118,7 @@ def train_replicas(
     data = load_data(config) if data is None else data
     plan = make_plan(config, data, task=task)
     if config.elastic:
-        _elastic.check(config, plan, len(configs))
+        _elastic.check(config, data, plan, len(configs))
     together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
     checkpoints = folders[0] / f"checkpoints{together}"
     begun = bool(_checkpoint.steps(checkpoints))

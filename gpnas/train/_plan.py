@@ -113,7 +113,7 @@ def make_plan(
     Args:
       config: The config.
       data: The data set.
-      architecture: The network (see `models.from_architecture`), if it is not the config's own.
+      architecture: The config's network in other widths, see `models.from_architecture`.
       supernet: The config's own network, if it is not that.
       task: What is trained, in place of the config's task and network.
 
@@ -159,10 +159,7 @@ def _make_task(
     kind = TARGET_KINDS.get(config.task.name)
     if kind is not None:
         require_kind(data, targets=(kind,))
-    model = build_model(config.model, data.num_classes, axis)
-    if architecture is not None:
-        place = {"dtype": jnp.dtype(config.model.dtype), "conv": conv_kind(config.model)}
-        model = models.linen(models.from_architecture(architecture, axis_name=axis, **place))
+    model = build_model(config.model, data.num_classes, axis, architecture)
     return build_task(config.task, model)
 
 

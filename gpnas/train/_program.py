@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gpnas._stacking import stack, unstack
 from gpnas.data import Dataset, Split, augment, standardize
 from gpnas.masks import apply
 from gpnas.methods import EvalContext
@@ -180,10 +181,7 @@ _REPLICA_AXES = TrainState(**_AXES)
 
 
 def _stack(states: list[TrainState]) -> TrainState:
-    if len(states) == 1:
-        return states[0]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    return dataclasses.replace(stacked, step=states[0].step)
+    return dataclasses.replace(stack(states), step=states[0].step)
 
 
 def _on_first_device(state: TrainState) -> TrainState:
@@ -193,11 +191,8 @@ def _on_first_device(state: TrainState) -> TrainState:
 
 @functools.partial(jax.jit, static_argnums=1)
 def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
-    def replica(i: int) -> TrainState:
-        return dataclasses.replace(jax.tree.map(lambda x: x[i], spread), step=state.step)
-
     spread = dataclasses.replace(state, step=jnp.zeros(replicas))
-    return [replica(i) for i in range(replicas)]
+    return [dataclasses.replace(one, step=state.step) for one in unstack(spread, replicas)]
 
 
 def _many(

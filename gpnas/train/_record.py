@@ -8,16 +8,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from gpnas._files import sealed, write_bytes, write_json
 from gpnas.data import Dataset
+from gpnas.errors import UserError
 from gpnas.masks import summary
-from gpnas.models import is_known
 from gpnas.provenance import provenance
 from gpnas.train import _analysis, _elastic
 from gpnas.train._plan import Plan
 from gpnas.train._program import Program
+from gpnas.train._rebuild import check_rebuilt, find_rebuild
 from gpnas.train._run import Replica, Run
 from gpnas.train._state import TrainState
 from gpnas.train._workdir import keep_written
@@ -167,12 +169,28 @@ def finish(
         "compilations": program.executables(),
         "wall_s": lines[-1]["wall_s"],
     }
-    if plan.method.hooks.capacity is not None and is_known(plan.task.model.module):
-        variables = {"params": state.params, **state.model_state}
-        network, _ = _elastic.active_network(plan, variables, state.mask_state.units)
+    network = _architecture(run, number, state)
+    if network is not None:
         write_json(workdir / "architecture.json", network)
         result |= {"architecture": network}
     receptive_field(plan, state, workdir / "receptive.npz")
     result = sealed(result)
     write_json(workdir / "record.json", result)
     return result
+
+
+def _architecture(run: Run, number: int, state: TrainState) -> dict[str, Any] | None:
+    """What a method that develops units leaves; None where no fields describe it."""
+    plan = run.plan
+    if plan.method.hooks.capacity is None:
+        return None
+    config = run.configs[number]
+    try:
+        rebuild = find_rebuild(config, run.data, plan)
+        if not config.elastic:  # otherwise it was checked before the run
+            check_rebuilt(config, run.data, plan, rebuild)
+    except UserError as error:
+        logging.info("no architecture.json: %s", error.allowed)
+        return None
+    variables = {"params": state.params, **state.model_state}
+    return _elastic.active_network(plan, rebuild, variables, state.mask_state.units)[0]

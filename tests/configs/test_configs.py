@@ -21,7 +21,7 @@ from gpnas.train import config_key, settings, train
 FOLDER = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "front"))
 
-RECORD = {"checkpoints", "class_names", "digest",
+RECORD = {"checkpoints", "class_names", "digest", "kinds",
     "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset", "task",
     "dataset_sha256", "total_steps", "batch_size", "durations", "expected", "metrics", "cost",
     "layers", "looks", "curve", "analysis",

@@ -1,10 +1,12 @@
 """What is exported is smaller, and computes what the masked network does."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import export
 
 from gpnas import deploy, models
 from gpnas.deploy import compact_network, dense_network
@@ -107,4 +109,25 @@ def test_networks_of_other_libraries(library):
     assert small.params < deploy.dense_network(model, variables, (2, 2, 3)).params and 9 in sizes
     np.testing.assert_allclose(
         small.apply(small.variables, images), model.infer(variables, images), atol=1e-5
+    )
+
+
+class Length(nn.Module):
+    """A network that needs the number of images to be a number."""
+
+    @nn.compact
+    def __call__(self, images):
+        """(batch, 2, 2, 3) → (batch, 3)."""
+        return nn.Dense(3)(nn.relu(nn.Dense(8)(images.reshape(len(images), -1))))
+
+
+@pytest.mark.parametrize("make", [dense_network, compact_network])
+def test_a_network_that_reads_the_batch_size_takes_any(make):
+    images = jax.random.normal(jax.random.key(1), (5, 2, 2, 3))
+    variables = Length().init(jax.random.key(0), images)
+    network = make(models.linen(Length()), variables, (2, 2, 3))
+    symbolic = jax.ShapeDtypeStruct((*export.symbolic_shape("b"), 2, 2, 3), jnp.float32)
+    exported = export.export(jax.jit(network.apply))(network.variables, symbolic)
+    np.testing.assert_allclose(
+        exported.call(network.variables, images), Length().apply(variables, images), atol=1e-5
     )

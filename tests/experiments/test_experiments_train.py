@@ -224,6 +224,27 @@ def test_durations_are_steps_or_texts(parse, name, value):
     assert parse(own, WORKDIR, arguments[1]).method.every == value
 
 
+def test_fields_of_ones_own_task_and_optimizer_and_the_mapping_of_names(parse, tmp_path):
+    (tmp_path / "gpnas_own_fields.py").write_text(
+        "import optax\n"
+        "from gpnas.models import Model\n"
+        "from gpnas.train import Task\n"
+        "def focal(model: Model, gamma: float = 2.0) -> Task: ...\n"
+        "def slow(learning_rate, factor: float = 0.5) -> optax.GradientTransformation: ...\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        config = parse(
+            CONFIG, WORKDIR, "--config.task.name=gpnas_own_fields:focal", "--config.task.gamma=1",
+            "--config.optimizer.name=gpnas_own_fields:slow", "--config.optimizer.ema=0.9",
+            "--config.optimizer.arguments.factor=0.25",
+            "--config.train.init_names={'Dense_0': 'encoder/first', 'Dense_2': ''}",
+        )  # fmt: skip
+    assert config.task.gamma == 1.0 and config.optimizer.ema == 0.9
+    assert config.optimizer.arguments.to_dict() == {"factor": 0.25}
+    assert config.train.init_names.to_dict() == {"Dense_0": "encoder/first", "Dense_2": ""}
+
+
 def test_fields_of_an_arm(parse, tmp_path):
     (tmp_path / "study.py").write_text(
         "from configs import dense, gmp\n"
@@ -284,12 +305,13 @@ def test_fields_of_ones_own_network_and_types_of_more_than_one_kind(parse, tmp_p
             "config.optimizer.arguments.foo: got '1', .*momentum",
             ("--config.optimizer.arguments.foo=1",),
         ),
+        ("config.train.init_names: got 'a=b', .* a dict", ("--config.train.init_names=a=b",)),
         ("config.train.epochs: got 'abc', .* int", ("--config.train.epochs=abc",)),
         ("config.train.epochs: got '1.5', .* int", ("--config.train.epochs=1.5",)),
         ("config.train.epochs: got '', .* int", ("--config.train.epochs=",)),
         ("config.train.tensorboard: got 'maybe', .* bool", ("--config.train.tensorboard=maybe",)),
         ("config.data.validation: got 'x', .* float", ("--config.data.validation=x",)),
-        ("config.train: got '3', .* ConfigDict", ("--config.train=3",)),
+        ("config.train: got '3', .* a dict", ("--config.train=3",)),
         ("Missing value for flag", ("--config.seed",)),
         ("command line: got '4', allowed: flags only", ("--config.seed", "3", "4")),
         ("Unknown command line flag 'workdri'", ("--workdri=x",)),

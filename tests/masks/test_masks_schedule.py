@@ -32,6 +32,14 @@ def test_cubic():
     assert (np.diff(got) <= 0).all()
 
 
+def test_log_linear():
+    got = curve(schedule.log_linear([(0, 1.0), (100, 1.0), (500, 0.25), (500, 0.5), (700, 0.5)]))
+    assert (got[:101] == 1).all() and (got[700:] == np.float32(0.5)).all()
+    np.testing.assert_allclose(got[300], 0.5, rtol=1e-5)  # half-way, the geometric mean
+    np.testing.assert_allclose(got[500:700], 0.5, rtol=1e-5)
+    assert (np.diff(got[100:500]) < 0).all()
+
+
 def test_cosine():
     got = curve(schedule.cosine(0.3, 800, 0.05))
     x = np.clip(STEPS / 800, 0, 1)

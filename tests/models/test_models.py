@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpnas import models
 from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import MODELS, LeNet5, LeNet300, ResNet, avg_pool_3x3, im2col_conv, max_pool_2x2
 
@@ -120,3 +121,20 @@ def test_avg_pool_leaves_out_what_lies_outside(stride):
     strides, padding = (stride, stride), ((1, 1), (1, 1))
     expected = nn.avg_pool(x, (3, 3), strides, padding, count_include_pad=False)
     np.testing.assert_allclose(avg_pool_3x3(x, stride), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_sequence_gets_what_its_first_layer_takes():
+    images = jnp.ones((2, 4))
+    plain = models.linen(nn.Sequential([nn.Dense(8), nn.relu, nn.Dense(3)]))
+    variables = plain.init(jax.random.key(0), images)
+    assert plain.infer(variables, images).shape == (2, 3)
+    inner = nn.Sequential([nn.Dropout(0.5), nn.Dense(3, use_bias=False)])
+    model = models.linen(nn.Sequential([inner, nn.relu]))
+    variables = model.init(jax.random.key(0), jnp.ones((2, 400)))
+
+    def apply(key):
+        return model.apply(variables, jnp.ones((2, 400)), key)[0]
+
+    assert (apply(None) == apply(None)).all()
+    assert (apply(jax.random.key(1)) != apply(jax.random.key(2))).any()
+    assert models.linen(nn.Sequential([nn.relu, nn.Dense(3)])).init(jax.random.key(0), images)

@@ -3,16 +3,20 @@
 import json
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs.searches import lemonade
 from experiments.studies.lemonade import config as beside
 from gpnas.errors import UserError
-from gpnas.search import Space, choices, search_together
+from gpnas.search import Space, choices, search_together, storage
 from gpnas.search.build import build_search
 from gpnas.search.comparison import compare
+from gpnas.search.record import key_of, summarize
 from gpnas.search.spaces import SPACES, cost_of
+from gpnas.train import Metric, Task, percent, supervised
 
 
 def settings(**changed):
@@ -54,6 +58,63 @@ def mine(image, classes, widest=8) -> Space:
     return choices(options, lambda one: cost_of(build(one), image), build)
 
 
+def raises(image, classes) -> Space:
+    raise KeyError("no such thing")
+
+
+def no_space(image, classes) -> Space:
+    return 3
+
+
+def no_networks(image, classes) -> Space:
+    return choices([["a", "b"]])
+
+
+def no_price(image, classes) -> Space:
+    return mine(image, classes)._replace(cost=lambda one: {"params": 1 / 0})
+
+
+def no_data(image, classes) -> Space:
+    return mine(image, classes)._replace(sample=lambda rng: {"a": 1}, cost=lambda one: {})
+
+
+def odd_names(image, classes, layers=0, head=-1, momentum=2) -> Space:
+    return mine(image, classes)
+
+
+def cannot(space):
+    return space.nothing
+
+
+def proposes_nothing(space):
+    return None
+
+
+def accuracy(model) -> Task:
+    """Classification, judged by a metric of which higher values are better."""
+
+    def loss(logits, labels):
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+    def right(logits, labels):
+        return jnp.argmax(logits, -1) == labels
+
+    metric = Metric("accuracy", "%", "higher", percent)
+    return supervised(model, loss, {"accuracy": right}, metric)
+
+
+def broken(model) -> Task:
+    return accuracy(model)._replace(metrics=lambda variables, batch: {"loss": batch[1]})
+
+
+OWN = "tests.search.test_search_build:"
+JUDGED = {
+    "space": OWN + "mine", "network": {"widest": 4}, "task": {"name": OWN + "accuracy"},
+    "strategy": {"name": "evolution", "population": 2, "sample": 2}, "evaluations": 4, "steps": 0,
+    "objectives": ("val_accuracy",), "reports": ("test_accuracy",),
+}  # fmt: skip
+
+
 @pytest.mark.slow
 def test_it_stops_when_the_steps_are_spent(tmp_path):
     plan = build_search(settings(), tmp_path)
@@ -81,6 +142,34 @@ def test_a_space_of_the_users_own(tmp_path):
         ("2", "relu"), ("2", "tanh"), ("4", "relu"), ("4", "tanh"),
     }  # fmt: skip
     assert all(0 <= trial.metrics["test_error"] <= 100 for trial in history)
+
+
+@pytest.mark.slow
+def test_a_metric_of_which_higher_values_are_better(tmp_path):
+    given = settings(**JUDGED)
+    plan = build_search(given, tmp_path / "weights")
+    assert plan.maximised == ("val_accuracy", "test_accuracy")
+    history = search_together(plan.propose, plan.evaluate, plan.evaluations)
+    other = build_search(
+        settings(**JUDGED | {"task": {"name": "classification"}, "objectives": ("val_error",),
+                             "reports": ("test_error",)}), tmp_path / "others",
+    )  # fmt: skip
+    same = search_together(other.propose, other.evaluate, other.evaluations)
+    assert [t.architecture for t in history] == [t.architecture for t in same]
+    for one, plain in zip(history, same, strict=True):
+        for split in ("val", "test"):
+            error = plain.metrics[f"{split}_error"]
+            assert one.metrics[f"{split}_accuracy"] == pytest.approx(100 - error, abs=1e-3)
+    record = summarize(history, plan)
+    shown = [entry["metrics"]["val_accuracy"] for entry in record["course"]]
+    assert shown == sorted(shown) and record["maximised"] == ["val_accuracy", "test_accuracy"]
+    assert record["front"][0]["metrics"]["val_accuracy"] == shown[-1]
+    assert shown[-1] == max(trial.metrics["val_accuracy"] for trial in history)
+    assert "maximised" not in summarize(same, other)
+    kept = storage.open_study(
+        f"sqlite:///{tmp_path}/s.db", "s", plan.objectives, given, maximised=plan.maximised
+    )
+    assert [direction.name for direction in kept.directions] == ["MAXIMIZE"]
 
 
 @pytest.mark.slow
@@ -148,7 +237,7 @@ def test_cells_of_darts_are_what_is_chosen():
         ({"network__op": "pool"}, "op: got 'pool', allowed: conv, dense, separable"),
         ({"training__steps": 0}, "training.steps: got 0, allowed: 1 or more"),
         ({"training__child_steps": -1}, "training.child_steps: got -1, allowed: 0 or more"),
-        ({"training__momentum": 1.0}, "training.momentum: got 1.0, allowed: a fraction in"),
+        ({"training__momentum": 1.0}, "training.momentum: got 1.0, allowed: a number in [0, 1)"),
         ({"training__learning_rate": 0.0}, "training.learning_rate: got 0.0, allowed: above 0"),
         ({"training__epochs": 1}, "training.epochs: got 1, allowed: a field of a search: steps"),
         ({"training__batch_size": 5000}, "training.batch_size: got 5000, allowed: 1 to 1294"),
@@ -165,6 +254,70 @@ def test_a_mistake_is_one_line(changed, message, tmp_path):
         build_search(settings(**changed), tmp_path)
     assert message in str(raised.value) and "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("field", "own", "message"),
+    [
+        ("space", "raises", r"a space that can be made \(KeyError: 'no such thing' \(test_search"),
+        ("space", "no_space", "a Space whose `build` makes networks, not 3"),
+        ("space", "no_networks", "a Space whose `build` makes networks"),
+        ("space", "no_price", r"a space that samples and prices \(ZeroDivisionError"),
+        ("space", "no_data", "a space that samples and prices .*tuples of texts and numbers"),
+        ("strategy.name", "cannot", r"a strategy that can be made \(AttributeError"),
+        ("strategy.name", "proposes_nothing", "a function that returns .* not None"),
+    ],
+)
+def test_what_a_users_code_raises_while_a_search_is_planned_is_one_line(
+    field, own, message, tmp_path
+):
+    one = {"space": OWN + "mine", "network": {}, "objectives": ("val_error",)}
+    one["strategy"] = {"name": OWN + own if field == "strategy.name" else "random"}
+    one |= {"space": OWN + own} if field == "space" else {}
+    with pytest.raises(UserError, match=f"{field}: got '{OWN}{own}', allowed: {message}") as raised:
+        build_search(settings(**one), tmp_path)
+    assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"objectives": ("val_error",)}, "objectives: got 'val_error', allowed: val_accuracy, par"),
+        ({"reports": ("test_error",)}, "reports: got 'test_error', allowed: params"),
+        ({"objectives": ("val_accuracy", "params"), "strategy": {"name": "nsga2"}},
+         "objectives: got ('val_accuracy', 'params'), allowed: val_accuracy alone"),
+        ({"task": {"name": "regression"}}, "data.name: got 'digits (inputs: image; targets: cla"),
+        ({"task": {"name": "classify"}}, "task.name: got 'classify', allowed: classification,"),
+        ({"task": {"name": "classification", "smooth": 1}}, "task.smooth: got 1, allowed: a field"),
+        ({"task": {"name": OWN + "broken"}}, f"task.name: got '{OWN}broken', allowed: a task"),
+        ({"task": {}}, "task.name: got None, allowed: a value"),
+        ({"space": "morphable", "network": {"op": "dense"}},
+         "training.distil_steps: got 1, allowed: 0, for a task other than classification"),
+    ],
+)  # fmt: skip
+def test_what_a_task_of_ones_own_does_not_support(changed, message, tmp_path):
+    with pytest.raises(UserError) as raised:
+        build_search(settings(**JUDGED | changed), tmp_path)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_from_before_there_were_tasks_are_the_same_search(tmp_path):
+    now = settings(seed=0)
+    before = {field: value for field, value in now.items() if field != "task"}
+    assert key_of(now) == key_of(before)
+    url = f"sqlite:///{tmp_path}/s.db"
+    storage.open_study(url, "s", ("val_error",), before)
+    storage.open_study(url, "s", ("val_error",), now)
+    with pytest.raises(UserError, match="task.name: got 'regression'"):
+        storage.open_study(url, "s", ("val_error",), now | {"task": {"name": "regression"}})
+    build_search(before, tmp_path)
+
+
+def test_ranges_belong_to_signatures_not_to_names(tmp_path):
+    own = {"space": OWN + "odd_names", "network": {"layers": 0, "head": -2, "momentum": 5}}
+    one = settings(**own, strategy={"name": "random"}, objectives=("val_error",))
+    assert build_search(one, tmp_path).objectives == ("val_error",)
 
 
 def test_weights_need_a_folder():

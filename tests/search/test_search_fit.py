@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from gpnas.data import standardize
-from gpnas.search._fit import Job, Rule, error_percent, make_programs
+from gpnas.search._fit import Job, Rule, make_programs
 
 RULE = Rule(learning_rate=0.1, momentum=0.9, weight_decay=0.01)
 BATCH = 16
@@ -129,5 +129,5 @@ def test_the_error_counts_every_image_once(programs, digits):
     variables = programs.begin(Net(), jax.random.key(0))
     images = standardize(jnp.asarray(digits.test.inputs), digits)
     wrong = np.argmax(Net().apply(variables, images), -1) != digits.test.targets
-    found = error_percent(programs, Net(), variables, digits.test)
+    found = programs.measure(Net(), variables, digits.test)
     assert found == pytest.approx(100 * wrong.mean())

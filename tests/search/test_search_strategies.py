@@ -188,7 +188,7 @@ def test_the_planes_of_lanas_are_ridge_regression():
         ({"name": "evolution", "sample": "ten"}, "strategy.sample: got 'ten', allowed: a value of"),
         ({"name": "lanas", "ridge": -1}, "strategy.ridge: got -1"),
         ({"name": "predictor", "ridge": 0}, "strategy.ridge: got 0"),
-        ({"name": "lanas", "height": 13}, "strategy.height: got 13, allowed: 1 to 12"),
+        ({"name": "lanas", "height": 13}, "strategy.height: got 13, allowed: a number in [1, 12]"),
         ({"name": "lanas", "regressor": "adam"}, "strategy.regressor: got 'adam', allowed: ridge,"),
         ({"name": "lanas", "exploration": float("nan")}, "strategy.exploration: got nan"),
         ({"name": "lamcts", "leaf": 2.5}, "strategy.leaf: got 2.5"),

@@ -102,6 +102,44 @@ def test_a_candidate_that_kills_its_workers_has_failed(tmp_path):
     assert given_up.architecture not in {t.architecture for t in found[1:]}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["result", "failure", "interruption"])
+def test_a_worker_that_slept_drops_its_result(tmp_path, how, caplog):
+    """Its trial is given away meanwhile; a heartbeat in a minute is no sign of life in time."""
+    kept = storage.open_study(url(tmp_path), "s", ("error",), {}, heartbeat=60, grace=1)
+    other = storage.open_study(url(tmp_path), "s", ("error",), {}, heartbeat=60, grace=1)
+    seen = []
+
+    def slept(trial):
+        seen.append(trial)
+        if len(seen) == 1:
+            time.sleep(2.5)
+            optuna.storages.fail_stale_trials(other)
+            if how == "failure":
+                raise ArithmeticError
+            if how == "interruption":
+                raise KeyboardInterrupt
+        return error(trial)
+
+    if how == "interruption":
+        with pytest.raises(KeyboardInterrupt):
+            storage.work(kept, strategy("evolution"), slept, ("error",), 5, seed=3)
+        return
+    found = storage.work(kept, strategy("evolution"), slept, ("error",), 5, seed=3)
+    assert story(found) == story(search(strategy("evolution"), error, 5, seed=3))
+    assert seen[1].architecture == seen[0].architecture and seen[1].number == 1
+    [line] = [r.getMessage() for r in caplog.records if "given to another" in r.getMessage()]
+    assert line.startswith("trial 0 was given to another worker") and "\n" not in line
+
+
+def test_what_a_strategy_raises_in_a_search_is_not_dropped(tmp_path):
+    def propose(history, rng):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="^no$"):
+        storage.work(opened(tmp_path), propose, error, ("error",), 5)
+
+
 @pytest.mark.parametrize("place", ["nonsense", "sqlite:////no/such/folder/search.db"])
 def test_a_database_that_cannot_be_reached(place):
     with pytest.raises(UserError, match="storage: got .* allowed: a database") as raised:

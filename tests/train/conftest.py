@@ -41,8 +41,8 @@ def _watched_saves():
         key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         return np.array(jax.random.key_data(leaf) if key else leaf)
 
-    def keep(folder, step, tree, about):
-        save(folder, step, tree, about)
+    def keep(folder, step, tree, *about):
+        save(folder, step, tree, *about)
         flat = jax.tree_util.tree_flatten_with_path(tree)[0]
         found[folder.parent] = {jax.tree_util.keystr(path): plain(leaf) for path, leaf in flat}
 

@@ -55,6 +55,16 @@ def test_round_trip_and_the_last_two(folder, tmp_path):
     assert names == {"20", "20.digest.json", "30", "30.digest.json"}
 
 
+def test_steps_that_are_kept_stay_and_can_be_read(folder):
+    for step in (40, 50, 60):
+        _checkpoint.save(folder, step, tree(step), None, (30, 40, 70))
+    assert _checkpoint.steps(folder) == [30, 40, 50, 60]
+    for last, found in ((None, 60), (45, 40), (30, 30)):
+        step, restored = _checkpoint.restore(folder, tree(), last=last)
+        assert step == found
+        same(restored, tree(found))
+
+
 def flip(path, at=0.5):
     content = bytearray(path.read_bytes())
     content[int(len(content) * at)] ^= 4

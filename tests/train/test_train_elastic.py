@@ -8,7 +8,15 @@ import pytest
 from gpnas import models, units
 from gpnas.errors import UserError
 from gpnas.masks import apply
-from gpnas.train import _elastic, _plan, classification, make_evaluate, make_program, train
+from gpnas.train import (
+    _elastic,
+    _plan,
+    _rebuild,
+    classification,
+    make_evaluate,
+    make_program,
+    train,
+)
 
 METHOD = {
     "name": "development_units", "density": 0.25, "every": 5, "window": 3, "protect": 5,
@@ -91,7 +99,8 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
         structure, [leaves[f"[0][0]{jax.tree_util.keystr(path)}"] for path, _ in flat]
     )
     masked = {"params": apply(state.masks, state.params), **state.model_state}
-    network, small = _elastic.active_network(made, masked, state.mask_state.units)
+    rebuild = _rebuild.find_rebuild(config, digits, made)
+    network, small = _elastic.active_network(made, rebuild, masked, state.mask_state.units)
     assert network == record["architecture"]
     images = jnp.asarray(digits.test.inputs[:50], jnp.float32)
     rebuilt = models.from_architecture(network)
@@ -107,6 +116,26 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
         small, digits.test
     )["error"]
     assert 100 * error == pytest.approx(record["metrics"]["test_error_last"], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_budget_of_cost_is_met_alike_with_and_without(tiny, digits, tmp_path):
+    curve = ((0.0, 0.3), (0.2, 0.6), (0.6, 0.25))
+    records = {}
+    for elastic in (False, True):
+        config = tiny(
+            name="development_cost", curve=curve, churn=0.2, every=5, window=3, protect=5, spare=0.5
+        )
+        config.elastic, config.elastic_round_to = elastic, 2
+        records[elastic] = train(config, tmp_path / str(elastic), digits)
+    for record in records.values():
+        macs = record["cost"]["inference_macs"] / record["cost"]["inference_macs_dense"]
+        assert 0.22 < macs <= 0.25  # a unit costs 2 %
+        units = [point["units"] for point in record["curve"]]
+        assert len({tuple(one.values()) for one in units}) > 2
+        widths = record["architecture"]["fields"]["widths"]
+        assert widths == list(units[-1].values())
+    assert records[True]["compilations"] > 1
 
 
 @pytest.mark.slow
@@ -148,21 +177,3 @@ def test_what_cannot_be_elastic(change, said, recipe, tiny, digits, tmp_path):
         train(config, tmp_path / "run", digits)
     assert said in str(error.value)
     assert not (tmp_path / "run").exists()
-
-
-def test_one_s_own_network_is_told_what_elastic_needs(recipe, digits, tmp_path, monkeypatch):
-    (tmp_path / "gpnas_elastic_net.py").write_text(
-        "import flax.linen as nn\n"
-        "class Net(nn.Module):\n"
-        "    num_classes: int = 10\n"
-        "    @nn.compact\n"
-        "    def __call__(self, images):\n"
-        "        x = nn.relu(nn.Dense(16)(images.reshape(len(images), -1)))\n"
-        "        return nn.Dense(self.num_classes)(x)\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    config = recipe()
-    with config.unlocked():
-        config.model = {"name": "gpnas_elastic_net:Net", "dtype": "float32", "conv": "auto"}
-    with pytest.raises(UserError, match="elastic: .* built in other widths: .*lenet300.*; not Net"):
-        train(config, tmp_path / "run", digits)

@@ -89,7 +89,7 @@ def test_scanned_layers_get_a_density_each(scanned, tmp_path):
     }
     saved = {}
 
-    def keep(folder, step, tree, about):
+    def keep(folder, step, tree, *about):
         saved["masks"] = tree[0][0].masks["layers"]["Dense_0"]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -25,8 +25,9 @@ from gpnas.search import (
     load_table,
     simulate,
 )
-from gpnas.search.build import build_strategy, rising
+from gpnas.search.build import build_strategy
 from gpnas.search.record import append_missing, describe_search
+from gpnas.search.strategies import check_budgets
 
 _ERROR = "error"  # what strategies minimise: at each budget another column of the table
 
@@ -110,8 +111,7 @@ def plan(config: ConfigDict) -> tuple[BenchmarkTable, dict[str, Propose]]:
     check_section(config, default, "", ("arms",), (), source)
     for arm, own in config.arms.items():
         check_section(own, {"name": ""}, f"arms.{arm}", (f"arms.{arm}",), (), source)
-    if not rising(config.budgets):
-        raise UserError("budgets", config.budgets, "epochs above 0, each more than the one before")
+    check_budgets(config.budgets, "budgets")
     for field, least in (("seeds", 1), ("workers", 1), ("epochs", max(config.budgets))):
         if config[field] < least:
             raise UserError(field, config[field], f"{least} or more")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from experiments.studies.study import Options, Section, Study, records
-from experiments.studies.torch_pruning.run import measure, pruning_tables
+from experiments.studies.torch_pruning.run import measure
+from experiments.studies.torch_pruning.tables import pruning_tables
 
 
 def _config() -> ConfigDict:

@@ -5,7 +5,7 @@ import importlib.util
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,12 +19,10 @@ from gpnas._files import append_line, records_path
 from gpnas.errors import how_to_install
 from gpnas.models import ResNet
 from gpnas.provenance import provenance
-from gpnas.report import Cell, Column, Table
 from gpnas.units import score
 
 THREADS = 2
 BATCHES = (1, 64)
-KINDS = ("gpnas", "torch", "torch.compile")
 
 
 class Subject(NamedTuple):
@@ -79,46 +77,26 @@ def compare(subject: Subject, rounds: int = 20, compiled: bool = False) -> dict[
     import torch
     import torch_pruning
 
+    from experiments.studies.torch_pruning.torch_resnet import torch_resnet
+
     torch.set_num_threads(THREADS)
     module = ResNet(blocks=subject.blocks, width=subject.width)
     variables = _filled(module)
     images = np.random.default_rng(1).normal(size=(max(BATCHES), 32, 32, 3)).astype(np.float32)
-    apply = module.apply
-    tried = max(3, rounds // 10)
-
-    def ours() -> tuple[units.UnitGroups, dict[str, float], Any]:
-        begun = time.perf_counter()
-        groups = units.discover(apply, variables, images[:1])
-        found = time.perf_counter()
-        masks = smaller_half(groups, variables)
-        small = units.compact(apply, variables, groups, masks, images[:1])
-        return groups, _spent(begun, found), (small, masks)
-
-    def theirs() -> tuple[int, dict[str, float], Any]:
-        network, example = torch_resnet(variables, subject), torch.zeros(1, 3, 32, 32)
-        begun = time.perf_counter()
-        graph = torch_pruning.DependencyGraph().build_dependency(network, example)
-        groups = list(graph.get_all_groups(ignored_layers=[network["classifier"]]))
-        found = time.perf_counter()
-        importance = torch_pruning.importance.GroupMagnitudeImportance(
-            p=2, target_types=[torch.nn.modules.conv._ConvNd, torch.nn.Linear]
-        )
-        pruner = torch_pruning.pruner.BasePruner(
-            network, example, importance, pruning_ratio=0.5, ignored_layers=[network["classifier"]]
-        )
-        pruner.step()
-        return len(groups), _spent(begun, found), network
-
-    (groups, _, ((small_apply, small), masks)), our_times = _repeat(ours, tried)
-    (their_groups, _, pruned), their_times = _repeat(theirs, tried)
-    dense = torch_resnet(variables, subject)
+    apply, tried = module.apply, max(3, rounds // 10)
+    (groups, _, ((small_apply, small), masks)), our_times = _repeat(
+        lambda: _halved(apply, variables, images[:1]), tried
+    )
+    (their_groups, _, pruned), their_times = _repeat(
+        lambda: _halved_by_torch_pruning(torch_resnet(variables, subject.blocks)), tried
+    )
+    dense = torch_resnet(variables, subject.blocks)
     counts = units.cost_model(apply, variables, images[:1])
     macs = [int(units.total_cost(counts, living)) for living in (units.full_masks(groups), masks)]
     params = [sum(map(np.size, jax.tree.leaves(v["params"]))) for v in (variables, small)]
     example = torch.zeros(1, 3, 32, 32)
-    whole, left = (
-        torch_pruning.utils.count_ops_and_params(network, example) for network in (dense, pruned)
-    )
+    count = functools.partial(torch_pruning.utils.count_ops_and_params, example_inputs=example)
+    whole, left = map(count, (dense, pruned))
     networks = {"dense": (apply, variables), "pruned": (small_apply, small)}, {
         "dense": dense, "pruned": pruned,
     }  # fmt: skip
@@ -142,6 +120,38 @@ def compare(subject: Subject, rounds: int = 20, compiled: bool = False) -> dict[
         "torch": torch.__version__,
         "torch_pruning": torch_pruning.__version__,
     }
+
+
+def _halved(
+    apply: Callable[..., Any], variables: Any, image: np.ndarray
+) -> tuple[units.UnitGroups, dict[str, float], Any]:
+    """Groups, times, and the pruned network with its masks, by gpnas."""
+    begun = time.perf_counter()
+    groups = units.discover(apply, variables, image)
+    found = time.perf_counter()
+    masks = smaller_half(groups, variables)
+    small = units.compact(apply, variables, groups, masks, image)
+    return groups, _spent(begun, found), (small, masks)
+
+
+def _halved_by_torch_pruning(network: Any) -> tuple[int, dict[str, float], Any]:
+    """Number of groups, times, and the network, which is pruned in place."""
+    import torch
+    import torch_pruning
+
+    example, ignored = torch.zeros(1, 3, 32, 32), [network["classifier"]]
+    begun = time.perf_counter()
+    graph = torch_pruning.DependencyGraph().build_dependency(network, example)
+    groups = list(graph.get_all_groups(ignored_layers=ignored))
+    found = time.perf_counter()
+    importance = torch_pruning.importance.GroupMagnitudeImportance(
+        p=2, target_types=[torch.nn.modules.conv._ConvNd, torch.nn.Linear]
+    )
+    pruner = torch_pruning.pruner.BasePruner(
+        network, example, importance, pruning_ratio=0.5, ignored_layers=ignored
+    )
+    pruner.step()
+    return len(groups), _spent(begun, found), network
 
 
 def smaller_half(groups: units.UnitGroups, variables: Any) -> dict[str, np.ndarray]:
@@ -168,72 +178,6 @@ def _filled(module: ResNet) -> Any:
         return (scale * random.normal(size=x.shape)).astype(np.float32)
 
     return jax.tree.map(leaf, shapes)
-
-
-def torch_resnet(variables: Mapping[str, Any], subject: Subject) -> Any:
-    """`gpnas.models.ResNet` in PyTorch, with the same weights; layers by their Flax names."""
-    import torch
-    from torch import nn
-    from torch.nn import functional
-
-    def tensor(x: Any) -> Any:
-        return nn.Parameter(torch.from_numpy(np.array(x)))
-
-    def conv(kernel: np.ndarray, stride: int) -> Any:
-        height, _, inside, outside = kernel.shape
-        # JAX pads by (0, 1) where it strides, which is done before.
-        padding = height // 2 if stride == 1 else 0
-        layer = nn.Conv2d(inside, outside, height, stride, padding, bias=False)
-        layer.weight = tensor(kernel.transpose(3, 2, 0, 1))
-        return layer
-
-    def norm(of: Mapping[str, Any], statistics: Mapping[str, Any]) -> Any:
-        layer = nn.BatchNorm2d(len(of["scale"]))
-        layer.weight, layer.bias = tensor(of["scale"]), tensor(of["bias"])
-        layer.running_mean = tensor(statistics["mean"]).data
-        layer.running_var = tensor(statistics["var"]).data
-        return layer
-
-    params, statistics = variables["params"], variables["batch_stats"]
-
-    class Network(nn.ModuleDict):
-        def forward(self, x: Any) -> Any:
-            x = functional.relu(self["stem_norm"](self["stem"](x)))
-            for number in range(3 * subject.blocks):
-                stage, block = divmod(number, subject.blocks)
-                name = f"stage{stage}_block{block}"
-                strided = stage and not block
-                y = self[f"{name}_conv1"](functional.pad(x, (0, 1, 0, 1)) if strided else x)
-                y = functional.relu(self[f"{name}_norm1"](y))
-                y = self[f"{name}_norm2"](self[f"{name}_conv2"](y))
-                if strided:
-                    x = self[f"{name}_shortcut_norm"](self[f"{name}_shortcut"](x))
-                x = functional.relu(x + y)
-            return self["classifier"](x.mean((2, 3)))
-
-    network = Network()
-    for name, layers in params.items():
-        if name == "classifier":
-            network[name] = nn.Linear(*layers["kernel"].shape)
-            network[name].weight, network[name].bias = (
-                tensor(layers["kernel"].T),
-                tensor(layers["bias"]),
-            )
-            continue
-        inner = layers if "conv1" in layers else {"": layers}
-        stats = statistics.get(name, {})
-        stats = stats if "conv1" in layers else {"": stats}
-        for part, own in inner.items():
-            full = f"{name}_{part}" if part else name
-            strided = name.endswith("_shortcut") or (
-                part == "conv1" and f"{name}_shortcut" in params
-            )
-            network[full] = (
-                conv(own["kernel"], 2 if strided else 1)
-                if "kernel" in own
-                else norm(own, stats[part])
-            )
-    return network.eval()
 
 
 def _spent(begun: float, found: float) -> dict[str, float]:
@@ -284,64 +228,3 @@ def _latency(
             calls[f"torch.compile {name}"] = functools.partial(torch.compile(network), y)
     with torch.inference_mode():
         return summary(interleave(calls, rounds))
-
-
-def pruning_tables(records: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """What the newest record of each network says: groups and pruning, and latency."""
-    newest = {record["model"]: record for record in records}
-    columns = [Column("", numeric=False), *(Column(title) for title in (
-        "groups", "find them, s", "prune, s", "parameters left", "MACs left", "difference",
-    ))]  # fmt: skip
-    rows = [
-        [
-            Cell(model),
-            Cell(_pair(r["groups"], "{}")),
-            Cell(_pair(r["groups_s"], "{:.3f}")),
-            Cell(_pair(r["prune_s"], "{:.3f}")),
-            Cell(_pair(r["params_left"], "{:.4f}")),
-            Cell(_pair(r["macs_left"], "{:.4f}")),
-            Cell(f"{r['largest_difference']:.0e}"),
-        ]
-        for model, r in newest.items()
-    ]
-    note = (
-        "Each: gpnas / Torch-Pruning. Half of the channels of every group go, by the L2 norm of all"
-        " the group's kernels. MACs are each library's own count: Torch-Pruning's includes padding."
-        " Difference: of the two pruned networks' outputs, by the largest output."
-    )
-    found = Table("Groups, and pruning by half", columns, rows, [note])
-    timed = {
-        name for r in newest.values() for t in r["latency"].values() for name in t["median_ms"]
-    }
-    kinds = [kind for kind in KINDS if f"{kind} dense" in timed]
-    columns = [
-        Column("", numeric=False),
-        Column("batch"),
-        *(Column(f"{kind}, ms") for kind in kinds),
-    ]
-    rows = [
-        [Cell(model), Cell(batch), *(Cell(_gain(times["minimum_ms"], kind)) for kind in kinds)]
-        for model, r in newest.items()
-        for batch, times in r["latency"].items()
-    ]
-    rounds = min((t["rounds"] for r in newest.values() for t in r["latency"].values()), default=0)
-    note = (
-        f"Dense → pruned (ratio), the fastest of {rounds} calls in turns, {THREADS} threads;"
-        " inference."
-    )
-    return [found, Table("Latency", columns, rows, [note])]
-
-
-def _pair(of: Mapping[str, Any], form: str) -> str:
-    return " / ".join(form.format(of[library]) for library in ("gpnas", "torch_pruning"))
-
-
-def _gain(times: Mapping[str, float], kind: str) -> str:
-    if f"{kind} dense" not in times:
-        return "–"
-    dense, pruned = times[f"{kind} dense"], times[f"{kind} pruned"]
-    return f"{_rounded(dense)} → {_rounded(pruned)} ({dense / pruned:.1f}×)"
-
-
-def _rounded(ms: float) -> str:
-    return f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"

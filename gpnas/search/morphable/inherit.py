@@ -1,8 +1,8 @@
-"""What a child takes over from its parent's trained variables.
+"""Inheritance of a parent's trained variables by its child.
 
-Children of exact operators compute what their parent computes, in inference mode: a wider layer's
-new filters are free and their successors do not listen to them yet, an inserted layer is the
-identity, a new concatenation is not listened to, and a new addition has weight 0.
+Children of exact operators compute what their parent computes, in inference mode: outgoing weights
+of a wider layer's new filters are 0, an inserted layer is the identity, outgoing weights of a new
+concatenation are 0, and a new addition has weight 0.
 
 References:
   Elsken et al. 2019, LEMONADE (arXiv:1804.09081), section 3.1; Chen et al. 2016, Net2Net
@@ -161,8 +161,8 @@ def _copied(inputs: Inputs, filters: np.ndarray) -> _Move:
             return fresh, np.array(False)
         if depthwise or not name.endswith("kernel"):
             return np.where(columns == NEW, fresh, old[..., columns]), columns != NEW
-        listened = np.where(rows == NEW, 0, inputs.share)[:, None] * old[..., rows, :]
-        value = np.where(columns == NEW, fresh, listened[..., columns]).astype(fresh.dtype)
+        scaled = np.where(rows == NEW, 0, inputs.share)[:, None] * old[..., rows, :]
+        value = np.where(columns == NEW, fresh, scaled[..., columns]).astype(fresh.dtype)
         return value, ((rows != NEW) & (inputs.share == 1))[:, None] & (columns != NEW)
 
     return move

@@ -1,4 +1,4 @@
-"""Networks without the names of their line of descent, so that equal ones are one program.
+"""Networks with standard layer names, so that equal ones are compiled once.
 
 An architecture's ids come from its ancestors; those of two networks of one shape may differ. The
 network that is built has ids 1, 2, … in the order of its layers, and so have its variables.
@@ -39,7 +39,7 @@ def network(architecture: Any, conv: str = "xla") -> Morphable:
 def descend(
     parent: Any, child: Any, variables: Any, fresh: Any, images: jax.Array | None = None
 ) -> tuple[Any, Any]:
-    """What a child begins with, and what of it may change first: `inherit` for `network`s.
+    """A child's initial variables, and which of them are trained first: `inherit` for `network`s.
 
     Args:
       parent, child: Architectures.

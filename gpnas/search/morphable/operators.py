@@ -1,4 +1,4 @@
-"""The operators of LEMONADE on architectures; what becomes of the weights is `inherit`'s business.
+"""The operators of LEMONADE on architectures; `inherit` is their counterpart on weights.
 
 Each is `(architecture, rng) → architecture`, or None where it does not apply. The exact ones can
 keep the function of the network, the approximate ones cannot.

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpnas.errors import UserError
 from gpnas.models import resolve_conv
+from gpnas.search._settings import Count, Counts, Positive
 from gpnas.search._space import Space
 from gpnas.search.morphable.architecture import (
     IMAGE,
@@ -69,9 +70,9 @@ def morphable(
     image: tuple[int, int, int],
     classes: int,
     op: str = "conv",
-    widths: Sequence[int] = (8, 12, 16),
-    pools: int = 2,
-    most_params: float = math.inf,
+    widths: Counts = (8, 12, 16),
+    pools: Count = 2,
+    most_params: Positive = math.inf,
     conv: Literal["auto", "im2col", "xla"] = "auto",
 ) -> Space:
     """Networks that begin small and change by the operators of LEMONADE.
@@ -83,8 +84,7 @@ def morphable(
     largest width, and how many layers there are of each op.
 
     Args:
-      image: (height, width, channels).
-      classes: How many.
+      image, classes: (height, width, channels), and the number of classes.
       op: Of sampled layers: "conv", "separable", or "dense", which has no pools.
       widths: Of the first layer of a sampled network.
       pools: How often a sampled network halves height and width.
@@ -94,17 +94,11 @@ def morphable(
     Raises:
       UserError: If there is no such network, or none that is so small.
     """
-    if op not in WEIGHTED:
-        raise UserError("op", op, ", ".join(sorted(WEIGHTED)))
-    if not widths:
-        raise UserError("widths", widths, "one or more")
     stages = 1 if op == "dense" else pools + 1
     draw = functools.partial(_small, image, classes, op)
-    smallest = draw(min(widths), [1] * stages)
-    check_architecture(smallest)
-    if architecture_params(smallest) > most_params:
-        raise UserError("most_params", most_params, f"{architecture_params(smallest)} or more")
-    operators = EXACT | APPROXIMATE
+    smallest = _smallest(draw, op, widths, stages, most_params)
+    operators = [*(EXACT | APPROXIMATE).values()]
+    check = functools.partial(_check_member, tuple(image), classes, most_params)
 
     def fits(count: int) -> bool:
         return count <= most_params
@@ -118,32 +112,51 @@ def morphable(
         return smallest
 
     def mutate(architecture: Any, rng: Rng) -> Architecture:
-        return _child(architecture, rng, [*operators.values()], fits) or sample(rng)
+        return _child(architecture, rng, operators, fits) or sample(rng)
 
     def neighbours(architecture: Any) -> list[Architecture]:
         rng = np.random.default_rng(0)
-        children = [operator(architecture, rng) for operator in operators.values()]
+        children = [operator(architecture, rng) for operator in operators]
         return [
             child for child in children if child is not None and fits(architecture_params(child))
         ]
 
-    def belongs(architecture: Any) -> None:
-        check_architecture(architecture)
-        own = load_architecture(architecture)
-        if (own.image, own.classes) != (tuple(image), classes):
-            allowed = f"{tuple(image)} and {classes}"
-            raise UserError("image and classes", (own.image, own.classes), allowed)
-        if not fits(architecture_params(own)):
-            raise UserError(
-                "architecture", architecture_params(own), f"{most_params} params at most"
-            )
-
-    moves: dict[str, Callable[[Any, Rng], Any]] = {
-        "grow": functools.partial(grow, most_params=most_params),
-        "cut": cut,
-    }
+    grown = functools.partial(grow, most_params=most_params)
     build = functools.partial(network, conv=resolve_conv(conv))
-    return Space(sample, mutate, neighbours, encode, belongs, None, cost, build, moves, descend)
+    space = Space(sample, mutate, neighbours, encode, check, None, cost, build)
+    return space._replace(moves={"grow": grown, "cut": cut}, inherit=descend)
+
+
+def _smallest(
+    draw: Callable[[int, Sequence[int]], Architecture],
+    op: str,
+    widths: Sequence[int],
+    stages: int,
+    most_params: float,
+) -> Architecture:
+    """The smallest sampled network; makes sure that there is one."""
+    if op not in WEIGHTED:
+        raise UserError("op", op, ", ".join(sorted(WEIGHTED)))
+    if not widths:
+        raise UserError("widths", widths, "one or more")
+    found = draw(min(widths), [1] * stages)
+    check_architecture(found)
+    if architecture_params(found) > most_params:
+        raise UserError("most_params", most_params, f"{architecture_params(found)} or more")
+    return found
+
+
+def _check_member(
+    image: tuple[int, ...], classes: int, most_params: float, architecture: Any
+) -> None:
+    """Makes sure that an architecture belongs to a space."""
+    check_architecture(architecture)
+    own = load_architecture(architecture)
+    if (own.image, own.classes) != (image, classes):
+        raise UserError("image and classes", (own.image, own.classes), f"{image} and {classes}")
+    params = architecture_params(own)
+    if params > most_params:
+        raise UserError("architecture", params, f"{most_params} params at most")
 
 
 def _small(

@@ -6,18 +6,18 @@ from gpnas.search._history import Propose
 from gpnas.search.strategies.asha import asha
 from gpnas.search.strategies.bulk_and_cut import bulk_and_cut
 from gpnas.search.strategies.evolution import evolution
-from gpnas.search.strategies.halving import hyperband, successive_halving
+from gpnas.search.strategies.halving import check_budgets, hyperband, successive_halving
 from gpnas.search.strategies.lamcts import lamcts
 from gpnas.search.strategies.lanas import lanas
 from gpnas.search.strategies.lemonade import lemonade
-from gpnas.search.strategies.local import local
+from gpnas.search.strategies.local import local_search
 from gpnas.search.strategies.nsga2 import nsga2
 from gpnas.search.strategies.predictor import predictor
 from gpnas.search.strategies.random import random
 
 STRATEGIES: Mapping[str, Callable[..., Propose]] = {
     "random": random,
-    "local": local,
+    "local": local_search,
     "evolution": evolution,
     "lanas": lanas,
     "lamcts": lamcts,
@@ -29,3 +29,8 @@ STRATEGIES: Mapping[str, Callable[..., Propose]] = {
     "hyperband": hyperband,
     "asha": asha,
 }
+
+__all__ = [
+    "STRATEGIES", "asha", "bulk_and_cut", "check_budgets", "evolution", "hyperband", "lamcts",
+    "lanas", "lemonade", "local_search", "nsga2", "predictor", "random", "successive_halving",
+]  # fmt: skip

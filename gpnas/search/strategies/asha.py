@@ -1,16 +1,16 @@
 """Asynchronous successive halving (ASHA)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search._settings import Counts, Factor
 from gpnas.search._space import Space
+from gpnas.search.strategies.halving import check_budgets
 from gpnas.search.strategies.random import fresh
 
 
-def asha(space: Space, metric: str, budgets: Sequence[int], reduction: int = 4) -> Propose:
-    """Promotes whom it can, from the highest budget down; else draws something new.
+def asha(space: Space, metric: str, budgets: Counts, reduction: Factor = 4) -> Propose:
+    """Promotes a trial where it can, from the highest budget down; else samples a new one.
 
     Args:
       space: Where to search.
@@ -18,9 +18,13 @@ def asha(space: Space, metric: str, budgets: Sequence[int], reduction: int = 4) 
       budgets: Rising, each `reduction` times the one before or so.
       reduction: η; the best one in so many of a budget's trials may go on to the next.
 
+    Raises:
+      UserError: If budgets do not rise.
+
     References:
       Li et al. 2020 (arXiv:1810.05934), algorithm 2.
     """
+    check_budgets(budgets)
 
     def propose(history: History, rng: np.random.Generator) -> Proposal:
         for budget, larger in reversed(list(zip(budgets, budgets[1:], strict=False))):

@@ -1,10 +1,11 @@
-"""BULK & CUT: the best are enlarged first, and then cut down."""
+"""BULK & CUT: the best architectures are first enlarged, then reduced."""
 
 from collections.abc import Sequence
 
 from gpnas.errors import UserError
 from gpnas.search import pareto
 from gpnas.search._history import History, Proposal, Propose, Trial, evaluated, known, value
+from gpnas.search._settings import Count, Fraction
 from gpnas.search._space import Rng, Space
 from gpnas.search.strategies.random import fresh
 
@@ -14,9 +15,9 @@ _PARENTS, _TRIES = 10, 10  # until a child is found that is new
 def bulk_and_cut(
     space: Space,
     objectives: Sequence[str],
-    first: int = 35,
-    bulk: int = 40,
-    front: float = 0.85,
+    first: Count = 35,
+    bulk: Count = 40,
+    front: Fraction = 0.85,
 ) -> Propose:
     """Small random architectures, then ever larger children of the best, then smaller ones.
 

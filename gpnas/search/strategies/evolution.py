@@ -3,10 +3,11 @@
 import numpy as np
 
 from gpnas.search._history import History, Proposal, Propose, best, evaluated
+from gpnas.search._settings import Count
 from gpnas.search._space import Space
 
 
-def evolution(space: Space, metric: str, population: int = 50, sample: int = 10) -> Propose:
+def evolution(space: Space, metric: str, population: Count = 50, sample: Count = 10) -> Propose:
     """Mutates the best of a random sample of the last `population` trials.
 
     Args:

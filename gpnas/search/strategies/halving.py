@@ -3,11 +3,13 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpnas.errors import UserError
 from gpnas.search._history import History, Proposal, Propose, best, known
+from gpnas.search._settings import Counts, Factor, Steps
 from gpnas.search._space import Space
 from gpnas.search.strategies.random import fresh
 
@@ -27,7 +29,7 @@ class Stage(NamedTuple):
 
 
 def successive_halving(
-    space: Space, metric: str, budgets: Sequence[int], reduction: int = 4, first: int = 0
+    space: Space, metric: str, budgets: Counts, reduction: Factor = 4, first: Steps = 0
 ) -> Propose:
     """One bracket after the other, each from the smallest budget.
 
@@ -38,23 +40,47 @@ def successive_halving(
       reduction: η; of each stage one in so many goes on.
       first: Trials of a bracket's first stage; 0 for as many as leave one at the largest budget.
 
+    Raises:
+      UserError: If budgets do not rise.
+
     References:
       Jamieson & Talwalkar 2016 (arXiv:1502.07943).
     """
+    check_budgets(budgets)
     return _staged(space, metric, _bracket(budgets, reduction, len(budgets) - 1, first))
 
 
-def hyperband(space: Space, metric: str, budgets: Sequence[int], reduction: int = 4) -> Propose:
+def hyperband(space: Space, metric: str, budgets: Counts, reduction: Factor = 4) -> Propose:
     """Brackets that begin at each of the budgets in turn, the smallest first.
 
     Args:
       space, metric, budgets, reduction: As for `successive_halving`.
 
+    Raises:
+      UserError: If budgets do not rise.
+
     References:
       Li et al. 2018 (arXiv:1603.06560), algorithm 1.
     """
+    check_budgets(budgets)
     rungs = range(len(budgets) - 1, -1, -1)
     return _staged(space, metric, sum((_bracket(budgets, reduction, s) for s in rungs), []))
+
+
+def check_budgets(budgets: Any, field: str = "strategy.budgets") -> None:
+    """Makes sure that budgets are whole numbers above 0, each larger than the one before.
+
+    Args:
+      budgets: One or more.
+      field: Of a config, for the message.
+
+    Raises:
+      UserError: If they are not.
+    """
+    whole = isinstance(budgets, list | tuple) and all(type(x) is int for x in budgets)
+    if not whole or not budgets or any(a >= b for a, b in itertools.pairwise((0, *budgets))):
+        allowed = "whole numbers above 0, each larger than the one before"
+        raise UserError(field, budgets, allowed)
 
 
 def _bracket(budgets: Sequence[int], reduction: int, cuts: int, first: int = 0) -> list[Stage]:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search._settings import Count, NonNegative
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies.random import fresh
 
@@ -31,11 +33,11 @@ class Node(NamedTuple):
 def lamcts(
     space: Space,
     metric: str,
-    exploration: float = 0.5,
-    first: int = 10,
-    batch: int = 10,
-    leaf: int = 20,
-    draws: int = 1000,
+    exploration: NonNegative = 0.5,
+    first: Count = 10,
+    batch: Count = 10,
+    leaf: Count = 20,
+    draws: Count = 1000,
 ) -> Propose:
     """Descends a tree of parts of the space by upper confidence bounds, and samples in its leaf.
 
@@ -55,22 +57,7 @@ def lamcts(
     References:
       Wang, Fonseca & Tian 2020 (arXiv:2007.00708), section 4.
     """
-
-    listed = list(space.everything()) if space.everything else []
-    codes = encoded(space, listed) if listed else None
-    places = {architecture: row for row, architecture in enumerate(listed)}
-
-    def pool(old: set[Any], rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
-        """Random architectures that are new, and their codes; at once where they can be listed."""
-        if codes is None:
-            drawn = dict.fromkeys(space.sample(rng) for _ in range(draws))
-            new = [architecture for architecture in drawn if architecture not in old]
-            return new, encoded(space, new) if new else np.empty((0, 0))
-        free = np.ones(len(listed), bool)
-        free[[places[architecture] for architecture in old]] = False
-        rows = np.flatnonzero(free)
-        rows = rng.choice(rows, min(draws, rows.size), replace=False)
-        return [listed[row] for row in rows], codes[rows]
+    pool = _make_pool(space, draws)
 
     @functools.lru_cache(maxsize=2)  # a tree depends on what it was made from alone
     def grown(trials: tuple[tuple[Any, float], ...]) -> Node:
@@ -93,6 +80,28 @@ def lamcts(
         return Proposal(new[int(rng.choice(rows))])
 
     return propose
+
+
+def _make_pool(
+    space: Space, draws: int
+) -> Callable[[set[Any], np.random.Generator], tuple[list[Any], np.ndarray]]:
+    """`(known architectures, rng) → (new ones drawn at random, their codes)`."""
+    listed = list(space.everything()) if space.everything else []
+    codes = encoded(space, listed) if listed else None  # once, where all can be listed
+    places = {architecture: row for row, architecture in enumerate(listed)}
+
+    def pool(old: set[Any], rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
+        if codes is None:
+            drawn = dict.fromkeys(space.sample(rng) for _ in range(draws))
+            new = [architecture for architecture in drawn if architecture not in old]
+            return new, encoded(space, new) if new else np.empty((0, 0))
+        free = np.ones(len(listed), bool)
+        free[[places[architecture] for architecture in old]] = False
+        rows = np.flatnonzero(free)
+        rows = rng.choice(rows, min(draws, rows.size), replace=False)
+        return [listed[row] for row in rows], codes[rows]
+
+    return pool
 
 
 def _split(x: np.ndarray, y: np.ndarray, leaf: int) -> Node:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gpnas.search._history import History, Proposal, Propose, Trial, evaluated, known, value
+from gpnas.search._settings import Count, Height, NonNegative, Positive
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies import lanas_released as released
 from gpnas.search.strategies.random import fresh
@@ -32,13 +33,13 @@ Regress = Callable[[int, np.ndarray, np.ndarray], Split]  # (node, codes, values
 def lanas(
     space: Space,
     metric: str,
-    height: int = 5,
-    exploration: float = 1.0,
-    first: int = 10,
-    batch: int = 20,
+    height: Height = 5,
+    exploration: NonNegative = 1.0,
+    first: Count = 10,
+    batch: Count = 20,
     regressor: Literal["ridge", "released"] = "ridge",
-    ridge: float = 1.0,
-    draws: int = 2000,
+    ridge: Positive = 1.0,
+    draws: Count = 2000,
 ) -> Propose:
     """Descends a tree of linear splits by upper confidence bounds, and samples in the leaf.
 
@@ -46,8 +47,7 @@ def lanas(
     other sign.
 
     Args:
-      space: Where to search.
-      metric: To be minimised.
+      space, metric: Where to search, and what is minimised.
       height: Levels of the tree, 1 to 12; 5 has 31 nodes.
       exploration: Cp in standard deviations of the values seen so far, so that it fits any metric;
         the paper's 0.1 of an accuracy is 0.8 of NAS-Bench-201's.
@@ -61,9 +61,7 @@ def lanas(
     References:
       Wang et al. 2019 (arXiv:1906.06832), section 4.
     """
-    listed = list(space.everything()) if space.everything else []
-    codes = encoded(space, listed) if listed else None
-    places = {architecture: row for row, architecture in enumerate(listed)}
+    candidates = _make_candidates(space, draws)
 
     @functools.lru_cache(maxsize=8)  # weights depend on what they were fitted to alone
     def descended(seen: tuple[tuple[Any, float], ...]) -> np.ndarray:
@@ -84,15 +82,7 @@ def lanas(
         trials, old = evaluated(history), known(history)
         if len(trials) < first:
             return Proposal(fresh(space, old, rng))
-        asked = [trial.architecture for trial in trials]
-        if codes is None:
-            pool = [space.sample(rng) for _ in range(draws)]
-            here, x = encoded(space, pool), encoded(space, asked)
-            free = np.array([architecture not in old for architecture in pool])
-        else:
-            pool, here, x = listed, codes, codes[[places[architecture] for architecture in asked]]
-            free = np.ones(len(listed), bool)
-            free[[places[architecture] for architecture in old]] = False
+        pool, here, free, x = candidates([t.architecture for t in trials], old, rng)
         y = np.array([-value(trial, metric) for trial in trials])
         fitted = first + (len(trials) - first) // batch * batch
         tree = Tree(x, y, fitted, exploration, splits(trials[:fitted]))
@@ -100,6 +90,29 @@ def lanas(
         return Proposal(pool[rng.choice(rows)] if rows.size else fresh(space, old, rng))
 
     return propose
+
+
+def _make_candidates(space: Space, draws: int) -> Callable[..., tuple]:
+    """`(evaluated, known architectures, rng) → candidates`: all of a space that can be listed.
+
+    Returns:
+      A function that returns the candidates, their codes, (candidates,) bool of the new ones, and
+      the codes of the evaluated architectures.
+    """
+    listed = list(space.everything()) if space.everything else []
+    codes = encoded(space, listed) if listed else None
+    places = {architecture: row for row, architecture in enumerate(listed)}
+
+    def candidates(asked: Sequence[Any], old: set[Any], rng: np.random.Generator) -> tuple:
+        if codes is None:
+            pool = [space.sample(rng) for _ in range(draws)]
+            free = np.array([architecture not in old for architecture in pool])
+            return pool, encoded(space, pool), free, encoded(space, asked)
+        free = np.ones(len(listed), bool)
+        free[[places[architecture] for architecture in old]] = False
+        return listed, codes, free, codes[[places[architecture] for architecture in asked]]
+
+    return candidates
 
 
 class Tree(NamedTuple):

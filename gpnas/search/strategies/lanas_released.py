@@ -53,7 +53,7 @@ def refit(weights: np.ndarray, x: np.ndarray, y: np.ndarray, steps: int) -> np.n
 
 
 def _moments(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the gradient of the mean squared error needs to know of the trials."""
+    """Moments of the trials of which the gradient of the mean squared error is a function."""
     count = max(len(y), 1)
     return z.T @ z / count, z.T @ y / count
 

@@ -1,4 +1,4 @@
-"""LEMONADE: children of parents, and among children, where few are by the cheap objectives."""
+"""LEMONADE: children of the front, sampled where it is sparse in the cheap objectives."""
 
 import functools
 import math
@@ -11,6 +11,7 @@ from scipy.stats import gaussian_kde
 from gpnas.search import pareto
 from gpnas.search._history import History, Proposal, Propose, evaluated, known
 from gpnas.search._outcome import Failed, attempt
+from gpnas.search._settings import Count
 from gpnas.search._space import Rng, Space
 from gpnas.search.strategies.random import fresh, unseen
 
@@ -18,11 +19,11 @@ from gpnas.search.strategies.random import fresh, unseen
 def lemonade(
     space: Space,
     objectives: Sequence[str],
-    first: int = 10,
-    children: int = 4,
+    first: Count = 10,
+    children: Count = 4,
     kde: bool = True,
 ) -> Propose:
-    """Parents from the front, then one of their children, both rather where the front is thin.
+    """Samples parents from the front, then one of their children, more often where it is sparse.
 
     Cheap objectives are those that the space prices without training. Their density over the front
     is estimated; parents and then the child to train are drawn by its inverse. The paper accepts 16

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpnas.search._history import History, Proposal, Propose, Trial, evaluated
+from gpnas.search._settings import Count
 from gpnas.search._space import Space
 from gpnas.search.pareto import crowding, points, ranks
 
 
-def nsga2(space: Space, objectives: Sequence[str], population: int = 20) -> Propose:
-    """Generations: the best of all before, by front and then by room, have the next one's children.
+def nsga2(space: Space, objectives: Sequence[str], population: Count = 20) -> Propose:
+    """Generations of children of the best trials so far, by front, then by crowding distance.
 
     A child is the mutation of the winner of a tournament of two; spaces have no crossover. The
     best are of the whole history, where the paper has those of the last generation and its parents:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search._settings import Count, Positive
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies.random import fresh
 
@@ -12,13 +13,13 @@ from gpnas.search.strategies.random import fresh
 def predictor(
     space: Space,
     metric: str,
-    first: int = 10,
-    parents: int = 10,
-    candidates: int = 200,
-    features: int = 200,
-    ridge: float = 1.0,
+    first: Count = 10,
+    parents: Count = 10,
+    candidates: Count = 200,
+    features: Count = 200,
+    ridge: Positive = 1.0,
 ) -> Propose:
-    """Trains a small network on all trials, and proposes the candidate that it likes best.
+    """Trains a small network on all trials, and proposes the candidate of lowest prediction.
 
     Candidates are mutations of the best trials. The network has one hidden layer, whose weights
     stay random, and learns from a bootstrap sample: each proposal has another, which is what
@@ -66,7 +67,7 @@ def _predicted(
     ridge: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """What one network, trained on a bootstrap sample of (x, y), says of the codes."""
+    """Predictions for the codes by one network, trained on a bootstrap sample of (x, y)."""
     drawn = rng.integers(len(y), size=len(y))
     weights = rng.normal(size=(x.shape[1], features)) / np.sqrt(x.shape[1])
     bias = rng.normal(size=features)

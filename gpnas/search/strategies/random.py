@@ -8,7 +8,7 @@ import numpy as np
 from gpnas.search._history import History, Proposal, Propose, known
 from gpnas.search._space import Space
 
-TRIES = 1000  # at something new; spaces may be smaller than a search is long
+TRIES = 1000  # samples until a new one; a space may be smaller than a search is long
 
 
 def random(space: Space) -> Propose:
@@ -30,7 +30,7 @@ def fresh(space: Space, old: set, rng: np.random.Generator) -> Any:
 
 
 def unseen(draw: Callable[[], Any], old: set) -> Any:
-    """What is drawn and not among the old ones, if one is found; else the last that was drawn."""
+    """A drawn architecture that is not among the old ones; the last one where none is found."""
     for _ in range(TRIES):
         architecture = draw()
         if architecture not in old:

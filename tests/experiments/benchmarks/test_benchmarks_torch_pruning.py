@@ -12,9 +12,9 @@ from experiments.studies.torch_pruning.run import (
     SUBJECTS,
     Subject,
     compare,
-    pruning_tables,
     smaller_half,
 )
+from experiments.studies.torch_pruning.tables import pruning_tables
 from gpnas import units
 from gpnas._files import read_lines
 from gpnas.models import LeNet300

@@ -9,10 +9,12 @@ import pytest
 from scipy import stats
 
 from experiments.studies.sharing import config as sharing
+from experiments.studies.sharing import methods as sharing_methods
 from experiments.studies.sharing import run as sharing_study
 from experiments.studies.sharing.run import share
 from gpnas._files import read_lines
 from gpnas.errors import UserError
+from gpnas.search import TooManyFailures
 from gpnas.search.darts import Mixture
 
 pytestmark = pytest.mark.usefixtures("hurry", "one_stage")
@@ -83,12 +85,31 @@ def test_darts_spends_the_budget_on_all_operations(tmp_path, monkeypatch):
         assert turns == 4  # of two steps each
         return Mixture(shared.init(jax.random.key(0)), jnp.eye(6, 5), ())
 
-    monkeypatch.setattr(sharing_study, "first_order", learnt)
+    monkeypatch.setattr(sharing_methods, "first_order", learnt)
     config = small(methods=("DARTS",), budget=9)
     record = told(share(config, str(tmp_path)))[-1]
     assert record["cost"]["steps"] == 8 and "none" not in record["architecture"]
     once = 3 * 8 * 16 * record["final_macs"]
     assert record["cost"]["macs"] > once and np.isfinite(record["metrics"]["test_error"])
+
+
+@pytest.mark.slow
+def test_a_search_that_fails_is_named_and_no_record_is_read_again(tmp_path, monkeypatch):
+    def diverge(*args):
+        raise FloatingPointError("weights are not finite")
+
+    def read(path, times=[], original=sharing_study.read_lines):  # noqa: B006
+        times.append(path)
+        assert len(times) == 1
+        return original(path)
+
+    monkeypatch.setattr(sharing_study, "error_alone", lambda *args: 0.5)
+    monkeypatch.setattr(sharing_methods, "error_alone", diverge)
+    monkeypatch.setattr(sharing_study, "read_lines", read)
+    with pytest.raises(TooManyFailures, match=r"^ASHA, seed 0: .*weights are not finite") as raised:
+        share(small(methods=("ASHA",), budget=4000), str(tmp_path))
+    assert "\n" not in str(raised.value)
+    assert len(told(tmp_path / "sharing" / "records.jsonl")) == 40
 
 
 @pytest.mark.slow

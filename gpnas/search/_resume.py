@@ -1,0 +1,42 @@
+"""Whether a study is resumed with the settings with which it began."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gpnas.errors import UserError
+from gpnas.search._config import identity
+
+# In a study that goes on; digests tell whether the data are the same.
+_MAY_CHANGE = {
+    *("evaluations", "steps", "failures"),
+    *(f"data.{place}" for place in ("raw_dir", "data_dir", "cache_dir", "download")),
+}
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Makes sure that settings differ in nothing but numbers and places that may change.
+
+    Args:
+      before: Settings with which a study began.
+      now: Settings with which it is resumed.
+
+    Raises:
+      UserError: For the first field that differs.
+    """
+    old, new = (dict(_leaves(settings)) for settings in (identity(before), identity(now)))
+    for field in sorted({*old, *new} - _MAY_CHANGE):
+        if old.get(field) != new.get(field):
+            allowed = f"{old.get(field)!r}, what the study began with, or another name"
+            raise UserError(field, new.get(field), allowed)
+
+
+def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by dotted path. Of a table's file only the kind counts: digests tell its content."""
+    for name, value in settings.items():
+        here = f"{path}{name}"
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{here}.")
+        elif here == "space" and str(value).startswith("table:"):
+            yield here, "table"
+        else:
+            yield here, value

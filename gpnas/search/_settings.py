@@ -1,0 +1,16 @@
+"""Types of the settings that strategies, spaces and training share: a value's type and range."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from gpnas.plugins import In
+
+Count = Annotated[int, In(1)]
+Counts = Annotated[Sequence[int], In(1)]
+Steps = Annotated[int, In(0)]
+Height = Annotated[int, In(1, 12)]  # of a tree of 2**height - 1 nodes
+Factor = Annotated[int, In(2)]
+Fraction = Annotated[float, In(0, 1)]
+Decay = Annotated[float, In(0, 1, open="high")]
+NonNegative = Annotated[float, In(0)]
+Positive = Annotated[float, In(0, open="low")]

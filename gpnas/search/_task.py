@@ -1,0 +1,89 @@
+"""The task of the networks that a search trains: their loss, and the metric that is reported."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from gpnas.data import Dataset, require_kind, standardize
+from gpnas.errors import UserError
+from gpnas.models import call, linen
+from gpnas.search._outcome import call_user
+from gpnas.train import build_task, check_task
+from gpnas.train.task import TARGET_KINDS, Metric, Task, classification
+
+DEFAULT = {"name": "classification"}
+
+
+class Training(NamedTuple):
+    """What networks learn, and how they are judged.
+
+    Attributes:
+      make: `module → task`.
+      metric: Metric of the task.
+      soft: Whether targets may be class probabilities, as distillation has them.
+    """
+
+    make: Callable[[nn.Module], Task]
+    metric: Metric
+    soft: bool
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Names of the metric on the validation and on the test split."""
+        return f"val_{self.metric.name}", f"test_{self.metric.name}"
+
+
+# Records of searches have the error in full, where those of training round it.
+ERROR = Metric("error", "%", value=lambda mean: 100 * mean)
+CLASSIFICATION = Training(lambda module: classification(linen(module)), ERROR, True)
+
+
+def build_training(
+    settings: Mapping[str, Any], data: Dataset, build: Callable[[], nn.Module]
+) -> Training:
+    """Builds the task of a search from the `task` section of its config.
+
+    Args:
+      settings: The search's config.
+      data: The data set.
+      build: Builds a network of the space.
+
+    Raises:
+      UserError: If there is no such task, the data set has other targets than it takes, or the
+        networks of the space cannot be trained on it.
+    """
+    own = dict(settings.get("task", DEFAULT))
+    config = ConfigDict(own)
+    kind = TARGET_KINDS.get(own["name"])
+    require_kind(data, inputs=("image",), targets=() if kind is None else (kind,))
+
+    def make(module: nn.Module) -> Task:
+        return build_task(config, linen(module))
+
+    if own["name"] == "classification":
+        make(nn.Dense(1))  # makes sure of its fields
+        return Training(make, ERROR, True)
+    module = call_user("space", settings["space"], "a space that builds networks", build)
+    task = make(module)
+    _check(settings["space"], own["name"], task, data, module)
+    return Training(make, task.metric, False)
+
+
+def _check(space: str, name: str, task: Task, data: Dataset, module: nn.Module) -> None:
+    """Traces the task on a network of the space."""
+    inputs = jax.eval_shape(lambda x: standardize(x, data), jnp.asarray(data.train.inputs[:2]))
+    targets = jax.eval_shape(jnp.asarray, data.train.targets[:2])
+    init = functools.partial(jax.eval_shape, functools.partial(call.init, module))
+    variables = call_user(
+        "space", space, "a space that builds networks", lambda: init(jax.random.key(0), inputs)
+    )
+    wanted = task.outputs(data) if task.outputs else None
+    outputs = jax.eval_shape(task.model.infer, variables, inputs).shape[1:]
+    if wanted is not None and outputs != tuple(wanted):
+        raise UserError("space", space, f"networks with outputs {tuple(wanted)}, not {outputs}")
+    check_task(name, task, variables, (inputs, targets), (inputs, targets), None)
