@@ -1,11 +1,13 @@
 """Development under a cost curve: units of all layers compete by what they add per cost."""
 
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas._files import read_json
 from gpnas.errors import UserError
 from gpnas.masks import schedule
 from gpnas.methods._method import Forecast, Hooks, Method, rate_until
@@ -13,6 +15,8 @@ from gpnas.methods._settings import Count, Decay, Fraction, NonNegative, Steps
 from gpnas.plugins import In
 from gpnas.units import (
     CostModel,
+    Costs,
+    LatencyTable,
     UnitGroups,
     cost_budget,
     groups_in_collection,
@@ -20,7 +24,6 @@ from gpnas.units import (
     outgoing_masks,
     relative_costs,
     score,
-    total_cost,
     weight_masks,
 )
 
@@ -35,7 +38,8 @@ def development_cost(
     groups: UnitGroups,
     costs: CostModel,
     params: Any,
-    cost: Literal["macs", "params", "flops"] = "macs",
+    cost: Literal["macs", "params", "flops", "latency"] = "macs",
+    table: str = "",
     churn: NonNegative = 0.0,
     decay: Decay = 0.9,
     floor: Fraction = 1 / 16,
@@ -60,6 +64,7 @@ def development_cost(
       costs: Costs of the units of the full supernet.
       params: Parameters of the current network, or their shapes.
       cost: What the curve counts, per example.
+      table: For "latency", a JSON file of `units.measure_layers`.
       churn: Initial fraction of the cost that is exchanged in a mask update; cosine decay.
       decay: Decay of the moving averages of the gradient and its square.
       floor: Fraction of each layer's units that stay active; at least one unit does.
@@ -83,9 +88,10 @@ def development_cost(
     if not own.groups:
         raise UserError("method.name", "development_cost", "a network with units to prune")
     least = {name: max(round(floor * size), 1) for name, size in costs.sizes.items()}
-    _check_floor(curve, floor, least, costs, cost)
+    relative_cost = relative_costs(costs, cost, _read_table(table, cost))
+    _check_floor(curve, floor, least, relative_cost)
     transform = cost_budget(
-        relative_costs(costs, cost),
+        relative_cost,
         relative,
         schedule.cosine(churn, stop),
         least=least,
@@ -124,17 +130,23 @@ def _check(curve: Curve) -> None:
 
 
 def _check_floor(
-    curve: Curve, floor: float, least: Mapping[str, int], costs: CostModel, kind: str
+    curve: Curve, floor: float, least: Mapping[str, int], relative_cost: Costs
 ) -> None:
-    masks = {name: np.arange(size) < least[name] for name, size in costs.sizes.items()}
-    fewest = float(total_cost(costs, masks, kind)) / float(total_cost(costs, {}, kind))
-    lowest = min(level for _, level in curve)
+    masks = {name: jnp.ones(count, bool) for name, count in least.items()}
+    fewest, lowest = float(relative_cost.total(masks)), min(level for _, level in curve)
     if fewest > lowest:
         allowed = (
             f"a lower fraction, or levels of cost from {fewest:.4f}, the cost of so many units, on;"
             f" not {lowest:g}"
         )
         raise UserError("method.floor", floor, allowed)
+
+
+def _read_table(path: str, cost: str) -> LatencyTable | None:
+    if bool(path) != (cost == "latency"):
+        allowed = "a JSON file of units.measure_layers, for cost latency alone"
+        raise UserError("method.table", path, allowed)
+    return read_json(pathlib.Path(path), "method.table", "measured layers") if path else None
 
 
 def _of(groups: UnitGroups, costs: CostModel) -> UnitGroups:

@@ -64,7 +64,7 @@ def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec
             if results.RETRAINED in others
             else ""
         )
-        + ". Percentages: the level of cost that a network was made for. "
+        + ". Labels: the level of cost that a network was made for. "
         + f"{'Lower' if metric.better == 'lower' else 'Upper'} left is better. "
         + ("Hollow marks: one seed." if pilot else "Bars: 95 % confidence intervals.")
     )
@@ -195,7 +195,7 @@ def _widths_figure(front: Front, ending: str, where: str) -> FigureSpec | None:
     grew = any(np.any(np.diff(layer.counts) > 0) for layer in shown)
     caption = (
         "Active units of each layer over the main run, beside the full width in grey. A vertical"
-        " line is a level of cost, in percent, at which a network branched off; the numbers on it"
+        " line is a level of cost at which a network branched off; the numbers on it"
         " are the widths of that network."
         + (" Green edge: more units were grown than pruned." if grew else "")
         + (f" The first {_MOST_LAYERS} of {len(layers)} layers." if layers != shown else "")
@@ -280,7 +280,7 @@ def _draw_widths(front: Front, layers: Sequence[_Layer], left: float, ax: Axes) 
     networks = [(formatting.number(r, "step"), r) for r in front.networks("networks")]
     for step, network in networks:
         if step is not None:
-            _draw_level(ax, step, network, layers, len(networks))
+            _draw_level(ax, step, network, layers, front)
 
 
 def _name_row(ax: Axes, row: int, layer: _Layer, left: float) -> None:
@@ -296,13 +296,13 @@ def _name_row(ax: Axes, row: int, layer: _Layer, left: float) -> None:
 
 
 def _draw_level(
-    ax: Axes, step: float, network: Mapping[str, Any], layers: Sequence[_Layer], networks: int
+    ax: Axes, step: float, network: Mapping[str, Any], layers: Sequence[_Layer], front: Front
 ) -> None:
     """Draws the line of a branch, with its widths on it and its level above."""
     ax.axvline(step, color=style.INK, lw=1, clip_on=False)
-    narrow = ax.get_window_extent().width / networks < 100
+    narrow = ax.get_window_extent().width / len(front.networks("networks")) < 100
     level = formatting.number(network, "level") or 0.0
-    text = formatting.significant(100 * level) + ("" if narrow else " %")
+    text = results.level_text(front, level, unit=not narrow)
     at: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
     ax.annotate(text, (step, 1), xytext=(0, 7), ha="center", color=style.INK, weight="bold",
                 annotation_clip=False, **at)  # fmt: skip

@@ -24,7 +24,8 @@ class Member:
 
     Attributes:
       series: `FOUND`; `RETRAINED` from scratch; or `UNIFORM`, of scaled widths.
-      level: Fraction of the cost that it was made for.
+      level: Cost that it was made for: a fraction of the whole network's, or milliseconds.
+      name: The level as text: `12.5 %`.
       rows: What front.json has of it, a seed each.
       latency: `(batch size, threads) → ms`, a seed each.
       files: Of the first seed: formats and paths.
@@ -32,14 +33,10 @@ class Member:
 
     series: Series
     level: float
+    name: str
     rows: Sequence[Mapping[str, Any]]
     latency: Sequence[Mapping[tuple[int, int], float]]
     files: Sequence[tuple[str, Path]]
-
-    @property
-    def name(self) -> str:
-        """The level as text: `12.5 %`."""
-        return level_text(self.level)
 
     def estimate(self, quantity: str, metric: Metric) -> stats.Estimate | None:
         """Returns mean and interval of "test", "val", "ms1", …, or a field, over the seeds."""
@@ -54,9 +51,11 @@ class Member:
         return None if found is None else found.mean
 
 
-def level_text(level: float) -> str:
-    """Returns a level of cost as text that is not broken: `12.5 %`."""
-    return f"{formatting.significant(100 * level)}\N{NO-BREAK SPACE}%"
+def level_text(front: Front, level: float, unit: bool = True) -> str:
+    """Returns a level of cost as text that is not broken: `12.5 %`, or `2 ms`."""
+    in_ms = formatting.dig(front.record, "config", "front_by") == "latency_ms"
+    text = formatting.significant(level if in_ms else 100 * level)
+    return f"{text}\N{NO-BREAK SPACE}{'ms' if in_ms else '%'}" if unit else text
 
 
 def members(fronts: Sequence[Front]) -> list[Member]:
@@ -73,7 +72,8 @@ def members(fronts: Sequence[Front]) -> list[Member]:
             ]
             latency = [front.latency.get(folder, {}) for front in fronts]
             files = fronts[0].files.get(folder, ())
-            found.append(Member(series, level or 0.0, rows, latency, files))
+            name = level_text(fronts[0], level or 0.0)
+            found.append(Member(series, level or 0.0, name, rows, latency, files))
     return found
 
 
@@ -81,7 +81,7 @@ def whole(fronts: Sequence[Front]) -> Member:
     """Returns the whole network, which has a size and a latency."""
     rows = [{"relative_macs": 1.0, **_mapping(front.record.get("whole"))} for front in fronts]
     latency = [front.latency.get("main", {}) for front in fronts]
-    return Member(FOUND, 1.0, rows, latency, ())
+    return Member(FOUND, 1.0, "", rows, latency, ())
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

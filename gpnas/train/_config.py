@@ -100,6 +100,7 @@ _FREE = (
     "data.download",
     "train.tensorboard",
     "train.keep_epochs",
+    "method.table",
     "train.checkpoint_seconds",
 )
 

@@ -9,7 +9,7 @@ import pytest
 from gpnas import units
 from gpnas.errors import UserError
 from gpnas.train import front_config, train_front
-from gpnas.train._front import Front, level_epochs
+from gpnas.train._front_plan import Front, level_epochs
 from gpnas.train._plan import make_plan
 
 LEVELS = (1.0, 0.25)
