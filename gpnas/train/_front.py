@@ -96,8 +96,8 @@ def train_front(
         name = f"level-{level:g}"
         scratch[f"retrained-{level:g}"] = found[name], active[name]
     for level in settings.front if settings.baselines else ():
-        architecture = uniform_architecture(plan, rebuild, uniform[level])
-        scratch[f"uniform-{level:g}"] = architecture, uniform[level]
+        widths = uniform[level]
+        scratch[f"uniform-{level:g}"] = uniform_architecture(plan, rebuild, widths), widths
     for name, (architecture, active[name]) in scratch.items():
         own = scratch_config(main, settings, architecture, epochs, name)
         records[name] = train(own, folder / name, data)
