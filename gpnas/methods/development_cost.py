@@ -20,6 +20,7 @@ from gpnas.units import (
     outgoing_masks,
     relative_costs,
     score,
+    total_cost,
     weight_masks,
 )
 
@@ -68,7 +69,8 @@ def development_cost(
       spare: Inactive units for which an elastic run has capacity, as a fraction of the active.
 
     Raises:
-      UserError: If the curve does not start at 0, its times fall, or a cost is 0.
+      UserError: If the curve does not start at 0, its times fall, a cost is 0 or below that of the
+        units that stay active, or the network has no units to prune.
 
     References:
       Molchanov et al. 2019 (arXiv:1906.10771) for pruning across layers; Evci et al. 2022, GradMax
@@ -80,11 +82,13 @@ def development_cost(
     own = _of(groups_in_collection(groups), costs)
     if not own.groups:
         raise UserError("method.name", "development_cost", "a network with units to prune")
+    least = {name: max(round(floor * size), 1) for name, size in costs.sizes.items()}
+    _check_floor(curve, floor, least, costs, cost)
     transform = cost_budget(
         relative_costs(costs, cost),
         relative,
         schedule.cosine(churn, stop),
-        least={name: max(round(floor * size), 1) for name, size in costs.sizes.items()},
+        least=least,
         every_steps=every,
         stop=stop + every,
         protect=protect,
@@ -117,6 +121,20 @@ def _check(curve: Curve) -> None:
         raise UserError("method.curve", curve, allowed)
     if any(level <= 0 for _, level in curve):
         raise UserError("method.curve", curve, "costs above 0, as fractions of the whole network's")
+
+
+def _check_floor(
+    curve: Curve, floor: float, least: Mapping[str, int], costs: CostModel, kind: str
+) -> None:
+    masks = {name: np.arange(size) < least[name] for name, size in costs.sizes.items()}
+    fewest = float(total_cost(costs, masks, kind)) / float(total_cost(costs, {}, kind))
+    lowest = min(level for _, level in curve)
+    if fewest > lowest:
+        allowed = (
+            f"a lower fraction, or levels of cost from {fewest:.4f}, the cost of so many units, on;"
+            f" not {lowest:g}"
+        )
+        raise UserError("method.floor", floor, allowed)
 
 
 def _of(groups: UnitGroups, costs: CostModel) -> UnitGroups:

@@ -1,5 +1,6 @@
 """A front of networks from one run: a network that shrinks, and branches that finish training."""
 
+import itertools
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -35,12 +36,14 @@ class Front(NamedTuple):
       branch_epochs: Length of each branch.
       baselines: Whether networks of uniformly scaled widths are trained for comparison, from
         scratch and together with the training FLOPs of the front.
+      retrain: Whether the networks of the front are trained from scratch, too, as long as those.
     """
 
     front: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06)
     front_by: str = "macs"
     branch_epochs: int = 2
     baselines: bool = False
+    retrain: bool = False
 
 
 def front_config() -> ConfigDict:
@@ -81,27 +84,34 @@ def train_front(
     folder = pathlib.Path(workdir)
     data = load_data(run) if data is None else data
     main = main_config(run, settings)
-    records = {"main": train(main, folder / "main", data)}
+    plan = make_plan(main, data)
+    records, active, steps = {"main": train(main, folder / "main", data)}, {}, {}
+    rebuild = find_rebuild(main, data, plan)
+    found: dict[str, Mapping[str, Any]] = {}
     for level, epoch in zip(settings.front, level_epochs(main.train.epochs, settings), strict=True):
         name = f"level-{level:g}"
         finished = load_run(folder / "main", "last", data, epoch=epoch)
-        rebuild = find_rebuild(main, data, finished.plan)
-        architecture, variables = active_network(
+        active[name], steps[name] = finished.units, epoch * plan.steps_per_epoch
+        found[name], variables = active_network(
             finished.plan, rebuild, finished.variables, finished.units
         )
-        branch = branch_config(main, settings, architecture, name)
+        branch = branch_config(main, settings, found[name], name)
         records[name] = train(branch, folder / name, data, variables=variables)
-    if settings.baselines:
-        plan = make_plan(main, data)
-        rebuild = find_rebuild(main, data, plan)
-        masks = {level: uniform_units(plan, level, settings.front_by) for level in settings.front}
-        epochs = equal_epochs(plan, records.values(), masks.values())
-        for level, widths in masks.items():
-            name = f"uniform-{level:g}"
-            architecture = uniform_architecture(plan, rebuild, widths)
-            uniform = scratch_config(main, settings, architecture, epochs, name)
-            records[name] = train(uniform, folder / name, data)
-    record = sealed({"config": config.to_dict(), **provenance(), **_summary(records, settings)})
+    uniform = {level: uniform_units(plan, level, settings.front_by) for level in settings.front}
+    epochs = equal_epochs(plan, records.values(), uniform.values())
+    for level in settings.front if settings.retrain else ():
+        name = f"retrained-{level:g}"
+        active[name] = active[f"level-{level:g}"]
+        scratch = scratch_config(main, settings, found[f"level-{level:g}"], epochs, name)
+        records[name] = train(scratch, folder / name, data)
+    for level in settings.front if settings.baselines else ():
+        name = f"uniform-{level:g}"
+        active[name] = uniform[level]
+        architecture = uniform_architecture(plan, rebuild, uniform[level])
+        scratch = scratch_config(main, settings, architecture, epochs, name)
+        records[name] = train(scratch, folder / name, data)
+    summary = _summary(records, active, _sizes(plan), steps)
+    record = sealed({"config": config.to_dict(), **provenance(), **summary})
     write_json(folder / "front.json", record)
     return record
 
@@ -217,13 +227,16 @@ def _split(config: ConfigDict) -> tuple[Front, ConfigDict]:
         del run[name]
     check_config(run)
     levels = settings.front
-    falls = all(a > b for a, b in zip((1.0, *levels), levels, strict=False))
-    if not levels or not falls or levels[-1] <= 0:
-        raise UserError("front", levels, "falling fractions of the cost, below 1 and above 0")
+    real = all(isinstance(x, float | int) and not isinstance(x, bool) for x in levels)
+    falls = real and all(a > b for a, b in itertools.pairwise(levels))
+    if not levels or not falls or not 0 < levels[-1] <= levels[0] <= 1:
+        raise UserError("front", levels, "falling fractions of the cost in (0, 1]")
     if settings.front_by not in units.KINDS:
         raise UserError("front_by", settings.front_by, ", ".join(units.KINDS))
     if settings.branch_epochs < 1:
         raise UserError("branch_epochs", settings.branch_epochs, "1 or more")
+    for name in sorted({"curve", "cost"} & {*run.method}):
+        raise UserError(f"method.{name}", run.method[name], "none: front and front_by determine it")
     if "curve" not in fields_of(run.method.name):
         raise UserError("method.name", run.method.name, "development_cost")
     return settings, run
@@ -243,8 +256,26 @@ def _dense(main: ConfigDict, architecture: Mapping[str, Any], name: str) -> Conf
     return config
 
 
-def _summary(records: Mapping[str, Mapping[str, Any]], settings: Front) -> dict[str, Any]:
-    """The networks of a front, and what their training cost."""
+def _sizes(plan: Plan) -> dict[str, int]:
+    """Units of each group of the whole network, in the order of its layers."""
+    assert plan.groups is not None
+    return {g.name: g.size for g in plan.groups.groups if not units.is_block(g.name)}
+
+
+def _summary(
+    records: Mapping[str, Mapping[str, Any]],
+    active: Mapping[str, Mapping[str, np.ndarray]],
+    sizes: Mapping[str, int],
+    steps: Mapping[str, int],
+) -> dict[str, Any]:
+    """The networks of a front, and what their training cost.
+
+    Args:
+      records: Of each run, by the name of its folder.
+      active: Unit masks of each network.
+      sizes: Units of each group of the whole network.
+      steps: Of the main run, at which each branch begins.
+    """
     main = records["main"]
     metric = main["task"]["metric"]["name"]
     whole = main["cost"]["inference_macs_dense"]
@@ -255,27 +286,36 @@ def _summary(records: Mapping[str, Mapping[str, Any]], settings: Front) -> dict[
         return {
             "folder": name,
             "level": float(name.partition("-")[2]),
+            "step": steps.get(name),
             "model": {k: v for k, v in fields.items() if k not in ("dtype", "axes", "conv")},
             "macs": record["cost"]["inference_macs_dense"],
             "relative_macs": record["cost"]["inference_macs_dense"] / whole,
             "weights": record["cost"]["weights"],
+            "params": record["cost"]["params"],
+            "units": {
+                group: int(np.sum(active[name][group])) if group in active[name] else size
+                for group, size in sizes.items()
+            },
             f"test_{metric}": record["metrics"][f"test_{metric}_last"],
             f"val_{metric}": record["metrics"][f"val_{metric}_last"],
             "train_flops": record["cost"]["train_flops"],
             "wall_s": record["wall_s"],
         }
 
-    found = {
+    found: dict[str, list[dict[str, Any]]] = {
         kind: [network(name) for name in records if name.startswith(f"{kind}-")]
-        for kind in ("level", "uniform")
+        for kind in ("level", "uniform", "retrained")
     }
     own = [main, *(records[one["folder"]] for one in found["level"])]
     return {
         "task": main["task"],
+        "kinds": main["kinds"],
         "dataset": main["dataset"],
         "seed": main["seed"],
+        "whole": {"macs": whole, "params": main["cost"]["params"], "units": dict(sizes)},
         "networks": found["level"],
         "uniform": found["uniform"],
+        "retrained": found["retrained"],
         "train_flops": sum(record["cost"]["train_flops"] for record in own),
         "train_flops_dense": main["cost"]["train_flops_dense"],
         "wall_s": round(sum(record["wall_s"] for record in own), 3),
