@@ -11,7 +11,7 @@ run, a safetensors file, a folder of Orbax, or `module:function` (docs/own.md).
 `--config.method.curve='((0.0, 1.0), (0.6, 0.1))'` keeps a tenth. In Python it is `gpnas.slim`.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from gpnas.train import base
 
@@ -26,5 +26,6 @@ def get_config() -> ConfigDict:
         window="auto",
         protect="auto",
     )
+    config.train.init_from = config_dict.placeholder(str)  # needed
     config.optimizer.learning_rate = 0.02
     return config

@@ -42,7 +42,8 @@ def check_section(
         if isinstance(own, Mapping | ConfigDict):
             check_section(value, own, path, unchecked, optional, source)
         elif not _fits(value, own):
-            raise UserError(path, value, f"a value of type {type(own).__name__}")
+            needed = f": this config needs --config.{path}=VALUE" if value is None else ""
+            raise UserError(path, value, f"a value of type {type(own).__name__}{needed}")
     for name in () if section in unchecked else config:
         if name not in default:
             path = f"{section}.{name}" if section else str(name)

@@ -85,7 +85,7 @@ def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None
         return known[name]
     near = difflib.get_close_matches(str(name), known, 1)
     meant = f" (did you mean {near[0]}?)" if near else ""
-    allowed = f"{', '.join(known)}, or module:name of your own{meant}"
+    allowed = ", or ".join(filter(None, (", ".join(known), f"module:name of your own{meant}")))
     module, colon, attribute = str(name).partition(":")
     if not colon:
         raise UserError(field, name, allowed)
@@ -110,7 +110,20 @@ def check_makes(field: str, name: str, found: Any, kinds: Sequence[type]) -> typ
             return kind
     names = " or ".join(dict.fromkeys(kind.__name__ for kind in kinds))
     allowed = f"a {names} class, or a function annotated `-> {kinds[0].__name__}`"
-    raise UserError(field, name, f"{allowed}; not {found!r}")
+    shown = getattr(found, "__qualname__", None) or repr(found)
+    raise UserError(field, name, f"{allowed}; not {shown}")
+
+
+def check_made(field: str, name: str, made: Thing, kind: type) -> Thing:
+    """What a function of the user's returned, if it is of the kind that its annotation says.
+
+    Raises:
+      UserError: If it is of another.
+    """
+    if not isinstance(made, kind):
+        allowed = f"a function that returns a {kind.__name__}, not {type(made).__name__}"
+        raise UserError(field, name, allowed)
+    return made
 
 
 def made_type(found: Any) -> type | None:

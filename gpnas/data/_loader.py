@@ -167,15 +167,14 @@ def _decoded(request: _Request) -> Decoded:
     known = KNOWN.get(name)
     if request.raw_dir is not None and known is None:
         raise UserError("data.raw_dir", str(request.raw_dir), f"None for {name!r}")
-    if not name.startswith(_CSV):
-        for field, value, default in (
-            ("target", request.target, ""),
-            ("target_kind", request.target_kind, None),
-        ):
-            if value != default:
-                raise UserError(
-                    f"data.{field}", value, f"{default!r} for {name!r}, which is not csv:PATH"
-                )
+    for field, value, default, source in (
+        ("target", request.target, "", _CSV),
+        ("target_kind", request.target_kind, None, _CSV),
+        ("length", request.length, _LENGTH, _TEXT),
+    ):
+        if value != default and not name.startswith(source):
+            allowed = f"{default!r} for {name!r}, which is not {source}PATH"
+            raise UserError(f"data.{field}", value, allowed)
     if name == "digits":
         return _digits.load(request.size)
     if name.startswith(_FOLDER):

@@ -117,9 +117,9 @@ def split_parts(decoded: Decoded, name: str, validation: float, seed: int) -> di
         try:
             rows, held["test"] = _hold_out(decoded.fields, whole, rows, TEST_PART, TEST_SEED)
         except UserError as error:
-            few = f"{len(whole)} examples without a test set"
-            allowed = f"{few}, of which a fifth becomes one: {error.allowed}"
-            raise UserError("data.name", name, allowed) from error
+            got = f"{name} with {len(whole)} example{'s' if len(whole) > 1 else ''}"
+            allowed = "a test set, or more examples, of which a fifth becomes one"
+            raise UserError("data.name", got, f"{allowed}: {error.allowed}") from error
     if "validation" not in parts:
         rows, held["validation"] = _hold_out(decoded.fields, whole, rows, validation, seed)
     if held:

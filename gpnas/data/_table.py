@@ -289,7 +289,8 @@ def _check_finite(
         if wrong.size:
             row, column = wrong[0]
             where = _where(path, lines[done + row], names[column])
-            raise UserError(_FIELD, where, "a number that is finite in float32")
+            allowed = "a number that is finite in float32; rows with missing values are to be left"
+            raise UserError(_FIELD, where, f"{allowed} out or filled, not {rows[row, column]}")
         done += len(rows)
 
 

@@ -253,7 +253,7 @@ def _evaluate(
         "bytes": sum(part.stat().st_size for part in parts),
         "sha256": {part.name: digest(part.read_bytes()) for part in parts},
         "max_difference": max_difference(call, apply, variables, images),
-        f"test_{metric.name}": metric.value(mean),
+        f"test_{metric.name}": metric.reported(mean),
     }
 
 

@@ -3,11 +3,13 @@
 import contextlib
 import pathlib
 import tempfile
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
+from gpnas import plugins
 from gpnas.data import Dataset
 from gpnas.deploy._compact_network import Network, compact_network
 from gpnas.errors import UserError
+from gpnas.plugins import In
 from gpnas.train import Task, base, load_run, train
 
 _STOP = 0.6  # fraction of the run until which units are pruned
@@ -30,7 +32,7 @@ def slim(
     variables: Any,
     data: Dataset,
     *,
-    target: float = 0.25,
+    target: Annotated[float, In(0, 1, open="low")] = 0.25,
     cost: Literal["macs", "params", "flops"] = "macs",
     epochs: int = 10,
     learning_rate: float = 0.02,
@@ -57,10 +59,18 @@ def slim(
       workdir: Folder of the run, as for `train`; a temporary one by default.
 
     Raises:
-      UserError: If an argument is out of range, or the network has no units to prune.
+      UserError: If an argument is of another type or out of range, the variables are not of the
+        task's network, the data do not fit it, or it has no units to prune.
     """
-    if not 0 < target <= 1:
-        raise UserError("target", target, "a fraction in (0, 1]")
+    parameters = plugins.parameters_of(slim)
+    numbers = {"target": target, "cost": cost, "epochs": epochs, "learning_rate": learning_rate}
+    for name, value in (numbers | {"batch_size": batch_size, "seed": seed}).items():
+        plugins.check_value(name, value, parameters[name])
+    for field, given, kind in (("task", task, Task), ("data", data, Dataset)):
+        if not isinstance(given, kind):
+            raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}")
+    if variables is None:
+        raise UserError("variables", None, "those of the trained network, as `task.init` has them")
     curve = ((0.0, 1.0), (_STOP, target))
     config = base(
         name="development_cost", curve=curve, cost=cost, every="auto", window="auto", protect="auto"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpnas import plugins
-from gpnas.errors import UserError
+from gpnas.errors import UserError, brief
 from gpnas.masks import AxesTable, allocate, select
 from gpnas.methods import (
     acdc,
@@ -177,7 +177,16 @@ def build(
     for name in ("seed_allocation", "allocation"):
         if "density" in whole and whole.get(name) is not None:
             check_density(whole["density"], whole[name], shapes)
-    return function(**arguments)
+    if function in METHODS.values():
+        return function(**arguments)
+    try:
+        made = function(**arguments)
+    except UserError:
+        raise
+    except Exception as error:  # a function of the user's may raise anything
+        allowed = f"fields of which a method can be made ({brief(error)})"
+        raise UserError("method", dict(settings), allowed) from error
+    return plugins.check_made("method.name", settings["name"], made, Method)
 
 
 def _choices(axes: AxesTable | None, macs: Mapping[str, float]) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Architectures as JSON: the name of a network and its fields, from which it can be built."""
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -90,10 +91,16 @@ def find_network(field: str, name: str) -> tuple[Callable[..., Any], Callable[..
       UserError: If there is none, or it is of another kind.
     """
     make = plugins.find(field, name, MODELS)
+
+    def made(kind: type, make: Callable[..., Any], **fields: Any) -> Any:
+        return plugins.check_made(field, name, make(**fields), kind)
+
     kinds: dict[type, Callable[..., Model]] = {
-        nn.Module: lambda make, **fields: linen(make(**fields)),
-        nnx.Module: lambda make, **fields: from_nnx(lambda rngs: make(rngs=rngs, **fields)),
-        Model: lambda make, **fields: make(**fields),
+        nn.Module: lambda make, **fields: linen(made(nn.Module, make, **fields)),
+        nnx.Module: lambda make, **fields: from_nnx(
+            lambda rngs: made(nnx.Module, make, rngs=rngs, **fields)
+        ),
+        Model: functools.partial(made, Model),
     }
     equinox = sys.modules.get("equinox")  # imported by now, if the network is of that library
     if equinox is not None:

@@ -161,7 +161,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
             values = _in_batches(
                 lambda x, y: metric(module, variables, x, y), split.inputs, split.targets
             )
-        return training.metric.value(float(np.concatenate(values).mean(dtype=np.float64)))
+        return training.metric.reported(float(np.concatenate(values).mean(dtype=np.float64)))
 
     return Programs(begin, train, predict, measure)
 

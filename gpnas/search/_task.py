@@ -14,7 +14,7 @@ from gpnas.errors import UserError
 from gpnas.models import call, linen
 from gpnas.search._outcome import call_user
 from gpnas.train import build_task, check_task
-from gpnas.train.task import TARGET_KINDS, Metric, Task, classification
+from gpnas.train.task import TARGET_KINDS, Metric, Task, classification, output_shape
 
 DEFAULT = {"name": "classification"}
 
@@ -43,6 +43,16 @@ ERROR = Metric("error", "%", value=lambda mean: 100 * mean)
 CLASSIFICATION = Training(lambda module: classification(linen(module)), ERROR, True)
 
 
+def check_data(name: str, data: Dataset) -> None:
+    """Makes sure that a data set has images, and the targets that a task takes.
+
+    Raises:
+      UserError: If it has others.
+    """
+    kind = TARGET_KINDS.get(name)
+    require_kind(data, inputs=("image",), targets=() if kind is None else (kind,))
+
+
 def build_training(
     settings: Mapping[str, Any], data: Dataset, build: Callable[[], nn.Module]
 ) -> Training:
@@ -59,8 +69,7 @@ def build_training(
     """
     own = dict(settings.get("task", DEFAULT))
     config = ConfigDict(own)
-    kind = TARGET_KINDS.get(own["name"])
-    require_kind(data, inputs=("image",), targets=() if kind is None else (kind,))
+    check_data(own["name"], data)
 
     def make(module: nn.Module) -> Task:
         return build_task(config, linen(module))
@@ -82,8 +91,8 @@ def _check(space: str, name: str, task: Task, data: Dataset, module: nn.Module) 
     variables = call_user(
         "space", space, "a space that builds networks", lambda: init(jax.random.key(0), inputs)
     )
-    wanted = task.outputs(data) if task.outputs else None
+    wanted = output_shape(name, task, data)
     outputs = jax.eval_shape(task.model.infer, variables, inputs).shape[1:]
-    if wanted is not None and outputs != tuple(wanted):
-        raise UserError("space", space, f"networks with outputs {tuple(wanted)}, not {outputs}")
+    if wanted is not None and outputs != wanted:
+        raise UserError("space", space, f"networks with outputs {wanted}, not {outputs}")
     check_task(name, task, variables, (inputs, targets), (inputs, targets), None)

@@ -22,7 +22,7 @@ from gpnas.search._outcome import FAILURES, call_user
 from gpnas.search._run import EvaluateAll, each, randomness
 from gpnas.search._space import Space, frozen
 from gpnas.search._table import TABLES, digests, load_table
-from gpnas.search._task import Training, build_training
+from gpnas.search._task import DEFAULT, Training, build_training, check_data
 from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
 from gpnas.search.training import total_steps, trained
@@ -108,7 +108,9 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
         check_whole(settings, field, least)
     fields = _fields("network", settings["space"], make, settings["network"], _FOR_A_SPACE)
     recipe = Recipe(**_fields("training", "a search", Recipe, settings["training"], ()))
-    data = load_data(ConfigDict({"data": dict(settings["data"])}))
+    task = dict(settings.get("task", DEFAULT))
+    data = load_data(ConfigDict({"data": dict(settings["data"]), "task": task}))
+    check_data(task["name"], data)
     if recipe.batch_size > len(data.train):
         raise UserError("training.batch_size", recipe.batch_size, f"1 to {len(data.train)}")
     space = _built_space(settings, make, data, fields)

@@ -31,7 +31,7 @@ def build_task(config: ConfigDict, model: Model) -> Task:
     for field, value in settings.items():
         plugins.check_value(f"task.{field}", value, parameters[field])
     try:
-        return make(model, **settings)
+        return plugins.check_made("task.name", name, make(model, **settings), Task)
     except UserError:
         raise
     except Exception as error:  # a constructor is a program: it may raise anything
@@ -144,9 +144,8 @@ def shapes_of(task: Task, config: ConfigDict, one: jax.ShapeDtypeStruct) -> Any:
     try:
         init(32, 32, *one.shape[2:]) if is_image else init(*one.shape)
     except Exception as error:
-        raise UserError(
-            "model", config.to_dict(), f"fields of which a network can be made ({said})"
-        ) from error
+        allowed = f"fields of which a network for inputs of shape {one.shape} can be made ({said})"
+        raise UserError("model", config.to_dict(), allowed) from error
     raise UserError(
         "model.name", config.name, f"one for images of {size}; data.image_size makes them larger"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
@@ -43,13 +44,13 @@ def load_variables(config: ConfigDict, like: Any) -> Any:
         if names:
             raise UserError("train.init_names", names, "none without train.init_from")
         return None
-    found = dict(_leaves(_read(config.init_from)))
+    found = dict(_leaves(config.init_from, _read(config.init_from)))
     missing = {name for name in like if name != "params" and not _has(found, f"{name}/", names)}
     used = set()
+    _check_names(names, like)
 
     def leaf(path: tuple, own: Any) -> Any:
-        collection, _, rest = tree.path_name(path).partition("/")
-        name = rest if collection == "params" else f"{collection}/{rest}"
+        collection, name = tree.path_name(path).partition("/")[0], _own_name(path)
         source = _renamed(name, names)
         if collection in missing or source is None:
             return None
@@ -58,9 +59,8 @@ def load_variables(config: ConfigDict, like: Any) -> Any:
             allowed = f"weights with {source}; like it are {near} (train.init_names maps names)"
             raise UserError(_FIELD, config.init_from, allowed)
         value = np.asarray(found[source])
-        if value.shape != own.shape:
-            allowed = f"{source} of shape {own.shape}, as {name} has here; not {value.shape}"
-            raise UserError(_FIELD, config.init_from, allowed)
+        shown = source if source == name else f"{source} (here {name})"
+        _check_leaf(_FIELD, config.init_from, shown, value, own)
         used.add(source)
         return value.astype(own.dtype)
 
@@ -69,6 +69,62 @@ def load_variables(config: ConfigDict, like: Any) -> Any:
         shown = ", ".join(unused[:4]) + (", …" if len(unused) > 4 else "")
         logging.warning("%s: leaves that are not used: %s", config.init_from, shown)
     return loaded
+
+
+def _check_names(names: Mapping[str, str], like: Any) -> None:
+    """Makes sure that each mapped beginning is one of a path of the network."""
+    own = [_own_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(like)[0]]
+    for name, theirs in names.items():
+        if not isinstance(theirs, str):
+            raise UserError(f"train.init_names.{name}", theirs, "a path in the source, as text")
+        if not any(f"{path}/".startswith(f"{name}/") for path in own):
+            first = dict.fromkeys(path.partition("/")[0] for path in own)
+            allowed = f"beginnings of paths of this network: {', '.join(first)}, or longer"
+            raise UserError("train.init_names", name, allowed)
+
+
+def _own_name(path: tuple) -> str:
+    """A path of ours as the source may have it: without "params/"."""
+    return tree.path_name(path).removeprefix("params/")
+
+
+def check_variables(variables: Any, like: Any) -> None:
+    """Makes sure that variables are of a network; a leaf that is None is initialized.
+
+    Args:
+      variables: What a caller gives.
+      like: Shapes of the network's variables.
+
+    Raises:
+      UserError: For the first leaf that is missing, is not the network's, has another shape, or
+        is not finite.
+    """
+
+    def leaves(tree_: Any) -> dict[str, Any]:
+        flat = jax.tree_util.tree_flatten_with_path(tree_, is_leaf=lambda leaf: leaf is None)[0]
+        return {tree.path_name(path): leaf for path, leaf in flat}
+
+    wanted, given = leaves(like), leaves(variables)
+    for kind, names in (("lacks", wanted.keys() - given), ("has", given.keys() - wanted)):
+        if names:
+            allowed = f"variables of this network: {', '.join(like)}; it {kind} {min(names)}"
+            raise UserError("variables", type(variables).__name__, allowed)
+    for name, own in wanted.items():
+        if given[name] is not None:
+            _check_leaf("variables", name, name, given[name], own)
+
+
+def _check_leaf(field: str, got: str, name: str, value: Any, own: Any) -> None:
+    """Raises UserError for a leaf of another shape, and for one that is not real and finite."""
+    if np.shape(value) != own.shape:
+        raise UserError(field, got, f"{name} of shape {own.shape}; not {np.shape(value)}")
+    if not jnp.issubdtype(own.dtype, jnp.floating):
+        return
+    numbers = np.asarray(value)
+    if not jnp.issubdtype(numbers.dtype, jnp.floating):
+        raise UserError(field, got, f"{name} of {own.dtype}; not {numbers.dtype}")
+    if not np.isfinite(numbers.astype(np.float32)).all():
+        raise UserError(field, got, f"{name} of finite numbers")
 
 
 def _renamed(name: str, names: Mapping[str, str]) -> str | None:
@@ -122,10 +178,17 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, Any]:
         raise UserError(_FIELD, str(path), f"a safetensors file ({brief(error)})") from error
 
 
-def _leaves(variables: Any) -> Iterator[tuple[str, Any]]:
+def _leaves(source: str, variables: Any) -> Iterator[tuple[str, Any]]:
     """Leaves by path; a dot in a flat name, as PyTorch's have, separates levels, too."""
     if not isinstance(variables, Mapping):
         allowed = f"variables as a dict, nested or flat; not {type(variables).__name__}"
-        raise UserError(_FIELD, type(variables).__name__, allowed)
-    for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        raise UserError(_FIELD, source, allowed)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(_dicts(variables))[0]:
         yield tree.path_name(path).replace(".", "/").removeprefix("params/"), leaf
+
+
+def _dicts(variables: Any) -> Any:
+    """Mappings of any kind as dicts, which JAX takes apart."""
+    if not isinstance(variables, Mapping):
+        return variables
+    return {name: _dicts(inner) for name, inner in variables.items()}

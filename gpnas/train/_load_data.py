@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from gpnas.data import Dataset, load
+from gpnas.errors import UserError
 from gpnas.train.task import TARGET_KINDS
 
 
@@ -16,6 +17,8 @@ def load_data(config: ConfigDict) -> Dataset:
     kind = c.target_kind
     if not kind and c.name.startswith("csv:") and "task" in config:
         kind = TARGET_KINDS.get(config.task.name)
+        if kind == "next":
+            raise UserError("task.name", config.task.name, f"a task of a table; {c.name} is one")
     return load(
         c.name,
         raw_dir=c.raw_dir or None,

@@ -22,7 +22,7 @@ from gpnas.train import _analysis, _checkpoint, _elastic, _patience, _record
 from gpnas.train._config import check_config as check_config
 from gpnas.train._config import config_key
 from gpnas.train._forecast import few_updates, forecast_line
-from gpnas.train._initial import load_variables
+from gpnas.train._initial import check_variables, load_variables
 from gpnas.train._load_data import load_data
 from gpnas.train._metrics import progress, writer
 from gpnas.train._observe import (
@@ -73,7 +73,7 @@ def train(
 
     Raises:
       UserError: For a config that cannot be, or a folder that another run has used or is using.
-      Diverged: If the loss is not finite.
+      Diverged: If the loss or the metric is not finite.
       Stopped: If SIGTERM or SIGINT came.
     """
     return train_replicas([config], [workdir], data, task=task, variables=variables)[0]
@@ -109,6 +109,9 @@ def train_replicas(
         if not 0 <= c.seed < 2**32:
             raise UserError("seed", c.seed, "0 to 2**32 - 1")
         check_workdir(folder, c)
+    for field, given, kind in (("data", data, Dataset), ("task", task, Task)):
+        if given is not None and not isinstance(given, kind):
+            raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}, or None")
     data = load_data(config) if data is None else data
     plan = make_plan(config, data, task=task)
     if config.elastic:
@@ -116,7 +119,9 @@ def train_replicas(
     together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
     checkpoints = folders[0] / f"checkpoints{together}"
     begun = bool(_checkpoint.steps(checkpoints))
-    if variables is None and not begun:
+    if variables is not None:
+        check_variables(variables, plan.variables)
+    elif not begun:
         variables = load_variables(config.train, plan.variables)
     with contextlib.ExitStack() as locks:
         for c, folder in zip(configs, folders, strict=True):

@@ -1,6 +1,7 @@
 """Whether a network can be trained on a task: everything that a trace can say beforehand."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 
 from gpnas.errors import UserError, brief
 from gpnas.masks import init_masks, masked_leaves
-from gpnas.train.task import Task
+from gpnas.train.task import RESERVED, Aux, Metric, Task
+
+_MEANS = (0.5, 1.0, 0.0, -0.5)  # of which a metric's `value` must take at least one
 
 
 def check_network(
@@ -72,15 +75,23 @@ def check_task(
       UserError: If the loss is not a real scalar, its metrics are not scalars, those of the
         evaluation are not one number per example, its `metric` is not among both; or it raises.
     """
+    _check_metric(name, task.metric)
     size = len(jax.tree.leaves(batch)[0])
     key = jax.eval_shape(lambda: jax.random.key(0))
-    loss, aux = _traced(
-        name, "training", task.loss, axis, variables, trained, key, field="task.name"
-    )
+    found = _traced(name, "training", task.loss, axis, variables, trained, key, field="task.name")
+    if not _is_pair(found):
+        raise UserError("task.name", name, "a task whose loss returns (loss, gpnas.train.Aux)")
+    loss, aux = found
     if loss.shape != () or not _real(loss):
         allowed = f"a task with a loss of one real number, not of shape {loss.shape} {loss.dtype}"
         raise UserError("task.name", name, allowed)
+    state = {name: tree for name, tree in variables.items() if name != "params"}
+    if _layout(aux.model_state) != _layout(state):
+        allowed = "a task whose loss returns the network's collections, as `Model.apply` does"
+        raise UserError("task.name", name, allowed)
     metrics = _traced(name, "evaluation", task.metrics, axis, variables, batch, field="task.name")
+    if not _is_named(metrics):
+        raise UserError("task.name", name, "a task whose metrics are {name: (batch,)}")
     for metric, found in aux.metrics.items():
         if found.shape != ():
             allowed = f"a task whose loss returns means over the batch, not {metric} {found.shape}"
@@ -96,6 +107,45 @@ def check_task(
         allowed = f"a task whose loss returns the metric {task.metric.name!r}"
         raise UserError("task.name", name, allowed)
     return ["loss", *aux.metrics]
+
+
+def _check_metric(name: str, metric: Metric) -> None:
+    """Makes sure of a metric's name, direction and reported value."""
+    if not isinstance(metric, Metric):
+        allowed = f"a task whose `metric` is a gpnas.train.Metric, not {metric!r}"
+        raise UserError("task.name", name, allowed)
+    if metric.name in ("", *RESERVED):
+        allowed = f"a task whose metric has a name other than {', '.join(RESERVED)}"
+        raise UserError("task.name", name, f"{allowed}; not {metric.name!r}")
+    if metric.better not in ("lower", "higher"):
+        allowed = f"a task whose metric is better lower or higher, not {metric.better!r}"
+        raise UserError("task.name", name, allowed)
+    if not any(_is_finite(metric, mean) for mean in _MEANS):
+        allowed = "a task whose `Metric.value` is a finite number for a mean over examples"
+        raise UserError("task.name", name, allowed)
+
+
+def _is_finite(metric: Metric, mean: float) -> bool:
+    try:
+        return math.isfinite(metric.reported(mean))
+    except Exception:  # it is a program: it may raise anything
+        return False
+
+
+def _is_pair(found: Any) -> bool:
+    """Whether shapes are those of what `Task.loss` returns."""
+    pair = isinstance(found, tuple) and len(found) == 2
+    return (
+        pair and _is_array(found[0]) and isinstance(found[1], Aux) and _is_named(found[1].metrics)
+    )
+
+
+def _is_named(found: Any) -> bool:
+    return isinstance(found, Mapping) and all(map(_is_array, found.values()))
+
+
+def _is_array(found: Any) -> bool:
+    return isinstance(found, jax.ShapeDtypeStruct)
 
 
 def _traced(

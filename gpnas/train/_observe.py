@@ -140,7 +140,7 @@ def train_line(
         "step": now.step,
         "split": "train",
         "loss": float(sums["loss"]) / steps,
-        metric.name: metric.value(float(sums[metric.name] / steps)),
+        metric.name: metric.reported(float(sums[metric.name] / steps)),
         "density": now.density,
         "grown": sum(layer["grown"] for layer in layers.values()),
         "pruned": sum(layer["pruned"] for layer in layers.values()),
@@ -189,7 +189,7 @@ def evaluate_and_select(
     """
     variables = program.network(state)
     metrics = program.evaluate(variables, split)
-    value = program.metric.value(metrics[program.metric.name])
+    value = program.metric.reported(metrics[program.metric.name])
     nonzeros = sum(now.active.values())
     fewest = min(nonzeros, int(best.fewest))
     best = best._replace(fewest=jnp.int32(fewest))

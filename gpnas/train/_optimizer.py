@@ -63,17 +63,20 @@ def build_optimizer(
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=_weights))
     rate = _learning_rate(config, total_steps, section)
     try:
-        tx = optax.chain(*parts, function(rate, **arguments))
+        own = function(rate, **arguments)
+        plugins.check_made(f"{section}.name", config.name, own, optax.GradientTransformation)
+        tx = optax.chain(*parts, own)
         weights = {"kernel": jnp.zeros((2, 2))}
         jax.eval_shape(lambda w: tx.update(w, tx.init(w), w), weights)
-    except (TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except UserError:
+        raise
+    except Exception as error:  # a function of one's own may raise anything
         if config.arguments:
             field, got, allowed = "arguments", dict(config.arguments), f"what {config.name} takes"
         else:
             allowed = "an optimizer that takes a schedule and needs the gradient alone"
             field, got = "name", config.name
-        raise UserError(f"{section}.{field}", got, f"{allowed} ({reason})") from error
+        raise UserError(f"{section}.{field}", got, f"{allowed} ({brief(error)})") from error
     return tx
 
 
@@ -159,8 +162,14 @@ def _schedule(name: str, rate: float, steps: int, section: str) -> optax.Schedul
         allowed = f"a function of learning rate and steps that returns a schedule ({brief(error)})"
         raise UserError(field, name, allowed) from error
     if getattr(found, "shape", None) != () or not jnp.issubdtype(found.dtype, jnp.floating):
-        raise UserError(field, name, f"a schedule whose values are () float32, not {found}")
+        raise UserError(
+            field, name, f"a schedule whose values are () float32, not {_shape_of(found)}"
+        )
     return schedule
+
+
+def _shape_of(found: Any) -> str:
+    return f"{found.shape} {found.dtype}" if hasattr(found, "dtype") else str(found)
 
 
 def _held(schedule: optax.Schedule, steps: int) -> optax.Schedule:

@@ -22,7 +22,7 @@ from gpnas.train._forecast import expected, mask_updates
 from gpnas.train._network import check_network, check_task
 from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
 from gpnas.train._step import init_state, make_step
-from gpnas.train.task import TARGET_KINDS, Task
+from gpnas.train.task import TARGET_KINDS, Task, output_shape
 from gpnas.units import CostModel, Macs, UnitGroups, cost_model
 
 _STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
@@ -129,7 +129,7 @@ def make_plan(
         allowed = f"at most {_MOST_STEPS // steps_per_epoch}: steps are counted in 32 bits"
         raise UserError("train.epochs", config.train.epochs, allowed)
     task = task or _make_task(config, data, axis, architecture)
-    network = _make_network(config, data, axis, task)
+    network = _make_network(config, data, axis, task, batch_size)
     supernet = supernet or _supernet(network)
     evaluations = -(-config.train.epochs // config.train.eval_every)
     method, durations = _make_method(
@@ -165,12 +165,15 @@ def _make_task(
     return build_task(config.task, model)
 
 
-def _make_network(config: ConfigDict, data: Dataset, axis: str | None, task: Task) -> _Network:
+def _make_network(
+    config: ConfigDict, data: Dataset, axis: str | None, task: Task, batch_size: int
+) -> _Network:
     one = jax.eval_shape(lambda x: standardize(x, data), jnp.asarray(data.train.inputs[:1]))
     inputs = jax.ShapeDtypeStruct(one.shape[1:], one.dtype)
     variables = shapes_of(task, config.model, inputs)
-    batch = _batch(inputs, data, 2)
-    outputs = task.outputs(data) if task.outputs else None
+    traced = batch_size // (jax.device_count() if axis else 1)  # as a step will have it
+    batch = _batch(inputs, data, max(traced, 2))  # a scalar is not taken for a number per example
+    outputs = output_shape(config.task.name, task, data)
     check_network(config.model.name, task, variables, batch, outputs, axis)
     if config.data.augment not in ("", "none"):
         require_kind(data, inputs=("image",))

@@ -20,7 +20,7 @@ from gpnas.train import _analysis, _elastic
 from gpnas.train._plan import Plan
 from gpnas.train._program import Program
 from gpnas.train._rebuild import check_rebuilt, find_rebuild
-from gpnas.train._run import Replica, Run
+from gpnas.train._run import Replica, Run, check_finite
 from gpnas.train._state import TrainState
 from gpnas.train._workdir import keep_written
 from gpnas.units import network_cost
@@ -147,14 +147,17 @@ def finish(
     metric, name = plan.task.metric, plan.task.metric.name
     test = program.evaluate(program.network(state), data.test)
     chosen = program.evaluate(selected.variables, data.test)
+    tested = {"last": metric.reported(test[name]), "selected": metric.reported(chosen[name])}
+    check_finite(
+        "test", {f"{name} ({which})": one for which, one in tested.items()}, plan.total_steps
+    )
     lines = keep_written(workdir / "metrics.jsonl", replica.written)
     curve = [line for line in lines if line["split"] == "train"]
     evaluations = [line for line in lines if line["split"] == "validation"]
     shown = ("step", "density", "grown", "pruned", "skipped", "layers", "units")
     result = dict(known) | {
         "metrics": {
-            f"test_{name}_last": metric.value(test[name]),
-            f"test_{name}_selected": metric.value(chosen[name]),
+            **{f"test_{name}_{which}": one for which, one in tested.items()},
             f"val_{name}_last": evaluations[-1][name],
             f"val_{name}_selected": float(f"{float(selected.value):.7g}"),
             "selected_step": int(selected.step),

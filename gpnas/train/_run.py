@@ -1,7 +1,7 @@
 """Seeds that train together: what is fixed, where each stands, and how they are saved."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,14 @@ from gpnas.train._workdir import Written, about, check_same, check_vouched, read
 
 
 class Diverged(GaveUp):
-    """A loss that is not finite; the checkpoints before it are kept."""
+    """A loss or metric that is not finite; the checkpoints before it are kept."""
+
+
+def check_finite(split: str, numbers: Mapping[str, Any], step: int) -> None:
+    """Raises Diverged for the first number of a line that is not finite."""
+    for name, value in numbers.items():
+        if isinstance(value, float) and not np.isfinite(value):
+            raise Diverged(f"the {split} {name} is {value} at step {step}")
 
 
 class Run(NamedTuple):
@@ -63,10 +70,9 @@ class Replica(NamedTuple):
         """With one line more, after so many seconds.
 
         Raises:
-          Diverged: If its loss is not finite; nothing is written then.
+          Diverged: If its loss or metric is not finite; nothing is written then.
         """
-        if not np.isfinite(line["loss"]):
-            raise Diverged(f"the {line['split']} loss is {line['loss']} at step {line['step']}")
+        check_finite(line["split"], line, line["step"])
         wall = round(self.wall + seconds, 3)
         line = line | {"wall_s": wall}
         self.write(line)

@@ -6,16 +6,25 @@ assume neither classification nor images. `supervised` makes one from a loss of 
 """
 
 import math
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from gpnas.errors import UserError, brief
 from gpnas.models import Model
 from gpnas.plugins import In
 
+# Names in a line of metrics, which a metric cannot have.
+RESERVED = (
+    "step", "split", "density", "grown", "pruned", "skipped", "layers", "units", "images_per_s",
+    "wall_s",
+)  # fmt: skip
+_LOG_MAX = math.log(sys.float_info.max)
 Batch = tuple[Any, Any]  # inputs and targets, (batch, …)
 PerExample = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -24,7 +33,7 @@ class Metric(NamedTuple):
     """The number by which networks of a task are compared.
 
     Attributes:
-      name: One of `Task.metrics`.
+      name: One of `Task.metrics`, and none of `RESERVED`.
       unit: Of the reported value; may be empty.
       better: Whether "lower" or "higher" values are better.
       value: `mean over examples → reported value`, of Python floats.
@@ -34,6 +43,13 @@ class Metric(NamedTuple):
     unit: str = ""
     better: Literal["lower", "higher"] = "lower"
     value: Callable[[float], float] = lambda mean: mean
+
+    def reported(self, mean: float) -> float:
+        """The reported value; NaN where `value` raises an `ArithmeticError` or a `ValueError`."""
+        try:
+            return float(self.value(mean))
+        except (ArithmeticError, ValueError):  # a division by zero, a logarithm of zero
+            return math.nan
 
     def improves(self, new: float, old: float) -> bool:
         """Whether a value is better than another."""
@@ -187,11 +203,34 @@ def language(model: Model) -> Task:
     def loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean(-1)
 
-    metric = Metric("perplexity", value=math.exp)
+    metric = Metric("perplexity", value=_exp)
     return supervised(
         model, loss, {"perplexity": loss}, metric,
         lambda data: (*_target_shape(data), data.num_classes),
     )  # fmt: skip
+
+
+def output_shape(name: str, task: Task, data: Any) -> tuple[int, ...] | None:
+    """Shape of the outputs for one example that a task needs on a data set; None: any.
+
+    Args:
+      name: The task's, as the config has it.
+      task: The task.
+      data: The data set.
+
+    Raises:
+      UserError: If `task.outputs` raises, or returns no shape.
+    """
+    if task.outputs is None:
+        return None
+    allowed = "a task whose `outputs` returns a shape, as (data.num_classes,)"
+    try:
+        found = task.outputs(data)
+    except Exception as error:  # a function of the user's may raise anything
+        raise UserError("task.name", name, f"{allowed} ({brief(error)})") from error
+    if not isinstance(found, Sequence) or not all(isinstance(n, Integral) for n in found):
+        raise UserError("task.name", name, f"{allowed}; not {found!r}")
+    return tuple(map(int, found))
 
 
 TASKS: Mapping[str, Callable[..., Task]] = {
@@ -226,6 +265,10 @@ def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def _wrong(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Whether the most probable class is another than the label's, (batch,) bool."""
     return jnp.argmax(logits, -1) != (labels if labels.ndim == 1 else jnp.argmax(labels, -1))
+
+
+def _exp(mean: float) -> float:
+    return math.exp(mean) if mean < _LOG_MAX else math.inf
 
 
 def percent(fraction: Any) -> float:

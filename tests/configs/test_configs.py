@@ -63,6 +63,7 @@ def small(name):
     config.data.name, config.train.batch_size, config.train.epochs = "digits", 32, 3
     config.train.log_every, config.train.tensorboard = 25, False
     config.optimizer.warmup_at = 0.0
+    config.train.init_from = ""  # configs/slim.py needs one; any network is as good for it
     config.optimizer.learning_rate = 0.1 if config.optimizer.name == "sgd" else 0.01
     for field, value in SMALLER.items():
         if config.method.get(field):

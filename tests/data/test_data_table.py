@@ -194,6 +194,8 @@ def test_no_such_table(tmp_path):
     for field in ({"target": "a"}, {"target_kind": "value"}):
         with pytest.raises(UserError, match=r"for 'digits', which is not csv:PATH"):
             data.load("digits", **field)
+    with pytest.raises(UserError, match=r"length: got 5, allowed: 128 .* is not text:PATH"):
+        data.load("digits", length=5)
 
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -56,10 +56,30 @@ def test_slim(digits, tmp_path):
     assert error < 60
 
 
-@pytest.mark.parametrize("target", [0, -0.1, 1.5])
-def test_a_wrong_target(target, digits):
-    with pytest.raises(UserError, match=f"^target: got {target}, allowed: a fraction in"):
-        gpnas.slim(TASK, variables(digits), digits, target=target)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"target": 0}, {"target": -0.1}, {"target": 1.5}, {"target": "half"}, {"cost": "joule"},
+        {"epochs": 1.5}, {"batch_size": "all"}, {"seed": None}, {"variables": None},
+        {"data": "digits"}, {"data": None}, {"task": TASK.model}, {"task": None},
+    ],
+)  # fmt: skip
+def test_a_wrong_argument(wrong, digits, tmp_path):
+    given = {"task": TASK, "variables": variables(digits), "data": digits}
+    with pytest.raises(UserError) as caught:
+        gpnas.slim(**(given | {"workdir": tmp_path / "run"} | wrong))
+    assert caught.value.field in wrong and "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_variables_and_data_of_another_network(digits, tmp_path):
+    other = train.classification(models.linen(nn.Dense(10)))
+    small = jax.tree.map(lambda x: x[..., :3], variables(digits))
+    with pytest.raises(UserError, match=r"params/Dense_0/bias of shape \(24,\); not \(3,\)"):
+        gpnas.slim(TASK, small, digits, workdir=tmp_path / "run")
+    with pytest.raises(UserError, match="^model.name: .*batch, 10"):
+        gpnas.slim(other, variables(digits), digits, workdir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_network_without_units(digits, tmp_path):

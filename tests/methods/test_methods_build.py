@@ -40,6 +40,21 @@ def test_a_method_of_ones_own():
     assert isinstance(made(name="gpnas.methods.set:set_", density=1), Method)
 
 
+def nothing() -> Method:
+    return None
+
+
+def broken() -> Method:
+    raise RuntimeError("no\nway")
+
+
+@pytest.mark.parametrize(("name", "said"), [("nothing", "not NoneType"), ("broken", "no way")])
+def test_a_method_of_ones_own_that_is_none(name, said):
+    with pytest.raises(UserError, match=said) as caught:
+        made(name=f"{__name__}:{name}")
+    assert caught.value.field.startswith("method") and "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("field", "settings"),
     [

@@ -286,6 +286,7 @@ def test_what_a_users_code_raises_while_a_search_is_planned_is_one_line(
         ({"reports": ("test_error",)}, "reports: got 'test_error', allowed: params"),
         ({"objectives": ("val_accuracy", "params"), "strategy": {"name": "nsga2"}},
          "objectives: got ('val_accuracy', 'params'), allowed: val_accuracy alone"),
+        ({"task": {"name": "language"}}, "data.name: got 'digits (inputs: image; targets: cla"),
         ({"task": {"name": "regression"}}, "data.name: got 'digits (inputs: image; targets: cla"),
         ({"task": {"name": "classify"}}, "task.name: got 'classify', allowed: classification,"),
         ({"task": {"name": "classification", "smooth": 1}}, "task.smooth: got 1, allowed: a field"),
@@ -300,6 +301,19 @@ def test_what_a_task_of_ones_own_does_not_support(changed, message, tmp_path):
         build_search(settings(**JUDGED | changed), tmp_path)
     assert message in str(raised.value) and "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("task", "target"), [("classification", "class"), ("regression", "value")]
+)
+def test_tables_are_no_data_of_a_search(task, target, tmp_path):
+    """The data are named, whatever else their shape would break."""
+    rows = "\n".join(f"{i},{i % 7},{i % 2}" for i in range(40))
+    (tmp_path / "a.csv").write_text(f"a,b,c\n{rows}\n")
+    one = settings(task={"name": task}, data__name=f"csv:{tmp_path}/a.csv")
+    message = rf"^data.name: got .*targets: {target}\)', allowed: inputs: image; targets: {target}"
+    with pytest.raises(UserError, match=message):
+        build_search(one, tmp_path)
 
 
 def test_settings_from_before_there_were_tasks_are_the_same_search(tmp_path):

@@ -96,6 +96,17 @@ def integer_task(model: Model) -> task.Task:
     return task.supervised(model, hard, {"nats": hard}, task.Metric("nats"))
 
 
+def shortening(keys, images, targets):
+    """At most four images of a batch, as a trace of two does not show."""
+    return images[:4], targets
+
+
+def test_batches_keep_their_size(config, digits):
+    config.data.augment = f"{__name__}:shortening"
+    with pytest.raises(UserError, match=r"^data.augment: .*; not \(4, 8, 8, 1\)"):
+        make_plan(config, digits)
+
+
 @pytest.mark.parametrize(
     ("field", "change"),
     [

@@ -52,11 +52,13 @@ def test_every_source_gives_the_same(trained, tiny, digits, tmp_path, monkeypatc
     np.savez(tmp_path / "leaves.npz", **leaves)
     (tmp_path / "gpnas_weights.py").write_text(
         "import numpy\n\n\ndef weights() -> dict:\n"
-        f"    return dict(numpy.load({str(tmp_path / 'leaves.npz')!r}))\n"
+        f"    return dict(numpy.load({str(tmp_path / 'leaves.npz')!r}))\n\n\n"
+        "class Own(dict):\n    pass\n\n\ndef own() -> Own:\n    return Own(weights())\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     names = ("slashes.safetensors", "dots.safetensors", "orbax")
-    for source in (folder, *(tmp_path / name for name in names), "gpnas_weights:weights"):
+    functions = ("gpnas_weights:weights", "gpnas_weights:own")
+    for source in (folder, *(tmp_path / name for name in names), *functions):
         found = flat(load(tiny, digits, source))
         assert found.keys() == leaves.keys()
         for name, value in leaves.items():
@@ -149,7 +151,50 @@ def test_weights_that_do_not_fit(trained, tiny, digits):
         load(tiny, digits, folder, widths=(8, 16))
     with pytest.raises(UserError, match="weights with first/bias; like it are .*Dense_"):
         load(tiny, digits, folder, {"Dense_0": "first"})
+    for names in ({"Dense_9": "first"}, {"Dense_": ""}, {"Dense_0/": ""}):
+        with pytest.raises(UserError, match="init_names: got .*Dense_0, Dense_1, Dense_2"):
+            load(tiny, digits, folder, names)
     config = tiny(name="dense")
     config.train.init_names = {"Dense_0": "first"}
     with pytest.raises(UserError, match="none without train.init_from"):
         load_variables(config.train, make_plan(config, digits).variables)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x * np.nan, "Dense_0/bias of finite numbers"),
+        (lambda x: x.astype(np.int8), "Dense_0/bias of float32; not int8"),
+        (lambda x: x[None], r"Dense_0/bias of shape \(32,\); not \(1, 32\)"),
+    ],
+)
+def test_leaves_that_do_not_fit(change, said, trained, tiny, digits, tmp_path):
+    """In a file, and as variables that are given to `train`."""
+    safetensors = pytest.importorskip("safetensors.numpy")
+    _, variables = trained
+    leaves = {n: np.asarray(x) for n, x in flat(variables).items()}
+    leaves["Dense_0/bias"] = change(leaves["Dense_0/bias"])
+    safetensors.save_file(leaves, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=f"^train.init_from: .*{said}"):
+        load(tiny, digits, tmp_path / "a.safetensors", widths=(32, 16))
+    given = {"params": traverse_util.unflatten_dict(leaves, sep="/")}
+    with pytest.raises(UserError, match=f"^variables: got .*{said}"):
+        train(tiny(name="dense"), tmp_path / "run", digits, variables=given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_variables_of_another_network(trained, tiny, digits, tmp_path):
+    _, variables = trained
+    more = {"params": {**variables["params"], "Dense_9": {"bias": np.zeros(3)}}}
+    for given, said in (
+        (variables["params"], "lacks params/Dense_0/bias"),
+        (more, "has params/Dense_9/bias"),
+        ([1, 2], "lacks params/Dense_0/bias"),
+    ):
+        with pytest.raises(UserError, match=f"^variables: got .*{said}"):
+            train(tiny(name="dense"), tmp_path / "run", digits, variables=given)
+    with pytest.raises(UserError, match="^data: got 'str', allowed: a gpnas Dataset"):
+        train(tiny(name="dense"), tmp_path / "run", "digits")
+    with pytest.raises(UserError, match="^task: got 'dict', allowed: a gpnas Task"):
+        train(tiny(name="dense"), tmp_path / "run", digits, task={})
+    assert not (tmp_path / "run").exists()

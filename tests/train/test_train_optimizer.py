@@ -122,6 +122,14 @@ def test_a_function_that_makes_no_schedule(name):
     assert "\n" not in str(caught.value)
 
 
+def nothing(learning_rate) -> optax.GradientTransformation:
+    return None
+
+
+def broken(learning_rate) -> optax.GradientTransformation:
+    raise RuntimeError("no\nway")
+
+
 def test_it_falls_in_compiled_code_too():
     tx = build_optimizer(section(schedule="linear", learning_rate=0.5, decay_at=0.5), 20)
 
@@ -166,12 +174,16 @@ def test_clipping_is_of_the_global_norm():
         ("optimizer.arguments.weight_decay", {"name": "adamw", "arguments": {"weight_decay": 1.0}}),
         ("optimizer.arguments", {"arguments": {"momentum": "much"}}),
         ("optimizer.name", {"name": "lbfgs"}),
+        ("optimizer.name", {"name": f"{__name__}:nothing"}),
+        ("optimizer.name", {"name": f"{__name__}:broken"}),
+        ("optimizer.name", {"name": f"{__name__}:missing"}),
     ],
 )
 def test_what_is_refused(field, fields):
     with pytest.raises(UserError) as caught:
         build_optimizer(section(**fields), 100)
     assert caught.value.field == field
+    assert not caught.value.allowed.startswith(",")
     assert "\n" not in str(caught.value)
 
 

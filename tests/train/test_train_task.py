@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpnas.errors import UserError
+from gpnas.errors import GaveUp, UserError
 from gpnas.models import Model
 from gpnas.train import Metric, make_plan, task, train
 
@@ -78,6 +78,88 @@ def raising(model: Model) -> Task:
         raise RuntimeError("no such loss")
 
     return brier(model)._replace(loss=loss)
+
+
+def none(model: Model) -> Task:
+    return None
+
+
+def no_model() -> Model:
+    return None
+
+
+def without_aux(model: Model) -> Task:
+    made = brier(model)
+    return made._replace(loss=lambda v, batch, key: made.loss(v, batch, key)[0])
+
+
+def other_state(model: Model) -> Task:
+    made = brier(model)
+
+    def loss(variables, batch, key):
+        value, aux = made.loss(variables, batch, key)
+        return value, aux._replace(model_state={"cache": value})
+
+    return made._replace(loss=loss)
+
+
+def unnamed(model: Model) -> Task:
+    return brier(model)._replace(metrics=lambda v, batch: jnp.zeros(len(batch[0])))
+
+
+def _reported(model, **fields):
+    made = brier(model)
+    return made._replace(metric=made.metric._replace(**fields))
+
+
+def best(model: Model) -> Task:
+    return _reported(model, better="best")
+
+
+def no_value(model: Model) -> Task:
+    return _reported(model, value=lambda mean: None)
+
+
+def raising_value(model: Model) -> Task:
+    return _reported(model, value=lambda mean: mean / 0)
+
+
+def decibel(model: Model) -> Task:
+    return _reported(model, value=lambda mean: -10 * jnp.log10(mean))
+
+
+def count(model: Model) -> Task:
+    return brier(model)._replace(outputs=lambda data: data.num_classes)
+
+
+def raising_outputs(model: Model) -> Task:
+    return brier(model)._replace(outputs=lambda data: data.classes)
+
+
+def text(model: Model) -> Task:
+    return brier(model)._replace(metric="accuracy")
+
+
+def density(model: Model) -> Task:
+    made = brier(model)
+
+    def loss(variables, batch, key):
+        value, aux = made.loss(variables, batch, key)
+        return value, aux._replace(metrics={"density": value})
+
+    metric = made.metric._replace(name="density")
+    rename = lambda v, batch: {"loss": made.metrics(v, batch)["loss"], "density": batch[1] * 1.0}
+    return made._replace(loss=loss, metrics=rename, metric=metric)
+
+
+def not_finite(model: Model) -> Task:
+    made = brier(model)
+
+    def loss(variables, batch, key):
+        value, aux = made.loss(variables, batch, key)
+        return value, aux._replace(metrics={"accuracy": value * jnp.nan})
+
+    return made._replace(loss=loss)
 '''
 _EQUINOX = """
 import equinox as eqx
@@ -244,6 +326,17 @@ def test_equinox(own, tiny, digits, tmp_path, name, stateful):
         ({"name": "gpnas_tasks:mean_metrics"}, r"metrics of shape \(batch,\), not .*\(\)"),
         ({"name": "gpnas_tasks:unmeasured"}, "whose metrics have 'f1'"),
         ({"name": "gpnas_tasks:raising"}, "RuntimeError: no such loss"),
+        ({"name": "gpnas_tasks:none"}, "a function that returns a Task, not NoneType"),
+        ({"name": "gpnas_tasks:without_aux"}, r"loss returns \(loss, gpnas.train.Aux\)"),
+        ({"name": "gpnas_tasks:other_state"}, "loss returns the network's collections"),
+        ({"name": "gpnas_tasks:unnamed"}, r"metrics are \{name: \(batch,\)\}"),
+        ({"name": "gpnas_tasks:best"}, "better lower or higher, not 'best'"),
+        ({"name": "gpnas_tasks:no_value"}, "value` is a finite number"),
+        ({"name": "gpnas_tasks:raising_value"}, "value` is a finite number"),
+        ({"name": "gpnas_tasks:count"}, r"`outputs` returns a shape, .*; not 10"),
+        ({"name": "gpnas_tasks:raising_outputs"}, "`outputs` returns a shape, .*AttributeError"),
+        ({"name": "gpnas_tasks:text"}, "`metric` is a gpnas.train.Metric, not 'accuracy'"),
+        ({"name": "gpnas_tasks:density"}, "a name other than .*density"),
         ({"name": "gpnas_tasks:brier", "power": "two"}, "task.power: got 'two'"),
         ({"name": "gpnas_tasks:brier", "base": 2}, "a field of gpnas_tasks:brier: power"),
         ({"name": "classification", "label_smoothing": 1.0}, "task.label_smoothing: got 1.0"),
@@ -258,6 +351,30 @@ def test_tasks_that_cannot_be(own, tiny, digits, settings, said):
     with pytest.raises(UserError, match=said) as caught:
         make_plan(config, digits)
     assert "\n" not in str(caught.value)
+
+
+def test_a_metric_that_is_not_finite_ends_a_run(own, tiny, digits, tmp_path):
+    config = tiny(name="dense")
+    config.task = {"name": "gpnas_tasks:not_finite"}
+    with pytest.raises(GaveUp, match="^the train accuracy is nan at step 7$"):
+        train(config, tmp_path / "run", digits)
+    assert not (tmp_path / "run" / "record.json").exists()
+
+
+def test_reported_values_are_numbers_of_python(own, tiny, digits):
+    config = tiny(name="dense")
+    config.task = {"name": "gpnas_tasks:decibel"}
+    metric = make_plan(config, digits).task.metric
+    assert type(metric.reported(0.1)) is float and metric.reported(0.1) == pytest.approx(10)
+    assert math.isnan(Metric("a", value=lambda mean: 1 / mean).reported(0.0))
+    assert task.language(of_outputs(None)).metric.reported(1e4) == math.inf
+
+
+def test_a_network_of_another_kind_than_annotated(own, tiny, digits):
+    config = tiny(name="dense")
+    config.model = {"name": "gpnas_tasks:no_model", "dtype": "float32", "conv": "auto"}
+    with pytest.raises(UserError, match="^model.name: got .* a function that returns a Model"):
+        make_plan(config, digits)
 
 
 def test_a_method_that_intercepts_layers_needs_linen(own, tiny, digits):
