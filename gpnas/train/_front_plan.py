@@ -74,7 +74,8 @@ def split_config(config: ConfigDict) -> tuple[Front, ConfigDict]:
         raise UserError("branch_epochs", settings.branch_epochs, "1 or more")
     for name in sorted({"curve", "cost", "table"} & {*run.method}):
         raise UserError(f"method.{name}", run.method[name], "none: front and front_by determine it")
-    if "curve" not in fields_of(run.method.name):
+    needed = {"curve", "floor", "table"} if settings.front_by == _LATENCY else {"curve"}
+    if not needed <= fields_of(run.method.name).keys():
         raise UserError("method.name", run.method.name, "development_cost")
     return settings, run
 

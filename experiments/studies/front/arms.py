@@ -8,7 +8,14 @@ import jax.numpy as jnp
 
 from gpnas.masks import allocate, plasticity, schedule, score
 from gpnas.methods import METHODS, Method
-from gpnas.units import CostModel, UnitGroups, cost_budget, on_units, relative_costs
+from gpnas.units import (
+    CostModel,
+    UnitGroups,
+    cost_budget,
+    groups_in_collection,
+    on_units,
+    relative_costs,
+)
 from gpnas.units import score as unit_score
 
 _development_cost = METHODS["development_cost"]
@@ -56,8 +63,6 @@ def equal_shares(*, groups: UnitGroups, costs: CostModel, params: Any, curve: tu
 
 
 def _with_costs(groups: UnitGroups, costs: CostModel) -> UnitGroups:
-    from gpnas.units import groups_in_collection
-
     own = groups_in_collection(groups).groups
     return UnitGroups(tuple(g for g in own if g.name in costs.sizes), ())
 
