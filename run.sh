@@ -18,6 +18,8 @@ help() {
 ./run.sh setup        make .venv and install, nothing else
 ./run.sh test         lint, types, tests; --fast takes two minutes; the rest goes to pytest
 
+./run.sh front …      small networks  --config=configs/front.py --config.data.name=folder:pictures
+                      from one run    --workdir=runs/front
 ./run.sh train …      one run         --config=configs/development.py --workdir=runs/mine
 ./run.sh sweep …      a study         --config=experiments/studies/fashion/config.py
 ./run.sh search …     architectures   --config=configs/searches/nas_bench_201.py --workdir=runs/search
@@ -130,7 +132,7 @@ case "$command" in
 help | -h | --help) help ;;
 main | setup) "$command" ;;
 test) test "$@" ;;
-train | sweep | report | reproduce | search | export | predict)
+train | front | sweep | report | reproduce | search | export | predict)
     setup
     configured "$command" "$@"
     ;;
@@ -138,5 +140,5 @@ bench)
     setup
     experiment benchmark "$@"
     ;;
-*) die "command: got $command, allowed: setup, test, train, sweep, report, reproduce, search, export, predict, bench, help" ;;
+*) die "command: got $command, allowed: setup, test, front, train, sweep, report, reproduce, search, export, predict, bench, help" ;;
 esac

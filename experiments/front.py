@@ -1,41 +1,66 @@
-"""Trains a front of networks: one run that shrinks a network, and a branch at each level of cost.
+"""Trains a front of networks from one run, exports them, and writes a page about them.
 
     python experiments/front.py --config=configs/front.py --workdir=runs/front
     python experiments/front.py --config=configs/front.py --config.data.name=folder:pictures \
         --config.front='(0.5, 0.25)' --workdir=runs/mine
 
-The folder then holds front.json, and the folders of the runs: `main`, and one per network.
-`--config.resume=True` goes on with a front that was interrupted.
+The folder then holds front.html and front.json, and the folders of the runs: `main`, `level-0.5`, …
+and, with `--config.baselines=True`, `uniform-0.5`, …; in each of these, `export` has the files of
+the network. `--config.resume=True` goes on with a front that was interrupted.
 """
 
+import pathlib
 from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import config_flags
 
-from gpnas import train
-from gpnas.commandline import EXIT_STOPPED, no_arguments, start, stop
+from gpnas import deploy, report, train
+from gpnas.commandline import EXIT_STOPPED, check_kind, no_arguments, start, stop
+from gpnas.deploy import front
+from gpnas.errors import UserError, how_to_install
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that is written.")
+_FORMATS = flags.DEFINE_list(
+    "formats",
+    None,
+    "Any of onnx, stablehlo, tflite, safetensors; latency is that of the first. By default onnx, or"
+    " else stablehlo, and safetensors, as far as they are installed.",
+)
+_SECONDS = flags.DEFINE_float("seconds", 0.3, "Duration of each latency measurement; 0 for none.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(argv: Sequence[str]) -> None:
-    """Trains the front and prints its networks."""
+    """Trains, exports and reports the front, and prints a table of its networks."""
     no_arguments(argv)
+    check_kind(_CONFIG.value, "front")
+    if not _SECONDS.value >= 0:
+        raise UserError("seconds", _SECONDS.value, "0 or more")
+    formats = deploy.installed_formats() if _FORMATS.value is None else _FORMATS.value
+    deploy.require_formats(formats)
+    workdir = pathlib.Path(str(_WORKDIR.value))
     try:
-        record = train.train_front(_CONFIG.value, str(_WORKDIR.value))
+        train.train_front(_CONFIG.value, workdir)
     except train.Stopped as error:
         stop(f"{error}; --config.resume=True goes on from there", EXIT_STOPPED)
-    metric = train.Metric(**record["task"]["metric"])
-    for one in record["networks"] + record["uniform"]:
-        text = metric.text(one[f"test_{metric.name}"])
-        print(
-            f"{one['folder']}: {one['relative_macs']:.4f} of the MACs, test {text}, {one['model']}"
-        )
-    relative = record["train_flops"] / record["train_flops_dense"]
-    print(f"training FLOPs {relative:.3f} of the dense main run, {record['wall_s']:.1f} s")
+    unexported = _export(workdir, formats)
+    loaded = report.read_runs([workdir])
+    page = report.write(loaded, workdir / "front.html")
+    print(report.text_table(loaded))
+    print(f"not exported: {unexported}\n{page}" if unexported else page)
+
+
+def _export(workdir: pathlib.Path, formats: Sequence[str]) -> str:
+    """Exports the networks; returns why not, where they cannot be."""
+    if not formats:
+        return f"no format is installed: {how_to_install('deploy')}"
+    try:
+        front.export_front(workdir, formats, _SECONDS.value)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 if __name__ == "__main__":

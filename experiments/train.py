@@ -48,6 +48,8 @@ def main(argv: Sequence[str]) -> None:
         f" training FLOPs {cost['train_flops'] / cost['train_flops_dense']:.3f} of dense,"
         f" {record['wall_s']:.1f} s"
     )
+    if "stopped_step" in record:
+        print(f"stopped early, at step {record['stopped_step']} of {record['total_steps']}")
     exported = all(record["kinds"][part] in kinds for part, kinds in export.KINDS.items())
     if exported and cost["nonzeros"] < cost["weights"]:
         print(_HINT.format(workdir=_WORKDIR.value))

@@ -13,7 +13,8 @@ Packages, from the bottom up; each imports only those above it in this list:
 * `gpnas.search`: search spaces, and strategies as functions of the trial history.
 * `gpnas.deploy`: trained networks as files, without their inactive units.
 * `gpnas.report`: figures and pages from JSON records; imports neither JAX nor the rest.
-* `gpnas.slim`: a trained network made smaller, in one call.
+
+`gpnas.slim` makes a trained network smaller, in one call.
 """
 
 from typing import Any
@@ -24,7 +25,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """`gpnas.slim`, loaded on demand: it needs every package but `search` and `report`."""
     if name == "slim":
-        from gpnas.deploy._slim import slim
+        from gpnas.deploy.slim import slim
 
         return slim
     raise AttributeError(f"module 'gpnas' has no attribute {name!r}")

@@ -27,8 +27,10 @@ from gpnas.errors import GaveUp, UserError
 EXIT_USER, EXIT_DIVERGED, EXIT_IO, EXIT_STOPPED = 2, 3, 74, 75
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
-# Commands, and the fields by which a config of each is known: `search` also takes comparisons.
+# Commands, and the fields by which a config of each is known: those of a front are among others a
+# run's; `search` also takes comparisons.
 _KINDS = (
+    ("front", ("front", "front_by", "branch_epochs", "method", "model", "optimizer")),
     ("train", ("method", "model", "optimizer")),
     ("sweep", ("arms", "seeds", "densities")),
     ("search", ("space", "objectives", "strategy", "evaluations")),
@@ -120,11 +122,12 @@ def check_kind(config: Mapping[str, Any] | ConfigDict, command: str) -> None:
     """
     lacking = {kind: [field for field in kind[1] if field not in config] for kind in _KINDS}
     missing = min((lacking[kind] for kind in _KINDS if kind[0] == command), key=len)
-    if missing:
-        other = next((name for (name, _), fields in lacking.items() if not fields), None)
-        hint = f"; ./run.sh {other} takes this one" if other else ""
-        lacks = f"a config without {', '.join(missing)}"
-        raise UserError("config", lacks, f"a config for ./run.sh {command}{hint}")
+    other = next((kind for kind, fields in lacking.items() if not fields), None)
+    if missing or (other and other[0] != command):
+        hint = f"; ./run.sh {other[0]} takes this one" if other else ""
+        more = set(other[1] if other else ()) - set().union(*(f for c, f in _KINDS if c == command))
+        got = f"without {', '.join(missing)}" if missing else f"with {', '.join(sorted(more))}"
+        raise UserError("config", f"a config {got}", f"a config for ./run.sh {command}{hint}")
 
 
 def no_arguments(argv: Sequence[str]) -> None:

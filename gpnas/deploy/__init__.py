@@ -5,8 +5,9 @@ to_onnx(small.apply, small.variables, image_shape, pathlib.Path("net.onnx"))
 run = load_exported(pathlib.Path("net.onnx"))
 assert max_difference(run, small.apply, small.variables, images) < 1e-4
 
-`export` (a finished run to files) and `predict` (classes of pictures) are namespaces. They and
-`slim` import `gpnas.train`, so they are loaded on demand: exported networks need no training code.
+`export` (a finished run to files), `front` (the networks of a front) and `predict` (classes of
+pictures) are namespaces. They and `slim` import `gpnas.train`, so they are loaded on demand:
+exported networks need no training code.
 """
 
 from gpnas.deploy._compact_network import Network, compact_network, dense_network
@@ -16,6 +17,7 @@ from gpnas.deploy._formats import (
     OPSET,
     PLATFORMS,
     inference,
+    installed_formats,
     per_image,
     require_formats,
     to_onnx,
@@ -29,8 +31,9 @@ from gpnas.deploy._saved import load_network, on_pixels, save_network
 
 __all__ = [
     "EXTRAS", "OPSET", "PLATFORMS", "Description", "Network",
-    "compact_network", "dense_network", "export", "inference", "load_exported", "load_network",
-    "max_difference", "mean_over_examples", "measure_latency", "on_pixels", "per_image", "predict",
-    "quantize", "require_formats", "run_in_process", "save_network", "serve", "side_file",
-    "speedup", "to_onnx", "to_stablehlo", "to_tflite",
+    "compact_network", "dense_network", "export", "front", "inference", "installed_formats",
+    "load_exported", "load_network", "max_difference", "mean_over_examples", "measure_latency",
+    "on_pixels", "per_image", "predict", "quantize", "require_formats", "run_in_process",
+    "save_network", "serve", "side_file", "slim", "speedup", "to_onnx", "to_stablehlo",
+    "to_tflite",
 ]  # fmt: skip  # noqa: F822

@@ -45,6 +45,20 @@ def require_formats(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -
         require_packages("formats", name, extra, packages)
 
 
+def installed_formats() -> list[str]:
+    """A format that runs elsewhere, ONNX before the others, and safetensors, where installed."""
+    usable = [name for name in EXTRAS if _is_installed(name)]
+    return [*[name for name in usable if name != "safetensors"][:1], *{"safetensors"} & {*usable}]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        require_formats([name])
+    except UserError:
+        return False
+    return True
+
+
 def require_packages(field: str, got: str, extra: str, packages: Sequence[str]) -> None:
     """Checks that packages can be imported.
 

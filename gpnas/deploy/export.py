@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas._files import naming, sync, write_json
-from gpnas.data import require_kind, standardize
+from gpnas.data import Dataset, require_kind, standardize
 from gpnas.deploy import _formats as formats
 from gpnas.deploy._compact_network import Network, compact_network, dense_network
 from gpnas.deploy._describe import Description, digest, metadata_of, write_side_file
@@ -23,11 +23,13 @@ from gpnas.deploy._saved import on_pixels, save_network
 from gpnas.errors import UserError, brief
 from gpnas.models import Model
 from gpnas.provenance import provenance
+from gpnas.timing import Seconds
 from gpnas.train import Finished, Task, build_model, build_task, load_run
 
 KINDS = {"inputs": ("image",), "targets": ("class",)}  # of data whose networks are exported
 BATCHES = (1, 64)
 THREADS = (1, 2)
+PARTS = ("compact", "dense")
 TOLERANCE = 1e-4  # for logits of a float32 file against JAX
 _CALIBRATION = 500  # training images for the ranges of int8
 _PARITY = 64  # validation images on which runtimes are compared
@@ -40,8 +42,10 @@ def export_run(
     int8: bool = False,
     seconds: float = 1.0,
     opset: int | None = None,
+    parts: Sequence[str] = PARTS,
+    data: Dataset | None = None,
 ) -> dict[str, Any]:
-    """Writes WORKDIR/export: the compact and the dense network in each format, and export.json.
+    """Writes WORKDIR/export: a run's network, compact and dense, in each format, and export.json.
 
     The run is one on images and classes. The files take pixels from 0 to 255; the standardization
     of the run is part of them. FILE.json beside each has class names and digest. Nothing is written
@@ -54,11 +58,13 @@ def export_run(
       int8: Whether to write quantized ONNX files, too.
       seconds: Duration of each latency measurement; 0 for none.
       opset: Opset of ONNX files; `OPSET` by default.
+      parts: The networks to write: "compact", without inactive units; "dense", in full shapes.
+      data: The run's data set, if it is loaded already.
 
     Returns:
       The content of export.json: `class_names`, `networks` (parameters, MACs, architecture) and
       `files` (bytes, SHA-256, largest difference from JAX, the task's metric on the test set as
-      `test_NAME`, latency and speed-up over the dense file).
+      `test_NAME`, latency and, where both are written, speed-up over the dense file).
 
     Raises:
       UserError: If the run or a format cannot be exported.
@@ -67,16 +73,17 @@ def export_run(
     """
     _check_formats(names, int8, opset)
     target = _target(workdir)
-    run = load_run(workdir, network)
+    run = load_run(workdir, network, data)
     require_kind(run.data, **KINDS)
     model, shape = _float32_model(run), run.data.input_shape
     networks = _networks(run, model, names)
     removal = _compaction_error(networks, run)
+    written = {name: networks[name] for name in parts}
     job = _Job(run, _task_of_outputs(run, model), names, int8, opset or formats.OPSET)
     with naming(target), tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made:
         folder = pathlib.Path(made) / "export"
         folder.mkdir()
-        files = [row for name, one in networks.items() for row in _write(folder, name, one, job)]
+        files = [row for name, one in written.items() for row in _write(folder, name, one, job)]
         if seconds:
             files = _with_latency(folder, files, shape, seconds)
         report = _report(job, network, files) | {
@@ -261,14 +268,18 @@ def _with_latency(
             paths = {name: folder / file for name, file in own.items()}
             for batch, taken in measure_latency(paths, shape, BATCHES, threads, seconds).items():
                 for name, file in own.items():
-                    line = {
-                        "batch": batch,
-                        "threads": threads,
-                        "ms": round(1000 * min(taken[name]), 4),
-                        "speedup": round(speedup(taken, "dense", name)["best"], 3),
-                    }
-                    timed[file].append(line)
+                    timed[file].append(latency_line(taken, name, "dense", batch, threads))
     return [row | {"latency": timed[row["file"]]} for row in files]
+
+
+def latency_line(
+    taken: Seconds, name: str, reference: str, batch: int, threads: int
+) -> dict[str, Any]:
+    """The shortest time of a network in ms, and its speed-up over another, if that was measured."""
+    line = {"batch": batch, "threads": threads, "ms": round(1000 * min(taken[name]), 4)}
+    if reference in taken:
+        line["speedup"] = round(speedup(taken, reference, name)["best"], 3)
+    return line
 
 
 def _report(job: _Job, network: str, files: list[dict[str, Any]]) -> dict[str, Any]:

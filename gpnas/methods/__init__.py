@@ -11,6 +11,7 @@ from gpnas.methods import (
     acdc,
     dense,
     development,
+    development_cost,
     development_units,
     duration,
     gmp,
@@ -49,8 +50,8 @@ from gpnas.plugins import In
 
 __all__ = [
     "METHODS", "EvalContext", "Forecast", "Hooks", "In", "Method", "acdc", "active_mask",
-    "all_ones", "build", "dense", "development", "development_units", "duration", "fields_of",
-    "find_method", "gated", "gmp", "granet", "iterative", "l0", "lottery", "mask_transform",
-    "needs_unit_groups", "npn", "one_shot", "pipeline", "plateau", "rate_until", "rigl",
-    "sensitive", "set", "snfs", "snip", "sparse_vd", "static", "ste", "step_at", "topkast",
+    "all_ones", "build", "dense", "development", "development_cost", "development_units",
+    "duration", "fields_of", "find_method", "gated", "gmp", "granet", "iterative", "l0", "lottery",
+    "mask_transform", "needs_unit_groups", "npn", "one_shot", "pipeline", "plateau", "rate_until",
+    "rigl", "sensitive", "set", "snfs", "snip", "sparse_vd", "static", "ste", "step_at", "topkast",
 ]  # fmt: skip

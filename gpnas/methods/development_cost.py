@@ -1,11 +1,13 @@
 """Development under a cost curve: units of all layers compete by what they add per cost."""
 
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas._files import read_json
 from gpnas.errors import UserError
 from gpnas.masks import schedule
 from gpnas.methods._method import Forecast, Hooks, Method, rate_until
@@ -13,6 +15,8 @@ from gpnas.methods._settings import Count, Decay, Fraction, NonNegative, Steps
 from gpnas.plugins import In
 from gpnas.units import (
     CostModel,
+    Costs,
+    LatencyTable,
     UnitGroups,
     cost_budget,
     groups_in_collection,
@@ -34,7 +38,8 @@ def development_cost(
     groups: UnitGroups,
     costs: CostModel,
     params: Any,
-    cost: Literal["macs", "params", "flops"] = "macs",
+    cost: Literal["macs", "params", "flops", "latency"] = "macs",
+    table: str = "",
     churn: NonNegative = 0.0,
     decay: Decay = 0.9,
     floor: Fraction = 1 / 16,
@@ -59,6 +64,7 @@ def development_cost(
       costs: Costs of the units of the full supernet.
       params: Parameters of the current network, or their shapes.
       cost: What the curve counts, per example.
+      table: For "latency", a JSON file of `units.measure_layers`.
       churn: Initial fraction of the cost that is exchanged in a mask update; cosine decay.
       decay: Decay of the moving averages of the gradient and its square.
       floor: Fraction of each layer's units that stay active; at least one unit does.
@@ -68,7 +74,8 @@ def development_cost(
       spare: Inactive units for which an elastic run has capacity, as a fraction of the active.
 
     Raises:
-      UserError: If the curve does not start at 0, its times fall, or a cost is 0.
+      UserError: If the curve does not start at 0, its times fall, a cost is 0 or below that of the
+        units that stay active, or the network has no units to prune.
 
     References:
       Molchanov et al. 2019 (arXiv:1906.10771) for pruning across layers; Evci et al. 2022, GradMax
@@ -80,11 +87,14 @@ def development_cost(
     own = _of(groups_in_collection(groups), costs)
     if not own.groups:
         raise UserError("method.name", "development_cost", "a network with units to prune")
+    least = {name: max(round(floor * size), 1) for name, size in costs.sizes.items()}
+    relative_cost = relative_costs(costs, cost, _read_table(table, cost))
+    _check_floor(curve, floor, least, relative_cost)
     transform = cost_budget(
-        relative_costs(costs, cost),
+        relative_cost,
         relative,
         schedule.cosine(churn, stop),
-        least={name: max(round(floor * size), 1) for name, size in costs.sizes.items()},
+        least=least,
         every_steps=every,
         stop=stop + every,
         protect=protect,
@@ -117,6 +127,26 @@ def _check(curve: Curve) -> None:
         raise UserError("method.curve", curve, allowed)
     if any(level <= 0 for _, level in curve):
         raise UserError("method.curve", curve, "costs above 0, as fractions of the whole network's")
+
+
+def _check_floor(
+    curve: Curve, floor: float, least: Mapping[str, int], relative_cost: Costs
+) -> None:
+    masks = {name: jnp.ones(count, bool) for name, count in least.items()}
+    fewest, lowest = float(relative_cost.total(masks)), min(level for _, level in curve)
+    if fewest > lowest:
+        allowed = (
+            f"a lower fraction, or levels of cost from {fewest:.4f}, the cost of so many units, on;"
+            f" not {lowest:g}"
+        )
+        raise UserError("method.floor", floor, allowed)
+
+
+def _read_table(path: str, cost: str) -> LatencyTable | None:
+    if bool(path) != (cost == "latency"):
+        allowed = "a JSON file of units.measure_layers, for cost latency alone"
+        raise UserError("method.table", path, allowed)
+    return read_json(pathlib.Path(path), "method.table", "measured layers") if path else None
 
 
 def _of(groups: UnitGroups, costs: CostModel) -> UnitGroups:

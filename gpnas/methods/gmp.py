@@ -1,6 +1,6 @@
 """Gradual magnitude pruning (GMP)."""
 
-from gpnas.masks import allocate, plasticity, schedule, score
+from gpnas.masks import allocate, between, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Method, step_at
 from gpnas.methods._settings import Count, Density, Fraction
 
@@ -37,4 +37,4 @@ def gmp(
         allocation=allocation,
         every=every,
     )
-    return Method(transform, Forecast(curve))
+    return Method(between(transform, 0, stop + 1), Forecast(curve))

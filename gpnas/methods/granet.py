@@ -1,6 +1,6 @@
 """GraNet: gradual pruning with zero-cost neuroregeneration."""
 
-from gpnas.masks import allocate, budget, plasticity, schedule, score
+from gpnas.masks import allocate, between, budget, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Method, rate_until, step_at
 from gpnas.methods._settings import Count, Density, Fraction
 
@@ -40,4 +40,5 @@ def granet(
         allocation=allocation,
         every=every,
     )
+    transform = between(transform, 0, stop + 1)
     return Method(transform, Forecast(curve, rate_until(stop, 1 / every)))

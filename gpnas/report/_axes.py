@@ -63,7 +63,7 @@ def set_limits(ax: Axes, axis: Axis, numbers: Sequence[float], log: bool, pad: f
     """Sets limits around numbers with a share of room on both sides."""
     low, high = min(numbers), max(numbers)
     if log:
-        room = (high / low) ** pad
+        room = (high / low) ** pad if high > low else 1.5
         limits = (low / room, high * room)
     else:
         room = (high - low) * pad or abs(high) * 0.05 or 0.05

@@ -50,5 +50,8 @@ def _file_texts(row: Record, metric: Metric) -> list[str]:
         f"{row['bytes'] / 1000:.1f}",
         f"{row['max_difference']:.0e}",
         metric.interval(stats.estimate([row[f"test_{metric.name}"]])),
-        *(f"{one['ms']:.3f} ({one['speedup']:.2f})" for one in row.get("latency", ())),
+        *(
+            f"{one['ms']:.3f} ({one['speedup']:.2f})" if "speedup" in one else f"{one['ms']:.3f}"
+            for one in row.get("latency", ())
+        ),
     ]

@@ -9,6 +9,7 @@ from gpnas.report import formatting, stats
 from gpnas.report._metric import ERROR, Metric
 from gpnas.report._problems import name_problems
 from gpnas.report._read import Loaded, Problem, Run, identity, own_config
+from gpnas.report._read_front import Front, by_identity
 
 # Where each quantity of a finished run is found in its record.
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -121,6 +122,7 @@ class Summary:
       unfinished: Runs without a record.
       warnings: What could not be read, or makes numbers hard to compare.
       problem_names: What problems are called, as `name_problems` returns it.
+      fronts: Fronts of networks that differ in the seed only lie together.
     """
 
     groups: tuple[Group, ...]
@@ -130,6 +132,7 @@ class Summary:
     unfinished: tuple[Run, ...]
     warnings: tuple[str, ...]
     problem_names: Mapping[Problem, str]
+    fronts: tuple[tuple[Front, ...], ...] = ()
 
     @property
     def finished(self) -> list[Run]:
@@ -230,6 +233,7 @@ def summarise(loaded: Loaded) -> Summary:
         unfinished=tuple(run for run in runs if not run.finished),
         warnings=(*_several(problem_names), *_comparability(finished), *loaded.warnings),
         problem_names=problem_names,
+        fronts=by_identity(loaded.fronts),
     )
 
 

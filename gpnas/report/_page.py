@@ -1,8 +1,12 @@
 """The report as one HTML page that needs nothing but itself."""
 
 import dataclasses
+import functools
 import importlib.resources
+import os
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
@@ -10,6 +14,8 @@ import jinja2
 from gpnas.report import (
     _details,
     _drawings,
+    _front_figures,
+    _front_results,
     _fronts,
     _pictures,
     _results,
@@ -46,6 +52,7 @@ def figures(summary: Summary) -> list[FigureSpec]:
         *_searches.course_figures(summary),
         *_fronts.front_figures(summary),
         *_drawings.drawing_figures(summary),
+        *(spec for specs in _front_figures.front_figures(summary) for spec in specs),
     )
     named: dict[str, FigureSpec] = {}
     for spec in made:
@@ -94,7 +101,7 @@ class Section(NamedTuple):
     blocks: Sequence[Block]
 
 
-def render(loaded: Loaded, title: str | None = None) -> str:
+def render(loaded: Loaded, title: str | None = None, folder: Path = Path()) -> str:
     """Returns the report as one HTML page.
 
     The page loads nothing: styles, pictures and figures are inside. The same runs give the same
@@ -103,6 +110,7 @@ def render(loaded: Loaded, title: str | None = None) -> str:
     Args:
       loaded: What `read_runs` returned.
       title: The heading; by default the names of the studies.
+      folder: Where the page will lie, to which links to files are relative.
 
     Returns:
       HTML.
@@ -111,8 +119,9 @@ def render(loaded: Loaded, title: str | None = None) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gpnas", "report"), autoescape=True, keep_trailing_newline=True
     )
+    environment.filters["relative"] = functools.partial(_relative, folder)
     return environment.get_template("page.html").render(
-        title=title or _default_title(loaded.runs),
+        title=title or _default_title(loaded),
         style=style.css_variables() + _dots() + _resource("page.css"),
         lede=_lede(summary),
         alerts=_alerts(summary),
@@ -127,6 +136,12 @@ def _sections(summary: Summary) -> list[Section]:
     unfinished = specs.pop("unfinished", None)
     made: list[tuple[str, str, list[Block]]] = []
     short = {_pictures.HEADING: "First layer", "Unfinished runs": "Unfinished"}
+    for fronts, own in zip(summary.fronts, _front_figures.front_figures(summary), strict=True):
+        for spec in own:
+            made.append((spec.name, spec.heading, [Block("figure", specs.pop(spec.name))]))
+            short[spec.heading] = spec.short
+        heading = "Networks" + (f": {fronts[0].name}" if len(summary.fronts) > 1 else "")
+        made.append(("networks", heading, [Block("table", _front_results.front_table(fronts))]))
     parts = summary.by_problem()
     main = _test_figures.main_names(summary.metric) if len(parts) == 1 else ()
     for problem, part in parts:
@@ -170,13 +185,21 @@ def _dots() -> str:
     return "".join(f".dot.{c}{{background:var(--{c})}}" for c in style.COLOURS if c[1:].isdigit())
 
 
-def _default_title(runs: Sequence[Run]) -> str:
-    return formatting.shorten(", ".join(dict.fromkeys(run.study for run in runs)), 80)
+def _relative(folder: Path, path: Path) -> str:
+    """Returns the address of a file in a page of a folder."""
+    return urllib.parse.quote(Path(os.path.relpath(path, folder)).as_posix())
+
+
+def _default_title(loaded: Loaded) -> str:
+    names = [run.study for run in loaded.runs]
+    names += [f"One run, a front of networks: {_front_results.title([f])}" for f in loaded.fronts]
+    return formatting.shorten(", ".join(dict.fromkeys(names)), 80)
 
 
 def _lede(summary: Summary) -> str:
     """Returns what was run, in a sentence or two."""
-    return " ".join(text for text in (_trained(summary), _searched(summary)) if text)
+    texts = (_trained(summary), _searched(summary), *map(_front_results.lede, summary.fronts))
+    return " ".join(text for text in texts if text)
 
 
 def _searched(summary: Summary) -> str:

@@ -16,8 +16,12 @@ from gpnas.errors import UserError
 from gpnas.report import formatting
 from gpnas.report._files import Receptive, json_file, json_lines, read_receptive
 from gpnas.report._metric import ERROR, Metric, metric_of
+from gpnas.report._read_front import FRONT, Front, read_front
 
-_ALLOWED = "a work directory, a parent of work directories, a study directory or a records.jsonl"
+_ALLOWED = (
+    "a work directory, a parent of work directories, a study directory, the folder of a front or a"
+    " records.jsonl"
+)
 _WORKDIR_FILES = ("record.json", "metrics.jsonl", "config.json")
 _LINE = re.compile(r"(.*), line (\d+)(.*)")  # a warning of a file's line
 
@@ -100,20 +104,22 @@ class Loaded:
     """All runs of a report and what could not be read.
 
     Attributes:
-      runs: In order of reading, without repetitions.
+      runs: In order of reading, without repetitions and without the runs of fronts.
       warnings: Sentences for the reader of the report.
+      fronts: Fronts of networks.
     """
 
     runs: tuple[Run, ...]
     warnings: tuple[str, ...] = ()
+    fronts: tuple[Front, ...] = ()
 
 
 def read_runs(inputs: Iterable[str | Path]) -> Loaded:
-    """Reads every run that the inputs lead to.
+    """Reads every run and front that the inputs lead to.
 
     Args:
       inputs: Work directories, directories with work directories or studies one or two levels
-        down, or files with one record per line.
+        down, folders of fronts, or files with one record per line.
 
     Returns:
       The runs, and warnings about lines and files that could not be read.
@@ -125,15 +131,20 @@ def read_runs(inputs: Iterable[str | Path]) -> Loaded:
     if not paths:
         raise UserError("inputs", "", _ALLOWED)
     runs: list[Run] = []
+    fronts: dict[Path, Front] = {}
     warnings: list[str] = []
     for path in paths:
         known = len(warnings)
+        own = [place for place in _places(path) if (place / FRONT).is_file()]
+        read = {place.resolve(): read_front(place, warnings) for place in own}
+        fronts |= {place: front for place, front in read.items() if front is not None}
         found = list(_read_input(path, warnings))
-        if not found:
+        if not found and not any(read.values()):
             why = f" ({warnings[known]})" if warnings[known:] else ""
             raise UserError("inputs", str(path), f"{_ALLOWED}, holding at least one run{why}")
         runs.extend(found)
-    return Loaded(tuple(_without_repetitions(runs, warnings)), tuple(_merged(warnings)))
+    kept = _without_repetitions(runs, warnings)
+    return Loaded(tuple(kept), tuple(_merged(warnings)), tuple(fronts.values()))
 
 
 def _merged(warnings: Iterable[str]) -> list[str]:
@@ -157,6 +168,8 @@ def _read_input(path: Path, warnings: list[str]) -> Iterator[Run]:
     try:
         if path.is_dir():
             for place in _places(path):
+                if (place / FRONT).is_file():
+                    continue
                 if place.is_dir():
                     yield _read_workdir(place, warnings)
                 else:
@@ -173,13 +186,13 @@ def _read_input(path: Path, warnings: list[str]) -> Iterator[Run]:
 
 
 def _places(root: Path) -> list[Path]:
-    """Returns work directories and files of records at `root` and up to two levels below."""
+    """Returns work directories, fronts and files of records, down to two levels below `root`."""
     found: list[Path] = []
-    level = [root]
+    level = [root] if root.is_dir() else []
     for _ in range(3):
         below: list[Path] = []
         for folder in level:
-            if any((folder / name).is_file() for name in ("record.json", "metrics.jsonl")):
+            if any((folder / name).is_file() for name in (FRONT, "record.json", "metrics.jsonl")):
                 found.append(folder)
                 continue
             if (folder / "records.jsonl").is_file():

@@ -3,6 +3,7 @@
 import dataclasses
 import html
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from gpnas.report._groups import Group, Series
 
@@ -32,6 +33,7 @@ class Cell:
       series: The arm whose colour stands before the text.
       detail: A second, smaller part of the text.
       share: A share in [0, 1] that is drawn as a bar.
+      links: Files that the page links to below the text: names and paths.
     """
 
     text: str
@@ -39,11 +41,13 @@ class Cell:
     series: Series | None = None
     detail: str = ""
     share: float | None = None
+    links: tuple[tuple[str, Path], ...] = ()
 
     @property
     def whole(self) -> str:
-        """Text and detail as one text."""
-        return f"{self.text} ({self.detail})" if self.detail else self.text
+        """Text, detail and names of files as one text."""
+        text = f"{self.text} ({self.detail})" if self.detail else self.text
+        return " ".join(part for part in (text, ", ".join(name for name, _ in self.links)) if part)
 
 
 def group_cell(group: Group) -> Cell:

@@ -6,6 +6,7 @@ from pathlib import Path
 from gpnas._files import NO_SPACE, write_bytes
 from gpnas.errors import UserError
 from gpnas.report import _page, _pictures, _results, _searches
+from gpnas.report._front_results import front_table
 from gpnas.report._groups import summarise
 from gpnas.report._read import Loaded
 from gpnas.report._table import Table
@@ -33,12 +34,14 @@ def _tables(loaded: Loaded, form: str) -> str:
     finished = [
         _results.result_table(part, name) for name, part in summary.by_problem() if part.groups
     ]
+    fronts = [front_table(own) for own in summary.fronts]
     unfinished = [table for table in [_results.unfinished_table(summary)] if table is not None]
     titled = _searches.search_tables(summary)
     if len(finished) > 1:  # each says on which problem
         tables, titled = unfinished, [*finished, *titled]
     else:
         tables = [*finished, *unfinished]
+    titled = [*fronts, *titled]
     made = [_table(table, form) for table in tables]
     made += [f"{table.caption}\n\n{_table(table, form)}" for table in titled]
     return "\n\n".join(made)
@@ -74,7 +77,7 @@ def write(
     _check_parent("output", output)
     if output.is_dir():
         raise UserError("output", str(output), "a file, not a directory")
-    files = {output: _page.render(loaded, title).encode()}
+    files = {output: _page.render(loaded, title, output.parent).encode()}
     if figures_dir is not None:
         folder = Path(figures_dir)
         _check_parent("figures_dir", folder)

@@ -59,6 +59,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.loop = "auto"  # scan: many steps a call; steps: one; auto: what is faster
     config.train.log_every = 100  # steps between lines in metrics.jsonl
     config.train.eval_every = 1  # epochs between evaluations on the validation images
+    config.train.patience = 0  # evaluations without a better metric that end the run; 0: never
     config.train.tensorboard = True
     config.train.keep_epochs = ()  # after which the checkpoint is kept, besides the last two
     config.train.checkpoint_seconds = 15.0  # the least between two; 0: at each evaluation
@@ -100,6 +101,7 @@ _FREE = (
     "data.download",
     "train.tensorboard",
     "train.keep_epochs",
+    "method.table",
     "train.checkpoint_seconds",
 )
 

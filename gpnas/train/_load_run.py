@@ -78,7 +78,8 @@ def load_run(
     if data.sha256 != record["dataset_sha256"]:
         raise UserError("data", data.sha256, f"the run's images, {record['dataset_sha256']}")
     plan = make_plan(config, data, task=task)
-    step = record["total_steps"] if epoch is None else epoch * plan.steps_per_epoch
+    end = record.get("stopped_step", record["total_steps"])
+    step = end if epoch is None else epoch * plan.steps_per_epoch
     for folder, seeds in _checkpoints(workdir, record, step):
         program = make_program(plan, data, config.train.parallel, len(seeds))
         states = program.init([jax.random.key(seed) for seed in seeds])

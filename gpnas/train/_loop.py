@@ -18,7 +18,7 @@ from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import masked_leaves
-from gpnas.train import _analysis, _checkpoint, _elastic, _record
+from gpnas.train import _analysis, _checkpoint, _elastic, _patience, _record
 from gpnas.train._config import check_config as check_config
 from gpnas.train._config import config_key
 from gpnas.train._forecast import few_updates, forecast_line
@@ -33,6 +33,7 @@ from gpnas.train._observe import (
     resume_counters,
     to_host,
     train_line,
+    validation_values,
 )
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import Program, make_program
@@ -46,7 +47,7 @@ from gpnas.train._workdir import (
     locked,
     read_about,
 )
-from gpnas.train.task import Task
+from gpnas.train.task import Metric, Task
 
 _LEFT_OUT = 0.1  # fraction of the training images from which on a run says so
 
@@ -103,14 +104,7 @@ def train_replicas(
       UserError, Diverged, Stopped: As `train`; a loss that is not finite stops all replicas.
     """
     config, folders = configs[0], [pathlib.Path(workdir) for workdir in workdirs]
-    for one in configs:
-        check_config(one)
-    shared = [config_key(c.to_dict()) | {"seed": None} for c in configs]
-    if any(one != shared[0] for one in shared):
-        raise ValueError("train_replicas: got other configs, allowed: ones that differ in the seed")
-    if len(configs) > 1 and config.train.parallel == "pmap":
-        raise UserError("train.parallel", "pmap", "jit, where several seeds train at once")
-    _analysis.check(config.analysis)
+    _check_configs(configs)
     for c, folder in zip(configs, folders, strict=True):
         if not 0 <= c.seed < 2**32:
             raise UserError("seed", c.seed, "0 to 2**32 - 1")
@@ -138,6 +132,21 @@ def train_replicas(
         orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
         run = Run(configs, folders, checkpoints, data, plan, orders, stopped)
         return _run(run, None if begun else variables)
+
+
+def _check_configs(configs: Sequence[ConfigDict]) -> None:
+    """Makes sure that seeds can train together."""
+    for one in configs:
+        check_config(one)
+    shared = [config_key(c.to_dict()) | {"seed": None} for c in configs]
+    if any(one != shared[0] for one in shared):
+        raise ValueError("train_replicas: got other configs, allowed: ones that differ in the seed")
+    own, together = configs[0].train, "where several seeds train at once"
+    if len(configs) > 1 and own.parallel == "pmap":
+        raise UserError("train.parallel", "pmap", f"jit, {together}")
+    if len(configs) > 1 and own.patience > 0:
+        raise UserError("train.patience", own.patience, f"0, {together}")
+    _analysis.check(configs[0].analysis)
 
 
 class Chunk(NamedTuple):
@@ -177,7 +186,8 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
             sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}
             begun = resume_counters(to_host(count(state), sizes), lines)
             wall = lines[-1]["wall_s"] if lines else 0.0
-            replicas.append(Replica(write, written[i], selected[i], begun, wall))
+            values = validation_values(lines, plan.task.metric)
+            replicas.append(Replica(write, written[i], selected[i], begun, wall, values))
         states, replicas = _loop(run, program, states, replicas)
     return [
         _record.finish(run, i, program, state, replica, known)
@@ -216,13 +226,14 @@ def _loop(
     per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
     step, saved = int(states[0].step), time.monotonic()
     program, states, _ = _resize_to_active(program, states)
+    out_of_patience = _patience.make_rule(config.train, plan.method, plan.total_steps, metric)
     placed, running, since = program.place(states), [], time.monotonic()
     # Virtual CPU devices can starve each other of threads if two programs are under way.
     ahead = 0 if jax.default_backend() == "cpu" and jax.device_count() > 1 else 1
     title = config.arm or config.method.name
     with progress(plan.total_steps, title) as show:
         show(step, forecast_line(plan.expected))
-        while step < plan.total_steps:
+        while step < plan.total_steps and not out_of_patience(replicas[0].values):
             steps = min(log_every - step % log_every, per_epoch - step % per_epoch)
             index = np.stack([order(step, rows) for order in run.orders])
             placed, sums = program.run(placed, index, steps)
@@ -241,11 +252,10 @@ def _loop(
                     _evaluate(program, state, run.data, replica)
                     for replica, state in zip(replicas, states, strict=True)
                 ]
-                text = "; ".join(
-                    f"validation {metric.text(one.value)}, density {one.counters.density:.4f}"
-                    for one in replicas
-                )
-                show(step, text)
+                show(step, "; ".join(_evaluation_text(one, metric) for one in replicas))
+                if not last and out_of_patience(replicas[0].values):
+                    last = True
+                    show(step, f"ends here: train.patience={config.train.patience}")
                 placed, states = _on_eval(program, placed, states, replicas, run.data)
             keep = step % per_epoch == 0 and step // per_epoch in config.train.keep_epochs
             due = eval_now and time.monotonic() - saved >= config.train.checkpoint_seconds
@@ -307,7 +317,13 @@ def _evaluate(program: Program, state: TrainState, data: Dataset, replica: Repli
         program, state, replica.counters, data.validation, replica.selected
     )
     replica = replica.logged(line, time.monotonic() - begun)
-    return replica._replace(selected=selected, value=line[program.metric.name], loss=line["loss"])
+    values = (*replica.values, (line["step"], line[program.metric.name]))
+    return replica._replace(selected=selected, values=values, loss=line["loss"])
+
+
+def _evaluation_text(replica: Replica, metric: Metric) -> str:
+    value, density = replica.values[-1][1], replica.counters.density
+    return f"validation {metric.text(value)}, density {density:.4f}"
 
 
 def _on_eval(

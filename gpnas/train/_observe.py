@@ -108,6 +108,14 @@ def resume_counters(now: HostCounters, lines: Sequence[Mapping[str, Any]]) -> Ho
     return now._replace(grown=grown, pruned=pruned)
 
 
+def validation_values(
+    lines: Sequence[Mapping[str, Any]], metric: Metric
+) -> tuple[tuple[int, float], ...]:
+    """`(step, metric)` of the evaluations among the lines of a run."""
+    evaluations = [line for line in lines if line["split"] == "validation"]
+    return tuple((line["step"], line[metric.name]) for line in evaluations)
+
+
 def train_line(
     before: HostCounters, now: HostCounters, sums: Metrics, metric: Metric
 ) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from gpnas.data import Dataset, augment, require_kind, standardize
 from gpnas.errors import UserError, brief
 from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
+from gpnas.train import _patience
 from gpnas.train._averaging import params_ema
 from gpnas.train._axes import Layers, layers_of, table_of, with_axes
 from gpnas.train._build import build_model, build_task, conv_kind, shapes_of, units_of
@@ -134,6 +135,7 @@ def make_plan(
     method, durations = _make_method(
         config, data, network, supernet, total_steps, batch_size, evaluations
     )
+    _patience.check(config, method, steps_per_epoch)
     schedule_steps = total_steps // method.trainings
     tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
     if config.optimizer.ema:

@@ -172,6 +172,8 @@ def finish(
         "compilations": program.executables(),
         "wall_s": lines[-1]["wall_s"],
     }
+    if replica.counters.step < plan.total_steps:
+        result |= {"stopped_step": replica.counters.step}
     network = _architecture(run, number, state)
     if network is not None:
         write_json(workdir / "architecture.json", network)

@@ -53,14 +53,17 @@ class Run(NamedTuple):
 
 
 class Replica(NamedTuple):
-    """One seed of a run: metrics, selected network, counters, time, last evaluation."""
+    """One seed of a run: metrics, selected network, counters, time, evaluations.
+
+    `values` are `(step, metric)` of all evaluations so far; `loss` is of the last one.
+    """
 
     write: Write
     written: Written
     selected: Selected
     counters: HostCounters
     wall: float
-    value: float = float("nan")
+    values: tuple[tuple[int, float], ...] = ()
     loss: float = float("nan")
 
     def logged(self, line: dict[str, Any], seconds: float) -> "Replica":

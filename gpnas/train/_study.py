@@ -164,7 +164,9 @@ def _missing(
         source = json.dumps(missing[0].data.to_dict() | {"augment": ""}, sort_keys=True)
         data = images[source] = images.get(source) or load_data(missing[0])
         weights = make_plan(missing[0], data).expected["weights"]
-        together = missing[0].train.parallel == "jit" and _as_replicas(config.replicas, weights)
+        own = missing[0].train
+        alone = own.parallel != "jit" or own.patience > 0
+        together = not alone and _as_replicas(config.replicas, weights)
         groups = [missing] if together else [[one] for one in missing]
         found.append((name, groups, data))
     return found

@@ -101,6 +101,15 @@ def test_once(done, runs, monkeypatch):
     assert runs[2:] == [["dense-seed2"]]
 
 
+@pytest.mark.parametrize("own", [{"patience": 1}, {"parallel": "pmap"}])
+def test_seeds_that_must_train_alone(own, small, runs, tmp_path):
+    config = small(replicas="on", densities=())
+    config.arms.dense.train.update(own)
+    groups = {name: groups for name, groups, _ in _study._missing(config, tmp_path / "none")}
+    assert [len(group) for group in groups["dense"]] == [1, 1]
+    assert [len(group) for group in groups["static"]] == [2]
+
+
 @pytest.mark.slow
 def test_replicas_make_the_same_records(done, small, runs, tmp_path):
     config = small(replicas="on", densities=(0.4,))

@@ -10,14 +10,14 @@ from gpnas.search.strategies.halving import check_budgets, hyperband, successive
 from gpnas.search.strategies.lamcts import lamcts
 from gpnas.search.strategies.lanas import lanas
 from gpnas.search.strategies.lemonade import lemonade
-from gpnas.search.strategies.local import local
+from gpnas.search.strategies.local import local_search
 from gpnas.search.strategies.nsga2 import nsga2
 from gpnas.search.strategies.predictor import predictor
 from gpnas.search.strategies.random import random
 
 STRATEGIES: Mapping[str, Callable[..., Propose]] = {
     "random": random,
-    "local": local,
+    "local": local_search,
     "evolution": evolution,
     "lanas": lanas,
     "lamcts": lamcts,
@@ -32,5 +32,5 @@ STRATEGIES: Mapping[str, Callable[..., Propose]] = {
 
 __all__ = [
     "STRATEGIES", "asha", "bulk_and_cut", "check_budgets", "evolution", "hyperband", "lamcts",
-    "lanas", "lemonade", "local", "nsga2", "predictor", "random", "successive_halving",
+    "lanas", "lemonade", "local_search", "nsga2", "predictor", "random", "successive_halving",
 ]  # fmt: skip

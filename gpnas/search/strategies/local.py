@@ -7,7 +7,7 @@ from gpnas.search._space import Space
 from gpnas.search.strategies.random import fresh
 
 
-def local(space: Space, metric: str) -> Propose:
+def local_search(space: Space, metric: str) -> Propose:
     """Evaluates neighbours of the best since the last restart; restarts when none is left.
 
     A better neighbour is the new centre at once.

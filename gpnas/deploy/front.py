@@ -1,0 +1,94 @@
+"""Exports the networks of a front, and measures their latency side by side."""
+
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gpnas._files import read_json, sealed, write_json
+from gpnas.data import Dataset, require_kind
+from gpnas.deploy._formats import require_formats
+from gpnas.deploy._latency import measure_latency
+from gpnas.deploy.export import BATCHES, KINDS, THREADS, export_run, latency_line
+from gpnas.provenance import provenance
+from gpnas.train import load_run
+
+_WHOLE = "main"  # the folder of the main run, whose dense network is the whole one
+
+Record = Mapping[str, Any]
+
+
+def export_front(workdir: pathlib.Path, names: Sequence[str], seconds: float = 0.3) -> None:
+    """Writes FOLDER/export for each network of a front, and WORKDIR/latency.json.
+
+    The latency is that of the files of the first format, which are called in turns. The whole
+    network, with which they are compared, is `main/export/dense`. An export or a measurement that
+    is there already is not made again.
+
+    Args:
+      workdir: Folder of a front.
+      names: Formats, see `export_run`.
+      seconds: Duration of the measurement for each network, batch size and number of threads; 0 for
+        none.
+
+    Raises:
+      UserError: If there is no front, or its networks or a format cannot be exported.
+      OSError, RuntimeError: As `export_run`.
+    """
+    require_formats(names)
+    record = read_json(workdir / "front.json", "workdir", "a folder with the front.json of a front")
+    networks = (*record["networks"], *record["uniform"], *record.get("retrained", ()))
+    parts = {_WHOLE: "dense"} | {str(one["folder"]): "compact" for one in networks}
+    exports = dict(_exports(workdir, names, parts))
+    files = {
+        folder: next(
+            row
+            for row in report["files"]
+            if (row["network"], row["format"]) == (parts[folder], names[0])
+        )
+        for folder, report in exports.items()
+    }
+    digests = {folder: row["sha256"] for folder, row in files.items()}
+    path = workdir / "latency.json"
+    if seconds and not (path.exists() and _known(path).get("sha256") == digests):
+        paths = {folder: workdir / folder / "export" / row["file"] for folder, row in files.items()}
+        found = _measure(paths, exports[_WHOLE]["image_shape"], seconds)
+        content = {"format": names[0], "networks": found, "sha256": digests, **provenance()}
+        write_json(path, sealed(content))
+
+
+def _exports(
+    workdir: pathlib.Path, names: Sequence[str], parts: Mapping[str, str]
+) -> Iterator[tuple[str, Record]]:
+    """The content of export.json in each folder; missing exports are made."""
+    data: Dataset | None = None
+    for folder, part in parts.items():
+        path = workdir / folder / "export" / "export.json"
+        there = _known(path) if path.exists() else {"files": ()}
+        wanted = {(part, name) for name in names}
+        if wanted <= {(row["network"], row["format"]) for row in there["files"]}:
+            yield folder, there
+            continue
+        if data is None:
+            data = load_run(workdir / _WHOLE, "last").data
+            require_kind(data, **KINDS)
+        yield (
+            folder,
+            export_run(workdir / folder, names, "last", seconds=0, parts=(part,), data=data),
+        )
+
+
+def _known(path: pathlib.Path) -> Record:
+    return read_json(path, "workdir", "what an export wrote")
+
+
+def _measure(
+    paths: Mapping[str, pathlib.Path], shape: Sequence[int], seconds: float
+) -> dict[str, list[dict[str, Any]]]:
+    """Latency of each file by batch size and number of threads, and its speed-up."""
+    found: dict[str, list[dict[str, Any]]] = {folder: [] for folder in paths}
+    for threads in THREADS:
+        measured = measure_latency(paths, shape, BATCHES, threads, seconds * len(paths))
+        for batch, taken in measured.items():
+            for folder, lines in found.items():
+                lines.append(latency_line(taken, folder, _WHOLE, batch, threads))
+    return found

@@ -1,0 +1,224 @@
+"""Fronts of networks from one run: means over seeds, their table, and what they cost."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpnas.report import formatting, stats
+from gpnas.report._groups import Series
+from gpnas.report._metric import Metric
+from gpnas.report._read_front import Front
+from gpnas.report._table import Cell, Column, Table
+
+BATCHES = (1, 64)  # of which the latency with one thread is shown
+FOUND = Series("", "front", "", "found", 1, 0)
+UNIFORM = Series("", "uniform", "", "uniform", 0, 0)
+RETRAINED = Series("", "retrained", "", "retrained", 2, 0)
+_KINDS = (("networks", FOUND), ("retrained", RETRAINED), ("uniform", UNIFORM))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Member:
+    """A network of a front, over the seeds.
+
+    Attributes:
+      series: `FOUND`; `RETRAINED` from scratch; or `UNIFORM`, of scaled widths.
+      level: Cost that it was made for: a fraction of the whole network's, or milliseconds.
+      name: The level as text: `12.5 %`.
+      rows: What front.json has of it, a seed each.
+      latency: `(batch size, threads) → ms`, a seed each.
+      files: Of the first seed: formats and paths.
+    """
+
+    series: Series
+    level: float
+    name: str
+    rows: Sequence[Mapping[str, Any]]
+    latency: Sequence[Mapping[tuple[int, int], float]]
+    files: Sequence[tuple[str, Path]]
+
+    def estimate(self, quantity: str, metric: Metric) -> stats.Estimate | None:
+        """Returns mean and interval of "test", "val", "ms1", …, or a field, over the seeds."""
+        if quantity.startswith("ms"):
+            return stats.estimate(own.get((int(quantity[2:]), 1)) for own in self.latency)
+        field = f"{quantity}_{metric.name}" if quantity in ("test", "val") else quantity
+        return stats.estimate(formatting.number(row, field) for row in self.rows)
+
+    def mean(self, quantity: str, metric: Metric) -> float | None:
+        """Returns the mean of such a quantity, or None."""
+        found = self.estimate(quantity, metric)
+        return None if found is None else found.mean
+
+
+def level_text(front: Front, level: float, unit: bool = True) -> str:
+    """Returns a level of cost as text that is not broken: `12.5 %`, or `2 ms`."""
+    in_ms = formatting.dig(front.record, "config", "front_by") == "latency_ms"
+    text = formatting.significant(level if in_ms else 100 * level)
+    return f"{text}\N{NO-BREAK SPACE}{'ms' if in_ms else '%'}" if unit else text
+
+
+def members(fronts: Sequence[Front]) -> list[Member]:
+    """Returns the networks of fronts that differ in the seed: found ones first, by level."""
+    found = []
+    for kind, series in _KINDS:
+        for row in fronts[0].networks(kind):
+            folder, level = str(row.get("folder")), formatting.number(row, "level")
+            rows = [
+                own
+                for front in fronts
+                for own in front.networks(kind)
+                if own.get("folder") == folder
+            ]
+            latency = [front.latency.get(folder, {}) for front in fronts]
+            files = fronts[0].files.get(folder, ())
+            name = level_text(fronts[0], level or 0.0)
+            found.append(Member(series, level or 0.0, name, rows, latency, files))
+    return found
+
+
+def whole(fronts: Sequence[Front]) -> Member:
+    """Returns the whole network, which has a size and a latency."""
+    rows = [{"relative_macs": 1.0, **_mapping(front.record.get("whole"))} for front in fronts]
+    latency = [front.latency.get("main", {}) for front in fronts]
+    return Member(FOUND, 1.0, "", rows, latency, ())
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def title(fronts: Sequence[Front]) -> str:
+    """Returns what a front is of: `convnet on digits`."""
+    model = formatting.dig(fronts[0].record, "config", "model", "name")
+    return formatting.shorten(f"{model} on {fronts[0].record.get('dataset')}", 80)
+
+
+def lede(fronts: Sequence[Front]) -> str:
+    """Returns what was trained, in two sentences."""
+    whole_macs = whole(fronts).mean("macs", fronts[0].metric)
+    count = formatting.plural(len(fronts[0].networks("networks")), "network")
+    runs = "one training run" if len(fronts) == 1 else f"each of {len(fronts)} training runs"
+    return (
+        f"{count} from {runs}: a {title(fronts)}, {formatting.si(whole_macs)} MACs, whose units"
+        f" were pruned where they matter least for their cost. {cost_sentence(fronts)}"
+    )
+
+
+def front_table(fronts: Sequence[Front]) -> Table:
+    """Returns the table of a front: the whole network, the found ones, uniform ones."""
+    metric, rows = fronts[0].metric, members(fronts)
+    timed = [b for b in BATCHES if whole(fronts).mean(f"ms{b}", metric) is not None]
+    linked = any(row.files for row in rows)
+    columns = [
+        Column("network", numeric=False, help="Level of cost that it was made for"),
+        Column("MACs", help="Per example"),
+        Column("of the whole", help="MACs as a fraction of the whole network's"),
+        Column("parameters"),
+        Column(f"test {metric.label}", help="At the last step"),
+        Column(f"validation {metric.label}", help="At the last step"),
+        *(Column(f"ms, batch {b}", help="One thread; in small: times faster") for b in timed),
+        Column("widths", numeric=False, help="Active units of each layer"),
+        Column("training FLOPs", help="Of the branch, without the main run that it begins from"),
+        *([Column("files", numeric=False)] if linked else []),
+    ]
+    body = [[Cell("whole network", "whole network"), *_cells(whole(fronts), fronts, timed)]]
+    body += [[_named(row, rows), *_cells(row, fronts, timed)] for row in rows]
+    if linked:
+        body = [[*line, cell] for line, cell in zip(body, _files(rows), strict=True)]
+    notes = [note for note in (cost_sentence(fronts), _uniform_sentence(fronts)) if note]
+    if len(fronts) == 1:
+        notes.append("One seed: the differences between networks are preliminary.")
+    else:
+        notes.append(
+            f"Means over {len(fronts)} seeds ± half the 95 % interval; widths and files are those"
+            f" of seed {fronts[0].record.get('seed')}."
+        )
+    if timed:
+        notes.append(
+            f"Milliseconds: the shortest call of the {fronts[0].format} file with one thread, on"
+            " this machine; smaller figures: times faster than the whole network."
+        )
+    return Table(f"Networks from one run: {title(fronts)}", columns, body, notes)
+
+
+def _named(row: Member, rows: Sequence[Member]) -> Cell:
+    if all(other.series is FOUND for other in rows):
+        return Cell(row.name, row.level)
+    return Cell(f"{row.series.label},\N{NO-BREAK SPACE}{row.name}", row.level, row.series)
+
+
+def _cells(row: Member, fronts: Sequence[Front], timed: Sequence[int]) -> list[Cell]:
+    metric = fronts[0].metric
+    cells = [
+        _cell(row.mean("macs", metric), formatting.count),
+        _cell(row.mean("relative_macs", metric), formatting.percent_text),
+        _cell(row.mean("params", metric), formatting.count),
+    ]
+    for quantity in ("test", "val"):
+        found = row.estimate(quantity, metric)
+        cells.append(Cell(metric.interval(found), None if found is None else found.mean))
+    for batch in timed:
+        ms, reference = (one.mean(f"ms{batch}", metric) for one in (row, whole(fronts)))
+        faster = f"{reference / ms:.2f}" if ms and reference and row.files else ""
+        cells.append(Cell(formatting.digits(ms), ms, detail=faster))
+    cells.append(Cell(_widths(row)))
+    return [*cells, _cell(row.mean("train_flops", metric), formatting.si)]
+
+
+def _cell(value: float | None, form: Callable[[float | None], str]) -> Cell:
+    return Cell(form(value), value)
+
+
+def _widths(row: Member, most: int = 60) -> str:
+    counts = row.rows[0].get("units") if row.rows else None
+    texts = [formatting.count(formatting.as_number(n)) for n in _mapping(counts).values()]
+    return formatting.shorten("-".join(texts), most) or formatting.MISSING
+
+
+def _files(rows: Sequence[Member]) -> list[Cell]:
+    return [Cell(formatting.MISSING), *(Cell("", links=tuple(row.files)) for row in rows)]
+
+
+def cost_sentence(fronts: Sequence[Front]) -> str:
+    """Returns what all networks of a front cost, beside one dense training run."""
+    totals = {
+        field: stats.estimate(formatting.number(front.record, field) for front in fronts)
+        for field in ("train_flops", "train_flops_dense", "wall_s")
+    }
+    own, dense, wall = (None if e is None else e.mean for e in totals.values())
+    count = len(fronts[0].networks("networks"))
+    epochs = formatting.number(fronts[0].record, "config", "train", "epochs")
+    if not own or not dense or not wall:
+        return ""
+    return (
+        f"Training {f'all {count} networks' if count > 1 else 'the network'} took"
+        f" {formatting.digits(own / dense)} times the FLOPs of one dense run of the whole network"
+        f" over {formatting.plural(round(epochs or 0), 'epoch')}, and {duration(wall)}."
+    )
+
+
+def _uniform_sentence(fronts: Sequence[Front]) -> str:
+    flops = [
+        row.mean("train_flops", fronts[0].metric)
+        for row in members(fronts)
+        if row.series is UNIFORM
+    ]
+    dense = stats.estimate(formatting.number(front.record, "train_flops_dense") for front in fronts)
+    if not flops or None in flops or not dense or not dense.mean:
+        return ""
+    total = formatting.digits(sum(own or 0.0 for own in flops) / dense.mean)
+    return (
+        f"Training the uniform networks, each on its own, took {total} times the FLOPs of the"
+        " dense run."
+    )
+
+
+def duration(seconds: float) -> str:
+    """Returns a time as text: `42 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole_s = round(seconds)
+    for size, name, below, part in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole_s >= size:
+            rest = whole_s % size // below
+            return f"{whole_s // size} {name}" + (f" {rest} {part}" if rest else "")
+    return f"{formatting.significant(seconds, 2)} s"

@@ -1,0 +1,100 @@
+"""Fronts of networks from one run: front.json, the main run, and what was exported."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpnas.report import formatting
+from gpnas.report._files import json_file
+from gpnas.report._metric import Metric, metric_of
+
+FRONT = "front.json"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Front:
+    """A front of networks.
+
+    Attributes:
+      name: Of its folder.
+      record: Content of front.json.
+      metric: Of its task.
+      curve: Lines of the run that shrinks: "step", and "units" by group.
+      files: Exported files of each network: names and paths, by the name of its folder.
+      latency: `(batch size, threads) → ms`, by the name of the folder; "main" is the whole network.
+      format: Of the files whose latency was measured; empty without a measurement.
+    """
+
+    name: str
+    record: Mapping[str, Any]
+    metric: Metric
+    curve: Sequence[Mapping[str, Any]]
+    files: Mapping[str, tuple[tuple[str, Path], ...]]
+    latency: Mapping[str, Mapping[tuple[int, int], float]]
+    format: str
+
+    @property
+    def identity(self) -> str:
+        """What fronts must share to differ in nothing but the seed."""
+        config = {k: v for k, v in formatting.flatten(self.record.get("config")).items()
+                  if k not in ("seed", "resume")}  # fmt: skip
+        return json.dumps([config, self.record.get("dataset"), self.metric])
+
+    def networks(self, kind: str) -> list[Mapping[str, Any]]:
+        """The networks of a kind: "networks", "retrained" or "uniform"."""
+        return formatting.items(self.record, kind)
+
+
+def read_front(path: Path, warnings: list[str]) -> Front | None:
+    """Returns the front of a folder, or None, with a warning, if its front.json is damaged."""
+    record = json_file(path / FRONT, "left out", warnings)
+    if record is None:
+        return None
+    metric = metric_of(record)
+    if metric is None or not formatting.items(record, "networks"):
+        warnings.append(f"{path.name}/{FRONT}: not a record of a front; left out.")
+        return None
+    kinds = ("networks", "retrained", "uniform")
+    networks = [one for kind in kinds for one in formatting.items(record, kind)]
+    folders = ["main", *(str(one.get("folder")) for one in networks)]
+    main = json_file(path / "main" / "record.json", "left out", warnings)
+    measured = json_file(path / "latency.json", "left out", warnings) or {}
+    return Front(
+        name=path.name,
+        record=record,
+        metric=metric,
+        curve=formatting.items(main, "curve"),
+        files={folder: _files(path / folder / "export", warnings) for folder in folders[1:]},
+        latency={folder: _latency(measured, folder) for folder in folders},
+        format=str(measured.get("format") or ""),
+    )
+
+
+def _files(export: Path, warnings: list[str]) -> tuple[tuple[str, Path], ...]:
+    """Returns format and path of each exported file."""
+    report = json_file(export / "export.json", "left out", warnings)
+    rows = formatting.items(report, "files")
+    return tuple((str(row.get("format")), export / Path(str(row.get("file"))).name) for row in rows)
+
+
+def _latency(measured: Mapping[str, Any], folder: str) -> dict[tuple[int, int], float]:
+    found = {}
+    for line in formatting.items(measured, "networks", folder):
+        batch, threads, ms = (formatting.number(line, x) for x in ("batch", "threads", "ms"))
+        if batch and threads and ms:
+            found[int(batch), int(threads)] = ms
+    return found
+
+
+def by_identity(fronts: Iterable[Front]) -> tuple[tuple[Front, ...], ...]:
+    """Returns fronts in groups that differ in nothing but the seed, each in order of seeds."""
+    found: dict[str, list[Front]] = {}
+    for front in fronts:
+        found.setdefault(front.identity, []).append(front)
+    return tuple(tuple(sorted(own, key=_by_seed)) for own in found.values())
+
+
+def _by_seed(front: Front) -> float:
+    return formatting.number(front.record, "seed") or 0.0

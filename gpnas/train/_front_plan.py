@@ -1,0 +1,229 @@
+"""What a front trains: its fields, levels of cost, and the configs of its runs."""
+
+import itertools
+import math
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gpnas import units
+from gpnas._files import read_json, write_json
+from gpnas.data import Dataset
+from gpnas.errors import UserError
+from gpnas.methods import fields_of
+from gpnas.train._config import check_config
+from gpnas.train._elastic import active_network
+from gpnas.train._plan import Plan, make_plan
+from gpnas.train._rebuild import Rebuild
+from gpnas.train._workdir import check_workdir
+
+_FIRST = 0.1  # fraction of the main run before the network begins to shrink
+_LATENCY = "latency_ms"  # of `front_by`
+_REST = 0.25  # fraction of the time between two levels at which the cost rests on the lower one
+
+
+class Front(NamedTuple):
+    """The fields of a front's config, beside those of a run.
+
+    Attributes:
+      front: Falling costs of the networks, as fractions of the whole network's, or in milliseconds.
+      front_by: "macs", "params", "flops", or "latency_ms": the sum of the latencies of the layers
+        for one example, measured on this machine before the run.
+      branch_epochs: Length of each branch.
+      baselines: Whether networks of uniformly scaled widths are trained for comparison, from
+        scratch and together with the training FLOPs of the front.
+      retrain: Whether the networks of the front are trained from scratch, too, as long as those.
+    """
+
+    front: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06)
+    front_by: str = "macs"
+    branch_epochs: int = 2
+    baselines: bool = False
+    retrain: bool = False
+
+
+def split_config(config: ConfigDict) -> tuple[Front, ConfigDict]:
+    """The fields of a front, and the config of its main run.
+
+    Raises:
+      UserError: For the first field that cannot be.
+    """
+    run = config.copy_and_resolve_references().unlock()
+    defaults = Front()._asdict()
+    for name, default in defaults.items():
+        if type(run.get(name)) is not type(default):
+            raise UserError(name, run.get(name), f"a value of type {type(default).__name__}")
+    settings = Front(*(run[name] for name in defaults))
+    for name in defaults:
+        del run[name]
+    check_config(run)
+    levels = settings.front
+    real = all(isinstance(x, float | int) and not isinstance(x, bool) for x in levels)
+    falls = real and all(a > b for a, b in itertools.pairwise(levels))
+    if settings.front_by not in (*units.KINDS, _LATENCY):
+        raise UserError("front_by", settings.front_by, ", ".join((*units.KINDS, _LATENCY)))
+    most = math.inf if settings.front_by == _LATENCY else 1
+    if not levels or not falls or not 0 < levels[-1] <= levels[0] <= most:
+        said = "falling fractions of the cost in (0, 1]" if most == 1 else "falling milliseconds"
+        raise UserError("front", levels, said)
+    if settings.branch_epochs < 1:
+        raise UserError("branch_epochs", settings.branch_epochs, "1 or more")
+    for name in sorted({"curve", "cost", "table"} & {*run.method}):
+        raise UserError(f"method.{name}", run.method[name], "none: front and front_by determine it")
+    needed = {"curve", "floor", "table"} if settings.front_by == _LATENCY else {"curve"}
+    if not needed <= fields_of(run.method.name).keys():
+        raise UserError("method.name", run.method.name, "development_cost")
+    return settings, run
+
+
+def relative_levels(
+    config: ConfigDict, settings: Front, folder: pathlib.Path, data: Dataset
+) -> tuple[tuple[float, ...], units.LatencyTable | None]:
+    """The levels as fractions of the whole cost; layers are measured where that is a latency."""
+    if settings.front_by != _LATENCY:
+        return settings.front, None
+    probe = main_config(config, settings._replace(front_by="macs"), [1.0] * len(settings.front))
+    plan = make_plan(probe, data)
+    model = plan.supernet.costs
+    assert model is not None
+    check_workdir(folder / "main", config)
+    path = folder.absolute() / "layers.json"
+    if path.exists():
+        table = read_json(path, "workdir", "latencies of layers")
+    else:
+        table = units.measure_layers(model)
+    whole = float(units.total_latency(model, {}, table))
+    floor = config.method.get("floor", fields_of(config.method.name)["floor"].default)
+    fewest = {n: np.arange(k) < max(round(floor * k), 1) for n, k in model.sizes.items()}
+    least = float(units.total_latency(model, fewest, table))
+    if not least <= settings.front[-1] <= settings.front[0] <= whole:
+        allowed = f"milliseconds from {least:.4g}, of the fewest units, to {whole:.4g}, of all"
+        raise UserError("front", settings.front, allowed)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, table)
+    config.method.table = str(path)
+    return tuple(level / whole for level in settings.front), table
+
+
+def level_epochs(epochs: int, settings: Front) -> list[int]:
+    """Epochs of the main run after which the network has each level of cost.
+
+    They divide the second half of the run evenly, and the last one is its end.
+
+    Raises:
+      UserError: If two would be the same.
+    """
+    count = len(settings.front)
+    ends = [epochs - epochs // 2 * (count - 1 - i) // count for i in range(count)]
+    if len(set(ends)) < count:
+        raise UserError("train.epochs", epochs, f"{2 * count} or more, for {count} levels")
+    return ends
+
+
+def main_config(config: ConfigDict, settings: Front, levels: Sequence[float]) -> ConfigDict:
+    """The config of the main run, with a cost curve through fractions of the whole cost."""
+    main = config.copy_and_resolve_references().unlock()
+    ends = level_epochs(main.train.epochs, settings)
+    points, before = [(0.0, 1.0), (_FIRST, 1.0)], _FIRST
+    for level, end in zip(levels, ends, strict=True):
+        at = end / main.train.epochs
+        points += [(at - _REST * (at - before), level), (at, level)]
+        before = at
+    main.method.curve = tuple(points)
+    main.method.cost = settings.front_by.removesuffix("_ms")
+    main.train.keep_epochs = tuple(ends)
+    main.arm = main.arm or "front"
+    return main
+
+
+def branch_config(
+    main: ConfigDict, settings: Front, architecture: Mapping[str, Any], name: str
+) -> ConfigDict:
+    """The config of a branch: the network that is left, dense, at a rate that falls to zero."""
+    branch = _dense(main, architecture, name)
+    branch.optimizer.schedule = "linear"
+    branch.optimizer.warmup_at = branch.optimizer.decay_at = 0.0
+    branch.train.epochs = settings.branch_epochs
+    return branch
+
+
+def scratch_config(
+    main: ConfigDict, settings: Front, architecture: Mapping[str, Any], epochs: int, name: str
+) -> ConfigDict:
+    """The config of a network that is trained from its initialization, at the rates of a front.
+
+    The rate is constant and then falls linearly, for the same fractions of the run as along the
+    main run and a branch.
+    """
+    scratch = _dense(main, architecture, name)
+    constant = main.train.epochs / (main.train.epochs + settings.branch_epochs)
+    scratch.optimizer.schedule = "linear"
+    scratch.optimizer.decay_at = constant
+    scratch.optimizer.warmup_at = main.optimizer.warmup_at * constant
+    scratch.train.epochs = epochs
+    return scratch
+
+
+def uniform_architecture(
+    plan: Plan, rebuild: Rebuild, widths: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """The network that has as many units as some masks."""
+    variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), plan.variables)
+    return active_network(plan, rebuild, variables, widths)[0]
+
+
+def equal_epochs(
+    plan: Plan, records: Iterable[Mapping[str, Any]], masks: Iterable[Mapping[str, Any]]
+) -> int:
+    """Epochs for which some networks are trained with the training FLOPs of some runs together.
+
+    Args:
+      plan: Of the main run.
+      records: Of the runs.
+      masks: Unit masks of the networks.
+    """
+    assert plan.supernet.costs is not None
+    macs = sum(float(units.total_cost(plan.supernet.costs, one, "macs")) for one in masks)
+    flops = sum(record["cost"]["train_flops"] for record in records)
+    return max(round(flops / (6 * macs * plan.batch_size * plan.steps_per_epoch)), 1)
+
+
+def uniform_units(
+    plan: Plan, level: float, kind: str, table: units.LatencyTable | None = None
+) -> dict[str, np.ndarray]:
+    """Unit masks of the largest fraction of all groups that costs at most a part of the whole."""
+    model = plan.supernet.costs
+    assert model is not None
+
+    def cost(masks: Mapping[str, np.ndarray]) -> float:
+        if kind == "latency_ms":
+            return float(units.total_latency(model, masks, table or {}))
+        return float(units.total_cost(model, masks, kind))
+
+    def masks(fraction: float) -> dict[str, np.ndarray]:
+        return {n: np.arange(k) < max(round(fraction * k), 1) for n, k in model.sizes.items()}
+
+    fractions = np.linspace(0, 1, 1001)
+    costs = [cost(masks(f)) / cost({}) for f in fractions]
+    fitting = [f for f, c in zip(fractions, costs, strict=True) if c <= level]
+    if not fitting:
+        raise UserError("front", level, f"{costs[0]:.4f} or more: one unit of each layer")
+    return masks(max(fitting))
+
+
+def _dense(main: ConfigDict, architecture: Mapping[str, Any], name: str) -> ConfigDict:
+    """The main run's config for another network, which is trained without masks."""
+    config = main.copy_and_resolve_references().unlock()
+    config.method = ConfigDict({"name": "dense"})
+    config.elastic = False
+    config.arm = name
+    config.train.keep_epochs = ()
+    config.train.init_from = ""
+    place = {field: main.model[field] for field in ("dtype", "axes", "conv")}
+    fields = {k: v for k, v in architecture["fields"].items() if k != "num_classes"}
+    config.model = ConfigDict({"name": architecture["model"], **place, **fields})
+    return config

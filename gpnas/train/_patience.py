@@ -1,0 +1,79 @@
+"""Early stopping: a run ends where the task's metric on the validation examples improves no more.
+
+Only evaluations of the final masks count: those after the last step at which the method's schedule
+may update the masks (`MaskTransform.may_change`). The first of them is what the others are compared
+with, so a run is not stopped before its final density, nor for having been better before.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gpnas.errors import UserError
+from gpnas.methods import Method
+from gpnas.train.task import Metric
+
+Values = Sequence[tuple[int, float]]  # (step, metric) of the evaluations of a run
+
+
+def check(config: ConfigDict, method: Method, steps_per_epoch: int) -> None:
+    """Makes sure that `train.patience` is a number that the method leaves room for.
+
+    A patience that exceeds the evaluations of the whole run is allowed: it never ends the run.
+
+    Raises:
+      UserError: If it is negative; or not 0, and the method changes the network on the host after
+        evaluations, trains several times, or may update its masks until too few are left.
+    """
+    train, name = config.train, config.method.name
+    if train.patience < 0:
+        raise UserError("train.patience", train.patience, "0 or more evaluations; 0: never")
+    if train.patience == 0:
+        return
+    if method.hooks.on_eval is not None or method.trainings > 1:
+        allowed = f"0 for method.name={name}, which changes the network after evaluations"
+        raise UserError("train.patience", train.patience, allowed)
+    total = train.epochs * steps_per_epoch
+    final = masks_final(method, total)
+    epochs = [*range(train.eval_every, train.epochs, train.eval_every), train.epochs]
+    counted = sum(epoch * steps_per_epoch >= final for epoch in epochs)
+    # One is needed to compare with, and one that ends the run is not early.
+    if counted - 2 < train.patience <= len(epochs) - 2:
+        allowed = (
+            f"at most {max(counted - 2, 0)}: method.name={name} may update masks until step {final}"
+            f" of {total}, and evaluations count from there"
+        )
+        raise UserError("train.patience", train.patience, allowed)
+
+
+def masks_final(method: Method, total_steps: int) -> int:
+    """Number of steps after which the method's schedule has no more mask updates in a run."""
+    may = np.asarray(jax.vmap(method.transform.may_change)(jnp.arange(total_steps)))
+    return int(np.max(np.flatnonzero(may), initial=-1)) + 1
+
+
+def make_rule(
+    train: ConfigDict, method: Method, total_steps: int, metric: Metric
+) -> Callable[[Values], bool]:
+    """`values → bool`, whether a run is out of patience; never if `train.patience` is 0."""
+    if not train.patience:
+        return lambda values: False
+    final = masks_final(method, total_steps)
+
+    def out_of_patience(values: Values) -> bool:
+        counted = (value for step, value in values if step >= final)
+        return waited(counted, metric) >= train.patience
+
+    return out_of_patience
+
+
+def waited(values: Iterable[float], metric: Metric) -> int:
+    """Evaluations since the best one; of equal ones, since the first."""
+    best, since = metric.worst, 0
+    for value in values:
+        better = metric.improves(value, best)
+        best, since = (value, 0) if better else (best, since + 1)
+    return since

@@ -1,0 +1,164 @@
+"""A front of networks: one run whose cost falls, a branch at each level, and one record."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from gpnas import units
+from gpnas.errors import UserError
+from gpnas.train import front_config, train_front
+from gpnas.train._front_plan import Front, level_epochs
+from gpnas.train._plan import make_plan
+
+LEVELS = (1.0, 0.25)
+TIMES = ("date", "wall_s", "digest")
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    """`(**front's fields) → config` of a main run of 80 steps, in arrays of one size."""
+
+    def make(**settings):
+        config = front_config()
+        config.update(settings)
+        config.data.name, config.train.epochs, config.train.batch_size = "digits", 4, 64
+        config.train.log_every, config.train.tensorboard = 7, False
+        config.train.checkpoint_seconds = 0.0
+        config.model.name, config.model.widths = "lenet300", (32, 16)
+        config.elastic_round_to = 16
+        config.method.every, config.method.window, config.method.protect = 5, 3, 0
+        config.branch_epochs = 1
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def made(recipe, digits, tmp_path_factory):
+    """Folder and record of a front with uniform networks."""
+    folder = tmp_path_factory.mktemp("front") / "run"
+    return folder, train_front(recipe(front=LEVELS, baselines=True), folder, digits)
+
+
+def without_times(record):
+    """A record without what may differ when the same is done again."""
+    rest = {name: value for name, value in record.items() if name not in TIMES}
+    config = {name: value for name, value in record["config"].items() if name != "resume"}
+    networks = {
+        kind: [{n: v for n, v in one.items() if n not in TIMES} for one in record[kind]]
+        for kind in ("networks", "uniform")
+    }
+    return json.loads(json.dumps(rest | networks | {"config": config}))
+
+
+@pytest.mark.slow
+def test_each_network_has_a_folder_and_an_entry(made):
+    folder, record = made
+    assert json.loads((folder / "front.json").read_text()) == json.loads(json.dumps(record))
+    names = {f"{kind}-{level:g}" for kind in ("level", "uniform") for level in LEVELS}
+    assert {path.name for path in folder.iterdir()} == {"main", "front.json"} | names
+    for one in record["networks"] + record["uniform"]:
+        run = json.loads((folder / one["folder"] / "record.json").read_text())
+        assert one["test_error"] == run["metrics"]["test_error_last"]
+        assert one["params"] == run["cost"]["params"]
+        assert list(one["units"].values()) == list(one["model"]["widths"])
+        assert run["cost"]["nonzeros"] == run["cost"]["weights"]
+    assert record["networks"][0]["units"] == record["whole"]["units"]
+    steps = [one["step"] for one in record["networks"]]
+    assert steps == [60, 80]
+    assert list(record["whole"]["units"].values()) == [32, 16]
+
+
+@pytest.mark.slow
+def test_levels_of_cost_are_met_within_one_unit(made, recipe, digits):
+    config = recipe().unlock()
+    for field in Front._fields:
+        del config[field]
+    config.method.curve = ((0.0, 1.0), (1.0, 0.5))
+    costs = make_plan(config, digits).supernet.costs
+    sizes, whole = made[1]["whole"]["units"], made[1]["whole"]["macs"]
+
+    def macs(counts):
+        masks = {name: np.arange(size) < counts[name] for name, size in sizes.items()}
+        return float(units.total_cost(costs, masks, "macs"))
+
+    for one in made[1]["networks"]:
+        active, limit = one["units"], one["level"] * whole
+        assert macs(active) == one["macs"] <= limit
+        more = [
+            macs(active | {name: active[name] + 1})
+            for name, size in sizes.items()
+            if active[name] < size
+        ]
+        assert max(more, default=np.inf) > limit
+    for one in made[1]["uniform"]:
+        assert one["macs"] <= one["level"] * whole
+        fractions = [one["units"][name] / size for name, size in sizes.items()]
+        assert max(fractions) - min(fractions) <= 0.5 / min(sizes.values()) * 2
+
+
+@pytest.mark.slow
+def test_an_interrupted_front_goes_on_to_the_same_record(made, recipe, stop_at, digits, tmp_path):
+    config, folder = recipe(front=LEVELS), tmp_path / "run"
+    with stop_at(40):
+        train_front(config, folder, digits)
+    assert not (folder / "front.json").exists()
+    config.resume = True
+    train_front(config, folder, digits)
+    shutil.rmtree(folder / "level-0.25")  # as if the branch had not begun
+    again, expected = (without_times(r) for r in (train_front(config, folder, digits), made[1]))
+    differ = {name for name in expected if again[name] != expected[name]}
+    assert differ == {"config", "uniform"}  # of these, only `made` has some
+
+
+@pytest.mark.slow
+def test_training_costs_are_those_of_main_run_and_branches(made):
+    folder, record = made
+    runs = ["main", *(one["folder"] for one in record["networks"])]
+    costs = [json.loads((folder / run / "record.json").read_text())["cost"] for run in runs]
+    assert record["train_flops"] == sum(cost["train_flops"] for cost in costs)
+    assert record["train_flops_dense"] == costs[0]["train_flops_dense"]
+    assert costs[0]["train_flops"] < costs[0]["train_flops_dense"]
+
+
+@pytest.mark.parametrize(
+    "field, settings",
+    [
+        ("front", {"front": ()}),
+        ("front", {"front": (1.5, 0.5)}),
+        ("front", {"front": (0.25, 0.5)}),
+        ("front", {"front": (0.5, 0.5)}),
+        ("front", {"front": (0.5, 0.0)}),
+        ("front", {"front": (0.5, float("nan"))}),
+        ("front", {"front": (0.5, "x")}),
+        ("front_by", {"front_by": "latency_ms"}),
+        ("branch_epochs", {"branch_epochs": 0}),
+        ("train.epochs", {"train": {"epochs": 3}}),
+        ("method.floor", {"method": {"floor": 0.9}}),
+        ("method.curve", {"method": {"curve": ((0.0, 1.0), (1.0, 0.5))}}),
+        ("method.name", {"method": {"name": "rigl", "density": 0.5}}),
+    ],
+)
+def test_bad_fields_are_told_before_anything_is_written(recipe, digits, tmp_path, field, settings):
+    config = recipe(front=LEVELS).unlock()
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            config[name].update(value)
+        else:
+            config[name] = value
+    with pytest.raises(UserError) as error:
+        train_front(config, tmp_path / "run", digits)
+    assert error.value.field == field
+    assert not list(tmp_path.iterdir())
+
+
+def test_levels_lie_at_ends_of_epochs_in_the_second_half():
+    for count in range(1, 6):
+        levels = tuple(0.9**i for i in range(count))
+        for epochs in range(2 * count, 40):
+            ends = level_epochs(epochs, Front(front=levels))
+            assert ends == sorted(set(ends))
+            assert ends[-1] == epochs
+            assert ends[0] > epochs // 2
