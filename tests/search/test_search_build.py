@@ -303,9 +303,7 @@ def test_what_a_task_of_ones_own_does_not_support(changed, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("task", "target"), [("classification", "class"), ("regression", "value")]
-)
+@pytest.mark.parametrize(("task", "target"), [("classification", "class"), ("regression", "value")])
 def test_tables_are_no_data_of_a_search(task, target, tmp_path):
     """The data are named, whatever else their shape would break."""
     rows = "\n".join(f"{i},{i % 7},{i % 2}" for i in range(40))
