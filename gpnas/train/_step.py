@@ -91,7 +91,7 @@ def _with_loaded(fresh: Any, loaded: Any) -> Any:
     leaves, treedef = jax.tree.flatten(fresh)
     given = jax.tree.leaves(loaded, is_leaf=lambda leaf: leaf is None)
     pairs = zip(leaves, given, strict=True)
-    leaves = [own if new is None else jnp.asarray(new) for own, new in pairs]
+    leaves = [own if new is None else jnp.asarray(new, own.dtype) for own, new in pairs]
     return jax.tree.unflatten(treedef, leaves)
 
 

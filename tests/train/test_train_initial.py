@@ -198,3 +198,15 @@ def test_variables_of_another_network(trained, tiny, digits, tmp_path):
     with pytest.raises(UserError, match="^task: got 'dict', allowed: a gpnas Task"):
         train(tiny(name="dense"), tmp_path / "run", digits, task={})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jax.numpy.bfloat16, np.float64])
+def test_given_variables_get_the_type_of_the_network(dtype, trained, tiny, digits, tmp_path):
+    """A finished run is read back, so its arrays have the types that a fresh one has."""
+    folder, variables = trained
+    given = jax.tree.map(lambda x: np.asarray(x).astype(dtype), variables)
+    config = tiny(name="dense")
+    config.train.epochs = 1
+    train(config, tmp_path / "run", digits, variables=given)
+    types = {x.dtype for x in jax.tree.leaves(load_run(tmp_path / "run", data=digits).variables)}
+    assert types == {np.dtype(np.float32)}
