@@ -312,6 +312,33 @@ def test_scan_and_vmap_over_seeds_and_donation():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["multi steps", "apply if finite", "multi transform"])
+def test_seeds_under_a_wrapper_are_those_of_each_alone(name):
+    """Scanned and mapped over seeds; a run for each seed has the same masks."""
+
+    def scanned(key):
+        inner = sparsify(optax.sgd(0.125), RIGL, key)
+        tx = {
+            "multi steps": optax.MultiSteps(inner, 2),
+            "apply if finite": optax.apply_if_finite(inner, 3),
+            "multi transform": optax.partition(
+                {"x": inner, "y": optax.sgd(0.1)}, {"a": "x", "b": "y"}
+            ),
+        }[name]
+        state = tx.init(PARAMS)
+        start = sparse_params(PARAMS, state), state
+        return jax.lax.scan(lambda c, _: (step(tx, *c), None), start, length=8)[0]
+
+    keys = jnp.stack([KEY, jax.random.key(7)])
+    many, alone = jax.jit(jax.vmap(scanned))(keys), jax.jit(scanned)
+    for i in range(2):
+        one, each = jax.tree.map(lambda leaf, i=i: leaf[i], many), alone(keys[i])
+        assert check(*one) == check(*each) == (64 if name == "multi transform" else ACTIVE)
+        for a, b in zip(*(jax.tree.leaves(masks_of(s)) for _, s in (one, each)), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
 def test_a_mesh_with_sharded_params():
     _, expected, _ = train(sparsify(ADAM, ROLL, KEY), 4)
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
