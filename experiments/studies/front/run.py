@@ -68,4 +68,5 @@ def _once(
     one.resume = True
     name = f"{arm.replace(' ', '-')}-{rate:g}-{seed}"
     record = train_front(one, options.workdir / config.study / name, data)
+    record.pop("digest")  # of front.json
     append_line(path, {"study": config.study, "arm": arm, "rate": rate, **record})
