@@ -1,5 +1,6 @@
 """A front of networks: one run whose cost falls, a branch at each level, and one record."""
 
+import functools
 import json
 import shutil
 
@@ -100,6 +101,35 @@ def test_levels_of_cost_are_met_within_one_unit(made, recipe, digits):
 
 
 @pytest.mark.slow
+def test_levels_of_latency_are_met_by_the_table_of_the_folder(recipe, digits, tmp_path):
+    """The table is one of which the latency of a layer is the product of its widths, in µs."""
+    config = recipe().unlock()
+    for field in Front._fields:
+        del config[field]
+    config.method.curve = ((0.0, 1.0), (1.0, 0.5))
+    costs = make_plan(config, digits).supernet.costs
+    table = {
+        key: one | {"ms": (functools.reduce(np.multiply.outer, one["widths"], 1e-3)).tolist()}
+        for key, one in units.measure_layers(costs, rounds=1).items()
+    }
+    whole = float(units.total_latency(costs, {}, table))
+    (tmp_path / "layers.json").write_text(json.dumps(table))
+    settings = {"front_by": "latency_ms", "front": (0.6 * whole, 0.3 * whole), "baselines": True}
+    record = train_front(recipe(**settings), tmp_path, digits)
+    for one in record["networks"] + record["uniform"]:
+        assert 0.9 * one["level"] < one["layers_ms"] <= one["level"] * (1 + 1e-5)
+        assert one["layers_ms"] == pytest.approx(
+            float(
+                units.total_latency(
+                    costs,
+                    {n: np.arange(costs.sizes[n]) < k for n, k in one["units"].items()},
+                    table,
+                )
+            )
+        )
+
+
+@pytest.mark.slow
 def test_an_interrupted_front_goes_on_to_the_same_record(made, recipe, stop_at, digits, tmp_path):
     config, folder = recipe(front=LEVELS), tmp_path / "run"
     with stop_at(40):
@@ -133,7 +163,10 @@ def test_training_costs_are_those_of_main_run_and_branches(made):
         ("front", {"front": (0.5, 0.0)}),
         ("front", {"front": (0.5, float("nan"))}),
         ("front", {"front": (0.5, "x")}),
-        ("front_by", {"front_by": "latency_ms"}),
+        ("front_by", {"front_by": "seconds"}),
+        ("front", {"front_by": "latency_ms", "front": (1e9,)}),
+        ("front", {"front_by": "latency_ms", "front": (1e-9,)}),
+        ("method.table", {"method": {"table": "layers.json"}}),
         ("branch_epochs", {"branch_epochs": 0}),
         ("train.epochs", {"train": {"epochs": 3}}),
         ("method.floor", {"method": {"floor": 0.9}}),
