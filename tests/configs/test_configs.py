@@ -77,7 +77,9 @@ def small(name):
         if config.data.augment:  # digits are small, and are not what they are when mirrored
             config.data.augment, config.train.epochs = "pad_crop(1)", 2
     else:
-        config.model.widths = {"lenet5": (4, 8, 16)}.get(config.model.name, (32,))
+        config.model.widths = {"convnet": (4, 6, 6, 8), "lenet5": (4, 8, 16)}.get(
+            config.model.name, (32,)
+        )
     return config
 
 

@@ -24,7 +24,7 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
     written = {
         Path(line).name for line in done.stdout.splitlines() if line.startswith(str(tmp_path))
     }
-    assert written == {"deploy.md", "nas.md", "reproducing.md", "units.md"}
+    assert written == {"deploy.md", "front.md", "nas.md", "reproducing.md", "units.md"}
 
 
 @pytest.mark.slow

@@ -140,7 +140,16 @@ def test_the_widths_of_each_network_stand_on_its_line(tmp_path):
     told = "conv1: 16 → 12 → 5 units; hidden: 64 → 40 → 20 units."
     assert [panel.label for panel in (*spec.panels, *spec.narrow)] == [told, told]
     drawn = spec.panels[0].inline("x")
-    for text in ("conv1", "16 units", "50 %", "12.5 %", ">12<", ">40<", ">5<", ">20<"):
+    for text in (
+        "conv1",
+        "16 units",
+        "50\N{NO-BREAK SPACE}%",
+        "12.5\N{NO-BREAK SPACE}%",
+        ">12<",
+        ">40<",
+        ">5<",
+        ">20<",
+    ):
         assert text in drawn
     assert "var(--c3)" in drawn  # hidden grew from 42 to 44
     assert "Green" in spec.caption
