@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _export(workdir: pathlib.Path, formats: Sequence[str]) -> str:
-    """Exports the networks; returns why not, where they cannot be."""
+    """Exports the networks; returns the reason where they cannot be, else an empty text."""
     if not formats:
         return f"no format is installed: {how_to_install('deploy')}"
     try:

@@ -82,9 +82,9 @@ def development_cost(
       (arXiv:2201.05125) for growth with outgoing weights of zero; the docs page `front`.
     """
     _check(curve)
-    points = [(round(at * total_steps), level) for at, level in curve]
-    relative, stop = schedule.log_linear(points), max(points[-1][0], 1)
-    own = _of(groups_in_collection(groups), costs)
+    relative, last = cost_schedule(curve, total_steps)
+    stop = max(last, 1)
+    own = with_costs(groups, costs)
     if not own.groups:
         raise UserError("method.name", "development_cost", "a network with units to prune")
     least = {name: max(round(floor * size), 1) for name, size in costs.sizes.items()}
@@ -149,9 +149,16 @@ def _read_table(path: str, cost: str) -> LatencyTable | None:
     return read_json(pathlib.Path(path), "method.table", "measured layers") if path else None
 
 
-def _of(groups: UnitGroups, costs: CostModel) -> UnitGroups:
-    """The groups that have a cost: blocks have none of their own."""
-    return UnitGroups(tuple(g for g in groups.groups if g.name in costs.sizes), ())
+def with_costs(groups: UnitGroups, costs: CostModel) -> UnitGroups:
+    """The groups of the parameters that have a cost: blocks have none of their own."""
+    own = groups_in_collection(groups).groups
+    return UnitGroups(tuple(g for g in own if g.name in costs.sizes), ())
+
+
+def cost_schedule(curve: Curve, total_steps: int) -> tuple[schedule.Schedule, int]:
+    """The cost at a step, as a fraction of the whole network's, and the step of the last point."""
+    points = [(round(at * total_steps), level) for at, level in curve]
+    return schedule.log_linear(points), points[-1][0]
 
 
 def _capacity(

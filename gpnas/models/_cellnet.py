@@ -1,13 +1,11 @@
 """Cells whose edges hold any number of operations: a supernet that is grown and pruned."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models._layers import ReLU, conv_without_bias
+from gpnas.models._layers import ReLU, batch_norm, conv_without_bias
 from gpnas.models.cell201 import EDGES, OPERATIONS, Layers, operation, skeleton
 
 Operation = tuple[int, str]
@@ -55,13 +53,7 @@ class CellNet(nn.Module):
                 names = ", ".join(name for name in OPERATIONS if name != "none")
                 allowed = f"an edge from 0 to {len(EDGES) - 1} and one of {names}"
                 raise UserError("operations", chosen, allowed)
-        norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-        )
+        norm = batch_norm(train, self.dtype, self.axis_name)
         layers = Layers(conv_without_bias(self.dtype, self.conv), norm)
 
         def edge(cell: nn.Module, at: int, x: jax.Array) -> jax.Array:

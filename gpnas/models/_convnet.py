@@ -1,12 +1,10 @@
 """A small convolutional network with batch normalization."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models._layers import conv_without_bias, max_pool_2x2
+from gpnas.models._layers import batch_norm, conv_without_bias, max_pool_2x2
 
 
 class ConvNet(nn.Module):
@@ -32,13 +30,7 @@ class ConvNet(nn.Module):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """(batch, height, width, channels) → (batch, num_classes) float32 logits."""
         conv = conv_without_bias(self.dtype, self.conv)
-        norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-        )
+        norm = batch_norm(train, self.dtype, self.axis_name)
         x = max_pool_2x2(
             nn.relu(norm(name="norm1")(conv(self.widths[0], (3, 3), name="conv1")(images)))
         )

@@ -128,6 +128,19 @@ def conv_without_bias(dtype: jax.typing.DTypeLike, kind: str) -> Callable[..., n
     )
 
 
+def batch_norm(
+    train: bool, dtype: jax.typing.DTypeLike, axis_name: str | None
+) -> Callable[..., nn.BatchNorm]:
+    """Constructor of batch normalizations, with statistics of the batch in training."""
+    return functools.partial(
+        nn.BatchNorm,
+        use_running_average=not train,
+        momentum=0.9,
+        dtype=dtype,
+        axis_name=axis_name,
+    )
+
+
 def max_pool_2x2(x: jax.Array) -> jax.Array:
     """Maximum over 2 × 2 windows by maxima of slices, whose gradient is fast on a CPU.
 

@@ -1,6 +1,5 @@
 """Residual networks for CIFAR."""
 
-import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models._layers import conv_without_bias
+from gpnas.models._layers import batch_norm, conv_without_bias
 
 STAGES = 3
 
@@ -48,13 +47,7 @@ class ResNet(nn.Module):
           UserError: If `streams` or `inner` has the wrong length.
         """
         conv = conv_without_bias(self.dtype, self.conv)
-        norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-        )
+        norm = batch_norm(train, self.dtype, self.axis_name)
         streams = self.streams or tuple(self.width * 2**stage for stage in range(STAGES))
         inner = self.inner or tuple(width for width in streams for _ in range(self.blocks))
         for field, got, count in (("streams", streams, STAGES), ("inner", inner, 3 * self.blocks)):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models._layers import ReLU, avg_pool_3x3
+from gpnas.models._layers import ReLU, avg_pool_3x3, batch_norm
 
 OPERATIONS = (
     "none", "max_pool3", "avg_pool3", "skip", "sep_conv3", "sep_conv5", "dil_conv3", "dil_conv5",
@@ -59,13 +59,7 @@ class DartsNet(nn.Module):
         for nodes in self.architecture:
             check_nodes(nodes)
         conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype)
-        norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-        )
+        norm = batch_norm(train, self.dtype, self.axis_name)
         x = norm()(conv(3 * self.channels, (3, 3))(images))
         before, channels = x, self.channels
         for layer in range(self.layers):

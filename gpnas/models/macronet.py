@@ -1,6 +1,5 @@
 """The networks of NAS-Bench-Macro: eight blocks, each an identity or a MobileNetV2 block."""
 
-import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models._layers import ReLU
+from gpnas.models._layers import ReLU, batch_norm
 
 STAGES = (2, 3, 3)  # blocks per stage; the first one halves the side and doubles the channels
 BLOCKS = {"identity": (0, 1), "mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion, side of the kernel
@@ -50,13 +49,7 @@ class MacroNet(nn.Module):
         if len(self.architecture) != sum(STAGES) or not set(self.architecture) <= set(BLOCKS):
             allowed = f"{sum(STAGES)} blocks of {', '.join(BLOCKS)}"
             raise UserError("architecture", self.architecture, allowed)
-        norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-        )
+        norm = batch_norm(train, self.dtype, self.axis_name)
 
         def conv(
             x: jax.Array, channels: int, side: int, stride: int = 1, groups: int = 1

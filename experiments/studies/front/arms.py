@@ -1,36 +1,35 @@
 """Controls of a front: other ways to decide which units a shrinking network keeps."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from gpnas.masks import allocate, plasticity, schedule, score
-from gpnas.methods import METHODS, Method
+from gpnas.masks import allocate, plasticity, score
+from gpnas.methods import Method, development_cost
 from gpnas.units import (
     CostModel,
     UnitGroups,
     cost_budget,
-    groups_in_collection,
     on_units,
     relative_costs,
 )
 from gpnas.units import score as unit_score
 
-_development_cost = METHODS["development_cost"]
+Kind = Literal["macs", "params", "flops"]
 
 
 def random_units(*, groups: UnitGroups, costs: CostModel, params: Any, curve: tuple,
-                 total_steps: int, batch_size: int, cost: str = "macs", every: int, window: int,
+                 total_steps: int, batch_size: int, cost: Kind = "macs", every: int, window: int,
                  protect: int) -> Method:  # fmt: skip
     """`development_cost` by random scores per cost."""
-    method = _development_cost(
+    method = development_cost.development_cost(
         groups=groups, costs=costs, params=params, curve=curve, total_steps=total_steps,
         batch_size=batch_size, cost=cost, every=every, window=window, protect=protect,
     )  # fmt: skip
-    own = _with_costs(groups, costs)
-    budget, stop = _budget(curve, total_steps)
+    own = development_cost.with_costs(groups, costs)
+    budget, stop = development_cost.cost_schedule(curve, total_steps)
     transform = cost_budget(
         relative_costs(costs, cost), budget, every_steps=every, stop=stop + every,
         least={name: max(round(size / 16), 1) for name, size in costs.sizes.items()},
@@ -40,15 +39,15 @@ def random_units(*, groups: UnitGroups, costs: CostModel, params: Any, curve: tu
 
 
 def equal_shares(*, groups: UnitGroups, costs: CostModel, params: Any, curve: tuple,
-                 total_steps: int, batch_size: int, cost: str = "macs", every: int, window: int,
+                 total_steps: int, batch_size: int, cost: Kind = "macs", every: int, window: int,
                  protect: int) -> Method:  # fmt: skip
     """`development_cost` where each layer keeps the same fraction of its units, by U."""
-    method = _development_cost(
+    method = development_cost.development_cost(
         groups=groups, costs=costs, params=params, curve=curve, total_steps=total_steps,
         batch_size=batch_size, cost=cost, every=every, window=window, protect=protect,
     )  # fmt: skip
-    own = _with_costs(groups, costs)
-    budget, stop = _budget(curve, total_steps)
+    own = development_cost.with_costs(groups, costs)
+    budget, stop = development_cost.cost_schedule(curve, total_steps)
     transform = plasticity(
         drop=score.magnitude(),
         grow=score.gradient(),
@@ -60,16 +59,6 @@ def equal_shares(*, groups: UnitGroups, costs: CostModel, params: Any, curve: tu
     drop = unit_score.removal_cost(own, 0.9, batch_size)
     grow = unit_score.growth_gain(own, 0.9, batch_size, denoise=False)
     return method._replace(transform=on_units(transform, own, drop, grow, every, window))
-
-
-def _with_costs(groups: UnitGroups, costs: CostModel) -> UnitGroups:
-    own = groups_in_collection(groups).groups
-    return UnitGroups(tuple(g for g in own if g.name in costs.sizes), ())
-
-
-def _budget(curve: tuple, total_steps: int) -> tuple[schedule.Schedule, int]:
-    points = [(round(at * total_steps), level) for at, level in curve]
-    return schedule.log_linear(points), points[-1][0]
 
 
 def _equal(costs: CostModel, kind: str) -> allocate.Allocation:
