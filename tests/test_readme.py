@@ -13,6 +13,7 @@ import pytest
 from gpnas import masks, report
 from gpnas.methods import METHODS
 from gpnas.models import LeNet300
+from tests import traces
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -36,7 +37,9 @@ def test_the_loop_of_your_own_runs_and_is_short(tmp_path):
 
     params = module.init(jax.random.key(0), images)["params"]
     (tmp_path / "loop.py").write_text(code)
-    names = runpy.run_path(str(tmp_path / "loop.py"), {"params": params, "loss": loss})
+    names = runpy.run_path(
+        str(tmp_path / "loop.py"), {"params": params, "loss": traces.at_most(1, loss)}
+    )
     params, opt_state = names["params"], names["opt_state"]
     first = masks.masked_leaves(masks.masks_of(opt_state))
     for _ in range(201):
@@ -47,7 +50,6 @@ def test_the_loop_of_your_own_runs_and_is_short(tmp_path):
     assert any(bool((kept[path] != mask).any()) for path, mask in first.items())
     for path, weights in masks.masked_leaves(masks.masks_of(opt_state), params).items():
         assert not jnp.any(jnp.where(kept[path], 0, weights))
-    assert names["step"]._cache_size() == 1
 
 
 @pytest.mark.parametrize("name", ["fashion"])

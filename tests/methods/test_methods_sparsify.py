@@ -25,6 +25,7 @@ from gpnas.methods import METHODS, build, mask_transform
 from gpnas.models import LeNet300, linen
 from gpnas.train import classification, init_state, make_step
 from gpnas.units import cost_model, discover
+from tests import traces
 
 STEPS, DENSITY, KEY = 16, 0.2, jax.random.key(3)
 
@@ -117,6 +118,7 @@ def course(name):
     tx = sparsify(optimizer(name), mask_transform(method), KEY, grow_init=method.grow_init)
 
     @jax.jit
+    @functools.partial(traces.at_most, 1)
     def step(params, opt_state, batch):
         grads, metrics = jax.grad(loss, has_aux=True)(params, *batch)
         updates, opt_state = tx.update(grads, opt_state, params)
@@ -127,7 +129,6 @@ def course(name):
     for _ in range(STEPS):
         params, opt_state, _ = step(params, opt_state, (IMAGES, LABELS))
         states.append((params, opt_state))
-    assert step._cache_size() == 1
     return states
 
 
