@@ -236,7 +236,7 @@ def _loop(
         while step < plan.total_steps and not out_of_patience(replicas[0].values):
             steps = min(log_every - step % log_every, per_epoch - step % per_epoch)
             index = np.stack([order(step, rows) for order in run.orders])
-            placed, sums = program.run(placed, index, steps)
+            placed, sums = program.run(placed, index, steps, step)
             step, states = step + steps, program.fetch(placed)
             running.append(Chunk(step, steps, sums, [count(state) for state in states]))
             last = step == plan.total_steps

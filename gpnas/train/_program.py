@@ -1,7 +1,7 @@
 """The programs of a run: start, many steps, evaluation; `jit` with sharded batches, or `pmap`.
 
 The training images lie on the device; a call gets the numbers of the images of its steps, and how
-many steps to do, as a traced value: one executable serves a whole run.
+many steps to do. How steps become calls of compiled programs: `_segments`.
 """
 
 import dataclasses
@@ -22,8 +22,9 @@ from gpnas.methods import EvalContext
 from gpnas.train._averaging import evaluation_params
 from gpnas.train._counters import count_changes
 from gpnas.train._plan import Plan
+from gpnas.train._segments import many_steps
 from gpnas.train._state import TrainState
-from gpnas.train._step import Metrics, init_state, make_step
+from gpnas.train._step import ANY, OBSERVING, PLAIN, Metrics, init_state, make_step
 from gpnas.train.task import Metric
 
 _AXIS = "data"
@@ -38,8 +39,9 @@ class Program(NamedTuple):
       init: `(keys, loaded) → [state]`, one for each key, as `init_state` makes them.
       place: `[state] → placed`, laid out over devices and replicas.
       fetch: The inverse of `place`.
-      run: `(placed, index, steps) → (placed, metrics)`: the first `steps` rows of `index`,
-        (replicas, rows, batch) int32; metrics summed over the steps, each (replicas,).
+      run: `(placed, index, steps, step=None) → (placed, metrics)`: the first `steps` rows of
+        `index`, (replicas, rows, batch) int32, after `step` steps, if the caller knows how many;
+        metrics summed over the steps, each (replicas,).
       network: `state → variables` of the network that a state stands for: what gates make of the
         parameters, masked, and the model's other variables, in memory of their own.
       evaluate: `(variables, split) → metrics` of one network, means over all images.
@@ -55,7 +57,7 @@ class Program(NamedTuple):
     init: Callable[..., list[TrainState]]
     place: Callable[[list[TrainState]], TrainState]
     fetch: Callable[[TrainState], list[TrainState]]
-    run: Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
+    run: Callable[..., tuple[TrainState, Metrics]]
     network: Callable[[TrainState], dict[str, Any]]
     evaluate: Callable[[Any, Split], dict[str, float]]
     on_eval: Callable[[TrainState, float, Split], TrainState] | None
@@ -151,23 +153,27 @@ def make_evaluate(
     return evaluate
 
 
-def _chunk(plan: Plan, data: Dataset, axis_name: str | None) -> Callable:
-    """One step as the body of a loop over rows of `index`."""
-    step = make_step(plan.task, plan.method, plan.tx, axis_name, plan.gate_tx)
+def make_bodies(plan: Plan, data: Dataset, axis_name: str | None = None) -> dict[str, Callable]:
+    """A step, by kind, as the body of a loop over rows of `index`."""
 
-    def body(
-        i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, index: Any
-    ) -> tuple:
-        rows = index[i]
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
-        first = len(rows) * jax.lax.axis_index(axis_name) if axis_name else 0
-        keys = augment.image_keys(key, len(rows), first)
-        batch = plan.augment(keys, standardize(images[rows], data), labels[rows])
-        # Made once: XLA would else make them anew for each product that they enter.
-        state, metrics = step(state, jax.lax.optimization_barrier(batch))
-        return state, jax.tree.map(jnp.add, sums, metrics)
+    def make(kind: str) -> Callable:
+        step = make_step(plan.task, plan.method, plan.tx, axis_name, plan.gate_tx, kind)
 
-    return body
+        def body(
+            i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, index: Any
+        ) -> tuple:
+            rows = index[i]
+            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
+            first = len(rows) * jax.lax.axis_index(axis_name) if axis_name else 0
+            keys = augment.image_keys(key, len(rows), first)
+            batch = plan.augment(keys, standardize(images[rows], data), labels[rows])
+            # Made once: XLA would else make them anew for each product that they enter.
+            state, metrics = step(state, jax.lax.optimization_barrier(batch))
+            return state, jax.tree.map(jnp.add, sums, metrics)
+
+        return body
+
+    return {kind: make(kind) for kind in (ANY, OBSERVING, PLAIN)}
 
 
 def _zero(plan: Plan, *shape: int) -> Metrics:
@@ -195,54 +201,6 @@ def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
     return [dataclasses.replace(one, step=state.step) for one in unstack(spread, replicas)]
 
 
-def _many(
-    plan: Plan, body: Callable, replicas: int, wrap: Callable, zero: Metrics
-) -> tuple[Callable, Callable[[], int]]:
-    """Rows `0 … steps − 1` of `index` in one call of a compiled loop, or in one call each.
-
-    Args:
-      plan: The plan.
-      body: One step.
-      replicas: Networks under `vmap`; 1 for none.
-      wrap: `jit` or `pmap`.
-      zero: Sums before the first step, laid out as `wrap` returns them.
-    """
-
-    def scan(state: TrainState, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
-        def turn(i: Any, carry: tuple) -> tuple:
-            return body(i, *carry, images, labels, index)
-
-        return jax.lax.fori_loop(0, steps, turn, (state, _zero(plan)))
-
-    def once(state: TrainState, sums: Any, images: Any, labels: Any, index: Any, i: Any) -> tuple:
-        return body(i, state, sums, images, labels, index)
-
-    if replicas > 1:
-        scan = jax.vmap(scan, (_REPLICA_AXES, None, None, 0, None), (_REPLICA_AXES, 0))
-        once = jax.vmap(once, (_REPLICA_AXES, 0, None, None, 0, None), (_REPLICA_AXES, 0))
-    traces: list[None] = []  # one for each program that is compiled
-
-    def counted(f: Callable) -> Callable:
-        @functools.wraps(f)
-        def g(*args: Any) -> Any:
-            traces.append(None)
-            return f(*args)
-
-        return wrap(g)
-
-    if plan.loop == "scan":
-        return counted(scan), traces.__len__
-    compiled = counted(once)
-
-    def one_by_one(state: TrainState, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
-        sums = zero
-        for i in range(int(steps)):
-            state, sums = compiled(state, sums, images, labels, index, np.int32(i))
-        return state, sums
-
-    return one_by_one, traces.__len__
-
-
 def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
     mesh = Mesh(np.array(jax.devices()), (_AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -251,15 +209,20 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
     images, labels = (
         jax.device_put(x, everywhere) for x in (data.train.inputs, data.train.targets)
     )
-    body = _chunk(plan, data, None)
+    bodies = make_bodies(plan, data)
     zero = jax.device_put(_zero(plan) if replicas == 1 else _zero(plan, replicas), everywhere)
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
-    run_rows, executables = _many(plan, body, replicas, jitted, zero)
+    run_rows, executables = many_steps(
+        bodies, plan.loop, replicas, jitted, zero, _REPLICA_AXES, plan.segments
+    )
 
-    def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
+    def run(
+        state: TrainState, index: np.ndarray, steps: int, step: int | None = None
+    ) -> tuple[TrainState, Metrics]:
         rows = index[0] if replicas == 1 else index
         rows = jax.make_array_from_callback(rows.shape, by_batch, lambda at: rows[at])
-        state, sums = run_rows(state, images, labels, rows, np.int32(steps))
+        step = int(state.step) if step is None else step
+        state, sums = run_rows(state, images, labels, rows, steps, step)
         return state, jax.tree.map(jnp.atleast_1d, sums)
 
     def place(states: list[TrainState]) -> TrainState:
@@ -277,17 +240,17 @@ def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
     spread = jax.pmap(lambda _, x: x, axis_name=_AXIS, in_axes=(0, None))
     replicate = functools.partial(spread, np.arange(devices))
     images, labels = replicate((np.asarray(data.train.inputs), np.asarray(data.train.targets)))
-    body = _chunk(plan, data, _AXIS)
+    in_axes = (0, 0, 0, 0, 0, None, None)
+    wrap = functools.partial(jax.pmap, axis_name=_AXIS, in_axes=in_axes, donate_argnums=0)
+    bodies, zero = make_bodies(plan, data, _AXIS), replicate(_zero(plan))
+    run_rows, executables = many_steps(bodies, plan.loop, 1, wrap, zero, _REPLICA_AXES)
 
-    def wrap(f: Callable) -> Callable:
-        axes = {"scan": (0, 0, 0, 0, None), "steps": (0, 0, 0, 0, 0, None)}[plan.loop]
-        return jax.pmap(f, axis_name=_AXIS, in_axes=axes, donate_argnums=0)
-
-    run_rows, executables = _many(plan, body, 1, wrap, replicate(_zero(plan)))
-
-    def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
+    def run(
+        state: TrainState, index: np.ndarray, steps: int, step: int | None = None
+    ) -> tuple[TrainState, Metrics]:
+        del step
         rows = index[0].reshape(index.shape[1], devices, -1).swapaxes(0, 1)
-        state, sums = run_rows(state, images, labels, rows, np.int32(steps))
+        state, sums = run_rows(state, images, labels, rows, steps, 0)
         return state, jax.tree.map(lambda x: x[:1], sums)
 
     def fetch(state: TrainState) -> list[TrainState]:
