@@ -38,6 +38,7 @@ class Program(NamedTuple):
       metric: The task's metric.
       init: `(keys, loaded) → [state]`, one for each key, as `init_state` makes them.
       place: `[state] → placed`, laid out over devices and replicas.
+      view: `placed → state` as one device holds it, replicas stacked; nothing is computed.
       fetch: The inverse of `place`.
       run: `(placed, index, steps, step=None) → (placed, metrics)`: the first `steps` rows of
         `index`, (replicas, rows, batch) int32, after `step` steps, if the caller knows how many;
@@ -45,6 +46,7 @@ class Program(NamedTuple):
       network: `state → variables` of the network that a state stands for: what gates make of the
         parameters, masked, and the model's other variables, in memory of their own.
       evaluate: `(variables, split) → metrics` of one network, means over all images.
+      evaluate_all: `([variables], split) → [metrics]` of several, in one program.
       on_eval: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
         object if nothing changes.
       executables: `() → int`, programs compiled for `run` so far.
@@ -56,10 +58,12 @@ class Program(NamedTuple):
     metric: Metric
     init: Callable[..., list[TrainState]]
     place: Callable[[list[TrainState]], TrainState]
+    view: Callable[[TrainState], TrainState]
     fetch: Callable[[TrainState], list[TrainState]]
     run: Callable[..., tuple[TrainState, Metrics]]
     network: Callable[[TrainState], dict[str, Any]]
     evaluate: Callable[[Any, Split], dict[str, float]]
+    evaluate_all: Callable[[list, Split], list[dict[str, float]]]
     on_eval: Callable[[TrainState, float, Split], TrainState] | None
     executables: Callable[[], int]
     to_full_shape: Callable[[Any], Any] = lambda tree: tree
@@ -77,7 +81,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         that the replicas share, so they cost nothing at the other steps.
     """
     build = {"jit": _with_jit, "pmap": _with_pmap}[parallel]
-    place, fetch, run, executables = build(plan, data, replicas)
+    place, view, fetch, run, executables = build(plan, data, replicas)
 
     @jax.jit
     def init(key: jax.Array, loaded: Any) -> TrainState:
@@ -94,7 +98,10 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         params = apply(masks, plan.method.gates.network(params, aux, masks, step))
         return jax.tree.map(jnp.copy, {"params": params, **model_state})
 
-    evaluate = make_evaluate(plan, data)
+    evaluate_all = _make_evaluate_all(plan, data)
+
+    def evaluate(variables: Any, split: Split) -> dict[str, float]:
+        return evaluate_all([variables], split)[0]
 
     def on_eval(state: TrainState, loss: float, split: Split) -> TrainState:
         def loss_of(params: Any) -> float:
@@ -113,12 +120,14 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         plan.task.metric,
         lambda keys, loaded=None: [init(key, loaded) for key in keys],
         place,
+        view,
         fetch,
         run,
         lambda state: network(
             state.masks, state.params, state.opt_state, state.aux, state.model_state, state.step
         ),
         evaluate,
+        evaluate_all,
         on_eval if plan.method.hooks.on_eval else None,
         executables,
     )
@@ -128,8 +137,18 @@ def make_evaluate(
     plan: Plan, data: Dataset, batch: int = 1000
 ) -> Callable[[Any, Split], dict[str, float]]:
     """Builds the evaluation: `(variables, split) → metrics`, means over all examples, each once."""
+    evaluate_all = _make_evaluate_all(plan, data, batch)
+    return lambda variables, split: evaluate_all([variables], split)[0]
 
-    @jax.jit
+
+def _make_evaluate_all(
+    plan: Plan, data: Dataset, batch: int = 1000
+) -> Callable[[list, Split], list[dict[str, float]]]:
+    """`([variables], split) → [metrics]`: one program and one transfer for all that is evaluated.
+
+    Where loops are slow (`plan.loop` is "steps"), it is a program for each batch.
+    """
+
     def sums(variables: Any, inputs: jax.Array, targets: jax.Array, count: jax.Array) -> Metrics:
         found = plan.task.metrics(variables, (standardize(inputs, data), targets))
         real = jnp.arange(len(targets)) < count
@@ -138,17 +157,42 @@ def make_evaluate(
             for name, values in found.items()
         }
 
-    def padded(rows: Any) -> np.ndarray:
-        return np.pad(rows, ((0, batch - len(rows)), *[(0, 0)] * (rows.ndim - 1)))
+    batch_sums = jax.jit(sums)
 
-    def evaluate(variables: Any, split: Split) -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for start in range(0, len(split), batch):
-            rows = slice(start, start + batch)
-            inputs, targets = split.inputs[rows], split.targets[rows]
-            found = sums(variables, padded(inputs), padded(targets), len(targets))
-            totals = {name: totals.get(name, 0.0) + float(x) for name, x in found.items()}
-        return {name: total / len(split) for name, total in totals.items()}
+    @jax.jit
+    def all_sums(networks: list, inputs: jax.Array, targets: jax.Array, counts: jax.Array) -> Any:
+        def one(variables: Any) -> Metrics:
+            return jax.lax.map(lambda x: sums(variables, *x), (inputs, targets, counts))
+
+        if len(networks) == 1:
+            return jax.tree.map(lambda x: x[None], one(networks[0]))
+        return jax.lax.map(one, stack(networks))
+
+    def evaluate(networks: list, split: Split) -> list[dict[str, float]]:
+        batches = -(-len(split) // batch)
+        inputs, targets = (
+            np.pad(x, ((0, batches * batch - len(x)), *[(0, 0)] * (x.ndim - 1))).reshape(
+                batches, batch, *x.shape[1:]
+            )
+            for x in map(np.asarray, (split.inputs, split.targets))
+        )
+        counts = np.minimum(len(split) - batch * np.arange(batches), batch).astype(np.int32)
+        if plan.loop == "steps":
+            one_by_one = [
+                [batch_sums(net, *x) for x in zip(inputs, targets, counts, strict=True)]
+                for net in networks
+            ]
+            found = [
+                {name: [part[name] for part in parts] for name in parts[0]}
+                for parts in jax.device_get(one_by_one)
+            ]
+        else:
+            tree = jax.device_get(all_sums(networks, inputs, targets, counts))
+            found = [{name: x[i] for name, x in tree.items()} for i in range(len(networks))]
+        return [
+            {name: sum(map(float, values)) / len(split) for name, values in own.items()}
+            for own in found
+        ]
 
     return evaluate
 
@@ -232,7 +276,7 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
         one = _on_first_device(state)
         return [one] if replicas == 1 else _unstack(one, replicas)
 
-    return place, fetch, run, executables
+    return place, _on_first_device, fetch, run, executables
 
 
 def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
@@ -253,7 +297,10 @@ def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
         state, sums = run_rows(state, images, labels, rows, steps, 0)
         return state, jax.tree.map(lambda x: x[:1], sums)
 
-    def fetch(state: TrainState) -> list[TrainState]:
-        return [jax.tree.map(lambda x: x[0], _on_first_device(state))]
+    def view(state: TrainState) -> TrainState:
+        return jax.tree.map(lambda x: x[0], _on_first_device(state))
 
-    return lambda states: replicate(states[0]), fetch, run, executables
+    def fetch(state: TrainState) -> list[TrainState]:
+        return [view(state)]
+
+    return lambda states: replicate(states[0]), view, fetch, run, executables
