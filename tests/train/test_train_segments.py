@@ -173,6 +173,16 @@ def test_a_hint_that_is_wrong_costs_nothing_but_time(plan_of, digits):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loop", ["scan", "segments"])
+def test_a_state_gives_its_memory_away(loop, plan_of, digits):
+    plan = plan_of("development", loop)
+    program = make_program(plan, digits)
+    state = program.place(program.init([jax.random.key(0)]))
+    program.run(state, np.zeros((1, CHUNK, BATCH), np.int32), CHUNK, 0)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+@pytest.mark.slow
 def test_a_whole_run(tiny, digits, tmp_path):
     records = []
     for loop in ("scan", "segments"):
