@@ -50,6 +50,15 @@ def test_packages_import_only_what_is_listed_before_them():
     assert {"masks", "units", "methods"} <= imports("train")
 
 
+def imported(path):
+    """(module, names) of each import of a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module), [alias.name for alias in node.names]
+
+
 def outside(face):
     """(file, module, names) of a package's imports by other files (for some, its own tests too)."""
     package = ROOT / "gpnas" / face.replace(".", "/")
@@ -59,16 +68,9 @@ def outside(face):
         own_test = ROOT / "tests" / face.split(".")[0] in path.parents
         if package in path.parents or (own_test and face not in FACES_IN_OWN_TESTS):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                found = [(alias.name, ()) for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                found = [(str(node.module), [alias.name for alias in node.names])]
-            else:
-                continue
-            for module, names in found:
-                if module == f"gpnas.{face}" or module.startswith(f"gpnas.{face}."):
-                    yield path, module, names
+        for module, names in imported(path):
+            if module == f"gpnas.{face}" or module.startswith(f"gpnas.{face}."):
+                yield path, module, names
 
 
 @pytest.mark.slow
@@ -89,6 +91,34 @@ def test_a_package_has_one_public_face(face):
         assert not inside or inside in public, f"{path} imports {module}"
         known = set(public) if not inside else {name for name in names if name[0] != "_"}
         assert set(names) <= known, f"{path} imports {names}"
+
+
+def listed(face):
+    """`__all__` of a face, as its file has it."""
+    text = (ROOT / "gpnas" / face.replace(".", "/") / "__init__.py").read_text()
+    lists = [n for n in ast.parse(text).body if isinstance(n, ast.Assign)]
+    return next(ast.literal_eval(n.value) for n in lists if n.targets[0].id == "__all__")
+
+
+def is_public(name):
+    """Whether a dotted name is one of a public module, a face, or a namespace that a face lists."""
+    package, _, inside = name.removeprefix("gpnas").removeprefix(".").partition(".")
+    if package not in PACKAGES:
+        return not inside and (not package or f"`{package}`" in gpnas.__doc__)
+    return not inside or inside in FACES or inside in listed(package)
+
+
+def test_studies_and_configs_import_public_names():
+    assert is_public("gpnas.records") and is_public("gpnas.search.build")
+    assert not is_public("gpnas._files") and not is_public("gpnas.train._loop")
+    for path in [p for f in ("experiments", "configs") for p in (ROOT / f).rglob("*.py")]:
+        for module, names in imported(path):
+            if module.partition(".")[0] == "gpnas":
+                assert is_public(module), f"{path} imports {module}"
+                private = [name for name in names if name[0] == "_"]
+                assert not private, f"{path} imports {private} of {module}"
+                unlisted = [name for name in names if not is_public(f"gpnas.{name}")]
+                assert module != "gpnas" or not unlisted, f"{path} imports {unlisted}"
 
 
 def test_every_dependency_has_its_reason_and_is_imported_somewhere():

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from gpnas import plugins
-from gpnas._sections import check_whole
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.search._config import check_search, check_trained, is_table
@@ -26,6 +25,7 @@ from gpnas.search._task import DEFAULT, Training, build_training, check_data
 from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
 from gpnas.search.training import total_steps, trained
+from gpnas.sections import check_whole
 from gpnas.train import load_data
 
 _GIVEN = ("space", "metric", "objectives")  # by the search, not by the strategy's settings

@@ -5,8 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from gpnas._sections import check_section
 from gpnas.methods import duration
+from gpnas.sections import check_section
 
 
 def base(**method: Any) -> ConfigDict:

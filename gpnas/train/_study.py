@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from gpnas import _stop
 from gpnas._files import append_line, read_lines, records_path
-from gpnas._sections import check_section
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
+from gpnas.sections import check_section
 from gpnas.train._config import check_config, config_key
 from gpnas.train._load_data import load_data
 from gpnas.train._loop import train_replicas
