@@ -174,6 +174,46 @@ def test_no_two_public_objects_share_a_name():
     assert set(shared) == SAME_IN_TWO_FACES, "exceptions that are none"
 
 
+MOST_LINES, MOST_PARAMETERS, MOST_IN_A_MODULE = 60, 8, 350
+# Constructors whose docstring explains every argument; without it they are within the limit.
+LONG_DOCSTRINGS = {
+    "_loader.load", "_plasticity.plasticity", "_sparsify.sparsify", "_registry.build",
+    "_step.make_step", "binary.bernoulli", "development.development",
+    "development_cost.development_cost", "development_units.development_units",
+    "lottery.lottery", "_front.train_front", "_front._summary",
+}  # fmt: skip
+ONE_LIST = {"_config.base"}  # every field of a config, one a line, and no logic
+# Methods, strategies and the like have a keyword for each setting, which configs set by name.
+MANY_PARAMETERS = {
+    "_loader.load", "_plasticity.plasticity", "_registry.build", "_run.search_together",
+    "arms.equal_shares", "arms.random_units", "development.development",
+    "development_cost.development_cost", "development_units.development_units", "lanas.lanas",
+    "npn.npn_expand", "pipeline.pipeline", "sensitive.sensitivity", "sensitive.serene",
+    "slim.slim", "sparse_vd.sparse_vd",
+}  # fmt: skip
+
+
+def lines_of(function):
+    """Lines of a function, and those without its docstring."""
+    lines = function.end_lineno - function.lineno + 1
+    first = function.body[0]
+    documented = ast.get_docstring(function) is not None
+    return lines, lines - documented * (first.end_lineno - first.lineno + 1)
+
+
+def test_functions_and_modules_are_short():
+    for path in [p for f in ("gpnas", "experiments", "configs") for p in (ROOT / f).rglob("*.py")]:
+        text = path.read_text()
+        assert len(text.splitlines()) <= MOST_IN_A_MODULE, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                name, (lines, body) = f"{path.stem}.{node.name}", lines_of(node)
+                assert lines <= MOST_LINES or name in LONG_DOCSTRINGS | ONE_LIST, name
+                assert body <= MOST_LINES or name in ONE_LIST, name
+                given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+                assert len(given) <= MOST_PARAMETERS or name in MANY_PARAMETERS, name
+
+
 def asserting(node, helpers):
     """Whether a function asserts something itself or calls one that does."""
     for inner in ast.walk(node):

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from gpnas.report import formatting, stats
-from gpnas.report._groups import Summary, config_differences
+from gpnas.report._groups import Summary
 from gpnas.report._results import MAX_ROWS, SAVES_NOTHING
+from gpnas.report._summarise import config_differences
 from gpnas.report._table import Cell, Column, Table, group_cell, number_cell
 
 MAX_LAYER_ROWS = 400

@@ -26,8 +26,9 @@ from gpnas.report import (
     style,
 )
 from gpnas.report._figures import FigureSpec
-from gpnas.report._groups import Summary, summarise
+from gpnas.report._groups import Summary
 from gpnas.report._read import Loaded, Run
+from gpnas.report._summarise import summarise
 
 MAX_WARNINGS = 20
 

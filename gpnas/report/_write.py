@@ -7,8 +7,8 @@ from gpnas._files import NO_SPACE, write_bytes
 from gpnas.errors import UserError
 from gpnas.report import _page, _pictures, _results, _searches
 from gpnas.report._front_results import front_table
-from gpnas.report._groups import summarise
 from gpnas.report._read import Loaded
+from gpnas.report._summarise import summarise
 from gpnas.report._table import Table
 
 

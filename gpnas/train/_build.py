@@ -30,13 +30,9 @@ def build_task(config: ConfigDict, model: Model) -> Task:
     parameters = plugins.parameters_of(make)
     for field, value in settings.items():
         plugins.check_value(f"task.{field}", value, parameters[field])
-    try:
-        return plugins.check_made("task.name", name, make(model, **settings), Task)
-    except UserError:
-        raise
-    except Exception as error:  # a constructor is a program: it may raise anything
-        allowed = f"fields of which a task can be made ({brief(error)})"
-        raise UserError("task", config.to_dict(), allowed) from error
+    allowed = "fields of which a task can be made"
+    made = plugins.call_user("task", config.to_dict(), allowed, make, model, **settings)
+    return plugins.check_made("task.name", name, made, Task)
 
 
 def build_model(
@@ -79,13 +75,8 @@ def build_model(
     }
     fields |= {name: value for name, value in given.items() if name in known}
     fields = models.with_widths(fields, {})
-    try:
-        return adapt(make, **fields)
-    except UserError:
-        raise
-    except Exception as error:  # a constructor is a program: it may raise anything
-        allowed = f"fields of which a network can be made ({brief(error)})"
-        raise UserError("model", config.to_dict(), allowed) from error
+    allowed = "fields of which a network can be made"
+    return plugins.call_user("model", config.to_dict(), allowed, adapt, make, **fields)
 
 
 def fields_of(config: ConfigDict, num_classes: int) -> dict[str, Any]:

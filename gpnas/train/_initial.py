@@ -156,13 +156,7 @@ def _read(source: str) -> Any:
     if ":" not in source:
         raise UserError(_FIELD, source, _ALLOWED)
     make: Any = plugins.find(_FIELD, source, {}, dict)
-    try:
-        return make()
-    except UserError:
-        raise
-    except Exception as error:  # a user's function may raise anything
-        allowed = f"a function that returns variables ({brief(error)})"
-        raise UserError(_FIELD, source, allowed) from error
+    return plugins.call_user(_FIELD, source, "a function that returns variables", make)
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, Any]:

@@ -143,24 +143,18 @@ def finish(
       The record.
     """
     plan, data, workdir = run.plan, run.data, run.folders[number]
-    selected = replica.selected
-    metric, name = plan.task.metric, plan.task.metric.name
-    test = program.evaluate(program.network(state), data.test)
-    chosen = program.evaluate(selected.variables, data.test)
-    tested = {"last": metric.reported(test[name]), "selected": metric.reported(chosen[name])}
-    check_finite(
-        "test", {f"{name} ({which})": one for which, one in tested.items()}, plan.total_steps
-    )
+    tested = _test_metrics(program, state, replica, plan, data)
+    name = plan.task.metric.name
     lines = keep_written(workdir / "metrics.jsonl", replica.written)
     curve = [line for line in lines if line["split"] == "train"]
     evaluations = [line for line in lines if line["split"] == "validation"]
     shown = ("step", "density", "grown", "pruned", "skipped", "layers", "units")
     result = dict(known) | {
         "metrics": {
-            **{f"test_{name}_{which}": one for which, one in tested.items()},
+            **tested,
             f"val_{name}_last": evaluations[-1][name],
-            f"val_{name}_selected": float(f"{float(selected.value):.7g}"),
-            "selected_step": int(selected.step),
+            f"val_{name}_selected": float(f"{float(replica.selected.value):.7g}"),
+            "selected_step": int(replica.selected.step),
         },
         "cost": cost_of(plan, state, curve, plan.batch_size),
         "analysis": _analysis.analyse(
@@ -182,6 +176,19 @@ def finish(
     result = sealed(result)
     write_json(workdir / "record.json", result)
     return result
+
+
+def _test_metrics(
+    program: Program, state: TrainState, replica: Replica, plan: Plan, data: Dataset
+) -> dict[str, float]:
+    """The metric on the test split, of the last and of the selected network."""
+    metric, name = plan.task.metric, plan.task.metric.name
+    last = program.evaluate(program.network(state), data.test)
+    selected = program.evaluate(replica.selected.variables, data.test)
+    found = {"last": metric.reported(last[name]), "selected": metric.reported(selected[name])}
+    checked = {f"{name} ({which})": value for which, value in found.items()}
+    check_finite("test", checked, plan.total_steps)
+    return {f"test_{name}_{which}": value for which, value in found.items()}
 
 
 def _architecture(run: Run, number: int, state: TrainState) -> dict[str, Any] | None:

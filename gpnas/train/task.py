@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gpnas.errors import UserError, brief
+from gpnas import plugins
+from gpnas.errors import UserError
 from gpnas.models import Model
 from gpnas.plugins import In
 
@@ -224,10 +225,7 @@ def output_shape(name: str, task: Task, data: Any) -> tuple[int, ...] | None:
     if task.outputs is None:
         return None
     allowed = "a task whose `outputs` returns a shape, as (data.num_classes,)"
-    try:
-        found = task.outputs(data)
-    except Exception as error:  # a function of the user's may raise anything
-        raise UserError("task.name", name, f"{allowed} ({brief(error)})") from error
+    found = plugins.call_user("task.name", name, allowed, task.outputs, data)
     if not isinstance(found, Sequence) or not all(isinstance(n, Integral) for n in found):
         raise UserError("task.name", name, f"{allowed}; not {found!r}")
     return tuple(map(int, found))
