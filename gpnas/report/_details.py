@@ -35,7 +35,7 @@ def cost_table(summary: Summary) -> Table:
 
 
 def layer_table(summary: Summary) -> Table | None:
-    """Returns what is left of each layer, mean over seeds."""
+    """Returns the active weights and units of each layer, means over seeds."""
     rows: list[list[Cell]] = []
     total = 0
     for group in summary.groups:

@@ -60,7 +60,7 @@ class Series:
       label: How figures and tables name it: the arm, with the study where there are several, and
         with the problem where the arm was trained on several.
       colour: Index into the palette: 0 for dense, 1 for development.
-      turn: How often the palette has been used up before it; chooses marker and line style.
+      turn: Number of earlier arms with this colour; determines marker and line style.
     """
 
     study: str
@@ -87,7 +87,7 @@ class Group:
 
     Attributes:
       series: Their arm.
-      setting: What sets this group apart within its arm ("density 0.05"); empty if it is alone.
+      setting: The fields that differ from other groups of the arm ("density 0.05"); empty if alone.
       runs: In order of seeds.
     """
 
@@ -116,7 +116,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Summary:
-    """Everything a report shows, sorted.
+    """The content of a report, sorted into groups and arms.
 
     Attributes:
       groups: Finished runs, in the order of the result table.

@@ -164,8 +164,10 @@ def _several(problem_names: Mapping[Problem, str]) -> list[str]:
         return []
     metrics = {metric for (_, metric), name in problem_names.items() if name}
     shown = ", ".join(names[:6]) + (" and others" if len(names) > 6 else "")
-    told = f"are on {len(names)} data sets" if len(metrics) == 1 else "differ in data set or metric"
+    differ = (
+        f"are on {len(names)} data sets" if len(metrics) == 1 else "differ in data set or metric"
+    )
     return [
-        f"The runs {told} ({shown}): results are not comparable across them, so that each has its "
-        "own tables and figures of results."
+        f"The runs {differ} ({shown}): results are not comparable across them, so that each has "
+        "its own tables and figures of results."
     ]

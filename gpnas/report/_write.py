@@ -1,4 +1,4 @@
-"""Reports onto disk: everything is made first, then every file appears whole or not at all."""
+"""Writes reports: all content is made first, and each file is written whole or not at all."""
 
 import os
 from pathlib import Path

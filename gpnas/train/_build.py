@@ -1,4 +1,4 @@
-"""The network and the task of a config, and what a trace says of them."""
+"""Builds the network and the task of a config, and traces their shapes and units."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -95,7 +95,7 @@ def _is_json(value: Any) -> bool:
 
 
 def conv_kind(config: ConfigDict) -> str:
-    """Which convolution a config's `model` section means on this machine.
+    """The implementation of convolutions that `model.conv` selects on this machine.
 
     Raises:
       UserError: For an unknown one.
@@ -106,7 +106,7 @@ def conv_kind(config: ConfigDict) -> str:
 
 
 def units_of(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -> UnitGroups:
-    """The units of a network as it is used for inference, and its blocks.
+    """The unit groups of a network in inference, and its removable blocks.
 
     Args:
       model: The network.
@@ -121,7 +121,7 @@ def units_of(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -> Unit
 
 
 def shapes_of(task: Task, config: ConfigDict, one: jax.ShapeDtypeStruct) -> Any:
-    """Shapes of the network's variables; says whether its fields or the examples cannot be."""
+    """Shapes of the network's variables; an error names the field that is wrong."""
 
     def init(*shape: int) -> Any:
         inputs = jax.ShapeDtypeStruct((1, *shape), one.dtype)

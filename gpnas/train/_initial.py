@@ -22,7 +22,7 @@ _ALLOWED = "a run's folder, a .safetensors file, a folder of Orbax, or module:fu
 
 
 def load_variables(config: ConfigDict, like: Any) -> Any:
-    """The variables that `train.init_from` names, as the network's own; None if it is empty.
+    """Loads the variables that `train.init_from` names; None if it is empty.
 
     Leaves are found by path: "Dense_0/kernel" of the parameters, "batch_stats/…" of another
     collection. `train.init_names` replaces beginnings of our paths by those of the source; an
