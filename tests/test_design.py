@@ -180,9 +180,10 @@ LONG_DOCSTRINGS = {
     "_loader.load", "_plasticity.plasticity", "_sparsify.sparsify", "_registry.build",
     "_step.make_step", "binary.bernoulli", "development.development",
     "development_cost.development_cost", "development_units.development_units",
-    "lottery.lottery", "_front.train_front", "_front._summary",
+    "lottery.lottery", "_front.train_front", "_on_units.on_units",
 }  # fmt: skip
-ONE_LIST = {"_config.base"}  # every field of a config, one a line, and no logic
+# Every field of a config or of a record, one a line.
+ONE_LIST = {"_config.base", "_front._summary"}
 # Methods, strategies and the like have a keyword for each setting, which configs set by name.
 MANY_PARAMETERS = {
     "_loader.load", "_plasticity.plasticity", "_registry.build", "_run.search_together",
