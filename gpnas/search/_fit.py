@@ -84,7 +84,7 @@ class _State(NamedTuple):
     opt_state: Any
 
 
-class _Lane(NamedTuple):
+class _Replica(NamedTuple):
     """Arguments that differ between networks that train as one program."""
 
     state: _State
@@ -139,7 +139,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
         )
         for at in range(0, steps, _CHUNK):
             count = min(_CHUNK, steps - at)
-            lane = _Lane(
+            replica = _Replica(
                 state,
                 free,
                 stack([_chunk(job.rows, at) for job in jobs]),
@@ -148,7 +148,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
                 stack([np.uint32(job.seed) for job in jobs]),
             )
             chunk = _Chunk(_chunk(rates, at), np.int32(at), np.int32(count), images, labels)
-            state = run(module, len(jobs) > 1, lane, chunk)
+            state = run(module, len(jobs) > 1, replica, chunk)
         return [_variables(one) for one in unstack(state, len(jobs))]
 
     def predict(module: nn.Module, variables: Any, images: np.ndarray) -> np.ndarray:
@@ -179,7 +179,7 @@ def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray
 
 
 def _make_run(data: Dataset, rule: Rule, training: Training) -> Callable[..., _State]:
-    """The compiled chunk of steps; several networks of one module differ in their lanes."""
+    """The compiled chunk of steps; several networks of one module differ in their `_Replica`."""
     tx = _optimizer(rule)
 
     def loss_of(params: Any, others: Any, module: nn.Module, x: Any, target: Any, key: Any) -> Any:
@@ -187,32 +187,32 @@ def _make_run(data: Dataset, rule: Rule, training: Training) -> Callable[..., _S
         value, aux = training.make(module).loss({"params": params, **others}, batch, key)
         return value, aux.model_state
 
-    def target_of(i: Any, lane: _Lane, chunk: _Chunk) -> Any:
-        own = chunk.labels[lane.rows[i]]
+    def target_of(i: Any, replica: _Replica, chunk: _Chunk) -> Any:
+        own = chunk.labels[replica.rows[i]]
         if not training.soft:
             return own
         hard = jax.nn.one_hot(own, data.num_classes)
-        return jnp.where(i < lane.distilled, lane.targets[i], hard)
+        return jnp.where(i < replica.distilled, replica.targets[i], hard)
 
-    def train(module: nn.Module, lane: _Lane, chunk: _Chunk) -> _State:
+    def train(module: nn.Module, replica: _Replica, chunk: _Chunk) -> _State:
         def step(i: Any, state: _State) -> _State:
-            key = jax.random.fold_in(jax.random.key(lane.seed), chunk.start + i)
+            key = jax.random.fold_in(jax.random.key(replica.seed), chunk.start + i)
             grads, others = jax.grad(loss_of, has_aux=True)(
-                state.params, state.others, module, chunk.images[lane.rows[i]],
-                target_of(i, lane, chunk), key,
+                state.params, state.others, module, chunk.images[replica.rows[i]],
+                target_of(i, replica, chunk), key,
             )  # fmt: skip
-            free = jax.tree.map(lambda own: own | (i >= lane.distilled), lane.free)
+            free = jax.tree.map(lambda own: own | (i >= replica.distilled), replica.free)
             params, opt_state = sgd_step(
                 tx, chunk.rates[i], grads, state.opt_state, state.params, free=free
             )
             return _State(params, others, opt_state)
 
-        return jax.lax.fori_loop(0, chunk.count, step, lane.state)
+        return jax.lax.fori_loop(0, chunk.count, step, replica.state)
 
     @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=_quick(1))
-    def run(module: nn.Module, several: bool, lane: _Lane, chunk: _Chunk) -> _State:
+    def run(module: nn.Module, several: bool, replica: _Replica, chunk: _Chunk) -> _State:
         one = functools.partial(train, module)
-        return (jax.vmap(one, (0, None)) if several else one)(lane, chunk)
+        return (jax.vmap(one, (0, None)) if several else one)(replica, chunk)
 
     return run
 
