@@ -183,7 +183,7 @@ LONG_DOCSTRINGS = {
     "lottery.lottery", "_front.train_front", "_on_units.on_units",
 }  # fmt: skip
 # Every field of a config or of a record, one a line.
-ONE_LIST = {"_config.base", "_front._summary"}
+ONE_LIST = {"_config.base"}
 # Methods, strategies and the like have a keyword for each setting, which configs set by name.
 MANY_PARAMETERS = {
     "_loader.load", "_plasticity.plasticity", "_registry.build", "_run.search_together",

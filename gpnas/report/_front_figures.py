@@ -235,7 +235,7 @@ def _layers(front: Front) -> list[_Layer]:
     for group, size in (sizes if isinstance(sizes, Mapping) else {}).items():
         points = [
             (step, count)
-            for line in front.curve
+            for line in front.widths
             if (step := formatting.number(line, "step")) is not None
             and (count := formatting.number(line, "units", group)) is not None
         ]
