@@ -23,6 +23,6 @@ def get_config() -> ConfigDict:
     config.draws = 8  # random width vectors per level
     config.largest = (1.0, 0.5)  # costs of slimmable networks, of which the tuning seeds choose
     config.budgets = (1, 3, 10)  # of searches, in training FLOPs of one front
-    config.candidate_epochs = 3  # of a search's network from fresh weights
-    config.child_epochs = 1  # of one that begins with its parent's weights
+    config.candidate_epochs = 4  # of a search's network from fresh weights
+    config.child_epochs = 2  # of one that begins with its parent's weights
     return config

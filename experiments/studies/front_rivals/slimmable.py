@@ -108,7 +108,7 @@ def train_slimmable(context: Context, seed: int, rate: float, largest: float) ->
     one.model.widths = widths
     one.task = ConfigDict({"name": _TASK, "smallest": smallest})
     place = folder(context, f"slimmable-{largest:g}-{rate:g}-{seed}")
-    record = train(one, place, context.data)
+    train(one, place, context.data)
     finished = load_run(place, "last", context.data)
     networks = [
         {"level": level} | _evaluated(context, one, finished.variables, scaled(widths, fraction))
@@ -118,7 +118,6 @@ def train_slimmable(context: Context, seed: int, rate: float, largest: float) ->
         "epochs": epochs,
         "networks": networks,
         "train_flops": flops * epochs,
-        "wall_s": record["wall_s"],
     }
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -160,7 +160,7 @@ def inherit(
 ) -> tuple[Any, Any]:
     """The variables with which a child of other widths begins, see `Space.inherit`.
 
-    Where it is narrower, it keeps the units of largest magnitude. Its additional units have fresh
+    Where it is narrower, it keeps the units of largest incoming weights. Its additional units have fresh
     incoming weights and outgoing weights of zero.
 
     Args:
@@ -170,22 +170,26 @@ def inherit(
       image: (height, width, channels).
     """
     old, new = discover(parent, variables, image), discover(child, fresh, image)
+    before = tree.leaves_by_path(variables)
     wanted = {group.name: group.size for group in new.groups}
-    sizes = units.score.sum_per_unit(old, jax.tree.map(jnp.square, {"params": variables["params"]}))
-    kept = {
-        name: np.argsort(np.argsort(-np.asarray(total), kind="stable")) < wanted[name]
-        for name, total in sizes.items()
-    }
+    kept = {name: _largest(before, name) < size for name, size in wanted.items()}
     moved = units.resize(variables, variables, old, kept, wanted)
     known = {name: np.arange(size) < kept[name].sum() for name, size in wanted.items()}
     masks = units.weight_masks(new, known, moved)
-    begun = jax.tree.map(jnp.where, masks, moved, fresh)
+    begun = jax.tree.map(np.where, masks, moved, fresh)
     own = units.groups_in_collection(new)
     params = apply(units.outgoing_masks(own, known, begun["params"]), begun["params"])
-    before = tree.leaves_by_path(variables["params"])
 
     def free(path: tuple, leaf: jax.Array) -> jax.Array:
-        there = before[tree.path_name(path)]
-        return jnp.asarray(there.shape != leaf.shape or bool(jnp.any(there != leaf)))
+        there = before[f"params/{tree.path_name(path)}"]
+        return jnp.asarray(not np.array_equal(there, leaf))
 
     return {**begun, "params": params}, jax.tree.map_with_path(free, params)
+
+
+def _largest(leaves: Mapping[str, Any], group: str) -> np.ndarray:
+    """Rank of each unit by the norm of its incoming kernel, from 0, the largest."""
+    path, axis = group.rsplit(":", 1)
+    squares = np.square(np.moveaxis(np.asarray(leaves[path]), int(axis), 0))
+    norms = squares.reshape(len(squares), -1).sum(1)
+    return np.argsort(np.argsort(-norms, kind="stable"))
