@@ -28,6 +28,7 @@ from gpnas.methods import (
     snip,
     sparse_vd,
     static,
+    static_units,
     ste,
     topkast,
 )
@@ -61,6 +62,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "snip": snip.snip,
     "sparse_vd": sparse_vd.sparse_vd,
     "static": static.static,
+    "static_units": static_units.static_units,
     "ste": ste.ste,
     "topkast": topkast.topkast,
 }

@@ -53,6 +53,10 @@ def train_front(
     the other, at ends of epochs. From there, the network without its inactive units is trained
     for `branch_epochs` more, with a rate that falls linearly to zero.
 
+    With `elastic`, a branch is a network of its own widths. Without, it has the arrays of the whole
+    one, and inactive units stay inactive (`static_units`): any network whose units are found has
+    such a front.
+
     Args:
       config: See `front_config`.
       workdir: Folder: `main`, `level-0.5`, … and `uniform-0.5`, … are folders of runs; front.json
@@ -75,16 +79,18 @@ def train_front(
     records = {"main": train(main, folder / "main", data)}
     active: dict[str, Mapping[str, Any]] = {}
     steps: dict[str, int] = {}
-    rebuild = find_rebuild(main, data, plan)
+    rebuild = find_rebuild(main, data, plan) if main.elastic else None
     found: dict[str, Mapping[str, Any]] = {}
     for level, epoch in zip(settings.front, level_epochs(main.train.epochs, settings), strict=True):
         name = f"level-{level:g}"
         finished = load_run(folder / "main", "last", data, epoch=epoch)
         active[name], steps[name] = finished.units, epoch * plan.steps_per_epoch
-        found[name], variables = active_network(
-            finished.plan, rebuild, finished.variables, finished.units
-        )
-        branch = branch_config(main, settings, found[name], name)
+        variables = finished.variables
+        if rebuild is not None:
+            found[name], variables = active_network(
+                finished.plan, rebuild, variables, finished.units
+            )
+        branch = branch_config(main, settings, found.get(name), name)
         records[name] = train(branch, folder / name, data, variables=variables)
     uniform = {
         level: uniform_units(plan, cost, settings.front_by, table)
@@ -96,6 +102,7 @@ def train_front(
         name = f"level-{level:g}"
         scratch[f"retrained-{level:g}"] = found[name], active[name]
     for level in settings.front if settings.baselines else ():
+        assert rebuild is not None
         widths = uniform[level]
         scratch[f"uniform-{level:g}"] = uniform_architecture(plan, rebuild, widths), widths
     for name, (architecture, active[name]) in scratch.items():
@@ -139,18 +146,25 @@ def _summary(
             return {}
         return {"layers_ms": float(units.total_latency(costs, active[name], table))}
 
+    def cost_of(name: str, kind: str, own: str) -> int:
+        """Of the active units, which need not be all that a network has arrays for."""
+        if main["config"]["elastic"] or costs is None:
+            return int(records[name]["cost"][own])
+        return round(float(units.total_cost(costs, active[name], kind)))
+
     def network(name: str) -> dict[str, Any]:
         record = records[name]
         fields = record["config"]["model"]
+        macs = cost_of(name, "macs", "inference_macs_dense")
         return {
             "folder": name,
             "level": float(name.partition("-")[2]),
             "step": steps.get(name),
             "model": {k: v for k, v in fields.items() if k not in ("dtype", "axes", "conv")},
-            "macs": record["cost"]["inference_macs_dense"],
-            "relative_macs": record["cost"]["inference_macs_dense"] / whole,
-            "weights": record["cost"]["weights"],
-            "params": record["cost"]["params"],
+            "macs": macs,
+            "relative_macs": macs / whole,
+            "weights": record["cost"]["nonzeros"],
+            "params": cost_of(name, "params", "params"),
             "units": {
                 group: int(np.sum(active[name][group])) if group in active[name] else size
                 for group, size in sizes.items()
