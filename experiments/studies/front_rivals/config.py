@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.seed_cost = 0.25  # cost at which growing begins, as a fraction of the level
     config.draws = 8  # random width vectors per level
     config.largest = (1.0, 0.5)  # costs of slimmable networks, of which the tuning seeds choose
-    config.budgets = (1, 3, 10)  # of searches, in training FLOPs of one front
+    config.budgets = (1.0, 3.0, 10.0)  # of searches, in training FLOPs of one front
     config.candidate_epochs = 4  # of a search's network from fresh weights
     config.child_epochs = 2  # of one that begins with its parent's weights
     return config

@@ -68,7 +68,8 @@ def constant_part(config: ConfigDict) -> float:
 
 def scratch_epochs(context: Context, seed: int) -> int:
     """Epochs of the study `front` for networks from scratch: a front's FLOPs for four of them."""
-    one = context.fronts[seed]["uniform"][0]
+    front = context.fronts[seed]
+    one = [*front["retrained"], *front["uniform"]][0]
     return round(one["train_flops"] / train_flops(context, one["macs"], epoch_steps(context)))
 
 

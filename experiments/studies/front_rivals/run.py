@@ -23,7 +23,7 @@ from gpnas.train import load_data
 _FRONT = "front"  # the arm, and the study whose records this one needs
 _GROWN = {"spare": 0.25}
 _RANDOM = {"name": "experiments.studies.front.arms:random_units"}
-TUNED = ("pruning only", "growing only", "slimmable")
+TUNED = ("pruning only", "growing only", "slimmable")  # on the tuning seeds
 _AS = {"random growth": "growing only"}  # whose settings it shares
 
 
@@ -35,12 +35,14 @@ class Case(NamedTuple):
       seed: Of the run.
       rate: Learning rate.
       largest: Cost of a slimmable network's largest width; 1 for the others.
+      budget: Of a search, in training FLOPs of one front; 0 for the others.
     """
 
     arm: str
     seed: int
     rate: float
     largest: float = 1.0
+    budget: float = 0.0
 
 
 def run(config: ConfigDict, options: Options) -> None:
@@ -57,8 +59,9 @@ def run(config: ConfigDict, options: Options) -> None:
             _once(context, case, path)
     for seed, arm in itertools.product(config.seeds, config.arms):
         if not options.stopped():
-            case = chosen(read_lines(path), context, arm)._replace(seed=seed)
-            _once(context, case, path)
+            case = chosen(read_lines(path), config, arm) or Case(arm, 0, context.scratch_rate)
+            for budget in sorted(config.budgets) if arm in STRATEGIES else (0.0,):
+                _once(context, case._replace(seed=seed, budget=float(budget)), path)
 
 
 def fronts_of(records: Sequence[Mapping[str, Any]], config: ConfigDict) -> dict[int, Any]:
@@ -75,17 +78,50 @@ def variants(config: ConfigDict, arm: str, seed: int) -> Iterator[Case]:
         yield Case(arm, seed, rate, largest)
 
 
-def chosen(records: Sequence[Mapping[str, Any]], context: Context, arm: str) -> Case:
-    """The settings of an arm: those of lowest mean validation error on the tuning seeds."""
-    name = _AS.get(arm, arm)
-    if name not in TUNED:
-        return Case(arm, 0, context.scratch_rate)
+def reference_error(records: Sequence[Mapping[str, Any]], config: ConfigDict) -> float:
+    """The mean test error of the smallest uniform networks of the tuning seeds.
+
+    Args:
+      records: Of the study `front`.
+      config: Of this study.
+    """
+    rate, level = chosen_rates(list(records), config)["uniform"], min(config.front.front)
+    return float(np.mean([
+        one["test_error"]
+        for record in records
+        if record["seed"] in config.tuning_seeds and record["rate"] == rate
+        for one in record["uniform"]
+        if one["level"] == level
+    ]))  # fmt: skip
+
+
+def chosen(records: Sequence[Mapping[str, Any]], config: ConfigDict, arm: str) -> Case | None:
+    """The settings of an arm: those of lowest mean validation error on the tuning seeds.
+
+    Returns:
+      A case of seed 0; None for an arm that is not tuned.
+    """
     errors: dict[Case, list[float]] = {}
     for record in records:
-        if record["arm"] == name and record["seed"] in context.config.tuning_seeds:
+        if record["arm"] == _AS.get(arm, arm) and record["seed"] in config.tuning_seeds:
             case = Case(arm, 0, record["rate"], record["largest"])
             errors.setdefault(case, []).extend(one["val_error"] for one in record["networks"])
-    return min(errors, key=lambda case: float(np.mean(errors[case])))
+    return min(errors, key=lambda case: float(np.mean(errors[case])), default=None)
+
+
+def chosen_records(records: Sequence[Mapping[str, Any]], config: ConfigDict) -> list[Mapping]:
+    """The records of the study's seeds, in the order of its arms, at the settings chosen."""
+    found = []
+    for arm in config.arms:
+        own = [r for r in records if r["arm"] == arm and r["seed"] in config.seeds]
+        case = chosen(records, config, arm)
+        same = ("rate", "largest")
+        found += [r for r in own if case is None or all(r[x] == getattr(case, x) for x in same)]
+    return found
+
+
+def _case(record: Mapping[str, Any]) -> Case:
+    return Case(*(record[field] for field in Case._fields))
 
 
 def _asked(config: ConfigDict, arm: str) -> bool:
@@ -105,12 +141,12 @@ def _context(config: ConfigDict, options: Options) -> Context:
 
 
 def _once(context: Context, case: Case, path: pathlib.Path) -> None:
-    done = {Case(r["arm"], r["seed"], r["rate"], r["largest"]) for r in read_lines(path)}
-    if case in done or context.options.stopped():
+    if case in map(_case, read_lines(path)) or context.options.stopped():
         return
     begun = time.perf_counter()
     found = _RUNS[case.arm](context, case)
-    wall = round(time.perf_counter() - begun, 3)
+    if found is None:
+        return
     front = context.fronts[case.seed]
     about = {
         "study": context.config.study,
@@ -120,17 +156,17 @@ def _once(context: Context, case: Case, path: pathlib.Path) -> None:
         "dataset_sha256": context.data.sha256,
         "train_flops_dense": front["train_flops_dense"],
         "train_flops_front": front["train_flops"],
+        "wall_s": round(time.perf_counter() - begun, 3),
     }
-    for record in found:
-        append_line(path, about | {"wall_s": wall} | record)
+    append_line(path, about | found)
 
 
-def _together(networks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _together(networks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     flops = sum(one["train_flops"] for one in networks)
-    return [{"networks": list(networks), "train_flops": flops}]
+    return {"networks": list(networks), "train_flops": flops}
 
 
-def _front_widths(context: Context, case: Case) -> list[dict[str, Any]]:
+def _front_widths(context: Context, case: Case) -> dict[str, Any]:
     return _together([
         {"level": one["level"]}
         | train_scratch(context, tuple(one["units"].values()), case.seed)
@@ -138,7 +174,7 @@ def _front_widths(context: Context, case: Case) -> list[dict[str, Any]]:
     ])  # fmt: skip
 
 
-def _develop(context: Context, case: Case, rises: bool, method: Mapping) -> list[dict[str, Any]]:
+def _develop(context: Context, case: Case, rises: bool, method: Mapping) -> dict[str, Any]:
     first = context.config.seed_cost
     return _together([
         develop(context, level, first * level if rises else 1.0, method, case.seed, case.rate,
@@ -147,7 +183,7 @@ def _develop(context: Context, case: Case, rises: bool, method: Mapping) -> list
     ])  # fmt: skip
 
 
-def _random_widths(context: Context, case: Case) -> list[dict[str, Any]]:
+def _random_widths(context: Context, case: Case) -> dict[str, Any]:
     """The best of some random networks on the validation images, at each level."""
     networks = []
     for number, level in enumerate(context.config.front.front):
@@ -161,18 +197,14 @@ def _random_widths(context: Context, case: Case) -> list[dict[str, Any]]:
     return _together(networks)
 
 
-def _search(context: Context, case: Case) -> list[dict[str, Any]]:
-    return run_search(context, case.arm, case.seed)
-
-
-_RUNS: Mapping[str, Callable[[Context, Case], list[dict[str, Any]]]] = {
+_RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
     "front's widths": _front_widths,
     "pruning only": lambda context, case: _develop(context, case, False, {}),
     "growing only": lambda context, case: _develop(context, case, True, _GROWN),
     "random growth": lambda context, case: _develop(context, case, True, _RANDOM),
     "random widths": _random_widths,
-    "slimmable": lambda context, case: [
-        train_slimmable(context, case.seed, case.rate, case.largest)
-    ],
-    **dict.fromkeys(STRATEGIES, _search),
+    "slimmable": lambda context, case: train_slimmable(context, case.seed, case.rate, case.largest),
+    **dict.fromkeys(
+        STRATEGIES, lambda context, case: run_search(context, case.arm, case.seed, case.budget)
+    ),
 }

@@ -53,34 +53,35 @@ def settings(context: Context, arm: str, seed: int) -> dict[str, Any]:
     }
 
 
-def run_search(context: Context, arm: str, seed: int) -> list[dict[str, Any]]:
-    """Searches until the largest budget is spent, and trains what was best within each budget.
+def run_search(context: Context, arm: str, seed: int, budget: float) -> dict[str, Any] | None:
+    """Goes on with a search until a budget is spent, and trains the best networks from scratch.
+
+    Args:
+      context: Of the study.
+      arm: Which search.
+      seed: Of its randomness.
+      budget: In training FLOPs of one front.
 
     Returns:
-      A record for each budget; none if the study is asked to end.
+      What is recorded; None if the study is asked to end.
     """
-    own = settings(context, arm, seed)
-    place = folder(context, f"{arm.replace(' ', '-')}-{seed}")
+    own, name = settings(context, arm, seed), arm.replace(" ", "-")
+    place = folder(context, f"{name}-{seed}")
     plan = build_search(own, place / "weights")
     place.mkdir(parents=True, exist_ok=True)
-    front = context.fronts[seed]["train_flops"]
-    most = max(context.config.budgets) * front
+    flops = budget * context.fronts[seed]["train_flops"]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = f"sqlite:///{place.absolute()}/search.db"
-    kept = storage.open_study(url, arm, plan.objectives, own)
+    kept = storage.open_study(f"sqlite:///{place.absolute()}/search.db", name, plan.objectives, own)
     storage.check_digests(kept, plan.digests)
     storage.wait_for_stale_trials(kept)
     history = storage.work(
         kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
         plan.evaluations, seed,
-        lambda past: spent(context, past) >= most or context.options.stopped(),
+        lambda past: spent(context, past) > flops or context.options.stopped(),
     )  # fmt: skip
-    if spent(context, history) < most:
-        return []
-    return [
-        {"budget": times, **_found(context, history, times * front, seed)}
-        for times in context.config.budgets
-    ]
+    if spent(context, history) <= flops or context.options.stopped():
+        return None
+    return _found(context, history, flops, seed)
 
 
 def spent(context: Context, history: History) -> float:

@@ -105,7 +105,10 @@ def widths(
       lowest, highest: Costs of sampled networks and bounds of mutations, as fractions of the MACs
         of the whole network.
     """
-    build = functools.partial(ConvNet, classes, conv=resolve_conv("auto"))
+
+    def build(own: Any) -> ConvNet:
+        return ConvNet(classes, own, conv=resolve_conv("auto"))
+
     shapes = functools.cache(lambda own: _shapes(linen(build(own)), image))
     whole = linen(build(ConvNet.widths))
     costs = width_costs(whole, shapes(ConvNet.widths), image)
@@ -160,8 +163,8 @@ def inherit(
 ) -> tuple[Any, Any]:
     """The variables with which a child of other widths begins, see `Space.inherit`.
 
-    Where it is narrower, it keeps the units of largest incoming weights. Its additional units have fresh
-    incoming weights and outgoing weights of zero.
+    Where it is narrower, it keeps the units of largest incoming weights. Its additional units have
+    fresh incoming weights and outgoing weights of zero.
 
     Args:
       parent, child: The networks.
