@@ -18,6 +18,7 @@ from gpnas.units import resize
 
 IMAGE = (8, 8, 1)
 SPACE = space.widths(IMAGE, 10)
+LEVELS = (0.25,)
 X = np.random.default_rng(0).normal(size=(4, *IMAGE)).astype(np.float32)
 
 
@@ -108,7 +109,7 @@ def test_the_hypervolume_is_in_points_times_halvings():
 
 def front_records(costs, levels, seeds):
     """What the study needs to know of fronts."""
-    widths = {level: space.scaled(costs.whole, level**0.5) for level in levels}
+    widths = {level: space.scaled(costs.whole, 0.9 * level**0.5) for level in levels}
     for seed in seeds:
         networks = [
             {
@@ -137,7 +138,7 @@ def study(tmp_path, costs):
     def make(*arms, stopped=lambda: False):
         config = get_config()
         config.front.data.name, config.front.data.image_size = "digits", 0
-        config.front.front = (0.5, 0.12)
+        config.front.front, config.front.elastic = LEVELS, False
         config.front.train.epochs, config.front.branch_epochs = 1, 1
         config.front.method.update({"every": 3, "window": 2, "protect": 2})
         config.rates, config.seeds, config.largest = (0.1,), (0,), (0.5,)
@@ -147,7 +148,7 @@ def study(tmp_path, costs):
 
     path = tmp_path / "results" / "front" / "records.jsonl"
     path.parent.mkdir(parents=True)
-    for record in front_records(costs, (0.5, 0.12), (100, 0)):
+    for record in front_records(costs, LEVELS, (100, 0)):
         append_line(path, record)
     return make
 
@@ -188,7 +189,7 @@ def test_a_slimmable_network_is_evaluated_at_each_level(study, costs):
     run(config, options)
     record = told(options)[-1]
     assert record["seed"] == 0 and record["largest"] == 0.5
-    assert [one["level"] for one in record["networks"]] == [0.5, 0.12]
+    assert [one["level"] for one in record["networks"]] == [*LEVELS]
     assert all(one["relative_macs"] <= one["level"] for one in record["networks"])
     spent = 6 * 128 * (len(record) and record["epochs"]) * 10 * costs.macs(costs.whole)
     assert 0 < record["train_flops"] < 2 * spent
@@ -205,7 +206,7 @@ def test_a_search_goes_on_from_budget_to_budget(study, arm):
     for record in (small, large):
         assert 0 < record["train_flops"] <= record["budget"] * record["train_flops_front"]
         assert record["retrain_flops"] > 0
-        assert [one["level"] for one in record["networks"]] == [0.5, 0.12]
+        assert [one["level"] for one in record["networks"]] == [*LEVELS]
     assert large["evaluations"] > small["evaluations"]
     for before, after in zip(small["networks"], large["networks"], strict=True):
         assert after["searched_error"] <= before["searched_error"]
