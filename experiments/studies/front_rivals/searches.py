@@ -31,7 +31,7 @@ def settings(context: Context, arm: str, seed: int) -> dict[str, Any]:
     child = config.child_epochs * steps
     return {
         "space": _SPACE,
-        "network": {},
+        "network": {"levels": tuple(config.front.front)},
         "objectives": ("val_error", "log_macs"),
         "reports": ("macs",),
         "strategy": dict(STRATEGIES[arm]),
@@ -91,13 +91,15 @@ def spent(context: Context, history: History) -> float:
 
 
 def _found(context: Context, history: History, budget: float, seed: int) -> dict[str, Any]:
-    """The best networks of the beginning of a search, trained from scratch."""
+    """The best networks of the beginning of a search, from scratch; a level may have none."""
     count = next(n for n in range(len(history), 0, -1) if spent(context, history[:n]) <= budget)
     past = evaluated(history[:count])
     whole = context.costs.macs(context.costs.whole)
     networks = []
     for level in context.config.front.front:
         fitting = [trial for trial in past if value(trial, "macs") <= level * whole]
+        if not fitting:
+            continue
         best = min(fitting, key=lambda trial: value(trial, "val_error"))
         found = train_scratch(context, best.architecture, seed)
         networks.append({"level": level, **found, "searched_error": value(best, "val_error")})

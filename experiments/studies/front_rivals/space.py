@@ -92,18 +92,20 @@ def _bounded(costs: WidthCosts, wanted: Any) -> Widths:
 
 
 def widths(
-    image: tuple[int, int, int], classes: int, lowest: float = 0.05, highest: float = 0.5
+    image: tuple[int, int, int],
+    classes: int,
+    levels: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06),
 ) -> Space:
     """The small convolutional network in all widths, for searches of small networks.
 
-    A sampled network has a cost drawn log-uniformly, and random widths. A mutation multiplies the
+    A sampled network has random widths and the cost of one of the levels. A mutation multiplies the
     widths of one or two layers by factors between 1/2 and 2.
 
     Args:
       image: (height, width, channels).
       classes: Number of classes.
-      lowest, highest: Costs of sampled networks and bounds of mutations, as fractions of the MACs
-        of the whole network.
+      levels: Falling costs at which networks are wanted, as fractions of the MACs of the whole
+        network. Mutations stay between half the last and the first.
     """
 
     def build(own: Any) -> ConvNet:
@@ -112,14 +114,13 @@ def widths(
     shapes = functools.cache(lambda own: _shapes(linen(build(own)), image))
     whole = linen(build(ConvNet.widths))
     costs = width_costs(whole, shapes(ConvNet.widths), image)
-    bounds = [x * costs.macs(costs.whole) for x in (lowest, highest)]
+    limits = [level * costs.macs(costs.whole) for level in levels]
 
     def cost(own: Widths) -> dict[str, float]:
         return {"macs": costs.macs(own), "log_macs": math.log2(costs.macs(own))}
 
     def sample(rng: np.random.Generator) -> Widths:
-        limit = math.exp(rng.uniform(*np.log(bounds)))
-        return random_widths(costs, limit, rng)
+        return random_widths(costs, limits[int(rng.integers(len(limits)))], rng)
 
     def mutate(own: Widths, rng: np.random.Generator) -> Widths:
         for _ in range(_PATIENCE):
@@ -127,7 +128,7 @@ def widths(
             layers = rng.choice(len(own), int(rng.integers(1, 3)), replace=False)
             factors[layers] = 2 ** rng.uniform(-1, 1, len(layers))
             child = _bounded(costs, factors * own)
-            if child != own and bounds[0] <= costs.macs(child) <= bounds[1]:
+            if child != own and limits[-1] / 2 <= costs.macs(child) <= limits[0]:
                 return child
         return sample(rng)
 

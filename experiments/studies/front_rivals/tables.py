@@ -22,7 +22,7 @@ class Found(NamedTuple):
     """What one arm found with one seed.
 
     Attributes:
-      errors: Test errors in %, by level.
+      errors: Test errors in %, by level; a search may have none at a level.
       macs: MACs as fractions of the whole network's, by level.
       flops: Training FLOPs, relative to one dense training.
       retraining: Those of training what was found from scratch; 0 where it is taken as it comes.
@@ -80,7 +80,7 @@ def error_table(rows: Rows, levels: Sequence[float], reference: float) -> Table:
         [
             Cell(name),
             Cell(str(len(seeds))),
-            *(Cell(_text([own.errors[level] for own in seeds.values()])) for level in levels),
+            *(Cell(_text([own.errors.get(level) for own in seeds.values()])) for level in levels),
             Cell(_text([own.hypervolume(reference) for own in seeds.values()])),
             Cell(f"{np.mean([own.flops for own in seeds.values()]):.2f}"),
             Cell(f"{np.mean([own.retraining for own in seeds.values()]):.2f}"),
@@ -108,7 +108,10 @@ def difference_table(rows: Rows, against: str, levels: Sequence[float], referenc
         if name == against or not both:
             continue
         pairs = [(seeds[seed], ours[seed]) for seed in both]
-        above = [[a.errors[level] - b.errors[level] for a, b in pairs] for level in levels]
+        above = [
+            [a.errors[level] - b.errors[level] for a, b in pairs if level in a.errors]
+            for level in levels
+        ]
         below = [b.hypervolume(reference) - a.hypervolume(reference) for a, b in pairs]
         cells.append([Cell(name), Cell(str(len(both))), *(Cell(_text(x)) for x in (*above, below))])
     note = (
@@ -121,12 +124,11 @@ def difference_table(rows: Rows, against: str, levels: Sequence[float], referenc
 def rivals_figure(rows: Rows, levels: Sequence[float]) -> FigureSpec:
     """Mean errors against MACs."""
     told = "; ".join(
-        f"{name} {np.mean([own.errors[levels[-1]] for own in seeds.values()]):.2f}"
+        f"{name} {_text([own.errors.get(levels[-1]) for own in seeds.values()])}"
         for name, seeds in rows.items()
     )
-    last = f"{100 * levels[-1]:g} %"
-    draw = functools.partial(_draw, rows, levels)
-    panel = Panel(draw, f"Test error at {last} of the MACs: {told}.", *_SIZE, _MARGINS)
+    said = f"Test error in % at {100 * levels[-1]:g} % of the MACs: {told}."
+    panel = Panel(functools.partial(_draw, rows, levels), said, *_SIZE, _MARGINS)
     caption = (
         "Mean test error of the networks at each level of MACs, relative to the whole network's."
         " Lower left is better. A number with × is a budget in training FLOPs of one front."
@@ -137,8 +139,10 @@ def rivals_figure(rows: Rows, levels: Sequence[float]) -> FigureSpec:
 def _draw(rows: Rows, levels: Sequence[float], ax: Axes) -> None:
     colours = [style.COLOURS[f"c{i}"][0] for i in (1, 0, *range(2, 8))]
     for i, (name, seeds) in enumerate(rows.items()):
-        macs = [np.mean([own.macs[level] for own in seeds.values()]) for level in levels]
-        errors = [np.mean([own.errors[level] for own in seeds.values()]) for level in levels]
+        macs, errors = (
+            [np.mean([getattr(own, name).get(x, np.nan) for own in seeds.values()]) for x in levels]
+            for name in ("macs", "errors")
+        )
         turn = i // len(colours)
         ax.plot(
             macs, errors, color=colours[i % len(colours)], label=name, lw=2.4 if i == 0 else 1.4,
@@ -155,5 +159,5 @@ def _titles(levels: Sequence[float]) -> list[Column]:
     return [Column(f"{100 * level:g} %") for level in levels]
 
 
-def _text(values: Sequence[float]) -> str:
+def _text(values: Sequence[float | None]) -> str:
     return stats.estimate_text(stats.estimate(values))
