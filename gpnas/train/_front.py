@@ -4,10 +4,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from gpnas import units
 from gpnas._files import sealed, write_json
 from gpnas.data import Dataset
 from gpnas.provenance import provenance
@@ -25,10 +23,11 @@ from gpnas.train._front_plan import (
     uniform_architecture,
     uniform_units,
 )
+from gpnas.train._front_record import Trained, front_record
 from gpnas.train._load_data import load_data
 from gpnas.train._load_run import load_run
 from gpnas.train._loop import train
-from gpnas.train._plan import Plan, make_plan
+from gpnas.train._plan import make_plan
 from gpnas.train._rebuild import find_rebuild
 
 
@@ -108,89 +107,7 @@ def train_front(
     for name, (architecture, active[name]) in scratch.items():
         own = scratch_config(main, settings, architecture, epochs, name)
         records[name] = train(own, folder / name, data)
-    summary = _summary(records, active, steps, plan, table)
+    summary = front_record(Trained(records, active, steps, plan, table))
     record = sealed({"config": config.to_dict(), **provenance(), **summary})
     write_json(folder / "front.json", record)
     return record
-
-
-def _sizes(plan: Plan) -> dict[str, int]:
-    """Units of each group of the whole network, in the order of its layers."""
-    assert plan.groups is not None
-    return {g.name: g.size for g in plan.groups.groups if not units.is_block(g.name)}
-
-
-def _summary(
-    records: Mapping[str, Mapping[str, Any]],
-    active: Mapping[str, Mapping[str, np.ndarray]],
-    steps: Mapping[str, int],
-    plan: Plan,
-    table: units.LatencyTable | None,
-) -> dict[str, Any]:
-    """The networks of a front, and what their training cost.
-
-    Args:
-      records: Of each run, by the name of its folder.
-      active: Unit masks of each network.
-      steps: Of the main run, at which each branch begins.
-      plan: Of the main run.
-      table: Latency of its layers, where that is the cost.
-    """
-    main = records["main"]
-    metric = main["task"]["metric"]["name"]
-    whole = main["cost"]["inference_macs_dense"]
-    sizes, costs = _sizes(plan), plan.supernet.costs
-
-    def latency(name: str) -> dict[str, float]:
-        if table is None or costs is None:
-            return {}
-        return {"layers_ms": float(units.total_latency(costs, active[name], table))}
-
-    def cost_of(name: str, kind: str, own: str) -> int:
-        """Of the active units, which need not be all that a network has arrays for."""
-        if main["config"]["elastic"] or costs is None:
-            return int(records[name]["cost"][own])
-        return round(float(units.total_cost(costs, active[name], kind)))
-
-    def network(name: str) -> dict[str, Any]:
-        record = records[name]
-        fields = record["config"]["model"]
-        macs = cost_of(name, "macs", "inference_macs_dense")
-        return {
-            "folder": name,
-            "level": float(name.partition("-")[2]),
-            "step": steps.get(name),
-            "model": {k: v for k, v in fields.items() if k not in ("dtype", "axes", "conv")},
-            "macs": macs,
-            "relative_macs": macs / whole,
-            "weights": record["cost"]["nonzeros"],
-            "params": cost_of(name, "params", "params"),
-            "units": {
-                group: int(np.sum(active[name][group])) if group in active[name] else size
-                for group, size in sizes.items()
-            },
-            f"test_{metric}": record["metrics"][f"test_{metric}_last"],
-            f"val_{metric}": record["metrics"][f"val_{metric}_last"],
-            "train_flops": record["cost"]["train_flops"],
-            "wall_s": record["wall_s"],
-            **latency(name),
-        }
-
-    found: dict[str, list[dict[str, Any]]] = {
-        kind: [network(name) for name in records if name.startswith(f"{kind}-")]
-        for kind in ("level", "uniform", "retrained")
-    }
-    own = [main, *(records[one["folder"]] for one in found["level"])]
-    return {
-        "task": main["task"],
-        "kinds": main["kinds"],
-        "dataset": main["dataset"],
-        "seed": main["seed"],
-        "whole": {"macs": whole, "params": main["cost"]["params"], "units": dict(sizes)},
-        "networks": found["level"],
-        "uniform": found["uniform"],
-        "retrained": found["retrained"],
-        "train_flops": sum(record["cost"]["train_flops"] for record in own),
-        "train_flops_dense": main["cost"]["train_flops_dense"],
-        "wall_s": round(sum(record["wall_s"] for record in own), 3),
-    }

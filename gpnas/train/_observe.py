@@ -1,4 +1,4 @@
-"""What is observed while training: a line of numbers at each log point, and the best network."""
+"""Metrics at each log point, and the selection of the best network."""
 
 import types
 from collections.abc import Mapping, Sequence
@@ -33,12 +33,12 @@ class HostCounters(NamedTuple):
 
     @property
     def density(self) -> float:
-        """Living fraction of all the maskable weights."""
+        """Active fraction of the weights that may be masked."""
         return sum(self.active.values()) / max(sum(self.sizes.values()), 1)
 
 
 class Counts(NamedTuple):
-    """Counters of a state on the device: small arrays, fetched when they are needed.
+    """Counters of a state on the device.
 
     Attributes:
       step: () int32.
@@ -72,12 +72,12 @@ def _counts(masks: Any, mask_state: Any, counters: Counters, step: jax.Array) ->
 
 
 def count(state: TrainState) -> Counts:
-    """Counts of a state, in memory of their own; does not wait for them."""
+    """Copies the counters of a state into new buffers, without waiting for the device."""
     return _counts(state.masks, state.mask_state, state.counters, state.step)
 
 
 def to_host(counts: Counts, sizes: dict[str, int]) -> HostCounters:
-    """Counts on the host, in one small transfer.
+    """Fetches counts to the host in one transfer.
 
     Args:
       counts: Of a state.
@@ -92,13 +92,13 @@ def to_host(counts: Counts, sizes: dict[str, int]) -> HostCounters:
 
 
 def resume_counters(now: HostCounters, lines: Sequence[Mapping[str, Any]]) -> HostCounters:
-    """Counters of a resumed run, as of its last metrics line.
+    """Counters of a resumed run at its last metrics line.
 
     Mask changes made by `on_eval` after the last logged step are reported in the next line.
 
     Args:
       now: HostCounters of the restored state.
-      lines: Those of the run up to its step.
+      lines: Metrics lines of the run up to its step.
     """
     layers = [line["layers"] for line in lines if line["split"] == "train"]
     grown, pruned = (
@@ -119,7 +119,7 @@ def validation_values(
 def train_line(
     before: HostCounters, now: HostCounters, sums: Metrics, metric: Metric
 ) -> dict[str, Any]:
-    """The line of metrics between two log points.
+    """The metrics line of the steps between two log points.
 
     Args:
       before, now: Counters at both.
@@ -151,7 +151,7 @@ def train_line(
 
 
 class Selected(NamedTuple):
-    """The network of the best validation metric so far, among those as sparse as it gets.
+    """The network of the best validation metric among the sparsest evaluated networks.
 
     Attributes:
       variables: Masked parameters and the model's other variables.
@@ -169,7 +169,7 @@ class Selected(NamedTuple):
 
 
 def no_selection(program: Program, state: TrainState) -> Selected:
-    """Initial selection, worse than any network."""
+    """The initial selection, which any network replaces."""
     most = jnp.int32(jnp.iinfo(jnp.int32).max)
     return Selected(
         program.network(state), jnp.float32(program.metric.worst), most, jnp.int32(0), most
@@ -179,13 +179,13 @@ def no_selection(program: Program, state: TrainState) -> Selected:
 def evaluate_and_select(
     program: Program, state: TrainState, now: HostCounters, split: Split, best: Selected
 ) -> tuple[dict[str, Any], Selected]:
-    """Evaluates a state on the validation examples, and keeps it if it is the best.
+    """Evaluates a state on the validation examples, and selects it if it is the best.
 
-    Only networks as sparse as the sparsest so far compete, so that gradual pruning is not judged by
-    what it was before the pruning.
+    Only networks with the fewest active weights so far are candidates, so that gradual pruning is
+    not judged by its denser networks.
 
     Returns:
-      The line of metrics, and what is selected now.
+      The metrics line, and the selected network.
     """
     variables = program.network(state)
     metrics = program.evaluate(variables, split)

@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.studies.study import Options
-from gpnas._files import append_line, read_lines
+from gpnas.records import append_line, read_lines
 from gpnas.train import load_data, train_front
 
 FIELDS: Mapping[str, Mapping[str, Any]] = {
