@@ -16,7 +16,7 @@ from experiments.studies.front_rivals.tables import (
     rows_of,
 )
 from experiments.studies.study import Section, Study, records
-from gpnas._files import read_lines
+from gpnas.records import read_lines
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
@@ -32,7 +32,8 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
         error_table(rows, levels, reference),
         *(difference_table(rows, against, levels, reference) for against in (FRONT, WIDTHS)),
     ]
-    return {"front_rivals": Section(tables, [rivals_figure(rows, levels)])}
+    figure = rivals_figure(rows, levels, max(config.budgets))
+    return {"front_rivals": Section(tables, [figure])}
 
 
 STUDY = Study(get_config, run, _sections, "front.md")

@@ -15,9 +15,9 @@ from experiments.studies.front_rivals.searches import STRATEGIES, run_search
 from experiments.studies.front_rivals.slimmable import train_slimmable
 from experiments.studies.front_rivals.space import random_widths
 from experiments.studies.study import Options
-from gpnas._files import append_line, read_lines
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
+from gpnas.records import append_line, read_lines
 from gpnas.train import load_data
 
 _FRONT = "front"  # the arm, and the study whose records this one needs

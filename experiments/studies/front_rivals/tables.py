@@ -55,9 +55,13 @@ def rows_of(fronts: Mapping[int, Mapping[str, Any]], records: Records) -> Rows:
     """
     rows: dict[str, dict[int, Found]] = {FRONT: {s: _found(r) for s, r in fronts.items()}}
     for record in records:
-        budget = f", {record['budget']:g} ×" if record["budget"] else ""
+        budget = _of_budget(record["budget"]) if record["budget"] else ""
         rows.setdefault(record["arm"] + budget, {})[record["seed"]] = _found(record)
     return rows
+
+
+def _of_budget(budget: float) -> str:
+    return f", {budget:g} ×"
 
 
 def _found(record: Mapping[str, Any]) -> Found:
@@ -116,13 +120,14 @@ def difference_table(rows: Rows, against: str, levels: Sequence[float], referenc
         cells.append([Cell(name), Cell(str(len(both))), *(Cell(_text(x)) for x in (*above, below))])
     note = (
         f"Errors above those of {against}, in points, and hypervolumes below; with the 95 %"
-        f" interval. Above zero, {against} is better."
+        " interval. Above zero is worse."
     )
     return Table(f"Rivals against {against}, seed by seed", columns, cells, [note])
 
 
-def rivals_figure(rows: Rows, levels: Sequence[float]) -> FigureSpec:
-    """Mean errors against MACs."""
+def rivals_figure(rows: Rows, levels: Sequence[float], budget: float) -> FigureSpec:
+    """Mean errors against MACs; of searches, those with one budget."""
+    rows = {n: own for n, own in rows.items() if "×" not in n or n.endswith(_of_budget(budget))}
     told = "; ".join(
         f"{name} {_text([own.errors.get(levels[-1]) for own in seeds.values()])}"
         for name, seeds in rows.items()

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from experiments.studies.front_rivals import STUDY, get_config, slimmable, space, tables
 from experiments.studies.front_rivals.run import run
 from experiments.studies.study import Options
-from gpnas._files import append_line, read_lines
 from gpnas.errors import UserError
 from gpnas.models import ConvNet, linen
+from gpnas.records import append_line, read_lines
 from gpnas.search.spaces import cost_of
 from gpnas.units import resize
 
@@ -108,7 +108,7 @@ def test_the_hypervolume_is_in_points_times_halvings():
     assert [cell.text for cell in table.rows[0]] == [
         "other", "1", f"1.00 {pilot}", "–", f"2.00 {pilot}"
     ]  # fmt: skip
-    assert tables.rivals_figure(rows, (0.5, 0.25)).file("svg").startswith(b"<?xml")
+    assert tables.rivals_figure(rows, (0.5, 0.25), 10.0).file("svg").startswith(b"<?xml")
 
 
 def front_records(costs, levels, seeds):
