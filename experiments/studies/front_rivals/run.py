@@ -131,13 +131,13 @@ def _asked(config: ConfigDict, arm: str) -> bool:
 def _context(config: ConfigDict, options: Options) -> Context:
     path = options.results / _FRONT / "records.jsonl"
     found = read_lines(path)
-    needed = {*config.tuning_seeds, *config.seeds}
-    if missing := sorted(needed - {r["seed"] for r in found if r["arm"] == _FRONT}):
+    tuned = {r["seed"] for r in found if r["arm"] == _FRONT} >= {*config.tuning_seeds}
+    fronts = fronts_of(found, config) if tuned else {}
+    if missing := sorted({*config.tuning_seeds, *config.seeds} - fronts.keys()):
         allowed = f"records of fronts with the seeds {missing}: reproduce front"
         raise UserError("results", str(path), allowed)
-    rates, data = chosen_rates(found, config), load_data(config.front)
-    fronts = fronts_of(found, config)
-    return Context(config, options, data, costs_of(config, data), fronts, rates["uniform"])
+    rate, data = chosen_rates(found, config)["uniform"], load_data(config.front)
+    return Context(config, options, data, costs_of(config, data), fronts, rate)
 
 
 def _once(context: Context, case: Case, path: pathlib.Path) -> None:
