@@ -36,4 +36,4 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     return {"front_rivals": Section(tables, [figure])}
 
 
-STUDY = Study(get_config, run, _sections, "front.md")
+STUDY = Study(get_config, run, _sections, "front.md", rows=get_config().arms)

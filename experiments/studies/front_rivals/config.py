@@ -1,6 +1,7 @@
 """What a front of one run is worth beside other ways to spend its training FLOPs.
 
     python experiments/reproduce.py front_rivals
+    python experiments/reproduce.py "random search" LEMONADE  # some arms
 
 The network, the data and the levels of the study `front`, whose records must be there: searches
 and the slimmable network get multiples of the training FLOPs of its front with the same seed.
@@ -19,6 +20,7 @@ def get_config() -> ConfigDict:
         "front's widths", "pruning only", "growing only", "random growth", "random widths",
         "slimmable", "random search", "NSGA-II", "LEMONADE",
     )  # fmt: skip
+    config.only = ""  # arms to be run, with commas; all if empty
     config.seed_cost = 0.25  # cost at which growing begins, as a fraction of the level
     config.draws = 8  # random width vectors per level
     config.largest = (1.0, 0.5)  # costs of slimmable networks, of which the tuning seeds choose

@@ -54,10 +54,12 @@ def run(config: ConfigDict, options: Options) -> None:
     path = options.results / config.study / "records.jsonl"
     context = _context(config, options)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for seed, arm in itertools.product(config.tuning_seeds, TUNED):
-        for case in variants(config, arm, seed) if _asked(config, arm) else ():
+    arms = config.only.split(",") if config.only else config.arms
+    tuned = [arm for arm in TUNED if arm in {_AS.get(name, name) for name in arms}]
+    for seed, arm in itertools.product(config.tuning_seeds, tuned):
+        for case in variants(config, arm, seed):
             _once(context, case, path)
-    for seed, arm in itertools.product(config.seeds, config.arms):
+    for seed, arm in itertools.product(config.seeds, arms):
         if not options.stopped():
             case = chosen(read_lines(path), config, arm) or Case(arm, 0, context.scratch_rate)
             for budget in sorted(config.budgets) if arm in STRATEGIES else (0.0,):
@@ -122,10 +124,6 @@ def chosen_records(records: Sequence[Mapping[str, Any]], config: ConfigDict) -> 
 
 def _case(record: Mapping[str, Any]) -> Case:
     return Case(*(record[field] for field in Case._fields))
-
-
-def _asked(config: ConfigDict, arm: str) -> bool:
-    return any(_AS.get(name, name) == arm for name in config.arms)
 
 
 def _context(config: ConfigDict, options: Options) -> Context:
