@@ -17,8 +17,8 @@ from gpnas.search.build import build_search
 
 STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "random search": {"name": "random"},
-    "NSGA-II": {"name": "nsga2", "population": 10},
-    "LEMONADE": {"name": "lemonade", "first": 10},
+    "NSGA-II": {"name": "nsga2", "population": 6},
+    "LEMONADE": {"name": "lemonade", "first": 6},
 }
 _SPACE = "experiments.studies.front_rivals.space:widths"
 _ENDLESS = 10**6  # evaluations: the budget is one of training FLOPs
