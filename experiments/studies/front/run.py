@@ -45,7 +45,8 @@ def run(config: ConfigDict, options: Options) -> None:
         for rate in sorted(set(rates.values())):
             uniform, networks = (rate == rates[kind] for kind in ("uniform", "networks"))
             once("front", rate, seed, baselines=uniform, retrain=networks)
-        for arm in config.arms[1:]:
+    for arm in config.arms[1:]:
+        for seed in config.seeds:
             once(arm, rates["networks"], seed)
 
 
