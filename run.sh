@@ -14,7 +14,7 @@ export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
 help() {
     cat <<'TEXT'
-./run.sh              set up, train five arms on Fashion-MNIST (three seeds), write the report
+./run.sh              set up; a front of networks and five arms of weight masks on Fashion-MNIST; the report
 ./run.sh setup        make .venv and install, nothing else
 ./run.sh test         lint, types, tests; --fast takes two minutes; the rest goes to pytest
 
@@ -108,10 +108,12 @@ configured() {
 
 main() {
     setup
+    configured front --config=configs/front.py --config.data.image_size=14 --config.baselines=True \
+        --config.resume=True --workdir=runs/front
     configured sweep --config=experiments/studies/fashion/config.py --config.seeds="(0, 1, 2)" \
         --workdir=runs --results=runs
-    experiment report --inputs=runs/fashion --output=runs/report.html \
-        --title="Fashion-MNIST, LeNet-300-100, 2 % of the weights"
+    experiment report --inputs=runs/front,runs/fashion --output=runs/report.html \
+        --title="Fashion-MNIST: a front of small networks, and 2 % of the weights"
 }
 
 test() {

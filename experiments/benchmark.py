@@ -17,10 +17,10 @@ from typing import Any
 
 from absl import flags
 
-from gpnas._files import append_line
 from gpnas.commandline import start
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
+from gpnas.records import append_line
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _ONLY = flags.DEFINE_list("only", [], "Names of measurements; all if empty.")

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from gpnas._files import append_line
 from gpnas.commandline import no_arguments, start
 from gpnas.deploy import OPSET, export
 from gpnas.errors import UserError
+from gpnas.records import append_line
 from gpnas.report import export_table
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that has finished.")

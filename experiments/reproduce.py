@@ -21,8 +21,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from gpnas._stop import stop_signal
-from gpnas.commandline import start
+from gpnas.commandline import start, stop_signal
 from gpnas.errors import UserError
 
 _ROOT = pathlib.Path(__file__).parents[1]

@@ -28,9 +28,9 @@ import optuna
 from absl import flags
 from ml_collections import config_flags
 
-from gpnas._files import read_json, write_bytes, write_json
 from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.errors import UserError
+from gpnas.records import read_json, write_bytes, write_json
 from gpnas.report import architecture_figure
 from gpnas.search import History, Trial, exhausted, storage, value
 from gpnas.search.build import Search, build_search

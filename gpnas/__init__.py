@@ -14,7 +14,9 @@ Packages, from the bottom up; each imports only those above it in this list:
 * `gpnas.deploy`: trained networks as files, without their inactive units.
 * `gpnas.report`: figures and pages from JSON records; imports neither JAX nor the rest.
 
-`gpnas.slim` makes a trained network smaller, in one call.
+`gpnas.slim` makes a trained network smaller, in one call. Modules beside the packages serve command
+lines and studies of your own: `commandline`, `errors`, `plugins`, `provenance`, `records`,
+`sections` (of configs) and `timing`.
 """
 
 from typing import Any

@@ -1,6 +1,8 @@
 """What ends a command in one line: a user's mistake, or work that cannot go on."""
 
+import os
 import re
+import traceback
 
 _LONG = 300  # characters of a field or of a value that a message repeats; paths stay whole
 _LONGEST = 2000  # of what is allowed: each source of a data set, and why it failed
@@ -37,6 +39,14 @@ class GaveUp(RuntimeError):
 def brief(error: BaseException) -> str:
     """What an error of another library says, and its type, in one short line."""
     return f"{type(error).__name__}: {one_line(str(error).strip(), _LONG)}"
+
+
+def describe(error: BaseException) -> str:
+    """`brief`, with the place where the error was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return brief(error)
+    return f"{brief(error)} ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})"
 
 
 def one_line(text: str, most: int) -> str:

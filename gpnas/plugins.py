@@ -9,7 +9,8 @@ import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from gpnas.errors import UserError, one_line
+from gpnas._files import NO_SPACE
+from gpnas.errors import UserError, describe, one_line
 
 Thing = TypeVar("Thing")
 
@@ -124,6 +125,39 @@ def check_made(field: str, name: str, made: Thing, kind: type) -> Thing:
         allowed = f"a function that returns a {kind.__name__}, not {type(made).__name__}"
         raise UserError(field, name, allowed)
     return made
+
+
+def call_user(
+    field: str,
+    got: object,
+    allowed: str,
+    function: Callable[..., Any],
+    /,  # a function of the user's may have arguments of these names
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Calls code of the user's own; what it raises is one line.
+
+    Args:
+      field: Of the config, that names the code.
+      got: Its value.
+      allowed: What the code must be, for the message.
+      function: Is called.
+      *args: Its arguments.
+      **kwargs: Its keyword arguments.
+
+    Raises:
+      UserError: If the code raises, with its error and the place; its own `UserError` as it is.
+      OSError: If the disk is full.
+    """
+    try:
+        return function(*args, **kwargs)
+    except UserError:
+        raise
+    except Exception as error:  # it is a program: it may raise anything
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise
+        raise UserError(field, got, f"{allowed} ({describe(error)})") from error
 
 
 def made_type(found: Any) -> type | None:

@@ -50,6 +50,15 @@ def test_packages_import_only_what_is_listed_before_them():
     assert {"masks", "units", "methods"} <= imports("train")
 
 
+def imported(path):
+    """(module, names) of each import of a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module), [alias.name for alias in node.names]
+
+
 def outside(face):
     """(file, module, names) of a package's imports by other files (for some, its own tests too)."""
     package = ROOT / "gpnas" / face.replace(".", "/")
@@ -59,16 +68,9 @@ def outside(face):
         own_test = ROOT / "tests" / face.split(".")[0] in path.parents
         if package in path.parents or (own_test and face not in FACES_IN_OWN_TESTS):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                found = [(alias.name, ()) for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                found = [(str(node.module), [alias.name for alias in node.names])]
-            else:
-                continue
-            for module, names in found:
-                if module == f"gpnas.{face}" or module.startswith(f"gpnas.{face}."):
-                    yield path, module, names
+        for module, names in imported(path):
+            if module == f"gpnas.{face}" or module.startswith(f"gpnas.{face}."):
+                yield path, module, names
 
 
 @pytest.mark.slow
@@ -89,6 +91,34 @@ def test_a_package_has_one_public_face(face):
         assert not inside or inside in public, f"{path} imports {module}"
         known = set(public) if not inside else {name for name in names if name[0] != "_"}
         assert set(names) <= known, f"{path} imports {names}"
+
+
+def listed(face):
+    """`__all__` of a face, as its file has it."""
+    text = (ROOT / "gpnas" / face.replace(".", "/") / "__init__.py").read_text()
+    lists = [n for n in ast.parse(text).body if isinstance(n, ast.Assign)]
+    return next(ast.literal_eval(n.value) for n in lists if n.targets[0].id == "__all__")
+
+
+def is_public(name):
+    """Whether a dotted name is one of a public module, a face, or a namespace that a face lists."""
+    package, _, inside = name.removeprefix("gpnas").removeprefix(".").partition(".")
+    if package not in PACKAGES:
+        return not inside and (not package or f"`{package}`" in gpnas.__doc__)
+    return not inside or inside in FACES or inside in listed(package)
+
+
+def test_studies_and_configs_import_public_names():
+    assert is_public("gpnas.records") and is_public("gpnas.search.build")
+    assert not is_public("gpnas._files") and not is_public("gpnas.train._loop")
+    for path in [p for f in ("experiments", "configs") for p in (ROOT / f).rglob("*.py")]:
+        for module, names in imported(path):
+            if module.partition(".")[0] == "gpnas":
+                assert is_public(module), f"{path} imports {module}"
+                private = [name for name in names if name[0] == "_"]
+                assert not private, f"{path} imports {private} of {module}"
+                unlisted = [name for name in names if not is_public(f"gpnas.{name}")]
+                assert module != "gpnas" or not unlisted, f"{path} imports {unlisted}"
 
 
 def test_every_dependency_has_its_reason_and_is_imported_somewhere():
@@ -142,6 +172,47 @@ def test_no_two_public_objects_share_a_name():
     shared = {name: sorted(d.values()) for name, d in found.items() if len(d) > 1}
     assert set(shared) <= SAME_IN_TWO_FACES, shared
     assert set(shared) == SAME_IN_TWO_FACES, "exceptions that are none"
+
+
+MOST_LINES, MOST_PARAMETERS, MOST_IN_A_MODULE = 60, 8, 350
+# Constructors whose docstring explains every argument; without it they are within the limit.
+LONG_DOCSTRINGS = {
+    "_loader.load", "_plasticity.plasticity", "_sparsify.sparsify", "_registry.build",
+    "_step.make_step", "binary.bernoulli", "development.development",
+    "development_cost.development_cost", "development_units.development_units",
+    "lottery.lottery", "_front.train_front", "_on_units.on_units",
+}  # fmt: skip
+# Every field of a config or of a record, one a line.
+ONE_LIST = {"_config.base"}
+# Methods, strategies and the like have a keyword for each setting, which configs set by name.
+MANY_PARAMETERS = {
+    "_loader.load", "_plasticity.plasticity", "_registry.build", "_run.search_together",
+    "arms.equal_shares", "arms.random_units", "development.development",
+    "development_cost.development_cost", "development_units.development_units", "lanas.lanas",
+    "npn.npn_expand", "pipeline.pipeline", "sensitive.sensitivity", "sensitive.serene",
+    "slim.slim", "sparse_vd.sparse_vd",
+}  # fmt: skip
+
+
+def lines_of(function):
+    """Lines of a function, and those without its docstring."""
+    lines = function.end_lineno - function.lineno + 1
+    first = function.body[0]
+    documented = ast.get_docstring(function) is not None
+    return lines, lines - documented * (first.end_lineno - first.lineno + 1)
+
+
+def test_functions_and_modules_are_short():
+    for path in [p for f in ("gpnas", "experiments", "configs") for p in (ROOT / f).rglob("*.py")]:
+        text = path.read_text()
+        assert len(text.splitlines()) <= MOST_IN_A_MODULE, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                name, (lines, body) = f"{path.stem}.{node.name}", lines_of(node)
+                assert lines <= MOST_LINES or name in LONG_DOCSTRINGS | ONE_LIST, name
+                assert body <= MOST_LINES or name in ONE_LIST, name
+                given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+                assert len(given) <= MOST_PARAMETERS or name in MANY_PARAMETERS, name
 
 
 def asserting(node, helpers):

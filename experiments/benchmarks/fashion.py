@@ -3,7 +3,7 @@
 from typing import Any
 
 from experiments.benchmarks.measure import Measurement, Missing, Options
-from gpnas._files import read_lines
+from gpnas.records import read_lines
 from gpnas.report import stats
 
 _DENSITY, _SEEDS, _POINT = 0.08, 5, 1.0

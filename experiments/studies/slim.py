@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gpnas._files import sealed, write_bytes
+from gpnas.records import sealed, write_bytes
 
 MAX_POINTS = 60
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from experiments import studies
-from gpnas._files import read_lines, write_bytes
 from gpnas.errors import UserError
+from gpnas.records import read_lines, write_bytes
 from gpnas.report import FigureSpec, Table
 from gpnas.train import run_study
 

@@ -104,14 +104,18 @@ def load(
         says which and why.
     """
     _check(name, validation, seed)
+    raw, prepared, cache = (
+        None if folder is None else Path(folder).expanduser()
+        for folder in (raw_dir, data_dir, cache_dir)
+    )
     own, tfds = _sources.own_data_dir(), _sources.tfds_data_dir()
     request = _Request(
         name=name,
         size=parse_size(image_size),
-        raw_dir=Path(raw_dir).expanduser() if raw_dir is not None else None,
-        read_dirs=(Path(data_dir).expanduser(),) if data_dir is not None else (own, tfds),
-        write_dir=Path(data_dir).expanduser() if data_dir is not None else own,
-        cache_dir=Path(cache_dir).expanduser() if cache_dir is not None else _cache.default_dir(),
+        raw_dir=raw,
+        read_dirs=(own, tfds) if prepared is None else (prepared,),
+        write_dir=prepared or own,
+        cache_dir=cache or _cache.default_dir(),
         download=download,
         target=target,
         target_kind=target_kind,

@@ -46,13 +46,8 @@ def load(name: str) -> Decoded:
         raise UserError(
             "data.name", name, f"a function that returns a gpnas.data.Source, not {make!r}"
         )
-    try:
-        source = make()
-    except UserError:
-        raise
-    except Exception as error:  # a function is a program: it may raise anything
-        allowed = f"a function that returns a gpnas.data.Source ({brief(error)})"
-        raise UserError("data.name", name, allowed) from error
+    allowed = "a function that returns a gpnas.data.Source"
+    source = plugins.call_user("data.name", name, allowed, make)
     if not isinstance(source, Source):
         allowed = f"a function that returns a gpnas.data.Source, not {type(source).__name__}"
         raise UserError("data.name", name, allowed)

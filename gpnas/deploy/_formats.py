@@ -6,14 +6,17 @@ writes the variables into the file. Convolutions must be XLA's (`conv="xla"`).
 
 import contextlib
 import importlib
+import inspect
 import logging
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import export
 from jax.extend.core import jaxpr_as_fun
 
@@ -151,7 +154,7 @@ def to_onnx(
     """Writes an ONNX file for any batch size; needs the extra `deploy`.
 
     Args:
-      apply: The network. Flax's max_pool and avg_pool need keyword arguments; no bfloat16.
+      apply: The network; no bfloat16.
       variables: Its variables.
       image_shape: (height, width, channels).
       path: File to write. The input is called "images", the output "logits".
@@ -168,7 +171,7 @@ def to_onnx(
     check_opset(opset)
     with _quiet("onnx_ir"):
         model = jax2onnx.to_onnx(
-            _bound(apply, variables),
+            _by_keywords(_bound(apply, variables)),
             [("batch", *image_shape)],
             model_name="gpnas",
             input_names=["images"],
@@ -221,6 +224,36 @@ WRITERS: Mapping[str, Callable[..., None]] = {
 
 def _bound(apply: Apply, variables: Any) -> Callable[[jax.Array], jax.Array]:
     return lambda images: apply(variables, images)
+
+
+def _by_keywords(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """The function, in which pooling of Flax gets its arguments by name.
+
+    jax2onnx replaces the poolings while it traces; its own take no positional arguments.
+    """
+
+    def named(pool: Callable, signature: inspect.Signature) -> Callable:
+        def call_pool(x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
+            _, *names = signature.parameters
+            return pool(x, **dict(zip(names, args, strict=False)), **kwargs)
+
+        return call_pool
+
+    def traced(images: jax.Array) -> jax.Array:
+        with contextlib.ExitStack() as stack:
+            for (module, name), signature in _POOLINGS.items():
+                replaced = named(getattr(module, name), signature)
+                stack.enter_context(mock.patch.object(module, name, replaced))
+            return function(images)
+
+    return traced
+
+
+_POOLINGS = {
+    (module, name): inspect.signature(getattr(module, name))
+    for module in (nn, nnx)
+    for name in ("avg_pool", "max_pool")
+}
 
 
 @contextlib.contextmanager

@@ -217,7 +217,11 @@ def _write(folder: pathlib.Path, name: str, network: Network, job: _Job) -> list
             save_network(path, network.architecture, network.variables, data.mean, data.std, about)
         else:
             write = formats.WRITERS[kind]
-            write(apply, network.variables, data.input_shape, path, **own.get(kind, {}))
+            try:
+                write(apply, network.variables, data.input_shape, path, **own.get(kind, {}))
+            except Exception as error:  # a converter may raise anything on another's program
+                allowed = f"a format that can express this network ({brief(error)})"
+                raise UserError("formats", kind, allowed) from error
             write_side_file(path, about)
         row = _evaluate(path, name, kind, apply, network.variables, job)
         if row["max_difference"] > TOLERANCE:

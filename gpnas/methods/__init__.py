@@ -30,6 +30,7 @@ from gpnas.methods import (
     snip,
     sparse_vd,
     static,
+    static_units,
     ste,
     topkast,
 )
@@ -53,5 +54,6 @@ __all__ = [
     "all_ones", "build", "dense", "development", "development_cost", "development_units",
     "duration", "fields_of", "find_method", "gated", "gmp", "granet", "iterative", "l0", "lottery",
     "mask_transform", "needs_unit_groups", "npn", "one_shot", "pipeline", "plateau", "rate_until",
-    "rigl", "sensitive", "set", "snfs", "snip", "sparse_vd", "static", "ste", "step_at", "topkast",
+    "rigl", "sensitive", "set", "snfs", "snip", "sparse_vd", "static", "static_units", "ste",
+    "step_at", "topkast",
 ]  # fmt: skip

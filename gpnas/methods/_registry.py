@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpnas import plugins
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError
 from gpnas.masks import AxesTable, allocate, select
 from gpnas.methods import (
     acdc,
@@ -28,6 +28,7 @@ from gpnas.methods import (
     snip,
     sparse_vd,
     static,
+    static_units,
     ste,
     topkast,
 )
@@ -61,6 +62,7 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "snip": snip.snip,
     "sparse_vd": sparse_vd.sparse_vd,
     "static": static.static,
+    "static_units": static_units.static_units,
     "ste": ste.ste,
     "topkast": topkast.topkast,
 }
@@ -179,13 +181,8 @@ def build(
             check_density(whole["density"], whole[name], shapes)
     if function in METHODS.values():
         return function(**arguments)
-    try:
-        made = function(**arguments)
-    except UserError:
-        raise
-    except Exception as error:  # a function of the user's may raise anything
-        allowed = f"fields of which a method can be made ({brief(error)})"
-        raise UserError("method", dict(settings), allowed) from error
+    allowed = "fields of which a method can be made"
+    made = plugins.call_user("method", dict(settings), allowed, function, **arguments)
     return plugins.check_made("method.name", settings["name"], made, Method)
 
 

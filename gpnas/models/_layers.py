@@ -141,20 +141,31 @@ def batch_norm(
     )
 
 
+@jax.custom_vjp
 def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """Maximum over 2 × 2 windows by maxima of slices, whose gradient is fast on a CPU.
+    """Maximum over 2 × 2 windows, whose gradient is fast on a CPU.
 
-    The gradient is split among equal values (`nn.max_pool` gives it to one of them). That of
-    `jnp.max` divides by the number of entries that equal the maximum, which is 0 where XLA computes
-    the operand twice and rounds it in two ways.
+    The gradient is that of maxima of slices, split among equal values (`nn.max_pool` gives it to
+    one of them). That of `jnp.max` divides by the number of entries that equal the maximum, which
+    is 0 where XLA computes the operand twice and rounds it in two ways. Evaluation calls
+    `nn.max_pool`, so that an exported network has one operation that its runtime can fuse.
 
     Args:
       x: (batch, height, width, channels), height and width even.
     """
+    return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+
+
+def _max_of_slices(x: jax.Array) -> jax.Array:
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
     rows = jnp.maximum(x[:, :, 0], x[:, :, 1])
     return jnp.maximum(rows[:, :, :, 0], rows[:, :, :, 1])
+
+
+max_pool_2x2.defvjp(
+    lambda x: jax.vjp(_max_of_slices, x), lambda transposed, gradient: transposed(gradient)
+)
 
 
 def avg_pool_3x3(x: jax.Array, stride: int = 1) -> jax.Array:

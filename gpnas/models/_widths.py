@@ -77,7 +77,7 @@ def find_widths(
         if group.name not in found:
             why = "; ".join(shared[group.name][:2]) or "make its width one"
             said = f"{_NEEDED}; {group.name} ({group.size} units) has none of its own: {why}"
-            raise UserError(field, True, said)
+            raise UserError(field, True, f"{said}; or {field}=False")
     return found
 
 

@@ -16,12 +16,13 @@ from gpnas.report._drawings import architecture_figure
 from gpnas.report._exports import export_table
 from gpnas.report._figures import FigureSpec, Panel, columns_for
 from gpnas.report._fronts import front_figures
-from gpnas.report._groups import Group, Summary, summarise
+from gpnas.report._groups import Group, Summary
 from gpnas.report._labels import place_labels
 from gpnas.report._page import figures, render
 from gpnas.report._read import Loaded, Receptive, Run, read_runs
 from gpnas.report._results import result_table
 from gpnas.report._searches import course_figures, search_difference_table, search_tables
+from gpnas.report._summarise import summarise
 from gpnas.report._table import Cell, Column, Table
 from gpnas.report._write import markdown_table, text_table, write
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from gpnas.report import formatting, stats
-from gpnas.report._groups import Summary, config_differences
+from gpnas.report._groups import Summary
 from gpnas.report._results import MAX_ROWS, SAVES_NOTHING
+from gpnas.report._summarise import config_differences
 from gpnas.report._table import Cell, Column, Table, group_cell, number_cell
 
 MAX_LAYER_ROWS = 400
@@ -34,7 +35,7 @@ def cost_table(summary: Summary) -> Table:
 
 
 def layer_table(summary: Summary) -> Table | None:
-    """Returns what is left of each layer, mean over seeds."""
+    """Returns the active weights and units of each layer, means over seeds."""
     rows: list[list[Cell]] = []
     total = 0
     for group in summary.groups:

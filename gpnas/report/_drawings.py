@@ -1,4 +1,4 @@
-"""Architectures as graphs: what each search found."""
+"""Drawings of architectures as graphs."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +93,7 @@ GRAPHS: Mapping[str, Callable[[Any], Graph]] = {
 
 
 def drawing_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure per study whose architectures can be drawn: the best that each strategy found."""
+    """One figure per study with architectures that can be drawn: the best of each strategy."""
     found = []
     for study, groups in studies(summary).items():
         draw = GRAPHS.get(str(groups[0].runs[0].config.get("space")))
@@ -114,12 +114,12 @@ def drawing_figures(summary: Summary) -> list[FigureSpec]:
 
 
 def architecture_figure(space: str, architecture: Any, title: str) -> FigureSpec | None:
-    """One architecture.
+    """Draws one architecture.
 
     Args:
-      space: As the config of a search names it.
-      architecture: Of that space.
-      title: What stands above it.
+      space: Name of the space, as in the config of a search.
+      architecture: An architecture of the space.
+      title: Heading of the figure.
 
     Returns:
       The figure; None for a space whose architectures cannot be drawn.
@@ -148,13 +148,13 @@ def _panel(group: Group, draw: Callable[[Any], Graph]) -> Panel | None:
         return None
     title = f"{group.label}: {best:.4g}"
     parts = (formatting.shorten(text, _LONGEST) for _, _, text in _reading(graph))
-    told = f"{group.label}: {', '.join(parts)}"
-    return _graph_panel(graph, title, style.colour(group.series), told)
+    label = f"{group.label}: {', '.join(parts)}"
+    return _graph_panel(graph, title, style.colour(group.series), label)
 
 
-def _graph_panel(graph: Graph, title: str, colour: str, told: str) -> Panel:
+def _graph_panel(graph: Graph, title: str, colour: str, label: str) -> Panel:
     paint = functools.partial(_draw, graph, title, colour)
-    return Panel(paint, told, *graph.size, (14, 14, 28, 8))
+    return Panel(paint, label, *graph.size, (14, 14, 28, 8))
 
 
 def _reading(graph: Graph) -> list[tuple[str, str, str]]:

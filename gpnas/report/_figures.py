@@ -1,7 +1,6 @@
-"""Figures of a report: what each is called, says, and is drawn from.
+"""Figures of a report: names, captions and panels.
 
-A figure is a list of panels. A page lays them out for the width it has; a file puts them side by
-side.
+A page arranges the panels of a figure by its width; a file has them side by side.
 """
 
 import dataclasses
@@ -50,7 +49,7 @@ class FigureSpec:
     Attributes:
       name: File name without ending, and anchor in the page.
       heading: Its title in the page.
-      caption: What is shown and how to read it, in whole sentences.
+      caption: What it shows and how to read it, in full sentences.
       panels: Its panels.
       narrow: The same for a phone; empty where the panels are small enough.
       columns: Panels side by side on a wide screen and in a file.
@@ -95,5 +94,5 @@ class FigureSpec:
 
 
 def columns_for(n: int) -> int:
-    """Returns how many of n equal panels stand side by side without a lonely last one."""
+    """Returns the number of columns for n equal panels; not one panel in the last row."""
     return n if n <= 3 else min((4, 3), key=lambda c: (-n % c, -c))

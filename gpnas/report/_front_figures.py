@@ -68,7 +68,7 @@ def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec
         + f"{'Lower' if metric.better == 'lower' else 'Upper'} left is better. "
         + ("Hollow marks: one seed." if pilot else "Bars: 95 % confidence intervals.")
     )
-    label = "; ".join(_told(row, fronts) for row in rows)
+    label = "; ".join(_network_label(row, fronts) for row in rows)
 
     def panel(width: float) -> Panel:
         draw = functools.partial(_draw_against, fronts, "macs", "MACs per example", True)
@@ -88,7 +88,7 @@ def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec
     )
 
 
-def _told(row: results.Member, fronts: Sequence[Front]) -> str:
+def _network_label(row: results.Member, fronts: Sequence[Front]) -> str:
     metric = fronts[0].metric
     found = metric.with_unit(metric.interval(row.estimate("test", metric)))
     return (
@@ -200,7 +200,7 @@ def _widths_figure(front: Front, ending: str, where: str) -> FigureSpec | None:
         + (" Green edge: more units were grown than pruned." if grew else "")
         + (f" The first {_MOST_LAYERS} of {len(layers)} layers." if layers != shown else "")
     )
-    told = "; ".join(_told_layer(layer, front) for layer in shown)
+    label = "; ".join(_layer_label(layer, front) for layer in shown)
 
     def panel(width: float) -> Panel:
         names = max(
@@ -209,7 +209,7 @@ def _widths_figure(front: Front, ending: str, where: str) -> FigureSpec | None:
         left = min(1.12 * names + 18, 0.34 * width)
         row = min(max(420.0 / len(shown), 30.0), 76.0)
         draw = functools.partial(_draw_widths, front, shown, left)
-        return Panel(draw, f"{told}.", width, row * len(shown) + 76, (left, 26.0, 30.0, 46.0))
+        return Panel(draw, f"{label}.", width, row * len(shown) + 76, (left, 26.0, 30.0, 46.0))
 
     return FigureSpec(
         f"front_widths{ending}", f"Widths over the run{where}", caption,
@@ -235,7 +235,7 @@ def _layers(front: Front) -> list[_Layer]:
     for group, size in (sizes if isinstance(sizes, Mapping) else {}).items():
         points = [
             (step, count)
-            for line in front.curve
+            for line in front.widths
             if (step := formatting.number(line, "step")) is not None
             and (count := formatting.number(line, "units", group)) is not None
         ]
@@ -252,7 +252,7 @@ def _short(group: str) -> str:
     return "/".join(kept[:-1] if len(kept) > 1 else kept)
 
 
-def _told_layer(layer: _Layer, front: Front) -> str:
+def _layer_label(layer: _Layer, front: Front) -> str:
     left = [formatting.number(row, "units", layer.group) for row in front.networks("networks")]
     return f"{layer.name}: {' → '.join(formatting.count(n) for n in (layer.size, *left))} units"
 

@@ -1,15 +1,12 @@
-"""Runs sorted into groups that differ in nothing but the seed, and groups into arms."""
+"""Arms, groups of runs that differ in the seed only, and their quantities."""
 
-import collections
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from gpnas.report import formatting, stats
 from gpnas.report._metric import ERROR, Metric
-from gpnas.report._problems import name_problems
-from gpnas.report._read import Loaded, Problem, Run, identity, own_config
-from gpnas.report._read_front import Front, by_identity
+from gpnas.report._read import Problem, Run
+from gpnas.report._read_front import Front
 
 # Where each quantity of a finished run is found in its record.
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -26,7 +23,6 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }
 # The same of its metric, by name.
 METRICS = {"test_last": "test_{}_last", "test_selected": "test_{}_selected"}
-MAX_NAME = 80  # characters of an arm or a study that are shown
 RATIOS = {"flops_ratio": ("flops", "flops_dense"), "macs_ratio": ("macs", "macs_dense")}
 
 
@@ -44,6 +40,14 @@ def quantity(run: Run, name: str) -> float | None:
     return formatting.number(run.record, *FIELDS[name])
 
 
+Key = tuple[str, str, str]  # study, arm and problem of a series
+
+
+def key_of(run: Run, problem_names: Mapping[Problem, str]) -> Key:
+    """Study, arm and problem of a run's series."""
+    return run.study, run.arm, problem_names.get(run.problem, "")
+
+
 @dataclasses.dataclass(frozen=True)
 class Series:
     """An arm of a study on one problem, which has one colour and marker in every figure.
@@ -56,7 +60,7 @@ class Series:
       label: How figures and tables name it: the arm, with the study where there are several, and
         with the problem where the arm was trained on several.
       colour: Index into the palette: 0 for dense, 1 for development.
-      turn: How often the palette has been used up before it; chooses marker and line style.
+      turn: Number of earlier arms with this colour; determines marker and line style.
     """
 
     study: str
@@ -83,7 +87,7 @@ class Group:
 
     Attributes:
       series: Their arm.
-      setting: What sets this group apart within its arm ("density 0.05"); empty if it is alone.
+      setting: The fields that differ from other groups of the arm ("density 0.05"); empty if alone.
       runs: In order of seeds.
     """
 
@@ -112,7 +116,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Summary:
-    """Everything a report shows, sorted.
+    """The content of a report, sorted into groups and arms.
 
     Attributes:
       groups: Finished runs, in the order of the result table.
@@ -165,7 +169,7 @@ class Summary:
     def series_of(self, run: Run) -> Series:
         """Returns the arm of a run."""
         return next(
-            s for s in self.series if (s.study, s.arm, s.problem) == _key(run, self.problem_names)
+            s for s in self.series if (s.study, s.arm, s.problem) == key_of(run, self.problem_names)
         )
 
     def by_problem(self) -> list[tuple[str, "Summary"]]:
@@ -186,168 +190,3 @@ class Summary:
             dataclasses.replace(g, series=own[g.series]) for g in self.groups if g.series in own
         ]
         return dataclasses.replace(self, groups=tuple(groups), series=tuple(own.values()))
-
-
-def summarise(loaded: Loaded) -> Summary:
-    """Sorts runs into groups and arms.
-
-    The dense arm comes first, the others by their test metric at the last step, the best first;
-    groups of one arm lie together, from most to fewest non-zeros.
-
-    Args:
-      loaded: What `read_runs` returned.
-
-    Returns:
-      The summary that tables and figures are made from.
-    """
-    # Networks trained alone are in the records of the supernets that they are compared with.
-    runs = [run for run in loaded.runs if run.part != "alone"]
-    finished = [run for run in runs if run.finished]
-    problem_names = name_problems(run for run in runs if not run.is_search and not run.part)
-    buckets: dict[tuple[_Key, str], list[Run]] = {}
-    for run in finished:
-        buckets.setdefault((_key(run, problem_names), identity(run)[-1]), []).append(run)
-    named = _name_series(_key(run, problem_names) for run in runs)
-    series = {(s.study, s.arm, s.problem): s for s in named}
-    settings = _settings(buckets)
-    groups = [
-        Group(series[key[0]], settings[key], tuple(sorted(runs, key=_by_seed)))
-        for key, runs in buckets.items()
-    ]
-    best: dict[Series, float] = {}
-    for group in groups:
-        last = group.mean("test_last")
-        if last is not None:
-            rank = group.runs[0].metric.rank(last)
-            best[group.series] = min(rank, best.get(group.series, rank))
-
-    def order(s: Series) -> tuple[object, ...]:
-        return (s.study, s.problem, not s.is_dense, best.get(s, float("inf")), s.label)
-
-    groups.sort(key=lambda g: (order(g.series), -(g.mean("nonzeros") or 0), g.setting))
-    return Summary(
-        groups=tuple(g for g in groups if not g.runs[0].is_search and not g.runs[0].part),
-        searches=tuple(g for g in groups if g.runs[0].is_search),
-        parts=tuple(g for g in groups if g.runs[0].part),
-        series=tuple(sorted(series.values(), key=order)),
-        unfinished=tuple(run for run in runs if not run.finished),
-        warnings=(*_several(problem_names), *_comparability(finished), *loaded.warnings),
-        problem_names=problem_names,
-        fronts=by_identity(loaded.fronts),
-    )
-
-
-_Key = tuple[str, str, str]  # study, arm and problem of a series
-
-
-def _key(run: Run, problem_names: Mapping[Problem, str]) -> _Key:
-    return run.study, run.arm, problem_names.get(run.problem, "")
-
-
-def _by_seed(run: Run) -> tuple[bool, int, str]:
-    return (run.seed is None, run.seed or 0, run.name)
-
-
-def _name_series(keys: Iterable[_Key]) -> list[Series]:
-    """Gives every arm its label and colour, which depend on names alone."""
-    arms = sorted(set(keys))
-    several = len({study for study, _, _ in arms}) > 1
-    problems = collections.Counter((study, arm) for study, arm, _ in arms)
-    used: dict[int, int] = {}
-    result = []
-    others = sorted({arm for _, arm, _ in arms if not is_dense(arm) and not _is_development(arm)})
-    for study, arm, problem in arms:
-        if is_dense(arm):
-            colour = 0
-        elif _is_development(arm):
-            colour = 1
-        else:
-            colour = 2 + others.index(arm) % 6
-        turn = used.get(colour, 0)
-        used[colour] = turn + 1
-        label = formatting.shorten(arm, MAX_NAME)
-        label = f"{formatting.shorten(study, MAX_NAME)}: {label}" if several else label
-        label += f" on {problem}" if problem and problems[study, arm] > 1 else ""
-        result.append(Series(study, arm, problem, label, colour, turn))
-    return result
-
-
-def _is_development(arm: str) -> bool:
-    return arm.lower().startswith("develop")
-
-
-def _settings(buckets: dict[tuple[_Key, str], list[Run]]) -> dict[tuple[_Key, str], str]:
-    """Names each group by the config fields that differ among the groups of its arm."""
-    arms: dict[tuple[_Key, tuple[Any, ...]], list[tuple[_Key, str]]] = {}
-    for key, runs in buckets.items():
-        arms.setdefault((key[0], runs[0].searched), []).append(key)
-    named = {}
-    for keys in arms.values():
-        flats = {key: own_config(buckets[key][0]) for key in keys}
-        differ = differing(list(flats.values()))
-        # The number of weights is what most sweeps are about: it leads.
-        differ.sort(key=lambda field: (not field.endswith(("density", "sparsity")), field))
-        for key in keys:
-            parts = [
-                formatting.shorten(
-                    f"{field.rsplit('.', 1)[-1]} {flats[key].get(field, 'none')}", 60
-                )
-                for field in differ[:3]
-            ]
-            named[key] = ", ".join(parts) + ("…" if len(differ) > 3 else "")
-    return named
-
-
-def differing(flats: Sequence[dict[str, str]]) -> list[str]:
-    """Returns the keys whose values are not the same in all of the flat configs."""
-    keys = sorted({key for flat in flats for key in flat})
-    return [key for key in keys if len({flat.get(key) for flat in flats}) > 1]
-
-
-def config_differences(summary: Summary) -> dict[str, dict[Series, list[str]]]:
-    """Returns the config fields that differ across arms, and each arm's values.
-
-    Args:
-      summary: The summary of a report.
-
-    Returns:
-      Field → arm → its distinct values. Seeds are left out.
-    """
-    flats = [(group.series, own_config(group.runs[0])) for group in summary.groups]
-    table: dict[str, dict[Series, list[str]]] = {}
-    for field in differing([flat for _, flat in flats]):
-        row: dict[Series, list[str]] = {}
-        for series, flat in flats:
-            seen = row.setdefault(series, [])
-            value = flat.get(field, formatting.MISSING)
-            if value not in seen:
-                seen.append(value)
-        table[field] = row
-    return table
-
-
-def _comparability(runs: Sequence[Run]) -> list[str]:
-    """Returns warnings where runs of one report do not share code, data or machine."""
-    warnings = []
-    for field, plural, consequence in (
-        ("git", "git revisions", "differences may come from the code"),
-        ("machine", "machines", "wall times are not comparable across them"),
-    ):
-        seen = {formatting.leaf(run.record.get(field)) for run in runs if run.record is not None}
-        seen.discard("none")
-        if len(seen) > 1:
-            warnings.append(f"The runs come from {len(seen)} {plural}: {consequence}.")
-    return warnings
-
-
-def _several(problem_names: Mapping[Problem, str]) -> list[str]:
-    names = sorted({*problem_names.values()} - {""})
-    if not names:
-        return []
-    metrics = {metric for (_, metric), name in problem_names.items() if name}
-    shown = ", ".join(names[:6]) + (" and others" if len(names) > 6 else "")
-    told = f"are on {len(names)} data sets" if len(metrics) == 1 else "differ in data set or metric"
-    return [
-        f"The runs {told} ({shown}): results are not comparable across them, so that each has its "
-        "own tables and figures of results."
-    ]

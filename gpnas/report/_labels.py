@@ -1,4 +1,4 @@
-"""Names written beside what they name, without covering each other."""
+"""Placement of labels in figures, without overlaps."""
 
 import functools
 import itertools
@@ -38,7 +38,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     """Moves positions apart to at least `gap`, by the least sum of squares, within bounds.
 
     Args:
-      wanted: Where the labels would like to be, in any order.
+      wanted: Preferred positions, in any order.
       gap: The smallest distance between two.
       low: The lower bound.
       high: The upper bound; given up where there is no room for all.
@@ -111,14 +111,14 @@ def edge_labels(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> No
 
 
 def place_labels(ax: Axes, names: Sequence[tuple[Sequence[tuple[float, float]], str, str]]) -> None:
-    """Writes names beside points where they cover the least.
+    """Places labels beside points, where they overlap least with what is drawn.
 
-    A name that finds no room beside its point stands farther off, at the end of a thin line.
+    A label without room beside its point is placed farther away, with a thin line to the point.
 
     Args:
       ax: The axes, with all else drawn.
-      names: For each name the points that it may stand beside, in data coordinates, best first; the
-        text; and the colour.
+      names: For each label the candidate points in data coordinates, best first; the text; and
+        the colour.
     """
     box = ax.get_window_extent()
     pixels = [to_pixels(ax, points) for points, _, _ in names]

@@ -35,7 +35,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-    """What panels of one figure share: y limits, scale and unit.
+    """The vertical axis that panels of one figure share: limits, scale and unit.
 
     Attributes:
       low, high: The smallest and the largest value.
@@ -104,7 +104,7 @@ def line_panel(
     height: float = SMALL[1],
     end: Run | None = None,
 ) -> Panel:
-    """A small panel of lines over training, with a text for those who cannot see it.
+    """A small panel of lines over training, with a text alternative.
 
     Args:
       lines: What is drawn; those without a series only as a background.
@@ -116,14 +116,14 @@ def line_panel(
       end: An unfinished run, whose missing part is shaded.
     """
     own = [line for line in lines if line.series is not None]
-    told = "; ".join(
+    values = "; ".join(
         f"from {frame.unit(float(line.curve.mean[0]))} at step {line.curve.steps[0]:,.0f} to "
         f"{frame.unit(float(line.curve.mean[-1]))} at step {line.curve.steps[-1]:,.0f}"
         for line in own
     )
     right = max((text_width(line.name) + 18 for line in own if line.name), default=12.0)
     draw = functools.partial(draw_lines, lines, frame, title, colour, "", end=end)
-    return Panel(draw, f"{label}: {told}.", SMALL[0], height, (50.0, right, 26.0, 42.0), row)
+    return Panel(draw, f"{label}: {values}.", SMALL[0], height, (50.0, right, 26.0, 42.0), row)
 
 
 def _title(ax: Axes, text: str, colour: str, left: float = 48) -> None:
@@ -190,7 +190,7 @@ def _last(line: Line) -> tuple[float, float]:
 
 
 def draw_rates(grown: _curves.Curve, pruned: _curves.Curve, group: Group, ax: Axes) -> None:
-    """Draws what grew upwards and what was pruned downwards, in weights per step, into `ax`."""
+    """Draws rates of growth (up) and pruning (down), in weights per step, into `ax`."""
     own = style.colour(group.series)
     peak = float(max(grown.mean.max(), pruned.mean.max()))
     ax.set(ylim=(-1.12 * peak, 1.12 * peak))

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing but itself."""
+"""The report as one self-contained HTML page."""
 
 import dataclasses
 import functools
@@ -26,14 +26,15 @@ from gpnas.report import (
     style,
 )
 from gpnas.report._figures import FigureSpec
-from gpnas.report._groups import Summary, summarise
+from gpnas.report._groups import Summary
 from gpnas.report._read import Loaded, Run
+from gpnas.report._summarise import summarise
 
 MAX_WARNINGS = 20
 
 
 def figures(summary: Summary) -> list[FigureSpec]:
-    """Returns the figures that the records suffice for, in the order of the page.
+    """Returns the figures for which there are records, in the order of the page.
 
     Args:
       summary: The summary of the report.
@@ -104,13 +105,12 @@ class Section(NamedTuple):
 def render(loaded: Loaded, title: str | None = None, folder: Path = Path()) -> str:
     """Returns the report as one HTML page.
 
-    The page loads nothing: styles, pictures and figures are inside. The same runs give the same
-    bytes.
+    Styles, pictures and figures are embedded. The same runs give the same bytes.
 
     Args:
       loaded: What `read_runs` returned.
       title: The heading; by default the names of the studies.
-      folder: Where the page will lie, to which links to files are relative.
+      folder: Folder of the page, to which links to files are relative.
 
     Returns:
       HTML.

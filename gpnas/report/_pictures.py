@@ -82,8 +82,8 @@ def _picture(group: Group) -> Picture | None:
     filters = fields[0].filters[:MAX_FILTERS]
     tiles = _tile(filters) if len(filters) else None
     seed = runs[0].seed
-    told = f"{len(filters)} units" + ("" if seed is None else f" of seed {seed}")
-    return Picture(group, _crop(live / top if top else live), tiles, caption, told)
+    text = f"{len(filters)} units" + ("" if seed is None else f" of seed {seed}")
+    return Picture(group, _crop(live / top if top else live), tiles, caption, text)
 
 
 def _crop(image: np.ndarray) -> np.ndarray:
@@ -155,14 +155,14 @@ def receptive_figure(summary: Summary) -> FigureSpec | None:
     """Returns the pictures as a figure for a file: active weights, filters, arm by arm."""
     panels = []
     for picture in pictures(summary):
-        for image, signed, told in (
+        for image, signed, text in (
             (picture.live, False, picture.caption),
             (picture.filters, True, picture.filters_caption),
         ):
             if image is not None:
                 title = f"{picture.series.label} · {'filters' if signed else 'active weights'}"
                 draw = functools.partial(_draw, image, signed, title, picture.series)
-                panels.append(Panel(draw, told, 260.0, 270.0, (12.0, 12.0, 30.0, 4.0)))
+                panels.append(Panel(draw, text, 260.0, 270.0, (12.0, 12.0, 30.0, 4.0)))
     if not panels:
         return None
     return FigureSpec("receptive", HEADING, CAPTION, panels, columns=_columns(panels))

@@ -36,7 +36,9 @@ def name_problems(runs: Iterable[Run]) -> Mapping[Problem, str]:
     for run in runs:
         name = data[run.data]
         several = len(metrics[name]) > 1
-        named[run.problem] = f"{name} ({_told(run.metric, metrics[name])})" if several else name
+        named[run.problem] = (
+            f"{name} ({_distinguishing(run.metric, metrics[name])})" if several else name
+        )
     return named if len({*named.values()} - {""}) > 1 else dict.fromkeys(named, "")
 
 
@@ -55,7 +57,7 @@ def _name_data(runs: Iterable[Run]) -> dict[Data, str]:
     return named
 
 
-def _told(metric: Metric, others: Iterable[Metric]) -> str:
+def _distinguishing(metric: Metric, others: Iterable[Metric]) -> str:
     """Returns as much of a metric as distinguishes it from others."""
     apart = [other for other in others if other != metric]
     for text in (lambda m: m.title, lambda m: m.label):

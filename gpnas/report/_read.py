@@ -34,7 +34,7 @@ class Run:
     """One training run, finished or not.
 
     Attributes:
-      name: Where it was found, short: a directory's name or `records.jsonl:3`.
+      name: Short name of its place: a directory's name or `records.jsonl:3`.
       study: The study it belongs to.
       arm: The arm of the study.
       seed: The seed, None where unknown.
@@ -101,7 +101,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loaded:
-    """All runs of a report and what could not be read.
+    """The runs and fronts that were read, and warnings about what was not.
 
     Attributes:
       runs: In order of reading, without repetitions and without the runs of fronts.
@@ -115,7 +115,7 @@ class Loaded:
 
 
 def read_runs(inputs: Iterable[str | Path]) -> Loaded:
-    """Reads every run and front that the inputs lead to.
+    """Reads all runs and fronts in some folders and files.
 
     Args:
       inputs: Work directories, directories with work directories or studies one or two levels
@@ -286,16 +286,16 @@ def _run(
 def _data(source: Mapping[str, Any]) -> Data:
     """Returns the data set that a record or `config.json` names."""
     inner = source.get("config")
-    told = (formatting.dig(inner, "data"), formatting.dig(inner, "dataset"))
-    names = (source.get("dataset"), formatting.dig(inner, "data", "name"), *told)
+    stated = (formatting.dig(inner, "data"), formatting.dig(inner, "dataset"))
+    names = (source.get("dataset"), formatting.dig(inner, "data", "name"), *stated)
     digest = source.get("dataset_sha256")
     name = next((name for name in names if name and isinstance(name, str)), "")
     return name, digest if isinstance(digest, str) else ""
 
 
 def _is_record(value: Any) -> bool:
-    told = isinstance(value.get("metrics"), Mapping) or _is_search(value)
-    return told and bool(value.get("arm"))
+    is_result = isinstance(value.get("metrics"), Mapping) or _is_search(value)
+    return is_result and bool(value.get("arm"))
 
 
 def _is_search(value: Any) -> bool:
@@ -312,7 +312,7 @@ def own_config(run: Run) -> dict[str, str]:
 
 
 def identity(run: Run) -> tuple[str, str, str]:
-    """Returns what two runs on the same data must share to differ in nothing but the seed."""
+    """Returns a key that is equal for runs on the same data that differ in the seed only."""
     return run.study, run.arm, json.dumps(own_config(run), sort_keys=True)
 
 

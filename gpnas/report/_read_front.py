@@ -1,4 +1,4 @@
-"""Fronts of networks from one run: front.json, the main run, and what was exported."""
+"""Fronts of networks from one run: front.json, and what was exported."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ class Front:
       name: Of its folder.
       record: Content of front.json.
       metric: Of its task.
-      curve: Lines of the run that shrinks: "step", and "units" by group.
+      widths: Of the run that shrinks, over time: "step", and "units" by group.
       files: Exported files of each network: names and paths, by the name of its folder.
       latency: `(batch size, threads) → ms`, by the name of the folder; "main" is the whole network.
       format: Of the files whose latency was measured; empty without a measurement.
@@ -30,7 +30,7 @@ class Front:
     name: str
     record: Mapping[str, Any]
     metric: Metric
-    curve: Sequence[Mapping[str, Any]]
+    widths: Sequence[Mapping[str, Any]]
     files: Mapping[str, tuple[tuple[str, Path], ...]]
     latency: Mapping[str, Mapping[tuple[int, int], float]]
     format: str
@@ -59,13 +59,12 @@ def read_front(path: Path, warnings: list[str]) -> Front | None:
     kinds = ("networks", "retrained", "uniform")
     networks = [one for kind in kinds for one in formatting.items(record, kind)]
     folders = ["main", *(str(one.get("folder")) for one in networks)]
-    main = json_file(path / "main" / "record.json", "left out", warnings)
     measured = json_file(path / "latency.json", "left out", warnings) or {}
     return Front(
         name=path.name,
         record=record,
         metric=metric,
-        curve=formatting.items(main, "curve"),
+        widths=formatting.items(record, "widths"),
         files={folder: _files(path / folder / "export", warnings) for folder in folders[1:]},
         latency={folder: _latency(measured, folder) for folder in folders},
         format=str(measured.get("format") or ""),

@@ -31,7 +31,7 @@ def objectives(run: Run) -> list[str]:
 
 
 def shown(run: Run) -> list[str]:
-    """Names of the objectives, then of the other metrics that were reported."""
+    """Names of the objectives, then of the other reported metrics."""
     return list(dict.fromkeys([*objectives(run), *formatting.strings(run.config, "reports")]))
 
 
@@ -198,10 +198,10 @@ def _text(name: str, found: stats.Estimate | None) -> str:
 def _protocol(run: Run, name: str) -> str:
     chosen = ", ".join(formatting.shorten(objective, 60) for objective in objectives(run))
     if name == "hypervolume":
-        told = "the share of the box that all fronts span which a front dominates"
+        text = "the share of the box that all fronts span which a front dominates"
     else:
-        told = f"told is {formatting.shorten(name, 60)} of what was chosen so far"
-    return f"Chosen by {chosen}; {told}."
+        text = f"reported is {formatting.shorten(name, 60)} of what was chosen so far"
+    return f"Chosen by {chosen}; {text}."
 
 
 def course_figures(summary: Summary) -> list[FigureSpec]:
@@ -217,12 +217,12 @@ def _course(study: str, groups: Sequence[Group]) -> FigureSpec:
     narrow: list[Panel] = []
     for name, measure in followed.items():
         curves = [_course_of(group, groups, measure, counts) for group in groups]
-        told = "; ".join(f"{c.label} ends at {c.mean[c.last]:.3g}" for c in curves if c.known)
+        text = "; ".join(f"{c.label} ends at {c.mean[c.last]:.3g}" for c in curves if c.known)
         for panels, width in ((wide, _WIDE), (narrow, _NARROW)):
             room = max(text_width(course.label) for course in curves) + 20
             margins = (58.0, min(room, 0.4 * width), 14.0, 44.0)
             draw = functools.partial(_draw_course, counts, curves, name, unit(runs[0]))
-            label = f"{formatting.shorten(name, 60)}: {told}."
+            label = f"{formatting.shorten(name, 60)}: {text}."
             panels.append(Panel(draw, label, width, _HEIGHT, margins))
     lines = "Lines: means over seeds. Bands: 95 % intervals; none where all seeds are equal."
     if all(len(group.runs) == 1 for group in groups):
@@ -253,7 +253,7 @@ class Course(NamedTuple):
 
 
 def _counts(runs: Sequence[Run]) -> np.ndarray:
-    """After how much a figure shows what was found: from where all have found something."""
+    """Counts at which a figure has points, from the first at which every run has a result."""
     most = float(max(map(evaluations, runs)))
     first = min(max(1.0, *(_first(run) for run in runs)), most)
     if most <= _FEW:

@@ -59,10 +59,10 @@ def figure(
 
 
 def inline_svg(svg: bytes, prefix: str, label: str) -> str:
-    """Turns an SVG file into one that can stand in a page.
+    """Converts an SVG file into an element that can be embedded in a page.
 
-    Colours become CSS variables, numbers lose digits nobody can see, ids get a prefix of their own,
-    and everything that would act on the rest of the page or point out of it is dropped.
+    Colours become CSS variables, numbers are rounded, ids get a prefix, and whatever affects the
+    rest of the page or refers to other documents is dropped.
 
     Args:
       svg: A file that `figure` returned.

@@ -1,4 +1,4 @@
-"""Reports onto disk: everything is made first, then every file appears whole or not at all."""
+"""Writes reports: all content is made first, and each file is written whole or not at all."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,8 @@ from gpnas._files import NO_SPACE, write_bytes
 from gpnas.errors import UserError
 from gpnas.report import _page, _pictures, _results, _searches
 from gpnas.report._front_results import front_table
-from gpnas.report._groups import summarise
 from gpnas.report._read import Loaded
+from gpnas.report._summarise import summarise
 from gpnas.report._table import Table
 
 

@@ -1,8 +1,7 @@
-"""Numbers and text out of records that may be incomplete, and numbers into text.
+"""Accessors for records that may be incomplete, and formatters of numbers.
 
-A record comes from another program, perhaps an older one, perhaps one that was killed. Every
-accessor here returns `None` for what is missing, of the wrong type, or not finite, and every
-formatter prints `None` as a dash, so that no caller needs to know which fields exist.
+Records may be of older versions or of runs that were killed. Accessors return None for values that
+are missing, of another type or not finite, and formatters print None as a dash.
 """
 
 import itertools
@@ -16,7 +15,7 @@ LARGEST = 1e100
 
 
 def dig(record: Any, *path: str) -> Any:
-    """Returns `record[path[0]][path[1]]…`, or None where the way ends."""
+    """Returns `record[path[0]][path[1]]…`, or None where a key is missing."""
     for key in path:
         if not isinstance(record, Mapping):
             return None

@@ -1,7 +1,7 @@
-"""The look of figures: one palette for light and dark, one marker and line style for each arm.
+"""Style of figures: one palette for light and dark, one marker and line style for each arm.
 
-Figures are drawn in the light colours below. In a page each colour becomes a CSS variable, so that
-the style sheet decides; as a file they stay as drawn.
+Figures are drawn in the light colours below. In a page each colour becomes a CSS variable, which
+the style sheet sets; files keep the colours as drawn.
 """
 
 from typing import Any

@@ -5,10 +5,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpnas._sections import check_section
 from gpnas.search._outcome import FAILURES
 from gpnas.search._table import TABLES
 from gpnas.search._task import DEFAULT
+from gpnas.sections import check_section
 from gpnas.train import base
 
 _SHARED: dict[str, Any] = {

@@ -18,6 +18,7 @@ from gpnas._stacking import stack, unstack
 from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import is_weight, tree
 from gpnas.models import call
+from gpnas.search._sgd import sgd_step
 from gpnas.search._task import CLASSIFICATION, Training
 
 _CHUNK = 50  # steps in one call
@@ -80,10 +81,10 @@ class Programs(NamedTuple):
 class _State(NamedTuple):
     params: Any
     others: Any
-    trace: Any
+    opt_state: Any
 
 
-class _Lane(NamedTuple):
+class _Replica(NamedTuple):
     """Arguments that differ between networks that train as one program."""
 
     state: _State
@@ -130,7 +131,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
         return training.make(module).metrics(variables, batch)[training.metric.name]
 
     def train(module: nn.Module, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-        steps, states = len(jobs[0].rows), [_start(job.variables) for job in jobs]
+        steps, states = len(jobs[0].rows), [_start(job.variables, rule) for job in jobs]
         state, free = stack(states), stack([job.free for job in jobs])
         rates = np.asarray(
             optax.cosine_decay_schedule(rule.learning_rate, max(steps, 1))(jnp.arange(steps)),
@@ -138,7 +139,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
         )
         for at in range(0, steps, _CHUNK):
             count = min(_CHUNK, steps - at)
-            lane = _Lane(
+            replica = _Replica(
                 state,
                 free,
                 stack([_chunk(job.rows, at) for job in jobs]),
@@ -147,7 +148,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
                 stack([np.uint32(job.seed) for job in jobs]),
             )
             chunk = _Chunk(_chunk(rates, at), np.int32(at), np.int32(count), images, labels)
-            state = run(module, len(jobs) > 1, lane, chunk)
+            state = run(module, len(jobs) > 1, replica, chunk)
         return [_variables(one) for one in unstack(state, len(jobs))]
 
     def predict(module: nn.Module, variables: Any, images: np.ndarray) -> np.ndarray:
@@ -178,44 +179,40 @@ def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray
 
 
 def _make_run(data: Dataset, rule: Rule, training: Training) -> Callable[..., _State]:
-    """The compiled chunk of steps; several networks of one module differ in their lanes."""
-    momentum = optax.trace(rule.momentum)
+    """The compiled chunk of steps; several networks of one module differ in their `_Replica`."""
+    tx = _optimizer(rule)
 
     def loss_of(params: Any, others: Any, module: nn.Module, x: Any, target: Any, key: Any) -> Any:
         batch = standardize(x, data), target
         value, aux = training.make(module).loss({"params": params, **others}, batch, key)
         return value, aux.model_state
 
-    def target_of(i: Any, lane: _Lane, chunk: _Chunk) -> Any:
-        own = chunk.labels[lane.rows[i]]
+    def target_of(i: Any, replica: _Replica, chunk: _Chunk) -> Any:
+        own = chunk.labels[replica.rows[i]]
         if not training.soft:
             return own
         hard = jax.nn.one_hot(own, data.num_classes)
-        return jnp.where(i < lane.distilled, lane.targets[i], hard)
+        return jnp.where(i < replica.distilled, replica.targets[i], hard)
 
-    def train(module: nn.Module, lane: _Lane, chunk: _Chunk) -> _State:
+    def train(module: nn.Module, replica: _Replica, chunk: _Chunk) -> _State:
         def step(i: Any, state: _State) -> _State:
-            key = jax.random.fold_in(jax.random.key(lane.seed), chunk.start + i)
+            key = jax.random.fold_in(jax.random.key(replica.seed), chunk.start + i)
             grads, others = jax.grad(loss_of, has_aux=True)(
-                state.params, state.others, module, chunk.images[lane.rows[i]],
-                target_of(i, lane, chunk), key,
+                state.params, state.others, module, chunk.images[replica.rows[i]],
+                target_of(i, replica, chunk), key,
             )  # fmt: skip
-            grads = jax.tree.map_with_path(functools.partial(_decayed, rule), grads, state.params)
-            may = jax.tree.map(lambda own: own | (i >= lane.distilled), lane.free)
-            grads = jax.tree.map(lambda own, g: jnp.where(own, g, 0), may, grads)
-            moves, trace = momentum.update(grads, optax.TraceState(state.trace))
-            params = jax.tree.map(
-                lambda own, p, move: jnp.where(own, p - chunk.rates[i] * move, p),
-                may, state.params, moves,
-            )  # fmt: skip
-            return _State(params, others, trace.trace)
+            free = jax.tree.map(lambda own: own | (i >= replica.distilled), replica.free)
+            params, opt_state = sgd_step(
+                tx, chunk.rates[i], grads, state.opt_state, state.params, free=free
+            )
+            return _State(params, others, opt_state)
 
-        return jax.lax.fori_loop(0, chunk.count, step, lane.state)
+        return jax.lax.fori_loop(0, chunk.count, step, replica.state)
 
     @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=_quick(1))
-    def run(module: nn.Module, several: bool, lane: _Lane, chunk: _Chunk) -> _State:
+    def run(module: nn.Module, several: bool, replica: _Replica, chunk: _Chunk) -> _State:
         one = functools.partial(train, module)
-        return (jax.vmap(one, (0, None)) if several else one)(lane, chunk)
+        return (jax.vmap(one, (0, None)) if several else one)(replica, chunk)
 
     return run
 
@@ -224,15 +221,27 @@ def _quick(level: int) -> dict[str, Any] | None:
     return {_LEVEL: level} if jax.default_backend() == "cpu" else None
 
 
-def _decayed(rule: Rule, path: tuple, gradient: jax.Array, param: jax.Array) -> jax.Array:
-    weight = is_weight(tree.path_name(path), param)
-    return gradient + rule.weight_decay * param if weight else gradient
+def _optimizer(rule: Rule) -> optax.GradientTransformationExtraArgs:
+    """SGD before the rate; gradients of parameters that are not `free` are zero."""
+
+    def decays(params: Any) -> Any:
+        return jax.tree.map_with_path(lambda path, p: is_weight(tree.path_name(path), p), params)
+
+    def freeze(grads: Any, state: Any, params: Any = None, *, free: Any, **extra: Any) -> tuple:
+        del params, extra
+        return jax.tree.map(lambda own, g: jnp.where(own, g, 0), free, grads), state
+
+    return optax.chain(
+        optax.add_decayed_weights(rule.weight_decay, mask=decays),
+        optax.GradientTransformationExtraArgs(optax.init_empty_state, freeze),
+        optax.trace(rule.momentum),
+    )
 
 
-def _start(variables: Any) -> _State:
+def _start(variables: Any, rule: Rule) -> _State:
     params = variables["params"]
     others = {name: tree for name, tree in variables.items() if name != "params"}
-    return _State(params, others, jax.tree.map(jnp.zeros_like, params))
+    return _State(params, others, _optimizer(rule).init(params))
 
 
 def _variables(state: _State) -> dict[str, Any]:

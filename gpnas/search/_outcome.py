@@ -6,15 +6,13 @@ history, with its reason, and is not proposed again.
 
 import itertools
 import math
-import pathlib
-import traceback
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpnas._files import NO_SPACE
-from gpnas.errors import GaveUp, UserError, brief
+from gpnas.errors import GaveUp, UserError, describe
 from gpnas.search._history import History, Proposal, Propose, Trial
 from gpnas.search._history import failures as failed_before
 
@@ -51,34 +49,6 @@ def attempt(evaluate: Callable[[], Any]) -> Any:
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise
         return Failed(describe(error))
-
-
-def call_user(field: str, got: object, kind: str, call: Callable[[], Any]) -> Any:
-    """Calls code of the user's own before a search starts.
-
-    Args:
-      field: Of the config, that names the code.
-      got: Its value.
-      kind: What the code must be, for the message.
-      call: Calls it.
-
-    Raises:
-      UserError: If the code raises, with its error and the place; its own `UserError` as it is.
-      OSError: If the disk is full.
-    """
-    outcome = attempt(call)
-    if isinstance(outcome, Failed):
-        raise UserError(field, got, f"{kind} ({outcome.reason})")
-    return outcome
-
-
-def describe(error: Exception) -> str:
-    """An error on one line, with the place where it was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = (
-        f" ({pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    )
-    return f"{brief(error)}{place}"
 
 
 def completed(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> Trial:

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from gpnas import plugins
 from gpnas.data import Dataset, require_kind, standardize
 from gpnas.errors import UserError
 from gpnas.models import call, linen
-from gpnas.search._outcome import call_user
 from gpnas.train import build_task, check_task
 from gpnas.train.task import TARGET_KINDS, Metric, Task, classification, output_shape
 
@@ -77,7 +77,7 @@ def build_training(
     if own["name"] == "classification":
         make(nn.Dense(1))  # makes sure of its fields
         return Training(make, ERROR, True)
-    module = call_user("space", settings["space"], "a space that builds networks", build)
+    module = plugins.call_user("space", settings["space"], "a space that builds networks", build)
     task = make(module)
     _check(settings["space"], own["name"], task, data, module)
     return Training(make, task.metric, False)
@@ -88,9 +88,8 @@ def _check(space: str, name: str, task: Task, data: Dataset, module: nn.Module) 
     inputs = jax.eval_shape(lambda x: standardize(x, data), jnp.asarray(data.train.inputs[:2]))
     targets = jax.eval_shape(jnp.asarray, data.train.targets[:2])
     init = functools.partial(jax.eval_shape, functools.partial(call.init, module))
-    variables = call_user(
-        "space", space, "a space that builds networks", lambda: init(jax.random.key(0), inputs)
-    )
+    allowed = "a space that builds networks"
+    variables = plugins.call_user("space", space, allowed, init, jax.random.key(0), inputs)
     wanted = output_shape(name, task, data)
     outputs = jax.eval_shape(task.model.infer, variables, inputs).shape[1:]
     if wanted is not None and outputs != wanted:

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from gpnas import plugins
-from gpnas._sections import check_whole
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.search._config import check_search, check_trained, is_table
 from gpnas.search._history import History, Propose, minimised
 from gpnas.search._jobs import Recipe
-from gpnas.search._outcome import FAILURES, call_user
+from gpnas.search._outcome import FAILURES
 from gpnas.search._run import EvaluateAll, each, randomness
 from gpnas.search._space import Space, frozen
 from gpnas.search._table import TABLES, digests, load_table
@@ -26,6 +25,7 @@ from gpnas.search._task import DEFAULT, Training, build_training, check_data
 from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
 from gpnas.search.training import total_steps, trained
+from gpnas.sections import check_whole
 from gpnas.train import load_data
 
 _GIVEN = ("space", "metric", "objectives")  # by the search, not by the strategy's settings
@@ -148,7 +148,7 @@ def _built_space(
     """The space that a function makes, of networks that can be trained."""
     name = settings["space"]
     build = functools.partial(make, data.input_shape, data.num_classes, **fields)
-    space = call_user("space", name, "a space that can be made", build)
+    space = plugins.call_user("space", name, "a space that can be made", build)
     if not isinstance(space, Space) or space.build is None:
         raise UserError("space", name, f"a Space whose `build` makes networks, not {space!r}")
     return space
@@ -172,7 +172,7 @@ def _first(settings: Mapping[str, Any], space: Space) -> tuple[Any, list[str]]:
             raise TypeError("an architecture is nested tuples of texts and numbers")
         return architecture, [str(name) for name in space.cost(architecture)]
 
-    return call_user("space", settings["space"], "a space that samples and prices", price)
+    return plugins.call_user("space", settings["space"], "a space that samples and prices", price)
 
 
 def _metrics(
@@ -226,7 +226,7 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
             raise UserError("objectives", objectives, allowed)
         own["metric"] = objectives[0]
     build = functools.partial(make, space, **own)
-    propose = call_user("strategy.name", name, "a strategy that can be made", build)
+    propose = plugins.call_user("strategy.name", name, "a strategy that can be made", build)
     if not callable(propose):
         allowed = f"a function that returns `(history, rng) → proposal`, not {propose!r}"
         raise UserError("strategy.name", name, allowed)

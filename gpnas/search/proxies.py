@@ -200,10 +200,25 @@ def measure(
       `{name: () float32}`, high ones better.
 
     Raises:
-      UserError: For a proxy that there is not.
+      UserError: For a proxy that there is not; for one of the user's own that raises, or whose
+        score is not a single number.
     """
     found = {name: plugins.find("proxy", name, PROXIES) for name in names}
-    return {name: proxy(apply, params, images, labels) for name, proxy in found.items()}
+    return {n: _call(n, proxy, apply, params, images, labels) for n, proxy in found.items()}
+
+
+def _call(name: str, proxy: Proxy, *arguments: Any) -> jax.Array:
+    if name in PROXIES:
+        return proxy(*arguments)
+
+    def scalar() -> jax.Array:
+        found = proxy(*arguments)
+        if jnp.shape(found) != ():
+            raise ValueError(f"a score of shape {jnp.shape(found)}")
+        return found
+
+    allowed = "a function `(apply, params, images, labels) → () float32`"
+    return plugins.call_user("proxy", name, allowed, scalar)
 
 
 def score(

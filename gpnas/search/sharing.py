@@ -20,6 +20,7 @@ from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import Supernet201, cell201
 from gpnas.search._history import Trial
 from gpnas.search._run import Evaluate
+from gpnas.search._sgd import sgd_step
 
 CHUNK = 100  # minibatches a call: what a compiled loop gets, of which it may do fewer
 FORWARD = 1 / 3  # of a training step's cost; its backward pass takes twice that
@@ -97,11 +98,10 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
 
 
 def descend(recipe: Recipe, state: State, grads: Any, total: jax.Array) -> State:
-    """One training step; the rate is traced, so that one program serves runs of all lengths."""
-    updates, opt_state = optimizer(recipe).update(grads, state.opt_state, state.params)
+    """One training step, at the rate that `state.step` of `total` steps has."""
     fallen = (1 - jnp.cos(jnp.pi * state.step / total)) / 2
     rate = recipe.learning_rate - (recipe.learning_rate - recipe.least) * fallen
-    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
+    params, opt_state = sgd_step(optimizer(recipe), rate, grads, state.opt_state, state.params)
     return State(params, opt_state, state.step + 1)
 
 

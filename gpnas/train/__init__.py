@@ -1,7 +1,7 @@
 """Training: one state, one step, one loop.
 
-`init_state` and `make_step` serve a loop of one's own; `train` is the whole run of a config,
-`study` the config of many runs, `load_run` reads a finished one.
+`init_state` and `make_step` serve custom training loops. `train` trains a config and writes its
+record, `study` makes the config of several runs, and `load_run` reads a finished run.
 """
 
 from gpnas._stop import Stopped

@@ -1,4 +1,4 @@
-"""What a finished network is like beyond its error: its neurons' states, its loss's sharpness."""
+"""Analyses of a trained network: entropy of neuron states, sharpness of the loss."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def check(names: Sequence[str]) -> None:
     """Checks the names of a config's `analysis`.
 
     Raises:
-      UserError: For one that does not exist.
+      UserError: For an unknown name.
     """
     for name in names:
         if name not in ANALYSES:
@@ -31,7 +31,7 @@ def check(names: Sequence[str]) -> None:
 def analyse(
     names: Sequence[str], plan: Plan, variables: Mapping[str, Any], masks: Any, data: Dataset
 ) -> dict[str, Any]:
-    """The analyses of a network on training images, by name."""
+    """Runs the named analyses of a network on training images."""
     images = standardize(jnp.asarray(data.train.inputs[:_IMAGES]), data)
     labels = jnp.asarray(data.train.targets[:_IMAGES])
     others = {name: value for name, value in variables.items() if name != "params"}

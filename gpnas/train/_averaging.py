@@ -1,4 +1,4 @@
-"""Weights for evaluation that an optimizer keeps beside those that it trains."""
+"""Weights for evaluation: averages that an optimizer keeps beside the trained weights."""
 
 from typing import Any, NamedTuple
 
@@ -22,8 +22,8 @@ class EmaState(NamedTuple):
 def params_ema(decay: float) -> optax.GradientTransformation:
     """Keeps an exponential moving average of the params; updates are unchanged.
 
-    The decay of step t is min(decay, (1 + t)/(10 + t)), so that the first weights are forgotten. It
-    is the last of a chain, since it averages the params after the update.
+    The decay of step t is min(decay, (1 + t)/(10 + t)), so that the initial weights have
+    little influence. It must be the last of a chain, since it averages the updated params.
 
     Args:
       decay: Decay of the average, in [0, 1).
@@ -45,11 +45,11 @@ def params_ema(decay: float) -> optax.GradientTransformation:
 
 
 def evaluation_params(opt_state: Any, params: Any) -> Any:
-    """The params for evaluation: the average of `params_ema`, those of schedule-free, or as given.
+    """Params for evaluation: of `params_ema` or of a schedule-free optimizer, else `params`.
 
     Args:
       opt_state: State of an optimizer.
-      params: The params that it trains.
+      params: The trained params.
     """
     kinds = (EmaState, optax.contrib.ScheduleFreeState)
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, kinds))

@@ -1,4 +1,4 @@
-"""The network and the task of a config, and what a trace says of them."""
+"""Builds the network and the task of a config, and traces their shapes and units."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,13 +30,9 @@ def build_task(config: ConfigDict, model: Model) -> Task:
     parameters = plugins.parameters_of(make)
     for field, value in settings.items():
         plugins.check_value(f"task.{field}", value, parameters[field])
-    try:
-        return plugins.check_made("task.name", name, make(model, **settings), Task)
-    except UserError:
-        raise
-    except Exception as error:  # a constructor is a program: it may raise anything
-        allowed = f"fields of which a task can be made ({brief(error)})"
-        raise UserError("task", config.to_dict(), allowed) from error
+    allowed = "fields of which a task can be made"
+    made = plugins.call_user("task", config.to_dict(), allowed, make, model, **settings)
+    return plugins.check_made("task.name", name, made, Task)
 
 
 def build_model(
@@ -79,13 +75,8 @@ def build_model(
     }
     fields |= {name: value for name, value in given.items() if name in known}
     fields = models.with_widths(fields, {})
-    try:
-        return adapt(make, **fields)
-    except UserError:
-        raise
-    except Exception as error:  # a constructor is a program: it may raise anything
-        allowed = f"fields of which a network can be made ({brief(error)})"
-        raise UserError("model", config.to_dict(), allowed) from error
+    allowed = "fields of which a network can be made"
+    return plugins.call_user("model", config.to_dict(), allowed, adapt, make, **fields)
 
 
 def fields_of(config: ConfigDict, num_classes: int) -> dict[str, Any]:
@@ -104,7 +95,7 @@ def _is_json(value: Any) -> bool:
 
 
 def conv_kind(config: ConfigDict) -> str:
-    """Which convolution a config's `model` section means on this machine.
+    """The implementation of convolutions that `model.conv` selects on this machine.
 
     Raises:
       UserError: For an unknown one.
@@ -115,7 +106,7 @@ def conv_kind(config: ConfigDict) -> str:
 
 
 def units_of(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -> UnitGroups:
-    """The units of a network as it is used for inference, and its blocks.
+    """The unit groups of a network in inference, and its removable blocks.
 
     Args:
       model: The network.
@@ -130,7 +121,7 @@ def units_of(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -> Unit
 
 
 def shapes_of(task: Task, config: ConfigDict, one: jax.ShapeDtypeStruct) -> Any:
-    """Shapes of the network's variables; says whether its fields or the examples cannot be."""
+    """Shapes of the network's variables; an error names the field that is wrong."""
 
     def init(*shape: int) -> Any:
         inputs = jax.ShapeDtypeStruct((1, *shape), one.dtype)

@@ -1,8 +1,7 @@
-"""Checkpoints with Orbax, and what Orbax does not do: notice damage, and fall back.
+"""Orbax checkpoints with digests: a damaged step is detected, and an older one is used.
 
-Beside each step lies a digest of its files, of the tree's shapes and types, and of what the caller
-says about it. Before a restore the files are compared with it, links are refused, and a damaged
-step gives way to the one before it.
+A JSON file beside each step has digests of its files, the shapes and dtypes of the tree, and data
+of the caller. `restore` compares the files with it, refuses links, and skips damaged steps.
 """
 
 import contextlib
@@ -33,7 +32,7 @@ _OURS = re.compile(  # beside the steps, all that a save may leave
 
 
 def check(folder: pathlib.Path) -> None:
-    """Makes sure that nothing of somebody else's stands where checkpoints are to be written.
+    """Checks that the folder for checkpoints has no entries that look like steps but are none.
 
     Raises:
       UserError: If the folder is a link or a file, or something in it has the name of a step but
@@ -49,15 +48,15 @@ def check(folder: pathlib.Path) -> None:
 def save(
     folder: pathlib.Path, step: int, tree: Any, about: Any = None, kept: Collection[int] = ()
 ) -> None:
-    """Writes a checkpoint and returns when it is safe on disk; keeps the last two.
+    """Writes a checkpoint, returns when it is on disk, and keeps the last two.
 
     Args:
-      folder: Where the checkpoints of a run lie. What the run did not write stays there.
-      step: Its number. What a run left there of this step or a later one was cut off or is
-        damaged, as the run has come here without it, and goes.
+      folder: Folder of the run's checkpoints. Entries of other names are left alone.
+      step: Number of the checkpoint. Existing ones of this step and later are removed: the run
+        did not restore them, so they are incomplete or damaged.
       tree: Any pytree of arrays, typed random keys among them.
       about: JSON data, for `accept` of `restore`.
-      kept: Steps that are kept, too.
+      kept: Further steps to keep.
 
     Raises:
       UserError: As `check`.
@@ -114,20 +113,19 @@ def restore(
     accept: Callable[[Any], bool] = lambda about: True,
     last: int | None = None,
 ) -> tuple[int, Any] | None:
-    """Reads the newest checkpoint that is whole and accepted.
+    """Restores the newest undamaged checkpoint that is accepted.
 
     Args:
-      folder: Where the checkpoints of a run lie.
-      like: A pytree of the structure, shapes and types that are expected.
-      accept: Whether a checkpoint may be used, by what it was saved with; None if it was saved
-        with nothing.
-      last: Only checkpoints up to this step are read; None: all.
+      folder: Folder of the run's checkpoints.
+      like: A pytree of the expected structure, shapes and dtypes.
+      accept: `about → bool`, whether a checkpoint may be used; gets None if it has no `about`.
+      last: Largest step to read; None: no limit.
 
     Returns:
       `(step, tree)`, or None if there is no checkpoint.
 
     Raises:
-      UserError: If the newest such one is of another kind, or there are none but others.
+      UserError: If the newest accepted checkpoint has another structure, or none is accepted.
     """
     found = [step for step in steps(folder) if last is None or step <= last]
     for step in reversed(found):

@@ -5,18 +5,18 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from gpnas._sections import check_section
 from gpnas.methods import duration
+from gpnas.sections import check_section
 
 
 def base(**method: Any) -> ConfigDict:
-    """A whole configuration, to be changed by a config file and by the command line.
+    """The default configuration of a run; config files and flags override its fields.
 
     Args:
       **method: The method's `name` and its own fields (see `gpnas.methods`).
 
     Returns:
-      A `ConfigDict`; its keys are fixed, its types are checked on assignment.
+      A `ConfigDict` with fixed keys; types are checked on assignment.
     """
     config = ConfigDict()
     config.study = "train"  # records of one study are compared with each other
@@ -107,7 +107,7 @@ _FREE = (
 
 
 def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What two configs must share for their runs to be the same run.
+    """The fields that identify a run; two configs with the same key are the same run.
 
     Args:
       config: A config as a dict, or as it came back from JSON; a field that was added since then

@@ -39,12 +39,12 @@ from gpnas.units import (
 
 _NEW_UNITS = zlib.crc32(b"newborn")
 _SAVES = 0.75  # cost of smaller arrays relative to that of today's, from which they are made
-_PARTS = 8  # of a supernet's width: how finely arrays follow, and so how many programs there are
+_PARTS = 8  # of a supernet's width: resolution of array widths, which bounds the number of programs
 _LEAST = 2  # units in an array: `discover` finds none along an axis of length 1
 
 
 def check(config: ConfigDict, data: Dataset, plan: Plan, replicas: int) -> None:
-    """Makes sure that a run can be elastic.
+    """Checks that a run can be elastic.
 
     Raises:
       UserError: If its method does not develop units, its network cannot be built in other widths
@@ -61,7 +61,7 @@ def check(config: ConfigDict, data: Dataset, plan: Plan, replicas: int) -> None:
 
 
 def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
-    """Builds the programs of an elastic run: the supernet's, and smaller ones as they are needed.
+    """Builds the programs of an elastic run: of the supernet, and of smaller networks on demand.
 
     Args:
       config: The configuration.
@@ -119,13 +119,13 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
 def active_network(
     plan: Plan, rebuild: Rebuild, variables: Any, units: Mapping[str, Any]
 ) -> tuple[dict, Any]:
-    """What is left of a network that was developed by units: a plain one without any mask.
+    """Removes the inactive units of a network; the result has no masks.
 
     Args:
       plan: Of the run.
       rebuild: Of its network.
       variables: The masked variables, in the shapes of `plan`.
-      units: `{group: (size,) bool}`, which units live.
+      units: `{group: (size,) bool}`, the active units.
 
     Returns:
       `(architecture, variables)`, for `gpnas.models.from_architecture`.
@@ -158,7 +158,7 @@ def _widths(
 
 
 def _worthwhile(plan: Plan, widths: dict[str, int]) -> dict[str, int]:
-    """The widths, or those of today where shrinking would save too little for a new program.
+    """The new widths, or the current ones where shrinking would save too little.
 
     Only where costs are known: a network that shrinks under a budget would otherwise have a
     program for almost every mask update.
@@ -183,17 +183,17 @@ def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[
 
 
 def _with_initialized_units(plan: Plan, state: TrainState) -> TrainState:
-    """Dormant units without weights get first ones of their own; nothing reads them yet."""
+    """Initializes inactive units that have no weights yet; no output depends on them."""
     groups = groups_in_collection(_groups(plan))
     made = score.sum_per_unit(groups, jax.tree.map(jnp.abs, state.params), "incoming")
-    born = {name: np.asarray(total > 0) for name, total in made.items()}
-    if all(own.all() for own in born.values()):
+    initialized = {name: np.asarray(total > 0) for name, total in made.items()}
+    if all(own.all() for own in initialized.values()):
         return state
     key = jax.random.fold_in(jax.random.fold_in(state.key, _NEW_UNITS), state.step)
     draw = jax.jit(plan.task.init)
     fresh = draw(key, jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype))
     variables = {"params": state.params, **state.model_state}
-    old = weight_masks(_groups(plan), born, variables)
+    old = weight_masks(_groups(plan), initialized, variables)
     variables = jax.tree.map(jnp.where, old, variables, fresh)
     params = variables.pop("params")
     params = apply(outgoing_masks(groups, state.mask_state.units, params), params)

@@ -1,4 +1,4 @@
-"""What is known of a run before its first step: its cost, and how often its masks are updated."""
+"""Forecast of a run before its first step: cost, and number of mask updates."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def expected(
     images: int,
     updates: int | None = None,
 ) -> dict[str, float]:
-    """Cost and mask updates of a run.
+    """Expected cost and number of mask updates of a run.
 
     Args:
       method: The method.
@@ -60,7 +60,7 @@ def expected(
 def mask_updates(
     method: Method, durations: Mapping[str, int], steps: int, evaluations: int
 ) -> int | None:
-    """How often a run may change the masks, at most; None where no duration decides it.
+    """Largest number of mask updates of a run; None where no duration determines it.
 
     Args:
       method: The method.
@@ -76,7 +76,7 @@ def mask_updates(
 
 
 def few_updates(updates: float | None, durations: Mapping[str, int], steps: int) -> str:
-    """A warning, one line, for a run with few mask updates; empty if there are enough."""
+    """A one-line warning for a run with few mask updates; empty for others."""
     if updates is None or updates >= FEW:
         return ""
     interval = {name: durations[name] for name in ("patience", "every") if name in durations}
@@ -87,7 +87,7 @@ def few_updates(updates: float | None, durations: Mapping[str, int], steps: int)
 
 
 def forecast_line(cost: Mapping[str, float]) -> str:
-    """What `expected` says, as one line."""
+    """The forecast of `expected` as one line of text."""
     bound = "at most " if f"density{AT_MOST}" in cost else ""
     density, flops = (
         cost[f"{name}{AT_MOST}" if bound else name] for name in ("density", "train_flops")

@@ -4,10 +4,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from gpnas import units
 from gpnas._files import sealed, write_json
 from gpnas.data import Dataset
 from gpnas.provenance import provenance
@@ -25,10 +23,11 @@ from gpnas.train._front_plan import (
     uniform_architecture,
     uniform_units,
 )
+from gpnas.train._front_record import Trained, front_record
 from gpnas.train._load_data import load_data
 from gpnas.train._load_run import load_run
 from gpnas.train._loop import train
-from gpnas.train._plan import Plan, make_plan
+from gpnas.train._plan import make_plan
 from gpnas.train._rebuild import find_rebuild
 
 
@@ -53,6 +52,10 @@ def train_front(
     the other, at ends of epochs. From there, the network without its inactive units is trained
     for `branch_epochs` more, with a rate that falls linearly to zero.
 
+    With `elastic`, a branch is a network of its own widths. Without, it has the arrays of the whole
+    one, and inactive units stay inactive (`static_units`): any network whose units are found has
+    such a front.
+
     Args:
       config: See `front_config`.
       workdir: Folder: `main`, `level-0.5`, … and `uniform-0.5`, … are folders of runs; front.json
@@ -75,16 +78,18 @@ def train_front(
     records = {"main": train(main, folder / "main", data)}
     active: dict[str, Mapping[str, Any]] = {}
     steps: dict[str, int] = {}
-    rebuild = find_rebuild(main, data, plan)
+    rebuild = find_rebuild(main, data, plan) if main.elastic else None
     found: dict[str, Mapping[str, Any]] = {}
     for level, epoch in zip(settings.front, level_epochs(main.train.epochs, settings), strict=True):
         name = f"level-{level:g}"
         finished = load_run(folder / "main", "last", data, epoch=epoch)
         active[name], steps[name] = finished.units, epoch * plan.steps_per_epoch
-        found[name], variables = active_network(
-            finished.plan, rebuild, finished.variables, finished.units
-        )
-        branch = branch_config(main, settings, found[name], name)
+        variables = finished.variables
+        if rebuild is not None:
+            found[name], variables = active_network(
+                finished.plan, rebuild, variables, finished.units
+            )
+        branch = branch_config(main, settings, found.get(name), name)
         records[name] = train(branch, folder / name, data, variables=variables)
     uniform = {
         level: uniform_units(plan, cost, settings.front_by, table)
@@ -96,87 +101,13 @@ def train_front(
         name = f"level-{level:g}"
         scratch[f"retrained-{level:g}"] = found[name], active[name]
     for level in settings.front if settings.baselines else ():
+        assert rebuild is not None
         widths = uniform[level]
         scratch[f"uniform-{level:g}"] = uniform_architecture(plan, rebuild, widths), widths
     for name, (architecture, active[name]) in scratch.items():
         own = scratch_config(main, settings, architecture, epochs, name)
         records[name] = train(own, folder / name, data)
-    summary = _summary(records, active, steps, plan, table)
+    summary = front_record(Trained(records, active, steps, plan, table))
     record = sealed({"config": config.to_dict(), **provenance(), **summary})
     write_json(folder / "front.json", record)
     return record
-
-
-def _sizes(plan: Plan) -> dict[str, int]:
-    """Units of each group of the whole network, in the order of its layers."""
-    assert plan.groups is not None
-    return {g.name: g.size for g in plan.groups.groups if not units.is_block(g.name)}
-
-
-def _summary(
-    records: Mapping[str, Mapping[str, Any]],
-    active: Mapping[str, Mapping[str, np.ndarray]],
-    steps: Mapping[str, int],
-    plan: Plan,
-    table: units.LatencyTable | None,
-) -> dict[str, Any]:
-    """The networks of a front, and what their training cost.
-
-    Args:
-      records: Of each run, by the name of its folder.
-      active: Unit masks of each network.
-      steps: Of the main run, at which each branch begins.
-      plan: Of the main run.
-      table: Latency of its layers, where that is the cost.
-    """
-    main = records["main"]
-    metric = main["task"]["metric"]["name"]
-    whole = main["cost"]["inference_macs_dense"]
-    sizes, costs = _sizes(plan), plan.supernet.costs
-
-    def latency(name: str) -> dict[str, float]:
-        if table is None or costs is None:
-            return {}
-        return {"layers_ms": float(units.total_latency(costs, active[name], table))}
-
-    def network(name: str) -> dict[str, Any]:
-        record = records[name]
-        fields = record["config"]["model"]
-        return {
-            "folder": name,
-            "level": float(name.partition("-")[2]),
-            "step": steps.get(name),
-            "model": {k: v for k, v in fields.items() if k not in ("dtype", "axes", "conv")},
-            "macs": record["cost"]["inference_macs_dense"],
-            "relative_macs": record["cost"]["inference_macs_dense"] / whole,
-            "weights": record["cost"]["weights"],
-            "params": record["cost"]["params"],
-            "units": {
-                group: int(np.sum(active[name][group])) if group in active[name] else size
-                for group, size in sizes.items()
-            },
-            f"test_{metric}": record["metrics"][f"test_{metric}_last"],
-            f"val_{metric}": record["metrics"][f"val_{metric}_last"],
-            "train_flops": record["cost"]["train_flops"],
-            "wall_s": record["wall_s"],
-            **latency(name),
-        }
-
-    found: dict[str, list[dict[str, Any]]] = {
-        kind: [network(name) for name in records if name.startswith(f"{kind}-")]
-        for kind in ("level", "uniform", "retrained")
-    }
-    own = [main, *(records[one["folder"]] for one in found["level"])]
-    return {
-        "task": main["task"],
-        "kinds": main["kinds"],
-        "dataset": main["dataset"],
-        "seed": main["seed"],
-        "whole": {"macs": whole, "params": main["cost"]["params"], "units": dict(sizes)},
-        "networks": found["level"],
-        "uniform": found["uniform"],
-        "retrained": found["retrained"],
-        "train_flops": sum(record["cost"]["train_flops"] for record in own),
-        "train_flops_dense": main["cost"]["train_flops_dense"],
-        "wall_s": round(sum(record["wall_s"] for record in own), 3),
-    }

@@ -70,6 +70,9 @@ def split_config(config: ConfigDict) -> tuple[Front, ConfigDict]:
     if not levels or not falls or not 0 < levels[-1] <= levels[0] <= most:
         said = "falling fractions of the cost in (0, 1]" if most == 1 else "falling milliseconds"
         raise UserError("front", levels, said)
+    for name in ("baselines", "retrain"):
+        if getattr(settings, name) and not run.elastic:
+            raise UserError(name, True, "False with elastic=False, which builds no other networks")
     if settings.branch_epochs < 1:
         raise UserError("branch_epochs", settings.branch_epochs, "1 or more")
     for name in sorted({"curve", "cost", "table"} & {*run.method}):
@@ -141,10 +144,17 @@ def main_config(config: ConfigDict, settings: Front, levels: Sequence[float]) ->
 
 
 def branch_config(
-    main: ConfigDict, settings: Front, architecture: Mapping[str, Any], name: str
+    main: ConfigDict, settings: Front, architecture: Mapping[str, Any] | None, name: str
 ) -> ConfigDict:
-    """The config of a branch: the network that is left, dense, at a rate that falls to zero."""
-    branch = _dense(main, architecture, name)
+    """The config of a branch: the network that is left, at a rate that falls to zero.
+
+    Args:
+      main: Of the main run.
+      settings: Of the front.
+      architecture: The network; None: that of the main run, whose inactive units stay so.
+      name: Of its folder.
+    """
+    branch = _without_updates(main, architecture, name)
     branch.optimizer.schedule = "linear"
     branch.optimizer.warmup_at = branch.optimizer.decay_at = 0.0
     branch.train.epochs = settings.branch_epochs
@@ -159,7 +169,7 @@ def scratch_config(
     The rate is constant and then falls linearly, for the same fractions of the run as along the
     main run and a branch.
     """
-    scratch = _dense(main, architecture, name)
+    scratch = _without_updates(main, architecture, name)
     constant = main.train.epochs / (main.train.epochs + settings.branch_epochs)
     scratch.optimizer.schedule = "linear"
     scratch.optimizer.decay_at = constant
@@ -215,14 +225,18 @@ def uniform_units(
     return masks(max(fitting))
 
 
-def _dense(main: ConfigDict, architecture: Mapping[str, Any], name: str) -> ConfigDict:
-    """The main run's config for another network, which is trained without masks."""
+def _without_updates(
+    main: ConfigDict, architecture: Mapping[str, Any] | None, name: str
+) -> ConfigDict:
+    """The main run's config for another network, or for its own units as they are."""
     config = main.copy_and_resolve_references().unlock()
-    config.method = ConfigDict({"name": "dense"})
+    config.method = ConfigDict({"name": "dense" if architecture else "static_units"})
     config.elastic = False
     config.arm = name
     config.train.keep_epochs = ()
     config.train.init_from = ""
+    if architecture is None:
+        return config
     place = {field: main.model[field] for field in ("dtype", "axes", "conv")}
     fields = {k: v for k, v in architecture["fields"].items() if k != "num_classes"}
     config.model = ConfigDict({"name": architecture["model"], **place, **fields})

@@ -22,7 +22,7 @@ _ALLOWED = "a run's folder, a .safetensors file, a folder of Orbax, or module:fu
 
 
 def load_variables(config: ConfigDict, like: Any) -> Any:
-    """The variables that `train.init_from` names, as the network's own; None if it is empty.
+    """Loads the variables that `train.init_from` names; None if it is empty.
 
     Leaves are found by path: "Dense_0/kernel" of the parameters, "batch_stats/…" of another
     collection. `train.init_names` replaces beginnings of our paths by those of the source; an
@@ -156,13 +156,7 @@ def _read(source: str) -> Any:
     if ":" not in source:
         raise UserError(_FIELD, source, _ALLOWED)
     make: Any = plugins.find(_FIELD, source, {}, dict)
-    try:
-        return make()
-    except UserError:
-        raise
-    except Exception as error:  # a user's function may raise anything
-        allowed = f"a function that returns variables ({brief(error)})"
-        raise UserError(_FIELD, source, allowed) from error
+    return plugins.call_user(_FIELD, source, "a function that returns variables", make)
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, Any]:

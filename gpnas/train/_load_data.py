@@ -8,10 +8,10 @@ from gpnas.train.task import TARGET_KINDS
 
 
 def load_data(config: ConfigDict) -> Dataset:
-    """The data set of a config's `data` section; targets of a table are what its task takes.
+    """Loads the data set of a config; its task determines the kind of a table's targets.
 
     Raises:
-      UserError: If it cannot be had.
+      UserError: If it cannot be loaded.
     """
     c = config.data
     kind = c.target_kind

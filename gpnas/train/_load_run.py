@@ -1,4 +1,4 @@
-"""A run that has finished, read back from its folder."""
+"""Finished runs, read from their folders."""
 
 import functools
 import pathlib
@@ -27,15 +27,15 @@ _FIELDS = {
 
 
 class Finished(NamedTuple):
-    """A run's end.
+    """A finished run.
 
     Attributes:
       config: Its config.
       record: Its record.json.
       data: Its images.
-      variables: Of the network, masked, as evaluation has them.
+      variables: Variables of the network for evaluation, masked.
       plan: Its plan.
-      units: `{group: (size,) bool}`, masks of the last network, where units are developed.
+      units: `{group: (size,) bool}`, unit masks of the last network, of methods that develop units.
     """
 
     config: ConfigDict
@@ -53,7 +53,7 @@ def load_run(
     task: Task | None = None,
     epoch: int | None = None,
 ) -> Finished:
-    """Reads a run of `gpnas.train.train` back.
+    """Reads a finished run of `gpnas.train.train`.
 
     Args:
       workdir: Its folder.

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: JSON lines, TensorBoard, and a bar or plain lines for a person."""
+"""Outputs of metrics: JSON lines, TensorBoard, and a progress bar or lines on the terminal."""
 
 import contextlib
 import pathlib
@@ -90,8 +90,8 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
     """Yields `(step, text) → None`: a bar on a terminal, else a plain line for each non-empty text.
 
     Args:
-      total: Steps of the whole run.
-      title: What is running.
+      total: Number of steps of the run.
+      title: Name of the run.
     """
     console = rich.console.Console(stderr=True)
     if not sys.stderr.isatty():  # Rich takes some environment variables for a terminal

@@ -1,4 +1,4 @@
-"""Whether a network can be trained on a task: everything that a trace can say beforehand."""
+"""Checks by tracing that a network can be trained on a task."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ def check_network(
 
     Args:
       name: The network's, as the config has it.
-      task: What it is trained on.
+      task: The task.
       variables: Shapes of its variables.
       batch: Shapes of inputs and targets.
       outputs: Shape of its outputs for one example; None: any.

@@ -1,4 +1,4 @@
-"""What is observed while training: a line of numbers at each log point, and the best network."""
+"""Metrics at each log point, and the selection of the best network."""
 
 import functools
 import types
@@ -33,7 +33,7 @@ class HostCounters(NamedTuple):
 
     @property
     def density(self) -> float:
-        """Living fraction of all the maskable weights."""
+        """Active fraction of the weights that may be masked."""
         return sum(self.active.values()) / max(sum(self.sizes.values()), 1)
 
 
@@ -74,7 +74,7 @@ def units_of(mask_state: Any) -> Mapping[str, Any]:
 
 
 def count(state: TrainState, replicas: int = 1) -> Counts:
-    """Counts of a state, or of replicas in one; does not wait for them."""
+    """Copies counters of a state, or of replicas, into new buffers, without waiting for them."""
     return _counts(state.masks, state.mask_state, state.counters, state.step, replicas > 1)
 
 
@@ -100,13 +100,13 @@ def to_host(
 
 
 def resume_counters(now: HostCounters, lines: Sequence[Mapping[str, Any]]) -> HostCounters:
-    """Counters of a resumed run, as of its last metrics line.
+    """Counters of a resumed run at its last metrics line.
 
     Mask changes made by `on_eval` after the last logged step are reported in the next line.
 
     Args:
       now: HostCounters of the restored state.
-      lines: Those of the run up to its step.
+      lines: Metrics lines of the run up to its step.
     """
     layers = [line["layers"] for line in lines if line["split"] == "train"]
     grown, pruned = (
@@ -127,7 +127,7 @@ def validation_values(
 def train_line(
     before: HostCounters, now: HostCounters, sums: Metrics, metric: Metric
 ) -> dict[str, Any]:
-    """The line of metrics between two log points.
+    """The metrics line of the steps between two log points.
 
     Args:
       before, now: Counters at both.
@@ -159,7 +159,7 @@ def train_line(
 
 
 class Selected(NamedTuple):
-    """The network of the best validation metric so far, among those as sparse as it gets.
+    """The network of the best validation metric among the sparsest evaluated networks.
 
     Attributes:
       variables: Masked parameters and the model's other variables.
@@ -177,7 +177,7 @@ class Selected(NamedTuple):
 
 
 def no_selection(program: Program, state: TrainState) -> Selected:
-    """Initial selection, worse than any network."""
+    """The initial selection, which any network replaces."""
     most = jnp.int32(jnp.iinfo(jnp.int32).max)
     return Selected(
         program.network(state), jnp.float32(program.metric.worst), most, jnp.int32(0), most
@@ -191,10 +191,10 @@ def select_best(
     now: HostCounters,
     best: Selected,
 ) -> tuple[dict[str, Any], Selected]:
-    """Keeps an evaluated network if it is the best so far.
+    """Selects an evaluated network if it is the best.
 
-    Only networks as sparse as the sparsest so far compete, so that gradual pruning is not judged by
-    what it was before the pruning.
+    Only networks with the fewest active weights so far are candidates, so that gradual pruning is
+    not judged by its denser networks.
 
     Args:
       program: Of the run.
@@ -204,7 +204,7 @@ def select_best(
       best: What is selected so far.
 
     Returns:
-      The line of metrics, and what is selected now.
+      The metrics line, and the selected network.
     """
     value = program.metric.reported(metrics[program.metric.name])
     nonzeros = sum(now.active.values())

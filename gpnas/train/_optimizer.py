@@ -21,22 +21,22 @@ _GIVEN = ("learning_rate", "weight_decay", *_MASKS)  # by fields of their own, o
 def build_optimizer(
     config: ConfigDict, total_steps: int, section: str = "optimizer"
 ) -> optax.GradientTransformation:
-    """An optimizer of optax with a learning-rate schedule, weight decay and clipping around it.
+    """Builds an optimizer with learning-rate schedule, weight decay and gradient clipping.
 
-    Optimizers of optax, of `optax.contrib` and of the user's own (`module:function`, annotated to
-    return a `GradientTransformation`) that take a schedule and need nothing but gradient and params
-    will do; those that also ask for the loss (`lbfgs`) or take no schedule (`sm3`) are refused.
+    The optimizer is a function of Optax, of `optax.contrib` or of the user's (`module:function`,
+    annotated to return a `GradientTransformation`). It must take a schedule, and its update must
+    need gradients and params only: `lbfgs` (needs the loss) and `sm3` (no schedule) are refused.
 
-    A schedule of one's own, `module:function`, is `(learning_rate, steps) → schedule` as optax has
-    them, for the steps after warm-up and after those before `decay_at`.
+    A schedule of the user's, `module:function`, is `(learning_rate, steps) → optax.Schedule`, for
+    the steps after warm-up and after `decay_at`.
 
-    Weight decay is the optimizer's own where it has one that can spare biases, as AdamW's, and is
-    added to the gradient elsewhere, as SGD's.
+    Weight decay is that of the optimizer if it has one with a mask (as AdamW); otherwise it is
+    added to the gradient (as for SGD).
 
     Args:
       config: The `optimizer` section.
       total_steps: Length of the run.
-      section: What its fields are called in errors.
+      section: Name of the section in error messages.
 
     Raises:
       UserError: For an unknown optimizer, argument or schedule, or a value out of range.
@@ -81,7 +81,7 @@ def build_optimizer(
 
 
 def find_optimizer(field: str, name: str) -> Callable[..., optax.GradientTransformation]:
-    """An optimizer of optax or `optax.contrib` by name, or `module:function` of the user's own.
+    """Finds an optimizer of Optax or `optax.contrib` by name, or `module:function`.
 
     Raises:
       UserError: If there is none, or it has no `learning_rate`.
@@ -102,12 +102,12 @@ def find_optimizer(field: str, name: str) -> Callable[..., optax.GradientTransfo
 
 
 def build_gate_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformation:
-    """The gates' optimizer: one of their own if the config names it, else as the weights have it.
+    """Builds the optimizer of the gates: `gates.name`, or that of the weights if it is empty.
 
     Neither decays gates nor clips their gradient.
 
     Args:
-      config: A whole config, of which this reads `gates` and `optimizer`.
+      config: The config of a run; its sections `gates` and `optimizer` are read.
       total_steps: Length of the run.
 
     Raises:
@@ -155,12 +155,10 @@ def _schedule(name: str, rate: float, steps: int, section: str) -> optax.Schedul
     """One of ours, or one of the user's own, traced to see whether it is one."""
     field = f"{section}.schedule"
     make = plugins.find(field, name, _SCHEDULES)
-    try:
-        schedule = make(rate, steps)
-        found = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
-    except Exception as error:  # a function of one's own may raise anything
-        allowed = f"a function of learning rate and steps that returns a schedule ({brief(error)})"
-        raise UserError(field, name, allowed) from error
+    allowed = "a function of learning rate and steps that returns a schedule"
+    schedule = plugins.call_user(field, name, allowed, make, rate, steps)
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    found = plugins.call_user(field, name, allowed, jax.eval_shape, schedule, step)
     if getattr(found, "shape", None) != () or not jnp.issubdtype(found.dtype, jnp.floating):
         raise UserError(
             field, name, f"a schedule whose values are () float32, not {_shape_of(found)}"

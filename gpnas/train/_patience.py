@@ -1,4 +1,4 @@
-"""Early stopping: a run ends where the task's metric on the validation examples improves no more.
+"""Early stopping: a run ends when the validation metric stops improving.
 
 Only evaluations of the final masks count: those after the last step at which the method's schedule
 may update the masks (`MaskTransform.may_change`). The first of them is what the others are compared
@@ -20,7 +20,7 @@ Values = Sequence[tuple[int, float]]  # (step, metric) of the evaluations of a r
 
 
 def check(config: ConfigDict, method: Method, steps_per_epoch: int) -> None:
-    """Makes sure that `train.patience` is a number that the method leaves room for.
+    """Checks `train.patience` against the method's schedule.
 
     A patience that exceeds the evaluations of the whole run is allowed: it never ends the run.
 

@@ -1,4 +1,4 @@
-"""The plan of a run: everything that is decided before the first step, and what it will cost."""
+"""The plan of a run: what is fixed before the first step, and the expected cost."""
 
 import math
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class Supernet(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A run before it starts.
+    """What is fixed before the first step of a run.
 
     Attributes:
       task: What is trained; `task.model` is the network.
@@ -56,11 +56,11 @@ class Plan(NamedTuple):
       batch_size: Examples per step; below `train.batch_size` where that exceeds the training set.
       steps_per_epoch, total_steps: Steps.
       loop: "scan", "steps" or "segments".
-      durations: Of the method, in steps (`patience`: evaluations), as "auto" and percentages came
-        out.
+      durations: Durations of the method in steps (`patience`: evaluations), with "auto" and
+        percentages resolved.
       expected: Cost before the run, see `gpnas.train._forecast.expected`.
       variables: Shapes of the network's variables.
-      groups: Its units, if the method develops units.
+      groups: Unit groups of the network, if the method develops units.
       supernet: The network at full width.
       augment: `data.augment`, of training batches.
       segments: How the host cuts the steps, where `loop` is "segments".
@@ -112,7 +112,7 @@ def make_plan(
     supernet: Supernet | None = None,
     task: Task | None = None,
 ) -> Plan:
-    """Decides everything that a config says about a run on a data set, and checks it.
+    """Builds the plan of a run from its config and data set, and checks both.
 
     Args:
       config: The config.

@@ -32,27 +32,27 @@ _AUGMENT = zlib.crc32(b"augment")  # of keys for augmentation, beside the other 
 
 
 class Program(NamedTuple):
-    """What the loop calls: the programs of one network, or of several replicas under `vmap`.
+    """Compiled programs of one network, or of several replicas under `vmap`.
 
     Attributes:
       metric: The task's metric.
-      init: `(keys, loaded) → [state]`, one for each key, as `init_state` makes them.
+      init: `(keys, loaded) → [state]`, one for each key, see `init_state`.
       place: `[state] → placed`, laid out over devices and replicas.
       view: `placed → state` as one device holds it, replicas stacked; nothing is computed.
       fetch: The inverse of `place`.
       run: `(placed, index, steps, step=None) → (placed, metrics)`: the first `steps` rows of
         `index`, (replicas, rows, batch) int32, after `step` steps, if the caller knows how many;
         metrics summed over the steps, each (replicas,).
-      network: `state → variables` of the network that a state stands for: what gates make of the
-        parameters, masked, and the model's other variables, in memory of their own.
+      network: `state → variables` for evaluation, in new buffers: parameters with gates and
+        masks applied, and the model's other variables.
       evaluate: `(variables, split) → metrics` of one network, means over all images.
       evaluate_all: `([variables], split) → [metrics]` of several, in one program.
       on_eval: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
         object if nothing changes.
       executables: `() → int`, programs compiled for `run` so far.
-      whole: `tree → tree`, variables or their statistics in the full network's shapes.
-      follow: `state → (program, state)` resized to the active units, or both unchanged; None if
-        arrays never change (see `_elastic`).
+      to_full_shape: `tree → tree`, variables or their statistics in the full network's shapes.
+      resize_to_active: `state → (program, state)` resized to the active units, or both unchanged;
+        None if arrays never change (see `_elastic`).
     """
 
     metric: Metric
@@ -74,7 +74,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
     """Builds the programs of a run.
 
     Args:
-      plan: What was decided.
+      plan: The plan of the run.
       data: The images.
       parallel: "jit" or "pmap".
       replicas: Seeds that train at once, under `vmap`. Mask updates are decided once, by the step

@@ -1,4 +1,4 @@
-"""The record of a run: one JSON object that says what was run, where, and what came out."""
+"""The record of a run: one JSON object with its config, provenance and results."""
 
 import io
 import pathlib
@@ -27,7 +27,7 @@ from gpnas.units import network_cost
 
 
 def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any]:
-    """What is known before the first step: what was asked for, where it runs, what it will cost."""
+    """Fields of the record that are known before the first step."""
     return {
         "study": config.study,
         "arm": config.arm or config.method.name,
@@ -52,12 +52,12 @@ def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any
 def cost_of(
     plan: Plan, state: TrainState, curve: Sequence[Mapping[str, Any]], batch: int
 ) -> dict[str, float]:
-    """What the run cost, measured: the network as it ended, and training as the masks went.
+    """Measured costs: of the final network, and of training with the actual densities.
 
     Args:
       plan: The plan.
       state: The last state.
-      curve: Its points: step, and mean density since the last point of each layer.
+      curve: Points of training: step, and each layer's mean density since the point before.
       batch: Images per step.
     """
     cost = network_cost(state.params, state.masks, plan.macs)
@@ -93,7 +93,7 @@ def layers_of(masks: Any) -> list[dict[str, Any]]:
 
 
 def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int = 16) -> None:
-    """Writes the picture data of a fully connected first layer: who sees which pixel.
+    """Writes the receptive fields of a fully connected first layer.
 
     `live` (height, width) float32 are active weights per pixel; `filters` (units, height, width)
     float32 the incoming weights of the units that have most. Nothing is written for other first
@@ -132,35 +132,29 @@ def finish(
     """Evaluates a seed once on the test images and writes its record.
 
     Args:
-      run: What the seeds have in common.
-      number: Which of them this is.
-      program: Of the arrays that it ended with.
-      state: The last one.
-      replica: Of the seed.
-      known: What was known of it before the first step.
+      run: The run of all seeds.
+      number: Index of the seed.
+      program: Programs for the final array shapes.
+      state: The final state.
+      replica: Progress of the seed.
+      known: Fields that were known before the first step, see `describe_run`.
 
     Returns:
       The record.
     """
     plan, data, workdir = run.plan, run.data, run.folders[number]
-    selected = replica.selected
-    metric, name = plan.task.metric, plan.task.metric.name
-    test = program.evaluate(program.network(state), data.test)
-    chosen = program.evaluate(selected.variables, data.test)
-    tested = {"last": metric.reported(test[name]), "selected": metric.reported(chosen[name])}
-    check_finite(
-        "test", {f"{name} ({which})": one for which, one in tested.items()}, plan.total_steps
-    )
+    tested = _test_metrics(program, state, replica, plan, data)
+    name = plan.task.metric.name
     lines = keep_written(workdir / "metrics.jsonl", replica.written)
     curve = [line for line in lines if line["split"] == "train"]
     evaluations = [line for line in lines if line["split"] == "validation"]
     shown = ("step", "density", "grown", "pruned", "skipped", "layers", "units")
     result = dict(known) | {
         "metrics": {
-            **{f"test_{name}_{which}": one for which, one in tested.items()},
+            **tested,
             f"val_{name}_last": evaluations[-1][name],
-            f"val_{name}_selected": float(f"{float(selected.value):.7g}"),
-            "selected_step": int(selected.step),
+            f"val_{name}_selected": float(f"{float(replica.selected.value):.7g}"),
+            "selected_step": int(replica.selected.step),
         },
         "cost": cost_of(plan, state, curve, plan.batch_size),
         "analysis": _analysis.analyse(
@@ -184,8 +178,21 @@ def finish(
     return result
 
 
+def _test_metrics(
+    program: Program, state: TrainState, replica: Replica, plan: Plan, data: Dataset
+) -> dict[str, float]:
+    """The metric on the test split, of the last and of the selected network."""
+    metric, name = plan.task.metric, plan.task.metric.name
+    last = program.evaluate(program.network(state), data.test)
+    selected = program.evaluate(replica.selected.variables, data.test)
+    found = {"last": metric.reported(last[name]), "selected": metric.reported(selected[name])}
+    checked = {f"{name} ({which})": value for which, value in found.items()}
+    check_finite("test", checked, plan.total_steps)
+    return {f"test_{name}_{which}": value for which, value in found.items()}
+
+
 def _architecture(run: Run, number: int, state: TrainState) -> dict[str, Any] | None:
-    """What a method that develops units leaves; None where no fields describe it."""
+    """The final architecture, of methods that develop units; None where no fields describe it."""
     plan = run.plan
     if plan.method.hooks.capacity is None:
         return None

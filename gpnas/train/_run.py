@@ -1,4 +1,4 @@
-"""Seeds that train together: what is fixed, where each stands, and how they are saved."""
+"""Seeds that train together: constants, progress of each seed, and their checkpoints."""
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ def check_finite(split: str, numbers: Mapping[str, Any], step: int) -> None:
 
 
 class Run(NamedTuple):
-    """What stays as it is while seeds of one config train together.
+    """Constants of the seeds of one config that train together.
 
     Attributes:
       configs: Of each seed; they differ in nothing else.
@@ -39,7 +39,7 @@ class Run(NamedTuple):
       checkpoints: The folder of their checkpoints.
       data: The images.
       plan: Of all.
-      orders: In which each goes through the training images.
+      orders: Batch order of each seed.
       stopped: Whether the run is asked to end.
     """
 
@@ -80,7 +80,7 @@ class Replica(NamedTuple):
 
 
 def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]) -> None:
-    """Writes a checkpoint of all seeds, which vouches for the lines of metrics so far.
+    """Writes a checkpoint of all seeds, with digests of the metrics lines so far.
 
     Raises:
       OSError: If it cannot be written.
@@ -97,7 +97,7 @@ def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[R
 
 
 def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
-    """The newest checkpoint of these seeds that their metrics fit, or a fresh start.
+    """Restores the newest checkpoint that agrees with the metrics lines, or starts afresh.
 
     Returns:
       Its step, its tree, and what each seed had written.

@@ -1,4 +1,4 @@
-"""The order in which a run sees its images."""
+"""The order of the training examples."""
 
 import functools
 from collections.abc import Callable
@@ -9,16 +9,16 @@ Order = Callable[[int, int], np.ndarray]
 
 
 def batch_order(images: int, batch: int, seed: int) -> Order:
-    """The order of the training images: a new shuffle each epoch, by seed and step alone.
+    """Order of the training examples: shuffled each epoch, a function of seed and step.
 
     Args:
-      images: How many there are.
-      batch: Images per step; what is left over at the end of an epoch is left out of it.
-      seed: The run's.
+      images: Number of training examples.
+      batch: Examples per step; an incomplete batch at the end of an epoch is dropped.
+      seed: Seed of the run.
 
     Returns:
-      `(step, rows) → (rows, batch) int32`, images of the steps from `step` to the end of its epoch,
-      at most `rows` of them, and zeros after.
+      `(step, rows) → (rows, batch) int32`, indices of the examples from `step` to the end of its
+      epoch, for at most `rows` steps, then zeros.
     """
     per_epoch = images // batch
 

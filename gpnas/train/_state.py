@@ -1,4 +1,4 @@
-"""The train state: one pytree that is all a run is."""
+"""The train state: one pytree with the complete state of a run."""
 
 from typing import Any
 

@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from gpnas import _stop
 from gpnas._files import append_line, read_lines, records_path
-from gpnas._sections import check_section
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
+from gpnas.sections import check_section
 from gpnas.train._config import check_config, config_key
 from gpnas.train._load_data import load_data
 from gpnas.train._loop import train_replicas
@@ -37,9 +37,9 @@ def study(
 
     Args:
       name: Of the study; its records go to results/NAME.
-      arms: Config of each arm, by the arm's name; what follows an @ in it tells settings of one arm
-        apart (prices, say, of a method that has no density).
-      densities: Those arms that have a `method.density` run at each; none: at their own.
+      arms: Config of each arm, by the arm's name; a part after @ distinguishes settings of one
+        arm (for example penalties of a method that has no density).
+      densities: Densities at which arms with a `method.density` run; empty: their own.
       seeds: Of each arm.
       replicas: Whether the seeds of a setting train as one vmapped program: "on", "off", or "auto"
         for networks that are small enough to train faster so.
@@ -56,7 +56,7 @@ def study(
 
 
 def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
-    """What a study consists of: `(name of a setting, its config for each seed)`.
+    """The settings of a study: `(name, config of each seed)`.
 
     Raises:
       UserError: If there are no seeds, a seed or density twice, or an arm is not known.
@@ -110,16 +110,16 @@ def run_study(
     results: str,
     stopped: Callable[[], bool] | None = None,
 ) -> pathlib.Path:
-    """Trains what is missing of a study, and returns the path of its records.
+    """Trains the missing runs of a study, and returns the path of its records.
 
-    Everything that is missing is checked before the first run. A run that diverges does not stop
-    the others; the study then ends with what it was.
+    All missing runs are checked before the first one starts. A run that diverges does not stop the
+    others; its error is raised at the end.
 
     Args:
       config: As `study` makes it.
       workdir: The runs' folders are made in workdir/STUDY.
       results: Records are appended to results/STUDY/records.jsonl.
-      stopped: Whether the study is asked to end; by default, whether SIGTERM or SIGINT came.
+      stopped: `() → bool`, whether to stop; by default, whether SIGTERM or SIGINT was received.
 
     Raises:
       UserError, Diverged, Stopped: As `train`.

@@ -1,4 +1,4 @@
-"""The run's folder: one run at a time, and files that are what the run wrote."""
+"""The folder of a run: locked by one run at a time, with checks of its files."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ _DAMAGED = "{} as the run wrote it; without it, --config.resume=True makes it an
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds a folder for one run; the lock dies with the process.
+    """Locks a folder for one run; the lock ends with the process.
 
     Raises:
       UserError: If another run holds it, or it cannot be made.
@@ -37,7 +37,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | None = None) -> None:
-    """Makes sure that a run neither overwrites anything nor goes on as another.
+    """Checks that a run overwrites nothing and resumes only the same run.
 
     Raises:
       UserError: If there is a run in the folder and it is not to be resumed, or is not this one; or
@@ -57,7 +57,7 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | Non
 
 
 def check_vouched(workdir: pathlib.Path) -> None:
-    """Makes sure that files that no checkpoint vouches for are of a run that the folder names.
+    """Checks that result files without a checkpoint have a config.json beside them.
 
     Raises:
       UserError: If there are such, without a config.json.
@@ -69,7 +69,7 @@ def check_vouched(workdir: pathlib.Path) -> None:
 
 
 def about(config: ConfigDict, data: Dataset | None) -> dict[str, Any]:
-    """What a run is: its config, and the digest of its images if these are known."""
+    """Description of a run: its config, and the digest of its data set if it is known."""
     images = {} if data is None else {"dataset_sha256": data.sha256}
     return {"config": config.to_dict(), **images}
 

@@ -1,8 +1,8 @@
-"""What is trained: a network's loss on a batch, and the metric by which it is judged.
+"""Tasks: the loss of a network on a batch, and the metric that networks are compared by.
 
-A `Task` is three pure functions. The loop, the records and the search speak of its metric, and
-assume neither classification nor images. `supervised` makes one from a loss of outputs and targets;
-`classification`, `regression`, `multilabel` and `language` are made by it.
+A `Task` is three pure functions. The loop, the records and the search use its metric, and assume
+neither classification nor images. `supervised` makes a task from a loss of outputs and targets;
+`classification`, `regression`, `multilabel` and `language` are such tasks.
 """
 
 import math
@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gpnas.errors import UserError, brief
+from gpnas import plugins
+from gpnas.errors import UserError
 from gpnas.models import Model
 from gpnas.plugins import In
 
@@ -30,7 +31,7 @@ PerExample = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Metric(NamedTuple):
-    """The number by which networks of a task are compared.
+    """The metric by which networks of a task are selected and compared.
 
     Attributes:
       name: One of `Task.metrics`, and none of `RESERVED`.
@@ -56,19 +57,19 @@ class Metric(NamedTuple):
         return new < old if self.better == "lower" else new > old
 
     def text(self, value: float, named: bool = True) -> str:
-        """A reported value with its unit, for people; the name comes first if it is `named`."""
+        """A reported value with its unit as text, after the name if it is `named`."""
         shown = f"{value:.2f}" if self.unit == "%" else f"{value:.4g}"
         name = f"{self.name.replace('_', ' ')} " if named else ""
         return f"{name}{shown} {self.unit}".rstrip()
 
     @property
     def worst(self) -> float:
-        """The value that all others are better than."""
+        """The worst value: +inf if lower is better, else -inf."""
         return float("inf") if self.better == "lower" else float("-inf")
 
 
 class Aux(NamedTuple):
-    """What a loss returns beside its value.
+    """Auxiliary outputs of a loss.
 
     Attributes:
       model_state: The network's collections except "params", after the step.
@@ -80,7 +81,7 @@ class Aux(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Pure functions that say what is trained.
+    """A training task, as pure functions.
 
     Attributes:
       init: `(key, inputs) → variables`, a dict of "params" and other collections.
@@ -224,10 +225,7 @@ def output_shape(name: str, task: Task, data: Any) -> tuple[int, ...] | None:
     if task.outputs is None:
         return None
     allowed = "a task whose `outputs` returns a shape, as (data.num_classes,)"
-    try:
-        found = task.outputs(data)
-    except Exception as error:  # a function of the user's may raise anything
-        raise UserError("task.name", name, f"{allowed} ({brief(error)})") from error
+    found = plugins.call_user("task.name", name, allowed, task.outputs, data)
     if not isinstance(found, Sequence) or not all(isinstance(n, Integral) for n in found):
         raise UserError("task.name", name, f"{allowed}; not {found!r}")
     return tuple(map(int, found))

@@ -1,5 +1,6 @@
 """Units under a cost budget: units of all groups compete by score per marginal cost."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -27,10 +28,12 @@ class Costs(NamedTuple):
       total: `{group: (size,) bool} → () float`, of the active units.
       marginal: `{group: (size,) bool} → {group: (size,) float}`: the total with a unit active minus
         that with it inactive.
+      sizes: `{group: number of units}` of the whole network.
     """
 
     total: Callable[[Units], jax.Array]
     marginal: Callable[[Units], Units]
+    sizes: Mapping[str, int]
 
 
 _FUNCTIONS: Any = {False: (total_cost, unit_cost), True: (total_latency, unit_latency)}
@@ -60,7 +63,7 @@ def relative_costs(
         found = marginal(model, padded(active), by)
         return {name: found[name][: mask.size] / whole for name, mask in active.items()}
 
-    return Costs(lambda active: total(model, padded(active), by) / whole, marginal_fn)
+    return Costs(lambda active: total(model, padded(active), by) / whole, marginal_fn, model.sizes)
 
 
 class BudgetState(NamedTuple):
@@ -83,6 +86,7 @@ def cost_budget(
     churn: schedule.Schedule = schedule.constant(0.0),
     *,
     least: Mapping[str, int],
+    round_to: int = 1,
     every_steps: int = 1,
     stop: int | None = None,
     protect: int = 0,
@@ -96,31 +100,37 @@ def cost_budget(
     the cost of a unit depends on the others. The total does not exceed the budget, unless all
     groups have the fewest units, and falls short of it by less than any unit that was pruned.
 
+    With `round_to`, the units of a group come and go together, as many as lead to the next
+    multiple; their scores and costs are added.
+
     Args:
       cost: The total cost, and that of each unit.
       budget: `step → () float32`, the total cost of active units.
       churn: `step → () float32`, fraction of the budget that is exchanged in a mask update.
       least: `{group: number of units}` that stay active.
+      round_to: The number of active units of a group is a multiple of it, or the size of the group.
       every_steps, stop: Steps between mask updates, and the first step without any.
       protect: Steps during which a grown unit is not pruned, unless the budget requires it.
     """
+    counts = _Counts(cost.sizes, least, round_to)
 
     def init_fn(masks: Units, params: Units, key: jax.Array) -> tuple[Units, BudgetState]:
         del params
         grown = {name: jnp.full(mask.shape, _LONG_AGO, jnp.int32) for name, mask in masks.items()}
-        return _uniform(cost, masks, least, budget(jnp.int32(0)), key), BudgetState(grown)
+        return _uniform(cost, masks, counts, budget(jnp.int32(0)), key), BudgetState(grown)
 
     def update_fn(masks: Units, state: BudgetState, ctx: MaskContext) -> tuple[Units, BudgetState]:
         def at_update(x: tuple[Units, BudgetState]) -> tuple[Units, BudgetState]:
             active, before = x
             limit = budget(ctx.step)
             low = jnp.minimum(limit, cost.total(active)) * (1 - churn(ctx.step))
-            old = {n: m & (ctx.step - before.grown[n] >= protect) for n, m in active.items()}
-            kept = _prune(cost, active, ctx.params, low, old, least)
-            kept = _prune(cost, kept, ctx.params, limit, kept, least)
-            grown = _grow(cost, kept, ctx.grads, limit, {n: ~m for n, m in active.items()})
+            old = {n: ctx.step - grown >= protect for n, grown in before.grown.items()}
+            prune = functools.partial(_prune, cost, ctx.params, counts)
+            kept = _in_turn(prune, active, (low, old), (limit, active))
+            inactive = {n: ~m & (ctx.grads[n] > 0) for n, m in active.items()}
             pruned = {n: active[n] & ~kept[n] for n in active}
-            after = _grow(cost, grown, ctx.params, limit, pruned)
+            grow = functools.partial(_grow, cost, limit, counts)
+            after = _in_turn(grow, kept, (ctx.grads, inactive), (ctx.params, pruned))
             steps = {n: jnp.where(after[n] & ~active[n], ctx.step, before.grown[n]) for n in active}
             return after, BudgetState(steps)
 
@@ -130,69 +140,135 @@ def cost_budget(
     return every(between(transform, 1, stop), every_steps)
 
 
+class _Counts(NamedTuple):
+    """The numbers of units that a group may have: multiples, from the fewest on, and its size.
+
+    Attributes:
+      sizes: `{group: units}` of the whole network; there may be arrays for fewer.
+      least: `{group: units}` that stay active.
+      round_to: Of what the numbers are multiples.
+    """
+
+    sizes: Mapping[str, int]
+    least: Mapping[str, int]
+    round_to: int
+
+    def at_most(self, name: str, count: jax.Array) -> jax.Array:
+        """The largest such number that is not above `count`, or the fewest."""
+        size = self.sizes[name]
+        down = jnp.where(count >= size, size, count // self.round_to * self.round_to)
+        fewest = -(-self.least[name] // self.round_to) * self.round_to
+        return jnp.maximum(down, min(fewest, size)).astype(jnp.int32)
+
+    def fewer(self, name: str, mask: jax.Array) -> jax.Array:
+        """How many units are pruned together, down to the next such number; 0 at the fewest."""
+        count = jnp.sum(mask, dtype=jnp.int32)
+        return jnp.maximum(count - self.at_most(name, count - 1), 0)
+
+    def more(self, name: str, mask: jax.Array) -> jax.Array:
+        """How many units are grown together, up to the next such number; 0 at the size."""
+        count = jnp.sum(mask, dtype=jnp.int32)
+        above = (count // self.round_to + 1) * self.round_to
+        return jnp.minimum(above, self.sizes[name]) - count
+
+
+class _Moves(NamedTuple):
+    """What may be done next: units of each group that come or go together.
+
+    Attributes:
+      units: `{group: (size,) bool}`.
+      ranks: `{group: () float32}`; the group of highest rank is next.
+      allowed: `{group: () bool}`.
+    """
+
+    units: Units
+    ranks: dict[str, jax.Array]
+    allowed: dict[str, jax.Array]
+
+
+def _in_turn(f: Callable[..., Units], active: Units, *arguments: tuple[Any, ...]) -> Units:
+    """`f(active, *a)` for each of some arguments, compiled once."""
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arguments)
+    return lax.scan(lambda active, a: (f(active, *a), None), active, stacked)[0]
+
+
 def _prune(
-    cost: Costs, active: Units, scores: Units, limit: jax.Array, where: Units,
-    least: Mapping[str, int],
-) -> Units:  # fmt: skip
+    cost: Costs, scores: Units, counts: _Counts, active: Units, limit: jax.Array, where: Units
+) -> Units:
     """Prunes units of lowest score per cost until the total is within the limit."""
 
-    def prunable(active: Units) -> Units:
-        return {
-            n: m & where[n] & (jnp.sum(m) > least[n]) & ~jnp.isnan(scores[n])
-            for n, m in active.items()
+    def moves(active: Units) -> _Moves:
+        costs, above, found = cost.marginal(active), cost.total(active) > limit, _Moves({}, {}, {})
+        for name, mask in active.items():
+            free = mask & where[name] & ~jnp.isnan(scores[name])
+            number = counts.fewer(name, mask)
+            ratio = _ratio(scores[name], costs[name])
+            found.units[name] = _lowest(ratio, free, number, counts.round_to)
+            found.ranks[name] = -_joint_ratio(found.units[name], scores[name], costs[name])
+            found.allowed[name] = above & (number > 0) & (jnp.sum(free) >= number)
+        return found
+
+    return _greedy(active, moves)
+
+
+def _grow(
+    cost: Costs, limit: jax.Array, counts: _Counts, active: Units, scores: Units, where: Units
+) -> Units:
+    """Activates units of highest score per cost while they fit."""
+
+    def moves(active: Units) -> _Moves:
+        costs, found, possible = cost.marginal(active), _Moves({}, {}, {}), {}
+        for name, mask in active.items():
+            free, number = ~mask & where[name], counts.more(name, mask)
+            possible[name] = (number > 0) & (jnp.sum(free) >= number)
+            ratio = _ratio(scores[name], costs[name])
+            found.units[name] = _lowest(-ratio, free, number, counts.round_to)
+            found.ranks[name] = _joint_ratio(found.units[name], scores[name], costs[name])
+        each = jnp.eye(len(active), dtype=bool)
+        wider = {
+            n: m[None] | (each[:, i, None] & found.units[n][None])
+            for i, (n, m) in enumerate(active.items())
         }
+        fits = jax.vmap(cost.total)(wider) <= limit
+        allowed = {n: possible[n] & fits[i] for i, n in enumerate(active)}
+        return found._replace(allowed=allowed)
 
-    def more(active: Units) -> jax.Array:
-        some = jnp.any(jnp.stack([jnp.any(m) for m in prunable(active).values()]))
-        return (cost.total(active) > limit) & some
-
-    def one(active: Units) -> Units:
-        costs, marked = cost.marginal(active), prunable(active)
-        ratio = {n: _ratio(scores[n], costs[n]) for n in active}
-        return _toggled(active, {n: jnp.where(marked[n], -ratio[n], -jnp.inf) for n in active})
-
-    return lax.while_loop(more, one, active)
+    return _greedy(active, moves)
 
 
-def _grow(cost: Costs, active: Units, scores: Units, limit: jax.Array, where: Units) -> Units:
-    """Activates units of highest score per cost while they fit; scores of zero are not grown."""
+def _greedy(active: Units, moves: Callable[[Units], _Moves]) -> Units:
+    """Does the allowed move of highest rank, the first of several, until none is allowed."""
 
-    def candidates(active: Units) -> tuple[Units, Units]:
-        costs, spent = cost.marginal(active), cost.total(active)
-        fits = {
-            n: ~m & where[n] & (spent + costs[n] <= limit) & (scores[n] > 0)
-            for n, m in active.items()
-        }
-        return costs, fits
+    def one(state: tuple[jax.Array, Units]) -> tuple[jax.Array, Units]:
+        _, active = state
+        found = moves(active)
+        allowed = jnp.stack([found.allowed[n] for n in active])
+        best = jnp.argmax(jnp.where(allowed, jnp.stack([found.ranks[n] for n in active]), -jnp.inf))
+        chosen = allowed & (jnp.arange(len(active)) == best)
+        after = {n: m ^ (found.units[n] & chosen[i]) for i, (n, m) in enumerate(active.items())}
+        return jnp.any(chosen), after
 
-    def more(active: Units) -> jax.Array:
-        return jnp.any(jnp.stack([jnp.any(m) for m in candidates(active)[1].values()]))
+    return lax.while_loop(lambda state: state[0], one, (jnp.bool_(True), active))[1]
 
-    def one(active: Units) -> Units:
-        costs, fits = candidates(active)
-        ratio = {n: _ratio(scores[n], costs[n]) for n in active}
-        return _toggled(active, {n: jnp.where(fits[n], ratio[n], -jnp.inf) for n in active})
 
-    return lax.while_loop(more, one, active)
+def _lowest(keys: jax.Array, free: jax.Array, number: jax.Array, most: int) -> jax.Array:
+    """(size,) bool, the `number` free units of lowest key, the first of several equal ones."""
+    least, at = lax.top_k(jnp.where(free, -keys, -jnp.inf), min(most, keys.size))
+    taken = (jnp.arange(at.size) < number) & (least > -jnp.inf)
+    return jnp.zeros(keys.shape, bool).at[at].set(taken)
 
 
 def _ratio(score: jax.Array, cost: jax.Array) -> jax.Array:
     return score.astype(jnp.float32) / jnp.maximum(cost, 1e-30)
 
 
-def _toggled(active: Units, ranks: Units) -> Units:
-    """The masks with the unit of highest rank inverted, the first of several."""
-    flat = jnp.concatenate(list(ranks.values()))
-    best, first, after = jnp.argmax(flat), 0, {}
-    for name, mask in active.items():
-        after[name] = mask ^ (jnp.arange(mask.size) == best - first)
-        first += mask.size
-    return after
+def _joint_ratio(units: jax.Array, score: jax.Array, cost: jax.Array) -> jax.Array:
+    """() float32, score per cost of several units together."""
+    total = jnp.sum(jnp.where(units, score, 0), dtype=jnp.float32)
+    return _ratio(total, jnp.sum(jnp.where(units, cost, 0)))
 
 
-def _uniform(
-    cost: Costs, masks: Units, least: Mapping[str, int], limit: jax.Array, key: jax.Array
-) -> Units:
+def _uniform(cost: Costs, masks: Units, counts: _Counts, limit: jax.Array, key: jax.Array) -> Units:
     """Random units, the same fraction of each group: the largest whose cost is within a limit."""
     keys = jax.random.split(key, len(masks))
     rank = {
@@ -200,8 +276,10 @@ def _uniform(
     }
 
     def of(fraction: jax.Array) -> Units:
-        counts = {n: jnp.floor(fraction * m.size).astype(jnp.int32) for n, m in masks.items()}
-        return {n: rank[n] < jnp.maximum(counts[n], least[n]) for n in masks}
+        return {
+            n: rank[n] < counts.at_most(n, jnp.floor(fraction * m.size).astype(jnp.int32))
+            for n, m in masks.items()
+        }
 
     def half(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from gpnas.masks import MaskContext, MaskTransform, cond_inplace, finite, init_masks, tree
 from gpnas.masks import score as scores
+from gpnas.units import score as scores_of_units
 from gpnas.units._groups import UnitGroup, UnitGroups, weight_masks
 from gpnas.units.graph import CONSUMING
 
@@ -42,7 +43,8 @@ def on_units(
     The inner transform receives one leaf of shape (size,) per group: the unit masks as its masks,
     `drop` as its params, and `grow` as its gradients. So `plasticity(drop=score.magnitude(),
     grow=score.gradient(), …)` prunes the units of lowest `drop` and grows those of highest `grow`;
-    its schedules and protections apply to units.
+    its schedules and protections apply to units. Its `init` receives the summed magnitude of the
+    outgoing weights of each unit as params.
 
     The outgoing weights of an inactive unit are masked; its own weights are kept and not trained
     (see `outgoing_masks`). So its outgoing weights have gradients, from which `grow` is computed.
@@ -67,8 +69,9 @@ def on_units(
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, UnitsState]:
         del masks
-        ones = {g.name: jnp.ones(g.size) for g in groups.groups}
-        units, inner = transform.init(jax.tree.map(lambda x: x > 0, ones), ones, key)
+        sums = scores_of_units.sum_per_unit(groups, jax.tree.map(jnp.abs, params), "outgoing")
+        ones = {g.name: jnp.ones(g.size, bool) for g in groups.groups}
+        units, inner = transform.init(ones, sums, key)
         statistics = scores.init_statistics(both, outgoing_weights(params))
         state = UnitsState(units, statistics, inner, finite.no_skips())
         return _masks_of_weights(groups, units, params), state

@@ -14,8 +14,8 @@ from experiments.studies.fashion import config as fashion
 from experiments.studies.recipes import pinned
 from experiments.studies.tuning import config as tuning
 from gpnas import data
-from gpnas._files import read_lines
 from gpnas.methods import METHODS, duration
+from gpnas.records import read_lines
 from gpnas.train import config_key, settings, train
 
 FOLDER = Path(__file__).parents[2] / "configs"

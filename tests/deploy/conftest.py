@@ -28,7 +28,7 @@ class Own(nn.Module):
     def __call__(self, images, train=False):
         """(batch, 8, 8, 1) → (batch, 10)."""
         x = nn.relu(nn.Conv(6, (3, 3))(images))
-        x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+        x = nn.max_pool(x, (2, 2), (2, 2))
         return nn.Dense(10)(nn.relu(nn.Dense(8)(x.reshape(x.shape[0], -1))))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from gpnas.masks import MaskContext, allocate, init_masks, masked_leaves
 from gpnas.methods import METHODS
+from gpnas.units import discover
 
 SHAPES = {"Dense_0": (14, 12), "Dense_1": (12, 5)}
 SIZES = {name: math.prod(shape) for name, shape in SHAPES.items()}
@@ -352,6 +353,29 @@ def test_pipeline_never_grows_and_prunes_at_once():
 
 
 @pytest.mark.slow
+def test_static_units_are_those_of_the_weights_given():
+    params = {"a": {"kernel": jnp.ones((4, 3))}, "b": {"kernel": jnp.ones((3, 2))}}
+    params["b"]["kernel"] = params["b"]["kernel"].at[1].set(0)
+
+    def network(variables, x):
+        hidden = jax.nn.relu(x @ variables["params"]["a"]["kernel"])
+        return hidden @ variables["params"]["b"]["kernel"]
+
+    groups = discover(network, {"params": params}, jnp.ones((2, 4)))
+    method = METHODS["static_units"](groups=groups, params=params)
+    masks, state = method.transform.init(init_masks(params), params, KEY)
+    (active,) = state.units.values()
+    assert active.tolist() == [True, False, True]
+    assert not method.transform.may_change(jnp.int32(7))
+    learning, nonzero = method.update_mask(masks, state), method.nonzero(masks, state)
+    assert learning["a"]["kernel"].tolist() == [[True, False, True]] * 4
+    assert nonzero["a"]["kernel"].all()
+    assert nonzero["b"]["kernel"].tolist() == [[True] * 2, [False] * 2, [True] * 2]
+    ctx = MaskContext(jnp.int32(7), params, params, KEY)
+    (after,) = method.transform.update(masks, state, ctx)[1].units.values()
+    assert after.tolist() == active.tolist()
+
+
 def test_static_and_dense_never_change():
     for method, d in ((METHODS["static"](density=0.2), 0.2), (METHODS["dense"](), 1.0)):
         history, _ = develop(method, 12)

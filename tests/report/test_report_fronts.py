@@ -36,13 +36,14 @@ def content(seed=0, uniform=True, task=ERROR):
         "config": {"seed": seed, "model": {"name": "convnet"}, "train": {"epochs": 20}},
         "task": task, "dataset": "digits", "seed": seed,
         "whole": {"macs": 128_000, "params": 20_000, "units": GROUPS},
+        "widths": widths(),
         "networks": [network("level", level, seed, name) for level in LEVELS],
         "uniform": [network("uniform", level, seed, name) for level in LEVELS if uniform],
         "train_flops": 7e9, "train_flops_dense": 1e10, "wall_s": 200.0,
     }  # fmt: skip
 
 
-def curve():
+def widths():
     """conv1 is pruned; hidden is pruned, grown by two units, and pruned again."""
     counts = ((100, 16, 64), (300, 14, 42), (400, 13, 44), (600, 12, 40), (1000, 5, 20))
     return [{"step": s, "units": dict(zip(GROUPS, units, strict=True))} for s, *units in counts]
@@ -52,7 +53,7 @@ def write(root, record, exported=True):
     """Writes the folder of a front, as far as a report reads it."""
     (root / "main").mkdir(parents=True)
     (root / "front.json").write_text(json.dumps(record))
-    run = {"arm": "front", "metrics": {"test_error_last": 9.0}, "curve": curve()}
+    run = {"arm": "front", "metrics": {"test_error_last": 9.0}}
     (root / "main" / "record.json").write_text(json.dumps(run))
     folders = ["main", *(one["folder"] for one in record["networks"] + record["uniform"])]
     for folder in folders:

@@ -1,5 +1,7 @@
 """Zero-cost proxies: against NumPy on a small net, and a supernet against its networks."""
 
+import sys
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -173,6 +175,30 @@ def test_params_and_macs_are_the_tables():
         for name in ("params", "macs"):
             found = PROXIES[name](apply, variables["params"], images, None)
             assert float(found) == row[name]
+
+
+def broken(apply, params, images, labels):
+    """A proxy with a mistake in it."""
+    return params["no_such_layer"]
+
+
+def per_class(apply, params, images, labels):
+    """A proxy that returns more than one number."""
+    return apply(params, images).sum(0)
+
+
+@pytest.mark.parametrize(
+    "proxy, reason",
+    [
+        ("broken", "KeyError: 'no_such_layer'"),
+        ("per_class", r"ValueError: a score of shape \(3,\)"),
+    ],
+)
+def test_what_a_proxy_of_ones_own_raises_is_one_line(proxy, reason, monkeypatch):
+    monkeypatch.setitem(sys.modules, "own_proxies", sys.modules[__name__])
+    with pytest.raises(UserError, match=rf"^proxy: got 'own_proxies:{proxy}', .*{reason}") as found:
+        score(Net(), [f"own_proxies:{proxy}"], *batch(), jax.random.key(0))
+    assert "\n" not in str(found.value)
 
 
 def test_a_proxy_of_ones_own_and_one_that_there_is_not():

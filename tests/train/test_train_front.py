@@ -3,13 +3,15 @@
 import functools
 import json
 import shutil
+import sys
 
+import jax
 import numpy as np
 import pytest
 
-from gpnas import units
+from gpnas import deploy, units
 from gpnas.errors import UserError
-from gpnas.train import front_config, train_front
+from gpnas.train import front_config, load_run, train_front
 from gpnas.train._front_plan import Front, level_epochs
 from gpnas.train._plan import make_plan
 
@@ -143,6 +145,62 @@ def test_an_interrupted_front_goes_on_to_the_same_record(made, recipe, stop_at, 
     assert differ == {"config", "uniform"}  # of these, only `made` has some
 
 
+NET = """
+import flax.linen as nn
+
+
+class Net(nn.Module):
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = nn.Conv(6, (3, 3), strides=2)(images)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train)(x))
+        x = nn.relu(nn.Dense(24)(x.reshape(len(images), -1)))
+        return nn.Dense(self.num_classes)(x)
+"""
+
+
+@pytest.fixture
+def own_net(tmp_path, monkeypatch):
+    """Name of a network whose widths are no arguments."""
+    (tmp_path / "gpnas_hard_coded.py").write_text(NET)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    return "gpnas_hard_coded:Net"
+
+
+@pytest.mark.slow
+def test_a_network_without_arguments_for_widths_has_a_front_in_place(
+    recipe, digits, own_net, tmp_path
+):
+    config = recipe(front=(0.5, 0.25), elastic=False)
+    config.model = {"name": own_net, "dtype": "float32", "axes": {}, "conv": "auto"}
+    record = train_front(config, tmp_path / "run", digits)
+    whole = record["whole"]["macs"]
+    assert whole == 4 * 4 * 9 * 6 + 4 * 4 * 6 * 24 + 24 * 10
+    for one in record["networks"]:
+        conv, dense = one["units"].values()
+        assert one["macs"] == 4 * 4 * 9 * conv + 4 * 4 * conv * dense + dense * 10
+        assert 0.8 * one["level"] * whole < one["macs"] <= one["level"] * whole
+        run = load_run(tmp_path / "run" / one["folder"], "last", digits)
+        params = jax.tree.map(np.asarray, run.variables["params"])
+        used = np.abs(params["Dense_0"]["kernel"]).reshape(16, 6, 24).sum((0, 2)) > 0
+        assert used.sum() == conv
+        assert (np.abs(params["Dense_1"]["kernel"]).sum(1) > 0).sum() == dense
+        small = deploy.compact_network(run.plan.task.model, run.variables, digits.input_shape)
+        assert small.macs(digits.input_shape) == one["macs"]
+
+
+def test_elastic_training_refuses_a_network_without_arguments_for_widths(
+    recipe, digits, own_net, tmp_path
+):
+    config = recipe(front=(0.5, 0.25))
+    config.model = {"name": own_net, "dtype": "float32", "axes": {}, "conv": "auto"}
+    with pytest.raises(UserError, match=r"^elastic: got True, allowed: .*elastic=False"):
+        train_front(config, tmp_path / "run", digits)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_training_costs_are_those_of_main_run_and_branches(made):
     folder, record = made
@@ -164,6 +222,8 @@ def test_training_costs_are_those_of_main_run_and_branches(made):
         ("front", {"front": (0.5, float("nan"))}),
         ("front", {"front": (0.5, "x")}),
         ("front_by", {"front_by": "seconds"}),
+        ("baselines", {"elastic": False, "baselines": True}),
+        ("retrain", {"elastic": False, "retrain": True}),
         ("front", {"front_by": "latency_ms", "front": (1e9,)}),
         ("front", {"front_by": "latency_ms", "front": (1e-9,)}),
         ("method.table", {"method": {"table": "layers.json"}}),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpnas._files import read_lines
+from gpnas.records import read_lines
 from gpnas.train._metrics import writer
 
 LINE = {"split": "validation", "step": 1, "loss": 0.5, "layers": {"a": {"density": 0.1}}}

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gpnas._files import read_lines
 from gpnas.errors import UserError
+from gpnas.records import read_lines
 from gpnas.train import Diverged, Stopped, _study, run_study, settings
 
 

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from gpnas._files import sealed
 from gpnas.errors import UserError
+from gpnas.records import sealed
 from gpnas.train import _checkpoint, load_run, train, train_replicas
 from gpnas.train._workdir import Written, check_workdir, read_about, read_written
 

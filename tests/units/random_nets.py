@@ -252,8 +252,8 @@ def random_net(seed: int, length: int = 7) -> tuple[Callable, dict, jax.Array]:
 
 def main(count: int, first: int = 0) -> None:
     from gpnas import units
-    from gpnas._files import append_line
     from gpnas.provenance import provenance
+    from gpnas.records import append_line
 
     begun = time.perf_counter()
     differences, found, groups_found, refused = {}, 0, 0, Counter[str]()

@@ -9,7 +9,7 @@ import pytest
 from gpnas.masks import init_masks, masked_leaves, schedule, update_leaves
 from gpnas.methods import METHODS
 from gpnas.models import CellNet, LeNet5, LeNet300, ResNet, network_macs
-from gpnas.units import macs, network_cost, training_macs
+from gpnas.units import cost_model, macs, network_cost, total_cost, training_macs
 
 pytestmark = pytest.mark.usefixtures("lenient")
 
@@ -68,6 +68,8 @@ def test_macs_are_those_of_the_records(name, conv):
     module = module if name == "lenet300" else module.clone(conv=conv)
     variables = shapes_of(module, shape)
     assert network_macs(module, variables, shape).total(variables["params"]) == expected
+    model = cost_model(module.apply, variables, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    assert total_cost(model, {}, "macs") == pytest.approx(expected, rel=1e-12)
 
 
 class General(nn.Module):

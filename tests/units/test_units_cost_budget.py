@@ -54,6 +54,33 @@ def test_the_budget_is_met_within_one_unit(budget, kind, seed):
     assert spent + cheapest > budget * (1 - 1e-5)  # nothing more fits
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0.15, 1), st.sampled_from((2, 3, 4)), st.integers(0, 99))
+def test_numbers_of_units_are_multiples_or_whole_groups(budget, multiple, seed):
+    half, state, costs = updated(0.5, all_active(), seed=seed, round_to=multiple)
+    active, _, _ = updated(
+        budget, half, churn=0.3, seed=seed, step=2, state=state, round_to=multiple
+    )
+    spent = float(costs.total(active))
+    counts = {n: int(m.sum()) for n, m in active.items()}
+    assert all(k % multiple == 0 or k == MODEL.sizes[n] for n, k in counts.items())
+    fewest = {n: jnp.arange(k) < min(multiple, k) for n, k in MODEL.sizes.items()}
+    assert spent <= max(budget, float(costs.total(fewest))) * (1 + 1e-5)
+    for n, k in counts.items():  # nothing more fits
+        more = min((k // multiple + 1) * multiple, MODEL.sizes[n])
+        wider = active | {n: jnp.arange(MODEL.sizes[n]) < more}
+        assert more == k or float(costs.total(wider)) > budget * (1 - 1e-5)
+
+
+def test_the_first_units_are_a_multiple_in_each_group():
+    transform = units.cost_budget(
+        units.relative_costs(MODEL), schedule.constant(0.5), least=LEAST, round_to=4
+    )
+    masks = transform.init(all_active(), {}, KEY)[0]
+    assert all(int(m.sum()) % 4 == 0 or m.all() for m in masks.values())
+    assert any(not m.all() for m in masks.values())
+
+
 def of_inactive(costs, active):
     marginal = costs.marginal(active)
     return [(np.asarray(marginal[n]), np.asarray(m)) for n, m in active.items()]

@@ -9,7 +9,7 @@ import pytest
 from zoo import RECORDS, zoo_table
 
 from experiments.studies.study import fill
-from gpnas._files import read_lines
+from gpnas.records import read_lines
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "units.md"
 

@@ -28,9 +28,9 @@ from zoo_models import ZOO
 
 from experiments.studies.study import fill
 from gpnas import units
-from gpnas._files import append_line, read_lines
 from gpnas.masks import apply
 from gpnas.provenance import provenance
+from gpnas.records import append_line, read_lines
 from gpnas.report import Cell, Column, Table
 
 ROOT = Path(__file__).parents[2]

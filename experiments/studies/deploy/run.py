@@ -12,7 +12,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas import models, units
-from gpnas._files import append_line, read_lines, records_path
 from gpnas.deploy import (
     Network,
     compact_network,
@@ -26,6 +25,7 @@ from gpnas.deploy import (
     to_stablehlo,
 )
 from gpnas.provenance import provenance
+from gpnas.records import append_line, read_lines, records_path
 
 # Runtime: what its files are called. XLA's own convolution is slow for few channels on a CPU.
 FILES: Mapping[str, str] = {

@@ -13,9 +13,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.studies.early_stopping.config import get_config
-from gpnas._files import records_path
-from gpnas._sections import check_section
 from gpnas.errors import UserError
+from gpnas.records import records_path
 from gpnas.search import (
     BenchmarkTable,
     Evaluate,
@@ -28,6 +27,7 @@ from gpnas.search import (
 from gpnas.search.build import build_strategy
 from gpnas.search.record import append_missing, describe_search
 from gpnas.search.strategies import check_budgets
+from gpnas.sections import check_section
 
 _ERROR = "error"  # what strategies minimise: at each budget another column of the table
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from experiments.studies.front.config import get_config
+from experiments.studies.front.figures import front_figure
 from experiments.studies.front.run import chosen_rates, run
 from experiments.studies.front.tables import front_tables
 from experiments.studies.study import Section, Study, records
@@ -17,7 +18,13 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     if not own:
         return {"front": Section()}
     rates = chosen_rates(found, config)
-    return {"front": Section(front_tables(own, rates, config.front.front))}
+    levels = config.front.front
+    tables, figure = front_tables(own, rates, levels), front_figure(own, rates, levels)
+    return {"front": Section(tables, [figure])}
 
 
-STUDY = Study(get_config, run, _sections, "front.md")
+def _shorten(config: ConfigDict) -> None:
+    config.rates, config.seeds, config.front.branch_epochs = (0.1,), (0,), 1
+
+
+STUDY = Study(get_config, run, _sections, "front.md", shorten=_shorten)

@@ -9,7 +9,7 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def rows_of(records: Records, rates: Mapping[str, float]) -> dict[str, dict[int, Mapping]]:
-    """`{row: {seed: {level: test error, "flops": training FLOPs ÷ dense}}}`.
+    """`{row: {seed: {level: test error, "flops": training FLOPs ÷ dense, "wall": seconds}}}`.
 
     Args:
       records: Of the study's seeds.
@@ -24,18 +24,19 @@ def rows_of(records: Records, rates: Mapping[str, float]) -> dict[str, dict[int,
                 continue
             arm = "uniform widths" if kind == "uniform" else record["arm"] + suffix
             networks = record[kind]
-            flops = sum(one["train_flops"] for one in networks)
-            if kind == "networks":
-                flops = record["train_flops"]
-            errors = {one["level"]: one["test_error"] for one in networks}
-            row = errors | {"flops": flops / record["train_flops_dense"]}
-            found.setdefault(arm, {})[record["seed"]] = row
+            spent = [record] if kind == "networks" else networks
+            found.setdefault(arm, {})[record["seed"]] = {
+                **{one["level"]: one["test_error"] for one in networks},
+                "flops": sum(one["train_flops"] for one in spent) / record["train_flops_dense"],
+                "wall": sum(one["wall_s"] for one in spent),
+            }
     return found
 
 
 def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[float]) -> list:
     """The errors of each row, and how far each is above the front's."""
     rows = rows_of(records, rates)
+    levels = (1.0, *levels)
     titles = [f"{100 * level:g} %" for level in levels]
     errors = Table(
         "Test error in % at levels of the whole network's MACs",
@@ -44,29 +45,32 @@ def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[
             Column("seeds"),
             *map(Column, titles),
             Column("training FLOPs ÷ dense"),
+            Column("wall s"),
         ],
         [
             [
                 Cell(name),
                 Cell(str(len(seeds))),
-                *(Cell(_mean([own[level] for own in seeds.values()])) for level in levels),
-                Cell(f"{sum(own['flops'] for own in seeds.values()) / len(seeds):.2f}"),
+                *(Cell(_mean([own.get(level) for own in seeds.values()])) for level in levels),
+                Cell(f"{_average(seeds, 'flops'):.2f}"),
+                Cell(f"{_average(seeds, 'wall'):.0f}"),
             ]
             for name, seeds in rows.items()
         ],
         [
             "Mean ± half the 95 % interval over seeds. Training FLOPs: of all the networks of a row"
-            " together, relative to one dense training as long as the main run. Rates by validation"
+            " together, relative to one dense training as long as the main run. Wall: of the same"
+            " networks, on two CPU cores that did other things, too. Rates by validation"
             f" error on other seeds: {rates['networks']:g} for fronts, {rates['uniform']:g} for"
             " uniform widths."
         ],
     )
     differences = Table(
         "Test error above that of the front, seed by seed",
-        [Column("networks", numeric=False), Column("seeds"), *map(Column, titles)],
+        [Column("networks", numeric=False), Column("seeds"), *map(Column, titles[1:])],
         [
             [Cell(name), Cell(str(len(both))), *(Cell(_mean(values)) for values in by_level)]
-            for name, both, by_level in _differences(rows, levels)
+            for name, both, by_level in _differences(rows, levels[1:])
         ],
         ["In points, with the 95 % interval; above zero, the front is better."],
     )
@@ -77,10 +81,15 @@ def _differences(rows: Mapping[str, Mapping[int, Mapping]], levels: Sequence[flo
     ours, found = rows.get("front", {}), []
     for name, seeds in rows.items():
         both = sorted(ours.keys() & seeds.keys())
-        if name != "front" and both:
+        if name not in ("front", "dense") and both:
             found.append((name, both, [[seeds[s][x] - ours[s][x] for s in both] for x in levels]))
     return found
 
 
-def _mean(values: Sequence[float]) -> str:
-    return stats.estimate_text(stats.estimate(values))
+def _average(seeds: Mapping[int, Mapping], field: str) -> float:
+    return sum(own[field] for own in seeds.values()) / len(seeds)
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return stats.estimate_text(stats.estimate(known)) if known else "–"

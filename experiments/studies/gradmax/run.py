@@ -15,10 +15,10 @@ from ml_collections import ConfigDict
 from experiments.studies import study
 from gpnas import masks as gm
 from gpnas import units
-from gpnas._files import append_line, read_lines, records_path
-from gpnas._sections import check_whole
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
+from gpnas.records import append_line, read_lines, records_path
+from gpnas.sections import check_whole
 from gpnas.units import grow
 
 _HIDDEN = "hidden:1"

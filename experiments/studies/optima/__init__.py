@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments.studies.optima.tables import optimum_table
 from experiments.studies.study import Section, Study
-from gpnas._files import read_lines
+from gpnas.records import read_lines
 
 
 def _config() -> ConfigDict:

@@ -16,14 +16,14 @@ from scipy import stats
 from experiments.studies import study
 from experiments.studies.proxies.config import get_config
 from gpnas import plugins
-from gpnas._files import append_line, read_lines, records_path
-from gpnas._sections import check_section
 from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
 from gpnas.provenance import provenance
+from gpnas.records import append_line, read_lines, records_path
 from gpnas.search import BenchmarkTable, check_metric, load_table
 from gpnas.search.proxies import PROXIES, measure
+from gpnas.sections import check_section
 from gpnas.train import load_data
 
 SPACE = "nas_bench_201"

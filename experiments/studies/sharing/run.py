@@ -24,11 +24,10 @@ from experiments.studies.sharing.methods import (
 )
 from experiments.studies.study import matching
 from gpnas import plugins
-from gpnas._files import append_line, read_lines, records_path
-from gpnas._sections import check_section, check_whole
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
+from gpnas.records import append_line, read_lines, records_path
 from gpnas.search import BenchmarkTable, load_table
 from gpnas.search.record import describe_search, naming
 from gpnas.search.sharing import (
@@ -39,6 +38,7 @@ from gpnas.search.sharing import (
     selection_macs,
     train_alone,
 )
+from gpnas.sections import check_section, check_whole
 from gpnas.train import load_data, percent
 
 _LIMITS = {"architectures": 40, "seeds": 1, "channels": 1, "cells": 1, "batch": 2, "steps": 1,

@@ -15,10 +15,10 @@ from ml_collections import ConfigDict
 
 from experiments.benchmarks.measure import Missing, interleave, summary
 from gpnas import units
-from gpnas._files import append_line, records_path
 from gpnas.errors import how_to_install
 from gpnas.models import ResNet
 from gpnas.provenance import provenance
+from gpnas.records import append_line, records_path
 from gpnas.units import score
 
 THREADS = 2

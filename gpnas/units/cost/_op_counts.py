@@ -49,7 +49,14 @@ class OpCount(NamedTuple):
 
     def total(self) -> float:
         """Operations if no unit is removed."""
-        return self.times * math.prod(len(nodes) for nodes in self.axes)
+        return self.times * self._indices()
+
+    def padded_times(self) -> float:
+        """MACs of a product or convolution per index, padding included."""
+        return self.repeats * padded_macs(self.op) / self._indices()
+
+    def _indices(self) -> int:
+        return math.prod(len(nodes) for nodes in self.axes)
 
 
 def op_counts(graph: Graph) -> Iterator[OpCount]:

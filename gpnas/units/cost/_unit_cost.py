@@ -72,7 +72,7 @@ def cost_model(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Co
     products = [w for w in counted if w.op.name in PRODUCTS]
     sums = {
         "params": _leaves(traced),
-        "macs": [(w.times, w.axes) for w in products],
+        "macs": [(w.padded_times(), w.axes) for w in products],
         "flops": [(w.times * (1 + (w.op.name in PRODUCTS)), w.axes) for w in counted],
     }
     terms = {kind: _terms(each, axis_of) for kind, each in sums.items()}
@@ -85,8 +85,9 @@ def total_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> A
     """Total cost of the active units.
 
     "params" counts all numbers in the variables, statistics included. "macs" counts products and
-    convolutions without padding. "flops" counts two per MAC, one per element of arithmetic, and
-    reductions and pooling, as XLA does; transcendental functions (exp, tanh) count as zero.
+    convolutions, padding included. "flops" counts, as XLA does, two per MAC that does not fall on
+    padding, one per element of arithmetic, and reductions and pooling; transcendental functions
+    (exp, tanh) count as zero.
 
     Args:
       model: A model by `cost_model`.

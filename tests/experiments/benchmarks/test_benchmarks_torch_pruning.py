@@ -16,8 +16,8 @@ from experiments.studies.torch_pruning.run import (
 )
 from experiments.studies.torch_pruning.tables import pruning_tables
 from gpnas import units
-from gpnas._files import read_lines
 from gpnas.models import LeNet300
+from gpnas.records import read_lines
 
 ROOT = pathlib.Path(__file__).parents[3]
 

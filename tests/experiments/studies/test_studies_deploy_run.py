@@ -4,7 +4,7 @@ import pytest
 
 from experiments.studies.deploy import run as study
 from experiments.studies.deploy.config import get_config
-from gpnas._files import read_lines
+from gpnas.records import read_lines
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("jax2onnx")

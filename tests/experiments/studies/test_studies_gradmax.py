@@ -7,8 +7,8 @@ import pytest
 
 from experiments.studies.gradmax.config import get_config
 from experiments.studies.gradmax.run import CONTROLS, matching, relu1, teach
-from gpnas._files import read_lines
 from gpnas.errors import UserError
+from gpnas.records import read_lines
 
 pytestmark = pytest.mark.usefixtures("hurry")
 

@@ -14,8 +14,8 @@ from experiments.studies.proxies.run import (
     matching,
     score_sample,
 )
-from gpnas._files import read_lines
 from gpnas.errors import UserError
+from gpnas.records import read_lines
 from gpnas.search import load_table
 
 

@@ -12,8 +12,8 @@ from experiments.studies.sharing import config as sharing
 from experiments.studies.sharing import methods as sharing_methods
 from experiments.studies.sharing import run as sharing_study
 from experiments.studies.sharing.run import share
-from gpnas._files import read_lines
 from gpnas.errors import UserError
+from gpnas.records import read_lines
 from gpnas.search import TooManyFailures
 from gpnas.search.darts import Mixture
 

@@ -1,0 +1,39 @@
+"""The front of one run beside searches, pruning or growing only, and other rivals."""
+
+import pathlib
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from experiments.studies.front_rivals.config import get_config
+from experiments.studies.front_rivals.run import chosen_records, fronts_of, reference_error, run
+from experiments.studies.front_rivals.tables import (
+    FRONT,
+    WIDTHS,
+    difference_table,
+    error_table,
+    rivals_figure,
+    rows_of,
+)
+from experiments.studies.study import Section, Study, records
+from gpnas.records import read_lines
+
+
+def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    found = chosen_records(records(results, config), config)
+    if not found:
+        return {"front_rivals": Section()}
+    known = read_lines(results / FRONT / "records.jsonl")
+    seeds = {record["seed"] for record in found}
+    fronts = {s: one for s, one in fronts_of(known, config).items() if s in seeds}
+    rows, levels = rows_of(fronts, found), config.front.front
+    reference = reference_error(known, config)
+    tables = [
+        error_table(rows, levels, reference),
+        *(difference_table(rows, against, levels, reference) for against in (FRONT, WIDTHS)),
+    ]
+    figure = rivals_figure(rows, levels, max(config.budgets))
+    return {"front_rivals": Section(tables, [figure])}
+
+
+STUDY = Study(get_config, run, _sections, "front.md", rows=get_config().arms)

@@ -1,0 +1,208 @@
+"""Runs of the study: each rival of the front, at learning rates that the tuning seeds choose."""
+
+import itertools
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.studies.front.run import chosen_rates
+from experiments.studies.front_rivals.networks import Context, costs_of, develop, train_scratch
+from experiments.studies.front_rivals.searches import STRATEGIES, run_search
+from experiments.studies.front_rivals.slimmable import train_slimmable
+from experiments.studies.front_rivals.space import random_widths
+from experiments.studies.study import Options
+from gpnas.errors import UserError
+from gpnas.provenance import provenance
+from gpnas.records import append_line, read_lines
+from gpnas.train import load_data
+
+_FRONT = "front"  # the arm, and the study whose records this one needs
+_GROWN = {"spare": 0.25}
+_RANDOM = {"name": "experiments.studies.front.arms:random_units"}
+TUNED = ("pruning only", "growing only", "slimmable")  # on the tuning seeds
+_AS = {"random growth": "growing only"}  # whose settings it shares
+
+
+class Case(NamedTuple):
+    """What is trained.
+
+    Attributes:
+      arm: One of the config's.
+      seed: Of the run.
+      rate: Learning rate.
+      largest: Cost of a slimmable network's largest width; 1 for the others.
+      budget: Of a search, in training FLOPs of one front; 0 for the others.
+    """
+
+    arm: str
+    seed: int
+    rate: float
+    largest: float = 1.0
+    budget: float = 0.0
+
+
+def run(config: ConfigDict, options: Options) -> None:
+    """Appends the records that are missing.
+
+    Raises:
+      UserError: If the study `front` has no record of a seed.
+    """
+    path = options.results / config.study / "records.jsonl"
+    context = _context(config, options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arms = config.only.split(",") if config.only else config.arms
+    tuned = [arm for arm in TUNED if arm in {_AS.get(name, name) for name in arms}]
+    for seed, arm in itertools.product(config.tuning_seeds, tuned):
+        for case in variants(config, arm, seed):
+            _once(context, case, path)
+    for seed, arm in itertools.product(config.seeds, arms):
+        if not options.stopped():
+            case = chosen(read_lines(path), config, arm) or Case(arm, 0, context.scratch_rate)
+            for budget in sorted(config.budgets) if arm in STRATEGIES else (0.0,):
+                _once(context, case._replace(seed=seed, budget=float(budget)), path)
+
+
+def fronts_of(records: Sequence[Mapping[str, Any]], config: ConfigDict) -> dict[int, Any]:
+    """The fronts at the learning rate that was chosen for them, by seed."""
+    rate = chosen_rates(list(records), config)["networks"]
+    wanted = [r for r in records if r["arm"] == _FRONT and r["rate"] == rate]
+    return {record["seed"]: record for record in wanted}
+
+
+def variants(config: ConfigDict, arm: str, seed: int) -> Iterator[Case]:
+    """What the tuning seeds try for an arm."""
+    sizes = config.largest if arm == "slimmable" else (1.0,)
+    for rate, largest in itertools.product(config.rates, sizes):
+        yield Case(arm, seed, rate, largest)
+
+
+def reference_error(records: Sequence[Mapping[str, Any]], config: ConfigDict) -> float:
+    """The mean test error of the smallest uniform networks of the tuning seeds.
+
+    Args:
+      records: Of the study `front`.
+      config: Of this study.
+    """
+    rate, level = chosen_rates(list(records), config)["uniform"], min(config.front.front)
+    return float(np.mean([
+        one["test_error"]
+        for record in records
+        if record["seed"] in config.tuning_seeds and record["rate"] == rate
+        for one in record["uniform"]
+        if one["level"] == level
+    ]))  # fmt: skip
+
+
+def chosen(records: Sequence[Mapping[str, Any]], config: ConfigDict, arm: str) -> Case | None:
+    """The settings of an arm: those of lowest mean validation error on the tuning seeds.
+
+    Returns:
+      A case of seed 0; None for an arm that is not tuned.
+    """
+    errors: dict[Case, list[float]] = {}
+    for record in records:
+        if record["arm"] == _AS.get(arm, arm) and record["seed"] in config.tuning_seeds:
+            case = Case(arm, 0, record["rate"], record["largest"])
+            errors.setdefault(case, []).extend(one["val_error"] for one in record["networks"])
+    return min(errors, key=lambda case: float(np.mean(errors[case])), default=None)
+
+
+def chosen_records(records: Sequence[Mapping[str, Any]], config: ConfigDict) -> list[Mapping]:
+    """The records of the study's seeds, in the order of its arms, at the settings chosen."""
+    found = []
+    for arm in config.arms:
+        own = [r for r in records if r["arm"] == arm and r["seed"] in config.seeds]
+        case = chosen(records, config, arm)
+        same = ("rate", "largest")
+        found += [r for r in own if case is None or all(r[x] == getattr(case, x) for x in same)]
+    return found
+
+
+def _case(record: Mapping[str, Any]) -> Case:
+    return Case(*(record[field] for field in Case._fields))
+
+
+def _context(config: ConfigDict, options: Options) -> Context:
+    path = options.results / _FRONT / "records.jsonl"
+    found = read_lines(path)
+    tuned = {r["seed"] for r in found if r["arm"] == _FRONT} >= {*config.tuning_seeds}
+    fronts = fronts_of(found, config) if tuned else {}
+    if missing := sorted({*config.tuning_seeds, *config.seeds} - fronts.keys()):
+        allowed = f"records of fronts with the seeds {missing}: reproduce front"
+        raise UserError("results", str(path), allowed)
+    rate, data = chosen_rates(found, config)["uniform"], load_data(config.front)
+    return Context(config, options, data, costs_of(config, data), fronts, rate)
+
+
+def _once(context: Context, case: Case, path: pathlib.Path) -> None:
+    if case in map(_case, read_lines(path)) or context.options.stopped():
+        return
+    begun = time.perf_counter()
+    found = _RUNS[case.arm](context, case)
+    if found is None:
+        return
+    front = context.fronts[case.seed]
+    about = {
+        "study": context.config.study,
+        **case._asdict(),
+        "config": context.config.to_dict(),
+        **provenance(),
+        "dataset_sha256": context.data.sha256,
+        "train_flops_dense": front["train_flops_dense"],
+        "train_flops_front": front["train_flops"],
+        "wall_s": round(time.perf_counter() - begun, 3),
+    }
+    append_line(path, about | found)
+
+
+def _together(networks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    flops = sum(one["train_flops"] for one in networks)
+    return {"networks": list(networks), "train_flops": flops}
+
+
+def _front_widths(context: Context, case: Case) -> dict[str, Any]:
+    return _together([
+        {"level": one["level"]}
+        | train_scratch(context, tuple(one["units"].values()), case.seed)
+        for one in context.fronts[case.seed]["networks"]
+    ])  # fmt: skip
+
+
+def _develop(context: Context, case: Case, rises: bool, method: Mapping) -> dict[str, Any]:
+    first = context.config.seed_cost
+    return _together([
+        develop(context, level, first * level if rises else 1.0, method, case.seed, case.rate,
+                case.arm.replace(" ", "-"))
+        for level in context.config.front.front
+    ])  # fmt: skip
+
+
+def _random_widths(context: Context, case: Case) -> dict[str, Any]:
+    """The best of some random networks on the validation images, at each level."""
+    networks = []
+    for number, level in enumerate(context.config.front.front):
+        rng = np.random.default_rng((case.seed, number))
+        limit = level * context.costs.macs(context.costs.whole)
+        drawn = [random_widths(context.costs, limit, rng) for _ in range(context.config.draws)]
+        tried = [train_scratch(context, widths, case.seed) for widths in drawn]
+        best = min(tried, key=lambda one: one["val_error"])
+        flops = sum(one["train_flops"] for one in tried)
+        networks.append({"level": level, **best, "train_flops": flops, "tried": tried})
+    return _together(networks)
+
+
+_RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
+    "front's widths": _front_widths,
+    "pruning only": lambda context, case: _develop(context, case, False, {}),
+    "growing only": lambda context, case: _develop(context, case, True, _GROWN),
+    "random growth": lambda context, case: _develop(context, case, True, _RANDOM),
+    "random widths": _random_widths,
+    "slimmable": lambda context, case: train_slimmable(context, case.seed, case.rate, case.largest),
+    **dict.fromkeys(
+        STRATEGIES, lambda context, case: run_search(context, case.arm, case.seed, case.budget)
+    ),
+}

@@ -1,0 +1,199 @@
+"""Networks of other widths: what they cost, random ones, and a space of them for searches."""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas import units
+from gpnas.masks import apply, tree
+from gpnas.models import ConvNet, Model, linen, resolve_conv
+from gpnas.search import Space
+
+Widths = tuple[int, ...]
+_PATIENCE = 100  # mutations that are drawn until one is in the space
+_LEAST = 2  # units of a layer: `units.discover` finds none along an axis of length 1
+_SPREAD = 6  # of the fractions of the layers' widths in random networks, at most
+
+
+class WidthCosts(NamedTuple):
+    """The costs of a network in other widths.
+
+    Attributes:
+      whole: Widths of the whole network, layer by layer.
+      macs: `widths → MACs for one example`.
+    """
+
+    whole: Widths
+    macs: Callable[[Widths], int]
+
+
+def width_costs(model: Model, variables: Any, shape: Sequence[int]) -> WidthCosts:
+    """Traces a network once for the costs of its widths.
+
+    Args:
+      model: The whole network.
+      variables: Its variables or their shapes.
+      shape: Of its input for one example.
+    """
+    one = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    costs = units.cost_model(model.infer, variables, one)
+
+    @functools.cache
+    def macs(widths: Widths) -> int:
+        pairs = zip(costs.sizes.items(), widths, strict=True)
+        return round(units.total_cost(costs, {n: np.arange(k) < w for (n, k), w in pairs}, "macs"))
+
+    return WidthCosts(tuple(costs.sizes.values()), macs)
+
+
+def scaled(whole: Widths, fraction: float) -> Widths:
+    """All widths scaled alike."""
+    return tuple(max(round(fraction * width), 1) for width in whole)
+
+
+def uniform_fraction(costs: WidthCosts, level: float, widths: Widths | None = None) -> float:
+    """The largest fraction of all widths whose MACs are within a fraction of the whole network's.
+
+    Args:
+      costs: Of the whole network.
+      level: Fraction of its MACs.
+      widths: Of which the fraction is; by default the whole network's.
+    """
+    widths, limit = widths or costs.whole, level * costs.macs(costs.whole)
+    return max(float(f) for f in np.linspace(0, 1, 1001) if costs.macs(scaled(widths, f)) <= limit)
+
+
+def random_widths(costs: WidthCosts, limit: float, rng: np.random.Generator) -> Widths:
+    """Random widths whose MACs are within a limit and that no further unit fits.
+
+    Proportions of the layers are drawn log-uniformly; the largest network with them is filled up
+    by units of random layers.
+    """
+    proportions = _SPREAD ** rng.uniform(-1, 0, len(costs.whole))
+    scales = np.geomspace(1 / _SPREAD, _SPREAD, 400)
+    drawn = [_bounded(costs, scale * proportions * costs.whole) for scale in scales]
+    found = max((one for one in drawn if costs.macs(one) <= limit), key=costs.macs)
+    while True:
+        wider = [_bounded(costs, found + unit) for unit in np.eye(len(found))]
+        fitting = [one for one in wider if one != found and costs.macs(one) <= limit]
+        if not fitting:
+            return found
+        found = fitting[int(rng.integers(len(fitting)))]
+
+
+def _bounded(costs: WidthCosts, wanted: Any) -> Widths:
+    pairs = zip(np.rint(wanted), costs.whole, strict=True)
+    return tuple(int(np.clip(width, _LEAST, most)) for width, most in pairs)
+
+
+def widths(
+    image: tuple[int, int, int],
+    classes: int,
+    levels: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06),
+) -> Space:
+    """The small convolutional network in all widths, for searches of small networks.
+
+    A sampled network has random widths and the cost of one of the levels. A mutation multiplies the
+    widths of one or two layers by factors between 1/2 and 2.
+
+    Args:
+      image: (height, width, channels).
+      classes: Number of classes.
+      levels: Falling costs at which networks are wanted, as fractions of the MACs of the whole
+        network. Mutations stay between half the last and the first.
+    """
+
+    def build(own: Any) -> ConvNet:
+        return ConvNet(classes, own, conv=resolve_conv("auto"))
+
+    shapes = functools.cache(lambda own: _shapes(linen(build(own)), image))
+    whole = linen(build(ConvNet.widths))
+    costs = width_costs(whole, shapes(ConvNet.widths), image)
+    limits = [level * costs.macs(costs.whole) for level in levels]
+
+    def cost(own: Widths) -> dict[str, float]:
+        return {"macs": costs.macs(own), "log_macs": math.log2(costs.macs(own))}
+
+    def sample(rng: np.random.Generator) -> Widths:
+        return random_widths(costs, limits[int(rng.integers(len(limits)))], rng)
+
+    def mutate(own: Widths, rng: np.random.Generator) -> Widths:
+        for _ in range(_PATIENCE):
+            factors = np.ones(len(own))
+            layers = rng.choice(len(own), int(rng.integers(1, 3)), replace=False)
+            factors[layers] = 2 ** rng.uniform(-1, 1, len(layers))
+            child = _bounded(costs, factors * own)
+            if child != own and limits[-1] / 2 <= costs.macs(child) <= limits[0]:
+                return child
+        return sample(rng)
+
+    def neighbours(own: Widths) -> list[Widths]:
+        near = [_bounded(costs, own + d * unit) for unit in np.eye(len(own)) for d in (-1, 1)]
+        return [one for one in near if one != own]
+
+    def encode(own: Widths) -> np.ndarray:
+        return np.log2(np.array(own, np.float64))
+
+    def inherited(parent: Widths, child: Widths, variables: Any, fresh: Any, images: Any) -> Any:
+        del images
+        return inherit(linen(build(parent)), linen(build(child)), variables, fresh, image)
+
+    return Space(
+        sample, mutate, neighbours, encode, lambda own: None, None, cost, build, inherit=inherited
+    )
+
+
+def _shapes(model: Model, image: Sequence[int]) -> Any:
+    one = jax.ShapeDtypeStruct((1, *image), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), one)
+
+
+def discover(model: Model, variables: Any, image: Sequence[int]) -> units.UnitGroups:
+    """The units of a network for images."""
+    batch = jax.ShapeDtypeStruct((2, *image), jnp.float32)
+    return units.discover(model.infer, variables, batch)
+
+
+def inherit(
+    parent: Model, child: Model, variables: Any, fresh: Any, image: Sequence[int]
+) -> tuple[Any, Any]:
+    """The variables with which a child of other widths begins, see `Space.inherit`.
+
+    Where it is narrower, it keeps the units of largest incoming weights. Its additional units have
+    fresh incoming weights and outgoing weights of zero.
+
+    Args:
+      parent, child: The networks.
+      variables: The parent's.
+      fresh: The child's own.
+      image: (height, width, channels).
+    """
+    old, new = discover(parent, variables, image), discover(child, fresh, image)
+    before = tree.leaves_by_path(variables)
+    wanted = {group.name: group.size for group in new.groups}
+    kept = {name: _largest(before, name) < size for name, size in wanted.items()}
+    moved = units.resize(variables, variables, old, kept, wanted)
+    known = {name: np.arange(size) < kept[name].sum() for name, size in wanted.items()}
+    masks = units.weight_masks(new, known, moved)
+    begun = jax.tree.map(np.where, masks, moved, fresh)
+    own = units.groups_in_collection(new)
+    params = apply(units.outgoing_masks(own, known, begun["params"]), begun["params"])
+
+    def free(path: tuple, leaf: jax.Array) -> jax.Array:
+        there = before[f"params/{tree.path_name(path)}"]
+        return jnp.asarray(not np.array_equal(there, leaf))
+
+    return {**begun, "params": params}, jax.tree.map_with_path(free, params)
+
+
+def _largest(leaves: Mapping[str, Any], group: str) -> np.ndarray:
+    """Rank of each unit by the norm of its incoming kernel, from 0, the largest."""
+    path, axis = group.rsplit(":", 1)
+    squares = np.square(np.moveaxis(np.asarray(leaves[path]), int(axis), 0))
+    norms = squares.reshape(len(squares), -1).sum(1)
+    return np.argsort(np.argsort(-norms, kind="stable"))

@@ -1,0 +1,168 @@
+"""Errors, training FLOPs and hypervolumes of the front and its rivals; and a figure of them."""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import moocore
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
+
+Records = Sequence[Mapping[str, Any]]
+FRONT, WIDTHS = "front", "front's widths"
+_SIZE = (760.0, 420.0)
+_MARGINS = (58.0, 18.0, 14.0, 46.0)
+
+
+class Found(NamedTuple):
+    """What one arm found with one seed.
+
+    Attributes:
+      errors: Test errors in %, by level; a search may have none at a level.
+      macs: MACs as fractions of the whole network's, by level.
+      flops: Training FLOPs, relative to one dense training.
+      retraining: Those of training what was found from scratch; 0 where it is taken as it comes.
+    """
+
+    errors: Mapping[float, float]
+    macs: Mapping[float, float]
+    flops: float
+    retraining: float
+
+    def hypervolume(self, reference: float) -> float:
+        """What the networks dominate: points of error times halvings of the MACs.
+
+        Args:
+          reference: Error from which on a network counts for nothing; the MACs are the whole's.
+        """
+        points = [[self.errors[level], math.log2(self.macs[level])] for level in self.errors]
+        return float(moocore.hypervolume(np.array(points), ref=[reference, 0.0]))
+
+
+Rows = Mapping[str, Mapping[int, Found]]
+
+
+def rows_of(fronts: Mapping[int, Mapping[str, Any]], records: Records) -> Rows:
+    """By arm and seed; a search has a row for each budget.
+
+    Args:
+      fronts: By seed, the record of the front.
+      records: Of the rivals, at the settings that were chosen.
+    """
+    rows: dict[str, dict[int, Found]] = {FRONT: {s: _found(r) for s, r in fronts.items()}}
+    for record in records:
+        budget = _of_budget(record["budget"]) if record["budget"] else ""
+        rows.setdefault(record["arm"] + budget, {})[record["seed"]] = _found(record)
+    return rows
+
+
+def _of_budget(budget: float) -> str:
+    return f", {budget:g} ×"
+
+
+def _found(record: Mapping[str, Any]) -> Found:
+    dense = record["train_flops_dense"]
+    return Found(
+        {one["level"]: one["test_error"] for one in record["networks"]},
+        {one["level"]: one["relative_macs"] for one in record["networks"]},
+        record["train_flops"] / dense,
+        record.get("retrain_flops", 0.0) / dense,
+    )
+
+
+def error_table(rows: Rows, levels: Sequence[float], reference: float) -> Table:
+    """Errors by level, hypervolume and training FLOPs of each arm."""
+    columns = [
+        Column("networks", numeric=False), Column("seeds"), *_titles(levels),
+        Column("hypervolume"), Column("training FLOPs ÷ dense"), Column("and from scratch"),
+    ]  # fmt: skip
+    cells = [
+        [
+            Cell(name),
+            Cell(str(len(seeds))),
+            *(Cell(_text([own.errors.get(level) for own in seeds.values()])) for level in levels),
+            Cell(_text([own.hypervolume(reference) for own in seeds.values()])),
+            Cell(f"{np.mean([own.flops for own in seeds.values()]):.2f}"),
+            Cell(f"{np.mean([own.retraining for own in seeds.values()]):.2f}"),
+        ]
+        for name, seeds in rows.items()
+    ]
+    note = (
+        "Mean ± half the 95 % interval over seeds. Hypervolume: points of error times halvings of"
+        f" the MACs, up to {reference:.2f} % (the smallest uniform network of the tuning seeds) and"
+        " the whole network's MACs. Training FLOPs: of all networks of a row together, relative to"
+        " one dense training as long as the main run of the front; and from scratch: of the"
+        " networks that a search found, trained once more."
+    )
+    return Table("Test error in % beside rivals", columns, cells, [note])
+
+
+def difference_table(rows: Rows, against: str, levels: Sequence[float], reference: float) -> Table:
+    """How far each arm is above another in error, and below it in hypervolume, seed by seed."""
+    columns = [
+        Column("networks", numeric=False), Column("seeds"), *_titles(levels), Column("hypervolume"),
+    ]  # fmt: skip
+    cells, ours = [], rows.get(against, {})
+    for name, seeds in rows.items():
+        both = sorted(ours.keys() & seeds.keys())
+        if name == against or not both:
+            continue
+        pairs = [(seeds[seed], ours[seed]) for seed in both]
+        above = [
+            [a.errors[level] - b.errors[level] for a, b in pairs if level in a.errors]
+            for level in levels
+        ]
+        below = [b.hypervolume(reference) - a.hypervolume(reference) for a, b in pairs]
+        cells.append([Cell(name), Cell(str(len(both))), *(Cell(_text(x)) for x in (*above, below))])
+    note = (
+        f"Errors above those of {against}, in points, and hypervolumes below; with the 95 %"
+        " interval. Above zero is worse."
+    )
+    return Table(f"Rivals against {against}, seed by seed", columns, cells, [note])
+
+
+def rivals_figure(rows: Rows, levels: Sequence[float], budget: float) -> FigureSpec:
+    """Mean errors against MACs; of searches, those with one budget."""
+    rows = {n: own for n, own in rows.items() if "×" not in n or n.endswith(_of_budget(budget))}
+    told = "; ".join(
+        f"{name} {_text([own.errors.get(levels[-1]) for own in seeds.values()])}"
+        for name, seeds in rows.items()
+    )
+    said = f"Test error in % at {100 * levels[-1]:g} % of the MACs: {told}."
+    panel = Panel(functools.partial(_draw, rows, levels), said, *_SIZE, _MARGINS)
+    caption = (
+        "Mean test error of the networks at each level of MACs, relative to the whole network's."
+        " Lower left is better. A number with × is a budget in training FLOPs of one front."
+    )
+    return FigureSpec("front_rivals", "The front and its rivals", caption, [panel])
+
+
+def _draw(rows: Rows, levels: Sequence[float], ax: Axes) -> None:
+    colours = [style.COLOURS[f"c{i}"][0] for i in (1, 0, *range(2, 8))]
+    for i, (name, seeds) in enumerate(rows.items()):
+        macs, errors = (
+            [np.mean([getattr(own, name).get(x, np.nan) for own in seeds.values()]) for x in levels]
+            for name in ("macs", "errors")
+        )
+        turn = i // len(colours)
+        ax.plot(
+            macs, errors, color=colours[i % len(colours)], label=name, lw=2.4 if i == 0 else 1.4,
+            ls=("-", "--", ":")[turn % 3], marker="os^"[turn % 3], ms=5,
+        )  # fmt: skip
+    ax.set(xscale="log", xlabel="MACs ÷ whole network's (log scale)", ylabel="test error (%)")
+    ax.set_xticks(list(levels))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.legend(frameon=False, fontsize=9, ncols=2)
+
+
+def _titles(levels: Sequence[float]) -> list[Column]:
+    return [Column(f"{100 * level:g} %") for level in levels]
+
+
+def _text(values: Sequence[float | None]) -> str:
+    return stats.estimate_text(stats.estimate(values))

@@ -1,0 +1,42 @@
+"""Static sparse training of units: those that the given weights do not use stay inactive."""
+
+from typing import Any
+
+from gpnas.masks import MaskTransform, schedule
+from gpnas.methods._method import Forecast, Method
+from gpnas.units import (
+    UnitGroups,
+    groups_in_collection,
+    is_block,
+    on_units,
+    outgoing_masks,
+    weight_masks,
+)
+from gpnas.units import score as unit_score
+
+
+def static_units(*, groups: UnitGroups, params: Any) -> Method:
+    """Units whose outgoing weights are all zero at the start stay inactive.
+
+    It trains on with the network that a method of units left, in the arrays of the whole one. All
+    blocks stay.
+
+    Args:
+      groups: Unit groups of the network.
+      params: Its parameters, or their shapes.
+    """
+    found = groups_in_collection(groups).groups
+    own = UnitGroups(tuple(g for g in found if not is_block(g.name)), ())
+    as_given = MaskTransform(
+        lambda masks, magnitudes, key: ({n: x > 0 for n, x in magnitudes.items()}, ()),
+        lambda masks, state, ctx: (masks, state),
+        schedule.never,
+    )
+    unused = unit_score.random(own)
+    return Method(
+        on_units(as_given, own, unused, unused),
+        Forecast(schedule.constant(1.0), adaptive=True),  # the active units are not known before
+        update_mask=lambda masks, state: weight_masks(own, state.units, params),
+        zero_mask=lambda masks, state: outgoing_masks(own, state.units, params),
+        mask_forward=False,  # nothing reads an inactive unit: its outgoing weights are zero
+    )

@@ -1,0 +1,229 @@
+"""The study of a front's rivals: its space of widths, its slimmable network, runs and tables."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.studies.front_rivals import STUDY, get_config, slimmable, space, tables
+from experiments.studies.front_rivals.run import run
+from experiments.studies.study import Options
+from gpnas.errors import UserError
+from gpnas.models import ConvNet, linen
+from gpnas.records import append_line, read_lines
+from gpnas.search.spaces import cost_of
+from gpnas.units import resize
+
+IMAGE = (8, 8, 1)
+SPACE = space.widths(IMAGE, 10)
+LEVELS = (0.25,)
+X = np.random.default_rng(0).normal(size=(4, *IMAGE)).astype(np.float32)
+
+
+def model(widths):
+    return linen(ConvNet(10, widths, conv="im2col"))
+
+
+def begun(widths, seed=0):
+    return jax.jit(model(widths).init)(jax.random.key(seed), X)
+
+
+@pytest.fixture(scope="module")
+def costs():
+    return space.width_costs(model(ConvNet.widths), begun(ConvNet.widths), IMAGE)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.05, 0.12, 0.5]))
+def test_no_unit_fits_beside_random_widths(costs, seed, level):
+    limit = level * costs.macs(costs.whole)
+    found = space.random_widths(costs, limit, np.random.default_rng(seed))
+    assert costs.macs(found) <= limit
+    for i, (width, most) in enumerate(zip(found, costs.whole, strict=True)):
+        assert 2 <= width <= most
+        wider = (*found[:i], width + 1, *found[i + 1 :])
+        assert width == most or costs.macs(wider) > limit
+
+
+@given(st.integers(0, 10**6))
+def test_the_space_stays_within_its_bounds(costs, seed):
+    rng, whole = np.random.default_rng(seed), costs.macs(costs.whole)
+    first = SPACE.sample(rng)
+    child = SPACE.mutate(first, rng)
+    assert child != first and SPACE.cost(child)["macs"] == costs.macs(child)
+    assert 0.03 * whole <= costs.macs(child) <= 0.5 * whole
+    assert {sum(np.not_equal(first, near)) for near in SPACE.neighbours(first)} == {1}
+
+
+def test_macs_are_those_of_the_network(costs):
+    for widths in (costs.whole, (5, 7, 6, 11)):
+        module = ConvNet(10, widths)
+        assert costs.macs(widths) == cost_of(module, IMAGE)["macs"]
+
+
+def test_a_wider_child_computes_what_its_parent_does():
+    parent, child = (4, 5, 6, 7), (6, 5, 8, 9)
+    variables, fresh = begun(parent), begun(child, 1)
+    found, free = SPACE.inherit(parent, child, variables, fresh, X)
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, fresh)
+    before, after = model(parent).infer(variables, X), model(child).infer(found, X)
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    assert free["conv1"]["kernel"] and not free["classifier"]["bias"]
+
+
+def test_a_narrower_child_keeps_the_largest_units():
+    parent, child = (4, 5, 6, 7), (4, 5, 6, 3)
+    variables = begun(parent)
+    found, _ = SPACE.inherit(parent, child, variables, begun(child, 1), X)
+    kernel = np.asarray(variables["params"]["hidden"]["kernel"])
+    largest = np.sort(np.argsort(-np.square(kernel).sum(0))[:3])
+    np.testing.assert_array_equal(found["params"]["hidden"]["kernel"], kernel[:, largest])
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.75])
+def test_a_fraction_of_a_slimmable_network_is_a_network_of_its_own(fraction):
+    whole = (4, 8, 8, 12)
+    variables = begun(whole)
+    groups = space.discover(model(whole), variables, IMAGE)
+    masks = {g.name: np.arange(g.size) < round(fraction * g.size) for g in groups.groups}
+    small = resize(variables, variables, groups, masks)
+    key = jax.random.key(2)
+    with nn.intercept_methods(slimmable._narrow(jnp.float32(fraction))):
+        masked = model(whole).apply(variables, X, key)[0]
+    own = model(space.scaled(whole, fraction)).apply(small, X, key)[0]
+    np.testing.assert_allclose(masked, own, atol=1e-4)
+
+
+def test_the_hypervolume_is_in_points_times_halvings():
+    found = tables.Found(
+        {0.5: 10.0, 0.25: 11.0, 0.06: 13.0}, {0.5: 0.5, 0.25: 0.25, 0.06: 0.06}, 1, 0
+    )
+    assert found.hypervolume(12.0) == pytest.approx(2 * 1 + 1 * 1)  # the last one counts nothing
+    other = found._replace(errors={0.5: 11.0}, macs={0.5: 0.5})  # nothing at 25 %
+    rows = {"front": {0: found, 1: found}, "other": {1: other}}
+    table = tables.difference_table(rows, "front", (0.5, 0.25), 12.0)
+    pilot = "pilot (1 seed)"
+    assert [cell.text for cell in table.rows[0]] == [
+        "other", "1", f"1.00 {pilot}", "–", f"2.00 {pilot}"
+    ]  # fmt: skip
+    assert tables.rivals_figure(rows, (0.5, 0.25), 10.0).file("svg").startswith(b"<?xml")
+
+
+def front_records(costs, levels, seeds):
+    """What the study needs to know of fronts."""
+    widths = {level: space.scaled(costs.whole, 0.9 * level**0.5) for level in levels}
+    for seed in seeds:
+        networks = [
+            {
+                "level": level,
+                "units": dict(zip("abcd", own, strict=True)),
+                "macs": costs.macs(own),
+                "relative_macs": level,
+                "train_flops": 6.0 * costs.macs(own) * 1280,
+                "test_error": 50.0,
+                "val_error": 50.0,
+            }
+            for level, own in widths.items()
+        ]
+        flops = 6.0 * 1280 * costs.macs(costs.whole)
+        yield {
+            "study": "front", "arm": "front", "rate": 0.1, "seed": seed, "networks": networks,
+            "uniform": networks, "retrained": networks, "train_flops": flops,
+            "train_flops_dense": flops,
+        }  # fmt: skip
+
+
+@pytest.fixture
+def study(tmp_path, costs):
+    """`arms → (config, options)` of a small study on the digits, with records of fronts."""
+
+    def make(*arms, stopped=lambda: False):
+        config = get_config()
+        config.front.data.name, config.front.data.image_size = "digits", 0
+        config.front.front, config.front.elastic = LEVELS, False
+        config.front.train.epochs, config.front.branch_epochs = 1, 1
+        config.front.method.update({"every": 3, "window": 2, "protect": 2})
+        config.rates, config.seeds, config.largest = (0.1,), (0,), (0.5,)
+        config.only, config.draws, config.budgets = ",".join(arms), 2, (0.5, 1.0)
+        config.candidate_epochs = config.child_epochs = 1
+        return config, Options(tmp_path / "results", tmp_path / "runs", "", stopped)
+
+    path = tmp_path / "results" / "front" / "records.jsonl"
+    path.parent.mkdir(parents=True)
+    for record in front_records(costs, LEVELS, (100, 0)):
+        append_line(path, record)
+    return make
+
+
+def told(options):
+    return read_lines(options.results / "front_rivals" / "records.jsonl")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hurry")
+def test_rivals_that_are_trained_once(study, costs):
+    arms = ("front's widths", "pruning only", "growing only", "random growth", "random widths")
+    config, options = study(*arms)
+    run(config, options)
+    found = told(options)
+    assert [(r["seed"], r["arm"]) for r in found] == [
+        (100, "pruning only"), (100, "growing only"), *((0, arm) for arm in arms)
+    ]  # fmt: skip
+    for record in found:
+        assert record["train_flops"] == sum(one["train_flops"] for one in record["networks"])
+        for one in record["networks"]:
+            assert costs.macs(tuple(one["widths"])) == one["macs"]
+            assert one["relative_macs"] <= one["level"] * (1 + 1e-6)
+    tried = found[-1]["networks"][0]["tried"]
+    assert len(tried) == 2
+    assert found[-1]["networks"][0]["val_error"] == min(one["val_error"] for one in tried)
+    run(config, options)
+    assert told(options) == found  # nothing is done twice
+    section = STUDY.sections(options.results, config)["front_rivals"]
+    assert [row[0].text for row in section.tables[0].rows] == ["front", *arms]
+    assert section.figures[0].file("svg").startswith(b"<?xml")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hurry")
+def test_a_slimmable_network_is_evaluated_at_each_level(study):
+    config, options = study("slimmable")
+    run(config, options)
+    record = told(options)[-1]
+    assert record["seed"] == 0 and record["largest"] == 0.5
+    assert [one["level"] for one in record["networks"]] == [*LEVELS]
+    assert all(one["relative_macs"] <= one["level"] for one in record["networks"])
+    assert record["train_flops"] == pytest.approx(record["train_flops_front"], rel=0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hurry")
+@pytest.mark.parametrize("arm", ["random search", "LEMONADE"])
+def test_a_search_goes_on_from_budget_to_budget(study, arm):
+    config, options = study(arm)
+    run(config, options)
+    small, large = told(options)
+    assert (small["budget"], large["budget"]) == (0.5, 1.0)
+    for record in (small, large):
+        assert 0 < record["train_flops"] <= record["budget"] * record["train_flops_front"]
+        assert record["retrain_flops"] > 0
+        assert [one["level"] for one in record["networks"]] == [*LEVELS]
+    assert large["evaluations"] > small["evaluations"]
+    for before, after in zip(small["networks"], large["networks"], strict=True):
+        assert after["searched_error"] <= before["searched_error"]
+
+
+def test_a_study_without_fronts_says_so(study, tmp_path):
+    config, options = study("random widths")
+    config.seeds = (0, 3)
+    with pytest.raises(UserError, match=r"fronts with the seeds \[3\]: reproduce front"):
+        run(config, options)
+    assert not (tmp_path / "results" / "front_rivals").exists()
+
+
+def test_a_study_that_is_asked_to_end_records_nothing_more(study):
+    config, options = study("random widths", stopped=lambda: True)
+    run(config, options)
+    assert told(options) == []
