@@ -7,6 +7,7 @@ leaves exchange a few integers per pass. Ties are broken by a second such search
 hash of (index, seed): exactly k, and unbiased.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -59,8 +60,8 @@ def mix_bits(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
     return x
 
 
-def _count_from(leaves: list[jax.Array], thresholds: list[jax.Array]) -> jax.Array:
-    """(thresholds,) int32, how many elements of uint32 leaves reach each threshold.
+def _count_from(leaves: list[jax.Array], thresholds: list[jax.Array]) -> list[jax.Array]:
+    """() int32 for each threshold, how many elements of uint32 leaves reach it.
 
     One reduction of many operands per leaf, so that XLA reads the leaf once for all of them.
     """
@@ -69,11 +70,11 @@ def _count_from(leaves: list[jax.Array], thresholds: list[jax.Array]) -> jax.Arr
     def add(a: list[jax.Array], b: list[jax.Array]) -> list[jax.Array]:
         return [x + y for x, y in zip(a, b, strict=True)]
 
-    def one(leaf: jax.Array) -> jax.Array:
+    def one(leaf: jax.Array) -> list[jax.Array]:
         reached = [(leaf >= t).astype(jnp.int32) for t in thresholds]
-        return jnp.stack(lax.reduce(reached, zeros, add, tuple(range(leaf.ndim))))
+        return lax.reduce(reached, zeros, add, tuple(range(leaf.ndim)))
 
-    return sum(map(one, leaves), jnp.zeros(len(thresholds), jnp.int32))
+    return functools.reduce(add, map(one, leaves), zeros)
 
 
 def _bits_per_pass() -> int:
@@ -96,10 +97,11 @@ def _threshold(leaves: list[jax.Array], k: jax.Array) -> tuple[jax.Array, jax.Ar
         threshold, found = carry
         shift = (32 - bits * (i + 1)).astype(jnp.uint32)
         trials = [threshold | (jnp.uint32(d) << shift) for d in range(1, 2**bits)]
-        counts = _count_from(leaves, trials)
-        chosen = jnp.sum(counts >= k, dtype=jnp.int32)  # counts do not increase
-        threshold |= chosen.astype(jnp.uint32) << shift
-        return threshold, jnp.where(chosen > 0, counts[chosen - 1], found)
+        for trial, count in zip(trials, _count_from(leaves, trials), strict=True):
+            enough = count >= k  # and so at all trials before
+            threshold = jnp.where(enough, trial, threshold)
+            found = jnp.where(enough, count, found)
+        return threshold, found
 
     return lax.fori_loop(0, 32 // bits, digit, (jnp.uint32(0), jnp.int32(0)))
 
