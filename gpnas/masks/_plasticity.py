@@ -133,13 +133,12 @@ def plasticity(
             return active, new._replace(statistics={})
 
         before = (masked_leaves(masks), state._replace(statistics={}, skips=no_skips()))
-        (active, after), skips = cond_finite(
-            ctx.may_update, at_update, before, state.skips, own.grads, seen
-        )
+        due = ctx.may_update
+        (active, after), skips = cond_finite(due, at_update, before, state.skips, own.grads, seen)
         return update_leaves(masks, active), after._replace(statistics=kept, skips=skips)
 
-    observe = scores.observed((drop, grow), every, window)
-    transform = MaskTransform(init_fn, update_fn, may_observe=observe)
+    may_observe = scores.observed((drop, grow), every, window)
+    transform = MaskTransform(init_fn, update_fn, may_observe=may_observe)
     return every_(between(transform, start, stop), every)
 
 

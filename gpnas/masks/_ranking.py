@@ -50,7 +50,6 @@ def ranking(
     Raises:
       ValueError: If a density is not in [0, 1].
     """
-
     check_densities(density)
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, Any]:

@@ -99,9 +99,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         return jax.tree.map(jnp.copy, {"params": params, **model_state})
 
     evaluate_all = _make_evaluate_all(plan, data)
-
-    def evaluate(variables: Any, split: Split) -> dict[str, float]:
-        return evaluate_all([variables], split)[0]
+    evaluate = _of_one(evaluate_all)
 
     def on_eval(state: TrainState, loss: float, split: Split) -> TrainState:
         def loss_of(params: Any) -> float:
@@ -137,7 +135,10 @@ def make_evaluate(
     plan: Plan, data: Dataset, batch: int = 1000
 ) -> Callable[[Any, Split], dict[str, float]]:
     """Builds the evaluation: `(variables, split) → metrics`, means over all examples, each once."""
-    evaluate_all = _make_evaluate_all(plan, data, batch)
+    return _of_one(_make_evaluate_all(plan, data, batch))
+
+
+def _of_one(evaluate_all: Callable) -> Callable[[Any, Split], dict[str, float]]:
     return lambda variables, split: evaluate_all([variables], split)[0]
 
 

@@ -49,9 +49,9 @@ def seen(recipe, digits, tmp_path_factory):
     def watch(plan, *args):
         program = run(plan, *args)
 
-        def go(state, index, steps):
+        def go(state, index, steps, *step):
             met.append((int(state.step), plan.variables["params"]["Dense_0"]["kernel"].shape[1]))
-            return program.run(state, index, steps)
+            return program.run(state, index, steps, *step)
 
         return program._replace(run=go)
 
