@@ -20,7 +20,7 @@ import pytest
 
 from gpnas import _stop, data
 from gpnas.models import cell201
-from gpnas.train import Stopped, _checkpoint, _loop
+from gpnas.train import Stopped, _checkpoint, _flush
 
 DEVICES = 8
 
@@ -77,9 +77,9 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
 
     @contextlib.contextmanager
     def stopping(step: int) -> Iterator[None]:
-        seen, log = [0], _loop._log
+        seen, log = [0], _flush._log
 
-        def watched(replica: _loop.Replica, counts: Any, *rest: Any) -> _loop.Replica:
+        def watched(replica: Any, counts: Any, *rest: Any) -> Any:
             seen[0] = int(counts.step)
             return log(replica, counts, *rest)
 
@@ -88,7 +88,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
             yield lambda: seen[0] >= step
 
         with monkeypatch.context() as patch, pytest.raises(Stopped):
-            patch.setattr(_loop, "_log", watched)
+            patch.setattr(_flush, "_log", watched)
             patch.setattr(_stop, "stop_signal", signal)
             yield
 

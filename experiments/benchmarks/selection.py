@@ -7,6 +7,7 @@ from experiments.benchmarks.measure import Measurement, Options, interleave, rat
 from gpnas.masks import select
 
 _TARGET = 0.1
+_ELSEWHERE = 0.35  # not on a CPU: a GPU sorts as fast as it reads
 
 
 def top_k_ratio(options: Options, size: int) -> Measurement:
@@ -26,9 +27,10 @@ def top_k_ratio(options: Options, size: int) -> Measurement:
         "all tied": int(count(jnp.zeros(size))),
     }
     value = ratio(taken, "exact_top_k", "argsort")
+    target = _TARGET if jax.default_backend() == "cpu" else _ELSEWHERE
     exact = all(found == k for found in counts.values())
     details = {"size": size, "k": k, "selected": counts} | summary(taken)
     return Measurement(
-        name, value, "exact_top_k / argsort", f"≤ {_TARGET}, with exact counts",
-        value <= _TARGET and exact, details,
+        name, value, "exact_top_k / argsort", f"≤ {target}, with exact counts",
+        value <= target and exact, details,
     )  # fmt: skip

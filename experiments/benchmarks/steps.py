@@ -14,6 +14,24 @@ _METHODS = ("rigl", "development")
 _TARGET = 1.1
 
 
+def segments_ratio(options: Options) -> Measurement:
+    """Steps of development in segments over the same steps in one loop, LeNet-300."""
+    steps, rounds = (5, 2) if options.fast else (100, 30)
+    data, subjects = fashion_mnist(options), {}
+    for loop in ("segments", "scan"):
+        config = config_of(options, "development", "lenet300")
+        every(config, steps)
+        config.train.loop, config.train.log_every = loop, steps
+        subjects[loop] = trained(config, data, steps)
+    taken = interleave(subjects, rounds)
+    value = ratio(taken, "segments", "scan")
+    lowest = min(taken["segments"]) / min(taken["scan"])
+    return Measurement(
+        "segments_ratio", value, "step in segments / in a scan", f"≤ {_TARGET}", value <= _TARGET,
+        {"ratio_of_minima": lowest, "images": data.name, "steps": steps} | summary(taken, steps),
+    )  # fmt: skip
+
+
 def masked_step_ratio(options: Options, model: str) -> Measurement:
     """The worse of RigL and development; a timed call is 100 steps, of which one has an event."""
     steps, rounds = (5, 2) if options.fast else (100, 30 if model == "lenet300" else 3)

@@ -69,11 +69,12 @@ def trained(config: ConfigDict, data: Dataset, steps: int, lanes: int = 1) -> Ca
     """Our program as training runs it: each call goes on by `steps` steps."""
     program = make_program(make_plan(config, data), data, "jit", lanes)
     state = program.place(program.init([jax.random.key(seed) for seed in range(lanes)]))
-    index = rows(data, steps, lanes)
+    index, done = rows(data, steps, lanes), 0
 
     def run() -> Any:
-        nonlocal state
-        state, sums = program.run(state, index, steps)
+        nonlocal state, done
+        state, sums = program.run(state, index, steps, done)
+        done += steps
         return state, sums
 
     return run
@@ -132,18 +133,18 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
     def one(state: tuple, images: Any, labels: Any, index: Any, i: Any) -> tuple:
         return step(state, scaled(images[index[i]]), labels[index[i]])
 
-    def many(state: tuple, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
+    def many(state: tuple, images: Any, labels: Any, index: Any) -> tuple:
         def turn(i: Any, state: tuple) -> tuple:
             return one(state, images, labels, index, i)
 
-        return jax.lax.fori_loop(0, steps, turn, state)
+        return jax.lax.fori_loop(0, len(index), turn, state)  # of static length
 
-    compiled = jax.jit(many if plan.loop == "scan" else one, donate_argnums=0)
+    compiled = jax.jit(one if plan.loop == "steps" else many, donate_argnums=0)
 
     def run(state: tuple, index: np.ndarray) -> tuple[tuple, jax.Array]:
         state = (*state[:3], jnp.zeros(2))
-        if plan.loop == "scan":
-            state = compiled(state, images, labels, index, np.int32(len(index)))
+        if plan.loop != "steps":
+            state = compiled(state, images, labels, index)
         else:
             for i in range(len(index)):
                 state = compiled(state, images, labels, index, np.int32(i))

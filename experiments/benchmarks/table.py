@@ -19,6 +19,7 @@ _TRAINING: dict[str, Callable[[Options], Measurement]] = {
     "fashion_2pct": fashion.fashion_2pct,
     "compilations": training.compilations,
     "masked_step_ratio": functools.partial(steps.masked_step_ratio, model="lenet300"),
+    "segments_ratio": steps.segments_ratio,
     "loop_ratio": training.loop_ratio,
     "lanes_ratio": lanes.lanes_ratio,
     "sparse_vd_ratio": functools.partial(learners.learner_ratio, method="sparse_vd", target=2.5),

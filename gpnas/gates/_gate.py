@@ -121,5 +121,5 @@ def masks_from_gates(
             masks, cond_inplace(ctx.may_update, recompute, masked_leaves(masks))
         ), state
 
-    transform = MaskTransform(init_fn, update_fn)
+    transform = MaskTransform(init_fn, update_fn, may_observe=schedule.never)
     return when(transform, lambda step: ((step % every == 0) & (step > 0)) | (step == last))

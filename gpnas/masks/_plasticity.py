@@ -138,7 +138,9 @@ def plasticity(
         )
         return update_leaves(masks, active), after._replace(statistics=kept, skips=skips)
 
-    return every_(between(MaskTransform(init_fn, update_fn), start, stop), every)
+    observe = scores.observed((drop, grow), every, window)
+    transform = MaskTransform(init_fn, update_fn, may_observe=observe)
+    return every_(between(transform, start, stop), every)
 
 
 class _Ages(NamedTuple):

@@ -79,4 +79,6 @@ def ranking(
         )
         return update_leaves(masks, active), RankingState(kept, skips)
 
-    return every_(between(MaskTransform(init_fn, update_fn), start, stop), every)
+    observe = scores.observed((score,), every, None)
+    transform = MaskTransform(init_fn, update_fn, may_observe=observe)
+    return every_(between(transform, start, stop), every)

@@ -54,6 +54,8 @@ class MaskContext:
       may_update: () bool, whether masks may change at this step; combinators narrow it. The Python
         bool False means that no mask update is compiled.
       gates: Parameters of the gates, where a method has gates.
+      branches: Whether statistics that are not due at a step are skipped by control flow; else they
+        are computed and not used. Static.
     """
 
     step: jax.Array
@@ -62,6 +64,7 @@ class MaskContext:
     key: jax.Array
     may_update: jax.Array | bool = True
     gates: Any = ()
+    branches: bool = flax.struct.field(pytree_node=False, default=True)
 
     def of_masked(self, masks: Masks) -> "MaskContext":
         """The context of the masked leaves alone: params and grads as `{path: leaf}`."""
@@ -79,17 +82,24 @@ class MaskTransform(NamedTuple):
       may_change: `step → () bool`, whether `update` may change masks at a step. A hint: a train
         step may skip everything about masks at the other steps; one that ignores it is correct, but
         slower.
+      may_observe: `step → () bool`, whether `update` may change its state at a step at which masks
+        do not change. A hint of the same kind: at a step at which neither holds, `update` need not
+        be called.
     """
 
     init: Callable[[Masks, Any, jax.Array], tuple[Masks, State]]
     update: Callable[[Masks, State, MaskContext], tuple[Masks, State]]
     may_change: Callable[[jax.Array], jax.Array] = always
+    may_observe: Callable[[jax.Array], jax.Array] = always
 
 
 def identity() -> MaskTransform:
     """Leaves the masks unchanged: dense training, or training with given masks."""
     return MaskTransform(
-        lambda masks, params, key: (masks, ()), lambda masks, state, ctx: (masks, state), never
+        lambda masks, params, key: (masks, ()),
+        lambda masks, state, ctx: (masks, state),
+        never,
+        never,
     )
 
 
@@ -102,6 +112,7 @@ def stateful_identity(init_state: Callable[[Masks, Any, jax.Array], State]) -> M
     return MaskTransform(
         lambda masks, params, key: (masks, init_state(masks, params, key)),
         lambda masks, state, ctx: (masks, state),
+        never,
         never,
     )
 
@@ -134,7 +145,10 @@ def chain(*transforms: MaskTransform) -> MaskTransform:
     def may_change(step: jax.Array) -> jax.Array:
         return jnp.any(jnp.array([transform.may_change(step) for transform in transforms]), axis=0)
 
-    return MaskTransform(init_fn, update_fn, may_change)
+    def may_observe(step: jax.Array) -> jax.Array:
+        return jnp.any(jnp.array([transform.may_observe(step) for transform in transforms]), axis=0)
+
+    return MaskTransform(init_fn, update_fn, may_change, may_observe)
 
 
 def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
@@ -165,7 +179,7 @@ def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
         inner, state = transform.update(hide(masks, ctx.params), state, ctx)
         return update_leaves(masks, masked_leaves(inner)), state
 
-    return MaskTransform(init_fn, update_fn, transform.may_change)
+    return transform._replace(init=init_fn, update=update_fn)
 
 
 def when(transform: MaskTransform, condition: Callable[[jax.Array], jax.Array]) -> MaskTransform:
@@ -179,7 +193,7 @@ def when(transform: MaskTransform, condition: Callable[[jax.Array], jax.Array]) 
     def may_change(step: jax.Array) -> jax.Array:
         return transform.may_change(step) & condition(step)
 
-    return MaskTransform(transform.init, update_fn, may_change)
+    return transform._replace(update=update_fn, may_change=may_change)
 
 
 def every(transform: MaskTransform, n: int) -> MaskTransform:

@@ -64,7 +64,7 @@ def unstacked(transform: MaskTransform, axes: AxesTable) -> MaskTransform:
         inner, state = transform.update(split(masks, masks), state, own)
         return join(masks, inner), state
 
-    return MaskTransform(init_fn, update_fn, transform.may_change)
+    return transform._replace(init=init_fn, update=update_fn)
 
 
 def _layer(name: str, i: int) -> str:

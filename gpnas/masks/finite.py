@@ -84,7 +84,13 @@ def skipped(state: Any) -> jax.Array:
 
 def pending(state: Any) -> jax.Array:
     """() bool, whether a mask update is deferred, from a mask transform's state; may be traced."""
-    return jnp.any(jnp.stack([jnp.zeros((), bool), *(node.pending for node in _skips(state))]))
+    flags = (jnp.any(node.pending) for node in _skips(state))  # of replicas: of any
+    return jnp.any(jnp.stack([jnp.zeros((), bool), *flags]))
+
+
+def may_defer(state: Any) -> bool:
+    """Whether a mask transform with such a state can defer mask updates."""
+    return bool(_skips(state))
 
 
 def _skips(state: Any) -> list[Skips]:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from gpnas.masks import tree
 from gpnas.masks._transform import MaskContext, cond_inplace
 from gpnas.masks.finite import are_finite
+from gpnas.masks.schedule import Schedule, always, never
 from gpnas.masks.tree import wide
 
 Values = Any
@@ -82,9 +83,22 @@ def observe_before(
     """
     if not kept or window is None or window >= every:
         return _observe(scores, kept, ctx)
-    now = (-ctx.step) % every < window
+    now = _in_window(every, window)(ctx.step)
     start = (kept, jnp.ones((), bool))
+    if not ctx.branches:
+        return jax.tree.map(lambda a, b: jnp.where(now, a, b), _observe(scores, kept, ctx), start)
     return cond_inplace(now, lambda x: _observe(scores, x[0], ctx), start)
+
+
+def observed(scores: tuple[Score, ...], every: int, window: int | None) -> Schedule:
+    """`step → () bool`, at which steps `observe_before` changes statistics."""
+    if not any(score.statistics for score in scores):
+        return never
+    return always if window is None or window >= every else _in_window(every, window)
+
+
+def _in_window(every: int, window: int) -> Schedule:
+    return lambda step: (-step) % every < window
 
 
 def _zeros(params: Any) -> Any:

@@ -101,7 +101,7 @@ def lottery(
         return jnp.float32(1 - fraction) ** jnp.minimum(cuts, rounds)
 
     return Method(
-        MaskTransform(init_fn, update_fn, schedule.never),
+        MaskTransform(init_fn, update_fn, schedule.never, lambda step: step == rewind),
         Forecast(curve),
         trainings=trainings,
         hooks=Hooks(on_eval=begin_next),

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import optax
 
-from gpnas.masks import MaskContext, MaskTransform, allocate, apply, ranking, schedule, score, tree
+from gpnas.masks import MaskContext, allocate, apply, ranking, schedule, score, tree
 from gpnas.methods._method import Forecast, Method, all_ones
 from gpnas.methods._settings import Count, Decay, Density, Fraction
 
@@ -47,7 +47,7 @@ def topkast(
         return masks, (used_state, learning, learning_state)
 
     return Method(
-        MaskTransform(init_fn, update_fn, forward.may_change),
+        forward._replace(init=init_fn, update=update_fn),
         Forecast(forward_curve, schedule.constant(min(extra / max(1 - density, 1e-6), 1.0))),
         update_mask=lambda masks, state: state[1],
         zero_mask=all_ones,

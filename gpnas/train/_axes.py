@@ -98,4 +98,4 @@ def with_axes(transform: MaskTransform, table: AxesTable) -> MaskTransform:
         del masks  # of the conventions: they would mask the biases of stacked layers
         return inner.init(init_masks(params, axes=table), params, key)
 
-    return MaskTransform(init_fn, inner.update, inner.may_change)
+    return inner._replace(init=init_fn)

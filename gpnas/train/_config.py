@@ -56,7 +56,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.init_names = ConfigDict()  # {path here: path there}; "" is not loaded
     config.train.batch_size = 128  # over all devices; less of fewer images than that
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
-    config.train.loop = "auto"  # scan: many steps a call; steps: one; auto: what is faster
+    config.train.loop = "auto"  # scan, steps, segments; auto: what is fast (docs/performance.md)
     config.train.log_every = 100  # steps between lines in metrics.jsonl
     config.train.eval_every = 1  # epochs between evaluations on the validation images
     config.train.patience = 0  # evaluations without a better metric that end the run; 0: never

@@ -5,7 +5,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,18 +21,18 @@ from gpnas.masks import masked_leaves
 from gpnas.train import _analysis, _checkpoint, _elastic, _patience, _record
 from gpnas.train._config import check_config as check_config
 from gpnas.train._config import config_key
+from gpnas.train._flush import Chunk, chunks_ahead, flush_metrics
 from gpnas.train._forecast import few_updates, forecast_line
 from gpnas.train._initial import check_variables, load_variables
 from gpnas.train._load_data import load_data
 from gpnas.train._metrics import progress, writer
 from gpnas.train._observe import (
-    Counts,
     count,
-    evaluate_and_select,
     no_selection,
     resume_counters,
+    select_best,
     to_host,
-    train_line,
+    units_of,
     validation_values,
 )
 from gpnas.train._plan import Plan, make_plan
@@ -40,7 +40,6 @@ from gpnas.train._program import Program, make_program
 from gpnas.train._run import Replica, Run, restore, save
 from gpnas.train._shuffle import batch_order
 from gpnas.train._state import TrainState
-from gpnas.train._step import Metrics
 from gpnas.train._workdir import (
     check_workdir,
     keep_written,
@@ -149,15 +148,6 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
     _analysis.check(configs[0].analysis)
 
 
-class Chunk(NamedTuple):
-    """Steps that the device may still be at: where they end, how many, and what will come out."""
-
-    step: int
-    steps: int
-    sums: Metrics
-    counts: list[Counts]
-
-
 def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
     configs, folders, data, plan = run.configs, run.folders, run.data, run.plan
     config = configs[0]
@@ -184,7 +174,9 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
             lines = keep_written(folder / "metrics.jsonl", written[i])
             write = stack.enter_context(writer(folder, config.train.tensorboard, step))
             sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}
-            begun = resume_counters(to_host(count(state), sizes), lines)
+            counts = jax.device_get(count(state))
+            units = units_of(state.mask_state)
+            begun = resume_counters(to_host(counts, 0, sizes, units), lines)
             wall = lines[-1]["wall_s"] if lines else 0.0
             values = validation_values(lines, plan.task.metric)
             replicas.append(Replica(write, written[i], selected[i], begun, wall, values))
@@ -219,7 +211,8 @@ def _loop(
 ) -> tuple[list[TrainState], list[Replica]]:
     """Steps in chunks that end where an epoch does, or where something is to be logged.
 
-    What came of a chunk is written down while the device is at the next one.
+    What came of chunks is fetched together, about once a second and before an evaluation, while the
+    device is at the next ones.
     """
     config, plan = run.configs[0], run.plan
     log_every, metric = config.train.log_every, plan.task.metric
@@ -228,36 +221,38 @@ def _loop(
     program, states, _ = _resize_to_active(program, states)
     out_of_patience = _patience.make_rule(config.train, plan.method, plan.total_steps, metric)
     placed, running, since = program.place(states), [], time.monotonic()
-    # Virtual CPU devices can starve each other of threads if two programs are under way.
-    ahead = 0 if jax.default_backend() == "cpu" and jax.device_count() > 1 else 1
+    ahead = chunks_ahead(None)
     title = config.arm or config.method.name
     with progress(plan.total_steps, title) as show:
         show(step, forecast_line(plan.expected))
         while step < plan.total_steps and not out_of_patience(replicas[0].values):
             steps = min(log_every - step % log_every, per_epoch - step % per_epoch)
             index = np.stack([order(step, rows) for order in run.orders])
-            placed, sums = program.run(placed, index, steps)
-            step, states = step + steps, program.fetch(placed)
-            running.append(Chunk(step, steps, sums, [count(state) for state in states]))
+            placed, sums = program.run(placed, index, steps, step)
+            step += steps
+            counts = count(program.view(placed), len(replicas))
+            running.append(Chunk(step, steps, sums, counts))
             last = step == plan.total_steps
             eval_now = last or step % (config.train.eval_every * per_epoch) == 0
-            kept = 0 if eval_now else ahead
-            done, running = running[: len(running) - kept], running[len(running) - kept :]
-            replicas, since = _flush_metrics(replicas, done, plan, since, show)
+            keep = step % per_epoch == 0 and step // per_epoch in config.train.keep_epochs
+            if eval_now or len(running) > ahead:
+                kept = 0 if eval_now else min(ahead, 1)
+                done, running = running[: len(running) - kept], running[len(running) - kept :]
+                begun = since
+                replicas, since = flush_metrics(replicas, done, plan, since, show)
+                ahead = chunks_ahead((since - begun) / len(done))
             stop_now = run.stopped()
             if stop_now:
-                replicas, since = _flush_metrics(replicas, running, plan, since, show)
+                replicas, since = flush_metrics(replicas, running, plan, since, show)
+            if eval_now or stop_now or keep or program.resize_to_active:
+                states = program.fetch(placed)
             if eval_now:
-                replicas = [
-                    _evaluate(program, state, run.data, replica)
-                    for replica, state in zip(replicas, states, strict=True)
-                ]
+                replicas = _evaluate(program, states, run.data, replicas)
                 show(step, "; ".join(_evaluation_text(one, metric) for one in replicas))
                 if not last and out_of_patience(replicas[0].values):
                     last = True
                     show(step, f"ends here: train.patience={config.train.patience}")
                 placed, states = _on_eval(program, placed, states, replicas, run.data)
-            keep = step % per_epoch == 0 and step // per_epoch in config.train.keep_epochs
             due = eval_now and time.monotonic() - saved >= config.train.checkpoint_seconds
             if due or keep or stop_now or last:
                 save(run, step, [program.to_full_shape(state) for state in states], replicas)
@@ -281,44 +276,21 @@ def _resize_to_active(
     return program, [state], state is not states[0]
 
 
-def _flush_metrics(
-    replicas: list[Replica], chunks: list[Chunk], plan: Plan, since: float, show: Callable
-) -> tuple[list[Replica], float]:
-    """Logs what chunks came to, and says when the last of them was done."""
-    for chunk in chunks:
-        sums, counts = jax.device_get((chunk.sums, chunk.counts))
-        spent, since = time.monotonic() - since, time.monotonic()
-        rate = round(chunk.steps * plan.batch_size * len(replicas) / spent, 1)
-        replicas = [
-            _log(replica, counted, jax.tree.map(lambda x, i=i: x[i], sums), plan, spent, rate)
-            for i, (replica, counted) in enumerate(zip(replicas, counts, strict=True))
-        ]
-        show(chunk.step, "")
-    return replicas, since
-
-
-def _log(
-    replica: Replica, counts: Counts, sums: Metrics, plan: Plan, spent: float, rate: float
-) -> Replica:
-    now = to_host(counts, replica.counters.sizes)
-    line = train_line(replica.counters, now, sums, plan.task.metric) | {"images_per_s": rate}
-    logged = replica.logged(line, spent)
-    if now.skipped and not replica.counters.skipped:
-        logging.warning(
-            "gradients were not finite by step %d: statistics and mask updates skip such steps",
-            now.step,
-        )
-    return logged._replace(counters=now)
-
-
-def _evaluate(program: Program, state: TrainState, data: Dataset, replica: Replica) -> Replica:
-    begun = time.monotonic()
-    line, selected = evaluate_and_select(
-        program, state, replica.counters, data.validation, replica.selected
-    )
-    replica = replica.logged(line, time.monotonic() - begun)
-    values = (*replica.values, (line["step"], line[program.metric.name]))
-    return replica._replace(selected=selected, values=values, loss=line["loss"])
+def _evaluate(
+    program: Program, states: list[TrainState], data: Dataset, replicas: list[Replica]
+) -> list[Replica]:
+    """Evaluates all replicas, and logs and selects each."""
+    begun, done = time.monotonic(), []
+    networks = [program.network(state) for state in states]
+    found = program.evaluate_all(networks, data.validation)
+    seconds = time.monotonic() - begun
+    for replica, network, metrics in zip(replicas, networks, found, strict=True):
+        now, best = replica.counters, replica.selected
+        line, selected = select_best(program, network, metrics, now, best)
+        replica = replica.logged(line, seconds)
+        values = (*replica.values, (line["step"], line[program.metric.name]))
+        done.append(replica._replace(selected=selected, values=values, loss=line["loss"]))
+    return done
 
 
 def _evaluation_text(replica: Replica, metric: Metric) -> str:

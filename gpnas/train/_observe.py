@@ -1,13 +1,13 @@
 """Metrics at each log point, and the selection of the best network."""
 
+import functools
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gpnas.data import Split
 from gpnas.masks import finite, summary
 from gpnas.train._counters import Counters, active_steps
 from gpnas.train._program import Program
@@ -38,57 +38,65 @@ class HostCounters(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Counters of a state on the device.
+    """Counters of replicas on the device, as two arrays, so that few are fetched.
 
     Attributes:
-      step: () int32.
-      active, grown, pruned: `{path: () int32}`.
-      active_steps: `{path: () float32}`.
-      skipped: () int32, steps whose gradients were not finite.
-      units: `{group: () int32}`, active units, of a method that develops units.
+      ints: (replicas, …) int32: step, skipped steps, then active, grown and pruned weights by path,
+        then active units by group.
+      floats: (replicas, leaves) float32: active-weight count, summed over the steps.
     """
 
-    step: jax.Array
-    active: dict[str, jax.Array]
-    grown: dict[str, jax.Array]
-    pruned: dict[str, jax.Array]
-    active_steps: dict[str, jax.Array]
-    skipped: jax.Array
-    units: dict[str, jax.Array]
+    ints: Any
+    floats: Any
 
 
-@jax.jit
-def _counts(masks: Any, mask_state: Any, counters: Counters, step: jax.Array) -> Counts:
-    units = mask_state.units if isinstance(mask_state, UnitsState) else {}
-    return Counts(
-        jnp.copy(step),
-        summary.active_counts(masks),
-        counters.grown,
-        counters.pruned,
-        active_steps(counters, masks, step),
-        finite.skipped(mask_state),
-        {name: jnp.sum(mask) for name, mask in units.items()},
-    )
+@functools.partial(jax.jit, static_argnums=4)
+def _counts(masks: Any, mask_state: Any, counters: Counters, step: jax.Array, many: bool) -> Counts:
+    def one(masks: Any, mask_state: Any, counters: Counters) -> Counts:
+        active = summary.active_counts(masks)
+        changed = [counts[path] for counts in (counters.grown, counters.pruned) for path in active]
+        units = [jnp.sum(units_of(mask_state)[name]) for name in sorted(units_of(mask_state))]
+        summed = active_steps(counters, masks, step)
+        ints = [step, finite.skipped(mask_state), *active.values(), *changed, *units]
+        return Counts(
+            jnp.stack([jnp.int32(n) for n in ints]),
+            jnp.stack([jnp.float32(0), *(summed[path] for path in active)]),
+        )
+
+    if many:
+        return jax.vmap(one)(masks, mask_state, counters)
+    return jax.tree.map(lambda x: x[None], one(masks, mask_state, counters))
 
 
-def count(state: TrainState) -> Counts:
-    """Copies the counters of a state into new buffers, without waiting for the device."""
-    return _counts(state.masks, state.mask_state, state.counters, state.step)
+def units_of(mask_state: Any) -> Mapping[str, Any]:
+    """`{group: (size,) bool}` of a method that develops units, else `{}`."""
+    return mask_state.units if isinstance(mask_state, UnitsState) else {}
 
 
-def to_host(counts: Counts, sizes: dict[str, int]) -> HostCounters:
-    """Fetches counts to the host in one transfer.
+def count(state: TrainState, replicas: int = 1) -> Counts:
+    """Copies counters of a state, or of replicas, into new buffers, without waiting for them."""
+    return _counts(state.masks, state.mask_state, state.counters, state.step, replicas > 1)
+
+
+def to_host(
+    counts: Counts, replica: int, sizes: dict[str, int], units: Iterable[str]
+) -> HostCounters:
+    """Counts of a replica by name.
 
     Args:
-      counts: Of a state.
+      counts: On the host.
+      replica: Its position.
       sizes: Weights by path.
+      units: Names of groups of units.
     """
-    counts = jax.device_get(counts)
-    active, grown, pruned = ({p: int(n) for p, n in count.items()} for count in counts[1:4])
-    summed = {p: float(n) for p, n in counts.active_steps.items()}
-    units = {name: int(n) for name, n in counts.units.items()}
-    skipped = int(counts.skipped)
-    return HostCounters(int(counts.step), sizes, active, grown, pruned, summed, skipped, units)
+    step, skipped, *ints = (int(n) for n in counts.ints[replica])
+    n = len(sizes)
+    active, grown, pruned = (
+        dict(zip(sizes, ints[i * n : (i + 1) * n], strict=True)) for i in range(3)
+    )
+    summed = dict(zip(sizes, (float(x) for x in counts.floats[replica][1:]), strict=True))
+    named = dict(zip(sorted(units), ints[3 * n :], strict=True))
+    return HostCounters(step, sizes, active, grown, pruned, summed, skipped, named)
 
 
 def resume_counters(now: HostCounters, lines: Sequence[Mapping[str, Any]]) -> HostCounters:
@@ -176,25 +184,35 @@ def no_selection(program: Program, state: TrainState) -> Selected:
     )
 
 
-def evaluate_and_select(
-    program: Program, state: TrainState, now: HostCounters, split: Split, best: Selected
+def select_best(
+    program: Program,
+    variables: Any,
+    metrics: Mapping[str, float],
+    now: HostCounters,
+    best: Selected,
 ) -> tuple[dict[str, Any], Selected]:
-    """Evaluates a state on the validation examples, and selects it if it is the best.
+    """Selects an evaluated network if it is the best.
 
     Only networks with the fewest active weights so far are candidates, so that gradual pruning is
     not judged by its denser networks.
 
+    Args:
+      program: Of the run.
+      variables: Of the network.
+      metrics: Its own, on the validation examples.
+      now: Counters of its state.
+      best: What is selected so far.
+
     Returns:
       The metrics line, and the selected network.
     """
-    variables = program.network(state)
-    metrics = program.evaluate(variables, split)
     value = program.metric.reported(metrics[program.metric.name])
     nonzeros = sum(now.active.values())
-    fewest = min(nonzeros, int(best.fewest))
+    *seen, least = jax.device_get((best.value, best.nonzeros, best.fewest))
+    fewest = min(nonzeros, int(least))
     best = best._replace(fewest=jnp.int32(fewest))
-    sparse, best_is_sparse = (n <= fewest * _SLACK for n in (nonzeros, int(best.nonzeros)))
-    better = program.metric.improves(value, float(best.value))
+    sparse, best_is_sparse = (n <= fewest * _SLACK for n in (nonzeros, int(seen[1])))
+    better = program.metric.improves(value, float(seen[0]))
     if sparse and (better or not best_is_sparse):
         numbers = jnp.float32(value), jnp.int32(nonzeros), jnp.int32(now.step)
         best = Selected(program.to_full_shape(variables), *numbers, best.fewest)

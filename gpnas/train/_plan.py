@@ -1,7 +1,7 @@
 """The plan of a run: what is fixed before the first step, and the expected cost."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +17,11 @@ from gpnas.methods import Method, build, duration, find_method, needs_unit_group
 from gpnas.train import _patience
 from gpnas.train._averaging import params_ema
 from gpnas.train._axes import Layers, layers_of, table_of, with_axes
-from gpnas.train._build import build_model, build_task, conv_kind, shapes_of, units_of
+from gpnas.train._build import build_model, build_task, shapes_of, units_of
 from gpnas.train._forecast import expected, mask_updates
 from gpnas.train._network import check_network, check_task
 from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
+from gpnas.train._segments import Segments, loop_kind, plan_segments
 from gpnas.train._step import init_state, make_step
 from gpnas.train.task import TARGET_KINDS, Task, output_shape
 from gpnas.units import CostModel, Macs, UnitGroups, cost_model
@@ -54,7 +55,7 @@ class Plan(NamedTuple):
       macs: MACs for one example.
       batch_size: Examples per step; below `train.batch_size` where that exceeds the training set.
       steps_per_epoch, total_steps: Steps.
-      loop: "scan" or "steps".
+      loop: "scan", "steps" or "segments".
       durations: Durations of the method in steps (`patience`: evaluations), with "auto" and
         percentages resolved.
       expected: Cost before the run, see `gpnas.train._forecast.expected`.
@@ -62,6 +63,7 @@ class Plan(NamedTuple):
       groups: Unit groups of the network, if the method develops units.
       supernet: The network at full width.
       augment: `data.augment`, of training batches.
+      segments: How the host cuts the steps, where `loop` is "segments".
     """
 
     task: Task
@@ -81,6 +83,7 @@ class Plan(NamedTuple):
     groups: UnitGroups | None
     supernet: Supernet
     augment: augment.Augmentation
+    segments: Segments | None = None
 
 
 class _Network(NamedTuple):
@@ -148,10 +151,12 @@ def make_plan(
     weights = sum(math.prod(shape) for shape in shapes.values())
     examples = total_steps * batch_size
     cost = expected(method, params, weights, network.macs, total_steps, examples, updates)
+    loop = loop_kind(config, shapes)
     return Plan(
         network.task, tuple(network.metrics), method, tx, gate_tx, network.inputs, network.macs,
-        batch_size, steps_per_epoch, total_steps, _loop_kind(config, shapes), durations, cost,
+        batch_size, steps_per_epoch, total_steps, loop, durations, cost,
         network.variables, network.groups, supernet, network.augment,
+        plan_segments(loop, method, params, total_steps, steps_per_epoch, config.train.log_every),
     )  # fmt: skip
 
 
@@ -263,14 +268,6 @@ def _of_size(batch: Any, size: int) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), batch)
 
 
-def _loop_kind(config: ConfigDict, shapes: Mapping[str, Sequence[int]]) -> str:
-    """`train.loop`; for "auto" a scan, unless XLA's convolutions are slow in one, as on a CPU."""
-    convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
-    slow_in_loops = convolves and jax.default_backend() == "cpu"
-    auto = "steps" if slow_in_loops else "scan"
-    return auto if config.train.loop == "auto" else str(config.train.loop)
-
-
 def _check_step(
     name: str,
     task: Task,
@@ -318,8 +315,10 @@ def _check_train(train: ConfigDict) -> None:
     devices = jax.device_count()
     if train.parallel not in ("jit", "pmap"):
         raise UserError("train.parallel", train.parallel, "jit, pmap")
-    if train.loop not in ("auto", "scan", "steps"):
-        raise UserError("train.loop", train.loop, "auto, scan, steps")
+    if train.loop not in ("auto", "scan", "steps", "segments"):
+        raise UserError("train.loop", train.loop, "auto, scan, steps, segments")
+    if train.loop == "segments" and train.parallel == "pmap":
+        raise UserError("train.loop", train.loop, "auto, scan, steps, where train.parallel=pmap")
     for field in ("epochs", "log_every", "eval_every"):
         if train[field] < 1:
             raise UserError(f"train.{field}", train[field], "1 or more")

@@ -1,7 +1,7 @@
 """The programs of a run: start, many steps, evaluation; `jit` with sharded batches, or `pmap`.
 
 The training images lie on the device; a call gets the numbers of the images of its steps, and how
-many steps to do, as a traced value: one executable serves a whole run.
+many steps to do. How steps become calls of compiled programs: `_segments`.
 """
 
 import dataclasses
@@ -22,8 +22,9 @@ from gpnas.methods import EvalContext
 from gpnas.train._averaging import evaluation_params
 from gpnas.train._counters import count_changes
 from gpnas.train._plan import Plan
+from gpnas.train._segments import many_steps
 from gpnas.train._state import TrainState
-from gpnas.train._step import Metrics, init_state, make_step
+from gpnas.train._step import ANY, OBSERVING, PLAIN, Metrics, init_state, make_step
 from gpnas.train.task import Metric
 
 _AXIS = "data"
@@ -37,12 +38,15 @@ class Program(NamedTuple):
       metric: The task's metric.
       init: `(keys, loaded) → [state]`, one for each key, see `init_state`.
       place: `[state] → placed`, laid out over devices and replicas.
+      view: `placed → state` as one device holds it, replicas stacked; nothing is computed.
       fetch: The inverse of `place`.
-      run: `(placed, index, steps) → (placed, metrics)`: the first `steps` rows of `index`,
-        (replicas, rows, batch) int32; metrics summed over the steps, each (replicas,).
+      run: `(placed, index, steps, step=None) → (placed, metrics)`: the first `steps` rows of
+        `index`, (replicas, rows, batch) int32, after `step` steps, if the caller knows how many;
+        metrics summed over the steps, each (replicas,).
       network: `state → variables` for evaluation, in new buffers: parameters with gates and
         masks applied, and the model's other variables.
       evaluate: `(variables, split) → metrics` of one network, means over all images.
+      evaluate_all: `([variables], split) → [metrics]` of several, in one program.
       on_eval: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
         object if nothing changes.
       executables: `() → int`, programs compiled for `run` so far.
@@ -54,10 +58,12 @@ class Program(NamedTuple):
     metric: Metric
     init: Callable[..., list[TrainState]]
     place: Callable[[list[TrainState]], TrainState]
+    view: Callable[[TrainState], TrainState]
     fetch: Callable[[TrainState], list[TrainState]]
-    run: Callable[[TrainState, np.ndarray, int], tuple[TrainState, Metrics]]
+    run: Callable[..., tuple[TrainState, Metrics]]
     network: Callable[[TrainState], dict[str, Any]]
     evaluate: Callable[[Any, Split], dict[str, float]]
+    evaluate_all: Callable[[list, Split], list[dict[str, float]]]
     on_eval: Callable[[TrainState, float, Split], TrainState] | None
     executables: Callable[[], int]
     to_full_shape: Callable[[Any], Any] = lambda tree: tree
@@ -75,7 +81,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         that the replicas share, so they cost nothing at the other steps.
     """
     build = {"jit": _with_jit, "pmap": _with_pmap}[parallel]
-    place, fetch, run, executables = build(plan, data, replicas)
+    place, view, fetch, run, executables = build(plan, data, replicas)
 
     @jax.jit
     def init(key: jax.Array, loaded: Any) -> TrainState:
@@ -92,7 +98,10 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         params = apply(masks, plan.method.gates.network(params, aux, masks, step))
         return jax.tree.map(jnp.copy, {"params": params, **model_state})
 
-    evaluate = make_evaluate(plan, data)
+    evaluate_all = _make_evaluate_all(plan, data)
+
+    def evaluate(variables: Any, split: Split) -> dict[str, float]:
+        return evaluate_all([variables], split)[0]
 
     def on_eval(state: TrainState, loss: float, split: Split) -> TrainState:
         def loss_of(params: Any) -> float:
@@ -111,12 +120,14 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         plan.task.metric,
         lambda keys, loaded=None: [init(key, loaded) for key in keys],
         place,
+        view,
         fetch,
         run,
         lambda state: network(
             state.masks, state.params, state.opt_state, state.aux, state.model_state, state.step
         ),
         evaluate,
+        evaluate_all,
         on_eval if plan.method.hooks.on_eval else None,
         executables,
     )
@@ -126,8 +137,18 @@ def make_evaluate(
     plan: Plan, data: Dataset, batch: int = 1000
 ) -> Callable[[Any, Split], dict[str, float]]:
     """Builds the evaluation: `(variables, split) → metrics`, means over all examples, each once."""
+    evaluate_all = _make_evaluate_all(plan, data, batch)
+    return lambda variables, split: evaluate_all([variables], split)[0]
 
-    @jax.jit
+
+def _make_evaluate_all(
+    plan: Plan, data: Dataset, batch: int = 1000
+) -> Callable[[list, Split], list[dict[str, float]]]:
+    """`([variables], split) → [metrics]`: one program and one transfer for all that is evaluated.
+
+    Where loops are slow (`plan.loop` is "steps"), it is a program for each batch.
+    """
+
     def sums(variables: Any, inputs: jax.Array, targets: jax.Array, count: jax.Array) -> Metrics:
         found = plan.task.metrics(variables, (standardize(inputs, data), targets))
         real = jnp.arange(len(targets)) < count
@@ -136,38 +157,67 @@ def make_evaluate(
             for name, values in found.items()
         }
 
-    def padded(rows: Any) -> np.ndarray:
-        return np.pad(rows, ((0, batch - len(rows)), *[(0, 0)] * (rows.ndim - 1)))
+    batch_sums = jax.jit(sums)
 
-    def evaluate(variables: Any, split: Split) -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for start in range(0, len(split), batch):
-            rows = slice(start, start + batch)
-            inputs, targets = split.inputs[rows], split.targets[rows]
-            found = sums(variables, padded(inputs), padded(targets), len(targets))
-            totals = {name: totals.get(name, 0.0) + float(x) for name, x in found.items()}
-        return {name: total / len(split) for name, total in totals.items()}
+    @jax.jit
+    def all_sums(networks: list, inputs: jax.Array, targets: jax.Array, counts: jax.Array) -> Any:
+        def one(variables: Any) -> Metrics:
+            return jax.lax.map(lambda x: sums(variables, *x), (inputs, targets, counts))
+
+        if len(networks) == 1:
+            return jax.tree.map(lambda x: x[None], one(networks[0]))
+        return jax.lax.map(one, stack(networks))
+
+    def evaluate(networks: list, split: Split) -> list[dict[str, float]]:
+        batches = -(-len(split) // batch)
+        inputs, targets = (
+            np.pad(x, ((0, batches * batch - len(x)), *[(0, 0)] * (x.ndim - 1))).reshape(
+                batches, batch, *x.shape[1:]
+            )
+            for x in map(np.asarray, (split.inputs, split.targets))
+        )
+        counts = np.minimum(len(split) - batch * np.arange(batches), batch).astype(np.int32)
+        if plan.loop == "steps":
+            one_by_one = [
+                [batch_sums(net, *x) for x in zip(inputs, targets, counts, strict=True)]
+                for net in networks
+            ]
+            found = [
+                {name: [part[name] for part in parts] for name in parts[0]}
+                for parts in jax.device_get(one_by_one)
+            ]
+        else:
+            tree = jax.device_get(all_sums(networks, inputs, targets, counts))
+            found = [{name: x[i] for name, x in tree.items()} for i in range(len(networks))]
+        return [
+            {name: sum(map(float, values)) / len(split) for name, values in own.items()}
+            for own in found
+        ]
 
     return evaluate
 
 
-def _chunk(plan: Plan, data: Dataset, axis_name: str | None) -> Callable:
-    """One step as the body of a loop over rows of `index`."""
-    step = make_step(plan.task, plan.method, plan.tx, axis_name, plan.gate_tx)
+def make_bodies(plan: Plan, data: Dataset, axis_name: str | None = None) -> dict[str, Callable]:
+    """A step, by kind, as the body of a loop over rows of `index`."""
 
-    def body(
-        i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, index: Any
-    ) -> tuple:
-        rows = index[i]
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
-        first = len(rows) * jax.lax.axis_index(axis_name) if axis_name else 0
-        keys = augment.image_keys(key, len(rows), first)
-        batch = plan.augment(keys, standardize(images[rows], data), labels[rows])
-        # Made once: XLA would else make them anew for each product that they enter.
-        state, metrics = step(state, jax.lax.optimization_barrier(batch))
-        return state, jax.tree.map(jnp.add, sums, metrics)
+    def make(kind: str) -> Callable:
+        step = make_step(plan.task, plan.method, plan.tx, axis_name, plan.gate_tx, kind)
 
-    return body
+        def body(
+            i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, index: Any
+        ) -> tuple:
+            rows = index[i]
+            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
+            first = len(rows) * jax.lax.axis_index(axis_name) if axis_name else 0
+            keys = augment.image_keys(key, len(rows), first)
+            batch = plan.augment(keys, standardize(images[rows], data), labels[rows])
+            # Made once: XLA would else make them anew for each product that they enter.
+            state, metrics = step(state, jax.lax.optimization_barrier(batch))
+            return state, jax.tree.map(jnp.add, sums, metrics)
+
+        return body
+
+    return {kind: make(kind) for kind in (ANY, OBSERVING, PLAIN)}
 
 
 def _zero(plan: Plan, *shape: int) -> Metrics:
@@ -195,54 +245,6 @@ def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
     return [dataclasses.replace(one, step=state.step) for one in unstack(spread, replicas)]
 
 
-def _many(
-    plan: Plan, body: Callable, replicas: int, wrap: Callable, zero: Metrics
-) -> tuple[Callable, Callable[[], int]]:
-    """Rows `0 … steps − 1` of `index` in one call of a compiled loop, or in one call each.
-
-    Args:
-      plan: The plan.
-      body: One step.
-      replicas: Networks under `vmap`; 1 for none.
-      wrap: `jit` or `pmap`.
-      zero: Sums before the first step, laid out as `wrap` returns them.
-    """
-
-    def scan(state: TrainState, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
-        def turn(i: Any, carry: tuple) -> tuple:
-            return body(i, *carry, images, labels, index)
-
-        return jax.lax.fori_loop(0, steps, turn, (state, _zero(plan)))
-
-    def once(state: TrainState, sums: Any, images: Any, labels: Any, index: Any, i: Any) -> tuple:
-        return body(i, state, sums, images, labels, index)
-
-    if replicas > 1:
-        scan = jax.vmap(scan, (_REPLICA_AXES, None, None, 0, None), (_REPLICA_AXES, 0))
-        once = jax.vmap(once, (_REPLICA_AXES, 0, None, None, 0, None), (_REPLICA_AXES, 0))
-    traces: list[None] = []  # one for each program that is compiled
-
-    def counted(f: Callable) -> Callable:
-        @functools.wraps(f)
-        def g(*args: Any) -> Any:
-            traces.append(None)
-            return f(*args)
-
-        return wrap(g)
-
-    if plan.loop == "scan":
-        return counted(scan), traces.__len__
-    compiled = counted(once)
-
-    def one_by_one(state: TrainState, images: Any, labels: Any, index: Any, steps: Any) -> tuple:
-        sums = zero
-        for i in range(int(steps)):
-            state, sums = compiled(state, sums, images, labels, index, np.int32(i))
-        return state, sums
-
-    return one_by_one, traces.__len__
-
-
 def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
     mesh = Mesh(np.array(jax.devices()), (_AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -251,15 +253,20 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
     images, labels = (
         jax.device_put(x, everywhere) for x in (data.train.inputs, data.train.targets)
     )
-    body = _chunk(plan, data, None)
+    bodies = make_bodies(plan, data)
     zero = jax.device_put(_zero(plan) if replicas == 1 else _zero(plan, replicas), everywhere)
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
-    run_rows, executables = _many(plan, body, replicas, jitted, zero)
+    run_rows, executables = many_steps(
+        bodies, plan.loop, replicas, jitted, zero, _REPLICA_AXES, plan.segments
+    )
 
-    def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
+    def run(
+        state: TrainState, index: np.ndarray, steps: int, step: int | None = None
+    ) -> tuple[TrainState, Metrics]:
         rows = index[0] if replicas == 1 else index
         rows = jax.make_array_from_callback(rows.shape, by_batch, lambda at: rows[at])
-        state, sums = run_rows(state, images, labels, rows, np.int32(steps))
+        step = int(state.step) if step is None else step
+        state, sums = run_rows(state, images, labels, rows, steps, step)
         return state, jax.tree.map(jnp.atleast_1d, sums)
 
     def place(states: list[TrainState]) -> TrainState:
@@ -269,7 +276,7 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
         one = _on_first_device(state)
         return [one] if replicas == 1 else _unstack(one, replicas)
 
-    return place, fetch, run, executables
+    return place, _on_first_device, fetch, run, executables
 
 
 def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
@@ -277,20 +284,23 @@ def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
     spread = jax.pmap(lambda _, x: x, axis_name=_AXIS, in_axes=(0, None))
     replicate = functools.partial(spread, np.arange(devices))
     images, labels = replicate((np.asarray(data.train.inputs), np.asarray(data.train.targets)))
-    body = _chunk(plan, data, _AXIS)
+    in_axes = (0, 0, 0, 0, 0, None, None)
+    wrap = functools.partial(jax.pmap, axis_name=_AXIS, in_axes=in_axes, donate_argnums=0)
+    bodies, zero = make_bodies(plan, data, _AXIS), replicate(_zero(plan))
+    run_rows, executables = many_steps(bodies, plan.loop, 1, wrap, zero, _REPLICA_AXES)
 
-    def wrap(f: Callable) -> Callable:
-        axes = {"scan": (0, 0, 0, 0, None), "steps": (0, 0, 0, 0, 0, None)}[plan.loop]
-        return jax.pmap(f, axis_name=_AXIS, in_axes=axes, donate_argnums=0)
-
-    run_rows, executables = _many(plan, body, 1, wrap, replicate(_zero(plan)))
-
-    def run(state: TrainState, index: np.ndarray, steps: int) -> tuple[TrainState, Metrics]:
+    def run(
+        state: TrainState, index: np.ndarray, steps: int, step: int | None = None
+    ) -> tuple[TrainState, Metrics]:
+        del step
         rows = index[0].reshape(index.shape[1], devices, -1).swapaxes(0, 1)
-        state, sums = run_rows(state, images, labels, rows, np.int32(steps))
+        state, sums = run_rows(state, images, labels, rows, steps, 0)
         return state, jax.tree.map(lambda x: x[:1], sums)
 
-    def fetch(state: TrainState) -> list[TrainState]:
-        return [jax.tree.map(lambda x: x[0], _on_first_device(state))]
+    def view(state: TrainState) -> TrainState:
+        return jax.tree.map(lambda x: x[0], _on_first_device(state))
 
-    return lambda states: replicate(states[0]), fetch, run, executables
+    def fetch(state: TrainState) -> list[TrainState]:
+        return [view(state)]
+
+    return lambda states: replicate(states[0]), view, fetch, run, executables

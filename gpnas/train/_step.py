@@ -38,6 +38,7 @@ from gpnas.train.task import Batch, Task
 _GATES = zlib.crc32(b"gates")  # of keys for gates, beside the other keys of a step
 _NETWORK = zlib.crc32(b"network")  # of keys for what the network draws: dropout
 
+ANY, OBSERVING, PLAIN = "any", "observing", "plain"  # kinds of steps
 Metrics = dict[str, Any]  # "loss" and the task's own: means of a batch, or sums of such
 
 
@@ -127,6 +128,7 @@ def make_step(
     tx: optax.GradientTransformation,
     axis_name: str | None = None,
     gate_tx: optax.GradientTransformation | None = None,
+    kind: str = ANY,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the train step, a pure function.
 
@@ -137,6 +139,9 @@ def make_step(
       axis_name: Axis of `pmap` over which gradients are averaged; None under `jit`, where the
         batch's sharding says it all.
       gate_tx: The optimizer of the gates; `tx` if None.
+      kind: ANY for a step that decides by itself what it does about masks; OBSERVING or PLAIN for
+        one that does less, without control flow, where the caller knows that masks do not change:
+        statistics only, or nothing.
 
     Returns:
       `(state, (inputs, targets)) → (state, metrics)`; metrics are "loss" and the task's own,
@@ -145,7 +150,11 @@ def make_step(
     tx = optax.with_extra_args_support(tx)
     gate_tx = tx if gate_tx is None else optax.with_extra_args_support(gate_tx)
     gradients = _make_gradients(task, method, axis_name)
-    update_masks = _make_mask_update(method, tx)
+    update_masks = {
+        ANY: _make_mask_update(method, tx),
+        OBSERVING: _make_observation(method),
+        PLAIN: _keep_masks,
+    }[kind]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
@@ -208,6 +217,20 @@ def _make_gradients(task: Task, method: Method, axis_name: str | None) -> Callab
         return *mean((grads, out)), forward
 
     return gradients
+
+
+def _keep_masks(state: TrainState, ctx: MaskContext) -> tuple:
+    del ctx
+    return state.masks, state.mask_state, state.params, state.opt_state, state.counters
+
+
+def _make_observation(method: Method) -> Callable[[TrainState, MaskContext], tuple]:
+    def update(state: TrainState, ctx: MaskContext) -> tuple:
+        ctx = dataclasses.replace(ctx, may_update=False, branches=False)
+        mask_state = method.transform.update(state.masks, state.mask_state, ctx)[1]
+        return _keep_masks(dataclasses.replace(state, mask_state=mask_state), ctx)
+
+    return update
 
 
 def _make_mask_update(

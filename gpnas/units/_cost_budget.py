@@ -136,7 +136,8 @@ def cost_budget(
 
         return cond_inplace(ctx.may_update, at_update, (masks, state))
 
-    return every(between(MaskTransform(init_fn, update_fn), 1, stop), every_steps)
+    transform = MaskTransform(init_fn, update_fn, may_observe=schedule.never)
+    return every(between(transform, 1, stop), every_steps)
 
 
 class _Counts(NamedTuple):

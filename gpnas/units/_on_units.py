@@ -91,7 +91,8 @@ def on_units(
         new = masks if ctx.may_update is False else _masks_of_weights(groups, units, ctx.params)
         return new, UnitsState(units, kept, inner, state.skips.after(seen))
 
-    return MaskTransform(init_fn, update_fn, transform.may_change)
+    observe = scores.observed(both, every, window)
+    return MaskTransform(init_fn, update_fn, transform.may_change, observe)
 
 
 def _masks_of_weights(groups: UnitGroups, units: Mapping[str, jax.Array], params: Any) -> Any:

@@ -1,6 +1,8 @@
 """Selection: exactly k, the best, without bias, wherever and however it runs."""
 
 import functools
+import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gpnas.masks import select
+from tests import jaxprs
 
 SHAPES = {"a": (4, 6), "b": (2, 3, 5), "c": (10,)}
 SIZES = {name: int(np.prod(shape)) for name, shape in SHAPES.items()}
@@ -149,6 +152,38 @@ def test_vmap_selects_in_each_lane():
         np.testing.assert_array_equal(lanes[i], top_k(scores[i], k[i], keys[i]))
 
 
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Code that asks for the backend is told that it is not a CPU."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_selection_reads_the_scores_ten_times_at_most():
+    """No loop whose end depends on the scores, and no sort: a GPU would wait for its host."""
+    scores = {"a": jnp.zeros((100, 30)), "b": jnp.zeros(2000)}
+    jaxpr = jax.make_jaxpr(select.exact_top_k)(scores, 7, KEY)
+    assert not {"while", "sort", "top_k"} & jaxprs.primitives(jaxpr)
+    (branch,) = [e for e, _ in jaxprs.equations(jaxpr) if e.primitive.name == "cond"]
+    with_ties, _ = branch.params["branches"]
+    everything = jaxprs.reductions(jaxpr, 2000) / len(scores)
+    ties = jaxprs.reductions(with_ties, 2000) / len(scores)
+    assert everything - ties == 8 and ties == 9  # and one pass that writes the masks
+
+
+def test_masks_do_not_depend_on_the_number_of_passes(request):
+    rng = np.random.default_rng(4)
+    trees = [tree_of(np.round(rng.normal(size=N), digits).astype(np.float32)) for digits in (0, 7)]
+    cases = [(tree, k) for tree in trees for k in (0, 1, 20, N)]
+    on_cpu = [top_k(tree, k, KEY) for tree, k in cases]
+    request.getfixturevalue("elsewhere")
+    other = jax.jit(lambda *args: select.exact_top_k(*args))
+    for (tree, k), expected in zip(cases, on_cpu, strict=True):
+        found = other(tree, k, KEY)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        assert flat_of(found).sum() == k
+
+
 @pytest.mark.parametrize("devices", [2, 8])
 @pytest.mark.parametrize("ties", [False, True])
 def test_sharding_changes_no_bit(devices, ties):
@@ -162,6 +197,24 @@ def test_sharding_changes_no_bit(devices, ties):
         one, many = top_k(tree, k, KEY), top_k(sharded, k, KEY)
         jax.tree.map(np.testing.assert_array_equal, one, many)
         assert sum(int(m.sum()) for m in jax.tree.leaves(many)) == k
+
+
+def test_devices_exchange_counts_and_no_scores():
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    scores = {
+        "a": jax.ShapeDtypeStruct((64, 6), jnp.float32, sharding=rows),
+        "b": jax.ShapeDtypeStruct((80,), jnp.float32, sharding=rows),
+    }
+    compiled = jax.jit(select.exact_top_k, out_shardings=rows).lower(scores, 7, KEY).compile()
+    collective = r"= (.*) (?:all-gather|all-reduce|all-to-all|collective-permute)\("
+    sent = re.findall(collective, compiled.as_text())
+    sizes = [
+        math.prod(int(n) for n in shape.split(",") if n)
+        for text in sent
+        for shape in re.findall(r"\[([\d,]*)\]", re.sub(r"\{.*?\}", "", text))
+    ]
+    assert sizes and max(sizes) <= jax.device_count()
 
 
 def test_too_many_scores_are_refused():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpnas.train import Metric, percent
-from gpnas.train._observe import HostCounters, evaluate_and_select, no_selection, train_line
+from gpnas.train._observe import HostCounters, no_selection, select_best, train_line
 
 ERROR = Metric("error", "%", value=percent)
 
@@ -26,12 +26,14 @@ def select(evaluations):
     for step, (active, error) in enumerate(evaluations, 1):
         program = SimpleNamespace(
             metric=ERROR,
-            network=as_it_is.network,
             to_full_shape=lambda tree: tree,
-            evaluate=lambda variables, split, e=error: {"loss": 1.0, "error": e / 100},
+        )
+        variables, metrics = (
+            {"params": network(float(step)).params},
+            {"loss": 1.0, "error": error / 100},
         )
         now = HostCounters(step, {"w": 10_000}, {"w": active}, {}, {}, {})
-        line, best = evaluate_and_select(program, network(float(step)), now, None, best)
+        line, best = select_best(program, variables, metrics, now, best)
         assert line == {"step": step, "split": "validation", "loss": 1.0, "error": error}
     assert float(best.variables["params"]["w"][0, 0]) == int(best.step)
     assert float(best.value) == pytest.approx(evaluations[int(best.step) - 1][1])

@@ -1,0 +1,76 @@
+"""Lines of metrics of chunks of steps: fetched together, written one by one."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+from absl import logging
+
+from gpnas.train._observe import Counts, HostCounters, to_host, train_line
+from gpnas.train._plan import Plan
+from gpnas.train._run import Replica
+from gpnas.train._step import Metrics
+
+_LAG = 1.0  # seconds by which lines may lag behind the device
+
+
+class Chunk(NamedTuple):
+    """Steps that the device may still be at: where they end, how many, and what will come out."""
+
+    step: int
+    steps: int
+    sums: Metrics
+    counts: Counts
+
+
+def chunks_ahead(seconds: float | None) -> int:
+    """Chunks that the device is given before the first of them is waited for.
+
+    So many that lines of metrics are written every second: each fetch stops the host, and the
+    device, too, if it has nothing else to do. A run is asked to stop within that time.
+
+    Args:
+      seconds: Of a chunk, if that is known.
+    """
+    # Virtual CPU devices can starve each other of threads if two programs are under way.
+    if jax.default_backend() == "cpu" and jax.device_count() > 1:
+        return 0
+    return 1 if seconds is None else max(1, int(_LAG / max(seconds, 1e-6)))
+
+
+def flush_metrics(
+    replicas: list[Replica], chunks: Sequence[Chunk], plan: Plan, since: float, show: Callable
+) -> tuple[list[Replica], float]:
+    """Logs what chunks came to, and says when the last of them was done.
+
+    Seconds are those of all chunks together, shared among them by their steps.
+    """
+    fetched = jax.device_get([(chunk.sums, chunk.counts) for chunk in chunks])
+    now, steps = time.monotonic(), sum(chunk.steps for chunk in chunks)
+    for chunk, (sums, counts) in zip(chunks, fetched, strict=True):
+        spent = (now - since) * chunk.steps / steps
+        rate = round(chunk.steps * plan.batch_size * len(replicas) / spent, 1)
+        replicas = [
+            _log(
+                replica,
+                to_host(counts, i, replica.counters.sizes, replica.counters.units),
+                jax.tree.map(lambda x, i=i: x[i], sums), plan, spent, rate,
+            )
+            for i, replica in enumerate(replicas)
+        ]  # fmt: skip
+        show(chunk.step, "")
+    return replicas, now if chunks else since
+
+
+def _log(
+    replica: Replica, now: HostCounters, sums: Metrics, plan: Plan, spent: float, rate: float
+) -> Replica:
+    line = train_line(replica.counters, now, sums, plan.task.metric) | {"images_per_s": rate}
+    logged = replica.logged(line, spent)
+    if now.skipped and not replica.counters.skipped:
+        logging.warning(
+            "gradients were not finite by step %d: statistics and mask updates skip such steps",
+            now.step,
+        )
+    return logged._replace(counters=now)

@@ -1,0 +1,258 @@
+"""Many steps of a run as calls of few compiled programs.
+
+`scan`: one program, a loop over any number of steps, each of which decides by itself what it does
+about masks. `steps`: one program for one step. `segments`: the host, which knows the schedule of
+the mask updates, cuts the steps into stretches of one kind. Between mask updates a step then has no
+control flow, and most loops have a static length: a GPU returns to its host for each decision that
+depends on values, and for each turn of a loop whose length does.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gpnas.masks import finite, init_masks
+from gpnas.methods import Method
+from gpnas.train._build import conv_kind
+from gpnas.train._state import TrainState
+from gpnas.train._step import ANY, OBSERVING, PLAIN, Metrics
+
+_KINDS = (PLAIN, OBSERVING, ANY)
+_CALL, _TURN = 3.0, 0.3  # cost of a call, and of a turn of a loop of unknown length, in steps
+
+Body = Callable[..., tuple[TrainState, Metrics]]
+RunRows = Callable[..., tuple[TrainState, Metrics]]
+
+
+class Segments(NamedTuple):
+    """What the host knows of the steps of a run.
+
+    Attributes:
+      kinds: (steps,) int8, positions in (PLAIN, OBSERVING, ANY).
+      lengths: `{PLAIN: steps, OBSERVING: steps}` of the programs of static length; 0 for none.
+      programs: `(kind, static)` of the programs that the run needs.
+      deferring: Whether a mask update may be deferred to a later step.
+    """
+
+    kinds: np.ndarray
+    lengths: dict[str, int]
+    programs: frozenset[tuple[str, bool]]
+    deferring: bool
+
+
+class Stretch(NamedTuple):
+    """Steps of one call: of which kind, how many, and whether a program has that length."""
+
+    kind: str
+    steps: int
+    static: bool
+
+
+def loop_kind(config: ConfigDict, shapes: Mapping[str, Sequence[int]]) -> str:
+    """`train.loop`; for "auto" what is fast.
+
+    Segments, unless decisions on the device cost nothing, as on a CPU, where one program compiles
+    sooner than four. There XLA's convolutions are slow in loops.
+
+    Args:
+      config: Of the run.
+      shapes: Of the weights, by path.
+    """
+    if config.train.loop != "auto":
+        return str(config.train.loop)
+    if jax.default_backend() != "cpu":
+        return "segments" if config.train.parallel == "jit" else "scan"
+    convolves = any(len(s) > 2 for s in shapes.values()) and conv_kind(config.model) == "xla"
+    return "steps" if convolves else "scan"
+
+
+def plan_segments(
+    loop: str, method: Method, params: Any, total_steps: int, per_epoch: int, log_every: int
+) -> Segments | None:
+    """Kinds of all steps, and the lengths of programs by which they cost the least.
+
+    Args:
+      loop: None is returned unless it is "segments".
+      method: The method.
+      params: Parameters of the network or their shapes.
+      total_steps, per_epoch: Steps of the run and of an epoch.
+      log_every: Steps between lines of metrics, where stretches end, as they do after an epoch.
+    """
+    if loop != "segments":
+        return None
+    steps = jnp.arange(total_steps)
+    observing, updating = (
+        np.asarray(jax.vmap(may)(steps))
+        for may in (method.transform.may_observe, method.transform.may_change)
+    )
+    kinds = np.where(updating, 2, np.where(observing, 1, 0)).astype(np.int8)
+    at = np.arange(1, total_steps)
+    cuts = (np.diff(kinds) != 0) | (at % per_epoch == 0) | (at % log_every == 0)
+    starts = np.append(0, np.flatnonzero(cuts) + 1)
+    runs = np.diff(np.append(starts, total_steps))
+    of_kind = {kind: runs[kinds[starts] == i] for i, kind in enumerate(_KINDS)}
+    lengths = {kind: _static_length(of_kind[kind]) for kind in (PLAIN, OBSERVING)}
+    programs = {(kind, True) for kind, length in lengths.items() if length}
+    if any(np.any(of_kind[kind] % length) for kind, length in lengths.items() if length):
+        programs.add((OBSERVING, False))
+    if len(of_kind[ANY]):
+        programs.add((ANY, False))
+    key = jax.random.key(0)
+    init = method.transform.init
+    _, mask_state = jax.eval_shape(lambda p: init(init_masks(p), p, key), params)
+    return Segments(kinds, lengths, frozenset(programs), finite.may_defer(mask_state))
+
+
+def _static_length(runs: np.ndarray) -> int:
+    """The length of a program by which runs of equal steps cost the least; 0 for no runs."""
+    found, often = np.unique(runs, return_counts=True)
+
+    def cost(n: int) -> float:
+        calls = found // n + (found % n > 0)
+        return float(np.sum(often * (_CALL * calls + _TURN * (found % n))))
+
+    return int(min(found, key=cost, default=0))
+
+
+def next_stretch(segments: Segments, step: int, most: int) -> Stretch:
+    """The steps that one call does from `step` on, at most `most`.
+
+    Steps that fill no program of static length are OBSERVING ones of any number, which leave
+    statistics alone where they are not due.
+    """
+    kinds = segments.kinds[step : step + most]
+    if not len(kinds):  # after the end of the run
+        return Stretch(ANY, most, False)
+    other = np.flatnonzero(kinds != kinds[0])
+    kind, steps = _KINDS[kinds[0]], int(other[0]) if len(other) else len(kinds)
+    length = segments.lengths.get(kind, 0)
+    if kind != ANY and 0 < length <= steps:
+        return Stretch(kind, length, True)
+    return Stretch(ANY if kind == ANY else OBSERVING, steps, False)
+
+
+def many_steps(
+    bodies: dict[str, Body],
+    loop: str,
+    replicas: int,
+    wrap: Callable,
+    zero: Metrics,
+    axes: Any,
+    segments: Segments | None = None,
+) -> tuple[RunRows, Callable[[], int]]:
+    """Rows `0 … steps − 1` of `index` in calls of compiled programs.
+
+    Args:
+      bodies: `(i, state, sums, images, labels, index) → (state, sums)`, one step by the row i of
+        `index`, by kind.
+      loop: "scan", "steps" or "segments".
+      replicas: Networks under `vmap`; 1 for none.
+      wrap: `jit` or `pmap`, for a function of `(state, sums, images, labels, index, first, steps)`.
+      zero: Sums before the first step, laid out as `wrap` returns them.
+      axes: Of a `TrainState`, for `vmap`.
+      segments: For the loop of that name.
+
+    Returns:
+      `(state, images, labels, index, steps, step) → (state, sums)`, where `step` is the number of
+      steps before, and `() → int`, the number of programs compiled so far.
+    """
+    traces: list[None] = []  # one for each program that is compiled
+
+    def compiled(f: Callable) -> Callable:
+        if replicas > 1:
+            f = jax.vmap(f, (axes, 0, None, None, 0, None, None), (axes, 0))
+
+        @functools.wraps(f)
+        def counted(*args: Any) -> Any:
+            traces.append(None)
+            return f(*args)
+
+        return wrap(counted)
+
+    if loop == "segments":
+        assert segments is not None
+        return _in_segments(bodies, segments, compiled, zero), traces.__len__
+    program = compiled(one_step(bodies[ANY]) if loop == "steps" else any_length(bodies[ANY]))
+
+    def run(state: TrainState, images: Any, labels: Any, index: Any, steps: int, step: int) -> Any:
+        del step
+        sums, first, count = zero, np.int32(0), np.int32(steps)
+        if loop == "scan":
+            return program(state, sums, images, labels, index, first, count)
+        for i in range(steps):
+            state, sums = program(state, sums, images, labels, index, np.int32(i), np.int32(1))
+        return state, sums
+
+    return run, traces.__len__
+
+
+def one_step(body: Body) -> Body:
+    """The step of row `first`."""
+
+    def once(
+        state: TrainState, sums: Any, images: Any, labels: Any, index: Any, first: Any, steps: Any
+    ) -> tuple:
+        del steps
+        return body(first, state, sums, images, labels, index)
+
+    return once
+
+
+def any_length(body: Body, length: int | None = None) -> Body:
+    """The steps of the rows from `first` on: `length` of them, or else `steps`, which is traced."""
+
+    def loop(
+        state: TrainState, sums: Any, images: Any, labels: Any, index: Any, first: Any, steps: Any
+    ) -> tuple:
+        def turn(i: Any, carry: tuple) -> tuple:
+            return body(first + i, *carry, images, labels, index)
+
+        return jax.lax.fori_loop(0, steps if length is None else length, turn, (state, sums))
+
+    return loop
+
+
+def _in_segments(
+    bodies: dict[str, Body], segments: Segments, compiled: Callable, zero: Metrics
+) -> RunRows:
+    programs = {(kind, False): compiled(any_length(bodies[kind])) for kind in (OBSERVING, ANY)}
+    for kind, length in segments.lengths.items():
+        if length:
+            programs[kind, True] = compiled(any_length(bodies[kind], length))
+
+    compiled_before: list[None] = []
+
+    def compile_all(*args: Any) -> None:
+        """Compiles what the run will need, so that no mask update waits for a compiler."""
+        if not compiled_before:
+            compiled_before.append(None)
+            for name in segments.programs:
+                programs[name].lower(*args, np.int32(0), np.int32(0)).compile()
+
+    def run(state: TrainState, images: Any, labels: Any, index: Any, steps: int, step: int) -> Any:
+        sums, at, unsure = zero, 0, segments.deferring and step > 0
+        compile_all(state, sums, images, labels, index)
+        while at < steps:
+            kind, count, static = next_stretch(segments, step + at, steps - at)
+            if unsure and kind != ANY and _pending(state):
+                kind, count, static = ANY, 1, False
+            state, sums = programs[kind, static](
+                state, sums, images, labels, index, np.int32(at), np.int32(count)
+            )
+            at, unsure = at + count, segments.deferring and kind == ANY
+        return state, sums
+
+    return run
+
+
+def _pending(state: TrainState) -> bool:
+    """Whether a mask update was deferred; waits for the device."""
+    return bool(jax.device_get(_pending_on_device(state.mask_state)))
+
+
+_pending_on_device = jax.jit(finite.pending)

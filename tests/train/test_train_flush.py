@@ -1,0 +1,77 @@
+"""What comes from the device: lines of metrics, fetched together; evaluations, in one program."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from gpnas.train import make_plan, make_program
+from gpnas.train._flush import chunks_ahead
+
+RUN = """
+import json, pathlib, sys
+import jax
+from ml_collections import ConfigDict
+from gpnas import data
+from gpnas.train import _flush, train
+
+config, folder = ConfigDict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])
+get, fetched, found = jax.device_get, [], {}
+def counting(tree):
+    fetched.append(len(jax.tree.leaves(tree)))
+    return get(tree)
+jax.device_get = counting
+for ahead in (0, 1000):
+    _flush.chunks_ahead.__globals__["_LAG"] = ahead
+    fetched.clear()
+    train(config, folder / str(ahead), data.load("digits"))
+    lines = [json.loads(line) for line in open(folder / str(ahead) / "metrics.jsonl")]
+    times = [(line.pop("wall_s"), line.pop("images_per_s", None)) for line in lines]
+    found[ahead] = {"fetched": list(fetched), "lines": lines, "times": times}
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_an_epoch_is_fetched_at_once(python, tiny, tmp_path):
+    """80 steps: four epochs of 20, lines every 7."""
+    config = tiny(name="rigl", density=0.2, every=5)
+    config.train.checkpoint_seconds = 1e9
+    process = python("-c", RUN, json.dumps(config.to_dict()), tmp_path)
+    assert process.returncode == 0, process.stderr[-2000:]
+    often, once = json.loads(process.stdout.splitlines()[-1]).values()
+    assert once["lines"] == often["lines"] and len(once["lines"]) == 19
+    epochs, of_a_run = 4, 4
+    # Per epoch: the lines, the evaluation, and what is selected so far.
+    assert len(once["fetched"]) <= 3 * epochs + of_a_run
+    assert len(once["fetched"]) < len(often["fetched"])
+    assert all(seconds > 0 for seconds, _ in once["times"])
+    walls = [wall for wall, _ in once["times"]]
+    assert walls == sorted(walls)
+
+
+def test_lines_lag_behind_by_a_second(monkeypatch):
+    assert chunks_ahead(None) == chunks_ahead(0.01) == 0  # of eight virtual devices
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert [chunks_ahead(seconds) for seconds in (None, 60.0, 0.5, 0.01)] == [1, 1, 2, 100]
+
+
+@pytest.mark.parametrize("loop", ["scan", "steps"])
+def test_networks_are_evaluated_together_as_alone(loop, tiny, digits):
+    config = tiny(name="dense")
+    config.train.loop = loop
+    program = make_program(make_plan(config, digits), digits)
+    states = program.init([jax.random.key(i) for i in range(3)])
+    networks = [program.network(state) for state in states]
+    split = digits.train  # two batches, the second of 293
+    together = program.evaluate_all(networks, split)
+    alone = [program.evaluate(network, split) for network in networks]
+    assert len({metrics["loss"] for metrics in alone}) == 3
+    for found, expected in zip(together, alone, strict=True):
+        assert found.keys() == expected.keys()
+        np.testing.assert_allclose(
+            [found[name] for name in found], [expected[name] for name in found], rtol=1e-5
+        )
+        wrong = found["error"] * len(split)
+        assert wrong == pytest.approx(round(wrong), abs=1e-3)

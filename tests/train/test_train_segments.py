@@ -1,0 +1,202 @@
+"""Steps in calls of few programs: the same run as in one loop, without decisions on the device."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gpnas.errors import UserError
+from gpnas.train import _segments, train
+from gpnas.train._plan import make_plan
+from gpnas.train._program import make_bodies, make_program
+from tests import jaxprs
+
+METHODS = {
+    "dense": {},
+    "development": {"density": 0.2, "peak": 3.0, "every": 5, "window": 3, "decay": 0.9},
+    "rigl": {"density": 0.2, "every": 5},
+    "snfs": {"density": 0.2, "every": 5},
+    "gmp": {"density": 0.2, "every": 4},
+    "ste": {"density": 0.2, "every": 3},
+    "lottery": {"rounds": 1, "rewind_at": 0.1},
+    "development_units": {"density": 0.25, "every": 5, "window": 3},
+}
+ROUNDED = ("development", "development_units")
+CHUNK, BATCH = 7, 64
+
+
+@pytest.fixture(scope="module")
+def plan_of(tiny, digits):
+    """`(method, loop="segments") → plan` of a run of 80 steps, in chunks of 7."""
+
+    def make(name, loop="segments"):
+        config = tiny(name=name, **METHODS[name])
+        config.train.loop = loop
+        return make_plan(config, digits)
+
+    return make
+
+
+def state_of(plan, digits):
+    program = make_program(plan, digits)
+    return jax.eval_shape(lambda: program.init([jax.random.key(0)])[0])
+
+
+def segment(plan, digits, kind, length):
+    """The jaxpr of a program of a run."""
+    state = state_of(plan, digits)
+    sums = {name: jnp.float32(0) for name in plan.metrics}
+    index = jnp.zeros((CHUNK, BATCH), jnp.int32)
+    body = make_bodies(plan, digits)[kind]
+    loop = _segments.any_length(body, length)
+    train = digits.train
+    return jax.make_jaxpr(loop)(state, sums, train.inputs, train.targets, index, 0, 3)
+
+
+@pytest.mark.parametrize("name", ["dense", "development", "rigl", "gmp", "development_units"])
+@pytest.mark.parametrize("kind", ["plain", "observing"])
+def test_steps_between_mask_updates_decide_nothing(name, kind, plan_of, digits):
+    plan = plan_of(name)
+    decisions = {"while", "cond", "sort"}
+    assert not decisions & jaxprs.primitives(segment(plan, digits, kind, 5))
+    of_any_length = [
+        e.primitive.name for e, _ in jaxprs.equations(segment(plan, digits, kind, None))
+    ]
+    assert [found for found in of_any_length if found in decisions] == ["while"]
+
+
+def test_a_plain_step_does_not_look_at_statistics(plan_of, digits):
+    plan = plan_of("development")
+    plain, observing = (segment(plan, digits, kind, 5) for kind in ("plain", "observing"))
+    fewer, more = (len(list(jaxprs.equations(jaxpr))) for jaxpr in (plain, observing))
+    assert fewer < 0.95 * more
+
+
+def run(plan, digits, replicas=1, spoiled=-1):
+    """The last state, and the metrics of each chunk; one batch has a single image 64 times."""
+    program = make_program(plan, digits, "jit", replicas)
+    state = program.place(program.init([jax.random.key(i) for i in range(replicas)]))
+    rng, step, found = np.random.default_rng(0), 0, []
+    while step < plan.total_steps:
+        steps = min(CHUNK - step % CHUNK, plan.steps_per_epoch - step % plan.steps_per_epoch)
+        index = rng.integers(0, len(digits.train), (replicas, CHUNK, BATCH)).astype(np.int32)
+        if step <= spoiled < step + steps:
+            index[:, spoiled - step] = 0
+        state, sums = program.run(state, index, steps, step)
+        step += steps
+        found.append((step, jax.device_get(sums), program.executables()))
+    return program.fetch(state), found
+
+
+def as_numbers(tree):
+    def leaf(x):
+        return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+
+    return jax.tree.map(lambda x: np.asarray(leaf(x)), tree)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_segments_are_the_scan(name, plan_of, digits):
+    states, metrics = run(plan_of(name, "scan"), digits)
+    found, own = run(plan_of(name), digits)
+    # XLA rounds averages of the squared gradient once or twice, in one program as in another.
+    close = {"rtol": 1e-4, "atol": 1e-7} if name in ROUNDED else {"rtol": 0, "atol": 0}
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(states), strict=True):
+        np.testing.assert_allclose(*as_numbers([a, b]), **close)
+    for (step, sums, _), (_, expected, _) in zip(own, metrics, strict=True):
+        np.testing.assert_allclose(
+            list(sums.values()), list(expected.values()), **close, err_msg=str(step)
+        )
+    programs = [count for _, _, count in own]
+    assert len(set(programs)) == 1 and programs[0] <= 4  # all of them before the first step
+
+
+@pytest.mark.slow
+def test_replicas_are_those_of_the_scan(plan_of, digits):
+    states, _ = run(plan_of("rigl", "scan"), digits, 2)
+    found, _ = run(plan_of("rigl"), digits, 2)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(states), strict=True):
+        np.testing.assert_allclose(*as_numbers([a, b]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoiled", [15, 20])
+def test_a_deferred_mask_update_is_done_at_the_next_step(spoiled, plan_of, digits):
+    """Step 15 has a mask update, and so has 20, the first of an epoch and of a call."""
+
+    def bad(keys, images, labels):
+        return jnp.where(jnp.all(labels == labels[0]), jnp.nan, images), labels
+
+    runs = []
+    for loop in ("scan", "segments"):
+        plan = plan_of("rigl", loop)
+        plan = plan._replace(tx=optax.apply_if_finite(plan.tx, 3), augment=bad)
+        runs.append(run(plan, digits, spoiled=spoiled)[0][0])
+    expected, found = as_numbers(runs)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert found.mask_state.skips.steps == 1 and not found.mask_state.skips.pending
+    assert sum(found.counters.grown.values()) > 0
+
+
+def test_stretches_end_where_the_kind_does(plan_of):
+    plan = plan_of("development")  # mask updates at 5, 10, …; statistics in the 3 steps before
+    segments = plan.segments
+    assert segments.kinds[:11].tolist() == [1, 0, 0, 1, 1, 2, 0, 0, 1, 1, 2]
+    step, found = 0, []
+    while step < 11:
+        stretch = _segments.next_stretch(segments, step, 11 - step)
+        found.append((stretch.kind, stretch.steps, stretch.static))
+        step += stretch.steps
+    assert found == [
+        ("observing", 1, False), ("plain", 2, True), ("observing", 2, True), ("any", 1, False),
+        ("plain", 2, True), ("observing", 2, True), ("any", 1, False),
+    ]  # fmt: skip
+    assert _segments.next_stretch(segments, plan.total_steps, 4) == ("any", 4, False)
+
+
+@pytest.mark.parametrize(
+    ("runs", "length"), [([], 0), ([100] * 9 + [21], 100), ([79, 79, 59, 20], 79), ([1, 1], 1)]
+)
+def test_the_length_leaves_few_steps_to_other_programs(runs, length):
+    assert _segments._static_length(np.array(runs, int)) == length
+
+
+def test_a_hint_that_is_wrong_costs_nothing_but_time(plan_of, digits):
+    """A transform that says nothing of its schedule may change masks at any step."""
+    plan = plan_of("rigl")
+    always = plan.method.transform._replace(may_change=lambda step: jnp.ones(step.shape, bool))
+    method = plan.method._replace(transform=always)
+    segments = _segments.plan_segments("segments", method, plan.variables["params"], 80, 20, 7)
+    assert (segments.kinds == 2).all() and segments.programs == {("any", False)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", ["scan", "segments"])
+def test_a_state_gives_its_memory_away(loop, plan_of, digits):
+    plan = plan_of("development", loop)
+    program = make_program(plan, digits)
+    state = program.place(program.init([jax.random.key(0)]))
+    program.run(state, np.zeros((1, CHUNK, BATCH), np.int32), CHUNK, 0)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+@pytest.mark.slow
+def test_a_whole_run(tiny, digits, tmp_path):
+    records = []
+    for loop in ("scan", "segments"):
+        config = tiny(name="rigl", **METHODS["rigl"])
+        config.train.loop = loop
+        records.append(train(config, tmp_path / loop, digits))
+    scan, found = records
+    assert found["compilations"] == 3
+    for name in ("metrics", "cost", "curve", "layers"):
+        assert found[name] == scan[name], name
+
+
+def test_pmap_takes_none(tiny, digits, tmp_path):
+    config = tiny(name="dense")
+    config.train.loop, config.train.parallel = "segments", "pmap"
+    with pytest.raises(UserError, match=r"train\.loop: got 'segments'"):
+        train(config, tmp_path, digits)
