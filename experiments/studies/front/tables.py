@@ -7,6 +7,7 @@ from gpnas.report import Cell, Column, Table, stats
 
 Records = Sequence[Mapping[str, Any]]
 _SHORT = ("front", "uniform widths")
+_SCRATCH = "front, from scratch"
 
 
 def rows_of(records: Records, rates: Mapping[str, float]) -> dict[str, dict[int, Mapping]]:
@@ -71,9 +72,19 @@ def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[
         [Column("networks", numeric=False), Column("seeds"), *map(Column, titles[1:])],
         [
             [Cell(name), Cell(str(len(both))), *(Cell(_mean(values)) for values in by_level)]
-            for name, both, by_level in _differences(rows, levels[1:])
+            for name, both, by_level in (
+                *_differences(rows, levels[1:]),
+                *(
+                    (f"{name}, above front from scratch", both, by_level)
+                    for name, both, by_level in _differences(rows, levels[1:], _SCRATCH)
+                    if name == "uniform widths"
+                ),
+            )
         ],
-        ["In points, with the 95 % interval; above zero, the front is better."],
+        [
+            "In points, with the 95 % interval; above zero, the front is better. Last row: above"
+            " the networks of the front's widths that were trained from scratch."
+        ],
     )
     return [errors, differences]
 
@@ -144,12 +155,19 @@ def _speedup(record: Mapping[str, Any], folder: str, batch: int, threads: int) -
     return line["speedup"]
 
 
-def _differences(rows: Mapping[str, Mapping[int, Mapping]], levels: Sequence[float]) -> list:
-    ours, found = rows.get("front", {}), []
+def _differences(
+    rows: Mapping[str, Mapping[int, Mapping]], levels: Sequence[float], against: str = "front"
+) -> list[tuple[str, list[int], list[list[float]]]]:
+    """`(row, seeds, errors above those of `against` by level and seed)`."""
+    ours, found = rows.get(against, {}), []
     for name, seeds in rows.items():
         both = sorted(ours.keys() & seeds.keys())
-        if name not in ("front", "dense") and both:
-            found.append((name, both, [[seeds[s][x] - ours[s][x] for s in both] for x in levels]))
+        by_level = [
+            [seeds[s][x] - ours[s][x] for s in both if x in seeds[s] and x in ours[s]]
+            for x in levels
+        ]
+        if name != against and both and any(by_level):
+            found.append((name, both, by_level))
     return found
 
 
@@ -157,6 +175,6 @@ def _average(seeds: Mapping[int, Mapping], field: str) -> float:
     return sum(own[field] for own in seeds.values()) / len(seeds)
 
 
-def _mean(values: Sequence[float | None]) -> str:
+def _mean(values: Sequence[float | None] | Sequence[float]) -> str:
     known = [value for value in values if value is not None]
     return stats.estimate_text(stats.estimate(known)) if known else "–"
