@@ -7,10 +7,10 @@
     python experiments/reproduce.py --page               # only writes the pages from the records
 
 Studies are the folders of experiments/studies. Records are appended to results/STUDY/records.jsonl;
-what is there is skipped. The tables and figures between the markers of docs/*.md are then written
-anew. With --fast the records go to WORKDIR/fast, the tables are printed, and nothing else is
-touched. Some studies need more than the library: `deploy` the extra `deploy`, `torch_pruning` the
-extra `bench`; those that measure time need a machine that does nothing else.
+what is there is skipped. The tables and figures between the markers of docs/*.md and README.md are
+then written anew. With --fast the records go to WORKDIR/fast, the tables are printed, and nothing
+else is touched. Some studies need more than the library: `deploy` the extra `deploy`,
+`torch_pruning` the extra `bench`; those that measure time need a machine that does nothing else.
 """
 
 import pathlib
@@ -51,9 +51,12 @@ def main(argv: Sequence[str]) -> None:
     for study, config in asked:
         if study.sections is not None:
             page = pathlib.Path(_DOCS.value) / study.page
-            made = study.sections(results, config)
-            library.write(made, page, results / config.study, write_page=not _FAST.value)
-            pages.append(page)
+            made = dict(study.sections(results, config))
+            readme = {name: made.pop(name) for name in study.readme if name in made}
+            for sections, path in ((made, page), (readme, page.parent.parent / "README.md")):
+                if sections:
+                    library.write(sections, path, results / config.study, not _FAST.value)
+                    pages.append(path)
     if not _FAST.value:
         print("\n".join(map(str, dict.fromkeys(pages))))
 
@@ -80,6 +83,9 @@ def _asked(studies: dict[str, Any], names: Sequence[str]) -> list[tuple[Any, Con
 
 def _shorten(config: ConfigDict, shorten: Any) -> None:
     config.study, config.seeds = f"{config.study}_fast", (0,)
+    if "densities" not in config:  # a study that is no sweep
+        shorten(config)
+        return
     config.densities = tuple(config.densities)[:2]
     config.only = ",".join(_two_of_each(config.only.split(",") if config.only else config.arms))
     for arm in config.arms.values():

@@ -53,7 +53,9 @@ class Study(NamedTuple):
       sections: `(results, config) → sections by the name of their markers`.
       page: File of docs/ with the markers; empty: there is none.
       rows: Arms of a sweep that can be asked for by name; none: only the study as a whole.
-      shorten: Shortens an arm's config for `--fast`; None: the study has no fast version.
+      shorten: Shortens the config for `--fast`, of each arm of a sweep or else of the study; None:
+        the study has no fast version.
+      readme: Names of sections that are written into README.md instead.
     """
 
     get_config: Callable[[], ConfigDict]
@@ -62,6 +64,7 @@ class Study(NamedTuple):
     page: str = ""
     rows: Sequence[str] = ()
     shorten: Callable[[ConfigDict], None] | None = None
+    readme: Sequence[str] = ()
 
 
 def load() -> dict[str, Study]:

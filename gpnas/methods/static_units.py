@@ -31,6 +31,7 @@ def static_units(*, groups: UnitGroups, params: Any) -> Method:
         lambda masks, magnitudes, key: ({n: x > 0 for n, x in magnitudes.items()}, ()),
         lambda masks, state, ctx: (masks, state),
         schedule.never,
+        schedule.never,
     )
     unused = unit_score.random(own)
     return Method(

@@ -12,19 +12,21 @@ ROOT = Path(__file__).parents[2]
 def test_the_pages_are_those_of_the_records(python, tmp_path):
     for folder in ("docs", "results"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "README.md", tmp_path)
     for figure in tmp_path.glob("results/*/*.svg"):
         figure.unlink()
     folders = (f"--docs={tmp_path / 'docs'}", f"--results={tmp_path / 'results'}")
     done = python("experiments/reproduce.py", "--page", *folders)
     assert done.returncode == 0, done.stderr
-    for page in (ROOT / "docs").glob("*.md"):
-        assert (tmp_path / "docs" / page.name).read_text() == page.read_text(), page.name
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        again = tmp_path / page.relative_to(ROOT)
+        assert again.read_text() == page.read_text(), page.name
     figures = {path.relative_to(tmp_path) for path in tmp_path.glob("results/*/*.svg")}
     assert len(figures) >= 8 and all((ROOT / path).exists() for path in figures)
     written = {
         Path(line).name for line in done.stdout.splitlines() if line.startswith(str(tmp_path))
     }
-    assert written == {"deploy.md", "front.md", "nas.md", "reproducing.md", "units.md"}
+    assert written == {"README.md", "deploy.md", "front.md", "nas.md", "reproducing.md", "units.md"}
 
 
 @pytest.mark.slow

@@ -21,4 +21,4 @@ def _shorten(config: ConfigDict) -> None:
     config.train.epochs = 1
 
 
-STUDY = Study(get_config, sweep, _sections, "reproducing.md", ARMS, _shorten)
+STUDY = Study(get_config, sweep, _sections, "reproducing.md", rows=ARMS, shorten=_shorten)

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from experiments.studies.front.config import get_config
 from experiments.studies.front.figures import front_figure
 from experiments.studies.front.run import chosen_rates, run
-from experiments.studies.front.tables import front_tables
+from experiments.studies.front.tables import front_tables, latency_table, short_table
 from experiments.studies.study import Section, Study, records
 
 
@@ -20,11 +20,17 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     rates = chosen_rates(found, config)
     levels = config.front.front
     tables, figure = front_tables(own, rates, levels), front_figure(own, rates, levels)
-    return {"front": Section(tables, [figure])}
+    timed = latency_table(records(results, config, "latency"))
+    short = Section([short_table(own, rates, levels)], [figure])
+    return {
+        "front": Section(tables, [figure]),
+        "front latency": Section([timed] if timed else []),
+        "front in short": short,
+    }
 
 
 def _shorten(config: ConfigDict) -> None:
     config.rates, config.seeds, config.front.branch_epochs = (0.1,), (0,), 1
 
 
-STUDY = Study(get_config, run, _sections, "front.md", shorten=_shorten)
+STUDY = Study(get_config, run, _sections, "front.md", shorten=_shorten, readme=("front in short",))

@@ -25,7 +25,9 @@ def front_figure(
     records: Records, rates: Mapping[str, float], levels: Sequence[float]
 ) -> FigureSpec:
     """Test error of each row against MACs, and the active units of the first seed's front."""
-    rows = {name: seeds for name, seeds in rows_of(records, rates).items() if name in _ROWS}
+    known = {name: seeds for name, seeds in rows_of(records, rates).items() if name in _ROWS}
+    most = max(len(seeds) for seeds in known.values())
+    rows = {name: seeds for name, seeds in known.items() if len(seeds) == most}
     points = {
         name: [(level, stats.estimate([own[level] for own in seeds.values()])) for level in levels]
         for name, seeds in rows.items()

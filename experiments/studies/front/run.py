@@ -1,12 +1,14 @@
 """Runs of the study: fronts at several rates, their controls, and found networks from scratch."""
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from experiments.studies.study import Options
-from gpnas.records import append_line, read_lines
+from gpnas.deploy import front, installed_formats
+from gpnas.records import append_line, read_json, read_lines
 from gpnas.train import load_data, train_front
 
 FIELDS: Mapping[str, Mapping[str, Any]] = {
@@ -14,6 +16,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "dense": {"front": (1.0,)},
     "exchange": {"method": {"churn": 0.2, "spare": 0.25}},
     "random units": {"method": {"name": "experiments.studies.front.arms:random_units"}},
+    "multiples of 8": {"front": (0.5, 0.25), "method": {"round_to": 8}},
     "equal shares": {"method": {"name": "experiments.studies.front.arms:equal_shares"}},
 }
 
@@ -32,8 +35,7 @@ def run(config: ConfigDict, options: Options) -> None:
         one.seed, one.optimizer.learning_rate, one.resume = seed, rate, True
         one.update(FIELDS[arm])
         one.update(fields)
-        name = f"{arm.replace(' ', '-')}-{rate:g}-{seed}"
-        record = train_front(one, options.workdir / config.study / name, data)
+        record = train_front(one, _folder(config, options, arm, rate, seed), data)
         record.pop("digest")  # of front.json
         append_line(path, {"study": config.study, "arm": arm, "rate": rate, **record})
 
@@ -48,6 +50,31 @@ def run(config: ConfigDict, options: Options) -> None:
     for arm in config.arms[1:]:
         for seed in config.seeds:
             once(arm, rates["networks"], seed)
+    if "onnx" in installed_formats():
+        _measure(config, options, rates["networks"])
+
+
+def _folder(config: ConfigDict, options: Options, arm: str, rate: float, seed: int) -> pathlib.Path:
+    return options.workdir / config.study / f"{arm.replace(' ', '-')}-{rate:g}-{seed}"
+
+
+def _measure(config: ConfigDict, options: Options, rate: float) -> None:
+    """Appends the latencies of the arms of `config.timed`, where they have been trained."""
+    path = options.results / config.study / "latency.jsonl"
+    for arm in config.timed:
+        for seed in config.seeds:
+            folder = _folder(config, options, arm, rate, seed)
+            done = {(r["arm"], r["rate"], r["seed"]) for r in read_lines(path)}
+            trained = (folder / "front.json").exists()
+            if (arm, rate, seed) in done or not trained or options.stopped():
+                continue
+            front.export_front(folder, ("onnx",), config.seconds)
+            record = read_json(folder / "front.json", "workdir", "a front")
+            measured = read_json(folder / "latency.json", "workdir", "latencies")
+            macs = {one["folder"]: one["relative_macs"] for one in record["networks"]}
+            measured = {k: v for k, v in measured.items() if k not in ("digest", "sha256")}
+            about = {"study": config.study, "arm": arm, "rate": rate, "seed": seed, "macs": macs}
+            append_line(path, {**about, **measured})
 
 
 def chosen_rates(records: list, config: ConfigDict) -> dict[str, float]:

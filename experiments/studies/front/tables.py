@@ -6,6 +6,8 @@ from typing import Any
 from gpnas.report import Cell, Column, Table, stats
 
 Records = Sequence[Mapping[str, Any]]
+_SHORT = ("front", "uniform widths")
+_SCRATCH = "front, from scratch"
 
 
 def rows_of(records: Records, rates: Mapping[str, float]) -> dict[str, dict[int, Mapping]]:
@@ -70,19 +72,102 @@ def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[
         [Column("networks", numeric=False), Column("seeds"), *map(Column, titles[1:])],
         [
             [Cell(name), Cell(str(len(both))), *(Cell(_mean(values)) for values in by_level)]
-            for name, both, by_level in _differences(rows, levels[1:])
+            for name, both, by_level in (
+                *_differences(rows, levels[1:]),
+                *(
+                    (f"{name}, above front from scratch", both, by_level)
+                    for name, both, by_level in _differences(rows, levels[1:], _SCRATCH)
+                    if name == "uniform widths"
+                ),
+            )
         ],
-        ["In points, with the 95 % interval; above zero, the front is better."],
+        [
+            "In points, with the 95 % interval; above zero, the front is better. Last row: above"
+            " the networks of the front's widths that were trained from scratch."
+        ],
     )
     return [errors, differences]
 
 
-def _differences(rows: Mapping[str, Mapping[int, Mapping]], levels: Sequence[float]) -> list:
-    ours, found = rows.get("front", {}), []
+def short_table(records: Records, rates: Mapping[str, float], levels: Sequence[float]) -> Table:
+    """Level by level: the error of the front, that of uniform widths, and what the front found."""
+    rows = rows_of(records, rates)
+    first = next(r for r in records if r["arm"] == "front" and r["rate"] == rates["networks"])
+    differences = {name: by_level for name, _, by_level in _differences(rows, levels)}
+    lines = [
+        [
+            Cell(f"{100 * level:g} %"),
+            *(Cell(_mean([own.get(level) for own in rows[name].values()])) for name in _SHORT),
+            Cell(_mean(differences["uniform widths"][i])),
+            Cell("-".join(str(n) for n in network["units"].values())),
+        ]
+        for i, (level, network) in enumerate(zip(levels, first["networks"], strict=True))
+    ]
+    names = ("one run, error %", "uniform widths, error %", "difference", "widths found (one seed)")
+    whole = "-".join(str(n) for n in first["whole"]["units"].values())
+    return Table(
+        "One training run, four networks: test error by MACs",
+        [Column("MACs", numeric=False), *map(Column, names)],
+        lines,
+        [
+            f"Fashion-MNIST at 14 × 14 pixels; the whole network has widths {whole}. Mean ± half"
+            f" the 95 % interval over {len(rows['front'])} seeds. Training all four networks of a"
+            f" run took {_average(rows['front'], 'flops'):.2f} times the FLOPs of one dense"
+            " training of the whole one. Networks of uniformly scaled widths got as many, from"
+            " scratch, and a rate of their own."
+        ],
+    )
+
+
+def latency_table(records: Records) -> Table | None:
+    """How many times fewer MACs the networks have, and how many times faster their files are."""
+    if not records:
+        return None
+    arms: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for record in records:
+        for folder in record["macs"]:
+            arms.setdefault((record["arm"], folder), []).append(record)
+    settings = [(batch, threads) for threads in (1, 2) for batch in (1, 64)]
+    lines = [
+        [
+            Cell(f"{arm}, {100 * float(folder.partition('-')[2]):g} %"),
+            Cell(str(len(own))),
+            Cell(_mean([1 / record["macs"][folder] for record in own])),
+            *(Cell(_mean([_speedup(r, folder, *each) for r in own])) for each in settings),
+        ]
+        for (arm, folder), own in arms.items()
+    ]
+    titles = [f"batch {b}, {t} thread{'s' if t > 1 else ''}" for b, t in settings]
+    return Table(
+        "MACs of the whole network ÷ those of the network, and time of the whole ÷ its time",
+        [Column("networks", numeric=False), *map(Column, ("seeds", "MACs", *titles))],
+        lines,
+        ["Shortest call of the ONNX file in onnxruntime, all networks of a front in turns."],
+    )
+
+
+def _speedup(record: Mapping[str, Any], folder: str, batch: int, threads: int) -> float:
+    (line,) = (
+        one
+        for one in record["networks"][folder]
+        if (one["batch"], one["threads"]) == (batch, threads)
+    )
+    return line["speedup"]
+
+
+def _differences(
+    rows: Mapping[str, Mapping[int, Mapping]], levels: Sequence[float], against: str = "front"
+) -> list[tuple[str, list[int], list[list[float]]]]:
+    """`(row, seeds, errors above those of `against` by level and seed)`."""
+    ours, found = rows.get(against, {}), []
     for name, seeds in rows.items():
         both = sorted(ours.keys() & seeds.keys())
-        if name not in ("front", "dense") and both:
-            found.append((name, both, [[seeds[s][x] - ours[s][x] for s in both] for x in levels]))
+        by_level = [
+            [seeds[s][x] - ours[s][x] for s in both if x in seeds[s] and x in ours[s]]
+            for x in levels
+        ]
+        if name != against and both and any(by_level):
+            found.append((name, both, by_level))
     return found
 
 
@@ -90,6 +175,6 @@ def _average(seeds: Mapping[int, Mapping], field: str) -> float:
     return sum(own[field] for own in seeds.values()) / len(seeds)
 
 
-def _mean(values: Sequence[float | None]) -> str:
+def _mean(values: Sequence[float | None] | Sequence[float]) -> str:
     known = [value for value in values if value is not None]
     return stats.estimate_text(stats.estimate(known)) if known else "–"
