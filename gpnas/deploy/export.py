@@ -219,6 +219,8 @@ def _write(folder: pathlib.Path, name: str, network: Network, job: _Job) -> list
             write = formats.WRITERS[kind]
             try:
                 write(apply, network.variables, data.input_shape, path, **own.get(kind, {}))
+            except OSError:  # a full disk
+                raise
             except Exception as error:  # a converter may raise anything on another's program
                 allowed = f"a format that can express this network ({brief(error)})"
                 raise UserError("formats", kind, allowed) from error

@@ -68,8 +68,8 @@ def test_no_hint_at_an_export_of_a_table(train, tmp_path):
 
 TERM = """
 import os, runpy, signal, sys
-from gpnas.train import _loop as loop
-log = loop._log
+from gpnas.train import _flush
+log = _flush._log
 
 def noted(*args):
     replica = log(*args)
@@ -77,7 +77,7 @@ def noted(*args):
         os.kill(os.getpid(), signal.SIGTERM)
     return replica
 
-loop._log = noted
+_flush._log = noted
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

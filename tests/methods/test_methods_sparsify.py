@@ -54,7 +54,7 @@ SETTINGS = {
 }
 REFUSED = {
     "development_cost", "development_units", "l0", "l0_arm", "lobster", "lottery", "npn_expand",
-    "npn_sparsify", "sensitivity", "serene", "sparse_vd", "ste", "topkast",
+    "npn_sparsify", "sensitivity", "serene", "sparse_vd", "static_units", "ste", "topkast",
 }  # fmt: skip
 # Rates and decays are powers of two: products are exact, so that XLA may fuse them as it likes.
 OPTIMIZERS = [
