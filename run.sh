@@ -109,7 +109,7 @@ configured() {
 main() {
     setup
     configured front --config=configs/front.py --config.data.image_size=14 --config.baselines=True \
-        --config.resume=True --workdir=runs/front
+        --config.resume=True --seconds=0 --workdir=runs/front
     configured sweep --config=experiments/studies/fashion/config.py --config.seeds="(0, 1, 2)" \
         --workdir=runs --results=runs
     experiment report --inputs=runs/front,runs/fashion --output=runs/report.html \
