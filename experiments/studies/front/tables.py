@@ -142,7 +142,10 @@ def latency_table(records: Records) -> Table | None:
         "MACs of the whole network ÷ those of the network, and time of the whole ÷ its time",
         [Column("networks", numeric=False), *map(Column, ("seeds", "MACs", *titles))],
         lines,
-        ["Shortest call of the ONNX file in onnxruntime, all networks of a front in turns."],
+        [
+            "Shortest call of the ONNX file in onnxruntime, all networks of a front in turns, on two"
+            " CPU cores that did other things, too."
+        ],
     )
 
 
