@@ -143,8 +143,8 @@ def latency_table(records: Records) -> Table | None:
         [Column("networks", numeric=False), *map(Column, ("seeds", "MACs", *titles))],
         lines,
         [
-            "Shortest call of the ONNX file in onnxruntime, all networks of a front in turns, on two"
-            " CPU cores that did other things, too."
+            "Shortest call of the ONNX file in onnxruntime, all networks of a front in turns, on"
+            " two CPU cores that did other things, too."
         ],
     )
 
