@@ -12,6 +12,7 @@ from gpnas.errors import UserError
 from gpnas.masks import schedule
 from gpnas.methods._method import Forecast, Hooks, Method, rate_until
 from gpnas.methods._settings import Count, Decay, Fraction, NonNegative, Steps
+from gpnas.methods._units import unit_method
 from gpnas.plugins import In
 from gpnas.units import (
     CostModel,
@@ -21,10 +22,8 @@ from gpnas.units import (
     cost_budget,
     groups_in_collection,
     on_units,
-    outgoing_masks,
     relative_costs,
     score,
-    weight_masks,
 )
 
 Curve = Annotated[tuple[tuple[float, float], ...], In(0, 1)]
@@ -114,14 +113,13 @@ def development_cost(
         every=every,
         window=window,
     )
-    return Method(
+    return unit_method(
         on_outgoing,
+        own,
+        params,
         Forecast(  # the weights per cost are not known before
             schedule.constant(1.0), rate_until(stop, min(window / every, 1.0)), adaptive=True
         ),
-        update_mask=lambda masks, state: weight_masks(own, state.units, params),
-        zero_mask=lambda masks, state: outgoing_masks(own, state.units, params),
-        mask_forward=False,  # nothing reads an inactive unit: its outgoing weights are zero
         hooks=Hooks(capacity=_capacity(relative, every, spare)),
     )
 

@@ -10,13 +10,12 @@ import numpy as np
 from gpnas.masks import allocate, init_masks, masked_leaves, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Hooks, Method, rate_until
 from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative, Steps
+from gpnas.methods._units import unit_method
 from gpnas.units import (
     UnitGroups,
     groups_in_collection,
     is_block,
     on_units,
-    outgoing_masks,
-    weight_masks,
 )
 from gpnas.units import score as unit_score
 
@@ -105,12 +104,11 @@ def development_units(
 
     targets = _targets(own, share, overshoot)
     capacity = _capacity(targets, sizes, every, lambda step: spare if step < stop else 0.0)
-    return Method(
+    return unit_method(
         on_outgoing,
+        own,
+        params,
         Forecast(_density(own, params, targets, sizes), rate_until(stop, min(window / every, 1.0))),
-        update_mask=lambda masks, state: weight_masks(own, state.units, params),
-        zero_mask=lambda masks, state: outgoing_masks(own, state.units, params),
-        mask_forward=False,  # nothing reads an inactive unit: its outgoing weights are zero
         hooks=Hooks(capacity=capacity),
     )
 

@@ -4,13 +4,12 @@ from typing import Any
 
 from gpnas.masks import MaskTransform, schedule
 from gpnas.methods._method import Forecast, Method
+from gpnas.methods._units import unit_method
 from gpnas.units import (
     UnitGroups,
     groups_in_collection,
     is_block,
     on_units,
-    outgoing_masks,
-    weight_masks,
 )
 from gpnas.units import score as unit_score
 
@@ -34,10 +33,9 @@ def static_units(*, groups: UnitGroups, params: Any) -> Method:
         schedule.never,
     )
     unused = unit_score.random(own)
-    return Method(
+    return unit_method(
         on_units(as_given, own, unused, unused),
+        own,
+        params,
         Forecast(schedule.constant(1.0), adaptive=True),  # the active units are not known before
-        update_mask=lambda masks, state: weight_masks(own, state.units, params),
-        zero_mask=lambda masks, state: outgoing_masks(own, state.units, params),
-        mask_forward=False,  # nothing reads an inactive unit: its outgoing weights are zero
     )
