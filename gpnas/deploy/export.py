@@ -22,6 +22,7 @@ from gpnas.deploy._runtimes import load_exported, max_difference, mean_over_exam
 from gpnas.deploy._saved import on_pixels, save_network
 from gpnas.errors import UserError, brief
 from gpnas.models import Model
+from gpnas.plugins import call_user
 from gpnas.provenance import provenance
 from gpnas.timing import Seconds
 from gpnas.train import Finished, Task, build_model, build_task, load_run
@@ -217,13 +218,10 @@ def _write(folder: pathlib.Path, name: str, network: Network, job: _Job) -> list
             save_network(path, network.architecture, network.variables, data.mean, data.std, about)
         else:
             write = formats.WRITERS[kind]
-            try:
-                write(apply, network.variables, data.input_shape, path, **own.get(kind, {}))
-            except OSError:  # a full disk
-                raise
-            except Exception as error:  # a converter may raise anything on another's program
-                allowed = f"a format that can express this network ({brief(error)})"
-                raise UserError("formats", kind, allowed) from error
+            call_user(
+                "formats", kind, "a format that can express this network",
+                write, apply, network.variables, data.input_shape, path, **own.get(kind, {}),
+            )  # fmt: skip
             write_side_file(path, about)
         row = _evaluate(path, name, kind, apply, network.variables, job)
         if row["max_difference"] > TOLERANCE:

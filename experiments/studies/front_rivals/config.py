@@ -1,4 +1,4 @@
-"""What a front of one run is worth beside other ways to spend its training FLOPs.
+"""A front of one run beside other ways to spend its training FLOPs.
 
     python experiments/reproduce.py front_rivals
     python experiments/reproduce.py "random search" LEMONADE  # some arms

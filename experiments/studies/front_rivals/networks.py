@@ -1,4 +1,4 @@
-"""What the rivals share: configs of their runs, and what is told of a network."""
+"""What the rivals share: configs of their runs, and the fields of a network."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -130,7 +130,7 @@ def described(context: Context, widths: Sequence[int]) -> dict[str, Any]:
 
 
 def network(context: Context, record: Mapping[str, Any], widths: Sequence[int]) -> dict[str, Any]:
-    """What the study tells of a network that was trained by a run of its own."""
+    """The fields of a network that was trained by a run of its own."""
     return described(context, widths) | {
         "test_error": record["metrics"]["test_error_last"],
         "val_error": record["metrics"]["val_error_last"],
