@@ -40,7 +40,6 @@ def development_cost(
     params: Any,
     cost: Literal["macs", "params", "flops", "latency"] = "macs",
     table: str = "",
-    churn: NonNegative = 0.0,
     decay: Decay = 0.9,
     floor: Fraction = 1 / 16,
     every: Count,
@@ -66,7 +65,6 @@ def development_cost(
       params: Parameters of the current network, or their shapes.
       cost: What the curve counts, per example.
       table: For "latency", a JSON file of `units.measure_layers`.
-      churn: Initial fraction of the cost that is exchanged in a mask update; cosine decay.
       decay: Decay of the moving averages of the gradient and its square.
       floor: Fraction of each layer's units that stay active; at least one unit does. Removable
         blocks compete as wholes, and none of them needs to stay.
@@ -97,7 +95,6 @@ def development_cost(
     transform = cost_budget(
         relative_cost,
         relative,
-        schedule.cosine(churn, stop),
         least=least,
         round_to=round_to,
         every_steps=every,

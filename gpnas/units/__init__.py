@@ -48,10 +48,11 @@ from gpnas.units.cost import (
 
 __all__ = [
     "KINDS", "Cost", "CostModel", "Costs", "LatencyTable", "Macs", "Member", "Refusal",
-    "TimedLayer", "UnitGroup", "UnitGroups", "UnitMasks", "UnitsState", "active_units", "compact",
-    "cost_budget", "cost_model", "discover", "fewest_units", "fold_constants", "full_masks", "groups_in_collection",
-    "grow", "incoming_moments", "is_block", "macs", "measure_layers", "network_cost", "on_units",
-    "outgoing_masks", "relative_costs", "relative_difference", "resize", "score", "skip_gradients",
-    "total_cost", "total_latency", "training_macs", "unit_cost", "unit_latency", "verify",
-    "weight_masks", "with_blocks", "without_blocks",
+    "TimedLayer", "UnitGroup", "UnitGroups", "UnitMasks", "UnitsState", "active_units",
+    "compact", "cost_budget", "cost_model", "discover", "fewest_units", "fold_constants",
+    "full_masks", "groups_in_collection", "grow", "incoming_moments", "is_block", "macs",
+    "measure_layers", "network_cost", "on_units", "outgoing_masks", "relative_costs",
+    "relative_difference", "resize", "score", "skip_gradients", "total_cost", "total_latency",
+    "training_macs", "unit_cost", "unit_latency", "verify", "weight_masks", "with_blocks",
+    "without_blocks",
 ]  # fmt: skip
