@@ -21,8 +21,10 @@ from gpnas.masks import (
     when,
 )
 
+#: Interceptor of `flax.linen.intercept_methods`: `(next_fn, args, kwargs, context) → outputs`.
 Intercept = Callable[..., Any]
 Leaves = Mapping[str, jax.Array]
+#: `({path: weights}, gates) → {path: bool}`, broadcast to the shapes of the weights.
 IsActive = Callable[[Leaves, Any], Leaves]
 
 

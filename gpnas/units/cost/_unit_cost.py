@@ -22,6 +22,7 @@ from gpnas.units.cost._layers import AxisOf, TimedLayer, make_layer
 from gpnas.units.cost._op_counts import PRODUCTS, op_counts
 from gpnas.units.graph import Solution, Trace, solve, trace
 
+#: Kinds of cost that `cost_model` counts.
 KINDS = ("params", "macs", "flops")
 
 
@@ -58,7 +59,7 @@ def cost_model(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Co
     """Traces a function once, for the costs of its units under any masks.
 
     Args:
-      apply_fn, variables, *inputs: As for `discover`, to whose groups the costs belong. Costs are
+      apply_fn, variables, inputs: As for `discover`, to whose groups the costs belong. Costs are
         those of these inputs; pass a single image for costs per image.
 
     Returns:
