@@ -9,11 +9,14 @@ import importlib
 import inspect
 import pathlib
 import re
+import sys
+import textwrap
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gpnas
+from gpnas import plugins
 
 _COMMENT = re.compile(r"\s*#: ?(.*)")
 
@@ -116,6 +119,55 @@ def documentation(module: str, name: str) -> str:
     return _comments(origin).get(original, "")
 
 
+def signature(value: Any) -> tuple[str, str | None] | None:
+    """Parameters and result of a function or class as its source has them.
+
+    Names of types stay short, and ranges of settings are written out. None if there is no source,
+    or a class is not made of fields.
+    """
+    value = inspect.unwrap(value)
+    try:
+        node = ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]
+    except (OSError, TypeError, SyntaxError):
+        return None
+    node = _Annotations(vars(sys.modules[value.__module__])).visit(node)
+    if isinstance(node, ast.FunctionDef):
+        if node.args.args and node.args.args[0].arg in ("self", "cls"):
+            del node.args.args[0]
+        returns = ast.unparse(node.returns).strip("'") if node.returns else None
+        return f"({ast.unparse(node.args)})", returns
+    fields = [n for n in getattr(node, "body", []) if isinstance(n, ast.AnnAssign)]
+    made_of_fields = fields or hasattr(value, "__dataclass_fields__")
+    return (f"({', '.join(map(ast.unparse, fields))})", None) if made_of_fields else None
+
+
+class _Annotations(ast.NodeTransformer):
+    """Names of annotated types as `Annotated[float, "in (0, 1]"]`, and no quotes around types."""
+
+    def __init__(self, names: Mapping[str, Any]):
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        value = self.names.get(node.id)
+        ranges = [x for x in getattr(value, "__metadata__", ()) if isinstance(x, plugins.In)]
+        if not ranges:
+            return node
+        plain = value.__origin__
+        name = plain.__name__ if isinstance(plain, type) else str(plain)
+        return ast.parse(f"Annotated[{name}, {str(ranges[0])!r}]", mode="eval").body
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        return self._unquoted(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        return self._unquoted(node)
+
+    def _unquoted(self, node: Any) -> ast.AST:
+        if isinstance(node.annotation, ast.Constant) and isinstance(node.annotation.value, str):
+            node.annotation = ast.parse(node.annotation.value, mode="eval").body
+        return self.generic_visit(node)
+
+
 def members(value: Any) -> list[str]:
     """Public methods and properties that a class defines itself."""
     kinds = (property, classmethod, staticmethod, types.FunctionType, functools.cached_property)
@@ -160,22 +212,19 @@ def write(folder: pathlib.Path, files: Mapping[str, str]) -> None:
 
 
 def _page(module: str, reference: dict[str, dict[str, Any]]) -> str:
-    """The text of a module's page: its docstring, a table of its names, and each of them."""
-    parts = [
-        module,
-        "=" * len(module),
-        "",
-        ".. highlight:: python",
-        "",
-        f".. automodule:: {module}",
-        "",
-    ]
+    """The text of a module's page: its docstring, tables of what is in it, and each name."""
+    title = "API reference" if module == "gpnas" else module
+    parts = [title, "=" * len(title), "", ".. highlight:: python", ""]
+    parts += [f".. automodule:: {module}", ""]
     inner = [name for name in reference if name.rpartition(".")[0] == module]
+    spaces: list[str] = []
     if inner:
-        parts += [".. toctree::", "   :maxdepth: 1", "", *(f"   {n}" for n in inner), ""]
-    if len(reference[module]) > 1:
-        rows = [f"   {name}" for name in reference[module]]
-        parts += [".. autosummary::", "   :nosignatures:", "", *rows, ""]
+        spaces = [name.removeprefix(f"{module}.") for name in inner]
+        entries = [f"   {short} <{name}>" for short, name in zip(spaces, inner, strict=True)]
+        parts += [".. toctree::", "   :hidden:", "", *entries, ""]
+    for rows in (spaces, list(reference[module]) if len(reference[module]) > 1 else []):
+        if rows:
+            parts += [".. autosummary::", "   :nosignatures:", "", *(f"   {n}" for n in rows), ""]
     for name, value in reference[module].items():
         parts += [*_entry(module, name, value), ""]
     return "\n".join(parts)

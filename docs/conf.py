@@ -31,7 +31,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_*"]
+exclude_patterns = ["_*", "search.md"]
 nitpicky = True
 default_role = "py:obj"
 nitpick_ignore_regex = [
@@ -45,7 +45,13 @@ myst_heading_anchors = 4
 highlight_language = "none"  # most blocks are commands; those of Python say so
 html_theme = "sphinx_book_theme"
 html_title = "gpnas"
-html_theme_options = {"show_navbar_depth": 1, "show_toc_level": 2, "use_download_button": False}
+html_theme_options = {
+    "show_navbar_depth": 1,
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "navbar_persistent": [],
+    "logo": {"text": "gpnas"},
+}
 html_copy_source = html_show_sourcelink = False
 
 # Notebooks
@@ -58,21 +64,23 @@ nb_merge_streams = True
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 autosummary_generate = False
-napoleon_use_ivar = True
-napoleon_custom_sections = [("References", "notes_style")]
+napoleon_custom_sections = [("Attributes", "params_style"), ("References", "notes_style")]
 python_maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
-# Pages of the repository's root that the site has, by the page that includes them.
-PAGES_OF_THE_ROOT = {
-    "README.md#masks-in-your-own-loop": "loop.md",
-    "README.md": "index.md",
-    "CHANGELOG.md": "changelog.md",
-    "CONTRIBUTING.md": "contributing.md",
+# Links that lead to another page of the site than of the repository: that which includes it.
+PAGES = {
+    "](../README.md#masks-in-your-own-loop": "](loop.md",
+    "](../README.md": "](index.md",
+    "](../CHANGELOG.md": "](changelog.md",
+    "](../CONTRIBUTING.md": "](contributing.md",
+    "](search.md": "](searches.md",  # search.html is the page of the site's own search
 }
 
+
+ARXIV, PAPER = r"\barXiv:(\d{4}\.\d{4,5})", r"https://arxiv.org/abs/\1"
 
 EXAMPLES = """# Examples
 
@@ -97,10 +105,11 @@ def write_examples(folder: pathlib.Path) -> None:
     _api.write(folder, pages)
 
 
-def link_pages_of_the_root(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Links to pages of the root lead to the pages that include them."""
-    for name, page in PAGES_OF_THE_ROOT.items():
-        source[0] = source[0].replace(f"](../{name}", f"]({page}")
+def lead_links(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Links lead to pages of the site where these have other names, and to papers."""
+    for old, new in PAGES.items():
+        source[0] = source[0].replace(old, new)
+    source[0] = re.sub(ARXIV, rf"[\g<0>]({PAPER})", source[0])
 
 
 def prepare_docstring(
@@ -124,21 +133,29 @@ def prepare_docstring(
         return found[0] if linked else f"`{found[0]}`"
 
     text = "\n".join(lines)
-    lines[:] = re.sub(r"(?<!`)`([^`]+)`(?!`)", code, text).split("\n")
+    text = re.sub(r"(?<!`)`([^`]+)`(?!`)", code, text)
+    lines[:] = re.sub(ARXIV, rf"`\g<0> <{PAPER}>`__", text).split("\n")
+
+
+def short_signature(
+    app: Sphinx, what: str, name: str, value: Any, options: Any, given: str, returns: str
+) -> tuple[str, str | None] | None:
+    """Signatures as the source has them: with names of types, not with what these stand for."""
+    return _api.signature(value) if what in ("function", "class", "method") else None
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: Any, content: nodes.Element) -> Any:
-    """Names of another package: `masks.every`, and `masks_from_gates` if no other is called so.
+    """Names of another package: `masks.every`, `Metric`, `masks_from_gates`, if there is only one.
 
-    A lower-case word may mean anything and is left alone.
+    A word in lower case may mean anything and is left alone.
     """
     if node.get("refdomain") != "py" or not re.fullmatch(r"\w+(\.\w+)*", node["reftarget"]):
         return None
     domain, target = env.domains["py"], node["reftarget"]
-    if re.fullmatch("[a-z]+", target):
-        return None
+    if target.rpartition(".")[2][0].isupper():
+        target = target.rpartition(".")[2]
     found = [n for n in domain.objects if n.endswith(f".{target}")]
-    if len(found) != 1:
+    if len(found) != 1 or re.fullmatch("[a-z]+", target):
         return None
     page = domain.objects[found[0]].docname
     return domain.resolve_xref(env, page, app.builder, "obj", found[0], node, content)
@@ -157,7 +174,9 @@ def setup(app: Sphinx) -> None:
     """Writes the pages that are made of code, and connects the above."""
     _api.write(DOCS / "api", _api.pages())
     write_examples(DOCS / "examples")
-    app.connect("source-read", link_pages_of_the_root)
+    app.connect("source-read", lead_links)
+    app.connect("include-read", lambda app, path, docname, text: lead_links(app, docname, text))
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", short_signature)
     app.connect("missing-reference", resolve)
     app.connect("env-check-consistency", check_coverage)

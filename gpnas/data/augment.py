@@ -31,6 +31,7 @@ from gpnas import plugins
 from gpnas.errors import UserError, brief
 from gpnas.plugins import In
 
+#: `(keys, images, targets) → (images, targets)`.
 Augmentation = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 _FIELD = "data.augment"

@@ -21,7 +21,7 @@ from gpnas.masks import (
     when,
 )
 
-#: Interceptor of `flax.linen.intercept_methods`: `(next_fn, args, kwargs, context) → outputs`.
+#: `(next_fn, args, kwargs, context) → outputs`, as `flax.linen.intercept_methods` takes it.
 Intercept = Callable[..., Any]
 Leaves = Mapping[str, jax.Array]
 #: `({path: weights}, gates) → {path: bool}`, broadcast to the shapes of the weights.

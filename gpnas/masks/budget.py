@@ -46,6 +46,7 @@ class Counts(NamedTuple):
     price: jax.Array
 
 
+#: `(candidates, price) → counts`.
 Budget = Callable[[Candidates, jax.Array], Counts]
 
 

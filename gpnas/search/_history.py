@@ -40,8 +40,7 @@ class Proposal(NamedTuple):
 
 #: Trials in the order of their numbers, finished or under way.
 History = Sequence[Trial]
-#: `(history, rng) → proposal`. None: there is nothing to propose before a trial that is under way
-#: has ended.
+#: `(history, rng) → proposal`, None if nothing can be proposed before a trial under way has ended.
 Propose = Callable[[History, np.random.Generator], Proposal | None]
 
 

@@ -27,7 +27,9 @@ from gpnas.errors import UserError
 from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import BatchStatisticsNorm, ReLU, call
 
+#: `(params, images) → logits`, in training mode.
 Apply = Callable[[Any, jax.Array], jax.Array]
+#: `(apply, params, images, labels) → () float32`.
 Proxy = Callable[[Apply, Any, jax.Array, jax.Array], jax.Array]
 _NORMS = nn.BatchNorm | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm | BatchStatisticsNorm
 
