@@ -112,9 +112,10 @@ def is_code(value: Any) -> bool:
 
 def documentation(module: str, name: str) -> str:
     """The docstring of a public function or class; of anything else the comment `#:` beside it."""
-    value = public(module)[name]
-    if is_code(value):
-        return inspect.getdoc(value) or ""
+    value = _value(module, name)
+    if is_code(value):  # a tuple or dataclass without a docstring has one that Python made
+        text = inspect.cleandoc(value.__doc__ or "")
+        return "" if text.startswith(f"{name}(") else text
     origin, original = _origin(module, name)
     return _comments(origin).get(original, "")
 
@@ -188,7 +189,7 @@ def undocumented() -> list[str]:
             ):
                 missing.append(f"{module}.{name}")
             for member in members(value) if inspect.isclass(value) else []:
-                if not inspect.getdoc(inspect.getattr_static(value, member)):
+                if not vars(value)[member].__doc__:
                     missing.append(f"{module}.{name}.{member}")
     return missing
 

@@ -52,6 +52,7 @@ html_theme_options = {
     "navbar_persistent": [],
     "logo": {"text": "gpnas"},
 }
+html_static_path, html_css_files = ["_static"], ["site.css"]
 html_copy_source = html_show_sourcelink = False
 
 # Notebooks
@@ -80,7 +81,7 @@ PAGES = {
 }
 
 
-ARXIV, PAPER = r"\barXiv:(\d{4}\.\d{4,5})", r"https://arxiv.org/abs/\1"
+ARXIV, PAPER = r"\barXiv:(\d{4}\.\d{4,5}(?:v\d)?)", r"https://arxiv.org/abs/\1"
 
 EXAMPLES = """# Examples
 
