@@ -8,6 +8,7 @@ from typing import Any
 
 import jupytext
 from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
@@ -145,6 +146,17 @@ def short_signature(
     return _api.signature(value) if what in ("function", "class", "method") else None
 
 
+def link_code(app: Sphinx, doctree: nodes.document) -> None:
+    """Links code such as `gpnas.masks.score` in pages to the reference."""
+    for node in list(doctree.findall(nodes.literal)):
+        name = re.fullmatch(r"(gpnas(?:\.\w+)+)(?:\(.*)?", node.astext(), re.DOTALL)
+        if name and not isinstance(node.parent, nodes.reference | pending_xref):
+            link = pending_xref(refdomain="py", reftype="obj", reftarget=name[1], refexplicit=True)
+            link["refdoc"] = app.env.docname
+            node.replace_self(link)
+            link += node
+
+
 def resolve(app: Sphinx, env: BuildEnvironment, node: Any, content: nodes.Element) -> Any:
     """Names of another package: `masks.every`, `Metric`, `masks_from_gates`, if there is only one.
 
@@ -179,5 +191,6 @@ def setup(app: Sphinx) -> None:
     app.connect("include-read", lambda app, path, docname, text: lead_links(app, docname, text))
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", short_signature)
+    app.connect("doctree-read", link_code)
     app.connect("missing-reference", resolve)
     app.connect("env-check-consistency", check_coverage)
