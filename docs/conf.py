@@ -147,11 +147,12 @@ def short_signature(
 
 
 def link_code(app: Sphinx, doctree: nodes.document) -> None:
-    """Links code such as `gpnas.masks.score` in pages to the reference."""
+    """Links code such as `gpnas.masks.score` and `gm.sparsify(…)` in pages to the reference."""
     for node in list(doctree.findall(nodes.literal)):
-        name = re.fullmatch(r"(gpnas(?:\.\w+)+)(?:\(.*)?", node.astext(), re.DOTALL)
+        name = re.fullmatch(r"([a-zA-Z]\w+(?:\.\w+)*)(?:\(.*)?", node.astext(), re.DOTALL)
         if name and not isinstance(node.parent, nodes.reference | pending_xref):
-            link = pending_xref(refdomain="py", reftype="obj", reftarget=name[1], refexplicit=True)
+            target = re.sub(r"^gm\.", "gpnas.masks.", name[1])
+            link = pending_xref(refdomain="py", reftype="obj", reftarget=target, refexplicit=True)
             link["refdoc"] = app.env.docname
             node.replace_self(link)
             link += node
@@ -167,11 +168,11 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: Any, content: nodes.Elemen
     domain, target = env.domains["py"], node["reftarget"]
     if target.rpartition(".")[2][0].isupper():
         target = target.rpartition(".")[2]
-    found = [n for n in domain.objects if n.endswith(f".{target}")]
+    found = [n for n, x in domain.objects.items() if n.endswith(f".{target}") and not x.aliased]
+    found = [n for n in found if f"{n}.{target}" not in found]  # a function before its module
     if len(found) != 1 or re.fullmatch("[a-z]+", target):
         return None
-    page = domain.objects[found[0]].docname
-    return domain.resolve_xref(env, page, app.builder, "obj", found[0], node, content)
+    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found[0], node, content)
 
 
 def check_coverage(app: Sphinx, env: BuildEnvironment) -> None:

@@ -1,5 +1,6 @@
 """The documentation site is built without a warning, and a browser needs no network for it."""
 
+import html
 import pathlib
 import re
 import subprocess
@@ -35,5 +36,12 @@ def test_the_site_is_built_strictly_and_is_whole(tmp_path):
     assert "plasticity" in (tmp_path / "searchindex.js").read_text()
     pages = [path for path in tmp_path.rglob("*.html") if "_modules" not in path.parts]
     assert len(pages) > 90
+    ids = {path: set(re.findall(r'\bid="([^"]+)"', path.read_text())) for path in pages}
     for path in pages:
-        assert not RESOURCE.findall(path.read_text()), path
+        text = path.read_text()
+        assert not RESOURCE.findall(text), path
+        for link in re.findall(r'<a [^>]*href="(?!https?:)([^"?]*)"', text):
+            name, _, place = html.unescape(link).partition("#")
+            target = (path.parent / name).resolve() if name else path
+            assert target.exists(), (path, link)
+            assert not place or target not in ids or place in ids[target], (path, link)
