@@ -139,7 +139,7 @@ docs() {
         echo "run.sh: installing the extra docs" >&2
         install --editable "$ROOT[docs]"
     fi
-    "$python" -m sphinx -b html --fail-on-warning --keep-going --quiet docs build/docs "$@"
+    "$python" -m sphinx -b html -j auto --fail-on-warning --quiet docs build/docs "$@"
     "$python" -m pytest tests/test_docs.py tests/test_readme.py
     echo "build/docs/index.html"
 }

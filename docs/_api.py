@@ -17,6 +17,7 @@ from typing import Any
 
 import gpnas
 from gpnas import plugins
+from gpnas.methods import METHODS
 
 _COMMENT = re.compile(r"\s*#: ?(.*)")
 
@@ -118,6 +119,11 @@ def documentation(module: str, name: str) -> str:
         return "" if text.startswith(f"{name}(") else text
     origin, original = _origin(module, name)
     return _comments(origin).get(original, "")
+
+
+def settings() -> set[str]:
+    """Names of the settings of methods, which functions may have, too."""
+    return {name for method in METHODS.values() for name in inspect.signature(method).parameters}
 
 
 def signature(value: Any) -> tuple[str, str | None] | None:

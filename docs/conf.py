@@ -82,6 +82,7 @@ PAGES = {
 }
 
 
+SETTINGS = _api.settings()
 ARXIV, PAPER = r"\barXiv:(\d{4}\.\d{4,5}(?:v\d)?)", r"https://arxiv.org/abs/\1"
 
 EXAMPLES = """# Examples
@@ -161,16 +162,20 @@ def link_code(app: Sphinx, doctree: nodes.document) -> None:
 def resolve(app: Sphinx, env: BuildEnvironment, node: Any, content: nodes.Element) -> Any:
     """Names of another package: `masks.every`, `Metric`, `masks_from_gates`, if there is only one.
 
-    A word in lower case may mean anything and is left alone.
+    A word in lower case, or a setting of methods, may mean anything and is left alone.
     """
     if node.get("refdomain") != "py" or not re.fullmatch(r"\w+(\.\w+)*", node["reftarget"]):
         return None
     domain, target = env.domains["py"], node["reftarget"]
     if target.rpartition(".")[2][0].isupper():
         target = target.rpartition(".")[2]
-    found = [n for n, x in domain.objects.items() if n.endswith(f".{target}") and not x.aliased]
+    if re.fullmatch("[a-z]+", target) or target in SETTINGS:
+        return None
+    members = ("method", "property", "attribute")
+    objects = [(n, x) for n, x in domain.objects.items() if n.endswith(f".{target}")]
+    found = [n for n, x in objects if not x.aliased and x.objtype not in members]
     found = [n for n in found if f"{n}.{target}" not in found]  # a function before its module
-    if len(found) != 1 or re.fullmatch("[a-z]+", target):
+    if len(found) != 1:
         return None
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found[0], node, content)
 
