@@ -83,7 +83,7 @@ PAGES = {
 
 
 SETTINGS = _api.settings()
-ARXIV, PAPER = r"\barXiv:(\d{4}\.\d{4,5}(?:v\d)?)", r"https://arxiv.org/abs/\1"
+PAPER = re.compile(r"\b(arXiv:\d{4}\.\d{4,5}(?:v\d)?)")
 
 EXAMPLES = """# Examples
 
@@ -109,10 +109,9 @@ def write_examples(folder: pathlib.Path) -> None:
 
 
 def lead_links(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Links lead to pages of the site where these have other names, and to papers."""
+    """Links lead to pages of the site where these have other names than in the repository."""
     for old, new in PAGES.items():
         source[0] = source[0].replace(old, new)
-    source[0] = re.sub(ARXIV, rf"[\g<0>]({PAPER})", source[0])
 
 
 def prepare_docstring(
@@ -136,8 +135,7 @@ def prepare_docstring(
         return found[0] if linked else f"`{found[0]}`"
 
     text = "\n".join(lines)
-    text = re.sub(r"(?<!`)`([^`]+)`(?!`)", code, text)
-    lines[:] = re.sub(ARXIV, rf"`\g<0> <{PAPER}>`__", text).split("\n")
+    lines[:] = re.sub(r"(?<!`)`([^`]+)`(?!`)", code, text).split("\n")
 
 
 def short_signature(
@@ -150,13 +148,28 @@ def short_signature(
 def link_code(app: Sphinx, doctree: nodes.document) -> None:
     """Links code such as `gpnas.masks.score` and `gm.sparsify(…)` in pages to the reference."""
     for node in list(doctree.findall(nodes.literal)):
-        name = re.fullmatch(r"([a-zA-Z]\w+(?:\.\w+)*)(?:\(.*)?", node.astext(), re.DOTALL)
+        name = re.fullmatch(r"([a-zA-Z]\w+(?:\.\w+)*)(?:\([^|]*\))?", node.astext())
         if name and not isinstance(node.parent, nodes.reference | pending_xref):
             target = re.sub(r"^gm\.", "gpnas.masks.", name[1])
             link = pending_xref(refdomain="py", reftype="obj", reftarget=target, refexplicit=True)
             link["refdoc"] = app.env.docname
             node.replace_self(link)
             link += node
+
+
+def link_papers(app: Sphinx, doctree: nodes.document) -> None:
+    """Links numbers of papers in prose to arXiv."""
+    code = nodes.literal | nodes.literal_block | nodes.reference | nodes.title
+    for text in list(doctree.findall(nodes.Text)):
+        if isinstance(text.parent, code) or not PAPER.search(text):
+            continue
+        parts = [
+            nodes.reference("", part, refuri=f"https://arxiv.org/abs/{part[6:]}")
+            if PAPER.fullmatch(part)
+            else nodes.Text(part)
+            for part in PAPER.split(text)
+        ]
+        text.parent.replace(text, parts)
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: Any, content: nodes.Element) -> Any:
@@ -198,5 +211,6 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", short_signature)
     app.connect("doctree-read", link_code)
+    app.connect("doctree-read", link_papers)
     app.connect("missing-reference", resolve)
     app.connect("env-check-consistency", check_coverage)
