@@ -17,6 +17,7 @@ help() {
 ./run.sh              set up; a front of networks and five arms of weight masks on Fashion-MNIST; the report
 ./run.sh setup        make .venv and install, nothing else
 ./run.sh test         lint, types, tests; --fast takes two minutes; the rest goes to pytest
+./run.sh docs         the documentation as a site, build/docs/index.html; snippets are run
 
 ./run.sh front …      small networks  --config=configs/front.py --config.data.name=folder:pictures
                       from one run    --workdir=runs/front
@@ -120,12 +121,27 @@ test() {
     setup
     cd "$ROOT"
     local python="$VENV/bin/python"
-    "$python" -m ruff check gpnas experiments configs tests
-    "$python" -m ruff format --check gpnas experiments configs tests
+    "$python" -m ruff check gpnas experiments configs tests docs/*.py
+    "$python" -m ruff format --check gpnas experiments configs tests docs/*.py
     "$python" -m mypy
     # --fast leaves out slow tests: seconds to compile and train, or other processes.
     [[ ${1:-} != --fast ]] || set -- -m "not slow" "${@:2}"
     "$python" -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile "$@"
+}
+
+# Warnings (a link that leads nowhere, a public name without a docstring) are errors, and so is code
+# of a page or notebook that fails.
+docs() {
+    setup
+    cd "$ROOT"
+    local python="$VENV/bin/python"
+    if ! "$python" -c 'import jupytext, myst_nb, sphinx, sphinx_book_theme' 2>/dev/null; then
+        echo "run.sh: installing the extra docs" >&2
+        install --editable "$ROOT[docs]"
+    fi
+    "$python" -m sphinx -b html -j auto --fail-on-warning --quiet docs build/docs "$@"
+    "$python" -m pytest tests/test_docs.py tests/test_readme.py
+    echo "build/docs/index.html"
 }
 
 command="${1:-main}"
@@ -133,7 +149,7 @@ command="${1:-main}"
 case "$command" in
 help | -h | --help) help ;;
 main | setup) "$command" ;;
-test) test "$@" ;;
+test | docs) "$command" "$@" ;;
 train | front | sweep | report | reproduce | search | export | predict)
     setup
     configured "$command" "$@"
@@ -142,5 +158,5 @@ bench)
     setup
     experiment benchmark "$@"
     ;;
-*) die "command: got $command, allowed: setup, test, front, train, sweep, report, reproduce, search, export, predict, bench, help" ;;
+*) die "command: got $command, allowed: setup, test, docs, front, train, sweep, report, reproduce, search, export, predict, bench, help" ;;
 esac

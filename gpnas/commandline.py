@@ -28,7 +28,14 @@ __all__ = [
     "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "no_arguments", "parse",
     "start", "stop", "stop_signal",
 ]  # fmt: skip
-EXIT_USER, EXIT_DIVERGED, EXIT_IO, EXIT_STOPPED = 2, 3, 74, 75
+#: Exit code of a mistake in what was asked for.
+EXIT_USER = 2
+#: Exit code of a loss or metric that is not finite.
+EXIT_DIVERGED = 3
+#: Exit code of a disk that is full or fails (EX_IOERR).
+EXIT_IO = 74
+#: Exit code of an interruption by SIGTERM or SIGINT (EX_TEMPFAIL).
+EXIT_STOPPED = 75
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
 # Commands, and the fields by which a config of each is known: those of a front are among others a

@@ -1,8 +1,11 @@
 """Architecture search: a strategy is a function of the trial history.
 
-    table = load_table("nas_bench_201")
-    propose = STRATEGIES["evolution"](table.space, metric="cifar10_validation_12")
-    trials = search(propose, table.evaluate, evaluations=200)
+    >>> from gpnas import search
+    >>> table = search.load_table("nas_bench_201")
+    >>> propose = search.STRATEGIES["evolution"](table.space, metric="cifar10_validation_12")
+    >>> trials = search.search(propose, table.evaluate, evaluations=20)
+    >>> len(trials)
+    20
 
 Namespaces: `strategies`, one file each; `build`, a search from a config; `storage`, searches in a
 database; `record`; `comparison` of strategies; `pareto`; and, for networks that are trained,

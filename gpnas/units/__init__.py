@@ -1,9 +1,15 @@
 """Units: neurons, channels, heads and blocks of any JAX function, and what a network costs.
 
-groups = discover(apply_fn, variables, images)
-masks = full_masks(groups)
-masks["params/Dense_0/kernel:1"][::2] = False
-small_apply, small_variables = compact(apply_fn, variables, groups, masks)
+    >>> import jax, jax.numpy as jnp
+    >>> from gpnas import models, units
+    >>> network, images = models.LeNet300(widths=(8, 4)), jnp.ones((2, 5, 5, 1))
+    >>> variables = network.init(jax.random.key(0), images)
+    >>> groups = units.discover(network.apply, variables, images)
+    >>> masks = units.full_masks(groups)
+    >>> masks["params/Dense_0/kernel:1"][::2] = False
+    >>> small_apply, small_variables = units.compact(network.apply, variables, groups, masks)
+    >>> small_variables["params"]["Dense_0"]["kernel"].shape
+    (25, 4)
 
 `score` and `grow` are namespaces: scores of units, and initializations of grown units.
 """
