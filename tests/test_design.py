@@ -17,7 +17,8 @@ FACES = (
     "units", "units.cost", "units.graph",
 )  # fmt: skip
 FACES_IN_OWN_TESTS = ("gates", "masks", "methods", "sensitivity")
-PACKAGES = sorted(p.parent.name for p in (ROOT / "gpnas").glob("*/__init__.py"))
+FACE_FILES = (ROOT / "gpnas").glob("*/__init__.py")
+PACKAGES = sorted(p.parent.name for p in FACE_FILES if not p.parent.is_symlink())
 
 
 def imports(package):
@@ -103,6 +104,8 @@ def listed(face):
 def is_public(name):
     """Whether a dotted name is one of a public module, a face, or a namespace that a face lists."""
     package, _, inside = name.removeprefix("gpnas").removeprefix(".").partition(".")
+    if package in ("configs", "commands"):
+        return True
     if package not in PACKAGES:
         return not inside and (not package or f"`{package}`" in gpnas.__doc__)
     return not inside or inside in FACES or inside in listed(package)

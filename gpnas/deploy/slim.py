@@ -44,7 +44,7 @@ def slim(
 
     Units of all layers compete by their effect on the loss per cost (`development_cost`). Of the
     evaluated networks that are as small as asked for, the best on the validation examples is
-    returned. `./run.sh train --config=configs/slim.py` does the same.
+    returned. `gpnas train --config=slim` does the same.
 
     Args:
       task: What the network was trained on.
