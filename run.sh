@@ -21,6 +21,7 @@ help() {
 ./run.sh search …     architectures   --config=searches/nas_bench_201 --workdir=runs/search
                       to help one     --storage=sqlite:///runs/search/search.db
                       strategies      --config=experiments/studies/searches_201/config.py
+./run.sh summary …    layers, costs   --config=lenet5, --workdir=runs/mine, --network=my_net:Net
 ./run.sh report …     a page          --inputs=runs/mine,runs/other --output=report.html
 ./run.sh export …     files           --workdir=runs/mine --formats=onnx,stablehlo,tflite,safetensors
 ./run.sh predict …    class names     --workdir=runs/mine --pictures=a.png,folder
@@ -119,9 +120,9 @@ reproduce)
     setup
     "$VENV/bin/python" "$ROOT/experiments/reproduce.py" "$@"
     ;;
-train | front | sweep | search | worker | report | export | predict | bench)
+train | front | sweep | search | worker | summary | report | export | predict | bench)
     setup
     gpnas "$command" "$@"
     ;;
-*) die "command: got $command, allowed: setup, test, front, train, sweep, search, worker, report, export, predict, reproduce, bench, help" ;;
+*) die "command: got $command, allowed: setup, test, front, train, sweep, search, worker, summary, report, export, predict, reproduce, bench, help" ;;
 esac

@@ -12,6 +12,7 @@ COMMANDS = {
     "sweep": ("sweep", "--config=my_study.py", "a study: arms × densities × seeds"),
     "search": ("search", "--config=searches/lemonade --workdir=runs/s", "architectures"),
     "worker": ("search", "--storage=sqlite:///runs/s/search.db", "helps a search"),
+    "summary": ("summary", "--config=lenet5", "layers of a network, and their costs"),
     "report": ("report", "--inputs=runs --output=report.html", "a page about runs"),
     "export": ("export", "--workdir=runs/rigl --formats=onnx", "files of a network"),
     "predict": ("predict", "--workdir=runs/rigl --pictures=a.png", "classes of pictures"),
