@@ -20,7 +20,7 @@ from gpnas.train import task as tasks
 
 pathlib.Path("help.txt").write_text("\n".join(pydoc_data.topics.topics.values())[:200_000])
 text = data.load("text:help.txt", length=32)
-STEPS, BATCH = 200, 32
+STEPS, BATCH = 150, 32
 
 
 class Transformer(nn.Module):
