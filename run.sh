@@ -102,8 +102,8 @@ test() {
     setup
     cd "$ROOT"
     local python="$VENV/bin/python"
-    "$python" -m ruff check gpnas experiments configs tests
-    "$python" -m ruff format --check gpnas experiments configs tests
+    "$python" -m ruff check gpnas experiments configs tests docs/examples
+    "$python" -m ruff format --check gpnas experiments configs tests docs/examples
     "$python" -m mypy
     # --fast leaves out slow tests: seconds to compile and train, or other processes.
     [[ ${1:-} != --fast ]] || set -- -m "not slow" "${@:2}"

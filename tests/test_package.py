@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpnas import __main__ as command
-from gpnas import _shipped, errors
+from gpnas import _shipped, errors, provenance
 from gpnas.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +61,14 @@ def test_a_package_of_an_extra_that_is_missing_is_one_line(monkeypatch):
     assert str(error).endswith("-m pip install 'gpnas[data]'")
     with pytest.raises(ModuleNotFoundError):
         errors.not_installed(ModuleNotFoundError("", name="jax"))
+
+
+def test_a_package_that_lies_in_another_repository_has_no_revision(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "gpnas").mkdir()
+    (tmp_path / "gpnas" / "__init__.py").touch()
+    monkeypatch.setattr(provenance.gpnas, "__file__", str(tmp_path / "gpnas" / "__init__.py"))
+    assert provenance._git_revision() is None
 
 
 HEAVY = (
