@@ -1,7 +1,7 @@
 """Runs a study: arms × densities × seeds, one record a run.
 
-    python experiments/sweep.py --config=experiments/studies/fashion/config.py
-    python experiments/sweep.py --config=experiments/studies/fashion/config.py --config.seeds="(0,)"
+    gpnas sweep --config=experiments/studies/fashion/config.py
+    gpnas sweep --config=experiments/studies/fashion/config.py --config.seeds="(0,)"
 
 Records are appended to results/STUDY/records.jsonl as they come. What is there already is skipped,
 and a run that was cut off goes on from its last checkpoint: start the same command again.

@@ -13,11 +13,12 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from experiments.benchmarks.measure import Compiling, Measurement, Options, ratio
-from experiments.benchmarks.subjects import BATCH, every, fashion_mnist, plain
 from gpnas.data import Dataset, Split, load
 from gpnas.methods import Method, development
 from gpnas.train import train
+
+from .measure import Compiling, Measurement, Options, ratio
+from .subjects import BATCH, every, fashion_mnist, plain
 
 _TARGET = 0.9
 _traces = 0

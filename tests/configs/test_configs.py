@@ -172,7 +172,7 @@ def test_it_trains(name, digits, tmp_path, all_saves):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_it_is(name):
     module = importlib.import_module(f"configs.{name}")
-    assert f"--config=configs/{name}.py" in module.__doc__
+    assert f"--config={name} " in module.__doc__
     assert module.get_config.__doc__
     assert module.get_config().to_dict() == module.get_config().to_dict()
 

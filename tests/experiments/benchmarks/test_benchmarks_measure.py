@@ -113,7 +113,7 @@ def test_compilations_are_one(options):
 
 def test_missing_pytorch_is_said(options, monkeypatch):
     monkeypatch.setattr(pytorch.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(Missing, match=r"pip install -e '\.\[bench\]'"):
+    with pytest.raises(Missing, match=r"pip install 'gpnas\[bench\]'"):
         MEASUREMENTS["torch_ratio_lenet5"](options)
 
 
