@@ -22,6 +22,7 @@ help() {
                       from one run    --workdir=runs/front
 ./run.sh train …      one run         --config=configs/development.py --workdir=runs/mine
 ./run.sh sweep …      a study         --config=experiments/studies/fashion/config.py
+                      to help one     --storage=postgresql+psycopg://me@host/database
 ./run.sh search …     architectures   --config=configs/searches/nas_bench_201.py --workdir=runs/search
                       to help one     --storage=sqlite:///runs/search/search.db
                       strategies      --config=experiments/studies/searches_201/config.py

@@ -123,6 +123,21 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in flat.items() if path not in _FREE}
 
 
+def config_from_json(known: Mapping[str, Any]) -> ConfigDict:
+    """A config as it came back from JSON; a field that was added since then has its default."""
+    known = _tuples(known)
+    config = base(**known["method"])
+    config.update(known)
+    config.optimizer.arguments = ConfigDict(known["optimizer"]["arguments"])
+    return config
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _tuples(inner) for name, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 _OPEN = (
     "model",
     "model.axes",
