@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failure of a run is told at the end
     begun = config is not None
     kept = sweep.begin(storage, config, results) if begun else sweep.join(storage, _NAME.value)
-    sweep.work(kept, str(_WORKDIR.value), results)
+    sweep.take_runs(kept, str(_WORKDIR.value), results)
     print(records_path(results, kept.study_name))
 
 

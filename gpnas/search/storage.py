@@ -23,7 +23,7 @@ from gpnas.search._outcome import (
     completed,
     exhausted,
 )
-from gpnas.search._queue import TrialFailed, failure_of, run_one
+from gpnas.search._queue import TrialFailed, failure_of, give_back_stale_trials, run_one
 from gpnas.search._queue import join_study as join_study
 from gpnas.search._queue import open_study as open_study
 from gpnas.search._queue import wait_for_stale_trials as wait_for_stale_trials
@@ -175,7 +175,11 @@ def different(history: History) -> int:
 def _ask(
     study: optuna.Study, trial: optuna.Trial, propose: Propose, seed: int, past: list[Trial]
 ) -> list[Trial]:
-    """Gives the trial a proposal; returns the history that it was made from."""
+    """Gives the trial a proposal; returns the history that it was made from.
+
+    Raises:
+      TrialFailed: If a strategy waits while a trial of a dead worker is to be tried again.
+    """
     while True:
         earlier = sum(other.number < trial.number for other in past)
         proposal = ask(propose, past, randomness(seed, earlier))
@@ -183,6 +187,9 @@ def _ask(
             trial.set_user_attr("proposal", proposal._asdict())
             return past
         time.sleep(_POLL)
+        give_back_stale_trials(study)
+        if study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
+            raise TrialFailed("a dead worker's trial comes first")  # this one may wait for it
         past = _others(study, trial)
 
 

@@ -30,8 +30,8 @@ from gpnas.search._queue import (
 from gpnas.search._queue import run_one as run_trial
 from gpnas.train import (
     Diverged,
-    Group,
     InUse,
+    RunGroup,
     Stopped,
     config_from_json,
     load_data,
@@ -98,7 +98,7 @@ def join(
     return study
 
 
-def work(
+def take_runs(
     study: optuna.Study, workdir: str, results: str, stopped: Callable[[], bool] | None = None
 ) -> None:
     """Trains runs of a sweep beside other workers, until all have ended.
@@ -113,14 +113,14 @@ def work(
     """
     if stopped is None:
         with _stop.stop_signal() as stopped:
-            return work(study, workdir, results, stopped)
+            return take_runs(study, workdir, results, stopped)
     images: dict[str, Dataset] = {}
     ended: list[BaseException] = []
 
     def objective(trial: optuna.Trial) -> list[float]:
         job = trial.user_attrs.get("job")
-        if job is None:  # another worker was faster
-            raise optuna.TrialPruned
+        if job is None:
+            raise TrialFailed("another worker was faster")
         try:
             records = run_group(_group(job, images), workdir, results, stopped)
         except Diverged as error:
@@ -158,7 +158,7 @@ def _alive(study: optuna.Study) -> set[Any]:
     return {trial.state for trial in study.get_trials(deepcopy=False, states=alive)}
 
 
-def _group(job: dict[str, Any], images: dict[str, Dataset]) -> Group:
+def _group(job: dict[str, Any], images: dict[str, Dataset]) -> RunGroup:
     """The runs of a job.
 
     Raises:
@@ -170,7 +170,7 @@ def _group(job: dict[str, Any], images: dict[str, Dataset]) -> Group:
     if data.sha256 != job["dataset_sha256"]:
         allowed = f"{job['dataset_sha256']}, as where the sweep was begun"
         raise UserError("dataset_sha256", data.sha256, allowed)
-    return Group(job["name"], configs, data)
+    return RunGroup(job["name"], configs, data)
 
 
 def _configs(job: dict[str, Any] | None) -> list[ConfigDict]:

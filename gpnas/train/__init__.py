@@ -21,7 +21,7 @@ from gpnas.train._run import Diverged
 from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics, init_state, make_step
 from gpnas.train._study import (
-    Group,
+    RunGroup,
     missing_groups,
     run_group,
     run_key,
@@ -32,7 +32,7 @@ from gpnas.train._study import (
 from gpnas.train.task import Aux, Metric, Task, classification, percent, supervised
 
 __all__ = [
-    "Aux", "Diverged", "Finished", "Group", "InUse", "Metric", "Metrics", "Plan", "Stopped",
+    "Aux", "Diverged", "Finished", "InUse", "Metric", "Metrics", "Plan", "RunGroup", "Stopped",
     "Task", "TrainState", "base", "build_model", "build_task", "check_config", "check_task",
     "classification", "config_from_json", "config_key", "find_optimizer", "front_config",
     "init_state", "load_data", "load_run", "make_evaluate", "make_plan", "make_program",

@@ -27,7 +27,7 @@ _SMALL = {"cpu": 20_000}  # weights up to which seeds train faster under vmap th
 _SMALL_ELSEWHERE = 5_000_000
 
 
-class Group(NamedTuple):
+class RunGroup(NamedTuple):
     """Runs of one setting of a study that train at once.
 
     Attributes:
@@ -159,7 +159,7 @@ def run_study(
 
 
 def run_group(
-    group: Group, workdir: str, results: str, stopped: Callable[[], bool]
+    group: RunGroup, workdir: str, results: str, stopped: Callable[[], bool]
 ) -> list[dict[str, Any]]:
     """Trains runs of one setting; each record is appended once, whoever else trains the same.
 
@@ -191,7 +191,7 @@ def run_group(
     return records
 
 
-def missing_groups(config: ConfigDict, results: str) -> list[Group]:
+def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
     """The runs of a study that have no record yet, in groups that train at once.
 
     Raises:
@@ -211,7 +211,7 @@ def missing_groups(config: ConfigDict, results: str) -> list[Group]:
         alone = own.parallel != "jit" or own.patience > 0
         together = not alone and _as_replicas(config.replicas, weights)
         groups = [missing] if together else [[one] for one in missing]
-        found += [Group(name, group, data) for group in groups]
+        found += [RunGroup(name, group, data) for group in groups]
     return found
 
 

@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.search import STRATEGIES, search, storage
+from gpnas.search import STRATEGIES, Proposal, search, storage
 from tests.search.test_search_strategies import SPACE, error, strategy
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -127,6 +127,24 @@ def test_a_worker_that_slept_drops_its_result(tmp_path, how, caplog):
     assert seen[1].architecture == seen[0].architecture and seen[1].number == 1
     [line] = [r.getMessage() for r in caplog.records if "given to another" in r.getMessage()]
     assert line.startswith("trial 0 was given to another worker") and "\n" not in line
+
+
+@pytest.mark.slow
+def test_what_a_strategy_waits_for_is_tried_again_if_its_worker_died(tmp_path):
+    first, *rest = [SPACE.sample(np.random.default_rng(i)) for i in range(3)]
+
+    def propose(history, rng):
+        if any(trial.metrics is None for trial in history):
+            return None
+        return Proposal(rest[len(history) % 2])
+
+    kept = storage.open_study(url(tmp_path), "s", ("error",), {}, heartbeat=60, grace=1)
+    dead = kept.ask()
+    dead.set_user_attr("proposal", Proposal(first)._asdict())
+    kept._storage.record_heartbeat(dead._trial_id)
+    found = storage.work(kept, propose, error, ("error",), 2)
+    assert {trial.architecture for trial in found} >= {first}
+    assert all(trial.metrics is not None for trial in found)
 
 
 def test_what_a_strategy_raises_in_a_search_is_not_dropped(tmp_path):

@@ -53,7 +53,7 @@ def test_a_sweep_has_each_record_once_and_goes_on_with_more_seeds(tmp_path, trai
     for seeds in ((0, 1), (0, 1, 2), (0, 1, 2)):
         kept = sweep.begin(url(tmp_path), small(seeds), tmp_path / "r")
         sweep.begin(url(tmp_path), small(seeds), tmp_path / "r")  # the queue is filled once
-        sweep.work(kept, tmp_path / "w", tmp_path / "r")
+        sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
         assert seeds_of(tmp_path / "r") == list(seeds)
     assert [trial.state.name for trial in kept.trials] == 3 * ["COMPLETE"]
 
@@ -62,11 +62,11 @@ def test_a_run_that_diverges_does_not_stop_the_others(tmp_path, trained):
     trained[1] = Diverged("the train loss is nan")
     kept = sweep.begin(url(tmp_path), small(), tmp_path / "r")
     with pytest.raises(GaveUp, match=r"^static, seeds \[1\]: static-seed1: the train loss is nan$"):
-        sweep.work(kept, tmp_path / "w", tmp_path / "r")
+        sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     assert seeds_of(tmp_path / "r") == [0, 2]
     del trained[1]
     kept = sweep.begin(url(tmp_path), small(), tmp_path / "r")
-    sweep.work(kept, tmp_path / "w", tmp_path / "r")
+    sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     assert seeds_of(tmp_path / "r") == [0, 1, 2]
 
 
@@ -75,10 +75,19 @@ def test_a_worker_that_ends_leaves_its_run_to_others(error, tmp_path, trained):
     trained[1] = error
     kept = sweep.begin(url(tmp_path), small(), tmp_path / "r")
     with pytest.raises(type(error)):
-        sweep.work(kept, tmp_path / "w", tmp_path / "r")
+        sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     del trained[1]
-    sweep.work(sweep.join(url(tmp_path)), tmp_path / "w", tmp_path / "r")
+    sweep.take_runs(sweep.join(url(tmp_path)), tmp_path / "w", tmp_path / "r")
     assert seeds_of(tmp_path / "r") == [0, 1, 2]
+
+
+def test_a_worker_that_comes_too_late_for_a_run_goes_on(tmp_path, trained, monkeypatch):
+    kept = sweep.begin(url(tmp_path), small(seeds=(0,)), tmp_path / "r")
+    sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
+    seen = iter([{optuna.trial.TrialState.WAITING}, set()])
+    monkeypatch.setattr(sweep, "_alive", lambda study: next(seen))
+    sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
+    assert [trial.state.name for trial in kept.trials] == ["COMPLETE", "FAIL"]
 
 
 def test_what_is_no_sweep_is_refused(tmp_path, trained):
@@ -93,7 +102,7 @@ def test_what_is_no_sweep_is_refused(tmp_path, trained):
     kept = storage.open_study(url(tmp_path), "data", ("wall_s",), {"sweep": "data"})
     kept.enqueue_trial({}, user_attrs=other)
     with pytest.raises(UserError, match="dataset_sha256: got .*where the sweep was begun"):
-        sweep.work(kept, tmp_path / "w", tmp_path / "r")
+        sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     assert not (tmp_path / "r").exists()
 
 
@@ -111,7 +120,7 @@ def killing(*arguments):
 place, folder, dies = sys.argv[1:]
 if dies == "dies":
     _checkpoint.save = killing
-sweep.work(sweep.join(place, heartbeat=1, grace=2), f"{folder}/w", f"{folder}/r")
+sweep.take_runs(sweep.join(place, heartbeat=1, grace=2), f"{folder}/w", f"{folder}/r")
 """
 
 
