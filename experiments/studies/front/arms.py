@@ -12,6 +12,7 @@ from gpnas.units import (
     CostModel,
     UnitGroups,
     cost_budget,
+    fewest_units,
     on_units,
     relative_costs,
 )
@@ -32,7 +33,7 @@ def random_units(*, groups: UnitGroups, costs: CostModel, params: Any, curve: tu
     budget, stop = development_cost.cost_schedule(curve, total_steps)
     transform = cost_budget(
         relative_costs(costs, cost), budget, every_steps=every, stop=stop + every,
-        least={name: max(round(size / 16), 1) for name, size in costs.sizes.items()},
+        least=fewest_units(costs.sizes, 1 / 16),
     )  # fmt: skip
     drawn = unit_score.random(own)
     return method._replace(transform=on_units(transform, own, drawn, drawn, every, window))

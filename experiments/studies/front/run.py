@@ -18,6 +18,8 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "random units": {"method": {"name": "experiments.studies.front.arms:random_units"}},
     "multiples of 8": {"front": (0.5, 0.25), "method": {"round_to": 8}},
     "equal shares": {"method": {"name": "experiments.studies.front.arms:equal_shares"}},
+    "twice as long": {"train": {"epochs": 16}, "branch_epochs": 4},
+    "six networks": {"front": (1.0, 0.7, 0.5, 0.25, 0.12, 0.06), "train": {"epochs": 12}},
 }
 
 
