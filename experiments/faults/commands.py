@@ -79,19 +79,27 @@ def wait_until(process: subprocess.Popen, happened: Callable[[], bool]) -> bool:
     return False
 
 
+def _runs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Folders of runs; what a save makes and removes meanwhile is not looked into."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith("checkpoints")]
+        if "metrics.jsonl" in files:
+            yield pathlib.Path(place)
+
+
 def lines(folder: pathlib.Path) -> int:
     """Lines of metrics that the runs in a folder have written."""
-    return sum(path.read_bytes().count(b"\n") for path in folder.rglob("metrics.jsonl"))
+    return sum((run / "metrics.jsonl").read_bytes().count(b"\n") for run in _runs(folder))
 
 
 def saving(folder: pathlib.Path) -> bool:
     """Whether a checkpoint is being written: Orbax's folder is there, our digest is not."""
-    return any(
-        not path.with_name(f"{path.name}.digest.json").exists()
-        for checkpoints in folder.rglob("checkpoints*")
-        for path in checkpoints.glob("[0-9]*")
-        if path.is_dir()
-    )
+    for checkpoints in [path for run in _runs(folder) for path in run.glob("checkpoints*")]:
+        names = set(os.listdir(checkpoints))
+        steps = {name.partition(".")[0] for name in names if name[:1].isdigit()}
+        if any(f"{step}.digest.json" not in names for step in steps):
+            return True
+    return False
 
 
 def states(folder: pathlib.Path) -> dict[str, str]:

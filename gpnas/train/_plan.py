@@ -333,9 +333,9 @@ def _check_train(train: ConfigDict) -> None:
     if train.matmul_precision not in _PRECISIONS:
         allowed = f"{', '.join(_PRECISIONS[1:])}, or empty"
         raise UserError("train.matmul_precision", train.matmul_precision, allowed)
-    profile = train.profile
-    if profile and not (len(profile) == 2 and 0 <= profile[0] < profile[1]):
-        raise UserError("train.profile", profile, "(start, stop), steps with 0 <= start < stop")
+    steps, whole = train.profile, all(type(step) is int for step in train.profile)
+    if steps and not (whole and len(steps) == 2 and 0 <= steps[0] < steps[1]):
+        raise UserError("train.profile", steps, "(start, stop), steps with 0 <= start < stop")
     if not train.checkpoint_seconds >= 0:
         raise UserError("train.checkpoint_seconds", train.checkpoint_seconds, "0 or more")
 

@@ -67,7 +67,13 @@ def test_a_run_that_was_stopped_tells_what_it_lost_and_ends_in_the_same_state(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("profile", (3,)), ("profile", (5, 5)), ("profile", (-1, 4)), ("matmul_precision", "tf32")],
+    [
+        ("profile", (3,)),
+        ("profile", (5, 5)),
+        ("profile", (-1, 4)),
+        ("profile", (1, "a")),
+        ("matmul_precision", "tf32"),
+    ],
 )
 def test_what_is_refused(field, value, tiny, digits):
     config = tiny(name="dense")
