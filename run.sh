@@ -19,6 +19,7 @@ help() {
                       from one run    --workdir=runs/front
 ./run.sh train …      one run         --config=development --workdir=runs/mine
 ./run.sh sweep …      a study         --config=experiments/studies/fashion/config.py
+                      to help one     --storage=postgresql+psycopg://me@host/database
 ./run.sh search …     architectures   --config=searches/nas_bench_201 --workdir=runs/search
                       to help one     --storage=sqlite:///runs/search/search.db
                       strategies      --config=experiments/studies/searches_201/config.py
@@ -103,8 +104,8 @@ test() {
     setup
     cd "$ROOT"
     local python="$VENV/bin/python"
-    "$python" -m ruff check gpnas experiments configs tests docs
-    "$python" -m ruff format --check gpnas experiments configs tests docs
+    "$python" -m ruff check gpnas experiments configs tests docs/*.py docs/examples
+    "$python" -m ruff format --check gpnas experiments configs tests docs/*.py docs/examples
     "$python" -m mypy
     # --fast leaves out slow tests: seconds to compile and train, or other processes.
     [[ ${1:-} != --fast ]] || set -- -m "not slow" "${@:2}"

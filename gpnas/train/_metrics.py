@@ -15,6 +15,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import scalar
 
 from gpnas._files import append_line, naming
+from gpnas.train._goodput import TOLD
 
 Write = Callable[[dict[str, Any]], None]
 
@@ -81,7 +82,7 @@ def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
                 yield from ((f"{split}/{key}/{path}", number) for key, number in layer.items())
         elif name == "units":
             yield from ((f"{split}/units/{group}", number) for group, number in value.items())
-        elif name not in ("step", "split"):
+        elif name not in ("step", "split", *TOLD):
             yield f"{split}/{name}", value
 
 

@@ -129,7 +129,7 @@ def read_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]] |
       path: The file; what comes after those lines does not matter.
       written: What is known of them.
     """
-    raw = path.read_bytes() if path.exists() else b""
+    raw = path.read_bytes() if path.is_file() else b""
     lines = raw.splitlines(keepends=True)[: written.lines]
     found = Written()
     for line in lines:

@@ -25,7 +25,7 @@ RECORD = {"checkpoints", "class_names", "digest", "kinds",
     "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset", "task",
     "dataset_sha256", "total_steps", "batch_size", "durations", "expected", "metrics", "cost",
     "layers", "looks", "curve", "analysis",
-    "compilations", "wall_s",
+    "compilations", "wall_s", "seconds", "state_sha256",
 }  # fmt: skip
 METRICS = {
     "test_error_last", "test_error_selected", "val_error_last", "val_error_selected",
