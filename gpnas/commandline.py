@@ -20,13 +20,14 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags, tuple_parser
 
 from gpnas import _overrides as overrides
+from gpnas._aborts import one_line_on_abort
 from gpnas._files import NO_SPACE
 from gpnas._stop import Stopped, stop_signal
 from gpnas.errors import GaveUp, UserError
 
 __all__ = [
-    "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "no_arguments", "parse",
-    "start", "stop", "stop_signal",
+    "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "no_arguments",
+    "one_line_on_abort", "parse", "start", "stop", "stop_signal",
 ]  # fmt: skip
 EXIT_USER, EXIT_DIVERGED, EXIT_IO, EXIT_STOPPED = 2, 3, 74, 75
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)

@@ -5,7 +5,7 @@ record, `study` makes the config of several runs, and `load_run` reads a finishe
 """
 
 from gpnas._stop import Stopped
-from gpnas.train import task
+from gpnas.train import distributed, task
 from gpnas.train._build import build_model, build_task
 from gpnas.train._config import base, check_config, config_key
 from gpnas.train._front import front_config, train_front
@@ -25,7 +25,7 @@ from gpnas.train.task import Aux, Metric, Task, classification, percent, supervi
 __all__ = [
     "Aux", "Diverged", "Finished", "Metric", "Metrics", "Plan", "Stopped", "Task", "TrainState",
     "base", "build_model", "build_task", "check_config", "check_task", "classification",
-    "config_key", "find_optimizer", "front_config", "init_state", "load_data", "load_run",
-    "make_evaluate", "make_plan", "make_program", "make_step", "percent", "run_study", "settings",
-    "study", "supervised", "task", "train", "train_front", "train_replicas",
+    "config_key", "distributed", "find_optimizer", "front_config", "init_state", "load_data",
+    "load_run", "make_evaluate", "make_plan", "make_program", "make_step", "percent", "run_study",
+    "settings", "study", "supervised", "task", "train", "train_front", "train_replicas",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+import types
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from absl import logging
 from gpnas._files import disk_failure, read_json, sealed, sync, write_json
 from gpnas.errors import UserError
 from gpnas.masks import tree
+from gpnas.train import distributed
 
 _KEEP = 2
 _OVERHEAD = 2**18  # bytes of a checkpoint besides its arrays: metadata, digests
@@ -68,8 +70,7 @@ def save(
     _check_room(folder, tree)
     try:
         with _silent(), _manager(folder) as manager:
-            manager.save(step, args=ocp.args.StandardSave(tree), force=True)
-            manager.wait_until_finished()
+            _save(manager, step, tree)
         for path in [*sorted((folder / str(step)).rglob("*")), folder / str(step), folder]:
             sync(path)
     except Exception as error:  # Orbax raises all kinds
@@ -143,7 +144,7 @@ def restore(
             )
         try:
             with _manager(folder) as manager:
-                return step, manager.restore(step, args=ocp.args.StandardRestore(like))
+                return step, _restore(manager, step, like)
         except Exception as error:  # Orbax raises all kinds, with a thousand lines
             reason = str(error).strip().partition("\n")[0][:200]
             raise UserError(
@@ -162,8 +163,43 @@ def steps(folder: pathlib.Path) -> list[int]:
 
 
 def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=None, enable_async_checkpointing=False)
-    return ocp.CheckpointManager(folder.absolute(), options=options)
+    options: dict[str, Any] = {"max_to_keep": None, "enable_async_checkpointing": False}
+    if jax.process_count() == 1:
+        options = ocp.CheckpointManagerOptions(**options)
+        return ocp.CheckpointManager(folder.absolute(), options=options)
+    # Orbax would let all processes write to a folder that they share. This one has the whole state.
+    folder.mkdir(parents=True, exist_ok=True)
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(own, {own}, "gpnas")
+    handler = ocp.PyTreeCheckpointHandler(
+        multiprocessing_options=alone,
+        array_metadata_validator=types.SimpleNamespace(validate_all_array_metadatas=_accept),
+    )
+    options = ocp.CheckpointManagerOptions(**options, create=False, multiprocessing_options=alone)
+    return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handler)
+
+
+def _accept(metadatas: Any) -> None:
+    """In place of the check that all processes have written."""
+    del metadatas
+
+
+def _save(manager: ocp.CheckpointManager, step: int, tree: Any) -> None:
+    if jax.process_count() == 1:
+        args = ocp.args.StandardSave(tree)
+    else:  # Orbax then takes only arrays that are spread over all processes
+        args = ocp.args.PyTreeSave(distributed.put(tree))
+    manager.save(step, args=args, force=True)
+    manager.wait_until_finished()
+
+
+def _restore(manager: ocp.CheckpointManager, step: int, like: Any) -> Any:
+    if jax.process_count() == 1:
+        return manager.restore(step, args=ocp.args.StandardRestore(like))
+    like = distributed.put(like)
+    kinds = ocp.checkpoint_utils.construct_restore_args(like)
+    restored = manager.restore(step, args=ocp.args.PyTreeRestore(like, restore_args=kinds))
+    return distributed.on_first_device(restored)
 
 
 def _digest_file(folder: pathlib.Path, step: int) -> pathlib.Path:
