@@ -21,6 +21,7 @@ help() {
 ./run.sh front …      small networks  --config=configs/front.py --config.data.name=folder:pictures
                       from one run    --workdir=runs/front
 ./run.sh train …      one run         --config=configs/development.py --workdir=runs/mine
+                      on many hosts   --coordinator=HOST:PORT --processes=N --process=I; --distributed
 ./run.sh sweep …      a study         --config=experiments/studies/fashion/config.py
 ./run.sh search …     architectures   --config=configs/searches/nas_bench_201.py --workdir=runs/search
                       to help one     --storage=sqlite:///runs/search/search.db
@@ -88,7 +89,7 @@ setup() {
 }
 
 experiment() {
-    "$VENV/bin/python" "$ROOT/experiments/$1.py" "${@:2}"
+    ${RUN:-} "$VENV/bin/python" "$ROOT/experiments/$1.py" "${@:2}"
 }
 
 # Runs an experiment; a config file that is not in the caller's folder is one of gpnas.
@@ -136,7 +137,7 @@ main | setup) "$command" ;;
 test) test "$@" ;;
 train | front | sweep | report | reproduce | search | export | predict)
     setup
-    configured "$command" "$@"
+    RUN=exec configured "$command" "$@"  # signals reach it, also where bash is process 1
     ;;
 bench)
     setup

@@ -20,6 +20,7 @@ Several hosts train one network by the same command on each (docs/clusters.md):
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
@@ -65,6 +66,9 @@ def main(argv: Sequence[str]) -> None:
         record = train.train(_CONFIG.value, str(_WORKDIR.value))
     except train.Stopped as error:
         stop(f"{error}; --config.resume=True goes on from there", EXIT_STOPPED)
+    except jax.errors.JaxRuntimeError as error:
+        train.distributed.wait_for_abort(error, _LOST.value)
+        raise
     if train.distributed.is_first():
         _print(record)
 

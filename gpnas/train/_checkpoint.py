@@ -11,7 +11,6 @@ import os
 import pathlib
 import re
 import shutil
-import types
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -68,9 +67,13 @@ def save(
     before = [old for old in steps(folder) if old < step]
     _keep_only(folder, before)
     _check_room(folder, tree)
+    # Of arrays of JAX, Orbax writes only this process' part where there are several.
+    plain = jax.process_count() > 1
+    stored = distributed.to_numpy(tree) if plain else tree
     try:
         with _silent(), _manager(folder) as manager:
-            _save(manager, step, tree)
+            manager.save(step, args=ocp.args.StandardSave(stored), force=True)
+            manager.wait_until_finished()
         for path in [*sorted((folder / str(step)).rglob("*")), folder / str(step), folder]:
             sync(path)
     except Exception as error:  # Orbax raises all kinds
@@ -80,7 +83,7 @@ def save(
             raise
         raise OSError(number, os.strerror(number), str(folder)) from error
     content = {"tree": _describe(tree), "files": _digests(folder / str(step)), "about": about}
-    write_json(_digest_file(folder, step), sealed(content))
+    write_json(_digest_file(folder, step), sealed({**content, "plain": plain}))
     now = [*before, step]
     _keep_only(folder, {*now[-_KEEP:], *(old for old in now if old in kept)})
 
@@ -144,7 +147,7 @@ def restore(
             )
         try:
             with _manager(folder) as manager:
-                return step, _restore(manager, step, like)
+                return step, _restore(manager, step, like, known.get("plain", False))
         except Exception as error:  # Orbax raises all kinds, with a thousand lines
             reason = str(error).strip().partition("\n")[0][:200]
             raise UserError(
@@ -164,42 +167,25 @@ def steps(folder: pathlib.Path) -> list[int]:
 
 def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
     options: dict[str, Any] = {"max_to_keep": None, "enable_async_checkpointing": False}
-    if jax.process_count() == 1:
-        options = ocp.CheckpointManagerOptions(**options)
-        return ocp.CheckpointManager(folder.absolute(), options=options)
-    # Orbax would let all processes write to a folder that they share. This one has the whole state.
-    folder.mkdir(parents=True, exist_ok=True)
-    own = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(own, {own}, "gpnas")
-    handler = ocp.PyTreeCheckpointHandler(
-        multiprocessing_options=alone,
-        array_metadata_validator=types.SimpleNamespace(validate_all_array_metadatas=_accept),
-    )
-    options = ocp.CheckpointManagerOptions(**options, create=False, multiprocessing_options=alone)
-    return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handler)
+    if jax.process_count() > 1:  # Orbax would wait for the others, and let all of them write
+        folder.mkdir(parents=True, exist_ok=True)
+        own = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(own, {own}, "gpnas")
+        options |= {"create": False, "multiprocessing_options": alone}
+    options = ocp.CheckpointManagerOptions(**options)
+    return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
-def _accept(metadatas: Any) -> None:
-    """In place of the check that all processes have written."""
-    del metadatas
-
-
-def _save(manager: ocp.CheckpointManager, step: int, tree: Any) -> None:
-    if jax.process_count() == 1:
-        args = ocp.args.StandardSave(tree)
-    else:  # Orbax then takes only arrays that are spread over all processes
-        args = ocp.args.PyTreeSave(distributed.put(tree))
-    manager.save(step, args=args, force=True)
-    manager.wait_until_finished()
-
-
-def _restore(manager: ocp.CheckpointManager, step: int, like: Any) -> Any:
+def _restore(manager: ocp.CheckpointManager, step: int, like: Any, plain: bool) -> Any:
+    """The tree of a step, which is of NumPy arrays if `plain`."""
+    if plain:
+        found = manager.restore(step, args=ocp.args.StandardRestore(distributed.to_numpy(like)))
+        return distributed.from_numpy(found, like)
     if jax.process_count() == 1:
         return manager.restore(step, args=ocp.args.StandardRestore(like))
     like = distributed.put(like)
-    kinds = ocp.checkpoint_utils.construct_restore_args(like)
-    restored = manager.restore(step, args=ocp.args.PyTreeRestore(like, restore_args=kinds))
-    return distributed.on_first_device(restored)
+    found = manager.restore(step, args=ocp.args.StandardRestore(like))
+    return distributed.on_first_device(found)
 
 
 def _digest_file(folder: pathlib.Path, step: int) -> pathlib.Path:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -92,6 +93,17 @@ def explain_abort(said: str) -> str | None:
     if "Failed to send RPC" in said:
         who = "process 0"
     return f"{who} was lost; the same command in all processes, with --config.resume=True, goes on"
+
+
+def wait_for_abort(error: Exception, lost_seconds: int) -> None:
+    """After a failed exchange: JAX's coordination service aborts as soon as it knows who is lost.
+
+    Args:
+      error: What JAX has raised. Nothing is waited for if it does not look like one of an exchange.
+      lost_seconds: As of `initialize`.
+    """
+    if jax.process_count() > 1 and re.search("gloo|nccl|connection|peer", str(error), re.I):
+        time.sleep(2 * lost_seconds)
 
 
 def _check_arguments(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -188,20 +200,28 @@ def arrays_of_first(tree: Any) -> Any:
     """A pytree of arrays as process 0 has it; typed random keys may be among them."""
     if jax.process_count() == 1:
         return tree
+    return from_numpy(multihost_utils.broadcast_one_to_all(to_numpy(tree)), tree)
 
-    def is_key(x: Any) -> bool:
-        return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
-    plain = jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if is_key(x) else x), tree)
-    told = multihost_utils.broadcast_one_to_all(plain)
+def to_numpy(tree: Any) -> Any:
+    """A pytree of arrays as NumPy has them; typed random keys become their data."""
+    return jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if _is_key(x) else x), tree)
 
-    def back(like: Any, x: np.ndarray) -> jax.Array:
+
+def from_numpy(tree: Any, like: Any) -> Any:
+    """Arrays of JAX from `to_numpy(like)`, or from other values of its shapes."""
+
+    def one(x: Any, like: Any) -> jax.Array:
         data = jax.numpy.asarray(x)
-        if is_key(like):
+        if _is_key(like):
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(like))
         return data
 
-    return jax.tree.map(back, tree, told)
+    return jax.tree.map(one, tree, like)
+
+
+def _is_key(x: Any) -> bool:
+    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def mesh() -> Mesh:
