@@ -11,7 +11,7 @@ from gpnas.train import base
 def get_config() -> ConfigDict:
     """A quarter of the MACs of a small convolutional network, walked down from the whole."""
     config = base(
-        name="development_cost", curve=((0.0, 1.0), (0.6, 0.25)), cost="macs", churn=0.0,
+        name="development_cost", curve=((0.0, 1.0), (0.6, 0.25)), cost="macs",
         every="auto", window="auto", protect="auto",
     )  # fmt: skip
     config.model.name = "convnet"

@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import score as scores
-from gpnas.masks import tree
+from gpnas.masks._by_cost import cost_of, per_cost, selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
-from gpnas.masks.allocate import Allocation, Group, Shapes, erk
+from gpnas.masks.allocate import Allocation, Group, Shapes, erk, units_of
 from gpnas.masks.budget import Budget, Candidates, track_density
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities, constant, staggered
 from gpnas.masks.select import Select, exact_top_k
+from gpnas.masks.tree import total
 
 Leaves = dict[str, jax.Array]
 _Targets = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
@@ -71,7 +72,8 @@ def plasticity(
     Args:
       drop: Score of active weights; the lowest are pruned.
       grow: Score of inactive weights; the highest are grown.
-      density: Target density at a step (of weights, or in cost, depending on the allocation).
+      density: Target density at a step (of weights, or in cost, depending on the allocation; all
+        numbers of weights below are then costs).
       churn: ρ(step), exchanged fraction of the active weights; see `budget.track_density`.
       allocation: Splits the target over leaves, or lets them compete (`allocate.global_`).
       every: Steps between mask updates.
@@ -79,7 +81,7 @@ def plasticity(
         `init`.
       stop: First step from which masks are not updated any more; None for no end.
       budget: Numbers of weights to grow and prune; `budget.track_density(churn)` unless given.
-      select: `select.exact_top_k`, or a structured selection of the same signature.
+      select: `select.exact_top_k`, or a structured selection, which takes no costs.
       seed_score: Score of the initial masks.
       seed_allocation: Splits the density at step 0; `allocation` unless given.
       protect: Steps during which a grown weight is not pruned, unless the target requires it.
@@ -99,7 +101,8 @@ def plasticity(
 
     Raises:
       ValueError: If a density is not in [0, 1], if `survival_age` is below `every`, or (on init) if
-        `stagger` is used with an allocation in which leaves compete.
+        `stagger` is used with an allocation in which leaves compete, or a structured selection with
+        `allocate.by_total_cost`.
     """
     if survival_age is not None and survival_age < every:
         raise ValueError(f"survival_age: got {survival_age}, allowed: at least every = {every}")
@@ -107,9 +110,11 @@ def plasticity(
     ages = _Ages(protect, rest, survival_age, every)
     budget = track_density(churn) if budget is None else budget
     rule = _Rule(
-        drop, grow, _targets(allocation, density, stagger), budget, select, ages, lookahead
-    )
-    seeding = _targets(seed_allocation or allocation, density, stagger)
+        drop, grow, allocation, _targets(allocation, density, stagger), budget, select, ages,
+        lookahead,
+    )  # fmt: skip
+    seed_allocation = seed_allocation or allocation
+    seeding = _targets(seed_allocation, density, stagger)
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, PlasticityState]:
         active, weights = masked_leaves(masks), masked_leaves(masks, params)
@@ -117,9 +122,10 @@ def plasticity(
         groups = list(rule.targets(shapes, jnp.int32(0)))
         ctx = MaskContext(step=jnp.int32(0), params=weights, grads=weights, key=key)
         seeds = seed_score.value(scores.init_statistics((seed_score,), weights), ctx)
+        chosen = selection(select, units_of(seed_allocation, shapes))
         for i, (group, k) in enumerate(seeding(shapes, jnp.int32(0)).items()):
             own = jax.random.fold_in(key, i)
-            active |= select(_pick(seeds, group), k, own, _pick(active, group))
+            active |= chosen(_pick(seeds, group), k, own, _pick(active, group))
         return update_leaves(masks, active), _init_state(rule, groups, weights)
 
     def update_fn(
@@ -160,6 +166,7 @@ class _Rule(NamedTuple):
 
     drop: scores.Score
     grow: scores.Score
+    allocation: Allocation
     targets: _Targets
     budget: Budget
     select: Select
@@ -168,12 +175,16 @@ class _Rule(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """One group at a mask update: its leaves by path, without ages unless the rule needs them."""
+    """One group at a mask update: its leaves by path, without ages unless the rule needs them.
+
+    `costs` are those of one weight by path; empty where each counts one.
+    """
 
     active: Leaves
     drop: Leaves
     grow: Leaves
     age: Leaves
+    costs: Mapping[str, int]
     target: jax.Array
     step: jax.Array
     price: jax.Array
@@ -185,17 +196,18 @@ def _update_masks(
 ) -> tuple[Leaves, PlasticityState]:
     """One mask update: score → allocate → count → select."""
     drop, grow = (score.value(state.statistics, ctx) for score in (rule.drop, rule.grow))
-    nan = _sum(dict(enumerate(map(jnp.isnan, (*drop.values(), *grow.values())))))
+    nan = total(map(jnp.isnan, (*drop.values(), *grow.values())))
     grow = {p: s * _survival(state, p) if state.survived else s for p, s in grow.items()}
     age = {p: ctx.step - c for p, c in state.changed.items()}
     after, price = dict(active), dict(state.price)
     shapes = {p: m.shape for p, m in active.items()}
     targets = rule.targets(shapes, ctx.step + rule.lookahead)
+    costs = units_of(rule.allocation, shapes)
     for i, (paths, target) in enumerate(targets.items()):
         name, key = _name(paths), jax.random.fold_in(ctx.key, i)
         group = _Group(
             _pick(active, paths), _pick(drop, paths), _pick(grow, paths),
-            _pick(age, paths) if age else {}, target, ctx.step, price[name], key,
+            _pick(age, paths) if age else {}, costs, target, ctx.step, price[name], key,
         )  # fmt: skip
         members, price[name] = _exchange(rule, group)
         after |= members
@@ -209,27 +221,39 @@ def _exchange(rule: _Rule, group: _Group) -> tuple[Leaves, jax.Array]:
     prunable = _at_age(active, group.age, rule.ages.protect)
     growable = _at_age(inactive, group.age, rule.ages.rest)
     counts = rule.budget(_candidates(rule, group, prunable, growable), group.price)
+    select = selection(rule.select, group.costs)
     drop_key, grow_key = jax.random.split(group.key)
-    may_prune = _relax(prunable, active, counts.prune)
-    pruned = rule.select({p: -s for p, s in group.drop.items()}, counts.prune, drop_key, may_prune)
-    may_grow = _relax(growable, inactive, counts.grow)
+    may_prune = _relax(prunable, active, counts.prune, group.costs)
+    drop = {p: -s for p, s in group.drop.items()}
+    pruned = select(drop, counts.prune, drop_key, may_prune, over=True)
+    may_grow = _relax(growable, inactive, counts.grow, group.costs)
     if not rule.ages.rest:  # weights pruned in this update may be grown again, as in RigL
         may_grow = {p: m | pruned[p] for p, m in may_grow.items()}
-    grown = rule.select(group.grow, counts.grow, grow_key, may_grow)
+    grow = counts.grow
+    if group.costs:  # the last of the pruned weights may have cost more than was left to prune
+        excess = jnp.maximum(cost_of(pruned, group.costs) - counts.prune, 0)
+        grow += jnp.where(grow > 0, excess, 0)
+    grown = select(group.grow, grow, grow_key, may_grow)
     return {p: (m & ~pruned[p]) | grown[p] for p, m in active.items()}, counts.price
 
 
 def _candidates(rule: _Rule, group: _Group, prunable: Leaves, growable: Leaves) -> Candidates:
-    regrowable = jnp.int32(0) if rule.ages.rest else _sum(prunable)  # grown again when pruned
+    costs = group.costs
+    drop, grow = per_cost(group.drop, costs), per_cost(group.grow, costs)
+    regrowable = jnp.int32(0) if rule.ages.rest else cost_of(prunable, costs)  # when pruned
     return Candidates(
         step=group.step,
-        size=sum(m.size for m in group.active.values()),
-        active=_sum(group.active),
+        size=sum(m.size * costs.get(p, 1) for p, m in group.active.items()),
+        active=cost_of(group.active, costs),
         target=group.target,
-        prunable=_sum(prunable),
-        growable=_sum(growable) + regrowable,
-        n_below=lambda price: _sum({p: m & (group.drop[p] < price) for p, m in prunable.items()}),
-        n_above=lambda price: _sum({p: m & (group.grow[p] > price) for p, m in growable.items()}),
+        prunable=cost_of(prunable, costs),
+        growable=cost_of(growable, costs) + regrowable,
+        n_below=lambda price: cost_of(
+            {p: m & (drop[p] < price) for p, m in prunable.items()}, costs
+        ),
+        n_above=lambda price: cost_of(
+            {p: m & (grow[p] > price) for p, m in growable.items()}, costs
+        ),
     )
 
 
@@ -305,14 +329,10 @@ def _at_age(marked: Leaves, age: Leaves, least: int) -> Leaves:
     return {p: m & (age[p] >= least) for p, m in marked.items()} if age else marked
 
 
-def _relax(wanted: Leaves, allowed: Leaves, needed: jax.Array) -> Leaves:
+def _relax(wanted: Leaves, allowed: Leaves, needed: jax.Array, costs: Mapping[str, int]) -> Leaves:
     """`wanted` if at least `needed` are True, else all that are `allowed`."""
-    short = _sum(wanted) < needed
+    short = cost_of(wanted, costs) < needed
     return {p: m | (short & allowed[p]) for p, m in wanted.items()}
-
-
-def _sum(leaves: Mapping[Any, jax.Array]) -> jax.Array:
-    return tree.total(leaves.values())
 
 
 def _pick(leaves: Mapping[str, jax.Array], group: Group) -> Leaves:

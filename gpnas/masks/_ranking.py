@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import jax
 
 from gpnas.masks import score as scores
+from gpnas.masks._by_cost import selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
-from gpnas.masks.allocate import Allocation, erk
+from gpnas.masks.allocate import Allocation, erk, units_of
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities
 from gpnas.masks.select import Select, exact_top_k
@@ -42,7 +43,7 @@ def ranking(
       density: Density at a step.
       allocation: Splits the density over leaves, or lets leaves compete.
       every, start, stop: Mask updates are at multiples of `every` in `start <= step < stop`.
-      select: `select.exact_top_k`, or a structured selection of the same signature.
+      select: `select.exact_top_k`, or a structured selection, which takes no costs.
 
     Returns:
       The mask transform, with a `RankingState`.
@@ -68,9 +69,10 @@ def ranking(
         def update_masks(active: dict[str, jax.Array]) -> dict[str, jax.Array]:
             values = score.value(kept, own)
             shapes = {path: leaf.shape for path, leaf in active.items()}
+            chosen = selection(select, units_of(allocation, shapes))
             for i, (group, k) in enumerate(allocation(shapes, density(ctx.step)).items()):
                 members = {path: values[path] for path in group}
-                active = active | select(members, k, jax.random.fold_in(ctx.key, i))
+                active = active | chosen(members, k, jax.random.fold_in(ctx.key, i))
             return active
 
         active, skips = cond_finite(

@@ -1,14 +1,14 @@
 """Allocation: number of active weights of each leaf, or of each group of competing leaves.
 
 An allocation is a function `(shapes, density) → {group: k}`. A group is a tuple of paths whose
-weights compete for k places: one leaf per group, except for `global_`, where all leaves compete.
-Densities may be traced. The sum of all k is round(density · size), unless leaves that stay dense
-need more, or the budget is in cost.
+weights compete for k places: one leaf per group, except for `global_` and `by_total_cost`, where
+all leaves compete. Densities may be traced. The sum of all k is round(density · size), unless
+leaves that stay dense need more, or the budget is in cost.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +77,57 @@ def by_cost(costs: Mapping[str, float], power: float = 0.5) -> Allocation:
         return tree.lookup(costs, path, 1.0)
 
     return _proportional(lambda path, shape: cost(path) ** -power, cost, globs=tree.globs_of(costs))
+
+
+class TotalCost(NamedTuple):
+    """All leaves compete for a budget in cost, by score per cost; see `by_total_cost`.
+
+    Attributes:
+      costs: Pairs of a path glob and the cost of one weight; the first match is used.
+    """
+
+    costs: tuple[tuple[str, float], ...]
+
+    def __call__(self, shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
+        whole = self.units(shapes)
+        total = sum(whole[path] * math.prod(shape) for path, shape in shapes.items())
+        return {tuple(shapes): part_of(density, total)}
+
+    def units(self, shapes: Shapes) -> dict[str, int]:
+        """`{path: cost of one weight}` in whole units, of which all weights have fewer than 2³¹.
+
+        A unit is the greatest common divisor of whole costs, unless that is too small; costs are
+        then rounded up, so that a budget is never exceeded.
+        """
+        table = dict(self.costs)
+        tree.check_globs("allocation", tree.globs_of(table), shapes)
+        costs = {path: tree.lookup(table, path, 1.0) for path in shapes}
+        if any(cost <= 0 for cost in costs.values()):
+            raise ValueError(f"by_total_cost: got {costs}, allowed: positive costs")
+        total = sum(costs[path] * math.prod(shape) for path, shape in shapes.items())
+        common = math.gcd(*(int(c) for c in costs.values()))
+        unit = max(common if all(c == int(c) for c in costs.values()) else 0, total / 2**30)
+        return {path: math.ceil(cost / unit) for path, cost in costs.items()}
+
+
+def by_total_cost(costs: Mapping[str, float]) -> TotalCost:
+    """One group of all leaves, which compete by score per cost for a budget in cost.
+
+    The density is then a fraction of the total cost. The cost of the active weights does not
+    exceed it, and less than the cost of one weight is left.
+
+    Args:
+      costs: Cost of one weight (for example MACs per example) by path glob; 1 where none matches.
+
+    Raises:
+      ValueError: (on use) For a cost that is not positive.
+    """
+    return TotalCost(tuple(costs.items()))
+
+
+def units_of(allocation: Allocation, shapes: Shapes) -> dict[str, int]:
+    """The costs by which weights of an allocation are counted; empty where each counts one."""
+    return allocation.units(shapes) if isinstance(allocation, TotalCost) else {}
 
 
 def per_leaf(densities: Mapping[str, float]) -> Allocation:

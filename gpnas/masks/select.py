@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from gpnas.masks.axes import AxesTable, canonical, restored, sides
-from gpnas.masks.tree import path_name, total
+from gpnas.masks.tree import path_name
 
 Select = Callable[..., Any]
 
@@ -60,8 +60,10 @@ def mix_bits(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
     return x
 
 
-def _count_from(leaves: list[jax.Array], thresholds: list[jax.Array]) -> list[jax.Array]:
-    """() int32 for each threshold, how many elements of uint32 leaves reach it.
+def _cost_from(
+    leaves: list[jax.Array], thresholds: list[jax.Array], costs: list[int]
+) -> list[jax.Array]:
+    """() int32 for each threshold, the cost of the elements of uint32 leaves that reach it.
 
     One reduction of many operands per leaf, so that XLA reads the leaf once for all of them.
     """
@@ -70,11 +72,12 @@ def _count_from(leaves: list[jax.Array], thresholds: list[jax.Array]) -> list[ja
     def add(a: list[jax.Array], b: list[jax.Array]) -> list[jax.Array]:
         return [x + y for x, y in zip(a, b, strict=True)]
 
-    def one(leaf: jax.Array) -> list[jax.Array]:
+    def one(leaf: jax.Array, cost: int) -> list[jax.Array]:
         reached = [(leaf >= t).astype(jnp.int32) for t in thresholds]
-        return lax.reduce(reached, zeros, add, tuple(range(leaf.ndim)))
+        counts = lax.reduce(reached, zeros, add, tuple(range(leaf.ndim)))
+        return counts if cost == 1 else [count * cost for count in counts]
 
-    return functools.reduce(add, map(one, leaves), zeros)
+    return functools.reduce(add, map(one, leaves, costs), zeros)
 
 
 def _bits_per_pass() -> int:
@@ -85,8 +88,10 @@ def _bits_per_pass() -> int:
     return 2 if jax.default_backend() == "cpu" else 4
 
 
-def _threshold(leaves: list[jax.Array], k: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The largest uint32 t that k or more elements reach, and how many; (0, 0) if there is none.
+def _threshold(
+    leaves: list[jax.Array], k: jax.Array, costs: list[int]
+) -> tuple[jax.Array, jax.Array]:
+    """The largest uint32 t that elements of a cost of k reach, and theirs; (0, 0) if none is.
 
     The number of passes does not depend on the values: a GPU returns to the host for each turn of
     a loop that does.
@@ -97,17 +102,24 @@ def _threshold(leaves: list[jax.Array], k: jax.Array) -> tuple[jax.Array, jax.Ar
         threshold, found = carry
         shift = (32 - bits * (i + 1)).astype(jnp.uint32)
         trials = [threshold | (jnp.uint32(d) << shift) for d in range(1, 2**bits)]
-        for trial, count in zip(trials, _count_from(leaves, trials), strict=True):
-            enough = count >= k  # and so at all trials before
+        for trial, cost in zip(trials, _cost_from(leaves, trials, costs), strict=True):
+            enough = cost >= k  # and so at all trials before
             threshold = jnp.where(enough, trial, threshold)
-            found = jnp.where(enough, count, found)
+            found = jnp.where(enough, cost, found)
         return threshold, found
 
     return lax.fori_loop(0, 32 // bits, digit, (jnp.uint32(0), jnp.int32(0)))
 
 
-def exact_top_k(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = None) -> Any:
-    """Selects exactly the k highest scores.
+def exact_top_k(
+    scores: Any,
+    k: jax.Array | int,
+    key: jax.Array,
+    where: Any = None,
+    costs: Any = None,
+    over: bool = False,
+) -> Any:
+    """Selects exactly the k highest scores, or those whose costs sum to k.
 
     Args:
       scores: An array or a pytree of arrays, any float dtype; all leaves compete. NaN is never
@@ -115,15 +127,19 @@ def exact_top_k(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = No
       k: () int, may be traced; clipped to the number of elements that can be selected.
       key: Random key that breaks ties.
       where: Bool pytree of the same structure; elements that are False are never selected.
+      costs: Pytree of the same structure, for each leaf the cost of one of its elements, a positive
+        int; k is then a cost. The highest scores are selected until the next one would exceed k.
+      over: With costs, whether that one is selected, too, unless the sum is k.
 
     Returns:
       Bool masks of the scores' structure and shapes, with exactly k True.
 
     Raises:
-      ValueError: For 2³¹ or more elements in all.
+      ValueError: For 2³¹ or more elements, or a cost of as much, in all.
     """
     leaves, treedef = jax.tree.flatten(scores)
-    if sum(leaf.size for leaf in leaves) >= 2**31:
+    each = [1] * len(leaves) if costs is None else jax.tree.leaves(costs)
+    if sum(leaf.size * cost for leaf, cost in zip(leaves, each, strict=True)) >= 2**31:
         raise ValueError("exact_top_k: got 2**31 or more scores, allowed: fewer")
     bits = [order_bits(leaf) for leaf in leaves]
     if where is not None:
@@ -131,7 +147,7 @@ def exact_top_k(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = No
         bits = [jnp.where(ok, b, jnp.uint32(0)) for ok, b in zip(allowed, bits, strict=True)]
 
     k = jnp.maximum(jnp.asarray(k, jnp.int32), 0)
-    cut, found = _threshold(bits, k)
+    cut, found = _threshold(bits, k, each)
 
     def clear() -> list[jax.Array]:
         least = jnp.maximum(cut, 1)  # 0 is what cannot be selected
@@ -141,9 +157,12 @@ def exact_top_k(scores: Any, k: jax.Array | int, key: jax.Array, where: Any = No
         tie_breakers = [
             jnp.where(b == cut, n, 0) for b, n in zip(bits, _tie_breakers(leaves, key), strict=True)
         ]
-        limit, _ = _threshold(tie_breakers, k - total([b > cut for b in bits]))
+        left = k - _cost_from(bits, [cut + 1], each)[0]
+        limit, reached = _threshold(tie_breakers, left, each)
+        last = over | (reached <= left)  # whether the only element at the limit is selected
         return [
-            (b > cut) | ((b == cut) & (n >= limit)) for b, n in zip(bits, tie_breakers, strict=True)
+            (b > cut) | ((b == cut) & ((n > limit) | ((n == limit) & last)))
+            for b, n in zip(bits, tie_breakers, strict=True)
         ]
 
     return jax.tree.unflatten(treedef, lax.cond(found <= k, clear, contested))

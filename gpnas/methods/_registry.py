@@ -126,15 +126,15 @@ def build(
 
     Args:
       settings: `name`, and the method's own arguments: `allocation` and `seed_allocation` by name
-        ("erk", "uniform", "global", "macs"), `select` by name ("exact_top_k", "2:4", "1:4", "4x4"),
-        durations as steps, as a percentage of the run ("2%") or as "auto".
+        ("erk", "uniform", "global", "macs", "global_macs"), `select` by name ("exact_top_k", "2:4",
+        "1:4", "4x4"), durations as steps, as a percentage of the run ("2%") or as "auto".
       total_steps: Length of the run.
       batch_size: Images per step.
       evaluations: Evaluations on the validation images in the run.
       images: Number of training images.
       classes: Outputs of the network.
       shapes: Shapes of the masked leaves by path.
-      macs: MACs of one weight by path, for the allocation "macs".
+      macs: MACs of one weight by path, for the allocations "macs" and "global_macs".
       axes: `Axes` by path, where they differ from the convention.
       params: Parameters of the network, or their shapes, for methods that mask units.
       groups: Unit groups of the network, for the same methods (see `needs_unit_groups`).
@@ -193,6 +193,7 @@ def _choices(axes: AxesTable | None, macs: Mapping[str, float]) -> dict[str, dic
         "uniform": allocate.uniform(),
         "global": allocate.global_(),
         "macs": allocate.by_cost(macs),
+        "global_macs": allocate.by_total_cost(macs),
     }
     selections = {
         "exact_top_k": select.exact_top_k,

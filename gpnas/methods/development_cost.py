@@ -20,6 +20,7 @@ from gpnas.units import (
     LatencyTable,
     UnitGroups,
     cost_budget,
+    fewest_units,
     groups_in_collection,
     on_units,
     relative_costs,
@@ -39,7 +40,6 @@ def development_cost(
     params: Any,
     cost: Literal["macs", "params", "flops", "latency"] = "macs",
     table: str = "",
-    churn: NonNegative = 0.0,
     decay: Decay = 0.9,
     floor: Fraction = 1 / 16,
     every: Count,
@@ -65,9 +65,9 @@ def development_cost(
       params: Parameters of the current network, or their shapes.
       cost: What the curve counts, per example.
       table: For "latency", a JSON file of `units.measure_layers`.
-      churn: Initial fraction of the cost that is exchanged in a mask update; cosine decay.
       decay: Decay of the moving averages of the gradient and its square.
-      floor: Fraction of each layer's units that stay active; at least one unit does.
+      floor: Fraction of each layer's units that stay active; at least one unit does. Removable
+        blocks compete as wholes, and none of them needs to stay.
       every: Steps between mask updates.
       window: Steps before each mask update in which statistics of the gradient are updated.
       protect: Steps during which grown units are not pruned.
@@ -89,16 +89,12 @@ def development_cost(
     own = with_costs(groups, costs)
     if not own.groups:
         raise UserError("method.name", "development_cost", "a network with units to prune")
-    least = {
-        name: min(-(-max(round(floor * size), 1) // round_to) * round_to, size)
-        for name, size in costs.sizes.items()
-    }
+    least = fewest_units(costs.sizes, floor, round_to)
     relative_cost = relative_costs(costs, cost, _read_table(table, cost))
     _check_floor(curve, floor, least, relative_cost)
     transform = cost_budget(
         relative_cost,
         relative,
-        schedule.cosine(churn, stop),
         least=least,
         round_to=round_to,
         every_steps=every,
@@ -155,7 +151,7 @@ def _read_table(path: str, cost: str) -> LatencyTable | None:
 
 
 def with_costs(groups: UnitGroups, costs: CostModel) -> UnitGroups:
-    """The groups of the parameters that have a cost: blocks have none of their own."""
+    """The groups of the parameters that have a cost."""
     own = groups_in_collection(groups).groups
     return UnitGroups(tuple(g for g in own if g.name in costs.sizes), ())
 

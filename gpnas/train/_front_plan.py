@@ -101,7 +101,8 @@ def relative_levels(
         table = units.measure_layers(model)
     whole = float(units.total_latency(model, {}, table))
     floor = config.method.get("floor", fields_of(config.method.name)["floor"].default)
-    fewest = {n: np.arange(k) < max(round(floor * k), 1) for n, k in model.sizes.items()}
+    counts = units.fewest_units(model.sizes, floor)
+    fewest = {n: np.arange(k) < counts[n] for n, k in model.sizes.items()}
     least = float(units.total_latency(model, fewest, table))
     if not least <= settings.front[-1] <= settings.front[0] <= whole:
         allowed = f"milliseconds from {least:.4g}, of the fewest units, to {whole:.4g}, of all"

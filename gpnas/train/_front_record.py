@@ -98,6 +98,6 @@ def _costs(trained: Trained, name: str) -> dict[str, float]:
 
 
 def _sizes(plan: Plan) -> dict[str, int]:
-    """Units of each group of the whole network, in the order of its layers."""
+    """Units of each group of the whole network, in the order of its layers; blocks last."""
     assert plan.groups is not None
-    return {g.name: g.size for g in plan.groups.groups if not units.is_block(g.name)}
+    return {group.name: group.size for group in plan.groups.groups}

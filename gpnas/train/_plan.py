@@ -205,7 +205,8 @@ def _costs(name: str, task: Task, variables: Any, inputs: Any) -> CostModel | No
     if "costs" not in plugins.parameters_of(find_method(name)):
         return None
     one = jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)
-    return cost_model(task.model.infer, variables, one)
+    blocks = models.removable_blocks(task.model.module)
+    return cost_model(task.model.infer, variables, one, blocks=blocks)
 
 
 def _supernet(network: _Network) -> Supernet:

@@ -12,7 +12,7 @@ from gpnas.units import grow, score
 from gpnas.units._active import active_units
 from gpnas.units._blocks import is_block, with_blocks, without_blocks
 from gpnas.units._compact import compact
-from gpnas.units._cost_budget import Costs, cost_budget, relative_costs
+from gpnas.units._cost_budget import Costs, cost_budget, fewest_units, relative_costs
 from gpnas.units._discover import discover
 from gpnas.units._fold import fold_constants
 from gpnas.units._groups import (
@@ -48,10 +48,11 @@ from gpnas.units.cost import (
 
 __all__ = [
     "KINDS", "Cost", "CostModel", "Costs", "LatencyTable", "Macs", "Member", "Refusal",
-    "TimedLayer", "UnitGroup", "UnitGroups", "UnitMasks", "UnitsState", "active_units", "compact",
-    "cost_budget", "cost_model", "discover", "fold_constants", "full_masks", "groups_in_collection",
-    "grow", "incoming_moments", "is_block", "macs", "measure_layers", "network_cost", "on_units",
-    "outgoing_masks", "relative_costs", "relative_difference", "resize", "score", "skip_gradients",
-    "total_cost", "total_latency", "training_macs", "unit_cost", "unit_latency", "verify",
-    "weight_masks", "with_blocks", "without_blocks",
+    "TimedLayer", "UnitGroup", "UnitGroups", "UnitMasks", "UnitsState", "active_units",
+    "compact", "cost_budget", "cost_model", "discover", "fewest_units", "fold_constants",
+    "full_masks", "groups_in_collection", "grow", "incoming_moments", "is_block", "macs",
+    "measure_layers", "network_cost", "on_units", "outgoing_masks", "relative_costs",
+    "relative_difference", "resize", "score", "skip_gradients", "total_cost", "total_latency",
+    "training_macs", "unit_cost", "unit_latency", "verify", "weight_masks", "with_blocks",
+    "without_blocks",
 ]  # fmt: skip

@@ -39,8 +39,13 @@ def with_blocks(
             for path, shape in shapes.items()
             if fnmatch.fnmatchcase(path, whole)
         )  # fmt: skip
-        found.append(UnitGroup(f"{_PREFIX}{name}", 1, members))
+        found.append(UnitGroup(block_group(name), 1, members))
     return groups._replace(groups=(*groups.groups, *found))
+
+
+def block_group(name: str) -> str:
+    """The name of the group of a block."""
+    return f"{_PREFIX}{name}"
 
 
 def is_block(name: str) -> bool:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from gpnas.masks import MaskContext, MaskTransform, between, cond_inplace, every, schedule
+from gpnas.units._blocks import is_block
 from gpnas.units.cost import (
     CostModel,
     LatencyTable,
@@ -66,6 +67,23 @@ def relative_costs(
     return Costs(lambda active: total(model, padded(active), by) / whole, marginal_fn, model.sizes)
 
 
+def fewest_units(sizes: Mapping[str, int], floor: float, round_to: int = 1) -> dict[str, int]:
+    """The numbers of units that stay active: a fraction of each group, at least one unit.
+
+    A block (see `with_blocks`) may be inactive.
+
+    Args:
+      sizes: `{group: number of units}`.
+      floor: Fraction of a group.
+      round_to: Numbers are multiples of it, or the size of the group.
+    """
+
+    def one(size: int) -> int:
+        return min(-(-max(round(floor * size), 1) // round_to) * round_to, size)
+
+    return {name: 0 if is_block(name) else one(size) for name, size in sizes.items()}
+
+
 class BudgetState(NamedTuple):
     """State of `cost_budget`.
 
@@ -107,7 +125,7 @@ def cost_budget(
       cost: The total cost, and that of each unit.
       budget: `step → () float32`, the total cost of active units.
       churn: `step → () float32`, fraction of the budget that is exchanged in a mask update.
-      least: `{group: number of units}` that stay active.
+      least: `{group: number of units}` that stay active, see `fewest_units`.
       round_to: The number of active units of a group is a multiple of it, or the size of the group.
       every_steps, stop: Steps between mask updates, and the first step without any.
       protect: Steps during which a grown unit is not pruned, unless the budget requires it.
@@ -130,7 +148,10 @@ def cost_budget(
             inactive = {n: ~m & (ctx.grads[n] > 0) for n, m in active.items()}
             pruned = {n: active[n] & ~kept[n] for n in active}
             grow = functools.partial(_grow, cost, limit, counts)
-            after = _in_turn(grow, kept, (ctx.grads, inactive), (ctx.params, pruned))
+            # Inactive units are there only for a number that needs them beside pruned ones.
+            again = {n: jnp.where(m, ctx.params[n], 0) for n, m in pruned.items()}
+            either = {n: m | inactive[n] for n, m in pruned.items()}
+            after = _in_turn(grow, kept, (ctx.grads, inactive), (again, either))
             steps = {n: jnp.where(after[n] & ~active[n], ctx.step, before.grown[n]) for n in active}
             return after, BudgetState(steps)
 
@@ -157,8 +178,7 @@ class _Counts(NamedTuple):
         """The largest such number that is not above `count`, or the fewest."""
         size = self.sizes[name]
         down = jnp.where(count >= size, size, count // self.round_to * self.round_to)
-        fewest = -(-self.least[name] // self.round_to) * self.round_to
-        return jnp.maximum(down, min(fewest, size)).astype(jnp.int32)
+        return jnp.maximum(down, self.least[name]).astype(jnp.int32)
 
     def fewer(self, name: str, mask: jax.Array) -> jax.Array:
         """How many units are pruned together, down to the next such number; 0 at the fewest."""
@@ -268,6 +288,10 @@ def _joint_ratio(units: jax.Array, score: jax.Array, cost: jax.Array) -> jax.Arr
     return _ratio(total, jnp.sum(jnp.where(units, cost, 0)))
 
 
+def _part(fraction: jax.Array, size: int) -> jax.Array:
+    return jnp.floor(fraction * size).astype(jnp.int32)
+
+
 def _uniform(cost: Costs, masks: Units, counts: _Counts, limit: jax.Array, key: jax.Array) -> Units:
     """Random units, the same fraction of each group: the largest whose cost is within a limit."""
     keys = jax.random.split(key, len(masks))
@@ -277,7 +301,8 @@ def _uniform(cost: Costs, masks: Units, counts: _Counts, limit: jax.Array, key: 
 
     def of(fraction: jax.Array) -> Units:
         return {
-            n: rank[n] < counts.at_most(n, jnp.floor(fraction * m.size).astype(jnp.int32))
+            # Blocks are there from the beginning.
+            n: rank[n] < counts.at_most(n, jnp.int32(1) if is_block(n) else _part(fraction, m.size))
             for n, m in masks.items()
         }
 

@@ -196,6 +196,29 @@ def test_the_identity(allocation, churn):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("churn", [0.0, 0.3])
+def test_a_budget_in_total_cost_is_met_within_one_weight(churn):
+    costs = {"l0": 7, "l1": 1, "l2": 3}
+    each = np.repeat([*costs.values()], [a * b for a, b in SHAPES.values()])
+    allocation = allocate.by_total_cost(costs)
+    settings = {"allocation": allocation, "churn": schedule.constant(churn)}
+    history, _ = develop(rule(density=WAVE, **settings))
+    for step in range(EVERY, STEPS, EVERY):
+        spent = each[of(history[step + 1])].sum()
+        (target,) = allocation(SHAPES, WAVE(jnp.int32(step))).values()
+        assert int(target) - 7 < spent <= int(target)
+    # The weights of highest score per cost remain.
+    pruning = rule(
+        density=schedule.cubic(0.8, 0.1, 0, 50), **settings | {"churn": lambda step: 0.0}
+    )
+    history, _ = develop(pruning)
+    before, after = of(history[50]), of(history[51])
+    value = np.abs(of(stream(50)[0])) / each
+    assert not (after & ~before).any()
+    assert value[before & ~after].max() < value[after].min()
+
+
+@pytest.mark.slow
 def test_newborns_are_protected_and_pruned_sites_rest():
     history, states = develop(rule(protect=12, rest=16, churn=schedule.constant(0.3)))
     since = np.full(SIZE, -(10**6))
@@ -373,6 +396,9 @@ def test_bad_settings_are_refused():
         rule(survival_age=3)
     with pytest.raises(ValueError, match="stagger"):
         rule(stagger=5.0).init(init_masks(PARAMS), PARAMS, KEY)
+    by_cost = allocate.by_total_cost({"l0": 2.0})
+    with pytest.raises(ValueError, match="select: got n_of_m"):
+        rule(allocation=by_cost, select=select.n_of_m(2, 4)).init(init_masks(PARAMS), PARAMS, KEY)
 
 
 @pytest.mark.slow

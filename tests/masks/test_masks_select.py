@@ -51,6 +51,29 @@ def assert_best(scores, k, chosen, where=True):
         assert scores[chosen].min() >= scores[eligible & ~chosen].max()
 
 
+COSTS = {"a": 5, "b": 1, "c": 3}
+EACH = np.repeat([COSTS[name] for name in SHAPES], list(SIZES.values()))
+top_cost = {
+    over: jax.jit(functools.partial(select.exact_top_k, costs=COSTS, over=over))
+    for over in (False, True)
+}
+
+
+@pytest.mark.slow
+@given(values, st.integers(-1, int(EACH.sum()) + 2), st.integers(0, 9), st.booleans())
+def test_the_best_whose_costs_sum_to_k(scores, k, seed, over):
+    chosen = flat_of(top_cost[over](tree_of(scores), k, jax.random.key(seed)))
+    eligible = ~np.isnan(scores)
+    assert_best(scores, chosen.sum(), chosen)
+    spent, whole = EACH[chosen].sum(), EACH[eligible].sum()
+    if over:  # the last one reaches k
+        assert spent >= min(max(k, 0), whole)
+        assert spent - EACH.max() < max(k, 0) or not chosen.any()
+    else:  # one more would exceed k
+        assert spent <= max(k, 0)
+        assert spent + EACH.max() > k or chosen.sum() == eligible.sum()
+
+
 @pytest.mark.slow
 @given(values, st.integers(-1, N + 2), st.integers(0, 9))
 def test_the_best_k_and_no_more(scores, k, seed):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpnas import models, units
@@ -56,14 +56,15 @@ def test_the_budget_is_met_within_one_unit(budget, kind, seed):
 
 @settings(max_examples=10, deadline=None)
 @given(st.floats(0.15, 1), st.sampled_from((2, 3, 4)), st.integers(0, 99))
+@example(1.0, 3, 34)
 def test_numbers_of_units_are_multiples_or_whole_groups(budget, multiple, seed):
-    half, state, costs = updated(0.5, all_active(), seed=seed, round_to=multiple)
-    active, _, _ = updated(
-        budget, half, churn=0.3, seed=seed, step=2, state=state, round_to=multiple
-    )
+    fields = {"round_to": multiple, "least": units.fewest_units(MODEL.sizes, 0.0, multiple)}
+    half, state, costs = updated(0.5, all_active(), seed=seed, **fields)
+    active, _, _ = updated(budget, half, churn=0.3, seed=seed, step=2, state=state, **fields)
     spent = float(costs.total(active))
     counts = {n: int(m.sum()) for n, m in active.items()}
     assert all(k % multiple == 0 or k == MODEL.sizes[n] for n, k in counts.items())
+    assert fields["least"] == {n: min(multiple, k) for n, k in MODEL.sizes.items()}
     fewest = {n: jnp.arange(k) < min(multiple, k) for n, k in MODEL.sizes.items()}
     assert spent <= max(budget, float(costs.total(fewest))) * (1 + 1e-5)
     for n, k in counts.items():  # nothing more fits
@@ -73,8 +74,9 @@ def test_numbers_of_units_are_multiples_or_whole_groups(budget, multiple, seed):
 
 
 def test_the_first_units_are_a_multiple_in_each_group():
+    least = units.fewest_units(MODEL.sizes, 0.0, 4)
     transform = units.cost_budget(
-        units.relative_costs(MODEL), schedule.constant(0.5), least=LEAST, round_to=4
+        units.relative_costs(MODEL), schedule.constant(0.5), least=least, round_to=4
     )
     masks = transform.init(all_active(), {}, KEY)[0]
     assert all(int(m.sum()) % 4 == 0 or m.all() for m in masks.values())

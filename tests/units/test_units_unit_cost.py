@@ -12,7 +12,7 @@ from nets import NETS, Net
 from gpnas import units
 from gpnas.errors import UserError
 from gpnas.masks import MaskContext, score
-from gpnas.models import LeNet5, LeNet300, ResNet
+from gpnas.models import CellNet, LeNet5, LeNet300, ResNet, removable_blocks
 
 pytestmark = pytest.mark.usefixtures("lenient")
 
@@ -130,3 +130,48 @@ def test_what_is_not_there_is_a_users_mistake(masks, kind, message):
     for cost in (units.total_cost, units.unit_cost):
         with pytest.raises(UserError, match=message):
             cost(model, masks, kind)
+
+
+BLOCKS = {
+    "resnet": (ResNet(width=4, blocks=2), ResNet(width=4, blocks=2, inner=(0, 4, 0, 8, 16, 0))),
+    "cellnet": (
+        CellNet(channels=4, operations=((0, "conv3"), (3, "skip"), (2, "conv1"), (4, "conv3"))),
+        CellNet(channels=4, operations=((3, "skip"), (2, "conv1"))),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_costs_what_the_network_without_it_does_not(name):
+    (whole, part), image = BLOCKS[name], jnp.ones((1, 8, 8, 3))
+    sizes = [jax.eval_shape(net.init, jax.random.key(0), image) for net in (whole, part)]
+    blocks = removable_blocks(whole)
+    model = units.cost_model(whole.apply, sizes[0], image, blocks=blocks)
+    small = units.cost_model(part.apply, sizes[1], image, blocks=removable_blocks(part))
+    left = {path for path, _ in jax.tree.leaves_with_path(sizes[1])}
+    there = {path for path, _ in jax.tree.leaves_with_path(sizes[0])}
+    masks = {
+        f"block:{block}": np.array([not any(block in str(path) for path in there - left)])
+        for block in blocks
+    }
+    assert not all(mask.all() for mask in masks.values())
+    for kind in units.KINDS:
+        rel = 0.01 if kind == "flops" else 1e-12  # the sum of a block and its input stays
+        expected = units.total_cost(small, {}, kind)
+        assert units.total_cost(model, masks, kind) == pytest.approx(expected, rel=rel)
+        for block in masks:
+            with_it, without = (
+                units.total_cost(model, masks | {block: np.array([on])}, kind)
+                for on in (True, False)
+            )
+            (found,) = units.unit_cost(model, masks, kind)[block]
+            assert found == pytest.approx(with_it - without) and found >= 0
+    table = units.measure_layers(model, fractions=(1.0,), rounds=1)
+    inside = [layer for layer in model.layers if layer.blocks]
+    spent = units.total_latency(model, {}, table) - units.total_latency(
+        model, dict.fromkeys(masks, np.array([False])), table
+    )
+    assert inside and spent == pytest.approx(
+        sum(layer.repeats * np.max(table[layer.key]["ms"]) for layer in inside)
+    )

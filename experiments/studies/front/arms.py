@@ -1,64 +1,96 @@
-"""Controls of a front: other ways to decide which units a shrinking network keeps."""
+"""Controls of a front: other ways to decide which units a shrinking network keeps.
 
-from collections.abc import Mapping
-from typing import Any, Literal
+Each is `development_cost`, and takes what it takes, with another transform.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gpnas.masks import allocate, plasticity, score
+from gpnas.masks import MaskTransform, allocate, plasticity, schedule, score
 from gpnas.methods import Method, development_cost
 from gpnas.units import (
     CostModel,
     UnitGroups,
     cost_budget,
+    fewest_units,
     on_units,
     relative_costs,
 )
 from gpnas.units import score as unit_score
 
-Kind = Literal["macs", "params", "flops"]
+_make = development_cost.development_cost
+_CHURN = 0.2  # fraction of the cost that is exchanged at first
 
 
-def random_units(*, groups: UnitGroups, costs: CostModel, params: Any, curve: tuple,
-                 total_steps: int, batch_size: int, cost: Kind = "macs", every: int, window: int,
-                 protect: int) -> Method:  # fmt: skip
-    """`development_cost` by random scores per cost."""
-    method = development_cost.development_cost(
-        groups=groups, costs=costs, params=params, curve=curve, total_steps=total_steps,
-        batch_size=batch_size, cost=cost, every=every, window=window, protect=protect,
-    )  # fmt: skip
-    own = development_cost.with_costs(groups, costs)
-    budget, stop = development_cost.cost_schedule(curve, total_steps)
-    transform = cost_budget(
-        relative_costs(costs, cost), budget, every_steps=every, stop=stop + every,
-        least={name: max(round(size / 16), 1) for name, size in costs.sizes.items()},
-    )  # fmt: skip
-    drawn = unit_score.random(own)
-    return method._replace(transform=on_units(transform, own, drawn, drawn, every, window))
+def _control(transform: Callable[[UnitGroups, SimpleNamespace], MaskTransform]) -> Any:
+    """`development_cost` with another transform of weights, made of its groups and arguments."""
+
+    def arm(**fields: Any) -> Method:
+        given = inspect.signature(_make).bind(**fields)
+        given.apply_defaults()
+        settings = SimpleNamespace(**given.arguments)
+        groups = development_cost.with_costs(settings.groups, settings.costs)
+        return _make(**fields)._replace(transform=transform(groups, settings))
+
+    functools.update_wrapper(arm, _make)
+    arm.__doc__ = transform.__doc__
+    return arm
 
 
-def equal_shares(*, groups: UnitGroups, costs: CostModel, params: Any, curve: tuple,
-                 total_steps: int, batch_size: int, cost: Kind = "macs", every: int, window: int,
-                 protect: int) -> Method:  # fmt: skip
-    """`development_cost` where each layer keeps the same fraction of its units, by U."""
-    method = development_cost.development_cost(
-        groups=groups, costs=costs, params=params, curve=curve, total_steps=total_steps,
-        batch_size=batch_size, cost=cost, every=every, window=window, protect=protect,
-    )  # fmt: skip
-    own = development_cost.with_costs(groups, costs)
-    budget, stop = development_cost.cost_schedule(curve, total_steps)
+def _scores(groups: UnitGroups, settings: SimpleNamespace) -> tuple[Any, Any]:
+    return (
+        unit_score.removal_cost(groups, settings.decay, settings.batch_size),
+        unit_score.growth_gain(groups, settings.decay, settings.batch_size, denoise=False),
+    )
+
+
+def _budget(settings: SimpleNamespace, churn: float = 0.0) -> MaskTransform:
+    level, stop = development_cost.cost_schedule(settings.curve, settings.total_steps)
+    return cost_budget(
+        relative_costs(settings.costs, settings.cost),
+        level,
+        schedule.cosine(churn, stop),
+        least=fewest_units(settings.costs.sizes, settings.floor),
+        every_steps=settings.every,
+        stop=stop + settings.every,
+        protect=settings.protect,
+    )
+
+
+@_control
+def exchange(groups: UnitGroups, settings: SimpleNamespace) -> MaskTransform:
+    """A fifth of the cost is exchanged at each mask update, at first: more is pruned, and grown."""
+    scores = _scores(groups, settings)
+    return on_units(_budget(settings, _CHURN), groups, *scores, settings.every, settings.window)
+
+
+@_control
+def random_units(groups: UnitGroups, settings: SimpleNamespace) -> MaskTransform:
+    """Random scores per cost."""
+    drawn = unit_score.random(groups)
+    return on_units(_budget(settings), groups, drawn, drawn, settings.every, settings.window)
+
+
+@_control
+def equal_shares(groups: UnitGroups, settings: SimpleNamespace) -> MaskTransform:
+    """Each layer keeps the same fraction of its units, by U."""
+    level, stop = development_cost.cost_schedule(settings.curve, settings.total_steps)
     transform = plasticity(
         drop=score.magnitude(),
         grow=score.gradient(),
-        density=budget,
-        allocation=_equal(costs, cost),
-        every=every,
-        stop=stop + every,
+        density=level,
+        allocation=_equal(settings.costs, settings.cost),
+        every=settings.every,
+        stop=stop + settings.every,
     )
-    drop = unit_score.removal_cost(own, 0.9, batch_size)
-    grow = unit_score.growth_gain(own, 0.9, batch_size, denoise=False)
-    return method._replace(transform=on_units(transform, own, drop, grow, every, window))
+    scores = _scores(groups, settings)
+    return on_units(transform, groups, *scores, settings.every, settings.window)
 
 
 def _equal(costs: CostModel, kind: str) -> allocate.Allocation:

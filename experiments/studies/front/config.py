@@ -16,7 +16,10 @@ def get_config() -> ConfigDict:
     """Arms, seeds and the front that all of them share."""
     config = ConfigDict()
     config.study = "front"
-    config.arms = ("front", "dense", "exchange", "random units", "equal shares", "multiples of 8")
+    config.arms = (
+        "front", "dense", "exchange", "random units", "equal shares", "multiples of 8",
+        "twice as long", "six networks",
+    )  # fmt: skip
     config.timed = ("front", "multiples of 8")  # with onnxruntime, where it is installed
     config.seconds = 0.3  # of each measurement
     config.rates = (0.05, 0.1, 0.2)  # among which the tuning seeds decide

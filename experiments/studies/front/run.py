@@ -14,10 +14,12 @@ from gpnas.train import load_data, train_front
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     "front": {},
     "dense": {"front": (1.0,)},
-    "exchange": {"method": {"churn": 0.2, "spare": 0.25}},
+    "exchange": {"method": {"name": "experiments.studies.front.arms:exchange", "spare": 0.25}},
     "random units": {"method": {"name": "experiments.studies.front.arms:random_units"}},
     "multiples of 8": {"front": (0.5, 0.25), "method": {"round_to": 8}},
     "equal shares": {"method": {"name": "experiments.studies.front.arms:equal_shares"}},
+    "twice as long": {"train": {"epochs": 16}, "branch_epochs": 4},
+    "six networks": {"front": (1.0, 0.7, 0.5, 0.25, 0.12, 0.06), "train": {"epochs": 12}},
 }
 
 

@@ -18,6 +18,7 @@ def rows_of(records: Records, rates: Mapping[str, float]) -> dict[str, dict[int,
       rates: As chosen on the tuning seeds, see `run.chosen_rates`.
     """
     kinds = {"networks": "", "retrained": ", from scratch", "uniform": ""}
+    dense = next(r["train_flops_dense"] for r in records if r["arm"] == "front")
     found: dict[str, dict[int, Mapping]] = {}
     for record in records:
         for kind, suffix in kinds.items():
@@ -29,7 +30,7 @@ def rows_of(records: Records, rates: Mapping[str, float]) -> dict[str, dict[int,
             spent = [record] if kind == "networks" else networks
             found.setdefault(arm, {})[record["seed"]] = {
                 **{one["level"]: one["test_error"] for one in networks},
-                "flops": sum(one["train_flops"] for one in spent) / record["train_flops_dense"],
+                "flops": sum(one["train_flops"] for one in spent) / dense,
                 "wall": sum(one["wall_s"] for one in spent),
             }
     return found
@@ -61,8 +62,8 @@ def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[
         ],
         [
             "Mean ± half the 95 % interval over seeds. Training FLOPs: of all the networks of a row"
-            " together, relative to one dense training as long as the main run. Wall: of the same"
-            " networks, on two CPU cores that did other things, too. Rates by validation"
+            " together, relative to one dense training as long as the front's main run. Wall: of"
+            " the same networks, on two CPU cores that did other things, too. Rates by validation"
             f" error on other seeds: {rates['networks']:g} for fronts, {rates['uniform']:g} for"
             " uniform widths."
         ],

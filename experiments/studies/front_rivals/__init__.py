@@ -9,6 +9,7 @@ from experiments.studies.front_rivals.config import get_config
 from experiments.studies.front_rivals.run import chosen_records, fronts_of, reference_error, run
 from experiments.studies.front_rivals.tables import (
     FRONT,
+    LONGER,
     WIDTHS,
     difference_table,
     error_table,
@@ -25,12 +26,20 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
         return {"front_rivals": Section()}
     known = read_lines(results / FRONT / "records.jsonl")
     seeds = {record["seed"] for record in found}
-    fronts = {s: one for s, one in fronts_of(known, config).items() if s in seeds}
+    arms = {FRONT: fronts_of(known, config), LONGER: fronts_of(known, config, "twice as long")}
+    fronts = {
+        name: {seed: one for seed, one in own.items() if seed in seeds}
+        for name, own in arms.items()
+        if seeds & own.keys()
+    }
     rows, levels = rows_of(fronts, found), config.front.front
     reference = reference_error(known, config)
     tables = [
         error_table(rows, levels, reference),
-        *(difference_table(rows, against, levels, reference) for against in (FRONT, WIDTHS)),
+        *(
+            difference_table(rows, against, levels, reference)
+            for against in (FRONT, LONGER, WIDTHS)
+        ),
     ]
     figure = rivals_figure(rows, levels, max(config.budgets))
     return {"front_rivals": Section(tables, [figure])}

@@ -17,8 +17,9 @@ def get_config() -> ConfigDict:
     config = front_study()
     config.study = "front_rivals"
     config.arms = (
-        "front's widths", "pruning only", "growing only", "random growth", "random widths",
-        "slimmable", "random search", "NSGA-II", "LEMONADE",
+        "front's widths", "uniform as long", "uniform as long as six", "pruning only",
+        "growing only", "random growth", "random widths", "slimmable",
+        "random search", "NSGA-II", "LEMONADE",
     )  # fmt: skip
     config.only = ""  # arms to be run, with commas; all if empty
     config.seed_cost = 0.25  # cost at which growing begins, as a fraction of the level

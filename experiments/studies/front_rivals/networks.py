@@ -83,14 +83,25 @@ def train_flops(context: Context, macs: float, steps: float) -> float:
     return 6 * macs * context.config.front.train.batch_size * steps
 
 
-def train_scratch(context: Context, widths: Widths, seed: int) -> dict[str, Any]:
-    """Trains a network of given widths as the study `front` does from scratch, once a seed."""
-    epochs = scratch_epochs(context, seed)
+def train_scratch(
+    context: Context, widths: Widths, seed: int, epochs: int | None = None
+) -> dict[str, Any]:
+    """Trains a network of given widths from scratch, once a seed.
+
+    Args:
+      context: Of the study.
+      widths: Of the network.
+      seed: Of the run.
+      epochs: Its length; by default that of the study `front`.
+    """
+    fitted = scratch_epochs(context, seed)
+    epochs = fitted if epochs is None else epochs
     one = run_config(context.config, seed, context.scratch_rate, epochs)
     one.method = ConfigDict({"name": "dense"})
     one.elastic = False
     one.model.widths = widths
-    name = f"scratch-{'-'.join(map(str, widths))}-{seed}"
+    longer = "" if epochs == fitted else f"-{epochs}"
+    name = f"scratch-{'-'.join(map(str, widths))}{longer}-{seed}"
     return network(context, train(one, folder(context, name), context.data), widths)
 
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.studies.front.run import chosen_rates
+from experiments.studies.front.run import FIELDS, chosen_rates
 from experiments.studies.front_rivals.networks import Context, costs_of, develop, train_scratch
 from experiments.studies.front_rivals.searches import STRATEGIES, run_search
 from experiments.studies.front_rivals.slimmable import train_slimmable
-from experiments.studies.front_rivals.space import random_widths
+from experiments.studies.front_rivals.space import random_widths, scaled, uniform_fraction
 from experiments.studies.study import Options
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
@@ -66,10 +66,12 @@ def run(config: ConfigDict, options: Options) -> None:
                 _once(context, case._replace(seed=seed, budget=float(budget)), path)
 
 
-def fronts_of(records: Sequence[Mapping[str, Any]], config: ConfigDict) -> dict[int, Any]:
-    """The fronts at the learning rate that was chosen for them, by seed."""
+def fronts_of(
+    records: Sequence[Mapping[str, Any]], config: ConfigDict, arm: str = _FRONT
+) -> dict[int, Any]:
+    """The fronts of an arm at the learning rate that was chosen for fronts, by seed."""
     rate = chosen_rates(list(records), config)["networks"]
-    wanted = [r for r in records if r["arm"] == _FRONT and r["rate"] == rate]
+    wanted = [r for r in records if r["arm"] == arm and r["rate"] == rate]
     return {record["seed"]: record for record in wanted}
 
 
@@ -172,6 +174,19 @@ def _front_widths(context: Context, case: Case) -> dict[str, Any]:
     ])  # fmt: skip
 
 
+def _uniform(context: Context, case: Case, front: str) -> dict[str, Any]:
+    """Uniform networks of the levels of a front, each as long as its main run and a branch."""
+    fields = context.config.front.copy_and_resolve_references()
+    fields.update(FIELDS[front])
+    epochs, costs = fields.train.epochs + fields.branch_epochs, context.costs
+    return _together([
+        {"level": level} | train_scratch(
+            context, scaled(costs.whole, uniform_fraction(costs, level)), case.seed, epochs
+        )
+        for level in fields.front
+    ])  # fmt: skip
+
+
 def _develop(context: Context, case: Case, rises: bool, method: Mapping) -> dict[str, Any]:
     first = context.config.seed_cost
     return _together([
@@ -197,6 +212,8 @@ def _random_widths(context: Context, case: Case) -> dict[str, Any]:
 
 _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
     "front's widths": _front_widths,
+    "uniform as long": lambda context, case: _uniform(context, case, _FRONT),
+    "uniform as long as six": lambda context, case: _uniform(context, case, "six networks"),
     "pruning only": lambda context, case: _develop(context, case, False, {}),
     "growing only": lambda context, case: _develop(context, case, True, _GROWN),
     "random growth": lambda context, case: _develop(context, case, True, _RANDOM),

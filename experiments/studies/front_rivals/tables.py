@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
 
 Records = Sequence[Mapping[str, Any]]
-FRONT, WIDTHS = "front", "front's widths"
+FRONT, LONGER, WIDTHS = "front", "front, twice as long", "front's widths"
 _SIZE = (760.0, 420.0)
 _MARGINS = (58.0, 18.0, 14.0, 46.0)
 
@@ -46,17 +46,21 @@ class Found(NamedTuple):
 Rows = Mapping[str, Mapping[int, Found]]
 
 
-def rows_of(fronts: Mapping[int, Mapping[str, Any]], records: Records) -> Rows:
+def rows_of(fronts: Mapping[str, Mapping[int, Mapping[str, Any]]], records: Records) -> Rows:
     """By arm and seed; a search has a row for each budget.
 
     Args:
-      fronts: By seed, the record of the front.
+      fronts: By row and seed, the records of fronts.
       records: Of the rivals, at the settings that were chosen.
     """
-    rows: dict[str, dict[int, Found]] = {FRONT: {s: _found(r) for s, r in fronts.items()}}
+    dense = next(iter(fronts[FRONT].values()))["train_flops_dense"]
+    rows: dict[str, dict[int, Found]] = {
+        name: {seed: _found(record, dense) for seed, record in own.items()}
+        for name, own in fronts.items()
+    }
     for record in records:
         budget = _of_budget(record["budget"]) if record["budget"] else ""
-        rows.setdefault(record["arm"] + budget, {})[record["seed"]] = _found(record)
+        rows.setdefault(record["arm"] + budget, {})[record["seed"]] = _found(record, dense)
     return rows
 
 
@@ -64,8 +68,7 @@ def _of_budget(budget: float) -> str:
     return f", {budget:g} ×"
 
 
-def _found(record: Mapping[str, Any]) -> Found:
-    dense = record["train_flops_dense"]
+def _found(record: Mapping[str, Any], dense: float) -> Found:
     return Found(
         {one["level"]: one["test_error"] for one in record["networks"]},
         {one["level"]: one["relative_macs"] for one in record["networks"]},

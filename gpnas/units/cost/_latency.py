@@ -6,6 +6,7 @@ machine; times between grid points are interpolated linearly. The table is plain
 """
 
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -79,7 +80,8 @@ def total_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) 
     total = xp.zeros(1, active.dtype)
     for layer in model.layers:
         widths = [length[axis] for axis in layer.axes]
-        total = total + layer.repeats * _interpolate(xp, _entry(table, layer), widths)
+        present = math.prod(length[axis] for axis in layer.blocks)
+        total = total + present * layer.repeats * _interpolate(xp, _entry(table, layer), widths)
     return total[0]
 
 
@@ -101,10 +103,15 @@ def unit_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) -
     without, more = lengths_without_each(model, active, xp)
     cost = xp.zeros(len(active) - 1, active.dtype)
     for layer in model.layers:
-        if layer.axes:
-            entry, at = _entry(table, layer), np.array(layer.axes)
-            longer = _interpolate(xp, entry, list(without[at] + more[at]))
-            cost = cost + layer.repeats * (longer - _interpolate(xp, entry, list(without[at])))
+        if layer.axes or layer.blocks:
+            entry, at = _entry(table, layer), np.array(layer.axes, int)
+            present, absent = (
+                math.prod(lengths[axis] for axis in layer.blocks)
+                for lengths in (without + more, without)
+            )
+            longer = present * _interpolate(xp, entry, list(without[at] + more[at]))
+            shorter = absent * _interpolate(xp, entry, list(without[at]))
+            cost = cost + layer.repeats * (longer - shorter)
     return by_group(model, cost)
 
 

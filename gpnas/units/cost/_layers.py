@@ -27,6 +27,7 @@ class TimedLayer(NamedTuple):
       axes: Numbers of the axes of the `CostModel` that are its free widths.
       widths: Full lengths of these axes.
       build: `widths → (function, shapes of its operands)`.
+      blocks: Numbers of the axes of the blocks without any of which the layer is not executed.
     """
 
     key: str
@@ -34,6 +35,7 @@ class TimedLayer(NamedTuple):
     axes: tuple[int, ...]
     widths: tuple[int, ...]
     build: Callable[[Sequence[int]], tuple[Callable[..., Any], list[tuple[int, ...]]]]
+    blocks: tuple[int, ...] = ()
 
 
 def _plain(param: Any) -> Any:

@@ -8,7 +8,7 @@ of products, which is found once and then evaluated for any masks, on the host o
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,13 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.errors import UserError
+from gpnas.units._blocks import block_group
 from gpnas.units._discover import group_units
 from gpnas.units._groups import UnitMasks
+from gpnas.units.cost._block_ops import Blocks, leaves_of_blocks, ops_of_blocks
 from gpnas.units.cost._layers import AxisOf, TimedLayer, make_layer
 from gpnas.units.cost._op_counts import PRODUCTS, op_counts
 from gpnas.units.graph import Solution, Trace, solve, trace
 
 KINDS = ("params", "macs", "flops")
+# A constant, the nodes of axes whose lengths it is multiplied by, and numbers of axes of blocks.
+_Product = tuple[float, tuple[np.ndarray, ...], tuple[int, ...]]
 
 
 class Terms(NamedTuple):
@@ -41,7 +45,8 @@ class CostModel(NamedTuple):
     """The costs of a function and its units as functions of unit masks.
 
     Attributes:
-      sizes: `{group: number of units}`; units are numbered consecutively in this order.
+      sizes: `{group: number of units}`; units are numbered consecutively in this order, blocks
+        last.
       axes: For each axis that has units, (n, owners) int: the units that own each of its indices,
         padded with the total number of units. An index is active if all of its owners are.
       terms: `{kind of cost: its terms}`.
@@ -54,31 +59,49 @@ class CostModel(NamedTuple):
     layers: tuple[TimedLayer, ...]
 
 
-def cost_model(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> CostModel:
+def cost_model(
+    apply_fn: Callable[..., Any], variables: Any, *inputs: Any, blocks: Blocks | None = None
+) -> CostModel:
     """Traces a function once, for the costs of its units under any masks.
 
     Args:
       apply_fn, variables, *inputs: As for `discover`, to whose groups the costs belong. Costs are
         those of these inputs; pass a single image for costs per image.
+      blocks: As for `with_blocks`: removable parts, each a further group of one unit. What the
+        output does not depend on without a block is what the block costs.
 
     Returns:
       The model that `total_cost`, `unit_cost` and `measure_layers` take.
     """
-    traced = trace(apply_fn, variables, *inputs)
+    traced, blocks = trace(apply_fn, variables, *inputs), blocks or {}
     solution = solve(traced)
     _, numbers = group_units(traced, solution)
-    found, axis_of = _axes(solution, [n for group in numbers.values() for n in group])
-    counted = list(op_counts(traced.graph))
-    products = [w for w in counted if w.op.name in PRODUCTS]
+    sizes = {name: len(group) for name, group in numbers.items()}
+    units = sum(sizes.values())
+    owned = {name: np.array([[units + i]]) for i, name in enumerate(blocks)}
+    numbered = [n for group in numbers.values() for n in group]
+    found, axis_of = _axes(solution, numbered, units + len(blocks), [*owned.values()])
+    place = {name: i for i, name in enumerate(blocks)}
+    counted = [
+        (count, tuple(place[name] for name in names))
+        for op, names in zip(traced.graph.ops, ops_of_blocks(traced, blocks), strict=True)
+        for count in op_counts(traced.graph._replace(ops=(op,)))
+    ]
+    products = [(count, inside) for count, inside in counted if count.op.name in PRODUCTS]
     sums = {
-        "params": _leaves(traced),
-        "macs": [(w.padded_times(), w.axes) for w in products],
-        "flops": [(w.times * (1 + (w.op.name in PRODUCTS)), w.axes) for w in counted],
+        "params": _leaves(traced, leaves_of_blocks(traced, blocks), place),
+        "macs": [(count.padded_times(), count.axes, inside) for count, inside in products],
+        "flops": [
+            (count.times * (1 + (count.op.name in PRODUCTS)), count.axes, inside)
+            for count, inside in counted
+        ],
     }
     terms = {kind: _terms(each, axis_of) for kind, each in sums.items()}
-    sizes = {name: len(group) for name, group in numbers.items()}
-    layers = tuple(make_layer(w.op, w.repeats, axis_of) for w in products)
-    return CostModel(sizes, tuple(found), terms, layers)
+    layers = tuple(
+        make_layer(count.op, count.repeats, axis_of)._replace(blocks=inside)
+        for count, inside in products
+    )
+    return CostModel(sizes | {block_group(name): 1 for name in blocks}, tuple(found), terms, layers)
 
 
 def total_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> Any:
@@ -195,18 +218,32 @@ def _of_kind(model: CostModel, kind: str) -> Terms:
     return model.terms[kind]
 
 
-def _leaves(traced: Trace) -> list[tuple[float, tuple[np.ndarray, ...]]]:
+def _leaves(
+    traced: Trace, inside: list[tuple[str, ...]], place: Mapping[str, int]
+) -> list[_Product]:
     leaves = traced.graph.ins[: len(traced.paths)]
-    return [(1.0, tuple(x.nodes(axis) for axis in range(len(x.shape)))) for x in leaves]
+    return [
+        (1.0, tuple(x.nodes(axis) for axis in range(len(x.shape))), tuple(place[n] for n in names))
+        for x, names in zip(leaves, inside, strict=True)
+    ]
 
 
-def _axes(solution: Solution, numbers: list[int]) -> tuple[list[np.ndarray], AxisOf]:
-    """(owners of each axis, function that looks an axis up by its nodes and adds to that list)."""
+def _axes(
+    solution: Solution, numbers: list[int], units: int, first: list[np.ndarray]
+) -> tuple[list[np.ndarray], AxisOf]:
+    """Owners of each axis, and a function that looks an axis up by its nodes and adds to that list.
+
+    Args:
+      solution: The units of the function.
+      numbers: Those that groups have, in order.
+      units: Their number and that of the blocks.
+      first: Owners of the axes of the blocks.
+    """
     owners: dict[int, list[int]] = defaultdict(list)
     for unit, number in enumerate(numbers):
         for c in solution.units[number]:
             owners[c].append(unit)
-    found: list[np.ndarray] = []
+    found = first
     known: dict[bytes, int | None] = {}
 
     def axis_of(nodes: np.ndarray) -> tuple[int | None, int]:
@@ -217,20 +254,21 @@ def _axes(solution: Solution, numbers: list[int]) -> tuple[list[np.ndarray], Axi
             most = max(map(len, table), default=0)
             known[key] = len(found) if most else None
             if most:
-                filled = [row + [len(numbers)] * (most - len(row)) for row in table]
+                filled = [row + [units] * (most - len(row)) for row in table]
                 found.append(np.array(filled))
         return known[key], len(nodes)
 
     return found, axis_of
 
 
-def _terms(sums: Iterable[tuple[float, tuple[np.ndarray, ...]]], axis_of: AxisOf) -> Terms:
+def _terms(sums: Iterable[_Product], axis_of: AxisOf) -> Terms:
     """Merges products over the same axes."""
     merged: dict[tuple[int, ...], float] = defaultdict(float)
-    for times, axes in sums:
+    for times, axes, blocks in sums:
         looked_up = [axis_of(nodes) for nodes in axes]
         fixed = math.prod(n for number, n in looked_up if number is None)
-        merged[tuple(sorted(a for a, _ in looked_up if a is not None))] += times * fixed
+        own = [*blocks, *(a for a, _ in looked_up if a is not None)]
+        merged[tuple(sorted(own))] += times * fixed
     most = max(map(len, merged), default=0)
     rows = [key + (-1,) * (most - len(key)) for key in merged]  # −1: the last axis, of length 1
     return Terms(np.array(list(merged.values())), np.array(rows, int).reshape(len(rows), most))

@@ -164,7 +164,10 @@ def told(options):
 @pytest.mark.slow
 @pytest.mark.usefixtures("hurry")
 def test_rivals_that_are_trained_once(study, costs):
-    arms = ("front's widths", "pruning only", "growing only", "random growth", "random widths")
+    arms = (
+        "front's widths", "uniform as long", "pruning only", "growing only", "random growth",
+        "random widths",
+    )  # fmt: skip
     config, options = study(*arms)
     run(config, options)
     found = told(options)

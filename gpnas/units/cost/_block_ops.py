@@ -1,0 +1,66 @@
+"""Which primitives and leaves belong to a block: those that are not needed without it."""
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+
+from gpnas.units.graph import Graph, Op, Trace
+
+_PRODUCTS = frozenset(("dot_general", "conv_general_dilated", "mul"))
+# Zero where all operands that are not constants are zero.
+_LINEAR = frozenset((
+    "add", "add_any", "sub", "neg", "reshape", "transpose", "broadcast_in_dim", "squeeze",
+    "expand_dims", "convert_element_type", "reduce_sum", "slice", "concatenate", "rev", "copy",
+    "reduce_window_sum",
+))  # fmt: skip
+Blocks = Mapping[str, tuple[str, str]]
+
+
+def leaves_of_blocks(traced: Trace, blocks: Blocks) -> list[tuple[str, ...]]:
+    """The names of the blocks that each leaf of the variables belongs to."""
+    return [
+        tuple(name for name, (whole, _) in blocks.items() if fnmatch.fnmatchcase(path, whole))
+        for path in traced.paths
+    ]
+
+
+def ops_of_blocks(traced: Trace, blocks: Blocks) -> list[tuple[str, ...]]:
+    """The names of the blocks that each primitive of the graph belongs to.
+
+    It belongs to a block if its result is zero where the leaves that make the block's output zero
+    are, or if nothing else needs it.
+
+    Args:
+      traced: A traced function.
+      blocks: As for `with_blocks`.
+    """
+    graph, always = traced.graph, _needed(traced.graph, ())
+    without = {}
+    for name, (_, output) in blocks.items():
+        pairs = zip(traced.paths, graph.ins, strict=False)
+        zeros = [leaf.id for path, leaf in pairs if fnmatch.fnmatchcase(path, output)]
+        without[name] = _needed(graph, zeros)
+    return [
+        tuple(name for name, needed in without.items() if always[i] and not needed[i])
+        for i in range(len(graph.ops))
+    ]
+
+
+def _needed(graph: Graph, zeros: Iterable[int]) -> list[bool]:
+    """Whether the outputs depend on each primitive if some values are zero."""
+    zero = {*zeros}
+    is_zero = []
+    for op in graph.ops:
+        is_zero.append(_gives_zero(op, zero, graph))
+        zero |= {out.id for out in op.outs} if is_zero[-1] else set()
+    read, needed = {out.id for out in graph.outs}, [False] * len(graph.ops)
+    for i, op in reversed([*enumerate(graph.ops)]):
+        needed[i] = not is_zero[i] and any(out.id in read for out in op.outs)
+        read |= {x.id for x in op.ins} if needed[i] else set()
+    return needed
+
+
+def _gives_zero(op: Op, zero: set[int], graph: Graph) -> bool:
+    if op.name in _PRODUCTS or (op.name == "div" and op.ins[0].id in zero):
+        return any(x.id in zero for x in op.ins)
+    varying = [x.id in zero for x in op.ins if x.id not in graph.constants]
+    return op.name in _LINEAR and any(varying) and all(varying)
