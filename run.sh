@@ -18,6 +18,7 @@ help() {
 ./run.sh front …      small networks  --config=front --config.data.name=folder:pictures
                       from one run    --workdir=runs/front
 ./run.sh train …      one run         --config=development --workdir=runs/mine
+                      on many hosts   --coordinator=HOST:PORT --processes=N --process=I; --distributed
 ./run.sh sweep …      a study         --config=experiments/studies/fashion/config.py
                       to help one     --storage=postgresql+psycopg://me@host/database
 ./run.sh search …     architectures   --config=searches/nas_bench_201 --workdir=runs/search
@@ -139,7 +140,7 @@ reproduce)
     ;;
 train | front | sweep | search | worker | summary | report | export | predict | bench)
     setup
-    gpnas "$command" "$@"
+    exec "$VENV/bin/python" -P -m gpnas "$command" "$@" # signals reach it, also where bash is process 1
     ;;
 *) die "command: got $command, allowed: setup, test, docs, front, train, sweep, search, worker, summary, report, export, predict, reproduce, bench, help" ;;
 esac

@@ -22,14 +22,15 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags, tuple_parser
 
 from gpnas import _overrides as overrides
+from gpnas._aborts import one_line_on_abort
 from gpnas._files import NO_SPACE
 from gpnas._shipped import find_config
 from gpnas._stop import Stopped, stop_signal
 from gpnas.errors import GaveUp, UserError
 
 __all__ = [
-    "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "no_arguments", "parse",
-    "start", "stop", "stop_signal",
+    "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "no_arguments",
+    "one_line_on_abort", "parse", "start", "stop", "stop_signal",
 ]  # fmt: skip
 #: Exit code of a mistake in what was asked for.
 EXIT_USER = 2

@@ -6,7 +6,7 @@ record, `study` makes the config of several runs, and `load_run` reads a finishe
 
 from gpnas._locks import InUse
 from gpnas._stop import Stopped
-from gpnas.train import task
+from gpnas.train import distributed, task
 from gpnas.train._build import build_model, build_task
 from gpnas.train._config import base, check_config, config_from_json, config_key
 from gpnas.train._front import front_config, train_front
@@ -34,7 +34,8 @@ from gpnas.train.task import Aux, Metric, Task, classification, percent, supervi
 __all__ = [
     "Aux", "Diverged", "Finished", "InUse", "Metric", "Metrics", "Plan", "RunGroup", "Stopped",
     "Task", "TrainState", "base", "build_model", "build_task", "check_config", "check_task",
-    "classification", "config_from_json", "config_key", "find_optimizer", "front_config",
+    "classification", "config_from_json", "config_key", "distributed", "find_optimizer",
+    "front_config",
     "init_state", "load_data", "load_run", "make_evaluate", "make_plan", "make_program",
     "make_step", "missing_groups", "percent", "run_group", "run_key", "run_study", "settings",
     "study", "supervised", "task", "train", "train_front", "train_replicas",

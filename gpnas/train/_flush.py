@@ -33,6 +33,8 @@ def chunks_ahead(seconds: float | None) -> int:
     Args:
       seconds: Of a chunk, if that is known.
     """
+    if jax.process_count() > 1:  # which agree after each chunk whether to stop
+        return 0
     # Virtual CPU devices can starve each other of threads if two programs are under way.
     if jax.default_backend() == "cpu" and jax.device_count() > 1:
         return 0

@@ -1,6 +1,7 @@
 """The loop of a run: from a config and a folder to a record."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import time
@@ -13,17 +14,16 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from gpnas import _stop
-from gpnas._files import read_lines, sealed, write_json
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import masked_leaves
-from gpnas.train import _analysis, _checkpoint, _elastic, _patience, _record
+from gpnas.train import _analysis, _checkpoint, _elastic, _patience, _record, distributed
 from gpnas.train._config import check_config as check_config
 from gpnas.train._config import config_key
 from gpnas.train._flush import Chunk, chunks_ahead, flush_metrics
 from gpnas.train._forecast import few_updates, forecast_line
-from gpnas.train._goodput import stopwatch, undone
+from gpnas.train._goodput import stopwatch
 from gpnas.train._initial import check_variables, load_variables
 from gpnas.train._load_data import load_data
 from gpnas.train._metrics import progress, writer
@@ -43,10 +43,10 @@ from gpnas.train._run import Replica, Run, restore, save
 from gpnas.train._shuffle import batch_order
 from gpnas.train._state import TrainState
 from gpnas.train._workdir import (
-    check_workdir,
-    keep_written,
+    begin,
+    check_workdirs,
+    finished,
     locked,
-    read_about,
 )
 from gpnas.train.task import Metric, Task
 
@@ -105,29 +105,36 @@ def train_replicas(
       UserError, Diverged, Stopped: As `train`; a loss that is not finite stops all replicas.
     """
     config, folders = configs[0], [pathlib.Path(workdir) for workdir in workdirs]
-    _check_configs(configs)
-    for c, folder in zip(configs, folders, strict=True):
-        if not 0 <= c.seed < 2**32:
-            raise UserError("seed", c.seed, "0 to 2**32 - 1")
-        check_workdir(folder, c)
-    for field, given, kind in (("data", data, Dataset), ("task", task, Task)):
-        if given is not None and not isinstance(given, kind):
-            raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}, or None")
-    data = load_data(config) if data is None else data
-    plan = make_plan(config, data, task=task)
-    if config.elastic:
-        _elastic.check(config, data, plan, len(configs))
-    together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
-    checkpoints = folders[0] / f"checkpoints{together}"
-    begun = bool(_checkpoint.steps(checkpoints))
-    if variables is not None:
-        check_variables(variables, plan.variables)
-    elif not begun:
-        variables = load_variables(config.train, plan.variables)
+    with distributed.together():
+        _check_configs(configs)
+        for field, given, kind in (("data", data, Dataset), ("task", task, Task)):
+            if given is not None and not isinstance(given, kind):
+                raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}, or None")
+    for c in configs:
+        distributed.check_same(config_key(c.to_dict()))
+    distributed.from_first(lambda: check_workdirs(folders, configs))
+    with distributed.together():
+        data = load_data(config) if data is None else data
+        plan = make_plan(config, data, task=task)
+        if config.elastic:
+            _elastic.check(config, data, plan, len(configs))
+    distributed.check_same({"data": data.sha256})
+    joined = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
+    checkpoints = folders[0] / f"checkpoints{joined}"
+    begun = distributed.from_first(lambda: bool(_checkpoint.steps(checkpoints)))
+    with distributed.together():
+        if variables is not None:
+            check_variables(variables, plan.variables)
+        elif not begun:
+            variables = load_variables(config.train, plan.variables)
     with contextlib.ExitStack() as locks:
-        for c, folder in zip(configs, folders, strict=True):
-            locks.enter_context(locked(folder))
-            check_workdir(folder, c, data)
+
+        def lock() -> None:
+            for folder in folders:
+                locks.enter_context(locked(folder))
+            check_workdirs(folders, configs, data)
+
+        distributed.from_first(lock)
         if stopped is None:
             stopped = locks.enter_context(_stop.stop_signal())
         orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
@@ -143,6 +150,8 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
     """Makes sure that seeds can train together."""
     for one in configs:
         check_config(one)
+        if not 0 <= one.seed < 2**32:
+            raise UserError("seed", one.seed, "0 to 2**32 - 1")
     shared = [config_key(c.to_dict()) | {"seed": None} for c in configs]
     if any(one != shared[0] for one in shared):
         raise ValueError("train_replicas: got other configs, allowed: ones that differ in the seed")
@@ -157,8 +166,9 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
 def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
     configs, folders, data, plan = run.configs, run.folders, run.data, run.plan
     config, begun = configs[0], time.monotonic()
-    if all((folder / "record.json").exists() for folder in folders):
-        return [read_about(folder / "record.json") for folder in folders]
+    done = distributed.from_first(lambda: finished(folders))
+    if done:
+        return done
     abouts = [
         _record.describe_run(c, data, plan)
         | {"checkpoints": os.path.relpath(run.checkpoints, folder)}
@@ -176,9 +186,8 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         replicas = []
         for i, (folder, state) in enumerate(zip(folders, states, strict=True)):
-            write_json(folder / "config.json", sealed(abouts[i]))
-            before = read_lines(folder / "metrics.jsonl")
-            lines = keep_written(folder / "metrics.jsonl", written[i])
+            begin_one = functools.partial(begin, folder, abouts[i], written[i])
+            lines, repeated = distributed.from_first(begin_one)
             write = stack.enter_context(writer(folder, config.train.tensorboard, step))
             sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}
             counts = jax.device_get(count(state))
@@ -188,13 +197,15 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
             values = validation_values(lines, plan.task.metric)
             one = Replica(write, written[i], selected[i], counters, wall, values)
             spent = time.monotonic() - begun
-            lost = undone(before, len(lines)) + (spent if step else 0.0)
+            lost = repeated + (spent if step else 0.0)
             replicas.append(one.charged(start_s=0.0 if step else spent, lost_s=lost))
         states, replicas = _loop(run, program, states, replicas)
-    return [
-        _record.finish(run, i, program, state, replica, known)
-        for i, (state, replica, known) in enumerate(zip(states, replicas, abouts, strict=True))
-    ]
+    return distributed.from_first(
+        lambda: [
+            _record.finish(run, i, program, state, replica, known)
+            for i, (state, replica, known) in enumerate(zip(states, replicas, abouts, strict=True))
+        ]
+    )
 
 
 def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
@@ -249,7 +260,7 @@ def _loop(
                 begun = since
                 replicas, since = flush_metrics(replicas, done, plan, since, show, run.clock)
                 ahead = chunks_ahead((since.time - begun.time) / len(done))
-            stop_now = run.stopped()
+            stop_now = distributed.any_of(run.stopped())
             if stop_now:
                 replicas, since = flush_metrics(replicas, running, plan, since, show, run.clock)
             if eval_now or stop_now or keep or program.resize_to_active:
@@ -261,7 +272,9 @@ def _loop(
                     last = True
                     show(step, f"ends here: train.patience={config.train.patience}")
                 placed, states = _on_eval(program, placed, states, replicas, run.data)
-            due = eval_now and time.monotonic() - saved >= config.train.checkpoint_seconds
+            due = eval_now and distributed.from_first(
+                functools.partial(_is_over, saved + config.train.checkpoint_seconds)
+            )
             if due or keep or stop_now or last:
                 replicas = _save(run, step, program, states, replicas)
                 saved = time.monotonic()
@@ -295,6 +308,10 @@ def _save(
     return [one.charged(save_s=time.monotonic() - begun) for one in replicas]
 
 
+def _is_over(end: float) -> bool:
+    return time.monotonic() >= end
+
+
 def _resize_to_active(
     program: Program, states: list[TrainState]
 ) -> tuple[Program, list[TrainState], bool]:
@@ -311,7 +328,7 @@ def _evaluate(
     """Evaluates all replicas, and logs and selects each."""
     begun, done = run.clock(), []
     networks = [program.network(state) for state in states]
-    found = program.evaluate_all(networks, run.data.validation)
+    found = distributed.from_first(lambda: program.evaluate_all(networks, run.data.validation))
     ended = run.clock()
     seconds, compiled = ended.time - begun.time, ended.compiled - begun.compiled
     for replica, network, metrics in zip(replicas, networks, found, strict=True):

@@ -15,6 +15,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import scalar
 
 from gpnas._files import append_line, naming
+from gpnas.train import distributed
 from gpnas.train._goodput import TOLD
 
 Write = Callable[[dict[str, Any]], None]
@@ -22,7 +23,7 @@ Write = Callable[[dict[str, Any]], None]
 
 @contextlib.contextmanager
 def writer(workdir: pathlib.Path, tensorboard: bool, step: int = 0) -> Iterator[Write]:
-    """Yields a function that writes one line of metrics.
+    """Yields a function that writes one line of metrics; of several processes, the first writes.
 
     Args:
       workdir: `metrics.jsonl` and TensorBoard's event files go there.
@@ -32,6 +33,9 @@ def writer(workdir: pathlib.Path, tensorboard: bool, step: int = 0) -> Iterator[
     Raises:
       OSError: If the disk is full or fails.
     """
+    if not distributed.is_first():
+        yield lambda line: None
+        return
     with contextlib.ExitStack() as stack:
         events = (
             stack.enter_context(_events(workdir / "tensorboard", step)) if tensorboard else None
@@ -94,6 +98,9 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
       total: Number of steps of the run.
       title: Name of the run.
     """
+    if not distributed.is_first():
+        yield lambda step, text: None
+        return
     console = rich.console.Console(stderr=True)
     if not sys.stderr.isatty():  # Rich takes some environment variables for a terminal
 

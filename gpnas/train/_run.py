@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from gpnas._files import line_of, sync
 from gpnas.data import Dataset
 from gpnas.errors import GaveUp
-from gpnas.train import _checkpoint
+from gpnas.train import _checkpoint, distributed
 from gpnas.train._goodput import Instant, charge, tell
 from gpnas.train._metrics import Write
 from gpnas.train._observe import HostCounters, Selected
@@ -95,9 +95,15 @@ class Replica(NamedTuple):
 def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]) -> None:
     """Writes a checkpoint of all seeds, with digests of the metrics lines so far.
 
+    Process 0 writes, since it holds the whole state; the others wait.
+
     Raises:
       OSError: If it cannot be written.
     """
+    distributed.from_first(lambda: _save(run, step, states, replicas))
+
+
+def _save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]) -> None:
     for folder in run.folders:
         sync(folder / "metrics.jsonl")
     tree = states, [replica.selected for replica in replicas]
@@ -112,12 +118,26 @@ def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[R
 def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
     """Restores the newest checkpoint that agrees with the metrics lines, or starts afresh.
 
+    Process 0 reads it, and the others get it from there: they need no access to the folder.
+
     Returns:
       Its step, its tree, and what each seed had written.
 
     Raises:
       UserError: If there are only checkpoints of another run, or damaged ones.
     """
+    tree = fresh
+
+    def read() -> tuple[int, list[Written]]:
+        nonlocal tree
+        step, tree, written = _restore(run, fresh)
+        return step, written
+
+    step, written = distributed.from_first(read)
+    return step, distributed.arrays_of_first(tree), [Written(*lines) for lines in written]
+
+
+def _restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
     found: list[list[Written]] = []
 
     def accept(known: Any) -> bool:
