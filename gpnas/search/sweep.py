@@ -94,7 +94,7 @@ def join(
     """
     study, about = join_study(storage, name, heartbeat, grace)
     if _KIND not in about:
-        raise UserError("name", study.study_name, "a sweep; ./run.sh search --storage takes this")
+        raise UserError("name", study.study_name, "a sweep; search --storage takes this")
     return study
 
 
@@ -165,7 +165,7 @@ def _group(job: dict[str, Any], images: dict[str, Dataset]) -> RunGroup:
       UserError: If this machine has other data than the one that began the sweep.
     """
     configs = _configs(job)
-    source = json.dumps(configs[0].data.to_dict(), sort_keys=True)
+    source = json.dumps(configs[0].data.to_dict() | {"augment": ""}, sort_keys=True)
     data = images[source] = images.get(source) or load_data(configs[0])
     if data.sha256 != job["dataset_sha256"]:
         allowed = f"{job['dataset_sha256']}, as where the sweep was begun"

@@ -7,23 +7,28 @@ from typing import Any
 
 import jax
 
+from gpnas.train import distributed
+
 
 @contextlib.contextmanager
 def profiler(steps: Sequence[int], folder: pathlib.Path) -> Iterator[Callable[[int, Any], None]]:
     """Yields `(step, state) → None`, which starts and ends the trace; it is called between chunks.
+
+    Of several processes, the first is traced.
 
     Args:
       steps: `(start, stop)`; empty for no trace.
       folder: Where the trace is written.
     """
     running: list[bool] = []
+    traced = bool(steps) and distributed.is_first()
 
     def end() -> None:
         running.clear()
         jax.profiler.stop_trace()
 
     def trace(step: int, state: Any) -> None:
-        inside = bool(steps) and steps[0] <= step < steps[1]
+        inside = traced and steps[0] <= step < steps[1]
         if inside and not running:
             jax.block_until_ready(state)
             jax.profiler.start_trace(str(folder))
