@@ -1,7 +1,7 @@
 """Trains one network from a config.
 
-    python experiments/train.py --config=configs/development.py --workdir=runs/development
-    python experiments/train.py --config=configs/gmp.py --config.method.every=50 --workdir=runs/gmp
+    gpnas train --config=development --workdir=runs/development
+    gpnas train --config=gmp --config.method.every=50 --workdir=runs/gmp
 
 The folder then holds record.json (the result), metrics.jsonl and TensorBoard's events (the way
 there), and checkpoints (`--config.resume=True` goes on from the last one).
@@ -48,8 +48,8 @@ _LOST = flags.DEFINE_integer(
 )
 flags.mark_flags_as_required(["config", "workdir"])
 _HINT = (
-    "Masks alone do not make the network smaller: ./run.sh export --workdir={workdir} removes its"
-    " inactive units (configs/development_units.py prunes whole units)."
+    "Masks alone do not make the network smaller: `export --workdir={workdir}` removes its inactive"
+    " units (the config development_units prunes whole units)."
 )
 
 

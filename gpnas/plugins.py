@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from gpnas._files import NO_SPACE
 from gpnas.errors import UserError, describe, one_line
 
-Thing = TypeVar("Thing")
+_Thing = TypeVar("_Thing")
 
 
 class In(NamedTuple):
@@ -69,7 +69,7 @@ def _range_in(annotation: Any) -> In | None:
     return next((note for note in notes if isinstance(note, In)), None)
 
 
-def find(field: str, name: str, known: Mapping[str, Thing], returns: type | None = None) -> Thing:
+def find(field: str, name: str, known: Mapping[str, _Thing], returns: type | None = None) -> _Thing:
     """What a name stands for.
 
     Args:
@@ -115,7 +115,7 @@ def check_makes(field: str, name: str, found: Any, kinds: Sequence[type]) -> typ
     raise UserError(field, name, f"{allowed}; not {shown}")
 
 
-def check_made(field: str, name: str, made: Thing, kind: type) -> Thing:
+def check_made(field: str, name: str, made: _Thing, kind: type) -> _Thing:
     """What a function of the user's returned, if it is of the kind that its annotation says.
 
     Raises:

@@ -42,6 +42,7 @@ def _git_revision() -> str | None:
         ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # an environment may lie in a repository
         watched = (":/gpnas", ":/configs", ":/experiments")
         changed = git("status", "--porcelain", "--untracked-files=no", "--", *watched)
         return git("rev-parse", "HEAD") + ("+" if changed else "")

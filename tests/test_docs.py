@@ -1,7 +1,9 @@
-"""Python blocks of the documents: imports exist, and the example of a method runs."""
+"""Public names are documented; examples in docstrings and in the documents run."""
 
 import ast
+import doctest
 import importlib
+import importlib.util
 import pathlib
 import re
 
@@ -13,6 +15,9 @@ from gpnas import methods, models, train
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+spec = importlib.util.spec_from_file_location("_api", ROOT / "docs" / "_api.py")
+api = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(api)
 SIGNATURES = "→"  # a block with arrows lists types and is not Python
 
 
@@ -27,6 +32,24 @@ BLOCKS = [
     for path in PAGES
     for number, block in enumerate(blocks(path))
 ]
+
+
+def test_every_public_name_has_a_docstring(monkeypatch):
+    """Of each `__all__` and of the namespaces in it; constants have a comment `#:`."""
+    assert not api.undocumented()
+    assert "gpnas.masks.score.magnitude" in {
+        f"{m}.{n}" for m, d in api.reference().items() for n in d
+    }
+    monkeypatch.setattr(methods.Method, "__doc__", None)
+    monkeypatch.setattr(models, "KINDS", (), raising=False)
+    monkeypatch.setattr(models, "__all__", [*models.__all__, "KINDS"])
+    assert api.undocumented() == ["gpnas.methods.Method", "gpnas.models.KINDS"]
+
+
+@pytest.mark.parametrize("package", ["masks", "units", "search"])
+def test_examples_in_docstrings_give_what_they_say(package):
+    found = doctest.testmod(importlib.import_module(f"gpnas.{package}"))
+    assert found.attempted > 3 and not found.failed
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -74,15 +97,3 @@ def test_what_is_ones_own_runs_as_written(tmp_path, monkeypatch, digits):
     images = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
     shapes = jax.eval_shape(net[1](net[0], num_classes=3).init, jax.random.key(0), images)
     assert shapes["params"]["last"]["kernel"].shape == (64, 3)
-
-
-@pytest.mark.slow
-def test_a_trained_network_is_made_smaller_as_written(tmp_path, monkeypatch):
-    (block,) = (b for b in blocks(ROOT / "docs" / "own.md") if b.startswith("# my_slim.py"))
-    (tmp_path / "my_slim.py").write_text(block.replace("epochs=20", "epochs=4"))
-    monkeypatch.syspath_prepend(tmp_path)
-    found = importlib.import_module("my_slim")
-    shape = found.digits.input_shape
-    whole = found.deploy.dense_network(found.task.model, {"params": found.params}, shape)
-    assert 0.2 * whole.macs(shape) < found.small.network.macs(shape) <= 0.25 * whole.macs(shape)
-    assert found.small.record["metrics"]["test_error_selected"] < 30

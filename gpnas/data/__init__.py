@@ -1,4 +1,4 @@
-"""Data as NumPy arrays: images, tables, texts, or arrays of your own; checked, and split.
+"""Data as NumPy arrays: images, tables, texts, or arrays of your own; checked, and split::
 
     from gpnas import data
 

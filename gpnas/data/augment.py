@@ -1,4 +1,4 @@
-"""Augmentation of training batches on the device: pure functions, composed by a text.
+"""Augmentation of training batches on the device: pure functions, composed by a text::
 
     from gpnas.data import augment
 
@@ -31,6 +31,7 @@ from gpnas import plugins
 from gpnas.errors import UserError, brief
 from gpnas.plugins import In
 
+#: `(keys, images, targets) → (images, targets)`.
 Augmentation = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 _FIELD = "data.augment"
@@ -185,8 +186,8 @@ def parse(
       text: Names with their settings, from left to right: `pad_crop(4)|flip_lr`; a name is a key of
         `AUGMENTATIONS`, or `module:function` of one's own. Settings are Python literals, in order
         or by name. "" and "none" leave images and targets as they are.
-      batch: Images and targets as they are before augmentation, or `jax.ShapeDtypeStruct`s of
-        them: what is checked.
+      batch: Images and targets as they are before augmentation, or `jax.ShapeDtypeStruct` of
+        each: what is checked.
       num_classes: Number of classes.
       axis_name: Axis of `pmap` over which the batch is spread.
 

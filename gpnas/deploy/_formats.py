@@ -24,9 +24,12 @@ from gpnas.errors import UserError, how_to_install
 from gpnas.models import call
 
 Apply = Callable[[Any, jax.Array], jax.Array]
+#: Platforms of which a StableHLO file holds code.
 PLATFORMS = ("cpu", "cuda", "tpu")
-OPSET = 21  # the newest that the oldest onnxruntime of the extra (1.20) reads
+#: The newest ONNX opset that the oldest onnxruntime of the extra (1.20) reads.
+OPSET = 21
 OPSETS = (17, 23)  # those that jax2onnx writes; onnxruntime 1.20 refuses 22 and later
+#: `{format: (extra, its modules)}`, what must be installed for each format.
 EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "onnx": ("deploy", ("jax2onnx", "onnx", "onnxruntime")),
     "stablehlo": ("deploy", ("flatbuffers",)),

@@ -21,8 +21,10 @@ from gpnas.masks import (
     when,
 )
 
+#: `(next_fn, args, kwargs, context) → outputs`, as `flax.linen.intercept_methods` takes it.
 Intercept = Callable[..., Any]
 Leaves = Mapping[str, jax.Array]
+#: `({path: weights}, gates) → {path: bool}`, broadcast to the shapes of the weights.
 IsActive = Callable[[Leaves, Any], Leaves]
 
 

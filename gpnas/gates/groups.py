@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from gpnas.gates._gate import Leaves
 from gpnas.masks import tree
 
+#: `{path: weights} → {path: axis}`, the (negative) axis of a leaf's groups.
 Grouping = Callable[[Leaves], dict[str, int]]
 
 

@@ -1,10 +1,16 @@
 """Mask transforms: pure functions that decide which parameters are active. Imports nothing of ours.
 
-    masks = init_masks(params)
-    transform = plasticity(
-        drop=score.magnitude(), grow=score.gradient(), density=schedule.constant(0.1)
-    )
-    masks, state = transform.init(masks, params, key)
+    >>> import jax, jax.numpy as jnp
+    >>> from gpnas import masks as gm
+    >>> params = {"kernel": jnp.ones((20, 10)), "bias": jnp.zeros(10)}
+    >>> rigl = gm.plasticity(
+    ...     drop=gm.score.magnitude(),
+    ...     grow=gm.score.gradient(),
+    ...     density=gm.schedule.constant(0.1),
+    ... )
+    >>> masks, state = rigl.init(gm.init_masks(params), params, jax.random.key(0))
+    >>> int(masks["kernel"].sum())
+    20
 
 `sparsify(tx, transform, key)` carries the masks in an optax transformation.
 

@@ -13,6 +13,7 @@ from gpnas.masks.axes import AxesTable, sides
 
 _SAME = "same"  # marks entries of an optimizer's state that stay
 _GROW = zlib.crc32(b"wake")  # apart from the draws of the mask transform, which had the same key
+#: `(path, mask, grad, key) → array`, initial values of grown entries, of the leaf's shape.
 GrowInit = Callable[[str, jax.Array, jax.Array, jax.Array], jax.Array]
 
 

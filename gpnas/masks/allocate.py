@@ -18,8 +18,11 @@ from jax import lax
 from gpnas.masks import tree
 from gpnas.masks.axes import AxesTable, layer_shape
 
+#: `{path: shape}` of the leaves that are masked.
 Shapes = Mapping[str, tuple[int, ...]]
+#: Paths of leaves that compete for one number of weights.
 Group = tuple[str, ...]
+#: `(shapes, density) → {group: () float32}`, the number of active weights of each group`.
 Allocation = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
 
 

@@ -36,6 +36,7 @@ class Axes(NamedTuple):
     batch_axis: Axis = ()
 
 
+#: `{glob of paths: Axes}`; a leaf takes the first pattern that matches its path.
 AxesTable = Mapping[str, Axes]
 
 

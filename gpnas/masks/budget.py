@@ -1,9 +1,9 @@
 """Budgets: numbers of weights that are grown and pruned in a group at one mask update.
 
 `track_density` meets a target density exactly: with Δ = target − active and
-R = max(|Δ|, ρ · active), grown = (R + Δ)/2 and pruned = (R − Δ)/2. `dual_price` prunes weights
-whose score is below a price λ, and grows weights whose score is above λ(1 + h); λ rises while the
-density is above its target, and falls while it is below.
+`R = max(|Δ|, ρ · active)`, grown = (R + Δ)/2 and pruned = (R − Δ)/2. `dual_price` prunes
+weights whose score is below a price λ, and grows weights whose score is above λ(1 + h); λ rises
+while the density is above its target, and falls while it is below.
 """
 
 from collections.abc import Callable
@@ -46,6 +46,7 @@ class Counts(NamedTuple):
     price: jax.Array
 
 
+#: `(candidates, price) → counts`.
 Budget = Callable[[Candidates, jax.Array], Counts]
 
 
@@ -57,8 +58,8 @@ def track_density(churn: Schedule, on_top: bool = False) -> Budget:
 
     Args:
       churn: ρ(step), exchanged fraction of the active weights, half of it grown, half pruned.
-      on_top: Whether the exchange adds to the change of density, R = |Δ| + ρ · min(active, target),
-        as in GraNet.
+      on_top: Whether the exchange adds to the change of density, as in GraNet:
+        `R = |Δ| + ρ · min(active, target)`.
     """
 
     def budget(group: Candidates, price: jax.Array) -> Counts:

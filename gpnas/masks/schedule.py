@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+#: `step → value`; both are traced arrays, () int32 and () float32 or bool.
 Schedule = Callable[[jax.Array], jax.Array]
 
 

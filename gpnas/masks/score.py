@@ -139,17 +139,17 @@ def mean_square(decay: float) -> dict[str, Statistic]:
 
 
 def magnitude() -> Score:
-    """|w|, the usual score for pruning."""
+    """`|w|`, the usual score for pruning."""
     return Score("magnitude", {}, lambda kept, ctx: jax.tree.map(jnp.abs, ctx.params))
 
 
 def gradient() -> Score:
-    """|g| of this step's batch: RigL's score for growth (arXiv:1911.11134)."""
+    """`|g|` of this step's batch: RigL's score for growth (arXiv:1911.11134)."""
     return Score("gradient", {}, lambda kept, ctx: jax.tree.map(jnp.abs, ctx.grads))
 
 
 def taylor() -> Score:
-    """|w·g|, the first-order change of the loss on removal; SNIP's sensitivity (1810.02340)."""
+    """`|w·g|`, the first-order change of the loss on removal: SNIP's score (arXiv:1810.02340)."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         return jax.tree.map(lambda w, g: jnp.abs(wide(w) * wide(g)), ctx.params, ctx.grads)
@@ -158,7 +158,7 @@ def taylor() -> Score:
 
 
 def momentum(decay: float = 0.9) -> Score:
-    """|ḡ|: sparse momentum's score for growth (arXiv:1907.04840)."""
+    """`|ḡ|`: sparse momentum's score for growth (arXiv:1907.04840)."""
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         return jax.tree.map(jnp.abs, kept[f"gradient@{decay}"])
@@ -198,7 +198,7 @@ def fisher(decay: float = 0.99, batch_size: int = 1) -> Score:
 
 
 def removal_cost(decay: float = 0.9, batch_size: int = 1) -> Score:
-    """U = |ḡ·w| + ½Fw², estimated increase of the loss if an active weight is removed.
+    """`U = |ḡ·w| + ½Fw²`, estimated increase of the loss if an active weight is removed.
 
     Args:
       decay: Decay of the moving averages.

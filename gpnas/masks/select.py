@@ -19,6 +19,7 @@ from jax import lax
 from gpnas.masks.axes import AxesTable, canonical, restored, sides
 from gpnas.masks.tree import path_name
 
+#: A selection of the signature of `exact_top_k`.
 Select = Callable[..., Any]
 
 

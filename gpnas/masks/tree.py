@@ -13,6 +13,7 @@ import jax.numpy as jnp
 Tree = Any
 _Value = TypeVar("_Value")
 Leaves = dict[str, jax.Array]
+#: A glob of paths, or a function `(path, leaf) → bool`.
 Filter = str | Callable[[str, jax.Array], bool]
 
 

@@ -37,6 +37,7 @@ from gpnas.methods._check import check_density, check_one, check_together
 from gpnas.methods._method import Method
 from gpnas.units import CostModel, UnitGroups
 
+#: Constructors of the methods, by their names in configs.
 METHODS: Mapping[str, Callable[..., Method]] = {
     "acdc": acdc.acdc,
     "dense": dense.dense,

@@ -45,10 +45,10 @@ def development_units(
     """The coupled method on units: growth and pruning in the same mask updates.
 
     The active fraction of each group of units follows the developmental curve. Units with the
-    lowest U = |Σ ḡw| + ½ΣFw² are pruned, and units with the highest V = Σ ḡ²/2(F + ε) are grown,
-    with sums over the outgoing weights of a unit. An inactive unit keeps its incoming weights and
-    is computed, but its outgoing weights are zero; their gradient gives V. A grown unit starts with
-    outgoing weights of zero, so the function of the network does not change.
+    lowest `U = |Σ ḡw| + ½ΣFw²` are pruned, and units with the highest `V = Σ ḡ²/2(F + ε)` are
+    grown, with sums over the outgoing weights of a unit. An inactive unit keeps its incoming
+    weights and is computed, but its outgoing weights are zero; their gradient gives V. A grown unit
+    starts with outgoing weights of zero, so the function of the network does not change.
 
     Args:
       density: Final active fraction of each group, in (0, 1]; also the initial one.

@@ -18,7 +18,7 @@ def l0(
     """L0 regularisation with hard concrete gates on groups of weights.
 
     Groups are the input units of dense layers and the filters of convolutions; the loss is
-    CE + (1/N) · ΣP(z ≠ 0) · (λ · |group| + ½ · ρ · ‖w‖²).
+    `CE + (1/N) · ΣP(z ≠ 0) · (λ · |group| + ½ · ρ · ‖w‖²)`.
 
     Args:
       total_steps: Length of the run.

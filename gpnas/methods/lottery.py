@@ -129,7 +129,7 @@ def _train_next(
 
 
 def prune_smallest(masks: Any, params: Any, fraction: float, last_fraction: float) -> Any:
-    """Masks without the given fraction of each leaf's active weights, those of smallest |w|."""
+    """Masks without the given fraction of each leaf's active weights, those of smallest `|w|`."""
     active, weights = masked_leaves(masks), masked_leaves(masks, params)
     last = list(active)[-1]
 

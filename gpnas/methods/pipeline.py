@@ -18,7 +18,7 @@ def pipeline(
     allocation: allocate.Allocation = allocate.global_(),
     seed_allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
-    """Grows by |g| until the peak, then prunes by |w|; never both in one mask update.
+    """Grows by `|g|` until the peak, then prunes by `|w|`; never both in one mask update.
 
     The ablation of `development`: the same curve and mask updates, without churn and without scores
     of a common unit.

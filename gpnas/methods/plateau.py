@@ -87,9 +87,9 @@ def prune_at_plateaus(
 def prune_to_bound(
     masks: Any, params: Any, loss_of: Callable[[Any], float], bound: float, density: float
 ) -> Any:
-    """Masks without the weights below the largest threshold on |w| whose loss is within a bound.
+    """Masks without the weights below the largest threshold on `|w|` whose loss is within a bound.
 
-    Bisection between 0 and the largest mean |w| of a layer, first at the smallest mean, until at
+    Bisection between 0 and the largest mean `|w|` of a layer, first at the smallest mean, until at
     most one weight lies between the ends of the interval. The result is its lower end, whose loss
     was evaluated to be within the bound.
 

@@ -53,7 +53,7 @@ def sensitivity(
       density: Lower bound of the density, in (0, 1].
       total_steps: Length of the run.
       classes: Outputs of the network.
-      kind: "unspecified": S = (1/C) · Σ_k |∂y_k/∂w|; "specified": the output of the target class
+      kind: "unspecified": `S = (1/C) · Σ_k |∂y_k/∂w|`; "specified": the output of the target class
         only.
       rate: λ per step, 0 or more.
       refresh: Steps between evaluations of S.
@@ -82,7 +82,7 @@ def lobster(
     tolerance: NonNegative = 0.05,
     stop_at: Fraction = 0.9,
 ) -> Method:
-    """LOBSTER, loss-based sensitivity regularisation: S = |∂L/∂w|.
+    """LOBSTER, loss-based sensitivity regularisation: `S = |∂L/∂w|`.
 
     Args:
       density, total_steps, rate, patience, slack, tolerance, stop_at: As for `sensitivity`.

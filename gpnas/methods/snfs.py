@@ -88,7 +88,7 @@ def exchange(
 
     Args:
       active: Masks by path.
-      momentum: |ḡ| by path.
+      momentum: `|ḡ|` by path.
       fraction: () float32, pruned fraction of a leaf's active weights.
       density: () float32, density of all leaves after the update.
       ctx: Params by path, and the key.

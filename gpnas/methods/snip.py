@@ -6,7 +6,7 @@ from gpnas.methods._settings import Density
 
 
 def snip(*, density: Density, allocation: allocate.Allocation = allocate.global_()) -> Method:
-    """Keeps the weights with the largest |w·g| on the first batch.
+    """Keeps the weights with the largest `|w·g|` on the first batch.
 
     Args:
       density: Fraction of active weights, in (0, 1].

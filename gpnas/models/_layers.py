@@ -111,6 +111,7 @@ def _backward(*args: Any) -> tuple[jax.Array]:
 _gathered.defvjp(_forward, _backward)
 
 
+#: Implementations of `conv_general_dilated`, by their names in configs; None is that of XLA.
 CONVOLUTIONS: dict[str, Callable[..., jax.Array] | None] = {"xla": None, "im2col": im2col_conv}
 
 

@@ -19,6 +19,7 @@ from gpnas.models._model import Model, from_equinox, from_nnx, linen
 from gpnas.models._resnet import STAGES, ResNet
 from gpnas.models._widths import with_widths
 
+#: Networks that are built from settings alone, by their names in configs.
 MODELS: Mapping[str, type[nn.Module]] = {
     "cellnet": CellNet,
     "convnet": ConvNet,

@@ -1,7 +1,7 @@
 """Reports: records of runs into tables, figures and one HTML page.
 
 Reads JSON only, so that a report can be made anywhere, of runs that finished and of runs that were
-killed.
+killed::
 
     loaded = read_runs(["results/mnist_lenet"])
     print(text_table(loaded))

@@ -1,13 +1,16 @@
 """Architecture search: a strategy is a function of the trial history.
 
-    table = load_table("nas_bench_201")
-    propose = STRATEGIES["evolution"](table.space, metric="cifar10_validation_12")
-    trials = search(propose, table.evaluate, evaluations=200)
+    >>> from gpnas import search
+    >>> table = search.load_table("nas_bench_201")
+    >>> propose = search.STRATEGIES["evolution"](table.space, metric="cifar10_validation_12")
+    >>> trials = search.search(propose, table.evaluate, evaluations=20)
+    >>> len(trials)
+    20
 
 Namespaces: `strategies`, one file each; `build`, a search from a config; `storage`, searches in a
-database; `record`; `comparison` of strategies; `pareto`; and, for networks that are trained,
-`spaces`, `training`, `morphable`, `proxies`, `sharing` and `darts`. What trains networks or opens a
-database is loaded on demand.
+database; `sweep`, studies of `gpnas.train` in one; `record`; `comparison` of strategies; `pareto`;
+and, for networks that are trained, `spaces`, `training`, `morphable`, `proxies`, `sharing` and
+`darts`. What trains networks or opens a database is loaded on demand.
 """
 
 from gpnas.search import pareto, strategies
@@ -23,5 +26,5 @@ __all__ = [
     "Propose", "Space", "TooManyFailures", "Trial", "best", "build", "check_metric", "choices",
     "comparison", "darts", "evaluated", "exhausted", "known", "load_table", "morphable", "only",
     "pareto", "proxies", "record", "search", "search_together", "sharing", "simulate", "spaces",
-    "storage", "strategies", "training", "value",
+    "storage", "strategies", "sweep", "training", "value",
 ]  # fmt: skip  # noqa: F822

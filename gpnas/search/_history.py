@@ -38,8 +38,9 @@ class Proposal(NamedTuple):
     budget: int = 0
 
 
+#: Trials in the order of their numbers, finished or under way.
 History = Sequence[Trial]
-# None: there is nothing to propose before a trial that is under way has ended.
+#: `(history, rng) → proposal`, None if nothing can be proposed before a trial under way has ended.
 Propose = Callable[[History, np.random.Generator], Proposal | None]
 
 

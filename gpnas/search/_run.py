@@ -18,8 +18,10 @@ from gpnas.search._outcome import (
 )
 
 Metrics = Mapping[str, float]
-Evaluate = Callable[[Trial], Metrics]  # of a trial that has no metrics yet
-EvaluateAll = Callable[[Sequence[Trial]], Sequence[Outcome]]  # of several, together
+#: `trial → metrics`, of a trial that has none yet.
+Evaluate = Callable[[Trial], Metrics]
+#: `trials → outcomes`, evaluated together; an outcome is metrics or `Failed`.
+EvaluateAll = Callable[[Sequence[Trial]], Sequence[Outcome]]
 
 
 def randomness(seed: int, number: int) -> np.random.Generator:

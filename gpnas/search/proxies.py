@@ -27,7 +27,9 @@ from gpnas.errors import UserError
 from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import BatchStatisticsNorm, ReLU, call
 
+#: `(params, images) → logits`, in training mode.
 Apply = Callable[[Any, jax.Array], jax.Array]
+#: `(apply, params, images, labels) → () float32`.
 Proxy = Callable[[Apply, Any, jax.Array, jax.Array], jax.Array]
 _NORMS = nn.BatchNorm | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm | BatchStatisticsNorm
 
@@ -57,7 +59,7 @@ def grad_norm(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -
 
 
 def snip(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """Σ |w · ∂L/∂w| over kernels.
+    """`Σ |w · ∂L/∂w|` over kernels.
 
     References:
       Lee et al. 2019, SNIP (arXiv:1810.02340), equation 6; summed up in arXiv:2101.08134, equation
@@ -77,7 +79,7 @@ def _gradient(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -
 
 
 def synflow(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """log Σ w · ∂R/∂w over kernels, R the sum of logits of |W| on an image of ones, without norms.
+    """`log Σ w · ∂R/∂w` over kernels; R: sum of logits of `|W|` on an image of ones, no norms.
 
     Biases count as zero, so that R is proportional to the image; R itself may be beyond float32
     (up to 10⁶⁰ or so), and only its logarithm is computed: from an image of 2⁻¹⁰⁰ first, then
@@ -111,7 +113,7 @@ def _leave_out_norms(
 
 
 def nwot(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """log |det K|, K_ij the number of ReLUs that are both on or both off for images i and j.
+    """`log |det K|`, `K_ij` the number of ReLUs that are both on or both off for images i and j.
 
     ReLUs are the layers `gpnas.models.ReLU`; in a supernet each counts as much as it is used.
     -inf where the codes of some images are the same.

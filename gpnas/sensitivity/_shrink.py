@@ -12,6 +12,7 @@ import optax
 from gpnas.gates import Forward
 from gpnas.masks import cond_inplace, finite, schedule, tree
 
+#: `(forward, params, grads) → S`, a tree of the params' structure; see `shrink`.
 Sensitivity = Callable[[Forward, Any, Any], Any]
 
 

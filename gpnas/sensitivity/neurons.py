@@ -52,7 +52,7 @@ def pre_activations(forward: Forward, params: Any) -> Neurons:
 
 
 def exact(forward: Forward, params: Any) -> Neurons:
-    """S_i = (1/C) · Σ_k |∂y_k/∂p_i|, mean over the batch; one batched backward pass for all k.
+    """`S_i = (1/C) · Σ_k |∂y_k/∂p_i|`, mean over the batch; one batched backward pass for all k.
 
     References:
       Tartaglione et al. 2021, SeReNe (arXiv:2102.03773), equation 3.
@@ -68,7 +68,7 @@ def exact(forward: Forward, params: Any) -> Neurons:
 
 
 def lower_bound(forward: Forward, params: Any) -> Neurons:
-    """(1/C) · |Σ_k ∂y_k/∂p_i|, mean over the batch: one backward pass of the summed logits.
+    """`(1/C) · |Σ_k ∂y_k/∂p_i|`, mean over the batch: one backward pass of the summed logits.
 
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), equation 9.
@@ -79,7 +79,7 @@ def lower_bound(forward: Forward, params: Any) -> Neurons:
 
 
 def upper_bound(forward: Forward, params: Any) -> Neurons:
-    """(1/C) · Σ_k of the products of |W| from a neuron to the outputs: no backward pass.
+    """`(1/C) · Σ_k` of the products of `|W|` from a neuron to the outputs: no backward pass.
 
     For chains of dense layers whose activations have slopes of at most 1, in the order of their
     calls in a trace.

@@ -10,7 +10,7 @@ from gpnas.masks import tree
 
 
 def unspecified(forward: Forward, params: Any, grads: Any = None) -> Any:
-    """S = (1/C) · Σ_k |∂y_k/∂w|, over all C outputs; the params' structure and shapes.
+    """`S = (1/C) · Σ_k |∂y_k/∂w|`, over all C outputs; the params' structure and shapes.
 
     y is the mean of the logits over the batch: C backward passes, batched.
 
@@ -24,7 +24,7 @@ def unspecified(forward: Forward, params: Any, grads: Any = None) -> Any:
 
 
 def specified(forward: Forward, params: Any, grads: Any = None) -> Any:
-    """S = |∂y_t/∂w|, t the class of each image; the params' structure and shapes.
+    """`S = |∂y_t/∂w|`, t the class of each image; the params' structure and shapes.
 
     y_t is the mean over the batch of each image's own logit: one backward pass.
 
@@ -48,7 +48,7 @@ def specified(forward: Forward, params: Any, grads: Any = None) -> Any:
 
 
 def of_loss(forward: Forward, params: Any, grads: Any) -> Any:
-    """S = |∂L/∂w|, from the gradient of the step.
+    """`S = |∂L/∂w|`, from the gradient of the step.
 
     References:
       Tartaglione et al. 2020, LOBSTER (arXiv:2011.09905), equation 3.

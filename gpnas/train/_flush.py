@@ -1,12 +1,12 @@
 """Lines of metrics of chunks of steps: fetched together, written one by one."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 from absl import logging
 
+from gpnas.train._goodput import Instant
 from gpnas.train._observe import Counts, HostCounters, to_host, train_line
 from gpnas.train._plan import Plan
 from gpnas.train._run import Replica
@@ -42,16 +42,23 @@ def chunks_ahead(seconds: float | None) -> int:
 
 
 def flush_metrics(
-    replicas: list[Replica], chunks: Sequence[Chunk], plan: Plan, since: float, show: Callable
-) -> tuple[list[Replica], float]:
+    replicas: list[Replica],
+    chunks: Sequence[Chunk],
+    plan: Plan,
+    since: Instant,
+    show: Callable,
+    clock: Callable[[], Instant],
+) -> tuple[list[Replica], Instant]:
     """Logs what chunks came to, and says when the last of them was done.
 
     Seconds are those of all chunks together, shared among them by their steps.
     """
     fetched = jax.device_get([(chunk.sums, chunk.counts) for chunk in chunks])
-    now, steps = time.monotonic(), sum(chunk.steps for chunk in chunks)
+    now, steps = clock(), sum(chunk.steps for chunk in chunks)
+    compiled = now.compiled - since.compiled if chunks else 0.0
+    replicas = [one.charged(compile_s=compiled) for one in replicas]
     for chunk, (sums, counts) in zip(chunks, fetched, strict=True):
-        spent = (now - since) * chunk.steps / steps
+        spent = (now.time - since.time) * chunk.steps / steps
         rate = round(chunk.steps * plan.batch_size * len(replicas) / spent, 1)
         replicas = [
             _log(

@@ -16,6 +16,7 @@ from tensorboardX.summary import scalar
 
 from gpnas._files import append_line, naming
 from gpnas.train import distributed
+from gpnas.train._goodput import TOLD
 
 Write = Callable[[dict[str, Any]], None]
 
@@ -85,7 +86,7 @@ def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
                 yield from ((f"{split}/{key}/{path}", number) for key, number in layer.items())
         elif name == "units":
             yield from ((f"{split}/units/{group}", number) for group, number in value.items())
-        elif name not in ("step", "split"):
+        elif name not in ("step", "split", *TOLD):
             yield f"{split}/{name}", value
 
 

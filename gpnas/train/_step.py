@@ -39,7 +39,8 @@ _GATES = zlib.crc32(b"gates")  # of keys for gates, beside the other keys of a s
 _NETWORK = zlib.crc32(b"network")  # of keys for what the network draws: dropout
 
 ANY, OBSERVING, PLAIN = "any", "observing", "plain"  # kinds of steps
-Metrics = dict[str, Any]  # "loss" and the task's own: means of a batch, or sums of such
+#: "loss" and the task's own metrics, means of a batch, or sums of such.
+Metrics = dict[str, Any]
 
 
 def init_state(

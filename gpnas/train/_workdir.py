@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from gpnas import _locks
-from gpnas._files import parse_json, read_json, sealed, write_bytes, write_json
+from gpnas._files import parse_json, read_json, read_lines, sealed, write_bytes, write_json
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train import _checkpoint
 from gpnas.train._config import config_key
+from gpnas.train._goodput import undone
 
 # What only a run's folder has; config.json is the first that a run writes.
 _RESULTS = ("record.json", "metrics.jsonl", "architecture.json", "receptive.npz")
@@ -143,7 +144,7 @@ def read_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]] |
       path: The file; what comes after those lines does not matter.
       written: What is known of them.
     """
-    raw = path.read_bytes() if path.exists() else b""
+    raw = path.read_bytes() if path.is_file() else b""
     lines = raw.splitlines(keepends=True)[: written.lines]
     found = Written()
     for line in lines:
@@ -166,14 +167,18 @@ def keep_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]]:
     return lines
 
 
-def begin(workdir: pathlib.Path, known: Mapping[str, Any], written: Written) -> list[dict]:
+def begin(
+    workdir: pathlib.Path, known: Mapping[str, Any], written: Written
+) -> tuple[list[dict[str, Any]], float]:
     """Writes what is known of a run before its first step, and cuts its metrics file.
 
     Returns:
-      Its lines of metrics so far, see `keep_written`.
+      Its lines of metrics so far, see `keep_written`, and the seconds of work that it repeats.
     """
     write_json(workdir / "config.json", sealed(known))
-    return keep_written(workdir / "metrics.jsonl", written)
+    before = read_lines(workdir / "metrics.jsonl")
+    lines = keep_written(workdir / "metrics.jsonl", written)
+    return lines, undone(before, len(lines))
 
 
 def _exists(path: pathlib.Path) -> bool:

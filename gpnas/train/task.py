@@ -26,7 +26,9 @@ RESERVED = (
     "wall_s",
 )  # fmt: skip
 _LOG_MAX = math.log(sys.float_info.max)
-Batch = tuple[Any, Any]  # inputs and targets, (batch, …)
+#: Inputs and targets, (batch, …).
+Batch = tuple[Any, Any]
+#: `(outputs, targets) → (batch,)`.
 PerExample = Callable[[jax.Array, jax.Array], jax.Array]
 
 

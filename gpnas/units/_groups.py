@@ -10,6 +10,7 @@ import numpy as np
 from gpnas.errors import UserError
 from gpnas.masks import tree
 
+#: `{group: (size,) bool}`; missing groups are active.
 UnitMasks = Mapping[str, Any]
 
 

@@ -27,7 +27,7 @@ _ROLES = {PRODUCES: (PRODUCES,), ADDS: (ADDS,), SCALES: (SCALES,), CONSUMES: CON
 Fresh = Callable[[str, jax.Array, jax.Array], jax.Array]
 
 
-# (variables, groups, before, after, key, entry_masks=None) → variables; see `gpnas.units.grow`.
+#: `(variables, groups, before, after, key, entry_masks=None) → variables`.
 Init = Callable[..., Any]
 
 

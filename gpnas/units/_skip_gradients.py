@@ -118,7 +118,7 @@ def incoming_moments(
     """Second moments HᵀH/N of the inputs that the incoming weights of units multiply.
 
     Args:
-      apply_fn, variables, groups, names, *inputs: As for `skip_gradients`.
+      apply_fn, variables, groups, names, inputs: As for `skip_gradients`.
 
     Returns:
       `{group: (incoming entries, incoming entries)}`; N counts positions in an image, too.

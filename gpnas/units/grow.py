@@ -1,9 +1,8 @@
 """Initializations of grown units.
 
 A unit is new if it is inactive in the unit masks before and active in those after. Each function
-here makes an initialization, which sets the entries of new units and no others::
-
-    init(variables, groups, before, after, key, entry_masks=None) → variables
+here makes an initialization, which sets the entries of new units and no others:
+`init(variables, groups, before, after, key, entry_masks=None) → variables`.
 
 `before` and `after` are unit masks, `{group: (size,) bool}`; missing groups are active.
 `entry_masks` are masks of single weights, as for `weight_masks`. Entries that belong to an inactive

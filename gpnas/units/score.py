@@ -81,7 +81,7 @@ def magnitude(groups: UnitGroups, side: str = "all") -> scores.Score:
 
 
 def taylor(groups: UnitGroups, side: str = "all") -> scores.Score:
-    """|Σ w·g|, the first-order change of the loss when all weights of a unit are removed.
+    """`|Σ w·g|`, the first-order change of the loss when all weights of a unit are removed.
 
     References:
       Molchanov et al. 2019 (arXiv:1906.10771), equation 8 without the square.
@@ -95,7 +95,7 @@ def taylor(groups: UnitGroups, side: str = "all") -> scores.Score:
 
 
 def removal_cost(groups: UnitGroups, decay: float = 0.9, batch_size: int = 1) -> scores.Score:
-    """U = |Σ ḡw| + ½ΣFw², the estimated increase of the loss when an active unit is removed.
+    """`U = |Σ ḡw| + ½ΣFw²`, the estimated increase of the loss when an active unit is removed.
 
     The slope is summed before the absolute value is taken, since all weights are removed at once.
     Outgoing weights count: without them the unit is removed, so that both sides would count the
@@ -142,7 +142,7 @@ def growth_gain(
 
 
 def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*") -> scores.Score:
-    """Σ|γ| over the scales of a unit: those of its norms, and layer scales.
+    """`Σ|γ|` over the scales of a unit: those of its norms, and layer scales.
 
     Groups without scales are omitted.
 

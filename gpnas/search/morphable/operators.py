@@ -28,6 +28,7 @@ from gpnas.search.morphable.architecture import (
 )
 
 Rng = np.random.Generator
+#: `(architecture, rng) → architecture`; None where the operator cannot be applied.
 Operator = Callable[[Any, Rng], Architecture | None]
 
 FACTORS = (1.25, 1.5, 2.0)  # by which widths grow
@@ -95,6 +96,7 @@ def separate(architecture: Any, rng: Rng) -> Architecture | None:
     return _any([functools.partial(_replaced, own, [row]) for row in rows], rng)
 
 
+#: Network morphisms, which keep the function of the network.
 EXACT: dict[str, Operator] = {
     "insert_conv": insert_conv,
     "insert_dense": insert_dense,
@@ -102,6 +104,7 @@ EXACT: dict[str, Operator] = {
     "skip_add": skip_add,
     "skip_concat": skip_concat,
 }
+#: Operators that make networks smaller and keep their function approximately.
 APPROXIMATE: dict[str, Operator] = {
     "remove_layer": remove_layer,
     "remove_skip": remove_skip,

@@ -15,6 +15,7 @@ from gpnas.search.strategies.nsga2 import nsga2
 from gpnas.search.strategies.predictor import predictor
 from gpnas.search.strategies.random import random
 
+#: Constructors of the strategies, by their names in configs.
 STRATEGIES: Mapping[str, Callable[..., Propose]] = {
     "random": random,
     "local": local_search,

@@ -28,6 +28,7 @@ from gpnas.units.cost._unit_cost import (
     lengths_without_each,
 )
 
+#: `{layer: {"widths": [[…], …], "ms": nested lists}}`, as `measure_layers` returns it.
 LatencyTable = Mapping[str, Mapping[str, Any]]
 FRACTIONS = (0.0, 0.25, 0.5, 1.0)
 

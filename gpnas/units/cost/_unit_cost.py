@@ -24,6 +24,7 @@ from gpnas.units.cost._layers import AxisOf, TimedLayer, make_layer
 from gpnas.units.cost._op_counts import PRODUCTS, op_counts
 from gpnas.units.graph import Solution, Trace, solve, trace
 
+#: Kinds of cost that `cost_model` counts.
 KINDS = ("params", "macs", "flops")
 # A constant, the nodes of axes whose lengths it is multiplied by, and numbers of axes of blocks.
 _Product = tuple[float, tuple[np.ndarray, ...], tuple[int, ...]]
@@ -65,7 +66,7 @@ def cost_model(
     """Traces a function once, for the costs of its units under any masks.
 
     Args:
-      apply_fn, variables, *inputs: As for `discover`, to whose groups the costs belong. Costs are
+      apply_fn, variables, inputs: As for `discover`, to whose groups the costs belong. Costs are
         those of these inputs; pass a single image for costs per image.
       blocks: As for `with_blocks`: removable parts, each a further group of one unit. What the
         output does not depend on without a block is what the block costs.

@@ -1,0 +1,47 @@
+"""The documentation site is built without a warning, and a browser needs no network for it."""
+
+import html
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESOURCE = re.compile(
+    r"""<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=["'](?:https?:)?//[^"']+"""
+)
+
+
+@pytest.mark.slow
+def test_the_site_is_built_strictly_and_is_whole(tmp_path):
+    for module in ("jupytext", "myst_nb", "sphinx_book_theme"):
+        pytest.importorskip(module, reason="`./run.sh docs` installs what builds the site")
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "--fail-on-warning",
+        "--quiet",
+        "docs",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    start = (tmp_path / "index.html").read_text()
+    for part in ("front.svg", "Compose masks", "from your own pictures", "Compare methods"):
+        assert part in start
+    assert "gpnas.masks.plasticity" in (tmp_path / "api" / "gpnas.masks.html").read_text()
+    assert "plasticity" in (tmp_path / "searchindex.js").read_text()
+    pages = [path for path in tmp_path.rglob("*.html") if "_modules" not in path.parts]
+    assert len(pages) > 90
+    ids = {path: set(re.findall(r'\bid="([^"]+)"', path.read_text())) for path in pages}
+    for path in pages:
+        text = path.read_text()
+        assert not RESOURCE.findall(text), path
+        for link in re.findall(r'<a [^>]*href="(?!https?:)([^"?]*)"', text):
+            name, _, place = html.unescape(link).partition("#")
+            target = (path.parent / name).resolve() if name else path
+            assert target.exists(), (path, link)
+            assert not place or target not in ids or place in ids[target], (path, link)
