@@ -6,10 +6,6 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 VENV="${GPNAS_VENV:-$ROOT/.venv}"
 [[ $VENV == /* ]] || VENV="$PWD/$VENV"
-CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/gpnas"
-# Compiled programs are kept between runs: most of a short run's start is compilation.
-export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$CACHE/xla}"
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="${JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS:-0}"
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
 help() {
@@ -19,13 +15,16 @@ help() {
 ./run.sh test         lint, types, tests; --fast takes two minutes; the rest goes to pytest
 ./run.sh docs         the documentation as a site, build/docs/index.html; snippets are run
 
-./run.sh front …      small networks  --config=configs/front.py --config.data.name=folder:pictures
+./run.sh front …      small networks  --config=front --config.data.name=folder:pictures
                       from one run    --workdir=runs/front
-./run.sh train …      one run         --config=configs/development.py --workdir=runs/mine
+./run.sh train …      one run         --config=development --workdir=runs/mine
+                      on many hosts   --coordinator=HOST:PORT --processes=N --process=I; --distributed
 ./run.sh sweep …      a study         --config=experiments/studies/fashion/config.py
-./run.sh search …     architectures   --config=configs/searches/nas_bench_201.py --workdir=runs/search
+                      to help one     --storage=postgresql+psycopg://me@host/database
+./run.sh search …     architectures   --config=searches/nas_bench_201 --workdir=runs/search
                       to help one     --storage=sqlite:///runs/search/search.db
                       strategies      --config=experiments/studies/searches_201/config.py
+./run.sh summary …    layers, costs   --config=lenet5, --workdir=runs/mine, --network=my_net:Net
 ./run.sh report …     a page          --inputs=runs/mine,runs/other --output=report.html
 ./run.sh export …     files           --workdir=runs/mine --formats=onnx,stablehlo,tflite,safetensors
 ./run.sh predict …    class names     --workdir=runs/mine --pictures=a.png,folder
@@ -33,9 +32,9 @@ help() {
 ./run.sh reproduce …  the documents' numbers   "sparse VD"; gradmax; --fast; --page
 ./run.sh bench …      speed, a JSON line each  --only=masked_step_ratio
 
-Commands take --help. Relative paths are those of the folder that a command is called in; a --config
-that is not there is taken from gpnas' own configs/ and experiments/. Python 3.11 to 3.13, the newest
-that is found; PYTHON=… chooses.
+The commands are those of `gpnas`, from .venv/bin; each takes --help. Relative paths are those of the
+folder that a command is called in; a --config that is not there is one of configs/ or experiments/.
+Python 3.11 to 3.13, the newest that is found; PYTHON=… chooses.
 TEXT
 }
 
@@ -88,32 +87,17 @@ setup() {
     echo "$stamp" >"$VENV/installed"
 }
 
-experiment() {
-    "$VENV/bin/python" "$ROOT/experiments/$1.py" "${@:2}"
-}
-
-# Runs an experiment; a config file that is not in the caller's folder is one of gpnas.
-configured() {
-    local arguments=() argument path previous=""
-    for argument in "${@:2}"; do
-        path="${argument#--config=}"
-        if [[ $path == @(configs|experiments)/* && ($path != "$argument" || $previous == --config) &&
-            ! -e ${path%%:*} && -e $ROOT/${path%%:*} ]]; then
-            argument="${argument%"$path"}$ROOT/$path"
-        fi
-        arguments+=("$argument")
-        previous="$argument"
-    done
-    experiment "$1" ${arguments[@]+"${arguments[@]}"}
+gpnas() {
+    "$VENV/bin/python" -P -m gpnas "$@" # -P: the caller's modules come last, as `gpnas` has it
 }
 
 main() {
     setup
-    configured front --config=configs/front.py --config.data.image_size=14 --config.baselines=True \
+    gpnas front --config=front --config.data.image_size=14 --config.baselines=True \
         --config.resume=True --seconds=0 --workdir=runs/front
-    configured sweep --config=experiments/studies/fashion/config.py --config.seeds="(0, 1, 2)" \
+    gpnas sweep --config=experiments/studies/fashion/config.py --config.seeds="(0, 1, 2)" \
         --workdir=runs --results=runs
-    experiment report --inputs=runs/front,runs/fashion --output=runs/report.html \
+    gpnas report --inputs=runs/front,runs/fashion --output=runs/report.html \
         --title="Fashion-MNIST: a front of small networks, and 2 % of the weights"
 }
 
@@ -121,8 +105,8 @@ test() {
     setup
     cd "$ROOT"
     local python="$VENV/bin/python"
-    "$python" -m ruff check gpnas experiments configs tests docs/*.py
-    "$python" -m ruff format --check gpnas experiments configs tests docs/*.py
+    "$python" -m ruff check gpnas experiments configs tests docs/*.py docs/examples
+    "$python" -m ruff format --check gpnas experiments configs tests docs/*.py docs/examples
     "$python" -m mypy
     # --fast leaves out slow tests: seconds to compile and train, or other processes.
     [[ ${1:-} != --fast ]] || set -- -m "not slow" "${@:2}"
@@ -150,13 +134,13 @@ case "$command" in
 help | -h | --help) help ;;
 main | setup) "$command" ;;
 test | docs) "$command" "$@" ;;
-train | front | sweep | report | reproduce | search | export | predict)
+reproduce)
     setup
-    configured "$command" "$@"
+    "$VENV/bin/python" "$ROOT/experiments/reproduce.py" "$@"
     ;;
-bench)
+train | front | sweep | search | worker | summary | report | export | predict | bench)
     setup
-    experiment benchmark "$@"
+    exec "$VENV/bin/python" -P -m gpnas "$command" "$@" # signals reach it, also where bash is process 1
     ;;
-*) die "command: got $command, allowed: setup, test, docs, front, train, sweep, report, reproduce, search, export, predict, bench, help" ;;
+*) die "command: got $command, allowed: setup, test, docs, front, train, sweep, search, worker, summary, report, export, predict, reproduce, bench, help" ;;
 esac

@@ -2,7 +2,7 @@
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, SGD with momentum, cosine: about 10 s on 2 CPU cores.
 
-    python experiments/train.py --config=configs/dense.py --workdir=runs/dense
+    gpnas train --config=dense --workdir=runs/dense
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@ start, half at the peak, and a quarter in the end. What is left is in the run's 
 of which `gpnas.models.from_architecture` makes a plain network. Fashion-MNIST at 14 × 14, 10
 epochs.
 
-    python experiments/train.py --config=configs/development_cell.py --workdir=runs/cell
+    gpnas train --config=development_cell --workdir=runs/cell
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Development under a cost curve: units of all layers compete, and the widths are found.
 
-python experiments/train.py --config=configs/development_cost.py --workdir=runs/cost
+gpnas train --config=development_cost --workdir=runs/cost
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@ and back.
 With `--config.elastic=True` arrays follow the living network, and it trains in a fraction of the
 time; with `--config.model.name=resnet` blocks may go, too (`--config.method.block_density=0.5`).
 
-    python experiments/train.py --config=configs/development_units.py --workdir=runs/units
+    gpnas train --config=development_units --workdir=runs/units
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """A front of networks from one run on Fashion-MNIST: 50, 25, 12 and 6 % of the MACs.
 
-python experiments/front.py --config=configs/front.py --workdir=runs/front
+gpnas front --config=front --workdir=runs/front
 """
 
 from ml_collections import ConfigDict

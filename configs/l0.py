@@ -2,7 +2,7 @@
 
 The paper's recipe: Adam, batch 100, 200 epochs.
 
-    python experiments/train.py --config=configs/l0.py --workdir=runs/l0
+    gpnas train --config=l0 --workdir=runs/l0
 """
 
 from ml_collections import ConfigDict

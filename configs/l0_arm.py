@@ -2,7 +2,7 @@
 
 Adam, batch 100, 200 epochs; two forward passes and one backward pass a step.
 
-    python experiments/train.py --config=configs/l0_arm.py --workdir=runs/l0_arm
+    gpnas train --config=l0_arm --workdir=runs/l0_arm
 """
 
 from ml_collections import ConfigDict

@@ -2,12 +2,12 @@
 
 20 epochs; on a CPU the convolutions run as matrix products (`model.conv`).
 
-    python experiments/train.py --config=configs/lenet5.py --workdir=runs/lenet5
+    gpnas train --config=lenet5 --workdir=runs/lenet5
 """
 
 from ml_collections import ConfigDict
 
-from configs import development
+from gpnas.configs import development
 
 
 def get_config() -> ConfigDict:

@@ -2,7 +2,7 @@
 
 SGD without momentum, batch 100; pruned whenever the validation loss stands still.
 
-    python experiments/train.py --config=configs/lobster.py --workdir=runs/lobster
+    gpnas train --config=lobster --workdir=runs/lobster
 """
 
 from ml_collections import ConfigDict

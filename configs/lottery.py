@@ -4,7 +4,7 @@ Adam 1.2e-3, batch 60, as in the paper; 46 trainings (one dense, and 15 rounds o
 two controls) of 10 epochs or 9,000 steps, where the paper has 50,000: a reduced budget. About ten
 minutes on 2 CPU cores.
 
-    python experiments/train.py --config=configs/lottery.py --workdir=runs/lottery
+    gpnas train --config=lottery --workdir=runs/lottery
 """
 
 from ml_collections import ConfigDict

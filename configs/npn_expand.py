@@ -2,7 +2,7 @@
 
 Adam, batch 128; the validation loss says when the next unit of each layer wakes.
 
-    python experiments/train.py --config=configs/npn_expand.py --workdir=runs/npn_expand
+    gpnas train --config=npn_expand --workdir=runs/npn_expand
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 Adam, batch 128; gates learn in the middle of the run.
 
-    python experiments/train.py --config=configs/npn_sparsify.py --workdir=runs/npn_sparsify
+    gpnas train --config=npn_sparsify --workdir=runs/npn_sparsify
 """
 
 from ml_collections import ConfigDict

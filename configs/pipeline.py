@@ -3,7 +3,7 @@
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 The control of `development`: its curve and its events, without churn and shared currency.
 
-    python experiments/train.py --config=configs/pipeline.py --workdir=runs/pipeline
+    gpnas train --config=pipeline --workdir=runs/pipeline
 """
 
 from ml_collections import ConfigDict

@@ -9,7 +9,7 @@ norm (2,560 weights more) instead of strided identities, the last batch norm of 
 zero, and weights are drawn as by LeCun. Images are standardized per channel, where they subtract
 the mean of each pixel, and weight decay spares biases and batch norm.
 
-    python experiments/train.py --config=configs/resnet_cifar.py --workdir=runs/resnet20
+    gpnas train --config=resnet_cifar --workdir=runs/resnet20
 """
 
 import optax
@@ -34,6 +34,6 @@ def get_config() -> ConfigDict:
     config.train.epochs = 182
     config.train.batch_size = 128
     config.optimizer.learning_rate = 0.1
-    config.optimizer.schedule = "configs.resnet_cifar:steps"
+    config.optimizer.schedule = "gpnas.configs.resnet_cifar:steps"
     config.optimizer.weight_decay = 1e-4
     return config

@@ -2,12 +2,12 @@
 
 All devices of the host share the batch (`train.parallel = "jit"` shards it; "pmap" works too).
 
-    python experiments/train.py --config=configs/resnet_tpu.py --workdir=runs/resnet
+    gpnas train --config=resnet_tpu --workdir=runs/resnet
 """
 
 from ml_collections import ConfigDict
 
-from configs import development
+from gpnas.configs import development
 
 
 def get_config() -> ConfigDict:

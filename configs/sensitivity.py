@@ -2,7 +2,7 @@
 
 SGD without momentum, batch 100; pruned whenever the validation loss stands still.
 
-    python experiments/train.py --config=configs/sensitivity.py --workdir=runs/sensitivity
+    gpnas train --config=sensitivity --workdir=runs/sensitivity
 """
 
 from ml_collections import ConfigDict

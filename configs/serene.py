@@ -2,7 +2,7 @@
 
 SGD without momentum, batch 100; pruned whenever the validation loss stands still.
 
-    python experiments/train.py --config=configs/serene.py --workdir=runs/serene
+    gpnas train --config=serene --workdir=runs/serene
 """
 
 from ml_collections import ConfigDict

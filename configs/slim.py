@@ -3,10 +3,9 @@
 The config's `model` is the trained network's, and `train.init_from` its weights: the folder of a
 run, a safetensors file, a folder of Orbax, or `module:function` (docs/own.md).
 
-    python experiments/train.py --config=configs/dense.py --workdir=runs/dense
-    python experiments/train.py --config=configs/slim.py --config.train.init_from=runs/dense \\
-        --workdir=runs/slim
-    python experiments/export.py --workdir=runs/slim
+    gpnas train --config=dense --workdir=runs/dense
+    gpnas train --config=slim --config.train.init_from=runs/dense --workdir=runs/slim
+    gpnas export --workdir=runs/slim
 
 `--config.method.curve='((0.0, 1.0), (0.6, 0.1))'` keeps a tenth. In Python it is `gpnas.slim`.
 """

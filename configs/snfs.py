@@ -2,7 +2,7 @@
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 
-    python experiments/train.py --config=configs/snfs.py --workdir=runs/snfs
+    gpnas train --config=snfs --workdir=runs/snfs
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
 The paper's recipe: Adam, batch 100, 200 epochs, the divergence switched on between epochs 5 and 20.
 About six minutes on 2 CPU cores.
 
-    python experiments/train.py --config=configs/sparse_vd.py --workdir=runs/sparse_vd
+    gpnas train --config=sparse_vd --workdir=runs/sparse_vd
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 
-    python experiments/train.py --config=configs/static.py --workdir=runs/static
+    gpnas train --config=static --workdir=runs/static
 """
 
 from ml_collections import ConfigDict

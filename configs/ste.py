@@ -2,7 +2,7 @@
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 
-    python experiments/train.py --config=configs/ste.py --workdir=runs/ste
+    gpnas train --config=ste --workdir=runs/ste
 """
 
 from ml_collections import ConfigDict

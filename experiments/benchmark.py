@@ -1,11 +1,11 @@
 """Measures what must be fast, and says whether it is.
 
-    python experiments/benchmark.py
-    python experiments/benchmark.py --only=masked_step_ratio,compilations
+    gpnas bench
+    gpnas bench --only=masked_step_ratio,compilations
 
 One JSON line a measurement (name, value, unit, target, holds, machine, …) is printed and appended
 to results/benchmark.jsonl. All of it takes about 15 minutes on 2 CPU cores; nothing else should run
-beside it. PyTorch is needed for two of them: .venv/bin/pip install -e '.[bench]'.
+beside it. PyTorch is needed for two of them: pip install 'gpnas[bench]'.
 """
 
 import importlib
@@ -18,11 +18,11 @@ from typing import Any
 from absl import flags
 
 from gpnas.commandline import start
+from gpnas.commands.benchmarks import MEASUREMENTS, Missing, Options
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
 from gpnas.records import append_line
 
-_ROOT = pathlib.Path(__file__).parents[1]
 _ONLY = flags.DEFINE_list("only", [], "Names of measurements; all if empty.")
 _OUTPUT = flags.DEFINE_string("output", "results/benchmark.jsonl", "File to append the lines to.")
 _RESULTS = flags.DEFINE_string("results", "results", "Folder of the studies' records.")
@@ -32,10 +32,6 @@ _FAST = flags.DEFINE_bool("fast", False, "Tiny sizes: whether it works, not how 
 def main(argv: Sequence[str]) -> None:
     """Runs the measurements that were asked for."""
     del argv
-    sys.path.append(str(_ROOT))
-    # The repository is on the path only now.
-    from experiments.benchmarks import MEASUREMENTS, Missing, Options
-
     for name in _ONLY.value:
         if name not in MEASUREMENTS:
             raise UserError("only", name, ", ".join(MEASUREMENTS))
@@ -45,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     except OSError as error:
         raise UserError("output", str(output), f"a file in a folder ({error.strerror})") from error
     configs = {
-        name: importlib.import_module(f"configs.{name}").get_config
+        name: importlib.import_module(f"gpnas.configs.{name}").get_config
         for name in ("development", "rigl", "serene", "sparse_vd")
     }
     options = Options(configs, pathlib.Path(_RESULTS.value), _FAST.value)

@@ -1,7 +1,7 @@
 """Exports a trained run: the network without its inactive units, and the dense one.
 
-    python experiments/export.py --workdir=runs/mine
-    python experiments/export.py --workdir=runs/mine --formats=onnx,tflite,stablehlo --int8
+    gpnas export --workdir=runs/mine
+    gpnas export --workdir=runs/mine --formats=onnx,tflite,stablehlo --int8
 
 WORKDIR/export then holds a file per format and network, and export.json: class names, sizes,
 largest difference from JAX, test metric, latency. TFLite needs the extra `tflite`, the others the

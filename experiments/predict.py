@@ -1,7 +1,7 @@
 """Predicts the classes of pictures, by a finished run or an exported file.
 
-    python experiments/predict.py --workdir=runs/mine --pictures=a.png,b.jpg
-    python experiments/predict.py --file=runs/mine/export/compact.onnx --pictures=pictures/test
+    gpnas predict --workdir=runs/mine --pictures=a.png,b.jpg
+    gpnas predict --file=runs/mine/export/compact.onnx --pictures=pictures/test
 
 One line per picture: its path, the most probable class names and their probabilities; with --json
 one JSON object per line. Pictures are decoded, resized and standardized as in training.

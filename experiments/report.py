@@ -1,6 +1,6 @@
 """Makes one HTML page from the records of runs, finished or killed.
 
-    python experiments/report.py --inputs=results/mnist_lenet --output=report.html
+    gpnas report --inputs=results/mnist_lenet --output=report.html
 
 Inputs are work directories, parents of work directories (one or two levels up), study directories
 or `records.jsonl` files, given with `--inputs` or as arguments. Reads JSON only: needs no JAX and

@@ -1,13 +1,13 @@
 """Searches for architectures, on one machine or many, and comparisons of strategies.
 
-    python experiments/search.py --config=configs/searches/nas_bench_201.py --workdir=runs/search
-    python experiments/search.py --storage=sqlite:///runs/search/search.db
-    python experiments/search.py --config=experiments/studies/searches_201/config.py --results=runs
+    gpnas search --config=searches/nas_bench_201 --workdir=runs/search
+    gpnas search --storage=sqlite:///runs/search/search.db
+    gpnas search --config=experiments/studies/searches_201/config.py --results=runs
 
 The first is a search. Trials are kept in a database (SQLite in the work directory, or any that
 `--storage` names), which `optuna-dashboard` shows. A search that was stopped goes on when it is
 started again. The work directory then holds history.json, all trials, and record.json: the course
-of the search, and the architectures that no other dominates; experiments/report.py shows it.
+of the search, and the architectures that no other dominates; `gpnas report` shows it.
 Drawings of those lie beside it, also for `optuna-dashboard --artifact-dir=WORKDIR/artifacts`.
 
 The second, without a config, is a worker that helps a search that was begun. Where networks are

@@ -1,31 +1,55 @@
 """Trains one network from a config.
 
-    python experiments/train.py --config=configs/development.py --workdir=runs/development
-    python experiments/train.py --config=configs/gmp.py --config.method.every=50 --workdir=runs/gmp
+    gpnas train --config=development --workdir=runs/development
+    gpnas train --config=gmp --config.method.every=50 --workdir=runs/gmp
 
 The folder then holds record.json (the result), metrics.jsonl and TensorBoard's events (the way
 there), and checkpoints (`--config.resume=True` goes on from the last one).
 
 What ends a run early is told in one line. Exit code 2 is a mistake in what was asked for; 3 a loss
 or metric that is not finite; 74 a disk that is full, or a file that cannot be written; 75 an
-interruption by SIGTERM or Ctrl-C, after which `--config.resume=True` goes on.
+interruption by SIGTERM or Ctrl-C, or the loss of another process, after which
+`--config.resume=True` goes on.
+
+Several hosts train one network by the same command on each (docs/clusters.md):
+
+    python experiments/train.py … --distributed  # a TPU pod, or tasks of Slurm's srun
+    python experiments/train.py … --coordinator=host:1234 --processes=2 --process=0
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
 from gpnas import train
-from gpnas.commandline import EXIT_STOPPED, check_kind, no_arguments, start, stop
+from gpnas.commandline import (
+    EXIT_STOPPED,
+    check_kind,
+    no_arguments,
+    one_line_on_abort,
+    start,
+    stop,
+)
 from gpnas.deploy import export
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Join the processes that the environment tells of: TPU pod, Slurm, MPI."
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Of several processes: host:port of 0.")
+_PROCESSES = flags.DEFINE_integer("processes", None, "Their number.")
+_PROCESS = flags.DEFINE_integer("process", None, "Number of this one, from 0.")
+_LOST = flags.DEFINE_integer(
+    "lost_seconds", train.distributed.LOST_SECONDS, "Of silence, until a process counts as lost."
+)
 flags.mark_flags_as_required(["config", "workdir"])
 _HINT = (
-    "Masks alone do not make the network smaller: ./run.sh export --workdir={workdir} removes its"
-    " inactive units (configs/development_units.py prunes whole units)."
+    "Masks alone do not make the network smaller: `export --workdir={workdir}` removes its inactive"
+    " units (the config development_units prunes whole units)."
 )
 
 
@@ -33,11 +57,23 @@ def main(argv: Sequence[str]) -> None:
     """Runs the config and prints what came out."""
     no_arguments(argv)
     check_kind(_CONFIG.value, "train")
+    joined = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    if _DISTRIBUTED.value or any(value is not None for value in joined):
+        one_line_on_abort(train.distributed.explain_abort, EXIT_STOPPED)
+        train.distributed.initialize(*joined, lost_seconds=_LOST.value)
     logging.info("overrides: %s", config_flags.get_override_values(flags.FLAGS["config"]))
     try:
         record = train.train(_CONFIG.value, str(_WORKDIR.value))
     except train.Stopped as error:
         stop(f"{error}; --config.resume=True goes on from there", EXIT_STOPPED)
+    except jax.errors.JaxRuntimeError as error:
+        train.distributed.wait_for_abort(error, _LOST.value)
+        raise
+    if train.distributed.is_first():
+        _print(record)
+
+
+def _print(record: Mapping[str, Any]) -> None:
     metrics, cost = record["metrics"], record["cost"]
     metric = train.Metric(**record["task"]["metric"])
     last, selected = (metrics[f"test_{metric.name}_{which}"] for which in ("last", "selected"))

@@ -51,6 +51,8 @@ def read_json(path: pathlib.Path, field: str, allowed: str) -> dict[str, Any]:
       UserError: If the file cannot be read or does not hold a JSON object.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device may never end
+            raise OSError(errno.EINVAL, "not a regular file")
         value = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(field, str(path), f"{allowed} ({error})") from error
@@ -180,7 +182,7 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     Returns:
       No line without a file.
     """
-    if not path.exists():
+    if not path.is_file():
         return []
     found = []
     for line in path.read_bytes().splitlines():

@@ -13,6 +13,10 @@ from gpnas._files import NO_SPACE
 from gpnas.errors import UserError
 
 
+class InUse(UserError):
+    """A lock that another process holds."""
+
+
 @contextlib.contextmanager
 def locked(
     path: Path, *, field: str, seconds: float = 600.0, allowed: str = "", required: bool = False
@@ -27,8 +31,8 @@ def locked(
       required: Whether a file system without locks is an error; otherwise it is logged.
 
     Raises:
-      UserError: If the file cannot be created, or another process holds the lock for too long;
-        or locks are required and the file system has none.
+      InUse: If another process holds the lock for too long.
+      UserError: If the file cannot be created; or locks are required and the file system has none.
       OSError: If the disk is full or fails.
     """
     try:
@@ -60,7 +64,7 @@ def _acquire(
             return
         except BlockingIOError as error:
             if time.monotonic() >= end:
-                raise UserError(field, str(path.parent), allowed) from error
+                raise InUse(field, str(path.parent), allowed) from error
         except OSError as error:
             if required and error.errno in NO_SPACE:
                 raise

@@ -13,20 +13,24 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags, tuple_parser
 
 from gpnas import _overrides as overrides
+from gpnas._aborts import one_line_on_abort
 from gpnas._files import NO_SPACE
+from gpnas._shipped import find_config
 from gpnas._stop import Stopped, stop_signal
 from gpnas.errors import GaveUp, UserError
 
 __all__ = [
-    "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "no_arguments", "parse",
-    "start", "stop", "stop_signal",
+    "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "no_arguments",
+    "one_line_on_abort", "parse", "start", "stop", "stop_signal",
 ]  # fmt: skip
 #: Exit code of a mistake in what was asked for.
 EXIT_USER = 2
@@ -89,10 +93,19 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
             # Threads of Orbax and TensorBoard would report the same failure at exit, at length.
             os._exit(EXIT_IO)
 
+    _keep_compiled()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left half
     sys.unraisablehook = _unraisable
     sys.path.append(os.getcwd())
     app.run(guarded, flags_parser=_parse_or_stop)
+
+
+def _keep_compiled() -> None:
+    """Keeps compiled programs between runs: most of a short run's start is compilation."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "gpnas" / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def _unraisable(raised: Any) -> None:
@@ -135,10 +148,10 @@ def check_kind(config: Mapping[str, Any] | ConfigDict, command: str) -> None:
     missing = min((lacking[kind] for kind in _KINDS if kind[0] == command), key=len)
     other = next((kind for kind, fields in lacking.items() if not fields), None)
     if missing or (other and other[0] != command):
-        hint = f"; ./run.sh {other[0]} takes this one" if other else ""
+        hint = f"; the command {other[0]} takes this one" if other else ""
         more = set(other[1] if other else ()) - set().union(*(f for c, f in _KINDS if c == command))
         got = f"without {', '.join(missing)}" if missing else f"with {', '.join(sorted(more))}"
-        raise UserError("config", f"a config {got}", f"a config for ./run.sh {command}{hint}")
+        raise UserError("config", f"a config {got}", f"a config for the command {command}{hint}")
 
 
 def no_arguments(argv: Sequence[str]) -> None:
@@ -202,7 +215,7 @@ def _check_not_empty(flag: Any) -> None:
 
 
 def _load(parse: Callable[[str], Any], name: str, argv: Sequence[str], path: str) -> Any:
-    config = parse(path)
+    config = parse(find_config(path))
     if not isinstance(config, ConfigDict):
         return config
     return overrides.complete(config, overrides.given(argv, name), name)
@@ -228,7 +241,7 @@ def _check_config(flag: Any, argv: Sequence[str]) -> None:
     if not path:
         return
     try:
-        config = flag.parser.parse(path)
+        config = flag.parser.parse(find_config(path))
     except UserError:
         raise
     except Exception as error:

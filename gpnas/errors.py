@@ -2,15 +2,17 @@
 
 import os
 import re
+import sys
 import traceback
+from importlib import metadata
 
 _LONG = 300  # characters of a field or of a value that a message repeats; paths stay whole
 _LONGEST = 2000  # of what is allowed: each source of a data set, and why it failed
 
 
 def how_to_install(extra: str) -> str:
-    """The command that installs an extra of gpnas, which is in no package index."""
-    return f".venv/bin/pip install -e '.[{extra}]' in the folder of gpnas"
+    """The command that installs what an extra of gpnas adds to the gpnas that is installed."""
+    return f"{sys.executable} -m pip install 'gpnas[{extra}]'"
 
 
 class UserError(ValueError):
@@ -30,6 +32,24 @@ class UserError(ValueError):
             f"{one_line(field, _LONG)}: got {one_line(repr(got), _LONG)},"
             f" allowed: {one_line(allowed, _LONGEST)}"
         )
+
+
+def not_installed(error: ModuleNotFoundError) -> UserError:
+    """The extra of gpnas that has a package which is missing.
+
+    Raises:
+      ModuleNotFoundError: The error itself, if no extra has it.
+    """
+    name = str(error.name).partition(".")[0]
+    try:
+        requirements = metadata.requires("gpnas") or []
+    except metadata.PackageNotFoundError:
+        requirements = []
+    for requirement in requirements:
+        match = re.match(r"([\w-]+).*extra == ['\"](\w+)", requirement)
+        if match and match[1].replace("-", "_").lower() == name.lower():
+            return UserError(name, None, f"the package, installed by {how_to_install(match[2])}")
+    raise error
 
 
 class GaveUp(RuntimeError):

@@ -21,7 +21,7 @@ def provenance() -> dict[str, Any]:
     Returns:
       `date` (UTC, ISO 8601); `git`, the revision of the checkout that the package runs from, with
       `+` if it has changes, None outside a checkout; `versions` of Python and of the packages that
-      numbers depend on; `machine`: processor, cores and JAX's devices.
+      numbers depend on; `machine`: processor, cores, JAX's devices and processes.
     """
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -42,6 +42,7 @@ def _git_revision() -> str | None:
         ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # an environment may lie in a repository
         watched = (":/gpnas", ":/configs", ":/experiments")
         changed = git("status", "--porcelain", "--untracked-files=no", "--", *watched)
         return git("rev-parse", "HEAD") + ("+" if changed else "")
@@ -59,7 +60,7 @@ def _versions() -> dict[str, str]:
 
 
 def _machine() -> dict[str, Any]:
-    """The machine: processor, cores, JAX's devices."""
+    """The machine: processor, cores, JAX's devices, processes."""
     devices = jax.devices()
     return {
         "platform": platform.platform(terse=True),
@@ -68,6 +69,7 @@ def _machine() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device": devices[0].device_kind,
         "devices": len(devices),
+        "processes": jax.process_count(),
     }
 
 

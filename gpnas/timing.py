@@ -4,14 +4,43 @@ Things are compared by calling them in turn, many times, in one process: what el
 then slows all of them. Each is called once before, to compile and to warm up.
 """
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 
 Seconds = dict[str, list[float]]
+_COMPILING = "/jax/core/compile/"  # jax's own events of tracing, lowering and compiling
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[Callable[[], float]]:
+    """Yields `() → seconds` that this process has spent tracing or compiling since then."""
+    spans: list[tuple[float, float]] = []
+
+    def note(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        del kwargs
+        if event.startswith(_COMPILING):
+            now = time.perf_counter()
+            spans.append((now - duration_secs, now))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield lambda: covered(spans)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of spans: one trace may lie within another."""
+    total, reached = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        total += max(end - max(begin, reached), 0.0)
+        reached = max(reached, end)
+    return total
 
 
 def interleave(functions: Mapping[str, Callable[[], Any]], rounds: int) -> Seconds:

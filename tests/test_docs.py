@@ -109,15 +109,3 @@ def test_what_is_ones_own_runs_as_written(tmp_path, monkeypatch, digits):
     images = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
     shapes = jax.eval_shape(net[1](net[0], num_classes=3).init, jax.random.key(0), images)
     assert shapes["params"]["last"]["kernel"].shape == (64, 3)
-
-
-@pytest.mark.slow
-def test_a_trained_network_is_made_smaller_as_written(tmp_path, monkeypatch):
-    (block,) = (b for b in blocks(ROOT / "docs" / "own.md") if b.startswith("# my_slim.py"))
-    (tmp_path / "my_slim.py").write_text(block.replace("epochs=20", "epochs=4"))
-    monkeypatch.syspath_prepend(tmp_path)
-    found = importlib.import_module("my_slim")
-    shape = found.digits.input_shape
-    whole = found.deploy.dense_network(found.task.model, {"params": found.params}, shape)
-    assert 0.2 * whole.macs(shape) < found.small.network.macs(shape) <= 0.25 * whole.macs(shape)
-    assert found.small.record["metrics"]["test_error_selected"] < 30

@@ -4,7 +4,7 @@ Networks that grow and shrink; children begin with their parents' weights. A red
 training steps in all (the paper: 56 days of a GPU), about five minutes on 2 CPU cores, most of them
 compiling.
 
-    python experiments/search.py --config=configs/searches/lemonade.py --workdir=runs/lemonade
+    gpnas search --config=searches/lemonade --workdir=runs/lemonade
 """
 
 from ml_collections import ConfigDict

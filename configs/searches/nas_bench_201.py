@@ -1,6 +1,6 @@
 """A search on a table: regularized evolution on NAS-Bench-201, by the error after 12 epochs.
 
-    python experiments/search.py --config=configs/searches/nas_bench_201.py --workdir=runs/search
+    gpnas search --config=searches/nas_bench_201 --workdir=runs/search
 
 Another strategy: `--config.strategy="{'name': 'lanas'}"`, and another workdir.
 """

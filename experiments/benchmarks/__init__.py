@@ -3,7 +3,7 @@
 `MEASUREMENTS` has a function for each name; `experiments/benchmark.py` runs them.
 """
 
-from experiments.benchmarks.measure import Measurement, Missing, Options
-from experiments.benchmarks.table import MEASUREMENTS
+from .measure import Measurement, Missing, Options
+from .table import MEASUREMENTS
 
 __all__ = ["MEASUREMENTS", "Measurement", "Missing", "Options"]

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from experiments.benchmarks.measure import Measurement, Missing, Options
 from gpnas.records import read_lines
 from gpnas.report import stats
+
+from .measure import Measurement, Missing, Options
 
 _DENSITY, _SEEDS, _POINT = 0.08, 5, 1.0
 _TARGET = (

@@ -1,8 +1,9 @@
 """Seeds in lanes of one program against one after the other."""
 
-from experiments.benchmarks.measure import Measurement, Options, interleave, summary
-from experiments.benchmarks.subjects import BATCH, config_of, fashion_mnist, trained
 from gpnas.data import load
+
+from .measure import Measurement, Options, interleave, summary
+from .subjects import BATCH, config_of, fashion_mnist, trained
 
 _SEEDS = 5
 

@@ -2,8 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from experiments.benchmarks.measure import Measurement, Options, interleave, ratio, summary
-from experiments.benchmarks.subjects import config_of, fashion_mnist, trained
+from .measure import Measurement, Options, interleave, ratio, summary
+from .subjects import config_of, fashion_mnist, trained
 
 
 def learner_ratio(options: Options, method: str, target: float, **settings: str) -> Measurement:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.measure import Measurement, Missing, Options, interleave, ratio, summary
-from experiments.benchmarks.subjects import BATCH, config_of, fashion_mnist, rows, trained
 from gpnas.data import Dataset
 from gpnas.errors import how_to_install
+
+from .measure import Measurement, Missing, Options, interleave, ratio, summary
+from .subjects import BATCH, config_of, fashion_mnist, rows, trained
 
 _THREADS = 2
 

@@ -5,9 +5,10 @@ import time
 import tracemalloc
 from typing import Any
 
-from experiments.benchmarks.measure import Measurement, Options
 from gpnas.search import Trial, load_table, search
 from gpnas.search.build import build_strategy
+
+from .measure import Measurement, Options
 
 # The error after all epochs on the test images: a search by it is an oracle one.
 _ORACLE = {"nas_bench_201": "cifar10_test_200", "nas_bench_macro": "cifar10_test"}

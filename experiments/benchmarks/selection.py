@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmarks.measure import Measurement, Options, interleave, ratio, summary
 from gpnas.masks import select
+
+from .measure import Measurement, Options, interleave, ratio, summary
 
 _TARGET = 0.1
 _ELSEWHERE = 0.35  # not on a CPU: a GPU sorts as fast as it reads

@@ -1,7 +1,7 @@
 """What masks cost: a step with them, events included, over the same step without any."""
 
-from experiments.benchmarks.measure import Measurement, Options, interleave, ratio, summary
-from experiments.benchmarks.subjects import (
+from .measure import Measurement, Options, interleave, ratio, summary
+from .subjects import (
     config_of,
     every,
     fashion_mnist,

@@ -9,11 +9,12 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from experiments.benchmarks.measure import Options
 from gpnas.data import Dataset, Fields, Split, load
 from gpnas.errors import UserError
 from gpnas.models import call
 from gpnas.train import Plan, make_plan, make_program
+
+from .measure import Options
 
 BATCH = 128
 _LONG = 1000  # epochs: that all the steps that are measured lie where masks still change

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 
-from experiments.benchmarks import (
+from . import (
     fashion,
     lanes,
     learners,
@@ -13,7 +13,7 @@ from experiments.benchmarks import (
     steps,
     training,
 )
-from experiments.benchmarks.measure import Measurement, Options
+from .measure import Measurement, Options
 
 _TRAINING: dict[str, Callable[[Options], Measurement]] = {
     "fashion_2pct": fashion.fashion_2pct,

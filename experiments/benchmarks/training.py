@@ -13,11 +13,12 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from experiments.benchmarks.measure import Compiling, Measurement, Options, ratio
-from experiments.benchmarks.subjects import BATCH, every, fashion_mnist, plain
 from gpnas.data import Dataset, Split, load
 from gpnas.methods import Method, development
 from gpnas.train import train
+
+from .measure import Measurement, Options, compiling, ratio
+from .subjects import BATCH, every, fashion_mnist, plain
 
 _TARGET = 0.9
 _traces = 0
@@ -84,11 +85,10 @@ def loop_ratio(options: Options) -> Measurement:
     compiled: list[float] = []
 
     def ours() -> float:
-        compiling = Compiling()
-        with tempfile.TemporaryDirectory() as folder, compiling.watch():
+        with tempfile.TemporaryDirectory() as folder, compiling() as compile_s:
             seconds = _seconds(lambda: train(config, pathlib.Path(folder) / "run", data))
-        compiled.append(round(compiling.seconds, 3))
-        return seconds - compiling.seconds
+        compiled.append(round(compile_s(), 3))
+        return seconds - compile_s()
 
     plain_loops = {loop: _plain_run(config, data, loop) for loop in ("steps", "scan")}
     for run in plain_loops.values():

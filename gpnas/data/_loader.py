@@ -1,6 +1,7 @@
 """`load`: from a name to arrays."""
 
 import dataclasses
+import importlib
 import os
 import re
 from collections.abc import Sequence
@@ -274,6 +275,7 @@ def _find_prepared(request: _Request, known: Known) -> Path:
         logging.info("%s: %s", known.name, reason)
     if directory:
         return directory
+    importlib.import_module("tensorflow_datasets")  # fails before anything is fetched, if at all
     train, test = _sources.obtain(known, request.read_dirs, request.download, reasons)
     return prepare(known, train, test, request.write_dir)
 

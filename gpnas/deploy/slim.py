@@ -6,7 +6,7 @@ import tempfile
 from typing import Annotated, Any, Literal, NamedTuple
 
 from gpnas import plugins
-from gpnas.data import Dataset
+from gpnas.data import Dataset, require_kind
 from gpnas.deploy._compact_network import Network, compact_network
 from gpnas.errors import UserError
 from gpnas.plugins import In
@@ -44,7 +44,7 @@ def slim(
 
     Units of all layers compete by their effect on the loss per cost (`development_cost`). Of the
     evaluated networks that are as small as asked for, the best on the validation examples is
-    returned. `./run.sh train --config=configs/slim.py` does the same.
+    returned. `gpnas train --config=slim` does the same.
 
     Args:
       task: What the network was trained on.
@@ -69,6 +69,7 @@ def slim(
     for field, given, kind in (("task", task, Task), ("data", data, Dataset)):
         if not isinstance(given, kind):
             raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}")
+    require_kind(data, inputs=("image", "features"))
     if variables is None:
         raise UserError("variables", None, "those of the trained network, as `task.init` has them")
     curve = ((0.0, 1.0), (_STOP, target))

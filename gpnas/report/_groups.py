@@ -8,6 +8,10 @@ from gpnas.report._metric import ERROR, Metric
 from gpnas.report._read import Problem, Run
 from gpnas.report._read_front import Front
 
+# What the seconds of a run went into; the rest of a record's `seconds` is their share.
+SECONDS = (
+    "starting", "compiling", "training", "evaluating", "waiting_for_data", "saving", "lost",
+)  # fmt: skip
 # Where each quantity of a finished run is found in its record.
 FIELDS: dict[str, tuple[str, ...]] = {
     "params": ("cost", "params"),
@@ -20,6 +24,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "flops": ("cost", "train_flops"),
     "flops_dense": ("cost", "train_flops_dense"),
     "wall": ("wall_s",),
+    "goodput": ("seconds", "goodput"),
+    **{f"{name}_s": ("seconds", name) for name in SECONDS},
 }
 # The same of its metric, by name.
 METRICS = {"test_last": "test_{}_last", "test_selected": "test_{}_selected"}

@@ -158,6 +158,7 @@ def _sections(summary: Summary) -> list[Section]:
         made.append((name, spec.heading, blocks))
         short[spec.heading] = spec.short
     made.append(("receptive", _pictures.HEADING, _cards(summary)))
+    made.append(("time", "Time", _blocks("boxed", _results.time_table(summary))))
     blocks = _blocks("boxed", _results.unfinished_table(summary))
     made.append(("unfinished", "Unfinished runs", blocks + _blocks("figure", unfinished)))
     made.append(("details", "Details", _folds(summary) if summary.groups else []))

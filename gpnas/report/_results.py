@@ -1,7 +1,7 @@
 """The tables of a report."""
 
 from gpnas.report import formatting, stats
-from gpnas.report._groups import Group, Summary
+from gpnas.report._groups import SECONDS, Group, Summary
 from gpnas.report._metric import Metric
 from gpnas.report._read import Run
 from gpnas.report._table import Cell, Column, Table, group_cell, number_cell
@@ -138,6 +138,31 @@ def difference_table(summary: Summary) -> Table | None:
         "corrected for the number of arms."
     )
     return Table("Difference from dense, seed by seed", columns, rows[:MAX_ROWS], [note])
+
+
+def time_table(summary: Summary) -> Table | None:
+    """Returns what the seconds of the runs went into; None where no record says so."""
+    rows = [
+        [
+            group_cell(group),
+            *(number_cell(group.mean(f"{name}_s"), formatting.significant) for name in SECONDS),
+            number_cell(group.mean("goodput"), formatting.percent_text),
+        ]
+        for group in summary.groups[:MAX_ROWS]
+        if group.mean("goodput") is not None
+    ]
+    if not rows:
+        return None
+    columns = [
+        Column("arm", numeric=False),
+        *(Column(f"{name.replace('_', ' ')} s") for name in SECONDS),
+        Column("goodput", help="Share of training in the sum of the columns before"),
+    ]
+    note = (
+        "Mean over seeds. Seeds that train as one program have the same seconds. Lost is work that"
+        " an interruption undid, as far as it was logged, and starting again."
+    )
+    return Table("Where the time went", columns, rows, [note])
 
 
 def unfinished_table(summary: Summary) -> Table | None:

@@ -4,21 +4,15 @@ Optuna keeps the trials, their heartbeats, and the retries of those whose worker
 propose the architectures. `optuna-dashboard` shows such a study.
 """
 
-import contextlib
 import functools
-import json
 import pathlib
 import time
-import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import optuna
-from absl import logging
-from optuna.exceptions import UpdateFinishedTrialError
 
 from gpnas.errors import UserError
-from gpnas.search._database import KEPT, must_exist, reached
+from gpnas.search._database import KEPT, reached
 from gpnas.search._history import History, Propose, Trial, rooted
 from gpnas.search._outcome import (
     FAILURES,
@@ -29,12 +23,13 @@ from gpnas.search._outcome import (
     completed,
     exhausted,
 )
-from gpnas.search._resume import check_same
+from gpnas.search._queue import TrialFailed, failure_of, give_back_stale_trials, run_one
+from gpnas.search._queue import join_study as join_study
+from gpnas.search._queue import open_study as open_study
+from gpnas.search._queue import wait_for_stale_trials as wait_for_stale_trials
 from gpnas.search._run import randomness
 from gpnas.search._space import frozen
 
-HEARTBEAT, GRACE = 5, 20  # seconds; a worker without a heartbeat for the latter counts as dead
-_RETRIES = 2  # of a trial whose worker died; after the third death it has failed
 _POLL = 0.2  # seconds between looks at whether what a strategy waits for has ended
 _LIVE = (
     optuna.trial.TrialState.COMPLETE,
@@ -42,79 +37,6 @@ _LIVE = (
     optuna.trial.TrialState.WAITING,
     optuna.trial.TrialState.FAIL,  # with a reason; without one, it was given to another worker
 )
-
-
-class _TrialFailed(RuntimeError):
-    """Makes Optuna record a trial as failed."""
-
-
-def open_study(
-    storage: str,
-    name: str,
-    objectives: Sequence[str],
-    settings: Mapping[str, Any],
-    heartbeat: int = HEARTBEAT,
-    grace: int = GRACE,
-    maximised: Collection[str] = (),
-) -> optuna.Study:
-    """Creates a study, or resumes one with the same settings (its length may differ).
-
-    Args:
-      storage: URL of a database, as SQLAlchemy reads it.
-      name: The study's.
-      objectives: Names of what is minimised, or maximised.
-      settings: JSON data that says what is searched and how; kept with the study.
-      heartbeat: Heartbeat interval in seconds.
-      grace: Seconds without a heartbeat after which a trial is retried by another worker.
-      maximised: Metrics of which higher values are better.
-
-    Raises:
-      UserError: If the database cannot be reached, or the study is another one.
-    """
-    down, up = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
-    directions = [up if name in maximised else down for name in objectives]
-    with reached(storage):
-        kept = _storage(storage, heartbeat, grace)
-        study = optuna.create_study(
-            storage=kept, study_name=name, directions=directions,
-            sampler=optuna.samplers.RandomSampler(), load_if_exists=True,
-        )  # fmt: skip
-        before = study.user_attrs.get("settings")
-        now = json.loads(json.dumps(settings))
-        if before is None:
-            if study.get_trials(deepcopy=False) or len(study.directions) != len(objectives):
-                raise UserError("name", name, "a study that gpnas began, or a name not yet used")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(list(objectives))
-            study.set_user_attr("settings", now)
-        else:
-            check_same(before, now)
-            if before != now:  # workers that join from now on take the new numbers
-                study.set_user_attr("settings", now)
-        return study
-
-
-def join_study(
-    storage: str, name: str, heartbeat: int = HEARTBEAT, grace: int = GRACE
-) -> tuple[optuna.Study, dict[str, Any]]:
-    """A study that another process began, and its settings.
-
-    Raises:
-      UserError: If the database cannot be reached, or has no such study.
-    """
-    with reached(storage):
-        must_exist(storage)
-        kept = _storage(storage, heartbeat, grace)
-        names = optuna.get_all_study_names(kept)
-        if name not in names:
-            raise UserError("name", name, ", ".join(names) or "a study that was begun")
-        study = optuna.load_study(
-            study_name=name, storage=kept, sampler=optuna.samplers.RandomSampler()
-        )
-        if "settings" not in study.user_attrs:
-            raise UserError("name", name, "a study that gpnas began")
-        return study, study.user_attrs["settings"]
 
 
 @reached(KEPT)
@@ -147,7 +69,7 @@ def history_of(study: optuna.Study) -> list[Trial]:
     return [
         _trial(trial)
         for trial in trials
-        if "proposal" in trial.user_attrs and (trial.state != dead or _failure(trial))
+        if "proposal" in trial.user_attrs and (trial.state != dead or failure_of(trial))
     ]
 
 
@@ -196,7 +118,7 @@ def work(
 
     with reached(KEPT):
         while not ended(history_of(study)):
-            _run_one(study, objective)
+            run_one(study, objective)
         return history_of(study)
 
 
@@ -209,7 +131,7 @@ def _completed(
     """Evaluates a trial, or copies the outcome of an earlier one, and keeps it with the study.
 
     Raises:
-      _TrialFailed: If it failed.
+      TrialFailed: If it failed.
     """
     asked = _trial(trial)
     twin = _find(past, asked)
@@ -221,50 +143,9 @@ def _completed(
         done = completed(asked, attempt(evaluation), objectives)
     if done.failed is not None:
         trial.set_user_attr("failed", done.failed)
-        raise _TrialFailed(done.failed)
+        raise TrialFailed(done.failed)
     trial.set_user_attr("metrics", dict(done.metrics or {}))
     return done
-
-
-def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], list[float]]) -> None:
-    """Runs one trial; if it was given to another worker meanwhile, its outcome is dropped."""
-    numbers: list[int] = []
-    raised: list[BaseException] = []
-
-    def one(trial: optuna.Trial) -> list[float]:
-        numbers.append(trial.number)
-        try:
-            return objective(trial)
-        except BaseException as error:
-            raised.append(error)
-            if isinstance(error, KeyboardInterrupt):
-                # Optuna records a failure, which is no fault of the candidate.
-                with contextlib.suppress(UpdateFinishedTrialError):
-                    trial.set_user_attr("interrupted", True)
-            raise
-
-    try:
-        study.optimize(one, n_trials=1, catch=(_TrialFailed,))
-    except (UpdateFinishedTrialError, ValueError):  # the latter: Optuna told of a finished trial
-        if not numbers:
-            raise
-        if raised and not isinstance(raised[0], _TrialFailed | UpdateFinishedTrialError):
-            raise raised[0] from None
-        logging.warning(
-            "trial %d was given to another worker while this one was silent: its result is dropped",
-            numbers[0],
-        )
-
-
-@reached(KEPT)
-def wait_for_stale_trials(study: optuna.Study, grace: int = GRACE) -> int:
-    """Waits until trials that a dead process left are given back; returns how many there were."""
-    running = (optuna.trial.TrialState.RUNNING,)
-    left = len(study.get_trials(deepcopy=False, states=running))
-    if left:
-        time.sleep(grace + 1)
-        optuna.storages.fail_stale_trials(study)
-    return left
 
 
 @reached(KEPT)
@@ -294,7 +175,11 @@ def different(history: History) -> int:
 def _ask(
     study: optuna.Study, trial: optuna.Trial, propose: Propose, seed: int, past: list[Trial]
 ) -> list[Trial]:
-    """Gives the trial a proposal; returns the history that it was made from."""
+    """Gives the trial a proposal; returns the history that it was made from.
+
+    Raises:
+      TrialFailed: If a strategy waits while a trial of a dead worker is to be tried again.
+    """
     while True:
         earlier = sum(other.number < trial.number for other in past)
         proposal = ask(propose, past, randomness(seed, earlier))
@@ -302,6 +187,9 @@ def _ask(
             trial.set_user_attr("proposal", proposal._asdict())
             return past
         time.sleep(_POLL)
+        give_back_stale_trials(study)
+        if study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
+            raise TrialFailed("a dead worker's trial comes first")  # this one may wait for it
         past = _others(study, trial)
 
 
@@ -324,24 +212,5 @@ def _trial(trial: optuna.Trial | optuna.trial.FrozenTrial) -> Trial:
     asked = kept["proposal"]
     return Trial(
         trial.number, frozen(asked["architecture"]), kept.get("metrics"), asked["parent"],
-        kept.get("repeats"), asked["budget"], _failure(trial),
+        kept.get("repeats"), asked["budget"], failure_of(trial),
     )  # fmt: skip
-
-
-def _failure(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str | None:
-    """Why a trial failed; None if it did not, or if another worker was given it."""
-    retries = len(getattr(trial, "system_attrs", {}).get("retry_history", ()))
-    dead = getattr(trial, "state", None) == optuna.trial.TrialState.FAIL
-    if dead and retries >= _RETRIES and "interrupted" not in trial.user_attrs:
-        return trial.user_attrs.get("failed", f"its worker died, {_RETRIES + 1} times")
-    return trial.user_attrs.get("failed")
-
-
-def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
-        return optuna.storages.RDBStorage(
-            url, heartbeat_interval=heartbeat, grace_period=grace,
-            heartbeat_stale_trial_callback=retry,
-        )  # fmt: skip

@@ -4,10 +4,11 @@
 record, `study` makes the config of several runs, and `load_run` reads a finished run.
 """
 
+from gpnas._locks import InUse
 from gpnas._stop import Stopped
-from gpnas.train import task
+from gpnas.train import distributed, task
 from gpnas.train._build import build_model, build_task
-from gpnas.train._config import base, check_config, config_key
+from gpnas.train._config import base, check_config, config_from_json, config_key
 from gpnas.train._front import front_config, train_front
 from gpnas.train._load_data import load_data
 from gpnas.train._load_run import Finished, load_run
@@ -19,13 +20,23 @@ from gpnas.train._program import make_evaluate, make_program
 from gpnas.train._run import Diverged
 from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics, init_state, make_step
-from gpnas.train._study import run_study, settings, study
+from gpnas.train._study import (
+    RunGroup,
+    missing_groups,
+    run_group,
+    run_key,
+    run_study,
+    settings,
+    study,
+)
 from gpnas.train.task import Aux, Metric, Task, classification, percent, supervised
 
 __all__ = [
-    "Aux", "Diverged", "Finished", "Metric", "Metrics", "Plan", "Stopped", "Task", "TrainState",
-    "base", "build_model", "build_task", "check_config", "check_task", "classification",
-    "config_key", "find_optimizer", "front_config", "init_state", "load_data", "load_run",
-    "make_evaluate", "make_plan", "make_program", "make_step", "percent", "run_study", "settings",
+    "Aux", "Diverged", "Finished", "InUse", "Metric", "Metrics", "Plan", "RunGroup", "Stopped",
+    "Task", "TrainState", "base", "build_model", "build_task", "check_config", "check_task",
+    "classification", "config_from_json", "config_key", "distributed", "find_optimizer",
+    "front_config",
+    "init_state", "load_data", "load_run", "make_evaluate", "make_plan", "make_program",
+    "make_step", "missing_groups", "percent", "run_group", "run_key", "run_study", "settings",
     "study", "supervised", "task", "train", "train_front", "train_replicas",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from absl import logging
 from gpnas._files import disk_failure, read_json, sealed, sync, write_json
 from gpnas.errors import UserError
 from gpnas.masks import tree
+from gpnas.train import distributed
 
 _KEEP = 2
 _OVERHEAD = 2**18  # bytes of a checkpoint besides its arrays: metadata, digests
@@ -66,9 +67,12 @@ def save(
     before = [old for old in steps(folder) if old < step]
     _keep_only(folder, before)
     _check_room(folder, tree)
+    # Of arrays of JAX, Orbax writes only this process' part where there are several.
+    plain = jax.process_count() > 1
+    stored = distributed.to_numpy(tree) if plain else tree
     try:
         with _silent(), _manager(folder) as manager:
-            manager.save(step, args=ocp.args.StandardSave(tree), force=True)
+            manager.save(step, args=ocp.args.StandardSave(stored), force=True)
             manager.wait_until_finished()
         for path in [*sorted((folder / str(step)).rglob("*")), folder / str(step), folder]:
             sync(path)
@@ -79,7 +83,7 @@ def save(
             raise
         raise OSError(number, os.strerror(number), str(folder)) from error
     content = {"tree": _describe(tree), "files": _digests(folder / str(step)), "about": about}
-    write_json(_digest_file(folder, step), sealed(content))
+    write_json(_digest_file(folder, step), sealed({**content, "plain": plain}))
     now = [*before, step]
     _keep_only(folder, {*now[-_KEEP:], *(old for old in now if old in kept)})
 
@@ -143,7 +147,7 @@ def restore(
             )
         try:
             with _manager(folder) as manager:
-                return step, manager.restore(step, args=ocp.args.StandardRestore(like))
+                return step, _restore(manager, step, like, known.get("plain", False))
         except Exception as error:  # Orbax raises all kinds, with a thousand lines
             reason = str(error).strip().partition("\n")[0][:200]
             raise UserError(
@@ -162,8 +166,26 @@ def steps(folder: pathlib.Path) -> list[int]:
 
 
 def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=None, enable_async_checkpointing=False)
+    options: dict[str, Any] = {"max_to_keep": None, "enable_async_checkpointing": False}
+    if jax.process_count() > 1:  # Orbax would wait for the others, and let all of them write
+        folder.mkdir(parents=True, exist_ok=True)
+        own = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(own, {own}, "gpnas")
+        options |= {"create": False, "multiprocessing_options": alone}
+    options = ocp.CheckpointManagerOptions(**options)
     return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+def _restore(manager: ocp.CheckpointManager, step: int, like: Any, plain: bool) -> Any:
+    """The tree of a step, which is of NumPy arrays if `plain`."""
+    if plain:
+        found = manager.restore(step, args=ocp.args.StandardRestore(distributed.to_numpy(like)))
+        return distributed.from_numpy(found, like)
+    if jax.process_count() == 1:
+        return manager.restore(step, args=ocp.args.StandardRestore(like))
+    like = distributed.put(like)
+    found = manager.restore(step, args=ocp.args.StandardRestore(like))
+    return distributed.on_first_device(found)
 
 
 def _digest_file(folder: pathlib.Path, step: int) -> pathlib.Path:

@@ -56,11 +56,13 @@ def base(**method: Any) -> ConfigDict:
     config.train.init_names = ConfigDict()  # {path here: path there}; "" is not loaded
     config.train.batch_size = 128  # over all devices; less of fewer images than that
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
+    config.train.matmul_precision = ""  # of jax: highest, tensorfloat32, bfloat16; its own if empty
     config.train.loop = "auto"  # scan, steps, segments; auto: what is fast (docs/performance.md)
     config.train.log_every = 100  # steps between lines in metrics.jsonl
     config.train.eval_every = 1  # epochs between evaluations on the validation images
     config.train.patience = 0  # evaluations without a better metric that end the run; 0: never
     config.train.tensorboard = True
+    config.train.profile = ()  # (start, stop): steps traced by jax's profiler into WORKDIR/profile
     config.train.keep_epochs = ()  # after which the checkpoint is kept, besides the last two
     config.train.checkpoint_seconds = 15.0  # the least between two; 0: at each evaluation
 
@@ -101,6 +103,7 @@ _FREE = (
     "data.download",
     "train.tensorboard",
     "train.keep_epochs",
+    "train.profile",
     "method.table",
     "train.checkpoint_seconds",
 )
@@ -121,6 +124,21 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
     defaults["optimizer"]["arguments"] = {}  # what is not given there is not given
     flat = _flat(defaults) | _flat(config)
     return {path: value for path, value in flat.items() if path not in _FREE}
+
+
+def config_from_json(known: Mapping[str, Any]) -> ConfigDict:
+    """A config as it came back from JSON; a field that was added since then has its default."""
+    known = _tuples(known)
+    config = base(**known["method"])
+    config.update(known)
+    config.optimizer.arguments = ConfigDict(known["optimizer"]["arguments"])
+    return config
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _tuples(inner) for name, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 _OPEN = (

@@ -1,12 +1,12 @@
 """Lines of metrics of chunks of steps: fetched together, written one by one."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 from absl import logging
 
+from gpnas.train._goodput import Instant
 from gpnas.train._observe import Counts, HostCounters, to_host, train_line
 from gpnas.train._plan import Plan
 from gpnas.train._run import Replica
@@ -33,6 +33,8 @@ def chunks_ahead(seconds: float | None) -> int:
     Args:
       seconds: Of a chunk, if that is known.
     """
+    if jax.process_count() > 1:  # which agree after each chunk whether to stop
+        return 0
     # Virtual CPU devices can starve each other of threads if two programs are under way.
     if jax.default_backend() == "cpu" and jax.device_count() > 1:
         return 0
@@ -40,16 +42,23 @@ def chunks_ahead(seconds: float | None) -> int:
 
 
 def flush_metrics(
-    replicas: list[Replica], chunks: Sequence[Chunk], plan: Plan, since: float, show: Callable
-) -> tuple[list[Replica], float]:
+    replicas: list[Replica],
+    chunks: Sequence[Chunk],
+    plan: Plan,
+    since: Instant,
+    show: Callable,
+    clock: Callable[[], Instant],
+) -> tuple[list[Replica], Instant]:
     """Logs what chunks came to, and says when the last of them was done.
 
     Seconds are those of all chunks together, shared among them by their steps.
     """
     fetched = jax.device_get([(chunk.sums, chunk.counts) for chunk in chunks])
-    now, steps = time.monotonic(), sum(chunk.steps for chunk in chunks)
+    now, steps = clock(), sum(chunk.steps for chunk in chunks)
+    compiled = now.compiled - since.compiled if chunks else 0.0
+    replicas = [one.charged(compile_s=compiled) for one in replicas]
     for chunk, (sums, counts) in zip(chunks, fetched, strict=True):
-        spent = (now - since) * chunk.steps / steps
+        spent = (now.time - since.time) * chunk.steps / steps
         rate = round(chunk.steps * plan.batch_size * len(replicas) / spent, 1)
         replicas = [
             _log(

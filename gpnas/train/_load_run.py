@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train import _checkpoint
-from gpnas.train._config import base, config_key
+from gpnas.train._config import config_from_json, config_key
 from gpnas.train._load_data import load_data
 from gpnas.train._observe import no_selection
 from gpnas.train._plan import Plan, make_plan
@@ -70,7 +70,7 @@ def load_run(
         raise UserError("network", network, ", ".join(NETWORKS))
     record = _record(workdir)
     try:
-        config = _config(record["config"])
+        config = config_from_json(record["config"])
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         allowed = f"a run's record, with its config ({error})"
         raise UserError("workdir", str(workdir / "record.json"), allowed) from error
@@ -110,21 +110,6 @@ def _record(workdir: pathlib.Path) -> dict[str, Any]:
         if not isinstance(record.get(field), kind):
             raise UserError("workdir", str(path), f"a run's record; this one lacks {field}")
     return record
-
-
-def _config(known: Mapping[str, Any]) -> ConfigDict:
-    """A config as it came back from JSON; a field that was added since then has its default."""
-    known = _tuples(known)
-    config = base(**known["method"])
-    config.update(known)
-    config.optimizer.arguments = ConfigDict(known["optimizer"]["arguments"])
-    return config
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _tuples(inner) for name, inner in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _is_of(config: ConfigDict, seeds: Sequence[int], known: Any) -> bool:

@@ -1,6 +1,7 @@
 """The loop of a run: from a config and a folder to a record."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import time
@@ -13,16 +14,16 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from gpnas import _stop
-from gpnas._files import sealed, write_json
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import masked_leaves
-from gpnas.train import _analysis, _checkpoint, _elastic, _patience, _record
+from gpnas.train import _analysis, _checkpoint, _elastic, _patience, _record, distributed
 from gpnas.train._config import check_config as check_config
 from gpnas.train._config import config_key
 from gpnas.train._flush import Chunk, chunks_ahead, flush_metrics
 from gpnas.train._forecast import few_updates, forecast_line
+from gpnas.train._goodput import stopwatch
 from gpnas.train._initial import check_variables, load_variables
 from gpnas.train._load_data import load_data
 from gpnas.train._metrics import progress, writer
@@ -36,15 +37,16 @@ from gpnas.train._observe import (
     validation_values,
 )
 from gpnas.train._plan import Plan, make_plan
+from gpnas.train._profile import profiler
 from gpnas.train._program import Program, make_program
 from gpnas.train._run import Replica, Run, restore, save
 from gpnas.train._shuffle import batch_order
 from gpnas.train._state import TrainState
 from gpnas.train._workdir import (
-    check_workdir,
-    keep_written,
+    begin,
+    check_workdirs,
+    finished,
     locked,
-    read_about,
 )
 from gpnas.train.task import Metric, Task
 
@@ -103,33 +105,44 @@ def train_replicas(
       UserError, Diverged, Stopped: As `train`; a loss that is not finite stops all replicas.
     """
     config, folders = configs[0], [pathlib.Path(workdir) for workdir in workdirs]
-    _check_configs(configs)
-    for c, folder in zip(configs, folders, strict=True):
-        if not 0 <= c.seed < 2**32:
-            raise UserError("seed", c.seed, "0 to 2**32 - 1")
-        check_workdir(folder, c)
-    for field, given, kind in (("data", data, Dataset), ("task", task, Task)):
-        if given is not None and not isinstance(given, kind):
-            raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}, or None")
-    data = load_data(config) if data is None else data
-    plan = make_plan(config, data, task=task)
-    if config.elastic:
-        _elastic.check(config, data, plan, len(configs))
-    together = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
-    checkpoints = folders[0] / f"checkpoints{together}"
-    begun = bool(_checkpoint.steps(checkpoints))
-    if variables is not None:
-        check_variables(variables, plan.variables)
-    elif not begun:
-        variables = load_variables(config.train, plan.variables)
+    with distributed.together():
+        _check_configs(configs)
+        for field, given, kind in (("data", data, Dataset), ("task", task, Task)):
+            if given is not None and not isinstance(given, kind):
+                raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}, or None")
+    for c in configs:
+        distributed.check_same(config_key(c.to_dict()))
+    distributed.from_first(lambda: check_workdirs(folders, configs))
+    with distributed.together():
+        data = load_data(config) if data is None else data
+        plan = make_plan(config, data, task=task)
+        if config.elastic:
+            _elastic.check(config, data, plan, len(configs))
+    distributed.check_same({"data": data.sha256})
+    joined = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
+    checkpoints = folders[0] / f"checkpoints{joined}"
+    begun = distributed.from_first(lambda: bool(_checkpoint.steps(checkpoints)))
+    with distributed.together():
+        if variables is not None:
+            check_variables(variables, plan.variables)
+        elif not begun:
+            variables = load_variables(config.train, plan.variables)
     with contextlib.ExitStack() as locks:
-        for c, folder in zip(configs, folders, strict=True):
-            locks.enter_context(locked(folder))
-            check_workdir(folder, c, data)
+
+        def lock() -> None:
+            for folder in folders:
+                locks.enter_context(locked(folder))
+            check_workdirs(folders, configs, data)
+
+        distributed.from_first(lock)
         if stopped is None:
             stopped = locks.enter_context(_stop.stop_signal())
         orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
-        run = Run(configs, folders, checkpoints, data, plan, orders, stopped)
+        clock = locks.enter_context(stopwatch())
+        trace = locks.enter_context(profiler(config.train.profile, folders[0] / "profile"))
+        run = Run(configs, folders, checkpoints, data, plan, orders, stopped, clock, trace)
+        if config.train.matmul_precision:
+            locks.enter_context(jax.default_matmul_precision(config.train.matmul_precision))
         return _run(run, None if begun else variables)
 
 
@@ -137,6 +150,8 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
     """Makes sure that seeds can train together."""
     for one in configs:
         check_config(one)
+        if not 0 <= one.seed < 2**32:
+            raise UserError("seed", one.seed, "0 to 2**32 - 1")
     shared = [config_key(c.to_dict()) | {"seed": None} for c in configs]
     if any(one != shared[0] for one in shared):
         raise ValueError("train_replicas: got other configs, allowed: ones that differ in the seed")
@@ -150,9 +165,10 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
 
 def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
     configs, folders, data, plan = run.configs, run.folders, run.data, run.plan
-    config = configs[0]
-    if all((folder / "record.json").exists() for folder in folders):
-        return [read_about(folder / "record.json") for folder in folders]
+    config, begun = configs[0], time.monotonic()
+    done = distributed.from_first(lambda: finished(folders))
+    if done:
+        return done
     abouts = [
         _record.describe_run(c, data, plan)
         | {"checkpoints": os.path.relpath(run.checkpoints, folder)}
@@ -170,21 +186,26 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         replicas = []
         for i, (folder, state) in enumerate(zip(folders, states, strict=True)):
-            write_json(folder / "config.json", sealed(abouts[i]))
-            lines = keep_written(folder / "metrics.jsonl", written[i])
+            begin_one = functools.partial(begin, folder, abouts[i], written[i])
+            lines, repeated = distributed.from_first(begin_one)
             write = stack.enter_context(writer(folder, config.train.tensorboard, step))
             sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}
             counts = jax.device_get(count(state))
             units = units_of(state.mask_state)
-            begun = resume_counters(to_host(counts, 0, sizes, units), lines)
+            counters = resume_counters(to_host(counts, 0, sizes, units), lines)
             wall = lines[-1]["wall_s"] if lines else 0.0
             values = validation_values(lines, plan.task.metric)
-            replicas.append(Replica(write, written[i], selected[i], begun, wall, values))
+            one = Replica(write, written[i], selected[i], counters, wall, values)
+            spent = time.monotonic() - begun
+            lost = repeated + (spent if step else 0.0)
+            replicas.append(one.charged(start_s=0.0 if step else spent, lost_s=lost))
         states, replicas = _loop(run, program, states, replicas)
-    return [
-        _record.finish(run, i, program, state, replica, known)
-        for i, (state, replica, known) in enumerate(zip(states, replicas, abouts, strict=True))
-    ]
+    return distributed.from_first(
+        lambda: [
+            _record.finish(run, i, program, state, replica, known)
+            for i, (state, replica, known) in enumerate(zip(states, replicas, abouts, strict=True))
+        ]
+    )
 
 
 def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
@@ -215,19 +236,17 @@ def _loop(
     device is at the next ones.
     """
     config, plan = run.configs[0], run.plan
-    log_every, metric = config.train.log_every, plan.task.metric
-    per_epoch, rows = plan.steps_per_epoch, min(log_every, plan.steps_per_epoch)
+    per_epoch, metric = plan.steps_per_epoch, plan.task.metric
     step, saved = int(states[0].step), time.monotonic()
     program, states, _ = _resize_to_active(program, states)
     out_of_patience = _patience.make_rule(config.train, plan.method, plan.total_steps, metric)
-    placed, running, since = program.place(states), [], time.monotonic()
+    placed, running, since = program.place(states), [], run.clock()
     ahead = chunks_ahead(None)
-    title = config.arm or config.method.name
-    with progress(plan.total_steps, title) as show:
+    with progress(plan.total_steps, config.arm or config.method.name) as show:
         show(step, forecast_line(plan.expected))
         while step < plan.total_steps and not out_of_patience(replicas[0].values):
-            steps = min(log_every - step % log_every, per_epoch - step % per_epoch)
-            index = np.stack([order(step, rows) for order in run.orders])
+            run.trace(step, placed)
+            steps, index, replicas = _next_chunk(run, step, replicas)
             placed, sums = program.run(placed, index, steps, step)
             step += steps
             counts = count(program.view(placed), len(replicas))
@@ -235,35 +254,62 @@ def _loop(
             last = step == plan.total_steps
             eval_now = last or step % (config.train.eval_every * per_epoch) == 0
             keep = step % per_epoch == 0 and step // per_epoch in config.train.keep_epochs
-            if eval_now or len(running) > ahead:
-                kept = 0 if eval_now else min(ahead, 1)
+            if eval_now or keep or len(running) > ahead:
+                kept = 0 if eval_now or keep else min(ahead, 1)
                 done, running = running[: len(running) - kept], running[len(running) - kept :]
                 begun = since
-                replicas, since = flush_metrics(replicas, done, plan, since, show)
-                ahead = chunks_ahead((since - begun) / len(done))
-            stop_now = run.stopped()
+                replicas, since = flush_metrics(replicas, done, plan, since, show, run.clock)
+                ahead = chunks_ahead((since.time - begun.time) / len(done))
+            stop_now = distributed.any_of(run.stopped())
             if stop_now:
-                replicas, since = flush_metrics(replicas, running, plan, since, show)
+                replicas, since = flush_metrics(replicas, running, plan, since, show, run.clock)
             if eval_now or stop_now or keep or program.resize_to_active:
                 states = program.fetch(placed)
             if eval_now:
-                replicas = _evaluate(program, states, run.data, replicas)
+                replicas = _evaluate(run, program, states, replicas)
                 show(step, "; ".join(_evaluation_text(one, metric) for one in replicas))
                 if not last and out_of_patience(replicas[0].values):
                     last = True
                     show(step, f"ends here: train.patience={config.train.patience}")
                 placed, states = _on_eval(program, placed, states, replicas, run.data)
-            due = eval_now and time.monotonic() - saved >= config.train.checkpoint_seconds
+            due = eval_now and distributed.from_first(
+                functools.partial(_is_over, saved + config.train.checkpoint_seconds)
+            )
             if due or keep or stop_now or last:
-                save(run, step, [program.to_full_shape(state) for state in states], replicas)
+                replicas = _save(run, step, program, states, replicas)
                 saved = time.monotonic()
             if stop_now and not last:
                 raise Stopped(f"stopped at step {step}")
             if not last:
                 program, states, moved = _resize_to_active(program, states)
                 placed = program.place(states) if moved else placed
-            since = time.monotonic() if eval_now else since
+            since = run.clock() if eval_now or keep else since
     return [program.to_full_shape(state) for state in states], replicas
+
+
+def _next_chunk(
+    run: Run, step: int, replicas: list[Replica]
+) -> tuple[int, np.ndarray, list[Replica]]:
+    """Number of steps of a chunk, numbers of its images, and who is charged with the time."""
+    begun, train, per_epoch = time.monotonic(), run.configs[0].train, run.plan.steps_per_epoch
+    ends = train.log_every - step % train.log_every, per_epoch - step % per_epoch
+    steps = min(*ends, *(at - step for at in train.profile if at > step))
+    rows = min(train.log_every, per_epoch)
+    index = np.stack([order(step, rows) for order in run.orders])
+    return steps, index, [one.charged(data_s=time.monotonic() - begun) for one in replicas]
+
+
+def _save(
+    run: Run, step: int, program: Program, states: list[TrainState], replicas: list[Replica]
+) -> list[Replica]:
+    """Saves a checkpoint, and charges each replica with the time."""
+    begun = time.monotonic()
+    save(run, step, [program.to_full_shape(state) for state in states], replicas)
+    return [one.charged(save_s=time.monotonic() - begun) for one in replicas]
+
+
+def _is_over(end: float) -> bool:
+    return time.monotonic() >= end
 
 
 def _resize_to_active(
@@ -277,17 +323,18 @@ def _resize_to_active(
 
 
 def _evaluate(
-    program: Program, states: list[TrainState], data: Dataset, replicas: list[Replica]
+    run: Run, program: Program, states: list[TrainState], replicas: list[Replica]
 ) -> list[Replica]:
     """Evaluates all replicas, and logs and selects each."""
-    begun, done = time.monotonic(), []
+    begun, done = run.clock(), []
     networks = [program.network(state) for state in states]
-    found = program.evaluate_all(networks, data.validation)
-    seconds = time.monotonic() - begun
+    found = distributed.from_first(lambda: program.evaluate_all(networks, run.data.validation))
+    ended = run.clock()
+    seconds, compiled = ended.time - begun.time, ended.compiled - begun.compiled
     for replica, network, metrics in zip(replicas, networks, found, strict=True):
         now, best = replica.counters, replica.selected
         line, selected = select_best(program, network, metrics, now, best)
-        replica = replica.logged(line, seconds)
+        replica = replica.charged(compile_s=compiled).logged(line, seconds)
         values = (*replica.values, (line["step"], line[program.metric.name]))
         done.append(replica._replace(selected=selected, values=values, loss=line["loss"]))
     return done

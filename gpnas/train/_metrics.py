@@ -15,13 +15,15 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import scalar
 
 from gpnas._files import append_line, naming
+from gpnas.train import distributed
+from gpnas.train._goodput import TOLD
 
 Write = Callable[[dict[str, Any]], None]
 
 
 @contextlib.contextmanager
 def writer(workdir: pathlib.Path, tensorboard: bool, step: int = 0) -> Iterator[Write]:
-    """Yields a function that writes one line of metrics.
+    """Yields a function that writes one line of metrics; of several processes, the first writes.
 
     Args:
       workdir: `metrics.jsonl` and TensorBoard's event files go there.
@@ -31,6 +33,9 @@ def writer(workdir: pathlib.Path, tensorboard: bool, step: int = 0) -> Iterator[
     Raises:
       OSError: If the disk is full or fails.
     """
+    if not distributed.is_first():
+        yield lambda line: None
+        return
     with contextlib.ExitStack() as stack:
         events = (
             stack.enter_context(_events(workdir / "tensorboard", step)) if tensorboard else None
@@ -81,7 +86,7 @@ def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
                 yield from ((f"{split}/{key}/{path}", number) for key, number in layer.items())
         elif name == "units":
             yield from ((f"{split}/units/{group}", number) for group, number in value.items())
-        elif name not in ("step", "split"):
+        elif name not in ("step", "split", *TOLD):
             yield f"{split}/{name}", value
 
 
@@ -93,6 +98,9 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
       total: Number of steps of the run.
       title: Name of the run.
     """
+    if not distributed.is_first():
+        yield lambda step, text: None
+        return
     console = rich.console.Console(stderr=True)
     if not sys.stderr.isatty():  # Rich takes some environment variables for a terminal
 

@@ -28,6 +28,7 @@ from gpnas.units import CostModel, Macs, UnitGroups, cost_model
 
 _STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_PRECISIONS = ("", "default", "high", "highest", "bfloat16", "tensorfloat32", "float32")
 _MOST_STEPS = 2**31 - 2**20  # of a run; int32, with room for what is counted from its end
 
 
@@ -329,6 +330,12 @@ def _check_train(train: ConfigDict) -> None:
         raise UserError(
             "train.batch_size", train.batch_size, f"a multiple of the {devices} devices"
         )
+    if train.matmul_precision not in _PRECISIONS:
+        allowed = f"{', '.join(_PRECISIONS[1:])}, or empty"
+        raise UserError("train.matmul_precision", train.matmul_precision, allowed)
+    steps, whole = train.profile, all(type(step) is int for step in train.profile)
+    if steps and not (whole and len(steps) == 2 and 0 <= steps[0] < steps[1]):
+        raise UserError("train.profile", steps, "(start, stop), steps with 0 <= start < stop")
     if not train.checkpoint_seconds >= 0:
         raise UserError("train.checkpoint_seconds", train.checkpoint_seconds, "0 or more")
 

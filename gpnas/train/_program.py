@@ -1,7 +1,7 @@
 """The programs of a run: start, many steps, evaluation; `jit` with sharded batches, or `pmap`.
 
-The training images lie on the device; a call gets the numbers of the images of its steps, and how
-many steps to do. How steps become calls of compiled programs: `_segments`.
+The training images lie on each device, of every host; a call gets the numbers of the images of its
+steps, and how many steps to do. How steps become calls of compiled programs: `_segments`.
 """
 
 import dataclasses
@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from gpnas._stacking import stack, unstack
 from gpnas.data import Dataset, Split, augment, standardize
 from gpnas.masks import apply
 from gpnas.methods import EvalContext
+from gpnas.train import distributed
 from gpnas.train._averaging import evaluation_params
 from gpnas.train._counters import count_changes
 from gpnas.train._plan import Plan
@@ -27,7 +28,6 @@ from gpnas.train._state import TrainState
 from gpnas.train._step import ANY, OBSERVING, PLAIN, Metrics, init_state, make_step
 from gpnas.train.task import Metric
 
-_AXIS = "data"
 _AUGMENT = zlib.crc32(b"augment")  # of keys for augmentation, beside the other keys of a step
 
 
@@ -103,7 +103,8 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
 
     def on_eval(state: TrainState, loss: float, split: Split) -> TrainState:
         def loss_of(params: Any) -> float:
-            return evaluate({"params": params, **state.model_state}, split)["loss"]
+            variables = {"params": params, **state.model_state}
+            return distributed.from_first(lambda: evaluate(variables, split)["loss"])
 
         assert plan.method.hooks.on_eval is not None
         new = plan.method.hooks.on_eval(state, EvalContext(loss, loss_of, plan.tx.init))
@@ -235,11 +236,6 @@ def _stack(states: list[TrainState]) -> TrainState:
     return dataclasses.replace(stack(states), step=states[0].step)
 
 
-def _on_first_device(state: TrainState) -> TrainState:
-    """A state that all devices hold, as one holds it: nothing is moved, nor done by all."""
-    return jax.tree.map(lambda x: x.addressable_data(0), state)
-
-
 @functools.partial(jax.jit, static_argnums=1)
 def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
     spread = dataclasses.replace(state, step=jnp.zeros(replicas))
@@ -247,15 +243,17 @@ def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
 
 
 def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
-    mesh = Mesh(np.array(jax.devices()), (_AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
+    mesh = distributed.mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
-    spec = PartitionSpec(None, _AXIS) if replicas == 1 else PartitionSpec(None, None, _AXIS)
-    by_batch = NamedSharding(mesh, spec)
-    images, labels = (
-        jax.device_put(x, everywhere) for x in (data.train.inputs, data.train.targets)
+    spec = (
+        PartitionSpec(None, distributed.AXIS)
+        if replicas == 1
+        else PartitionSpec(None, None, distributed.AXIS)
     )
+    by_batch = NamedSharding(mesh, spec)
+    images, labels = distributed.put((data.train.inputs, data.train.targets))
     bodies = make_bodies(plan, data)
-    zero = jax.device_put(_zero(plan) if replicas == 1 else _zero(plan, replicas), everywhere)
+    zero = distributed.put(_zero(plan) if replicas == 1 else _zero(plan, replicas))
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
     run_rows, executables = many_steps(
         bodies, plan.loop, replicas, jitted, zero, _REPLICA_AXES, plan.segments
@@ -268,38 +266,41 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
         rows = jax.make_array_from_callback(rows.shape, by_batch, lambda at: rows[at])
         step = int(state.step) if step is None else step
         state, sums = run_rows(state, images, labels, rows, steps, step)
-        return state, jax.tree.map(jnp.atleast_1d, sums)
+        return state, jax.tree.map(jnp.atleast_1d, distributed.on_first_device(sums))
 
     def place(states: list[TrainState]) -> TrainState:
-        return jax.device_put(_stack(states), everywhere)
+        return distributed.put(_stack(states))
 
     def fetch(state: TrainState) -> list[TrainState]:
-        one = _on_first_device(state)
+        one = distributed.on_first_device(state)
         return [one] if replicas == 1 else _unstack(one, replicas)
 
-    return place, _on_first_device, fetch, run, executables
+    return place, distributed.on_first_device, fetch, run, executables
 
 
 def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
     devices = jax.local_device_count()
-    spread = jax.pmap(lambda _, x: x, axis_name=_AXIS, in_axes=(0, None))
+    spread = jax.pmap(lambda _, x: x, axis_name=distributed.AXIS, in_axes=(0, None))
     replicate = functools.partial(spread, np.arange(devices))
     images, labels = replicate((np.asarray(data.train.inputs), np.asarray(data.train.targets)))
     in_axes = (0, 0, 0, 0, 0, None, None)
-    wrap = functools.partial(jax.pmap, axis_name=_AXIS, in_axes=in_axes, donate_argnums=0)
-    bodies, zero = make_bodies(plan, data, _AXIS), replicate(_zero(plan))
+    wrap = functools.partial(
+        jax.pmap, axis_name=distributed.AXIS, in_axes=in_axes, donate_argnums=0
+    )
+    bodies, zero = make_bodies(plan, data, distributed.AXIS), replicate(_zero(plan))
     run_rows, executables = many_steps(bodies, plan.loop, 1, wrap, zero, _REPLICA_AXES)
 
     def run(
         state: TrainState, index: np.ndarray, steps: int, step: int | None = None
     ) -> tuple[TrainState, Metrics]:
         del step
-        rows = index[0].reshape(index.shape[1], devices, -1).swapaxes(0, 1)
+        rows = index[0].reshape(index.shape[1], jax.device_count(), -1).swapaxes(0, 1)
+        rows = rows[jax.process_index() * devices :][:devices]
         state, sums = run_rows(state, images, labels, rows, steps, 0)
-        return state, jax.tree.map(lambda x: x[:1], sums)
+        return state, distributed.on_first_device(sums)
 
     def view(state: TrainState) -> TrainState:
-        return jax.tree.map(lambda x: x[0], _on_first_device(state))
+        return jax.tree.map(lambda x: x[0], distributed.on_first_device(state))
 
     def fetch(state: TrainState) -> list[TrainState]:
         return [view(state)]

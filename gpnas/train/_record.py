@@ -17,11 +17,12 @@ from gpnas.errors import UserError
 from gpnas.masks import summary
 from gpnas.provenance import provenance
 from gpnas.train import _analysis, _elastic
+from gpnas.train._goodput import goodput
 from gpnas.train._plan import Plan
 from gpnas.train._program import Program
 from gpnas.train._rebuild import check_rebuilt, find_rebuild
 from gpnas.train._run import Replica, Run, check_finite
-from gpnas.train._state import TrainState
+from gpnas.train._state import TrainState, state_digest
 from gpnas.train._workdir import keep_written
 from gpnas.units import network_cost
 
@@ -163,8 +164,10 @@ def finish(
         "layers": layers_of(state.masks),
         "looks": [{field: line[field] for field in ("step", "loss", name)} for line in evaluations],
         "curve": [{field: line[field] for field in shown if field in line} for line in curve],
+        "state_sha256": state_digest(state),
         "compilations": program.executables(),
         "wall_s": lines[-1]["wall_s"],
+        "seconds": goodput(lines, replica.pending),
     }
     if replica.counters.step < plan.total_steps:
         result |= {"stopped_step": replica.counters.step}

@@ -1,6 +1,7 @@
 """Seeds that train together: constants, progress of each seed, and their checkpoints."""
 
 import pathlib
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ from ml_collections import ConfigDict
 from gpnas._files import line_of, sync
 from gpnas.data import Dataset
 from gpnas.errors import GaveUp
-from gpnas.train import _checkpoint
+from gpnas.train import _checkpoint, distributed
+from gpnas.train._goodput import Instant, charge, tell
 from gpnas.train._metrics import Write
 from gpnas.train._observe import HostCounters, Selected
 from gpnas.train._plan import Plan
@@ -41,6 +43,8 @@ class Run(NamedTuple):
       plan: Of all.
       orders: Batch order of each seed.
       stopped: Whether the run is asked to end.
+      clock: The time, and what of it went into compiling.
+      trace: `(step, state) → None`, see `_profile`.
     """
 
     configs: Sequence[ConfigDict]
@@ -50,12 +54,15 @@ class Run(NamedTuple):
     plan: Plan
     orders: Sequence[Order]
     stopped: Callable[[], bool]
+    clock: Callable[[], Instant]
+    trace: Callable[[int, Any], None]
 
 
 class Replica(NamedTuple):
     """One seed of a run: metrics, selected network, counters, time, evaluations.
 
-    `values` are `(step, metric)` of all evaluations so far; `loss` is of the last one.
+    `values` are `(step, metric)` of all evaluations so far, `loss` is of the last one, and
+    `pending` are seconds that the next line tells, see `_goodput`.
     """
 
     write: Write
@@ -65,6 +72,7 @@ class Replica(NamedTuple):
     wall: float
     values: tuple[tuple[int, float], ...] = ()
     loss: float = float("nan")
+    pending: Mapping[str, float] = types.MappingProxyType({})
 
     def logged(self, line: dict[str, Any], seconds: float) -> "Replica":
         """With one line more, after so many seconds.
@@ -74,17 +82,28 @@ class Replica(NamedTuple):
         """
         check_finite(line["split"], line, line["step"])
         wall = round(self.wall + seconds, 3)
-        line = line | {"wall_s": wall}
+        told, pending = tell(self.pending)
+        line = line | {"wall_s": wall} | told
         self.write(line)
-        return self._replace(written=self.written.then(line_of(line)), wall=wall)
+        return self._replace(written=self.written.then(line_of(line)), wall=wall, pending=pending)
+
+    def charged(self, **seconds: float) -> "Replica":
+        """With seconds that the next line is to tell."""
+        return self._replace(pending=charge(self.pending, **seconds))
 
 
 def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]) -> None:
     """Writes a checkpoint of all seeds, with digests of the metrics lines so far.
 
+    Process 0 writes, since it holds the whole state; the others wait.
+
     Raises:
       OSError: If it cannot be written.
     """
+    distributed.from_first(lambda: _save(run, step, states, replicas))
+
+
+def _save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]) -> None:
     for folder in run.folders:
         sync(folder / "metrics.jsonl")
     tree = states, [replica.selected for replica in replicas]
@@ -99,12 +118,26 @@ def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[R
 def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
     """Restores the newest checkpoint that agrees with the metrics lines, or starts afresh.
 
+    Process 0 reads it, and the others get it from there: they need no access to the folder.
+
     Returns:
       Its step, its tree, and what each seed had written.
 
     Raises:
       UserError: If there are only checkpoints of another run, or damaged ones.
     """
+    tree = fresh
+
+    def read() -> tuple[int, list[Written]]:
+        nonlocal tree
+        step, tree, written = _restore(run, fresh)
+        return step, written
+
+    step, written = distributed.from_first(read)
+    return step, distributed.arrays_of_first(tree), [Written(*lines) for lines in written]
+
+
+def _restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
     found: list[list[Written]] = []
 
     def accept(known: Any) -> bool:

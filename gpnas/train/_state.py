@@ -1,10 +1,13 @@
 """The train state: one pytree with the complete state of a run."""
 
+import hashlib
 from typing import Any
 
 import flax
 import jax
+import numpy as np
 
+from gpnas.masks import tree
 from gpnas.train._counters import Counters
 
 
@@ -35,3 +38,14 @@ class TrainState:
     aux_opt_state: Any
     key: jax.Array
     counters: Counters
+
+
+def state_digest(state: Any) -> str:
+    """SHA-256 of a state: of the path, dtype, shape and bytes of each leaf."""
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        array = np.asarray(jax.random.key_data(leaf) if key else leaf)
+        found.update(f"{tree.path_name(path)} {leaf.dtype} {array.shape}\n".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()

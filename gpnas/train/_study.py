@@ -1,9 +1,10 @@
 """A study: arms × densities × seeds, and the file of their records."""
 
+import itertools
 import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from absl import logging
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict
 
 from gpnas import _stop
 from gpnas._files import append_line, read_lines, records_path
+from gpnas._locks import locked
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError
@@ -23,6 +25,20 @@ from gpnas.train._run import Diverged
 
 _SMALL = {"cpu": 20_000}  # weights up to which seeds train faster under vmap than one by one
 _SMALL_ELSEWHERE = 5_000_000
+
+
+class RunGroup(NamedTuple):
+    """Runs of one setting of a study that train at once.
+
+    Attributes:
+      name: Of the setting.
+      configs: Of the runs, which differ in the seed.
+      data: Their images.
+    """
+
+    name: str
+    configs: list[ConfigDict]
+    data: Dataset
 
 
 def study(
@@ -127,49 +143,90 @@ def run_study(
     if stopped is None:
         with _stop.stop_signal() as stopped:
             return run_study(config, workdir, results, stopped)
-    path = records_path(results, config.study)
     diverged = []
-    for name, groups, data in _missing(config, path):
+    for name, groups in itertools.groupby(missing_groups(config, results), lambda one: one.name):
         for group in groups:
             if stopped():
-                raise Stopped(f"stopped before seed {group[0].seed} of {name}")
-            logging.info("%s, seeds %s", name, [one.seed for one in group])
-            runs = [f"{name}-seed{one.seed}".replace(" ", "-") for one in group]
-            folders = [records_path(workdir, config.study).parent / run for run in runs]
+                raise Stopped(f"stopped before seed {group.configs[0].seed} of {name}")
             try:
-                records = train_replicas(group, folders, data, stopped)
+                run_group(group, workdir, results, stopped)
             except Diverged as error:
-                diverged.append(f"{', '.join(runs)}: {error}")
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for record in records:
-                append_line(path, record)
+                diverged.append(str(error))
         jax.clear_caches()  # a long study must not keep the programs of all its settings
     if diverged:
         raise Diverged("; ".join(diverged))
-    return path
+    return records_path(results, config.study)
 
 
-def _missing(
-    config: ConfigDict, path: pathlib.Path
-) -> list[tuple[str, list[list[ConfigDict]], Dataset]]:
-    """What is to be trained: `(name of a setting, groups to train at once, their images)`."""
-    done = {_key(record["config"]) for record in read_lines(path)}
+def run_group(
+    group: RunGroup, workdir: str, results: str, stopped: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Trains runs of one setting; each record is appended once, whoever else trains the same.
+
+    Args:
+      group: The runs.
+      workdir, results, stopped: As for `run_study`.
+
+    Returns:
+      Their records.
+
+    Raises:
+      InUse: If another process is at one of them.
+      UserError, Diverged, Stopped: As `train`.
+    """
+    logging.info("%s, seeds %s", group.name, [one.seed for one in group.configs])
+    study = group.configs[0].study
+    runs = [f"{group.name}-seed{one.seed}".replace(" ", "-") for one in group.configs]
+    folder, path = records_path(workdir, study).parent, records_path(results, study)
+    try:
+        records = train_replicas(group.configs, [folder / run for run in runs], group.data, stopped)
+    except Diverged as error:
+        raise Diverged(f"{', '.join(runs)}: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock", field="workdir"):
+        done = _done(path)
+        for record in records:
+            if run_key(record["config"]) not in done:
+                append_line(path, record)
+    return records
+
+
+def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
+    """The runs of a study that have no record yet, in groups that train at once.
+
+    Raises:
+      UserError: If any run of the study cannot be.
+    """
+    done = _done(records_path(results, config.study))
     images: dict[str, Dataset] = {}
     found = []
     for name, seeds in settings(config):
-        missing = [one for one in seeds if _key(one.to_dict()) not in done]
+        missing = [one for one in seeds if run_key(one.to_dict()) not in done]
         if not missing:
             continue
-        source = json.dumps(missing[0].data.to_dict() | {"augment": ""}, sort_keys=True)
+        source = _data_key(missing[0])
         data = images[source] = images.get(source) or load_data(missing[0])
         weights = make_plan(missing[0], data).expected["weights"]
         own = missing[0].train
         alone = own.parallel != "jit" or own.patience > 0
         together = not alone and _as_replicas(config.replicas, weights)
         groups = [missing] if together else [[one] for one in missing]
-        found.append((name, groups, data))
+        found += [RunGroup(name, group, data) for group in groups]
     return found
+
+
+def _data_key(config: ConfigDict) -> str:
+    """Equal for configs that load the same data set."""
+    return json.dumps(config.data.to_dict() | {"augment": ""}, sort_keys=True)
+
+
+def run_key(config: Mapping[str, Any]) -> str:
+    """`config_key` as a text."""
+    return json.dumps(config_key(config), sort_keys=True)
+
+
+def _done(path: pathlib.Path) -> set[str]:
+    return {run_key(record["config"]) for record in read_lines(path)}
 
 
 def _as_replicas(choice: str, weights: float) -> bool:
@@ -177,7 +234,3 @@ def _as_replicas(choice: str, weights: float) -> bool:
         raise UserError("replicas", choice, "auto, on, off")
     small = weights <= _SMALL.get(jax.default_backend(), _SMALL_ELSEWHERE)
     return choice == "on" or (choice == "auto" and small)
-
-
-def _key(config: Mapping[str, Any]) -> str:
-    return json.dumps(config_key(config), sort_keys=True)

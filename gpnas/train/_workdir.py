@@ -4,17 +4,18 @@ import contextlib
 import hashlib
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from gpnas import _locks
-from gpnas._files import parse_json, read_json, write_bytes
+from gpnas._files import parse_json, read_json, read_lines, sealed, write_bytes, write_json
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train import _checkpoint
 from gpnas.train._config import config_key
+from gpnas.train._goodput import undone
 
 # What only a run's folder has; config.json is the first that a run writes.
 _RESULTS = ("record.json", "metrics.jsonl", "architecture.json", "receptive.npz")
@@ -34,6 +35,14 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     lock = workdir / ".lock"
     with _locks.locked(lock, field="workdir", seconds=0, allowed=allowed, required=True):
         yield
+
+
+def check_workdirs(
+    workdirs: Sequence[pathlib.Path], configs: Sequence[ConfigDict], data: Dataset | None = None
+) -> None:
+    """Checks several folders, see `check_workdir`."""
+    for workdir, config in zip(workdirs, configs, strict=True):
+        check_workdir(workdir, config, data)
 
 
 def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | None = None) -> None:
@@ -66,6 +75,12 @@ def check_vouched(workdir: pathlib.Path) -> None:
     if there and not (workdir / "config.json").exists():
         allowed = f"a folder with the run's config.json or checkpoint, or one without {there[0]}"
         raise UserError("workdir", str(workdir), allowed)
+
+
+def finished(workdirs: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
+    """Records of runs, if all of them have finished."""
+    paths = [workdir / "record.json" for workdir in workdirs]
+    return [read_about(path) for path in paths] if all(p.exists() for p in paths) else []
 
 
 def about(config: ConfigDict, data: Dataset | None) -> dict[str, Any]:
@@ -129,7 +144,7 @@ def read_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]] |
       path: The file; what comes after those lines does not matter.
       written: What is known of them.
     """
-    raw = path.read_bytes() if path.exists() else b""
+    raw = path.read_bytes() if path.is_file() else b""
     lines = raw.splitlines(keepends=True)[: written.lines]
     found = Written()
     for line in lines:
@@ -150,6 +165,20 @@ def keep_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]]:
     kept = path.read_bytes().splitlines(keepends=True)[: written.lines] if lines else []
     write_bytes(path, b"".join(kept))
     return lines
+
+
+def begin(
+    workdir: pathlib.Path, known: Mapping[str, Any], written: Written
+) -> tuple[list[dict[str, Any]], float]:
+    """Writes what is known of a run before its first step, and cuts its metrics file.
+
+    Returns:
+      Its lines of metrics so far, see `keep_written`, and the seconds of work that it repeats.
+    """
+    write_json(workdir / "config.json", sealed(known))
+    before = read_lines(workdir / "metrics.jsonl")
+    lines = keep_written(workdir / "metrics.jsonl", written)
+    return lines, undone(before, len(lines))
 
 
 def _exists(path: pathlib.Path) -> bool:

@@ -25,7 +25,7 @@ RECORD = {"checkpoints", "class_names", "digest", "kinds",
     "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset", "task",
     "dataset_sha256", "total_steps", "batch_size", "durations", "expected", "metrics", "cost",
     "layers", "looks", "curve", "analysis",
-    "compilations", "wall_s",
+    "compilations", "wall_s", "seconds", "state_sha256",
 }  # fmt: skip
 METRICS = {
     "test_error_last", "test_error_selected", "val_error_last", "val_error_selected",
@@ -172,7 +172,7 @@ def test_it_trains(name, digits, tmp_path, all_saves):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_it_is(name):
     module = importlib.import_module(f"configs.{name}")
-    assert f"--config=configs/{name}.py" in module.__doc__
+    assert f"--config={name} " in module.__doc__
     assert module.get_config.__doc__
     assert module.get_config().to_dict() == module.get_config().to_dict()
 

@@ -101,7 +101,7 @@ def formats_or_skip(name):
 
 def test_a_package_that_is_missing(monkeypatch):
     monkeypatch.setitem(deploy.EXTRAS, "onnx", ("deploy", ("no_such_package",)))
-    with pytest.raises(UserError, match=r"formats: got 'onnx'.*pip install -e '\.\[deploy\]'"):
+    with pytest.raises(UserError, match=r"formats: got 'onnx'.*pip install 'gpnas\[deploy\]'"):
         deploy.require_formats(["stablehlo", "onnx"])
     with pytest.raises(UserError, match="formats: got 'pdf', allowed: onnx, stablehlo"):
         deploy.require_formats(["pdf"])

@@ -69,8 +69,8 @@ def test_each_command_takes_configs_of_its_kind():
     commandline.check_kind(front_config(), "front")
     commandline.check_kind(base(), "train")
     for config, command, told in (
-        (base(), "front", "without front, front_by, branch_epochs.*run.sh train takes this one"),
-        (front_config(), "train", "with branch_epochs, front, front_by.*run.sh front takes"),
+        (base(), "front", "without front, front_by, branch_epochs.*command train takes this one"),
+        (front_config(), "train", "with branch_epochs, front, front_by.*command front takes"),
     ):
         with pytest.raises(UserError, match=told):
             commandline.check_kind(config, command)

@@ -1,6 +1,5 @@
 """The command line of a run, as a user calls it, from the repository's root."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -38,14 +37,14 @@ def one_line(done, code):
 
 @pytest.mark.slow
 def test_a_run(train, tmp_path):
-    done = train("dense", f"--workdir={tmp_path / 'run'}")
+    done = train("set", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("dense: test error ")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["dense:"]
+    assert done.stdout.startswith("set: test error ")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["set:", "Masks"]
     assert "\r" not in done.stderr
     assert "\x1b" not in done.stderr
     assert [line.split()[:2] for line in done.stderr.splitlines()] == [
-        ["dense", "0/40"], ["dense", "20/40"], ["dense", "40/40"],
+        ["set", "0/40"], ["set", "20/40"], ["set", "40/40"],
     ]  # fmt: skip
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
@@ -64,63 +63,6 @@ def test_no_hint_at_an_export_of_a_table(train, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("set: test rmse ") and "export" not in done.stdout
-
-
-TERM = """
-import os, runpy, signal, sys
-from gpnas.train import _flush
-log = _flush._log
-
-def noted(*args):
-    replica = log(*args)
-    if replica.counters.step == 20:
-        os.kill(os.getpid(), signal.SIGTERM)
-    return replica
-
-_flush._log = noted
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-@pytest.mark.slow
-def test_sigterm_and_resume(python, train, tmp_path):
-    arguments = (
-        "experiments/train.py", "--config=configs/gmp.py", *SMALL, "--config.method.every=5",
-        "--config.method.density=0.1", f"--workdir={tmp_path / 'run'}",
-    )  # fmt: skip
-    done = python("-c", TERM, *arguments)
-    assert done.returncode == 75, done.stderr
-    assert done.stderr.splitlines()[-1] == (
-        "stopped at step 20; --config.resume=True goes on from there"
-    )
-    assert not done.stdout
-    assert not (tmp_path / "run" / "record.json").exists()
-    done = python(*arguments, "--config.resume")
-    assert done.returncode == 0, done.stderr
-    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert "export --workdir" in done.stdout.splitlines()[-1]  # masks are no smaller network
-    steps = [json.loads(line)["step"] for line in lines]
-    assert steps == [7, 14, 20, 20, 21, 28, 35, 40, 40]
-
-
-FULL = """
-import runpy, shutil, sys
-usage = shutil.disk_usage("/")
-shutil.disk_usage = lambda path: usage._replace(free=1000)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-@pytest.mark.slow
-def test_a_full_disk_is_one_line_and_74(python, tmp_path):
-    done = python("-c", FULL, "experiments/train.py", "--config=configs/dense.py", *SMALL,
-                  f"--workdir={tmp_path / 'run'}")  # fmt: skip
-    assert done.returncode == 74, done.stderr
-    said = done.stderr.splitlines()[-1]
-    assert "checkpoints: No space left on device; what was saved before is whole" in said
-    assert "Traceback" not in done.stderr and not done.stdout
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from gpnas.masks import MaskContext, init_masks, masked_leaves, summary, update_
 from gpnas.methods import METHODS, EvalContext, build
 from gpnas.models import LeNet300, linen
 from gpnas.train import classification, init_state, make_plan, make_program, train, train_replicas
+from tests.times import TIMES
 
 RUNS = {
     "sparse_vd": {"threshold": 0.0, "log_variance": -5.0},
@@ -24,7 +25,6 @@ RUNS = {
     "npn_expand": {"penalties": (0.0, 0.1, 0.1), "start_at": 0.25, "stop_at": 0.75},
 }
 EVERY, PER_EPOCH, STEPS = 5, 20, 80
-TIMES = ("wall_s", "images_per_s", "date", "git")
 
 
 @pytest.fixture(scope="session")

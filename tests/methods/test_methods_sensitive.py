@@ -12,6 +12,7 @@ from gpnas.errors import UserError
 from gpnas.masks import masked_leaves
 from gpnas.methods import Method, build
 from gpnas.train import base, train, train_replicas
+from tests.times import TIMES
 
 CUTS = (20, 40)  # of the looks at steps 10 to 50: one after a cut, and the last, cut nothing
 METHODS = {
@@ -24,7 +25,6 @@ METHODS = {
     "local": {"name": "serene", "kind": "local"},
 }
 OFTEN = {"density": 0.02, "rate": 0.02, "patience": 1, "slack": -0.9, "tolerance": 0.02}
-TIMES = ("wall_s", "images_per_s", "date", "git")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gpnas import report
 from gpnas.report import Loaded, formatting, read_runs, result_table, summarise
 from gpnas.report._labels import spread
-from gpnas.report._results import difference_table
+from gpnas.report._results import difference_table, time_table
 
 
 class _Checker(html.parser.HTMLParser):
@@ -96,6 +96,16 @@ def test_killed_runs_are_listed_and_do_not_count(study):
     assert "unfinished at step 900 of 4,210" in text
     table = result_table(summarise(loaded))
     assert [row[1].text for row in table.rows] == ["3"] * 5
+
+
+def test_the_time_of_runs_is_shared_by_what_they_did(make, tmp_path):
+    parts = {"compiling": 2.0, "training": 7.5, "lost": 0.5, "goodput": 0.75}
+    make.records(tmp_path / "s" / "records.jsonl", [make.record("gmp", 0, seconds=parts)])
+    page = report.render(report.read_runs([tmp_path]))
+    _check(page)
+    assert "Where the time went" in page and "75.0 %" in page
+    table = time_table(summarise(report.read_runs([tmp_path])))
+    assert [cell.text for cell in table.rows[0][1:4]] == ["–", "2", "7.5"]
 
 
 def test_only_killed_runs(make, tmp_path):

@@ -1,5 +1,12 @@
-"""A small supernet on the digits, for weight sharing and DARTS."""
+"""A small supernet on the digits, for weight sharing and DARTS; a database server."""
 
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -54,3 +61,34 @@ def _small(digits: Dataset, supernet: nn.Module) -> Small:
     rows = minibatches(np.random.default_rng(0), len(held.labels), 16)
     begin = jax.device_get(shared.init(jax.random.key(0)))
     return Small(supernet, shared, begin, pictures(digits.train, digits), held, rows)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def postgresql(tmp_path):
+    """URL of a server of its own on this machine; it may not run as root."""
+    pytest.importorskip("psycopg")
+    if not (shutil.which("initdb") and shutil.which("postgres")):
+        pytest.skip("PostgreSQL is not installed")
+    folder, port = pathlib.Path(tempfile.mkdtemp()), free_port()  # tmp_path is closed to others
+    other = {"user": "nobody"} if os.geteuid() == 0 else {}
+    if other:
+        shutil.chown(folder, "nobody")
+    quiet = {"check": True, "capture_output": True, "cwd": folder, **other}
+    subprocess.run(["initdb", "-D", folder / "data", "-U", "me", "-A", "trust"], **quiet)
+    listen = ["-h", "127.0.0.1", "-p", str(port), "-k", folder, "-c", "fsync=off"]
+    server = subprocess.Popen(
+        ["postgres", "-D", folder / "data", *listen], stderr=subprocess.PIPE, cwd=folder, **other
+    )
+    for line in server.stderr:
+        if b"ready to accept" in line:
+            break
+    yield f"postgresql+psycopg://me@127.0.0.1:{port}/postgres"
+    server.send_signal(signal.SIGINT)
+    server.communicate()
+    shutil.rmtree(folder)

@@ -117,11 +117,11 @@ def test_a_config_of_another_command():
     searched = dict.fromkeys(("space", "objectives", "strategy", "evaluations"))
     commandline.check_kind(searched, "search")
     for command in ("train", "sweep"):
-        with pytest.raises(UserError, match="run.sh search takes this one"):
+        with pytest.raises(UserError, match="the command search takes this one"):
             commandline.check_kind(searched, command)
     compared = dict.fromkeys(("space", "objectives", "arms", "seeds"))
     commandline.check_kind(compared, "search")
-    with pytest.raises(UserError, match="run.sh search takes this one"):
+    with pytest.raises(UserError, match="the command search takes this one"):
         commandline.check_kind(compared, "sweep")
 
 

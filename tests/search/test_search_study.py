@@ -2,12 +2,9 @@
 
 import os
 import pathlib
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 
@@ -16,7 +13,7 @@ import optuna
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.search import STRATEGIES, search, storage
+from gpnas.search import STRATEGIES, Proposal, search, storage
 from tests.search.test_search_strategies import SPACE, error, strategy
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -132,6 +129,24 @@ def test_a_worker_that_slept_drops_its_result(tmp_path, how, caplog):
     assert line.startswith("trial 0 was given to another worker") and "\n" not in line
 
 
+@pytest.mark.slow
+def test_what_a_strategy_waits_for_is_tried_again_if_its_worker_died(tmp_path):
+    first, *rest = [SPACE.sample(np.random.default_rng(i)) for i in range(3)]
+
+    def propose(history, rng):
+        if any(trial.metrics is None for trial in history):
+            return None
+        return Proposal(rest[len(history) % 2])
+
+    kept = storage.open_study(url(tmp_path), "s", ("error",), {}, heartbeat=60, grace=1)
+    dead = kept.ask()
+    dead.set_user_attr("proposal", Proposal(first)._asdict())
+    kept._storage.record_heartbeat(dead._trial_id)
+    found = storage.work(kept, propose, error, ("error",), 2)
+    assert {trial.architecture for trial in found} >= {first}
+    assert all(trial.metrics is not None for trial in found)
+
+
 def test_what_a_strategy_raises_in_a_search_is_not_dropped(tmp_path):
     def propose(history, rng):
         raise ValueError("no")
@@ -178,37 +193,6 @@ def worker(storage, seconds):
     command = [sys.executable, "-c", textwrap.dedent(WORKER), storage, str(seconds)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
-def postgresql(tmp_path):
-    """URL of a server of its own on this machine; it may not run as root."""
-    pytest.importorskip("psycopg")
-    if not (shutil.which("initdb") and shutil.which("postgres")):
-        pytest.skip("PostgreSQL is not installed")
-    folder, port = pathlib.Path(tempfile.mkdtemp()), free_port()  # tmp_path is closed to others
-    other = {"user": "nobody"} if os.geteuid() == 0 else {}
-    if other:
-        shutil.chown(folder, "nobody")
-    quiet = {"check": True, "capture_output": True, "cwd": folder, **other}
-    subprocess.run(["initdb", "-D", folder / "data", "-U", "me", "-A", "trust"], **quiet)
-    listen = ["-h", "127.0.0.1", "-p", str(port), "-k", folder, "-c", "fsync=off"]
-    server = subprocess.Popen(
-        ["postgres", "-D", folder / "data", *listen], stderr=subprocess.PIPE, cwd=folder, **other
-    )
-    for line in server.stderr:
-        if b"ready to accept" in line:
-            break
-    yield f"postgresql+psycopg://me@127.0.0.1:{port}/postgres"
-    server.send_signal(signal.SIGINT)
-    server.communicate()
-    shutil.rmtree(folder)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from gpnas.train import make_plan, make_program
+from gpnas.train import _checkpoint, _loop, make_plan, make_program, train
 from gpnas.train._flush import chunks_ahead
 
 RUN = """
@@ -15,6 +15,7 @@ import jax
 from ml_collections import ConfigDict
 from gpnas import data
 from gpnas.train import _flush, train
+from tests.times import TIMES
 
 config, folder = ConfigDict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])
 get, fetched, found = jax.device_get, [], {}
@@ -27,7 +28,7 @@ for ahead in (0, 1000):
     fetched.clear()
     train(config, folder / str(ahead), data.load("digits"))
     lines = [json.loads(line) for line in open(folder / str(ahead) / "metrics.jsonl")]
-    times = [(line.pop("wall_s"), line.pop("images_per_s", None)) for line in lines]
+    times = [[line.pop(name, None) for name in TIMES] for line in lines]
     found[ahead] = {"fetched": list(fetched), "lines": lines, "times": times}
 print(json.dumps(found))
 """
@@ -46,9 +47,28 @@ def test_an_epoch_is_fetched_at_once(python, tiny, tmp_path):
     # Per epoch: the lines, the evaluation, and what is selected so far.
     assert len(once["fetched"]) <= 3 * epochs + of_a_run
     assert len(once["fetched"]) < len(often["fetched"])
-    assert all(seconds > 0 for seconds, _ in once["times"])
-    walls = [wall for wall, _ in once["times"]]
+    assert all(seconds > 0 for seconds, *_ in once["times"])
+    walls = [wall for wall, *_ in once["times"]]
     assert walls == sorted(walls)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_between_evaluations_has_all_its_lines(tiny, digits, tmp_path, monkeypatch):
+    config, save = tiny(name="dense"), _checkpoint.save
+    config.train.eval_every, config.train.keep_epochs, config.resume = 2, (1,), True
+    monkeypatch.setattr(_loop, "chunks_ahead", lambda seconds: 1000)
+
+    def kill(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_checkpoint, "save", kill)
+        train(config, tmp_path, digits)
+    assert _checkpoint.steps(tmp_path / "checkpoints") == [20]
+    train(config, tmp_path, digits)
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert [line["step"] for line in lines if line["split"] == "train"][:4] == [7, 14, 20, 21]
 
 
 def test_lines_lag_behind_by_a_second(monkeypatch):

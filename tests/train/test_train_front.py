@@ -14,9 +14,9 @@ from gpnas.errors import UserError
 from gpnas.train import front_config, load_run, train_front
 from gpnas.train._front_plan import Front, level_epochs
 from gpnas.train._plan import make_plan
+from tests.times import TIMES
 
 LEVELS = (1.0, 0.25)
-TIMES = ("date", "wall_s", "digest")
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from gpnas.deploy import export
 from gpnas.errors import UserError
 from gpnas.train import Metric, _patience, base, load_run, make_plan, train, train_replicas
 from gpnas.train._loop import _check_configs
+from tests.times import TIMES
 
-TIMES = ("wall_s", "images_per_s", "date", "git", "digest")
 GMP = {"name": "gmp", "density": 0.2, "every": 5, "stop_at": 0.4}
 FROZEN = 1e-30  # a learning rate at which no weight changes
 VALUES = st.lists(st.integers(0, 5).map(float))

@@ -105,9 +105,9 @@ def test_once(done, runs, monkeypatch):
 def test_seeds_that_must_train_alone(own, small, runs, tmp_path):
     config = small(replicas="on", densities=())
     config.arms.dense.train.update(own)
-    groups = {name: groups for name, groups, _ in _study._missing(config, tmp_path / "none")}
-    assert [len(group) for group in groups["dense"]] == [1, 1]
-    assert [len(group) for group in groups["static"]] == [2]
+    groups = _study.missing_groups(config, tmp_path / "none")
+    found = [(group.name, len(group.configs)) for group in groups]
+    assert found == [("dense", 1), ("dense", 1), ("static", 2)]
 
 
 @pytest.mark.slow

@@ -1,0 +1,60 @@
+"""Does to small runs what may happen to any, and says whether they withstand it.
+
+    python experiments/chaos.py
+    python experiments/chaos.py --only=sigkill --kills=8
+
+One JSON line a fault (name, value, target, holds, machine, …) is printed and appended to
+results/chaos.jsonl. Runs are those of experiments/faults/small.py, in processes that are killed,
+asked to stop, started twice, or left without room, and in folders whose files are damaged. All of
+it takes about an hour on 2 CPU cores.
+"""
+
+import json
+import pathlib
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+
+from absl import flags
+
+from gpnas.commandline import no_arguments, start
+from gpnas.errors import UserError
+from gpnas.provenance import provenance
+from gpnas.records import append_line
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_ONLY = flags.DEFINE_list("only", [], "Names of faults; all if empty.")
+_KILLS = flags.DEFINE_integer("kills", None, "How often a fault is done; by default, its own.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the moments and places that are drawn.")
+_OUTPUT = flags.DEFINE_string("output", "results/chaos.jsonl", "File to append the lines to.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Does the faults that were asked for."""
+    no_arguments(argv)
+    sys.path.append(str(_ROOT))
+    # The repository is on the path only now.
+    from experiments.faults import FAULTS, Options
+
+    for name in _ONLY.value:
+        if name not in FAULTS:
+            raise UserError("only", name, ", ".join(FAULTS))
+    if _KILLS.value is not None and _KILLS.value < 1:
+        raise UserError("kills", _KILLS.value, "1 or more")
+    output = pathlib.Path(_OUTPUT.value)
+    for name in _ONLY.value or FAULTS:
+        fault, usual = FAULTS[name]
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            repeats = usual if _KILLS.value is None else _KILLS.value
+            found = fault(Options(pathlib.Path(folder), repeats, seed=_SEED.value))._asdict()
+        details = found.pop("details") | {"seconds": round(time.monotonic() - begun, 1)}
+        line = found | {"seed": _SEED.value} | provenance() | {"details": details}
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        append_line(output, line)
+
+
+if __name__ == "__main__":
+    start(main)

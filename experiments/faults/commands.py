@@ -1,0 +1,127 @@
+"""Commands as users call them, in processes of their own, and what they leave behind."""
+
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from gpnas.records import read_json
+
+ROOT = pathlib.Path(__file__).parents[2]
+_POLL = 0.002  # seconds between looks at a folder
+
+
+def _arguments(kind: str, folder: pathlib.Path) -> list[str]:
+    config = f"--config={ROOT}/experiments/faults/small.py:{kind}"
+    if kind == "sweep":
+        return ["sweep.py", config, f"--workdir={folder}", f"--results={folder}/results"]
+    if kind == "front":
+        return ["front.py", config, f"--workdir={folder}", "--formats=safetensors", "--seconds=0"]
+    return ["train.py", config, f"--workdir={folder}"]
+
+
+COMMANDS = ("train", "elastic", "sweep", "front")  # a sweep's seeds are replicas of one program
+
+
+class Ended(NamedTuple):
+    """How a process ended: exit code, and the lines that it wrote to stderr."""
+
+    code: int
+    said: list[str]
+
+
+def start(
+    kind: str, folder: pathlib.Path, *more: str, file_size: int | None = None
+) -> subprocess.Popen:
+    """Starts a command.
+
+    Args:
+      kind: One of `COMMANDS`.
+      folder: Of its runs; the same again goes on.
+      more: Further flags.
+      file_size: Bytes beyond which no file can grow, as on a full disk.
+    """
+
+    def limited() -> None:
+        if file_size is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+
+    script, *arguments = _arguments(kind, folder)
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "experiments" / script), *arguments, *more],
+        env=os.environ | {"PYTHONPATH": path}, preexec_fn=limited, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def end(process: subprocess.Popen) -> Ended:
+    """Waits until a process ends."""
+    said = process.communicate()[1]
+    return Ended(process.returncode, said.splitlines())
+
+
+def run(kind: str, folder: pathlib.Path, *more: str, file_size: int | None = None) -> Ended:
+    """Runs a command to its end."""
+    return end(start(kind, folder, *more, file_size=file_size))
+
+
+def wait_until(process: subprocess.Popen, happened: Callable[[], bool]) -> bool:
+    """Waits until something has happened, or the process ends; returns whether it still runs."""
+    while process.poll() is None:
+        if happened():
+            return process.poll() is None
+        time.sleep(_POLL)
+    return False
+
+
+def _runs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Folders of runs; what a save makes and removes meanwhile is not looked into."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith("checkpoints")]
+        if "metrics.jsonl" in files:
+            yield pathlib.Path(place)
+
+
+def lines(folder: pathlib.Path) -> int:
+    """Lines of metrics that the runs in a folder have written."""
+    return sum((run / "metrics.jsonl").read_bytes().count(b"\n") for run in _runs(folder))
+
+
+def saving(folder: pathlib.Path) -> bool:
+    """Whether a checkpoint is being written: Orbax's folder is there, our digest is not."""
+    for checkpoints in [path for run in _runs(folder) for path in run.glob("checkpoints*")]:
+        names = set(os.listdir(checkpoints))
+        steps = {name.partition(".")[0] for name in names if name[:1].isdigit()}
+        if any(f"{step}.digest.json" not in names for step in steps):
+            return True
+    return False
+
+
+def states(folder: pathlib.Path) -> dict[str, str]:
+    """`{run: SHA-256 of its last state}` of the finished runs in a folder."""
+    return {
+        str(path.parent.relative_to(folder)): read_json(path, "folder", "a record")["state_sha256"]
+        for path in sorted(folder.rglob("record.json"))
+    }
+
+
+class Expected(NamedTuple):
+    """A command that nothing happened to: its name, states of its runs, lines of its metrics."""
+
+    kind: str
+    states: dict[str, str]
+    lines: int
+
+
+def uninterrupted(folder: pathlib.Path, kinds: tuple[str, ...]) -> Iterator[Expected]:
+    """Runs commands to their ends, each in a folder of its own."""
+    for kind in kinds:
+        own = folder / f"{kind}-whole"
+        done = run(kind, own)
+        assert done.code == 0, done.said
+        yield Expected(kind, states(own), lines(own))

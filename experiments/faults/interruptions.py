@@ -1,0 +1,132 @@
+"""Processes that are killed, asked to stop, or started twice: they go on to the same bits."""
+
+import functools
+import pathlib
+import random
+import signal
+import time
+from typing import Any
+
+from experiments.faults.commands import (
+    Ended,
+    Expected,
+    end,
+    lines,
+    run,
+    saving,
+    start,
+    states,
+    uninterrupted,
+    wait_until,
+)
+from experiments.faults.fault import Fault, Options
+
+_LONGEST = 10.0  # seconds in which a run that is asked to stop has left
+_STOPPED = 75
+
+
+def sigkill(options: Options) -> Fault:
+    """Kills each command at random moments, half of them during a save, and starts it again."""
+    rng, found, value = random.Random(options.seed), [], 0
+    for i, expected in enumerate(uninterrupted(options.folder, options.commands)):
+        share = len(range(i, options.repeats, len(options.commands)))
+        hit = same = during = 0
+        for attempt in range(10 * share):
+            if hit >= share:
+                break
+            folder = options.folder / f"{expected.kind}-killed-{attempt}"
+            kills = killed(expected, folder, min(share - hit, 4), rng)
+            whole = states(folder) == expected.states
+            hit, same = hit + len(kills), same + whole * len(kills)
+            during += sum(kills)
+        found.append({"command": expected.kind, "kills": hit, "same": same, "saving": during})
+        value += same
+    target = f"{options.repeats} of {options.repeats} go on to the same bits"
+    return Fault("sigkill", value, target, value == options.repeats, {"commands": found})
+
+
+def killed(expected: Expected, folder: pathlib.Path, kills: int, rng: random.Random) -> list[bool]:
+    """Kills a command several times, starting it again each time, and then lets it end.
+
+    Returns:
+      Whether a checkpoint was being written, for each time that it was killed before its end.
+    """
+    found = []
+    for _ in range(kills):
+        process = start(expected.kind, folder)
+        if rng.random() < 0.5:
+            delay = rng.uniform(0, 0.01)
+            running = wait_until(process, functools.partial(saving, folder))
+        else:
+            delay = rng.uniform(0, 0.05)
+            at = lines(folder) + rng.randint(1, max(expected.lines // 4, 1))
+            running = wait_until(process, functools.partial(_written, folder, at))
+        time.sleep(delay)
+        process.kill()
+        ended = end(process)
+        if running and ended.code == -signal.SIGKILL:
+            found.append(saving(folder))
+        else:
+            assert ended.code == 0, ended.said
+            return found
+    ended = run(expected.kind, folder)
+    assert ended.code == 0, ended.said
+    return found
+
+
+def sigterm(options: Options) -> Fault:
+    """Asks each command to stop at a random moment, and starts it again."""
+    rng, found = random.Random(options.seed), []
+    for i, expected in enumerate(uninterrupted(options.folder, options.commands)):
+        for number in range(i, options.repeats, len(options.commands)):
+            folder = options.folder / f"{expected.kind}-stopped-{number}"
+            found.append({"command": expected.kind} | stopped(expected, folder, rng))
+    held = [one["same"] and one["seconds"] <= _LONGEST and one["told"] for one in found]
+    value = max(one["seconds"] for one in found)
+    target = f"every command leaves within {_LONGEST:g} s, in one line, and goes on"
+    return Fault("sigterm", value, target, all(held), {"stops": found})
+
+
+def stopped(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dict[str, Any]:
+    """Asks a command to stop; seconds until it has left, whether it said so, and went on."""
+    process = start(expected.kind, folder)
+    at = rng.randint(1, max(expected.lines // 4, 1))
+    wait_until(process, functools.partial(_written, folder, at))
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    ended = end(process)
+    seconds = round(time.monotonic() - begun, 3)
+    again = run(expected.kind, folder)
+    return {
+        "seconds": seconds,
+        "code": ended.code,
+        "told": ended.code == _STOPPED and _is_told(ended, "stopped"),
+        "same": again.code == 0 and states(folder) == expected.states,
+    }
+
+
+def same_workdir(options: Options) -> Fault:
+    """Starts each command again in the folder of one that runs."""
+    found, value = [], 0
+    for expected in uninterrupted(options.folder, options.commands):
+        folder = options.folder / f"{expected.kind}-twice"
+        first = start(expected.kind, folder)
+        wait_until(first, functools.partial(_written, folder, 1))
+        first.send_signal(signal.SIGSTOP)  # it holds its folder, however fast it is
+        second = run(expected.kind, folder)
+        first.send_signal(signal.SIGCONT)
+        ended = end(first)
+        refused = second.code == 2 and _is_told(second, "no other run is using")
+        same = ended.code == 0 and states(folder) == expected.states
+        found.append({"command": expected.kind, "refused": refused, "same": same})
+        value += refused and same
+    target = f"{len(found)} of {len(found)} second processes are refused, the first ones go on"
+    return Fault("same_workdir", value, target, value == len(found), {"commands": found})
+
+
+def _written(folder: pathlib.Path, least: int) -> bool:
+    return lines(folder) >= least
+
+
+def _is_told(ended: Ended, text: str) -> bool:
+    return text in ended.said[-1] and not any("Traceback" in line for line in ended.said)

@@ -1,0 +1,138 @@
+"""A disk that is full, numbers that are not finite, configs that cannot be."""
+
+import json
+import math
+import pathlib
+import random
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.faults.commands import Expected, lines, run, states, uninterrupted
+from experiments.faults.fault import Fault, Options
+from gpnas import data
+from gpnas.errors import UserError
+from gpnas.train import base, check_config, make_plan
+
+_FULL, _DIVERGED = 74, 3
+_EXPLODE = "experiments.faults.small:explode"
+
+
+def disk_full(options: Options) -> Fault:
+    """Runs each command with files that cannot grow, and again with room."""
+    rng, found = random.Random(options.seed), []
+    for i, expected in enumerate(uninterrupted(options.folder, options.commands)):
+        for number in range(i, options.repeats, len(options.commands)):
+            folder = options.folder / f"{expected.kind}-full-{number}"
+            found.append({"command": expected.kind} | without_room(expected, folder, rng))
+    value = sum(one["told"] and one["same"] for one in found)
+    target = f"{len(found)} of {len(found)} are told in one line, and go on once there is room"
+    return Fault("disk_full", value, target, value == len(found), {"runs": found})
+
+
+def without_room(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dict[str, Any]:
+    """Runs a command where files cannot grow beyond a drawn size; whether it said so, went on."""
+    size = int(2 ** rng.uniform(6, 13))
+    ended = run(expected.kind, folder, file_size=size)
+    again = run(expected.kind, folder)
+    said = ended.said[-1] if ended.said else ""
+    clean = not any("Traceback" in line for line in ended.said)
+    return {
+        "bytes": size,
+        "code": ended.code,
+        "told": ended.code == _FULL and clean and "what was saved before is whole" in said,
+        "same": again.code == 0 and states(folder) == expected.states,
+    }
+
+
+def non_finite(options: Options) -> Fault:
+    """Lets the loss of each command diverge in the midst of a run; what was saved stays whole."""
+    found = []
+    for kind in options.commands:
+        field = "config.arms.dense.optimizer" if kind == "sweep" else "config.optimizer"
+        folder = options.folder / f"{kind}-diverged"
+        ended = run(kind, folder, f"--{field}.schedule={_EXPLODE}")
+        found.append({
+            "command": kind,
+            "code": ended.code,
+            "told": ended.code == _DIVERGED
+            and "is nan at step" in ended.said[-1].replace("inf", "nan")
+            and not any("Traceback" in line for line in ended.said),
+            "written": lines(folder),
+            "finite": all(map(_is_finite, folder.rglob("metrics.jsonl"))),
+            "unfinished": len(states(folder)) == (2 if kind == "sweep" else 0),
+        })  # fmt: skip
+    held = [one["told"] and one["written"] and one["finite"] and one["unfinished"] for one in found]
+    target = f"{len(found)} of {len(found)} end in one line, with finite numbers in every file"
+    return Fault("non_finite", sum(map(bool, held)), target, all(held), {"commands": found})
+
+
+def _is_finite(path: pathlib.Path) -> bool:
+    for line in path.read_text().splitlines():
+        numbers = [value for value in json.loads(line).values() if isinstance(value, float)]
+        if not all(map(math.isfinite, numbers)):
+            return False
+    return True
+
+
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 2, 10**19, -(10**19), 1e300, -0.5, 0.5, float("nan"), float("inf"), "",
+    "x" * 5000, "größe", "os:system", "json:loads", ":", "a:b:c", (), (1, "a"), (-1,), [], [3],
+    {"a": 1}, "1%", "auto", "200%", "two\nlines", b"x",
+)  # fmt: skip
+METHODS = (
+    {"name": "gmp", "density": 0.1}, {"name": "rigl", "density": 0.2}, {"name": "dense"},
+    {"name": "development", "density": 0.2}, {"name": "l0"}, {"name": "set", "density": 0.1},
+)  # fmt: skip
+
+
+def bad_configs(options: Options) -> Fault:
+    """Puts odd values, wrong names and gaps into configs: each is refused in one line, or a plan.
+
+    What a value of a right type and range means is no mistake, so some are plans.
+    """
+    digits = data.load("digits")
+    found = [outcome(wrong_config(options.seed + i), digits) for i in range(options.repeats)]
+    counts = {kind: found.count(kind) for kind in sorted(set(found))}
+    value = counts.get("refused", 0) + counts.get("plan", 0)
+    target = f"{options.repeats} of {options.repeats} are refused in one line, or a plan"
+    return Fault("bad_configs", value, target, value == options.repeats, counts)
+
+
+def wrong_config(seed: int) -> ConfigDict:
+    """A config of which one to three fields have an odd value, a wrong name, or are gone."""
+    draw = random.Random(seed)
+    config = base(**draw.choice(METHODS))
+    config.data.name, config.model.widths = "digits", (8,)
+    config = ConfigDict(config.to_dict())
+    for _ in range(draw.randint(1, 3)):
+        section = draw.choice(("", "train", "model", "method", "optimizer", "gates"))
+        holder = config.get(section) if section else config
+        if not isinstance(holder, ConfigDict):
+            continue
+        name = draw.choice(sorted(holder) or ["new"])
+        if name in ("data", "tensorboard"):
+            continue
+        with holder.ignore_type():
+            how = draw.random()
+            if how < 0.08 and name in holder:
+                del holder[name]
+            else:
+                own = [odd for odd in ODD if type(odd) is type(holder.get(name))]
+                holder["odd" if how > 0.92 else name] = draw.choice(
+                    own if own and how < 0.7 else ODD
+                )
+    return config
+
+
+def outcome(config: ConfigDict, digits: data.Dataset) -> str:
+    """What comes of a config: "refused" in one line, a "plan", or what went wrong."""
+    try:
+        check_config(config)
+        make_plan(config, digits)
+    except UserError as error:
+        said = str(error)
+        return "refused" if "\n" not in said and len(said) <= 1000 else said
+    except Exception as error:  # whatever it is, it is what the fault is looking for
+        return f"{type(error).__name__}: {error}"[:200]
+    return "plan"

@@ -1,0 +1,45 @@
+"""Configs of small runs on the digits, for `--config=experiments/faults/small.py:KIND`."""
+
+import optax
+from ml_collections import ConfigDict
+
+from gpnas.train import base, front_config, study
+
+_DEVELOPMENT = {
+    "name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3, "protect": 5,
+    "rest": 10, "survival_age": 15, "decay": 0.9,
+}  # fmt: skip
+_UNITS = {
+    "name": "development_units", "density": 0.25, "every": 5, "window": 3, "protect": 5,
+    "rest": 5, "survival_age": 10, "peak_at": 0.35, "peak": 2.5,
+}  # fmt: skip
+_CHANGED = 30  # step from which the learning rate of `explode` is too large
+
+
+def get_config(kind: str) -> ConfigDict:
+    """A run ("train", "elastic"), a study whose seeds train together ("sweep"), or a "front"."""
+    if kind == "sweep":
+        arms = {"development": _run(base(**_DEVELOPMENT)), "dense": _run(base())}
+        return study("small", arms, densities=(), seeds=(0, 1), replicas="on")
+    if kind == "front":
+        config = _run(front_config())
+        config.front, config.branch_epochs, config.elastic_round_to = (0.5,), 2, 16
+        config.method.every, config.method.window, config.method.protect = 5, 3, 0
+        return config
+    config = _run(base(**(_UNITS if kind == "elastic" else _DEVELOPMENT)))
+    config.elastic, config.elastic_round_to = kind == "elastic", 2
+    return config
+
+
+def _run(config: ConfigDict) -> ConfigDict:
+    """160 steps, a checkpoint after each 20 of them."""
+    config.data.name, config.train.epochs, config.train.batch_size = "digits", 8, 64
+    config.model.name, config.model.widths = "lenet300", (32, 16)
+    config.train.log_every, config.train.tensorboard = 7, False
+    config.train.checkpoint_seconds, config.resume = 0.0, True
+    return config
+
+
+def explode(learning_rate: float, steps: int) -> optax.Schedule:
+    """A learning rate that becomes too large for any network in the midst of the run."""
+    return optax.piecewise_constant_schedule(learning_rate, {_CHANGED: 1e30 / steps})

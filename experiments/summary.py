@@ -1,0 +1,99 @@
+"""A network layer by layer: shapes, parameters, MACs, units, and what is masked.
+
+    gpnas summary --config=lenet5                         # a run's, before its first step
+    gpnas summary --workdir=runs/rigl                     # a finished run's
+    gpnas summary --network=my_net:Net --inputs=28,28,1   # any class of Linen, NNX or Equinox
+
+MACs are of one example and of all weights; `active` is what is not zero. Units are those that can
+be removed: neurons, channels, heads.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from ml_collections import config_flags
+
+from gpnas import train, units
+from gpnas.commandline import check_kind, no_arguments, start
+from gpnas.errors import UserError
+from gpnas.models import Model
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Of a run.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
+_NETWORK = flags.DEFINE_string("network", None, "Name of a network, or module:class of your own.")
+_INPUTS = flags.DEFINE_list("inputs", ["28", "28", "1"], "Shape of an input of --network.")
+_CLASSES = flags.DEFINE_integer("classes", 10, "Outputs of --network.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints a table of the network."""
+    no_arguments(argv)
+    makers = ((_CONFIG, _of_config), (_WORKDIR, _of_run), (_NETWORK, _of_network))
+    given = [(flag.name, make) for flag, make in makers if flag.value is not None]
+    if len(given) != 1:
+        names = [name for name, _ in given]
+        raise UserError("summary", names, "one of --config, --workdir, --network")
+    model, variables, inputs = given[0][1]()
+    layers, others = units.layer_summaries(model.infer, variables, inputs)
+    rows = [_row(layer) for layer in layers]
+    if others:
+        rows.append(["products of activations", "", "", f"{others:,}", "", ""])
+    sums = [sum(column) for column in zip(*(layer[2:] for layer in layers), strict=True)]
+    total = units.LayerSummary("total", {}, *sums)
+    rows.append(_row(total._replace(macs=total.macs + others)))
+    print(_table([["layer", "shapes", "parameters", "MACs", "units", "active weights"], *rows]))
+
+
+def _of_config() -> tuple[Model, Any, Any]:
+    check_kind(_CONFIG.value, "train")
+    plan = train.make_plan(_CONFIG.value, train.load_data(_CONFIG.value))
+    one = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
+    key = jax.random.key(_CONFIG.value.seed)
+    state = train.init_state(plan.task, plan.method, plan.tx, one, key, gate_tx=plan.gate_tx)
+    return plan.task.model, {"params": state.params, **state.model_state}, one
+
+
+def _of_run() -> tuple[Model, Any, Any]:
+    run = train.load_run(Path(str(_WORKDIR.value)))
+    one = jax.ShapeDtypeStruct((1, *run.plan.inputs.shape), run.plan.inputs.dtype)
+    return run.plan.task.model, run.variables, one
+
+
+def _of_network() -> tuple[Model, Any, Any]:
+    try:
+        shape = tuple(int(size) for size in _INPUTS.value)
+    except ValueError as error:
+        raise UserError("inputs", ",".join(_INPUTS.value), "whole numbers") from error
+    config = train.base().model
+    config.name = _NETWORK.value
+    model = train.build_model(config, _CLASSES.value)
+    return model, model.init(jax.random.key(0), jnp.zeros((1, *shape))), jnp.zeros((1, *shape))
+
+
+def _row(layer: units.LayerSummary) -> list[str]:
+    shapes = ", ".join(f"{n} {'×'.join(map(str, s)) or '1'}" for n, s in layer.shapes.items())
+    produced = f"{layer.active_units:,} of {layer.units:,}" if layer.units else "–"
+    active = f"{layer.active:,} ({layer.active / layer.weights:.1%})" if layer.weights else "–"
+    return [layer.name, shapes, f"{layer.params:,}", f"{layer.macs:,}", produced, active]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Aligned text; all columns but the first two are flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            text.ljust(width) if i < 2 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,44 @@
+"""Aborts by libraries in C++, told in one line."""
+
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+
+from absl import logging
+
+_MOST = 2**16  # bytes of what a library said before
+
+
+def one_line_on_abort(explain: Callable[[str], str | None], code: int) -> None:
+    """From here on, an abort that can be explained is one line on stderr and an exit code.
+
+    JAX ends a process that has lost the others by `abort`, after printing a page, without an
+    exception. So what is not Python's writes to a temporary file in place of stderr. It is shown
+    only if the process aborts and `explain` has nothing to say.
+
+    Args:
+      explain: From what was printed to a line; None if it is about something else.
+      code: The exit code of an abort that was explained.
+    """
+    hidden = tempfile.TemporaryFile()  # noqa: SIM115 (open to the end)
+    shown = os.dup(2)
+    sys.stderr = os.fdopen(shown, "w", buffering=1)
+    logging.get_absl_handler().python_handler.setStream(sys.stderr)
+    os.dup2(hidden.fileno(), 2)
+    faulthandler.enable(sys.stderr)
+
+    def aborted(number: int) -> None:
+        size = os.fstat(hidden.fileno()).st_size
+        said = os.pread(hidden.fileno(), _MOST, max(size - _MOST, 0)).decode(errors="replace")
+        line = explain(said)
+        os.write(shown, (said if line is None else f"{line}\n").encode())
+        os._exit(128 + number if line is None else code)
+
+    # Python's own handlers run between two of its instructions, and none comes after an abort.
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(handler))
+    ctypes.CDLL(None).signal(signal.SIGABRT, handler)

@@ -1,0 +1,194 @@
+"""Studies of `gpnas.train.study` in a database: many machines share their runs.
+
+The runs that train at once are one trial of Optuna's storage. Whoever begins a sweep fills the
+queue; workers take runs, and the run of one that died is taken up by another from its last
+checkpoint. So all need the same work directory, and the same folder of results.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optuna
+from ml_collections import ConfigDict
+
+from gpnas import _stop
+from gpnas.data import Dataset
+from gpnas.errors import GaveUp, UserError
+from gpnas.search._database import KEPT, reached
+from gpnas.search._queue import (
+    GRACE,
+    HEARTBEAT,
+    TrialFailed,
+    failure_of,
+    give_back_stale_trials,
+    join_study,
+    open_study,
+)
+from gpnas.search._queue import run_one as run_trial
+from gpnas.train import (
+    Diverged,
+    InUse,
+    RunGroup,
+    Stopped,
+    config_from_json,
+    load_data,
+    missing_groups,
+    run_group,
+    run_key,
+)
+
+_POLL = 1.0  # seconds between looks at whether there is something to do
+_KIND = "sweep"  # field of a study's settings: the name of the sweep
+_State = optuna.trial.TrialState
+
+
+def begin(
+    storage: str, config: ConfigDict, results: str, heartbeat: int = HEARTBEAT, grace: int = GRACE
+) -> optuna.Study:
+    """Puts the runs of a study that have no record yet into its queue.
+
+    Args:
+      storage: URL of a database, as SQLAlchemy reads it.
+      config: As `gpnas.train.study` makes it.
+      results: Records lie in results/STUDY/records.jsonl.
+      heartbeat, grace: As for `storage.open_study`.
+
+    Raises:
+      UserError: If the database cannot be reached, or any run of the study cannot be.
+    """
+    groups = missing_groups(config, results)
+    study = open_study(storage, config.study, ("wall_s",), {_KIND: config.study}, heartbeat, grace)
+    with reached(KEPT):
+        queued = {
+            run_key(one.to_dict())
+            for trial in study.get_trials(deepcopy=False, states=(_State.WAITING, _State.RUNNING))
+            for one in _configs(trial.user_attrs.get("job"))
+        }
+        for group in groups:
+            seeds = [one.seed for one in group.configs if run_key(one.to_dict()) not in queued]
+            if seeds:
+                job = {
+                    "name": group.name,
+                    "seeds": seeds,
+                    "config": group.configs[0].to_dict(),
+                    "dataset_sha256": group.data.sha256,
+                }
+                study.enqueue_trial({}, user_attrs={"job": job})
+    return study
+
+
+def join(
+    storage: str, name: str | None = None, heartbeat: int = HEARTBEAT, grace: int = GRACE
+) -> optuna.Study:
+    """A sweep that another process began.
+
+    Args:
+      storage, heartbeat, grace: As for `begin`.
+      name: The study's; None: the only one in the database.
+
+    Raises:
+      UserError: If the database cannot be reached, or has no such sweep.
+    """
+    study, about = join_study(storage, name, heartbeat, grace)
+    if _KIND not in about:
+        raise UserError("name", study.study_name, "a sweep; ./run.sh search --storage takes this")
+    return study
+
+
+def take_runs(
+    study: optuna.Study, workdir: str, results: str, stopped: Callable[[], bool] | None = None
+) -> None:
+    """Trains runs of a sweep beside other workers, until all have ended.
+
+    Args:
+      study: As `begin` or `join` gives it.
+      workdir, results, stopped: As for `gpnas.train.run_study`; the same for all workers.
+
+    Raises:
+      GaveUp: If runs diverged, or killed their workers three times; names them.
+      UserError, Stopped: As `train`; the run is left to other workers.
+    """
+    if stopped is None:
+        with _stop.stop_signal() as stopped:
+            return take_runs(study, workdir, results, stopped)
+    images: dict[str, Dataset] = {}
+    ended: list[BaseException] = []
+
+    def objective(trial: optuna.Trial) -> list[float]:
+        job = trial.user_attrs.get("job")
+        if job is None:
+            raise TrialFailed("another worker was faster")
+        try:
+            records = run_group(_group(job, images), workdir, results, stopped)
+        except Diverged as error:
+            trial.set_user_attr("failed", str(error))
+            raise TrialFailed from error
+        except BaseException as error:
+            ended.append(error)
+            trial.set_user_attr("interrupted", True)
+            study.enqueue_trial({}, user_attrs={"job": job})
+            raise TrialFailed from error
+        trial.set_user_attr("metrics", [record["metrics"] for record in records])
+        return [max(record["wall_s"] for record in records)]
+
+    while states := _alive(study):
+        if stopped():
+            raise Stopped("stopped before the next run")
+        if _State.WAITING in states:
+            with reached(KEPT):
+                run_trial(study, objective)
+            jax.clear_caches()  # a long sweep must not keep the programs of all its settings
+        if ended and not isinstance(ended[-1], InUse):
+            raise ended[-1]
+        if ended or _State.WAITING not in states:
+            ended.clear()
+            time.sleep(_POLL)
+    if failed := _failures(study):
+        raise GaveUp("; ".join(failed))
+
+
+@reached(KEPT)
+def _alive(study: optuna.Study) -> set[Any]:
+    """Which of the states that are not final trials have; those of dead workers wait again."""
+    give_back_stale_trials(study)
+    alive = (_State.WAITING, _State.RUNNING)
+    return {trial.state for trial in study.get_trials(deepcopy=False, states=alive)}
+
+
+def _group(job: dict[str, Any], images: dict[str, Dataset]) -> RunGroup:
+    """The runs of a job.
+
+    Raises:
+      UserError: If this machine has other data than the one that began the sweep.
+    """
+    configs = _configs(job)
+    source = json.dumps(configs[0].data.to_dict(), sort_keys=True)
+    data = images[source] = images.get(source) or load_data(configs[0])
+    if data.sha256 != job["dataset_sha256"]:
+        allowed = f"{job['dataset_sha256']}, as where the sweep was begun"
+        raise UserError("dataset_sha256", data.sha256, allowed)
+    return RunGroup(job["name"], configs, data)
+
+
+def _configs(job: dict[str, Any] | None) -> list[ConfigDict]:
+    return (
+        [] if job is None else [config_from_json(job["config"] | {"seed": n}) for n in job["seeds"]]
+    )
+
+
+@reached(KEPT)
+def _failures(study: optuna.Study) -> list[str]:
+    """Why runs have no record: what came of the last trial of each."""
+    last = {}
+    for trial in study.get_trials(deepcopy=False, states=(_State.COMPLETE, _State.FAIL)):
+        for one in _configs(trial.user_attrs.get("job")):
+            last[run_key(one.to_dict())] = trial
+    failed = {t.number: t for t in last.values() if t.state == _State.FAIL and failure_of(t)}
+    return [
+        f"{trial.user_attrs['job']['name']}, seeds {trial.user_attrs['job']['seeds']}:"
+        f" {failure_of(trial)}"
+        for trial in failed.values()
+    ]

@@ -1,0 +1,91 @@
+"""Where the time of a run goes.
+
+A line of metrics has `wall_s`, the seconds of training and evaluation so far, and other seconds
+since the line before: `start_s`, `compile_s` and `data_s` (both within `wall_s`), `save_s`, and
+`lost_s`, work that an interruption undid and the restart. The record's `seconds` are their sums.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from gpnas import timing
+
+_LEAST = 1e-3  # seconds that a line tells; what is shorter is kept for a later one
+TOLD = ("start_s", "compile_s", "data_s", "save_s", "lost_s")
+
+
+class Instant(NamedTuple):
+    """A time in seconds, and how many of those before it went into compiling."""
+
+    time: float
+    compiled: float
+
+
+@contextlib.contextmanager
+def stopwatch() -> Iterator[Callable[[], Instant]]:
+    """Yields `() → Instant`."""
+    with timing.compiling() as compiled:
+        yield lambda: Instant(time.monotonic(), compiled())
+
+
+def charge(pending: Mapping[str, float], **seconds: float) -> dict[str, float]:
+    """Seconds that the next line is to tell, with more of them."""
+    return {**pending, **{name: pending.get(name, 0.0) + more for name, more in seconds.items()}}
+
+
+def tell(pending: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Splits seconds into those that a line tells and those that are still too few."""
+    told = {name: round(value, 3) for name, value in pending.items() if value >= _LEAST}
+    return told, {name: value for name, value in pending.items() if name not in told}
+
+
+def goodput(
+    lines: Sequence[Mapping[str, Any]], pending: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Seconds of a run by what it did, and the fraction of them in which it trained.
+
+    Args:
+      lines: Its lines of metrics.
+      pending: What no line has told.
+    """
+    told = {name: _sum(lines, name) + (pending or {}).get(name, 0.0) for name in TOLD}
+    split, before = {"train": 0.0, "validation": 0.0}, 0.0
+    for line in lines:
+        split[line["split"]] += line["wall_s"] - before - line.get("compile_s", 0.0)
+        before = line["wall_s"]
+    seconds = {
+        "starting": told["start_s"],
+        "compiling": told["compile_s"],
+        "training": split["train"] - told["data_s"],
+        "evaluating": split["validation"],
+        "waiting_for_data": told["data_s"],
+        "saving": told["save_s"],
+        "lost": told["lost_s"],
+    }
+    seconds = {name: round(max(value, 0.0), 3) for name, value in seconds.items()}
+    return seconds | {"goodput": round(seconds["training"] / max(sum(seconds.values()), 1e-3), 4)}
+
+
+def undone(lines: Sequence[Mapping[str, Any]], kept: int) -> float:
+    """Seconds of the work that lines tell and that a run does again, as it keeps only the first.
+
+    Args:
+      lines: All whole lines in the file, whatever they hold.
+      kept: Number of lines that are kept.
+    """
+    dropped = lines[kept:]
+    if not dropped:
+        return 0.0
+    wall = _number(dropped[-1], "wall_s") - (_number(lines[kept - 1], "wall_s") if kept else 0.0)
+    return max(wall, 0.0) + sum(_sum(dropped, name) for name in ("start_s", "save_s", "lost_s"))
+
+
+def _sum(lines: Sequence[Mapping[str, Any]], name: str) -> float:
+    return sum(_number(line, name) for line in lines)
+
+
+def _number(line: Mapping[str, Any], name: str) -> float:
+    value: Any = line.get(name)
+    return float(value) if type(value) in (int, float) else 0.0

@@ -1,0 +1,39 @@
+"""A trace of some steps of a run, by jax's profiler, for TensorBoard or Perfetto."""
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+
+
+@contextlib.contextmanager
+def profiler(steps: Sequence[int], folder: pathlib.Path) -> Iterator[Callable[[int, Any], None]]:
+    """Yields `(step, state) → None`, which starts and ends the trace; it is called between chunks.
+
+    Args:
+      steps: `(start, stop)`; empty for no trace.
+      folder: Where the trace is written.
+    """
+    running: list[bool] = []
+
+    def end() -> None:
+        running.clear()
+        jax.profiler.stop_trace()
+
+    def trace(step: int, state: Any) -> None:
+        inside = bool(steps) and steps[0] <= step < steps[1]
+        if inside and not running:
+            jax.block_until_ready(state)
+            jax.profiler.start_trace(str(folder))
+            running.append(True)
+        elif running and not inside:
+            jax.block_until_ready(state)
+            end()
+
+    try:
+        yield trace
+    finally:
+        if running:
+            end()

@@ -1,0 +1,90 @@
+"""Faults, each done a few times to the smallest runs; experiments/chaos.py does them often."""
+
+import random
+import shutil
+
+import jax
+import pytest
+
+from experiments.faults import FAULTS, Options, commands, damage, interruptions, resources
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_a_hurry(hurry):
+    """Processes of one device that compile without optimizations."""
+    settings = {
+        "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing happens to."""
+    [expected] = commands.uninterrupted(tmp_path_factory.mktemp("whole"), ("train",))
+    assert len(expected.states["."]) == 64 and expected.lines == 37
+    return expected
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_ends_in_the_same_state(whole, tmp_path):
+    kills = interruptions.killed(whole, tmp_path / "run", 2, random.Random(1))
+    assert kills and commands.states(tmp_path / "run") == whole.states
+
+
+@pytest.mark.slow
+def test_a_run_that_is_asked_to_stop_leaves_and_goes_on(whole, tmp_path):
+    found = interruptions.stopped(whole, tmp_path / "run", random.Random(1))
+    assert found["told"] and found["same"] and found["code"] == 75
+
+
+@pytest.mark.slow
+def test_without_room_a_run_ends_in_one_line_and_goes_on(whole, tmp_path):
+    found = resources.without_room(whole, tmp_path / "run", random.Random(1))
+    assert found["told"] and found["same"] and found["code"] == 74
+
+
+@pytest.mark.slow
+def test_wrong_configs_are_refused_in_one_line_or_a_plan(tmp_path):
+    found = FAULTS["bad_configs"][0](Options(tmp_path, 60))
+    assert found.holds and found.value == 60
+    assert found.details["refused"] > 30 and found.details["plan"] > 0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of 40 steps, and its images."""
+    return damage.finished(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["arrays", "digests", "run files"])
+def test_a_flipped_bit_is_noticed(part, finished, tmp_path):
+    for seed in range(3):
+        run = shutil.copytree(finished[0], tmp_path / f"{seed}" / "run")
+        found = damage.after_a_flip(run, part, finished[1], random.Random(seed))
+        assert found in ("noticed", "unchanged")
+        assert found == "noticed" or part == "run files"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", damage.HOSTILE)
+def test_a_hostile_record_is_one_line_for_whoever_reads_it(name, finished, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    (run / "record.json").unlink()
+    damage.HOSTILE[name](run / "record.json")
+    for reader, read in damage.READERS.items():
+        assert damage.after_reading(read, run, finished[1]) in ("refused", "read"), reader
+
+
+@pytest.mark.slow
+def test_mistakes_are_one_line_and_exit_2(python):
+    for flag, said in (("--only=sigkil", "only: got"), ("--kills=0", "kills: got 0")):
+        done = python("experiments/chaos.py", flag)
+        assert done.returncode == 2 and done.stderr.startswith(said), done.stderr
+        assert done.stderr.count("\n") == 1 and not done.stdout

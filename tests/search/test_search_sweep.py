@@ -1,0 +1,150 @@
+"""Sweeps that workers share: every run has one record, whoever dies."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import jax
+import optuna
+import pytest
+
+from gpnas.errors import GaveUp, UserError
+from gpnas.records import read_lines, records_path
+from gpnas.search import storage, sweep
+from gpnas.train import Diverged, Stopped, base, study
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def small(seeds=(0, 1, 2), epochs=2):
+    arm = base(name="static", density=0.5)
+    arm.data.name, arm.model.widths = "digits", (16,)
+    arm.train.epochs, arm.train.batch_size, arm.train.log_every = epochs, 64, 7
+    arm.train.checkpoint_seconds, arm.train.tensorboard = 0.0, False
+    return study("small", {"static": arm}, densities=(), seeds=seeds, replicas="off")
+
+
+def url(folder):
+    return f"sqlite:///{folder}/sweep.db"
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """`{"seed": exception or None}`: what training comes to; the records hold the config alone."""
+    outcomes = {}
+
+    def train(configs, folders, data, stopped):
+        if outcomes.get(configs[0].seed):
+            raise outcomes[configs[0].seed]
+        return [{"config": c.to_dict(), "metrics": {}, "wall_s": 1.0} for c in configs]
+
+    monkeypatch.setattr("gpnas.train._study.train_replicas", train)
+    return outcomes
+
+
+def seeds_of(results):
+    return sorted(r["config"]["seed"] for r in read_lines(records_path(results, "small")))
+
+
+def test_a_sweep_has_each_record_once_and_goes_on_with_more_seeds(tmp_path, trained):
+    for seeds in ((0, 1), (0, 1, 2), (0, 1, 2)):
+        kept = sweep.begin(url(tmp_path), small(seeds), tmp_path / "r")
+        sweep.begin(url(tmp_path), small(seeds), tmp_path / "r")  # the queue is filled once
+        sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
+        assert seeds_of(tmp_path / "r") == list(seeds)
+    assert [trial.state.name for trial in kept.trials] == 3 * ["COMPLETE"]
+
+
+def test_a_run_that_diverges_does_not_stop_the_others(tmp_path, trained):
+    trained[1] = Diverged("the train loss is nan")
+    kept = sweep.begin(url(tmp_path), small(), tmp_path / "r")
+    with pytest.raises(GaveUp, match=r"^static, seeds \[1\]: static-seed1: the train loss is nan$"):
+        sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
+    assert seeds_of(tmp_path / "r") == [0, 2]
+    del trained[1]
+    kept = sweep.begin(url(tmp_path), small(), tmp_path / "r")
+    sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
+    assert seeds_of(tmp_path / "r") == [0, 1, 2]
+
+
+@pytest.mark.parametrize("error", [Stopped("x"), UserError("data", 1, "2"), KeyboardInterrupt()])
+def test_a_worker_that_ends_leaves_its_run_to_others(error, tmp_path, trained):
+    trained[1] = error
+    kept = sweep.begin(url(tmp_path), small(), tmp_path / "r")
+    with pytest.raises(type(error)):
+        sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
+    del trained[1]
+    sweep.take_runs(sweep.join(url(tmp_path)), tmp_path / "w", tmp_path / "r")
+    assert seeds_of(tmp_path / "r") == [0, 1, 2]
+
+
+def test_a_worker_that_comes_too_late_for_a_run_goes_on(tmp_path, trained, monkeypatch):
+    kept = sweep.begin(url(tmp_path), small(seeds=(0,)), tmp_path / "r")
+    sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
+    seen = iter([{optuna.trial.TrialState.WAITING}, set()])
+    monkeypatch.setattr(sweep, "_alive", lambda study: next(seen))
+    sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
+    assert [trial.state.name for trial in kept.trials] == ["COMPLETE", "FAIL"]
+
+
+def test_what_is_no_sweep_is_refused(tmp_path, trained):
+    storage.open_study(url(tmp_path), "search", ("error",), {"space": "x"})
+    with pytest.raises(UserError, match="name: got 'search', allowed: a sweep"):
+        sweep.join(url(tmp_path))
+    with pytest.raises(UserError, match="name: got 'other', allowed: search"):
+        sweep.join(url(tmp_path), "other")
+    kept = sweep.begin(url(tmp_path), small(), tmp_path / "r")
+    trial = kept.get_trials(states=(optuna.trial.TrialState.WAITING,))[0]
+    other = {"job": trial.user_attrs["job"] | {"dataset_sha256": "other"}}
+    kept = storage.open_study(url(tmp_path), "data", ("wall_s",), {"sweep": "data"})
+    kept.enqueue_trial({}, user_attrs=other)
+    with pytest.raises(UserError, match="dataset_sha256: got .*where the sweep was begun"):
+        sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+WORKER = """
+import os, signal, sys
+from gpnas.search import sweep
+from gpnas.train import _checkpoint
+
+save = _checkpoint.save
+
+def killing(*arguments):
+    save(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+place, folder, dies = sys.argv[1:]
+if dies == "dies":
+    _checkpoint.save = killing
+sweep.take_runs(sweep.join(place, heartbeat=1, grace=2), f"{folder}/w", f"{folder}/r")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_three_workers_of_which_one_is_killed(database, tmp_path, request):
+    place = url(tmp_path) if database == "sqlite" else request.getfixturevalue(database)
+    kept = sweep.begin(place, small(), tmp_path / "r", heartbeat=1, grace=2)
+
+    def worker(how):
+        command = [sys.executable, "-c", WORKER, place, tmp_path, how]
+        cache = str(jax.config.jax_compilation_cache_dir)
+        settings = {"PYTHONPATH": ROOT, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1",
+                    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_COMPILATION_CACHE_DIR": cache,
+                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # fmt: skip
+        env = os.environ | {name: str(value) for name, value in settings.items()}
+        return subprocess.Popen([str(part) for part in command], env=env, cwd=ROOT)
+
+    killed, *others = [worker(how) for how in ("dies", "lives", "lives")]
+    assert killed.wait(300) == -signal.SIGKILL
+    assert [other.wait(300) for other in others] == [0, 0]
+    assert seeds_of(tmp_path / "r") == [0, 1, 2]
+    assert sum(trial.state.name == "COMPLETE" for trial in kept.trials) == 3
+    assert sum("failed_trial" in trial.system_attrs for trial in kept.trials) == 1
+    for folder in (tmp_path / "w" / "small").glob("*-seed*"):
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == [7, 14, 20, 20, 21, 28, 35, 40, 40]

@@ -1,0 +1,82 @@
+"""Where the time of a run goes, and its bits: two runs of a config end in the same."""
+
+import json
+
+import pytest
+
+from gpnas.errors import UserError
+from gpnas.train import make_plan, train
+from gpnas.train._goodput import goodput, tell, undone
+
+LINES = [
+    {"split": "train", "wall_s": 5.0, "compile_s": 2.0, "start_s": 1.0, "data_s": 0.5},
+    {"split": "validation", "wall_s": 8.0, "compile_s": 1.0},
+    {"split": "train", "wall_s": 10.0, "save_s": 0.25, "lost_s": 4.0},
+]
+
+
+def test_seconds_are_shared_by_what_a_run_did():
+    assert goodput(LINES, {"save_s": 0.25}) == {
+        "starting": 1.0, "compiling": 3.0, "training": 4.5, "evaluating": 2.0,
+        "waiting_for_data": 0.5, "saving": 0.5, "lost": 4.0, "goodput": round(4.5 / 15.5, 4),
+    }  # fmt: skip
+
+
+def test_what_is_done_again_is_lost():
+    assert undone(LINES, 3) == undone([], 0) == 0.0
+    assert undone(LINES, 2) == 2.0 + 0.25 + 4.0
+    assert undone(LINES, 0) == 10.0 + 1.0 + 0.25 + 4.0
+    assert undone([{"wall_s": "x"}, {"wall_s": None, "lost_s": []}], 1) == 0.0
+
+
+def test_few_seconds_are_told_later():
+    assert tell({"data_s": 2e-4, "save_s": 0.1234}) == ({"save_s": 0.123}, {"data_s": 2e-4})
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_tells_what_it_lost_and_ends_in_the_same_state(
+    tiny, digits, tmp_path, stop_at
+):
+    config = tiny(name="rigl", density=0.2, every=5)
+    config.train.profile = (22, 30)
+    whole = train(config, tmp_path / "whole", digits)
+    assert list((tmp_path / "whole" / "profile").rglob("*.xplane.pb"))
+    config.train.profile = ()
+    again = train(config, tmp_path / "again", digits)
+    assert whole["state_sha256"] == again["state_sha256"] and len(again["state_sha256"]) == 64
+    assert whole["seconds"]["compiling"] > 0 and whole["seconds"]["lost"] == 0
+    spent = sum(value for name, value in whole["seconds"].items() if name != "goodput")
+    assert spent > whole["wall_s"] > 0.0
+
+    config.resume = True
+    folder = tmp_path / "parts"
+    with stop_at(21):
+        train(config, folder, digits)
+    path = folder / "metrics.jsonl"
+    later = {"step": 28, "split": "train", "wall_s": 1e4, "save_s": 5}
+    path.write_text(path.read_text() + json.dumps(later) + "\n")  # as a kill leaves it
+    found = train(config, folder, digits)
+    assert found["state_sha256"] == again["state_sha256"]
+    assert 9e3 < found["seconds"]["lost"] < 2e4 and found["wall_s"] < 9e3
+
+    config.train.matmul_precision = "bfloat16"
+    config.resume = False
+    other = train(config, tmp_path / "bfloat16", digits)
+    assert other["config"]["train"]["matmul_precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("profile", (3,)),
+        ("profile", (5, 5)),
+        ("profile", (-1, 4)),
+        ("profile", (1, "a")),
+        ("matmul_precision", "tf32"),
+    ],
+)
+def test_what_is_refused(field, value, tiny, digits):
+    config = tiny(name="dense")
+    config.train[field] = value
+    with pytest.raises(UserError, match=f"train.{field}: got"):
+        make_plan(config, digits)
