@@ -16,10 +16,9 @@ SHAPES = {"a": {"kernel": (64, 24)}, "b": {"kernel": (24, 10)}}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gmp", "granet", "rigl"])
-def test_a_mask_update_exchanges_counts_only(name):
+def test_a_mask_update_exchanges_counts_only():
     params = jax.tree.map(jnp.ones, SHAPES, is_leaf=lambda x: isinstance(x, tuple))
-    transform = METHODS[name](density=0.2, total_steps=100, every=10).transform
+    transform = METHODS["granet"](density=0.2, total_steps=100, every=10).transform
     masks, state = transform.init(init_masks(params), params, jax.random.key(0))
     mesh = Mesh(np.array(jax.devices()), ("data",))
     rows, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
