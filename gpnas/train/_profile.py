@@ -14,21 +14,20 @@ from gpnas.train import distributed
 def profiler(steps: Sequence[int], folder: pathlib.Path) -> Iterator[Callable[[int, Any], None]]:
     """Yields `(step, state) → None`, which starts and ends the trace; it is called between chunks.
 
-    Of several processes, the first is traced.
+    Of several processes, the first writes one.
 
     Args:
       steps: `(start, stop)`; empty for no trace.
       folder: Where the trace is written.
     """
     running: list[bool] = []
-    traced = bool(steps) and distributed.is_first()
 
     def end() -> None:
         running.clear()
         jax.profiler.stop_trace()
 
     def trace(step: int, state: Any) -> None:
-        inside = traced and steps[0] <= step < steps[1]
+        inside = bool(steps) and steps[0] <= step < steps[1] and distributed.is_first()
         if inside and not running:
             jax.block_until_ready(state)
             jax.profiler.start_trace(str(folder))
