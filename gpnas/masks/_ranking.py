@@ -35,8 +35,7 @@ def ranking(
     """Keeps the highest-scored of all weights, whether active before or not.
 
     The network is dense until the first mask update. For methods with one mask update (SNIP), or
-    whose inactive weights keep a value (Top-KAST, STE). Where inactive weights are zero, use
-    `plasticity`.
+    whose inactive weights keep a value (Top-KAST, STE); where they are zero, use `plasticity`.
 
     Args:
       score: Score of a weight.
@@ -71,8 +70,8 @@ def ranking(
             shapes = {path: leaf.shape for path, leaf in active.items()}
             chosen = selection(select, units_of(allocation, shapes))
             for i, (group, k) in enumerate(allocation(shapes, density(ctx.step)).items()):
-                members = {path: values[path] for path in group}
-                active = active | chosen(members, k, jax.random.fold_in(ctx.key, i))
+                own_key, members = jax.random.fold_in(ctx.key, i), {p: values[p] for p in group}
+                active = active | chosen(members, k, own_key)
             return active
 
         active, skips = cond_finite(

@@ -143,15 +143,7 @@ def cost_budget(
             limit = budget(ctx.step)
             low = jnp.minimum(limit, cost.total(active)) * (1 - churn(ctx.step))
             old = {n: ctx.step - grown >= protect for n, grown in before.grown.items()}
-            prune = functools.partial(_prune, cost, ctx.params, counts)
-            kept = _in_turn(prune, active, (low, old), (limit, active))
-            inactive = {n: ~m & (ctx.grads[n] > 0) for n, m in active.items()}
-            pruned = {n: active[n] & ~kept[n] for n in active}
-            grow = functools.partial(_grow, cost, limit, counts)
-            # Inactive units are there only for a number that needs them beside pruned ones.
-            again = {n: jnp.where(m, ctx.params[n], 0) for n, m in pruned.items()}
-            either = {n: m | inactive[n] for n, m in pruned.items()}
-            after = _in_turn(grow, kept, (ctx.grads, inactive), (again, either))
+            after = _exchange(cost, counts, active, ctx, (low, limit), old)
             steps = {n: jnp.where(after[n] & ~active[n], ctx.step, before.grown[n]) for n in active}
             return after, BudgetState(steps)
 
@@ -204,6 +196,22 @@ class _Moves(NamedTuple):
     units: Units
     ranks: dict[str, jax.Array]
     allowed: dict[str, jax.Array]
+
+
+def _exchange(
+    cost: Costs, counts: _Counts, active: Units, ctx: MaskContext, limits: tuple, old: Units
+) -> Units:
+    """Prunes to the lower limit, grows to the upper one, then keeps what fits of the pruned."""
+    low, limit = limits
+    prune = functools.partial(_prune, cost, ctx.params, counts)
+    kept = _in_turn(prune, active, (low, old), (limit, active))
+    inactive = {n: ~m & (ctx.grads[n] > 0) for n, m in active.items()}
+    pruned = {n: active[n] & ~kept[n] for n in active}
+    grow = functools.partial(_grow, cost, limit, counts)
+    # Inactive units are there only for a number that needs them beside pruned ones.
+    again = {n: jnp.where(m, ctx.params[n], 0) for n, m in pruned.items()}
+    either = {n: m | inactive[n] for n, m in pruned.items()}
+    return _in_turn(grow, kept, (ctx.grads, inactive), (again, either))
 
 
 def _in_turn(f: Callable[..., Units], active: Units, *arguments: tuple[Any, ...]) -> Units:
