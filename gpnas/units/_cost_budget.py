@@ -208,7 +208,7 @@ def _exchange(
     inactive = {n: ~m & (ctx.grads[n] > 0) for n, m in active.items()}
     pruned = {n: active[n] & ~kept[n] for n in active}
     grow = functools.partial(_grow, cost, limit, counts)
-    # Inactive units are there only for a number that needs them beside pruned ones.
+    # Units that were inactive before are grown only to complete a multiple.
     again = {n: jnp.where(m, ctx.params[n], 0) for n, m in pruned.items()}
     either = {n: m | inactive[n] for n, m in pruned.items()}
     return _in_turn(grow, kept, (ctx.grads, inactive), (again, either))
