@@ -84,6 +84,13 @@ def fewest_units(sizes: Mapping[str, int], floor: float, round_to: int = 1) -> d
     return {name: 0 if is_block(name) else one(size) for name, size in sizes.items()}
 
 
+def _check_least(sizes: Mapping[str, int], least: Mapping[str, int], round_to: int) -> None:
+    for name, count in least.items():
+        if count % round_to and count != sizes[name]:
+            allowed = f"a multiple of round_to = {round_to}, or the size of the group"
+            raise ValueError(f"least[{name}]: got {count}, allowed: {allowed}")
+
+
 class BudgetState(NamedTuple):
     """State of `cost_budget`.
 
@@ -129,7 +136,11 @@ def cost_budget(
       round_to: The number of active units of a group is a multiple of it, or the size of the group.
       every_steps, stop: Steps between mask updates, and the first step without any.
       protect: Steps during which a grown unit is not pruned, unless the budget requires it.
+
+    Raises:
+      ValueError: If a number of `least` is neither a multiple of `round_to` nor a whole group.
     """
+    _check_least(cost.sizes, least, round_to)
     counts = _Counts(cost.sizes, least, round_to)
 
     def init_fn(masks: Units, params: Units, key: jax.Array) -> tuple[Units, BudgetState]:
