@@ -123,8 +123,12 @@ docs() {
         echo "run.sh: installing the extra docs" >&2
         install --editable "$ROOT[docs]"
     fi
-    "$python" -m sphinx -b html -j auto --fail-on-warning --quiet docs build/docs "$@"
-    "$python" -m pytest tests/test_docs.py tests/test_readme.py
+    "$python" -m pytest tests/test_docs.py tests/test_readme.py &
+    "$python" -m sphinx -b html -j auto --fail-on-warning --quiet docs build/docs "$@" || {
+        kill $!
+        return 1
+    }
+    wait $!
     echo "build/docs/index.html"
 }
 

@@ -25,7 +25,7 @@ _COMMENT = re.compile(r"\s*#: ?(.*)")
 def modules() -> list[str]:
     """Public modules in the order of `gpnas.__doc__`, each before the namespaces in it."""
     packages = re.findall(r"^\* `gpnas\.(\w+)`", gpnas.__doc__, re.MULTILINE)
-    beside = re.findall(r"`(\w+)`", gpnas.__doc__.partition("Modules beside")[2])
+    beside = re.findall(r"`(\w+)`", gpnas.__doc__.partition("Modules beside")[2].partition(".")[0])
     return [m for name in packages + beside for m in _with_namespaces(f"gpnas.{name}")]
 
 

@@ -1,17 +1,17 @@
 """Sphinx configuration; `./run.sh docs` builds the site, without network, into build/docs."""
 
 import inspect
+import os
 import pathlib
 import re
 import sys
 from typing import Any
 
-import jupytext
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.errors import ExtensionError
+from sphinx.util import logging
 
 DOCS = pathlib.Path(__file__).parent
 ROOT = DOCS.parent
@@ -32,7 +32,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_*", "search.md"]
+exclude_patterns = ["_*", "conf.py", "search.md"]
 nitpicky = True
 default_role = "py:obj"
 nitpick_ignore_regex = [
@@ -57,10 +57,18 @@ html_static_path, html_css_files = ["_static"], ["site.css"]
 html_copy_source = html_show_sourcelink = False
 
 # Notebooks
+nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}  # docs/examples
 nb_execution_mode = "force"
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
+
+# As in the tests: small programs that compile fast. Eight devices of a busy machine wait longer for
+# each other than the 40 seconds after which XLA ends the process.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ["XLA_FLAGS"] = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
 
 # API pages
 autodoc_preserve_defaults = True
@@ -84,28 +92,6 @@ PAGES = {
 
 SETTINGS = _api.settings()
 PAPER = re.compile(r"\b(arXiv:\d{4}\.\d{4,5}(?:v\d)?)")
-
-EXAMPLES = """# Examples
-
-Scripts of the folder `examples/`, with cell marks that editors and Jupyter read. Each was run when
-this page was made.
-
-```{{toctree}}
-:maxdepth: 1
-
-{names}
-```
-"""
-
-
-def write_examples(folder: pathlib.Path) -> None:
-    """Writes each script with cell marks of `examples/` as a notebook, and a list of them."""
-    scripts = [p for p in sorted((ROOT / "examples").glob("*.py")) if "# %%" in p.read_text()]
-    found = [*scripts, *sorted((ROOT / "examples").glob("*.ipynb"))]
-    names = "\n".join(path.stem for path in found)
-    pages = {"index.md": EXAMPLES.format(names=names)}
-    pages |= {f"{p.stem}.ipynb": jupytext.writes(jupytext.read(p), "ipynb") for p in found}
-    _api.write(folder, pages)
 
 
 def lead_links(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -197,15 +183,13 @@ def check_coverage(app: Sphinx, env: BuildEnvironment) -> None:
     """Every public name has a docstring, and an entry in the reference."""
     there = env.domains["py"].objects
     expected = {f"{m}.{name}" for m, names in _api.reference().items() for name in names}
-    absent = sorted(expected - set(there)) + _api.undocumented()
-    if absent:
-        raise ExtensionError(f"public names without documentation: {', '.join(absent)}")
+    for name in sorted(expected - set(there)) + _api.undocumented():
+        logging.getLogger(__name__).warning("public name without documentation: %s", name)
 
 
 def setup(app: Sphinx) -> None:
     """Writes the pages that are made of code, and connects the above."""
     _api.write(DOCS / "api", _api.pages())
-    write_examples(DOCS / "examples")
     app.connect("source-read", lead_links)
     app.connect("include-read", lambda app, path, docname, text: lead_links(app, docname, text))
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # before napoleon

@@ -16,8 +16,8 @@ Packages, from the bottom up; each imports only those above it in this list:
 
 `gpnas.slim` makes a trained network smaller, in one call. Modules beside the packages serve command
 lines and studies of your own: `commandline`, `errors`, `plugins`, `provenance`, `records`,
-`sections` (of configs) and `timing`. `configs` has the configs that come with gpnas and `commands`
-what the command `gpnas` runs; in the repository they are links to `configs/` and `experiments/`.
+`sections` (of configs) and `timing`. `gpnas.configs` has the configs that come with gpnas, and
+`gpnas.commands` the command lines; in the repository they are links to configs/ and experiments/.
 """
 
 from typing import Any

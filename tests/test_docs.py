@@ -65,6 +65,18 @@ def test_what_a_block_imports_exists(block):
                     assert importlib.import_module(f"{node.module}.{alias.name}")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["units", "deploy", "search"])
+def test_the_blocks_of_a_page_run_as_written(page, tmp_path, monkeypatch):
+    """From top to bottom, in one namespace; blocks assert what they claim."""
+    monkeypatch.chdir(tmp_path)
+    names, assertions = {}, 0
+    for number, block in enumerate(blocks(ROOT / "docs" / f"{page}.md")):
+        exec(compile(block, f"{page}-{number}", "exec"), names)
+        assertions += "assert " in block
+    assert names and (assertions or page == "search")
+
+
 def test_the_example_of_a_method_is_built_from_its_config(tmp_path, monkeypatch):
     method, config, *_ = blocks(ROOT / "docs" / "adding-a-method.md")
     for block in (method, config):

@@ -8,10 +8,22 @@ import sys
 
 import pytest
 
+import gpnas
+
 ROOT = pathlib.Path(__file__).parents[1]
 RESOURCE = re.compile(
     r"""<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=["'](?:https?:)?//[^"']+"""
 )
+
+
+def test_the_workflow_runs_commands_that_exist_and_the_citation_is_of_this_version():
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
+    called = re.findall(r"run: (.*)", workflow)
+    assert called == ["./run.sh setup", "./run.sh test", "./run.sh docs"]
+    names = (ROOT / "run.sh").read_text().partition("allowed: setup")[2].partition('"')[0]
+    assert {"test", "docs"} <= set(re.findall(r"\w+", names))
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {gpnas.__version__}\n" in citation and "\nabstract: " in citation
 
 
 @pytest.mark.slow

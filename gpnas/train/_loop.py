@@ -16,16 +16,11 @@ from ml_collections import ConfigDict
 from gpnas import _stop
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
-from gpnas.errors import UserError
 from gpnas.masks import masked_leaves
-from gpnas.train import _analysis, _checkpoint, _elastic, _patience, _record, distributed
-from gpnas.train._config import check_config as check_config
-from gpnas.train._config import config_key
+from gpnas.train import _elastic, _patience, _record, distributed
 from gpnas.train._flush import Chunk, chunks_ahead, flush_metrics
 from gpnas.train._forecast import few_updates, forecast_line
 from gpnas.train._goodput import stopwatch
-from gpnas.train._initial import check_variables, load_variables
-from gpnas.train._load_data import load_data
 from gpnas.train._metrics import progress, writer
 from gpnas.train._observe import (
     count,
@@ -36,18 +31,14 @@ from gpnas.train._observe import (
     units_of,
     validation_values,
 )
-from gpnas.train._plan import Plan, make_plan
+from gpnas.train._plan import Plan
+from gpnas.train._prepare import prepare
 from gpnas.train._profile import profiler
 from gpnas.train._program import Program, make_program
 from gpnas.train._run import Replica, Run, restore, save
 from gpnas.train._shuffle import batch_order
 from gpnas.train._state import TrainState
-from gpnas.train._workdir import (
-    begin,
-    check_workdirs,
-    finished,
-    locked,
-)
+from gpnas.train._workdir import begin, check_workdirs, finished, locked
 from gpnas.train.task import Metric, Task
 
 _LEFT_OUT = 0.1  # fraction of the training images from which on a run says so
@@ -105,28 +96,7 @@ def train_replicas(
       UserError, Diverged, Stopped: As `train`; a loss that is not finite stops all replicas.
     """
     config, folders = configs[0], [pathlib.Path(workdir) for workdir in workdirs]
-    with distributed.together():
-        _check_configs(configs)
-        for field, given, kind in (("data", data, Dataset), ("task", task, Task)):
-            if given is not None and not isinstance(given, kind):
-                raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}, or None")
-    for c in configs:
-        distributed.check_same(config_key(c.to_dict()))
-    distributed.from_first(lambda: check_workdirs(folders, configs))
-    with distributed.together():
-        data = load_data(config) if data is None else data
-        plan = make_plan(config, data, task=task)
-        if config.elastic:
-            _elastic.check(config, data, plan, len(configs))
-    distributed.check_same({"data": data.sha256})
-    joined = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
-    checkpoints = folders[0] / f"checkpoints{joined}"
-    begun = distributed.from_first(lambda: bool(_checkpoint.steps(checkpoints)))
-    with distributed.together():
-        if variables is not None:
-            check_variables(variables, plan.variables)
-        elif not begun:
-            variables = load_variables(config.train, plan.variables)
+    data, plan, checkpoints, loaded = prepare(configs, folders, data, task, variables)
     with contextlib.ExitStack() as locks:
 
         def lock() -> None:
@@ -143,24 +113,7 @@ def train_replicas(
         run = Run(configs, folders, checkpoints, data, plan, orders, stopped, clock, trace)
         if config.train.matmul_precision:
             locks.enter_context(jax.default_matmul_precision(config.train.matmul_precision))
-        return _run(run, None if begun else variables)
-
-
-def _check_configs(configs: Sequence[ConfigDict]) -> None:
-    """Makes sure that seeds can train together."""
-    for one in configs:
-        check_config(one)
-        if not 0 <= one.seed < 2**32:
-            raise UserError("seed", one.seed, "0 to 2**32 - 1")
-    shared = [config_key(c.to_dict()) | {"seed": None} for c in configs]
-    if any(one != shared[0] for one in shared):
-        raise ValueError("train_replicas: got other configs, allowed: ones that differ in the seed")
-    own, together = configs[0].train, "where several seeds train at once"
-    if len(configs) > 1 and own.parallel == "pmap":
-        raise UserError("train.parallel", "pmap", f"jit, {together}")
-    if len(configs) > 1 and own.patience > 0:
-        raise UserError("train.patience", own.patience, f"0, {together}")
-    _analysis.check(configs[0].analysis)
+        return _run(run, loaded)
 
 
 def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:

@@ -7,10 +7,14 @@ from typing import Any
 
 import jax
 
+from gpnas.train import distributed
+
 
 @contextlib.contextmanager
 def profiler(steps: Sequence[int], folder: pathlib.Path) -> Iterator[Callable[[int, Any], None]]:
     """Yields `(step, state) → None`, which starts and ends the trace; it is called between chunks.
+
+    Of several processes, the first writes one.
 
     Args:
       steps: `(start, stop)`; empty for no trace.
@@ -23,7 +27,7 @@ def profiler(steps: Sequence[int], folder: pathlib.Path) -> Iterator[Callable[[i
         jax.profiler.stop_trace()
 
     def trace(step: int, state: Any) -> None:
-        inside = bool(steps) and steps[0] <= step < steps[1]
+        inside = bool(steps) and steps[0] <= step < steps[1] and distributed.is_first()
         if inside and not running:
             jax.block_until_ready(state)
             jax.profiler.start_trace(str(folder))

@@ -12,7 +12,7 @@ from gpnas import masks, methods
 from gpnas.deploy import export
 from gpnas.errors import UserError
 from gpnas.train import Metric, _patience, base, load_run, make_plan, train, train_replicas
-from gpnas.train._loop import _check_configs
+from gpnas.train._prepare import _check_configs
 from tests.times import TIMES
 
 GMP = {"name": "gmp", "density": 0.2, "every": 5, "stop_at": 0.4}

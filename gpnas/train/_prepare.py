@@ -1,0 +1,80 @@
+"""What comes before a run: checks of its config, data and folder, on which all processes agree."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gpnas.data import Dataset
+from gpnas.errors import UserError
+from gpnas.train import _analysis, _checkpoint, _elastic, distributed
+from gpnas.train._config import check_config, config_key
+from gpnas.train._initial import check_variables, load_variables
+from gpnas.train._load_data import load_data
+from gpnas.train._plan import Plan, make_plan
+from gpnas.train._workdir import check_workdirs
+from gpnas.train.task import Task
+
+
+def prepare(
+    configs: Sequence[ConfigDict],
+    folders: Sequence[pathlib.Path],
+    data: Dataset | None,
+    task: Task | None,
+    variables: Any,
+) -> tuple[Dataset, Plan, pathlib.Path, Any]:
+    """Checks what is to be trained, and plans it; nothing is written.
+
+    Args:
+      configs, data, task, variables: As for `train_replicas`.
+      folders: A folder for each config.
+
+    Returns:
+      Data set, plan, folder of the checkpoints, and variables to start from: None for the
+      network's own, and where a checkpoint will be resumed.
+
+    Raises:
+      UserError: For a mistake, in all processes if one finds it.
+    """
+    config = configs[0]
+    with distributed.together():
+        _check_configs(configs)
+        for field, given, kind in (("data", data, Dataset), ("task", task, Task)):
+            if given is not None and not isinstance(given, kind):
+                raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}, or None")
+    for c in configs:
+        distributed.check_same(config_key(c.to_dict()))
+    distributed.from_first(lambda: check_workdirs(folders, configs))
+    with distributed.together():
+        data = load_data(config) if data is None else data
+        plan = make_plan(config, data, task=task)
+        if config.elastic:
+            _elastic.check(config, data, plan, len(configs))
+    distributed.check_same({"data": data.sha256})
+    joined = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
+    checkpoints = folders[0] / f"checkpoints{joined}"
+    begun = distributed.from_first(lambda: bool(_checkpoint.steps(checkpoints)))
+    with distributed.together():
+        if variables is not None:
+            check_variables(variables, plan.variables)
+        elif not begun:
+            variables = load_variables(config.train, plan.variables)
+    return data, plan, checkpoints, None if begun else variables
+
+
+def _check_configs(configs: Sequence[ConfigDict]) -> None:
+    """Makes sure that seeds can train together."""
+    for one in configs:
+        check_config(one)
+        if not 0 <= one.seed < 2**32:
+            raise UserError("seed", one.seed, "0 to 2**32 - 1")
+    shared = [config_key(c.to_dict()) | {"seed": None} for c in configs]
+    if any(one != shared[0] for one in shared):
+        raise ValueError("train_replicas: got other configs, allowed: ones that differ in the seed")
+    own, together = configs[0].train, "where several seeds train at once"
+    if len(configs) > 1 and own.parallel == "pmap":
+        raise UserError("train.parallel", "pmap", f"jit, {together}")
+    if len(configs) > 1 and own.patience > 0:
+        raise UserError("train.patience", own.patience, f"0, {together}")
+    _analysis.check(configs[0].analysis)
