@@ -6,7 +6,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from gpnas.records import read_json
@@ -35,7 +36,11 @@ class Ended(NamedTuple):
 
 
 def start(
-    kind: str, folder: pathlib.Path, *more: str, file_size: int | None = None
+    kind: str,
+    folder: pathlib.Path,
+    *more: str,
+    file_size: int | None = None,
+    environment: Mapping[str, str] = types.MappingProxyType({}),
 ) -> subprocess.Popen:
     """Starts a command.
 
@@ -44,6 +49,7 @@ def start(
       folder: Of its runs; the same again goes on.
       more: Further flags.
       file_size: Bytes beyond which no file can grow, as on a full disk.
+      environment: Further variables.
     """
 
     def limited() -> None:
@@ -54,7 +60,7 @@ def start(
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, str(ROOT / "experiments" / script), *arguments, *more],
-        env=os.environ | {"PYTHONPATH": path}, preexec_fn=limited, text=True,
+        env={**os.environ, "PYTHONPATH": path, **environment}, preexec_fn=limited, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from experiments.faults.damage import broken_checkpoint, hostile_file
 from experiments.faults.fault import Fault, Options
+from experiments.faults.hosts import lost_process
 from experiments.faults.interruptions import same_workdir, sigkill, sigterm
 from experiments.faults.resources import bad_configs, disk_full, non_finite
 
@@ -14,6 +15,7 @@ FAULTS: dict[str, tuple[Callable[[Options], Fault], int]] = {
     "broken_checkpoint": (broken_checkpoint, 200),
     "disk_full": (disk_full, 8),
     "non_finite": (non_finite, 1),
+    "lost_process": (lost_process, 4),
     "bad_configs": (bad_configs, 500),
     "same_workdir": (same_workdir, 1),
     "hostile_file": (hostile_file, 1),
