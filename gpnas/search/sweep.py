@@ -143,11 +143,19 @@ def take_runs(
             jax.clear_caches()  # a long sweep must not keep the programs of all its settings
         if ended and not isinstance(ended[-1], InUse):
             raise ended[-1]
-        if ended or _State.WAITING not in states:
+        if ended:  # the folder is in use: a worker lives on whose run was given to another
             ended.clear()
-            time.sleep(_POLL)
+            _wait(GRACE, stopped)
+        elif _State.WAITING not in states:
+            _wait(_POLL, stopped)
     if failed := _failures(study):
         raise GaveUp("; ".join(failed))
+
+
+def _wait(seconds: float, stopped: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not stopped():
+        time.sleep(_POLL)
 
 
 @reached(KEPT)
