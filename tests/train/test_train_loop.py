@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import signal
 import struct
@@ -64,6 +65,9 @@ def test_folder(finished):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [row["step"] for row in rows if row["split"] == "train"]
     assert steps == [7, 14, 20, 21, 28, 35, 40]
+    told = [row["learning_rate"] for row in rows if row["split"] == "train"]
+    expected = [0.05 * (1 + math.cos(math.pi * (n - 1) / 40)) for n in steps]
+    assert told == pytest.approx(expected, rel=1e-4)
     assert [row["step"] for row in rows if row["split"] == "validation"] == [20, 40]
     assert all(row["wall_s"] >= 0 for row in rows)
     assert np.load(folder / "receptive.npz")["live"].shape == (8, 8)
@@ -105,7 +109,8 @@ def test_tensorboard_after_a_kill(finished, digits, tmp_path, monkeypatch):
     config.resume = True
     train(config, tmp_path, digits)
     assert scalars(tmp_path) == scalars(finished[1])
-    assert scalars(tmp_path)["train/loss"] == [7, 14, 20, 21, 28, 35, 40]
+    for name in ("loss", "learning_rate"):
+        assert scalars(tmp_path)[f"train/{name}"] == [7, 14, 20, 21, 28, 35, 40]
     assert scalars(tmp_path)["train/density/Dense_0/kernel"]
 
 
