@@ -18,7 +18,7 @@ from gpnas import _stop
 from gpnas._files import append_line, line_of, read_lines
 from gpnas.errors import UserError
 from gpnas.train import Diverged, _checkpoint, _loop, _plan, train
-from gpnas.train._metrics import progress
+from gpnas.train._metrics import progress, time_left
 from gpnas.train._shuffle import batch_order
 from gpnas.train._workdir import Written, keep_written, locked
 
@@ -260,12 +260,28 @@ def test_other_data_is_refused(dense, digits, tmp_path, stop_at):
 
 def test_plain_lines_without_a_terminal(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("time.monotonic", iter(range(0, 400, 4)).__next__)
     with progress(100, "a [name]") as show:
         for step in range(100):
-            show(step, f"half way at {step}" if step == 50 else "")
+            show(step, f"half way at {step}" if step in (0, 1, 50) else "")
     captured = capsys.readouterr()
-    assert captured.err == "a [name] 50/100 half way at 50\n"
+    plain = [f"a [name] {step}/100 half way at {step}" for step in (0, 1, 50)]
+    assert captured.err.splitlines() == [*plain[:2], f"{plain[2]}, 3:20 left"]
     assert not captured.out
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "steps", "text"),
+    [
+        (10, 19.0, 100, "3:10"),
+        (1, 0.1, 1, "0:01"),
+        (5, 5, 3790, "1:03:10"),
+        (0, 9, 5, ""),
+        (9, 9, 0, ""),
+    ],
+)
+def test_time_left(done, seconds, steps, text):
+    assert time_left(done, seconds, steps) == text
 
 
 @contextlib.contextmanager
