@@ -45,10 +45,10 @@ def figures(summary: Summary) -> list[FigureSpec]:
     made = (
         *_by_problem(_test_figures.main_figure, summary),
         *_by_problem(_test_figures.cost_figure, summary),
+        *_by_problem(_training_curves.validation_figure, summary),
         _training_curves.density_figure(summary),
         _training_curves.rates_figure(summary),
         _training_curves.layers_figure(summary),
-        *_by_problem(_training_curves.validation_figure, summary),
         _training_curves.unfinished_figure(summary),
         *_searches.course_figures(summary),
         *_fronts.front_figures(summary),

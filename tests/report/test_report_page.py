@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gpnas import report
 from gpnas.report import Loaded, formatting, read_runs, result_table, summarise
 from gpnas.report._labels import spread
+from gpnas.report._page import figures
 from gpnas.report._results import difference_table, time_table
 
 
@@ -125,6 +126,15 @@ def test_one_seed_is_a_pilot(make, tmp_path):
     assert "pilot (1 seed)" in report.text_table(loaded)
     assert "±" not in report.text_table(loaded).splitlines()[2]
     assert "pilot (1 seed)" in report.render(loaded)
+
+
+def test_a_page_of_one_run_compares_nothing(make, tmp_path):
+    make.workdir(tmp_path, make.record("gmp", 0))
+    names = [spec.name for spec in figures(summarise(report.read_runs([tmp_path])))]
+    assert names == ["validation_error", "density", "growth_pruning", "density_layers"]
+    make.workdir(tmp_path, make.record("gmp", 1))
+    names = [spec.name for spec in figures(summarise(report.read_runs([tmp_path])))]
+    assert names[:2] == ["error_by_arm", "validation_error"]  # seeds, at one cost
 
 
 def test_names_from_records_are_text(make, tmp_path):
