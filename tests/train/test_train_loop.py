@@ -59,7 +59,7 @@ def test_order():
 
 
 @pytest.mark.slow
-def test_folder(finished):
+def test_folder(finished, digits):
     config, folder, record = finished
     assert json.loads((folder / "record.json").read_text()) == json.loads(json.dumps(record))
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -70,6 +70,10 @@ def test_folder(finished):
     assert told == pytest.approx(expected, rel=1e-4)
     assert [row["step"] for row in rows if row["split"] == "validation"] == [20, 40]
     assert all(row["wall_s"] >= 0 for row in rows)
+    counts = np.array(record["confusion"])
+    np.testing.assert_array_equal(counts.sum(1), np.bincount(digits.test.targets))
+    wrong = 100 * (1 - np.trace(counts) / counts.sum())
+    assert record["metrics"]["test_error_last"] == pytest.approx(wrong, abs=1e-4)
     assert np.load(folder / "receptive.npz")["live"].shape == (8, 8)
     assert json.loads((folder / "config.json").read_text())["config"]["seed"] == config.seed
 
