@@ -108,6 +108,8 @@ def _join() -> tuple[optuna.Study, dict[str, Any], Search]:
     if not _STORAGE.value:
         raise UserError("config", None, "a search; or --storage, the database of one to be helped")
     kept, settings = storage.join_study(_STORAGE.value, _NAME.value)
+    if "space" not in settings:
+        raise UserError("name", _NAME.value, "a search; sweep --storage takes this")
     return kept, settings, build_search(settings, _weights())
 
 

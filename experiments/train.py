@@ -13,8 +13,8 @@ interruption by SIGTERM or Ctrl-C, or the loss of another process, after which
 
 Several hosts train one network by the same command on each (docs/clusters.md):
 
-    python experiments/train.py … --distributed  # a TPU pod, or tasks of Slurm's srun
-    python experiments/train.py … --coordinator=host:1234 --processes=2 --process=0
+    gpnas train … --distributed  # a TPU pod, or tasks of Slurm's srun
+    gpnas train … --coordinator=host:1234 --processes=2 --process=0
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from gpnas.errors import UserError, not_installed
 COMMANDS = {
     "train": ("train", "--config=rigl --workdir=runs/rigl", "one run"),
     "front": ("front", "--config=front --workdir=runs/front", "small networks from one run"),
-    "sweep": ("sweep", "--config=my_study.py", "a study: arms × densities × seeds"),
+    "sweep": ("sweep", "--config=my_study.py", "a study; --storage=URL: a worker"),
     "search": ("search", "--config=searches/lemonade --workdir=runs/s", "architectures"),
     "worker": ("search", "--storage=sqlite:///runs/s/search.db", "helps a search"),
     "summary": ("summary", "--config=lenet5", "layers of a network, and their costs"),

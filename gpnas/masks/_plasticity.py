@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import score as scores
-from gpnas.masks._by_cost import cost_of, per_cost, selection
+from gpnas.masks._by_cost import Selection, cost_of, per_cost, selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
-from gpnas.masks.allocate import Allocation, Group, Shapes, erk, units_of
+from gpnas.masks.allocate import Allocation, Group, Shapes, erk, weight_costs
 from gpnas.masks.budget import Budget, Candidates, track_density
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities, constant, staggered
@@ -20,6 +20,7 @@ from gpnas.masks.tree import total
 
 Leaves = dict[str, jax.Array]
 _Targets = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
+_Costs = Mapping[str, int]  # of one weight by path; empty where each counts one
 _LONG_AGO = -(2**30)
 
 
@@ -113,8 +114,8 @@ def plasticity(
         drop, grow, allocation, _targets(allocation, density, stagger), budget, select, ages,
         lookahead,
     )  # fmt: skip
-    seed_allocation = seed_allocation or allocation
-    seeding = _targets(seed_allocation, density, stagger)
+    first = seed_allocation or allocation
+    seeding = _targets(first, density, stagger)
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, PlasticityState]:
         active, weights = masked_leaves(masks), masked_leaves(masks, params)
@@ -122,10 +123,7 @@ def plasticity(
         groups = list(rule.targets(shapes, jnp.int32(0)))
         ctx = MaskContext(step=jnp.int32(0), params=weights, grads=weights, key=key)
         seeds = seed_score.value(scores.init_statistics((seed_score,), weights), ctx)
-        chosen = selection(select, units_of(seed_allocation, shapes))
-        for i, (group, k) in enumerate(seeding(shapes, jnp.int32(0)).items()):
-            own = jax.random.fold_in(key, i)
-            active |= chosen(_pick(seeds, group), k, own, _pick(active, group))
+        active = _first(seeding, selection(select, weight_costs(first, shapes)), active, seeds, key)
         return update_leaves(masks, active), _init_state(rule, groups, weights)
 
     def update_fn(
@@ -146,6 +144,17 @@ def plasticity(
     may_observe = scores.observed((drop, grow), every, window)
     transform = MaskTransform(init_fn, update_fn, may_observe=may_observe)
     return every_(between(transform, start, stop), every)
+
+
+def _first(
+    targets: _Targets, select: Selection, active: Leaves, seeds: Leaves, key: jax.Array
+) -> Leaves:
+    """The initial masks: the highest seed scores of each group, among what may be active."""
+    shapes = {path: leaf.shape for path, leaf in active.items()}
+    for i, (group, k) in enumerate(targets(shapes, jnp.int32(0)).items()):
+        own = jax.random.fold_in(key, i)
+        active = active | select(_pick(seeds, group), k, own, _pick(active, group))
+    return active
 
 
 class _Ages(NamedTuple):
@@ -175,16 +184,13 @@ class _Rule(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """One group at a mask update: its leaves by path, without ages unless the rule needs them.
-
-    `costs` are those of one weight by path; empty where each counts one.
-    """
+    """One group at a mask update: its leaves by path, without ages unless the rule needs them."""
 
     active: Leaves
     drop: Leaves
     grow: Leaves
     age: Leaves
-    costs: Mapping[str, int]
+    costs: _Costs
     target: jax.Array
     step: jax.Array
     price: jax.Array
@@ -202,7 +208,7 @@ def _update_masks(
     after, price = dict(active), dict(state.price)
     shapes = {p: m.shape for p, m in active.items()}
     targets = rule.targets(shapes, ctx.step + rule.lookahead)
-    costs = units_of(rule.allocation, shapes)
+    costs = weight_costs(rule.allocation, shapes)
     for i, (paths, target) in enumerate(targets.items()):
         name, key = _name(paths), jax.random.fold_in(ctx.key, i)
         group = _Group(
@@ -329,7 +335,7 @@ def _at_age(marked: Leaves, age: Leaves, least: int) -> Leaves:
     return {p: m & (age[p] >= least) for p, m in marked.items()} if age else marked
 
 
-def _relax(wanted: Leaves, allowed: Leaves, needed: jax.Array, costs: Mapping[str, int]) -> Leaves:
+def _relax(wanted: Leaves, allowed: Leaves, needed: jax.Array, costs: _Costs) -> Leaves:
     """`wanted` if at least `needed` are True, else all that are `allowed`."""
     short = cost_of(wanted, costs) < needed
     return {p: m | (short & allowed[p]) for p, m in wanted.items()}

@@ -9,7 +9,7 @@ from gpnas.masks._by_cost import selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
-from gpnas.masks.allocate import Allocation, erk, units_of
+from gpnas.masks.allocate import Allocation, erk, weight_costs
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities
 from gpnas.masks.select import Select, exact_top_k
@@ -35,8 +35,7 @@ def ranking(
     """Keeps the highest-scored of all weights, whether active before or not.
 
     The network is dense until the first mask update. For methods with one mask update (SNIP), or
-    whose inactive weights keep a value (Top-KAST, STE). Where inactive weights are zero, use
-    `plasticity`.
+    whose inactive weights keep a value (Top-KAST, STE); where they are zero, use `plasticity`.
 
     Args:
       score: Score of a weight.
@@ -69,10 +68,10 @@ def ranking(
         def update_masks(active: dict[str, jax.Array]) -> dict[str, jax.Array]:
             values = score.value(kept, own)
             shapes = {path: leaf.shape for path, leaf in active.items()}
-            chosen = selection(select, units_of(allocation, shapes))
+            chosen = selection(select, weight_costs(allocation, shapes))
             for i, (group, k) in enumerate(allocation(shapes, density(ctx.step)).items()):
-                members = {path: values[path] for path in group}
-                active = active | chosen(members, k, jax.random.fold_in(ctx.key, i))
+                own_key, members = jax.random.fold_in(ctx.key, i), {p: values[p] for p in group}
+                active = active | chosen(members, k, own_key)
             return active
 
         active, skips = cond_finite(

@@ -22,7 +22,7 @@ from gpnas.masks.axes import AxesTable, layer_shape
 Shapes = Mapping[str, tuple[int, ...]]
 #: Paths of leaves that compete for one number of weights.
 Group = tuple[str, ...]
-#: `(shapes, density) → {group: () float32}`, the number of active weights of each group`.
+#: `(shapes, density) → {group: () float32}`, the number (or cost) of active weights of each group.
 Allocation = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
 
 
@@ -92,11 +92,11 @@ class TotalCost(NamedTuple):
     costs: tuple[tuple[str, float], ...]
 
     def __call__(self, shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
-        whole = self.units(shapes)
+        whole = self.weight_costs(shapes)
         total = sum(whole[path] * math.prod(shape) for path, shape in shapes.items())
         return {tuple(shapes): part_of(density, total)}
 
-    def units(self, shapes: Shapes) -> dict[str, int]:
+    def weight_costs(self, shapes: Shapes) -> dict[str, int]:
         """`{path: cost of one weight}` in whole units, of which all weights have fewer than 2³¹.
 
         A unit is the greatest common divisor of whole costs, unless that is too small; costs are
@@ -128,9 +128,9 @@ def by_total_cost(costs: Mapping[str, float]) -> TotalCost:
     return TotalCost(tuple(costs.items()))
 
 
-def units_of(allocation: Allocation, shapes: Shapes) -> dict[str, int]:
+def weight_costs(allocation: Allocation, shapes: Shapes) -> dict[str, int]:
     """The costs by which weights of an allocation are counted; empty where each counts one."""
-    return allocation.units(shapes) if isinstance(allocation, TotalCost) else {}
+    return allocation.weight_costs(shapes) if isinstance(allocation, TotalCost) else {}
 
 
 def per_leaf(densities: Mapping[str, float]) -> Allocation:

@@ -92,7 +92,9 @@ def _bits_per_pass() -> int:
 def _threshold(
     leaves: list[jax.Array], k: jax.Array, costs: list[int]
 ) -> tuple[jax.Array, jax.Array]:
-    """The largest uint32 t that elements of a cost of k reach, and theirs; (0, 0) if none is.
+    """The largest uint32 t that elements of a total cost of at least k reach, and that cost.
+
+    It is (0, 0) if all elements together cost less.
 
     The number of passes does not depend on the values: a GPU returns to the host for each turn of
     a loop that does.
@@ -133,7 +135,8 @@ def exact_top_k(
       over: With costs, whether that one is selected, too, unless the sum is k.
 
     Returns:
-      Bool masks of the scores' structure and shapes, with exactly k True.
+      Bool masks of the scores' structure and shapes, with exactly k True; with costs, of a total
+      cost of at most k (with `over`, less than k plus the cost of one element).
 
     Raises:
       ValueError: For 2³¹ or more elements, or a cost of as much, in all.

@@ -94,7 +94,7 @@ def join(
     """
     study, about = join_study(storage, name, heartbeat, grace)
     if _KIND not in about:
-        raise UserError("name", study.study_name, "a sweep; ./run.sh search --storage takes this")
+        raise UserError("name", study.study_name, "a sweep; search --storage takes this")
     return study
 
 
@@ -143,11 +143,19 @@ def take_runs(
             jax.clear_caches()  # a long sweep must not keep the programs of all its settings
         if ended and not isinstance(ended[-1], InUse):
             raise ended[-1]
-        if ended or _State.WAITING not in states:
+        if ended:  # the folder is in use: a worker lives on whose run was given to another
             ended.clear()
-            time.sleep(_POLL)
+            _wait(GRACE, stopped)
+        elif _State.WAITING not in states:
+            _wait(_POLL, stopped)
     if failed := _failures(study):
         raise GaveUp("; ".join(failed))
+
+
+def _wait(seconds: float, stopped: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not stopped():
+        time.sleep(_POLL)
 
 
 @reached(KEPT)
@@ -165,7 +173,7 @@ def _group(job: dict[str, Any], images: dict[str, Dataset]) -> RunGroup:
       UserError: If this machine has other data than the one that began the sweep.
     """
     configs = _configs(job)
-    source = json.dumps(configs[0].data.to_dict(), sort_keys=True)
+    source = json.dumps(configs[0].data.to_dict() | {"augment": ""}, sort_keys=True)
     data = images[source] = images.get(source) or load_data(configs[0])
     if data.sha256 != job["dataset_sha256"]:
         allowed = f"{job['dataset_sha256']}, as where the sweep was begun"

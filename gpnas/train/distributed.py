@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import gpnas
 from gpnas.errors import GaveUp, UserError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 AXIS = "data"  # of the mesh
 START_SECONDS = 300  # in which all processes must have come
 LOST_SECONDS = 30  # without a heartbeat, after which a process counts as lost
@@ -32,7 +33,7 @@ _SHUTDOWN_SECONDS = 30  # in which the others must have come to the end, too
 
 
 class _Verbatim(str):
-    """A value that another process has made a text of."""
+    """The `repr` of a value of another process, shown as it is."""
 
     __repr__ = str.__str__
 
@@ -53,8 +54,8 @@ def initialize(
       lost_seconds: Without a sign of life, after which a process counts as lost.
 
     Raises:
-      UserError: If the arguments contradict each other, the environment says nothing, or hosts have
-        different numbers of devices.
+      UserError: If the arguments contradict each other, the environment says nothing, process 0
+        cannot listen on its port, or hosts have different numbers of devices.
     """
     _check_arguments(coordinator, processes, process)
     try:
@@ -116,6 +117,14 @@ def _check_arguments(coordinator: str | None, processes: int | None, process: in
         raise UserError("processes", processes, "their number, with --coordinator")
     if process is None or not 0 <= process < processes:
         raise UserError("process", process, f"0 to {processes - 1}, another in each process")
+    if process == 0:  # JAX may crash where it cannot listen
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", int(port)))
+            except OSError as error:
+                allowed = f"a port that process 0 can listen on ({error.strerror})"
+                raise UserError("coordinator", coordinator, allowed) from error
 
 
 def is_first() -> bool:
@@ -123,7 +132,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def from_first(call: Callable[[], T]) -> T:
+def from_first(call: Callable[[], _T]) -> _T:
     """What `call` returns in process 0, which alone calls it; what it raises, all raise.
 
     Args:

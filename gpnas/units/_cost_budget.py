@@ -84,6 +84,13 @@ def fewest_units(sizes: Mapping[str, int], floor: float, round_to: int = 1) -> d
     return {name: 0 if is_block(name) else one(size) for name, size in sizes.items()}
 
 
+def _check_least(sizes: Mapping[str, int], least: Mapping[str, int], round_to: int) -> None:
+    for name, count in least.items():
+        if count % round_to and count != sizes[name]:
+            allowed = f"a multiple of round_to = {round_to}, or the size of the group"
+            raise ValueError(f"least[{name}]: got {count}, allowed: {allowed}")
+
+
 class BudgetState(NamedTuple):
     """State of `cost_budget`.
 
@@ -129,7 +136,11 @@ def cost_budget(
       round_to: The number of active units of a group is a multiple of it, or the size of the group.
       every_steps, stop: Steps between mask updates, and the first step without any.
       protect: Steps during which a grown unit is not pruned, unless the budget requires it.
+
+    Raises:
+      ValueError: If a number of `least` is neither a multiple of `round_to` nor a whole group.
     """
+    _check_least(cost.sizes, least, round_to)
     counts = _Counts(cost.sizes, least, round_to)
 
     def init_fn(masks: Units, params: Units, key: jax.Array) -> tuple[Units, BudgetState]:
@@ -143,15 +154,7 @@ def cost_budget(
             limit = budget(ctx.step)
             low = jnp.minimum(limit, cost.total(active)) * (1 - churn(ctx.step))
             old = {n: ctx.step - grown >= protect for n, grown in before.grown.items()}
-            prune = functools.partial(_prune, cost, ctx.params, counts)
-            kept = _in_turn(prune, active, (low, old), (limit, active))
-            inactive = {n: ~m & (ctx.grads[n] > 0) for n, m in active.items()}
-            pruned = {n: active[n] & ~kept[n] for n in active}
-            grow = functools.partial(_grow, cost, limit, counts)
-            # Inactive units are there only for a number that needs them beside pruned ones.
-            again = {n: jnp.where(m, ctx.params[n], 0) for n, m in pruned.items()}
-            either = {n: m | inactive[n] for n, m in pruned.items()}
-            after = _in_turn(grow, kept, (ctx.grads, inactive), (again, either))
+            after = _exchange(cost, counts, active, ctx, (low, limit), old)
             steps = {n: jnp.where(after[n] & ~active[n], ctx.step, before.grown[n]) for n in active}
             return after, BudgetState(steps)
 
@@ -204,6 +207,22 @@ class _Moves(NamedTuple):
     units: Units
     ranks: dict[str, jax.Array]
     allowed: dict[str, jax.Array]
+
+
+def _exchange(
+    cost: Costs, counts: _Counts, active: Units, ctx: MaskContext, limits: tuple, old: Units
+) -> Units:
+    """Prunes to the lower limit, grows to the upper one, then keeps what fits of the pruned."""
+    low, limit = limits
+    prune = functools.partial(_prune, cost, ctx.params, counts)
+    kept = _in_turn(prune, active, (low, old), (limit, active))
+    inactive = {n: ~m & (ctx.grads[n] > 0) for n, m in active.items()}
+    pruned = {n: active[n] & ~kept[n] for n in active}
+    grow = functools.partial(_grow, cost, limit, counts)
+    # Units that were inactive before are grown only to complete a multiple.
+    again = {n: jnp.where(m, ctx.params[n], 0) for n, m in pruned.items()}
+    either = {n: m | inactive[n] for n, m in pruned.items()}
+    return _in_turn(grow, kept, (ctx.grads, inactive), (again, either))
 
 
 def _in_turn(f: Callable[..., Units], active: Units, *arguments: tuple[Any, ...]) -> Units:

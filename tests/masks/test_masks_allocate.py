@@ -138,17 +138,17 @@ def test_by_cost_meets_a_budget_in_macs(density, power):
 def test_total_costs_are_counted_in_whole_units():
     macs = {"c1": 576.0, "*": 64.0}
     allocation = allocate.by_total_cost(macs)
-    costs = allocation.units(CONV)
+    costs = allocation.weight_costs(CONV)
     assert costs == {path: 9 if path == "c1" else 1 for path in CONV}
     whole = sum(costs[path] * math.prod(shape) for path, shape in CONV.items())
     assert counts(allocation, CONV, 0.25) == {tuple(CONV): round(0.25 * whole)}
     # Costs that no int32 can sum are rounded up.
     large = {"a": (3, 3, 512, 512), "b": (512, 1000)}
-    rounded = allocate.by_total_cost({"a": 12544.0, "b": 1.0}).units(large)
+    rounded = allocate.by_total_cost({"a": 12544.0, "b": 1.0}).weight_costs(large)
     assert sum(rounded[path] * math.prod(shape) for path, shape in large.items()) < 2**31
     assert rounded["a"] / rounded["b"] < 12544 and rounded["b"] == 1
     with pytest.raises(ValueError, match="positive costs"):
-        allocate.by_total_cost({"c1": 0.0}).units(CONV)
+        allocate.by_total_cost({"c1": 0.0}).weight_costs(CONV)
 
 
 @pytest.mark.slow

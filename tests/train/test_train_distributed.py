@@ -198,6 +198,13 @@ def test_arguments_that_do_not_fit(arguments, field):
         distributed.initialize(**arguments)
 
 
+def test_a_port_that_is_in_use_is_one_line():
+    with socket.create_server(("", 0)) as other:
+        coordinator = f"localhost:{other.getsockname()[1]}"
+        with pytest.raises(UserError, match="^coordinator: got .*in use"):
+            distributed.initialize(coordinator, 2, 0)
+
+
 FATAL = "client.h:80] Terminating process because the JAX distributed service detected fatal errors"
 
 

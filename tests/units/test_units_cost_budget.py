@@ -73,6 +73,13 @@ def test_numbers_of_units_are_multiples_or_whole_groups(budget, multiple, seed):
         assert more == k or float(costs.total(wider)) > budget * (1 - 1e-5)
 
 
+def test_the_fewest_units_are_a_multiple():
+    with pytest.raises(ValueError, match="allowed: a multiple of round_to = 4"):
+        units.cost_budget(
+            units.relative_costs(MODEL), schedule.constant(0.5), least=LEAST, round_to=4
+        )
+
+
 def test_the_first_units_are_a_multiple_in_each_group():
     least = units.fewest_units(MODEL.sizes, 0.0, 4)
     transform = units.cost_budget(

@@ -141,6 +141,19 @@ BLOCKS = {
 }
 
 
+def test_what_is_added_to_a_block_stays_without_it():
+    shapes = {"a": (5, 3), "b": (3, 4), "c": (4, 2)}
+    params = {name: jax.ShapeDtypeStruct(shape, "float32") for name, shape in shapes.items()}
+
+    def gated(p, x, offset):
+        return (offset + x @ p["a"] @ p["b"]) @ p["c"]
+
+    for offset, left in ((1.0, 4 * 2), (0.0, 0)):
+        apply = functools.partial(gated, offset=offset)
+        model = units.cost_model(apply, params, jnp.ones((1, 5)), blocks={"gate": ("[ab]", "b")})
+        assert units.total_cost(model, {"block:gate": np.array([False])}) == left
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_costs_what_the_network_without_it_does_not(name):

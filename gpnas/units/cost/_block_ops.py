@@ -3,10 +3,12 @@
 import fnmatch
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from gpnas.units.graph import Graph, Op, Trace
 
 _PRODUCTS = frozenset(("dot_general", "conv_general_dilated", "mul"))
-# Zero where all operands that are not constants are zero.
+# Zero where all operands are zero.
 _LINEAR = frozenset((
     "add", "add_any", "sub", "neg", "reshape", "transpose", "broadcast_in_dim", "squeeze",
     "expand_dims", "convert_element_type", "reduce_sum", "slice", "concatenate", "rev", "copy",
@@ -60,7 +62,9 @@ def _needed(graph: Graph, zeros: Iterable[int]) -> list[bool]:
 
 
 def _gives_zero(op: Op, zero: set[int], graph: Graph) -> bool:
+    """Whether the results of a primitive are zero because some of its operands are."""
     if op.name in _PRODUCTS or (op.name == "div" and op.ins[0].id in zero):
         return any(x.id in zero for x in op.ins)
+    constants = [graph.known.get(x.id, 1) for x in op.ins if x.id in graph.constants]
     varying = [x.id in zero for x in op.ins if x.id not in graph.constants]
-    return op.name in _LINEAR and any(varying) and all(varying)
+    return op.name in _LINEAR and any(varying) and all(varying) and not any(map(np.any, constants))
