@@ -49,7 +49,7 @@ class Program(NamedTuple):
       evaluate: `(variables, split) → metrics` of one network, means over all images.
       evaluate_all: `([variables], split) → [metrics]` of several, in one program.
       predict: `(variables, split) → (metrics, classes)`, as `evaluate`, and the most probable class
-        of each example, (examples,) int32; None unless the task is to classify, with up to 100 classes.
+        of each example, (examples,) int32; None unless the task is to classify into at most 100.
       on_eval: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
         object if nothing changes.
       executables: `() → int`, programs compiled for `run` so far.
