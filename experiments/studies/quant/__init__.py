@@ -32,7 +32,8 @@ def _config() -> ConfigDict:
 def _run(config: ConfigDict, options: Options) -> None:
     path = records_path(options.results, config.study)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for seed in range(config.seeds):
+    done = {record["seed"] for record in records(options.results, config)}
+    for seed in sorted(set(range(config.seeds)) - done):
         append_line(path, measure(config, seed) | provenance())
 
 
