@@ -93,7 +93,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> Table:
     kinds = ("float32", "int8")
     rows = [
         [
-            Cell(r["seed"]),
+            Cell(str(r["seed"])),
             Cell(f"{r['params']:,}"),
             *(Cell(f"{r[kind]['bytes'] / 1000:.1f}") for kind in kinds),
             *(Cell(f"{r[kind]['test_error']:.2f}") for kind in kinds),
@@ -101,7 +101,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> Table:
         for r in {r["seed"]: r for r in found}.values()
     ]
     note = (
-        "`ConvNet` at a quarter of its MACs (`gpnas.slim`); safetensors files; error on the test"
+        "ConvNet at a quarter of its MACs (gpnas.slim); safetensors files; error on the test"
         " digits. Activations are quantized while they are computed."
     )
     return Table("int8 weights by qwix, digits", columns, rows, [note])
