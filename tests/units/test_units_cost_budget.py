@@ -178,3 +178,23 @@ def test_latency_of_a_table():
     active = jax.jit(transform.update)(all_active(), state, ctx)[0]
     floor = float(costs.total({n: jnp.arange(m.size) < 1 for n, m in active.items()}))
     assert float(costs.total(active)) <= max(0.8, floor) * (1 + 1e-5)
+
+
+@pytest.mark.slow
+def test_a_block_of_no_use_goes_as_a_whole():
+    module = models.ResNet(width=2)
+    image = jnp.ones((1, 8, 8, 1))
+    variables = jax.eval_shape(module.init, jax.random.key(0), image)
+    blocks = models.removable_blocks(module)
+    costs = units.relative_costs(units.cost_model(module.apply, variables, image, blocks=blocks))
+    least = units.fewest_units(costs.sizes, 0.5)
+    assert {name for name, count in least.items() if not count} == {f"block:{b}" for b in blocks}
+    useless = "block:stage1_block0"
+    masks = {name: jnp.ones(size, bool) for name, size in costs.sizes.items()}
+    value = {n: jnp.full(m.size, 1e-9 if n == useless else 1.0) for n, m in masks.items()}
+    saved = float(costs.marginal(masks)[useless][0])
+    transform = units.cost_budget(costs, schedule.constant(1 - saved), least=least)
+    _, state = transform.init(masks, value, KEY)
+    ctx = MaskContext(jnp.int32(1), value, value, KEY)
+    active = jax.jit(transform.update)(masks, state, ctx)[0]
+    assert [name for name, mask in active.items() if not mask.all()] == [useless]
