@@ -10,7 +10,8 @@ Studies are the folders of experiments/studies. Records are appended to results/
 what is there is skipped. The tables and figures between the markers of docs/*.md and README.md are
 then written anew. With --fast the records go to WORKDIR/fast, the tables are printed, and nothing
 else is touched. Some studies need more than the library: `deploy` the extra `deploy`,
-`torch_pruning` the extra `bench`; those that measure time need a machine that does nothing else.
+`quant` the extra `quant`, `torch_pruning` the extra `bench`; those that measure time need a machine
+that does nothing else.
 """
 
 import pathlib

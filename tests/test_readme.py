@@ -69,7 +69,7 @@ def test_links_lead_somewhere():
             assert target.startswith("http") or (page.parent / target).exists(), (page, target)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/from-jaxpruner.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/coming-from.md", "docs/from-jaxpruner.md"])
 def test_names_of_masks_in_documents_exist(page):
     names = set(re.findall(r"\bgm((?:\.\w+)+)", (ROOT / page).read_text()))
     assert len(names) > 8

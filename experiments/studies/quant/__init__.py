@@ -1,0 +1,114 @@
+"""int8 weights of smaller networks by qwix: size of the file and test error."""
+
+import importlib.util
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+import gpnas
+from experiments.benchmarks.measure import Missing
+from experiments.studies.study import Options, Section, Study, records
+from gpnas import data, models, train
+from gpnas.errors import how_to_install
+from gpnas.provenance import provenance
+from gpnas.records import append_line, records_path
+from gpnas.report import Cell, Column, Table
+
+
+def _config() -> ConfigDict:
+    config = ConfigDict()
+    config.study = "quant"
+    config.data = "digits"
+    config.seeds = 5
+    config.slim = {"target": 0.25, "epochs": 15, "learning_rate": 0.05}
+    return config
+
+
+def _run(config: ConfigDict, options: Options) -> None:
+    path = records_path(options.results, config.study)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = {record["seed"] for record in records(options.results, config)}
+    for seed in sorted(set(range(config.seeds)) - done):
+        append_line(path, measure(config, seed) | provenance())
+
+
+def measure(config: ConfigDict, seed: int) -> dict[str, Any]:
+    """Trains a network, makes it smaller, and quantizes what is left.
+
+    Args:
+      config: `data`, and `slim`, the arguments of `gpnas.slim`.
+      seed: Of the initial weights, and of the order of the examples.
+
+    Raises:
+      Missing: Without qwix.
+    """
+    for package in ("qwix", "safetensors"):
+        if importlib.util.find_spec(package) is None:
+            raise Missing(package, "not installed", how_to_install("quant"))
+    import qwix
+    from safetensors.numpy import save
+
+    found = data.load(config.data)
+    task = train.classification(models.linen(models.ConvNet(num_classes=found.num_classes)))
+    images = data.standardize(found.test.inputs, found)
+    whole = jax.jit(task.init)(jax.random.key(seed), images[:1])
+    small = gpnas.slim(task, whole, found, seed=seed, **config.slim.to_dict()).network
+    module = models.from_architecture(small.architecture)
+    variables = jax.tree.map(jnp.asarray, small.variables)
+    rule = qwix.QuantizationRule(weight_qtype=jnp.int8, act_qtype=jnp.int8)
+    quantized = qwix.quantize_model(module, qwix.PtqProvider([rule]))
+    like = jax.eval_shape(quantized.init, jax.random.key(0), images[:1])["params"]
+    params = qwix.quantize_params(variables["params"], like)
+
+    def result(network: Any, variables: Any) -> dict[str, float]:
+        leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
+        arrays = {
+            jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+            for path, leaf in leaves
+        }
+        wrong = jax.jit(network.apply)(variables, images).argmax(-1) != found.test.targets
+        return {"bytes": len(save(arrays)), "test_error": 100 * float(wrong.mean())}
+
+    return {
+        "study": config.study,
+        "config": config.to_dict(),
+        "seed": seed,
+        "qwix": qwix.__version__,
+        "params": small.params,
+        "float32": result(module, variables),
+        "int8": result(quantized, {**variables, "params": params}),
+    }
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> Table:
+    """One row per seed."""
+    columns = [Column(title) for title in (
+        "seed", "parameters", "float32, kB", "int8, kB", "float32, error %", "int8, error %",
+    )]  # fmt: skip
+    kinds = ("float32", "int8")
+    rows = [
+        [
+            Cell(str(r["seed"])),
+            Cell(f"{r['params']:,}"),
+            *(Cell(f"{r[kind]['bytes'] / 1000:.1f}") for kind in kinds),
+            *(Cell(f"{r[kind]['test_error']:.2f}") for kind in kinds),
+        ]
+        for r in {r["seed"]: r for r in found}.values()
+    ]
+    note = (
+        "ConvNet at a quarter of its MACs (gpnas.slim); safetensors files; error on the test"
+        " digits. Activations are quantized while they are computed."
+    )
+    return Table("int8 weights by qwix, digits", columns, rows, [note])
+
+
+def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    return {"quant": Section([table(records(results, config))])}
+
+
+STUDY = Study(_config, _run, _sections, "deploy.md")
