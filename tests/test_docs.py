@@ -31,7 +31,6 @@ def blocks(path):
     return [block for block in found if SIGNATURES not in block]
 
 
-
 def installed(block):
     """Whether the packages that a block needs and the tests do not are installed."""
     optional = (name for name in ("equinox", "qwix") if f"import {name}" in block)
