@@ -22,12 +22,30 @@ def make_evaluate(
     plan: Plan, data: Dataset, batch: int = 1000
 ) -> Callable[[Any, Split], dict[str, float]]:
     """Builds the evaluation: `(variables, split) → metrics`, means over all examples, each once."""
-    predict_all = make_predict_all(plan, data, batch)
-    return lambda variables, split: predict_all([variables], split)[0][0]
+    return make_evaluations(plan, data, batch)[0]
 
 
-def make_predict_all(
+def make_evaluations(
     plan: Plan, data: Dataset, batch: int = 1000
+) -> tuple[
+    Callable[[Any, Split], dict[str, float]],
+    Callable[[list, Split], list[dict[str, float]]],
+    Callable[[Any, Split], Evaluated],
+]:
+    """Builds `evaluate`, `evaluate_all` and `predict` of a `Program`."""
+    predict_all = _make_predict_all(plan, data, batch)
+
+    def evaluate_all(networks: list, split: Split) -> list[dict[str, float]]:
+        return [metrics for metrics, _ in predict_all(networks, split)]
+
+    def predict(variables: Any, split: Split) -> Evaluated:
+        return predict_all([variables], split)[0]
+
+    return lambda variables, split: predict(variables, split)[0], evaluate_all, predict
+
+
+def _make_predict_all(
+    plan: Plan, data: Dataset, batch: int
 ) -> Callable[[list, Split], list[Evaluated]]:
     """Builds `([variables], split) → [(metrics, classes)]`, see `Program.predict`.
 

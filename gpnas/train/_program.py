@@ -22,7 +22,7 @@ from gpnas.methods import EvalContext
 from gpnas.train import distributed
 from gpnas.train._averaging import evaluation_params
 from gpnas.train._counters import count_changes
-from gpnas.train._evaluate import make_predict_all
+from gpnas.train._evaluate import make_evaluations
 from gpnas.train._plan import Plan
 from gpnas.train._segments import many_steps
 from gpnas.train._state import TrainState
@@ -102,13 +102,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         params = apply(masks, plan.method.gates.network(params, aux, masks, step))
         return jax.tree.map(jnp.copy, {"params": params, **model_state})
 
-    predict_all = make_predict_all(plan, data)
-
-    def evaluate_all(networks: list, split: Split) -> list[dict[str, float]]:
-        return [metrics for metrics, _ in predict_all(networks, split)]
-
-    def evaluate(variables: Any, split: Split) -> dict[str, float]:
-        return evaluate_all([variables], split)[0]
+    evaluate, evaluate_all, predict = make_evaluations(plan, data)
 
     def on_eval(state: TrainState, loss: float, split: Split) -> TrainState:
         def loss_of(params: Any) -> float:
@@ -136,7 +130,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         ),
         evaluate,
         evaluate_all,
-        lambda variables, split: predict_all([variables], split)[0],
+        predict,
         on_eval if plan.method.hooks.on_eval else None,
         executables,
     )
