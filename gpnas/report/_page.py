@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from gpnas.report import (
+    _confusion,
     _details,
     _drawings,
     _front_figures,
@@ -45,10 +46,11 @@ def figures(summary: Summary) -> list[FigureSpec]:
     made = (
         *_by_problem(_test_figures.main_figure, summary),
         *_by_problem(_test_figures.cost_figure, summary),
+        *_by_problem(_training_curves.validation_figure, summary),
+        _confusion.confusion_figure(summary),
         _training_curves.density_figure(summary),
         _training_curves.rates_figure(summary),
         _training_curves.layers_figure(summary),
-        *_by_problem(_training_curves.validation_figure, summary),
         _training_curves.unfinished_figure(summary),
         *_searches.course_figures(summary),
         *_fronts.front_figures(summary),
@@ -155,6 +157,8 @@ def _sections(summary: Summary) -> list[Section]:
         made.append((f"searches_{formatting.slug(study)}", heading, [Block("table", table)]))
     for name, spec in specs.items():
         blocks = [Block("figure", spec), *(_differences(summary) if name in main else [])]
+        if name == "confusion":
+            blocks += _blocks("boxed", _confusion.confused_table(summary))
         made.append((name, spec.heading, blocks))
         short[spec.heading] = spec.short
     made.append(("receptive", _pictures.HEADING, _cards(summary)))

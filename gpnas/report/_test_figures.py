@@ -33,10 +33,11 @@ def main_figure(summary: Summary) -> FigureSpec | None:
       summary: Runs on one problem.
 
     Returns:
-      The figure; None where no finished run has a value of the metric.
+      The figure; None where fewer than two finished runs have a value of the metric.
     """
     groups = [group for group in summary.groups if group.mean("test_last") is not None]
-    if not groups:
+    values = [quantity(run, "test_last") for group in groups for run in group.runs]
+    if len(values) - values.count(None) < 2:
         return None
     metric = summary.metric
     by_arm, by_size = main_names(metric)
@@ -88,14 +89,14 @@ def cost_figure(summary: Summary) -> FigureSpec | None:
       summary: Runs on one problem.
 
     Returns:
-      The figure; None where no finished run has both.
+      The figure; None where fewer than two groups have both.
     """
     groups = [
         group
         for group in summary.groups
         if group.mean("test_last") is not None and group.mean("flops_ratio")
     ]
-    if not groups:
+    if len(groups) < 2:
         return None
     metric = summary.metric
     return _against(

@@ -9,6 +9,7 @@ from gpnas._stop import Stopped
 from gpnas.train import distributed, task
 from gpnas.train._build import build_model, build_task
 from gpnas.train._config import base, check_config, config_from_json, config_key
+from gpnas.train._evaluate import make_evaluate
 from gpnas.train._front import front_config, train_front
 from gpnas.train._load_data import load_data
 from gpnas.train._load_run import Finished, load_run
@@ -16,7 +17,7 @@ from gpnas.train._loop import train, train_replicas
 from gpnas.train._network import check_task
 from gpnas.train._optimizer import find_optimizer
 from gpnas.train._plan import Plan, make_plan
-from gpnas.train._program import make_evaluate, make_program
+from gpnas.train._program import make_program
 from gpnas.train._run import Diverged
 from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics, init_state, make_step

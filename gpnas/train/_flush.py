@@ -16,12 +16,16 @@ _LAG = 1.0  # seconds by which lines may lag behind the device
 
 
 class Chunk(NamedTuple):
-    """Steps that the device may still be at: where they end, how many, and what will come out."""
+    """Steps that the device may still be at: where they end, how many, and what will come out.
+
+    `learning_rate` is that of the last step.
+    """
 
     step: int
     steps: int
     sums: Metrics
     counts: Counts
+    learning_rate: jax.Array
 
 
 def chunks_ahead(seconds: float | None) -> int:
@@ -53,18 +57,21 @@ def flush_metrics(
 
     Seconds are those of all chunks together, shared among them by their steps.
     """
-    fetched = jax.device_get([(chunk.sums, chunk.counts) for chunk in chunks])
+    fetched = jax.device_get([(one.sums, one.counts, one.learning_rate) for one in chunks])
     now, steps = clock(), sum(chunk.steps for chunk in chunks)
     compiled = now.compiled - since.compiled if chunks else 0.0
     replicas = [one.charged(compile_s=compiled) for one in replicas]
-    for chunk, (sums, counts) in zip(chunks, fetched, strict=True):
+    for chunk, (sums, counts, learning_rate) in zip(chunks, fetched, strict=True):
         spent = (now.time - since.time) * chunk.steps / steps
-        rate = round(chunk.steps * plan.batch_size * len(replicas) / spent, 1)
+        rates = {
+            "learning_rate": float(f"{learning_rate:.7g}"),
+            "images_per_s": round(chunk.steps * plan.batch_size * len(replicas) / spent, 1),
+        }
         replicas = [
             _log(
                 replica,
                 to_host(counts, i, replica.counters.sizes, replica.counters.units),
-                jax.tree.map(lambda x, i=i: x[i], sums), plan, spent, rate,
+                jax.tree.map(lambda x, i=i: x[i], sums), plan, spent, rates,
             )
             for i, replica in enumerate(replicas)
         ]  # fmt: skip
@@ -73,9 +80,14 @@ def flush_metrics(
 
 
 def _log(
-    replica: Replica, now: HostCounters, sums: Metrics, plan: Plan, spent: float, rate: float
+    replica: Replica,
+    now: HostCounters,
+    sums: Metrics,
+    plan: Plan,
+    spent: float,
+    rates: dict[str, float],
 ) -> Replica:
-    line = train_line(replica.counters, now, sums, plan.task.metric) | {"images_per_s": rate}
+    line = train_line(replica.counters, now, sums, plan.task.metric) | rates
     logged = replica.logged(line, spent)
     if now.skipped and not replica.counters.skipped:
         logging.warning(

@@ -31,6 +31,7 @@ from gpnas.train._observe import (
     units_of,
     validation_values,
 )
+from gpnas.train._optimizer import learning_rate
 from gpnas.train._plan import Plan
 from gpnas.train._prepare import prepare
 from gpnas.train._profile import profiler
@@ -193,6 +194,7 @@ def _loop(
     step, saved = int(states[0].step), time.monotonic()
     program, states, _ = _resize_to_active(program, states)
     out_of_patience = _patience.make_rule(config.train, plan.method, plan.total_steps, metric)
+    rate = learning_rate(config.optimizer, plan.total_steps, plan.method.trainings)
     placed, running, since = program.place(states), [], run.clock()
     ahead = chunks_ahead(None)
     with progress(plan.total_steps, config.arm or config.method.name) as show:
@@ -203,7 +205,7 @@ def _loop(
             placed, sums = program.run(placed, index, steps, step)
             step += steps
             counts = count(program.view(placed), len(replicas))
-            running.append(Chunk(step, steps, sums, counts))
+            running.append(Chunk(step, steps, sums, counts, rate(step)))
             last = step == plan.total_steps
             eval_now = last or step % (config.train.eval_every * per_epoch) == 0
             keep = step % per_epoch == 0 and step // per_epoch in config.train.keep_epochs

@@ -1,6 +1,7 @@
 """Outputs of metrics: JSON lines, TensorBoard, and a progress bar or lines on the terminal."""
 
 import contextlib
+import math
 import pathlib
 import sys
 import time
@@ -94,6 +95,8 @@ def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
 def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
     """Yields `(step, text) → None`: a bar on a terminal, else a plain line for each non-empty text.
 
+    Both tell the time left.
+
     Args:
       total: Number of steps of the run.
       title: Name of the run.
@@ -103,10 +106,17 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
         return
     console = rich.console.Console(stderr=True)
     if not sys.stderr.isatty():  # Rich takes some environment variables for a terminal
+        begun: dict[int, float] = {}  # the first two steps that are told, and when
 
         def line(step: int, text: str) -> None:
+            now = time.monotonic()
+            if len(begun) < 2:
+                begun.setdefault(step, now)
             if text:
-                print(f"{title} {step}/{total} {text}", file=sys.stderr, flush=True)
+                since, at = list(begun.items())[-1]  # the steps before that were compiled, too
+                left = time_left(step - since, now - at, total - step)
+                told = f"{text}, {left} left" if left else text
+                print(f"{title} {step}/{total} {told}", file=sys.stderr, flush=True)
 
         yield line
         return
@@ -127,3 +137,18 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
             bar.update(task, completed=step)
 
         yield move
+
+
+def time_left(done: int, seconds: float, steps: int) -> str:
+    """The time that steps take as text, "3:10" or "1:03:10"; empty where it is not known.
+
+    Args:
+      done: Steps that took so many seconds.
+      seconds: Those.
+      steps: Steps that are left.
+    """
+    if done <= 0 or steps <= 0:
+        return ""
+    minutes, rest = divmod(math.ceil(seconds / done * steps), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

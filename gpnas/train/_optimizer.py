@@ -126,6 +126,21 @@ def _weights(params: Any) -> Any:
     return jax.tree.map_with_path(lambda path, leaf: is_weight(tree.path_name(path), leaf), params)
 
 
+def learning_rate(
+    config: ConfigDict, total_steps: int, trainings: int = 1
+) -> Callable[[int], jax.Array]:
+    """The learning rate by step, `step → () float32`: that of the last of so many steps.
+
+    Args:
+      config: The `optimizer` section.
+      total_steps: Length of the run.
+      trainings: Number of trainings in it, each with a schedule of its own.
+    """
+    length = total_steps // trainings
+    schedule = _learning_rate(config, length, "optimizer")
+    return lambda step: jnp.asarray(schedule(jnp.int32((step - 1) % length)), jnp.float32)
+
+
 def _learning_rate(config: ConfigDict, total_steps: int, section: str) -> optax.Schedule:
     if not 0 < config.learning_rate < math.inf:
         raise UserError(f"{section}.learning_rate", config.learning_rate, "a number above 0")

@@ -22,6 +22,7 @@ from gpnas.methods import EvalContext
 from gpnas.train import distributed
 from gpnas.train._averaging import evaluation_params
 from gpnas.train._counters import count_changes
+from gpnas.train._evaluate import make_predict_all
 from gpnas.train._plan import Plan
 from gpnas.train._segments import many_steps
 from gpnas.train._state import TrainState
@@ -47,6 +48,8 @@ class Program(NamedTuple):
         masks applied, and the model's other variables.
       evaluate: `(variables, split) → metrics` of one network, means over all images.
       evaluate_all: `([variables], split) → [metrics]` of several, in one program.
+      predict: `(variables, split) → (metrics, classes)`, as `evaluate`, and the most probable class
+        of each example, (examples,) int32; None unless the task is to classify into at most 100.
       on_eval: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
         object if nothing changes.
       executables: `() → int`, programs compiled for `run` so far.
@@ -64,6 +67,7 @@ class Program(NamedTuple):
     network: Callable[[TrainState], dict[str, Any]]
     evaluate: Callable[[Any, Split], dict[str, float]]
     evaluate_all: Callable[[list, Split], list[dict[str, float]]]
+    predict: Callable[[Any, Split], tuple[dict[str, float], np.ndarray | None]]
     on_eval: Callable[[TrainState, float, Split], TrainState] | None
     executables: Callable[[], int]
     to_full_shape: Callable[[Any], Any] = lambda tree: tree
@@ -98,8 +102,13 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         params = apply(masks, plan.method.gates.network(params, aux, masks, step))
         return jax.tree.map(jnp.copy, {"params": params, **model_state})
 
-    evaluate_all = _make_evaluate_all(plan, data)
-    evaluate = _of_one(evaluate_all)
+    predict_all = make_predict_all(plan, data)
+
+    def evaluate_all(networks: list, split: Split) -> list[dict[str, float]]:
+        return [metrics for metrics, _ in predict_all(networks, split)]
+
+    def evaluate(variables: Any, split: Split) -> dict[str, float]:
+        return evaluate_all([variables], split)[0]
 
     def on_eval(state: TrainState, loss: float, split: Split) -> TrainState:
         def loss_of(params: Any) -> float:
@@ -127,76 +136,10 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
         ),
         evaluate,
         evaluate_all,
+        lambda variables, split: predict_all([variables], split)[0],
         on_eval if plan.method.hooks.on_eval else None,
         executables,
     )
-
-
-def make_evaluate(
-    plan: Plan, data: Dataset, batch: int = 1000
-) -> Callable[[Any, Split], dict[str, float]]:
-    """Builds the evaluation: `(variables, split) → metrics`, means over all examples, each once."""
-    return _of_one(_make_evaluate_all(plan, data, batch))
-
-
-def _of_one(evaluate_all: Callable) -> Callable[[Any, Split], dict[str, float]]:
-    return lambda variables, split: evaluate_all([variables], split)[0]
-
-
-def _make_evaluate_all(
-    plan: Plan, data: Dataset, batch: int = 1000
-) -> Callable[[list, Split], list[dict[str, float]]]:
-    """`([variables], split) → [metrics]`: one program and one transfer for all that is evaluated.
-
-    Where loops are slow (`plan.loop` is "steps"), it is a program for each batch.
-    """
-
-    def sums(variables: Any, inputs: jax.Array, targets: jax.Array, count: jax.Array) -> Metrics:
-        found = plan.task.metrics(variables, (standardize(inputs, data), targets))
-        real = jnp.arange(len(targets)) < count
-        return {
-            name: jnp.sum(jnp.where(real, values, 0), dtype=jnp.float32)
-            for name, values in found.items()
-        }
-
-    batch_sums = jax.jit(sums)
-
-    @jax.jit
-    def all_sums(networks: list, inputs: jax.Array, targets: jax.Array, counts: jax.Array) -> Any:
-        def one(variables: Any) -> Metrics:
-            return jax.lax.map(lambda x: sums(variables, *x), (inputs, targets, counts))
-
-        if len(networks) == 1:
-            return jax.tree.map(lambda x: x[None], one(networks[0]))
-        return jax.lax.map(one, stack(networks))
-
-    def evaluate(networks: list, split: Split) -> list[dict[str, float]]:
-        batches = -(-len(split) // batch)
-        inputs, targets = (
-            np.pad(x, ((0, batches * batch - len(x)), *[(0, 0)] * (x.ndim - 1))).reshape(
-                batches, batch, *x.shape[1:]
-            )
-            for x in map(np.asarray, (split.inputs, split.targets))
-        )
-        counts = np.minimum(len(split) - batch * np.arange(batches), batch).astype(np.int32)
-        if plan.loop == "steps":
-            one_by_one = [
-                [batch_sums(net, *x) for x in zip(inputs, targets, counts, strict=True)]
-                for net in networks
-            ]
-            found = [
-                {name: [part[name] for part in parts] for name in parts[0]}
-                for parts in jax.device_get(one_by_one)
-            ]
-        else:
-            tree = jax.device_get(all_sums(networks, inputs, targets, counts))
-            found = [{name: x[i] for name, x in tree.items()} for i in range(len(networks))]
-        return [
-            {name: sum(map(float, values)) / len(split) for name, values in own.items()}
-            for own in found
-        ]
-
-    return evaluate
 
 
 def make_bodies(plan: Plan, data: Dataset, axis_name: str | None = None) -> dict[str, Callable]:

@@ -144,7 +144,7 @@ def finish(
       The record.
     """
     plan, data, workdir = run.plan, run.data, run.folders[number]
-    tested = _test_metrics(program, state, replica, plan, data)
+    tested, counts = _test(program, state, replica, plan, data)
     name = plan.task.metric.name
     lines = keep_written(workdir / "metrics.jsonl", replica.written)
     curve = [line for line in lines if line["split"] == "train"]
@@ -161,6 +161,7 @@ def finish(
         "analysis": _analysis.analyse(
             run.configs[number].analysis, plan, program.network(state), state.masks, data
         ),
+        **counts,
         "layers": layers_of(state.masks),
         "looks": [{field: line[field] for field in ("step", "loss", name)} for line in evaluations],
         "curve": [{field: line[field] for field in shown if field in line} for line in curve],
@@ -181,17 +182,26 @@ def finish(
     return result
 
 
-def _test_metrics(
+def _test(
     program: Program, state: TrainState, replica: Replica, plan: Plan, data: Dataset
-) -> dict[str, float]:
-    """The metric on the test split, of the last and of the selected network."""
+) -> tuple[dict[str, float], dict[str, list[list[int]]]]:
+    """The metric on the test split, of the last and of the selected network.
+
+    The second dict has the last one's `confusion`, if it classifies: examples by class (rows) and
+    predicted class.
+    """
     metric, name = plan.task.metric, plan.task.metric.name
-    last = program.evaluate(program.network(state), data.test)
+    last, classes = program.predict(program.network(state), data.test)
     selected = program.evaluate(replica.selected.variables, data.test)
     found = {"last": metric.reported(last[name]), "selected": metric.reported(selected[name])}
     checked = {f"{name} ({which})": value for which, value in found.items()}
     check_finite("test", checked, plan.total_steps)
-    return {f"test_{name}_{which}": value for which, value in found.items()}
+    tested = {f"test_{name}_{which}": value for which, value in found.items()}
+    if classes is None:
+        return tested, {}
+    counts = np.zeros((data.num_classes, data.num_classes), int)
+    np.add.at(counts, (np.asarray(data.test.targets), classes), 1)
+    return tested, {"confusion": counts.tolist()}
 
 
 def _architecture(run: Run, number: int, state: TrainState) -> dict[str, Any] | None:

@@ -22,8 +22,8 @@ from gpnas.plugins import In
 
 # Names in a line of metrics, which a metric cannot have.
 RESERVED = (
-    "step", "split", "density", "grown", "pruned", "skipped", "layers", "units", "images_per_s",
-    "wall_s",
+    "step", "split", "density", "grown", "pruned", "skipped", "layers", "units",
+    "learning_rate", "images_per_s", "wall_s",
 )  # fmt: skip
 _LOG_MAX = math.log(sys.float_info.max)
 #: Inputs and targets, (batch, …).

@@ -4,13 +4,16 @@ import html.parser
 import itertools
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpnas import report
 from gpnas.report import Loaded, formatting, read_runs, result_table, summarise
+from gpnas.report._confusion import confused_table, confusion_figure
 from gpnas.report._labels import spread
+from gpnas.report._page import figures
 from gpnas.report._results import difference_table, time_table
 
 
@@ -125,6 +128,41 @@ def test_one_seed_is_a_pilot(make, tmp_path):
     assert "pilot (1 seed)" in report.text_table(loaded)
     assert "±" not in report.text_table(loaded).splitlines()[2]
     assert "pilot (1 seed)" in report.render(loaded)
+
+
+def test_a_page_of_one_run_compares_nothing(make, tmp_path):
+    make.workdir(tmp_path, make.record("gmp", 0))
+    names = [spec.name for spec in figures(summarise(report.read_runs([tmp_path])))]
+    assert names == ["validation_error", "density", "growth_pruning", "density_layers"]
+    make.workdir(tmp_path, make.record("gmp", 1))
+    names = [spec.name for spec in figures(summarise(report.read_runs([tmp_path])))]
+    assert names[:2] == ["error_by_arm", "validation_error"]  # seeds, at one cost
+
+
+@pytest.mark.parametrize("classes", [3, 40])
+def test_confused_classes_of_one_run(make, tmp_path, classes):
+    counts = (100 * np.eye(classes, dtype=int)).tolist()
+    counts[2][1], counts[0][2] = 25, 1
+    names = [f"<b>{i}" for i in range(classes)]
+    record = make.record("gmp", 0, confusion=counts, class_names=names)
+    path = make.records(tmp_path / "records.jsonl", [record])
+    summary = summarise(report.read_runs([path]))
+    table = confused_table(summary)
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["<b>2", "<b>1", "25", "20.0 %"], ["<b>0", "<b>2", "1", "0.99 %"],
+    ]  # fmt: skip
+    page = report.render(report.read_runs([path]))
+    assert "confusion" in _check(page).ids
+    assert (">100</text>" in page) == (classes == 3)  # numbers, where there is room
+    make.records(path, [make.record("gmp", seed, confusion=counts) for seed in (0, 1)])
+    assert confused_table(summarise(report.read_runs([path]))) is None
+
+
+@pytest.mark.parametrize("counts", [[], {}, [[1]], [[1, 2]], [[1, 2], [3, -4]], [[1, 2], [3, 1.5]]])
+def test_counts_that_are_none_are_left_out(make, tmp_path, counts):
+    path = make.records(tmp_path / "records.jsonl", [make.record("gmp", 0, confusion=counts)])
+    summary = summarise(report.read_runs([path]))
+    assert confused_table(summary) is confusion_figure(summary) is None
 
 
 def test_names_from_records_are_text(make, tmp_path):

@@ -95,3 +95,6 @@ def test_networks_are_evaluated_together_as_alone(loop, tiny, digits):
         )
         wrong = found["error"] * len(split)
         assert wrong == pytest.approx(round(wrong), abs=1e-3)
+    metrics, classes = program.predict(networks[0], split)
+    assert metrics == alone[0]
+    assert np.mean(classes != split.targets) == pytest.approx(metrics["error"])

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import signal
 import struct
@@ -17,7 +18,7 @@ from gpnas import _stop
 from gpnas._files import append_line, line_of, read_lines
 from gpnas.errors import UserError
 from gpnas.train import Diverged, _checkpoint, _loop, _plan, train
-from gpnas.train._metrics import progress
+from gpnas.train._metrics import progress, time_left
 from gpnas.train._shuffle import batch_order
 from gpnas.train._workdir import Written, keep_written, locked
 
@@ -58,14 +59,21 @@ def test_order():
 
 
 @pytest.mark.slow
-def test_folder(finished):
+def test_folder(finished, digits):
     config, folder, record = finished
     assert json.loads((folder / "record.json").read_text()) == json.loads(json.dumps(record))
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [row["step"] for row in rows if row["split"] == "train"]
     assert steps == [7, 14, 20, 21, 28, 35, 40]
+    told = [row["learning_rate"] for row in rows if row["split"] == "train"]
+    expected = [0.05 * (1 + math.cos(math.pi * (n - 1) / 40)) for n in steps]
+    assert told == pytest.approx(expected, rel=1e-4)
     assert [row["step"] for row in rows if row["split"] == "validation"] == [20, 40]
     assert all(row["wall_s"] >= 0 for row in rows)
+    counts = np.array(record["confusion"])
+    np.testing.assert_array_equal(counts.sum(1), np.bincount(digits.test.targets))
+    wrong = 100 * (1 - np.trace(counts) / counts.sum())
+    assert record["metrics"]["test_error_last"] == pytest.approx(wrong, abs=1e-4)
     assert np.load(folder / "receptive.npz")["live"].shape == (8, 8)
     assert json.loads((folder / "config.json").read_text())["config"]["seed"] == config.seed
 
@@ -105,7 +113,8 @@ def test_tensorboard_after_a_kill(finished, digits, tmp_path, monkeypatch):
     config.resume = True
     train(config, tmp_path, digits)
     assert scalars(tmp_path) == scalars(finished[1])
-    assert scalars(tmp_path)["train/loss"] == [7, 14, 20, 21, 28, 35, 40]
+    for name in ("loss", "learning_rate"):
+        assert scalars(tmp_path)[f"train/{name}"] == [7, 14, 20, 21, 28, 35, 40]
     assert scalars(tmp_path)["train/density/Dense_0/kernel"]
 
 
@@ -255,12 +264,28 @@ def test_other_data_is_refused(dense, digits, tmp_path, stop_at):
 
 def test_plain_lines_without_a_terminal(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("time.monotonic", iter(range(0, 400, 4)).__next__)
     with progress(100, "a [name]") as show:
         for step in range(100):
-            show(step, f"half way at {step}" if step == 50 else "")
+            show(step, f"half way at {step}" if step in (0, 1, 50) else "")
     captured = capsys.readouterr()
-    assert captured.err == "a [name] 50/100 half way at 50\n"
+    plain = [f"a [name] {step}/100 half way at {step}" for step in (0, 1, 50)]
+    assert captured.err.splitlines() == [*plain[:2], f"{plain[2]}, 3:20 left"]
     assert not captured.out
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "steps", "text"),
+    [
+        (10, 19.0, 100, "3:10"),
+        (1, 0.1, 1, "0:01"),
+        (5, 5, 3790, "1:03:10"),
+        (0, 9, 5, ""),
+        (9, 9, 0, ""),
+    ],
+)
+def test_time_left(done, seconds, steps, text):
+    assert time_left(done, seconds, steps) == text
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.train import base
-from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
+from gpnas.train._optimizer import build_gate_optimizer, build_optimizer, learning_rate
 
 PARAMS = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2), "scale": jnp.ones(4)}
 NAMES = ("sgd", "adam", "adamw", "lion", "rmsprop", "adafactor", "lamb", "lars", "novograd")
@@ -67,6 +67,15 @@ def test_schedules():
     warm = rates(schedule="linear", warmup_at=0.25)
     np.testing.assert_allclose(warm[:5], 0.1 * np.arange(5), atol=1e-6)
     np.testing.assert_allclose(warm[5:], 0.5 * (1 - np.arange(15) / 15), atol=1e-6)
+
+
+def test_the_rate_that_is_told_is_that_of_the_step():
+    fields = {"schedule": "cosine", "warmup_at": 0.1, "decay_at": 0.5}
+    config = section(learning_rate=0.5, **fields)
+    told = learning_rate(config, 20)
+    np.testing.assert_allclose([told(n) for n in range(1, 21)], rates(**fields), rtol=1e-6)
+    twice = learning_rate(config, 40, trainings=2)
+    assert [twice(n) for n in (1, 20)] == [twice(n) for n in (21, 40)] == [told(1), told(20)]
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])

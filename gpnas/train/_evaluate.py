@@ -1,0 +1,111 @@
+"""Evaluation: metrics of networks on all examples of a split, and the classes that they predict."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpnas._stacking import stack
+from gpnas.data import Dataset, Split, standardize
+from gpnas.train._plan import Plan
+from gpnas.train._step import Metrics
+
+_MOST_CLASSES = 100  # of which predictions are kept
+
+# Metrics, means over all examples, and predicted classes.
+Evaluated = tuple[dict[str, float], np.ndarray | None]
+
+
+def make_evaluate(
+    plan: Plan, data: Dataset, batch: int = 1000
+) -> Callable[[Any, Split], dict[str, float]]:
+    """Builds the evaluation: `(variables, split) → metrics`, means over all examples, each once."""
+    predict_all = make_predict_all(plan, data, batch)
+    return lambda variables, split: predict_all([variables], split)[0][0]
+
+
+def make_predict_all(
+    plan: Plan, data: Dataset, batch: int = 1000
+) -> Callable[[list, Split], list[Evaluated]]:
+    """Builds `([variables], split) → [(metrics, classes)]`, see `Program.predict`.
+
+    One program and one transfer for all that is evaluated; where loops are slow (`plan.loop` is
+    "steps"), it is a program for each batch.
+    """
+    sums = _make_sums(plan, data)
+    batch_sums = jax.jit(sums)
+
+    @jax.jit
+    def all_sums(networks: list, *batches: jax.Array) -> Any:
+        def one(variables: Any) -> Any:
+            return jax.lax.map(lambda x: sums(variables, *x), batches)
+
+        if len(networks) == 1:
+            return jax.tree.map(lambda x: x[None], one(networks[0]))
+        return jax.lax.map(one, stack(networks))
+
+    def predict_all(networks: list, split: Split) -> list[Evaluated]:
+        batches = _batches(split, batch)
+        if plan.loop == "steps":
+            one_by_one = [
+                [batch_sums(net, *x) for x in zip(*batches, strict=True)] for net in networks
+            ]
+            found = [
+                jax.tree.map(lambda *x: np.stack(x), *parts) for parts in jax.device_get(one_by_one)
+            ]
+        else:
+            tree = jax.device_get(all_sums(networks, *batches))
+            found = [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(networks))]
+        return [
+            (
+                {name: sum(map(float, values)) / len(split) for name, values in totals.items()},
+                None if classes is None else classes.reshape(-1)[: len(split)],
+            )
+            for totals, classes in found
+        ]
+
+    return predict_all
+
+
+def _make_sums(
+    plan: Plan, data: Dataset
+) -> Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[Metrics, jax.Array | None]]:
+    """`(variables, inputs, targets, count) → (sums, classes)` of the first `count` examples."""
+    classifies = (
+        data.fields.targets == "class"
+        and plan.task.metric.name == "error"
+        and data.num_classes <= _MOST_CLASSES
+    )
+
+    def sums(
+        variables: Any, inputs: jax.Array, targets: jax.Array, count: jax.Array
+    ) -> tuple[Metrics, jax.Array | None]:
+        inputs = standardize(inputs, data)
+        found = plan.task.metrics(variables, (inputs, targets))
+        real = jnp.arange(len(targets)) < count
+        totals = {
+            name: jnp.sum(jnp.where(real, values, 0), dtype=jnp.float32)
+            for name, values in found.items()
+        }
+        # XLA merges this with the same operations in the metrics.
+        logits = plan.task.model.infer(variables, inputs) if classifies else jnp.zeros(())
+        if logits.shape != (len(targets), data.num_classes):
+            return totals, None
+        return totals, jnp.argmax(logits, -1).astype(jnp.int32)
+
+    return sums
+
+
+def _batches(split: Split, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs and targets in batches, (batches, batch, …), padded, and examples of each batch."""
+    batches = -(-len(split) // batch)
+    inputs, targets = (
+        np.pad(x, ((0, batches * batch - len(x)), *[(0, 0)] * (x.ndim - 1))).reshape(
+            batches, batch, *x.shape[1:]
+        )
+        for x in map(np.asarray, (split.inputs, split.targets))
+    )
+    counts = np.minimum(len(split) - batch * np.arange(batches), batch).astype(np.int32)
+    return inputs, targets, counts
