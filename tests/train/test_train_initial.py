@@ -1,23 +1,27 @@
 """Runs that start from given weights: of a run, of files, of the user's own code."""
 
+import pathlib
+import re
 import sys
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from flax import traverse_util
 
 from gpnas.errors import UserError
-from gpnas.train import load_run, make_plan, train
+from gpnas.train import base, load_run, make_plan, train
 from gpnas.train._initial import load_variables
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, digits):
     """A finished run: `(folder, its variables)`."""
-    from gpnas.train import base
-
     config = base(name="dense")
     config.data.name = "digits"
     config.model.widths = (32, 16)
@@ -210,3 +214,44 @@ def test_given_variables_get_the_type_of_the_network(dtype, trained, tiny, digit
     train(config, tmp_path / "run", digits, variables=given)
     types = {x.dtype for x in jax.tree.leaves(load_run(tmp_path / "run", data=digits).variables)}
     assert types == {np.dtype(np.float32)}
+
+
+def test_a_state_of_pytorch_is_loaded_as_written(tmp_path, monkeypatch):
+    """Against the same network with channels first, as PyTorch computes it."""
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    shapes = {
+        "stem.conv.weight": (4, 1, 3, 3), "stem.conv.bias": (4,), "stem.bn.weight": (4,),
+        "stem.bn.bias": (4,), "stem.bn.running_mean": (4,), "stem.bn.running_var": (4,),
+        "stem.bn.num_batches_tracked": (), "head.weight": (10, 64), "head.bias": (10,),
+    }  # fmt: skip
+    rng = np.random.default_rng(0)
+    state = {name: rng.uniform(0.1, 1, shape).astype("float32") for name, shape in shapes.items()}
+    save_file(state, tmp_path / "timm.safetensors")
+    page = (ROOT / "docs" / "own.md").read_text()
+    recipe = re.search(r"```python\n(# my_timm\.py\n.*?)```", page, re.DOTALL)[1]
+    (tmp_path / "my_timm.py").write_text(recipe)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Conv(4, (3, 3), 2, padding=1)(x)
+            x = nn.relu(nn.BatchNorm(use_running_average=True)(x))
+            return nn.Dense(10)(x.reshape(len(x), -1))
+
+    images = jnp.asarray(rng.normal(size=(5, 8, 8, 1)), "float32")
+    config = base(name="dense")
+    config.train.init_from = "my_timm:weights"
+    norm = {"BatchNorm_0": "stem/bn", "batch_stats/BatchNorm_0": "batch_stats/stem/bn"}
+    config.train.init_names = {"Conv_0": "stem/conv", "Dense_0": "head"} | norm
+    like = jax.eval_shape(Net().init, jax.random.key(0), images)
+    variables = load_variables(config.train, like)
+    conv, mean, var, scale, bias = (
+        state[f"stem.{name}"].reshape(1, 4, 1, 1)
+        for name in ("conv.bias", "bn.running_mean", "bn.running_var", "bn.weight", "bn.bias")
+    )
+    x = jax.lax.conv(images.transpose(0, 3, 1, 2), state["stem.conv.weight"], (2, 2), [(1, 1)] * 2)
+    x = jax.nn.relu((x + conv - mean) / np.sqrt(var + 1e-5) * scale + bias)
+    logits = x.reshape(5, -1) @ state["head.weight"].T + state["head.bias"]
+    np.testing.assert_allclose(Net().apply(variables, images), logits, rtol=1e-4)
