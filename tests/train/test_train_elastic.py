@@ -123,9 +123,7 @@ def test_a_budget_of_cost_is_met_alike_with_and_without(tiny, digits, tmp_path):
     curve = ((0.0, 0.3), (0.2, 0.6), (0.6, 0.25))
     records = {}
     for elastic in (False, True):
-        config = tiny(
-            name="development_cost", curve=curve, churn=0.2, every=5, window=3, protect=5, spare=0.5
-        )
+        config = tiny(name="development_cost", curve=curve, every=5, window=3, protect=5, spare=0.5)
         config.elastic, config.elastic_round_to = elastic, 2
         records[elastic] = train(config, tmp_path / str(elastic), digits)
     for record in records.values():
