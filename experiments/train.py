@@ -38,7 +38,7 @@ from gpnas.deploy import export
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "Join the processes that the environment tells of: TPU pod, Slurm, MPI."
+    "distributed", False, "Join the processes that the environment names: TPU pod, Slurm, MPI."
 )
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "Of several processes: host:port of 0.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "Their number.")

@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from experiments.faults.fault import Options
 from gpnas.records import read_json
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -33,6 +34,11 @@ class Ended(NamedTuple):
 
     code: int
     said: list[str]
+
+    def tells(self, text: str) -> bool:
+        """Whether the last line has this text, and there is no traceback."""
+        last = self.said[-1] if self.said else ""
+        return text in last and not any("Traceback" in line for line in self.said)
 
 
 def start(
@@ -98,6 +104,11 @@ def lines(folder: pathlib.Path) -> int:
     return sum((run / "metrics.jsonl").read_bytes().count(b"\n") for run in _runs(folder))
 
 
+def has_lines(folder: pathlib.Path, least: int) -> bool:
+    """Whether the runs in a folder have written so many lines of metrics."""
+    return lines(folder) >= least
+
+
 def saving(folder: pathlib.Path) -> bool:
     """Whether a checkpoint is being written: Orbax's folder is there, our digest is not."""
     for checkpoints in [path for run in _runs(folder) for path in run.glob("checkpoints*")]:
@@ -122,6 +133,19 @@ class Expected(NamedTuple):
     kind: str
     states: dict[str, str]
     lines: int
+
+
+def goes_on(expected: Expected, folder: pathlib.Path) -> bool:
+    """Runs a command again in a folder; whether it ends as one that nothing happened to."""
+    return run(expected.kind, folder).code == 0 and states(folder) == expected.states
+
+
+def each(options: Options, what: str) -> Iterator[tuple[Expected, pathlib.Path]]:
+    """Commands that nothing happened to, as often as it is to happen, each with a new folder."""
+    kinds = options.commands
+    for i, expected in enumerate(uninterrupted(options.folder, kinds)):
+        for number in range(i, options.repeats, len(kinds)):
+            yield expected, options.folder / f"{expected.kind}-{what}-{number}"
 
 
 def uninterrupted(folder: pathlib.Path, kinds: tuple[str, ...]) -> Iterator[Expected]:

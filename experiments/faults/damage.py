@@ -19,7 +19,7 @@ from gpnas.errors import UserError
 from gpnas.records import read_json
 from gpnas.train import load_data, load_run, train
 
-_SECONDS = 60  # after which whoever reads a file counts as hanging
+_SECONDS = 60  # after which a reader counts as hanging
 _SECRET = "what no page may show"
 _PARTS = {
     "arrays": "checkpoints/40/**/*",

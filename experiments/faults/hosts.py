@@ -8,7 +8,7 @@ import subprocess
 import time
 from typing import Any
 
-from experiments.faults.commands import Ended, end, lines, start, states, wait_until
+from experiments.faults.commands import Ended, end, has_lines, lines, start, states, wait_until
 from experiments.faults.fault import Fault, Options
 
 _LOST = 10  # seconds without a sign of life after which a process counts as lost
@@ -58,7 +58,7 @@ def _start(folder: pathlib.Path) -> list[subprocess.Popen]:
 def lost(folder: pathlib.Path, victim: int, least: int, expected: dict[str, str]) -> dict[str, Any]:
     """Kills a process of two after so many lines; what the other says, and whether both go on."""
     both = _start(folder)
-    wait_until(both[victim], functools.partial(_written, folder, least))
+    wait_until(both[victim], functools.partial(has_lines, folder, least))
     both[victim].kill()
     begun = time.monotonic()
     survivor = [end(process) for process in both][1 - victim]
@@ -71,7 +71,3 @@ def lost(folder: pathlib.Path, victim: int, least: int, expected: dict[str, str]
         "told": survivor.code == 75 and f"process {victim} was lost" in survivor.said[-1],
         "same": [one.code for one in again] == [0, 0] and states(folder) == expected,
     }
-
-
-def _written(folder: pathlib.Path, least: int) -> bool:
-    return lines(folder) >= least

@@ -8,9 +8,11 @@ import time
 from typing import Any
 
 from experiments.faults.commands import (
-    Ended,
     Expected,
+    each,
     end,
+    goes_on,
+    has_lines,
     lines,
     run,
     saving,
@@ -60,7 +62,7 @@ def killed(expected: Expected, folder: pathlib.Path, kills: int, rng: random.Ran
         else:
             delay = rng.uniform(0, 0.05)
             at = lines(folder) + rng.randint(1, max(expected.lines // 4, 1))
-            running = wait_until(process, functools.partial(_written, folder, at))
+            running = wait_until(process, functools.partial(has_lines, folder, at))
         time.sleep(delay)
         process.kill()
         ended = end(process)
@@ -77,10 +79,8 @@ def killed(expected: Expected, folder: pathlib.Path, kills: int, rng: random.Ran
 def sigterm(options: Options) -> Fault:
     """Asks each command to stop at a random moment, and starts it again."""
     rng, found = random.Random(options.seed), []
-    for i, expected in enumerate(uninterrupted(options.folder, options.commands)):
-        for number in range(i, options.repeats, len(options.commands)):
-            folder = options.folder / f"{expected.kind}-stopped-{number}"
-            found.append({"command": expected.kind} | stopped(expected, folder, rng))
+    for expected, folder in each(options, "stopped"):
+        found.append({"command": expected.kind} | stopped(expected, folder, rng))
     held = [one["same"] and one["seconds"] <= _LONGEST and one["told"] for one in found]
     value = max(one["seconds"] for one in found)
     target = f"every command leaves within {_LONGEST:g} s, in one line, and goes on"
@@ -91,17 +91,16 @@ def stopped(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dic
     """Asks a command to stop; seconds until it has left, whether it said so, and went on."""
     process = start(expected.kind, folder)
     at = rng.randint(1, max(expected.lines // 4, 1))
-    wait_until(process, functools.partial(_written, folder, at))
+    wait_until(process, functools.partial(has_lines, folder, at))
     begun = time.monotonic()
     process.send_signal(signal.SIGTERM)
     ended = end(process)
     seconds = round(time.monotonic() - begun, 3)
-    again = run(expected.kind, folder)
     return {
         "seconds": seconds,
         "code": ended.code,
-        "told": ended.code == _STOPPED and _is_told(ended, "stopped"),
-        "same": again.code == 0 and states(folder) == expected.states,
+        "told": ended.code == _STOPPED and ended.tells("stopped"),
+        "same": goes_on(expected, folder),
     }
 
 
@@ -111,22 +110,14 @@ def same_workdir(options: Options) -> Fault:
     for expected in uninterrupted(options.folder, options.commands):
         folder = options.folder / f"{expected.kind}-twice"
         first = start(expected.kind, folder)
-        wait_until(first, functools.partial(_written, folder, 1))
+        wait_until(first, functools.partial(has_lines, folder, 1))
         first.send_signal(signal.SIGSTOP)  # it holds its folder, however fast it is
         second = run(expected.kind, folder)
         first.send_signal(signal.SIGCONT)
         ended = end(first)
-        refused = second.code == 2 and _is_told(second, "no other run is using")
+        refused = second.code == 2 and second.tells("no other run is using")
         same = ended.code == 0 and states(folder) == expected.states
         found.append({"command": expected.kind, "refused": refused, "same": same})
         value += refused and same
     target = f"{len(found)} of {len(found)} second processes are refused, the first ones go on"
     return Fault("same_workdir", value, target, value == len(found), {"commands": found})
-
-
-def _written(folder: pathlib.Path, least: int) -> bool:
-    return lines(folder) >= least
-
-
-def _is_told(ended: Ended, text: str) -> bool:
-    return text in ended.said[-1] and not any("Traceback" in line for line in ended.said)

@@ -1,4 +1,4 @@
-"""A disk that is full, numbers that are not finite, configs that cannot be."""
+"""A full disk, losses that are not finite, and invalid configs."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.faults.commands import Expected, lines, run, states, uninterrupted
+from experiments.faults.commands import Expected, each, goes_on, lines, run, states
 from experiments.faults.fault import Fault, Options
 from gpnas import data
 from gpnas.errors import UserError
@@ -21,10 +21,8 @@ _EXPLODE = "experiments.faults.small:explode"
 def disk_full(options: Options) -> Fault:
     """Runs each command with files that cannot grow, and again with room."""
     rng, found = random.Random(options.seed), []
-    for i, expected in enumerate(uninterrupted(options.folder, options.commands)):
-        for number in range(i, options.repeats, len(options.commands)):
-            folder = options.folder / f"{expected.kind}-full-{number}"
-            found.append({"command": expected.kind} | without_room(expected, folder, rng))
+    for expected, folder in each(options, "full"):
+        found.append({"command": expected.kind} | without_room(expected, folder, rng))
     value = sum(one["told"] and one["same"] for one in found)
     target = f"{len(found)} of {len(found)} are told in one line, and go on once there is room"
     return Fault("disk_full", value, target, value == len(found), {"runs": found})
@@ -34,14 +32,11 @@ def without_room(expected: Expected, folder: pathlib.Path, rng: random.Random) -
     """Runs a command where files cannot grow beyond a drawn size; whether it said so, went on."""
     size = int(2 ** rng.uniform(6, 13))
     ended = run(expected.kind, folder, file_size=size)
-    again = run(expected.kind, folder)
-    said = ended.said[-1] if ended.said else ""
-    clean = not any("Traceback" in line for line in ended.said)
     return {
         "bytes": size,
         "code": ended.code,
-        "told": ended.code == _FULL and clean and "what was saved before is whole" in said,
-        "same": again.code == 0 and states(folder) == expected.states,
+        "told": ended.code == _FULL and ended.tells("what was saved before is whole"),
+        "same": goes_on(expected, folder),
     }
 
 
@@ -56,8 +51,7 @@ def non_finite(options: Options) -> Fault:
             "command": kind,
             "code": ended.code,
             "told": ended.code == _DIVERGED
-            and "is nan at step" in ended.said[-1].replace("inf", "nan")
-            and not any("Traceback" in line for line in ended.said),
+            and any(ended.tells(f"is {value} at step") for value in ("nan", "inf")),
             "written": lines(folder),
             "finite": all(map(_is_finite, folder.rglob("metrics.jsonl"))),
             "unfinished": len(states(folder)) == (2 if kind == "sweep" else 0),

@@ -1,4 +1,4 @@
-"""Weights that compete by score per cost, for `allocate.by_total_cost`."""
+"""Weights that are counted by their costs, for `allocate.by_total_cost`."""
 
 import inspect
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Selection(Protocol):
 
 
 def selection(select: Select, costs: Mapping[str, int]) -> Selection:
-    """A selection by score per cost; by score where there are no costs.
+    """A selection in which k is the cost of the weights, or their number without costs.
 
     Args:
       select: `exact_top_k`, or another selection.
@@ -41,7 +41,7 @@ def selection(select: Select, costs: Mapping[str, int]) -> Selection:
         if not costs:
             return select(scores, k, key, where)
         own = {path: costs[path] for path in scores}
-        return select(per_cost(scores, costs), k, key, where, costs=own, over=over)
+        return select(scores, k, key, where, costs=own, over=over)
 
     return chosen
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import score as scores
-from gpnas.masks._by_cost import Selection, cost_of, per_cost, selection
+from gpnas.masks._by_cost import cost_of, per_cost, selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
@@ -123,7 +123,7 @@ def plasticity(
         groups = list(rule.targets(shapes, jnp.int32(0)))
         ctx = MaskContext(step=jnp.int32(0), params=weights, grads=weights, key=key)
         seeds = seed_score.value(scores.init_statistics((seed_score,), weights), ctx)
-        active = _first(seeding, selection(select, weight_costs(first, shapes)), active, seeds, key)
+        active = _first(seeding, select, weight_costs(first, shapes), active, seeds, key)
         return update_leaves(masks, active), _init_state(rule, groups, weights)
 
     def update_fn(
@@ -147,13 +147,14 @@ def plasticity(
 
 
 def _first(
-    targets: _Targets, select: Selection, active: Leaves, seeds: Leaves, key: jax.Array
+    targets: _Targets, select: Select, costs: _Costs, active: Leaves, seeds: Leaves, key: jax.Array
 ) -> Leaves:
     """The initial masks: the highest seed scores of each group, among what may be active."""
     shapes = {path: leaf.shape for path, leaf in active.items()}
+    chosen, seeds = selection(select, costs), per_cost(seeds, costs)
     for i, (group, k) in enumerate(targets(shapes, jnp.int32(0)).items()):
         own = jax.random.fold_in(key, i)
-        active = active | select(_pick(seeds, group), k, own, _pick(active, group))
+        active = active | chosen(_pick(seeds, group), k, own, _pick(active, group))
     return active
 
 
@@ -209,6 +210,7 @@ def _update_masks(
     shapes = {p: m.shape for p, m in active.items()}
     targets = rule.targets(shapes, ctx.step + rule.lookahead)
     costs = weight_costs(rule.allocation, shapes)
+    drop, grow = per_cost(drop, costs), per_cost(grow, costs)
     for i, (paths, target) in enumerate(targets.items()):
         name, key = _name(paths), jax.random.fold_in(ctx.key, i)
         group = _Group(
@@ -245,21 +247,20 @@ def _exchange(rule: _Rule, group: _Group) -> tuple[Leaves, jax.Array]:
 
 def _candidates(rule: _Rule, group: _Group, prunable: Leaves, growable: Leaves) -> Candidates:
     costs = group.costs
-    drop, grow = per_cost(group.drop, costs), per_cost(group.grow, costs)
-    regrowable = jnp.int32(0) if rule.ages.rest else cost_of(prunable, costs)  # when pruned
+
+    def cost(masks: Leaves) -> jax.Array:
+        return cost_of(masks, costs)
+
     return Candidates(
         step=group.step,
         size=sum(m.size * costs.get(p, 1) for p, m in group.active.items()),
-        active=cost_of(group.active, costs),
+        active=cost(group.active),
         target=group.target,
-        prunable=cost_of(prunable, costs),
-        growable=cost_of(growable, costs) + regrowable,
-        n_below=lambda price: cost_of(
-            {p: m & (drop[p] < price) for p, m in prunable.items()}, costs
-        ),
-        n_above=lambda price: cost_of(
-            {p: m & (grow[p] > price) for p, m in growable.items()}, costs
-        ),
+        prunable=cost(prunable),
+        # Without rest, weights that are pruned may be grown again.
+        growable=cost(growable) + (0 if rule.ages.rest else cost(prunable)),
+        n_below=lambda price: cost({p: m & (group.drop[p] < price) for p, m in prunable.items()}),
+        n_above=lambda price: cost({p: m & (group.grow[p] > price) for p, m in growable.items()}),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 
 from gpnas.masks import score as scores
-from gpnas.masks._by_cost import selection
+from gpnas.masks._by_cost import per_cost, selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
@@ -66,9 +66,9 @@ def ranking(
         kept, seen = scores.observe_before((score,), state.statistics, own, every, None)
 
         def update_masks(active: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            values = score.value(kept, own)
             shapes = {path: leaf.shape for path, leaf in active.items()}
-            chosen = selection(select, weight_costs(allocation, shapes))
+            costs = weight_costs(allocation, shapes)
+            values, chosen = per_cost(score.value(kept, own), costs), selection(select, costs)
             for i, (group, k) in enumerate(allocation(shapes, density(ctx.step)).items()):
                 own_key, members = jax.random.fold_in(ctx.key, i), {p: values[p] for p in group}
                 active = active | chosen(members, k, own_key)

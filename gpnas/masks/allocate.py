@@ -22,7 +22,7 @@ from gpnas.masks.axes import AxesTable, layer_shape
 Shapes = Mapping[str, tuple[int, ...]]
 #: Paths of leaves that compete for one number of weights.
 Group = tuple[str, ...]
-#: `(shapes, density) → {group: () float32}`, the number (or cost) of active weights of each group.
+#: `(shapes, density) → {group: () int32}`, the number (or cost) of active weights of each group.
 Allocation = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
 
 

@@ -36,8 +36,8 @@ __all__ = [
     "Aux", "Diverged", "Finished", "InUse", "Metric", "Metrics", "Plan", "RunGroup", "Stopped",
     "Task", "TrainState", "base", "build_model", "build_task", "check_config", "check_task",
     "classification", "config_from_json", "config_key", "distributed", "find_optimizer",
-    "front_config",
-    "init_state", "load_data", "load_run", "make_evaluate", "make_plan", "make_program",
-    "make_step", "missing_groups", "percent", "run_group", "run_key", "run_study", "settings",
-    "study", "supervised", "task", "train", "train_front", "train_replicas",
+    "front_config", "init_state", "load_data", "load_run", "make_evaluate", "make_plan",
+    "make_program", "make_step", "missing_groups", "percent", "run_group", "run_key",
+    "run_study", "settings", "study", "supervised", "task", "train", "train_front",
+    "train_replicas",
 ]  # fmt: skip

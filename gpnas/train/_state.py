@@ -5,9 +5,9 @@ from typing import Any
 
 import flax
 import jax
-import numpy as np
 
 from gpnas.masks import tree
+from gpnas.train import distributed
 from gpnas.train._counters import Counters
 
 
@@ -42,10 +42,8 @@ class TrainState:
 
 def state_digest(state: Any) -> str:
     """SHA-256 of a state: of the path, dtype, shape and bytes of each leaf."""
-    found = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        array = np.asarray(jax.random.key_data(leaf) if key else leaf)
+    found, arrays = hashlib.sha256(), jax.tree.leaves(distributed.to_numpy(state))
+    for (path, leaf), array in zip(jax.tree.leaves_with_path(state), arrays, strict=True):
         found.update(f"{tree.path_name(path)} {leaf.dtype} {array.shape}\n".encode())
         found.update(array.tobytes())
     return found.hexdigest()

@@ -11,12 +11,12 @@ from gpnas.masks import tree
 from gpnas.units._groups import Member, UnitGroup, UnitGroups
 from gpnas.units.graph import CONSUMES, PRODUCES
 
+#: `{name: (glob of all its leaves, glob of leaves whose zeros make its output zero)}`.
+Blocks = Mapping[str, tuple[str, str]]
 _PREFIX = "block:"
 
 
-def with_blocks(
-    groups: UnitGroups, variables: Any, blocks: Mapping[str, tuple[str, str]]
-) -> UnitGroups:
+def with_blocks(groups: UnitGroups, variables: Any, blocks: Blocks) -> UnitGroups:
     """Adds a group of a single unit for each block.
 
     An inactive block is skipped: a residual block then adds zero.
@@ -53,9 +53,7 @@ def is_block(name: str) -> bool:
     return name.startswith(_PREFIX)
 
 
-def without_blocks(
-    variables: Any, blocks: Mapping[str, tuple[str, str]], unit_masks: Mapping[str, Any]
-) -> Any:
+def without_blocks(variables: Any, blocks: Blocks, unit_masks: Mapping[str, Any]) -> Any:
     """Removes inactive blocks from the variables.
 
     Args:

@@ -1,10 +1,11 @@
 """Which primitives and leaves belong to a block: those that are not needed without it."""
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
+from gpnas.units._blocks import Blocks
 from gpnas.units.graph import Graph, Op, Trace
 
 _PRODUCTS = frozenset(("dot_general", "conv_general_dilated", "mul"))
@@ -14,19 +15,19 @@ _LINEAR = frozenset((
     "expand_dims", "convert_element_type", "reduce_sum", "slice", "concatenate", "rev", "copy",
     "reduce_window_sum",
 ))  # fmt: skip
-Blocks = Mapping[str, tuple[str, str]]
 
 
-def leaves_of_blocks(traced: Trace, blocks: Blocks) -> list[tuple[str, ...]]:
-    """The names of the blocks that each leaf of the variables belongs to."""
+def blocks_of_leaves(traced: Trace, blocks: Blocks) -> list[tuple[int, ...]]:
+    """The numbers of the blocks that each leaf of the variables belongs to."""
+    wholes = [whole for whole, _ in blocks.values()]
     return [
-        tuple(name for name, (whole, _) in blocks.items() if fnmatch.fnmatchcase(path, whole))
+        tuple(i for i, whole in enumerate(wholes) if fnmatch.fnmatchcase(path, whole))
         for path in traced.paths
     ]
 
 
-def ops_of_blocks(traced: Trace, blocks: Blocks) -> list[tuple[str, ...]]:
-    """The names of the blocks that each primitive of the graph belongs to.
+def blocks_of_ops(traced: Trace, blocks: Blocks) -> list[tuple[int, ...]]:
+    """The numbers of the blocks that each primitive of the graph belongs to.
 
     It belongs to a block if its result is zero where the leaves that make the block's output zero
     are, or if nothing else needs it.
@@ -36,13 +37,13 @@ def ops_of_blocks(traced: Trace, blocks: Blocks) -> list[tuple[str, ...]]:
       blocks: As for `with_blocks`.
     """
     graph, always = traced.graph, _needed(traced.graph, ())
-    without = {}
-    for name, (_, output) in blocks.items():
+    without = []
+    for _, output in blocks.values():
         pairs = zip(traced.paths, graph.ins, strict=False)
         zeros = [leaf.id for path, leaf in pairs if fnmatch.fnmatchcase(path, output)]
-        without[name] = _needed(graph, zeros)
+        without.append(_needed(graph, zeros))
     return [
-        tuple(name for name, needed in without.items() if always[i] and not needed[i])
+        tuple(number for number, needed in enumerate(without) if always[i] and not needed[i])
         for i in range(len(graph.ops))
     ]
 

@@ -8,7 +8,7 @@ of products, which is found once and then evaluated for any masks, on the host o
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.errors import UserError
-from gpnas.units._blocks import block_group
+from gpnas.units._blocks import Blocks, block_group
 from gpnas.units._discover import group_units
 from gpnas.units._groups import UnitMasks
-from gpnas.units.cost._block_ops import Blocks, leaves_of_blocks, ops_of_blocks
+from gpnas.units.cost._block_ops import blocks_of_leaves, blocks_of_ops
 from gpnas.units.cost._layers import AxisOf, TimedLayer, make_layer
 from gpnas.units.cost._op_counts import PRODUCTS, op_counts
 from gpnas.units.graph import Solution, Trace, solve, trace
@@ -79,18 +79,17 @@ def cost_model(
     _, numbers = group_units(traced, solution)
     sizes = {name: len(group) for name, group in numbers.items()}
     units = sum(sizes.values())
-    owned = {name: np.array([[units + i]]) for i, name in enumerate(blocks)}
+    owned = [np.array([[units + i]]) for i in range(len(blocks))]  # axis i is of block i alone
     numbered = [n for group in numbers.values() for n in group]
-    found, axis_of = _axes(solution, numbered, units + len(blocks), [*owned.values()])
-    place = {name: i for i, name in enumerate(blocks)}
+    found, axis_of = _axes(solution, numbered, units + len(blocks), owned)
     counted = [
-        (count, tuple(place[name] for name in names))
-        for op, names in zip(traced.graph.ops, ops_of_blocks(traced, blocks), strict=True)
+        (count, inside)
+        for op, inside in zip(traced.graph.ops, blocks_of_ops(traced, blocks), strict=True)
         for count in op_counts(traced.graph._replace(ops=(op,)))
     ]
     products = [(count, inside) for count, inside in counted if count.op.name in PRODUCTS]
     sums = {
-        "params": _leaves(traced, leaves_of_blocks(traced, blocks), place),
+        "params": _leaves(traced, blocks_of_leaves(traced, blocks)),
         "macs": [(count.padded_times(), count.axes, inside) for count, inside in products],
         "flops": [
             (count.times * (1 + (count.op.name in PRODUCTS)), count.axes, inside)
@@ -219,13 +218,11 @@ def _of_kind(model: CostModel, kind: str) -> Terms:
     return model.terms[kind]
 
 
-def _leaves(
-    traced: Trace, inside: list[tuple[str, ...]], place: Mapping[str, int]
-) -> list[_Product]:
+def _leaves(traced: Trace, blocks: list[tuple[int, ...]]) -> list[_Product]:
     leaves = traced.graph.ins[: len(traced.paths)]
     return [
-        (1.0, tuple(x.nodes(axis) for axis in range(len(x.shape))), tuple(place[n] for n in names))
-        for x, names in zip(leaves, inside, strict=True)
+        (1.0, tuple(x.nodes(axis) for axis in range(len(x.shape))), inside)
+        for x, inside in zip(leaves, blocks, strict=True)
     ]
 
 
