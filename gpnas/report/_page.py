@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from gpnas.report import (
+    _compare,
     _confusion,
     _details,
     _drawings,
@@ -162,6 +163,8 @@ def _sections(summary: Summary) -> list[Section]:
         made.append((name, spec.heading, blocks))
         short[spec.heading] = spec.short
     made.append(("receptive", _pictures.HEADING, _cards(summary)))
+    compared = _blocks("compare", _compare.comparison(summary))
+    made.append(("runs", "Runs side by side", compared))
     made.append(("time", "Time", _blocks("boxed", _results.time_table(summary))))
     blocks = _blocks("boxed", _results.unfinished_table(summary))
     made.append(("unfinished", "Unfinished runs", blocks + _blocks("figure", unfinished)))

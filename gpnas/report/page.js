@@ -33,6 +33,127 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+const ticks = (low, high) => {
+  const raw = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(raw));
+  const step = power * [1, 2, 5, 10].find((x) => x * power >= raw);
+  const all = [];
+  for (let i = Math.ceil(low / step); i * step <= high + step * 1e-6; i++) all.push(i * step);
+  return all;
+};
+const decades = (low, high) => {
+  const all = [];
+  for (let p = Math.floor(Math.log10(low)); 10 ** p <= high; p++) {
+    all.push(...[1, 2, 5].map((x) => x * 10 ** p).filter((x) => x >= low && x <= high));
+  }
+  return all;
+};
+const plain = (x) => x.toLocaleString("en", { maximumSignificantDigits: 3 });
+for (const place of document.querySelectorAll(".compare")) {
+  const { axes, steps, runs } = JSON.parse(place.dataset.runs);
+  let scope = place.nextElementSibling;
+  while (scope && !scope.querySelector("table")) scope = scope.nextElementSibling;
+  const rows = [...scope.querySelector("table").tBodies[0].rows];
+  const chosen = {};
+  const controls = document.createElement("div");
+  const chart = place.querySelector("svg");
+  const add = (parent, name, attributes, text) => {
+    const node = document.createElementNS(chart.namespaceURI, name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    if (text) node.textContent = text;
+    parent.append(node);
+    return node;
+  };
+  const boxes = (field) => {
+    const values = [...new Set(runs.map((run) => run[field]))];
+    chosen[field] = new Set(values);
+    if (values.length < 2) return;
+    const set = document.createElement("fieldset"), legend = document.createElement("legend");
+    legend.textContent = field;
+    set.append(legend);
+    const inputs = values.map((value) => {
+      const label = document.createElement("label"), box = document.createElement("input");
+      box.type = "checkbox";
+      box.checked = true;
+      box.addEventListener("change", () => {
+        chosen[field][box.checked ? "add" : "delete"](value);
+        draw();
+      });
+      label.append(box);
+      if (field === "arm") {
+        const dot = document.createElement("i");
+        dot.className = `dot c${runs.find((run) => run.arm === value).colour}`;
+        label.append(dot);
+      }
+      label.append(value || "as configured");
+      set.append(label);
+      return box;
+    });
+    const all = document.createElement("button");
+    all.type = "button";
+    all.textContent = "all or none";
+    all.addEventListener("click", () => {
+      const on = !inputs.every((box) => box.checked);
+      inputs.forEach((box) => { box.checked = on; });
+      chosen[field] = new Set(on ? values : []);
+      draw();
+    });
+    set.append(all);
+    controls.append(set);
+  };
+  const axis = document.createElement("select");
+  axis.setAttribute("aria-label", "quantity");
+  axes.forEach((label, i) => axis.append(new Option(label, i)));
+  const log = document.createElement("input");
+  log.type = "checkbox";
+  log.checked = true;
+  const draw = () => {
+    const shown = runs.map((run) => Object.keys(chosen).every((key) => chosen[key].has(run[key])));
+    rows.forEach((row, i) => { row.hidden = !shown[i]; });
+    const lines = runs.map((run, i) => [run, shown[i] && run.curves[axis.value]])
+      .filter(([, curve]) => curve)
+      .map(([run, [number, values]]) => [run, steps[number], values]);
+    chart.replaceChildren();
+    chart.setAttribute("aria-label", `${axes[axis.value]} of ${lines.length} runs over steps`);
+    if (!lines.length) {
+      const none = "None of the chosen runs has this curve.";
+      add(chart, "text", { x: 380, y: 170, class: "label middle" }, none);
+      return;
+    }
+    const end = Math.max(1, ...lines.map(([, at]) => at[at.length - 1]));
+    const ys = lines.flatMap(([, , values]) => values);
+    const least = Math.min(...ys), most = Math.max(...ys);
+    const scale = log.checked && least > 0 ? Math.log10 : (x) => x;
+    const span = scale(most) - scale(least) || 1;
+    const x = (step) => 56 + (step / end) * 690;
+    const y = (value) => 300 - ((scale(value) - scale(least)) / span) * 285;
+    let marks = scale === Math.log10 ? decades(least, most) : [];
+    if (marks.length < 3) marks = ticks(least, most);
+    for (const value of marks) {
+      add(chart, "line", { x1: 56, x2: 746, y1: y(value), y2: y(value), class: "rule" });
+      add(chart, "text", { x: 50, y: y(value) + 4, class: "label end" }, plain(value));
+    }
+    for (const step of ticks(0, end)) {
+      add(chart, "text", { x: x(step), y: 320, class: "label middle" }, step.toLocaleString("en"));
+    }
+    add(chart, "text", { x: 746, y: 337, class: "label end" }, "step");
+    for (const [run, at, values] of lines) {
+      const points = at.map((step, i) => `${x(step).toFixed(1)},${y(values[i]).toFixed(1)}`).join(" ");
+      const last = plain(values[values.length - 1]);
+      const name = [run.arm, run.setting, `seed ${run.seed}`, last].filter(Boolean).join(", ");
+      const style = `stroke:var(--c${run.colour})`;
+      add(add(chart, "polyline", { points, class: "run", style }), "title", {}, name);
+    }
+  };
+  const line = document.createElement("p"), label = document.createElement("label");
+  axis.addEventListener("change", draw);
+  log.addEventListener("change", draw);
+  label.append(log, "logarithmic");
+  line.append(axis, label);
+  controls.append(line);
+  ["arm", "setting", "seed"].forEach(boxes);
+  place.prepend(controls);
+  draw();
+}
 addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;
 });
