@@ -119,10 +119,6 @@ docs() {
     setup
     cd "$ROOT"
     local python="$VENV/bin/python"
-    if ! "$python" -c 'import jupytext, myst_nb, sphinx, sphinx_book_theme' 2>/dev/null; then
-        echo "run.sh: installing the extra docs" >&2
-        install --editable "$ROOT[docs]"
-    fi
     "$python" -m pytest tests/test_docs.py tests/test_readme.py &
     "$python" -m sphinx -b html -j auto --fail-on-warning --quiet docs build/docs "$@" || {
         kill $!
