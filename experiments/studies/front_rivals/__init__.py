@@ -8,8 +8,10 @@ from ml_collections import ConfigDict
 from experiments.studies.front_rivals.config import get_config
 from experiments.studies.front_rivals.run import chosen_records, fronts_of, reference_error, run
 from experiments.studies.front_rivals.tables import (
+    ALONE,
     FRONT,
     LONGER,
+    SIX,
     WIDTHS,
     difference_table,
     error_table,
@@ -26,7 +28,11 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
         return {"front_rivals": Section()}
     known = read_lines(results / FRONT / "records.jsonl")
     seeds = {record["seed"] for record in found}
-    arms = {FRONT: fronts_of(known, config), LONGER: fronts_of(known, config, "twice as long")}
+    arms = {
+        FRONT: fronts_of(known, config),
+        LONGER: fronts_of(known, config, "twice as long"),
+        SIX: fronts_of(known, config, "six networks"),
+    }
     fronts = {
         name: {seed: one for seed, one in own.items() if seed in seeds}
         for name, own in arms.items()
@@ -41,6 +47,10 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
             for against in (FRONT, LONGER, WIDTHS)
         ),
     ]
+    alone = {name: rows[name] for name in (SIX, ALONE) if name in rows}
+    if len(alone) == 2:
+        own = sorted(next(iter(alone[SIX].values())).errors, reverse=True)
+        tables.append(difference_table(alone, SIX, own, reference))
     figure = rivals_figure(rows, levels, max(config.budgets))
     return {"front_rivals": Section(tables, [figure])}
 

@@ -14,6 +14,7 @@ from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
 
 Records = Sequence[Mapping[str, Any]]
 FRONT, LONGER, WIDTHS = "front", "front, twice as long", "front's widths"
+SIX, ALONE = "front, six networks", "uniform as long as six"
 _SIZE = (760.0, 420.0)
 _MARGINS = (58.0, 18.0, 14.0, 46.0)
 
