@@ -1,4 +1,4 @@
-"""What the network of one run takes for what: a heat map of test examples, and the worst pairs."""
+"""What the network of one run takes for what: a heat map, the worst pairs, and their pictures."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from PIL import Image
 
-from gpnas.report import formatting, style
+from gpnas.report import _pictures, formatting, style
 from gpnas.report._figures import FigureSpec, Panel
 from gpnas.report._groups import Series, Summary
 from gpnas.report._labels import text_width
@@ -20,6 +21,8 @@ MAX_CELLS = 600
 _WIDE, _NARROW = 760.0, 380.0
 _SIDE = 400.0  # of the map, at most
 _STRONGEST = 0.4  # opacity at which numbers on it have a contrast of 4.5 in light and dark
+_COLUMNS = 6  # pictures of a pair
+_CAPTION = "Test images of the classes that are confused most, the first of each pair in the data."
 _SHORT = 16  # characters of a class's name in the figure
 
 
@@ -89,6 +92,40 @@ def confused_table(summary: Summary) -> Table | None:
         Column("of the class", help="Share of the test examples of the class"),
     ]
     return Table("Most confused", columns, rows)
+
+
+def mistake_cards(summary: Summary) -> dict[str, Any] | None:
+    """Returns pictures of the classes that are confused most, where the report has one run.
+
+    Args:
+      summary: The summary of the report.
+
+    Returns:
+      `caption` and `cards`, as page.html shows them; None where the run has no pictures.
+    """
+    found = _confusion(summary)
+    mistakes = summary.finished[0].mistakes if found else None
+    if found is None or mistakes is None:
+        return None
+    counts, names = found
+    cards = []
+    for i, j in _pairs(counts)[:MAX_PAIRS]:
+        own = mistakes.images[(mistakes.classes == i) & (mistakes.predicted == j)][:_COLUMNS]
+        if not len(own):
+            continue
+        strip = np.concatenate(own, axis=1)
+        uri = _pictures.png_uri(Image.fromarray(strip[:, :, 0] if strip.shape[2] == 1 else strip))
+        image = {
+            "light": uri,
+            "dark": uri,
+            "width": strip.shape[1],
+            "height": strip.shape[0],
+            "what": "test images",
+            "caption": f"{len(own)} of {counts[i, j]:,} test images",
+        }
+        name = formatting.shorten(f"{names[i]}, taken for {names[j]}", 80)
+        cards.append({"name": name, "colour": 0, "images": [image]})
+    return {"caption": _CAPTION, "cards": cards} if cards else None
 
 
 def _confusion(summary: Summary) -> tuple[np.ndarray, list[str]] | None:

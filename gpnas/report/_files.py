@@ -5,7 +5,7 @@ What cannot be read is left out, with a warning.
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from gpnas._files import is_whole, parse_json
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # nor in XML
-_MAX_PICTURE = 1 << 26  # bytes of an array in receptive.npz
+_MAX_PICTURE = 1 << 26  # bytes of an array in a file of pictures
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,20 +76,60 @@ def json_lines(
                 warnings.append(f"{where}, line {line}{end}: not a whole JSON object; left out.")
 
 
-def read_receptive(path: Path, warnings: list[str]) -> Receptive | None:
-    """Returns what `receptive.npz` holds; None without such a file."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mistakes:
+    """Test images that a network takes for another class, of the most confused classes first.
+
+    Attributes:
+      images: (N, H, W, C) uint8, one or three channels.
+      classes: (N,) their classes.
+      predicted: (N,) what they are taken for.
+    """
+
+    images: np.ndarray
+    classes: np.ndarray
+    predicted: np.ndarray
+
+
+def _arrays(path: Path, names: Sequence[str], warnings: list[str]) -> list[np.ndarray] | None:
+    """Returns arrays of an `.npz` file by name; None without such a file."""
     if not path.is_file():
         return None
-    where = f"{path.parent.name}/{path.name}"
     try:
         with np.load(path, allow_pickle=False) as data:
             sizes = [entry.file_size for entry in data.zip.infolist()]
             if max(sizes, default=0) > _MAX_PICTURE:
                 raise ValueError("larger than any picture")
-            live, filters = (np.asarray(data[name], np.float32) for name in ("live", "filters"))
+            arrays = [np.asarray(data[name]) for name in names]
+            if any(array.dtype.kind not in "biuf" for array in arrays):
+                raise ValueError("no numbers")
+            return arrays
     except Exception:  # zipfile, zlib and NumPy raise a dozen types for a damaged archive
-        warnings.append(f"{where}: not readable; left out.")
+        warnings.append(f"{path.parent.name}/{path.name}: not readable; left out.")
         return None
+
+
+def read_mistakes(path: Path, warnings: list[str]) -> Mistakes | None:
+    """Returns what `mistakes.npz` holds; None without such a file."""
+    arrays = _arrays(path, ("images", "classes", "predicted"), warnings)
+    if arrays is None:
+        return None
+    images, classes, predicted = arrays
+    n = len(images) if images.ndim == 4 else 0
+    labels = all(x.shape == (n,) and x.dtype.kind in "iu" for x in (classes, predicted))
+    if not n or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or not labels:
+        warnings.append(f"{path.parent.name}/{path.name}: no pictures of classes; left out.")
+        return None
+    return Mistakes(images, classes, predicted)
+
+
+def read_receptive(path: Path, warnings: list[str]) -> Receptive | None:
+    """Returns what `receptive.npz` holds; None without such a file."""
+    arrays = _arrays(path, ("live", "filters"), warnings)
+    if arrays is None:
+        return None
+    where = f"{path.parent.name}/{path.name}"
+    live, filters = (np.asarray(x, np.float32) for x in arrays)
     if not _pictured(live, 2) or live.min() < 0:
         warnings.append(f"{where}: `live` is not a picture; left out.")
         return None

@@ -88,8 +88,9 @@ class Block(NamedTuple):
 
     Attributes:
       kind: "table", "boxed" (a table below a figure), "fold" (a table that opens on a click, below
-        its title), "figure" or "cards" (pictures of first layers): how page.html shows it.
-      content: A `Table`, a title and a `Table`, a `FigureSpec`, or the cards.
+        its title), "figure", "cards" (pictures) or "compare" (curves and a table of chosen runs):
+        how page.html shows it.
+      content: A `Table`, a title and a `Table`, a `FigureSpec`, cards, or a `Comparison`.
     """
 
     kind: str
@@ -160,6 +161,7 @@ def _sections(summary: Summary) -> list[Section]:
         blocks = [Block("figure", spec), *(_differences(summary) if name in main else [])]
         if name == "confusion":
             blocks += _blocks("boxed", _confusion.confused_table(summary))
+            blocks += _blocks("cards", _confusion.mistake_cards(summary))
         made.append((name, spec.heading, blocks))
         short[spec.heading] = spec.short
     made.append(("receptive", _pictures.HEADING, _cards(summary)))

@@ -146,6 +146,11 @@ def data_uri(image: np.ndarray, series: Series, mode: int, signed: bool) -> str:
     picture = Image.fromarray(levels(image, signed))
     paper = _rgb(style.COLOURS["paper"][mode]).astype(np.uint8)
     picture.putpalette(np.vstack([ramp(series, mode, signed), paper]).tobytes())
+    return png_uri(picture)
+
+
+def png_uri(picture: Image.Image) -> str:
+    """Returns a picture as the data URI of a PNG."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

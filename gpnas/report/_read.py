@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gpnas.errors import UserError
-from gpnas.report import formatting
-from gpnas.report._files import Receptive, json_file, json_lines, read_receptive
+from gpnas.report import _files, formatting
+from gpnas.report._files import Mistakes, Receptive, json_file, json_lines
 from gpnas.report._metric import ERROR, Metric, metric_of
 from gpnas.report._read_front import FRONT, Front, read_front
 
@@ -44,6 +44,7 @@ class Run:
       validation: Validation lines of `metrics.jsonl`, in order of steps.
       total_steps: Steps that were planned, None where unknown.
       receptive: The first layer's receptive field, None where the run has none.
+      mistakes: Test images that its network takes for another class, None where it has none.
       data: The data set.
       metric: The metric of its task.
     """
@@ -58,6 +59,7 @@ class Run:
     validation: tuple[Mapping[str, Any], ...] = ()
     total_steps: int | None = None
     receptive: Receptive | None = None
+    mistakes: Mistakes | None = None
     data: Data = ("", "")
     metric: Metric = ERROR
 
@@ -242,7 +244,8 @@ def _read_workdir(path: Path, warnings: list[str]) -> Run:
         run,
         train=tuple(train),
         validation=tuple(validation),
-        receptive=read_receptive(path / "receptive.npz", warnings),
+        receptive=_files.read_receptive(path / "receptive.npz", warnings),
+        mistakes=_files.read_mistakes(path / "mistakes.npz", warnings),
     )
 
 

@@ -26,6 +26,8 @@ from gpnas.train._state import TrainState, state_digest
 from gpnas.train._workdir import keep_written
 from gpnas.units import network_cost
 
+_PICTURE_SIDE = 64  # pixels, of the pictures in mistakes.npz
+
 
 def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any]:
     """Fields of the record that are known before the first step."""
@@ -122,6 +124,40 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
     write_bytes(path, content.getvalue())
 
 
+def write_mistakes(
+    data: Dataset, predicted: np.ndarray, path: pathlib.Path, pairs: int = 10, examples: int = 6
+) -> None:
+    """Writes the test images of the classes that are confused most.
+
+    `images` uint8 (n, height, width, channels), of large ones every k-th pixel; `classes` and
+    `predicted` int32 (n,). Nothing is written for other data, or without a mistake.
+
+    Args:
+      data: With the test images.
+      predicted: (examples,) class of each test image, as the network predicts it.
+      path: Of the file.
+      pairs: Class and prediction; those with the most images first.
+      examples: Images of each pair, at most.
+    """
+    classes = np.asarray(data.test.targets)
+    wrong = np.flatnonzero(classes != predicted)
+    if data.fields.inputs != "image" or not wrong.size:
+        return
+    both = np.stack([classes[wrong], predicted[wrong]], axis=1)
+    found, of_pair, counts = np.unique(both, axis=0, return_inverse=True, return_counts=True)
+    most = np.argsort(-counts, kind="stable")[:pairs]
+    chosen = np.concatenate([wrong[of_pair == pair][:examples] for pair in most])
+    step = -(-max(data.input_shape[:2]) // _PICTURE_SIDE)
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        images=np.asarray(data.test.inputs)[chosen, ::step, ::step],
+        classes=classes[chosen].astype(np.int32),
+        predicted=predicted[chosen].astype(np.int32),
+    )
+    write_bytes(path, content.getvalue())
+
+
 def finish(
     run: Run,
     number: int,
@@ -144,7 +180,7 @@ def finish(
       The record.
     """
     plan, data, workdir = run.plan, run.data, run.folders[number]
-    tested, counts = _test(program, state, replica, plan, data)
+    tested, predicted = _test(program, state, replica, plan, data)
     name = plan.task.metric.name
     lines = keep_written(workdir / "metrics.jsonl", replica.written)
     curve = [line for line in lines if line["split"] == "train"]
@@ -161,7 +197,7 @@ def finish(
         "analysis": _analysis.analyse(
             run.configs[number].analysis, plan, program.network(state), state.masks, data
         ),
-        **counts,
+        **({} if predicted is None else {"confusion": _confusion(data, predicted)}),
         "layers": layers_of(state.masks),
         "looks": [{field: line[field] for field in ("step", "loss", name)} for line in evaluations],
         "curve": [{field: line[field] for field in shown if field in line} for line in curve],
@@ -177,6 +213,8 @@ def finish(
         write_json(workdir / "architecture.json", network)
         result |= {"architecture": network}
     receptive_field(plan, state, workdir / "receptive.npz")
+    if predicted is not None:
+        write_mistakes(data, predicted, workdir / "mistakes.npz")
     result = sealed(result)
     write_json(workdir / "record.json", result)
     return result
@@ -184,11 +222,10 @@ def finish(
 
 def _test(
     program: Program, state: TrainState, replica: Replica, plan: Plan, data: Dataset
-) -> tuple[dict[str, float], dict[str, list[list[int]]]]:
+) -> tuple[dict[str, float], np.ndarray | None]:
     """The metric on the test split, of the last and of the selected network.
 
-    The second dict has the last one's `confusion`, if it classifies: examples by class (rows) and
-    predicted class.
+    If it classifies, also the class that the last one predicts for each example.
     """
     metric, name = plan.task.metric, plan.task.metric.name
     last, classes = program.predict(program.network(state), data.test)
@@ -197,11 +234,14 @@ def _test(
     checked = {f"{name} ({which})": value for which, value in found.items()}
     check_finite("test", checked, plan.total_steps)
     tested = {f"test_{name}_{which}": value for which, value in found.items()}
-    if classes is None:
-        return tested, {}
+    return tested, None if classes is None else np.asarray(classes)
+
+
+def _confusion(data: Dataset, predicted: np.ndarray) -> list[list[int]]:
+    """Test examples by class (rows) and predicted class."""
     counts = np.zeros((data.num_classes, data.num_classes), int)
-    np.add.at(counts, (np.asarray(data.test.targets), classes), 1)
-    return tested, {"confusion": counts.tolist()}
+    np.add.at(counts, (np.asarray(data.test.targets), predicted), 1)
+    return counts.tolist()
 
 
 def _architecture(run: Run, number: int, state: TrainState) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from gpnas.train._config import config_key
 from gpnas.train._goodput import undone
 
 # What only a run's folder has; config.json is the first that a run writes.
-_RESULTS = ("record.json", "metrics.jsonl", "architecture.json", "receptive.npz")
+_RESULTS = ("record.json", "metrics.jsonl", "architecture.json", "receptive.npz", "mistakes.npz")
 _OWN = re.compile("checkpoints(-[0-9]+)*")  # seeds, where several train together
 _DAMAGED = "{} as the run wrote it; without it, --config.resume=True makes it anew"
 

@@ -48,8 +48,8 @@ def test_a_run(train, tmp_path):
     ]  # fmt: skip
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
-        ".lock", "checkpoints", "config.json", "metrics.jsonl", "receptive.npz", "record.json",
-        "tensorboard",
+        ".lock", "checkpoints", "config.json", "metrics.jsonl", "mistakes.npz",
+        "receptive.npz", "record.json", "tensorboard",
     }  # fmt: skip
 
 

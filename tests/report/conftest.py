@@ -138,6 +138,16 @@ def make_receptive(arm: str, seed: int) -> dict[str, np.ndarray]:
     return {"live": live, "filters": filters.astype(np.float32)}
 
 
+def make_mistakes() -> dict[str, np.ndarray]:
+    """Returns pictures of two pairs of classes: three of 2 taken for 1, one of 0 taken for 2."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
+    return {
+        "images": images,
+        "classes": np.array([2, 2, 2, 0]),
+        "predicted": np.array([1, 1, 1, 2]),
+    }
+
+
 def write_workdir(root: Path, record: dict, until: int | None = None, torn: bool = False) -> Path:
     """Writes the work directory of a run: finished, or killed after step `until`."""
     path = root / f"{record['arm']}_{record['config']['method']['density']}_{record['seed']}"
@@ -150,6 +160,7 @@ def write_workdir(root: Path, record: dict, until: int | None = None, torn: bool
     if until is None:
         (path / "record.json").write_text(json.dumps(record))
         np.savez(path / "receptive.npz", **make_receptive(record["arm"], record["seed"]))
+        np.savez(path / "mistakes.npz", **make_mistakes())
     return path
 
 

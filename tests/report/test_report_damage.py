@@ -12,7 +12,7 @@ from gpnas.errors import UserError
 from gpnas.report import figures, read_runs, summarise
 from gpnas.report._page import MAX_WARNINGS
 
-FILES = ("record.json", "config.json", "metrics.jsonl", "receptive.npz")
+FILES = ("record.json", "config.json", "metrics.jsonl", "receptive.npz", "mistakes.npz")
 SEARCH = {
     "study": "s", "arm": "a", "seed": 0, "evaluations": 12, "wall_s": 1.0,
     "config": {"space": "nas_bench_201", "objectives": ["error", "size"], "reports": []},
@@ -99,7 +99,7 @@ def test_damaged_files_of_a_run(make, small, tmp_path, name, finished):
     whole, rng = (folder / name).read_bytes(), random.Random(name)
     for _ in range(4):
         (folder / name).write_bytes(_damaged(whole, rng))
-        assert "gmp" in _shown([folder]) or name != "receptive.npz"
+        assert "gmp" in _shown([folder]) or not name.endswith(".npz")
 
 
 @pytest.mark.slow
@@ -114,6 +114,15 @@ def test_what_cannot_be_read_is_in_the_page(make, small, tmp_path):
     assert "receptive.npz" in _shown([folder])
     np.savez(folder / "receptive.npz", live=-np.ones((4, 4)), filters=np.ones((1, 4, 4)))
     assert "is not a picture" in _shown([folder])
+    for images in (
+        np.ones((2, 4, 4, 3)),
+        np.ones((2, 4, 4, 2), np.uint8),
+        np.ones((1, 4, 4, 3), np.uint8),
+    ):
+        np.savez(folder / "mistakes.npz", images=images, classes=[0, 1], predicted=[1, 0])
+        assert "no pictures of classes" in _shown([folder])
+    np.savez(folder / "mistakes.npz", images=["a"], classes=[0], predicted=[1])
+    assert "mistakes.npz: not readable" in _shown([folder])
 
 
 @pytest.mark.slow

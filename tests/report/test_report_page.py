@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpnas import report
 from gpnas.report import Loaded, formatting, read_runs, result_table, summarise
-from gpnas.report._confusion import confused_table, confusion_figure
+from gpnas.report._confusion import confused_table, confusion_figure, mistake_cards
 from gpnas.report._labels import spread
 from gpnas.report._page import figures
 from gpnas.report._results import difference_table, time_table
@@ -156,6 +156,23 @@ def test_confused_classes_of_one_run(make, tmp_path, classes):
     assert (">100</text>" in page) == (classes == 3)  # numbers, where there is room
     make.records(path, [make.record("gmp", seed, confusion=counts) for seed in (0, 1)])
     assert confused_table(summarise(report.read_runs([path]))) is None
+
+
+def test_pictures_of_the_most_confused_classes(make, tmp_path):
+    counts = [[9, 0, 1], [0, 9, 0], [0, 5, 9]]
+    folder = make.workdir(
+        tmp_path, make.record("gmp", 0, confusion=counts, class_names=["a", "b", "<c>"])
+    )
+    shown = mistake_cards(summarise(report.read_runs([folder])))
+    assert [(card["name"], card["images"][0]["caption"]) for card in shown["cards"]] == [
+        ("<c>, taken for b", "3 of 5 test images"), ("a, taken for <c>", "1 of 1 test images"),
+    ]  # fmt: skip
+    assert [(i["width"], i["height"]) for card in shown["cards"] for i in card["images"]] == [
+        (24, 8), (8, 8),
+    ]  # fmt: skip
+    page = report.render(report.read_runs([folder]))
+    _check(page)
+    assert "&lt;c&gt;, taken for b" in page and "<c>" not in page
 
 
 @pytest.mark.parametrize("counts", [[], {}, [[1]], [[1, 2]], [[1, 2], [3, -4]], [[1, 2], [3, 1.5]]])

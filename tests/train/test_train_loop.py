@@ -75,6 +75,15 @@ def test_folder(finished, digits):
     wrong = 100 * (1 - np.trace(counts) / counts.sum())
     assert record["metrics"]["test_error_last"] == pytest.approx(wrong, abs=1e-4)
     assert np.load(folder / "receptive.npz")["live"].shape == (8, 8)
+    mistakes = np.load(folder / "mistakes.npz")
+    pairs = list(dict.fromkeys(zip(mistakes["classes"], mistakes["predicted"], strict=True)))
+    wrong = [counts[pair] for pair in pairs]
+    off = counts - np.diag(np.diag(counts))
+    assert wrong == sorted(wrong, reverse=True) and wrong == sorted(off.ravel())[::-1][: len(wrong)]
+    assert len(mistakes["images"]) == sum(min(n, 6) for n in wrong)
+    for image, label in zip(mistakes["images"], mistakes["classes"], strict=True):
+        same = (digits.test.inputs == image).all((1, 2, 3))
+        assert label in np.asarray(digits.test.targets)[same]
     assert json.loads((folder / "config.json").read_text())["config"]["seed"] == config.seed
 
 
