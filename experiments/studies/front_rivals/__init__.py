@@ -10,7 +10,7 @@ from experiments.studies.front_rivals.run import chosen_records, fronts_of, refe
 from experiments.studies.front_rivals.tables import (
     ALONE,
     FRONT,
-    LONGER,
+    PRUNING,
     SIX,
     WIDTHS,
     difference_table,
@@ -28,10 +28,9 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
         return {"front_rivals": Section()}
     known = read_lines(results / FRONT / "records.jsonl")
     seeds = {record["seed"] for record in found}
-    arms = {
-        FRONT: fronts_of(known, config),
-        LONGER: fronts_of(known, config, "twice as long"),
-        SIX: fronts_of(known, config, "six networks"),
+    arms = {FRONT: fronts_of(known, config)} | {
+        f"front, {arm}": fronts_of(known, config, arm)
+        for arm in ("14 epochs", "twice as long", "six networks")
     }
     fronts = {
         name: {seed: one for seed, one in own.items() if seed in seeds}
@@ -44,7 +43,7 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
         error_table(rows, levels, reference),
         *(
             difference_table(rows, against, levels, reference)
-            for against in (FRONT, LONGER, WIDTHS)
+            for against in (FRONT, PRUNING, WIDTHS)
         ),
     ]
     alone = {name: rows[name] for name in (SIX, ALONE) if name in rows}

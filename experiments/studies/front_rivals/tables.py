@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
 
 Records = Sequence[Mapping[str, Any]]
-FRONT, LONGER, WIDTHS = "front", "front, twice as long", "front's widths"
+FRONT, WIDTHS, PRUNING = "front", "front's widths", "pruning only"
 SIX, ALONE = "front, six networks", "uniform as long as six"
 _SIZE = (760.0, 420.0)
 _MARGINS = (58.0, 18.0, 14.0, 46.0)
@@ -126,7 +126,7 @@ def difference_table(rows: Rows, against: str, levels: Sequence[float], referenc
         f"Errors above those of {against}, in points, and hypervolumes below; with the 95 %"
         " interval. Above zero is worse."
     )
-    return Table(f"Rivals against {against}, seed by seed", columns, cells, [note])
+    return Table(f"Against {against}, seed by seed", columns, cells, [note])
 
 
 def rivals_figure(rows: Rows, levels: Sequence[float], budget: float) -> FigureSpec:
