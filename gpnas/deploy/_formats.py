@@ -16,11 +16,13 @@ from unittest import mock
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import export
 from jax.extend.core import jaxpr_as_fun
 
 from gpnas.errors import UserError, how_to_install
+from gpnas.masks import tree
 from gpnas.models import call
 
 Apply = Callable[[Any, jax.Array], jax.Array]
@@ -160,7 +162,8 @@ def to_onnx(
       apply: The network; no bfloat16.
       variables: Its variables.
       image_shape: (height, width, channels).
-      path: File to write. The input is called "images", the output "logits".
+      path: File to write. The input is called "images", the output "logits"; weights are called
+        as the variables: "params/Conv_0/kernel".
       opset: ONNX opset, 17 to 23, with the lowest IR version that supports it. onnxruntime 1.20
         reads 21 and below.
       metadata: Texts by name, for `metadata_props`.
@@ -183,9 +186,42 @@ def to_onnx(
         )
     del model.graph.value_info[:]  # some are wrong, and break the checker and quantization
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
+    _name_by_variables(model.graph, variables)
     onnx.helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def _name_by_variables(graph: Any, variables: Any) -> None:
+    """Gives the weights of an ONNX graph the paths of the variables, and nodes those of layers.
+
+    A weight is known by its values: the converter names and transposes them as it likes.
+    """
+    from onnx import numpy_helper
+
+    left = {tree.path_name(p): np.asarray(x) for p, x in jax.tree.leaves_with_path(variables)}
+    names: dict[str, str] = {}
+    for weight in graph.initializer:
+        value = numpy_helper.to_array(weight)
+        found = next((path for path, leaf in left.items() if _holds(value, leaf)), None)
+        if found is not None:
+            del left[found]
+            names[weight.name] = found
+            weight.name = found
+    layers: set[str] = set()
+    for node in graph.node:
+        paths = [names[name] for name in node.input if name in names]
+        node.input[:] = [names.get(name, name) for name in node.input]
+        layer = paths[0].rpartition("/")[0].partition("/")[2] if paths else ""
+        if layer and layer not in layers:  # names are unique
+            layers.add(layer)
+            node.name = layer
+
+
+def _holds(value: np.ndarray, leaf: np.ndarray) -> bool:
+    """Whether an array is a leaf, or its transpose for ONNX (OIHW for HWIO)."""
+    axes = (*range(leaf.ndim - 1, leaf.ndim - 3, -1), *range(leaf.ndim - 2))
+    return any(np.array_equal(value, form) for form in (leaf, leaf.transpose(axes[: leaf.ndim])))
 
 
 def to_tflite(

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from flax import traverse_util
 from jax import export
 
 from gpnas import deploy, models
@@ -55,6 +56,12 @@ def test_onnx_opset(subject, opset, ir, tmp_path):
     # onnxruntime 1.20, the oldest allowed, reads opset 21 and IR version 10.
     assert [(one.domain, one.version) for one in model.opset_import] == [("", opset or 21)]
     assert model.ir_version == ir
+    paths = traverse_util.flatten_dict(variables, sep="/")
+    assert set(paths) <= {weight.name for weight in model.graph.initializer}
+    weights = {weight.name: weight.dims for weight in model.graph.initializer}
+    h, w, i, o = paths["params/Conv_0/kernel"].shape
+    assert list(weights["params/Conv_0/kernel"]) == [o, i, h, w]
+    assert {"Conv_0", "Conv_1", "Dense_0", "Dense_1"} <= {node.name for node in model.graph.node}
     assert deploy.max_difference(deploy.load_exported(path), apply, variables, images) <= 1e-4
 
 
