@@ -1,4 +1,4 @@
-"""int8 weights of smaller networks by qwix: size of the file and test error."""
+"""int8 and int4 weights of smaller networks by qwix: size of the file and test error."""
 
 import importlib.util
 import pathlib
@@ -18,6 +18,8 @@ from gpnas.errors import how_to_install
 from gpnas.provenance import provenance
 from gpnas.records import append_line, records_path
 from gpnas.report import Cell, Column, Table
+
+_KINDS = ("float32", "int8", "int4")
 
 
 def _config() -> ConfigDict:
@@ -60,15 +62,22 @@ def measure(config: ConfigDict, seed: int) -> dict[str, Any]:
     small = gpnas.slim(task, whole, found, seed=seed, **config.slim.to_dict()).network
     module = models.from_architecture(small.architecture)
     variables = jax.tree.map(jnp.asarray, small.variables)
-    rule = qwix.QuantizationRule(weight_qtype=jnp.int8, act_qtype=jnp.int8)
-    quantized = qwix.quantize_model(module, qwix.PtqProvider([rule]))
-    like = jax.eval_shape(quantized.init, jax.random.key(0), images[:1])["params"]
-    params = qwix.quantize_params(variables["params"], like)
+
+    def quantized(dense: Any) -> tuple[Any, Any]:
+        rules = [  # convolutions of qwix have one type for weights and activations
+            qwix.QuantizationRule(
+                op_names=("dot_general",), weight_qtype=dense, act_qtype=jnp.int8
+            ),
+            qwix.QuantizationRule(weight_qtype=jnp.int8, act_qtype=jnp.int8),
+        ]
+        network = qwix.quantize_model(module, qwix.PtqProvider(rules))
+        like = jax.eval_shape(network.init, jax.random.key(0), images[:1])["params"]
+        return network, {**variables, "params": qwix.quantize_params(variables["params"], like)}
 
     def result(network: Any, variables: Any) -> dict[str, float]:
         leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
         arrays = {
-            jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+            jax.tree_util.keystr(path, simple=True, separator="/"): bytes_of(np.asarray(leaf))
             for path, leaf in leaves
         }
         wrong = jax.jit(network.apply)(variables, images).argmax(-1) != found.test.targets
@@ -81,30 +90,40 @@ def measure(config: ConfigDict, seed: int) -> dict[str, Any]:
         "qwix": qwix.__version__,
         "params": small.params,
         "float32": result(module, variables),
-        "int8": result(quantized, {**variables, "params": params}),
+        "int8": result(*quantized(jnp.int8)),
+        "int4": result(*quantized(jnp.int4)),
     }
+
+
+def bytes_of(array: np.ndarray) -> np.ndarray:
+    """An array as a file holds it: two numbers of int4 in a byte."""
+    if array.dtype != jnp.int4:
+        return array
+    low, high = np.pad(array.astype(np.uint8).ravel() & 15, (0, array.size % 2)).reshape(-1, 2).T
+    return low | high << 4
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> Table:
     """One row per seed."""
     columns = [Column(title) for title in (
-        "seed", "parameters", "float32, kB", "int8, kB", "float32, error %", "int8, error %",
+        "seed", "parameters", *(f"{kind}, kB" for kind in _KINDS),
+        *(f"{kind}, error %" for kind in _KINDS),
     )]  # fmt: skip
-    kinds = ("float32", "int8")
     rows = [
         [
             Cell(str(r["seed"])),
             Cell(f"{r['params']:,}"),
-            *(Cell(f"{r[kind]['bytes'] / 1000:.1f}") for kind in kinds),
-            *(Cell(f"{r[kind]['test_error']:.2f}") for kind in kinds),
+            *(Cell(f"{r[kind]['bytes'] / 1000:.1f}") for kind in _KINDS),
+            *(Cell(f"{r[kind]['test_error']:.2f}") for kind in _KINDS),
         ]
         for r in {r["seed"]: r for r in found}.values()
     ]
     note = (
         "ConvNet at a quarter of its MACs (gpnas.slim); safetensors files; error on the test"
-        " digits. Activations are quantized while they are computed."
+        " digits. int4: of fully connected layers; convolutions are int8. Activations are int8,"
+        " quantized while they are computed."
     )
-    return Table("int8 weights by qwix, digits", columns, rows, [note])
+    return Table("int8 and int4 weights by qwix, digits", columns, rows, [note])
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
