@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from gpnas.errors import UserError
 MAX_DEPTH = 100  # of nested objects and lists: recursive readers stay within the stack
 # What the system says where a disk, a quota or a limit of size is full, or the disk fails.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_NUMBERS = re.compile(r"\[\n([-+.,\deE\s]+)\]")  # a list of them, an item a line; no text has one
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -129,8 +131,10 @@ def naming(path: pathlib.Path) -> Iterator[None]:
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all; it is on disk on return."""
-    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+    """Writes a JSON file whole or not at all, a list of numbers in a line; on disk on return."""
+    text = json.dumps(content, indent=1)
+    text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+    write_bytes(path, (text + "\n").encode())
 
 
 def line_of(content: Any) -> bytes:

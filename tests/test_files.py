@@ -1,8 +1,13 @@
 """JSON files: whole or not at all, and checked when read."""
 
 import errno
+import json
+import pathlib
+import tempfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpnas import _files
 from gpnas.errors import UserError
@@ -28,6 +33,26 @@ def test_lines_that_are_not_objects_are_left_out(tmp_path):
     assert _files.read_lines(path) == [{"a": 1}, {"a": 2}]
     _files.append_line(path, {"a": 3})
     assert _files.read_lines(path) == [{"a": 1}, {"a": 2}, {"a": 3}]
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+_FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(_JSON, st.lists(st.integers() | _FINITE, min_size=1))
+def test_what_is_written_is_read_and_numbers_share_a_line(content, numbers):
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "a.json"
+        whole = {"a": content, "b": [numbers, "[\n 1,\n 2\n]"]}
+        _files.write_json(path, whole)
+        assert json.loads(path.read_text()) == whole
+        assert f"  {json.dumps(numbers)},\n" in path.read_text()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
