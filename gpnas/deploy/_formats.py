@@ -4,6 +4,7 @@ Each function takes `apply(variables, images)`, images (batch, height, width, ch
 writes the variables into the file. Convolutions must be XLA's (`conv="xla"`).
 """
 
+import collections
 import contextlib
 import importlib
 import inspect
@@ -163,7 +164,7 @@ def to_onnx(
       variables: Its variables.
       image_shape: (height, width, channels).
       path: File to write. The input is called "images", the output "logits"; weights are called
-        as the variables: "params/Conv_0/kernel".
+        as the variables ("params/Conv_0/kernel") where no other has the same values.
       opset: ONNX opset, 17 to 23, with the lowest IR version that supports it. onnxruntime 1.20
         reads 21 and below.
       metadata: Texts by name, for `metadata_props`.
@@ -195,33 +196,58 @@ def to_onnx(
 def _name_by_variables(graph: Any, variables: Any) -> None:
     """Gives the weights of an ONNX graph the paths of the variables, and nodes those of layers.
 
-    A weight is known by its values: the converter names and transposes them as it likes.
+    A weight is known by its values, since the converter names and transposes them as it likes: of
+    equal arrays the names are kept. So are those of paths that name another value of the graph.
     """
     from onnx import numpy_helper
 
-    left = {tree.path_name(p): np.asarray(x) for p, x in jax.tree.leaves_with_path(variables)}
-    names: dict[str, str] = {}
+    leaves = {tree.path_name(p): x for p, x in jax.tree.leaves_with_path(variables)}
+    arrays = {
+        path: np.asarray(x)
+        for path, x in leaves.items()
+        if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    }
+    outside = {x.name for x in (*graph.input, *graph.output)}
+    weights = {x.name: numpy_helper.to_array(x) for x in graph.initializer if x.name not in outside}
+    taken = outside | {*weights} | {name for node in _nodes(graph) for name in node.output}
+    paths = {
+        name: [path for path, leaf in arrays.items() if _holds(value, leaf)]
+        for name, value in weights.items()
+    }
+    times = collections.Counter(path for own in paths.values() for path in own)
+    names = {
+        name: own[0]
+        for name, own in paths.items()
+        if len(own) == 1 == times[own[0]] and own[0] not in taken
+    }
     for weight in graph.initializer:
-        value = numpy_helper.to_array(weight)
-        found = next((path for path, leaf in left.items() if _holds(value, leaf)), None)
-        if found is not None:
-            del left[found]
-            names[weight.name] = found
-            weight.name = found
+        weight.name = names.get(weight.name, weight.name)
     layers: set[str] = set()
-    for node in graph.node:
-        paths = [names[name] for name in node.input if name in names]
+    for node in _nodes(graph):
+        own = [names[name] for name in node.input if name in names]
         node.input[:] = [names.get(name, name) for name in node.input]
-        layer = paths[0].rpartition("/")[0].partition("/")[2] if paths else ""
+        *parts, _ = own[0].split("/") if own else [""]
+        layer = "/".join(parts[1:] if parts[:1] in (["params"], ["batch_stats"]) else parts)
         if layer and layer not in layers:  # names are unique
             layers.add(layer)
             node.name = layer
 
 
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of an ONNX graph and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
+
+
 def _holds(value: np.ndarray, leaf: np.ndarray) -> bool:
     """Whether an array is a leaf, or its transpose for ONNX (OIHW for HWIO)."""
     axes = (*range(leaf.ndim - 1, leaf.ndim - 3, -1), *range(leaf.ndim - 2))
-    return any(np.array_equal(value, form) for form in (leaf, leaf.transpose(axes[: leaf.ndim])))
+    return value.dtype == leaf.dtype and any(
+        np.array_equal(value, form) for form in (leaf, leaf.transpose(axes[: leaf.ndim]))
+    )
 
 
 def to_tflite(

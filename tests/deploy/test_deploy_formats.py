@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 from flax import traverse_util
@@ -63,6 +64,38 @@ def test_onnx_opset(subject, opset, ir, tmp_path):
     assert list(weights["params/Conv_0/kernel"]) == [o, i, h, w]
     assert {"Conv_0", "Conv_1", "Dense_0", "Dense_1"} <= {node.name for node in model.graph.node}
     assert deploy.max_difference(deploy.load_exported(path), apply, variables, images) <= 1e-4
+
+
+def test_only_weights_that_are_known_get_the_names_of_variables(tmp_path):
+    formats_or_skip("onnx")
+    import onnx
+
+    rng = np.random.default_rng(0)
+    same, images = rng.normal(size=(4, 3)).astype(np.float32), np.zeros((2, 2, 2, 1), np.float32)
+    variables = {
+        "images": rng.normal(size=(4, 4)).astype(np.float32),  # the name of the input
+        "a": {"kernel": same}, "b": {"kernel": same},  # of equal values
+        "in": {"kernel": rng.normal(size=(3, 3)).astype(np.float32)},  # used inside a branch
+        "encoder": {"out": {"kernel": rng.normal(size=(3, 5)).astype(np.float32)}},
+        "key": jax.random.key(0),
+    }  # fmt: skip
+
+    def apply(v, x):
+        h = x.reshape(x.shape[0], 4) @ v["images"]
+        h = h @ v["a"]["kernel"] + h @ v["b"]["kernel"]
+        h = jax.lax.cond(h.sum() > 0, lambda h: h @ v["in"]["kernel"], lambda h: h + 1, h)
+        return h @ v["encoder"]["out"]["kernel"]
+
+    path = tmp_path / "net.onnx"
+    to_onnx(apply, variables, images.shape[1:], path)
+    graph = onnx.load(path).graph
+    names = {weight.name for weight in graph.initializer}
+    assert {"in/kernel", "encoder/out/kernel"} <= names
+    assert not {"images", "a/kernel", "b/kernel"} & names
+    assert "encoder/out" in {node.name for node in graph.node}
+    run = deploy.load_exported(path)
+    assert deploy.max_difference(run, apply, variables, images + 1) <= 1e-4
+    assert deploy.max_difference(run, apply, variables, images - 1) <= 1e-4
 
 
 @pytest.mark.parametrize("opset", [16, 24, 0, -1, True, 21.0, "21"])
