@@ -24,8 +24,8 @@ class Comparison(NamedTuple):
 
     Attributes:
       data: JSON for page.js: `{"axes": [label], "steps": [[step]], "runs": [{"arm", "colour",
-        "setting", "seed", "curves": [[number of its steps, [value]] or null]}]}`, a curve for each
-        axis.
+        "turn", "setting", "seed", "curves": [[number of its steps, [value]] or null]}]}`, a curve
+        for each axis.
       table: The runs, a row each, in the same order.
     """
 
@@ -35,13 +35,14 @@ class Comparison(NamedTuple):
 
 
 def comparison(summary: Summary) -> Comparison | None:
-    """Returns the finished runs side by side; None where there are fewer than two with a curve.
+    """Returns the finished runs side by side; None for one run, and where none has a curve.
 
     Args:
       summary: The summary of the report.
     """
     found = [(group, run) for group in summary.groups for run in group.runs]
-    shown = found[:MAX_RUNS]
+    chosen = np.linspace(0, len(found) - 1, min(len(found), MAX_RUNS)).round().astype(int)
+    shown = [found[i] for i in chosen]  # of all arms
     axes = [*dict.fromkeys(axis for _, run in shown for axis, _ in _tracks(run))]
     if len(shown) < 2 or not axes:
         return None
@@ -65,6 +66,7 @@ def _described(
     return {
         "arm": group.series.label,
         "colour": group.series.colour,
+        "turn": group.series.turn,
         "setting": group.setting,
         "seed": _seed(run),
         "curves": [tracks.get(axis) for axis in axes],
@@ -81,7 +83,7 @@ def _tracks(run: Run) -> Iterator[tuple[str, tuple[tuple[int, ...], list[float]]
         if curve is not None and np.isfinite(curve.mean).all():
             last = len(curve.steps) - 1
             chosen = np.linspace(0, last, min(last + 1, MAX_POINTS)).round().astype(int)
-            steps = tuple(curve.steps[chosen].astype(int).tolist())
+            steps = tuple(map(int, curve.steps[chosen]))
             yield label, (steps, [float(f"{v * unit:.4g}") for v in curve.mean[chosen]])
 
 

@@ -111,15 +111,18 @@ def mistake_cards(summary: Summary) -> dict[str, Any] | None:
     cards = []
     for i, j in _pairs(counts)[:MAX_PAIRS]:
         own = mistakes.images[(mistakes.classes == i) & (mistakes.predicted == j)][:_COLUMNS]
-        if not len(own):
+        if not 0 < len(own) <= counts[i, j]:
             continue
-        strip = np.concatenate(own, axis=1)
-        uri = _pictures.png_uri(Image.fromarray(strip[:, :, 0] if strip.shape[2] == 1 else strip))
+        height, width = own.shape[1:3]
+        strip = Image.new("RGBA", (_COLUMNS * width, height))  # all of one scale
+        for k, pixels in enumerate(own[:, :, :, 0] if own.shape[3] == 1 else own):
+            strip.paste(Image.fromarray(pixels), (k * width, 0))
+        uri = _pictures.png_uri(strip)
         image = {
             "light": uri,
             "dark": uri,
-            "width": strip.shape[1],
-            "height": strip.shape[0],
+            "width": strip.width,
+            "height": strip.height,
             "what": "test images",
             "caption": f"{len(own)} of {counts[i, j]:,} test images",
         }

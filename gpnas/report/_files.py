@@ -117,7 +117,7 @@ def read_mistakes(path: Path, warnings: list[str]) -> Mistakes | None:
     images, classes, predicted = arrays
     n = len(images) if images.ndim == 4 else 0
     labels = all(x.shape == (n,) and x.dtype.kind in "iu" for x in (classes, predicted))
-    if not n or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or not labels:
+    if not images.size or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or not labels:
         warnings.append(f"{path.parent.name}/{path.name}: no pictures of classes; left out.")
         return None
     return Mistakes(images, classes, predicted)

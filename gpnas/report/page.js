@@ -41,13 +41,14 @@ const ticks = (low, high) => {
   return all;
 };
 const decades = (low, high) => {
-  const all = [];
+  const all = [], digits = high / low > 1000 ? [1] : [1, 2, 5];
   for (let p = Math.floor(Math.log10(low)); 10 ** p <= high; p++) {
-    all.push(...[1, 2, 5].map((x) => x * 10 ** p).filter((x) => x >= low && x <= high));
+    all.push(...digits.map((x) => x * 10 ** p).filter((x) => x >= low && x <= high));
   }
-  return all;
+  return all.filter((_, i) => i % Math.ceil(all.length / 10) === 0);
 };
-const plain = (x) => x.toLocaleString("en", { maximumSignificantDigits: 3 });
+const plain = (x, digits = 3) => x.toLocaleString("en", { maximumSignificantDigits: digits });
+const DASHES = ["none", "6 3", "2 3", "8 3 2 3"];
 for (const place of document.querySelectorAll(".compare")) {
   const { axes, steps, runs } = JSON.parse(place.dataset.runs);
   let scope = place.nextElementSibling;
@@ -80,9 +81,12 @@ for (const place of document.querySelectorAll(".compare")) {
       });
       label.append(box);
       if (field === "arm") {
-        const dot = document.createElement("i");
-        dot.className = `dot c${runs.find((run) => run.arm === value).colour}`;
-        label.append(dot);
+        const { colour, turn } = runs.find((run) => run.arm === value);
+        const key = document.createElementNS(chart.namespaceURI, "svg");
+        const style = `stroke:var(--c${colour});stroke-dasharray:${DASHES[turn % 4]}`;
+        key.setAttribute("viewBox", "0 0 22 6");
+        add(key, "line", { x1: 0, x2: 22, y1: 3, y2: 3, class: "key", style });
+        label.append(key);
       }
       label.append(value || "as configured");
       set.append(label);
@@ -121,8 +125,16 @@ for (const place of document.querySelectorAll(".compare")) {
     }
     const end = Math.max(1, ...lines.map(([, at]) => at[at.length - 1]));
     const ys = lines.flatMap(([, , values]) => values);
-    const least = Math.min(...ys), most = Math.max(...ys);
+    let least = Math.min(...ys), most = Math.max(...ys);
+    log.disabled = least <= 0;
     const scale = log.checked && least > 0 ? Math.log10 : (x) => x;
+    if (least === most) {
+      const room = Math.abs(least) / 10 || 1;
+      least -= room;
+      most += room;
+    }
+    const apart = Math.max(Math.abs(least), Math.abs(most)) / (most - least);
+    const digits = Math.max(3, Math.ceil(Math.log10(apart)) + 2);
     const span = scale(most) - scale(least) || 1;
     const x = (step) => 56 + (step / end) * 690;
     const y = (value) => 300 - ((scale(value) - scale(least)) / span) * 285;
@@ -130,18 +142,21 @@ for (const place of document.querySelectorAll(".compare")) {
     if (marks.length < 3) marks = ticks(least, most);
     for (const value of marks) {
       add(chart, "line", { x1: 56, x2: 746, y1: y(value), y2: y(value), class: "rule" });
-      add(chart, "text", { x: 50, y: y(value) + 4, class: "label end" }, plain(value));
+      add(chart, "text", { x: 50, y: y(value) + 4, class: "label end" }, plain(value, digits));
     }
     for (const step of ticks(0, end)) {
       add(chart, "text", { x: x(step), y: 320, class: "label middle" }, step.toLocaleString("en"));
     }
     add(chart, "text", { x: 746, y: 337, class: "label end" }, "step");
     for (const [run, at, values] of lines) {
-      const points = at.map((step, i) => `${x(step).toFixed(1)},${y(values[i]).toFixed(1)}`).join(" ");
+      const points = at.map((step, i) => `${x(step).toFixed(1)},${y(values[i]).toFixed(1)}`);
+      if (points.length === 1) points.push(points[0]); // a dot, by its round ends
       const last = plain(values[values.length - 1]);
       const name = [run.arm, run.setting, `seed ${run.seed}`, last].filter(Boolean).join(", ");
-      const style = `stroke:var(--c${run.colour})`;
-      add(add(chart, "polyline", { points, class: "run", style }), "title", {}, name);
+      const style = `stroke:var(--c${run.colour});stroke-dasharray:${DASHES[run.turn % 4]}`;
+      const kind = at.length > 1 ? "run" : "run dotted";
+      const drawn = add(chart, "polyline", { points: points.join(" "), class: kind, style });
+      add(drawn, "title", {}, name);
     }
   };
   const line = document.createElement("p"), label = document.createElement("label");

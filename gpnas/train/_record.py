@@ -130,7 +130,8 @@ def write_mistakes(
     """Writes the test images of the classes that are confused most.
 
     `images` uint8 (n, height, width, channels), of large ones every k-th pixel; `classes` and
-    `predicted` int32 (n,). Nothing is written for other data, or without a mistake.
+    `predicted` int32 (n,). Nothing is written without a mistake, or for other data than images of
+    one or three channels.
 
     Args:
       data: With the test images.
@@ -139,9 +140,11 @@ def write_mistakes(
       pairs: Class and prediction; those with the most images first.
       examples: Images of each pair, at most.
     """
+    if data.fields.inputs != "image" or data.input_shape[2] not in (1, 3):
+        return
     classes = np.asarray(data.test.targets)
     wrong = np.flatnonzero(classes != predicted)
-    if data.fields.inputs != "image" or not wrong.size:
+    if not wrong.size:
         return
     both = np.stack([classes[wrong], predicted[wrong]], axis=1)
     found, of_pair, counts = np.unique(both, axis=0, return_inverse=True, return_counts=True)

@@ -43,6 +43,7 @@ def test_hundreds_of_runs_keep_the_page_small(make, tmp_path):
     runs = [make.record(arm, seed) for arm in ("dense", "gmp", "rigl") for seed in range(110)]
     page = report.render(report.read_runs([make.records(tmp_path / "records.jsonl", runs)]))
     (data,) = _data(page)
+    assert {run["arm"] for run in data["runs"]} == {"dense", "gmp", "rigl"}
     assert len(data["runs"]) == 200 and "130 more runs are not shown." in page
     assert len(page.encode()) < MOST_BYTES
 

@@ -118,6 +118,7 @@ def test_what_cannot_be_read_is_in_the_page(make, small, tmp_path):
         np.ones((2, 4, 4, 3)),
         np.ones((2, 4, 4, 2), np.uint8),
         np.ones((1, 4, 4, 3), np.uint8),
+        np.ones((2, 0, 4, 3), np.uint8),
     ):
         np.savez(folder / "mistakes.npz", images=images, classes=[0, 1], predicted=[1, 0])
         assert "no pictures of classes" in _shown([folder])

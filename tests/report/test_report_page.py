@@ -168,7 +168,7 @@ def test_pictures_of_the_most_confused_classes(make, tmp_path):
         ("<c>, taken for b", "3 of 5 test images"), ("a, taken for <c>", "1 of 1 test images"),
     ]  # fmt: skip
     assert [(i["width"], i["height"]) for card in shown["cards"] for i in card["images"]] == [
-        (24, 8), (8, 8),
+        (48, 8), (48, 8),
     ]  # fmt: skip
     page = report.render(report.read_runs([folder]))
     _check(page)
