@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import optuna
@@ -139,7 +140,11 @@ def test_three_workers_of_which_one_is_killed(database, tmp_path, request):
         env = os.environ | {name: str(value) for name, value in settings.items()}
         return subprocess.Popen([str(part) for part in command], env=env, cwd=ROOT)
 
-    killed, *others = [worker(how) for how in ("dies", "lives", "lives")]
+    killed = worker("dies")
+    while not kept.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        assert killed.poll() is None
+        time.sleep(0.1)
+    others = [worker("lives") for _ in range(2)]  # there is a run for each of the three
     assert killed.wait(300) == -signal.SIGKILL
     assert [other.wait(300) for other in others] == [0, 0]
     assert seeds_of(tmp_path / "r") == [0, 1, 2]
