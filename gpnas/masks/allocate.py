@@ -223,6 +223,7 @@ def part_of(density: jax.Array, size: int) -> jax.Array:
     return head.astype(jnp.int32) * high + rest.astype(jnp.int32)
 
 
+@jax.jit  # so that calls outside a program compile once
 def fill(ratio: jax.Array, weight: jax.Array, budget: jax.Array, full: Any = False) -> jax.Array:
     """Water-filling: (leaves,) densities min(1, ε·ratio) with Σ weight·density = budget.
 

@@ -34,6 +34,7 @@ from gpnas.methods import (
     ste,
     topkast,
 )
+from gpnas.methods._match import match_flops, relative_flops
 from gpnas.methods._method import (
     EvalContext,
     Forecast,
@@ -53,7 +54,7 @@ __all__ = [
     "METHODS", "EvalContext", "Forecast", "Hooks", "In", "Method", "acdc", "active_mask",
     "all_ones", "build", "dense", "development", "development_cost", "development_units",
     "duration", "fields_of", "find_method", "gated", "gmp", "granet", "iterative", "l0", "lottery",
-    "mask_transform", "needs_unit_groups", "npn", "one_shot", "pipeline", "plateau", "rate_until",
-    "rigl", "sensitive", "set", "snfs", "snip", "sparse_vd", "static", "static_units", "ste",
-    "step_at", "topkast",
+    "mask_transform", "match_flops", "needs_unit_groups", "npn", "one_shot", "pipeline", "plateau",
+    "rate_until", "relative_flops", "rigl", "sensitive", "set", "snfs", "snip", "sparse_vd",
+    "static", "static_units", "ste", "step_at", "topkast",
 ]  # fmt: skip

@@ -1,0 +1,22 @@
+"""Does coupling win between connections? LeNet-300-100 on Fashion-MNIST at five densities."""
+
+import pathlib
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from experiments.studies.coupling.config import get_config
+from experiments.studies.coupling.tables import error_table
+from experiments.studies.study import Section, Study, records, sweep
+
+
+def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    found = records(results, config)
+    return {"coupling": Section([error_table(found)])}
+
+
+def _shorten(config: ConfigDict) -> None:
+    config.train.epochs = 1
+
+
+STUDY = Study(get_config, sweep, _sections, "coupling.md", shorten=_shorten)

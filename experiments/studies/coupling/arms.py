@@ -1,0 +1,112 @@
+"""The arms: growth and pruning coupled, its ablations, and its rivals at equal training FLOPs."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from configs import development, gmp, granet, pipeline, rigl, snfs, static
+from configs import set as sparse_evolution
+from experiments.studies.recipes import pinned
+from gpnas.methods import match_flops, relative_flops
+from gpnas.train import base
+
+EPOCHS = 10
+#: Of LeNet-300-100 on the training images of MNIST and Fashion-MNIST, batch 128.
+RUN: dict[str, Any] = {
+    "total_steps": 421 * EPOCHS,
+    "batch_size": 128,
+    "shapes": {
+        "Dense_0/kernel": (784, 300),
+        "Dense_1/kernel": (300, 100),
+        "Dense_2/kernel": (100, 10),
+    },
+}
+OURS = "development"
+_RIVALS = "experiments.studies.coupling"
+
+
+class Arm(NamedTuple):
+    """An arm of the study.
+
+    Attributes:
+      get_config: Of the method, at any density.
+      changes: Fields of the method that differ from it.
+      matched: The field that is solved for the training FLOPs of `OURS`; "epochs": the run is
+        longer; empty: the FLOPs are the method's own.
+    """
+
+    get_config: Callable[[], ConfigDict]
+    changes: dict[str, Any] = {}
+    matched: str = ""
+
+
+def _own(function: str, **fields: Any) -> Callable[[], ConfigDict]:
+    return lambda: base(name=f"{_RIVALS}.{function}", density=0.02, every="auto", **fields)
+
+
+_NO_AGES = {"protect": 0, "survival_age": 0}
+#: By name, all of a given density.
+ARMS: dict[str, Arm] = {
+    OURS: Arm(development.get_config, {"window": 5}),
+    "pipeline": Arm(pipeline.get_config, {"allocation": "global"}, "peak"),
+    "magnitude and gradient": Arm(
+        development.get_config, {"grow": "gradient", "window": 1} | _NO_AGES, "peak"
+    ),
+    "random growth": Arm(
+        development.get_config, {"grow": "random", "window": 1} | _NO_AGES, "peak"
+    ),
+    "SENN scores": Arm(_own("rivals:senn", window=5, allocation="global"), {}, "peak"),
+    "GMP sparse start": Arm(gmp.get_config, {}, "first"),
+    "GraNet matched": Arm(granet.get_config, {}, "first"),
+    "MEST matched": Arm(_own("rivals:mest", extra=0.05, allocation="erk"), {}, "extra"),
+    "CHTss matched": Arm(_own("chtss:chtss", first=0.5, allocation="erk"), {}, "first"),
+    "RigL longer": Arm(rigl.get_config, {}, "epochs"),
+    "SET longer": Arm(sparse_evolution.get_config, {}, "epochs"),
+    "RigL": Arm(rigl.get_config),
+    "SET": Arm(sparse_evolution.get_config),
+    "SNFS": Arm(snfs.get_config),
+    "GraNet": Arm(granet.get_config),
+    "GMP": Arm(gmp.get_config),
+    "random": Arm(static.get_config),
+}
+
+
+def config_of(name: str, density: float, weight_decay: float = 0.0) -> ConfigDict:
+    """The config of an arm at a density, at the training FLOPs of development if it is matched.
+
+    Args:
+      name: Of the arm, or "dense".
+      density: Final density.
+      weight_decay: As chosen on validation.
+    """
+    arm = ARMS.get(name)
+    config = arm.get_config() if arm else base()
+    config.train.epochs, config.train.tensorboard, config.train.log_every = EPOCHS, False, 421
+    config.optimizer.weight_decay = weight_decay
+    if arm is None:
+        return config
+    with config.method.ignore_type():
+        config.method.update(arm.changes | {"density": density})
+    pinned(config)
+    if arm.matched == "epochs":
+        config.train.epochs = round(EPOCHS * target(density) / _cost(config))
+    elif arm.matched:
+        low, high = {"first": (density, 1.0), "peak": (1.0, 1 / density)}.get(
+            arm.matched, (0.0, 1 - density)
+        )
+        settings = config.method.to_dict()
+        found = match_flops(settings, target(density), arm.matched, (low, high), **RUN)
+        config.method[arm.matched] = float(f"{found[arm.matched]:.4g}")
+    return config
+
+
+@functools.cache
+def target(density: float) -> float:
+    """Training FLOPs of development at a density, relative to dense training."""
+    return _cost(config_of(OURS, density))
+
+
+def _cost(config: ConfigDict) -> float:
+    return relative_flops(config.method.to_dict(), **RUN)

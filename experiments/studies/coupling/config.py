@@ -1,0 +1,26 @@
+"""Does coupling win between connections? Development, its ablations and its rivals at equal FLOPs.
+
+LeNet-300-100 on Fashion-MNIST, 10 epochs, five densities, 20 paired seeds. The weight decay of each
+arm is that chosen by `coupling_tuning`. About three hours on 2 CPU cores.
+
+    python experiments/reproduce.py coupling
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.studies.coupling.arms import ARMS, config_of
+from gpnas.train import study
+
+DENSITIES = (0.02, 0.01, 0.05, 0.005, 0.002)
+#: Weight decay chosen on validation by `coupling_tuning`; 0 where none is named.
+CHOSEN: dict[str, float] = {}
+
+
+def get_config() -> ConfigDict:
+    """The arms, each at each density; the density follows the @."""
+    arms = {"dense": config_of("dense", 1.0, CHOSEN.get("dense", 0.0))}
+    for density in DENSITIES:
+        for name in ARMS:
+            decay = CHOSEN.get(name.removesuffix(" longer"), 0.0)
+            arms[f"{name}@{density:g}"] = config_of(name, density, decay)
+    return study("coupling", arms, densities=(), seeds=tuple(range(20)))

@@ -1,0 +1,111 @@
+"""Rivals that the library does not have: MEST, and SENN's scores on development's curve."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gpnas.masks import MaskContext, allocate, plasticity, schedule, score
+from gpnas.methods import Forecast, Method, rate_until, step_at
+
+
+def mest(
+    *,
+    density: float,
+    total_steps: int,
+    extra: float = 0.05,
+    fraction: float = 0.3,
+    every: int,
+    stop_at: float = 0.75,
+    allocation: allocate.Allocation = allocate.erk(),
+) -> Method:
+    """MEST-EM&S: slightly above the target density, which is reached in two steps.
+
+    Args:
+      density: Final density.
+      total_steps: Length of the run.
+      extra: Density above the final one until 0.6 of the run; then half of it until `stop_at`.
+      fraction: Initial exchanged fraction of active weights; cosine decay.
+      every: Steps between mask updates.
+      stop_at: Last mask update, as a fraction of the run.
+      allocation: Splits the density over leaves.
+
+    References:
+      Yuan et al. 2021 (arXiv:2110.14032), section 3: pruned by |w| + 0.01·|g|, grown at random.
+    """
+    stop, half = step_at(stop_at, total_steps, every), step_at(0.6, total_steps, every)
+
+    def curve(step: jax.Array) -> jax.Array:
+        above = jnp.where(step < half, extra, jnp.where(step < stop, extra / 2, 0.0))
+        return jnp.minimum(density + above, 1.0)
+
+    def value(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
+        return jax.tree.map(lambda w, g: jnp.abs(w) + 0.01 * jnp.abs(g), ctx.params, ctx.grads)
+
+    transform = plasticity(
+        drop=score.Score("mest", {}, value),
+        grow=score.random(),
+        density=curve,
+        churn=schedule.cosine(2 * fraction, stop),
+        allocation=allocation,
+        every=every,
+        stop=stop + 1,
+    )
+    return Method(transform, Forecast(curve))
+
+
+def senn(
+    *,
+    density: float,
+    total_steps: int,
+    batch_size: int,
+    peak: float = 12.0,
+    peak_at: float = 0.05,
+    stop_at: float = 0.75,
+    churn: float = 0.3,
+    decay: float = 0.9,
+    every: int,
+    window: int,
+    allocation: allocate.Allocation = allocate.global_(),
+    seed_allocation: allocate.Allocation = allocate.erk(),
+) -> Method:
+    """Development's curve with SENN's scores, for a diagonal Fisher matrix.
+
+    A weight is pruned by the increase of the loss over that at its own optimum, ½F(w − ḡ/F)², and
+    grown by the decrease that its optimum brings, ½ḡ²/F.
+
+    Args:
+      density, total_steps, batch_size, peak, peak_at, stop_at, churn, decay, every, window,
+        allocation, seed_allocation: As in `gpnas.methods.development`.
+
+    References:
+      Mitchell et al. 2023 (arXiv:2307.04526), sections 3 and 4.
+    """
+    stop = round(stop_at * total_steps)
+    curve = schedule.developmental(density, peak, round(peak_at * total_steps), stop)
+    gain = score.growth_gain(decay, batch_size)
+
+    def value(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
+        seen = score.unbiased(decay, kept)
+
+        def leaf(w: jax.Array, g: jax.Array, s: jax.Array) -> jax.Array:
+            fisher = batch_size * s / seen + 1e-8
+            return 0.5 * fisher * (w - g / seen / fisher) ** 2
+
+        slopes, squares = kept[f"gradient@{decay}"], kept[f"gradient²@{decay}"]
+        return jax.tree.map(leaf, ctx.params, slopes, squares)
+
+    transform = plasticity(
+        drop=score.Score(f"senn@{decay},{batch_size}", gain.statistics, value),
+        grow=gain,
+        density=curve,
+        churn=schedule.cosine(churn, stop),
+        allocation=allocation,
+        seed_allocation=seed_allocation,
+        every=every,
+        stop=stop + every,
+        window=window,
+        lookahead=every,
+    )
+    return Method(transform, Forecast(curve, rate_until(stop, min(window / every, 1.0))))

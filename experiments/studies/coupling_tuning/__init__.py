@@ -1,0 +1,17 @@
+"""The tuning behind docs/coupling.md: weight decay and allocation of each arm."""
+
+import pathlib
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from experiments.studies.coupling.tables import choice_table
+from experiments.studies.coupling_tuning.config import get_config
+from experiments.studies.study import Section, Study, records, sweep
+
+
+def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    return {"coupling_tuning": Section([choice_table(records(results, config))])}
+
+
+STUDY = Study(get_config, sweep, _sections, "coupling.md")

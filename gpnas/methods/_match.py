@@ -1,0 +1,70 @@
+"""Settings of a method at a given training cost, for comparisons at equal training FLOPs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scipy.optimize import brentq
+
+from gpnas.errors import UserError
+from gpnas.methods._registry import build
+from gpnas.units import training_macs
+
+_CLOSE = 1e-3  # relative error of the training FLOPs
+
+
+def relative_flops(settings: Mapping[str, Any], *, total_steps: int, **run: Any) -> float:
+    """Expected training FLOPs of a method, relative to dense training of the masked layers.
+
+    Args:
+      settings: As for `build`.
+      total_steps: Length of the run.
+      **run: Other arguments of `build`.
+
+    Raises:
+      UserError: As `build`.
+    """
+    forecast = build(settings, total_steps=total_steps, **run).forecast
+    fraction, _ = training_macs(forecast.density, forecast.dense_gradient, total_steps)
+    return fraction * forecast.relative_step_cost
+
+
+def match_flops(
+    settings: Mapping[str, Any],
+    target: float,
+    field: str,
+    between: tuple[float, float],
+    *,
+    total_steps: int,
+    **run: Any,
+) -> dict[str, Any]:
+    """Settings with one field changed so that training costs a given number of FLOPs.
+
+    The cost is that of `relative_flops`; with an allocation in which layers compete, a run's own
+    cost differs where layers have different MACs per weight.
+
+    Args:
+      settings: As for `build`.
+      target: Training FLOPs, relative to dense training of the masked layers.
+      field: Field of the method on which the cost depends monotonically, for example `first` of
+        GMP and GraNet, or `peak` of development.
+      between: Least and largest value of the field.
+      total_steps: Length of the run.
+      **run: Other arguments of `build`.
+
+    Returns:
+      The settings; their cost is within 0.1 % of the target.
+
+    Raises:
+      UserError: As `build`, and if no value in the range has this cost.
+    """
+
+    def excess(value: float) -> float:
+        cost = relative_flops({**settings, field: value}, total_steps=total_steps, **run)
+        return cost / target - 1
+
+    low, high = (excess(value) for value in between)
+    if low * high > 0:
+        ends = " to ".join(f"{target * (1 + end):.4g}" for end in sorted((low, high)))
+        allowed = f"{ends}, which method.{field} from {between[0]:g} to {between[1]:g} costs"
+        raise UserError("target", target, allowed)
+    return {**settings, field: brentq(excess, *between, xtol=1e-6, rtol=_CLOSE / 10)}
