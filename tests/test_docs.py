@@ -74,7 +74,7 @@ def test_what_a_block_imports_exists(block):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["coming-from", "units", "deploy", "search"])
+@pytest.mark.parametrize("page", ["coming-from", "units", "deploy", "search", "methods"])
 def test_the_blocks_of_a_page_run_as_written(page, tmp_path, monkeypatch):
     """From top to bottom, in one namespace; blocks assert what they claim."""
     monkeypatch.chdir(tmp_path)

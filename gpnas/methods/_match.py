@@ -9,8 +9,6 @@ from gpnas.errors import UserError
 from gpnas.methods._registry import build
 from gpnas.units import training_macs
 
-_CLOSE = 1e-3  # relative error of the training FLOPs
-
 
 def relative_flops(settings: Mapping[str, Any], *, total_steps: int, **run: Any) -> float:
     """Expected training FLOPs of a method, relative to dense training of the masked layers.
@@ -58,13 +56,12 @@ def match_flops(
       UserError: As `build`, and if no value in the range has this cost.
     """
 
-    def excess(value: float) -> float:
-        cost = relative_flops({**settings, field: value}, total_steps=total_steps, **run)
-        return cost / target - 1
+    def cost(value: float) -> float:
+        return relative_flops({**settings, field: value}, total_steps=total_steps, **run)
 
-    low, high = (excess(value) for value in between)
-    if low * high > 0:
-        ends = " to ".join(f"{target * (1 + end):.4g}" for end in sorted((low, high)))
-        allowed = f"{ends}, which method.{field} from {between[0]:g} to {between[1]:g} costs"
-        raise UserError("target", target, allowed)
-    return {**settings, field: brentq(excess, *between, xtol=1e-6, rtol=_CLOSE / 10)}
+    least, most = sorted(map(cost, between))
+    if not least <= target <= most:
+        allowed = f"{least:.4g} to {most:.4g}, which {field} from {between[0]:g} to {between[1]:g}"
+        raise UserError("target", target, f"{allowed} costs")
+    found = brentq(lambda value: cost(value) - target, *between, xtol=1e-6, rtol=1e-4)
+    return {**settings, field: found}

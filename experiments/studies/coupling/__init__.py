@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from experiments.studies.coupling.config import get_config
-from experiments.studies.coupling.tables import error_table
+from experiments.studies.coupling.tables import error_table, gap_table
 from experiments.studies.study import Section, Study, records, sweep
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
     found = records(results, config)
-    return {"coupling": Section([error_table(found)])}
+    return {"coupling": Section([gap_table(found), error_table(found)])}
 
 
 def _shorten(config: ConfigDict) -> None:

@@ -1,11 +1,15 @@
 """Errors of all arms by density, what was chosen for them, and development against its rivals."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpnas.report import Cell, Column, Table, stats
+import numpy as np
+from scipy.special import stdtr
 
-Record = Mapping[str, Any]
+from experiments.studies.coupling.arms import ARMS, OURS
+from experiments.studies.densities import Record, by_seed, error
+from gpnas.report import Cell, Column, Table, stats
 
 
 def choice_table(records: Sequence[Record]) -> Table:
@@ -17,13 +21,25 @@ def choice_table(records: Sequence[Record]) -> Table:
     decays = sorted({_decay(record) for record in records})
     columns = [Column("arm", numeric=False), *(Column(f"weight decay {d:g}") for d in decays)]
     rows = []
-    for arm in dict.fromkeys(record["arm"] for record in records):
-        means = {d: _mean_of(records, arm, d) for d in decays}
-        best = min(means, key=lambda d: means[d])
-        cells = [Cell(f"{means[d]:.2f}" + (" ←" if d == best else "")) for d in decays]
+    for arm, chosen in chosen_decays(records).items():
+        cells = []
+        for decay in decays:
+            found = stats.estimate(_validation(records, arm, decay))
+            mark = " ←" if decay == chosen else ""
+            cells.append(Cell(f"{found.mean:.2f}{mark}" if found else "–"))
         rows.append([Cell(arm), *cells])
     note = "Validation error in % at the last step, mean of two densities and three seeds."
     return Table("Choice of the weight decay", columns, rows, [note])
+
+
+def chosen_decays(records: Sequence[Record]) -> dict[str, float]:
+    """The weight decay of least mean validation error, by arm."""
+    decays = sorted({_decay(record) for record in records})
+    chosen = {}
+    for arm in dict.fromkeys(record["arm"] for record in records):
+        means = {d: stats.estimate(_validation(records, arm, d)) for d in decays}
+        chosen[arm] = min((e.mean, d) for d, e in means.items() if e is not None)[1]
+    return chosen
 
 
 def error_table(records: Sequence[Record]) -> Table:
@@ -32,7 +48,7 @@ def error_table(records: Sequence[Record]) -> Table:
     Args:
       records: Of `coupling`.
     """
-    densities = sorted({_density(record) for record in records} - {1.0}, reverse=True)
+    densities = _densities(records)
     columns = [Column("arm", numeric=False), *(Column(f"{100 * d:g} %") for d in densities)]
     rows = []
     for arm in dict.fromkeys(record["arm"] for record in records):
@@ -40,19 +56,109 @@ def error_table(records: Sequence[Record]) -> Table:
         rows.append([Cell(arm), *(_error_cell(own, d) for d in densities)])
     note = (
         "Test error in % at the last step, mean ± half the 95 % interval over seeds; in brackets"
-        " training FLOPs over those of dense training."
+        " training FLOPs over those of a dense run of 10 epochs."
     )
     return Table("Errors by density", columns, rows, [note])
+
+
+def gap_table(records: Sequence[Record]) -> Table:
+    """Development minus each arm of equal training FLOPs, paired by seed.
+
+    The last columns are the primary comparison: the area under the error over log density, divided
+    by its range, with p of the paired t-test, corrected for the number of rivals by Holm's method.
+
+    Args:
+      records: Of `coupling`.
+    """
+    densities = _densities(records)
+    rivals = [name for name, arm in ARMS.items() if arm.matched]
+    gaps = {name: _area_gap(records, name, densities) for name in rivals}
+    corrected = holm({name: p_value(gap) for name, gap in gaps.items() if gap})
+    columns = [
+        Column("development minus", numeric=False),
+        *(Column(f"{100 * d:g} %") for d in densities),
+        Column("mean over log density"),
+        Column("p, Holm"),
+    ]
+    rows = []
+    for name in rivals:
+        cells = [_gap_text(_gap(records, name, density)) for density in densities]
+        p = f"{corrected[name]:.2g}" if name in corrected else "–"
+        rows.append([Cell(text) for text in (name, *cells, _gap_text(gaps[name]), p)])
+    note = (
+        "Points of test error, mean ± half the 95 % interval over paired seeds, not corrected;"
+        " negative: development errs less."
+    )
+    return Table("Development and arms of equal training FLOPs", columns, rows, [note])
+
+
+def p_value(gap: stats.Estimate) -> float:
+    """Two-sided p of a paired t-test that the mean is zero; 1 where there is no interval."""
+    if gap.half is None:
+        return 1.0
+    t = abs(gap.mean) / (np.std(gap.values, ddof=1) / math.sqrt(gap.n))
+    return float(2 * stdtr(gap.n - 1, -t))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """p-values corrected for their number by Holm's step-down method."""
+    corrected, most = {}, 0.0
+    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        most = max(most, min((len(p_values) - rank) * p, 1.0))
+        corrected[name] = most
+    return corrected
+
+
+def area(errors: Mapping[float, float]) -> float:
+    """Mean of an error over log density, by the trapezoidal rule."""
+    densities = sorted(errors)
+    x = np.log(densities)
+    return float(np.trapezoid([errors[d] for d in densities], x) / (x[-1] - x[0]))
+
+
+def _area_gap(
+    records: Sequence[Record], name: str, densities: Sequence[float]
+) -> stats.Estimate | None:
+    if len(densities) < 2:
+        return None
+    return stats.paired_difference(*(_areas(records, arm, densities) for arm in (OURS, name)))
+
+
+def _areas(records: Sequence[Record], arm: str, densities: Sequence[float]) -> dict[int, Any]:
+    """The area of each seed that has all densities."""
+    found: dict[int, dict[float, float]] = {}
+    for record in records:
+        if record["arm"] == arm:
+            found.setdefault(record["seed"], {})[_density(record)] = error(record)
+    return {seed: area(one) for seed, one in found.items() if len(one) == len(densities)}
+
+
+def _gap(records: Sequence[Record], name: str, density: float) -> stats.Estimate | None:
+    at = [record for record in records if _density(record) == density]
+    return stats.paired_difference(
+        *(by_seed([r for r in at if r["arm"] == arm], error) for arm in (OURS, name))
+    )
+
+
+def _gap_text(gap: stats.Estimate | None) -> str:
+    return stats.interval_text(gap, sign="+")
 
 
 def _error_cell(own: Sequence[Record], density: float) -> Cell:
     same = [record for record in own if _density(record) in (density, 1.0)]
     if not same:
         return Cell("–")
-    flops = sum(record["cost"]["train_flops"] for record in same)
-    dense = sum(record["cost"]["train_flops_dense"] for record in same)
-    errors = stats.estimate(record["metrics"]["test_error_last"] for record in same)
-    return Cell(stats.estimate_text(errors), detail=f"{flops / dense:.3f}")
+    flops = sum(r["cost"]["train_flops"] / _of_dense(r) for r in same) / len(same)
+    return Cell(stats.estimate_text(stats.estimate(map(error, same))), detail=f"{flops:.3f}")
+
+
+def _of_dense(record: Record) -> float:
+    """Training FLOPs of a dense run of 10 epochs."""
+    return record["cost"]["train_flops_dense"] * 10 / record["config"]["train"]["epochs"]
+
+
+def _densities(records: Sequence[Record]) -> list[float]:
+    return sorted({_density(record) for record in records} - {1.0}, reverse=True)
 
 
 def _density(record: Record) -> float:
@@ -63,6 +169,6 @@ def _decay(record: Record) -> float:
     return record["config"]["optimizer"]["weight_decay"]
 
 
-def _mean_of(records: Sequence[Record], arm: str, decay: float) -> float:
-    own = [r for r in records if r["arm"] == arm and _decay(r) == decay]
-    return sum(r["metrics"]["val_error_last"] for r in own) / len(own)
+def _validation(records: Sequence[Record], arm: str, decay: float) -> list[float]:
+    own = [record for record in records if record["arm"] == arm and _decay(record) == decay]
+    return [record["metrics"]["val_error_last"] for record in own]

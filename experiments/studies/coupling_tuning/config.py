@@ -1,8 +1,8 @@
 """The tuning behind docs/coupling.md: the weight decay of each arm, on validation.
 
-Three values for each arm at two densities, three seeds that no other study has. Chosen is the lowest
-mean validation error at the last step over both densities. Test errors are not looked at. Longer
-runs take what was chosen for the same method. About 25 minutes on 2 CPU cores.
+Three values for each arm at two densities, three seeds that the study itself does not have. Chosen
+is the lowest mean validation error at the last step over both densities. Test errors are not looked
+at. Longer runs take what was chosen for the same method. About 25 minutes on 2 CPU cores.
 
     python experiments/reproduce.py coupling_tuning
 """

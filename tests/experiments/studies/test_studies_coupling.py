@@ -1,0 +1,154 @@
+"""The study of coupling: rivals of its own, equal training FLOPs, and what its tables say."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from experiments.studies.coupling import arms, chtss, tables
+from experiments.studies.coupling.config import CHOSEN, DENSITIES, get_config
+from gpnas import report
+from gpnas.methods import relative_flops
+from gpnas.train import train
+
+SIDE = st.integers(1, 6)
+
+
+def cost(config):
+    steps = arms.RUN["total_steps"] * config.train.epochs // arms.EPOCHS
+    run = arms.RUN | {"total_steps": steps}
+    return relative_flops(config.method.to_dict(), **run) * config.train.epochs / arms.EPOCHS
+
+
+@pytest.mark.parametrize("name", [name for name, arm in arms.ARMS.items() if arm.matched])
+def test_matched_arms_cost_what_development_does(name):
+    for density in (0.02, 0.002):
+        found = cost(arms.config_of(name, density))
+        # Whole epochs are as near as longer runs can come.
+        close = 0.02 if arms.ARMS[name].matched == "epochs" else 0.01
+        assert found == pytest.approx(arms.target(density), rel=close)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SENN scores", "MEST matched", "CHTss matched"])
+def test_rivals_reach_the_density(name, tmp_path):
+    config = arms.config_of(name, 0.05)
+    config.data.name, config.method.every, config.train.epochs = "digits", 5, 12
+    record = train(config, tmp_path)
+    assert record["cost"]["nonzeros"] == round(0.05 * record["cost"]["weights"])
+    assert record["metrics"]["val_error_last"] < 60  # of 90 by chance
+
+
+@given(st.integers(0, 1000), SIDE, SIDE)
+def test_ch2_l3n_is_the_sum_over_paths_of_three_links(seed, rows, columns):
+    mask = np.random.default_rng(seed).random((rows, columns)) < 0.5
+
+    def likelihood(links):
+        common = links @ links.T
+        external = np.maximum(links.sum(1)[:, None] - common, 1)
+        return np.where(common > 0, (common + 1) / external, 0)
+
+    links = mask.astype(float)
+    own, other = likelihood(links), likelihood(links.T)
+    wanted = np.zeros(mask.shape)
+    for i, j in itertools.product(range(rows), range(columns)):
+        wanted[i, j] = sum(own[i, k] * links[k, j] for k in range(rows))
+        wanted[i, j] += sum(links[i, k] * other[j, k] for k in range(columns))
+    np.testing.assert_allclose(chtss.ch2_l3n(jnp.asarray(mask)), wanted, rtol=1e-5)
+
+
+@given(st.integers(0, 1000))
+def test_percolation_leaves_no_neuron_without_inputs_or_outputs(seed):
+    draw = np.random.default_rng(seed)
+    shapes = {"a": (5, 4), "b": (4, 6), "c": (6, 3)}
+    before = {path: jnp.asarray(draw.random(shape) < 0.2) for path, shape in shapes.items()}
+    after = chtss.percolate(before)
+    for path, mask in after.items():
+        assert not np.any(mask & ~before[path])
+    for first, second in (("a", "b"), ("b", "c")):
+        fed, read = np.any(after[first], 0), np.any(after[second], 1)
+        np.testing.assert_array_equal(fed, read)
+    again = chtss.percolate(after)
+    assert all(np.array_equal(after[path], again[path]) for path in after)
+
+
+def test_an_update_of_chtss_has_the_counts_that_it_aims_at():
+    key = jax.random.key(0)
+    shapes = {"a": (20, 10), "b": (10, 5)}
+    active = {p: jax.random.bernoulli(key, 0.6, shape) for p, shape in shapes.items()}
+    params = {p: jax.random.normal(key, m.shape) * m for p, m in active.items()}
+    context = chtss.MaskContext(jnp.int32(1), params, params, key)
+    targets = {("a",): jnp.int32(40), ("b",): jnp.int32(11)}
+    after = chtss.rewire(active, context, targets, 0.3, jnp.float32(2))
+    assert {p: int(m.sum()) for p, m in after.items()} == {"a": 40, "b": 11}
+
+
+def test_every_arm_has_a_config_at_every_density():
+    names = [name.partition("@") for name in get_config().arms]
+    assert {arm for arm, _, _ in names} == {"dense", *arms.ARMS}
+    assert len(names) == 1 + len(arms.ARMS) * len(DENSITIES)
+    assert set(CHOSEN) <= {"dense", *arms.ARMS}
+
+
+def record(arm, seed, density, error, decay=0.0):
+    method = {} if density == 1 else {"density": density}
+    return {
+        "arm": arm, "seed": seed, "cost": {"train_flops": 1.0, "train_flops_dense": 10.0},
+        "config": {"method": method, "optimizer": {"weight_decay": decay}, "train": {"epochs": 10}},
+        "metrics": {"test_error_last": error, "val_error_last": error},
+    }  # fmt: skip
+
+
+def test_the_choice_is_the_least_mean_validation_error():
+    found = [
+        record(arm, seed, density, error + seed, decay)
+        for arm, errors in {"GMP": (11, 10, 12), "RigL": (9, 9, 8)}.items()
+        for decay, error in zip((0.0, 1e-4, 5e-4), errors, strict=True)
+        for density, seed in itertools.product((0.02, 0.01), (0, 1))
+    ]
+    assert tables.chosen_decays(found) == {"GMP": 1e-4, "RigL": 5e-4}
+    rows = [[cell.text for cell in row] for row in tables.choice_table(found).rows]
+    assert rows[0] == ["GMP", "11.50", "10.50 ←", "12.50"]
+
+
+def test_development_against_its_rivals():
+    noise = (0.0, 0.1, -0.1, 0.05)
+    found = [
+        record(arm, seed, density, 12 + 100 * density + worse + noise[seed] * (worse > 0))
+        for arm, worse in {"development": 0.0, "pipeline": 1.0, "GMP sparse start": 0.05}.items()
+        for density, seed in itertools.product((0.05, 0.01), range(4))
+    ]
+    rows = {row[0].text: [cell.text for cell in row] for row in tables.gap_table(found).rows}
+    assert rows["pipeline"][1].startswith("-1.01 ± ") and rows["pipeline"][3].startswith("-1.01")
+    assert rows["MEST matched"][1:] == ["–"] * 4
+    ours = [12 + 1.0] * 4
+    theirs = [12 + 1.0 + 1.0 + x for x in noise]
+    p = stats.ttest_rel(ours, theirs).pvalue
+    assert rows["pipeline"][4] == f"{2 * p:.2g}"
+
+
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8))
+def test_holm_is_never_below_the_p_value_nor_out_of_order(values):
+    p_values = {str(i): p for i, p in enumerate(values)}
+    corrected = tables.holm(p_values)
+    order = sorted(p_values, key=p_values.get)
+    assert corrected[order[0]] == min(len(values) * p_values[order[0]], 1)
+    assert all(p_values[name] <= corrected[name] <= 1 for name in p_values)
+    assert [corrected[n] for n in order] == sorted(corrected[n] for n in order)
+
+
+def test_the_area_of_a_straight_line_is_its_middle():
+    line = {d: 10 - 2 * np.log(d) for d in (0.05, 0.02, 0.01, 0.002)}
+    assert tables.area(line) == pytest.approx(10 - np.log(0.05) - np.log(0.002))
+
+
+def test_errors_with_their_cost():
+    found = [record("GMP", seed, 0.02, 12.0) for seed in range(2)] + [record("dense", 0, 1, 10.0)]
+    rows = {row[0].text: row[1] for row in tables.error_table(found).rows}
+    assert (rows["GMP"].text, rows["GMP"].detail) == ("12.00 (all equal)", "0.100")
+    assert isinstance(tables.error_table(found), report.Table)

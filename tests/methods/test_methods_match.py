@@ -1,0 +1,47 @@
+"""Methods at equal training FLOPs."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpnas.errors import UserError
+from gpnas.methods import match_flops, relative_flops
+
+RUN = {"total_steps": 400, "batch_size": 32, "shapes": {"a": (40, 20), "b": (20, 10)}}
+GMP = {"name": "gmp", "density": 0.1, "first": 1.0, "every": 10, "allocation": "global"}
+DEVELOPMENT = {"name": "development", "density": 0.1, "every": 10, "window": 5, "peak": 4.0}
+
+
+def test_dense_training_costs_one():
+    assert relative_flops({"name": "dense"}, **RUN) == pytest.approx(1.0)
+    # Of the three parts of a step, one is dense in every tenth.
+    rigl = {"name": "rigl", "density": 0.1, "every": 10, "stop_at": 1.0}
+    assert relative_flops(rigl, **RUN) == pytest.approx(0.1 + 0.9 / 30)
+
+
+@given(st.floats(0.11, 0.95))
+def test_the_settings_cost_what_was_asked_for(first):
+    cost = relative_flops(GMP | {"first": first}, **RUN)
+    found = match_flops(GMP, cost, "first", (0.1, 1.0), **RUN)
+    assert {name for name in GMP if GMP[name] != found[name]} <= {"first"}
+    assert relative_flops(found, **RUN) == pytest.approx(cost, rel=1e-3)
+    assert found["first"] == pytest.approx(first, rel=5e-3)
+
+
+def test_gmp_at_the_cost_of_development():
+    target = relative_flops(DEVELOPMENT, **RUN)
+    found = match_flops(GMP, target, "first", (0.1, 1.0), **RUN)
+    assert 0.1 < found["first"] < 1
+    assert relative_flops(found, **RUN) == pytest.approx(target, rel=1e-3)
+
+
+@pytest.mark.parametrize("target", [0.01, 2.0, -1.0])
+def test_a_cost_out_of_range(target):
+    said = "allowed: 0.1 to 0.2699, which first from 0.1 to 1 costs"
+    with pytest.raises(UserError, match=f"target: got {target}, {said}"):
+        match_flops(GMP, target, "first", (0.1, 1.0), **RUN)
+
+
+def test_a_wrong_field_is_named():
+    with pytest.raises(UserError, match="method.peak"):
+        match_flops(GMP, 0.2, "peak", (1.0, 2.0), **RUN)
