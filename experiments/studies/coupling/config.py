@@ -13,7 +13,20 @@ from gpnas.train import study
 
 DENSITIES = (0.02, 0.01, 0.05, 0.005, 0.002)
 #: Weight decay chosen on validation by `coupling_tuning`; 0 where none is named.
-CHOSEN: dict[str, float] = {}
+CHOSEN: dict[str, float] = {
+    "dense": 0.0005,
+    "pipeline": 0.0005,
+    "magnitude and gradient": 0.0005,
+    "random growth": 0.0001,
+    "GMP sparse start": 0.0005,
+    "GraNet matched": 0.0005,
+    "MEST matched": 0.0005,
+    "CHTss matched": 0.0005,
+    "SET": 0.0001,
+    "SNFS": 0.0001,
+    "GraNet": 0.0005,
+    "GMP": 0.0005,
+}
 
 
 def get_config() -> ConfigDict:
