@@ -26,14 +26,16 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
     written = {
         Path(line).name for line in done.stdout.splitlines() if line.startswith(str(tmp_path))
     }
-    assert written == {"README.md", "deploy.md", "front.md", "nas.md", "reproducing.md", "units.md"}
+    assert written == {
+        "README.md", "coupling.md", "deploy.md", "front.md", "nas.md", "reproducing.md", "units.md",
+    }  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, error",
     [
-        (["sparse DV"], "study or row: got 'sparse DV', allowed: curves; deploy; "),
+        (["sparse DV"], "study or row: got 'sparse DV', allowed: coupling; "),
         (["gradmax", "--page", "--docs=nowhere"], "docs: got 'nowhere/units.md', allowed: a page"),
     ],
 )

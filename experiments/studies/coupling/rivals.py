@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from gpnas.masks import MaskContext, allocate, plasticity, schedule, score
 from gpnas.methods import Forecast, Method, rate_until, step_at
 
+_DECAY = 0.9  # of the averages of gradients, as in development
+
 
 def mest(
     *,
@@ -61,14 +63,10 @@ def senn(
     total_steps: int,
     batch_size: int,
     peak: float = 12.0,
-    peak_at: float = 0.05,
-    stop_at: float = 0.75,
     churn: float = 0.3,
-    decay: float = 0.9,
     every: int,
     window: int,
     allocation: allocate.Allocation = allocate.global_(),
-    seed_allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
     """Development's curve with SENN's scores, for a diagonal Fisher matrix.
 
@@ -76,33 +74,33 @@ def senn(
     grown by the decrease that its optimum brings, ½ḡ²/F.
 
     Args:
-      density, total_steps, batch_size, peak, peak_at, stop_at, churn, decay, every, window,
-        allocation, seed_allocation: As in `gpnas.methods.development`.
+      density, total_steps, batch_size, peak, churn, every, window, allocation: As in
+        `gpnas.methods.development`.
 
     References:
       Mitchell et al. 2023 (arXiv:2307.04526), sections 3 and 4.
     """
-    stop = round(stop_at * total_steps)
-    curve = schedule.developmental(density, peak, round(peak_at * total_steps), stop)
-    gain = score.growth_gain(decay, batch_size)
+    stop = round(0.75 * total_steps)
+    curve = schedule.developmental(density, peak, round(0.05 * total_steps), stop)
+    gain = score.growth_gain(_DECAY, batch_size)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
-        seen = score.unbiased(decay, kept)
+        seen = score.unbiased(_DECAY, kept)
 
         def leaf(w: jax.Array, g: jax.Array, s: jax.Array) -> jax.Array:
             fisher = batch_size * s / seen + 1e-8
             return 0.5 * fisher * (w - g / seen / fisher) ** 2
 
-        slopes, squares = kept[f"gradient@{decay}"], kept[f"gradient²@{decay}"]
+        slopes, squares = kept[f"gradient@{_DECAY}"], kept[f"gradient²@{_DECAY}"]
         return jax.tree.map(leaf, ctx.params, slopes, squares)
 
     transform = plasticity(
-        drop=score.Score(f"senn@{decay},{batch_size}", gain.statistics, value),
+        drop=score.Score(f"senn@{batch_size}", gain.statistics, value),
         grow=gain,
         density=curve,
         churn=schedule.cosine(churn, stop),
         allocation=allocation,
-        seed_allocation=seed_allocation,
+        seed_allocation=allocate.erk(),
         every=every,
         stop=stop + every,
         window=window,
