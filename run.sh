@@ -114,13 +114,14 @@ test() {
 }
 
 # Warnings (a link that leads nowhere, a public name without a docstring) are errors, and so is code
-# of a page or notebook that fails.
+# of a page or notebook that fails. Sphinx cuts the pages into as many parts as it is given jobs, and
+# runs the notebooks of a part one after another: 24 jobs have them in two or three parts.
 docs() {
     setup
     cd "$ROOT"
     local python="$VENV/bin/python"
     "$python" -m pytest tests/test_docs.py tests/test_readme.py &
-    "$python" -m sphinx -b html -j auto --fail-on-warning --quiet docs build/docs "$@" || {
+    "$python" -m sphinx -b html -j 24 --fail-on-warning --quiet docs build/docs "$@" || {
         kill $!
         return 1
     }
