@@ -19,7 +19,7 @@ def density_table(caption: str, records: Sequence[Record]) -> Table:
       caption: Of the table.
       records: Of a study, some of whose arms have a `method.density`.
     """
-    asked = _densities(records)
+    asked = densities_asked(records)
     rows: list[list[Cell]] = []
     for arm in dict.fromkeys(record["arm"] for record in records):
         own = [record for record in records if record["arm"] == arm]
@@ -69,7 +69,7 @@ def gradual_table(records: Sequence[Record], gradual: str, one_shot: str) -> Tab
     ]
     rows = []
     pair = {arm: [r for r in records if r["arm"] == arm] for arm in (gradual, one_shot)}
-    for density in _densities(pair[gradual]):
+    for density in densities_asked(pair[gradual]):
         ours, theirs = (_at(own, density) for own in pair.values())
         gap = stats.paired_difference(*(by_seed(x, error) for x in (ours, theirs)))
         cells = [f"{100 * density:g} %", plain(gap, "+.2f")]
@@ -130,7 +130,8 @@ def _cell(density: float | None, records: Sequence[Record]) -> Cell:
     return Cell(stats.estimate_text(stats.estimate(map(error, records))), detail=detail)
 
 
-def _densities(records: Sequence[Record]) -> list[float]:
+def densities_asked(records: Sequence[Record]) -> list[float]:
+    """Densities that configs ask for, the highest first."""
     return sorted({d for r in records if (d := density_asked(r)) is not None}, reverse=True)
 
 

@@ -93,11 +93,9 @@ def config_of(name: str, density: float, weight_decay: float = 0.0) -> ConfigDic
     if arm.matched == "epochs":
         config.train.epochs = round(EPOCHS * target(density) / _cost(config))
     elif arm.matched:
-        low, high = {"first": (density, 1.0), "peak": (1.0, 1 / density)}.get(
-            arm.matched, (0.0, 1 - density)
-        )
-        settings = config.method.to_dict()
-        found = match_flops(settings, target(density), arm.matched, (low, high), **RUN)
+        ranges = {"first": (density, 1.0), "peak": (1.0, 1 / density), "extra": (0.0, 1 - density)}
+        settings, between = config.method.to_dict(), ranges[arm.matched]
+        found = match_flops(settings, target(density), arm.matched, between, **RUN)
         config.method[arm.matched] = float(f"{found[arm.matched]:.4g}")
     return config
 

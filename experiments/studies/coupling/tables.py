@@ -1,14 +1,20 @@
 """Errors of all arms by density, what was chosen for them, and development against its rivals."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.stats import ttest_1samp
 
-from experiments.studies.coupling.arms import ARMS, OURS
-from experiments.studies.densities import Record, by_seed, error
+from experiments.studies.coupling.arms import ARMS, EPOCHS, OURS
+from experiments.studies.densities import (
+    Record,
+    by_seed,
+    densities_asked,
+    density_asked,
+    error,
+    mean,
+)
 from gpnas.report import Cell, Column, Table, stats
 
 
@@ -20,26 +26,22 @@ def choice_table(records: Sequence[Record]) -> Table:
     """
     decays = sorted({_decay(record) for record in records})
     columns = [Column("arm", numeric=False), *(Column(f"weight decay {d:g}") for d in decays)]
+    chosen = chosen_decays(records)
     rows = []
-    for arm, chosen in chosen_decays(records).items():
-        cells = []
-        for decay in decays:
-            found = stats.estimate(_validation(records, arm, decay))
-            mark = " ←" if decay == chosen else ""
-            cells.append(Cell(f"{found.mean:.2f}{mark}" if found else "–"))
-        rows.append([Cell(arm), *cells])
+    for arm, means in _validation_errors(records).items():
+        texts = [f"{means[d]:.2f}" if d in means else "–" for d in decays]
+        marks = [" ←" if d == chosen[arm] else "" for d in decays]
+        rows.append([Cell(arm), *(Cell(a + b) for a, b in zip(texts, marks, strict=True))])
     note = "Validation error in % at the last step, mean of two densities and three seeds."
     return Table("Choice of the weight decay", columns, rows, [note])
 
 
 def chosen_decays(records: Sequence[Record]) -> dict[str, float]:
-    """The weight decay of least mean validation error, by arm."""
-    decays = sorted({_decay(record) for record in records})
-    chosen = {}
-    for arm in dict.fromkeys(record["arm"] for record in records):
-        means = {d: stats.estimate(_validation(records, arm, d)) for d in decays}
-        chosen[arm] = min((e.mean, d) for d, e in means.items() if e is not None)[1]
-    return chosen
+    """The weight decay of least mean validation error, by arm; the lowest of equal ones."""
+    return {
+        arm: min(sorted(means), key=lambda decay: means[decay])
+        for arm, means in _validation_errors(records).items()
+    }
 
 
 def error_table(records: Sequence[Record]) -> Table:
@@ -48,7 +50,7 @@ def error_table(records: Sequence[Record]) -> Table:
     Args:
       records: Of `coupling`.
     """
-    densities = _densities(records)
+    densities = densities_asked(records)
     columns = [Column("arm", numeric=False), *(Column(f"{100 * d:g} %") for d in densities)]
     rows = []
     for arm in dict.fromkeys(record["arm"] for record in records):
@@ -70,7 +72,7 @@ def gap_table(records: Sequence[Record]) -> Table:
     Args:
       records: Of `coupling`.
     """
-    densities = _densities(records)
+    densities = densities_asked(records)
     rivals = [name for name, arm in ARMS.items() if arm.matched]
     gaps = {name: _area_gap(records, name, densities) for name in rivals}
     corrected = holm({name: p_value(gap) for name, gap in gaps.items() if gap})
@@ -94,10 +96,7 @@ def gap_table(records: Sequence[Record]) -> Table:
 
 def p_value(gap: stats.Estimate) -> float:
     """Two-sided p of a paired t-test that the mean is zero; 1 where there is no interval."""
-    if gap.half is None:
-        return 1.0
-    t = abs(gap.mean) / (np.std(gap.values, ddof=1) / math.sqrt(gap.n))
-    return float(2 * stdtr(gap.n - 1, -t))
+    return 1.0 if gap.half is None else float(ttest_1samp(gap.values, 0.0).pvalue)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -126,15 +125,15 @@ def _area_gap(
 
 def _areas(records: Sequence[Record], arm: str, densities: Sequence[float]) -> dict[int, Any]:
     """The area of each seed that has all densities."""
-    found: dict[int, dict[float, float]] = {}
+    found: dict[int, dict[Any, float]] = {}
     for record in records:
         if record["arm"] == arm:
-            found.setdefault(record["seed"], {})[_density(record)] = error(record)
+            found.setdefault(record["seed"], {})[density_asked(record)] = error(record)
     return {seed: area(one) for seed, one in found.items() if len(one) == len(densities)}
 
 
 def _gap(records: Sequence[Record], name: str, density: float) -> stats.Estimate | None:
-    at = [record for record in records if _density(record) == density]
+    at = [record for record in records if density_asked(record) == density]
     return stats.paired_difference(
         *(by_seed([r for r in at if r["arm"] == arm], error) for arm in (OURS, name))
     )
@@ -145,30 +144,28 @@ def _gap_text(gap: stats.Estimate | None) -> str:
 
 
 def _error_cell(own: Sequence[Record], density: float) -> Cell:
-    same = [record for record in own if _density(record) in (density, 1.0)]
+    same = [record for record in own if density_asked(record) in (density, None)]
     if not same:
         return Cell("–")
-    flops = sum(r["cost"]["train_flops"] / _of_dense(r) for r in same) / len(same)
+    flops = mean(same, lambda record: record["cost"]["train_flops"] / _of_dense(record))
     return Cell(stats.estimate_text(stats.estimate(map(error, same))), detail=f"{flops:.3f}")
 
 
 def _of_dense(record: Record) -> float:
-    """Training FLOPs of a dense run of 10 epochs."""
-    return record["cost"]["train_flops_dense"] * 10 / record["config"]["train"]["epochs"]
-
-
-def _densities(records: Sequence[Record]) -> list[float]:
-    return sorted({_density(record) for record in records} - {1.0}, reverse=True)
-
-
-def _density(record: Record) -> float:
-    return record["config"]["method"].get("density", 1.0)
+    """Training FLOPs of a dense run of `EPOCHS` epochs."""
+    return record["cost"]["train_flops_dense"] * EPOCHS / record["config"]["train"]["epochs"]
 
 
 def _decay(record: Record) -> float:
     return record["config"]["optimizer"]["weight_decay"]
 
 
-def _validation(records: Sequence[Record], arm: str, decay: float) -> list[float]:
-    own = [record for record in records if record["arm"] == arm and _decay(record) == decay]
-    return [record["metrics"]["val_error_last"] for record in own]
+def _validation_errors(records: Sequence[Record]) -> dict[str, dict[float, float]]:
+    """`{arm: {weight decay: mean validation error}}`."""
+    found: dict[str, dict[float, list[Record]]] = {}
+    for record in records:
+        found.setdefault(record["arm"], {}).setdefault(_decay(record), []).append(record)
+    return {
+        arm: {d: mean(own, lambda r: r["metrics"]["val_error_last"]) for d, own in groups.items()}
+        for arm, groups in found.items()
+    }
