@@ -112,6 +112,22 @@ def alternating(low: float, start: int, stop: int, dense_steps: int, sparse_step
     return density
 
 
+def held(schedule: Schedule, every: int, lookahead: int = 0) -> Schedule:
+    """A density as masks follow it: its value at the last mask update.
+
+    Args:
+      schedule: Density that mask updates aim at.
+      every: Steps between mask updates; the first is at step `every`.
+      lookahead: As for `plasticity`.
+    """
+
+    def value(step: jax.Array) -> jax.Array:
+        last = jnp.asarray(step) // every * every
+        return schedule(jnp.where(last > 0, last + lookahead, 0))
+
+    return value
+
+
 def always(step: jax.Array) -> jax.Array:
     """True at every step."""
     return jnp.ones(jnp.shape(step), bool)

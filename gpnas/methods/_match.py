@@ -37,8 +37,8 @@ def match_flops(
 ) -> dict[str, Any]:
     """Settings with one field changed so that training costs a given number of FLOPs.
 
-    The cost is that of `relative_flops`, a forecast. A run's own cost differs, since masks follow a
-    density curve at mask updates only, and where layers with different MACs per weight compete.
+    The cost is that of `relative_flops`, a forecast. A run's own cost differs where layers with
+    different MACs per weight compete.
 
     Args:
       settings: As for `build`.

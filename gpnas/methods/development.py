@@ -92,8 +92,11 @@ def development(
         stagger=delay,
         budget=budget.dual_price(price, hysteresis, stop=stop - every) if price else None,
     )
-    dense_gradient = rate_until(stop + delay, min(window / every, 1.0))
-    return Method(transform, Forecast(curve, dense_gradient))
+    forecast = Forecast(
+        schedule.held(curve, every, lookahead=every),
+        rate_until(stop + delay, min(window / every, 1.0)),
+    )
+    return Method(transform, forecast)
 
 
 def _scores(decay: float, batch_size: int, denoise: bool) -> dict[str, score.Score]:

@@ -104,11 +104,15 @@ def development_units(
 
     targets = _targets(own, share, overshoot)
     capacity = _capacity(targets, sizes, every, lambda step: spare if step < stop else 0.0)
+    forecast = Forecast(
+        schedule.held(_density(own, params, targets, sizes), every, lookahead=every),
+        rate_until(stop, min(window / every, 1.0)),
+    )
     return unit_method(
         on_outgoing,
         own,
         params,
-        Forecast(_density(own, params, targets, sizes), rate_until(stop, min(window / every, 1.0))),
+        forecast,
         hooks=Hooks(capacity=capacity),
     )
 

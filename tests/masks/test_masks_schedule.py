@@ -84,3 +84,12 @@ def test_staggered_is_a_shift():
     late = curve(schedule.staggered(f, 0.5, 100))
     np.testing.assert_allclose(late[50:], plain[:-50], rtol=1e-5)
     assert (late[:50] == plain[0]).all()
+
+
+@pytest.mark.parametrize("lookahead", [0, 100])
+def test_held_changes_at_mask_updates_only(lookahead):
+    f = schedule.linear(1.0, 0.1, 0, 900)
+    got, aim = curve(schedule.held(f, 100, lookahead)), curve(f)
+    assert (got[:100] == aim[0]).all()
+    for update in range(100, 800, 100):
+        assert (got[update : update + 100] == aim[update + lookahead]).all()

@@ -173,6 +173,14 @@ def test_the_density_is_exact_in_the_end(name, value, which):
     assert expected == pytest.approx(run(name).density)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_forecast_density_is_that_of_the_masks_after_each_step(name):
+    told = [size(masks) for _, masks, *_ in run(name).course()]
+    forecast = np.asarray(jax.vmap(run(name).method.forecast.density)(jnp.arange(STEPS))) * SIZE
+    np.testing.assert_allclose(told, forecast, atol=len(SHAPES))  # each leaf rounds
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_may_change_is_honest(name):
     changed = 0

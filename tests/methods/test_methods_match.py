@@ -37,7 +37,7 @@ def test_gmp_at_the_cost_of_development():
 
 @pytest.mark.parametrize("target", [0.01, 2.0, -1.0])
 def test_a_cost_out_of_range(target):
-    said = "allowed: 0.1 to 0.2699, which first from 0.1 to 1 costs"
+    said = "allowed: 0.1 to 0.2802, which first from 0.1 to 1 costs"
     with pytest.raises(UserError, match=f"target: got {target}, {said}"):
         match_flops(GMP, target, "first", (0.1, 1.0), **RUN)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.masks import MaskContext, allocate, init_masks, masked_leaves
+from gpnas.masks import MaskContext, allocate, init_masks, masked_leaves, schedule
 from gpnas.methods import METHODS
 from gpnas.units import discover
 
@@ -309,8 +309,9 @@ def test_development_follows_its_curve_and_ends_on_it():
     )
     history, _ = develop(method)
     assert density(history[0]) == round(0.1 * SIZE) / SIZE
+    curve = schedule.developmental(0.1, 5.0, STEPS // 4, round(0.75 * STEPS))
     for step in range(5, STEPS, 5):  # after an event: where the curve is at the next
-        aim = float(method.forecast.density(jnp.int32(step + 5)))
+        aim = float(curve(jnp.int32(step + 5)))
         assert density(history[step + 1]) == round(aim * SIZE) / SIZE
     assert max(map(density, history)) == pytest.approx(0.5, abs=2e-3)
     assert density(history[60]) == density(history[-1]) == round(0.1 * SIZE) / SIZE

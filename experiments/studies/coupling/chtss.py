@@ -13,6 +13,7 @@ from gpnas.masks import (
     cond_inplace,
     masked_leaves,
     plasticity,
+    schedule,
     score,
     select,
     tree,
@@ -77,7 +78,9 @@ def chtss(
         return update_leaves(masks, after), state
 
     transform = MaskTransform(init_fn, update_fn)
-    return Method(every_(between(transform, 1, stop + 1), every), Forecast(curve))
+    return Method(
+        every_(between(transform, 1, stop + 1), every), Forecast(schedule.held(curve, every))
+    )
 
 
 def rewire(

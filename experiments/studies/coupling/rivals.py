@@ -54,7 +54,7 @@ def mest(
         every=every,
         stop=stop + 1,
     )
-    return Method(transform, Forecast(curve))
+    return Method(transform, Forecast(schedule.held(curve, every)))
 
 
 def senn(
@@ -106,4 +106,7 @@ def senn(
         window=window,
         lookahead=every,
     )
-    return Method(transform, Forecast(curve, rate_until(stop, min(window / every, 1.0))))
+    forecast = Forecast(
+        schedule.held(curve, every, lookahead=every), rate_until(stop, min(window / every, 1.0))
+    )
+    return Method(transform, forecast)
