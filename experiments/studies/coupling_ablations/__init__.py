@@ -1,0 +1,17 @@
+"""The ablations behind docs/coupling.md: which parts of development count."""
+
+import pathlib
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from experiments.studies.coupling.tables import ablation_table
+from experiments.studies.coupling_ablations.config import get_config
+from experiments.studies.study import Section, Study, records, sweep
+
+
+def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    return {"coupling_ablations": Section([ablation_table(records(results, config))])}
+
+
+STUDY = Study(get_config, sweep, _sections, "coupling.md")

@@ -1,0 +1,49 @@
+"""Which parts of development count? Each is taken away or changed alone, on validation.
+
+LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left, 20 seeds that `coupling` does
+not have. Test errors are not looked at. About an hour on 2 CPU cores.
+
+    python experiments/reproduce.py coupling_ablations
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.studies.coupling.arms import OURS, config_of
+from gpnas.train import study
+
+DENSITY = 0.02
+#: By name of the arm: fields of the method that differ from the arm "development" of `coupling`.
+CHANGES: dict[str, dict[str, Any]] = {
+    OURS: {},
+    "without survival feedback": {"survival_age": 0},
+    "without protection and survival feedback": {"survival_age": 0, "protect": 0},
+    "rest of two mask updates": {"rest": 200},
+    "gain less the noise": {"denoise": True},
+    "leaves by ERK": {"allocation": "erk"},
+    "leaves by ERK, staggered": {"allocation": "erk", "stagger_at": 0.1},
+    "window 1": {"window": 1},
+    "window 2": {"window": 2},
+    "window 20": {"window": 20},
+    "without churn": {"churn": 0.0},
+    "pruned by U": {"drop": "removal_cost"},
+    "pruned by U, price 0.001": {"drop": "removal_cost", "price": 1e-3},
+    "pruned by U, price 0.0001": {"drop": "removal_cost", "price": 1e-4},
+    "pruned by U, price 0.00001": {"drop": "removal_cost", "price": 1e-5},
+    "peak 1": {"peak": 1.0},
+    "peak 1.5": {"peak": 1.5},
+    "peak 2": {"peak": 2.0},
+    "peak 5": {"peak": 5.0},
+    "peak 25": {"peak": 25.0},
+}
+
+
+def get_config() -> ConfigDict:
+    """Every change as an arm of its own."""
+    arms = {}
+    for name, changes in CHANGES.items():
+        arms[name] = config_of(OURS, DENSITY)
+        with arms[name].method.ignore_type():
+            arms[name].method.update(changes)
+    return study("coupling_ablations", arms, densities=(), seeds=tuple(range(200, 220)))
