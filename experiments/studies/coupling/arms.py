@@ -13,9 +13,9 @@ from gpnas.methods import match_flops, relative_flops
 from gpnas.train import base
 
 EPOCHS = 10
+STEPS = 421  # of an epoch
 #: Of LeNet-300-100 on the training images of MNIST and Fashion-MNIST, batch 128.
 RUN: dict[str, Any] = {
-    "total_steps": 421 * EPOCHS,
     "batch_size": 128,
     "shapes": {
         "Dense_0/kernel": (784, 300),
@@ -33,13 +33,13 @@ class Arm(NamedTuple):
     Attributes:
       get_config: Of the method, at any density.
       changes: Fields of the method that differ from it.
-      matched: The field that is solved for the training FLOPs of `OURS`; "epochs": the run is
-        longer; empty: the FLOPs are the method's own.
+      solved: The field that is solved for given training FLOPs; "epochs": the run is longer;
+        empty: the FLOPs are the method's own.
     """
 
     get_config: Callable[[], ConfigDict]
     changes: dict[str, Any] = {}
-    matched: str = ""
+    solved: str = ""
 
 
 def _own(function: str, **fields: Any) -> Callable[[], ConfigDict]:
@@ -49,7 +49,7 @@ def _own(function: str, **fields: Any) -> Callable[[], ConfigDict]:
 _NO_AGES = {"protect": 0, "survival_age": 0}
 #: By name, all of a given density.
 ARMS: dict[str, Arm] = {
-    OURS: Arm(development.get_config, {"window": 5}),
+    OURS: Arm(development.get_config, {"window": 5}, "peak"),
     "pipeline": Arm(pipeline.get_config, {"allocation": "global"}, "peak"),
     "magnitude and gradient": Arm(
         development.get_config, {"grow": "gradient", "window": 1} | _NO_AGES, "peak"
@@ -73,38 +73,64 @@ ARMS: dict[str, Arm] = {
 }
 
 
-def config_of(name: str, density: float, weight_decay: float = 0.0) -> ConfigDict:
-    """The config of an arm at a density, at the training FLOPs of development if it is matched.
+#: Arms of the training FLOPs of `OURS`.
+MATCHED = tuple(name for name, arm in ARMS.items() if arm.solved and name != OURS)
+
+
+def config_of(
+    name: str,
+    density: float,
+    weight_decay: float = 0.0,
+    *,
+    epochs: int = EPOCHS,
+    flops: float | None = None,
+) -> ConfigDict:
+    """The config of an arm at a density.
 
     Args:
       name: Of the arm, or "dense".
       density: Final density.
       weight_decay: As chosen on validation.
+      epochs: Length; an arm that is made longer has its own.
+      flops: Training FLOPs of the arms that can be solved, relative to a dense run of `EPOCHS`
+        epochs; None: those of `OURS` as its config has it.
+
+    Raises:
+      UserError: If no settings of the arm have these training FLOPs.
     """
     arm = ARMS.get(name)
     config = arm.get_config() if arm else base()
-    config.train.epochs, config.train.tensorboard, config.train.log_every = EPOCHS, False, 421
+    config.train.epochs, config.train.tensorboard, config.train.log_every = epochs, False, STEPS
     config.optimizer.weight_decay = weight_decay
     if arm is None:
         return config
     with config.method.ignore_type():
         config.method.update(arm.changes | {"density": density})
     pinned(config)
-    if arm.matched == "epochs":
-        config.train.epochs = round(EPOCHS * target(density) / _cost(config))
-    elif arm.matched:
-        ranges = {"first": (density, 1.0), "peak": (1.0, 1 / density), "extra": (0.0, 1 - density)}
-        settings, between = config.method.to_dict(), ranges[arm.matched]
-        found = match_flops(settings, target(density), arm.matched, between, **RUN)
-        config.method[arm.matched] = float(f"{found[arm.matched]:.4g}")
+    if not arm.solved or (name == OURS and flops is None):
+        return config
+    goal = target(density) if flops is None else flops
+    if arm.solved == "epochs":
+        config.train.epochs = round(EPOCHS * goal / _cost(config, EPOCHS))
+    else:
+        _solve(config, arm.solved, goal * EPOCHS / epochs)
     return config
+
+
+def _solve(config: ConfigDict, field: str, goal: float) -> None:
+    """Sets the field of the method, to four digits, for a goal as `match_flops` has it."""
+    density = config.method.density
+    ranges = {"first": (density, 1.0), "peak": (1.0, 1 / density), "extra": (0.0, 1 - density)}
+    run = RUN | {"total_steps": STEPS * config.train.epochs}
+    found = match_flops(config.method.to_dict(), goal, field, ranges[field], **run)
+    config.method[field] = float(f"{found[field]:.4g}")
 
 
 @functools.cache
 def target(density: float) -> float:
     """Training FLOPs of development at a density, relative to dense training."""
-    return _cost(config_of(OURS, density))
+    return _cost(config_of(OURS, density), EPOCHS)
 
 
-def _cost(config: ConfigDict) -> float:
-    return relative_flops(config.method.to_dict(), **RUN)
+def _cost(config: ConfigDict, epochs: int) -> float:
+    return relative_flops(config.method.to_dict(), **RUN, total_steps=STEPS * epochs)

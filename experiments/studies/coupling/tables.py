@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from experiments.studies.coupling.arms import ARMS, EPOCHS, OURS
+from experiments.studies.coupling.arms import EPOCHS, MATCHED, OURS
 from experiments.studies.densities import (
     Record,
     by_seed,
@@ -69,7 +69,7 @@ def ablation_table(records: Sequence[Record]) -> Table:
         errors = stats.estimate(map(validation_error, own))
         gap = stats.paired_difference(by_seed(own, validation_error), ours)
         cells = [arm, stats.estimate_text(errors), "–" if arm == OURS else _gap_text(gap)]
-        rows.append([*map(Cell, cells), Cell(f"{_flops(own):.3f}"), Cell(str(len(own)))])
+        rows.append([*map(Cell, cells), Cell(f"{training_flops(own):.3f}"), Cell(str(len(own)))])
     note = (
         "Validation error at the last step, mean ± half the 95 % interval over seeds; differences"
         " are paired by seed, not corrected. Training FLOPs over those of a dense run."
@@ -106,8 +106,7 @@ def gap_table(records: Sequence[Record]) -> Table:
       records: Of `coupling`.
     """
     densities = densities_asked(records)
-    rivals = [name for name, arm in ARMS.items() if arm.matched]
-    gaps = {name: _area_gap(records, name, densities) for name in rivals}
+    gaps = {name: _area_gap(records, name, densities) for name in MATCHED}
     corrected = holm({name: p_value(gap) for name, gap in gaps.items() if gap})
     columns = [
         Column("development minus", numeric=False),
@@ -116,7 +115,7 @@ def gap_table(records: Sequence[Record]) -> Table:
         Column("p, Holm"),
     ]
     rows = []
-    for name in rivals:
+    for name in MATCHED:
         cells = [_gap_text(_gap(records, name, density)) for density in densities]
         p = f"{corrected[name]:.2g}" if name in corrected else "–"
         rows.append([Cell(text) for text in (name, *cells, _gap_text(gaps[name]), p)])
@@ -180,10 +179,12 @@ def _error_cell(own: Sequence[Record], density: float) -> Cell:
     same = [record for record in own if density_asked(record) in (density, None)]
     if not same:
         return Cell("–")
-    return Cell(stats.estimate_text(stats.estimate(map(error, same))), detail=f"{_flops(same):.3f}")
+    return Cell(
+        stats.estimate_text(stats.estimate(map(error, same))), detail=f"{training_flops(same):.3f}"
+    )
 
 
-def _flops(own: Sequence[Record]) -> float:
+def training_flops(own: Sequence[Record]) -> float:
     """Mean training FLOPs over those of a dense run of `EPOCHS` epochs."""
     return mean(own, lambda record: record["cost"]["train_flops"] / _of_dense(record))
 

@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     """Every setting as an arm of its own; after the @: density and weight decay."""
     arms = {f"dense@1 {decay:g}": config_of("dense", 1.0, decay) for decay in WEIGHT_DECAYS}
     for name, arm in ARMS.items():
-        for density in DENSITIES if arm.matched != "epochs" else ():
+        for density in DENSITIES if arm.solved != "epochs" else ():
             for decay in WEIGHT_DECAYS:
                 arms[f"{name}@{density:g} {decay:g}"] = config_of(name, density, decay)
     return study("coupling_tuning", arms, densities=(), seeds=(100, 101, 102))

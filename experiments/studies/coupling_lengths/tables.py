@@ -1,0 +1,101 @@
+"""Test errors at the length that is best on validation, by training FLOPs."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from experiments.studies.coupling.tables import training_flops, validation_error
+from experiments.studies.coupling_lengths.config import BUDGETS, SOLVED
+from experiments.studies.densities import Record, error, mean
+from gpnas.report import Cell, Column, FigureSpec, Panel, Table, place_labels, stats, style
+
+#: Within this fraction of a budget, runs count as of that budget; masks follow data in parts.
+_NEAR = 0.03
+_SHADES = ("c1", "c0", "c2", "c3", "c4", "c5", "c6", "c7")
+
+
+def budget_table(records: Sequence[Record]) -> Table:
+    """Test error of each method at each budget, with the length chosen on validation.
+
+    Args:
+      records: Of `coupling_lengths`.
+    """
+    columns = [Column("arm", numeric=False), *(Column(f"{budget:g}") for budget in BUDGETS)]
+    rows = []
+    for arm in SOLVED:
+        found = _best(records, arm)
+        rows.append([Cell(arm), *(_cell(found.get(budget, [])) for budget in BUDGETS)])
+    note = (
+        "Columns: training FLOPs over those of a dense run of 10 epochs. Test error in % at the"
+        " last step, mean ± half the 95 % interval over seeds; in brackets the epochs, those of least"
+        " mean validation error at this budget."
+    )
+    return Table("Errors by training FLOPs, length free", columns, rows, [note])
+
+
+def flops_figure(records: Sequence[Record]) -> FigureSpec:
+    """Test error against training FLOPs, of each method at its best lengths.
+
+    Args:
+      records: Of `coupling_lengths`.
+    """
+    points = {}
+    for arm in dict.fromkeys(record["arm"] for record in records):
+        groups = _best(records, arm) if arm in SOLVED else _lengths(records, arm)
+        points[arm] = sorted(
+            (training_flops(own), stats.estimate(map(error, own))) for own in groups.values()
+        )
+    ends = "; ".join(f"{arm} {stats.estimate_text(own[-1][1])} %" for arm, own in points.items())
+    panel = Panel(
+        functools.partial(_draw, points),
+        f"Test error at the largest cost: {ends}.",
+        640.0, 400.0, (58.0, 14.0, 26.0, 46.0),
+    )  # fmt: skip
+    caption = (
+        "Means over seeds with 95 % intervals. Methods whose density path can be chosen: at each"
+        " cost the length that is best on validation; the others: runs of 5 to 80 epochs."
+    )
+    return FigureSpec("error_flops", "Test error against training FLOPs", caption, [panel])
+
+
+def _draw(points: Mapping[str, list[tuple[float, Any]]], ax: Axes) -> None:
+    ax.set_xscale("log")
+    ax.set(xlabel="training FLOPs ÷ dense run of 10 epochs (log scale)", ylabel="test error (%)")
+    labels = []
+    for shade, (arm, own) in zip(_SHADES, points.items(), strict=False):
+        colour = style.COLOURS[shade][0]
+        xs, ys = [x for x, _ in own], [found.mean for _, found in own]
+        ax.plot(xs, ys, marker="o", color=colour, ms=5, mec=style.PAPER, lw=1.8)
+        for x, found in own:
+            if found.half is not None:
+                ax.plot([x, x], [found.mean - found.half, found.mean + found.half], color=colour)
+        labels.append((list(zip(xs, ys, strict=True))[::-1], arm, colour))
+    place_labels(ax, labels)
+
+
+def _best(records: Sequence[Record], arm: str) -> dict[float, list[Record]]:
+    """`{budget: records of the length of least mean validation error}`."""
+    found = {}
+    for budget in BUDGETS:
+        near = [r for r in records if abs(training_flops([r]) / budget - 1) < _NEAR]
+        if lengths := _lengths(near, arm):
+            found[budget] = min(lengths.values(), key=lambda own: mean(own, validation_error))
+    return found
+
+
+def _lengths(records: Sequence[Record], arm: str) -> dict[int, list[Record]]:
+    """`{epochs: records of the arm}`."""
+    found: dict[int, list[Record]] = {}
+    for record in records:
+        if record["arm"] == arm:
+            found.setdefault(record["config"]["train"]["epochs"], []).append(record)
+    return found
+
+
+def _cell(own: Sequence[Record]) -> Cell:
+    if not own:
+        return Cell("–")
+    epochs = own[0]["config"]["train"]["epochs"]
+    return Cell(stats.estimate_text(stats.estimate(map(error, own))), detail=f"{epochs} epochs")
