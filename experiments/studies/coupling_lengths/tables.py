@@ -29,8 +29,8 @@ def budget_table(records: Sequence[Record]) -> Table:
         rows.append([Cell(arm), *(_cell(found.get(budget, [])) for budget in BUDGETS)])
     note = (
         "Columns: training FLOPs over those of a dense run of 10 epochs. Test error in % at the"
-        " last step, mean ± half the 95 % interval over seeds; in brackets the epochs, those of least"
-        " mean validation error at this budget."
+        " last step, mean ± half the 95 % interval over seeds; in brackets the epochs, those of"
+        " least mean validation error at this budget."
     )
     return Table("Errors by training FLOPs, length free", columns, rows, [note])
 
