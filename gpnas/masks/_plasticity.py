@@ -11,7 +11,7 @@ from gpnas.masks._by_cost import cost_of, per_cost, selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
-from gpnas.masks.allocate import Allocation, Group, Shapes, erk, weight_costs
+from gpnas.masks.allocate import Allocation, Group, Shapes, erk
 from gpnas.masks.budget import Budget, Candidates, track_density
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities, constant, staggered
@@ -123,7 +123,7 @@ def plasticity(
         groups = list(rule.targets(shapes, jnp.int32(0)))
         ctx = MaskContext(step=jnp.int32(0), params=weights, grads=weights, key=key)
         seeds = seed_score.value(scores.init_statistics((seed_score,), weights), ctx)
-        active = _first(seeding, select, weight_costs(first, shapes), active, seeds, key)
+        active = _first(seeding, select, first.weight_costs(shapes), active, seeds, key)
         return update_leaves(masks, active), _init_state(rule, groups, weights)
 
     def update_fn(
@@ -209,7 +209,7 @@ def _update_masks(
     after, price = dict(active), dict(state.price)
     shapes = {p: m.shape for p, m in active.items()}
     targets = rule.targets(shapes, ctx.step + rule.lookahead)
-    costs = weight_costs(rule.allocation, shapes)
+    costs = rule.allocation.weight_costs(shapes)
     drop, grow = per_cost(drop, costs), per_cost(grow, costs)
     for i, (paths, target) in enumerate(targets.items()):
         name, key = _name(paths), jax.random.fold_in(ctx.key, i)

@@ -133,9 +133,7 @@ def _shares(
       units, blocks: (final density, peak) of each.
     """
 
-    def allocation(
-        shapes: allocate.Shapes, overshoot: jax.Array
-    ) -> dict[allocate.Group, jax.Array]:
+    def counts(shapes: allocate.Shapes, overshoot: jax.Array) -> dict[allocate.Group, jax.Array]:
         def part_of(size: int, density: float, peak: float) -> jax.Array:
             share = density * (1 + (peak - 1) * overshoot)
             return jnp.clip(jnp.round(share * size).astype(jnp.int32), 1, size)
@@ -148,7 +146,7 @@ def _shares(
         }
         return found | ({pool: part_of(len(pool), *blocks)} if pool else {})
 
-    return allocation
+    return allocate.Allocation(counts)
 
 
 def _targets(
