@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gpnas import plugins
+from gpnas._files import lists
 from gpnas.errors import UserError
 from gpnas.models._cellnet import ALL_OPERATIONS, CellNet, prefix
 from gpnas.models._convnet import ConvNet
@@ -51,7 +52,7 @@ def architecture(module: nn.Module | None, params: Any) -> dict[str, Any]:
         if f.init and f.name not in _PLACE
     }
     fields |= _WIDTHS[name](module, params)
-    return {"model": name, "fields": {k: _lists(v) for k, v in fields.items()}}
+    return {"model": name, "fields": {k: lists(v) for k, v in fields.items()}}
 
 
 def from_architecture(architecture: Mapping[str, Any], **place: Any) -> nn.Module:
@@ -136,10 +137,6 @@ def _check_widths(field: str, value: Any) -> None:
     numbers = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(n, int) and n >= least for n in numbers):
         raise UserError(f"fields.{field}", value, f"whole numbers from {least}")
-
-
-def _lists(value: Any) -> Any:
-    return list(map(_lists, value)) if isinstance(value, list | tuple) else value
 
 
 def _name(module: nn.Module | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from experiments.studies.front.tables import Records, rows_of
+from experiments.studies.front.tables import Records, errors_by_arm
 from gpnas.report import FigureSpec, Panel, formatting, place_labels, stats, style
 
 _SIZE = (420.0, 320.0)
@@ -25,7 +25,7 @@ def front_figure(
     records: Records, rates: Mapping[str, float], levels: Sequence[float]
 ) -> FigureSpec:
     """Test error of each row against MACs, and the active units of the first seed's front."""
-    known = {name: seeds for name, seeds in rows_of(records, rates).items() if name in _ROWS}
+    known = {name: seeds for name, seeds in errors_by_arm(records, rates).items() if name in _ROWS}
     most = max(len(seeds) for seeds in known.values())
     rows = {name: seeds for name, seeds in known.items() if len(seeds) == most}
     points = {

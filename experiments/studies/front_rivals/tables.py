@@ -47,7 +47,7 @@ class Found(NamedTuple):
 Rows = Mapping[str, Mapping[int, Found]]
 
 
-def rows_of(fronts: Mapping[str, Mapping[int, Mapping[str, Any]]], records: Records) -> Rows:
+def found_by_arm(fronts: Mapping[str, Mapping[int, Mapping[str, Any]]], records: Records) -> Rows:
     """By arm and seed; a search has a row for each budget.
 
     Args:
