@@ -5,8 +5,8 @@
 
 One JSON line a fault (name, value, target, holds, machine, …) is printed and appended to
 results/chaos.jsonl. Runs are those of experiments/faults/small.py, in processes that are killed,
-asked to stop, started twice, or left without room, and in folders whose files are damaged. All of
-it takes about an hour on 2 CPU cores.
+asked to stop, started twice, or left without disk space, and in folders whose files are damaged.
+All of it takes about an hour on 2 CPU cores.
 """
 
 import json

@@ -6,8 +6,8 @@
 The folder then holds record.json (the result), metrics.jsonl and TensorBoard's events (the way
 there), and checkpoints (`--config.resume=True` goes on from the last one).
 
-What ends a run early is told in one line. Exit code 2 is a mistake in what was asked for; 3 a loss
-or metric that is not finite; 74 a disk that is full, or a file that cannot be written; 75 an
+What ends a run early is reported in one line. Exit code 2 is a mistake in what was asked for; 3 a
+loss or metric that is not finite; 74 a disk that is full, or a file that cannot be written; 75 an
 interruption by SIGTERM or Ctrl-C, or the loss of another process, after which
 `--config.resume=True` goes on.
 

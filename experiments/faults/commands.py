@@ -14,7 +14,7 @@ from experiments.faults.fault import Options
 from gpnas.records import read_json
 
 ROOT = pathlib.Path(__file__).parents[2]
-_POLL = 0.002  # seconds between looks at a folder
+_POLL = 0.002  # seconds between polls of a folder
 
 
 def _arguments(kind: str, folder: pathlib.Path) -> list[str]:
@@ -35,7 +35,7 @@ class Ended(NamedTuple):
     code: int
     said: list[str]
 
-    def tells(self, text: str) -> bool:
+    def reports(self, text: str) -> bool:
         """Whether the last line has this text, and there is no traceback."""
         last = self.said[-1] if self.said else ""
         return text in last and not any("Traceback" in line for line in self.said)
@@ -92,7 +92,7 @@ def wait_until(process: subprocess.Popen, happened: Callable[[], bool]) -> bool:
 
 
 def _runs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Folders of runs; what a save makes and removes meanwhile is not looked into."""
+    """Folders of runs; what a save makes and removes meanwhile is not searched."""
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith("checkpoints")]
         if "metrics.jsonl" in files:

@@ -81,10 +81,10 @@ def sigterm(options: Options) -> Fault:
     rng, found = random.Random(options.seed), []
     for expected, folder in each(options, "stopped"):
         found.append({"command": expected.kind} | stopped(expected, folder, rng))
-    held = [one["same"] and one["seconds"] <= _LONGEST and one["told"] for one in found]
+    passed = [one["same"] and one["seconds"] <= _LONGEST and one["told"] for one in found]
     value = max(one["seconds"] for one in found)
     target = f"every command leaves within {_LONGEST:g} s, in one line, and goes on"
-    return Fault("sigterm", value, target, all(held), {"stops": found})
+    return Fault("sigterm", value, target, all(passed), {"stops": found})
 
 
 def stopped(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def stopped(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dic
     return {
         "seconds": seconds,
         "code": ended.code,
-        "told": ended.code == _STOPPED and ended.tells("stopped"),
+        "told": ended.code == _STOPPED and ended.reports("stopped"),
         "same": goes_on(expected, folder),
     }
 
@@ -115,7 +115,7 @@ def same_workdir(options: Options) -> Fault:
         second = run(expected.kind, folder)
         first.send_signal(signal.SIGCONT)
         ended = end(first)
-        refused = second.code == 2 and second.tells("no other run is using")
+        refused = second.code == 2 and second.reports("no other run is using")
         same = ended.code == 0 and states(folder) == expected.states
         found.append({"command": expected.kind, "refused": refused, "same": same})
         value += refused and same

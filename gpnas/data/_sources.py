@@ -46,7 +46,7 @@ def obtain(
 
     Args:
       known: The set.
-      data_dirs: TFDS folders, whose manual downloads are looked at.
+      data_dirs: TFDS folders, whose manual downloads are searched.
       download: Whether to use the network.
       reasons: Why earlier sources failed; more are appended.
 

@@ -44,6 +44,10 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 def require_formats(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -> None:
     """Checks that the packages of formats are installed.
 
+    Args:
+      formats: Names of formats.
+      known: `{format: (extra, packages)}`.
+
     Raises:
       UserError: For an unknown format, or a missing package.
     """

@@ -151,7 +151,11 @@ def masks_of(opt_state: Any) -> Any:
 
 
 def density_of(opt_state: Any) -> jax.Array:
-    """() float32, active fraction of all masked weights, of a state as `masks_of` takes."""
+    """() float32, active fraction of all masked weights in the state of an optimizer.
+
+    Args:
+      opt_state: A state as `masks_of` takes.
+    """
     return density(masks_of(opt_state))
 
 

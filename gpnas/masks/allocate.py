@@ -102,10 +102,9 @@ def by_total_cost(costs: Mapping[str, float]) -> Allocation:
     exceed it, and less than the cost of one weight is left.
 
     Args:
-      costs: Cost of one weight (for example MACs per example) by path glob, the first match is
-        used; 1 where none matches. They are counted in whole units, of which all weights have
-        fewer than 2³¹: the greatest common divisor of whole costs, unless that is too small; costs
-        are then rounded up, so that a budget is never exceeded.
+      costs: Cost of one weight (for example MACs per example) by path glob; 1 where none matches.
+        Costs are rounded up to whole units, so that a budget is never exceeded. The unit is the
+        greatest common divisor of whole costs, or larger if the total would reach 2³¹ units.
 
     Raises:
       ValueError: (on use) For a cost that is not positive.
@@ -152,6 +151,11 @@ def per_leaf(densities: Mapping[str, float]) -> Allocation:
 
 def check_feasible(allocation: Allocation, shapes: Shapes, density: float) -> None:
     """Checks that an allocation can meet a density; outside of jit, before a run.
+
+    Args:
+      allocation: The allocation.
+      shapes: `{path: shape}` of the masked leaves.
+      density: The lowest density of the run, in (0, 1].
 
     Raises:
       ValueError: If a group would get no weight, because the density is too small or because leaves

@@ -209,9 +209,13 @@ def _fields(
 def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[str, Any]) -> Propose:
     """A strategy from its name and its own fields.
 
+    Args:
+      space: The space.
+      objectives: Names of metrics, to be minimised.
+      settings: `name`, and the arguments of the strategy.
+
     Raises:
-      UserError: For a name or a field that there is not, a field's value that cannot be, or more
-        objectives than it takes.
+      UserError: For an unknown name or field, an invalid value, or more objectives than it takes.
     """
     own = dict(settings)
     name = str(own.pop("name", None))

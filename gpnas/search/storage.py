@@ -30,7 +30,7 @@ from gpnas.search._queue import open_study as open_study
 from gpnas.search._queue import wait_for_stale_trials as wait_for_stale_trials
 from gpnas.search._run import randomness
 
-_POLL = 0.2  # seconds between looks at whether what a strategy waits for has ended
+_POLL = 0.2  # seconds between polls of the trials that a strategy waits for
 _LIVE = (
     optuna.trial.TrialState.COMPLETE,
     optuna.trial.TrialState.RUNNING,

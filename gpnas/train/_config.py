@@ -119,7 +119,7 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       Values by dotted path, as JSON has them (lists for tuples), of all the fields but those that
-      say where things lie and how often they are saved.
+      set paths and how often checkpoints are saved.
     """
     defaults = base().to_dict()
     defaults["optimizer"]["arguments"] = {}  # what is not given there is not given
@@ -128,7 +128,11 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_from_json(known: Mapping[str, Any]) -> ConfigDict:
-    """A config as it came back from JSON; a field that was added since then has its default."""
+    """A config as it came back from JSON; a field that was added since then has its default.
+
+    Args:
+      known: Nested dicts, as in config.json or a record.
+    """
     known = tuples(known)
     config = base(**known["method"])
     config.update(known)

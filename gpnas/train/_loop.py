@@ -65,7 +65,7 @@ def train(
       The record.
 
     Raises:
-      UserError: For a config that cannot be, or a folder that another run has used or is using.
+      UserError: For an invalid config, or a folder that another run has used or is using.
       Diverged: If the loss or the metric is not finite.
       Stopped: If SIGTERM or SIGINT came.
     """

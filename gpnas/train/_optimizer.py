@@ -83,6 +83,10 @@ def build_optimizer(
 def find_optimizer(field: str, name: str) -> Callable[..., optax.GradientTransformation]:
     """Finds an optimizer of Optax or `optax.contrib` by name, or `module:function`.
 
+    Args:
+      field: The field of the config, for messages.
+      name: Name of the optimizer.
+
     Raises:
       UserError: If there is none, or it has no `learning_rate`.
     """

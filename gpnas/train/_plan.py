@@ -295,7 +295,7 @@ def _check_step(
         jax.eval_shape(jax.vmap(first, axis_name=axis), jax.random.split(jax.random.key(0), 1))
     except _MISFITS as error:
         raise UserError(
-            "method.name", name, f"one that can look into this network ({brief(error)})"
+            "method.name", name, f"one that can analyse this network ({brief(error)})"
         ) from error
 
 

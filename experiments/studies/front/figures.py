@@ -34,12 +34,12 @@ def front_figure(
     }
     first = next(r for r in records if r["arm"] == "front" and r["rate"] == rates["networks"])
     least, widths = min(levels), first["networks"][-1]["units"]
-    told = "; ".join(f"{name} {stats.estimate_text(own[-1][1])} %" for name, own in points.items())
+    text = "; ".join(f"{name} {stats.estimate_text(own[-1][1])} %" for name, own in points.items())
     left = "-".join(str(n) for n in widths.values())
     panels = [
         Panel(
             functools.partial(_draw_errors, points),
-            f"Test error at {100 * least:g} % of the MACs: {told}.",
+            f"Test error at {100 * least:g} % of the MACs: {text}.",
             *_SIZE, _MARGINS,
         ),
         Panel(

@@ -132,11 +132,11 @@ def difference_table(rows: Rows, against: str, levels: Sequence[float], referenc
 def rivals_figure(rows: Rows, levels: Sequence[float], budget: float) -> FigureSpec:
     """Mean errors against MACs; of searches, those with one budget."""
     rows = {n: own for n, own in rows.items() if "×" not in n or n.endswith(_of_budget(budget))}
-    told = "; ".join(
+    text = "; ".join(
         f"{name} {_text([own.errors.get(levels[-1]) for own in seeds.values()])}"
         for name, seeds in rows.items()
     )
-    said = f"Test error in % at {100 * levels[-1]:g} % of the MACs: {told}."
+    said = f"Test error in % at {100 * levels[-1]:g} % of the MACs: {text}."
     panel = Panel(functools.partial(_draw, rows, levels), said, *_SIZE, _MARGINS)
     caption = (
         "Mean test error of the networks at each level of MACs, relative to the whole network's."
