@@ -108,13 +108,7 @@ def development_units(
         schedule.held(_density(own, params, targets, sizes), every, lookahead=every),
         rate_until(stop, min(window / every, 1.0)),
     )
-    return unit_method(
-        on_outgoing,
-        own,
-        params,
-        forecast,
-        hooks=Hooks(capacity=capacity),
-    )
+    return unit_method(on_outgoing, own, params, forecast, hooks=Hooks(capacity=capacity))
 
 
 def _overshoot(peak: int, stop: int) -> schedule.Schedule:

@@ -152,16 +152,8 @@ def _last(params: Any, *path: str) -> int:
     return int(jnp.shape(params["kernel"])[-1])
 
 
-def _convnet(module: Any, params: Any) -> dict[str, Any]:
-    return {"widths": [_last(params, name) for name in ("conv1", "conv2", "conv3", "hidden")]}
-
-
-def _lenet300(module: Any, params: Any) -> dict[str, Any]:
-    return {"widths": [_last(params, f"Dense_{i}") for i in range(len(module.widths))]}
-
-
-def _lenet5(module: Any, params: Any) -> dict[str, Any]:
-    return {"widths": [_last(params, name) for name in ("Conv_0", "Conv_1", "Dense_0")]}
+def _named(*names: str) -> Callable[[Any, Any], dict[str, Any]]:
+    return lambda module, params: {"widths": [_last(params, name) for name in names]}
 
 
 def _resnet(module: Any, params: Any) -> dict[str, Any]:
@@ -198,8 +190,10 @@ _BLOCKS: Mapping[str, Callable[[Any], dict[str, tuple[str, str]]]] = {
 }
 _WIDTHS: Mapping[str, Callable[[Any, Any], dict[str, Any]]] = {
     "cellnet": _cellnet,
-    "convnet": _convnet,
-    "lenet300": _lenet300,
-    "lenet5": _lenet5,
+    "convnet": _named("conv1", "conv2", "conv3", "hidden"),
+    "lenet300": lambda module, params: {
+        "widths": [_last(params, f"Dense_{i}") for i in range(len(module.widths))]
+    },
+    "lenet5": _named("Conv_0", "Conv_1", "Dense_0"),
     "resnet": _resnet,
 }

@@ -149,7 +149,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
             )
             chunk = _Chunk(_chunk(rates, at), np.int32(at), np.int32(count), images, labels)
             state = run(module, len(jobs) > 1, replica, chunk)
-        return [_variables(one) for one in unstack(state, len(jobs))]
+        return [{"params": one.params, **one.others} for one in unstack(state, len(jobs))]
 
     def predict(module: nn.Module, variables: Any, images: np.ndarray) -> np.ndarray:
         found = _in_batches(lambda batch: logits(module, variables, batch), images)
@@ -239,10 +239,6 @@ def _start(variables: Any, rule: Rule) -> _State:
     params = variables["params"]
     others = {name: tree for name, tree in variables.items() if name != "params"}
     return _State(params, others, _optimizer(rule).init(params))
-
-
-def _variables(state: _State) -> dict[str, Any]:
-    return {"params": state.params, **state.others}
 
 
 def _chunk(rows: np.ndarray, at: int) -> np.ndarray:
