@@ -6,7 +6,7 @@
     gpnas sweep --storage=postgresql+psycopg://me@host/database
 
 Records are appended to results/STUDY/records.jsonl as they come. What is there already is skipped,
-and a run that was cut off goes on from its last checkpoint: start the same command again.
+and a run that was interrupted resumes from its last checkpoint: start the same command again.
 
 With `--storage` the runs are a queue in a database that workers share. The third command fills it
 and works; the fourth, without a config, is a worker that helps, on any machine that sees the

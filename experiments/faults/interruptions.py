@@ -11,9 +11,9 @@ from experiments.faults.commands import (
     Expected,
     each,
     end,
-    goes_on,
     has_lines,
     lines,
+    resumes,
     run,
     saving,
     start,
@@ -83,12 +83,12 @@ def sigterm(options: Options) -> Fault:
         found.append({"command": expected.kind} | stopped(expected, folder, rng))
     passed = [one["same"] and one["seconds"] <= _LONGEST and one["told"] for one in found]
     value = max(one["seconds"] for one in found)
-    target = f"every command leaves within {_LONGEST:g} s, in one line, and goes on"
+    target = f"every command leaves within {_LONGEST:g} s, in one line, and resumes"
     return Fault("sigterm", value, target, all(passed), {"stops": found})
 
 
 def stopped(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dict[str, Any]:
-    """Asks a command to stop; seconds until it has left, whether it said so, and went on."""
+    """Asks a command to stop; seconds until it ended, whether it reported that, and resumed."""
     process = start(expected.kind, folder)
     at = rng.randint(1, max(expected.lines // 4, 1))
     wait_until(process, functools.partial(has_lines, folder, at))
@@ -100,7 +100,7 @@ def stopped(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dic
         "seconds": seconds,
         "code": ended.code,
         "told": ended.code == _STOPPED and ended.reports("stopped"),
-        "same": goes_on(expected, folder),
+        "same": resumes(expected, folder),
     }
 
 

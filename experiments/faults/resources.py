@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.faults.commands import Expected, each, goes_on, lines, run, states
+from experiments.faults.commands import Expected, each, lines, resumes, run, states
 from experiments.faults.fault import Fault, Options
 from gpnas import data
 from gpnas.errors import UserError
@@ -24,24 +24,24 @@ def disk_full(options: Options) -> Fault:
     for expected, folder in each(options, "full"):
         found.append({"command": expected.kind} | without_space(expected, folder, rng))
     value = sum(one["told"] and one["same"] for one in found)
-    target = f"{len(found)} of {len(found)} report it in one line, and go on once there is space"
+    target = f"{len(found)} of {len(found)} report it in one line, and resume once there is space"
     return Fault("disk_full", value, target, value == len(found), {"runs": found})
 
 
 def without_space(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dict[str, Any]:
-    """Runs a command where files cannot grow beyond a drawn size; whether it said so, went on."""
+    """Runs a command where files cannot grow beyond a random size, and again where they can."""
     size = int(2 ** rng.uniform(6, 13))
     ended = run(expected.kind, folder, file_size=size)
     return {
         "bytes": size,
         "code": ended.code,
         "told": ended.code == _FULL and ended.reports("what was saved before is whole"),
-        "same": goes_on(expected, folder),
+        "same": resumes(expected, folder),
     }
 
 
 def non_finite(options: Options) -> Fault:
-    """Lets the loss of each command diverge in the midst of a run; what was saved stays whole."""
+    """Lets the loss of each command diverge in the middle of a run; saved files stay whole."""
     found = []
     for kind in options.commands:
         field = "config.arms.dense.optimizer" if kind == "sweep" else "config.optimizer"
@@ -85,7 +85,7 @@ METHODS = (
 def bad_configs(options: Options) -> Fault:
     """Puts odd values, wrong names and gaps into configs: each is refused in one line, or a plan.
 
-    What a value of a right type and range means is no mistake, so some are plans.
+    A value of the right type and range is valid, so some configs are plans.
     """
     digits = data.load("digits")
     found = [outcome(wrong_config(options.seed + i), digits) for i in range(options.repeats)]
@@ -122,13 +122,13 @@ def wrong_config(seed: int) -> ConfigDict:
 
 
 def outcome(config: ConfigDict, digits: data.Dataset) -> str:
-    """What comes of a config: "refused" in one line, a "plan", or what went wrong."""
+    """The outcome of a config: "refused" in one line, a "plan", or an error."""
     try:
         check_config(config)
         make_plan(config, digits)
     except UserError as error:
         said = str(error)
         return "refused" if "\n" not in said and len(said) <= 1000 else said
-    except Exception as error:  # whatever it is, such an exception is a failure
+    except Exception as error:  # any other exception is a failure
         return f"{type(error).__name__}: {error}"[:200]
     return "plan"

@@ -6,7 +6,7 @@ from typing import Any
 from gpnas.errors import UserError
 from gpnas.search._config import identity
 
-# In a study that goes on; digests show whether the data are the same.
+# In a study that is resumed; digests show whether the data are the same.
 _MAY_CHANGE = {
     *("evaluations", "steps", "failures"),
     *(f"data.{place}" for place in ("raw_dir", "data_dir", "cache_dir", "download")),

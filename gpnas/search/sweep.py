@@ -189,7 +189,7 @@ def _configs(job: dict[str, Any] | None) -> list[ConfigDict]:
 
 @reached(KEPT)
 def _failures(study: optuna.Study) -> list[str]:
-    """Why runs have no record: what came of the last trial of each."""
+    """Why runs have no record: the outcome of the last trial of each."""
     last = {}
     for trial in study.get_trials(deepcopy=False, states=(_State.COMPLETE, _State.FAIL)):
         for one in _configs(trial.user_attrs.get("job")):

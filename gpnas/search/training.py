@@ -49,7 +49,7 @@ def trained(
 
     A trial with a budget trains for that many steps in all: if its parent is the same architecture,
     training is resumed. Randomness of a candidate follows from its architecture, its budget and the
-    seed, so that a search that was stopped goes on as if it had not been.
+    seed, so that a search that was stopped resumes as if it had not been.
 
     Args:
       space: With `build`, and `inherit` where children begin with their parents' weights.

@@ -67,7 +67,7 @@ def train_front(
 
     Raises:
       UserError: For an invalid config, or a folder that another run has used.
-      Diverged, Stopped: As `train`; the same call with `resume` goes on.
+      Diverged, Stopped: As `train`; the same call with `resume` resumes.
     """
     settings, run = split_config(config)
     folder = pathlib.Path(workdir)
