@@ -25,14 +25,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from gpnas import train
-from gpnas.commandline import (
-    EXIT_STOPPED,
-    check_kind,
-    no_arguments,
-    one_line_on_abort,
-    start,
-    stop,
-)
+from gpnas.commandline import EXIT_STOPPED, check_kind, no_arguments, one_line_on_abort, start, stop
 from gpnas.deploy import export
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)

@@ -100,7 +100,7 @@ def paper_table(caption: str, bars: Iterable[Bar], records: Sequence[Record]) ->
         "Errors: mean ± half the 95 % interval over seeds, on the test images, which are read once"
         " at the end. Compression: all weights ÷ active weights, without biases. Units in use:"
         " inputs of dense layers and filters of convolutions with an active weight, median over"
-        " seeds.",
+        " seeds."
     ]
     return Table(caption, columns, rows, notes)
 

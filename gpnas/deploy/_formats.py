@@ -255,11 +255,7 @@ def _holds(value: np.ndarray, leaf: np.ndarray) -> bool:
 
 
 def to_tflite(
-    apply: Apply,
-    variables: Any,
-    image_shape: Sequence[int],
-    path: pathlib.Path,
-    batch: int = 1,
+    apply: Apply, variables: Any, image_shape: Sequence[int], path: pathlib.Path, batch: int = 1
 ) -> None:
     """Writes a TFLite file for one batch size, from StableHLO; needs the extra `tflite`.
 

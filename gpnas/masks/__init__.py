@@ -31,13 +31,7 @@ from gpnas.masks._leaves import (
 )
 from gpnas.masks._plasticity import PlasticityState, plasticity, survival
 from gpnas.masks._ranking import RankingState, ranking
-from gpnas.masks._sparsify import (
-    SparsifyState,
-    density_of,
-    masks_of,
-    sparse_params,
-    sparsify,
-)
+from gpnas.masks._sparsify import SparsifyState, density_of, masks_of, sparse_params, sparsify
 from gpnas.masks._transform import (
     MaskContext,
     MaskTransform,

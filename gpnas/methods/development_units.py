@@ -11,12 +11,7 @@ from gpnas.masks import allocate, init_masks, masked_leaves, plasticity, schedul
 from gpnas.methods._method import Forecast, Hooks, Method, rate_until
 from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative, Steps
 from gpnas.methods._units import unit_method
-from gpnas.units import (
-    UnitGroups,
-    groups_in_collection,
-    is_block,
-    on_units,
-)
+from gpnas.units import UnitGroups, groups_in_collection, is_block, on_units
 from gpnas.units import score as unit_score
 
 

@@ -11,16 +11,7 @@ import numpy as np
 import optax
 
 from gpnas.models import cell201
-from gpnas.search.sharing import (
-    Pictures,
-    Recipe,
-    Shared,
-    State,
-    chunks,
-    descend,
-    loss,
-    minibatches,
-)
+from gpnas.search.sharing import Pictures, Recipe, Shared, State, chunks, descend, loss, minibatches
 
 
 class Darts(NamedTuple):

@@ -224,11 +224,7 @@ def _call(name: str, proxy: Proxy, *arguments: Any) -> jax.Array:
 
 
 def score(
-    module: nn.Module,
-    names: Iterable[str],
-    images: jax.Array,
-    labels: jax.Array,
-    key: jax.Array,
+    module: nn.Module, names: Iterable[str], images: jax.Array, labels: jax.Array, key: jax.Array
 ) -> dict[str, float]:
     """Several proxies of a module with parameters drawn afresh.
 

@@ -124,10 +124,7 @@ def _setting(
 
 
 def run_study(
-    config: ConfigDict,
-    workdir: str,
-    results: str,
-    stopped: Callable[[], bool] | None = None,
+    config: ConfigDict, workdir: str, results: str, stopped: Callable[[], bool] | None = None
 ) -> pathlib.Path:
     """Trains the missing runs of a study, and returns the path of its records.
 

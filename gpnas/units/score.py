@@ -220,11 +220,7 @@ def random(groups: UnitGroups) -> scores.Score:
     return _score("random units", {}, "all", value)
 
 
-def of_neurons(
-    groups: UnitGroups,
-    variables: Any,
-    neurons: Mapping[str, jax.Array],
-) -> UnitValues:
+def of_neurons(groups: UnitGroups, variables: Any, neurons: Mapping[str, jax.Array]) -> UnitValues:
     """Converts a value per neuron of dense layers and convolutions to a value per unit.
 
     The sensitivity of SeReNe is such a value: `gpnas.sensitivity.neurons.exact(forward, params)`

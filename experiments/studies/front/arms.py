@@ -14,14 +14,7 @@ import jax.numpy as jnp
 
 from gpnas.masks import MaskTransform, allocate, plasticity, schedule, score
 from gpnas.methods import Method, development_cost
-from gpnas.units import (
-    CostModel,
-    UnitGroups,
-    cost_budget,
-    fewest_units,
-    on_units,
-    relative_costs,
-)
+from gpnas.units import CostModel, UnitGroups, cost_budget, fewest_units, on_units, relative_costs
 from gpnas.units import score as unit_score
 
 _make = development_cost.development_cost
