@@ -2,8 +2,9 @@
 
 LeNet-5 on Fashion-MNIST, 10 epochs: from a quarter of its channels and neurons to half as many more
 and back.
-With `--config.elastic=True` arrays follow the living network, and it trains in a fraction of the
-time; with `--config.model.name=resnet` blocks may go, too (`--config.method.block_density=0.5`).
+With `--config.elastic=True` arrays have the size of the active network, which trains in a
+fraction of the time; with `--config.model.name=resnet` blocks are pruned, too
+(`--config.method.block_density=0.5`).
 
     gpnas train --config=development_units --workdir=runs/units
 """

@@ -1,6 +1,6 @@
 """Neural plasticity network that expands (Li & Ji 2021), LeNet-300-100 on MNIST.
 
-Adam, batch 128; the validation loss says when the next unit of each layer wakes.
+Adam, batch 128; the validation loss says when the next unit of each layer becomes active.
 
     gpnas train --config=npn_expand --workdir=runs/npn_expand
 """

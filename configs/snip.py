@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """One look at one batch, then never again."""
+    """One mask update, from the gradients of one batch."""
     return base(
         name="snip",
         density=0.02,

@@ -20,6 +20,7 @@ sys.path[:0] = [str(DOCS), str(ROOT)]
 import _api  # noqa: E402
 
 import gpnas  # noqa: E402
+from gpnas import _files  # noqa: E402
 
 project = "gpnas"
 author = "The gpnas authors"
@@ -65,14 +66,9 @@ nb_execution_timeout = 120
 nb_merge_streams = True
 
 # As in the tests, whose cache this is: small programs that compile fast.
-_cache = (
-    pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    / "gpnas"
-    / "compiled"
-)
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_files.cache_home() / "compiled"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 

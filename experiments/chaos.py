@@ -5,8 +5,8 @@
 
 One JSON line a fault (name, value, target, holds, machine, …) is printed and appended to
 results/chaos.jsonl. Runs are those of experiments/faults/small.py, in processes that are killed,
-asked to stop, started twice, or left without room, and in folders whose files are damaged. All of
-it takes about an hour on 2 CPU cores.
+asked to stop, started twice, or left without disk space, and in folders whose files are damaged.
+All of it takes about an hour on 2 CPU cores.
 """
 
 import json
@@ -25,7 +25,7 @@ from gpnas.records import append_line
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _ONLY = flags.DEFINE_list("only", [], "Names of faults; all if empty.")
-_KILLS = flags.DEFINE_integer("kills", None, "How often a fault is done; by default, its own.")
+_KILLS = flags.DEFINE_integer("kills", None, "Repetitions of each fault; by default, its own.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments and places that are drawn.")
 _OUTPUT = flags.DEFINE_string("output", "results/chaos.jsonl", "File to append the lines to.")
 

@@ -6,7 +6,7 @@
 
 The folder then holds front.html and front.json, and the folders of the runs: `main`, `level-0.5`, …
 and, with `--config.baselines=True`, `uniform-0.5`, …; in each of these, `export` has the files of
-the network. `--config.resume=True` goes on with a front that was interrupted.
+the network. `--config.resume=True` resumes a front that was interrupted.
 """
 
 import pathlib
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         train.train_front(_CONFIG.value, workdir)
     except train.Stopped as error:
-        stop(f"{error}; --config.resume=True goes on from there", EXIT_STOPPED)
+        stop(f"{error}; --config.resume=True resumes it", EXIT_STOPPED)
     unexported = _export(workdir, formats)
     loaded = report.read_runs([workdir])
     page = report.write(loaded, workdir / "front.html")

@@ -45,8 +45,8 @@ def main(argv: Sequence[str]) -> None:
             found = [{"name": name, "probability": share} for name, share in classes]
             print(json.dumps({"picture": str(picture), "classes": found}), flush=True)
         else:
-            told = ", ".join(f"{name} {100 * share:.1f} %" for name, share in classes)
-            print(f"{picture}: {told}", flush=True)
+            shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in classes)
+            print(f"{picture}: {shares}", flush=True)
 
 
 if __name__ == "__main__":

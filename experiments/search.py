@@ -5,7 +5,7 @@
     gpnas search --config=experiments/studies/searches_201/config.py --results=runs
 
 The first is a search. Trials are kept in a database (SQLite in the work directory, or any that
-`--storage` names), which `optuna-dashboard` shows. A search that was stopped goes on when it is
+`--storage` names), which `optuna-dashboard` shows. A search that was stopped resumes when it is
 started again. The work directory then holds history.json, all trials, and record.json: the course
 of the search, and the architectures that no other dominates; `gpnas report` shows it.
 Drawings of those lie beside it, also for `optuna-dashboard --artifact-dir=WORKDIR/artifacts`.

@@ -6,13 +6,13 @@
     gpnas sweep --storage=postgresql+psycopg://me@host/database
 
 Records are appended to results/STUDY/records.jsonl as they come. What is there already is skipped,
-and a run that was cut off goes on from its last checkpoint: start the same command again.
+and a run that was interrupted resumes from its last checkpoint: start the same command again.
 
 With `--storage` the runs are a queue in a database that workers share. The third command fills it
 and works; the fourth, without a config, is a worker that helps, on any machine that sees the
 folders `--workdir` and `--results`. The run of a worker that died is taken up by another.
 
-What ends a study early is told in one line. Exit code 2 is a mistake in what was asked for; 3 a
+What ends a study early is reported in one line. Exit code 2 is a mistake in what was asked for; 3 a
 loss that was not finite, in runs that the line names, or a run that killed three workers; 74 a disk
 that is full; 75 an interruption by SIGTERM or Ctrl-C, also if it came in a run's last steps: 0
 means that all runs are there.
@@ -57,7 +57,7 @@ def _share(config: ConfigDict | None, workdir: str) -> pathlib.Path:
     from gpnas.search import sweep
 
     storage, results, begun = str(_STORAGE.value), str(_RESULTS.value), config is not None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failure of a run is told at the end
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failure of a run is reported at the end
     kept = sweep.begin(storage, config, results) if begun else sweep.join(storage, _NAME.value)
     sweep.take_runs(kept, workdir, results)
     return records_path(results, kept.study_name)

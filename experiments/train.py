@@ -4,12 +4,12 @@
     gpnas train --config=gmp --config.method.every=50 --workdir=runs/gmp
 
 The folder then holds record.json (the result), metrics.jsonl and TensorBoard's events (the way
-there), and checkpoints (`--config.resume=True` goes on from the last one).
+there), and checkpoints (`--config.resume=True` resumes from the last one).
 
-What ends a run early is told in one line. Exit code 2 is a mistake in what was asked for; 3 a loss
-or metric that is not finite; 74 a disk that is full, or a file that cannot be written; 75 an
+What ends a run early is reported in one line. Exit code 2 is a mistake in what was asked for; 3 a
+loss or metric that is not finite; 74 a disk that is full, or a file that cannot be written; 75 an
 interruption by SIGTERM or Ctrl-C, or the loss of another process, after which
-`--config.resume=True` goes on.
+`--config.resume=True` resumes.
 
 Several hosts train one network by the same command on each (docs/clusters.md):
 
@@ -25,14 +25,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from gpnas import train
-from gpnas.commandline import (
-    EXIT_STOPPED,
-    check_kind,
-    no_arguments,
-    one_line_on_abort,
-    start,
-    stop,
-)
+from gpnas.commandline import EXIT_STOPPED, check_kind, no_arguments, one_line_on_abort, start, stop
 from gpnas.deploy import export
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
@@ -65,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         record = train.train(_CONFIG.value, str(_WORKDIR.value))
     except train.Stopped as error:
-        stop(f"{error}; --config.resume=True goes on from there", EXIT_STOPPED)
+        stop(f"{error}; --config.resume=True resumes it", EXIT_STOPPED)
     except jax.errors.JaxRuntimeError as error:
         train.distributed.wait_for_abort(error, _LOST.value)
         raise

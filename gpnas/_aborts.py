@@ -1,4 +1,4 @@
-"""Aborts by libraries in C++, told in one line."""
+"""Aborts by libraries in C++, reported in one line."""
 
 import ctypes
 import faulthandler

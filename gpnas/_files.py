@@ -1,4 +1,4 @@
-"""JSON files: written whole or not at all, and checked when they are read."""
+"""JSON files, written whole or not at all and checked when they are read; the cache folder."""
 
 import contextlib
 import errno
@@ -18,6 +18,12 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _NUMBERS = re.compile(r"\[\n([-+.,\deE\s]+)\]")  # a list of them, an item a line; no text has one
 
 
+def cache_home() -> pathlib.Path:
+    """Folder of what gpnas can make again: `~/.cache/gpnas`, below XDG_CACHE_HOME if it is set."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    return (pathlib.Path(given) if given else pathlib.Path.home() / ".cache") / "gpnas"
+
+
 def parse_json(text: str | bytes) -> Any:
     """A JSON document.
 
@@ -34,6 +40,18 @@ def parse_json(text: str | bytes) -> Any:
         if not level:
             return value
     raise ValueError("nested too deeply")
+
+
+def tuples(value: Any) -> Any:
+    """JSON data in which lists are tuples, also inside of objects."""
+    if isinstance(value, Mapping):
+        return {name: tuples(inner) for name, inner in value.items()}
+    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def lists(value: Any) -> Any:
+    """Tuples as lists, as JSON has them, also inside of each other."""
+    return list(map(lists, value)) if isinstance(value, list | tuple) else value
 
 
 def _children(value: Any) -> Iterable[Any]:

@@ -117,7 +117,7 @@ def allowed(config: ConfigDict, overrides: Mapping[str, str | None], section: st
     chosen = overrides.get(f"{holder}.{name}") or (_holder(config, holder) or {}).get(name)
     try:
         return {k: p for k, p in fields(str(chosen)).items() if k != "name"}
-    except UserError:  # told when the run is planned, with the field that has the name
+    except UserError:  # reported when the run is planned, with the field that has the name
         return {}
 
 

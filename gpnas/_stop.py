@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Stopped(RuntimeError):
-    """A signal asked the program to end; what it was at can be gone on with."""
+    """A signal asked the program to end; the run can be resumed."""
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,7 +22,7 @@ from ml_collections.config_flags import config_flags, tuple_parser
 
 from gpnas import _overrides as overrides
 from gpnas._aborts import one_line_on_abort
-from gpnas._files import NO_SPACE
+from gpnas._files import NO_SPACE, cache_home
 from gpnas._shipped import find_config
 from gpnas._stop import Stopped, stop_signal
 from gpnas.errors import GaveUp, UserError
@@ -103,8 +102,7 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
 def _keep_compiled() -> None:
     """Keeps compiled programs between runs: most of a short run's start is compilation."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "gpnas" / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_home() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 

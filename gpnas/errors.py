@@ -16,7 +16,7 @@ def how_to_install(extra: str) -> str:
 
 
 class UserError(ValueError):
-    """A mistake in a config, a path or an argument, told in one line.
+    """A mistake in a config, a path or an argument, reported in one line.
 
     Command lines turn it into that line on stderr and exit code 2, before anything is written.
 

@@ -18,16 +18,15 @@ import jax
 import numpy as np
 import pytest
 
-from gpnas import _stop, data
+from gpnas import _files, _stop, data
 from gpnas.models import cell201
 from gpnas.train import Stopped, _checkpoint, _flush
 
 DEVICES = 8
 
-_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpnas" / "compiled"
 jax.config.update("jax_num_cpu_devices", DEVICES)
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    jax.config.update("jax_compilation_cache_dir", str(_cache))
+    jax.config.update("jax_compilation_cache_dir", str(_files.cache_home() / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

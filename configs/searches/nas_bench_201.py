@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config.space = "nas_bench_201"  # or nas_bench_macro, or table:FILE with your own CSV
     config.columns = 0  # of your own table: how many leading columns are choices
     config.objectives = ("cifar10_validation_12",)  # metrics, all minimised
-    config.reports = ("cifar10_test_200",)  # told of what was found; no say in the search
+    config.reports = ("cifar10_test_200",)  # reported of what was found, not used by the search
     config.strategy = ConfigDict({"name": "evolution"}, type_safe=False)  # and its fields
     config.evaluations = 200  # different architectures
     config.failures = 20  # in a row, after which the search ends

@@ -10,10 +10,16 @@ import pathlib
 import flax.linen as nn
 
 from gpnas import data
-from gpnas.search import STRATEGIES, Space, choices, pareto, search_together
-from gpnas.search.build import Recipe
-from gpnas.search.spaces import cost_of
-from gpnas.search.training import trained
+from gpnas.search import (
+    STRATEGIES,
+    Space,
+    build,
+    choices,
+    pareto,
+    search_together,
+    spaces,
+    training,
+)
 
 
 class Net(nn.Module):
@@ -30,13 +36,13 @@ class Net(nn.Module):
 
 
 def mine(image, classes, widest=64) -> Space:
-    def build(architecture):
+    def net(architecture):
         width, depth, activation = architecture
         return Net(int(width), int(depth), activation)
 
     widths = [str(width) for width in range(8, widest + 1, 8)]
     options = [widths, ["1", "2", "3"], ["relu", "tanh"]]
-    return choices(options, lambda one: cost_of(build(one), image), build)
+    return choices(options, lambda one: spaces.cost_of(net(one), image), net)
 
 
 # %% [markdown]
@@ -48,7 +54,8 @@ digits = data.load("digits")
 space = mine(digits.input_shape, digits.num_classes)
 objectives = ("val_error", "macs")
 propose = STRATEGIES["nsga2"](space, objectives=objectives, population=6)
-evaluate = trained(space, digits, Recipe(steps=100), pathlib.Path("weights"), objectives)
+recipe, folder = build.Recipe(steps=100), pathlib.Path("weights")
+evaluate = training.trained(space, digits, recipe, folder, objectives)
 history = search_together(propose, evaluate, evaluations=12)
 
 for trial in pareto.archive(history, objectives):

@@ -20,18 +20,18 @@ def fashion_2pct(options: Options) -> Measurement:
     if not path.exists():
         raise Missing("fashion_2pct", str(path), "records of experiments/studies/fashion")
     errors: dict[str, dict[int, float]] = {}
-    alive: dict[int, float] = {}
+    densities: dict[int, float] = {}
     for record in read_lines(path):
         arm, seed = record["arm"], record["seed"]
         errors.setdefault(arm, {})[seed] = record["metrics"]["test_error_last"]
         if arm == "development":
-            alive[seed] = record["cost"]["mean_training_density"]
+            densities[seed] = record["cost"]["mean_training_density"]
     for arm in ("development", "gmp", "rigl"):
         if arm not in errors:
             raise Missing("fashion_2pct", f"no {arm} in {path}", "records of all the study's arms")
     ours = errors["development"]
     gaps = {arm: stats.paired_difference(ours, errors[arm]) for arm in ("gmp", "rigl")}
-    mean, density = stats.estimate(ours.values()), stats.estimate(alive.values())
+    mean, density = stats.estimate(ours.values()), stats.estimate(densities.values())
     assert mean is not None and density is not None
     details: dict[str, Any] = {
         "half_of_95": mean.half,

@@ -1,4 +1,4 @@
-"""Seeds in lanes of one program against one after the other."""
+"""Seeds as replicas of one program against one after the other."""
 
 from gpnas.data import load
 
@@ -9,7 +9,7 @@ _SEEDS = 5
 
 
 def lanes_ratio(options: Options) -> Measurement:
-    """Seeds an hour of five in lanes over one after the other, of a tiny network; LeNet-300 beside.
+    """Seeds an hour of five replicas over one after the other, of a tiny network; LeNet-300 beside.
 
     Tiny: the digits, widths 32 and 16. Both run the program of `gpnas.train`, development; seeds an
     hour are for runs of ten epochs of Fashion-MNIST's length.
@@ -29,12 +29,12 @@ def lanes_ratio(options: Options) -> Measurement:
             rounds,
         )
         found = summary(taken, steps)
-        lanes, one = (found["median_ms"][subject] for subject in taken)
+        together, one = (found["median_ms"][subject] for subject in taken)
         run_of = 54_000 // BATCH * 10
         details[name] = found | {
-            "ratio": _SEEDS * one / lanes,
+            "ratio": _SEEDS * one / together,
             "seeds_per_hour": {
-                "lanes": round(_SEEDS * 3.6e6 / (lanes * run_of)),
+                "lanes": round(_SEEDS * 3.6e6 / (together * run_of)),
                 "one after the other": round(3.6e6 / (one * run_of)),
             },
         }

@@ -1,14 +1,7 @@
 """What masks cost: a step with them, events included, over the same step without any."""
 
 from .measure import Measurement, Options, interleave, ratio, summary
-from .subjects import (
-    config_of,
-    every,
-    fashion_mnist,
-    plain_steps,
-    random_data,
-    trained,
-)
+from .subjects import config_of, every, fashion_mnist, plain_steps, random_data, trained
 
 _METHODS = ("rigl", "development")
 _TARGET = 1.1

@@ -21,7 +21,7 @@ _LONG = 1000  # epochs: that all the steps that are measured lie where masks sti
 
 
 def random_data(shape: tuple[int, int, int], images: int, seed: int = 0) -> Dataset:
-    """Random images of ten classes, `images` to train on and a tenth of that to look at."""
+    """Random images of ten classes, `images` to train on and a tenth of that to evaluate on."""
     rng = np.random.default_rng(seed)
 
     def split(count: int) -> Split:
@@ -60,17 +60,17 @@ def every(config: ConfigDict, steps: int) -> None:
     config.method.every = steps
 
 
-def rows(data: Dataset, steps: int, lanes: int = 1) -> np.ndarray:
-    """(lanes, steps, batch) int32, images of so many steps."""
+def rows(data: Dataset, steps: int, replicas: int = 1) -> np.ndarray:
+    """(replicas, steps, batch) int32, images of so many steps."""
     rng = np.random.default_rng(0)
-    return rng.integers(0, len(data.train), (lanes, steps, BATCH)).astype(np.int32)
+    return rng.integers(0, len(data.train), (replicas, steps, BATCH)).astype(np.int32)
 
 
-def trained(config: ConfigDict, data: Dataset, steps: int, lanes: int = 1) -> Callable[[], Any]:
+def trained(config: ConfigDict, data: Dataset, steps: int, replicas: int = 1) -> Callable[[], Any]:
     """Our program as training runs it: each call goes on by `steps` steps."""
-    program = make_program(make_plan(config, data), data, "jit", lanes)
-    state = program.place(program.init([jax.random.key(seed) for seed in range(lanes)]))
-    index, done = rows(data, steps, lanes), 0
+    program = make_program(make_plan(config, data), data, "jit", replicas)
+    state = program.place(program.init([jax.random.key(seed) for seed in range(replicas)]))
+    index, done = rows(data, steps, replicas), 0
 
     def run() -> Any:
         nonlocal state, done

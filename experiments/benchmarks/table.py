@@ -3,16 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 
-from . import (
-    fashion,
-    lanes,
-    learners,
-    pytorch,
-    searches,
-    selection,
-    steps,
-    training,
-)
+from . import fashion, lanes, learners, pytorch, searches, selection, steps, training
 from .measure import Measurement, Options
 
 _TRAINING: dict[str, Callable[[Options], Measurement]] = {

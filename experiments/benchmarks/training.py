@@ -127,7 +127,7 @@ def _plain_run(config: ConfigDict, data: Dataset, kind: str) -> Callable[[], Non
     epochs, per_epoch = config.train.epochs, len(data.train) // BATCH
     size = min(1000, len(data.test))
 
-    def look(state: Any, split: Split) -> np.ndarray:
+    def evaluate(state: Any, split: Split) -> np.ndarray:
         cuts = [slice(start, start + size) for start in range(0, len(split) - size + 1, size)]
         sums = [loop.evaluate(state, split.inputs[cut], split.targets[cut]) for cut in cuts]
         return np.sum(jax.device_get(sums), 0)
@@ -139,7 +139,7 @@ def _plain_run(config: ConfigDict, data: Dataset, kind: str) -> Callable[[], Non
             state, sums = loop.run(state, order.astype(np.int32).reshape(per_epoch, BATCH))
             if not np.isfinite(jax.device_get(sums)).all():
                 raise RuntimeError("the plain loop diverged")
-            look(state, data.validation)
-        look(state, data.test)
+            evaluate(state, data.validation)
+        evaluate(state, data.test)
 
     return run

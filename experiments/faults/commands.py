@@ -1,4 +1,4 @@
-"""Commands as users call them, in processes of their own, and what they leave behind."""
+"""Commands as users call them, in processes of their own, and the files that they write."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ from experiments.faults.fault import Options
 from gpnas.records import read_json
 
 ROOT = pathlib.Path(__file__).parents[2]
-_POLL = 0.002  # seconds between looks at a folder
+_POLL = 0.002  # seconds between polls of a folder
 
 
 def _arguments(kind: str, folder: pathlib.Path) -> list[str]:
@@ -35,7 +35,7 @@ class Ended(NamedTuple):
     code: int
     said: list[str]
 
-    def tells(self, text: str) -> bool:
+    def reports(self, text: str) -> bool:
         """Whether the last line has this text, and there is no traceback."""
         last = self.said[-1] if self.said else ""
         return text in last and not any("Traceback" in line for line in self.said)
@@ -52,7 +52,7 @@ def start(
 
     Args:
       kind: One of `COMMANDS`.
-      folder: Of its runs; the same again goes on.
+      folder: Of its runs; the same folder resumes them.
       more: Further flags.
       file_size: Bytes beyond which no file can grow, as on a full disk.
       environment: Further variables.
@@ -92,7 +92,7 @@ def wait_until(process: subprocess.Popen, happened: Callable[[], bool]) -> bool:
 
 
 def _runs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Folders of runs; what a save makes and removes meanwhile is not looked into."""
+    """Folders of runs; what a save makes and removes meanwhile is not searched."""
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith("checkpoints")]
         if "metrics.jsonl" in files:
@@ -128,20 +128,20 @@ def states(folder: pathlib.Path) -> dict[str, str]:
 
 
 class Expected(NamedTuple):
-    """A command that nothing happened to: its name, states of its runs, lines of its metrics."""
+    """An uninterrupted command: its name, states of its runs, lines of its metrics."""
 
     kind: str
     states: dict[str, str]
     lines: int
 
 
-def goes_on(expected: Expected, folder: pathlib.Path) -> bool:
-    """Runs a command again in a folder; whether it ends as one that nothing happened to."""
+def resumes(expected: Expected, folder: pathlib.Path) -> bool:
+    """Runs a command again in a folder; whether it ends in the states of an uninterrupted one."""
     return run(expected.kind, folder).code == 0 and states(folder) == expected.states
 
 
 def each(options: Options, what: str) -> Iterator[tuple[Expected, pathlib.Path]]:
-    """Commands that nothing happened to, as often as it is to happen, each with a new folder."""
+    """Yields uninterrupted commands, `repeats` in total, each with a new folder."""
     kinds = options.commands
     for i, expected in enumerate(uninterrupted(options.folder, kinds)):
         for number in range(i, options.repeats, len(kinds)):

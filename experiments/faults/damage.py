@@ -1,4 +1,4 @@
-"""Files that are damaged, or made to do harm: refused in one line, and never believed."""
+"""Damaged and malicious files, which are refused in one line."""
 
 import contextlib
 import itertools
@@ -60,7 +60,7 @@ def after_a_flip(run: pathlib.Path, part: str, data: Any, rng: random.Random) ->
     content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(bytes(content))
     try:
-        if path.name in ("config.json", "metrics.jsonl"):  # which only a run that goes on reads
+        if path.name in ("config.json", "metrics.jsonl"):  # which only a resumed run reads
             (run / "record.json").unlink()
             shutil.rmtree(run / "checkpoints" / "20")
             (run / "checkpoints" / "20.digest.json").unlink()
@@ -73,7 +73,7 @@ def after_a_flip(run: pathlib.Path, part: str, data: Any, rng: random.Random) ->
 
 
 def resume(run: pathlib.Path, data: Any) -> dict[str, Any]:
-    """Goes on with a run of `finished`."""
+    """Resumes a run of `finished`."""
     config = get_config("train")
     config.train.epochs = 2
     return train(config, run, data)
@@ -95,7 +95,7 @@ def _is_digest(name: str, value: Any) -> bool:
 
 
 def hostile_file(options: Options) -> Fault:
-    """Puts files that are made to do harm into a run's folder, and reads it in each way."""
+    """Puts malicious files into a run's folder, and reads it in each way."""
     run, data = finished(options.folder)
     found = {}
     for (name, put), target in itertools.product(HOSTILE.items(), ("config.json", "record.json")):
@@ -121,7 +121,7 @@ def after_reading(read: Callable[..., Any], run: pathlib.Path, data: Any) -> str
             shown = read(run, data)
     except UserError as error:
         kind = "refused" if "\n" not in str(error) and _SECRET not in str(error) else str(error)
-    except Exception as error:  # whatever it is, it is what the fault is looking for
+    except Exception as error:  # any other exception is a failure
         kind = f"{type(error).__name__}: {error}"[:200]
     else:
         kind = "read" if _SECRET not in str(shown) else "shows what a link points to"

@@ -1,18 +1,18 @@
-"""What came of a fault, and how it is done."""
+"""The result of an injected fault, and its settings."""
 
 import pathlib
 from typing import Any, NamedTuple
 
 
 class Fault(NamedTuple):
-    """What came of a fault.
+    """The result of an injected fault.
 
     Attributes:
       name: Its name in `FAULTS`.
-      value: What was found.
-      target: What it is to be, as a phrase ("40 of 40").
-      holds: Whether it is.
-      details: What it was found from.
+      value: The measured number.
+      target: The expected number, as a phrase ("40 of 40").
+      holds: Whether it was reached.
+      details: The data that the number is computed from.
     """
 
     name: str
@@ -23,13 +23,13 @@ class Fault(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How a fault is done.
+    """Settings of a fault.
 
     Attributes:
-      folder: Where its runs lie; one that is empty.
-      repeats: How many times, in all.
-      commands: Names of the commands that it is done to, see `commands.COMMANDS`.
-      seed: Of what is drawn: the moment of a kill, the place of a flipped bit.
+      folder: Folder of its runs, empty.
+      repeats: Number of repetitions in total.
+      commands: Names of the commands, see `commands.COMMANDS`.
+      seed: Of random choices: the time of a kill, the position of a flipped bit.
     """
 
     folder: pathlib.Path

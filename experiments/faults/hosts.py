@@ -11,8 +11,8 @@ from typing import Any
 from experiments.faults.commands import Ended, end, has_lines, lines, start, states, wait_until
 from experiments.faults.fault import Fault, Options
 
-_LOST = 10  # seconds without a sign of life after which a process counts as lost
-_LONGEST = 60.0  # seconds in which the other has left
+_LOST = 10  # seconds without a heartbeat after which a process counts as lost
+_LONGEST = 60.0  # seconds within which the other has to end
 _DEVICES = {
     "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
     "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
@@ -32,7 +32,7 @@ def lost_process(options: Options) -> Fault:
     value = sum(one["told"] and one["same"] and one["seconds"] <= _LONGEST for one in found)
     target = (
         f"{len(found)} of {len(found)}: the other leaves within {_LONGEST:g} s, in one line,"
-        " and both go on to the same bits"
+        " and both resume to the same bits"
     )
     return Fault("lost_process", value, target, value == len(found), {"losses": found})
 
@@ -56,7 +56,7 @@ def _start(folder: pathlib.Path) -> list[subprocess.Popen]:
 
 
 def lost(folder: pathlib.Path, victim: int, least: int, expected: dict[str, str]) -> dict[str, Any]:
-    """Kills a process of two after so many lines; what the other says, and whether both go on."""
+    """Kills one of two processes after so many lines, then starts both again."""
     both = _start(folder)
     wait_until(both[victim], functools.partial(has_lines, folder, least))
     both[victim].kill()

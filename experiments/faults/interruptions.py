@@ -11,9 +11,9 @@ from experiments.faults.commands import (
     Expected,
     each,
     end,
-    goes_on,
     has_lines,
     lines,
+    resumes,
     run,
     saving,
     start,
@@ -81,14 +81,14 @@ def sigterm(options: Options) -> Fault:
     rng, found = random.Random(options.seed), []
     for expected, folder in each(options, "stopped"):
         found.append({"command": expected.kind} | stopped(expected, folder, rng))
-    held = [one["same"] and one["seconds"] <= _LONGEST and one["told"] for one in found]
+    passed = [one["same"] and one["seconds"] <= _LONGEST and one["told"] for one in found]
     value = max(one["seconds"] for one in found)
-    target = f"every command leaves within {_LONGEST:g} s, in one line, and goes on"
-    return Fault("sigterm", value, target, all(held), {"stops": found})
+    target = f"every command leaves within {_LONGEST:g} s, in one line, and resumes"
+    return Fault("sigterm", value, target, all(passed), {"stops": found})
 
 
 def stopped(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dict[str, Any]:
-    """Asks a command to stop; seconds until it has left, whether it said so, and went on."""
+    """Asks a command to stop; seconds until it ended, whether it reported that, and resumed."""
     process = start(expected.kind, folder)
     at = rng.randint(1, max(expected.lines // 4, 1))
     wait_until(process, functools.partial(has_lines, folder, at))
@@ -99,8 +99,8 @@ def stopped(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dic
     return {
         "seconds": seconds,
         "code": ended.code,
-        "told": ended.code == _STOPPED and ended.tells("stopped"),
-        "same": goes_on(expected, folder),
+        "told": ended.code == _STOPPED and ended.reports("stopped"),
+        "same": resumes(expected, folder),
     }
 
 
@@ -115,7 +115,7 @@ def same_workdir(options: Options) -> Fault:
         second = run(expected.kind, folder)
         first.send_signal(signal.SIGCONT)
         ended = end(first)
-        refused = second.code == 2 and second.tells("no other run is using")
+        refused = second.code == 2 and second.reports("no other run is using")
         same = ended.code == 0 and states(folder) == expected.states
         found.append({"command": expected.kind, "refused": refused, "same": same})
         value += refused and same

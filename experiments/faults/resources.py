@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.faults.commands import Expected, each, goes_on, lines, run, states
+from experiments.faults.commands import Expected, each, lines, resumes, run, states
 from experiments.faults.fault import Fault, Options
 from gpnas import data
 from gpnas.errors import UserError
@@ -19,29 +19,29 @@ _EXPLODE = "experiments.faults.small:explode"
 
 
 def disk_full(options: Options) -> Fault:
-    """Runs each command with files that cannot grow, and again with room."""
+    """Runs each command with files that cannot grow, and again with space."""
     rng, found = random.Random(options.seed), []
     for expected, folder in each(options, "full"):
-        found.append({"command": expected.kind} | without_room(expected, folder, rng))
+        found.append({"command": expected.kind} | without_space(expected, folder, rng))
     value = sum(one["told"] and one["same"] for one in found)
-    target = f"{len(found)} of {len(found)} are told in one line, and go on once there is room"
+    target = f"{len(found)} of {len(found)} report it in one line, and resume once there is space"
     return Fault("disk_full", value, target, value == len(found), {"runs": found})
 
 
-def without_room(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dict[str, Any]:
-    """Runs a command where files cannot grow beyond a drawn size; whether it said so, went on."""
+def without_space(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dict[str, Any]:
+    """Runs a command where files cannot grow beyond a random size, and again where they can."""
     size = int(2 ** rng.uniform(6, 13))
     ended = run(expected.kind, folder, file_size=size)
     return {
         "bytes": size,
         "code": ended.code,
-        "told": ended.code == _FULL and ended.tells("what was saved before is whole"),
-        "same": goes_on(expected, folder),
+        "told": ended.code == _FULL and ended.reports("what was saved before is whole"),
+        "same": resumes(expected, folder),
     }
 
 
 def non_finite(options: Options) -> Fault:
-    """Lets the loss of each command diverge in the midst of a run; what was saved stays whole."""
+    """Lets the loss of each command diverge in the middle of a run; saved files stay whole."""
     found = []
     for kind in options.commands:
         field = "config.arms.dense.optimizer" if kind == "sweep" else "config.optimizer"
@@ -51,14 +51,16 @@ def non_finite(options: Options) -> Fault:
             "command": kind,
             "code": ended.code,
             "told": ended.code == _DIVERGED
-            and any(ended.tells(f"is {value} at step") for value in ("nan", "inf")),
+            and any(ended.reports(f"is {value} at step") for value in ("nan", "inf")),
             "written": lines(folder),
             "finite": all(map(_is_finite, folder.rglob("metrics.jsonl"))),
             "unfinished": len(states(folder)) == (2 if kind == "sweep" else 0),
         })  # fmt: skip
-    held = [one["told"] and one["written"] and one["finite"] and one["unfinished"] for one in found]
+    passed = [
+        one["told"] and one["written"] and one["finite"] and one["unfinished"] for one in found
+    ]
     target = f"{len(found)} of {len(found)} end in one line, with finite numbers in every file"
-    return Fault("non_finite", sum(map(bool, held)), target, all(held), {"commands": found})
+    return Fault("non_finite", sum(map(bool, passed)), target, all(passed), {"commands": found})
 
 
 def _is_finite(path: pathlib.Path) -> bool:
@@ -83,7 +85,7 @@ METHODS = (
 def bad_configs(options: Options) -> Fault:
     """Puts odd values, wrong names and gaps into configs: each is refused in one line, or a plan.
 
-    What a value of a right type and range means is no mistake, so some are plans.
+    A value of the right type and range is valid, so some configs are plans.
     """
     digits = data.load("digits")
     found = [outcome(wrong_config(options.seed + i), digits) for i in range(options.repeats)]
@@ -120,13 +122,13 @@ def wrong_config(seed: int) -> ConfigDict:
 
 
 def outcome(config: ConfigDict, digits: data.Dataset) -> str:
-    """What comes of a config: "refused" in one line, a "plan", or what went wrong."""
+    """The outcome of a config: "refused" in one line, a "plan", or an error."""
     try:
         check_config(config)
         make_plan(config, digits)
     except UserError as error:
         said = str(error)
         return "refused" if "\n" not in said and len(said) <= 1000 else said
-    except Exception as error:  # whatever it is, it is what the fault is looking for
+    except Exception as error:  # any other exception is a failure
         return f"{type(error).__name__}: {error}"[:200]
     return "plan"

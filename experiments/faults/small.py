@@ -41,5 +41,5 @@ def _run(config: ConfigDict) -> ConfigDict:
 
 
 def explode(learning_rate: float, steps: int) -> optax.Schedule:
-    """A learning rate that becomes too large for any network in the midst of the run."""
+    """A learning rate that becomes too large for any network in the middle of the run."""
     return optax.piecewise_constant_schedule(learning_rate, {_CHANGED: 1e30 / steps})

@@ -98,7 +98,7 @@ def plain(found: stats.Estimate | None, form: str) -> str:
 
 
 def density_reached(record: Record) -> float:
-    """Living weights over all."""
+    """Active weights over all."""
     return record["cost"]["density"]
 
 

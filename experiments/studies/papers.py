@@ -17,7 +17,7 @@ class Bar(NamedTuple):
       paper: The paper's result in short ("68× at 1.92 %"); empty if it has none.
       epochs: The paper's budget in epochs; 0 if not known.
       error: Test error in % that is not to be exceeded; None: nothing is asked.
-      compression: All weights / living weights, to be reached; 0: nothing is asked.
+      compression: All weights / active weights, to be reached; 0: nothing is asked.
       macs: MACs of the network without its dead units, not to be exceeded; None: nothing is asked.
       units: Units in use by layer, not to be exceeded, as the paper counts them; may be empty.
     """
@@ -43,7 +43,7 @@ class Bar(NamedTuple):
 
 
 def units_in_use(record: Record) -> tuple[int, ...]:
-    """Filters of convolutions with a living weight, and inputs of dense layers that are in use.
+    """Filters of convolutions with an active weight, and inputs of dense layers that are in use.
 
     Of a chain of dense layers, an input is in use if weights lead into it and out of it; where
     either is many units' work the fewer count.
@@ -98,9 +98,9 @@ def paper_table(caption: str, bars: Iterable[Bar], records: Sequence[Record]) ->
     rows = [[Cell(text) for text in _row(bar, by_arm.get(bar.arm, []))] for bar in bars]
     notes = [
         "Errors: mean ± half the 95 % interval over seeds, on the test images, which are read once"
-        " at the end. Compression: all weights ÷ living weights, without biases. Units in use:"
-        " inputs of dense layers and filters of convolutions with a living weight, median over"
-        " seeds.",
+        " at the end. Compression: all weights ÷ active weights, without biases. Units in use:"
+        " inputs of dense layers and filters of convolutions with an active weight, median over"
+        " seeds."
     ]
     return Table(caption, columns, rows, notes)
 
@@ -129,7 +129,7 @@ def _row(bar: Bar, records: list[Record]) -> list[str]:
 
 
 def compression(record: Record) -> float:
-    """All weights over living weights, without biases."""
+    """All weights over active weights, without biases."""
     return 1 / max(record["cost"]["density"], 1e-12)
 
 

@@ -15,15 +15,19 @@ def pinned(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def on(name: str, module: Any, epochs: int, batch_size: int, **method: Any) -> ConfigDict:
+    """A method's config on a data set, with some of its fields changed."""
+    config = pinned(module.get_config())
+    config.data.name = name
+    config.train.update(epochs=epochs, batch_size=batch_size, tensorboard=False)
+    config.method.update(method)
+    return config
+
+
 def mnist(module: Any, epochs: int, **method: Any) -> ConfigDict:
     """A method's config on MNIST, batch 100, with some of its fields changed."""
-    config = pinned(module.get_config())
-    config.data.name = "mnist"
-    config.train.epochs = epochs
-    config.train.batch_size = 100
+    config = on("mnist", module, epochs, 100, **method)
     config.train.log_every = 540
-    config.train.tensorboard = False
-    config.method.update(method)
     return config
 
 

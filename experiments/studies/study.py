@@ -81,6 +81,22 @@ def sweep(config: ConfigDict, options: Options) -> None:
     run_study(config, str(options.workdir), str(options.results), options.stopped)
 
 
+def to_results(run: Callable[[ConfigDict, pathlib.Path], object]) -> Callable:
+    """The `run` of a study that needs no folder but that of its records."""
+    return lambda config, options: run(config, options.results)
+
+
+def epochs(number: int) -> Callable[[ConfigDict], None]:
+    """The `shorten` of a sweep: so many epochs, and no patience."""
+
+    def shorten(config: ConfigDict) -> None:
+        config.train.epochs = number
+        if "patience" in config.method:
+            config.method.patience = 1
+
+    return shorten
+
+
 def records(results: pathlib.Path, config: ConfigDict, name: str = "records") -> list[dict]:
     """Reads results/STUDY/NAME.jsonl; an empty list if there is none."""
     return read_lines(results / config.study / f"{name}.jsonl")

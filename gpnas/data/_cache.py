@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from gpnas._files import parse_json, write_bytes, write_json
+from gpnas._files import cache_home, parse_json, write_bytes, write_json
 from gpnas.data import _storage
 from gpnas.data._dataset import Decoded, Split, content_digest
 from gpnas.data._fields import Fields, misfit
@@ -41,11 +41,6 @@ Fill = Callable[[Path], Fields]
 def default_dir() -> Path:
     """`~/.cache/gpnas/decoded`, below XDG_CACHE_HOME if that is set."""
     return cache_home() / "decoded"
-
-
-def cache_home() -> Path:
-    """The folder for everything gpnas may make again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpnas"
 
 
 def find(cache_dir: Path, key: Key) -> Decoded | None:

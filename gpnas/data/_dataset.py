@@ -40,7 +40,7 @@ class Dataset:
     """A data set ready for training.
 
     Attributes:
-      name: As it was asked for.
+      name: The name as given to `load`.
       train: The official train set less the held-out parts.
       validation: The data set's own validation set, else the held-out part of the official train
         set: for every choice made on the way.

@@ -170,7 +170,7 @@ def official(address: str, names: Sequence[str], folder: Path, patience: Patienc
 
 
 def _download(url: str, path: Path, stop: threading.Event) -> None:
-    """Copies an address to a file, until told to stop."""
+    """Copies an address to a file, until asked to stop."""
     with urllib.request.urlopen(url, timeout=8) as response, path.open("wb") as file:
         received = 0
         while chunk := response.read(1 << 16):

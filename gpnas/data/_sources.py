@@ -7,7 +7,8 @@ from pathlib import Path
 
 from absl import logging
 
-from gpnas.data import _cache, _fetch, _raw
+from gpnas._files import cache_home
+from gpnas.data import _fetch, _raw
 from gpnas.data._dataset import Split
 from gpnas.data._known import CIFAR_ARCHIVE, PARTS, Known
 from gpnas.errors import UserError
@@ -16,7 +17,7 @@ from gpnas.errors import UserError
 def own_data_dir() -> Path:
     """Where gpnas puts prepared data: GPNAS_DATA_DIR, or `~/.cache/gpnas/tfds`."""
     given = os.environ.get("GPNAS_DATA_DIR")
-    return Path(given).expanduser() if given else _cache.cache_home() / "tfds"
+    return Path(given).expanduser() if given else cache_home() / "tfds"
 
 
 def tfds_data_dir() -> Path:
@@ -45,7 +46,7 @@ def obtain(
 
     Args:
       known: The set.
-      data_dirs: TFDS folders, whose manual downloads are looked at.
+      data_dirs: TFDS folders, whose manual downloads are searched.
       download: Whether to use the network.
       reasons: Why earlier sources failed; more are appended.
 

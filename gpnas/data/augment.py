@@ -112,9 +112,7 @@ def cutout(
         rows, columns = (
             (jnp.arange(side) >= start) & (jnp.arange(side) < start + size)
             for side, start in zip(
-                sides,
-                jax.random.randint(key, (2,), 0, jnp.array(sides)) - size // 2,
-                strict=True,
+                sides, jax.random.randint(key, (2,), 0, jnp.array(sides)) - size // 2, strict=True
             )
         )
         return ~(rows[:, None] & columns[None, :])
@@ -175,10 +173,7 @@ AUGMENTATIONS: Mapping[str, Callable[..., Any]] = {
 
 
 def parse(
-    text: str,
-    batch: tuple[Any, Any],
-    num_classes: int,
-    axis_name: str | None = None,
+    text: str, batch: tuple[Any, Any], num_classes: int, axis_name: str | None = None
 ) -> Augmentation:
     """Composes augmentations.
 

@@ -44,6 +44,10 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 def require_formats(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -> None:
     """Checks that the packages of formats are installed.
 
+    Args:
+      formats: Names of formats.
+      known: `{format: (extra, packages)}`.
+
     Raises:
       UserError: For an unknown format, or a missing package.
     """
@@ -251,11 +255,7 @@ def _holds(value: np.ndarray, leaf: np.ndarray) -> bool:
 
 
 def to_tflite(
-    apply: Apply,
-    variables: Any,
-    image_shape: Sequence[int],
-    path: pathlib.Path,
-    batch: int = 1,
+    apply: Apply, variables: Any, image_shape: Sequence[int], path: pathlib.Path, batch: int = 1
 ) -> None:
     """Writes a TFLite file for one batch size, from StableHLO; needs the extra `tflite`.
 

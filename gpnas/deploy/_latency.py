@@ -24,6 +24,11 @@ _CALLS = (10, 1000)
 def run_in_process(module: str, threads: int, request: Mapping[str, Any]) -> Any:
     """Runs `python -m module` with a number of threads; JSON in, JSON out.
 
+    Args:
+      module: Name of a module that calls `serve`.
+      threads: Number of threads.
+      request: JSON data.
+
     Raises:
       RuntimeError: If it fails.
     """
@@ -75,6 +80,10 @@ def measure_latency(
 def speedup(taken: Seconds, slow: str, fast: str) -> dict[str, float]:
     """How many times faster one of two functions is.
 
+    Args:
+      taken: Seconds of each call, by name.
+      slow, fast: Names of the two.
+
     Returns:
       `best`: ratio of the shortest times, which is robust to other load on the machine; `paired`:
       median ratio of consecutive calls.
@@ -84,7 +93,11 @@ def speedup(taken: Seconds, slow: str, fast: str) -> dict[str, float]:
 
 
 def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
-    """Reads a request from stdin and writes the answer to stdout; other output goes to stderr."""
+    """Reads a request from stdin and writes the answer to stdout; other output goes to stderr.
+
+    Args:
+      answer: `request → answer`, JSON data both.
+    """
     out = os.dup(1)
     os.dup2(2, 1)
     found = answer(json.load(sys.stdin))

@@ -44,6 +44,10 @@ class Prediction(NamedTuple):
 def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
     """Loads the network of a finished run, and its data set, which determines the standardization.
 
+    Args:
+      workdir: Folder of the run.
+      network: "selected" on the validation examples, or "last".
+
     Raises:
       UserError: As for `gpnas.train._load_run.load_run`.
     """
@@ -60,6 +64,9 @@ def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
 def from_file(path: pathlib.Path) -> Predictor:
     """Loads the network of an exported file.
 
+    Args:
+      path: The file.
+
     Raises:
       UserError: As for `load_exported`, or if the file has no description.
     """
@@ -70,6 +77,9 @@ def from_file(path: pathlib.Path) -> Predictor:
 
 def find_pictures(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     """Finds picture files, in folders recursively; numbers in names are sorted numerically.
+
+    Args:
+      paths: Files and folders.
 
     Raises:
       UserError: If a path does not exist, or a folder contains no picture.

@@ -94,11 +94,7 @@ def no_gates() -> Gates:
 
 
 def masks_from_gates(
-    is_active: IsActive,
-    *,
-    every: int,
-    last: int,
-    forever: bool = False,
+    is_active: IsActive, *, every: int, last: int, forever: bool = False
 ) -> MaskTransform:
     """Masks that are computed from gates at each mask update.
 

@@ -21,16 +21,17 @@ pytrees).
 """
 
 from gpnas.masks import allocate, axes, budget, finite, schedule, score, select, summary, tree
-from gpnas.masks._leaves import apply, init_masks, is_weight, masked_leaves, update_leaves
+from gpnas.masks._leaves import (
+    apply,
+    decay_mask,
+    init_masks,
+    is_weight,
+    masked_leaves,
+    update_leaves,
+)
 from gpnas.masks._plasticity import PlasticityState, plasticity, survival
 from gpnas.masks._ranking import RankingState, ranking
-from gpnas.masks._sparsify import (
-    SparsifyState,
-    density_of,
-    masks_of,
-    sparse_params,
-    sparsify,
-)
+from gpnas.masks._sparsify import SparsifyState, density_of, masks_of, sparse_params, sparsify
 from gpnas.masks._transform import (
     MaskContext,
     MaskTransform,
@@ -58,9 +59,9 @@ from gpnas.masks.axes import Axes, AxesTable
 __all__ = [
     "Axes", "AxesTable", "GrowInit", "MaskContext", "MaskTransform", "PlasticityState",
     "RankingState", "SparsifyState", "allocate", "apply", "axes", "between", "budget", "chain",
-    "cond_inplace", "density_of", "every", "finite", "grow_at_fan_in", "grow_at_zero", "identity",
-    "init_masks", "is_weight", "masked", "masked_leaves", "masks_of", "plasticity", "ranking",
-    "reinit_grown", "reset_moments", "schedule", "score", "select", "sparse_params", "sparsify",
-    "stateful_identity", "summary", "survival", "switch", "transition", "tree", "unstacked",
-    "update_leaves", "when",
+    "cond_inplace", "decay_mask", "density_of", "every", "finite", "grow_at_fan_in",
+    "grow_at_zero", "identity", "init_masks", "is_weight", "masked", "masked_leaves",
+    "masks_of", "plasticity", "ranking", "reinit_grown", "reset_moments", "schedule", "score",
+    "select", "sparse_params", "sparsify", "stateful_identity", "summary", "survival", "switch",
+    "transition", "tree", "unstacked", "update_leaves", "when",
 ]  # fmt: skip

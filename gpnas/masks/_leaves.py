@@ -26,6 +26,18 @@ def is_weight(path: str, leaf: jax.Array) -> bool:
     return jnp.ndim(leaf) >= 2 and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
+def decay_mask(params: Tree) -> Tree:
+    """Which leaves are weights (`is_weight`), for `optax.add_decayed_weights(mask=decay_mask)`.
+
+    Args:
+      params: Parameters.
+
+    Returns:
+      The structure of `params`, a bool per leaf.
+    """
+    return jax.tree.map_with_path(lambda path, leaf: is_weight(path_name(path), leaf), params)
+
+
 def init_masks(
     params: Tree, where: Filter = is_weight, axes: Mapping[str, Any] | None = None
 ) -> Tree:

@@ -7,21 +7,20 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import score as scores
+from gpnas.masks._ages import Ages, AgeState, at_age, init_ages, track_ages
 from gpnas.masks._by_cost import cost_of, per_cost, selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
-from gpnas.masks.allocate import Allocation, Group, Shapes, erk, weight_costs
+from gpnas.masks.allocate import Allocation, Group, Shapes, erk
 from gpnas.masks.budget import Budget, Candidates, track_density
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities, constant, staggered
 from gpnas.masks.select import Select, exact_top_k
-from gpnas.masks.tree import total
+from gpnas.masks.tree import Leaves, total
 
-Leaves = dict[str, jax.Array]
 _Targets = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
 _Costs = Mapping[str, int]  # of one weight by path; empty where each counts one
-_LONG_AGO = -(2**30)
 
 
 class PlasticityState(NamedTuple):
@@ -108,7 +107,7 @@ def plasticity(
     if survival_age is not None and survival_age < every:
         raise ValueError(f"survival_age: got {survival_age}, allowed: at least every = {every}")
     check_densities(density)
-    ages = _Ages(protect, rest, survival_age, every)
+    ages = Ages(protect, rest, survival_age, every)
     budget = track_density(churn) if budget is None else budget
     rule = _Rule(
         drop, grow, allocation, _targets(allocation, density, stagger), budget, select, ages,
@@ -123,7 +122,7 @@ def plasticity(
         groups = list(rule.targets(shapes, jnp.int32(0)))
         ctx = MaskContext(step=jnp.int32(0), params=weights, grads=weights, key=key)
         seeds = seed_score.value(scores.init_statistics((seed_score,), weights), ctx)
-        active = _first(seeding, select, weight_costs(first, shapes), active, seeds, key)
+        active = _first(seeding, select, first.weight_costs(shapes), active, seeds, key)
         return update_leaves(masks, active), _init_state(rule, groups, weights)
 
     def update_fn(
@@ -158,19 +157,6 @@ def _first(
     return active
 
 
-class _Ages(NamedTuple):
-    """Settings in steps since a weight was last grown or pruned; as arguments of `plasticity`."""
-
-    protect: int
-    rest: int
-    survival_age: int | None
-    every: int
-
-    def tracked(self) -> bool:
-        """Whether a mask update depends on ages."""
-        return bool(self.protect or self.rest or self.survival_age is not None)
-
-
 class _Rule(NamedTuple):
     """Settings of a mask update; `targets`: `(shapes, step) → {group: () int32}`."""
 
@@ -180,7 +166,7 @@ class _Rule(NamedTuple):
     targets: _Targets
     budget: Budget
     select: Select
-    ages: _Ages
+    ages: Ages
     lookahead: int
 
 
@@ -209,7 +195,7 @@ def _update_masks(
     after, price = dict(active), dict(state.price)
     shapes = {p: m.shape for p, m in active.items()}
     targets = rule.targets(shapes, ctx.step + rule.lookahead)
-    costs = weight_costs(rule.allocation, shapes)
+    costs = rule.allocation.weight_costs(shapes)
     drop, grow = per_cost(drop, costs), per_cost(grow, costs)
     for i, (paths, target) in enumerate(targets.items()):
         name, key = _name(paths), jax.random.fold_in(ctx.key, i)
@@ -219,15 +205,17 @@ def _update_masks(
         )  # fmt: skip
         members, price[name] = _exchange(rule, group)
         after |= members
-    state = state._replace(price=price, nan_scores=state.nan_scores + nan)
-    return after, _track_ages(rule.ages, state, active, after, age, ctx.step)
+    last = AgeState(state.changed, state.survived, state.died)
+    ages = track_ages(rule.ages, last, active, after, age, ctx.step)
+    nan_scores = state.nan_scores + nan
+    return after, state._replace(price=price, nan_scores=nan_scores, **ages._asdict())
 
 
 def _exchange(rule: _Rule, group: _Group) -> tuple[Leaves, jax.Array]:
     """active ← (active ∧ ¬pruned) ∨ grown, in one group; also returns its new price."""
     active, inactive = group.active, {p: ~m for p, m in group.active.items()}
-    prunable = _at_age(active, group.age, rule.ages.protect)
-    growable = _at_age(inactive, group.age, rule.ages.rest)
+    prunable = at_age(active, group.age, rule.ages.protect)
+    growable = at_age(inactive, group.age, rule.ages.rest)
     counts = rule.budget(_candidates(rule, group, prunable, growable), group.price)
     select = selection(rule.select, group.costs)
     drop_key, grow_key = jax.random.split(group.key)
@@ -282,44 +270,12 @@ def _targets(allocation: Allocation, density: Schedule, stagger: float) -> _Targ
 
 
 def _init_state(rule: _Rule, groups: list[Group], weights: Leaves) -> PlasticityState:
-    survivors = weights if rule.ages.survival_age is not None else {}
     return PlasticityState(
         statistics=scores.init_statistics((rule.drop, rule.grow), weights),
-        changed={
-            p: jnp.full(w.shape, _LONG_AGO, jnp.int32)
-            for p, w in weights.items()
-            if rule.ages.tracked()
-        },
-        survived={p: jnp.float32(0) for p in survivors},
-        died={p: jnp.float32(0) for p in survivors},
         price={_name(group): jnp.float32(0) for group in groups},
         nan_scores=jnp.int32(0),
         skips=no_skips(),
-    )
-
-
-def _track_ages(
-    ages: _Ages,
-    state: PlasticityState,
-    before: Leaves,
-    after: Leaves,
-    age: Leaves,
-    step: jax.Array,
-) -> PlasticityState:
-    """The state with the changes of this update, and with survivors and deaths counted."""
-    last = state.changed
-    state = state._replace(
-        changed={p: jnp.where(before[p] != after[p], step, c) for p, c in last.items()}
-    )
-    if ages.survival_age is None:
-        return state
-    young = {p: before[p] & (c >= 0) & (age[p] <= ages.survival_age) for p, c in last.items()}
-    oldest = ages.survival_age - ages.every
-    of_age = {p: m & after[p] & (age[p] > oldest) for p, m in young.items()}
-    lost = {p: m & ~after[p] for p, m in young.items()}
-    return state._replace(
-        survived={p: n + jnp.sum(of_age[p], dtype=n.dtype) for p, n in state.survived.items()},
-        died={p: n + jnp.sum(lost[p], dtype=n.dtype) for p, n in state.died.items()},
+        **init_ages(rule.ages, weights)._asdict(),
     )
 
 
@@ -330,10 +286,6 @@ def survival(state: PlasticityState) -> dict[str, jax.Array]:
 
 def _survival(state: PlasticityState, path: str) -> jax.Array:
     return (1 + state.survived[path]) / (2 + state.survived[path] + state.died[path])
-
-
-def _at_age(marked: Leaves, age: Leaves, least: int) -> Leaves:
-    return {p: m & (age[p] >= least) for p, m in marked.items()} if age else marked
 
 
 def _relax(wanted: Leaves, allowed: Leaves, needed: jax.Array, costs: _Costs) -> Leaves:

@@ -9,7 +9,7 @@ from gpnas.masks._by_cost import per_cost, selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
-from gpnas.masks.allocate import Allocation, erk, weight_costs
+from gpnas.masks.allocate import Allocation, erk
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities
 from gpnas.masks.select import Select, exact_top_k
@@ -67,7 +67,7 @@ def ranking(
 
         def update_masks(active: dict[str, jax.Array]) -> dict[str, jax.Array]:
             shapes = {path: leaf.shape for path, leaf in active.items()}
-            costs = weight_costs(allocation, shapes)
+            costs = allocation.weight_costs(shapes)
             values, chosen = per_cost(score.value(kept, own), costs), selection(select, costs)
             for i, (group, k) in enumerate(allocation(shapes, density(ctx.step)).items()):
                 own_key, members = jax.random.fold_in(ctx.key, i), {p: values[p] for p in group}

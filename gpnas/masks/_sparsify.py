@@ -137,7 +137,7 @@ def masks_of(opt_state: Any) -> Any:
     Raises:
       ValueError: If there is no `sparsify` in it.
     """
-    found = _find(opt_state, SparsifyState)
+    found = tree.nodes_of(SparsifyState, opt_state)
     if not found:
         raise ValueError(
             f"masks_of: got {type(opt_state).__name__}, allowed: the state of an optimizer that"
@@ -151,7 +151,11 @@ def masks_of(opt_state: Any) -> Any:
 
 
 def density_of(opt_state: Any) -> jax.Array:
-    """() float32, active fraction of all masked weights, of a state as `masks_of` takes."""
+    """() float32, active fraction of all masked weights in the state of an optimizer.
+
+    Args:
+      opt_state: A state as `masks_of` takes.
+    """
     return density(masks_of(opt_state))
 
 
@@ -261,14 +265,9 @@ def _check_optimizer(tx: optax.GradientTransformation, masks: Any, params: Any, 
         (optax.MultiStepsState, "optax.MultiSteps(sparsify(tx, …), n)"),
         (SparsifyState, "one `sparsify` around an optimizer"),
     ):
-        if _find(inner, kind):
+        if tree.nodes_of(kind, inner):
             raise ValueError(f"sparsify: got {kind.__name__} inside, allowed: {allowed}")
     jax.eval_shape(lambda s, p: reset_moments(tx, masks, masks, s, p), inner, params)
-
-
-def _find(opt_state: Any, kind: type) -> list:
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, kind))
-    return [node for node in nodes if isinstance(node, kind)]
 
 
 def _is_absent(x: Any) -> bool:

@@ -35,6 +35,11 @@ def cond_inplace(condition: jax.Array | bool, f: Callable[[Any], Any], x: Any) -
     Equivalent to `lax.cond(condition, f, lambda x: x, x)`, for which XLA copies `x` even if the
     condition is False. This is a loop of at most one iteration, which updates `x` in place. A
     Python bool is resolved at trace time.
+
+    Args:
+      condition: () bool, or a Python bool.
+      f: `x → x`, of the same structure, shapes and dtypes.
+      x: A pytree of arrays.
     """
     if isinstance(condition, bool):
         return f(x) if condition else x
@@ -183,7 +188,12 @@ def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
 
 
 def when(transform: MaskTransform, condition: Callable[[jax.Array], jax.Array]) -> MaskTransform:
-    """Restricts mask updates to steps where `condition(step)`; statistics are always updated."""
+    """Restricts mask updates to steps where `condition(step)`; statistics are always updated.
+
+    Args:
+      transform: The transform to restrict.
+      condition: `() int32 → () bool`; may be traced.
+    """
 
     def update_fn(masks: Masks, state: State, ctx: MaskContext) -> tuple[Masks, State]:
         off = ctx.may_update is False  # known while tracing: then no mask update is compiled
@@ -199,6 +209,10 @@ def when(transform: MaskTransform, condition: Callable[[jax.Array], jax.Array]) 
 def every(transform: MaskTransform, n: int) -> MaskTransform:
     """Restricts mask updates to steps 0, n, 2n, 3n …
 
+    Args:
+      transform: The transform to restrict.
+      n: Steps between mask updates.
+
     Raises:
       ValueError: If n is below 1.
     """
@@ -208,7 +222,12 @@ def every(transform: MaskTransform, n: int) -> MaskTransform:
 
 
 def between(transform: MaskTransform, start: int, stop: int | None) -> MaskTransform:
-    """Restricts mask updates to steps `start <= step < stop` (no end if `stop` is None)."""
+    """Restricts mask updates to steps `start <= step < stop` (no end if `stop` is None).
+
+    Args:
+      transform: The transform to restrict.
+      start, stop: First step with mask updates, and first step after them.
+    """
     return when(transform, within(start, stop))
 
 

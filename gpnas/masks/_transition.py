@@ -12,7 +12,7 @@ from gpnas.masks import tree
 from gpnas.masks.axes import AxesTable, sides
 
 _SAME = "same"  # marks entries of an optimizer's state that stay
-_GROW = zlib.crc32(b"wake")  # apart from the draws of the mask transform, which had the same key
+_GROW = zlib.crc32(b"wake")  # folded into the key that the mask transform had
 #: `(path, mask, grad, key) → array`, initial values of grown entries, of the leaf's shape.
 GrowInit = Callable[[str, jax.Array, jax.Array, jax.Array], jax.Array]
 
@@ -87,7 +87,16 @@ def reinit_grown(
     grads: Any = None,
     key: jax.Array | None = None,
 ) -> Any:
-    """Params after a change of masks: pruned weights are zero, grown weights initialised."""
+    """Params after a change of masks: pruned weights are zero, grown weights initialised.
+
+    Args:
+      old, new: Masks before and after.
+      params: Parameters.
+      init, grads, key: As in `transition`.
+
+    Returns:
+      Params of the same structure.
+    """
     key = jax.random.key(0) if key is None else key
     key = jax.random.fold_in(key, _GROW)
 

@@ -1,9 +1,9 @@
 """Allocation: number of active weights of each leaf, or of each group of competing leaves.
 
-An allocation is a function `(shapes, density) → {group: k}`. A group is a tuple of paths whose
-weights compete for k places: one leaf per group, except for `global_` and `by_total_cost`, where
-all leaves compete. Densities may be traced. The sum of all k is round(density · size), unless
-leaves that stay dense need more, or the budget is in cost.
+An allocation maps `(shapes, density)` to `{group: k}`. A group is a tuple of paths whose weights
+compete for k places: one leaf per group, except for `global_` and `by_total_cost`, where all leaves
+compete. Densities may be traced. The sum of all k is round(density · size), unless leaves that stay
+dense need more, or the budget is in cost.
 """
 
 import math
@@ -22,8 +22,22 @@ from gpnas.masks.axes import AxesTable, layer_shape
 Shapes = Mapping[str, tuple[int, ...]]
 #: Paths of leaves that compete for one number of weights.
 Group = tuple[str, ...]
-#: `(shapes, density) → {group: () int32}`, the number (or cost) of active weights of each group.
-Allocation = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
+
+
+class Allocation(NamedTuple):
+    """Splits a density over leaves, or lets leaves compete; called as `counts`.
+
+    Attributes:
+      counts: `(shapes, density) → {group: () int32}`, the number of active weights of each group,
+        or their cost where weights have costs.
+      weight_costs: `shapes → {path: int}`, the cost of one weight; empty where each counts one.
+    """
+
+    counts: Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
+    weight_costs: Callable[[Shapes], dict[str, int]] = lambda shapes: {}
+
+    def __call__(self, shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
+        return self.counts(shapes, density)
 
 
 def leaf_sizes(shapes: Shapes) -> np.ndarray:
@@ -34,10 +48,9 @@ def leaf_sizes(shapes: Shapes) -> np.ndarray:
 def global_() -> Allocation:
     """One group of all leaves, which compete for one budget."""
 
-    def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
-        return {tuple(shapes): part_of(density, int(leaf_sizes(shapes).sum()))}
-
-    return allocation
+    return Allocation(
+        lambda shapes, density: {tuple(shapes): part_of(density, int(leaf_sizes(shapes).sum()))}
+    )
 
 
 def uniform(dense: Sequence[str] = ()) -> Allocation:
@@ -82,38 +95,7 @@ def by_cost(costs: Mapping[str, float], power: float = 0.5) -> Allocation:
     return _proportional(lambda path, shape: cost(path) ** -power, cost, globs=tree.globs_of(costs))
 
 
-class TotalCost(NamedTuple):
-    """All leaves compete for a budget in cost, by score per cost; see `by_total_cost`.
-
-    Attributes:
-      costs: Pairs of a path glob and the cost of one weight; the first match is used.
-    """
-
-    costs: tuple[tuple[str, float], ...]
-
-    def __call__(self, shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
-        whole = self.weight_costs(shapes)
-        total = sum(whole[path] * math.prod(shape) for path, shape in shapes.items())
-        return {tuple(shapes): part_of(density, total)}
-
-    def weight_costs(self, shapes: Shapes) -> dict[str, int]:
-        """`{path: cost of one weight}` in whole units, of which all weights have fewer than 2³¹.
-
-        A unit is the greatest common divisor of whole costs, unless that is too small; costs are
-        then rounded up, so that a budget is never exceeded.
-        """
-        table = dict(self.costs)
-        tree.check_globs("allocation", tree.globs_of(table), shapes)
-        costs = {path: tree.lookup(table, path, 1.0) for path in shapes}
-        if any(cost <= 0 for cost in costs.values()):
-            raise ValueError(f"by_total_cost: got {costs}, allowed: positive costs")
-        total = sum(costs[path] * math.prod(shape) for path, shape in shapes.items())
-        common = math.gcd(*(int(c) for c in costs.values()))
-        unit = max(common if all(c == int(c) for c in costs.values()) else 0, total / 2**30)
-        return {path: math.ceil(cost / unit) for path, cost in costs.items()}
-
-
-def by_total_cost(costs: Mapping[str, float]) -> TotalCost:
+def by_total_cost(costs: Mapping[str, float]) -> Allocation:
     """One group of all leaves, which compete by score per cost for a budget in cost.
 
     The density is then a fraction of the total cost. The cost of the active weights does not
@@ -121,16 +103,29 @@ def by_total_cost(costs: Mapping[str, float]) -> TotalCost:
 
     Args:
       costs: Cost of one weight (for example MACs per example) by path glob; 1 where none matches.
+        Costs are rounded up to whole units, so that a budget is never exceeded. The unit is the
+        greatest common divisor of whole costs, or larger if the total would reach 2³¹ units.
 
     Raises:
       ValueError: (on use) For a cost that is not positive.
     """
-    return TotalCost(tuple(costs.items()))
 
+    def counts(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
+        whole = weight_costs(shapes)
+        total = sum(whole[path] * math.prod(shape) for path, shape in shapes.items())
+        return {tuple(shapes): part_of(density, total)}
 
-def weight_costs(allocation: Allocation, shapes: Shapes) -> dict[str, int]:
-    """The costs by which weights of an allocation are counted; empty where each counts one."""
-    return allocation.weight_costs(shapes) if isinstance(allocation, TotalCost) else {}
+    def weight_costs(shapes: Shapes) -> dict[str, int]:
+        tree.check_globs("allocation", tree.globs_of(costs), shapes)
+        each = {path: tree.lookup(costs, path, 1.0) for path in shapes}
+        if any(cost <= 0 for cost in each.values()):
+            raise ValueError(f"by_total_cost: got {each}, allowed: positive costs")
+        total = sum(each[path] * math.prod(shape) for path, shape in shapes.items())
+        common = math.gcd(*(int(c) for c in each.values()))
+        unit = max(common if all(c == int(c) for c in each.values()) else 0, total / 2**30)
+        return {path: math.ceil(cost / unit) for path, cost in each.items()}
+
+    return Allocation(counts, weight_costs)
 
 
 def per_leaf(densities: Mapping[str, float]) -> Allocation:
@@ -157,6 +152,11 @@ def per_leaf(densities: Mapping[str, float]) -> Allocation:
 def check_feasible(allocation: Allocation, shapes: Shapes, density: float) -> None:
     """Checks that an allocation can meet a density; outside of jit, before a run.
 
+    Args:
+      allocation: The allocation.
+      shapes: `{path: shape}` of the masked leaves.
+      density: The lowest density of the run, in (0, 1].
+
     Raises:
       ValueError: If a group would get no weight, because the density is too small or because leaves
         that stay dense use the whole budget.
@@ -179,7 +179,7 @@ def _proportional(
 ) -> Allocation:
     """Densities min(1, ε·raw), with ε such that the cost of the active weights meets the budget."""
 
-    def allocation(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
+    def counts(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
         tree.check_globs("dense", dense, shapes)
         tree.check_globs("allocation", globs, shapes)
         size = leaf_sizes(shapes)
@@ -188,11 +188,11 @@ def _proportional(
         if not size.all():  # rounding must not assign weights to empty leaves
             some = {path: shape for path, shape in shapes.items() if math.prod(shape)}
             empty = {(path,): jnp.int32(0) for path in shapes if path not in some}
-            found = counted(some, density)
+            found = split(some, density)
             return {(path,): (found | empty)[(path,)] for path in shapes}
-        return counted(shapes, density)
+        return split(shapes, density)
 
-    def counted(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
+    def split(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
         size = leaf_sizes(shapes)
         stay = dict.fromkeys(dense, True)
         pinned = np.array([tree.lookup(stay, path, False) for path in shapes], bool)
@@ -204,10 +204,10 @@ def _proportional(
             total = jnp.maximum(part_of(density, int(size.sum())), int(size[pinned].sum()))
         else:
             total = jnp.round(jnp.sum(wanted)).astype(jnp.int32)
-        counts = round_to_total(wanted, total)
-        return {(path,): counts[i] for i, path in enumerate(shapes)}
+        rounded = round_to_total(wanted, total)
+        return {(path,): rounded[i] for i, path in enumerate(shapes)}
 
-    return allocation
+    return Allocation(counts)
 
 
 def _float(x: Any) -> jax.Array:

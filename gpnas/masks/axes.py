@@ -52,6 +52,11 @@ class Sides(NamedTuple):
 def sides(path: str, ndim: int, table: AxesTable | None = None) -> Sides:
     """Role of each axis of a leaf: by the first glob that matches its path, else by convention.
 
+    Args:
+      path: Path of the leaf.
+      ndim: Number of its axes.
+      table: `Axes` by path glob.
+
     Raises:
       ValueError: If an axis does not exist, or is given twice.
     """
@@ -103,7 +108,12 @@ def restored(leaf: jax.Array, at: Sides, shape: tuple[int, ...]) -> jax.Array:
 def layer_shape(
     path: str, shape: tuple[int, ...], table: AxesTable | None = None
 ) -> tuple[int, ...]:
-    """(receptive…, in, out) of one layer of a leaf."""
+    """(receptive…, in, out) of one layer of a leaf.
+
+    Args:
+      path, shape: Path and shape of the leaf.
+      table: `Axes` by path glob.
+    """
     at = sides(path, len(shape), table)
     fans = (math.prod(shape[i] for i in side) for side in (at.ins, at.outs))
     return (*(shape[i] for i in at.receptive), *fans)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks._transform import cond_inplace
-from gpnas.masks.tree import wide
+from gpnas.masks.tree import nodes_of, wide
 
 
 class Skips(NamedTuple):
@@ -79,20 +79,15 @@ def cond_finite(
 
 def skipped(state: Any) -> jax.Array:
     """() int32, steps that a mask transform has skipped, from its state; may be traced."""
-    return jnp.max(jnp.stack([jnp.int32(0), *(node.steps for node in _skips(state))]))
+    return jnp.max(jnp.stack([jnp.int32(0), *(node.steps for node in nodes_of(Skips, state))]))
 
 
 def pending(state: Any) -> jax.Array:
     """() bool, whether a mask update is deferred, from a mask transform's state; may be traced."""
-    flags = (jnp.any(node.pending) for node in _skips(state))  # of replicas: of any
+    flags = (jnp.any(node.pending) for node in nodes_of(Skips, state))  # of replicas: of any
     return jnp.any(jnp.stack([jnp.zeros((), bool), *flags]))
 
 
 def may_defer(state: Any) -> bool:
     """Whether a mask transform with such a state can defer mask updates."""
-    return bool(_skips(state))
-
-
-def _skips(state: Any) -> list[Skips]:
-    nodes = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Skips))
-    return [node for node in nodes if isinstance(node, Skips)]
+    return bool(nodes_of(Skips, state))

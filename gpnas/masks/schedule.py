@@ -27,7 +27,12 @@ def constant(value: float) -> Schedule:
 
 
 def linear(first: float, last: float, start: int, stop: int) -> Schedule:
-    """Linear interpolation from `first` until step `start` to `last` from step `stop` on."""
+    """Linear interpolation from `first` until step `start` to `last` from step `stop` on.
+
+    Args:
+      first, last: Values before `start` and from `stop` on.
+      start, stop: Steps between which the value changes.
+    """
     return lambda step: first + (last - first) * _progress(step, start, stop)
 
 
@@ -46,6 +51,10 @@ def cubic(first: float, last: float, start: int, stop: int) -> Schedule:
 
 def cosine(first: float, stop: int, last: float = 0.0) -> Schedule:
     """Cosine decay from `first` at step 0 to `last` from step `stop` on.
+
+    Args:
+      first, last: Values at step 0 and from `stop` on.
+      stop: Step at which the decay ends.
 
     References:
       Dettmers & Zettlemoyer 2019 (arXiv:1907.04840); Evci et al. 2020 (arXiv:1911.11134),
@@ -99,6 +108,11 @@ def developmental(final: float, peak: float, peak_step: int, stop: int) -> Sched
 def alternating(low: float, start: int, stop: int, dense_steps: int, sparse_steps: int) -> Schedule:
     """1 before `start`, then alternately `low` and 1 until `stop`, then `low`.
 
+    Args:
+      low: The value of the sparse phases.
+      start, stop: Steps between which the phases alternate; a sparse phase is first.
+      dense_steps, sparse_steps: Lengths of the phases.
+
     References:
       Peste et al. 2021, AC/DC (arXiv:2106.12379), algorithm 1.
     """
@@ -139,7 +153,11 @@ def never(step: jax.Array) -> jax.Array:
 
 
 def within(start: int, stop: int | None) -> Callable[[jax.Array], jax.Array]:
-    """`step → () bool`, True at steps `start <= step < stop` (no end if `stop` is None)."""
+    """`step → () bool`, True at steps `start <= step < stop` (no end if `stop` is None).
+
+    Args:
+      start, stop: First step, and first step after them.
+    """
     return lambda step: (step >= start) & (True if stop is None else step < stop)
 
 
@@ -157,5 +175,11 @@ def check_densities(density: Schedule) -> None:
 
 
 def staggered(schedule: Schedule, depth: float, delay: float) -> Schedule:
-    """A schedule delayed by depth · delay steps; depth is 0 for the first layer, 1 for the last."""
+    """A schedule delayed by depth · delay steps; depth is 0 for the first layer, 1 for the last.
+
+    Args:
+      schedule: The schedule to delay.
+      depth: In [0, 1].
+      delay: Steps by which the last layer is delayed.
+    """
     return lambda step: schedule(jnp.maximum(jnp.asarray(step, jnp.float32) - depth * delay, 0))

@@ -47,13 +47,24 @@ class Score(NamedTuple):
 
 
 def init_statistics(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
-    """Initial statistics of all the scores, each once; `{}` if none is needed."""
+    """Initial statistics of all the scores, each once; `{}` if none is needed.
+
+    Args:
+      scores: Scores that share statistics by name.
+      params: `{path: weight}` of the masked leaves.
+    """
     kept = {n: s.init(params) for score in scores for n, s in score.statistics.items()}
     return kept | {_SEEN: jnp.float32(0)} if kept else {}
 
 
 def observe(scores: tuple[Score, ...], kept: Mapping[str, Any], ctx: MaskContext) -> dict[str, Any]:
-    """Statistics of all the scores after one more step; skips gradients that are not finite."""
+    """Statistics of all the scores after one more step; skips gradients that are not finite.
+
+    Args:
+      scores: As in `init_statistics`.
+      kept: The statistics before.
+      ctx: The step.
+    """
     return _observe(scores, kept, ctx)[0]
 
 
@@ -77,6 +88,11 @@ def observe_before(
     window: int | None,
 ) -> tuple[dict[str, Any], jax.Array | bool]:
     """`observe` only in the last `window` steps before a multiple of `every`; None: at every step.
+
+    Args:
+      scores, kept, ctx: As in `observe`.
+      every: Steps between mask updates.
+      window: Steps before a mask update.
 
     Returns:
       The statistics, and whether the gradients were finite; True where they were not checked.
@@ -158,7 +174,11 @@ def taylor() -> Score:
 
 
 def momentum(decay: float = 0.9) -> Score:
-    """`|ḡ|`: sparse momentum's score for growth (arXiv:1907.04840)."""
+    """`|ḡ|`: sparse momentum's score for growth (arXiv:1907.04840).
+
+    Args:
+      decay: Decay of the moving average ḡ.
+    """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         return jax.tree.map(jnp.abs, kept[f"gradient@{decay}"])

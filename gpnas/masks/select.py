@@ -43,6 +43,11 @@ def scramble(shape: tuple[int, ...], offset: int, key: jax.Array) -> jax.Array:
     """A pseudorandom uint32 per element, each different: a bijection of the index, by `key`.
 
     The index is global, so the result does not depend on sharding.
+
+    Args:
+      shape: Shape of the array.
+      offset: Global index of its first element.
+      key: Random key.
     """
     strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     x = jnp.full(shape, offset, jnp.uint32)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 Tree = Any
 _Value = TypeVar("_Value")
+_Node = TypeVar("_Node")
 Leaves = dict[str, jax.Array]
 #: A glob of paths, or a function `(path, leaf) → bool`.
 Filter = str | Callable[[str, jax.Array], bool]
@@ -79,6 +80,12 @@ def leaves_by_path(values: Tree) -> dict[str, Any]:
             raise ValueError(f"params: got two leaves {name}, allowed: one of each path")
         found[name] = leaf
     return found
+
+
+def nodes_of(kind: type[_Node], state: Tree) -> list[_Node]:
+    """The nodes of a type in a pytree, such as an optimizer's state; none inside of another."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kind))
+    return [node for node in nodes if isinstance(node, kind)]
 
 
 def natural_order(path: str) -> list:

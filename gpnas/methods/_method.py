@@ -35,11 +35,6 @@ def all_ones(masks: Any, state: Any) -> Any:
     return jax.tree.map(jnp.ones_like, masks)
 
 
-def _unchanged(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The user's optimizer as it is."""
-    return tx
-
-
 class EvalContext(NamedTuple):
     """Arguments of `Hooks.on_eval` after an evaluation, on the host.
 
@@ -114,7 +109,7 @@ class Method(NamedTuple):
     zero_mask: MaskFn | None = None
     mask_forward: bool = True
     grow_init: GrowInit = grow_at_zero
-    wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _unchanged
+    wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda tx: tx
     gates: Gates = no_gates()
     trainings: int = 1
     hooks: Hooks = Hooks()

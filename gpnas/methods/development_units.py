@@ -11,12 +11,7 @@ from gpnas.masks import allocate, init_masks, masked_leaves, plasticity, schedul
 from gpnas.methods._method import Forecast, Hooks, Method, rate_until
 from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative, Steps
 from gpnas.methods._units import unit_method
-from gpnas.units import (
-    UnitGroups,
-    groups_in_collection,
-    is_block,
-    on_units,
-)
+from gpnas.units import UnitGroups, groups_in_collection, is_block, on_units
 from gpnas.units import score as unit_score
 
 
@@ -127,9 +122,7 @@ def _shares(
       units, blocks: (final density, peak) of each.
     """
 
-    def allocation(
-        shapes: allocate.Shapes, overshoot: jax.Array
-    ) -> dict[allocate.Group, jax.Array]:
+    def counts(shapes: allocate.Shapes, overshoot: jax.Array) -> dict[allocate.Group, jax.Array]:
         def part_of(size: int, density: float, peak: float) -> jax.Array:
             share = density * (1 + (peak - 1) * overshoot)
             return jnp.clip(jnp.round(share * size).astype(jnp.int32), 1, size)
@@ -142,7 +135,7 @@ def _shares(
         }
         return found | ({pool: part_of(len(pool), *blocks)} if pool else {})
 
-    return allocation
+    return allocate.Allocation(counts)
 
 
 def _targets(

@@ -1,6 +1,7 @@
 """Lottery tickets: iterative magnitude pruning with rewinding of the weights."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax
@@ -143,15 +144,15 @@ def prune_smallest(masks: Any, params: Any, fraction: float, last_fraction: floa
 
 def redrawn(params: Any, key: jax.Array) -> Any:
     """Reinitialised weights: a permutation of each leaf, so of equal distribution."""
-    weights = masked_leaves(init_masks(params), params)
-    keys = tree.keys_for(key, weights)
-    flat = {p: jax.random.permutation(keys[p], w.reshape(-1)) for p, w in weights.items()}
-    return update_leaves(params, {p: flat[p].reshape(w.shape) for p, w in weights.items()})
+    return _permuted(params, masked_leaves(init_masks(params), params), key)
 
 
 def shuffled(masks: Any, key: jax.Array) -> Any:
     """Masks with as many active weights in each leaf, at random places."""
-    active = masked_leaves(masks)
-    keys = tree.keys_for(key, active)
-    flat = {p: jax.random.permutation(keys[p], m.reshape(-1)) for p, m in active.items()}
-    return update_leaves(masks, {p: flat[p].reshape(m.shape) for p, m in active.items()})
+    return _permuted(masks, masked_leaves(masks), key)
+
+
+def _permuted(values: Any, leaves: Mapping[str, jax.Array], key: jax.Array) -> Any:
+    keys = tree.keys_for(key, dict(leaves))
+    flat = {p: jax.random.permutation(keys[p], x.reshape(-1)) for p, x in leaves.items()}
+    return update_leaves(values, {p: flat[p].reshape(x.shape) for p, x in leaves.items()})

@@ -33,11 +33,6 @@ def one_shot(
         return jnp.where(step < cut, 1.0, jnp.float32(density))
 
     transform = ranking(
-        score.magnitude(),
-        curve,
-        allocation=allocation,
-        select=select,
-        start=cut,
-        stop=cut + 1,
+        score.magnitude(), curve, allocation=allocation, select=select, start=cut, stop=cut + 1
     )
     return Method(transform, Forecast(curve))

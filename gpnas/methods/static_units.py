@@ -5,12 +5,7 @@ from typing import Any
 from gpnas.masks import MaskTransform, schedule
 from gpnas.methods._method import Forecast, Method
 from gpnas.methods._units import unit_method
-from gpnas.units import (
-    UnitGroups,
-    groups_in_collection,
-    is_block,
-    on_units,
-)
+from gpnas.units import UnitGroups, groups_in_collection, is_block, on_units
 from gpnas.units import score as unit_score
 
 

@@ -134,11 +134,7 @@ def batch_norm(
 ) -> Callable[..., nn.BatchNorm]:
     """Constructor of batch normalizations, with statistics of the batch in training."""
     return functools.partial(
-        nn.BatchNorm,
-        use_running_average=not train,
-        momentum=0.9,
-        dtype=dtype,
-        axis_name=axis_name,
+        nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=dtype, axis_name=axis_name
     )
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gpnas import plugins
+from gpnas._files import lists
 from gpnas.errors import UserError
 from gpnas.models._cellnet import ALL_OPERATIONS, CellNet, prefix
 from gpnas.models._convnet import ConvNet
@@ -51,7 +52,7 @@ def architecture(module: nn.Module | None, params: Any) -> dict[str, Any]:
         if f.init and f.name not in _PLACE
     }
     fields |= _WIDTHS[name](module, params)
-    return {"model": name, "fields": {k: _lists(v) for k, v in fields.items()}}
+    return {"model": name, "fields": {k: lists(v) for k, v in fields.items()}}
 
 
 def from_architecture(architecture: Mapping[str, Any], **place: Any) -> nn.Module:
@@ -138,10 +139,6 @@ def _check_widths(field: str, value: Any) -> None:
         raise UserError(f"fields.{field}", value, f"whole numbers from {least}")
 
 
-def _lists(value: Any) -> Any:
-    return list(map(_lists, value)) if isinstance(value, list | tuple) else value
-
-
 def _name(module: nn.Module | None) -> str:
     for name, kind in MODELS.items():
         if type(module) is kind:
@@ -155,16 +152,8 @@ def _last(params: Any, *path: str) -> int:
     return int(jnp.shape(params["kernel"])[-1])
 
 
-def _convnet(module: Any, params: Any) -> dict[str, Any]:
-    return {"widths": [_last(params, name) for name in ("conv1", "conv2", "conv3", "hidden")]}
-
-
-def _lenet300(module: Any, params: Any) -> dict[str, Any]:
-    return {"widths": [_last(params, f"Dense_{i}") for i in range(len(module.widths))]}
-
-
-def _lenet5(module: Any, params: Any) -> dict[str, Any]:
-    return {"widths": [_last(params, name) for name in ("Conv_0", "Conv_1", "Dense_0")]}
+def _named(*names: str) -> Callable[[Any, Any], dict[str, Any]]:
+    return lambda module, params: {"widths": [_last(params, name) for name in names]}
 
 
 def _resnet(module: Any, params: Any) -> dict[str, Any]:
@@ -201,8 +190,10 @@ _BLOCKS: Mapping[str, Callable[[Any], dict[str, tuple[str, str]]]] = {
 }
 _WIDTHS: Mapping[str, Callable[[Any, Any], dict[str, Any]]] = {
     "cellnet": _cellnet,
-    "convnet": _convnet,
-    "lenet300": _lenet300,
-    "lenet5": _lenet5,
+    "convnet": _named("conv1", "conv2", "conv3", "hidden"),
+    "lenet300": lambda module, params: {
+        "widths": [_last(params, f"Dense_{i}") for i in range(len(module.widths))]
+    },
+    "lenet5": _named("Conv_0", "Conv_1", "Dense_0"),
     "resnet": _resnet,
 }

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas._files import tuples
 from gpnas.errors import UserError
 from gpnas.masks import tree
 from gpnas.units import UnitGroups, is_block
@@ -83,7 +84,7 @@ def find_widths(
 
 def with_widths(fields: Mapping[str, Any], values: Mapping[Width, int]) -> dict[str, Any]:
     """The fields with other values of some widths; lists become tuples."""
-    new = {name: _tuples(value) for name, value in fields.items()}
+    new = {name: tuples(value) for name, value in fields.items()}
     for width, value in values.items():
         new[width.field] = _replaced(new[width.field], width.place, value)
     return new
@@ -95,10 +96,6 @@ def _replaced(value: Any, index: tuple[int, ...], number: int) -> Any:
     first, *rest = index
     inner = _replaced(value[first], tuple(rest), number)
     return (*value[:first], inner, *value[first + 1 :])
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _numbers(fields: Mapping[str, Any]) -> Iterator[Width]:

@@ -17,7 +17,7 @@ class Panel:
 
     Attributes:
       draw: Draws onto axes of the final size.
-      label: Text alternative, for screen readers.
+      label: Text alternative for screen readers.
       width: Whole width in pixels.
       height: Whole height in pixels.
       margins: Room around the axes: left, right, top, bottom, in pixels.

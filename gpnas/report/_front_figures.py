@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from gpnas.report import _front_results as results
 from gpnas.report import formatting, stats, style
@@ -16,6 +16,7 @@ from gpnas.report._axes import set_limits, set_scale, thin_ticks
 from gpnas.report._figures import FigureSpec, Panel
 from gpnas.report._groups import Summary
 from gpnas.report._labels import fit, place_labels, text_width
+from gpnas.report._lines import steps_axis
 from gpnas.report._read_front import Front
 
 _WIDE, _NARROW = 760.0, 380.0
@@ -259,13 +260,11 @@ def _layer_label(layer: _Layer, front: Front) -> str:
 
 def _draw_widths(front: Front, layers: Sequence[_Layer], left: float, ax: Axes) -> None:
     last = max(float(layer.steps[-1]) for layer in layers)
-    ax.set(xlim=(0, last), ylim=(len(layers) - 0.5, -0.5), xlabel="training step of the main run")
+    steps_axis(ax, 0, last)
+    ax.set(ylim=(len(layers) - 0.5, -0.5), xlabel="training step of the main run")
     ax.grid(visible=False)
     ax.spines["left"].set_visible(False)
     ax.yaxis.set_major_locator(NullLocator())
-    bins = max(3, int(ax.get_window_extent().width / 90))
-    ax.xaxis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10], integer=True))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: formatting.tick(value)))
     edge: Any = {"color": _GROWN, "lw": 2.5, "solid_capstyle": "round"}
     for row, layer in enumerate(layers):
         half = _BAND / 2 * layer.counts / layer.size

@@ -1,7 +1,7 @@
 """Fronts of networks from one run: means over seeds, their table, and what they cost."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from gpnas.report import formatting, stats
 from gpnas.report._groups import Series
 from gpnas.report._metric import Metric
 from gpnas.report._read_front import Front
-from gpnas.report._table import Cell, Column, Table
+from gpnas.report._table import Cell, Column, Table, number_cell
 
 BATCHES = (1, 64)  # of which the latency with one thread is shown
 FOUND = Series("", "front", "", "found", 1, 0)
@@ -151,9 +151,9 @@ def _named(row: Member, rows: Sequence[Member]) -> Cell:
 def _cells(row: Member, fronts: Sequence[Front], timed: Sequence[int]) -> list[Cell]:
     metric = fronts[0].metric
     cells = [
-        _cell(row.mean("macs", metric), formatting.count),
-        _cell(row.mean("relative_macs", metric), formatting.percent_text),
-        _cell(row.mean("params", metric), formatting.count),
+        number_cell(row.mean("macs", metric), formatting.count),
+        number_cell(row.mean("relative_macs", metric), formatting.percent_text),
+        number_cell(row.mean("params", metric), formatting.count),
     ]
     for quantity in ("test", "val"):
         found = row.estimate(quantity, metric)
@@ -163,11 +163,7 @@ def _cells(row: Member, fronts: Sequence[Front], timed: Sequence[int]) -> list[C
         faster = f"{reference / ms:.2f}" if ms and reference and row.files else ""
         cells.append(Cell(formatting.digits(ms), ms, detail=faster))
     cells.append(Cell(_widths(row)))
-    return [*cells, _cell(row.mean("train_flops", metric), formatting.si)]
-
-
-def _cell(value: float | None, form: Callable[[float | None], str]) -> Cell:
-    return Cell(form(value), value)
+    return [*cells, number_cell(row.mean("train_flops", metric), formatting.si)]
 
 
 def _widths(row: Member, most: int = 60) -> str:

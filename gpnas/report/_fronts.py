@@ -17,7 +17,11 @@ from gpnas.report._searches import box, objectives, studies
 
 
 def front_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure per study with several objectives: fronts of all seeds, one panel per arm."""
+    """One figure per study with several objectives: fronts of all seeds, one panel per arm.
+
+    Args:
+      summary: The summary of the report.
+    """
     return [
         _fronts(study, groups)
         for study, groups in studies(summary).items()

@@ -134,7 +134,7 @@ def _title(ax: Axes, text: str, colour: str, left: float = 48) -> None:
     )
 
 
-def _steps_axis(ax: Axes, first: float, last: float) -> None:
+def steps_axis(ax: Axes, first: float, last: float) -> None:
     ax.set(xlim=(min(first, 0), last if last > first else first + 1), xlabel="training step")
     bins = max(3, min(8, int(ax.get_window_extent().width / 80)))
     ax.xaxis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10], integer=True))
@@ -161,7 +161,7 @@ def draw_lines(
     frame.apply(ax)
     last = max(float(line.curve.steps[-1]) for line in lines)
     total = float(end.total_steps or last) if end is not None else last
-    _steps_axis(ax, min(float(line.curve.steps[0]) for line in lines), max(last, total))
+    steps_axis(ax, min(float(line.curve.steps[0]) for line in lines), max(last, total))
     if ylabel:
         ax.set(ylabel=ylabel + (" (log scale)" if frame.log else ""))
     if title:
@@ -194,7 +194,7 @@ def draw_rates(grown: _curves.Curve, pruned: _curves.Curve, group: Group, ax: Ax
     own = style.colour(group.series)
     peak = float(max(grown.mean.max(), pruned.mean.max()))
     ax.set(ylim=(-1.12 * peak, 1.12 * peak))
-    _steps_axis(ax, float(grown.steps[0]), float(grown.steps[-1]))
+    steps_axis(ax, float(grown.steps[0]), float(grown.steps[-1]))
     for curve, sign, alpha in ((grown, 1, 0.55), (pruned, -1, 0.22)):
         ax.fill_between(curve.steps, 0, sign * curve.mean, step="pre", color=own, alpha=alpha, lw=0)
         ax.plot(curve.steps, sign * curve.mean, drawstyle="steps-pre", color=own, lw=1)

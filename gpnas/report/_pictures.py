@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import functools
 import io
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -170,7 +169,8 @@ def receptive_figure(summary: Summary) -> FigureSpec | None:
                 panels.append(Panel(draw, text, 260.0, 270.0, (12.0, 12.0, 30.0, 4.0)))
     if not panels:
         return None
-    return FigureSpec("receptive", HEADING, CAPTION, panels, columns=_columns(panels))
+    columns = 4 if len(panels) > 2 else len(panels)
+    return FigureSpec("receptive", HEADING, CAPTION, panels, columns=columns)
 
 
 HEADING = "Weights of the first layer"
@@ -180,10 +180,6 @@ CAPTION = (
     "strongest weight; vermilion is positive, blue negative, inactive weights have the colour of "
     "the page. Every picture has its own scale."
 )
-
-
-def _columns(panels: Sequence[Panel]) -> int:
-    return 4 if len(panels) > 2 else len(panels)
 
 
 def _draw(image: np.ndarray, signed: bool, title: str, series: Series, ax: Axes) -> None:

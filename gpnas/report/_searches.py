@@ -127,7 +127,11 @@ def studies(summary: Summary) -> dict[str, list[Group]]:
 
 
 def search_tables(summary: Summary) -> list[Table]:
-    """One table per study: each strategy after so many evaluations."""
+    """One table per study: each strategy after so many evaluations.
+
+    Args:
+      summary: The summary of the report.
+    """
     return [_table(study, groups) for study, groups in studies(summary).items()]
 
 
@@ -170,7 +174,7 @@ def search_difference_table(groups: Sequence[Group], against: str) -> Table:
     """
     runs = [run for group in groups for run in group.runs]
     name, measure = list(measures(runs).items())[-1]
-    marks = marks_of(runs)
+    marks, places = marks_of(runs), 3 if name == "hypervolume" else 2
     at = {
         group.label: [{run.seed or 0: measure(run, mark) for run in group.runs} for mark in marks]
         for group in groups
@@ -179,16 +183,12 @@ def search_difference_table(groups: Sequence[Group], against: str) -> Table:
     for label in (label for label in at if label != against):
         pairs = zip(at[label], at[against], strict=True)
         found = [stats.paired_difference(ours, theirs) for ours, theirs in pairs]
-        rows.append([Cell(label), *(Cell(_signed(name, one)) for one in found)])
+        rows.append([Cell(label), *(Cell(stats.interval_text(one, places, "+")) for one in found)])
     caption = f"{name} minus that of {against}, after so many {unit(runs[0])}"
     better = "above" if name == "hypervolume" else "below"
     note = f"Mean ± half the 95 % interval of the differences by seed; {better} zero is better."
     columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
     return Table(caption, columns, rows, [note])
-
-
-def _signed(name: str, found: stats.Estimate | None) -> str:
-    return stats.interval_text(found, 3 if name == "hypervolume" else 2, "+")
 
 
 def _text(name: str, found: stats.Estimate | None) -> str:
@@ -205,7 +205,11 @@ def _protocol(run: Run, name: str) -> str:
 
 
 def course_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure per study: best so far, or the dominated hypervolume, by evaluations."""
+    """One figure per study: best so far, or the dominated hypervolume, by evaluations.
+
+    Args:
+      summary: The summary of the report.
+    """
     return [_course(study, groups) for study, groups in studies(summary).items()]
 
 

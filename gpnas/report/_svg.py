@@ -67,7 +67,7 @@ def inline_svg(svg: bytes, prefix: str, label: str) -> str:
     Args:
       svg: A file that `figure` returned.
       prefix: Unique in the page.
-      label: Text alternative, for screen readers.
+      label: Text alternative for screen readers.
 
     Returns:
       An `<svg>` element.

@@ -28,7 +28,7 @@ class Cell:
     """A cell of a table.
 
     Attributes:
-      text: What it says.
+      text: The text.
       order: What it is sorted by; None sorts last.
       series: The arm whose colour stands before the text.
       detail: A second, smaller part of the text.

@@ -202,11 +202,7 @@ def validation_figure(summary: Summary) -> FigureSpec | None:
     context = [dataclasses.replace(line, series=None) for line in every[:40]]
     panels = [
         line_panel(
-            [*context, *lines],
-            frame,
-            series.label,
-            style.colour(series),
-            f"{series.label}, {what}",
+            [*context, *lines], frame, series.label, style.colour(series), f"{series.label}, {what}"
         )
         for series, lines in by_arm[:MAX_ARMS]
     ]

@@ -25,7 +25,11 @@ def text_table(loaded: Loaded) -> str:
 
 
 def markdown_table(loaded: Loaded) -> str:
-    """Returns the result table as Markdown, and the unfinished runs below it."""
+    """Returns the result table as Markdown, and the unfinished runs below it.
+
+    Args:
+      loaded: What `read_runs` returned.
+    """
     return _tables(loaded, "markdown")
 
 

@@ -16,7 +16,7 @@ import optax
 
 from gpnas._stacking import stack, unstack
 from gpnas.data import Dataset, Split, standardize
-from gpnas.masks import is_weight, tree
+from gpnas.masks import decay_mask
 from gpnas.models import call
 from gpnas.search._sgd import sgd_step
 from gpnas.search._task import CLASSIFICATION, Training
@@ -149,7 +149,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
             )
             chunk = _Chunk(_chunk(rates, at), np.int32(at), np.int32(count), images, labels)
             state = run(module, len(jobs) > 1, replica, chunk)
-        return [_variables(one) for one in unstack(state, len(jobs))]
+        return [{"params": one.params, **one.others} for one in unstack(state, len(jobs))]
 
     def predict(module: nn.Module, variables: Any, images: np.ndarray) -> np.ndarray:
         found = _in_batches(lambda batch: logits(module, variables, batch), images)
@@ -224,15 +224,12 @@ def _quick(level: int) -> dict[str, Any] | None:
 def _optimizer(rule: Rule) -> optax.GradientTransformationExtraArgs:
     """SGD before the rate; gradients of parameters that are not `free` are zero."""
 
-    def decays(params: Any) -> Any:
-        return jax.tree.map_with_path(lambda path, p: is_weight(tree.path_name(path), p), params)
-
     def freeze(grads: Any, state: Any, params: Any = None, *, free: Any, **extra: Any) -> tuple:
         del params, extra
         return jax.tree.map(lambda own, g: jnp.where(own, g, 0), free, grads), state
 
     return optax.chain(
-        optax.add_decayed_weights(rule.weight_decay, mask=decays),
+        optax.add_decayed_weights(rule.weight_decay, mask=decay_mask),
         optax.GradientTransformationExtraArgs(optax.init_empty_state, freeze),
         optax.trace(rule.momentum),
     )
@@ -242,10 +239,6 @@ def _start(variables: Any, rule: Rule) -> _State:
     params = variables["params"]
     others = {name: tree for name, tree in variables.items() if name != "params"}
     return _State(params, others, _optimizer(rule).init(params))
-
-
-def _variables(state: _State) -> dict[str, Any]:
-    return {"params": state.params, **state.others}
 
 
 def _chunk(rows: np.ndarray, at: int) -> np.ndarray:

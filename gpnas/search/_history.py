@@ -72,7 +72,12 @@ def failures(history: History) -> set[Any]:
 
 
 def best(trials: Sequence[Trial], metric: str) -> Trial:
-    """The first trial with the lowest metric; of one or more that have metrics."""
+    """The first trial with the lowest metric; of one or more that have metrics.
+
+    Args:
+      trials: One or more trials that have metrics.
+      metric: Name of the metric.
+    """
     return min(trials, key=lambda trial: value(trial, metric))
 
 

@@ -16,7 +16,7 @@ from gpnas.search._database import KEPT, must_exist, reached
 from gpnas.search._resume import check_same
 
 HEARTBEAT, GRACE = 5, 20  # seconds; a worker without a heartbeat for the latter counts as dead
-_RETRIES = 2  # of a trial whose worker died; after the third death it has failed
+_RETRIES = 2  # of a trial whose worker died; after the third time it has failed
 
 
 class TrialFailed(RuntimeError):
@@ -116,7 +116,7 @@ def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], list[float]
 
     try:
         study.optimize(one, n_trials=1, catch=(TrialFailed,))
-    except (UpdateFinishedTrialError, ValueError):  # the latter: Optuna told of a finished trial
+    except (UpdateFinishedTrialError, ValueError):  # the latter: Optuna, of a finished trial
         if not numbers:
             raise
         if raised and not isinstance(raised[0], TrialFailed | UpdateFinishedTrialError):

@@ -6,7 +6,7 @@ from typing import Any
 from gpnas.errors import UserError
 from gpnas.search._config import identity
 
-# In a study that goes on; digests tell whether the data are the same.
+# In a study that is resumed; digests show whether the data are the same.
 _MAY_CHANGE = {
     *("evaluations", "steps", "failures"),
     *(f"data.{place}" for place in ("raw_dir", "data_dir", "cache_dir", "download")),
@@ -31,7 +31,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by dotted path. Of a table's file only the kind counts: digests tell its content."""
+    """Values by dotted path. Of a table's file only the kind counts: digests show its content."""
     for name, value in settings.items():
         here = f"{path}{name}"
         if isinstance(value, Mapping):

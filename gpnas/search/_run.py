@@ -90,7 +90,7 @@ def search_together(
     """As `search`, with several candidates evaluated together.
 
     A strategy sees those of its proposals that are to be evaluated together as trials without
-    metrics, as if other workers were at them.
+    metrics, as if other workers evaluated them.
 
     Args:
       propose, evaluations, seed, history, most, failures: As for `search`.
@@ -111,8 +111,8 @@ def search_together(
         check_failures(trials, failures)
         start = len(trials)
         new: list[Trial] = []
-        room = min(together, evaluations - made)
-        while len(trials) < start + room:
+        batch = min(together, evaluations - made)
+        while len(trials) < start + batch:
             proposal = ask(propose, trials, randomness(seed, len(trials)))
             if proposal is None:
                 assert new, "nothing is under way that it could wait for"

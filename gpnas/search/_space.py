@@ -158,8 +158,3 @@ def only(space: Space, architectures: Sequence[Any]) -> Space:
         sample=sample, mutate=mutate, neighbours=neighbours, check=check,
         everything=lambda: iter(architectures),
     )  # fmt: skip
-
-
-def frozen(data: Any) -> Any:
-    """JSON data as hashable data: lists become tuples."""
-    return tuple(frozen(item) for item in data) if isinstance(data, list | tuple) else data

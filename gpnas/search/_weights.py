@@ -9,9 +9,8 @@ import jax
 import numpy as np
 from flax import serialization
 
-from gpnas._files import write_bytes
+from gpnas._files import tuples, write_bytes
 from gpnas.errors import UserError
-from gpnas.search._space import frozen
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -65,7 +64,7 @@ def load_weights(folder: pathlib.Path, number: int) -> Known:
     if hashlib.sha256(content).digest() != digest:
         raise UserError("workdir", str(path), "a file as it was written; this one is damaged")
     found = serialization.msgpack_restore(content)
-    return Known(frozen(json.loads(found["architecture"])), found["steps"], found["variables"])
+    return Known(tuples(json.loads(found["architecture"])), found["steps"], found["variables"])
 
 
 def _path(folder: pathlib.Path, number: int) -> pathlib.Path:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from gpnas import plugins
+from gpnas._files import tuples
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.search._config import check_search, check_trained, is_table
@@ -19,7 +20,7 @@ from gpnas.search._history import History, Propose, minimised
 from gpnas.search._jobs import Recipe
 from gpnas.search._outcome import FAILURES
 from gpnas.search._run import EvaluateAll, each, randomness
-from gpnas.search._space import Space, frozen
+from gpnas.search._space import Space
 from gpnas.search._table import TABLES, digests, load_table
 from gpnas.search._task import DEFAULT, Training, build_training, check_data
 from gpnas.search.spaces import SPACES
@@ -167,7 +168,7 @@ def _first(settings: Mapping[str, Any], space: Space) -> tuple[Any, list[str]]:
 
     def price() -> tuple[Any, list[str]]:
         architecture = space.sample(randomness(settings["seed"], 0))
-        kept = frozen(json.loads(json.dumps(architecture)))  # as a database gives it back
+        kept = tuples(json.loads(json.dumps(architecture)))  # as a database gives it back
         if not isinstance(kept, Hashable) or kept != architecture:
             raise TypeError("an architecture is nested tuples of texts and numbers")
         return architecture, [str(name) for name in space.cost(architecture)]
@@ -208,9 +209,13 @@ def _fields(
 def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[str, Any]) -> Propose:
     """A strategy from its name and its own fields.
 
+    Args:
+      space: The space.
+      objectives: Names of metrics, to be minimised.
+      settings: `name`, and the arguments of the strategy.
+
     Raises:
-      UserError: For a name or a field that there is not, a field's value that cannot be, or more
-        objectives than it takes.
+      UserError: For an unknown name or field, an invalid value, or more objectives than it takes.
     """
     own = dict(settings)
     name = str(own.pop("name", None))

@@ -56,6 +56,9 @@ def compare(config: ConfigDict, results: str) -> pathlib.Path:
 def plans(config: ConfigDict) -> dict[str, Search]:
     """Builds the search of each arm, with seed 0.
 
+    Args:
+      config: As `make_config` makes it.
+
     Raises:
       UserError: If any field of the config or of an arm is invalid.
     """

@@ -11,16 +11,7 @@ import numpy as np
 import optax
 
 from gpnas.models import cell201
-from gpnas.search.sharing import (
-    Pictures,
-    Recipe,
-    Shared,
-    State,
-    chunks,
-    descend,
-    loss,
-    minibatches,
-)
+from gpnas.search.sharing import Pictures, Recipe, Shared, State, chunks, descend, loss, minibatches
 
 
 class Darts(NamedTuple):
@@ -49,6 +40,13 @@ def alpha_gradient(
     supernet: nn.Module, params: Any, alpha: jax.Array, seen: Pictures, rows: jax.Array
 ) -> jax.Array:
     """∂L(w, softmax α)/∂α at the weights as they are, (edges, operations) float32.
+
+    Args:
+      supernet: As `gpnas.models.Supernet201`.
+      params: Its weights.
+      alpha: (edges, operations) float32.
+      seen: Validation images.
+      rows: (batch,) int32, numbers of images.
 
     References:
       Liu et al. 2019, equation 6 with ξ = 0: the first-order approximation.
@@ -85,7 +83,7 @@ def make_darts(
     def turns(
         mixture: Mixture,
         seen: Pictures,
-        held: Pictures,
+        validation: Pictures,
         rows: Any,
         own: Any,
         count: Any,
@@ -93,7 +91,7 @@ def make_darts(
     ) -> Mixture:
         def turn(i: Any, now: Mixture) -> Mixture:
             params = now.shared.params
-            slope = alpha_gradient(supernet, params, now.alpha, held, own[i])
+            slope = alpha_gradient(supernet, params, now.alpha, validation, own[i])
             updates, opt_state = tx.update(slope, now.opt_state, now.alpha)
             alpha = now.alpha + updates
             gradient = jax.grad(loss, 1)(supernet, params, jax.nn.softmax(alpha), seen, rows[i])
@@ -104,13 +102,13 @@ def make_darts(
     def train(
         mixture: Mixture,
         seen: Pictures,
-        held: Pictures,
+        validation: Pictures,
         rows: np.ndarray,
         own: np.ndarray,
         total: int,
     ) -> Mixture:
         for count, some, others in chunks(rows, own):
-            mixture = turns(mixture, seen, held, some, others, count, jnp.float32(total))
+            mixture = turns(mixture, seen, validation, some, others, count, jnp.float32(total))
         return mixture
 
     return begin, train
@@ -120,7 +118,7 @@ def first_order(
     supernet: nn.Module,
     shared: Shared,
     seen: Pictures,
-    held: Pictures,
+    validation: Pictures,
     turns: int,
     batch: int,
     seed: int,
@@ -132,7 +130,7 @@ def first_order(
       supernet: As `gpnas.models.Supernet201`.
       shared: Its programs, which draw the weights.
       seen: Training images.
-      held: Validation images, for α.
+      validation: Validation images, for α.
       turns: Number of steps of α, and of the weights.
       batch: Images per step.
       seed: Of the weights, α and the images' order.
@@ -140,13 +138,17 @@ def first_order(
     """
     begin, train = make_darts(supernet, recipe)
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
-    rows, own = (minibatches(rng, len(split.labels), batch, turns) for split in (seen, held))
+    rows, own = (minibatches(rng, len(split.labels), batch, turns) for split in (seen, validation))
     start = begin(shared.init(key), jax.random.fold_in(key, 1))
-    return train(start, seen, held, rows, own, turns)
+    return train(start, seen, validation, rows, own, turns)
 
 
 def discretise(alpha: jax.Array, without: Sequence[str] = ("none",)) -> tuple[str, ...]:
     """The operation of the largest weight on each edge, of all but those left out.
+
+    Args:
+      alpha: (edges, operations) float32.
+      without: Names of operations that are left out.
 
     References:
       Liu et al. 2019, section 2.4, which leaves the zero operation out.

@@ -49,13 +49,13 @@ def crowding(objectives: np.ndarray) -> np.ndarray:
     References:
       Deb et al. 2002, NSGA-II, section III.
     """
-    room = np.zeros(len(objectives))
+    distance = np.zeros(len(objectives))
     for column in objectives.T:
         order = np.argsort(column, kind="stable")
         span = column[order[-1]] - column[order[0]] or 1.0
-        room[order[[0, -1]]] = np.inf
-        room[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / span
-    return room
+        distance[order[[0, -1]]] = np.inf
+        distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / span
+    return distance
 
 
 def archive(history: History, objectives: Sequence[str]) -> list[Trial]:

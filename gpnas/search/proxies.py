@@ -11,7 +11,7 @@ supernet, compiled once::
 
         return measure(apply, names, params, images, labels)
 
-`apply` must not be jitted itself: layers are looked at, or left out, while it is traced.
+`apply` must not be jitted itself: layers are observed, or left out, while it is traced.
 """
 
 from collections.abc import Callable, Iterable
@@ -169,7 +169,7 @@ def params(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> j
 
 
 def macs(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """MACs for one image (see `gpnas.units.macs`); of branches, those of the dearest."""
+    """MACs for one image (see `gpnas.units.macs`); of branches, those of the most expensive."""
     del labels
     image = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
     return jnp.float32(units.macs(apply, params, image).total(params))
@@ -202,7 +202,7 @@ def measure(
       `{name: () float32}`, high ones better.
 
     Raises:
-      UserError: For a proxy that there is not; for one of the user's own that raises, or whose
+      UserError: For an unknown proxy; for one of the user's own that raises, or whose
         score is not a single number.
     """
     found = {name: plugins.find("proxy", name, PROXIES) for name in names}
@@ -224,11 +224,7 @@ def _call(name: str, proxy: Proxy, *arguments: Any) -> jax.Array:
 
 
 def score(
-    module: nn.Module,
-    names: Iterable[str],
-    images: jax.Array,
-    labels: jax.Array,
-    key: jax.Array,
+    module: nn.Module, names: Iterable[str], images: jax.Array, labels: jax.Array, key: jax.Array
 ) -> dict[str, float]:
     """Several proxies of a module with parameters drawn afresh.
 
@@ -243,7 +239,7 @@ def score(
       `{name: number}`, high ones better.
 
     Raises:
-      UserError: For a proxy that there is not.
+      UserError: For an unknown proxy.
     """
     names = tuple(names)
 

@@ -81,6 +81,12 @@ def minibatches(rng: np.random.Generator, images: int, batch: int, count: int = 
     """(count, batch) int32: shuffled passes; one whole pass if `count` is 0.
 
     A pass leaves out the few images that do not fill a minibatch.
+
+    Args:
+      rng: Random generator.
+      images: Number of images.
+      batch: Images per minibatch.
+      count: Number of minibatches.
     """
     each = images // batch
     count = count or each
@@ -177,7 +183,15 @@ def chunks(*arrays: np.ndarray) -> Iterator[tuple]:
 def train_alone(
     shared: Shared, seen: Pictures, selection: np.ndarray, steps: int, batch: int, seed: int
 ) -> Any:
-    """The parameters of one architecture, trained from scratch."""
+    """The parameters of one architecture, trained from scratch.
+
+    Args:
+      shared: The programs of a supernet.
+      seen: Training images.
+      selection: (edges,) int32, the architecture.
+      steps, batch: Number of steps, and images per step.
+      seed: Of the weights and of the images' order.
+    """
     rng = np.random.default_rng(seed)
     rows = minibatches(rng, len(seen.labels), batch, steps)
     selections = np.broadcast_to(selection, (steps, *selection.shape))

@@ -67,7 +67,7 @@ def darts(
 ) -> Space:
     """DARTS's two cells; by default small ones, the paper's have four nodes.
 
-    Of each node are chosen two different inputs, as "0 2" (the first node has no choice), and an
+    For each node, two different inputs are chosen, as "0 2" (the first node has no choice), and an
     operation for each; first the normal cell's nodes, then the reduction cell's.
 
     Args:
@@ -118,7 +118,12 @@ def of_networks(
 
 
 def cost_of(module: nn.Module, image: Shape) -> dict[str, float]:
-    """params, macs of one image, and log_params of base 10; nothing is computed but shapes."""
+    """params, macs of one image, and log_params of base 10; nothing is computed but shapes.
+
+    Args:
+      module: The network.
+      image: (height, width, channels).
+    """
     blank = jax.ShapeDtypeStruct((1, *image), np.float32)
     draw = functools.partial(call.init, module)
     variables = jax.eval_shape(draw, jax.random.key(0), blank)

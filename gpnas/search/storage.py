@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import optuna
 
+from gpnas._files import tuples
 from gpnas.errors import UserError
 from gpnas.search._database import KEPT, reached
 from gpnas.search._history import History, Propose, Trial, rooted
@@ -28,9 +29,8 @@ from gpnas.search._queue import join_study as join_study
 from gpnas.search._queue import open_study as open_study
 from gpnas.search._queue import wait_for_stale_trials as wait_for_stale_trials
 from gpnas.search._run import randomness
-from gpnas.search._space import frozen
 
-_POLL = 0.2  # seconds between looks at whether what a strategy waits for has ended
+_POLL = 0.2  # seconds between polls of the trials that a strategy waits for
 _LIVE = (
     optuna.trial.TrialState.COMPLETE,
     optuna.trial.TrialState.RUNNING,
@@ -211,6 +211,6 @@ def _trial(trial: optuna.Trial | optuna.trial.FrozenTrial) -> Trial:
     kept = trial.user_attrs
     asked = kept["proposal"]
     return Trial(
-        trial.number, frozen(asked["architecture"]), kept.get("metrics"), asked["parent"],
+        trial.number, tuples(asked["architecture"]), kept.get("metrics"), asked["parent"],
         kept.get("repeats"), asked["budget"], failure_of(trial),
     )  # fmt: skip

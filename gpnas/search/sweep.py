@@ -40,7 +40,7 @@ from gpnas.train import (
     run_key,
 )
 
-_POLL = 1.0  # seconds between looks at whether there is something to do
+_POLL = 1.0  # seconds between polls of the queue
 _KIND = "sweep"  # field of a study's settings: the name of the sweep
 _State = optuna.trial.TrialState
 
@@ -57,7 +57,7 @@ def begin(
       heartbeat, grace: As for `storage.open_study`.
 
     Raises:
-      UserError: If the database cannot be reached, or any run of the study cannot be.
+      UserError: If the database cannot be reached, or the config of any run is invalid.
     """
     groups = missing_groups(config, results)
     study = open_study(storage, config.study, ("wall_s",), {_KIND: config.study}, heartbeat, grace)
@@ -83,7 +83,7 @@ def begin(
 def join(
     storage: str, name: str | None = None, heartbeat: int = HEARTBEAT, grace: int = GRACE
 ) -> optuna.Study:
-    """A sweep that another process began.
+    """Opens a sweep that another process began.
 
     Args:
       storage, heartbeat, grace: As for `begin`.
@@ -134,7 +134,7 @@ def take_runs(
         trial.set_user_attr("metrics", [record["metrics"] for record in records])
         return [max(record["wall_s"] for record in records)]
 
-    while states := _alive(study):
+    while states := _unfinished(study):
         if stopped():
             raise Stopped("stopped before the next run")
         if _State.WAITING in states:
@@ -159,11 +159,11 @@ def _wait(seconds: float, stopped: Callable[[], bool]) -> None:
 
 
 @reached(KEPT)
-def _alive(study: optuna.Study) -> set[Any]:
+def _unfinished(study: optuna.Study) -> set[Any]:
     """Which of the states that are not final trials have; those of dead workers wait again."""
     give_back_stale_trials(study)
-    alive = (_State.WAITING, _State.RUNNING)
-    return {trial.state for trial in study.get_trials(deepcopy=False, states=alive)}
+    unfinished = (_State.WAITING, _State.RUNNING)
+    return {trial.state for trial in study.get_trials(deepcopy=False, states=unfinished)}
 
 
 def _group(job: dict[str, Any], images: dict[str, Dataset]) -> RunGroup:
@@ -189,7 +189,7 @@ def _configs(job: dict[str, Any] | None) -> list[ConfigDict]:
 
 @reached(KEPT)
 def _failures(study: optuna.Study) -> list[str]:
-    """Why runs have no record: what came of the last trial of each."""
+    """Why runs have no record: the outcome of the last trial of each."""
     last = {}
     for trial in study.get_trials(deepcopy=False, states=(_State.COMPLETE, _State.FAIL)):
         for one in _configs(trial.user_attrs.get("job")):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas._files import tuples
 from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.models import call
@@ -22,7 +23,7 @@ from gpnas.search._history import History, Trial, evaluated, value
 from gpnas.search._jobs import Recipe, TrainingContext, jobs_of
 from gpnas.search._outcome import Failed, Outcome, attempt
 from gpnas.search._run import EvaluateAll
-from gpnas.search._space import Space, frozen
+from gpnas.search._space import Space
 from gpnas.search._task import CLASSIFICATION, Training
 from gpnas.search._weights import Known, load_weights, save_weights
 
@@ -48,7 +49,7 @@ def trained(
 
     A trial with a budget trains for that many steps in all: if its parent is the same architecture,
     training is resumed. Randomness of a candidate follows from its architecture, its budget and the
-    seed, so that a search that was stopped goes on as if it had not been.
+    seed, so that a search that was stopped resumes as if it had not been.
 
     Args:
       space: With `build`, and `inherit` where children begin with their parents' weights.
@@ -152,7 +153,7 @@ def _alike(candidates: Sequence[_Candidate]) -> list[list[_Candidate]]:
 
 def _number(trial: Trial) -> int:
     """A number of an architecture and a budget, the same wherever a search is resumed."""
-    return zlib.crc32(repr((frozen(trial.architecture), trial.budget)).encode())
+    return zlib.crc32(repr((tuples(trial.architecture), trial.budget)).encode())
 
 
 def _latency(module: nn.Module, variables: Any, data: Dataset) -> float:

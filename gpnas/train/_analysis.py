@@ -68,7 +68,4 @@ def _sharpness(forward: Forward, params: Any, masks: Any, classes: int) -> float
     return float(found(params))
 
 
-ANALYSES: Mapping[str, Callable[..., Any]] = {
-    "psp_entropy": _states,
-    "top_eigenvalue": _sharpness,
-}
+ANALYSES: Mapping[str, Callable[..., Any]] = {"psp_entropy": _states, "top_eigenvalue": _sharpness}

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gpnas.masks import tree
+
 
 class EmaState(NamedTuple):
     """State of `params_ema`.
@@ -51,12 +53,8 @@ def evaluation_params(opt_state: Any, params: Any) -> Any:
       opt_state: State of an optimizer.
       params: The trained params.
     """
-    kinds = (EmaState, optax.contrib.ScheduleFreeState)
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, kinds))
-    for node in nodes:
-        if isinstance(node, EmaState):
-            return node.params_ema
-    for node in nodes:
-        if isinstance(node, optax.contrib.ScheduleFreeState):
-            return optax.contrib.schedule_free_eval_params(node, params)
+    for ema in tree.nodes_of(EmaState, opt_state):
+        return ema.params_ema
+    for node in tree.nodes_of(optax.contrib.ScheduleFreeState, opt_state):
+        return optax.contrib.schedule_free_eval_params(node, params)
     return params

@@ -9,15 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gpnas.errors import UserError
-from gpnas.masks import (
-    Axes,
-    AxesTable,
-    MaskTransform,
-    init_masks,
-    masked_leaves,
-    tree,
-    unstacked,
-)
+from gpnas.masks import Axes, AxesTable, MaskTransform, init_masks, masked_leaves, tree, unstacked
 from gpnas.masks import axes as mask_axes
 
 _ALLOWED = "{path glob: {in_axis, out_axis, batch_axis: whole numbers, or tuples of them}}"

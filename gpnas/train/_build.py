@@ -20,6 +20,10 @@ _NO_FIELDS = ("name", "dtype", "conv", "axes")  # of the section `model`
 def build_task(config: ConfigDict, model: Model) -> Task:
     """The task of a config's `task` section on a network.
 
+    Args:
+      config: The section.
+      model: The network.
+
     Raises:
       UserError: For an unknown name or field.
     """

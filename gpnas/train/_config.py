@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from gpnas._files import lists, tuples
 from gpnas.methods import duration
 from gpnas.sections import check_section
 
@@ -118,7 +119,7 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       Values by dotted path, as JSON has them (lists for tuples), of all the fields but those that
-      say where things lie and how often they are saved.
+      set paths and how often checkpoints are saved.
     """
     defaults = base().to_dict()
     defaults["optimizer"]["arguments"] = {}  # what is not given there is not given
@@ -127,18 +128,16 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_from_json(known: Mapping[str, Any]) -> ConfigDict:
-    """A config as it came back from JSON; a field that was added since then has its default."""
-    known = _tuples(known)
+    """A config as it came back from JSON; a field that was added since then has its default.
+
+    Args:
+      known: Nested dicts, as in config.json or a record.
+    """
+    known = tuples(known)
     config = base(**known["method"])
     config.update(known)
     config.optimizer.arguments = ConfigDict(known["optimizer"]["arguments"])
     return config
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _tuples(inner) for name, inner in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 _OPEN = (
@@ -177,9 +176,5 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= {f"{name}.{path}": inner for path, inner in _flat(value).items()}
         else:
-            flat[name] = _lists(value)
+            flat[name] = lists(value)
     return flat
-
-
-def _lists(value: Any) -> Any:
-    return list(map(_lists, value)) if isinstance(value, tuple | list) else value

@@ -49,6 +49,6 @@ def count_changes(counters: Counters, old: Any, new: Any, step: jax.Array) -> Co
 
 def active_steps(counters: Counters, masks: Any, step: jax.Array) -> dict[str, jax.Array]:
     """Active-weight count per leaf, summed over the steps before `step`: `{path: () float32}`."""
-    alive = summary.active_counts(masks)
+    active = summary.active_counts(masks)
     steps = (step - counters.since).astype(jnp.float32)
-    return {p: n + steps * alive[p].astype(jnp.float32) for p, n in counters.active_steps.items()}
+    return {p: n + steps * active[p].astype(jnp.float32) for p, n in counters.active_steps.items()}

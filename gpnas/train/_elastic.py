@@ -147,12 +147,12 @@ def _widths(
     """Widths of the arrays: active units and the capacity that the method asks for, rounded up."""
     assert plan.method.hooks.capacity is not None
     active = {n: int(m.sum()) for n, m in jax.device_get(state.mask_state.units).items()}
-    room = plan.method.hooks.capacity(int(state.step), config.train.log_every, active)
+    capacity = plan.method.hooks.capacity(int(state.step), config.train.log_every, active)
     widths = {}
     for name, count in active.items():
         part = -(-sizes[name] // _PARTS)
         step = -(-part // config.elastic_round_to) * config.elastic_round_to
-        wanted = max(count, room.get(name, 0), _LEAST)
+        wanted = max(count, capacity.get(name, 0), _LEAST)
         widths[name] = 1 if is_block(name) else min(-(-wanted // step) * step, sizes[name])
     return {g.name: widths.get(g.name, g.size) for g in _groups(plan).groups}
 

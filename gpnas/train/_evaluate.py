@@ -21,7 +21,13 @@ Evaluated = tuple[dict[str, float], np.ndarray | None]
 def make_evaluate(
     plan: Plan, data: Dataset, batch: int = 1000
 ) -> Callable[[Any, Split], dict[str, float]]:
-    """Builds the evaluation: `(variables, split) → metrics`, means over all examples, each once."""
+    """Builds the evaluation: `(variables, split) → metrics`, means over all examples, each once.
+
+    Args:
+      plan: The plan of the run.
+      data: The data set.
+      batch: Examples per call.
+    """
     return make_evaluations(plan, data, batch)[0]
 
 

@@ -66,8 +66,8 @@ def train_front(
       The record.
 
     Raises:
-      UserError: For a config that cannot be, or a folder that another run has used.
-      Diverged, Stopped: As `train`; the same call with `resume` goes on.
+      UserError: For an invalid config, or a folder that another run has used.
+      Diverged, Stopped: As `train`; the same call with `resume` resumes.
     """
     settings, run = split_config(config)
     folder = pathlib.Path(workdir)

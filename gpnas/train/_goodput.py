@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from gpnas import timing
 
-_LEAST = 1e-3  # seconds that a line tells; what is shorter is kept for a later one
-TOLD = ("start_s", "compile_s", "data_s", "save_s", "lost_s")
+_LEAST = 1e-3  # seconds that a line reports; shorter times are added to a later one
+REPORTED = ("start_s", "compile_s", "data_s", "save_s", "lost_s")
 
 
 class Instant(NamedTuple):
@@ -31,14 +31,14 @@ def stopwatch() -> Iterator[Callable[[], Instant]]:
 
 
 def charge(pending: Mapping[str, float], **seconds: float) -> dict[str, float]:
-    """Seconds that the next line is to tell, with more of them."""
+    """Seconds for the next line, with more of them."""
     return {**pending, **{name: pending.get(name, 0.0) + more for name, more in seconds.items()}}
 
 
-def tell(pending: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """Splits seconds into those that a line tells and those that are still too few."""
-    told = {name: round(value, 3) for name, value in pending.items() if value >= _LEAST}
-    return told, {name: value for name, value in pending.items() if name not in told}
+def split_due(pending: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Splits seconds into those for the next line and those that are still too few."""
+    reported = {name: round(value, 3) for name, value in pending.items() if value >= _LEAST}
+    return reported, {name: value for name, value in pending.items() if name not in reported}
 
 
 def goodput(
@@ -48,28 +48,28 @@ def goodput(
 
     Args:
       lines: Its lines of metrics.
-      pending: What no line has told.
+      pending: Seconds that no line has reported.
     """
-    told = {name: _sum(lines, name) + (pending or {}).get(name, 0.0) for name in TOLD}
+    reported = {name: _sum(lines, name) + (pending or {}).get(name, 0.0) for name in REPORTED}
     split, before = {"train": 0.0, "validation": 0.0}, 0.0
     for line in lines:
         split[line["split"]] += line["wall_s"] - before - line.get("compile_s", 0.0)
         before = line["wall_s"]
     seconds = {
-        "starting": told["start_s"],
-        "compiling": told["compile_s"],
-        "training": split["train"] - told["data_s"],
+        "starting": reported["start_s"],
+        "compiling": reported["compile_s"],
+        "training": split["train"] - reported["data_s"],
         "evaluating": split["validation"],
-        "waiting_for_data": told["data_s"],
-        "saving": told["save_s"],
-        "lost": told["lost_s"],
+        "waiting_for_data": reported["data_s"],
+        "saving": reported["save_s"],
+        "lost": reported["lost_s"],
     }
     seconds = {name: round(max(value, 0.0), 3) for name, value in seconds.items()}
     return seconds | {"goodput": round(seconds["training"] / max(sum(seconds.values()), 1e-3), 4)}
 
 
 def undone(lines: Sequence[Mapping[str, Any]], kept: int) -> float:
-    """Seconds of the work that lines tell and that a run does again, as it keeps only the first.
+    """Seconds of reported work that a run repeats, since it keeps only the first lines.
 
     Args:
       lines: All whole lines in the file, whatever they hold.

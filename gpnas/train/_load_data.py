@@ -10,6 +10,9 @@ from gpnas.train.task import TARGET_KINDS
 def load_data(config: ConfigDict) -> Dataset:
     """Loads the data set of a config; its task determines the kind of a table's targets.
 
+    Args:
+      config: The config of a run.
+
     Raises:
       UserError: If it cannot be loaded.
     """

@@ -65,7 +65,7 @@ def train(
       The record.
 
     Raises:
-      UserError: For a config that cannot be, or a folder that another run has used or is using.
+      UserError: For an invalid config, or a folder that another run has used or is using.
       Diverged: If the loss or the metric is not finite.
       Stopped: If SIGTERM or SIGINT came.
     """
@@ -186,8 +186,8 @@ def _loop(
 ) -> tuple[list[TrainState], list[Replica]]:
     """Steps in chunks that end where an epoch does, or where something is to be logged.
 
-    What came of chunks is fetched together, about once a second and before an evaluation, while the
-    device is at the next ones.
+    Results of chunks are fetched together, about once a second and before an evaluation, while the
+    device computes the next ones.
     """
     config, plan = run.configs[0], run.plan
     per_epoch, metric = plan.steps_per_epoch, plan.task.metric

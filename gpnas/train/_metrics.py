@@ -17,7 +17,7 @@ from tensorboardX.summary import scalar
 
 from gpnas._files import append_line, naming
 from gpnas.train import distributed
-from gpnas.train._goodput import TOLD
+from gpnas.train._goodput import REPORTED
 
 Write = Callable[[dict[str, Any]], None]
 
@@ -87,7 +87,7 @@ def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
                 yield from ((f"{split}/{key}/{path}", number) for key, number in layer.items())
         elif name == "units":
             yield from ((f"{split}/units/{group}", number) for group, number in value.items())
-        elif name not in ("step", "split", *TOLD):
+        elif name not in ("step", "split", *REPORTED):
             yield f"{split}/{name}", value
 
 
@@ -95,7 +95,7 @@ def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
 def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
     """Yields `(step, text) → None`: a bar on a terminal, else a plain line for each non-empty text.
 
-    Both tell the time left.
+    Both show the time left.
 
     Args:
       total: Number of steps of the run.
@@ -106,7 +106,7 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
         return
     console = rich.console.Console(stderr=True)
     if not sys.stderr.isatty():  # Rich takes some environment variables for a terminal
-        begun: dict[int, float] = {}  # the first two steps that are told, and when
+        begun: dict[int, float] = {}  # the first two reported steps, and when
 
         def line(step: int, text: str) -> None:
             now = time.monotonic()
@@ -115,8 +115,8 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
             if text:
                 since, at = list(begun.items())[-1]  # the steps before that were compiled, too
                 left = time_left(step - since, now - at, total - step)
-                told = f"{text}, {left} left" if left else text
-                print(f"{title} {step}/{total} {told}", file=sys.stderr, flush=True)
+                shown = f"{text}, {left} left" if left else text
+                print(f"{title} {step}/{total} {shown}", file=sys.stderr, flush=True)
 
         yield line
         return

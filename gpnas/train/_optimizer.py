@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from gpnas import plugins
 from gpnas.errors import UserError, brief
-from gpnas.masks import is_weight, tree
+from gpnas.masks import decay_mask
 
 _MASKS = ("mask", "weight_decay_mask")  # what optax calls the filter of its weight decay
 _GIVEN = ("learning_rate", "weight_decay", *_MASKS)  # by fields of their own, or by us
@@ -56,11 +56,11 @@ def build_optimizer(
     parts = []
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
-    filters = {name: _weights for name in _MASKS if name in known}
+    filters = {name: decay_mask for name in _MASKS if name in known}
     if "weight_decay" in known and filters:
         arguments |= {"weight_decay": config.weight_decay} | filters
     elif config.weight_decay:
-        parts.append(optax.add_decayed_weights(config.weight_decay, mask=_weights))
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask=decay_mask))
     rate = _learning_rate(config, total_steps, section)
     try:
         own = function(rate, **arguments)
@@ -82,6 +82,10 @@ def build_optimizer(
 
 def find_optimizer(field: str, name: str) -> Callable[..., optax.GradientTransformation]:
     """Finds an optimizer of Optax or `optax.contrib` by name, or `module:function`.
+
+    Args:
+      field: The field of the config, for messages.
+      name: Name of the optimizer.
 
     Raises:
       UserError: If there is none, or it has no `learning_rate`.
@@ -120,10 +124,6 @@ def build_gate_optimizer(config: ConfigDict, total_steps: int) -> optax.Gradient
     section.update(own, schedule="constant", warmup_at=0.0, decay_at=0.0)
     section.arguments = ConfigDict()
     return build_optimizer(section, total_steps, "gates")
-
-
-def _weights(params: Any) -> Any:
-    return jax.tree.map_with_path(lambda path, leaf: is_weight(tree.path_name(path), leaf), params)
 
 
 def learning_rate(

@@ -271,13 +271,7 @@ def _of_size(batch: Any, size: int) -> Any:
 
 
 def _check_step(
-    name: str,
-    task: Task,
-    method: Method,
-    tx: Any,
-    gate_tx: Any,
-    batch: Any,
-    axis: str | None,
+    name: str, task: Task, method: Method, tx: Any, gate_tx: Any, batch: Any, axis: str | None
 ) -> None:
     """Traces a step if the method intercepts the network's layers: whether they can be."""
     if not method.gates.reads_network and method.hooks.on_eval is None:
@@ -295,7 +289,7 @@ def _check_step(
         jax.eval_shape(jax.vmap(first, axis_name=axis), jax.random.split(jax.random.key(0), 1))
     except _MISFITS as error:
         raise UserError(
-            "method.name", name, f"one that can look into this network ({brief(error)})"
+            "method.name", name, f"one that can analyse this network ({brief(error)})"
         ) from error
 
 

@@ -169,10 +169,6 @@ _AXES: Any = {field.name: 0 for field in dataclasses.fields(TrainState)} | {"ste
 _REPLICA_AXES = TrainState(**_AXES)
 
 
-def _stack(states: list[TrainState]) -> TrainState:
-    return dataclasses.replace(stack(states), step=states[0].step)
-
-
 @functools.partial(jax.jit, static_argnums=1)
 def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
     spread = dataclasses.replace(state, step=jnp.zeros(replicas))
@@ -206,7 +202,7 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
         return state, jax.tree.map(jnp.atleast_1d, distributed.on_first_device(sums))
 
     def place(states: list[TrainState]) -> TrainState:
-        return distributed.put(_stack(states))
+        return distributed.put(dataclasses.replace(stack(states), step=states[0].step))
 
     def fetch(state: TrainState) -> list[TrainState]:
         one = distributed.on_first_device(state)

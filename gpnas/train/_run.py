@@ -12,7 +12,7 @@ from gpnas._files import line_of, sync
 from gpnas.data import Dataset
 from gpnas.errors import GaveUp
 from gpnas.train import _checkpoint, distributed
-from gpnas.train._goodput import Instant, charge, tell
+from gpnas.train._goodput import Instant, charge, split_due
 from gpnas.train._metrics import Write
 from gpnas.train._observe import HostCounters, Selected
 from gpnas.train._plan import Plan
@@ -62,7 +62,7 @@ class Replica(NamedTuple):
     """One seed of a run: metrics, selected network, counters, time, evaluations.
 
     `values` are `(step, metric)` of all evaluations so far, `loss` is of the last one, and
-    `pending` are seconds that the next line tells, see `_goodput`.
+    `pending` are seconds for the next line, see `_goodput`.
     """
 
     write: Write
@@ -82,13 +82,13 @@ class Replica(NamedTuple):
         """
         check_finite(line["split"], line, line["step"])
         wall = round(self.wall + seconds, 3)
-        told, pending = tell(self.pending)
-        line = line | {"wall_s": wall} | told
+        due, pending = split_due(self.pending)
+        line = line | {"wall_s": wall} | due
         self.write(line)
         return self._replace(written=self.written.then(line_of(line)), wall=wall, pending=pending)
 
     def charged(self, **seconds: float) -> "Replica":
-        """With seconds that the next line is to tell."""
+        """With seconds for the next line."""
         return self._replace(pending=charge(self.pending, **seconds))
 
 

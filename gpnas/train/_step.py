@@ -138,11 +138,11 @@ def make_step(
       method: The mask transform, and how the step uses its masks.
       tx: The optimizer, already wrapped by the method.
       axis_name: Axis of `pmap` over which gradients are averaged; None under `jit`, where the
-        batch's sharding says it all.
+        batch's sharding determines it.
       gate_tx: The optimizer of the gates; `tx` if None.
-      kind: ANY for a step that decides by itself what it does about masks; OBSERVING or PLAIN for
-        one that does less, without control flow, where the caller knows that masks do not change:
-        statistics only, or nothing.
+      kind: ANY: the step decides whether masks are updated. OBSERVING, PLAIN: the caller knows that
+        masks do not change at this step; without control flow, it updates their statistics only,
+        or nothing.
 
     Returns:
       `(state, (inputs, targets)) → (state, metrics)`; metrics are "loss" and the task's own,

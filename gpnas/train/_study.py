@@ -74,6 +74,9 @@ def study(
 def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
     """The settings of a study: `(name, config of each seed)`.
 
+    Args:
+      config: As `study` makes it.
+
     Raises:
       UserError: If there are no seeds, a seed or density twice, or an arm is not known.
     """
@@ -121,10 +124,7 @@ def _setting(
 
 
 def run_study(
-    config: ConfigDict,
-    workdir: str,
-    results: str,
-    stopped: Callable[[], bool] | None = None,
+    config: ConfigDict, workdir: str, results: str, stopped: Callable[[], bool] | None = None
 ) -> pathlib.Path:
     """Trains the missing runs of a study, and returns the path of its records.
 
@@ -161,7 +161,7 @@ def run_study(
 def run_group(
     group: RunGroup, workdir: str, results: str, stopped: Callable[[], bool]
 ) -> list[dict[str, Any]]:
-    """Trains runs of one setting; each record is appended once, whoever else trains the same.
+    """Trains runs of one setting; each record is appended once, even if others train the same.
 
     Args:
       group: The runs.
@@ -171,7 +171,7 @@ def run_group(
       Their records.
 
     Raises:
-      InUse: If another process is at one of them.
+      InUse: If another process trains one of them.
       UserError, Diverged, Stopped: As `train`.
     """
     logging.info("%s, seeds %s", group.name, [one.seed for one in group.configs])
@@ -194,8 +194,12 @@ def run_group(
 def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
     """The runs of a study that have no record yet, in groups that train at once.
 
+    Args:
+      config: As `study` makes it.
+      results: Records lie in results/STUDY/records.jsonl.
+
     Raises:
-      UserError: If any run of the study cannot be.
+      UserError: If the config of any run is invalid.
     """
     done = _done(records_path(results, config.study))
     images: dict[str, Dataset] = {}

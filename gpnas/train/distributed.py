@@ -1,7 +1,7 @@
 """Several processes, one a host, that train one network.
 
 Every process runs the same program on the same config, and holds the whole state. Process 0 decides
-what depends on a clock, on files or on an evaluation, and tells the others; it alone reads and
+what depends on a clock, on files or on an evaluation, and informs the others; it alone reads and
 writes the run's folder. With one process, nothing here does anything.
 """
 
@@ -51,7 +51,7 @@ def initialize(
         environment (TPU pod, Slurm, Open MPI), as are the other two.
       processes: Number of processes.
       process: Number of this one, from 0.
-      lost_seconds: Without a sign of life, after which a process counts as lost.
+      lost_seconds: Seconds without a heartbeat after which a process counts as lost.
 
     Raises:
       UserError: If the arguments contradict each other, the environment says nothing, process 0
@@ -97,7 +97,7 @@ def explain_abort(said: str) -> str | None:
 
 
 def wait_for_abort(error: Exception, lost_seconds: int) -> None:
-    """After a failed exchange: JAX's coordination service aborts as soon as it knows who is lost.
+    """Waits after a failed exchange until JAX's coordination service aborts, if a process was lost.
 
     Args:
       error: What JAX has raised. Nothing is waited for if it does not look like one of an exchange.
@@ -133,7 +133,7 @@ def is_first() -> bool:
 
 
 def from_first(call: Callable[[], _T]) -> _T:
-    """What `call` returns in process 0, which alone calls it; what it raises, all raise.
+    """Calls a function in process 0 only; all processes return its value, or raise its error.
 
     Args:
       call: Returns JSON data; may raise `UserError`, `GaveUp` and `OSError`.
@@ -147,16 +147,16 @@ def from_first(call: Callable[[], _T]) -> _T:
             value = call()
         except (UserError, GaveUp, OSError) as error:
             raised = error
-    told = json.loads(_broadcast(json.dumps([value, _described(raised)]).encode()))
+    received = json.loads(_broadcast(json.dumps([value, _described(raised)]).encode()))
     if raised is not None:
         raise raised
-    _raise(told[1])
-    return value if is_first() else told[0]
+    _raise(received[1])
+    return value if is_first() else received[0]
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """A mistake that one process finds in its block, all raise.
+    """Raises a mistake of any process in its block in all processes.
 
     Raises:
       UserError: Its own, or else that of another process.
@@ -167,11 +167,11 @@ def together() -> Iterator[None]:
     except UserError as error:
         own = error
     if jax.process_count() > 1:
-        told = _gather(json.dumps(_described(own)).encode())
+        received = _gather(json.dumps(_described(own)).encode())
     if own is not None:
         raise own
     if jax.process_count() > 1:
-        for found in map(json.loads, told):
+        for found in map(json.loads, received):
             _raise(found)
 
 
@@ -183,7 +183,7 @@ def any_of(flag: bool) -> bool:
 
 
 def check_same(known: Mapping[str, Any]) -> None:
-    """Makes sure that all processes know the same: SHA-256 of it are compared.
+    """Makes sure that all processes have the same data, by comparing SHA-256 digests.
 
     Args:
       known: JSON data by name.
@@ -206,7 +206,7 @@ def check_same(known: Mapping[str, Any]) -> None:
 
 
 def arrays_of_first(tree: Any) -> Any:
-    """A pytree of arrays as process 0 has it; typed random keys may be among them."""
+    """Copies process 0's pytree of arrays to all processes; leaves may be typed random keys."""
     if jax.process_count() == 1:
         return tree
     return from_numpy(multihost_utils.broadcast_one_to_all(to_numpy(tree)), tree)
@@ -269,11 +269,11 @@ def _described(error: Exception | None) -> list[Any] | None:
     return None if error is None else ["GaveUp", str(error)]
 
 
-def _raise(told: list[Any] | None) -> None:
+def _raise(received: list[Any] | None) -> None:
     """Raises what another process has raised."""
-    if told is None:
+    if received is None:
         return
-    kind, *parts = told
+    kind, *parts = received
     if kind == "UserError":
         raise UserError(parts[0], _Verbatim(parts[1]), parts[2])
     raise OSError(*parts) if kind == "OSError" else GaveUp(parts[0])
@@ -295,5 +295,5 @@ def _gather(content: bytes) -> list[bytes]:
 
 def _padded(content: bytes, size: int) -> np.ndarray:
     """With zeros, to a power of two, so that few programs are compiled."""
-    room = 2 ** math.ceil(math.log2(max(size, 64)))
-    return np.frombuffer(content.ljust(room, b"\0"), np.uint8)
+    length = 2 ** math.ceil(math.log2(max(size, 64)))
+    return np.frombuffer(content.ljust(length, b"\0"), np.uint8)

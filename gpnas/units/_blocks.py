@@ -49,7 +49,11 @@ def block_group(name: str) -> str:
 
 
 def is_block(name: str) -> bool:
-    """Whether the group of this name is a block."""
+    """Whether the group of this name is a block.
+
+    Args:
+      name: Name of a unit group.
+    """
     return name.startswith(_PREFIX)
 
 

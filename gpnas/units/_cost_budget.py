@@ -125,8 +125,8 @@ def cost_budget(
     the cost of a unit depends on the others. The total does not exceed the budget, unless all
     groups have the fewest units, and falls short of it by less than any unit that was pruned.
 
-    With `round_to`, the units of a group come and go together, as many as lead to the next
-    multiple; their scores and costs are added.
+    With `round_to`, units of a group are grown and pruned together, up to the next multiple; their
+    scores and costs are added.
 
     Args:
       cost: The total cost, and that of each unit.

@@ -97,7 +97,11 @@ class UnitGroups(NamedTuple):
 
 
 def full_masks(groups: UnitGroups) -> dict[str, np.ndarray]:
-    """Unit masks with all units active: `{group: (size,) bool}`."""
+    """Unit masks with all units active: `{group: (size,) bool}`.
+
+    Args:
+      groups: The unit groups.
+    """
     return {group.name: np.ones(group.size, bool) for group in groups.groups}
 
 

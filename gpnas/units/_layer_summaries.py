@@ -56,7 +56,7 @@ def layer_summaries(
     shapes = jax.eval_shape(lambda x: x, variables)
     counted = macs(apply_fn, shapes, inputs)
     groups = discover(apply_fn, shapes, inputs)
-    living = active_units(groups, variables)
+    active = active_units(groups, variables)
     leaves = tree.leaves_by_path(variables)
     if any(path.startswith(PARAMS) for path in leaves):
         leaves = {path: leaf for path, leaf in leaves.items() if path.startswith(PARAMS)}
@@ -74,7 +74,7 @@ def layer_summaries(
                 sum(leaf.size for leaf in weights),
                 sum(int(np.count_nonzero(leaf)) for leaf in weights),
                 sum(group.size for group in produced),
-                sum(int(living[group.name].sum()) for group in produced),
+                sum(int(active[group.name].sum()) for group in produced),
             )
         )
     return found, counted.others

@@ -64,6 +64,9 @@ def relative_difference(a: Any, b: Any) -> float:
     """Largest absolute difference of two pytrees, relative to the largest number in `a` if above 1.
 
     Infinite where only one of the two is finite, or where `a` is finite nowhere.
+
+    Args:
+      a, b: Pytrees of arrays, of one structure.
     """
 
     def leaf(x: Any, y: Any) -> float:

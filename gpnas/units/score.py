@@ -56,7 +56,13 @@ def sum_per_unit(groups: UnitGroups, values: Any, side: str = "all") -> UnitValu
 
 
 def of_weights(groups: UnitGroups, score: scores.Score, side: str = "all") -> scores.Score:
-    """Sums any score of `gpnas.masks.score` over the entries of each unit."""
+    """Sums any score of `gpnas.masks.score` over the entries of each unit.
+
+    Args:
+      groups: Unit groups of the params.
+      score: A score of weights.
+      side: Which entries of a unit: "all", "incoming" or "outgoing".
+    """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
         return sum_per_unit(groups, score.value(kept, ctx), side)
@@ -66,6 +72,10 @@ def of_weights(groups: UnitGroups, score: scores.Score, side: str = "all") -> sc
 
 def magnitude(groups: UnitGroups, side: str = "all") -> scores.Score:
     """The L2 norm of a unit's entries, statistics included if the context has them.
+
+    Args:
+      groups: Unit groups of the params.
+      side: Which entries of a unit: "all", "incoming" or "outgoing".
 
     References:
       Li et al. 2017 (arXiv:1608.08710) for one side; Fang et al. 2023, DepGraph (2301.12900).
@@ -82,6 +92,10 @@ def magnitude(groups: UnitGroups, side: str = "all") -> scores.Score:
 
 def taylor(groups: UnitGroups, side: str = "all") -> scores.Score:
     """`|Σ w·g|`, the first-order change of the loss when all weights of a unit are removed.
+
+    Args:
+      groups: Unit groups of the params.
+      side: Which entries of a unit: "all", "incoming" or "outgoing".
 
     References:
       Molchanov et al. 2019 (arXiv:1906.10771), equation 8 without the square.
@@ -177,6 +191,9 @@ def fpgm(groups: UnitGroups) -> scores.Score:
 
     The unit of lowest score is nearest to the geometric median, and can be replaced by the others.
 
+    Args:
+      groups: Unit groups of the params.
+
     References:
       He et al. 2019 (arXiv:1811.00250), equation 6.
     """
@@ -189,7 +206,11 @@ def fpgm(groups: UnitGroups) -> scores.Score:
 
 
 def random(groups: UnitGroups) -> scores.Score:
-    """Uniform in [0, 1), drawn anew at every mask update, with a key per group."""
+    """Uniform in [0, 1), drawn anew at every mask update, with a key per group.
+
+    Args:
+      groups: Unit groups of the params.
+    """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
         shapes = {group.name: jnp.zeros(group.size) for group in groups.groups}
@@ -199,11 +220,7 @@ def random(groups: UnitGroups) -> scores.Score:
     return _score("random units", {}, "all", value)
 
 
-def of_neurons(
-    groups: UnitGroups,
-    variables: Any,
-    neurons: Mapping[str, jax.Array],
-) -> UnitValues:
+def of_neurons(groups: UnitGroups, variables: Any, neurons: Mapping[str, jax.Array]) -> UnitValues:
     """Converts a value per neuron of dense layers and convolutions to a value per unit.
 
     The sensitivity of SeReNe is such a value: `gpnas.sensitivity.neurons.exact(forward, params)`

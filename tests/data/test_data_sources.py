@@ -124,7 +124,7 @@ def test_directories_from_the_environment(tmp_path, monkeypatch):
     assert (tmp_path / "xdg/gpnas/decoded/entries").is_dir()
 
 
-def test_prepared_data_with_other_content_are_told(home, toy):
+def test_prepared_data_with_other_content_are_reported(home, toy):
     _prepare.prepare(toy, *toysets.splits(seed=5), home / "tensorflow_datasets")
     with pytest.raises(UserError, match=r"data\.data_dir.*mnist/3\.0\.1.*train_images"):
         data.load("mnist")
@@ -152,7 +152,7 @@ def test_damaged_prepared_data(home, toy, damage):
     assert not leftovers(home)
 
 
-def test_tfrecord_is_told(home, toy):
+def test_tfrecord_is_reported(home, toy):
     folder = _prepare.prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))

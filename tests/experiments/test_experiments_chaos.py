@@ -44,8 +44,8 @@ def test_a_run_that_is_asked_to_stop_leaves_and_goes_on(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_room_a_run_ends_in_one_line_and_goes_on(whole, tmp_path):
-    found = resources.without_room(whole, tmp_path / "run", random.Random(1))
+def test_without_space_a_run_ends_in_one_line_and_goes_on(whole, tmp_path):
+    found = resources.without_space(whole, tmp_path / "run", random.Random(1))
     assert found["told"] and found["same"] and found["code"] == 74
 
 

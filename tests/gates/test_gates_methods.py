@@ -289,7 +289,7 @@ def test_pmap(name, configure, whole, digits, saved, tmp_path, monkeypatch):
         ("start_at", {"name": "npn_sparsify", "start_at": 0.3, "stop_at": 0.2}),
     ],
 )
-def test_mistakes_are_told_by_field(field, settings):
+def test_mistakes_are_reported_by_field(field, settings):
     shapes = {"Dense_0/kernel": (16, 12), "Dense_1/kernel": (12, 8), "Dense_2/kernel": (8, 4)}
     with pytest.raises(UserError) as error:
         build(settings, total_steps=1000, batch_size=32, shapes=shapes)

@@ -11,6 +11,7 @@ import pytest
 from gpnas.masks import (
     MaskContext,
     MaskTransform,
+    allocate,
     apply,
     between,
     chain,
@@ -165,7 +166,9 @@ def test_switch_starts_with_the_masks_of_the_first():
             drop=score.magnitude(),
             grow=score.random(),
             density=schedule.constant(density),
-            allocation=lambda shapes, d: {(p,): jnp.round(d * 6).astype(jnp.int32) for p in shapes},
+            allocation=allocate.Allocation(
+                lambda shapes, d: {(p,): jnp.round(d * 6).astype(jnp.int32) for p in shapes}
+            ),
             every=1,
         )
 

@@ -97,7 +97,7 @@ def test_a_method_of_ones_own_that_is_none(name, said):
         ),
     ],
 )
-def test_mistakes_are_told_by_field(field, settings):
+def test_mistakes_are_reported_by_field(field, settings):
     with pytest.raises(UserError) as error:
         made(**settings)
     assert str(error.value).startswith(f"method.{field}: got ") and "\n" not in str(error.value)

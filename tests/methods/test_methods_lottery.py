@@ -111,7 +111,7 @@ def test_rewinding_goes_back_to_a_later_step():
 
 
 @pytest.mark.parametrize(("turns", "controls"), [(1, False), (3, True)])
-def test_the_density_that_is_told(turns, controls):
+def test_the_density_that_is_reported(turns, controls):
     method = lottery.lottery(total_steps=LENGTH * (1 + 2 * turns), rounds=2, controls=controls)
     steps = np.array([0, LENGTH - 1, LENGTH, turns * LENGTH, (turns + 1) * LENGTH])
     told = [float(method.forecast.density(jnp.int32(step))) for step in steps]

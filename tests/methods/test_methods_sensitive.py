@@ -200,7 +200,7 @@ def made(**settings):
         ("refresh", 0),
     ],
 )
-def test_mistakes_are_told_by_field(name, field, value):
+def test_mistakes_are_reported_by_field(name, field, value):
     settings = {"name": name, "density": 0.1} | {field: value}
     if value is None:
         del settings[field]

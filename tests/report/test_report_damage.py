@@ -147,7 +147,7 @@ def test_records_with_something_else_in_place_of_values(make, small, tmp_path, k
         '{"arm": "a", "course": [{}], "config": {"objectives": 5}}',
     ],
 )
-def test_a_line_that_is_no_record_is_told_by_its_number(make, small, tmp_path, line):
+def test_a_line_that_is_no_record_is_reported_by_its_number(make, small, tmp_path, line):
     path = make.records(tmp_path / "s" / "records.jsonl", [small], line + "\n")
     assert "records.jsonl, line 2: not a" in _shown([path])
     path.write_text(line + "\n")
@@ -158,7 +158,7 @@ def test_a_line_that_is_no_record_is_told_by_its_number(make, small, tmp_path, l
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["record.json", "config.json"])
 @pytest.mark.parametrize("content", ["[]", "null", "[" * 100_000, '{"a":' * 100_000, "", "\ud800"])
-def test_a_file_that_is_no_object_is_told(make, small, tmp_path, name, content):
+def test_a_file_that_is_no_object_is_reported(make, small, tmp_path, name, content):
     folder = make.workdir(tmp_path / "s", small)
     (folder / name).write_bytes(content.encode("utf-8", "surrogatepass"))
     page = _shown([folder])

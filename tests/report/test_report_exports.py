@@ -6,7 +6,7 @@ from gpnas.report import export_table
 
 
 @pytest.mark.parametrize("compact, told", [(100, True), (60, False)])
-def test_masks_that_stay_are_told(compact, told):
+def test_masks_that_stay_are_reported(compact, told):
     row = {"file": "a", "network": "compact", "format": "onnx", "bytes": 1, "max_difference": 0.0}
     report = {
         "arm": "gmp", "dataset": "digits", "network": "selected",

@@ -194,7 +194,7 @@ def test_runs_of_a_front_are_not_among_other_runs(tmp_path, make):
     assert "Networks from one run" in report.text_table(loaded)
 
 
-def test_a_damaged_front_is_told(tmp_path, make):
+def test_a_damaged_front_is_reported(tmp_path, make):
     root = write(tmp_path / "front", content())
     (root / "front.json").write_text("{")
     with pytest.raises(UserError, match=r"front/front\.json: not a whole JSON object"):

@@ -128,7 +128,7 @@ def test_records_without_a_task_are_of_classification():
              {"metric": {"name": "a", "unit": None, "better": "lower"}},
              {"metric": {"name": "a", "unit": "", "better": "more"}}],
 )  # fmt: skip
-def test_a_metric_that_cannot_be_read_is_told(make, load, task):
+def test_a_metric_that_cannot_be_read_is_reported(make, load, task):
     loaded = load([make.record() | {"task": task}])
     assert "s/records.jsonl:1: the record's metric cannot be read" in loaded.warnings[0]
     (group,) = summarise(loaded).groups

@@ -30,7 +30,7 @@ def test_too_deep_is_not_found(make, tmp_path):
         read_runs([tmp_path])
 
 
-def test_torn_last_line_is_left_out_and_told(make, tmp_path):
+def test_torn_last_line_is_left_out_and_reported(make, tmp_path):
     records = [make.record("gmp", seed) for seed in range(2)]
     path = make.records(tmp_path / "s" / "records.jsonl", records, '{"arm": "gm')
     loaded = read_runs([path])
@@ -77,7 +77,7 @@ def test_the_same_run_twice_counts_once(make, tmp_path):
     assert not loaded.warnings
 
 
-def test_a_rerun_replaces_and_is_told(make, tmp_path):
+def test_a_rerun_replaces_and_is_reported(make, tmp_path):
     records = [make.record("gmp", 0), make.record("gmp", 0, wall_s=99.0)]
     loaded = read_runs([make.records(tmp_path / "s" / "records.jsonl", records)])
     (run,) = loaded.runs
@@ -98,7 +98,7 @@ def test_dense_first_then_by_error(study):
     assert labels == ["dense", "development", "gmp", "pipeline", "rigl"]
 
 
-def test_mixed_revisions_are_told(make, tmp_path):
+def test_mixed_revisions_are_reported(make, tmp_path):
     records = [make.record("gmp", 0), make.record("gmp", 1, git="0000000")]
     loaded = read_runs([make.records(tmp_path / "s" / "records.jsonl", records)])
     assert any("2 git revisions" in warning for warning in summarise(loaded).warnings)

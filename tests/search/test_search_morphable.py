@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpnas._files import tuples
 from gpnas.errors import UserError
-from gpnas.search._space import frozen
 from gpnas.search.morphable import (
     APPROXIMATE,
     EXACT,
@@ -199,7 +199,7 @@ def test_parameters_and_macs_are_counted():
 
 def test_architectures_survive_json():
     for architecture in parents(200)[:60]:
-        again = frozen(json.loads(json.dumps(architecture)))
+        again = tuples(json.loads(json.dumps(architecture)))
         assert again == architecture and hash(again) == hash(architecture)
         check_architecture(again)
         assert architecture_params(again) == architecture_params(architecture)

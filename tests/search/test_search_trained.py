@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from gpnas._files import tuples
 from gpnas.errors import UserError
 from gpnas.models import LeNet300
 from gpnas.search import (
@@ -20,7 +21,6 @@ from gpnas.search import (
 from gpnas.search._history import rooted
 from gpnas.search._jobs import Recipe
 from gpnas.search._run import each
-from gpnas.search._space import frozen
 from gpnas.search._weights import Known, load_weights, save_weights
 from gpnas.search.morphable import EXACT, morphable
 from gpnas.search.morphable.lineage import descend, standard
@@ -86,7 +86,7 @@ def test_equal_networks_of_other_descent_are_one_module(space):
         next_id=20,
     )
     assert one != other and standard(one) == standard(other)
-    assert space.build(one) == space.build(other) == space.build(frozen(other))
+    assert space.build(one) == space.build(other) == space.build(tuples(other))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -6,7 +6,7 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.train import make_plan, train
-from gpnas.train._goodput import goodput, tell, undone
+from gpnas.train._goodput import goodput, split_due, undone
 
 LINES = [
     {"split": "train", "wall_s": 5.0, "compile_s": 2.0, "start_s": 1.0, "data_s": 0.5},
@@ -30,7 +30,7 @@ def test_what_is_done_again_is_lost():
 
 
 def test_few_seconds_are_told_later():
-    assert tell({"data_s": 2e-4, "save_s": 0.1234}) == ({"save_s": 0.123}, {"data_s": 2e-4})
+    assert split_due({"data_s": 2e-4, "save_s": 0.1234}) == ({"save_s": 0.123}, {"data_s": 2e-4})
 
 
 @pytest.mark.slow

@@ -327,7 +327,7 @@ def test_signals():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("batch", "said"), [(648, True), (256, False)])
-def test_images_that_an_epoch_leaves_out_are_told(dense, digits, tmp_path, caplog, batch, said):
+def test_images_that_an_epoch_leaves_out_are_reported(dense, digits, tmp_path, caplog, batch, said):
     dense.train.epochs, dense.train.batch_size = 1, batch
     train(dense, tmp_path, digits)
     left = f"leaves out {len(digits.train) % batch} of {len(digits.train)} training images"

@@ -190,7 +190,7 @@ def test_what_the_data_decide_is_forecast_as_a_bound(name, tiny, digits):
     assert "at most 100.00% of 2,720 weights" in line and "training FLOPs at most" in line
 
 
-def test_few_mask_updates_are_told(tiny, digits):
+def test_few_mask_updates_are_reported(tiny, digits):
     plan = make_plan(tiny(name="rigl", density=0.2), digits)
     assert plan.durations == {"every": 2} and plan.expected["mask_updates"] >= 25
     plan = make_plan(tiny(name="rigl", density=0.2, every=20), digits)

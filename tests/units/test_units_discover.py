@@ -275,7 +275,7 @@ def test_what_a_leaf_does_for_a_unit(kind, name, roles):
     [("llama", "embed:1"), ("convnext_fast", "params/stem/kernel:3"),
      ("vit", "params/attention/query/kernel:2"), ("branches", "a:1")],
 )  # fmt: skip
-def test_sums_over_activations_are_told(kind, name):
+def test_sums_over_activations_are_reported(kind, name):
     net = nets.NETS[kind]()
     groups = units.discover(net.apply, net.variables, *net.inputs)
     assert groups.named(name).summed

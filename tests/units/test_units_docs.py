@@ -15,7 +15,7 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "units.md"
 
 
 @pytest.mark.slow
-def test_the_example_runs_as_it_is_told(tmp_path):
+def test_the_example_runs_as_it_is_reported(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (tmp_path / "page.py").write_text("\n".join(blocks))
     names = runpy.run_path(str(tmp_path / "page.py"))

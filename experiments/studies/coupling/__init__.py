@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from experiments.studies.coupling.config import get_config
 from experiments.studies.coupling.tables import error_table, gap_table
 from experiments.studies.learners.panels import density_panels
-from experiments.studies.study import Section, Study, records, sweep
+from experiments.studies.study import Section, Study, epochs, records, sweep
 
 _HEADING = "Test error by density at equal training FLOPs"
 _REFERENCES = ("development", "GMP sparse start", "GraNet matched")
@@ -20,8 +20,4 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     return {"coupling": Section([gap_table(found), error_table(found)], figures)}
 
 
-def _shorten(config: ConfigDict) -> None:
-    config.train.epochs = 1
-
-
-STUDY = Study(get_config, sweep, _sections, "coupling.md", shorten=_shorten)
+STUDY = Study(get_config, sweep, _sections, "coupling.md", shorten=epochs(1))

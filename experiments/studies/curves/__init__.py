@@ -8,26 +8,20 @@ from ml_collections import ConfigDict
 from experiments.studies.curves.claims import claim_table
 from experiments.studies.curves.config import get_config
 from experiments.studies.densities import density_table, gradual_table
-from experiments.studies.study import Section, Study, records, sweep
+from experiments.studies.study import Section, Study, epochs, records, sweep
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
     found = records(results, config)
     if not found:
         return {"curves": Section()}
-    epochs = min(record["config"]["train"]["epochs"] for record in found)
+    least = min(record["config"]["train"]["epochs"] for record in found)
     tables = [
-        density_table(f"LeNet-300-100 on MNIST by density, {epochs} epochs", found),
+        density_table(f"LeNet-300-100 on MNIST by density, {least} epochs", found),
         claim_table(found),
         gradual_table(found, "gradual", "one-shot"),
     ]
     return {"curves": Section(tables)}
 
 
-def _shorten(config: ConfigDict) -> None:
-    config.train.epochs = 4
-    if "patience" in config.method:
-        config.method.patience = 1
-
-
-STUDY = Study(get_config, sweep, _sections, "reproducing.md", shorten=_shorten)
+STUDY = Study(get_config, sweep, _sections, "reproducing.md", shorten=epochs(4))

@@ -114,7 +114,7 @@ def _sparsifies(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] 
 
 
 def _expands(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] | None:
-    """Whether units wake one after another, and the error comes near the dense network's."""
+    """Whether units become active one by one, and the error comes near the dense network's."""
     if not npn or not dense:
         return None
     units, first = stats.estimate(map(hidden_units, npn)), npn[0]["config"]["method"]["first_units"]

@@ -8,12 +8,8 @@ from ml_collections import ConfigDict
 from experiments.studies.deploy.config import get_config
 from experiments.studies.deploy.run import measure
 from experiments.studies.deploy.tables import sparse_figure, sparse_tables, unit_table
-from experiments.studies.study import Options, Section, Study, records
+from experiments.studies.study import Section, Study, records, to_results
 from gpnas.report import export_table
-
-
-def _run(config: ConfigDict, options: Options) -> None:
-    measure(config, options.results)
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
@@ -26,4 +22,4 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     }
 
 
-STUDY = Study(get_config, _run, _sections, "deploy.md")
+STUDY = Study(get_config, to_results(measure), _sections, "deploy.md")

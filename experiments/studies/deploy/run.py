@@ -33,10 +33,7 @@ FILES: Mapping[str, str] = {
     "JAX": "stablehlo",
     "JAX, im2col": "im2col.stablehlo",
 }
-_SAME = {
-    "units": ("seed", "batches", "threads", "seconds"),
-    "sparse": ("seed",),
-}
+_SAME = {"units": ("seed", "batches", "threads", "seconds"), "sparse": ("seed",)}
 
 
 def measure(config: ConfigDict, results: pathlib.Path) -> pathlib.Path:
@@ -66,13 +63,7 @@ def measure(config: ConfigDict, results: pathlib.Path) -> pathlib.Path:
         begun = time.perf_counter()
         found = _units(config, arm, share) if part == "units" else _sparse(config, arm)
         append_line(
-            path,
-            about
-            | found
-            | {
-                "wall_s": round(time.perf_counter() - begun, 1),
-                **provenance(),
-            },
+            path, about | found | {"wall_s": round(time.perf_counter() - begun, 1), **provenance()}
         )
         print(f"{part}: {arm} {share or ''}", flush=True)
     return path

@@ -147,7 +147,7 @@ def sparse_figure(records: Sequence[Record]) -> FigureSpec:
     own = [r["rows"] for r in records if r["part"] == "sparse" and r["arm"] == _WHOLE]
     rows = own[-1] if own else []
     panels = [
-        Panel(functools.partial(_draw, way, rows), _told(way, rows), *_SIZE, _MARGINS)
+        Panel(functools.partial(_draw, way, rows), _description(way, rows), *_SIZE, _MARGINS)
         for way in _SPARSE
     ]
     caption = (
@@ -157,7 +157,7 @@ def sparse_figure(records: Sequence[Record]) -> FigureSpec:
     return FigureSpec("sparse", f"{_WHOLE} by sparse matrices", caption, panels, columns=2)
 
 
-def _told(way: str, rows: Sequence[Record]) -> str:
+def _description(way: str, rows: Sequence[Record]) -> str:
     parts = (f"{_gain(r, way):.2f} at {100 * r['density']:g} %, batch {r['batch']}" for r in rows)
     return f"{way}: {'; '.join(parts)}."
 

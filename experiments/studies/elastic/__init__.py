@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments.studies.elastic.config import ARMS, get_config
 from experiments.studies.elastic.tables import elastic_table
-from experiments.studies.study import Section, Study, records, sweep
+from experiments.studies.study import Section, Study, epochs, records, sweep
 
 _CAPTION = "LeNet-5 on Fashion-MNIST, a quarter of the units left, 10 epochs"
 
@@ -17,8 +17,4 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     return {"elastic": Section([elastic_table(_CAPTION, found, ARMS)] if found else [])}
 
 
-def _shorten(config: ConfigDict) -> None:
-    config.train.epochs = 1
-
-
-STUDY = Study(get_config, sweep, _sections, "reproducing.md", rows=ARMS, shorten=_shorten)
+STUDY = Study(get_config, sweep, _sections, "reproducing.md", rows=ARMS, shorten=epochs(1))

@@ -56,5 +56,5 @@ def _row(arm: str, records: Sequence[Record], dense: str) -> list[Cell]:
 
 
 def _units(record: Record) -> list[int]:
-    """Living units of each layer but the last."""
+    """Active units of each layer but the last."""
     return [layer["shape"][-1] - layer["dead_out"] for layer in record["layers"][:-1]]

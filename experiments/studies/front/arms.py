@@ -14,14 +14,7 @@ import jax.numpy as jnp
 
 from gpnas.masks import MaskTransform, allocate, plasticity, schedule, score
 from gpnas.methods import Method, development_cost
-from gpnas.units import (
-    CostModel,
-    UnitGroups,
-    cost_budget,
-    fewest_units,
-    on_units,
-    relative_costs,
-)
+from gpnas.units import CostModel, UnitGroups, cost_budget, fewest_units, on_units, relative_costs
 from gpnas.units import score as unit_score
 
 _make = development_cost.development_cost
@@ -97,21 +90,21 @@ def _equal(costs: CostModel, kind: str) -> allocate.Allocation:
     """The largest fraction of each layer whose cost is within the budget."""
     relative = relative_costs(costs, kind)
 
-    def counts(fraction: jax.Array) -> dict[str, jax.Array]:
+    def at(fraction: jax.Array) -> dict[str, jax.Array]:
         return {
             name: jnp.maximum(jnp.floor(fraction * size), 1).astype(jnp.int32)
             for name, size in costs.sizes.items()
         }
 
-    def allocation(shapes: Mapping[str, Any], budget: jax.Array) -> dict[allocate.Group, jax.Array]:
+    def counts(shapes: Mapping[str, Any], budget: jax.Array) -> dict[allocate.Group, jax.Array]:
         def half(_: int, ends: tuple) -> tuple:
             low, high = ends
             middle = (low + high) / 2
-            masks = {n: jnp.arange(costs.sizes[n]) < k for n, k in counts(middle).items()}
+            masks = {n: jnp.arange(costs.sizes[n]) < k for n, k in at(middle).items()}
             fits = relative.total(masks) <= budget * (1 + 1e-6)
             return jnp.where(fits, middle, low), jnp.where(fits, high, middle)
 
         low, _ = jax.lax.fori_loop(0, 16, half, (jnp.float32(0), jnp.float32(1.00001)))
-        return {(n,): jnp.minimum(counts(low)[n], shapes[n][0]) for n in shapes}
+        return {(n,): jnp.minimum(at(low)[n], shapes[n][0]) for n in shapes}
 
-    return allocation
+    return allocate.Allocation(counts)

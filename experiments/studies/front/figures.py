@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from experiments.studies.front.tables import Records, rows_of
+from experiments.studies.front.tables import Records, errors_by_arm
 from gpnas.report import FigureSpec, Panel, formatting, place_labels, stats, style
 
 _SIZE = (420.0, 320.0)
@@ -25,7 +25,7 @@ def front_figure(
     records: Records, rates: Mapping[str, float], levels: Sequence[float]
 ) -> FigureSpec:
     """Test error of each row against MACs, and the active units of the first seed's front."""
-    known = {name: seeds for name, seeds in rows_of(records, rates).items() if name in _ROWS}
+    known = {name: seeds for name, seeds in errors_by_arm(records, rates).items() if name in _ROWS}
     most = max(len(seeds) for seeds in known.values())
     rows = {name: seeds for name, seeds in known.items() if len(seeds) == most}
     points = {
@@ -34,12 +34,12 @@ def front_figure(
     }
     first = next(r for r in records if r["arm"] == "front" and r["rate"] == rates["networks"])
     least, widths = min(levels), first["networks"][-1]["units"]
-    told = "; ".join(f"{name} {stats.estimate_text(own[-1][1])} %" for name, own in points.items())
+    text = "; ".join(f"{name} {stats.estimate_text(own[-1][1])} %" for name, own in points.items())
     left = "-".join(str(n) for n in widths.values())
     panels = [
         Panel(
             functools.partial(_draw_errors, points),
-            f"Test error at {100 * least:g} % of the MACs: {told}.",
+            f"Test error at {100 * least:g} % of the MACs: {text}.",
             *_SIZE, _MARGINS,
         ),
         Panel(

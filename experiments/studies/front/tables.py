@@ -10,7 +10,7 @@ _SHORT = ("front", "uniform widths")
 _SCRATCH = "front, from scratch"
 
 
-def rows_of(records: Records, rates: Mapping[str, float]) -> dict[str, dict[int, Mapping]]:
+def errors_by_arm(records: Records, rates: Mapping[str, float]) -> dict[str, dict[int, Mapping]]:
     """`{row: {seed: {level: test error, "flops": training FLOPs ÷ dense, "wall": seconds}}}`.
 
     Args:
@@ -38,7 +38,7 @@ def rows_of(records: Records, rates: Mapping[str, float]) -> dict[str, dict[int,
 
 def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[float]) -> list:
     """The errors of each row, and how far each is above the front's."""
-    rows = rows_of(records, rates)
+    rows = errors_by_arm(records, rates)
     levels = (1.0, *levels)
     titles = [f"{100 * level:g} %" for level in levels]
     errors = Table(
@@ -92,7 +92,7 @@ def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[
 
 def short_table(records: Records, rates: Mapping[str, float], levels: Sequence[float]) -> Table:
     """Level by level: the error of the front, that of uniform widths, and what the front found."""
-    rows = rows_of(records, rates)
+    rows = errors_by_arm(records, rates)
     first = next(r for r in records if r["arm"] == "front" and r["rate"] == rates["networks"])
     differences = {name: by_level for name, _, by_level in _differences(rows, levels)}
     lines = [

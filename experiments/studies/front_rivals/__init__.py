@@ -15,8 +15,8 @@ from experiments.studies.front_rivals.tables import (
     WIDTHS,
     difference_table,
     error_table,
+    found_by_arm,
     rivals_figure,
-    rows_of,
 )
 from experiments.studies.study import Section, Study, records
 from gpnas.records import read_lines
@@ -37,7 +37,7 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
         for name, own in arms.items()
         if seeds & own.keys()
     }
-    rows, levels = rows_of(fronts, found), config.front.front
+    rows, levels = found_by_arm(fronts, found), config.front.front
     reference = reference_error(known, config)
     tables = [
         error_table(rows, levels, reference),

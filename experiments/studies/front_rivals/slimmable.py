@@ -114,11 +114,7 @@ def train_slimmable(context: Context, seed: int, rate: float, largest: float) ->
         {"level": level} | _evaluated(context, one, finished.variables, scaled(widths, fraction))
         for level, fraction in fractions.items()
     ]
-    return {
-        "epochs": epochs,
-        "networks": networks,
-        "train_flops": flops * epochs,
-    }
+    return {"epochs": epochs, "networks": networks, "train_flops": flops * epochs}
 
 
 def _evaluated(context: Context, config: ConfigDict, variables: Any, widths: Widths) -> dict:

@@ -92,9 +92,7 @@ def _bounded(costs: WidthCosts, wanted: Any) -> Widths:
 
 
 def widths(
-    image: tuple[int, int, int],
-    classes: int,
-    levels: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06),
+    image: tuple[int, int, int], classes: int, levels: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06)
 ) -> Space:
     """The small convolutional network in all widths, for searches of small networks.
 

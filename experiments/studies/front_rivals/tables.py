@@ -47,7 +47,7 @@ class Found(NamedTuple):
 Rows = Mapping[str, Mapping[int, Found]]
 
 
-def rows_of(fronts: Mapping[str, Mapping[int, Mapping[str, Any]]], records: Records) -> Rows:
+def found_by_arm(fronts: Mapping[str, Mapping[int, Mapping[str, Any]]], records: Records) -> Rows:
     """By arm and seed; a search has a row for each budget.
 
     Args:
@@ -132,11 +132,11 @@ def difference_table(rows: Rows, against: str, levels: Sequence[float], referenc
 def rivals_figure(rows: Rows, levels: Sequence[float], budget: float) -> FigureSpec:
     """Mean errors against MACs; of searches, those with one budget."""
     rows = {n: own for n, own in rows.items() if "×" not in n or n.endswith(_of_budget(budget))}
-    told = "; ".join(
+    text = "; ".join(
         f"{name} {_text([own.errors.get(levels[-1]) for own in seeds.values()])}"
         for name, seeds in rows.items()
     )
-    said = f"Test error in % at {100 * levels[-1]:g} % of the MACs: {told}."
+    said = f"Test error in % at {100 * levels[-1]:g} % of the MACs: {text}."
     panel = Panel(functools.partial(_draw, rows, levels), said, *_SIZE, _MARGINS)
     caption = (
         "Mean test error of the networks at each level of MACs, relative to the whole network's."

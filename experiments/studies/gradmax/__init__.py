@@ -8,11 +8,7 @@ from ml_collections import ConfigDict
 from experiments.studies.gradmax.config import get_config
 from experiments.studies.gradmax.run import CONTROLS, matching, teach
 from experiments.studies.gradmax.tables import growth_figure, growth_tables
-from experiments.studies.study import Options, Section, Study, records
-
-
-def _run(config: ConfigDict, options: Options) -> None:
-    teach(config, options.results)
+from experiments.studies.study import Section, Study, records, to_results
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
@@ -23,4 +19,4 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     return {"gradmax": Section(tables, [growth_figure(found)])}
 
 
-STUDY = Study(get_config, _run, _sections, "units.md")
+STUDY = Study(get_config, to_results(teach), _sections, "units.md")

@@ -42,10 +42,10 @@ class Arm(NamedTuple):
 
 
 ARMS: Mapping[str, Arm] = {
-    "GradMax": Arm(lambda bridges: grow.gradmax(bridges, zero="incoming")),
-    "random": Arm(lambda bridges: grow.random(zero="incoming")),
+    "GradMax": Arm(lambda gradients: grow.gradmax(gradients, zero="incoming")),
+    "random": Arm(lambda gradients: grow.random(zero="incoming")),
     "GradMax, outgoing zero": Arm(grow.gradmax),
-    "random, outgoing zero": Arm(lambda bridges: grow.random()),
+    "random, outgoing zero": Arm(lambda gradients: grow.random()),
     "small": Arm(None),
     "whole": Arm(None, whole=True),
 }
@@ -82,8 +82,8 @@ def teach(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
         found = jax.device_get(jax.jit(jax.vmap(_course(config, ARMS[name])))(keys))
         wall = (time.perf_counter() - begun) / len(missing)
         for seed, losses, norms in zip(missing, *found, strict=True):
-            told = _describe(config, name, seed) | _came(config, losses, norms)
-            append_line(path, told | {"wall_s": round(wall, 3)})
+            record = _describe(config, name, seed) | _came(config, losses, norms)
+            append_line(path, record | {"wall_s": round(wall, 3)})
     return path
 
 
@@ -122,7 +122,7 @@ def _course(config: ConfigDict, arm: Arm) -> Callable[[jax.Array], Any]:
     tx = optax.sgd(c.learning_rate)
     first = c.width if arm.whole else c.start
 
-    def alive(width: int) -> dict[str, np.ndarray]:
+    def active(width: int) -> dict[str, np.ndarray]:
         return {_HIDDEN: np.arange(c.width) < width}
 
     def run(key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -138,7 +138,7 @@ def _course(config: ConfigDict, arm: Arm) -> Callable[[jax.Array], Any]:
             return loss_of(network(params, x))
 
         def train(params: Any, width: int, steps: int) -> tuple[Any, jax.Array]:
-            masks = units.weight_masks(groups, alive(width), params)
+            masks = units.weight_masks(groups, active(width), params)
 
             def step(params: Any, _: Any) -> tuple[Any, jax.Array]:
                 value, grads = jax.value_and_grad(loss)(params)
@@ -148,19 +148,19 @@ def _course(config: ConfigDict, arm: Arm) -> Callable[[jax.Array], Any]:
             return jax.lax.scan(step, params, length=steps)
 
         params = _uniform(student_key, shapes, _glorot(c, first))
-        params = gm.apply(units.weight_masks(groups, alive(first), params), params)
+        params = gm.apply(units.weight_masks(groups, active(first), params), params)
         losses, norms = [], []
         for width in range(c.start, c.width + 1):
             last = width == c.width
-            living = width if arm.init else first
-            params, course = train(params, living, c.last if last else c.interval)
+            size = width if arm.init else first
+            params, course = train(params, size, c.last if last else c.interval)
             losses.append(course)
             if arm.init and not last:
                 before = optax.tree.norm(jax.grad(loss)(params))
-                bridges = units.skip_gradients(network, loss_of, params, groups, [_HIDDEN], x)
-                init = arm.init(bridges)
+                gradients = units.skip_gradients(network, loss_of, params, groups, [_HIDDEN], x)
+                init = arm.init(gradients)
                 own = jax.random.fold_in(growth_key, width)
-                params = init(params, groups, alive(width), alive(width + 1), own)
+                params = init(params, groups, active(width), active(width + 1), own)
                 norms.append([before, optax.tree.norm(jax.grad(loss)(params))])
         return jnp.concatenate(losses), jnp.asarray(norms)
 

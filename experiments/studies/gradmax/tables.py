@@ -71,11 +71,11 @@ def growth_figure(records: Records) -> FigureSpec:
     colours = dict(zip(arms, (style.COLOURS[c][0] for c in _COLOURS), strict=False))
     lines = {arm: _columns(np.array([r["losses"] for r in own])) for arm, own in arms.items()}
     gains = {arm: _columns(_gains(own)) for arm, own in arms.items() if own[0]["gradient_norms"]}
-    told = "; ".join(f"{arm} {_losses(own)[-1].mean:.3f}" for arm, own in arms.items())
+    text = "; ".join(f"{arm} {_losses(own)[-1].mean:.3f}" for arm, own in arms.items())
     margins = (54.0, 12.0, 26.0, 44.0)
     loss = functools.partial(_draw_losses, lines, colours, config)
     gain = functools.partial(_draw_gains, gains, colours)
-    panels = [Panel(loss, f"Last loss: {told}.", *_SIZE, margins)]
+    panels = [Panel(loss, f"Last loss: {text}.", *_SIZE, margins)]
     if gains:
         panels.append(Panel(gain, "Gain of the gradient's norm by growth.", *_SIZE, margins))
     caption = (

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import development, gmp, l0, lobster, npn_sparsify, rigl, sensitivity, serene, snfs
 from configs import sparse_vd as vd
-from experiments.studies.recipes import pinned, same_recipe
+from experiments.studies.recipes import on, same_recipe
 from gpnas.train import study
 
 EPOCHS = 30
@@ -21,13 +21,7 @@ _LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.5, "stop_at": 0.75}
 
 def fashion(module: Any, **method: Any) -> ConfigDict:
     """A method's config on Fashion-MNIST, batch 128."""
-    config = pinned(module.get_config())
-    config.data.name = "fashion_mnist"
-    config.train.epochs = EPOCHS
-    config.train.batch_size = 128
-    config.train.tensorboard = False
-    config.method.update(method)
-    return config
+    return on("fashion_mnist", module, EPOCHS, 128, **method)
 
 
 def get_config() -> ConfigDict:

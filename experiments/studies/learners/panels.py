@@ -14,7 +14,7 @@ _MARGINS = (46.0, 12.0, 26.0, 42.0)
 _OWN = "c3"
 # Of the references: colour, line, and where they stand when in a panel of their own, so that their
 # bars do not hide each other.
-_LOOKS = (("c0", "-", 1.09), ("c2", (0, (5, 2)), 1.0), ("c1", (0, (1.5, 1.5)), 0.92))
+_STYLES = (("c0", "-", 1.09), ("c2", (0, (5, 2)), 1.0), ("c1", (0, (1.5, 1.5)), 0.92))
 
 Points = list[tuple[float, stats.Estimate]]
 
@@ -26,7 +26,7 @@ def density_panels(
 
     Args:
       heading: Of the figure.
-      records: Of a study; settings of an arm are told apart by their methods' fields.
+      records: Of a study; settings of an arm are distinguished by their methods' fields.
       references: Up to three arms that are drawn in every panel; the first panel is theirs.
       top: Test error in % at which the panels end; what is above is written at the edge.
     """
@@ -39,7 +39,7 @@ def density_panels(
     panels = [
         Panel(
             functools.partial(_draw, title, points, known, limits),
-            _told(title, points),
+            _description(title, points),
             *_SIZE,
             _MARGINS,
         )
@@ -66,7 +66,7 @@ def _points(records: Sequence[Record], arm: str) -> Points:
     return [(density, errors) for density, errors in found if errors is not None]
 
 
-def _told(title: str, points: Points | None) -> str:
+def _description(title: str, points: Points | None) -> str:
     pairs = (f"{e.mean:.2f} % at a density of {100 * d:.3g} %" for d, e in points or ())
     return f"{title}: {'; '.join(pairs)}." if points else f"{title}, for comparison."
 
@@ -87,7 +87,7 @@ def _draw(
     colour = style.INK if points is None else style.COLOURS[_OWN][0]
     ax.set_title(title, loc="left", color=colour, weight="bold", fontsize=style.FONT_SIZE)
     names = []
-    for (reference, own), (key, dashes, shift) in zip(references.items(), _LOOKS, strict=False):
+    for (reference, own), (key, dashes, shift) in zip(references.items(), _STYLES, strict=False):
         shade, moved = style.COLOURS[key][0], own
         if points is None:
             moved = [(shift * density, found) for density, found in own]

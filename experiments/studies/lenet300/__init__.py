@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments.studies.lenet300.config import get_config
 from experiments.studies.papers import Bar, paper_table
-from experiments.studies.study import Section, Study, records, sweep
+from experiments.studies.study import Section, Study, epochs, records, sweep
 
 BARS = (
     Bar("dense", "1.64 %"),
@@ -31,9 +31,7 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
 
 
 def _shorten(config: ConfigDict) -> None:
-    config.train.epochs = max(config.train.epochs // 40, 3)
-    if "patience" in config.method:
-        config.method.patience = 1
+    epochs(max(config.train.epochs // 40, 3))(config)
 
 
 STUDY = Study(

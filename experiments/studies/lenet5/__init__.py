@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments.studies.lenet5.config import get_config
 from experiments.studies.papers import Bar, paper_table
-from experiments.studies.study import Section, Study, records, sweep
+from experiments.studies.study import Section, Study, epochs, records, sweep
 
 BARS = (
     Bar("LeNet-5 dense", "0.80 %"),
@@ -25,10 +25,8 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
 
 def _shorten(config: ConfigDict) -> None:
     """One epoch of a third of the images."""
-    config.train.epochs = 1
+    epochs(1)(config)
     config.data.validation = 0.7
-    if "patience" in config.method:
-        config.method.patience = 1
 
 
 STUDY = Study(

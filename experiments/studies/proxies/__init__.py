@@ -8,14 +8,10 @@ from ml_collections import ConfigDict
 from experiments.studies.proxies.config import get_config
 from experiments.studies.proxies.run import advantages, correlations, matching, score_sample
 from experiments.studies.proxies.tables import Ranking, ranking_figure, ranking_table
-from experiments.studies.study import Options, Section, Study, records
+from experiments.studies.study import Section, Study, records, to_results
 
 _SIZE = "params (table)"  # what scores are compared with
 _CAPTION = "How well scores of untrained networks rank trained ones"
-
-
-def _run(config: ConfigDict, options: Options) -> None:
-    score_sample(config, options.results)
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
@@ -39,4 +35,4 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     return {"proxies": Section([ranking_table(_CAPTION, ranked, ahead, _SIZE, [note])], [figure])}
 
 
-STUDY = Study(get_config, _run, _sections, "nas.md")
+STUDY = Study(get_config, to_results(score_sample), _sections, "nas.md")

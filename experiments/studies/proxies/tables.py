@@ -60,9 +60,9 @@ def ranking_figure(name: str, rankings: Sequence[Ranking], caption: str) -> Figu
       caption: What is shown.
     """
     ordered = _ordered(rankings)
-    told = "; ".join(f"{one.name} {one.rho:.2f}" for one in ordered)
+    text = "; ".join(f"{one.name} {one.rho:.2f}" for one in ordered)
     draw = functools.partial(_draw, ordered)
-    panel = Panel(draw, told, _WIDTH, _ROW * len(ordered) + 58, (120.0, 60.0, 8.0, 44.0))
+    panel = Panel(draw, text, _WIDTH, _ROW * len(ordered) + 58, (120.0, 60.0, 8.0, 44.0))
     return FigureSpec(name, "Rank correlations", caption, [panel])
 
 

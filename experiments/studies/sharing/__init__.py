@@ -8,12 +8,8 @@ from ml_collections import ConfigDict
 from experiments.studies.sharing.config import get_config
 from experiments.studies.sharing.run import share
 from experiments.studies.sharing.tables import method_tables, rank_figures
-from experiments.studies.study import Options, Section, Study
+from experiments.studies.study import Section, Study, to_results
 from gpnas.report import read_runs, summarise
-
-
-def _run(config: ConfigDict, options: Options) -> None:
-    share(config, options.results)
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
@@ -21,4 +17,4 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     return {"sharing": Section(method_tables(summary), rank_figures(summary))}
 
 
-STUDY = Study(get_config, _run, _sections, "nas.md")
+STUDY = Study(get_config, to_results(share), _sections, "nas.md")

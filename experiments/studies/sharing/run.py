@@ -170,7 +170,7 @@ def _alone(context: Context, arm: str, seed: int, records: Sequence[Mapping]) ->
 
 
 def _method(context: Context, arm: str, seed: int, records: Sequence[Mapping]) -> dict[str, Any]:
-    """A search, and what it found, trained from scratch; the test images are looked at once."""
+    """A search, and what it found, trained from scratch; the test images are used once."""
     c, error = context.config, context.shared.error
     found = METHODS[arm](context, seed, records)
     selection = choice(found.architecture)

@@ -73,7 +73,7 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
         rows.append([*cells, Cell(str(len(group.runs)), len(group.runs))])
     note = (
         "Mean ± half the 95 % interval over seeds. Chosen by validation images; what was chosen was"
-        " trained from scratch, each for the same steps, and the test images were looked at once."
+        " trained from scratch, each for the same steps, and the test images were used once."
     )
     return Table(f"{formatting.shorten(study, 60)}: searches at equal cost", columns, rows, [note])
 

@@ -15,9 +15,9 @@ class Training(NamedTuple):
     Attributes:
       round: Cuts before it; 0 is the dense network.
       kind: "ticket", "reinitialised" (the ticket's masks) or "random" (masks shuffled).
-      density: Living fraction.
-      stop: Steps at the look with the lowest validation loss, where early stopping would stop.
-      error: Validation error at that look, in %.
+      density: Fraction of active weights.
+      stop: Steps until the lowest validation loss, where early stopping would stop.
+      error: Validation error there, in %.
     """
 
     round: int
@@ -35,9 +35,9 @@ def trainings(record: Record) -> list[Training]:
     found = []
     for i in range(total // length):
         begin, end = i * length, (i + 1) * length
-        looks = [look for look in record["looks"] if begin < look["step"] <= end]
+        evaluations = [one for one in record["looks"] if begin < one["step"] <= end]
         points = [point for point in record["curve"] if begin < point["step"] <= end]
-        best = min(looks, key=lambda look: look["loss"])
+        best = min(evaluations, key=lambda one: one["loss"])
         kind = KINDS[i % turns]  # a ticket comes after its controls
         cuts = (i + turns - 1) // turns
         found.append(

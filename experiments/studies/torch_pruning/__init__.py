@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from experiments.studies.study import Options, Section, Study, records
+from experiments.studies.study import Section, Study, records, to_results
 from experiments.studies.torch_pruning.run import measure
 from experiments.studies.torch_pruning.tables import pruning_tables
 
@@ -18,12 +18,8 @@ def _config() -> ConfigDict:
     return config
 
 
-def _run(config: ConfigDict, options: Options) -> None:
-    measure(config, options.results)
-
-
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
     return {"torch_pruning": Section(pruning_tables(records(results, config)))}
 
 
-STUDY = Study(_config, _run, _sections, "units.md")
+STUDY = Study(_config, to_results(measure), _sections, "units.md")

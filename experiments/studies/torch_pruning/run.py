@@ -92,7 +92,7 @@ def compare(subject: Subject, rounds: int = 20, compiled: bool = False) -> dict[
     )
     dense = torch_resnet(variables, subject.blocks)
     counts = units.cost_model(apply, variables, images[:1])
-    macs = [int(units.total_cost(counts, living)) for living in (units.full_masks(groups), masks)]
+    macs = [int(units.total_cost(counts, own)) for own in (units.full_masks(groups), masks)]
     params = [sum(map(np.size, jax.tree.leaves(v["params"]))) for v in (variables, small)]
     example = torch.zeros(1, 3, 32, 32)
     count = functools.partial(torch_pruning.utils.count_ops_and_params, example_inputs=example)

@@ -76,7 +76,7 @@ _LATER: dict[Any, list[dict[str, Any]]] = {
         {"drop": "magnitude", "peak_at": 0.05, "decay": 0.99, "churn": 0.6},
         {"drop": "magnitude", "peak_at": 0.05, "decay": 0.99, "stop_at": 0.9},
         {"drop": "magnitude", "peak_at": 0.02, "decay": 0.99},
-    ],
+    ]
 }
 
 

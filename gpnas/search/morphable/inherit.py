@@ -50,8 +50,9 @@ def inherit(
       images: (batch, height, width, channels), from which the batch norms of inserted layers take
         their statistics, so that they are the identity in training too, as far as the parent's
         running statistics are those of the batch. Without images they are in inference mode alone.
-      widen: What new filters are: "fresh", or the "copy" of others, which then share their outgoing
-        weights. Copies get the same gradients, and stay the same unless noise makes them differ.
+      widen: Initial values of new filters: "fresh", or the "copy" of others, which then share their
+        outgoing weights. Copies get the same gradients, and stay the same unless noise makes them
+        differ.
 
     Returns:
       `(variables, inherited)`: of the structure of `fresh`, and of that of its params, bool, True
@@ -197,11 +198,11 @@ def _calibrate(
     inserted = {name_of(row.id): row.id for row in new.layers if row.kernel and row.id in picks}
     if not inserted:
         return variables
-    look = functools.partial(
+    observe = functools.partial(
         Morphable(new).apply, mutable="intermediates",
         capture_intermediates=lambda own, _: own.name == "norm" and own.path[0] in inserted,
     )  # fmt: skip
-    state = jax.jit(look)(variables, images)[1]
+    state = jax.jit(observe)(variables, images)[1]
     values: dict[str, np.ndarray] = {}
     for name, layer in inserted.items():
         outputs = state["intermediates"][name]["norm"]["__call__"][0]  # as yet, what comes in

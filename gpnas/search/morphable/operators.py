@@ -9,7 +9,7 @@ References:
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,18 +38,12 @@ _JOINS = ("add", "concat")
 
 def insert_conv(architecture: Any, rng: Rng) -> Architecture | None:
     """A 3 × 3 convolution of the same width behind what is never negative."""
-    own, sizes = load_architecture(architecture), shapes(architecture)
-    places = [i for i in positive(own) if len(sizes[i]) == 3]
-    layers = [Layer(own.next_id, "conv", (i,), sizes[i][-1], 3) for i in places]
-    return _any([functools.partial(_behind, own, layer) for layer in layers], rng)
+    return _insert(architecture, rng, "conv", 3, kernel=3)
 
 
 def insert_dense(architecture: Any, rng: Rng) -> Architecture | None:
     """A dense layer of the same width behind what is never negative and has no positions."""
-    own, sizes = load_architecture(architecture), shapes(architecture)
-    places = [i for i in positive(own) if len(sizes[i]) == 1]
-    layers = [Layer(own.next_id, "dense", (i,), sizes[i][-1]) for i in places]
-    return _any([functools.partial(_behind, own, layer) for layer in layers], rng)
+    return _insert(architecture, rng, "dense", 1, kernel=0)
 
 
 def widen(architecture: Any, rng: Rng) -> Architecture | None:
@@ -70,16 +64,12 @@ def skip_concat(architecture: Any, rng: Rng) -> Architecture | None:
 
 def remove_layer(architecture: Any, rng: Rng) -> Architecture | None:
     """Without a convolution or a dense layer."""
-    own = load_architecture(architecture)
-    gone = [layer for layer in own.layers if layer.op in WEIGHTED]
-    return _any([functools.partial(_without, own, layer) for layer in gone], rng)
+    return _remove(architecture, rng, WEIGHTED)
 
 
 def remove_skip(architecture: Any, rng: Rng) -> Architecture | None:
     """Without an addition or a concatenation: its first input is what stays."""
-    own = load_architecture(architecture)
-    gone = [layer for layer in own.layers if layer.op in _JOINS]
-    return _any([functools.partial(_without, own, layer) for layer in gone], rng)
+    return _remove(architecture, rng, _JOINS)
 
 
 def prune(architecture: Any, rng: Rng) -> Architecture | None:
@@ -146,6 +136,20 @@ def _any(children: Sequence[Callable[[], Architecture]], rng: Rng) -> Architectu
             continue
         return child
     return None
+
+
+def _insert(architecture: Any, rng: Rng, op: str, axes: int, kernel: int) -> Architecture | None:
+    """Behind an output of so many axes that is never negative."""
+    own, sizes = load_architecture(architecture), shapes(architecture)
+    places = [i for i in positive(own) if len(sizes[i]) == axes]
+    layers = [Layer(own.next_id, op, (i,), sizes[i][-1], kernel) for i in places]
+    return _any([functools.partial(_behind, own, layer) for layer in layers], rng)
+
+
+def _remove(architecture: Any, rng: Rng, ops: Collection[str]) -> Architecture | None:
+    own = load_architecture(architecture)
+    gone = [layer for layer in own.layers if layer.op in ops]
+    return _any([functools.partial(_without, own, layer) for layer in gone], rng)
 
 
 def _behind(own: Architecture, new: Layer) -> Architecture:

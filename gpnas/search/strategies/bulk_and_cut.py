@@ -26,7 +26,7 @@ def bulk_and_cut(
       objectives: Names of metrics, to be minimised; the first decides who is enlarged.
       first: Random architectures at the start; the paper spends 0.35 of its budget on them.
       bulk: Enlarged ones after them, 0.40; all that follow are cut down.
-      front: How often the parent of one that is cut comes from the front, not from the second one.
+      front: Probability that the parent of one that is cut is of the first front, not the second.
 
     Raises:
       UserError: If the space has no such moves.

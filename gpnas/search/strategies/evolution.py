@@ -13,19 +13,19 @@ def evolution(space: Space, metric: str, population: Count = 50, sample: Count =
     Args:
       space: Where to search.
       metric: To be minimised.
-      population: P, how many of the last trials live; the first P are random.
-      sample: S, how many of them compete.
+      population: P, number of the last trials that may be parents; the first P are random.
+      sample: S, size of the random sample of them.
 
     References:
       Real et al. 2019 (arXiv:1802.01548), algorithm 1.
     """
 
     def propose(history: History, rng: np.random.Generator) -> Proposal:
-        alive = evaluated(history)[-population:]
-        if len(alive) < population:
+        population_now = evaluated(history)[-population:]
+        if len(population_now) < population:
             return Proposal(space.sample(rng))
-        picked = rng.choice(len(alive), min(sample, len(alive)), replace=False)
-        parent = best([alive[i] for i in sorted(picked)], metric)
+        picked = rng.choice(len(population_now), min(sample, len(population_now)), replace=False)
+        parent = best([population_now[i] for i in sorted(picked)], metric)
         return Proposal(space.mutate(parent.architecture, rng), parent.number)
 
     return propose

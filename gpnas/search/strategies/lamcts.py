@@ -21,7 +21,7 @@ class Node(NamedTuple):
 
     Attributes:
       values: Of the trials in it; higher is better.
-      boundary: Tells codes of its good part from its bad one; None at a leaf.
+      boundary: Classifies codes as of its good or its bad part; None at a leaf.
       children: The good and the bad part.
     """
 

@@ -44,8 +44,8 @@ def survivors(trials: Sequence[Trial], objectives: Sequence[str], count: int) ->
     unique = list({trial.architecture: trial for trial in reversed(trials)}.values())[::-1]
     where = points(unique, objectives)
     front = ranks(where)
-    room = np.zeros(len(unique))
+    distance = np.zeros(len(unique))
     for rank in range(front.max() + 1):
         own = np.flatnonzero(front == rank)
-        room[own] = crowding(where[own])
-    return [unique[i] for i in np.lexsort((-room, front))[:count]]
+        distance[own] = crowding(where[own])
+    return [unique[i] for i in np.lexsort((-distance, front))[:count]]

@@ -5,12 +5,7 @@ All numbers come from the jaxpr of the function (`_op_counts`). `macs` attribute
 masks and schedules to them. Everything here is exported by `gpnas.units`.
 """
 
-from gpnas.units.cost._latency import (
-    LatencyTable,
-    measure_layers,
-    total_latency,
-    unit_latency,
-)
+from gpnas.units.cost._latency import LatencyTable, measure_layers, total_latency, unit_latency
 from gpnas.units.cost._layers import TimedLayer
 from gpnas.units.cost._network import Cost, Macs, macs, network_cost, training_macs
 from gpnas.units.cost._unit_cost import KINDS, CostModel, cost_model, total_cost, unit_cost

@@ -7,7 +7,7 @@ classes that stay free.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,17 +64,18 @@ def collect_relations(trace: Trace) -> Relations:
     products: list[Product] = []
     sums: list[tuple[Sum, str]] = []
     fixed = list(_ends(trace))
-    made: list[np.ndarray] = []
+    made: list[Made] = []
     for graph in all_graphs(trace.graph):
         for op in graph.ops:
-            found = [*_linked(op, rule_of(op).links(op)), *rule_of(op).relations(op, graph)]
-            same += [r for r in found if isinstance(r, Same)]
-            products += [r for r in found if isinstance(r, Product)]
-            sums += [(r, _place(op)) for r in found if isinstance(r, Sum)]
-            fixed += [r for r in found if isinstance(r, Fixed)]
-            made += [r.nodes for r in found if isinstance(r, Made)]
-            fixed.append(_unmentioned(op, found))
-    return Relations(same, products, sums, fixed, _join(made))
+            found: dict[type, list] = defaultdict(list)
+            for r in (*_linked(op, rule_of(op).links(op)), *rule_of(op).relations(op, graph)):
+                found[type(r)].append(r)
+            same += found[Same]
+            products += found[Product]
+            sums += [(r, _place(op)) for r in found[Sum]]
+            fixed += [*found[Fixed], _unmentioned(op, found)]
+            made += found[Made]
+    return Relations(same, products, sums, fixed, _join(r.nodes for r in made))
 
 
 def _ends(trace: Trace) -> Iterator[Fixed]:
@@ -115,11 +116,11 @@ def _linked(op: Op, links: Iterable[Link]) -> Iterator[Relation]:
         yield Same(a if link.at is None else a[link.at], b if link.to is None else b[link.to])
 
 
-def _unmentioned(op: Op, found: list[Relation]) -> Fixed:
-    """Fixes nodes of operands and results that no relation mentions."""
-    mentioned = [r.nodes for r in found if isinstance(r, Free | Sum | Made)]
-    mentioned += [nodes for r in found if isinstance(r, Same) for nodes in r]
-    mentioned += [r.whole for r in found if isinstance(r, Product)]
+def _unmentioned(op: Op, found: Mapping[type, list]) -> Fixed:
+    """Fixes nodes of operands and results that no relation mentions; `found` is by kind."""
+    mentioned = [r.nodes for kind in (Free, Sum, Made) for r in found[kind]]
+    mentioned += [nodes for r in found[Same] for nodes in r]
+    mentioned += [r.whole for r in found[Product]]
     touched = _join([value.all_nodes() for value in (*op.ins, *op.outs)])
     why = "works across this axis" if op.name in RULES else "is not followed"
     return Fixed(np.setdiff1d(touched, _join(mentioned)), f"{_place(op)} {why}")
