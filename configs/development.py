@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """From a 2 % seed to a peak and back, while weights are exchanged; survival teaches growth."""
+    """From a 2 % seed to a peak and back, while weights are exchanged."""
     return base(
         name="development",
         density=0.02,
@@ -22,15 +22,8 @@ def get_config() -> ConfigDict:
         drop="magnitude",
         grow="growth_gain",
         decay=0.9,
-        denoise=False,
         every="auto",
         window="auto",
-        protect="auto",
-        rest=0,
-        survival_age="auto",
-        stagger_at=0.0,
-        price=0.0,
-        hysteresis=0.1,
         allocation="global",
         seed_allocation="erk",
     )

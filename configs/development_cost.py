@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     """A quarter of the MACs of a small convolutional network, walked down from the whole."""
     config = base(
         name="development_cost", curve=((0.0, 1.0), (0.6, 0.25)), cost="macs",
-        every="auto", window="auto", protect="auto",
+        every="auto", window="auto",
     )  # fmt: skip
     config.model.name = "convnet"
     config.optimizer.learning_rate = 0.05

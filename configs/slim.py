@@ -23,7 +23,6 @@ def get_config() -> ConfigDict:
         cost="macs",  # or params, flops
         every="auto",
         window="auto",
-        protect="auto",
     )
     config.train.init_from = config_dict.placeholder(str)  # needed
     config.optimizer.learning_rate = 0.02

@@ -6,12 +6,12 @@ from ml_collections import ConfigDict
 from gpnas.train import base, front_config, study
 
 _DEVELOPMENT = {
-    "name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3, "protect": 5,
-    "rest": 10, "survival_age": 15, "decay": 0.9,
+    "name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3,
+    "decay": 0.9,
 }  # fmt: skip
 _UNITS = {
-    "name": "development_units", "density": 0.25, "every": 5, "window": 3, "protect": 5,
-    "rest": 5, "survival_age": 10, "peak_at": 0.35, "peak": 2.5,
+    "name": "development_units", "density": 0.25, "every": 5, "window": 3,
+    "peak_at": 0.35, "peak": 2.5,
 }  # fmt: skip
 _CHANGED = 30  # step from which the learning rate of `explode` is too large
 
@@ -24,7 +24,7 @@ def get_config(kind: str) -> ConfigDict:
     if kind == "front":
         config = _run(front_config())
         config.front, config.branch_epochs, config.elastic_round_to = (0.5,), 2, 16
-        config.method.every, config.method.window, config.method.protect = 5, 3, 0
+        config.method.every, config.method.window = 5, 3
         return config
     config = _run(base(**(_UNITS if kind == "elastic" else _DEVELOPMENT)))
     config.elastic, config.elastic_round_to = kind == "elastic", 2

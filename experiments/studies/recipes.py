@@ -5,7 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 # Durations of the committed records, in steps, whatever a run's length.
-_STEPS = {"every": 100, "window": 20, "protect": 100, "rest": 100, "survival_age": 200}
+_STEPS = {"every": 100, "window": 20}
 
 
 def pinned(config: ConfigDict) -> ConfigDict:

@@ -73,9 +73,7 @@ def slim(
     if variables is None:
         raise UserError("variables", None, "those of the trained network, as `task.init` has them")
     curve = ((0.0, 1.0), (_STOP, target))
-    config = base(
-        name="development_cost", curve=curve, cost=cost, every="auto", window="auto", protect="auto"
-    )
+    config = base(name="development_cost", curve=curve, cost=cost, every="auto", window="auto")
     config.seed, config.train.epochs, config.train.batch_size = seed, epochs, batch_size
     config.optimizer.learning_rate = learning_rate
     config.model.name = config.task.name = "given"

@@ -29,7 +29,7 @@ from gpnas.masks._leaves import (
     masked_leaves,
     update_leaves,
 )
-from gpnas.masks._plasticity import PlasticityState, plasticity, survival
+from gpnas.masks._plasticity import PlasticityState, plasticity
 from gpnas.masks._ranking import RankingState, ranking
 from gpnas.masks._sparsify import SparsifyState, density_of, masks_of, sparse_params, sparsify
 from gpnas.masks._transform import (
@@ -62,6 +62,6 @@ __all__ = [
     "cond_inplace", "decay_mask", "density_of", "every", "finite", "grow_at_fan_in",
     "grow_at_zero", "identity", "init_masks", "is_weight", "masked", "masked_leaves",
     "masks_of", "plasticity", "ranking", "reinit_grown", "reset_moments", "schedule", "score",
-    "select", "sparse_params", "sparsify", "stateful_identity", "summary", "survival", "switch",
+    "select", "sparse_params", "sparsify", "stateful_identity", "summary", "switch",
     "transition", "tree", "unstacked", "update_leaves", "when",
 ]  # fmt: skip

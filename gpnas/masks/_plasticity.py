@@ -1,25 +1,23 @@
 """Plasticity: the transform that grows and prunes weights; most methods are settings of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gpnas.masks import score as scores
-from gpnas.masks._ages import Ages, AgeState, at_age, init_ages, track_ages
 from gpnas.masks._by_cost import cost_of, per_cost, selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
-from gpnas.masks.allocate import Allocation, Group, Shapes, erk
+from gpnas.masks.allocate import Allocation, Group, erk
 from gpnas.masks.budget import Budget, Candidates, track_density
 from gpnas.masks.finite import Skips, cond_finite, no_skips
-from gpnas.masks.schedule import Schedule, check_densities, constant, staggered
+from gpnas.masks.schedule import Schedule, check_densities, constant
 from gpnas.masks.select import Select, exact_top_k
 from gpnas.masks.tree import Leaves, total
 
-_Targets = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
 _Costs = Mapping[str, int]  # of one weight by path; empty where each counts one
 
 
@@ -28,20 +26,11 @@ class PlasticityState(NamedTuple):
 
     Attributes:
       statistics: Running statistics of the scores, by name, each `{path: array}`.
-      changed: `{path: int32 array}`, step at which a weight was last grown or pruned, far in the
-        past for weights that never changed; empty where no setting needs it.
-      survived, died: `{path: () float32}`, grown weights that reached the survival age, and that
-        were pruned before.
-      price: `{group: () float32}`, λ of `budget.dual_price`.
       nan_scores: () int32, number of NaN scores so far; they are never selected.
       skips: Steps whose gradients were not finite.
     """
 
     statistics: dict[str, Leaves]
-    changed: Leaves
-    survived: dict[str, jax.Array]
-    died: dict[str, jax.Array]
-    price: dict[str, jax.Array]
     nan_scores: jax.Array
     skips: Skips
 
@@ -60,11 +49,8 @@ def plasticity(
     select: Select = exact_top_k,
     seed_score: scores.Score = scores.random(),
     seed_allocation: Allocation | None = None,
-    protect: int = 0,
-    rest: int = 0,
-    survival_age: int | None = None,
+    regrow: bool = True,
     lookahead: int = 0,
-    stagger: float = 0.0,
     window: int | None = None,
 ) -> MaskTransform:
     """Grows and prunes weights at mask updates: score → allocate → count → select.
@@ -84,14 +70,9 @@ def plasticity(
       select: `select.exact_top_k`, or a structured selection, which takes no costs.
       seed_score: Score of the initial masks.
       seed_allocation: Splits the density at step 0; `allocation` unless given.
-      protect: Steps during which a grown weight is not pruned, unless the target requires it.
-      rest: Steps before a pruned weight may be grown again, unless the target requires it; 0: it
-        may be grown in the same update.
-      survival_age: If given, scores for growth are multiplied by the leaf's fraction of grown
-        weights that reached this age: the mean of a Beta(1 + survived, 1 + died) posterior.
-        At least `every`.
+      regrow: Whether weights that an update prunes may be grown in the same update, as in RigL;
+        else only if the target requires it.
       lookahead: Steps; an update at step t aims at the density at t + lookahead.
-      stagger: Steps by which the density curve of the last leaf is delayed against the first.
       window: Statistics are updated only in the last `window` steps before a mask update, which are
         then the only steps that need a dense gradient; None: in all steps. In a moving
         average of decay 0.9, gradients of more than 20 steps ago are negligible.
@@ -100,30 +81,23 @@ def plasticity(
       The mask transform, with a `PlasticityState`.
 
     Raises:
-      ValueError: If a density is not in [0, 1], if `survival_age` is below `every`, or (on init) if
-        `stagger` is used with an allocation in which leaves compete, or a structured selection with
-        `allocate.by_total_cost`.
+      ValueError: If a density is not in [0, 1], or (on init) if a structured selection is used
+        with `allocate.by_total_cost`.
     """
-    if survival_age is not None and survival_age < every:
-        raise ValueError(f"survival_age: got {survival_age}, allowed: at least every = {every}")
     check_densities(density)
-    ages = Ages(protect, rest, survival_age, every)
     budget = track_density(churn) if budget is None else budget
-    rule = _Rule(
-        drop, grow, allocation, _targets(allocation, density, stagger), budget, select, ages,
-        lookahead,
-    )  # fmt: skip
+    rule = _Rule(drop, grow, allocation, density, budget, select, regrow, lookahead)
     first = seed_allocation or allocation
-    seeding = _targets(first, density, stagger)
 
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, PlasticityState]:
         active, weights = masked_leaves(masks), masked_leaves(masks, params)
         shapes = {path: leaf.shape for path, leaf in active.items()}
-        groups = list(rule.targets(shapes, jnp.int32(0)))
         ctx = MaskContext(step=jnp.int32(0), params=weights, grads=weights, key=key)
         seeds = seed_score.value(scores.init_statistics((seed_score,), weights), ctx)
-        active = _first(seeding, select, first.weight_costs(shapes), active, seeds, key)
-        return update_leaves(masks, active), _init_state(rule, groups, weights)
+        targets = first(shapes, density(jnp.int32(0)))
+        active = _first(targets, select, first.weight_costs(shapes), active, seeds, key)
+        statistics = scores.init_statistics((drop, grow), weights)
+        return update_leaves(masks, active), PlasticityState(statistics, jnp.int32(0), no_skips())
 
     def update_fn(
         masks: Masks, state: PlasticityState, ctx: MaskContext
@@ -146,41 +120,43 @@ def plasticity(
 
 
 def _first(
-    targets: _Targets, select: Select, costs: _Costs, active: Leaves, seeds: Leaves, key: jax.Array
+    targets: Mapping[Group, jax.Array],
+    select: Select,
+    costs: _Costs,
+    active: Leaves,
+    seeds: Leaves,
+    key: jax.Array,
 ) -> Leaves:
     """The initial masks: the highest seed scores of each group, among what may be active."""
-    shapes = {path: leaf.shape for path, leaf in active.items()}
     chosen, seeds = selection(select, costs), per_cost(seeds, costs)
-    for i, (group, k) in enumerate(targets(shapes, jnp.int32(0)).items()):
+    for i, (group, k) in enumerate(targets.items()):
         own = jax.random.fold_in(key, i)
         active = active | chosen(_pick(seeds, group), k, own, _pick(active, group))
     return active
 
 
 class _Rule(NamedTuple):
-    """Settings of a mask update; `targets`: `(shapes, step) → {group: () int32}`."""
+    """Settings of a mask update; as arguments of `plasticity`."""
 
     drop: scores.Score
     grow: scores.Score
     allocation: Allocation
-    targets: _Targets
+    density: Schedule
     budget: Budget
     select: Select
-    ages: Ages
+    regrow: bool
     lookahead: int
 
 
 class _Group(NamedTuple):
-    """One group at a mask update: its leaves by path, without ages unless the rule needs them."""
+    """One group at a mask update: its leaves by path."""
 
     active: Leaves
     drop: Leaves
     grow: Leaves
-    age: Leaves
     costs: _Costs
     target: jax.Array
     step: jax.Array
-    price: jax.Array
     key: jax.Array
 
 
@@ -190,113 +166,42 @@ def _update_masks(
     """One mask update: score → allocate → count → select."""
     drop, grow = (score.value(state.statistics, ctx) for score in (rule.drop, rule.grow))
     nan = total(map(jnp.isnan, (*drop.values(), *grow.values())))
-    grow = {p: s * _survival(state, p) if state.survived else s for p, s in grow.items()}
-    age = {p: ctx.step - c for p, c in state.changed.items()}
-    after, price = dict(active), dict(state.price)
+    after = dict(active)
     shapes = {p: m.shape for p, m in active.items()}
-    targets = rule.targets(shapes, ctx.step + rule.lookahead)
+    targets = rule.allocation(shapes, rule.density(ctx.step + rule.lookahead))
     costs = rule.allocation.weight_costs(shapes)
     drop, grow = per_cost(drop, costs), per_cost(grow, costs)
     for i, (paths, target) in enumerate(targets.items()):
-        name, key = _name(paths), jax.random.fold_in(ctx.key, i)
         group = _Group(
-            _pick(active, paths), _pick(drop, paths), _pick(grow, paths),
-            _pick(age, paths) if age else {}, costs, target, ctx.step, price[name], key,
+            _pick(active, paths), _pick(drop, paths), _pick(grow, paths), costs, target, ctx.step,
+            jax.random.fold_in(ctx.key, i),
         )  # fmt: skip
-        members, price[name] = _exchange(rule, group)
-        after |= members
-    last = AgeState(state.changed, state.survived, state.died)
-    ages = track_ages(rule.ages, last, active, after, age, ctx.step)
-    nan_scores = state.nan_scores + nan
-    return after, state._replace(price=price, nan_scores=nan_scores, **ages._asdict())
+        after |= _exchange(rule, group)
+    return after, state._replace(nan_scores=state.nan_scores + nan)
 
 
-def _exchange(rule: _Rule, group: _Group) -> tuple[Leaves, jax.Array]:
-    """active ← (active ∧ ¬pruned) ∨ grown, in one group; also returns its new price."""
+def _exchange(rule: _Rule, group: _Group) -> Leaves:
+    """active ← (active ∧ ¬pruned) ∨ grown, in one group."""
     active, inactive = group.active, {p: ~m for p, m in group.active.items()}
-    prunable = at_age(active, group.age, rule.ages.protect)
-    growable = at_age(inactive, group.age, rule.ages.rest)
-    counts = rule.budget(_candidates(rule, group, prunable, growable), group.price)
+    counts = rule.budget(_candidates(rule, group, inactive))
     select = selection(rule.select, group.costs)
     drop_key, grow_key = jax.random.split(group.key)
-    may_prune = _relax(prunable, active, counts.prune, group.costs)
     drop = {p: -s for p, s in group.drop.items()}
-    pruned = select(drop, counts.prune, drop_key, may_prune, over=True)
-    may_grow = _relax(growable, inactive, counts.grow, group.costs)
-    if not rule.ages.rest:  # weights pruned in this update may be grown again, as in RigL
-        may_grow = {p: m | pruned[p] for p, m in may_grow.items()}
+    pruned = select(drop, counts.prune, drop_key, active, over=True)
+    may_grow = {p: m | pruned[p] for p, m in inactive.items()} if rule.regrow else inactive
     grow = counts.grow
     if group.costs:  # the last of the pruned weights may have cost more than was left to prune
         excess = jnp.maximum(cost_of(pruned, group.costs) - counts.prune, 0)
         grow += jnp.where(grow > 0, excess, 0)
     grown = select(group.grow, grow, grow_key, may_grow)
-    return {p: (m & ~pruned[p]) | grown[p] for p, m in active.items()}, counts.price
+    return {p: (m & ~pruned[p]) | grown[p] for p, m in active.items()}
 
 
-def _candidates(rule: _Rule, group: _Group, prunable: Leaves, growable: Leaves) -> Candidates:
-    costs = group.costs
-
-    def cost(masks: Leaves) -> jax.Array:
-        return cost_of(masks, costs)
-
-    return Candidates(
-        step=group.step,
-        size=sum(m.size * costs.get(p, 1) for p, m in group.active.items()),
-        active=cost(group.active),
-        target=group.target,
-        prunable=cost(prunable),
-        # Without rest, weights that are pruned may be grown again.
-        growable=cost(growable) + (0 if rule.ages.rest else cost(prunable)),
-        n_below=lambda price: cost({p: m & (group.drop[p] < price) for p, m in prunable.items()}),
-        n_above=lambda price: cost({p: m & (group.grow[p] > price) for p, m in growable.items()}),
-    )
-
-
-def _targets(allocation: Allocation, density: Schedule, stagger: float) -> _Targets:
-    """`(shapes, step) → {group: () int32}`, numbers of active weights by the density."""
-
-    def targets(shapes: Shapes, step: jax.Array) -> dict[Group, jax.Array]:
-        if not stagger:
-            return allocation(shapes, density(step))
-        if any(len(group) > 1 for group in allocation(shapes, jnp.float32(1))):
-            raise ValueError(
-                f"stagger: got {stagger} with competing leaves, allowed: an allocation by leaf"
-            )
-        last = max(len(shapes) - 1, 1)
-        curves = {path: staggered(density, i / last, stagger) for i, path in enumerate(shapes)}
-        return {(path,): allocation(shapes, curves[path](step))[(path,)] for path in shapes}
-
-    return targets
-
-
-def _init_state(rule: _Rule, groups: list[Group], weights: Leaves) -> PlasticityState:
-    return PlasticityState(
-        statistics=scores.init_statistics((rule.drop, rule.grow), weights),
-        price={_name(group): jnp.float32(0) for group in groups},
-        nan_scores=jnp.int32(0),
-        skips=no_skips(),
-        **init_ages(rule.ages, weights)._asdict(),
-    )
-
-
-def survival(state: PlasticityState) -> dict[str, jax.Array]:
-    """`{path: () float32}`, posterior mean probability that a grown weight of a leaf survives."""
-    return {path: _survival(state, path) for path in state.survived}
-
-
-def _survival(state: PlasticityState, path: str) -> jax.Array:
-    return (1 + state.survived[path]) / (2 + state.survived[path] + state.died[path])
-
-
-def _relax(wanted: Leaves, allowed: Leaves, needed: jax.Array, costs: _Costs) -> Leaves:
-    """`wanted` if at least `needed` are True, else all that are `allowed`."""
-    short = cost_of(wanted, costs) < needed
-    return {p: m | (short & allowed[p]) for p, m in wanted.items()}
+def _candidates(rule: _Rule, group: _Group, inactive: Leaves) -> Candidates:
+    active = cost_of(group.active, group.costs)
+    growable = cost_of(inactive, group.costs) + (active if rule.regrow else 0)
+    return Candidates(group.step, active, group.target, growable)
 
 
 def _pick(leaves: Mapping[str, jax.Array], group: Group) -> Leaves:
     return {path: leaves[path] for path in group}
-
-
-def _name(group: Group) -> str:
-    return "+".join(group)

@@ -172,14 +172,3 @@ def check_densities(density: Schedule) -> None:
             value = jnp.asarray(density(jnp.int32(step)))
         if not isinstance(value, jax.core.Tracer) and not 0 <= float(value) <= 1 + 1e-6:
             raise ValueError(f"density: got {float(value):g}, allowed: a number in [0, 1]")
-
-
-def staggered(schedule: Schedule, depth: float, delay: float) -> Schedule:
-    """A schedule delayed by depth · delay steps; depth is 0 for the first layer, 1 for the last.
-
-    Args:
-      schedule: The schedule to delay.
-      depth: In [0, 1].
-      delay: Steps by which the last layer is delayed.
-    """
-    return lambda step: schedule(jnp.maximum(jnp.asarray(step, jnp.float32) - depth * delay, 0))

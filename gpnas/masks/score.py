@@ -239,34 +239,25 @@ def removal_cost(decay: float = 0.9, batch_size: int = 1) -> Score:
     return Score(f"U@{decay},{batch_size}", mean_gradient(decay) | mean_square(decay), value)
 
 
-def growth_gain(
-    decay: float = 0.9, batch_size: int = 1, epsilon: float = 1e-8, denoise: bool = False
-) -> Score:
-    """V = [ḡ² − s²/n]₊ / 2(F + ε), estimated decrease of the loss if an inactive weight is grown.
+def growth_gain(decay: float = 0.9, batch_size: int = 1, epsilon: float = 1e-8) -> Score:
+    """V = ḡ² / 2(F + ε), estimated decrease of the loss if an inactive weight is grown.
 
     Args:
       decay: Decay of the moving averages.
       batch_size: B in F = B·G₂.
       epsilon: Makes V = 0 for weights whose gradient is always zero.
-      denoise: Whether to subtract s²/n, the expected ḡ² of gradient noise alone. With n effective
-        steps in the average, G₂ − ḡ² = s²(1 − 1/n); n tends to (1 + decay) / (1 − decay).
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         seen = unbiased(decay, kept)
-        noise = (1 - decay) / (1 + decay) * (2 - seen) / seen  # 1/n
 
         def leaf(g: jax.Array, s: jax.Array) -> jax.Array:
             g, s = g / seen, s / seen
-            signal = g**2
-            if denoise:
-                spread = jnp.maximum(s - signal, 0)
-                signal = jnp.maximum(signal - spread * noise / jnp.maximum(1 - noise, 1e-6), 0)
-            return signal / (2 * (batch_size * s + epsilon))
+            return g**2 / (2 * (batch_size * s + epsilon))
 
         return jax.tree.map(leaf, kept[f"gradient@{decay}"], kept[f"gradient²@{decay}"])
 
-    name = f"V@{decay},{batch_size},{epsilon},{denoise}"
+    name = f"V@{decay},{batch_size},{epsilon}"
     return Score(name, mean_gradient(decay) | mean_square(decay), value)
 
 

@@ -6,8 +6,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
-
 from gpnas.errors import UserError
 from gpnas.masks import allocate
 from gpnas.methods._method import step_at
@@ -82,16 +80,6 @@ def _check_times(arguments: Mapping[str, Any], shapes: allocate.Shapes) -> None:
     for name in ("warmup_at", "start_at", "full_at", "peak_at"):
         if arguments.get(name, 0) > arguments.get("stop_at", 1):
             raise UserError(f"method.{name}", arguments[name], "at most stop_at")
-    age = arguments.get("survival_age", 0)
-    if age and (age <= arguments.get("protect", 0) or age < arguments.get("every", 1)):
-        least = max(arguments.get("protect", 0) + 1, arguments.get("every", 1))
-        raise UserError("method.survival_age", age, f"{least} or more, as protect and every are")
-    delay, spread = arguments.get("stagger_at", 0), arguments.get("allocation", allocate.erk())
-    if delay and any(len(group) > 1 for group in spread(shapes, jnp.float32(1))):
-        raise UserError("method.stagger_at", delay, "0 where leaves compete (allocation global)")
-    rest = 1 - arguments.get("stop_at", 1)
-    if delay > rest + 1e-9:
-        raise UserError("method.stagger_at", delay, f"at most {rest:g}, what stop_at leaves")
 
 
 def check_density(density: float, allocation: allocate.Allocation, shapes: allocate.Shapes) -> None:

@@ -6,9 +6,9 @@ scores of the same unit.
 
 from typing import Literal
 
-from gpnas.masks import allocate, budget, plasticity, schedule, score
+from gpnas.masks import allocate, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Method, rate_until
-from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative, Steps
+from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative
 
 ScoreName = Literal[
     "magnitude", "gradient", "momentum", "taylor",
@@ -28,15 +28,8 @@ def development(
     drop: ScoreName = "magnitude",
     grow: ScoreName = "growth_gain",
     decay: Decay = 0.9,
-    denoise: bool = False,
     every: Count,
     window: Count,
-    protect: Steps,
-    rest: Steps = 0,
-    survival_age: Steps,
-    stagger_at: NonNegative = 0.0,
-    price: NonNegative = 0.0,
-    hysteresis: NonNegative = 0.1,
     allocation: allocate.Allocation = allocate.global_(),
     seed_allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
@@ -55,26 +48,17 @@ def development(
       churn: ρ₀, initial exchanged fraction of active weights; cosine decay. 0: the pipeline.
       drop, grow: Names of the scores for pruning and growth.
       decay: Decay of the moving averages of the gradient and its square.
-      denoise: Whether `growth_gain` subtracts the expected contribution of gradient noise.
       every: Steps between mask updates.
       window: Steps before each mask update in which statistics of the dense gradient are updated.
-      protect: Steps during which grown weights are not pruned.
-      rest: Steps before a pruned weight may be grown again; 0: in the same update.
-      survival_age: If not 0, scores for growth are multiplied by the fraction of a leaf's grown
-        weights that reached this age.
-      stagger_at: Delay of the last leaf's density curve, as a fraction of the run; needs an
-        allocation by leaf.
-      price: If not 0, the rate of `budget.dual_price`, which then sets the counts.
-      hysteresis: Relative margin above the price at which weights are grown.
       allocation: Splits the density over leaves; with `global_`, leaves compete.
       seed_allocation: Splits the initial density over leaves.
 
     References:
       Huttenlocher 1979 for the curve; the docs page `development` for the method and its sources.
     """
-    stop, delay = round(stop_at * total_steps), round(stagger_at * total_steps)
+    stop = round(stop_at * total_steps)
     curve = schedule.developmental(density, peak, round(peak_at * total_steps), stop)
-    scores = _scores(decay, batch_size, denoise)
+    scores = _scores(decay, batch_size)
     transform = plasticity(
         drop=scores[drop],
         grow=scores[grow],
@@ -83,23 +67,18 @@ def development(
         allocation=allocation,
         seed_allocation=seed_allocation,
         every=every,
-        stop=stop + delay + every,
+        stop=stop + every,
         window=window,
-        protect=protect,
-        rest=rest,
-        survival_age=survival_age or None,
         lookahead=every,
-        stagger=delay,
-        budget=budget.dual_price(price, hysteresis, stop=stop - every) if price else None,
     )
     forecast = Forecast(
         schedule.held(curve, every, lookahead=every),
-        rate_until(stop + delay, min(window / every, 1.0)),
+        rate_until(stop, min(window / every, 1.0)),
     )
     return Method(transform, forecast)
 
 
-def _scores(decay: float, batch_size: int, denoise: bool) -> dict[str, score.Score]:
+def _scores(decay: float, batch_size: int) -> dict[str, score.Score]:
     return {
         "magnitude": score.magnitude(),
         "gradient": score.gradient(),
@@ -107,6 +86,6 @@ def _scores(decay: float, batch_size: int, denoise: bool) -> dict[str, score.Sco
         "taylor": score.taylor(),
         "fisher": score.fisher(decay, batch_size),
         "removal_cost": score.removal_cost(decay, batch_size),
-        "growth_gain": score.growth_gain(decay, batch_size, denoise=denoise),
+        "growth_gain": score.growth_gain(decay, batch_size),
         "random": score.random(),
     }

@@ -11,7 +11,7 @@ from gpnas._files import read_json
 from gpnas.errors import UserError
 from gpnas.masks import schedule
 from gpnas.methods._method import Forecast, Hooks, Method, rate_until
-from gpnas.methods._settings import Count, Decay, Fraction, NonNegative, Steps
+from gpnas.methods._settings import Count, Decay, Fraction, NonNegative
 from gpnas.methods._units import unit_method
 from gpnas.plugins import In
 from gpnas.units import (
@@ -44,7 +44,6 @@ def development_cost(
     floor: Fraction = 1 / 16,
     every: Count,
     window: Count,
-    protect: Steps,
     round_to: Count = 1,
     spare: NonNegative = 0.0,
 ) -> Method:
@@ -70,7 +69,6 @@ def development_cost(
         blocks compete as wholes, and none of them needs to stay.
       every: Steps between mask updates.
       window: Steps before each mask update in which statistics of the gradient are updated.
-      protect: Steps during which grown units are not pruned.
       round_to: The number of active units of a layer is a multiple of it, or all of them. Fewer
         MACs are less time where widths are multiples of the vectors of the hardware: 8 or 16.
       spare: Inactive units for which an elastic run has capacity, as a fraction of the active.
@@ -99,13 +97,12 @@ def development_cost(
         round_to=round_to,
         every_steps=every,
         stop=stop + every,
-        protect=protect,
     )
     on_outgoing = on_units(
         transform,
         own,
         score.removal_cost(own, decay, batch_size),
-        score.growth_gain(own, decay, batch_size, denoise=False),
+        score.growth_gain(own, decay, batch_size),
         every=every,
         window=window,
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpnas.masks import allocate, init_masks, masked_leaves, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Hooks, Method, rate_until
-from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative, Steps
+from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative
 from gpnas.methods._units import unit_method
 from gpnas.units import UnitGroups, groups_in_collection, is_block, on_units
 from gpnas.units import score as unit_score
@@ -30,9 +30,6 @@ def development_units(
     decay: Decay = 0.9,
     every: Count,
     window: Count,
-    protect: Steps,
-    rest: Steps,
-    survival_age: Steps,
     spare: NonNegative = 0.25,
     block_density: Density = 1.0,
     block_peak: Multiple = 1.0,
@@ -58,10 +55,6 @@ def development_units(
       decay: Decay of the moving averages of the gradient and its square.
       every: Steps between mask updates.
       window: Steps before each mask update in which statistics of the gradient are updated.
-      protect: Steps during which grown units are not pruned.
-      rest: Steps before a pruned unit may be grown again.
-      survival_age: If not 0, scores for growth are multiplied by the fraction of a group's grown
-        units that reached this age.
       spare: Inactive units for which an elastic run has capacity, as a fraction of the target,
         until `stop_at`.
       block_density, block_peak: `density` and `peak` for blocks and edges
@@ -83,16 +76,14 @@ def development_units(
         allocation=share,
         every=every,
         stop=stop + every,
-        protect=protect,
-        rest=rest,
-        survival_age=survival_age or None,
+        regrow=False,
         lookahead=every,
     )
     on_outgoing = on_units(
         transform,
         own,
         unit_score.removal_cost(own, decay, batch_size),
-        unit_score.growth_gain(own, decay, batch_size, denoise=False),
+        unit_score.growth_gain(own, decay, batch_size),
         every=every,
         window=window,
     )

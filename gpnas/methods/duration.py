@@ -23,9 +23,6 @@ _MOST = 2**31 - 1  # steps are int32
 DURATIONS: Mapping[str, Callable[[int, Mapping[str, int]], float] | None] = {
     "every": lambda length, known: length / _INTERVALS,
     "window": lambda length, known: known["every"] // 5,
-    "protect": lambda length, known: known["every"],
-    "rest": lambda length, known: known["every"],
-    "survival_age": lambda length, known: 2 * max(known["every"], known["protect"]),
     "refresh": None,
     "patience": lambda length, known: length / _PLATEAUS,
 }
@@ -63,7 +60,7 @@ def resolve(
         nor "auto" where there is one.
     """
     found: dict[str, int] = {}
-    known = {"every": max(round(total_steps / _INTERVALS), 1), "protect": 0}
+    known = {"every": max(round(total_steps / _INTERVALS), 1)}
     for name, automatic in DURATIONS.items():
         if not is_duration(name, parameters):
             continue

@@ -43,8 +43,6 @@ def pipeline(
         grow="gradient",
         every=every,
         window=1,
-        protect=0,
-        survival_age=0,
         allocation=allocation,
         seed_allocation=seed_allocation,
     )

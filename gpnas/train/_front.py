@@ -33,7 +33,7 @@ from gpnas.train._rebuild import find_rebuild
 
 def front_config() -> ConfigDict:
     """The configuration of a front: that of its main run, `base`, and the fields of `Front`."""
-    config = base(name="development_cost", every="auto", window="auto", protect="auto")
+    config = base(name="development_cost", every="auto", window="auto")
     config.update(Front()._asdict())
     config.model.name = "convnet"
     config.elastic = True

@@ -91,20 +91,6 @@ def _check_least(sizes: Mapping[str, int], least: Mapping[str, int], round_to: i
             raise ValueError(f"least[{name}]: got {count}, allowed: {allowed}")
 
 
-class BudgetState(NamedTuple):
-    """State of `cost_budget`.
-
-    Attributes:
-      grown: `{group: (size,) int32}`, step at which a unit was last grown, far in the past for
-        units that never were.
-    """
-
-    grown: Units
-
-
-_LONG_AGO = -(2**30)
-
-
 def cost_budget(
     cost: Costs,
     budget: schedule.Schedule,
@@ -114,7 +100,6 @@ def cost_budget(
     round_to: int = 1,
     every_steps: int = 1,
     stop: int | None = None,
-    protect: int = 0,
 ) -> MaskTransform:
     """Grows and prunes units so that the total cost of the active ones meets a budget.
 
@@ -135,7 +120,6 @@ def cost_budget(
       least: `{group: number of units}` that stay active, see `fewest_units`.
       round_to: The number of active units of a group is a multiple of it, or the size of the group.
       every_steps, stop: Steps between mask updates, and the first step without any.
-      protect: Steps during which a grown unit is not pruned, unless the budget requires it.
 
     Raises:
       ValueError: If a number of `least` is neither a multiple of `round_to` nor a whole group.
@@ -143,22 +127,17 @@ def cost_budget(
     _check_least(cost.sizes, least, round_to)
     counts = _Counts(cost.sizes, least, round_to)
 
-    def init_fn(masks: Units, params: Units, key: jax.Array) -> tuple[Units, BudgetState]:
+    def init_fn(masks: Units, params: Units, key: jax.Array) -> tuple[Units, tuple[()]]:
         del params
-        grown = {name: jnp.full(mask.shape, _LONG_AGO, jnp.int32) for name, mask in masks.items()}
-        return _uniform(cost, masks, counts, budget(jnp.int32(0)), key), BudgetState(grown)
+        return _uniform(cost, masks, counts, budget(jnp.int32(0)), key), ()
 
-    def update_fn(masks: Units, state: BudgetState, ctx: MaskContext) -> tuple[Units, BudgetState]:
-        def at_update(x: tuple[Units, BudgetState]) -> tuple[Units, BudgetState]:
-            active, before = x
+    def update_fn(masks: Units, state: tuple[()], ctx: MaskContext) -> tuple[Units, tuple[()]]:
+        def at_update(active: Units) -> Units:
             limit = budget(ctx.step)
             low = jnp.minimum(limit, cost.total(active)) * (1 - churn(ctx.step))
-            old = {n: ctx.step - grown >= protect for n, grown in before.grown.items()}
-            after = _exchange(cost, counts, active, ctx, (low, limit), old)
-            steps = {n: jnp.where(after[n] & ~active[n], ctx.step, before.grown[n]) for n in active}
-            return after, BudgetState(steps)
+            return _exchange(cost, counts, active, ctx, low, limit)
 
-        return cond_inplace(ctx.may_update, at_update, (masks, state))
+        return cond_inplace(ctx.may_update, at_update, masks), state
 
     transform = MaskTransform(init_fn, update_fn, may_observe=schedule.never)
     return every(between(transform, 1, stop), every_steps)
@@ -210,12 +189,15 @@ class _Moves(NamedTuple):
 
 
 def _exchange(
-    cost: Costs, counts: _Counts, active: Units, ctx: MaskContext, limits: tuple, old: Units
+    cost: Costs,
+    counts: _Counts,
+    active: Units,
+    ctx: MaskContext,
+    low: jax.Array,
+    limit: jax.Array,
 ) -> Units:
     """Prunes to the lower limit, grows to the upper one, then keeps what fits of the pruned."""
-    low, limit = limits
-    prune = functools.partial(_prune, cost, ctx.params, counts)
-    kept = _in_turn(prune, active, (low, old), (limit, active))
+    kept = _prune(cost, ctx.params, counts, active, low)
     inactive = {n: ~m & (ctx.grads[n] > 0) for n, m in active.items()}
     pruned = {n: active[n] & ~kept[n] for n in active}
     grow = functools.partial(_grow, cost, limit, counts)
@@ -231,15 +213,13 @@ def _in_turn(f: Callable[..., Units], active: Units, *arguments: tuple[Any, ...]
     return lax.scan(lambda active, a: (f(active, *a), None), active, stacked)[0]
 
 
-def _prune(
-    cost: Costs, scores: Units, counts: _Counts, active: Units, limit: jax.Array, where: Units
-) -> Units:
+def _prune(cost: Costs, scores: Units, counts: _Counts, active: Units, limit: jax.Array) -> Units:
     """Prunes units of lowest score per cost until the total is within the limit."""
 
     def moves(active: Units) -> _Moves:
         costs, above, found = cost.marginal(active), cost.total(active) > limit, _Moves({}, {}, {})
         for name, mask in active.items():
-            free = mask & where[name] & ~jnp.isnan(scores[name])
+            free = mask & ~jnp.isnan(scores[name])
             number = counts.fewer(name, mask)
             ratio = _ratio(scores[name], costs[name])
             found.units[name] = _lowest(ratio, free, number, counts.round_to)

@@ -141,17 +141,16 @@ def growth_gain(
     decay: float = 0.9,
     batch_size: int = 1,
     epsilon: float = 1e-8,
-    denoise: bool = True,
 ) -> scores.Score:
-    """V = Σ [ḡ² − s²/n]₊ / 2(F + ε), the estimated decrease of the loss when a unit is grown.
+    """V = Σ ḡ² / 2(F + ε), the estimated decrease of the loss when a unit is grown.
 
     Outgoing weights count: those that are zero in an inactive unit, while incoming ones are kept.
 
     Args:
       groups: Groups found by `discover`.
-      decay, batch_size, epsilon, denoise: As for `gpnas.masks.score.growth_gain`.
+      decay, batch_size, epsilon: As for `gpnas.masks.score.growth_gain`.
     """
-    gain = scores.growth_gain(decay, batch_size, epsilon, denoise)
+    gain = scores.growth_gain(decay, batch_size, epsilon)
     return of_weights(groups, gain, "outgoing")
 
 

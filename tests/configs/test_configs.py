@@ -195,7 +195,7 @@ def test_studies():
 def test_automatic_durations_of_the_standard_run_are_those_of_the_records():
     fields = inspect.signature(METHODS["development"]).parameters
     found = duration.resolve(development.get_config().method.to_dict(), fields, 4210, 10)
-    auto = {"every": 100, "window": 20, "protect": 100, "rest": 0, "survival_age": 200}
+    auto = {"every": 100, "window": 20}
     assert found == auto
     assert pinned(development.get_config()).method.to_dict().items() >= auto.items()
 

@@ -12,7 +12,7 @@ SMALL = (
     "--config.data.name=digits", "--config.train.epochs=2", "--config.branch_epochs=1",
     "--config.train.tensorboard=False", "--config.front=(0.5,)", "--config.model.name=lenet300",
     "--config.model.widths=(32,16)", "--config.elastic_round_to=16", "--config.method.every=3",
-    "--config.method.window=2", "--config.method.protect=0",
+    "--config.method.window=2",
 )  # fmt: skip
 
 

@@ -77,15 +77,6 @@ def test_alternating_phases_land_where_they_should():
     assert sparse[500:].all()
 
 
-def test_staggered_is_a_shift():
-    f = schedule.developmental(0.05, 6.0, 200, 800)
-    plain = curve(f)
-    np.testing.assert_array_equal(curve(schedule.staggered(f, 0.0, 100)), plain)
-    late = curve(schedule.staggered(f, 0.5, 100))
-    np.testing.assert_allclose(late[50:], plain[:-50], rtol=1e-5)
-    assert (late[:50] == plain[0]).all()
-
-
 @pytest.mark.parametrize("lookahead", [0, 100])
 def test_held_changes_at_mask_updates_only(lookahead):
     f = schedule.linear(1.0, 0.1, 0, 900)

@@ -84,17 +84,7 @@ def test_a_method_of_ones_own_that_is_none(name, said):
         ("churn", {"name": "development", "density": 0.05, "churn": float("inf")}),
         ("peak_at", {"name": "development", "density": 0.01, "peak_at": 0.8}),
         ("decay", {"name": "development", "density": 0.01, "decay": 1.0}),
-        ("survival_age", {"name": "development", "density": 0.05, "survival_age": 20}),
         ("stop_at", {"name": "gmp", "density": 0.1, "stop_at": 0.0}),
-        ("stagger_at", {"name": "development", "density": 0.05, "stagger_at": 0.1}),
-        (
-            "stagger_at",
-            {"name": "development", "density": 0.05, "stagger_at": 0.3, "allocation": "erk"},
-        ),
-        (
-            "survival_age",
-            {"name": "development", "density": 0.05, "survival_age": 200, "protect": 300},
-        ),
     ],
 )
 def test_mistakes_are_reported_by_field(field, settings):

@@ -16,10 +16,8 @@ DEVELOPMENT = inspect.signature(METHODS["development"]).parameters
 def test_auto_fits_a_run_of_any_length(steps):
     found = duration.resolve({}, DEVELOPMENT, steps, 1)
     every = found["every"]
-    assert 1 <= found["window"] <= every == found["protect"]
-    assert found["survival_age"] == 2 * every
+    assert 1 <= found["window"] <= every
     assert steps < 42 or 28 <= steps / every <= 84
-    assert "rest" not in found  # the method has its own default
 
 
 @hypothesis.given(st.integers(1, 10**6), st.integers(1, 100))
@@ -30,8 +28,7 @@ def test_a_percentage_is_that_of_the_run(steps, percent):
 
 def test_what_is_set_decides_what_is_automatic():
     found = duration.resolve({"every": 8, "window": "auto"}, DEVELOPMENT, 4210, 1)
-    assert found == {"every": 8, "window": 1, "protect": 8, "survival_age": 16}
-    assert duration.resolve({"protect": 300}, DEVELOPMENT, 4210, 1)["survival_age"] == 600
+    assert found == {"every": 8, "window": 1}
 
 
 def test_patience_is_in_evaluations():
@@ -42,7 +39,7 @@ def test_patience_is_in_evaluations():
 
 
 @pytest.mark.parametrize("value", ["much", "0%", "101%", "-1%", "%", 2.5, True, None, 2**31, "50"])
-@pytest.mark.parametrize("name", ["every", "protect"])
+@pytest.mark.parametrize("name", ["every", "window"])
 def test_what_is_no_duration_is_refused_in_one_line(name, value):
     with pytest.raises(UserError, match=f"^method.{name}: got .*percentage of the run") as error:
         duration.resolve({name: value}, DEVELOPMENT, 1000, 1)
@@ -54,4 +51,3 @@ def test_other_things_of_such_a_name_are_left_alone():
         del window, every
 
     assert duration.resolve({"window": (3, 3)}, inspect.signature(mine).parameters, 1000, 1) == {}
-    assert set(duration.DURATIONS) >= {"every", "window", "protect", "rest", "survival_age"}

@@ -52,8 +52,6 @@ def setup(name):
             peak=3.0,
             every=2,
             window=1,
-            protect=100,
-            survival_age=200,
         ),
     }[name]()
     tx = optax.sgd(0.1, momentum=0.9)

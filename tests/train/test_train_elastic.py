@@ -19,8 +19,8 @@ from gpnas.train import (
 )
 
 METHOD = {
-    "name": "development_units", "density": 0.25, "every": 5, "window": 3, "protect": 5,
-    "rest": 5, "survival_age": 10, "peak_at": 0.35, "peak": 2.5,
+    "name": "development_units", "density": 0.25, "every": 5, "window": 3,
+    "peak_at": 0.35, "peak": 2.5,
 }  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def test_a_budget_of_cost_is_met_alike_with_and_without(tiny, digits, tmp_path):
     curve = ((0.0, 0.3), (0.2, 0.6), (0.6, 0.25))
     records = {}
     for elastic in (False, True):
-        config = tiny(name="development_cost", curve=curve, every=5, window=3, protect=5, spare=0.5)
+        config = tiny(name="development_cost", curve=curve, every=5, window=3, spare=0.5)
         config.elastic, config.elastic_round_to = elastic, 2
         records[elastic] = train(config, tmp_path / str(elastic), digits)
     for record in records.values():

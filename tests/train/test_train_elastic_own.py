@@ -78,8 +78,8 @@ class Equinox(eqx.Module):
         return self.last(jax.nn.relu(self.first(x.reshape(-1))))
 """
 METHOD = {
-    "name": "development_units", "density": 0.25, "every": 5, "window": 3, "protect": 5,
-    "rest": 5, "survival_age": 10, "peak_at": 0.35, "peak": 2.5,
+    "name": "development_units", "density": 0.25, "every": 5, "window": 3,
+    "peak_at": 0.35, "peak": 2.5,
 }  # fmt: skip
 FOLDERS = {"Equinox": "gpnas_equinox_nets"}
 

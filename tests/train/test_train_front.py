@@ -31,7 +31,7 @@ def recipe():
         config.train.checkpoint_seconds = 0.0
         config.model.name, config.model.widths = "lenet300", (32, 16)
         config.elastic_round_to = 16
-        config.method.every, config.method.window, config.method.protect = 5, 3, 0
+        config.method.every, config.method.window = 5, 3
         config.branch_epochs = 1
         return config
 

@@ -145,7 +145,7 @@ def test_it_ends_as_the_whole_run_began(whole, early):
 
 DEVELOPMENT = {
     "name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3,
-    "protect": 5, "rest": 5, "survival_age": 10, "stop_at": 0.5, "decay": 0.9,
+    "stop_at": 0.5, "decay": 0.9,
 }  # fmt: skip
 RIGL = {"name": "rigl", "density": 0.3, "every": 5, "stop_at": 0.4}
 

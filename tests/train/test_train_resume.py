@@ -11,11 +11,11 @@ from tests.times import TIMES
 
 DEVELOPMENT = {
     "name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3,
-    "protect": 5, "rest": 10, "survival_age": 15, "decay": 0.9,
+    "decay": 0.9,
 }  # fmt: skip
 UNITS = {
-    "name": "development_units", "density": 0.25, "every": 5, "window": 3, "protect": 5,
-    "rest": 5, "survival_age": 10, "peak_at": 0.35, "peak": 2.5,
+    "name": "development_units", "density": 0.25, "every": 5, "window": 3,
+    "peak_at": 0.35, "peak": 2.5,
 }  # fmt: skip
 RECIPES = {
     "development": ("sgd", {"momentum": 0.9}, 0.1, DEVELOPMENT),

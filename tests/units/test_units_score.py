@@ -103,7 +103,7 @@ def test_removal_cost_and_growth_gain_by_their_formulas():
     decay, batch = 0.5, 3
     judges = (
         score.removal_cost(groups, decay, batch),
-        score.growth_gain(groups, decay, batch, epsilon=1e-3, denoise=False),
+        score.growth_gain(groups, decay, batch, epsilon=1e-3),
     )
     kept = gm.score.init_statistics(judges, params)
     for grads in draws:

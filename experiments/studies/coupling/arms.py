@@ -46,17 +46,14 @@ def _own(function: str, **fields: Any) -> Callable[[], ConfigDict]:
     return lambda: base(name=f"{_RIVALS}.{function}", density=0.02, every="auto", **fields)
 
 
-_NO_AGES = {"protect": 0, "survival_age": 0}
 #: By name, all of a given density.
 ARMS: dict[str, Arm] = {
     OURS: Arm(development.get_config, {"window": 5}, "peak"),
     "pipeline": Arm(pipeline.get_config, {"allocation": "global"}, "peak"),
     "magnitude and gradient": Arm(
-        development.get_config, {"grow": "gradient", "window": 1} | _NO_AGES, "peak"
+        development.get_config, {"grow": "gradient", "window": 1}, "peak"
     ),
-    "random growth": Arm(
-        development.get_config, {"grow": "random", "window": 1} | _NO_AGES, "peak"
-    ),
+    "random growth": Arm(development.get_config, {"grow": "random", "window": 1}, "peak"),
     "SENN scores": Arm(_own("rivals:senn", window=5, allocation="global"), {}, "peak"),
     "GMP sparse start": Arm(gmp.get_config, {}, "first"),
     "GraNet matched": Arm(granet.get_config, {}, "first"),

@@ -39,7 +39,7 @@ def _control(transform: Callable[[UnitGroups, SimpleNamespace], MaskTransform]) 
 def _scores(groups: UnitGroups, settings: SimpleNamespace) -> tuple[Any, Any]:
     return (
         unit_score.removal_cost(groups, settings.decay, settings.batch_size),
-        unit_score.growth_gain(groups, settings.decay, settings.batch_size, denoise=False),
+        unit_score.growth_gain(groups, settings.decay, settings.batch_size),
     )
 
 
@@ -52,7 +52,6 @@ def _budget(settings: SimpleNamespace, churn: float = 0.0) -> MaskTransform:
         least=fewest_units(settings.costs.sizes, settings.floor),
         every_steps=settings.every,
         stop=stop + settings.every,
-        protect=settings.protect,
     )
 
 

@@ -23,7 +23,7 @@ _START: dict[Any, dict[str, Any]] = {
     gmp: {},
     rigl: {"stop_at": 0.75},
     pipeline: {"allocation": "global"},
-    development: {"drop": "removal_cost", "peak_at": 0.1, "protect": 0, "survival_age": 0},
+    development: {"drop": "removal_cost", "peak_at": 0.1},
 }
 _VARIANTS: dict[Any, list[dict[str, Any]]] = {
     gmp: [
@@ -64,12 +64,11 @@ _VARIANTS: dict[Any, list[dict[str, Any]]] = {
         {"churn": 0.6},
         {"churn": 0.15},
         {"peak_at": 0.05},
-        {"drop": "magnitude", "peak_at": 0.05, "protect": 100, "survival_age": 200},
+        {"drop": "magnitude", "peak_at": 0.05},
     ],
 }
 _LATER: dict[Any, list[dict[str, Any]]] = {
     development: [
-        {"drop": "magnitude", "peak_at": 0.05},
         {"drop": "magnitude", "peak_at": 0.05, "decay": 0.95},
         {"drop": "magnitude", "peak_at": 0.05, "decay": 0.99},
         {"drop": "magnitude", "peak_at": 0.05, "decay": 0.99, "window": 50},

@@ -144,7 +144,7 @@ def study(tmp_path, costs):
         config.front.data.name, config.front.data.image_size = "digits", 0
         config.front.front, config.front.elastic = LEVELS, False
         config.front.train.epochs, config.front.branch_epochs = 1, 1
-        config.front.method.update({"every": 3, "window": 2, "protect": 2})
+        config.front.method.update({"every": 3, "window": 2})
         config.rates, config.seeds, config.largest = (0.1,), (0,), (0.5,)
         config.only, config.draws, config.budgets = ",".join(arms), 2, (0.5, 1.0)
         config.candidate_epochs = config.child_epochs = 1
