@@ -19,6 +19,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     OURS: {},
     "without survival feedback": {"survival_age": 0},
     "without protection and survival feedback": {"survival_age": 0, "protect": 0},
+    "protection over two mask updates": {"survival_age": 0, "protect": 200},
     "rest of two mask updates": {"rest": 200},
     "gain less the noise": {"denoise": True},
     "leaves by ERK": {"allocation": "erk"},
