@@ -6,8 +6,7 @@ from ml_collections import ConfigDict
 from gpnas.train import base, front_config, study
 
 _DEVELOPMENT = {
-    "name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3,
-    "decay": 0.9,
+    "name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3, "decay": 0.9,
 }  # fmt: skip
 _UNITS = {
     "name": "development_units", "density": 0.25, "every": 5, "window": 3,

@@ -43,7 +43,7 @@ def on_units(
     The inner transform receives one leaf of shape (size,) per group: the unit masks as its masks,
     `drop` as its params, and `grow` as its gradients. So `plasticity(drop=score.magnitude(),
     grow=score.gradient(), …)` prunes the units of lowest `drop` and grows those of highest `grow`;
-    its schedules and protections apply to units. Its `init` receives the summed magnitude of the
+    its schedules apply to units. Its `init` receives the summed magnitude of the
     outgoing weights of each unit as params.
 
     The outgoing weights of an inactive unit are masked; its own weights are kept and not trained

@@ -65,7 +65,7 @@ def test_plan(tiny, digits):
         ("method.peak", {"method.peak": 6.0}),
         ("method.allocation", {"method.allocation": "even"}),
         ("method.fraction", {"method.fraction": 0.3}),
-        ("method.denoise", {"method.denoise": "yes"}),
+        ("method.decay", {"method.decay": "yes"}),
     ],
 )
 def test_what_is_refused(field, changes, tiny, digits):

@@ -10,8 +10,7 @@ from gpnas.train import train
 from tests.times import TIMES
 
 DEVELOPMENT = {
-    "name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3,
-    "decay": 0.9,
+    "name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3, "decay": 0.9,
 }  # fmt: skip
 UNITS = {
     "name": "development_units", "density": 0.25, "every": 5, "window": 3,

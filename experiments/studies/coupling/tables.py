@@ -49,11 +49,12 @@ def chosen_decays(records: Sequence[Record]) -> dict[str, float]:
     }
 
 
-def ablation_table(records: Sequence[Record]) -> Table:
+def ablation_table(records: Sequence[Record], caption: str) -> Table:
     """Validation error of each arm, minus that of development, and its training FLOPs.
 
     Args:
       records: Of `coupling_ablations`.
+      caption: Of the table.
     """
     columns = [
         Column("arm", numeric=False),
@@ -74,7 +75,7 @@ def ablation_table(records: Sequence[Record]) -> Table:
         "Validation error at the last step, mean ± half the 95 % interval over seeds; differences"
         " are paired by seed, not corrected. Training FLOPs over those of a dense run."
     )
-    return Table("Development with one change at a time", columns, rows, [note])
+    return Table(caption, columns, rows, [note])
 
 
 def error_table(records: Sequence[Record]) -> Table:

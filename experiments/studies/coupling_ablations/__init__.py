@@ -11,7 +11,12 @@ from experiments.studies.study import Section, Study, records, sweep
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
-    return {"coupling_ablations": Section([ablation_table(records(results, config))])}
+    now, removed = records(results, config), records(results, config, "removed")
+    tables = [
+        ablation_table(now, "Development with one change at a time"),
+        ablation_table(removed, "Options that development no longer has, with survival feedback"),
+    ]
+    return {"coupling_ablations": Section(tables)}
 
 
 STUDY = Study(get_config, sweep, _sections, "coupling.md")
