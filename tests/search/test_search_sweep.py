@@ -86,7 +86,7 @@ def test_a_worker_that_comes_too_late_for_a_run_goes_on(tmp_path, trained, monke
     kept = sweep.begin(url(tmp_path), small(seeds=(0,)), tmp_path / "r")
     sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     seen = iter([{optuna.trial.TrialState.WAITING}, set()])
-    monkeypatch.setattr(sweep, "_alive", lambda study: next(seen))
+    monkeypatch.setattr(sweep, "_unfinished", lambda study: next(seen))
     sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     assert [trial.state.name for trial in kept.trials] == ["COMPLETE", "FAIL"]
 
