@@ -7,9 +7,11 @@ import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from absl import logging
 from ml_collections import ConfigDict
 
 from experiments import studies
+from experiments.studies.generations import outdated
 from gpnas.errors import UserError
 from gpnas.records import read_lines, write_bytes
 from gpnas.report import FigureSpec, Table
@@ -82,8 +84,18 @@ def sweep(config: ConfigDict, options: Options) -> None:
 
 
 def records(results: pathlib.Path, config: ConfigDict, name: str = "records") -> list[dict]:
-    """Reads results/STUDY/NAME.jsonl; an empty list if there is none."""
-    return read_lines(results / config.study / f"{name}.jsonl")
+    """Reads results/STUDY/NAME.jsonl; an empty list if there is none.
+
+    Of a sweep's records.jsonl, arms whose records have other settings than the config are warned of.
+
+    Raises:
+      UserError: If an arm of a sweep has records of its settings and of older ones.
+    """
+    found = read_lines(results / config.study / f"{name}.jsonl")
+    if name == "records" and "densities" in config:
+        for arm, text in outdated(found, config).items():
+            logging.warning("%s, %s: %s", config.study, arm, text)
+    return found
 
 
 def matching(
