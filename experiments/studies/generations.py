@@ -58,4 +58,3 @@ def _key(config: Mapping[str, Any]) -> dict[str, Any]:
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     paths = sorted(p for p in old.keys() | new.keys() if old.get(p) != new.get(p))
     return [f"{p} {old.get(p, 'absent')}, now {new.get(p, 'absent')}" for p in paths]
-

@@ -86,7 +86,7 @@ def sweep(config: ConfigDict, options: Options) -> None:
 def records(results: pathlib.Path, config: ConfigDict, name: str = "records") -> list[dict]:
     """Reads results/STUDY/NAME.jsonl; an empty list if there is none.
 
-    Of a sweep's records.jsonl, arms whose records have other settings than the config are warned of.
+    Arms of a sweep whose records have other settings than the config are warned of.
 
     Raises:
       UserError: If an arm of a sweep has records of its settings and of older ones.
