@@ -51,10 +51,23 @@ def test_units_and_macs():
         (Bar("ours", units=(300, 87, 33)), "no: units"),
         (Bar("ours", macs=26642), "yes"),
         (Bar("ours", macs=26641), "no: MACs, 26,642"),
+        (Bar("ours", error=1.5, after_miss=True), "yes (chosen after a miss)"),
+        (Bar("ours", error=1.4, after_miss=True), "no: error by 0.10 points (chosen after a miss)"),
     ],
 )
 def test_what_is_reached(bar, verdict):
     assert reached(bar, [record()]) == verdict
+
+
+def test_compression_is_compared_as_it_is_shown():
+    assert reached(Bar("ours", compression=80), [record(density=1 / 79.96)]) == "yes"
+    assert reached(Bar("ours", compression=80), [record(density=1 / 79.94)]).startswith("no")
+
+
+def test_a_note_explains_the_mark():
+    marked = paper_table("x", [Bar("ours", error=1.5, after_miss=True)], [record()])
+    assert "Chosen after a miss: " in marked.to_text()
+    assert "Chosen after" not in paper_table("x", [Bar("ours", error=1.5)], [record()]).to_text()
 
 
 def test_means_over_seeds_decide():
