@@ -12,4 +12,4 @@ def _run(config: ConfigDict, options: Options) -> None:
     early_stopping(config, options.results)
 
 
-STUDY = Study(get_config, _run, search_sections("random"), "nas.md")
+STUDY = Study(get_config, _run, search_sections("random", "ASHA"), "nas.md")

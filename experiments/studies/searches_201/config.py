@@ -11,10 +11,16 @@ from configs.searches import nas_bench_201
 from gpnas.search.comparison import make_config
 
 
-def get_config() -> ConfigDict:
-    """Arms by name."""
+def get_config(data: str = "cifar10") -> ConfigDict:
+    """Arms by name.
+
+    Args:
+      data: Whose errors: "cifar10", or "cifar100", which is a study of its own.
+    """
     config = nas_bench_201.get_config()
     config.evaluations = 400
+    config.objectives, config.reports = (f"{data}_validation_12",), (f"{data}_test_200",)
+    name = "searches_201" if data == "cifar10" else f"searches_201_{data}"
     arms = {
         "random": {"name": "random"},
         "local search": {"name": "local"},
@@ -25,5 +31,5 @@ def get_config() -> ConfigDict:
         "predictor": {"name": "predictor"},
     }
     return make_config(
-        config, "searches_201", {arm: {"strategy": own} for arm, own in arms.items()}, seeds=100
+        config, name, {arm: {"strategy": own} for arm, own in arms.items()}, seeds=100
     )
