@@ -48,7 +48,6 @@ _OPTIMA: dict[str, Callable[[Options], Measurement]] = {
         ("nas_bench_201", "lanas", 450),
         ("nas_bench_201_cifar100", "evolution", 150),
         ("nas_bench_201_cifar100", "local", 150),
-        ("nas_bench_201_cifar100", "lanas", 450),
         ("nas_bench_macro", "evolution", 120),
         ("nas_bench_macro", "local", 250),
         ("nas_bench_macro", "lanas", 200),

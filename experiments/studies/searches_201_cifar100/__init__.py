@@ -1,6 +1,6 @@
 """Strategies on NAS-Bench-201 by the honest protocol, on the errors of CIFAR-100.
 
-    python experiments/reproduce.py searches_201_cifar100
+python experiments/reproduce.py searches_201_cifar100
 """
 
 import functools
