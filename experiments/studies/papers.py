@@ -45,6 +45,11 @@ class Bar(NamedTuple):
         return ", ".join(text for text in asked if text)
 
 
+def paper_epochs(bars: Sequence[Bar]) -> dict[str, int]:
+    """Epochs of the papers by arm, where they are known."""
+    return {bar.arm: bar.epochs for bar in bars if bar.epochs}
+
+
 def units_in_use(record: Record) -> tuple[int, ...]:
     """Filters of convolutions with a living weight, and inputs of dense layers that are in use.
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -58,6 +59,7 @@ class Study(NamedTuple):
       shorten: Shortens the config for `--fast`, of each arm of a sweep or else of the study; None:
         the study has no fast version.
       readme: Names of sections that are written into README.md instead.
+      paper_epochs: Epochs of the papers, by arm of a sweep; for `--budget=paper`.
     """
 
     get_config: Callable[[], ConfigDict]
@@ -67,6 +69,7 @@ class Study(NamedTuple):
     rows: Sequence[str] = ()
     shorten: Callable[[ConfigDict], None] | None = None
     readme: Sequence[str] = ()
+    paper_epochs: Mapping[str, int] = MappingProxyType({})
 
 
 def load() -> dict[str, Study]:
@@ -81,6 +84,25 @@ def sweep(config: ConfigDict, options: Options) -> None:
         if arm.data.name == "mnist":
             arm.data.raw_dir = options.raw_dir
     run_study(config, str(options.workdir), str(options.results), options.stopped)
+
+
+def lengthen(config: ConfigDict, epochs: Mapping[str, int]) -> None:
+    """Gives arms of a sweep as many epochs as their papers have; leaves out the other arms.
+
+    Args:
+      config: Of the sweep; its study becomes STUDY_paper.
+      epochs: By arm.
+
+    Raises:
+      UserError: If `config.only` names an arm whose paper's epochs are not known.
+    """
+    only = [arm for arm in config.only.split(",") if arm]
+    for arm in only:
+        if arm not in epochs:
+            raise UserError("row, at the paper's budget", arm, "; ".join(epochs))
+    config.study, config.only = f"{config.study}_paper", ",".join(only or epochs)
+    for arm in only or epochs:
+        config.arms[arm].train.epochs = epochs[arm]
 
 
 def records(results: pathlib.Path, config: ConfigDict, name: str = "records") -> list[dict]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from experiments.studies.lenet300.config import get_config
-from experiments.studies.papers import Bar, paper_table
+from experiments.studies.papers import Bar, paper_epochs, paper_table
 from experiments.studies.study import Section, Study, records, sweep
 
 BARS = (
@@ -37,5 +37,6 @@ def _shorten(config: ConfigDict) -> None:
 
 
 STUDY = Study(
-    get_config, sweep, _sections, "reproducing.md", tuple(bar.arm for bar in BARS), _shorten
-)
+    get_config, sweep, _sections, "reproducing.md", tuple(bar.arm for bar in BARS), _shorten,
+    paper_epochs=paper_epochs(BARS),
+)  # fmt: skip

@@ -2,7 +2,18 @@
 
 import pytest
 
-from experiments.studies.papers import Bar, compact_macs, paper_table, reached, units_in_use
+from experiments.studies.lenet300 import BARS
+from experiments.studies.lenet300.config import get_config
+from experiments.studies.papers import (
+    Bar,
+    compact_macs,
+    paper_epochs,
+    paper_table,
+    reached,
+    units_in_use,
+)
+from experiments.studies.study import lengthen
+from gpnas.errors import UserError
 
 
 def layer(path, shape, nonzeros, dead_in=0, dead_out=0):
@@ -93,6 +104,19 @@ def test_the_table():
         assert text in ours
     assert ours.endswith("| yes |")
     assert other.endswith("| not run |")
+
+
+def test_the_papers_budgets():
+    epochs = paper_epochs(BARS)
+    assert epochs["L0"] == 200 and "dense" not in epochs
+    config = get_config()
+    lengthen(config, epochs)
+    assert config.study == "lenet300_paper" and set(config.only.split(",")) == set(epochs)
+    assert config.arms["SNFS 1 %"].train.epochs == 100
+    config = get_config()
+    config.only = "dense"
+    with pytest.raises(UserError, match="at the paper's budget: got 'dense', allowed: sparse VD; "):
+        lengthen(config, epochs)
 
 
 def test_units_that_nothing_leads_into_are_not_in_use():
