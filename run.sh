@@ -29,7 +29,7 @@ help() {
 ./run.sh export …     files           --workdir=runs/mine --formats=onnx,stablehlo,tflite,safetensors
 ./run.sh predict …    class names     --workdir=runs/mine --pictures=a.png,folder
 
-./run.sh reproduce …  the documents' numbers   "sparse VD"; gradmax; --fast; --page
+./run.sh reproduce …  the documents' numbers   "sparse VD"; gradmax; --fast; --page; --budget=paper
 ./run.sh bench …      speed, a JSON line each  --only=masked_step_ratio
 
 The commands are those of `gpnas`, from .venv/bin; each takes --help. Relative paths are those of the

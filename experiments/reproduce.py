@@ -4,14 +4,15 @@
     python experiments/reproduce.py gradmax proxies      # some studies
     python experiments/reproduce.py "sparse VD" L0       # some rows of docs/reproducing.md
     python experiments/reproduce.py --fast               # trained studies, tiny budget, one seed
+    python experiments/reproduce.py --budget=paper L0    # as many epochs as the paper, where known
     python experiments/reproduce.py --page               # only writes the pages from the records
 
 Studies are the folders of experiments/studies. Records are appended to results/STUDY/records.jsonl;
 what is there is skipped. The tables and figures between the markers of docs/*.md and README.md are
-then written anew. With --fast the records go to WORKDIR/fast, the tables are printed, and nothing
-else is touched. Some studies need more than the library: `deploy` the extra `deploy`,
-`quant` the extra `quant`, `torch_pruning` the extra `bench`; those that measure time need a machine
-that does nothing else.
+then written anew. With --fast the records go to WORKDIR/fast, with --budget=paper to WORKDIR/paper;
+the tables are printed, and nothing else is touched. Some studies need more than the library:
+`deploy` the extra `deploy`, `quant` the extra `quant`, `torch_pruning` the extra `bench`; those
+that measure time need a machine that does nothing else.
 """
 
 import pathlib
@@ -27,6 +28,9 @@ from gpnas.errors import UserError
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _FAST = flags.DEFINE_bool("fast", False, "A budget of about 15 minutes for all trained studies.")
+_BUDGET = flags.DEFINE_enum(
+    "budget", "own", ["own", "paper"], "Epochs: the study's or the paper's."
+)
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Run nothing; write the pages from the records.")
 _RAW = flags.DEFINE_string("raw_dir", None, "Folder with MNIST's official files, if at hand.")
 _WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder for the runs' own folders.")
@@ -39,10 +43,11 @@ def main(argv: Sequence[str]) -> None:
     sys.path.append(str(_ROOT))
     from experiments.studies import study as library  # the repository is on the path only now
 
-    asked = _asked(library.load(), argv[1:])
+    asked = _asked(library, argv[1:])
     results = pathlib.Path(_RESULTS.value)
-    if _FAST.value:
-        results = pathlib.Path(_WORKDIR.value) / "fast"
+    aside = "fast" if _FAST.value else "paper" if _BUDGET.value == "paper" else ""
+    if aside:
+        results = pathlib.Path(_WORKDIR.value) / aside
     with stop_signal() as stopped:
         options = library.Options(results, pathlib.Path(_WORKDIR.value), _RAW.value or "", stopped)
         for study, config in asked:
@@ -56,29 +61,38 @@ def main(argv: Sequence[str]) -> None:
             readme = {name: made.pop(name) for name in study.readme if name in made}
             for sections, path in ((made, page), (readme, page.parent.parent / "README.md")):
                 if sections:
-                    library.write(sections, path, results / config.study, not _FAST.value)
+                    library.write(sections, path, results / config.study, not aside)
                     pages.append(path)
-    if not _FAST.value:
+    if not aside:
         print("\n".join(map(str, dict.fromkeys(pages))))
 
 
-def _asked(studies: dict[str, Any], names: Sequence[str]) -> list[tuple[Any, ConfigDict]]:
+def _asked(library: Any, names: Sequence[str]) -> list[tuple[Any, ConfigDict]]:
     """The studies that were asked for, each with its config, reduced to the rows asked for."""
+    studies = library.load()
     known = [*studies, *(row for study in studies.values() for row in study.rows)]
     for name in names:
         if name not in known:
             raise UserError("study or row", name, "; ".join(known))
     found = []
+    paper = _BUDGET.value == "paper"
     for name, study in studies.items():
         rows = [row for row in study.rows if row in names]
         if names and name not in names and not rows or _FAST.value and study.shorten is None:
             continue
+        if paper and not study.paper_epochs:
+            continue
         config = study.get_config()
         if rows and name not in names:
             config.only = ",".join(rows)
+        if paper:
+            library.lengthen(config, study.paper_epochs)
         if _FAST.value:
             _shorten(config, study.shorten)
         found.append((study, config))
+    if not found:
+        allowed = [name for name, study in studies.items() if study.paper_epochs or not paper]
+        raise UserError("study or row", ", ".join(names), "; ".join(allowed))
     return found
 
 

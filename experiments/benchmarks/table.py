@@ -30,18 +30,22 @@ _SEARCHING: dict[str, Callable[[Options], Measurement]] = {
     "proposals_lanas": functools.partial(searches.proposals, strategy="lanas", target=5.0),
 }
 _OPTIMA: dict[str, Callable[[Options], Measurement]] = {
-    f"{table}_{strategy}": functools.partial(
-        searches.evaluations_to_optimum, table=table, strategy=strategy, target=target
+    f"{oracle}_{strategy}": functools.partial(
+        searches.evaluations_to_optimum, oracle=oracle, strategy=strategy, target=target
     )
-    for table, strategy, target in (
+    for oracle, strategy, target in (
         ("nas_bench_201", "evolution", 160),
         ("nas_bench_201", "local", 140),
         ("nas_bench_201", "lanas", 450),
+        ("nas_bench_201_cifar100", "evolution", 150),
+        ("nas_bench_201_cifar100", "local", 150),
+        ("nas_bench_macro", "evolution", 120),
+        ("nas_bench_macro", "local", 250),
         ("nas_bench_macro", "lanas", 200),
     )
 }
 _OPTIMA["nas_bench_201_lanas_released"] = functools.partial(
     searches.evaluations_to_optimum,
-    table="nas_bench_201", strategy="lanas", target=400, regressor="released",
+    oracle="nas_bench_201", strategy="lanas", target=400, regressor="released",
 )  # fmt: skip
 MEASUREMENTS: Mapping[str, Callable[[Options], Measurement]] = _TRAINING | _SEARCHING | _OPTIMA

@@ -68,15 +68,34 @@ def gradual_table(records: Sequence[Record], gradual: str, one_shot: str) -> Tab
         Column("one-shot"),
     ]
     rows = []
-    pair = {arm: [r for r in records if r["arm"] == arm] for arm in (gradual, one_shot)}
-    for density in densities_asked(pair[gradual]):
-        ours, theirs = (_at(own, density) for own in pair.values())
-        gap = stats.paired_difference(*(by_seed(x, error) for x in (ours, theirs)))
-        cells = [f"{100 * density:g} %", plain(gap, "+.2f")]
+    ours, theirs = ([r for r in records if r["arm"] == arm] for arm in (gradual, one_shot))
+    for density in densities_asked(ours):
+        pairs = reached_pairs(_at(ours, density), theirs)
+        gap = stats.estimate(error(a) - error(b) for a, b in pairs)
+        cells = [plain(gap, "+.2f")]
         for measure in (entropy, sharpness):
-            cells += [plain(stats.estimate(map(measure, x)), ".3g") for x in (ours, theirs)]
-        rows.append([Cell(text) for text in cells])
-    return Table(f"{gradual} against {one_shot} pruning", columns, rows)
+            cells += [plain(stats.estimate(map(measure, own)), ".3g") for own in _sides(pairs)]
+        seeds = f"{len(pairs)} seed{'s' if len(pairs) != 1 else ''}"
+        rows.append([Cell(f"{100 * density:g} %", detail=seeds), *map(Cell, cells)])
+    note = (
+        "In brackets: the seeds with which both reached the density (to a tenth); no others count."
+    )
+    return Table(f"{gradual} against {one_shot} pruning", columns, rows, [note])
+
+
+def reached_pairs(ours: Sequence[Record], theirs: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """Pairs of equal seed and density asked for, whose densities reached agree to a tenth."""
+    other = {(density_asked(record), record["seed"]): record for record in theirs}
+    pairs = [(r, other.get((density_asked(r), r["seed"]))) for r in ours]
+    return [(a, b) for a, b in pairs if b is not None and _alike(*map(density_reached, (a, b)))]
+
+
+def _alike(a: float, b: float) -> bool:
+    return abs(a - b) <= 0.1 * max(a, b)
+
+
+def _sides(pairs: Sequence[tuple[Record, Record]]) -> tuple[list[Record], list[Record]]:
+    return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 def mean(records: Sequence[Record], f: Callable[[Record], float]) -> float:

@@ -17,27 +17,32 @@ from gpnas.report import (
 from gpnas.search.comparison import compare
 
 
-def search_sections(against: str) -> Callable[[pathlib.Path, ConfigDict], Mapping[str, Section]]:
+def search_sections(*against: str) -> Callable[[pathlib.Path, ConfigDict], Mapping[str, Section]]:
     """Returns the `sections` of a study of searches: what each strategy found, and its course.
 
     Args:
-      against: Arm that the others are compared with, seed by seed.
+      *against: Arms that the others are compared with, seed by seed, a table each.
     """
 
     def sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
         summary = summarise(read_runs([results / config.study / "records.jsonl"]))
-        difference = search_difference_table(summary.searches, against)
-        tables = [*search_tables(summary), difference]
+        differences = [search_difference_table(summary.searches, arm) for arm in against]
+        tables = [*search_tables(summary), *differences]
         figures = [*course_figures(summary), *front_figures(summary)]
         return {config.study: Section(tables, figures)}
 
     return sections
 
 
-def compare_study(get_config: Callable[[], ConfigDict], against: str) -> Study:
-    """Returns the study of a comparison of strategies, shown in docs/nas.md."""
+def compare_study(get_config: Callable[[], ConfigDict], *against: str) -> Study:
+    """Returns the study of a comparison of strategies, shown in docs/nas.md.
+
+    Args:
+      get_config: Returns its config.
+      *against: As for `search_sections`.
+    """
 
     def run(config: ConfigDict, options: Options) -> None:
         compare(config, str(options.results))
 
-    return Study(get_config, run, search_sections(against), "nas.md")
+    return Study(get_config, run, search_sections(*against), "nas.md")

@@ -5,11 +5,14 @@ import os
 import pathlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from absl import logging
 from ml_collections import ConfigDict
 
 from experiments import studies
+from experiments.studies.generations import outdated
 from gpnas.errors import UserError
 from gpnas.records import read_lines, write_bytes
 from gpnas.report import FigureSpec, Table
@@ -56,6 +59,7 @@ class Study(NamedTuple):
       shorten: Shortens the config for `--fast`, of each arm of a sweep or else of the study; None:
         the study has no fast version.
       readme: Names of sections that are written into README.md instead.
+      paper_epochs: Epochs of the papers, by arm of a sweep; for `--budget=paper`.
     """
 
     get_config: Callable[[], ConfigDict]
@@ -65,6 +69,7 @@ class Study(NamedTuple):
     rows: Sequence[str] = ()
     shorten: Callable[[ConfigDict], None] | None = None
     readme: Sequence[str] = ()
+    paper_epochs: Mapping[str, int] = MappingProxyType({})
 
 
 def load() -> dict[str, Study]:
@@ -97,9 +102,38 @@ def epochs(number: int) -> Callable[[ConfigDict], None]:
     return shorten
 
 
+def lengthen(config: ConfigDict, epochs: Mapping[str, int]) -> None:
+    """Gives arms of a sweep as many epochs as their papers have; leaves out the other arms.
+
+    Args:
+      config: Of the sweep; its study becomes STUDY_paper.
+      epochs: By arm.
+
+    Raises:
+      UserError: If `config.only` names an arm whose paper's epochs are not known.
+    """
+    only = [arm for arm in config.only.split(",") if arm]
+    for arm in only:
+        if arm not in epochs:
+            raise UserError("row, at the paper's budget", arm, "; ".join(epochs))
+    config.study, config.only = f"{config.study}_paper", ",".join(only or epochs)
+    for arm in only or epochs:
+        config.arms[arm].train.epochs = epochs[arm]
+
+
 def records(results: pathlib.Path, config: ConfigDict, name: str = "records") -> list[dict]:
-    """Reads results/STUDY/NAME.jsonl; an empty list if there is none."""
-    return read_lines(results / config.study / f"{name}.jsonl")
+    """Reads results/STUDY/NAME.jsonl; an empty list if there is none.
+
+    Arms of a sweep whose records have other settings than the config are warned of.
+
+    Raises:
+      UserError: If an arm of a sweep has records of its settings and of older ones.
+    """
+    found = read_lines(results / config.study / f"{name}.jsonl")
+    if name == "records" and "densities" in config:
+        for arm, text in outdated(found, config).items():
+            logging.warning("%s, %s: %s", config.study, arm, text)
+    return found
 
 
 def matching(

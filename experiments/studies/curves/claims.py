@@ -5,16 +5,17 @@ from typing import Any
 
 from experiments.studies.densities import (
     by_seed,
-    density_asked,
     density_reached,
     entropy,
     error,
     mean,
     plain,
+    reached_pairs,
     settings,
     sharpness,
 )
 from experiments.studies.papers import units_in_use
+from experiments.studies.verdicts import no_loss, verdict
 from gpnas.report import Cell, Column, Table, stats
 
 Record = Mapping[str, Any]
@@ -36,24 +37,25 @@ def claim_table(records: Sequence[Record]) -> Table:
     for record in records:
         arms.setdefault(record["arm"], []).append(record)
     found = [
-        _lower("LOBSTER: errs less than the same loop without its decay",
-               arms, "LOBSTER", "gradual", error, "points"),
-        _lower("SeReNe: leaves fewer hidden units than LOBSTER",
-               arms, "SeReNe", "LOBSTER", hidden_units, "units"),
-        _lower("PSP-entropy: gradual pruning errs less than one-shot",
-               arms, "gradual", "one-shot", error, "points"),
-        _lower("PSP-entropy: gradual ends in narrower minima (larger top eigenvalue)",
-               arms, "one-shot", "gradual", sharpness, "less for one-shot"),
-        _lower("PSP-entropy: gradual ends with a larger entropy of states",
-               arms, "one-shot", "gradual", entropy, "bits less for one-shot"),
+        _gap("LOBSTER: errs less than the same loop without its decay",
+             arms, ("LOBSTER", "gradual"), error, "points", -1),
+        _gap("SeReNe: leaves fewer hidden units than LOBSTER",
+             arms, ("SeReNe", "LOBSTER"), hidden_units, "units", -1),
+        _gap("PSP-entropy: gradual pruning errs less than one-shot",
+             arms, ("gradual", "one-shot"), error, "points", -1),
+        _gap("PSP-entropy: gradual ends in narrower minima (larger top eigenvalue)",
+             arms, ("gradual", "one-shot"), sharpness, "", 1),
+        _gap("PSP-entropy: gradual ends with a larger entropy of states",
+             arms, ("gradual", "one-shot"), entropy, "bits", 1),
         _sparsifies(arms.get("NPN", []), arms.get("dense", [])),
         _expands(arms.get("NPN expand", []), arms.get("dense", [])),
     ]  # fmt: skip
     rows = [[Cell(text) for text in claim] for claim in found if claim]
     columns = [Column(label, numeric=False) for label in ("claim", "shows", "figures")]
     note = (
-        "Paired by density and seed, over the densities that both reached (to a tenth); it shows"
-        " if the 95 % interval over seeds excludes zero."
+        "Paired by density and seed, over the densities that both reached (to a tenth). Yes: the"
+        " 95 % interval over seeds is on the claimed side of zero; no: it is on the other side; not"
+        " shown: it includes zero."
     )
     return Table("What the papers claim", columns, rows, [note])
 
@@ -67,32 +69,29 @@ def difference(
     ours: Sequence[Record], theirs: Sequence[Record], f: Measure
 ) -> stats.Estimate | None:
     """Mean over densities of `f`, ours minus theirs, and its interval over seeds."""
-    other = {(density_asked(r), r["seed"]): r for r in theirs}
     gaps: dict[int, list[float]] = {}
-    for record in ours:
-        twin = other.get((density_asked(record), record["seed"]))
-        if twin is not None and _alike(density_reached(record), density_reached(twin)):
-            gaps.setdefault(record["seed"], []).append(f(record) - f(twin))
+    for record, twin in reached_pairs(ours, theirs):
+        gaps.setdefault(record["seed"], []).append(f(record) - f(twin))
     return stats.estimate(sum(gap) / len(gap) for gap in gaps.values())
 
 
-def _alike(a: float, b: float) -> bool:
-    return abs(a - b) <= 0.1 * max(a, b)
-
-
-def _lower(
-    claim: str, arms: Mapping[str, list[Record]], ours: str, theirs: str, f: Measure, unit: str
+def _gap(
+    claim: str,
+    arms: Mapping[str, list[Record]],
+    pair: tuple[str, str],
+    f: Measure,
+    unit: str,
+    sign: int,
 ) -> tuple[str, str, str] | None:
+    """A claim that the first of two arms has more of a measure (sign 1), or less of it (-1)."""
+    ours, theirs = pair
     if ours not in arms or theirs not in arms:
         return None
     gap = difference(arms[ours], arms[theirs], f)
     if gap is None:
         return claim, "not tested", "no density that both reached"
-    return (
-        claim,
-        _yes(gap.half is not None and gap.mean + gap.half < 0),
-        f"{plain(gap, '+.3g')} {unit}",
-    )
+    figures = f"{ours} minus {theirs}: {plain(gap, '+.3g')} {unit}"
+    return claim, verdict(gap, sign), figures.strip()
 
 
 def _sparsifies(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] | None:
@@ -106,25 +105,19 @@ def _sparsifies(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] 
     best = min((gap for gap in gaps if gap), key=lambda gap: gap.mean, default=None)
     if best is None:
         return claim, "no", "no price closed half of the weights"
-    return (
-        claim,
-        _yes(best.mean - (best.half or 0) <= 0),
-        f"at best {plain(best, '+.3g')} points to dense",
-    )
+    return claim, no_loss(best), f"at best {plain(best, '+.3g')} points to dense"
 
 
 def _expands(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] | None:
     """Whether units become active one by one, and the error comes near the dense network's."""
     if not npn or not dense:
         return None
-    units, first = stats.estimate(map(hidden_units, npn)), npn[0]["config"]["method"]["first_units"]
+    first = npn[0]["config"]["method"]["first_units"]
+    twice = 2 * first * (len(npn[0]["layers"]) - 1)
+    more = stats.estimate(hidden_units(record) - twice for record in npn)
     base, ours = stats.estimate(map(error, dense)), stats.estimate(map(error, npn))
-    assert units and base and ours
-    grown = units.mean - (units.half or 0) > 2 * first * (len(npn[0]["layers"]) - 1)
-    figures = f"{units.mean:.0f} hidden units; {ours.mean:.2f} %, dense {base.mean:.2f} %"
+    assert more and base and ours
+    units = more.mean + twice
+    figures = f"{units:.0f} hidden units; {ours.mean:.2f} %, dense {base.mean:.2f} %"
     claim = f"NPN: expands from {first} units a layer to more than twice as many"
-    return claim, _yes(grown), figures
-
-
-def _yes(shows: bool) -> str:
-    return "yes" if shows else "no"
+    return claim, verdict(more), figures

@@ -5,4 +5,4 @@ from experiments.studies.early_stopping.run import early_stopping
 from experiments.studies.searches import search_sections
 from experiments.studies.study import Study, to_results
 
-STUDY = Study(get_config, to_results(early_stopping), search_sections("random"), "nas.md")
+STUDY = Study(get_config, to_results(early_stopping), search_sections("random", "ASHA"), "nas.md")

@@ -3,4 +3,4 @@
 from experiments.studies.lemonade.config import get_config
 from experiments.studies.searches import compare_study
 
-STUDY = compare_study(get_config, against="LEMONADE")
+STUDY = compare_study(get_config, "LEMONADE")

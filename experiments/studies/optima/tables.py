@@ -7,10 +7,14 @@ from gpnas.report import Cell, Column, Table, formatting
 
 # Name of a measurement: table, strategy.
 NAMES = {
-    "nas_bench_201_evolution": ("NAS-Bench-201", "evolution"),
-    "nas_bench_201_local": ("NAS-Bench-201", "local search"),
-    "nas_bench_201_lanas": ("NAS-Bench-201", "LaNAS"),
-    "nas_bench_201_lanas_released": ("NAS-Bench-201", "LaNAS released"),
+    "nas_bench_201_evolution": ("NAS-Bench-201, CIFAR-10", "evolution"),
+    "nas_bench_201_local": ("NAS-Bench-201, CIFAR-10", "local search"),
+    "nas_bench_201_lanas": ("NAS-Bench-201, CIFAR-10", "LaNAS"),
+    "nas_bench_201_lanas_released": ("NAS-Bench-201, CIFAR-10", "LaNAS released"),
+    "nas_bench_201_cifar100_evolution": ("NAS-Bench-201, CIFAR-100", "evolution"),
+    "nas_bench_201_cifar100_local": ("NAS-Bench-201, CIFAR-100", "local search"),
+    "nas_bench_macro_evolution": ("NAS-Bench-Macro", "evolution"),
+    "nas_bench_macro_local": ("NAS-Bench-Macro", "local search"),
     "nas_bench_macro_lanas": ("NAS-Bench-Macro", "LaNAS"),
 }
 

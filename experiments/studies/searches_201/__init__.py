@@ -3,4 +3,4 @@
 from experiments.studies.searches import compare_study
 from experiments.studies.searches_201.config import get_config
 
-STUDY = compare_study(get_config, against="random")
+STUDY = compare_study(get_config, "random", "local search")

@@ -42,6 +42,28 @@ def test_claims_that_hold_and_do_not():
     assert shows == ["no", "no", "yes", "no"]
 
 
+def test_figures_name_the_arms_in_the_direction_of_the_claim():
+    rows = cells(claim_table(plateaus(0.5)))
+    figures = {claim: row[1] for claim, row in rows.items()}
+    of_error, of_entropy = (
+        next(text for claim, text in figures.items() if word in claim)
+        for word in ("errs less than one-shot", "entropy of states")
+    )
+    assert of_error.startswith("gradual minus one-shot: -0.5")
+    assert of_entropy.startswith("gradual minus one-shot: +0.49") and of_entropy.endswith(" bits")
+    narrow = next(text for claim, text in figures.items() if "eigenvalue" in claim)
+    assert narrow.startswith("gradual minus one-shot: +0.99")
+
+
+def test_what_seeds_leave_open_is_not_a_no():
+    records = plateaus(0.5)
+    for record_, shift in zip(records[::3], (0.0, 0.0, 1.5, 1.5, 0.1, 0.1), strict=True):
+        record_["metrics"]["test_error_last"] += shift  # LOBSTER, by seed
+    shows, figures = next(iter(cells(claim_table(records)).values()))
+    assert shows.startswith("not shown with 3 seeds (half-width ")
+    assert figures.startswith("LOBSTER minus gradual: +0.0433 ±")
+
+
 def test_densities_that_one_did_not_reach_are_left_out():
     ours = [record("a", 0.1, 0, 1.0), record("a", 0.01, 0, 9.0, reached=0.05)]
     theirs = [record("b", 0.1, 0, 1.5), record("b", 0.01, 0, 1.0)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.studies.densities import density_table, gradual_table
+from experiments.studies.densities import density_table, gradual_table, reached_pairs
 
 
 def record(arm, density, seed, error, reached=None, entropy=2.0, sharpness=5.0):
@@ -46,13 +46,22 @@ def test_an_arm_without_a_density_that_others_have():
     assert rows["one"][0].startswith("3.00 pilot") and "±" not in rows["one"][1]
 
 
-def test_gradual_against_one_shot():
-    rows = cells(gradual_table(RECORDS, "loop", "cut"))
-    assert rows["10 %"][0].startswith("-0.50 (all equal)")
-    assert rows["1 %"][0].startswith("-2.00 (all equal)")
-    assert [float(text.split(" (all")[0]) for text in rows["1 %"][1:]] == pytest.approx(
+def test_gradual_against_one_shot_where_both_reached_the_density():
+    table = gradual_table([*RECORDS, record("loop", 0.01, 2, 2.0, 0.0105),
+                           record("cut", 0.01, 2, 5.0, sharpness=7.0)], "loop", "cut")  # fmt: skip
+    rows = cells(table)
+    assert rows["10 % (2 seeds)"][0].startswith("-0.50 (all equal)")
+    assert [float(text.split(" (all")[0]) for text in rows["10 % (2 seeds)"][1:]] == pytest.approx(
         [2.5, 2.5, 5.0, 5.0]
     )
+    assert rows["1 % (1 seed)"] == ["-3.00", "2.5", "2.5", "5", "7"]
+    assert cells(gradual_table(RECORDS, "loop", "cut"))["1 % (0 seeds)"] == ["–"] * 5
+
+
+def test_pairs_have_the_same_seed_and_reached_the_same_density():
+    ours = [record("a", 0.1, 0, 1.0, 0.109), record("a", 0.1, 1, 1.0, 0.2), record("a", 0.1, 2, 1)]
+    theirs = [record("b", 0.1, seed, 2.0) for seed in (0, 1)]
+    assert reached_pairs(ours, theirs) == [(ours[0], theirs[0])]
 
 
 def test_prices_fill_the_columns_by_the_density_that_came_of_them():

@@ -43,7 +43,7 @@ def test_optima_by_the_newest_line_of_seeds_that_chose_nothing():
     ]
     rows = [[cell.text for cell in row] for row in optimum_table(lines).rows]
     assert rows == [
-        ["NAS-Bench-201", "LaNAS", "6", "≤ 5", "no", "6", "9", "12", "2", "1000 to 1099"]
+        ["NAS-Bench-201, CIFAR-10", "LaNAS", "6", "≤ 5", "no", "6", "9", "12", "2", "1000 to 1099"]
     ]
 
 

@@ -2,7 +2,18 @@
 
 import pytest
 
-from experiments.studies.papers import Bar, compact_macs, paper_table, reached, units_in_use
+from experiments.studies.lenet300 import BARS
+from experiments.studies.lenet300.config import get_config
+from experiments.studies.papers import (
+    Bar,
+    compact_macs,
+    paper_epochs,
+    paper_table,
+    reached,
+    units_in_use,
+)
+from experiments.studies.study import lengthen
+from gpnas.errors import UserError
 
 
 def layer(path, shape, nonzeros, dead_in=0, dead_out=0):
@@ -51,10 +62,23 @@ def test_units_and_macs():
         (Bar("ours", units=(300, 87, 33)), "no: units"),
         (Bar("ours", macs=26642), "yes"),
         (Bar("ours", macs=26641), "no: MACs, 26,642"),
+        (Bar("ours", error=1.5, after_miss=True), "yes (chosen after a miss)"),
+        (Bar("ours", error=1.4, after_miss=True), "no: error by 0.10 points (chosen after a miss)"),
     ],
 )
 def test_what_is_reached(bar, verdict):
     assert reached(bar, [record()]) == verdict
+
+
+def test_compression_is_compared_as_it_is_shown():
+    assert reached(Bar("ours", compression=80), [record(density=1 / 79.96)]) == "yes"
+    assert reached(Bar("ours", compression=80), [record(density=1 / 79.94)]).startswith("no")
+
+
+def test_a_note_explains_the_mark():
+    marked = paper_table("x", [Bar("ours", error=1.5, after_miss=True)], [record()])
+    assert "Chosen after a miss: " in marked.to_text()
+    assert "Chosen after" not in paper_table("x", [Bar("ours", error=1.5)], [record()]).to_text()
 
 
 def test_means_over_seeds_decide():
@@ -80,6 +104,19 @@ def test_the_table():
         assert text in ours
     assert ours.endswith("| yes |")
     assert other.endswith("| not run |")
+
+
+def test_the_papers_budgets():
+    epochs = paper_epochs(BARS)
+    assert epochs["L0"] == 200 and "dense" not in epochs
+    config = get_config()
+    lengthen(config, epochs)
+    assert config.study == "lenet300_paper" and set(config.only.split(",")) == set(epochs)
+    assert config.arms["SNFS 1 %"].train.epochs == 100
+    config = get_config()
+    config.only = "dense"
+    with pytest.raises(UserError, match="at the paper's budget: got 'dense', allowed: sparse VD; "):
+        lengthen(config, epochs)
 
 
 def test_units_that_nothing_leads_into_are_not_in_use():

@@ -1,0 +1,30 @@
+"""LeNet-300-100 on MNIST by the recipes that papers and their code have."""
+
+import pathlib
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from experiments.studies.as_published.config import get_config
+from experiments.studies.papers import Bar, paper_table
+from experiments.studies.study import Section, Study, epochs, records, sweep
+
+_VD = "68× at 1.92 %"
+BARS = (
+    Bar("sparse VD unremoved", _VD, 200, error=1.92, compression=68),
+    Bar("sparse VD unremoved 0–1", _VD, 200, error=1.92, compression=68),
+    Bar("L0 averaged", "266-88-33 at 1.8 %", 200, error=1.8, macs=266 * 88 + 88 * 33 + 33 * 10),
+    Bar("dense with Adam"),
+    Bar("NPN with Adam"),
+    Bar("NPN with SGD"),
+)
+
+
+def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    table = paper_table("By published recipes", BARS, records(results, config))
+    return {"as_published": Section([table])}
+
+
+STUDY = Study(
+    get_config, sweep, _sections, "reproducing.md", tuple(bar.arm for bar in BARS), epochs(3)
+)

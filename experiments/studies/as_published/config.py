@@ -1,0 +1,40 @@
+"""LeNet-300-100 on MNIST by the recipes that papers and their code have, at their budgets.
+
+    python experiments/reproduce.py "sparse VD unremoved"
+
+Sparse VD removes nothing while it trains, and begins with a trained network, whose divergence is
+switched on between epochs 5 and 20. L0 evaluates an average of its weights, decays them, and trains
+on all of the 60,000 images but ten. NPN and a dense network have NPN's optimizer, Adam at a
+constant rate; "NPN with SGD" has the recipe of the other arms.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import dense, l0, npn_sparsify, sparse_vd
+from experiments.studies.recipes import mnist, same_recipe
+from gpnas.train import study
+
+_NETWORKS = "experiments.studies.as_published.networks"
+
+
+def get_config() -> ConfigDict:
+    """Arms by name."""
+    arms = {
+        "sparse VD unremoved": mnist(sparse_vd, 200, remove=False),
+        "sparse VD unremoved 0–1": mnist(sparse_vd, 200, remove=False),
+        "L0 averaged": mnist(l0, 200, penalties=(0.1,), decay=5e-4),
+        "dense with Adam": mnist(dense, 200),
+        "NPN with Adam": mnist(npn_sparsify, 200),
+        "NPN with SGD": mnist(npn_sparsify, 200),
+    }
+    arms["sparse VD unremoved"].train.init_from = f"{_NETWORKS}:trained"
+    unit = arms["sparse VD unremoved 0–1"]
+    unit.model.name, unit.train.init_from = f"{_NETWORKS}:UnitPixels", f"{_NETWORKS}:trained_unit"
+    arms["L0 averaged"].optimizer.ema = 0.999
+    arms["L0 averaged"].data.validation = 10 / 60_000
+    own = arms["NPN with Adam"].optimizer
+    arms["dense with Adam"].optimizer = own.copy_and_resolve_references()
+    arms["NPN with SGD"].optimizer = dense.get_config().optimizer
+    same_recipe(arms["NPN with SGD"])
+    arms["NPN with SGD"].gates.update(name="adam", learning_rate=own.learning_rate)
+    return study("as_published", arms, densities=())

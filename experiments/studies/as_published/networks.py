@@ -1,0 +1,49 @@
+"""LeNet-300-100 for pixels from 0 to 1, and trained networks to begin with."""
+
+import functools
+import pathlib
+import tempfile
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from configs import dense
+from experiments.studies.recipes import mnist
+from gpnas import models
+from gpnas.train import load_run, train
+
+_MEAN, _STD = 0.1307, 0.3081  # of MNIST's pixels, by which the library standardizes them
+EPOCHS = 20  # of a trained network
+
+
+class UnitPixels(nn.Module):
+    """LeNet-300-100 on pixels from 0 to 1, to which standardized ones are scaled back."""
+
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """(batch, height, width, channels), standardized → (batch, num_classes) logits."""
+        return models.LeNet300(self.num_classes, name="lenet")(images * _STD + _MEAN, train)
+
+
+def trained() -> Any:
+    """Variables of a dense LeNet-300-100 of seed 0, trained by Adam for `EPOCHS` epochs."""
+    return _trained("lenet300")
+
+
+def trained_unit() -> Any:
+    """The same of `UnitPixels`."""
+    return _trained(f"{UnitPixels.__module__}:{UnitPixels.__name__}")
+
+
+@functools.cache
+def _trained(model: str) -> Any:
+    config = mnist(dense, EPOCHS)
+    config.model.name = model
+    config.optimizer.update(name="adam", learning_rate=1e-3, schedule="constant")
+    del config.optimizer.arguments["momentum"]
+    with tempfile.TemporaryDirectory() as folder:
+        train(config, folder)
+        return load_run(pathlib.Path(folder)).variables

@@ -1,0 +1,60 @@
+"""Whether records were made with the settings that their study has today."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gpnas.errors import UserError
+from gpnas.train import config_key, settings
+
+Record = Mapping[str, Any]
+
+
+def outdated(found: Iterable[Record], config: ConfigDict) -> dict[str, str]:
+    """Describes the records of a sweep that have other settings than its config.
+
+    Args:
+      found: Records of the study.
+      config: As `gpnas.train.study` makes it; `only` and `seeds` do not matter.
+
+    Returns:
+      A text by the arm's name ("3 of 6 records: method.peak 16, now 15"); arms that the config does
+      not have are left out.
+
+    Raises:
+      UserError: If an arm has records with its settings and others with older ones.
+    """
+    every = config.copy_and_resolve_references()
+    every.only, every.seeds = "", (0,)
+    current: dict[str, list[dict[str, Any]]] = {}
+    for _, (one, *_rest) in settings(every):
+        current.setdefault(one.arm, []).append(_key(one.to_dict()))
+    own: dict[str, list[dict[str, Any]]] = {}
+    for record in found:
+        if record["arm"] in current:
+            own.setdefault(record["arm"], []).append(_key(record["config"]))
+    described = {}
+    for arm, keys in own.items():
+        known = {json.dumps(key, sort_keys=True) for key in current[arm]}
+        old = [key for key in keys if json.dumps(key, sort_keys=True) not in known]
+        if not old:
+            continue
+        nearest = min((_changes(old[0], key) for key in current[arm]), key=len)
+        text = f"{len(old)} of {len(keys)} records: {', '.join(nearest)}"
+        if len(old) < len(keys):
+            raise UserError("records", f"{config.study}, {arm}, {text}", "one config an arm")
+        described[arm] = text
+    return described
+
+
+def _key(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies a setting: all but the seed, as JSON has it."""
+    key = json.loads(json.dumps(config_key(config)))
+    return {path: value for path, value in key.items() if path != "seed"}
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    paths = sorted(p for p in old.keys() | new.keys() if old.get(p) != new.get(p))
+    return [f"{p} {old.get(p, 'absent')}, now {new.get(p, 'absent')}" for p in paths]

@@ -1,0 +1,11 @@
+"""Strategies on NAS-Bench-201 by the honest protocol, on the errors of CIFAR-100.
+
+python experiments/reproduce.py searches_201_cifar100
+"""
+
+import functools
+
+from experiments.studies.searches import compare_study
+from experiments.studies.searches_201.config import get_config
+
+STUDY = compare_study(functools.partial(get_config, "cifar100"), "random", "local search")

@@ -1,0 +1,41 @@
+"""Whether seeds show what is claimed: yes, no, or how much they leave open."""
+
+from gpnas.report import stats
+
+
+def verdict(gap: stats.Estimate, sign: int = 1) -> str:
+    """Whether a mean over seeds is above zero, or below it.
+
+    Args:
+      gap: The mean and its interval.
+      sign: 1 if it is claimed to be above zero, -1 if below.
+
+    Returns:
+      "yes" if the 95 % interval is on the claimed side of zero, "no" if it is on the other side,
+      and otherwise "not shown with 3 seeds (half-width 0.3)".
+    """
+    if gap.n > 1 and abs(gap.mean) > (gap.half or 0.0):
+        return "yes" if sign * gap.mean > 0 else "no"
+    return f"not shown with {_seeds(gap)}"
+
+
+def no_loss(gap: stats.Estimate) -> str:
+    """Whether a mean over seeds is at most zero, where above zero is a loss.
+
+    Returns:
+      "yes" if the 95 % interval ends at zero or below it, "no" if it begins above zero, and
+      otherwise "no loss shown with 3 seeds (half-width 0.3)".
+    """
+    half = gap.half or 0.0
+    if gap.n > 1 and gap.mean + half <= 0:
+        return "yes"
+    if gap.n > 1 and gap.mean - half > 0:
+        return "no"
+    return f"no loss shown with {_seeds(gap)}"
+
+
+def _seeds(gap: stats.Estimate) -> str:
+    count = f"{gap.n} seed{'s' if gap.n > 1 else ''}"
+    if gap.half is None:
+        return count + (f" ({stats.EQUAL})" if gap.n > 1 else "")
+    return f"{count} (half-width {gap.half:.2g})"
