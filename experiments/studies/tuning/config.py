@@ -3,6 +3,8 @@
 Equal budgets for GMP, RigL, the pipeline and development. Chosen was the lowest mean validation
 error at the last step, for development among the settings whose training FLOPs are below GMP's. Its
 seeds (100 to 102) are not those of any other study, and its test errors are not looked at. The
+eighth setting of development, the one that was chosen, had survival feedback beside `drop` and
+`peak_at`; that option has been deleted since, and the records are in tried.jsonl. The
 settings in `_LATER` were tried after that choice and are not part of it. That second round was cut
 short: one finished run of it (a single seed of one setting) was taken out of the records, and the
 other methods had no second round. About 20 minutes on 2 cores.
@@ -64,11 +66,11 @@ _VARIANTS: dict[Any, list[dict[str, Any]]] = {
         {"churn": 0.6},
         {"churn": 0.15},
         {"peak_at": 0.05},
-        {"drop": "magnitude", "peak_at": 0.05},
     ],
 }
 _LATER: dict[Any, list[dict[str, Any]]] = {
     development: [
+        {"drop": "magnitude", "peak_at": 0.05},
         {"drop": "magnitude", "peak_at": 0.05, "decay": 0.95},
         {"drop": "magnitude", "peak_at": 0.05, "decay": 0.99},
         {"drop": "magnitude", "peak_at": 0.05, "decay": 0.99, "window": 50},
