@@ -19,7 +19,7 @@ from gpnas._stacking import stack, unstack
 from gpnas.data import Dataset, Split, augment, standardize
 from gpnas.masks import apply
 from gpnas.methods import EvalContext
-from gpnas.train import distributed
+from gpnas.train import _placement, _processes
 from gpnas.train._averaging import evaluation_params
 from gpnas.train._counters import count_changes
 from gpnas.train._evaluate import make_evaluations
@@ -107,7 +107,7 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
     def on_eval(state: TrainState, loss: float, split: Split) -> TrainState:
         def loss_of(params: Any) -> float:
             variables = {"params": params, **state.model_state}
-            return distributed.from_first(lambda: evaluate(variables, split)["loss"])
+            return _processes.from_first(lambda: evaluate(variables, split)["loss"])
 
         assert plan.method.hooks.on_eval is not None
         new = plan.method.hooks.on_eval(state, EvalContext(loss, loss_of, plan.tx.init))
@@ -180,17 +180,17 @@ def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
 
 
 def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
-    mesh = distributed.mesh()
+    mesh = _placement.mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
     spec = (
-        PartitionSpec(None, distributed.AXIS)
+        PartitionSpec(None, _placement.AXIS)
         if replicas == 1
-        else PartitionSpec(None, None, distributed.AXIS)
+        else PartitionSpec(None, None, _placement.AXIS)
     )
     by_batch = NamedSharding(mesh, spec)
-    images, labels = distributed.put((data.train.inputs, data.train.targets))
+    images, labels = _placement.put((data.train.inputs, data.train.targets))
     bodies = make_bodies(plan, data)
-    zero = distributed.put(_zero(plan) if replicas == 1 else _zero(plan, replicas))
+    zero = _placement.put(_zero(plan) if replicas == 1 else _zero(plan, replicas))
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
     run_rows, executables = many_steps(
         bodies, plan.loop, replicas, jitted, zero, _REPLICA_AXES, plan.segments
@@ -203,28 +203,26 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
         rows = jax.make_array_from_callback(rows.shape, by_batch, lambda at: rows[at])
         step = int(state.step) if step is None else step
         state, sums = run_rows(state, images, labels, rows, steps, step)
-        return state, jax.tree.map(jnp.atleast_1d, distributed.on_first_device(sums))
+        return state, jax.tree.map(jnp.atleast_1d, _placement.on_first_device(sums))
 
     def place(states: list[TrainState]) -> TrainState:
-        return distributed.put(_stack(states))
+        return _placement.put(_stack(states))
 
     def fetch(state: TrainState) -> list[TrainState]:
-        one = distributed.on_first_device(state)
+        one = _placement.on_first_device(state)
         return [one] if replicas == 1 else _unstack(one, replicas)
 
-    return place, distributed.on_first_device, fetch, run, executables
+    return place, _placement.on_first_device, fetch, run, executables
 
 
 def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
     devices = jax.local_device_count()
-    spread = jax.pmap(lambda _, x: x, axis_name=distributed.AXIS, in_axes=(0, None))
+    spread = jax.pmap(lambda _, x: x, axis_name=_placement.AXIS, in_axes=(0, None))
     replicate = functools.partial(spread, np.arange(devices))
     images, labels = replicate((np.asarray(data.train.inputs), np.asarray(data.train.targets)))
     in_axes = (0, 0, 0, 0, 0, None, None)
-    wrap = functools.partial(
-        jax.pmap, axis_name=distributed.AXIS, in_axes=in_axes, donate_argnums=0
-    )
-    bodies, zero = make_bodies(plan, data, distributed.AXIS), replicate(_zero(plan))
+    wrap = functools.partial(jax.pmap, axis_name=_placement.AXIS, in_axes=in_axes, donate_argnums=0)
+    bodies, zero = make_bodies(plan, data, _placement.AXIS), replicate(_zero(plan))
     run_rows, executables = many_steps(bodies, plan.loop, 1, wrap, zero, _REPLICA_AXES)
 
     def run(
@@ -234,10 +232,10 @@ def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
         rows = index[0].reshape(index.shape[1], jax.device_count(), -1).swapaxes(0, 1)
         rows = rows[jax.process_index() * devices :][:devices]
         state, sums = run_rows(state, images, labels, rows, steps, 0)
-        return state, distributed.on_first_device(sums)
+        return state, _placement.on_first_device(sums)
 
     def view(state: TrainState) -> TrainState:
-        return jax.tree.map(lambda x: x[0], distributed.on_first_device(state))
+        return jax.tree.map(lambda x: x[0], _placement.on_first_device(state))
 
     def fetch(state: TrainState) -> list[TrainState]:
         return [view(state)]

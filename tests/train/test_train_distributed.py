@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.train import _checkpoint, distributed, train
+from gpnas.train import _checkpoint, _processes, distributed, train
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -109,7 +109,7 @@ def watched(run):
     found, save = {}, _checkpoint.save
 
     def keep(folder, step, tree, *about):
-        found[step] = distributed.from_numpy(distributed.to_numpy(tree), tree)  # else given away
+        found[step] = _processes.from_numpy(_processes.to_numpy(tree), tree)  # else given away
         save(folder, step, tree, *about)
 
     with pytest.MonkeyPatch.context() as patch:
