@@ -131,7 +131,8 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
     if config.elastic:
         program = _elastic.make_elastic(config, data, plan)
     else:
-        program = make_program(plan, data, config.train.parallel, len(configs))
+        own = config.train
+        program = make_program(plan, data, own.parallel, len(configs), own.shard_min_size)
     states = program.init([jax.random.key(c.seed) for c in configs], loaded)
     selected = [no_selection(program, state) for state in states]
     step, (states, selected), written = restore(run, (states, selected))

@@ -44,7 +44,8 @@ def prepare(
             if given is not None and not isinstance(given, kind):
                 raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}, or None")
     for c in configs:
-        _processes.check_same(config_key(c.to_dict()))
+        layout = {"train.shard_min_size": c.train.shard_min_size}  # of no result, but of programs
+        _processes.check_same(config_key(c.to_dict()) | layout)
     _processes.from_first(lambda: check_workdirs(folders, configs))
     with _processes.together():
         data = load_data(config) if data is None else data
@@ -75,6 +76,8 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
     own, together = configs[0].train, "where several seeds train at once"
     if len(configs) > 1 and own.parallel == "pmap":
         raise UserError("train.parallel", "pmap", f"jit, {together}")
+    if len(configs) > 1 and own.shard_min_size:
+        raise UserError("train.shard_min_size", own.shard_min_size, f"0, {together}")
     if len(configs) > 1 and own.patience > 0:
         raise UserError("train.patience", own.patience, f"0, {together}")
     _analysis.check(configs[0].analysis)
