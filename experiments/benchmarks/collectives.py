@@ -9,7 +9,8 @@ _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*?) ([\w\-]+)\((.*)$")
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
-_NAME = re.compile(r"%([\w.\-]+)")
+_CALLED = re.compile(r"(?:body|to_apply|calls|true_computation|false_computation)=%([\w.\-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{(.*?)\}")
 _TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
@@ -43,30 +44,32 @@ def collectives(text: str) -> list[Sent]:
         elif name:
             bodies[name].append(line)
 
-    def walk(name: str, times: int) -> list[Sent]:
+    def sent_by(name: str, times: int) -> list[Sent]:
         found = []
-        for line in bodies.get(name, ()):
-            parts = _INSTRUCTION.match(line)
-            if parts is None:
-                continue
-            result, kind, rest = parts.groups()
-            kind = kind.removesuffix("-start")
+        for result, kind, rest in filter(None, map(_parts, bodies.get(name, ()))):
             if kind in _KINDS:
                 found.append(Sent(kind, _size(result), times))
-            elif kind in ("while", "conditional", "call", "fusion"):
-                turns = _TURNS.search(rest) if kind == "while" else None
-                inner = times * (int(turns[1]) if turns else 1)
-                called = re.findall(r"(?:body|to_apply|calls)=%([\w.\-]+)", rest)
-                branches = re.search(r"branch_computations=\{(.*?)\}", rest)
-                called += _NAME.findall(branches[1]) if branches else []
-                called += re.findall(r"(?:true|false)_computation=%([\w.\-]+)", rest)
-                for other in called:
-                    found += walk(other, inner)
+                continue
+            called = _CALLED.findall(rest)
+            for names in _BRANCHES.findall(rest):
+                called += [name.strip().lstrip("%") for name in names.split(",")]
+            turns = _TURNS.search(rest) if kind == "while" else None
+            for other in called:
+                found += sent_by(other, times * (int(turns[1]) if turns else 1))
         return found
 
-    return walk(entry, 1)
+    return sent_by(entry, 1)
+
+
+def _parts(line: str) -> tuple[str, str, str] | None:
+    """Type, kind and the rest of an instruction; None for another line."""
+    found = _INSTRUCTION.match(line)
+    return found and (found[1], found[2].removesuffix("-start"), found[3])
 
 
 def _size(result: str) -> int:
-    arrays = _ARRAY.findall(result)
-    return sum(_BYTES[kind] * math.prod(int(n) for n in dims.split(",") if n) for kind, dims in arrays)
+    """Bytes of arrays by their types in the text."""
+    return sum(
+        _BYTES[kind] * math.prod(int(n) for n in dims.split(",") if n)
+        for kind, dims in _ARRAY.findall(result)
+    )

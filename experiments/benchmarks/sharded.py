@@ -1,7 +1,7 @@
-"""What masks cost where a large network is split over devices: memory and traffic, by XLA's account.
+"""What masks cost where a large network is split over devices: memory and collectives.
 
-The programs are compiled for eight virtual CPU devices, and not run. A process of their own compiles
-them, since the number of devices is fixed when JAX starts.
+XLA tells both of programs that are compiled for eight virtual CPU devices and not run. Another
+process compiles them, since the number of devices is fixed when JAX starts.
 """
 
 import json
@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from gpnas.masks import allocate
 from gpnas.methods import METHODS
 from gpnas.models import ResNet, linen
 from gpnas.train import Task, classification, init_state, make_step, shardings
@@ -26,23 +25,48 @@ from .collectives import collectives
 from .measure import Measurement, Options
 
 _DEVICES = 8
-_MIN_SIZE = 2**16  # elements of arrays that are split
-_BATCH = 32  # images per device
+_MEMORY, _TRAFFIC = 1.15, 2**20  # targets: relative to the dense step, and bytes beyond it
+# Of the code that is generated, not of the program whose memory and collectives are counted.
+_QUICK = {"xla_backend_optimization_level": 0}
 
 
 class Network(NamedTuple):
-    """A network to compile: the module, the shape of an image, and the optimizer."""
+    """A network to compile.
+
+    Attributes:
+      module: The network.
+      image: Shape of an image.
+      batch: Images per device.
+      min_size: Elements of the smallest array that is split.
+      tx: The optimizer.
+    """
 
     module: nn.Module
     image: tuple[int, int, int]
+    batch: int
+    min_size: int
     tx: optax.GradientTransformation
 
 
+class Layer(nn.Module):
+    """A layer of a vision transformer, for `nn.scan`."""
+
+    heads: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        """(batch, tokens, width) → the same, None."""
+        y = nn.LayerNorm()(x)
+        x = x + nn.MultiHeadDotProductAttention(self.heads)(y, y)
+        y = nn.Dense(4 * x.shape[-1])(nn.LayerNorm()(x))
+        return x + nn.Dense(x.shape[-1])(nn.gelu(y)), None
+
+
 class ViT(nn.Module):
-    """Vision transformer with a class per image by mean pooling, as big_vision's ViT-S/16.
+    """Vision transformer; by default ViT-S/16 with mean pooling, its layers stacked.
 
     References:
-      Beyer et al. 2022 (arXiv:2205.01580).
+      Beyer et al. 2022 (arXiv:2205.01580); big_vision's `vit.py` with `scan=True`.
     """
 
     width: int = 384
@@ -58,30 +82,73 @@ class ViT(nn.Module):
         side = (self.patch, self.patch)
         x = nn.Conv(self.width, side, side, name="embedding")(images)
         x = x.reshape(len(x), -1, self.width)
-        at = self.param("position", nn.initializers.normal(0.02), (1, *x.shape[1:]))
-        x = x + at
-        for _ in range(self.layers):
-            y = nn.LayerNorm()(x)
-            x = x + nn.MultiHeadDotProductAttention(self.heads)(y, y)
-            y = nn.Dense(4 * self.width)(nn.LayerNorm()(x))
-            x = x + nn.Dense(self.width)(nn.gelu(y))
+        x = x + self.param("position", nn.initializers.normal(0.02), (1, *x.shape[1:]))
+        layers = nn.scan(
+            Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.layers
+        )
+        x, _ = layers(self.heads, name="layers")(x, None)
         return nn.Dense(self.classes, name="head")(nn.LayerNorm()(x).mean(1))
 
 
 def _networks(fast: bool) -> dict[str, Network]:
     sgd, adam = optax.sgd(0.1, momentum=0.9), optax.adamw(1e-3, weight_decay=1e-4)
     if fast:
+        small = ViT(width=64, layers=2, heads=2, patch=4)
         return {
-            "resnet": Network(ResNet(blocks=1, width=16), (8, 8, 3), sgd),
-            "vit": Network(ViT(width=64, layers=1, heads=2, patch=4), (8, 8, 3), adam),
+            "resnet": Network(ResNet(), (8, 8, 3), 16, 1024, sgd),
+            "vit": Network(small, (16, 16, 3), 16, 1024, adam),
         }
     return {
-        "resnet": Network(ResNet(blocks=5, width=160), (32, 32, 3), sgd),
-        "vit": Network(ViT(), (224, 224, 3), adam),
+        "resnet": Network(ResNet(blocks=2, width=256), (32, 32, 3), 32, 2**16, sgd),
+        "vit": Network(ViT(), (224, 224, 3), 32, 2**16, adam),
     }
 
 
-def _dense_step(task: Task, tx: optax.GradientTransformation) -> tuple[Callable, Callable]:
+def sharded_step(options: Options, model: str) -> Measurement:
+    """Memory of a device in a step with a mask update over that in a dense step."""
+    command = [sys.executable, "-m", __name__, model, *(["fast"] if options.fast else [])]
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": str(_DEVICES), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found = json.loads(done.stdout)
+    value = found["masked"]["memory"]["total"] / found["dense"]["memory"]["total"]
+    beyond = sum(found["masked"]["sent"].values()) - sum(found["dense"]["sent"].values())
+    return Measurement(
+        f"sharded_step_{model}", value, "memory of a device, masked step / dense step",
+        f"≤ {_MEMORY}, and less than {_TRAFFIC} bytes more sent by a mask update",
+        value <= _MEMORY and beyond < _TRAFFIC, {"sent_beyond_dense": beyond} | found,
+    )  # fmt: skip
+
+
+def _describe(model: str, fast: bool) -> dict[str, Any]:
+    """What XLA says about both steps of a network on eight devices."""
+    network = _networks(fast)[model]
+    task, batch = classification(linen(network.module)), _DEVICES * network.batch
+    method = METHODS["development"](
+        density=0.1, peak=3.0, total_steps=10_000, batch_size=batch, every=100, window=20,
+        protect=100, survival_age=200,
+    )  # fmt: skip
+    masked_step = make_step(task, method, network.tx)
+
+    def masked_init(image: jax.Array) -> Any:
+        where = "*kernel"  # not the stacked biases
+        return init_state(task, method, network.tx, image, jax.random.key(0), where)
+
+    dense_init, dense_step = _dense(task, network.tx)
+    image = jax.ShapeDtypeStruct((1, *network.image), jnp.float32)
+    params = jax.tree.leaves(jax.eval_shape(dense_init, image)[0])
+    return {
+        "params": sum(x.size for x in params),
+        "devices": _DEVICES,
+        "batch": batch,
+        "min_size": network.min_size,
+        "dense": _compiled(dense_step, dense_init, network),
+        "masked": _compiled(masked_step, masked_init, network),
+    }
+
+
+def _dense(task: Task, tx: optax.GradientTransformation) -> tuple[Callable, Callable]:
     """`(init, step)` of a network without masks, with nothing of gpnas but the task's loss."""
 
     def init(image: jax.Array) -> tuple:
@@ -93,8 +160,7 @@ def _dense_step(task: Task, tx: optax.GradientTransformation) -> tuple[Callable,
         params, others, moments, key = state
 
         def loss(params: Any) -> tuple:
-            value, aux = task.loss({"params": params, **others}, batch, key)
-            return value, aux
+            return task.loss({"params": params, **others}, batch, key)
 
         (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(params)
         updates, moments = tx.update(grads, moments, params)
@@ -104,34 +170,33 @@ def _dense_step(task: Task, tx: optax.GradientTransformation) -> tuple[Callable,
     return init, step
 
 
-def _compiled(init: Callable, step: Callable, image: tuple, min_size: int) -> dict[str, Any]:
-    """Memory of a device, and collectives, of a step on eight devices."""
+def _compiled(step: Callable, init: Callable, network: Network) -> dict[str, Any]:
+    """Bytes of memory of a device, and bytes and number of collectives by kind, of a step."""
     mesh = jax.make_mesh((_DEVICES,), ("data",), axis_types=(AxisType.Auto,))
     whole, rows = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
-    state = jax.eval_shape(init, jax.ShapeDtypeStruct((1, *image), jnp.float32))
-    layout = shardings(state, min_size, mesh)
-    size = _BATCH * _DEVICES
-    shapes = (
-        jax.ShapeDtypeStruct((size, *image), jnp.float32),
-        jax.ShapeDtypeStruct((size,), jnp.int32),
-    )
+    size = _DEVICES * network.batch
+    images = jax.ShapeDtypeStruct((size, *network.image), jnp.float32)
+    labels = jax.ShapeDtypeStruct((size,), jnp.int32)
+    state = jax.eval_shape(init, jax.ShapeDtypeStruct((1, *network.image), jnp.float32))
+    layout = shardings(state, network.min_size, mesh)
     jitted = jax.jit(
         step, in_shardings=(layout, rows), out_shardings=(layout, whole), donate_argnums=0
     )
-    compiled = jitted.lower(state, shapes).compile()
+    compiled = jitted.lower(state, (images, labels)).compile(_QUICK)
     memory = compiled.memory_analysis()
+    arguments, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+    new = memory.output_size_in_bytes - memory.alias_size_in_bytes
     sent = collectives(compiled.as_text())
     kinds = sorted({one.kind for one in sent})
-    if "DUMP" in os.environ: open(os.environ["DUMP"] + f"-{step.__qualname__}.txt", "w").write(compiled.as_text())
     return {
         "memory": {
-            "state": memory.argument_size_in_bytes,
-            "temporary": memory.temp_size_in_bytes,
-            "total": memory.argument_size_in_bytes + memory.output_size_in_bytes
-            - memory.alias_size_in_bytes + memory.temp_size_in_bytes,
+            "arguments": arguments, "temporary": temporary, "total": arguments + new + temporary,
         },
-        "sent": {
-            kind: sum(one.size * one.times for one in sent if one.kind == kind) for kind in kinds
-        },
-        "collectives": {kind: sum(one.times for one in sent if one.kind == kind) for kind in kinds},
-    }
+        "sent": {k: sum(one.size * one.times for one in sent if one.kind == k) for k in kinds},
+        "collectives": {k: sum(one.times for one in sent if one.kind == k) for k in kinds},
+        "largest": {k: max(one.size for one in sent if one.kind == k) for k in kinds},
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(json.dumps(_describe(sys.argv[1], "fast" in sys.argv)))

@@ -16,7 +16,7 @@ from gpnas.masks.budget import Budget, Candidates, track_density
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities, constant, staggered
 from gpnas.masks.select import Select, exact_top_k
-from gpnas.masks.tree import total
+from gpnas.masks.tree import natural_order, total
 
 Leaves = dict[str, jax.Array]
 _Targets = Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
@@ -202,6 +202,8 @@ def _update_masks(
     rule: _Rule, active: Leaves, state: PlasticityState, ctx: MaskContext
 ) -> tuple[Leaves, PlasticityState]:
     """One mask update: score → allocate → count → select."""
+    # A dict that a loop has carried is sorted by name, where Dense_10 comes before Dense_2.
+    active = {path: active[path] for path in sorted(active, key=natural_order)}
     drop, grow = (score.value(state.statistics, ctx) for score in (rule.drop, rule.grow))
     nan = total(map(jnp.isnan, (*drop.values(), *grow.values())))
     grow = {p: s * _survival(state, p) if state.survived else s for p, s in grow.items()}
