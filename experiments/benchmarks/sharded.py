@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gpnas.methods import METHODS
 from gpnas.models import ResNet, linen
@@ -49,13 +49,17 @@ class Network(NamedTuple):
 
 
 class Layer(nn.Module):
-    """A layer of a vision transformer, for `nn.scan`."""
+    """A layer of a vision transformer, for `nn.scan`; `rows` is the sharding of a batch."""
 
     heads: int
+    rows: NamedSharding
 
     @nn.compact
     def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
         """(batch, tokens, width) → the same, None."""
+        if len(x) % self.rows.mesh.size == 0:  # not the one image of an initialization
+            # Else XLA splits activations as the weights are split, and gathers them.
+            x = jax.lax.with_sharding_constraint(x, self.rows)
         y = nn.LayerNorm()(x)
         x = x + nn.MultiHeadDotProductAttention(self.heads)(y, y)
         y = nn.Dense(4 * x.shape[-1])(nn.LayerNorm()(x))
@@ -69,6 +73,7 @@ class ViT(nn.Module):
       Beyer et al. 2022 (arXiv:2205.01580); big_vision's `vit.py` with `scan=True`.
     """
 
+    rows: NamedSharding
     width: int = 384
     layers: int = 12
     heads: int = 6
@@ -86,21 +91,26 @@ class ViT(nn.Module):
         layers = nn.scan(
             Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.layers
         )
-        x, _ = layers(self.heads, name="layers")(x, None)
+        x, _ = layers(self.heads, self.rows, name="layers")(x, None)
         return nn.Dense(self.classes, name="head")(nn.LayerNorm()(x).mean(1))
 
 
+def _mesh() -> Mesh:
+    return jax.make_mesh((_DEVICES,), ("data",), axis_types=(AxisType.Auto,))
+
+
 def _networks(fast: bool) -> dict[str, Network]:
+    rows = NamedSharding(_mesh(), PartitionSpec("data"))
     sgd, adam = optax.sgd(0.1, momentum=0.9), optax.adamw(1e-3, weight_decay=1e-4)
     if fast:
-        small = ViT(width=64, layers=2, heads=2, patch=4)
+        small = ViT(rows, width=64, layers=2, heads=2, patch=4)
         return {
             "resnet": Network(ResNet(), (8, 8, 3), 16, 1024, sgd),
             "vit": Network(small, (16, 16, 3), 16, 1024, adam),
         }
     return {
-        "resnet": Network(ResNet(blocks=2, width=256), (32, 32, 3), 32, 2**16, sgd),
-        "vit": Network(ViT(), (224, 224, 3), 32, 2**16, adam),
+        "resnet": Network(ResNet(blocks=2, width=272), (32, 32, 3), 32, 2**16, sgd),
+        "vit": Network(ViT(rows), (224, 224, 3), 32, 2**16, adam),
     }
 
 
@@ -172,7 +182,7 @@ def _dense(task: Task, tx: optax.GradientTransformation) -> tuple[Callable, Call
 
 def _compiled(step: Callable, init: Callable, network: Network) -> dict[str, Any]:
     """Bytes of memory of a device, and bytes and number of collectives by kind, of a step."""
-    mesh = jax.make_mesh((_DEVICES,), ("data",), axis_types=(AxisType.Auto,))
+    mesh = _mesh()
     whole, rows = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
     size = _DEVICES * network.batch
     images = jax.ShapeDtypeStruct((size, *network.image), jnp.float32)

@@ -1,25 +1,25 @@
-"""A state that is split over eight devices: the same training, less memory, no scores sent."""
+"""A state that is split over eight devices: the same training, no scores sent."""
 
-import json
-import re
+import collections
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from experiments.benchmarks.collectives import collectives
 from gpnas.errors import UserError
 from gpnas.train import (
     _checkpoint,
+    _observe,
     init_state,
-    load_run,
     make_plan,
     make_program,
     make_step,
     shardings,
     train,
+    train_replicas,
 )
 
 MIN_SIZE = 256
@@ -48,7 +48,7 @@ def sharded(config, loop="scan"):
 
 
 def mesh():
-    return Mesh(np.array(jax.devices()), ("data",))
+    return Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
 
 
 def test_the_largest_axis_that_the_devices_divide_is_split():
@@ -82,23 +82,104 @@ def test_weights_masks_moments_and_statistics_lie_on_the_same_devices(config, di
         assert len(alike) == 6  # weights, masks, momentum, two averages, ages
         assert all(x.sharding == of_weights for x in alike)
         assert all(len({s.data.shape for s in x.addressable_shards}) == 1 for x in alike)
-    whole = jax.eval_shape(lambda: fresh)
     (fetched,) = program.fetch(after)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), fetched) == jax.tree.map(
-        lambda x: (x.shape, x.dtype), whole
-    )
+    for new, old in zip(*map(jax.tree.leaves, (fetched, fresh)), strict=True):
+        assert (new.shape, new.dtype, type(new)) == (old.shape, old.dtype, type(old))
+
+
+def same(a, b):
+    """Whether two states have the same masks, and weights up to 1e-5."""
+    jax.tree.map(np.testing.assert_array_equal, a.masks, b.masks)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), a.params, b.params)
+
+
+@pytest.fixture(scope="module")
+def replicated(config, digits, all_saves, tmp_path_factory):
+    """The record and the last state of a run whose state all devices hold."""
+    folder = tmp_path_factory.mktemp("replicated")
+    with all_saves() as found:
+        record = train(config, folder, digits)
+    return record, found[folder][40]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loop", ["scan", "steps", "segments"])
-def test_training_is_the_same(loop, config, digits, all_saves, tmp_path):
+def test_training_is_the_same(loop, config, digits, replicated, all_saves, tmp_path):
     with all_saves() as found:
-        one = train(config, tmp_path / "replicated", digits)
-        many = train(sharded(config, loop), tmp_path / "sharded", digits)
-    last, other = (found[tmp_path / name][40] for name in ("replicated", "sharded"))
-    jax.tree.map(np.testing.assert_array_equal, last[0].masks, other[0].masks)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), last[0].params, other[0].params
+        record = train(sharded(config, loop), tmp_path, digits)
+    (one, like), state = replicated, found[tmp_path][40]
+    same(state[0], like[0])
+    assert sum(int(n) for n in state[0].counters.grown.values()) > 0
+    assert record["compilations"] <= 4 and record["looks"] == one["looks"]
+    densities = [[point["density"] for point in found["curve"]] for found in (record, one)]
+    assert densities[0] == densities[1]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_resumed_on_one_device(
+    config, digits, replicated, stop_at, python, tmp_path
+):
+    with stop_at(20):
+        train(sharded(config), tmp_path / "run", digits)
+    folder = tmp_path / "run" / "checkpoints"
+    assert _checkpoint.steps(folder)[-1] == 20
+    alone = config.copy_and_resolve_references()
+    alone.resume = True
+    done = python("-c", RUN, alone.to_json(), tmp_path / "run", devices=1)
+    assert done.returncode == 0, done.stderr
+    program = make_program(make_plan(config, digits), digits, shard_min_size=MIN_SIZE)
+    fresh = program.init([jax.random.key(0)])
+    like = fresh, [_observe.no_selection(program, fresh[0])]
+    step, ((state,), _) = _checkpoint.restore(folder, like)
+    assert step == 40
+    same(state, replicated[1][0])
+    assert not program.place([state]).params["Dense_0"]["kernel"].sharding.is_fully_replicated
+
+
+@pytest.mark.slow
+def test_a_mask_update_sends_counts_and_no_scores(config, digits):
+    plan = make_plan(config, digits)
+    images = jax.ShapeDtypeStruct((64, *plan.inputs.shape), jnp.float32)
+    batch = images, jax.ShapeDtypeStruct((64,), jnp.int32)
+    state = jax.eval_shape(
+        lambda x: init_state(plan.task, plan.method, plan.tx, x[:1], jax.random.key(0)), images
     )
-    assert sum(int(n) for n in other[0].counters.grown.values()) > 0
-    assert many["compilations"] <= 4 and one["curve"] == many["curve"]
+    layout = shardings(state, MIN_SIZE, mesh())
+    whole, rows = (NamedSharding(mesh(), PartitionSpec(*axes)) for axes in ((), ("data",)))
+
+    def sent(kind):
+        step = make_step(plan.task, plan.method, plan.tx, kind=kind)
+        jitted = jax.jit(step, in_shardings=(layout, rows), out_shardings=(layout, whole))
+        found = collectives(jitted.lower(state, batch).compile().as_text())
+        return collections.Counter((one.kind, one.size) for one in found)
+
+    plain, more = sent("plain"), sent("any")
+    added = more - plain
+    assert not plain - more and ("all-gather", 4 * 64 * 32) in plain  # of the weights
+    # Of a split array, even a mask, MIN_SIZE bytes or more would be gathered.
+    assert added and max(size for _, size in added) < MIN_SIZE / 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"train.shard_min_size": -1}, "train.shard_min_size: got -1, allowed: 0 or more"),
+        (
+            {"train.shard_min_size": 1, "train.parallel": "pmap"},
+            "train.shard_min_size: got 1, allowed: 0 or more; 0 where train.parallel=pmap",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(changes, line, config, digits):
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError) as caught:
+        make_plan(config, digits)
+    assert str(caught.value).startswith(line)
+
+
+def test_seeds_that_train_at_once_are_replicated(config, digits, tmp_path):
+    configs = [sharded(config), sharded(config)]
+    configs[1].seed = 1
+    with pytest.raises(UserError, match="train.shard_min_size: got 256, allowed: 0, where several"):
+        train_replicas(configs, [tmp_path / "0", tmp_path / "1"], digits)
