@@ -158,6 +158,28 @@ def test_two_processes_of_which_one_is_lost_train_as_one(launch, digits, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_state_that_two_processes_split_is_as_a_replicated_one(launch, digits, tmp_path):
+    (tmp_path / "conf.py").write_text(CONFIG)
+    folder = tmp_path / "two"
+    both = launch(
+        str(ROOT / "experiments" / "train.py"), f"--config={tmp_path / 'conf.py'}",
+        f"--workdir={folder}", "--coordinator={coordinator}", "--processes=2",
+        "--process={process}", "--config.train.shard_min_size=256", "--config.train.epochs=2",
+    )  # fmt: skip
+    assert [process.wait(timeout=200) for process in both] == [0, 0], text(tmp_path / "0.err")
+    config = runpy.run_path(str(tmp_path / "conf.py"))["get_config"]()
+    config.train.epochs = 2
+    one = watched(lambda: train(config, tmp_path / "one", digits))
+    (like,) = one[20][0]
+    step, ((state,), _) = _checkpoint.restore(folder / "checkpoints", one[20])
+    assert step == 20
+    jax.tree.map(np.testing.assert_array_equal, state.masks, like.masks)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.params, like.params
+    )
+
+
+@pytest.mark.slow
 def test_a_mistake_ends_all_processes(launch, tmp_path):
     (tmp_path / "conf.py").write_text(CONFIG)
     (tmp_path / "mistakes.py").write_text(MISTAKES)

@@ -124,7 +124,7 @@ def test_a_checkpoint_is_resumed_on_one_device(
     folder = tmp_path / "run" / "checkpoints"
     assert _checkpoint.steps(folder)[-1] == 20
     alone = config.copy_and_resolve_references()
-    alone.resume = True
+    alone.train.loop, alone.resume = "scan", True
     done = python("-c", RUN, alone.to_json(), tmp_path / "run", devices=1)
     assert done.returncode == 0, done.stderr
     program = make_program(make_plan(config, digits), digits, shard_min_size=MIN_SIZE)
