@@ -3,7 +3,17 @@
 import functools
 from collections.abc import Callable, Mapping
 
-from . import fashion, lanes, learners, pytorch, searches, selection, steps, training
+from . import (
+    fashion,
+    lanes,
+    learners,
+    pytorch,
+    searches,
+    selection,
+    sharded,
+    steps,
+    training,
+)
 from .measure import Measurement, Options
 
 _TRAINING: dict[str, Callable[[Options], Measurement]] = {
@@ -20,6 +30,8 @@ _TRAINING: dict[str, Callable[[Options], Measurement]] = {
     "torch_ratio_lenet300": functools.partial(pytorch.torch_ratio, model="lenet300", target=0.75),
     "torch_ratio_lenet5": functools.partial(pytorch.torch_ratio, model="lenet5", target=1.0),
     "masked_step_ratio_resnet": functools.partial(steps.masked_step_ratio, model="resnet"),
+    "sharded_step_resnet": functools.partial(sharded.sharded_step, model="resnet"),
+    "sharded_step_vit": functools.partial(sharded.sharded_step, model="vit"),
     "top_k_ratio_10m": functools.partial(selection.top_k_ratio, size=10_000_000),
     "top_k_ratio_25m": functools.partial(selection.top_k_ratio, size=25_000_000),
 }

@@ -16,7 +16,7 @@ from gpnas.masks.budget import Budget, Candidates, track_density
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities, constant
 from gpnas.masks.select import Select, exact_top_k
-from gpnas.masks.tree import Leaves, total
+from gpnas.masks.tree import Leaves, natural_order, total
 
 _Costs = Mapping[str, int]  # of one weight by path; empty where each counts one
 
@@ -164,6 +164,8 @@ def _update_masks(
     rule: _Rule, active: Leaves, state: PlasticityState, ctx: MaskContext
 ) -> tuple[Leaves, PlasticityState]:
     """One mask update: score → allocate → count → select."""
+    # A dict that a loop has carried is sorted by name, where Dense_10 comes before Dense_2.
+    active = {path: active[path] for path in sorted(active, key=natural_order)}
     drop, grow = (score.value(state.statistics, ctx) for score in (rule.drop, rule.grow))
     nan = total(map(jnp.isnan, (*drop.values(), *grow.values())))
     after = dict(active)

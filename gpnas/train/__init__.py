@@ -16,6 +16,7 @@ from gpnas.train._load_run import Finished, load_run
 from gpnas.train._loop import train, train_replicas
 from gpnas.train._network import check_task
 from gpnas.train._optimizer import find_optimizer
+from gpnas.train._placement import shardings
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import make_program
 from gpnas.train._run import Diverged
@@ -38,6 +39,6 @@ __all__ = [
     "classification", "config_from_json", "config_key", "distributed", "find_optimizer",
     "front_config", "init_state", "load_data", "load_run", "make_evaluate", "make_plan",
     "make_program", "make_step", "missing_groups", "percent", "run_group", "run_key",
-    "run_study", "settings", "study", "supervised", "task", "train", "train_front",
+    "run_study", "settings", "shardings", "study", "supervised", "task", "train", "train_front",
     "train_replicas",
 ]  # fmt: skip

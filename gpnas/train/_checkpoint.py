@@ -21,7 +21,7 @@ from absl import logging
 from gpnas._files import disk_failure, read_json, sealed, sync, write_json
 from gpnas.errors import UserError
 from gpnas.masks import tree
-from gpnas.train import distributed
+from gpnas.train import _placement, _processes
 
 _KEEP = 2
 _OVERHEAD = 2**18  # bytes of a checkpoint besides its arrays: metadata, digests
@@ -69,7 +69,7 @@ def save(
     _check_room(folder, tree)
     # Of arrays of JAX, Orbax writes only this process' part where there are several.
     plain = jax.process_count() > 1
-    stored = distributed.to_numpy(tree) if plain else tree
+    stored = _processes.to_numpy(tree) if plain else tree
     try:
         with _silent(), _manager(folder) as manager:
             manager.save(step, args=ocp.args.StandardSave(stored), force=True)
@@ -179,13 +179,13 @@ def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
 def _restore(manager: ocp.CheckpointManager, step: int, like: Any, plain: bool) -> Any:
     """The tree of a step, which is of NumPy arrays if `plain`."""
     if plain:
-        found = manager.restore(step, args=ocp.args.StandardRestore(distributed.to_numpy(like)))
-        return distributed.from_numpy(found, like)
+        found = manager.restore(step, args=ocp.args.StandardRestore(_processes.to_numpy(like)))
+        return _processes.from_numpy(found, like)
     if jax.process_count() == 1:
         return manager.restore(step, args=ocp.args.StandardRestore(like))
-    like = distributed.put(like)
+    like = _placement.put(like)
     found = manager.restore(step, args=ocp.args.StandardRestore(like))
-    return distributed.on_first_device(found)
+    return _placement.on_first_device(found)
 
 
 def _digest_file(folder: pathlib.Path, step: int) -> pathlib.Path:

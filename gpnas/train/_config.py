@@ -57,6 +57,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.init_names = ConfigDict()  # {path here: path there}; "" is not loaded
     config.train.batch_size = 128  # over all devices; less of fewer images than that
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
+    config.train.shard_min_size = 0  # of a state's arrays that are split over devices; 0: none is
     config.train.matmul_precision = ""  # of jax: highest, tensorfloat32, bfloat16; its own if empty
     config.train.loop = "auto"  # scan, steps, segments; auto: what is fast (docs/performance.md)
     config.train.log_every = 100  # steps between lines in metrics.jsonl
@@ -105,6 +106,7 @@ _FREE = (
     "train.tensorboard",
     "train.keep_epochs",
     "train.profile",
+    "train.shard_min_size",
     "method.table",
     "train.checkpoint_seconds",
 )

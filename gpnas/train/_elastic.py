@@ -55,6 +55,10 @@ def check(config: ConfigDict, data: Dataset, plan: Plan, replicas: int) -> None:
         raise UserError("elastic", True, "a method that develops units: development_units")
     if config.train.parallel != "jit" or replicas > 1:
         raise UserError("elastic", True, "one seed at a time, and train.parallel=jit")
+    if config.train.shard_min_size:
+        raise UserError(
+            "train.shard_min_size", config.train.shard_min_size, "0, where elastic=True"
+        )
     if config.elastic_round_to < 1:
         raise UserError("elastic_round_to", config.elastic_round_to, "1 or more")
     check_rebuilt(config, data, plan, find_rebuild(config, data, plan))

@@ -17,7 +17,7 @@ from gpnas import _stop
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.masks import masked_leaves
-from gpnas.train import _elastic, _patience, _record, distributed
+from gpnas.train import _elastic, _patience, _processes, _record
 from gpnas.train._flush import Chunk, chunks_ahead, flush_metrics
 from gpnas.train._forecast import few_updates, forecast_line
 from gpnas.train._goodput import stopwatch
@@ -105,7 +105,7 @@ def train_replicas(
                 locks.enter_context(locked(folder))
             check_workdirs(folders, configs, data)
 
-        distributed.from_first(lock)
+        _processes.from_first(lock)
         if stopped is None:
             stopped = locks.enter_context(_stop.stop_signal())
         orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
@@ -120,7 +120,7 @@ def train_replicas(
 def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
     configs, folders, data, plan = run.configs, run.folders, run.data, run.plan
     config, begun = configs[0], time.monotonic()
-    done = distributed.from_first(lambda: finished(folders))
+    done = _processes.from_first(lambda: finished(folders))
     if done:
         return done
     abouts = [
@@ -131,7 +131,8 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
     if config.elastic:
         program = _elastic.make_elastic(config, data, plan)
     else:
-        program = make_program(plan, data, config.train.parallel, len(configs))
+        own = config.train
+        program = make_program(plan, data, own.parallel, len(configs), own.shard_min_size)
     states = program.init([jax.random.key(c.seed) for c in configs], loaded)
     selected = [no_selection(program, state) for state in states]
     step, (states, selected), written = restore(run, (states, selected))
@@ -141,7 +142,7 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
         replicas = []
         for i, (folder, state) in enumerate(zip(folders, states, strict=True)):
             begin_one = functools.partial(begin, folder, abouts[i], written[i])
-            lines, repeated = distributed.from_first(begin_one)
+            lines, repeated = _processes.from_first(begin_one)
             write = stack.enter_context(writer(folder, config.train.tensorboard, step))
             sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}
             counts = jax.device_get(count(state))
@@ -154,7 +155,7 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
             lost = repeated + (spent if step else 0.0)
             replicas.append(one.charged(start_s=0.0 if step else spent, lost_s=lost))
         states, replicas = _loop(run, program, states, replicas)
-    return distributed.from_first(
+    return _processes.from_first(
         lambda: [
             _record.finish(run, i, program, state, replica, known)
             for i, (state, replica, known) in enumerate(zip(states, replicas, abouts, strict=True))
@@ -215,7 +216,7 @@ def _loop(
                 begun = since
                 replicas, since = flush_metrics(replicas, done, plan, since, show, run.clock)
                 ahead = chunks_ahead((since.time - begun.time) / len(done))
-            stop_now = distributed.any_of(run.stopped())
+            stop_now = _processes.any_of(run.stopped())
             if stop_now:
                 replicas, since = flush_metrics(replicas, running, plan, since, show, run.clock)
             if eval_now or stop_now or keep or program.resize_to_active:
@@ -227,7 +228,7 @@ def _loop(
                     last = True
                     show(step, f"ends here: train.patience={config.train.patience}")
                 placed, states = _on_eval(program, placed, states, replicas, run.data)
-            due = eval_now and distributed.from_first(
+            due = eval_now and _processes.from_first(
                 functools.partial(_is_over, saved + config.train.checkpoint_seconds)
             )
             if due or keep or stop_now or last:
@@ -283,7 +284,7 @@ def _evaluate(
     """Evaluates all replicas, and logs and selects each."""
     begun, done = run.clock(), []
     networks = [program.network(state) for state in states]
-    found = distributed.from_first(lambda: program.evaluate_all(networks, run.data.validation))
+    found = _processes.from_first(lambda: program.evaluate_all(networks, run.data.validation))
     ended = run.clock()
     seconds, compiled = ended.time - begun.time, ended.compiled - begun.compiled
     for replica, network, metrics in zip(replicas, networks, found, strict=True):

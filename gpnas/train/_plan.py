@@ -324,6 +324,9 @@ def _check_train(train: ConfigDict) -> None:
         raise UserError(
             "train.batch_size", train.batch_size, f"a multiple of the {devices} devices"
         )
+    sharded = train.shard_min_size
+    if sharded < 0 or (sharded and train.parallel == "pmap"):
+        raise UserError("train.shard_min_size", sharded, "0 or more; 0 where train.parallel=pmap")
     if train.matmul_precision not in _PRECISIONS:
         allowed = f"{', '.join(_PRECISIONS[1:])}, or empty"
         raise UserError("train.matmul_precision", train.matmul_precision, allowed)

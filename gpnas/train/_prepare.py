@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.train import _analysis, _checkpoint, _elastic, distributed
+from gpnas.train import _analysis, _checkpoint, _elastic, _processes
 from gpnas.train._config import check_config, config_key
 from gpnas.train._initial import check_variables, load_variables
 from gpnas.train._load_data import load_data
@@ -38,24 +38,25 @@ def prepare(
       UserError: For a mistake, in all processes if one finds it.
     """
     config = configs[0]
-    with distributed.together():
+    with _processes.together():
         _check_configs(configs)
         for field, given, kind in (("data", data, Dataset), ("task", task, Task)):
             if given is not None and not isinstance(given, kind):
                 raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}, or None")
     for c in configs:
-        distributed.check_same(config_key(c.to_dict()))
-    distributed.from_first(lambda: check_workdirs(folders, configs))
-    with distributed.together():
+        layout = {"train.shard_min_size": c.train.shard_min_size}  # of no result, but of programs
+        _processes.check_same(config_key(c.to_dict()) | layout)
+    _processes.from_first(lambda: check_workdirs(folders, configs))
+    with _processes.together():
         data = load_data(config) if data is None else data
         plan = make_plan(config, data, task=task)
         if config.elastic:
             _elastic.check(config, data, plan, len(configs))
-    distributed.check_same({"data": data.sha256})
+    _processes.check_same({"data": data.sha256})
     joined = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
     checkpoints = folders[0] / f"checkpoints{joined}"
-    begun = distributed.from_first(lambda: bool(_checkpoint.steps(checkpoints)))
-    with distributed.together():
+    begun = _processes.from_first(lambda: bool(_checkpoint.steps(checkpoints)))
+    with _processes.together():
         if variables is not None:
             check_variables(variables, plan.variables)
         elif not begun:
@@ -75,6 +76,8 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
     own, together = configs[0].train, "where several seeds train at once"
     if len(configs) > 1 and own.parallel == "pmap":
         raise UserError("train.parallel", "pmap", f"jit, {together}")
+    if len(configs) > 1 and own.shard_min_size:
+        raise UserError("train.shard_min_size", own.shard_min_size, f"0, {together}")
     if len(configs) > 1 and own.patience > 0:
         raise UserError("train.patience", own.patience, f"0, {together}")
     _analysis.check(configs[0].analysis)

@@ -19,7 +19,7 @@ from gpnas._stacking import stack, unstack
 from gpnas.data import Dataset, Split, augment, standardize
 from gpnas.masks import apply
 from gpnas.methods import EvalContext
-from gpnas.train import distributed
+from gpnas.train import _placement, _processes
 from gpnas.train._averaging import evaluation_params
 from gpnas.train._counters import count_changes
 from gpnas.train._evaluate import make_evaluations
@@ -39,8 +39,8 @@ class Program(NamedTuple):
       metric: The task's metric.
       init: `(keys, loaded) → [state]`, one for each key, see `init_state`.
       place: `[state] → placed`, laid out over devices and replicas.
-      view: `placed → state` as one device holds it, replicas stacked; nothing is computed.
-      fetch: The inverse of `place`.
+      view: `placed → state` for programs that read it, replicas stacked; nothing is computed.
+      fetch: The inverse of `place`; arrays that are spread over devices become NumPy arrays.
       run: `(placed, index, steps, step=None) → (placed, metrics)`: the first `steps` rows of
         `index`, (replicas, rows, batch) int32, after `step` steps, if the caller knows how many;
         metrics summed over the steps, each (replicas,).
@@ -74,7 +74,9 @@ class Program(NamedTuple):
     resize_to_active: Callable[[TrainState], tuple["Program", TrainState]] | None = None
 
 
-def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int = 1) -> Program:
+def make_program(
+    plan: Plan, data: Dataset, parallel: str = "jit", replicas: int = 1, shard_min_size: int = 0
+) -> Program:
     """Builds the programs of a run.
 
     Args:
@@ -83,16 +85,30 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
       parallel: "jit" or "pmap".
       replicas: Seeds that train at once, under `vmap`. Mask updates are decided once, by the step
         that the replicas share, so they cost nothing at the other steps.
+      shard_min_size: Elements of the smallest array that is spread over the devices, under "jit"
+        and of one seed, see `shardings`; 0: all are replicated.
     """
-    build = {"jit": _with_jit, "pmap": _with_pmap}[parallel]
-    place, view, fetch, run, executables = build(plan, data, replicas)
 
-    @jax.jit
-    def init(key: jax.Array, loaded: Any) -> TrainState:
+    def init_one(key: jax.Array, loaded: Any) -> TrainState:
         inputs = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
         return init_state(
             plan.task, plan.method, plan.tx, inputs, key, gate_tx=plan.gate_tx, loaded=loaded
         )
+
+    layout = None
+    if shard_min_size:
+        like = jax.eval_shape(init_one, jax.random.key(0), None)
+        layout = _placement.shardings(like, shard_min_size, _placement.mesh())
+    if parallel == "pmap":
+        place, view, fetch, run, executables = _with_pmap(plan, data)
+    else:
+        place, view, fetch, run, executables = _with_jit(plan, data, replicas, layout)
+    compiled_init = jax.jit(init_one, out_shardings=layout)
+
+    def init(key: jax.Array, loaded: Any) -> TrainState:
+        if layout is None:
+            return compiled_init(key, loaded)
+        return _placement.fetch(compiled_init(*_placement.put((key, loaded))))
 
     @jax.jit
     def network(
@@ -104,15 +120,17 @@ def make_program(plan: Plan, data: Dataset, parallel: str = "jit", replicas: int
 
     evaluate, evaluate_all, predict = make_evaluations(plan, data)
 
-    def on_eval(state: TrainState, loss: float, split: Split) -> TrainState:
+    def on_eval(given: TrainState, loss: float, split: Split) -> TrainState:
+        state = jax.tree.map(jnp.asarray, given)
+
         def loss_of(params: Any) -> float:
             variables = {"params": params, **state.model_state}
-            return distributed.from_first(lambda: evaluate(variables, split)["loss"])
+            return _processes.from_first(lambda: evaluate(variables, split)["loss"])
 
         assert plan.method.hooks.on_eval is not None
         new = plan.method.hooks.on_eval(state, EvalContext(loss, loss_of, plan.tx.init))
         if new is state:
-            return state
+            return given
         new = dataclasses.replace(
             new, counters=count_changes(state.counters, state.masks, new.masks, state.step)
         )
@@ -175,19 +193,21 @@ def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
     return [dataclasses.replace(one, step=state.step) for one in unstack(spread, replicas)]
 
 
-def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
-    mesh = distributed.mesh()
+def _with_jit(plan: Plan, data: Dataset, replicas: int, layout: Any) -> tuple:
+    """Functions of a `Program`; `layout` has the shardings of a state, None if it is replicated."""
+    mesh = _placement.mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
     spec = (
-        PartitionSpec(None, distributed.AXIS)
+        PartitionSpec(None, _placement.AXIS)
         if replicas == 1
-        else PartitionSpec(None, None, distributed.AXIS)
+        else PartitionSpec(None, None, _placement.AXIS)
     )
     by_batch = NamedSharding(mesh, spec)
-    images, labels = distributed.put((data.train.inputs, data.train.targets))
+    images, labels = _placement.put((data.train.inputs, data.train.targets))
     bodies = make_bodies(plan, data)
-    zero = distributed.put(_zero(plan) if replicas == 1 else _zero(plan, replicas))
-    jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
+    zero = _placement.put(_zero(plan) if replicas == 1 else _zero(plan, replicas))
+    out = everywhere if layout is None else layout
+    jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=(out, everywhere))
     run_rows, executables = many_steps(
         bodies, plan.loop, replicas, jitted, zero, _REPLICA_AXES, plan.segments
     )
@@ -199,28 +219,30 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int) -> tuple:
         rows = jax.make_array_from_callback(rows.shape, by_batch, lambda at: rows[at])
         step = int(state.step) if step is None else step
         state, sums = run_rows(state, images, labels, rows, steps, step)
-        return state, jax.tree.map(jnp.atleast_1d, distributed.on_first_device(sums))
+        return state, jax.tree.map(jnp.atleast_1d, _placement.on_first_device(sums))
 
     def place(states: list[TrainState]) -> TrainState:
-        return distributed.put(dataclasses.replace(stack(states), step=states[0].step))
+        stacked = dataclasses.replace(stack(states), step=states[0].step)
+        return _placement.put(stacked, layout)
+
+    def view(state: TrainState) -> TrainState:
+        return _placement.on_first_device(state) if layout is None else state
 
     def fetch(state: TrainState) -> list[TrainState]:
-        one = distributed.on_first_device(state)
+        one = _placement.fetch(state)
         return [one] if replicas == 1 else _unstack(one, replicas)
 
-    return place, distributed.on_first_device, fetch, run, executables
+    return place, view, fetch, run, executables
 
 
-def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
+def _with_pmap(plan: Plan, data: Dataset) -> tuple:
     devices = jax.local_device_count()
-    spread = jax.pmap(lambda _, x: x, axis_name=distributed.AXIS, in_axes=(0, None))
+    spread = jax.pmap(lambda _, x: x, axis_name=_placement.AXIS, in_axes=(0, None))
     replicate = functools.partial(spread, np.arange(devices))
     images, labels = replicate((np.asarray(data.train.inputs), np.asarray(data.train.targets)))
     in_axes = (0, 0, 0, 0, 0, None, None)
-    wrap = functools.partial(
-        jax.pmap, axis_name=distributed.AXIS, in_axes=in_axes, donate_argnums=0
-    )
-    bodies, zero = make_bodies(plan, data, distributed.AXIS), replicate(_zero(plan))
+    wrap = functools.partial(jax.pmap, axis_name=_placement.AXIS, in_axes=in_axes, donate_argnums=0)
+    bodies, zero = make_bodies(plan, data, _placement.AXIS), replicate(_zero(plan))
     run_rows, executables = many_steps(bodies, plan.loop, 1, wrap, zero, _REPLICA_AXES)
 
     def run(
@@ -230,10 +252,10 @@ def _with_pmap(plan: Plan, data: Dataset, replicas: int) -> tuple:
         rows = index[0].reshape(index.shape[1], jax.device_count(), -1).swapaxes(0, 1)
         rows = rows[jax.process_index() * devices :][:devices]
         state, sums = run_rows(state, images, labels, rows, steps, 0)
-        return state, distributed.on_first_device(sums)
+        return state, _placement.on_first_device(sums)
 
     def view(state: TrainState) -> TrainState:
-        return jax.tree.map(lambda x: x[0], distributed.on_first_device(state))
+        return jax.tree.map(lambda x: x[0], _placement.on_first_device(state))
 
     def fetch(state: TrainState) -> list[TrainState]:
         return [view(state)]

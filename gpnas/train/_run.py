@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from gpnas._files import line_of, sync
 from gpnas.data import Dataset
 from gpnas.errors import GaveUp
-from gpnas.train import _checkpoint, distributed
+from gpnas.train import _checkpoint, _processes
 from gpnas.train._goodput import Instant, charge, split_due
 from gpnas.train._metrics import Write
 from gpnas.train._observe import HostCounters, Selected
@@ -100,7 +100,7 @@ def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[R
     Raises:
       OSError: If it cannot be written.
     """
-    distributed.from_first(lambda: _save(run, step, states, replicas))
+    _processes.from_first(lambda: _save(run, step, states, replicas))
 
 
 def _save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]) -> None:
@@ -133,8 +133,8 @@ def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
         step, tree, written = _restore(run, fresh)
         return step, written
 
-    step, written = distributed.from_first(read)
-    return step, distributed.arrays_of_first(tree), [Written(*lines) for lines in written]
+    step, written = _processes.from_first(read)
+    return step, _processes.arrays_of_first(tree), [Written(*lines) for lines in written]
 
 
 def _restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:

@@ -7,7 +7,7 @@ import flax
 import jax
 
 from gpnas.masks import tree
-from gpnas.train import distributed
+from gpnas.train import _processes
 from gpnas.train._counters import Counters
 
 
@@ -42,7 +42,7 @@ class TrainState:
 
 def state_digest(state: Any) -> str:
     """SHA-256 of a state: of the path, dtype, shape and bytes of each leaf."""
-    found, arrays = hashlib.sha256(), jax.tree.leaves(distributed.to_numpy(state))
+    found, arrays = hashlib.sha256(), jax.tree.leaves(_processes.to_numpy(state))
     for (path, leaf), array in zip(jax.tree.leaves_with_path(state), arrays, strict=True):
         found.update(f"{tree.path_name(path)} {leaf.dtype} {array.shape}\n".encode())
         found.update(array.tobytes())

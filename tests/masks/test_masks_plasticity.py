@@ -298,3 +298,24 @@ def test_one_trace_serves_the_whole_schedule():
         masks, state = update(masks, state, context(step))
     assert len(traces) == 1
     assert list(masked_leaves(masks)) == list(SHAPES)
+
+
+@pytest.mark.parametrize("allocation", [allocate.global_(), allocate.erk()])
+def test_ten_layers_and_more_of_one_name(allocation):
+    params = {f"Dense_{i}": jnp.ones((4, 3)) for i in range(12)}
+    transform = plasticity(
+        drop=score.magnitude(),
+        grow=score.gradient(),
+        density=schedule.constant(0.5),
+        churn=schedule.constant(0.3),
+        allocation=allocation,
+        every=1,
+    )
+    masks, state = jax.jit(transform.init)(init_masks(params), params, KEY)
+    ctx = MaskContext(jnp.int32(1), params, params, KEY)
+    new, _ = jax.jit(transform.update)(masks, state, ctx)
+    changed, active = (
+        sum(int(m.sum()) for m in f)
+        for f in (jax.tree.leaves(jax.tree.map(jnp.not_equal, masks, new)), jax.tree.leaves(new))
+    )
+    assert changed > 0 and active == 72

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.train import _checkpoint, distributed, train
+from gpnas.train import _checkpoint, _processes, distributed, train
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -109,7 +109,7 @@ def watched(run):
     found, save = {}, _checkpoint.save
 
     def keep(folder, step, tree, *about):
-        found[step] = distributed.from_numpy(distributed.to_numpy(tree), tree)  # else given away
+        found[step] = _processes.from_numpy(_processes.to_numpy(tree), tree)  # else given away
         save(folder, step, tree, *about)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -155,6 +155,28 @@ def test_two_processes_of_which_one_is_lost_train_as_one(launch, digits, tmp_pat
             lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.params, like.params
         )
     assert sum(int(n) for n in like.counters.grown.values()) > 0
+
+
+@pytest.mark.slow
+def test_a_state_that_two_processes_split_is_as_a_replicated_one(launch, digits, tmp_path):
+    (tmp_path / "conf.py").write_text(CONFIG)
+    folder = tmp_path / "two"
+    both = launch(
+        str(ROOT / "experiments" / "train.py"), f"--config={tmp_path / 'conf.py'}",
+        f"--workdir={folder}", "--coordinator={coordinator}", "--processes=2",
+        "--process={process}", "--config.train.shard_min_size=256", "--config.train.epochs=2",
+    )  # fmt: skip
+    assert [process.wait(timeout=200) for process in both] == [0, 0], text(tmp_path / "0.err")
+    config = runpy.run_path(str(tmp_path / "conf.py"))["get_config"]()
+    config.train.epochs = 2
+    one = watched(lambda: train(config, tmp_path / "one", digits))
+    (like,) = one[20][0]
+    step, ((state,), _) = _checkpoint.restore(folder / "checkpoints", one[20])
+    assert step == 20
+    jax.tree.map(np.testing.assert_array_equal, state.masks, like.masks)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.params, like.params
+    )
 
 
 @pytest.mark.slow

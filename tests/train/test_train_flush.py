@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
-from gpnas.train import _checkpoint, _loop, distributed, make_plan, make_program, train
+from gpnas.train import _checkpoint, _loop, _placement, make_plan, make_program, train
 from gpnas.train._flush import chunks_ahead
 
 RUN = """
@@ -60,7 +60,7 @@ def test_a_checkpoint_between_evaluations_has_all_its_lines(tiny, digits, tmp_pa
     monkeypatch.setattr(_loop, "chunks_ahead", lambda seconds: 1000)
     # Of one device: on virtual ones, programs that are sent ahead wait for each other for ever.
     one = Mesh(np.array(jax.devices()[:1]), ("data",), axis_types=(AxisType.Auto,))
-    monkeypatch.setattr(distributed, "mesh", lambda: one)
+    monkeypatch.setattr(_placement, "mesh", lambda: one)
 
     def kill(*arguments):
         save(*arguments)

@@ -1,0 +1,166 @@
+"""What the processes of a run tell each other; with one process, nothing here does anything."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+import gpnas
+from gpnas.errors import GaveUp, UserError
+from gpnas.train.distributed import is_first
+
+_T = TypeVar("_T")
+
+
+class _Verbatim(str):
+    """The `repr` of a value of another process, shown as it is."""
+
+    __repr__ = str.__str__
+
+
+def from_first(call: Callable[[], _T]) -> _T:
+    """What `call` returns in process 0, which alone calls it; what it raises, all raise.
+
+    Args:
+      call: Returns JSON data; may raise `UserError`, `GaveUp` and `OSError`.
+    """
+    if jax.process_count() == 1:
+        return call()
+    raised: Exception | None = None
+    value: Any = None
+    if is_first():
+        try:
+            value = call()
+        except (UserError, GaveUp, OSError) as error:
+            raised = error
+    told = json.loads(_broadcast(json.dumps([value, _described(raised)]).encode()))
+    if raised is not None:
+        raise raised
+    _raise(told[1])
+    return value if is_first() else told[0]
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """A mistake that one process finds in its block, all raise.
+
+    Raises:
+      UserError: Its own, or else that of another process.
+    """
+    own: UserError | None = None
+    try:
+        yield
+    except UserError as error:
+        own = error
+    if jax.process_count() > 1:
+        told = _gather(json.dumps(_described(own)).encode())
+    if own is not None:
+        raise own
+    if jax.process_count() > 1:
+        for found in map(json.loads, told):
+            _raise(found)
+
+
+def any_of(flag: bool) -> bool:
+    """Whether the flag is set in any process; waits for all of them."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.uint8(flag)).any())
+
+
+def check_same(known: Mapping[str, Any]) -> None:
+    """Makes sure that all processes know the same: SHA-256 of it are compared.
+
+    Args:
+      known: JSON data by name.
+
+    Raises:
+      UserError: In all processes, for the first name with other data somewhere than in process 0.
+    """
+    if jax.process_count() == 1:
+        return
+    versions = {"versions.gpnas": gpnas.__version__, "versions.jax": jax.__version__}
+    text = json.dumps({**known, **versions}, sort_keys=True).encode()
+    if len(set(_gather(hashlib.sha256(text).hexdigest().encode()))) == 1:
+        return
+    first, *others = map(json.loads, _gather(text))
+    for i, other in enumerate(others, 1):
+        for name in sorted({**first, **other}):
+            if first.get(name) != other.get(name):
+                got = _Verbatim(f"{first.get(name)!r} in process 0, {other.get(name)!r} in {i}")
+                raise UserError(name, got, "the same in all processes")
+
+
+def arrays_of_first(tree: Any) -> Any:
+    """A pytree of arrays as process 0 has it; typed random keys may be among them."""
+    if jax.process_count() == 1:
+        return tree
+    return from_numpy(multihost_utils.broadcast_one_to_all(to_numpy(tree)), tree)
+
+
+def to_numpy(tree: Any) -> Any:
+    """A pytree of arrays as NumPy has them; typed random keys become their data."""
+    return jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if _is_key(x) else x), tree)
+
+
+def from_numpy(tree: Any, like: Any) -> Any:
+    """Arrays from `to_numpy(like)`, or from other values of its shapes, of the kind of `like`'s."""
+
+    def one(x: Any, like: Any) -> Any:
+        if isinstance(like, np.ndarray):
+            return x
+        data = jax.numpy.asarray(x)
+        if _is_key(like):
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(like))
+        return data
+
+    return jax.tree.map(one, tree, like)
+
+
+def _is_key(x: Any) -> bool:
+    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _described(error: Exception | None) -> list[Any] | None:
+    if isinstance(error, UserError):
+        return ["UserError", error.field, repr(error.got), error.allowed]
+    if isinstance(error, OSError):
+        return ["OSError", error.errno or errno.EIO, error.strerror, error.filename]
+    return None if error is None else ["GaveUp", str(error)]
+
+
+def _raise(told: list[Any] | None) -> None:
+    """Raises what another process has raised."""
+    if told is None:
+        return
+    kind, *parts = told
+    if kind == "UserError":
+        raise UserError(parts[0], _Verbatim(parts[1]), parts[2])
+    raise OSError(*parts) if kind == "OSError" else GaveUp(parts[0])
+
+
+def _broadcast(content: bytes) -> bytes:
+    """What process 0 has given."""
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    own = content if is_first() else b""
+    return multihost_utils.broadcast_one_to_all(_padded(own, size)).tobytes()[:size]
+
+
+def _gather(content: bytes) -> list[bytes]:
+    """What each process has given, by its number."""
+    sizes = multihost_utils.process_allgather(np.int32(len(content)))
+    found = multihost_utils.process_allgather(_padded(content, int(sizes.max())))
+    return [row.tobytes()[:size] for row, size in zip(found, sizes, strict=True)]
+
+
+def _padded(content: bytes, size: int) -> np.ndarray:
+    """With zeros, to a power of two, so that few programs are compiled."""
+    room = 2 ** math.ceil(math.log2(max(size, 64)))
+    return np.frombuffer(content.ljust(room, b"\0"), np.uint8)
