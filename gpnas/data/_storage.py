@@ -109,7 +109,7 @@ def new_array(folder: Path, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[A
         return np.empty(shape, dtype)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=folder)
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
     except OSError as error:
         allowed = f"a folder that can be written ({error.strerror})"
         raise UserError("data.cache_dir", str(folder), allowed) from error

@@ -1,10 +1,9 @@
 """gpnas.data: the kinds of inputs and targets, their digests, splits and statistics."""
 
 import dataclasses
-
-import jax.numpy as jnp
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
