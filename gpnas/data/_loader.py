@@ -122,7 +122,7 @@ def load(
         target_kind=target_kind,
         length=length,
     )
-    return _assemble(name, _decoded(request), validation, seed)
+    return _assemble(request, _decoded(request), validation, seed)
 
 
 def _check(name: object, validation: object, seed: object) -> None:
@@ -137,13 +137,14 @@ def _check(name: object, validation: object, seed: object) -> None:
         raise UserError("data.seed", seed, "a whole number from 0 to 2**32 - 1")
 
 
-def _assemble(name: str, decoded: Decoded, validation: float, seed: int) -> Dataset:
+def _assemble(request: _Request, decoded: Decoded, validation: float, seed: int) -> Dataset:
     """Holds out the sets that the data set has not, and measures the training inputs."""
+    name = request.name
     if "validation" in decoded.splits and validation != _VALIDATION:
         logging.warning("data.validation=%s is not used: %s has a validation set", validation, name)
     if decoded.fields.targets == "next" and seed:
         logging.warning("data.seed=%s is not used: the end of the text is held out", seed)
-    parts = split_parts(decoded, name, validation, int(seed))
+    parts = split_parts(decoded, name, validation, int(seed), request.cache_dir)
     frozen = {part: _frozen(split) for part, split in parts.items()}
     mean, std = statistics(decoded.fields, frozen["train"].inputs)
     return Dataset(
@@ -199,7 +200,7 @@ def _from_user(request: _Request) -> Decoded:
         raise UserError("data.image_size", request.size, f"None for {request.name!r}")
     kind, _, rest = request.name.partition(":")
     if f"{kind}:" not in (_CSV, _TEXT):
-        return _own.load(request.name)
+        return _own.load(request.name, request.cache_dir)
     if not rest:
         raise UserError("data.name", request.name, _NAMES)
     path = Path(rest).expanduser().absolute()

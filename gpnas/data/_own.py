@@ -1,5 +1,6 @@
 """Data of a user's own function: arrays, or sources that are read by index."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from gpnas import plugins
 from gpnas.data._dataset import Array, Decoded, Split, blocks, content_digest
 from gpnas.data._fields import INPUTS, TARGETS, Fields, check_fields, misfit
+from gpnas.data._storage import new_array
 from gpnas.errors import UserError, brief
 
 Examples = Any  # see `Source`
@@ -32,11 +34,12 @@ class Source(NamedTuple):
     validation: Examples | None = None
 
 
-def load(name: str) -> Decoded:
+def load(name: str, folder: Path) -> Decoded:
     """The data of a user's function, checked.
 
     Args:
       name: `module:function`; the function takes no arguments.
+      folder: Of large arrays that are read from a source, see `new_array`.
 
     Raises:
       UserError: There is no such function, it fails, or its arrays are not what its fields say.
@@ -54,7 +57,7 @@ def load(name: str) -> Decoded:
     check_fields(source.fields, "data.name", name)
     given = {"train": source.train, "test": source.test, "validation": source.validation}
     splits = {
-        part: _split(f"{name}: {part}", source.fields, examples)
+        part: _split(f"{name}: {part}", source.fields, examples, folder)
         for part, examples in given.items()
         if examples is not None or part == "train"
     }
@@ -69,11 +72,11 @@ def load(name: str) -> Decoded:
 _OURS = ("fashion_mnist", "mnist", "cifar10", "digits", "folder:PATH", "csv:PATH", "text:PATH")
 
 
-def _split(got: str, fields: Fields, examples: Examples) -> Split:
+def _split(got: str, fields: Fields, examples: Examples, folder: Path) -> Split:
     """Examples as arrays of their kinds' types; see `Source`."""
     try:
         pair = isinstance(examples, tuple) and len(examples) == 2
-        given = examples if pair else _read(got, examples)
+        given = examples if pair else _read(got, examples, folder)
         inputs, targets = (np.asarray(array) for array in given)
     except UserError:
         raise
@@ -93,13 +96,13 @@ def _split(got: str, fields: Fields, examples: Examples) -> Split:
     return Split(inputs, targets)
 
 
-def _read(got: str, source: Any) -> tuple[Array, Array]:
+def _read(got: str, source: Any, folder: Path) -> tuple[Array, Array]:
     """Reads all examples of a source into arrays, one at a time."""
     n = len(source)
     if n == 0:
         raise UserError("data.name", got, "one example or more")
     first = [np.asarray(part) for part in _pair(got, 0, source[0])]
-    arrays = [np.empty((n, *part.shape), part.dtype) for part in first]
+    arrays = [new_array(folder, (n, *part.shape), part.dtype) for part in first]
     for row in range(n):
         for array, part in zip(arrays, _pair(got, row, source[row]), strict=True):
             value = np.asarray(part)

@@ -1,5 +1,6 @@
 """Holding out test and validation sets, and the statistics of what remains."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 
 from gpnas.data._dataset import Array, Decoded, Images, Split, blocks
 from gpnas.data._fields import Fields
+from gpnas.data._storage import new_array
 from gpnas.errors import UserError
 
 Index = npt.NDArray[np.intp]
@@ -95,7 +97,9 @@ def hold_out_end(n: int, fraction: float) -> tuple[slice, slice]:
     return slice(0, n - held - 1), slice(n - held, n)
 
 
-def split_parts(decoded: Decoded, name: str, validation: float, seed: int) -> dict[str, Split]:
+def split_parts(
+    decoded: Decoded, name: str, validation: float, seed: int, folder: Path
+) -> dict[str, Split]:
     """Train, test and validation sets; those that a data set has not are held out of its train set.
 
     Of sequences with the next tokens as targets they are the end of the train set, of other
@@ -106,9 +110,11 @@ def split_parts(decoded: Decoded, name: str, validation: float, seed: int) -> di
       name: Its name, for messages.
       validation: Part of the train set, less the test set, to hold out.
       seed: Of that part.
+      folder: Of large copies, see `new_array`.
 
     Raises:
       UserError: There are too few rows.
+      OSError: The disk has no room for the copies.
     """
     parts = dict(decoded.splits)
     whole, rows = parts["train"], np.arange(len(parts["train"]))
@@ -124,9 +130,19 @@ def split_parts(decoded: Decoded, name: str, validation: float, seed: int) -> di
         rows, held["validation"] = _hold_out(decoded.fields, whole, rows, validation, seed)
     if held:
         for part, index in {"train": rows, **held}.items():
-            index = _as_slice(index) if decoded.fields.targets == "next" else index
-            parts[part] = Split(whole.inputs[index], whole.targets[index])
+            if decoded.fields.targets == "next":
+                views = _as_slice(index)
+                parts[part] = Split(whole.inputs[views], whole.targets[views])
+            else:
+                copies = (_rows(x, index, folder) for x in (whole.inputs, whole.targets))
+                parts[part] = Split(*copies)
     return parts
+
+
+def _rows(array: Array, index: Index, folder: Path) -> Array:
+    """A copy of rows of an array."""
+    rows = new_array(folder, (len(index), *array.shape[1:]), array.dtype)
+    return array.take(index, 0, rows, mode="clip")  # "raise" would make another copy
 
 
 def _hold_out(

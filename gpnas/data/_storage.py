@@ -1,20 +1,26 @@
-"""Files that processes share: folders that appear whole or not at all, fingerprints."""
+"""Files: folders that appear whole or not at all, fingerprints, large arrays of no name."""
 
 import contextlib
 import errno
 import hashlib
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from gpnas._files import disk_failure
+import numpy as np
+import numpy.typing as npt
+
+from gpnas._files import disk_failure, naming
 from gpnas.errors import UserError
 
 _STALE_SECONDS = 24 * 3600
 _TEMPORARY = ".tmp-"
+_IN_MEMORY = 1 << 30  # bytes up to which an array is made in memory
 
 
 @contextlib.contextmanager
@@ -83,3 +89,30 @@ def fingerprint(paths: Iterable[Path], root: Path) -> str:
         line = f"{os.path.relpath(path, root)}\0{status.st_size}\0{status.st_mtime_ns}\n"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+def new_array(folder: Path, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+    """An array to be filled: in memory, or, of more than 1 GiB, mapped from a file without a name.
+
+    The system removes such a file with the array, or when the process ends in whichever way.
+
+    Args:
+      folder: Where the file is; it is made.
+      shape, dtype: Of the array.
+
+    Raises:
+      UserError: The folder cannot be written.
+      OSError: The disk has no room.
+    """
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if size <= _IN_MEMORY:
+        return np.empty(shape, dtype)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+    except OSError as error:
+        allowed = f"a folder that can be written ({error.strerror})"
+        raise UserError("data.cache_dir", str(folder), allowed) from error
+    with file, naming(folder):
+        os.posix_fallocate(file.fileno(), 0, size)  # else a full disk would end the process later
+        return np.memmap(file, dtype, "r+", shape=shape)

@@ -106,7 +106,7 @@ def reinit_grown(
         if not jnp.ndim(now):
             return param
         name = tree.path_name(path)
-        fresh = init(name, now, grad, tree.keys_for(key, {name: grad})[name])
+        fresh = init(name, now, grad, tree.keys_for(key, {name: grad})[name]).astype(param.dtype)
         return jnp.where(now, jnp.where(was, param, fresh), jnp.zeros((), param.dtype))
 
     return jax.tree.map_with_path(value, old, new, params, params if grads is None else grads)

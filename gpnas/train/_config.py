@@ -60,6 +60,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.shard_min_size = 0  # of a state's arrays that are split over devices; 0: none is
     config.train.matmul_precision = ""  # of jax: highest, tensorfloat32, bfloat16; its own if empty
     config.train.loop = "auto"  # scan, steps, segments; auto: what is fast (docs/performance.md)
+    config.train.feed = "auto"  # device, stream (needs Grain); auto: by size, see docs/data.md
     config.train.log_every = 100  # steps between lines in metrics.jsonl
     config.train.eval_every = 1  # epochs between evaluations on the validation images
     config.train.patience = 0  # evaluations without a better metric that end the run; 0: never
@@ -104,6 +105,7 @@ _FREE = (
     "data.cache_dir",
     "data.download",
     "train.tensorboard",
+    "train.feed",
     "train.keep_epochs",
     "train.profile",
     "train.shard_min_size",

@@ -73,10 +73,12 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
       plan: The supernet's.
     """
     assert plan.groups is not None
-    images: Any = jnp.asarray(data.train.inputs)  # once for all programs
-    labels: Any = jnp.asarray(data.train.targets)
-    train = dataclasses.replace(data.train, inputs=images, targets=labels)
-    placed = dataclasses.replace(data, train=train)
+    placed = data
+    if not plan.stream:  # once for all programs
+        images: Any = jnp.asarray(data.train.inputs)
+        labels: Any = jnp.asarray(data.train.targets)
+        train = dataclasses.replace(data.train, inputs=images, targets=labels)
+        placed = dataclasses.replace(data, train=train)
     rebuild = find_rebuild(config, data, plan)
     sizes = rebuild.sizes
     made: dict[str, tuple[Plan, Program]] = {}

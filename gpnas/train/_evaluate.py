@@ -1,6 +1,6 @@
 """Evaluation: metrics of networks on all examples of a split, and the classes that they predict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from gpnas.train._plan import Plan
 from gpnas.train._step import Metrics
 
 _MOST_CLASSES = 100  # of which predictions are kept
+_BYTES = 1 << 28  # of the examples that are on the device at once
 
 # Metrics, means over all examples, and predicted classes.
 Evaluated = tuple[dict[str, float], np.ndarray | None]
@@ -55,8 +56,8 @@ def _make_predict_all(
 ) -> Callable[[list, Split], list[Evaluated]]:
     """Builds `([variables], split) → [(metrics, classes)]`, see `Program.predict`.
 
-    One program and one transfer for all that is evaluated; where loops are slow (`plan.loop` is
-    "steps"), it is a program for each batch.
+    One program and one transfer for all that is evaluated, or for each part of a large split; where
+    loops are slow (`plan.loop` is "steps"), it is a program for each batch.
     """
     sums = _make_sums(plan, data)
     batch_sums = jax.jit(sums)
@@ -70,18 +71,20 @@ def _make_predict_all(
             return jax.tree.map(lambda x: x[None], one(networks[0]))
         return jax.lax.map(one, stack(networks))
 
-    def predict_all(networks: list, split: Split) -> list[Evaluated]:
-        batches = _batches(split, batch)
+    def part_sums(networks: list, batches: tuple) -> list:
         if plan.loop == "steps":
             one_by_one = [
                 [batch_sums(net, *x) for x in zip(*batches, strict=True)] for net in networks
             ]
-            found = [
+            return [
                 jax.tree.map(lambda *x: np.stack(x), *parts) for parts in jax.device_get(one_by_one)
             ]
-        else:
-            tree = jax.device_get(all_sums(networks, *batches))
-            found = [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(networks))]
+        tree = jax.device_get(all_sums(networks, *batches))
+        return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(networks))]
+
+    def predict_all(networks: list, split: Split) -> list[Evaluated]:
+        parts = [part_sums(networks, batches) for batches in _batches(split, batch)]
+        found = jax.tree.map(lambda *x: np.concatenate(x), *parts)
         return [
             (
                 {name: sum(map(float, values)) / len(split) for name, values in totals.items()},
@@ -122,14 +125,19 @@ def _make_sums(
     return sums
 
 
-def _batches(split: Split, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs and targets in batches, (batches, batch, …), padded, and examples of each batch."""
-    batches = -(-len(split) // batch)
-    inputs, targets = (
-        np.pad(x, ((0, batches * batch - len(x)), *[(0, 0)] * (x.ndim - 1))).reshape(
-            batches, batch, *x.shape[1:]
+def _batches(split: Split, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Inputs and targets in batches, (batches, batch, …), padded, and examples of each batch.
+
+    Parts of a split that is larger than `_BYTES` come one by one, all of one shape.
+    """
+    size = batch * (split.inputs[:1].nbytes + split.targets[:1].nbytes)
+    batches = min(-(-len(split) // batch), max(_BYTES // size, 1))
+    for start in range(0, len(split), batches * batch):
+        inputs, targets = (
+            np.pad(x, ((0, batches * batch - len(x)), *[(0, 0)] * (x.ndim - 1))).reshape(
+                batches, batch, *x.shape[1:]
+            )
+            for x in (y[start : start + batches * batch] for y in (split.inputs, split.targets))
         )
-        for x in map(np.asarray, (split.inputs, split.targets))
-    )
-    counts = np.minimum(len(split) - batch * np.arange(batches), batch).astype(np.int32)
-    return inputs, targets, counts
+        left = len(split) - start - batch * np.arange(batches)
+        yield inputs, targets, np.clip(left, 0, batch).astype(np.int32)

@@ -5,11 +5,10 @@ import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
@@ -18,7 +17,8 @@ from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.masks import masked_leaves
 from gpnas.train import _elastic, _patience, _processes, _record
-from gpnas.train._flush import Chunk, chunks_ahead, flush_metrics
+from gpnas.train._feed import call_bounds, chunk_end, open_feed
+from gpnas.train._flush import Chunk, chunks_ahead, flush_metrics, one_at_a_time
 from gpnas.train._forecast import few_updates, forecast_line
 from gpnas.train._goodput import stopwatch
 from gpnas.train._metrics import progress, writer
@@ -39,6 +39,7 @@ from gpnas.train._program import Program, make_program
 from gpnas.train._run import Replica, Run, restore, save
 from gpnas.train._shuffle import batch_order
 from gpnas.train._state import TrainState
+from gpnas.train._step import Metrics
 from gpnas.train._workdir import begin, check_workdirs, finished, locked
 from gpnas.train.task import Metric, Task
 
@@ -198,15 +199,16 @@ def _loop(
     rate = learning_rate(config.optimizer, plan.total_steps, plan.method.trainings)
     placed, running, since = program.place(states), [], run.clock()
     ahead = chunks_ahead(None)
-    with progress(plan.total_steps, config.arm or config.method.name) as show:
+    shown = progress(plan.total_steps, config.arm or config.method.name)
+    with shown as show, _open_feed(run, step) as feed:
         show(step, forecast_line(plan.expected))
         while step < plan.total_steps and not out_of_patience(replicas[0].values):
             run.trace(step, placed)
-            steps, index, replicas = _next_chunk(run, step, replicas)
-            placed, sums = program.run(placed, index, steps, step)
-            step += steps
+            begun_at = step
+            placed, sums, step, waited = _run_chunk(run, program, placed, feed, step)
+            replicas = [one.charged(data_s=waited) for one in replicas]
             counts = count(program.view(placed), len(replicas))
-            running.append(Chunk(step, steps, sums, counts, rate(step)))
+            running.append(Chunk(step, step - begun_at, sums, counts, rate(step)))
             last = step == plan.total_steps
             eval_now = last or step % (config.train.eval_every * per_epoch) == 0
             keep = step % per_epoch == 0 and step // per_epoch in config.train.keep_epochs
@@ -243,16 +245,33 @@ def _loop(
     return [program.to_full_shape(state) for state in states], replicas
 
 
-def _next_chunk(
-    run: Run, step: int, replicas: list[Replica]
-) -> tuple[int, np.ndarray, list[Replica]]:
-    """Number of steps of a chunk, numbers of its images, and who is charged with the time."""
-    begun, train, per_epoch = time.monotonic(), run.configs[0].train, run.plan.steps_per_epoch
-    ends = train.log_every - step % train.log_every, per_epoch - step % per_epoch
-    steps = min(*ends, *(at - step for at in train.profile if at > step))
-    rows = min(train.log_every, per_epoch)
-    index = np.stack([order(step, rows) for order in run.orders])
-    return steps, index, [one.charged(data_s=time.monotonic() - begun) for one in replicas]
+def _open_feed(run: Run, step: int) -> contextlib.AbstractContextManager[Iterator]:
+    train, plan = run.configs[0].train, run.plan
+    bounds = call_bounds(train, plan.steps_per_epoch, plan.stream, step, plan.total_steps)
+    rows = plan.stream or min(train.log_every, plan.steps_per_epoch)
+    return open_feed(run.data.train, run.orders, bounds, rows, plan.stream > 0)
+
+
+def _run_chunk(
+    run: Run, program: Program, placed: TrainState, feed: Iterator, step: int
+) -> tuple[TrainState, Metrics, int, float]:
+    """Steps up to the next that is logged: state, sums of metrics, that step, seconds of waiting.
+
+    The waiting is for the examples, or their numbers, not for the device.
+    """
+    end, waited = chunk_end(run.configs[0].train, run.plan.steps_per_epoch, step), 0.0
+    sums: Metrics | None = None
+    while step < end:
+        begun = time.monotonic()
+        steps, rows = next(feed)
+        waited += time.monotonic() - begun
+        placed, more = program.run(placed, rows, steps, step)
+        sums = more if sums is None else jax.tree.map(jax.numpy.add, sums, more)
+        if one_at_a_time():
+            jax.block_until_ready((placed, sums))
+        step += steps
+    assert sums is not None
+    return placed, sums, step, waited
 
 
 def _save(

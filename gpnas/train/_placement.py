@@ -63,6 +63,12 @@ def put(tree: Any, shardings: Any = None) -> Any:
     return jax.tree.map(one, tree, shardings)
 
 
+def own_columns(batch_size: int) -> np.ndarray:
+    """Positions in a batch, spread evenly over all devices, of the examples of this process."""
+    owners = np.array([device.process_index for device in jax.devices()])
+    return np.flatnonzero(np.repeat(owners == jax.process_index(), batch_size // len(owners)))
+
+
 def on_first_device(tree: Any) -> Any:
     """A pytree that all devices hold, as this process' first one does; nothing is copied."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)

@@ -18,6 +18,7 @@ from gpnas.train import _patience
 from gpnas.train._averaging import params_ema
 from gpnas.train._axes import Layers, layers_of, table_of, with_axes
 from gpnas.train._build import build_model, build_task, shapes_of, units_of
+from gpnas.train._feed import stream_steps
 from gpnas.train._forecast import expected, mask_updates
 from gpnas.train._network import check_network, check_task
 from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
@@ -64,6 +65,7 @@ class Plan(NamedTuple):
       groups: Unit groups of the network, if the method develops units.
       supernet: The network at full width.
       augment: `data.augment`, of training batches.
+      stream: Steps whose examples are sent to the devices at once; 0 for a training set on them.
       segments: How the host cuts the steps, where `loop` is "segments".
     """
 
@@ -84,6 +86,7 @@ class Plan(NamedTuple):
     groups: UnitGroups | None
     supernet: Supernet
     augment: augment.Augmentation
+    stream: int
     segments: Segments | None = None
 
 
@@ -152,12 +155,13 @@ def make_plan(
     weights = sum(math.prod(shape) for shape in shapes.values())
     examples = total_steps * batch_size
     cost = expected(method, params, weights, network.macs, total_steps, examples, updates)
-    loop = loop_kind(config, shapes)
+    loop, stream = loop_kind(config, shapes), stream_steps(config.train, data, batch_size)
+    ends = [n for n in (steps_per_epoch, config.train.log_every, stream) if n]
     return Plan(
         network.task, tuple(network.metrics), method, tx, gate_tx, network.inputs, network.macs,
         batch_size, steps_per_epoch, total_steps, loop, durations, cost,
-        network.variables, network.groups, supernet, network.augment,
-        plan_segments(loop, method, params, total_steps, steps_per_epoch, config.train.log_every),
+        network.variables, network.groups, supernet, network.augment, stream,
+        plan_segments(loop, method, params, total_steps, ends),
     )  # fmt: skip
 
 

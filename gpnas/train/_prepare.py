@@ -10,6 +10,7 @@ from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train import _analysis, _checkpoint, _elastic, _processes
 from gpnas.train._config import check_config, config_key
+from gpnas.train._feed import check_feed
 from gpnas.train._initial import check_variables, load_variables
 from gpnas.train._load_data import load_data
 from gpnas.train._plan import Plan, make_plan
@@ -50,9 +51,10 @@ def prepare(
     with _processes.together():
         data = load_data(config) if data is None else data
         plan = make_plan(config, data, task=task)
+        check_feed(config.train, data, plan.stream)
         if config.elastic:
             _elastic.check(config, data, plan, len(configs))
-    _processes.check_same({"data": data.sha256})
+    _processes.check_same({"data": data.sha256, "train.feed": plan.stream})
     joined = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
     checkpoints = folders[0] / f"checkpoints{joined}"
     begun = _processes.from_first(lambda: bool(_checkpoint.steps(checkpoints)))

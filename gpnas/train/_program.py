@@ -1,7 +1,8 @@
 """The programs of a run: start, many steps, evaluation; `jit` with sharded batches, or `pmap`.
 
-The training images lie on each device, of every host; a call gets the numbers of the images of its
-steps, and how many steps to do. How steps become calls of compiled programs: `_segments`.
+The training images lie on each device, of every host, and a call gets the numbers of the images of
+its steps; or it gets these images themselves, streamed (`_feed`). How steps become calls of
+compiled programs: `_segments`.
 """
 
 import dataclasses
@@ -41,9 +42,10 @@ class Program(NamedTuple):
       place: `[state] → placed`, laid out over devices and replicas.
       view: `placed → state` for programs that read it, replicas stacked; nothing is computed.
       fetch: The inverse of `place`; arrays that are spread over devices become NumPy arrays.
-      run: `(placed, index, steps, step=None) → (placed, metrics)`: the first `steps` rows of
-        `index`, (replicas, rows, batch) int32, after `step` steps, if the caller knows how many;
-        metrics summed over the steps, each (replicas,).
+      run: `(placed, rows, steps, step=None) → (placed, metrics)`: the first `steps` of the rows,
+        after `step` steps, if the caller knows how many; metrics summed over the steps, each
+        (replicas,). Rows are the numbers of the examples of this process, (replicas, rows, batch)
+        int32, or, streamed, the examples, a pair (replicas, rows, batch, …).
       network: `state → variables` for evaluation, in new buffers: parameters with gates and
         masks applied, and the model's other variables.
       evaluate: `(variables, split) → metrics` of one network, means over all images.
@@ -155,19 +157,20 @@ def make_program(
 
 
 def make_bodies(plan: Plan, data: Dataset, axis_name: str | None = None) -> dict[str, Callable]:
-    """A step, by kind, as the body of a loop over rows of `index`."""
+    """A step, by kind, as the body of a loop over rows, see `Program.run`."""
 
     def make(kind: str) -> Callable:
         step = make_step(plan.task, plan.method, plan.tx, axis_name, plan.gate_tx, kind)
 
         def body(
-            i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, index: Any
+            i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, rows: Any
         ) -> tuple:
-            rows = index[i]
+            row = jax.tree.map(lambda x: x[i], rows)
+            inputs, targets = row if plan.stream else (images[row], labels[row])
             key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
-            first = len(rows) * jax.lax.axis_index(axis_name) if axis_name else 0
-            keys = augment.image_keys(key, len(rows), first)
-            batch = plan.augment(keys, standardize(images[rows], data), labels[rows])
+            first = len(targets) * jax.lax.axis_index(axis_name) if axis_name else 0
+            keys = augment.image_keys(key, len(targets), first)
+            batch = plan.augment(keys, standardize(inputs, data), targets)
             # Made once: XLA would else make them anew for each product that they enter.
             state, metrics = step(state, jax.lax.optimization_barrier(batch))
             return state, jax.tree.map(jnp.add, sums, metrics)
@@ -175,6 +178,11 @@ def make_bodies(plan: Plan, data: Dataset, axis_name: str | None = None) -> dict
         return body
 
     return {kind: make(kind) for kind in (ANY, OBSERVING, PLAIN)}
+
+
+def _resident(plan: Plan, data: Dataset) -> tuple:
+    """The training set that every device holds; nothing if it is streamed."""
+    return (None, None) if plan.stream else (data.train.inputs, data.train.targets)
 
 
 def _zero(plan: Plan, *shape: int) -> Metrics:
@@ -197,13 +205,9 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int, layout: Any) -> tuple:
     """Functions of a `Program`; `layout` has the shardings of a state, None if it is replicated."""
     mesh = _placement.mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
-    spec = (
-        PartitionSpec(None, _placement.AXIS)
-        if replicas == 1
-        else PartitionSpec(None, None, _placement.AXIS)
-    )
-    by_batch = NamedSharding(mesh, spec)
-    images, labels = _placement.put((data.train.inputs, data.train.targets))
+    before = (None,) if replicas == 1 else (None, None)  # axes before that of the batch
+    by_batch = NamedSharding(mesh, PartitionSpec(*before, _placement.AXIS))
+    images, labels = _placement.put(_resident(plan, data))
     bodies = make_bodies(plan, data)
     zero = _placement.put(_zero(plan) if replicas == 1 else _zero(plan, replicas))
     out = everywhere if layout is None else layout
@@ -212,13 +216,16 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int, layout: Any) -> tuple:
         bodies, plan.loop, replicas, jitted, zero, _REPLICA_AXES, plan.segments
     )
 
+    def spread(x: np.ndarray) -> jax.Array:
+        own, at = x[0] if replicas == 1 else x, len(before)
+        shape = (*own.shape[:at], own.shape[at] * jax.process_count(), *own.shape[at + 1 :])
+        return jax.make_array_from_process_local_data(by_batch, own, shape)
+
     def run(
-        state: TrainState, index: np.ndarray, steps: int, step: int | None = None
+        state: TrainState, rows: Any, steps: int, step: int | None = None
     ) -> tuple[TrainState, Metrics]:
-        rows = index[0] if replicas == 1 else index
-        rows = jax.make_array_from_callback(rows.shape, by_batch, lambda at: rows[at])
         step = int(state.step) if step is None else step
-        state, sums = run_rows(state, images, labels, rows, steps, step)
+        state, sums = run_rows(state, images, labels, jax.tree.map(spread, rows), steps, step)
         return state, jax.tree.map(jnp.atleast_1d, _placement.on_first_device(sums))
 
     def place(states: list[TrainState]) -> TrainState:
@@ -239,19 +246,20 @@ def _with_pmap(plan: Plan, data: Dataset) -> tuple:
     devices = jax.local_device_count()
     spread = jax.pmap(lambda _, x: x, axis_name=_placement.AXIS, in_axes=(0, None))
     replicate = functools.partial(spread, np.arange(devices))
-    images, labels = replicate((np.asarray(data.train.inputs), np.asarray(data.train.targets)))
+    images, labels = replicate(_resident(plan, data))
     in_axes = (0, 0, 0, 0, 0, None, None)
     wrap = functools.partial(jax.pmap, axis_name=_placement.AXIS, in_axes=in_axes, donate_argnums=0)
     bodies, zero = make_bodies(plan, data, _placement.AXIS), replicate(_zero(plan))
     run_rows, executables = many_steps(bodies, plan.loop, 1, wrap, zero, _REPLICA_AXES)
 
     def run(
-        state: TrainState, index: np.ndarray, steps: int, step: int | None = None
+        state: TrainState, rows: Any, steps: int, step: int | None = None
     ) -> tuple[TrainState, Metrics]:
         del step
-        rows = index[0].reshape(index.shape[1], jax.device_count(), -1).swapaxes(0, 1)
-        rows = rows[jax.process_index() * devices :][:devices]
-        state, sums = run_rows(state, images, labels, rows, steps, 0)
+        by_device = jax.tree.map(
+            lambda x: x[0].reshape(x.shape[1], devices, -1, *x.shape[3:]).swapaxes(0, 1), rows
+        )
+        state, sums = run_rows(state, images, labels, by_device, steps, 0)
         return state, _placement.on_first_device(sums)
 
     def view(state: TrainState) -> TrainState:

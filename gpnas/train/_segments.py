@@ -72,7 +72,7 @@ def loop_kind(config: ConfigDict, shapes: Mapping[str, Sequence[int]]) -> str:
 
 
 def plan_segments(
-    loop: str, method: Method, params: Any, total_steps: int, per_epoch: int, log_every: int
+    loop: str, method: Method, params: Any, total_steps: int, ends: Sequence[int]
 ) -> Segments | None:
     """Kinds of all steps, and the lengths of programs by which they cost the least.
 
@@ -80,8 +80,8 @@ def plan_segments(
       loop: None is returned unless it is "segments".
       method: The method.
       params: Parameters of the network or their shapes.
-      total_steps, per_epoch: Steps of the run and of an epoch.
-      log_every: Steps between lines of metrics, where stretches end, as they do after an epoch.
+      total_steps: Steps of the run.
+      ends: Stretches end at multiples of these numbers of steps: after an epoch, a line of metrics.
     """
     if loop != "segments":
         return None
@@ -92,7 +92,7 @@ def plan_segments(
     )
     kinds = np.where(updating, 2, np.where(observing, 1, 0)).astype(np.int8)
     at = np.arange(1, total_steps)
-    cuts = (np.diff(kinds) != 0) | (at % per_epoch == 0) | (at % log_every == 0)
+    cuts = (np.diff(kinds) != 0) | np.any([at % n == 0 for n in ends], axis=0)
     starts = np.append(0, np.flatnonzero(cuts) + 1)
     runs = np.diff(np.append(starts, total_steps))
     of_kind = {kind: runs[kinds[starts] == i] for i, kind in enumerate(_KINDS)}
@@ -145,11 +145,11 @@ def many_steps(
     axes: Any,
     segments: Segments | None = None,
 ) -> tuple[RunRows, Callable[[], int]]:
-    """Rows `0 … steps − 1` of `index` in calls of compiled programs.
+    """Rows `0 … steps − 1` in calls of compiled programs.
 
     Args:
-      bodies: `(i, state, sums, images, labels, index) → (state, sums)`, one step by the row i of
-        `index`, by kind.
+      bodies: `(i, state, sums, images, labels, index) → (state, sums)`, one step by the rows i of
+        `index`, an array or a pytree of arrays, by kind.
       loop: "scan", "steps" or "segments".
       replicas: Networks under `vmap`; 1 for none.
       wrap: `jit` or `pmap`, for a function of `(state, sums, images, labels, index, first, steps)`.

@@ -22,7 +22,7 @@ def batch_order(images: int, batch: int, seed: int) -> Order:
     """
     per_epoch = images // batch
 
-    @functools.lru_cache(maxsize=1)
+    @functools.lru_cache(maxsize=2)  # at the end of an epoch, the next one is read already
     def shuffled(epoch: int) -> np.ndarray:
         drawn = np.random.default_rng((seed, epoch)).permutation(images)[: per_epoch * batch]
         return drawn.astype(np.int32).reshape(per_epoch, batch)

@@ -109,7 +109,8 @@ def forward_of(task: Task, model_state: Any, batch: Batch, key: jax.Array | None
 
     def logits(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
         with _intercepting(intercept):
-            return task.model.apply({"params": params, **model_state}, batch[0], key)
+            found, state = task.model.apply({"params": params, **model_state}, batch[0], key)
+        return jax.tree.map(tree.wide, found), state
 
     def loss(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
         with _intercepting(intercept):

@@ -183,7 +183,7 @@ def run_group(
     except Diverged as error:
         raise Diverged(f"{', '.join(runs)}: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock", field="workdir"):
+    with locked(path, field="results"):  # the file itself: who appends may train elsewhere
         done = _done(path)
         for record in records:
             if run_key(record["config"]) not in done:

@@ -17,6 +17,7 @@ import optax
 
 from gpnas import plugins
 from gpnas.errors import UserError
+from gpnas.masks import tree
 from gpnas.models import Model
 from gpnas.plugins import In
 
@@ -114,7 +115,7 @@ def supervised(
 
     Args:
       model: The network.
-      loss: `(outputs, targets) → (batch,)`.
+      loss: `(outputs, targets) → (batch,)`; outputs are at least float32.
       metrics: Functions like it, by name.
       metric: As for `Task`.
       outputs: As for `Task`.
@@ -123,12 +124,13 @@ def supervised(
     def loss_fn(variables: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Aux]:
         inputs, targets = batch
         found, state = model.apply(variables, inputs, key)
+        found = jax.tree.map(tree.wide, found)
         means = {n: jnp.mean(f(found, targets), dtype=jnp.float32) for n, f in metrics.items()}
         return loss(found, targets).mean(), Aux(state, means)
 
     def metrics_fn(variables: Any, batch: Batch) -> dict[str, jax.Array]:
         inputs, targets = batch
-        found = model.infer(variables, inputs)
+        found = jax.tree.map(tree.wide, model.infer(variables, inputs))
         return {n: f(found, targets) for n, f in {"loss": loss, **metrics}.items()}
 
     return Task(model.init, loss_fn, metrics_fn, metric, model, outputs)

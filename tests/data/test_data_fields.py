@@ -1,6 +1,7 @@
 """gpnas.data: the kinds of inputs and targets, their digests, splits and statistics."""
 
 import dataclasses
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +47,7 @@ EVERY = (FEATURES, TOKENS, Fields("features", "value", 2), Fields("features", "l
 def test_the_split_is_a_partition(fields, n, seed, fraction, own):
     whole = rows(n, fields=fields)
     splits = {"train": whole} | {name: rows(3, 1, fields) for name in own}
-    parts = split_parts(Decoded(fields, splits, ""), "set", fraction, seed)
+    parts = split_parts(Decoded(fields, splits, ""), "set", fraction, seed, Path())
     assert set(parts) == {"train", "test", "validation"}
     assert all(parts[name] is splits[name] for name in own)
     held = [parts[name] for name in parts if name not in own]
@@ -80,7 +81,7 @@ def test_the_end_of_a_text_is_held_out(n, fraction):
 
 def test_no_copy_of_what_is_not_held_out():
     whole = rows(40, fields=TOKENS)
-    parts = split_parts(Decoded(TOKENS, {"train": whole}, ""), "text", 0.2, 0)
+    parts = split_parts(Decoded(TOKENS, {"train": whole}, ""), "text", 0.2, 0, Path())
     assert all(np.shares_memory(part.inputs, whole.inputs) for part in parts.values())
     assert (len(parts["train"]), len(parts["validation"]), len(parts["test"])) == (24, 6, 8)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpnas import data
-from gpnas.data import Fields, Source
+from gpnas.data import Fields, Source, _storage
 from gpnas.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -51,6 +51,34 @@ def test_arrays_and_sources_are_the_same_data(load):
     assert pairs.sha256 == arrays.sha256
     assert load(Source(F, (X.astype(float), Y.astype(np.uint8)))).sha256 == arrays.sha256
     assert load(Source(F, (X, (Y + 1) % 3))).sha256 != arrays.sha256
+
+
+def mapped(array):
+    """Whether an array, or what it is a view of, is mapped from a file."""
+    return isinstance(array, np.memmap) or (array is not None and mapped(array.base))
+
+
+def test_large_copies_are_files_without_a_name(load, tmp_path, monkeypatch):
+    small = load(Source(F, Rows(X, Y)))
+    monkeypatch.setattr(_storage, "_IN_MEMORY", 500)  # bytes; the training inputs are 688
+    large = load(Source(F, Rows(X, Y)), cache_dir=tmp_path / "cache")
+    assert mapped(large.train.inputs) and not mapped(large.train.targets)
+    assert not list((tmp_path / "cache").iterdir()) and large.sha256 == small.sha256
+    for part in ("train", "validation", "test"):
+        for array in ("inputs", "targets"):
+            found, expected = (getattr(getattr(ds, part), array) for ds in (large, small))
+            np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(large.std, small.std)
+
+
+def test_a_large_copy_that_finds_no_room_is_one_line(load, tmp_path, monkeypatch, no_room):
+    monkeypatch.setattr(_storage, "_IN_MEMORY", 500)
+    with no_room(100), pytest.raises(OSError, match="too large") as caught:
+        load(Source(F, (X, Y)), cache_dir=tmp_path)
+    assert caught.value.filename == str(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="^data.cache_dir: .*a folder that can be written"):
+        load(Source(F, (X, Y)), cache_dir=tmp_path / "file" / "cache")
 
 
 def test_the_users_arrays_stay_as_they_are(load):

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
-from gpnas.train import _checkpoint, _loop, _placement, make_plan, make_program, train
+from gpnas.train import (
+    _checkpoint,
+    _evaluate,
+    _loop,
+    _placement,
+    make_plan,
+    make_program,
+    train,
+)
 from gpnas.train._flush import chunks_ahead
 
 RUN = """
@@ -82,7 +90,7 @@ def test_lines_lag_behind_by_a_second(monkeypatch):
 
 
 @pytest.mark.parametrize("loop", ["scan", "steps"])
-def test_networks_are_evaluated_together_as_alone(loop, tiny, digits):
+def test_networks_are_evaluated_together_as_alone(loop, tiny, digits, monkeypatch):
     config = tiny(name="dense")
     config.train.loop = loop
     program = make_program(make_plan(config, digits), digits)
@@ -99,6 +107,8 @@ def test_networks_are_evaluated_together_as_alone(loop, tiny, digits):
         )
         wrong = found["error"] * len(split)
         assert wrong == pytest.approx(round(wrong), abs=1e-3)
-    metrics, classes = program.predict(networks[0], split)
-    assert metrics == alone[0]
-    assert np.mean(classes != split.targets) == pytest.approx(metrics["error"])
+    for size in (1 << 28, 1):  # in one part, and in two of a batch each
+        monkeypatch.setattr(_evaluate, "_BYTES", size)
+        metrics, classes = program.predict(networks[0], split)
+        assert metrics == pytest.approx(alone[0], rel=1e-6)
+        assert np.mean(classes != split.targets) == pytest.approx(metrics["error"])

@@ -168,7 +168,7 @@ def test_a_hint_that_is_wrong_costs_nothing_but_time(plan_of, digits):
     plan = plan_of("rigl")
     always = plan.method.transform._replace(may_change=lambda step: jnp.ones(step.shape, bool))
     method = plan.method._replace(transform=always)
-    segments = _segments.plan_segments("segments", method, plan.variables["params"], 80, 20, 7)
+    segments = _segments.plan_segments("segments", method, plan.variables["params"], 80, (20, 7))
     assert (segments.kinds == 2).all() and segments.programs == {("any", False)}
 
 

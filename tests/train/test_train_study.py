@@ -1,5 +1,6 @@
 """Studies: what is missing is run, nothing is run twice."""
 
+import concurrent.futures
 import json
 
 import pytest
@@ -99,6 +100,38 @@ def test_once(done, runs, monkeypatch):
     config.only = "dense"
     run_study(config, workdir + "2", results)
     assert runs[2:] == [["dense-seed2"]]
+
+
+APPEND = """
+import pathlib, sys, time
+from gpnas.train import RunGroup, _study, base
+
+config, (name, results, start) = base(), sys.argv[1:]
+config.study = "small"
+
+def trained(configs, folders, data, stopped):
+    config = configs[0].to_dict()
+    return [{"config": config, "by": name, "curve": list(range(10_000))}]  # 50 kB
+
+_study.train_replicas = trained
+pathlib.Path(f"{start}-{name}").touch()
+while not all(pathlib.Path(f"{start}-{other}").exists() for other in "ab"):
+    time.sleep(0.01)
+for config.seed in range(10):
+    _study.run_group(RunGroup("dense", [config], None), f"{results}/{name}", results, bool)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_append_each_record_once(python, tmp_path):
+    """They train the same runs in folders of their own, and end each at the same time."""
+    (tmp_path / "append.py").write_text(APPEND)
+    arguments = [(tmp_path / "append.py", name, tmp_path, tmp_path / "at") for name in "ab"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for done in pool.map(lambda own: python(*own), arguments):
+            assert done.returncode == 0, done.stderr
+    found = records(tmp_path / "small" / "records.jsonl")
+    assert sorted(record["config"]["seed"] for record in found) == list(range(10))
 
 
 @pytest.mark.parametrize("own", [{"patience": 1}, {"parallel": "pmap"}])
