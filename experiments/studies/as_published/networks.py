@@ -3,7 +3,6 @@
 import functools
 import pathlib
 import tempfile
-from typing import Any
 
 import jax
 from flax import linen as nn
@@ -28,18 +27,18 @@ class UnitPixels(nn.Module):
         return models.LeNet300(self.num_classes, name="lenet")(images * _STD + _MEAN, train)
 
 
-def trained() -> Any:
+def trained() -> dict:
     """Variables of a dense LeNet-300-100 of seed 0, trained by Adam for `EPOCHS` epochs."""
     return _trained("lenet300")
 
 
-def trained_unit() -> Any:
+def trained_unit() -> dict:
     """The same of `UnitPixels`."""
     return _trained(f"{UnitPixels.__module__}:{UnitPixels.__name__}")
 
 
 @functools.cache
-def _trained(model: str) -> Any:
+def _trained(model: str) -> dict:
     config = mnist(dense, EPOCHS)
     config.model.name = model
     config.optimizer.update(name="adam", learning_rate=1e-3, schedule="constant")
