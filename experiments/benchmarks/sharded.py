@@ -27,7 +27,7 @@ from .measure import Measurement, Options
 _DEVICES = 8
 _MEMORY, _TRAFFIC = 1.15, 2**20  # targets: relative to the dense step, and bytes beyond it
 # Of the code that is generated, not of the program whose memory and collectives are counted.
-_QUICK = {"xla_backend_optimization_level": 0}
+_QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 
 
 class Network(NamedTuple):
@@ -193,10 +193,12 @@ def _compiled(step: Callable, init: Callable, network: Network) -> dict[str, Any
         step, in_shardings=(layout, rows), out_shardings=(layout, whole), donate_argnums=0
     )
     compiled = jitted.lower(state, (images, labels)).compile(_QUICK)
-    memory = compiled.memory_analysis()
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    if memory is None or text is None:
+        raise ValueError("XLA gives no account of this program's memory or text")
     arguments, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
     new = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    sent = collectives(compiled.as_text())
+    sent = collectives(text)
     kinds = sorted({one.kind for one in sent})
     return {
         "memory": {
