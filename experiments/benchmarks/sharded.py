@@ -137,7 +137,6 @@ def _describe(model: str, fast: bool) -> dict[str, Any]:
     task, batch = classification(linen(network.module)), _DEVICES * network.batch
     method = METHODS["development"](
         density=0.1, peak=3.0, total_steps=10_000, batch_size=batch, every=100, window=20,
-        protect=100, survival_age=200,
     )  # fmt: skip
     masked_step = make_step(task, method, network.tx)
 

@@ -183,6 +183,7 @@ def write(
         text = page.read_text()
     except OSError as error:
         raise UserError("docs", str(page), f"a page ({error.strerror})") from error
+    folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for name, section in made.items():
         links = []

@@ -39,11 +39,18 @@ def chunks_ahead(seconds: float | None) -> int:
     """
     if jax.process_count() > 1:  # which agree after each chunk whether to stop
         return 0
-    # Virtual CPU devices share threads. A launch that waits for its turn (32 are admitted at once)
-    # can hold the thread that an earlier program's collective needs, and neither ends.
-    if jax.default_backend() == "cpu" and jax.device_count() > 1:
+    if one_at_a_time():
         return 0
     return 1 if seconds is None else max(1, int(_LAG / max(seconds, 1e-6)))
+
+
+def one_at_a_time() -> bool:
+    """Whether a program must have ended before the next is launched: on virtual CPU devices.
+
+    They share threads. A launch that waits for its turn (32 are admitted at once) can hold the
+    thread that an earlier program's collective needs, and neither ends.
+    """
+    return jax.default_backend() == "cpu" and jax.device_count() > 1
 
 
 def flush_metrics(

@@ -18,7 +18,7 @@ from gpnas.data import Dataset
 from gpnas.masks import masked_leaves
 from gpnas.train import _elastic, _patience, _processes, _record
 from gpnas.train._feed import call_bounds, chunk_end, open_feed
-from gpnas.train._flush import Chunk, chunks_ahead, flush_metrics
+from gpnas.train._flush import Chunk, chunks_ahead, flush_metrics, one_at_a_time
 from gpnas.train._forecast import few_updates, forecast_line
 from gpnas.train._goodput import stopwatch
 from gpnas.train._metrics import progress, writer
@@ -267,6 +267,8 @@ def _run_chunk(
         waited += time.monotonic() - begun
         placed, more = program.run(placed, rows, steps, step)
         sums = more if sums is None else jax.tree.map(jax.numpy.add, sums, more)
+        if one_at_a_time():
+            jax.block_until_ready((placed, sums))
         step += steps
     assert sums is not None
     return placed, sums, step, waited

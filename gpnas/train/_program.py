@@ -91,26 +91,11 @@ def make_program(
         and of one seed, see `shardings`; 0: all are replicated.
     """
 
-    def init_one(key: jax.Array, loaded: Any) -> TrainState:
-        inputs = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
-        return init_state(
-            plan.task, plan.method, plan.tx, inputs, key, gate_tx=plan.gate_tx, loaded=loaded
-        )
-
-    layout = None
-    if shard_min_size:
-        like = jax.eval_shape(init_one, jax.random.key(0), None)
-        layout = _placement.shardings(like, shard_min_size, _placement.mesh())
+    layout, init = _make_init(plan, shard_min_size)
     if parallel == "pmap":
         place, view, fetch, run, executables = _with_pmap(plan, data)
     else:
         place, view, fetch, run, executables = _with_jit(plan, data, replicas, layout)
-    compiled_init = jax.jit(init_one, out_shardings=layout)
-
-    def init(key: jax.Array, loaded: Any) -> TrainState:
-        if layout is None:
-            return compiled_init(key, loaded)
-        return _placement.fetch(compiled_init(*_placement.put((key, loaded))))
 
     @jax.jit
     def network(
@@ -121,22 +106,6 @@ def make_program(
         return jax.tree.map(jnp.copy, {"params": params, **model_state})
 
     evaluate, evaluate_all, predict = make_evaluations(plan, data)
-
-    def on_eval(given: TrainState, loss: float, split: Split) -> TrainState:
-        state = jax.tree.map(jnp.asarray, given)
-
-        def loss_of(params: Any) -> float:
-            variables = {"params": params, **state.model_state}
-            return _processes.from_first(lambda: evaluate(variables, split)["loss"])
-
-        assert plan.method.hooks.on_eval is not None
-        new = plan.method.hooks.on_eval(state, EvalContext(loss, loss_of, plan.tx.init))
-        if new is state:
-            return given
-        new = dataclasses.replace(
-            new, counters=count_changes(state.counters, state.masks, new.masks, state.step)
-        )
-        return jax.tree.map(jnp.copy, new)  # two leaves must not share memory that is given away
 
     return Program(
         plan.task.metric,
@@ -151,9 +120,54 @@ def make_program(
         evaluate,
         evaluate_all,
         predict,
-        on_eval if plan.method.hooks.on_eval else None,
+        _make_on_eval(plan, evaluate),
         executables,
     )
+
+
+def _make_init(plan: Plan, shard_min_size: int) -> tuple[Any, Callable]:
+    """Shardings of a state, None if it is replicated, and `(key, loaded) → state` of a new run."""
+
+    def init_one(key: jax.Array, loaded: Any) -> TrainState:
+        inputs = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
+        return init_state(
+            plan.task, plan.method, plan.tx, inputs, key, gate_tx=plan.gate_tx, loaded=loaded
+        )
+
+    if not shard_min_size:
+        return None, jax.jit(init_one)
+    like = jax.eval_shape(init_one, jax.random.key(0), None)
+    layout = _placement.shardings(like, shard_min_size, _placement.mesh())
+    spread = jax.jit(init_one, out_shardings=layout)
+
+    def init(key: jax.Array, loaded: Any) -> TrainState:
+        return _placement.fetch(spread(*_placement.put((key, loaded))))
+
+    return layout, init
+
+
+def _make_on_eval(plan: Plan, evaluate: Callable) -> Callable | None:
+    """`(state, loss, split) → state` after an evaluation, if the method decides something then."""
+    hook = plan.method.hooks.on_eval
+    if hook is None:
+        return None
+
+    def on_eval(given: TrainState, loss: float, split: Split) -> TrainState:
+        state = jax.tree.map(jnp.asarray, given)
+
+        def loss_of(params: Any) -> float:
+            variables = {"params": params, **state.model_state}
+            return _processes.from_first(lambda: evaluate(variables, split)["loss"])
+
+        new = hook(state, EvalContext(loss, loss_of, plan.tx.init))
+        if new is state:
+            return given
+        new = dataclasses.replace(
+            new, counters=count_changes(state.counters, state.masks, new.masks, state.step)
+        )
+        return jax.tree.map(jnp.copy, new)  # two leaves must not share memory that is given away
+
+    return on_eval
 
 
 def make_bodies(plan: Plan, data: Dataset, axis_name: str | None = None) -> dict[str, Callable]:

@@ -17,7 +17,8 @@ from gpnas.errors import UserError
 __all__ = ["LOST_SECONDS", "explain_abort", "initialize", "is_first", "wait_for_abort"]
 
 _START_SECONDS = 300  # in which all processes must have come
-LOST_SECONDS = 30  # without a heartbeat, after which a process counts as lost
+#: Seconds without a heartbeat after which a process counts as lost.
+LOST_SECONDS = 30
 _SHUTDOWN_SECONDS = 30  # in which the others must have come to the end, too
 
 

@@ -35,7 +35,7 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
 @pytest.mark.parametrize(
     "arguments, error",
     [
-        (["sparse DV"], "study or row: got 'sparse DV', allowed: coupling; "),
+        (["sparse DV"], "study or row: got 'sparse DV', allowed: as_published; "),
         (["gradmax", "--budget=paper"], "study or row: got 'gradmax', allowed: lenet300; lenet5\n"),
         (["gradmax", "--page", "--docs=nowhere"], "docs: got 'nowhere/units.md', allowed: a page"),
     ],

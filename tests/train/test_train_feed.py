@@ -53,7 +53,6 @@ def test_a_streamed_run_is_the_same_on_eight_devices(
     # Sums of metrics are added in another order.
     found = [losses(tmp_path / name) for name in ("stream", "device")]
     np.testing.assert_allclose(*found, rtol=1e-6)
-    assert stream["seconds"]["waiting_for_data"] > 0
 
 
 @streaming
@@ -119,7 +118,7 @@ def test_seeds_that_train_at_once_are_streamed_each_in_its_order(
 @streaming
 @pytest.mark.slow
 def test_an_elastic_run_is_streamed(tiny, digits, tmp_path):
-    config = tiny(name="development_units", density=0.25, every=5, window=3, rest=5)
+    config = tiny(name="development_units", density=0.25, every=5, window=3)
     config.elastic, config.elastic_round_to, config.train.epochs = True, 2, 2
     found = {}
     for config.train.feed in ("device", "stream"):

@@ -79,7 +79,7 @@ def test_weights_masks_moments_and_statistics_lie_on_the_same_devices(config, di
         assert not of_weights.is_fully_replicated
         assert state.params[name]["bias"].sharding.is_fully_replicated
         alike = [x for x in jax.tree.leaves(state) if x.shape == state.params[name]["kernel"].shape]
-        assert len(alike) == 6  # weights, masks, momentum, two averages, ages
+        assert len(alike) == 5  # weights, masks, momentum, two averages
         assert all(x.sharding == of_weights for x in alike)
         assert all(len({s.data.shape for s in x.addressable_shards}) == 1 for x in alike)
     (fetched,) = program.fetch(after)

@@ -37,7 +37,7 @@ def test_the_least_worth_goes_and_the_most_gain_comes():
     worth, gain = values(0), values(1)
     inner = plasticity(
         drop=score.magnitude(), grow=score.gradient(), density=schedule.constant(0.5),
-        churn=schedule.constant(0.7), every=1, rest=1, allocation=gm.allocate.uniform(),
+        churn=schedule.constant(0.7), every=1, regrow=False, allocation=gm.allocate.uniform(),
     )  # fmt: skip
     transform = units.on_units(inner, GROUPS, fixed("w", worth), fixed("g", gain))
     masks, state = transform.init(gm.init_masks(PARAMS), PARAMS, jax.random.key(0))
