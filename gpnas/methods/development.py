@@ -30,7 +30,6 @@ def development(
     decay: Decay = 0.9,
     every: Count,
     window: Count,
-    regrow: bool = True,
     allocation: allocate.Allocation = allocate.global_(),
     seed_allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
@@ -51,7 +50,6 @@ def development(
       decay: Decay of the moving averages of the gradient and its square.
       every: Steps between mask updates.
       window: Steps before each mask update in which statistics of the dense gradient are updated.
-      regrow: Whether weights that an update prunes may be grown in the same update.
       allocation: Splits the density over leaves; with `global_`, leaves compete.
       seed_allocation: Splits the initial density over leaves.
 
@@ -71,7 +69,6 @@ def development(
         every=every,
         stop=stop + every,
         window=window,
-        regrow=regrow,
         lookahead=every,
     )
     forecast = Forecast(

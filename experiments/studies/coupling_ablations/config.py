@@ -18,7 +18,6 @@ DENSITY = 0.02
 CHANGES: dict[str, dict[str, Any]] = {
     OURS: {},
     "leaves by ERK": {"allocation": "erk"},
-    "without regrowth in the same update": {"regrow": False},
     "window 1": {"window": 1},
     "window 2": {"window": 2},
     "window 20": {"window": 20},
