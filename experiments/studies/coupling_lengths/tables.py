@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from experiments.studies.coupling.tables import training_flops, validation_error
 from experiments.studies.coupling_lengths.config import BUDGETS, SOLVED
@@ -13,6 +14,7 @@ from gpnas.report import Cell, Column, FigureSpec, Panel, Table, place_labels, s
 
 #: Within this fraction of a budget, runs count as of that budget; masks follow data in parts.
 _NEAR = 0.03
+_ASIDE = 1.015
 _SHADES = ("c1", "c0", "c2", "c3", "c4", "c5", "c6", "c7")
 
 
@@ -55,17 +57,21 @@ def flops_figure(records: Sequence[Record]) -> FigureSpec:
     )  # fmt: skip
     caption = (
         "Means over seeds with 95 % intervals. Methods whose density path can be chosen: at each"
-        " cost the length that is best on validation; the others: runs of 5 to 80 epochs."
+        " cost the length that is best on validation; the others: runs of 5 to 80 epochs. Marks of"
+        " one cost stand side by side."
     )
     return FigureSpec("error_flops", "Test error against training FLOPs", caption, [panel])
 
 
 def _draw(points: Mapping[str, list[tuple[float, Any]]], ax: Axes) -> None:
     ax.set_xscale("log")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(BUDGETS, [f"{budget:g}" for budget in BUDGETS])
     ax.set(xlabel="training FLOPs ÷ dense run of 10 epochs (log scale)", ylabel="test error (%)")
     labels = []
-    for shade, (arm, own) in zip(_SHADES, points.items(), strict=False):
+    for i, (shade, (arm, own)) in enumerate(zip(_SHADES, points.items(), strict=False)):
         colour = style.COLOURS[shade][0]
+        own = [(x * _ASIDE**i, found) for x, found in own]  # intervals at one cost stay apart
         xs, ys = [x for x, _ in own], [found.mean for _, found in own]
         ax.plot(xs, ys, marker="o", color=colour, ms=5, mec=style.PAPER, lw=1.8)
         for x, found in own:
