@@ -83,7 +83,7 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
             stop(error, EXIT_DIVERGED)
         except (KeyboardInterrupt, Stopped) as error:
             stop(f"{str(error) or 'interrupted'}; the same command goes on", EXIT_STOPPED)
-        except BrokenPipeError:  # whoever read the output has seen enough
+        except BrokenPipeError:  # the reader of the output has closed it
             os._exit(128 + signal.SIGPIPE)
         except OSError as error:
             print(_unwritten(error), file=sys.stderr, flush=True)

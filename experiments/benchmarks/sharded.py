@@ -1,6 +1,6 @@
 """What masks cost where a large network is split over devices: memory and collectives.
 
-XLA tells both of programs that are compiled for eight virtual CPU devices and not run. Another
+XLA reports both for programs that are compiled for eight virtual CPU devices and not run. Another
 process compiles them, since the number of devices is fixed when JAX starts.
 """
 
@@ -132,7 +132,7 @@ def sharded_step(options: Options, model: str) -> Measurement:
 
 
 def _describe(model: str, fast: bool) -> dict[str, Any]:
-    """What XLA says about both steps of a network on eight devices."""
+    """XLA's account of both steps of a network on eight devices."""
     network = _networks(fast)[model]
     task, batch = classification(linen(network.module)), _DEVICES * network.batch
     method = METHODS["development"](

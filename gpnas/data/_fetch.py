@@ -105,7 +105,7 @@ def debian(package: str, folder: Path, patience: Patience) -> Path:
 def _apt_get(
     options: Sequence[str], arguments: Sequence[str], folder: Path, patience: Patience
 ) -> None:
-    """Runs apt-get with options of its own, as whoever we are."""
+    """Runs apt-get with options of its own, as the user of this process."""
     given = [part for option in options for part in ("-o", option)]
     _command(["apt-get", "-qq", *given, *arguments], folder, patience)
 

@@ -1,4 +1,4 @@
-"""What is known by heart of three sets: shapes, names, checksums, and where they can be had."""
+"""Constants of three data sets: shapes, names, checksums, and addresses."""
 
 import dataclasses
 from collections.abc import Mapping

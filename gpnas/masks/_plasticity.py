@@ -70,8 +70,7 @@ def plasticity(
       select: `select.exact_top_k`, or a structured selection, which takes no costs.
       seed_score: Score of the initial masks.
       seed_allocation: Splits the density at step 0; `allocation` unless given.
-      regrow: Whether weights that an update prunes may be grown in the same update, as in RigL;
-        else only if the target requires it.
+      regrow: Whether weights that an update prunes may be grown in the same update, as in RigL.
       lookahead: Steps; an update at step t aims at the density at t + lookahead.
       window: Statistics are updated only in the last `window` steps before a mask update, which are
         then the only steps that need a dense gradient; None: in all steps. In a moving

@@ -135,6 +135,7 @@ def _title(ax: Axes, text: str, colour: str, left: float = 48) -> None:
 
 
 def steps_axis(ax: Axes, first: float, last: float) -> None:
+    """Makes the horizontal axis one of training steps, from 0 or `first` to `last`."""
     ax.set(xlim=(min(first, 0), last if last > first else first + 1), xlabel="training step")
     bins = max(3, min(8, int(ax.get_window_extent().width / 80)))
     ax.xaxis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10], integer=True))

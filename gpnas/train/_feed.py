@@ -57,7 +57,7 @@ def _device_bytes() -> int:
 
 
 def check_feed(train: ConfigDict, data: Dataset, stream: int) -> None:
-    """Says that examples are streamed, if they are.
+    """Logs that examples are streamed, if they are.
 
     Args:
       train: The config's `train`.

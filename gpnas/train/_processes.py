@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other; with one process, nothing here does anything."""
+"""Communication between the processes of a run; with one process, nothing is sent."""
 
 import contextlib
 import errno
@@ -26,7 +26,7 @@ class _Verbatim(str):
 
 
 def from_first(call: Callable[[], _T]) -> _T:
-    """What `call` returns in process 0, which alone calls it; what it raises, all raise.
+    """Calls a function in process 0 only; all processes return its value, or raise its error.
 
     Args:
       call: Returns JSON data; may raise `UserError`, `GaveUp` and `OSError`.
@@ -40,16 +40,16 @@ def from_first(call: Callable[[], _T]) -> _T:
             value = call()
         except (UserError, GaveUp, OSError) as error:
             raised = error
-    told = json.loads(_broadcast(json.dumps([value, _described(raised)]).encode()))
+    received = json.loads(_broadcast(json.dumps([value, _described(raised)]).encode()))
     if raised is not None:
         raise raised
-    _raise(told[1])
-    return value if is_first() else told[0]
+    _raise(received[1])
+    return value if is_first() else received[0]
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """A mistake that one process finds in its block, all raise.
+    """Raises a mistake of any process in its block in all processes.
 
     Raises:
       UserError: Its own, or else that of another process.
@@ -60,11 +60,11 @@ def together() -> Iterator[None]:
     except UserError as error:
         own = error
     if jax.process_count() > 1:
-        told = _gather(json.dumps(_described(own)).encode())
+        received = _gather(json.dumps(_described(own)).encode())
     if own is not None:
         raise own
     if jax.process_count() > 1:
-        for found in map(json.loads, told):
+        for found in map(json.loads, received):
             _raise(found)
 
 
@@ -76,7 +76,7 @@ def any_of(flag: bool) -> bool:
 
 
 def check_same(known: Mapping[str, Any]) -> None:
-    """Makes sure that all processes know the same: SHA-256 of it are compared.
+    """Makes sure that all processes have the same data, by comparing SHA-256 digests.
 
     Args:
       known: JSON data by name.
@@ -136,11 +136,11 @@ def _described(error: Exception | None) -> list[Any] | None:
     return None if error is None else ["GaveUp", str(error)]
 
 
-def _raise(told: list[Any] | None) -> None:
+def _raise(received: list[Any] | None) -> None:
     """Raises what another process has raised."""
-    if told is None:
+    if received is None:
         return
-    kind, *parts = told
+    kind, *parts = received
     if kind == "UserError":
         raise UserError(parts[0], _Verbatim(parts[1]), parts[2])
     raise OSError(*parts) if kind == "OSError" else GaveUp(parts[0])

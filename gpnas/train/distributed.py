@@ -1,7 +1,7 @@
 """Several processes, one a host, that train one network.
 
 Every process runs the same program on the same config. Process 0 decides what depends on a clock,
-on files or on an evaluation, and tells the others (`_processes`); it alone reads and writes the
+on files or on an evaluation, and informs the others (`_processes`); it alone reads and writes the
 run's folder.
 """
 

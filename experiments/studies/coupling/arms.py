@@ -108,7 +108,7 @@ def config_of(
         return config
     goal = target(density) if flops is None else flops
     if arm.solved == "epochs":
-        config.train.epochs = round(EPOCHS * goal / _cost(config, EPOCHS))
+        config.train.epochs = round(EPOCHS * goal / _cost(config))
     else:
         _solve(config, arm.solved, goal * EPOCHS / epochs)
     return config
@@ -118,16 +118,17 @@ def _solve(config: ConfigDict, field: str, goal: float) -> None:
     """Sets the field of the method, to four digits, for a goal as `match_flops` has it."""
     density = config.method.density
     ranges = {"first": (density, 1.0), "peak": (1.0, 1 / density), "extra": (0.0, 1 - density)}
-    run = RUN | {"total_steps": STEPS * config.train.epochs}
-    found = match_flops(config.method.to_dict(), goal, field, ranges[field], **run)
+    steps, settings = STEPS * config.train.epochs, config.method.to_dict()
+    found = match_flops(settings, goal, field, ranges[field], **RUN, total_steps=steps)
     config.method[field] = float(f"{found[field]:.4g}")
 
 
 @functools.cache
 def target(density: float) -> float:
     """Training FLOPs of development at a density, relative to dense training."""
-    return _cost(config_of(OURS, density), EPOCHS)
+    return _cost(config_of(OURS, density))
 
 
-def _cost(config: ConfigDict, epochs: int) -> float:
-    return relative_flops(config.method.to_dict(), **RUN, total_steps=STEPS * epochs)
+def _cost(config: ConfigDict) -> float:
+    """Training FLOPs relative to dense training, of a run of `EPOCHS` epochs."""
+    return relative_flops(config.method.to_dict(), **RUN, total_steps=STEPS * EPOCHS)

@@ -12,9 +12,8 @@ from experiments.studies.coupling_lengths.config import BUDGETS, SOLVED
 from experiments.studies.densities import Record, error, mean
 from gpnas.report import Cell, Column, FigureSpec, Panel, Table, place_labels, stats, style
 
-#: Within this fraction of a budget, runs count as of that budget; masks follow data in parts.
-_NEAR = 0.03
-_ASIDE = 1.015
+_NEAR = 0.03  # largest relative difference between a run's measured cost and its budget
+_ASIDE = 1.015  # factor between the marks of two methods at one cost
 _SHADES = ("c1", "c0", "c2", "c3", "c4", "c5", "c6", "c7")
 
 
@@ -71,7 +70,7 @@ def _draw(points: Mapping[str, list[tuple[float, Any]]], ax: Axes) -> None:
     labels = []
     for i, (shade, (arm, own)) in enumerate(zip(_SHADES, points.items(), strict=False)):
         colour = style.COLOURS[shade][0]
-        own = [(x * _ASIDE**i, found) for x, found in own]  # intervals at one cost stay apart
+        own = [(x * _ASIDE**i, found) for x, found in own]
         xs, ys = [x for x, _ in own], [found.mean for _, found in own]
         ax.plot(xs, ys, marker="o", color=colour, ms=5, mec=style.PAPER, lw=1.8)
         for x, found in own:
