@@ -170,6 +170,21 @@ def rate_until(stop: int, rate: float) -> schedule.Schedule:
     return value
 
 
+def forecast_developmental(
+    curve: schedule.Schedule, stop: int, every: int, window: int
+) -> Forecast:
+    """The forecast of updates that look ahead to the next one, with scores of dense gradients.
+
+    Args:
+      curve: Density at a step.
+      stop: Step from which no dense gradient is used.
+      every: Steps between mask updates; the density at a step is the curve's at the next update.
+      window: Steps before each mask update that need a dense gradient.
+    """
+    held = schedule.held(curve, every, lookahead=every)
+    return Forecast(held, rate_until(stop, min(window / every, 1.0)))
+
+
 def magnitude_at_jumps(curve: schedule.Schedule, allocation: allocate.Allocation) -> Method:
     """Magnitude pruning at the steps where a density curve jumps; no mask update at other steps.
 
