@@ -106,13 +106,13 @@ def development_cost(
         every=every,
         window=window,
     )
+    rate = rate_until(stop, min(window / every, 1.0))
+    forecast = Forecast(dense_gradient=rate, adaptive=True)  # weights per cost are not known before
     return unit_method(
         on_outgoing,
         own,
         params,
-        Forecast(  # the weights per cost are not known before
-            schedule.constant(1.0), rate_until(stop, min(window / every, 1.0)), adaptive=True
-        ),
+        forecast,
         hooks=Hooks(capacity=_capacity(relative, every, spare)),
     )
 

@@ -55,5 +55,5 @@ def sparse_vd(
     )
     if not remove:
         return gated(transform, gates, relative_step_cost=2.0)
-    forecast = Forecast(schedule.constant(1.0), relative_step_cost=2.0, adaptive=True)
+    forecast = Forecast(relative_step_cost=2.0, adaptive=True)
     return Method(transform, forecast, gates=gates)
