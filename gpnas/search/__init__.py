@@ -18,12 +18,12 @@ from gpnas.search._history import History, Proposal, Propose, Trial, best, evalu
 from gpnas.search._outcome import Failed, TooManyFailures, exhausted
 from gpnas.search._run import Evaluate, EvaluateAll, search, search_together, simulate
 from gpnas.search._space import Space, choices, only
-from gpnas.search._table import BenchmarkTable, check_metric, load_table
+from gpnas.search._table import BenchmarkTable, load_table
 from gpnas.search.strategies import STRATEGIES
 
 __all__ = [
     "STRATEGIES", "BenchmarkTable", "Evaluate", "EvaluateAll", "Failed", "History", "Proposal",
-    "Propose", "Space", "TooManyFailures", "Trial", "best", "build", "check_metric", "choices",
+    "Propose", "Space", "TooManyFailures", "Trial", "best", "build", "choices",
     "comparison", "evaluated", "exhausted", "known", "load_table", "morphable", "only",
     "pareto", "proxies", "record", "search", "search_together", "sharing", "simulate", "spaces",
     "storage", "strategies", "sweep", "training", "value",
