@@ -6,9 +6,9 @@ scores of the same unit.
 
 from typing import Literal
 
+from gpnas._settings import Count, Decay, Density, Fraction, Multiple, NonNegative
 from gpnas.masks import allocate, plasticity, schedule, score
 from gpnas.methods._method import Method, forecast_developmental
-from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative
 
 ScoreName = Literal[
     "magnitude", "gradient", "momentum", "taylor",

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas._files import read_json
+from gpnas._settings import Count, Decay, Fraction, NonNegative
 from gpnas.errors import UserError
 from gpnas.masks import schedule
 from gpnas.methods._method import Forecast, Hooks, Method, rate_until
-from gpnas.methods._settings import Count, Decay, Fraction, NonNegative
 from gpnas.methods._units import by_gain, unit_method
 from gpnas.plugins import In
 from gpnas.units import (

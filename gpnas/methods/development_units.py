@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas._settings import Count, Decay, Density, Fraction, Multiple, NonNegative
 from gpnas.masks import allocate, init_masks, masked_leaves, plasticity, schedule, score
 from gpnas.methods._method import Hooks, Method, forecast_developmental
-from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative
 from gpnas.methods._units import by_gain, unit_method
 from gpnas.units import UnitGroups, groups_in_collection, is_block
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 import optax
 
+from gpnas._settings import Count, Density, Fraction, NonNegative
 from gpnas.masks import stateful_identity
 from gpnas.methods._method import EvalContext, Forecast, Hooks, Method, rate_until, step_at
-from gpnas.methods._settings import Count, Density, Fraction, NonNegative
 from gpnas.methods.plateau import init_plateau, prune_at_plateaus
 from gpnas.plugins import In
 from gpnas.sensitivity import neurons, shrink, weights

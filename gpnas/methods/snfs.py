@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gpnas._settings import Count, Decay, Density, Fraction
 from gpnas.masks import (
     MaskContext,
     MaskTransform,
@@ -20,7 +21,6 @@ from gpnas.masks import (
 )
 from gpnas.masks import every as every_
 from gpnas.methods._method import Forecast, Method, rate_until
-from gpnas.methods._settings import Count, Decay, Density, Fraction
 
 Leaves = dict[str, jax.Array]
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
+from gpnas._settings import Count, Fraction, NonNegative
 from gpnas.gates import gaussian, masks_from_gates
 from gpnas.masks import schedule
 from gpnas.methods._method import Forecast, Method, gated
-from gpnas.methods._settings import Count, Fraction, NonNegative
 from gpnas.plugins import In
 
 

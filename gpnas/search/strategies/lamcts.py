@@ -9,8 +9,8 @@ from sklearn.cluster import KMeans
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
+from gpnas._settings import Count, NonNegative
 from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
-from gpnas.search._settings import Count, NonNegative
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies.lanas import make_candidates
 from gpnas.search.strategies.random import fresh

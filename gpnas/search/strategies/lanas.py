@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from gpnas._settings import Count, Height, NonNegative, Positive
 from gpnas.search._history import History, Proposal, Propose, Trial, evaluated, known, value
-from gpnas.search._settings import Count, Height, NonNegative, Positive
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies import lanas_released as released
 from gpnas.search.strategies.random import fresh
