@@ -177,12 +177,13 @@ def test_vmap_selects_in_each_lane():
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    """Code that asks for the backend is told that it is not a CPU."""
+    """Code that asks is told that it runs on one device, which is not a CPU."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_a_selection_reads_the_scores_ten_times_at_most():
+def test_a_selection_reads_the_scores_nine_times_at_most():
     """No loop whose end depends on the scores, and no sort: a GPU would wait for its host."""
     scores = {"a": jnp.zeros((100, 30)), "b": jnp.zeros(2000)}
     jaxpr = jax.make_jaxpr(select.exact_top_k)(scores, 7, KEY)
@@ -191,7 +192,7 @@ def test_a_selection_reads_the_scores_ten_times_at_most():
     with_ties, _ = branch.params["branches"]
     everything = jaxprs.reductions(jaxpr, 2000) / len(scores)
     ties = jaxprs.reductions(with_ties, 2000) / len(scores)
-    assert everything - ties == 8 and ties == 9  # and one pass that writes the masks
+    assert everything - ties == ties == 8  # and one pass that writes the masks
 
 
 def test_masks_do_not_depend_on_the_number_of_passes(request):
