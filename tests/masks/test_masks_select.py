@@ -175,6 +175,25 @@ def test_vmap_selects_in_each_lane():
         np.testing.assert_array_equal(lanes[i], top_k(scores[i], k[i], keys[i]))
 
 
+@pytest.mark.parametrize("over", [False, True])
+@pytest.mark.parametrize("costs", [None, [COSTS, {"a": 1, "b": 2, "c": 7}, COSTS]])
+def test_groups_at_once_are_groups_in_turn(costs, over):
+    """Whether a group has ties, or less to select from than k, changes nothing in the others."""
+    rng = np.random.default_rng(5)
+    distinct, tied = rng.normal(size=N).astype(np.float32), np.zeros(N, np.float32)
+    few = np.where(np.arange(N) < 9, distinct, np.nan)
+    groups = [tree_of(flat) for flat in (distinct, tied, few)]
+    where = [tree_of(rng.random(N) < 0.8) for _ in groups]
+    keys = jax.random.split(KEY, 3)
+    at_once = jax.jit(functools.partial(select.exact_top_k_each, costs=costs, over=over))
+    for k in ((20, 20, 5), (0, N, 30), (11, 1, 9)):
+        found = at_once(groups, k, keys, where)
+        each = [None] * 3 if costs is None else costs
+        for mask, *args, own in zip(found, groups, k, keys, where, each, strict=True):
+            expected = select.exact_top_k(*args, costs=own, over=over)
+            jax.tree.map(np.testing.assert_array_equal, mask, expected)
+
+
 @pytest.fixture
 def elsewhere(monkeypatch):
     """Code that asks is told that it runs on one device, which is not a CPU."""
