@@ -10,10 +10,10 @@ from experiments.faults import FAULTS, Options, commands, damage, interruptions,
 
 
 @pytest.fixture(scope="module", autouse=True)
-def in_a_hurry(hurry):
-    """Processes of one device that compile without optimizations."""
+def small_processes():
+    """Processes of one device."""
     settings = {
-        "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1",
         "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }  # fmt: skip

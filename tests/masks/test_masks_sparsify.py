@@ -84,11 +84,6 @@ def grow_at_half(path, mask, grad, key):
     return jax.random.rademacher(key, grad.shape, grad.dtype) / 2
 
 
-@pytest.fixture(autouse=True, scope="module")
-def fast(hurry):
-    """These programs run a few steps."""
-
-
 @pytest.fixture(autouse=True)
 def arithmetic():  # replaces that of this folder
     """Flax and Optax mix types; gpnas.masks, called by them, is tested without."""

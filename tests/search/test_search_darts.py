@@ -10,8 +10,6 @@ from gpnas.models import cell201
 from gpnas.search.darts import Darts, alpha_gradient, discretise, make_darts
 from gpnas.search.sharing import Recipe
 
-pytestmark = pytest.mark.usefixtures("hurry")
-
 
 @pytest.fixture(scope="module")
 def alpha():

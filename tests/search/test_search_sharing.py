@@ -8,8 +8,6 @@ from gpnas.models import Cell201, cell201, choice, network_macs
 from gpnas.search import STRATEGIES, Trial, load_table, search, sharing
 from gpnas.search.sharing import Recipe, by_shared_weights, make_shared, minibatches, selection_macs
 
-pytestmark = pytest.mark.usefixtures("hurry")
-
 ARCHITECTURE = ("conv3", "none", "skip", "pool3", "conv1", "conv3")
 
 

@@ -162,7 +162,6 @@ def told(options):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("hurry")
 def test_rivals_that_are_trained_once(study, costs):
     arms = (
         "front's widths", "uniform as long", "pruning only", "growing only", "random growth",
@@ -190,7 +189,6 @@ def test_rivals_that_are_trained_once(study, costs):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("hurry")
 def test_a_slimmable_network_is_evaluated_at_each_level(study):
     config, options = study("slimmable")
     run(config, options)
@@ -202,7 +200,6 @@ def test_a_slimmable_network_is_evaluated_at_each_level(study):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("arm", ["random search", "LEMONADE"])
 def test_a_search_goes_on_from_budget_to_budget(study, arm):
     config, options = study(arm)

@@ -17,7 +17,7 @@ from gpnas.records import read_lines
 from gpnas.search import TooManyFailures
 from gpnas.search.darts import Mixture
 
-pytestmark = pytest.mark.usefixtures("hurry", "one_stage")
+pytestmark = pytest.mark.usefixtures("one_stage")
 FEW = {"channels": 4, "steps": 4, "final_steps": 2, "budget": 40, "candidates": 6,
        "finalists": 2, "minibatches": 2, "batch": 16, "reduction": 2, "seeds": 1,
        "learning_rate": 0.05}  # fmt: skip
