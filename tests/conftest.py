@@ -3,7 +3,7 @@
 `strict` means that an array of one type never becomes another by itself (a bool times a float, an
 int times a float) and that ranks are never made equal by guessing. Folders and files that test code
 of ours alone use it; Flax (bfloat16 norms) and Optax (counts) mix types inside, so models and
-training are tested without. `./run.sh test --fast` leaves out tests marked `slow`.
+training are tested without. Marks are those of CONTRIBUTING.md.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from gpnas import _files, _stop, data
-from gpnas.models import cell201
+from gpnas.models import _registry, _resnet, cell201
 from gpnas.train import Stopped, _checkpoint, _flush
 
 DEVICES = 8
@@ -56,7 +56,8 @@ hypothesis.settings.load_profile("gpnas")
 def one_stage() -> Iterator[None]:
     """Networks of one stage, where three would take three times as long to compile."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cell201, "STAGES", 1)
+        for module in (cell201, _registry, _resnet):
+            patch.setattr(module, "STAGES", 1)
         yield
 
 

@@ -74,9 +74,12 @@ def test_what_a_block_imports_exists(block):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["coming-from", "units", "deploy", "search", "methods"])
+@pytest.mark.parametrize("page", ["coming-from", "deploy", "search", "methods"])
 def test_the_blocks_of_a_page_run_as_written(page, tmp_path, monkeypatch):
-    """From top to bottom, in one namespace; blocks assert what they claim."""
+    """From top to bottom, in one namespace; blocks assert what they claim.
+
+    tests/units/test_units_docs.py has those of docs/units.md.
+    """
     monkeypatch.chdir(tmp_path)
     names, assertions = {}, 0
     for number, block in enumerate(blocks(ROOT / "docs" / f"{page}.md")):

@@ -84,6 +84,7 @@ def small(name):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_stage")
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains(name, digits, tmp_path, all_saves):
     config = small(name)

@@ -82,10 +82,10 @@ def shapes(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
 
-@pytest.mark.parametrize(("widen", "networks"), [("fresh", 100), ("copy", 50)])
+@pytest.mark.parametrize(("widen", "networks"), [("fresh", 40), ("copy", 20)])
 def test_exact_operators_keep_the_function(widen, networks):
     names, checked = list(EXACT), dict.fromkeys(EXACT, 0)
-    for seed, parent in enumerate(parents(200)[:networks]):
+    for seed, parent in enumerate(parents(40)[:networks]):
         rng = np.random.default_rng(seed)
         count = int(rng.integers(1, 4))
         first = names[seed % len(names)]
@@ -108,7 +108,7 @@ def test_exact_operators_keep_the_function(widen, networks):
 
 def test_calibrated_insertions_keep_the_function_in_inference():
     done = 0
-    for seed, parent in enumerate(parents(200)[:40]):
+    for seed, parent in enumerate(parents(40)[:20]):
         child = EXACT["insert_conv"](parent, np.random.default_rng(seed))
         if child is None:
             continue
@@ -117,7 +117,7 @@ def test_calibrated_insertions_keep_the_function_in_inference():
         expected, found = outputs(parent, variables, seed), outputs(child, begun, seed)
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
         done += 1
-    assert done >= 15
+    assert done >= 7
 
 
 def completed(architecture, variables, batch):
@@ -161,7 +161,7 @@ def test_a_morphism_is_a_pure_function_of_network_and_variables():
 
 def test_approximate_operators_give_networks_that_fit():
     done = dict.fromkeys(APPROXIMATE, 0)
-    for seed, parent in enumerate(parents(200)[:40]):
+    for seed, parent in enumerate(parents(40)[:20]):
         for name, operator in APPROXIMATE.items():
             child = operator(parent, np.random.default_rng(seed))
             if child is None:

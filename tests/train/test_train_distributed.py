@@ -115,6 +115,7 @@ def watched(run):
     return found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_processes_of_which_one_is_lost_train_as_one(launch, digits, tmp_path):
     (tmp_path / "conf.py").write_text(CONFIG)

@@ -161,17 +161,27 @@ def told(options):
     return read_lines(options.results / "front_rivals" / "records.jsonl")
 
 
+ARMS = (
+    "front's widths", "uniform as long", "pruning only", "growing only", "random growth",
+    "random widths",
+)  # fmt: skip
+
+
 @pytest.mark.slow
-def test_rivals_that_are_trained_once(study, costs):
-    arms = (
-        "front's widths", "uniform as long", "pruning only", "growing only", "random growth",
-        "random widths",
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    "arms",
+    [
+        pytest.param(ARMS, id="all", marks=pytest.mark.exhaustive),
+        pytest.param(("growing only", "random widths"), id="some"),
+    ],
+)
+def test_rivals_that_are_trained_once(study, costs, arms):
     config, options = study(*arms)
     run(config, options)
     found = told(options)
+    tuned = [arm for arm in ("pruning only", "growing only") if arm in arms]
     assert [(r["seed"], r["arm"]) for r in found] == [
-        (100, "pruning only"), (100, "growing only"), *((0, arm) for arm in arms)
+        *((100, arm) for arm in tuned), *((0, arm) for arm in arms)
     ]  # fmt: skip
     for record in found:
         assert record["train_flops"] == sum(one["train_flops"] for one in record["networks"])
@@ -200,7 +210,9 @@ def test_a_slimmable_network_is_evaluated_at_each_level(study):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arm", ["random search", "LEMONADE"])
+@pytest.mark.parametrize(
+    "arm", [pytest.param("random search", marks=pytest.mark.exhaustive), "LEMONADE"]
+)
 def test_a_search_goes_on_from_budget_to_budget(study, arm):
     config, options = study(arm)
     run(config, options)
