@@ -20,7 +20,6 @@ sys.path[:0] = [str(DOCS), str(ROOT)]
 import _api  # noqa: E402
 
 import gpnas  # noqa: E402
-from gpnas import _files  # noqa: E402
 
 project = "gpnas"
 author = "The gpnas authors"
@@ -68,7 +67,8 @@ nb_merge_streams = True
 # As in the tests, whose cache this is: small programs that compile fast.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_files.cache_home() / "compiled"))
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gpnas"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "compiled"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 

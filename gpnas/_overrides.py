@@ -25,19 +25,20 @@ Parameters = Mapping[str, inspect.Parameter]
 _BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "dtype", "conv", "rngs", "key")
 
 
+def _without(function: Callable[..., Any], *given: str) -> Parameters:
+    return {k: p for k, p in plugins.parameters_of(function).items() if k not in given}
+
+
 def _of_model(name: str) -> Parameters:
-    known = plugins.parameters_of(find_network("model.name", name)[0])
-    return {field: p for field, p in known.items() if field not in _BY_THE_RUN}
+    return _without(find_network("model.name", name)[0], *_BY_THE_RUN)
 
 
 def _of_task(name: str) -> Parameters:
-    known = plugins.parameters_of(plugins.find("task.name", name, task.TASKS, Task))
-    return {field: p for field, p in known.items() if field != "model"}
+    return _without(plugins.find("task.name", name, task.TASKS, Task), "model")
 
 
 def _of_optimizer(name: str) -> Parameters:
-    known = plugins.parameters_of(find_optimizer("optimizer.name", name))
-    return {field: p for field, p in known.items() if field not in ("learning_rate", "mask")}
+    return _without(find_optimizer("optimizer.name", name), "learning_rate", "mask")
 
 
 # Section of a config, where it names what has the fields, and what these are.
@@ -132,7 +133,7 @@ def _value(field: str, text: str, parameter: inspect.Parameter) -> Any:
     kinds = _kinds(parameter)
     for kind in kinds:
         try:
-            return _PARSERS[kind](text)
+            return PARSERS[kind](text)
         except (SyntaxError, TypeError, ValueError):
             continue
     raise UserError(field, text, f"a value of type {' or '.join(k.__name__ for k in kinds)}")
@@ -145,13 +146,14 @@ def _kinds(parameter: inspect.Parameter) -> list[type]:
     kinds = [typing.get_origin(one) or one for one in (typing.get_args(said) if union else (said,))]
     kinds = [str if kind is typing.Literal else kind for kind in kinds]
     kinds = [tuple if kind in (list, Sequence) else kind for kind in kinds]
-    if not all(kind in _PARSERS or kind is type(None) for kind in kinds):
+    if not all(kind in PARSERS or kind is type(None) for kind in kinds):
         default = type(parameter.default)
-        kinds = [default] if default in _PARSERS else [object, str]
-    return [kind for kind in _PARSERS if kind in kinds]
+        kinds = [default] if default in PARSERS else [object, str]
+    return [kind for kind in PARSERS if kind in kinds]
 
 
-_PARSERS: Mapping[type, Callable[[str], Any]] = {
+# Parsers of a flag's text, by the type of a field, in the order in which they are tried.
+PARSERS: dict[type, Callable[[str], Any]] = {
     int: flags.IntegerParser().parse,
     float: flags.FloatParser().parse,
     bool: flags.BooleanParser().parse,

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict
-from ml_collections.config_flags import config_flags, tuple_parser
+from ml_collections.config_flags import config_flags
 
 from gpnas import _overrides as overrides
 from gpnas._aborts import one_line_on_abort
@@ -51,13 +51,7 @@ _KINDS = (
     ("search", ("arms", "seeds", "space", "objectives")),
 )
 
-_PARSERS: dict[type, Callable[[str], Any]] = {
-    bool: flags.BooleanParser().parse,
-    float: flags.FloatParser().parse,
-    int: flags.IntegerParser().parse,
-    tuple: lambda text: tuple_parser.TupleParser().parse([text]),
-    ConfigDict: lambda text: dict(ast.literal_eval(text)),
-}
+_PARSERS = overrides.PARSERS | {ConfigDict: lambda text: dict(ast.literal_eval(text))}
 _FORMS: dict[type, str] = {ConfigDict: "a dict in Python's notation, such as {'name': 'value'}"}
 
 

@@ -68,7 +68,7 @@ def imported(path):
 def outside(face):
     """(file, module, names) of a package's imports by other files (for some, its own tests too)."""
     package = ROOT / "gpnas" / face.replace(".", "/")
-    folders = (ROOT / name for name in ("gpnas", "experiments", "configs", "tests"))
+    folders = (ROOT / name for name in ("gpnas", "experiments", "configs", "docs", "tests"))
     files = {path for folder in folders for path in folder.rglob("*.py")}
     for path in sorted(files - {ROOT / "tests" / "conftest.py"}):  # which watches training
         own_test = ROOT / "tests" / face.split(".")[0] in path.parents
@@ -116,10 +116,11 @@ def is_public(name):
     return not inside or inside in FACES or inside in listed(package)
 
 
-def test_studies_and_configs_import_public_names():
+def test_studies_configs_and_documents_import_public_names():
     assert is_public("gpnas.records") and is_public("gpnas.search.build")
     assert not is_public("gpnas._files") and not is_public("gpnas.train._loop")
-    for path in [p for f in ("experiments", "configs") for p in (ROOT / f).rglob("*.py")]:
+    folders = ("experiments", "configs", "docs")
+    for path in [p for f in folders for p in (ROOT / f).rglob("*.py")]:
         for module, names in imported(path):
             if module.partition(".")[0] == "gpnas":
                 assert is_public(module), f"{path} imports {module}"

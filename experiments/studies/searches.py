@@ -2,10 +2,12 @@
 
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from experiments.studies.study import Options, Section, Study
+from gpnas.errors import UserError
 from gpnas.report import (
     course_figures,
     front_figures,
@@ -14,7 +16,18 @@ from gpnas.report import (
     search_tables,
     summarise,
 )
+from gpnas.search import BenchmarkTable
 from gpnas.search.comparison import compare
+
+
+def check_metric(table: BenchmarkTable, field: str, name: Any) -> None:
+    """Makes sure that a table has a metric.
+
+    Raises:
+      UserError: If not.
+    """
+    if not isinstance(name, str) or name not in table.metrics:
+        raise UserError(field, name, ", ".join(table.metrics))
 
 
 def search_sections(*against: str) -> Callable[[pathlib.Path, ConfigDict], Mapping[str, Section]]:

@@ -9,6 +9,7 @@ from absl import logging
 
 from gpnas.data import _cache, _storage
 from gpnas.data._fields import Fields, image_fields
+from gpnas.data._user_files import VALIDATION
 from gpnas.data.pictures import (
     SUFFIXES,
     Size,
@@ -20,7 +21,6 @@ from gpnas.data.pictures import (
 )
 from gpnas.errors import UserError
 
-_VALIDATION = ("val", "valid", "validation")
 _ENDINGS = ", ".join(SUFFIXES)
 
 Rows = Sequence[tuple[Path, int]]
@@ -71,7 +71,7 @@ def scan(root: Path) -> Listing:
     for name in ("train", "test"):
         if not (root / name).is_dir():
             raise UserError("data.name", f"folder:{root}", f"a folder that holds a folder {name}/")
-    held = [name for name in _VALIDATION if (root / name).is_dir()]
+    held = [name for name in VALIDATION if (root / name).is_dir()]
     if len(held) > 1:
         allowed = f"a folder with one of {', '.join(f'{name}/' for name in held)}"
         raise UserError("data.name", f"folder:{root}", allowed)

@@ -18,6 +18,15 @@ _CIFAR_FILES = {
 }
 
 
+_CLOTHES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+    "Ankle boot",
+)  # fmt: skip
+_CIFAR_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class Known:
     """A data set whose official raw files can be read.
@@ -86,18 +95,7 @@ KNOWN: dict[str, Known] = {
         version="3.0.1",
         shape=(28, 28, 1),
         rows={"train": 60_000, "test": 10_000},
-        class_names=(
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        ),
+        class_names=_CLOTHES,
         layout="idx",
         files=_IDX_FILES,
         sha256={
@@ -117,18 +115,7 @@ KNOWN: dict[str, Known] = {
         version="3.0.2",
         shape=(32, 32, 3),
         rows={"train": 50_000, "test": 10_000},
-        class_names=(
-            "airplane",
-            "automobile",
-            "bird",
-            "cat",
-            "deer",
-            "dog",
-            "frog",
-            "horse",
-            "ship",
-            "truck",
-        ),
+        class_names=_CIFAR_CLASSES,
         layout="cifar",
         files=_CIFAR_FILES,
         sha256={CIFAR_ARCHIVE: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},

@@ -242,17 +242,16 @@ def _from_name(request: _Request, known: Known | None) -> Decoded:
     """A set by its name: from the cache, from prepared data, or, if known, from raw files."""
     if known and known.pinned:
         key = _key(request, {"known": _pins(known)})
-        return _cached(
-            request,
-            known.name,
-            key,
-            lambda out: _prepared.decode(
-                _find_prepared(request, known), out, request.size, known, known.sha256
-            ),
-        )
-    directory, reasons = _prepared.find(request.name, request.read_dirs)
+
+        def write(out: Path) -> Fields:
+            directory = _find_prepared(request, known)
+            return _prepared.decode(directory, out, request.size, known, known.sha256)
+
+        return _cached(request, known.name, key, write)
+    name = request.name
+    directory, reasons = _prepared.find(name, request.read_dirs)
     if directory is None and known is None:
-        raise UserError("data.name", request.name, f"{_NAMES}. Tried: {'; '.join(reasons)}")
+        raise UserError("data.name", name, f"{_NAMES}. Tried: {'; '.join(reasons)}")
     if directory is None and known:
         with _locks.locked(_cache.lock_path(request.cache_dir, known.name), field="data.cache_dir"):
             directory = _find_prepared(request, known)
@@ -261,12 +260,8 @@ def _from_name(request: _Request, known: Known | None) -> Decoded:
     # Entries of before may lack the data set's own validation set: they are not to be found.
     own = {} if known else {"splits": "with validation"}
     key = _key(request, {"prepared": _prepared.fingerprint(found), **own})
-    return _cached(
-        request,
-        request.name,
-        key,
-        lambda out: _prepared.decode(found, out, request.size, known, None),
-    )
+    decode = _prepared.decode
+    return _cached(request, name, key, lambda out: decode(found, out, request.size, known, None))
 
 
 def _find_prepared(request: _Request, known: Known) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 from gpnas.data.pictures import natural_order
 from gpnas.errors import UserError
 
-_VALIDATION = ("val", "valid", "validation")
-_SPLIT_OF = {"train": "train", "test": "test", **dict.fromkeys(_VALIDATION, "validation")}
+VALIDATION = ("val", "valid", "validation")
+_SPLIT_OF = {"train": "train", "test": "test", **dict.fromkeys(VALIDATION, "validation")}
 SPLITS = ("train", "test", "validation")
 
 
@@ -43,7 +43,7 @@ def by_split(files: Sequence[Path]) -> Mapping[str, Path]:
     for one in files:
         part = _SPLIT_OF.get(one.stem)
         if part is None or part in splits:
-            names = f"train, test, and one of {', '.join(_VALIDATION)}"
+            names = f"train, test, and one of {', '.join(VALIDATION)}"
             raise UserError("data.name", str(one), f"a folder with files {names}, and no others")
         splits[part] = one
     return {part: splits[part] for part in SPLITS if part in splits}

@@ -16,7 +16,7 @@ from gpnas.masks.budget import Budget, Candidates, track_density
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities, constant
 from gpnas.masks.select import Select, exact_top_k
-from gpnas.masks.tree import Leaves, natural_order, total
+from gpnas.masks.tree import Leaves, total
 
 _Costs = Mapping[str, int]  # of one weight by path; empty where each counts one
 
@@ -104,14 +104,15 @@ def plasticity(
         own = ctx.of_masked(masks)
         kept, seen = scores.observe_before((drop, grow), state.statistics, own, every, window)
 
-        def at_update(x: tuple[Leaves, PlasticityState]) -> tuple[Leaves, PlasticityState]:
-            active, new = _update_masks(rule, x[0], x[1]._replace(statistics=kept), own)
-            return active, new._replace(statistics={})
+        def at_update(x: tuple[Masks, PlasticityState]) -> tuple[Masks, PlasticityState]:
+            active = masked_leaves(x[0])  # in natural order, which a dict loses in a loop
+            active, new = _update_masks(rule, active, x[1]._replace(statistics=kept), own)
+            return update_leaves(x[0], active), new._replace(statistics={})
 
-        before = (masked_leaves(masks), state._replace(statistics={}, skips=no_skips()))
+        before = (masks, state._replace(statistics={}, skips=no_skips()))
         due = ctx.may_update
-        (active, after), skips = cond_finite(due, at_update, before, state.skips, own.grads, seen)
-        return update_leaves(masks, active), after._replace(statistics=kept, skips=skips)
+        (masks, after), skips = cond_finite(due, at_update, before, state.skips, own.grads, seen)
+        return masks, after._replace(statistics=kept, skips=skips)
 
     may_observe = scores.observed((drop, grow), every, window)
     transform = MaskTransform(init_fn, update_fn, may_observe=may_observe)
@@ -163,8 +164,6 @@ def _update_masks(
     rule: _Rule, active: Leaves, state: PlasticityState, ctx: MaskContext
 ) -> tuple[Leaves, PlasticityState]:
     """One mask update: score → allocate → count → select."""
-    # A dict that a loop has carried is sorted by name, where Dense_10 comes before Dense_2.
-    active = {path: active[path] for path in sorted(active, key=natural_order)}
     drop, grow = (score.value(state.statistics, ctx) for score in (rule.drop, rule.grow))
     nan = total(map(jnp.isnan, (*drop.values(), *grow.values())))
     after = dict(active)

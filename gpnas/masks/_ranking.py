@@ -61,23 +61,23 @@ def ranking(
     def update_fn(
         masks: Masks, state: RankingState, ctx: MaskContext
     ) -> tuple[Masks, RankingState]:
-        active = masked_leaves(masks)
         own = ctx.of_masked(masks)
         kept, seen = scores.observe_before((score,), state.statistics, own, every, None)
 
-        def update_masks(active: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        def update_masks(masks: Masks) -> Masks:
+            active = masked_leaves(masks)  # in natural order, which a dict loses in a loop
             shapes = {path: leaf.shape for path, leaf in active.items()}
             costs = allocation.weight_costs(shapes)
             values, chosen = per_cost(score.value(kept, own), costs), selection(select, costs)
             for i, (group, k) in enumerate(allocation(shapes, density(ctx.step)).items()):
                 own_key, members = jax.random.fold_in(ctx.key, i), {p: values[p] for p in group}
                 active = active | chosen(members, k, own_key)
-            return active
+            return update_leaves(masks, active)
 
-        active, skips = cond_finite(
-            ctx.may_update, update_masks, active, state.skips, own.grads, seen
+        masks, skips = cond_finite(
+            ctx.may_update, update_masks, masks, state.skips, own.grads, seen
         )
-        return update_leaves(masks, active), RankingState(kept, skips)
+        return masks, RankingState(kept, skips)
 
     observe = scores.observed((score,), every, None)
     transform = MaskTransform(init_fn, update_fn, may_observe=observe)

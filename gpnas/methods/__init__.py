@@ -7,33 +7,6 @@ Namespaces: one per method (`rigl`, `lottery`, …), with the functions it consi
 their constructors by name. `duration`: steps from a config's percentages.
 """
 
-from gpnas.methods import (
-    acdc,
-    dense,
-    development,
-    development_cost,
-    development_units,
-    duration,
-    gmp,
-    granet,
-    iterative,
-    l0,
-    lottery,
-    npn,
-    one_shot,
-    pipeline,
-    plateau,
-    rigl,
-    sensitive,
-    set,
-    snfs,
-    snip,
-    sparse_vd,
-    static,
-    static_units,
-    ste,
-    topkast,
-)
 from gpnas.methods._match import match_flops, relative_flops
 from gpnas.methods._method import (
     EvalContext,
@@ -42,6 +15,7 @@ from gpnas.methods._method import (
     Method,
     active_mask,
     all_ones,
+    forecast_developmental,
     gated,
     mask_transform,
     rate_until,
@@ -53,8 +27,8 @@ from gpnas.plugins import In
 __all__ = [
     "METHODS", "EvalContext", "Forecast", "Hooks", "In", "Method", "acdc", "active_mask",
     "all_ones", "build", "dense", "development", "development_cost", "development_units",
-    "duration", "fields_of", "find_method", "gated", "gmp", "granet", "iterative", "l0", "lottery",
-    "mask_transform", "match_flops", "needs_unit_groups", "npn", "one_shot", "pipeline", "plateau",
-    "rate_until", "relative_flops", "rigl", "sensitive", "set", "snfs", "snip", "sparse_vd",
-    "static", "static_units", "ste", "step_at", "topkast",
+    "duration", "fields_of", "find_method", "forecast_developmental", "gated", "gmp", "granet",
+    "iterative", "l0", "lottery", "mask_transform", "match_flops", "needs_unit_groups", "npn",
+    "one_shot", "pipeline", "plateau", "rate_until", "relative_flops", "rigl", "sensitive", "set",
+    "snfs", "snip", "sparse_vd", "static", "static_units", "ste", "step_at", "topkast",
 ]  # fmt: skip

@@ -53,13 +53,13 @@ class Forecast(NamedTuple):
     """Expected cost of a method, for the forecast before a run; the run itself is counted.
 
     Attributes:
-      density: Expected density at a step.
+      density: Expected density at a step; 1 where it is not known before.
       dense_gradient: Expected fraction of steps that need a dense weight gradient, at a step.
       relative_step_cost: MACs of a step relative to those of one forward and backward pass.
       adaptive: Whether the density depends on the data; `density` is then an upper bound.
     """
 
-    density: schedule.Schedule
+    density: schedule.Schedule = schedule.constant(1.0)
     dense_gradient: schedule.Schedule = schedule.constant(0.0)
     relative_step_cost: float = 1.0
     adaptive: bool = False
@@ -127,9 +127,7 @@ def gated(transform: MaskTransform, gates: Gates, relative_step_cost: float = 1.
       gates: Gates, with `Gates.masked` for the masks in the forward pass.
       relative_step_cost: As for `Forecast`.
     """
-    forecast = Forecast(
-        schedule.constant(1.0), relative_step_cost=relative_step_cost, adaptive=True
-    )
+    forecast = Forecast(relative_step_cost=relative_step_cost, adaptive=True)
     return Method(transform, forecast, update_mask=all_ones, zero_mask=all_ones, gates=gates)
 
 
@@ -168,6 +166,21 @@ def rate_until(stop: int, rate: float) -> schedule.Schedule:
         return jnp.where(step < stop, jnp.float32(rate), 0.0)
 
     return value
+
+
+def forecast_developmental(
+    curve: schedule.Schedule, stop: int, every: int, window: int
+) -> Forecast:
+    """The forecast of updates that look ahead to the next one, with scores of dense gradients.
+
+    Args:
+      curve: Density at a step.
+      stop: Step from which no dense gradient is used.
+      every: Steps between mask updates; the density at a step is the curve's at the next update.
+      window: Steps before each mask update that need a dense gradient.
+    """
+    held = schedule.held(curve, every, lookahead=every)
+    return Forecast(held, rate_until(stop, min(window / every, 1.0)))
 
 
 def magnitude_at_jumps(curve: schedule.Schedule, allocation: allocate.Allocation) -> Method:

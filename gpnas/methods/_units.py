@@ -4,7 +4,29 @@ from typing import Any
 
 from gpnas.masks import MaskTransform
 from gpnas.methods._method import Forecast, Hooks, Method
-from gpnas.units import UnitGroups, outgoing_masks, weight_masks
+from gpnas.units import UnitGroups, on_units, outgoing_masks, score, weight_masks
+
+
+def by_gain(
+    transform: MaskTransform,
+    groups: UnitGroups,
+    decay: float,
+    batch_size: int,
+    every: int,
+    window: int,
+) -> MaskTransform:
+    """A transform on units that are pruned by removal cost and grown by growth gain.
+
+    Args:
+      transform: Of masks of units; gets their scores as params and grads.
+      groups: The units.
+      decay: Decay of the moving averages of the gradient and its square.
+      batch_size: Images per step, for the empirical Fisher.
+      every, window: As for `units.on_units`.
+    """
+    drop = score.removal_cost(groups, decay, batch_size)
+    grow = score.growth_gain(groups, decay, batch_size)
+    return on_units(transform, groups, drop, grow, every=every, window=window)
 
 
 def unit_method(

@@ -1,8 +1,8 @@
 """AC/DC: alternating compressed and decompressed training."""
 
+from gpnas._settings import Count, Density, Fraction
 from gpnas.masks import allocate, schedule
 from gpnas.methods._method import Method, magnitude_at_jumps, step_at
-from gpnas.methods._settings import Count, Density, Fraction
 
 
 def acdc(

@@ -6,4 +6,4 @@ from gpnas.methods._method import Forecast, Method
 
 def dense() -> Method:
     """All weights are active at all steps."""
-    return Method(identity(), Forecast(schedule.constant(1.0), schedule.constant(1.0)))
+    return Method(identity(), Forecast(dense_gradient=schedule.constant(1.0)))

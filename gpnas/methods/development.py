@@ -6,9 +6,9 @@ scores of the same unit.
 
 from typing import Literal
 
+from gpnas._settings import Count, Decay, Density, Fraction, Multiple, NonNegative
 from gpnas.masks import allocate, plasticity, schedule, score
-from gpnas.methods._method import Forecast, Method, rate_until
-from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative
+from gpnas.methods._method import Method, forecast_developmental
 
 ScoreName = Literal[
     "magnitude", "gradient", "momentum", "taylor",
@@ -71,11 +71,7 @@ def development(
         window=window,
         lookahead=every,
     )
-    forecast = Forecast(
-        schedule.held(curve, every, lookahead=every),
-        rate_until(stop, min(window / every, 1.0)),
-    )
-    return Method(transform, forecast)
+    return Method(transform, forecast_developmental(curve, stop, every, window))
 
 
 def _scores(decay: float, batch_size: int) -> dict[str, score.Score]:

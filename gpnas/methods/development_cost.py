@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas._files import read_json
+from gpnas._settings import Count, Decay, Fraction, NonNegative
 from gpnas.errors import UserError
 from gpnas.masks import schedule
 from gpnas.methods._method import Forecast, Hooks, Method, rate_until
-from gpnas.methods._settings import Count, Decay, Fraction, NonNegative
-from gpnas.methods._units import unit_method
+from gpnas.methods._units import by_gain, unit_method
 from gpnas.plugins import In
 from gpnas.units import (
     CostModel,
@@ -22,9 +22,7 @@ from gpnas.units import (
     cost_budget,
     fewest_units,
     groups_in_collection,
-    on_units,
     relative_costs,
-    score,
 )
 
 Curve = Annotated[tuple[tuple[float, float], ...], In(0, 1)]
@@ -98,21 +96,14 @@ def development_cost(
         every_steps=every,
         stop=stop + every,
     )
-    on_outgoing = on_units(
-        transform,
-        own,
-        score.removal_cost(own, decay, batch_size),
-        score.growth_gain(own, decay, batch_size),
-        every=every,
-        window=window,
-    )
+    on_outgoing = by_gain(transform, own, decay, batch_size, every, window)
+    rate = rate_until(stop, min(window / every, 1.0))
+    forecast = Forecast(dense_gradient=rate, adaptive=True)  # weights per cost are not known before
     return unit_method(
         on_outgoing,
         own,
         params,
-        Forecast(  # the weights per cost are not known before
-            schedule.constant(1.0), rate_until(stop, min(window / every, 1.0)), adaptive=True
-        ),
+        forecast,
         hooks=Hooks(capacity=_capacity(relative, every, spare)),
     )
 

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas._settings import Count, Decay, Density, Fraction, Multiple, NonNegative
 from gpnas.masks import allocate, init_masks, masked_leaves, plasticity, schedule, score
-from gpnas.methods._method import Forecast, Hooks, Method, rate_until
-from gpnas.methods._settings import Count, Decay, Density, Fraction, Multiple, NonNegative
-from gpnas.methods._units import unit_method
-from gpnas.units import UnitGroups, groups_in_collection, is_block, on_units
-from gpnas.units import score as unit_score
+from gpnas.methods._method import Hooks, Method, forecast_developmental
+from gpnas.methods._units import by_gain, unit_method
+from gpnas.units import UnitGroups, groups_in_collection, is_block
 
 
 def development_units(
@@ -79,21 +78,11 @@ def development_units(
         regrow=False,
         lookahead=every,
     )
-    on_outgoing = on_units(
-        transform,
-        own,
-        unit_score.removal_cost(own, decay, batch_size),
-        unit_score.growth_gain(own, decay, batch_size),
-        every=every,
-        window=window,
-    )
-
+    on_outgoing = by_gain(transform, own, decay, batch_size, every, window)
     targets = _targets(own, share, overshoot)
     capacity = _capacity(targets, sizes, every, lambda step: spare if step < stop else 0.0)
-    forecast = Forecast(
-        schedule.held(_density(own, params, targets, sizes), every, lookahead=every),
-        rate_until(stop, min(window / every, 1.0)),
-    )
+    density_of_weights = _density(own, params, targets, sizes)
+    forecast = forecast_developmental(density_of_weights, stop, every, window)
     return unit_method(on_outgoing, own, params, forecast, hooks=Hooks(capacity=capacity))
 
 

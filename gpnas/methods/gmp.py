@@ -1,8 +1,8 @@
 """Gradual magnitude pruning (GMP)."""
 
+from gpnas._settings import Count, Density, Fraction
 from gpnas.masks import allocate, between, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Method, step_at
-from gpnas.methods._settings import Count, Density, Fraction
 
 
 def gmp(

@@ -1,8 +1,8 @@
 """GraNet: gradual pruning with zero-cost neuroregeneration."""
 
+from gpnas._settings import Count, Density, Fraction
 from gpnas.masks import allocate, between, budget, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Method, rate_until, step_at
-from gpnas.methods._settings import Count, Density, Fraction
 
 
 def granet(

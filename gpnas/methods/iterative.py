@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 
+from gpnas._settings import Count, Density, Fraction
 from gpnas.masks import allocate
 from gpnas.methods._method import Method, magnitude_at_jumps, step_at
-from gpnas.methods._settings import Count, Density, Fraction
 
 
 def iterative(

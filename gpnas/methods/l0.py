@@ -1,9 +1,9 @@
 """L0 regularisation: hard concrete gates, and the same with binary gates (L0-ARM)."""
 
+from gpnas._settings import Count, Decay, Penalties, Positive, Probabilities
 from gpnas.gates import binary, concrete, masks_from_gates
 from gpnas.masks import schedule
 from gpnas.methods._method import Method, gated
-from gpnas.methods._settings import Count, Decay, Penalties, Positive, Probabilities
 
 
 def l0(

@@ -8,6 +8,7 @@ import flax
 import jax
 import jax.numpy as jnp
 
+from gpnas._settings import Count, Fraction
 from gpnas.masks import (
     MaskContext,
     MaskTransform,
@@ -21,7 +22,6 @@ from gpnas.masks import (
     update_leaves,
 )
 from gpnas.methods._method import EvalContext, Forecast, Hooks, Method
-from gpnas.methods._settings import Count, Fraction
 
 
 @flax.struct.dataclass

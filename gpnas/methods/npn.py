@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gpnas._settings import Count, Decay, Fraction, Penalties, Positive
 from gpnas.gates import binary, groups, masks_from_gates
 from gpnas.masks import chain, schedule, stateful_identity
 from gpnas.methods._method import EvalContext, Hooks, Method, gated
-from gpnas.methods._settings import Count, Decay, Fraction, Penalties, Positive
 
 FIXED = 5000.0  # k at which gates are 0 or 1 by the sign of φ, with a gradient of zero
 

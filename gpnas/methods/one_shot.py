@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 
+from gpnas._settings import Density, Fraction
 from gpnas.masks import allocate, ranking, score, select
 from gpnas.methods._method import Forecast, Method, step_at
-from gpnas.methods._settings import Density, Fraction
 
 
 def one_shot(

@@ -1,8 +1,8 @@
 """The pipeline: growth, then pruning, along the developmental curve, by two scores."""
 
+from gpnas._settings import Count, Density, Fraction, Multiple
 from gpnas.masks import allocate
 from gpnas.methods._method import Method
-from gpnas.methods._settings import Count, Density, Fraction, Multiple
 from gpnas.methods.development import development
 
 

@@ -1,8 +1,8 @@
 """RigL: rigging the lottery."""
 
+from gpnas._settings import Count, Density, Fraction
 from gpnas.masks import allocate, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Method, rate_until
-from gpnas.methods._settings import Count, Density, Fraction
 
 
 def rigl(

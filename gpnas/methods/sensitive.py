@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 import optax
 
-from gpnas.masks import schedule, stateful_identity
+from gpnas._settings import Count, Density, Fraction, NonNegative
+from gpnas.masks import stateful_identity
 from gpnas.methods._method import EvalContext, Forecast, Hooks, Method, rate_until, step_at
-from gpnas.methods._settings import Count, Density, Fraction, NonNegative
 from gpnas.methods.plateau import init_plateau, prune_at_plateaus
 from gpnas.plugins import In
 from gpnas.sensitivity import neurons, shrink, weights
@@ -135,7 +135,7 @@ def _method(
 
     return Method(
         stateful_identity(init_plateau),
-        Forecast(schedule.constant(1.0), relative_step_cost=relative_step_cost, adaptive=True),
+        Forecast(relative_step_cost=relative_step_cost, adaptive=True),
         wrap=wrap,
         hooks=Hooks(on_eval=prune),
     )

@@ -1,8 +1,8 @@
 """SET: sparse evolutionary training."""
 
+from gpnas._settings import Count, Density, Fraction
 from gpnas.masks import allocate, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Method
-from gpnas.methods._settings import Count, Density, Fraction
 
 
 def set_(

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gpnas._settings import Count, Decay, Density, Fraction
 from gpnas.masks import (
     MaskContext,
     MaskTransform,
@@ -20,7 +21,6 @@ from gpnas.masks import (
 )
 from gpnas.masks import every as every_
 from gpnas.methods._method import Forecast, Method, rate_until
-from gpnas.methods._settings import Count, Decay, Density, Fraction
 
 Leaves = dict[str, jax.Array]
 
@@ -65,17 +65,18 @@ def snfs(
     def update_fn(masks: Any, state: Any, ctx: MaskContext) -> tuple[Any, Any]:
         own = ctx.of_masked(masks)
         kept, seen = score.observe_before((momentum,), state[0], own, every, None)
-        active, skips = finite.cond_finite(
-            ctx.may_update,
-            lambda active: exchange(
-                active, momentum.value(kept, own), rate(own.step), curve(own.step), own
-            ),
-            masked_leaves(masks),
-            state[1],
-            own.grads,
-            seen,
+
+        def at_update(masks: Any) -> Any:
+            active = masked_leaves(masks)  # in natural order, which a dict loses in a loop
+            sizes = momentum.value(kept, own)
+            return update_leaves(
+                masks, exchange(active, sizes, rate(own.step), curve(own.step), own)
+            )
+
+        masks, skips = finite.cond_finite(
+            ctx.may_update, at_update, masks, state[1], own.grads, seen
         )
-        return update_leaves(masks, active), (kept, skips)
+        return masks, (kept, skips)
 
     transform = every_(between(MaskTransform(init_fn, update_fn), 1, stop), every)
     return Method(transform, Forecast(curve, rate_until(stop, 1.0)))

@@ -1,8 +1,8 @@
 """SNIP: single-shot pruning before training, by connection sensitivity."""
 
+from gpnas._settings import Density
 from gpnas.masks import allocate, ranking, schedule, score
 from gpnas.methods._method import Forecast, Method
-from gpnas.methods._settings import Density
 
 
 def snip(*, density: Density, allocation: allocate.Allocation = allocate.global_()) -> Method:

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
+from gpnas._settings import Count, Fraction, NonNegative
 from gpnas.gates import gaussian, masks_from_gates
 from gpnas.masks import schedule
 from gpnas.methods._method import Forecast, Method, gated
-from gpnas.methods._settings import Count, Fraction, NonNegative
 from gpnas.plugins import In
 
 
@@ -55,5 +55,5 @@ def sparse_vd(
     )
     if not remove:
         return gated(transform, gates, relative_step_cost=2.0)
-    forecast = Forecast(schedule.constant(1.0), relative_step_cost=2.0, adaptive=True)
+    forecast = Forecast(relative_step_cost=2.0, adaptive=True)
     return Method(transform, forecast, gates=gates)

@@ -1,8 +1,8 @@
 """Static sparse training: random masks that never change."""
 
+from gpnas._settings import Density
 from gpnas.masks import allocate, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Method
-from gpnas.methods._settings import Density
 
 
 def static(*, density: Density, allocation: allocate.Allocation = allocate.erk()) -> Method:

@@ -32,5 +32,5 @@ def static_units(*, groups: UnitGroups, params: Any) -> Method:
         on_units(as_given, own, unused, unused),
         own,
         params,
-        Forecast(schedule.constant(1.0), adaptive=True),  # the active units are not known before
+        Forecast(adaptive=True),  # the active units are not known before
     )

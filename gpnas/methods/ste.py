@@ -1,8 +1,8 @@
 """Straight-through magnitude pruning: a sparse forward pass, updates of all weights."""
 
+from gpnas._settings import Count, Density
 from gpnas.masks import allocate, ranking, schedule, score, select
 from gpnas.methods._method import Forecast, Method, all_ones
-from gpnas.methods._settings import Count, Density
 
 
 def ste(

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import optax
 
+from gpnas._settings import Count, Decay, Density, Fraction
 from gpnas.masks import MaskContext, allocate, apply, ranking, schedule, score, tree
 from gpnas.methods._method import Forecast, Method, all_ones
-from gpnas.methods._settings import Count, Decay, Density, Fraction
 
 
 def topkast(

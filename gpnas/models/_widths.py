@@ -51,10 +51,10 @@ def find_widths(
       groups: The units of the network of these fields.
 
     Returns:
-      `{group: width}`. One more is one unit more of this group, and changes nothing else.
+      `{group: width}`. Raising a width by one adds one unit to its group, and to no other group.
 
     Raises:
-      UserError: If there is none for a group.
+      UserError: If no number sets the size of a group alone.
     """
     own = [group for group in groups.groups if not is_block(group.name)]
     counts = [_axes_of(group) for group in own]

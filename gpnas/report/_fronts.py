@@ -13,7 +13,7 @@ from gpnas.report._figures import FigureSpec, Panel, columns_for
 from gpnas.report._groups import Group, Summary
 from gpnas.report._labels import fit
 from gpnas.report._read import Run
-from gpnas.report._searches import box, objectives, studies
+from gpnas.report._searches import box, objectives, points_of, studies
 
 
 def front_figures(summary: Summary) -> list[FigureSpec]:
@@ -74,10 +74,5 @@ def _draw_front(
 
 def _end_front(run: Run) -> np.ndarray:
     """(points, objectives) of the front at the end, by the first objective."""
-    names = objectives(run)
-    rows = [
-        [formatting.number(entry, "metrics", name) for name in names]
-        for entry in formatting.items(run.record, "front")
-    ]
-    known = sorted(row for row in rows if None not in row)  # type: ignore[type-var]
-    return np.array(known, np.float64).reshape(-1, len(names))
+    points = points_of(run, formatting.items(run.record, "front"))
+    return points[np.lexsort(points.T[::-1])]

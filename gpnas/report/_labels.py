@@ -19,8 +19,7 @@ def text_width(text: str, size: float = style.FONT_SIZE) -> float:
     """Returns how many pixels a text takes in the figures' font."""
     if not text.strip():
         return 1.0
-    with warnings.catch_warnings(), matplotlib.rc_context(style.RC):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), matplotlib.rc_context(style.RC):
         outline = np.asarray(TextPath((0, 0), text, size=size).vertices)
     return float(outline[:, 0].max()) + 1 if len(outline) else 1.0
 

@@ -62,12 +62,14 @@ def best_after(metric: str, run: Run, count: float) -> float | None:
 
 def front_after(run: Run, count: float) -> np.ndarray:
     """(points, objectives): what entered the front within the first `count` evaluations."""
+    course = formatting.items(run.record, "course")
+    return points_of(run, [e for e in course if _spent(e, "evaluation") <= count])
+
+
+def points_of(run: Run, entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """(points, objectives): the entries of a course or a front that have all objectives."""
     names = objectives(run)
-    rows = [
-        [formatting.number(entry, "metrics", name) for name in names]
-        for entry in formatting.items(run.record, "course")
-        if _spent(entry, "evaluation") <= count
-    ]
+    rows = [[formatting.number(entry, "metrics", name) for name in names] for entry in entries]
     return np.array([row for row in rows if None not in row], np.float64).reshape(-1, len(names))
 
 

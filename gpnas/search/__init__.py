@@ -9,8 +9,8 @@
 
 Namespaces: `strategies`, one file each; `build`, a search from a config; `storage`, searches in a
 database; `sweep`, studies of `gpnas.train` in one; `record`; `comparison` of strategies; `pareto`;
-and, for networks that are trained, `spaces`, `training`, `morphable`, `proxies`, `sharing` and
-`darts`. What trains networks or opens a database is loaded on demand.
+and, for networks that are trained, `spaces`, `training`, `morphable`, `proxies` and `sharing`. What
+trains networks or opens a database is loaded on demand.
 """
 
 from gpnas.search import pareto, strategies
@@ -18,13 +18,13 @@ from gpnas.search._history import History, Proposal, Propose, Trial, best, evalu
 from gpnas.search._outcome import Failed, TooManyFailures, exhausted
 from gpnas.search._run import Evaluate, EvaluateAll, search, search_together, simulate
 from gpnas.search._space import Space, choices, only
-from gpnas.search._table import BenchmarkTable, check_metric, load_table
+from gpnas.search._table import BenchmarkTable, load_table
 from gpnas.search.strategies import STRATEGIES
 
 __all__ = [
     "STRATEGIES", "BenchmarkTable", "Evaluate", "EvaluateAll", "Failed", "History", "Proposal",
-    "Propose", "Space", "TooManyFailures", "Trial", "best", "build", "check_metric", "choices",
-    "comparison", "darts", "evaluated", "exhausted", "known", "load_table", "morphable", "only",
+    "Propose", "Space", "TooManyFailures", "Trial", "best", "build", "choices",
+    "comparison", "evaluated", "exhausted", "known", "load_table", "morphable", "only",
     "pareto", "proxies", "record", "search", "search_together", "sharing", "simulate", "spaces",
     "storage", "strategies", "sweep", "training", "value",
 ]  # fmt: skip  # noqa: F822

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas._settings import Count, Decay, NonNegative, Positive, Steps
 from gpnas.data import Dataset, standardize
 from gpnas.search._fit import Job, Programs
 from gpnas.search._history import Trial
-from gpnas.search._settings import Count, Decay, NonNegative, Positive, Steps
 from gpnas.search._weights import Known
 
 _COMPARED = 256  # images on which the outputs of a child and of its parent are compared

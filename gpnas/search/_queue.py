@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 from absl import logging
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 
 from gpnas.errors import UserError
 from gpnas.search._database import KEPT, must_exist, reached
@@ -59,8 +59,7 @@ def open_study(
         if before is None:
             if study.get_trials(deepcopy=False) or len(study.directions) != len(objectives):
                 raise UserError("name", name, "a study that gpnas began, or a name not yet used")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
                 study.set_metric_names(list(objectives))
             study.set_user_attr("settings", now)
         else:
@@ -140,8 +139,7 @@ def wait_for_stale_trials(study: optuna.Study, grace: int = GRACE) -> int:
 
 def give_back_stale_trials(study: optuna.Study) -> None:
     """Puts the trials of dead workers back into the queue."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         optuna.storages.fail_stale_trials(study)
 
 
@@ -155,8 +153,7 @@ def failure_of(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str | None:
 
 
 def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
         return optuna.storages.RDBStorage(
             url, heartbeat_interval=heartbeat, grace_period=grace,

@@ -9,7 +9,7 @@ import math
 import pathlib
 import zlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -146,13 +146,3 @@ def _number(text: str, title: str, where: str) -> float:
     if not math.isfinite(found):
         raise UserError(f"{where}, column {title}", text, "a finite number")
     return found
-
-
-def check_metric(table: BenchmarkTable, field: str, name: Any) -> None:
-    """Makes sure that a table has a metric.
-
-    Raises:
-      UserError: If not.
-    """
-    if not isinstance(name, str) or name not in table.metrics:
-        raise UserError(field, name, ", ".join(table.metrics))

@@ -1,6 +1,6 @@
 """Weight sharing: a supernet trained on random paths, whose weights rank architectures.
 
-The selection of operations is an argument of the programs, so a network that is trained alone is a
+The selection of operations is an argument of the programs: a network that is trained alone is a
 supernet with the same path in every step.
 """
 
@@ -14,16 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gpnas import units
 from gpnas.data import Dataset, Split, standardize
-from gpnas.masks import init_masks, masked_leaves
-from gpnas.models import Supernet201, cell201
+from gpnas.models import cell201
 from gpnas.search._history import Trial
 from gpnas.search._run import Evaluate
 from gpnas.search._sgd import sgd_step
 
 CHUNK = 100  # minibatches a call: what a compiled loop gets, of which it may do fewer
-FORWARD = 1 / 3  # of a training step's cost; its backward pass takes twice that
 
 
 class Recipe(NamedTuple):
@@ -180,24 +177,6 @@ def chunks(*arrays: np.ndarray) -> Iterator[tuple]:
         yield np.int32(count), *(np.resize(piece, (CHUNK, *piece.shape[1:])) for piece in pieces)
 
 
-def train_alone(
-    shared: Shared, seen: Pictures, selection: np.ndarray, steps: int, batch: int, seed: int
-) -> Any:
-    """The parameters of one architecture, trained from scratch.
-
-    Args:
-      shared: The programs of a supernet.
-      seen: Training images.
-      selection: (edges,) int32, the architecture.
-      steps, batch: Number of steps, and images per step.
-      seed: Of the weights and of the images' order.
-    """
-    rng = np.random.default_rng(seed)
-    rows = minibatches(rng, len(seen.labels), batch, steps)
-    selections = np.broadcast_to(selection, (steps, *selection.shape))
-    return shared.train(shared.init(jax.random.key(seed)), seen, selections, rows, steps).params
-
-
 def train_shared(shared: Shared, seen: Pictures, paths: np.ndarray, batch: int, seed: int) -> Any:
     """The parameters of a supernet, each step of which trains one path.
 
@@ -236,37 +215,3 @@ def by_shared_weights(
         return {"error": shared.error(params, seen, selection, rows[: trial.budget])}
 
     return evaluate
-
-
-def selection_macs(supernet: Supernet201, image_shape: tuple[int, ...]) -> Callable:
-    """`selection → int`, the MACs for one image of what is computed, of a `Supernet201`.
-
-    An operation of weight zero is one that is not computed.
-    """
-    images, every = (
-        jnp.zeros((1, *image_shape)),
-        jnp.ones((len(cell201.EDGES), len(cell201.OPERATIONS))),
-    )
-
-    def apply(params: Any, images: jax.Array) -> Any:
-        return supernet.apply({"params": params}, images, every)
-
-    params = jax.eval_shape(supernet.init, jax.random.key(0), images, every)["params"]
-    used = units.macs(apply, params, images).per_weight
-    sizes = {path: leaf.size for path, leaf in masked_leaves(init_masks(params), params).items()}
-    rest, table = 0.0, np.zeros((len(cell201.EDGES), len(cell201.OPERATIONS)))
-    for path, uses in used.items():
-        edge, _, name = path.split("/")[-3].partition("_") if "edge" in path else ("", "", "")
-        if name in cell201.OPERATIONS:
-            table[int(edge.removeprefix("edge")), cell201.OPERATIONS.index(name)] += (
-                uses * sizes[path]
-            )
-        else:
-            rest += uses * sizes[path]
-
-    def macs(selection: np.ndarray) -> int:
-        one = np.ndim(selection) == 1
-        weights = np.eye(len(cell201.OPERATIONS))[selection] if one else np.asarray(selection)
-        return int(rest + table[weights > 0].sum())
-
-    return macs

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from gpnas._settings import Count
 from gpnas.models import (
     Cell201,
     DartsNet,
@@ -22,7 +23,6 @@ from gpnas.models import (
     network_macs,
     resolve_conv,
 )
-from gpnas.search._settings import Count
 from gpnas.search._space import Space, choices
 from gpnas.search.morphable import morphable
 

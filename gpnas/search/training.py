@@ -4,7 +4,6 @@ import functools
 import itertools
 import pathlib
 import statistics
-import time
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from gpnas.search._run import EvaluateAll
 from gpnas.search._space import Space
 from gpnas.search._task import CLASSIFICATION, Training
 from gpnas.search._weights import Known, load_weights, save_weights
+from gpnas.timing import interleave
 
 _TIMED, _REPEATS = 64, 20  # images a call whose latency is measured; calls
 
@@ -160,10 +160,5 @@ def _latency(module: nn.Module, variables: Any, data: Dataset) -> float:
     """Median time of a forward pass of 64 images, in milliseconds."""
     run = jax.jit(lambda variables, x: call.infer(module, variables, x))
     images = standardize(jnp.asarray(data.train.inputs[:_TIMED]), data)
-    jax.block_until_ready(run(variables, images))
-    times = []
-    for _ in range(_REPEATS):
-        begun = time.perf_counter()
-        jax.block_until_ready(run(variables, images))
-        times.append(1000 * (time.perf_counter() - begun))
-    return statistics.median(times)
+    (seconds,) = interleave({"": lambda: run(variables, images)}, _REPEATS).values()
+    return 1000 * statistics.median(seconds)

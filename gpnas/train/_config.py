@@ -99,19 +99,10 @@ def _steps_or_text(value: Any) -> config_dict.FieldReference:
 
 
 _FREE = (
-    "resume",
-    "data.raw_dir",
-    "data.data_dir",
-    "data.cache_dir",
-    "data.download",
-    "train.tensorboard",
-    "train.feed",
-    "train.keep_epochs",
-    "train.profile",
-    "train.shard_min_size",
-    "method.table",
-    "train.checkpoint_seconds",
-)
+    "resume", "data.raw_dir", "data.data_dir", "data.cache_dir", "data.download",
+    "train.tensorboard", "train.feed", "train.keep_epochs", "train.profile",
+    "train.shard_min_size", "train.checkpoint_seconds", "method.table",
+)  # fmt: skip
 
 
 def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,14 +135,8 @@ def config_from_json(known: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-_OPEN = (
-    "model",
-    "model.axes",
-    "task",
-    "train.init_names",
-    "method",
-    "optimizer.arguments",
-)  # sections with fields of what they name
+_OPEN = ("model", "model.axes", "task", "train.init_names", "method", "optimizer.arguments")
+# sections with fields of what they name
 
 
 def check_config(config: Any, section: str = "") -> None:

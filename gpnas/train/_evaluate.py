@@ -29,32 +29,14 @@ def make_evaluate(
       data: The data set.
       batch: Examples per call.
     """
-    return make_evaluations(plan, data, batch)[0]
+    predict_all = make_predict_all(plan, data, batch)
+    return lambda variables, split: predict_all([variables], split)[0][0]
 
 
-def make_evaluations(
+def make_predict_all(
     plan: Plan, data: Dataset, batch: int = 1000
-) -> tuple[
-    Callable[[Any, Split], dict[str, float]],
-    Callable[[list, Split], list[dict[str, float]]],
-    Callable[[Any, Split], Evaluated],
-]:
-    """Builds `evaluate`, `evaluate_all` and `predict` of a `Program`."""
-    predict_all = _make_predict_all(plan, data, batch)
-
-    def evaluate_all(networks: list, split: Split) -> list[dict[str, float]]:
-        return [metrics for metrics, _ in predict_all(networks, split)]
-
-    def predict(variables: Any, split: Split) -> Evaluated:
-        return predict_all([variables], split)[0]
-
-    return lambda variables, split: predict(variables, split)[0], evaluate_all, predict
-
-
-def _make_predict_all(
-    plan: Plan, data: Dataset, batch: int
 ) -> Callable[[list, Split], list[Evaluated]]:
-    """Builds `([variables], split) → [(metrics, classes)]`, see `Program.predict`.
+    """Builds `([variables], split) → [(metrics, classes)]`, see `Program`.
 
     One program and one transfer for all that is evaluated, or for each part of a large split; where
     loops are slow (`plan.loop` is "steps"), it is a program for each batch.

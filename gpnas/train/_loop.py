@@ -303,7 +303,8 @@ def _evaluate(
     """Evaluates all replicas, and logs and selects each."""
     begun, done = run.clock(), []
     networks = [program.network(state) for state in states]
-    found = _processes.from_first(lambda: program.evaluate_all(networks, run.data.validation))
+    split = run.data.validation
+    found = _processes.from_first(lambda: [m for m, _ in program.predict_all(networks, split)])
     ended = run.clock()
     seconds, compiled = ended.time - begun.time, ended.compiled - begun.compiled
     for replica, network, metrics in zip(replicas, networks, found, strict=True):

@@ -1,5 +1,6 @@
 """Checks by tracing that a network can be trained on a task."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -75,54 +76,44 @@ def check_task(
       UserError: If the loss is not a real scalar, its metrics are not scalars, those of the
         evaluation are not one number per example, its `metric` is not among both; or it raises.
     """
-    _check_metric(name, task.metric)
+    need = functools.partial(_need_task, name)
+    _check_metric(need, task.metric)
     size = len(jax.tree.leaves(batch)[0])
     key = jax.eval_shape(lambda: jax.random.key(0))
     found = _traced(name, "training", task.loss, axis, variables, trained, key, field="task.name")
-    if not _is_pair(found):
-        raise UserError("task.name", name, "a task whose loss returns (loss, gpnas.train.Aux)")
+    need(_is_pair(found), "whose loss returns (loss, gpnas.train.Aux)")
     loss, aux = found
-    if loss.shape != () or not _real(loss):
-        allowed = f"a task with a loss of one real number, not of shape {loss.shape} {loss.dtype}"
-        raise UserError("task.name", name, allowed)
+    real = loss.shape == () and _real(loss)
+    need(real, f"with a loss of one real number, not of shape {loss.shape} {loss.dtype}")
     state = {name: tree for name, tree in variables.items() if name != "params"}
-    if _layout(aux.model_state) != _layout(state):
-        allowed = "a task whose loss returns the network's collections, as `Model.apply` does"
-        raise UserError("task.name", name, allowed)
+    same = _layout(aux.model_state) == _layout(state)
+    need(same, "whose loss returns the network's collections, as `Model.apply` does")
     metrics = _traced(name, "evaluation", task.metrics, axis, variables, batch, field="task.name")
-    if not _is_named(metrics):
-        raise UserError("task.name", name, "a task whose metrics are {name: (batch,)}")
-    for metric, found in aux.metrics.items():
-        if found.shape != ():
-            allowed = f"a task whose loss returns means over the batch, not {metric} {found.shape}"
-            raise UserError("task.name", name, allowed)
-    for metric, found in metrics.items():
-        if found.shape != (size,):
-            allowed = f"a task with metrics of shape (batch,), not {metric} {found.shape}"
-            raise UserError("task.name", name, allowed)
-    for needed, there in (("loss", metrics), (task.metric.name, metrics)):
-        if needed not in there:
-            raise UserError("task.name", name, f"a task whose metrics have {needed!r}")
-    if task.metric.name not in {"loss", *aux.metrics}:
-        allowed = f"a task whose loss returns the metric {task.metric.name!r}"
-        raise UserError("task.name", name, allowed)
+    need(_is_named(metrics), "whose metrics are {name: (batch,)}")
+    for own, x in aux.metrics.items():
+        need(x.shape == (), f"whose loss returns means over the batch, not {own} {x.shape}")
+    for own, x in metrics.items():
+        need(x.shape == (size,), f"with metrics of shape (batch,), not {own} {x.shape}")
+    for own in ("loss", task.metric.name):
+        need(own in metrics, f"whose metrics have {own!r}")
+        need(own in {"loss", *aux.metrics}, f"whose loss returns the metric {own!r}")
     return ["loss", *aux.metrics]
 
 
-def _check_metric(name: str, metric: Metric) -> None:
+def _need_task(name: str, fine: bool, allowed: str) -> None:
+    if not fine:
+        raise UserError("task.name", name, f"a task {allowed}")
+
+
+def _check_metric(need: Callable[[bool, str], None], metric: Metric) -> None:
     """Makes sure of a metric's name, direction and reported value."""
-    if not isinstance(metric, Metric):
-        allowed = f"a task whose `metric` is a gpnas.train.Metric, not {metric!r}"
-        raise UserError("task.name", name, allowed)
-    if metric.name in ("", *RESERVED):
-        allowed = f"a task whose metric has a name other than {', '.join(RESERVED)}"
-        raise UserError("task.name", name, f"{allowed}; not {metric.name!r}")
-    if metric.better not in ("lower", "higher"):
-        allowed = f"a task whose metric is better lower or higher, not {metric.better!r}"
-        raise UserError("task.name", name, allowed)
-    if not any(_is_finite(metric, mean) for mean in _MEANS):
-        allowed = "a task whose `Metric.value` is a finite number for a mean over examples"
-        raise UserError("task.name", name, allowed)
+    need(isinstance(metric, Metric), f"whose `metric` is a gpnas.train.Metric, not {metric!r}")
+    names = f"whose metric has a name other than {', '.join(RESERVED)}; not {metric.name!r}"
+    need(metric.name not in ("", *RESERVED), names)
+    better = f"whose metric is better lower or higher, not {metric.better!r}"
+    need(metric.better in ("lower", "higher"), better)
+    finite = any(_is_finite(metric, mean) for mean in _MEANS)
+    need(finite, "whose `Metric.value` is a finite number for a mean over examples")
 
 
 def _is_finite(metric: Metric, mean: float) -> bool:

@@ -29,6 +29,7 @@ from gpnas.units import CostModel, Macs, UnitGroups, cost_model
 
 _STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_COUNTS = ("epochs", "log_every", "eval_every", "batch_size")  # of 1 or more
 _PRECISIONS = ("", "default", "high", "highest", "bfloat16", "tensorfloat32", "float32")
 _MOST_STEPS = 2**31 - 2**20  # of a run; int32, with room for what is counted from its end
 
@@ -312,33 +313,24 @@ def _batch_size(train: ConfigDict, images: int) -> int:
 
 
 def _check_train(train: ConfigDict) -> None:
-    devices = jax.device_count()
-    if train.parallel not in ("jit", "pmap"):
-        raise UserError("train.parallel", train.parallel, "jit, pmap")
-    if train.loop not in ("auto", "scan", "steps", "segments"):
-        raise UserError("train.loop", train.loop, "auto, scan, steps, segments")
-    if train.loop == "segments" and train.parallel == "pmap":
-        raise UserError("train.loop", train.loop, "auto, scan, steps, where train.parallel=pmap")
-    for field in ("epochs", "log_every", "eval_every"):
-        if train[field] < 1:
-            raise UserError(f"train.{field}", train[field], "1 or more")
-    if train.batch_size < 1:
-        raise UserError("train.batch_size", train.batch_size, "1 or more")
-    if train.batch_size % devices:
-        raise UserError(
-            "train.batch_size", train.batch_size, f"a multiple of the {devices} devices"
-        )
-    sharded = train.shard_min_size
-    if sharded < 0 or (sharded and train.parallel == "pmap"):
-        raise UserError("train.shard_min_size", sharded, "0 or more; 0 where train.parallel=pmap")
-    if train.matmul_precision not in _PRECISIONS:
-        allowed = f"{', '.join(_PRECISIONS[1:])}, or empty"
-        raise UserError("train.matmul_precision", train.matmul_precision, allowed)
-    steps, whole = train.profile, all(type(step) is int for step in train.profile)
-    if steps and not (whole and len(steps) == 2 and 0 <= steps[0] < steps[1]):
-        raise UserError("train.profile", steps, "(start, stop), steps with 0 <= start < stop")
-    if not train.checkpoint_seconds >= 0:
-        raise UserError("train.checkpoint_seconds", train.checkpoint_seconds, "0 or more")
+    devices, pmap = jax.device_count(), train.parallel == "pmap"
+    loops = ("auto", "scan", "steps", *(() if pmap else ("segments",)))
+    sharded, steps = train.shard_min_size, train.profile
+    trace = len(steps) == 2 and all(type(n) is int for n in steps) and 0 <= steps[0] < steps[1]
+    for field, fine, allowed in (
+        ("parallel", train.parallel in ("jit", "pmap"), "jit, pmap"),
+        ("loop", train.loop in loops, ", ".join(loops) + (", where train.parallel=pmap" * pmap)),
+        *((field, train[field] >= 1, "1 or more") for field in _COUNTS),
+        ("batch_size", train.batch_size % devices == 0, f"a multiple of the {devices} devices"),
+        ("shard_min_size", sharded >= 0 and not (sharded and pmap),
+         "0 or more; 0 where train.parallel=pmap"),
+        ("matmul_precision", train.matmul_precision in _PRECISIONS,
+         f"{', '.join(_PRECISIONS[1:])}, or empty"),
+        ("profile", not steps or trace, "(start, stop), steps with 0 <= start < stop"),
+        ("checkpoint_seconds", train.checkpoint_seconds >= 0, "0 or more"),
+    ):  # fmt: skip
+        if not fine:
+            raise UserError(f"train.{field}", train[field], allowed)
 
 
 def _check_trainings(train: ConfigDict, trainings: int) -> None:

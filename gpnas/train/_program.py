@@ -23,7 +23,7 @@ from gpnas.methods import EvalContext
 from gpnas.train import _placement, _processes
 from gpnas.train._averaging import evaluation_params
 from gpnas.train._counters import count_changes
-from gpnas.train._evaluate import make_evaluations
+from gpnas.train._evaluate import Evaluated, make_predict_all
 from gpnas.train._plan import Plan
 from gpnas.train._segments import many_steps
 from gpnas.train._state import TrainState
@@ -48,10 +48,9 @@ class Program(NamedTuple):
         int32, or, streamed, the examples, a pair (replicas, rows, batch, …).
       network: `state → variables` for evaluation, in new buffers: parameters with gates and
         masks applied, and the model's other variables.
-      evaluate: `(variables, split) → metrics` of one network, means over all images.
-      evaluate_all: `([variables], split) → [metrics]` of several, in one program.
-      predict: `(variables, split) → (metrics, classes)`, as `evaluate`, and the most probable class
-        of each example, (examples,) int32; None unless the task is to classify into at most 100.
+      predict_all: `([variables], split) → [(metrics, classes)]` of networks, in one program: means
+        over all examples, and the most probable class of each example, (examples,) int32; None
+        unless the task is to classify into at most 100.
       on_eval: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
         object if nothing changes.
       executables: `() → int`, programs compiled for `run` so far.
@@ -67,13 +66,15 @@ class Program(NamedTuple):
     fetch: Callable[[TrainState], list[TrainState]]
     run: Callable[..., tuple[TrainState, Metrics]]
     network: Callable[[TrainState], dict[str, Any]]
-    evaluate: Callable[[Any, Split], dict[str, float]]
-    evaluate_all: Callable[[list, Split], list[dict[str, float]]]
-    predict: Callable[[Any, Split], tuple[dict[str, float], np.ndarray | None]]
+    predict_all: Callable[[list, Split], list[Evaluated]]
     on_eval: Callable[[TrainState, float, Split], TrainState] | None
     executables: Callable[[], int]
     to_full_shape: Callable[[Any], Any] = lambda tree: tree
     resize_to_active: Callable[[TrainState], tuple["Program", TrainState]] | None = None
+
+    def evaluate(self, variables: Any, split: Split) -> dict[str, float]:
+        """Metrics of one network, means over all examples."""
+        return self.predict_all([variables], split)[0][0]
 
 
 def make_program(
@@ -105,8 +106,7 @@ def make_program(
         params = apply(masks, plan.method.gates.network(params, aux, masks, step))
         return jax.tree.map(jnp.copy, {"params": params, **model_state})
 
-    evaluate, evaluate_all, predict = make_evaluations(plan, data)
-
+    predict_all = make_predict_all(plan, data)
     return Program(
         plan.task.metric,
         lambda keys, loaded=None: [init(key, loaded) for key in keys],
@@ -117,10 +117,8 @@ def make_program(
         lambda state: network(
             state.masks, state.params, state.opt_state, state.aux, state.model_state, state.step
         ),
-        evaluate,
-        evaluate_all,
-        predict,
-        _make_on_eval(plan, evaluate),
+        predict_all,
+        _make_on_eval(plan, predict_all),
         executables,
     )
 
@@ -146,7 +144,7 @@ def _make_init(plan: Plan, shard_min_size: int) -> tuple[Any, Callable]:
     return layout, init
 
 
-def _make_on_eval(plan: Plan, evaluate: Callable) -> Callable | None:
+def _make_on_eval(plan: Plan, predict_all: Callable) -> Callable | None:
     """`(state, loss, split) → state` after an evaluation, if the method decides something then."""
     hook = plan.method.hooks.on_eval
     if hook is None:
@@ -157,7 +155,7 @@ def _make_on_eval(plan: Plan, evaluate: Callable) -> Callable | None:
 
         def loss_of(params: Any) -> float:
             variables = {"params": params, **state.model_state}
-            return _processes.from_first(lambda: evaluate(variables, split)["loss"])
+            return _processes.from_first(lambda: predict_all([variables], split)[0][0]["loss"])
 
         new = hook(state, EvalContext(loss, loss_of, plan.tx.init))
         if new is state:

@@ -231,7 +231,7 @@ def _test(
     If it classifies, also the class that the last one predicts for each example.
     """
     metric, name = plan.task.metric, plan.task.metric.name
-    last, classes = program.predict(program.network(state), data.test)
+    last, classes = program.predict_all([program.network(state)], data.test)[0]
     selected = program.evaluate(replica.selected.variables, data.test)
     found = {"last": metric.reported(last[name]), "selected": metric.reported(selected[name])}
     checked = {f"{name} ({which})": value for which, value in found.items()}

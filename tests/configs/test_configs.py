@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import development
+from configs import development_units
 from experiments.studies.fashion import config as fashion
 from experiments.studies.recipes import pinned
 from experiments.studies.tuning import config as tuning
@@ -194,11 +194,11 @@ def test_studies():
 
 
 def test_automatic_durations_of_the_standard_run_are_those_of_the_records():
-    fields = inspect.signature(METHODS["development"]).parameters
-    found = duration.resolve(development.get_config().method.to_dict(), fields, 4210, 10)
+    fields = inspect.signature(METHODS["development_units"]).parameters
+    found = duration.resolve(development_units.get_config().method.to_dict(), fields, 4210, 10)
     auto = {"every": 100, "window": 20}
     assert found == auto
-    assert pinned(development.get_config()).method.to_dict().items() >= auto.items()
+    assert pinned(development_units.get_config()).method.to_dict().items() >= auto.items()
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ from gpnas.masks import (
     update_leaves,
     when,
 )
+from gpnas.methods import build
 
 KEY = jax.random.key(0)
 PARAMS = {
@@ -249,6 +250,32 @@ def test_paths_are_in_natural_order():
     assert list(masked_leaves(init_masks(params))) == [f"Dense_{i}" for i in range(12)]
     assert tree.lookup({"Dense_1*": 1, "*": 2}, "Dense_11", 0) == 1
     assert tree.lookup({}, "x", 7) == 7
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        plasticity(drop=score.magnitude(), grow=score.gradient(), density=schedule.constant(0.5),
+                   churn=schedule.constant(0.5), every=1),
+        ranking(score.magnitude(), schedule.constant(0.5)),
+        build({"name": "snfs", "density": 0.5, "every": 1}, total_steps=9, batch_size=1,
+              shapes={"x": (4, 4)}).transform,
+    ],
+    ids=["plasticity", "ranking", "snfs"],
+)  # fmt: skip
+def test_random_keys_follow_the_natural_order_of_layers(transform):
+    """Where all scores are equal, keys decide: the same for Dense_2 and Dense_02 of twelve."""
+
+    def updated(names):
+        masks = {name: jnp.arange(16).reshape(4, 4) % 2 == 0 for name in names}
+        ones = {name: jnp.ones((4, 4)) for name in names}
+        state = transform.init(init_masks(ones), ones, KEY)[1]
+        masks, _ = transform.update(masks, state, MaskContext(jnp.int32(1), ones, ones, KEY))
+        return [masks[name] for name in names]
+
+    short = updated([f"Dense_{i}" for i in range(12)])
+    chex.assert_trees_all_equal(short, updated([f"Dense_{i:02}" for i in range(12)]))
+    assert len({mask.tobytes() for mask in map(np.asarray, short)}) > 6
 
 
 def test_two_leaves_of_one_path_are_refused():

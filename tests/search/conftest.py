@@ -1,4 +1,4 @@
-"""A small supernet on the digits, for weight sharing and DARTS; a database server."""
+"""A database server."""
 
 import os
 import pathlib
@@ -7,60 +7,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from typing import NamedTuple
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-
-from gpnas.data import Dataset
-from gpnas.models import Supernet201, cell201
-from gpnas.search.sharing import Pictures, Shared, State, make_shared, minibatches, pictures
-
-
-class Small(NamedTuple):
-    """A supernet, its programs, weights at initialisation, and the digits."""
-
-    supernet: nn.Module
-    shared: Shared
-    begin: State
-    train: Pictures
-    held: Pictures
-    rows: np.ndarray
-
-
-class Tiny(nn.Module):
-    """What is called as a supernet is, and compiles at once."""
-
-    @nn.compact
-    def __call__(self, images: jax.Array, selection: jax.Array) -> jax.Array:
-        """(batch, 8, 8, 1) → (batch, 10)."""
-        one = jnp.ndim(selection) == 1
-        weights = jax.nn.one_hot(selection, len(cell201.OPERATIONS)) if one else selection
-        found = nn.relu(nn.Dense(weights.size)(images.reshape(len(images), -1)))
-        return nn.Dense(10)(found * weights.reshape(1, -1))
-
-
-@pytest.fixture(scope="module")
-def tiny(digits: Dataset) -> Small:
-    """The same around a network that is no supernet."""
-    return _small(digits, Tiny())
-
-
-@pytest.fixture(scope="module")
-def small(digits: Dataset, one_stage: None) -> Small:
-    """Two channels, one stage of one cell, minibatches of 16."""
-    return _small(digits, Supernet201(10, channels=2, cells=1, conv="im2col"))
-
-
-def _small(digits: Dataset, supernet: nn.Module) -> Small:
-    shared = make_shared(supernet, digits.input_shape)
-    held = pictures(digits.validation, digits)
-    rows = minibatches(np.random.default_rng(0), len(held.labels), 16)
-    begin = jax.device_get(shared.init(jax.random.key(0)))
-    return Small(supernet, shared, begin, pictures(digits.train, digits), held, rows)
 
 
 def free_port():

@@ -21,7 +21,6 @@ from gpnas.search.morphable import (
     cut,
     grow,
     inherit,
-    morph,
     morphable,
 )
 
@@ -82,10 +81,9 @@ def shapes(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
 
-@pytest.mark.parametrize(("widen", "networks"), [("fresh", 40), ("copy", 20)])
-def test_exact_operators_keep_the_function(widen, networks):
+def test_exact_operators_keep_the_function():
     names, checked = list(EXACT), dict.fromkeys(EXACT, 0)
-    for seed, parent in enumerate(parents(40)[:networks]):
+    for seed, parent in enumerate(parents(60)[:40]):
         rng = np.random.default_rng(seed)
         count = int(rng.integers(1, 4))
         first = names[seed % len(names)]
@@ -95,7 +93,7 @@ def test_exact_operators_keep_the_function(widen, networks):
         child = change(child, rng, [*EXACT.values()], count - 1) or child
         checked[first] += 1
         variables = drawn(parent, seed)
-        begun, kept = inherit(parent, child, variables, drawn(child, seed + 1), widen=widen)
+        begun, kept = inherit(parent, child, variables, drawn(child, seed + 1))
         assert shapes(begun) == shapes(structure(child))
         assert jax.tree.structure(kept) == jax.tree.structure(begun["params"])
         expected = outputs(parent, variables, seed)
@@ -103,12 +101,12 @@ def test_exact_operators_keep_the_function(widen, networks):
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max(), (
             first, parent, child,
         )  # fmt: skip
-    assert min(checked.values()) >= networks / 25 and sum(checked.values()) >= 0.6 * networks
+    assert min(checked.values()) >= 2 and sum(checked.values()) >= 24
 
 
 def test_calibrated_insertions_keep_the_function_in_inference():
     done = 0
-    for seed, parent in enumerate(parents(40)[:20]):
+    for seed, parent in enumerate(parents(60)[:20]):
         child = EXACT["insert_conv"](parent, np.random.default_rng(seed))
         if child is None:
             continue
@@ -146,22 +144,9 @@ def test_calibrated_insertions_keep_the_function_in_training_too():
         assert np.abs(in_training(child, blind, batch) - expected).max() > 100 * close
 
 
-def test_a_morphism_is_a_pure_function_of_network_and_variables():
-    parent = SPACES["conv"].sample(np.random.default_rng(0))
-    variables = drawn(parent, 0)
-    widened = morph(EXACT["widen"])
-    child, begun = widened(parent, variables, np.random.default_rng(1))
-    again, same = widened(parent, variables, np.random.default_rng(1))
-    assert child == again and architecture_params(child) > architecture_params(parent)
-    assert all(map(np.array_equal, jax.tree.leaves(begun), jax.tree.leaves(same)))
-    assert morph(EXACT["insert_dense"])(parent, variables, np.random.default_rng(1)) == (
-        parent, variables,
-    )  # fmt: skip
-
-
 def test_approximate_operators_give_networks_that_fit():
     done = dict.fromkeys(APPROXIMATE, 0)
-    for seed, parent in enumerate(parents(40)[:20]):
+    for seed, parent in enumerate(parents(60)[:20]):
         for name, operator in APPROXIMATE.items():
             child = operator(parent, np.random.default_rng(seed))
             if child is None:
@@ -189,7 +174,7 @@ def test_pruned_layers_keep_their_largest_filters():
 
 
 def test_parameters_and_macs_are_counted():
-    for architecture in parents(200)[:60]:
+    for architecture in parents(60):
         tree = structure(architecture)["params"]
         assert architecture_params(architecture) == sum(leaf.size for leaf in jax.tree.leaves(tree))
     one = SPACES["conv"].sample(np.random.default_rng(0))
@@ -198,7 +183,7 @@ def test_parameters_and_macs_are_counted():
 
 
 def test_architectures_survive_json():
-    for architecture in parents(200)[:60]:
+    for architecture in parents(60):
         again = tuples(json.loads(json.dumps(architecture)))
         assert again == architecture and hash(again) == hash(architecture)
         check_architecture(again)

@@ -4,11 +4,23 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.studies.sharing.costs import selection_macs
 from gpnas.models import Cell201, cell201, choice, network_macs
 from gpnas.search import STRATEGIES, Trial, load_table, search, sharing
-from gpnas.search.sharing import Recipe, by_shared_weights, make_shared, minibatches, selection_macs
+from gpnas.search.sharing import Recipe, by_shared_weights, make_shared, minibatches
+from tests.supernets import make_small, make_tiny
 
 ARCHITECTURE = ("conv3", "none", "skip", "pool3", "conv1", "conv3")
+
+
+@pytest.fixture(scope="module")
+def tiny(digits):
+    return make_tiny(digits)
+
+
+@pytest.fixture(scope="module")
+def small(digits, one_stage):
+    return make_small(digits)
 
 
 def paths(count, seed=0):

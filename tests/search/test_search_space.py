@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpnas.errors import UserError
-from gpnas.search import STRATEGIES, check_metric, choices, load_table, only, search
+from gpnas.search import STRATEGIES, choices, load_table, only, search
 
 METRIC = {name: {"metric": "error"} for name in ("local", "evolution", "lanas")}
 OPTIONS = st.lists(st.integers(2, 4), min_size=1, max_size=5).map(
@@ -127,8 +127,6 @@ def test_tables_with_mistakes(tmp_path, text, columns, message):
         load_table(write(tmp_path, text), columns)
 
 
-def test_no_such_table_or_metric(tmp_path):
+def test_no_such_table(tmp_path):
     with pytest.raises(UserError, match="nas_bench_201, nas_bench_macro, or a CSV file"):
         load_table(str(tmp_path / "none.csv"), 1)
-    with pytest.raises(UserError, match="objective: got 'accuracy', allowed: cifar10_test"):
-        check_metric(load_table("nas_bench_macro"), "objective", "accuracy")

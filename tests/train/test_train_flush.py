@@ -97,7 +97,7 @@ def test_networks_are_evaluated_together_as_alone(loop, tiny, digits, monkeypatc
     states = program.init([jax.random.key(i) for i in range(3)])
     networks = [program.network(state) for state in states]
     split = digits.train  # two batches, the second of 293
-    together = program.evaluate_all(networks, split)
+    together = [metrics for metrics, _ in program.predict_all(networks, split)]
     alone = [program.evaluate(network, split) for network in networks]
     assert len({metrics["loss"] for metrics in alone}) == 3
     for found, expected in zip(together, alone, strict=True):
@@ -109,6 +109,6 @@ def test_networks_are_evaluated_together_as_alone(loop, tiny, digits, monkeypatc
         assert wrong == pytest.approx(round(wrong), abs=1e-3)
     for size in (1 << 28, 1):  # in one part, and in two of a batch each
         monkeypatch.setattr(_evaluate, "_BYTES", size)
-        metrics, classes = program.predict(networks[0], split)
+        metrics, classes = program.predict_all(networks[:1], split)[0]
         assert metrics == pytest.approx(alone[0], rel=1e-6)
         assert np.mean(classes != split.targets) == pytest.approx(metrics["error"])

@@ -1,5 +1,6 @@
 """Does coupling win between connections? LeNet-300-100 on Fashion-MNIST at five densities."""
 
+import functools
 import pathlib
 from collections.abc import Mapping
 
@@ -14,10 +15,28 @@ _HEADING = "Test error by density at equal training FLOPs"
 _REFERENCES = ("development", "GMP sparse start", "GraNet matched")
 
 
-def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+def sections(
+    name: str, top: float, results: pathlib.Path, config: ConfigDict
+) -> Mapping[str, Section]:
+    """Tables of differences and of errors, and the figure of a study with these arms.
+
+    Args:
+      name: Of the markers.
+      top: Largest error that the figure shows, in %.
+      results: Folder of all studies' records.
+      config: Of the study.
+    """
     found = records(results, config)
-    figures = [density_panels(_HEADING, found, _REFERENCES, top=18.0)] if found else []
-    return {"coupling": Section([gap_table(found), error_table(found)], figures)}
+    if not found:
+        return {name: Section()}
+    figure = density_panels(_HEADING, found, _REFERENCES, top=top)
+    return {name: Section([gap_table(found), error_table(found)], [figure])}
 
 
-STUDY = Study(get_config, sweep, _sections, "coupling.md", shorten=epochs(1))
+STUDY = Study(
+    get_config,
+    sweep,
+    functools.partial(sections, "coupling", 18.0),
+    "coupling.md",
+    shorten=epochs(1),
+)

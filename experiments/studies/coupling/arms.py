@@ -48,7 +48,7 @@ def _own(function: str, **fields: Any) -> Callable[[], ConfigDict]:
 
 #: By name, all of a given density.
 ARMS: dict[str, Arm] = {
-    OURS: Arm(development.get_config, {"window": 5}, "peak"),
+    OURS: Arm(development.get_config, {}, "peak"),
     "pipeline": Arm(pipeline.get_config, {"allocation": "global"}, "peak"),
     "magnitude and gradient": Arm(
         development.get_config, {"grow": "gradient", "window": 1}, "peak"

@@ -12,6 +12,7 @@ from experiments.studies.coupling.arms import ARMS, config_of
 from gpnas.train import study
 
 DENSITIES = (0.02, 0.01, 0.05, 0.005, 0.002)
+SEEDS = tuple(range(20))
 #: Weight decay chosen on validation by `coupling_tuning`; 0 where none is named.
 CHOSEN: dict[str, float] = {
     "dense": 0.0005,
@@ -36,4 +37,4 @@ def get_config() -> ConfigDict:
         for name in ARMS:
             decay = CHOSEN.get(name.removesuffix(" longer"), 0.0)
             arms[f"{name}@{density:g}"] = config_of(name, density, decay)
-    return study("coupling", arms, densities=(), seeds=tuple(range(20)))
+    return study("coupling", arms, densities=(), seeds=SEEDS)

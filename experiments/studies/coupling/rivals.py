@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import MaskContext, allocate, plasticity, schedule, score
-from gpnas.methods import Forecast, Method, rate_until, step_at
+from gpnas.methods import Forecast, Method, forecast_developmental, step_at
 
 _DECAY = 0.9  # of the averages of gradients, as in development
 
@@ -106,7 +106,4 @@ def senn(
         window=window,
         lookahead=every,
     )
-    forecast = Forecast(
-        schedule.held(curve, every, lookahead=every), rate_until(stop, min(window / every, 1.0))
-    )
-    return Method(transform, forecast)
+    return Method(transform, forecast_developmental(curve, stop, every, window))

@@ -107,7 +107,8 @@ def gap_table(records: Sequence[Record]) -> Table:
       records: Of `coupling`.
     """
     densities = densities_asked(records)
-    gaps = {name: _area_gap(records, name, densities) for name in MATCHED}
+    rivals = [name for name in MATCHED if any(record["arm"] == name for record in records)]
+    gaps = {name: _area_gap(records, name, densities) for name in rivals}
     corrected = holm({name: p_value(gap) for name, gap in gaps.items() if gap})
     columns = [
         Column("development minus", numeric=False),
@@ -116,7 +117,7 @@ def gap_table(records: Sequence[Record]) -> Table:
         Column("p, Holm"),
     ]
     rows = []
-    for name in MATCHED:
+    for name in rivals:
         cells = [_gap_text(_gap(records, name, density)) for density in densities]
         p = f"{corrected[name]:.2g}" if name in corrected else "–"
         rows.append([Cell(text) for text in (name, *cells, _gap_text(gaps[name]), p)])

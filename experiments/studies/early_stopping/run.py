@@ -13,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.studies.early_stopping.config import get_config
+from experiments.studies.searches import check_metric
 from gpnas.errors import UserError
 from gpnas.records import records_path
 from gpnas.search import (
@@ -20,7 +21,6 @@ from gpnas.search import (
     Evaluate,
     Propose,
     Trial,
-    check_metric,
     load_table,
     simulate,
 )

@@ -15,13 +15,14 @@ from scipy import stats
 
 from experiments.studies import study
 from experiments.studies.proxies.config import get_config
+from experiments.studies.searches import check_metric
 from gpnas import plugins
 from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.models import Supernet201, choice
 from gpnas.provenance import provenance
 from gpnas.records import append_line, read_lines, records_path
-from gpnas.search import BenchmarkTable, check_metric, load_table
+from gpnas.search import BenchmarkTable, load_table
 from gpnas.search.proxies import PROXIES, measure
 from gpnas.sections import check_section
 from gpnas.train import load_data

@@ -4,9 +4,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.studies.sharing.costs import FORWARD
+from experiments.studies.sharing.darts import discretise, first_order
 from gpnas.models import Supernet201, cell201, choice
 from gpnas.search import (
     BenchmarkTable,
@@ -18,14 +21,12 @@ from gpnas.search import (
     simulate,
     value,
 )
-from gpnas.search.darts import discretise, first_order
 from gpnas.search.sharing import (
-    FORWARD,
     Pictures,
     Recipe,
     Shared,
     by_shared_weights,
-    train_alone,
+    minibatches,
     train_shared,
 )
 from gpnas.search.strategies import asha, successive_halving
@@ -113,6 +114,24 @@ def _evaluation_cost(context: Context, selection: np.ndarray, count: int) -> Cos
 
 def _total(parts: Sequence[Cost]) -> Cost:
     return Cost(sum(part.steps for part in parts), sum(part.macs for part in parts))
+
+
+def train_alone(
+    shared: Shared, seen: Pictures, selection: np.ndarray, steps: int, batch: int, seed: int
+) -> Any:
+    """The parameters of one architecture, trained from scratch.
+
+    Args:
+      shared: The programs of a supernet.
+      seen: Training images.
+      selection: (edges,) int32, the architecture.
+      steps, batch: Number of steps, and images per step.
+      seed: Of the weights and of the images' order.
+    """
+    rng = np.random.default_rng(seed)
+    rows = minibatches(rng, len(seen.labels), batch, steps)
+    selections = np.broadcast_to(selection, (steps, *selection.shape))
+    return shared.train(shared.init(jax.random.key(seed)), seen, selections, rows, steps).params
 
 
 def error_alone(context: Context, architecture: Sequence[str], steps: int, seed: int) -> float:

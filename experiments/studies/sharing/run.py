@@ -13,6 +13,7 @@ from scipy import stats
 
 from experiments.studies.proxies.run import SPACE, correlation
 from experiments.studies.sharing.config import get_config
+from experiments.studies.sharing.costs import selection_macs
 from experiments.studies.sharing.methods import (
     METHODS,
     Context,
@@ -21,6 +22,7 @@ from experiments.studies.sharing.methods import (
     random_candidates,
     recorded_error,
     supernet_steps,
+    train_alone,
 )
 from experiments.studies.study import matching
 from gpnas import plugins
@@ -30,14 +32,7 @@ from gpnas.models import Supernet201, choice
 from gpnas.records import append_line, read_lines, records_path
 from gpnas.search import BenchmarkTable, load_table
 from gpnas.search.record import describe_search, naming
-from gpnas.search.sharing import (
-    Recipe,
-    make_shared,
-    minibatches,
-    pictures,
-    selection_macs,
-    train_alone,
-)
+from gpnas.search.sharing import Recipe, make_shared, minibatches, pictures
 from gpnas.sections import check_section, check_whole
 from gpnas.train import load_data, percent
 

@@ -25,7 +25,7 @@ _START: dict[Any, dict[str, Any]] = {
     gmp: {},
     rigl: {"stop_at": 0.75},
     pipeline: {"allocation": "global"},
-    development: {"drop": "removal_cost", "peak_at": 0.1},
+    development: {"drop": "removal_cost", "peak_at": 0.1, "window": 20},
 }
 _VARIANTS: dict[Any, list[dict[str, Any]]] = {
     gmp: [

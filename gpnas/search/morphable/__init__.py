@@ -8,7 +8,7 @@ from gpnas.search.morphable.architecture import (
     check_architecture,
     shapes,
 )
-from gpnas.search.morphable.inherit import inherit, morph
+from gpnas.search.morphable.inherit import inherit
 from gpnas.search.morphable.network import Morphable
 from gpnas.search.morphable.operators import APPROXIMATE, EXACT, Operator, change
 from gpnas.search.morphable.space import cut, grow, morphable
@@ -16,5 +16,5 @@ from gpnas.search.morphable.space import cut, grow, morphable
 __all__ = [
     "APPROXIMATE", "EXACT", "Architecture", "Layer", "Morphable", "Operator",
     "architecture_macs", "architecture_params", "change", "check_architecture", "cut", "grow",
-    "inherit", "morph", "morphable", "shapes",
+    "inherit", "morphable", "shapes",
 ]  # fmt: skip

@@ -5,8 +5,7 @@ of a wider layer's new filters are 0, an inserted layer is the identity, outgoin
 concatenation are 0, and a new addition has weight 0.
 
 References:
-  Elsken et al. 2019, LEMONADE (arXiv:1804.09081), section 3.1; Chen et al. 2016, Net2Net
-  (arXiv:1511.05641), section 2.3, for `widen="copy"`.
+  Elsken et al. 2019, LEMONADE (arXiv:1804.09081), section 3.1.
 """
 
 import functools
@@ -17,15 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.errors import UserError
 from gpnas.masks import tree
 from gpnas.search.morphable import channels
 from gpnas.search.morphable.architecture import WEIGHTED, Architecture, load_architecture, ties
 from gpnas.search.morphable.channels import NEW, OUTPUT, Inputs
 from gpnas.search.morphable.network import EPSILON, Morphable, name_of
-from gpnas.search.morphable.operators import Operator
 
-WIDEN = ("fresh", "copy")
 # (name of the leaf, its fresh value, the parent's or None) → (value, bool of what is inherited)
 _Move = Callable[[str, np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
 
@@ -36,7 +32,6 @@ def inherit(
     variables: Any,
     fresh: Any,
     images: jax.Array | None = None,
-    widen: str = "fresh",
 ) -> tuple[Any, Any]:
     """The variables with which a child begins, and which of them are its parent's.
 
@@ -50,22 +45,14 @@ def inherit(
       images: (batch, height, width, channels), from which the batch norms of inserted layers take
         their statistics, so that they are the identity in training too, as far as the parent's
         running statistics are those of the batch. Without images they are in inference mode alone.
-      widen: Initial values of new filters: "fresh", or the "copy" of others, which then share their
-        outgoing weights. Copies get the same gradients, and stay the same unless noise makes them
-        differ.
 
     Returns:
       `(variables, inherited)`: of the structure of `fresh`, and of that of its params, bool, True
       for each number that is the parent's own.
-
-    Raises:
-      UserError: For another `widen`.
     """
-    if widen not in WIDEN:
-        raise UserError("widen", widen, ", ".join(WIDEN))
     old, new = load_architecture(parent), load_architecture(child)
     known = {tree.path_name(p): np.asarray(x) for p, x in _leaves(variables)}
-    found = channels.match(old, new, _filters(old, new, known, widen))
+    found = channels.match(old, new, _filters(old, new, known))
     moves = _moves(new, found)
     values, kept = [], []
     for path, leaf in _leaves(fresh):
@@ -81,31 +68,6 @@ def inherit(
     return begun, jax.tree.unflatten(structure, kept)["params"]
 
 
-def morph(operator: Operator, widen: str = "fresh") -> Callable[..., tuple[Any, Any]]:
-    """An operator on networks instead of architectures.
-
-    Args:
-      operator: `(architecture, rng) → architecture or None`.
-      widen: As for `inherit`.
-
-    Returns:
-      `(architecture, variables, rng, images=None) → (architecture, variables)`; where the operator
-      does not apply, they are the same.
-    """
-
-    def apply(
-        architecture: Any, variables: Any, rng: np.random.Generator, images: Any = None
-    ) -> tuple[Any, Any]:
-        child = operator(architecture, rng)
-        if child is None:
-            return architecture, variables
-        key = jax.random.key(int(rng.integers(2**31)))
-        fresh = jax.jit(Morphable(child).init)(key, jnp.zeros((1, *child.image)))
-        return child, inherit(architecture, child, variables, fresh, images, widen)[0]
-
-    return apply
-
-
 def _leaves(tree: Any) -> list[tuple[Any, Any]]:
     return jax.tree_util.tree_flatten_with_path(tree)[0]
 
@@ -114,7 +76,7 @@ _WEIGHTS = {"conv": "conv/kernel", "separable": "pointwise/kernel", "dense": "de
 
 
 def _filters(
-    old: Architecture, new: Architecture, known: dict[str, np.ndarray], widen: str
+    old: Architecture, new: Architecture, known: dict[str, np.ndarray]
 ) -> dict[int, np.ndarray]:
     """By layer with weights that both have: the parent's filter that is the child's, or `NEW`."""
     squares = {}
@@ -126,15 +88,13 @@ def _filters(
         squares |= dict.fromkeys(group, np.sum([squares[i] for i in group], axis=0))
     both = channels.shared(old, new)
     widths = {layer.id: layer.width for layer in new.layers if layer.op in WEIGHTED}
-    return {i: _chosen(squares[i], widths[i], widen) for i in widths if i in both}
+    return {i: _chosen(squares[i], widths[i]) for i in widths if i in both}
 
 
-def _chosen(squares: np.ndarray, width: int, widen: str) -> np.ndarray:
+def _chosen(squares: np.ndarray, width: int) -> np.ndarray:
     before = len(squares)
     if width <= before:
         return np.sort(np.argsort(-squares, kind="stable")[:width])
-    if widen == "copy":
-        return np.arange(width) % before
     return np.append(np.arange(before), np.full(width - before, NEW))
 
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gpnas._settings import Count, Counts, Positive
 from gpnas.errors import UserError
 from gpnas.models import resolve_conv
-from gpnas.search._settings import Count, Counts, Positive
 from gpnas.search._space import Space
 from gpnas.search.morphable.architecture import (
     IMAGE,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from gpnas._settings import Counts, Factor
 from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
-from gpnas.search._settings import Counts, Factor
 from gpnas.search._space import Space
 from gpnas.search.strategies.halving import check_budgets
 from gpnas.search.strategies.random import fresh

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from gpnas._settings import Count, Fraction
 from gpnas.errors import UserError
 from gpnas.search import pareto
 from gpnas.search._history import History, Proposal, Propose, Trial, evaluated, known, value
-from gpnas.search._settings import Count, Fraction
 from gpnas.search._space import Rng, Space
 from gpnas.search.strategies.random import fresh
 

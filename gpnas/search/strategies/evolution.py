@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from gpnas._settings import Count
 from gpnas.search._history import History, Proposal, Propose, best, evaluated
-from gpnas.search._settings import Count
 from gpnas.search._space import Space
 
 

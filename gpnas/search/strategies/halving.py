@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpnas._settings import Counts, Factor, Steps
 from gpnas.errors import UserError
 from gpnas.search._history import History, Proposal, Propose, best, known
-from gpnas.search._settings import Counts, Factor, Steps
 from gpnas.search._space import Space
 from gpnas.search.strategies.random import fresh
 

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,9 +9,10 @@ from sklearn.cluster import KMeans
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
+from gpnas._settings import Count, NonNegative
 from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
-from gpnas.search._settings import Count, NonNegative
 from gpnas.search._space import Space, encoded
+from gpnas.search.strategies.lanas import make_candidates
 from gpnas.search.strategies.random import fresh
 
 
@@ -57,7 +57,7 @@ def lamcts(
     References:
       Wang, Fonseca & Tian 2020 (arXiv:2007.00708), section 4.
     """
-    pool = _make_pool(space, draws)
+    candidates = make_candidates(space, draws)
 
     @functools.lru_cache(maxsize=2)  # a tree depends on what it was made from alone
     def grown(trials: tuple[tuple[Any, float], ...]) -> Node:
@@ -73,35 +73,17 @@ def lamcts(
             return Proposal(fresh(space, old, rng))
         used = first + (len(trials) - first) // batch * batch
         root = grown(tuple((t.architecture, value(t, metric)) for t in trials[:used]))
-        new, x = pool(old, rng)
-        if not new:
+        pool, codes, free, _ = candidates([t.architecture for t in trials], old, rng)
+        rows = np.flatnonzero(free)
+        if space.everything:
+            rows = rng.choice(rows, min(draws, rows.size), replace=False)
+        else:  # some may have been drawn more than once
+            rows = np.sort([*{pool[row]: row for row in rows[::-1]}.values()]).astype(int)
+        if not rows.size:
             return Proposal(fresh(space, old, rng))
-        rows = _leaf(root, x, np.arange(len(new)), exploration)
-        return Proposal(new[int(rng.choice(rows))])
+        return Proposal(pool[int(rng.choice(_leaf(root, codes, rows, exploration)))])
 
     return propose
-
-
-def _make_pool(
-    space: Space, draws: int
-) -> Callable[[set[Any], np.random.Generator], tuple[list[Any], np.ndarray]]:
-    """`(known architectures, rng) → (new ones drawn at random, their codes)`."""
-    listed = list(space.everything()) if space.everything else []
-    codes = encoded(space, listed) if listed else None  # once, where all can be listed
-    places = {architecture: row for row, architecture in enumerate(listed)}
-
-    def pool(old: set[Any], rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
-        if codes is None:
-            drawn = dict.fromkeys(space.sample(rng) for _ in range(draws))
-            new = [architecture for architecture in drawn if architecture not in old]
-            return new, encoded(space, new) if new else np.empty((0, 0))
-        free = np.ones(len(listed), bool)
-        free[[places[architecture] for architecture in old]] = False
-        rows = np.flatnonzero(free)
-        rows = rng.choice(rows, min(draws, rows.size), replace=False)
-        return [listed[row] for row in rows], codes[rows]
-
-    return pool
 
 
 def _split(x: np.ndarray, y: np.ndarray, leaf: int) -> Node:

@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from gpnas._settings import Count, Height, NonNegative, Positive
 from gpnas.search._history import History, Proposal, Propose, Trial, evaluated, known, value
-from gpnas.search._settings import Count, Height, NonNegative, Positive
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies import lanas_released as released
 from gpnas.search.strategies.random import fresh
@@ -61,7 +61,7 @@ def lanas(
     References:
       Wang et al. 2019 (arXiv:1906.06832), section 4.
     """
-    candidates = _make_candidates(space, draws)
+    candidates = make_candidates(space, draws)
 
     @functools.lru_cache(maxsize=8)  # weights depend on what they were fitted to alone
     def descended(seen: tuple[tuple[Any, float], ...]) -> np.ndarray:
@@ -92,8 +92,12 @@ def lanas(
     return propose
 
 
-def _make_candidates(space: Space, draws: int) -> Callable[..., tuple]:
+def make_candidates(space: Space, draws: int) -> Callable[..., tuple]:
     """`(evaluated, known architectures, rng) → candidates`: all of a space that can be listed.
+
+    Args:
+      space: Where to search.
+      draws: Random architectures of a space that cannot be listed.
 
     Returns:
       A function that returns the candidates, their codes, (candidates,) bool of the new ones, and

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import gaussian_kde
 
+from gpnas._settings import Count
 from gpnas.search import pareto
 from gpnas.search._history import History, Proposal, Propose, evaluated, known
 from gpnas.search._outcome import Failed, attempt
-from gpnas.search._settings import Count
 from gpnas.search._space import Rng, Space
 from gpnas.search.strategies.random import fresh, unseen
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gpnas._settings import Count
 from gpnas.search._history import History, Proposal, Propose, Trial, evaluated
-from gpnas.search._settings import Count
 from gpnas.search._space import Space
 from gpnas.search.pareto import crowding, points, ranks
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from gpnas._settings import Count, Positive
 from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
-from gpnas.search._settings import Count, Positive
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies.random import fresh
 

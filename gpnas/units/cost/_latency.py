@@ -8,7 +8,6 @@ machine; times between grid points are interpolated linearly. The table is plain
 import itertools
 import math
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from gpnas.errors import UserError
+from gpnas.timing import interleave
 from gpnas.units._groups import UnitMasks
 from gpnas.units.cost._layers import TimedLayer
 from gpnas.units.cost._unit_cost import (
@@ -141,10 +141,5 @@ def _median_ms(layer: TimedLayer, widths: Sequence[int], rounds: int) -> float:
     random = np.random.default_rng(0)
     args = [jnp.asarray(random.normal(size=shape), jnp.float32) for shape in shapes]
     compiled = jax.jit(function).lower(*args).compile()
-    jax.block_until_ready(compiled(*args))
-    taken = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        jax.block_until_ready(compiled(*args))
-        taken.append(1000 * (time.perf_counter() - begun))
-    return round(statistics.median(taken), 5)
+    (seconds,) = interleave({"": lambda: compiled(*args)}, rounds).values()
+    return round(1000 * statistics.median(seconds), 5)

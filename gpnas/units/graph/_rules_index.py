@@ -23,13 +23,17 @@ from gpnas.units.graph._trace import Graph, Op, Value
 
 def _windows(op: Op) -> Iterator[tuple[int, int]]:
     """(operand axis, result axis) of axes that are gathered in full."""
-    d = op.params["dimension_numbers"]
-    single = {*d.collapsed_slice_dims, *d.operand_batching_dims}
-    windows = [axis for axis in range(len(op.ins[0].shape)) if axis not in single]
-    for axis, out_axis in zip(windows, d.offset_dims, strict=True):
-        whole = op.params["slice_sizes"][axis] == op.ins[0].shape[axis]
-        if whole and axis not in d.start_index_map:
+    d, sizes = op.params["dimension_numbers"], op.params["slice_sizes"]
+    for axis, out_axis in _kept_axes(op, d.collapsed_slice_dims, d.offset_dims):
+        if sizes[axis] == op.ins[0].shape[axis] and axis not in d.start_index_map:
             yield axis, out_axis
+
+
+def _kept_axes(op: Op, dropped: tuple, others: tuple) -> Iterator[tuple[int, int]]:
+    """Axes of the operand without dropped and batching ones, paired with other axes."""
+    single = {*dropped, *op.params["dimension_numbers"].operand_batching_dims}
+    windows = [axis for axis in range(len(op.ins[0].shape)) if axis not in single]
+    return zip(windows, others, strict=True)
 
 
 def _gather_links(op: Op) -> Iterator[Link]:
@@ -96,9 +100,7 @@ def _gather_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
 def _scatter_windows(op: Op) -> Iterator[tuple[int, int]]:
     """(operand axis, updates axis) of axes that are written in full."""
     d = op.params["dimension_numbers"]
-    single = {*d.inserted_window_dims, *d.operand_batching_dims}
-    windows = [axis for axis in range(len(op.ins[0].shape)) if axis not in single]
-    for axis, update_axis in zip(windows, d.update_window_dims, strict=True):
+    for axis, update_axis in _kept_axes(op, d.inserted_window_dims, d.update_window_dims):
         whole = op.ins[2].shape[update_axis] == op.ins[0].shape[axis]
         if whole and axis not in d.scatter_dims_to_operand_dims:
             yield axis, update_axis

@@ -107,13 +107,18 @@ def _rev_links(op: Op) -> Iterator[Link]:
         yield Link(0, axis, 0, axis, np.arange(n)[::-1] if flipped else None)
 
 
-def _concatenate_links(op: Op) -> Iterator[Link]:
-    along, start = op.params["dimension"], 0
-    for i, x in enumerate(op.ins):
+def _places(parts: tuple[Value, ...], along: int) -> Iterator[tuple[int, int, np.ndarray | None]]:
+    """(part, axis, its indices in the whole; None: all) of arrays that lie along an axis."""
+    start = 0
+    for i, x in enumerate(parts):
         for axis, n in enumerate(x.shape):
-            at = np.arange(start, start + n) if axis == along else None
-            yield Link(i, axis, 0, axis, None, at)
+            yield i, axis, np.arange(start, start + n) if axis == along else None
         start += x.shape[along]
+
+
+def _concatenate_links(op: Op) -> Iterator[Link]:
+    for i, axis, at in _places(op.ins, op.params["dimension"]):
+        yield Link(i, axis, 0, axis, None, at)
 
 
 def _concatenate_zero(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
@@ -180,12 +185,8 @@ def _unstack_links(op: Op) -> Iterator[Link]:
 
 
 def _split_links(op: Op) -> Iterator[Link]:
-    along, start = op.params["axis"], 0
-    for o, out in enumerate(op.outs):
-        for axis, n in enumerate(out.shape):
-            at = np.arange(start, start + n) if axis == along else None
-            yield Link(0, axis, o, axis, at)
-        start += out.shape[along]
+    for o, axis, at in _places(op.outs, op.params["axis"]):
+        yield Link(0, axis, o, axis, at)
 
 
 def _split_shrink(op: Op, args: list, to: ShrinkContext) -> Any:

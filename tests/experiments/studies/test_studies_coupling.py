@@ -125,7 +125,7 @@ def test_development_against_its_rivals():
     ]
     rows = {row[0].text: [cell.text for cell in row] for row in tables.gap_table(found).rows}
     assert rows["pipeline"][1].startswith("-1.01 ± ") and rows["pipeline"][3].startswith("-1.01")
-    assert rows["MEST matched"][1:] == ["–"] * 4
+    assert "MEST matched" not in rows
     ours = [12 + 1.0] * 4
     theirs = [12 + 1.0 + 1.0 + x for x in noise]
     p = stats.ttest_rel(ours, theirs).pvalue

@@ -11,11 +11,11 @@ from scipy import stats
 from experiments.studies.sharing import config as sharing
 from experiments.studies.sharing import methods as sharing_methods
 from experiments.studies.sharing import run as sharing_study
+from experiments.studies.sharing.darts import Mixture
 from experiments.studies.sharing.run import share
 from gpnas.errors import UserError
 from gpnas.records import read_lines
 from gpnas.search import TooManyFailures
-from gpnas.search.darts import Mixture
 
 pytestmark = pytest.mark.usefixtures("one_stage")
 FEW = {"channels": 4, "steps": 4, "final_steps": 2, "budget": 40, "candidates": 6,

@@ -6,9 +6,20 @@ import numpy as np
 import optax
 import pytest
 
+from experiments.studies.sharing.darts import Darts, alpha_gradient, discretise, make_darts
 from gpnas.models import cell201
-from gpnas.search.darts import Darts, alpha_gradient, discretise, make_darts
 from gpnas.search.sharing import Recipe
+from tests.supernets import make_small, make_tiny
+
+
+@pytest.fixture(scope="module")
+def tiny(digits):
+    return make_tiny(digits)
+
+
+@pytest.fixture(scope="module")
+def small(digits, one_stage):
+    return make_small(digits)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
-"""Types of the settings that methods share: what a value is, and its range."""
+"""Types of the settings that methods, strategies and spaces share: a value's type and range."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from gpnas.plugins import In
@@ -11,6 +12,9 @@ NonNegative = Annotated[float, In(0)]
 Positive = Annotated[float, In(0, open="low")]
 Multiple = Annotated[float, In(1)]  # of the final density
 Count = Annotated[int, In(1)]
+Counts = Annotated[Sequence[int], In(1)]
 Steps = Annotated[int, In(0)]
+Height = Annotated[int, In(1, 12)]  # of a tree of 2**height - 1 nodes
+Factor = Annotated[int, In(2)]
 Penalties = Annotated[tuple[float, ...], In(0)]
 Probabilities = Annotated[tuple[float, ...], In(0, 1, open="both")]

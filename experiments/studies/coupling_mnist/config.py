@@ -1,0 +1,27 @@
+"""The study `coupling` on MNIST: the arms of equal training FLOPs that come nearest to development.
+
+LeNet-300-100, 10 epochs, five densities, 20 paired seeds; weight decay as chosen by
+`coupling_tuning`, on Fashion-MNIST. About one hour on 2 CPU cores.
+
+    python experiments/reproduce.py coupling_mnist
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.studies.coupling.arms import OURS, config_of
+from experiments.studies.coupling.config import CHOSEN, SEEDS
+from gpnas.train import study
+
+ARMS = (OURS, "GMP sparse start", "GraNet matched", "random growth")
+DENSITIES = (0.01, 0.005, 0.02, 0.05, 0.002)
+
+
+def get_config() -> ConfigDict:
+    """Each arm at each density; the density follows the @."""
+    arms = {}
+    for density in DENSITIES:
+        for name in ARMS:
+            config = config_of(name, density, CHOSEN.get(name, 0.0))
+            config.data.name = "mnist"
+            arms[f"{name}@{density:g}"] = config
+    return study("coupling_mnist", arms, densities=(), seeds=SEEDS)
