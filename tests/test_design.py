@@ -245,6 +245,7 @@ def without_assertion(text):
     return [f.name for f in found if f.name[:5] == "test_" and not asserting(f, helpers)]
 
 
+@pytest.mark.slow
 def test_every_test_asserts_something():
     assert without_assertion("def test_a():\n    f()\ndef f():\n    pass") == ["test_a"]
     assert not without_assertion("def test_a():\n    f()\ndef f():\n    assert g()")

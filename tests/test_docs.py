@@ -52,6 +52,7 @@ def test_every_public_name_has_a_docstring(monkeypatch):
     assert api.undocumented() == ["gpnas.methods.Method", "gpnas.models.KINDS"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["masks", "units", "search"])
 def test_examples_in_docstrings_give_what_they_say(package):
     found = doctest.testmod(importlib.import_module(f"gpnas.{package}"))
@@ -102,6 +103,7 @@ def test_the_example_of_a_method_is_built_from_its_config(tmp_path, monkeypatch)
     assert isinstance(example, methods.Method)
 
 
+@pytest.mark.slow
 def test_what_is_ones_own_runs_as_written(tmp_path, monkeypatch, digits):
     pytest.importorskip("equinox")
     for block in blocks(ROOT / "docs" / "own.md"):

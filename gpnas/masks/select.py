@@ -9,7 +9,7 @@ hash of (index, seed): exactly k, and unbiased.
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -67,7 +67,7 @@ def mix_bits(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
 
 
 def _cost_from(
-    leaves: list[jax.Array], thresholds: list[jax.Array], costs: list[int]
+    leaves: list[jax.Array], thresholds: list[jax.Array], costs: Sequence[int]
 ) -> list[jax.Array]:
     """() int32 for each threshold, the cost of the elements of uint32 leaves that reach it.
 
@@ -95,7 +95,7 @@ def _bits_per_pass() -> int:
 
 
 def _threshold(
-    leaves: list[jax.Array], k: jax.Array, costs: list[int]
+    leaves: list[jax.Array], k: jax.Array, costs: Sequence[int]
 ) -> tuple[jax.Array, jax.Array]:
     """The largest uint32 t that elements of a total cost of at least k reach, and that cost.
 
@@ -150,13 +150,25 @@ def exact_top_k(
     each = [1] * len(leaves) if costs is None else jax.tree.leaves(costs)
     if sum(leaf.size * cost for leaf, cost in zip(leaves, each, strict=True)) >= 2**31:
         raise ValueError("exact_top_k: got 2**31 or more scores, allowed: fewer")
-    bits = [order_bits(leaf) for leaf in leaves]
-    if where is not None:
-        allowed = jax.tree.leaves(where)
-        bits = [jnp.where(ok, b, jnp.uint32(0)) for ok, b in zip(allowed, bits, strict=True)]
-
+    allowed = None if where is None else jax.tree.leaves(where)
     k = jnp.maximum(jnp.asarray(k, jnp.int32), 0)
-    cut, found = _threshold(bits, k, each)
+    return jax.tree.unflatten(treedef, _chosen(leaves, k, key, allowed, tuple(each), over))
+
+
+@functools.partial(jax.jit, static_argnames=("costs", "over"))  # leaves of the same shapes share it
+def _chosen(
+    leaves: list[jax.Array],
+    k: jax.Array,
+    key: jax.Array,
+    allowed: list[jax.Array] | None,
+    costs: tuple[int, ...],
+    over: bool,
+) -> list[jax.Array]:
+    """The masks of `exact_top_k`."""
+    bits = [order_bits(leaf) for leaf in leaves]
+    if allowed is not None:
+        bits = [jnp.where(ok, b, jnp.uint32(0)) for ok, b in zip(allowed, bits, strict=True)]
+    cut, found = _threshold(bits, k, costs)
 
     def clear() -> list[jax.Array]:
         least = jnp.maximum(cut, 1)  # 0 is what cannot be selected
@@ -166,15 +178,15 @@ def exact_top_k(
         tie_breakers = [
             jnp.where(b == cut, n, 0) for b, n in zip(bits, _tie_breakers(leaves, key), strict=True)
         ]
-        left = k - _cost_from(bits, [cut + 1], each)[0]
-        limit, reached = _threshold(tie_breakers, left, each)
+        left = k - _cost_from(bits, [cut + 1], costs)[0]
+        limit, reached = _threshold(tie_breakers, left, costs)
         last = over | (reached <= left)  # whether the only element at the limit is selected
         return [
             (b > cut) | ((b == cut) & ((n > limit) | ((n == limit) & last)))
             for b, n in zip(bits, tie_breakers, strict=True)
         ]
 
-    return jax.tree.unflatten(treedef, lax.cond(found <= k, clear, contested))
+    return lax.cond(found <= k, clear, contested)
 
 
 def _tie_breakers(leaves: list[jax.Array], key: jax.Array) -> list[jax.Array]:

@@ -56,6 +56,7 @@ def segment(plan, digits, kind, length):
     return jax.make_jaxpr(loop)(state, sums, train.inputs, train.targets, index, 0, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dense", "development", "rigl", "gmp", "development_units"])
 @pytest.mark.parametrize("kind", ["plain", "observing"])
 def test_steps_between_mask_updates_decide_nothing(name, kind, plan_of, digits):

@@ -33,7 +33,11 @@ def program(kind, churn, round_to):
     costs = units.relative_costs(MODEL, kind)
     least = units.fewest_units(MODEL.sizes, 0.0, round_to)
     transform = units.cost_budget(
-        costs, lambda step: step / 1e4, schedule.constant(churn), least=least, round_to=round_to
+        costs,
+        lambda step: step.astype(jnp.float32) / jnp.float32(1e4),
+        schedule.constant(churn),
+        least=least,
+        round_to=round_to,
     )
     return transform, jax.jit(transform.update), costs
 
