@@ -13,6 +13,7 @@ help() {
 ./run.sh              set up; a front of networks and five arms of weight masks on Fashion-MNIST; the report
 ./run.sh setup        make .venv and install, nothing else
 ./run.sh test         lint, types, tests; --fast takes two minutes; the rest goes to pytest
+                      --all: every case as well, all examples, and the site
 ./run.sh docs         the documentation as a site, build/docs/index.html; snippets are run
 
 ./run.sh front …      small networks  --config=front --config.data.name=folder:pictures
@@ -108,9 +109,15 @@ test() {
     "$python" -m ruff check gpnas experiments configs tests docs/*.py docs/examples
     "$python" -m ruff format --check gpnas experiments configs tests docs/*.py docs/examples
     "$python" -m mypy
-    # --fast leaves out slow tests: seconds to compile and train, or other processes.
-    [[ ${1:-} != --fast ]] || set -- -m "not slow" "${@:2}"
-    "$python" -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile "$@"
+    # Slow tests take seconds to compile and train, or start processes; exhaustive ones are cases
+    # more of what others test.
+    local without="exhaustive"
+    case "${1:-}" in
+    --fast) without="slow or exhaustive" && shift ;;
+    --all) without="" && shift ;;
+    esac
+    "$python" -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile \
+        ${without:+-m "not ($without)"} "$@"
 }
 
 # Warnings (a link that leads nowhere, a public name without a docstring) are errors, and so is code

@@ -3,12 +3,17 @@
 `strict` means that an array of one type never becomes another by itself (a bool times a float, an
 int times a float) and that ranks are never made equal by guessing. Folders and files that test code
 of ours alone use it; Flax (bfloat16 norms) and Optax (counts) mix types inside, so models and
-training are tested without. `./run.sh test --fast` leaves out tests marked `slow`.
+training are tested without. Marks are those of CONTRIBUTING.md.
 """
 
 import contextlib
+import json
 import os
 import resource
+import socket
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,16 +24,22 @@ import numpy as np
 import pytest
 
 from gpnas import _files, _stop, data
-from gpnas.models import cell201
+from gpnas.models import _registry, _resnet, cell201
 from gpnas.train import Stopped, _checkpoint, _flush
 
 DEVICES = 8
+ROOT = Path(__file__).parents[1]
 
 jax.config.update("jax_num_cpu_devices", DEVICES)
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    jax.config.update("jax_compilation_cache_dir", str(_files.cache_home() / "compiled"))
+jax.config.update("jax_disable_most_optimizations", True)  # but for tests marked `optimized`
+CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(_files.cache_home() / "compiled"))
+jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+# The same for the processes that tests start.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 hypothesis.settings.register_profile(
     "gpnas",
@@ -45,7 +56,8 @@ hypothesis.settings.load_profile("gpnas")
 def one_stage() -> Iterator[None]:
     """Networks of one stage, where three would take three times as long to compile."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cell201, "STAGES", 1)
+        for module in (cell201, _registry, _resnet):
+            patch.setattr(module, "STAGES", 1)
         yield
 
 
@@ -56,12 +68,64 @@ def strict() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def hurry() -> Iterator[None]:
-    """No optimizations, for runs that do little but compile: half the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
+@pytest.fixture(autouse=True)
+def optimizations(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of the compiler: for tests marked `optimized`, which read or time what it makes."""
+    wanted = request.node.get_closest_marker("optimized") is not None
+    jax.config.update("jax_disable_most_optimizations", not wanted)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Callable]:
+    """`(arguments, cwd, env) → finished process` of Python, forked from one that has imported."""
+    with tempfile.TemporaryDirectory() as folder:  # paths of sockets are short
+        place = os.path.join(folder, "socket")
+        command = [sys.executable, str(ROOT / "tests" / "_forked.py"), place]
+        env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+        server = subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert server.stdout.readline() == "ready\n"
+
+        def call(arguments: list[str], cwd: Path, env: dict[str, str]) -> Any:
+            with tempfile.TemporaryDirectory() as own, socket.socket(socket.AF_UNIX) as wire:
+                out = {name: os.path.join(own, name) for name in ("stdout", "stderr")}
+                wire.settimeout(300)
+                wire.connect(place)
+                request = {"arguments": arguments, "cwd": str(cwd), "env": env, **out}
+                wire.sendall(f"{json.dumps(request)}\n".encode())
+                code = int(wire.makefile().readline())
+                texts = [Path(path).read_text() for path in out.values()]
+            return subprocess.CompletedProcess(arguments, code, *texts)
+
+        yield call
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture(scope="session")
+def python(forked: Callable, tmp_path_factory: pytest.TempPathFactory) -> Callable:
+    """`(*arguments, devices, cwd) → finished process` of Python that can import the repository."""
+    home = tmp_path_factory.mktemp("home")
+
+    def call(*arguments: object, devices: int = 1, cwd: Path = ROOT) -> Any:
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = os.environ | {
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            "PYTHONPATH": os.pathsep.join(paths),
+            "JAX_NUM_CPU_DEVICES": str(devices),
+            "JAX_PLATFORMS": "cpu",
+        }
+        given = list(map(str, arguments))
+        if devices == 1:
+            return forked(given, cwd, env)
+        command = [sys.executable, *given]
+        return subprocess.run(
+            command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=300
+        )
+
+    return call
 
 
 @pytest.fixture(scope="session")

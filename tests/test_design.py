@@ -1,6 +1,7 @@
 """The packages of gpnas are those that its documents list, and imports run one way between them."""
 
 import ast
+import functools
 import importlib
 import pathlib
 import pkgutil
@@ -52,13 +53,16 @@ def test_packages_import_only_what_is_listed_before_them():
     assert {"masks", "units", "methods"} <= imports("train")
 
 
+@functools.cache
 def imported(path):
     """(module, names) of each import of a file."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, []) for alias in node.names)
+            found += [(alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield str(node.module), [alias.name for alias in node.names]
+            found.append((str(node.module), [alias.name for alias in node.names]))
+    return found
 
 
 def outside(face):
@@ -241,6 +245,7 @@ def without_assertion(text):
     return [f.name for f in found if f.name[:5] == "test_" and not asserting(f, helpers)]
 
 
+@pytest.mark.slow
 def test_every_test_asserts_something():
     assert without_assertion("def test_a():\n    f()\ndef f():\n    pass") == ["test_a"]
     assert not without_assertion("def test_a():\n    f()\ndef f():\n    assert g()")

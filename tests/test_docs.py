@@ -52,6 +52,7 @@ def test_every_public_name_has_a_docstring(monkeypatch):
     assert api.undocumented() == ["gpnas.methods.Method", "gpnas.models.KINDS"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["masks", "units", "search"])
 def test_examples_in_docstrings_give_what_they_say(package):
     found = doctest.testmod(importlib.import_module(f"gpnas.{package}"))
@@ -74,9 +75,12 @@ def test_what_a_block_imports_exists(block):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["coming-from", "units", "deploy", "search", "methods"])
+@pytest.mark.parametrize("page", ["coming-from", "deploy", "search", "methods"])
 def test_the_blocks_of_a_page_run_as_written(page, tmp_path, monkeypatch):
-    """From top to bottom, in one namespace; blocks assert what they claim."""
+    """From top to bottom, in one namespace; blocks assert what they claim.
+
+    tests/units/test_units_docs.py has those of docs/units.md.
+    """
     monkeypatch.chdir(tmp_path)
     names, assertions = {}, 0
     for number, block in enumerate(blocks(ROOT / "docs" / f"{page}.md")):
@@ -99,6 +103,7 @@ def test_the_example_of_a_method_is_built_from_its_config(tmp_path, monkeypatch)
     assert isinstance(example, methods.Method)
 
 
+@pytest.mark.slow
 def test_what_is_ones_own_runs_as_written(tmp_path, monkeypatch, digits):
     pytest.importorskip("equinox")
     for block in blocks(ROOT / "docs" / "own.md"):

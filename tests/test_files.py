@@ -45,6 +45,7 @@ _JSON = st.recursive(
 _FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
+@pytest.mark.slow
 @given(_JSON, st.lists(st.integers() | _FINITE, min_size=1))
 def test_what_is_written_is_read_and_numbers_share_a_line(content, numbers):
     with tempfile.TemporaryDirectory() as folder:

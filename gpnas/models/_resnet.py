@@ -50,7 +50,8 @@ class ResNet(nn.Module):
         norm = batch_norm(train, self.dtype, self.axis_name)
         streams = self.streams or tuple(self.width * 2**stage for stage in range(STAGES))
         inner = self.inner or tuple(width for width in streams for _ in range(self.blocks))
-        for field, got, count in (("streams", streams, STAGES), ("inner", inner, 3 * self.blocks)):
+        counts = {"streams": STAGES, "inner": STAGES * self.blocks}
+        for (field, count), got in zip(counts.items(), (streams, inner), strict=True):
             if len(got) != count:
                 raise UserError(field, got, f"{count} numbers, or none")
         x = nn.relu(norm(name="stem_norm")(conv(streams[0], (3, 3), name="stem")(images)))

@@ -73,7 +73,7 @@ def small(name):
     if config.model.name == "cellnet":
         config.data.image_size, config.model.channels, config.train.epochs = 0, 2, 2
     elif config.model.name == "resnet":
-        config.model.width, config.model.blocks, config.train.epochs = 4, 1, 1
+        config.model.width, config.model.blocks, config.train.epochs = 16, 1, 1
         if config.data.augment:  # digits are small, and are not what they are when mirrored
             config.data.augment, config.train.epochs = "pad_crop(1)", 2
     else:
@@ -84,6 +84,7 @@ def small(name):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_stage")
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains(name, digits, tmp_path, all_saves):
     config = small(name)

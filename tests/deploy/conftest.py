@@ -88,8 +88,3 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "gmp"
     train(config, folder)
     return folder
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compilation(hurry: None) -> None:
-    """Without optimizations: these tests do little but compile."""

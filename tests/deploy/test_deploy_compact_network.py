@@ -86,6 +86,7 @@ def equinox_network():
     return models.from_equinox(Net)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["nnx", "equinox"])
 def test_networks_of_other_libraries(library):
     model = {"nnx": lambda: models.from_nnx(Nnx), "equinox": equinox_network}[library]()

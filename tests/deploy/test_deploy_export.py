@@ -199,8 +199,7 @@ def test_speed_up():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("before", [False, True])
-@pytest.mark.parametrize("room", [1000, 0])
+@pytest.mark.parametrize(("before", "room"), [(False, 0), (True, 1000)])
 def test_a_full_disk_leaves_the_folder_as_it_was(run, tmp_path, no_room, before, room):
     folder = copy(run, tmp_path)
     if before:

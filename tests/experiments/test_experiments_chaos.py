@@ -10,10 +10,10 @@ from experiments.faults import FAULTS, Options, commands, damage, interruptions,
 
 
 @pytest.fixture(scope="module", autouse=True)
-def in_a_hurry(hurry):
-    """Processes of one device that compile without optimizations."""
+def small_processes():
+    """Processes of one device."""
     settings = {
-        "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1",
         "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }  # fmt: skip
@@ -31,18 +31,21 @@ def whole(tmp_path_factory):
     return expected
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_that_is_killed_ends_in_the_same_state(whole, tmp_path):
     kills = interruptions.killed(whole, tmp_path / "run", 2, random.Random(1))
     assert kills and commands.states(tmp_path / "run") == whole.states
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_that_is_asked_to_stop_leaves_and_goes_on(whole, tmp_path):
     found = interruptions.stopped(whole, tmp_path / "run", random.Random(1))
     assert found["told"] and found["same"] and found["code"] == 75
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_without_space_a_run_ends_in_one_line_and_goes_on(whole, tmp_path):
     found = resources.without_space(whole, tmp_path / "run", random.Random(1))

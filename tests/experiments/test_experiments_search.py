@@ -4,8 +4,6 @@ import json
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -13,13 +11,18 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "--config=configs/searches/nas_bench_201.py"
 
 
-def run(*arguments):
-    command = [sys.executable, str(ROOT / "experiments" / "search.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+@pytest.fixture
+def run(python):
+    """`(*flags, cwd) → finished process` of experiments/search.py."""
+
+    def call(*arguments, cwd=ROOT):
+        return python(ROOT / "experiments" / "search.py", *arguments, cwd=cwd)
+
+    return call
 
 
 @pytest.mark.slow
-def test_a_search_on_a_table_of_the_users_own(tmp_path):
+def test_a_search_on_a_table_of_the_users_own(run, tmp_path):
     table = tmp_path / "own.csv"
     rows = [f"{d},{w},{d * w},{10 / (d + w)}" for d in (1, 2, 3) for w in (1, 2, 3)]
     table.write_text("\n".join(["depth,width,cost,error", *rows]))
@@ -62,7 +65,7 @@ def test_a_search_on_a_table_of_the_users_own(tmp_path):
         (["--storage=sqlite:////no/such/x.db"], "storage: got 'sqlite:////no/such/x.db'"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_2(tmp_path, arguments, message):
+def test_mistakes_are_one_line_and_exit_2(run, tmp_path, arguments, message):
     done = run(CONFIG, f"--workdir={tmp_path / 'run'}", *arguments)
     assert done.returncode == 2, done.stdout
     assert message in done.stderr and len(done.stderr.splitlines()) == 1
@@ -78,7 +81,7 @@ def test_mistakes_are_one_line_and_exit_2(tmp_path, arguments, message):
         ("record.json", "{", "workdir: got .*record.json"),
     ],
 )
-def test_a_folder_of_something_else_is_left_alone(tmp_path, name, content, message):
+def test_a_folder_of_something_else_is_left_alone(run, tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     done = run(CONFIG, f"--workdir={tmp_path}")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
@@ -88,7 +91,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, name, content, messa
 
 
 @pytest.mark.slow
-def test_a_worker_needs_a_storage():
+def test_a_worker_needs_a_storage(run):
     done = run()
     assert done.returncode == 2 and done.stderr.startswith(
         "config: got None, allowed: a search; or"
@@ -96,21 +99,20 @@ def test_a_worker_needs_a_storage():
 
 
 @pytest.mark.slow
-def test_a_worker_makes_no_database(tmp_path):
+def test_a_worker_makes_no_database(run, tmp_path):
     done = run(f"--storage=sqlite:///{tmp_path}/none.db")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("storage: got") and not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-def test_an_architecture_outside_the_space_is_one_line(tmp_path, monkeypatch):
+def test_an_architecture_outside_the_space_is_one_line(run, tmp_path, monkeypatch):
     strategy = (
         "from gpnas.search import Proposal\n\ndef outside(space, metric):\n"
         "    return lambda history, rng: Proposal(('conv7',) * 6)\n"
     )
     (tmp_path / "outside.py").write_text(strategy)
-    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     chosen = "--config.strategy={'name': 'outside:outside'}"
     done = run(CONFIG, f"--workdir={tmp_path / 'run'}", chosen)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
@@ -136,28 +138,23 @@ def slow(space):
 """
 
 
-def stopped_and_not(tmp_path, *arguments):
+def stopped_and_not(run, tmp_path, *arguments):
     """Runs a command that is stopped and the same again; and one that is not stopped."""
     folders = [tmp_path / name for name in ("once", "twice")]
     for folder in folders:
         folder.mkdir()
         (folder / "slow.py").write_text(SLOW)
     (folders[0] / "stopped").touch()
-    command = [sys.executable, str(ROOT / "experiments" / "search.py"), *arguments]
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = [
-        subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120, env=env)
-        for folder in (folders[0], folders[1], folders[1])
-    ]
+    done = [run(*arguments, cwd=folder) for folder in (folders[0], folders[1], folders[1])]
     assert [one.returncode for one in done] == [0, 75, 0], [one.stderr for one in done]
     assert done[1].stderr == "interrupted; the same command goes on\n"
     return folders
 
 
 @pytest.mark.slow
-def test_a_search_that_is_stopped_goes_on(tmp_path):
+def test_a_search_that_is_stopped_goes_on(run, tmp_path):
     folders = stopped_and_not(
-        tmp_path, f"--config={ROOT}/configs/searches/nas_bench_201.py", "--workdir=run",
+        run, tmp_path, f"--config={ROOT}/configs/searches/nas_bench_201.py", "--workdir=run",
         "--config.strategy={'name': 'slow:slow'}", "--config.evaluations=12",
     )  # fmt: skip
     told = [json.loads((folder / "run" / "history.json").read_text()) for folder in folders]
@@ -166,7 +163,7 @@ def test_a_search_that_is_stopped_goes_on(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_comparison_that_is_stopped_goes_on(tmp_path):
+def test_a_comparison_that_is_stopped_goes_on(run, tmp_path):
     (tmp_path / "config.py").write_text(
         "from configs.searches import nas_bench_201\n"
         "from gpnas.search.comparison import make_config\n\n"
@@ -176,7 +173,7 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path):
         "    arms = {'a': {'strategy': {'name': 'slow:slow'}}}\n"
         "    return make_config(config, 'mine', arms, seeds=2)\n"
     )
-    folders = stopped_and_not(tmp_path, f"--config={tmp_path}/config.py", "--results=runs")
+    folders = stopped_and_not(run, tmp_path, f"--config={tmp_path}/config.py", "--results=runs")
     told = [
         [json.loads(line) for line in (folder / "runs/mine/records.jsonl").read_text().splitlines()]
         for folder in folders
@@ -188,7 +185,7 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_of_the_other_kind_is_one_line(tmp_path):
+def test_a_folder_of_the_other_kind_is_one_line(run, tmp_path):
     done = run(CONFIG, f"--workdir={tmp_path}/run", "--results=runs")
     assert done.returncode == 2
     assert done.stderr == "results: got 'runs', allowed: --workdir, of a search\n"

@@ -1,4 +1,4 @@
-"""Small runs with gates on the digits, compiled in a hurry, and all that they saved."""
+"""Small runs with gates on the digits, and all that they saved."""
 
 import contextlib
 
@@ -52,8 +52,3 @@ def saved(all_saves):
     """`{folder: {step: [state of each replica]}}` of all checkpoints, as arrays of NumPy."""
     with all_saves() as found:
         yield found
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compilation(hurry: None) -> None:
-    """Without optimizations: these tests do little but compile."""

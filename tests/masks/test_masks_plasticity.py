@@ -300,6 +300,7 @@ def test_one_trace_serves_the_whole_schedule():
     assert list(masked_leaves(masks)) == list(SHAPES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allocation", [allocate.global_(), allocate.erk()])
 def test_ten_layers_and_more_of_one_name(allocation):
     params = {f"Dense_{i}": jnp.ones((4, 3)) for i in range(12)}

@@ -281,6 +281,7 @@ def test_n_of_every_m(n, m, scores, seed):
         assert_best(values, n, chosen)
 
 
+@pytest.mark.slow
 def test_n_of_m_of_convolutions_and_trees():
     tree = {"conv": jnp.zeros((3, 3, 8, 5)), "dense": jax.random.normal(KEY, (16, 3))}
     masks = select.n_of_m(2, 4)(tree, 0, KEY)
@@ -290,6 +291,7 @@ def test_n_of_m_of_convolutions_and_trees():
     assert len({tuple(column) for column in conv[..., 0].reshape(-1, 4)}) > 1  # lots, not order
 
 
+@pytest.mark.slow
 def test_n_of_m_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="1 <= n <= m"):
         select.n_of_m(5, 4)

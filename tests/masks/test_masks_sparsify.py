@@ -84,11 +84,6 @@ def grow_at_half(path, mask, grad, key):
     return jax.random.rademacher(key, grad.shape, grad.dtype) / 2
 
 
-@pytest.fixture(autouse=True, scope="module")
-def fast(hurry):
-    """These programs run a few steps."""
-
-
 @pytest.fixture(autouse=True)
 def arithmetic():  # replaces that of this folder
     """Flax and Optax mix types; gpnas.masks, called by them, is tested without."""
@@ -170,6 +165,7 @@ def test_two_lines_are_the_ten_of_a_loop_by_hand(transform, init):
     assert grown(wrapped, state) > 5
 
 
+@pytest.mark.slow
 def test_params_that_were_never_masked_are_zero_after_one_update():
     tx = sparsify(optax.adamw(0.01, weight_decay=0.1), ROLL, KEY)
     state = tx.init(PARAMS)

@@ -19,6 +19,7 @@ def test_dense_training_costs_one():
     assert relative_flops(rigl, **RUN) == pytest.approx(0.1 + 0.9 / 30)
 
 
+@pytest.mark.slow
 @given(st.floats(0.11, 0.95))
 def test_the_settings_cost_what_was_asked_for(first):
     cost = relative_flops(GMP | {"first": first}, **RUN)

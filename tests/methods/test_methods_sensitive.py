@@ -27,12 +27,6 @@ METHODS = {
 OFTEN = {"density": 0.02, "rate": 0.02, "patience": 1, "slack": -0.9, "tolerance": 0.02}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def hurried(hurry):
-    """As in the folder of training: little but compiling is done here."""
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 @pytest.fixture(autouse=True)
 def lenient(strict):
     """As in the folder of training: others' code mixes types."""

@@ -80,6 +80,7 @@ def widths_of(make, **fields):
     return models.find_widths("elastic", shapes_of(make), fields, groups), groups
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(st.integers(2, 9), st.lists(st.integers(2, 9), min_size=1, max_size=3), st.booleans())
 def test_each_group_has_the_number_that_sets_it(first, others, as_list):

@@ -1,6 +1,5 @@
 """The command line, as a user calls it."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,26 +12,15 @@ from gpnas.errors import UserError
 _ROOT = Path(__file__).parents[2]
 
 
-def _call(
-    *arguments: object, cwd: Path, stdout=subprocess.PIPE
-) -> subprocess.CompletedProcess[str]:
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return subprocess.run(
-        [sys.executable, str(_ROOT / "experiments" / "report.py"), *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def call(python, tmp_path):
+    """`(*flags) → finished process` of experiments/report.py, in `tmp_path`."""
+    return lambda *flags: python(_ROOT / "experiments" / "report.py", *flags, cwd=tmp_path)
 
 
 @pytest.mark.slow
-def test_end_to_end(study, tmp_path):
-    done = _call(
-        *(f"--inputs={study}", "--output=page.html", "--title=Mine", "--figures_dir=figures"),
-        cwd=tmp_path,
-    )
+def test_end_to_end(call, study, tmp_path):
+    done = call(f"--inputs={study}", "--output=page.html", "--title=Mine", "--figures_dir=figures")
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     lines = done.stdout.splitlines()
@@ -59,8 +47,8 @@ def test_end_to_end(study, tmp_path):
         ["--inputs=STUDY", "--nonsense=1"],
     ],
 )
-def test_mistakes_are_one_line_and_write_nothing(study, tmp_path, arguments):
-    done = _call(*(a.replace("STUDY", str(study)) for a in arguments), cwd=tmp_path)
+def test_mistakes_are_one_line_and_write_nothing(call, study, tmp_path, arguments):
+    done = call(*(a.replace("STUDY", str(study)) for a in arguments))
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr

@@ -39,6 +39,7 @@ def test_the_curves_of_each_finished_run_are_there_in_the_order_of_the_table(mak
         assert values[-1] == pytest.approx(100 * made["curve"][-1]["density"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_hundreds_of_runs_keep_the_page_small(make, tmp_path):
     runs = [make.record(arm, seed) for arm in ("dense", "gmp", "rigl") for seed in range(110)]
     page = report.render(report.read_runs([make.records(tmp_path / "records.jsonl", runs)]))
@@ -48,6 +49,7 @@ def test_hundreds_of_runs_keep_the_page_small(make, tmp_path):
     assert len(page.encode()) < MOST_BYTES
 
 
+@pytest.mark.slow
 def test_validation_is_compared_where_runs_logged_it(study):
     (data,) = _data(report.render(report.read_runs([study])))
     assert data["axes"] == ["Validation error, %", "Density, %"]

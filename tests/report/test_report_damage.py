@@ -97,7 +97,7 @@ def test_damaged_files_of_a_run(make, small, tmp_path, name, finished):
     if not (folder / name).exists():
         return
     whole, rng = (folder / name).read_bytes(), random.Random(name)
-    for _ in range(4):
+    for _ in range(2):
         (folder / name).write_bytes(_damaged(whole, rng))
         assert "gmp" in _shown([folder]) or not name.endswith(".npz")
 
@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_in_the_page(make, small, tmp_path):
 def test_records_with_something_else_in_place_of_values(make, small, tmp_path, kind):
     path, rng = tmp_path / "records.jsonl", random.Random(kind)
     record = small if kind == "training" else SEARCH
-    for _ in range(15):
+    for _ in range(6):
         lines = [_replaced(record, rng), record | {"seed": 1}, record | {"arm": "dense"}]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         assert "dense" in _shown([path])
@@ -167,8 +167,8 @@ def test_a_file_that_is_no_object_is_reported(make, small, tmp_path, name, conte
 
 
 NAMES = (
-    "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "../../up", "/up", "n" * 5000,
-    "\ud800\x00\x1b[31m\uffff", "a\nb", "é中😀", " ", "#{}%s$x^2$",
+    """<script>alert(1)</script>"><img src=x onerror=alert(1)>#{}%s$x^2$""",
+    "../../up", "/up", "n" * 5000, "\ud800\x00\x1b[31m\uffffa\nbé中😀", " ",
 )  # fmt: skip
 
 

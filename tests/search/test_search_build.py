@@ -314,6 +314,7 @@ def test_tables_are_no_data_of_a_search(task, target, tmp_path):
         build_search(one, tmp_path)
 
 
+@pytest.mark.slow
 def test_settings_from_before_there_were_tasks_are_the_same_search(tmp_path):
     now = settings(seed=0)
     before = {field: value for field, value in now.items() if field != "task"}

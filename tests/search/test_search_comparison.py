@@ -45,6 +45,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_searched_again(tmp_path):
     path = compare(small(only="random", seeds=1), str(tmp_path))
     first = lines(path)
@@ -64,6 +65,7 @@ def test_what_is_there_is_not_searched_again(tmp_path):
     assert lines(again) == records
 
 
+@pytest.mark.slow
 def test_a_search_of_a_comparison_is_that_search_alone(tmp_path):
     both = lines(compare(small(), str(tmp_path / "both")))
     alone = lines(compare(small(only="young"), str(tmp_path / "alone")))

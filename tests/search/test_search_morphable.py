@@ -83,7 +83,7 @@ def shapes(tree):
 
 def test_exact_operators_keep_the_function():
     names, checked = list(EXACT), dict.fromkeys(EXACT, 0)
-    for seed, parent in enumerate(parents(200)[:100]):
+    for seed, parent in enumerate(parents(60)[:40]):
         rng = np.random.default_rng(seed)
         count = int(rng.integers(1, 4))
         first = names[seed % len(names)]
@@ -101,12 +101,12 @@ def test_exact_operators_keep_the_function():
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max(), (
             first, parent, child,
         )  # fmt: skip
-    assert min(checked.values()) >= 4 and sum(checked.values()) >= 60
+    assert min(checked.values()) >= 2 and sum(checked.values()) >= 24
 
 
 def test_calibrated_insertions_keep_the_function_in_inference():
     done = 0
-    for seed, parent in enumerate(parents(200)[:40]):
+    for seed, parent in enumerate(parents(60)[:20]):
         child = EXACT["insert_conv"](parent, np.random.default_rng(seed))
         if child is None:
             continue
@@ -115,7 +115,7 @@ def test_calibrated_insertions_keep_the_function_in_inference():
         expected, found = outputs(parent, variables, seed), outputs(child, begun, seed)
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
         done += 1
-    assert done >= 15
+    assert done >= 7
 
 
 def completed(architecture, variables, batch):
@@ -146,7 +146,7 @@ def test_calibrated_insertions_keep_the_function_in_training_too():
 
 def test_approximate_operators_give_networks_that_fit():
     done = dict.fromkeys(APPROXIMATE, 0)
-    for seed, parent in enumerate(parents(200)[:40]):
+    for seed, parent in enumerate(parents(60)[:20]):
         for name, operator in APPROXIMATE.items():
             child = operator(parent, np.random.default_rng(seed))
             if child is None:
@@ -174,7 +174,7 @@ def test_pruned_layers_keep_their_largest_filters():
 
 
 def test_parameters_and_macs_are_counted():
-    for architecture in parents(200)[:60]:
+    for architecture in parents(60):
         tree = structure(architecture)["params"]
         assert architecture_params(architecture) == sum(leaf.size for leaf in jax.tree.leaves(tree))
     one = SPACES["conv"].sample(np.random.default_rng(0))
@@ -183,7 +183,7 @@ def test_parameters_and_macs_are_counted():
 
 
 def test_architectures_survive_json():
-    for architecture in parents(200)[:60]:
+    for architecture in parents(60):
         again = tuples(json.loads(json.dumps(architecture)))
         assert again == architecture and hash(again) == hash(architecture)
         check_architecture(again)

@@ -13,8 +13,6 @@ from gpnas.models import Cell201, DartsNet, Genotype, LeNet300, ReLU, Supernet20
 from gpnas.search import load_table
 from gpnas.search.proxies import PROXIES, measure, score, synflow
 
-pytestmark = pytest.mark.usefixtures("hurry")
-
 WIDTHS = (7, 6, 3)
 SHAPE = (6, 2, 2, 1)
 SMALL = {"channels": 4, "cells": 1}

@@ -10,8 +10,6 @@ from gpnas.search import STRATEGIES, Trial, load_table, search, sharing
 from gpnas.search.sharing import Recipe, by_shared_weights, make_shared, minibatches
 from tests.supernets import make_small, make_tiny
 
-pytestmark = pytest.mark.usefixtures("hurry")
-
 ARCHITECTURE = ("conv3", "none", "skip", "pool3", "conv1", "conv3")
 
 

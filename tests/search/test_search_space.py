@@ -51,6 +51,7 @@ def test_architectures_of_another_space(wrong):
         choices([["a", "b"], ["c", "d"]]).check(wrong)
 
 
+@pytest.mark.slow
 def test_nas_bench_201():
     table = load_table("nas_bench_201")
     assert len(table.rows) == 5**6

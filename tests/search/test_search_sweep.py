@@ -50,6 +50,7 @@ def seeds_of(results):
     return sorted(r["config"]["seed"] for r in read_lines(records_path(results, "small")))
 
 
+@pytest.mark.slow
 def test_a_sweep_has_each_record_once_and_goes_on_with_more_seeds(tmp_path, trained):
     for seeds in ((0, 1), (0, 1, 2), (0, 1, 2)):
         kept = sweep.begin(url(tmp_path), small(seeds), tmp_path / "r")
@@ -59,6 +60,7 @@ def test_a_sweep_has_each_record_once_and_goes_on_with_more_seeds(tmp_path, trai
     assert [trial.state.name for trial in kept.trials] == 3 * ["COMPLETE"]
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_does_not_stop_the_others(tmp_path, trained):
     trained[1] = Diverged("the train loss is nan")
     kept = sweep.begin(url(tmp_path), small(), tmp_path / "r")
@@ -71,6 +73,7 @@ def test_a_run_that_diverges_does_not_stop_the_others(tmp_path, trained):
     assert seeds_of(tmp_path / "r") == [0, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [Stopped("x"), UserError("data", 1, "2"), KeyboardInterrupt()])
 def test_a_worker_that_ends_leaves_its_run_to_others(error, tmp_path, trained):
     trained[1] = error
@@ -126,7 +129,9 @@ sweep.take_runs(sweep.join(place, heartbeat=1, grace=2), f"{folder}/w", f"{folde
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.exhaustive)]
+)
 def test_three_workers_of_which_one_is_killed(database, tmp_path, request):
     place = url(tmp_path) if database == "sqlite" else request.getfixturevalue(database)
     kept = sweep.begin(place, small(), tmp_path / "r", heartbeat=1, grace=2)

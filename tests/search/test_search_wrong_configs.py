@@ -23,7 +23,7 @@ from gpnas.search.comparison import plans
 from gpnas.train import load_data, make_plan
 from gpnas.train import settings as settings_of
 
-SEEDS = 40
+SEEDS = 20
 ODD = (
     None, True, -1, 0, 2, 10**19, -0.5, 0.5, float("nan"), float("inf"), "", "x" * 5000, "größe",
     "os:getcwd", "json:loads", "math:pi", ":", "a:b:c", (), (1, "a"), (-1,), [], [3], ["random"],

@@ -1,18 +1,12 @@
-"""Small runs on the digits, compiled in a hurry."""
+"""Small runs on the digits."""
 
 import contextlib
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from gpnas.train import _checkpoint, base
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -62,32 +56,3 @@ def saved():
     """`{folder: leaves}` of the last checkpoint that each run saved, as arrays of NumPy."""
     with _watched_saves() as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def python(tmp_path_factory):
-    """`(*arguments, devices) → finished process` of Python, with the repository on its path."""
-    home = tmp_path_factory.mktemp("home")
-
-    def call(*arguments, devices=1, cwd=ROOT):
-        env = os.environ | {
-            "HOME": str(home),
-            "XDG_CACHE_HOME": str(home / "cache"),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-            "JAX_NUM_CPU_DEVICES": str(devices),
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir or home / "jax"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        }
-        command = [sys.executable, *map(str, arguments)]
-        return subprocess.run(
-            command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=300
-        )
-
-    return call
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compilation(hurry: None) -> None:
-    """Without optimizations: these tests do little but compile."""

@@ -63,6 +63,7 @@ def blank(keys, images, targets):
     return jnp.zeros_like(images), targets
 
 
+@pytest.mark.slow
 def test_training_batches_only(config, digits):
     """A network that learns from blank images is evaluated on the images as they are."""
     config.data.augment = f"{__name__}:blank"

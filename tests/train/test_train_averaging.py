@@ -49,6 +49,7 @@ def test_schedule_free():
     np.testing.assert_array_equal(evaluation_params(chained, params)["w"], expected["w"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.95])
 def test_evaluation_and_saved_networks_use_it(decay, tiny, digits, tmp_path):
     config = tiny(name="rigl", density=0.3)
@@ -63,6 +64,7 @@ def test_evaluation_and_saved_networks_use_it(decay, tiny, digits, tmp_path):
         assert np.count_nonzero(layer["kernel"]) == layers[f"{name}/kernel"]
 
 
+@pytest.mark.slow
 def test_an_average_that_is_not_the_weights(tiny, digits):
     config = tiny(name="rigl", density=0.3)
     config.optimizer.ema = 0.95

@@ -48,6 +48,7 @@ def make(tmp_path):
     return config
 
 
+@pytest.mark.slow
 def test_regression_on_a_table(make, tmp_path):
     config = make("csv", "regression")
     assert load_data(config).fields == Fields(

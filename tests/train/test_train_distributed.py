@@ -78,9 +78,6 @@ def launch(tmp_path):
             "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
             "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
             "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         }
         env.pop("JAX_NUM_CPU_DEVICES", None)
         new = []
@@ -118,6 +115,7 @@ def watched(run):
     return found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_processes_of_which_one_is_lost_train_as_one(launch, digits, tmp_path):
     (tmp_path / "conf.py").write_text(CONFIG)

@@ -8,6 +8,7 @@ import pytest
 from gpnas import models, units
 from gpnas.errors import UserError
 from gpnas.masks import apply
+from gpnas.models import _registry, _resnet
 from gpnas.train import (
     _elastic,
     _plan,
@@ -30,12 +31,12 @@ def recipe(tiny):
 
     def make(model="lenet300", **settings):
         config = tiny(**METHOD | settings)
-        config.elastic, config.elastic_round_to = True, 2
+        config.elastic, config.elastic_round_to = True, 4
         if model == "resnet":
             config.model.name = "resnet"
             del config.model["widths"]
             config.model.width, config.model.blocks = 4, 2
-            config.train.epochs = 2
+            config.train.epochs, config.method.every = 2, 10
         return config
 
     return make
@@ -86,7 +87,11 @@ def test_the_record_is_of_the_supernet(seen, recipe, digits, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["lenet300", "resnet"])
-def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits, tmp_path, saved):
+def test_the_architecture_is_the_network_without_its_masks(
+    model, recipe, digits, tmp_path, saved, monkeypatch
+):
+    for module in (_registry, _resnet):
+        monkeypatch.setattr(module, "STAGES", 2)
     config = recipe(model, **({"block_density": 0.5} if model == "resnet" else {}))
     record = train(config, tmp_path / "run", digits)
     made = _plan.make_plan(config, digits)
@@ -111,7 +116,7 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
         atol=1e-4,
     )
     if model == "resnet":
-        assert network["fields"]["inner"].count(0) == 3
+        assert network["fields"]["inner"].count(0) == 2
     error = make_evaluate(made._replace(task=classification(models.linen(rebuilt))), digits)(
         small, digits.test
     )["error"]

@@ -209,6 +209,7 @@ def test_the_plan_of_another_network_is_refused(recipe, digits):
         _rebuild.find_rebuild(config, digits, plan)
 
 
+@pytest.mark.slow
 def test_the_network_of_the_tutorial_can_be_elastic(recipe, digits, tmp_path, monkeypatch):
     page = (pathlib.Path(__file__).parents[2] / "docs" / "tutorial.md").read_text()
     block = re.search(r"```python\n# slim_net.py\n(.*?)```", page, re.DOTALL)[1]

@@ -116,7 +116,7 @@ def test_levels_of_latency_are_met_by_the_table_of_the_folder(recipe, digits, tm
     }
     whole = float(units.total_latency(costs, {}, table))
     (tmp_path / "layers.json").write_text(json.dumps(table))
-    settings = {"front_by": "latency_ms", "front": (0.6 * whole, 0.3 * whole), "baselines": True}
+    settings = {"front_by": "latency_ms", "front": (0.4 * whole,), "baselines": True}
     record = train_front(recipe(**settings), tmp_path, digits)
     for one in record["networks"] + record["uniform"]:
         assert 0.9 * one["level"] < one["layers_ms"] <= one["level"] * (1 + 1e-5)
@@ -173,7 +173,7 @@ def own_net(tmp_path, monkeypatch):
 def test_a_network_without_arguments_for_widths_has_a_front_in_place(
     recipe, digits, own_net, tmp_path
 ):
-    config = recipe(front=(0.5, 0.25), elastic=False)
+    config = recipe(front=(0.4,), elastic=False)
     config.model = {"name": own_net, "dtype": "float32", "axes": {}, "conv": "auto"}
     record = train_front(config, tmp_path / "run", digits)
     whole = record["whole"]["macs"]

@@ -44,6 +44,7 @@ def flat(variables):
     return traverse_util.flatten_dict(variables["params"], sep="/")
 
 
+@pytest.mark.slow
 def test_every_source_gives_the_same(trained, tiny, digits, tmp_path, monkeypatch):
     safetensors = pytest.importorskip("safetensors.numpy")
     folder, variables = trained
@@ -70,6 +71,7 @@ def test_every_source_gives_the_same(trained, tiny, digits, tmp_path, monkeypatc
     sys.modules.pop("gpnas_weights", None)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_them(trained, tiny, digits, tmp_path):
     folder, _ = trained
     losses = {}
@@ -81,6 +83,7 @@ def test_a_run_starts_from_them(trained, tiny, digits, tmp_path):
     assert losses[str(folder)] < 0.5 * losses[""]
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_does_not_need_them(trained, tiny, digits, tmp_path, stop_at):
     source = tmp_path / "source"
     folder, variables = trained
@@ -95,6 +98,7 @@ def test_a_run_that_goes_on_does_not_need_them(trained, tiny, digits, tmp_path, 
     assert train(config, tmp_path / "run", digits)["curve"][-1]["step"] == 80
 
 
+@pytest.mark.slow
 def test_names_and_parts_that_stay_fresh(trained, tiny, digits, tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
     _, variables = trained
@@ -149,6 +153,7 @@ def test_sources_that_cannot_be(source, said, trained, tiny, digits):
     assert str(caught.value).startswith("train.init_from: got ") and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit(trained, tiny, digits):
     folder, _ = trained
     with pytest.raises(UserError, match=r"Dense_0/bias of shape \(8,\).* not \(32,\)"):
@@ -204,6 +209,7 @@ def test_variables_of_another_network(trained, tiny, digits, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float16, jax.numpy.bfloat16, np.float64])
 def test_given_variables_get_the_type_of_the_network(dtype, trained, tiny, digits, tmp_path):
     """A finished run is read back, so its arrays have the types that a fresh one has."""

@@ -28,6 +28,7 @@ def first_update(config, grads=PARAMS, steps=100):
     return tx.update(grads, tx.init(PARAMS), PARAMS)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_decay_spares_biases(name):
     zero = jax.tree.map(jnp.zeros_like, PARAMS)

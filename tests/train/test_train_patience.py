@@ -120,6 +120,7 @@ def test_masks_are_final_when_the_density_is(name):
     assert float(curve(496)) > 0.2
 
 
+@pytest.mark.slow
 def test_it_ends_as_the_whole_run_began(whole, early):
     (full, rows), (_, record, found) = whole, early
     stop, final = record["stopped_step"], 96 + 1  # 40 % of 240, in steps of 5

@@ -38,10 +38,9 @@ def curve(record, *names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("replica", range(3))
-def test_as_alone(replica, together, seeds, digits, tmp_path):
-    alone = train(seeds(3, 4, 5)[replica], tmp_path, digits)
-    record = together[replica]
+def test_as_alone(together, seeds, digits, tmp_path):
+    alone = train(seeds(4)[0], tmp_path, digits)
+    record = together[1]
     assert record["config"] == alone["config"]
     assert record["compilations"] == alone["compilations"] == 1
     # exchanged weights may differ where two scores all but tie, numbers that are planned may not

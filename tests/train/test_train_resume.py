@@ -32,7 +32,7 @@ def recipe(tiny):
         config = tiny(**method)
         config.optimizer.name, config.optimizer.learning_rate = optimizer, rate
         config.optimizer.arguments = arguments
-        config.elastic, config.elastic_round_to = name == "elastic", 2
+        config.elastic, config.elastic_round_to = name == "elastic", 8
         config.data.augment = "" if name == "adam" else "pad_crop(1)|flip_lr|mixup(0.2)"
         return config
 

@@ -1,5 +1,7 @@
 """Steps in calls of few programs: the same run as in one loop, without decisions on the device."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,6 @@ METHODS = {
     "dense": {},
     "development": {"density": 0.2, "peak": 3.0, "every": 5, "window": 3, "decay": 0.9},
     "rigl": {"density": 0.2, "every": 5},
-    "snfs": {"density": 0.2, "every": 5},
     "gmp": {"density": 0.2, "every": 4},
     "ste": {"density": 0.2, "every": 3},
     "lottery": {"rounds": 1, "rewind_at": 0.1},
@@ -30,6 +31,7 @@ CHUNK, BATCH = 7, 64
 def plan_of(tiny, digits):
     """`(method, loop="segments") → plan` of a run of 80 steps, in chunks of 7."""
 
+    @functools.cache
     def make(name, loop="segments"):
         config = tiny(name=name, **METHODS[name])
         config.train.loop = loop
@@ -54,6 +56,7 @@ def segment(plan, digits, kind, length):
     return jax.make_jaxpr(loop)(state, sums, train.inputs, train.targets, index, 0, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dense", "development", "rigl", "gmp", "development_units"])
 @pytest.mark.parametrize("kind", ["plain", "observing"])
 def test_steps_between_mask_updates_decide_nothing(name, kind, plan_of, digits):

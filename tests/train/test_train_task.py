@@ -287,6 +287,7 @@ def test_a_metric_of_which_more_is_better():
     assert less.text(1.234) == "error 1.23 %" and more.text(0.98765) == "accuracy 0.9877"
 
 
+@pytest.mark.slow
 def test_networks_and_tasks_of_ones_own(own, tiny, digits, tmp_path):
     config = tiny(name="rigl", density=0.3)
     config.model = {"name": "gpnas_tasks:Net", "dtype": "float32", "conv": "auto", "width": 6}
@@ -308,6 +309,7 @@ def test_networks_and_tasks_of_ones_own(own, tiny, digits, tmp_path):
     assert (np.asarray(before) != np.asarray(after)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "stateful"), [("Net", False), ("stateful", True)])
 def test_equinox(own, tiny, digits, tmp_path, name, stateful):
     pytest.importorskip("equinox")

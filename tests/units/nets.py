@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from gpnas.masks import tree
@@ -371,3 +372,12 @@ NETS: dict[str, Callable[[], Net]] = {
     "refuses": refuses,
     "nnx": nnx_net,
 }
+
+# Of which two have all that the others have: a shared stream and batch norms; heads and products.
+USUAL = [
+    "resnet", "vit",
+    *(
+        pytest.param(name, marks=pytest.mark.exhaustive)
+        for name in ("vgg", "densenet", "mobilenet", "unet")
+    ),
+]  # fmt: skip

@@ -26,7 +26,7 @@ def pruned(variables, share):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vgg", "resnet", "densenet", "mobilenet", "vit", "unet"])
+@pytest.mark.parametrize("name", nets.USUAL)
 def test_units_that_nothing_reads_can_go(name):
     apply, variables, inputs = nets.NETS[name]()
     groups = units.discover(apply, variables, *inputs)

@@ -41,6 +41,7 @@ def test_macs_are_those_that_xla_counts(name):
     assert 2 * cost.inference_macs == pytest.approx(flops, rel=padding)
 
 
+@pytest.mark.slow
 def test_macs_of_lenets_by_hand():
     module, shape = NETWORKS["lenet300"]
     counted = network_macs(module, shapes_of(module, shape), shape)

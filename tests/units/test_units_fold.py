@@ -98,7 +98,7 @@ def test_one_that_is_not_constant_is_left_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vgg", "resnet", "densenet", "mobilenet", "vit", "unet"])
+@pytest.mark.parametrize("name", nets.USUAL)
 def test_the_function_of_any_network_stays(name):
     apply, variables, inputs = nets.NETS[name]()
     groups = units.discover(apply, variables, *inputs)

@@ -1,22 +1,18 @@
 """The command line: a line a measurement, a mistake in one line."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[3]
 
-
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "experiments" / "benchmark.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+@pytest.fixture
+def run(python):
+    """`(*flags) → finished process` of experiments/benchmark.py."""
+    return lambda *flags: python("experiments/benchmark.py", *flags)
 
 
 @pytest.mark.slow
-def test_a_measurement_is_printed_and_appended(tmp_path):
+def test_a_measurement_is_printed_and_appended(run, tmp_path):
     output = tmp_path / "new" / "lines.jsonl"
     for _ in range(2):
         done = run("--only=top_k_ratio_10m", "--fast", f"--output={output}")
@@ -29,7 +25,7 @@ def test_a_measurement_is_printed_and_appended(tmp_path):
 
 
 @pytest.mark.slow
-def test_mistakes_are_one_line_and_exit_2(tmp_path):
+def test_mistakes_are_one_line_and_exit_2(run, tmp_path):
     for arguments in (
         ["--only=speed"],
         ["--only=fashion_2pct", f"--results={tmp_path}"],

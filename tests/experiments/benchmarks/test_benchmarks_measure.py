@@ -23,8 +23,6 @@ from experiments.benchmarks.subjects import (
 from gpnas.timing import covered
 from gpnas.train import make_plan
 
-pytestmark = pytest.mark.usefixtures("hurry")
-
 CONFIGS = {"development": development.get_config, "rigl": rigl.get_config}
 
 

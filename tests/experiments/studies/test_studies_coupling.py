@@ -44,6 +44,7 @@ def test_rivals_reach_the_density(name, tmp_path):
     assert record["metrics"]["val_error_last"] < 60  # of 90 by chance
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000), SIDE, SIDE)
 def test_ch2_l3n_is_the_sum_over_paths_of_three_links(seed, rows, columns):
     mask = np.random.default_rng(seed).random((rows, columns)) < 0.5
@@ -77,6 +78,7 @@ def test_percolation_leaves_no_neuron_without_inputs_or_outputs(seed):
     assert all(np.array_equal(after[path], again[path]) for path in after)
 
 
+@pytest.mark.slow
 def test_an_update_of_chtss_has_the_counts_that_it_aims_at():
     key = jax.random.key(0)
     shapes = {"a": (20, 10), "b": (10, 5)}
@@ -88,6 +90,7 @@ def test_an_update_of_chtss_has_the_counts_that_it_aims_at():
     assert {p: int(m.sum()) for p, m in after.items()} == {"a": 40, "b": 11}
 
 
+@pytest.mark.slow
 def test_every_arm_has_a_config_at_every_density():
     names = [name.partition("@") for name in get_config().arms]
     assert {arm for arm, _, _ in names} == {"dense", *arms.ARMS}

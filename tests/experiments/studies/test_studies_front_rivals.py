@@ -63,6 +63,7 @@ def test_macs_are_those_of_the_network(costs):
         assert costs.macs(widths) == cost_of(module, IMAGE)["macs"]
 
 
+@pytest.mark.slow
 def test_a_wider_child_computes_what_its_parent_does():
     parent, child = (4, 5, 6, 7), (6, 5, 8, 9)
     variables, fresh = begun(parent), begun(child, 1)
@@ -82,6 +83,7 @@ def test_a_narrower_child_keeps_the_largest_units():
     np.testing.assert_array_equal(found["params"]["hidden"]["kernel"], kernel[:, largest])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fraction", [0.5, 0.75])
 def test_a_fraction_of_a_slimmable_network_is_a_network_of_its_own(fraction):
     whole = (4, 8, 8, 12)
@@ -161,18 +163,27 @@ def told(options):
     return read_lines(options.results / "front_rivals" / "records.jsonl")
 
 
+ARMS = (
+    "front's widths", "uniform as long", "pruning only", "growing only", "random growth",
+    "random widths",
+)  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("hurry")
-def test_rivals_that_are_trained_once(study, costs):
-    arms = (
-        "front's widths", "uniform as long", "pruning only", "growing only", "random growth",
-        "random widths",
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    "arms",
+    [
+        pytest.param(ARMS, id="all", marks=pytest.mark.exhaustive),
+        pytest.param(("growing only", "random widths"), id="some"),
+    ],
+)
+def test_rivals_that_are_trained_once(study, costs, arms):
     config, options = study(*arms)
     run(config, options)
     found = told(options)
+    tuned = [arm for arm in ("pruning only", "growing only") if arm in arms]
     assert [(r["seed"], r["arm"]) for r in found] == [
-        (100, "pruning only"), (100, "growing only"), *((0, arm) for arm in arms)
+        *((100, arm) for arm in tuned), *((0, arm) for arm in arms)
     ]  # fmt: skip
     for record in found:
         assert record["train_flops"] == sum(one["train_flops"] for one in record["networks"])
@@ -190,7 +201,6 @@ def test_rivals_that_are_trained_once(study, costs):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("hurry")
 def test_a_slimmable_network_is_evaluated_at_each_level(study):
     config, options = study("slimmable")
     run(config, options)
@@ -202,8 +212,9 @@ def test_a_slimmable_network_is_evaluated_at_each_level(study):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("hurry")
-@pytest.mark.parametrize("arm", ["random search", "LEMONADE"])
+@pytest.mark.parametrize(
+    "arm", [pytest.param("random search", marks=pytest.mark.exhaustive), "LEMONADE"]
+)
 def test_a_search_goes_on_from_budget_to_budget(study, arm):
     config, options = study(arm)
     run(config, options)

@@ -10,8 +10,6 @@ from experiments.studies.gradmax.run import CONTROLS, matching, relu1, teach
 from gpnas.errors import UserError
 from gpnas.records import read_lines
 
-pytestmark = pytest.mark.usefixtures("hurry")
-
 
 def small():
     config = get_config()

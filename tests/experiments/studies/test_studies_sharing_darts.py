@@ -11,8 +11,6 @@ from gpnas.models import cell201
 from gpnas.search.sharing import Recipe
 from tests.supernets import make_small, make_tiny
 
-pytestmark = pytest.mark.usefixtures("hurry")
-
 
 @pytest.fixture(scope="module")
 def tiny(digits):
