@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks.allocate import Group
-from gpnas.masks.select import Select, exact_top_k, exact_top_k_each
+from gpnas.masks.select import Select, exact_top_k_each
 from gpnas.masks.tree import Leaves, total
 
 #: k, a number of weights or their cost, and the random key of each group.
@@ -22,20 +22,20 @@ class Selection(Protocol):
     ) -> Leaves: ...
 
 
-def selection(select: Select, costs: Mapping[str, int]) -> Selection:
-    """A selection in groups; `exact_top_k` selects in all of them by one search.
+def selection(select: Select | None, costs: Mapping[str, int]) -> Selection:
+    """A selection in groups.
 
     Args:
-      select: `exact_top_k`, or another selection.
+      select: Called for one group after the other; None: `exact_top_k_each`, one search for all.
       costs: Cost of one weight by path; empty where k is a number of weights.
 
     Raises:
-      ValueError: For costs and another selection.
+      ValueError: For costs and a selection.
     """
-    if costs and select is not exact_top_k:
+    if costs and select is not None:
         raise ValueError(
             f"select: got {getattr(select, '__qualname__', select)} with an allocation by total"
-            " cost, allowed: exact_top_k"
+            " cost, allowed: None"
         )
 
     def chosen(
@@ -46,7 +46,7 @@ def selection(select: Select, costs: Mapping[str, int]) -> Selection:
 
         k, keys = ([pair[i] for pair in wanted.values()] for i in range(2))
         own, allowed = split(scores), None if where is None else split(where)
-        if select is exact_top_k:
+        if select is None:
             each = split(costs) if costs else None
             found = exact_top_k_each(own, k, keys, allowed, each, over)
         else:

@@ -15,7 +15,7 @@ from gpnas.masks.allocate import Allocation, Group, erk
 from gpnas.masks.budget import Budget, Candidates, track_density
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities, constant
-from gpnas.masks.select import Select, exact_top_k
+from gpnas.masks.select import Select
 from gpnas.masks.tree import Leaves, total
 
 _Costs = Mapping[str, int]  # of one weight by path; empty where each counts one
@@ -46,7 +46,7 @@ def plasticity(
     start: int = 1,
     stop: int | None = None,
     budget: Budget | None = None,
-    select: Select = exact_top_k,
+    select: Select | None = None,
     seed_score: scores.Score = scores.random(),
     seed_allocation: Allocation | None = None,
     regrow: bool = True,
@@ -67,7 +67,8 @@ def plasticity(
         `init`.
       stop: First step from which masks are not updated any more; None for no end.
       budget: Numbers of weights to grow and prune; `budget.track_density(churn)` unless given.
-      select: `select.exact_top_k`, or a structured selection, which takes no costs.
+      select: A structured selection, which takes no costs, of the leaves that compete; None: the
+        highest scores, exactly.
       seed_score: Score of the initial masks.
       seed_allocation: Splits the density at step 0; `allocation` unless given.
       regrow: Whether weights that an update prunes may be grown in the same update, as in RigL.
@@ -121,7 +122,7 @@ def plasticity(
 
 def _first(
     targets: Mapping[Group, jax.Array],
-    select: Select,
+    select: Select | None,
     costs: _Costs,
     active: Leaves,
     seeds: Leaves,
@@ -142,7 +143,7 @@ class _Rule(NamedTuple):
     allocation: Allocation
     density: Schedule
     budget: Budget
-    select: Select
+    select: Select | None
     regrow: bool
     lookahead: int
 

@@ -12,7 +12,7 @@ from gpnas.masks._transform import every as every_
 from gpnas.masks.allocate import Allocation, erk
 from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.masks.schedule import Schedule, check_densities
-from gpnas.masks.select import Select, exact_top_k
+from gpnas.masks.select import Select
 
 
 class RankingState(NamedTuple):
@@ -30,7 +30,7 @@ def ranking(
     every: int = 1,
     start: int = 0,
     stop: int | None = None,
-    select: Select = exact_top_k,
+    select: Select | None = None,
 ) -> MaskTransform:
     """Keeps the highest-scored of all weights, whether active before or not.
 
@@ -42,7 +42,8 @@ def ranking(
       density: Density at a step.
       allocation: Splits the density over leaves, or lets leaves compete.
       every, start, stop: Mask updates are at multiples of `every` in `start <= step < stop`.
-      select: `select.exact_top_k`, or a structured selection, which takes no costs.
+      select: A structured selection, which takes no costs, of the leaves that compete; None: the
+        highest scores, exactly.
 
     Returns:
       The mask transform, with a `RankingState`.

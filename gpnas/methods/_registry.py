@@ -196,8 +196,8 @@ def _choices(axes: AxesTable | None, macs: Mapping[str, float]) -> dict[str, dic
         "macs": allocate.by_cost(macs),
         "global_macs": allocate.by_total_cost(macs),
     }
-    selections = {
-        "exact_top_k": select.exact_top_k,
+    selections: dict[str, Any] = {
+        "exact_top_k": None,  # the default of mask transforms: in all groups by one search
         "2:4": select.n_of_m(2, 4, axes),
         "1:4": select.n_of_m(1, 4, axes),
         "4x4": select.blocks((4, 4), axes),

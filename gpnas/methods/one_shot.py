@@ -13,7 +13,7 @@ def one_shot(
     total_steps: int,
     at: Fraction = 0.5,
     allocation: allocate.Allocation = allocate.global_(),
-    select: select.Select = select.exact_top_k,
+    select: select.Select | None = None,
 ) -> Method:
     """Prunes a dense network once by magnitude, and trains the remaining weights.
 
@@ -22,7 +22,7 @@ def one_shot(
       total_steps: Length of the run.
       at: Time of pruning, as a fraction of the run.
       allocation: Splits the density over leaves.
-      select: `exact_top_k`, or a structured selection: `n_of_m(2, 4)`, `blocks((4, 4))`.
+      select: A structured selection: `n_of_m(2, 4)`, `blocks((4, 4))`; None: the highest scores.
 
     References:
       Han et al. 2015 (arXiv:1506.02626).

@@ -10,7 +10,7 @@ def ste(
     density: Density,
     every: Count = 1,
     allocation: allocate.Allocation = allocate.uniform(),
-    select: select.Select = select.exact_top_k,
+    select: select.Select | None = None,
 ) -> Method:
     """The forward pass uses the largest weights; all are updated by the gradient at the masked
     point.
@@ -19,7 +19,7 @@ def ste(
       density: Fraction of active weights, in (0, 1].
       every: Steps between mask updates.
       allocation: Splits the density over leaves.
-      select: `exact_top_k`, or `n_of_m(2, 4)` for N:M training.
+      select: `n_of_m(2, 4)` for N:M training; None: the highest scores.
 
     References:
       Bengio et al. 2013 (arXiv:1308.3432); Zhou et al. 2021 (arXiv:2102.04010) for N:M.
