@@ -1,47 +1,58 @@
-"""Weights that are counted by their costs, for `allocate.by_total_cost`."""
+"""Selection in groups of leaves, whose weights may be counted by their costs."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from gpnas.masks.select import Select
+from gpnas.masks.allocate import Group
+from gpnas.masks.select import Select, exact_top_k, exact_top_k_each
 from gpnas.masks.tree import Leaves, total
+
+#: k, a number of weights or their cost, and the random key of each group.
+Wanted = Mapping[Group, tuple[jax.Array, jax.Array]]
 
 
 class Selection(Protocol):
-    """A selection whose k is a number of weights, or their cost; `over` as in `exact_top_k`."""
+    """Selects in each group among leaves by path; `over` as in `exact_top_k`."""
 
     def __call__(
-        self, scores: Leaves, k: Any, key: jax.Array, where: Any = None, over: bool = False
+        self, wanted: Wanted, scores: Leaves, where: Leaves | None = None, over: bool = False
     ) -> Leaves: ...
 
 
 def selection(select: Select, costs: Mapping[str, int]) -> Selection:
-    """A selection in which k is the cost of the weights, or their number without costs.
+    """A selection in groups; `exact_top_k` selects in all of them by one search.
 
     Args:
       select: `exact_top_k`, or another selection.
       costs: Cost of one weight by path; empty where k is a number of weights.
 
     Raises:
-      ValueError: For costs and a selection without an argument of that name.
+      ValueError: For costs and another selection.
     """
-    if costs and "costs" not in inspect.signature(select).parameters:
+    if costs and select is not exact_top_k:
         raise ValueError(
             f"select: got {getattr(select, '__qualname__', select)} with an allocation by total"
             " cost, allowed: exact_top_k"
         )
 
     def chosen(
-        scores: Leaves, k: Any, key: jax.Array, where: Any = None, over: bool = False
+        wanted: Wanted, scores: Leaves, where: Leaves | None = None, over: bool = False
     ) -> Leaves:
-        if not costs:
-            return select(scores, k, key, where)
-        own = {path: costs[path] for path in scores}
-        return select(scores, k, key, where, costs=own, over=over)
+        def split(leaves: Mapping[str, Any]) -> list[dict[str, Any]]:
+            return [{path: leaves[path] for path in group} for group in wanted]
+
+        k, keys = ([pair[i] for pair in wanted.values()] for i in range(2))
+        own, allowed = split(scores), None if where is None else split(where)
+        if select is exact_top_k:
+            each = split(costs) if costs else None
+            found = exact_top_k_each(own, k, keys, allowed, each, over)
+        else:
+            args = zip(own, k, keys, *([] if allowed is None else [allowed]), strict=True)
+            found = [select(*each) for each in args]
+        return {path: mask for masks in found for path, mask in masks.items()}
 
     return chosen
 

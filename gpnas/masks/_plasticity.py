@@ -128,11 +128,10 @@ def _first(
     key: jax.Array,
 ) -> Leaves:
     """The initial masks: the highest seed scores of each group, among what may be active."""
-    chosen, seeds = selection(select, costs), per_cost(seeds, costs)
-    for i, (group, k) in enumerate(targets.items()):
-        own = jax.random.fold_in(key, i)
-        active = active | chosen(_pick(seeds, group), k, own, _pick(active, group))
-    return active
+    wanted = {
+        group: (k, jax.random.fold_in(key, i)) for i, (group, k) in enumerate(targets.items())
+    }
+    return active | selection(select, costs)(wanted, per_cost(seeds, costs), active)
 
 
 class _Rule(NamedTuple):
@@ -148,59 +147,49 @@ class _Rule(NamedTuple):
     lookahead: int
 
 
-class _Group(NamedTuple):
-    """One group at a mask update: its leaves by path."""
-
-    active: Leaves
-    drop: Leaves
-    grow: Leaves
-    costs: _Costs
-    target: jax.Array
-    step: jax.Array
-    key: jax.Array
-
-
 def _update_masks(
     rule: _Rule, active: Leaves, state: PlasticityState, ctx: MaskContext
 ) -> tuple[Leaves, PlasticityState]:
     """One mask update: score → allocate → count → select."""
     drop, grow = (score.value(state.statistics, ctx) for score in (rule.drop, rule.grow))
     nan = total(map(jnp.isnan, (*drop.values(), *grow.values())))
-    after = dict(active)
     shapes = {p: m.shape for p, m in active.items()}
-    targets = rule.allocation(shapes, rule.density(ctx.step + rule.lookahead))
     costs = rule.allocation.weight_costs(shapes)
-    drop, grow = per_cost(drop, costs), per_cost(grow, costs)
-    for i, (paths, target) in enumerate(targets.items()):
-        group = _Group(
-            _pick(active, paths), _pick(drop, paths), _pick(grow, paths), costs, target, ctx.step,
-            jax.random.fold_in(ctx.key, i),
-        )  # fmt: skip
-        after |= _exchange(rule, group)
+    targets = rule.allocation(shapes, rule.density(ctx.step + rule.lookahead))
+    after = _exchange(
+        rule, targets, costs, active, per_cost(drop, costs), per_cost(grow, costs), ctx
+    )
     return after, state._replace(nan_scores=state.nan_scores + nan)
 
 
-def _exchange(rule: _Rule, group: _Group) -> Leaves:
-    """active ← (active ∧ ¬pruned) ∨ grown, in one group."""
-    active, inactive = group.active, {p: ~m for p, m in group.active.items()}
-    counts = rule.budget(_candidates(rule, group, inactive))
-    select = selection(rule.select, group.costs)
-    drop_key, grow_key = jax.random.split(group.key)
-    drop = {p: -s for p, s in group.drop.items()}
-    pruned = select(drop, counts.prune, drop_key, active, over=True)
-    may_grow = {p: m | pruned[p] for p, m in inactive.items()} if rule.regrow else inactive
-    grow = counts.grow
-    if group.costs:  # the last of the pruned weights may have cost more than was left to prune
-        excess = jnp.maximum(cost_of(pruned, group.costs) - counts.prune, 0)
-        grow += jnp.where(grow > 0, excess, 0)
-    grown = select(group.grow, grow, grow_key, may_grow)
-    return {p: (m & ~pruned[p]) | grown[p] for p, m in active.items()}
-
-
-def _candidates(rule: _Rule, group: _Group, inactive: Leaves) -> Candidates:
-    active = cost_of(group.active, group.costs)
-    growable = cost_of(inactive, group.costs) + (active if rule.regrow else 0)
-    return Candidates(group.step, active, group.target, growable)
+def _exchange(
+    rule: _Rule,
+    targets: Mapping[Group, jax.Array],
+    costs: _Costs,
+    active: Leaves,
+    drop: Leaves,
+    grow: Leaves,
+    ctx: MaskContext,
+) -> Leaves:
+    """active ← (active ∧ ¬pruned) ∨ grown, by the counts of each group."""
+    select = selection(rule.select, costs)
+    inactive = {p: ~m for p, m in active.items()}
+    keys = [jax.random.split(jax.random.fold_in(ctx.key, i)) for i in range(len(targets))]
+    to_grow: dict[Group, tuple] = {}  # k and key of each group
+    to_prune: dict[Group, tuple] = {}
+    for (paths, target), (drop_key, grow_key) in zip(targets.items(), keys, strict=True):
+        living = cost_of(_pick(active, paths), costs)
+        growable = cost_of(_pick(inactive, paths), costs) + (living if rule.regrow else 0)
+        counts = rule.budget(Candidates(ctx.step, living, target, growable))
+        to_prune[paths], to_grow[paths] = (counts.prune, drop_key), (counts.grow, grow_key)
+    pruned = select(to_prune, {p: -s for p, s in drop.items()}, active, over=True)
+    may_grow = {p: inactive[p] | m for p, m in pruned.items()} if rule.regrow else inactive
+    if costs:  # the last of the pruned weights may have cost more than was left to prune
+        for paths, (k, key) in to_grow.items():
+            excess = jnp.maximum(cost_of(_pick(pruned, paths), costs) - to_prune[paths][0], 0)
+            to_grow[paths] = k + jnp.where(k > 0, excess, 0), key
+    grown = select(to_grow, grow, may_grow)
+    return active | {p: (active[p] & ~pruned[p]) | m for p, m in grown.items()}
 
 
 def _pick(leaves: Mapping[str, jax.Array], group: Group) -> Leaves:

@@ -68,11 +68,10 @@ def ranking(
             active = masked_leaves(masks)  # in natural order, which a dict loses in a loop
             shapes = {path: leaf.shape for path, leaf in active.items()}
             costs = allocation.weight_costs(shapes)
-            values, chosen = per_cost(score.value(kept, own), costs), selection(select, costs)
-            for i, (group, k) in enumerate(allocation(shapes, density(ctx.step)).items()):
-                own_key, members = jax.random.fold_in(ctx.key, i), {p: values[p] for p in group}
-                active = active | chosen(members, k, own_key)
-            return update_leaves(masks, active)
+            values = per_cost(score.value(kept, own), costs)
+            targets = allocation(shapes, density(ctx.step)).items()
+            wanted = {g: (k, jax.random.fold_in(ctx.key, i)) for i, (g, k) in enumerate(targets)}
+            return update_leaves(masks, selection(select, costs)(wanted, values))
 
         masks, skips = cond_finite(
             ctx.may_update, update_masks, masks, state.skips, own.grads, seen

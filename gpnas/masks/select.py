@@ -21,6 +21,7 @@ from gpnas.masks.tree import path_name
 
 #: A selection of the signature of `exact_top_k`.
 Select = Callable[..., Any]
+_LIMIT = 2**31 - 1  # of costs and counts
 
 
 def order_bits(scores: jax.Array) -> jax.Array:
@@ -66,24 +67,33 @@ def mix_bits(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
     return x
 
 
-def _cost_from(
-    leaves: list[jax.Array], thresholds: list[jax.Array], costs: Sequence[int]
-) -> list[jax.Array]:
-    """() int32 for each threshold, the cost of the elements of uint32 leaves that reach it.
+def _counts(leaf: jax.Array, thresholds: list[jax.Array]) -> list[jax.Array]:
+    """() int32 for each threshold, the number of elements of a uint32 leaf that reach it.
 
-    One reduction of many operands per leaf, so that XLA reads the leaf once for all of them.
+    On one device one reduction of many operands, so that XLA reads the leaf once for all of them.
+    Devices would gather the result of each operand; those of sums XLA adds up all at once.
     """
-    zeros = [jnp.int32(0)] * len(thresholds)
+    reached = [(leaf >= t).astype(jnp.int32) for t in thresholds]
+    if jax.device_count() > 1:
+        return [jnp.sum(x, dtype=jnp.int32) for x in reached]
 
     def add(a: list[jax.Array], b: list[jax.Array]) -> list[jax.Array]:
         return [x + y for x, y in zip(a, b, strict=True)]
 
-    def one(leaf: jax.Array, cost: int) -> list[jax.Array]:
-        reached = [(leaf >= t).astype(jnp.int32) for t in thresholds]
-        counts = lax.reduce(reached, zeros, add, tuple(range(leaf.ndim)))
-        return counts if cost == 1 else [count * cost for count in counts]
+    return lax.reduce(reached, [jnp.int32(0)] * len(reached), add, tuple(range(leaf.ndim)))
 
-    return functools.reduce(add, map(one, leaves, costs), zeros)
+
+def _cost_from(groups: list[Any], costs: list[Any], thresholds: jax.Array) -> jax.Array:
+    """(groups, n) int32, the cost of a group's uint32 elements that reach each of n thresholds."""
+
+    def one(group: Any, costs: Any, own: jax.Array) -> jax.Array:
+        pairs = zip(jax.tree.leaves(group), jax.tree.leaves(costs), strict=True)
+        return sum(
+            (jnp.stack(_counts(leaf, list(own))) * cost for leaf, cost in pairs),
+            jnp.zeros(own.shape, jnp.int32),
+        )
+
+    return jnp.stack(list(map(one, groups, costs, thresholds)))
 
 
 def _bits_per_pass() -> int:
@@ -95,28 +105,33 @@ def _bits_per_pass() -> int:
 
 
 def _threshold(
-    leaves: list[jax.Array], k: jax.Array, costs: Sequence[int]
-) -> tuple[jax.Array, jax.Array]:
-    """The largest uint32 t that elements of a total cost of at least k reach, and that cost.
-
-    It is (0, 0) if all elements together cost less.
+    groups: list[Any], k: jax.Array, costs: list[Any]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The largest uint32 t that elements of a total cost of at least k reach, for each group.
 
     The number of passes does not depend on the values: a GPU returns to the host for each turn of
     a loop that does.
+
+    Returns:
+      (groups,) each: t, or 0 if all elements together cost less; the cost of the elements above t;
+      whether the cost of those that reach t is at most k.
     """
     bits = _bits_per_pass()
+    digits = jnp.arange(1, 2**bits, dtype=jnp.uint32)
 
-    def digit(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        threshold, found = carry
+    def digit(i: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        threshold, above, found = carry
         shift = (32 - bits * (i + 1)).astype(jnp.uint32)
-        trials = [threshold | (jnp.uint32(d) << shift) for d in range(1, 2**bits)]
-        for trial, cost in zip(trials, _cost_from(leaves, trials, costs), strict=True):
-            enough = cost >= k  # and so at all trials before
-            threshold = jnp.where(enough, trial, threshold)
-            found = jnp.where(enough, cost, found)
-        return threshold, found
+        each = _cost_from(groups, costs, threshold[:, None] | (digits << shift)[None])
+        enough = each >= k[:, None]  # and so at all trials before
+        threshold |= jnp.sum(enough, 1, dtype=jnp.uint32) << shift
+        above = jnp.maximum(above, jnp.max(jnp.where(enough, 0, each), 1))
+        found = jnp.minimum(found, jnp.min(jnp.where(enough, each, _LIMIT), 1))
+        return threshold, above, found
 
-    return lax.fori_loop(0, 32 // bits, digit, (jnp.uint32(0), jnp.int32(0)))
+    start = jnp.zeros(k.shape, jnp.uint32), jnp.zeros_like(k), jnp.full_like(k, _LIMIT)
+    threshold, above, found = lax.fori_loop(0, 32 // bits, digit, start)
+    return threshold, above, (threshold == 0) | (found <= k)
 
 
 def exact_top_k(
@@ -146,52 +161,79 @@ def exact_top_k(
     Raises:
       ValueError: For 2³¹ or more elements, or a cost of as much, in all.
     """
-    leaves, treedef = jax.tree.flatten(scores)
-    each = [1] * len(leaves) if costs is None else jax.tree.leaves(costs)
-    if sum(leaf.size * cost for leaf, cost in zip(leaves, each, strict=True)) >= 2**31:
-        raise ValueError("exact_top_k: got 2**31 or more scores, allowed: fewer")
-    allowed = None if where is None else jax.tree.leaves(where)
-    k = jnp.maximum(jnp.asarray(k, jnp.int32), 0)
-    return jax.tree.unflatten(treedef, _chosen(leaves, k, key, allowed, tuple(each), over))
+    (found,) = exact_top_k_each(
+        [scores], [k], [key], None if where is None else [where],
+        None if costs is None else [costs], over,
+    )  # fmt: skip
+    return found
 
 
-@functools.partial(jax.jit, static_argnames=("costs", "over"))  # leaves of the same shapes share it
-def _chosen(
-    leaves: list[jax.Array],
-    k: jax.Array,
-    key: jax.Array,
-    allowed: list[jax.Array] | None,
-    costs: tuple[int, ...],
-    over: bool,
-) -> list[jax.Array]:
-    """The masks of `exact_top_k`."""
-    bits = [order_bits(leaf) for leaf in leaves]
-    if allowed is not None:
-        bits = [jnp.where(ok, b, jnp.uint32(0)) for ok, b in zip(allowed, bits, strict=True)]
-    cut, found = _threshold(bits, k, costs)
+def exact_top_k_each(
+    scores: Sequence[Any],
+    k: Iterable[jax.Array | int],
+    keys: Iterable[jax.Array],
+    where: Sequence[Any] | None = None,
+    costs: Sequence[Any] | None = None,
+    over: bool = False,
+) -> list[Any]:
+    """`exact_top_k` in each of several groups, by one search: devices exchange its counts at once.
 
-    def clear() -> list[jax.Array]:
-        least = jnp.maximum(cut, 1)  # 0 is what cannot be selected
-        return [b >= least for b in bits]
+    Args:
+      scores: A pytree for each group; its leaves compete.
+      k, keys, where, costs: As in `exact_top_k`, one for each group.
+      over: As in `exact_top_k`.
 
-    def contested() -> list[jax.Array]:
-        tie_breakers = [
-            jnp.where(b == cut, n, 0) for b, n in zip(bits, _tie_breakers(leaves, key), strict=True)
-        ]
-        left = k - _cost_from(bits, [cut + 1], costs)[0]
-        limit, reached = _threshold(tie_breakers, left, costs)
-        last = over | (reached <= left)  # whether the only element at the limit is selected
-        return [
-            (b > cut) | ((b == cut) & ((n > limit) | ((n == limit) & last)))
-            for b, n in zip(bits, tie_breakers, strict=True)
-        ]
+    Returns:
+      For each group the masks that `exact_top_k` selects.
 
-    return lax.cond(found <= k, clear, contested)
+    Raises:
+      ValueError: As in `exact_top_k`, for any of the groups.
+    """
+    groups = list(scores)
+    each = jax.tree.map(lambda _: 1, groups) if costs is None else list(costs)
+    for group, own in zip(groups, each, strict=True):
+        pairs = zip(jax.tree.leaves(group), jax.tree.leaves(own), strict=True)
+        if sum(leaf.size * cost for leaf, cost in pairs) > _LIMIT:
+            raise ValueError("exact_top_k: got 2**31 or more scores, allowed: fewer")
+    if not groups:
+        return []
+    bits = jax.tree.map(order_bits, groups)
+    if where is not None:
+        bits = jax.tree.map(lambda b, ok: jnp.where(ok, b, jnp.uint32(0)), bits, list(where))
+    wanted = jnp.maximum(jnp.stack([jnp.asarray(n, jnp.int32) for n in k]), 0)
+    cut, above, fits = _threshold(bits, wanted, each)
+    least = jnp.maximum(cut, 1)  # 0 is what cannot be selected, and no score is 1
+
+    def clear() -> list[Any]:
+        return _by_group(lambda t, b: b >= t, least, bits)
+
+    def contested() -> list[Any]:
+        numbers = [_tie_breakers(group, key) for group, key in zip(groups, keys, strict=True)]
+        numbers = _by_group(lambda t, b, n: jnp.where(b == t, n, 0), least, bits, numbers)
+        limit, _, last = _threshold(numbers, wanted - above, each)
+
+        def chosen(own: tuple[jax.Array, ...], b: jax.Array, n: jax.Array) -> jax.Array:
+            t, limit, last = own  # whether the only element at the limit is selected
+            return (b > t) | ((b == t) & ((n > limit) | ((n == limit) & last)))
+
+        return _by_group(chosen, zip(least, limit, last | over, strict=True), bits, numbers)
+
+    return lax.cond(jnp.all(fits), clear, contested)
 
 
-def _tie_breakers(leaves: list[jax.Array], key: jax.Array) -> list[jax.Array]:
+def _by_group(f: Callable[..., jax.Array], own: Iterable[Any], *groups: list[Any]) -> list[Any]:
+    """`f(own, leaf, …)` for each leaf of each group."""
+    return [
+        jax.tree.map(functools.partial(f, one), *trees)
+        for one, *trees in zip(own, *groups, strict=True)
+    ]
+
+
+def _tie_breakers(tree: Any, key: jax.Array) -> Any:
+    leaves, treedef = jax.tree.flatten(tree)
     offsets = [sum(leaf.size for leaf in leaves[:i]) for i in range(len(leaves))]
-    return [scramble(leaf.shape, o, key) for leaf, o in zip(leaves, offsets, strict=True)]
+    found = [scramble(leaf.shape, o, key) for leaf, o in zip(leaves, offsets, strict=True)]
+    return jax.tree.unflatten(treedef, found)
 
 
 def n_of_m(n: int, m: int, axes: AxesTable | None = None) -> Select:
@@ -222,9 +264,7 @@ def n_of_m(n: int, m: int, axes: AxesTable | None = None) -> Select:
         del k
         if where is not None:
             scores = jax.tree.map(lambda s, w: jnp.where(w, s, jnp.nan), scores, where)
-        leaves, treedef = jax.tree.flatten(scores)
-        tie_breakers = jax.tree.unflatten(treedef, _tie_breakers(leaves, key))
-        return jax.tree.map_with_path(chosen, scores, tie_breakers)
+        return jax.tree.map_with_path(chosen, scores, _tie_breakers(scores, key))
 
     return select
 

@@ -100,13 +100,14 @@ def exchange(
     sizes = [m.size for m in active.values()]
     total = allocate.part_of(density, sum(sizes)) - jnp.sum(n_active - n_pruned)
     n_grown = apportion(share, jnp.array(sizes) - n_active + n_pruned, total)
-    after = {}
-    for i, (path, mask) in enumerate(active.items()):
-        drop_key, grow_key = jax.random.split(jax.random.fold_in(ctx.key, i))
-        pruned = select.exact_top_k(-jnp.abs(ctx.params[path]), n_pruned[i], drop_key, mask)
-        kept = mask & ~pruned
-        after[path] = kept | select.exact_top_k(momentum[path], n_grown[i], grow_key, ~kept)
-    return after
+    keys = [jax.random.split(jax.random.fold_in(ctx.key, i)) for i in range(len(active))]
+    drop_keys, grow_keys = zip(*keys, strict=True)
+    drop = [-jnp.abs(ctx.params[path]) for path in active]
+    pruned = select.exact_top_k_each(drop, n_pruned, drop_keys, list(active.values()))
+    kept = [m & ~p for m, p in zip(active.values(), pruned, strict=True)]
+    grow = [momentum[path] for path in active]
+    grown = select.exact_top_k_each(grow, n_grown, grow_keys, [~m for m in kept])
+    return {p: m | g for p, m, g in zip(active, kept, grown, strict=True)}
 
 
 def apportion(share: jax.Array, capacity: jax.Array, total: jax.Array) -> jax.Array:

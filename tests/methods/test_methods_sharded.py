@@ -1,24 +1,20 @@
 """Mask updates of sharded parameters: devices exchange counts, never weights or scores."""
 
-import math
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gpnas.masks import MaskContext, init_masks
+from experiments.benchmarks.collectives import collectives
+from gpnas.masks import MaskContext, allocate, init_masks
 from gpnas.methods import METHODS
 
-SHAPES = {"a": {"kernel": (64, 24)}, "b": {"kernel": (24, 10)}}
 
-
-@pytest.mark.slow
-def test_a_mask_update_exchanges_counts_only():
-    params = jax.tree.map(jnp.ones, SHAPES, is_leaf=lambda x: isinstance(x, tuple))
-    transform = METHODS["granet"](density=0.2, total_steps=100, every=10).transform
+def sent(layers, **settings):
+    """The collectives of a mask update of GraNet, its leaves split over eight devices."""
+    params = {f"Dense_{i}": {"kernel": jnp.ones((64, 24 - i))} for i in range(layers)}
+    transform = METHODS["granet"](density=0.2, total_steps=100, every=10, **settings).transform
     masks, state = transform.init(init_masks(params), params, jax.random.key(0))
     mesh = Mesh(np.array(jax.devices()), ("data",))
     rows, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
@@ -34,11 +30,15 @@ def test_a_mask_update_exchanges_counts_only():
     given = (masks, state, params, params, jnp.int32(10), jax.random.key(1))
     given = jax.tree.map(lambda x: jax.device_put(x, sharding(x)), given)
     out = jax.tree.map(sharding, jax.eval_shape(update, *given))
-    text = jax.jit(update, out_shardings=out).lower(*given).compile().as_text()
-    sent = re.findall(r"= (.*) (?:all-gather|all-reduce|all-to-all|collective-permute)\(", text)
-    sizes = [
-        math.prod(int(n) for n in shape.split(",") if n)
-        for types in sent
-        for shape in re.findall(r"\[([\d,]*)\]", re.sub(r"\{.*?\}", "", types))
-    ]
-    assert sizes and max(sizes) <= jax.device_count()
+    return collectives(jax.jit(update, out_shardings=out).lower(*given).compile().as_text())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hurry")
+@pytest.mark.parametrize("allocation", ["erk", "global_"])
+def test_a_mask_update_exchanges_as_many_counts_as_the_selection_has_passes(allocation):
+    """Of pruned weights and of grown ones, each with a second search if there are ties."""
+    few, many = (sent(n, allocation=getattr(allocate, allocation)()) for n in (2, 5))
+    assert sum(x.times for x in few) == sum(x.times for x in many) <= 2 * 2 * 16 + 4
+    # Four int32 of a leaf; of a leaf itself, even of a mask, it would be 1,280 bytes or more.
+    assert max(x.size for x in many) <= 5 * 4 * 4
