@@ -34,7 +34,6 @@ def sent(layers, **settings):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("allocation", ["erk", "global_"])
 def test_a_mask_update_exchanges_as_many_counts_as_the_selection_has_passes(allocation):
     """Of pruned weights and of grown ones, each with a second search if there are ties."""
