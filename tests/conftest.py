@@ -52,12 +52,25 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("gpnas")
 
 
+@contextlib.contextmanager
+def _stages(count: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (cell201, _registry, _resnet):
+            patch.setattr(module, "STAGES", count)
+        yield
+
+
 @pytest.fixture(scope="module")
 def one_stage() -> Iterator[None]:
     """Networks of one stage, where three would take three times as long to compile."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (cell201, _registry, _resnet):
-            patch.setattr(module, "STAGES", 1)
+    with _stages(1):
+        yield
+
+
+@pytest.fixture
+def two_stages() -> Iterator[None]:
+    """Networks of two stages, with one shortcut that changes the width."""
+    with _stages(2):
         yield
 
 

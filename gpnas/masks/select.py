@@ -197,10 +197,21 @@ def exact_top_k_each(
             raise ValueError("exact_top_k: got 2**31 or more scores, allowed: fewer")
     if not groups:
         return []
+    wanted = jnp.maximum(jnp.stack([jnp.asarray(n, jnp.int32) for n in k]), 0)
+    allowed = None if where is None else list(where)
+    return _selected(groups, wanted, list(keys), allowed, tuple(jax.tree.leaves(each)), over)
+
+
+@functools.partial(jax.jit, static_argnames=("costs", "over"))  # traced once for the same shapes
+def _selected(
+    groups: list[Any], wanted: jax.Array, keys: list[jax.Array], where: list[Any] | None,
+    costs: tuple[int, ...], over: bool,
+) -> list[Any]:  # fmt: skip
+    """The masks of `exact_top_k_each`; a cost for each leaf of all groups."""
+    each = jax.tree.unflatten(jax.tree.structure(groups), costs)
     bits = jax.tree.map(order_bits, groups)
     if where is not None:
-        bits = jax.tree.map(lambda b, ok: jnp.where(ok, b, jnp.uint32(0)), bits, list(where))
-    wanted = jnp.maximum(jnp.stack([jnp.asarray(n, jnp.int32) for n in k]), 0)
+        bits = jax.tree.map(lambda b, ok: jnp.where(ok, b, jnp.uint32(0)), bits, where)
     cut, above, fits = _threshold(bits, wanted, each)
     least = jnp.maximum(cut, 1)  # 0 is what cannot be selected, and no score is 1
 

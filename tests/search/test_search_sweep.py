@@ -128,10 +128,9 @@ sweep.take_runs(sweep.join(place, heartbeat=1, grace=2), f"{folder}/w", f"{folde
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_three_workers_of_which_one_is_killed(database, tmp_path, request):
     place = url(tmp_path) if database == "sqlite" else request.getfixturevalue(database)
     kept = sweep.begin(place, small(), tmp_path / "r", heartbeat=1, grace=2)

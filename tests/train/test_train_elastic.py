@@ -8,7 +8,6 @@ import pytest
 from gpnas import models, units
 from gpnas.errors import UserError
 from gpnas.masks import apply
-from gpnas.models import _registry, _resnet
 from gpnas.train import (
     _elastic,
     _plan,
@@ -35,7 +34,7 @@ def recipe(tiny):
         if model == "resnet":
             config.model.name = "resnet"
             del config.model["widths"]
-            config.model.width, config.model.blocks = 4, 2
+            config.model.width, config.model.blocks = 4, 1
             config.train.epochs, config.method.every = 2, 10
         return config
 
@@ -87,11 +86,8 @@ def test_the_record_is_of_the_supernet(seen, recipe, digits, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["lenet300", "resnet"])
-def test_the_architecture_is_the_network_without_its_masks(
-    model, recipe, digits, tmp_path, saved, monkeypatch
-):
-    for module in (_registry, _resnet):
-        monkeypatch.setattr(module, "STAGES", 2)
+@pytest.mark.usefixtures("two_stages")
+def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits, tmp_path, saved):
     config = recipe(model, **({"block_density": 0.5} if model == "resnet" else {}))
     record = train(config, tmp_path / "run", digits)
     made = _plan.make_plan(config, digits)
@@ -116,7 +112,7 @@ def test_the_architecture_is_the_network_without_its_masks(
         atol=1e-4,
     )
     if model == "resnet":
-        assert network["fields"]["inner"].count(0) == 2
+        assert network["fields"]["inner"].count(0) == 1
     error = make_evaluate(made._replace(task=classification(models.linen(rebuilt))), digits)(
         small, digits.test
     )["error"]

@@ -116,7 +116,7 @@ def test_seeds_that_train_at_once_are_streamed_each_in_its_order(
 @pytest.mark.slow
 def test_an_elastic_run_is_streamed(tiny, digits, tmp_path):
     config = tiny(name="development_units", density=0.25, every=5, window=3)
-    config.elastic, config.elastic_round_to, config.train.epochs = True, 2, 2
+    config.elastic, config.elastic_round_to, config.train.epochs = True, 8, 2
     found = {}
     for config.train.feed in ("device", "stream"):
         found[config.train.feed] = train(config, tmp_path / config.train.feed, digits)

@@ -62,7 +62,9 @@ def test_nested_spans_count_once():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["lenet300", "lenet5"])
+@pytest.mark.parametrize(
+    "model", ["lenet300", pytest.param("lenet5", marks=pytest.mark.exhaustive)]
+)
 def test_our_steps_and_the_plain_ones_go_on_from_call_to_call(options, model):
     data = random_data((28, 28, 1), 200)
     config = config_of(options, "development", model)

@@ -19,7 +19,7 @@ from gpnas.search import TooManyFailures
 
 pytestmark = pytest.mark.usefixtures("one_stage")
 FEW = {"channels": 4, "steps": 4, "final_steps": 2, "budget": 40, "candidates": 6,
-       "finalists": 2, "minibatches": 2, "architectures": 12, "batch": 16, "reduction": 2,
+       "finalists": 2, "minibatches": 2, "batch": 16, "reduction": 2,
        "seeds": 1, "learning_rate": 0.05}  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
     path = share(small(methods=methods), str(tmp_path / "whole"))
     whole = told(path)
     parts = [(r["part"], r["arm"]) for r in whole]
-    assert [part for part, _ in parts].count("alone") == 12 and len(set(parts)) == len(parts) == 15
+    assert [part for part, _ in parts].count("alone") == 40 and len(set(parts)) == len(parts) == 43
     json.loads(path.read_text().splitlines()[0], parse_constant=pytest.fail)
 
     class Killed(Exception):
@@ -52,7 +52,7 @@ def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
     lines = []
 
     def append(path, record, write=sharing_study.append_line):
-        if len(lines) == 13:
+        if len(lines) == 41:
             raise Killed
         lines.append(record)
         write(path, record)
@@ -66,7 +66,7 @@ def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
     assert told(path) == whole
     for _ in range(2):  # a second seed is one unit more, once
         share(small(methods=("random",), seeds=2), str(tmp_path / "cut"))
-    assert [r["seed"] for r in told(path)[15:]] == [1]
+    assert [r["seed"] for r in told(path)[43:]] == [1]
 
     found = {r["arm"]: r for r in whole if r["part"] == "method"}
     alone = [r["metrics"]["val_error"] for r in whole if r["part"] == "alone"]
