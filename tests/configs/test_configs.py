@@ -73,9 +73,9 @@ def small(name):
     if config.model.name == "cellnet":
         config.data.image_size, config.model.channels, config.train.epochs = 0, 2, 2
     elif config.model.name == "resnet":
-        config.model.width, config.model.blocks, config.train.epochs = 16, 1, 1
+        config.model.width, config.model.blocks, config.train.epochs = 16, 1, 4
         if config.data.augment:  # digits are small, and are not what they are when mirrored
-            config.data.augment, config.train.epochs = "pad_crop(1)", 2
+            config.data.augment = "pad_crop(1)"
     else:
         config.model.widths = {"convnet": (4, 6, 6, 8), "lenet5": (4, 8, 16)}.get(
             config.model.name, (32,)
