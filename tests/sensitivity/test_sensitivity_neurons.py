@@ -148,8 +148,8 @@ def compiled(module, shape, forward_of, upper):
 
 def assert_below(smaller, larger):
     for path, s in smaller.items():
-        # 1 - tanh² is rounded to multiples of float32's 6e-8.
-        np.testing.assert_array_less(s, np.asarray(larger[path]) * (1 + 1e-5) + 1e-7)
+        # 1 - tanh² is rounded to multiples of 6e-8, and weights are up to 20 or so.
+        np.testing.assert_array_less(s, np.asarray(larger[path]) * (1 + 1e-5) + 2e-6)
 
 
 random_network = st.integers(0, 10**6), st.sampled_from([0.05, 0.5, 1.0, 2.0, 8.0])
