@@ -1,7 +1,7 @@
 """The pipeline: grow by |g| to a peak, then prune by |w|; the two never meet.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
-The control of `development`: its curve and its events, without churn and shared currency.
+The control of `development`: its density curve and mask updates, without churn or a common score.
 
     gpnas train --config=pipeline --workdir=runs/pipeline
 """

@@ -209,6 +209,29 @@ def check_fields(
     return own
 
 
+def check_settings(
+    section: str,
+    name: str,
+    function: Callable[..., Any],
+    settings: Mapping[str, Any],
+    given: Collection[str],
+) -> dict[str, Any]:
+    """The settings of a section, checked against the signature of its function.
+
+    Args:
+      section, name, function, settings, given: As for `check_fields`.
+
+    Raises:
+      UserError: As `check_fields` and `check_value`.
+    """
+    check_fields(section, name, function, settings, given)
+    parameters = parameters_of(function)
+    return {
+        field: check_value(f"{section}.{field}", value, parameters[field])
+        for field, value in settings.items()
+    }
+
+
 def check_value(field: str, value: Any, parameter: inspect.Parameter) -> Any:
     """The value, if it has the type and the range (`In`) of its annotation.
 

@@ -154,8 +154,6 @@ SAME_IN_TWO_FACES = {
     "growth_gain", "magnitude", "random", "removal_cost", "taylor",
     # the same question of two kinds of gates (`gates.binary`, `gates.concrete`)
     "nonzero_at_test",
-    # proxies are named in configs by what they measure
-    "macs", "snip",
     # sort keys of paths of leaves and of files, in which 2 comes before 10
     "natural_order",
     # a cell of DARTS and of a table: the class of a module is in the paths of its parameters

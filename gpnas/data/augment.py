@@ -246,11 +246,8 @@ def _stage(text: str, given: Mapping[str, Any]) -> _Stage:
     names = list(parameters)[3:]
     settings = _settings(text, arguments or "", [one for one in names if one not in _GIVEN])
     try:
-        plugins.check_fields(_FIELD, name, function, settings, (*list(parameters)[:3], *_GIVEN))
-        settings = {
-            field: plugins.check_value(f"{_FIELD}.{field}", value, parameters[field])
-            for field, value in settings.items()
-        }
+        given_names = (*list(parameters)[:3], *_GIVEN)
+        settings = plugins.check_settings(_FIELD, name, function, settings, given_names)
     except UserError as error:
         setting = error.field.removeprefix(f"{_FIELD}.")
         raise UserError(_FIELD, text, f"for {setting}, {error.allowed}") from error

@@ -179,9 +179,9 @@ def _exchange(
     to_grow: dict[Group, tuple] = {}  # k and key of each group
     to_prune: dict[Group, tuple] = {}
     for (paths, target), (drop_key, grow_key) in zip(targets.items(), keys, strict=True):
-        living = cost_of(_pick(active, paths), costs)
-        growable = cost_of(_pick(inactive, paths), costs) + (living if rule.regrow else 0)
-        counts = rule.budget(Candidates(ctx.step, living, target, growable))
+        cost = cost_of(_pick(active, paths), costs)
+        growable = cost_of(_pick(inactive, paths), costs) + (cost if rule.regrow else 0)
+        counts = rule.budget(Candidates(ctx.step, cost, target, growable))
         to_prune[paths], to_grow[paths] = (counts.prune, drop_key), (counts.grow, grow_key)
     pruned = select(to_prune, {p: -s for p, s in drop.items()}, active, over=True)
     may_grow = {p: inactive[p] | m for p, m in pruned.items()} if rule.regrow else inactive

@@ -13,7 +13,6 @@ from gpnas.methods._method import (
     Forecast,
     Hooks,
     Method,
-    active_mask,
     all_ones,
     forecast_developmental,
     gated,
@@ -25,7 +24,7 @@ from gpnas.methods._registry import METHODS, build, fields_of, find_method, need
 from gpnas.plugins import In
 
 __all__ = [
-    "METHODS", "EvalContext", "Forecast", "Hooks", "In", "Method", "acdc", "active_mask",
+    "METHODS", "EvalContext", "Forecast", "Hooks", "In", "Method", "acdc",
     "all_ones", "build", "dense", "development", "development_cost", "development_units",
     "duration", "fields_of", "find_method", "forecast_developmental", "gated", "gmp", "granet",
     "iterative", "l0", "lottery", "mask_transform", "match_flops", "needs_unit_groups", "npn",

@@ -23,12 +23,6 @@ from gpnas.masks import (
 MaskFn = Callable[[Any, Any], Any]
 
 
-def active_mask(masks: Any, state: Any) -> Any:
-    """The masks themselves, as a `MaskFn`."""
-    del state
-    return masks
-
-
 def all_ones(masks: Any, state: Any) -> Any:
     """Masks that are True everywhere, as a `MaskFn`."""
     del state
@@ -89,14 +83,15 @@ class Method(NamedTuple):
     Attributes:
       transform: Computes which weights are active.
       forecast: Expected cost.
-      update_mask: `(masks, mask state) → masks` of the weights that the optimizer updates.
+      update_mask: `(masks, mask state) → masks` of the weights that the optimizer updates. None:
+        the masks themselves.
       zero_mask: `(masks, mask state) → masks`; weights where it is False are set to zero after each
         step. None: the masks themselves.
       mask_forward: Whether the forward pass uses masked weights where `zero_mask` is given. It has
         no effect where `zero_mask` is None, or where `gates.masked` is False.
       grow_init: First value of a grown weight.
-      wrap: Wraps the user's optimizer. The wrapped `update` gets `masks`, `dense_grads` and
-        `forward` (see `gpnas.gates.Forward`) as extra arguments.
+      wrap: Wraps the user's optimizer, unless None. The wrapped `update` gets `masks`,
+        `dense_grads` and `forward` (see `gpnas.gates.Forward`) as extra arguments.
       gates: Changes of the forward pass, with parameters of their own.
       trainings: Number of trainings in a run. Each has its own learning-rate schedule, if
         `hooks.on_eval` begins it with a fresh optimizer state.
@@ -105,14 +100,18 @@ class Method(NamedTuple):
 
     transform: MaskTransform
     forecast: Forecast
-    update_mask: MaskFn = active_mask
+    update_mask: MaskFn | None = None
     zero_mask: MaskFn | None = None
     mask_forward: bool = True
     grow_init: GrowInit = grow_at_zero
-    wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda tx: tx
+    wrap: Callable[[optax.GradientTransformation], optax.GradientTransformation] | None = None
     gates: Gates = no_gates()
     trainings: int = 1
     hooks: Hooks = Hooks()
+
+    def updated(self, masks: Any, state: Any) -> Any:
+        """Masks of the weights that the optimizer updates: `update_mask`, or the masks."""
+        return masks if self.update_mask is None else self.update_mask(masks, state)
 
     def nonzero(self, masks: Any, state: Any) -> Any:
         """Masks of the weights that may differ from zero: `zero_mask`, or the masks themselves."""
@@ -140,11 +139,15 @@ def mask_transform(method: Method) -> MaskTransform:
       UserError: If the method needs gates, an optimizer of its own, decisions on the host, or
         inactive weights that keep a value.
     """
-    needed = [
-        name
-        for name in ("update_mask", "zero_mask", "wrap", "gates", "trainings", "hooks")
-        if getattr(method, name) != Method._field_defaults[name]
-    ]
+    has = {
+        "update_mask": method.update_mask is not None,
+        "zero_mask": method.zero_mask is not None,
+        "wrap": method.wrap is not None,
+        "gates": method.gates.reads_network,
+        "trainings": method.trainings > 1,
+        "hooks": method.hooks.on_eval is not None or method.hooks.capacity is not None,
+    }
+    needed = [name for name, given in has.items() if given]
     if needed:
         raise UserError(
             "mask_transform",

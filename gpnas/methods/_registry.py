@@ -175,12 +175,12 @@ def build(
     arguments |= {name: given[name] for name in _GIVEN if name in known}
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}
     whole = defaults | arguments
-    if function in METHODS.values():  # names of a user's own arguments may mean anything
+    if settings["name"] in METHODS:  # names of a user's own arguments may mean anything
         check_together(whole, shapes, total_steps, settings.get("select"))
     for name in ("seed_allocation", "allocation"):
         if "density" in whole and whole.get(name) is not None:
             check_density(whole["density"], whole[name], shapes)
-    if function in METHODS.values():
+    if settings["name"] in METHODS:
         return function(**arguments)
     allowed = "fields of which a method can be made"
     made = plugins.call_user("method", dict(settings), allowed, function, **arguments)

@@ -9,8 +9,8 @@
 
 Namespaces: `strategies`, one file each; `build`, a search from a config; `storage`, searches in a
 database; `sweep`, studies of `gpnas.train` in one; `record`; `comparison` of strategies; `pareto`;
-and, for networks that are trained, `spaces`, `training`, `morphable`, `proxies` and `sharing`. What
-trains networks or opens a database is loaded on demand.
+and, for networks that are trained, `spaces`, `training`, `morphable` and `sharing`. What trains
+networks or opens a database is loaded on demand.
 """
 
 from gpnas.search import pareto, strategies
@@ -25,6 +25,6 @@ __all__ = [
     "STRATEGIES", "BenchmarkTable", "Evaluate", "EvaluateAll", "Failed", "History", "Proposal",
     "Propose", "Space", "TooManyFailures", "Trial", "best", "build", "choices",
     "comparison", "evaluated", "exhausted", "known", "load_table", "morphable", "only",
-    "pareto", "proxies", "record", "search", "search_together", "sharing", "simulate", "spaces",
+    "pareto", "record", "search", "search_together", "sharing", "simulate", "spaces",
     "storage", "strategies", "sweep", "training", "value",
 ]  # fmt: skip  # noqa: F822

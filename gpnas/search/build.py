@@ -5,7 +5,7 @@ import inspect
 import json
 import math
 import pathlib
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -107,8 +107,9 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     check_trained(settings)
     for field, least in (("steps", 0), ("together", 1)):
         check_whole(settings, field, least)
-    fields = _fields("network", settings["space"], make, settings["network"], _FOR_A_SPACE)
-    recipe = Recipe(**_fields("training", "a search", Recipe, settings["training"], ()))
+    network, recipe = settings["network"], settings["training"]
+    fields = plugins.check_settings("network", settings["space"], make, network, _FOR_A_SPACE)
+    recipe = Recipe(**plugins.check_settings("training", "a search", Recipe, recipe, ()))
     task = dict(settings.get("task", DEFAULT))
     data = load_data(ConfigDict({"data": dict(settings["data"]), "task": task}))
     check_data(task["name"], data)
@@ -190,22 +191,6 @@ def _metrics(
     return objectives, tuple(settings["reports"])
 
 
-def _fields(
-    section: str,
-    name: str,
-    make: Callable[..., Any],
-    settings: Mapping[str, Any],
-    given: Collection[str],
-) -> dict[str, Any]:
-    """The settings of a section; makes sure that its function takes them."""
-    plugins.check_fields(section, name, make, settings, given)
-    parameters = plugins.parameters_of(make)
-    return {
-        field: plugins.check_value(f"{section}.{field}", value, parameters[field])
-        for field, value in settings.items()
-    }
-
-
 def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[str, Any]) -> Propose:
     """A strategy from its name and its own fields.
 
@@ -221,7 +206,7 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
     name = str(own.pop("name", None))
     make = plugins.find("strategy.name", name, STRATEGIES)
     _check_strategy(name, make)
-    own = _fields("strategy", name, make, own, _GIVEN)
+    own = plugins.check_settings("strategy", name, make, own, _GIVEN)
     parameters = inspect.signature(make).parameters
     if "objectives" in parameters:
         own["objectives"] = objectives

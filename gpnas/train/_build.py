@@ -30,10 +30,7 @@ def build_task(config: ConfigDict, model: Model) -> Task:
     settings = config.to_dict()
     name = settings.pop("name")
     make = plugins.find("task.name", name, TASKS, Task)
-    plugins.check_fields("task", name, make, settings, ("model",))
-    parameters = plugins.parameters_of(make)
-    for field, value in settings.items():
-        plugins.check_value(f"task.{field}", value, parameters[field])
+    settings = plugins.check_settings("task", name, make, settings, ("model",))
     allowed = "fields of which a task can be made"
     made = plugins.call_user("task", config.to_dict(), allowed, make, model, **settings)
     return plugins.check_made("task.name", name, made, Task)

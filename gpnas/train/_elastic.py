@@ -94,20 +94,18 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
         return sum(program.executables() for _, program in made.values())
 
     def resize_to_active(
-        plan: Plan, program: Program, state: TrainState
+        plan: Plan, program: Program, is_full: bool, state: TrainState
     ) -> tuple[Program, TrainState]:
         widths = _worthwhile(plan, _widths(plan, state, sizes, config))
         if widths == {group.name: group.size for group in _groups(plan).groups}:
-            return program, _with_initialized_units(
-                plan, state
-            ) if program.to_full_shape is base.to_full_shape else state
+            return program, _with_initialized_units(plan, state) if is_full else state
         state = _in_widths(plan, state, state.mask_state.units, widths)
         small, own = built(rebuild.architecture(plan.task.model, state.params, widths))
         state = with_structure_of(_shapes(own), state)
         state = _with_initialized_units(small, state)
         own = own._replace(
             to_full_shape=functools.partial(_to_full_shape, small, sizes, whole),
-            resize_to_active=lambda state: resize_to_active(small, own, state),
+            resize_to_active=lambda state: resize_to_active(small, own, False, state),
             executables=executables,
         )
         return own, state
@@ -117,7 +115,8 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
     network = rebuild.architecture(plan.task.model, plan.variables["params"], sizes)
     made[json.dumps(network)] = plan, full
     base = full._replace(
-        resize_to_active=lambda state: resize_to_active(plan, base, state), executables=executables
+        resize_to_active=lambda state: resize_to_active(plan, base, True, state),
+        executables=executables,
     )
     return base
 

@@ -145,7 +145,8 @@ def make_plan(
     )
     _patience.check(config, method, steps_per_epoch)
     schedule_steps = total_steps // method.trainings
-    tx = method.wrap(build_optimizer(config.optimizer, schedule_steps))
+    tx = build_optimizer(config.optimizer, schedule_steps)
+    tx = tx if method.wrap is None else method.wrap(tx)
     if config.optimizer.ema:
         tx = optax.chain(optax.with_extra_args_support(tx), params_ema(config.optimizer.ema))
     gate_tx = build_gate_optimizer(config, schedule_steps)

@@ -167,7 +167,7 @@ def make_step(
                 step=state.step, params=state.params, grads=grads, key=key, gates=state.aux
             ),
         )
-        updated = method.update_mask(masks, mask_state)
+        updated = method.updated(masks, mask_state)
         updates, opt_state = tx.update(
             apply(updated, grads),
             opt_state,
@@ -244,7 +244,7 @@ def _make_mask_update(
         masks, mask_state, params, opt_state, counters = carry
         ctx = dataclasses.replace(ctx, params=params)  # a captured value would be copied
         new_masks, new_state = method.transform.update(masks, mask_state, ctx)
-        old, new = method.update_mask(masks, mask_state), method.update_mask(new_masks, new_state)
+        old, new = method.updated(masks, mask_state), method.updated(new_masks, new_state)
         before, after = method.nonzero(masks, mask_state), method.nonzero(new_masks, new_state)
         params = reinit_grown(
             before, after, params, init=method.grow_init, grads=ctx.grads, key=ctx.key

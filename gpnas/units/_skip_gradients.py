@@ -88,7 +88,9 @@ def skip_gradients(
     References:
       Evci et al. 2022, GradMax (arXiv:2201.05125), section 3.
     """
-    traced, paths = _traced(apply_fn, variables, groups, names, inputs)
+    traced = trace(apply_fn, *jax.eval_shape(lambda *args: args, variables, *inputs))
+    solution = solve(traced)
+    paths = {name: _skip_path(traced, solution, groups.named(name)) for name in names}
     outs = [use.op.outs[0] for path in paths.values() for use in path.consumers]
     first = {out.id: jnp.zeros(out.shape) for out in outs}
 
@@ -106,47 +108,6 @@ def skip_gradients(
         return jnp.concatenate(blocks, 1)
 
     return {name: matrix(path) for name, path in paths.items()}
-
-
-def incoming_moments(
-    apply_fn: Callable[..., Any],
-    variables: Any,
-    groups: UnitGroups,
-    names: Sequence[str],
-    *inputs: Any,
-) -> dict[str, jax.Array]:
-    """Second moments HᵀH/N of the inputs that the incoming weights of units multiply.
-
-    Args:
-      apply_fn, variables, groups, names, inputs: As for `skip_gradients`.
-
-    Returns:
-      `{group: (incoming entries, incoming entries)}`; N counts positions in an image, too.
-
-    Raises:
-      UserError: As for `skip_gradients`.
-    """
-    traced, paths = _traced(apply_fn, variables, groups, names, inputs)
-    _, seen = _run(traced.graph, [*jax.tree.leaves((variables, inputs))], {})
-
-    def moment(producer: LayerUse) -> jax.Array:
-        wide, axis = _widened(producer, seen[producer.x.id]), _output_axis(producer)
-        rows = jnp.moveaxis(wide, axis, -1).reshape(-1, wide.shape[axis])
-        return rows.T @ rows / len(rows)
-
-    return {name: moment(path.producer) for name, path in paths.items()}
-
-
-def _traced(
-    apply_fn: Callable[..., Any],
-    variables: Any,
-    groups: UnitGroups,
-    names: Sequence[str],
-    inputs: tuple,
-) -> tuple[Trace, dict[str, SkipPath]]:
-    traced = trace(apply_fn, *jax.eval_shape(lambda *args: args, variables, *inputs))
-    solution = solve(traced)
-    return traced, {name: _skip_path(traced, solution, groups.named(name)) for name in names}
 
 
 def _run(

@@ -136,15 +136,12 @@ def _given_side(zero: str) -> str:
     return sides[zero]
 
 
-def orthogonal(moments: Mapping[str, jax.Array] | None = None, norm: float | None = None) -> Init:
+def orthogonal(norm: float | None = None) -> Init:
     """Sets incoming weights orthogonal to those of all other units, and outgoing ones to zero.
 
     If active units span their whole input space, new units get the least covered directions.
 
     Args:
-      moments: `{group: C}`, (entries, entries), by `gpnas.units.incoming_moments`: pre-activations
-        over the inputs of C are orthogonal instead of weights. Groups without have orthogonal
-        weights.
       norm: L2 norm of the incoming weights; the mean over active units if None.
 
     Raises:
@@ -153,23 +150,18 @@ def orthogonal(moments: Mapping[str, jax.Array] | None = None, norm: float | Non
     References:
       Maile et al. 2022, NORTH* (arXiv:2202.08539), section 3.
     """
-    metrics = {} if moments is None else moments
 
     def vectors(group: UnitGroup, given: Given) -> jax.Array:
         size = given.rows.shape[1]
         unit = jnp.eye(size)
-        use = given.usable[:, None] & given.usable[None]
-        metric = jnp.where(use, metrics.get(group.name, unit), unit)
-        tiny = 1e-6 * jnp.trace(metric) / size
-        root = jnp.linalg.cholesky(metric + tiny * unit)  # root @ root.T is the metric
         turn = jnp.linalg.qr(jax.random.normal(given.key, (size, size)))[0]
-        taken = jnp.where(given.kept[:, None], given.rows, 0).astype(jnp.float32) @ root
+        taken = jnp.where(given.kept[:, None], given.rows, 0).astype(jnp.float32)
         excluded = jnp.where(given.usable, 0, 1 + jnp.linalg.norm(taken))[:, None] * unit
         _, _, right = jnp.linalg.svd(
             jnp.concatenate([taken, excluded]) @ turn
         )  # masked entries count as covered
         free = right[::-1][rank(given.grown) % size]  # the least covered directions come first
-        return jnp.where(given.usable[None], jnp.linalg.solve(root.T, turn @ free.T).T, 0)
+        return jnp.where(given.usable[None], free @ turn.T, 0)
 
     return init_from_vectors(vectors, norm, PRODUCES)
 

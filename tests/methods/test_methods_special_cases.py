@@ -291,7 +291,7 @@ def test_topkast_trains_more_than_it_uses():
     history, states = develop(method, 20)
     used, trained = shares(allocate.uniform(), 0.2), shares(allocate.uniform(), 0.5)
     for masks, state in zip(history[1:], states[1:], strict=True):
-        learns = masked_leaves(method.update_mask(masks, state))
+        learns = masked_leaves(method.updated(masks, state))
         for name, mask in masks.items():
             assert mask.sum() == used[name]
             assert learns[name].sum() == trained[name]
@@ -358,7 +358,7 @@ def test_static_units_are_those_of_the_weights_given():
     (active,) = state.units.values()
     assert active.tolist() == [True, False, True]
     assert not method.transform.may_change(jnp.int32(7))
-    learning, nonzero = method.update_mask(masks, state), method.nonzero(masks, state)
+    learning, nonzero = method.updated(masks, state), method.nonzero(masks, state)
     assert learning["a"]["kernel"].tolist() == [[True, False, True]] * 4
     assert nonzero["a"]["kernel"].all()
     assert nonzero["b"]["kernel"].tolist() == [[True] * 2, [False] * 2, [True] * 2]

@@ -157,7 +157,7 @@ def test_straight_through_teaches_the_dormant():
 def test_topkast_moves_its_backward_set_only():
     states, _ = course("topkast")
     for before, after in zip(states[1:], states[2:], strict=False):
-        learns = masked_leaves(method_of("topkast").update_mask(after.masks, after.mask_state))
+        learns = masked_leaves(method_of("topkast").updated(after.masks, after.mask_state))
         used = weights(after)
         for path, (_, old) in weights(before).items():
             moved = old != used[path][1]

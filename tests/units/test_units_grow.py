@@ -162,24 +162,6 @@ def test_orthogonal_weights():
 
 
 @pytest.mark.slow
-def test_orthogonal_activations():
-    net = nets.linen(Wide(), nets.normal(0, 200, 50))
-    groups = units.discover(net.apply, net.variables, *net.inputs)
-    name = "params/second/kernel:1"
-    before, after = {name: np.arange(128) < 20}, {name: np.arange(128) < 24}
-    variables = without(groups, before, net.variables)
-    moments = units.incoming_moments(net.apply, variables, groups, [name], *net.inputs)
-    params = jitted(grow.orthogonal(moments, norm=2.0), groups, before, after)(variables)["params"]
-    hidden = np.tanh(net.inputs[0] @ params["first"]["kernel"] + params["first"]["bias"])
-    np.testing.assert_allclose(moments[name], hidden.T @ hidden / 200, rtol=1e-3, atol=1e-5)
-    z = np.asarray(hidden @ params["second"]["kernel"])[:, :24]
-    gram = z.T @ z / np.outer(np.linalg.norm(z, axis=0), np.linalg.norm(z, axis=0))
-    assert np.abs(gram[20:] - np.eye(24)[20:]).max() < 1e-3
-    kernel = np.asarray(params["second"]["kernel"])
-    np.testing.assert_allclose(np.linalg.norm(kernel[:, 20:24], axis=0), 2.0, rtol=1e-5)
-
-
-@pytest.mark.slow
 def test_where_all_directions_are_taken_new_units_get_the_least_covered():
     def apply(p, x):
         return jnp.tanh(x @ p["in"]) @ p["out"]

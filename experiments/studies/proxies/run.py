@@ -15,6 +15,7 @@ from scipy import stats
 
 from experiments.studies import study
 from experiments.studies.proxies.config import get_config
+from experiments.studies.proxies.scores import PROXIES, measure
 from experiments.studies.searches import check_metric
 from gpnas import plugins
 from gpnas.data import Dataset, standardize
@@ -23,7 +24,6 @@ from gpnas.models import Supernet201, choice
 from gpnas.provenance import provenance
 from gpnas.records import append_line, read_lines, records_path
 from gpnas.search import BenchmarkTable, load_table
-from gpnas.search.proxies import PROXIES, measure
 from gpnas.sections import check_section
 from gpnas.train import load_data
 

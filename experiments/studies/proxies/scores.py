@@ -25,7 +25,7 @@ import optax
 from gpnas import plugins, units
 from gpnas.errors import UserError
 from gpnas.masks import init_masks, masked_leaves
-from gpnas.models import BatchStatisticsNorm, ReLU, call
+from gpnas.models import BatchStatisticsNorm, ReLU
 
 #: `(params, images) → logits`, in training mode.
 Apply = Callable[[Any, jax.Array], jax.Array]
@@ -221,36 +221,3 @@ def _call(name: str, proxy: Proxy, *arguments: Any) -> jax.Array:
 
     allowed = "a function `(apply, params, images, labels) → () float32`"
     return plugins.call_user("proxy", name, allowed, scalar)
-
-
-def score(
-    module: nn.Module, names: Iterable[str], images: jax.Array, labels: jax.Array, key: jax.Array
-) -> dict[str, float]:
-    """Several proxies of a module with parameters drawn afresh.
-
-    Args:
-      module: The network, see `gpnas.models.call`.
-      names: As for `measure`.
-      images: (batch, height, width, channels).
-      labels: (batch,) int.
-      key: Of the parameters, and of what the network draws in training.
-
-    Returns:
-      `{name: number}`, high ones better.
-
-    Raises:
-      UserError: For an unknown proxy.
-    """
-    names = tuple(names)
-
-    @jax.jit
-    def run(images: jax.Array, labels: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        state = call.init(module, key, images[:1])
-        params = state.pop("params")
-
-        def apply(params: Any, images: jax.Array) -> jax.Array:
-            return call.forward(module, {"params": params, **state}, images, key)[0]
-
-        return measure(apply, names, params, images, labels)
-
-    return {name: float(value) for name, value in run(images, labels, key).items()}
