@@ -230,8 +230,17 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int, layout: Any) -> tuple:
     zero = _placement.put(_zero(plan) if replicas == 1 else _zero(plan, replicas))
     out = everywhere if layout is None else layout
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=(out, everywhere))
+
+    def wrap(f: Callable) -> Callable:
+        @functools.wraps(f)
+        def split(*args: Any) -> tuple:
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # so that selections know
+                return f(*args)
+
+        return jitted(f if layout is None else split)
+
     run_rows, executables = many_steps(
-        bodies, plan.loop, replicas, jitted, zero, _REPLICA_AXES, plan.segments
+        bodies, plan.loop, replicas, wrap, zero, _REPLICA_AXES, plan.segments
     )
 
     def spread(x: np.ndarray) -> jax.Array:
