@@ -191,7 +191,8 @@ def _compiled(step: Callable, init: Callable, network: Network) -> dict[str, Any
     jitted = jax.jit(
         step, in_shardings=(layout, rows), out_shardings=(layout, whole), donate_argnums=0
     )
-    compiled = jitted.lower(state, (images, labels)).compile(_QUICK)
+    with jax.set_mesh(mesh):
+        compiled = jitted.lower(state, (images, labels)).compile(_QUICK)
     memory, text = compiled.memory_analysis(), compiled.as_text()
     if memory is None or text is None:
         raise ValueError("XLA gives no account of this program's memory or text")

@@ -1,5 +1,6 @@
 """What is compared: our training program, and a plain loop with no gpnas in its steps."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -82,7 +83,9 @@ def trained(config: ConfigDict, data: Dataset, steps: int, replicas: int = 1) ->
 
 
 class Plain(NamedTuple):
-    """A plain training loop of a dense network, written by hand with optax alone.
+    """A plain training loop of dense networks, written by hand with optax alone.
+
+    Everything has a first axis of lanes, if there are several.
 
     Attributes:
       init: `() → state`.
@@ -101,7 +104,7 @@ def _loss_and_error(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, ja
     return losses, jnp.argmax(logits, -1) != labels
 
 
-def plain(config: ConfigDict, data: Dataset) -> Plain:
+def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
     """The plain loop of the network, the optimizer and the images of a config."""
     plan: Plan = make_plan(config, data)
     module: Any = plan.task.model.module
@@ -112,9 +115,11 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
     def scaled(pixels: jax.Array) -> jax.Array:
         return (pixels.astype(jnp.float32) / 255 - data.mean) / data.std
 
-    @jax.jit
-    def init() -> tuple:
-        variables = call.init(module, jax.random.key(0), jnp.zeros((1, *data.input_shape)))
+    def of_lanes(f: Callable, axes: tuple) -> Callable:
+        return jax.vmap(f, axes) if lanes > 1 else f
+
+    def init(key: jax.Array) -> tuple:
+        variables = call.init(module, key, jnp.zeros((1, *data.input_shape)))
         params = variables.pop("params")
         return params, variables, tx.init(params), jnp.zeros(2)
 
@@ -140,25 +145,28 @@ def plain(config: ConfigDict, data: Dataset) -> Plain:
 
         return jax.lax.fori_loop(0, len(index), turn, state)  # of static length
 
-    compiled = jax.jit(one if plan.loop == "steps" else many, donate_argnums=0)
+    stepwise = plan.loop == "steps"
+    looped = of_lanes(many, (0, None, None, 0))
+    compiled = jax.jit(one if stepwise else looped, donate_argnums=0)
 
     def run(state: tuple, index: np.ndarray) -> tuple[tuple, jax.Array]:
-        state = (*state[:3], jnp.zeros(2))
-        if plan.loop != "steps":
+        state = (*state[:3], jnp.zeros_like(state[3]))
+        if not stepwise:
             state = compiled(state, images, labels, index)
         else:
             for i in range(len(index)):
                 state = compiled(state, images, labels, index, np.int32(i))
         return state, state[3]
 
-    @jax.jit
     def evaluate(state: tuple, images: Any, labels: Any) -> jax.Array:
         variables = {"params": state[0], **state[1]}
         logits = call.infer(module, variables, scaled(images))
         losses, wrong = _loss_and_error(logits, labels)
         return jnp.stack([losses.sum(), wrong.sum()])
 
-    return Plain(init, run, evaluate)
+    keys = jax.random.split(jax.random.key(0), lanes)
+    start = functools.partial(jax.jit(of_lanes(init, (0,))), keys if lanes > 1 else keys[0])
+    return Plain(start, run, jax.jit(of_lanes(evaluate, (0, None, None))))
 
 
 def plain_steps(config: ConfigDict, data: Dataset, steps: int) -> Callable[[], Any]:

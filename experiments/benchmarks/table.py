@@ -23,6 +23,7 @@ _TRAINING: dict[str, Callable[[Options], Measurement]] = {
     "segments_ratio": steps.segments_ratio,
     "loop_ratio": training.loop_ratio,
     "lanes_ratio": lanes.lanes_ratio,
+    "lanes_loop_ratio": lanes.lanes_loop_ratio,
     "sparse_vd_ratio": functools.partial(learners.learner_ratio, method="sparse_vd", target=2.5),
     "serene_ratio": functools.partial(
         learners.learner_ratio, method="serene", target=4.0, kind="exact"

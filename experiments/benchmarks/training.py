@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from gpnas.data import Dataset, Split, load
 from gpnas.methods import Method, development
-from gpnas.train import train
+from gpnas.train import train, train_replicas
 
 from .measure import Measurement, Options, compiling, ratio
 from .subjects import BATCH, every, fashion_mnist, plain
@@ -85,19 +85,18 @@ def loop_ratio(options: Options) -> Measurement:
     compiled: list[float] = []
 
     def ours() -> float:
-        with tempfile.TemporaryDirectory() as folder, compiling() as compile_s:
-            seconds = _seconds(lambda: train(config, pathlib.Path(folder) / "run", data))
-        compiled.append(round(compile_s(), 3))
-        return seconds - compile_s()
+        seconds, compile_s = whole_run(config, data)
+        compiled.append(round(compile_s, 3))
+        return seconds
 
-    plain_loops = {loop: _plain_run(config, data, loop) for loop in ("steps", "scan")}
+    plain_loops = {loop: plain_run(config, data, loop) for loop in ("steps", "scan")}
     for run in plain_loops.values():
         run()
     taken: dict[str, list[float]] = {"gpnas": [], "steps": [], "scan": []}
     for _ in range(1 if options.fast else 5):
         taken["gpnas"].append(ours())
         for loop, run in plain_loops.items():
-            taken[loop].append(_seconds(run))
+            taken[loop].append(seconds_of(run))
     value = 1 / ratio(taken, "gpnas", "steps")
     steps = len(data.train) // BATCH * config.train.epochs
     return Measurement(
@@ -114,29 +113,46 @@ def loop_ratio(options: Options) -> Measurement:
     )  # fmt: skip
 
 
-def _seconds(run: Callable[[], Any]) -> float:
+def whole_run(config: ConfigDict, data: Dataset, lanes: int = 1) -> tuple[float, float]:
+    """Seconds of a run of so many seeds at once, without those of compiling, and these."""
+    configs = [config.copy_and_resolve_references() for _ in range(lanes)]
+    for seed, own in enumerate(configs):
+        own.seed = seed
+    with tempfile.TemporaryDirectory() as folder, compiling() as compile_s:
+        folders = [pathlib.Path(folder) / f"run{seed}" for seed in range(lanes)]
+        seconds = seconds_of(lambda: train_replicas(configs, folders, data))
+    return seconds - compile_s(), compile_s()
+
+
+def seconds_of(run: Callable[[], Any]) -> float:
+    """Seconds of a call."""
     begun = time.perf_counter()
     run()
     return time.perf_counter() - begun
 
 
-def _plain_run(config: ConfigDict, data: Dataset, kind: str) -> Callable[[], None]:
+def plain_run(
+    config: ConfigDict, data: Dataset, kind: str, lanes: int = 1
+) -> Callable[[], None]:
+    """A whole run as a plain loop: steps of all epochs, an evaluation after each, the test's."""
     config = config.copy_and_resolve_references()
     config.train.loop = kind
-    loop = plain(config, data)
+    loop = plain(config, data, lanes)
     epochs, per_epoch = config.train.epochs, len(data.train) // BATCH
     size = min(1000, len(data.test))
 
     def evaluate(state: Any, split: Split) -> np.ndarray:
         cuts = [slice(start, start + size) for start in range(0, len(split) - size + 1, size)]
         sums = [loop.evaluate(state, split.inputs[cut], split.targets[cut]) for cut in cuts]
-        return np.sum(jax.device_get(sums), 0)
+        return np.sum(jax.device_get(sums), 0)  # of each lane
 
     def run() -> None:
         state, rng = loop.init(), np.random.default_rng(0)
         for _ in range(epochs):
-            order = rng.permutation(len(data.train))[: per_epoch * BATCH]
-            state, sums = loop.run(state, order.astype(np.int32).reshape(per_epoch, BATCH))
+            orders = [rng.permutation(len(data.train)) for _ in range(lanes)]
+            cut = np.stack(orders)[:, : per_epoch * BATCH].astype(np.int32)
+            index = cut.reshape(lanes, per_epoch, BATCH)
+            state, sums = loop.run(state, index if lanes > 1 else index[0])
             if not np.isfinite(jax.device_get(sums)).all():
                 raise RuntimeError("the plain loop diverged")
             evaluate(state, data.validation)

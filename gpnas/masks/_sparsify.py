@@ -198,9 +198,10 @@ def _update_masks(
     def at_masked(masks: Any) -> MaskContext:  # params may be dense before the first update
         return dataclasses.replace(context, params=apply(masks, context.params))
 
-    def keep_statistics(mask_state: Any) -> Any:
-        own = dataclasses.replace(at_masked(state.masks), may_update=False)
-        return transform.update(state.masks, mask_state, own)[1]
+    def observe(carry: tuple) -> tuple:
+        masks, mask_state, *others = carry
+        own = dataclasses.replace(at_masked(masks), may_update=False)
+        return masks, transform.update(masks, mask_state, own)[1], *others
 
     def update(carry: tuple) -> tuple:
         old, mask_state, inner, grown = carry
@@ -214,11 +215,10 @@ def _update_masks(
         return new, mask_state, inner, {path: leaves[path] for path in grown}
 
     may = jnp.asarray(transform.may_change(state.step)) | pending(state.mask_state)
-    mask_state = cond_inplace(~may, keep_statistics, state.mask_state)
     grown = {}
     if grow_init is not None:
         grown = jax.tree.map(jnp.zeros_like, masked_leaves(state.masks, context.params))
-    return cond_inplace(may, update, (state.masks, mask_state, state.inner, grown))
+    return cond_inplace(may, update, (state.masks, state.mask_state, state.inner, grown), observe)
 
 
 def _dense_grads(grads: Any, params: Any) -> Any:

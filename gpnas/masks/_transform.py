@@ -29,22 +29,39 @@ Masks = Any
 State = Any
 
 
-def cond_inplace(condition: jax.Array | bool, f: Callable[[Any], Any], x: Any) -> Any:
-    """`f(x)` if the condition holds, else `x`, without a copy of `x`.
+def _unchanged(x: Any) -> Any:
+    return x
 
-    Equivalent to `lax.cond(condition, f, lambda x: x, x)`, for which XLA copies `x` even if the
-    condition is False. This is a loop of at most one iteration, which updates `x` in place. A
+
+def cond_inplace(
+    condition: jax.Array | bool,
+    f: Callable[[Any], Any],
+    x: Any,
+    otherwise: Callable[[Any], Any] = _unchanged,
+) -> Any:
+    """`f(x)` if the condition holds, else `otherwise(x)`, without a copy of `x`.
+
+    Equivalent to `lax.cond(condition, f, otherwise, x)`, for which XLA copies `x` on a CPU even if
+    the condition is False. There it is a loop of at most one iteration, which updates `x` in place.
+    Elsewhere it is one branch, since a GPU asks its host before each iteration of such a loop. A
     Python bool is resolved at trace time.
 
     Args:
       condition: () bool, or a Python bool.
-      f: `x → x`, of the same structure, shapes and dtypes.
+      f, otherwise: `x → x`, of the same structure, shapes and dtypes.
       x: A pytree of arrays.
     """
     if isinstance(condition, bool):
-        return f(x) if condition else x
-    done = (jnp.zeros((), bool), x)
-    return lax.while_loop(lambda c: c[0], lambda c: (done[0], f(c[1])), (condition, x))[1]
+        return f(x) if condition else otherwise(x)
+    if jax.default_backend() != "cpu":  # a branch that does nothing is to be the first
+        return lax.switch(condition.astype(jnp.int32), [otherwise, f], x)
+
+    def at_most_once(condition: jax.Array, f: Callable[[Any], Any], x: Any) -> Any:
+        no = jnp.zeros((), bool)
+        return lax.while_loop(lambda c: c[0], lambda c: (no, f(c[1])), (condition, x))[1]
+
+    x = x if otherwise is _unchanged else at_most_once(~condition, otherwise, x)
+    return at_most_once(condition, f, x)
 
 
 @flax.struct.dataclass

@@ -83,9 +83,24 @@ def skipped(state: Any) -> jax.Array:
 
 
 def pending(state: Any) -> jax.Array:
-    """() bool, whether a mask update is deferred, from a mask transform's state; may be traced."""
-    flags = (jnp.any(node.pending) for node in nodes_of(Skips, state))  # of replicas: of any
-    return jnp.any(jnp.stack([jnp.zeros((), bool), *flags]))
+    """() bool, whether a mask update is deferred, from a mask transform's state; may be traced.
+
+    Of replicas, stacked or under `vmap`, whether one of any is: they share the decision, which
+    would else compute both of its branches for each.
+    """
+    flags = (jnp.any(node.pending) for node in nodes_of(Skips, state))
+    return _of_any_replica(jnp.any(jnp.stack([jnp.zeros((), bool), *flags])))
+
+
+@jax.custom_batching.custom_vmap
+def _of_any_replica(flag: jax.Array) -> jax.Array:
+    return flag
+
+
+@_of_any_replica.def_vmap
+def _(size: int, batched: Any, flags: jax.Array) -> tuple[jax.Array, bool]:
+    del size, batched
+    return jnp.any(flags), False
 
 
 def may_defer(state: Any) -> bool:

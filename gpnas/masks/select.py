@@ -3,7 +3,8 @@
 The k-th highest score is found digit by digit in the bits of the float32 scores: a fixed number
 of passes over the scores, each of which counts those above several thresholds (8 passes of 15, on a
 CPU 16 of 3). Counts are summed over leaves, so nothing is concatenated or sorted, and sharded
-leaves exchange a few integers per pass. Ties are broken by a second such search over a bijective
+leaves exchange a few integers per pass, all at once where `jax.set_mesh` or their types say that
+they are sharded. Ties are broken by a second such search over a bijective
 hash of (index, seed): exactly k, and unbiased.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import AxisType
 
 from gpnas.masks.axes import AxesTable, canonical, restored, sides
 from gpnas.masks.tree import path_name
@@ -70,17 +72,24 @@ def mix_bits(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
 def _counts(leaf: jax.Array, thresholds: list[jax.Array]) -> list[jax.Array]:
     """() int32 for each threshold, the number of elements of a uint32 leaf that reach it.
 
-    On one device one reduction of many operands, so that XLA reads the leaf once for all of them.
+    Of a whole leaf one reduction of many operands, so that XLA reads it once for all of them.
     Devices would gather the result of each operand; those of sums XLA adds up all at once.
     """
     reached = [(leaf >= t).astype(jnp.int32) for t in thresholds]
-    if jax.device_count() > 1:
+    if _may_be_split(leaf):
         return [jnp.sum(x, dtype=jnp.int32) for x in reached]
 
     def add(a: list[jax.Array], b: list[jax.Array]) -> list[jax.Array]:
         return [x + y for x, y in zip(a, b, strict=True)]
 
     return lax.reduce(reached, [jnp.int32(0)] * len(reached), add, tuple(range(leaf.ndim)))
+
+
+def _may_be_split(leaf: jax.Array) -> bool:
+    """Whether devices may hold parts of an array: as its type says, or the mesh that is set."""
+    mesh = jax.sharding.get_abstract_mesh()
+    unknown = AxisType.Auto in mesh.axis_types and mesh.size > 1
+    return unknown or any(axis is not None for axis in jax.typeof(leaf).sharding.spec)
 
 
 def _cost_from(groups: list[Any], costs: list[Any], thresholds: jax.Array) -> jax.Array:

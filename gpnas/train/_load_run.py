@@ -13,7 +13,7 @@ from gpnas.errors import UserError
 from gpnas.train import _checkpoint
 from gpnas.train._config import config_from_json, config_key
 from gpnas.train._load_data import load_data
-from gpnas.train._observe import no_selection
+from gpnas.train._observe import no_selections
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import make_program
 from gpnas.train._workdir import read_about
@@ -83,16 +83,16 @@ def load_run(
     for folder, seeds in _checkpoints(workdir, record, step):
         program = make_program(plan, data, config.train.parallel, len(seeds))
         states = program.init([jax.random.key(seed) for seed in seeds])
-        fresh = states, [no_selection(program, state) for state in states]
+        fresh = states, no_selections(program, states)
         restored = _checkpoint.restore(
             folder, fresh, functools.partial(_is_of, config, seeds), step
         )
         if restored is not None and restored[0] == step:
             _, (states, selected) = restored
             replica = seeds.index(config.seed)
-            last = network == "last"
-            units = states[replica].mask_state.units if plan.method.hooks.capacity else {}
-            variables = program.network(states[replica]) if last else selected[replica].variables
+            last, own = network == "last", states[replica]
+            units = own.mask_state.units if plan.method.hooks.capacity else {}
+            variables = program.networks([own])[0] if last else selected[replica].variables
             variables, units = jax.device_get((variables, units))
             return Finished(config, record, data, variables, plan, units)
     allowed = "a folder with the run's last checkpoint (of replicas: beside the first seed's)"

@@ -24,7 +24,7 @@ from gpnas.train._goodput import stopwatch
 from gpnas.train._metrics import progress, writer
 from gpnas.train._observe import (
     count,
-    no_selection,
+    no_selections,
     resume_counters,
     select_best,
     to_host,
@@ -135,10 +135,11 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
         own = config.train
         program = make_program(plan, data, own.parallel, len(configs), own.shard_min_size)
     states = program.init([jax.random.key(c.seed) for c in configs], loaded)
-    selected = [no_selection(program, state) for state in states]
+    selected = no_selections(program, states)
     step, (states, selected), written = restore(run, (states, selected))
     logging.info("at step %d of %d", step, plan.total_steps)
     _warn(config, plan, data)
+    counts = jax.device_get([count(state) for state in states])
     with contextlib.ExitStack() as stack:
         replicas = []
         for i, (folder, state) in enumerate(zip(folders, states, strict=True)):
@@ -146,9 +147,8 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
             lines, repeated = _processes.from_first(begin_one)
             write = stack.enter_context(writer(folder, config.train.tensorboard, step))
             sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}
-            counts = jax.device_get(count(state))
             units = units_of(state.mask_state)
-            counters = resume_counters(to_host(counts, 0, sizes, units), lines)
+            counters = resume_counters(to_host(counts[i], 0, sizes, units), lines)
             wall = lines[-1]["wall_s"] if lines else 0.0
             values = validation_values(lines, plan.task.metric)
             one = Replica(write, written[i], selected[i], counters, wall, values)
@@ -156,12 +156,7 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
             lost = repeated + (spent if step else 0.0)
             replicas.append(one.charged(start_s=0.0 if step else spent, lost_s=lost))
         states, replicas = _loop(run, program, states, replicas)
-    return _processes.from_first(
-        lambda: [
-            _record.finish(run, i, program, state, replica, known)
-            for i, (state, replica, known) in enumerate(zip(states, replicas, abouts, strict=True))
-        ]
-    )
+    return _processes.from_first(lambda: _record.finish(run, program, states, replicas, abouts))
 
 
 def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
@@ -302,7 +297,7 @@ def _evaluate(
 ) -> list[Replica]:
     """Evaluates all replicas, and logs and selects each."""
     begun, done = run.clock(), []
-    networks = [program.network(state) for state in states]
+    networks = program.networks(states)
     split = run.data.validation
     found = _processes.from_first(lambda: [m for m, _ in program.predict_all(networks, split)])
     ended = run.clock()

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gpnas.masks import finite, summary
 from gpnas.train._counters import Counters, active_steps
@@ -162,7 +163,7 @@ class Selected(NamedTuple):
     """The network of the best validation metric among the sparsest evaluated networks.
 
     Attributes:
-      variables: Masked parameters and the model's other variables.
+      variables: Masked parameters and the model's other variables; the others are on the host.
       value: () float32, the task's metric on the validation examples.
       nonzeros: () int32, active weights.
       step: () int32.
@@ -170,18 +171,20 @@ class Selected(NamedTuple):
     """
 
     variables: Any
-    value: jax.Array
-    nonzeros: jax.Array
-    step: jax.Array
-    fewest: jax.Array
+    value: np.ndarray
+    nonzeros: np.ndarray
+    step: np.ndarray
+    fewest: np.ndarray
 
 
-def no_selection(program: Program, state: TrainState) -> Selected:
-    """The initial selection, which any network replaces."""
-    most = jnp.int32(jnp.iinfo(jnp.int32).max)
-    return Selected(
-        program.network(state), jnp.float32(program.metric.worst), most, jnp.int32(0), most
-    )
+def no_selections(program: Program, states: list[TrainState]) -> list[Selected]:
+    """The initial selection of each state, which any network replaces."""
+    worst, most = np.asarray(program.metric.worst, np.float32), _int32(np.iinfo(np.int32).max)
+    return [Selected(own, worst, most, _int32(0), most) for own in program.networks(states)]
+
+
+def _int32(number: int) -> np.ndarray:
+    return np.asarray(number, np.int32)
 
 
 def select_best(
@@ -208,13 +211,12 @@ def select_best(
     """
     value = program.metric.reported(metrics[program.metric.name])
     nonzeros = sum(now.active.values())
-    *seen, least = jax.device_get((best.value, best.nonzeros, best.fewest))
-    fewest = min(nonzeros, int(least))
-    best = best._replace(fewest=jnp.int32(fewest))
-    sparse, best_is_sparse = (n <= fewest * _SLACK for n in (nonzeros, int(seen[1])))
-    better = program.metric.improves(value, float(seen[0]))
+    fewest = min(nonzeros, int(best.fewest))
+    best = best._replace(fewest=_int32(fewest))
+    sparse, best_is_sparse = (n <= fewest * _SLACK for n in (nonzeros, int(best.nonzeros)))
+    better = program.metric.improves(value, float(best.value))
     if sparse and (better or not best_is_sparse):
-        numbers = jnp.float32(value), jnp.int32(nonzeros), jnp.int32(now.step)
+        numbers = np.asarray(value, np.float32), _int32(nonzeros), _int32(now.step)
         best = Selected(program.to_full_shape(variables), *numbers, best.fewest)
     own = {"loss": metrics["loss"], program.metric.name: value}
     return {"step": now.step, "split": "validation", **own}, best

@@ -46,8 +46,8 @@ class Program(NamedTuple):
         after `step` steps, if the caller knows how many; metrics summed over the steps, each
         (replicas,). Rows are the numbers of the examples of this process, (replicas, rows, batch)
         int32, or, streamed, the examples, a pair (replicas, rows, batch, …).
-      network: `state → variables` for evaluation, in new buffers: parameters with gates and
-        masks applied, and the model's other variables.
+      networks: `[state] → [variables]` for evaluation, in one program and new buffers: parameters
+        with gates and masks applied, and the model's other variables.
       predict_all: `([variables], split) → [(metrics, classes)]` of networks, in one program: means
         over all examples, and the most probable class of each example, (examples,) int32; None
         unless the task is to classify into at most 100.
@@ -65,7 +65,7 @@ class Program(NamedTuple):
     view: Callable[[TrainState], TrainState]
     fetch: Callable[[TrainState], list[TrainState]]
     run: Callable[..., tuple[TrainState, Metrics]]
-    network: Callable[[TrainState], dict[str, Any]]
+    networks: Callable[[list[TrainState]], list[dict[str, Any]]]
     predict_all: Callable[[list, Split], list[Evaluated]]
     on_eval: Callable[[TrainState, float, Split], TrainState] | None
     executables: Callable[[], int]
@@ -98,13 +98,17 @@ def make_program(
     else:
         place, view, fetch, run, executables = _with_jit(plan, data, replicas, layout)
 
+    def network(state: TrainState) -> dict[str, Any]:
+        params = evaluation_params(state.opt_state, state.params)
+        params = plan.method.gates.network(params, state.aux, state.masks, state.step)
+        params = apply(state.masks, params)
+        return jax.tree.map(jnp.copy, {"params": params, **state.model_state})
+
     @jax.jit
-    def network(
-        masks: Any, params: Any, opt_state: Any, aux: Any, model_state: Any, step: jax.Array
-    ) -> dict[str, Any]:
-        params = evaluation_params(opt_state, params)
-        params = apply(masks, plan.method.gates.network(params, aux, masks, step))
-        return jax.tree.map(jnp.copy, {"params": params, **model_state})
+    def networks(states: list[TrainState]) -> list[dict[str, Any]]:
+        if len(states) == 1:
+            return [network(states[0])]
+        return unstack(jax.vmap(network, (_REPLICA_AXES,))(_stacked(states)), len(states))
 
     predict_all = make_predict_all(plan, data)
     return Program(
@@ -114,9 +118,7 @@ def make_program(
         view,
         fetch,
         run,
-        lambda state: network(
-            state.masks, state.params, state.opt_state, state.aux, state.model_state, state.step
-        ),
+        networks,
         predict_all,
         _make_on_eval(plan, predict_all),
         executables,
@@ -207,6 +209,10 @@ _AXES: Any = {field.name: 0 for field in dataclasses.fields(TrainState)} | {"ste
 _REPLICA_AXES = TrainState(**_AXES)
 
 
+def _stacked(states: list[TrainState]) -> TrainState:
+    return dataclasses.replace(stack(states), step=states[0].step)
+
+
 @functools.partial(jax.jit, static_argnums=1)
 def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
     spread = dataclasses.replace(state, step=jnp.zeros(replicas))
@@ -224,8 +230,17 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int, layout: Any) -> tuple:
     zero = _placement.put(_zero(plan) if replicas == 1 else _zero(plan, replicas))
     out = everywhere if layout is None else layout
     jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=(out, everywhere))
+
+    def wrap(f: Callable) -> Callable:
+        @functools.wraps(f)
+        def split(*args: Any) -> tuple:
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # so that selections know
+                return f(*args)
+
+        return jitted(f if layout is None else split)
+
     run_rows, executables = many_steps(
-        bodies, plan.loop, replicas, jitted, zero, _REPLICA_AXES, plan.segments
+        bodies, plan.loop, replicas, wrap, zero, _REPLICA_AXES, plan.segments
     )
 
     def spread(x: np.ndarray) -> jax.Array:
@@ -241,8 +256,7 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int, layout: Any) -> tuple:
         return state, jax.tree.map(jnp.atleast_1d, _placement.on_first_device(sums))
 
     def place(states: list[TrainState]) -> TrainState:
-        stacked = dataclasses.replace(stack(states), step=states[0].step)
-        return _placement.put(stacked, layout)
+        return _placement.put(_stacked(states), layout)
 
     def view(state: TrainState) -> TrainState:
         return _placement.on_first_device(state) if layout is None else state

@@ -17,6 +17,7 @@ from gpnas.errors import UserError
 from gpnas.masks import summary
 from gpnas.provenance import provenance
 from gpnas.train import _analysis, _elastic
+from gpnas.train._evaluate import Evaluated
 from gpnas.train._goodput import goodput
 from gpnas.train._plan import Plan
 from gpnas.train._program import Program
@@ -163,27 +164,43 @@ def write_mistakes(
 
 def finish(
     run: Run,
-    number: int,
     program: Program,
-    state: TrainState,
-    replica: Replica,
-    known: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Evaluates a seed once on the test images and writes its record.
+    states: list[TrainState],
+    replicas: Sequence[Replica],
+    known: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Evaluates all seeds once on the test images and writes their records.
 
     Args:
       run: The run of all seeds.
-      number: Index of the seed.
       program: Programs for the final array shapes.
-      state: The final state.
-      replica: Progress of the seed.
-      known: Fields that were known before the first step, see `describe_run`.
+      states: The final state of each seed.
+      replicas: Progress of each seed.
+      known: Fields that were known before the first step, see `describe_run`, of each seed.
 
     Returns:
-      The record.
+      The records.
     """
+    networks = program.networks(states)
+    both = [*networks, *(replica.selected.variables for replica in replicas)]
+    found = program.predict_all(both, run.data.test)
+    pairs = zip(found[: len(states)], found[len(states) :], strict=True)
+    seeds = zip(states, networks, pairs, replicas, known, strict=True)
+    return [_finish(run, i, program.executables(), *seed) for i, seed in enumerate(seeds)]
+
+
+def _finish(
+    run: Run,
+    number: int,
+    executables: int,
+    state: TrainState,
+    network: Any,
+    evaluated: tuple[Evaluated, Evaluated],
+    replica: Replica,
+    known: Mapping[str, Any],
+) -> dict[str, Any]:
     plan, data, workdir = run.plan, run.data, run.folders[number]
-    tested, predicted = _test(program, state, replica, plan, data)
+    tested, predicted = _test(plan, *evaluated)
     name = plan.task.metric.name
     lines = keep_written(workdir / "metrics.jsonl", replica.written)
     curve = [line for line in lines if line["split"] == "train"]
@@ -198,23 +215,23 @@ def finish(
         },
         "cost": cost_of(plan, state, curve, plan.batch_size),
         "analysis": _analysis.analyse(
-            run.configs[number].analysis, plan, program.network(state), state.masks, data
+            run.configs[number].analysis, plan, network, state.masks, data
         ),
         **({} if predicted is None else {"confusion": _confusion(data, predicted)}),
         "layers": layers_of(state.masks),
         "looks": [{field: line[field] for field in ("step", "loss", name)} for line in evaluations],
         "curve": [{field: line[field] for field in shown if field in line} for line in curve],
         "state_sha256": state_digest(state),
-        "compilations": program.executables(),
+        "compilations": executables,
         "wall_s": lines[-1]["wall_s"],
         "seconds": goodput(lines, replica.pending),
     }
     if replica.counters.step < plan.total_steps:
         result |= {"stopped_step": replica.counters.step}
-    network = _architecture(run, number, state)
-    if network is not None:
-        write_json(workdir / "architecture.json", network)
-        result |= {"architecture": network}
+    architecture = _architecture(run, number, state)
+    if architecture is not None:
+        write_json(workdir / "architecture.json", architecture)
+        result |= {"architecture": architecture}
     receptive_field(plan, state, workdir / "receptive.npz")
     if predicted is not None:
         write_mistakes(data, predicted, workdir / "mistakes.npz")
@@ -224,16 +241,14 @@ def finish(
 
 
 def _test(
-    program: Program, state: TrainState, replica: Replica, plan: Plan, data: Dataset
+    plan: Plan, last: Evaluated, selected: Evaluated
 ) -> tuple[dict[str, float], np.ndarray | None]:
     """The metric on the test split, of the last and of the selected network.
 
     If it classifies, also the class that the last one predicts for each example.
     """
-    metric, name = plan.task.metric, plan.task.metric.name
-    last, classes = program.predict_all([program.network(state)], data.test)[0]
-    selected = program.evaluate(replica.selected.variables, data.test)
-    found = {"last": metric.reported(last[name]), "selected": metric.reported(selected[name])}
+    (metrics, classes), metric, name = last, plan.task.metric, plan.task.metric.name
+    found = {"last": metric.reported(metrics[name]), "selected": metric.reported(selected[0][name])}
     checked = {f"{name} ({which})": value for which, value in found.items()}
     check_finite("test", checked, plan.total_steps)
     tested = {f"test_{name}_{which}": value for which, value in found.items()}

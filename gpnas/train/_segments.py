@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpnas.masks import finite, init_masks
+from gpnas.masks import cond_inplace, finite, init_masks
 from gpnas.methods import Method
 from gpnas.train._build import conv_kind
 from gpnas.train._state import TrainState
@@ -36,13 +36,13 @@ class Segments(NamedTuple):
       kinds: (steps,) int8, positions in (PLAIN, OBSERVING, ANY).
       lengths: `{PLAIN: steps, OBSERVING: steps}` of the programs of static length; 0 for none.
       programs: `(kind, static)` of the programs that the run needs.
-      deferring: Whether a mask update may be deferred to a later step.
+      unsure: First step after which a mask update may be deferred; None if none ever is.
     """
 
     kinds: np.ndarray
     lengths: dict[str, int]
     programs: frozenset[tuple[str, bool]]
-    deferring: bool
+    unsure: int | None
 
 
 class Stretch(NamedTuple):
@@ -105,7 +105,9 @@ def plan_segments(
     key = jax.random.key(0)
     init = method.transform.init
     _, mask_state = jax.eval_shape(lambda p: init(init_masks(p), p, key), params)
-    return Segments(kinds, lengths, frozenset(programs), finite.may_defer(mask_state))
+    updates = np.flatnonzero(updating)
+    unsure = int(updates[0]) if len(updates) and finite.may_defer(mask_state) else None
+    return Segments(kinds, lengths, frozenset(programs), unsure)
 
 
 def _static_length(runs: np.ndarray) -> int:
@@ -163,9 +165,10 @@ def many_steps(
     """
     traces: list[None] = []  # one for each program that is compiled
 
-    def compiled(f: Callable) -> Callable:
+    def compiled(f: Callable, guard: Callable[[Callable], Callable] = lambda f: f) -> Callable:
         if replicas > 1:
             f = jax.vmap(f, (axes, 0, None, None, 0, None, None), (axes, 0))
+        f = guard(f)
 
         @functools.wraps(f)
         def counted(*args: Any) -> Any:
@@ -217,14 +220,45 @@ def any_length(body: Body, length: int | None = None) -> Body:
     return loop
 
 
+def up_to(body: Body) -> Body:
+    """The steps that are missing up to row `end`, where row 0 is that of step `first`.
+
+    How many these are depends on values, so a GPU asks its host once more than there are: one step,
+    a mask update, unless steps before were left out.
+    """
+
+    def loop(
+        state: TrainState, sums: Any, images: Any, labels: Any, index: Any, first: Any, end: Any
+    ) -> tuple:
+        def turn(i: Any, carry: tuple) -> tuple:
+            return body(i, *carry, images, labels, index)
+
+        return jax.lax.fori_loop(state.step - first, end, turn, (state, sums))
+
+    return loop
+
+
+def unless_pending(f: Body) -> Body:
+    """Steps that are left out while a mask update is deferred: only steps of ANY kind do it."""
+
+    def guarded(state: TrainState, sums: Any, *args: Any) -> tuple:
+        ready = ~finite.pending(state.mask_state)
+        return cond_inplace(ready, lambda carry: f(*carry, *args), (state, sums))
+
+    return guarded
+
+
 def _in_segments(
     bodies: dict[str, Body], segments: Segments, compiled: Callable, zero: Metrics
 ) -> RunRows:
-    programs = {(kind, False): compiled(any_length(bodies[kind])) for kind in (OBSERVING, ANY)}
+    guard = (lambda f: f) if segments.unsure is None else unless_pending
+    programs = {
+        (OBSERVING, False): compiled(any_length(bodies[OBSERVING]), guard),
+        (ANY, False): compiled(up_to(bodies[ANY])),
+    }
     for kind, length in segments.lengths.items():
         if length:
-            programs[kind, True] = compiled(any_length(bodies[kind], length))
-
+            programs[kind, True] = compiled(any_length(bodies[kind], length), guard)
     compiled_before: list[None] = []
 
     def compile_all(*args: Any) -> None:
@@ -235,24 +269,15 @@ def _in_segments(
                 programs[name].lower(*args, np.int32(0), np.int32(0)).compile()
 
     def run(state: TrainState, images: Any, labels: Any, index: Any, steps: int, step: int) -> Any:
-        sums, at, unsure = zero, 0, segments.deferring and step > 0
-        compile_all(state, sums, images, labels, index)
+        sums, at, rows = zero, 0, (images, labels, index)
+        compile_all(state, sums, *rows)
         while at < steps:
             kind, count, static = next_stretch(segments, step + at, steps - at)
-            if unsure and kind != ANY and _pending(state):
-                kind, count, static = ANY, 1, False
-            state, sums = programs[kind, static](
-                state, sums, images, labels, index, np.int32(at), np.int32(count)
-            )
-            at, unsure = at + count, segments.deferring and kind == ANY
+            span = (step, at + count) if kind == ANY else (at, count)
+            state, sums = programs[kind, static](state, sums, *rows, *map(np.int32, span))
+            at += count
+        if kind != ANY and segments.unsure is not None and segments.unsure < step + steps:
+            state, sums = programs[ANY, False](state, sums, *rows, np.int32(step), np.int32(steps))
         return state, sums
 
     return run
-
-
-def _pending(state: TrainState) -> bool:
-    """Whether a mask update was deferred; waits for the device."""
-    return bool(jax.device_get(_pending_on_device(state.mask_state)))
-
-
-_pending_on_device = jax.jit(finite.pending)

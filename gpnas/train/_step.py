@@ -256,14 +256,13 @@ def _make_mask_update(
     def update(state: TrainState, ctx: MaskContext) -> tuple:
         deferred = finite.pending(state.mask_state)  # by a step whose gradients were not finite
         may = method.transform.may_change(state.step) | deferred
-        mask_state = cond_inplace(
-            ~may,
-            lambda s: method.transform.update(
-                state.masks, s, dataclasses.replace(ctx, may_update=False)
-            )[1],
-            state.mask_state,
-        )
-        carry = (state.masks, mask_state, state.params, state.opt_state, state.counters)
-        return cond_inplace(may, lambda c: update_fn(c, ctx), carry)
+
+        def observe(carry: tuple) -> tuple:
+            masks, mask_state, *others = carry
+            own = dataclasses.replace(ctx, may_update=False)
+            return masks, method.transform.update(masks, mask_state, own)[1], *others
+
+        carry = _keep_masks(state, ctx)
+        return cond_inplace(may, lambda c: update_fn(c, ctx), carry, observe)
 
     return update

@@ -256,7 +256,11 @@ def _grow(
 
 
 def _greedy(active: Units, moves: Callable[[Units], _Moves]) -> Units:
-    """Does the allowed move of highest rank, the first of several, until none is allowed."""
+    """Does the allowed move of highest rank, the first of several, until none is allowed.
+
+    A GPU asks its host after each move. A loop of static length would have as many turns as there
+    are units, each of which finds all moves again; a mask update needs few of them.
+    """
 
     def one(state: tuple[jax.Array, Units]) -> tuple[jax.Array, Units]:
         _, active = state

@@ -104,7 +104,7 @@ def test_the_record_counts_the_masks_and_the_network_is_zero_there(name, whole, 
     assert rows[-2]["density"] == sum(living.values()) / record["cost"]["weights"]
 
     program = make_program(make_plan(configure(name), digits), digits)
-    network = program.network(state)
+    (network,) = program.networks([state])
     for path, kernel in masked_leaves(state.masks, network["params"]).items():
         assert (kernel[~masks[path]] == 0).all() and (kernel[masks[path]] != 0).any()
     error = program.evaluate(network, digits.validation)["error"]

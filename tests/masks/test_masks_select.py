@@ -1,8 +1,7 @@
 """Selection: exactly k, the best, without bias, wherever and however it runs."""
 
+import contextlib
 import functools
-import math
-import re
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from experiments.benchmarks.collectives import collectives
 from gpnas.masks import select
 from tests import jaxprs
 
@@ -196,14 +196,16 @@ def test_groups_at_once_are_groups_in_turn(costs, over):
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    """Code that asks is told that it runs on one device, which is not a CPU."""
+    """Code that asks is told that it does not run on a CPU."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
 
 
 @pytest.mark.usefixtures("elsewhere")
 def test_a_selection_reads_the_scores_nine_times_at_most():
-    """No loop whose end depends on the scores, and no sort: a GPU would wait for its host."""
+    """No loop whose end depends on the scores, and no sort: a GPU would wait for its host.
+
+    There are eight devices, but nothing says that they hold parts.
+    """
     scores = {"a": jnp.zeros((100, 30)), "b": jnp.zeros(2000)}
     jaxpr = jax.make_jaxpr(select.exact_top_k)(scores, 7, KEY)
     assert not {"while", "sort", "top_k"} & jaxprs.primitives(jaxpr)
@@ -227,37 +229,42 @@ def test_masks_do_not_depend_on_the_number_of_passes(request):
         assert flat_of(found).sum() == k
 
 
-@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize(
+    ("devices", "known"), [(2, None), (8, AxisType.Auto), (4, AxisType.Explicit)]
+)
 @pytest.mark.parametrize("ties", [False, True])
-def test_sharding_changes_no_bit(devices, ties):
+def test_sharding_changes_no_bit(devices, known, ties):
     rng = np.random.default_rng(3)
     tree = {"a": rng.normal(size=(16, 6)), "b": rng.normal(size=(8, 5)), "c": rng.normal(size=24)}
     tree = {n: (np.round(x) if ties else x).astype(np.float32) for n, x in tree.items()}
-    mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
+    types = None if known is None else (known,)
+    mesh = Mesh(np.array(jax.devices()[:devices]), ("data",), axis_types=types)
     rows = NamedSharding(mesh, PartitionSpec("data"))
     sharded = jax.device_put(tree, rows)
     for k in (0, 1, 40, 100, 160):
-        one, many = top_k(tree, k, KEY), top_k(sharded, k, KEY)
+        one = top_k(tree, k, KEY)
+        with contextlib.nullcontext() if known is None else jax.set_mesh(mesh):
+            many = top_k(sharded, k, KEY)
         jax.tree.map(np.testing.assert_array_equal, one, many)
         assert sum(int(m.sum()) for m in jax.tree.leaves(many)) == k
 
 
-def test_devices_exchange_counts_and_no_scores():
+@pytest.mark.parametrize("known", [True, False])
+def test_devices_exchange_counts_and_no_scores(known):
+    """If it is known that they hold parts, by one all-reduce per pass, also of several leaves."""
     mesh = Mesh(np.array(jax.devices()), ("data",))
     rows = NamedSharding(mesh, PartitionSpec("data"))
     scores = {
         "a": jax.ShapeDtypeStruct((64, 6), jnp.float32, sharding=rows),
         "b": jax.ShapeDtypeStruct((80,), jnp.float32, sharding=rows),
     }
-    compiled = jax.jit(select.exact_top_k, out_shardings=rows).lower(scores, 7, KEY).compile()
-    collective = r"= (.*) (?:all-gather|all-reduce|all-to-all|collective-permute)\("
-    sent = re.findall(collective, compiled.as_text())
-    sizes = [
-        math.prod(int(n) for n in shape.split(",") if n)
-        for text in sent
-        for shape in re.findall(r"\[([\d,]*)\]", re.sub(r"\{.*?\}", "", text))
-    ]
-    assert sizes and max(sizes) <= jax.device_count()
+    with jax.set_mesh(mesh) if known else contextlib.nullcontext():
+        compiled = jax.jit(select.exact_top_k, out_shardings=rows).lower(scores, 7, KEY).compile()
+    sent = collectives(compiled.as_text())
+    assert sent and max(one.size for one in sent) <= 4 * jax.device_count()
+    if known:
+        assert {one.kind for one in sent} == {"all-reduce"}
+        assert sum(one.times for one in sent) == 2 * 16
 
 
 def test_too_many_scores_are_refused():

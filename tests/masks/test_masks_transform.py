@@ -183,7 +183,10 @@ def test_switch_starts_with_the_masks_of_the_first():
     assert alive == [6] * 5 + [3] * 3
 
 
-def test_sometimes_is_cond():
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_sometimes_is_cond(backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+
     def f(x):
         return {"a": x["a"] * 2 + 1, "b": x["b"] & False}
 
@@ -194,6 +197,8 @@ def test_sometimes_is_cond():
         chex.assert_trees_all_equal(
             jax.jit(lambda c: cond_inplace(c, f, x))(jnp.bool_(condition)), expected
         )
+        either = jax.jit(lambda c: cond_inplace(c, f, x, lambda x: f(f(x))))(jnp.bool_(condition))
+        chex.assert_trees_all_equal(either, f(x) if condition else f(f(x)))
     many = jax.vmap(lambda c: cond_inplace(c, f, x))(jnp.array([True, False]))
     chex.assert_trees_all_equal(jax.tree.map(lambda y: y[0], many), f(x))
     chex.assert_trees_all_equal(jax.tree.map(lambda y: y[1], many), x)

@@ -30,7 +30,9 @@ def sent(layers, **settings):
     given = (masks, state, params, params, jnp.int32(10), jax.random.key(1))
     given = jax.tree.map(lambda x: jax.device_put(x, sharding(x)), given)
     out = jax.tree.map(sharding, jax.eval_shape(update, *given))
-    return collectives(jax.jit(update, out_shardings=out).lower(*given).compile().as_text())
+    with jax.set_mesh(mesh):
+        lowered = jax.jit(update, out_shardings=out).lower(*given)
+    return collectives(lowered.compile().as_text())
 
 
 @pytest.mark.slow

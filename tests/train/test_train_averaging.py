@@ -73,7 +73,7 @@ def test_an_average_that_is_not_the_weights(tiny, digits):
     index = np.arange(64 * 10, dtype=np.int32).reshape(1, 10, 64)
     placed, _ = program.run(placed, index, 10)
     (state,) = program.fetch(placed)
-    params = program.network(state)["params"]["Dense_0"]["kernel"]
+    params = program.networks([state])[0]["params"]["Dense_0"]["kernel"]
     assert (np.asarray(params) != np.asarray(state.params["Dense_0"]["kernel"])).any()
 
 

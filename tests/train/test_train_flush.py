@@ -23,7 +23,7 @@ import json, pathlib, sys
 import jax
 from ml_collections import ConfigDict
 from gpnas import data
-from gpnas.train import _flush, train
+from gpnas.train import _flush, train_replicas
 from tests.times import TIMES
 
 config, folder = ConfigDict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])
@@ -32,30 +32,37 @@ def counting(tree):
     fetched.append(len(jax.tree.leaves(tree)))
     return get(tree)
 jax.device_get = counting
-for ahead in (0, 1000):
+cases = {
+    "often": (0, "scan", 1), "once": (1000, "scan", 1),
+    "in segments": (1000, "segments", 1), "three seeds": (1000, "segments", 3),
+}
+for name, (ahead, config.train.loop, seeds) in cases.items():
     _flush.chunks_ahead.__globals__["_LAG"] = ahead
     fetched.clear()
-    train(config, folder / str(ahead), data.load("digits"))
-    lines = [json.loads(line) for line in open(folder / str(ahead) / "metrics.jsonl")]
+    configs = [ConfigDict(config.to_dict() | {"seed": seed}) for seed in range(seeds)]
+    folders = [folder / name / str(seed) for seed in range(seeds)]
+    train_replicas(configs, folders, data.load("digits"))
+    lines = [json.loads(line) for line in open(folders[0] / "metrics.jsonl")]
     times = [[line.pop(name, None) for name in TIMES] for line in lines]
-    found[ahead] = {"fetched": list(fetched), "lines": lines, "times": times}
+    found[name] = {"fetched": list(fetched), "lines": lines, "times": times}
 print(json.dumps(found))
 """
 
 
 @pytest.mark.slow
 def test_an_epoch_is_fetched_at_once(python, tiny, tmp_path):
-    """80 steps: four epochs of 20, lines every 7."""
+    """80 steps: four epochs of 20, lines every 7; in one loop or in segments, of any seeds."""
     config = tiny(name="rigl", density=0.2, every=5)
     config.train.checkpoint_seconds = 1e9
     process = python("-c", RUN, json.dumps(config.to_dict()), tmp_path)
     assert process.returncode == 0, process.stderr[-2000:]
-    often, once = json.loads(process.stdout.splitlines()[-1]).values()
-    assert once["lines"] == often["lines"] and len(once["lines"]) == 19
-    epochs, of_a_run = 4, 4
-    # Per epoch: the lines, the evaluation, and what is selected so far.
-    assert len(once["fetched"]) <= 3 * epochs + of_a_run
-    assert len(once["fetched"]) < len(often["fetched"])
+    found = json.loads(process.stdout.splitlines()[-1])
+    often, once, in_segments, _ = found.values()
+    assert once["lines"] == often["lines"] == in_segments["lines"] and len(once["lines"]) == 19
+    fetches = {name: len(run["fetched"]) for name, run in found.items()}
+    epochs, of_a_run = 4, 3  # per epoch its lines and the evaluation; counts, a line, the test
+    assert fetches.pop("often") > 2 * epochs + of_a_run
+    assert set(fetches.values()) == {2 * epochs + of_a_run}
     assert all(seconds > 0 for seconds, *_ in once["times"])
     walls = [wall for wall, *_ in once["times"]]
     assert walls == sorted(walls)
@@ -95,7 +102,7 @@ def test_networks_are_evaluated_together_as_alone(loop, tiny, digits, monkeypatc
     config.train.loop = loop
     program = make_program(make_plan(config, digits), digits)
     states = program.init([jax.random.key(i) for i in range(3)])
-    networks = [program.network(state) for state in states]
+    networks = program.networks(states)
     split = digits.train  # two batches, the second of 293
     together = [metrics for metrics, _ in program.predict_all(networks, split)]
     alone = [program.evaluate(network, split) for network in networks]

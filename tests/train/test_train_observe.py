@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpnas.train import Metric, percent
-from gpnas.train._observe import HostCounters, no_selection, select_best, train_line
+from gpnas.train._observe import HostCounters, no_selections, select_best, train_line
 
 ERROR = Metric("error", "%", value=percent)
 
@@ -21,8 +21,10 @@ def network(value):
 
 def select(evaluations):
     """Step of the network selected after evaluations with `(active weights, error in %)`."""
-    as_it_is = SimpleNamespace(metric=ERROR, network=lambda state: {"params": state.params})
-    best = no_selection(as_it_is, network(0.0))
+    as_it_is = SimpleNamespace(
+        metric=ERROR, networks=lambda states: [{"params": state.params} for state in states]
+    )
+    (best,) = no_selections(as_it_is, [network(0.0)])
     for step, (active, error) in enumerate(evaluations, 1):
         program = SimpleNamespace(
             metric=ERROR,

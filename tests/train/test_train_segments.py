@@ -1,5 +1,6 @@
 """Steps in calls of few programs: the same run as in one loop, without decisions on the device."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from gpnas.errors import UserError
 from gpnas.train import _segments, train
 from gpnas.train._plan import make_plan
-from gpnas.train._program import make_bodies, make_program
+from gpnas.train._program import _REPLICA_AXES, make_bodies, make_program
 from tests import jaxprs
 
 METHODS = {
@@ -76,16 +77,15 @@ def test_a_plain_step_does_not_look_at_statistics(plan_of, digits):
     assert fewer < 0.95 * more
 
 
-def run(plan, digits, replicas=1, spoiled=-1):
-    """The last state, and the metrics of each chunk; one batch has a single image 64 times."""
+def run(plan, digits, replicas=1, spoiled=()):
+    """Last states, and metrics of each chunk; of the last, some batches are an image 64 times."""
     program = make_program(plan, digits, "jit", replicas)
     state = program.place(program.init([jax.random.key(i) for i in range(replicas)]))
     rng, step, found = np.random.default_rng(0), 0, []
     while step < plan.total_steps:
         steps = min(CHUNK - step % CHUNK, plan.steps_per_epoch - step % plan.steps_per_epoch)
         index = rng.integers(0, len(digits.train), (replicas, CHUNK, BATCH)).astype(np.int32)
-        if step <= spoiled < step + steps:
-            index[:, spoiled - step] = 0
+        index[-1, [i - step for i in spoiled if step <= i < step + steps]] = 0
         state, sums = program.run(state, index, steps, step)
         step += steps
         found.append((step, jax.device_get(sums), program.executables()))
@@ -125,9 +125,14 @@ def test_replicas_are_those_of_the_scan(plan_of, digits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spoiled", [15, 20])
-def test_a_deferred_mask_update_is_done_at_the_next_step(spoiled, plan_of, digits):
-    """Step 15 has a mask update, and so has 20, the first of an epoch and of a call."""
+@pytest.mark.parametrize(
+    ("spoiled", "replicas", "backend"),
+    [((15,), 1, "gpu"), ((20, 21, 22), 1, "cpu"), ((20,), 2, "gpu")],
+)
+def test_a_deferred_mask_update_is_done_at_the_next_step(
+    spoiled, replicas, backend, plan_of, digits, monkeypatch
+):
+    """Steps 15 and 20 have mask updates; 20 is the first of an epoch, and alone in its call."""
 
     def bad(keys, images, labels):
         return jnp.where(jnp.all(labels == labels[0]), jnp.nan, images), labels
@@ -135,12 +140,42 @@ def test_a_deferred_mask_update_is_done_at_the_next_step(spoiled, plan_of, digit
     runs = []
     for loop in ("scan", "segments"):
         plan = plan_of("rigl", loop)
-        plan = plan._replace(tx=optax.apply_if_finite(plan.tx, 3), augment=bad)
-        runs.append(run(plan, digits, spoiled=spoiled)[0][0])
-    expected, found = as_numbers(runs)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
-    assert found.mask_state.skips.steps == 1 and not found.mask_state.skips.pending
-    assert sum(found.counters.grown.values()) > 0
+        plan = plan._replace(tx=optax.apply_if_finite(plan.tx, 5), augment=bad)
+        runs.append(run(plan, digits, replicas, spoiled)[0])
+        monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    for expected, found in zip(*map(as_numbers, runs), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        assert not found.mask_state.skips.pending
+        assert sum(found.counters.grown.values()) > 0
+    assert [int(state.mask_state.skips.steps) for state in runs[1]] == [
+        *[0] * (replicas - 1), len(spoiled),
+    ]  # fmt: skip
+
+
+def test_a_mask_update_waits_for_no_loop_but_its_own(plan_of, digits, monkeypatch):
+    """Off the CPU each decision is a branch, of which the first does nothing; also of replicas."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    plan = plan_of("rigl")
+    body, state = make_bodies(plan, digits)["any"], state_of(plan, digits)
+    sums, index = {name: jnp.float32(0) for name in plan.metrics}, jnp.zeros((CHUNK, BATCH), int)
+    args = (state, sums, digits.train.inputs, digits.train.targets, index, 0, 3)
+    update = jax.make_jaxpr(_segments.up_to(body))(*args)
+    assert named(update, "while") == 1 and named(update, "cond") >= 3
+    plain = _segments.any_length(make_bodies(plan, digits)["plain"], 5)
+    guarded = jax.make_jaxpr(_segments.unless_pending(plain))(*args)
+    (decision,) = [e for e, _ in jaxprs.equations(guarded) if e.primitive.name == "cond"]
+    nothing, steps = decision.params["branches"]
+    assert not nothing.eqns and len(steps.eqns) > 0 and not named(guarded, "while")
+
+    stacked = jax.eval_shape(lambda s: jax.tree.map(lambda x: jnp.stack([x, x]), s), state)
+    stacked = dataclasses.replace(stacked, step=state.step)
+    lanes = jax.vmap(body, (None, _REPLICA_AXES, None, None, None, None))
+    many = jax.make_jaxpr(lanes)(0, stacked, *args[1:5])
+    assert named(many, "cond") >= 1  # not a `select`, which would do both
+
+
+def named(jaxpr, name):
+    return sum(e.primitive.name == name for e, _ in jaxprs.equations(jaxpr))
 
 
 def test_stretches_end_where_the_kind_does(plan_of):

@@ -129,7 +129,7 @@ def test_a_checkpoint_is_resumed_on_one_device(
     assert done.returncode == 0, done.stderr
     program = make_program(make_plan(config, digits), digits, shard_min_size=MIN_SIZE)
     fresh = program.init([jax.random.key(0)])
-    like = fresh, [_observe.no_selection(program, fresh[0])]
+    like = fresh, _observe.no_selections(program, fresh)
     step, ((state,), _) = _checkpoint.restore(folder, like)
     assert step == 40
     same(state, replicated[1][0])
