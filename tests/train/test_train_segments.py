@@ -78,7 +78,7 @@ def test_a_plain_step_does_not_look_at_statistics(plan_of, digits):
 
 def run(plan, digits, replicas=1, spoiled=-1):
     """The last state, and the metrics of each chunk; one batch has a single image 64 times."""
-    program = make_program(plan, digits, "jit", replicas)
+    program = make_program(plan, digits, replicas)
     state = program.place(program.init([jax.random.key(i) for i in range(replicas)]))
     rng, step, found = np.random.default_rng(0), 0, []
     while step < plan.total_steps:
