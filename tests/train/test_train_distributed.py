@@ -90,7 +90,7 @@ def launch(forked, tmp_path):
             env = os.environ | {
                 "HOME": str(tmp_path),
                 "XDG_CACHE_HOME": str(tmp_path / "cache"),
-                "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+                "JAX_NUM_CPU_DEVICES": "4",
                 "JAX_PLATFORMS": "cpu",
             }
             return [
