@@ -1,7 +1,8 @@
 """A server that has imported what is slow to import, and forks a process for each request.
 
 Each process is as one of `python ARGUMENTS`: it ends alone, with its own flags, signals and files;
-but it starts in a tenth of a second. JAX has no backend before the fork.
+but it starts in a tenth of a second. JAX has no backend before the fork,
+and then JAX_NUM_CPU_DEVICES devices.
 
     python tests/_forked.py SOCKET
 """
@@ -17,6 +18,7 @@ import threading
 import traceback
 import warnings
 
+import jax
 import matplotlib.figure  # noqa: F401
 import tensorboardX  # noqa: F401
 
@@ -69,6 +71,7 @@ def prepare(request: dict) -> None:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [path for path in paths if path]
     sys.argv[:] = request["arguments"]
+    jax.config.update("jax_num_cpu_devices", int(os.environ["JAX_NUM_CPU_DEVICES"]))
 
 
 def run() -> None:

@@ -130,13 +130,7 @@ def python(forked: Callable, tmp_path_factory: pytest.TempPathFactory) -> Callab
             "JAX_NUM_CPU_DEVICES": str(devices),
             "JAX_PLATFORMS": "cpu",
         }
-        given = list(map(str, arguments))
-        if devices == 1:
-            return forked(given, cwd, env)
-        command = [sys.executable, *given]
-        return subprocess.run(
-            command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=300
-        )
+        return forked(list(map(str, arguments)), cwd, env)
 
     return call
 

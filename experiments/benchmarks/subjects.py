@@ -69,7 +69,7 @@ def rows(data: Dataset, steps: int, replicas: int = 1) -> np.ndarray:
 
 def trained(config: ConfigDict, data: Dataset, steps: int, replicas: int = 1) -> Callable[[], Any]:
     """Our program as training runs it: each call goes on by `steps` steps."""
-    program = make_program(make_plan(config, data), data, "jit", replicas)
+    program = make_program(make_plan(config, data), data, replicas)
     state = program.place(program.init([jax.random.key(seed) for seed in range(replicas)]))
     index, done = rows(data, steps, replicas), 0
 

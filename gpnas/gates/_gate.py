@@ -37,7 +37,7 @@ class Forward(NamedTuple):
       loss: `(params, intercept=None) → (loss, out)`: mean cross-entropy, () float32 in nats, and
         auxiliary output, to be returned unchanged.
       labels: (batch,) int, or None.
-      mean: Averages a tree over the devices of `pmap`; the identity under `jit`.
+      mean: Averages a tree over a mapped axis of devices; the identity without one.
     """
 
     logits: Callable[..., tuple[jax.Array, Any]]

@@ -27,7 +27,7 @@ class CellNet(nn.Module):
       operations: (edge, operation) of all operations present; edges as in `cell201.EDGES`.
       dtype: Dtype of the computation.
       conv: A key of `CONVOLUTIONS`.
-      axis_name: Axis over which batch statistics are averaged under `pmap`.
+      axis_name: A mapped axis over which batch statistics are averaged.
 
     References:
       Dong & Yang 2020, NAS-Bench-201 (arXiv:2001.00326), for the cell and the network around it.

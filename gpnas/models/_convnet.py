@@ -17,7 +17,7 @@ class ConvNet(nn.Module):
       widths: Channels of the convolutions, and neurons of the hidden layer.
       dtype: Dtype of the computation.
       conv: A key of `CONVOLUTIONS`.
-      axis_name: Axis over which batch statistics are averaged under `pmap`.
+      axis_name: A mapped axis over which batch statistics are averaged.
     """
 
     num_classes: int = 10

@@ -24,7 +24,7 @@ class ResNet(nn.Module):
         the block, and leaves the identity or the 1 × 1 shortcut.
       dtype: Dtype of the computation.
       conv: A key of `CONVOLUTIONS`.
-      axis_name: Axis over which batch statistics are averaged under `pmap`.
+      axis_name: A mapped axis over which batch statistics are averaged.
 
     References:
       He et al. 2016 (arXiv:1512.03385), section 4.2.

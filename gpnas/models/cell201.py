@@ -141,7 +141,7 @@ class Cell201(nn.Module):
       cells: Searched cells per stage, all of the same architecture.
       dtype: Dtype of the computation.
       conv: A key of `CONVOLUTIONS`.
-      axis_name: Axis over which batch statistics are averaged under `pmap`.
+      axis_name: A mapped axis over which batch statistics are averaged.
 
     References:
       Dong & Yang 2020, NAS-Bench-201 (arXiv:2001.00326), section 2.1, figure 1.

@@ -35,7 +35,7 @@ class DartsNet(nn.Module):
       channels: Channels of a node in the first cells; doubled in each reduction cell.
       layers: Number of cells.
       dtype: Dtype of the computation.
-      axis_name: Axis over which batch statistics are averaged under `pmap`.
+      axis_name: A mapped axis over which batch statistics are averaged.
 
     References:
       Liu et al. 2019, DARTS (arXiv:1806.09055), sections 2.1 and 3.1; without its auxiliary head

@@ -24,7 +24,7 @@ class MacroNet(nn.Module):
       channels: Channels of the stem; doubled at the first block of each stage.
       head: Channels of the last convolution.
       dtype: Dtype of the computation.
-      axis_name: Axis over which batch statistics are averaged under `pmap`.
+      axis_name: A mapped axis over which batch statistics are averaged.
 
     References:
       Su et al. 2021, Prioritized Architecture Sampling with Monto-Carlo Tree Search

@@ -47,7 +47,7 @@ def build_model(
     Args:
       config: The section.
       num_classes: Of the data, for a constructor that has this argument.
-      axis_name: Of the devices under `pmap`, for one that has this.
+      axis_name: Of the mapped axis of devices, for one that has this.
       architecture: The same network in other widths, see `gpnas.models.from_architecture`.
 
     Raises:

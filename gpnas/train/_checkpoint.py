@@ -23,7 +23,6 @@ from gpnas.errors import UserError
 from gpnas.masks import tree
 from gpnas.train import _placement, _processes
 
-_KEEP = 2
 _OVERHEAD = 2**18  # bytes of a checkpoint besides its arrays: metadata, digests
 _METADATA = "_CHECKPOINT_METADATA"  # in each folder that Orbax has finished
 _STEP = re.compile("[0-9]+")
@@ -47,9 +46,14 @@ def check(folder: pathlib.Path) -> None:
 
 
 def save(
-    folder: pathlib.Path, step: int, tree: Any, about: Any = None, kept: Collection[int] = ()
+    folder: pathlib.Path,
+    step: int,
+    tree: Any,
+    about: Any = None,
+    kept: Collection[int] = (),
+    newest: int = 2,
 ) -> None:
-    """Writes a checkpoint, returns when it is on disk, and keeps the last two.
+    """Writes a checkpoint, returns when it is on disk, and removes old ones.
 
     Args:
       folder: Folder of the run's checkpoints. Entries of other names are left alone.
@@ -57,7 +61,8 @@ def save(
         did not restore them, so they are incomplete or damaged.
       tree: Any pytree of arrays, typed random keys among them.
       about: JSON data, for `accept` of `restore`.
-      kept: Further steps to keep.
+      kept: Steps that stay for good.
+      newest: Number of the last ones that stay.
 
     Raises:
       UserError: As `check`.
@@ -85,7 +90,7 @@ def save(
     content = {"tree": _describe(tree), "files": _digests(folder / str(step)), "about": about}
     write_json(_digest_file(folder, step), sealed({**content, "plain": plain}))
     now = [*before, step]
-    _keep_only(folder, {*now[-_KEEP:], *(old for old in now if old in kept)})
+    _keep_only(folder, {*now[-newest:], *(old for old in now if old in kept)})
 
 
 @contextlib.contextmanager

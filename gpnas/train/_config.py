@@ -66,8 +66,10 @@ def base(**method: Any) -> ConfigDict:
     config.train.patience = 0  # evaluations without a better metric that end the run; 0: never
     config.train.tensorboard = True
     config.train.profile = ()  # (start, stop): steps traced by jax's profiler into WORKDIR/profile
-    config.train.keep_epochs = ()  # after which the checkpoint is kept, besides the last two
-    config.train.checkpoint_seconds = 15.0  # the least between two; 0: at each evaluation
+    config.train.keep = 2  # checkpoints: the last so many
+    config.train.keep_epochs = ()  # after which a checkpoint is saved and kept for good
+    config.train.keep_best = False  # save one wherever a network is selected; the last such is kept
+    config.train.checkpoint_seconds = 15.0  # least between two, 5 % of it saving; 0: no limit
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # of optax or optax.contrib, or module:function
@@ -100,8 +102,8 @@ def _steps_or_text(value: Any) -> config_dict.FieldReference:
 
 _FREE = (
     "resume", "data.raw_dir", "data.data_dir", "data.cache_dir", "data.download",
-    "train.tensorboard", "train.feed", "train.keep_epochs", "train.profile",
-    "train.shard_min_size", "train.checkpoint_seconds", "method.table",
+    "train.tensorboard", "train.feed", "train.keep", "train.keep_epochs", "train.keep_best",
+    "train.profile", "train.shard_min_size", "train.checkpoint_seconds", "method.table",
 )  # fmt: skip
 
 

@@ -48,8 +48,8 @@ def check(config: ConfigDict, data: Dataset, plan: Plan, replicas: int) -> None:
 
     Raises:
       UserError: If its method does not develop units, its network cannot be built in other widths
-        or computes something else then, it trains several seeds at once or under `pmap`, or
-        `elastic_round_to` is not 1 or more.
+        or computes something else then, it trains several seeds at once or `train.parallel`
+        is not "jit", or `elastic_round_to` is not 1 or more.
     """
     if plan.method.hooks.capacity is None:
         raise UserError("elastic", True, "a method that develops units: development_units")

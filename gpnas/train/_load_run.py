@@ -81,7 +81,7 @@ def load_run(
     end = record.get("stopped_step", record["total_steps"])
     step = end if epoch is None else epoch * plan.steps_per_epoch
     for folder, seeds in _checkpoints(workdir, record, step):
-        program = make_program(plan, data, config.train.parallel, len(seeds))
+        program = make_program(plan, data, len(seeds))
         states = program.init([jax.random.key(seed) for seed in seeds])
         fresh = states, no_selections(program, states)
         restored = _checkpoint.restore(

@@ -36,13 +36,14 @@ from gpnas.train._plan import Plan
 from gpnas.train._prepare import prepare
 from gpnas.train._profile import profiler
 from gpnas.train._program import Program, make_program
-from gpnas.train._run import Replica, Run, restore, save
+from gpnas.train._run import Replica, Run, restore, save, selected_at
 from gpnas.train._shuffle import batch_order
 from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics
 from gpnas.train._workdir import begin, check_workdirs, finished, locked
 from gpnas.train.task import Metric, Task
 
+_BETWEEN_SAVES = 20  # least time between two checkpoints, in times of one: saving costs 5 %
 _LEFT_OUT = 0.1  # fraction of the training images from which on a run says so
 
 
@@ -132,8 +133,7 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
     if config.elastic:
         program = _elastic.make_elastic(config, data, plan)
     else:
-        own = config.train
-        program = make_program(plan, data, own.parallel, len(configs), own.shard_min_size)
+        program = make_program(plan, data, len(configs), config.train.shard_min_size)
     states = program.init([jax.random.key(c.seed) for c in configs], loaded)
     selected = no_selections(program, states)
     step, (states, selected), written = restore(run, (states, selected))
@@ -188,7 +188,7 @@ def _loop(
     """
     config, plan = run.configs[0], run.plan
     per_epoch, metric = plan.steps_per_epoch, plan.task.metric
-    step, saved = int(states[0].step), time.monotonic()
+    step, due_at = int(states[0].step), time.monotonic() + config.train.checkpoint_seconds
     program, states, _ = _resize_to_active(program, states)
     out_of_patience = _patience.make_rule(config.train, plan.method, plan.total_steps, metric)
     rate = learning_rate(config.optimizer, plan.total_steps, plan.method.trainings)
@@ -226,11 +226,10 @@ def _loop(
                     show(step, f"ends here: train.patience={config.train.patience}")
                 placed, states = _on_eval(program, placed, states, replicas, run.data)
             due = eval_now and _processes.from_first(
-                functools.partial(_is_over, saved + config.train.checkpoint_seconds)
+                functools.partial(_is_due, config.train, due_at, step, replicas)
             )
             if due or keep or stop_now or last:
-                replicas = _save(run, step, program, states, replicas)
-                saved = time.monotonic()
+                replicas, due_at = _save(run, step, program, states, replicas)
             if stop_now and not last:
                 raise Stopped(f"stopped at step {step}")
             if not last:
@@ -271,15 +270,19 @@ def _run_chunk(
 
 def _save(
     run: Run, step: int, program: Program, states: list[TrainState], replicas: list[Replica]
-) -> list[Replica]:
-    """Saves a checkpoint, and charges each replica with the time."""
-    begun = time.monotonic()
+) -> tuple[list[Replica], float]:
+    """Saves a checkpoint: the replicas, charged with the time, and when the next one is due."""
+    begun, least = time.monotonic(), run.configs[0].train.checkpoint_seconds
     save(run, step, [program.to_full_shape(state) for state in states], replicas)
-    return [one.charged(save_s=time.monotonic() - begun) for one in replicas]
+    seconds = time.monotonic() - begun
+    wait = max(least, _BETWEEN_SAVES * seconds) if least else 0.0
+    return [one.charged(save_s=seconds) for one in replicas], time.monotonic() + wait
 
 
-def _is_over(end: float) -> bool:
-    return time.monotonic() >= end
+def _is_due(train: ConfigDict, due_at: float, step: int, replicas: Sequence[Replica]) -> bool:
+    """Whether a checkpoint is to be saved after an evaluation."""
+    selected = train.keep_best and step in selected_at(replicas)
+    return selected or time.monotonic() >= due_at
 
 
 def _resize_to_active(

@@ -27,7 +27,7 @@ def check_network(
       variables: Shapes of its variables.
       batch: Shapes of inputs and targets.
       outputs: Shape of its outputs for one example; None: any.
-      axis: Axis of `pmap`, if there is one.
+      axis: Name of the mapped axis of devices, if there is one.
 
     Raises:
       UserError: If it has no weights, parameters that are not real numbers, other outputs than
@@ -67,7 +67,7 @@ def check_task(
       variables: Shapes of the network's variables.
       batch: Shapes of inputs and targets in evaluation.
       trained: The same in training, after augmentation.
-      axis: Axis of `pmap`, if there is one.
+      axis: Name of the mapped axis of devices, if there is one.
 
     Returns:
       Names of the metrics of a step: "loss" and the task's own.

@@ -22,6 +22,7 @@ from gpnas.train._feed import stream_steps
 from gpnas.train._forecast import expected, mask_updates
 from gpnas.train._network import check_network, check_task
 from gpnas.train._optimizer import build_gate_optimizer, build_optimizer
+from gpnas.train._pmap import axis_of
 from gpnas.train._segments import Segments, loop_kind, plan_segments
 from gpnas.train._step import init_state, make_step
 from gpnas.train.task import TARGET_KINDS, Task, output_shape
@@ -29,7 +30,8 @@ from gpnas.units import CostModel, Macs, UnitGroups, cost_model
 
 _STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-_COUNTS = ("epochs", "log_every", "eval_every", "batch_size")  # of 1 or more
+_LOOPS = ("auto", "scan", "steps", "segments")
+_COUNTS = ("epochs", "log_every", "eval_every", "batch_size", "keep")  # of 1 or more
 _PRECISIONS = ("", "default", "high", "highest", "bfloat16", "tensorfloat32", "float32")
 _MOST_STEPS = 2**31 - 2**20  # of a run; int32, with room for what is counted from its end
 
@@ -67,6 +69,7 @@ class Plan(NamedTuple):
       supernet: The network at full width.
       augment: `data.augment`, of training batches.
       stream: Steps whose examples are sent to the devices at once; 0 for a training set on them.
+      axis: Name of the mapped axis of devices, if there is one.
       segments: How the host cuts the steps, where `loop` is "segments".
     """
 
@@ -88,6 +91,7 @@ class Plan(NamedTuple):
     supernet: Supernet
     augment: augment.Augmentation
     stream: int
+    axis: str | None
     segments: Segments | None = None
 
 
@@ -132,7 +136,7 @@ def make_plan(
     batch_size = _batch_size(config.train, len(data.train))
     steps_per_epoch = len(data.train) // batch_size
     total_steps = steps_per_epoch * config.train.epochs
-    axis = "data" if config.train.parallel == "pmap" else None
+    axis = axis_of(config.train)
     if total_steps > _MOST_STEPS:
         allowed = f"at most {_MOST_STEPS // steps_per_epoch}: steps are counted in 32 bits"
         raise UserError("train.epochs", config.train.epochs, allowed)
@@ -162,7 +166,7 @@ def make_plan(
     return Plan(
         network.task, tuple(network.metrics), method, tx, gate_tx, network.inputs, network.macs,
         batch_size, steps_per_epoch, total_steps, loop, durations, cost,
-        network.variables, network.groups, supernet, network.augment, stream,
+        network.variables, network.groups, supernet, network.augment, stream, axis,
         plan_segments(loop, method, params, total_steps, ends),
     )  # fmt: skip
 
@@ -314,17 +318,13 @@ def _batch_size(train: ConfigDict, images: int) -> int:
 
 
 def _check_train(train: ConfigDict) -> None:
-    devices, pmap = jax.device_count(), train.parallel == "pmap"
-    loops = ("auto", "scan", "steps", *(() if pmap else ("segments",)))
-    sharded, steps = train.shard_min_size, train.profile
+    devices, steps = jax.device_count(), train.profile
     trace = len(steps) == 2 and all(type(n) is int for n in steps) and 0 <= steps[0] < steps[1]
     for field, fine, allowed in (
-        ("parallel", train.parallel in ("jit", "pmap"), "jit, pmap"),
-        ("loop", train.loop in loops, ", ".join(loops) + (", where train.parallel=pmap" * pmap)),
+        ("loop", train.loop in _LOOPS, ", ".join(_LOOPS)),
         *((field, train[field] >= 1, "1 or more") for field in _COUNTS),
         ("batch_size", train.batch_size % devices == 0, f"a multiple of the {devices} devices"),
-        ("shard_min_size", sharded >= 0 and not (sharded and pmap),
-         "0 or more; 0 where train.parallel=pmap"),
+        ("shard_min_size", train.shard_min_size >= 0, "0 or more"),
         ("matmul_precision", train.matmul_precision in _PRECISIONS,
          f"{', '.join(_PRECISIONS[1:])}, or empty"),
         ("profile", not steps or trace, "(start, stop), steps with 0 <= start < stop"),

@@ -17,6 +17,14 @@ from gpnas.train._plan import Plan, make_plan
 from gpnas.train._workdir import check_workdirs
 from gpnas.train.task import Task
 
+#: Fields of `train` that have these values where several seeds train at once.
+_TOGETHER = {"parallel": "jit", "shard_min_size": 0, "patience": 0}
+
+
+def separated_by(train: ConfigDict) -> list[str]:
+    """Fields of `train` by which seeds can only train one by one."""
+    return [field for field, value in _TOGETHER.items() if train[field] != value]
+
 
 def prepare(
     configs: Sequence[ConfigDict],
@@ -75,11 +83,8 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
     shared = [config_key(c.to_dict()) | {"seed": None} for c in configs]
     if any(one != shared[0] for one in shared):
         raise ValueError("train_replicas: got other configs, allowed: ones that differ in the seed")
-    own, together = configs[0].train, "where several seeds train at once"
-    if len(configs) > 1 and own.parallel == "pmap":
-        raise UserError("train.parallel", "pmap", f"jit, {together}")
-    if len(configs) > 1 and own.shard_min_size:
-        raise UserError("train.shard_min_size", own.shard_min_size, f"0, {together}")
-    if len(configs) > 1 and own.patience > 0:
-        raise UserError("train.patience", own.patience, f"0, {together}")
+    own = configs[0].train
+    for field in separated_by(own) if len(configs) > 1 else ():
+        allowed = f"{_TOGETHER[field]}, where several seeds train at once"
+        raise UserError(f"train.{field}", own[field], allowed)
     _analysis.check(configs[0].analysis)

@@ -1,4 +1,4 @@
-"""The programs of a run: start, many steps, evaluation; `jit` with sharded batches, or `pmap`.
+"""The programs of a run: start, many steps, evaluation.
 
 The training images lie on each device, of every host, and a call gets the numbers of the images of
 its steps; or it gets these images themselves, streamed (`_feed`). How steps become calls of
@@ -25,6 +25,7 @@ from gpnas.train._averaging import evaluation_params
 from gpnas.train._counters import count_changes
 from gpnas.train._evaluate import Evaluated, make_predict_all
 from gpnas.train._plan import Plan
+from gpnas.train._pmap import with_pmap
 from gpnas.train._segments import many_steps
 from gpnas.train._state import TrainState
 from gpnas.train._step import ANY, OBSERVING, PLAIN, Metrics, init_state, make_step
@@ -77,26 +78,25 @@ class Program(NamedTuple):
         return self.predict_all([variables], split)[0][0]
 
 
-def make_program(
-    plan: Plan, data: Dataset, parallel: str = "jit", replicas: int = 1, shard_min_size: int = 0
-) -> Program:
+def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: int = 0) -> Program:
     """Builds the programs of a run.
 
     Args:
       plan: The plan of the run.
       data: The images.
-      parallel: "jit" or "pmap".
       replicas: Seeds that train at once, under `vmap`. Mask updates are decided once, by the step
         that the replicas share, so they cost nothing at the other steps.
-      shard_min_size: Elements of the smallest array that is spread over the devices, under "jit"
-        and of one seed, see `shardings`; 0: all are replicated.
+      shard_min_size: Elements of the smallest array that is spread over the devices, of one seed,
+        see `shardings`; 0: all are replicated.
     """
 
     layout, init = _make_init(plan, shard_min_size)
-    if parallel == "pmap":
-        place, view, fetch, run, executables = _with_pmap(plan, data)
-    else:
+    if plan.axis is None:
         place, view, fetch, run, executables = _with_jit(plan, data, replicas, layout)
+    else:
+        place, view, fetch, run, executables = with_pmap(
+            make_bodies(plan, data), plan.loop, _resident(plan, data), _zero(plan)
+        )
 
     def network(state: TrainState) -> dict[str, Any]:
         params = evaluation_params(state.opt_state, state.params)
@@ -170,8 +170,9 @@ def _make_on_eval(plan: Plan, predict_all: Callable) -> Callable | None:
     return on_eval
 
 
-def make_bodies(plan: Plan, data: Dataset, axis_name: str | None = None) -> dict[str, Callable]:
+def make_bodies(plan: Plan, data: Dataset) -> dict[str, Callable]:
     """A step, by kind, as the body of a loop over rows, see `Program.run`."""
+    axis_name = plan.axis
 
     def make(kind: str) -> Callable:
         step = make_step(plan.task, plan.method, plan.tx, axis_name, plan.gate_tx, kind)
@@ -266,32 +267,3 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int, layout: Any) -> tuple:
         return [one] if replicas == 1 else _unstack(one, replicas)
 
     return place, view, fetch, run, executables
-
-
-def _with_pmap(plan: Plan, data: Dataset) -> tuple:
-    devices = jax.local_device_count()
-    spread = jax.pmap(lambda _, x: x, axis_name=_placement.AXIS, in_axes=(0, None))
-    replicate = functools.partial(spread, np.arange(devices))
-    images, labels = replicate(_resident(plan, data))
-    in_axes = (0, 0, 0, 0, 0, None, None)
-    wrap = functools.partial(jax.pmap, axis_name=_placement.AXIS, in_axes=in_axes, donate_argnums=0)
-    bodies, zero = make_bodies(plan, data, _placement.AXIS), replicate(_zero(plan))
-    run_rows, executables = many_steps(bodies, plan.loop, 1, wrap, zero, _REPLICA_AXES)
-
-    def run(
-        state: TrainState, rows: Any, steps: int, step: int | None = None
-    ) -> tuple[TrainState, Metrics]:
-        del step
-        by_device = jax.tree.map(
-            lambda x: x[0].reshape(x.shape[1], devices, -1, *x.shape[3:]).swapaxes(0, 1), rows
-        )
-        state, sums = run_rows(state, images, labels, by_device, steps, 0)
-        return state, _placement.on_first_device(sums)
-
-    def view(state: TrainState) -> TrainState:
-        return jax.tree.map(lambda x: x[0], _placement.on_first_device(state))
-
-    def fetch(state: TrainState) -> list[TrainState]:
-        return [view(state)]
-
-    return lambda states: replicate(states[0]), view, fetch, run, executables

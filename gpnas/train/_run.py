@@ -92,6 +92,11 @@ class Replica(NamedTuple):
         return self._replace(pending=charge(self.pending, **seconds))
 
 
+def selected_at(replicas: Sequence[Replica]) -> set[int]:
+    """Steps at which the selected networks were evaluated."""
+    return {int(replica.selected.step) for replica in replicas}
+
+
 def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]) -> None:
     """Writes a checkpoint of all seeds, with digests of the metrics lines so far.
 
@@ -111,8 +116,11 @@ def _save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[
         "runs": [about(config, run.data) for config in run.configs],
         "lines": [replica.written for replica in replicas],
     }
-    kept = {epoch * run.plan.steps_per_epoch for epoch in run.configs[0].train.keep_epochs}
-    _checkpoint.save(run.checkpoints, step, tree, known, kept)
+    train = run.configs[0].train
+    kept = {epoch * run.plan.steps_per_epoch for epoch in train.keep_epochs}
+    if train.keep_best:
+        kept |= selected_at(replicas)
+    _checkpoint.save(run.checkpoints, step, tree, known, kept, train.keep)
 
 
 def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:

@@ -138,7 +138,7 @@ def make_step(
       task: The task.
       method: The mask transform, and how the step uses its masks.
       tx: The optimizer, already wrapped by the method.
-      axis_name: Axis of `pmap` over which gradients are averaged; None under `jit`, where the
+      axis_name: A mapped axis over which gradients are averaged; None under `jit`, where the
         batch's sharding determines it.
       gate_tx: The optimizer of the gates; `tx` if None.
       kind: ANY: the step decides whether masks are updated. OBSERVING, PLAIN: the caller knows that

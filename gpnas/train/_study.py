@@ -21,6 +21,7 @@ from gpnas.train._config import check_config, config_key
 from gpnas.train._load_data import load_data
 from gpnas.train._loop import train_replicas
 from gpnas.train._plan import make_plan
+from gpnas.train._prepare import separated_by
 from gpnas.train._run import Diverged
 
 _SMALL = {"cpu": 20_000}  # weights up to which seeds train faster under vmap than one by one
@@ -211,8 +212,7 @@ def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
         source = _data_key(missing[0])
         data = images[source] = images.get(source) or load_data(missing[0])
         weights = make_plan(missing[0], data).expected["weights"]
-        own = missing[0].train
-        alone = own.parallel != "jit" or own.patience > 0
+        alone = separated_by(missing[0].train)
         together = not alone and _as_replicas(config.replicas, weights)
         groups = [missing] if together else [[one] for one in missing]
         found += [RunGroup(name, group, data) for group in groups]

@@ -26,7 +26,7 @@ def config(tiny):
 def trained(config, data, parts, seeds=(0,)):
     """States after 4 steps, in calls of so many steps, and their training losses."""
     plan = make_plan(config, data)
-    program = make_program(plan, data, config.train.parallel, len(seeds))
+    program = make_program(plan, data, len(seeds))
     placed = program.place(program.init([jax.random.key(seed) for seed in seeds]))
     index = np.arange(4 * 64, dtype=np.int32).reshape(1, 4, 64).repeat(len(seeds), 0)
     losses = []

@@ -1,7 +1,9 @@
 """Checkpoints: whole or not at all, and never silently another."""
 
+import dataclasses
 import os
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.train import _checkpoint
+from gpnas.train import _checkpoint, _loop, load_run, train
 
 
 def tree(seed=0):
@@ -152,3 +154,38 @@ def test_a_checkpoint_that_does_not_fit_leaves_those_before(tmp_path, monkeypatc
         _checkpoint.save(tmp_path, 2, tree)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert _checkpoint.restore(tmp_path, tree)[0] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("keep", "best", "seconds", "took", "steps"),
+    [
+        (1, False, 0.0, 0.0, [80]),
+        (3, False, 0.0, 0.0, [40, 60, 80]),
+        (1, True, 3600.0, 0.0, [20, 80]),
+        (4, False, 1e-9, 3600.0, [20, 80]),
+    ],
+    ids=["the last", "the last three", "the best", "not often where it takes long"],
+)
+def test_which_checkpoints_of_a_run_stay(
+    keep, best, seconds, took, steps, tiny, digits, tmp_path, monkeypatch
+):
+    """Nothing is learnt, so that the first of four networks stays the best of 128 images."""
+    validation = digits.validation
+    few = type(validation)(validation.inputs[:128], validation.targets[:128])
+    config, begun, save = tiny(name="dense"), time.monotonic, _loop.save
+    config.optimizer.learning_rate = 1e-30
+    config.train.keep, config.train.keep_best, config.train.checkpoint_seconds = keep, best, seconds
+    late = []
+
+    def slow(*arguments):
+        save(*arguments)
+        late.append(took)
+
+    monkeypatch.setattr(_loop, "save", slow)
+    monkeypatch.setattr(_loop.time, "monotonic", lambda: begun() + sum(late))
+    record = train(config, tmp_path / "run", dataclasses.replace(digits, validation=few))
+    assert _checkpoint.steps(tmp_path / "run" / "checkpoints") == steps
+    if best:
+        assert record["metrics"]["selected_step"] == 20
+        load_run(tmp_path / "run", "last", digits, epoch=1)

@@ -1,14 +1,13 @@
 """Two processes of four devices train as one of eight, survive a loss, and share mistakes."""
 
+import concurrent.futures
+import importlib.util
 import json
 import os
 import re
 import runpy
 import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax
@@ -25,8 +24,8 @@ from gpnas.train import base
 def get_config():
     config = base(name="rigl", density=0.2, every=10)
     config.data.name, config.model.widths = "digits", (16,)
-    config.train.epochs, config.train.batch_size, config.train.log_every = 5, 128, 5
-    config.train.keep_epochs, config.train.checkpoint_seconds = tuple(range(1, 5)), 0.0
+    config.train.epochs, config.train.batch_size, config.train.log_every = 3, 128, 5
+    config.train.keep_epochs, config.train.checkpoint_seconds = (1, 2), 0.0
     config.train.tensorboard = False
     return config
 """
@@ -62,43 +61,49 @@ commandline.start(main)
 """
 
 
+DIES = """
+import os, runpy, signal, sys
+from gpnas.train import _checkpoint
+
+save = _checkpoint.save
+
+def killing(*arguments):
+    save(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+_checkpoint.save = killing
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+STREAM = ["--config.train.feed=stream"] if importlib.util.find_spec("grain") else []
+
+
 @pytest.fixture
-def launch(tmp_path):
-    """`(command, devices) → [process]` of both, with outputs in files `0.out`, `0.err`, …"""
-    started = []
+def launch(forked, tmp_path):
+    """`(*command, first=…) → [future of the finished process]` of both, each of four devices."""
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
 
-    def start(*command):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-        env = os.environ | {
-            "HOME": str(tmp_path),
-            "XDG_CACHE_HOME": str(tmp_path / "cache"),
-            "PYTHONPATH": str(ROOT),
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-            "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-            "JAX_PLATFORMS": "cpu",
-        }
-        env.pop("JAX_NUM_CPU_DEVICES", None)
-        new = []
-        for process in range(2):
-            own = [part.format(coordinator=coordinator, process=process) for part in command]
-            files = (tmp_path / f"{process}.{name}" for name in ("out", "err"))
-            with next(files).open("w") as out, next(files).open("w") as err:
-                new.append(
-                    subprocess.Popen([sys.executable, *own], env=env, stdout=out, stderr=err)
+        def start(*command, first=()):
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+            env = os.environ | {
+                "HOME": str(tmp_path),
+                "XDG_CACHE_HOME": str(tmp_path / "cache"),
+                "JAX_NUM_CPU_DEVICES": "4",
+                "JAX_PLATFORMS": "cpu",
+            }
+            return [
+                threads.submit(
+                    forked,
+                    [part.format(coordinator=coordinator, process=i) for part in (*own, *command)],
+                    ROOT,
+                    env,
                 )
-        started.extend(new)
-        return new
+                for i, own in enumerate((first, ()))
+            ]
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def text(path):
-    return path.read_text(errors="replace")
+        yield start
 
 
 def watched(run):
@@ -115,35 +120,28 @@ def watched(run):
     return found
 
 
-@pytest.mark.exhaustive
-@pytest.mark.slow
-def test_two_processes_of_which_one_is_lost_train_as_one(launch, digits, tmp_path):
+@pytest.fixture
+def training(tmp_path):
+    """`(folder, command)` of a run of two processes, but for its epochs."""
     (tmp_path / "conf.py").write_text(CONFIG)
-    folder = tmp_path / "two"
-    command = [
+    return tmp_path / "two", [
         str(ROOT / "experiments" / "train.py"), f"--config={tmp_path / 'conf.py'}",
-        f"--workdir={folder}", "--coordinator={coordinator}", "--processes=2",
-        "--process={process}", "--lost_seconds=10",
+        f"--workdir={tmp_path / 'two'}", "--coordinator={coordinator}", "--processes=2",
+        "--process={process}", "--lost_seconds=5",
     ]  # fmt: skip
-    first, second = launch(*command)
-    while not (folder / "checkpoints" / "10.digest.json").exists():
-        assert first.poll() is second.poll() is None, text(tmp_path / "0.err")
-        time.sleep(0.02)
-    first.send_signal(signal.SIGKILL)
-    assert second.wait(timeout=60) == 75
-    assert text(tmp_path / "1.err") == (
-        "process 0 was lost; the same command in all processes, with --config.resume=True,"
-        " goes on\n"
-    )
-    assert not (folder / "record.json").exists()
-    both = launch(*command, "--config.resume=True")
-    assert [process.wait(timeout=100) for process in both] == [0, 0], text(tmp_path / "0.err")
-    record = json.loads((folder / "record.json").read_text())
-    assert record["machine"]["processes"] == 2 and record["machine"]["devices"] == 8
 
-    config = runpy.run_path(str(tmp_path / "conf.py"))["get_config"]()
-    one = watched(lambda: train(config, tmp_path / "one", digits))
-    assert sorted(one) == list(range(10, 60, 10))
+
+@pytest.fixture(scope="module")
+def one(digits, tmp_path_factory):
+    """`{step: (states, selected)}` at each mask update of a run of one process of eight devices."""
+    folder = tmp_path_factory.mktemp("one")
+    (folder / "conf.py").write_text(CONFIG)
+    config = runpy.run_path(str(folder / "conf.py"))["get_config"]()
+    return watched(lambda: train(config, folder / "one", digits))
+
+
+def as_one(folder, one):
+    """Compares the checkpoints of two processes with those of one."""
     for step, tree in one.items():
         restored, ((state,), _) = _checkpoint.restore(folder / "checkpoints", tree, last=step)
         (like,) = tree[0]
@@ -156,25 +154,32 @@ def test_two_processes_of_which_one_is_lost_train_as_one(launch, digits, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_state_that_two_processes_split_is_as_a_replicated_one(launch, digits, tmp_path):
-    (tmp_path / "conf.py").write_text(CONFIG)
-    folder = tmp_path / "two"
-    both = launch(
-        str(ROOT / "experiments" / "train.py"), f"--config={tmp_path / 'conf.py'}",
-        f"--workdir={folder}", "--coordinator={coordinator}", "--processes=2",
-        "--process={process}", "--config.train.shard_min_size=256", "--config.train.epochs=2",
-    )  # fmt: skip
-    assert [process.wait(timeout=200) for process in both] == [0, 0], text(tmp_path / "0.err")
-    config = runpy.run_path(str(tmp_path / "conf.py"))["get_config"]()
-    config.train.epochs = 2
-    one = watched(lambda: train(config, tmp_path / "one", digits))
-    (like,) = one[20][0]
-    step, ((state,), _) = _checkpoint.restore(folder / "checkpoints", one[20])
-    assert step == 20
-    jax.tree.map(np.testing.assert_array_equal, state.masks, like.masks)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.params, like.params
+def test_two_processes_of_which_one_is_lost_train_as_one(launch, training, tmp_path, one):
+    (tmp_path / "dies.py").write_text(DIES)
+    folder, command = training
+    killed, left = launch(*command, first=[str(tmp_path / "dies.py")])
+    assert killed.result().returncode == -signal.SIGKILL, killed.result().stderr
+    assert left.result().returncode == 75
+    assert left.result().stderr == (
+        "process 0 was lost; the same command in all processes, with --config.resume=True,"
+        " goes on\n"
     )
+    assert _checkpoint.steps(folder / "checkpoints") == [10]
+    assert not (folder / "record.json").exists()
+    both = launch(*command, "--config.resume=True")
+    assert [process.result().returncode for process in both] == [0, 0], both[0].result().stderr
+    record = json.loads((folder / "record.json").read_text())
+    assert record["machine"]["processes"] == 2 and record["machine"]["devices"] == 8
+    assert sorted(one) == [10, 20, 30]
+    as_one(folder, one)
+
+
+@pytest.mark.slow
+def test_a_state_that_two_processes_split_and_stream_is_as_a_replicated_one(launch, training, one):
+    folder, command = training
+    both = launch(*command, "--config.train.shard_min_size=256", *STREAM)
+    assert [process.result().returncode for process in both] == [0, 0], both[0].result().stderr
+    as_one(folder, one)
 
 
 @pytest.mark.slow
@@ -185,11 +190,9 @@ def test_a_mistake_ends_all_processes(launch, tmp_path):
     (tmp_path / "used" / "record.json").write_text("{}")
     before = set(tmp_path.iterdir())
     both = launch(str(tmp_path / "mistakes.py"), str(tmp_path), "{coordinator}", "{process}")
-    assert [process.wait(timeout=60) for process in both] == [2, 2]
-    told = [
-        [line for line in text(tmp_path / f"{i}.out").splitlines() if "allowed" in line]
-        for i in range(2)
-    ]
+    both = [process.result() for process in both]
+    assert [process.returncode for process in both] == [2, 2]
+    told = [[line for line in process.stdout.splitlines() if "allowed" in line] for process in both]
     assert told[0] == told[1] and len(told[0]) == 3
     assert re.match("train.batch_size: got 100, allowed: a multiple of the 8 devices", told[0][0])
     assert told[0][1] == (
@@ -197,10 +200,10 @@ def test_a_mistake_ends_all_processes(launch, tmp_path):
         " the same in all processes"
     )
     assert told[0][2].startswith("workdir: got ")
-    errors = {text(tmp_path / f"{i}.err") for i in range(2)}
+    errors = {process.stderr for process in both}
     assert errors == {"seed: got -1, allowed: 0 to 2**32 - 1\n"}
     made = {path.name for path in set(tmp_path.iterdir()) - before}
-    assert made <= {"0.out", "0.err", "1.out", "1.err", "cache", "__pycache__"}
+    assert made <= {"cache", "__pycache__"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Eight devices do what one does, under `jit` and under `pmap`, in a loop or step by step."""
+"""One, two, four and eight devices do the same, under `jit` and under `pmap`, in each loop."""
 
 import json
 
@@ -12,44 +12,54 @@ import json, pathlib, sys
 import jax, numpy as np
 from ml_collections import ConfigDict
 from gpnas import data
-from gpnas.train import Stopped, _checkpoint as checkpoint, train
+from gpnas.train import Stopped, _checkpoint, train
 
 config, folder = ConfigDict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])
-digits, found = data.load("digits"), {"devices": jax.device_count()}
-for name in sys.argv[3:]:
-    config.train.parallel, config.train.loop = name.split("-")
-    record = train(config, folder / name, digits)
+digits, found, save, config.resume = data.load("digits"), {}, _checkpoint.save, True
+
+def watched(place, step, tree, *rest):
+    save(place, step, tree, *rest)
+    masks.append([np.flatnonzero(x).tolist() for x in jax.tree.leaves(tree[0][0].masks)])
+    if cut:  # after the first epoch
+        raise Stopped
+
+_checkpoint.save = watched
+for run in sys.argv[3:]:
+    kind, name, *cut = run.split(":")
+    config.train.parallel, config.train.loop = kind.split("-")
+    masks = []
+    try:
+        record = train(config, folder / name, digits)
+    except Stopped:
+        continue
     lines = [json.loads(line) for line in open(folder / name / "metrics.jsonl")]
     found[name] = {
         "loss": [line["loss"] for line in lines if line["split"] == "train"],
         "curve": [[p["grown"], p["pruned"], p["density"]] for p in record["curve"]],
+        "masks": masks,
         "compilations": record["compilations"],
         "error": record["metrics"]["test_error_last"],
         "devices": record["machine"]["devices"],
     }
-if "pmap-scan" in found:  # cut off after the first epoch, and taken up again
-    config.train.parallel, config.train.loop = "pmap", "scan"
-    save = checkpoint.save
-    def stop(*args):
-        save(*args)
-        raise Stopped
-    checkpoint.save = stop
-    try:
-        train(config, folder / "resumed", digits)
-    except Stopped:
-        config.resume = True
-    checkpoint.save = save
-    record = train(config, folder / "resumed", digits)
-    lines = [json.loads(line) for line in open(folder / "resumed" / "metrics.jsonl")]
-    found["resumed"] = [line["loss"] for line in lines if line["split"] == "train"]
-    found["resumed error"] = record["metrics"]["test_error_last"]
 print(json.dumps(found))
 """
+#: By devices: `parallel-loop:folder`, or `…:cut` for a run that is cut off after the first epoch
+#: and goes on where the folder is named again.
+RUNS = {
+    1: ["jit-scan:1", "jit-scan:1 to 8:cut"],
+    8: [
+        "jit-scan:8", "jit-steps:8 steps", "pmap-scan:8 pmap", "pmap-steps:8 pmap steps",
+        "jit-scan:1 to 8", "jit-scan:8 to 2:cut", "pmap-scan:8 pmap resumed:cut",
+        "pmap-scan:8 pmap resumed",
+    ],
+    2: ["jit-scan:2", "jit-scan:8 to 2"],
+    4: ["jit-scan:4"],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def runs(tiny, python, tmp_path_factory):
-    """What a run did, by devices and kind."""
+    """What a run did, by folder."""
     config = tiny(name="granet", density=0.2, every=5)
     config.model.widths = (16,)
     config.data.augment = "pad_crop(1)|flip_lr|cutout(2)|mixup(0.2)"
@@ -57,26 +67,28 @@ def runs(tiny, python, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     (folder / "run.py").write_text(RUN)
     found = {}
-    kinds = {1: ["jit-scan"], 8: ["jit-scan", "jit-steps", "pmap-scan", "pmap-steps"]}
-    for devices, names in kinds.items():
-        out = folder / str(devices)
-        done = python(folder / "run.py", config.to_json(), out, *names, devices=devices)
+    for devices, names in RUNS.items():
+        done = python(folder / "run.py", config.to_json(), folder, *names, devices=devices)
         assert done.returncode == 0, done.stderr
-        found[devices] = json.loads(done.stdout)
-        assert found[devices]["devices"] == devices
+        found |= json.loads(done.stdout)
     return found
 
 
-@pytest.mark.parametrize("name", ["jit-scan", "jit-steps", "pmap-scan", "pmap-steps"])
+@pytest.mark.parametrize(
+    "name",
+    ["2", "4", "8", "8 steps", "8 pmap", "8 pmap steps", "8 pmap resumed", "1 to 8", "8 to 2"],
+)
 def test_as_on_one_device(runs, name):
-    one, many = runs[1]["jit-scan"], runs[8][name]
+    one, many = runs["1"], runs[name]
     np.testing.assert_allclose(many["loss"][:10], one["loss"][:10], rtol=1e-3)
     assert many["curve"] == one["curve"]
+    assert many["masks"] == one["masks"][-len(many["masks"]) :]
+    assert len(many["masks"]) == (1 if "to" in name or "resumed" in name else 2)
     assert many["compilations"] == 1
-    assert many["devices"] == 8
+    assert many["devices"] == int(name.partition(" ")[0] if "to" not in name else name[-1])
     assert abs(many["error"] - one["error"]) < 3
 
 
 def test_pmap_resumes(runs):
-    assert runs[8]["resumed"] == runs[8]["pmap-scan"]["loss"]
-    assert runs[8]["resumed error"] == runs[8]["pmap-scan"]["error"]
+    for field in ("loss", "error"):
+        assert runs["8 pmap resumed"][field] == runs["8 pmap"][field]

@@ -79,7 +79,7 @@ def test_a_plain_step_does_not_look_at_statistics(plan_of, digits):
 
 def run(plan, digits, replicas=1, spoiled=()):
     """Last states, and metrics of each chunk; of the last, some batches are an image 64 times."""
-    program = make_program(plan, digits, "jit", replicas)
+    program = make_program(plan, digits, replicas)
     state = program.place(program.init([jax.random.key(i) for i in range(replicas)]))
     rng, step, found = np.random.default_rng(0), 0, []
     while step < plan.total_steps:

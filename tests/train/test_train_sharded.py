@@ -166,7 +166,7 @@ def test_a_mask_update_sends_counts_and_no_scores(config, digits):
         ({"train.shard_min_size": -1}, "train.shard_min_size: got -1, allowed: 0 or more"),
         (
             {"train.shard_min_size": 1, "train.parallel": "pmap"},
-            "train.shard_min_size: got 1, allowed: 0 or more; 0 where train.parallel=pmap",
+            "train.shard_min_size: got 1, allowed: 0, where train.parallel=pmap",
         ),
     ],
 )

@@ -25,7 +25,7 @@ class Morphable(nn.Module):
       architecture: As `gpnas.search.morphable.architecture` has it, checked.
       dtype: Of the computation; parameters are float32.
       conv: A key of `CONVOLUTIONS`.
-      axis_name: Axis over which batch statistics are averaged under `pmap`.
+      axis_name: A mapped axis over which batch statistics are averaged.
     """
 
     architecture: Any
