@@ -267,7 +267,7 @@ def _spread_over_products(why: np.ndarray, head: np.ndarray, factor: np.ndarray)
 def _closures(
     classes: np.ndarray, frozen: np.ndarray, products: Products, axes: Iterable[tuple[int, ...]]
 ) -> tuple[list[frozenset[int]], set[int]]:
-    """(units as sets of classes, classes whose removal would remove fixed ones or a whole axis)."""
+    """Returns (units as sets of classes, classes that are fixed or would remove a whole axis)."""
     of_factor: dict[int, set[int]] = defaultdict(set)
     for head, ways in products.items():
         for way in ways:
@@ -287,9 +287,10 @@ def _closures(
 
 
 def _closure(start: int, products: Products, of_factor: dict[int, set[int]]) -> Any:
-    """The classes that are removed with one.
+    """Returns the classes that are removed with a given one.
 
-    If any of several factors would do, the one most of whose products are already removed is taken.
+    If one of several factors must be removed, the one with the most products already removed is
+    chosen.
     """
     removed, queue = {start}, [start]
 
@@ -311,7 +312,7 @@ def _closure(start: int, products: Products, of_factor: dict[int, set[int]]) -> 
 
 
 def cuts(solution: Solution, removed_units: Iterable[int]) -> Cut:
-    """A function that gives the kept indices along an axis when some units are removed."""
+    """Makes a function that returns the kept indices along an axis if some units are removed."""
     inactive = np.zeros(int(solution.classes.max(initial=0)) + 1, bool)
     for unit in removed_units:
         inactive[list(solution.units[unit])] = True
