@@ -1,4 +1,4 @@
-"""AC/DC (Peste et al. 2021): sparse and dense phases in turn.
+"""AC/DC (Peste et al. 2021): alternating sparse and dense phases.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 
@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Five sparse phases, each followed by a dense one, then sparse to the end."""
+    """Five sparse phases, each followed by a dense one, then a final sparse phase."""
     return base(
         name="acdc",
         density=0.02,

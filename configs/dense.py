@@ -1,4 +1,4 @@
-"""Dense training: the baseline that nothing is taken from.
+"""Dense training, the baseline.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, SGD with momentum, cosine: about 10 s on 2 CPU cores.
 
@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """All 266,200 weights live, always."""
+    """All 266,200 weights are active at all steps."""
     return base(
         name="dense",
     )

@@ -1,4 +1,4 @@
-"""Development: growth and pruning coupled, the method of this project (docs/development.md).
+"""Development: coupled growth and pruning, the method of this project (docs/development.md).
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 
@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """From a 2 % seed to a peak and back, while weights are exchanged."""
+    """From 2 % to a peak and back, with weights exchanged at each mask update."""
     return base(
         name="development",
         density=0.02,

@@ -1,8 +1,8 @@
-"""Development of cells: the edges of a supernet's cell grow and are pruned (docs/development.md).
+"""Development of cells: edges of a supernet's cell are grown and pruned (docs/development.md).
 
-Each of the six edges of a cell may hold any of four operations; of these 24, a quarter lives at the
-start, half at the peak, and a quarter in the end. What is left is in the run's architecture.json,
-of which `gpnas.models.from_architecture` makes a plain network. Fashion-MNIST at 14 × 14, 10
+Each of the six edges of a cell can have any of four operations. Of these 24, a quarter is active at
+the start, half at the peak, and a quarter at the end. The result is in the run's architecture.json,
+from which `gpnas.models.from_architecture` builds a plain network. Fashion-MNIST at 14 × 14, 10
 epochs.
 
     gpnas train --config=development_cell --workdir=runs/cell
@@ -14,7 +14,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """All channels stay; six of 24 operations are left, and one run finds which."""
+    """All channels stay active; the run selects six of 24 operations."""
     config = base(
         name="development_units",
         density=1.0,

@@ -1,4 +1,4 @@
-"""Development under a cost curve: units of all layers compete, and the widths are found.
+"""Development under a cost curve: units of all layers compete, which determines the widths.
 
 gpnas train --config=development_cost --workdir=runs/cost
 """
@@ -9,7 +9,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """A quarter of the MACs of a small convolutional network, walked down from the whole."""
+    """Shrinks a small convolutional network to a quarter of its MACs."""
     config = base(
         name="development_cost", curve=((0.0, 1.0), (0.6, 0.25)), cost="macs",
         every="auto", window="auto",

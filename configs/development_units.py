@@ -1,9 +1,8 @@
-"""Development by units: neurons and channels grown beyond need, then pruned (docs/development.md).
+"""Development of units: neurons and channels are overgrown, then pruned (docs/development.md).
 
-LeNet-5 on Fashion-MNIST, 10 epochs: from a quarter of its channels and neurons to half as many more
-and back.
-With `--config.elastic=True` arrays have the size of the active network, which trains in a
-fraction of the time; with `--config.model.name=resnet` blocks are pruned, too
+LeNet-5 on Fashion-MNIST, 10 epochs: from a quarter of its channels and neurons to 1.5 times as many
+and back. With `--config.elastic=True`, arrays have the size of the active network, which trains in
+a fraction of the time. With `--config.model.name=resnet`, blocks are also pruned
 (`--config.method.block_density=0.5`).
 
     gpnas train --config=development_units --workdir=runs/units
@@ -15,7 +14,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """A quarter of the width left; in the first tenth of the run it grows by half of that."""
+    """A quarter of the width; in the first tenth of the run it grows by half of that."""
     config = base(
         name="development_units",
         density=0.25,

@@ -9,7 +9,7 @@ from gpnas.train import front_config
 
 
 def get_config() -> ConfigDict:
-    """A small convolutional network; `--config.model.name=resnet` is another one."""
+    """A small convolutional network; `--config.model.name=resnet` selects another one."""
     config = front_config()
     config.train.epochs = 8
     config.optimizer.learning_rate = 0.05

@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Dense at first; the smallest weights go along a cubic curve, until 0.75 of the run."""
+    """Starts dense; prunes the smallest weights along a cubic curve until 0.75 of the run."""
     return base(
         name="gmp",
         density=0.02,

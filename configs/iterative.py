@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Ten cuts of the same fraction, with training between."""
+    """Ten pruning rounds of equal fraction, with training in between."""
     return base(
         name="iterative",
         density=0.02,

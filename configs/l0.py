@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Input units of each layer have a gate; λ is the price of a weight."""
+    """Gates on the input units of each layer; λ is the penalty per weight."""
     config = base(
         name="l0",
         penalties=(0.1,),

@@ -1,6 +1,6 @@
 """L0 regularisation by binary gates and the ARM gradient (Li & Ji 2019), LeNet-300-100 on MNIST.
 
-Adam, batch 100, 200 epochs; two forward passes and one backward pass a step.
+Adam, batch 100, 200 epochs; two forward passes and one backward pass per step.
 
     gpnas train --config=l0_arm --workdir=runs/l0_arm
 """
@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Input units of each layer have a gate; λ is the price of a weight."""
+    """Gates on the input units of each layer; λ is the penalty per weight."""
     config = base(
         name="l0_arm",
         penalties=(0.1,),

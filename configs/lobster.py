@@ -1,6 +1,6 @@
 """LOBSTER, loss-based sensitivity (Tartaglione et al. 2020), of LeNet-300-100 on MNIST.
 
-SGD without momentum, batch 100; pruned whenever the validation loss stands still.
+SGD without momentum, batch 100; pruned at plateaus of the validation loss.
 
     gpnas train --config=lobster --workdir=runs/lobster
 """
@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Weights that the loss does not depend on shrink, and go at plateaus."""
+    """Weights to which the loss is insensitive decay, and are pruned at plateaus."""
     config = base(
         name="lobster",
         density=0.01,

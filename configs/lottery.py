@@ -13,7 +13,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Each round cuts a fifth of each layer, a tenth of the last."""
+    """Each round prunes a fifth of each layer, a tenth of the last."""
     config = base(
         name="lottery",
         rounds=15,

@@ -1,6 +1,6 @@
-"""Neural plasticity network that expands (Li & Ji 2021), LeNet-300-100 on MNIST.
+"""Neural plasticity network with expansion (Li & Ji 2021), LeNet-300-100 on MNIST.
 
-Adam, batch 128; the validation loss says when the next unit of each layer becomes active.
+Adam, batch 128; the validation loss determines when the next unit of each layer becomes active.
 
     gpnas train --config=npn_expand --workdir=runs/npn_expand
 """
@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Three units a hidden layer at first."""
+    """Starts with three units per hidden layer."""
     config = base(
         name="npn_expand",
         penalties=(0.1,),

@@ -1,6 +1,6 @@
-"""Neural plasticity network that sparsifies (Li & Ji 2021), LeNet-300-100 on MNIST.
+"""Neural plasticity network with sparsification (Li & Ji 2021), LeNet-300-100 on MNIST.
 
-Adam, batch 128; gates learn in the middle of the run.
+Adam, batch 128; gates are trained in the middle of the run.
 
     gpnas train --config=npn_sparsify --workdir=runs/npn_sparsify
 """
@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """All units at first; gates close some; what is left is trained on."""
+    """Starts with all units; gates close some; the others are trained further."""
     config = base(
         name="npn_sparsify",
         penalties=(0.1,),

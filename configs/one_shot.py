@@ -1,4 +1,4 @@
-"""One-shot magnitude pruning (Han et al. 2015): train, cut once, train on.
+"""One-shot magnitude pruning (Han et al. 2015): train, prune once, fine-tune.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 
@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Half the run dense, then the largest weights alone."""
+    """Dense for half of the run, then only the largest weights."""
     return base(
         name="one_shot",
         density=0.02,

@@ -1,7 +1,7 @@
-"""The pipeline: grow by |g| to a peak, then prune by |w|; the two never meet.
+"""The pipeline: grows by |g| to a peak, then prunes by |w|, never both at once.
 
-LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
-The control of `development`: its density curve and mask updates, without churn or a common score.
+LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores. A
+control of `development`: the same density curve and mask updates, without churn or a common score.
 
     gpnas train --config=pipeline --workdir=runs/pipeline
 """
@@ -12,7 +12,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Twelve times the final density at a tenth of the run, and down again until three quarters."""
+    """Twelve times the final density at a tenth of the run, decreasing until three quarters."""
     return base(
         name="pipeline",
         density=0.02,

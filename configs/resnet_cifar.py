@@ -1,13 +1,14 @@
 """Dense ResNet-20 on CIFAR-10 by the recipe of He et al. 2016 (arXiv:1512.03385), section 4.2.
 
-Their test error is 8.75 %. This config has not been run to its end: one of its steps takes about a
-second on 2 CPU cores, and there are 63,882 (182 epochs of 351; theirs are 64,000). It trains on
-45,000 images, as they did where they chose the schedule.
+Their test error is 8.75 %. This config has not been run to its end: a step takes about a second on
+2 CPU cores, and there are 63,882 (182 epochs of 351; the paper has 64,000). It trains on 45,000
+images, as the paper does to choose the schedule.
 
-The network differs from theirs: shortcuts that change the width are 1 × 1 convolutions with batch
-norm (2,560 weights more) instead of strided identities, the last batch norm of each block begins at
-zero, and weights are drawn as by LeCun. Images are standardized per channel, where they subtract
-the mean of each pixel, and weight decay spares biases and batch norm.
+The network differs from the paper's: shortcuts that change the width are 1 × 1 convolutions with
+batch norm (2,560 more weights) instead of strided identities, the scale of each block's last batch
+norm is initialized to zero, and weights have LeCun's initialization. Images are standardized per
+channel, where the paper subtracts the mean of each pixel, and biases and batch norms have no weight
+decay.
 
     gpnas train --config=resnet_cifar --workdir=runs/resnet20
 """
@@ -19,7 +20,7 @@ from gpnas.train import base
 
 
 def steps(rate: float, total: int) -> optax.Schedule:
-    """The rate, divided by 10 after half of the steps and after three quarters of them."""
+    """The rate, divided by 10 after half and after three quarters of the steps."""
     return optax.piecewise_constant_schedule(rate, {total // 2: 0.1, 3 * total // 4: 0.1})
 
 

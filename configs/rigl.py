@@ -1,4 +1,4 @@
-"""RigL (Evci et al. 2020): the smallest weights go, those with the largest gradient come.
+"""RigL (Evci et al. 2020): prunes the smallest weights, grows those with the largest gradient.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 
@@ -11,7 +11,8 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """A third of a layer every 100 steps, ever less, until 0.9 of the run (the paper: 0.75)."""
+    """Exchanges a third of each layer every 100 steps, decaying until 0.9 of the run (paper:
+    0.75)."""
     return base(
         name="rigl",
         density=0.02,

@@ -1,6 +1,6 @@
 """Sensitivity-driven regularisation (Tartaglione et al. 2018) of LeNet-300-100 on MNIST.
 
-SGD without momentum, batch 100; pruned whenever the validation loss stands still.
+SGD without momentum, batch 100; pruned at plateaus of the validation loss.
 
     gpnas train --config=sensitivity --workdir=runs/sensitivity
 """
@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Weights that the outputs do not depend on shrink, and go at plateaus."""
+    """Weights to which the outputs are insensitive decay, and are pruned at plateaus."""
     config = base(
         name="sensitivity",
         density=0.01,

@@ -1,4 +1,4 @@
-"""SET (Mocanu et al. 2018): the smallest weights go, random ones come.
+"""SET (Mocanu et al. 2018): prunes the smallest weights, grows random ones.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 

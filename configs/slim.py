@@ -1,4 +1,4 @@
-"""A trained network, pruned to a quarter of its MACs while it is trained further.
+"""Prunes a trained network to a quarter of its MACs during further training.
 
 The config's `model` is the trained network's, and `train.init_from` its weights: the folder of a
 run, a safetensors file, a folder of Orbax, or `module:function` (docs/own.md).
@@ -7,7 +7,8 @@ run, a safetensors file, a folder of Orbax, or `module:function` (docs/own.md).
     gpnas train --config=slim --config.train.init_from=runs/dense --workdir=runs/slim
     gpnas export --workdir=runs/slim
 
-`--config.method.curve='((0.0, 1.0), (0.6, 0.1))'` keeps a tenth. In Python it is `gpnas.slim`.
+`--config.method.curve='((0.0, 1.0), (0.6, 0.1))'` keeps a tenth. The Python equivalent is
+`gpnas.slim`.
 """
 
 from ml_collections import ConfigDict, config_dict

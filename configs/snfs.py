@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Momentum says where weights grow and how many each layer gets."""
+    """Momentum determines where weights grow and how many each layer gets."""
     return base(
         name="snfs",
         density=0.02,

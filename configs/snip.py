@@ -1,4 +1,4 @@
-"""SNIP (Lee et al. 2019): pruned before training, by |w·g| on the first batch.
+"""SNIP (Lee et al. 2019): prunes before training, by |w·g| on the first batch.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 

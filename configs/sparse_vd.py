@@ -1,6 +1,6 @@
 """Sparse variational dropout (Molchanov et al. 2017) of LeNet-300-100 on MNIST.
 
-The paper's recipe: Adam, batch 100, 200 epochs, the divergence switched on between epochs 5 and 20.
+The paper's recipe: Adam, batch 100, 200 epochs, the divergence ramped up between epochs 5 and 20.
 About six minutes on 2 CPU cores.
 
     gpnas train --config=sparse_vd --workdir=runs/sparse_vd
@@ -12,7 +12,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """How sparse it gets follows from the data; there is no density to set."""
+    """The sparsity depends on the data; there is no density setting."""
     config = base(
         name="sparse_vd",
         threshold=3.0,

@@ -1,4 +1,4 @@
-"""Straight-through magnitude (Bengio et al. 2013): sparse forward, dense learning.
+"""Straight-through magnitude pruning (Bengio et al. 2013): sparse forward pass, dense updates.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 
@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """The largest 2 % of each layer are used, and all of them learn."""
+    """The forward pass uses the largest 2 % of each layer; all weights are trained."""
     return base(
         name="ste",
         density=0.02,

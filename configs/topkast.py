@@ -1,4 +1,4 @@
-"""Top-KAST (Jayakumar et al. 2020): sparse forward, a little less sparse backward.
+"""Top-KAST (Jayakumar et al. 2020): sparse forward pass, less sparse backward pass.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores.
 
@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """The largest 2 % are used, the largest 12 % learn."""
+    """The forward pass uses the largest 2 %; the largest 12 % are trained."""
     return base(
         name="topkast",
         density=0.02,

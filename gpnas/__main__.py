@@ -1,11 +1,11 @@
-"""The command `gpnas`, also as `python -m gpnas`: it runs one of the command lines."""
+"""The command `gpnas`, also `python -m gpnas`."""
 
 import runpy
 import sys
 
 from gpnas.errors import UserError, not_installed
 
-# Module of `gpnas.commands` (a link to experiments/) by command, an example, and what it does.
+# By command: module of `gpnas.commands` (a link to experiments/), example, description.
 COMMANDS = {
     "train": ("train", "--config=rigl --workdir=runs/rigl", "one run"),
     "front": ("front", "--config=front --workdir=runs/front", "small networks from one run"),
@@ -30,7 +30,7 @@ Configs: {configs}"""
 
 
 def main() -> None:
-    """Runs the command that the first argument names, as Python runs its module."""
+    """Runs the command named by the first argument, as `python` runs its module."""
     name = sys.argv[1] if len(sys.argv) > 1 else "help"
     if name in ("help", "--help", "-h"):
         print(_help())

@@ -1,4 +1,4 @@
-"""Aborts by libraries in C++, reported in one line."""
+"""One-line reports of aborts in C++ libraries."""
 
 import ctypes
 import faulthandler
@@ -10,19 +10,19 @@ from collections.abc import Callable
 
 from absl import logging
 
-_MOST = 2**16  # bytes of what a library said before
+_MOST = 2**16  # bytes of earlier output of a library
 
 
 def one_line_on_abort(explain: Callable[[str], str | None], code: int) -> None:
-    """From here on, an abort that can be explained is one line on stderr and an exit code.
+    """Reports an abort that can be explained by one line on stderr and an exit code.
 
-    JAX ends a process that has lost the others by `abort`, after printing a page, without an
-    exception. So what is not Python's writes to a temporary file in place of stderr. It is shown
-    only if the process aborts and `explain` has nothing to say.
+    JAX ends a process that has lost the others by `abort`, after a long message and without an
+    exception. So libraries in C++ write to a temporary file instead of stderr, which is shown only
+    if the process aborts and `explain` returns None.
 
     Args:
-      explain: From what was printed to a line; None if it is about something else.
-      code: The exit code of an abort that was explained.
+      explain: `output → line`, or None if the output has another cause.
+      code: Exit code of an explained abort.
     """
     hidden = tempfile.TemporaryFile()  # noqa: SIM115 (open to the end)
     shown = os.dup(2)
@@ -38,7 +38,7 @@ def one_line_on_abort(explain: Callable[[str], str | None], code: int) -> None:
         os.write(shown, (said if line is None else f"{line}\n").encode())
         os._exit(128 + number if line is None else code)
 
-    # Python's own handlers run between two of its instructions, and none comes after an abort.
+    # Python's signal handlers run between bytecode instructions, so never after an abort.
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(handler))
     ctypes.CDLL(None).signal(signal.SIGABRT, handler)

@@ -1,4 +1,4 @@
-"""JSON files, written whole or not at all and checked when they are read; the cache folder."""
+"""JSON files, written atomically and checked on reading; the cache folder."""
 
 import contextlib
 import errno
@@ -12,23 +12,23 @@ from typing import Any
 
 from gpnas.errors import UserError
 
-MAX_DEPTH = 100  # of nested objects and lists: recursive readers stay within the stack
-# What the system says where a disk, a quota or a limit of size is full, or the disk fails.
+MAX_DEPTH = 100  # of nested objects and lists, within the limit of recursive readers
+# Error numbers of a full disk, quota or size limit, and of a failing disk.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_NUMBERS = re.compile(r"\[\n([-+.,\deE\s]+)\]")  # a list of them, an item a line; no text has one
+_NUMBERS = re.compile(r"\[\n([-+.,\deE\s]+)\]")  # a list of numbers, one per line; not in strings
 
 
 def cache_home() -> pathlib.Path:
-    """Folder of what gpnas can make again: `~/.cache/gpnas`, below XDG_CACHE_HOME if it is set."""
+    """Returns the cache folder: `~/.cache/gpnas`, or below XDG_CACHE_HOME if it is set."""
     given = os.environ.get("XDG_CACHE_HOME")
     return (pathlib.Path(given) if given else pathlib.Path.home() / ".cache") / "gpnas"
 
 
 def parse_json(text: str | bytes) -> Any:
-    """A JSON document.
+    """Parses a JSON document.
 
     Raises:
-      ValueError: If it is not one, or is nested more than `MAX_DEPTH` levels deep.
+      ValueError: If it is invalid, or nested more than `MAX_DEPTH` levels deep.
     """
     try:
         value = json.loads(text)
@@ -43,14 +43,14 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def tuples(value: Any) -> Any:
-    """JSON data in which lists are tuples, also inside of objects."""
+    """Converts lists in JSON data to tuples, recursively."""
     if isinstance(value, Mapping):
         return {name: tuples(inner) for name, inner in value.items()}
     return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def lists(value: Any) -> Any:
-    """Tuples as lists, as JSON has them, also inside of each other."""
+    """Converts tuples to lists, recursively."""
     return list(map(lists, value)) if isinstance(value, list | tuple) else value
 
 
@@ -60,18 +60,18 @@ def _children(value: Any) -> Iterable[Any]:
 
 
 def read_json(path: pathlib.Path, field: str, allowed: str) -> dict[str, Any]:
-    """A JSON object from a file.
+    """Reads a JSON object from a file.
 
     Args:
       path: The file.
       field: The field or flag that chose the file, for the message.
-      allowed: What the file should have been, for the message.
+      allowed: Description of a valid file, for the message.
 
     Raises:
       UserError: If the file cannot be read or does not hold a JSON object.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device may never end
+        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
             raise OSError(errno.EINVAL, "not a regular file")
         value = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -84,18 +84,18 @@ def read_json(path: pathlib.Path, field: str, allowed: str) -> dict[str, Any]:
 
 
 def digest_of(content: Any) -> str:
-    """SHA-256 of JSON data, whatever the order of its keys."""
-    plain = json.loads(json.dumps(content))  # keys as they come back: strings
+    """Returns the SHA-256 of JSON data, independent of the order of keys."""
+    plain = json.loads(json.dumps(content))  # keys become strings
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON object with the digest of what it holds, in the field "digest"."""
+    """Returns a JSON object with the digest of its content in the field "digest"."""
     return {**content, "digest": digest_of(content)}
 
 
 def is_whole(content: Mapping[str, Any]) -> bool:
-    """Whether a JSON object is as it was sealed, or never was."""
+    """Returns whether a JSON object matches its digest, or has none."""
     rest = {name: value for name, value in content.items() if name != "digest"}
     try:
         return "digest" not in content or content["digest"] == digest_of(rest)
@@ -104,10 +104,10 @@ def is_whole(content: Mapping[str, Any]) -> bool:
 
 
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file whole or not at all; it is on disk on return.
+    """Writes a file atomically; it is on disk on return.
 
     Raises:
-      OSError: If it cannot be written; the file that was there is then as it was.
+      OSError: If it cannot be written; an existing file is then unchanged.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with naming(path):
@@ -122,7 +122,7 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 
 def sync(path: pathlib.Path) -> None:
-    """Makes a file, or the names in a folder, survive a power failure."""
+    """Syncs a file, or the entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -131,7 +131,7 @@ def sync(path: pathlib.Path) -> None:
 
 
 def disk_failure(error: BaseException) -> int | None:
-    """One of `NO_SPACE`, if that is why a library could not write; its exception may be any."""
+    """Returns one of `NO_SPACE` if it caused an error of writing, which may be any exception."""
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return error.errno
     return next((number for number in NO_SPACE if os.strerror(number) in str(error)), None)
@@ -139,7 +139,7 @@ def disk_failure(error: BaseException) -> int | None:
 
 @contextlib.contextmanager
 def naming(path: pathlib.Path) -> Iterator[None]:
-    """Names the file or folder in errors of writing: a full disk's has no path."""
+    """Adds the path of the file or folder to write errors; that of a full disk has none."""
     try:
         yield
     except OSError as error:
@@ -149,22 +149,22 @@ def naming(path: pathlib.Path) -> Iterator[None]:
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all, a list of numbers in a line; on disk on return."""
+    """Writes a JSON file atomically, with lists of numbers on one line; it is on disk on return."""
     text = json.dumps(content, indent=1)
     text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
     write_bytes(path, (text + "\n").encode())
 
 
 def line_of(content: Any) -> bytes:
-    """JSON data as one line of a file."""
+    """Encodes JSON data as one line of a file."""
     return (json.dumps(content) + "\n").encode()
 
 
 def records_path(results: str | pathlib.Path, study: str) -> pathlib.Path:
-    """The file of a study's records: RESULTS/STUDY/records.jsonl.
+    """Returns the file of a study's records: RESULTS/STUDY/records.jsonl.
 
     Raises:
-      UserError: If the name of the study is not one of a single folder.
+      UserError: If the name of the study is not that of a single folder.
     """
     named = type(study) is str and 0 < len(study.encode(errors="replace")) <= 200
     if not named or study in (".", "..") or set("/\\\0\n") & set(study):
@@ -173,10 +173,10 @@ def records_path(results: str | pathlib.Path, study: str) -> pathlib.Path:
 
 
 def append_line(path: pathlib.Path, content: Any, safe: bool = True) -> None:
-    """Appends one JSON line in one write, after completing a line that a kill left torn.
+    """Appends one JSON line in one write; first completes a line torn by a kill.
 
     Args:
-      path: The file; it is made.
+      path: The file; created if missing.
       content: JSON data.
       safe: Whether the line is on disk on return.
 
@@ -199,10 +199,10 @@ def _last_byte(file: Any) -> bytes:
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """All JSON objects of a file, one per line, that are whole; other lines are left out.
+    """Reads all complete JSON objects of a file, one per line; skips other lines.
 
     Returns:
-      No line without a file.
+      The objects; an empty list if the file does not exist.
     """
     if not path.is_file():
         return []

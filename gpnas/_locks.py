@@ -14,7 +14,7 @@ from gpnas.errors import UserError
 
 
 class InUse(UserError):
-    """A lock that another process holds."""
+    """Raised when another process holds a lock."""
 
 
 @contextlib.contextmanager
@@ -26,9 +26,9 @@ def locked(
     Args:
       path: The lock file. It is created, with its folder, and is not removed.
       field: The argument that chose the path, for messages.
-      seconds: The longest wait for another process; 0 fails at once.
-      allowed: The message when the wait was too long; by default, it states the wait.
-      required: Whether a file system without locks is an error; otherwise it is logged.
+      seconds: Maximum wait for another process; 0 fails immediately.
+      allowed: The message after a timeout; by default, it states the wait.
+      required: Whether a file system without locks is an error; otherwise a warning is logged.
 
     Raises:
       InUse: If another process holds the lock for too long.

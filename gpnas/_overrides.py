@@ -1,6 +1,6 @@
-"""Fields of a config that its file does not list: those of the network, task, method and optimizer.
+"""Overrides of config fields that the file does not list: of network, task, method, optimizer.
 
-A study has such sections once per arm: `arms.gmp.method`.
+A study has these sections in each arm: `arms.gmp.method`.
 """
 
 import ast
@@ -41,7 +41,7 @@ def _of_optimizer(name: str) -> Parameters:
     return _without(find_optimizer("optimizer.name", name), "learning_rate", "mask")
 
 
-# Section of a config, where it names what has the fields, and what these are.
+# By section of a config: the field that names a function, and how to find its parameters.
 _SECTIONS: Mapping[str, tuple[str, Callable[[str], Parameters]]] = {
     "model": ("model.name", _of_model),
     "method": ("method.name", fields_of),
@@ -51,7 +51,7 @@ _SECTIONS: Mapping[str, tuple[str, Callable[[str], Parameters]]] = {
 
 
 def given(argv: Sequence[str], flag: str) -> dict[str, str | None]:
-    """Overrides of a config on a command line: text by dotted path; None where there is none."""
+    """Returns the overrides of a config on a command line: text by dotted path, or None."""
     found: dict[str, str | None] = {}
     for at, argument in enumerate(argv):
         match = re.match(rf"--?(no)?{re.escape(flag)}\.([^=]+)(=?)(.*)", argument, re.DOTALL)
@@ -69,18 +69,18 @@ def given(argv: Sequence[str], flag: str) -> dict[str, str | None]:
 
 
 def complete(config: ConfigDict, overrides: Mapping[str, str | None], flag: str) -> ConfigDict:
-    """The config with the values that are given for fields of its network, task, method, optimizer.
+    """Sets the given fields of the network, task, method and optimizer in a config.
 
-    Fields that are not given stay absent: they have the defaults of what they belong to. If another
-    optimizer is given than the file's, arguments that it does not have are left out.
+    Fields that are not given stay absent, so their defaults apply. If the optimizer is overridden,
+    arguments of the file's optimizer that the new one lacks are dropped.
 
     Args:
-      config: As its file has it; changed, and unlocked.
-      overrides: As `given` finds them.
-      flag: The config's, for messages.
+      config: The config of a file; modified in place and unlocked.
+      overrides: Overrides from `given`.
+      flag: Flag of the config, for messages.
 
     Raises:
-      UserError: For a value of another type than the field's.
+      UserError: For a value that does not have the field's type.
     """
     with config.unlocked():
         for path, name in overrides.items():
@@ -99,7 +99,7 @@ def complete(config: ConfigDict, overrides: Mapping[str, str | None], flag: str)
 
 
 def _forget_arguments(optimizer: Any, name: str) -> None:
-    """Another optimizer than the file's does not get those of its arguments that it has not."""
+    """Drops arguments of the file's optimizer that another optimizer does not have."""
     arguments = _holder(optimizer, "arguments")
     if not isinstance(arguments, ConfigDict) or name == optimizer.name:
         return
@@ -109,7 +109,7 @@ def _forget_arguments(optimizer: Any, name: str) -> None:
 
 
 def allowed(config: ConfigDict, overrides: Mapping[str, str | None], section: str) -> Parameters:
-    """What a section may have by the names that the config has after the overrides; else empty."""
+    """Returns the parameters that a section may set, given the overridden names; else empty."""
     kind = next((one for one in _SECTIONS if f".{section}".endswith(f".{one}")), None)
     if kind is None or not isinstance(_holder(config, section), ConfigDict):
         return {}
@@ -118,7 +118,7 @@ def allowed(config: ConfigDict, overrides: Mapping[str, str | None], section: st
     chosen = overrides.get(f"{holder}.{name}") or (_holder(config, holder) or {}).get(name)
     try:
         return {k: p for k, p in fields(str(chosen)).items() if k != "name"}
-    except UserError:  # reported when the run is planned, with the field that has the name
+    except UserError:  # reported later, with the field of the name
         return {}
 
 
@@ -129,7 +129,7 @@ def _holder(config: Any, path: str) -> Any:
 
 
 def _value(field: str, text: str, parameter: inspect.Parameter) -> Any:
-    """A text as a value of the type that a signature says, or of the default's."""
+    """Parses a text as the type in a signature, or of the default."""
     kinds = _kinds(parameter)
     for kind in kinds:
         try:
@@ -140,7 +140,7 @@ def _value(field: str, text: str, parameter: inspect.Parameter) -> Any:
 
 
 def _kinds(parameter: inspect.Parameter) -> list[type]:
-    """The types that are tried, in this order; any literal, and then text, if none is known."""
+    """Returns the types to try, in order; any literal, then text, if none is known."""
     said = parameter.annotation
     union = typing.get_origin(said) in (typing.Union, types.UnionType)
     kinds = [typing.get_origin(one) or one for one in (typing.get_args(said) if union else (said,))]
@@ -152,7 +152,7 @@ def _kinds(parameter: inspect.Parameter) -> list[type]:
     return [kind for kind in PARSERS if kind in kinds]
 
 
-# Parsers of a flag's text, by the type of a field, in the order in which they are tried.
+# Parsers of a flag's text by type, in the order in which they are tried.
 PARSERS: dict[type, Callable[[str], Any]] = {
     int: flags.IntegerParser().parse,
     float: flags.FloatParser().parse,

@@ -1,7 +1,7 @@
-"""Configs that come with gpnas, found by name: in a checkout and in an installed wheel.
+"""Finds the configs shipped with gpnas by name, in a checkout or an installed wheel.
 
-`gpnas/configs` and `gpnas/commands` are links to the folders `configs/` and `experiments/` of the
-repository; a wheel has their files.
+`gpnas/configs` and `gpnas/commands` are links to `configs/` and `experiments/` in the repository; a
+wheel contains their files.
 """
 
 from pathlib import Path
@@ -13,23 +13,24 @@ _PLACES = {"configs/": _HERE / "configs", "experiments/": _HERE / "commands", ""
 
 
 def config_names() -> list[str]:
-    """Names of the configs that come with gpnas, `searches/lemonade` for one in a folder."""
+    """Returns the names of the configs shipped with gpnas, such as `searches/lemonade`."""
     folder = _HERE / "configs"
     return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.glob("**/*.py"))
 
 
 def find_config(path: str) -> str:
-    """The file of a config.
+    """Finds the file of a config.
 
     Args:
-      path: Of a file, or the name of one of gpnas (`rigl`, `rigl.py`, `configs/rigl.py`); a file of
-        that name in the current folder comes first. What follows a colon is for `get_config`.
+      path: Path of a file, or name of a shipped config (`rigl`, `rigl.py`, `configs/rigl.py`); a
+        file of that name in the current folder takes precedence. Text after a colon is the argument
+        of `get_config`.
 
     Returns:
-      The path, with what follows the colon.
+      The path, with the text after the colon.
 
     Raises:
-      UserError: If there is no such file.
+      UserError: If the file does not exist.
     """
     name, colon, argument = path.partition(":")
     prefix = next(prefix for prefix in _PLACES if name.startswith(prefix))

@@ -1,4 +1,4 @@
-"""Pytrees of several networks stacked along a new first axis, for `vmap`."""
+"""Stacks pytrees of several networks along a new first axis, for `vmap`."""
 
 import operator
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    """Stacks pytrees of equal shapes along a new first axis; one alone stays as it is."""
+    """Stacks pytrees of equal shapes along a new first axis; a single one is not changed."""
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *trees)
 
 
 def unstack(tree: Any, count: int) -> list[Any]:
-    """The pytrees of which `stack` made one."""
+    """Splits a stack into its pytrees."""
     if count == 1:
         return [tree]
     return [jax.tree.map(operator.itemgetter(i), tree) for i in range(count)]

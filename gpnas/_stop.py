@@ -1,4 +1,4 @@
-"""Requests to end: what a signal asks for is done at the next point where nothing is lost."""
+"""Graceful stops on signals, at the next point where no work is lost."""
 
 import contextlib
 import signal
@@ -8,12 +8,12 @@ from typing import Any
 
 
 class Stopped(RuntimeError):
-    """A signal asked the program to end; the run can be resumed."""
+    """Raised when a signal stopped the program; the run can be resumed."""
 
 
 @contextlib.contextmanager
 def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether SIGTERM or SIGINT has come; a second one acts at once."""
+    """Yields `() → whether SIGTERM or SIGINT was received`; a second signal acts immediately."""
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

@@ -1,8 +1,8 @@
-"""What the command lines share: whatever ends a program early is one line on stderr and a code.
+"""Common parts of the command lines: errors end a program with one line and an exit code.
 
-2 is a mistake in what was asked for; 3 a loss that is not finite; 74 (EX_IOERR) a disk that is full
-or fails, or a file that cannot be written; 75 (EX_TEMPFAIL) an interruption by SIGTERM or SIGINT:
-what was done is saved, and the same command goes on.
+Exit codes: 2 for an invalid request; 3 for a loss that is not finite; 74 (EX_IOERR) for a full or
+failing disk, or a file that cannot be written; 75 (EX_TEMPFAIL) for an interruption by SIGTERM or
+SIGINT, after which the same command resumes the work.
 """
 
 import ast
@@ -31,18 +31,18 @@ __all__ = [
     "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "no_arguments",
     "one_line_on_abort", "parse", "start", "stop", "stop_signal",
 ]  # fmt: skip
-#: Exit code of a mistake in what was asked for.
+#: Exit code of an invalid request.
 EXIT_USER = 2
 #: Exit code of a loss or metric that is not finite.
 EXIT_DIVERGED = 3
-#: Exit code of a disk that is full or fails (EX_IOERR).
+#: Exit code of a full or failing disk (EX_IOERR).
 EXIT_IO = 74
 #: Exit code of an interruption by SIGTERM or SIGINT (EX_TEMPFAIL).
 EXIT_STOPPED = 75
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 
-# Commands, and the fields by which a config of each is known: those of a front are among others a
-# run's; `search` also takes comparisons.
+# Commands, and the fields that identify their configs. A front's config also has a run's fields;
+# `search` also accepts comparisons.
 _KINDS = (
     ("front", ("front", "front_by", "branch_epochs", "method", "model", "optimizer")),
     ("train", ("method", "model", "optimizer")),
@@ -61,13 +61,13 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
     Modules of the current folder can be imported, by configs and as `module:function`.
 
     Args:
-      main: Gets what is left of the command line, the program's name first. It may raise
-        `UserError`, `GaveUp`, `Stopped`, and `OSError` where a file cannot be written.
+      main: Receives the remaining arguments, the program's name first. It may raise `UserError`,
+        `GaveUp`, `Stopped`, and `OSError` if a file cannot be written.
     """
 
     def guarded(argv: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # Orbax alone says forty lines a checkpoint
+            logging.set_verbosity(logging.WARNING)  # Orbax logs forty lines per checkpoint
         try:
             main(argv)
             sys.stdout.flush()
@@ -77,46 +77,47 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
             stop(error, EXIT_DIVERGED)
         except (KeyboardInterrupt, Stopped) as error:
             stop(f"{str(error) or 'interrupted'}; the same command goes on", EXIT_STOPPED)
-        except BrokenPipeError:  # the reader of the output has closed it
+        except BrokenPipeError:  # the reader closed the output
             os._exit(128 + signal.SIGPIPE)
         except OSError as error:
             print(_unwritten(error), file=sys.stderr, flush=True)
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
-            # Threads of Orbax and TensorBoard would report the same failure at exit, at length.
+            # Threads of Orbax and TensorBoard would report the same failure again at exit.
             os._exit(EXIT_IO)
 
     _keep_compiled()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left half
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: cleans up
     sys.unraisablehook = _unraisable
     sys.path.append(os.getcwd())
     app.run(guarded, flags_parser=_parse_or_stop)
 
 
 def _keep_compiled() -> None:
-    """Keeps compiled programs between runs: most of a short run's start is compilation."""
+    """Caches compiled programs between runs, since compilation dominates the start of short
+    runs."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_home() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def _unraisable(raised: Any) -> None:
-    """Prints errors of threads, but not what TensorStore's print of a failed save."""
+    """Prints errors of threads, except TensorStore's at a failed save."""
     if str(raised.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(raised)
 
 
 def stop(reason: object, code: int) -> None:
-    """Says why on one line of stderr and ends the program."""
+    """Prints the reason as one line on stderr and ends the program."""
     print(" ".join(str(reason).split()), file=sys.stderr)
     sys.exit(code)
 
 
 def _unwritten(error: OSError) -> str:
-    """What could not be written, and what to do.
+    """Returns which file could not be written and what to do.
 
     Raises:
-      OSError: The error itself, if it is of another kind.
+      OSError: The error itself, if it has another cause.
     """
     if error.errno in NO_SPACE:
         todo = (
@@ -131,10 +132,10 @@ def _unwritten(error: OSError) -> str:
 
 
 def check_kind(config: Mapping[str, Any] | ConfigDict, command: str) -> None:
-    """Makes sure that a config is one for this command.
+    """Checks that a config is one for this command.
 
     Raises:
-      UserError: If it is not; names the command that takes it, if there is one.
+      UserError: If it is not; the message names the matching command, if any.
     """
     lacking = {kind: [field for field in kind[1] if field not in config] for kind in _KINDS}
     missing = min((lacking[kind] for kind in _KINDS if kind[0] == command), key=len)
@@ -147,35 +148,35 @@ def check_kind(config: Mapping[str, Any] | ConfigDict, command: str) -> None:
 
 
 def no_arguments(argv: Sequence[str]) -> None:
-    """Makes sure that nothing but flags was given.
+    """Checks that only flags were given.
 
     Raises:
-      UserError: If there was.
+      UserError: If there are other arguments.
     """
     if argv[1:]:
         raise UserError("command line", argv[1], "flags only, each as --name=value")
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Reads the flags of a command line, configs and what overrides their fields.
+    """Parses the flags of a command line: configs and overrides of their fields.
 
-    Fields of the chosen network, method and optimizer can be set whether a config lists them or
-    not.
+    Fields of the chosen network, method and optimizer can be set even if the config does not list
+    them.
 
     Returns:
-      What is not a flag, the program's name first.
+      The arguments that are not flags, the program's name first.
 
     Raises:
-      UserError: For a flag that is not known, or a value that it cannot have. Nothing at all is no
-        value: it would be taken for the current folder where a path is meant.
+      UserError: For an unknown flag or an invalid value. An empty value is invalid, since an empty
+        path would mean the current folder.
     """
     with _completing(tuple(argv)):
         try:
             left = flags.FLAGS(argv)
             for flag in _config_flags():
                 if flag.value is not None:
-                    flag.value.lock()  # ml_collections notices a missing file at the first touch
-        except Exception as error:  # a config file is a program: it may raise anything
+                    flag.value.lock()  # ml_collections detects a missing file at first access
+        except Exception as error:  # a config file may raise anything
             for flag in _config_flags():
                 _check_config(flag, argv)
             allowed = f"flags as --helpfull lists them ({_last_line(error)})"
@@ -189,7 +190,7 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def _completing(argv: Sequence[str]) -> Iterator[None]:
-    """Configs that are parsed meanwhile have the fields that a command line sets."""
+    """Adds the fields set by a command line to configs that are parsed in this context."""
     parsers = {flag.name: (flag.parser, flag.parser.parse) for flag in _config_flags()}
     for name, (parser, parse) in parsers.items():
         parser.parse = functools.partial(_load, parse, name, argv)
@@ -227,7 +228,7 @@ def _config_flags() -> Iterator[Any]:
 
 
 def _check_config(flag: Any, argv: Sequence[str]) -> None:
-    """Says what is wrong with a config's file or its first wrong override, if it is that."""
+    """Raises `UserError` for an invalid config file or the first invalid override."""
     given = [argument.lstrip("-").partition("=") for argument in argv if argument[:1] == "-"]
     path = next((value for name, _, value in given[::-1] if name == flag.name), flag.default)
     if not path:
@@ -267,7 +268,7 @@ def _check_override(
 
 
 def _last_line(error: BaseException) -> str:
-    """What an error says, without the traceback that ml_collections puts into it."""
+    """Returns an error's message without the traceback that ml_collections includes."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     lines = text.strip().splitlines() or [""]
     if "Traceback (most recent call last):" in text:

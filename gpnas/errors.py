@@ -1,4 +1,4 @@
-"""What ends a command in one line: a user's mistake, or work that cannot go on."""
+"""Errors that end a command with one line: invalid input, or work that cannot continue."""
 
 import os
 import re
@@ -6,24 +6,24 @@ import sys
 import traceback
 from importlib import metadata
 
-_LONG = 300  # characters of a field or of a value that a message repeats; paths stay whole
-_LONGEST = 2000  # of what is allowed: each source of a data set, and why it failed
+_LONG = 300  # characters of a field or value in a message; paths are not shortened
+_LONGEST = 2000  # characters of `allowed`, for example all failed sources of a data set
 
 
 def how_to_install(extra: str) -> str:
-    """The command that installs what an extra of gpnas adds to the gpnas that is installed."""
+    """Returns the command that installs an extra of gpnas."""
     return f"{sys.executable} -m pip install 'gpnas[{extra}]'"
 
 
 class UserError(ValueError):
     """A mistake in a config, a path or an argument, reported in one line.
 
-    Command lines turn it into that line on stderr and exit code 2, before anything is written.
+    Command lines print it on stderr and exit with code 2, before anything is written.
 
     Args:
-      field: What was set wrongly, as the user would write it (`method.density`).
-      got: The value it had.
-      allowed: What would have been right, as a phrase ("a number in (0, 1]").
+      field: The invalid field as the user writes it (`method.density`).
+      got: Its value.
+      allowed: Description of valid values ("a number in (0, 1]").
     """
 
     def __init__(self, field: str, got: object, allowed: str):
@@ -35,7 +35,7 @@ class UserError(ValueError):
 
 
 def not_installed(error: ModuleNotFoundError) -> UserError:
-    """The extra of gpnas that has a package which is missing.
+    """Returns an error that names the extra of gpnas with a missing package.
 
     Raises:
       ModuleNotFoundError: The error itself, if no extra has it.
@@ -53,16 +53,16 @@ def not_installed(error: ModuleNotFoundError) -> UserError:
 
 
 class GaveUp(RuntimeError):
-    """A run or a search that cannot go on, through no mistake in its config: exit code 3."""
+    """Raised when a run or search fails although its config is valid (exit code 3)."""
 
 
 def brief(error: BaseException) -> str:
-    """What an error of another library says, and its type, in one short line."""
+    """Returns type and message of another library's error in one short line."""
     return f"{type(error).__name__}: {one_line(str(error).strip(), _LONG)}"
 
 
 def describe(error: BaseException) -> str:
-    """`brief`, with the place where the error was raised."""
+    """Returns `brief` with the place where the error was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return brief(error)
@@ -70,7 +70,7 @@ def describe(error: BaseException) -> str:
 
 
 def one_line(text: str, most: int) -> str:
-    """A text on one line; what is longer than `most` characters loses its middle."""
+    """Puts a text on one line; cuts the middle if it exceeds `most` characters."""
     line = re.sub(r"\s*\n\s*", " ", text)
     half = most // 2 - 2
     return line if len(line) <= most else f"{line[:half]} … {line[-half:]}"

@@ -1,4 +1,4 @@
-"""Names in a config: one of ours, or `module:attribute` of the user's own."""
+"""Resolves names in a config: built-in ones, or `module:attribute` of the user."""
 
 import difflib
 import functools
@@ -19,8 +19,8 @@ class In(NamedTuple):
     """Range of a setting, in a signature: `Annotated[float, In(0, 1, open="low")]` is (0, 1].
 
     Attributes:
-      low, high: Bounds; of each item, where the setting is a tuple.
-      open: Which of them are excluded: "", "low", "high" or "both".
+      low, high: Bounds; for tuples, of each item.
+      open: Which bounds are excluded: "", "low", "high" or "both".
     """
 
     low: float = -math.inf
@@ -28,7 +28,7 @@ class In(NamedTuple):
     open: str = ""
 
     def holds(self, value: Any) -> bool:
-        """Whether a number, or each item of a tuple, is in the range."""
+        """Returns whether a number, or each item of a tuple, is in the range."""
         if isinstance(value, tuple | list):
             return all(self.holds(item) for item in value)
         if not isinstance(value, int | float):
@@ -46,21 +46,21 @@ class In(NamedTuple):
 
 
 def plain_type(annotation: Any) -> Any:
-    """An annotation without the metadata of `Annotated`."""
+    """Returns an annotation without the metadata of `Annotated`."""
     is_annotated = typing.get_origin(annotation) is typing.Annotated
     return typing.get_args(annotation)[0] if is_annotated else annotation
 
 
 def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Parameters of a function or class by name, postponed annotations evaluated if possible.
+    """Returns the parameters of a function or class, with evaluated annotations if possible.
 
-    A class has those of its `__init__`, whatever its metaclass accepts.
+    For a class, these are the parameters of `__init__`, regardless of its metaclass.
     """
     if inspect.isclass(function) and type(function).__call__ is not type.__call__:
         function = functools.partial(function.__init__, None)
     try:
         return inspect.signature(function, eval_str=True).parameters
-    except NameError:  # of names that exist for type checkers only
+    except NameError:  # names defined for type checkers only
         return inspect.signature(function).parameters
 
 
@@ -70,17 +70,17 @@ def _range_in(annotation: Any) -> In | None:
 
 
 def find(field: str, name: str, known: Mapping[str, _Thing], returns: type | None = None) -> _Thing:
-    """What a name stands for.
+    """Resolves a name.
 
     Args:
       field: The config's field, for the message.
       name: A key of `known`, or `module:attribute`, imported from Python's path.
-      known: Ours.
-      returns: What it makes when it is called, if that matters: then it must be a class of that
-        kind, or a function that is annotated to return one. Nothing else is ever called.
+      known: Built-in names.
+      returns: Required return type, if any: the result must then be a class of that kind, or a
+        function annotated to return one. Other objects are never called.
 
     Raises:
-      UserError: If there is no such thing, or it is of another kind.
+      UserError: If the name does not exist or is of another kind.
     """
     if isinstance(name, str) and name in known:
         return known[name]
@@ -92,7 +92,7 @@ def find(field: str, name: str, known: Mapping[str, _Thing], returns: type | Non
         raise UserError(field, name, allowed)
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a module is a program: it may raise anything
+    except Exception as error:  # a user's module may raise anything
         raise UserError(field, name, f"{allowed} ({one_line(str(error), 160)})") from error
     if returns is not None:
         check_makes(field, name, found, (returns,))
@@ -100,10 +100,10 @@ def find(field: str, name: str, known: Mapping[str, _Thing], returns: type | Non
 
 
 def check_makes(field: str, name: str, found: Any, kinds: Sequence[type]) -> type:
-    """The one of some classes that calling something gives, by its annotation; never calls it.
+    """Returns which of some classes a call would return, by its annotation; never calls it.
 
     Raises:
-      UserError: If it gives none of them, or does not say.
+      UserError: If it returns none of them, or is not annotated.
     """
     made = made_type(found)
     for kind in kinds:
@@ -116,10 +116,10 @@ def check_makes(field: str, name: str, found: Any, kinds: Sequence[type]) -> typ
 
 
 def check_made(field: str, name: str, made: _Thing, kind: type) -> _Thing:
-    """What a function of the user's returned, if it is of the kind that its annotation says.
+    """Returns what a user's function returned, if it has the annotated type.
 
     Raises:
-      UserError: If it is of another.
+      UserError: If it has another type.
     """
     if not isinstance(made, kind):
         allowed = f"a function that returns a {kind.__name__}, not {type(made).__name__}"
@@ -132,42 +132,42 @@ def call_user(
     got: object,
     allowed: str,
     function: Callable[..., Any],
-    /,  # a function of the user's may have arguments of these names
+    /,  # a user's function may have arguments of these names
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """Calls code of the user's own; what it raises is one line.
+    """Calls a user's code; an exception becomes a one-line error.
 
     Args:
-      field: Of the config, that names the code.
+      field: Field of the config that names the code.
       got: Its value.
-      allowed: What the code must be, for the message.
-      function: Is called.
+      allowed: Description of valid code, for the message.
+      function: The function to call.
       *args: Its arguments.
       **kwargs: Its keyword arguments.
 
     Raises:
-      UserError: If the code raises, with its error and the place; its own `UserError` as it is.
+      UserError: If the code raises, with its error and location; a `UserError` is passed through.
       OSError: If the disk is full.
     """
     try:
         return function(*args, **kwargs)
     except UserError:
         raise
-    except Exception as error:  # it is a program: it may raise anything
+    except Exception as error:  # user code may raise anything
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise
         raise UserError(field, got, f"{allowed} ({describe(error)})") from error
 
 
 def made_type(found: Any) -> type | None:
-    """The class of what calling something gives, as far as its annotation says; None if unknown."""
+    """Returns the annotated class that a call returns; None if unknown."""
     if isinstance(found, functools.partial):
         return made_type(found.func)
     if inspect.isclass(found):
         return found
     said = getattr(found, "__annotations__", {}).get("return")
-    if isinstance(said, str):  # of a module with postponed annotations
+    if isinstance(said, str):  # postponed annotations
         try:
             said = typing.get_type_hints(found)["return"]
         except (NameError, TypeError):
@@ -182,20 +182,20 @@ def check_fields(
     settings: Mapping[str, Any],
     given: Collection[str],
 ) -> list[str]:
-    """Makes sure that a function has all fields that are set, and gets all that it needs.
+    """Checks that a function has all fields that are set, and receives all that it requires.
 
     Args:
-      section: Of the config ("method"), for the message.
-      name: The function's, as the config has it.
-      function: What gets the fields as keyword arguments.
+      section: Section of the config ("method"), for the message.
+      name: Name of the function in the config.
+      function: Function that receives the fields as keyword arguments.
       settings: The fields that are set.
       given: Arguments that do not come from the config.
 
     Returns:
-      The names of the fields that there are.
+      The names of all fields.
 
     Raises:
-      UserError: For a field that is not known, or one that is missing.
+      UserError: For an unknown or a missing field.
     """
     parameters = inspect.signature(function).parameters
     own = [field for field in parameters if field not in given]
@@ -216,7 +216,7 @@ def check_settings(
     settings: Mapping[str, Any],
     given: Collection[str],
 ) -> dict[str, Any]:
-    """The settings of a section, checked against the signature of its function.
+    """Returns the settings of a section, checked against the signature of its function.
 
     Args:
       section, name, function, settings, given: As for `check_fields`.
@@ -233,15 +233,15 @@ def check_settings(
 
 
 def check_value(field: str, value: Any, parameter: inspect.Parameter) -> Any:
-    """The value, if it has the type and the range (`In`) of its annotation.
+    """Returns the value if it has the type and range (`In`) of its annotation.
 
     Args:
       field: The config's field, for the message.
-      value: As the config has it; a whole number will do where the signature says float.
-      parameter: Of the function that gets it; one without an annotation takes any type.
+      value: Value in the config; a whole number is valid for float.
+      parameter: Parameter of the function; without an annotation, any type is valid.
 
     Raises:
-      UserError: If it has not.
+      UserError: If it does not.
     """
     kind, limits = plain_type(parameter.annotation), _range_in(parameter.annotation)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -265,7 +265,7 @@ def check_value(field: str, value: Any, parameter: inspect.Parameter) -> Any:
 
 
 def _check_items(field: str, value: Any, kind: Any) -> None:
-    """Makes sure that a value is a tuple or a list of finite numbers or texts of a type."""
+    """Checks that a value is a tuple or list of finite numbers, or of texts, of a type."""
     if not isinstance(value, tuple | list):
         raise UserError(field, value, f"a tuple of {kind.__name__} values")
     for item in value:

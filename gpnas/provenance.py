@@ -1,4 +1,4 @@
-"""Where a number comes from: date, revision, versions and machine."""
+"""Provenance of numbers: date, revision, versions and machine."""
 
 import datetime
 import os
@@ -16,12 +16,12 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def provenance() -> dict[str, Any]:
-    """Returns the fields of a record that say when, by which code and on which machine it was made.
+    """Returns the provenance fields of a record: date, code revision, versions and machine.
 
     Returns:
       `date` (UTC, ISO 8601); `git`, the revision of the checkout that the package runs from, with
       `+` if it has changes, None outside a checkout; `versions` of Python and of the packages that
-      numbers depend on; `machine`: processor, cores, JAX's devices and processes.
+      affect numbers; `machine`: processor, cores, JAX's devices and processes.
     """
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -32,7 +32,8 @@ def provenance() -> dict[str, Any]:
 
 
 def _git_revision() -> str | None:
-    """Revision of the checkout that the package runs from, `+` if it was changed; None outside."""
+    """Returns the revision of the package's checkout, with `+` if changed; None outside a
+    checkout."""
     here = pathlib.Path(gpnas.__file__).parent
 
     def git(*arguments: str) -> str:
@@ -42,7 +43,7 @@ def _git_revision() -> str | None:
         ).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # an environment may lie in a repository
+        git("ls-files", "--error-unmatch", "__init__.py")  # else an environment in a repository
         watched = (":/gpnas", ":/configs", ":/experiments")
         changed = git("status", "--porcelain", "--untracked-files=no", "--", *watched)
         return git("rev-parse", "HEAD") + ("+" if changed else "")
@@ -51,7 +52,7 @@ def _git_revision() -> str | None:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
+    """Returns the versions of Python and of the packages that affect numbers."""
     return {
         "python": platform.python_version(),
         "gpnas": gpnas.__version__,
@@ -60,7 +61,7 @@ def _versions() -> dict[str, str]:
 
 
 def _machine() -> dict[str, Any]:
-    """The machine: processor, cores, JAX's devices, processes."""
+    """Describes the machine: processor, cores, JAX's devices and processes."""
     devices = jax.devices()
     return {
         "platform": platform.platform(terse=True),

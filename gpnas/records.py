@@ -1,4 +1,4 @@
-"""Files of records, for studies of your own: written whole or not at all, checked when read."""
+"""Files of records for your own studies: written atomically, checked on reading."""
 
 from gpnas._files import (
     append_line,

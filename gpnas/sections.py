@@ -1,4 +1,4 @@
-"""Sections of a config, checked against a default: which fields there are, and of which types."""
+"""Checks sections of a config against a default: their fields and types."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -16,16 +16,15 @@ def check_section(
     optional: Collection[str] = (),
     source: str = "gpnas.train.base",
 ) -> None:
-    """Makes sure that a section has the fields of a default, each of its default's type.
+    """Checks that a section has the fields of a default, each of the default's type.
 
     Args:
-      config: The section: a mapping, of sections and values.
+      config: The section: a mapping of values and sections.
       default: A valid section. An int stands for a float, a list for a tuple.
       section: Dotted path of the section, for messages; "" for the config itself.
-      unchecked: Paths of sections that may have other fields, and of which none is needed but
-        those that the default has.
+      unchecked: Paths of sections that may have further fields.
       optional: Paths of fields that may be missing.
-      source: Where the default is, for messages.
+      source: Location of the default, for messages.
 
     Raises:
       UserError: For the first field that is missing, of another type, or unknown.
@@ -51,7 +50,7 @@ def check_section(
 
 
 def check_whole(settings: Mapping[str, Any], field: str, least: int) -> None:
-    """Makes sure that a field is a whole number that is large enough.
+    """Checks that a field is a whole number of at least `least`.
 
     Raises:
       UserError: If it is not.

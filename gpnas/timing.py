@@ -1,7 +1,7 @@
-"""How time is taken.
+"""Timing of function calls.
 
-Things are compared by calling them in turn, many times, in one process: what else the machine does
-then slows all of them. Each is called once before, to compile and to warm up.
+Functions are compared by calling them in turn, many times, in one process, so that other load on
+the machine affects all of them. Each is called once beforehand, to compile and warm up.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 Seconds = dict[str, list[float]]
-_COMPILING = "/jax/core/compile/"  # jax's own events of tracing, lowering and compiling
+_COMPILING = "/jax/core/compile/"  # JAX's events of tracing, lowering and compiling
 
 
 @contextlib.contextmanager
@@ -35,7 +35,7 @@ def compiling() -> Iterator[Callable[[], float]]:
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
-    """Length of the union of spans: one trace may lie within another."""
+    """Returns the length of the union of spans; traces may be nested."""
     total, reached = 0.0, float("-inf")
     for begin, end in sorted(spans):
         total += max(end - max(begin, reached), 0.0)
@@ -44,11 +44,11 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def interleave(functions: Mapping[str, Callable[[], Any]], rounds: int) -> Seconds:
-    """Seconds of each call, `{name: [rounds]}`, in the order A B C A B C …, each warmed up by one.
+    """Times each call, `{name: [rounds]}`, in the order A B C A B C …, after one warm-up call each.
 
     Args:
-      functions: What to call; what they return is waited for.
-      rounds: Calls of each that count.
+      functions: Functions to call; their results are blocked on.
+      rounds: Number of timed calls of each.
     """
     for function in functions.values():
         jax.block_until_ready(function())
@@ -62,16 +62,16 @@ def interleave(functions: Mapping[str, Callable[[], Any]], rounds: int) -> Secon
 
 
 def ratio(taken: Seconds, ours: str, other: str) -> float:
-    """Median of ours / median of the other."""
+    """Returns the median of ours divided by the median of the other."""
     return statistics.median(taken[ours]) / statistics.median(taken[other])
 
 
 def summary(taken: Seconds, calls: int = 1) -> dict[str, Any]:
-    """Details of a comparison: median and minimum in milliseconds, and how many were timed.
+    """Summarizes timings: median and minimum in milliseconds, and number of timed calls.
 
     Args:
-      taken: As `interleave` gives it.
-      calls: What one timed call did so many times (steps, say).
+      taken: Timings from `interleave`.
+      calls: Repetitions (steps, for example) per timed call.
     """
     scale = 1000 / calls
     return {

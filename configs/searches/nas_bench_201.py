@@ -1,4 +1,4 @@
-"""A search on a table: regularized evolution on NAS-Bench-201, by the error after 12 epochs.
+"""A search in a table: regularized evolution on NAS-Bench-201, by the error after 12 epochs.
 
     gpnas search --config=searches/nas_bench_201 --workdir=runs/search
 
@@ -12,11 +12,11 @@ def get_config() -> ConfigDict:
     """What to search, and how."""
     config = ConfigDict()
     config.space = "nas_bench_201"  # or nas_bench_macro, or table:FILE with your own CSV
-    config.columns = 0  # of your own table: how many leading columns are choices
+    config.columns = 0  # for your own table: number of leading columns that are choices
     config.objectives = ("cifar10_validation_12",)  # metrics, all minimised
-    config.reports = ("cifar10_test_200",)  # reported of what was found, not used by the search
+    config.reports = ("cifar10_test_200",)  # reported, not used by the search
     config.strategy = ConfigDict({"name": "evolution"}, type_safe=False)  # and its fields
-    config.evaluations = 200  # different architectures
-    config.failures = 20  # in a row, after which the search ends
+    config.evaluations = 200  # number of distinct architectures
+    config.failures = 20  # consecutive failures that end the search
     config.seed = 0
     return config

@@ -1,6 +1,6 @@
-"""The studies behind the documents' numbers: one folder each, found by its name.
+"""The studies behind the numbers in the documentation, one folder each.
 
-A folder has `config.py` (what is done), `__init__.py` (`STUDY`: how it is run and where its tables
-stand), and what serves it alone. `experiments/reproduce.py` runs studies and writes their pages.
-Records are in results/STUDY.
+A folder has `config.py` (the settings), `__init__.py` (`STUDY`: how it runs and where its tables
+are), and modules used only by the study. `experiments/reproduce.py` runs studies and writes their
+pages. Records are in results/STUDY.
 """

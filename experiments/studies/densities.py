@@ -1,4 +1,4 @@
-"""Arms at several densities: a table of errors, and what papers claim of gradual pruning."""
+"""Arms at several densities: a table of errors, and claims about gradual pruning."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,14 +10,15 @@ Record = Mapping[str, Any]
 
 
 def density_table(caption: str, records: Sequence[Record]) -> Table:
-    """One row an arm, one column a density asked for; the density reached where it is another.
+    """Returns one row per arm and one column per requested density, with differing actual
+    densities.
 
-    The settings of an arm without a `method.density` (its prices, say) fill the columns in the
-    order of the densities that came of them.
+    The settings of an arm without a `method.density` (penalties, for example) fill the columns in
+    the order of their actual densities.
 
     Args:
-      caption: Of the table.
-      records: Of a study, some of whose arms have a `method.density`.
+      caption: Caption of the table.
+      records: Records of a study, some of whose arms have a `method.density`.
     """
     asked = densities_asked(records)
     rows: list[list[Cell]] = []
@@ -41,7 +42,7 @@ def density_table(caption: str, records: Sequence[Record]) -> Table:
 
 
 def settings(records: Sequence[Record]) -> list[list[Record]]:
-    """One arm's records by the fields of its method, the densest first."""
+    """Groups one arm's records by the fields of its method, the densest first."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         fields = json.dumps(record["config"]["method"], sort_keys=True)
@@ -50,10 +51,10 @@ def settings(records: Sequence[Record]) -> list[list[Record]]:
 
 
 def gradual_table(records: Sequence[Record], gradual: str, one_shot: str) -> Table:
-    """PSP-entropy's claims: gradual against one-shot pruning at equal density.
+    """Tests PSP-entropy's claims: gradual against one-shot pruning at equal density.
 
     Args:
-      records: Of a study with `analysis` of "psp_entropy" and "top_eigenvalue".
+      records: Records with `analysis` of "psp_entropy" and "top_eigenvalue".
       gradual, one_shot: The two arms.
 
     References:
@@ -84,7 +85,8 @@ def gradual_table(records: Sequence[Record], gradual: str, one_shot: str) -> Tab
 
 
 def reached_pairs(ours: Sequence[Record], theirs: Sequence[Record]) -> list[tuple[Record, Record]]:
-    """Pairs of equal seed and density asked for, whose densities reached agree to a tenth."""
+    """Returns pairs of equal seed and requested density whose actual densities agree within a
+    tenth."""
     other = {(density_asked(record), record["seed"]): record for record in theirs}
     pairs = [(r, other.get((density_asked(r), r["seed"]))) for r in ours]
     return [(a, b) for a, b in pairs if b is not None and _alike(*map(density_reached, (a, b)))]
@@ -99,17 +101,17 @@ def _sides(pairs: Sequence[tuple[Record, Record]]) -> tuple[list[Record], list[R
 
 
 def mean(records: Sequence[Record], f: Callable[[Record], float]) -> float:
-    """Mean of a measure over records, one or more."""
+    """Averages a measure over one or more records."""
     return sum(map(f, records)) / len(records)
 
 
 def by_seed(records: Sequence[Record], f: Callable[[Record], float]) -> dict[int, float | None]:
-    """A measure of each record, for `paired_difference`."""
+    """Returns a measure by seed, for `paired_difference`."""
     return {record["seed"]: f(record) for record in records}
 
 
 def plain(found: stats.Estimate | None, form: str) -> str:
-    """An estimate and its interval, the mean in this format."""
+    """Formats an estimate and its interval."""
     if found is None:
         return "–"
     equal = f" ({stats.EQUAL})" if found.n > 1 else ""
@@ -117,28 +119,28 @@ def plain(found: stats.Estimate | None, form: str) -> str:
 
 
 def density_reached(record: Record) -> float:
-    """Active weights over all."""
+    """Returns active weights over all weights."""
     return record["cost"]["density"]
 
 
 def density_asked(record: Record) -> float | None:
-    """The density that the config asks for; None if it has none."""
+    """Returns the density in the config; None if it has none."""
     return record["config"]["method"].get("density")
 
 
 def error(record: Record) -> float:
-    """Test error in % at the last step."""
+    """Returns the test error at the last step, in %."""
     return record["metrics"]["test_error_last"]
 
 
 def entropy(record: Record) -> float:
-    """PSP-entropy in bits, mean of the hidden layers."""
+    """Returns the PSP-entropy in bits, averaged over hidden layers."""
     hidden = list(record["analysis"]["psp_entropy"].values())[:-1]  # the outputs have no state
     return sum(hidden) / len(hidden)
 
 
 def sharpness(record: Record) -> float:
-    """The largest eigenvalue of the Hessian."""
+    """Returns the largest eigenvalue of the Hessian."""
     return record["analysis"]["top_eigenvalue"]
 
 
@@ -150,7 +152,7 @@ def _cell(density: float | None, records: Sequence[Record]) -> Cell:
 
 
 def densities_asked(records: Sequence[Record]) -> list[float]:
-    """Densities that configs ask for, the highest first."""
+    """Returns the densities in the configs, the highest first."""
     return sorted({d for r in records if (d := density_asked(r)) is not None}, reverse=True)
 
 

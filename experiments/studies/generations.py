@@ -1,4 +1,4 @@
-"""Whether records were made with the settings that their study has today."""
+"""Checks whether records were made with the current settings of their study."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,18 +13,17 @@ Record = Mapping[str, Any]
 
 
 def outdated(found: Iterable[Record], config: ConfigDict) -> dict[str, str]:
-    """Describes the records of a sweep that have other settings than its config.
+    """Describes the records of a sweep whose settings differ from its config.
 
     Args:
       found: Records of the study.
-      config: As `gpnas.train.study` makes it; `only` and `seeds` do not matter.
+      config: Config from `gpnas.train.study`; `only` and `seeds` are ignored.
 
     Returns:
-      A text by the arm's name ("3 of 6 records: method.peak 16, now 15"); arms that the config does
-      not have are left out.
+      A text by arm ("3 of 6 records: method.peak 16, now 15"); arms not in the config are left out.
 
     Raises:
-      UserError: If an arm has records with its settings and others with older ones.
+      UserError: If an arm has records with its current settings and others with older ones.
     """
     every = config.copy_and_resolve_references()
     every.only, every.seeds = "", (0,)
@@ -50,7 +49,7 @@ def outdated(found: Iterable[Record], config: ConfigDict) -> dict[str, str]:
 
 
 def _key(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What identifies a setting: all but the seed, as JSON has it."""
+    """Returns what identifies a setting: all fields but the seed, as in JSON."""
     key = json.loads(json.dumps(config_key(config)))
     return {path: value for path, value in key.items() if path != "seed"}
 

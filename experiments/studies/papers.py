@@ -1,4 +1,4 @@
-"""Papers' numbers beside ours, from records: the tables of docs/reproducing.md."""
+"""Tables of docs/reproducing.md: papers' numbers and ours, from records."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ Record = Mapping[str, Any]
 
 
 class Bar(NamedTuple):
-    """What a paper has, and what is asked of an arm of ours.
+    """A paper's result, and targets for an arm of ours.
 
     Attributes:
       arm: The arm.
       paper: The paper's result in short ("68× at 1.92 %"); empty if it has none.
       epochs: The paper's budget in epochs; 0 if not known.
-      error: Test error in % that is not to be exceeded; None: nothing is asked.
-      compression: All weights / active weights, to be reached; 0: nothing is asked.
-      macs: MACs of the network without its dead units, not to be exceeded; None: nothing is asked.
-      units: Units in use by layer, not to be exceeded, as the paper counts them; may be empty.
-      after_miss: Whether the arm's settings were chosen after test errors of other settings had
-        missed what is asked.
+      error: Maximum test error in %; None: no target.
+      compression: Minimum ratio of all to active weights; 0: no target.
+      macs: Maximum MACs of the network without inactive units; None: no target.
+      units: Maximum units in use by layer, as the paper counts them; may be empty.
+      after_miss: Whether the arm's settings were chosen after test errors of other settings missed
+        the target.
     """
 
     arm: str
@@ -35,7 +35,7 @@ class Bar(NamedTuple):
 
     @property
     def target(self) -> str:
-        """What is asked, in short."""
+        """The targets, in short."""
         asked = [
             f"≥ {self.compression:g}×" if self.compression else "",
             f"≤ {'-'.join(map(str, self.units))}" if self.units else "",
@@ -46,18 +46,18 @@ class Bar(NamedTuple):
 
 
 def paper_epochs(bars: Sequence[Bar]) -> dict[str, int]:
-    """Epochs of the papers by arm, where they are known."""
+    """Returns the papers' epochs by arm, if known."""
     return {bar.arm: bar.epochs for bar in bars if bar.epochs}
 
 
 def units_in_use(record: Record) -> tuple[int, ...]:
-    """Filters of convolutions with an active weight, and inputs of dense layers that are in use.
+    """Counts filters of convolutions with an active weight, and inputs of dense layers in use.
 
-    Of a chain of dense layers, an input is in use if weights lead into it and out of it; where
-    either is many units' work the fewer count.
+    In a chain of dense layers, an input is in use if it has incoming and outgoing weights; the
+    smaller of the two counts is used.
     """
     found = []
-    fed: int | None = None  # units that the dense layer before leads to
+    fed: int | None = None  # units that the preceding dense layer reaches
     for layer in record["layers"]:
         fan_in, out = layer["shape"][-2:]
         if len(layer["shape"]) > 2:
@@ -71,7 +71,7 @@ def units_in_use(record: Record) -> tuple[int, ...]:
 
 
 def compact_macs(record: Record) -> int | None:
-    """MACs for one image of a chain of dense layers without its unused units; None for others."""
+    """Returns the MACs per image of a chain of dense layers without unused units, else None."""
     layers = record["layers"]
     if any(len(layer["shape"]) != 2 for layer in layers):
         return None
@@ -80,12 +80,12 @@ def compact_macs(record: Record) -> int | None:
 
 
 def paper_table(caption: str, bars: Sequence[Bar], records: Sequence[Record]) -> Table:
-    """One row an arm: the paper's number, ours, and whether what is asked was reached.
+    """Returns one row per arm: the paper's result, ours, and whether the targets were reached.
 
     Args:
-      caption: Of the table.
-      bars: What to show, in this order; arms without records are shown as not run.
-      records: Of a study, in any order.
+      caption: Caption of the table.
+      bars: Rows in this order; arms without records are shown as not run.
+      records: Records of a study, in any order.
     """
     columns = [
         Column("arm", numeric=False),
@@ -142,12 +142,12 @@ def _row(bar: Bar, records: list[Record]) -> list[str]:
 
 
 def compression(record: Record) -> float:
-    """All weights over active weights, without biases."""
+    """Returns all weights over active weights, without biases."""
     return 1 / max(record["cost"]["density"], 1e-12)
 
 
 def reached(bar: Bar, records: Sequence[Record]) -> str:
-    """Whether the means over seeds are what is asked; "" if nothing is."""
+    """Returns whether the means over seeds reach the targets; "" without targets."""
     if not bar.target:
         return ""
     misses = []
@@ -155,7 +155,7 @@ def reached(bar: Bar, records: Sequence[Record]) -> str:
     factor = sum(compression(r) for r in records) / len(records)
     if bar.error is not None and error > bar.error:
         misses.append(f"error by {error - bar.error:.2f} points")
-    if bar.compression and round(factor, 1) < bar.compression:  # papers round, too
+    if bar.compression and round(factor, 1) < bar.compression:  # papers also round
         misses.append(f"compression, {factor:.1f}×")
     if bar.units and any(a > b for a, b in zip(_median_units(records), bar.units, strict=True)):
         misses.append("units")

@@ -1,4 +1,4 @@
-"""What studies of searches share: tables and figures of strategies beside each other."""
+"""Common parts of studies of searches: tables and figures that compare strategies."""
 
 import pathlib
 from collections.abc import Callable, Mapping
@@ -21,20 +21,20 @@ from gpnas.search.comparison import compare
 
 
 def check_metric(table: BenchmarkTable, field: str, name: Any) -> None:
-    """Makes sure that a table has a metric.
+    """Checks that a table has a metric.
 
     Raises:
-      UserError: If not.
+      UserError: If it does not.
     """
     if not isinstance(name, str) or name not in table.metrics:
         raise UserError(field, name, ", ".join(table.metrics))
 
 
 def search_sections(*against: str) -> Callable[[pathlib.Path, ConfigDict], Mapping[str, Section]]:
-    """Returns the `sections` of a study of searches: what each strategy found, and its course.
+    """Returns the `sections` of a study of searches: what each strategy found, and its trajectory.
 
     Args:
-      *against: Arms that the others are compared with, seed by seed, a table each.
+      *against: Reference arms of paired comparisons, one table each.
     """
 
     def sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
@@ -48,7 +48,7 @@ def search_sections(*against: str) -> Callable[[pathlib.Path, ConfigDict], Mappi
 
 
 def compare_study(get_config: Callable[[], ConfigDict], *against: str) -> Study:
-    """Returns the study of a comparison of strategies, shown in docs/nas.md.
+    """Returns the study of a comparison of strategies, for docs/nas.md.
 
     Args:
       get_config: Returns its config.

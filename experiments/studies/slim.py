@@ -1,4 +1,4 @@
-"""Slims committed records to what tables and figures read.
+"""Reduces committed records to what tables and figures use.
 
     python -m experiments.studies.slim results
 
@@ -21,7 +21,7 @@ MAX_POINTS = 60
 
 
 def slim(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a record with a thinned curve, sealed again if it was."""
+    """Returns a record with a thinned curve, resealed if it was sealed."""
     curve = record.get("curve")
     if not curve:
         return dict(record)
@@ -31,7 +31,7 @@ def slim(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def thin(curve: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns a curve of at most `MAX_POINTS` points; layers are kept in the last one alone."""
+    """Returns a curve of at most `MAX_POINTS` points; only the last one keeps layers."""
     kept = np.linspace(0, len(curve) - 1, min(len(curve), MAX_POINTS)).round().astype(int)
     points, begin = [], 0
     for index in kept:
@@ -48,7 +48,7 @@ def thin(curve: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main(folder: pathlib.Path) -> None:
-    """Slims every file of records below a folder; other lines stay as they are, byte for byte."""
+    """Reduces every file of records below a folder; other lines are unchanged."""
     for path in sorted(folder.rglob("*.jsonl")):
         before = path.read_text()
         lines = []

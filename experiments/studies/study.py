@@ -1,4 +1,4 @@
-"""A study: what it runs, and the tables and figures that it writes into a page of docs/."""
+"""A study: what it runs, and the tables and figures that it writes to a page of docs/."""
 
 import importlib
 import os
@@ -20,11 +20,11 @@ from gpnas.train import run_study
 
 
 class Section(NamedTuple):
-    """What stands between two markers of a page.
+    """The content between two markers of a page.
 
     Attributes:
-      tables: In their order.
-      figures: Below the tables; their files stand beside the records.
+      tables: Tables in order.
+      figures: Figures below the tables; their files are next to the records.
     """
 
     tables: Sequence[Table] = ()
@@ -32,13 +32,13 @@ class Section(NamedTuple):
 
 
 class Options(NamedTuple):
-    """Where a study works.
+    """Folders and settings of a study's run.
 
     Attributes:
       results: Folder of all studies' records; a study appends to results/STUDY/records.jsonl.
       workdir: Folder of the runs' own folders.
       raw_dir: Folder with MNIST's official files; empty: they are downloaded.
-      stopped: Returns whether the study is asked to end.
+      stopped: `() → whether a stop was requested`.
     """
 
     results: pathlib.Path
@@ -48,17 +48,17 @@ class Options(NamedTuple):
 
 
 class Study(NamedTuple):
-    """What a folder of `experiments.studies` exports as `STUDY`.
+    """The object that a folder of `experiments.studies` exports as `STUDY`.
 
     Attributes:
       get_config: Returns the config, whose `study` names the folder of the records.
-      run: Does what is missing of the study; None: the records come from elsewhere.
+      run: Makes missing records; None: the records come from elsewhere.
       sections: `(results, config) → sections by the name of their markers`.
-      page: File of docs/ with the markers; empty: there is none.
-      rows: Arms of a sweep that can be asked for by name; none: only the study as a whole.
+      page: File of docs/ with the markers; may be empty.
+      rows: Arms of a sweep that can be selected by name; empty: only the whole study.
       shorten: Shortens the config for `--fast`, of each arm of a sweep or else of the study; None:
         the study has no fast version.
-      readme: Names of sections that are written into README.md instead.
+      readme: Names of sections that are written to README.md instead.
       paper_epochs: Epochs of the papers, by arm of a sweep; for `--budget=paper`.
     """
 
@@ -87,12 +87,12 @@ def sweep(config: ConfigDict, options: Options) -> None:
 
 
 def to_results(run: Callable[[ConfigDict, pathlib.Path], object]) -> Callable:
-    """The `run` of a study that needs no folder but that of its records."""
+    """Makes the `run` of a study that needs only the folder of its records."""
     return lambda config, options: run(config, options.results)
 
 
 def epochs(number: int) -> Callable[[ConfigDict], None]:
-    """The `shorten` of a sweep: so many epochs, and no patience."""
+    """Makes the `shorten` of a sweep: the given number of epochs, and no patience."""
 
     def shorten(config: ConfigDict) -> None:
         config.train.epochs = number
@@ -103,11 +103,11 @@ def epochs(number: int) -> Callable[[ConfigDict], None]:
 
 
 def lengthen(config: ConfigDict, epochs: Mapping[str, int]) -> None:
-    """Gives arms of a sweep as many epochs as their papers have; leaves out the other arms.
+    """Gives arms of a sweep the epochs of their papers; leaves out the other arms.
 
     Args:
-      config: Of the sweep; its study becomes STUDY_paper.
-      epochs: By arm.
+      config: Config of the sweep; its study becomes STUDY_paper.
+      epochs: Epochs by arm.
 
     Raises:
       UserError: If `config.only` names an arm whose paper's epochs are not known.
@@ -122,9 +122,9 @@ def lengthen(config: ConfigDict, epochs: Mapping[str, int]) -> None:
 
 
 def records(results: pathlib.Path, config: ConfigDict, name: str = "records") -> list[dict]:
-    """Reads results/STUDY/NAME.jsonl; an empty list if there is none.
+    """Reads results/STUDY/NAME.jsonl; returns an empty list if it does not exist.
 
-    Arms of a sweep whose records have other settings than the config are warned of.
+    Warns if records of a sweep have other settings than the config.
 
     Raises:
       UserError: If an arm of a sweep has records of its settings and of older ones.
@@ -144,7 +144,7 @@ def matching(
     Args:
       found: Records of a study.
       config: Its config.
-      same: Dotted paths of the settings that must be equal: not how many seeds were asked for.
+      same: Dotted paths of the settings that must be equal, without the number of seeds.
     """
     wanted = _settings(config.to_dict(), same)
     return [record for record in found if _settings(record["config"], same) == wanted]
@@ -166,9 +166,9 @@ def write(
     """Prints a study's tables, writes its figures, and fills its page.
 
     Args:
-      made: Sections by the name of their markers.
+      made: Sections by name of their markers.
       page: The page with the markers.
-      folder: Of the figures' files.
+      folder: Folder of the figures' files.
       write_page: Whether to write figures and page; otherwise the tables are only printed.
 
     Raises:
@@ -199,12 +199,12 @@ def write(
 
 
 def fill(text: str, name: str, tables: Sequence[Table], figures: str = "") -> str:
-    """Replaces what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+    """Replaces the text between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 
     Args:
       text: The page, Markdown.
       name: Name of the markers.
-      tables: Each is written below its caption.
+      tables: Tables, each written below its caption.
       figures: Markdown that follows the tables.
 
     Returns:

@@ -1,10 +1,10 @@
-"""Whether seeds show what is claimed: yes, no, or how much they leave open."""
+"""Verdicts over seeds on a claim: yes, no, or how much is left open."""
 
 from gpnas.report import stats
 
 
 def verdict(gap: stats.Estimate, sign: int = 1) -> str:
-    """Whether a mean over seeds is above zero, or below it.
+    """Tests whether a mean over seeds is above zero, or below it.
 
     Args:
       gap: The mean and its interval.
@@ -20,7 +20,7 @@ def verdict(gap: stats.Estimate, sign: int = 1) -> str:
 
 
 def no_loss(gap: stats.Estimate) -> str:
-    """Whether a mean over seeds is at most zero, where above zero is a loss.
+    """Tests whether a mean over seeds is at most zero, where above zero is a loss.
 
     Returns:
       "yes" if the 95 % interval ends at zero or below it, "no" if it begins above zero, and

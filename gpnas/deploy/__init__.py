@@ -1,11 +1,11 @@
-"""Deployment: trained networks as files that run without gpnas, and their size and latency::
+"""Deployment: writes trained networks to files that run without gpnas; size and latency::
 
     small = compact_network(linen(module), variables, image_shape)
     to_onnx(small.apply, small.variables, image_shape, pathlib.Path("net.onnx"))
     run = load_exported(pathlib.Path("net.onnx"))
     assert max_difference(run, small.apply, small.variables, images) < 1e-4
 
-`export` (a finished run to files), `front` (the networks of a front) and `predict` (classes of
+`export` (files of a finished run), `front` (networks of a front) and `predict` (classification of
 pictures) are namespaces. They and `slim` import `gpnas.train`, so they are loaded on demand:
 exported networks need no training code.
 """

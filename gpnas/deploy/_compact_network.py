@@ -1,4 +1,4 @@
-"""Conversion of a pruned network to one without inactive units, for export."""
+"""Removes the inactive units of a pruned network for export."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,9 +18,9 @@ class Network(NamedTuple):
     """A network to be exported.
 
     Attributes:
-      apply: `(variables, images) → logits`; images are standardized, of any number.
+      apply: `(variables, images) → logits`; images are standardized; any batch size.
       variables: Its variables.
-      architecture: As returned by `gpnas.models.architecture`; None for other modules.
+      architecture: Description by `gpnas.models.architecture`; None for other modules.
     """
 
     apply: Apply
@@ -39,7 +39,7 @@ class Network(NamedTuple):
 
 
 def dense_network(model: models.Model, variables: Any, image_shape: Sequence[int]) -> Network:
-    """The network with its full shapes; masked weights are zeros. Arguments: `compact_network`."""
+    """Returns the network in full shape, with zeros for masked weights; see `compact_network`."""
     known = models.is_known(model.module)
     architecture = models.architecture(model.module, variables["params"]) if known else None
     infer = model.infer if known else _for_any_batch(model.infer, variables, image_shape)
@@ -73,10 +73,10 @@ def compact_network(
     masks = unit_masks
     if masks is None:
         variables = units.fold_constants(apply, variables, groups, _random_images(image_shape))
-        params = {"params": variables["params"]}  # norms of inactive blocks may have statistics
+        params = {"params": variables["params"]}  # statistics of inactive blocks' norms are ignored
         masks = units.active_units(units.with_blocks(groups, variables, blocks), params)
     own = {name: mask for name, mask in masks.items() if not units.is_block(name)}
-    own = own if models.has_widths(module) else {}  # fields could not describe the result
+    own = own if models.has_widths(module) else {}  # the fields could not describe the result
     small_apply, small = units.compact(apply, variables, groups, own, images)
     if not models.is_known(module):
         narrow = None if module is None else _narrower(module)
@@ -90,17 +90,17 @@ def compact_network(
 
 
 def _for_any_batch(apply: Apply, variables: Any, image_shape: Sequence[int]) -> Apply:
-    """The function, or its program of one image if it needs the batch size, as `len(x)` does."""
+    """Returns the function, or its program of one image if it needs the batch size (`len(x)`)."""
     images = jax.ShapeDtypeStruct((*export.symbolic_shape("b"), *image_shape), jnp.float32)
     try:
         jax.eval_shape(apply, variables, images)
-    except Exception:  # a network is a program: it may raise anything
+    except Exception:  # a user's network may raise anything
         return per_image(apply, variables, image_shape)
     return apply
 
 
 def _narrower(module: nn.Module) -> Apply:
-    """The module with dense layers and convolutions as wide as the kernels they are given."""
+    """Makes dense layers and convolutions as wide as their kernels."""
 
     def fit(
         call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
@@ -126,7 +126,7 @@ def _random_images(image_shape: Sequence[int]) -> jax.Array:
 
 
 def _agree(apply: Apply, other: Apply, variables: Any, image_shape: Sequence[int]) -> bool:
-    """Whether a function can be called and agrees with another one on random images."""
+    """Returns whether a function can be called and agrees with another one on random images."""
     images = _random_images(image_shape)
     try:
         found = apply(variables, images)

@@ -15,7 +15,7 @@ from gpnas.errors import UserError
 
 
 class Description(NamedTuple):
-    """Metadata that a prediction needs besides the network.
+    """Metadata needed for predictions besides the network.
 
     Attributes:
       class_names: Names by logit.
@@ -27,7 +27,7 @@ class Description(NamedTuple):
 
 
 def side_file(path: pathlib.Path) -> pathlib.Path:
-    """The path of the description of an exported file: FILE.json beside it."""
+    """Returns the path of an exported file's description: FILE.json beside it."""
     return path.with_name(f"{path.name}.json")
 
 
@@ -75,12 +75,12 @@ def read_description(path: pathlib.Path, metadata: Mapping[str, str]) -> Descrip
 
 
 def metadata_of(description: Description) -> dict[str, str]:
-    """A description as `{name: JSON text}`, for formats with metadata."""
+    """Converts a description to `{name: JSON text}`, for formats with metadata."""
     return {name: json.dumps(value) for name, value in description._asdict().items()}
 
 
 def digest(content: bytes) -> str:
-    """SHA-256 in hexadecimal."""
+    """Returns the SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 

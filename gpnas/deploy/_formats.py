@@ -1,4 +1,4 @@
-"""Networks as files that run without gpnas: StableHLO, ONNX, TFLite.
+"""Writes networks to files that run without gpnas: StableHLO, ONNX, TFLite.
 
 Each function takes `apply(variables, images)`, images (batch, height, width, channels) float32, and
 writes the variables into the file. Convolutions must be XLA's (`conv="xla"`).
@@ -27,11 +27,11 @@ from gpnas.masks import tree
 from gpnas.models import call
 
 Apply = Callable[[Any, jax.Array], jax.Array]
-#: Platforms of which a StableHLO file holds code.
+#: Platforms supported by a StableHLO file.
 PLATFORMS = ("cpu", "cuda", "tpu")
-#: The newest ONNX opset that the oldest onnxruntime of the extra (1.20) reads.
+#: The newest ONNX opset supported by the oldest onnxruntime of the extra (1.20).
 OPSET = 21
-OPSETS = (17, 23)  # those that jax2onnx writes; onnxruntime 1.20 refuses 22 and later
+OPSETS = (17, 23)  # supported by jax2onnx; onnxruntime 1.20 rejects 22 and later
 #: `{format: (extra, its modules)}`, what must be installed for each format.
 EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "onnx": ("deploy", ("jax2onnx", "onnx", "onnxruntime")),
@@ -59,7 +59,7 @@ def require_formats(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -
 
 
 def installed_formats() -> list[str]:
-    """A format that runs elsewhere, ONNX before the others, and safetensors, where installed."""
+    """Returns the installed formats: one portable format (ONNX preferred) and safetensors."""
     usable = [name for name in EXTRAS if _is_installed(name)]
     return [*[name for name in usable if name != "safetensors"][:1], *{"safetensors"} & {*usable}]
 
@@ -106,15 +106,15 @@ def check_opset(opset: object) -> None:
 
 
 def inference(module: nn.Module) -> Apply:
-    """A module as a function `(variables, images) → logits`."""
+    """Returns a module as a function `(variables, images) → logits`."""
     return lambda variables, images: jnp.asarray(call.infer(module, variables, images))
 
 
 def per_image(apply: Apply, variables: Any, image_shape: Sequence[int]) -> Apply:
     """Maps the program of one image over the batch, so that the batch size can be symbolic.
 
-    Functions by `units.compact` are traced for concrete batch sizes; ONNX and StableHLO files with
-    any batch size need this.
+    Functions from `units.compact` are traced for concrete batch sizes; ONNX and StableHLO files
+    with any batch size need this.
 
     Args:
       apply: A function that treats each image independently.
@@ -167,8 +167,8 @@ def to_onnx(
       apply: The network; no bfloat16.
       variables: Its variables.
       image_shape: (height, width, channels).
-      path: File to write. The input is called "images", the output "logits"; weights are called
-        as the variables ("params/Conv_0/kernel") where no other has the same values.
+      path: File to write. The input is named "images", the output "logits". Weights are named like
+        the variables ("params/Conv_0/kernel") unless another array has the same values.
       opset: ONNX opset, 17 to 23, with the lowest IR version that supports it. onnxruntime 1.20
         reads 21 and below.
       metadata: Texts by name, for `metadata_props`.
@@ -189,7 +189,7 @@ def to_onnx(
             output_names=["logits"],
             opset=opset,
         )
-    del model.graph.value_info[:]  # some are wrong, and break the checker and quantization
+    del model.graph.value_info[:]  # some are wrong and break the checker and quantization
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     _name_by_variables(model.graph, variables)
     onnx.helper.set_model_props(model, dict(metadata or {}))
@@ -198,10 +198,10 @@ def to_onnx(
 
 
 def _name_by_variables(graph: Any, variables: Any) -> None:
-    """Gives the weights of an ONNX graph the paths of the variables, and nodes those of layers.
+    """Names the weights of an ONNX graph by the variables' paths, and nodes by layers.
 
-    A weight is known by its values, since the converter names and transposes them as it likes: of
-    equal arrays the names are kept. So are those of paths that name another value of the graph.
+    Weights are identified by their values, since the converter renames and transposes them. Names
+    of equal arrays are kept, and so are those whose path already names another value of the graph.
     """
     from onnx import numpy_helper
 
@@ -238,7 +238,7 @@ def _name_by_variables(graph: Any, variables: Any) -> None:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    """The nodes of an ONNX graph and of the graphs inside them."""
+    """Yields the nodes of an ONNX graph and of its subgraphs."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
@@ -247,7 +247,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 
 def _holds(value: np.ndarray, leaf: np.ndarray) -> bool:
-    """Whether an array is a leaf, or its transpose for ONNX (OIHW for HWIO)."""
+    """Returns whether an array is a leaf, or its transpose for ONNX (OIHW for HWIO)."""
     axes = (*range(leaf.ndim - 1, leaf.ndim - 3, -1), *range(leaf.ndim - 2))
     return value.dtype == leaf.dtype and any(
         np.array_equal(value, form) for form in (leaf, leaf.transpose(axes[: leaf.ndim]))
@@ -292,9 +292,9 @@ def _bound(apply: Apply, variables: Any) -> Callable[[jax.Array], jax.Array]:
 
 
 def _by_keywords(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """The function, in which pooling of Flax gets its arguments by name.
+    """Passes arguments of Flax's pooling by name.
 
-    jax2onnx replaces the poolings while it traces; its own take no positional arguments.
+    jax2onnx replaces poolings while tracing; its versions take no positional arguments.
     """
 
     def named(pool: Callable, signature: inspect.Signature) -> Callable:

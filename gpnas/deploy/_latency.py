@@ -55,7 +55,7 @@ def measure_latency(
     threads: int,
     seconds: float,
 ) -> dict[int, Seconds]:
-    """Measures the seconds of each call of several files, in turns.
+    """Measures the seconds of each call of several files, called in turn.
 
     Args:
       paths: Files by name.
@@ -78,11 +78,11 @@ def measure_latency(
 
 
 def speedup(taken: Seconds, slow: str, fast: str) -> dict[str, float]:
-    """How many times faster one of two functions is.
+    """Computes how many times faster one of two functions is.
 
     Args:
       taken: Seconds of each call, by name.
-      slow, fast: Names of the two.
+      slow, fast: Names of the two functions.
 
     Returns:
       `best`: ratio of the shortest times, which is robust to other load on the machine; `paired`:
@@ -96,7 +96,7 @@ def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
     """Reads a request from stdin and writes the answer to stdout; other output goes to stderr.
 
     Args:
-      answer: `request → answer`, JSON data both.
+      answer: `request → answer`, both JSON data.
     """
     out = os.dup(1)
     os.dup2(2, 1)

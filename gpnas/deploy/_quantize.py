@@ -12,7 +12,7 @@ def quantize(
     """Writes an int8 ONNX file with per-channel weights and calibrated activation ranges.
 
     Args:
-      source: A float32 file by `to_onnx`.
+      source: A float32 file from `to_onnx`.
       path: File to write.
       images: (n, height, width, channels) pixels for calibration, none of them test images.
       batch: Images per call.

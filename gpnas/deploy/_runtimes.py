@@ -1,4 +1,4 @@
-"""Exported files as functions of NumPy arrays.
+"""Loads exported files as functions of NumPy arrays.
 
 The content of a file is compared with the digest beside it, if there is one (see `_describe`).
 """
@@ -25,7 +25,7 @@ def load_exported(path: pathlib.Path, threads: int = 1) -> Run:
     """Loads an exported file as a function; the suffix determines the runtime.
 
     Args:
-      path: An exported file; an architecture's JSON stands for the weights beside it.
+      path: An exported file; for safetensors, the JSON file of the architecture.
       threads: Threads of the runtime. JAX uses the number with which the process started.
 
     Returns:
@@ -38,7 +38,7 @@ def load_exported(path: pathlib.Path, threads: int = 1) -> Run:
 
 
 def load_described(path: pathlib.Path, threads: int = 1) -> tuple[Run, Mapping[str, str]]:
-    """As `load_exported`, with the metadata in the file, which is empty for formats without."""
+    """As `load_exported`; also returns the file's metadata, empty for formats without."""
     path = path.with_suffix(".json") if path.suffix == ".safetensors" else path
     if path.suffix not in RUNTIMES:
         raise UserError("file", str(path), f"a file ending in {', '.join(RUNTIMES)}")
@@ -53,7 +53,7 @@ def load_described(path: pathlib.Path, threads: int = 1) -> tuple[Run, Mapping[s
         return runtime.load(path, content, threads)
     except UserError:
         raise
-    except Exception as error:  # runtimes raise exceptions of their own
+    except Exception as error:  # runtimes raise their own exceptions
         allowed = f"a file that {runtime.package} reads ({brief(error)})"
         raise UserError("file", str(path), allowed) from error
 
@@ -80,7 +80,7 @@ def _onnx(path: pathlib.Path, content: bytes, threads: int) -> Loaded:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    # Waiting threads must not occupy a core while other files are measured.
+    # Idle threads must not occupy a core while other files are measured.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -134,10 +134,10 @@ RUNTIMES: Mapping[str, Runtime] = {
 
 
 def max_difference(run: Run, apply: Apply, variables: object, images: np.ndarray) -> float:
-    """Largest absolute difference of logits between a runtime and JAX.
+    """Returns the largest absolute difference of logits between a runtime and JAX.
 
     Args:
-      run: A function by `load_exported`.
+      run: A function from `load_exported`.
       apply: The exported network.
       variables: Its variables.
       images: (batch, height, width, channels) float32.
@@ -153,10 +153,10 @@ def mean_over_examples(
     targets: np.ndarray,
     batch: int = 500,
 ) -> float:
-    """Mean over examples of a function of a runtime's outputs and of targets.
+    """Averages a function of a runtime's outputs and targets over examples.
 
     Args:
-      run: A function by `load_exported`.
+      run: A function from `load_exported`.
       per_example: `(outputs, targets) → values`, (batch,).
       images: (n, height, width, channels) pixels, converted to float32 batch by batch.
       targets: (n, …).

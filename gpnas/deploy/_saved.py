@@ -1,4 +1,4 @@
-"""A network as JSON (architecture) and safetensors (weights); without training code or pickle."""
+"""A network as JSON (architecture) and safetensors (weights), without pickle."""
 
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -24,11 +24,11 @@ def save_network(
     std: Iterable[float] = (1.0,),
     description: Description | None = None,
 ) -> None:
-    """Writes NAME.json, and NAME.safetensors beside it.
+    """Writes NAME.json and, beside it, NAME.safetensors.
 
     Args:
       path: Path of the JSON file.
-      architecture: An architecture by `gpnas.models.architecture`.
+      architecture: An architecture from `gpnas.models.architecture`.
       variables: Nested dicts of arrays.
       mean, std: Standardization of each channel, for pixels from 0 to 1.
       description: Class names and image shape, for both files.
@@ -76,7 +76,7 @@ def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
         raise UserError("file", str(path), allowed) from error
     if digest(content) != known.get("sha256"):
         raise UserError("file", str(weights), "weights as they were written; these have changed")
-    if known.get("model") not in MODELS:  # a file of data must not have code imported
+    if known.get("model") not in MODELS:  # a data file must not cause imports of code
         raise UserError("file", str(path), f"a network of gpnas.models: {', '.join(MODELS)}")
     try:
         module = from_architecture(known, dtype=jnp.float32, conv="xla")
@@ -100,7 +100,7 @@ def on_pixels(apply: Apply, mean: Any, std: Any) -> Apply:
     centre, scale = np.float32(255) * np.asarray(mean), 1 / (255 * np.asarray(std))
 
     def standardized(variables: Any, images: jax.Array) -> jax.Array:
-        # Constants of a row's shape: onnxruntime is ten times slower at broadcasting scalars.
+        # Constants have the shape of a row, since onnxruntime broadcasts scalars ten times slower.
         rows = [np.broadcast_to(x, images.shape[2:]).astype(np.float32) for x in (centre, scale)]
         return apply(variables, (images - rows[0]) * rows[1])
 

@@ -1,4 +1,4 @@
-"""Exports a finished run: files of the network without inactive units, and of the dense one."""
+"""Exports a finished run: files of the compact and the dense network."""
 
 import pathlib
 import tempfile
@@ -27,12 +27,12 @@ from gpnas.provenance import provenance
 from gpnas.timing import Seconds
 from gpnas.train import Finished, Task, build_model, build_task, load_run
 
-KINDS = {"inputs": ("image",), "targets": ("class",)}  # of data whose networks are exported
+KINDS = {"inputs": ("image",), "targets": ("class",)}  # data sets whose networks can be exported
 BATCHES = (1, 64)
 THREADS = (1, 2)
 PARTS = ("compact", "dense")
-TOLERANCE = 1e-4  # for logits of a float32 file against JAX
-_CALIBRATION = 500  # training images for the ranges of int8
+TOLERANCE = 1e-4  # of logits between a float32 file and JAX
+_CALIBRATION = 500  # training images to calibrate int8
 _PARITY = 64  # validation images on which runtimes are compared
 
 
@@ -46,11 +46,11 @@ def export_run(
     parts: Sequence[str] = PARTS,
     data: Dataset | None = None,
 ) -> dict[str, Any]:
-    """Writes WORKDIR/export: a run's network, compact and dense, in each format, and export.json.
+    """Writes WORKDIR/export: the compact and dense network in each format, and export.json.
 
-    The run is one on images and classes. The files take pixels from 0 to 255; the standardization
-    of the run is part of them. FILE.json beside each has class names and digest. Nothing is written
-    unless everything succeeds.
+    The run must be on images and classes. The files take pixels from 0 to 255 and contain the run's
+    standardization. FILE.json beside each has class names and digest. Nothing is written unless
+    everything succeeds.
 
     Args:
       workdir: Folder of a finished run.
@@ -59,8 +59,8 @@ def export_run(
       int8: Whether to write quantized ONNX files, too.
       seconds: Duration of each latency measurement; 0 for none.
       opset: Opset of ONNX files; `OPSET` by default.
-      parts: The networks to write: "compact", without inactive units; "dense", in full shapes.
-      data: The run's data set, if it is loaded already.
+      parts: The networks to write: "compact" (without inactive units), "dense" (full shapes).
+      data: The run's data set, if already loaded.
 
     Returns:
       The content of export.json: `class_names`, `networks` (parameters, MACs, architecture) and
@@ -70,7 +70,7 @@ def export_run(
     Raises:
       UserError: If the run or a format cannot be exported.
       OSError: If the disk is full or fails; existing files are unchanged.
-      RuntimeError: If a float32 file does not compute the same as JAX.
+      RuntimeError: If a float32 file differs from JAX.
     """
     _check_formats(names, int8, opset)
     target = _target(workdir)
@@ -97,11 +97,11 @@ def export_run(
 
 
 class _Job(NamedTuple):
-    """What the files of an export have in common.
+    """Common settings of the files of an export.
 
     Attributes:
       run: The run.
-      task: Its task, on outputs instead of images.
+      task: Its task, applied to outputs instead of images.
       names: Formats.
       int8: Whether to write quantized ONNX files, too.
       opset: Opset of ONNX files.
@@ -126,7 +126,7 @@ def _check_formats(names: Sequence[str], int8: bool, opset: int | None) -> None:
 
 
 def _target(workdir: pathlib.Path) -> pathlib.Path:
-    """The folder of the files; an existing one is that of an earlier export."""
+    """Returns the folder of the files; an existing one must be from an earlier export."""
     target = workdir / "export"
     if target.is_symlink() or (target.exists() and not (target / "export.json").exists()):
         raise UserError("workdir", str(target), "a folder export that an export made, or none")
@@ -139,7 +139,7 @@ def _about(network: Network, shape: Sequence[int]) -> dict[str, Any]:
 
 
 def _publish(folder: pathlib.Path, target: pathlib.Path) -> None:
-    """Moves finished files to the target; export.json, which describes the others, comes last."""
+    """Moves finished files to the target; export.json, which describes them, comes last."""
     for path in folder.iterdir():
         sync(path)
     if not target.exists():
@@ -151,7 +151,7 @@ def _publish(folder: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def _compaction_error(networks: Mapping[str, Network], run: Finished) -> float:
-    """Largest difference of the logits between the compact and the dense network."""
+    """Returns the largest difference of logits between the compact and the dense network."""
     images = standardize(jnp.asarray(run.data.validation.inputs[:_PARITY]), run.data)
     outputs = [jax.jit(one.apply)(one.variables, images) for one in networks.values()]
     apart = float(jnp.abs(outputs[0] - outputs[1]).max())
@@ -161,14 +161,14 @@ def _compaction_error(networks: Mapping[str, Network], run: Finished) -> float:
 
 
 def _float32_model(run: Finished) -> Model:
-    """The network of a run, with XLA's convolutions and in float32."""
+    """Returns the network of a run in float32, with XLA's convolutions."""
     config = ConfigDict(run.config.model.to_dict())
     config.update(conv="xla", dtype="float32")
     return build_model(config, run.data.num_classes)
 
 
 def _networks(run: Finished, model: Model, names: Sequence[str]) -> dict[str, Network]:
-    """The compact and the dense network of a run."""
+    """Returns the compact and the dense network of a run."""
     made = {"compact": compact_network, "dense": dense_network}
     networks = {k: f(model, run.variables, run.data.input_shape) for k, f in made.items()}
     if "safetensors" in names and networks["dense"].architecture is None:
@@ -178,10 +178,10 @@ def _networks(run: Finished, model: Model, names: Sequence[str]) -> dict[str, Ne
 
 
 def _task_of_outputs(run: Finished, model: Model) -> Task:
-    """The run's task on the identity network: its metrics take outputs where they took inputs.
+    """Returns the run's task on the identity network: metrics take outputs instead of inputs.
 
     Raises:
-      UserError: If the metric is of more than the outputs and the targets.
+      UserError: If the metric depends on more than outputs and targets.
     """
     identity = Model(
         lambda key, inputs: {"params": {}}, lambda variables, inputs, key: (inputs, {})
@@ -195,7 +195,7 @@ def _task_of_outputs(run: Finished, model: Model) -> Task:
         outputs = model.infer(run.variables, images)
         found = outer.metrics(run.variables, (outputs, targets))[name]
         agree = np.allclose(found, expected, atol=TOLERANCE)
-    except Exception as error:  # a task is a program: it may raise anything
+    except Exception as error:  # a user's task may raise anything
         agree, said = False, f" ({brief(error)})"
     if not agree:
         allowed = f"a task whose metric is of the network's outputs and the targets{said}"
@@ -204,7 +204,7 @@ def _task_of_outputs(run: Finished, model: Model) -> Task:
 
 
 def _write(folder: pathlib.Path, name: str, network: Network, job: _Job) -> list[dict[str, Any]]:
-    """Writes the files of a network, and evaluates them."""
+    """Writes the files of a network and evaluates them."""
     data = job.run.data
     about = Description(data.class_names, data.input_shape)
     apply = on_pixels(network.apply, data.mean, data.std)
@@ -239,7 +239,7 @@ def _write(folder: pathlib.Path, name: str, network: Network, job: _Job) -> list
 def _evaluate(
     path: pathlib.Path, name: str, kind: str, apply: Apply, variables: Any, job: _Job
 ) -> dict[str, Any]:
-    """Evaluates a file: size, difference from JAX on validation images, metric on the test set."""
+    """Evaluates a file: size, difference from JAX on validation images, test metric."""
     call = load_exported(path)
     data, metric = job.run.data, job.task.metric
     images = np.asarray(data.validation.inputs[:_PARITY], np.float32)
@@ -279,7 +279,7 @@ def _with_latency(
 def latency_line(
     taken: Seconds, name: str, reference: str, batch: int, threads: int
 ) -> dict[str, Any]:
-    """The shortest time of a network in ms, and its speed-up over another, if that was measured."""
+    """Returns a network's shortest time in ms, and its speed-up if the reference was measured."""
     line = {"batch": batch, "threads": threads, "ms": round(1000 * min(taken[name]), 4)}
     if reference in taken:
         line["speedup"] = round(speedup(taken, reference, name)["best"], 3)

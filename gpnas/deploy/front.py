@@ -1,4 +1,4 @@
-"""Exports the networks of a front, and measures their latency side by side."""
+"""Exports the networks of a front and measures their latency side by side."""
 
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from gpnas.deploy.export import BATCHES, KINDS, THREADS, export_run, latency_lin
 from gpnas.provenance import provenance
 from gpnas.train import load_run
 
-_WHOLE = "main"  # the folder of the main run, whose dense network is the whole one
+_WHOLE = "main"  # folder of the main run; its dense network is the whole network
 
 Record = Mapping[str, Any]
 
@@ -20,9 +20,8 @@ Record = Mapping[str, Any]
 def export_front(workdir: pathlib.Path, names: Sequence[str], seconds: float = 0.3) -> None:
     """Writes FOLDER/export for each network of a front, and WORKDIR/latency.json.
 
-    The latency is that of the files of the first format, which are called in turns. The whole
-    network, with which they are compared, is `main/export/dense`. An export or a measurement that
-    is there already is not made again.
+    Latency is measured for the files of the first format, called in turn. The reference is the
+    whole network, `main/export/dense`. Existing exports and measurements are reused.
 
     Args:
       workdir: Folder of a front.
@@ -31,7 +30,7 @@ def export_front(workdir: pathlib.Path, names: Sequence[str], seconds: float = 0
         none.
 
     Raises:
-      UserError: If there is no front, or its networks or a format cannot be exported.
+      UserError: If the folder has no front, or a network or format cannot be exported.
       OSError, RuntimeError: As `export_run`.
     """
     require_formats(names)
@@ -59,7 +58,7 @@ def export_front(workdir: pathlib.Path, names: Sequence[str], seconds: float = 0
 def _exports(
     workdir: pathlib.Path, names: Sequence[str], parts: Mapping[str, str]
 ) -> Iterator[tuple[str, Record]]:
-    """The content of export.json in each folder; missing exports are made."""
+    """Yields the content of export.json of each folder; exports missing networks."""
     data: Dataset | None = None
     for folder, part in parts.items():
         path = workdir / folder / "export" / "export.json"
@@ -84,7 +83,7 @@ def _known(path: pathlib.Path) -> Record:
 def _measure(
     paths: Mapping[str, pathlib.Path], shape: Sequence[int], seconds: float
 ) -> dict[str, list[dict[str, Any]]]:
-    """Latency of each file by batch size and number of threads, and its speed-up."""
+    """Measures each file's latency by batch size and number of threads, and its speed-up."""
     found: dict[str, list[dict[str, Any]]] = {folder: [] for folder in paths}
     for threads in THREADS:
         measured = measure_latency(paths, shape, BATCHES, threads, seconds * len(paths))

@@ -42,7 +42,7 @@ class Prediction(NamedTuple):
 
 
 def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
-    """Loads the network of a finished run, and its data set, which determines the standardization.
+    """Loads the network of a finished run and its data set, which defines the standardization.
 
     Args:
       workdir: Folder of the run.

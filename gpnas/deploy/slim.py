@@ -1,4 +1,4 @@
-"""A trained network made smaller: units pruned while it is trained further, then removed."""
+"""Makes a trained network smaller: prunes units during further training, then removes them."""
 
 import contextlib
 import pathlib
@@ -12,14 +12,14 @@ from gpnas.errors import UserError
 from gpnas.plugins import In
 from gpnas.train import Task, base, load_run, train
 
-_STOP = 0.6  # fraction of the run until which units are pruned
+_STOP = 0.6  # fraction of the run in which units are pruned
 
 
 class Slim(NamedTuple):
-    """A smaller network.
+    """A compacted network.
 
     Attributes:
-      network: Without inactive units: `network.apply(network.variables, inputs)`.
+      network: The network without inactive units: `network.apply(network.variables, inputs)`.
       record: The record of the run: metrics, cost, curve.
     """
 
@@ -42,25 +42,25 @@ def slim(
 ) -> Slim:
     """Prunes the units of a trained network to a fraction of its cost while training it further.
 
-    Units of all layers compete by their effect on the loss per cost (`development_cost`). Of the
-    evaluated networks that are as small as asked for, the best on the validation examples is
-    returned. `gpnas train --config=slim` does the same.
+    Units of all layers compete by their effect on the loss per cost (`development_cost`). Returns
+    the evaluated network of at most the target cost with the best validation metric. `gpnas train
+    --config=slim` does the same.
 
     Args:
-      task: What the network was trained on.
+      task: Task that the network was trained on.
       variables: Its trained variables.
       data: The data set.
-      target: Fraction of the cost that is kept, in (0, 1].
-      cost: What is counted.
+      target: Remaining fraction of the cost, in (0, 1].
+      cost: Kind of cost.
       epochs: Length of the training; units are pruned in the first 60 % of it.
-      learning_rate: Of SGD with momentum 0.9, at the start; it falls to zero as a cosine.
+      learning_rate: Initial learning rate of SGD with momentum 0.9; cosine decay to zero.
       batch_size: Examples per step.
-      seed: Of the order of the examples.
+      seed: Seed of the order of examples.
       workdir: Folder of the run, as for `train`; a temporary one by default.
 
     Raises:
-      UserError: If an argument is of another type or out of range, the variables are not of the
-        task's network, the data do not fit it, or it has no units to prune.
+      UserError: If an argument has another type or is out of range, the variables or data do not
+        match the task's network, or it has no units to prune.
     """
     parameters = plugins.parameters_of(slim)
     numbers = {"target": target, "cost": cost, "epochs": epochs, "learning_rate": learning_rate}

@@ -1,4 +1,4 @@
-"""Gates: trained parameters that change the forward pass, and the masks that follow from them.
+"""Gates: trained parameters that change the forward pass, and the masks derived from them.
 
 Namespaces: `binary` (binary gates with the ARM gradient), `concrete` (hard concrete gates),
 `gaussian` (variational dropout), `groups` (which weights share a gate).

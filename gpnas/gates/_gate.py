@@ -1,8 +1,8 @@
-"""Gates: trained parameters that change the forward pass, and the masks that follow from them.
+"""Gates: trained parameters that change the forward pass, and the masks derived from them.
 
-A mask transform gets weights and gradients. A method with gates changes the forward pass (by noise,
-or by closing units) and learns the parameters of its gates from the loss. For that it gets the
-network on the batch of a step as `Forward`.
+A mask transform receives weights and gradients only. A method with gates changes the forward pass
+(by noise, or by closing units) and trains the gates' parameters on the loss. It receives the
+network and the batch of a step as `Forward`.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from gpnas.masks import (
     when,
 )
 
-#: `(next_fn, args, kwargs, context) → outputs`, as `flax.linen.intercept_methods` takes it.
+#: `(next_fn, args, kwargs, context) → outputs`, the argument of `flax.linen.intercept_methods`.
 Intercept = Callable[..., Any]
 Leaves = Mapping[str, jax.Array]
 #: `({path: weights}, gates) → {path: bool}`, broadcast to the shapes of the weights.
@@ -29,11 +29,11 @@ IsActive = Callable[[Leaves, Any], Leaves]
 
 
 class Forward(NamedTuple):
-    """The network on the batch of one step.
+    """The network applied to the batch of one step.
 
     Attributes:
       logits: `(params, intercept=None) → ((batch, classes) float32, model state)`; `intercept` is
-        an interceptor as `flax.linen.intercept_methods` takes it.
+        an interceptor for `flax.linen.intercept_methods`.
       loss: `(params, intercept=None) → (loss, out)`: mean cross-entropy, () float32 in nats, and
         auxiliary output, to be returned unchanged.
       labels: (batch,) int, or None.
@@ -69,10 +69,9 @@ class Gates(NamedTuple):
         `out` is the auxiliary output of `forward.loss`.
       network: `(params, gates, masks, step) → params` of the network at test time, without gates.
       masked: Whether the forward pass in training uses masked weights; else only the test does.
-      learn: `step → () bool`, whether gates may change; where False, momentum does not move them
-        either.
-      reads_network: Whether `loss` does more than call `forward.loss(params)`, so that the network
-        must allow it (interceptors, labels).
+      learn: `step → () bool`, whether gates may change; if False, not even by momentum.
+      reads_network: Whether `loss` uses more than `forward.loss(params)` (interceptors, labels),
+        which the network must support.
     """
 
     init: Callable[[Any, Any, jax.Array], dict[str, Any]]
@@ -84,7 +83,7 @@ class Gates(NamedTuple):
 
 
 def no_gates() -> Gates:
-    """No gates: the network is unchanged."""
+    """Returns gates that leave the network unchanged."""
     return Gates(
         init=lambda masks, params, key: {},
         loss=lambda forward, params, gates, context: forward.loss(params),
@@ -96,7 +95,7 @@ def no_gates() -> Gates:
 def masks_from_gates(
     is_active: IsActive, *, every: int, last: int, forever: bool = False
 ) -> MaskTransform:
-    """Masks that are computed from gates at each mask update.
+    """Computes masks from gates at each mask update.
 
     Args:
       is_active: `({path: weights}, gates) → {path: bool}`, broadcast to the shapes of the weights.

@@ -1,7 +1,7 @@
 """Binary gates with the ARM gradient, an unbiased estimate from two forward passes.
 
-A gate is z = 1[u < π], π = sigmoid(k·φ), drawn for each batch. With large k it is 0 or 1 by the
-sign of φ, with a gradient of zero.
+A gate is z = 1[u < π], π = sigmoid(k·φ), drawn for each batch. For large k it is 0 or 1 depending
+on the sign of φ, with zero gradient.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,18 +38,18 @@ def bernoulli(
     grouping: Grouping = inputs_and_filters,
     learn: Callable[[jax.Array], jax.Array] = schedule.always,
 ) -> Gates:
-    """Binary gates on groups of weights, with a parameter φ per group.
+    """Makes binary gates on groups of weights, with a parameter φ per group.
 
-    The loss is the mean cross-entropy with gates drawn for the batch, plus
-    `1/images · Σ(λ · |group| · π + ½ · decay · sg(π) · ‖w‖²)`. The gradient of the first part by φ
-    is `k · [f(1[u > 1 − π]) − f(1[u < π])] · (u − ½)`, one u per group.
+    The loss is the mean cross-entropy with gates drawn for the batch, plus `1/images · Σ(λ ·
+    |group| · π + ½ · decay · sg(π) · ‖w‖²)`. The gradient of the first part with respect to φ is `k
+    · [f(1[u > 1 − π]) − f(1[u < π])] · (u − ½)`, one u per group.
 
     Args:
       penalties: λ per weight: one for all layers, or one per layer.
       sharpness: k at a step.
       images: Number of training images.
       decay: Weight decay of weights with an open gate.
-      first: Number of groups of each layer that are active initially; all if None.
+      first: Number of initially active groups per layer; all if None.
       grouping: Which weights share a gate.
       learn: `step → () bool`, whether gates are trained.
 
@@ -107,8 +107,8 @@ def _arm_term(
     mirrored: Any,
     learn: jax.Array,
 ) -> jax.Array:
-    """A term whose gradient by the gates is ARM's estimate, from the loss with mirrored gates."""
-    other = jax.lax.cond(  # fixed gates need no second pass
+    """Returns a term whose gradient is ARM's estimate, from the loss with mirrored gates."""
+    other = jax.lax.cond(  # fixed gates need no second forward pass
         learn,
         lambda opposite, _: forward.loss(opposite)[0],
         lambda _, same: same,
@@ -119,7 +119,7 @@ def _arm_term(
 
 
 def nonzero_at_test(grouping: Grouping = inputs_and_filters) -> IsActive:
-    """Which weights have a gate with π ≥ ½, for `masks_from_gates`."""
+    """Marks weights whose gate has π ≥ ½, for `masks_from_gates`."""
 
     def is_active(weights: Leaves, gates: dict[str, jax.Array]) -> dict[str, jax.Array]:
         return spread({p: g >= 0 for p, g in gates.items()}, grouping(weights), weights)

@@ -24,18 +24,18 @@ _EDGE = 1e-6
 
 
 def sample(log_alpha: jax.Array, uniform: jax.Array) -> jax.Array:
-    """Gates z in [0, 1] from u in (0, 1): equations 10 and 11; of the arguments' shape."""
+    """Samples gates z in [0, 1] from u in (0, 1), equations 10 and 11; of the arguments' shape."""
     logit = jnp.log(uniform) - jnp.log1p(-uniform)
     return _clip(jax.nn.sigmoid((logit + log_alpha) / BETA))
 
 
 def probability(log_alpha: jax.Array) -> jax.Array:
-    """P(z ≠ 0): equation 12."""
+    """Returns P(z ≠ 0), equation 12."""
     return jax.nn.sigmoid(log_alpha - BETA * np.log(-GAMMA / ZETA))
 
 
 def at_test(log_alpha: jax.Array) -> jax.Array:
-    """Gates at test time: equation 13."""
+    """Returns the gates at test time, equation 13."""
     return _clip(jax.nn.sigmoid(log_alpha))
 
 
@@ -44,7 +44,7 @@ def _clip(s: jax.Array) -> jax.Array:
 
 
 def per_path(values: Sequence[float], paths: Sequence[str]) -> dict[str, float]:
-    """A value per path, from one value for all or one per path."""
+    """Maps paths to values: one value for all, or one per path."""
     values = list(values) * len(paths) if len(values) == 1 else list(values)
     return dict(zip(paths, values, strict=True))
 
@@ -57,7 +57,7 @@ def hard_concrete(
     drops: Sequence[float] = (0.5,),
     grouping: Grouping = inputs_and_filters,
 ) -> Gates:
-    """Hard concrete gates on groups of weights, with a parameter log α per group.
+    """Makes hard concrete gates on groups of weights, with a parameter log α per group.
 
     The loss is the mean cross-entropy with groups multiplied by gates drawn for the batch, plus
     `1/images · ΣP(z ≠ 0) · (λ · |group| + ½ · decay · ‖w‖²)`.
@@ -112,7 +112,7 @@ def hard_concrete(
 
 
 def nonzero_at_test(grouping: Grouping = inputs_and_filters) -> IsActive:
-    """Which weights have a nonzero gate at test time, for `masks_from_gates`."""
+    """Marks weights with a nonzero gate at test time, for `masks_from_gates`."""
 
     def is_active(weights: Leaves, gates: dict[str, jax.Array]) -> dict[str, jax.Array]:
         is_open = {p: at_test(g) > 0 for p, g in gates.items()}

@@ -10,29 +10,29 @@ import jax.numpy as jnp
 from gpnas.gates._gate import Leaves
 from gpnas.masks import tree
 
-#: `{path: weights} → {path: axis}`, the (negative) axis of a leaf's groups.
+#: `{path: weights} → {path: axis}`, the (negative) axis of each leaf's groups.
 Grouping = Callable[[Leaves], dict[str, int]]
 
 
 def inputs_and_filters(weights: Leaves) -> dict[str, int]:
-    """One group per input unit of a dense layer, and per filter of a convolution.
+    """Groups weights per input unit of a dense layer, and per filter of a convolution.
 
     Args:
       weights: Weights by path, in natural order.
 
     Returns:
-      `{path: axis}`, the (negative) axis of a leaf's groups.
+      `{path: axis}`, the (negative) axis of each leaf's groups.
     """
     return {path: -2 if w.ndim == 2 else -1 for path, w in weights.items()}
 
 
 def hidden_units(weights: Leaves) -> dict[str, int]:
-    """One group per unit, of its incoming weights, in all layers but the last."""
+    """Groups the incoming weights of each unit, in all layers but the last."""
     return dict.fromkeys(list(weights)[:-1], -1)
 
 
 def axes_of(grouping: Grouping, weights: Leaves) -> dict[str, int]:
-    """The axis of each leaf's groups.
+    """Returns the axis of each leaf's groups.
 
     Raises:
       ValueError: If the grouping names a layer that does not exist.
@@ -44,12 +44,12 @@ def axes_of(grouping: Grouping, weights: Leaves) -> dict[str, int]:
 
 
 def group_sizes(weights: Leaves, axes: Mapping[str, int]) -> dict[str, int]:
-    """Number of weights per group, by path."""
+    """Returns the number of weights per group, by path."""
     return {p: math.prod(weights[p].shape) // weights[p].shape[axis] for p, axis in axes.items()}
 
 
 def squares(weights: Leaves, axes: Mapping[str, int]) -> dict[str, jax.Array]:
-    """Sum of squared weights of each group: (groups,) by path."""
+    """Sums the squared weights of each group: (groups,) by path."""
 
     def summed(w: jax.Array, axis: int) -> jax.Array:
         return jnp.sum(
@@ -60,7 +60,7 @@ def squares(weights: Leaves, axes: Mapping[str, int]) -> dict[str, jax.Array]:
 
 
 def spread(gates: Leaves, axes: Mapping[str, int], weights: Leaves) -> dict[str, jax.Array]:
-    """Gates, (groups,) by path, reshaped to broadcast over the weights."""
+    """Reshapes gates, (groups,) by path, to broadcast over the weights."""
 
     def shape(path: str, axis: int) -> list[int]:
         ndim = weights[path].ndim
@@ -70,7 +70,7 @@ def spread(gates: Leaves, axes: Mapping[str, int], weights: Leaves) -> dict[str,
 
 
 def multiply(params: Any, factors: Leaves) -> Any:
-    """Params, with leaves multiplied by their factors, where they have one."""
+    """Multiplies leaves of the params by their factors, if they have one."""
 
     def leaf(path: tuple, param: jax.Array) -> jax.Array:
         factor = factors.get(tree.path_name(path))

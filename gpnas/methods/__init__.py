@@ -1,10 +1,10 @@
-"""Methods of the literature, each a few lines of `gpnas.masks`.
+"""Methods of the literature, each a short composition of `gpnas.masks`.
 
 A method is a function with keyword arguments that returns a `Method`. To add your own, write such a
 function in any module, and set `config.method.name = "your_module:your_function"`.
 
-Namespaces: one per method (`rigl`, `lottery`, …), with the functions it consists of; `METHODS` has
-their constructors by name. `duration`: steps from a config's percentages.
+Namespaces: one per method (`rigl`, `lottery`, …), with its functions; `METHODS` has their
+constructors by name. `duration` converts a config's percentages to steps.
 """
 
 from gpnas.methods._match import match_flops, relative_flops

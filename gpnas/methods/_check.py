@@ -1,4 +1,4 @@
-"""Checks of the settings of a method, each by itself and all together."""
+"""Checks of a method's settings, individually and in combination."""
 
 import inspect
 import math
@@ -13,10 +13,10 @@ from gpnas.plugins import check_value, plain_type
 
 
 def check_one(field: str, value: Any, parameter: inspect.Parameter, layers: int) -> Any:
-    """The value, if it has the type and the range (`In`) of its annotation.
+    """Returns the value if it has the type and range (`In`) of its annotation.
 
     Raises:
-      UserError: If it has not.
+      UserError: If it does not.
     """
     kind = plain_type(parameter.annotation)
     if typing.get_origin(kind) is tuple and typing.get_args(kind)[0] is float:
@@ -36,16 +36,16 @@ def _per_layer(field: str, value: Any, layers: int) -> tuple[float, ...]:
 def check_together(
     arguments: Mapping[str, Any], shapes: allocate.Shapes, total_steps: int, selection: str | None
 ) -> None:
-    """Checks the settings of a method of ours that limit each other.
+    """Checks the settings of a built-in method that constrain each other.
 
     Args:
-      arguments: Arguments by name, defaults included.
+      arguments: Arguments by name, including defaults.
       shapes: Shapes of the masked leaves by path.
       total_steps: Length of the run.
       selection: Name of the selection, if given.
 
     Raises:
-      UserError: For the first setting that the others exclude.
+      UserError: For the first setting that is incompatible with the others.
     """
     _check_densities(arguments, selection)
     _check_times(arguments, shapes)

@@ -11,7 +11,7 @@ from gpnas.units import training_macs
 
 
 def relative_flops(settings: Mapping[str, Any], *, total_steps: int, **run: Any) -> float:
-    """Expected training FLOPs of a method, relative to dense training of the masked layers.
+    """Returns a method's expected training FLOPs, relative to dense training of the masked layers.
 
     Args:
       settings: As for `build`.
@@ -35,9 +35,9 @@ def match_flops(
     total_steps: int,
     **run: Any,
 ) -> dict[str, Any]:
-    """Settings with one field changed so that training costs a given number of FLOPs.
+    """Changes one field so that training costs a given number of FLOPs.
 
-    The cost is that of `relative_flops`, a forecast. A run's own cost differs where layers with
+    The cost is that of `relative_flops`, a forecast. The measured cost differs if layers with
     different MACs per weight compete.
 
     Args:
@@ -45,7 +45,7 @@ def match_flops(
       target: Training FLOPs, relative to dense training of the masked layers.
       field: Field of the method on which the cost depends monotonically, for example `first` of
         GMP and GraNet, or `peak` of development.
-      between: Least and largest value of the field.
+      between: Minimum and maximum of the field.
       total_steps: Length of the run.
       **run: Other arguments of `build`.
 

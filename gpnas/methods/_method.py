@@ -1,4 +1,4 @@
-"""What a method of the literature consists of."""
+"""The components of a method."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ MaskFn = Callable[[Any, Any], Any]
 
 
 def all_ones(masks: Any, state: Any) -> Any:
-    """Masks that are True everywhere, as a `MaskFn`."""
+    """Returns masks that are True everywhere, as a `MaskFn`."""
     del state
     return jax.tree.map(jnp.ones_like, masks)
 
@@ -44,10 +44,10 @@ class EvalContext(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """Expected cost of a method, for the forecast before a run; the run itself is counted.
+    """Expected cost of a method, for the forecast before a run; actual costs are counted.
 
     Attributes:
-      density: Expected density at a step; 1 where it is not known before.
+      density: Expected density at a step; 1 if it is not known in advance.
       dense_gradient: Expected fraction of steps that need a dense weight gradient, at a step.
       relative_step_cost: MACs of a step relative to those of one forward and backward pass.
       adaptive: Whether the density depends on the data; `density` is then an upper bound.
@@ -64,7 +64,7 @@ class Hooks(NamedTuple):
 
     Attributes:
       on_eval: `(train state, EvalContext) → train state`, called after each evaluation on the
-        validation images; it returns the same object if it changes nothing. None: not called.
+        validation images. It returns the same object if nothing changes. None: not called.
       capacity: `(step, ahead, {group: active units}) → {group: units}`, the units per group for
         which arrays are needed in the next `ahead` steps. None: the method does not resize the
         network.
@@ -77,24 +77,24 @@ class Hooks(NamedTuple):
 class Method(NamedTuple):
     """A mask transform, and how a train step uses its masks.
 
-    By default, inactive weights are zero, so that the forward pass needs no masks. Where they keep
-    a value (`zero_mask`), the forward pass masks them, unless `mask_forward` is False.
+    By default, inactive weights are zero, so the forward pass needs no masks. If they keep a value
+    (`zero_mask`), the forward pass masks them, unless `mask_forward` is False.
 
     Attributes:
       transform: Computes which weights are active.
       forecast: Expected cost.
-      update_mask: `(masks, mask state) → masks` of the weights that the optimizer updates. None:
-        the masks themselves.
+      update_mask: `(masks, mask state) → masks` of the weights updated by the optimizer. None: the
+        masks themselves.
       zero_mask: `(masks, mask state) → masks`; weights where it is False are set to zero after each
         step. None: the masks themselves.
-      mask_forward: Whether the forward pass uses masked weights where `zero_mask` is given. It has
-        no effect where `zero_mask` is None, or where `gates.masked` is False.
-      grow_init: First value of a grown weight.
-      wrap: Wraps the user's optimizer, unless None. The wrapped `update` gets `masks`,
+      mask_forward: Whether the forward pass uses masked weights if `zero_mask` is given. No effect
+        if `zero_mask` is None or `gates.masked` is False.
+      grow_init: Initial value of a grown weight.
+      wrap: Wraps the user's optimizer, unless None. The wrapped `update` receives `masks`,
         `dense_grads` and `forward` (see `gpnas.gates.Forward`) as extra arguments.
-      gates: Changes of the forward pass, with parameters of their own.
+      gates: Changes of the forward pass, with their own parameters.
       trainings: Number of trainings in a run. Each has its own learning-rate schedule, if
-        `hooks.on_eval` begins it with a fresh optimizer state.
+        `hooks.on_eval` starts it with a fresh optimizer state.
       hooks: Functions on the host.
     """
 
@@ -110,16 +110,17 @@ class Method(NamedTuple):
     hooks: Hooks = Hooks()
 
     def updated(self, masks: Any, state: Any) -> Any:
-        """Masks of the weights that the optimizer updates: `update_mask`, or the masks."""
+        """Returns masks of the weights updated by the optimizer: `update_mask`, or the masks."""
         return masks if self.update_mask is None else self.update_mask(masks, state)
 
     def nonzero(self, masks: Any, state: Any) -> Any:
-        """Masks of the weights that may differ from zero: `zero_mask`, or the masks themselves."""
+        """Returns masks of the weights that may be nonzero: `zero_mask`, or the masks
+        themselves."""
         return masks if self.zero_mask is None else self.zero_mask(masks, state)
 
 
 def gated(transform: MaskTransform, gates: Gates, relative_step_cost: float = 1.0) -> Method:
-    """A method whose masks follow gates: all weights are updated and keep their values.
+    """Makes a method whose masks follow gates: all weights are updated and keep their values.
 
     Args:
       transform: Masks that follow the gates.
@@ -131,13 +132,13 @@ def gated(transform: MaskTransform, gates: Gates, relative_step_cost: float = 1.
 
 
 def mask_transform(method: Method) -> MaskTransform:
-    """The transform of a method that needs nothing else, for `gpnas.masks.sparsify`.
+    """Returns the transform of a method that needs nothing else, for `gpnas.masks.sparsify`.
 
     `grow_init` is an argument of `sparsify`.
 
     Raises:
-      UserError: If the method needs gates, an optimizer of its own, decisions on the host, or
-        inactive weights that keep a value.
+      UserError: If the method needs gates, its own optimizer, hooks on the host, or inactive
+        weights that keep a value.
     """
     has = {
         "update_mask": method.update_mask is not None,
@@ -158,12 +159,12 @@ def mask_transform(method: Method) -> MaskTransform:
 
 
 def step_at(fraction: float, total_steps: int, every: int = 1) -> int:
-    """The last multiple of `every` up to a fraction of the run, at most the run's last step."""
+    """Returns the last multiple of `every` up to a fraction of the run, at most the last step."""
     return min(round(fraction * total_steps), total_steps - 1) // every * every
 
 
 def rate_until(stop: int, rate: float) -> schedule.Schedule:
-    """`rate` before step `stop`, zero from there on."""
+    """Schedule of `rate` before step `stop` and zero from then on."""
 
     def value(step: jax.Array) -> jax.Array:
         return jnp.where(step < stop, jnp.float32(rate), 0.0)
@@ -174,7 +175,7 @@ def rate_until(stop: int, rate: float) -> schedule.Schedule:
 def forecast_developmental(
     curve: schedule.Schedule, stop: int, every: int, window: int
 ) -> Forecast:
-    """The forecast of updates that look ahead to the next one, with scores of dense gradients.
+    """Makes the forecast for updates that look ahead to the next one, with dense-gradient scores.
 
     Args:
       curve: Density at a step.
@@ -187,10 +188,10 @@ def forecast_developmental(
 
 
 def magnitude_at_jumps(curve: schedule.Schedule, allocation: allocate.Allocation) -> Method:
-    """Magnitude pruning at the steps where a density curve jumps; no mask update at other steps.
+    """Prunes by magnitude at the steps where a density curve jumps; no other mask updates.
 
     Args:
-      curve: Piecewise constant; where it rises, weights are grown at random places, at zero.
+      curve: Piecewise constant; where it rises, random weights are grown, at zero.
       allocation: Splits the density over leaves.
     """
     transform = plasticity(

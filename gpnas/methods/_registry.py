@@ -1,4 +1,4 @@
-"""From the settings of a config to a method; a mistake in them is an error of one line."""
+"""Builds methods from configs; an invalid setting is a one-line error."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ from gpnas.methods._check import check_density, check_one, check_together
 from gpnas.methods._method import Method
 from gpnas.units import CostModel, UnitGroups
 
-#: Constructors of the methods, by their names in configs.
+#: Constructors of the methods by name.
 METHODS: Mapping[str, Callable[..., Method]] = {
     "acdc": acdc.acdc,
     "dense": dense.dense,
@@ -72,7 +72,7 @@ _GIVEN = ("total_steps", "batch_size", "images", "classes", "groups", "sizes", "
 
 
 def find_method(name: str) -> Callable[..., Method]:
-    """The constructor of a method by its name, or by `module:function` for a user's own method.
+    """Returns a method's constructor by name, or by `module:function` for a user's method.
 
     Raises:
       UserError: If it does not exist.
@@ -81,7 +81,7 @@ def find_method(name: str) -> Callable[..., Method]:
 
 
 def needs_unit_groups(name: str) -> bool:
-    """Whether a method masks units, and therefore needs the `groups` of a network.
+    """Returns whether a method masks units, and thus needs the `groups` of a network.
 
     Raises:
       UserError: If the method does not exist.
@@ -90,7 +90,7 @@ def needs_unit_groups(name: str) -> bool:
 
 
 def fields_of(name: str) -> dict[str, inspect.Parameter]:
-    """Parameters of a method that a config can set; durations are numbers of steps or strings.
+    """Returns the parameters of a method that a config can set; durations are steps or strings.
 
     Raises:
       UserError: If the method does not exist.
@@ -136,11 +136,11 @@ def build(
       classes: Outputs of the network.
       shapes: Shapes of the masked leaves by path.
       macs: MACs of one weight by path, for the allocations "macs" and "global_macs".
-      axes: `Axes` by path, where they differ from the convention.
+      axes: `Axes` by path, if they differ from the convention.
       params: Parameters of the network, or their shapes, for methods that mask units.
       groups: Unit groups of the network, for the same methods (see `needs_unit_groups`).
-      sizes: `{group: units}` of the supernet, if the network is smaller by now.
-      costs: Costs of the supernet's units, for methods with a budget of cost.
+      sizes: `{group: units}` of the supernet, if the network is smaller.
+      costs: Costs of the supernet's units, for methods with a cost budget.
 
     Returns:
       The method.
@@ -175,7 +175,7 @@ def build(
     arguments |= {name: given[name] for name in _GIVEN if name in known}
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}
     whole = defaults | arguments
-    if settings["name"] in METHODS:  # names of a user's own arguments may mean anything
+    if settings["name"] in METHODS:  # a user's method may use these names differently
         check_together(whole, shapes, total_steps, settings.get("select"))
     for name in ("seed_allocation", "allocation"):
         if "density" in whole and whole.get(name) is not None:
@@ -188,7 +188,7 @@ def build(
 
 
 def _choices(axes: AxesTable | None, macs: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Settings whose value is the name of a function: `{kind of setting: {name: function}}`."""
+    """Returns settings whose values are names of functions: `{setting: {name: function}}`."""
     allocations: dict[str, Any] = {
         "erk": allocate.erk(axes=axes),
         "uniform": allocate.uniform(),
@@ -197,7 +197,7 @@ def _choices(axes: AxesTable | None, macs: Mapping[str, float]) -> dict[str, dic
         "global_macs": allocate.by_total_cost(macs),
     }
     selections: dict[str, Any] = {
-        "exact_top_k": None,  # the default of mask transforms: in all groups by one search
+        "exact_top_k": None,  # the default of mask transforms
         "2:4": select.n_of_m(2, 4, axes),
         "1:4": select.n_of_m(1, 4, axes),
         "4x4": select.blocks((4, 4), axes),

@@ -1,4 +1,4 @@
-"""What the methods that mask units share."""
+"""Common parts of the methods that mask units."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ def by_gain(
     every: int,
     window: int,
 ) -> MaskTransform:
-    """A transform on units that are pruned by removal cost and grown by growth gain.
+    """Makes a transform on units that prunes by removal cost and grows by growth gain.
 
     Args:
-      transform: Of masks of units; gets their scores as params and grads.
+      transform: Transform of unit masks; receives the units' scores as params and grads.
       groups: The units.
       decay: Decay of the moving averages of the gradient and its square.
       batch_size: Images per step, for the empirical Fisher.
@@ -36,10 +36,10 @@ def unit_method(
     forecast: Forecast,
     hooks: Hooks = Hooks(),  # noqa: B008
 ) -> Method:
-    """A method whose inactive units keep incoming weights, untrained, and have no outgoing ones.
+    """Makes a method whose inactive units keep frozen incoming weights and zero outgoing ones.
 
     Args:
-      transform: By `units.on_units`.
+      transform: Transform from `units.on_units`.
       groups: The units that it masks.
       params: Parameters of the network, or their shapes.
       forecast, hooks: As for `Method`.
@@ -49,6 +49,6 @@ def unit_method(
         forecast,
         update_mask=lambda masks, state: weight_masks(groups, state.units, params),
         zero_mask=lambda masks, state: outgoing_masks(groups, state.units, params),
-        mask_forward=False,  # nothing reads an inactive unit: its outgoing weights are zero
+        mask_forward=False,  # inactive units have no effect: their outgoing weights are zero
         hooks=hooks,
     )

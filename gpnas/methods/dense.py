@@ -5,5 +5,5 @@ from gpnas.methods._method import Forecast, Method
 
 
 def dense() -> Method:
-    """All weights are active at all steps."""
+    """Trains with all weights active at all steps."""
     return Method(identity(), Forecast(dense_gradient=schedule.constant(1.0)))

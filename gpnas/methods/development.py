@@ -1,7 +1,7 @@
 """Development: coupled growth and pruning, by analogy with the developing brain.
 
-The density overshoots and then declines. Growth and pruning happen in the same mask updates, with
-scores of the same unit.
+The density overshoots and then declines. Growth and pruning happen in the same mask updates, and
+their scores have the same unit.
 """
 
 from typing import Literal
@@ -33,7 +33,7 @@ def development(
     allocation: allocate.Allocation = allocate.global_(),
     seed_allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
-    """The coupled method: growth and pruning in the same mask updates, along one density curve.
+    """Couples growth and pruning in the same mask updates, along one density curve.
 
     The density follows the developmental curve (overshoot, then decline). At each mask update,
     (R + Δ)/2 weights are grown and (R − Δ)/2 are pruned, with Δ the change of the number of active
@@ -44,7 +44,8 @@ def development(
       total_steps: Length of the run.
       batch_size: Images per step, for the empirical Fisher.
       peak: Height of the overshoot as a multiple of `density`.
-      peak_at, stop_at: Times of the peak and of the final density, as fractions of the run.
+      peak_at, stop_at: Times at which the peak and the final density are reached, as fractions of
+        the run.
       churn: ρ₀, initial exchanged fraction of active weights; cosine decay. 0: the pipeline.
       drop, grow: Names of the scores for pruning and growth.
       decay: Decay of the moving averages of the gradient and its square.

@@ -1,4 +1,4 @@
-"""Development under a cost curve: units of all layers compete by what they add per cost."""
+"""Development under a cost curve: units of all layers compete by score per cost."""
 
 import pathlib
 from collections.abc import Callable, Mapping
@@ -45,16 +45,16 @@ def development_cost(
     round_to: Count = 1,
     spare: NonNegative = 0.0,
 ) -> Method:
-    """The coupled method under a cost curve: units of all layers compete by score per cost.
+    """Couples growth and pruning under a cost curve: units of all layers compete by score per cost.
 
     The cost of the active units follows the curve. Units with the lowest U per marginal cost are
-    pruned, and units with the highest V per marginal cost are grown, as in `development_units`;
-    but no layer has a share of its own, so that the widths of the layers are found.
+    pruned, and units with the highest V per marginal cost are grown, as in `development_units`. No
+    layer has a fixed share, so the method finds the widths of the layers.
 
     Args:
       curve: Points `(fraction of the run, active cost)`; the cost is a fraction of the whole
-        network's and is interpolated geometrically. The first point is at the start of the run.
-        Where it is below 1, the initial units are random, the same fraction of each layer.
+        network's and is interpolated geometrically. The first point is at the start of the run. If
+        its cost is below 1, the initial units are random, with the same fraction in each layer.
       total_steps: Length of the run.
       batch_size: Examples per step, for the empirical Fisher.
       groups: Unit groups of the current network.
@@ -63,17 +63,17 @@ def development_cost(
       cost: What the curve counts, per example.
       table: For "latency", a JSON file of `units.measure_layers`.
       decay: Decay of the moving averages of the gradient and its square.
-      floor: Fraction of each layer's units that stay active; at least one unit does. Removable
-        blocks compete as wholes, and none of them needs to stay.
+      floor: Minimum active fraction of each layer's units; at least one unit. Removable blocks
+        compete as a whole and may all be removed.
       every: Steps between mask updates.
       window: Steps before each mask update in which statistics of the gradient are updated.
       round_to: The number of active units of a layer is a multiple of it, or all of them. Fewer
-        MACs are less time where widths are multiples of the vectors of the hardware: 8 or 16.
-      spare: Inactive units for which an elastic run has capacity, as a fraction of the active.
+        MACs take less time if widths are multiples of the hardware's vector length, 8 or 16.
+      spare: Spare capacity of an elastic run for inactive units, as a fraction of active ones.
 
     Raises:
-      UserError: If the curve does not start at 0, its times fall, a cost is 0 or below that of the
-        units that stay active, or the network has no units to prune.
+      UserError: If the curve does not start at 0, its times decrease, a cost is 0 or below the
+        minimum, or the network has no units to prune.
 
     References:
       Molchanov et al. 2019 (arXiv:1906.10771) for pruning across layers; Evci et al. 2022, GradMax
@@ -98,7 +98,7 @@ def development_cost(
     )
     on_outgoing = by_gain(transform, own, decay, batch_size, every, window)
     rate = rate_until(stop, min(window / every, 1.0))
-    forecast = Forecast(dense_gradient=rate, adaptive=True)  # weights per cost are not known before
+    forecast = Forecast(dense_gradient=rate, adaptive=True)  # weights per cost are unknown before
     return unit_method(
         on_outgoing,
         own,
@@ -139,13 +139,14 @@ def _read_table(path: str, cost: str) -> LatencyTable | None:
 
 
 def with_costs(groups: UnitGroups, costs: CostModel) -> UnitGroups:
-    """The groups of the parameters that have a cost."""
+    """Restricts groups to the parameters and to those with a cost."""
     own = groups_in_collection(groups).groups
     return UnitGroups(tuple(g for g in own if g.name in costs.sizes), ())
 
 
 def cost_schedule(curve: Curve, total_steps: int) -> tuple[schedule.Schedule, int]:
-    """The cost at a step, as a fraction of the whole network's, and the step of the last point."""
+    """Returns the cost schedule, as a fraction of the whole network's, and the last point's
+    step."""
     points = [(round(at * total_steps), level) for at, level in curve]
     return schedule.log_linear(points), points[-1][0]
 
@@ -153,7 +154,7 @@ def cost_schedule(curve: Curve, total_steps: int) -> tuple[schedule.Schedule, in
 def _capacity(
     relative: schedule.Schedule, every: int, spare: float
 ) -> Callable[[int, int, Mapping[str, int]], dict[str, int]]:
-    """For `Hooks.capacity`: the active units, as many more as the curve rises, and spare ones."""
+    """Makes `Hooks.capacity`: active units, the expected growth by the curve, and spare units."""
 
     def capacity(step: int, ahead: int, active: Mapping[str, int]) -> dict[str, int]:
         soon = relative(jnp.arange(step, step + ahead + 2 * every, max(every // 4, 1)))

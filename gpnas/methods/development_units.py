@@ -33,13 +33,13 @@ def development_units(
     block_density: Density = 1.0,
     block_peak: Multiple = 1.0,
 ) -> Method:
-    """The coupled method on units: growth and pruning in the same mask updates.
+    """Couples growth and pruning of units in the same mask updates.
 
     The active fraction of each group of units follows the developmental curve. Units with the
     lowest `U = |Σ ḡw| + ½ΣFw²` are pruned, and units with the highest `V = Σ ḡ²/2(F + ε)` are
     grown, with sums over the outgoing weights of a unit. An inactive unit keeps its incoming
-    weights and is computed, but its outgoing weights are zero; their gradient gives V. A grown unit
-    starts with outgoing weights of zero, so the function of the network does not change.
+    weights and is computed, but its outgoing weights are zero; V is computed from their gradient. A
+    grown unit starts with zero outgoing weights, which preserves the function of the network.
 
     Args:
       density: Final active fraction of each group, in (0, 1]; also the initial one.
@@ -49,13 +49,14 @@ def development_units(
       sizes: `{group: units}` of the full supernet, to which fractions refer.
       params: Parameters of the current network, or their shapes.
       peak: Height of the overshoot as a multiple of `density`.
-      peak_at, stop_at: Times of the peak and of the final density, as fractions of the run.
+      peak_at, stop_at: Times at which the peak and the final density are reached, as fractions of
+        the run.
       churn: Initial exchanged fraction of active units; cosine decay.
       decay: Decay of the moving averages of the gradient and its square.
       every: Steps between mask updates.
       window: Steps before each mask update in which statistics of the gradient are updated.
-      spare: Inactive units for which an elastic run has capacity, as a fraction of the target,
-        until `stop_at`.
+      spare: Spare capacity of an elastic run for inactive units, as a fraction of the target, until
+        `stop_at`.
       block_density, block_peak: `density` and `peak` for blocks and edges
         (`gpnas.models.removable_blocks`), which compete with each other.
 
@@ -87,7 +88,7 @@ def development_units(
 
 
 def _overshoot(peak: int, stop: int) -> schedule.Schedule:
-    """The developmental curve, scaled to 0 at the start and the end, 1 at the peak."""
+    """The developmental curve, scaled to 0 at the start and the end and 1 at the peak."""
     curve = schedule.developmental(1.0, 2.0, peak, stop)
     return lambda step: curve(step) - 1
 
@@ -95,7 +96,7 @@ def _overshoot(peak: int, stop: int) -> schedule.Schedule:
 def _shares(
     sizes: Mapping[str, int], units: tuple[float, float], blocks: tuple[float, float]
 ) -> allocate.Allocation:
-    """An allocation by fractions of the supernet; blocks compete with each other.
+    """Makes an allocation by fractions of the supernet; blocks compete with each other.
 
     Args:
       sizes: `{group: units}` of the supernet.
@@ -121,7 +122,7 @@ def _shares(
 def _targets(
     groups: UnitGroups, share: allocate.Allocation, overshoot: schedule.Schedule
 ) -> Callable[[jax.Array], dict[str, jax.Array]]:
-    """Mean number of active units per group at a step; blocks have equal parts of their total."""
+    """Returns the mean active units per group at a step; blocks share their total equally."""
 
     def targets(step: jax.Array) -> dict[str, jax.Array]:
         counts = share({g.name: (g.size,) for g in groups.groups}, overshoot(step))
@@ -136,7 +137,7 @@ def _capacity(
     every: int,
     spare: Callable[[int], float],
 ) -> Callable[[int, int, Mapping[str, int]], dict[str, int]]:
-    """For `Hooks.capacity`: the largest targets of the next steps, and spare units on top."""
+    """Makes `Hooks.capacity`: the largest targets of the next steps, plus spare units."""
     curves = jax.jit(jax.vmap(targets))
 
     def capacity(step: int, ahead: int, active: Mapping[str, int]) -> dict[str, int]:
@@ -152,7 +153,7 @@ def _capacity(
 def _density(
     groups: UnitGroups, params: Any, targets: Any, sizes: Mapping[str, int]
 ) -> schedule.Schedule:
-    """Expected density of weights: the product of the active fractions along their axes."""
+    """Returns the expected density of weights: the product of active fractions along their axes."""
     weights = masked_leaves(jax.eval_shape(init_masks, params), params)
     shapes = {path: leaf.shape for path, leaf in weights.items()}
     total = sum(int(np.prod(shape)) for shape in shapes.values())

@@ -1,8 +1,7 @@
 """Durations in a method's config: a number of steps, a percentage of the run, or "auto".
 
-With a fixed number of steps, a short run may have no mask updates, so durations may be relative to
-the run. They are converted to steps here, before the method is built; its own arguments are whole
-numbers.
+With fixed numbers of steps, a short run might have no mask updates, so durations may be relative to
+the run. They are converted to steps before the method is built; its arguments are integers.
 """
 
 import inspect
@@ -14,12 +13,12 @@ from gpnas.errors import UserError
 from gpnas.plugins import plain_type
 
 AUTO = "auto"
-_INTERVALS = 42  # between mask updates in a run: 100 of the 4,210 steps of the standard run
-_PLATEAUS = 15  # in a run: 20 of the 300 evaluations of LOBSTER's config
+_INTERVALS = 42  # mask updates per run: every 100 of the standard run's 4,210 steps
+_PLATEAUS = 15  # plateaus per run: 20 of the 300 evaluations in LOBSTER's config
 _WHOLE = (int, "int", inspect.Parameter.empty)  # annotations of durations
 _MOST = 2**31 - 1  # steps are int32
 
-# "auto" from the length of the run and the durations above in this table; None: no "auto".
+# "auto" as a function of the run's length and of earlier durations; None: no "auto".
 DURATIONS: Mapping[str, Callable[[int, Mapping[str, int]], float] | None] = {
     "every": lambda length, known: length / _INTERVALS,
     "window": lambda length, known: known["every"] // 5,
@@ -30,7 +29,7 @@ _IN_EVALUATIONS = ("patience",)  # the others are in steps
 
 
 def is_duration(name: str, parameters: Mapping[str, inspect.Parameter]) -> bool:
-    """Whether an argument is a duration: one of the names, annotated int or not at all."""
+    """Returns whether an argument is a duration: a known name, annotated int or not annotated."""
     if name not in DURATIONS or name not in parameters:
         return False
     return plain_type(parameters[name].annotation) in _WHOLE
@@ -42,22 +41,22 @@ def resolve(
     total_steps: int,
     evaluations: int,
 ) -> dict[str, int]:
-    """The durations of a method as whole numbers.
+    """Returns the durations of a method as integers.
 
     Args:
       settings: Fields of the method's config. A missing duration is "auto" if the method has no
         default for it.
-      parameters: Of the method's function.
+      parameters: Parameters of the method's function.
       total_steps: Length of the run.
       evaluations: Evaluations on the validation images in the run, at least 1.
 
     Returns:
-      `{name: steps}`, without those that are left to the method's own default; `patience` is in
+      `{name: steps}`, without durations that use the method's default; `patience` is in
       evaluations.
 
     Raises:
-      UserError: For a value that is neither a whole number, nor a percentage above 0 and up to 100,
-        nor "auto" where there is one.
+      UserError: For a value that is neither a whole number, nor a percentage in (0, 100], nor
+        "auto" where supported.
     """
     found: dict[str, int] = {}
     known = {"every": max(round(total_steps / _INTERVALS), 1)}

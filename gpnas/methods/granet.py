@@ -21,8 +21,8 @@ def granet(
       density: Final density, in (0, 1].
       total_steps: Length of the run.
       first: Initial density, with random masks.
-      fraction: p, initial fraction of the active weights that is pruned and regrown beyond the
-        curve; cosine decay.
+      fraction: p, initial fraction of active weights pruned and regrown in addition to the curve;
+        cosine decay.
       every: Steps between mask updates.
       stop_at: End of both, as a fraction of the run.
       allocation: Splits the density over leaves.

@@ -1,4 +1,4 @@
-"""Iterative magnitude pruning: equal fractions are pruned in rounds, with training between."""
+"""Iterative magnitude pruning: prunes equal fractions in rounds, with training in between."""
 
 import jax.numpy as jnp
 

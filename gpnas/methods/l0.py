@@ -1,4 +1,4 @@
-"""L0 regularisation: hard concrete gates, and the same with binary gates (L0-ARM)."""
+"""L0 regularisation with hard concrete gates, and with binary gates (L0-ARM)."""
 
 from gpnas._settings import Count, Decay, Penalties, Positive, Probabilities
 from gpnas.gates import binary, concrete, masks_from_gates
@@ -15,7 +15,7 @@ def l0(
     decay: Decay = 0.0,
     every: Count,
 ) -> Method:
-    """L0 regularisation with hard concrete gates on groups of weights.
+    """Applies L0 regularisation with hard concrete gates on groups of weights.
 
     Groups are the input units of dense layers and the filters of convolutions; the loss is
     `CE + (1/N) · ΣP(z ≠ 0) · (λ · |group| + ½ · ρ · ‖w‖²)`.
@@ -45,7 +45,7 @@ def l0_arm(
     decay: Decay = 0.0,
     every: Count,
 ) -> Method:
-    """L0 regularisation with binary gates and the unbiased ARM gradient.
+    """Applies L0 regularisation with binary gates and the unbiased ARM gradient.
 
     Args:
       total_steps, images, penalties, decay, every: As for `l0`.

@@ -26,7 +26,7 @@ from gpnas.methods._method import EvalContext, Forecast, Hooks, Method
 
 @flax.struct.dataclass
 class Tickets:
-    """State over the trainings of a run.
+    """Mask state across the trainings of a run.
 
     Attributes:
       start: Parameters to which tickets are rewound.
@@ -50,7 +50,7 @@ def lottery(
     rewind_at: Fraction = 0.0,
     controls: bool = False,
 ) -> Method:
-    """Iterative magnitude pruning with rewinding to the initial weights.
+    """Prunes iteratively by magnitude and rewinds the weights to their initial values.
 
     A run consists of one training of the dense network and one of a ticket in each round, all of
     equal length. After each, the smallest active weights of each leaf are pruned, and the others
@@ -88,7 +88,7 @@ def lottery(
         done = int(state.mask_state.done) + 1
         if int(state.step) < done * length or done >= trainings:
             return state
-        turn = (done - 1) % turns if controls else turns - 1  # the ticket is last in a round
+        turn = (done - 1) % turns if controls else turns - 1  # the ticket is the last of a round
         was_ticket = done == 1 or turn == 0
         ticket = (
             prune_smallest(state.masks, state.params, fraction, last_fraction)
@@ -112,7 +112,7 @@ def lottery(
 def _train_next(
     state: Any, context: EvalContext, ticket: Any, done: int, control: int | None
 ) -> Any:
-    """The train state at the start of a ticket's training, or of its control 0 or 1."""
+    """Returns the train state at the start of training a ticket, or its control 0 or 1."""
     memory = state.mask_state
     masks, params, key = ticket, memory.start, jax.random.fold_in(memory.key, done)
     if control == 0:
@@ -130,7 +130,7 @@ def _train_next(
 
 
 def prune_smallest(masks: Any, params: Any, fraction: float, last_fraction: float) -> Any:
-    """Masks without the given fraction of each leaf's active weights, those of smallest `|w|`."""
+    """Removes the given fraction of each leaf's active weights, those of smallest `|w|`."""
     active, weights = masked_leaves(masks), masked_leaves(masks, params)
     last = list(active)[-1]
 
@@ -143,12 +143,12 @@ def prune_smallest(masks: Any, params: Any, fraction: float, last_fraction: floa
 
 
 def redrawn(params: Any, key: jax.Array) -> Any:
-    """Reinitialised weights: a permutation of each leaf, so of equal distribution."""
+    """Reinitialises weights by a permutation of each leaf, which preserves their distribution."""
     return _permuted(params, masked_leaves(init_masks(params), params), key)
 
 
 def shuffled(masks: Any, key: jax.Array) -> Any:
-    """Masks with as many active weights in each leaf, at random places."""
+    """Shuffles the masks within each leaf."""
     return _permuted(masks, masked_leaves(masks), key)
 
 

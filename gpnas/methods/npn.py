@@ -11,7 +11,7 @@ from gpnas.gates import binary, groups, masks_from_gates
 from gpnas.masks import chain, schedule, stateful_identity
 from gpnas.methods._method import EvalContext, Hooks, Method, gated
 
-FIXED = 5000.0  # k at which gates are 0 or 1 by the sign of φ, with a gradient of zero
+FIXED = 5000.0  # k that makes gates 0 or 1 by the sign of φ, with zero gradient
 
 
 def npn_sparsify(
@@ -60,7 +60,7 @@ def npn_expand(
     stop_at: Fraction = 0.7,
     every: Count,
 ) -> Method:
-    """Starts with a few hidden units per layer, and grows units by the validation loss.
+    """Starts with a few hidden units per layer and grows units by the validation loss.
 
     Whenever the validation loss is below that at the last expansion, the gate of the next unit of
     each layer, in index order, is set to an open probability of one half.

@@ -15,7 +15,7 @@ def one_shot(
     allocation: allocate.Allocation = allocate.global_(),
     select: select.Select | None = None,
 ) -> Method:
-    """Prunes a dense network once by magnitude, and trains the remaining weights.
+    """Prunes a dense network once by magnitude and trains the remaining weights.
 
     Args:
       density: Density after pruning, in (0, 1].

@@ -1,4 +1,4 @@
-"""The pipeline: growth, then pruning, along the developmental curve, by two scores."""
+"""The pipeline: growth, then pruning, along the developmental curve, with two scores."""
 
 from gpnas._settings import Count, Density, Fraction, Multiple
 from gpnas.masks import allocate
@@ -20,8 +20,8 @@ def pipeline(
 ) -> Method:
     """Grows by `|g|` until the peak, then prunes by `|w|`; never both in one mask update.
 
-    The ablation of `development`: the same curve and mask updates, without churn and without scores
-    of a common unit.
+    An ablation of `development`: the same curve and mask updates, without churn and with scores of
+    different units.
 
     Args:
       density: Final density, in (0, 1].
@@ -29,7 +29,7 @@ def pipeline(
         `development`.
 
     References:
-      NeST (arXiv:1711.02017) is a pipeline of this kind.
+      Dai et al. 2017, NeST (arXiv:1711.02017), is a pipeline of this kind.
     """
     return development(
         density=density,

@@ -1,8 +1,7 @@
-"""Pruning at plateaus of the validation loss, as sensitivity-driven methods do.
+"""Pruning at plateaus of the validation loss, for sensitivity-driven methods.
 
-When the validation loss stops improving, the smallest weights are pruned, as many as a bound on
-that loss allows. The decision needs the validation images, so it is made on the host after an
-evaluation.
+When the validation loss stops improving, as many of the smallest weights are pruned as a bound on
+that loss allows. This needs the validation images, so it runs on the host after an evaluation.
 """
 
 import dataclasses
@@ -20,11 +19,11 @@ from gpnas.methods._method import EvalContext
 
 @flax.struct.dataclass
 class Plateau:
-    """State of pruning at plateaus.
+    """Mask state of pruning at plateaus.
 
     Attributes:
       best: () float32, lowest validation loss since the last pruning.
-      bad: () int32, evaluations in a row without improvement.
+      bad: () int32, consecutive evaluations without improvement.
       params: Parameters at `best`.
     """
 
@@ -34,7 +33,7 @@ class Plateau:
 
 
 def init_plateau(masks: Any, params: Any, key: jax.Array | None) -> Plateau:
-    """The state before the first evaluation."""
+    """Returns the state before the first evaluation."""
     del masks, key
     return Plateau(jnp.float32(jnp.inf), jnp.int32(0), params)
 
@@ -42,18 +41,18 @@ def init_plateau(masks: Any, params: Any, key: jax.Array | None) -> Plateau:
 def prune_at_plateaus(
     patience: int, slack: float, tolerance: float, density: float, stop: int
 ) -> Callable[[Any, EvalContext], Any]:
-    """A hook that prunes at plateaus, for methods whose mask state is a `Plateau`.
+    """Makes a hook that prunes at plateaus, for methods whose mask state is a `Plateau`.
 
     An evaluation is good if its validation loss is below (1 + slack) · best. After `patience` bad
     ones, the best parameters are restored, and all weights below one threshold are pruned: the
     largest threshold, found by bisection, whose loss is at most (1 + tolerance) · best.
 
     Args:
-      patience: PWE, bad evaluations in a row that make a plateau.
+      patience: PWE, number of consecutive bad evaluations that defines a plateau.
       slack: Relative increase over the best loss that still counts as good.
       tolerance: TWT, relative increase of the loss that pruning may cause.
-      density: Lower bound of the density.
-      stop: Step from which weights are not pruned any more.
+      density: Lower bound on the density.
+      stop: Step from which no more weights are pruned.
 
     Returns:
       `(train state, EvalContext) → train state`, for `Hooks.on_eval`.
@@ -87,21 +86,21 @@ def prune_at_plateaus(
 def prune_to_bound(
     masks: Any, params: Any, loss_of: Callable[[Any], float], bound: float, density: float
 ) -> Any:
-    """Masks without the weights below the largest threshold on `|w|` whose loss is within a bound.
+    """Prunes up to the largest threshold on `|w|` whose loss is within a bound.
 
-    Bisection between 0 and the largest mean `|w|` of a layer, first at the smallest mean, until at
-    most one weight lies between the ends of the interval. The result is its lower end, whose loss
-    was evaluated to be within the bound.
+    Bisects between 0 and the largest mean `|w|` of a layer, starting at the smallest mean, until at
+    most one weight lies in the interval. The result is the lower end, whose evaluated loss is
+    within the bound.
 
     Args:
       masks: Masks of the network.
       params: Parameters of the network.
       loss_of: `params → loss`.
       bound: Largest allowed loss.
-      density: Lower bound of the density.
+      density: Lower bound on the density.
 
     Returns:
-      Masks; the given ones, if nothing can be pruned.
+      Masks; the given ones if nothing can be pruned.
     """
     weights = {
         p: np.abs(w).astype(np.float32)

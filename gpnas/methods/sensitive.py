@@ -1,7 +1,7 @@
 """Regularizers that decay insensitive weights, then prune at validation-loss plateaus.
 
-Three papers with one pruning loop (see `plateau`), which differ in the sensitivity: of the outputs
-to a weight, of the loss to a weight, or of the outputs to a neuron.
+Three papers share one pruning loop (see `plateau`) and differ in the sensitivity: of the outputs to
+a weight, of the loss to a weight, or of the outputs to a neuron.
 """
 
 from collections.abc import Callable
@@ -47,17 +47,18 @@ def sensitivity(
     tolerance: NonNegative = 0.05,
     stop_at: Fraction = 0.9,
 ) -> Method:
-    """Sensitivity-driven regularisation: w ← w − η · ∂L/∂w − λ · w · [1 − S]₊.
+    """Applies sensitivity-driven regularisation: w ← w − η · ∂L/∂w − λ · w · [1 − S]₊.
 
     Args:
-      density: Lower bound of the density, in (0, 1].
+      density: Lower bound on the density, in (0, 1].
       total_steps: Length of the run.
       classes: Outputs of the network.
       kind: "unspecified": `S = (1/C) · Σ_k |∂y_k/∂w|`; "specified": the output of the target class
         only.
       rate: λ per step, 0 or more.
       refresh: Steps between evaluations of S.
-      patience: Bad evaluations on the validation images in a row that make a plateau.
+      patience: Number of consecutive bad evaluations on the validation images that defines a
+        plateau.
       slack: An evaluation is good if its loss is below (1 + slack) · best.
       tolerance: Relative increase of the validation loss that pruning may cause.
       stop_at: End of decay and pruning, as a fraction of the run.
@@ -82,7 +83,7 @@ def lobster(
     tolerance: NonNegative = 0.05,
     stop_at: Fraction = 0.9,
 ) -> Method:
-    """LOBSTER, loss-based sensitivity regularisation: `S = |∂L/∂w|`.
+    """Applies LOBSTER, loss-based sensitivity regularisation: `S = |∂L/∂w|`.
 
     Args:
       density, total_steps, rate, patience, slack, tolerance, stop_at: As for `sensitivity`.
@@ -108,7 +109,7 @@ def serene(
     tolerance: NonNegative = 0.05,
     stop_at: Fraction = 0.9,
 ) -> Method:
-    """SeReNe: incoming weights decay by λ · w · [1 − S_i]₊, S_i the sensitivity of their neuron.
+    """Applies SeReNe: incoming weights decay by λ · w · [1 − S_i]₊, S_i their neuron's sensitivity.
 
     Args:
       density, total_steps, classes, rate, refresh, patience, slack, tolerance, stop_at: As for

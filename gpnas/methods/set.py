@@ -12,7 +12,7 @@ def set_(
     fraction: Fraction = 0.3,
     allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
-    """Prunes the smallest weights of each leaf, and grows as many at random, in the whole run.
+    """Prunes the smallest weights of each leaf, and grows as many at random, throughout the run.
 
     Args:
       density: Fraction of active weights, in (0, 1].

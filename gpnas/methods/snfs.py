@@ -35,7 +35,7 @@ def snfs(
     stop_at: Fraction = 1.0,
     allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
-    """Momentum decides where weights grow, and how many in each leaf.
+    """Grows weights by momentum, which also determines the number grown in each leaf.
 
     Args:
       density: Fraction of active weights, in (0, 1].
@@ -67,7 +67,7 @@ def snfs(
         kept, seen = score.observe_before((momentum,), state[0], own, every, None)
 
         def at_update(masks: Any) -> Any:
-            active = masked_leaves(masks)  # in natural order, which a dict loses in a loop
+            active = masked_leaves(masks)  # in natural order; JAX sorts the keys of dicts in loops
             sizes = momentum.value(kept, own)
             return update_leaves(
                 masks, exchange(active, sizes, rate(own.step), curve(own.step), own)
@@ -85,14 +85,14 @@ def snfs(
 def exchange(
     active: Leaves, momentum: Leaves, fraction: jax.Array, density: jax.Array, ctx: MaskContext
 ) -> Leaves:
-    """One mask update: each leaf loses the same fraction, and grows by its share of the momentum.
+    """Applies one mask update: leaves lose equal fractions and grow by their share of the momentum.
 
     Args:
       active: Masks by path.
       momentum: `|ḡ|` by path.
       fraction: () float32, pruned fraction of a leaf's active weights.
-      density: () float32, density of all leaves after the update.
-      ctx: Params by path, and the key.
+      density: () float32, total density after the update.
+      ctx: Context with params by path, and the key.
     """
     n_active = jnp.array([jnp.sum(m, dtype=jnp.int32) for m in active.values()])
     n_pruned = jnp.round(fraction * n_active.astype(jnp.float32)).astype(jnp.int32)
@@ -111,7 +111,7 @@ def exchange(
 
 
 def apportion(share: jax.Array, capacity: jax.Array, total: jax.Array) -> jax.Array:
-    """(leaves,) int32 of sum `total`; leaves without momentum get what others cannot hold."""
+    """Splits `total` into (leaves,) int32; leaves without momentum get what others cannot hold."""
     share = jnp.nan_to_num(share)
     share = share / jnp.maximum(jnp.sum(share), 1e-30) + 1e-6
     capacity, wanted = capacity.astype(jnp.float32), total.astype(jnp.float32)

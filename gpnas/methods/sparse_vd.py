@@ -24,10 +24,10 @@ def sparse_vd(
     every: Count,
     remove: bool = True,
 ) -> Method:
-    """Learns the variance of noise on each weight, and prunes weights of low signal-to-noise ratio.
+    """Learns the noise variance of each weight and prunes weights of low signal-to-noise ratio.
 
-    The loss is CE + r(t) · ΣKL(log α) / N, with log α = log σ² − log θ². The density depends on the
-    data alone.
+    The loss is CE + r(t) · ΣKL(log α) / N, with log α = log σ² − log θ². The density depends only
+    on the data.
 
     Args:
       total_steps: Length of the run.
@@ -35,9 +35,9 @@ def sparse_vd(
       threshold: log α at and above which a weight is pruned.
       log_variance: Initial value of log σ².
       weight: Final value of r; 1 in the paper, the variational bound.
-      start_at, full_at: Start and end of the rise of r from 0, as fractions of the run.
-      stop_at: Time at which r returns to 0, so that the remaining weights are trained on CE alone,
-        as a fraction of the run; 1, never, in the paper.
+      start_at, full_at: Start and end of the increase of r from 0, as fractions of the run.
+      stop_at: Time at which r returns to 0, as a fraction of the run, after which the remaining
+        weights are trained on CE only; 1 (never) in the paper.
       every: Steps between mask updates.
       remove: Whether pruned weights stay pruned; else they may become active again.
 

@@ -6,7 +6,7 @@ from gpnas.methods._method import Forecast, Method
 
 
 def static(*, density: Density, allocation: allocate.Allocation = allocate.erk()) -> Method:
-    """Random masks of the given density, drawn once; Erdős–Rényi-kernel densities by default.
+    """Draws random masks of the given density once; Erdős–Rényi-kernel densities by default.
 
     Args:
       density: Fraction of active weights, in (0, 1].

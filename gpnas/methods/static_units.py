@@ -1,4 +1,4 @@
-"""Static sparse training of units: those that the given weights do not use stay inactive."""
+"""Static sparse training of units: units not used by the initial weights stay inactive."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from gpnas.units import score as unit_score
 
 
 def static_units(*, groups: UnitGroups, params: Any) -> Method:
-    """Units whose outgoing weights are all zero at the start stay inactive.
+    """Keeps units inactive whose outgoing weights are all zero at the start.
 
-    It trains on with the network that a method of units left, in the arrays of the whole one. All
-    blocks stay.
+    This continues training a network pruned by a method on units, in the arrays of the whole
+    network. All blocks stay active.
 
     Args:
       groups: Unit groups of the network.
@@ -32,5 +32,5 @@ def static_units(*, groups: UnitGroups, params: Any) -> Method:
         on_units(as_given, own, unused, unused),
         own,
         params,
-        Forecast(adaptive=True),  # the active units are not known before
+        Forecast(adaptive=True),  # the active units are not known in advance
     )

@@ -12,8 +12,7 @@ def ste(
     allocation: allocate.Allocation = allocate.uniform(),
     select: select.Select | None = None,
 ) -> Method:
-    """The forward pass uses the largest weights; all are updated by the gradient at the masked
-    point.
+    """Computes the forward pass with the largest weights; all weights are updated.
 
     Args:
       density: Fraction of active weights, in (0, 1].

@@ -18,7 +18,8 @@ def topkast(
     every: Count,
     allocation: allocate.Allocation = allocate.uniform(),
 ) -> Method:
-    """The forward pass uses the largest weights (set A); the next largest (set B) are updated, too.
+    """Computes the forward pass with the largest weights (set A); the next largest (B) are trained,
+    too.
 
     Args:
       density: D, density of the forward pass, in (0, 1].
@@ -56,7 +57,7 @@ def topkast(
 
 
 def exploration(decay: float, density: float) -> optax.GradientTransformationExtraArgs:
-    """Weight decay that is 1/density times stronger on inactive weights (equation 3)."""
+    """Applies weight decay that is 1/density times stronger on inactive weights (equation 3)."""
 
     def update_fn(
         updates: Any, state: Any, params: Any, *, masks: Any, **extra_args: Any

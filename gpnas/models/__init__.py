@@ -1,13 +1,13 @@
-"""Networks: plain `flax.linen` modules with no mask inside.
+"""Networks: plain `flax.linen` modules without masks.
 
-Each maps images (batch, height, width, channels) to (batch, classes) logits, and is called as
-`gpnas.models.call` says. Training takes any network as a `Model`, a pair of pure functions that
-`linen`, `from_nnx` and `from_equinox` make. The networks of `MODELS` are built
-from settings alone; `Cell201`, `MacroNet` and `DartsNet` need an architecture, and `Supernet201`
-takes one in each call. `find_widths` finds which arguments of a constructor set the widths.
+Each maps images (batch, height, width, channels) to (batch, classes) logits, and follows the
+calling convention of `gpnas.models.call`. Training takes any network as a `Model`, a pair of pure
+functions made by `linen`, `from_nnx` or `from_equinox`. The networks of `MODELS` are built from
+settings only; `Cell201`, `MacroNet` and `DartsNet` need an architecture, and `Supernet201` takes
+one in each call. `find_widths` finds the arguments of a constructor that set the widths.
 
-`call`, `cell201`, `darts_cell` and `macronet` are namespaces: how modules are called, and the
-operations of three search spaces.
+`call` (calling convention) and `cell201`, `darts_cell` and `macronet` (operations of three search
+spaces) are namespaces.
 """
 
 from gpnas.models import call, cell201, darts_cell, macronet

@@ -1,4 +1,4 @@
-"""Cells whose edges hold any number of operations: a supernet that is grown and pruned."""
+"""Cells with any number of operations per edge: a supernet that is grown and pruned."""
 
 import flax.linen as nn
 import jax
@@ -15,10 +15,10 @@ ALL_OPERATIONS: tuple[Operation, ...] = tuple(
 
 
 class CellNet(nn.Module):
-    """Three stages of cells of four nodes; an edge sums its operations, each times a strength.
+    """Three stages of cells with four nodes; an edge sums its operations, scaled by strengths.
 
-    With all operations it is the supernet, with few of them the network that was found. All cells
-    have the same operations.
+    With all operations it is the supernet, with few the network found. All cells have the same
+    operations.
 
     Attributes:
       num_classes: Number of classes.
@@ -69,5 +69,5 @@ class CellNet(nn.Module):
 
 
 def prefix(chosen: Operation) -> str:
-    """The prefix of the names of an operation's parameters."""
+    """Returns the prefix of the names of an operation's parameters."""
     return f"edge{chosen[0]}_{chosen[1]}"

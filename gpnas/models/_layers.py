@@ -1,4 +1,4 @@
-"""Layers that are fast on CPUs: convolution as a matrix product, pooling; and ReLU as a layer."""
+"""Layers that are fast on CPUs: convolution as a matrix product, pooling; ReLU as a layer."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-_FEW = 9  # positions in a window up to which slices are faster than one gather
+_FEW = 9  # positions in a window; slices are faster than a gather up to this number
 
 
 def im2col_conv(
@@ -24,10 +24,11 @@ def im2col_conv(
     precision: Any = None,
     **unused: Any,
 ) -> jax.Array:
-    """A convolution as one matrix product over patches, for `nn.Conv(conv_general_dilated=…)`.
+    """Computes a convolution as a matrix product, for `nn.Conv(conv_general_dilated=…)`.
 
-    XLA's CPU convolution is slow inside a loop; this one is not. Two spatial axes, NHWC, without
-    dilation. Depthwise convolutions with one filter per channel are computed as sums of slices.
+    XLA's CPU convolution is slow inside a loop; this one is not. It supports two spatial axes,
+    NHWC, without dilation. Depthwise convolutions with one filter per channel are computed as sums
+    of slices.
 
     Args:
       lhs: (batch, height, width, inputs).
@@ -67,12 +68,12 @@ def im2col_conv(
 
 
 def _sliced(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> jax.Array:
-    """(batch, rows, columns, window · inputs): the patch at each output position."""
+    """Extracts the patch at each output position: (batch, rows, columns, window · inputs)."""
     return jnp.concatenate(_slices(x, window, strides), -1)
 
 
 def _slices(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> list[jax.Array]:
-    """(batch, rows, columns, inputs) for each position in the window."""
+    """Returns (batch, rows, columns, inputs) for each position in the window."""
     (height, width), (down, right) = window, strides
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
     return [
@@ -84,7 +85,7 @@ def _slices(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _gathered(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> jax.Array:
-    """The same by one gather; its gradient is that of `_sliced`, because scatters are slow.
+    """Computes `_sliced` by one gather; its gradient is that of `_sliced`, since scatters are slow.
 
     On a CPU LeNet-5, with windows of 25, is 10 % faster with it. ResNets, with windows of 9, are 25
     % slower, because XLA recomputes the input for each position in the window.
@@ -100,7 +101,7 @@ def _gathered(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -
 
 
 def _forward(x: jax.Array, *sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-    return _gathered(x, *sides), x  # the backward pass uses its shape only
+    return _gathered(x, *sides), x  # the backward pass uses only its shape
 
 
 def _backward(*args: Any) -> tuple[jax.Array]:
@@ -111,7 +112,7 @@ def _backward(*args: Any) -> tuple[jax.Array]:
 _gathered.defvjp(_forward, _backward)
 
 
-#: Implementations of `conv_general_dilated`, by their names in configs; None is that of XLA.
+#: Implementations of `conv_general_dilated` by name; None is XLA's.
 CONVOLUTIONS: dict[str, Callable[..., jax.Array] | None] = {"xla": None, "im2col": im2col_conv}
 
 
@@ -123,7 +124,7 @@ def resolve_conv(kind: str) -> str:
 
 
 def conv_without_bias(dtype: jax.typing.DTypeLike, kind: str) -> Callable[..., nn.Conv]:
-    """Constructor of convolutions without bias, computed in `dtype` by `CONVOLUTIONS[kind]`."""
+    """Returns a constructor of convolutions without bias, computed in `dtype`."""
     return functools.partial(
         nn.Conv, use_bias=False, dtype=dtype, conv_general_dilated=CONVOLUTIONS[kind]
     )
@@ -132,7 +133,7 @@ def conv_without_bias(dtype: jax.typing.DTypeLike, kind: str) -> Callable[..., n
 def batch_norm(
     train: bool, dtype: jax.typing.DTypeLike, axis_name: str | None
 ) -> Callable[..., nn.BatchNorm]:
-    """Constructor of batch normalizations, with statistics of the batch in training."""
+    """Returns a constructor of batch norms, which use statistics of the batch in training."""
     return functools.partial(
         nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=dtype, axis_name=axis_name
     )
@@ -140,12 +141,12 @@ def batch_norm(
 
 @jax.custom_vjp
 def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """Maximum over 2 × 2 windows, whose gradient is fast on a CPU.
+    """Computes the maximum over 2 × 2 windows; its gradient is fast on CPUs.
 
-    The gradient is that of maxima of slices, split among equal values (`nn.max_pool` gives it to
-    one of them). That of `jnp.max` divides by the number of entries that equal the maximum, which
-    is 0 where XLA computes the operand twice and rounds it in two ways. Evaluation calls
-    `nn.max_pool`, so that an exported network has one operation that its runtime can fuse.
+    The gradient is that of maxima of slices, split among equal values (`nn.max_pool` assigns it to
+    one of them). The gradient of `jnp.max` divides by the number of entries equal to the maximum,
+    which is 0 if XLA computes the operand twice with different rounding. Evaluation calls
+    `nn.max_pool`, a single operation that the runtimes of exported networks can fuse.
 
     Args:
       x: (batch, height, width, channels), height and width even.
@@ -166,7 +167,7 @@ max_pool_2x2.defvjp(
 
 
 def avg_pool_3x3(x: jax.Array, stride: int = 1) -> jax.Array:
-    """Mean over 3 × 3 windows of positions inside the image.
+    """Computes the mean over 3 × 3 windows of positions inside the image.
 
     It equals `nn.avg_pool(…, count_include_pad=False)`, which XLA constant-folds over the whole
     batch for minutes. Sums of slices are six times as fast on a CPU.
@@ -197,7 +198,7 @@ class ReLU(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, used: jax.Array | float = 1.0) -> jax.Array:
-        """An array of any shape → the same.
+        """Applies the ReLU; any shape → the same.
 
         Args:
           x: Any array.

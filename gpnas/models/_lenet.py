@@ -1,4 +1,4 @@
-"""The two LeNets on which pruning methods are commonly compared."""
+"""The two LeNets commonly used to compare pruning methods."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,4 @@
-"""MACs of networks in evaluation."""
+"""MACs of networks in evaluation mode."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from gpnas.units import Macs, macs
 
 
 def network_macs(module: nn.Module, variables: Any, image_shape: Sequence[int]) -> Macs:
-    """Counts the MACs of a Flax module in evaluation, by path in its parameters.
+    """Counts the MACs of a Flax module in evaluation mode, by path of its parameters.
 
     Args:
       module: The network, see `gpnas.models.call`.

@@ -1,4 +1,4 @@
-"""A network as two pure functions, whatever library it is written in."""
+"""A network of any library as two pure functions."""
 
 import functools
 import inspect
@@ -13,18 +13,18 @@ from flax import nnx
 
 from gpnas.models import call
 
-_STATE = "state"  # the collection of what an NNX or Equinox network holds besides parameters
+_STATE = "state"  # the collection of an NNX or Equinox network's state besides parameters
 
 
 class Model(NamedTuple):
     """A network: pure functions of its variables, a dict of "params" and other collections.
 
     Attributes:
-      init: `(key, inputs) → variables`; only shape and dtype of the inputs, (batch, …), matter.
+      init: `(key, inputs) → variables`; only shape and dtype of the inputs, (batch, …), are used.
       apply: `(variables, inputs, key) → (outputs, collections)`: outputs (batch, …), and all
-        collections but "params". With a key the network is in training and may change them; with
-        None it is in evaluation.
-      module: The Flax Linen module, where there is one. Methods that intercept layers need it.
+        collections except "params". With a key, the network is in training mode and may change
+        them; with None, it is in evaluation mode.
+      module: The Flax Linen module, if any. Methods that intercept layers require it.
     """
 
     init: Callable[[jax.Array, Any], dict[str, Any]]
@@ -32,12 +32,13 @@ class Model(NamedTuple):
     module: nn.Module | None = None
 
     def infer(self, variables: Any, inputs: Any) -> Any:
-        """Outputs in evaluation."""
+        """Returns the outputs in evaluation mode."""
         return self.apply(variables, inputs, None)[0]
 
 
 def linen(module: nn.Module) -> Model:
-    """A Flax Linen module as a `Model`; it is called as `gpnas.models.call` says."""
+    """Converts a Flax Linen module to a `Model`, with the calling convention of
+    `gpnas.models.call`."""
 
     def apply_fn(variables: Any, inputs: Any, key: jax.Array | None) -> tuple[Any, dict[str, Any]]:
         if key is None:
@@ -48,10 +49,11 @@ def linen(module: nn.Module) -> Model:
 
 
 def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:
-    """A Flax NNX module as a `Model`.
+    """Converts a Flax NNX module to a `Model`.
 
-    Variables of type `nnx.Param` are the parameters, all others (batch statistics) the collection
-    "state". States of random streams (dropout) are not kept: each step draws from its own key.
+    Variables of type `nnx.Param` are the parameters; all others (batch statistics) form the
+    collection "state". States of random streams (dropout) are not stored; each step uses its own
+    key.
 
     Args:
       make: Constructs the module, `rngs → module`.
@@ -92,15 +94,15 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:
 
 
 def from_equinox(make: Callable[[jax.Array], Any]) -> Model:
-    """An Equinox module as a `Model`; it is mapped over the batch, along the axis "batch".
+    """Converts an Equinox module to a `Model`; it is mapped over the batch axis "batch".
 
-    Floating-point arrays are the parameters; other arrays, and the layers' state, are the
-    collection "state".
+    Floating-point arrays are the parameters; other arrays and the layers' state form the collection
+    "state".
 
     Args:
       make: Constructs the module, `key → module`, or `(module, state)` as
-        `equinox.nn.make_with_state` does. The module is called with one example, with `key` where
-        its signature has it, and with the state where there is one.
+        `equinox.nn.make_with_state` does. The module is called with one example, with `key` if its
+        signature has it, and with the state if there is one.
 
     Raises:
       ImportError: If Equinox is not installed.
@@ -144,7 +146,7 @@ def from_equinox(make: Callable[[jax.Array], Any]) -> Model:
 
 
 def _stream(leaf: Any, key: jax.Array, number: int) -> jax.Array:
-    """First state of a random stream of NNX: its key, or the number of draws."""
+    """Returns the initial state of an NNX random stream: its key, or the number of draws."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.fold_in(key, number)
     return jnp.zeros(leaf.shape, leaf.dtype)

@@ -1,4 +1,4 @@
-"""Architectures as JSON: the name of a network and its fields, from which it can be built."""
+"""Architectures as JSON: the name of a network and its fields, from which it is built."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from gpnas.models._model import Model, from_equinox, from_nnx, linen
 from gpnas.models._resnet import STAGES, ResNet
 from gpnas.models._widths import with_widths
 
-#: Networks that are built from settings alone, by their names in configs.
+#: Networks that are built from settings only, by name.
 MODELS: Mapping[str, type[nn.Module]] = {
     "cellnet": CellNet,
     "convnet": ConvNet,
@@ -28,12 +28,12 @@ MODELS: Mapping[str, type[nn.Module]] = {
     "lenet5": LeNet5,
     "resnet": ResNet,
 }
-_FIXED = (CellNet,)  # whose fields do not determine the width of each layer
-_PLACE = ("parent", "name", "dtype", "conv", "axis_name")  # how it is computed
+_FIXED = (CellNet,)  # their fields do not determine the width of each layer
+_PLACE = ("parent", "name", "dtype", "conv", "axis_name")  # fields of the computation
 
 
 def architecture(module: nn.Module | None, params: Any) -> dict[str, Any]:
-    """Describes a network by the shapes of its arrays, which may be smaller than its fields say.
+    """Describes a network by the shapes of its arrays, which may be smaller than its fields.
 
     Args:
       module: A network of `MODELS`.
@@ -59,8 +59,8 @@ def from_architecture(architecture: Mapping[str, Any], **place: Any) -> nn.Modul
     """Builds the Flax module of an architecture.
 
     Args:
-      architecture: An architecture by `architecture` or of a run, possibly read from JSON; a model
-        `module:name` is imported.
+      architecture: An architecture from `architecture` or from a run, possibly read from JSON; a
+        model `module:name` is imported.
       **place: `dtype`, `conv` or `axis_name`, used if the network has such a field.
 
     Raises:
@@ -73,24 +73,24 @@ def from_architecture(architecture: Mapping[str, Any], **place: Any) -> nn.Modul
         if field not in known or field in _PLACE:
             allowed = ", ".join(p for p in known if p not in _PLACE)
             raise UserError(f"fields.{field}", value, allowed)
-        if name in MODELS and field != "operations":  # checked by the network itself
+        if name in MODELS and field != "operations":  # checked by the network
             _check_widths(field, value)
     place = {k: v for k, v in place.items() if k in known}
     return make(**with_widths(fields, {}), **place)
 
 
 def find_network(field: str, name: str) -> tuple[Callable[..., Any], Callable[..., Model]]:
-    """A network by name: of `MODELS`, or `module:name` of Linen, NNX, Equinox or a `Model`.
+    """Finds a network by name: of `MODELS`, or `module:name` of Linen, NNX, Equinox or a `Model`.
 
     Args:
       field: The config's field, for messages.
       name: The name.
 
     Returns:
-      `(constructor, adaptor)`; the adaptor makes a `Model` of the constructor and its fields.
+      `(constructor, adaptor)`; the adaptor converts the constructor and its fields to a `Model`.
 
     Raises:
-      UserError: If there is none, or it is of another kind.
+      UserError: If it does not exist or is of another kind.
     """
     make = plugins.find(field, name, MODELS)
 
@@ -104,7 +104,7 @@ def find_network(field: str, name: str) -> tuple[Callable[..., Any], Callable[..
         ),
         Model: functools.partial(made, Model),
     }
-    equinox = sys.modules.get("equinox")  # imported by now, if the network is of that library
+    equinox = sys.modules.get("equinox")  # already imported if the network uses Equinox
     if equinox is not None:
         kinds[equinox.Module] = lambda make, **fields: from_equinox(
             lambda key: make(key=key, **fields)
@@ -113,17 +113,17 @@ def find_network(field: str, name: str) -> tuple[Callable[..., Any], Callable[..
 
 
 def is_known(module: nn.Module | None) -> bool:
-    """Whether a module is one of `MODELS`, so that it has an architecture."""
+    """Returns whether a module is one of `MODELS`, so that it has an architecture."""
     return type(module) in MODELS.values()
 
 
 def has_widths(module: nn.Module | None) -> bool:
-    """Whether the fields of a network determine the width of each layer; True for other modules."""
+    """Returns whether a network's fields determine each layer's width; True for other modules."""
     return type(module) not in _FIXED
 
 
 def removable_blocks(module: nn.Module | None) -> dict[str, tuple[str, str]]:
-    """Parts of a network without which the identity remains.
+    """Returns parts of a network that can be removed, which leaves the identity.
 
     Returns:
       `{name: (glob of all its leaves, glob of leaves whose zeros make its output zero)}`; empty for

@@ -19,9 +19,9 @@ class ResNet(nn.Module):
       num_classes: Number of classes.
       blocks: Residual blocks per stage; 1 gives ResNet-8, 3 gives ResNet-20.
       width: Channels of the first stage; doubled at the second and third.
-      streams: Channels of the residual stream of each stage, instead of those given by `width`.
-      inner: Channels inside each of the 3·blocks blocks, instead of those of its stage; 0 removes
-        the block, and leaves the identity or the 1 × 1 shortcut.
+      streams: Channels of the residual stream of each stage; overrides `width`.
+      inner: Channels inside each of the 3·blocks blocks; overrides those of the stage. 0 removes
+        the block, which leaves the identity or the 1 × 1 shortcut.
       dtype: Dtype of the computation.
       conv: A key of `CONVOLUTIONS`.
       axis_name: A mapped axis over which batch statistics are averaged.

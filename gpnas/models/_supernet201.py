@@ -13,7 +13,7 @@ from gpnas.models.cell201 import OPERATIONS, SIDES, Layers, check_operations, op
 
 
 class BatchStatisticsNorm(nn.Module):
-    """Batch norm without running statistics: it uses those of the batch in evaluation, too.
+    """Batch norm without running statistics: evaluation also uses those of the batch.
 
     Its parameters are those of `flax.linen.BatchNorm`.
     """
@@ -31,14 +31,14 @@ class BatchStatisticsNorm(nn.Module):
 
 
 class Supernet201(nn.Module):
-    """The networks of NAS-Bench-201 in one: all operations on all edges, with shared weights.
+    """All networks of NAS-Bench-201: all operations on all edges, with shared weights.
 
-    The architecture is an argument, so that one compiled program serves all architectures. A
-    `Cell201` of the same sizes takes the same parameters, since names and shapes agree; it ignores
-    those of operations outside its architecture.
+    The architecture is an argument, so one compiled program serves all architectures. A `Cell201`
+    of the same sizes accepts the same parameters, since names and shapes agree; it ignores those of
+    operations outside its architecture.
 
-    Running statistics would be averages over architectures and fit none of them. So norms use
-    statistics of the batch in evaluation, too; evaluation batches should be of the training size.
+    Running statistics would be averages over architectures and match none of them. So norms use
+    statistics of the batch in evaluation, too; evaluation batches should have the training size.
 
     Attributes:
       num_classes: Number of classes.
@@ -83,7 +83,7 @@ class Supernet201(nn.Module):
             branches = [functools.partial(_branch, name, at, layers) for name in OPERATIONS]
             if cell.is_initializing():
                 return sum((branch(cell, x, positive) for branch in branches), jnp.zeros_like(x))
-            # Rematerialized branches do not store their intermediate values.
+            # Rematerialized branches do not store intermediate values.
             branches = [nn.remat(branch) for branch in branches]
             if one:
                 return nn.switch(selection[at], branches, cell, x, positive)
@@ -112,7 +112,7 @@ def _nothing(cell: nn.Module, x: jax.Array, positive: jax.Array) -> jax.Array:
 
 
 def choice(architecture: Sequence[str]) -> np.ndarray:
-    """The operations of an architecture as numbers, (edges,) int32, for `Supernet201`.
+    """Converts an architecture to operation indices, (edges,) int32, for `Supernet201`.
 
     Raises:
       UserError: If it is not six of the operations.

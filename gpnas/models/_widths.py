@@ -1,7 +1,7 @@
-"""Widths of any network: which arguments of its constructor set how many units it has.
+"""Widths of any network: the constructor arguments that set its numbers of units.
 
-They are found by tracing the network with one argument changed by 1, so that a network needs
-neither a registry nor a declaration.
+They are found by tracing the network with one argument changed by 1, so networks need no registry
+or declaration.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +20,11 @@ _NEEDED = "a network with a field for each group of units (an int, or an item of
 
 
 class Width(NamedTuple):
-    """A number among the arguments of a constructor.
+    """An integer constructor argument, or an item of a tuple argument.
 
     Attributes:
       field: Name of the argument.
-      place: Where it stands in it, if it is a tuple; () for an int.
+      place: Index of the item in a tuple argument; () for an int.
       value: Its value.
     """
 
@@ -42,19 +42,21 @@ def find_widths(
     fields: Mapping[str, Any],
     groups: UnitGroups,
 ) -> dict[str, Width]:
-    """Finds the number among a network's fields that sets the size of each group of units.
+    """Finds the constructor argument that sets the size of each group of units.
 
     Args:
-      field: What needs them ("elastic"), for the message.
-      shapes_of: `fields → variables` as shapes; raises `UserError` for fields that cannot be.
-      fields: Arguments of the network's constructor; ints, also in tuples, are tried.
-      groups: The units of the network of these fields.
+      field: Field that needs the widths ("elastic"), for the message.
+      shapes_of: `fields → variables` as shapes; raises `UserError` for invalid fields.
+      fields: Arguments of the network's constructor; all ints, including those in tuples, are
+        tried.
+      groups: The units of the network with these fields.
 
     Returns:
-      `{group: width}`. Raising a width by one adds one unit to its group, and to no other group.
+      `{group: width}`. Increasing a width by one adds one unit to its group and none to other
+      groups.
 
     Raises:
-      UserError: If no number sets the size of a group alone.
+      UserError: If no single argument sets the size of a group.
     """
     own = [group for group in groups.groups if not is_block(group.name)]
     counts = [_axes_of(group) for group in own]
@@ -65,7 +67,7 @@ def find_widths(
         changed = with_widths(fields, {width: width.value + 1})
         try:
             shapes = _shapes(shapes_of(changed))
-        except UserError:  # no width, or one that has to be a multiple of something
+        except UserError:  # no width, or one that must be a multiple
             continue
         units = _units_added(base, shapes, counts)
         moved = {own[i].name: int(n) for i, n in enumerate(units) if n}
@@ -83,7 +85,7 @@ def find_widths(
 
 
 def with_widths(fields: Mapping[str, Any], values: Mapping[Width, int]) -> dict[str, Any]:
-    """The fields with other values of some widths; lists become tuples."""
+    """Returns the fields with new values of some widths; lists become tuples."""
     new = {name: tuples(value) for name, value in fields.items()}
     for width, value in values.items():
         new[width.field] = _replaced(new[width.field], width.place, value)
@@ -114,7 +116,7 @@ def _shapes(variables: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _axes_of(group: Any) -> dict[Axis, float]:
-    """Indices along each axis that one unit owns."""
+    """Returns the number of indices along each axis that one unit owns."""
     axes: dict[Axis, float] = {}
     for m in group.members:
         axes[m.path, m.axis] = axes.get((m.path, m.axis), 0) + len(m.at) / group.size
@@ -124,7 +126,8 @@ def _axes_of(group: Any) -> dict[Axis, float]:
 def _units_added(
     base: Mapping[str, tuple], shapes: Mapping[str, tuple], counts: list[dict[Axis, float]]
 ) -> np.ndarray:
-    """(groups,) units that explain a change of shapes; zeros if something else has changed."""
+    """Returns (groups,) added units that explain a change of shapes; zeros if other axes
+    changed."""
     none = np.zeros(len(counts))
     if base.keys() != shapes.keys() or any(len(base[p]) != len(shapes[p]) for p in base):
         return none

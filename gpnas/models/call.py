@@ -1,8 +1,8 @@
-"""How a module is called, in training and in evaluation.
+"""Calling convention of modules in training and evaluation.
 
-A module's `__call__` takes the images, and those of `train`, `training` and `deterministic` that it
-declares (`nn.Sequential`: its first layer). A module without any of them computes the same in
-training and evaluation.
+A module's `__call__` is passed the images, and those of the arguments `train`, `training` and
+`deterministic` that it declares (`nn.Sequential`: its first layer). A module without any of them
+behaves the same in training and evaluation.
 """
 
 import inspect
@@ -22,14 +22,14 @@ def init(module: nn.Module, key: jax.Array, images: jax.Array) -> dict[str, Any]
 
 
 def infer(module: nn.Module, variables: Mapping[str, Any], images: jax.Array) -> Any:
-    """Applies a network in evaluation; returns (batch, classes) logits."""
+    """Applies a network in evaluation mode; returns (batch, classes) logits."""
     return module.apply(variables, images, **_mode(module, train=False))
 
 
 def forward(
     module: nn.Module, variables: Mapping[str, Any], images: jax.Array, key: jax.Array
 ) -> tuple[Any, dict[str, Any]]:
-    """Applies a network in training.
+    """Applies a network in training mode.
 
     Args:
       module: The network.
@@ -49,7 +49,7 @@ def forward(
 
 def _mode(module: Any, *, train: bool) -> dict[str, Any]:
     while isinstance(module, nn.Sequential) and module.layers:
-        module = module.layers[0]  # which gets all keywords
+        module = module.layers[0]  # which receives all keyword arguments
     if not isinstance(module, nn.Module):  # a function, as `nn.relu`
         return {}
     parameters = inspect.signature(type(module).__call__).parameters

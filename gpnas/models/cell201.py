@@ -12,13 +12,13 @@ from gpnas.errors import UserError
 from gpnas.models._layers import ReLU, avg_pool_3x3, conv_without_bias
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from node, to node
-SIDES = {"conv1": 1, "conv3": 3}  # of the kernels of those operations that have parameters
+SIDES = {"conv1": 1, "conv3": 3}  # kernel sizes of operations with parameters
 STAGES = 3
 OPERATIONS = ("none", "skip", "conv1", "conv3", "pool3")
 
 
 class Layers(NamedTuple):
-    """Constructors of layers, without the fields that differ from layer to layer."""
+    """Constructors of layers, without the fields that differ between layers."""
 
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
@@ -28,7 +28,7 @@ Edge = Callable[[nn.Module, int, jax.Array], jax.Array]
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, then a norm; `side` is that of the kernel."""
+    """Convolution without bias, then a norm; `side` is the kernel size."""
 
     layers: Layers
     channels: int
@@ -67,7 +67,7 @@ def operation(name: str, edge: int, layers: Layers, x: jax.Array, positive: jax.
 
 
 class SearchedCell(nn.Module):
-    """Four nodes, each the sum of its incoming edges; the last one is the output."""
+    """Four nodes, each the sum of its incoming edges; the last node is the output."""
 
     @nn.compact
     def __call__(self, x: jax.Array, edge: Edge) -> jax.Array:
@@ -132,7 +132,7 @@ def check_operations(architecture: Sequence[str]) -> None:
 
 
 class Cell201(nn.Module):
-    """A network of NAS-Bench-201; that of the benchmark has 16 channels and 5 cells per stage.
+    """A network of NAS-Bench-201; the benchmark's have 16 channels and 5 cells per stage.
 
     Attributes:
       architecture: Operations of the edges 0→1, 0→2, 1→2, 0→3, 1→3, 2→3, each of `OPERATIONS`.

@@ -14,7 +14,7 @@ from gpnas.models._layers import ReLU, avg_pool_3x3, batch_norm
 OPERATIONS = (
     "none", "max_pool3", "avg_pool3", "skip", "sep_conv3", "sep_conv5", "dil_conv3", "dil_conv5",
 )  # fmt: skip
-# For each node, two pairs (operation, input). Input 0 is the output of the cell before the last, 1
+# For each node, two pairs (operation, input). Input 0 is the output of the second-to-last cell, 1
 # that of the last cell, 2 the first node, and so on.
 Nodes = tuple[tuple[tuple[str, int], ...], ...]
 
@@ -71,7 +71,7 @@ class DartsNet(nn.Module):
 
 
 class Cell(nn.Module):
-    """A cell: each node is the sum of two operations, the output the concatenation of all nodes."""
+    """A cell: each node is the sum of two operations; the output concatenates all nodes."""
 
     nodes: Nodes
     channels: int
@@ -141,7 +141,7 @@ def check_nodes(nodes: Nodes) -> None:
     """Checks the nodes of a cell.
 
     Raises:
-      UserError: For an unknown operation, or an input that comes later.
+      UserError: For an unknown operation, or an input that is not an earlier node.
     """
     if not nodes:
         raise UserError("architecture", nodes, "one node or more per cell")

@@ -14,7 +14,7 @@ BLOCKS = {"identity": (0, 1), "mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion, 
 
 
 class MacroNet(nn.Module):
-    """A network of NAS-Bench-Macro; that of the benchmark has 32 channels.
+    """A network of NAS-Bench-Macro; the benchmark's have 32 channels.
 
     An identity that has to change the shape is a 1 × 1 convolution with batch norm.
 
@@ -76,7 +76,7 @@ class MacroNet(nn.Module):
 
 
 def _block(conv: Callable[..., jax.Array], name: str, stride: int, x: jax.Array) -> jax.Array:
-    """One block, inside a compact module; a stride of 2 doubles the channels."""
+    """Applies one block, inside a compact module; a stride of 2 doubles the channels."""
     expansion, side = BLOCKS[name]
     inside, channels = expansion * x.shape[-1], stride * x.shape[-1]
     if not expansion:

@@ -1,14 +1,13 @@
-"""Reports: records of runs into tables, figures and one HTML page.
+"""Reports: turns records of runs into tables, figures and one HTML page.
 
-Reads JSON only, so that a report can be made anywhere, of runs that finished and of runs that were
-killed::
+Reads JSON only, so reports can be made on any machine, for finished and for killed runs::
 
     loaded = read_runs(["results/mnist_lenet"])
     print(text_table(loaded))
     write(loaded, "report.html")
 
-Tables and figures of one's own are made of `Table` and `FigureSpec`, with `stats` (intervals over
-seeds), `formatting` (numbers as text) and `style` (colours).
+`Table`, `FigureSpec`, `stats` (intervals over seeds), `formatting` (numbers as text) and `style`
+(colours) are for your own tables and figures.
 """
 
 from gpnas.report import formatting, stats, style

@@ -1,4 +1,4 @@
-"""Scales, limits and ticks that fit the numbers on an axis."""
+"""Scales, limits and ticks of axes."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -20,23 +20,23 @@ Axis = Literal["x", "y"]
 
 
 def set_scale(ax: Axes, axis: Axis, numbers: Sequence[float], ratio: float = 10.0) -> bool:
-    """Makes an axis logarithmic where its numbers span more than a factor.
+    """Makes an axis logarithmic if its numbers span more than a given factor.
 
     Args:
       ax: The axes.
       axis: `"x"` or `"y"`.
-      numbers: All numbers that will be shown on it.
-      ratio: The factor from which on the axis is logarithmic.
+      numbers: All numbers shown on the axis.
+      ratio: Ratio of largest to smallest number above which the axis is logarithmic.
 
     Returns:
-      Whether it is logarithmic now.
+      Whether the axis is logarithmic.
     """
     low, high = min(numbers), max(numbers)
     log = low > 0 and high / low >= ratio
     target = ax.xaxis if axis == "x" else ax.yaxis
     if log:
         ax.set(**{f"{axis}scale": "log"})
-        # The fewer powers of ten are in sight, the more ticks between them.
+        # Axes with few powers of ten get more ticks between them.
         dense = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
         subs = (
             dense
@@ -52,7 +52,7 @@ def set_scale(ax: Axes, axis: Axis, numbers: Sequence[float], ratio: float = 10.
     if log or high >= 1000:
         target.set_major_formatter(FuncFormatter(lambda value, _: formatting.tick(value)))
     else:
-        # The same number of decimals at every tick.
+        # All ticks have the same number of decimals.
         plain = ScalarFormatter(useOffset=False)
         plain.set_scientific(False)
         target.set_major_formatter(plain)
@@ -60,7 +60,7 @@ def set_scale(ax: Axes, axis: Axis, numbers: Sequence[float], ratio: float = 10.
 
 
 def set_limits(ax: Axes, axis: Axis, numbers: Sequence[float], log: bool, pad: float) -> None:
-    """Sets limits around numbers with a share of room on both sides."""
+    """Sets axis limits to the range of the values, padded on both sides."""
     low, high = min(numbers), max(numbers)
     if log:
         room = (high / low) ** pad if high > low else 1.5
@@ -72,7 +72,7 @@ def set_limits(ax: Axes, axis: Axis, numbers: Sequence[float], log: bool, pad: f
 
 
 def thin_ticks(ax: Axes) -> None:
-    """Drops x ticks whose labels would touch; Matplotlib writes them all."""
+    """Drops x ticks whose labels would overlap; Matplotlib draws them all."""
     low, high = ax.get_xlim()
     places = [float(t) for t in ax.xaxis.get_major_locator()() if low <= t <= high]
     pixels = to_pixels(ax, [(place, ax.get_ylim()[0]) for place in places])

@@ -1,4 +1,4 @@
-"""Runs side by side: the runs, and the curves that page.js draws of those that a reader chooses."""
+"""Side-by-side comparison: a list of runs, and curves that page.js draws for the selected ones."""
 
 import json
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ CAPTION = (
 
 
 class Comparison(NamedTuple):
-    """Content of the section.
+    """Content of the comparison section.
 
     Attributes:
       data: JSON for page.js: `{"axes": [label], "steps": [[step]], "runs": [{"arm", "colour",
-        "turn", "setting", "seed", "curves": [[number of its steps, [value]] or null]}]}`, a curve
-        for each axis.
-      table: The runs, a row each, in the same order.
+        "turn", "setting", "seed", "curves": [[index into steps, [value]] or null]}]}`, one curve
+        per axis.
+      table: One row per run, in the same order.
     """
 
     data: str
@@ -35,7 +35,7 @@ class Comparison(NamedTuple):
 
 
 def comparison(summary: Summary) -> Comparison | None:
-    """Returns the finished runs side by side; None for one run, and where none has a curve.
+    """Returns the finished runs side by side; None for a single run or without curves.
 
     Args:
       summary: The summary of the report.
@@ -46,11 +46,11 @@ def comparison(summary: Summary) -> Comparison | None:
     axes = [*dict.fromkeys(axis for _, run in shown for axis, _ in _tracks(run))]
     if len(shown) < 2 or not axes:
         return None
-    steps: dict[tuple[int, ...], int] = {}  # the number of each list, most are shared
+    steps: dict[tuple[int, ...], int] = {}  # index of each list; most lists are shared
     runs = [_described(group, run, axes, steps) for group, run in shown]
     more = len(found) - len(shown)
     notes = [f"{more:,} more runs are not shown."] if more else []
-    # Strict JSON: a browser refuses NaN.
+    # Browsers reject NaN in JSON.
     data = json.dumps(
         {"axes": axes, "steps": list(steps), "runs": runs}, allow_nan=False, separators=(",", ":")
     )
@@ -74,7 +74,7 @@ def _described(
 
 
 def _tracks(run: Run) -> Iterator[tuple[str, tuple[tuple[int, ...], list[float]]]]:
-    """The label and the curve of each quantity that a run logged."""
+    """Yields label and curve of each quantity that a run logged."""
     metric = run.metric
     for label, curve, unit in (
         (metric.axis(f"Validation {metric.title}"), _curves.validation([run]), 1.0),

@@ -1,4 +1,4 @@
-"""What the network of one run takes for what: a heat map, the worst pairs, and their pictures."""
+"""Confusion matrix of one run: a heat map, the most confused pairs, and their pictures."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -19,21 +19,21 @@ MAX_CLASSES = 100
 MAX_PAIRS = 10
 MAX_CELLS = 600
 _WIDE, _NARROW = 760.0, 380.0
-_SIDE = 400.0  # of the map, at most
-_STRONGEST = 0.4  # opacity at which numbers on it have a contrast of 4.5 in light and dark
+_SIDE = 400.0  # maximum, of the map
+_STRONGEST = 0.4  # opacity with a text contrast of 4.5 in light and dark mode
 _COLUMNS = 6  # pictures of a pair
 _CAPTION = "Test images of the classes that are confused most, the first of each pair in the data."
 _SHORT = 16  # characters of a class's name in the figure
 
 
 def confusion_figure(summary: Summary) -> FigureSpec | None:
-    """Returns how often each class was taken for each other one, where the report has one run.
+    """Returns the confusion matrix as a figure, if the report has a single run.
 
     Args:
       summary: The summary of the report.
 
     Returns:
-      The figure; None where there is not one finished run, or its record has no counts.
+      The figure; None unless there is exactly one finished run and its record has counts.
     """
     found = _confusion(summary)
     if found is None:
@@ -70,7 +70,7 @@ def confusion_figure(summary: Summary) -> FigureSpec | None:
 
 
 def confused_table(summary: Summary) -> Table | None:
-    """Returns the classes that are confused most, where the report has one run."""
+    """Returns the most confused pairs of classes, if the report has a single run."""
     found = _confusion(summary)
     pairs = _pairs(found[0])[:MAX_PAIRS] if found else []
     if found is None or not pairs:
@@ -95,13 +95,13 @@ def confused_table(summary: Summary) -> Table | None:
 
 
 def mistake_cards(summary: Summary) -> dict[str, Any] | None:
-    """Returns pictures of the classes that are confused most, where the report has one run.
+    """Returns pictures of the most confused pairs of classes, if the report has a single run.
 
     Args:
       summary: The summary of the report.
 
     Returns:
-      `caption` and `cards`, as page.html shows them; None where the run has no pictures.
+      `caption` and `cards` for page.html; None if the run has no pictures.
     """
     found = _confusion(summary)
     mistakes = summary.finished[0].mistakes if found else None
@@ -114,7 +114,7 @@ def mistake_cards(summary: Summary) -> dict[str, Any] | None:
         if not 0 < len(own) <= counts[i, j]:
             continue
         height, width = own.shape[1:3]
-        strip = Image.new("RGBA", (_COLUMNS * width, height))  # all of one scale
+        strip = Image.new("RGBA", (_COLUMNS * width, height))  # the same scale for all
         for k, pixels in enumerate(own[:, :, :, 0] if own.shape[3] == 1 else own):
             strip.paste(Image.fromarray(pixels), (k * width, 0))
         uri = _pictures.png_uri(strip)
@@ -144,7 +144,7 @@ def _confusion(summary: Summary) -> tuple[np.ndarray, list[str]] | None:
 
 
 def _counts(value: Any) -> np.ndarray | None:
-    """Returns counts of a record as an array; None where they are not a square of counts."""
+    """Returns counts of a record as an array; None unless they are a square matrix of counts."""
     if not isinstance(value, list) or not 2 <= len(value) <= MAX_CLASSES:
         return None
     for row in value:
@@ -156,7 +156,7 @@ def _counts(value: Any) -> np.ndarray | None:
 
 
 def _pairs(counts: np.ndarray) -> list[tuple[int, int]]:
-    """Returns the largest counts off the diagonal, the largest first: class and prediction."""
+    """Returns (class, prediction) of the largest off-diagonal counts, in descending order."""
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_CELLS]
     found = [divmod(int(at), len(counts)) for at in order]
@@ -164,7 +164,7 @@ def _pairs(counts: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _shown(names: Sequence[str], most: int) -> list[str]:
-    """Returns short names; of more classes than `most` only some numbers."""
+    """Returns shortened names; only some numbers if there are more classes than `most`."""
     if len(names) <= most:
         return [formatting.shorten(name, _SHORT) for name in names]
     return [str(i) if i % 10 == 0 else "" for i in range(len(names))]

@@ -1,4 +1,4 @@
-"""Curves over training: read from runs, averaged over seeds, at most 200 points each."""
+"""Training curves, averaged over seeds, with at most 200 points each."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ MAX_POINTS = 200
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
-    """A quantity over steps.
+    """A quantity as a function of the step.
 
     Attributes:
       steps: (N,) increasing.
@@ -30,7 +30,7 @@ class Curve:
 
 
 def points(run: Run) -> Sequence[Mapping[str, Any]]:
-    """Returns the run's curve: from its record, or from its log if it has none."""
+    """Returns the run's curve from its record or, without one, from its log."""
     return formatting.items(run.record, "curve") or run.train
 
 
@@ -42,30 +42,29 @@ def density(runs: Sequence[Run], layer: str | None = None) -> Curve | None:
       layer: The layer's path; None for the whole network.
 
     Returns:
-      The mean curve, or None where no run has one.
+      The mean curve, or None if no run has one.
     """
     path = ("density",) if layer is None else ("layers", layer, "density")
     return _average([_track(points(run), path) for run in runs])
 
 
 def validation(runs: Sequence[Run]) -> Curve | None:
-    """Returns the metric on the validation split over training, of runs that share it."""
+    """Returns the validation metric over training, for runs with the same metric."""
     return _average([_track(run.validation, (run.metric.name,)) for run in runs])
 
 
 def rate(runs: Sequence[Run], kind: str) -> Curve | None:
-    """Returns how many weights per step were grown or pruned.
+    """Returns the number of weights grown or pruned per step.
 
-    Counts are added up first and the sum is then read off at the points of the curve, so that no
-    weight is lost or counted twice where points are merged. The value at a point is the rate since
-    the point before it.
+    Cumulative counts are sampled at the points of the curve, so merged points neither lose weights
+    nor count them twice. The value at a point is the rate since the previous point.
 
     Args:
       runs: Runs to average over.
       kind: `"grown"` or `"pruned"`.
 
     Returns:
-      The mean rate, or None where no run counted.
+      The mean rate, or None if no run has counts.
     """
     tracks = []
     for run in runs:
@@ -83,7 +82,7 @@ def rate(runs: Sequence[Run], kind: str) -> Curve | None:
 
 
 def layers(runs: Sequence[Run]) -> list[str]:
-    """Returns the paths of the layers that the runs' curves have, in order of first appearance."""
+    """Returns the paths of layers in the runs' curves, in order of first appearance."""
     names: dict[str, None] = {}
     for run in runs:
         for point in points(run)[:1]:
@@ -112,7 +111,7 @@ def _average(
     tracks: Sequence[_Track | None],
     transform: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> Curve | None:
-    """Averages tracks on steps that all of them cover."""
+    """Averages tracks at steps covered by all of them."""
     real = [track for track in tracks if track is not None]
     if not real:
         return None
@@ -126,7 +125,7 @@ def _average(
             real = real[:1]
         shared = np.unique(np.concatenate([track[0] for track in real]))
         shared = shared[(shared >= first) & (shared <= last)]
-        # Existing steps, evenly thinned out: a value read between two steps would be made up.
+        # A subset of the existing steps, without interpolation.
         chosen = np.linspace(0, len(shared) - 1, min(len(shared), MAX_POINTS)).round().astype(int)
         steps = shared[np.unique(chosen)]
     stacked = np.stack([np.interp(steps, *track) for track in real])

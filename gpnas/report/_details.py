@@ -1,4 +1,4 @@
-"""The tables of a report's last section: costs, layers, configs, provenance."""
+"""Tables of the last section of a report: costs, layers, configs, provenance."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,7 @@ MAX_LAYER_ROWS = 400
 
 
 def cost_table(summary: Summary) -> Table:
-    """Returns sizes and costs with their dense counterparts."""
+    """Returns sizes and costs next to those of the dense network."""
     columns = [
         Column("arm", numeric=False),
         Column("parameters", help="All parameters of the dense network"),
@@ -35,7 +35,7 @@ def cost_table(summary: Summary) -> Table:
 
 
 def layer_table(summary: Summary) -> Table | None:
-    """Returns the active weights and units of each layer, means over seeds."""
+    """Returns the active weights and units of each layer, averaged over seeds."""
     rows: list[list[Cell]] = []
     total = 0
     for group in summary.groups:

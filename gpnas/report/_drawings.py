@@ -21,13 +21,13 @@ _LONGEST = 24  # characters on a node or an edge
 
 
 class Graph(NamedTuple):
-    """What is drawn.
+    """A drawing of nodes and edges.
 
     Attributes:
-      nodes: Place (x, y) and text by name.
+      nodes: Position (x, y) and text by name.
       edges: (from, to, text), drawn with an arrow.
-      bends: (from, to, how far to the right), drawn as a curve with an arrow.
-      size: Of the panel, in pixels.
+      bends: (from, to, offset to the right), drawn as a curve with an arrow.
+      size: Size of the panel in pixels.
     """
 
     nodes: Mapping[str, tuple[float, float, str]]
@@ -37,7 +37,7 @@ class Graph(NamedTuple):
 
 
 def cell_201(architecture: Sequence[str]) -> Graph:
-    """A cell of NAS-Bench-201: four tensors, an operation on each edge; "none" is left out."""
+    """Draws a cell of NAS-Bench-201: four tensors, an operation per edge; omits "none"."""
     pairs = (("0", "1"), ("0", "2"), ("1", "2"), ("0", "3"), ("1", "3"), ("2", "3"))
     nodes = {"0": (0.0, 0.0, "in"), "1": (1.0, 0.9, "1"), "2": (2.0, -0.9, "2"),
              "3": (3.0, 0.0, "out")}  # fmt: skip
@@ -46,7 +46,7 @@ def cell_201(architecture: Sequence[str]) -> Graph:
 
 
 def chain(architecture: Sequence[str]) -> Graph:
-    """One block after the other, in rows of four."""
+    """Draws blocks in rows of four."""
     nodes = {}
     for i, text in enumerate(architecture):
         row, column = divmod(i, 4)
@@ -56,7 +56,7 @@ def chain(architecture: Sequence[str]) -> Graph:
 
 
 def morphable(architecture: Sequence[Any]) -> Graph:
-    """A network that grows and shrinks: layer below layer, what skips some as a curve beside them.
+    """Draws a morphable network: layers from top to bottom, skip connections as curves beside them.
 
     Args:
       architecture: (image, layers of (id, op, inputs, width, kernel), classes, next id).
@@ -93,7 +93,7 @@ GRAPHS: Mapping[str, Callable[[Any], Graph]] = {
 
 
 def drawing_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure per study with architectures that can be drawn: the best of each strategy."""
+    """Returns one figure per study with drawable architectures: the best one of each strategy."""
     found = []
     for study, groups in studies(summary).items():
         draw = GRAPHS.get(str(groups[0].runs[0].config.get("space")))
@@ -131,7 +131,7 @@ def architecture_figure(space: str, architecture: Any, title: str) -> FigureSpec
 
 
 def _panel(group: Group, draw: Callable[[Any], Graph]) -> Panel | None:
-    """The best that a strategy found; None where records have none that can be drawn."""
+    """Draws the best architecture of a strategy; None if no record has a drawable one."""
     name = objectives(group.runs[0])[0]
     fronts = [entry for run in group.runs for entry in formatting.items(run.record, "front")]
     known = [
@@ -144,7 +144,7 @@ def _panel(group: Group, draw: Callable[[Any], Graph]) -> Panel | None:
     best, architecture = min(known, key=lambda pair: pair[0])
     try:
         graph = draw(architecture)
-    except (TypeError, ValueError, KeyError, IndexError):  # of another shape than the space's
+    except (TypeError, ValueError, KeyError, IndexError):  # not an architecture of the space
         return None
     title = f"{group.label}: {best:.4g}"
     parts = (formatting.shorten(text, _LONGEST) for _, _, text in _reading(graph))
@@ -158,7 +158,7 @@ def _graph_panel(graph: Graph, title: str, colour: str, label: str) -> Panel:
 
 
 def _reading(graph: Graph) -> list[tuple[str, str, str]]:
-    """Texts on edges, else on nodes, for the text alternative."""
+    """Returns texts on edges, else on nodes, for the text alternative."""
     edges = [edge for edge in graph.edges if edge[2]]
     return edges or [(name, name, text) for name, (_, _, text) in graph.nodes.items()]
 
@@ -175,7 +175,7 @@ def _draw(graph: Graph, title: str, colour: str, ax: Axes) -> None:
         (x0, y0, _), (x1, y1, _) = graph.nodes[start], graph.nodes[end]
         arrow = {"arrowstyle": "-|>", "color": style.MUTED, "shrinkA": 13, "shrinkB": 13, "lw": 1}
         ax.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
-        # A third of the way: edges that cross do so near the middle.
+        # At one third of the edge, since edges cross near the middle.
         x, y = x0 + (x1 - x0) / 3, y0 + (y1 - y0) / 3
         if text:
             _text(ax, x, y, text, style.INK, style.PAPER)
@@ -188,7 +188,7 @@ def _draw(graph: Graph, title: str, colour: str, ax: Axes) -> None:
 def _curve(
     ax: Axes, start: tuple[float, float, str], end: tuple[float, float, str], bend: float
 ) -> None:
-    """From the right side of one box, around what is between, to the right side of another."""
+    """Draws a curve from the right side of one box to the right side of another."""
     pixel = (ax.get_xlim()[1] - ax.get_xlim()[0]) / ax.get_window_extent().width
     (x0, y0), (x1, y1) = (
         (x + pixel * (text_width(text, _TEXT) / 2 + 4), y) for x, y, text in (start, end)

@@ -1,4 +1,4 @@
-"""The table of an export: its files, compact beside dense."""
+"""The table of an export: compact and dense files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,10 @@ Record = Mapping[str, Any]
 
 
 def export_table(report: Record) -> Table:
-    """One row a file of an export, compact beside dense.
+    """Returns one row per file of an export, compact and dense.
 
     Args:
-      report: As export.json has it.
+      report: Content of export.json.
     """
     metric = metric_of(report) or ERROR
     latencies = report["files"][0].get("latency", ())

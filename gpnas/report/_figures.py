@@ -1,6 +1,6 @@
 """Figures of a report: names, captions and panels.
 
-A page arranges the panels of a figure by its width; a file has them side by side.
+The page arranges the panels of a figure by window width; a file has them side by side.
 """
 
 import dataclasses
@@ -13,15 +13,15 @@ from gpnas.report import _svg
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Panel:
-    """One pair of axes with room around it.
+    """A pair of axes with margins.
 
     Attributes:
       draw: Draws onto axes of the final size.
       label: Text alternative for screen readers.
-      width: Whole width in pixels.
-      height: Whole height in pixels.
-      margins: Room around the axes: left, right, top, bottom, in pixels.
-      row: A heading that panels next to each other share; empty where there is none.
+      width: Total width in pixels.
+      height: Total height in pixels.
+      margins: Margins around the axes: left, right, top, bottom, in pixels.
+      row: Heading shared by adjacent panels; may be empty.
     """
 
     draw: Callable[[Axes], None]
@@ -37,7 +37,7 @@ class Panel:
         return left + ml, bottom + mb, self.width - ml - mr, self.height - mt - mb
 
     def inline(self, prefix: str) -> str:
-        """Returns the panel as an SVG element for a page."""
+        """Returns the panel as an SVG element for the page."""
         data = _svg.figure([(self.draw, self.place())], self.width, self.height, "svg", prefix)
         return _svg.inline_svg(data, prefix, self.label)
 
@@ -47,13 +47,13 @@ class FigureSpec:
     """A figure of the report.
 
     Attributes:
-      name: File name without ending, and anchor in the page.
+      name: File name without extension, and anchor in the page.
       heading: Its title in the page.
       caption: What it shows and how to read it, in full sentences.
-      panels: Its panels.
-      narrow: The same for a phone; empty where the panels are small enough.
+      panels: The panels.
+      narrow: Panels for narrow screens; empty if `panels` are small enough.
       columns: Panels side by side on a wide screen and in a file.
-      short: Its title in the list of sections; the heading if empty.
+      short: Title in the list of sections; the heading if empty.
     """
 
     name: str
@@ -94,5 +94,6 @@ class FigureSpec:
 
 
 def columns_for(n: int) -> int:
-    """Returns the number of columns for n equal panels; not one panel in the last row."""
+    """Returns the number of columns for n equal panels that avoids a single panel in the last
+    row."""
     return n if n <= 3 else min((4, 3), key=lambda c: (-n % c, -c))

@@ -1,6 +1,6 @@
-"""Files of a run's folder: JSON, JSON lines and pictures, as far as they can be read.
+"""Reads the JSON, JSON-lines and picture files of a run's folder.
 
-What cannot be read is left out, with a warning.
+Unreadable parts are skipped with a warning.
 """
 
 import dataclasses
@@ -31,14 +31,14 @@ class Receptive:
 
 
 def _json(raw: bytes) -> Mapping[str, Any] | None:
-    """Returns a whole JSON object whose texts can be printed, or None for anything else."""
+    """Returns a complete JSON object with printable strings, or None."""
     try:
         value = parse_json(raw)
     except ValueError:
         return None
     if not isinstance(value, Mapping) or not is_whole(value):
         return None
-    # Such characters come as escapes, or as a three-byte sequence that begins so.
+    # Such characters are escaped, or three-byte sequences with this first byte.
     return _printable(value) if b"\\u" in raw or b"\xef\xbf" in raw else value
 
 
@@ -51,7 +51,7 @@ def _printable(tree: Any) -> Any:
 
 
 def json_file(path: Path, otherwise: str, warnings: list[str]) -> Mapping[str, Any] | None:
-    """Returns a JSON object, or None: without such a file, and with a warning for anything else."""
+    """Returns a JSON object, or None; warns if the file exists but is not one."""
     if not path.is_file():
         return None
     value = _json(path.read_bytes())
@@ -92,7 +92,7 @@ class Mistakes:
 
 
 def _arrays(path: Path, names: Sequence[str], warnings: list[str]) -> list[np.ndarray] | None:
-    """Returns arrays of an `.npz` file by name; None without such a file."""
+    """Returns arrays of an `.npz` file by name; None if the file does not exist."""
     if not path.is_file():
         return None
     try:
@@ -104,13 +104,13 @@ def _arrays(path: Path, names: Sequence[str], warnings: list[str]) -> list[np.nd
             if any(array.dtype.kind not in "biuf" for array in arrays):
                 raise ValueError("no numbers")
             return arrays
-    except Exception:  # zipfile, zlib and NumPy raise a dozen types for a damaged archive
+    except Exception:  # zipfile, zlib and NumPy raise many types for damaged archives
         warnings.append(f"{path.parent.name}/{path.name}: not readable; left out.")
         return None
 
 
 def read_mistakes(path: Path, warnings: list[str]) -> Mistakes | None:
-    """Returns what `mistakes.npz` holds; None without such a file."""
+    """Returns the content of `mistakes.npz`; None if the file does not exist."""
     arrays = _arrays(path, ("images", "classes", "predicted"), warnings)
     if arrays is None:
         return None
@@ -124,7 +124,7 @@ def read_mistakes(path: Path, warnings: list[str]) -> Mistakes | None:
 
 
 def read_receptive(path: Path, warnings: list[str]) -> Receptive | None:
-    """Returns what `receptive.npz` holds; None without such a file."""
+    """Returns the content of `receptive.npz`; None if the file does not exist."""
     arrays = _arrays(path, ("live", "filters"), warnings)
     if arrays is None:
         return None

@@ -1,4 +1,4 @@
-"""Figures of a front: the metric against costs, and the widths of the layers over the main run."""
+"""Figures of a front: metric against costs, and layer widths over the main run."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ _WIDE, _NARROW = 760.0, 380.0
 _MOST_LAYERS = 24
 _SMALL = (264.0, 230.0)
 _PRUNED, _GROWN = style.COLOURS["c1"][0], style.COLOURS["c3"][0]
-_BAND = 0.8  # of a row: the width of a layer of which all units are active
+_BAND = 0.8  # of a row: width of a layer with all units active
 _COSTS = {
     "params": "parameters",
     "ms1": "ms, batch 1, one thread",
@@ -131,7 +131,7 @@ def _costs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpe
 
 
 def _points(fronts: Sequence[Front], x: str) -> list[tuple[results.Member, float, stats.Estimate]]:
-    """Returns each network with its cost and its metric, where both are known."""
+    """Returns each network with its cost and metric, if both are known."""
     metric = fronts[0].metric
     return [
         (row, at, found)
@@ -172,7 +172,7 @@ def _draw_against(fronts: Sequence[Front], x: str, axis: str, named: bool, ax: A
 
 
 def _labels(points: Sequence[tuple[results.Member, float, Any]]) -> list[tuple[Any, str, str]]:
-    """Returns the level beside each found network, and the name beside each line if it has two."""
+    """Returns labels: the level beside each found network, and the name beside each line."""
     found = [
         ([(at, e.mean)], row.name, style.colour(row.series))
         for row, at, e in points
@@ -181,7 +181,7 @@ def _labels(points: Sequence[tuple[results.Member, float, Any]]) -> list[tuple[A
     names = {row.series: [] for row, _, _ in points}  # type: ignore[var-annotated]
     for row, at, e in points:
         names[row.series].append((at, e.mean))
-    # The name of a line rather beside its second point: the lines part there, or nowhere.
+    # The name is placed beside the second point of a line, where lines diverge if at all.
     lines = [
         ([*own[1:], own[0]], series.label, style.colour(series)) for series, own in names.items()
     ]
@@ -220,7 +220,7 @@ def _widths_figure(front: Front, ending: str, where: str) -> FigureSpec | None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Layer:
-    """A group of units over the main run: (N,) steps and how many units are active at each."""
+    """A group of units over the main run: (N,) steps and (N,) numbers of active units."""
 
     name: str
     group: str
@@ -230,7 +230,7 @@ class _Layer:
 
 
 def _layers(front: Front) -> list[_Layer]:
-    """Returns the layers that the run logged, in the order of the network."""
+    """Returns the logged layers in the order of the network."""
     sizes = formatting.dig(front.record, "whole", "units")
     found = []
     for group, size in (sizes if isinstance(sizes, Mapping) else {}).items():
@@ -297,7 +297,7 @@ def _name_row(ax: Axes, row: int, layer: _Layer, left: float) -> None:
 def _draw_level(
     ax: Axes, step: float, network: Mapping[str, Any], layers: Sequence[_Layer], front: Front
 ) -> None:
-    """Draws the line of a branch, with its widths on it and its level above."""
+    """Draws the line of a branch with its widths, and its level above."""
     ax.axvline(step, color=style.INK, lw=1, clip_on=False)
     narrow = ax.get_window_extent().width / len(front.networks("networks")) < 100
     level = formatting.number(network, "level") or 0.0

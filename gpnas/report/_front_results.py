@@ -1,4 +1,4 @@
-"""Fronts of networks from one run: means over seeds, their table, and what they cost."""
+"""Fronts of networks from one run: means over seeds, their table and their cost."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from gpnas.report._metric import Metric
 from gpnas.report._read_front import Front
 from gpnas.report._table import Cell, Column, Table, number_cell
 
-BATCHES = (1, 64)  # of which the latency with one thread is shown
+BATCHES = (1, 64)  # batch sizes whose single-thread latency is shown
 FOUND = Series("", "front", "", "found", 1, 0)
 UNIFORM = Series("", "uniform", "", "uniform", 0, 0)
 RETRAINED = Series("", "retrained", "", "retrained", 2, 0)
@@ -20,15 +20,15 @@ _KINDS = (("networks", FOUND), ("retrained", RETRAINED), ("uniform", UNIFORM))
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Member:
-    """A network of a front, over the seeds.
+    """A network of a front, over seeds.
 
     Attributes:
-      series: `FOUND`; `RETRAINED` from scratch; or `UNIFORM`, of scaled widths.
-      level: Cost that it was made for: a fraction of the whole network's, or milliseconds.
+      series: `FOUND`; `RETRAINED` from scratch; or `UNIFORM`, with uniformly scaled widths.
+      level: Cost budget: a fraction of the whole network's cost, or milliseconds.
       name: The level as text: `12.5 %`.
-      rows: What front.json has of it, a seed each.
-      latency: `(batch size, threads) → ms`, a seed each.
-      files: Of the first seed: formats and paths.
+      rows: Its entries in front.json, one per seed.
+      latency: `(batch size, threads) → ms`, one per seed.
+      files: Formats and paths of the first seed's files.
     """
 
     series: Series
@@ -46,20 +46,20 @@ class Member:
         return stats.estimate(formatting.number(row, field) for row in self.rows)
 
     def mean(self, quantity: str, metric: Metric) -> float | None:
-        """Returns the mean of such a quantity, or None."""
+        """Returns the mean of such a quantity over seeds, or None."""
         found = self.estimate(quantity, metric)
         return None if found is None else found.mean
 
 
 def level_text(front: Front, level: float, unit: bool = True) -> str:
-    """Returns a level of cost as text that is not broken: `12.5 %`, or `2 ms`."""
+    """Returns a cost level as text with non-breaking spaces: `12.5 %`, or `2 ms`."""
     in_ms = formatting.dig(front.record, "config", "front_by") == "latency_ms"
     text = formatting.significant(level if in_ms else 100 * level)
     return f"{text}\N{NO-BREAK SPACE}{'ms' if in_ms else '%'}" if unit else text
 
 
 def members(fronts: Sequence[Front]) -> list[Member]:
-    """Returns the networks of fronts that differ in the seed: found ones first, by level."""
+    """Groups the networks of fronts that differ in the seed only: found ones first, by level."""
     found = []
     for kind, series in _KINDS:
         for row in fronts[0].networks(kind):
@@ -78,7 +78,7 @@ def members(fronts: Sequence[Front]) -> list[Member]:
 
 
 def whole(fronts: Sequence[Front]) -> Member:
-    """Returns the whole network, which has a size and a latency."""
+    """Returns the whole network with its size and latency."""
     rows = [{"relative_macs": 1.0, **_mapping(front.record.get("whole"))} for front in fronts]
     latency = [front.latency.get("main", {}) for front in fronts]
     return Member(FOUND, 1.0, "", rows, latency, ())
@@ -89,13 +89,13 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def title(fronts: Sequence[Front]) -> str:
-    """Returns what a front is of: `convnet on digits`."""
+    """Returns the title of a front: `convnet on digits`."""
     model = formatting.dig(fronts[0].record, "config", "model", "name")
     return formatting.shorten(f"{model} on {fronts[0].record.get('dataset')}", 80)
 
 
 def lede(fronts: Sequence[Front]) -> str:
-    """Returns what was trained, in two sentences."""
+    """Describes the training in two sentences."""
     whole_macs = whole(fronts).mean("macs", fronts[0].metric)
     count = formatting.plural(len(fronts[0].networks("networks")), "network")
     runs = "one training run" if len(fronts) == 1 else f"each of {len(fronts)} training runs"
@@ -106,7 +106,7 @@ def lede(fronts: Sequence[Front]) -> str:
 
 
 def front_table(fronts: Sequence[Front]) -> Table:
-    """Returns the table of a front: the whole network, the found ones, uniform ones."""
+    """Returns the table of a front: the whole network, found networks, uniformly scaled ones."""
     metric, rows = fronts[0].metric, members(fronts)
     timed = [b for b in BATCHES if whole(fronts).mean(f"ms{b}", metric) is not None]
     linked = any(row.files for row in rows)
@@ -177,7 +177,7 @@ def _files(rows: Sequence[Member]) -> list[Cell]:
 
 
 def cost_sentence(fronts: Sequence[Front]) -> str:
-    """Returns what all networks of a front cost, beside one dense training run."""
+    """Returns the cost of all networks of a front relative to one dense training run."""
     totals = {
         field: stats.estimate(formatting.number(front.record, field) for front in fronts)
         for field in ("train_flops", "train_flops_dense", "wall_s")

@@ -1,4 +1,4 @@
-"""Searches with several objectives: the non-dominated architectures at the end."""
+"""Fronts of multi-objective searches: the non-dominated architectures at the end."""
 
 import functools
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from gpnas.report._searches import box, objectives, points_of, studies
 
 
 def front_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure per study with several objectives: fronts of all seeds, one panel per arm.
+    """Returns one figure per multi-objective study: fronts of all seeds, one panel per arm.
 
     Args:
       summary: The summary of the report.
@@ -73,6 +73,6 @@ def _draw_front(
 
 
 def _end_front(run: Run) -> np.ndarray:
-    """(points, objectives) of the front at the end, by the first objective."""
+    """Returns (points, objectives) of the final front, sorted by the first objective."""
     points = points_of(run, formatting.items(run.record, "front"))
     return points[np.lexsort(points.T[::-1])]

@@ -8,11 +8,11 @@ from gpnas.report._metric import ERROR, Metric
 from gpnas.report._read import Problem, Run
 from gpnas.report._read_front import Front
 
-# What the seconds of a run went into; the rest of a record's `seconds` is their share.
+# Parts of a run's wall time in the record's `seconds`, which also has `goodput`.
 SECONDS = (
     "starting", "compiling", "training", "evaluating", "waiting_for_data", "saving", "lost",
 )  # fmt: skip
-# Where each quantity of a finished run is found in its record.
+# Paths of quantities in a run's record.
 FIELDS: dict[str, tuple[str, ...]] = {
     "params": ("cost", "params"),
     "nonzeros": ("cost", "nonzeros"),
@@ -27,7 +27,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "goodput": ("seconds", "goodput"),
     **{f"{name}_s": ("seconds", name) for name in SECONDS},
 }
-# The same of its metric, by name.
+# Fields of the record that have the metric, by name of the quantity.
 METRICS = {"test_last": "test_{}_last", "test_selected": "test_{}_selected"}
 RATIOS = {"flops_ratio": ("flops", "flops_dense"), "macs_ratio": ("macs", "macs_dense")}
 
@@ -50,21 +50,21 @@ Key = tuple[str, str, str]  # study, arm and problem of a series
 
 
 def key_of(run: Run, problem_names: Mapping[Problem, str]) -> Key:
-    """Study, arm and problem of a run's series."""
+    """Returns study, arm and problem of a run's series."""
     return run.study, run.arm, problem_names.get(run.problem, "")
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """An arm of a study on one problem, which has one colour and marker in every figure.
+    """An arm of a study on one problem; it has the same colour and marker in all figures.
 
     Attributes:
       study: The study.
       arm: The arm.
-      problem: Its data set, and its metric where the data set has several; empty where a report
-        has one problem.
-      label: How figures and tables name it: the arm, with the study where there are several, and
-        with the problem where the arm was trained on several.
+      problem: Data set, and the metric if the data set has several; empty if the report has one
+        problem.
+      label: Name in figures and tables: the arm, with the study and the problem if there are
+        several.
       colour: Index into the palette: 0 for dense, 1 for development.
       turn: Number of earlier arms with this colour; determines marker and line style.
     """
@@ -92,8 +92,9 @@ class Group:
     """Finished runs that differ in the seed only.
 
     Attributes:
-      series: Their arm.
-      setting: The fields that differ from other groups of the arm ("density 0.05"); empty if alone.
+      series: Arm of the runs.
+      setting: The fields that differ from other groups of the arm ("density 0.05"); empty if there
+        are none.
       runs: In order of seeds.
     """
 
@@ -103,7 +104,7 @@ class Group:
 
     @property
     def label(self) -> str:
-        """The arm and, in brackets, the setting."""
+        """The arm and, in parentheses, the setting."""
         return f"{self.series.label} ({self.setting})" if self.setting else self.series.label
 
     def estimate(self, name: str) -> stats.Estimate | None:
@@ -122,17 +123,17 @@ class Group:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Summary:
-    """The content of a report, sorted into groups and arms.
+    """Content of a report, sorted into groups and arms.
 
     Attributes:
       groups: Finished runs, in the order of the result table.
       searches: Searches for architectures, in the order of their arms' names.
-      parts: Parts of studies of another kind, such as weight sharing.
-      series: All arms, also those with unfinished runs only, in the order of the figures.
+      parts: Parts of other kinds of studies, such as weight sharing.
+      series: All arms in the order of the figures, including those with unfinished runs only.
       unfinished: Runs without a record.
-      warnings: What could not be read, or makes numbers hard to compare.
-      problem_names: What problems are called, as `name_problems` returns it.
-      fronts: Fronts of networks that differ in the seed only lie together.
+      warnings: Messages about unreadable files and limited comparability.
+      problem_names: Names of problems, from `name_problems`.
+      fronts: Fronts of networks, grouped if they differ in the seed only.
     """
 
     groups: tuple[Group, ...]
@@ -151,7 +152,7 @@ class Summary:
 
     @property
     def metric(self) -> Metric:
-        """The metric of the finished runs, of which there is one in each part of `by_problem`.
+        """The metric of the finished runs of one problem (see `by_problem`).
 
         Raises:
           ValueError: If there are several.
@@ -168,7 +169,7 @@ class Summary:
         return len({group.series for group in self.groups}) < len(self.groups)
 
     def of(self, series: Series) -> list[Group]:
-        """Returns the groups of an arm, from most to fewest non-zeros."""
+        """Returns the groups of an arm in descending order of non-zeros."""
         own = [group for group in self.groups if group.series == series]
         return sorted(own, key=lambda group: -(group.mean("nonzeros") or 0))
 
@@ -179,14 +180,14 @@ class Summary:
         )
 
     def by_problem(self) -> list[tuple[str, "Summary"]]:
-        """Returns name and finished runs of each problem; itself without a name if it is one."""
+        """Returns (name, summary) of each problem; a single problem has no name."""
         names = sorted({group.series.problem for group in self.groups})
         if len(names) < 2:
             return [("", self)]
         return [(name, self._on(name)) for name in names]
 
     def _on(self, problem: str) -> "Summary":
-        """Returns the finished runs on one problem, whose arms need not name it."""
+        """Returns the summary restricted to one problem."""
         own = {
             s: dataclasses.replace(s, label=s.label.removesuffix(f" on {problem}"))
             for s in self.series

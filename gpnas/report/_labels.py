@@ -1,4 +1,4 @@
-"""Placement of labels in figures, without overlaps."""
+"""Placement of labels in figures without overlaps."""
 
 import functools
 import itertools
@@ -16,7 +16,7 @@ from gpnas.report import formatting, style
 
 @functools.lru_cache(maxsize=4096)
 def text_width(text: str, size: float = style.FONT_SIZE) -> float:
-    """Returns how many pixels a text takes in the figures' font."""
+    """Returns the width of a text in pixels, in the figures' font."""
     if not text.strip():
         return 1.0
     with warnings.catch_warnings(action="ignore"), matplotlib.rc_context(style.RC):
@@ -25,7 +25,7 @@ def text_width(text: str, size: float = style.FONT_SIZE) -> float:
 
 
 def fit(text: str, room: float, bold: bool = False) -> str:
-    """Cuts a text until it fits into so many pixels, down to a few characters."""
+    """Shortens a text to fit a width in pixels, down to a few characters."""
     wide = 1.12 if bold else 1.0
     cut = text
     for width in range(min(len(text), 100), 5, -1):
@@ -36,13 +36,13 @@ def fit(text: str, room: float, bold: bool = False) -> str:
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Moves positions apart to at least `gap`, by the least sum of squares, within bounds.
+    """Moves positions at least `gap` apart within bounds, with the least sum of squares.
 
     Args:
       wanted: Preferred positions, in any order.
-      gap: The smallest distance between two.
-      low: The lower bound.
-      high: The upper bound; given up where there is no room for all.
+      gap: Minimum distance between two positions.
+      low: Lower bound.
+      high: Upper bound; ignored if the positions do not fit.
 
     Returns:
       The positions, in the order of `wanted`.
@@ -51,7 +51,8 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
         return []
     order = np.argsort(wanted, kind="stable")
     shifts = gap * np.arange(len(order))
-    # Least squares under `position[i + 1] - position[i] >= gap` is isotonic in what is left.
+    # Least squares under `position[i + 1] - position[i] >= gap` is an isotonic regression of the
+    # remainders.
     flat = isotonic_regression(np.asarray(wanted)[order] - shifts).x
     result = np.empty(len(order))
     result[order] = flat.clip(low, max(high - shifts[-1], low)) + shifts
@@ -59,10 +60,10 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def to_pixels(ax: Axes, points: Sequence[tuple[float, float]] | np.ndarray) -> np.ndarray:
-    """Returns pixels of points in data coordinates, and fixes the axes' limits as they are shown.
+    """Converts data coordinates to pixels, and freezes the axes' limits.
 
-    Matplotlib autoscales when limits are read, and not when `transData` is: whoever places
-    something by data coordinates does it here.
+    Matplotlib autoscales when limits are read, but not when `transData` is, so all placement by
+    data coordinates uses this function.
 
     Args:
       ax: The axes, with all data drawn.
@@ -80,7 +81,7 @@ def edge_labels(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> No
 
     Args:
       ax: The axes, with all data drawn.
-      labels: For each line its last x and y in data coordinates, its name and colour.
+      labels: (x, y, name, colour) of each line's last point, in data coordinates.
     """
     box = ax.get_window_extent()
     pixels = to_pixels(ax, [(x, y) for x, y, _, _ in labels])
@@ -112,12 +113,12 @@ def edge_labels(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> No
 
 
 def place_labels(ax: Axes, names: Sequence[tuple[Sequence[tuple[float, float]], str, str]]) -> None:
-    """Places labels beside points, where they overlap least with what is drawn.
+    """Places labels beside points with the least overlap.
 
-    A label without room beside its point is placed farther away, with a thin line to the point.
+    A label that does not fit beside its point is placed farther away, connected by a thin line.
 
     Args:
-      ax: The axes, with all else drawn.
+      ax: The axes, with everything else drawn.
       names: For each label the candidate points in data coordinates, best first; the text; and
         the colour.
     """
@@ -131,7 +132,7 @@ def place_labels(ax: Axes, names: Sequence[tuple[Sequence[tuple[float, float]], 
     for points, (_, text, colour) in zip(pixels, names, strict=True):
         width = text_width(text)
         offsets = _offsets(width, height)
-        # Every place for the text: (points, offsets) lower left corners.
+        # Lower left corners of all candidate places: (points, offsets).
         corners = (points[:, None] + offsets).reshape(-1, 2)
         places = np.hstack([corners, corners + (width, height)])
         outside = np.maximum([box.x0, box.y0] - places[:, :2], 0).sum(1)
@@ -155,7 +156,8 @@ _NEAR = 8
 
 
 def _offsets(width: float, height: float) -> np.ndarray:
-    """Returns lower left corners of a text relative to its point: `_NEAR` close ones, then far."""
+    """Returns lower left corners of a text relative to its point: `_NEAR` close ones, then far
+    ones."""
     right, left, middle = 9, -9 - width, -height * 0.4
     close = [(right, middle), (left, middle), (-width / 2, 9), (-width / 2, -9 - height)]
     close += [(x, y) for x in (7, -7 - width) for y in (7, -7 - height)]
@@ -183,7 +185,7 @@ def _along(path: np.ndarray, step: float = 5.0) -> np.ndarray:
 
 
 def _overlap(places: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """Returns for each place the area that taken rectangles cover of it."""
+    """Returns the area of each place that is covered by rectangles."""
     high = np.minimum(places[:, None, 2:], taken[None, :, 2:])
     low = np.maximum(places[:, None, :2], taken[None, :, :2])
     return np.maximum(high - low, 0).prod(-1).sum(-1)

@@ -21,7 +21,7 @@ SMALL = (264.0, 186.0)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Line:
-    """A curve and how it is drawn; lines without an arm are grey context."""
+    """A curve and its style; lines without an arm are grey context."""
 
     curve: _curves.Curve
     series: Series | None
@@ -35,13 +35,13 @@ class Line:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-    """The vertical axis that panels of one figure share: limits, scale and unit.
+    """The vertical axis shared by the panels of a figure: limits, scale and unit.
 
     Attributes:
       low, high: The smallest and the largest value.
       log: Whether the axis is logarithmic.
       unit: Formats a value.
-      zero: Whether a linear axis begins at zero, if no value is below.
+      zero: Whether a linear axis starts at zero, if no value is negative.
     """
 
     low: float
@@ -59,7 +59,7 @@ class Frame:
         ratio: float = 10.0,
         zero: bool = True,
     ) -> Self:
-        """Returns a frame that all the lines fit in."""
+        """Returns a frame that contains all lines."""
         low = min(float(line.curve.low.min()) for line in lines)
         high = max(float(line.curve.high.max()) for line in lines)
         if top is not None:
@@ -84,12 +84,12 @@ class Frame:
 
 
 def rounded_percent(share: float) -> str:
-    """A share of 1 as text in per cent, to two significant digits."""
+    """Formats a fraction as a percentage with two significant digits."""
     return f"{formatting.significant(100 * share, 2)} %"
 
 
 def plain(value: float) -> str:
-    """A number as text, to three significant digits."""
+    """Formats a number with three significant digits."""
     return formatting.significant(value, 3)
 
 
@@ -104,16 +104,16 @@ def line_panel(
     height: float = SMALL[1],
     end: Run | None = None,
 ) -> Panel:
-    """A small panel of lines over training, with a text alternative.
+    """Returns a small panel of lines over training, with a text alternative.
 
     Args:
-      lines: What is drawn; those without a series only as a background.
+      lines: Lines to draw; those without a series are background.
       frame: The vertical axis.
       title, colour: Heading of the panel and its colour.
-      label: What the text begins with.
-      row: Heading of the row of panels that it begins, if it does.
-      height: In pixels.
-      end: An unfinished run, whose missing part is shaded.
+      label: Start of the text alternative.
+      row: Heading of the row, for the first panel of a row.
+      height: Height in pixels.
+      end: An unfinished run; its missing part is shaded.
     """
     own = [line for line in lines if line.series is not None]
     values = "; ".join(
@@ -135,7 +135,7 @@ def _title(ax: Axes, text: str, colour: str, left: float = 48) -> None:
 
 
 def steps_axis(ax: Axes, first: float, last: float) -> None:
-    """Makes the horizontal axis one of training steps, from 0 or `first` to `last`."""
+    """Sets up the horizontal axis of training steps, from 0 or `first` to `last`."""
     ax.set(xlim=(min(first, 0), last if last > first else first + 1), xlabel="training step")
     bins = max(3, min(8, int(ax.get_window_extent().width / 80)))
     ax.xaxis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10], integer=True))
@@ -152,12 +152,12 @@ def draw_lines(
     *,
     end: Run | None = None,
 ) -> None:
-    """Draws lines over training into `ax`, with their ranges and their names at the end.
+    """Draws lines over training into `ax`, with their ranges, and names at their ends.
 
     Args:
       lines, frame, title, colour, end: As in `line_panel`.
-      ylabel: Of the vertical axis; none if empty.
-      ax: Where to draw.
+      ylabel: Label of the vertical axis; may be empty.
+      ax: The axes.
     """
     frame.apply(ax)
     last = max(float(line.curve.steps[-1]) for line in lines)
@@ -202,7 +202,7 @@ def draw_rates(grown: _curves.Curve, pruned: _curves.Curve, group: Group, ax: Ax
     ax.axhline(0, color=style.MUTED, lw=0.9)
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], symmetric=True))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: formatting.tick(abs(value))))
-    # Not one label with spaces between: browsers shrink them.
+    # Separate labels, since browsers collapse spaces.
     for word, height in (("grown", 0.75), ("pruned", 0.25)):
         at: Any = {"xy": (0, height), "xycoords": "axes fraction", "xytext": (-46, 0)}
         how: Any = {"rotation": 90, "ha": "center", "va": "center", "color": style.MUTED}

@@ -6,16 +6,16 @@ from typing import Any, Literal, NamedTuple
 
 from gpnas.report import formatting, stats
 
-_DIGITS = 4  # of a value without a unit
+_DIGITS = 4  # digits of a value without a unit
 _SMALL, _LARGE = 1e-9, 1e15  # beyond which a value is written with an exponent
 
 
 class Metric(NamedTuple):
-    """What a task reports of a split; the default is that of classification.
+    """The metric of a task; the default is that of classification.
 
     Attributes:
-      name: As the record names it: `test_NAME_last`, `val_NAME_selected`, ….
-      unit: Of its values; may be empty.
+      name: Name in the record: `test_NAME_last`, `val_NAME_selected`, ….
+      unit: Unit of the values; may be empty.
       better: Whether "lower" or "higher" values are better.
     """
 
@@ -25,12 +25,12 @@ class Metric(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The name for people."""
+        """The name for display."""
         return formatting.shorten(self.name.replace("_", " "), 40)
 
     @property
     def capital(self) -> str:
-        """The name with a capital, at the beginning of a title."""
+        """The capitalized name."""
         return self.title[:1].upper() + self.title[1:]
 
     @property
@@ -45,15 +45,15 @@ class Metric(NamedTuple):
 
     @property
     def best(self) -> str:
-        """What the best value is among others."""
+        """The direction of the best value: "lowest" or "highest"."""
         return "lowest" if self.better == "lower" else "highest"
 
     def axis(self, what: str) -> str:
-        """Returns the label of an axis of `what`, with the unit."""
+        """Returns an axis label for `what`, with the unit."""
         return f"{what}, {self._unit}" if self._unit else what
 
     def rank(self, value: float) -> float:
-        """Returns a number that is smaller for better values."""
+        """Returns a sort key that is smaller for better values."""
         return value if self.better == "lower" else -value
 
     def text(self, value: float) -> str:
@@ -61,15 +61,15 @@ class Metric(NamedTuple):
         return self.with_unit(self.interval(stats.estimate([value])))
 
     def with_unit(self, text: str) -> str:
-        """Returns values as text with the unit after them: `1.62 ± 0.05 %`."""
+        """Appends the unit to a text of values: `1.62 ± 0.05 %`."""
         return f"{text} {self._unit}".rstrip()
 
     def interval(self, found: stats.Estimate | None, of: float | None = None) -> str:
-        """Formats an estimate without its unit, as `interval_text`.
+        """Formats an estimate without its unit, as `interval_text` does.
 
         Args:
-          found: The estimate; of a difference, which has a sign, if `of` is given.
-          of: The value that it is a difference from.
+          found: The estimate; a signed difference if `of` is given.
+          of: Reference value of the difference.
         """
         if found is None:
             return formatting.MISSING
@@ -93,14 +93,13 @@ ERROR = Metric()
 def metric_of(source: Mapping[str, Any]) -> Metric | None:
     """Returns the metric of a record or a `config.json`.
 
-    Records that do not name their task are of classification, and were written before there were
-    others.
+    Older records do not name their task and are of classification.
 
     Args:
       source: The record.
 
     Returns:
-      The metric; None if the record names one that is none.
+      The metric; None if the record's metric is invalid.
     """
     if "task" not in source:
         return ERROR

@@ -36,13 +36,13 @@ MAX_WARNINGS = 20
 
 
 def figures(summary: Summary) -> list[FigureSpec]:
-    """Returns the figures for which there are records, in the order of the page.
+    """Returns the figures that the records allow, in the order of the page.
 
     Args:
       summary: The summary of the report.
 
     Returns:
-      The figures; pictures of the first layer are not among them.
+      The figures, without pictures of the first layer.
     """
     made = (
         *_by_problem(_test_figures.main_figure, summary),
@@ -87,9 +87,9 @@ class Block(NamedTuple):
     """A part of a section.
 
     Attributes:
-      kind: "table", "boxed" (a table below a figure), "fold" (a table that opens on a click, below
-        its title), "figure", "cards" (pictures) or "compare" (curves and a table of chosen runs):
-        how page.html shows it.
+      kind: How page.html displays it: "table", "boxed" (a table below a figure), "fold" (a
+        collapsed table with a title), "figure", "cards" (pictures) or "compare" (curves and a table
+        of selected runs).
       content: A `Table`, a title and a `Table`, a `FigureSpec`, cards, or a `Comparison`.
     """
 
@@ -98,7 +98,7 @@ class Block(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A section of the page: its id, its heading, that in the list of sections, and its parts."""
+    """A section of the page: id, heading, heading in the list of sections, and blocks."""
 
     name: str
     heading: str
@@ -109,11 +109,11 @@ class Section(NamedTuple):
 def render(loaded: Loaded, title: str | None = None, folder: Path = Path()) -> str:
     """Returns the report as one HTML page.
 
-    Styles, pictures and figures are embedded. The same runs give the same bytes.
+    Styles, pictures and figures are embedded. The output is deterministic.
 
     Args:
       loaded: What `read_runs` returned.
-      title: The heading; by default the names of the studies.
+      title: Heading; by default the names of the studies.
       folder: Folder of the page, to which links to files are relative.
 
     Returns:
@@ -135,7 +135,7 @@ def render(loaded: Loaded, title: str | None = None, folder: Path = Path()) -> s
 
 
 def _sections(summary: Summary) -> list[Section]:
-    """Returns the sections in their order; those with nothing to show are left out."""
+    """Returns the sections in order; empty ones are left out."""
     specs = {spec.name: spec for spec in figures(summary)}
     unfinished = specs.pop("unfinished", None)
     made: list[tuple[str, str, list[Block]]] = []
@@ -196,7 +196,7 @@ def _dots() -> str:
 
 
 def _relative(folder: Path, path: Path) -> str:
-    """Returns the address of a file in a page of a folder."""
+    """Returns the relative URL of a file in a page of a folder."""
     return urllib.parse.quote(Path(os.path.relpath(path, folder)).as_posix())
 
 
@@ -207,7 +207,7 @@ def _default_title(loaded: Loaded) -> str:
 
 
 def _lede(summary: Summary) -> str:
-    """Returns what was run, in a sentence or two."""
+    """Describes the runs in one or two sentences."""
     texts = (_trained(summary), _searched(summary), *map(_front_results.lede, summary.fronts))
     return " ".join(text for text in texts if text)
 
@@ -267,7 +267,7 @@ def _model(run: Run) -> str:
 
 
 def _day(run: Run) -> str:
-    """Returns the day of a run, where its record has one."""
+    """Returns the day of a run, if its record has one."""
     for name in ("date", "finished_at", "started_at"):
         day = str(formatting.dig(run.record, name) or "")[:10]
         if len(day) == 10 and day[4] == day[7] == "-":

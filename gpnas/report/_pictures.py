@@ -22,13 +22,14 @@ _GAP = 2
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Picture:
-    """What is shown of an arm's first layer.
+    """Pictures of an arm's first layer.
 
     Attributes:
       group: The runs it was made from.
-      live: (H, W) in [0, 1], active weights of each pixel by the largest number; 0 is none at all.
+      live: (H, W) in [0, 1], number of active weights per pixel relative to the maximum; 0 only if
+        there are none.
       filters: (H', W') in [-1, 1], a tiling of units' weights; NaN between them. None if unknown.
-      caption: What the numbers are.
+      caption: Meaning of the numbers.
       filters_caption: The same for the filters.
     """
 
@@ -45,13 +46,13 @@ class Picture:
 
 
 def pictures(summary: Summary) -> list[Picture]:
-    """Returns a picture for each arm that saved its receptive field, at most `MAX_ARMS`.
+    """Returns a picture per arm with a saved receptive field, for at most `MAX_ARMS` arms.
 
     Args:
       summary: The summary of the report.
 
     Returns:
-      One picture per arm, of its setting with the fewest weights that has one.
+      One picture per arm, of the sparsest setting that has one.
     """
     found = []
     for series in summary.series:
@@ -86,7 +87,7 @@ def _picture(group: Group) -> Picture | None:
 
 
 def _crop(image: np.ndarray) -> np.ndarray:
-    """Keeps large pictures small: every k-th pixel, so that no number is made up."""
+    """Subsamples large pictures: every k-th pixel, without interpolation."""
     step = -(-max(image.shape) // MAX_SIDE)
     return image[::step, ::step]
 
@@ -105,15 +106,15 @@ def _tile(filters: np.ndarray) -> np.ndarray:
 
 
 def ramp(series: Series, mode: int, signed: bool) -> np.ndarray:
-    """Returns the colours of a picture, from the least to the most.
+    """Returns the colour map of a picture, from the lowest to the highest level.
 
     Args:
-      series: The arm, whose colour stands for many.
+      series: The arm; its colour is that of the highest level.
       mode: 0 for light, 1 for dark.
       signed: Whether numbers go from -1 (blue) over 0 to 1 (vermilion).
 
     Returns:
-      (levels, 3) bytes. Without a sign the first level is the page itself, for exactly zero.
+      (levels, 3) bytes. Without a sign, the first level is the page's background, for exactly zero.
     """
     paper = _rgb(style.COLOURS["paper"][mode])
     if signed:
@@ -132,7 +133,7 @@ def _rgb(code: str) -> np.ndarray:
 
 
 def levels(image: np.ndarray, signed: bool) -> np.ndarray:
-    """Returns (H, W) bytes: the level of each number, and `_LEVELS` for none."""
+    """Returns (H, W) uint8, the level of each number; `_LEVELS` for NaN."""
     if signed:
         index = np.nan_to_num(np.round((image + 1) / 2 * (_LEVELS - 1)), nan=_LEVELS)
         return index.astype(np.uint8)
@@ -156,7 +157,7 @@ def png_uri(picture: Image.Image) -> str:
 
 
 def receptive_figure(summary: Summary) -> FigureSpec | None:
-    """Returns the pictures as a figure for a file: active weights, filters, arm by arm."""
+    """Returns the pictures as a figure for a file: active weights and filters of each arm."""
     panels = []
     for picture in pictures(summary):
         for image, signed, text in (

@@ -1,6 +1,6 @@
-"""Names of problems: runs on different ones are never averaged, joined by a line or ranked.
+"""Names of problems; runs on different problems are never averaged, connected or ranked.
 
-A problem is a data set and the metric that is reported of it.
+A problem is a data set and the reported metric.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,18 +13,18 @@ UNKNOWN = "unknown data"
 
 
 def name_problems(runs: Iterable[Run]) -> Mapping[Problem, str]:
-    """Names every problem of the runs.
+    """Names the problems of runs.
 
-    A data set is known by its name and the digest of its content. A run without a digest is taken
-    to be on the only version of its name, if there is one; an unfinished run without a name is on
-    no data set of its own.
+    A data set is identified by its name and the digest of its content. A run without a digest is
+    assigned to the only version with its name, if there is one. An unfinished run without a name is
+    not counted as a further data set.
 
     Args:
       runs: Training runs.
 
     Returns:
-      By `Run.problem`: the data set, with the beginning of the digest where one name has several,
-      and with the metric where a data set has several; `""` for all where there is one problem.
+      Names by `Run.problem`: the data set, with the start of the digest if a name has several, and
+      with the metric if a data set has several; `""` if there is only one problem.
     """
     runs = list(runs)
     data = _name_data(runs)
@@ -58,7 +58,7 @@ def _name_data(runs: Iterable[Run]) -> dict[Data, str]:
 
 
 def _distinguishing(metric: Metric, others: Iterable[Metric]) -> str:
-    """Returns as much of a metric as distinguishes it from others."""
+    """Returns the attributes of a metric that distinguish it from others."""
     apart = [other for other in others if other != metric]
     for text in (lambda m: m.title, lambda m: m.label):
         if all(text(metric) != text(other) for other in apart):

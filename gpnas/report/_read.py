@@ -1,8 +1,8 @@
-"""Records of runs from work directories, their parents and `records.jsonl` files.
+"""Reads records of runs from work directories, their parents and `records.jsonl` files.
 
-A work directory with `record.json` is that of a finished run; otherwise the run was killed or is
-under way, and `metrics.jsonl` has what it logged. What cannot be read inside a directory is left
-out, with a sentence in `Loaded.warnings`; an input that does not exist is an error.
+A work directory with `record.json` belongs to a finished run. Otherwise the run was killed or is
+still running, and `metrics.jsonl` has its log. Unreadable files in a directory are skipped with a
+message in `Loaded.warnings`; a missing input is an error.
 """
 
 import dataclasses
@@ -23,28 +23,28 @@ _ALLOWED = (
     " records.jsonl"
 )
 _WORKDIR_FILES = ("record.json", "metrics.jsonl", "config.json")
-_LINE = re.compile(r"(.*), line (\d+)(.*)")  # a warning of a file's line
+_LINE = re.compile(r"(.*), line (\d+)(.*)")  # a warning about a line of a file
 
-Data = tuple[str, str]  # a data set: its name and the digest of its content, "" where unknown
-Problem = tuple[Data, Metric]  # what runs are compared on
+Data = tuple[str, str]  # name and digest of a data set; "" if unknown
+Problem = tuple[Data, Metric]  # runs of one problem are comparable
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """One training run, finished or not.
+    """A training run, finished or not.
 
     Attributes:
-      name: Short name of its place: a directory's name or `records.jsonl:3`.
+      name: Short name of its source: a directory's name or `records.jsonl:3`.
       study: The study it belongs to.
       arm: The arm of the study.
-      seed: The seed, None where unknown.
+      seed: The seed; None if unknown.
       config: The config as nested mappings.
       record: The final record; None for an unfinished run.
-      train: Training lines of `metrics.jsonl`; only kept where the record has no curve.
+      train: Training lines of `metrics.jsonl`; only if the record has no curve.
       validation: Validation lines of `metrics.jsonl`, in order of steps.
-      total_steps: Steps that were planned, None where unknown.
-      receptive: The first layer's receptive field, None where the run has none.
-      mistakes: Test images that its network takes for another class, None where it has none.
+      total_steps: Planned number of steps; None if unknown.
+      receptive: Receptive field of the first layer, or None.
+      mistakes: Misclassified test images, or None.
       data: The data set.
       metric: The metric of its task.
     """
@@ -70,17 +70,17 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run wrote its record."""
+        """Whether the run has a final record."""
         return self.record is not None
 
     @property
     def is_search(self) -> bool:
-        """Whether this was a search for architectures, not a training run."""
+        """Whether this is an architecture search, not a training run."""
         return _is_search(self.record)
 
     @property
     def searched(self) -> tuple[Any, ...]:
-        """What searches must share to be compared; empty for a training run."""
+        """Settings that comparable searches share; empty for a training run."""
         if not self.is_search:
             return ()
         space = formatting.leaf(self.config.get("space"))
@@ -91,22 +91,22 @@ class Run:
 
     @property
     def part(self) -> str:
-        """What part of a study of another kind this is, such as weight sharing; mostly none."""
+        """The part of another kind of study, such as weight sharing; empty for most runs."""
         return str(formatting.dig(self.record, "part") or "")
 
     @property
     def last_step(self) -> int:
-        """The last step the run logged."""
+        """The last logged step."""
         steps = [formatting.number(row, "step") or 0 for row in (*self.train, *self.validation)]
         return int(max(steps, default=0))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loaded:
-    """The runs and fronts that were read, and warnings about what was not.
+    """Runs and fronts that were read, and warnings about unreadable ones.
 
     Attributes:
-      runs: In order of reading, without repetitions and without the runs of fronts.
+      runs: In order of reading, without duplicates and without the runs of fronts.
       warnings: Sentences for the reader of the report.
       fronts: Fronts of networks.
     """
@@ -117,7 +117,7 @@ class Loaded:
 
 
 def read_runs(inputs: Iterable[str | Path]) -> Loaded:
-    """Reads all runs and fronts in some folders and files.
+    """Reads all runs and fronts in the given folders and files.
 
     Args:
       inputs: Work directories, directories with work directories or studies one or two levels
@@ -150,7 +150,7 @@ def read_runs(inputs: Iterable[str | Path]) -> Loaded:
 
 
 def _merged(warnings: Iterable[str]) -> list[str]:
-    """Returns each warning once, and one for all lines of a file with the same fault."""
+    """Returns each warning once; merges warnings about lines of a file with the same problem."""
     lines: dict[tuple[str, str], list[int]] = {}
     for warning in dict.fromkeys(warnings):
         found = _LINE.fullmatch(warning)
@@ -188,7 +188,7 @@ def _read_input(path: Path, warnings: list[str]) -> Iterator[Run]:
 
 
 def _places(root: Path) -> list[Path]:
-    """Returns work directories, fronts and files of records, down to two levels below `root`."""
+    """Returns work directories, fronts and files of records, up to two levels below `root`."""
     found: list[Path] = []
     level = [root] if root.is_dir() else []
     for _ in range(3):
@@ -250,7 +250,7 @@ def _read_workdir(path: Path, warnings: list[str]) -> Run:
 
 
 def _append(rows: list[Mapping[str, Any]], row: Mapping[str, Any]) -> None:
-    """Appends a line, first dropping what a run resumed from an earlier step has done again."""
+    """Appends a line after dropping lines that a resumed run repeats."""
     while rows and (formatting.number(rows[-1], "step") or 0) >= (
         formatting.number(row, "step") or 0
     ):
@@ -265,7 +265,7 @@ def _run(
     parent: str,
     warnings: list[str],
 ) -> Run:
-    """Builds a run: fields from the record, else from `config.json`, else from its place."""
+    """Builds a run; fields come from the record, else from `config.json`, else from its path."""
     source = {**config, **(record or {})}
     seed = formatting.number(source, "seed")
     inner = source.get("config")
@@ -302,7 +302,7 @@ def _is_record(value: Any) -> bool:
 
 
 def _is_search(value: Any) -> bool:
-    """Whether this records what a search minimised, and how it went."""
+    """Returns whether a record has a search's objectives and trajectory."""
     return bool(formatting.items(value, "course")) and bool(
         formatting.strings(value, "config", "objectives")
     )
@@ -320,7 +320,7 @@ def identity(run: Run) -> tuple[str, str, str]:
 
 
 def _without_repetitions(runs: list[Run], warnings: list[str]) -> list[Run]:
-    """Keeps one run for a config and seed: a study's file often repeats its work directories."""
+    """Keeps one run per config and seed; a study's file often duplicates its work directories."""
     kept: dict[object, Run] = {}
     for run in runs:
         key: object = (*identity(run), run.problem, run.seed) if run.finished else run.name

@@ -1,4 +1,4 @@
-"""Fronts of networks from one run: front.json, and what was exported."""
+"""Reads fronts of networks from one run: front.json and exported files."""
 
 import dataclasses
 import json
@@ -18,13 +18,13 @@ class Front:
     """A front of networks.
 
     Attributes:
-      name: Of its folder.
+      name: Name of its folder.
       record: Content of front.json.
-      metric: Of its task.
-      widths: Of the run that shrinks, over time: "step", and "units" by group.
-      files: Exported files of each network: names and paths, by the name of its folder.
-      latency: `(batch size, threads) → ms`, by the name of the folder; "main" is the whole network.
-      format: Of the files whose latency was measured; empty without a measurement.
+      metric: Metric of the task.
+      widths: Widths over the main run: "step", and "units" by group.
+      files: Exported files of each network: names and paths, by folder name.
+      latency: `(batch size, threads) → ms`, by folder name; "main" is the whole network.
+      format: Format of the timed files; empty if none were timed.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Front:
 
     @property
     def identity(self) -> str:
-        """What fronts must share to differ in nothing but the seed."""
+        """A key that is equal for fronts that differ in the seed only."""
         config = {k: v for k, v in formatting.flatten(self.record.get("config")).items()
                   if k not in ("seed", "resume")}  # fmt: skip
         return json.dumps([config, self.record.get("dataset"), self.metric])
@@ -48,7 +48,7 @@ class Front:
 
 
 def read_front(path: Path, warnings: list[str]) -> Front | None:
-    """Returns the front of a folder, or None, with a warning, if its front.json is damaged."""
+    """Returns the front of a folder; None, with a warning, if front.json is damaged."""
     record = json_file(path / FRONT, "left out", warnings)
     if record is None:
         return None
@@ -88,7 +88,7 @@ def _latency(measured: Mapping[str, Any], folder: str) -> dict[tuple[int, int], 
 
 
 def by_identity(fronts: Iterable[Front]) -> tuple[tuple[Front, ...], ...]:
-    """Returns fronts in groups that differ in nothing but the seed, each in order of seeds."""
+    """Groups fronts that differ in the seed only, each group in order of seeds."""
     found: dict[str, list[Front]] = {}
     for front in fronts:
         found.setdefault(front.identity, []).append(front)

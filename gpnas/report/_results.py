@@ -18,7 +18,7 @@ def result_table(summary: Summary, problem: str = "") -> Table:
 
     Args:
       summary: The summary of the report, or of one of its problems.
-      problem: Name of the problem, where the report has several.
+      problem: Name of the problem, if the report has several.
 
     Returns:
       The table, with notes on how to read it.
@@ -86,13 +86,13 @@ def _result_columns(metric: Metric) -> list[Column]:
 
 
 def difference_table(summary: Summary) -> Table | None:
-    """Returns each arm's difference from dense, seed by seed.
+    """Returns each arm's paired difference from dense over seeds.
 
     Args:
       summary: Runs on one problem.
 
     Returns:
-      The table; None without shared seeds.
+      The table; None without common seeds.
     """
     metric = summary.metric
     rows = []
@@ -141,7 +141,7 @@ def difference_table(summary: Summary) -> Table | None:
 
 
 def time_table(summary: Summary) -> Table | None:
-    """Returns what the seconds of the runs went into; None where no record says so."""
+    """Returns the wall time of runs by part; None if no record has it."""
     rows = [
         [
             group_cell(group),
@@ -205,7 +205,7 @@ def unfinished_table(summary: Summary) -> Table | None:
 
 
 def _baseline(summary: Summary, group: Group) -> Group | None:
-    """Returns the study's dense group, if it is the only one."""
+    """Returns the study's dense group, if there is exactly one."""
     if group.series.is_dense:
         return None
     dense = [
@@ -223,7 +223,7 @@ def _validation(run: Run, shared: Metric | None) -> Cell:
 
 
 def _seeds(group: Group) -> Cell:
-    """Returns the number of runs, and how many have a result where some have none."""
+    """Returns the number of runs, and of those with a result if some have none."""
     last = group.estimate("test_last")
     n, known = len(group.runs), last.n if last else 0
     return Cell(str(n), n, detail="" if known == n else f"{known} with a result")

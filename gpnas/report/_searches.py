@@ -1,4 +1,4 @@
-"""Architecture searches: the best result so far, by number of evaluations."""
+"""Architecture searches: best result so far by number of evaluations."""
 
 import collections
 import functools
@@ -17,64 +17,64 @@ from gpnas.report._labels import edge_labels, fit, text_width
 from gpnas.report._read import Run
 from gpnas.report._table import Cell, Column, Table
 
-Measure = Callable[[Run, float], float | None]  # of a search, after so many evaluations
+Measure = Callable[[Run, float], float | None]  # of a search, after a number of evaluations
 _EVALUATIONS = "evaluations"
 _WIDE, _NARROW, _HEIGHT = 760.0, 380.0, 250.0
 _POINTS = 120  # of a curve
-_MARKS = tuple(m * 10**n for n in range(1, 6) for m in (1, 2, 5))  # that a table shows
-_FEW = 50  # evaluations that are all drawn, on a linear axis
+_MARKS = tuple(m * 10**n for n in range(1, 6) for m in (1, 2, 5))  # columns of a table
+_FEW = 50  # up to this many evaluations, all are drawn on a linear axis
 
 
 def objectives(run: Run) -> list[str]:
-    """Names of the objectives, which are minimised."""
+    """Returns the names of the objectives, which are minimised."""
     return formatting.strings(run.config, "objectives")
 
 
 def shown(run: Run) -> list[str]:
-    """Names of the objectives, then of the other reported metrics."""
+    """Returns the names of the objectives, then of the other reported metrics."""
     return list(dict.fromkeys([*objectives(run), *formatting.strings(run.config, "reports")]))
 
 
 def evaluations(run: Run) -> int:
-    """Number of distinct architectures evaluated, or the cost in the search's own unit."""
+    """Returns the number of distinct evaluations, or the cost in the search's own unit."""
     course = (_spent(entry, "evaluation") for entry in formatting.items(run.record, "course"))
     return max(1, int(_spent(run.record or {}, "evaluations")), *map(int, course))
 
 
 def _spent(entry: Mapping[str, Any], evaluations: str) -> float:
-    """Training steps up to here, where a search trains; else evaluations."""
+    """Returns the training steps up to an entry, or the evaluations if nothing is trained."""
     steps = formatting.number(entry, "steps")
     return (formatting.number(entry, evaluations) or 0.0) if steps is None else steps
 
 
 def unit(run: Run) -> str:
-    """Unit in which the length of a search is counted."""
+    """Returns the unit of a search's length."""
     own = "training steps" if formatting.number(run.record, "steps") is not None else _EVALUATIONS
     return formatting.shorten(str(formatting.dig(run.record, "unit") or own), 40)
 
 
 def best_after(metric: str, run: Run, count: float) -> float | None:
-    """A metric of the best of the first `count` evaluations; of a search with one objective."""
+    """Returns a metric of the best of the first `count` evaluations (single objective)."""
     course = formatting.items(run.record, "course")
     entries = [e for e in course if _spent(e, "evaluation") <= count]
     return formatting.number(entries[-1], "metrics", metric) if entries else None
 
 
 def front_after(run: Run, count: float) -> np.ndarray:
-    """(points, objectives): what entered the front within the first `count` evaluations."""
+    """Returns the front after `count` evaluations; (points, objectives)."""
     course = formatting.items(run.record, "course")
     return points_of(run, [e for e in course if _spent(e, "evaluation") <= count])
 
 
 def points_of(run: Run, entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """(points, objectives): the entries of a course or a front that have all objectives."""
+    """Returns (points, objectives) of the entries that have all objectives."""
     names = objectives(run)
     rows = [[formatting.number(entry, "metrics", name) for name in names] for entry in entries]
     return np.array([row for row in rows if None not in row], np.float64).reshape(-1, len(names))
 
 
 def box(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest value of each objective that entered a front of any of the runs."""
+    """Returns minimum and maximum of each objective over the fronts of all runs."""
     points = np.concatenate([front_after(run, np.inf) for run in runs])
     if not len(points):
         return np.zeros(points.shape[1]), np.ones(points.shape[1])
@@ -82,14 +82,14 @@ def box(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hypervolume(run: Run, count: float, limits: tuple[np.ndarray, np.ndarray]) -> float:
-    """Share of the box that the front after `count` evaluations dominates."""
+    """Returns the fraction of the box dominated by the front after `count` evaluations."""
     low, high = limits
     points = (front_after(run, count) - low) / np.where(high > low, high - low, 1.0)
     return float(moocore.hypervolume(points, ref=np.ones(len(low)))) if len(points) else 0.0
 
 
 def measures(runs: Sequence[Run]) -> dict[str, Measure]:
-    """Quantities that change over a search, by name; the runs are of one study."""
+    """Returns quantities that change over a search, by name, for runs of one study."""
     names = objectives(runs[0])
     found: dict[str, Measure]
     if len(names) > 1:
@@ -101,16 +101,16 @@ def measures(runs: Sequence[Run]) -> dict[str, Measure]:
 
 
 def _until_its_end(measure: Measure, run: Run, count: float) -> float | None:
-    """A search of fewer evaluations has no value after more of them."""
+    """Evaluates a measure; None beyond the end of a search."""
     if unit(run) == _EVALUATIONS and count > evaluations(run):
         return None
     return measure(run, count)
 
 
 def studies(summary: Summary) -> dict[str, list[Group]]:
-    """Groups of searches by study, and within it by space, data set, metrics and unit.
+    """Groups searches by study, space, data set, metrics and unit.
 
-    Searches that differ in one of these have nothing to be compared by.
+    Searches that differ in one of these are not comparable.
     """
     found: dict[tuple[Any, ...], list[Group]] = {}
     for group in summary.searches:
@@ -129,7 +129,7 @@ def studies(summary: Summary) -> dict[str, list[Group]]:
 
 
 def search_tables(summary: Summary) -> list[Table]:
-    """One table per study: each strategy after so many evaluations.
+    """Returns one table per study: each strategy after several numbers of evaluations.
 
     Args:
       summary: The summary of the report.
@@ -138,7 +138,7 @@ def search_tables(summary: Summary) -> list[Table]:
 
 
 def marks_of(runs: Sequence[Run]) -> list[int]:
-    """Numbers of evaluations at which a table has columns: a few round ones, and the last."""
+    """Returns the numbers of evaluations used as columns: a few round ones and the last."""
     most = max(map(evaluations, runs))
     return [m for m in _MARKS if most / 40 < m < most] + [most]
 
@@ -168,11 +168,11 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
 
 
 def search_difference_table(groups: Sequence[Group], against: str) -> Table:
-    """Each strategy minus another by the same seeds, after so many evaluations.
+    """Returns paired differences between strategies over seeds, by number of evaluations.
 
     Args:
-      groups: Of one study.
-      against: The other's arm.
+      groups: Groups of one study.
+      against: Arm of the reference strategy.
     """
     runs = [run for group in groups for run in group.runs]
     name, measure = list(measures(runs).items())[-1]
@@ -207,7 +207,7 @@ def _protocol(run: Run, name: str) -> str:
 
 
 def course_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure per study: best so far, or the dominated hypervolume, by evaluations.
+    """Returns one figure per study: best so far, or dominated hypervolume, by evaluations.
 
     Args:
       summary: The summary of the report.
@@ -239,7 +239,7 @@ def _course(study: str, groups: Sequence[Group]) -> FigureSpec:
 
 
 class Course(NamedTuple):
-    """The line of one strategy: mean and half interval at each count, NaN where it has none."""
+    """The line of a strategy: mean and half interval at each count; NaN if missing."""
 
     label: str
     colour: str
@@ -249,17 +249,17 @@ class Course(NamedTuple):
 
     @property
     def known(self) -> bool:
-        """Whether it has a value anywhere."""
+        """Whether any value is known."""
         return bool(np.isfinite(self.mean).any())
 
     @property
     def last(self) -> int:
-        """Index of its last value."""
+        """Index of the last known value."""
         return int(np.flatnonzero(np.isfinite(self.mean))[-1])
 
 
 def _counts(runs: Sequence[Run]) -> np.ndarray:
-    """Counts at which a figure has points, from the first at which every run has a result."""
+    """Returns counts for points of a figure, from the first at which all runs have a result."""
     most = float(max(map(evaluations, runs)))
     first = min(max(1.0, *(_first(run) for run in runs)), most)
     if most <= _FEW:
@@ -278,7 +278,7 @@ def _course_of(
     found = [stats.estimate(measure(run, count) for run in group.runs) for count in counts]
     mean = np.array([e.mean if e else np.nan for e in found])
     half = np.array([(e.half or 0.0) if e else np.nan for e in found])
-    same = [other for other in groups if other.series == group.series]  # of one colour
+    same = [other for other in groups if other.series == group.series]  # same colour
     dashes = style.dashes(group.series, same.index(group))
     return Course(group.label, style.colour(group.series), dashes, mean, half)
 
@@ -304,7 +304,7 @@ def _draw_course(
         band: dict[str, Any] = {"color": c.colour, "alpha": 0.16, "lw": 0}
         ax.fill_between(counts, c.mean - c.half, c.mean + c.half, step=step, **band)
         ax.plot(counts, c.mean, color=c.colour, ls=c.dashes, drawstyle=drawn)
-        if c.known and np.isfinite(c.mean).sum() == 1:  # a line of one point cannot be seen
+        if c.known and np.isfinite(c.mean).sum() == 1:  # a line of one point is invisible
             ax.plot(counts[c.last], c.mean[c.last], "o", ms=5, color=c.colour, clip_on=False)
     space = ax.figure.bbox.width - ax.get_window_extent().x1 - 16
     edge_labels(

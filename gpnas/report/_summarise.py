@@ -1,4 +1,4 @@
-"""Runs sorted into groups that differ in nothing but the seed, and groups into arms."""
+"""Sorts runs into groups that differ in the seed only, and groups into arms."""
 
 import collections
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,22 +10,22 @@ from gpnas.report._problems import name_problems
 from gpnas.report._read import Loaded, Problem, Run, identity, own_config
 from gpnas.report._read_front import by_identity
 
-MAX_NAME = 80  # characters of an arm or a study that are shown
+MAX_NAME = 80  # maximum displayed characters of an arm or study
 
 
 def summarise(loaded: Loaded) -> Summary:
     """Sorts runs into groups and arms.
 
-    The dense arm comes first, the others by their test metric at the last step, the best first;
-    groups of one arm lie together, from most to fewest non-zeros.
+    The dense arm comes first, then the others from best to worst final test metric. Groups of an
+    arm are in descending order of non-zeros.
 
     Args:
       loaded: What `read_runs` returned.
 
     Returns:
-      The summary that tables and figures are made from.
+      The summary, input of tables and figures.
     """
-    # Networks trained alone are in the records of the supernets that they are compared with.
+    # Records of supernets include the networks trained alone that they are compared with.
     runs = [run for run in loaded.runs if run.part != "alone"]
     finished = [run for run in runs if run.finished]
     problem_names = name_problems(run for run in runs if not run.is_search and not run.part)
@@ -67,7 +67,7 @@ def _by_seed(run: Run) -> tuple[bool, int, str]:
 
 
 def _name_series(keys: Iterable[Key]) -> list[Series]:
-    """Gives every arm its label and colour, which depend on names alone."""
+    """Assigns label and colour to every arm; both depend on names only."""
     arms = sorted(set(keys))
     several = len({study for study, _, _ in arms}) > 1
     problems = collections.Counter((study, arm) for study, arm, _ in arms)
@@ -95,7 +95,7 @@ def _is_development(arm: str) -> bool:
 
 
 def _settings(buckets: dict[tuple[Key, str], list[Run]]) -> dict[tuple[Key, str], str]:
-    """Names each group by the config fields that differ among the groups of its arm."""
+    """Names each group by the config fields that differ within its arm."""
     arms: dict[tuple[Key, tuple[Any, ...]], list[tuple[Key, str]]] = {}
     for key, runs in buckets.items():
         arms.setdefault((key[0], runs[0].searched), []).append(key)
@@ -103,7 +103,7 @@ def _settings(buckets: dict[tuple[Key, str], list[Run]]) -> dict[tuple[Key, str]
     for keys in arms.values():
         flats = {key: own_config(buckets[key][0]) for key in keys}
         differ = differing(list(flats.values()))
-        # The number of weights is what most sweeps are about: it leads.
+        # The number of weights comes first, since most sweeps vary it.
         differ.sort(key=lambda field: (not field.endswith(("density", "sparsity")), field))
         for key in keys:
             parts = [
@@ -117,13 +117,13 @@ def _settings(buckets: dict[tuple[Key, str], list[Run]]) -> dict[tuple[Key, str]
 
 
 def differing(flats: Sequence[dict[str, str]]) -> list[str]:
-    """Returns the keys whose values are not the same in all of the flat configs."""
+    """Returns the keys whose values differ among flat configs."""
     keys = sorted({key for flat in flats for key in flat})
     return [key for key in keys if len({flat.get(key) for flat in flats}) > 1]
 
 
 def config_differences(summary: Summary) -> dict[str, dict[Series, list[str]]]:
-    """Returns the config fields that differ across arms, and each arm's values.
+    """Returns the config fields that differ across arms, with each arm's values.
 
     Args:
       summary: The summary of a report.
@@ -145,7 +145,7 @@ def config_differences(summary: Summary) -> dict[str, dict[Series, list[str]]]:
 
 
 def _comparability(runs: Sequence[Run]) -> list[str]:
-    """Returns warnings where runs of one report do not share code, data or machine."""
+    """Returns warnings if runs differ in code, data or machine."""
     warnings = []
     for field, plural, consequence in (
         ("git", "git revisions", "differences may come from the code"),

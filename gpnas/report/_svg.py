@@ -1,4 +1,4 @@
-"""Matplotlib figures into files, and into small SVG that follows a page's light or dark mode.
+"""Renders Matplotlib figures to files and to small SVG that follows the page's dark mode.
 
 One unit of a figure is one CSS pixel.
 """
@@ -28,15 +28,15 @@ def figure(
     salt: str,
     text: str = "none",
 ) -> bytes:
-    """Draws axes at given places and returns the figure's file.
+    """Draws axes at given positions and returns the figure's file.
 
     Args:
-      draws: For each axes a drawing function and its (left, bottom, width, height) in pixels.
+      draws: Drawing function and (left, bottom, width, height) in pixels of each axes.
       width: The figure's width in pixels.
-      height: Its height.
+      height: The figure's height in pixels.
       kind: `"svg"` or `"png"`; PNG has twice the resolution.
-      salt: Makes ids in the SVG; the same salt and data give the same bytes.
-      text: SVG text as it is (`"none"`) or as outlines (`"path"`), which look the same everywhere.
+      salt: Salt of ids in the SVG; equal salt and data give equal bytes.
+      text: `"none"` for SVG text or `"path"` for outlines, which need no font.
 
     Returns:
       The bytes of the file.
@@ -44,7 +44,7 @@ def figure(
     rc: dict[Any, Any] = {**style.RC, "svg.hashsalt": salt, "svg.fonttype": text}
     buffer = io.BytesIO()
     with matplotlib.rc_context(rc), warnings.catch_warnings():
-        # Names in scripts that the font lacks: browsers bring their own.
+        # Browsers have fonts for scripts that this font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         fig = Figure(figsize=(width / 72, height / 72), dpi=72)
         FigureCanvasAgg(fig)
@@ -59,13 +59,13 @@ def figure(
 
 
 def inline_svg(svg: bytes, prefix: str, label: str) -> str:
-    """Converts an SVG file into an element that can be embedded in a page.
+    """Converts an SVG file into an element for embedding in a page.
 
-    Colours become CSS variables, numbers are rounded, ids get a prefix, and whatever affects the
-    rest of the page or refers to other documents is dropped.
+    Colours become CSS variables, numbers are rounded, and ids get a prefix. Global styles and
+    references to other documents are dropped.
 
     Args:
-      svg: A file that `figure` returned.
+      svg: A file from `figure`.
       prefix: Unique in the page.
       label: Text alternative for screen readers.
 
@@ -95,7 +95,7 @@ def inline_svg(svg: bytes, prefix: str, label: str) -> str:
 
 
 def _font(match: re.Match[str]) -> str:
-    """Keeps a font's size and leaves its family to the page."""
+    """Keeps a font's size; its family is set by the page."""
     if match[1].startswith("font:"):
         return match[1].replace("font:", "font-size:") + (match[2] or "")
     return ""

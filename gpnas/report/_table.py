@@ -13,8 +13,8 @@ class Column:
     """A column of a table.
 
     Attributes:
-      label: Its heading.
-      numeric: Whether it is set flush right.
+      label: Heading.
+      numeric: Whether it is right-aligned.
       help: A longer explanation for a tooltip.
     """
 
@@ -29,11 +29,11 @@ class Cell:
 
     Attributes:
       text: The text.
-      order: What it is sorted by; None sorts last.
-      series: The arm whose colour stands before the text.
+      order: Sort key; None sorts last.
+      series: Arm whose colour precedes the text.
       detail: A second, smaller part of the text.
-      share: A share in [0, 1] that is drawn as a bar.
-      links: Files that the page links to below the text: names and paths.
+      share: Fraction in [0, 1], drawn as a bar.
+      links: Names and paths of files linked below the text.
     """
 
     text: str
@@ -51,12 +51,12 @@ class Cell:
 
 
 def group_cell(group: Group) -> Cell:
-    """Returns the name of a group, with its arm's colour."""
+    """Returns the name of a group with its arm's colour."""
     return Cell(group.series.label, group.label, group.series, group.setting)
 
 
 def number_cell(number: float | None, form: Callable[[float | None], str]) -> Cell:
-    """Returns a number as `form` writes it, sorted by its value."""
+    """Returns a number formatted by `form` and sorted by value."""
     return Cell(form(number), number)
 
 
@@ -66,9 +66,9 @@ class Table:
 
     Attributes:
       caption: What the table shows.
-      columns: Its columns.
-      rows: As many cells a row as there are columns.
-      notes: Sentences below it.
+      columns: The columns.
+      rows: One cell per column in each row.
+      notes: Sentences below the table.
       sortable: Whether a click on a heading sorts it.
     """
 
@@ -79,7 +79,7 @@ class Table:
     sortable: bool = True
 
     def to_text(self) -> str:
-        """Returns the table as aligned plain text, as wide as it needs to be."""
+        """Returns the table as aligned plain text, of any width."""
         lines = [[c.label for c in self.columns]]
         lines += [[_one_line(cell.whole) for cell in row] for row in self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]

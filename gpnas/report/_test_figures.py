@@ -22,18 +22,18 @@ MAX_NAMES = 24
 
 
 def main_names(metric: Metric) -> tuple[str, str]:
-    """Returns the two names that `main_figure` may have."""
+    """Returns the two possible names of `main_figure`."""
     return f"{metric.slug}_by_arm", f"{metric.slug}_nonzeros"
 
 
 def main_figure(summary: Summary) -> FigureSpec | None:
-    """Returns the test metric against non-zeros, or by arm where each has one setting.
+    """Returns the test metric against non-zeros, or by arm if each has a single setting.
 
     Args:
       summary: Runs on one problem.
 
     Returns:
-      The figure; None where fewer than two finished runs have a value of the metric.
+      The figure; None if fewer than two finished runs have the metric.
     """
     groups = [group for group in summary.groups if group.mean("test_last") is not None]
     values = [quantity(run, "test_last") for group in groups for run in group.runs]
@@ -89,7 +89,7 @@ def cost_figure(summary: Summary) -> FigureSpec | None:
       summary: Runs on one problem.
 
     Returns:
-      The figure; None where fewer than two groups have both.
+      The figure; None if fewer than two groups have both.
     """
     groups = [
         group
@@ -117,7 +117,7 @@ def _has_spread(groups: Sequence[Group], name: str) -> bool:
 
 
 def _one_dense(groups: Sequence[Group], seeds: int = 1) -> bool:
-    """Returns whether there is one dense baseline to compare with, of at least so many seeds."""
+    """Returns whether there is exactly one dense baseline, with at least `seeds` seeds."""
     dense = [e for g in groups if g.series.is_dense and (e := g.estimate("test_last"))]
     return len(dense) == 1 and dense[0].n >= seeds
 
@@ -129,7 +129,7 @@ def _bounds(estimate: stats.Estimate) -> list[float]:
 
 def _scale(ax: Axes, axis: Axis, metric: Metric, numbers: Sequence[float], pad: float) -> None:
     """Sets scale, limits and label of an axis of the test metric."""
-    # A logarithm would press values together where more is better.
+    # A logarithmic axis would compress metrics whose higher values are better.
     log = set_scale(ax, axis, numbers, 10.0 if metric.better == "lower" else math.inf)
     set_limits(ax, axis, numbers, log, pad)
     label = metric.axis(f"test {metric.title} at the last step") + (" (log scale)" if log else "")

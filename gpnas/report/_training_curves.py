@@ -39,7 +39,7 @@ def density_figure(summary: Summary) -> FigureSpec | None:
       summary: The summary of the report.
 
     Returns:
-      The figure; None where no run has a curve, or all stay dense.
+      The figure; None if no run has a curve, or all remain dense.
     """
     by_arm: list[tuple[Series, list[Line]]] = []
     for series in summary.series:
@@ -159,13 +159,13 @@ def layers_figure(summary: Summary) -> FigureSpec | None:
 
 
 def validation_figure(summary: Summary) -> FigureSpec | None:
-    """Returns the validation metric over training: one panel, or one per arm where lines are many.
+    """Returns the validation metric over training: one panel, or one per arm for many lines.
 
     Args:
       summary: Runs on one problem.
 
     Returns:
-      The figure; None where no run has a curve.
+      The figure; None if no run has a curve.
     """
     by_arm = [
         (series, lines)
@@ -212,14 +212,14 @@ def validation_figure(summary: Summary) -> FigureSpec | None:
 
 
 def _metric_frame(metric: Metric, lines: Sequence[Line]) -> Frame:
-    """Returns a frame for a metric; only where less is better, zero and logarithms say much."""
+    """Returns a frame for a metric; zero or logarithmic axes only if lower values are better."""
     if metric.better == "lower":
         return Frame.around(lines, plain, ratio=2)
     return Frame.around(lines, plain, ratio=math.inf, zero=False)
 
 
 def unfinished_figure(summary: Summary) -> FigureSpec | None:
-    """Returns what unfinished runs logged: density and validation metric of each."""
+    """Returns the logged density and validation metric of each unfinished run."""
     panels: list[Panel] = []
     for run in sorted(summary.unfinished, key=lambda run: -run.last_step):
         if len({panel.row for panel in panels}) == MAX_UNFINISHED:
@@ -265,7 +265,7 @@ def _lines(
     curve_of: Callable[[Sequence[Run]], _curves.Curve | None],
     name: Callable[[_curves.Curve], str],
 ) -> list[Line]:
-    """Returns the curves of an arm's settings, evenly thinned out where they are many."""
+    """Returns the curves of an arm's settings; a subset if there are many."""
     found = [c for group in summary.of(series) if (c := curve_of(group.runs)) is not None]
     chosen = np.linspace(0, len(found) - 1, min(len(found), MAX_LINES)).round().astype(int)
     return [Line(found[i], series, name(found[i])) for i in chosen]
@@ -277,7 +277,7 @@ def _sparsest(summary: Summary, series: Series) -> Group | None:
 
 
 def _largest(group: Group, names: Sequence[str]) -> list[str]:
-    """Returns at most `MAX_LAYERS` layers, the largest ones, in their own order."""
+    """Returns at most `MAX_LAYERS` of the largest layers, in their original order."""
     sizes: dict[str, float] = {}
     for layer in formatting.items(group.runs[0].record, "layers"):
         shape = layer.get("shape")
@@ -289,7 +289,7 @@ def _largest(group: Group, names: Sequence[str]) -> list[str]:
 
 
 def _layer_title(arm: str, path: str, width: int = 34) -> str:
-    """Returns arm and layer; of a long path the end is kept."""
+    """Returns arm and layer; long paths are cut at the start."""
     path = path if len(path) <= 22 else "…" + path[-21:]
     return f"{formatting.shorten(arm, width - len(path))} · {path}"
 

@@ -1,4 +1,4 @@
-"""Writes reports: all content is made first, and each file is written whole or not at all."""
+"""Writes reports: renders everything first, then writes each file atomically."""
 
 import os
 from pathlib import Path
@@ -13,19 +13,19 @@ from gpnas.report._table import Table
 
 
 def text_table(loaded: Loaded) -> str:
-    """Returns the result table as aligned plain text, and the unfinished runs below it.
+    """Returns the result table as aligned plain text, with the unfinished runs below.
 
     Args:
       loaded: What `read_runs` returned.
 
     Returns:
-      Lines of text, without a line break at the end.
+      Text without a final newline.
     """
     return _tables(loaded, "text")
 
 
 def markdown_table(loaded: Loaded) -> str:
-    """Returns the result table as Markdown, and the unfinished runs below it.
+    """Returns the result table as Markdown, with the unfinished runs below.
 
     Args:
       loaded: What `read_runs` returned.
@@ -41,7 +41,7 @@ def _tables(loaded: Loaded, form: str) -> str:
     fronts = [front_table(own) for own in summary.fronts]
     unfinished = [table for table in [_results.unfinished_table(summary)] if table is not None]
     titled = _searches.search_tables(summary)
-    if len(finished) > 1:  # each says on which problem
+    if len(finished) > 1:  # each names its problem
         tables, titled = unfinished, [*finished, *titled]
     else:
         tables = [*finished, *unfinished]
@@ -61,21 +61,21 @@ def write(
     title: str | None = None,
     figures_dir: str | Path | None = None,
 ) -> Path:
-    """Writes the page and, where asked, its figures and table as files.
+    """Writes the page and, optionally, its figures and table as files.
 
     Args:
       loaded: What `read_runs` returned.
-      output: The HTML file; its directory exists.
+      output: The HTML file, in an existing directory.
       title: The heading of the page.
-      figures_dir: A directory for `NAME.svg`, `NAME.png` and `table.md`; made if missing, in a
-        directory that exists.
+      figures_dir: A directory for `NAME.svg`, `NAME.png` and `table.md`; created if missing, in an
+        existing directory.
 
     Returns:
       The path of the page.
 
     Raises:
-      UserError: A path cannot be written to. Nothing has been written then.
-      OSError: The disk is full or fails. Each file is then new or as it was.
+      UserError: A path cannot be written to. Nothing is written then.
+      OSError: The disk is full or fails. Each file is then either new or unchanged.
     """
     output = Path(output)
     _check_parent("output", output)

@@ -1,7 +1,7 @@
-"""Accessors for records that may be incomplete, and formatters of numbers.
+"""Accessors for incomplete records, and formatters of numbers.
 
-Records may be of older versions or of runs that were killed. Accessors return None for values that
-are missing, of another type or not finite, and formatters print None as a dash.
+Records may come from older versions or killed runs. Accessors return None for values that are
+missing, of another type or not finite; formatters print None as a dash.
 """
 
 import itertools
@@ -15,7 +15,7 @@ LARGEST = 1e100
 
 
 def dig(record: Any, *path: str) -> Any:
-    """Returns `record[path[0]][path[1]]…`, or None where a key is missing."""
+    """Returns `record[path[0]][path[1]]…`, or None if a key is missing."""
     for key in path:
         if not isinstance(record, Mapping):
             return None
@@ -24,9 +24,10 @@ def dig(record: Any, *path: str) -> Any:
 
 
 def as_number(value: Any) -> float | None:
-    """Returns a float, or None for anything else: booleans, NaN, and what squares overflow of.
+    """Returns a finite float, or None for anything else: booleans, NaN, numbers whose squares
+    overflow.
 
-    What is smaller than the inverse of the largest number is zero.
+    Numbers smaller than the inverse of the largest float are zero.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -41,7 +42,7 @@ def number(record: Any, *path: str) -> float | None:
 
 
 def items(record: Any, *path: str) -> list[Mapping[str, Any]]:
-    """Returns the mappings in the list at `path`; an empty list where there is none."""
+    """Returns the mappings in the list at `path`; an empty list if it does not exist."""
     value = dig(record, *path)
     if isinstance(value, str) or not isinstance(value, Sequence):
         return []
@@ -49,7 +50,7 @@ def items(record: Any, *path: str) -> list[Mapping[str, Any]]:
 
 
 def strings(record: Any, *path: str) -> list[str]:
-    """Returns the list of texts at `path`; an empty list where there is anything else."""
+    """Returns the list of strings at `path`; an empty list for anything else."""
     value = dig(record, *path)
     texts = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
     return list(value) if texts else []
@@ -60,10 +61,10 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
 
     Args:
       tree: Mappings and leaves, as read from JSON.
-      prefix: Put before every key.
+      prefix: Prefix of every key.
 
     Returns:
-      Dotted keys in sorted order, every leaf as text. Lists are leaves.
+      Dotted keys in sorted order, with leaves as text. Lists are leaves.
     """
     if isinstance(tree, Mapping) and tree:
         flat: dict[str, str] = {}
@@ -87,7 +88,7 @@ def leaf(value: Any) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """Cuts a text to `width` characters; beginning and end stay, since names often differ there."""
+    """Shortens a text to `width` characters by cutting its middle."""
     if len(text) <= width:
         return text
     tail = width // 3
@@ -95,12 +96,12 @@ def shorten(text: str, width: int) -> str:
 
 
 def slug(text: str) -> str:
-    """Returns a text as part of a file name or an id: letters, digits, dots, dashes."""
+    """Converts a text to letters, digits, dots and dashes, for file names and ids."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)[:60].strip("_") or "_"
 
 
 def unused(name: str, taken: Container[str]) -> str:
-    """Returns the name, with a number behind it where it is taken."""
+    """Returns the name, with a numeric suffix if it is taken."""
     numbered = (f"{name}_{n}" for n in itertools.count(2))
     return next(new for new in itertools.chain([name], numbered) if new not in taken)
 
@@ -120,12 +121,13 @@ def few(value: float | None) -> str:
 
 
 def percent_text(share: float | None) -> str:
-    """Formats a share in [0, 1] as a percentage with a few digits: `2.00 %`, `0.50 %`, `100 %`."""
+    """Formats a fraction in [0, 1] as a percentage with a few digits: `2.00 %`, `0.50 %`, `100
+    %`."""
     return MISSING if share is None else f"{digits(100 * share)} %"
 
 
 def digits(value: float | None) -> str:
-    """Formats with three significant digits, below one with two: `26.0`, `0.26`, `0.020`."""
+    """Formats with three significant digits, or two below one: `26.0`, `0.26`, `0.020`."""
     if value is None:
         return MISSING
     if value == 0:
@@ -137,7 +139,7 @@ def digits(value: float | None) -> str:
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """Formats with so many significant digits, in exponent form only beyond 1e-9 and 1e21."""
+    """Formats with `digits` significant digits; uses exponents only beyond 1e-9 and 1e21."""
     if value is None:
         return MISSING
     if value == 0:

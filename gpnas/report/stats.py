@@ -1,4 +1,4 @@
-"""Mean and 95 % confidence interval over seeds, also for paired seeds, and both as text."""
+"""Mean and 95 % confidence interval over seeds, also of paired differences."""
 
 import dataclasses
 import math
@@ -14,10 +14,10 @@ class Estimate:
     """A mean over seeds.
 
     Attributes:
-      values: The values it is the mean of.
-      mean: Their mean.
-      half: Half the width of the 95 % confidence interval; None with a single value, and where all
-        values are equal: they leave nothing to estimate a spread from.
+      values: The values.
+      mean: The mean.
+      half: Half the width of the 95 % confidence interval; None for a single value, and if all
+        values are equal.
     """
 
     values: tuple[float, ...]
@@ -31,13 +31,13 @@ class Estimate:
 
 
 def estimate(values: Iterable[float | None]) -> Estimate | None:
-    """Returns the mean and its 95 % interval, or None where no value is known.
+    """Returns the mean and its 95 % interval; None if no value is known.
 
     Args:
-      values: One value per seed; missing ones are left out.
+      values: One value per seed; None values are ignored.
 
     Returns:
-      An estimate whose `n` counts the values that were there.
+      An estimate whose `n` counts the known values.
     """
     known = tuple(value for value in values if value is not None)
     if not known:
@@ -53,14 +53,14 @@ def estimate(values: Iterable[float | None]) -> Estimate | None:
 def paired_difference(
     ours: Mapping[int, float | None], theirs: Mapping[int, float | None]
 ) -> Estimate | None:
-    """Returns the estimate of ours minus theirs over the seeds that both have.
+    """Returns the estimate of ours minus theirs over common seeds.
 
     Args:
       ours: Value by seed.
-      theirs: Value by seed, of the arm compared with.
+      theirs: Value by seed of the other arm.
 
     Returns:
-      The mean paired difference, or None where no seed is shared.
+      The mean paired difference, or None without common seeds.
     """
     pairs = [
         (value, theirs[seed])
@@ -70,16 +70,16 @@ def paired_difference(
     return estimate(a - b for a, b in pairs if a is not None and b is not None)
 
 
-EQUAL = "all equal"  # said of several values that have no interval
+EQUAL = "all equal"  # shown for equal values, which have no interval
 
 
 def interval_text(found: Estimate | None, places: int = 2, sign: str = "") -> str:
-    """Formats `1.62 ± 0.05`, or `1.62 (all equal)` and `1.62` where there is no interval.
+    """Formats `1.62 ± 0.05`; without an interval `1.62 (all equal)` or `1.62`.
 
     Args:
-      found: The estimate; None is a dash.
-      places: Decimals; more are shown where the interval would be rounded to zero.
-      sign: `"+"` for a sign also in front of positive means.
+      found: The estimate; None gives a dash.
+      places: Decimals; more if the interval would be rounded to zero.
+      sign: `"+"` to sign positive means, too.
 
     Returns:
       Mean and half the interval, with the same decimals.
@@ -94,5 +94,5 @@ def interval_text(found: Estimate | None, places: int = 2, sign: str = "") -> st
 
 
 def estimate_text(found: Estimate | None) -> str:
-    """Formats as `interval_text`, and a single seed as `1.62 pilot (1 seed)`."""
+    """Formats as `interval_text`; a single seed gives `1.62 pilot (1 seed)`."""
     return interval_text(found) + (" pilot (1 seed)" if found and found.n == 1 else "")

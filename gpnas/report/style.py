@@ -1,7 +1,7 @@
-"""Style of figures: one palette for light and dark, one marker and line style for each arm.
+"""Style of figures: a palette for light and dark, a marker and line style per arm.
 
-Figures are drawn in the light colours below. In a page each colour becomes a CSS variable, which
-the style sheet sets; files keep the colours as drawn.
+Figures are drawn in the light colours below. On a page, each colour becomes a CSS variable; files
+keep the light colours.
 """
 
 from typing import Any
@@ -58,18 +58,18 @@ RC: dict[Any, Any] = {
 
 
 def colour(series: Series) -> str:
-    """Returns the arm's colour, as drawn in figures."""
+    """Returns the arm's colour."""
     return COLOURS[f"c{series.colour}"][0]
 
 
 def marker(series: Series) -> str:
-    """Returns the arm's marker, so that colour is never the only difference."""
+    """Returns the arm's marker; arms differ in more than colour."""
     own = _MARKERS[series.colour % len(_MARKERS)]
     return own[series.turn % len(own)]
 
 
 def dashes(series: Series, setting: int = 0) -> Any:
-    """Returns the line style of an arm's setting: solid until the palette is used up."""
+    """Returns the line style of an arm's setting: solid until the palette is exhausted."""
     return _DASHES[(series.turn + setting) % len(_DASHES)]
 
 

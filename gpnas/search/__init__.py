@@ -7,10 +7,10 @@
     >>> len(trials)
     20
 
-Namespaces: `strategies`, one file each; `build`, a search from a config; `storage`, searches in a
-database; `sweep`, studies of `gpnas.train` in one; `record`; `comparison` of strategies; `pareto`;
-and, for networks that are trained, `spaces`, `training`, `morphable` and `sharing`. What trains
-networks or opens a database is loaded on demand.
+Namespaces: `strategies`, one file each; `build` builds a search from a config; `storage` keeps
+searches in a database; `sweep` runs studies of `gpnas.train` from a database; `record`;
+`comparison` of strategies; `pareto`; `spaces`, `training`, `morphable` and `sharing` train
+networks. Modules that train networks or open a database are imported on demand.
 """
 
 from gpnas.search import pareto, strategies

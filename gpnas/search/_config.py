@@ -30,22 +30,22 @@ _TRAINED = {
     "task": DEFAULT,
 }
 _COMPARISON: dict[str, Any] = {"study": "", "seeds": 1, "only": "", "arms": {}}
-# What a section has depends on what the search names; a config may have fields of its own.
+# The fields of a section depend on the names in the config; a config may have further fields.
 _UNCHECKED = ("", "strategy", "network", "training", "task")
 _FOLDER = "configs/searches"
 
 
 def is_table(space: Any) -> bool:
-    """Whether the name of a space is that of a table."""
+    """Returns whether the name of a space names a table."""
     kind, _, path = str(space).partition(":")
     return kind in TABLES and not path or kind == "table" and bool(path)
 
 
 def check_search(settings: Any) -> None:
-    """Makes sure that a search has the fields of all, and of those on tables, each of its type.
+    """Checks that a search has all required fields, each of its type.
 
     Raises:
-      UserError: For the first field that is missing or of another type.
+      UserError: For the first field that is missing or has another type.
     """
     check_section(settings, _SHARED, "", _UNCHECKED, ("failures",), f"{_FOLDER}/nas_bench_201.py")
     if is_table(settings["space"]):
@@ -53,19 +53,19 @@ def check_search(settings: Any) -> None:
 
 
 def check_trained(settings: Any) -> None:
-    """Makes sure that a search that trains has its own fields, each of its type.
+    """Checks that a search that trains networks has its own fields, each of its type.
 
     Raises:
-      UserError: For the first field that is missing or of another type.
+      UserError: For the first field that is missing or has another type.
     """
     check_section(settings, _TRAINED, "", _UNCHECKED, ("task",), f"{_FOLDER}/lemonade.py")
 
 
 def check_comparison(config: ConfigDict) -> None:
-    """Makes sure that a comparison has its own fields, and arms that are sections of sections.
+    """Checks that a comparison has its own fields and that its arms are dicts of sections.
 
     Raises:
-      UserError: For the first field that is missing or of another type.
+      UserError: For the first field that is missing or has another type.
     """
     source = "gpnas.search.comparison.make_config"
     check_section(config, _COMPARISON, "", ("", "arms"), (), source)
@@ -75,8 +75,8 @@ def check_comparison(config: ConfigDict) -> None:
 
 
 def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that make one search the same as another, without the default task.
+    """Returns the settings that identify a search, without the default task.
 
-    Records and studies from before there were tasks name none.
+    Older records and studies name no task.
     """
     return {k: v for k, v in settings.items() if (k, v) != ("task", DEFAULT)}

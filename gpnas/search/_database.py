@@ -1,4 +1,4 @@
-"""Errors of a database that keeps searches, as one line."""
+"""One-line errors for the database that stores searches."""
 
 import contextlib
 import errno
@@ -24,7 +24,7 @@ _DATABASE = (
 
 @contextlib.contextmanager
 def reached(storage: str) -> Iterator[None]:
-    """Turns the errors of a database into one line, without its password.
+    """Converts database errors to one line, without the password.
 
     Args:
       storage: URL of the database, or a name for it.
@@ -53,7 +53,7 @@ def reached(storage: str) -> Iterator[None]:
 
 
 def must_exist(url: str) -> None:
-    """SQLite would make a file where there is none."""
+    """Raises `UserError` if an SQLite file does not exist; SQLite would create it."""
     place = sqlalchemy.make_url(url)
     file = place.database if place.get_backend_name() == "sqlite" else None
     if file and not pathlib.Path(file).exists():

@@ -1,7 +1,8 @@
-"""The compiled programs that train candidates: networks of one shape together, under `vmap`.
+"""Compiled programs that train candidates; networks of one shape train together under `vmap`.
 
-A program is compiled once for a module and serves any number of steps: steps come in chunks of one
-length, and how many of a chunk are done, their learning rates and how many of them distil are data.
+A program is compiled once per module and serves any number of steps. Steps run in chunks of fixed
+length; the number of steps in a chunk, their learning rates and the number of distillation steps
+are traced arguments.
 """
 
 import functools
@@ -23,7 +24,7 @@ from gpnas.search._task import CLASSIFICATION, Training
 
 _CHUNK = 50  # steps in one call
 _BATCH = 250  # images in one call of `predict`
-# On a CPU compiling takes longer than most candidates' training; 0 is for what runs once.
+# On CPUs, compilation takes longer than training most candidates; 0 is for programs that run once.
 _LEVEL = "xla_backend_optimization_level"
 
 
@@ -32,11 +33,11 @@ class Job(NamedTuple):
 
     Attributes:
       variables: Initial variables.
-      free: Bool, of the params' structure, () each: parameters that are trained while it distils.
-      rows: (steps, batch) int32, the numbers of the training images.
-      targets: (distilled, batch, classes) float32, probabilities to be learned in the first steps
-        instead of the labels; `distilled` may be 0.
-      seed: Of the network's random streams in training.
+      free: Tree of the params' structure, each leaf () bool: parameters trained in distillation.
+      rows: (steps, batch) int32, indices of the training images.
+      targets: (distilled, batch, classes) float32, target probabilities of the first steps, instead
+        of labels; `distilled` may be 0.
+      seed: Seed of the network's random streams in training.
     """
 
     variables: Any
@@ -52,7 +53,7 @@ class Rule(NamedTuple):
     Attributes:
       learning_rate: Initial rate, above 0.
       momentum: In [0, 1).
-      weight_decay: Of weights, not of biases and scales; 0 or more.
+      weight_decay: Of weights, not of biases or scales; 0 or more.
     """
 
     learning_rate: float
@@ -64,12 +65,12 @@ class Programs(NamedTuple):
     """Compiled programs that train and evaluate networks.
 
     Attributes:
-      begin: `(module, key) → variables`, the initial ones.
-      train: `(module, jobs) → [variables]`, one for each job; all have equally many steps. Two or
-        more train as one program under `vmap`.
-      predict: `(module, variables, images) → (n, classes) float32` logits in evaluation, for uint8
-        images (n, height, width, channels).
-      measure: `(module, variables, split) → float`, the task's metric in evaluation.
+      begin: `(module, key) → variables`, initial variables.
+      train: `(module, jobs) → [variables]`, one per job; all have the same number of steps. Two or
+        more jobs run as one program under `vmap`.
+      predict: `(module, variables, images) → (n, classes) float32` logits in evaluation mode, for
+        uint8 images (n, height, width, channels).
+      measure: `(module, variables, split) → float`, the task's metric in evaluation mode.
     """
 
     begin: Callable[[nn.Module, jax.Array], dict[str, Any]]
@@ -85,7 +86,7 @@ class _State(NamedTuple):
 
 
 class _Replica(NamedTuple):
-    """Arguments that differ between networks that train as one program."""
+    """Arguments that differ between networks trained by one program."""
 
     state: _State
     free: Any
@@ -96,7 +97,7 @@ class _Replica(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """Arguments that they share."""
+    """Arguments shared by networks trained by one program."""
 
     rates: Any
     start: Any
@@ -106,10 +107,10 @@ class _Chunk(NamedTuple):
 
 
 def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION) -> Programs:
-    """Builds the programs for a set of images.
+    """Builds the programs for a data set.
 
     Args:
-      data: The images.
+      data: The data set.
       rule: Weight updates.
       training: Task of the networks.
     """
@@ -168,7 +169,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
 
 
 def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
-    """Values of examples, batch by batch; the last batch is filled up with zeros."""
+    """Runs a function batch by batch and concatenates; the last batch is padded with zeros."""
     found = []
     for at in range(0, len(arrays[0]), _BATCH):
         batch = [array[at : at + _BATCH] for array in arrays]
@@ -179,7 +180,7 @@ def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray
 
 
 def _make_run(data: Dataset, rule: Rule, training: Training) -> Callable[..., _State]:
-    """The compiled chunk of steps; several networks of one module differ in their `_Replica`."""
+    """Compiles a chunk of steps; networks of one module differ only in their `_Replica`."""
     tx = _optimizer(rule)
 
     def loss_of(params: Any, others: Any, module: nn.Module, x: Any, target: Any, key: Any) -> Any:
@@ -222,7 +223,7 @@ def _quick(level: int) -> dict[str, Any] | None:
 
 
 def _optimizer(rule: Rule) -> optax.GradientTransformationExtraArgs:
-    """SGD before the rate; gradients of parameters that are not `free` are zero."""
+    """SGD without the learning rate; gradients of parameters that are not `free` are zero."""
 
     def freeze(grads: Any, state: Any, params: Any = None, *, free: Any, **extra: Any) -> tuple:
         del params, extra
@@ -242,7 +243,7 @@ def _start(variables: Any, rule: Rule) -> _State:
 
 
 def _chunk(rows: np.ndarray, at: int) -> np.ndarray:
-    """`_CHUNK` rows from a place on; what is missing is 0."""
+    """Returns `_CHUNK` rows from index `at`, padded with 0."""
     own = rows[at : at + _CHUNK]
     return np.pad(own, [(0, _CHUNK - len(own)), *[(0, 0)] * (own.ndim - 1)])
 

@@ -10,15 +10,16 @@ class Trial(NamedTuple):
     """A proposed architecture and the result of its evaluation.
 
     Attributes:
-      number: Its place in the history, from 0.
-      architecture: Data that a space understands; hashable.
-      metrics: By name, finite; strategies minimise them. None as long as it is being evaluated,
-        and if it failed.
-      parent: Number of the trial that it was made from; None if it was drawn afresh.
-      repeats: Number of an earlier trial of the same architecture, whose metrics these are, or
-        whose failure this is.
-      budget: What its evaluation may cost, in the search's own unit; 0 if that never differs.
-      failed: Why it has no metrics and never will; None if it has not failed.
+      number: Index in the history, from 0.
+      architecture: Hashable data that the space understands.
+      metrics: Finite values by name; strategies minimise them. None while the trial is being
+        evaluated, and if it failed.
+      parent: Number of the parent trial; None if the architecture was sampled.
+      repeats: Number of an earlier trial of the same architecture, whose metrics or failure it
+        shares.
+      budget: Cost limit of the evaluation, in the search's own unit; 0 if the search has no
+        budgets.
+      failed: Reason of a failure; None if the trial has not failed.
     """
 
     number: int
@@ -31,68 +32,68 @@ class Trial(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What to evaluate next; the fields are those of `Trial`."""
+    """What to evaluate next; its fields are those of `Trial`."""
 
     architecture: Any
     parent: int | None = None
     budget: int = 0
 
 
-#: Trials in the order of their numbers, finished or under way.
+#: Trials in the order of their numbers, finished or running.
 History = Sequence[Trial]
-#: `(history, rng) → proposal`, None if nothing can be proposed before a trial under way has ended.
+#: `(history, rng) → proposal`, None if the strategy must wait for a running trial.
 Propose = Callable[[History, np.random.Generator], Proposal | None]
 
 
 def begun(number: int, proposal: Proposal) -> Trial:
-    """The trial of a proposal, without metrics."""
+    """Returns the trial of a proposal, without metrics."""
     return Trial(number, proposal.architecture, None, proposal.parent, None, proposal.budget)
 
 
 def rooted(history: History, trial: Trial) -> Trial:
-    """A trial whose parent was evaluated itself: if it repeats another, that one is the parent."""
+    """Returns the trial; a parent that is a repeat is replaced by the original trial."""
     repeated = {other.number: other.repeats for other in history}
     instead = None if trial.parent is None else repeated.get(trial.parent)
     return trial if instead is None else trial._replace(parent=instead)
 
 
 def evaluated(history: History) -> list[Trial]:
-    """The trials that have metrics, in order."""
+    """Returns the trials that have metrics, in order."""
     return [trial for trial in history if trial.metrics is not None]
 
 
 def known(history: History) -> set[Any]:
-    """Architectures that were proposed before, whether evaluated, under way or failed."""
+    """Returns all architectures proposed so far: evaluated, running or failed."""
     return {trial.architecture for trial in history}
 
 
 def failures(history: History) -> set[Any]:
-    """Architectures that failed."""
+    """Returns the architectures that failed."""
     return {trial.architecture for trial in history if trial.failed is not None}
 
 
 def best(trials: Sequence[Trial], metric: str) -> Trial:
-    """The first trial with the lowest metric; of one or more that have metrics.
+    """Returns the first trial with the lowest value of a metric.
 
     Args:
-      trials: One or more trials that have metrics.
+      trials: One or more trials with metrics.
       metric: Name of the metric.
     """
     return min(trials, key=lambda trial: value(trial, metric))
 
 
 def value(trial: Trial, metric: str) -> float:
-    """A metric of a trial that has metrics."""
+    """Returns the value of a metric of a trial that has metrics."""
     assert trial.metrics is not None
     return trial.metrics[metric]
 
 
 def minimised(history: History, maximised: Collection[str]) -> History:
-    """A history in which metrics whose higher values are better have the other sign.
+    """Returns the history with the signs of metrics to be maximised flipped.
 
     Args:
-      history: Trials with metrics as they are reported.
-      maximised: Names of those metrics.
+      history: Trials with metrics as reported.
+      maximised: Names of metrics to be maximised.
     """
     if not maximised:
         return history

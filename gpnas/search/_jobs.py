@@ -1,4 +1,4 @@
-"""Training jobs of candidates: from fresh weights, resumed, or from their parents' weights."""
+"""Training jobs of candidates: from scratch, resumed, or from inherited weights."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from gpnas.search._fit import Job, Programs
 from gpnas.search._history import Trial
 from gpnas.search._weights import Known
 
-_COMPARED = 256  # images on which the outputs of a child and of its parent are compared
+_COMPARED = 256  # images on which the outputs of child and parent are compared
 _SAME = 1e-3  # largest difference of equal outputs, relative to their standard deviation
 
 
@@ -22,13 +22,13 @@ class Recipe(NamedTuple):
     """Training settings of candidates.
 
     Attributes:
-      steps: Training steps of a network with fresh weights.
-      child_steps: Training steps of one that begins with its parent's weights.
-      distil_steps: Steps before them in which a child with other outputs than its parent learns its
-        parent's; only new or changed parameters are trained then.
-      inherit: Whether children begin with their parents' weights.
-      replicas: Networks of each candidate, other draws of the same, trained together; its error is
-        their mean.
+      steps: Training steps of a network with newly initialized weights.
+      child_steps: Training steps of a network with inherited weights.
+      distil_steps: Distillation steps before them, for a child whose outputs differ from its
+        parent's; only new or changed parameters are trained in them.
+      inherit: Whether children inherit their parents' weights.
+      replicas: Number of networks per candidate with different seeds, trained together; its error
+        is their mean.
       batch_size: Images per step.
       learning_rate, momentum, weight_decay: As for `Rule`.
     """
@@ -45,14 +45,14 @@ class Recipe(NamedTuple):
 
 
 class TrainingContext(NamedTuple):
-    """What the training of all candidates of a search shares.
+    """What all candidates of a search share in training.
 
     Attributes:
       build: `architecture → module`.
-      inherit: As a space has it, or None.
-      data: The images.
+      inherit: `Space.inherit`, or None.
+      data: The data set.
       recipe: Training settings.
-      programs: Compiled programs that train and evaluate them.
+      programs: Compiled programs that train and evaluate candidates.
     """
 
     build: Callable[[Any], nn.Module]
@@ -69,17 +69,17 @@ def jobs_of(
     known: Known | None,
     rng: np.random.Generator,
 ) -> list[Job]:
-    """The jobs of a candidate, one for each replica.
+    """Returns the jobs of a candidate, one per replica.
 
     Args:
       context: What all candidates share.
       trial: The candidate.
       module: Its network.
-      known: What was trained for the trial's parent; None where it has none.
+      known: Trained network of the trial's parent; None without a parent.
       rng: Source of all randomness.
 
     Returns:
-      Jobs with equally many steps.
+      Jobs with the same number of steps.
     """
     recipe = context.recipe
     if known is not None and trial.budget and known.architecture == trial.architecture:
@@ -93,7 +93,7 @@ def jobs_of(
 
 
 def _free(context: TrainingContext, variables: Any, steps: int, rng: np.random.Generator) -> Job:
-    """All parameters change from the first step on."""
+    """Job in which all parameters are trained from the first step on."""
     free = jax.tree.map(lambda _: jnp.asarray(True), variables["params"])
     none = np.zeros((0, context.recipe.batch_size, context.data.num_classes))
     return Job(variables, free, _rows(context, steps, rng), none, _seed(rng))
@@ -108,7 +108,8 @@ def _inheriting(
     fresh: Sequence[Any],
     rng: np.random.Generator,
 ) -> list[Job]:
-    """Jobs from the parent's weights; a child with other outputs than its parent distils first."""
+    """Jobs from the parent's weights; a child whose outputs differ from its parent's distils
+    first."""
     data, recipe, predict = context.data, context.recipe, context.programs.predict
     images = data.train.inputs[rng.choice(len(data.train), min(_COMPARED, len(data.train)), False)]
     seen = standardize(jnp.asarray(images), data)
@@ -131,12 +132,12 @@ def _inheriting(
 
 
 def _seed(rng: np.random.Generator) -> int:
-    """Drawn beside the generator's own stream, which goes on as if it had not been."""
+    """Draws a seed without advancing the generator's own stream."""
     return int(rng.spawn(1)[0].integers(2**32))
 
 
 def _rows(context: TrainingContext, steps: int, rng: np.random.Generator) -> np.ndarray:
-    """(steps, batch) int32: every image once before any comes again."""
+    """Returns (steps, batch) int32 indices; every image is used once before any repeats."""
     batch, images = context.recipe.batch_size, len(context.data.train)
     order = [rng.permutation(images) for _ in range(1 + steps * batch // images)]
     return np.concatenate(order)[: steps * batch].reshape(steps, batch).astype(np.int32)

@@ -1,7 +1,7 @@
-"""Outcomes of evaluations, metrics or failures, and the limit on failures in a row.
+"""Outcomes of evaluations, metrics or failures, and the limit on consecutive failures.
 
-A candidate fails if its evaluation raises or gives a metric that is not finite. It stays in the
-history, with its reason, and is not proposed again.
+A candidate fails if its evaluation raises or returns a metric that is not finite. It stays in the
+history with the reason and is not proposed again.
 """
 
 import itertools
@@ -16,9 +16,9 @@ from gpnas.errors import GaveUp, UserError, describe
 from gpnas.search._history import History, Proposal, Propose, Trial
 from gpnas.search._history import failures as failed_before
 
-FAILURES = 20  # in a row, after which a search ends
-_REPEATS = 1000  # in a row, after which a space counts as exhausted
-_ASKED = 20  # times that a strategy is asked for an architecture that has not failed
+FAILURES = 20  # consecutive failures after which a search ends
+_REPEATS = 1000  # consecutive repeats after which a space counts as exhausted
+_ASKED = 20  # calls of a strategy for a proposal that has not failed
 
 
 class TooManyFailures(GaveUp):
@@ -26,7 +26,7 @@ class TooManyFailures(GaveUp):
 
 
 class Failed(NamedTuple):
-    """Why a candidate has no metrics."""
+    """Reason why a candidate has no metrics."""
 
     reason: str
 
@@ -35,24 +35,25 @@ Outcome = Mapping[str, float] | Failed
 
 
 def attempt(evaluate: Callable[[], Any]) -> Any:
-    """The result of an evaluation, or `Failed` with the exception that it raised.
+    """Returns the result of an evaluation, or `Failed` with the exception that it raised.
 
     Raises:
-      UserError: As the evaluation: a mistake in the search's settings, not of the candidate.
+      UserError: From the evaluation, for an invalid setting of the search, not of the candidate.
       OSError: If the disk is full.
     """
     try:
         return evaluate()
     except UserError:
         raise
-    except Exception as error:  # a module or an objective of the user's own may raise anything
+    except Exception as error:  # a user's module or objective may raise anything
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise
         return Failed(describe(error))
 
 
 def completed(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> Trial:
-    """The trial with its outcome: finite metrics, all that are needed, or why it failed."""
+    """Returns the trial with its outcome: finite metrics including the needed ones, or a
+    failure."""
     if isinstance(outcome, Failed):
         return trial._replace(failed=outcome.reason)
     for name in needed:
@@ -70,7 +71,7 @@ def completed(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> T
 
 
 def ask(propose: Propose, history: History, rng: np.random.Generator) -> Proposal | None:
-    """The proposal of a strategy; it is asked again where the proposal has failed before."""
+    """Calls a strategy until its proposal is one that has not failed."""
     failed = failed_before(history)
     proposal = propose(history, rng)
     for _ in range(_ASKED):
@@ -81,20 +82,20 @@ def ask(propose: Propose, history: History, rng: np.random.Generator) -> Proposa
 
 
 def exhausted(history: History) -> bool:
-    """Whether the last 1,000 trials were all repeats."""
+    """Returns whether the last 1,000 trials were all repeats."""
     last = history[-_REPEATS:]
     return len(last) == _REPEATS and all(trial.repeats is not None for trial in reversed(last))
 
 
 def check_failures(history: History, most: int) -> None:
-    """Makes sure that not all of the last candidates failed.
+    """Checks that not all of the last candidates failed.
 
     Args:
-      history: Of the search.
-      most: Number of failures in a row that are too many.
+      history: Trial history.
+      most: Number of consecutive failures that is too many.
 
     Raises:
-      TooManyFailures: If there are that many; names the last one and its reason.
+      TooManyFailures: If there are that many; the message has the last trial and its reason.
     """
     ended = (
         trial

@@ -1,4 +1,5 @@
-"""Optuna's storage as a queue that workers share: heartbeats, and retries of what the dead left."""
+"""Optuna's storage as a queue shared by workers: heartbeats, and retries of dead workers'
+trials."""
 
 import contextlib
 import json
@@ -15,12 +16,12 @@ from gpnas.errors import UserError
 from gpnas.search._database import KEPT, must_exist, reached
 from gpnas.search._resume import check_same
 
-HEARTBEAT, GRACE = 5, 20  # seconds; a worker without a heartbeat for the latter counts as dead
-_RETRIES = 2  # of a trial whose worker died; after the third time it has failed
+HEARTBEAT, GRACE = 5, 20  # seconds; a worker counts as dead after GRACE without a heartbeat
+_RETRIES = 2  # of a trial whose worker died; the third death fails it
 
 
 class TrialFailed(RuntimeError):
-    """Makes Optuna record a trial as failed, which the worker survives."""
+    """Makes Optuna record a trial as failed; the worker continues."""
 
 
 def open_study(
@@ -32,19 +33,20 @@ def open_study(
     grace: int = GRACE,
     maximised: Collection[str] = (),
 ) -> optuna.Study:
-    """Creates a study, or resumes one with the same settings (its length may differ).
+    """Creates a study, or resumes one with the same settings (the number of evaluations may
+    differ).
 
     Args:
-      storage: URL of a database, as SQLAlchemy reads it.
-      name: The study's.
-      objectives: Names of what is minimised, or maximised.
-      settings: JSON data that says what is searched and how; kept with the study.
+      storage: Database URL of SQLAlchemy.
+      name: Name of the study.
+      objectives: Names of the objectives.
+      settings: JSON data that define the search; stored with the study.
       heartbeat: Heartbeat interval in seconds.
       grace: Seconds without a heartbeat after which a trial is retried by another worker.
-      maximised: Metrics of which higher values are better.
+      maximised: Metrics to be maximised.
 
     Raises:
-      UserError: If the database cannot be reached, or the study is another one.
+      UserError: If the database cannot be reached, or the study has other settings.
     """
     down, up = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
     directions = [up if name in maximised else down for name in objectives]
@@ -72,11 +74,11 @@ def open_study(
 def join_study(
     storage: str, name: str | None, heartbeat: int = HEARTBEAT, grace: int = GRACE
 ) -> tuple[optuna.Study, dict[str, Any]]:
-    """A study that another process began, and its settings.
+    """Opens an existing study and returns it with its settings.
 
     Args:
       storage, heartbeat, grace: As for `open_study`.
-      name: The study's; None: the only one.
+      name: Name of the study; None for the only one.
 
     Raises:
       UserError: If the database cannot be reached, or has no such study.
@@ -97,7 +99,7 @@ def join_study(
 
 
 def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], list[float]]) -> None:
-    """Runs one trial; if it was given to another worker meanwhile, its outcome is dropped."""
+    """Runs one trial; drops its outcome if the trial was reassigned to another worker meanwhile."""
     numbers: list[int] = []
     raised: list[BaseException] = []
 
@@ -108,14 +110,14 @@ def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], list[float]
         except BaseException as error:
             raised.append(error)
             if not isinstance(error, TrialFailed):
-                # Optuna records a failure, which is no fault of the candidate.
+                # Optuna records a failure, though the candidate did not fail.
                 with contextlib.suppress(UpdateFinishedTrialError):
                     trial.set_user_attr("interrupted", True)
             raise
 
     try:
         study.optimize(one, n_trials=1, catch=(TrialFailed,))
-    except (UpdateFinishedTrialError, ValueError):  # the latter: Optuna, of a finished trial
+    except (UpdateFinishedTrialError, ValueError):  # ValueError: Optuna's, for a finished trial
         if not numbers:
             raise
         if raised and not isinstance(raised[0], TrialFailed | UpdateFinishedTrialError):
@@ -128,7 +130,7 @@ def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], list[float]
 
 @reached(KEPT)
 def wait_for_stale_trials(study: optuna.Study, grace: int = GRACE) -> int:
-    """Waits until trials that a dead process left are given back; returns how many there were."""
+    """Waits until the trials of dead workers are requeued; returns their number."""
     running = (optuna.trial.TrialState.RUNNING,)
     left = len(study.get_trials(deepcopy=False, states=running))
     if left:
@@ -144,7 +146,7 @@ def give_back_stale_trials(study: optuna.Study) -> None:
 
 
 def failure_of(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str | None:
-    """Why a trial failed; None if it did not, or if another worker was given it."""
+    """Returns why a trial failed; None if it did not, or if it was reassigned to another worker."""
     retries = len(getattr(trial, "system_attrs", {}).get("retry_history", ()))
     dead = getattr(trial, "state", None) == optuna.trial.TrialState.FAIL
     if dead and retries >= _RETRIES and "interrupted" not in trial.user_attrs:

@@ -1,4 +1,4 @@
-"""Whether a study is resumed with the settings with which it began."""
+"""Check that a study is resumed with its original settings."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from gpnas.errors import UserError
 from gpnas.search._config import identity
 
-# In a study that is resumed; digests show whether the data are the same.
+# Fields that may change on resume; digests show whether the data are the same.
 _MAY_CHANGE = {
     *("evaluations", "steps", "failures"),
     *(f"data.{place}" for place in ("raw_dir", "data_dir", "cache_dir", "download")),
@@ -14,10 +14,10 @@ _MAY_CHANGE = {
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Makes sure that settings differ in nothing but numbers and places that may change.
+    """Checks that settings differ only in fields that may change.
 
     Args:
-      before: Settings with which a study began.
+      before: Original settings of the study.
       now: Settings with which it is resumed.
 
     Raises:
@@ -31,7 +31,8 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by dotted path. Of a table's file only the kind counts: digests show its content."""
+    """Yields values by dotted path; of a table's path only the kind, since digests cover its
+    content."""
     for name, value in settings.items():
         here = f"{path}{name}"
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Searches on one machine, and simulated ones on many."""
+"""Searches on one machine, and simulated searches by many workers."""
 
 import functools
 import heapq
@@ -18,19 +18,19 @@ from gpnas.search._outcome import (
 )
 
 Metrics = Mapping[str, float]
-#: `trial → metrics`, of a trial that has none yet.
+#: `trial → metrics`, for a trial without metrics.
 Evaluate = Callable[[Trial], Metrics]
-#: `trials → outcomes`, evaluated together; an outcome is metrics or `Failed`.
+#: `trials → outcomes` of trials evaluated together; an outcome is metrics or `Failed`.
 EvaluateAll = Callable[[Sequence[Trial]], Sequence[Outcome]]
 
 
 def randomness(seed: int, number: int) -> np.random.Generator:
-    """The random generator of a trial, by its place in the history."""
+    """Returns the random generator of a trial; it depends on the seed and the trial's index."""
     return np.random.default_rng((seed, number))
 
 
 def each(evaluate: Evaluate) -> EvaluateAll:
-    """Evaluates trials one after the other; one that raises has failed."""
+    """Evaluates trials one after the other; a trial that raises has failed."""
     return lambda trials: [attempt(functools.partial(evaluate, trial)) for trial in trials]
 
 
@@ -46,26 +46,26 @@ def search(
 ) -> list[Trial]:
     """Evaluates proposals until `evaluations` distinct architectures have been evaluated.
 
-    What was evaluated before is looked up in the history and costs nothing. A search that goes on
-    from a history is the same as one that was not interrupted: the randomness of a trial comes
-    from the seed and its number. It also ends after 1,000 trials without a new architecture.
+    Repeated architectures take their metrics from the history. Resuming is deterministic: the
+    random numbers of a trial depend only on the seed and the trial's index. The search also ends
+    after 1,000 trials without a new architecture.
 
     Args:
       propose: The strategy.
-      evaluate: `trial → metrics`, lower ones better. A trial fails if this raises, or if a metric
-        is not finite.
-      evaluations: Number of distinct architectures to evaluate, those of `history` included.
-      seed: Of all randomness.
+      evaluate: `trial → metrics`, lower is better. A trial fails if this raises, or if a metric is
+        not finite.
+      evaluations: Number of distinct architectures to evaluate, including those in `history`.
+      seed: Seed of all random numbers.
       history: History to resume.
-      stop: Whether to end early, after this trial.
-      most: Largest number of trials, repeats included.
-      failures: Number of failures in a row after which the search ends.
+      stop: `trial → whether to end the search after it`.
+      most: Maximum number of trials, including repeats.
+      failures: Number of consecutive failures after which the search ends.
 
     Returns:
-      The whole history.
+      The complete history.
 
     Raises:
-      TooManyFailures: After `failures` failures in a row.
+      TooManyFailures: After `failures` consecutive failures.
     """
 
     def enough(trials: History) -> bool:
@@ -87,19 +87,19 @@ def search_together(
     most: int = 10**6,
     failures: int = FAILURES,
 ) -> list[Trial]:
-    """As `search`, with several candidates evaluated together.
+    """Runs a search as `search` does, with several candidates evaluated together.
 
-    A strategy sees those of its proposals that are to be evaluated together as trials without
-    metrics, as if other workers evaluated them.
+    While a group is collected, the strategy sees its earlier proposals as running trials, as if
+    other workers evaluated them.
 
     Args:
       propose, evaluations, seed, history, most, failures: As for `search`.
-      evaluate: `trials → metrics` of each, lower ones better, or `Failed`.
-      enough: Whether to end early, by the history after each evaluation.
-      together: Number of candidates of one evaluation.
+      evaluate: `trials → metrics` of each (lower is better), or `Failed`.
+      enough: `history → whether to end early`, called after each evaluation.
+      together: Number of candidates per evaluation.
 
     Returns:
-      The whole history.
+      The complete history.
 
     Raises:
       TooManyFailures: As `search`.
@@ -135,7 +135,7 @@ def search_together(
 
 
 def _repeated(trial: Trial, first: Trial) -> Trial:
-    """The trial with the outcome of the first one of the same, if that is another."""
+    """Returns the trial with the outcome of the first trial of the same architecture."""
     if first.number == trial.number:
         return trial
     return trial._replace(metrics=first.metrics, repeats=first.number, failed=first.failed)
@@ -150,19 +150,19 @@ def simulate(
     seed: int = 0,
     failures: int = FAILURES,
 ) -> list[tuple[float, Trial]]:
-    """Simulates a search by many workers on a simulated clock, so that its results repeat.
+    """Simulates a search by many workers with a simulated clock; results are deterministic.
 
     Args:
-      propose: The strategy; trials that are under way have no metrics yet.
+      propose: The strategy; running trials have no metrics yet.
       evaluate: As for `search`.
-      duration: `trial → time` that its evaluation takes.
+      duration: `trial → time of its evaluation`.
       workers: Number of workers.
-      until: Time at and after which no trial begins; trials that end later are left out.
-      seed: Of all randomness.
+      until: Time from which no trial starts; trials that end later are left out.
+      seed: Seed of all random numbers.
       failures: As for `search`.
 
     Returns:
-      `(time of its end, trial)` in the order in which they ended, those that failed included.
+      `(end time, trial)` in order of end time, including failed trials.
 
     Raises:
       TooManyFailures: As `search`.

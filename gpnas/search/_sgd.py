@@ -1,4 +1,4 @@
-"""The weight update that the loops of searches share."""
+"""The weight update shared by the training loops of searches."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ def sgd_step(
     params: Any,
     **extra: Any,
 ) -> tuple[Any, Any]:
-    """Descends by transformed gradients times a rate; `(params, optimizer state)`.
+    """Applies transformed gradients times a rate; returns `(params, optimizer state)`.
 
-    The rate is data, so that one program serves runs of all lengths.
+    The rate is a traced argument, so one program serves runs of any length.
 
     Args:
-      tx: Transforms gradients, without a learning rate.
+      tx: Gradient transformation without a learning rate.
       rate: () float32.
       grads: Gradients of the structure of `params`.
       opt_state: State of `tx`.

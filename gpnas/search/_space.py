@@ -1,4 +1,4 @@
-"""Search spaces: functions that sample, mutate, encode and price architectures."""
+"""Search spaces: functions that sample, mutate, encode and cost architectures."""
 
 import functools
 import itertools
@@ -12,27 +12,27 @@ import numpy as np
 from gpnas.errors import UserError
 
 Rng = np.random.Generator
-_LISTED = 100_000  # architectures, up to which strategies may hold a whole space in memory
+_LISTED = 100_000  # architectures; a strategy may hold a space up to this size in memory
 
 
 class Space(NamedTuple):
-    """A set of architectures, as functions; an architecture is hashable data.
+    """A set of architectures, given by functions; an architecture is hashable data.
 
     Attributes:
-      sample: `rng → architecture`, uniform where that can be.
-      mutate: `(architecture, rng) → architecture`, another one if there is one.
-      neighbours: `architecture → architectures` that are one change away, in a fixed order.
+      sample: `rng → architecture`, uniform where possible.
+      mutate: `(architecture, rng) → architecture`, a different one if one exists.
+      neighbours: `architecture → architectures` at distance one, in a fixed order.
       encode: `architecture → (features,) float64`.
       check: `architecture → None`; raises `UserError` for one outside the space.
       everything: All architectures in a fixed order; None where they cannot be listed.
-      cost: `architecture → {name: number}` of what is known without training.
-      build: `architecture → flax.linen.Module`; None where there is nothing to train.
-      moves: Mutations of one kind by name, `(architecture, rng) → architecture or None`: those that
-        "grow" and that "cut", where the space knows them.
-      inherit: `(parent, child, variables, fresh, images) → (variables, free)`: what a child begins
-        with, from its parent's variables and fresh ones of its own; free is bool, () each, of the
-        params' structure: False where a weight is its parent's and nothing about it has changed.
-        None where children begin afresh.
+      cost: `architecture → {name: number}`, costs known without training.
+      build: `architecture → flax.linen.Module`; None if nothing is trained.
+      moves: Mutations by kind, `(architecture, rng) → architecture or None`: "grow" and "cut", if
+        the space has them.
+      inherit: `(parent, child, variables, fresh, images) → (variables, free)`: initial variables of
+        a child from its parent's variables and its own `fresh` ones. `free` has the params'
+        structure, each leaf () bool: False where a leaf is inherited unchanged. None if children do
+        not inherit.
     """
 
     sample: Callable[[Rng], Any]
@@ -52,18 +52,18 @@ def choices(
     cost: Callable[[Any], Mapping[str, float]] = lambda architecture: {},
     build: Callable[[Any], Any] | None = None,
 ) -> Space:
-    """The space of independent choices; an architecture is a tuple of one option each.
+    """The space of independent choices; an architecture is a tuple with one option per choice.
 
     Args:
-      options: Options of each choice; one or more, all different.
+      options: Options of each choice; one or more, distinct.
       cost, build: As for `Space`.
 
     Returns:
-      A space whose code of an architecture is one-hot, choice by choice; it can be listed if it
-      has no more than 100,000 architectures.
+      A space that encodes an architecture as one one-hot vector per choice. It can be listed if it
+      has at most 100,000 architectures.
 
     Raises:
-      UserError: If a choice has no option, or one twice.
+      UserError: If a choice has no option, or a duplicate one.
     """
     _check_options(options)
     places = [{option: i for i, option in enumerate(row)} for row in options]
@@ -119,21 +119,21 @@ def _check_choices(options: Sequence[Sequence[str]], architecture: tuple[str, ..
 
 
 def size(space: Space) -> float:
-    """Number of architectures; inf where they cannot be listed."""
+    """Returns the number of architectures; inf if they cannot be listed."""
     return math.inf if space.everything is None else sum(1 for _ in space.everything())
 
 
 def encoded(space: Space, architectures: Sequence[Any]) -> np.ndarray:
-    """(architectures, features) float64; of one or more."""
+    """Encodes one or more architectures; (architectures, features) float64."""
     return np.stack([space.encode(architecture) for architecture in architectures])
 
 
 def only(space: Space, architectures: Sequence[Any]) -> Space:
-    """A space with all but these architectures taken out.
+    """Restricts a space to the given architectures.
 
     Args:
-      space: With more than these.
-      architectures: Two or more of it, all different.
+      space: A space that contains them.
+      architectures: Two or more distinct ones.
     """
     kept = set(architectures)
 
@@ -145,7 +145,7 @@ def only(space: Space, architectures: Sequence[Any]) -> Space:
 
     def mutate(architecture: Any, rng: Rng) -> Any:
         near = neighbours(architecture)
-        if not near:  # an island: anything else
+        if not near:  # no neighbour: any other architecture
             near = [other for other in architectures if other != architecture]
         return near[int(rng.integers(len(near)))]
 

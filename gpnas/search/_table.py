@@ -1,4 +1,4 @@
-"""Tabular benchmarks: spaces whose architectures are all evaluated in a CSV file."""
+"""Tabular benchmarks: spaces with the metrics of all architectures in a CSV file."""
 
 import csv
 import gzip
@@ -18,7 +18,7 @@ from gpnas.search._history import Trial
 from gpnas.search._space import Space, choices, only
 
 _FOLDER = pathlib.Path(__file__).parent / "tables"
-# Name: leading columns that are choices.
+# Name: number of leading columns that are choices.
 TABLES = {"nas_bench_201": 6, "nas_bench_macro": 8}
 
 
@@ -26,8 +26,8 @@ class BenchmarkTable(NamedTuple):
     """A space and the metrics of every architecture in it.
 
     Attributes:
-      space: Of independent choices.
-      rows: Row of each architecture.
+      space: Space of independent choices.
+      rows: Row index of each architecture.
       metrics: By name, (architectures,) float64.
     """
 
@@ -36,32 +36,32 @@ class BenchmarkTable(NamedTuple):
     metrics: Mapping[str, np.ndarray]
 
     def look_up(self, architecture: tuple[str, ...]) -> dict[str, float]:
-        """All metrics of an architecture.
+        """Returns all metrics of an architecture.
 
         Raises:
-          UserError: If it is not in the table.
+          UserError: If the architecture is not in the table.
         """
         self.space.check(architecture)
         row = self.rows[architecture]
         return {name: float(column[row]) for name, column in self.metrics.items()}
 
     def evaluate(self, trial: Trial) -> dict[str, float]:
-        """All metrics of a trial's architecture; its budget makes no difference."""
+        """Returns all metrics of a trial's architecture; its budget is ignored."""
         return self.look_up(trial.architecture)
 
 
 def load_table(name: str, columns: int = 0) -> BenchmarkTable:
-    """Reads a table: a header, then one row an architecture, its choices first.
+    """Reads a table with a header and one row per architecture, its choices first.
 
     Args:
       name: "nas_bench_201", "nas_bench_macro", or the path of a CSV file, which may be gzipped.
-      columns: Leading columns that are choices; for a file of the user's own.
+      columns: Number of leading columns that are choices; for a CSV file.
 
     Returns:
-      The table; metrics are numbers, lower ones better.
+      The table; metrics are numbers, lower is better.
 
     Raises:
-      UserError: If there is no such file, or it is not such a table.
+      UserError: If the file does not exist or is no such table.
     """
     path = _FOLDER / f"{name}.csv.gz" if name in TABLES else pathlib.Path(name)
     try:
@@ -75,7 +75,7 @@ def load_table(name: str, columns: int = 0) -> BenchmarkTable:
 
 
 def digests(table: BenchmarkTable) -> dict[str, str]:
-    """SHA-256 of each column of metrics by its name, and of the architectures as ""."""
+    """Returns the SHA-256 of each metric's column by name, and of the architectures as ""."""
     architectures = json.dumps(list(table.rows)).encode()
     columns = {name: column.tobytes() for name, column in table.metrics.items()}
     contents = {"": architectures} | columns
@@ -83,7 +83,7 @@ def digests(table: BenchmarkTable) -> dict[str, str]:
 
 
 def _lines(text: str) -> list[tuple[int, list[str]]]:
-    """`(number of the line, its cells)`, blank lines left out."""
+    """Returns `(line number, cells)` of each line that is not blank."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     found, start = [], 1
     try:
@@ -123,7 +123,7 @@ def _table(lines: list[tuple[int, list[str]]], columns: int, name: str) -> Bench
 
 
 def _check_cells(lines: list[tuple[int, list[str]]], columns: int, name: str) -> None:
-    """Makes sure that columns have names of their own, and that no row has a gap."""
+    """Checks that columns have distinct names and that no row has a gap."""
     first, header = lines[0]
     for at, title in enumerate(header, start=1):
         if not title or title in header[: at - 1]:

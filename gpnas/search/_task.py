@@ -1,4 +1,4 @@
-"""The task of the networks that a search trains: their loss, and the metric that is reported."""
+"""The task of the networks that a search trains: loss and reported metric."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ DEFAULT = {"name": "classification"}
 
 
 class Training(NamedTuple):
-    """What networks learn, and how they are judged.
+    """The task that networks are trained and evaluated on.
 
     Attributes:
       make: `module → task`.
       metric: Metric of the task.
-      soft: Whether targets may be class probabilities, as distillation has them.
+      soft: Whether targets may be class probabilities, as in distillation.
     """
 
     make: Callable[[nn.Module], Task]
@@ -34,20 +34,20 @@ class Training(NamedTuple):
 
     @property
     def names(self) -> tuple[str, str]:
-        """Names of the metric on the validation and on the test split."""
+        """Names of the metric on the validation and test splits."""
         return f"val_{self.metric.name}", f"test_{self.metric.name}"
 
 
-# Records of searches have the error in full, where those of training round it.
+# Records of searches have the error unrounded; records of training round it.
 ERROR = Metric("error", "%", value=lambda mean: 100 * mean)
 CLASSIFICATION = Training(lambda module: classification(linen(module)), ERROR, True)
 
 
 def check_data(name: str, data: Dataset) -> None:
-    """Makes sure that a data set has images, and the targets that a task takes.
+    """Checks that a data set has images and the targets that a task requires.
 
     Raises:
-      UserError: If it has others.
+      UserError: If it does not.
     """
     kind = TARGET_KINDS.get(name)
     require_kind(data, inputs=("image",), targets=() if kind is None else (kind,))
@@ -64,7 +64,7 @@ def build_training(
       build: Builds a network of the space.
 
     Raises:
-      UserError: If there is no such task, the data set has other targets than it takes, or the
+      UserError: If the task does not exist, its targets are not those of the data set, or the
         networks of the space cannot be trained on it.
     """
     own = dict(settings.get("task", DEFAULT))
@@ -75,7 +75,7 @@ def build_training(
         return build_task(config, linen(module))
 
     if own["name"] == "classification":
-        make(nn.Dense(1))  # makes sure of its fields
+        make(nn.Dense(1))  # checks its fields
         return Training(make, ERROR, True)
     module = plugins.call_user("space", settings["space"], "a space that builds networks", build)
     task = make(module)

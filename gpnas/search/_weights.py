@@ -1,4 +1,4 @@
-"""Files with the weights of candidates, from which their children inherit."""
+"""Files with the weights of candidates, which children inherit."""
 
 import hashlib
 import json
@@ -19,9 +19,9 @@ class Known(NamedTuple):
     """A trained network.
 
     Attributes:
-      architecture: As its space has it.
-      steps: Budget that it was trained with; 0 if budgets never differ.
-      variables: Its params and other variables, as nested dicts of arrays.
+      architecture: Architecture in its space's format.
+      steps: Budget of its training; 0 if the search has no budgets.
+      variables: Params and other variables, nested dicts of arrays.
     """
 
     architecture: Any
@@ -30,11 +30,11 @@ class Known(NamedTuple):
 
 
 def save_weights(folder: pathlib.Path, number: int, known: Known) -> None:
-    """Writes the weights of a trial, whole or not at all; they are on disk on return.
+    """Writes the weights of a trial atomically; they are on disk on return.
 
     Args:
-      folder: Of the search's weights; made if it is not there.
-      number: Of the trial.
+      folder: Folder of the search's weights; created if missing.
+      number: Number of the trial.
       known: What to write; the architecture is JSON data.
     """
     content = serialization.msgpack_serialize(
@@ -52,7 +52,7 @@ def load_weights(folder: pathlib.Path, number: int) -> Known:
     """Reads the weights of a trial.
 
     Raises:
-      UserError: If they are not there, or are not as they were written.
+      UserError: If the file is missing or damaged.
     """
     path = _path(folder, number)
     try:

@@ -1,4 +1,4 @@
-"""Searches from the settings of a config; a mistake in them is an error of one line."""
+"""Builds searches from configs; an invalid setting is a one-line error."""
 
 import functools
 import inspect
@@ -29,7 +29,7 @@ from gpnas.search.training import total_steps, trained
 from gpnas.sections import check_whole
 from gpnas.train import load_data
 
-_GIVEN = ("space", "metric", "objectives")  # by the search, not by the strategy's settings
+_GIVEN = ("space", "metric", "objectives")  # by the search, not by the `strategy` section
 _FOR_A_SPACE = ("image", "classes")
 
 
@@ -39,15 +39,15 @@ class Search(NamedTuple):
     Attributes:
       propose: The strategy.
       evaluate: `trials → metrics` of each.
-      objectives: Metrics that are minimised, or maximised.
-      reports: Metrics that are reported beside the objectives, and not searched by.
-      evaluations: Largest number of distinct architectures to evaluate.
-      seed: Of all randomness.
-      enough: `history → whether to end before that`.
+      objectives: Names of the objectives.
+      reports: Metrics that are only reported.
+      evaluations: Maximum number of distinct architectures to evaluate.
+      seed: Seed of all random numbers.
+      enough: `history → whether to end early`.
       together: Number of candidates that one machine evaluates together.
-      failures: Number of failures in a row after which the search ends.
-      digests: SHA-256 of what the search reads, by name: columns of a table, or the data set.
-      maximised: Metrics of which higher values are better; all others are minimised.
+      failures: Number of consecutive failures after which the search ends.
+      digests: SHA-256 of the inputs by name: columns of a table, or the data set.
+      maximised: Metrics to be maximised; all others are minimised.
     """
 
     propose: Propose
@@ -64,12 +64,12 @@ class Search(NamedTuple):
 
 
 def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None) -> Search:
-    """A search from the fields of a config in `configs/searches`.
+    """Builds a search from the fields of a config in `configs/searches`.
 
     Args:
-      settings: `space` is a table, or a space whose networks are trained, as
-        `configs/searches/nas_bench_201.py` and `configs/searches/lemonade.py` have them.
-      folder: Where the weights of trained networks are kept; a search on a table needs none.
+      settings: As in `configs/searches/nas_bench_201.py` (`space` is a table) or
+        `configs/searches/lemonade.py` (networks are trained).
+      folder: Folder for the weights of trained networks; not needed for a table.
 
     Raises:
       UserError: If any field is invalid.
@@ -147,7 +147,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
 def _built_space(
     settings: Mapping[str, Any], make: Callable[..., Any], data: Dataset, fields: Mapping[str, Any]
 ) -> Space:
-    """The space that a function makes, of networks that can be trained."""
+    """Builds the space and checks that its networks can be trained."""
     name = settings["space"]
     build = functools.partial(make, data.input_shape, data.num_classes, **fields)
     space = plugins.call_user("space", name, "a space that can be made", build)
@@ -157,7 +157,7 @@ def _built_space(
 
 
 def _check_distillation(recipe: Recipe, space: Space, training: Training) -> None:
-    """Makes sure that children distil only where targets may be class probabilities."""
+    """Checks that distillation is used only if targets may be class probabilities."""
     inherits = recipe.inherit and space.inherit is not None
     if inherits and recipe.distil_steps and not training.soft:
         allowed = "0, for a task other than classification"
@@ -165,11 +165,11 @@ def _check_distillation(recipe: Recipe, space: Space, training: Training) -> Non
 
 
 def _first(settings: Mapping[str, Any], space: Space) -> tuple[Any, list[str]]:
-    """An architecture of a space, and the names of its costs."""
+    """Returns an architecture of a space and the names of its costs."""
 
     def price() -> tuple[Any, list[str]]:
         architecture = space.sample(randomness(settings["seed"], 0))
-        kept = tuples(json.loads(json.dumps(architecture)))  # as a database gives it back
+        kept = tuples(json.loads(json.dumps(architecture)))  # as read back from a database
         if not isinstance(kept, Hashable) or kept != architecture:
             raise TypeError("an architecture is nested tuples of texts and numbers")
         return architecture, [str(name) for name in space.cost(architecture)]
@@ -180,7 +180,7 @@ def _first(settings: Mapping[str, Any], space: Space) -> tuple[Any, list[str]]:
 def _metrics(
     settings: Mapping[str, Any], searched: Iterable[str], reported: Iterable[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Objectives and reports; makes sure that they exist."""
+    """Returns objectives and reported metrics, and checks that they exist."""
     for field, known in (("objectives", [*searched]), ("reports", [*reported])):
         for name in settings[field]:
             if name not in known:
@@ -192,12 +192,12 @@ def _metrics(
 
 
 def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[str, Any]) -> Propose:
-    """A strategy from its name and its own fields.
+    """Builds a strategy from its name and its own fields.
 
     Args:
-      space: The space.
+      space: The search space.
       objectives: Names of metrics, to be minimised.
-      settings: `name`, and the arguments of the strategy.
+      settings: `name` and the arguments of the strategy.
 
     Raises:
       UserError: For an unknown name or field, an invalid value, or more objectives than it takes.
@@ -224,7 +224,7 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
 
 
 def _check_strategy(name: str, make: Any) -> None:
-    """Makes sure that a strategy's function takes a space; no other function is ever called."""
+    """Checks that a strategy's function takes a space; other functions are never called."""
     parameters = list(inspect.signature(make).parameters) if inspect.isfunction(make) else []
     if parameters[:1] != ["space"]:
         raise UserError("strategy.name", name, f"a function `(space, …) → propose`, not {make!r}")

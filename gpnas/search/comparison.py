@@ -1,4 +1,4 @@
-"""Comparisons of strategies on one space with the same seeds: one record per search."""
+"""Comparisons of strategies on one space with the same seeds; one record per search."""
 
 import pathlib
 import tempfile
@@ -19,13 +19,13 @@ from gpnas.search.record import append_missing, describe_search, summarize
 def make_config(
     config: ConfigDict, name: str, arms: Mapping[str, Mapping[str, Any]], seeds: int
 ) -> ConfigDict:
-    """The config of a comparison, for a config file.
+    """Builds the config of a comparison, for a config file.
 
     Args:
-      config: A search, as a file in configs/searches has it; its strategy is replaced.
-      name: Of the study; its records go to results/NAME.
-      arms: By the arm's name, the sections of a search in which it differs from `config`, with the
-        fields that differ: `{"strategy": {"name": "lanas"}, "training": {"inherit": False}}`.
+      config: Config of a search, as in configs/searches; its strategy is replaced.
+      name: Name of the study; its records go to results/NAME.
+      arms: Sections and fields that differ from `config`, by name of the arm: `{"strategy":
+        {"name": "lanas"}, "training": {"inherit": False}}`.
       seeds: Number of seeds, from 0.
     """
     del config.strategy, config.seed
@@ -37,7 +37,7 @@ def make_config(
 
 
 def compare(config: ConfigDict, results: str) -> pathlib.Path:
-    """Runs the searches that have no record yet, and returns the path of the records.
+    """Runs the searches without a record; returns the path of the records.
 
     Args:
       config: As `make_config` makes it.
@@ -46,7 +46,7 @@ def compare(config: ConfigDict, results: str) -> pathlib.Path:
     Raises:
       UserError: If any arm or setting is invalid; nothing was searched then.
     """
-    plans(config)  # before anything is written
+    plans(config)  # validates before anything is written
     path = records_path(results, config.study)
     searches = (one for seed in range(config.seeds) for one in _settings(config, seed))
     append_missing(path, searches, _record)
@@ -74,7 +74,7 @@ def plans(config: ConfigDict) -> dict[str, Search]:
 
 
 def _record(arm: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The record of one search; weights of its networks are not kept."""
+    """Runs one search and returns its record; weights are not kept."""
     record, begun = describe_search(settings, arm), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         plan = build_search(settings, pathlib.Path(folder))
@@ -92,7 +92,7 @@ def _record(arm: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(config: ConfigDict, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`(arm, settings of its search)` of the selected arms."""
+    """Yields `(arm, settings of its search)` of the selected arms."""
     everything = config.to_dict()
     arms = everything.pop("arms")
     del everything["seeds"]

@@ -1,4 +1,4 @@
-"""Several objectives, all minimised: fronts, crowding distances, the archive of the best."""
+"""Pareto fronts, crowding distances and archives for several minimised objectives."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +9,18 @@ from gpnas.search._history import History, Trial, evaluated, value
 
 
 def points(trials: Sequence[Trial], objectives: Sequence[str]) -> np.ndarray:
-    """(trials, objectives) float64; of trials that have metrics."""
+    """Returns (trials, objectives) float64 of trials that have metrics."""
     rows = [[value(trial, name) for name in objectives] for trial in trials]
     return np.array(rows, np.float64).reshape(len(trials), len(objectives))
 
 
 def dominates(a: np.ndarray, b: np.ndarray) -> Any:
-    """Whether a is nowhere worse than b and somewhere better; over the last axis; bool."""
+    """Returns whether a dominates b: nowhere worse, somewhere better; bool, over the last axis."""
     return np.all(a <= b, -1) & np.any(a < b, -1)
 
 
 def ranks(objectives: np.ndarray) -> np.ndarray:
-    """Front of each point, from 0: those that nothing dominates, then those left without them.
+    """Returns the non-dominated rank of each point; 0 is the Pareto front.
 
     Args:
       objectives: (points, objectives).
@@ -41,7 +41,7 @@ def ranks(objectives: np.ndarray) -> np.ndarray:
 
 
 def crowding(objectives: np.ndarray) -> np.ndarray:
-    """Crowding distance of each point of one front; inf at its ends.
+    """Returns the crowding distance of each point of one front; inf at its ends.
 
     Args:
       objectives: (points, objectives).
@@ -59,7 +59,7 @@ def crowding(objectives: np.ndarray) -> np.ndarray:
 
 
 def archive(history: History, objectives: Sequence[str]) -> list[Trial]:
-    """The evaluated trials that no other dominates, repeats left out, by the first objective."""
+    """Returns the non-dominated evaluated trials without repeats, sorted by the first objective."""
     trials = [trial for trial in evaluated(history) if trial.repeats is None]
     if not trials:
         return []

@@ -1,4 +1,4 @@
-"""Records of searches: settings, course, and the best architectures."""
+"""Records of searches: settings, trajectory and best architectures."""
 
 import contextlib
 import json
@@ -19,10 +19,10 @@ from gpnas.search.training import total_steps
 
 
 def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
-    """The part of a record that is known before the first trial.
+    """Returns the part of a record known before the first trial.
 
     Args:
-      settings: Of the search, as its config has them.
+      settings: Settings of the search, as in its config.
       arm: Name of the search in its study.
     """
     return {
@@ -35,9 +35,9 @@ def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
-    """A key that is equal for searches with the same settings; tuples and lists are the same.
+    """Returns a key that is equal for equal settings; tuples and lists are the same.
 
-    The limit on failures is left out: it does not change a search that ended.
+    The limit on failures is left out, since it does not change a completed search.
     """
     own = {field: value for field, value in identity(settings).items() if field != "failures"}
     return json.dumps(own, sort_keys=True)
@@ -48,15 +48,15 @@ def append_missing(
     searches: Iterable[tuple[str, dict[str, Any]]],
     run: Callable[[str, dict[str, Any]], Mapping[str, Any]],
 ) -> None:
-    """Runs the searches that have no record yet, and appends the record of each.
+    """Runs the searches without a record and appends their records.
 
     Args:
-      path: The records, JSON lines.
+      path: File of records, JSON lines.
       searches: `(arm, settings)` of each.
       run: `(arm, settings) → record`.
 
     Raises:
-      TooManyFailures: As a search; names arm and seed.
+      TooManyFailures: As a search; the message names arm and seed.
     """
     done = {key_of(record["config"]) for record in read_lines(path)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def naming(arm: str, seed: int) -> Iterator[None]:
     """Adds arm and seed to the message of a search that fails.
 
     Raises:
-      TooManyFailures: As the search; begins with arm and seed.
+      TooManyFailures: As the search; the message begins with arm and seed.
     """
     try:
         yield
@@ -81,14 +81,13 @@ def naming(arm: str, seed: int) -> Iterator[None]:
 
 
 def summarize(history: History, plan: Search) -> dict[str, Any]:
-    """The part of a record that is known when a search has ended.
+    """Returns the part of a record known when a search has ended.
 
     Returns:
-      `evaluations` (distinct ones) and `trials` (repeats too); `course`, the trials that no earlier
-      one dominated: number of the evaluation, number of the trial, metrics; `front`, the
-      non-dominated trials at the end, with architectures. Where networks were trained, `steps` are
-      those of the whole search, and those up to each entry of the course; `maximised` names the
-      metrics of which higher values are better, if there are such.
+      `evaluations` (distinct ones) and `trials` (including repeats); `course`, the trials that no
+      earlier trial dominates: evaluation number, trial number, metrics; `front`, the non-dominated
+      trials at the end, with architectures. If networks were trained, `steps` of the search and up
+      to each entry of `course`. `maximised` names the metrics to be maximised, if any.
     """
     asked = [trial for trial in history if trial.metrics is not None and trial.repeats is None]
     shown = (*plan.objectives, *plan.reports)
@@ -107,14 +106,14 @@ def summarize(history: History, plan: Search) -> dict[str, Any]:
 
 
 def best_trials(history: History, plan: Search) -> list[Trial]:
-    """The evaluated trials that no other dominates, by the first objective."""
+    """Returns the non-dominated evaluated trials, sorted by the first objective."""
     trials = {trial.number: trial for trial in history}
     front = pareto.archive(minimised(history, plan.maximised), plan.objectives)
     return [trials[trial.number] for trial in front]
 
 
 def _steps(trials: Sequence[Trial]) -> dict[str, float]:
-    """Training steps of trials that have metrics; nothing if none was trained."""
+    """Returns the total training steps of trials with metrics; empty if none was trained."""
     trained = all("steps" in (trial.metrics or {}) for trial in trials)
     return {"steps": total_steps(trials)} if trained and trials else {}
 
@@ -125,7 +124,7 @@ def _chosen(trial: Trial, names: tuple[str, ...]) -> dict[str, float]:
 
 
 def improvements(trials: Sequence[Trial], objectives: Sequence[str]) -> Iterator[tuple[int, Trial]]:
-    """The trials that no earlier one equals or dominates, each with its place, from 1."""
+    """Yields the trials that no earlier trial equals or dominates, with their positions from 1."""
     where = pareto.points(trials, objectives)
     front = np.empty((0, len(objectives)))
     for count, (trial, here) in enumerate(zip(trials, where, strict=True), start=1):

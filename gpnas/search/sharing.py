@@ -1,7 +1,7 @@
 """Weight sharing: a supernet trained on random paths, whose weights rank architectures.
 
-The selection of operations is an argument of the programs: a network that is trained alone is a
-supernet with the same path in every step.
+The selection of operations is an argument of the programs. Training a single network means
+selecting the same path in every step.
 """
 
 import functools
@@ -20,11 +20,11 @@ from gpnas.search._history import Trial
 from gpnas.search._run import Evaluate
 from gpnas.search._sgd import sgd_step
 
-CHUNK = 100  # minibatches a call: what a compiled loop gets, of which it may do fewer
+CHUNK = 100  # minibatches passed to a compiled loop per call; it may use fewer
 
 
 class Recipe(NamedTuple):
-    """Training settings of the weights: SGD with momentum and cosine decay of the rate.
+    """Training settings of the weights: SGD with momentum and cosine decay of the learning rate.
 
     References:
       Li & Talwalkar 2020 (arXiv:1902.07638), section 3.2, after Liu et al. 2019, DARTS
@@ -46,7 +46,7 @@ class Pictures(NamedTuple):
 
 
 class State(NamedTuple):
-    """Weights in training: parameters, the optimizer's state, steps done (() int32)."""
+    """Training state: parameters, the optimizer's state, number of steps (() int32)."""
 
     params: Any
     opt_state: Any
@@ -58,10 +58,11 @@ class Shared(NamedTuple):
 
     Attributes:
       init: `key → state`.
-      train: `(state, pictures, selections, rows, total) → state`: step i is on the pictures
-        `rows[i]`, (batch,) int32, by `selections[i]`; the rate has fallen after `total` steps.
-      error: `(params, pictures, selection, rows) → float`, the mean error, a fraction, over the
-        minibatches `rows`, (minibatches, batch) int32, each normed by its own statistics.
+      train: `(state, pictures, selections, rows, total) → state`: step i trains `selections[i]` on
+        the images `rows[i]`, (batch,) int32; the learning rate decays to zero in `total` steps.
+      error: `(params, pictures, selection, rows) → float`, the mean error (a fraction) over the
+        minibatches `rows`, (minibatches, batch) int32; batch norms use the statistics of each
+        minibatch.
     """
 
     init: Callable[[jax.Array], State]
@@ -70,14 +71,14 @@ class Shared(NamedTuple):
 
 
 def pictures(split: Split, data: Dataset) -> Pictures:
-    """A split, standardised by the training images."""
+    """Returns a split, standardised with the training images' statistics."""
     return Pictures(standardize(jnp.asarray(split.inputs), data), jnp.asarray(split.targets))
 
 
 def minibatches(rng: np.random.Generator, images: int, batch: int, count: int = 0) -> np.ndarray:
-    """(count, batch) int32: shuffled passes; one whole pass if `count` is 0.
+    """Returns (count, batch) int32 indices from shuffled passes; one pass if `count` is 0.
 
-    A pass leaves out the few images that do not fill a minibatch.
+    A pass drops the last images if they do not fill a minibatch.
 
     Args:
       rng: Random generator.
@@ -92,7 +93,7 @@ def minibatches(rng: np.random.Generator, images: int, batch: int, count: int = 
 
 
 def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """The transformation of gradients before they are multiplied by the rate."""
+    """Returns the transformation of gradients, without the learning rate."""
     return optax.chain(
         optax.clip_by_global_norm(recipe.clip),
         optax.add_decayed_weights(recipe.weight_decay),
@@ -101,7 +102,7 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
 
 
 def descend(recipe: Recipe, state: State, grads: Any, total: jax.Array) -> State:
-    """One training step, at the rate that `state.step` of `total` steps has."""
+    """Applies one training step at the learning rate of step `state.step` of `total`."""
     fallen = (1 - jnp.cos(jnp.pi * state.step / total)) / 2
     rate = recipe.learning_rate - (recipe.learning_rate - recipe.least) * fallen
     params, opt_state = sgd_step(optimizer(recipe), rate, grads, state.opt_state, state.params)
@@ -111,8 +112,8 @@ def descend(recipe: Recipe, state: State, grads: Any, total: jax.Array) -> State
 def loss(
     supernet: nn.Module, params: Any, selection: jax.Array, seen: Pictures, rows: jax.Array
 ) -> jax.Array:
-    """Mean cross-entropy of the pictures `rows`, () float32."""
-    # Made once: XLA would else make them anew for each product that they enter.
+    """Returns the mean cross-entropy on the images `rows`; () float32."""
+    # Computed once: XLA would otherwise recompute them for each product that uses them.
     images = jax.lax.optimization_barrier(seen.images[rows])
     logits = jnp.asarray(supernet.apply({"params": params}, images, selection))
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, seen.labels[rows])
@@ -122,10 +123,10 @@ def loss(
 def make_shared(
     supernet: nn.Module, image_shape: tuple[int, ...], recipe: Recipe = Recipe()
 ) -> Shared:
-    """The programs of a supernet.
+    """Builds the programs of a supernet.
 
     Args:
-      supernet: As `gpnas.models.Supernet201`.
+      supernet: A module such as `gpnas.models.Supernet201`.
       image_shape: (height, width, channels).
       recipe: Training settings of the weights.
     """
@@ -170,7 +171,7 @@ def make_shared(
 
 
 def chunks(*arrays: np.ndarray) -> Iterator[tuple]:
-    """`(count, *pieces)`: pieces of `CHUNK` rows, of which the first `count` are real."""
+    """Yields `(count, *pieces)`: pieces of `CHUNK` rows, of which the first `count` are valid."""
     for start in range(0, len(arrays[0]), CHUNK):
         pieces = [array[start : start + CHUNK] for array in arrays]
         count = len(pieces[0])
@@ -178,14 +179,14 @@ def chunks(*arrays: np.ndarray) -> Iterator[tuple]:
 
 
 def train_shared(shared: Shared, seen: Pictures, paths: np.ndarray, batch: int, seed: int) -> Any:
-    """The parameters of a supernet, each step of which trains one path.
+    """Trains a supernet on one path per step and returns its parameters.
 
     Args:
-      shared: Its programs.
+      shared: The supernet's programs.
       seen: Training images.
-      paths: (steps, edges) int32, drawn at random.
+      paths: (steps, edges) int32, sampled at random.
       batch: Images per step.
-      seed: Of the weights and of the images' order.
+      seed: Seed of the weights and of the order of images.
 
     References:
       Li & Talwalkar 2020 (arXiv:1902.07638), section 3.2.
@@ -197,7 +198,7 @@ def train_shared(shared: Shared, seen: Pictures, paths: np.ndarray, batch: int, 
 def by_shared_weights(
     shared: Shared, params: Any, seen: Pictures, rows: np.ndarray, choose: Callable
 ) -> Evaluate:
-    """`trial → {"error": fraction}`, on the first minibatches, as many as the trial's budget.
+    """Returns `trial → {"error": fraction}`, evaluated on the first `trial.budget` minibatches.
 
     "1,000 architectures on 10 minibatches, the best 10 on all" is then the strategy
     `successive_halving(space, "error", (10, len(rows)), reduction=100, first=1000)`.

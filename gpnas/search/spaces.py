@@ -1,4 +1,4 @@
-"""Spaces of networks that are trained: each is `(image, classes, **fields) → Space`."""
+"""Spaces of networks to be trained; each is `(image, classes, **fields) → Space`."""
 
 import functools
 import itertools
@@ -36,7 +36,7 @@ def cell_201(
     cells: Count = 5,
     conv: Literal["auto", "im2col", "xla"] = "auto",
 ) -> Space:
-    """NAS-Bench-201's cells, to be trained on images of one's own.
+    """NAS-Bench-201's cells, to be trained on your own images.
 
     Args:
       image: (height, width, channels).
@@ -51,7 +51,7 @@ def cell_201(
 
 
 def macro(image: Shape, classes: int, channels: Count = 32, head: Count = 1280) -> Space:
-    """NAS-Bench-Macro's networks, to be trained on images of one's own.
+    """NAS-Bench-Macro's networks, to be trained on your own images.
 
     Args:
       image: (height, width, channels).
@@ -65,16 +65,16 @@ def macro(image: Shape, classes: int, channels: Count = 32, head: Count = 1280) 
 def darts(
     image: Shape, classes: int, channels: Count = 8, layers: Count = 4, nodes: Count = 2
 ) -> Space:
-    """DARTS's two cells; by default small ones, the paper's have four nodes.
+    """DARTS's two cells; small by default, the paper's have four nodes.
 
-    For each node, two different inputs are chosen, as "0 2" (the first node has no choice), and an
-    operation for each; first the normal cell's nodes, then the reduction cell's.
+    For each node, the choices are two different inputs, such as "0 2" (not for the first node), and
+    an operation for each. The normal cell's nodes come first, then the reduction cell's.
 
     Args:
       image: (height, width, channels).
       classes: Number of classes.
       channels, layers: As for `DartsNet`.
-      nodes: Of each cell.
+      nodes: Nodes per cell.
 
     References:
       Liu et al. 2019, DARTS (arXiv:1806.09055), section 3.1.
@@ -105,7 +105,7 @@ def of_networks(
     """The space of modules built from independent choices; costs are params, macs, log_params.
 
     Args:
-      options: What each choice may be.
+      options: Options of each choice.
       image: (height, width, channels).
       build: `architecture → module`, called as `module(images, train=…)`.
     """
@@ -118,7 +118,7 @@ def of_networks(
 
 
 def cost_of(module: nn.Module, image: Shape) -> dict[str, float]:
-    """params, macs of one image, and log_params of base 10; nothing is computed but shapes.
+    """Returns params, macs of one image, and log_params (base 10); only shapes are computed.
 
     Args:
       module: The network.

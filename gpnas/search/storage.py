@@ -1,7 +1,7 @@
-"""Searches in Optuna's storage, by one worker or many; they can be resumed.
+"""Resumable searches in Optuna's storage, by one or more workers.
 
-Optuna keeps the trials, their heartbeats, and the retries of those whose worker died; strategies
-propose the architectures. `optuna-dashboard` shows such a study.
+Optuna stores trials and heartbeats and retries the trials of dead workers; strategies propose the
+architectures. `optuna-dashboard` displays such a study.
 """
 
 import functools
@@ -30,25 +30,26 @@ from gpnas.search._queue import open_study as open_study
 from gpnas.search._queue import wait_for_stale_trials as wait_for_stale_trials
 from gpnas.search._run import randomness
 
-_POLL = 0.2  # seconds between polls of the trials that a strategy waits for
+_POLL = 0.2  # seconds between polls of the trials a strategy waits for
 _LIVE = (
     optuna.trial.TrialState.COMPLETE,
     optuna.trial.TrialState.RUNNING,
     optuna.trial.TrialState.WAITING,
-    optuna.trial.TrialState.FAIL,  # with a reason; without one, it was given to another worker
+    optuna.trial.TrialState.FAIL,  # with a reason; without one, it was reassigned
 )
 
 
 @reached(KEPT)
 def check_digests(study: optuna.Study, digests: Mapping[str, str]) -> None:
-    """Makes sure that what a search reads is what its study began with; the first call keeps it.
+    """Checks that the inputs of a search are those its study began with; the first call stores
+    them.
 
     Args:
-      study: As `open_study` or `join_study` gives it.
+      study: From `open_study` or `join_study`.
       digests: SHA-256 by name: of a table's columns, or of the data set.
 
     Raises:
-      UserError: If one has changed since, as old and new values would be mixed; names it.
+      UserError: If one has changed, since old and new values would be mixed; the message names it.
     """
     before = study.user_attrs.get("digests")
     if before is None:
@@ -63,7 +64,7 @@ def check_digests(study: optuna.Study, digests: Mapping[str, str]) -> None:
 
 
 def history_of(study: optuna.Study) -> list[Trial]:
-    """The trials that are evaluated, under way or failed; those of dead workers are left out."""
+    """Returns the evaluated, running and failed trials, without those of dead workers."""
     trials = study.get_trials(deepcopy=False, states=_LIVE)
     dead = optuna.trial.TrialState.FAIL
     return [
@@ -83,28 +84,29 @@ def work(
     enough: Callable[[History], bool] = lambda history: False,
     failures: int = FAILURES,
 ) -> list[Trial]:
-    """Evaluates proposals of a strategy beside other workers, until the search ends.
+    """Evaluates a strategy's proposals alongside other workers until the search ends.
 
     Args:
-      study: As `open_study` or `join_study` gives it.
+      study: From `open_study` or `join_study`.
       propose, evaluate, seed: As for `search`.
-      objectives: Metrics that are the values of Optuna's trials; all others are kept too.
-      evaluations: Number of distinct evaluations by all workers.
-      enough: `history → whether to end before that`.
-      failures: Number of failures in a row, by all workers, after which the search ends.
+      objectives: Metrics stored as values of Optuna's trials; all other metrics are stored as
+        attributes.
+      evaluations: Number of distinct evaluations of all workers.
+      enough: `history → whether to end early`.
+      failures: Number of consecutive failures of all workers after which the search ends.
 
     Returns:
-      The history. The trial of a worker that died was tried again.
+      The history. Trials of dead workers were retried.
 
     Raises:
-      TooManyFailures: After `failures` failures in a row.
-      UserError: If the database cannot be read any more.
+      TooManyFailures: After `failures` consecutive failures.
+      UserError: If the database can no longer be read.
       OSError: If its disk is full.
     """
 
     def objective(trial: optuna.Trial) -> list[float]:
         past = _others(study, trial)
-        if "proposal" not in trial.user_attrs:  # else a dead worker's, to be tried again
+        if "proposal" not in trial.user_attrs:  # else a dead worker's, which is retried
             past = _ask(study, trial, propose, seed, past)
         done = _completed(trial, past, evaluate, objectives)
         assert done.metrics is not None
@@ -128,7 +130,7 @@ def _completed(
     evaluate: Callable[[Trial], Outcome],
     objectives: Sequence[str],
 ) -> Trial:
-    """Evaluates a trial, or copies the outcome of an earlier one, and keeps it with the study.
+    """Evaluates a trial, or copies the outcome of an earlier one, and stores it in the study.
 
     Raises:
       TrialFailed: If it failed.
@@ -150,12 +152,12 @@ def _completed(
 
 @reached(KEPT)
 def attach(study: optuna.Study, path: pathlib.Path, store: pathlib.Path) -> None:
-    """Gives a study a file, once by its name; `optuna-dashboard --artifact-dir` shows it.
+    """Attaches a file to a study, once per name; `optuna-dashboard --artifact-dir` displays it.
 
     Args:
-      study: As `open_study` gives it.
+      study: From `open_study`.
       path: The file.
-      store: Folder in which Optuna keeps the files of a study.
+      store: Folder of Optuna's artifacts.
     """
     if path.name in {meta.filename for meta in optuna.artifacts.get_all_artifact_meta(study)}:
         return
@@ -168,17 +170,17 @@ def attach(study: optuna.Study, path: pathlib.Path, store: pathlib.Path) -> None
 
 
 def different(history: History) -> int:
-    """Number of distinct evaluations: pairs of an architecture and a budget."""
+    """Returns the number of distinct evaluations: pairs of an architecture and a budget."""
     return len({(t.architecture, t.budget) for t in history if t.metrics is not None})
 
 
 def _ask(
     study: optuna.Study, trial: optuna.Trial, propose: Propose, seed: int, past: list[Trial]
 ) -> list[Trial]:
-    """Gives the trial a proposal; returns the history that it was made from.
+    """Stores a proposal for the trial; returns the history that it is based on.
 
     Raises:
-      TrialFailed: If a strategy waits while a trial of a dead worker is to be tried again.
+      TrialFailed: If the strategy must wait while a dead worker's trial is queued for a retry.
     """
     while True:
         earlier = sum(other.number < trial.number for other in past)
@@ -198,7 +200,7 @@ def _others(study: optuna.Study, trial: optuna.Trial) -> list[Trial]:
 
 
 def _find(history: History, asked: Trial) -> Trial | None:
-    """The first evaluation of the same, if there is one."""
+    """Returns the first evaluation of the same architecture and budget, if any."""
     for trial in history:
         same = (trial.architecture, trial.budget) == (asked.architecture, asked.budget)
         ended = trial.metrics is not None or trial.failed is not None

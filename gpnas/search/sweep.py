@@ -1,8 +1,8 @@
-"""Studies of `gpnas.train.study` in a database: many machines share their runs.
+"""Studies of `gpnas.train.study` in a database: several machines share their runs.
 
-The runs that train at once are one trial of Optuna's storage. Whoever begins a sweep fills the
-queue; workers take runs, and the run of one that died is taken up by another from its last
-checkpoint. So all need the same work directory, and the same folder of results.
+Runs that train together are one trial of Optuna's storage. The process that begins a sweep fills
+the queue and workers take runs from it. A dead worker's run is resumed by another worker from its
+last checkpoint, so all need the same work directory and results folder.
 """
 
 import json
@@ -48,12 +48,12 @@ _State = optuna.trial.TrialState
 def begin(
     storage: str, config: ConfigDict, results: str, heartbeat: int = HEARTBEAT, grace: int = GRACE
 ) -> optuna.Study:
-    """Puts the runs of a study that have no record yet into its queue.
+    """Queues the runs of a study that have no record yet.
 
     Args:
-      storage: URL of a database, as SQLAlchemy reads it.
-      config: As `gpnas.train.study` makes it.
-      results: Records lie in results/STUDY/records.jsonl.
+      storage: Database URL of SQLAlchemy.
+      config: Config from `gpnas.train.study`.
+      results: Folder of results; records are in results/STUDY/records.jsonl.
       heartbeat, grace: As for `storage.open_study`.
 
     Raises:
@@ -83,11 +83,11 @@ def begin(
 def join(
     storage: str, name: str | None = None, heartbeat: int = HEARTBEAT, grace: int = GRACE
 ) -> optuna.Study:
-    """Opens a sweep that another process began.
+    """Opens an existing sweep.
 
     Args:
       storage, heartbeat, grace: As for `begin`.
-      name: The study's; None: the only one in the database.
+      name: Name of the study; None for the only one in the database.
 
     Raises:
       UserError: If the database cannot be reached, or has no such sweep.
@@ -101,15 +101,15 @@ def join(
 def take_runs(
     study: optuna.Study, workdir: str, results: str, stopped: Callable[[], bool] | None = None
 ) -> None:
-    """Trains runs of a sweep beside other workers, until all have ended.
+    """Trains runs of a sweep alongside other workers until all have ended.
 
     Args:
-      study: As `begin` or `join` gives it.
+      study: From `begin` or `join`.
       workdir, results, stopped: As for `gpnas.train.run_study`; the same for all workers.
 
     Raises:
-      GaveUp: If runs diverged, or killed their workers three times; names them.
-      UserError, Stopped: As `train`; the run is left to other workers.
+      GaveUp: If runs diverged or their workers died three times; the message names them.
+      UserError, Stopped: As `train`; the run is requeued for other workers.
     """
     if stopped is None:
         with _stop.stop_signal() as stopped:
@@ -140,10 +140,10 @@ def take_runs(
         if _State.WAITING in states:
             with reached(KEPT):
                 run_trial(study, objective)
-            jax.clear_caches()  # a long sweep must not keep the programs of all its settings
+            jax.clear_caches()  # otherwise memory holds the programs of all settings
         if ended and not isinstance(ended[-1], InUse):
             raise ended[-1]
-        if ended:  # the folder is in use: a worker lives on whose run was given to another
+        if ended:  # the folder is in use: the run was reassigned while its worker is alive
             ended.clear()
             _wait(GRACE, stopped)
         elif _State.WAITING not in states:
@@ -160,17 +160,17 @@ def _wait(seconds: float, stopped: Callable[[], bool]) -> None:
 
 @reached(KEPT)
 def _unfinished(study: optuna.Study) -> set[Any]:
-    """Which of the states that are not final trials have; those of dead workers wait again."""
+    """Returns which non-final states occur; trials of dead workers are requeued first."""
     give_back_stale_trials(study)
     unfinished = (_State.WAITING, _State.RUNNING)
     return {trial.state for trial in study.get_trials(deepcopy=False, states=unfinished)}
 
 
 def _group(job: dict[str, Any], images: dict[str, Dataset]) -> RunGroup:
-    """The runs of a job.
+    """Returns the runs of a job.
 
     Raises:
-      UserError: If this machine has other data than the one that began the sweep.
+      UserError: If the data differ from those of the machine that began the sweep.
     """
     configs = _configs(job)
     source = json.dumps(configs[0].data.to_dict() | {"augment": ""}, sort_keys=True)
@@ -189,7 +189,7 @@ def _configs(job: dict[str, Any] | None) -> list[ConfigDict]:
 
 @reached(KEPT)
 def _failures(study: optuna.Study) -> list[str]:
-    """Why runs have no record: the outcome of the last trial of each."""
+    """Returns why runs have no record: the outcome of the last trial of each."""
     last = {}
     for trial in study.get_trials(deepcopy=False, states=(_State.COMPLETE, _State.FAIL)):
         for one in _configs(trial.user_attrs.get("job")):

@@ -1,4 +1,4 @@
-"""Evaluation of candidates by training, from fresh weights or from their parents'."""
+"""Evaluation of candidates by training, from new or inherited weights."""
 
 import functools
 import itertools
@@ -27,7 +27,7 @@ from gpnas.search._task import CLASSIFICATION, Training
 from gpnas.search._weights import Known, load_weights, save_weights
 from gpnas.timing import interleave
 
-_TIMED, _REPEATS = 64, 20  # images a call whose latency is measured; calls
+_TIMED, _REPEATS = 64, 20  # images per timed call; number of calls
 
 
 class _Candidate(NamedTuple):
@@ -45,24 +45,24 @@ def trained(
     seed: int = 0,
     training: Training = CLASSIFICATION,
 ) -> EvaluateAll:
-    """Evaluates by training; candidates of one shape and length train together under `vmap`.
+    """Evaluates by training; candidates of equal shape and length train together under `vmap`.
 
-    A trial with a budget trains for that many steps in all: if its parent is the same architecture,
-    training is resumed. Randomness of a candidate follows from its architecture, its budget and the
-    seed, so that a search that was stopped resumes as if it had not been.
+    A trial with a budget trains for that many steps in total; if its parent has the same
+    architecture, training is resumed. Random numbers of a candidate depend only on its
+    architecture, budget and the seed, so resuming a search is deterministic.
 
     Args:
-      space: With `build`, and `inherit` where children begin with their parents' weights.
-      data: Candidates learn from `train`; the search sees the metric on `validation`.
+      space: A space with `build`, and with `inherit` if children inherit weights.
+      data: Candidates train on `train`; the search uses the metric on `validation`.
       recipe: Training settings.
-      folder: For the weights; workers of one search share it.
-      metrics: Wanted beside the validation metric, steps and the space's costs: the metric on
-        `test`, and latency_ms, of a batch of 64, are measured only if they are among these.
-      seed: Of all randomness.
-      training: Task of the networks; the metric of the default is the error in percent.
+      folder: Folder for the weights, shared by the workers of a search.
+      metrics: Metrics beside the validation metric, steps and the space's costs. The metric on
+        `test` and latency_ms (batch of 64) are measured only if listed.
+      seed: Seed of all random numbers.
+      training: Task of the networks; the default's metric is the error in percent.
 
     Returns:
-      `trials → metrics of each`; the weights of each are kept.
+      `trials → metrics of each`; the weights are stored.
     """
     assert space.build is not None
     rule = Rule(recipe.learning_rate, recipe.momentum, recipe.weight_decay)
@@ -118,7 +118,7 @@ def _finish(
     candidate: _Candidate,
     variables: Sequence[Any],
 ) -> dict[str, float]:
-    """Keeps the weights of a trained candidate, and returns its metrics.
+    """Stores the weights of a trained candidate and returns its metrics.
 
     Raises:
       FloatingPointError: If weights are not finite.
@@ -139,12 +139,12 @@ def _finish(
 
 
 def total_steps(history: History) -> float:
-    """Number of training steps in a history, those of distillation included."""
+    """Returns the number of training steps in a history, including distillation."""
     return sum(value(t, "steps") for t in evaluated(history) if t.repeats is None)
 
 
 def _alike(candidates: Sequence[_Candidate]) -> list[list[_Candidate]]:
-    """Candidates in groups of one module and one number of steps, in the order they came."""
+    """Groups candidates by module and number of steps, in order."""
     groups: dict[Any, list[_Candidate]] = {}
     for one in candidates:
         groups.setdefault((one.module, len(one.jobs[0].rows)), []).append(one)
@@ -152,12 +152,12 @@ def _alike(candidates: Sequence[_Candidate]) -> list[list[_Candidate]]:
 
 
 def _number(trial: Trial) -> int:
-    """A number of an architecture and a budget, the same wherever a search is resumed."""
+    """Returns a seed that depends only on architecture and budget."""
     return zlib.crc32(repr((tuples(trial.architecture), trial.budget)).encode())
 
 
 def _latency(module: nn.Module, variables: Any, data: Dataset) -> float:
-    """Median time of a forward pass of 64 images, in milliseconds."""
+    """Returns the median time of a forward pass of 64 images, in milliseconds."""
     run = jax.jit(lambda variables, x: call.infer(module, variables, x))
     images = standardize(jnp.asarray(data.train.inputs[:_TIMED]), data)
     (seconds,) = interleave({"": lambda: run(variables, images)}, _REPEATS).values()

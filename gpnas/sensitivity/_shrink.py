@@ -18,7 +18,7 @@ Sensitivity = Callable[[Forward, Any, Any], Any]
 
 @flax.struct.dataclass
 class ShrinkState:
-    """Number of steps, () int32, and the last S, if it is used again; else ()."""
+    """Number of steps, () int32, and the last S if it is reused, else ()."""
 
     count: jax.Array
     sensitivity: Any

@@ -13,13 +13,13 @@ from gpnas.masks import tree
 def top_eigenvalue(
     loss: Callable[[Any], jax.Array], params: Any, key: jax.Array, steps: int = 50
 ) -> jax.Array:
-    """The Hessian eigenvalue of largest magnitude, by power iteration on Hessian-vector products.
+    """Computes the Hessian eigenvalue of largest magnitude by power iteration.
 
     Args:
       loss: `params → () loss`.
       params: Parameters at which the Hessian is taken.
       key: Random key of the initial direction.
-      steps: Iterations.
+      steps: Number of iterations, each a Hessian-vector product.
 
     Returns:
       () float32, the Rayleigh quotient of the last direction.

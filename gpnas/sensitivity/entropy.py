@@ -11,7 +11,7 @@ _EDGE = 1e-4
 def state_entropy(
     pre_activations: Mapping[str, jax.Array], labels: jax.Array | None, classes: int
 ) -> dict[str, jax.Array]:
-    """First-order entropy of each neuron's state (on or off), summed over classes, in bits.
+    """Computes the first-order entropy of each neuron's state (on or off), in bits.
 
     H_i = −Σ_c [P log2 P + (1 − P) log2 (1 − P)], P = Pr(p_i > 0 | class c), clipped to
     [1e-4, 1 − 1e-4]; p_i is the *pre*-activation.

@@ -1,4 +1,4 @@
-"""Sensitivity of neurons: derivatives of the outputs by pre-activations.
+"""Sensitivity of neurons: derivatives of the outputs with respect to pre-activations.
 
 A neuron is an output of a layer with a `kernel`: a unit of a dense layer, or a filter of a
 convolution (averaged over positions). Pre-activations are read by a Flax interceptor, which works
@@ -17,12 +17,12 @@ Neurons = dict[str, jax.Array]  # (neurons,) by path of the kernel
 
 
 def kernel_paths(params: Any) -> list[str]:
-    """Paths of the kernels, in natural order."""
+    """Returns the paths of the kernels in natural order."""
     return [p for p in masked_leaves(init_masks(params), params) if p.split("/")[-1] == "kernel"]
 
 
 def tap(added: Neurons, seen: Neurons | None = None) -> Intercept:
-    """An interceptor that adds values to pre-activations, and collects them.
+    """Makes an interceptor that adds values to pre-activations and collects them.
 
     Args:
       added: Values to add to the output of a layer, by path of its kernel.
@@ -45,14 +45,15 @@ def tap(added: Neurons, seen: Neurons | None = None) -> Intercept:
 
 
 def pre_activations(forward: Forward, params: Any) -> Neurons:
-    """Outputs of each layer with a kernel: (batch, …, neurons) by path."""
+    """Returns the outputs of each layer with a kernel: (batch, …, neurons) by path."""
     seen: Neurons = {}
     forward.logits(params, tap({}, seen))
     return {path: seen[path] for path in kernel_paths(params) if path in seen}
 
 
 def exact(forward: Forward, params: Any) -> Neurons:
-    """`S_i = (1/C) · Σ_k |∂y_k/∂p_i|`, mean over the batch; one batched backward pass for all k.
+    """Computes `S_i = (1/C) · Σ_k |∂y_k/∂p_i|`, averaged over the batch, in one batched backward
+    pass.
 
     References:
       Tartaglione et al. 2021, SeReNe (arXiv:2102.03773), equation 3.
@@ -68,7 +69,7 @@ def exact(forward: Forward, params: Any) -> Neurons:
 
 
 def lower_bound(forward: Forward, params: Any) -> Neurons:
-    """`(1/C) · |Σ_k ∂y_k/∂p_i|`, mean over the batch: one backward pass of the summed logits.
+    """Computes `(1/C) · |Σ_k ∂y_k/∂p_i|`, averaged over the batch, in one backward pass.
 
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), equation 9.
@@ -79,10 +80,10 @@ def lower_bound(forward: Forward, params: Any) -> Neurons:
 
 
 def upper_bound(forward: Forward, params: Any) -> Neurons:
-    """`(1/C) · Σ_k` of the products of `|W|` from a neuron to the outputs: no backward pass.
+    """Computes `(1/C) · Σ_k` of products of `|W|` from a neuron to the outputs; no backward pass.
 
-    For chains of dense layers whose activations have slopes of at most 1, in the order of their
-    calls in a trace.
+    Supports chains of dense layers whose activations have slopes of at most 1, in the order of
+    their calls.
 
     Raises:
       ValueError: If a layer is not dense, or does not fit the next one.
@@ -108,9 +109,9 @@ def upper_bound(forward: Forward, params: Any) -> Neurons:
 
 
 def local(forward: Forward, params: Any) -> Neurons:
-    """1 for a neuron whose pre-activation is above zero in the mean over the batch, else 0.
+    """Returns 1 for neurons whose mean pre-activation over the batch is positive, else 0.
 
-    Only neurons that are mostly off decay. No backward pass.
+    So only weights of neurons that are mostly off decay. Needs no backward pass.
 
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), section III-D.
@@ -120,7 +121,7 @@ def local(forward: Forward, params: Any) -> Neurons:
 
 
 def on_incoming(neurons: Any) -> Any:
-    """Sensitivity of weights as that of the neuron they lead to.
+    """Assigns to each weight the sensitivity of the neuron it leads to.
 
     Args:
       neurons: `(forward, params) → {path: (neurons,)}`.
@@ -143,7 +144,8 @@ def on_incoming(neurons: Any) -> Any:
 
 
 def _pull(forward: Forward, params: Any) -> tuple[Any, jax.Array]:
-    """`cotangent of the logits → {path: cotangent of the pre-activations}`, and the logits."""
+    """Returns the function from cotangents of the logits to those of pre-activations, and the
+    logits."""
     paths = kernel_paths(params)
     shapes = jax.eval_shape(lambda: pre_activations(forward, params))
     zeros = {p: jnp.zeros(shapes[p].shape, shapes[p].dtype) for p in paths if p in shapes}
@@ -152,5 +154,5 @@ def _pull(forward: Forward, params: Any) -> tuple[Any, jax.Array]:
 
 
 def _per_neuron(values: jax.Array) -> jax.Array:
-    """Mean over all axes but the last."""
+    """Averages over all axes except the last."""
     return jnp.mean(tree.wide(values), tuple(range(values.ndim - 1)))

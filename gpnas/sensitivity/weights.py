@@ -1,4 +1,4 @@
-"""Sensitivity of weights: derivatives of the outputs or of the loss by weights."""
+"""Sensitivity of weights: derivatives of the outputs or the loss with respect to weights."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from gpnas.masks import tree
 
 
 def unspecified(forward: Forward, params: Any, grads: Any = None) -> Any:
-    """`S = (1/C) · Σ_k |∂y_k/∂w|`, over all C outputs; the params' structure and shapes.
+    """Computes `S = (1/C) · Σ_k |∂y_k/∂w|` over all C outputs; the params' structure and shapes.
 
-    y is the mean of the logits over the batch: C backward passes, batched.
+    y is the mean of the logits over the batch. Needs C backward passes, batched.
 
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 and 4.
@@ -24,9 +24,9 @@ def unspecified(forward: Forward, params: Any, grads: Any = None) -> Any:
 
 
 def specified(forward: Forward, params: Any, grads: Any = None) -> Any:
-    """`S = |∂y_t/∂w|`, t the class of each image; the params' structure and shapes.
+    """Computes `S = |∂y_t/∂w|`, t the class of each image; the params' structure and shapes.
 
-    y_t is the mean over the batch of each image's own logit: one backward pass.
+    y_t is the batch mean of each image's target logit. Needs one backward pass.
 
     Raises:
       ValueError: If the batch has no labels, or more than one class per image, as after mixup.
@@ -48,7 +48,7 @@ def specified(forward: Forward, params: Any, grads: Any = None) -> Any:
 
 
 def of_loss(forward: Forward, params: Any, grads: Any) -> Any:
-    """`S = |∂L/∂w|`, from the gradient of the step.
+    """Computes `S = |∂L/∂w|` from the gradient of the step.
 
     References:
       Tartaglione et al. 2020, LOBSTER (arXiv:2011.09905), equation 3.

@@ -1,4 +1,4 @@
-"""Units: neurons, channels, heads and blocks of any JAX function, and what a network costs.
+"""Units (neurons, channels, heads, blocks) of any JAX function, and costs of networks.
 
     >>> import jax, jax.numpy as jnp
     >>> from gpnas import models, units

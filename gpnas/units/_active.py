@@ -1,4 +1,4 @@
-"""Active units of a pruned network, whatever method pruned it."""
+"""Active units of a pruned network, independent of the pruning method."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from gpnas.units._indexing import sum_owned
 
 
 def active_units(groups: UnitGroups, variables: Any) -> dict[str, np.ndarray]:
-    """Unit masks of a network whose weights were pruned: units with nonzero outgoing weights.
+    """Returns unit masks of a pruned network: units with nonzero outgoing weights are active.
 
     A unit whose outgoing weights are all zero does not affect the network, so `compact` can remove
     it. A unit whose incoming weights are zero may still have a constant output, and stays active

@@ -1,4 +1,4 @@
-"""Blocks: parts of a network that can be removed as a whole, as groups of a single unit."""
+"""Blocks: parts of a network that are removed as a whole, as groups of one unit."""
 
 import fnmatch
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _PREFIX = "block:"
 
 
 def with_blocks(groups: UnitGroups, variables: Any, blocks: Blocks) -> UnitGroups:
-    """Adds a group of a single unit for each block.
+    """Adds a group of one unit for each block.
 
     An inactive block is skipped: a residual block then adds zero.
 
@@ -44,12 +44,12 @@ def with_blocks(groups: UnitGroups, variables: Any, blocks: Blocks) -> UnitGroup
 
 
 def block_group(name: str) -> str:
-    """The name of the group of a block."""
+    """Returns the name of a block's group."""
     return f"{_PREFIX}{name}"
 
 
 def is_block(name: str) -> bool:
-    """Whether the group of this name is a block.
+    """Returns whether a group is a block.
 
     Args:
       name: Name of a unit group.

@@ -38,8 +38,8 @@ def compact(
       groups: Groups found by `discover`.
       unit_masks: `{group: (size,) bool}`, on the host; missing groups are active.
       updates: Whether `apply_fn` returns `(outputs, new values of some of the variables)`, as a
-        Flax module applied with `mutable` does; the new values are made smaller, too.
-      *inputs: Arrays or shapes on which to check the result at once, by abstract evaluation.
+        Flax module applied with `mutable` does; the new values are compacted, too.
+      *inputs: Arrays or shapes for which the result is checked immediately, by abstract evaluation.
 
     Returns:
       `(compact_apply, compact_variables)`, for `compact_apply(compact_variables, *inputs)`.

@@ -1,4 +1,4 @@
-"""Units under a cost budget: units of all groups compete by score per marginal cost."""
+"""Units under a cost budget: the units of all groups compete by score per marginal cost."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -23,10 +23,10 @@ Units = dict[str, jax.Array]
 
 
 class Costs(NamedTuple):
-    """A cost of unit masks.
+    """A cost as a function of unit masks.
 
     Attributes:
-      total: `{group: (size,) bool} → () float`, of the active units.
+      total: `{group: (size,) bool} → () float`, the cost of the active units.
       marginal: `{group: (size,) bool} → {group: (size,) float}`: the total with a unit active minus
         that with it inactive.
       sizes: `{group: number of units}` of the whole network.
@@ -43,10 +43,9 @@ _FUNCTIONS: Any = {False: (total_cost, unit_cost), True: (total_latency, unit_la
 def relative_costs(
     model: CostModel, kind: str = "macs", table: LatencyTable | None = None
 ) -> Costs:
-    """Costs as fractions of that of the whole network.
+    """Returns costs as fractions of the whole network's cost.
 
-    Masks may be those of a network with fewer units in its arrays: units that are not there are
-    inactive.
+    Masks may belong to a compacted network; units missing in them are inactive.
 
     Args:
       model: Costs of the whole network's units, see `cost_model`.
@@ -68,14 +67,14 @@ def relative_costs(
 
 
 def fewest_units(sizes: Mapping[str, int], floor: float, round_to: int = 1) -> dict[str, int]:
-    """The numbers of units that stay active: a fraction of each group, at least one unit.
+    """Returns the minimum number of active units: a fraction of each group, at least one unit.
 
     A block (see `with_blocks`) may be inactive.
 
     Args:
       sizes: `{group: number of units}`.
-      floor: Fraction of a group.
-      round_to: Numbers are multiples of it, or the size of the group.
+      floor: Minimum active fraction of a group.
+      round_to: The numbers are multiples of it, or the size of the group.
     """
 
     def one(size: int) -> int:
@@ -101,22 +100,22 @@ def cost_budget(
     every_steps: int = 1,
     stop: int | None = None,
 ) -> MaskTransform:
-    """Grows and prunes units so that the total cost of the active ones meets a budget.
+    """Grows and prunes units so that the total cost of active units meets a budget.
 
     It is an inner transform of `on_units`. At a mask update, units of lowest drop score per
     marginal cost are pruned until the total is at most 1 − churn of the budget; inactive units of
     highest grow score per marginal cost are grown while they fit; then units that were pruned in
-    this update are kept while they fit. Marginal costs are computed again after every unit, since
-    the cost of a unit depends on the others. The total does not exceed the budget, unless all
-    groups have the fewest units, and falls short of it by less than any unit that was pruned.
+    this update are kept while they fit. Marginal costs are recomputed after every unit, since the
+    cost of a unit depends on the others. The total exceeds the budget only if all groups have the
+    fewest units, and falls short of it by less than the cost of any pruned unit.
 
     With `round_to`, units of a group are grown and pruned together, up to the next multiple; their
     scores and costs are added.
 
     Args:
-      cost: The total cost, and that of each unit.
+      cost: Total cost, and marginal cost of each unit.
       budget: `step → () float32`, the total cost of active units.
-      churn: `step → () float32`, fraction of the budget that is exchanged in a mask update.
+      churn: `step → () float32`, fraction of the budget exchanged in a mask update.
       least: `{group: number of units}` that stay active, see `fewest_units`.
       round_to: The number of active units of a group is a multiple of it, or the size of the group.
       every_steps, stop: Steps between mask updates, and the first step without any.
@@ -144,12 +143,12 @@ def cost_budget(
 
 
 class _Counts(NamedTuple):
-    """The numbers of units that a group may have: multiples, from the fewest on, and its size.
+    """Allowed numbers of units of a group: multiples from the fewest on, and the group's size.
 
     Attributes:
-      sizes: `{group: units}` of the whole network; there may be arrays for fewer.
-      least: `{group: units}` that stay active.
-      round_to: Of what the numbers are multiples.
+      sizes: `{group: units}` of the whole network; a compacted one has fewer.
+      least: `{group: units}`, minimum numbers of active units.
+      round_to: The numbers are multiples of it.
     """
 
     sizes: Mapping[str, int]
@@ -157,29 +156,31 @@ class _Counts(NamedTuple):
     round_to: int
 
     def at_most(self, name: str, count: jax.Array) -> jax.Array:
-        """The largest such number that is not above `count`, or the fewest."""
+        """Returns the largest allowed number up to `count`, or the fewest."""
         size = self.sizes[name]
         down = jnp.where(count >= size, size, count // self.round_to * self.round_to)
         return jnp.maximum(down, self.least[name]).astype(jnp.int32)
 
     def fewer(self, name: str, mask: jax.Array) -> jax.Array:
-        """How many units are pruned together, down to the next such number; 0 at the fewest."""
+        """Returns how many units are pruned together to reach an allowed number; 0 at the
+        fewest."""
         count = jnp.sum(mask, dtype=jnp.int32)
         return jnp.maximum(count - self.at_most(name, count - 1), 0)
 
     def more(self, name: str, mask: jax.Array) -> jax.Array:
-        """How many units are grown together, up to the next such number; 0 at the size."""
+        """Returns how many units are grown together to reach an allowed number; 0 at the full
+        size."""
         count = jnp.sum(mask, dtype=jnp.int32)
         above = (count // self.round_to + 1) * self.round_to
         return jnp.minimum(above, self.sizes[name]) - count
 
 
 class _Moves(NamedTuple):
-    """What may be done next: units of each group that come or go together.
+    """Candidate moves: units of each group that are pruned or grown together.
 
     Attributes:
       units: `{group: (size,) bool}`.
-      ranks: `{group: () float32}`; the group of highest rank is next.
+      ranks: `{group: () float32}`; the move of highest rank is applied first.
       allowed: `{group: () bool}`.
     """
 
@@ -196,7 +197,7 @@ def _exchange(
     low: jax.Array,
     limit: jax.Array,
 ) -> Units:
-    """Prunes to the lower limit, grows to the upper one, then keeps what fits of the pruned."""
+    """Prunes to the lower limit, grows to the upper one, then regrows pruned units that fit."""
     kept = _prune(cost, ctx.params, counts, active, low)
     inactive = {n: ~m & (ctx.grads[n] > 0) for n, m in active.items()}
     pruned = {n: active[n] & ~kept[n] for n in active}
@@ -208,7 +209,7 @@ def _exchange(
 
 
 def _in_turn(f: Callable[..., Units], active: Units, *arguments: tuple[Any, ...]) -> Units:
-    """`f(active, *a)` for each of some arguments, compiled once."""
+    """Applies `f(active, *a)` for each tuple of arguments in sequence, compiled once."""
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arguments)
     return lax.scan(lambda active, a: (f(active, *a), None), active, stacked)[0]
 
@@ -256,7 +257,7 @@ def _grow(
 
 
 def _greedy(active: Units, moves: Callable[[Units], _Moves]) -> Units:
-    """Does the allowed move of highest rank, the first of several, until none is allowed.
+    """Applies the allowed move of highest rank (the first of equal ones) until none is allowed.
 
     A GPU asks its host after each move. A loop of static length would have as many turns as there
     are units, each of which finds all moves again; a mask update needs few of them.
@@ -275,7 +276,7 @@ def _greedy(active: Units, moves: Callable[[Units], _Moves]) -> Units:
 
 
 def _lowest(keys: jax.Array, free: jax.Array, number: jax.Array, most: int) -> jax.Array:
-    """(size,) bool, the `number` free units of lowest key, the first of several equal ones."""
+    """Marks the `number` free units of lowest key (the first of equal ones); (size,) bool."""
     least, at = lax.top_k(jnp.where(free, -keys, -jnp.inf), min(most, keys.size))
     taken = (jnp.arange(at.size) < number) & (least > -jnp.inf)
     return jnp.zeros(keys.shape, bool).at[at].set(taken)
@@ -286,7 +287,7 @@ def _ratio(score: jax.Array, cost: jax.Array) -> jax.Array:
 
 
 def _joint_ratio(units: jax.Array, score: jax.Array, cost: jax.Array) -> jax.Array:
-    """() float32, score per cost of several units together."""
+    """Returns the score per cost of several units together; () float32."""
     total = jnp.sum(jnp.where(units, score, 0), dtype=jnp.float32)
     return _ratio(total, jnp.sum(jnp.where(units, cost, 0)))
 
@@ -296,7 +297,7 @@ def _part(fraction: jax.Array, size: int) -> jax.Array:
 
 
 def _uniform(cost: Costs, masks: Units, counts: _Counts, limit: jax.Array, key: jax.Array) -> Units:
-    """Random units, the same fraction of each group: the largest whose cost is within a limit."""
+    """Draws random units, the largest equal fraction of each group whose cost is within a limit."""
     keys = jax.random.split(key, len(masks))
     rank = {
         n: jax.random.permutation(k, m.size) for k, (n, m) in zip(keys, masks.items(), strict=True)
@@ -304,7 +305,7 @@ def _uniform(cost: Costs, masks: Units, counts: _Counts, limit: jax.Array, key: 
 
     def of(fraction: jax.Array) -> Units:
         return {
-            # Blocks are there from the beginning.
+            # Blocks are active from the beginning.
             n: rank[n] < counts.at_most(n, jnp.int32(1) if is_block(n) else _part(fraction, m.size))
             for n, m in masks.items()
         }

@@ -1,4 +1,4 @@
-"""Discovery of units: which indices along axes of the variables must be removed together."""
+"""Discovery of units: indices along axes of the variables that must be removed together."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ def discover(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Unit
 
 
 def group_units(traced: Trace, solution: Solution) -> tuple[UnitGroups, dict[str, list[int]]]:
-    """(groups of units of the same kind, `{group: numbers of its units in the solution}`)."""
+    """Returns groups of units of one kind, and `{group: numbers of its units in the solution}`."""
     leaves = dict(zip(traced.paths, traced.graph.ins, strict=False))
     owners: dict[int, list[int]] = defaultdict(list)
     for number, classes in enumerate(solution.units):
@@ -82,7 +82,7 @@ Pairs = tuple[np.ndarray, np.ndarray]
 
 
 def _kinds(pairs: dict[Key, Pairs]) -> Iterator[tuple[list[Key], list[int]]]:
-    """Yields (axes of leaves, units that own equally many indices along each of them)."""
+    """Yields (axes of leaves, units that own the same number of indices along each of them)."""
     counted: dict[int, list[tuple[Key, int]]] = defaultdict(list)
     for key, (unit, _) in pairs.items():
         for number, count in zip(*np.unique(unit, return_counts=True), strict=True):
@@ -109,7 +109,7 @@ def _naming(key: Key, leaf: Value, order: dict[str, int]) -> tuple:
 
 
 def _pairs(classes: np.ndarray, owners: dict[int, list[int]]) -> Pairs:
-    """(unit, index) of all indices along an axis that are owned by a unit."""
+    """Returns (unit, index) of all indices along an axis that are owned by a unit."""
     both = [(u, i) for i, c in enumerate(classes.tolist()) for u in owners.get(c, ())]
     array = np.array(both, int).reshape(-1, 2)
     return array[:, 0], array[:, 1]
@@ -123,7 +123,7 @@ def _member(key: Key, numbers: list[int], pairs: Pairs, does: Roles) -> Member:
 
 
 def _first_use(traced: Trace) -> dict[str, int]:
-    """Order in which leaves are first used, so that producers come before consumers."""
+    """Returns the order in which leaves are first used; producers come before consumers."""
     origin = {x.id: path for x, path in zip(traced.graph.ins, traced.paths, strict=False)}
     order: dict[str, int] = {}
 

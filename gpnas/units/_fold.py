@@ -17,7 +17,7 @@ _CLOSE = 1e-5  # tolerance for equal values at all positions of all inputs
 
 
 class _Layer(NamedTuple):
-    """What is observed of a layer: number of calls, constant inputs, and what they add."""
+    """Observations of a layer: number of calls, constant inputs, and their contribution."""
 
     calls: int
     constant: np.ndarray | None = None
@@ -30,11 +30,11 @@ def fold_constants(
     """Folds units with zero kernels and nonzero biases into the layers that consume them.
 
     A gate or a pruning rule often zeroes the kernel of a filter and not its bias. The output of
-    such a filter is constant: papers count it as pruned, but it cannot be removed. This function
+    such a filter is constant. Papers count it as pruned, but it cannot be removed. This function
     adds the constants to the biases of the consuming dense layers and convolutions, and zeroes the
     weights that consumed them. The function stays the same, and the units become inactive
-    (`active_units`). A constant that is not the same at all positions for its consumer, as next to
-    a padded border, is not folded.
+    (`active_units`). A constant whose contribution differs between positions, as near padded
+    borders, is not folded.
 
     Args:
       apply_fn: A function that applies Linen modules; layers inside `jit`, `remat` or `scan` are
@@ -47,7 +47,7 @@ def fold_constants(
       The variables with folded kernels and biases.
     """
     known: dict[str, Any] = dict(variables)
-    for _ in range(len(groups.groups) + 1):  # a consumer of constants alone is constant, too
+    for _ in range(len(groups.groups) + 1):  # a consumer of constants only is constant, too
         found = _observe(apply_fn, known, _constant(groups, known), inputs)
         found = {path: layer for path, layer in found.items() if layer.calls == 1}
         if not any(layer.constant is not None for layer in found.values()):
@@ -100,7 +100,7 @@ def _observe(
 def _added(
     layer: Any, same: Mapping[int, np.ndarray], x: jax.Array
 ) -> tuple[np.ndarray | None, jax.Array | None]:
-    """(foldable inputs of a layer, their contribution to its output), or (None, None)."""
+    """Returns (foldable inputs of a layer, their contribution to its output), or (None, None)."""
     grouped = getattr(layer, "feature_group_count", 1) > 1
     if not same or grouped or not layer.use_bias or isinstance(x, jax.core.Tracer):
         return None, None  # traced inputs: in a loop, iterations share the layer
@@ -115,13 +115,13 @@ def _added(
 
 
 def _is_consumed(kernel: jax.Array) -> np.ndarray:
-    """Which inputs have a nonzero weight."""
+    """Returns which inputs have a nonzero weight."""
     other = tuple(axis for axis in range(kernel.ndim) if axis != kernel.ndim - 2)
     return np.asarray((kernel != 0).any(other))
 
 
 def _is_uniform(values: jax.Array) -> np.ndarray:
-    """Which features are equal at all positions of all examples."""
+    """Returns which features are equal at all positions of all examples."""
     rows = np.asarray(values).reshape(-1, values.shape[-1])
     return np.ptp(rows, 0) <= _CLOSE * np.maximum(1, np.abs(rows[0]))
 

@@ -1,4 +1,4 @@
-"""Unit groups: sets of indices that are removed together, and unit masks as weight masks."""
+"""Unit groups: sets of indices that are removed together; conversion of unit masks."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -22,8 +22,8 @@ class Member(NamedTuple):
       axis: Axis of the leaf.
       unit: (pairs,) int, number of a unit in its group.
       at: (pairs,) int, an index along the axis that the unit owns.
-      role: How the leaf takes part in the unit. "produces": the columns of the kernel that computes
-        it. "adds": a bias or mean. "scales": scale or variance of a norm, or an unknown role.
+      role: Role of the leaf in the unit. "produces": the columns of the kernel that computes it.
+        "adds": a bias or mean. "scales": scale or variance of a norm, or an unknown role.
         "consumes": the rows of a kernel behind it. "both": produces and consumes (a tied
         embedding).
       over: Axes of the leaf that its layer contracts, for the fan-in.
@@ -54,7 +54,7 @@ class UnitGroup(NamedTuple):
     summed: str = ""
 
     def with_roles(self, *roles: str) -> "UnitGroup":
-        """The group with its members of some roles only."""
+        """Returns the group with only its members of the given roles."""
         return self._replace(members=tuple(m for m in self.members if m.role in roles))
 
 
@@ -85,7 +85,7 @@ class UnitGroups(NamedTuple):
     refused: tuple[Refusal, ...]
 
     def named(self, name: str) -> UnitGroup:
-        """The group of this name.
+        """Returns the group with this name.
 
         Raises:
           UserError: If it does not exist.
@@ -97,7 +97,7 @@ class UnitGroups(NamedTuple):
 
 
 def full_masks(groups: UnitGroups) -> dict[str, np.ndarray]:
-    """Unit masks with all units active: `{group: (size,) bool}`.
+    """Returns unit masks with all units active: `{group: (size,) bool}`.
 
     Args:
       groups: The unit groups.
@@ -106,7 +106,7 @@ def full_masks(groups: UnitGroups) -> dict[str, np.ndarray]:
 
 
 def validated_masks(groups: UnitGroups, unit_masks: UnitMasks) -> dict[str, np.ndarray]:
-    """Unit masks as bool arrays on the host.
+    """Converts unit masks to bool arrays on the host.
 
     Raises:
       UserError: For an unknown group, or a mask of the wrong shape or dtype.
@@ -122,7 +122,7 @@ def validated_masks(groups: UnitGroups, unit_masks: UnitMasks) -> dict[str, np.n
 
 
 def active_indices(groups: UnitGroups, unit_masks: UnitMasks, variables: Any) -> dict:
-    """Active indices along the axes of leaves.
+    """Returns the active indices along the axes of leaves.
 
     Args:
       groups: Groups found by `discover`.
@@ -148,7 +148,7 @@ def active_indices(groups: UnitGroups, unit_masks: UnitMasks, variables: Any) ->
 
 
 def _owners(member: Member, size: int, n: int) -> np.ndarray:
-    """(n, owners) int, the units that own each index along an axis, padded with `size`."""
+    """Returns the units that own each index along an axis, padded with `size`; (n, owners) int."""
     order = np.argsort(member.at, kind="stable")
     at, unit = member.at[order], member.unit[order]
     first = np.searchsorted(at, at)  # pairs of one index are consecutive
@@ -163,7 +163,7 @@ def weight_masks(
     """Converts unit masks to masks of the leaves: the outer product over the axes of a leaf.
 
     Biases, scales and statistics of inactive units are masked like their kernels, also in leaves
-    that have no masks of single weights.
+    without masks of single weights.
 
     Args:
       groups: Groups found by `discover`.

@@ -1,4 +1,4 @@
-"""Entries of new units in the leaves, and what all initializations of them share."""
+"""Entries of new units in the leaves, and common parts of all initializations."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,18 +43,19 @@ class Growth(NamedTuple):
     grown: Mapping[str, Any]
 
     def growing_groups(self) -> Iterator[UnitGroup]:
-        """Groups that have new units, or may have under tracing."""
+        """Yields the groups that have new units, or may have under tracing."""
         for group in self.groups.groups:
             grown = self.grown.get(group.name)
             if grown is not None and not (is_concrete(grown) and not grown.any()):
                 yield group
 
     def kept(self, group: UnitGroup) -> Any:
-        """(size,) bool, units that are active before and after."""
+        """Returns the units that are active before and after; (size,) bool."""
         return self.before[group.name] & self.after[group.name]
 
     def active_entries(self) -> Leaves:
-        """`{path: bool of the leaf's shape}`, entries that are active after the update."""
+        """Returns the entries that are active after the update; `{path: bool of the leaf's
+        shape}`."""
         masks = tree.leaves_by_path(
             weight_masks(self.groups, self.after, self.variables, self.entry_masks)
         )
@@ -83,7 +84,7 @@ def make_init(fill: Callable[[Growth], Leaves], preserves_function: bool = True)
     """Makes an `Init`.
 
     Args:
-      fill: `growth → {path: leaf}`, all leaves in order.
+      fill: `growth → {path: leaf}`, with all leaves in order.
       preserves_function: Whether the initialization must not change the function.
     """
 
@@ -111,10 +112,10 @@ def make_init(fill: Callable[[Growth], Leaves], preserves_function: bool = True)
 def init_from_vectors(
     vectors: Callable[[UnitGroup, Given], jax.Array], norm: float | None, role: str
 ) -> Init:
-    """Makes an `Init` that sets (size, entries) vectors on one side, and zeros on the other.
+    """Makes an `Init` that sets (size, entries) vectors on one side and zeros on the other.
 
     Args:
-      vectors: `(group, given) → (size, entries)`, of which only directions count.
+      vectors: `(group, given) → (size, entries)`, whose norms are ignored.
       norm: Their L2 norm; the mean over active units if None.
       role: Role of the leaves that get the vectors: PRODUCES or CONSUMES.
     """
@@ -150,12 +151,12 @@ def _side(arrays: Leaves, group: UnitGroup, members: list[Member]) -> list[jax.A
 
 
 def zeros(path: str, leaf: jax.Array, deviation: jax.Array) -> jax.Array:
-    """Zeros."""
+    """Returns zeros."""
     return jnp.zeros_like(leaf)
 
 
 def he_normal(new: Growth, scale: float) -> Fresh:
-    """Normal numbers with He's standard deviation times `scale`, with a key per leaf."""
+    """Draws normal numbers with He's standard deviation times `scale`, with a key per leaf."""
     keys = tree.keys_for(new.key, tree.leaves_by_path(new.variables))
 
     def drawn(path: str, leaf: jax.Array, deviation: jax.Array) -> jax.Array:
@@ -165,7 +166,7 @@ def he_normal(new: Growth, scale: float) -> Fresh:
 
 
 def fill_grown(new: Growth, fill: Mapping[str, Fresh]) -> Leaves:
-    """Fills the entries of new units in all leaves; where two roles overlap, consuming ones win.
+    """Fills the entries of new units in all leaves; where roles overlap, consuming ones prevail.
 
     Args:
       new: The mask update.
@@ -193,7 +194,7 @@ def fill_grown(new: Growth, fill: Mapping[str, Fresh]) -> Leaves:
 
 
 def zero_masked(new: Growth, found: Leaves) -> Leaves:
-    """Zeros the masked entries of new units."""
+    """Sets the masked entries of new units to zero."""
     active, shapes = new.active_entries(), {path: leaf.shape for path, leaf in found.items()}
     marks = [_entries(new, role) for role in _ROLES]
     own = {p: _any([m[p] for m in marks if p in m], shape) for p, shape in shapes.items()}
@@ -209,7 +210,8 @@ def _any(marks: Iterable[jax.Array], shape: tuple[int, ...]) -> jax.Array:
 
 
 def _entries(new: Growth, role: str) -> Leaves:
-    """`{path: bool, broadcastable to the leaf}`: entries of new units in leaves of one role."""
+    """Marks entries of new units in leaves of one role; `{path: bool, broadcastable to the
+    leaf}`."""
     parts = tuple(group.with_roles(*_ROLES[role]) for group in new.growing_groups())
     unchanged = {name: ~grown for name, grown in new.grown.items()}
     active = active_indices(UnitGroups(parts, ()), unchanged, new.variables)
@@ -227,7 +229,8 @@ def _entries(new: Growth, role: str) -> Leaves:
 def _deviation(
     leaf: jax.Array, active: jax.Array, old: jax.Array, over: tuple[int, ...]
 ) -> jax.Array:
-    """He's standard deviation for the active fan-in; for a table, the RMS of its active entries."""
+    """Returns He's standard deviation for the active fan-in; for a table, its active entries'
+    RMS."""
     if over:
         fan_in = jnp.sum(active, over, jnp.float32, keepdims=True)
         return jnp.sqrt(2 / jnp.maximum(fan_in, 1))
@@ -241,12 +244,12 @@ def _mean(leaf: jax.Array, old: jax.Array) -> jax.Array:
 
 
 def _count(marks: Any) -> jax.Array:
-    """() float32, the number of marks, at least 1."""
+    """Returns the number of marks, at least 1; () float32."""
     return jnp.maximum(jnp.sum(jnp.asarray(marks), dtype=jnp.float32), 1)
 
 
 def _scaled(rows: jax.Array, norm: float | None, kept: Any, old: jax.Array) -> jax.Array:
-    """Rows scaled to one norm, by default the mean over active rows."""
+    """Scales rows to one norm, by default the mean over active rows."""
     if norm is None:
         lengths = jnp.linalg.norm(old.astype(jnp.float32), axis=1)
         wanted = jnp.sum(jnp.where(kept, lengths, 0)) / _count(kept)
@@ -256,10 +259,10 @@ def _scaled(rows: jax.Array, norm: float | None, kept: Any, old: jax.Array) -> j
 
 
 def rank(marks: Any) -> jax.Array:
-    """(n,) int32, the number of marks before each one."""
+    """Returns the number of marks before each position; (n,) int32."""
     return jnp.maximum(jnp.cumsum(jnp.asarray(marks, jnp.int32)) - 1, 0)
 
 
 def is_concrete(marks: Any) -> bool:
-    """Whether masks are concrete, not traced."""
+    """Returns whether masks are concrete, not traced."""
     return not isinstance(marks, jax.core.Tracer)

@@ -19,7 +19,7 @@ SIDES = {
 
 
 def members_on_side(group: UnitGroup, side: str) -> tuple[Member, ...]:
-    """Members of a group on one side: "incoming" (produces the units), "outgoing" or "all".
+    """Returns the members on a side: "incoming" (produces the units), "outgoing" or "all".
 
     Raises:
       UserError: For an unknown side.
@@ -30,18 +30,19 @@ def members_on_side(group: UnitGroup, side: str) -> tuple[Member, ...]:
 
 
 def producers(group: UnitGroup) -> tuple[Member, ...]:
-    """Members that are kernels producing the units: incoming weights without biases and scales."""
+    """Returns the kernels that produce the units: incoming weights without biases and scales."""
     return group.with_roles(PRODUCES).members
 
 
 def owned_indices(member: Member, size: int) -> np.ndarray:
-    """(size, k) int, the k indices along the member's axis that each unit owns, ascending."""
+    """Returns the k indices along the member's axis that each unit owns, ascending; (size, k)
+    int."""
     order = np.lexsort((member.at, member.unit))
     return member.at[order].reshape(size, -1)
 
 
 def take_units(leaf: jax.Array, member: Member, size: int) -> jax.Array:
-    """(size, entries), the entries that each unit owns along one axis of a leaf."""
+    """Returns the entries that each unit owns along one axis of a leaf; (size, entries)."""
     index = owned_indices(member, size).reshape(-1)
     rows = jnp.moveaxis(leaf, member.axis, 0)
     return (rows if _is_arange(index, len(rows)) else jnp.take(rows, index, 0)).reshape(size, -1)
@@ -68,12 +69,12 @@ def put_units(leaf: jax.Array, member: Member, entries: jax.Array, where: jax.Ar
 
 
 def _is_arange(index: np.ndarray, size: int) -> bool:
-    """Whether the indices are 0, 1, …, size - 1."""
+    """Returns whether the indices are 0, 1, …, size - 1."""
     return np.array_equal(index, np.arange(size))
 
 
 def sum_owned(group: UnitGroup, values: Mapping[str, jax.Array], side: str = "all") -> jax.Array:
-    """(size,) float32, the sum of the entries that each unit owns; missing leaves count as zero.
+    """Sums the entries that each unit owns; (size,) float32. Missing leaves count as zero.
 
     Raises:
       UserError: If none of the group's leaves is in `values`.
@@ -91,7 +92,7 @@ def sum_owned(group: UnitGroup, values: Mapping[str, jax.Array], side: str = "al
 
 
 def _once(leaf: jax.Array, members: Sequence[Member], size: int) -> jax.Array:
-    """Sum of entries that a unit owns along any of several axes (inclusion-exclusion)."""
+    """Sums the entries that a unit owns along any of several axes (inclusion-exclusion)."""
     found = jnp.zeros(size, jnp.float32)
     for count in range(1, len(members) + 1):
         for some in itertools.combinations(sorted(members, key=lambda m: m.axis), count):
@@ -104,7 +105,7 @@ def _once(leaf: jax.Array, members: Sequence[Member], size: int) -> jax.Array:
 
 
 def _joined(tables: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Indices (size, k) along several axes, as indices of all their combinations."""
+    """Returns indices of all combinations of (size, k) indices along several axes."""
     count = len(tables)
     wide = [
         table.reshape(len(table), *(-1 if i == j else 1 for j in range(count)))

@@ -1,4 +1,4 @@
-"""A network layer by layer: shapes, parameters, MACs, units, and what is active of them."""
+"""Layer-by-layer summary of a network: shapes, parameters, MACs and active units."""
 
 import itertools
 from collections.abc import Callable
@@ -21,12 +21,12 @@ class LayerSummary(NamedTuple):
     Attributes:
       name: Path of the layer.
       shapes: `{name of a leaf: its shape}`.
-      params: Parameters.
-      macs: MACs of its weights for one example, inactive ones included.
-      weights: Those of leaves of two or more axes.
-      active: Weights that are not zero.
-      units: Units that the layer produces and that can be removed.
-      active_units: Units with nonzero outgoing weights.
+      params: Number of parameters.
+      macs: MACs of its weights per example, including inactive ones.
+      weights: Number of parameters in leaves of two or more axes.
+      active: Number of nonzero weights.
+      units: Number of removable units that the layer produces.
+      active_units: Number of units with nonzero outgoing weights.
     """
 
     name: str
@@ -42,16 +42,16 @@ class LayerSummary(NamedTuple):
 def layer_summaries(
     apply_fn: Callable[..., Any], variables: Any, inputs: Any
 ) -> tuple[list[LayerSummary], int]:
-    """Describes a network of any library, layer by layer.
+    """Summarizes a network of any library, layer by layer.
 
     Args:
-      apply_fn: `(variables, inputs) → outputs`, in evaluation.
-      variables: Its masked variables, on the host or not. Where they are a dict with "params", only
-        these are described.
+      apply_fn: `(variables, inputs) → outputs`, in evaluation mode.
+      variables: Its masked variables. Of a dict with "params", only these are summarized.
       inputs: One example, (1, …), or its shape and dtype.
 
     Returns:
-      The layers, in natural order, and the MACs that no weight has: products of two activations.
+      The layers, in natural order, and the MACs of products of two activations, which belong to no
+      weight.
     """
     shapes = jax.eval_shape(lambda x: x, variables)
     counted = macs(apply_fn, shapes, inputs)

@@ -1,4 +1,4 @@
-"""Layouts: the origin of each index of an axis when units are removed and others are added."""
+"""Layouts: the origin of each index of an axis when units are removed or added."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class Layout(NamedTuple):
     """The indices of a resized axis.
 
     Attributes:
-      source: (new size,) int, the old index that is moved here, or that a new index is modelled on.
+      source: (new size,) int, the old index that is moved here, or the template of a new index.
       fresh: (new size,) bool, whether the index belongs to a new unit, whose entries are zero.
     """
 
@@ -86,7 +86,7 @@ def _units(group: UnitGroup, mask: np.ndarray, width: int) -> Layout:
 
 
 def _take(own: list[Member], left: np.ndarray, size: int, length: int) -> np.ndarray:
-    """Indices of an axis none of whose units is removed."""
+    """Returns the indices of an axis none of whose units is removed."""
     removed = np.ones(size, bool)
     removed[left] = False
     keep = np.ones(length, bool)
@@ -98,7 +98,7 @@ def _take(own: list[Member], left: np.ndarray, size: int, length: int) -> np.nda
 def _with_new(
     name: str, own: list[Member], taken: np.ndarray, left: np.ndarray, fresh: int
 ) -> np.ndarray:
-    """The kept indices, and those of the last unit once more for each new unit."""
+    """Returns the kept indices, with those of the last unit repeated for each new unit."""
     if not fresh:
         return taken
     pairs = np.concatenate([np.stack([m.unit, m.at], 1) for m in own])
@@ -114,13 +114,13 @@ def _with_new(
 
 
 def _runs(last: np.ndarray, before: np.ndarray) -> list[np.ndarray]:
-    """Positions of the last unit, split where a position of the unit before it lies between."""
+    """Splits positions of the last unit where a position of the previous unit lies between."""
     turn = np.searchsorted(before, last)
     return np.split(last, np.flatnonzero(np.diff(turn)) + 1)
 
 
 def _nth(at: np.ndarray) -> np.ndarray:
-    """How many times each index has occurred before."""
+    """Counts earlier occurrences of each index."""
     order = np.argsort(at, kind="stable")
     first = np.searchsorted(at[order], at[order])
     nth = np.empty(len(at), int)
@@ -129,7 +129,7 @@ def _nth(at: np.ndarray) -> np.ndarray:
 
 
 def _moved(member: Member, at: np.ndarray, left: np.ndarray, own: bool) -> Member:
-    """A member on an axis whose indices are now those in `at`."""
+    """Returns a member for an axis whose indices are now those in `at`."""
     order = np.argsort(member.at, kind="stable")
     first, stop = (np.searchsorted(member.at[order], at, side) for side in ("left", "right"))
     place = np.repeat(np.arange(len(at)), stop - first)

@@ -43,8 +43,8 @@ def on_units(
     The inner transform receives one leaf of shape (size,) per group: the unit masks as its masks,
     `drop` as its params, and `grow` as its gradients. So `plasticity(drop=score.magnitude(),
     grow=score.gradient(), …)` prunes the units of lowest `drop` and grows those of highest `grow`;
-    its schedules apply to units. Its `init` receives the summed magnitude of the
-    outgoing weights of each unit as params.
+    its schedules apply to units. Its `init` receives the summed magnitude of each unit's outgoing
+    weights as params.
 
     The outgoing weights of an inactive unit are masked; its own weights are kept and not trained
     (see `outgoing_masks`). So its outgoing weights have gradients, from which `grow` is computed.
@@ -54,7 +54,7 @@ def on_units(
       groups: Units of the params (`groups_in_collection`), none of which is summed over.
       drop: A score of active units (`gpnas.units.score`), at least 0.
       grow: A score of inactive units, at least 0.
-      every, window: Update statistics in the last `window` steps of every `every` only; in all
+      every, window: Update statistics only in the last `window` of every `every` steps; in all
         steps if None.
 
     Returns:
@@ -96,14 +96,14 @@ def on_units(
 
 
 def _masks_of_weights(groups: UnitGroups, units: Mapping[str, jax.Array], params: Any) -> Any:
-    """Unit masks as masks of weights; biases and scales are not masked."""
+    """Converts unit masks to masks of weights; biases and scales are not masked."""
     weights = init_masks(params)
     masks = weight_masks(groups, units, params, weights)
     return jax.tree.map(lambda m, w: m if jnp.ndim(w) else w, masks, weights)
 
 
 def outgoing_masks(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], params: Any) -> Any:
-    """Masks of the outgoing weights of units: False for those of inactive units, True elsewhere.
+    """Returns masks of outgoing weights: False for those of inactive units, True elsewhere.
 
     Applying them removes inactive units from the function and keeps their incoming weights. The
     outputs are those with `weight_masks`, unless a group is `summed`.
@@ -121,7 +121,7 @@ def outgoing_masks(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], para
 
 
 def groups_in_collection(groups: UnitGroups, collection: str = "params") -> UnitGroups:
-    """Restricts groups to one collection of the variables, and omits those that are summed over.
+    """Restricts groups to one collection of the variables and omits those that are summed over.
 
     Args:
       groups: Groups found by `discover` in all variables of a Flax module.

@@ -1,4 +1,4 @@
-"""Resizes a train state: everything that has the shapes of a network's variables."""
+"""Resizes train states: everything with the shapes of a network's variables."""
 
 import functools
 import itertools
@@ -69,7 +69,8 @@ def resize(
 
 
 def _owner(name: str, shapes: Mapping[str, tuple]) -> str | None:
-    """The leaf of the variables whose path (or path in its collection) is a suffix of `name`."""
+    """Returns the leaf of the variables whose path (or path in its collection) is a suffix of
+    `name`."""
 
     def fit(path: str) -> int:
         ends = (path, path.partition("/")[2])
@@ -80,7 +81,7 @@ def _owner(name: str, shapes: Mapping[str, tuple]) -> str | None:
 
 
 def _own_axes(name: str, shape: tuple, full: tuple, moves: Layouts) -> Layouts:
-    """Layouts by axis of an array that belongs to a leaf."""
+    """Returns layouts by axis of an array that belongs to a leaf."""
     extra = len(shape) - len(full)
     if extra >= 0 and shape[extra:] == full:
         return {axis + extra: layout for axis, layout in moves.items()}

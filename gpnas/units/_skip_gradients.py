@@ -60,14 +60,14 @@ def skip_gradients(
     names: Sequence[str],
     *inputs: Any,
 ) -> dict[str, jax.Array]:
-    """Gradients HᵀG/N of skip connections over units.
+    """Computes the gradients HᵀG/N of skip connections over units.
 
     Each leads from the inputs of the layer that produces a unit to the outputs of those that
-    consume it. An entry is the mixed derivative ∂²L/∂u∂v of the loss by an incoming weight u and an
-    outgoing weight v of a new unit with no other weights and the identity as its activation; norms
-    between the layers are included. For dense layers it is HᵀG/N. For convolutions it is the
-    gradient of a convolution with the composed window, unrolled: each entry of one window times
-    each of the other.
+    consume it. An entry is the mixed derivative ∂²L/∂u∂v of the loss with respect to an incoming
+    weight u and an outgoing weight v of a new unit that has no other weights and the identity as
+    its activation. Norms between the layers are included. For dense layers it is HᵀG/N. For
+    convolutions it is the gradient of a convolution with the composed window, unrolled: each entry
+    of one window times each of the other.
 
     Args:
       apply_fn: The function given to `discover`.
@@ -113,7 +113,7 @@ def skip_gradients(
 def _run(
     graph: Graph, args: list, added: Mapping[int, jax.Array]
 ) -> tuple[list[jax.Array], dict[int, jax.Array]]:
-    """(outputs of a graph, all of its values by id), with arrays added to some values."""
+    """Returns (outputs of a graph, all of its values by id), with arrays added to some values."""
     found = dict(graph.constants) | {x.id: arg for x, arg in zip(graph.ins, args, strict=True)}
     for op in graph.ops:
         results = op.as_traced(*(found[x.id] for x in op.ins))
@@ -137,7 +137,7 @@ def _skip_path(traced: Trace, solution: Solution, group: UnitGroup) -> SkipPath:
 
 
 def _layer_use(traced: Trace, group: UnitGroup, member: Member) -> LayerUse:
-    """The layer that uses a kernel as it is, and contracts one axis of its other operand.
+    """Returns the layer that uses a kernel unchanged and contracts one axis of its other operand.
 
     Raises:
       UserError: If there is no such layer.
@@ -169,20 +169,20 @@ def _is_plain(use: LayerUse) -> bool:
 
 
 def _output_axis(use: LayerUse) -> int:
-    """The axis of the output along which the units of the producing layer lie."""
+    """Returns the output axis along which the units of the producing layer lie."""
     links = rule_of(use.op).links(use.op)
     return next(k.out_axis for k in links if (k.source, k.axis) == (use.kernel, use.member.axis))
 
 
 def _input_axis(use: LayerUse) -> int:
-    """The axis of the input along which the units of the consuming layer lie."""
+    """Returns the input axis along which the units of the consuming layer lie."""
     if use.op.name == "dot_general":
         return use.op.params["dimension_numbers"][0][1 - use.kernel][0]
     return use.op.params["dimension_numbers"].lhs_spec[1]
 
 
 def _same_positions(solution: Solution, producer: LayerUse, consumer: LayerUse) -> bool:
-    """Whether producer and consumer agree, index by index, along all axes but that of the units.
+    """Returns whether producer and consumer agree along all axes except that of the units.
 
     They have the same nodes unless an op on the way moves or joins positions.
     """
@@ -198,7 +198,7 @@ def _same_positions(solution: Solution, producer: LayerUse, consumer: LayerUse) 
 
 
 def _widened(producer: LayerUse, x: jax.Array) -> jax.Array:
-    """Output of the producing layer with one unit per entry of its incoming weights."""
+    """Computes the producing layer's output with one unit per entry of its incoming weights."""
     shape = list(producer.op.ins[producer.kernel].shape)
     del shape[producer.member.axis]
     unit = jnp.eye(math.prod(shape), dtype=x.dtype).reshape(*shape, -1)
@@ -208,7 +208,8 @@ def _widened(producer: LayerUse, x: jax.Array) -> jax.Array:
 def _consumer_gradient(
     consumer: LayerUse, producer: LayerUse, wide: jax.Array, slope: jax.Array
 ) -> jax.Array:
-    """(incoming entries, outgoing entries): gradient of weights that consume the widened units."""
+    """Returns the gradient of weights that consume the widened units; (incoming, outgoing
+    entries)."""
     x = jnp.moveaxis(wide, _output_axis(producer), _input_axis(consumer))
     shape = list(consumer.op.ins[consumer.kernel].shape)
     shape[consumer.member.axis] = wide.shape[_output_axis(producer)]

@@ -27,10 +27,10 @@ def verify(
     scale of zero would hide all differences.
 
     Args:
-      apply_fn, variables, groups: As for `discover`, and its result.
+      apply_fn, variables, groups: Arguments and result of `discover`.
       *inputs: Arrays.
       key: Random key.
-      each: Whether to try each group alone, too, which compiles a program per group.
+      each: Whether to also try each group alone, which compiles a program per group.
 
     Returns:
       The largest `relative_difference`.
@@ -56,12 +56,12 @@ def verify(
 
 
 def _jit_quickly(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Jits with little optimization: each program runs once, so compile time dominates."""
+    """Jits with little optimization, since each program runs only once."""
     return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def relative_difference(a: Any, b: Any) -> float:
-    """Largest absolute difference of two pytrees, relative to the largest number in `a` if above 1.
+    """Returns the largest absolute difference, relative to the largest number in `a` if above 1.
 
     Infinite where only one of the two is finite, or where `a` is finite nowhere.
 
@@ -81,7 +81,7 @@ def relative_difference(a: Any, b: Any) -> float:
 
 
 def _random_mask(random: np.random.Generator, size: int) -> np.ndarray:
-    """(size,) bool, random, with at least one True and one False; a single unit may be either."""
+    """Returns a random mask (size,) with a True and a False entry; a single unit may be either."""
     return random.permutation(size) < random.integers(size > 1, max(size, 2))
 
 

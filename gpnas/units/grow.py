@@ -1,14 +1,14 @@
 """Initializations of grown units.
 
 A unit is new if it is inactive in the unit masks before and active in those after. Each function
-here makes an initialization, which sets the entries of new units and no others:
-`init(variables, groups, before, after, key, entry_masks=None) → variables`.
+returns an initialization, which sets only the entries of new units: `init(variables, groups,
+before, after, key, entry_masks=None) → variables`.
 
 `before` and `after` are unit masks, `{group: (size,) bool}`; missing groups are active.
-`entry_masks` are masks of single weights, as for `weight_masks`. Entries that belong to an inactive
-unit, too, or that an entry mask excludes, stay zero. Biases (and other added leaves) start at zero,
-scales and variances (and other factors) at the mean over active units. For an unknown group, or new
-units that cannot be initialized this way, an initialization raises `UserError`.
+`entry_masks` are masks of single weights, as for `weight_masks`. Entries that also belong to an
+inactive unit, or that an entry mask excludes, stay zero. Biases (and other added leaves) start at
+zero, scales and variances (and other factors) at the mean over active units. For an unknown group,
+or new units that cannot be initialized this way, an initialization raises `UserError`.
 
 An initialization can be jitted. A group whose masks are traced counts as growing; masks of the
 other groups may be arrays on the host.
@@ -113,7 +113,7 @@ def gradmax(
 
 
 def random(norm: float | None = None, zero: str = "outgoing") -> Init:
-    """Sets one side to zero, and the other to a random direction: the control of GradMax.
+    """Sets one side to zero and the other to a random direction; the control of GradMax.
 
     Args:
       norm, zero: As for `gradmax`.
@@ -139,7 +139,7 @@ def _given_side(zero: str) -> str:
 def orthogonal(norm: float | None = None) -> Init:
     """Sets incoming weights orthogonal to those of all other units, and outgoing ones to zero.
 
-    If active units span their whole input space, new units get the least covered directions.
+    If the active units span the whole input space, new units get the least covered directions.
 
     Args:
       norm: L2 norm of the incoming weights; the mean over active units if None.
@@ -169,12 +169,12 @@ def orthogonal(norm: float | None = None) -> Init:
 def net2net(unevenness: float = 0.0) -> Init:
     """Copies active units; copies share the outgoing weights of the original.
 
-    A unit and its one copy get half of the outgoing weights each. The function does not change,
+    A unit and its single copy get half of the outgoing weights each. This preserves the function,
     since consumers are linear in their kernels. Identical copies would have identical gradients,
     unless dropout or unequal shares break the symmetry.
 
     Args:
-      unevenness: Shares are drawn uniformly from 1 ± this, in [0, 1), and normalized.
+      unevenness: In [0, 1); shares are drawn uniformly from 1 ± unevenness and normalized.
 
     Raises:
       UserError: For an invalid unevenness; from the init, if an op sums over the activations of new
@@ -203,7 +203,7 @@ def net2net(unevenness: float = 0.0) -> Init:
 
 
 def _check_copied(group: UnitGroup, member: Member) -> None:
-    """Checks that the entries of one unit in a leaf can be copied to another, index by index."""
+    """Checks that the entries of a unit in a leaf can be copied to another unit."""
     table = owned_indices(member, group.size)
     if member.role == BOTH:
         raise UserError(
@@ -217,7 +217,8 @@ def _check_copied(group: UnitGroup, member: Member) -> None:
 
 
 def _originals(group: UnitGroup, new: Growth, unevenness: float) -> tuple[jax.Array, jax.Array]:
-    """((size,) the original of each unit, (size,) its share of the original's outgoing weights)."""
+    """Returns ((size,) original of each unit, (size,) its share of the original's outgoing
+    weights)."""
     grown, kept = new.grown[group.name], new.kept(group)
     if is_concrete(kept) and not np.any(kept):
         raise UserError(f"active units of {group.name}", 0, "1 or more")

@@ -1,13 +1,12 @@
 """Scores of units, active or inactive.
 
-Each function takes the groups found by `discover` and returns a score like those of
-`gpnas.masks.score`, with the same running statistics, which are shared by name. Its value is
-`{group name: (size,) float32}`. The params in its context are the variables given to `discover`, or
-some of their collections (`{"params": …}`); the gradients have the same structure. Missing leaves
-count as zero.
+Each function takes the groups found by `discover` and returns a score as those of
+`gpnas.masks.score`, with the same running statistics, shared by name. Its value is `{group name:
+(size,) float32}`. The params in its context are the variables given to `discover`, or some of their
+collections (`{"params": …}`); the gradients have the same structure. Missing leaves count as zero.
 
-Sides select the entries of a unit. "incoming" is all that produces it (columns of kernels, biases,
-scales), "outgoing" all that consumes it (rows of the kernels behind it). An inactive unit has
+Sides select the entries of a unit. "incoming" entries produce the unit (columns of kernels, biases,
+scales); "outgoing" entries consume it (rows of the following kernels). An inactive unit has
 gradients on one side only if its other side is nonzero: outgoing ones if its incoming weights were
 kept.
 """
@@ -37,8 +36,8 @@ _COLLECTION = "params/"
 def sum_per_unit(groups: UnitGroups, values: Any, side: str = "all") -> UnitValues:
     """Sums a value per weight over the entries of each unit.
 
-    An entry that belongs to a unit along two axes of a leaf counts once. So any score of weights
-    becomes a score of units.
+    An entry that belongs to a unit along two axes of a leaf counts once. This turns any score of
+    weights into a score of units.
 
     Args:
       groups: Groups found by `discover`.
@@ -71,7 +70,7 @@ def of_weights(groups: UnitGroups, score: scores.Score, side: str = "all") -> sc
 
 
 def magnitude(groups: UnitGroups, side: str = "all") -> scores.Score:
-    """The L2 norm of a unit's entries, statistics included if the context has them.
+    """Computes the L2 norm of a unit's entries, including statistics if the context has them.
 
     Args:
       groups: Unit groups of the params.
@@ -91,7 +90,7 @@ def magnitude(groups: UnitGroups, side: str = "all") -> scores.Score:
 
 
 def taylor(groups: UnitGroups, side: str = "all") -> scores.Score:
-    """`|Σ w·g|`, the first-order change of the loss when all weights of a unit are removed.
+    """Computes `|Σ w·g|`, the first-order change of the loss when a unit's weights are removed.
 
     Args:
       groups: Unit groups of the params.
@@ -109,11 +108,11 @@ def taylor(groups: UnitGroups, side: str = "all") -> scores.Score:
 
 
 def removal_cost(groups: UnitGroups, decay: float = 0.9, batch_size: int = 1) -> scores.Score:
-    """`U = |Σ ḡw| + ½ΣFw²`, the estimated increase of the loss when an active unit is removed.
+    """Estimates the increase of the loss when a unit is removed: `U = |Σ ḡw| + ½ΣFw²`.
 
-    The slope is summed before the absolute value is taken, since all weights are removed at once.
-    Outgoing weights count: without them the unit is removed, so that both sides would count the
-    same change twice.
+    Slopes are summed before taking the absolute value, since all weights are removed together. Only
+    outgoing weights count: zeroing them removes the unit, so both sides would count the change
+    twice.
 
     Args:
       groups: Groups found by `discover`.
@@ -142,9 +141,10 @@ def growth_gain(
     batch_size: int = 1,
     epsilon: float = 1e-8,
 ) -> scores.Score:
-    """V = Σ ḡ² / 2(F + ε), the estimated decrease of the loss when a unit is grown.
+    """Estimates the decrease of the loss when a unit is grown: V = Σ ḡ² / 2(F + ε).
 
-    Outgoing weights count: those that are zero in an inactive unit, while incoming ones are kept.
+    Only outgoing weights count: they are zero in an inactive unit, while its incoming ones are
+    kept.
 
     Args:
       groups: Groups found by `discover`.
@@ -155,7 +155,7 @@ def growth_gain(
 
 
 def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*") -> scores.Score:
-    """`Σ|γ|` over the scales of a unit: those of its norms, and layer scales.
+    """Sums `|γ|` over the scales of a unit: those of its norms, and layer scales.
 
     Groups without scales are omitted.
 
@@ -186,9 +186,9 @@ def batch_norm_scale(groups: UnitGroups, where: tree.Filter = _COLLECTION + "*")
 
 
 def fpgm(groups: UnitGroups) -> scores.Score:
-    """Σ_j ‖w_i − w_j‖, the sum of distances of a unit's incoming kernels to those of its group.
+    """Sums the distances of a unit's incoming kernels to those of its group: Σ_j ‖w_i − w_j‖.
 
-    The unit of lowest score is nearest to the geometric median, and can be replaced by the others.
+    The unit of lowest score is nearest to the geometric median, and is replaceable by the others.
 
     Args:
       groups: Unit groups of the params.
@@ -205,7 +205,7 @@ def fpgm(groups: UnitGroups) -> scores.Score:
 
 
 def random(groups: UnitGroups) -> scores.Score:
-    """Uniform in [0, 1), drawn anew at every mask update, with a key per group.
+    """Draws uniform scores in [0, 1) at every mask update, with a key per group.
 
     Args:
       groups: Unit groups of the params.
@@ -265,7 +265,7 @@ def _score(
 
 
 def _distances(group: UnitGroup, found: Mapping[str, jax.Array]) -> jax.Array:
-    """(size,), sums of distances between the incoming kernels of a group."""
+    """Sums distances between the incoming kernels of a group; (size,)."""
     parts = [take_units(found[m.path], m, group.size) for m in producers(group) if m.path in found]
     if not parts:
         raise UserError("variables", ", ".join(found), f"kernels that produce {group.name}")

@@ -1,4 +1,4 @@
-"""LeNet-300-100 on MNIST by the recipes that papers and their code have."""
+"""LeNet-300-100 on MNIST with the recipes of papers and their code."""
 
 import pathlib
 from collections.abc import Mapping

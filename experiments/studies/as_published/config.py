@@ -1,11 +1,11 @@
-"""LeNet-300-100 on MNIST by the recipes that papers and their code have, at their budgets.
+"""LeNet-300-100 on MNIST with the recipes of papers and their code, at their budgets.
 
     python experiments/reproduce.py "sparse VD unremoved"
 
-Sparse VD removes nothing while it trains, and begins with a trained network, whose divergence is
-switched on between epochs 5 and 20. L0 evaluates an average of its weights, decays them, and trains
-on all of the 60,000 images but ten. NPN and a dense network have NPN's optimizer, Adam at a
-constant rate; "NPN with SGD" has the recipe of the other arms.
+Sparse VD removes no weights in training and starts with a trained network; the divergence is ramped
+up between epochs 5 and 20. L0 evaluates an average of its weights, uses weight decay, and trains on
+all but ten of the 60,000 images. NPN and a dense network have NPN's optimizer, Adam at a constant
+rate; "NPN with SGD" has the recipe of the other arms.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +18,7 @@ _NETWORKS = "experiments.studies.as_published.networks"
 
 
 def get_config() -> ConfigDict:
-    """Arms by name."""
+    """Returns the arms by name."""
     arms = {
         "sparse VD unremoved": mnist(sparse_vd, 200, remove=False),
         "sparse VD unremoved 0–1": mnist(sparse_vd, 200, remove=False),

@@ -1,4 +1,4 @@
-"""LeNet-300-100 for pixels from 0 to 1, and trained networks to begin with."""
+"""LeNet-300-100 for pixels from 0 to 1, and trained networks as initial weights."""
 
 import functools
 import pathlib
@@ -12,12 +12,12 @@ from experiments.studies.recipes import mnist
 from gpnas import models
 from gpnas.train import load_run, train
 
-_MEAN, _STD = 0.1307, 0.3081  # of MNIST's pixels, by which the library standardizes them
+_MEAN, _STD = 0.1307, 0.3081  # of MNIST's pixels, used by the library's standardization
 EPOCHS = 20  # of a trained network
 
 
 class UnitPixels(nn.Module):
-    """LeNet-300-100 on pixels from 0 to 1, to which standardized ones are scaled back."""
+    """LeNet-300-100 on pixels from 0 to 1; undoes the standardization."""
 
     num_classes: int = 10
 
@@ -28,12 +28,13 @@ class UnitPixels(nn.Module):
 
 
 def trained() -> dict:
-    """Variables of a dense LeNet-300-100 of seed 0, trained by Adam for `EPOCHS` epochs."""
+    """Returns variables of a dense LeNet-300-100, trained by Adam for `EPOCHS` epochs with seed
+    0."""
     return _trained("lenet300")
 
 
 def trained_unit() -> dict:
-    """The same of `UnitPixels`."""
+    """Returns the same for `UnitPixels`."""
     return _trained(f"{UnitPixels.__module__}:{UnitPixels.__name__}")
 
 

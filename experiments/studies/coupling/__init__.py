@@ -1,4 +1,4 @@
-"""Does coupling win between connections? LeNet-300-100 on Fashion-MNIST at five densities."""
+"""Does coupling help weights? LeNet-300-100 on Fashion-MNIST at five densities."""
 
 import functools
 import pathlib
@@ -18,13 +18,13 @@ _REFERENCES = ("development", "GMP sparse start", "GraNet matched")
 def sections(
     name: str, top: float, results: pathlib.Path, config: ConfigDict
 ) -> Mapping[str, Section]:
-    """Tables of differences and of errors, and the figure of a study with these arms.
+    """Returns tables of differences and errors, and the figure of a study with these arms.
 
     Args:
-      name: Of the markers.
+      name: Name of the markers.
       top: Largest error that the figure shows, in %.
       results: Folder of all studies' records.
-      config: Of the study.
+      config: The study's config.
     """
     found = records(results, config)
     if not found:

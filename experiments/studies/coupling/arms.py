@@ -1,4 +1,4 @@
-"""The arms: growth and pruning coupled, its ablations, and its rivals at equal training FLOPs."""
+"""Arms: coupled growth and pruning, its ablations, and rivals at equal training FLOPs."""
 
 import functools
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from gpnas.methods import match_flops, relative_flops
 from gpnas.train import base
 
 EPOCHS = 10
-STEPS = 421  # of an epoch
-#: Of LeNet-300-100 on the training images of MNIST and Fashion-MNIST, batch 128.
+STEPS = 421  # per epoch
+#: Training settings of LeNet-300-100 on MNIST and Fashion-MNIST, batch 128.
 RUN: dict[str, Any] = {
     "batch_size": 128,
     "shapes": {
@@ -31,8 +31,8 @@ class Arm(NamedTuple):
     """An arm of the study.
 
     Attributes:
-      get_config: Of the method, at any density.
-      changes: Fields of the method that differ from it.
+      get_config: Config of the method, at any density.
+      changes: Changed fields of the method.
       solved: The field that is solved for given training FLOPs; "epochs": the run is longer;
         empty: the FLOPs are the method's own.
     """
@@ -46,7 +46,7 @@ def _own(function: str, **fields: Any) -> Callable[[], ConfigDict]:
     return lambda: base(name=f"{_RIVALS}.{function}", density=0.02, every="auto", **fields)
 
 
-#: By name, all of a given density.
+#: Arms with a given density, by name.
 ARMS: dict[str, Arm] = {
     OURS: Arm(development.get_config, {}, "peak"),
     "pipeline": Arm(pipeline.get_config, {"allocation": "global"}, "peak"),
@@ -70,7 +70,7 @@ ARMS: dict[str, Arm] = {
 }
 
 
-#: Arms of the training FLOPs of `OURS`.
+#: Arms with the training FLOPs of `OURS`.
 MATCHED = tuple(name for name, arm in ARMS.items() if arm.solved and name != OURS)
 
 
@@ -82,13 +82,13 @@ def config_of(
     epochs: int = EPOCHS,
     flops: float | None = None,
 ) -> ConfigDict:
-    """The config of an arm at a density.
+    """Returns the config of an arm at a density.
 
     Args:
-      name: Of the arm, or "dense".
+      name: Name of the arm, or "dense".
       density: Final density.
-      weight_decay: As chosen on validation.
-      epochs: Length; an arm that is made longer has its own.
+      weight_decay: Weight decay chosen on validation.
+      epochs: Length; an arm with solved length ignores it.
       flops: Training FLOPs of the arms that can be solved, relative to a dense run of `EPOCHS`
         epochs; None: those of `OURS` as its config has it.
 
@@ -115,7 +115,7 @@ def config_of(
 
 
 def _solve(config: ConfigDict, field: str, goal: float) -> None:
-    """Sets the field of the method, to four digits, for a goal as `match_flops` has it."""
+    """Sets a field of the method, to four digits, to meet a goal (see `match_flops`)."""
     density = config.method.density
     ranges = {"first": (density, 1.0), "peak": (1.0, 1 / density), "extra": (0.0, 1 - density)}
     steps, settings = STEPS * config.train.epochs, config.method.to_dict()
@@ -125,10 +125,10 @@ def _solve(config: ConfigDict, field: str, goal: float) -> None:
 
 @functools.cache
 def target(density: float) -> float:
-    """Training FLOPs of development at a density, relative to dense training."""
+    """Returns the training FLOPs of development at a density, relative to dense training."""
     return _cost(config_of(OURS, density))
 
 
 def _cost(config: ConfigDict) -> float:
-    """Training FLOPs relative to dense training, of a run of `EPOCHS` epochs."""
+    """Returns training FLOPs relative to dense training, for a run of `EPOCHS` epochs."""
     return relative_flops(config.method.to_dict(), **RUN, total_steps=STEPS * EPOCHS)

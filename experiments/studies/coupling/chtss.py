@@ -37,7 +37,7 @@ def chtss(
     stop_at: float = 0.75,
     allocation: allocate.Allocation = allocate.erk(),
 ) -> Method:
-    """Soft-sampled removal, topological regrowth, and a sigmoid decay of the density.
+    """Combines soft-sampled removal, topological regrowth, and a sigmoid decay of the density.
 
     Args:
       density: Final density.
@@ -86,7 +86,7 @@ def chtss(
 def rewire(
     active: Leaves, ctx: MaskContext, targets: Any, fraction: float, heat: jax.Array
 ) -> Leaves:
-    """One mask update.
+    """Applies one mask update.
 
     Args:
       active: Masks of the layers, inputs × outputs, by path in the order of the network.
@@ -114,7 +114,7 @@ def rewire(
 
 
 def percolate(active: Leaves) -> Leaves:
-    """Removes the links of hidden neurons without inputs or without outputs, until there are none.
+    """Removes links of hidden neurons without inputs or without outputs until none is left.
 
     Args:
       active: Masks of the layers, inputs × outputs, in the order of the network.
@@ -131,7 +131,7 @@ def percolate(active: Leaves) -> Leaves:
 
 
 def ch2_l3n(mask: jax.Array) -> jax.Array:
-    """CH2-L3n, the topological likelihood of each absent link of a bipartite network.
+    """Returns CH2-L3n, the topological likelihood of each absent link of a bipartite network.
 
     Args:
       mask: (inputs, outputs) bool.
@@ -158,7 +158,7 @@ def _relative_importance(size: jax.Array) -> jax.Array:
 
 
 def _sample(weight: jax.Array, k: jax.Array, key: jax.Array, where: jax.Array) -> jax.Array:
-    """k elements ∝ weight without replacement, by Gumbel noise."""
+    """Draws k elements ∝ weight without replacement, by Gumbel noise."""
     draw, ties = jax.random.split(key)
     noise = jax.random.gumbel(draw, weight.shape)
     return select.exact_top_k(jnp.log(weight + _TINY) + noise, k, ties, where)

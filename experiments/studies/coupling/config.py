@@ -1,7 +1,7 @@
-"""Does coupling win between connections? Development, its ablations and its rivals at equal FLOPs.
+"""Does coupling help weights? Development, its ablations and rivals at equal FLOPs.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, five densities, 20 paired seeds. The weight decay of each
-arm is that chosen by `coupling_tuning`. About three hours on 2 CPU cores.
+arm was chosen by `coupling_tuning`. About three hours on 2 CPU cores.
 
     python experiments/reproduce.py coupling
 """
@@ -13,7 +13,7 @@ from gpnas.train import study
 
 DENSITIES = (0.02, 0.01, 0.05, 0.005, 0.002)
 SEEDS = tuple(range(20))
-#: Weight decay chosen on validation by `coupling_tuning`; 0 where none is named.
+#: Weight decay chosen on validation by `coupling_tuning`; 0 for other arms.
 CHOSEN: dict[str, float] = {
     "dense": 0.0005,
     "pipeline": 0.0005,
@@ -31,7 +31,7 @@ CHOSEN: dict[str, float] = {
 
 
 def get_config() -> ConfigDict:
-    """The arms, each at each density; the density follows the @."""
+    """Returns the arms, each at each density; the density follows the @."""
     arms = {"dense": config_of("dense", 1.0, CHOSEN.get("dense", 0.0))}
     for density in DENSITIES:
         for name in ARMS:

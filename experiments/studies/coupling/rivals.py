@@ -1,4 +1,4 @@
-"""Rivals that the library does not have: MEST, and SENN's scores on development's curve."""
+"""Rivals that are not in the library: MEST, and SENN's scores on development's curve."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Errors of all arms by density, what was chosen for them, and development against its rivals."""
+"""Errors of all arms by density, chosen settings, and development against its rivals."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,10 +19,10 @@ from gpnas.report import Cell, Column, Table, stats
 
 
 def choice_table(records: Sequence[Record]) -> Table:
-    """Mean validation error of each arm at each weight decay, the lowest marked.
+    """Tabulates each arm's mean validation error at each weight decay, the lowest marked.
 
     Args:
-      records: Of `coupling_tuning`.
+      records: Records of `coupling_tuning`.
     """
     decays = sorted({_decay(record) for record in records})
     columns = [Column("arm", numeric=False), *(Column(f"weight decay {d:g}") for d in decays)]
@@ -37,12 +37,13 @@ def choice_table(records: Sequence[Record]) -> Table:
 
 
 def validation_error(record: Record) -> float:
-    """Validation error at the last step, in %."""
+    """Returns the validation error at the last step, in %."""
     return record["metrics"]["val_error_last"]
 
 
 def chosen_decays(records: Sequence[Record]) -> dict[str, float]:
-    """The weight decay of least mean validation error, by arm; the lowest of equal ones."""
+    """Returns the weight decay of lowest mean validation error by arm; the smallest of equal
+    ones."""
     return {
         arm: min(sorted(means), key=lambda decay: means[decay])
         for arm, means in _validation_errors(records).items()
@@ -50,11 +51,11 @@ def chosen_decays(records: Sequence[Record]) -> dict[str, float]:
 
 
 def ablation_table(records: Sequence[Record], caption: str) -> Table:
-    """Validation error of each arm, minus that of development, and its training FLOPs.
+    """Tabulates each arm's validation error minus development's, and its training FLOPs.
 
     Args:
-      records: Of `coupling_ablations`.
-      caption: Of the table.
+      records: Records of `coupling_ablations`.
+      caption: Caption of the table.
     """
     columns = [
         Column("arm", numeric=False),
@@ -79,10 +80,10 @@ def ablation_table(records: Sequence[Record], caption: str) -> Table:
 
 
 def error_table(records: Sequence[Record]) -> Table:
-    """Test error of each arm at each density, and training FLOPs over those of dense training.
+    """Tabulates test error by arm and density, and training FLOPs relative to dense training.
 
     Args:
-      records: Of `coupling`.
+      records: Records of `coupling`.
     """
     densities = densities_asked(records)
     columns = [Column("arm", numeric=False), *(Column(f"{100 * d:g} %") for d in densities)]
@@ -98,13 +99,13 @@ def error_table(records: Sequence[Record]) -> Table:
 
 
 def gap_table(records: Sequence[Record]) -> Table:
-    """Development minus each arm of equal training FLOPs, paired by seed.
+    """Tabulates development minus each arm of equal training FLOPs, paired by seed.
 
     The last columns are the primary comparison: the area under the error over log density, divided
     by its range, with p of the paired t-test, corrected for the number of rivals by Holm's method.
 
     Args:
-      records: Of `coupling`.
+      records: Records of `coupling`.
     """
     densities = densities_asked(records)
     rivals = [name for name in MATCHED if any(record["arm"] == name for record in records)]
@@ -129,12 +130,12 @@ def gap_table(records: Sequence[Record]) -> Table:
 
 
 def p_value(gap: stats.Estimate) -> float:
-    """Two-sided p of a paired t-test that the mean is zero; 1 where there is no interval."""
+    """Returns the two-sided p-value of a paired t-test of zero mean; 1 without an interval."""
     return 1.0 if gap.half is None else float(ttest_1samp(gap.values, 0.0).pvalue)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """p-values corrected for their number by Holm's step-down method."""
+    """Corrects p-values for their number by Holm's step-down method."""
     corrected, most = {}, 0.0
     for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
         most = max(most, min((len(p_values) - rank) * p, 1.0))
@@ -143,7 +144,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def area(errors: Mapping[float, float]) -> float:
-    """Mean of an error over log density, by the trapezoidal rule."""
+    """Averages an error over log density by the trapezoidal rule."""
     densities = sorted(errors)
     x = np.log(densities)
     return float(np.trapezoid([errors[d] for d in densities], x) / (x[-1] - x[0]))
@@ -158,7 +159,7 @@ def _area_gap(
 
 
 def _areas(records: Sequence[Record], arm: str, densities: Sequence[float]) -> dict[int, Any]:
-    """The area of each seed that has all densities."""
+    """Returns the area of each seed that has all densities."""
     found: dict[int, dict[Any, float]] = {}
     for record in records:
         if record["arm"] == arm:
@@ -187,12 +188,12 @@ def _error_cell(own: Sequence[Record], density: float) -> Cell:
 
 
 def training_flops(own: Sequence[Record]) -> float:
-    """Mean training FLOPs over those of a dense run of `EPOCHS` epochs."""
+    """Returns mean training FLOPs relative to a dense run of `EPOCHS` epochs."""
     return mean(own, lambda record: record["cost"]["train_flops"] / _of_dense(record))
 
 
 def _of_dense(record: Record) -> float:
-    """Training FLOPs of a dense run of `EPOCHS` epochs."""
+    """Returns the training FLOPs of a dense run of `EPOCHS` epochs."""
     return record["cost"]["train_flops_dense"] * EPOCHS / record["config"]["train"]["epochs"]
 
 
@@ -201,7 +202,7 @@ def _decay(record: Record) -> float:
 
 
 def _validation_errors(records: Sequence[Record]) -> dict[str, dict[float, float]]:
-    """`{arm: {weight decay: mean validation error}}`."""
+    """Returns `{arm: {weight decay: mean validation error}}`."""
     found: dict[str, dict[float, list[Record]]] = {}
     for record in records:
         found.setdefault(record["arm"], {}).setdefault(_decay(record), []).append(record)

@@ -1,4 +1,4 @@
-"""The ablations behind docs/coupling.md: which parts of development count."""
+"""Ablations for docs/coupling.md: which parts of development matter."""
 
 import pathlib
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""Which parts of development count? Each is taken away or changed alone, on validation.
+"""Ablations of development: each part is removed or changed separately, judged on validation.
 
-LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left, 20 seeds that `coupling` does
-not have. Test errors are not looked at. About an hour on 2 CPU cores.
+LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left, 20 seeds not used by `coupling`.
+Test errors are not used. About an hour on 2 CPU cores.
 
     python experiments/reproduce.py coupling_ablations
 """
@@ -14,7 +14,7 @@ from experiments.studies.coupling.arms import OURS, config_of
 from gpnas.train import study
 
 DENSITY = 0.02
-#: By name of the arm: fields of the method that differ from the arm "development" of `coupling`.
+#: Changed fields of the method relative to the arm "development" of `coupling`, by arm.
 CHANGES: dict[str, dict[str, Any]] = {
     OURS: {},
     "leaves by ERK": {"allocation": "erk"},
@@ -32,7 +32,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def get_config() -> ConfigDict:
-    """Every change as an arm of its own."""
+    """Returns one arm per change."""
     arms = {}
     for name, changes in CHANGES.items():
         arms[name] = config_of(OURS, DENSITY)

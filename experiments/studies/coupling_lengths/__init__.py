@@ -1,4 +1,4 @@
-"""The lengths of runs behind docs/coupling.md: the lowest error for given training FLOPs."""
+"""Lengths of runs for docs/coupling.md: lowest error for given training FLOPs."""
 
 import pathlib
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""The lowest error for given training FLOPs, where the length of a run is free.
+"""The lowest error for given training FLOPs, with free length of the runs.
 
 LeNet-300-100 on Fashion-MNIST, 2 % of the weights left. At each budget a method runs for several
-lengths; longer runs are sparser on the way. The best length is chosen on validation, over three
+lengths; longer runs are sparser in between. The best length is chosen on validation, over three
 seeds; weight decay as chosen by `coupling_tuning`. About two hours on 2 CPU cores.
 
     python experiments/reproduce.py coupling_lengths
@@ -15,16 +15,17 @@ from gpnas.errors import UserError
 from gpnas.train import study
 
 DENSITY = 0.02
-#: Training FLOPs over those of a dense run of 10 epochs: of development at 5, 10, 20, 40 epochs.
+#: Training FLOPs relative to a dense run of 10 epochs: those of development at 5, 10, 20, 40
+#: epochs.
 BUDGETS = (0.0366, 0.0732, 0.1464, 0.2928)
 EPOCHS = (5, 10, 20, 40, 80)
-#: Methods with a field that sets their training FLOPs, and methods whose length alone does.
+#: Methods with a field that sets their training FLOPs, and methods where only the length does.
 SOLVED = (OURS, "GMP sparse start", "GraNet matched", "random growth")
 PLAIN = ("RigL", "SET", "GMP", "dense")
 
 
 def get_config() -> ConfigDict:
-    """Each method at each budget and length that it can have; after the @: budget and epochs."""
+    """Returns each method at each feasible budget and length; after the @: budget and epochs."""
     arms = {}
     for name in SOLVED:
         for budget in BUDGETS:
@@ -33,7 +34,7 @@ def get_config() -> ConfigDict:
                     config = config_of(
                         name, DENSITY, CHOSEN.get(name, 0.0), epochs=epochs, flops=budget
                     )
-                except UserError:  # so short or so long that no density path costs as much
+                except UserError:  # too short or too long for any density curve of this cost
                     continue
                 arms[f"{name}@{budget:g} {epochs}"] = config
     for name in PLAIN:

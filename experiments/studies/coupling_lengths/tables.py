@@ -1,4 +1,4 @@
-"""Test errors at the length that is best on validation, by training FLOPs."""
+"""Test errors at the length chosen on validation, by training FLOPs."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from experiments.studies.densities import Record, error, mean
 from gpnas.report import Cell, Column, FigureSpec, Panel, Table, place_labels, stats, style
 
 _NEAR = 0.03  # largest relative difference between a run's measured cost and its budget
-_ASIDE = 1.015  # factor between the marks of two methods at one cost
+_ASIDE = 1.015  # horizontal factor between markers of two methods at one cost
 _SHADES = ("c1", "c0", "c2", "c3", "c4", "c5", "c6", "c7")
 
 
 def budget_table(records: Sequence[Record]) -> Table:
-    """Test error of each method at each budget, with the length chosen on validation.
+    """Tabulates each method's test error at each budget, with the length chosen on validation.
 
     Args:
-      records: Of `coupling_lengths`.
+      records: Records of `coupling_lengths`.
     """
     columns = [Column("arm", numeric=False), *(Column(f"{budget:g}") for budget in BUDGETS)]
     rows = []
@@ -37,10 +37,10 @@ def budget_table(records: Sequence[Record]) -> Table:
 
 
 def flops_figure(records: Sequence[Record]) -> FigureSpec:
-    """Test error against training FLOPs, of each method at its best lengths.
+    """Plots test error against training FLOPs of each method at its best lengths.
 
     Args:
-      records: Of `coupling_lengths`.
+      records: Records of `coupling_lengths`.
     """
     points = {}
     for arm in dict.fromkeys(record["arm"] for record in records):
@@ -81,7 +81,7 @@ def _draw(points: Mapping[str, list[tuple[float, Any]]], ax: Axes) -> None:
 
 
 def _best(records: Sequence[Record], arm: str) -> dict[float, list[Record]]:
-    """`{budget: records of the length of least mean validation error}`."""
+    """Returns `{budget: records of the length with the lowest mean validation error}`."""
     found = {}
     for budget in BUDGETS:
         near = [r for r in records if abs(training_flops([r]) / budget - 1) < _NEAR]
@@ -91,7 +91,7 @@ def _best(records: Sequence[Record], arm: str) -> dict[float, list[Record]]:
 
 
 def _lengths(records: Sequence[Record], arm: str) -> dict[int, list[Record]]:
-    """`{epochs: records of the arm}`."""
+    """Returns `{epochs: records of the arm}`."""
     found: dict[int, list[Record]] = {}
     for record in records:
         if record["arm"] == arm:

@@ -1,4 +1,4 @@
-"""The study `coupling` on MNIST: the arms of equal training FLOPs that come nearest to development.
+"""The study `coupling` on MNIST: arms of equal training FLOPs that are closest to development.
 
 LeNet-300-100, 10 epochs, five densities, 20 paired seeds; weight decay as chosen by
 `coupling_tuning`, on Fashion-MNIST. About one hour on 2 CPU cores.
@@ -17,7 +17,7 @@ DENSITIES = (0.01, 0.005, 0.02, 0.05, 0.002)
 
 
 def get_config() -> ConfigDict:
-    """Each arm at each density; the density follows the @."""
+    """Returns each arm at each density; the density follows the @."""
     arms = {}
     for density in DENSITIES:
         for name in ARMS:

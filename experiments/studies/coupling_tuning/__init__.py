@@ -1,4 +1,4 @@
-"""The tuning behind docs/coupling.md: the weight decay of each arm."""
+"""Tuning for docs/coupling.md: the weight decay of each arm."""
 
 import pathlib
 from collections.abc import Mapping

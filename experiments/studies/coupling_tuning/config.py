@@ -1,8 +1,8 @@
-"""The tuning behind docs/coupling.md: the weight decay of each arm, on validation.
+"""Tuning for docs/coupling.md: the weight decay of each arm, on validation.
 
-Three values for each arm at two densities, three seeds that the study itself does not have. Chosen
-is the lowest mean validation error at the last step over both densities. Test errors are not looked
-at. Longer runs take what was chosen for the same method. About 25 minutes on 2 CPU cores.
+Three values for each arm at two densities, three seeds not used by the study. The criterion is the
+lowest mean validation error at the last step over both densities. Test errors are not used. Longer
+runs use the values chosen for the same method. About 25 minutes on 2 CPU cores.
 
     python experiments/reproduce.py coupling_tuning
 """
@@ -17,7 +17,7 @@ WEIGHT_DECAYS = (0.0, 1e-4, 5e-4)
 
 
 def get_config() -> ConfigDict:
-    """Every setting as an arm of its own; after the @: density and weight decay."""
+    """Returns one arm per setting; after the @: density and weight decay."""
     arms = {f"dense@1 {decay:g}": config_of("dense", 1.0, decay) for decay in WEIGHT_DECAYS}
     for name, arm in ARMS.items():
         for density in DENSITIES if arm.solved != "epochs" else ():

@@ -1,4 +1,4 @@
-"""LeNet-300-100 on MNIST at five densities: pruning at plateaus, and its papers' claims."""
+"""LeNet-300-100 on MNIST at five densities: pruning at plateaus, and the papers' claims."""
 
 import pathlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What papers claim of pruning at plateaus and of plasticity, tested on the records of a study."""
+"""Papers' claims about pruning at plateaus and plasticity, tested on the records of a study."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,11 +23,11 @@ Measure = Callable[[Record], float]
 
 
 def claim_table(records: Sequence[Record]) -> Table:
-    """Each claim, whether it shows, and the figures; claims without records are left out.
+    """Tabulates each claim with verdict and numbers; claims without records are left out.
 
     Args:
       records: Of a study with arms named "LOBSTER", "SeReNe", "gradual" and "one-shot" at equal
-        densities, "NPN" at several prices, "NPN expand" and "dense".
+        densities, "NPN" at several penalties, "NPN expand" and "dense".
 
     References:
       LOBSTER (arXiv:2011.09905), SeReNe (arXiv:2102.03773), PSP-entropy (arXiv:2004.14765), NPN
@@ -61,14 +61,14 @@ def claim_table(records: Sequence[Record]) -> Table:
 
 
 def hidden_units(record: Record) -> float:
-    """Hidden units in use."""
+    """Returns the number of hidden units in use."""
     return float(sum(units_in_use(record)[1:]))
 
 
 def difference(
     ours: Sequence[Record], theirs: Sequence[Record], f: Measure
 ) -> stats.Estimate | None:
-    """Mean over densities of `f`, ours minus theirs, and its interval over seeds."""
+    """Averages `f` over densities, ours minus theirs, with its interval over seeds."""
     gaps: dict[int, list[float]] = {}
     for record, twin in reached_pairs(ours, theirs):
         gaps.setdefault(record["seed"], []).append(f(record) - f(twin))
@@ -83,7 +83,7 @@ def _gap(
     unit: str,
     sign: int,
 ) -> tuple[str, str, str] | None:
-    """A claim that the first of two arms has more of a measure (sign 1), or less of it (-1)."""
+    """Tests a claim that the first of two arms has more of a measure (sign 1), or less (-1)."""
     ours, theirs = pair
     if ours not in arms or theirs not in arms:
         return None
@@ -95,7 +95,7 @@ def _gap(
 
 
 def _sparsifies(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] | None:
-    """Whether there is a price that closes half of the weights and costs no accuracy."""
+    """Tests whether some penalty closes half of the weights without loss of accuracy."""
     claim = "NPN: sparsifies to half and less without a loss of accuracy"
     if not npn or not dense:
         return None
@@ -109,7 +109,7 @@ def _sparsifies(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] 
 
 
 def _expands(npn: list[Record], dense: list[Record]) -> tuple[str, str, str] | None:
-    """Whether units become active one by one, and the error comes near the dense network's."""
+    """Tests whether units become active one by one and the error approaches the dense network's."""
     if not npn or not dense:
         return None
     first = npn[0]["config"]["method"]["first_units"]

@@ -1,7 +1,7 @@
 """LeNet-300-100 on MNIST at five densities: pruning at plateaus, with and without sensitivity.
 
 Rows and claims of docs/reproducing.md for LOBSTER, SeReNe, PSP-entropy (gradual pruning, which is
-the loop alone, against one-shot) and neural plasticity networks (five prices), beside GMP, random
+the loop alone, against one-shot) and neural plasticity networks (five penalties), with GMP, random
 masks and dense training. Three seeds, 50 epochs, one recipe. About 80 minutes on one CPU core.
 
     python experiments/reproduce.py curves
@@ -18,7 +18,7 @@ _LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.25, "stop_at": 0.75}
 
 
 def get_config() -> ConfigDict:
-    """Arms by name; a price follows the @."""
+    """Returns the arms by name; a penalty follows the @."""
     arms = {
         "LOBSTER": mnist(lobster, EPOCHS, **_LOOP),
         "SeReNe": mnist(serene, EPOCHS, **_LOOP),

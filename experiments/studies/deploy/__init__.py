@@ -1,4 +1,4 @@
-"""Latency of networks without some of their units, and of sparse matrices, on a CPU."""
+"""Latency of compacted networks and of sparse matrices, on a CPU."""
 
 import pathlib
 from collections.abc import Mapping

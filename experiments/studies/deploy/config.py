@@ -1,8 +1,8 @@
-"""Latency of networks without some of their channels, and of sparse matrices, on a CPU.
+"""Latency of compacted networks and of sparse matrices, on a CPU.
 
-Half and three quarters of all neurons and channels of a network are removed at random (weights do
-not matter to latency), and both networks are exported. Beside them LeNet-300's layers with random
-zeros, as sparse matrices. About ten minutes; nothing else should run. Needs the extra `deploy`.
+Half and three quarters of a network's neurons and channels are removed at random (latency does not
+depend on weights), and both networks are exported. LeNet-300's layers with random zeros are timed
+as sparse matrices. About ten minutes on an otherwise idle machine. Needs the extra `deploy`.
 
     python experiments/reproduce.py deploy
 """
@@ -11,14 +11,14 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Networks by name, and how each is measured."""
+    """Returns the networks by name, and how each is measured."""
     config = ConfigDict()
     config.study = "deploy"
-    config.seed = 0  # of weights and of what is removed
-    config.shares = (0.5, 0.75)  # of neurons and channels, removed
+    config.seed = 0  # of weights and removed units
+    config.shares = (0.5, 0.75)  # removed fractions of neurons and channels
     config.batches = (1, 64)
     config.threads = (1, 2)
-    config.seconds = 6.0  # for each network, share, batch and number of threads
+    config.seconds = 6.0  # per network, fraction, batch and number of threads
     grey, colour = (28, 28, 1), (32, 32, 3)
     both = ("onnxruntime", "JAX", "JAX, im2col")  # in which im2col is the convolution for training
     config.networks = ConfigDict(
@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     config.sparse = ConfigDict()
     config.sparse.densities = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
     config.sparse.batches = (1, 8, 64, 128)
-    config.sparse.rounds = 200  # calls of each way
+    config.sparse.rounds = 200  # calls of each implementation
     config.sparse.layers = ConfigDict(
         {
             "784 × 300": ((784, 300),),

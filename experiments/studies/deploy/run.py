@@ -1,4 +1,4 @@
-"""Latency of compacted networks and of sparse matrices: one record per network or layer."""
+"""Measures latency of compacted networks and sparse matrices: one record per network or layer."""
 
 import pathlib
 import tempfile
@@ -27,7 +27,7 @@ from gpnas.deploy import (
 from gpnas.provenance import provenance
 from gpnas.records import append_line, read_lines, records_path
 
-# Runtime: what its files are called. XLA's own convolution is slow for few channels on a CPU.
+# Runtime: name of its files. XLA's convolution is slow for few channels on a CPU.
 FILES: Mapping[str, str] = {
     "onnxruntime": "onnx",
     "JAX": "stablehlo",
@@ -37,14 +37,14 @@ _SAME = {"units": ("seed", "batches", "threads", "seconds"), "sparse": ("seed",)
 
 
 def measure(config: ConfigDict, results: pathlib.Path) -> pathlib.Path:
-    """Does what is missing of the study, and returns the path of its records.
+    """Makes the missing records of the study; returns the path of its records.
 
     Args:
-      config: As config.py beside this has it.
+      config: Config from config.py of the study.
       results: Records are appended to results/STUDY/records.jsonl.
 
     Raises:
-      UserError: If onnxruntime and what writes for it are missing.
+      UserError: If onnxruntime or the ONNX exporter is missing.
     """
     require_formats(["onnx"])
     path = records_path(results, config.study)
@@ -83,14 +83,14 @@ def _key(record: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A setting as JSON gives it back."""
+    """Returns a setting as read back from JSON."""
     if isinstance(value, ConfigDict):
         return {name: _plain(inner) for name, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, tuple | list) else value
 
 
 def _units(config: ConfigDict, arm: str, share: float) -> dict[str, Any]:
-    """A network with a share of its units removed, beside the whole one."""
+    """Measures a network with a fraction of its units removed, and the whole one."""
     known = config.networks[arm].to_dict()
     shape = known["image_shape"]
     module = models.from_architecture(known)
@@ -142,7 +142,7 @@ def _files(
     shape: tuple[int, ...],
     folder: pathlib.Path,
 ) -> dict[str, pathlib.Path]:
-    """Both networks for each runtime, `{"dense, JAX": path}`."""
+    """Exports both networks for each runtime: `{"dense, JAX": path}`."""
     paths = {}
     for name, one in networks.items():
         assert one.architecture is not None
@@ -157,7 +157,7 @@ def _files(
 
 
 def _sparse(config: ConfigDict, arm: str) -> dict[str, Any]:
-    """Layers with random zeros, as dense and as sparse matrices, by one thread."""
+    """Measures layers with random zeros as dense and as sparse matrices, with one thread."""
     request = {
         "shapes": _plain(config.sparse.layers[arm]),
         "densities": list(config.sparse.densities),

@@ -1,4 +1,4 @@
-"""Latency of dense and of sparse matrices for layers with unstructured masks, on a CPU.
+"""Latency of dense and sparse matrices for layers with unstructured masks, on a CPU.
 
 python -m experiments.studies.deploy.sparse < request.json
 """
@@ -74,7 +74,7 @@ def _layers(products: Sequence[Callable], maximum: Callable) -> Forward:
 
 
 def pruned(shapes: Sequence[Sequence[int]], density: float, seed: int) -> list[np.ndarray]:
-    """Random float32 kernels with a fraction `density` of nonzero entries."""
+    """Returns random float32 kernels with a fraction `density` of nonzero entries."""
     rng = np.random.default_rng(seed)
     kernels = []
     for shape in shapes:
@@ -87,7 +87,8 @@ def pruned(shapes: Sequence[Sequence[int]], density: float, seed: int) -> list[n
 
 
 def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per batch size and density: the shortest milliseconds of each implementation."""
+    """Returns one row per batch size and density: the shortest time in ms of each
+    implementation."""
     rows = []
     for density in request["densities"]:
         kernels = pruned(request["shapes"], density, request["seed"])

@@ -19,10 +19,10 @@ _COLOURS = ("c0", "c1", "c2", "c3")
 
 
 def unit_table(records: Sequence[Record]) -> Table:
-    """Speed-up of networks without some of their units, beside the reduction of MACs.
+    """Tabulates speed-up of compacted networks and reduction of MACs.
 
     Args:
-      records: Of the study; those of part "units" are shown.
+      records: Records of the study; those of part "units" are shown.
     """
     texts = ("network", "removed", "runtime")
     titles = ("threads", "MACs ÷", "ONNX kB", "speed-up, batch 1", f"speed-up, batch {_BATCH}",
@@ -62,7 +62,8 @@ def _unit_rows(record: Record) -> list[list[str]]:
 
 
 def _by_runtime(rows: Sequence[Record]) -> dict[tuple[str, int], dict[int, float]]:
-    """Speed-up by batch of each runtime and number of threads; JAX's two convolutions as one."""
+    """Returns speed-up by batch for each runtime and number of threads; JAX's convolutions as
+    one."""
     ms: dict[tuple[str, int, int], Mapping[str, float]] = {
         (row["runtime"], row["threads"], row["batch"]): row["ms"] for row in rows
     }
@@ -77,10 +78,10 @@ def _by_runtime(rows: Sequence[Record]) -> dict[tuple[str, int], dict[int, float
 
 
 def sparse_tables(records: Sequence[Record]) -> list[Table]:
-    """What sparse matrices gain by density and batch, and from where on they pay.
+    """Tabulates the speed-up of sparse matrices by density and batch, and break-even densities.
 
     Args:
-      records: Of the study; those of part "sparse" are shown.
+      records: Records of the study; those of part "sparse" are shown.
     """
     own = {record["arm"]: record["rows"] for record in records if record["part"] == "sparse"}
     if _WHOLE not in own:
@@ -120,7 +121,8 @@ def _threshold_table(own: Mapping[str, Sequence[Record]], note: str) -> Table:
 
 
 def _pays(rows: Sequence[Record], way: str, batch: int) -> str:
-    """The largest density at which, and below which, a way is faster; a dash if there is none."""
+    """Returns the largest density up to which an implementation is faster; a dash if there is
+    none."""
     found = None
     for row in sorted((r for r in rows if r["batch"] == batch), key=lambda r: r["density"]):
         if _gain(row, way) <= 1:
@@ -139,10 +141,10 @@ def _values(rows: Sequence[Record], field: str) -> list[Any]:
 
 
 def sparse_figure(records: Sequence[Record]) -> FigureSpec:
-    """Speed-up of the whole network against density, a panel a kind of matrix, a line a batch.
+    """Plots speed-up of the whole network against density, by kind of matrix and batch.
 
     Args:
-      records: Of the study.
+      records: Records of the study.
     """
     own = [r["rows"] for r in records if r["part"] == "sparse" and r["arm"] == _WHOLE]
     rows = own[-1] if own else []

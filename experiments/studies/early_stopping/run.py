@@ -1,7 +1,7 @@
-"""What early stopping buys on a table: many networks for a few epochs, the best for all of them.
+"""Early stopping on a table: many networks for a few epochs, the best for all of them.
 
-The clock is simulated (`gpnas.search.simulate`), so results repeat. A table has the error after few
-and after all epochs; a trial costs as many epochs as its budget says.
+The clock is simulated (`gpnas.search.simulate`), so results are deterministic. The table has the
+error after few and after all epochs; a trial costs as many epochs as its budget.
 """
 
 import json
@@ -29,19 +29,19 @@ from gpnas.search.record import append_missing, describe_search
 from gpnas.search.strategies import check_budgets
 from gpnas.sections import check_section
 
-_ERROR = "error"  # what strategies minimise: at each budget another column of the table
+_ERROR = "error"  # the objective: another column of the table at each budget
 
 
 def early_stopping(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
-    """Makes the searches that are missing, and returns the path of their records.
+    """Runs the missing searches; returns the path of their records.
 
     Args:
-      config: As config.py beside this has it.
-      results: Records are appended to results/STUDY/records.jsonl; they are those of searches, but
-        that "evaluation" counts the epochs of all workers, idle time included.
+      config: Config from config.py of the study.
+      results: Records are appended to results/STUDY/records.jsonl; they are those of searches,
+        except that "evaluation" counts the epochs of all workers, including idle time.
 
     Raises:
-      UserError: If any setting is invalid; nothing was searched then.
+      UserError: If any setting is invalid; no search has started then.
     """
     table, proposes = plan(config)
     path = records_path(results, config.study)
@@ -51,7 +51,7 @@ def early_stopping(config: ConfigDict, results: str | pathlib.Path) -> pathlib.P
 
 
 def by_budget(table: BenchmarkTable, columns: Mapping[int, str]) -> Evaluate:
-    """Evaluates a trial by the column of its budget; one without a budget by the largest one's.
+    """Evaluates a trial by the column of its budget; without a budget, by the largest one's.
 
     Args:
       table: The table.
@@ -68,7 +68,7 @@ def by_budget(table: BenchmarkTable, columns: Mapping[int, str]) -> Evaluate:
 def _one(
     table: BenchmarkTable, propose: Propose, arm: str, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """The record of one search."""
+    """Returns the record of one search."""
     columns = dict(zip(settings["budgets"], settings["columns"], strict=True))
     largest, workers = max(columns), settings["workers"]
     metric, begun = columns[largest], time.perf_counter()
@@ -100,7 +100,7 @@ def _one(
 
 
 def plan(config: ConfigDict) -> tuple[BenchmarkTable, dict[str, Propose]]:
-    """The table, and the strategy of each arm.
+    """Returns the table, and the strategy of each arm.
 
     Raises:
       UserError: If any setting is invalid.
@@ -128,7 +128,7 @@ def plan(config: ConfigDict) -> tuple[BenchmarkTable, dict[str, Propose]]:
 
 
 def _settings(config: ConfigDict, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`(arm, its search)`, in lists where JSON has them."""
+    """Yields `(arm, its search)`, with lists instead of tuples, as in JSON."""
     everything = json.loads(json.dumps(config.to_dict()))
     arms = everything.pop("arms")
     del everything["seeds"]

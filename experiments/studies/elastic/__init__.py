@@ -1,4 +1,4 @@
-"""Development by units with elastic arrays beside dense training, LeNet-5 on Fashion-MNIST."""
+"""Development of units with elastic arrays against dense training, LeNet-5 on Fashion-MNIST."""
 
 import pathlib
 from collections.abc import Mapping

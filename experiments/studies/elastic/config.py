@@ -1,7 +1,7 @@
-"""Development by units with elastic arrays beside dense training, LeNet-5 on Fashion-MNIST.
+"""Development of units with elastic arrays against dense training, LeNet-5 on Fashion-MNIST.
 
-A table of docs/reproducing.md, three seeds. Its times mean something on a machine that does nothing
-else; about ten minutes on 2 CPU cores.
+A table of docs/reproducing.md, three seeds. Times are valid only on an otherwise idle machine;
+about ten minutes on 2 CPU cores.
 
     python experiments/reproduce.py "dense units" "elastic units"
 """
@@ -16,7 +16,7 @@ ARMS = ("dense units", "elastic units")
 
 
 def get_config() -> ConfigDict:
-    """The dense network, and the developed one with arrays that follow it."""
+    """Returns the dense network, and the developed one with elastic arrays."""
     arms = {}
     for arm in ARMS:
         config = pinned((dense if arm == ARMS[0] else development_units).get_config())

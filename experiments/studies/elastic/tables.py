@@ -1,4 +1,4 @@
-"""Development by units: what elastic training saves, and what it costs in error."""
+"""Development of units: time saved by elastic training, and its cost in error."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,12 +9,12 @@ Record = Mapping[str, Any]
 
 
 def elastic_table(caption: str, records: Sequence[Record], arms: Sequence[str]) -> Table:
-    """Arms beside each other: units left, MACs, error, time over the first arm's, programs.
+    """Compares arms: active units, MACs, error, time relative to the first arm, programs.
 
     Args:
-      caption: What is trained.
-      records: Of runs on one machine.
-      arms: Rows in order; the first is the dense network whose time is the measure.
+      caption: Caption of the table.
+      records: Records of runs on one machine.
+      arms: Rows in order; the first is the dense network, the reference of times.
     """
     rows = [_row(arm, records, arms[0]) for arm in arms]
     columns = [
@@ -56,5 +56,5 @@ def _row(arm: str, records: Sequence[Record], dense: str) -> list[Cell]:
 
 
 def _units(record: Record) -> list[int]:
-    """Active units of each layer but the last."""
+    """Returns the active units of each layer but the last."""
     return [layer["shape"][-1] - layer["dead_out"] for layer in record["layers"][:-1]]

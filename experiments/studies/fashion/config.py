@@ -13,7 +13,7 @@ from gpnas.train import study
 
 
 def get_config() -> ConfigDict:
-    """Dense, GMP, RigL, the pipeline and development, at the same recipe."""
+    """Returns dense, GMP, RigL, the pipeline and development, with the same recipe."""
     arms = {
         module.__name__.split(".")[-1]: pinned(module.get_config())
         for module in (dense, gmp, rigl, pipeline, development)

@@ -1,4 +1,4 @@
-"""A front of networks from one run: what each of its parts does."""
+"""A front of networks from one run, and an ablation of its parts."""
 
 import pathlib
 from collections.abc import Mapping

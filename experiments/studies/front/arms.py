@@ -1,6 +1,6 @@
-"""Controls of a front: other ways to decide which units a shrinking network keeps.
+"""Controls of a front: other criteria for the units that a shrinking network keeps.
 
-Each is `development_cost`, and takes what it takes, with another transform.
+Each is `development_cost` with the same arguments and another transform.
 """
 
 import functools
@@ -18,11 +18,11 @@ from gpnas.units import CostModel, UnitGroups, cost_budget, fewest_units, on_uni
 from gpnas.units import score as unit_score
 
 _make = development_cost.development_cost
-_CHURN = 0.2  # fraction of the cost that is exchanged at first
+_CHURN = 0.2  # fraction of the cost that is initially exchanged
 
 
 def _control(transform: Callable[[UnitGroups, SimpleNamespace], MaskTransform]) -> Any:
-    """`development_cost` with another transform of weights, made of its groups and arguments."""
+    """Makes `development_cost` with another transform of weights."""
 
     def arm(**fields: Any) -> Method:
         given = inspect.signature(_make).bind(**fields)
@@ -57,21 +57,21 @@ def _budget(settings: SimpleNamespace, churn: float = 0.0) -> MaskTransform:
 
 @_control
 def exchange(groups: UnitGroups, settings: SimpleNamespace) -> MaskTransform:
-    """A fifth of the cost is exchanged at each mask update, at first: more is pruned, and grown."""
+    """Initially exchanges a fifth of the cost at each mask update: prunes more, and regrows."""
     scores = _scores(groups, settings)
     return on_units(_budget(settings, _CHURN), groups, *scores, settings.every, settings.window)
 
 
 @_control
 def random_units(groups: UnitGroups, settings: SimpleNamespace) -> MaskTransform:
-    """Random scores per cost."""
+    """Uses random scores per cost."""
     drawn = unit_score.random(groups)
     return on_units(_budget(settings), groups, drawn, drawn, settings.every, settings.window)
 
 
 @_control
 def equal_shares(groups: UnitGroups, settings: SimpleNamespace) -> MaskTransform:
-    """Each layer keeps the same fraction of its units, by U."""
+    """Keeps the same fraction of units in each layer, selected by U."""
     level, stop = development_cost.cost_schedule(settings.curve, settings.total_steps)
     transform = plasticity(
         drop=score.magnitude(),
@@ -86,7 +86,7 @@ def equal_shares(groups: UnitGroups, settings: SimpleNamespace) -> MaskTransform
 
 
 def _equal(costs: CostModel, kind: str) -> allocate.Allocation:
-    """The largest fraction of each layer whose cost is within the budget."""
+    """Returns the largest fraction of each layer whose cost is within the budget."""
     relative = relative_costs(costs, kind)
 
     def at(fraction: jax.Array) -> dict[str, jax.Array]:

@@ -1,4 +1,4 @@
-"""Figures of the study: error against MACs, and the widths of the layers over the main run."""
+"""Figures of the study: error against MACs, and layer widths over the main run."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _LAYERS = ("c3", "c2", "c4", "c1")
 def front_figure(
     records: Records, rates: Mapping[str, float], levels: Sequence[float]
 ) -> FigureSpec:
-    """Test error of each row against MACs, and the active units of the first seed's front."""
+    """Plots each row's test error against MACs, and the active units of the first seed's front."""
     known = {name: seeds for name, seeds in errors_by_arm(records, rates).items() if name in _ROWS}
     most = max(len(seeds) for seeds in known.values())
     rows = {name: seeds for name, seeds in known.items() if len(seeds) == most}

@@ -25,7 +25,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
 
 
 def run(config: ConfigDict, options: Options) -> None:
-    """Appends the records that are missing."""
+    """Appends the missing records."""
     path = options.results / config.study / "records.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     data = load_data(config.front)
@@ -62,7 +62,7 @@ def _folder(config: ConfigDict, options: Options, arm: str, rate: float, seed: i
 
 
 def _measure(config: ConfigDict, options: Options, rate: float) -> None:
-    """Appends the latencies of the arms of `config.timed`, where they have been trained."""
+    """Appends the latencies of the arms of `config.timed` that have been trained."""
     path = options.results / config.study / "latency.jsonl"
     for arm in config.timed:
         for seed in config.seeds:
@@ -81,7 +81,8 @@ def _measure(config: ConfigDict, options: Options, rate: float) -> None:
 
 
 def chosen_rates(records: list, config: ConfigDict) -> dict[str, float]:
-    """Rates of the lowest mean validation error on the tuning seeds: `{"networks", "uniform"}`."""
+    """Returns rates of lowest mean validation error on the tuning seeds: `{"networks",
+    "uniform"}`."""
     found = {}
     for kind in ("networks", "uniform"):
         errors: dict[float, list[float]] = {}

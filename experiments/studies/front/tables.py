@@ -1,4 +1,4 @@
-"""Errors of a front beside those of its controls, level by level, and differences seed by seed."""
+"""Errors of a front and its controls by level, and paired differences over seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +11,12 @@ _SCRATCH = "front, from scratch"
 
 
 def errors_by_arm(records: Records, rates: Mapping[str, float]) -> dict[str, dict[int, Mapping]]:
-    """`{row: {seed: {level: test error, "flops": training FLOPs ÷ dense, "wall": seconds}}}`.
+    """Returns `{row: {seed: {level: test error, "flops": training FLOPs ÷ dense, "wall":
+    seconds}}}`.
 
     Args:
-      records: Of the study's seeds.
-      rates: As chosen on the tuning seeds, see `run.chosen_rates`.
+      records: Records of the study's seeds.
+      rates: Rates chosen on the tuning seeds (`run.chosen_rates`).
     """
     kinds = {"networks": "", "retrained": ", from scratch", "uniform": ""}
     dense = next(r["train_flops_dense"] for r in records if r["arm"] == "front")
@@ -37,7 +38,7 @@ def errors_by_arm(records: Records, rates: Mapping[str, float]) -> dict[str, dic
 
 
 def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[float]) -> list:
-    """The errors of each row, and how far each is above the front's."""
+    """Returns the errors of each row, and how far each is above the front's."""
     rows = errors_by_arm(records, rates)
     levels = (1.0, *levels)
     titles = [f"{100 * level:g} %" for level in levels]
@@ -91,7 +92,7 @@ def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[
 
 
 def short_table(records: Records, rates: Mapping[str, float], levels: Sequence[float]) -> Table:
-    """Level by level: the error of the front, that of uniform widths, and what the front found."""
+    """Tabulates by level the errors of the front and of uniform widths, and the networks found."""
     rows = errors_by_arm(records, rates)
     first = next(r for r in records if r["arm"] == "front" and r["rate"] == rates["networks"])
     differences = {name: by_level for name, _, by_level in _differences(rows, levels)}
@@ -121,7 +122,7 @@ def short_table(records: Records, rates: Mapping[str, float], levels: Sequence[f
 
 
 def latency_table(records: Records) -> Table | None:
-    """How many times fewer MACs the networks have, and how many times faster their files are."""
+    """Tabulates the reduction of MACs and the speed-up of the exported files."""
     if not records:
         return None
     arms: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -162,7 +163,7 @@ def _speedup(record: Mapping[str, Any], folder: str, batch: int, threads: int) -
 def _differences(
     rows: Mapping[str, Mapping[int, Mapping]], levels: Sequence[float], against: str = "front"
 ) -> list[tuple[str, list[int], list[list[float]]]]:
-    """`(row, seeds, errors above those of `against` by level and seed)`."""
+    """Returns `(row, seeds, errors above those of `against` by level and seed)`."""
     ours, found = rows.get(against, {}), []
     for name, seeds in rows.items():
         both = sorted(ours.keys() & seeds.keys())

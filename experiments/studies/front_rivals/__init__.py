@@ -1,4 +1,4 @@
-"""The front of one run beside searches, pruning or growing only, and other rivals."""
+"""The front of one run against searches, pruning or growing only, and other rivals."""
 
 import pathlib
 from collections.abc import Mapping

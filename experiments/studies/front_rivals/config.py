@@ -1,10 +1,10 @@
-"""A front of one run beside other ways to spend its training FLOPs.
+"""A front of one run against other uses of its training FLOPs.
 
     python experiments/reproduce.py front_rivals
     python experiments/reproduce.py "random search" LEMONADE  # some arms
 
-The network, the data and the levels of the study `front`, whose records must be there: searches
-and the slimmable network get multiples of the training FLOPs of its front with the same seed.
+Network, data and levels are those of the study `front`, whose records must exist: searches and the
+slimmable network get multiples of the training FLOPs of its front with the same seed.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +13,7 @@ from experiments.studies.front.config import get_config as front_study
 
 
 def get_config() -> ConfigDict:
-    """The rivals, their seeds, and how they are trained."""
+    """Returns the rivals, their seeds, and their training settings."""
     config = front_study()
     config.study = "front_rivals"
     config.arms = (
@@ -21,11 +21,11 @@ def get_config() -> ConfigDict:
         "growing only", "random growth", "random widths", "slimmable",
         "random search", "NSGA-II", "LEMONADE",
     )  # fmt: skip
-    config.only = ""  # arms to be run, with commas; all if empty
-    config.seed_cost = 0.25  # cost at which growing begins, as a fraction of the level
+    config.only = ""  # comma-separated arms; all if empty
+    config.seed_cost = 0.25  # initial cost of growing, as a fraction of the level
     config.draws = 8  # random width vectors per level
-    config.largest = (1.0, 0.5)  # costs of slimmable networks, of which the tuning seeds choose
+    config.largest = (1.0, 0.5)  # costs of slimmable networks, chosen by the tuning seeds
     config.budgets = (1.0, 3.0, 10.0)  # of searches, in training FLOPs of one front
-    config.candidate_epochs = 4  # of a search's network from fresh weights
-    config.child_epochs = 2  # of one that begins with its parent's weights
+    config.candidate_epochs = 4  # of a search's network from scratch
+    config.child_epochs = 2  # of a network with inherited weights
     return config

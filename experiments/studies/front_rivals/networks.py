@@ -1,4 +1,4 @@
-"""What the rivals share: configs of their runs, and the fields of a network."""
+"""Common parts of the rivals: configs of their runs, and fields of a network."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ from experiments.studies.study import Options
 from gpnas.data import Dataset
 from gpnas.train import base, build_model, train
 
-_REST = 0.775  # fraction of a front's main run after which the cost of its only level is reached
-_FIRST = 0.1  # and before which it does not change
+_REST = 0.775  # fraction of the main run after which the cost of the only level is reached
+_FIRST = 0.1  # fraction before which the cost is constant
 
 
 class Context(NamedTuple):
-    """What all runs of the study share.
+    """Settings shared by all runs of the study.
 
     Attributes:
-      config: Of the study.
-      options: Where it works.
-      data: The images.
-      costs: Of the network's widths.
-      fronts: By seed, the record of the front.
+      config: The study's config.
+      options: Folders of the study.
+      data: The data set.
+      costs: Costs of the network's widths.
+      fronts: Record of the front by seed.
       scratch_rate: Learning rate of networks that are trained from scratch.
     """
 
@@ -38,7 +38,7 @@ class Context(NamedTuple):
 
 
 def costs_of(config: ConfigDict, data: Dataset) -> WidthCosts:
-    """The costs of the widths of the study's network."""
+    """Returns the costs of the widths of the study's network."""
     model = build_model(config.front.model, data.num_classes)
     one = jax.ShapeDtypeStruct((1, *data.input_shape), np.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), one)
@@ -46,9 +46,10 @@ def costs_of(config: ConfigDict, data: Dataset) -> WidthCosts:
 
 
 def run_config(config: ConfigDict, seed: int, rate: float, epochs: int) -> ConfigDict:
-    """The config of one run: constant rate, then linear to zero, as along a front and a branch."""
+    """Returns the config of a run: constant rate, then linear to zero, as for a front and a
+    branch."""
     one = config.front.copy_and_resolve_references().unlock()
-    for field in {*one} - {*base()}:  # of a front
+    for field in {*one} - {*base()}:  # fields of a front
         del one[field]
     constant = constant_part(config)
     one.seed, one.resume = seed, True
@@ -61,38 +62,38 @@ def run_config(config: ConfigDict, seed: int, rate: float, epochs: int) -> Confi
 
 
 def constant_part(config: ConfigDict) -> float:
-    """Fraction of a network's training that belongs to the main run of a front."""
+    """Returns the fraction of a network's training that belongs to the main run of a front."""
     epochs = config.front.train.epochs
     return float(epochs / (epochs + config.front.branch_epochs))
 
 
 def scratch_epochs(context: Context, seed: int) -> int:
-    """Epochs of the study `front` for networks from scratch: a front's FLOPs for four of them."""
+    """Returns the epochs of networks from scratch in `front`: a front's FLOPs for four of them."""
     front = context.fronts[seed]
     one = [*front["retrained"], *front["uniform"]][0]
     return round(one["train_flops"] / train_flops(context, one["macs"], epoch_steps(context)))
 
 
 def epoch_steps(context: Context) -> int:
-    """Steps of an epoch."""
+    """Returns the number of steps per epoch."""
     return len(context.data.train) // int(context.config.front.train.batch_size)
 
 
 def train_flops(context: Context, macs: float, steps: float) -> float:
-    """FLOPs of training steps, forward and backward, of a network with so many MACs."""
+    """Returns the FLOPs of training steps (forward and backward) of a network with given MACs."""
     return 6 * macs * context.config.front.train.batch_size * steps
 
 
 def train_scratch(
     context: Context, widths: Widths, seed: int, epochs: int | None = None
 ) -> dict[str, Any]:
-    """Trains a network of given widths from scratch, once a seed.
+    """Trains a network of given widths from scratch, once per seed.
 
     Args:
-      context: Of the study.
-      widths: Of the network.
-      seed: Of the run.
-      epochs: Its length; by default that of the study `front`.
+      context: Context of the study.
+      widths: Widths of the network.
+      seed: Seed of the run.
+      epochs: Length of the run; by default that of the study `front`.
     """
     fitted = scratch_epochs(context, seed)
     epochs = fitted if epochs is None else epochs
@@ -109,15 +110,15 @@ def develop(
     context: Context, level: float, first: float, method: Mapping[str, Any], seed: int,
     rate: float, name: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Trains a network whose cost goes from one level to another, then stays there.
+    """Trains a network whose cost changes from one level to another, then stays constant.
 
     Args:
-      context: Of the study.
-      level: Its last cost, as a fraction of the whole network's.
-      first: The cost at its start.
+      context: Context of the study.
+      level: Final cost, as a fraction of the whole network's.
+      first: Initial cost.
       method: Fields of the method that differ from the front's.
-      seed, rate: Of the run.
-      name: Of its folder.
+      seed, rate: Seed and learning rate of the run.
+      name: Name of its folder.
     """
     front = context.config.front
     one = run_config(context.config, seed, rate, front.train.epochs + front.branch_epochs)
@@ -129,19 +130,19 @@ def develop(
 
 
 def folder(context: Context, name: str) -> pathlib.Path:
-    """The folder of a run."""
+    """Returns the folder of a run."""
     return context.options.workdir / str(context.config.study) / name
 
 
 def described(context: Context, widths: Sequence[int]) -> dict[str, Any]:
-    """Widths and MACs of a network."""
+    """Returns the widths and MACs of a network."""
     macs = context.costs.macs(tuple(widths))
     relative = macs / context.costs.macs(context.costs.whole)
     return {"widths": list(widths), "macs": macs, "relative_macs": relative}
 
 
 def network(context: Context, record: Mapping[str, Any], widths: Sequence[int]) -> dict[str, Any]:
-    """The fields of a network that was trained by a run of its own."""
+    """Returns the fields of a network that was trained by its own run."""
     return described(context, widths) | {
         "test_error": record["metrics"]["test_error_last"],
         "val_error": record["metrics"]["val_error_last"],

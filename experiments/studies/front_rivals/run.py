@@ -1,4 +1,4 @@
-"""Runs of the study: each rival of the front, at learning rates that the tuning seeds choose."""
+"""Runs of the study: each rival of the front, at learning rates chosen by the tuning seeds."""
 
 import itertools
 import pathlib
@@ -23,19 +23,19 @@ from gpnas.train import load_data
 _FRONT = "front"  # the arm, and the study whose records this one needs
 _GROWN = {"spare": 0.25}
 _RANDOM = {"name": "experiments.studies.front.arms:random_units"}
-TUNED = ("pruning only", "growing only", "slimmable")  # on the tuning seeds
-_AS = {"random growth": "growing only"}  # whose settings it shares
+TUNED = ("pruning only", "growing only", "slimmable")  # tuned on the tuning seeds
+_AS = {"random growth": "growing only"}  # shares the settings of
 
 
 class Case(NamedTuple):
-    """What is trained.
+    """One training of the study.
 
     Attributes:
       arm: One of the config's.
-      seed: Of the run.
+      seed: Seed of the run.
       rate: Learning rate.
-      largest: Cost of a slimmable network's largest width; 1 for the others.
-      budget: Of a search, in training FLOPs of one front; 0 for the others.
+      largest: Cost of a slimmable network's largest width; 1 for other arms.
+      budget: Budget of a search, in training FLOPs of one front; 0 for other arms.
     """
 
     arm: str
@@ -46,7 +46,7 @@ class Case(NamedTuple):
 
 
 def run(config: ConfigDict, options: Options) -> None:
-    """Appends the records that are missing.
+    """Appends the missing records.
 
     Raises:
       UserError: If the study `front` has no record of a seed.
@@ -69,25 +69,25 @@ def run(config: ConfigDict, options: Options) -> None:
 def fronts_of(
     records: Sequence[Mapping[str, Any]], config: ConfigDict, arm: str = _FRONT
 ) -> dict[int, Any]:
-    """The fronts of an arm at the learning rate that was chosen for fronts, by seed."""
+    """Returns the fronts of an arm at the learning rate chosen for fronts, by seed."""
     rate = chosen_rates(list(records), config)["networks"]
     wanted = [r for r in records if r["arm"] == arm and r["rate"] == rate]
     return {record["seed"]: record for record in wanted}
 
 
 def variants(config: ConfigDict, arm: str, seed: int) -> Iterator[Case]:
-    """What the tuning seeds try for an arm."""
+    """Yields the settings that the tuning seeds try for an arm."""
     sizes = config.largest if arm == "slimmable" else (1.0,)
     for rate, largest in itertools.product(config.rates, sizes):
         yield Case(arm, seed, rate, largest)
 
 
 def reference_error(records: Sequence[Mapping[str, Any]], config: ConfigDict) -> float:
-    """The mean test error of the smallest uniform networks of the tuning seeds.
+    """Returns the mean test error of the smallest uniform networks of the tuning seeds.
 
     Args:
-      records: Of the study `front`.
-      config: Of this study.
+      records: Records of the study `front`.
+      config: Config of this study.
     """
     rate, level = chosen_rates(list(records), config)["uniform"], min(config.front.front)
     return float(np.mean([
@@ -100,10 +100,10 @@ def reference_error(records: Sequence[Mapping[str, Any]], config: ConfigDict) ->
 
 
 def chosen(records: Sequence[Mapping[str, Any]], config: ConfigDict, arm: str) -> Case | None:
-    """The settings of an arm: those of lowest mean validation error on the tuning seeds.
+    """Returns the settings of an arm with the lowest mean validation error on the tuning seeds.
 
     Returns:
-      A case of seed 0; None for an arm that is not tuned.
+      A case with seed 0; None for an arm that is not tuned.
     """
     errors: dict[Case, list[float]] = {}
     for record in records:
@@ -114,7 +114,7 @@ def chosen(records: Sequence[Mapping[str, Any]], config: ConfigDict, arm: str) -
 
 
 def chosen_records(records: Sequence[Mapping[str, Any]], config: ConfigDict) -> list[Mapping]:
-    """The records of the study's seeds, in the order of its arms, at the settings chosen."""
+    """Returns the records of the study's seeds in the order of arms, at the chosen settings."""
     found = []
     for arm in config.arms:
         own = [r for r in records if r["arm"] == arm and r["seed"] in config.seeds]
@@ -175,7 +175,7 @@ def _front_widths(context: Context, case: Case) -> dict[str, Any]:
 
 
 def _uniform(context: Context, case: Case, front: str) -> dict[str, Any]:
-    """Uniform networks of the levels of a front, each as long as its main run and a branch."""
+    """Trains uniform networks at a front's levels, each as long as its main run and a branch."""
     fields = context.config.front.copy_and_resolve_references()
     fields.update(FIELDS[front])
     epochs, costs = fields.train.epochs + fields.branch_epochs, context.costs
@@ -197,7 +197,7 @@ def _develop(context: Context, case: Case, rises: bool, method: Mapping) -> dict
 
 
 def _random_widths(context: Context, case: Case) -> dict[str, Any]:
-    """The best of some random networks on the validation images, at each level."""
+    """Returns the best of several random networks on the validation images, at each level."""
     networks = []
     for number, level in enumerate(context.config.front.front):
         rng = np.random.default_rng((case.seed, number))

@@ -1,4 +1,4 @@
-"""Searches over the widths of the network, at several multiples of a front's training FLOPs."""
+"""Searches over the network's widths, at several multiples of a front's training FLOPs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,11 +21,11 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "LEMONADE": {"name": "lemonade", "first": 6},
 }
 _SPACE = "experiments.studies.front_rivals.space:widths"
-_ENDLESS = 10**6  # evaluations: the budget is one of training FLOPs
+_ENDLESS = 10**6  # evaluations; the budget limits training FLOPs
 
 
 def settings(context: Context, arm: str, seed: int) -> dict[str, Any]:
-    """The settings of a search, for `build_search`."""
+    """Returns the settings of a search, for `build_search`."""
     config = context.config
     optimizer, steps = config.front.optimizer, epoch_steps(context)
     child = config.child_epochs * steps
@@ -54,16 +54,16 @@ def settings(context: Context, arm: str, seed: int) -> dict[str, Any]:
 
 
 def run_search(context: Context, arm: str, seed: int, budget: float) -> dict[str, Any] | None:
-    """Goes on with a search until a budget is spent, and trains the best networks from scratch.
+    """Continues a search until a budget is spent, and trains the best networks from scratch.
 
     Args:
-      context: Of the study.
-      arm: Which search.
-      seed: Of its randomness.
-      budget: In training FLOPs of one front.
+      context: Context of the study.
+      arm: Name of the search.
+      seed: Seed of the search.
+      budget: Budget in training FLOPs of one front.
 
     Returns:
-      What is recorded; None if the study is asked to end.
+      The record; None if the study was stopped.
     """
     own, name = settings(context, arm, seed), arm.replace(" ", "-")
     place = folder(context, f"{name}-{seed}")
@@ -85,13 +85,14 @@ def run_search(context: Context, arm: str, seed: int, budget: float) -> dict[str
 
 
 def spent(context: Context, history: History) -> float:
-    """Training FLOPs of a history; those of a parent's outputs, for distillation, are left out."""
+    """Returns the training FLOPs of a history, without those of parents' outputs for
+    distillation."""
     trials = [trial for trial in evaluated(history) if trial.repeats is None]
     return sum(train_flops(context, value(t, "macs"), value(t, "steps")) for t in trials)
 
 
 def _found(context: Context, history: History, budget: float, seed: int) -> dict[str, Any]:
-    """The best networks of the beginning of a search, from scratch; a level may have none."""
+    """Trains the best networks of a search's beginning from scratch; a level may have none."""
     count = next(n for n in range(len(history), 0, -1) if spent(context, history[:n]) <= budget)
     past = evaluated(history[:count])
     whole = context.costs.macs(context.costs.whole)

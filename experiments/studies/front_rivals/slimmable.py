@@ -1,4 +1,4 @@
-"""A slimmable network: one set of weights that serves at many widths.
+"""A slimmable network: one set of weights for many widths.
 
 References:
   Yu & Huang 2019, US-Nets (arXiv:1903.05134): the sandwich rule, distillation from the largest
@@ -38,15 +38,15 @@ from gpnas.train import (
     train,
 )
 
-_RANDOM = 2  # widths at each step, beside the largest and the smallest
+_RANDOM = 2  # widths per step, besides the largest and the smallest
 _CALIBRATION = 100  # batches for the statistics of one width
 _TASK = f"{__name__}:sandwich"
 
 
 def sandwich(model: Model, smallest: float = 0.25) -> Task:
-    """Classification by a network at its largest, its smallest, and two random fractions of widths.
+    """Classification by the largest, the smallest, and two random fractions of a network's widths.
 
-    The largest learns the labels, the others its probabilities.
+    The largest is trained on labels, the others on its probabilities.
 
     Args:
       model: A network in which each layer with units is followed by batch normalization.
@@ -72,7 +72,7 @@ def sandwich(model: Model, smallest: float = 0.25) -> Task:
 
 
 def _narrow(fraction: jax.Array) -> Callable[..., Any]:
-    """An interceptor: zeros from batch normalizations beyond a fraction of their units."""
+    """Makes an interceptor that zeroes batch norms' outputs beyond a fraction of their units."""
 
     def intercept(
         call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext
@@ -91,8 +91,8 @@ def train_slimmable(context: Context, seed: int, rate: float, largest: float) ->
     """Trains a slimmable network with the training FLOPs of one front, evaluated at each level.
 
     Args:
-      context: Of the study.
-      seed, rate: Of the run.
+      context: Context of the study.
+      seed, rate: Seed and learning rate of the run.
       largest: Cost of the largest width, as a fraction of the whole network's.
     """
     costs, levels = context.costs, context.config.front.front
@@ -118,7 +118,7 @@ def train_slimmable(context: Context, seed: int, rate: float, largest: float) ->
 
 
 def _evaluated(context: Context, config: ConfigDict, variables: Any, widths: Widths) -> dict:
-    """Errors of the first units of each layer, with batch statistics of their own."""
+    """Returns errors of the first units of each layer, with their own batch statistics."""
     data = context.data
     whole = build_model(config.model, data.num_classes)
     groups = discover(whole, variables, data.input_shape)
@@ -137,7 +137,7 @@ def _evaluated(context: Context, config: ConfigDict, variables: Any, widths: Wid
 
 
 def _calibrated(context: Context, model: Model, variables: Any) -> Any:
-    """The variables with statistics of training images: their averages over the last batches."""
+    """Returns the variables with batch statistics averaged over the last training batches."""
     data, batch = context.data, int(context.config.front.train.batch_size)
 
     @jax.jit

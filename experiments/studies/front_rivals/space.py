@@ -1,4 +1,4 @@
-"""Networks of other widths: what they cost, random ones, and a space of them for searches."""
+"""Networks of other widths: their costs, random ones, and a search space of them."""
 
 import functools
 import math
@@ -15,13 +15,13 @@ from gpnas.models import ConvNet, Model, linen, resolve_conv
 from gpnas.search import Space
 
 Widths = tuple[int, ...]
-_PATIENCE = 100  # mutations that are drawn until one is in the space
+_PATIENCE = 100  # mutations drawn until one is in the space
 _LEAST = 2  # units of a layer: `units.discover` finds none along an axis of length 1
-_SPREAD = 6  # of the fractions of the layers' widths in random networks, at most
+_SPREAD = 6  # maximum ratio of the layers' width fractions in random networks
 
 
 class WidthCosts(NamedTuple):
-    """The costs of a network in other widths.
+    """The costs of a network as a function of its widths.
 
     Attributes:
       whole: Widths of the whole network, layer by layer.
@@ -38,7 +38,7 @@ def width_costs(model: Model, variables: Any, shape: Sequence[int]) -> WidthCost
     Args:
       model: The whole network.
       variables: Its variables or their shapes.
-      shape: Of its input for one example.
+      shape: Shape of one input example.
     """
     one = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     costs = units.cost_model(model.infer, variables, one)
@@ -52,24 +52,25 @@ def width_costs(model: Model, variables: Any, shape: Sequence[int]) -> WidthCost
 
 
 def scaled(whole: Widths, fraction: float) -> Widths:
-    """All widths scaled alike."""
+    """Scales all widths equally."""
     return tuple(max(round(fraction * width), 1) for width in whole)
 
 
 def uniform_fraction(costs: WidthCosts, level: float, widths: Widths | None = None) -> float:
-    """The largest fraction of all widths whose MACs are within a fraction of the whole network's.
+    """Returns the largest fraction of all widths whose MACs are within a fraction of the whole
+    network's.
 
     Args:
-      costs: Of the whole network.
+      costs: Costs of the whole network.
       level: Fraction of its MACs.
-      widths: Of which the fraction is; by default the whole network's.
+      widths: Widths to be scaled; by default the whole network's.
     """
     widths, limit = widths or costs.whole, level * costs.macs(costs.whole)
     return max(float(f) for f in np.linspace(0, 1, 1001) if costs.macs(scaled(widths, f)) <= limit)
 
 
 def random_widths(costs: WidthCosts, limit: float, rng: np.random.Generator) -> Widths:
-    """Random widths whose MACs are within a limit and that no further unit fits.
+    """Draws random widths whose MACs are within a limit and to which no further unit fits.
 
     Proportions of the layers are drawn log-uniformly; the largest network with them is filled up
     by units of random layers.
@@ -102,8 +103,8 @@ def widths(
     Args:
       image: (height, width, channels).
       classes: Number of classes.
-      levels: Falling costs at which networks are wanted, as fractions of the MACs of the whole
-        network. Mutations stay between half the last and the first.
+      levels: Decreasing target costs, as fractions of the whole network's MACs. Mutations stay
+        between half the last and the first.
     """
 
     def build(own: Any) -> ConvNet:
@@ -152,7 +153,7 @@ def _shapes(model: Model, image: Sequence[int]) -> Any:
 
 
 def discover(model: Model, variables: Any, image: Sequence[int]) -> units.UnitGroups:
-    """The units of a network for images."""
+    """Returns the units of a network on images."""
     batch = jax.ShapeDtypeStruct((2, *image), jnp.float32)
     return units.discover(model.infer, variables, batch)
 
@@ -160,15 +161,15 @@ def discover(model: Model, variables: Any, image: Sequence[int]) -> units.UnitGr
 def inherit(
     parent: Model, child: Model, variables: Any, fresh: Any, image: Sequence[int]
 ) -> tuple[Any, Any]:
-    """The variables with which a child of other widths begins, see `Space.inherit`.
+    """Returns the initial variables of a child with other widths (see `Space.inherit`).
 
-    Where it is narrower, it keeps the units of largest incoming weights. Its additional units have
-    fresh incoming weights and outgoing weights of zero.
+    A narrower layer keeps the units with the largest incoming weights. Additional units have newly
+    initialized incoming weights and zero outgoing weights.
 
     Args:
       parent, child: The networks.
-      variables: The parent's.
-      fresh: The child's own.
+      variables: The parent's variables.
+      fresh: The child's newly initialized variables.
       image: (height, width, channels).
     """
     old, new = discover(parent, variables, image), discover(child, fresh, image)
@@ -190,7 +191,7 @@ def inherit(
 
 
 def _largest(leaves: Mapping[str, Any], group: str) -> np.ndarray:
-    """Rank of each unit by the norm of its incoming kernel, from 0, the largest."""
+    """Ranks units by the norm of their incoming kernels; 0 is the largest."""
     path, axis = group.rsplit(":", 1)
     squares = np.square(np.moveaxis(np.asarray(leaves[path]), int(axis), 0))
     norms = squares.reshape(len(squares), -1).sum(1)

@@ -1,4 +1,4 @@
-"""Errors, training FLOPs and hypervolumes of the front and its rivals; and a figure of them."""
+"""Tables and a figure of errors, training FLOPs and hypervolumes of the front and its rivals."""
 
 import functools
 import math
@@ -20,13 +20,14 @@ _MARGINS = (58.0, 18.0, 14.0, 46.0)
 
 
 class Found(NamedTuple):
-    """What one arm found with one seed.
+    """The networks that one arm found with one seed.
 
     Attributes:
       errors: Test errors in %, by level; a search may have none at a level.
       macs: MACs as fractions of the whole network's, by level.
       flops: Training FLOPs, relative to one dense training.
-      retraining: Those of training what was found from scratch; 0 where it is taken as it comes.
+      retraining: Training FLOPs of retraining the found networks from scratch; 0 if they are not
+        retrained.
     """
 
     errors: Mapping[float, float]
@@ -35,10 +36,10 @@ class Found(NamedTuple):
     retraining: float
 
     def hypervolume(self, reference: float) -> float:
-        """What the networks dominate: points of error times halvings of the MACs.
+        """Returns the dominated hypervolume: points of error times halvings of the MACs.
 
         Args:
-          reference: Error from which on a network counts for nothing; the MACs are the whole's.
+          reference: Error of the reference point; its MACs are the whole network's.
         """
         points = [[self.errors[level], math.log2(self.macs[level])] for level in self.errors]
         return float(moocore.hypervolume(np.array(points), ref=[reference, 0.0]))
@@ -48,11 +49,11 @@ Rows = Mapping[str, Mapping[int, Found]]
 
 
 def found_by_arm(fronts: Mapping[str, Mapping[int, Mapping[str, Any]]], records: Records) -> Rows:
-    """By arm and seed; a search has a row for each budget.
+    """Groups results by arm and seed; a search has a row for each budget.
 
     Args:
-      fronts: By row and seed, the records of fronts.
-      records: Of the rivals, at the settings that were chosen.
+      fronts: Records of fronts by row and seed.
+      records: Records of the rivals, at the chosen settings.
     """
     dense = next(iter(fronts[FRONT].values()))["train_flops_dense"]
     rows: dict[str, dict[int, Found]] = {
@@ -79,7 +80,7 @@ def _found(record: Mapping[str, Any], dense: float) -> Found:
 
 
 def error_table(rows: Rows, levels: Sequence[float], reference: float) -> Table:
-    """Errors by level, hypervolume and training FLOPs of each arm."""
+    """Tabulates errors by level, hypervolume and training FLOPs of each arm."""
     columns = [
         Column("networks", numeric=False), Column("seeds"), *_titles(levels),
         Column("hypervolume"), Column("training FLOPs ÷ dense"), Column("and from scratch"),
@@ -106,7 +107,7 @@ def error_table(rows: Rows, levels: Sequence[float], reference: float) -> Table:
 
 
 def difference_table(rows: Rows, against: str, levels: Sequence[float], reference: float) -> Table:
-    """How far each arm is above another in error, and below it in hypervolume, seed by seed."""
+    """Tabulates how far each arm is above another in error and below it in hypervolume, by seed."""
     columns = [
         Column("networks", numeric=False), Column("seeds"), *_titles(levels), Column("hypervolume"),
     ]  # fmt: skip
@@ -130,7 +131,7 @@ def difference_table(rows: Rows, against: str, levels: Sequence[float], referenc
 
 
 def rivals_figure(rows: Rows, levels: Sequence[float], budget: float) -> FigureSpec:
-    """Mean errors against MACs; of searches, those with one budget."""
+    """Plots mean errors against MACs; for searches, with one budget."""
     rows = {n: own for n, own in rows.items() if "×" not in n or n.endswith(_of_budget(budget))}
     text = "; ".join(
         f"{name} {_text([own.errors.get(levels[-1]) for own in seeds.values()])}"

@@ -1,4 +1,4 @@
-"""GradMax's student and teacher: does a neuron initialised by singular vectors learn faster?"""
+"""GradMax's student and teacher: do neurons initialised by singular vectors learn faster?"""
 
 import pathlib
 from collections.abc import Mapping

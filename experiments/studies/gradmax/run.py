@@ -1,4 +1,4 @@
-"""GradMax's check: a student that gets one neuron after another learns what a teacher does."""
+"""GradMax's experiment: a student that gains neurons one by one learns from a teacher."""
 
 import functools
 import pathlib
@@ -24,7 +24,7 @@ from gpnas.units import grow
 _HIDDEN = "hidden:1"
 _LIMITS = {"inputs": 1, "width": 2, "outputs": 1, "start": 1, "samples": 1, "seeds": 1,
            "interval": 1, "last": 1, "every": 1}  # fmt: skip
-# What records must share to be compared: all but how many seeds and which arms.
+# Settings that comparable records share: all but the number of seeds and the arms.
 _SAME = (*(field for field in _LIMITS if field != "seeds"), "learning_rate")
 
 
@@ -32,9 +32,9 @@ class Arm(NamedTuple):
     """How a student gets its neurons.
 
     Attributes:
-      init: Initializer of added neurons, from the gradients of skip connections; None: none is
-        added.
-      whole: Whether all neurons are there from the start.
+      init: Initializer of added neurons, from the gradients of skip connections; None: no neurons
+        are added.
+      whole: Whether all neurons exist from the start.
     """
 
     init: Callable[[Mapping[str, jax.Array]], grow.Init] | None
@@ -50,7 +50,7 @@ ARMS: Mapping[str, Arm] = {
     "whole": Arm(None, whole=True),
 }
 
-# Which arm GradMax is compared with: the same side is given, at random, with the same norm.
+# The control of each GradMax arm: the same side is initialized at random, with the same norm.
 CONTROLS: Mapping[str, str] = {
     "GradMax": "random",
     "GradMax, outgoing zero": "random, outgoing zero",
@@ -58,16 +58,17 @@ CONTROLS: Mapping[str, str] = {
 
 
 def teach(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
-    """Trains the students that are missing, and returns the path of their records.
+    """Trains the missing students; returns the path of their records.
 
-    All arms of a seed share teacher, images and first weights. All seeds of an arm are one program.
+    All arms of a seed share teacher, samples and initial weights. All seeds of an arm run as one
+    program.
 
     Args:
-      config: As config.py beside this has it.
-      results: One record an arm and seed is appended to results/STUDY/records.jsonl.
+      config: Config from config.py of the study.
+      results: One record per arm and seed is appended to results/STUDY/records.jsonl.
 
     Raises:
-      UserError: If any setting is invalid; nothing was done then.
+      UserError: If any setting is invalid; nothing has been run then.
     """
     _check(config)
     path = records_path(results, config.study)
@@ -103,17 +104,17 @@ def _check(config: ConfigDict) -> None:
 
 
 def relu1(x: jax.Array) -> jax.Array:
-    """ReLU whose derivative at 0 is 1, so that a unit of incoming zeros learns."""
+    """ReLU with derivative 1 at 0, so that a unit with zero incoming weights can learn."""
     return jnp.where(x >= 0, x, 0)
 
 
 def network(params: Mapping[str, jax.Array], x: jax.Array) -> jax.Array:
-    """Two layers without biases; (samples, outputs)."""
+    """Applies two layers without biases; (samples, outputs)."""
     return relu1(x @ params["hidden"]) @ params["out"]
 
 
 def _course(config: ConfigDict, arm: Arm) -> Callable[[jax.Array], Any]:
-    """`key → (losses (steps,), gradient norms before and after each growth (growths, 2))`."""
+    """Makes `key → (losses (steps,), gradient norms before and after each growth (growths, 2))`."""
     c = config
     shapes = {"hidden": (c.inputs, c.width), "out": (c.width, c.outputs)}
     groups = units.discover(
@@ -183,7 +184,7 @@ def _uniform(
 
 
 def _came(config: ConfigDict, losses: np.ndarray, norms: np.ndarray) -> dict[str, Any]:
-    """Results of one student, as fields of its record."""
+    """Returns the results of one student, as fields of its record."""
     growths = config.width - config.start
     starts = config.interval * np.arange(1, growths + 1)
     ends = [*starts[1:], len(losses)]

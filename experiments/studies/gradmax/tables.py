@@ -1,4 +1,4 @@
-"""Growth of a student's neurons, arm against arm: a table, and a figure of losses and gradients.
+"""Growth of a student's neurons by arm: a table, and a figure of losses and gradients.
 
 Its records have `losses`, one every `config.every` steps, `loss_after_growth` and, for each growth,
 the `gradient_norms` before and after it.
@@ -20,11 +20,11 @@ _SIZE = (400.0, 280.0)
 
 
 def growth_tables(records: Records, pairs: Sequence[tuple[str, str]]) -> list[Table]:
-    """What each arm came to, and how arms differ on the same seeds.
+    """Tabulates the results of each arm, and paired differences of arms.
 
     Args:
-      records: Of one study, made with the same settings.
-      pairs: (arm, control), to be compared at each growth where there are records of both.
+      records: Records of one study, with the same settings.
+      pairs: (arm, control) pairs, compared at each growth if both have records.
     """
     arms = _arms(records)
     growths = len(records[0]["loss_after_growth"])
@@ -65,7 +65,7 @@ def growth_tables(records: Records, pairs: Sequence[tuple[str, str]]) -> list[Ta
 
 
 def growth_figure(records: Records) -> FigureSpec:
-    """Loss over training and the gain of the gradient's norm at each growth, mean and interval."""
+    """Plots loss and the gain of the gradient's norm at each growth, mean and interval."""
     arms = _arms(records)
     config = records[0]["config"]
     colours = dict(zip(arms, (style.COLOURS[c][0] for c in _COLOURS), strict=False))
@@ -87,7 +87,7 @@ def growth_figure(records: Records) -> FigureSpec:
 
 
 def _arms(records: Records) -> dict[str, Records]:
-    """Records by arm in their order, each by seed."""
+    """Groups records by arm in order, each sorted by seed."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         found.setdefault(record["arm"], []).append(record)
@@ -103,7 +103,7 @@ def _losses(records: Records) -> list[stats.Estimate]:
 
 
 def _gains(records: Records) -> np.ndarray:
-    """(seeds, growths)."""
+    """Returns gains of the gradient's norm, (seeds, growths)."""
     norms = np.array([r["gradient_norms"] for r in records])
     return norms[..., 1] - norms[..., 0]
 

@@ -1,4 +1,4 @@
-"""The sparse learners on Fashion-MNIST, LeNet-300-100, at five densities: one figure."""
+"""Sparse training methods on Fashion-MNIST, LeNet-300-100, at five densities: one figure."""
 
 import pathlib
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""The sparse learners on Fashion-MNIST, LeNet-300-100, at five densities: one figure.
+"""Sparse training methods on Fashion-MNIST, LeNet-300-100, at five densities: one figure.
 
-Beside GMP, RigL and development, at an equal budget of 30 epochs. Methods without a density have
-five prices (what follows the @). Three seeds; about an hour on 2 CPU cores.
+With GMP, RigL and development, at an equal budget of 30 epochs. Methods without a density have five
+penalties (after the @). Three seeds; about an hour on 2 CPU cores.
 
     python experiments/reproduce.py learners
 """
@@ -20,12 +20,12 @@ _LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.5, "stop_at": 0.75}
 
 
 def fashion(module: Any, **method: Any) -> ConfigDict:
-    """A method's config on Fashion-MNIST, batch 128."""
+    """Returns a method's config on Fashion-MNIST, batch 128."""
     return on("fashion_mnist", module, EPOCHS, 128, **method)
 
 
 def get_config() -> ConfigDict:
-    """Arms by name."""
+    """Returns the arms by name."""
     arms = {
         "GMP": fashion(gmp),
         "RigL": fashion(rigl),

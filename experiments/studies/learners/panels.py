@@ -1,4 +1,4 @@
-"""Arms at several densities as one figure: a panel for each, the same reference arms in all."""
+"""One figure of arms at several densities: a panel per arm, with the same reference arms in all."""
 
 import functools
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from gpnas.report import FigureSpec, Panel, columns_for, formatting, place_label
 _SIZE = (264.0, 216.0)
 _MARGINS = (46.0, 12.0, 26.0, 42.0)
 _OWN = "c3"
-# Of the references: colour, line, and where they stand when in a panel of their own, so that their
-# bars do not hide each other.
+# Colour, line and horizontal offset of the references; the offset separates their bars in the first
+# panel.
 _STYLES = (("c0", "-", 1.09), ("c2", (0, (5, 2)), 1.0), ("c1", (0, (1.5, 1.5)), 0.92))
 
 Points = list[tuple[float, stats.Estimate]]
@@ -22,13 +22,13 @@ Points = list[tuple[float, stats.Estimate]]
 def density_panels(
     heading: str, records: Sequence[Record], references: Sequence[str], top: float
 ) -> FigureSpec:
-    """Error against the density that came out, dense to sparse, one panel an arm.
+    """Plots error against actual density, dense to sparse, one panel per arm.
 
     Args:
-      heading: Of the figure.
-      records: Of a study; settings of an arm are distinguished by their methods' fields.
-      references: Up to three arms that are drawn in every panel; the first panel is theirs.
-      top: Test error in % at which the panels end; what is above is written at the edge.
+      heading: Heading of the figure.
+      records: Records of a study; settings of an arm differ in fields of the method.
+      references: Up to three arms, drawn in every panel; the first panel has only these.
+      top: Upper limit of the test error in %; values above it are written at the edge.
     """
     arms = {arm: _points(records, arm) for arm in dict.fromkeys(r["arm"] for r in records)}
     known = {arm: arms.pop(arm) for arm in references if arm in arms}
@@ -60,7 +60,7 @@ def density_panels(
 
 
 def _points(records: Sequence[Record], arm: str) -> Points:
-    """Density and error of an arm's settings, the densest first."""
+    """Returns density and error of an arm's settings, the densest first."""
     groups = settings([record for record in records if record["arm"] == arm])
     found = ((mean(group, density_reached), stats.estimate(map(error, group))) for group in groups)
     return [(density, errors) for density, errors in found if errors is not None]
@@ -106,7 +106,7 @@ def _coordinates(points: Points) -> tuple[list[float], list[float]]:
 
 
 def _mark(ax: Axes, points: Points, colour: str, top: float) -> None:
-    """Means and intervals; those above the panel as numbers at its edge."""
+    """Draws means and intervals; those above the limit as numbers at the edge."""
     for density, found in points:
         x = 100 * density
         if found.mean > top:

@@ -1,4 +1,4 @@
-"""LEMONADE on Fashion-MNIST beside what it is made of and what came before and after it."""
+"""LEMONADE on Fashion-MNIST against its components, predecessors and successors."""
 
 from experiments.studies.lemonade.config import get_config
 from experiments.studies.searches import compare_study

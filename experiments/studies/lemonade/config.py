@@ -1,7 +1,7 @@
-"""LEMONADE on Fashion-MNIST beside what it is made of and what came before and after it.
+"""LEMONADE on Fashion-MNIST against its components, predecessors and successors.
 
-Equal training steps for all, those of distillation included: 2,400 a search, three seeds. Those
-that do not inherit train each candidate afresh. About an hour on 2 CPU cores.
+Equal training steps for all, including distillation: 2,400 per search, three seeds. Arms without
+inheritance train each candidate from scratch. About an hour on 2 CPU cores.
 
     python experiments/reproduce.py lemonade
 """
@@ -13,7 +13,7 @@ from gpnas.search.comparison import make_config
 
 
 def get_config() -> ConfigDict:
-    """Arms by name."""
+    """Returns the arms by name."""
     own = {"name": "lemonade", "first": 6}
     afresh = {"inherit": False}
     arms: dict[str, dict] = {

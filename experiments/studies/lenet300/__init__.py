@@ -1,4 +1,4 @@
-"""LeNet-300-100 on MNIST: the sparse learners beside their papers' numbers."""
+"""LeNet-300-100 on MNIST: sparse training methods and their papers' numbers."""
 
 import pathlib
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""LeNet-300-100 on MNIST: the sparse learners beside their papers' numbers, five seeds.
+"""LeNet-300-100 on MNIST: sparse training methods and their papers' numbers, five seeds.
 
-The rows of docs/reproducing.md; each arm has its own density or prices. Budgets in epochs are those
-of the arms; where a paper had more, the page says so. About four hours on 2 CPU cores.
+The rows of docs/reproducing.md; each arm has its own density or penalties. Budgets in epochs are
+those of the arms; the page notes where a paper had more. About four hours on 2 CPU cores.
 
     python experiments/reproduce.py "sparse VD"
 """
@@ -14,12 +14,13 @@ from configs import dense, gmp, l0, l0_arm, sensitivity, snfs, sparse_vd
 from experiments.studies.recipes import mnist, same_recipe
 from gpnas.train import study
 
-# Of the plateaus, which are shorter than the paper's; the rest is the recipe of the other arms.
+# Settings of the plateaus, which are shorter than the paper's; the other settings are those of the
+# other arms.
 LOOP: dict[str, Any] = {"refresh": 10, "rate": 3e-4, "tolerance": 0.1, "stop_at": 0.7}
 
 
 def get_config() -> ConfigDict:
-    """Arms by name; seeds 100 to 102 were for the choices."""
+    """Returns the arms by name; seeds 100 to 102 were used for tuning."""
     arms = {
         "dense": mnist(dense, 100),
         "sparse VD": mnist(sparse_vd, 200),

@@ -1,4 +1,4 @@
-"""LeNet-5 (Caffe) on MNIST: the sparse learners beside their papers' numbers, three seeds.
+"""LeNet-5 (Caffe) on MNIST: sparse training methods and their papers' numbers, three seeds.
 
 The rows of docs/reproducing.md. A step takes about 45 ms on 2 CPU cores, so budgets are a fraction
 of the papers' (the page shows both).
@@ -16,14 +16,14 @@ from gpnas.train import study
 
 
 def lenet5(module: Any, epochs: int, **method: Any) -> ConfigDict:
-    """A method's config for LeNet-5 on MNIST."""
+    """Returns a method's config for LeNet-5 on MNIST."""
     config = mnist(module, epochs, **method)
     config.model.name = "lenet5"
     return config
 
 
 def arm_in_the_middle(epochs: int, penalties: tuple[float, ...]) -> ConfigDict:
-    """L0-ARM: gates learn, by Adam, from 5 to 40 % of the run; then what is left is trained."""
+    """L0-ARM: gates are trained by Adam from 5 to 40 % of the run; then the remaining weights."""
     config = lenet5(npn_sparsify, epochs, penalties=penalties, start_at=0.05, stop_at=0.4)
     config.gates.update(name="adam", learning_rate=3e-3)
     config.optimizer = dense.get_config().optimizer
@@ -33,7 +33,7 @@ def arm_in_the_middle(epochs: int, penalties: tuple[float, ...]) -> ConfigDict:
 
 
 def get_config() -> ConfigDict:
-    """Arms by name."""
+    """Returns the arms by name."""
     loop = {"refresh": 50, "patience": 1, "rate": 1e-4, "tolerance": 1.0, "stop_at": 0.8}
     arms = {
         "LeNet-5 dense": lenet5(dense, 20),

@@ -1,4 +1,4 @@
-"""How many evaluations strategies take to a table's optimum; measured by the benchmark."""
+"""Number of evaluations that strategies need to find a table's optimum; from the benchmark."""
 
 import pathlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How many evaluations strategies take to a table's optimum: from the lines of the benchmark."""
+"""Number of evaluations that strategies need to find a table's optimum, from benchmark lines."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,10 +20,10 @@ NAMES = {
 
 
 def optimum_table(lines: Sequence[Mapping[str, Any]]) -> Table:
-    """The newest line of each measurement that says by which seeds it was made.
+    """Tabulates the newest line of each measurement that names its seeds.
 
     Args:
-      lines: Of results/benchmark.jsonl, in order.
+      lines: Lines of results/benchmark.jsonl, in order.
     """
     newest = {
         line["name"]: line

@@ -1,8 +1,8 @@
-"""Pilots of L0-ARM with prices by layer on MNIST: one seed, judged on validation.
+"""Pilots of L0-ARM with penalties by layer on MNIST: one seed, judged on validation.
 
-What ../lenet5/config.py uses lies between the two. Seed 100 is in no other study. Records were
-moved to the end of pilots.jsonl in results/lenet5, where those of earlier pilots are, each with its
-config.
+The values in ../lenet5/config.py lie between the two. Seed 100 is used by no other study. Records
+were moved to the end of pilots.jsonl in results/lenet5, which has those of earlier pilots, each
+with its config.
 
     python experiments/reproduce.py pilots --results=runs
 """
@@ -14,7 +14,7 @@ from gpnas.train import study
 
 
 def get_config() -> ConfigDict:
-    """Arms by name."""
+    """Returns the arms by name."""
     arms = {
         "LeNet-5 c": arm_in_the_middle(20, (26.0, 1.15, 1.38, 88.0)),
         "LeNet-5 d": arm_in_the_middle(20, (26.0, 1.05, 1.4, 88.0)),

@@ -1,4 +1,4 @@
-"""Zero-cost proxies on NAS-Bench-201: which of them rank its networks as training does."""
+"""Zero-cost proxies on NAS-Bench-201: rank correlations with trained accuracy."""
 
 import pathlib
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from experiments.studies.proxies.run import advantages, correlations, matching, 
 from experiments.studies.proxies.tables import Ranking, ranking_figure, ranking_table
 from experiments.studies.study import Section, Study, records, to_results
 
-_SIZE = "params (table)"  # what scores are compared with
+_SIZE = "params (table)"  # reference of the scores
 _CAPTION = "How well scores of untrained networks rank trained ones"
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
-    config.data.name = "folder:cifar10_jpeg"  # the committed records' pictures
+    config.data.name = "folder:cifar10_jpeg"  # data of the committed records
     found = matching(records(results, config), config)
     if not found:
         return {"proxies": Section()}

@@ -1,4 +1,4 @@
-"""How well zero-cost proxies rank the networks of NAS-Bench-201: scores, and their correlations."""
+"""Scores of zero-cost proxies on NAS-Bench-201, and their rank correlations with accuracy."""
 
 import functools
 import math
@@ -28,8 +28,8 @@ from gpnas.sections import check_section
 from gpnas.train import load_data
 
 SPACE = "nas_bench_201"
-_FROM_THE_TABLE = ("params", "macs")  # what a supernet does not know of its networks
-# What records must share to be compared.
+_FROM_THE_TABLE = ("params", "macs")  # not available from a supernet
+# Settings that comparable records share.
 _SAME = ("seed", "channels", "cells", "batch", "proxies", "data.name", "data.image_size",
          "data.validation", "data.seed")  # fmt: skip
 
@@ -43,17 +43,17 @@ class Correlation(NamedTuple):
 
 
 def score_sample(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
-    """Scores the architectures that are missing, and returns the path of their records.
+    """Scores the missing architectures; returns the path of their records.
 
-    All get the same weights, at initialisation, and the same batch; one program is compiled. A
-    larger sample of the same seed begins with the smaller one.
+    All have the same initial weights and the same batch; one program is compiled. A larger sample
+    with the same seed begins with the smaller one.
 
     Args:
-      config: As config.py beside this has it.
-      results: One record an architecture is appended to results/STUDY/records.jsonl.
+      config: Config from config.py of the study.
+      results: One record per architecture is appended to results/STUDY/records.jsonl.
 
     Raises:
-      UserError: If any setting is invalid; nothing was scored then.
+      UserError: If any setting is invalid; nothing has been scored then.
     """
     table = load_table(SPACE)
     check(config, table)
@@ -87,7 +87,7 @@ def check(config: ConfigDict, table: BenchmarkTable) -> None:
     """Checks the settings.
 
     Raises:
-      UserError: If not.
+      UserError: If any setting is invalid.
     """
     check_section(config, get_config(), source="experiments/studies/proxies/config.py")
     most = len(table.rows)
@@ -105,7 +105,7 @@ def check(config: ConfigDict, table: BenchmarkTable) -> None:
 
 
 def _scorer(config: ConfigDict, data: Dataset) -> Any:
-    """`architecture → {proxy: score}`."""
+    """Makes `architecture → {proxy: score}`."""
     supernet = Supernet201(
         data.num_classes, channels=config.channels, cells=config.cells, conv="im2col"
     )
@@ -147,15 +147,15 @@ matching = functools.partial(study.matching, same=_SAME)
 def correlations(
     records: Sequence[Mapping[str, Any]], against: str, resamples: int = 2000
 ) -> dict[str, Correlation]:
-    """Spearman's ρ of each proxy, and of the table's params and MACs, with accuracy.
+    """Computes Spearman's ρ with accuracy, of each proxy and of the table's params and MACs.
 
     Args:
-      records: Of `score_sample`, made with the same settings.
-      against: Metric of the table, an error; its opposite is the accuracy.
-      resamples: Of architectures, for the percentile bootstrap.
+      records: Records of `score_sample` with the same settings.
+      against: Metric of the table, an error; the negative accuracy.
+      resamples: Number of resamples of architectures, for the percentile bootstrap.
 
     Returns:
-      By name of the proxy; a score that is not finite counts as the lowest.
+      Correlations by proxy; a score that is not finite counts as the lowest.
     """
     scores, accuracy = _series(records, against)
     return {name: correlation(found, accuracy, resamples) for name, found in scores.items()}
@@ -164,19 +164,19 @@ def correlations(
 def advantages(
     records: Sequence[Mapping[str, Any]], against: str, other: str, resamples: int = 2000
 ) -> dict[str, Correlation]:
-    """How much higher each proxy's ρ is than another's, on the same architectures.
+    """Computes how much higher each proxy's ρ is than another's, on the same architectures.
 
     Args:
       records, against, resamples: As for `correlations`.
-      other: Name of the proxy compared with, as `correlations` has it.
+      other: Name of the reference proxy in `correlations`.
 
     Returns:
-      By name, without `other`: the difference, and its percentile bootstrap.
+      Differences by name, without `other`, with percentile bootstrap intervals.
     """
     scores, accuracy = _series(records, against)
     count = len(accuracy)
     drawn = np.random.default_rng(0).integers(count, size=(resamples, count))
-    rows = np.concatenate([np.arange(count)[None], drawn])  # the sample itself is the first
+    rows = np.concatenate([np.arange(count)[None], drawn])  # the first row is the sample itself
 
     def rho(series: Sequence[float]) -> np.ndarray:
         pair = [stats.rankdata(np.asarray(one)[rows], axis=1) for one in (series, accuracy)]
@@ -194,7 +194,7 @@ def advantages(
 def _series(
     records: Sequence[Mapping[str, Any]], against: str
 ) -> tuple[dict[str, list[float]], list[float]]:
-    """Scores by name, and accuracies."""
+    """Returns scores by name, and accuracies."""
     table = load_table(SPACE)
     rows = [table.look_up(tuple(record["architecture"])) for record in records]
     scores = {
@@ -211,11 +211,11 @@ def correlation(
     resamples: int = 2000,
     statistic: Callable[..., Any] = stats.spearmanr,
 ) -> Correlation:
-    """Rank correlation of two series of numbers, with a percentile bootstrap of the pairs.
+    """Computes the rank correlation of two series, with a percentile bootstrap of the pairs.
 
     Args:
-      x, y: Numbers, as many in each.
-      resamples: Of pairs.
+      x, y: Series of equal length.
+      resamples: Number of resamples of pairs.
       statistic: `scipy.stats.spearmanr` (ρ) or `kendalltau` (τ).
     """
     ranks = stats.rankdata(x), stats.rankdata(y)

@@ -1,7 +1,7 @@
 """Zero-cost proxies: scores that predict accuracy without training (higher is better).
 
 A proxy is a function `(apply, params, images, labels) → () float32`, where `apply(params, images)`
-gives logits in training mode. So the networks of a space can be modules of their own, or one
+returns logits in training mode. So the networks of a space can be separate modules, or one
 supernet, compiled once::
 
     @jax.jit
@@ -11,7 +11,7 @@ supernet, compiled once::
 
         return measure(apply, names, params, images, labels)
 
-`apply` must not be jitted itself: layers are observed, or left out, while it is traced.
+`apply` must not be jitted: layers are observed or left out while it is traced.
 """
 
 from collections.abc import Callable, Iterable
@@ -35,21 +35,21 @@ _NORMS = nn.BatchNorm | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm | BatchStatisti
 
 
 def kernels(params: Any) -> list[jax.Array]:
-    """The leaves that proxies sum over: weights of two axes or more, no biases, no norms."""
+    """Returns the leaves that proxies sum over: weights of two axes or more, no biases or norms."""
     return list(masked_leaves(init_masks(params), params).values())
 
 
 def grad_norm(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """Σ_l ‖∂L/∂W_l‖₂ over kernels, of the mean cross-entropy of the batch.
+    """Computes Σ_l ‖∂L/∂W_l‖₂ over kernels, of the mean cross-entropy of the batch.
 
     Args:
-      apply: `(params, images) → (batch, classes)` logits; so for all proxies here.
+      apply: `(params, images) → (batch, classes)` logits, for all proxies in this module.
       params: Parameters.
       images: (batch, height, width, channels).
       labels: (batch,) int.
 
     Returns:
-      () float32; so for all proxies here.
+      () float32, for all proxies in this module.
 
     References:
       Abdelfattah et al. 2021, Zero-cost proxies for lightweight NAS (arXiv:2101.08134), section 3.
@@ -59,7 +59,7 @@ def grad_norm(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -
 
 
 def snip(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """`Σ |w · ∂L/∂w|` over kernels.
+    """Computes `Σ |w · ∂L/∂w|` over kernels.
 
     References:
       Lee et al. 2019, SNIP (arXiv:1810.02340), equation 6; summed up in arXiv:2101.08134, equation
@@ -79,11 +79,11 @@ def _gradient(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -
 
 
 def synflow(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """`log Σ w · ∂R/∂w` over kernels; R: sum of logits of `|W|` on an image of ones, no norms.
+    """Computes `log Σ w · ∂R/∂w` over kernels; R: sum of logits of `|W|` on an image of ones.
 
-    Biases count as zero, so that R is proportional to the image; R itself may be beyond float32
-    (up to 10⁶⁰ or so), and only its logarithm is computed: from an image of 2⁻¹⁰⁰ first, then
-    gradients with image and output each scaled by R^-½. -inf where no path reaches the output.
+    Norms are left out and biases are zero, so R is proportional to the image. R may exceed float32
+    (up to 10⁶⁰ or so), so only its logarithm is computed: first from an image of 2⁻¹⁰⁰, then from
+    gradients with image and output each scaled by R^-½. -inf if no path reaches the output.
 
     References:
       Tanaka et al. 2020, SynFlow (arXiv:2006.05467), equation 3; summed up, and without batch norm,
@@ -113,10 +113,10 @@ def _leave_out_norms(
 
 
 def nwot(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """`log |det K|`, `K_ij` the number of ReLUs that are both on or both off for images i and j.
+    """Computes `log |det K|`; `K_ij` counts ReLUs that are equally on or off for images i and j.
 
-    ReLUs are the layers `gpnas.models.ReLU`; in a supernet each counts as much as it is used.
-    -inf where the codes of some images are the same.
+    ReLUs are the layers `gpnas.models.ReLU`; in a supernet, each is weighted by its use. -inf if
+    some images have the same code.
 
     Raises:
       UserError: For a network without such layers.
@@ -144,10 +144,10 @@ def nwot(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax
 
 
 def jacov(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """−Σ_i [log(σ_i + k) + 1/(σ_i + k)], σ the spectrum of the correlations between Jacobians.
+    """Computes −Σ_i [log(σ_i + k) + 1/(σ_i + k)], σ the spectrum of correlations between Jacobians.
 
     An image's Jacobian is the gradient of the sum of all logits with respect to it; k = 10⁻⁵. -inf
-    where that of some image is constant.
+    if that of some image is constant.
 
     References:
       Mellor et al. 2020 (arXiv:2006.04647v1), section 3; as *jacob_cov* in arXiv:2101.08134.
@@ -156,20 +156,20 @@ def jacov(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> ja
     jacobian = jax.grad(lambda x: jnp.sum(apply(params, x)))(images).reshape(len(images), -1)
     jacobian -= jacobian.mean(1, keepdims=True)
     sizes = jnp.linalg.norm(jacobian, axis=1, keepdims=True)
-    # Singular values are more exact than the eigenvalues of the product.
+    # Singular values are more accurate than eigenvalues of the product.
     roots = jnp.linalg.svd(jacobian / sizes, compute_uv=False)
     spectrum = jnp.zeros(len(images)).at[: len(roots)].set(roots**2) + 1e-5
     return jnp.where(jnp.all(sizes > 0), -jnp.sum(jnp.log(spectrum) + 1 / spectrum), -jnp.inf)
 
 
 def params(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """How many parameters there are; of a supernet, all of them."""
+    """Returns the number of parameters; for a supernet, of all of them."""
     del apply, images, labels
     return jnp.float32(sum(leaf.size for leaf in jax.tree.leaves(params)))
 
 
 def macs(apply: Apply, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """MACs for one image (see `gpnas.units.macs`); of branches, those of the most expensive."""
+    """Returns the MACs per image (`gpnas.units.macs`); of branches, the most expensive one's."""
     del labels
     image = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
     return jnp.float32(units.macs(apply, params, image).total(params))
@@ -189,21 +189,21 @@ PROXIES: dict[str, Proxy] = {
 def measure(
     apply: Apply, names: Iterable[str], params: Any, images: jax.Array, labels: jax.Array
 ) -> dict[str, jax.Array]:
-    """Several proxies of one network; to be jitted with whatever differs as an argument.
+    """Computes several proxies of one network; to be jitted.
 
     Args:
-      apply: `(params, images) → (batch, classes)` logits in training mode; not jitted itself.
-      names: Of `PROXIES`, or `module:function` of the user's own.
+      apply: `(params, images) → (batch, classes)` logits in training mode; not jitted.
+      names: Names in `PROXIES`, or `module:function` of the user.
       params: Parameters.
       images: (batch, height, width, channels).
       labels: (batch,) int.
 
     Returns:
-      `{name: () float32}`, high ones better.
+      `{name: () float32}`, higher is better.
 
     Raises:
-      UserError: For an unknown proxy; for one of the user's own that raises, or whose
-        score is not a single number.
+      UserError: For an unknown proxy, or a user's proxy that raises or does not return a single
+        number.
     """
     found = {name: plugins.find("proxy", name, PROXIES) for name in names}
     return {n: _call(n, proxy, apply, params, images, labels) for n, proxy in found.items()}

@@ -1,4 +1,4 @@
-"""How well scores rank networks: rank correlations and their intervals, as a table and a figure."""
+"""Table and figure of rank correlations of scores, with intervals."""
 
 import functools
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _WIDTH, _ROW = 560.0, 30.0
 
 
 class Ranking(NamedTuple):
-    """A score, its rank correlation with the accuracy, and the 95 % interval of that."""
+    """A score, its rank correlation with the accuracy, and its 95 % interval."""
 
     name: str
     rho: float
@@ -28,14 +28,14 @@ def ranking_table(
     other: str,
     notes: Sequence[str],
 ) -> Table:
-    """One row a score, the best first.
+    """Returns one row per score, the best first.
 
     Args:
-      caption: Of the table.
-      rankings: In any order.
-      advantages: How much higher the correlation is than another's, and the interval of that.
-      other: What the other is called.
-      notes: Sentences below it.
+      caption: Caption of the table.
+      rankings: Rankings in any order.
+      advantages: Differences from the correlation of a reference, with intervals.
+      other: Name of the reference.
+      notes: Sentences below the table.
     """
     titles = ("Spearman's ρ", "95 % interval", f"minus that of {other}", "95 % interval")
     columns = [Column("score", numeric=False), *map(Column, titles)]
@@ -52,12 +52,12 @@ def _texts(one: Ranking, form: str = ".3f") -> list[str]:
 
 
 def ranking_figure(name: str, rankings: Sequence[Ranking], caption: str) -> FigureSpec:
-    """One bar a score, the best on top, with its interval.
+    """Returns one bar per score, the best on top, with its interval.
 
     Args:
-      name: File name without ending.
-      rankings: In any order.
-      caption: What is shown.
+      name: File name without extension.
+      rankings: Rankings in any order.
+      caption: Caption of the figure.
     """
     ordered = _ordered(rankings)
     text = "; ".join(f"{one.name} {one.rho:.2f}" for one in ordered)

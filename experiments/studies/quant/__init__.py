@@ -40,11 +40,11 @@ def _run(config: ConfigDict, options: Options) -> None:
 
 
 def measure(config: ConfigDict, seed: int) -> dict[str, Any]:
-    """Trains a network, makes it smaller, and quantizes what is left.
+    """Trains a network, slims it, and quantizes the result.
 
     Args:
       config: `data`, and `slim`, the arguments of `gpnas.slim`.
-      seed: Of the initial weights, and of the order of the examples.
+      seed: Seed of the initial weights and of the order of examples.
 
     Raises:
       Missing: Without qwix.
@@ -64,7 +64,7 @@ def measure(config: ConfigDict, seed: int) -> dict[str, Any]:
     variables = jax.tree.map(jnp.asarray, small.variables)
 
     def quantized(dense: Any) -> tuple[Any, Any]:
-        rules = [  # convolutions of qwix have one type for weights and activations
+        rules = [  # qwix's convolutions use one type for weights and activations
             qwix.QuantizationRule(
                 op_names=("dot_general",), weight_qtype=dense, act_qtype=jnp.int8
             ),
@@ -96,7 +96,7 @@ def measure(config: ConfigDict, seed: int) -> dict[str, Any]:
 
 
 def bytes_of(array: np.ndarray) -> np.ndarray:
-    """An array as a file holds it: two numbers of int4 in a byte."""
+    """Packs an array as in a file: two int4 numbers per byte."""
     if array.dtype != jnp.int4:
         return array
     low, high = np.pad(array.astype(np.uint8).ravel() & 15, (0, array.size % 2)).reshape(-1, 2).T

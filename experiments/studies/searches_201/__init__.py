@@ -1,4 +1,4 @@
-"""Strategies on NAS-Bench-201 by the honest protocol."""
+"""Strategies on NAS-Bench-201, selected by validation after 12 epochs."""
 
 from experiments.studies.searches import compare_study
 from experiments.studies.searches_201.config import get_config

@@ -1,6 +1,6 @@
-"""Strategies on NAS-Bench-201 by the honest protocol: chosen by the error after 12 epochs.
+"""Strategies on NAS-Bench-201, selected by the validation error after 12 epochs.
 
-What is reported is the test error after 200 epochs of what was chosen. A hundred seeds on CIFAR-10,
+Reported is the test error of the selected network after 200 epochs. A hundred seeds on CIFAR-10,
 forty on CIFAR-100.
 
     python experiments/reproduce.py searches_201
@@ -13,10 +13,10 @@ from gpnas.search.comparison import make_config
 
 
 def get_config(data: str = "cifar10") -> ConfigDict:
-    """Arms by name.
+    """Returns the arms by name.
 
     Args:
-      data: Whose errors: "cifar10", or "cifar100", which is a study of its own.
+      data: Data set of the errors: "cifar10", or "cifar100" (a separate study).
     """
     config = nas_bench_201.get_config()
     config.evaluations = 400

@@ -1,4 +1,4 @@
-"""Weight sharing and DARTS beside random search and ASHA, on a small NAS-Bench-201."""
+"""Weight sharing and DARTS against random search and ASHA, on a small NAS-Bench-201."""
 
 import pathlib
 from collections.abc import Mapping

@@ -15,9 +15,9 @@ FORWARD = 1 / 3  # of a training step's cost; its backward pass takes twice that
 
 
 def selection_macs(supernet: Supernet201, image_shape: tuple[int, ...]) -> Callable:
-    """`selection → int`, the MACs for one image of what is computed, of a `Supernet201`.
+    """Makes `selection → int`, the MACs per image of the computed part of a `Supernet201`.
 
-    An operation of weight zero is one that is not computed.
+    Operations of weight zero are not computed.
     """
     images, every = (
         jnp.zeros((1, *image_shape)),

@@ -25,11 +25,11 @@ class Darts(NamedTuple):
     first: float = 0.5  # β₁ of Adam
     second: float = 0.999  # β₂
     weight_decay: float = 1e-3  # added to the gradient
-    scale: float = 1e-3  # of α at the start
+    scale: float = 1e-3  # of the initial α
 
 
 class Mixture(NamedTuple):
-    """The supernet's state; α, (edges, operations) float32, before the softmax; Adam's state."""
+    """State of the supernet; α before the softmax, (edges, operations) float32; state of Adam."""
 
     shared: State
     alpha: jax.Array
@@ -39,14 +39,14 @@ class Mixture(NamedTuple):
 def alpha_gradient(
     supernet: nn.Module, params: Any, alpha: jax.Array, seen: Pictures, rows: jax.Array
 ) -> jax.Array:
-    """∂L(w, softmax α)/∂α at the weights as they are, (edges, operations) float32.
+    """Computes ∂L(w, softmax α)/∂α at the current weights, (edges, operations) float32.
 
     Args:
-      supernet: As `gpnas.models.Supernet201`.
+      supernet: A module such as `gpnas.models.Supernet201`.
       params: Its weights.
       alpha: (edges, operations) float32.
       seen: Validation images.
-      rows: (batch,) int32, numbers of images.
+      rows: (batch,) int32, indices of images.
 
     References:
       Liu et al. 2019, equation 6 with ξ = 0: the first-order approximation.
@@ -57,16 +57,16 @@ def alpha_gradient(
 def make_darts(
     supernet: nn.Module, recipe: Recipe = Recipe(), settings: Darts = Darts()
 ) -> tuple[Callable, Callable]:
-    """`(begin, train)`: `(state, key) → mixture`, and turns of both steps.
+    """Makes `(begin, train)`: `(state, key) → mixture`, and alternating steps.
 
     Args:
-      supernet: As `gpnas.models.Supernet201`.
-      recipe: Of the weights.
-      settings: Of α.
+      supernet: A module such as `gpnas.models.Supernet201`.
+      recipe: Training settings of the weights.
+      settings: Training settings of α.
 
     Returns:
-      `begin`, and `train(mixture, training pictures, validation pictures, rows of either,
-      (turns, batch) int32 each, total) → mixture`; a turn is a step of α, then one of the weights.
+      `begin`, and `train(mixture, training images, validation images, rows of each, (turns, batch)
+      int32, total) → mixture`; a turn is a step of α, then one of the weights.
     """
     tx = optax.chain(
         optax.add_decayed_weights(settings.weight_decay),
@@ -127,13 +127,13 @@ def first_order(
     """Searches by first-order DARTS, with the paper's settings of α.
 
     Args:
-      supernet: As `gpnas.models.Supernet201`.
-      shared: Its programs, which draw the weights.
+      supernet: A module such as `gpnas.models.Supernet201`.
+      shared: Its programs, which initialize the weights.
       seen: Training images.
       validation: Validation images, for α.
       turns: Number of steps of α, and of the weights.
       batch: Images per step.
-      seed: Of the weights, α and the images' order.
+      seed: Seed of the weights, α and the order of images.
       recipe: Settings of the weights.
     """
     begin, train = make_darts(supernet, recipe)
@@ -144,11 +144,11 @@ def first_order(
 
 
 def discretise(alpha: jax.Array, without: Sequence[str] = ("none",)) -> tuple[str, ...]:
-    """The operation of the largest weight on each edge, of all but those left out.
+    """Returns the operation of the largest weight on each edge, except those left out.
 
     Args:
       alpha: (edges, operations) float32.
-      without: Names of operations that are left out.
+      without: Names of operations to leave out.
 
     References:
       Liu et al. 2019, section 2.4, which leaves the zero operation out.

@@ -1,4 +1,4 @@
-"""The searches of the study: each returns the architecture that it chose, and its cost."""
+"""The searches of the study; each returns the selected architecture and its cost."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -31,24 +31,24 @@ from gpnas.search.sharing import (
 )
 from gpnas.search.strategies import asha, successive_halving
 
-_BEST = "cifar10_test_200"  # column of the table whose lowest value is the best architecture's
+_BEST = "cifar10_test_200"  # column of the table; the lowest value is the best
 
 
 class Cost(NamedTuple):
-    """Cost in training steps, the evaluation of a minibatch being a third of one, and in MACs."""
+    """Cost in training steps (evaluating a minibatch is a third of one) and in MACs."""
 
     steps: float
     macs: float
 
 
 class SearchResult(NamedTuple):
-    """The architecture that a search chose, and the cost of the search.
+    """The architecture that a search selected, and the cost of the search.
 
     Attributes:
-      architecture: The chosen architecture.
+      architecture: The selected architecture.
       cost: Cost of the search.
-      candidates: Number of evaluated architectures; 0 where none was evaluated by itself.
-      error: Validation error of the chosen architecture in the search, a fraction, or None.
+      candidates: Number of individually evaluated architectures.
+      error: Validation error of the selected architecture in the search (a fraction), or None.
       params: Parameters of a supernet that was trained on single paths, or None.
     """
 
@@ -60,12 +60,12 @@ class SearchResult(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What all records of a study share.
+    """Settings shared by all records of a study.
 
     Attributes:
       config: The study's config.
       table: The space.
-      sample: Architectures that are trained alone.
+      sample: Architectures trained alone.
       supernet: The network with all operations.
       shared: Programs of the supernet.
       recipe: Training settings.
@@ -88,17 +88,17 @@ class Context(NamedTuple):
 
 
 def network_steps(context: Context, steps: int) -> float:
-    """Cost of training and evaluating one network, in training steps."""
+    """Returns the cost of training and evaluating one network, in training steps."""
     return steps + FORWARD * len(context.rows)
 
 
 def random_candidates(context: Context) -> int:
-    """Number of networks that random search can train within the budget."""
+    """Returns the number of networks that random search can train within the budget."""
     return int(context.config.budget // network_steps(context, context.config.steps))
 
 
 def supernet_steps(context: Context) -> int:
-    """Training steps of a supernet: the budget less the evaluations with shared weights."""
+    """Returns a supernet's training steps: the budget minus evaluations with shared weights."""
     c = context.config
     minibatches = c.candidates * c.minibatches + c.finalists * len(context.rows)
     return math.floor(c.budget - FORWARD * minibatches)
@@ -119,14 +119,14 @@ def _total(parts: Sequence[Cost]) -> Cost:
 def train_alone(
     shared: Shared, seen: Pictures, selection: np.ndarray, steps: int, batch: int, seed: int
 ) -> Any:
-    """The parameters of one architecture, trained from scratch.
+    """Trains one architecture from scratch and returns its parameters.
 
     Args:
       shared: The programs of a supernet.
       seen: Training images.
       selection: (edges,) int32, the architecture.
       steps, batch: Number of steps, and images per step.
-      seed: Of the weights and of the images' order.
+      seed: Seed of the weights and of the order of images.
     """
     rng = np.random.default_rng(seed)
     rows = minibatches(rng, len(seen.labels), batch, steps)
@@ -135,14 +135,14 @@ def train_alone(
 
 
 def error_alone(context: Context, architecture: Sequence[str], steps: int, seed: int) -> float:
-    """Validation error of an architecture trained from scratch, a fraction."""
+    """Returns the validation error of an architecture trained from scratch, a fraction."""
     c, selection = context.config, choice(architecture)
     params = train_alone(context.shared, context.train, selection, steps, c.batch, seed)
     return context.shared.error(params, context.held, selection, context.rows)
 
 
 def recorded_error(records: Sequence[Mapping[str, Any]], architecture: Sequence[str]) -> float:
-    """Validation error in percent of a network that was trained alone, by its record."""
+    """Returns the recorded validation error in percent of a network trained alone."""
     own = next(
         r
         for r in records
@@ -152,7 +152,7 @@ def recorded_error(records: Sequence[Mapping[str, Any]], architecture: Sequence[
 
 
 def _random(context: Context, seed: int, records: Sequence[Mapping]) -> SearchResult:
-    """Random search: its candidates are the next ones of the sample, which are trained already."""
+    """Random search; its candidates are the next ones of the sample, already trained."""
     count = random_candidates(context)
     own = context.sample[seed * count : (seed + 1) * count]
     errors = [recorded_error(records, architecture) for architecture in own]
@@ -168,10 +168,10 @@ def _network_cost(context: Context, architecture: Sequence[str], steps: int) -> 
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
-    """The best of those with the largest budget.
+    """Returns the best of the trials with the largest budget.
 
     Raises:
-      TooManyFailures: If there is no trial, as all failed.
+      TooManyFailures: If all trials failed.
     """
     if not trials:
         raise TooManyFailures("every candidate failed")
@@ -180,7 +180,7 @@ def _best(trials: Sequence[Trial]) -> Trial:
 
 
 def _asha(context: Context, seed: int, records: Sequence[Mapping]) -> SearchResult:
-    """ASHA, one worker; a network that is promoted starts anew."""
+    """ASHA with one worker; a promoted network is trained from scratch."""
     c = context.config
     budgets = [c.steps // c.reduction**rung for rung in (2, 1, 0)]
 
@@ -226,7 +226,7 @@ def _weight_sharing(context: Context, seed: int, records: Sequence[Mapping]) -> 
 
 
 def _darts(context: Context, seed: int, records: Sequence[Mapping]) -> SearchResult:
-    """First-order DARTS: a turn is two steps, each through all operations."""
+    """First-order DARTS; a turn is two steps, each through all operations."""
     c = context.config
     turns = c.budget // 2
     mixture = first_order(
@@ -240,7 +240,7 @@ def _darts(context: Context, seed: int, records: Sequence[Mapping]) -> SearchRes
 
 
 def _best_of_table(context: Context, seed: int, records: Sequence[Mapping]) -> SearchResult:
-    """For orientation: the cell that is best on CIFAR-10 at full size."""
+    """For reference: the cell that is best on CIFAR-10 at full size."""
     row = int(np.argmin(context.table.metrics[_BEST]))
     return SearchResult(list(context.table.rows)[row], Cost(0, 0), 0)
 

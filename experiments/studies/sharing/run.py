@@ -1,4 +1,4 @@
-"""Weight sharing: rank correlation with training alone, and search results at equal cost."""
+"""Weight sharing: rank correlation with standalone training, and search results at equal cost."""
 
 import itertools
 import math
@@ -39,24 +39,25 @@ from gpnas.train import load_data, percent
 _LIMITS = {"architectures": 40, "seeds": 1, "channels": 1, "cells": 1, "batch": 2, "steps": 1,
            "final_steps": 1, "budget": 1, "candidates": 2, "finalists": 1, "minibatches": 1,
            "reduction": 2, "seed": 0}  # fmt: skip
-# What records must share to be compared: all but how many seeds and which methods.
+# Settings that comparable records share: all but the number of seeds and the methods.
 _SAME = (*(field for field in _LIMITS if field != "seeds"), "learning_rate", "data.name",
          "data.image_size", "data.validation", "data.seed")  # fmt: skip
 
 
 def share(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
-    """Makes the records that are missing, and returns their path.
+    """Makes the missing records; returns their path.
 
-    A record is of one network trained alone ("alone"), or of one search and its final network
-    ("method"), with the errors that its supernet, if any, predicts for those trained alone.
+    A record describes one network trained alone ("alone"), or one search and its final network
+    ("method"). The latter has the errors predicted by its supernet, if any, for the networks
+    trained alone.
 
     Args:
-      config: As config.py beside this has it.
+      config: Config from config.py of the study.
       results: Records are appended to results/STUDY/records.jsonl.
 
     Raises:
-      UserError: If any setting is invalid; nothing was done then.
-      TooManyFailures: If the candidates of a search fail; names its arm and seed.
+      UserError: If any setting is invalid; nothing has been run then.
+      TooManyFailures: If the candidates of a search fail; the message names arm and seed.
     """
     check(config)
     path = records_path(results, config.study)
@@ -87,10 +88,10 @@ def share(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
 
 
 def check(config: ConfigDict) -> None:
-    """Makes sure that the settings are valid, as far as that is known without the images.
+    """Checks the settings, as far as possible without the images.
 
     Raises:
-      UserError: If one is not.
+      UserError: If one is invalid.
     """
     check_section(config, get_config(), source="experiments/studies/sharing/config.py")
     for field, least in _LIMITS.items():
@@ -114,7 +115,7 @@ def _sample(config: ConfigDict, table: BenchmarkTable) -> list[tuple[str, ...]]:
 
 
 def _keys(config: ConfigDict, sample: Sequence[Sequence[str]]) -> list[tuple[str, str, int]]:
-    """(part, arm, seed) of all records, in order."""
+    """Returns (part, arm, seed) of all records, in order."""
     alone = [("alone", " ".join(architecture), config.seed) for architecture in sample]
     searches = itertools.product(config.methods, range(config.seeds))
     return alone + [("method", name, seed) for name, seed in searches]
@@ -159,13 +160,13 @@ def _check_budget(context: Context) -> None:
 
 def _alone(context: Context, arm: str, seed: int, records: Sequence[Mapping]) -> dict[str, Any]:
     architecture = tuple(arm.split())
-    own = context.sample.index(architecture)  # a seed of its own for each
+    own = context.sample.index(architecture)  # a separate seed for each
     error = error_alone(context, architecture, context.config.steps, own)
     return {"architecture": architecture, "metrics": {"val_error": percent(error)}}
 
 
 def _method(context: Context, arm: str, seed: int, records: Sequence[Mapping]) -> dict[str, Any]:
-    """A search, and what it found, trained from scratch; the test images are used once."""
+    """Runs a search and trains its result from scratch; the test images are used once."""
     c, error = context.config, context.shared.error
     found = METHODS[arm](context, seed, records)
     selection = choice(found.architecture)
@@ -196,9 +197,9 @@ def _method(context: Context, arm: str, seed: int, records: Sequence[Mapping]) -
 
 
 def _rank(shared: Sequence[float], alone: Sequence[float]) -> dict[str, Any]:
-    """Kendall's τ between errors by shared weights and errors alone, of the whole sample."""
+    """Computes Kendall's τ between errors with shared weights and alone, over the whole sample."""
     found = correlation(shared, alone, statistic=stats.kendalltau)
-    # Undefined where all errors with shared weights are equal; JSON has no NaN.
+    # Undefined if all errors with shared weights are equal; JSON has no NaN.
     shown = [round(x, 4) if math.isfinite(x) else None for x in found]
     names = ("tau", "low", "high")
     return dict(zip(names, shown, strict=True)) | {"shared": shared, "alone": alone}

@@ -1,7 +1,7 @@
-"""Weight sharing: how errors with shared weights rank networks, and what searches found with them.
+"""Weight sharing: ranking of networks by shared weights, and the networks that searches found.
 
-Its records say what part of a study they are: "alone", a network that was trained by itself, or
-"method", a search and the network it found.
+Records have a field for their part of the study: "alone", a network trained alone, or "method", a
+search and the network it found.
 """
 
 import functools
@@ -30,7 +30,7 @@ _SIZE = (264.0, 250.0)
 
 
 def _studies(summary: Summary) -> dict[str, list[Group]]:
-    """Searches by study; networks trained alone are in the records of supernets too."""
+    """Groups searches by study; records of supernets include the networks trained alone."""
     found: dict[str, list[Group]] = {}
     for group in summary.parts:
         if group.runs[0].part == "method":
@@ -39,7 +39,8 @@ def _studies(summary: Summary) -> dict[str, list[Group]]:
 
 
 def method_tables(summary: Summary) -> list[Table]:
-    """One table a study: cost of each search, and the error of what it found, trained anew."""
+    """Returns one table per study: cost of each search, and error of its network after
+    retraining."""
     return [_table(study, groups) for study, groups in _studies(summary).items()]
 
 
@@ -87,7 +88,7 @@ def _tau(run: Run) -> float | None:
 
 
 def rank_figures(summary: Summary) -> list[FigureSpec]:
-    """One figure a study, a panel a supernet: error alone against error with shared weights."""
+    """Returns one figure per study, one panel per supernet: errors alone against shared weights."""
     specs = []
     for study, groups in _studies(summary).items():
         runs = [(g, run) for g in groups for run in g.runs if len(_pairs(run))]
@@ -117,7 +118,7 @@ def _panel(group: Group, run: Run) -> Panel:
 
 
 def _pairs(run: Run) -> np.ndarray:
-    """(networks, 2): error with shared weights and alone, above zero."""
+    """Returns (networks, 2): error with shared weights and alone, positive."""
     shared, alone = (formatting.dig(run.record, "rank", name) for name in ("shared", "alone"))
     if not isinstance(shared, list) or not isinstance(alone, list):
         return np.empty((0, 2))
@@ -130,7 +131,7 @@ def _pairs(run: Run) -> np.ndarray:
 
 def _draw(pairs: np.ndarray, title: str, colour: str, ax: Axes) -> None:
     ax.plot(pairs[:, 0], pairs[:, 1], "o", ms=5, alpha=0.7, mew=0, color=colour)
-    # Networks that cannot learn are far off; on a linear scale the others would lie on one spot.
+    # Networks that cannot learn have large errors; a linear scale would collapse the others.
     ax.set(xscale="log", yscale="log")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator(10, (1, 1.5, 2, 3, 5)))

@@ -19,7 +19,7 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
 
 
 def _shorten(config: ConfigDict) -> None:
-    """Three rounds, trainings of one epoch."""
+    """Three rounds of trainings of one epoch."""
     config.method.rounds = 3
     config.train.epochs = 10
 

@@ -12,7 +12,7 @@ from gpnas.train import study
 
 
 def get_config() -> ConfigDict:
-    """One arm; the controls are trained within each run."""
+    """Returns one arm; the controls are trained within each run."""
     arm = lottery.get_config()
     arm.train.tensorboard = False
     return study("tickets", {"lottery tickets": arm}, densities=())

@@ -1,4 +1,4 @@
-"""Lottery tickets beside their controls: how soon they stop, and with what error."""
+"""Lottery tickets and their controls: early-stopping step and error."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,11 +14,11 @@ class Training(NamedTuple):
     """One of the trainings of a run.
 
     Attributes:
-      round: Cuts before it; 0 is the dense network.
+      round: Number of earlier prunings; 0 is the dense network.
       kind: "ticket", "reinitialised" (the ticket's masks) or "random" (masks shuffled).
       density: Fraction of active weights.
-      stop: Steps until the lowest validation loss, where early stopping would stop.
-      error: Validation error there, in %.
+      stop: Step of the lowest validation loss, at which early stopping would stop.
+      error: Validation error at that step, in %.
     """
 
     round: int
@@ -29,7 +29,7 @@ class Training(NamedTuple):
 
 
 def trainings(record: Record) -> list[Training]:
-    """The trainings of a record of the method `lottery`, in order."""
+    """Returns the trainings of a record of the method `lottery`, in order."""
     method, total = record["config"]["method"], record["total_steps"]
     turns = 3 if method["controls"] else 1
     length = total // (1 + turns * method["rounds"])
@@ -48,7 +48,7 @@ def trainings(record: Record) -> list[Training]:
 
 
 def ticket_table(caption: str, records: Sequence[Record]) -> Table:
-    """One row a round: remaining weights, and for each kind where it stops and with what error."""
+    """Returns one row per round: remaining weights, and stopping step and error of each kind."""
     by_round: dict[tuple[int, str], list[Training]] = {}
     for record in records:
         for training in trainings(record):
@@ -76,7 +76,7 @@ def ticket_table(caption: str, records: Sequence[Record]) -> Table:
 
 
 def signs(records: Sequence[Record]) -> list[tuple[str, str, str]]:
-    """What must show if the hypothesis holds: `(sign, whether it shows, figures)`, all texts.
+    """Tests what the hypothesis predicts: `(prediction, verdict, numbers)`, all texts.
 
     References:
       Frankle & Carbin 2019 (arXiv:1803.03635), section 2.
@@ -120,7 +120,7 @@ def signs(records: Sequence[Record]) -> list[tuple[str, str, str]]:
 
 
 def sign_table(records: Sequence[Record]) -> Table:
-    """The signs of `signs`, a row each."""
+    """Tabulates the predictions of `signs`, one row each."""
     columns = [Column(label, numeric=False) for label in ("sign", "shows", "figures")]
     rows = [[Cell(text) for text in sign] for sign in signs(records)]
     return Table("What must show", columns, rows)

@@ -1,4 +1,4 @@
-"""Units beside Torch-Pruning: groups, pruning by half, latency."""
+"""Comparison with Torch-Pruning: groups, pruning by half, latency."""
 
 import pathlib
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from experiments.studies.torch_pruning.tables import pruning_tables
 def _config() -> ConfigDict:
     config = ConfigDict()
     config.study = "torch_pruning"
-    config.rounds = 20  # timed calls of each network
-    config.compile = False  # also times networks that torch.compile made
+    config.rounds = 20  # timed calls per network
+    config.compile = False  # whether to also time compiled networks
     return config
 
 

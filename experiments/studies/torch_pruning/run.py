@@ -1,4 +1,4 @@
-"""Units beside Torch-Pruning: the same residual net and weights, the same channels, both pruned."""
+"""Comparison with Torch-Pruning: the same residual net and weights, the same pruned channels."""
 
 import functools
 import importlib.util
@@ -33,7 +33,7 @@ class Subject(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As the table has it."""
+        """Name in the table."""
         return f"ResNet-{6 * self.blocks + 2}, {self.width} channels"
 
 
@@ -41,10 +41,10 @@ SUBJECTS = (Subject(3, 16), Subject(3, 64), Subject(9, 16))
 
 
 def measure(config: ConfigDict, results: pathlib.Path) -> pathlib.Path:
-    """Measures each network, and appends a record of each.
+    """Measures each network and appends its record.
 
     Args:
-      config: `study`, and `rounds` and `compile` as `compare` takes them.
+      config: `study`, and the arguments `rounds` and `compile` of `compare`.
       results: Records are appended to results/STUDY/records.jsonl.
 
     Raises:
@@ -61,12 +61,12 @@ def measure(config: ConfigDict, results: pathlib.Path) -> pathlib.Path:
 
 
 def compare(subject: Subject, rounds: int = 20, compiled: bool = False) -> dict[str, Any]:
-    """Halves all channels of a random net by the magnitude of their weights, in both libraries.
+    """Halves all channels of a random net by weight magnitude, in both libraries.
 
     Args:
       subject: The net.
-      rounds: Timed calls of each network, and a tenth of it of what finds groups and prunes.
-      compiled: Whether `torch.compile` is timed, too.
+      rounds: Timed calls of each network; grouping and pruning are timed a tenth as often.
+      compiled: Whether to also time `torch.compile`.
 
     Raises:
       Missing: Without PyTorch or Torch-Pruning.
@@ -125,7 +125,7 @@ def compare(subject: Subject, rounds: int = 20, compiled: bool = False) -> dict[
 def _halved(
     apply: Callable[..., Any], variables: Any, image: np.ndarray
 ) -> tuple[units.UnitGroups, dict[str, float], Any]:
-    """Groups, times, and the pruned network with its masks, by gpnas."""
+    """Returns groups, times, and the pruned network with its masks, by gpnas."""
     begun = time.perf_counter()
     groups = units.discover(apply, variables, image)
     found = time.perf_counter()
@@ -135,7 +135,7 @@ def _halved(
 
 
 def _halved_by_torch_pruning(network: Any) -> tuple[int, dict[str, float], Any]:
-    """Number of groups, times, and the network, which is pruned in place."""
+    """Returns the number of groups, times, and the network, which is pruned in place."""
     import torch
     import torch_pruning
 
@@ -155,7 +155,7 @@ def _halved_by_torch_pruning(network: Any) -> tuple[int, dict[str, float], Any]:
 
 
 def smaller_half(groups: units.UnitGroups, variables: Any) -> dict[str, np.ndarray]:
-    """Masks without the half of each group's units whose kernels have the smaller L2 norm."""
+    """Returns masks that prune the half of each group's units with the smaller kernel L2 norms."""
     squares = jax.tree.map(
         lambda x: np.square(x) if np.ndim(x) > 1 else np.zeros_like(x), variables
     )
@@ -167,7 +167,7 @@ def smaller_half(groups: units.UnitGroups, variables: Any) -> dict[str, np.ndarr
 
 
 def _filled(module: ResNet) -> Any:
-    """Random weights, and statistics as of a network in training."""
+    """Returns random weights, and statistics as in a network in training."""
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     random = np.random.default_rng(0)
 
@@ -185,7 +185,7 @@ def _spent(begun: float, found: float) -> dict[str, float]:
 
 
 def _repeat(what: Callable[[], tuple], times: int) -> tuple[tuple, dict[str, float]]:
-    """The last result, and the median of each of its times."""
+    """Returns the last result, and the median of each of its times."""
     results = [what() for _ in range(times)]
     names = results[0][1]
     medians = {n: round(statistics.median(r[1][n] for r in results), 4) for n in names}
@@ -193,7 +193,8 @@ def _repeat(what: Callable[[], tuple], times: int) -> tuple[tuple, dict[str, flo
 
 
 def _difference(networks: tuple[Mapping[str, Any], Mapping[str, Any]], images: np.ndarray) -> float:
-    """The largest between the two libraries' outputs, dense or pruned, by the largest output."""
+    """Returns the largest difference between the libraries' outputs, relative to the largest
+    output."""
     import torch
 
     worst, channels_first = 0.0, torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
@@ -215,7 +216,7 @@ def _latency(
     compiled: bool,
     rounds: int,
 ) -> dict[str, Any]:
-    """Milliseconds of each network, in turns."""
+    """Times each network in turn, in milliseconds."""
     import torch
 
     x, y = jnp.asarray(images), torch.from_numpy(images.transpose(0, 3, 1, 2).copy())

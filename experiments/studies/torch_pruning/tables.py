@@ -10,7 +10,7 @@ KINDS = ("gpnas", "torch", "torch.compile")
 
 
 def pruning_tables(records: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """What the newest record of each network says: groups and pruning, and latency."""
+    """Tabulates the newest record of each network: groups and pruning, and latency."""
     newest = {record["model"]: record for record in records}
     columns = [Column("", numeric=False), *(Column(title) for title in (
         "groups", "find them, s", "prune, s", "parameters left", "MACs left", "difference",

@@ -1,4 +1,4 @@
-"""`gpnas.models.ResNet` in PyTorch, with the same weights; layers by their Flax names."""
+"""`gpnas.models.ResNet` in PyTorch with the same weights; layers have their Flax names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 class Network(nn.ModuleDict):
-    """The forward pass; the layers are those of a Flax network by its names, `_` between parts."""
+    """The forward pass; layers are named as in Flax, with `_` between parts."""
 
     def __init__(self, layers: Mapping[str, nn.Module], blocks: int):
         super().__init__(layers)
@@ -33,11 +33,11 @@ class Network(nn.ModuleDict):
 
 
 def torch_resnet(variables: Mapping[str, Any], blocks: int) -> Network:
-    """The network in evaluation.
+    """Builds the network in evaluation mode.
 
     Args:
-      variables: Of the Flax network.
-      blocks: Per stage.
+      variables: Variables of the Flax network.
+      blocks: Blocks per stage.
     """
     params, statistics = variables["params"], variables["batch_stats"]
     layers: dict[str, nn.Module] = {}
@@ -46,7 +46,7 @@ def torch_resnet(variables: Mapping[str, Any], blocks: int) -> Network:
             layers[name] = _dense(own)
             continue
         parts, stats = own, statistics.get(name, {})
-        if "conv1" not in own:  # a layer of its own, not a block
+        if "conv1" not in own:  # a separate layer, not a block
             parts, stats = {"": own}, {"": stats}
         for part, one in parts.items():
             strided = name.endswith("_shortcut") or (
@@ -72,7 +72,7 @@ def _dense(own: Mapping[str, np.ndarray]) -> nn.Linear:
 
 def _conv(kernel: np.ndarray, stride: int) -> nn.Conv2d:
     height, _, inside, outside = kernel.shape
-    # JAX pads by (0, 1) where it strides, which is done before.
+    # JAX pads by (0, 1) in strided convolutions, done separately here.
     padding = height // 2 if stride == 1 else 0
     layer = nn.Conv2d(inside, outside, height, stride, padding, bias=False)
     layer.weight = _tensor(kernel.transpose(3, 2, 0, 1))

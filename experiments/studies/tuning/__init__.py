@@ -1,4 +1,4 @@
-"""The tuning behind the defaults of GMP, RigL, the pipeline and development."""
+"""Tuning of the defaults of GMP, RigL, the pipeline and development."""
 
 from experiments.studies.study import Study, sweep
 from experiments.studies.tuning.config import get_config

@@ -1,13 +1,13 @@
-"""The tuning behind the defaults: eight settings of each method, three seeds, judged on validation.
+"""Tuning of the defaults: eight settings per method, three seeds, judged on validation.
 
-Equal budgets for GMP, RigL, the pipeline and development. Chosen was the lowest mean validation
-error at the last step, for development among the settings whose training FLOPs are below GMP's. Its
-seeds (100 to 102) are not those of any other study, and its test errors are not looked at. The
-eighth setting of development, the one that was chosen, had survival feedback beside `drop` and
-`peak_at`; that option has been deleted since, and the records are in tried.jsonl. The
-settings in `_LATER` were tried after that choice and are not part of it. That second round was cut
-short: one finished run of it (a single seed of one setting) was taken out of the records, and the
-other methods had no second round. About 20 minutes on 2 cores.
+Equal budgets for GMP, RigL, the pipeline and development. The criterion was the lowest mean
+validation error at the last step; for development, among the settings with training FLOPs below
+GMP's. Its seeds (100 to 102) are used by no other study, and its test errors are not used. The
+eighth setting of development, the one chosen, had survival feedback in addition to `drop` and
+`peak_at`; that option has since been deleted, and the records are in tried.jsonl. The settings in
+`_LATER` were tried after that choice and are not part of it. That second round was stopped early:
+one finished run of it (a single seed of one setting) was removed from the records, and the other
+methods had no second round. About 20 minutes on 2 cores.
 
     python experiments/reproduce.py tuning
 """
@@ -20,7 +20,7 @@ from configs import development, gmp, pipeline, rigl
 from experiments.studies.recipes import pinned
 from gpnas.train import study
 
-# What the variants change; the configs themselves now hold what was chosen.
+# Changes of the variants; the configs now have the chosen values.
 _START: dict[Any, dict[str, Any]] = {
     gmp: {},
     rigl: {"stop_at": 0.75},
@@ -82,7 +82,7 @@ _LATER: dict[Any, list[dict[str, Any]]] = {
 
 
 def get_config() -> ConfigDict:
-    """Every variant as an arm of its own, named by what it changes."""
+    """Returns one arm per variant, named by its changes."""
     arms = {}
     for module in _VARIANTS:
         for variant in _VARIANTS[module] + _LATER.get(module, []):

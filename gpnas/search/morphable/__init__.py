@@ -1,4 +1,4 @@
-"""Networks that grow and shrink by LEMONADE's operators: data, a module, and pure functions."""
+"""Networks that grow and shrink by LEMONADE's operators."""
 
 from gpnas.search.morphable.architecture import (
     Architecture,

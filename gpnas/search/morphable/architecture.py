@@ -1,7 +1,7 @@
-"""Architectures as data: a graph of layers whose ids children inherit from their parents.
+"""Architectures as data: a graph of layers with ids that children inherit from their parents.
 
-A layer or an architecture is a tuple with names, equal to the plain tuple that JSON gives back, so
-every function here and beside it takes either.
+Layers and architectures are named tuples. They equal the plain tuples read back from JSON; all
+functions of this package accept both.
 """
 
 import math
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from gpnas.errors import UserError
 
-IMAGE = 0  # the id of what comes in
+IMAGE = 0  # the id of the input image
 
 Shape = tuple[int, ...]
 
@@ -18,12 +18,12 @@ class Layer(NamedTuple):
     """One node of the graph.
 
     Attributes:
-      id: Above 0, and the same in all descendants.
+      id: Positive; the same in all descendants.
       op: A key of `OPS`.
       inputs: Ids of earlier layers, or 0 for the image. "add" is (1 − λ) · first + λ · second, with
         λ learned from 0 on.
-      width: Channels or neurons; 0 where the inputs decide.
-      kernel: Side of a convolution's window, odd; 0 where there is none.
+      width: Channels or neurons; 0 if determined by the inputs.
+      kernel: Side of the convolution window, odd; 0 for other ops.
     """
 
     id: int
@@ -34,13 +34,13 @@ class Layer(NamedTuple):
 
 
 class Architecture(NamedTuple):
-    """A network: after the last layer come a mean over all positions, if any, and the classes.
+    """A network: its layers, then a mean over positions (if any) and a classifier.
 
     Attributes:
       image: (height, width, channels).
-      layers: Each after its inputs; all lead to the last.
-      classes: How many.
-      next_id: Of the next layer to be made. No id is given twice in a line of descent.
+      layers: In topological order; all lead to the last.
+      classes: Number of classes.
+      next_id: Id of the next new layer. Ids are unique along a line of descent.
     """
 
     image: tuple[int, int, int]
@@ -50,7 +50,7 @@ class Architecture(NamedTuple):
 
 
 class Op(NamedTuple):
-    """What an op takes, and how many parameters a unit has beside its weights."""
+    """Signature of an operation: number of inputs, fields it uses, extra parameters per unit."""
 
     inputs: int
     width: bool = False
@@ -60,20 +60,20 @@ class Op(NamedTuple):
 
 OPS = {
     "conv": Op(1, width=True, kernel=True, others=2),  # convolution, batch norm, ReLU
-    "separable": Op(1, width=True, kernel=True, others=2),  # the same, depthwise and pointwise
-    "dense": Op(1, width=True, others=1),  # of all that comes in, then ReLU
+    "separable": Op(1, width=True, kernel=True, others=2),  # depthwise and pointwise
+    "dense": Op(1, width=True, others=1),  # of the flattened input, then ReLU
     "add": Op(2),
     "concat": Op(2),
-    "pool": Op(1),  # maximum of 2 × 2; an odd last row or column is left out
+    "pool": Op(1),  # maximum of 2 × 2; an odd last row or column is dropped
 }
 WEIGHTED = frozenset(name for name, op in OPS.items() if op.width)
 
 
 def load_architecture(data: Any) -> Architecture:
-    """An architecture, with names, from one without.
+    """Converts plain tuples to an `Architecture`.
 
     Raises:
-      UserError: If it has other parts.
+      UserError: If the data have another structure.
     """
     try:
         image, layers, classes, next_id = data
@@ -86,7 +86,7 @@ def load_architecture(data: Any) -> Architecture:
 
 
 def shapes(architecture: Any) -> dict[int, Shape]:
-    """Shape of one example behind each layer and of the image: (height, width, channels) or (n,).
+    """Returns the output shape of each layer and of the image: (height, width, channels) or (n,).
 
     Raises:
       UserError: For a layer that does not fit its inputs.
@@ -116,10 +116,10 @@ def _shape(layer: Layer, inputs: list[Shape]) -> Shape:
 
 
 def check_architecture(architecture: Any) -> None:
-    """Makes sure that this is an architecture.
+    """Checks that a network can be built from an architecture.
 
     Raises:
-      UserError: If a network cannot be built from it.
+      UserError: If it cannot.
     """
     own = load_architecture(architecture)
     numbers = [*own.image, own.classes, own.next_id]
@@ -157,7 +157,7 @@ def _need(fits: bool, layer: Layer, allowed: str) -> None:
 
 
 def architecture_params(architecture: Any) -> int:
-    """How many parameters there are, batch norms' scales and offsets included."""
+    """Returns the number of parameters, including scales and offsets of batch norms."""
     own, sizes = load_architecture(architecture), shapes(architecture)
     count = sum(
         _weights(layer, sizes[layer.inputs[0]]) + OPS[layer.op].others * layer.width
@@ -168,7 +168,7 @@ def architecture_params(architecture: Any) -> int:
 
 
 def architecture_macs(architecture: Any) -> int:
-    """Multiply-accumulates of convolutions and dense layers, for one image."""
+    """Returns the multiply-accumulates of convolutions and dense layers, for one image."""
     own, sizes = load_architecture(architecture), shapes(architecture)
     count = sum(
         _weights(layer, sizes[layer.inputs[0]]) * math.prod(sizes[layer.id][:-1])
@@ -187,7 +187,7 @@ def _weights(layer: Layer, shape: Shape) -> int:
 
 
 def positive(architecture: Any) -> list[int]:
-    """Ids of what is never negative, so that one more ReLU does nothing to it."""
+    """Returns the ids of layers with non-negative outputs, which another ReLU does not change."""
     found: list[int] = []
     for layer in load_architecture(architecture).layers:
         passed = layer.op in ("pool", "concat") and {*layer.inputs} <= {*found}
@@ -197,9 +197,9 @@ def positive(architecture: Any) -> list[int]:
 
 
 def ties(architecture: Any) -> list[list[int]]:
-    """Ids of the layers with weights, those together whose widths must be the same.
+    """Groups the ids of layers with weights whose widths must be equal because of additions.
 
-    Additions tie them. Left out are those that are tied to the image or to a concatenation.
+    Layers tied to the image or to a concatenation are left out.
     """
     own = load_architecture(architecture)
     groups = {IMAGE: frozenset({IMAGE})}

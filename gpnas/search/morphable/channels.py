@@ -1,9 +1,9 @@
-"""Which channel of a child is which of its parent's, from the two architectures alone.
+"""Matches the channels of a child with its parent's, from the two architectures alone.
 
-Every channel behind every layer gets a number. Equal numbers in parent and child are the same
-function of the image, as long as the child has the parent's weights; `NEW` is what the parent does
-not have. A layer that only one of the two has hands on the numbers that come in: an inserted layer
-is the identity, and one that was removed is taken for it.
+Every output channel of every layer gets a number. Channels of parent and child with equal numbers
+are the same function of the image if the child has the parent's weights; `NEW` marks channels that
+the parent does not have. A layer that only one of the two has passes on the numbers of its input:
+an inserted layer is the identity, and a removed layer is treated as the identity.
 """
 
 import math
@@ -23,16 +23,16 @@ from gpnas.search.morphable.architecture import (
 )
 
 NEW = -1
-OUTPUT = -1  # the id of the classes, as if they were a layer
+OUTPUT = -1  # the id of the classifier
 
 
 class Inputs(NamedTuple):
-    """Where the inputs of a layer that both have come from.
+    """Origin of the inputs of a layer that parent and child have.
 
     Attributes:
-      rows: (inputs,) int, the parent's that is the child's, or `NEW`; flat for a dense layer.
-      share: (inputs,) float32, 1 / how many of the child's are that one.
-      channels: (channels,) int, the same without positions.
+      rows: (inputs,) int, the parent's index of each input, or `NEW`; flattened for a dense layer.
+      share: (inputs,) float32, 1 / number of the child's inputs with the same origin.
+      channels: (channels,) int, the same per channel.
     """
 
     rows: np.ndarray
@@ -41,14 +41,14 @@ class Inputs(NamedTuple):
 
 
 class Channels(NamedTuple):
-    """How a child follows from its parent.
+    """Correspondence of a child's channels to its parent's.
 
     Attributes:
-      filters: By layer with weights that both have, and `OUTPUT`: (width,) int, the parent's filter
-        that is the child's, or `NEW`.
-      inputs: By the same.
-      picks: By layer with weights that the child alone has: the input channels that its first
-        filters hand on.
+      filters: By id of shared layers with weights, and `OUTPUT`: (width,) int, the parent's index
+        of each filter, or `NEW`.
+      inputs: By the same ids.
+      picks: By id of layers with weights that only the child has: the input channels that its first
+        filters pass on.
     """
 
     filters: dict[int, np.ndarray]
@@ -57,7 +57,7 @@ class Channels(NamedTuple):
 
 
 def shared(parent: Architecture, child: Architecture) -> frozenset[int]:
-    """Ids of layers that both have; a convolution may have become a separable one."""
+    """Returns the ids of shared layers; a convolution may have become a separable one."""
     kinds = {layer.id: _kind(layer) for layer in parent.layers}
     return frozenset(layer.id for layer in child.layers if kinds.get(layer.id) == _kind(layer))
 
@@ -67,7 +67,7 @@ def _kind(layer: Layer) -> str:
 
 
 def match(parent: Any, child: Any, filters: Mapping[int, np.ndarray]) -> Channels:
-    """Follows the channels of both from the image to the classes.
+    """Matches the channels of parent and child from the image to the classes.
 
     Args:
       parent, child: Architectures.
@@ -103,7 +103,8 @@ def _number(
     numbers: dict[tuple[int, ...], int],
     hand_on: Callable[[np.ndarray, int], np.ndarray],
 ) -> dict[int, np.ndarray]:
-    """(channels,) int behind each layer; `numbers` is added to, and shared by the two networks."""
+    """Numbers (channels,) int the outputs of each layer; extends `numbers`, which both networks
+    share."""
 
     def number(*key: int, parts: tuple[int, ...]) -> int:
         return NEW if NEW in parts else numbers.setdefault((*key, *parts), len(numbers))
@@ -130,7 +131,7 @@ def _number(
 
 
 def _seen(layer: Layer, numbers: np.ndarray, shape: Shape) -> np.ndarray:
-    """What can be handed on: nothing by a dense layer that mixes positions."""
+    """Returns the numbers that can be passed on; none by a dense layer that mixes positions."""
     return numbers[:0] if layer.op == "dense" and len(shape) > 1 else numbers
 
 
@@ -139,17 +140,17 @@ def _padded(numbers: np.ndarray, width: int) -> np.ndarray:
 
 
 def _unchanged(numbers: np.ndarray, width: int) -> np.ndarray:
-    """Behind a layer that was removed: what fits its successors is what has its width."""
+    """Numbers behind a removed layer: those of its input, if the widths agree."""
     return numbers if len(numbers) == width else np.full(width, NEW)
 
 
 def _handed_on(numbers: np.ndarray, width: int) -> np.ndarray:
-    """Behind an inserted layer, which may have become wider, as may its input."""
+    """Numbers behind an inserted layer; it and its input may have become wider."""
     return _padded(numbers[_picks(numbers, width)], width)
 
 
 def _picks(numbers: np.ndarray, width: int) -> np.ndarray:
-    """Up to `width` input channels: first each that the parent has, in order, then the others."""
+    """Picks up to `width` input channels: first each one of the parent's in order, then others."""
     values, first = np.unique(numbers, return_index=True)
     known = np.sort(first[values != NEW])
     others = np.setdiff1d(np.arange(len(numbers)), known)

@@ -1,8 +1,8 @@
 """Inheritance of a parent's trained variables by its child.
 
-Children of exact operators compute what their parent computes, in inference mode: outgoing weights
-of a wider layer's new filters are 0, an inserted layer is the identity, outgoing weights of a new
-concatenation are 0, and a new addition has weight 0.
+Children of exact operators compute the same function as their parent in inference mode: outgoing
+weights of new filters and of a new concatenation are 0, an inserted layer is the identity, and a
+new addition has weight 0.
 
 References:
   Elsken et al. 2019, LEMONADE (arXiv:1804.09081), section 3.1.
@@ -33,22 +33,23 @@ def inherit(
     fresh: Any,
     images: jax.Array | None = None,
 ) -> tuple[Any, Any]:
-    """The variables with which a child begins, and which of them are its parent's.
+    """Returns a child's initial variables and which of them are inherited.
 
     Layers are matched by id. Pruned layers keep the filters with the largest Euclidean norms. A
-    kernel none of whose inputs is known any more stays fresh.
+    kernel with no inherited input keeps its new initialization.
 
     Args:
       parent, child: Architectures.
       variables: The parent's params and batch_stats.
-      fresh: The child's, as `Morphable(child).init` gives them.
-      images: (batch, height, width, channels), from which the batch norms of inserted layers take
-        their statistics, so that they are the identity in training too, as far as the parent's
-        running statistics are those of the batch. Without images they are in inference mode alone.
+      fresh: The child's newly initialized variables, from `Morphable(child).init`.
+      images: (batch, height, width, channels). Batch norms of inserted layers take their statistics
+        from these, so that the layers are also the identity in training, as far as the batch has
+        the parent's running statistics. Without images they are the identity in inference mode
+        only.
 
     Returns:
-      `(variables, inherited)`: of the structure of `fresh`, and of that of its params, bool, True
-      for each number that is the parent's own.
+      `(variables, inherited)`: with the structures of `fresh` and of its params; `inherited` is
+      bool, True for each inherited entry.
     """
     old, new = load_architecture(parent), load_architecture(child)
     known = {tree.path_name(p): np.asarray(x) for p, x in _leaves(variables)}
@@ -78,13 +79,13 @@ _WEIGHTS = {"conv": "conv/kernel", "separable": "pointwise/kernel", "dense": "de
 def _filters(
     old: Architecture, new: Architecture, known: dict[str, np.ndarray]
 ) -> dict[int, np.ndarray]:
-    """By layer with weights that both have: the parent's filter that is the child's, or `NEW`."""
+    """By id of shared layers with weights: the parent's index of each filter, or `NEW`."""
     squares = {}
     for layer in old.layers:
         if layer.op in WEIGHTED:
             kernel = known[f"params/{name_of(layer.id)}/{_WEIGHTS[layer.op]}"]
             squares[layer.id] = np.square(kernel, dtype=np.float64).reshape(-1, layer.width).sum(0)
-    for group in ties(old):  # filters whose outputs are added stay or go together
+    for group in ties(old):  # filters whose outputs are added are kept or pruned together
         squares |= dict.fromkeys(group, np.sum([squares[i] for i in group], axis=0))
     both = channels.shared(old, new)
     widths = {layer.id: layer.width for layer in new.layers if layer.op in WEIGHTED}
@@ -99,20 +100,20 @@ def _chosen(squares: np.ndarray, width: int) -> np.ndarray:
 
 
 def _moves(new: Architecture, found: channels.Channels) -> dict[str, _Move]:
-    """By the name of a layer that has weights, and of the classes."""
+    """Returns the weight transfer of each layer with weights and of the classifier, by name."""
     names = {layer.id: name_of(layer.id) for layer in new.layers} | {OUTPUT: "output"}
     copied = {names[i]: _copied(found.inputs[i], f) for i, f in found.filters.items()}
     return copied | {names[i]: _identity(picks) for i, picks in found.picks.items()}
 
 
 def _whole(name: str, fresh: np.ndarray, old: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The weight of an addition."""
+    """Transfers the weight of an addition."""
     del name
     return (np.zeros_like(fresh), np.array(False)) if old is None else (old, np.array(True))
 
 
 def _copied(inputs: Inputs, filters: np.ndarray) -> _Move:
-    """A layer that both have."""
+    """Transfers a layer that parent and child have."""
 
     def move(name: str, fresh: np.ndarray, old: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         depthwise = name.startswith("depthwise")
@@ -130,7 +131,7 @@ def _copied(inputs: Inputs, filters: np.ndarray) -> _Move:
 
 
 def _identity(picks: np.ndarray) -> _Move:
-    """A layer that the child alone has: its first filters hand on what they pick."""
+    """Initializes an inserted layer: its first filters pass on the picked channels."""
     first = slice(len(picks))
     constants = {"scale": np.sqrt(1 + EPSILON), "var": 1.0}  # else 0: bias, mean
 
@@ -154,7 +155,7 @@ def _identity(picks: np.ndarray) -> _Move:
 def _calibrate(
     new: Architecture, variables: Any, picks: dict[int, np.ndarray], images: jax.Array
 ) -> Any:
-    """Gives inserted batch norms the statistics of what comes in, and γ and β that undo them."""
+    """Sets statistics of inserted batch norms from their inputs, and γ and β that undo them."""
     inserted = {name_of(row.id): row.id for row in new.layers if row.kernel and row.id in picks}
     if not inserted:
         return variables
@@ -165,7 +166,7 @@ def _calibrate(
     state = jax.jit(observe)(variables, images)[1]
     values: dict[str, np.ndarray] = {}
     for name, layer in inserted.items():
-        outputs = state["intermediates"][name]["norm"]["__call__"][0]  # as yet, what comes in
+        outputs = state["intermediates"][name]["norm"]["__call__"][0]  # still the input
         seen = np.asarray(outputs, np.float64)[..., : len(picks[layer])]
         mean, var = seen.mean((0, 1, 2)), seen.var((0, 1, 2))
         values |= {f"params/{name}/norm/bias": mean, f"batch_stats/{name}/norm/mean": mean}

@@ -1,7 +1,7 @@
-"""Networks with standard layer names, so that equal ones are compiled once.
+"""Networks with canonical layer names, so that equal networks are compiled once.
 
-An architecture's ids come from its ancestors; those of two networks of one shape may differ. The
-network that is built has ids 1, 2, … in the order of its layers, and so have its variables.
+Ids of an architecture come from its ancestors and may differ between equal networks. The built
+network and its variables use ids 1, 2, … in the order of the layers.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from gpnas.search.morphable.network import Morphable, name_of
 
 
 def standard(architecture: Any) -> Architecture:
-    """The same network with ids 1, 2, … in the order of its layers."""
+    """Returns the same network with ids 1, 2, … in the order of its layers."""
     own = load_architecture(architecture)
     ids = {IMAGE: IMAGE} | {layer.id: at for at, layer in enumerate(own.layers, start=1)}
     layers = tuple(
@@ -27,10 +27,10 @@ def standard(architecture: Any) -> Architecture:
 
 
 def network(architecture: Any, conv: str = "xla") -> Morphable:
-    """The module of an architecture, its layers named 1, 2, … in their order.
+    """Builds the module of an architecture, its layers named 1, 2, … in order.
 
     Args:
-      architecture: As `gpnas.search.morphable.architecture` has it, checked.
+      architecture: A checked `Architecture`.
       conv: A key of `gpnas.models.CONVOLUTIONS`.
     """
     return Morphable(standard(architecture), conv=conv)
@@ -39,18 +39,18 @@ def network(architecture: Any, conv: str = "xla") -> Morphable:
 def descend(
     parent: Any, child: Any, variables: Any, fresh: Any, images: jax.Array | None = None
 ) -> tuple[Any, Any]:
-    """A child's initial variables, and which of them are trained first: `inherit` for `network`s.
+    """Returns a child's initial variables and those trained first: `inherit` for `network`s.
 
     Args:
       parent, child: Architectures.
-      variables: Of the parent's `network`.
-      fresh: Of the child's.
+      variables: Variables of the parent's `network`.
+      fresh: Newly initialized variables of the child's `network`.
       images: As for `inherit`.
 
     Returns:
-      `(variables, free)`: of the structure of `fresh`, and of that of its params, () bool: True for
-      leaves in which anything is new or which have another shape than the parent's. If there is
-      none, all are free.
+      `(variables, free)`: with the structures of `fresh` and of its params. `free` leaves are ()
+      bool: True where any entry is new or the shape differs from the parent's. If there is no such
+      leaf, all are free.
     """
     old, new = _names(parent), _names(child)
     back = {theirs: own for own, theirs in new.items()}
@@ -75,13 +75,13 @@ def descend(
 
 
 def _names(architecture: Any) -> dict[str, str]:
-    """By a layer's name in `network`, its name in the line of descent."""
+    """Maps a layer's name in `network` to its name in the line of descent."""
     layers = load_architecture(architecture).layers
     return {name_of(at): name_of(layer.id) for at, layer in enumerate(layers, start=1)}
 
 
 def _renamed(variables: Any, names: Mapping[str, str]) -> dict[str, Any]:
-    """Variables with the keys below the collections changed."""
+    """Renames the keys below the collections."""
     return {
         collection: {names.get(key, key): tree for key, tree in entries.items()}
         for collection, entries in variables.items()

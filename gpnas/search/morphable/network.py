@@ -1,4 +1,4 @@
-"""The network of an architecture, whose parameters are named by the ids of its layers."""
+"""The network of an architecture; its parameters are named by layer ids."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ EPSILON = 1e-5  # of batch norm
 
 
 def name_of(layer_id: int) -> str:
-    """The key of a layer's parameters and statistics."""
+    """Returns the key of a layer's parameters and statistics."""
     return f"layer_{layer_id}"
 
 
@@ -22,8 +22,8 @@ class Morphable(nn.Module):
     """A network that can grow and shrink.
 
     Attributes:
-      architecture: As `gpnas.search.morphable.architecture` has it, checked.
-      dtype: Of the computation; parameters are float32.
+      architecture: A checked `Architecture`.
+      dtype: Dtype of the computation; parameters are float32.
       conv: A key of `CONVOLUTIONS`.
       axis_name: A mapped axis over which batch statistics are averaged.
     """

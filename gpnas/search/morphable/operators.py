@@ -1,7 +1,7 @@
-"""The operators of LEMONADE on architectures; `inherit` is their counterpart on weights.
+"""LEMONADE's operators on architectures; `inherit` is their counterpart for weights.
 
-Each is `(architecture, rng) → architecture`, or None where it does not apply. The exact ones can
-keep the function of the network, the approximate ones cannot.
+Each is `(architecture, rng) → architecture`, or None if it does not apply. Exact operators can
+preserve the function of the network; approximate ones cannot.
 
 References:
   Elsken et al. 2019, LEMONADE (arXiv:1804.09081), sections 3.1 and 3.2.
@@ -28,65 +28,66 @@ from gpnas.search.morphable.architecture import (
 )
 
 Rng = np.random.Generator
-#: `(architecture, rng) → architecture`; None where the operator cannot be applied.
+#: `(architecture, rng) → architecture`; None if the operator does not apply.
 Operator = Callable[[Any, Rng], Architecture | None]
 
-FACTORS = (1.25, 1.5, 2.0)  # by which widths grow
-PARTS = (2, 4)  # one in so many filters is pruned
+FACTORS = (1.25, 1.5, 2.0)  # growth factors of widths
+PARTS = (2, 4)  # one half or one quarter of the filters is pruned
 _JOINS = ("add", "concat")
 
 
 def insert_conv(architecture: Any, rng: Rng) -> Architecture | None:
-    """A 3 × 3 convolution of the same width behind what is never negative."""
+    """Inserts a 3 × 3 convolution of the same width after a non-negative output."""
     return _insert(architecture, rng, "conv", 3, kernel=3)
 
 
 def insert_dense(architecture: Any, rng: Rng) -> Architecture | None:
-    """A dense layer of the same width behind what is never negative and has no positions."""
+    """Inserts a dense layer of the same width after a non-negative output without positions."""
     return _insert(architecture, rng, "dense", 1, kernel=0)
 
 
 def widen(architecture: Any, rng: Rng) -> Architecture | None:
-    """A layer, and those that additions tie to it, 1.25, 1.5 or 2 times as wide."""
+    """Widens a layer, and the layers that additions tie to it, by 1.25, 1.5 or 2."""
     factor = FACTORS[int(rng.integers(len(FACTORS)))]
     return _resize(architecture, rng, lambda width: math.ceil(width * factor))
 
 
 def skip_add(architecture: Any, rng: Rng) -> Architecture | None:
-    """An earlier output of the same shape, added to a layer's with weight 0."""
+    """Adds an earlier output of the same shape to a layer's output, with weight 0."""
     return _skip(architecture, rng, "add")
 
 
 def skip_concat(architecture: Any, rng: Rng) -> Architecture | None:
-    """An earlier output of the same height and width beside a layer's."""
+    """Concatenates an earlier output of the same height and width to a layer's output."""
     return _skip(architecture, rng, "concat")
 
 
 def remove_layer(architecture: Any, rng: Rng) -> Architecture | None:
-    """Without a convolution or a dense layer."""
+    """Removes a convolution or a dense layer."""
     return _remove(architecture, rng, WEIGHTED)
 
 
 def remove_skip(architecture: Any, rng: Rng) -> Architecture | None:
-    """Without an addition or a concatenation: its first input is what stays."""
+    """Removes an addition or a concatenation; its first input remains."""
     return _remove(architecture, rng, _JOINS)
 
 
 def prune(architecture: Any, rng: Rng) -> Architecture | None:
-    """A layer, and those that additions tie to it, without a half or a quarter of its filters."""
+    """Prunes a half or a quarter of the filters of a layer and of those that additions tie to
+    it."""
     part = PARTS[int(rng.integers(len(PARTS)))]
     return _resize(architecture, rng, lambda width: width - width // part)
 
 
 def separate(architecture: Any, rng: Rng) -> Architecture | None:
-    """A depthwise separable convolution instead of a convolution."""
+    """Replaces a convolution by a depthwise separable convolution."""
     own = load_architecture(architecture)
     wide = [layer for layer in own.layers if layer.op == "conv" and layer.kernel > 1]
     rows = [layer._replace(op="separable") for layer in wide]
     return _any([functools.partial(_replaced, own, [row]) for row in rows], rng)
 
 
-#: Network morphisms, which keep the function of the network.
+#: Network morphisms, which preserve the function of the network.
 EXACT: dict[str, Operator] = {
     "insert_conv": insert_conv,
     "insert_dense": insert_dense,
@@ -94,7 +95,7 @@ EXACT: dict[str, Operator] = {
     "skip_add": skip_add,
     "skip_concat": skip_concat,
 }
-#: Operators that make networks smaller and keep their function approximately.
+#: Operators that shrink networks and preserve their function approximately.
 APPROXIMATE: dict[str, Operator] = {
     "remove_layer": remove_layer,
     "remove_skip": remove_skip,
@@ -106,16 +107,16 @@ APPROXIMATE: dict[str, Operator] = {
 def change(
     architecture: Any, rng: Rng, operators: Sequence[Operator], count: int = 1
 ) -> Architecture | None:
-    """Applies operators, one after the other, each drawn from those that apply.
+    """Applies operators one after the other, each drawn from those that apply.
 
     Args:
-      architecture: To begin with.
-      rng: Of all that is drawn.
-      operators: To draw from.
-      count: How many to apply.
+      architecture: Start.
+      rng: Random generator.
+      operators: Operators to draw from.
+      count: Number of operators to apply.
 
     Returns:
-      Another architecture; None if no operator applies, be it the first or a later one.
+      The changed architecture; None if at some step no operator applies.
     """
     found: Architecture | None = load_architecture(architecture)
     for _ in range(count):
@@ -127,7 +128,7 @@ def change(
 
 
 def _any(children: Sequence[Callable[[], Architecture]], rng: Rng) -> Architecture | None:
-    """One of them that is an architecture."""
+    """Returns a random valid child, or None."""
     for i in rng.permutation(len(children)):
         child = children[i]()
         try:
@@ -139,7 +140,7 @@ def _any(children: Sequence[Callable[[], Architecture]], rng: Rng) -> Architectu
 
 
 def _insert(architecture: Any, rng: Rng, op: str, axes: int, kernel: int) -> Architecture | None:
-    """Behind an output of so many axes that is never negative."""
+    """Inserts a layer after a non-negative output with the given number of axes."""
     own, sizes = load_architecture(architecture), shapes(architecture)
     places = [i for i in positive(own) if len(sizes[i]) == axes]
     layers = [Layer(own.next_id, op, (i,), sizes[i][-1], kernel) for i in places]
@@ -153,7 +154,7 @@ def _remove(architecture: Any, rng: Rng, ops: Collection[str]) -> Architecture |
 
 
 def _behind(own: Architecture, new: Layer) -> Architecture:
-    """With a new layer behind its first input; all that used that input now use the new layer."""
+    """Inserts a layer after its first input; users of that input use the new layer instead."""
     place = new.inputs[0]
     at = [layer.id for layer in own.layers].index(place) + 1
     later = [
@@ -189,7 +190,7 @@ def _skip(architecture: Any, rng: Rng, op: str) -> Architecture | None:
 
 
 def _without(own: Architecture, gone: Layer) -> Architecture:
-    """Without a layer, joins of something with itself, and what then leads nowhere."""
+    """Removes a layer, joins of an output with itself, and layers without use."""
     instead, kept = {gone.id: gone.inputs[0]}, []
     for layer in own.layers:
         inputs = tuple(instead.get(i, i) for i in layer.inputs)

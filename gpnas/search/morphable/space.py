@@ -1,4 +1,4 @@
-"""The space of networks that grow and shrink, and the two directions that BULK & CUT needs."""
+"""The space of networks that grow and shrink, and the two moves of BULK & CUT."""
 
 import functools
 import math
@@ -25,17 +25,17 @@ from gpnas.search.morphable.architecture import (
 from gpnas.search.morphable.lineage import descend, network
 from gpnas.search.morphable.operators import APPROXIMATE, EXACT, Operator, Rng, change
 
-MOST = 3  # operators of one child
+MOST = 3  # operators per child
 _TRIES = 100
 
 
 def grow(architecture: Any, rng: Rng, most_params: float = math.inf) -> Architecture | None:
-    """One to three exact operators: a child that computes the same and has more parameters.
+    """Applies one to three exact operators: a child with the same function and more parameters.
 
     Args:
-      architecture: To begin with.
-      rng: Of all that is drawn.
-      most_params: Parameters that a child may have.
+      architecture: Parent.
+      rng: Random generator.
+      most_params: Maximum number of parameters of a child.
 
     Returns:
       The child; None if none was found.
@@ -47,7 +47,7 @@ def grow(architecture: Any, rng: Rng, most_params: float = math.inf) -> Architec
 
 
 def cut(architecture: Any, rng: Rng) -> Architecture | None:
-    """One to three approximate operators: a child with fewer parameters; None if none was found.
+    """Applies one to three approximate operators: a child with fewer parameters, or None.
 
     References:
       Izquierdo et al. 2021, BULK & CUT (arXiv:2105.01015).
@@ -75,24 +75,24 @@ def morphable(
     most_params: Positive = math.inf,
     conv: Literal["auto", "im2col", "xla"] = "auto",
 ) -> Space:
-    """Networks that begin small and change by the operators of LEMONADE.
+    """The space of small networks that change by the operators of LEMONADE.
 
-    A sampled network has one or two layers before the first pool and behind each; the width is
-    doubled with each pool. A mutation is one to three operators, exact or not; where none is to be
-    found, a new sample. The neighbours are one child by each operator, with a fixed seed. The cost
-    is params, macs and log_params, of base 10. A code has the logarithms of params, macs, mean and
-    largest width, and how many layers there are of each op.
+    A sampled network has one or two layers before the first pool and after each; the width doubles
+    with each pool. A mutation applies one to three operators, exact or not, or draws a new sample
+    if none applies. Neighbours are one child per operator, with a fixed seed. Costs are params,
+    macs and log_params (base 10). The encoding has the logarithms of params, macs, mean and largest
+    width, and the number of layers of each op.
 
     Args:
-      image, classes: (height, width, channels), and the number of classes.
-      op: Of sampled layers: "conv", "separable", or "dense", which has no pools.
-      widths: Of the first layer of a sampled network.
-      pools: How often a sampled network halves height and width.
-      most_params: Parameters that a network may have.
-      conv: How the networks that are built convolve; "auto": what is faster on this machine.
+      image, classes: (height, width, channels), and number of classes.
+      op: Op of sampled layers: "conv", "separable", or "dense" (without pools).
+      widths: Widths of the first layer of a sampled network.
+      pools: Number of pools in a sampled network.
+      most_params: Maximum number of parameters of a network.
+      conv: Convolution of the built networks; "auto": the faster one on this machine.
 
     Raises:
-      UserError: If there is no such network, or none that is so small.
+      UserError: If there is no such network, or none with at most `most_params`.
     """
     stages = 1 if op == "dense" else pools + 1
     draw = functools.partial(_small, image, classes, op)
@@ -134,7 +134,7 @@ def _smallest(
     stages: int,
     most_params: float,
 ) -> Architecture:
-    """The smallest sampled network; makes sure that there is one."""
+    """Returns the smallest sampled network; raises `UserError` if there is none."""
     if op not in WEIGHTED:
         raise UserError("op", op, ", ".join(sorted(WEIGHTED)))
     if not widths:
@@ -149,7 +149,7 @@ def _smallest(
 def _check_member(
     image: tuple[int, ...], classes: int, most_params: float, architecture: Any
 ) -> None:
-    """Makes sure that an architecture belongs to a space."""
+    """Checks that an architecture belongs to a space."""
     check_architecture(architecture)
     own = load_architecture(architecture)
     if (own.image, own.classes) != (image, classes):
@@ -162,7 +162,7 @@ def _check_member(
 def _small(
     image: tuple[int, int, int], classes: int, op: str, width: int, depths: Sequence[int]
 ) -> Architecture:
-    """A chain: so many layers, a pool, so many layers of twice the width, and so on."""
+    """A chain of stages, separated by pools; each stage doubles the width."""
     rows: list[tuple[str, int, int]] = []
     for stage, depth in enumerate(depths):
         rows += [("pool", 0, 0)] * bool(stage)
@@ -172,7 +172,7 @@ def _small(
 
 
 def encode(architecture: Any) -> np.ndarray:
-    """(4 + ops,) float64, as `morphable` says."""
+    """Encodes an architecture as described in `morphable`; (4 + ops,) float64."""
     own = load_architecture(architecture)
     widths = [layer.width for layer in own.layers if layer.op in WEIGHTED]
     sizes = [
@@ -186,7 +186,7 @@ def encode(architecture: Any) -> np.ndarray:
 
 
 def cost(architecture: Any) -> dict[str, float]:
-    """What is known without training."""
+    """Returns the costs known without training."""
     count = architecture_params(architecture)
     return {
         "params": count,

@@ -1,4 +1,4 @@
-"""Strategies: each a function of the history, one file each."""
+"""Search strategies: functions of the trial history."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,7 +15,7 @@ from gpnas.search.strategies.nsga2 import nsga2
 from gpnas.search.strategies.predictor import predictor
 from gpnas.search.strategies.random import random
 
-#: Constructors of the strategies, by their names in configs.
+#: Constructors of strategies by name.
 STRATEGIES: Mapping[str, Callable[..., Propose]] = {
     "random": random,
     "local": local_search,

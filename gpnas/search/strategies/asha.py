@@ -10,16 +10,16 @@ from gpnas.search.strategies.random import fresh
 
 
 def asha(space: Space, metric: str, budgets: Counts, reduction: Factor = 4) -> Propose:
-    """Promotes a trial where it can, from the highest budget down; else samples a new one.
+    """Promotes a trial if possible, from the highest budget down; otherwise samples a new one.
 
     Args:
-      space: Where to search.
-      metric: To be minimised.
-      budgets: Rising, each `reduction` times the one before or so.
-      reduction: η; the best one in so many of a budget's trials may go on to the next.
+      space: The search space.
+      metric: Metric to be minimised.
+      budgets: Increasing budgets, each about `reduction` times the previous one.
+      reduction: η; the best 1/η of the trials at a budget may be promoted to the next.
 
     Raises:
-      UserError: If budgets do not rise.
+      UserError: If budgets do not increase.
 
     References:
       Li et al. 2020 (arXiv:1810.05934), algorithm 2.

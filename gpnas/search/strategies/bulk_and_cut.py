@@ -1,4 +1,4 @@
-"""BULK & CUT: the best architectures are first enlarged, then reduced."""
+"""Bulk and Cut: enlarges the best architectures, then shrinks them."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from gpnas.search._history import History, Proposal, Propose, Trial, evaluated, 
 from gpnas.search._space import Rng, Space
 from gpnas.search.strategies.random import fresh
 
-_PARENTS, _TRIES = 10, 10  # until a child is found that is new
+_PARENTS, _TRIES = 10, 10  # until a new child is found
 
 
 def bulk_and_cut(
@@ -19,17 +19,19 @@ def bulk_and_cut(
     bulk: Count = 40,
     front: Fraction = 0.85,
 ) -> Propose:
-    """Small random architectures, then ever larger children of the best, then smaller ones.
+    """Samples small architectures, enlarges the best, then shrinks members of the front.
 
     Args:
-      space: Where to search; its moves are "grow" and "cut".
-      objectives: Names of metrics, to be minimised; the first decides who is enlarged.
-      first: Random architectures at the start; the paper spends 0.35 of its budget on them.
-      bulk: Enlarged ones after them, 0.40; all that follow are cut down.
-      front: Probability that the parent of one that is cut is of the first front, not the second.
+      space: The search space, with moves "grow" and "cut".
+      objectives: Names of metrics to be minimised; the first one selects the parents to be
+        enlarged.
+      first: Number of random architectures at the start; 0.35 of the budget in the paper.
+      bulk: Number of enlarged architectures after them, 0.40; all later ones are shrunk.
+      front: Probability that the parent of a shrunk architecture is from the first front, not the
+        second.
 
     Raises:
-      UserError: If the space has no such moves.
+      UserError: If the space lacks these moves.
 
     References:
       Izquierdo et al. 2021 (arXiv:2105.01015).

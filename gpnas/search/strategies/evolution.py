@@ -11,10 +11,10 @@ def evolution(space: Space, metric: str, population: Count = 50, sample: Count =
     """Mutates the best of a random sample of the last `population` trials.
 
     Args:
-      space: Where to search.
-      metric: To be minimised.
-      population: P, number of the last trials that may be parents; the first P are random.
-      sample: S, size of the random sample of them.
+      space: The search space.
+      metric: Metric to be minimised.
+      population: P, number of latest trials that may be parents; the first P trials are random.
+      sample: S, size of the random sample.
 
     References:
       Real et al. 2019 (arXiv:1802.01548), algorithm 1.

@@ -1,4 +1,4 @@
-"""Successive halving and Hyperband: many at a small budget, the best of them at a larger one."""
+"""Successive halving and Hyperband: many trials at a small budget, the best at larger ones."""
 
 import itertools
 import math
@@ -15,12 +15,12 @@ from gpnas.search.strategies.random import fresh
 
 
 class Stage(NamedTuple):
-    """Trials of one budget, the first of a bracket being random.
+    """Trials of one budget; those of a bracket's first stage are random.
 
     Attributes:
-      trials: How many.
-      budget: Of each.
-      first: Whether a bracket begins here.
+      trials: Number of trials.
+      budget: Budget of each.
+      first: Whether the stage is the first of a bracket.
     """
 
     trials: int
@@ -31,17 +31,18 @@ class Stage(NamedTuple):
 def successive_halving(
     space: Space, metric: str, budgets: Counts, reduction: Factor = 4, first: Steps = 0
 ) -> Propose:
-    """One bracket after the other, each from the smallest budget.
+    """Runs brackets one after the other, each from the smallest budget.
 
     Args:
-      space: Where to search.
-      metric: To be minimised.
-      budgets: Rising, each `reduction` times the one before or so.
-      reduction: η; of each stage one in so many goes on.
-      first: Trials of a bracket's first stage; 0 for as many as leave one at the largest budget.
+      space: The search space.
+      metric: Metric to be minimised.
+      budgets: Increasing budgets, each about `reduction` times the previous one.
+      reduction: η; 1/η of each stage's trials are promoted.
+      first: Trials in a bracket's first stage; 0 for the number that leaves one at the largest
+        budget.
 
     Raises:
-      UserError: If budgets do not rise.
+      UserError: If budgets do not increase.
 
     References:
       Jamieson & Talwalkar 2016 (arXiv:1502.07943).
@@ -51,13 +52,13 @@ def successive_halving(
 
 
 def hyperband(space: Space, metric: str, budgets: Counts, reduction: Factor = 4) -> Propose:
-    """Brackets that begin at each of the budgets in turn, the smallest first.
+    """Runs brackets that start at each of the budgets in turn, the smallest first.
 
     Args:
       space, metric, budgets, reduction: As for `successive_halving`.
 
     Raises:
-      UserError: If budgets do not rise.
+      UserError: If budgets do not increase.
 
     References:
       Li et al. 2018 (arXiv:1603.06560), algorithm 1.
@@ -68,11 +69,11 @@ def hyperband(space: Space, metric: str, budgets: Counts, reduction: Factor = 4)
 
 
 def check_budgets(budgets: Any, field: str = "strategy.budgets") -> None:
-    """Makes sure that budgets are whole numbers above 0, each larger than the one before.
+    """Checks that budgets are positive integers, each larger than the previous one.
 
     Args:
       budgets: One or more.
-      field: Of a config, for the message.
+      field: Field of the config, for the message.
 
     Raises:
       UserError: If they are not.
@@ -93,10 +94,10 @@ def _bracket(budgets: Sequence[int], reduction: int, cuts: int, first: int = 0) 
 
 
 def _staged(space: Space, metric: str, stages: Sequence[Stage]) -> Propose:
-    """What comes next follows from how many trials there are: stages are of known lengths.
+    """Proposes trials stage by stage; the number of trials determines the stage.
 
-    The place of a trial that failed goes to the next best of the stage before, or, where none is
-    left, to a new one.
+    A failed trial is replaced by the next best of the previous stage or, if none is left, by a new
+    random one.
     """
 
     def propose(history: History, rng: np.random.Generator) -> Proposal | None:

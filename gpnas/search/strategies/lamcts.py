@@ -1,4 +1,4 @@
-"""LA-MCTS: like LaNAS, but splits by clusters, and with boundaries that bend."""
+"""LA-MCTS: as LaNAS, but splits by clustering, with nonlinear boundaries."""
 
 import functools
 import math
@@ -17,12 +17,12 @@ from gpnas.search.strategies.random import fresh
 
 
 class Node(NamedTuple):
-    """A part of the space.
+    """A region of the space.
 
     Attributes:
-      values: Of the trials in it; higher is better.
-      boundary: Classifies codes as of its good or its bad part; None at a leaf.
-      children: The good and the bad part.
+      values: Values of its trials; higher is better.
+      boundary: Classifies codes into the good or the bad region; None at a leaf.
+      children: The good and the bad region.
     """
 
     values: np.ndarray
@@ -39,31 +39,31 @@ def lamcts(
     leaf: Count = 20,
     draws: Count = 1000,
 ) -> Propose:
-    """Descends a tree of parts of the space by upper confidence bounds, and samples in its leaf.
+    """Descends a tree of regions by upper confidence bounds and samples in the leaf.
 
     A node with more than `leaf` trials is split: k-means finds two clusters of codes and values,
-    a support vector machine the boundary between them. Within a leaf the choice is uniform; the
+    and a support vector machine the boundary between them. Sampling within a leaf is uniform; the
     paper's other samplers (Bayesian optimisation, TuRBO) are left out.
 
     Args:
-      space: Where to search.
-      metric: To be minimised.
-      exploration: Cp, in standard deviations of the values seen so far.
-      first: Random architectures at the start.
-      batch: Trials between two trees.
-      leaf: Most trials in a leaf.
-      draws: Random architectures to choose among.
+      space: The search space.
+      metric: Metric to be minimised.
+      exploration: Cp, in standard deviations of the values observed so far.
+      first: Number of random architectures at the start.
+      batch: Number of trials between rebuilds of the tree.
+      leaf: Maximum number of trials in a leaf.
+      draws: Number of random candidates.
 
     References:
       Wang, Fonseca & Tian 2020 (arXiv:2007.00708), section 4.
     """
     candidates = make_candidates(space, draws)
 
-    @functools.lru_cache(maxsize=2)  # a tree depends on what it was made from alone
+    @functools.lru_cache(maxsize=2)  # a tree is a function of its inputs
     def grown(trials: tuple[tuple[Any, float], ...]) -> Node:
         x = encoded(space, [architecture for architecture, _ in trials])
         y = np.array([-error for _, error in trials])
-        # So little work loses more to k-means' threads than it gains.
+        # Threads slow down k-means on so few points.
         with threadpool_limits(1):
             return _split(x, (y - y.mean()) / (y.std() or 1.0), leaf)
 
@@ -77,7 +77,7 @@ def lamcts(
         rows = np.flatnonzero(free)
         if space.everything:
             rows = rng.choice(rows, min(draws, rows.size), replace=False)
-        else:  # some may have been drawn more than once
+        else:  # duplicates are possible
             rows = np.sort([*{pool[row]: row for row in rows[::-1]}.values()]).astype(int)
         if not rows.size:
             return Proposal(fresh(space, old, rng))
@@ -102,7 +102,7 @@ def _split(x: np.ndarray, y: np.ndarray, leaf: int) -> Node:
 
 
 def _leaf(node: Node, codes: np.ndarray, rows: np.ndarray, exploration: float) -> np.ndarray:
-    """Candidates of the leaf that is reached, or of the next one that has any."""
+    """Returns the candidates of the leaf reached, or of the next leaf with any."""
     if node.boundary is None or not rows.size:
         return rows
     inside = node.boundary.predict(codes[rows])
@@ -113,6 +113,6 @@ def _leaf(node: Node, codes: np.ndarray, rows: np.ndarray, exploration: float) -
 
 
 def _bound(child: Node, parent: Node, exploration: float) -> float:
-    """Upper confidence bound, with a root where the usual one has a logarithm."""
+    """Upper confidence bound, with a square root instead of the usual logarithm."""
     width = math.sqrt(2 * math.sqrt(len(parent.values)) / len(child.values))
     return float(child.values.mean()) + 2 * exploration * width

@@ -1,4 +1,4 @@
-"""LaNAS: a tree that learns to split the space into good and bad parts."""
+"""LaNAS: a tree of learned splits of the space into good and bad regions."""
 
 import functools
 import math
@@ -15,15 +15,15 @@ from gpnas.search.strategies.random import fresh
 
 
 class Split(NamedTuple):
-    """A plane: what is predicted to lie at or above the threshold is good."""
+    """A hyperplane; architectures predicted at or above the threshold are good."""
 
     weights: np.ndarray
     intercept: float
     threshold: float
 
     def good(self, codes: np.ndarray) -> np.ndarray:
-        """(architectures,) bool."""
-        # Products this small lose more to a BLAS's threads than they gain: hence einsum.
+        """Returns whether each architecture is good; (architectures,) bool."""
+        # BLAS threads slow down products this small, hence einsum.
         return np.einsum("ij,j->i", codes, self.weights) + self.intercept >= self.threshold
 
 
@@ -41,29 +41,28 @@ def lanas(
     ridge: Positive = 1.0,
     draws: Count = 2000,
 ) -> Propose:
-    """Descends a tree of linear splits by upper confidence bounds, and samples in the leaf.
+    """Descends a tree of linear splits by upper confidence bounds and samples in the leaf.
 
-    The splits are fitted after each batch; the value of an architecture is its metric with the
-    other sign.
+    The splits are fitted after each batch; the value of an architecture is its negative metric.
 
     Args:
-      space, metric: Where to search, and what is minimised.
+      space, metric: The search space, and the metric to be minimised.
       height: Levels of the tree, 1 to 12; 5 has 31 nodes.
-      exploration: Cp in standard deviations of the values seen so far, so that it fits any metric;
-        the paper's 0.1 of an accuracy is 0.8 of NAS-Bench-201's.
-      first: Random architectures at the start.
-      batch: Samples between fits.
-      regressor: "ridge", least squares anew; or "released", Adam that goes on from the fit before
+      exploration: Cp in standard deviations of the values observed so far, so it is independent of
+        the metric's scale; the paper's 0.1 of an accuracy is 0.8 of NAS-Bench-201's.
+      first: Number of random architectures at the start.
+      batch: Number of trials between fits.
+      regressor: "ridge", ridge regression; or "released", Adam warm-started from the previous fit
         (`lanas_released`), for a metric in percent.
-      ridge: Of the squared weights, above 0.
-      draws: Random architectures to choose among where a space cannot be listed.
+      ridge: Penalty of the squared weights, above 0.
+      draws: Number of random candidates if the space cannot be listed.
 
     References:
       Wang et al. 2019 (arXiv:1906.06832), section 4.
     """
     candidates = make_candidates(space, draws)
 
-    @functools.lru_cache(maxsize=8)  # weights depend on what they were fitted to alone
+    @functools.lru_cache(maxsize=8)  # weights are a function of their inputs
     def descended(seen: tuple[tuple[Any, float], ...]) -> np.ndarray:
         x = encoded(space, [architecture for architecture, _ in seen])
         accuracies = np.array([1 - error / 100 for _, error in seen])
@@ -93,15 +92,15 @@ def lanas(
 
 
 def make_candidates(space: Space, draws: int) -> Callable[..., tuple]:
-    """`(evaluated, known architectures, rng) → candidates`: all of a space that can be listed.
+    """Makes `(evaluated, known, rng) → candidates`; all architectures if the space can be listed.
 
     Args:
-      space: Where to search.
-      draws: Random architectures of a space that cannot be listed.
+      space: The search space.
+      draws: Number of random candidates if the space cannot be listed.
 
     Returns:
-      A function that returns the candidates, their codes, (candidates,) bool of the new ones, and
-      the codes of the evaluated architectures.
+      A function that returns the candidates, their codes, (candidates,) bool for new ones, and the
+      codes of the evaluated architectures.
     """
     listed = list(space.everything()) if space.everything else []
     codes = encoded(space, listed) if listed else None
@@ -120,14 +119,14 @@ def make_candidates(space: Space, draws: int) -> Callable[..., tuple]:
 
 
 class Tree(NamedTuple):
-    """What the descent reads: codes and values of the trials, the first of which make the splits.
+    """Inputs of the descent: codes and values of the trials; the first `fitted` define the splits.
 
     Attributes:
       x: (trials, features).
       y: (trials,), higher is better.
-      fitted: Trials before the last fit; those after it follow the predictions.
+      fitted: Number of trials at the last fit; later trials are assigned by prediction.
       exploration: As for `lanas`.
-      regress: What makes a node's split.
+      regress: Fits a node's split.
     """
 
     x: np.ndarray
@@ -139,13 +138,13 @@ class Tree(NamedTuple):
     def leaf(
         self, codes: np.ndarray, free: np.ndarray, bag: np.ndarray, levels: int, node: int = 1
     ) -> np.ndarray:
-        """Candidates in the leaf that is reached, or in the next one that has any.
+        """Returns the candidates in the leaf reached, or in the next leaf with any.
 
         Args:
           codes: (candidates, features).
-          free: Rows of those that are in this node and not evaluated.
+          free: Rows of candidates in this node that are not evaluated.
           bag: Trials in this node.
-          levels: From here to the leaves, this one included.
+          levels: Number of levels from this node to the leaves, inclusive.
           node: 1 is the root; the children of i are 2i, the good one, and 2i + 1.
         """
         made = bag[bag < self.fitted]
@@ -154,14 +153,14 @@ class Tree(NamedTuple):
         split = self.regress(node, self.x[made], self.y[made])
         by_value = self.y[bag] >= split.threshold
         good = np.where(bag < self.fitted, by_value, split.good(self.x[bag]))
-        inside = split.good(codes)[free]  # far cheaper than picking the rows' codes
+        inside = split.good(codes)[free]  # far cheaper than gathering the rows' codes
         children = [(bag[good], free[inside], 2 * node), (bag[~good], free[~inside], 2 * node + 1)]
         children.sort(key=lambda child: -self.bound(child[0], bag.size))
         found = (self.leaf(codes, rows, own, levels - 1, at) for own, rows, at in children)
         return next(rows for rows in found if rows.size)
 
     def bound(self, bag: np.ndarray, above: int) -> float:
-        """Upper confidence bound of a node with these trials, under one with so many."""
+        """Upper confidence bound of a node with trials `bag`, whose parent has `above` trials."""
         if not bag.size:
             return math.inf
         width = math.sqrt(2 * math.log(above) / bag.size)
@@ -169,13 +168,13 @@ class Tree(NamedTuple):
 
 
 def plane(weights: np.ndarray, x: np.ndarray, offset: float) -> Split:
-    """A split at the mean prediction; the last of the weights is the intercept."""
+    """Returns a split at the mean prediction; the last weight is the intercept."""
     intercept = float(weights[-1]) + offset
     return Split(weights[:-1], intercept, float((x @ weights[:-1]).mean()) + intercept)
 
 
 def fit(x: np.ndarray, y: np.ndarray, ridge: float) -> Split:
-    """Least squares; the threshold is the mean prediction."""
+    """Fits by ridge regression; the threshold is the mean prediction."""
     mean_x, mean_y = x.mean(0), y.mean()
     centred = x - mean_x
     gram = np.einsum("ki,kj->ij", centred, centred) + ridge * np.eye(x.shape[1])

@@ -1,32 +1,32 @@
-"""The regressor that LaNAS was released with: gradient descent that goes on from fit to fit."""
+"""The regressor of the released LaNAS code: gradient descent warm-started from fit to fit."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-STEPS = (20_000, 3_000)  # of the first fit and of each later one
+STEPS = (20_000, 3_000)  # of the first fit and of each later fit
 _OPTIMIZER = optax.chain(optax.clip_by_global_norm(5.0), optax.adam(1e-5))
 
 
 def begin(nodes: int, features: int) -> np.ndarray:
-    """Weights before the first fit, (nodes, features + 1) float64; the last of each is the bias."""
+    """Initial weights, (nodes, features + 1) float64; the last column is the bias."""
     rng = np.random.default_rng(0)
     return rng.uniform(-1, 1, (nodes, features + 1)) / np.sqrt(features)
 
 
 def refit(weights: np.ndarray, x: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
-    """Goes on fitting the planes of a tree, from its root down.
+    """Continues fitting the hyperplanes of a tree, from its root down.
 
     Args:
-      weights: (nodes, features + 1), of the inner nodes of a full binary tree in order of its
-        levels, of node 1 first; the children of node i are 2i, the good one, and 2i + 1.
+      weights: (nodes, features + 1), of the inner nodes of a full binary tree in level order, from
+        node 1; the children of node i are 2i (good) and 2i + 1.
       x: (trials, features).
       y: (trials,), accuracies in [0, 1].
-      steps: Of Adam with learning rate 1e-5, its moments begun anew.
+      steps: Steps of Adam with learning rate 1e-5 and fresh moments.
 
     Returns:
-      New weights, those of nodes without trials unchanged.
+      New weights, unchanged for nodes without trials.
 
     References:
       Wang et al. 2019 (arXiv:1906.06832), as released.
@@ -53,14 +53,14 @@ def refit(weights: np.ndarray, x: np.ndarray, y: np.ndarray, steps: int) -> np.n
 
 
 def _moments(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Moments of the trials of which the gradient of the mean squared error is a function."""
+    """Sufficient statistics of the trials for the gradient of the mean squared error."""
     count = max(len(y), 1)
     return z.T @ z / count, z.T @ y / count
 
 
 @jax.jit
 def _descend(start: jax.Array, grams: jax.Array, sides: jax.Array, steps: int) -> jax.Array:
-    """(nodes, features + 1), after so many steps of each node."""
+    """Returns weights (nodes, features + 1) after `steps` steps per node."""
 
     def one(weights: jax.Array, gram: jax.Array, side: jax.Array) -> jax.Array:
         def step(_: int, carry: tuple) -> tuple:

@@ -23,19 +23,19 @@ def lemonade(
     children: Count = 4,
     kde: bool = True,
 ) -> Propose:
-    """Samples parents from the front, then one of their children, more often where it is sparse.
+    """Samples parents from the front and one of their children, favouring sparse regions.
 
-    Cheap objectives are those that the space prices without training. Their density over the front
-    is estimated; parents and then the child to train are drawn by its inverse. The paper accepts 16
-    of 64 children a generation; here each proposal is one of `children`, from the front as it then
-    is, so that many workers need not wait for each other.
+    Cheap objectives are costs known without training. Their density over the front is estimated;
+    parents, and then the child to train, are sampled with inverse density. The paper accepts 16 of
+    64 children per generation; here each proposal is one of `children` from the current front, so
+    that workers need not wait for each other.
 
     Args:
-      space: Where to search.
-      objectives: Names of metrics, to be minimised; the cheap ones are names in `space.cost`.
-      first: Random architectures at the start.
-      children: Of which one is trained.
-      kde: Whether densities count; if not, all is drawn evenly.
+      space: The search space.
+      objectives: Names of metrics to be minimised; the cheap ones are names in `space.cost`.
+      first: Number of random architectures at the start.
+      children: Number of children, one of which is trained.
+      kde: Whether to sample by inverse density; otherwise sampling is uniform.
 
     References:
       Elsken et al. 2019 (arXiv:1804.09081), section 3.3 and algorithm 1.
@@ -53,7 +53,7 @@ def lemonade(
             for parent in parents
         ]
         for child in born:
-            if not _has_prices(space, child[0]):  # its evaluation fails, and says why
+            if not _has_prices(space, child[0]):  # its evaluation fails with the reason
                 return Proposal(*child)
         places = [_prices(space, architecture, objectives) for architecture, _ in born]
         chosen = _drawn(born, _rarity(places, prices, kde), 1, rng)[0]
@@ -63,7 +63,7 @@ def lemonade(
 
 
 def _has_prices(space: Space, architecture: Any) -> bool:
-    """Whether its cost can be computed and is finite: a space of the user's own may raise."""
+    """Returns whether the cost can be computed and is finite; a user's space may raise."""
     cost = attempt(lambda: dict(space.cost(architecture)))
     return not isinstance(cost, Failed) and all(map(math.isfinite, cost.values()))
 
@@ -74,10 +74,10 @@ def _prices(space: Space, architecture: Any, objectives: Sequence[str]) -> list[
 
 
 def _rarity(places: list[list[float]], front: list[list[float]], kde: bool) -> np.ndarray:
-    """(places,) above 0: one over the front's density there."""
+    """Returns the inverse of the front's density at each place; (places,), positive."""
     known_points = np.array(front).T  # (cheap objectives, points)
     cheap, points = known_points.shape if known_points.size else (0, 0)
-    few = points <= cheap or np.ptp(known_points, 1).min() == 0  # for a covariance
+    few = points <= cheap or np.ptp(known_points, 1).min() == 0  # too few for a covariance
     if not kde or few:
         return np.ones(len(places))
     density = gaussian_kde(known_points)(np.array(places).T)

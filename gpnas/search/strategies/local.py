@@ -8,13 +8,13 @@ from gpnas.search.strategies.random import fresh
 
 
 def local_search(space: Space, metric: str) -> Propose:
-    """Evaluates neighbours of the best since the last restart; restarts when none is left.
+    """Evaluates neighbours of the best trial since the last restart; restarts when none is left.
 
-    A better neighbour is the new centre at once.
+    A better neighbour immediately becomes the new centre.
 
     Args:
-      space: Where to search.
-      metric: To be minimised.
+      space: The search space.
+      metric: Metric to be minimised.
 
     References:
       White et al. 2020 (arXiv:2005.02960); Den Ottelander et al. 2020 (arXiv:2004.08996).

@@ -1,4 +1,4 @@
-"""NSGA-II, for several objectives."""
+"""NSGA-II for several objectives."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,15 @@ from gpnas.search.pareto import crowding, points, ranks
 
 
 def nsga2(space: Space, objectives: Sequence[str], population: Count = 20) -> Propose:
-    """Generations of children of the best trials so far, by front, then by crowding distance.
+    """Mutates generations of the best trials so far, ranked by front, then by crowding distance.
 
-    A child is the mutation of the winner of a tournament of two; spaces have no crossover. The
-    best are of the whole history, where the paper has those of the last generation and its parents:
-    what was crowded out may come back.
+    A child is a mutation of the winner of a binary tournament; spaces have no crossover. The best
+    trials are selected from the whole history; in the paper, from the last generation and its
+    parents. So a trial that was crowded out may return.
 
     Args:
-      space: Where to search.
-      objectives: Names of metrics, to be minimised.
+      space: The search space.
+      objectives: Names of metrics to be minimised.
       population: Size of a generation; the first is random.
 
     References:
@@ -40,7 +40,7 @@ def nsga2(space: Space, objectives: Sequence[str], population: Count = 20) -> Pr
 
 
 def survivors(trials: Sequence[Trial], objectives: Sequence[str], count: int) -> list[Trial]:
-    """The best `count`, best first; each architecture once."""
+    """Returns the best `count` trials, best first; each architecture once."""
     unique = list({trial.architecture: trial for trial in reversed(trials)}.values())[::-1]
     where = points(unique, objectives)
     front = ranks(where)

@@ -1,4 +1,4 @@
-"""A predictor of the metric from the architecture's code, as in BANANAS."""
+"""A predictor of the metric from the architecture's encoding, as in BANANAS."""
 
 from typing import Any
 
@@ -19,20 +19,21 @@ def predictor(
     features: Count = 200,
     ridge: Positive = 1.0,
 ) -> Propose:
-    """Trains a small network on all trials, and proposes the candidate of lowest prediction.
+    """Trains a small network on all trials and proposes the candidate with the lowest prediction.
 
-    Candidates are mutations of the best trials. The network has one hidden layer, whose weights
-    stay random, and learns from a bootstrap sample: each proposal has another, which is what
-    independent Thompson sampling does with an ensemble (BANANAS trains five networks in full).
+    Candidates are mutations of the best trials. The network has one hidden layer with fixed random
+    weights and is trained on a bootstrap sample. Each proposal uses another sample, which
+    corresponds to independent Thompson sampling with an ensemble (BANANAS trains five full
+    networks).
 
     Args:
-      space: Where to search.
-      metric: To be minimised.
-      first: Random architectures at the start.
-      parents: The best so many trials are mutated.
-      candidates: Mutations to choose among.
+      space: The search space.
+      metric: Metric to be minimised.
+      first: Number of random architectures at the start.
+      parents: Number of best trials to mutate.
+      candidates: Number of candidates.
       features: Hidden units.
-      ridge: Of the squared output weights, above 0.
+      ridge: Penalty of the squared output weights, above 0.
 
     References:
       White et al. 2021 (arXiv:1910.11858); Huang et al. 2006, Extreme learning machine.
@@ -67,7 +68,7 @@ def _predicted(
     ridge: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Predictions for the codes by one network, trained on a bootstrap sample of (x, y)."""
+    """Predicts by one network, trained on a bootstrap sample of (x, y)."""
     drawn = rng.integers(len(y), size=len(y))
     weights = rng.normal(size=(x.shape[1], features)) / np.sqrt(x.shape[1])
     bias = rng.normal(size=features)

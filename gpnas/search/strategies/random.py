@@ -8,11 +8,11 @@ import numpy as np
 from gpnas.search._history import History, Proposal, Propose, known
 from gpnas.search._space import Space
 
-TRIES = 1000  # samples until a new one; a space may be smaller than a search is long
+TRIES = 1000  # samples until a new one; the space may be smaller than the search
 
 
 def random(space: Space) -> Propose:
-    """Draws architectures that were not drawn before.
+    """Samples architectures that have not been proposed before.
 
     References:
       Li & Talwalkar 2020 (arXiv:1902.07638).
@@ -25,12 +25,13 @@ def random(space: Space) -> Propose:
 
 
 def fresh(space: Space, old: set, rng: np.random.Generator) -> Any:
-    """A random architecture that is not among the old ones, if one is found."""
+    """Returns a random architecture that is not among the old ones, if one is found."""
     return unseen(lambda: space.sample(rng), old)
 
 
 def unseen(draw: Callable[[], Any], old: set) -> Any:
-    """A drawn architecture that is not among the old ones; the last one where none is found."""
+    """Draws until an architecture is not among the old ones; returns the last one if none is
+    found."""
     for _ in range(TRIES):
         architecture = draw()
         if architecture not in old:

@@ -1,8 +1,8 @@
-"""What a network and each of its units cost: parameters, MACs, FLOPs, latency, training.
+"""Costs of networks and their units: parameters, MACs, FLOPs, latency, training.
 
-All numbers come from the jaxpr of the function (`_op_counts`). `macs` attributes MACs to leaves,
-`cost_model` parameters, MACs, FLOPs and latency to units; `network_cost` and `training_macs` apply
-masks and schedules to them. Everything here is exported by `gpnas.units`.
+All numbers come from the jaxpr of the function (`_op_counts`). `macs` attributes MACs to leaves;
+`cost_model` attributes parameters, MACs, FLOPs and latency to units; `network_cost` and
+`training_macs` apply masks and schedules. Everything here is exported by `gpnas.units`.
 """
 
 from gpnas.units.cost._latency import LatencyTable, measure_layers, total_latency, unit_latency

@@ -1,4 +1,4 @@
-"""Which primitives and leaves belong to a block: those that are not needed without it."""
+"""Primitives and leaves of a block: those that are unused without it."""
 
 import fnmatch
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _LINEAR = frozenset((
 
 
 def blocks_of_leaves(traced: Trace, blocks: Blocks) -> list[tuple[int, ...]]:
-    """The numbers of the blocks that each leaf of the variables belongs to."""
+    """Returns the numbers of the blocks that each leaf of the variables belongs to."""
     wholes = [whole for whole, _ in blocks.values()]
     return [
         tuple(i for i, whole in enumerate(wholes) if fnmatch.fnmatchcase(path, whole))
@@ -27,10 +27,10 @@ def blocks_of_leaves(traced: Trace, blocks: Blocks) -> list[tuple[int, ...]]:
 
 
 def blocks_of_ops(traced: Trace, blocks: Blocks) -> list[tuple[int, ...]]:
-    """The numbers of the blocks that each primitive of the graph belongs to.
+    """Returns the numbers of the blocks that each primitive of the graph belongs to.
 
-    It belongs to a block if its result is zero where the leaves that make the block's output zero
-    are, or if nothing else needs it.
+    A primitive belongs to a block if its result is zero when the block's output is, or if nothing
+    outside the block uses it.
 
     Args:
       traced: A traced function.
@@ -49,7 +49,7 @@ def blocks_of_ops(traced: Trace, blocks: Blocks) -> list[tuple[int, ...]]:
 
 
 def _needed(graph: Graph, zeros: Iterable[int]) -> list[bool]:
-    """Whether the outputs depend on each primitive if some values are zero."""
+    """Returns whether the outputs depend on each primitive if some values are zero."""
     zero = {*zeros}
     is_zero = []
     for op in graph.ops:
@@ -63,7 +63,7 @@ def _needed(graph: Graph, zeros: Iterable[int]) -> list[bool]:
 
 
 def _gives_zero(op: Op, zero: set[int], graph: Graph) -> bool:
-    """Whether the results of a primitive are zero because some of its operands are."""
+    """Returns whether zero operands make the results of a primitive zero."""
     if op.name in _PRODUCTS or (op.name == "div" and op.ins[0].id in zero):
         return any(x.id in zero for x in op.ins)
     constants = [graph.known.get(x.id, 1) for x in op.ins if x.id in graph.constants]

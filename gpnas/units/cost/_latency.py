@@ -42,13 +42,13 @@ def measure_layers(
     """Times every layer of a function on this machine, in isolation and in float32.
 
     Args:
-      model: A model by `cost_model`, of inputs of the intended batch size.
-      known: A table; its layers are not timed again.
+      model: A model from `cost_model`, for inputs of the intended batch size.
+      known: A table whose layers are not timed again.
       fractions: Grid points as fractions of the full widths (at least 1 index each).
       rounds: Number of timed calls, whose median is recorded.
 
     Returns:
-      `{layer: {"widths": [[…], …], "ms": nested lists}}`, `known` included.
+      `{layer: {"widths": [[…], …], "ms": nested lists}}`, including `known`.
     """
     table = {key: dict(entry) for key, entry in (known or {}).items()}
     for layer in model.layers:
@@ -61,20 +61,20 @@ def measure_layers(
 
 
 def total_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) -> Any:
-    """Sum of the latencies of all layers at their active widths, in milliseconds.
+    """Sums the latencies of all layers at their active widths, in milliseconds.
 
-    Norms, activations and pooling are not in the table and do not count.
+    Norms, activations and pooling are not in the table and not counted.
 
     Args:
-      model: A model by `cost_model`.
+      model: A model from `cost_model`.
       unit_masks: `{group: (size,) bool}`; missing groups are active. May be traced.
-      table: A table by `measure_layers`.
+      table: A table from `measure_layers`.
 
     Returns:
       () float, ms.
 
     Raises:
-      UserError: If a layer is missing in the table.
+      UserError: If a layer is missing from the table.
     """
     active, xp = active_vector(model, unit_masks)
     length = [n.reshape(1) for n in active_lengths(model, active)]
@@ -87,7 +87,7 @@ def total_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) 
 
 
 def unit_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) -> dict[str, Any]:
-    """Marginal latency of each unit in milliseconds, as `unit_cost` defines it.
+    """Returns the marginal latency of each unit in milliseconds (see `unit_cost`).
 
     Measured times are made monotone in the width first, so that noise makes no cost negative.
 
@@ -98,7 +98,7 @@ def unit_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) -
       `{group: (size,) float}`, ms.
 
     Raises:
-      UserError: If a layer is missing in the table.
+      UserError: If a layer is missing from the table.
     """
     active, xp = active_vector(model, unit_masks)
     without, more = lengths_without_each(model, active, xp)

@@ -22,12 +22,12 @@ class TimedLayer(NamedTuple):
     """A product or convolution with free widths.
 
     Attributes:
-      key: A one-line description, equal for equal layers of different networks.
-      repeats: How often the layer is executed.
-      axes: Numbers of the axes of the `CostModel` that are its free widths.
+      key: One-line description, the same for equal layers of different networks.
+      repeats: Number of executions of the layer.
+      axes: Axes of the `CostModel` that are its free widths.
       widths: Full lengths of these axes.
       build: `widths → (function, shapes of its operands)`.
-      blocks: Numbers of the axes of the blocks without any of which the layer is not executed.
+      blocks: Axes of the blocks that the layer needs to be executed.
     """
 
     key: str
@@ -61,7 +61,7 @@ def make_layer(op: Op, repeats: int, axis_of: AxisOf) -> TimedLayer:
 
     Args:
       op: The primitive.
-      repeats: How often it is executed.
+      repeats: Number of executions.
       axis_of: `nodes of an axis → (number of the axis, or None if it has no units; its length)`.
     """
     dims = _dims(op)

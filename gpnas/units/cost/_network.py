@@ -1,4 +1,4 @@
-"""MACs by leaf, the cost of a masked network, and the cost of its training."""
+"""MACs per leaf, the cost of a masked network, and the cost of its training."""
 
 import math
 from collections.abc import Callable
@@ -19,13 +19,13 @@ class Cost(NamedTuple):
     """Cost of a masked network. MACs are per image; one MAC is two FLOPs.
 
     Attributes:
-      params: Parameters, biases and norm scales included.
+      params: Parameters, including biases and norm scales.
       weights: Weights that have a mask.
       nonzeros: Active weights.
       nonzeros_with_bias: Active weights, and all parameters without a mask.
       density: nonzeros / weights.
-      inference_macs: MACs of the active weights, those of an ideal sparse kernel; masks alone save
-        none. Products without weights (attention scores) are included in full.
+      inference_macs: MACs of the active weights, as an ideal sparse kernel would need; masks alone
+        save none. Products without weights (attention scores) are fully included.
       inference_macs_dense: MACs of all weights, and of products without weights.
     """
 
@@ -51,7 +51,7 @@ class Macs(NamedTuple):
     others: int
 
     def total(self, params: Any) -> int:
-        """Total MACs, of parameters or shapes that may be narrower than when counted."""
+        """Returns the total MACs for params or shapes, which may be narrower than when counted."""
         sizes = {p: math.prod(x.shape) for p, x in tree.leaves_by_path(params).items()}
         return round(sum(n * sizes[p] for p, n in self.per_weight.items())) + self.others
 
@@ -59,9 +59,9 @@ class Macs(NamedTuple):
 def macs(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Macs:
     """Counts the MACs of any function by leaf, from its jaxpr; nothing is computed.
 
-    Matrix products, convolutions (padding included), and elementwise products of an activation with
-    a weight count. A weight may be reshaped, cast, sliced, standardized or stacked by `nn.scan`
-    before it enters a product.
+    Counts matrix products, convolutions (including padding), and elementwise products of an
+    activation with a weight. A weight may be reshaped, cast, sliced, standardized or stacked by
+    `nn.scan` before it enters a product.
 
     Args:
       apply_fn: `(variables, *inputs) → anything`.
@@ -119,7 +119,7 @@ def _ratio(total: int, size: int) -> float:
 def training_macs(
     density: schedule.Schedule, dense_gradient: schedule.Schedule, steps: int
 ) -> tuple[float, float]:
-    """Training MACs of a density schedule, relative to dense training.
+    """Computes the training MACs of a density schedule, relative to dense training.
 
     A training step costs a forward pass, the gradient of the activations and that of the weights.
     The first two use active weights only. The third is dense in the fraction of steps in which a

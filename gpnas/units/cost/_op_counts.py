@@ -1,4 +1,4 @@
-"""Operations of each primitive of a traced function, as XLA counts them.
+"""Operation counts of each primitive of a traced function, as in XLA's cost analysis.
 
 The count is a constant times the lengths of some axes: batch, output and input channels for a
 convolution, for example. Removing units shortens the axes and leaves the constant.
@@ -52,7 +52,7 @@ class OpCount(NamedTuple):
         return self.times * self._indices()
 
     def padded_times(self) -> float:
-        """MACs of a product or convolution per index, padding included."""
+        """MACs of a product or convolution per index, including padding."""
         return self.repeats * padded_macs(self.op) / self._indices()
 
     def _indices(self) -> int:
@@ -79,7 +79,7 @@ def op_counts(graph: Graph) -> Iterator[OpCount]:
 
 
 def padded_macs(op: Op) -> int:
-    """MACs of a product or convolution, padding included; else the size of the result."""
+    """Returns the MACs of a product or convolution, including padding; else the result's size."""
     out = math.prod(op.outs[0].shape)
     if op.name == "dot_general":
         (contracted, _), _ = op.params["dimension_numbers"]
@@ -128,7 +128,7 @@ def _product(op: Op) -> OpCount:
 
 
 def _valid_pairs(op: Op, i: int) -> int:
-    """Pairs (output position, kernel index) along a spatial axis that do not fall on padding."""
+    """Counts pairs (output position, kernel index) along a spatial axis that are not on padding."""
     params, (lhs, kernel, out) = op.params, op.params["dimension_numbers"]
     size, width = op.ins[0].shape[lhs[2 + i]], op.ins[1].shape[kernel[2 + i]]
     low, spaced = params["padding"][i][0], params["lhs_dilation"][i]
@@ -153,5 +153,5 @@ def _other(op: Op) -> Iterator[OpCount]:
 
 
 def _multiplications(power: int) -> int:
-    """Number of multiplications of a power by repeated squaring."""
+    """Returns the number of multiplications of a power by repeated squaring."""
     return max(0, power.bit_length() - 1 + power.bit_count() - 1)

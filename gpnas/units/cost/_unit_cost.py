@@ -26,7 +26,7 @@ from gpnas.units.graph import Solution, Trace, solve, trace
 
 #: Kinds of cost that `cost_model` counts.
 KINDS = ("params", "macs", "flops")
-# A constant, the nodes of axes whose lengths it is multiplied by, and numbers of axes of blocks.
+# A constant factor, the nodes of the axes whose lengths it is multiplied by, and axes of blocks.
 _Product = tuple[float, tuple[np.ndarray, ...], tuple[int, ...]]
 
 
@@ -63,23 +63,23 @@ class CostModel(NamedTuple):
 def cost_model(
     apply_fn: Callable[..., Any], variables: Any, *inputs: Any, blocks: Blocks | None = None
 ) -> CostModel:
-    """Traces a function once, for the costs of its units under any masks.
+    """Traces a function once, to compute costs of its units under any masks.
 
     Args:
-      apply_fn, variables, inputs: As for `discover`, to whose groups the costs belong. Costs are
-        those of these inputs; pass a single image for costs per image.
-      blocks: As for `with_blocks`: removable parts, each a further group of one unit. What the
-        output does not depend on without a block is what the block costs.
+      apply_fn, variables, inputs: As for `discover`; costs are per unit of its groups. Costs are
+        for these inputs; pass a single image for costs per image.
+      blocks: As for `with_blocks`: each removable part is a further group of one unit. The cost of
+        a block is that of all operations the output no longer depends on once it is removed.
 
     Returns:
-      The model that `total_cost`, `unit_cost` and `measure_layers` take.
+      The model, an argument of `total_cost`, `unit_cost` and `measure_layers`.
     """
     traced, blocks = trace(apply_fn, variables, *inputs), blocks or {}
     solution = solve(traced)
     _, numbers = group_units(traced, solution)
     sizes = {name: len(group) for name, group in numbers.items()}
     units = sum(sizes.values())
-    owned = [np.array([[units + i]]) for i in range(len(blocks))]  # axis i is of block i alone
+    owned = [np.array([[units + i]]) for i in range(len(blocks))]  # axis i belongs to block i only
     numbered = [n for group in numbers.values() for n in group]
     found, axis_of = _axes(solution, numbered, units + len(blocks), owned)
     counted = [
@@ -105,7 +105,7 @@ def cost_model(
 
 
 def total_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> Any:
-    """Total cost of the active units.
+    """Computes the total cost of the active units.
 
     "params" counts all numbers in the variables, statistics included. "macs" counts products and
     convolutions, padding included. "flops" counts, as XLA does, two per MAC that does not fall on
@@ -113,7 +113,7 @@ def total_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> A
     (exp, tanh) count as zero.
 
     Args:
-      model: A model by `cost_model`.
+      model: A model from `cost_model`.
       unit_masks: `{group: (size,) bool}`; missing groups are active. May be traced.
       kind: One of `KINDS`: "params", "macs" or "flops".
 
@@ -130,13 +130,13 @@ def total_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> A
 
 
 def unit_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> dict[str, Any]:
-    """Marginal cost of each unit: the total with the unit active minus that with it inactive.
+    """Computes each unit's marginal cost: the total with it active minus that with it inactive.
 
-    All other units are as in the masks. So it is what pruning an active unit saves, and what
-    growing an inactive one adds.
+    All other units are as in the masks. So it is the cost saved by pruning an active unit, or added
+    by growing an inactive one.
 
     Args:
-      model: A model by `cost_model`.
+      model: A model from `cost_model`.
       unit_masks: `{group: (size,) bool}`; missing groups are active. May be traced.
       kind: One of `KINDS`.
 
@@ -163,13 +163,13 @@ def unit_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> di
 
 
 def by_group(model: CostModel, values: Any) -> dict[str, Any]:
-    """Splits (units,) numbers: `{group: (size,)}`."""
+    """Splits (units,) numbers into `{group: (size,)}`."""
     ends = np.cumsum([0, *model.sizes.values()]).tolist()
     return {name: values[a:b] for name, a, b in zip(model.sizes, ends, ends[1:], strict=False)}
 
 
 def active_vector(model: CostModel, unit_masks: UnitMasks) -> tuple[Any, Any]:
-    """((units + 1,) float, 1 for active units and for the padding; numpy or jax.numpy).
+    """Returns ((units + 1,) float, 1 for active units and the padding; numpy or jax.numpy).
 
     Raises:
       UserError: For an unknown group, or a mask of the wrong size.
@@ -185,12 +185,12 @@ def active_vector(model: CostModel, unit_masks: UnitMasks) -> tuple[Any, Any]:
 
 
 def active_lengths(model: CostModel, active: Any) -> list:
-    """() float, the active length of each axis."""
+    """Returns the active length of each axis; () float."""
     return [active[owners].prod(1).sum() for owners in model.axes]
 
 
 def lengths_without_each(model: CostModel, active: Any, xp: Any) -> tuple[Any, Any]:
-    """(axes, units) float: lengths with a unit inactive, and the gain in length if it is active."""
+    """Returns lengths with a unit inactive, and their gain if it is active; (axes, units) float."""
     units = len(active) - 1
     more = []
     for owners in model.axes:
@@ -229,12 +229,12 @@ def _leaves(traced: Trace, blocks: list[tuple[int, ...]]) -> list[_Product]:
 def _axes(
     solution: Solution, numbers: list[int], units: int, first: list[np.ndarray]
 ) -> tuple[list[np.ndarray], AxisOf]:
-    """Owners of each axis, and a function that looks an axis up by its nodes and adds to that list.
+    """Returns the owners of axes, and a function that looks up or adds an axis by its nodes.
 
     Args:
       solution: The units of the function.
-      numbers: Those that groups have, in order.
-      units: Their number and that of the blocks.
+      numbers: Numbers of the units in groups, in order.
+      units: Number of units, including blocks.
       first: Owners of the axes of the blocks.
     """
     owners: dict[int, list[int]] = defaultdict(list)

@@ -1,7 +1,7 @@
-"""The graph of a traced function, and which indices along its axes must be removed together.
+"""The graph of a traced function: which indices along its axes must be removed together.
 
-`trace` writes a jaxpr as a `Graph` of primitives, `solve` finds the units that the rules of the
-primitives allow, `find_roles` finds the role of each leaf in a unit, and `trace_origins` the leaves
+`trace` converts a jaxpr to a `Graph` of primitives. `solve` finds the units that the rules of the
+primitives allow. `find_roles` finds the role of each leaf in a unit, `trace_origins` the leaves
 that a value depends on. Internal to `gpnas.units`.
 """
 

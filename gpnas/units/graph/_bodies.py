@@ -1,6 +1,6 @@
-"""Which values of a loop, branch or custom derivative are those outside it.
+"""Correspondence of values inside and outside a loop, branch or custom derivative.
 
-A primitive with graphs of its own is known to the analyses by these pairs alone.
+These pairs are all that the analyses use of a primitive with bodies.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ Pair = tuple[Value, Value]
 
 
 class Passages(NamedTuple):
-    """Pairs (source, target) of values with the same axes, but for the axis of a scan.
+    """Pairs (source, target) of values with the same axes, except for the axis of a scan.
 
     Attributes:
       entries: From operands to inputs of bodies.
@@ -29,12 +29,12 @@ class Passages(NamedTuple):
     cotangents: Sequence[Pair] = ()
 
     def carried(self) -> set[int]:
-        """Ids of the inputs of bodies that change from one iteration to the next."""
+        """Ids of inputs of bodies that change from one iteration to the next."""
         return {target.id for _, target in self.backs}
 
 
 def passages(op: Op) -> Passages:
-    """The passages of a primitive with bodies."""
+    """Returns the passages of a primitive with bodies."""
     if op.name == "scan":
         (body,) = op.bodies
         consts, carry = scan_counts(op)
@@ -75,13 +75,14 @@ def _pairs(sources: Sequence[Value], targets: Sequence[Value]) -> list[Pair]:
 
 
 def common_axes(source: Value, target: Value) -> list[tuple[int, int]]:
-    """Axes of both in pairs; a value outside a scan has one more axis, the first."""
+    """Returns pairs of common axes; a value outside a scan has an additional first axis."""
     shift = len(source.shape) - len(target.shape)
     return [(axis + shift, axis) for axis in range(max(0, -shift), len(target.shape))]
 
 
 def scan_counts(op: Op) -> tuple[int, int]:
-    """(number of constants, number of carried values); JAX 0.12 stores a tree of operands."""
+    """Returns (number of constants, number of carried values); JAX 0.12 stores a tree of
+    operands."""
     if "num_carry" in op.params:
         return op.params["num_consts"], op.params["num_carry"]
     consts, carry, _ = op.params["ft_in"].update(list(range(len(op.ins)))).unpack()
@@ -89,6 +90,6 @@ def scan_counts(op: Op) -> tuple[int, int]:
 
 
 def while_parts(op: Op, values: Sequence) -> tuple[Sequence, Sequence, Sequence]:
-    """Operands of a while loop: (constants of the condition, constants of the body, carry)."""
+    """Splits operands of a while loop into (condition constants, body constants, carry)."""
     a, b = op.params["cond_nconsts"], op.params["body_nconsts"]
     return values[:a], values[a : a + b], values[a + b :]

@@ -10,27 +10,27 @@ from jax.extend import core as jex
 
 
 def is_var(atom: Any) -> bool:
-    """Whether an operand is a variable, not a literal."""
+    """Returns whether an operand is a variable, not a literal."""
     return not isinstance(atom, jex.Literal)
 
 
 def operands(eqn: Any) -> list:
-    """Operands of an equation that are variables, without repetitions."""
+    """Returns the operands of an equation that are variables, without duplicates."""
     return list(dict.fromkeys(filter(is_var, eqn.invars)))
 
 
 def is_inexact(var: Any) -> bool:
-    """Whether a variable has a floating-point or complex dtype."""
+    """Returns whether a variable has a floating-point or complex dtype."""
     return jnp.issubdtype(getattr(var.aval, "dtype", np.int32), jnp.inexact)
 
 
 def is_differentiable(eqn: Any) -> bool:
-    """Whether an equation has an inexact operand, and inexact results only."""
+    """Returns whether an equation has an inexact operand and only inexact results."""
     return any(map(is_inexact, operands(eqn))) and all(map(is_inexact, eqn.outvars))
 
 
 def closed_jaxpr_of(eqn: Any) -> Any:
-    """A closed jaxpr of one equation."""
+    """Returns a closed jaxpr of one equation."""
     variables, name = operands(eqn), eqn.primitive.name
     names = ("",) * len(variables), ("",) * len(eqn.outvars)
     info = jex.DebugInfo("jit", name, *names)
@@ -39,7 +39,7 @@ def closed_jaxpr_of(eqn: Any) -> Any:
 
 
 def jaxprs_of_custom(eqn: Any) -> tuple[Any, Any]:
-    """Jaxprs of a function with a custom derivative, and of that derivative.
+    """Returns the jaxprs of a function with a custom derivative and of that derivative.
 
     The derivative is `(operands, tangents) → (results, tangents)` for a JVP, and `(operands,
     cotangents) → cotangents` for a VJP. Only inexact operands have tangents and cotangents.

@@ -9,7 +9,7 @@ Origin = frozenset[int] | None  # ids of leaves; None: the value also depends on
 
 
 def trace_origins(traced: Trace) -> dict[int, Origin]:
-    """`{id of a value: its origin}`, values in loops and branches included."""
+    """Returns `{id of a value: its origin}`, including values in loops and branches."""
     graph, variables = traced.graph, len(traced.paths)
     found: dict[int, Origin] = dict.fromkeys(x.id for x in graph.ins)
     found |= {leaf.id: frozenset((leaf.id,)) for leaf in graph.ins[:variables]}
@@ -34,7 +34,7 @@ def _flow(graph: Graph, found: dict[int, Origin]) -> None:
 
 
 def _through(op: Op, found: dict[int, Origin]) -> None:
-    """Adds the origins of values in bodies, for a loop the fixed point over its carried values."""
+    """Adds the origins of values in bodies; for a loop, the fixed point over its carried values."""
     entries, backs, exits, *_ = passages(op)
     found |= {inside.id: found[x.id] for x, inside in entries}
     settled = False

@@ -1,7 +1,7 @@
-"""Roles: how each leaf takes part in a unit, and whether its activation itself is summed over.
+"""Roles of leaves in units, and whether an op sums over a unit's own activation.
 
-A value that is computed from variables and constants alone is a *weight*, any other an activation.
-A weight *consumes* the units along the axes that a product or a convolution contracts.
+A value computed only from variables and constants is a *weight*, any other an activation. A weight
+*consumes* the units along the axes that a product or a convolution contracts.
 """
 
 from collections import defaultdict
@@ -29,7 +29,7 @@ class Roles(NamedTuple):
         kernel), ADDS, or SCALES (also if it is unknown).
       over: Axes of a leaf that a layer contracts, by path.
       along: Axes of a leaf along which a layer produces activations, by path.
-      summed: Which op sums over the activations of units themselves, by class of the solution.
+      summed: Op that sums over the activations of units themselves, by class of the solution.
     """
 
     kinds: dict[str, str]
@@ -38,14 +38,14 @@ class Roles(NamedTuple):
     summed: dict[int, str]
 
     def of(self, path: str, axis: int) -> str:
-        """The role of a leaf for the units along one of its axes."""
+        """Returns the role of a leaf for the units along one of its axes."""
         if axis in self.over[path]:
             return BOTH if axis in self.along[path] else CONSUMES
         return self.kinds[path]
 
 
 class _Seen(NamedTuple):
-    """What `_walk` collects in place: origins of weights, primitives that use them, nodes."""
+    """State that `_walk` mutates: origins of weights, primitives that use them, nodes."""
 
     origin: dict[int, frozenset[str]]
     meets: dict[str, set[str]]
@@ -105,7 +105,7 @@ def _walk(graph: Graph, seen: _Seen) -> None:
 
 
 def _contracted(op: Op) -> tuple[tuple[int, ...], tuple[int, ...]] | tuple[()]:
-    """Contracted axes of the two operands of a layer, and the window of a kernel."""
+    """Returns the contracted axes of a layer's two operands, and the window of a kernel."""
     if op.name == "dot_general":
         return op.params["dimension_numbers"][0]
     if op.name == "conv_general_dilated":
@@ -114,7 +114,7 @@ def _contracted(op: Op) -> tuple[tuple[int, ...], tuple[int, ...]] | tuple[()]:
 
 
 def _linked(op: Op, seen: _Seen) -> Iterator[np.ndarray]:
-    """Nodes of the weights of a layer that are linked to its result."""
+    """Yields the nodes of a layer's weights that are linked to its result."""
     for link in rule_of(op).links(op):
         if op.ins[link.source].id in seen.origin:
             nodes = op.ins[link.source].nodes(link.axis)
@@ -129,7 +129,7 @@ def _marked(size: int, nodes: list[np.ndarray]) -> np.ndarray:
 
 
 def _spread(consuming: np.ndarray, weights: np.ndarray, solution: Solution) -> np.ndarray:
-    """(nodes,) bool: nodes of weights that are tied to a marked node, by equality or as factors."""
+    """Marks nodes of weights tied to a marked node, by equality or as factors; (nodes,) bool."""
     same = [(r.a, r.b) for r in solution.relations.same]
     same += [(p.whole, factor) for p in solution.relations.products for factor in p.factors]
     a, b = (np.concatenate([np.zeros(0, int), *side]) for side in zip(*same, strict=True))
@@ -148,7 +148,7 @@ def _kind(leaf: Value, meets: set[str]) -> str:
 
 
 def _summed(solution: Solution, consuming: np.ndarray) -> dict[int, str]:
-    """Classes that are summed over by an op none of whose operands is a consuming weight."""
+    """Returns classes summed over by an op without a consuming weight among its operands."""
     found: dict[int, str] = {}
     for each, place in solution.relations.sums:
         read = np.zeros(len(each.nodes), bool)

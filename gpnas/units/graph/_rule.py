@@ -11,7 +11,7 @@ from gpnas.units.graph._trace import Graph, Op, Value
 
 
 class Link(NamedTuple):
-    """Indices along an axis of an operand are those along an axis of a result.
+    """Maps indices along an axis of an operand to those along an axis of a result.
 
     Attributes:
       source, axis: Number of the operand, and its axis.
@@ -28,21 +28,21 @@ class Link(NamedTuple):
 
 
 class Same(NamedTuple):
-    """(n,) nodes that are removed together, in pairs."""
+    """Pairs of nodes, (n,) each, that must be removed together."""
 
     a: np.ndarray
     b: np.ndarray
 
 
 class Product(NamedTuple):
-    """(n,) nodes, each of which is removed if any of its factors' nodes, (n,) each, is."""
+    """Product nodes; each is removed if any of its factors' nodes is."""
 
     whole: np.ndarray
     factors: tuple[np.ndarray, ...]
 
 
 class Sum(NamedTuple):
-    """Nodes that are summed over: removed ones must be zero in at least one of the operands.
+    """Indices that an operation sums over; removed ones must be zero in at least one operand.
 
     Attributes:
       nodes: (n,) nodes that become fixed unless this is proved.
@@ -54,7 +54,7 @@ class Sum(NamedTuple):
 
 
 class Fixed(NamedTuple):
-    """Nodes that cannot be removed, and why."""
+    """Nodes that cannot be removed, and the reason."""
 
     nodes: np.ndarray
     reason: str
@@ -67,7 +67,7 @@ class Free(NamedTuple):
 
 
 class Made(NamedTuple):
-    """Nodes that a layer computes: candidates for units."""
+    """Nodes computed by a layer: candidates for units."""
 
     nodes: np.ndarray
 
@@ -78,7 +78,7 @@ Cut = Callable[[Value, int], np.ndarray | None]
 
 
 class ShrinkContext(NamedTuple):
-    """Arguments of a rule that applies its primitive to smaller arrays.
+    """Arguments of a rule's `shrink`, which applies its primitive to smaller arrays.
 
     Attributes:
       cut: `(value, axis) → (n,) indices that are kept`, or None for all.
@@ -91,7 +91,7 @@ class ShrinkContext(NamedTuple):
     run: Callable[[Graph, list], list]
 
     def shape(self, value: Value) -> tuple[int, ...]:
-        """Shape of a value without removed indices."""
+        """Returns the shape of a value without removed indices."""
         cuts = (self.cut(value, axis) for axis in range(len(value.shape)))
         return tuple(
             n if left is None else len(left) for n, left in zip(value.shape, cuts, strict=True)
@@ -104,7 +104,7 @@ def rebind(op: Op, args: list, to: ShrinkContext) -> Any:
 
 
 def take(x: Any, index: np.ndarray, axis: int) -> Any:
-    """Takes indices along an axis, by a slice if they are consecutive."""
+    """Takes indices along an axis; uses a slice if they are consecutive."""
     if len(index) and np.array_equal(index, np.arange(index[0], index[0] + len(index))):
         return lax.slice_in_dim(x, int(index[0]), int(index[0]) + len(index), axis=axis)
     return jnp.take(x, np.asarray(index), axis=axis)
@@ -117,7 +117,7 @@ def take_kept(x: Any, value: Value, axis: int, wanted: np.ndarray, to: ShrinkCon
 
 
 def kept_indices(value: Value, axis: int, to: ShrinkContext) -> np.ndarray:
-    """Indices along an axis that are kept."""
+    """Returns the kept indices along an axis."""
     left = to.cut(value, axis)
     return np.arange(value.shape[axis]) if left is None else left
 
@@ -132,15 +132,15 @@ def compute_then_cut(op: Op, args: list, to: ShrinkContext) -> Any:
 
 
 def never_zero(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
-    """No slice is known to be zero."""
+    """Reports that no slice is known to be zero."""
     return [[np.zeros(n, bool) for n in out.shape] for out in op.outs]
 
 
 class Rule(NamedTuple):
     """The rule of a primitive.
 
-    A node of an operand or result that no link or relation mentions is fixed. So an incomplete rule
-    makes fewer units removable, and never makes a removal wrong.
+    A node that no link or relation mentions is fixed. So an incomplete rule makes fewer units
+    removable, but no removal incorrect.
 
     Attributes:
       links: `op → links`.
@@ -157,7 +157,7 @@ class Rule(NamedTuple):
 
 
 def same_axes(op: Op) -> Iterator[Link]:
-    """Links of elementwise primitives; scalars and axes of size 1 are broadcast."""
+    """Yields the links of elementwise primitives; scalars and axes of size 1 are broadcast."""
     for o, out in enumerate(op.outs):
         for i, x in enumerate(op.ins):
             for axis in range(len(out.shape)):
@@ -166,23 +166,23 @@ def same_axes(op: Op) -> Iterator[Link]:
 
 
 def spans(x: Value, out: Value, axis: int) -> bool:
-    """Whether an operand has an axis of an elementwise result."""
+    """Returns whether an operand has an axis of an elementwise result."""
     return len(x.shape) == len(out.shape) and x.shape[axis] == out.shape[axis]
 
 
 def zero_along(x: Value, out: Value, axis: int, zero: Zero) -> np.ndarray:
-    """Where an operand is zero along an axis of a result; False if it lacks the axis."""
+    """Returns where an operand is zero along an axis of a result; False if it lacks the axis."""
     return zero(x, axis) if spans(x, out, axis) else np.zeros(out.shape[axis], bool)
 
 
 def is_zero(value: Value, graph: Graph) -> bool:
-    """Whether a value is known to be all zero."""
+    """Returns whether a value is known to be all zero."""
     known = graph.known.get(value.id)
     return known is not None and not np.any(known)
 
 
 def linked_zero(combine: Callable[[list[np.ndarray]], np.ndarray], links: Callable) -> Callable:
-    """A rule's `zero` for results that are computed index by index along linked axes.
+    """Makes a rule's `zero` for results computed index by index along linked axes.
 
     Args:
       combine: `all_zero` or `any_zero` over operands. An operand without a link to an axis counts
@@ -214,15 +214,15 @@ def linked(
     combine: Callable[[list[np.ndarray]], np.ndarray] | None = None,
     **others: Any,
 ) -> Rule:
-    """A rule whose zeros follow from its links, by `combine` over operands (`all_zero`)."""
+    """Makes a rule whose zeros follow from its links, combined over operands by `combine`."""
     return Rule(links, zero=linked_zero(combine or all_zero, links), **others)
 
 
 def all_zero(columns: list[np.ndarray]) -> np.ndarray:
-    """Zero where all operands are."""
+    """Zero where all operands are zero."""
     return np.all(columns, axis=0)
 
 
 def any_zero(columns: list[np.ndarray]) -> np.ndarray:
-    """Zero where any operand is."""
+    """Zero where any operand is zero."""
     return np.any(columns, axis=0)

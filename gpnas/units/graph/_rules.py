@@ -21,5 +21,5 @@ UNKNOWN = Rule(shrink=lambda op, args, to: op.as_traced(*args))
 
 
 def rule_of(op: Op) -> Rule:
-    """The rule of a primitive; for an unknown one, a rule that fixes all nodes it touches."""
+    """Returns the rule of a primitive; for an unknown one, a rule that fixes all its nodes."""
     return RULES.get(op.name, UNKNOWN)

@@ -1,4 +1,4 @@
-"""Rules of loops, branches and custom derivatives, which have graphs of their own."""
+"""Rules of loops, branches and custom derivatives, which have bodies."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from gpnas.units.graph._trace import Graph, Op
 
 
 def _relations(op: Op, graph: Graph) -> Iterator[Relation]:
-    """Values outside and inside have the same nodes."""
+    """Relates values outside and inside, which have the same nodes."""
     for pairs in passages(op):
         for source, target in pairs:
             for a, b in common_axes(source, target):

@@ -37,7 +37,7 @@ _NEVER_ZERO = (
 
 
 def _known_scalar(op: Op, graph: Graph, index: int) -> float | None:
-    """The value of an operand that is known and the same everywhere, else None."""
+    """Returns the value of a known constant operand, else None."""
     known = graph.known.get(op.ins[index].id)
     if known is None or not known.size or not np.all(known == known.flat[0]):
         return None
@@ -45,7 +45,7 @@ def _known_scalar(op: Op, graph: Graph, index: int) -> float | None:
 
 
 def _along(op: Op, index: int, zero: Zero) -> list[np.ndarray]:
-    """Where an operand is zero along each axis of the result."""
+    """Returns where an operand is zero along each axis of the result."""
     (out,) = op.outs
     return [zero_along(op.ins[index], out, axis, zero) for axis in range(len(out.shape))]
 
@@ -57,7 +57,7 @@ def _power(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
 
 
 def _quotient(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
-    """0 / 0 is not zero."""
+    """Zero where only the numerator is zero; 0 / 0 is not zero."""
     return [[a & ~b for a, b in zip(_along(op, 0, zero), _along(op, 1, zero), strict=True)]]
 
 

@@ -22,7 +22,7 @@ from gpnas.units.graph._trace import Graph, Op, Value
 
 
 def _windows(op: Op) -> Iterator[tuple[int, int]]:
-    """(operand axis, result axis) of axes that are gathered in full."""
+    """Yields (operand axis, result axis) of fully gathered axes."""
     d, sizes = op.params["dimension_numbers"], op.params["slice_sizes"]
     for axis, out_axis in _kept_axes(op, d.collapsed_slice_dims, d.offset_dims):
         if sizes[axis] == op.ins[0].shape[axis] and axis not in d.start_index_map:
@@ -30,7 +30,7 @@ def _windows(op: Op) -> Iterator[tuple[int, int]]:
 
 
 def _kept_axes(op: Op, dropped: tuple, others: tuple) -> Iterator[tuple[int, int]]:
-    """Axes of the operand without dropped and batching ones, paired with other axes."""
+    """Pairs the operand's axes, without dropped and batching ones, with other axes."""
     single = {*dropped, *op.params["dimension_numbers"].operand_batching_dims}
     windows = [axis for axis in range(len(op.ins[0].shape)) if axis not in single]
     return zip(windows, others, strict=True)
@@ -48,7 +48,7 @@ def _gather_links(op: Op) -> Iterator[Link]:
 
 
 def _chosen(op: Op, graph: Graph) -> tuple[int, int, np.ndarray] | None:
-    """(operand axis, result axis, indices) of a gather of known indices along a single axis."""
+    """Returns (operand axis, result axis, indices) of a gather of known indices along one axis."""
     d, indices = op.params["dimension_numbers"], graph.known.get(op.ins[1].id)
     if indices is None or indices.ndim != 2 or len(d.start_index_map) != 1:
         return None
@@ -98,7 +98,7 @@ def _gather_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
 
 
 def _scatter_windows(op: Op) -> Iterator[tuple[int, int]]:
-    """(operand axis, updates axis) of axes that are written in full."""
+    """Yields (operand axis, updates axis) of fully written axes."""
     d = op.params["dimension_numbers"]
     for axis, update_axis in _kept_axes(op, d.inserted_window_dims, d.update_window_dims):
         whole = op.ins[2].shape[update_axis] == op.ins[0].shape[axis]
@@ -120,7 +120,7 @@ def _scatter_zero(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
 
 
 def _start(op: Op, graph: Graph, axis: int, first: int, size: int) -> int | None:
-    """Start of a dynamic slice along an axis if it is known, else None.
+    """Returns the start of a dynamic slice along an axis if it is known, else None.
 
     Args:
       op, graph: The primitive and its graph.

@@ -48,7 +48,7 @@ def _dot_relations(op: Op, graph: Graph) -> Iterator[Relation]:
 
 
 def _passes(op: Op, i: int) -> bool:
-    """Whether a convolution is pointwise along its i-th spatial axis."""
+    """Returns whether a convolution is pointwise along its i-th spatial axis."""
     params, kernel = op.params, op.params["dimension_numbers"].rhs_spec
     return (
         op.ins[1].shape[kernel[2 + i]] == 1
@@ -89,7 +89,8 @@ def _conv_relations(op: Op, graph: Graph) -> Iterator[Relation]:
 
 
 def expand_factors(factors: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """Nodes of each factor for every index of their product axis; the first factor is outermost."""
+    """Returns each factor's nodes for every index of their product; the first factor is
+    outermost."""
     grids = np.meshgrid(*factors, indexing="ij")
     return tuple(grid.reshape(-1) for grid in grids)
 
@@ -101,7 +102,7 @@ def _conv_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
 
 
 def _kept(op: Op, axes: tuple[int, ...]) -> Iterator[Link]:
-    """Links of all axes of the operand except `axes`, which the result lacks."""
+    """Yields links of all axes of the operand except `axes`, which the result lacks."""
     left = [axis for axis in range(len(op.ins[0].shape)) if axis not in axes]
     for i, _ in enumerate(op.outs):
         for j, axis in enumerate(left):
@@ -119,7 +120,7 @@ def _sum_relations(op: Op, graph: Graph) -> Iterator[Relation]:
 
 
 def _along_links(op: Op) -> Iterator[Link]:
-    """Links of all axes except the one along which the primitive sorts or accumulates."""
+    """Yields links of all axes except the one that the primitive sorts or accumulates along."""
     at = op.params.get("axis", op.params.get("dimension", -1)) % len(op.ins[0].shape)
     for o, out in enumerate(op.outs):
         for i, x in enumerate(op.ins):
@@ -156,7 +157,7 @@ def _window_links(op: Op) -> Iterator[Link]:
 
 
 def _window_max_zero(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
-    """A maximum is padded with -inf, so a window of nothing but padding is not zero."""
+    """Padding of a maximum is -inf, so a window of padding only is not zero."""
     padded = any(tuple(pad) != (0, 0) for pad in op.params["padding"])
     found = linked_zero(all_zero, _window_links)(op, zero, graph)
     return [[axis & (not padded) for axis in axes] for axes in found]

@@ -57,7 +57,7 @@ def _broadcast_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
 
 
 def _axis_factors(value: Value, factors: Value) -> Iterator[tuple[int, list[int]]]:
-    """For each axis with more than one index, the factors that it is the product of."""
+    """Yields each axis with more than one index, and the factors whose product it is."""
     shape, sizes = value.shape, factors.shape
     for axis, n in enumerate(shape):
         low = math.prod(shape[axis + 1 :])
@@ -80,7 +80,7 @@ def _reshape_relations(op: Op, graph: Graph) -> Iterator[Relation]:
 
 
 def _reshape_zero(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
-    """A slice of a factor is zero where all indices of the operand that it belongs to are."""
+    """A slice of a factor is zero where all its indices of the operand are."""
     (x, *_), (out,) = op.ins, op.outs
     result: list[np.ndarray] = [np.full(n, is_zero(x, graph)) for n in out.shape]
     if op.factors is None:
@@ -108,7 +108,7 @@ def _rev_links(op: Op) -> Iterator[Link]:
 
 
 def _places(parts: tuple[Value, ...], along: int) -> Iterator[tuple[int, int, np.ndarray | None]]:
-    """(part, axis, its indices in the whole; None: all) of arrays that lie along an axis."""
+    """Yields (part, axis, indices in the whole or None for all) of concatenated arrays."""
     start = 0
     for i, x in enumerate(parts):
         for axis, n in enumerate(x.shape):
@@ -129,7 +129,7 @@ def _concatenate_zero(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]
 
 
 def _sliced(op: Op) -> list[np.ndarray]:
-    """Indices of the operand that are kept along each axis."""
+    """Returns the indices of the operand that are kept along each axis."""
     p = op.params
     strides = p["strides"] or [1] * len(p["start_indices"])
     ends = zip(p["start_indices"], p["limit_indices"], strides, strict=True)
@@ -172,7 +172,7 @@ def _tile_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
 
 
 def _stack_links(op: Op) -> Iterator[Link]:
-    """Links of all axes but the new one, which is fixed."""
+    """Yields links of all axes except the new one, which is fixed."""
     at = op.params["axis"]
     for i, x in enumerate(op.ins):
         yield from (Link(i, axis, 0, axis + (axis >= at)) for axis in range(len(x.shape)))
@@ -195,7 +195,7 @@ def _split_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
 
 
 def _padded(op: Op, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """(indices of the operand that are kept, their positions in the result)."""
+    """Returns (kept indices of the operand, their positions in the result)."""
     low, _, inside = op.params["padding_config"][axis]
     at = np.arange(op.ins[0].shape[axis])
     to = low + at * (inside + 1)

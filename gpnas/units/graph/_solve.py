@@ -22,7 +22,7 @@ from gpnas.units.graph._zeros import zero_slices
 SINGLE = "a single index"
 UNUSED = "not used by the function"
 UNMADE = "no layer computes it"
-# Primitives that are singular where the operand of this number is zero.
+# Primitives that are singular where the operand with this index is zero.
 SINGULAR = {"div": 1, "rem": 1, "rsqrt": 0, "log": 0, "digamma": 0, "lgamma": 0}
 
 
@@ -55,7 +55,7 @@ class Solution(NamedTuple):
 
 
 def collect_relations(trace: Trace) -> Relations:
-    """Collects the relations of every primitive, and fixes nodes that its rule does not mention."""
+    """Collects the relations of every primitive; nodes that its rule does not mention are fixed."""
     same = [
         Same(out.all_nodes(), trace.updates[out.id].all_nodes())
         for out in trace.graph.outs
@@ -131,7 +131,8 @@ def _place(op: Op) -> str:
 
 
 def components(size: int, a: np.ndarray, b: np.ndarray) -> tuple[int, np.ndarray]:
-    """(number of components, (size,) component of each node) of the graph with edges a - b."""
+    """Returns (number of components, (size,) component of each node) of the graph of edges a -
+    b."""
     edges = coo_array((np.ones(len(a), bool), (a, b)), shape=(size, size))
     return connected_components(edges, directed=False)
 
@@ -141,7 +142,7 @@ def _join(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def solve(trace: Trace) -> Solution:
-    """The smallest units that satisfy all relations."""
+    """Finds the smallest units that satisfy all relations."""
     found = collect_relations(trace)
     a = _join(r.a for r in found.same)
     b = _join(r.b for r in found.same)
@@ -182,7 +183,7 @@ def _not_zero(sums: list[tuple[Sum, str]], zero: np.ndarray, frozen: np.ndarray)
 
 
 def _infinite(graph: Graph, zero: np.ndarray) -> Iterator[Fixed]:
-    """Nodes that would be zero in an operand at which the primitive is singular."""
+    """Yields nodes that would be zero in an operand at which the primitive is singular."""
     for op in all_ops(graph):
         negative = op.name == "integer_pow" and op.params["y"] < 0
         if op.name in SINGULAR or negative or op.name == "pow":
@@ -204,7 +205,7 @@ Products = dict[int, set[tuple[int, ...]]]
 def _spread_fixed(
     size: int, a: np.ndarray, b: np.ndarray, fixed: list[Fixed], products: list[Product]
 ) -> tuple[np.ndarray, dict[int, str], Products]:
-    """(classes, reasons of fixed ones, products of two or more free classes)."""
+    """Returns (classes, reasons of fixed ones, products of two or more free classes)."""
     width = max((len(p.factors) for p in products), default=1)
     whole = _join(p.whole for p in products)
     parts = np.full((len(whole), width), -1)
@@ -240,7 +241,7 @@ def _spread_fixed(
 
 
 def _alike(classes: np.ndarray, products: list[Product]) -> Iterator[Same]:
-    """Factors of equal products are equal if they have the same sizes."""
+    """Equates the factors of equal products if they have the same sizes."""
     seen: dict[tuple, Product] = {}
     for product in products:
         sizes = tuple(len(np.unique(nodes)) for nodes in product.factors)
@@ -251,7 +252,7 @@ def _alike(classes: np.ndarray, products: list[Product]) -> Iterator[Same]:
 
 
 def _spread_over_products(why: np.ndarray, head: np.ndarray, factor: np.ndarray) -> None:
-    """Fixes the factors of fixed products, and products of fixed factors alone (in place)."""
+    """Fixes factors of fixed products, and products of fixed factors only (in place)."""
     real = factor >= 0
     while True:
         before = int((why >= 0).sum())
@@ -266,7 +267,7 @@ def _spread_over_products(why: np.ndarray, head: np.ndarray, factor: np.ndarray)
 def _closures(
     classes: np.ndarray, frozen: np.ndarray, products: Products, axes: Iterable[tuple[int, ...]]
 ) -> tuple[list[frozenset[int]], set[int]]:
-    """(units as sets of classes, classes whose removal would remove fixed ones or a whole axis)."""
+    """Returns (units as sets of classes, classes that are fixed or would remove a whole axis)."""
     of_factor: dict[int, set[int]] = defaultdict(set)
     for head, ways in products.items():
         for way in ways:
@@ -286,9 +287,10 @@ def _closures(
 
 
 def _closure(start: int, products: Products, of_factor: dict[int, set[int]]) -> Any:
-    """The classes that are removed with one.
+    """Returns the classes that are removed with a given one.
 
-    If any of several factors would do, the one most of whose products are already removed is taken.
+    If one of several factors must be removed, the one with the most products already removed is
+    chosen.
     """
     removed, queue = {start}, [start]
 
@@ -310,7 +312,7 @@ def _closure(start: int, products: Products, of_factor: dict[int, set[int]]) -> 
 
 
 def cuts(solution: Solution, removed_units: Iterable[int]) -> Cut:
-    """A function that gives the kept indices along an axis when some units are removed."""
+    """Makes a function that returns the kept indices along an axis if some units are removed."""
     inactive = np.zeros(int(solution.classes.max(initial=0)) + 1, bool)
     for unit in removed_units:
         inactive[list(solution.units[unit])] = True

@@ -173,7 +173,7 @@ def trace(
 
 
 def all_ops(graph: Graph) -> Iterator[Op]:
-    """The primitives of a graph and of its subgraphs."""
+    """Yields the primitives of a graph and its subgraphs."""
     for op in graph.ops:
         yield op
         for body in op.bodies:
@@ -181,7 +181,7 @@ def all_ops(graph: Graph) -> Iterator[Op]:
 
 
 def all_graphs(graph: Graph) -> Iterator[Graph]:
-    """A graph and its subgraphs."""
+    """Yields a graph and its subgraphs."""
     yield graph
     for op in graph.ops:
         for body in op.bodies:
@@ -262,7 +262,7 @@ def _numeric(x: Any) -> bool:
 
 
 def _fold(op: Op, known: dict[int, np.ndarray]) -> None:
-    """Evaluates a cheap primitive of known operands (adds to `known` in place)."""
+    """Evaluates a cheap primitive of known operands; adds the result to `known` in place."""
     if op.name not in FOLDED or not all(x.id in known for x in op.ins):
         return
     (out,) = op.outs
@@ -275,7 +275,7 @@ def _fold(op: Op, known: dict[int, np.ndarray]) -> None:
 
 
 def reshape_factors(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Sizes of the coarsest axes that refine both shapes, or None if there are none.
+    """Returns the sizes of the coarsest axes that refine both shapes, or None if there are none.
 
     `(2, 12)` and `(6, 4)` are both refined by `(2, 3, 4)`; `(2, 3)` and `(3, 2)` have no common
     refinement. Axes of size 1 are left out.
@@ -294,7 +294,7 @@ def _reshape(ins: tuple[Value, ...], outs: tuple[Value, ...], params: dict) -> A
 
 
 def _grouped_conv(ins: tuple[Value, ...], outs: tuple[Value, ...], params: dict) -> Any:
-    """(groups, input channels per group, output channels per group)."""
+    """Returns (groups, input channels per group, output channels per group)."""
     groups, kernel = params["feature_group_count"], params["dimension_numbers"].rhs_spec
     shape = ins[1].shape
     return groups, shape[kernel[1]], shape[kernel[0]] // groups

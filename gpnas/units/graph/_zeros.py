@@ -1,4 +1,4 @@
-"""Which slices of arrays are exactly zero when the parameters of removed units are zero."""
+"""Finds slices of arrays that are zero if the parameters of removed units are zero."""
 
 from collections.abc import Callable, Sequence
 
@@ -53,9 +53,9 @@ def _flow(graph: Graph, read: Zero, put: SetZero) -> None:
 
 
 def _through(op: Op, read: Zero, put: SetZero) -> None:
-    """Propagates through bodies, until a loop's carry is zero on entry only where it is on exit.
+    """Propagates zeros through bodies; for a loop, until the carry reaches a fixed point.
 
-    Tangents of zero slices are zero; nothing is known of cotangents.
+    Tangents of zero slices are zero; nothing is known about cotangents.
     """
     entries, backs, exits, derivative, _ = passages(op)
     _copy([*entries, *derivative], read, put)
@@ -71,7 +71,8 @@ def _through(op: Op, read: Zero, put: SetZero) -> None:
 
 
 def _copy(pairs: Sequence[Pair], read: Zero, put: SetZero, both: bool = False) -> bool:
-    """Copies from sources to targets, or leaves what both have; returns whether any changed."""
+    """Copies zeros from sources to targets, or keeps only common ones; returns whether any
+    changed."""
     changed = False
     for source, target in pairs:
         for a, b in common_axes(source, target):
