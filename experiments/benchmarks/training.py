@@ -131,9 +131,7 @@ def seconds_of(run: Callable[[], Any]) -> float:
     return time.perf_counter() - begun
 
 
-def plain_run(
-    config: ConfigDict, data: Dataset, kind: str, lanes: int = 1
-) -> Callable[[], None]:
+def plain_run(config: ConfigDict, data: Dataset, kind: str, lanes: int = 1) -> Callable[[], None]:
     """A whole run as a plain loop: steps of all epochs, an evaluation after each, the test's."""
     config = config.copy_and_resolve_references()
     config.train.loop = kind
