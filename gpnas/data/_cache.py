@@ -16,7 +16,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,13 @@ def find(cache_dir: Path, key: Key) -> Decoded | None:
     return _open(cache_dir / "entries" / Path(str(entry)).name)
 
 
-def fill(cache_dir: Path, name: str, key: Key, write: Fill) -> Decoded:
+def fill(cache_dir: Path, name: str, keys: Iterable[Key], write: Fill) -> Decoded:
     """Makes an entry. Hold `lock` meanwhile.
 
     Args:
       cache_dir: The cache.
       name: Of the data set, for the entry's name.
-      key: What determines the content.
+      keys: What determines the content; each of them finds the entry.
       write: Writes the arrays into the folder it is given (`array_path`) and returns their fields.
 
     Returns:
@@ -81,7 +81,7 @@ def fill(cache_dir: Path, name: str, key: Key, write: Fill) -> Decoded:
       OSError: The disk is full or fails.
     """
     entries = cache_dir / "entries"
-    with _storage.new_folder(entries, field="data.cache_dir") as folder:
+    with _storage.new_folder(entries) as folder:
         fields = write(folder)
         names = [one for one in _SPLITS if array_path(folder, f"{one}_inputs").exists()]
         digest = content_digest(fields, {one: _map_split(folder, one, fields) for one in names})
@@ -91,7 +91,8 @@ def fill(cache_dir: Path, name: str, key: Key, write: Fill) -> Decoded:
         final = entries / f"{_safe(name)}-{_identity(digest, fields)}"
         if not _storage.publish(folder, final) and _open(final) is None:
             _replace(folder, final)
-        _write_pointer(cache_dir, key, final.name)
+        for key in keys:
+            _write_pointer(cache_dir, key, final.name)
     decoded = _open(final)
     if decoded is None:
         raise OSError(f"{final} could not be read back right after it was written")

@@ -33,7 +33,6 @@ class Known:
 
     Attributes:
       name: As TFDS calls it.
-      version: The TFDS version whose records ours equal.
       shape: Height, width, channels.
       rows: Number of pictures in `train` and `test`.
       class_names: By label.
@@ -41,15 +40,12 @@ class Known:
       files: File names of each part, without `.gz`.
       sha256: For `idx`, SHA-256 of each file's uncompressed content; for `cifar`, of the archive.
       address: Where the official files are, up to the file name.
-      homepage: For the metadata of the prepared data.
-      description: For the metadata of the prepared data.
       train_mean: For `cifar`, the channel means of `train`, 0 to 255.
       debian_package: Debian's package of the set, if there is one.
       debian_folder: Where that package puts the files.
     """
 
     name: str
-    version: str
     shape: tuple[int, int, int]
     rows: Mapping[str, int]
     class_names: tuple[str, ...]
@@ -57,8 +53,6 @@ class Known:
     files: Mapping[str, tuple[str, ...]]
     sha256: Mapping[str, str]
     address: str
-    homepage: str
-    description: str
     train_mean: tuple[float, ...] = ()
     debian_package: str | None = None
     debian_folder: str | None = None
@@ -74,7 +68,6 @@ CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"
 KNOWN: dict[str, Known] = {
     "mnist": Known(
         name="mnist",
-        version="3.0.1",
         shape=(28, 28, 1),
         rows={"train": 60_000, "test": 10_000},
         class_names=tuple(str(digit) for digit in range(10)),
@@ -87,12 +80,9 @@ KNOWN: dict[str, Known] = {
             "test_labels": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
         address="https://storage.googleapis.com/cvdf-datasets/mnist/",
-        homepage="http://yann.lecun.com/exdb/mnist/",
-        description="The MNIST database of handwritten digits.",
     ),
     "fashion_mnist": Known(
         name="fashion_mnist",
-        version="3.0.1",
         shape=(28, 28, 1),
         rows={"train": 60_000, "test": 10_000},
         class_names=_CLOTHES,
@@ -105,14 +95,11 @@ KNOWN: dict[str, Known] = {
             "test_labels": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
         address="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        homepage="https://github.com/zalandoresearch/fashion-mnist",
-        description="Zalando's article images: 60,000 to train and 10,000 to test on, 10 classes.",
         debian_package="dataset-fashion-mnist",
         debian_folder="/usr/share/datasets/fashion-mnist",
     ),
     "cifar10": Known(
         name="cifar10",
-        version="3.0.2",
         shape=(32, 32, 3),
         rows={"train": 50_000, "test": 10_000},
         class_names=_CIFAR_CLASSES,
@@ -120,8 +107,6 @@ KNOWN: dict[str, Known] = {
         files=_CIFAR_FILES,
         sha256={CIFAR_ARCHIVE: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
         address="https://www.cs.toronto.edu/~kriz/",
-        homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
-        description="60,000 colour images of 32 x 32 in 10 classes, 10,000 of them to test on.",
         train_mean=(125.30691805, 122.95039414, 113.86538318),
     ),
 }

@@ -1,7 +1,6 @@
 """`load`: from a name to arrays."""
 
 import dataclasses
-import importlib
 import os
 import re
 from collections.abc import Sequence
@@ -26,7 +25,6 @@ from gpnas.data import (
 from gpnas.data._dataset import Dataset, Decoded, Split
 from gpnas.data._fields import Fields
 from gpnas.data._known import KNOWN, Known
-from gpnas.data._prepare import prepare
 from gpnas.data._split import split_parts, statistics
 from gpnas.data.pictures import Size, parse_size
 from gpnas.errors import UserError
@@ -49,8 +47,7 @@ class _Request:
     name: str
     size: Size | None
     raw_dir: Path | None
-    read_dirs: tuple[Path, ...]
-    write_dir: Path
+    data_dir: Path
     cache_dir: Path
     download: bool
     target: str
@@ -83,9 +80,7 @@ def load(
         (`name` or `name/config`).
       raw_dir: Folder with the official raw files (idx, or the binary version of CIFAR-10). If
         given, nothing else is tried.
-      data_dir: Folder of prepared TFDS data, to read and to prepare into. Default: those of gpnas
-        (GPNAS_DATA_DIR, `~/.cache/gpnas/tfds`) and, only to read, of TFDS (TFDS_DATA_DIR,
-        `~/tensorflow_datasets`).
+      data_dir: TFDS's folder, which is only read. Default: TFDS_DATA_DIR, `~/tensorflow_datasets`.
       cache_dir: Folder of the decoded cache. Default: `~/.cache/gpnas/decoded`.
       validation: Part of the official train set to hold out, in (0, 1); every class keeps an
         example to train on. Not used where the data set has a validation set of its own (`val/` or
@@ -109,13 +104,11 @@ def load(
         None if folder is None else Path(folder).expanduser()
         for folder in (raw_dir, data_dir, cache_dir)
     )
-    own, tfds = _sources.own_data_dir(), _sources.tfds_data_dir()
     request = _Request(
         name=name,
         size=parse_size(image_size),
         raw_dir=raw,
-        read_dirs=(own, tfds) if prepared is None else (prepared,),
-        write_dir=prepared or own,
+        data_dir=prepared or _sources.tfds_data_dir(),
         cache_dir=cache or _cache.default_dir(),
         download=download,
         target=target,
@@ -228,62 +221,57 @@ def _from_raw_dir(request: _Request, known: Known, raw_dir: Path) -> Decoded:
     """A known set from the files that the user named, and from nothing else."""
     paths = _sources.raw_files(known, raw_dir)
     key = _key(request, {"raw": _storage.fingerprint(paths, raw_dir), "known": _pins(known)})
+    also = [_key(request, {"known": _pins(known)})] if known.pinned else []
 
     def write(out: Path) -> Fields:
-        train, test = _raw.read(known, paths)
-        directory = prepare(known, train, test, request.write_dir)
-        # The prepared data may have been there before: they must hold the same.
-        return _prepared.decode(directory, out, request.size, known, _raw.digests(train, test))
+        return _raw.write(known, _raw.read(known, paths), out, request.size)
 
-    return _cached(request, known.name, key, write)
+    return _cached(request, known.name, key, write, also)
 
 
 def _from_name(request: _Request, known: Known | None) -> Decoded:
     """A set by its name: from the cache, from prepared data, or, if known, from raw files."""
-    if known and known.pinned:
-        key = _key(request, {"known": _pins(known)})
-
-        def write(out: Path) -> Fields:
-            directory = _find_prepared(request, known)
-            return _prepared.decode(directory, out, request.size, known, known.sha256)
-
-        return _cached(request, known.name, key, write)
     name = request.name
-    directory, reasons = _prepared.find(name, request.read_dirs)
-    if directory is None and known is None:
-        raise UserError("data.name", name, f"{_NAMES}. Tried: {'; '.join(reasons)}")
-    if directory is None and known:
-        with _locks.locked(_cache.lock_path(request.cache_dir, known.name), field="data.cache_dir"):
-            directory = _find_prepared(request, known)
-    assert directory is not None
-    found = directory
-    # Entries of before may lack the data set's own validation set: they are not to be found.
-    own = {} if known else {"splits": "with validation"}
-    key = _key(request, {"prepared": _prepared.fingerprint(found), **own})
-    decode = _prepared.decode
-    return _cached(request, name, key, lambda out: decode(found, out, request.size, known, None))
+    prepared, reason = _prepared.find(name, request.data_dir)
+    if prepared is None and known is None:
+        raise UserError("data.name", name, f"{_NAMES}. Tried: {reason}")
+
+    def write(out: Path) -> Fields:
+        if prepared:
+            return _prepared.decode(prepared, out, request.size, known)
+        assert known is not None
+        logging.info("%s: %s", name, reason)
+        splits = _sources.obtain(known, request.data_dir, request.download, reason)
+        return _raw.write(known, splits, out, request.size)
+
+    if known and (known.pinned or prepared is None):
+        content = {"known": _pins(known)}
+    else:
+        assert prepared is not None
+        content = {"prepared": _prepared.fingerprint(prepared)}
+    if known is None:
+        # Entries of before may lack the data set's own validation set: they are not to be found.
+        content["splits"] = "with validation"
+    return _cached(request, name, _key(request, content), write)
 
 
-def _find_prepared(request: _Request, known: Known) -> Path:
-    """The prepared data of a known set, made from raw files if there are none."""
-    directory, reasons = _prepared.find(known.name, request.read_dirs)
-    for reason in reasons:
-        logging.info("%s: %s", known.name, reason)
-    if directory:
-        return directory
-    importlib.import_module("tensorflow_datasets")  # fails before anything is fetched, if at all
-    train, test = _sources.obtain(known, request.read_dirs, request.download, reasons)
-    return prepare(known, train, test, request.write_dir)
+def _cached(
+    request: _Request,
+    name: str,
+    key: _cache.Key,
+    write: _cache.Fill,
+    also: Sequence[_cache.Key] = (),
+) -> Decoded:
+    """Opens the entry of a key; makes it if there is none, one process at a time.
 
-
-def _cached(request: _Request, name: str, key: _cache.Key, write: _cache.Fill) -> Decoded:
-    """Opens the entry of a key; makes it if there is none, one process at a time."""
+    An entry that is made is found by the keys `also`, too.
+    """
     found = _cache.find(request.cache_dir, key)
     if found:
         return found
     with _locks.locked(_cache.lock_path(request.cache_dir, name), field="data.cache_dir"):
         return _cache.find(request.cache_dir, key) or _cache.fill(
-            request.cache_dir, name, key, write
+            request.cache_dir, name, (key, *also), write
         )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from gpnas._files import parse_json
 from gpnas.data import _cache, _cifar, _idx, _storage
 from gpnas.data._fields import Fields, image_fields
 from gpnas.data._known import Known
-from gpnas.data._prepare import tfds_order
 from gpnas.data.pictures import Size, resize_picture
 from gpnas.errors import UserError
 
@@ -24,27 +23,33 @@ _BATCH = 1024
 _DAMAGED = (OSError, ValueError, LookupError, RuntimeError, SyntaxError, EOFError)
 
 
-def find(name: str, data_dirs: Sequence[Path]) -> tuple[Path | None, list[str]]:
+def tfds_order(split: str, n: int) -> npt.NDArray[np.intp]:
+    """The order in which TFDS stores n examples whose keys are 0 … n-1.
+
+    TFDS sorts by the MD5 of the split's name followed by the key.
+
+    Args:
+      split: `train` or `test`.
+      n: Number of examples.
+
+    Returns:
+      intp, (n,): entry p is the official index of the record at position p.
+    """
+    digests = [hashlib.md5(f"{split}{key}".encode()).digest() for key in range(n)]
+    return np.array(sorted(range(n), key=digests.__getitem__), np.intp)
+
+
+def find(name: str, data_dir: Path) -> tuple[Path | None, str]:
     """Looks for the newest prepared version of a set.
 
     Args:
       name: As TFDS calls it: `name` or `name/config`.
-      data_dirs: Where to look, in this order.
+      data_dir: Where to look.
 
     Returns:
-      The folder with `dataset_info.json`, or None; and why each folder before it did not do.
+      The folder with `dataset_info.json`, or None; and then, why there is none.
     """
-    reasons: list[str] = []
-    for data_dir in data_dirs:
-        found, reason = _find_in(data_dir / name)
-        if found:
-            return found, reasons
-        reasons.append(reason)
-    return None, reasons
-
-
-def _find_in(folder: Path) -> tuple[Path | None, str]:
-    """As `find`, in one folder `<data_dir>/<name>`."""
+    folder = data_dir / name
     versions = _versions(folder)
     if not versions:
         configs = sorted(path.parent.parent.name for path in folder.glob("*/*/dataset_info.json"))
@@ -81,7 +86,6 @@ def decode(
     folder: Path,
     size: Size | None,
     known: Known | None,
-    digests: Mapping[str, str] | None,
 ) -> Fields:
     """Decodes a prepared set into a cache entry, in official order where that is known.
 
@@ -90,7 +94,6 @@ def decode(
       folder: The cache entry to write.
       size: Height and width wanted; None for as they are.
       known: The set, if its official order and its numbers are known.
-      digests: SHA-256 each part must have as an uncompressed idx file, where that is known.
 
     Returns:
       The fields.
@@ -114,10 +117,9 @@ def decode(
         examples = _examples(source, order, directory)
         pairs = ((example[image_key], int(example[label_key])) for example in examples)
         images, mean, labels = _decode_split(pairs, len(source), folder, split, size, directory)
-        if digests:
-            _compare(
-                digests, {f"{split}_images": images, f"{split}_labels": _digest(labels)}, directory
-            )
+        if known and known.pinned:
+            found = {f"{split}_images": images, f"{split}_labels": _digest(labels)}
+            _compare(known.sha256, found, directory)
         elif known:
             _cifar.check_statistics(known, split, mean, labels, str(directory), "data.data_dir")
     names = builder.info.features[label_key].names

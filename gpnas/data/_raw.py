@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from gpnas.data import _cifar, _idx
-from gpnas.data._dataset import Split, blocks
+from gpnas.data import _cache, _cifar, _idx
+from gpnas.data._dataset import Split
+from gpnas.data._fields import Fields, image_fields
 from gpnas.data._known import CIFAR_ARCHIVE, PARTS, Known
+from gpnas.data.pictures import Size, resize_picture
 from gpnas.errors import UserError
 
 
@@ -88,18 +89,26 @@ def read(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
     )
 
 
-def digests(train: Split, test: Split) -> dict[str, str]:
-    """SHA-256 of each part as an uncompressed idx file (for MNIST: of the official files)."""
-    arrays: list[npt.NDArray[np.integer]]
-    arrays = [train.inputs, train.targets, test.inputs, test.targets]
-    found = {}
-    for part, array in zip(PARTS, arrays, strict=True):
-        single = array.ndim == 4 and array.shape[-1] == 1
-        digest = hashlib.sha256(_idx.header(array.shape[:-1] if single else array.shape))
-        for rows in blocks(array.astype(np.uint8, copy=False)):
-            digest.update(np.ascontiguousarray(rows).data)
-        found[part] = digest.hexdigest()
-    return found
+def write(known: Known, splits: Sequence[Split], folder: Path, size: Size | None) -> Fields:
+    """Writes a set into a cache entry.
+
+    Args:
+      known: The set.
+      splits: Train and test in their official order.
+      folder: The cache entry to write.
+      size: Height and width wanted; None for as they are.
+
+    Returns:
+      The fields.
+    """
+    for name, split in zip(("train", "test"), splits, strict=True):
+        shape = (*(size or known.shape[:2]), known.shape[2])
+        images = _cache.new_inputs(folder, name, (len(split), *shape))
+        for row, picture in enumerate(split.inputs):
+            images[row] = resize_picture(picture, size)
+        images.flush()
+        _cache.save_targets(folder, name, split.targets)
+    return image_fields(known.class_names)
 
 
 def _read_cifar(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:

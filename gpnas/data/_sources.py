@@ -2,26 +2,18 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from absl import logging
 
-from gpnas._files import cache_home
 from gpnas.data import _fetch, _raw
 from gpnas.data._dataset import Split
 from gpnas.data._known import CIFAR_ARCHIVE, PARTS, Known
 from gpnas.errors import UserError
 
 
-def own_data_dir() -> Path:
-    """Where gpnas puts prepared data: GPNAS_DATA_DIR, or `~/.cache/gpnas/tfds`."""
-    given = os.environ.get("GPNAS_DATA_DIR")
-    return Path(given).expanduser() if given else cache_home() / "tfds"
-
-
 def tfds_data_dir() -> Path:
-    """Where TFDS puts prepared data: TFDS_DATA_DIR, or `~/tensorflow_datasets`. Only read by us."""
+    """Where TFDS puts prepared data: TFDS_DATA_DIR, or `~/tensorflow_datasets`. It is only read."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
@@ -39,16 +31,14 @@ def raw_files(known: Known, raw_dir: Path) -> list[Path]:
     return paths
 
 
-def obtain(
-    known: Known, data_dirs: Sequence[Path], download: bool, reasons: list[str]
-) -> tuple[Split, Split]:
+def obtain(known: Known, data_dir: Path, download: bool, reason: str) -> tuple[Split, Split]:
     """Reads a set's raw files from the first place that has them.
 
     Args:
       known: The set.
-      data_dirs: TFDS folders, whose manual downloads are searched.
+      data_dir: TFDS's folder, whose manual downloads are searched.
       download: Whether to use the network.
-      reasons: Why earlier sources failed; more are appended.
+      reason: Why there are no prepared data.
 
     Returns:
       Train and test in their official order.
@@ -57,11 +47,8 @@ def obtain(
       UserError: No place has them: the message names each and why it failed. Or a file that lies on
         this machine is broken: that is said rather than passed over.
     """
-    folders = [
-        folder
-        for data_dir in data_dirs
-        for folder in (data_dir / "downloads/manual" / known.name, data_dir / "downloads/manual")
-    ]
+    manual, reasons = data_dir / "downloads/manual", [reason]
+    folders = [manual / known.name, manual]
     if known.debian_folder:
         folders.append(Path(known.debian_folder))
     empty = []

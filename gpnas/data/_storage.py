@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpnas._files import disk_failure, naming
+from gpnas._files import NO_SPACE, naming
 from gpnas.errors import UserError
 
 _STALE_SECONDS = 24 * 3600
@@ -24,14 +24,13 @@ _IN_MEMORY = 1 << 30  # bytes up to which an array is made in memory
 
 
 @contextlib.contextmanager
-def new_folder(parent: Path, *, field: str) -> Iterator[Path]:
+def new_folder(parent: Path) -> Iterator[Path]:
     """Yields an empty temporary folder inside `parent`, gone at the end unless it was renamed.
 
     Remains of processes that were killed more than a day ago are removed.
 
     Args:
-      parent: Where; it is made.
-      field: The argument that chose the place, for messages.
+      parent: Where; it is made. Messages name `data.cache_dir`.
 
     Raises:
       UserError: The place cannot be written.
@@ -44,15 +43,12 @@ def new_folder(parent: Path, *, field: str) -> Iterator[Path]:
             if time.time() - old.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
         yield folder
-    except Exception as error:  # array_record has exceptions of its own
-        number = disk_failure(error)
-        if number is not None:
-            raise OSError(number, os.strerror(number), str(parent)) from error
-        denied = (errno.EACCES, errno.EPERM, errno.EROFS)
-        if isinstance(error, OSError) and (error.errno in denied or not parent.is_dir()):
-            raise UserError(
-                field, str(parent), f"a folder that can be written ({error})"
-            ) from error
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise OSError(error.errno, error.strerror, str(parent)) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) or not parent.is_dir():
+            allowed = f"a folder that can be written ({error})"
+            raise UserError("data.cache_dir", str(parent), allowed) from error
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)

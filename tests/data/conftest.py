@@ -13,7 +13,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder, no data folders in the environment, no tools to download with."""
     folder = tmp_path / "home"
     (folder / "bin").mkdir(parents=True)
-    for name in ("GPNAS_DATA_DIR", "TFDS_DATA_DIR", "XDG_CACHE_HOME"):
+    for name in ("TFDS_DATA_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("PATH", str(folder / "bin"))

@@ -7,6 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 import toysets
+from preparing import prepare
 
 from gpnas import data
 from gpnas.data import _cifar, _known
@@ -24,9 +25,13 @@ def toy(tmp_path, monkeypatch):
 
 def expected(records):
     """Pictures and labels of the train split, pixel by pixel."""
-    kept, _ = hold_out(50, 0.1, 0)
-    pixels = records[kept, 1:].reshape(-1, 3, 32, 32)
-    return np.moveaxis(pixels, 1, 3), records[kept, 0]
+    split = split_of(records[hold_out(50, 0.1, 0)[0]])
+    return split.inputs, split.targets
+
+
+def split_of(records):
+    """Records as pictures and labels."""
+    return data.Split(np.moveaxis(records[:, 1:].reshape(-1, 3, 32, 32), 1, 3), records[:, 0])
 
 
 @pytest.mark.parametrize("place", ["raw", f"raw/{_cifar.FOLDER}"])
@@ -37,8 +42,9 @@ def test_batches(toy, tmp_path, place):
     np.testing.assert_array_equal(ds.train.targets, labels)
     assert ds.class_names[3] == "cat"
     again = data.load("cifar10", raw_dir=tmp_path / place)
-    by_name = data.load("cifar10")  # the prepared data are found
-    assert ds.sha256 == again.sha256 == by_name.sha256
+    prepare(_known.KNOWN["cifar10"], split_of(toy[:50]), split_of(toy[50:]), tmp_path / "d")
+    prepared = data.load("cifar10", data_dir=tmp_path / "d", cache_dir=tmp_path / "other")
+    assert ds.sha256 == again.sha256 == prepared.sha256
 
 
 def test_archive(toy, tmp_path, monkeypatch):
@@ -94,14 +100,3 @@ def test_pickles_are_not_read(tmp_path):
     (tmp_path / "cifar-10-batches-py").mkdir()
     with pytest.raises(UserError, match="pickles, which are never read"):
         data.load("cifar10", raw_dir=tmp_path)
-
-
-def test_other_prepared_data_are_not_taken_for_the_raw_ones(toy, tmp_path):
-    data.load("cifar10", raw_dir=tmp_path / "raw")
-    here = tmp_path / "raw" / _cifar.FOLDER
-    first, second = ((here / f"data_batch_{n}.bin").read_bytes() for n in (1, 2))
-    (here / "data_batch_1.bin").write_bytes(second)  # the same statistics in another order
-    (here / "data_batch_2.bin").write_bytes(first)
-    with pytest.raises(UserError, match=r"data\.data_dir.*train_images"):
-        data.load("cifar10", raw_dir=tmp_path / "raw")
-    data.load("cifar10", raw_dir=tmp_path / "raw", data_dir=tmp_path / "other")

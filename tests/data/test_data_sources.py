@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toysets
+from preparing import prepare
 
 from gpnas import data
-from gpnas.data import Split, _cache, _known, _loader, _prepare, _prepared, _raw, _sources
+from gpnas.data import Split, _cache, _known, _prepared, _raw, _sources
 from gpnas.data._split import hold_out
 from gpnas.errors import UserError
-
-OWN = ".cache/gpnas/tfds"
 
 
 @pytest.fixture(autouse=True)
@@ -49,12 +48,35 @@ def leftovers(folder):
 @pytest.mark.parametrize("compress", [True, False])
 def test_raw_dir(tmp_path, home, compress):
     toysets.write_idx(tmp_path / "raw", compress=compress)
-    ds = data.load("mnist", raw_dir=tmp_path / "raw")
-    check(ds)
-    check(data.load("mnist"))
-    assert (home / OWN / "mnist/3.0.1/dataset_info.json").is_file()
+    check(data.load("mnist", raw_dir=tmp_path / "raw"))
+    check(data.load("mnist", download=False))
     assert not (home / "tensorflow_datasets").exists()
     assert not leftovers(home)
+
+
+@pytest.mark.parametrize("size", [None, 3])
+def test_raw_files_are_decoded_as_prepared_data_are(tmp_path, toy, size):
+    toysets.write_idx(tmp_path / "raw")
+    prepare(toy, *toysets.splits(), tmp_path / "d")
+    found = [
+        data.load("mnist", cache_dir=tmp_path / str(n), image_size=size, **source)
+        for n, source in enumerate([{"raw_dir": tmp_path / "raw"}, {"data_dir": tmp_path / "d"}])
+    ]
+    assert found[0].sha256 == found[1].sha256 and found[0].fields == found[1].fields
+    np.testing.assert_array_equal(*(ds.train.inputs for ds in found))
+
+
+def test_raw_files_need_no_tfds(tmp_path, python):
+    toysets.write_idx(tmp_path / "raw")
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(['array_record', 'tensorflow_datasets'])\n"
+        f"sys.path.append({str(Path(__file__).parent)!r})\n"
+        "import toysets; from gpnas import data; from gpnas.data import _known\n"
+        "_known.KNOWN['mnist'] = toysets.toy_known()\n"
+        "print(data.load('mnist', raw_dir=sys.argv[1], cache_dir=sys.argv[2]).sha256)"
+    )
+    done = python("-c", code, tmp_path / "raw", tmp_path / "cache")
+    assert done.stdout.split() == [data.load("mnist", raw_dir=tmp_path / "raw").sha256], done.stderr
 
 
 def test_raw_dir_is_the_only_place(tmp_path, home):
@@ -79,10 +101,9 @@ def test_checksum(tmp_path):
 
 
 def test_manual_folders_and_their_order(home, toy):
-    for place in ("tensorflow_datasets/downloads/manual", f"{OWN}/downloads/manual/mnist"):
-        toysets.write_idx(home / place)
+    for place in ("manual", "manual/mnist"):
+        toysets.write_idx(home / "tensorflow_datasets/downloads" / place)
         check(data.load("mnist", download=False))
-        shutil.rmtree(home / OWN, ignore_errors=True)
         shutil.rmtree(home / ".cache")
     # A broken file on the machine is told, not passed over.
     paths = toysets.write_idx(home / "tensorflow_datasets/downloads/manual/mnist")
@@ -105,27 +126,24 @@ def test_debian_folder(tmp_path, monkeypatch):
 
 
 def test_prepared_data_come_before_raw_files(home, toy, tmp_path, monkeypatch):
-    _prepare.prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
+    prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
     monkeypatch.setattr(_sources, "obtain", None)
     check(data.load("mnist"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
     shutil.move(home / "tensorflow_datasets", tmp_path / "elsewhere")
     check(data.load("mnist", cache_dir=tmp_path / "fresh"))
     check(data.load("mnist", cache_dir=tmp_path / "third", data_dir=tmp_path / "elsewhere"))
-    assert not (home / OWN).exists()
 
 
-def test_directories_from_the_environment(tmp_path, monkeypatch):
-    monkeypatch.setenv("GPNAS_DATA_DIR", str(tmp_path / "own"))
+def test_the_cache_is_where_xdg_says(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     toysets.write_idx(tmp_path / "raw")
     data.load("mnist", raw_dir=tmp_path / "raw")
-    assert (tmp_path / "own/mnist/3.0.1").is_dir()
     assert (tmp_path / "xdg/gpnas/decoded/entries").is_dir()
 
 
 def test_prepared_data_with_other_content_are_reported(home, toy):
-    _prepare.prepare(toy, *toysets.splits(seed=5), home / "tensorflow_datasets")
+    prepare(toy, *toysets.splits(seed=5), home / "tensorflow_datasets")
     with pytest.raises(UserError, match=r"data\.data_dir.*mnist/3\.0\.1.*train_images"):
         data.load("mnist")
     assert not leftovers(home)
@@ -133,7 +151,7 @@ def test_prepared_data_with_other_content_are_reported(home, toy):
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "metadata", "features"])
 def test_damaged_prepared_data(home, toy, damage):
-    folder = _prepare.prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
+    folder = prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
     path = folder / "mnist-test.array_record-00000-of-00001"
     content = path.read_bytes()
     if damage == "cut":
@@ -153,7 +171,7 @@ def test_damaged_prepared_data(home, toy, damage):
 
 
 def test_tfrecord_is_reported(home, toy):
-    folder = _prepare.prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
+    folder = prepare(toy, *toysets.splits(), home / "tensorflow_datasets")
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     with pytest.raises(UserError, match=r"mnist/3\.0\.1 is tfrecord, not array_record"):
@@ -164,13 +182,13 @@ def test_round_trip_through_tfds_without_tensorflow(tmp_path, toy):
     import tensorflow_datasets as tfds
 
     train, test = toysets.splits()
-    folder = _prepare.prepare(toy, train, test, tmp_path)
+    folder = prepare(toy, train, test, tmp_path)
     builder = tfds.builder_from_directory(folder)
     assert builder.info.features["label"].names == ["even", "odd"]
     assert builder.info.supervised_keys == ("image", "label")
     for name, split in (("train", train), ("test", test)):
         source = tfds.data_source("mnist", split=name, data_dir=tmp_path)
-        order = _prepare.tfds_order(name, len(split))
+        order = _prepared.tfds_order(name, len(split))
         assert len(source) == len(split)
         for position in range(len(split)):
             np.testing.assert_array_equal(source[position]["image"], split.inputs[order[position]])
@@ -183,17 +201,16 @@ def test_order_is_that_of_tfds():
 
     hasher = hashing.Hasher("train")
     wanted = sorted(range(1000), key=hasher.hash_key)
-    np.testing.assert_array_equal(_prepare.tfds_order("train", 1000), wanted)
+    np.testing.assert_array_equal(_prepared.tfds_order("train", 1000), wanted)
 
 
 def test_any_prepared_set(tmp_path, monkeypatch):
-    entry = dataclasses.replace(toysets.toy_known(), name="toy", version="1.2.0")
+    entry = dataclasses.replace(toysets.toy_known(), name="toy")
     train, test = toysets.splits()
-    _prepare.prepare(entry, train, test, tmp_path / "d")
-    newer = dataclasses.replace(entry, version="1.10.0")
-    _prepare.prepare(newer, *toysets.splits(seed=3), tmp_path / "d")
+    prepare(entry, train, test, tmp_path / "d", "1.2.0")
+    prepare(entry, *toysets.splits(seed=3), tmp_path / "d", "1.10.0")
     ds = data.load("toy", data_dir=tmp_path / "d")  # the newest, in the order of its records
-    order = _prepare.tfds_order("train", len(train))
+    order = _prepared.tfds_order("train", len(train))
     rows = order[hold_out(len(train), 0.1, 0)[0]]
     np.testing.assert_array_equal(ds.train.inputs, toysets.splits(seed=3)[0].inputs[rows])
     (tmp_path / "d/nested").mkdir()
@@ -213,7 +230,7 @@ def test_any_prepared_set(tmp_path, monkeypatch):
 
 def test_a_prepared_validation_set_is_used(tmp_path):
     entry = dataclasses.replace(toysets.toy_known(), name="toy")
-    folder = _prepare.prepare(entry, *toysets.splits(), tmp_path / "d")
+    folder = prepare(entry, *toysets.splits(), tmp_path / "d")
     two = data.load("toy", data_dir=tmp_path / "d")
     info = folder / "dataset_info.json"
     told = json.loads(info.read_text())
@@ -233,7 +250,7 @@ def test_prepared_pictures_of_several_sizes(tmp_path):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (4 + n % 3, 5, 1), dtype=np.uint8) for n in range(20)]
     split = Split(images, np.arange(20) % 2)
-    _prepare.prepare(entry, split, split, tmp_path)
+    prepare(entry, split, split, tmp_path)
     with pytest.raises(UserError, match=r"data\.image_size.*differ in theirs"):
         data.load("toy", data_dir=tmp_path)
     assert data.load("toy", data_dir=tmp_path, image_size=8).input_shape == (8, 8, 1)
@@ -241,7 +258,7 @@ def test_prepared_pictures_of_several_sizes(tmp_path):
 
 def test_other_tasks_are_refused(tmp_path):
     entry = dataclasses.replace(toysets.toy_known(), name="toy")
-    folder = _prepare.prepare(entry, *toysets.splits(), tmp_path)
+    folder = prepare(entry, *toysets.splits(), tmp_path)
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace('"label"', '"image"'))
     with pytest.raises(UserError, match=r"data\.name.*toy.*an image classification set"):
@@ -282,10 +299,8 @@ def test_no_source_is_one_error_in_time(monkeypatch):
 def test_second_load_touches_no_source(tmp_path, monkeypatch, home):
     toysets.write_idx(tmp_path / "raw")
     data.load("mnist", raw_dir=tmp_path / "raw")
-    shutil.rmtree(home / OWN)
     for module, name in ((_raw, "read"), (_sources, "obtain"), (_prepared, "decode")):
         monkeypatch.setattr(module, name, None)
-    monkeypatch.setattr(_loader, "prepare", None)
     ds = data.load("mnist", raw_dir=tmp_path / "raw")
     check(ds)
     assert not ds.test.inputs.flags.writeable
@@ -298,7 +313,7 @@ def test_one_entry_a_content_another_a_size(tmp_path, home):
     whole = data.load("mnist", raw_dir=tmp_path / "raw")
     assert data.load("mnist").sha256 == whole.sha256
     assert len(list(entries.iterdir())) == 1
-    small = data.load("mnist", image_size=3)
+    small = data.load("mnist", raw_dir=tmp_path / "raw", image_size=3)
     assert small.input_shape == (3, 3, 1)
     assert small.sha256 != whole.sha256
     assert len(list(entries.iterdir())) == 2
@@ -337,9 +352,8 @@ def test_a_damaged_cache_is_made_again(tmp_path, home, damage, caplog):
 def test_a_place_that_cannot_be_written(tmp_path):
     toysets.write_idx(tmp_path / "raw")
     (tmp_path / "file").write_text("in the way")
-    for field in ("cache_dir", "data_dir"):
-        with pytest.raises(UserError, match=rf"data\.{field}.*can be written"):
-            data.load("mnist", raw_dir=tmp_path / "raw", **{field: tmp_path / "file"})
+    with pytest.raises(UserError, match=r"data\.cache_dir.*can be written"):
+        data.load("mnist", raw_dir=tmp_path / "raw", cache_dir=tmp_path / "file")
 
 
 def test_old_leftovers_are_removed(tmp_path, home):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpnas.data import Split, _cifar, _idx, _known, _raw
+from gpnas.data import Split, _cifar, _idx, _known
 
 ROWS = {"train": 40, "test": 12}
 CIFAR_ROWS = {"train": 50, "test": 20}
@@ -33,20 +33,27 @@ def toy_known(seed: int = 0, **changes) -> _known.Known:
         shape=(6, 5, 1),
         rows=ROWS,
         class_names=("even", "odd"),
-        sha256=_raw.digests(*splits(seed)),
+        sha256={part: hashlib.sha256(content).hexdigest() for part, content in idx(seed).items()},
         address="http://127.0.0.1:9/",
         **changes,
     )
+
+
+def idx(seed: int = 0) -> dict[str, bytes]:
+    """`splits(seed)` as the four idx files, by part."""
+    train, test = splits(seed)
+    arrays = (train.inputs[..., 0], train.targets, test.inputs[..., 0], test.targets)
+    return {
+        part: _idx.header(array.shape) + array.astype(np.uint8).tobytes()
+        for part, array in zip(_known.PARTS, arrays, strict=True)
+    }
 
 
 def write_idx(folder: Path, seed: int = 0, compress: bool = True) -> list[Path]:
     """Writes `splits(seed)` as the four idx files; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    train, test = splits(seed)
-    arrays = (train.inputs[..., 0], train.targets, test.inputs[..., 0], test.targets)
-    for part, array in zip(_known.PARTS, arrays, strict=True):
-        content = _idx.header(array.shape) + array.astype(np.uint8).tobytes()
+    for part, content in idx(seed).items():
         name = _known.KNOWN["mnist"].files[part][0]
         paths.append(folder / (f"{name}.gz" if compress else name))
         paths[-1].write_bytes(gzip.compress(content) if compress else content)
