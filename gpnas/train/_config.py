@@ -30,7 +30,7 @@ def base(**method: Any) -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.name = "fashion_mnist"  # or mnist, cifar10, digits, folder:PATH, csv:PATH, …
-    config.data.raw_dir = ""  # folder with the official files, if they are at hand
+    config.data.raw_dir = ""  # folder with the official files, if they are at hand; needs no TFDS
     config.data.data_dir = ""  # TFDS's folder, if not its usual one
     config.data.cache_dir = ""  # decoded images, if not in the user's cache folder
     config.data.validation = 0.1  # fraction of the training examples held out
