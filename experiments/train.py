@@ -53,7 +53,8 @@ def main(argv: Sequence[str]) -> None:
     joined = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     if _DISTRIBUTED.value or any(value is not None for value in joined):
         one_line_on_abort(train.distributed.explain_abort, EXIT_STOPPED)
-        train.distributed.initialize(*joined, lost_seconds=_LOST.value)
+        fixed = _CONFIG.value.get("train", {}).get("deterministic", False)
+        train.distributed.initialize(*joined, lost_seconds=_LOST.value, deterministic=fixed)
     logging.info("overrides: %s", config_flags.get_override_values(flags.FLAGS["config"]))
     try:
         record = train.train(_CONFIG.value, str(_WORKDIR.value))

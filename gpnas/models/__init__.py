@@ -19,7 +19,7 @@ from gpnas.models._layers import (
     avg_pool_3x3,
     conv_without_bias,
     im2col_conv,
-    max_pool_2x2,
+    max_pool,
     resolve_conv,
 )
 from gpnas.models._lenet import LeNet5, LeNet300
@@ -46,6 +46,6 @@ __all__ = [
     "Genotype", "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Supernet201", "Width",
     "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias", "count_macs",
     "darts_cell", "find_network", "find_widths", "from_architecture", "from_equinox", "from_nnx",
-    "has_widths", "im2col_conv", "is_known", "linen", "macronet", "max_pool_2x2", "network_macs",
+    "has_widths", "im2col_conv", "is_known", "linen", "macronet", "max_pool", "network_macs",
     "removable_blocks", "resolve_conv", "with_widths",
 ]  # fmt: skip

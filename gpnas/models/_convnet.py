@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models._layers import batch_norm, conv_without_bias, max_pool_2x2
+from gpnas.models._layers import batch_norm, conv_without_bias, max_pool
 
 
 class ConvNet(nn.Module):
@@ -31,7 +31,7 @@ class ConvNet(nn.Module):
         """(batch, height, width, channels) → (batch, num_classes) float32 logits."""
         conv = conv_without_bias(self.dtype, self.conv)
         norm = batch_norm(train, self.dtype, self.axis_name)
-        x = max_pool_2x2(
+        x = max_pool(
             nn.relu(norm(name="norm1")(conv(self.widths[0], (3, 3), name="conv1")(images)))
         )
         x = nn.relu(norm(name="norm2")(conv(self.widths[1], (3, 3), name="conv2")(x)))

@@ -139,6 +139,7 @@ def batch_norm(
     )
 
 
+<<<<<<< HEAD
 @jax.custom_vjp
 def max_pool_2x2(x: jax.Array) -> jax.Array:
     """Computes the maximum over 2 × 2 windows; its gradient is fast on CPUs.
@@ -147,22 +148,41 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     one of them). The gradient of `jnp.max` divides by the number of entries equal to the maximum,
     which is 0 if XLA computes the operand twice with different rounding. Evaluation calls
     `nn.max_pool`, a single operation that the runtimes of exported networks can fuse.
+=======
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def max_pool(x: jax.Array, window: int = 2, stride: int = 2, padding: int = 0) -> jax.Array:
+    """Maximum over square windows, whose gradient is fast on a CPU and deterministic on a GPU.
+
+    The gradient is that of maxima of slices, split among equal values. `nn.max_pool` gives it to
+    one of them, by a select-and-scatter. That of `jnp.max` divides by the number of entries that
+    equal the maximum, which is 0 where XLA computes the operand twice and rounds it in two ways.
+    Evaluation calls `nn.max_pool`, so that an exported network has one operation that its runtime
+    can fuse.
+>>>>>>> 83296bb (train.deterministic sets XLA's flag for deterministic GPU operations; one max_pool without select-and-scatter)
 
     Args:
-      x: (batch, height, width, channels), height and width even.
+      x: (batch, height, width, channels).
+      window, stride, padding: Of height and width; pads are never the maximum.
+
+    Returns:
+      (batch, new height, new width, channels).
     """
-    return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+    return nn.max_pool(x, (window,) * 2, (stride,) * 2, [(padding,) * 2] * 2)
 
 
-def _max_of_slices(x: jax.Array) -> jax.Array:
-    batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-    rows = jnp.maximum(x[:, :, 0], x[:, :, 1])
-    return jnp.maximum(rows[:, :, :, 0], rows[:, :, :, 1])
+def _max_of_slices(x: jax.Array, window: int, stride: int, padding: int) -> jax.Array:
+    pads = ((0, 0), *[(padding,) * 2] * 2, (0, 0))
+    x = jnp.pad(x, pads, constant_values=-jnp.inf) if padding else x
+    for axis in (1, 2):
+        end = x.shape[axis] - window + 1
+        slices = (lax.slice_in_dim(x, i, i + end, stride, axis) for i in range(window))
+        x = functools.reduce(jnp.maximum, slices)
+    return x
 
 
-max_pool_2x2.defvjp(
-    lambda x: jax.vjp(_max_of_slices, x), lambda transposed, gradient: transposed(gradient)
+max_pool.defvjp(
+    lambda x, *sides: jax.vjp(lambda x: _max_of_slices(x, *sides), x),
+    lambda *args: args[-2](args[-1]),
 )
 
 

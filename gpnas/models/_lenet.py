@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models._layers import CONVOLUTIONS, max_pool_2x2
+from gpnas.models._layers import CONVOLUTIONS, max_pool
 
 
 class LeNet300(nn.Module):
@@ -49,6 +49,6 @@ class LeNet5(nn.Module):
                 dtype=self.dtype,
                 conv_general_dilated=CONVOLUTIONS[self.conv],
             )(x)
-            x = max_pool_2x2(x)
+            x = max_pool(x)
         x = nn.relu(nn.Dense(self.widths[2], dtype=self.dtype)(x.reshape(x.shape[0], -1)))
         return nn.Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)

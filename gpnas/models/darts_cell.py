@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models._layers import ReLU, avg_pool_3x3, batch_norm
+from gpnas.models._layers import ReLU, avg_pool_3x3, batch_norm, max_pool
 
 OPERATIONS = (
     "none", "max_pool3", "avg_pool3", "skip", "sep_conv3", "sep_conv5", "dil_conv3", "dil_conv5",
@@ -96,7 +96,7 @@ class Cell(nn.Module):
         if name == "none":
             return jnp.zeros_like(x[:, ::stride, ::stride])
         if name == "max_pool3":
-            return nn.max_pool(x, (3, 3), (stride, stride), ((1, 1), (1, 1)))
+            return max_pool(x, 3, stride, 1)
         if name == "avg_pool3":
             return avg_pool_3x3(x, stride)
         if name == "skip":

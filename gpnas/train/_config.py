@@ -59,6 +59,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
     config.train.shard_min_size = 0  # of a state's arrays that are split over devices; 0: none is
     config.train.matmul_precision = ""  # of jax: highest, tensorfloat32, bfloat16; its own if empty
+    config.train.deterministic = False  # XLA's deterministic operations on GPUs, which are slower
     config.train.loop = "auto"  # scan, steps, segments; auto: what is fast (docs/performance.md)
     config.train.feed = "auto"  # device, stream (needs Grain); auto: by size, see docs/data.md
     config.train.log_every = 100  # steps between lines in metrics.jsonl

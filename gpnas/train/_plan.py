@@ -18,6 +18,7 @@ from gpnas.train import _patience
 from gpnas.train._averaging import params_ema
 from gpnas.train._axes import Layers, layers_of, table_of, with_axes
 from gpnas.train._build import build_model, build_task, shapes_of, units_of
+from gpnas.train._deterministic import set_deterministic
 from gpnas.train._feed import stream_steps
 from gpnas.train._forecast import expected, mask_updates
 from gpnas.train._network import check_network, check_task
@@ -318,7 +319,14 @@ def _batch_size(train: ConfigDict, images: int) -> int:
 
 
 def _check_train(train: ConfigDict) -> None:
+<<<<<<< HEAD
     devices, steps = jax.device_count(), train.profile
+=======
+    set_deterministic(train.deterministic)
+    devices, pmap = jax.device_count(), train.parallel == "pmap"
+    loops = ("auto", "scan", "steps", *(() if pmap else ("segments",)))
+    sharded, steps = train.shard_min_size, train.profile
+>>>>>>> 83296bb (train.deterministic sets XLA's flag for deterministic GPU operations; one max_pool without select-and-scatter)
     trace = len(steps) == 2 and all(type(n) is int for n in steps) and 0 <= steps[0] < steps[1]
     for field, fine, allowed in (
         ("loop", train.loop in _LOOPS, ", ".join(_LOOPS)),

@@ -10,6 +10,7 @@ from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train import _analysis, _checkpoint, _elastic, _processes
 from gpnas.train._config import check_config, config_key
+from gpnas.train._deterministic import set_deterministic
 from gpnas.train._feed import check_feed
 from gpnas.train._initial import check_variables, load_variables
 from gpnas.train._load_data import load_data
@@ -78,6 +79,7 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
     """Makes sure that seeds can train together."""
     for one in configs:
         check_config(one)
+        set_deterministic(one.train.deterministic)
         if not 0 <= one.seed < 2**32:
             raise UserError("seed", one.seed, "0 to 2**32 - 1")
     shared = [config_key(c.to_dict()) | {"seed": None} for c in configs]

@@ -13,6 +13,7 @@ import jax
 from absl import logging
 
 from gpnas.errors import UserError
+from gpnas.train._deterministic import set_deterministic
 
 __all__ = ["LOST_SECONDS", "explain_abort", "initialize", "is_first", "wait_for_abort"]
 
@@ -27,6 +28,7 @@ def initialize(
     processes: int | None = None,
     process: int | None = None,
     lost_seconds: int = LOST_SECONDS,
+    deterministic: bool = False,
 ) -> None:
     """Joins the other processes of the run; to be called before anything else of JAX.
 
@@ -36,12 +38,14 @@ def initialize(
       processes: Number of processes.
       process: Number of this one, from 0.
       lost_seconds: Seconds without a heartbeat after which a process counts as lost.
+      deterministic: `train.deterministic`, which JAX takes before it starts.
 
     Raises:
       UserError: If the arguments contradict each other, the environment says nothing, process 0
         cannot listen on its port, or hosts have different numbers of devices.
     """
     _check_arguments(coordinator, processes, process)
+    set_deterministic(deterministic)
     try:
         jax.distributed.initialize(
             coordinator,

@@ -8,9 +8,23 @@ import pytest
 
 from gpnas import models
 from gpnas.masks import init_masks, masked_leaves
-from gpnas.models import MODELS, LeNet5, LeNet300, ResNet, avg_pool_3x3, im2col_conv, max_pool_2x2
+from gpnas.models import (
+    MODELS,
+    DartsNet,
+    Genotype,
+    LeNet5,
+    LeNet300,
+    ResNet,
+    avg_pool_3x3,
+    im2col_conv,
+    max_pool,
+)
 
 KEY = jax.random.key(0)
+SMALL = {
+    "cellnet": {"channels": 2}, "convnet": {"widths": (2, 3, 4, 5)}, "lenet300": {"widths": (2, 3)},
+    "lenet5": {"widths": (2, 3, 4)}, "resnet": {"width": 2},
+}  # fmt: skip
 
 
 def variables_of(module, shape):
@@ -39,9 +53,7 @@ def test_sizes(module, shape, weights, params):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_are_float32_whatever_computes(name, dtype):
-    small = {"resnet": {"width": 2}, "cellnet": {"channels": 2}}.get(name, {})
-    small = small or {"widths": (2, 3, 4, 5)[: 4 if name == "convnet" else 3]}
-    module = MODELS[name](num_classes=7, dtype=dtype, **small)
+    module = MODELS[name](num_classes=7, dtype=dtype, **SMALL[name])
     images = jax.ShapeDtypeStruct((3, 28, 28, 1), jnp.float32)
     variables = jax.eval_shape(module.init, KEY, images)
     logits, state = jax.eval_shape(
@@ -107,13 +119,37 @@ def test_a_network_is_the_same_by_either_convolution(model, shape):
     )
 
 
-def test_max_pool_is_max_pool():
-    x = jax.random.normal(KEY, (2, 8, 6, 3))
-    np.testing.assert_array_equal(max_pool_2x2(x), nn.max_pool(x, (2, 2), strides=(2, 2)))
-    weight = jnp.arange(2 * 4 * 3 * 3, dtype=jnp.float32).reshape(2, 4, 3, 3)
-    fast = jax.grad(lambda x: jnp.sum(weight * max_pool_2x2(x)))(x)
-    plain = jax.grad(lambda x: jnp.sum(weight * nn.max_pool(x, (2, 2), strides=(2, 2))))(x)
-    np.testing.assert_array_equal(fast, plain)  # no value ties
+@pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 1, 1), (3, 2, 1)])
+def test_max_pool_is_max_pool(window, stride, padding):
+    def fast(x):
+        return max_pool(x, window, stride, padding)
+
+    def plain(x):
+        return nn.max_pool(x, (window,) * 2, (stride,) * 2, [(padding,) * 2] * 2)
+
+    x = jax.random.normal(KEY, (2, 9, 6, 3))  # no value ties
+    expected, back = jax.vjp(plain, x)
+    weight = jax.random.normal(jax.random.key(1), expected.shape)
+    np.testing.assert_array_equal(fast(x), expected)
+    found, back_fast = jax.vjp(fast, x)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(back_fast(weight)[0], back(weight)[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "darts"])
+def test_gradients_are_without_select_and_scatter(name):
+    """Which XLA's deterministic operations on GPUs lack."""
+    nodes = ((("max_pool3", 0), ("max_pool3", 1)),)
+    darts = {"architecture": Genotype(nodes, nodes), "channels": 2, "layers": 1}
+    made = DartsNet(**darts) if name == "darts" else MODELS[name](**SMALL[name])
+    images = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
+    variables = jax.eval_shape(made.init, KEY, images)
+
+    def loss(variables, images):
+        return made.apply(variables, images, train=True, mutable=["batch_stats"])[0].sum()
+
+    text = str(jax.make_jaxpr(jax.grad(loss))(variables, images))
+    assert "dot_general" in text and "select_and" not in text
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 
 from gpnas.errors import UserError
@@ -79,4 +80,19 @@ def test_what_is_refused(field, value, tiny, digits):
     config = tiny(name="dense")
     config.train[field] = value
     with pytest.raises(UserError, match=f"train.{field}: got"):
+        make_plan(config, digits)
+
+
+def test_deterministic_operations_are_asked_for_before_jax_starts(python, tiny, digits):
+    code = (
+        "import os; from gpnas import train; c = train.base(); c.data.name = 'digits'\n"
+        "c.train.deterministic = True; train.make_plan(c, train.load_data(c))\n"
+        "print(os.environ['XLA_FLAGS'])"
+    )
+    done = python("-c", code)
+    assert "--xla_gpu_deterministic_ops=true" in done.stdout.split(), done.stderr
+    assert jax.devices()  # has started, without the flag
+    config = tiny(name="dense")
+    config.train.deterministic = True
+    with pytest.raises(UserError, match="train.deterministic: got True, allowed: False, or XLA_FL"):
         make_plan(config, digits)

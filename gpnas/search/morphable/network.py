@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models import conv_without_bias, max_pool_2x2
+from gpnas.models import conv_without_bias, max_pool
 from gpnas.search.morphable.architecture import IMAGE, Layer, load_architecture
 
 EPSILON = 1e-5  # of batch norm
@@ -97,8 +97,7 @@ def _concat(block: _Block, train: bool, a: jax.Array, b: jax.Array) -> jax.Array
 
 def _pool(block: _Block, train: bool, x: jax.Array) -> jax.Array:
     del block, train
-    height, width = x.shape[1:3]
-    return max_pool_2x2(x[:, : height // 2 * 2, : width // 2 * 2])
+    return max_pool(x)
 
 
 _FORWARD: dict[str, Callable[..., jax.Array]] = {
