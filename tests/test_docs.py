@@ -6,9 +6,11 @@ import importlib
 import importlib.util
 import pathlib
 import re
+import subprocess
 
 import jax
 import pytest
+import yaml
 from ml_collections import ConfigDict
 
 from gpnas import methods, models, train
@@ -124,3 +126,30 @@ def test_what_is_ones_own_runs_as_written(tmp_path, monkeypatch, digits):
     images = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
     shapes = jax.eval_shape(net[1](net[0], num_classes=3).init, jax.random.key(0), images)
     assert shapes["params"]["last"]["kernel"].shape == (64, 3)
+
+
+@pytest.mark.parametrize("name", ["docs/clusters/*.sbatch", "experiments/*.sh", "run.sh"])
+def test_shell_scripts_are_bash(name):
+    found = sorted(ROOT.glob(name))
+    assert found
+    for path in found:
+        subprocess.run(["bash", "-n", path], check=True)
+        assert path.read_text().startswith(("#!/bin/bash\n", "#!/usr/bin/env bash\n"))
+
+
+@pytest.mark.parametrize("name", ["train", "workers"])
+def test_jobs_of_kubernetes_have_the_fields_that_they_need(name):
+    text = (ROOT / "docs" / "clusters" / f"{name}.yaml").read_text()
+    [job] = [one for one in yaml.safe_load_all(text) if one["kind"] == "Job"]
+    assert job["apiVersion"] == "batch/v1" and job["metadata"]["name"]
+    spec, pod = job["spec"], job["spec"]["template"]["spec"]
+    assert spec["completionMode"] == "Indexed" and spec["completions"] == spec["parallelism"] > 1
+    assert pod["restartPolicy"] == "Never"  # podFailurePolicy takes no other
+    [container] = pod["containers"]
+    assert container["image"] and container["command"]
+    mounted = {one["name"] for one in container["volumeMounts"]}
+    assert mounted == {one["name"] for one in pod["volumes"]}
+    for rule in spec["podFailurePolicy"]["rules"]:
+        codes = rule["onExitCodes"]
+        assert codes["operator"] == "In" and codes["values"] == sorted(codes["values"])
+        assert codes.get("containerName", container["name"]) == container["name"]

@@ -4,13 +4,15 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 
 from gpnas.errors import UserError
 from gpnas.timing import Seconds, compiling, interleave, ratio, summary
 
 __all__ = [
-    "Measurement", "Missing", "Options", "Seconds", "compiling", "interleave", "ratio", "summary",
+    "Measurement", "Missing", "Options", "Seconds", "by_backend", "compiling", "interleave",
+    "ratio", "summary",
 ]  # fmt: skip
 
 
@@ -49,3 +51,8 @@ class Options(NamedTuple):
 
 class Missing(UserError):
     """What a measurement needs is not there; the others can go on."""
+
+
+def by_backend(cpu: float, accelerator: float) -> float:
+    """A target on the default backend."""
+    return cpu if jax.default_backend() == "cpu" else accelerator

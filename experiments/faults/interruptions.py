@@ -104,6 +104,20 @@ def stopped(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dic
     }
 
 
+def same_bits(options: Options) -> Fault:
+    """Trains a convolutional network again and again, every second time with a kill in between."""
+    rng = random.Random(options.seed)
+    [expected] = uninterrupted(options.folder, ("convolutions",))
+    found = []
+    for number in range(options.repeats):
+        folder = options.folder / str(number)
+        kills = len(killed(expected, folder, number % 2, rng))
+        found.append({"kills": kills, "same": states(folder) == expected.states})
+    value = sum(one["same"] for one in found)
+    target = f"{options.repeats} of {options.repeats} end in the same bits, train.deterministic"
+    return Fault("same_bits", value, target, value == options.repeats, {"runs": found})
+
+
 def same_workdir(options: Options) -> Fault:
     """Starts each command again in the folder of one that runs."""
     found, value = [], 0

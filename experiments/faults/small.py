@@ -16,7 +16,7 @@ _CHANGED = 30  # step from which the learning rate of `explode` is too large
 
 
 def get_config(kind: str) -> ConfigDict:
-    """A run ("train", "elastic"), a study whose seeds train together ("sweep"), or a "front"."""
+    """A run ("train", "elastic", "convolutions"), a study whose seeds train together, a "front"."""
     if kind == "sweep":
         arms = {"development": _run(base(**_DEVELOPMENT)), "dense": _run(base())}
         return study("small", arms, densities=(), seeds=(0, 1), replicas="on")
@@ -27,6 +27,9 @@ def get_config(kind: str) -> ConfigDict:
         return config
     config = _run(base(**(_UNITS if kind == "elastic" else _DEVELOPMENT)))
     config.elastic, config.elastic_round_to = kind == "elastic", 2
+    if kind == "convolutions":
+        config.model = {"name": "convnet", "widths": (8, 16, 16, 32)}
+        config.train.deterministic = True
     return config
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from experiments.faults.damage import broken_checkpoint, hostile_file
 from experiments.faults.fault import Fault, Options
 from experiments.faults.hosts import lost_process
-from experiments.faults.interruptions import same_workdir, sigkill, sigterm
+from experiments.faults.interruptions import same_bits, same_workdir, sigkill, sigterm
 from experiments.faults.resources import bad_configs, disk_full, non_finite
 
 # Each with its default number of repetitions.
@@ -17,6 +17,7 @@ FAULTS: dict[str, tuple[Callable[[Options], Fault], int]] = {
     "non_finite": (non_finite, 1),
     "lost_process": (lost_process, 4),
     "bad_configs": (bad_configs, 500),
+    "same_bits": (same_bits, 4),
     "same_workdir": (same_workdir, 1),
     "hostile_file": (hostile_file, 1),
 }
