@@ -52,6 +52,13 @@ def test_without_space_a_run_ends_in_one_line_and_goes_on(whole, tmp_path):
     assert found["told"] and found["same"] and found["code"] == 74
 
 
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_a_convolutional_network_ends_in_the_same_bits(tmp_path):
+    found = FAULTS["same_bits"][0](Options(tmp_path, 2))
+    assert found.holds and [one["kills"] for one in found.details["runs"]] == [0, 1]
+
+
 @pytest.mark.slow
 def test_wrong_configs_are_refused_in_one_line_or_a_plan(tmp_path):
     found = FAULTS["bad_configs"][0](Options(tmp_path, 60))
