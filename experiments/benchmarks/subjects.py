@@ -104,19 +104,8 @@ def _loss_and_error(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, ja
     return losses, jnp.argmax(logits, -1) != labels
 
 
-<<<<<<< HEAD
 def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
     """The plain loop of the network, the optimizer and the images of a config."""
-=======
-def plain(config: ConfigDict, data: Dataset, seeds: int = 1) -> Plain:
-    """The plain loop of the network, the optimizer and the images of a config.
-
-    Args:
-      config, data: What is trained.
-      seeds: Networks that train at once, in one program; above 1, their states, rows and sums have
-        an axis more, the first.
-    """
->>>>>>> 3904152 (Targets by backend, lanes_24, same_bits and experiments/accelerator.sh; Slurm and Kubernetes files of the docs are files)
     plan: Plan = make_plan(config, data)
     module: Any = plan.task.model.module
     rate = optax.cosine_decay_schedule(config.optimizer.learning_rate, plan.total_steps)
@@ -126,16 +115,11 @@ def plain(config: ConfigDict, data: Dataset, seeds: int = 1) -> Plain:
     def scaled(pixels: jax.Array) -> jax.Array:
         return (pixels.astype(jnp.float32) / 255 - data.mean) / data.std
 
-<<<<<<< HEAD
     def of_lanes(f: Callable, axes: tuple) -> Callable:
         return jax.vmap(f, axes) if lanes > 1 else f
 
     def init(key: jax.Array) -> tuple:
         variables = call.init(module, key, jnp.zeros((1, *data.input_shape)))
-=======
-    def init(seed: Any) -> tuple:
-        variables = call.init(module, jax.random.key(seed), jnp.zeros((1, *data.input_shape)))
->>>>>>> 3904152 (Targets by backend, lanes_24, same_bits and experiments/accelerator.sh; Slurm and Kubernetes files of the docs are files)
         params = variables.pop("params")
         return params, variables, tx.init(params), jnp.zeros(2)
 
@@ -161,7 +145,6 @@ def plain(config: ConfigDict, data: Dataset, seeds: int = 1) -> Plain:
 
         return jax.lax.fori_loop(0, len(index), turn, state)  # of static length
 
-<<<<<<< HEAD
     stepwise = plan.loop == "steps"
     looped = of_lanes(many, (0, None, None, 0))
     compiled = jax.jit(one if stepwise else looped, donate_argnums=0)
@@ -169,15 +152,6 @@ def plain(config: ConfigDict, data: Dataset, seeds: int = 1) -> Plain:
     def run(state: tuple, index: np.ndarray) -> tuple[tuple, jax.Array]:
         state = (*state[:3], jnp.zeros_like(state[3]))
         if not stepwise:
-=======
-    if seeds > 1:
-        many = jax.vmap(many, (0, None, None, 0))
-    compiled = jax.jit(one if plan.loop == "steps" else many, donate_argnums=0)
-
-    def run(state: tuple, index: np.ndarray) -> tuple[tuple, jax.Array]:
-        state = (*state[:3], jnp.zeros_like(state[3]))
-        if plan.loop != "steps":
->>>>>>> 3904152 (Targets by backend, lanes_24, same_bits and experiments/accelerator.sh; Slurm and Kubernetes files of the docs are files)
             state = compiled(state, images, labels, index)
         else:
             for i in range(len(index)):
@@ -190,16 +164,9 @@ def plain(config: ConfigDict, data: Dataset, seeds: int = 1) -> Plain:
         losses, wrong = _loss_and_error(logits, labels)
         return jnp.stack([losses.sum(), wrong.sum()])
 
-<<<<<<< HEAD
     keys = jax.random.split(jax.random.key(0), lanes)
     start = functools.partial(jax.jit(of_lanes(init, (0,))), keys if lanes > 1 else keys[0])
     return Plain(start, run, jax.jit(of_lanes(evaluate, (0, None, None))))
-=======
-    if seeds == 1:
-        return Plain(jax.jit(lambda: init(0)), run, jax.jit(evaluate))
-    first = jax.jit(lambda: jax.vmap(init)(jnp.arange(seeds)))
-    return Plain(first, run, jax.jit(jax.vmap(evaluate, (0, None, None))))
->>>>>>> 3904152 (Targets by backend, lanes_24, same_bits and experiments/accelerator.sh; Slurm and Kubernetes files of the docs are files)
 
 
 def plain_steps(config: ConfigDict, data: Dataset, steps: int) -> Callable[[], Any]:

@@ -23,11 +23,7 @@ _TRAINING: dict[str, Callable[[Options], Measurement]] = {
     "segments_ratio": steps.segments_ratio,
     "loop_ratio": training.loop_ratio,
     "lanes_ratio": lanes.lanes_ratio,
-<<<<<<< HEAD
     "lanes_loop_ratio": lanes.lanes_loop_ratio,
-=======
-    "lanes_24": training.lanes_24,
->>>>>>> 3904152 (Targets by backend, lanes_24, same_bits and experiments/accelerator.sh; Slurm and Kubernetes files of the docs are files)
     "sparse_vd_ratio": functools.partial(learners.learner_ratio, method="sparse_vd", target=2.5),
     "serene_ratio": functools.partial(
         learners.learner_ratio, method="serene", target=4.0, kind="exact"

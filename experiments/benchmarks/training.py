@@ -5,7 +5,7 @@ import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,12 +17,11 @@ from gpnas.data import Dataset, Split, load
 from gpnas.methods import Method, development
 from gpnas.train import train, train_replicas
 
-from .measure import Measurement, Missing, Options, by_backend, compiling, ratio
+from .measure import Measurement, Options, by_backend, compiling, ratio
 from .subjects import BATCH, every, fashion_mnist, plain
 
 _CPU, _ACCELERATOR = 0.9, 1.0
 _OF_SCAN = 0.9  # on an accelerator
-_LANES, _LANES_TARGET = 24, 2.0
 _traces = 0
 
 
@@ -87,11 +86,7 @@ def loop_ratio(options: Options) -> Measurement:
     compiled: list[float] = []
 
     def ours() -> float:
-<<<<<<< HEAD
         seconds, compile_s = whole_run(config, data)
-=======
-        seconds, compile_s = _trained([config], data)
->>>>>>> 3904152 (Targets by backend, lanes_24, same_bits and experiments/accelerator.sh; Slurm and Kubernetes files of the docs are files)
         compiled.append(round(compile_s, 3))
         return seconds
 
@@ -102,14 +97,9 @@ def loop_ratio(options: Options) -> Measurement:
     for _ in range(1 if options.fast else 5):
         taken["gpnas"].append(ours())
         for loop, run in plain_loops.items():
-<<<<<<< HEAD
             taken[loop].append(seconds_of(run))
-    value = 1 / ratio(taken, "gpnas", "steps")
-=======
-            taken[loop].append(_seconds(run))
     value, of_scan = (1 / ratio(taken, "gpnas", loop) for loop in plain_loops)
     target, least = by_backend(_CPU, _ACCELERATOR), by_backend(0, _OF_SCAN)
->>>>>>> 3904152 (Targets by backend, lanes_24, same_bits and experiments/accelerator.sh; Slurm and Kubernetes files of the docs are files)
     steps = len(data.train) // BATCH * config.train.epochs
     return Measurement(
         "loop_ratio", value, "images a second, ours / plain loop",
@@ -127,7 +117,6 @@ def loop_ratio(options: Options) -> Measurement:
     )  # fmt: skip
 
 
-<<<<<<< HEAD
 def whole_run(config: ConfigDict, data: Dataset, lanes: int = 1) -> tuple[float, float]:
     """Seconds of a run of so many seeds at once, without those of compiling, and these."""
     configs = [config.copy_and_resolve_references() for _ in range(lanes)]
@@ -141,68 +130,18 @@ def whole_run(config: ConfigDict, data: Dataset, lanes: int = 1) -> tuple[float,
 
 def seconds_of(run: Callable[[], Any]) -> float:
     """Seconds of a call."""
-=======
-def lanes_24(options: Options) -> Measurement:
-    """Seconds of `train_replicas`, all that it does included, over those of compiled epochs.
-
-    24 seeds of LeNet-300 for ten epochs. The other is the plain loop of `loop_ratio` for 24
-    networks at once, each epoch one compiled program; both without the time to compile.
-    """
-    if jax.default_backend() == "cpu" and not options.fast:
-        raise Missing("lanes_24", "a CPU", "a GPU or TPU: 24 seeds at once")
-    seeds = 2 if options.fast else _LANES
-    data, configs = fashion_mnist(options), []
-    for seed in range(seeds):
-        config = options.configs["development"]()
-        config.train.batch_size, config.data.name, config.seed = BATCH, data.name, seed
-        if options.fast:
-            config.train.epochs, config.train.log_every = 1, 5
-            every(config, 5)
-        configs.append(config)
-    others = _plain_run(configs[0], data, "scan", seeds)
-    others()
-    taken: dict[str, list[float]] = {"gpnas": [], "scan": []}
-    for _ in range(1 if options.fast else 3):
-        taken["gpnas"].append(_trained(configs, data)[0])
-        taken["scan"].append(_seconds(others))
-    value = ratio(taken, "gpnas", "scan")
-    return Measurement(
-        "lanes_24", value, "seconds, ours / compiled epochs", f"≤ {_LANES_TARGET:g}",
-        value <= _LANES_TARGET,
-        {"seeds": seeds, "epochs": config.train.epochs, "images": data.name, "seconds": taken},
-    )  # fmt: skip
-
-
-def _trained(configs: Sequence[ConfigDict], data: Dataset) -> tuple[float, float]:
-    """Seconds in which seeds train together, less those of compiling; and these."""
-    with tempfile.TemporaryDirectory() as folder, compiling() as compile_s:
-        folders = [pathlib.Path(folder) / str(config.seed) for config in configs]
-        seconds = _seconds(lambda: train_replicas(configs, folders, data))
-    return seconds - compile_s(), compile_s()
-
-
-def _seconds(run: Callable[[], Any]) -> float:
->>>>>>> 3904152 (Targets by backend, lanes_24, same_bits and experiments/accelerator.sh; Slurm and Kubernetes files of the docs are files)
     begun = time.perf_counter()
     run()
     return time.perf_counter() - begun
 
 
-<<<<<<< HEAD
 def plain_run(config: ConfigDict, data: Dataset, kind: str, lanes: int = 1) -> Callable[[], None]:
     """A whole run as a plain loop: steps of all epochs, an evaluation after each, the test's."""
     config = config.copy_and_resolve_references()
     config.train.loop = kind
     loop = plain(config, data, lanes)
-=======
-def _plain_run(config: ConfigDict, data: Dataset, kind: str, seeds: int = 1) -> Callable[[], None]:
-    config = config.copy_and_resolve_references()
-    config.train.loop = kind
-    loop = plain(config, data, seeds)
->>>>>>> 3904152 (Targets by backend, lanes_24, same_bits and experiments/accelerator.sh; Slurm and Kubernetes files of the docs are files)
     epochs, per_epoch = config.train.epochs, len(data.train) // BATCH
     size = min(1000, len(data.test))
-    each = (seeds,) if seeds > 1 else ()
 
     def evaluate(state: Any, split: Split) -> np.ndarray:
         cuts = [slice(start, start + size) for start in range(0, len(split) - size + 1, size)]
@@ -212,16 +151,10 @@ def _plain_run(config: ConfigDict, data: Dataset, kind: str, seeds: int = 1) -> 
     def run() -> None:
         state, rng = loop.init(), np.random.default_rng(0)
         for _ in range(epochs):
-<<<<<<< HEAD
             orders = [rng.permutation(len(data.train)) for _ in range(lanes)]
             cut = np.stack(orders)[:, : per_epoch * BATCH].astype(np.int32)
             index = cut.reshape(lanes, per_epoch, BATCH)
             state, sums = loop.run(state, index if lanes > 1 else index[0])
-=======
-            order = rng.permutation(len(data.train))[: per_epoch * BATCH].astype(np.int32)
-            index = np.broadcast_to(order.reshape(per_epoch, BATCH), (*each, per_epoch, BATCH))
-            state, sums = loop.run(state, index)
->>>>>>> 3904152 (Targets by backend, lanes_24, same_bits and experiments/accelerator.sh; Slurm and Kubernetes files of the docs are files)
             if not np.isfinite(jax.device_get(sums)).all():
                 raise RuntimeError("the plain loop diverged")
             evaluate(state, data.validation)

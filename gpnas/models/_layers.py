@@ -139,26 +139,15 @@ def batch_norm(
     )
 
 
-<<<<<<< HEAD
-@jax.custom_vjp
-def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """Computes the maximum over 2 × 2 windows; its gradient is fast on CPUs.
-
-    The gradient is that of maxima of slices, split among equal values (`nn.max_pool` assigns it to
-    one of them). The gradient of `jnp.max` divides by the number of entries equal to the maximum,
-    which is 0 if XLA computes the operand twice with different rounding. Evaluation calls
-    `nn.max_pool`, a single operation that the runtimes of exported networks can fuse.
-=======
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def max_pool(x: jax.Array, window: int = 2, stride: int = 2, padding: int = 0) -> jax.Array:
-    """Maximum over square windows, whose gradient is fast on a CPU and deterministic on a GPU.
+    """Computes the maximum over square windows; with a gradient for CPUs and GPUs.
 
-    The gradient is that of maxima of slices, split among equal values. `nn.max_pool` gives it to
-    one of them, by a select-and-scatter. That of `jnp.max` divides by the number of entries that
-    equal the maximum, which is 0 where XLA computes the operand twice and rounds it in two ways.
-    Evaluation calls `nn.max_pool`, so that an exported network has one operation that its runtime
-    can fuse.
->>>>>>> 83296bb (train.deterministic sets XLA's flag for deterministic GPU operations; one max_pool without select-and-scatter)
+    The gradient is that of maxima of slices, split among equal values (`nn.max_pool` assigns it to
+    one of them, by a select-and-scatter). The gradient of `jnp.max` divides by the number of
+    entries equal to the maximum, which is 0 if XLA computes the operand twice with different
+    rounding. Evaluation calls `nn.max_pool`, a single operation that the runtimes of exported
+    networks can fuse.
 
     Args:
       x: (batch, height, width, channels).

@@ -319,14 +319,8 @@ def _batch_size(train: ConfigDict, images: int) -> int:
 
 
 def _check_train(train: ConfigDict) -> None:
-<<<<<<< HEAD
-    devices, steps = jax.device_count(), train.profile
-=======
     set_deterministic(train.deterministic)
-    devices, pmap = jax.device_count(), train.parallel == "pmap"
-    loops = ("auto", "scan", "steps", *(() if pmap else ("segments",)))
-    sharded, steps = train.shard_min_size, train.profile
->>>>>>> 83296bb (train.deterministic sets XLA's flag for deterministic GPU operations; one max_pool without select-and-scatter)
+    devices, steps = jax.device_count(), train.profile
     trace = len(steps) == 2 and all(type(n) is int for n in steps) and 0 <= steps[0] < steps[1]
     for field, fine, allowed in (
         ("loop", train.loop in _LOOPS, ", ".join(_LOOPS)),

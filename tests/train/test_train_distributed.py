@@ -79,19 +79,17 @@ STREAM = ["--config.train.feed=stream"] if importlib.util.find_spec("grain") els
 
 
 @pytest.fixture
-<<<<<<< HEAD
 def launch(forked, tmp_path):
-    """`(*command, first=…) → [future of the finished process]` of both, each of four devices."""
+    """`(*command, first=…, devices=…) → [future of the finished process]` of both."""
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
 
-        def start(*command, first=()):
+        def start(*command, first=(), devices=(4, 4)):
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 coordinator = f"127.0.0.1:{free.getsockname()[1]}"
             env = os.environ | {
                 "HOME": str(tmp_path),
                 "XDG_CACHE_HOME": str(tmp_path / "cache"),
-                "JAX_NUM_CPU_DEVICES": "4",
                 "JAX_PLATFORMS": "cpu",
             }
             return [
@@ -99,33 +97,7 @@ def launch(forked, tmp_path):
                     forked,
                     [part.format(coordinator=coordinator, process=i) for part in (*own, *command)],
                     ROOT,
-                    env,
-=======
-def launch(tmp_path):
-    """`(command, devices of each) → [process]`, with outputs in files `0.out`, `0.err`, …"""
-    started = []
-
-    def start(*command, devices=(4, 4)):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-        env = os.environ | {
-            "HOME": str(tmp_path),
-            "XDG_CACHE_HOME": str(tmp_path / "cache"),
-            "PYTHONPATH": str(ROOT),
-            "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-            "JAX_PLATFORMS": "cpu",
-        }
-        env.pop("JAX_NUM_CPU_DEVICES", None)
-        new = []
-        for process, count in enumerate(devices):
-            env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
-            own = [part.format(coordinator=coordinator, process=process) for part in command]
-            files = (tmp_path / f"{process}.{name}" for name in ("out", "err"))
-            with next(files).open("w") as out, next(files).open("w") as err:
-                new.append(
-                    subprocess.Popen([sys.executable, *own], env=env, stdout=out, stderr=err)
->>>>>>> 09b7182 (A mesh that does not fit is tested; the script for accelerators is documented)
+                    env | {"JAX_NUM_CPU_DEVICES": str(devices[i])},
                 )
                 for i, own in enumerate((first, ()))
             ]
@@ -235,16 +207,14 @@ def test_a_mistake_ends_all_processes(launch, tmp_path):
 
 @pytest.mark.slow
 def test_hosts_with_other_numbers_of_devices_are_refused_on_each(launch, tmp_path):
-    (tmp_path / "conf.py").write_text(CONFIG)
-    both = launch(
-        str(ROOT / "experiments" / "train.py"), f"--config={tmp_path / 'conf.py'}",
-        f"--workdir={tmp_path / 'two'}", "--coordinator={coordinator}", "--processes=2",
-        "--process={process}", devices=(4, 2),
-    )  # fmt: skip
-    assert [process.wait(timeout=60) for process in both] == [2, 2]
-    errors = {text(tmp_path / f"{i}.err") for i in range(2)}
+    code = "import sys; from gpnas.train import distributed as d; from gpnas import commandline\n"
+    code += "at, i = sys.argv[1:]; sys.argv[1:] = []\n"
+    code += "commandline.start(lambda argv: d.initialize(at, 2, int(i)))"
+    both = launch("-c", code, "{coordinator}", "{process}", devices=(4, 2))
+    both = [process.result() for process in both]
+    assert [process.returncode for process in both] == [2, 2]
+    errors = {process.stderr for process in both}
     assert errors == {"devices: got '4, 2', allowed: the same number of devices in each process\n"}
-    assert not (tmp_path / "two").exists()
 
 
 @pytest.mark.parametrize(
