@@ -1,6 +1,7 @@
 """Exact selection against a sort."""
 
 import math
+import statistics
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ def top_k_ratio(options: Options, size: int) -> Measurement:
     target, most = by_backend(_CPU, _ACCELERATOR), by_backend(math.inf, _MS)
     exact = all(found == k for found in counts.values())
     details = {"size": size, "k": k, "selected": counts} | summary(taken)
-    fast = value <= target and details["median_ms"]["exact_top_k"] <= most
+    fast = value <= target and 1e3 * statistics.median(taken["exact_top_k"]) <= most
     within = f" and {most:g} ms" if math.isfinite(most) else ""
     return Measurement(
         name, value, "exact_top_k / argsort", f"≤ {target}{within}, with exact counts",

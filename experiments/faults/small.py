@@ -28,7 +28,8 @@ def get_config(kind: str) -> ConfigDict:
     config = _run(base(**(_UNITS if kind == "elastic" else _DEVELOPMENT)))
     config.elastic, config.elastic_round_to = kind == "elastic", 2
     if kind == "convolutions":
-        config.model = {"name": "convnet", "widths": (8, 16, 16, 32)}
+        config.model.name = "convnet"
+        config.model.widths = (8, 16, 16, 32)
         config.train.deterministic = True
     return config
 

@@ -6,7 +6,16 @@ import shutil
 import jax
 import pytest
 
-from experiments.faults import FAULTS, Options, commands, damage, interruptions, resources
+from experiments.faults import (
+    FAULTS,
+    Options,
+    commands,
+    damage,
+    interruptions,
+    resources,
+    small,
+)
+from gpnas.train import check_config
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,11 +61,9 @@ def test_without_space_a_run_ends_in_one_line_and_goes_on(whole, tmp_path):
     assert found["told"] and found["same"] and found["code"] == 74
 
 
-@pytest.mark.exhaustive
-@pytest.mark.slow
-def test_a_convolutional_network_ends_in_the_same_bits(tmp_path):
-    found = FAULTS["same_bits"][0](Options(tmp_path, 2))
-    assert found.holds and [one["kills"] for one in found.details["runs"]] == [0, 1]
+@pytest.mark.parametrize("kind", ["train", "elastic", "convolutions"])
+def test_small_runs_have_valid_configs(kind):
+    check_config(small.get_config(kind))
 
 
 @pytest.mark.slow
