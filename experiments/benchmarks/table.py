@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 
 from . import (
+    checkpoints,
     fashion,
     lanes,
     learners,
@@ -33,6 +34,7 @@ _TRAINING: dict[str, Callable[[Options], Measurement]] = {
     "masked_step_ratio_resnet": functools.partial(steps.masked_step_ratio, model="resnet"),
     "sharded_step_resnet": functools.partial(sharded.sharded_step, model="resnet"),
     "sharded_step_vit": functools.partial(sharded.sharded_step, model="vit"),
+    "checkpoint_async": checkpoints.checkpoint_async,
     "top_k_ratio_10m": functools.partial(selection.top_k_ratio, size=10_000_000),
     "top_k_ratio_25m": functools.partial(selection.top_k_ratio, size=25_000_000),
 }

@@ -43,22 +43,19 @@ _PARTS = 8  # of a supernet's width: resolution of array widths, which bounds th
 _LEAST = 2  # units in an array: `discover` finds none along an axis of length 1
 
 
-def check(config: ConfigDict, data: Dataset, plan: Plan, replicas: int) -> None:
+def check(config: ConfigDict, data: Dataset, plan: Plan) -> None:
     """Checks that a run can be elastic.
 
     Raises:
       UserError: If its method does not develop units, its network cannot be built in other widths
-        or computes something else then, it trains several seeds at once or `train.parallel`
-        is not "jit", or `elastic_round_to` is not 1 or more.
+        or computes something else then, `train.parallel` is not "jit", the state is split over
+        devices, or `elastic_round_to` is not 1 or more.
     """
     if plan.method.hooks.capacity is None:
         raise UserError("elastic", True, "a method that develops units: development_units")
-    if config.train.parallel != "jit" or replicas > 1:
-        raise UserError("elastic", True, "one seed at a time, and train.parallel=jit")
-    if config.train.shard_min_size:
-        raise UserError(
-            "train.shard_min_size", config.train.shard_min_size, "0, where elastic=True"
-        )
+    for field, value in (("parallel", "jit"), ("shard_min_size", 0)):
+        if config.train[field] != value:
+            raise UserError(f"train.{field}", config.train[field], f"{value}, where elastic=True")
     if config.elastic_round_to < 1:
         raise UserError("elastic_round_to", config.elastic_round_to, "1 or more")
     check_rebuilt(config, data, plan, find_rebuild(config, data, plan))

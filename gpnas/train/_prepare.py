@@ -1,5 +1,6 @@
 """What comes before a run: checks of its config, data and folder, on which all processes agree."""
 
+import operator
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +19,16 @@ from gpnas.train._plan import Plan, make_plan
 from gpnas.train._workdir import check_workdirs
 from gpnas.train.task import Task
 
-#: Fields of `train` that have these values where several seeds train at once.
-_TOGETHER = {"parallel": "jit", "shard_min_size": 0, "patience": 0}
+#: Fields that have these values where several seeds train at once.
+_TOGETHER = {
+    "train.parallel": "jit", "train.shard_min_size": 0, "train.patience": 0, "elastic": False,
+}  # fmt: skip
 
 
-def separated_by(train: ConfigDict) -> list[str]:
-    """Fields of `train` by which seeds can only train one by one."""
-    return [field for field, value in _TOGETHER.items() if train[field] != value]
+def separated_by(config: ConfigDict) -> dict[str, Any]:
+    """Fields of a config, with their values, by which seeds can only train one by one."""
+    values = {field: operator.attrgetter(field)(config) for field in _TOGETHER}
+    return {field: value for field, value in values.items() if value != _TOGETHER[field]}
 
 
 def prepare(
@@ -62,7 +66,7 @@ def prepare(
         plan = make_plan(config, data, task=task)
         check_feed(config.train, data, plan.stream)
         if config.elastic:
-            _elastic.check(config, data, plan, len(configs))
+            _elastic.check(config, data, plan)
     _processes.check_same({"data": data.sha256, "train.feed": plan.stream})
     joined = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
     checkpoints = folders[0] / f"checkpoints{joined}"
@@ -85,8 +89,6 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
     shared = [config_key(c.to_dict()) | {"seed": None} for c in configs]
     if any(one != shared[0] for one in shared):
         raise ValueError("train_replicas: got other configs, allowed: ones that differ in the seed")
-    own = configs[0].train
-    for field in separated_by(own) if len(configs) > 1 else ():
-        allowed = f"{_TOGETHER[field]}, where several seeds train at once"
-        raise UserError(f"train.{field}", own[field], allowed)
+    for field, value in separated_by(configs[0]).items() if len(configs) > 1 else ():
+        raise UserError(field, value, f"{_TOGETHER[field]}, where several seeds train at once")
     _analysis.check(configs[0].analysis)

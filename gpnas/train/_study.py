@@ -23,9 +23,9 @@ from gpnas.train._loop import train_replicas
 from gpnas.train._plan import make_plan
 from gpnas.train._prepare import separated_by
 from gpnas.train._run import Diverged
+from gpnas.train._together import faster_together
 
-_SMALL = {"cpu": 20_000}  # weights up to which seeds train faster under vmap than one by one
-_SMALL_ELSEWHERE = 5_000_000
+_REPLICAS = ("auto", "on", "off")
 
 
 class RunGroup(NamedTuple):
@@ -59,7 +59,7 @@ def study(
       densities: Densities at which arms with a `method.density` run; empty: their own.
       seeds: Of each arm.
       replicas: Whether the seeds of a setting train as one vmapped program: "on", "off", or "auto"
-        for networks that are small enough to train faster so.
+        where that is faster, as measured once on the device.
     """
     config = ConfigDict()
     config.study = name
@@ -202,6 +202,8 @@ def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
     Raises:
       UserError: If the config of any run is invalid.
     """
+    if config.replicas not in _REPLICAS:
+        raise UserError("replicas", config.replicas, ", ".join(_REPLICAS))
     done = _done(records_path(results, config.study))
     images: dict[str, Dataset] = {}
     found = []
@@ -211,9 +213,11 @@ def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
             continue
         source = _data_key(missing[0])
         data = images[source] = images.get(source) or load_data(missing[0])
-        weights = make_plan(missing[0], data).expected["weights"]
-        alone = separated_by(missing[0].train)
-        together = not alone and _as_replicas(config.replicas, weights)
+        plan, together = make_plan(missing[0], data), config.replicas == "on"
+        if len(missing) == 1 or separated_by(missing[0]):
+            together = False
+        elif config.replicas == "auto":
+            together = faster_together(missing[0], data, plan, len(missing))
         groups = [missing] if together else [[one] for one in missing]
         found += [RunGroup(name, group, data) for group in groups]
     return found
@@ -231,10 +235,3 @@ def run_key(config: Mapping[str, Any]) -> str:
 
 def _done(path: pathlib.Path) -> set[str]:
     return {run_key(record["config"]) for record in read_lines(path)}
-
-
-def _as_replicas(choice: str, weights: float) -> bool:
-    if choice not in ("auto", "on", "off"):
-        raise UserError("replicas", choice, "auto, on, off")
-    small = weights <= _SMALL.get(jax.default_backend(), _SMALL_ELSEWHERE)
-    return choice == "on" or (choice == "auto" and small)

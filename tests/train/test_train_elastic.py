@@ -161,7 +161,10 @@ def test_a_dormant_unit_changes_nothing_and_its_gain_is_seen(recipe, digits):
     ("change", "said"),
     [
         ({"method.name": "rigl"}, "elastic: got True, allowed: a method that develops units"),
-        ({"train.parallel": "pmap"}, "elastic: got True, allowed: one seed at a time"),
+        (
+            {"train.parallel": "pmap"},
+            "train.parallel: got 'pmap', allowed: jit, where elastic=True",
+        ),
         ({"elastic_round_to": 0}, "elastic_round_to: got 0, allowed: 1 or more"),
     ],
 )

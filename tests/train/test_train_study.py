@@ -7,7 +7,7 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.records import read_lines
-from gpnas.train import Diverged, Stopped, _study, run_study, settings
+from gpnas.train import Diverged, Stopped, _study, _together, run_study, settings
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,24 @@ def test_two_processes_append_each_record_once(python, tmp_path):
             assert done.returncode == 0, done.stderr
     found = records(tmp_path / "small" / "records.jsonl")
     assert sorted(record["config"]["seed"] for record in found) == list(range(10))
+
+
+@pytest.mark.slow
+def test_whether_seeds_train_at_once_is_measured_once(small, runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config, path = small(replicas="auto"), tmp_path / "gpnas" / "replicas.jsonl"
+    groups = _study.missing_groups(config, tmp_path / "none")
+    (measured,) = read_lines(path)  # both arms have the same network
+    assert 0 < measured["one_ms"] < 1e4 and 0 < measured["together_ms"] < 1e4
+    faster = measured["together_ms"] < 0.9 * 2 * measured["one_ms"]
+    assert [len(group.configs) for group in groups] == (2 * [2] if faster else 4 * [1])
+
+    times = iter([5.0, 3.0, 7.3, 2.0])  # of three seeds, of one; of four, of one
+    monkeypatch.setattr(_together, "_milliseconds", lambda *_: next(times))
+    for config.seeds, together in (((0, 1, 2), True), ((0, 1, 2, 3), False), ((0, 1, 2), True)):
+        groups = _study.missing_groups(config, tmp_path / "none")
+        assert {len(group.configs) for group in groups} == {len(config.seeds) if together else 1}
+    assert len(read_lines(path)) == 3 and next(times, None) is None
 
 
 @pytest.mark.parametrize("own", [{"patience": 1}, {"parallel": "pmap"}])
