@@ -64,7 +64,7 @@ def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[
         [
             "Mean ± half the 95 % interval over seeds. Training FLOPs: of all the networks of a row"
             " together, relative to one dense training as long as the front's main run. Wall: of"
-            " the same networks, on two CPU cores that did other things, too. Rates by validation"
+            " the same networks, on two CPU cores under other load. Rates by validation"
             f" error on other seeds: {rates['networks']:g} for fronts, {rates['uniform']:g} for"
             " uniform widths."
         ],
@@ -146,7 +146,7 @@ def latency_table(records: Records) -> Table | None:
         lines,
         [
             "Shortest call of the ONNX file in onnxruntime, all networks of a front in turns, on"
-            " two CPU cores that did other things, too."
+            " two CPU cores under other load."
         ],
     )
 

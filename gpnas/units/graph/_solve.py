@@ -155,7 +155,7 @@ def solve(trace: Trace) -> Solution:
         if not more:
             axes = {tuple(classes[leaf.nodes(a)].tolist()) for leaf, a in _leaf_axes(trace)}
             units, bad = _closures(classes, frozen, products, axes)
-            more = list(_of_classes(classes, bad, "reshapes do not keep these units whole"))
+            more = list(_of_classes(classes, bad, "reshapes split these units"))
         if not more:
             made = np.zeros(int(classes.max()) + 1, bool)
             made[classes[found.made]] = True
@@ -178,7 +178,7 @@ def _not_zero(sums: list[tuple[Sum, str]], zero: np.ndarray, frozen: np.ndarray)
         for nodes in each.zeros:
             shown |= zero[nodes]
         if not shown.all():
-            why = f"{place} sums over it, where what is removed would not count as zero"
+            why = f"{place} sums over it, and removed entries would not count as zero"
             yield Fixed(each.nodes[~shown], why)
 
 
@@ -189,7 +189,7 @@ def _infinite(graph: Graph, zero: np.ndarray) -> Iterator[Fixed]:
         if op.name in SINGULAR or negative or op.name == "pow":
             nodes = op.ins[SINGULAR.get(op.name, 0)].all_nodes()
             if zero[nodes].any():
-                why = f"{_place(op)} would get zero from what is removed"
+                why = f"{_place(op)} would receive zeros from removed entries"
                 yield Fixed(nodes[zero[nodes]], why)
 
 
