@@ -35,8 +35,9 @@ def density_table(caption: str, records: Sequence[Record]) -> Table:
     columns = [Column("arm", numeric=False), *map(Column, titles)]
     rows = [[*row, *[Cell("–")] * (width - len(row))] for row in rows]
     note = (
-        "Test error in % at the last step, mean ± half the 95 % interval over seeds, by the density"
-        " asked for; in brackets the density where pruning ended earlier, or that came of a price."
+        "Test error in % at the last step, mean ± half the 95 % interval over seeds, by the"
+        " requested density; in parentheses the density where pruning ended earlier, or that"
+        " resulted from a penalty."
     )
     return Table(caption, columns, rows, [note])
 
@@ -79,7 +80,8 @@ def gradual_table(records: Sequence[Record], gradual: str, one_shot: str) -> Tab
         seeds = f"{len(pairs)} seed{'s' if len(pairs) != 1 else ''}"
         rows.append([Cell(f"{100 * density:g} %", detail=seeds), *map(Cell, cells)])
     note = (
-        "In brackets: the seeds with which both reached the density (to a tenth); no others count."
+        "In parentheses: the seeds with which both reached the density (to a tenth); others are"
+        " excluded."
     )
     return Table(f"{gradual} against {one_shot} pruning", columns, rows, [note])
 

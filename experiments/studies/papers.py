@@ -113,7 +113,7 @@ def paper_table(caption: str, bars: Sequence[Bar], records: Sequence[Record]) ->
     if any(bar.after_miss for bar in bars):
         notes.append(
             "Chosen after a miss: the settings were chosen, on validation, after test errors of"
-            " other settings had missed what is asked. Such a row flatters the method."
+            " other settings missed the target. Such a row is biased in favour of the method."
         )
     return Table(caption, columns, rows, notes)
 

@@ -109,6 +109,10 @@ class Method(NamedTuple):
     trainings: int = 1
     hooks: Hooks = Hooks()
 
+    def optimizer(self, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+        """The optimizer of a train step: the user's, wrapped by `wrap` if given."""
+        return tx if self.wrap is None else self.wrap(tx)
+
     def updated(self, masks: Any, state: Any) -> Any:
         """Returns masks of the weights updated by the optimizer: `update_mask`, or the masks."""
         return masks if self.update_mask is None else self.update_mask(masks, state)

@@ -14,8 +14,8 @@ from gpnas.report._table import Cell, Column, Table, group_cell, number_cell
 MAX_RUNS = 200
 MAX_POINTS = 50
 CAPTION = (
-    "One line per run, in the colour of its arm; the boxes choose among arms, settings and seeds, "
-    "for the curves and the table."
+    "One line per run, in the colour of its arm; the checkboxes select arms, settings and seeds"
+    " for the curves and the table."
 )
 
 

@@ -22,7 +22,7 @@ _WIDE, _NARROW = 760.0, 380.0
 _SIDE = 400.0  # maximum, of the map
 _STRONGEST = 0.4  # opacity with a text contrast of 4.5 in light and dark mode
 _COLUMNS = 6  # pictures of a pair
-_CAPTION = "Test images of the classes that are confused most, the first of each pair in the data."
+_CAPTION = "Test images of the most confused classes, the first of each pair in the data."
 _SHORT = 16  # characters of a class's name in the figure
 
 
@@ -56,12 +56,12 @@ def confusion_figure(summary: Summary) -> FigureSpec | None:
 
     return FigureSpec(
         name="confusion",
-        heading="Which classes are confused",
+        heading="Confused classes",
         short="Confusion",
         caption=(
-            "Test examples by class (row) and by the class that the network of the last step "
-            "predicts (column). The diagonal is right; elsewhere, the stronger the colour, the "
-            "more examples."
+            "Test examples by class (row) and by the class predicted by the network of the last"
+            " step (column). The diagonal is correct; elsewhere, stronger colour means more"
+            " examples."
             + (f" The {cells} largest of {wrong} mistakes are drawn." if cells < wrong else "")
         ),
         panels=[panel(_WIDE, 30)],

@@ -125,7 +125,7 @@ def provenance_table(summary: Summary) -> Table | None:
     if not rows:
         return None
     columns = [Column("field", numeric=False), Column("value", numeric=False)]
-    return Table("Where the numbers come from", columns, rows, sortable=False)
+    return Table("Provenance", columns, rows, sortable=False)
 
 
 def _values(counts: Iterable[tuple[str, int]], several: bool) -> str:

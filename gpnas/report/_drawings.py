@@ -102,7 +102,7 @@ def drawing_figures(summary: Summary) -> list[FigureSpec]:
         made = {group.label: _panel(group, draw) for group in groups}
         panels = [panel for panel in made.values() if panel is not None]
         name = formatting.shorten(objectives(groups[0].runs[0])[0], 60)
-        caption = f"What each strategy found: the lowest {name} over its seeds."
+        caption = f"Best architecture of each strategy: lowest {name} over its seeds."
         if missing := [label for label, panel in made.items() if panel is None]:
             caption += f" Not drawn, as the record has no such architecture: {', '.join(missing)}."
         if panels:

@@ -28,8 +28,8 @@ def export_table(report: Record) -> Table:
         for field in ("params", "macs")
     )
     note = (
-        f"Compact: {params} parameters, {macs} MACs. Difference: the largest of the logits from"
-        " JAX's. Milliseconds: the shortest call (in brackets: times faster than the dense file)."
+        f"Compact: {params} parameters, {macs} MACs. Difference: largest difference of logits"
+        f" from JAX. Milliseconds: shortest call (in parentheses: speed-up over the dense file)."
     )
     notes = [note]
     compact, dense = (report["networks"][name]["params"] for name in ("compact", "dense"))

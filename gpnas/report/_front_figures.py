@@ -65,7 +65,7 @@ def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec
             if results.RETRAINED in others
             else ""
         )
-        + ". Labels: the level of cost that a network was made for. "
+        + ". Labels: cost level of each network. "
         + f"{'Lower' if metric.better == 'lower' else 'Upper'} left is better. "
         + ("Hollow marks: one seed." if pilot else "Bars: 95 % confidence intervals.")
     )
@@ -195,9 +195,9 @@ def _widths_figure(front: Front, ending: str, where: str) -> FigureSpec | None:
     shown = layers[:_MOST_LAYERS]
     grew = any(np.any(np.diff(layer.counts) > 0) for layer in shown)
     caption = (
-        "Active units of each layer over the main run, beside the full width in grey. A vertical"
-        " line is a level of cost at which a network branched off; the numbers on it"
-        " are the widths of that network."
+        "Active units of each layer over the main run, with the full width in grey. A vertical"
+        " line is a cost level at which a network branched off; the numbers on it are the widths"
+        " of that network."
         + (" Green edge: more units were grown than pruned." if grew else "")
         + (f" The first {_MOST_LAYERS} of {len(layers)} layers." if layers != shown else "")
     )

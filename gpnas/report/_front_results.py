@@ -100,8 +100,8 @@ def lede(fronts: Sequence[Front]) -> str:
     count = formatting.plural(len(fronts[0].networks("networks")), "network")
     runs = "one training run" if len(fronts) == 1 else f"each of {len(fronts)} training runs"
     return (
-        f"{count} from {runs}: a {title(fronts)}, {formatting.si(whole_macs)} MACs, whose units"
-        f" were pruned where they matter least for their cost. {cost_sentence(fronts)}"
+        f"{count} from {runs}: a {title(fronts)}, {formatting.si(whole_macs)} MACs, pruned by"
+        f" the units' effect on the loss per cost. {cost_sentence(fronts)}"
     )
 
 
@@ -111,7 +111,7 @@ def front_table(fronts: Sequence[Front]) -> Table:
     timed = [b for b in BATCHES if whole(fronts).mean(f"ms{b}", metric) is not None]
     linked = any(row.files for row in rows)
     columns = [
-        Column("network", numeric=False, help="Level of cost that it was made for"),
+        Column("network", numeric=False, help="Cost level"),
         Column("MACs", help="Per example"),
         Column("of the whole", help="MACs as a fraction of the whole network's"),
         Column("parameters"),
@@ -119,7 +119,7 @@ def front_table(fronts: Sequence[Front]) -> Table:
         Column(f"validation {metric.label}", help="At the last step"),
         *(Column(f"ms, batch {b}", help="One thread; in small: times faster") for b in timed),
         Column("widths", numeric=False, help="Active units of each layer"),
-        Column("training FLOPs", help="Of the branch, without the main run that it begins from"),
+        Column("training FLOPs", help="Of the branch, without the main run"),
         *([Column("files", numeric=False)] if linked else []),
     ]
     body = [[Cell("whole network", "whole network"), *_cells(whole(fronts), fronts, timed)]]

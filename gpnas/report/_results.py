@@ -159,8 +159,8 @@ def time_table(summary: Summary) -> Table | None:
         Column("goodput", help="Share of training in the sum of the columns before"),
     ]
     note = (
-        "Mean over seeds. Seeds that train as one program have the same seconds. Lost is work that"
-        " an interruption undid, as far as it was logged, and starting again."
+        "Mean over seeds. Seeds that train as one program have the same seconds. Lost: logged"
+        " work undone by an interruption, and the restart."
     )
     return Table("Where the time went", columns, rows, [note])
 
@@ -200,7 +200,7 @@ def unfinished_table(summary: Summary) -> Table | None:
         Column(f"validation {shared.title} there {shared.unit}" if shared else "validation there"),
         Column("wall s so far"),
     ]
-    note = "These runs were killed or still go. No number above contains them."
+    note = "These runs were killed or are still running. The numbers above do not include them."
     return Table("Where they stopped", columns, rows, [note], sortable=False)
 
 

@@ -200,10 +200,10 @@ def _text(name: str, found: stats.Estimate | None) -> str:
 def _protocol(run: Run, name: str) -> str:
     chosen = ", ".join(formatting.shorten(objective, 60) for objective in objectives(run))
     if name == "hypervolume":
-        text = "the share of the box that all fronts span which a front dominates"
+        text = "the fraction of the box spanned by all fronts that a front dominates"
     else:
-        text = f"reported is {formatting.shorten(name, 60)} of what was chosen so far"
-    return f"Chosen by {chosen}; {text}."
+        text = f"reported is {formatting.shorten(name, 60)} of the best so far"
+    return f"Selected by {chosen}; {text}."
 
 
 def course_figures(summary: Summary) -> list[FigureSpec]:

@@ -244,7 +244,7 @@ def unfinished_figure(summary: Summary) -> FigureSpec | None:
         return None
     return FigureSpec(
         name="unfinished",
-        heading="What unfinished runs logged",
+        heading="Logs of unfinished runs",
         caption=(
             "The grey part was planned and not run. A dot marks the last logged point. Each panel "
             "has its own vertical scale."

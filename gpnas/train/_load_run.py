@@ -60,7 +60,7 @@ def load_run(
       network: "selected" on the validation examples, or "last".
       data: Its data set, if it is loaded already.
       task: Its task, if it was given to `train`.
-      epoch: One of `train.keep_epochs`, after which the network is read; None: the end.
+      epoch: After which the network is read, if its checkpoint was kept; None: the end.
 
     Raises:
       UserError: If there is no such network, the run has not finished, or lacks its checkpoints or

@@ -150,8 +150,7 @@ def make_plan(
     )
     _patience.check(config, method, steps_per_epoch)
     schedule_steps = total_steps // method.trainings
-    tx = build_optimizer(config.optimizer, schedule_steps)
-    tx = tx if method.wrap is None else method.wrap(tx)
+    tx = method.optimizer(build_optimizer(config.optimizer, schedule_steps))
     if config.optimizer.ema:
         tx = optax.chain(optax.with_extra_args_support(tx), params_ema(config.optimizer.ema))
     gate_tx = build_gate_optimizer(config, schedule_steps)

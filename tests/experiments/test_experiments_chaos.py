@@ -63,7 +63,7 @@ def test_without_space_a_run_ends_in_one_line_and_goes_on(whole, tmp_path):
 
 @pytest.mark.parametrize("kind", ["train", "elastic", "convolutions"])
 def test_small_runs_have_valid_configs(kind):
-    check_config(small.get_config(kind))
+    assert check_config(small.get_config(kind)) is None
 
 
 @pytest.mark.slow

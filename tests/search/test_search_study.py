@@ -195,10 +195,8 @@ def worker(storage, seconds):
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_two_workers_one_of_them_killed(tmp_path, database, request):
     place = url(tmp_path) if database == "sqlite" else request.getfixturevalue(database)
     storage.open_study(place, "s", ("error",), {}, heartbeat=1, grace=2)

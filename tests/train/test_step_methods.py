@@ -34,6 +34,18 @@ BY_MASKS = ["dense"] + [
 ]
 
 
+#: Made of parts of which others are made, too.
+TWINS = ("granet", "iterative", "pipeline", "set", "snfs")
+
+
+def of_each_method(*others):
+    """Parameters of a test of all methods with masks; the tests of this file share their runs."""
+    marks = [pytest.mark.exhaustive if name in TWINS else pytest.mark.slow for name in BY_MASKS]
+    cases = [pytest.param(name, marks=mark) for name, mark in zip(BY_MASKS, marks, strict=True)]
+    others = [pytest.param(name, marks=pytest.mark.slow) for name in others]
+    return pytest.mark.parametrize("name", [*cases, *others])
+
+
 @functools.cache
 def batches():
     """(steps, batch, 8, 8, 1) float32 images and (steps, batch) labels."""
@@ -60,7 +72,7 @@ def method_of(name):
 def course(name):
     """The states before and after every step, and the metrics of every step."""
     method = method_of(name)
-    tx = method.wrap(optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.01)))
+    tx = method.optimizer(optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.01)))
     start = jax.jit(lambda key: init_state(TASK, method, tx, batches()[0][0, :1], key))
     step = jax.jit(traces.at_most(1, make_step(TASK, method, tx)))
     states, metrics = [start(jax.random.key(3))], []
@@ -83,15 +95,14 @@ def weights(state):
     return {p: (np.asarray(masks[p]), np.asarray(params[p])) for p in masks}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [*BY_MASKS, "sparse_vd"])
+@of_each_method("sparse_vd")
 def test_masked_weights_are_exactly_zero_after_every_step(name):
     for state in course(name)[0]:
         for mask, values in weights(state).values():
             assert method_of(name).zero_mask is not None or (values[~mask] == 0).all()
 
 
-@pytest.mark.parametrize("name", BY_MASKS)
+@of_each_method()
 def test_the_forward_pass_is_that_of_the_masked_network(name):
     states, metrics = course(name)
     for t, (images, labels) in enumerate(zip(*batches(), strict=True)):
@@ -111,7 +122,7 @@ OF_RIGL = {"update_mask": lambda masks, state: masks, "zero_mask": lambda masks,
 def test_equal_functions_make_equal_runs(name, fields):
     """What a method does depends on what its functions compute, not on which objects they are."""
     method = method_of(name)._replace(**fields)
-    tx = method.wrap(optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.01)))
+    tx = method.optimizer(optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.01)))
     state = init_state(TASK, method, tx, batches()[0][0, :1], jax.random.key(3))
     step = jax.jit(make_step(TASK, method, tx))
     for images, labels in zip(*(x[:8] for x in batches()), strict=True):
@@ -121,7 +132,7 @@ def test_equal_functions_make_equal_runs(name, fields):
     chex.assert_trees_all_equal(state.masks, course(name)[0][8].masks)
 
 
-@pytest.mark.parametrize("name", BY_MASKS)
+@of_each_method()
 def test_it_learns_and_ends_at_its_density(name):
     states, metrics = course(name)
     losses = [float(m["loss"]) for m in metrics]
@@ -131,7 +142,7 @@ def test_it_learns_and_ends_at_its_density(name):
     assert alive == (size if name == "dense" else round(DENSITY * size))
 
 
-@pytest.mark.parametrize("name", [*BY_MASKS, "sparse_vd"])
+@of_each_method("sparse_vd")
 def test_the_counters_counts_what_happened(name):
     states, _ = course(name)
     history = [{p: m for p, (m, _) in weights(s).items()} for s in states]
@@ -145,6 +156,7 @@ def test_the_counters_counts_what_happened(name):
         assert float(sums[path]) == pytest.approx(sum(m.sum() for m in masks[1:]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_straight_through_teaches_the_dormant():
     states, _ = course("ste")
     for before, after in zip(states[3:], states[4:], strict=False):
@@ -154,6 +166,7 @@ def test_straight_through_teaches_the_dormant():
             assert (old != new)[~mask].mean() > 0.5
 
 
+@pytest.mark.slow
 def test_topkast_moves_its_backward_set_only():
     states, _ = course("topkast")
     for before, after in zip(states[1:], states[2:], strict=False):
@@ -165,6 +178,7 @@ def test_topkast_moves_its_backward_set_only():
             assert moved.sum() > used[path][0].sum()  # and more than it uses
 
 
+@pytest.mark.slow
 def test_acdc_returns_to_dense_and_trains_there():
     states, _ = course("acdc")
     densities = [float(summary.density(s.masks)) for s in states]
@@ -175,6 +189,7 @@ def test_acdc_returns_to_dense_and_trains_there():
         assert (values[woken] != 0).mean() > 0.5  # woken at zero, and at once trained
 
 
+@pytest.mark.slow
 def test_snip_judges_at_the_first_step():
     states, _ = course("snip")
     assert float(summary.density(states[0].masks)) == 1

@@ -17,7 +17,7 @@ from gpnas.models import linen
 from gpnas.train import classification, init_state, make_step
 
 STEPS, BATCH = 8, 64
-METHOD_NAMES = ("rigl", "development")
+METHOD_NAMES = ("development", pytest.param("rigl", marks=pytest.mark.exhaustive))
 
 
 def task_of(module):

@@ -98,10 +98,10 @@ def method_of(name, tiny, digits):
 def test_a_step_on_bfloat16_parameters(name, tiny, digits):
     method, tx = method_of(name, tiny, digits), optax.sgd(0.05, momentum=0.9)
     made = classification(linen(Half()))
-    state = init_state(made, method, method.wrap(tx), jnp.zeros((1, 64)), jax.random.key(0))
+    state = init_state(made, method, method.optimizer(tx), jnp.zeros((1, 64)), jax.random.key(0))
     assert dtypes(state.params) == {"bfloat16"}
     assert dtypes(state.mask_state) <= {"float32"}  # statistics of bfloat16 gradients
-    step, before, found = jax.jit(make_step(made, method, method.wrap(tx))), dtypes(state), []
+    step, before, found = jax.jit(make_step(made, method, method.optimizer(tx))), dtypes(state), []
     for batch in batches(digits, 20):
         state, metrics = step(state, batch)
         found.append((counts(state.masks, state.params), float(metrics["loss"])))

@@ -166,7 +166,7 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Nnx", "Equinox"])
+@pytest.mark.parametrize("name", ["Nnx", pytest.param("Equinox", marks=pytest.mark.exhaustive)])
 def test_networks_of_other_libraries(name, recipe, digits, tmp_path):
     if name == "Equinox":
         pytest.importorskip("equinox")

@@ -113,7 +113,7 @@ def test_seeds_that_train_at_once_are_streamed_each_in_its_order(
 
 
 @streaming
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_elastic_run_is_streamed(tiny, digits, tmp_path):
     config = tiny(name="development_units", density=0.25, every=5, window=3)
     config.elastic, config.elastic_round_to, config.train.epochs = True, 8, 2

@@ -102,7 +102,7 @@ def test_levels_of_cost_are_met_within_one_unit(made, recipe, digits):
         assert max(fractions) - min(fractions) <= 0.5 / min(sizes.values()) * 2
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_levels_of_latency_are_met_by_the_table_of_the_folder(recipe, digits, tmp_path):
     """The table is one of which the latency of a layer is the product of its widths, in µs."""
     config = recipe().unlock()

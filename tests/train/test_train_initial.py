@@ -83,7 +83,7 @@ def test_a_run_starts_from_them(trained, tiny, digits, tmp_path):
     assert losses[str(folder)] < 0.5 * losses[""]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_that_goes_on_does_not_need_them(trained, tiny, digits, tmp_path, stop_at):
     source = tmp_path / "source"
     folder, variables = trained

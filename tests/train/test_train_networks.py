@@ -133,7 +133,11 @@ def config(tiny):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Drop", "Deterministic", "Plain", "General", "made"])
+@pytest.mark.parametrize(
+    "name",
+    ["Drop", "Deterministic"]
+    + [pytest.param(name, marks=pytest.mark.exhaustive) for name in ("Plain", "General", "made")],
+)
 def test_networks_that_can_be_called_in_their_own_way(name, config, digits, tmp_path):
     own = config(name)
     own.train.epochs = 1

@@ -78,7 +78,7 @@ def scanned(tmp_path, monkeypatch):
     return make
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_scanned_layers_get_a_density_each(scanned, tmp_path):
     config = scanned(name="rigl", density=0.25, every=2, allocation="uniform")
     config.model.axes = {"layers/*": {"batch_axis": 0}}

@@ -100,7 +100,13 @@ def as_numbers(tree):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.exhaustive if name in ("gmp", "rigl", "ste") else ())
+        for name in METHODS
+    ],
+)
 def test_segments_are_the_scan(name, plan_of, digits):
     states, metrics = run(plan_of(name, "scan"), digits)
     found, own = run(plan_of(name), digits)

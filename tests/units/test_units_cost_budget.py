@@ -180,6 +180,7 @@ def test_masks_of_smaller_arrays_cost_what_they_cost_in_the_whole():
     }
 
 
+@pytest.mark.exhaustive
 def test_latency_of_a_table():
     module = models.LeNet300(num_classes=3, widths=(6, 4))
     variables = jax.eval_shape(module.init, jax.random.key(0), IMAGES)

@@ -14,7 +14,7 @@ from gpnas.records import read_lines
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "units.md"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_example_runs_as_it_is_reported(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (tmp_path / "page.py").write_text("\n".join(blocks))

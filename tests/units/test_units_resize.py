@@ -148,7 +148,9 @@ def rebuilt(module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", [lenet5, resnet, with_heads])
+@pytest.mark.parametrize(
+    "net", [lenet5, pytest.param(resnet, marks=pytest.mark.exhaustive), with_heads]
+)
 def test_new_units_change_nothing_and_can_go_again(net):
     apply, variables, x = net()
     groups = units.discover(apply, variables, x)

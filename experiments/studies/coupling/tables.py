@@ -92,8 +92,8 @@ def error_table(records: Sequence[Record]) -> Table:
         own = [record for record in records if record["arm"] == arm]
         rows.append([Cell(arm), *(_error_cell(own, d) for d in densities)])
     note = (
-        "Test error in % at the last step, mean ± half the 95 % interval over seeds; in brackets"
-        " training FLOPs over those of a dense run of 10 epochs."
+        "Test error in % at the last step, mean ± half the 95 % interval over seeds; in"
+        " parentheses training FLOPs relative to a dense run of 10 epochs."
     )
     return Table("Errors by density", columns, rows, [note])
 
@@ -124,7 +124,7 @@ def gap_table(records: Sequence[Record]) -> Table:
         rows.append([Cell(text) for text in (name, *cells, _gap_text(gaps[name]), p)])
     note = (
         "Points of test error, mean ± half the 95 % interval over paired seeds, not corrected;"
-        " negative: development errs less."
+        " negative: development has the lower error."
     )
     return Table("Development and arms of equal training FLOPs", columns, rows, [note])
 

@@ -30,8 +30,8 @@ def budget_table(records: Sequence[Record]) -> Table:
         rows.append([Cell(arm), *(_cell(found.get(budget, [])) for budget in BUDGETS)])
     note = (
         "Columns: training FLOPs over those of a dense run of 10 epochs. Test error in % at the"
-        " last step, mean ± half the 95 % interval over seeds; in brackets the epochs, those of"
-        " least mean validation error at this budget."
+        " last step, mean ± half the 95 % interval over seeds; in parentheses the epochs, those"
+        " of lowest mean validation error at this budget."
     )
     return Table("Errors by training FLOPs, length free", columns, rows, [note])
 
@@ -56,8 +56,8 @@ def flops_figure(records: Sequence[Record]) -> FigureSpec:
     )  # fmt: skip
     caption = (
         "Means over seeds with 95 % intervals. Methods whose density path can be chosen: at each"
-        " cost the length that is best on validation; the others: runs of 5 to 80 epochs. Marks of"
-        " one cost stand side by side."
+        " cost the length that is best on validation; the others: runs of 5 to 80 epochs."
+        " Markers of one cost are drawn side by side."
     )
     return FigureSpec("error_flops", "Test error against training FLOPs", caption, [panel])
 

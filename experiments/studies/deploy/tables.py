@@ -31,8 +31,9 @@ def unit_table(records: Sequence[Record]) -> Table:
     own = [record for record in records if record["part"] == "units"]
     rows = [[Cell(text) for text in row] for record in own for row in _unit_rows(record)]
     note = (
-        "Random units, at random weights. Speed-up: ratio of the shortest of many calls, which the"
-        " two networks took in turn. JAX: jit, plain convolutions; 'either convolution': of each"
+        "Random units, at random weights. Speed-up: ratio of the shortest of many calls,"
+        " alternating between the two networks. JAX: jit, plain convolutions; 'either"
+        " convolution': of each"
         " network the faster of a plain one and im2col."
     )
     return Table("Networks without some of their units", columns, rows, [note])
@@ -153,8 +154,8 @@ def sparse_figure(records: Sequence[Record]) -> FigureSpec:
         for way in _SPARSE
     ]
     caption = (
-        "Times faster than the faster dense product, on one thread. Above the line at 1 sparse"
-        " matrices pay. Both axes are logarithmic; networks become sparser to the right."
+        "Times faster than the faster dense product, on one thread. Above the line at 1, sparse"
+        " matrices are faster. Both axes are logarithmic; networks become sparser to the right."
     )
     return FigureSpec("sparse", f"{_WHOLE} by sparse matrices", caption, panels, columns=2)
 

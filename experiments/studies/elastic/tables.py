@@ -30,7 +30,7 @@ def elastic_table(caption: str, records: Sequence[Record], arms: Sequence[str]) 
     notes = (
         "Units: of the layers that have any, in the first seed. Time: of the whole loop with its"
         " compilations and evaluations, each seed's over the same seed's dense run; the mean and"
-        " half its 95 % interval. Programs: compiled for training, the most of a run.",
+        " half its 95 % interval. Programs: compiled for training, the maximum over runs.",
     )
     return Table(caption, columns, [row for row in rows if row], notes)
 

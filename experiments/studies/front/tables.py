@@ -63,8 +63,8 @@ def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[
         ],
         [
             "Mean ± half the 95 % interval over seeds. Training FLOPs: of all the networks of a row"
-            " together, relative to one dense training as long as the front's main run. Wall: of"
-            " the same networks, on two CPU cores under other load. Rates by validation"
+            " together, relative to one dense training as long as the front's main run. Wall"
+            " time: of the same networks, on two CPU cores under other load. Rates by validation"
             f" error on other seeds: {rates['networks']:g} for fronts, {rates['uniform']:g} for"
             " uniform widths."
         ],
@@ -115,8 +115,8 @@ def short_table(records: Records, rates: Mapping[str, float], levels: Sequence[f
             f"Fashion-MNIST at 14 × 14 pixels; the whole network has widths {whole}. Mean ± half"
             f" the 95 % interval over {len(rows['front'])} seeds. Training all four networks of a"
             f" run took {_average(rows['front'], 'flops'):.2f} times the FLOPs of one dense"
-            " training of the whole one. Networks of uniformly scaled widths got as many, from"
-            " scratch, and a rate of their own."
+            " training of the whole one. Networks of uniformly scaled widths had equal training"
+            " FLOPs, from scratch, and a separately tuned learning rate."
         ],
     )
 

@@ -101,7 +101,7 @@ def error_table(rows: Rows, levels: Sequence[float], reference: float) -> Table:
         f" the MACs, up to {reference:.2f} % (the smallest uniform network of the tuning seeds) and"
         " the whole network's MACs. Training FLOPs: of all networks of a row together, relative to"
         " one dense training as long as the main run of the front; and from scratch: of the"
-        " networks that a search found, trained once more."
+        " networks that a search found, retrained."
     )
     return Table("Test error in % beside rivals", columns, cells, [note])
 

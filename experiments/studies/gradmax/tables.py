@@ -34,8 +34,8 @@ def growth_tables(records: Records, pairs: Sequence[tuple[str, str]]) -> list[Ta
         "Mean loss after growths",
         [Column("arm", numeric=False), *map(Column, titles)],
         [[Cell(arm), *map(Cell, map(_text, _losses(own)))] for arm, own in arms.items()],
-        [f"Mean ± half the 95 % interval over {len(next(iter(arms.values())))} seeds, each with a"
-         " teacher of its own. After the first: over all steps after it. After a growth: over the"
+        [f"Mean ± half the 95 % interval over {len(next(iter(arms.values())))} seeds, each with"
+        f" a different teacher. After the first: over all steps after it. After a growth: over the"
          " steps up to the next one, or to the end."],
     )  # fmt: skip
     gains = Table(
@@ -59,7 +59,7 @@ def growth_tables(records: Records, pairs: Sequence[tuple[str, str]]) -> list[Ta
         "GradMax against random, seed by seed",
         [Column("difference", numeric=False), *map(Column, titles)],
         rows,
-        ["Above zero: GradMax is ahead."],
+        ["Above zero: GradMax is better."],
     )
     return [losses, gains, differences]
 
@@ -79,7 +79,7 @@ def growth_figure(records: Records) -> FigureSpec:
     if gains:
         panels.append(Panel(gain, "Gain of the gradient's norm by growth.", *_SIZE, margins))
     caption = (
-        "Left: training loss of a student that gets one neuron after another; lines are means over"
+        "Left: training loss of a student that gains neurons one by one; lines are means over"
         " seeds, bands 95 % intervals. Right: by how much each growth raises the norm of the"
         " gradient, with 95 % intervals."
     )

@@ -10,7 +10,7 @@ from experiments.studies.learners.config import get_config
 from experiments.studies.learners.panels import density_panels
 from experiments.studies.study import Section, Study, epochs, records, sweep
 
-_HEADING = "Sparse learners on Fashion-MNIST: test error by density"
+_HEADING = "Sparse training on Fashion-MNIST: test error by density"
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:

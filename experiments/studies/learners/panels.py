@@ -49,9 +49,9 @@ def density_panels(
         name="error_density",
         heading=heading,
         caption=(
-            "Marks: means over seeds, at the density that came out; bars: 95 % confidence "
+            "Markers: means over seeds, at the resulting density; bars: 95 % confidence "
             "intervals. Networks become sparser to the right. In every panel, for comparison: "
-            f"{', '.join(known)} (in the first their marks stand slightly aside). Above {top:g} % "
+            f"{', '.join(known)} (slightly offset in the first panel). Above {top:g} % "
             "errors are written at the upper edge. The vertical axis does not begin at zero."
         ),
         panels=panels,

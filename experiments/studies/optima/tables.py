@@ -39,9 +39,9 @@ def optimum_table(lines: Sequence[Mapping[str, Any]]) -> Table:
         if name in newest
     ]
     note = (
-        "Different architectures until the lowest test error of the table (oracle: searches read"
-        " the test error). The seeds chose nothing. A search that is given up counts as many"
-        " evaluations as it had."
+        "Distinct architectures until the lowest test error of the table (oracle: searches read"
+        " the test error). The seeds were not used for tuning. An unsuccessful search counts"
+        " with all its evaluations."
     )
     return Table("Evaluations to the optimum (oracle)", columns, rows, [note])
 

@@ -26,9 +26,10 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     seconds = sum(record["wall_s"] for record in found) / len(found)
     note = (
         f"{len(found)} random networks of the table, {config.channels} channels,"
-        f" {config.cells} cell a stage, at initialisation, one batch of {config.batch} pictures of"
-        f" cifar10_jpeg, one draw of weights for all; all scores of a network took {seconds:.1f} s"
-        f" beside other work. Accuracy: 100 % − {config.against} of the table, networks of 5 cells."
+        f" {config.cells} cell per stage, at initialisation, one batch of {config.batch}"
+        f" pictures of cifar10_jpeg, the same initial weights for all; all scores of a network took"
+        f" {seconds:.1f} s under other load. Accuracy: 100 % − {config.against} of the table,"
+        f" networks of 5 cells."
         " Intervals: percentile bootstrap over networks."
     )
     figure = ranking_figure("proxies", ranked, _CAPTION)

@@ -121,7 +121,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> Table:
     note = (
         "ConvNet at a quarter of its MACs (gpnas.slim); safetensors files; error on the test"
         " digits. int4: of fully connected layers; convolutions are int8. Activations are int8,"
-        " quantized while they are computed."
+        " quantized at run time."
     )
     return Table("int8 and int4 weights by qwix, digits", columns, rows, [note])
 

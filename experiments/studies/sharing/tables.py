@@ -50,7 +50,7 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
         Column("test error, %"),
         Column("validation error, %"),
         Column("its MACs", help="Of the network found, for one image."),
-        Column("networks", help="Looked at by the search."),
+        Column("networks", help="Read by the search."),
         Column("steps", help="Of the search; a forward pass is a third of one."),
         Column("search MACs", help="Of all its forward and backward passes."),
         Column("Kendall's τ", help="Between errors with shared weights and alone, by seed."),
@@ -73,8 +73,9 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
         cells.append(Cell(", ".join(f"{tau:.2f}" for tau in taus) or formatting.MISSING))
         rows.append([*cells, Cell(str(len(group.runs)), len(group.runs))])
     note = (
-        "Mean ± half the 95 % interval over seeds. Chosen by validation images; what was chosen was"
-        " trained from scratch, each for the same steps, and the test images were used once."
+        "Mean ± half the 95 % interval over seeds. Selected by validation images; each selected"
+        " network was trained from scratch for the same number of steps, and the test images"
+        " were used once."
     )
     return Table(f"{formatting.shorten(study, 60)}: searches at equal cost", columns, rows, [note])
 
@@ -96,7 +97,7 @@ def rank_figures(summary: Summary) -> list[FigureSpec]:
             panels = [_panel(group, run) for group, run in runs]
             caption = (
                 "Validation error of random architectures: to the right with the weights of one"
-                " supernet, upwards each trained alone. A panel a seed of the supernet; τ is"
+                " supernet, upwards each trained alone. One panel per seed of the supernet; τ is"
                 " Kendall's rank correlation, with its 95 % interval over resampled architectures."
             )
             name, heading = f"shared_{formatting.slug(study)}", f"Shared weights: {study}"

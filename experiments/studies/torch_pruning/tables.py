@@ -28,8 +28,9 @@ def pruning_tables(records: Sequence[Mapping[str, Any]]) -> list[Table]:
         for model, r in newest.items()
     ]
     note = (
-        "Each: gpnas / Torch-Pruning. Half of the channels of every group go, by the L2 norm of all"
-        " the group's kernels. MACs are each library's own count: Torch-Pruning's includes padding."
+        "Each: gpnas / Torch-Pruning. Half of the channels of every group are pruned, by the L2"
+        " norm of all the group's kernels. MACs are each library's own count: Torch-Pruning's"
+        " includes padding."
         " Difference: of the two pruned networks' outputs, by the largest output."
     )
     found = Table("Groups, and pruning by half", columns, rows, [note])

@@ -189,7 +189,7 @@ def _infinite(graph: Graph, zero: np.ndarray) -> Iterator[Fixed]:
         if op.name in SINGULAR or negative or op.name == "pow":
             nodes = op.ins[SINGULAR.get(op.name, 0)].all_nodes()
             if zero[nodes].any():
-                why = f"{_place(op)} would receive zeros from removed entries"
+                why = f"{_place(op)} would get zero from removed entries"
                 yield Fixed(nodes[zero[nodes]], why)
 
 
