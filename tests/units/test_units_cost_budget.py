@@ -57,6 +57,7 @@ def all_active():
 BUDGETS = st.integers(1500, 10_000).map(lambda number: number / 1e4)
 
 
+@pytest.mark.slow
 @given(BUDGETS, st.sampled_from(units.KINDS), st.integers(0, 99))
 def test_the_budget_is_met_within_one_unit(budget, kind, seed):
     active, _, costs = updated(budget, all_active(), kind, seed=seed)
@@ -70,6 +71,7 @@ def test_the_budget_is_met_within_one_unit(budget, kind, seed):
     assert spent + cheapest > budget * (1 - 1e-5)  # nothing more fits
 
 
+@pytest.mark.slow
 @given(BUDGETS, st.sampled_from((2, 3, 4)), st.integers(0, 99))
 @example(1.0, 3, 34)
 def test_numbers_of_units_are_multiples_or_whole_groups(budget, multiple, seed):
