@@ -115,7 +115,7 @@ def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
     def scaled(pixels: jax.Array) -> jax.Array:
         return (pixels.astype(jnp.float32) / 255 - data.mean) / data.std
 
-    def of_lanes(f: Callable, axes: tuple) -> Callable:
+    def of_lanes(f: Callable, *axes: int | None) -> Callable:
         return jax.vmap(f, axes) if lanes > 1 else f
 
     def init(key: jax.Array) -> tuple:
@@ -145,17 +145,13 @@ def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
 
         return jax.lax.fori_loop(0, len(index), turn, state)  # of static length
 
-    stepwise = plan.loop == "steps"
-    looped = of_lanes(many, (0, None, None, 0))
+    stepwise, looped = plan.loop == "steps", of_lanes(many, 0, None, None, 0)
     compiled = jax.jit(one if stepwise else looped, donate_argnums=0)
 
     def run(state: tuple, index: np.ndarray) -> tuple[tuple, jax.Array]:
         state = (*state[:3], jnp.zeros_like(state[3]))
-        if not stepwise:
-            state = compiled(state, images, labels, index)
-        else:
-            for i in range(len(index)):
-                state = compiled(state, images, labels, index, np.int32(i))
+        for turn in [(np.int32(i),) for i in range(len(index))] if stepwise else [()]:
+            state = compiled(state, images, labels, index, *turn)
         return state, state[3]
 
     def evaluate(state: tuple, images: Any, labels: Any) -> jax.Array:
@@ -165,8 +161,8 @@ def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
         return jnp.stack([losses.sum(), wrong.sum()])
 
     keys = jax.random.split(jax.random.key(0), lanes)
-    start = functools.partial(jax.jit(of_lanes(init, (0,))), keys if lanes > 1 else keys[0])
-    return Plain(start, run, jax.jit(of_lanes(evaluate, (0, None, None))))
+    start = functools.partial(jax.jit(of_lanes(init, 0)), keys if lanes > 1 else keys[0])
+    return Plain(start, run, jax.jit(of_lanes(evaluate, 0, None, None)))
 
 
 def plain_steps(config: ConfigDict, data: Dataset, steps: int) -> Callable[[], Any]:

@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import AxisType
 
+from gpnas.masks._counting import counts
 from gpnas.masks.axes import AxesTable, canonical, restored, sides
 from gpnas.masks.tree import path_name
 
@@ -69,36 +69,13 @@ def mix_bits(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
     return x
 
 
-def _counts(leaf: jax.Array, thresholds: list[jax.Array]) -> list[jax.Array]:
-    """() int32 for each threshold, the number of elements of a uint32 leaf that reach it.
-
-    Of a whole leaf one reduction of many operands, so that XLA reads it once for all of them.
-    Devices would gather the result of each operand; those of sums XLA adds up all at once.
-    """
-    reached = [(leaf >= t).astype(jnp.int32) for t in thresholds]
-    if _may_be_split(leaf):
-        return [jnp.sum(x, dtype=jnp.int32) for x in reached]
-
-    def add(a: list[jax.Array], b: list[jax.Array]) -> list[jax.Array]:
-        return [x + y for x, y in zip(a, b, strict=True)]
-
-    return lax.reduce(reached, [jnp.int32(0)] * len(reached), add, tuple(range(leaf.ndim)))
-
-
-def _may_be_split(leaf: jax.Array) -> bool:
-    """Whether devices may hold parts of an array: as its type says, or the mesh that is set."""
-    mesh = jax.sharding.get_abstract_mesh()
-    unknown = AxisType.Auto in mesh.axis_types and mesh.size > 1
-    return unknown or any(axis is not None for axis in jax.typeof(leaf).sharding.spec)
-
-
 def _cost_from(groups: list[Any], costs: list[Any], thresholds: jax.Array) -> jax.Array:
     """(groups, n) int32, the cost of a group's uint32 elements that reach each of n thresholds."""
 
     def one(group: Any, costs: Any, own: jax.Array) -> jax.Array:
         pairs = zip(jax.tree.leaves(group), jax.tree.leaves(costs), strict=True)
         return sum(
-            (jnp.stack(_counts(leaf, list(own))) * cost for leaf, cost in pairs),
+            (jnp.stack(counts(leaf, list(own))) * cost for leaf, cost in pairs),
             jnp.zeros(own.shape, jnp.int32),
         )
 

@@ -123,14 +123,6 @@ def test_segments_are_the_scan(name, plan_of, digits):
 
 
 @pytest.mark.slow
-def test_replicas_are_those_of_the_scan(plan_of, digits):
-    states, _ = run(plan_of("rigl", "scan"), digits, 2)
-    found, _ = run(plan_of("rigl"), digits, 2)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(states), strict=True):
-        np.testing.assert_allclose(*as_numbers([a, b]), rtol=0, atol=1e-6)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoiled", "replicas", "backend"),
     [((15,), 1, "gpu"), ((20, 21, 22), 1, "cpu"), ((20,), 2, "gpu")],
