@@ -1,12 +1,12 @@
-"""Data as NumPy arrays: images, tables, texts, or arrays of your own; checked, and split::
+"""Data as NumPy arrays: images, tables, texts, or your own arrays; checked and split::
 
     from gpnas import data
 
     ds = data.load("fashion_mnist")
     ds.train.inputs.shape  # (54000, 28, 28, 1)
 
-How a set is found, where it is kept and what is checked: `docs/data.md`. Augmentation of training
-batches on the device: `gpnas.data.augment`.
+`docs/data.md` describes how a data set is found, where it is stored and what is checked.
+`gpnas.data.augment` augments training batches on the device.
 """
 
 from gpnas.data import pictures

@@ -1,11 +1,10 @@
-"""The decoded cache: .npy files of each split, memory-mapped, found by what they were made from.
+"""The decoded cache: memory-mapped .npy files of each split, keyed by their origin.
 
-    <cache_dir>/entries/<name>-<digest>/<split>_{inputs,targets}.npy, meta.json
-    (of each split that the data set has: train; test and validation)
-    <cache_dir>/keys/<digest of key>.json        says which entry answers a key
-    <cache_dir>/locks/<name>.lock
+    <cache_dir>/entries/<name>-<digest>/<split>_{inputs,targets}.npy, meta.json (of (one pair per
+    split: train, and test and validation if present) <cache_dir>/keys/<digest of key>.json
+    maps a key to an entry <cache_dir>/locks/<name>.lock
 
-Entries are named after their content and class names, so two sources of a set share one.
+Entries are named by content and class names, so two sources of one data set share an entry.
 """
 
 import hashlib
@@ -28,9 +27,9 @@ from gpnas.data import _storage
 from gpnas.data._dataset import Decoded, Split, content_digest
 from gpnas.data._fields import Fields, misfit
 
-# Raise it when the way of decoding changes: older entries are then no longer found.
+# Increment it when decoding changes; older entries are then no longer found.
 _FORMAT = 2
-# Entries up to this size are checked in full at every load (0.1 s), larger ones by shape only.
+# Every load checks the full content of entries up to this size (0.1 s), and shapes of larger ones.
 _VERIFY_BYTES = 1 << 30
 _SPLITS = ("train", "test", "validation")
 
@@ -39,7 +38,7 @@ Fill = Callable[[Path], Fields]
 
 
 def default_dir() -> Path:
-    """`~/.cache/gpnas/decoded`, below XDG_CACHE_HOME if that is set."""
+    """Returns `~/.cache/gpnas/decoded`, or the same below XDG_CACHE_HOME if that is set."""
     return cache_home() / "decoded"
 
 
@@ -48,10 +47,11 @@ def find(cache_dir: Path, key: Key) -> Decoded | None:
 
     Args:
       cache_dir: The cache.
-      key: What determines the content: JSON values.
+      key: JSON values that determine the content.
 
     Returns:
-      The decoded set as memory maps, or None if it is not there or is damaged (a warning says so).
+      The decoded data set as memory maps; None if it is missing or, with a warning, if it is
+      damaged.
     """
     pointer = _pointer(cache_dir, key)
     try:
@@ -65,20 +65,20 @@ def find(cache_dir: Path, key: Key) -> Decoded | None:
 
 
 def fill(cache_dir: Path, name: str, keys: Iterable[Key], write: Fill) -> Decoded:
-    """Makes an entry. Hold `lock` meanwhile.
+    """Creates an entry. The caller must hold the lock (`lock_path`).
 
     Args:
       cache_dir: The cache.
-      name: Of the data set, for the entry's name.
-      keys: What determines the content; each of them finds the entry.
-      write: Writes the arrays into the folder it is given (`array_path`) and returns their fields.
+      name: Name of the data set, part of the entry's name.
+      keys: Keys that map to the entry; each determines the content.
+      write: Writes the arrays into the given folder (`array_path`) and returns their fields.
 
     Returns:
       The decoded set as memory maps.
 
     Raises:
-      UserError: The cache cannot be written; or what `write` raises.
-      OSError: The disk is full or fails.
+      UserError: If the cache cannot be written, or by `write`.
+      OSError: If the disk is full or fails.
     """
     entries = cache_dir / "entries"
     with _storage.new_folder(entries) as folder:
@@ -100,20 +100,20 @@ def fill(cache_dir: Path, name: str, keys: Iterable[Key], write: Fill) -> Decode
 
 
 def lock_path(cache_dir: Path, name: str) -> Path:
-    """The lock to hold while an entry of this data set is made."""
+    """Returns the lock file to hold while an entry of a data set is created."""
     return cache_dir / "locks" / f"{_safe(name)}.lock"
 
 
 def array_path(folder: Path, part: str) -> Path:
-    """Where in an entry the part `<split>_inputs` or `<split>_targets` lies."""
+    """Returns the file of the part `<split>_inputs` or `<split>_targets` in an entry."""
     return folder / f"{part}.npy"
 
 
 def new_inputs(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.memmap:
-    """The inputs of split `name` in an entry: a memory map of this shape, to be filled.
+    """Creates a writable memory map for the inputs of split `name` in an entry.
 
     Raises:
-      OSError: The disk has no room for it. Without the room a write to a map would end the process.
+      OSError: If the disk has too little space; writing to the map would then kill the process.
     """
     path = array_path(folder, f"{name}_inputs")
     little = np.dtype(dtype).newbyteorder("<")
@@ -125,20 +125,20 @@ def new_inputs(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.
 
 def save_targets(folder: Path, name: str, targets: Any, dtype: Any = np.int32) -> None:
     """Writes the targets of split `name`, (n, …), into an entry, little-endian."""
-    content = io.BytesIO()  # NumPy's own writing of files does not say that a disk is full
+    content = io.BytesIO()  # NumPy's file writing does not report a full disk
     little = np.dtype(dtype).newbyteorder("<")
     np.save(content, np.asarray(targets, little), allow_pickle=False)
     write_bytes(array_path(folder, f"{name}_targets"), content.getvalue())
 
 
 def _identity(digest: str, fields: Fields) -> str:
-    """The end of an entry's name: 16 hexadecimal digits of a digest of what it holds."""
+    """Returns the last part of an entry's name: 16 hexadecimal digits of its digest."""
     text = json.dumps([_FORMAT, digest, fields._asdict()])
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _map_split(folder: Path, name: str, fields: Fields) -> Split:
-    """Opens the two arrays of a split and checks that they belong together."""
+    """Opens the two arrays of a split and checks that they are consistent."""
     inputs, targets = (
         np.load(array_path(folder, f"{name}_{part}"), "r", allow_pickle=False)
         for part in ("inputs", "targets")
@@ -150,7 +150,7 @@ def _map_split(folder: Path, name: str, fields: Fields) -> Split:
 
 
 def _open(entry: Path) -> Decoded | None:
-    """Opens an entry; None, with a warning, if it is damaged."""
+    """Opens an entry; returns None, with a warning, if it is damaged."""
     try:
         meta = parse_json((entry / "meta.json").read_bytes())
         known: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["fields"].items()}
@@ -171,7 +171,7 @@ def _open(entry: Path) -> Decoded | None:
 
 
 def _replace(folder: Path, final: Path) -> None:
-    """Puts `folder` in the place of a damaged entry. Who has that one mapped keeps it."""
+    """Replaces a damaged entry by `folder`. Processes that have mapped the old one keep it."""
     aside = final.with_name(f".tmp-{os.getpid()}-{uuid.uuid4().hex}")
     os.rename(final, aside)
     os.rename(folder, final)
@@ -179,13 +179,13 @@ def _replace(folder: Path, final: Path) -> None:
 
 
 def _pointer(cache_dir: Path, key: Key) -> Path:
-    """The file that answers a key."""
+    """Returns the file that maps a key to an entry."""
     text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
     return cache_dir / "keys" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
 
 
 def _write_pointer(cache_dir: Path, key: Key, entry: str) -> None:
-    """Writes the file that answers a key, in one step."""
+    """Writes the file that maps a key to an entry, atomically."""
     pointer = _pointer(cache_dir, key)
     pointer.parent.mkdir(parents=True, exist_ok=True)
     made = time.strftime("%FT%TZ", time.gmtime())
@@ -193,5 +193,5 @@ def _write_pointer(cache_dir: Path, key: Key, entry: str) -> None:
 
 
 def _safe(name: str) -> str:
-    """`name` as one harmless component of a path."""
+    """Returns `name` as one safe path component."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:80] or "_"

@@ -1,4 +1,4 @@
-"""CIFAR-10's binary version: 3,073 bytes a record. (The Python one is pickles: never read.)"""
+"""CIFAR-10: the binary version, 3,073 bytes per record. (The pickled version is never read.)"""
 
 import hashlib
 import tarfile
@@ -14,7 +14,7 @@ from gpnas.errors import UserError
 
 _HEIGHT, _WIDTH, _CHANNELS = 32, 32, 3
 _RECORD = 1 + _HEIGHT * _WIDTH * _CHANNELS
-_MEAN_TOLERANCE = 1e-4  # of 255: a copy through JPEG differs by 1e-2.
+_MEAN_TOLERANCE = 1e-4  # relative to 255; JPEG-compressed copies differ by 1e-2
 FOLDER = "cifar-10-batches-bin"
 PICKLES = ("cifar-10-batches-py", "cifar-10-python.tar.gz", "data_batch_1")
 
@@ -27,17 +27,17 @@ def parse(content: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
 def read_files(paths: Sequence[Path], rows: int) -> bytes:
-    """Reads binary batches that must hold `rows` records together.
+    """Reads binary batches that together must have `rows` records.
 
     Args:
       paths: The files in order, of equal length.
-      rows: Number of records in all.
+      rows: Total number of records.
 
     Returns:
-      Their content, joined.
+      Their concatenated content.
 
     Raises:
-      UserError: A file cannot be read or has another length.
+      UserError: If a file cannot be read or has another length.
     """
     size = rows // len(paths) * _RECORD
     parts = []
@@ -53,18 +53,18 @@ def read_files(paths: Sequence[Path], rows: int) -> bytes:
 
 
 def read_tar(path: Path, names: Sequence[str], rows: int) -> bytes:
-    """Reads batches inside the official archive; nothing is extracted to disk.
+    """Reads batches from the official archive without extracting it to disk.
 
     Args:
       path: `cifar-10-binary.tar.gz`.
-      names: File names of the batches inside its folder, in order, of equal length.
-      rows: Number of records in all.
+      names: File names of the batches in the archive's folder, in order, of equal length.
+      rows: Total number of records.
 
     Returns:
-      Their content, joined.
+      Their concatenated content.
 
     Raises:
-      UserError: The archive cannot be read, lacks a batch, or a batch has another length.
+      UserError: If the archive cannot be read or lacks a batch, or if a batch has another length.
     """
     size = rows // len(names) * _RECORD
     parts: dict[str, bytes] = {}
@@ -87,10 +87,10 @@ def read_tar(path: Path, names: Sequence[str], rows: int) -> bytes:
 
 
 def check_archive(path: Path, sha256: str) -> None:
-    """Compares the archive's own digest with the official one.
+    """Compares the archive's digest with the official one.
 
     Raises:
-      UserError: It differs, or the file cannot be read.
+      UserError: If they differ, or the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -109,18 +109,18 @@ def check_statistics(
     where: str,
     field: str,
 ) -> None:
-    """Checks what is known of CIFAR-10 beyond its archive: equal classes, channel means of `train`.
+    """Checks further properties of CIFAR-10: equal class sizes, and channel means of `train`.
 
     Args:
-      known: The set.
+      known: The data set.
       split: `train` or `test`.
-      mean: float64, (3,), of the split's pictures, 0 to 255.
+      mean: float64, (3,), channel means of the split's images, 0 to 255.
       labels: int32, (N,).
-      where: For the message.
-      field: The argument that chose the place, for the message.
+      where: Location, for the message.
+      field: Argument that selected the location, for the message.
 
     Raises:
-      UserError: Either differs: it is another data set, or a lossy copy.
+      UserError: If either differs: the files are another data set or a lossy copy.
     """
     classes = len(known.class_names)
     counts = np.bincount(labels, minlength=classes)

@@ -1,4 +1,4 @@
-"""The shapes in which data travel: `Split`, `Dataset`, and `Decoded` between the two."""
+"""Data types: `Decoded` (official splits), `Split`, and `Dataset` (ready for training)."""
 
 import dataclasses
 import hashlib
@@ -15,17 +15,17 @@ from gpnas.errors import UserError
 Array = npt.NDArray[Any]
 Images = npt.NDArray[np.uint8]
 
-# Rows hashed or counted at once: bounds memory, whatever the size of the set.
+# Rows hashed or counted at once; bounds memory for data sets of any size.
 _ROWS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Examples, row by row. Arrays are read-only and may be memory maps.
+    """Examples as arrays with one row per example, read-only and possibly memory-mapped.
 
     Attributes:
-      inputs: (n, …), of the type and shape that `Fields.inputs` says.
-      targets: (n, …), of the type and shape that `Fields.targets` says.
+      inputs: (n, …), type and shape as described by `Fields.inputs`.
+      targets: (n, …), type and shape as described by `Fields.targets`.
     """
 
     inputs: Array
@@ -40,18 +40,17 @@ class Dataset:
     """A data set ready for training.
 
     Attributes:
-      name: The name as given to `load`.
-      train: The official train set less the held-out parts.
-      validation: The data set's own validation set, else the held-out part of the official train
-        set: for every choice made on the way.
-      test: The official test set, else a fixed part of the train set: for the number reported at
-        the end.
-      fields: What inputs and targets are.
-      sha256: Digest of the official splits, `content_digest`. It does not depend on the place they
-        came from, nor on `validation` and `seed`; it does on `image_size`.
-      mean, std: float32, mean and standard deviation over `train`, 1 where that is 0: of each
-        channel of images on the scale 0 to 1, (channels,); of each feature, (columns,); (0,) of
-        tokens.
+      name: Name as passed to `load`.
+      train: The official training set without the held-out parts.
+      validation: The data set's own validation set, or else the held-out part of the official
+        training set; used for every choice during training.
+      test: The official test set, or else a fixed part of the training set; used for the reported
+        result only.
+      fields: Meaning of inputs and targets.
+      sha256: Digest of the official splits, `content_digest`. It depends on `image_size`, but not
+        on the source, `validation` or `seed`.
+      mean, std: float32, mean and standard deviation over `train` (1 where the deviation is 0):
+        (channels,) for images, on the scale 0 to 1; (columns,) for features; (0,) for tokens.
     """
 
     name: str
@@ -65,12 +64,12 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of every input: (height, width, channels), (columns,) or (length,)."""
+        """Shape of one input: (height, width, channels), (columns,) or (length,)."""
         return self.train.inputs.shape[1:]
 
     @property
     def num_classes(self) -> int:
-        """Outputs of a network, `fields.outputs`, by the name that networks have for them."""
+        """Number of network outputs, `fields.outputs`, under the name that networks use."""
         return self.fields.outputs
 
     @property
@@ -83,12 +82,12 @@ def standardize(inputs: Any, data: Dataset) -> Any:
     """Converts inputs to float32 of zero mean and unit deviation per channel or feature.
 
     Args:
-      inputs: (batch, …), of NumPy or JAX: images, uint8, or features, float32. Tokens are returned
+      inputs: (batch, …), NumPy or JAX: images, uint8, or features, float32. Tokens are returned
         unchanged.
-      data: The data set, whose statistics are those of its training inputs.
+      data: The data set; the statistics are those of its training inputs.
 
     Returns:
-      float32, of the same shape and library.
+      float32, of the same shape and array library.
     """
     if data.fields.inputs == "tokens":
         return inputs
@@ -100,15 +99,15 @@ def standardize(inputs: Any, data: Dataset) -> Any:
 def require_kind(
     data: Dataset, *, inputs: tuple[str, ...] = (), targets: tuple[str, ...] = ()
 ) -> None:
-    """Makes sure that a data set is of a kind that the caller can use.
+    """Checks that a data set is of a kind that the caller supports.
 
     Args:
       data: The data set.
-      inputs: Kinds of inputs that will do; empty: any.
-      targets: Kinds of targets that will do; empty: any.
+      inputs: Supported kinds of inputs; empty: any.
+      targets: Supported kinds of targets; empty: any.
 
     Raises:
-      UserError: Its inputs or targets are of another kind.
+      UserError: If its inputs or targets are of another kind.
     """
     f = data.fields
     if f.inputs not in (inputs or INPUTS) or f.targets not in (targets or TARGETS):
@@ -123,11 +122,11 @@ def require_kind(
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """A whole data set in its official order, before anything is held out.
+    """A whole data set in its official order, before any split is held out.
 
     Attributes:
-      fields: What inputs and targets are.
-      splits: The official splits: `train`; `test` and `validation`, if there are such.
+      fields: Meaning of inputs and targets.
+      splits: The official splits: `train`, and `test` and `validation` if they exist.
       sha256: `content_digest` of the splits.
     """
 
@@ -137,15 +136,15 @@ class Decoded:
 
 
 def content_digest(fields: Fields, splits: Mapping[str, Split]) -> str:
-    """Digest of what a data set holds, the same for every source and storage.
+    """Returns a digest of the content of a data set, equal for every source and storage.
 
     Args:
-      fields: What inputs and targets are.
-      splits: Train, test, validation, as far as there are such, in their official order.
+      fields: Meaning of inputs and targets.
+      splits: Train, test, validation, as far as they exist, in their official order.
 
     Returns:
-      SHA-256 in hexadecimal over, for each split, the little-endian bytes of inputs and targets, in
-      C order; before them, except for images with classes, fields and shapes as JSON.
+      Hexadecimal SHA-256 of the little-endian bytes of inputs and targets of each split, in C
+      order. Except for images with classes, fields and shapes as JSON are hashed first.
     """
     digest = hashlib.sha256()
     if (fields.inputs, fields.targets) != ("image", "class"):
@@ -160,6 +159,6 @@ def content_digest(fields: Fields, splits: Mapping[str, Split]) -> str:
 
 
 def blocks(array: Array) -> Iterable[Array]:
-    """Yields the rows of an array (n, …) in order, a bounded number at a time."""
+    """Yields the rows of an array (n, …) in order, in blocks of bounded size."""
     for start in range(0, len(array), _ROWS):
         yield array[start : start + _ROWS]

@@ -1,4 +1,4 @@
-"""Scikit-learn's 1,797 digits of 8 x 8 pixels: on every machine, without network. For tests."""
+"""Scikit-learn's 1,797 digits of 8 × 8 pixels; available without network, for tests."""
 
 import numpy as np
 
@@ -11,13 +11,13 @@ _LEVELS = 16
 
 
 def load(size: Size | None) -> Decoded:
-    """The digits, split 80/20 into train and test at random, not by class, always in the same way.
+    """Returns the digits, split 80/20 into train and test by a fixed, unstratified permutation.
 
     Args:
-      size: Height and width wanted; None for 8 x 8.
+      size: Requested height and width; None for 8 × 8.
 
     Returns:
-      Images of one channel, 0 to 255 (17 levels).
+      Images with one channel, 0 to 255 (17 levels).
     """
     from sklearn.datasets import load_digits
 

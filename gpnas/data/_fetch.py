@@ -1,8 +1,8 @@
-"""Getting raw files from elsewhere, never waiting long for nothing.
+"""Downloads of raw files, with a limit on the time without progress.
 
-Both ways write into a folder while the caller watches it grow. Waiting without growth is charged to
-one `Patience` for the whole search, so a machine without network learns it in seconds, while a slow
-line that does deliver may take its time.
+Both kinds of downloads write into a folder, whose growth is monitored. Time without growth counts
+against one `Patience`, shared by all sources. A machine without network thus fails within seconds,
+while a slow connection may take longer.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# Fewer bytes than this do not count as progress (a server that trickles is one that hangs).
+# Fewer bytes than this do not count as progress, so that a trickling server times out.
 _PROGRESS_BYTES = 128 << 10
 _LONGEST_SECONDS = 1800.0
 SOURCE_SECONDS = 10.0
@@ -27,28 +27,28 @@ _POLL_SECONDS = 0.05
 
 @dataclasses.dataclass
 class Patience:
-    """Seconds that may still be spent waiting without progress, over all sources together."""
+    """Seconds left for waiting without progress, shared by all sources."""
 
     seconds: float = 25.0
 
 
 class FetchError(Exception):
-    """Why a source gave nothing, in one line. Never leaves `gpnas.data`."""
+    """Reason why a source failed, in one line; never raised outside `gpnas.data`."""
 
 
 def watch(
     done: Callable[[], bool], received: Callable[[], int], patience: Patience, what: str
 ) -> None:
-    """Waits until `done`, as long as bytes keep coming.
+    """Waits until `done`, as long as bytes arrive.
 
     Args:
-      done: Whether it is over.
-      received: Bytes so far.
-      patience: Charged with every wait without progress.
-      what: The source, for the message.
+      done: Whether the download has finished.
+      received: Number of bytes received.
+      patience: Reduced by the time without progress.
+      what: Name of the source, for the message.
 
     Raises:
-      FetchError: Nothing came for 10 s, or patience is used up, or half an hour is over.
+      FetchError: After 10 s without progress, when patience is used up, or after half an hour.
     """
     start = mark = time.monotonic()
     seen = 0
@@ -65,10 +65,10 @@ def watch(
 
 
 def debian(package: str, folder: Path, patience: Patience) -> Path:
-    """Downloads a Debian package and unpacks it below `folder`; needs no root, installs nothing.
+    """Downloads a Debian package and unpacks it below `folder`; needs no root and installs nothing.
 
     Args:
-      package: Its name.
+      package: Name of the package.
       folder: An empty folder.
       patience: See `watch`.
 
@@ -76,7 +76,7 @@ def debian(package: str, folder: Path, patience: Patience) -> Path:
       The root of the unpacked package.
 
     Raises:
-      FetchError: There is no apt-get or dpkg, or they failed, or nothing arrived.
+      FetchError: If apt-get or dpkg is missing or fails, or if nothing arrives.
     """
     for tool in ("apt-get", "dpkg"):
         if shutil.which(tool) is None:
@@ -86,12 +86,12 @@ def debian(package: str, folder: Path, patience: Patience) -> Path:
     try:
         _apt_get(common, ["download", package], folder, patience)
     except FetchError:
-        # A machine's lists of packages may be missing or out of date: fetch some into our folder.
+        # Package lists of the machine may be missing or outdated: fetch new ones into our folder.
         for name in ("lists/partial", "cache/archives/partial"):
             (folder / name).mkdir(parents=True)
         here = folder.absolute()
         common += [f"Dir::State::Lists={here}/lists", f"Dir::Cache={here}/cache"]
-        # Its folder need not be readable for apt's own user.
+        # The folder may be unreadable for apt's own user.
         common += ["Acquire::Languages=none", "APT::Sandbox::User=root"]
         _apt_get(common, ["update"], folder, patience)
         _apt_get(common, ["download", package], folder, patience)
@@ -105,13 +105,13 @@ def debian(package: str, folder: Path, patience: Patience) -> Path:
 def _apt_get(
     options: Sequence[str], arguments: Sequence[str], folder: Path, patience: Patience
 ) -> None:
-    """Runs apt-get with options of its own, as the user of this process."""
+    """Runs apt-get with local options, as the user of this process."""
     given = [part for option in options for part in ("-o", option)]
     _command(["apt-get", "-qq", *given, *arguments], folder, patience)
 
 
 def _command(command: Sequence[str], folder: Path, patience: Patience) -> None:
-    """Runs a command in a folder and watches that grow; ends it if it does not."""
+    """Runs a command in a folder and monitors its growth; kills the command if it stops growing."""
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -136,16 +136,16 @@ def _command(command: Sequence[str], folder: Path, patience: Patience) -> None:
 
 
 def official(address: str, names: Sequence[str], folder: Path, patience: Patience) -> None:
-    """Downloads files one after the other.
+    """Downloads files one after another.
 
     Args:
-      address: The address up to the names.
-      names: File names, there and here.
-      folder: Where they go.
+      address: Address without the file names.
+      names: File names, remote and local.
+      folder: Target folder.
       patience: See `watch`.
 
     Raises:
-      FetchError: The server is not reached, refuses, or stops sending.
+      FetchError: If the server is unreachable, refuses the request, or stops sending.
     """
     errors: list[str] = []
     stop = threading.Event()
@@ -158,7 +158,7 @@ def official(address: str, names: Sequence[str], folder: Path, patience: Patienc
                 errors.append(f"{address}{name}: {error}")
                 return
 
-    # A daemon thread: looking up a host name cannot be interrupted, only left behind.
+    # A daemon thread, since a host name lookup cannot be interrupted.
     thread = threading.Thread(target=work, daemon=True, name="gpnas-download")
     thread.start()
     try:
@@ -170,7 +170,7 @@ def official(address: str, names: Sequence[str], folder: Path, patience: Patienc
 
 
 def _download(url: str, path: Path, stop: threading.Event) -> None:
-    """Copies an address to a file, until asked to stop."""
+    """Copies the content of an address to a file until `stop` is set."""
     with urllib.request.urlopen(url, timeout=8) as response, path.open("wb") as file:
         received = 0
         while chunk := response.read(1 << 16):
@@ -184,7 +184,7 @@ def _download(url: str, path: Path, stop: threading.Event) -> None:
 
 
 def _size(folder: Path) -> int:
-    """Bytes in the files below a folder, some of which may vanish meanwhile."""
+    """Returns the bytes in the files below a folder; files may vanish meanwhile."""
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""What inputs and targets of a data set mean, and the arrays that hold them."""
+"""Meaning of the inputs and targets of a data set, and their array types."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -19,11 +19,12 @@ class Fields(NamedTuple):
         (n, columns); "tokens": int32, (n, length), 0 to `tokens` - 1.
       targets: "class": int32, (n,), 0 to `outputs` - 1; "value": float32, (n, outputs); "labels":
         bool, (n, outputs); "next": int32, (n, length), the token that follows each input token.
-      outputs: Outputs of a network: classes, values or labels, or tokens where targets are "next".
-      names: Of the outputs; may be empty.
-      units: Of the values; may be empty.
+      outputs: Number of network outputs: classes, values or labels, or tokens if targets are
+        "next".
+      names: Names of the outputs; may be empty.
+      units: Units of the values; may be empty.
       columns: Names of the features; may be empty.
-      tokens: Size of the vocabulary of the inputs, where these are tokens.
+      tokens: Vocabulary size of the inputs, if they are tokens.
     """
 
     inputs: InputKind
@@ -36,7 +37,7 @@ class Fields(NamedTuple):
 
 
 class _Array(NamedTuple):
-    """How the arrays of a kind are held: type, number of axes, and the NumPy kinds that fit it."""
+    """Storage of a kind: dtype, number of axes, and the NumPy kinds that convert to it."""
 
     dtype: Any
     axes: int
@@ -59,20 +60,20 @@ TARGETS: Mapping[str, _Array] = {
 
 
 def image_fields(class_names: tuple[str, ...]) -> Fields:
-    """The fields of pictures with classes."""
+    """Returns the fields of images with classes."""
     return Fields("image", "class", len(class_names), class_names)
 
 
 def check_fields(fields: Any, field: str, got: str) -> None:
-    """Makes sure that a user's `Fields` are complete and agree with each other.
+    """Checks that a user's `Fields` are complete and consistent.
 
     Args:
-      fields: What should be `Fields`.
-      field: The argument that chose it, for the message.
-      got: Its value, for the message.
+      fields: Expected to be `Fields`.
+      field: Argument that selected them, for the message.
+      got: Value of the argument, for the message.
 
     Raises:
-      UserError: They are not.
+      UserError: If they are not.
     """
     if not isinstance(fields, Fields):
         raise UserError(field, got, f"fields of type gpnas.data.Fields, not {fields!r}")
@@ -92,7 +93,7 @@ def _are_texts(*tuples: Any) -> bool:
     )
 
 
-# What `Fields` must be, in an order in which each rule may rely on those before.
+# Rules for `Fields`; each may rely on those before it.
 _RULES: Mapping[str, Callable[[Fields], bool]] = {
     f"inputs: {', '.join(INPUTS)}": lambda f: f.inputs in tuple(INPUTS),
     f"targets: {', '.join(TARGETS)}": lambda f: f.targets in tuple(TARGETS),
@@ -119,7 +120,7 @@ _RULES: Mapping[str, Callable[[Fields], bool]] = {
 
 
 def misfit(fields: Fields, inputs: Any, targets: Any) -> str:
-    """Which array is not held as its kind says, by type and shape; "" if both are."""
+    """Returns which array has another type or shape than its kind requires; "" if none."""
     for part, array, kind in (
         ("inputs", inputs, INPUTS[fields.inputs]),
         ("targets", targets, TARGETS[fields.targets]),

@@ -1,4 +1,4 @@
-"""A user's own pictures: `train/<class>/*.png` and `test/<class>/*.jpg`."""
+"""Image folders: `train/<class>/*.png` and `test/<class>/*.jpg`."""
 
 import dataclasses
 import hashlib
@@ -28,12 +28,12 @@ Rows = Sequence[tuple[Path, int]]
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """The pictures of a folder, found but not opened.
+    """The images of a folder, listed but not opened.
 
     Attributes:
       root: The folder.
-      class_names: Names of the folders in `train/`, numbers in them in numeric order.
-      splits: Files and labels of `train`, `test`, and `validation` if there is such a folder: by
+      class_names: Names of the folders in `train/`, in natural order.
+      splits: Files and labels of `train`, `test`, and `validation` if that folder exists; sorted by
         class, then by name.
     """
 
@@ -43,30 +43,30 @@ class Listing:
 
     @property
     def paths(self) -> list[Path]:
-        """All pictures, split by split."""
+        """All images, split by split."""
         return [path for rows in self.splits.values() for path, _ in rows]
 
     def fingerprint(self) -> str:
-        """A cheap digest: classes, paths, sizes and times of modification."""
+        """Returns a cheap digest of classes, paths, sizes and modification times."""
         names = "\0".join(self.class_names).encode(errors="surrogateescape")
         return hashlib.sha256(names).hexdigest() + _storage.fingerprint(self.paths, self.root)
 
 
 def scan(root: Path) -> Listing:
-    """Lists the pictures of a folder.
+    """Lists the images of a folder.
 
     Args:
-      root: A folder with `train/<class>/` and `test/<class>/`, perhaps also `val/<class>/` (or
-        `valid`, `validation`). Pictures end in one of `pictures.SUFFIXES`. Hidden files are
-        ignored, others are too, with a warning.
+      root: A folder with `train/<class>/` and `test/<class>/`, and optionally `val/<class>/` (or
+        `valid`, `validation`). Image files end in one of `pictures.SUFFIXES`. Other files are
+        ignored, with a warning unless they are hidden.
 
     Returns:
       The listing.
 
     Raises:
-      UserError: `train` or `test` is missing or empty, there are fewer than two classes, a class of
-        `train` has no pictures, one of another split is not in `train`, or there are two folders
-        for validation.
+      UserError: If `train` or `test` is missing or empty, if there are fewer than two classes, if a
+        class of `train` has no images, if a class of another split is not in `train`, or if there
+        are two validation folders.
     """
     for name in ("train", "test"):
         if not (root / name).is_dir():
@@ -102,13 +102,13 @@ def scan(root: Path) -> Listing:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Folders in a folder, in natural order, without hidden ones."""
+    """Returns the subfolders of a folder in natural order, without hidden ones."""
     found = (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
     return sorted(found, key=natural_order)
 
 
 def _rows(folder: Path, class_names: Sequence[str]) -> Rows:
-    """Pictures and labels in `folder/<class>/`."""
+    """Returns images and labels in `folder/<class>/`."""
     _warn(folder, [path for path in _visible(folder) if not path.is_dir()])
     rows: list[tuple[Path, int]] = []
     for label, name in enumerate(class_names):
@@ -126,7 +126,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _warn(folder: Path, ignored: Sequence[Path]) -> None:
-    """Says which entries of a folder are no pictures."""
+    """Warns about entries of a folder that are not images."""
     if ignored:
         names = ", ".join(path.name for path in ignored[:3]) + (", …" if ignored[3:] else "")
         text = "%s: %d entries are not pictures, ignored: %s (pictures end in %s)"
@@ -134,21 +134,22 @@ def _warn(folder: Path, ignored: Sequence[Path]) -> None:
 
 
 def decode(listing: Listing, folder: Path, size: Size | None) -> Fields:
-    """Decodes the pictures into a cache entry.
+    """Decodes the images into a cache entry.
 
-    Grayscale if every picture is stored so, without an alpha channel; otherwise RGB.
+    Images are grayscale if every file is stored as grayscale without alpha channel, and RGB
+    otherwise.
 
     Args:
-      listing: The pictures.
+      listing: The images.
       folder: The cache entry to write.
-      size: Height and width wanted; None if all pictures have the same anyway.
+      size: Requested height and width; None if all images have the same size.
 
     Returns:
       The fields.
 
     Raises:
-      UserError: A picture is broken or has 32 bits a channel (the message names it), or
-        they differ in size and none is given.
+      UserError: If an image is damaged or has 32 bits per channel (the message names the file), or
+        if images differ in size and `size` is None.
     """
     every = listing.paths
     channels = 1 if all(is_gray(path) for path in every) else 3

@@ -1,4 +1,4 @@
-"""The idx format of MNIST and its kin: a header with the shape, then the bytes."""
+"""The idx format of MNIST and similar data sets: a header with the shape, then the bytes."""
 
 import gzip
 import math
@@ -15,24 +15,24 @@ _UINT8 = 0x08
 
 
 def header(shape: tuple[int, ...]) -> bytes:
-    """The idx header of a uint8 array: two zero bytes, type, rank, then big-endian sizes."""
+    """Returns the idx header of a uint8 array: two zero bytes, type, rank, big-endian sizes."""
     return struct.pack(f">HBB{len(shape)}I", 0, _UINT8, len(shape), *shape)
 
 
 def read(path: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.uint8], bytes]:
-    """Reads an idx file, gzip-compressed or not, that must hold a uint8 array of this shape.
+    """Reads an idx file, gzip-compressed or not, that must contain a uint8 array of this shape.
 
-    No more is decompressed than such a file can hold.
+    It decompresses at most the expected number of bytes.
 
     Args:
       path: The file; compressed if its name ends in `.gz`.
-      shape: What it must hold.
+      shape: Required shape.
 
     Returns:
-      The array, uint8, read-only, and the whole uncompressed content.
+      The array, uint8, read-only, and the complete uncompressed content.
 
     Raises:
-      UserError: The file cannot be read or holds something else.
+      UserError: If the file cannot be read or has other content.
     """
     start = header(shape)
     size = len(start) + math.prod(shape)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-# The parts of a set, in the order in which they are stored and digested.
+# Parts of a data set, in the order of storage and hashing.
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 
 _IDX_FILES = {
@@ -29,20 +29,20 @@ _CIFAR_CLASSES = (
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """A data set whose official raw files can be read.
+    """A data set whose official raw files are supported.
 
     Attributes:
-      name: As TFDS calls it.
+      name: Name in TFDS.
       shape: Height, width, channels.
-      rows: Number of pictures in `train` and `test`.
-      class_names: By label.
-      layout: `idx` (four files) or `cifar` (binary batches, or the archive of them).
+      rows: Number of images in `train` and `test`.
+      class_names: Class names by label.
+      layout: `idx` (four files) or `cifar` (binary batches, or their archive).
       files: File names of each part, without `.gz`.
       sha256: For `idx`, SHA-256 of each file's uncompressed content; for `cifar`, of the archive.
-      address: Where the official files are, up to the file name.
+      address: Address of the official files, without file names.
       train_mean: For `cifar`, the channel means of `train`, 0 to 255.
-      debian_package: Debian's package of the set, if there is one.
-      debian_folder: Where that package puts the files.
+      debian_package: Debian package of the data set, if one exists.
+      debian_folder: Folder into which that package installs the files.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Known:
 
     @property
     def pinned(self) -> bool:
-        """Whether checksums settle the decoded content, wherever it came from."""
+        """Whether checksums determine the decoded content for every source."""
         return self.layout == "idx"
 
 

@@ -1,4 +1,4 @@
-"""`load`: from a name to arrays."""
+"""`load`: loads a data set by name."""
 
 import dataclasses
 import os
@@ -42,7 +42,7 @@ PathLike = str | os.PathLike[str]
 
 @dataclasses.dataclass(frozen=True)
 class _Request:
-    """The arguments of `load`, checked."""
+    """The checked arguments of `load`."""
 
     name: str
     size: Size | None
@@ -69,35 +69,35 @@ def load(
     target_kind: str | None = None,
     length: int = _LENGTH,
 ) -> Dataset:
-    """Loads a data set: images with classes, a table, a text, or arrays of your own.
+    """Loads a data set: images with classes, a table, a text, or your own arrays.
 
-    Where a named set is looked for, and where it is kept: `docs/data.md`.
+    `docs/data.md` describes where a named data set is searched and stored.
 
     Args:
       name: `fashion_mnist`, `mnist`, `cifar10`, `digits`, `folder:PATH` (`train/<class>/` and
         `test/<class>/` with pictures), `csv:PATH` (a table of numbers), `text:PATH` (characters),
-        `module:function` (that returns a `Source`), or a set that TFDS has prepared as array_record
-        (`name` or `name/config`).
+        `module:function` (a function that returns a `Source`), or a data set that TFDS has prepared
+        as array_record (`name` or `name/config`).
       raw_dir: Folder with the official raw files (idx, or the binary version of CIFAR-10). If
-        given, nothing else is tried.
-      data_dir: TFDS's folder, which is only read. Default: TFDS_DATA_DIR, `~/tensorflow_datasets`.
+        given, no other source is tried.
+      data_dir: TFDS's folder, read-only. Default: TFDS_DATA_DIR, `~/tensorflow_datasets`.
       cache_dir: Folder of the decoded cache. Default: `~/.cache/gpnas/decoded`.
-      validation: Part of the official train set to hold out, in (0, 1); every class keeps an
-        example to train on. Not used where the data set has a validation set of its own (`val/` or
-        `val.csv` of a folder, a split `validation` of TFDS beside `test`).
-      seed: Chooses that part, 0 to 2**32 - 1. Test sets never depend on it.
-      image_size: Side, or height and width, in pixels, to resample to. Default: as they are.
-      download: Whether the network may be used.
-      target: Of a table: the columns to predict, with commas between them; the last by default.
-      target_kind: Of a table: `class` (the default), `value` (regression) or `labels` (0 and 1).
-      length: Of a text: characters per sequence.
+      validation: Fraction of the official training set to hold out, in (0, 1); every class keeps a
+        training example. Unused if the data set has its own validation set (`val/` or `val.csv` of
+        a folder; in TFDS, a split `validation` in addition to `test`).
+      seed: Seed of the held-out part, 0 to 2**32 - 1. Test sets never depend on it.
+      image_size: Side, or height and width, in pixels, to resample to. Default: the stored size.
+      download: Whether to use the network.
+      target: For a table: the columns to predict, separated by commas; the last by default.
+      target_kind: For a table: `class` (the default), `value` (regression) or `labels` (0 and 1).
+      length: For a text: characters per sequence.
 
     Returns:
-      The data set. Its arrays are read-only, and views of memory maps where nothing is held out.
+      The data set. Its arrays are read-only; without a held-out part they are views of memory maps.
 
     Raises:
-      UserError: An argument, a file or an array is wrong, or no source has the set; the message
-        says which and why.
+      UserError: If an argument, a file or an array is invalid, or if no source has the data set;
+        the message gives the reason.
     """
     _check(name, validation, seed)
     raw, prepared, cache = (
@@ -131,7 +131,7 @@ def _check(name: object, validation: object, seed: object) -> None:
 
 
 def _assemble(request: _Request, decoded: Decoded, validation: float, seed: int) -> Dataset:
-    """Holds out the sets that the data set has not, and measures the training inputs."""
+    """Holds out missing splits and computes the statistics of the training inputs."""
     name = request.name
     if "validation" in decoded.splits and validation != _VALIDATION:
         logging.warning("data.validation=%s is not used: %s has a validation set", validation, name)
@@ -153,7 +153,7 @@ def _assemble(request: _Request, decoded: Decoded, validation: float, seed: int)
 
 
 def _frozen(split: Split) -> Split:
-    """A split of plain arrays that cannot be written to: views, as the arrays may be the user's."""
+    """Returns a split with read-only views; the arrays may belong to the user."""
     inputs, targets = (np.asarray(array).view() for array in (split.inputs, split.targets))
     inputs.setflags(write=False)
     targets.setflags(write=False)
@@ -161,7 +161,7 @@ def _frozen(split: Split) -> Split:
 
 
 def _decoded(request: _Request) -> Decoded:
-    """The whole set, from whichever kind of source its name means."""
+    """Returns the decoded data set from the kind of source that its name selects."""
     name = request.name
     known = KNOWN.get(name)
     if request.raw_dir is not None and known is None:
@@ -188,7 +188,7 @@ def _decoded(request: _Request) -> Decoded:
 
 
 def _from_user(request: _Request) -> Decoded:
-    """A table, a text, or what a function of the user's returns."""
+    """Decodes a table, a text, or the result of a user's function."""
     if request.size is not None:
         raise UserError("data.image_size", request.size, f"None for {request.name!r}")
     kind, _, rest = request.name.partition(":")
@@ -207,7 +207,7 @@ def _from_user(request: _Request) -> Decoded:
 
 
 def _from_folder(request: _Request) -> Decoded:
-    """A user's pictures, decoded again when a file is new, gone, or changed."""
+    """Decodes an image folder; again if a file was added, removed or changed."""
     path = request.name.removeprefix(_FOLDER)
     if not path:
         raise UserError("data.name", request.name, _NAMES)
@@ -218,7 +218,7 @@ def _from_folder(request: _Request) -> Decoded:
 
 
 def _from_raw_dir(request: _Request, known: Known, raw_dir: Path) -> Decoded:
-    """A known set from the files that the user named, and from nothing else."""
+    """Decodes a known data set from the user's `raw_dir` and no other source."""
     paths = _sources.raw_files(known, raw_dir)
     key = _key(request, {"raw": _storage.fingerprint(paths, raw_dir), "known": _pins(known)})
     also = [_key(request, {"known": _pins(known)})] if known.pinned else []
@@ -230,7 +230,7 @@ def _from_raw_dir(request: _Request, known: Known, raw_dir: Path) -> Decoded:
 
 
 def _from_name(request: _Request, known: Known | None) -> Decoded:
-    """A set by its name: from the cache, from prepared data, or, if known, from raw files."""
+    """Decodes a data set by name: from the cache, prepared data, or, if known, raw files."""
     name = request.name
     prepared, reason = _prepared.find(name, request.data_dir)
     if prepared is None and known is None:
@@ -250,7 +250,7 @@ def _from_name(request: _Request, known: Known | None) -> Decoded:
         assert prepared is not None
         content = {"prepared": _prepared.fingerprint(prepared)}
     if known is None:
-        # Entries of before may lack the data set's own validation set: they are not to be found.
+        # Older entries may lack the data set's own validation set, so they must not be found.
         content["splits"] = "with validation"
     return _cached(request, name, _key(request, content), write)
 
@@ -262,9 +262,9 @@ def _cached(
     write: _cache.Fill,
     also: Sequence[_cache.Key] = (),
 ) -> Decoded:
-    """Opens the entry of a key; makes it if there is none, one process at a time.
+    """Opens the entry of a key; creates it if it does not exist, one process at a time.
 
-    An entry that is made is found by the keys `also`, too.
+    The keys `also` map to a new entry, too.
     """
     found = _cache.find(request.cache_dir, key)
     if found:
@@ -276,11 +276,11 @@ def _cached(
 
 
 def _key(request: _Request, content: dict[str, str]) -> _cache.Key:
-    """The cache key: the kind of set, what settles its content, and the size."""
+    """Returns the cache key: kind of data set, what determines its content, and image size."""
     name = "folder" if request.name.startswith(_FOLDER) else request.name
     return {"name": name, "image_size": request.size, **content}
 
 
 def _pins(known: Known) -> str:
-    """All checksums of a known set in one string."""
+    """Returns all checksums of a known data set in one string."""
     return ",".join(f"{part}={digest}" for part, digest in sorted(known.sha256.items()))

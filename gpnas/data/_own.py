@@ -1,4 +1,4 @@
-"""Data of a user's own function: arrays, or sources that are read by index."""
+"""Data from a user's function: arrays, or sources read by index."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,17 +15,17 @@ Examples = Any  # see `Source`
 
 
 class Source(NamedTuple):
-    """What a function of your own, `data.name=module:function`, returns.
+    """Return value of a user's function, `data.name=module:function`.
 
-    Examples are a tuple `(inputs, targets)` of arrays, (n, …), as `Fields` says, or anything with
-    `__len__` and `__getitem__` whose items are pairs `(input, target)`, such as a source of Grain.
-    Arrays of the right type are not copied unless a set is held out of them.
+    Examples are a tuple `(inputs, targets)` of arrays, (n, …), as described by `Fields`, or an
+    object with `__len__` and `__getitem__` whose items are pairs `(input, target)`, such as a Grain
+    source. Arrays of the required dtype are copied only if a split is held out of them.
 
     Attributes:
-      fields: What inputs and targets are.
-      train: Examples to train on.
-      test: The test set; a fixed fifth of `train` if there is none.
-      validation: The validation set; held out of `train` if there is none.
+      fields: Meaning of inputs and targets.
+      train: Training examples.
+      test: The test set; None: a fixed fifth of `train`.
+      validation: The validation set; None: held out of `train`.
     """
 
     fields: Fields
@@ -35,14 +35,14 @@ class Source(NamedTuple):
 
 
 def load(name: str, folder: Path) -> Decoded:
-    """The data of a user's function, checked.
+    """Returns the data of a user's function after checks.
 
     Args:
       name: `module:function`; the function takes no arguments.
-      folder: Of large arrays that are read from a source, see `new_array`.
+      folder: Folder of large arrays that are read from a source, see `new_array`.
 
     Raises:
-      UserError: There is no such function, it fails, or its arrays are not what its fields say.
+      UserError: If the function does not exist or fails, or if its arrays do not match its fields.
     """
     make: Any = plugins.find("data.name", name, dict.fromkeys(_OURS))
     if not callable(make):
@@ -73,14 +73,14 @@ _OURS = ("fashion_mnist", "mnist", "cifar10", "digits", "folder:PATH", "csv:PATH
 
 
 def _split(got: str, fields: Fields, examples: Examples, folder: Path) -> Split:
-    """Examples as arrays of their kinds' types; see `Source`."""
+    """Converts examples to arrays of the types of their kinds; see `Source`."""
     try:
         pair = isinstance(examples, tuple) and len(examples) == 2
         given = examples if pair else _read(got, examples, folder)
         inputs, targets = (np.asarray(array) for array in given)
     except UserError:
         raise
-    except Exception as error:  # of a source of the user's: it may raise anything
+    except Exception as error:  # user code may raise anything
         allowed = f"arrays, or a source of pairs (input, target) ({brief(error)})"
         raise UserError("data.name", got, allowed) from error
     if fields.targets == "value" and targets.ndim == 1:
@@ -97,7 +97,7 @@ def _split(got: str, fields: Fields, examples: Examples, folder: Path) -> Split:
 
 
 def _read(got: str, source: Any, folder: Path) -> tuple[Array, Array]:
-    """Reads all examples of a source into arrays, one at a time."""
+    """Reads all examples of a source into arrays, one by one."""
     n = len(source)
     if n == 0:
         raise UserError("data.name", got, "one example or more")
@@ -118,7 +118,7 @@ def _read(got: str, source: Any, folder: Path) -> tuple[Array, Array]:
 
 
 def _pair(got: str, row: int, example: Any) -> tuple[Any, Any]:
-    """An example of a source, if it is a pair."""
+    """Returns an example of a source if it is a pair."""
     if not isinstance(example, tuple | list) or len(example) != 2:
         allowed = f"pairs (input, target), not {type(example).__name__} in example {row}"
         raise UserError("data.name", got, allowed)
@@ -126,10 +126,10 @@ def _pair(got: str, row: int, example: Any) -> tuple[Any, Any]:
 
 
 def _cast(got: str, part: str, array: Array, kind: Any) -> Array:
-    """An array in its kind's type, itself where it has that already.
+    """Converts an array to the type of its kind, without a copy if it has that type.
 
     Raises:
-      UserError: It has another type than fits, or values that are not finite in float32.
+      UserError: If its type cannot be converted, or values are not finite in float32.
     """
     if array.dtype == kind.dtype and array.dtype.isnative:
         cast = array
@@ -157,7 +157,7 @@ def _same_range(array: Array, cast: Array) -> bool:
 
 
 def _check_range(got: str, part: str, array: Array, count: int) -> None:
-    """Makes sure that whole numbers are from 0 to `count` - 1; 0 for no limit."""
+    """Checks that integers are from 0 to `count` - 1; 0 for no limit."""
     if count and (array.min() < 0 or array.max() >= count):
         worst = int(array.min()) if array.min() < 0 else int(array.max())
         raise UserError("data.name", got, f"{part} from 0 to {count - 1}, not {worst}")

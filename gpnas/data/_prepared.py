@@ -1,4 +1,4 @@
-"""Reading prepared TFDS data: array_record only, through `as_data_source`, without TensorFlow."""
+"""Prepared TFDS data: array_record only, through `as_data_source`, without TensorFlow."""
 
 import hashlib
 import re
@@ -19,12 +19,12 @@ from gpnas.errors import UserError
 _FORMAT = "array_record"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _BATCH = 1024
-# What reading damaged records or pictures is known to raise.
+# Exceptions that damaged records or images are known to raise.
 _DAMAGED = (OSError, ValueError, LookupError, RuntimeError, SyntaxError, EOFError)
 
 
 def tfds_order(split: str, n: int) -> npt.NDArray[np.intp]:
-    """The order in which TFDS stores n examples whose keys are 0 … n-1.
+    """Returns the order in which TFDS stores n examples whose keys are 0 … n-1.
 
     TFDS sorts by the MD5 of the split's name followed by the key.
 
@@ -40,14 +40,14 @@ def tfds_order(split: str, n: int) -> npt.NDArray[np.intp]:
 
 
 def find(name: str, data_dir: Path) -> tuple[Path | None, str]:
-    """Looks for the newest prepared version of a set.
+    """Finds the newest prepared version of a data set.
 
     Args:
-      name: As TFDS calls it: `name` or `name/config`.
-      data_dir: Where to look.
+      name: Name in TFDS: `name` or `name/config`.
+      data_dir: Folder to search.
 
     Returns:
-      The folder with `dataset_info.json`, or None; and then, why there is none.
+      The folder with `dataset_info.json` or None, and the reason if None.
     """
     folder = data_dir / name
     versions = _versions(folder)
@@ -67,7 +67,7 @@ def find(name: str, data_dir: Path) -> tuple[Path | None, str]:
 
 
 def _versions(folder: Path) -> list[Path]:
-    """Prepared versions below `<data_dir>/<name>`, oldest first."""
+    """Returns the prepared versions below `<data_dir>/<name>`, oldest first."""
     found = [
         path.parent
         for path in folder.glob("*/dataset_info.json")
@@ -77,7 +77,7 @@ def _versions(folder: Path) -> list[Path]:
 
 
 def fingerprint(directory: Path) -> str:
-    """A cheap digest of the files of a prepared set."""
+    """Returns a cheap digest of the files of a prepared data set."""
     return _storage.fingerprint((path for path in directory.iterdir() if path.is_file()), directory)
 
 
@@ -87,20 +87,20 @@ def decode(
     size: Size | None,
     known: Known | None,
 ) -> Fields:
-    """Decodes a prepared set into a cache entry, in official order where that is known.
+    """Decodes a prepared data set into a cache entry, in official order where that is known.
 
     Args:
-      directory: The prepared set.
+      directory: Folder of the prepared data set.
       folder: The cache entry to write.
-      size: Height and width wanted; None for as they are.
-      known: The set, if its official order and its numbers are known.
+      size: Requested height and width; None for the stored size.
+      known: Constants of the data set, if it is a known one.
 
     Returns:
       The fields.
 
     Raises:
-      UserError: It is not an image classification set of one size with train and test splits, its
-        files are damaged, or it is not what it claims to be.
+      UserError: If it is not an image classification data set of one image size with train and test
+        splits, if its files are damaged, or if its content is not that of the known data set.
     """
     import tensorflow_datasets as tfds
 
@@ -127,7 +127,7 @@ def decode(
 
 
 def _keys(info: Any, directory: Path) -> tuple[str, str]:
-    """The features that hold the picture and its class."""
+    """Returns the features that contain the image and its class."""
     import tensorflow_datasets as tfds
 
     keys = info.supervised_keys or ("image", "label")
@@ -147,7 +147,7 @@ def _keys(info: Any, directory: Path) -> tuple[str, str]:
 
 
 def _split_names(info: Any, directory: Path) -> dict[str, str]:
-    """Which stored splits serve as which: `validation` is the test where no test is stored."""
+    """Maps splits to stored splits; `validation` serves as test if no test split is stored."""
     stored = list(info.splits)
     if all(name in stored for name in ("train", "test", "validation")):
         return {name: name for name in ("train", "test", "validation")}
@@ -162,7 +162,7 @@ def _split_names(info: Any, directory: Path) -> dict[str, str]:
 def _examples(
     source: Any, order: npt.NDArray[np.intp], directory: Path
 ) -> Iterator[dict[str, Any]]:
-    """Reads examples in the given order of records, in batches."""
+    """Yields examples in the given order of records; reads them in batches."""
     from google.protobuf.message import DecodeError
 
     for start in range(0, len(order), _BATCH):
@@ -186,8 +186,8 @@ def _decode_split(
     """Writes one split into the cache entry.
 
     Returns:
-      Of the pictures before they were resampled, SHA-256 as an uncompressed idx file and the
-      channel means (0 to 255); the labels.
+      SHA-256 of the images before resampling, as an uncompressed idx file; their channel means (0
+      to 255); the labels.
     """
     digest, total, pixels = hashlib.sha256(), np.zeros(1), 0
     labels = np.zeros(rows, "<i4")
@@ -216,7 +216,7 @@ def _decode_split(
 
 
 def _digest(labels: npt.NDArray[np.int32]) -> str:
-    """SHA-256 of labels as an uncompressed idx file."""
+    """Returns the SHA-256 of labels as an uncompressed idx file."""
     return hashlib.sha256(_idx.header(labels.shape) + labels.astype(np.uint8).tobytes()).hexdigest()
 
 
@@ -224,7 +224,7 @@ def _compare(wanted: Mapping[str, str], found: Mapping[str, str], directory: Pat
     """Checks digests of parts.
 
     Raises:
-      UserError: One is not as it must be.
+      UserError: If a digest differs.
     """
     for part, digest in found.items():
         if digest != wanted[part]:

@@ -1,4 +1,4 @@
-"""Official raw files, found in a folder, read and checked."""
+"""Official raw files: locates, reads and checks them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,22 +15,21 @@ from gpnas.errors import UserError
 
 
 def locate(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
-    """Looks for the files of a set.
+    """Finds the files of a data set in a folder.
 
     Args:
-      known: The set.
-      folder: Where to look.
+      known: The data set.
+      folder: Folder to search.
 
     Returns:
-      The files to read, in order, and the names of those missing. Of each name, the uncompressed
-      form is preferred.
+      The files to read, in order, and the names of missing files. Uncompressed files are preferred.
     """
     if known.layout == "cifar":
         return _locate_cifar(known, folder)
     found, missing = [], []
     for part in PARTS:
         (name,) = known.files[part]
-        dotted = name.replace("-idx", ".idx")  # as some mirrors unpack them
+        dotted = name.replace("-idx", ".idx")  # as unpacked on some mirrors
         names = (name, f"{name}.gz", dotted, f"{dotted}.gz")
         paths = [folder / each for each in names if (folder / each).is_file()]
         found.extend(paths[:1])
@@ -40,7 +39,7 @@ def locate(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def _locate_cifar(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
-    """As `locate`: the batches here or in their folder, else the archive."""
+    """As `locate`: the batches in the folder or its subfolder, else the archive."""
     names = known.files["train"] + known.files["test"]
     for place in (folder, folder / _cifar.FOLDER):
         paths = [place / name for name in names]
@@ -62,14 +61,14 @@ def read(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
     """Reads and checks the files that `locate` found.
 
     Args:
-      known: The set.
+      known: The data set.
       paths: Its files, in the order of `locate`.
 
     Returns:
       Train and test in their official order.
 
     Raises:
-      UserError: A file is broken or is not the official one; the message names it.
+      UserError: If a file is damaged or differs from the official one; the message names it.
     """
     if known.layout == "cifar":
         return _read_cifar(known, paths)
@@ -90,13 +89,13 @@ def read(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
 
 
 def write(known: Known, splits: Sequence[Split], folder: Path, size: Size | None) -> Fields:
-    """Writes a set into a cache entry.
+    """Writes a data set into a cache entry.
 
     Args:
-      known: The set.
+      known: The data set.
       splits: Train and test in their official order.
       folder: The cache entry to write.
-      size: Height and width wanted; None for as they are.
+      size: Requested height and width; None for the stored size.
 
     Returns:
       The fields.

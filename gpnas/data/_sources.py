@@ -1,4 +1,4 @@
-"""Where a known set's raw files come from: each place in turn, and why those before failed."""
+"""Sources of a known data set's raw files, tried in order; collects reasons of failures."""
 
 import os
 import tempfile
@@ -13,15 +13,15 @@ from gpnas.errors import UserError
 
 
 def tfds_data_dir() -> Path:
-    """Where TFDS puts prepared data: TFDS_DATA_DIR, or `~/tensorflow_datasets`. It is only read."""
+    """Returns TFDS's folder (read-only): TFDS_DATA_DIR, or `~/tensorflow_datasets`."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def raw_files(known: Known, raw_dir: Path) -> list[Path]:
-    """The raw files in a folder that the user named.
+    """Returns the raw files in a folder given by the user.
 
     Raises:
-      UserError: One is missing.
+      UserError: If a file is missing.
     """
     paths, missing = _raw.locate(known, raw_dir)
     if missing:
@@ -32,20 +32,20 @@ def raw_files(known: Known, raw_dir: Path) -> list[Path]:
 
 
 def obtain(known: Known, data_dir: Path, download: bool, reason: str) -> tuple[Split, Split]:
-    """Reads a set's raw files from the first place that has them.
+    """Reads a data set's raw files from the first source that has them.
 
     Args:
-      known: The set.
-      data_dir: TFDS's folder, whose manual downloads are searched.
+      known: The data set.
+      data_dir: TFDS's folder; its manual downloads are searched.
       download: Whether to use the network.
-      reason: Why there are no prepared data.
+      reason: Why no prepared data were found.
 
     Returns:
       Train and test in their official order.
 
     Raises:
-      UserError: No place has them: the message names each and why it failed. Or a file that lies on
-        this machine is broken: that is said rather than passed over.
+      UserError: If no source has the files; the message lists each source and its failure. Also if
+        a local file is damaged: other sources are then not tried.
     """
     manual, reasons = data_dir / "downloads/manual", [reason]
     folders = [manual / known.name, manual]
@@ -77,7 +77,7 @@ def obtain(known: Known, data_dir: Path, download: bool, reason: str) -> tuple[S
 
 
 def _download(known: Known, reasons: list[str]) -> tuple[Split, Split] | None:
-    """Tries Debian's package, then the official address; None if neither works."""
+    """Tries the Debian package, then the official address; returns None if neither works."""
     patience = _fetch.Patience()
     with tempfile.TemporaryDirectory(prefix="gpnas-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
@@ -99,7 +99,7 @@ def _download(known: Known, reasons: list[str]) -> tuple[Split, Split] | None:
 
 
 def _from_debian(known: Known, folder: Path, patience: _fetch.Patience) -> Path | None:
-    """Fetches Debian's package of the set; None if there is no such package."""
+    """Downloads the Debian package of the data set; returns None if there is no such package."""
     if not known.debian_package or not known.debian_folder:
         return None
     root = _fetch.debian(known.debian_package, folder, patience)
@@ -107,7 +107,7 @@ def _from_debian(known: Known, folder: Path, patience: _fetch.Patience) -> Path 
 
 
 def _from_official(known: Known, folder: Path, patience: _fetch.Patience) -> Path:
-    """Fetches the official files."""
+    """Downloads the official files."""
     if known.layout == "cifar":
         names = [CIFAR_ARCHIVE]
     else:

@@ -1,4 +1,4 @@
-"""Holding out test and validation sets, and the statistics of what remains."""
+"""Held-out test and validation sets, and statistics of the training inputs."""
 
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ Index = npt.NDArray[np.intp]
 Statistics = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 TEST_PART = 0.2
-# Fixed: the test set is the same whatever the seed of a run.
+# Fixed, so that the test set does not depend on the seed of a run.
 TEST_SEED = 0
 
 
 def permutation(n: int, seed: int) -> Index:
-    """A permutation of 0 … n-1 that is a function of its arguments only.
+    """Returns a permutation of 0 … n-1 that depends on its arguments only.
 
-    `RandomState` because NumPy has frozen its stream: the same split on every version, for good.
+    It uses `RandomState`, whose stream NumPy has frozen, so that splits are equal in all versions.
 
     Args:
       n: Length.
@@ -37,23 +37,23 @@ def permutation(n: int, seed: int) -> Index:
 def hold_out(
     n: int, fraction: float, seed: int, labels: npt.NDArray[np.integer] | None = None
 ) -> tuple[Index, Index]:
-    """Splits n rows at random in two, both in ascending order (kind to memory maps).
+    """Splits n rows at random in two parts, each in ascending order, for fast reads of memory maps.
 
-    The held-out rows are the first ones of a permutation. With labels, the last row of each class
-    in that permutation is passed over, so that every class keeps a row; where no class would have
-    lost its rows, the labels change nothing.
+    The held-out rows are the first of a permutation. With labels, the last row of each class in
+    that permutation is skipped, so that every class keeps a row; if each class keeps a row anyway,
+    labels have no effect.
 
     Args:
       n: Number of rows.
-      fraction: Part to hold out, in (0, 1).
+      fraction: Fraction to hold out, in (0, 1).
       seed: 0 to 2**32 - 1.
-      labels: Integers, (n,): classes that must keep a row each.
+      labels: Integers, (n,): classes, each of which must keep a row.
 
     Returns:
       Rows kept and rows held out, intp.
 
     Raises:
-      UserError: Either part would be empty, or a class would keep no row.
+      UserError: If either part would be empty, or a class would keep no row.
     """
     held = round(n * fraction)
     if not 0 < held < n:
@@ -77,17 +77,17 @@ def hold_out(
 def hold_out_end(n: int, fraction: float) -> tuple[slice, slice]:
     """Splits n sequences of a text into a beginning and an end.
 
-    The sequence between them is in neither: its last target is the end's first token.
+    The sequence between them is dropped, since its last target is the first token of the end.
 
     Args:
       n: Number of sequences.
-      fraction: Part to hold out, in (0, 1).
+      fraction: Fraction to hold out, in (0, 1).
 
     Returns:
-      Rows kept and rows held out: slices, of which arrays make views.
+      Rows kept and rows held out, as slices, which select views.
 
     Raises:
-      UserError: Either part would be empty.
+      UserError: If either part would be empty.
     """
     held = round(n * fraction)
     if not 0 < held < n - 1:
@@ -100,21 +100,21 @@ def hold_out_end(n: int, fraction: float) -> tuple[slice, slice]:
 def split_parts(
     decoded: Decoded, name: str, validation: float, seed: int, folder: Path
 ) -> dict[str, Split]:
-    """Train, test and validation sets; those that a data set has not are held out of its train set.
+    """Returns train, test and validation splits; missing ones are held out of the training set.
 
-    Of sequences with the next tokens as targets they are the end of the train set, of other
-    examples random rows. Each row is copied at most once.
+    Held-out parts are the end of the training set if targets are the next tokens, and random rows
+    otherwise. Each row is copied at most once.
 
     Args:
       decoded: The data set.
-      name: Its name, for messages.
-      validation: Part of the train set, less the test set, to hold out.
-      seed: Of that part.
-      folder: Of large copies, see `new_array`.
+      name: Name of the data set, for messages.
+      validation: Fraction to hold out of the training set without the test set.
+      seed: Seed of the validation part.
+      folder: Folder of large copies, see `new_array`.
 
     Raises:
-      UserError: There are too few rows.
-      OSError: The disk has no room for the copies.
+      UserError: If there are too few rows.
+      OSError: If the disk has too little space for the copies.
     """
     parts = dict(decoded.splits)
     whole, rows = parts["train"], np.arange(len(parts["train"]))
@@ -140,15 +140,15 @@ def split_parts(
 
 
 def _rows(array: Array, index: Index, folder: Path) -> Array:
-    """A copy of rows of an array."""
+    """Copies rows of an array."""
     rows = new_array(folder, (len(index), *array.shape[1:]), array.dtype)
-    return array.take(index, 0, rows, mode="clip")  # "raise" would make another copy
+    return array.take(index, 0, rows, mode="clip")  # "raise" would copy once more
 
 
 def _hold_out(
     fields: Fields, whole: Split, rows: Index, fraction: float, seed: int
 ) -> tuple[Index, Index]:
-    """Splits some rows of a split as its kind of targets asks for."""
+    """Splits rows of a split in the way that its kind of targets requires."""
     n = len(rows)
     if fields.targets == "next":
         kept, held = hold_out_end(n, fraction)
@@ -159,12 +159,12 @@ def _hold_out(
 
 
 def _as_slice(rows: Index) -> slice:
-    """The slice that means the same as consecutive rows."""
+    """Returns the slice equal to consecutive rows."""
     return slice(int(rows[0]), int(rows[-1]) + 1)
 
 
 def statistics(fields: Fields, inputs: Array) -> Statistics:
-    """Mean and standard deviation by which inputs of a kind are standardized, see `Dataset`."""
+    """Returns the mean and standard deviation that standardize inputs, see `Dataset`."""
     if fields.inputs == "tokens":
         return np.zeros(0, np.float32), np.ones(0, np.float32)
     find = channel_statistics if fields.inputs == "image" else column_statistics
@@ -173,7 +173,7 @@ def statistics(fields: Fields, inputs: Array) -> Statistics:
 
 
 def column_statistics(features: Array) -> Statistics:
-    """Mean and standard deviation of each column of (n, columns) float32, summed in float64."""
+    """Returns the mean and deviation of each column of (n, columns) float32, summed in float64."""
     total = np.zeros(features.shape[1])
     for rows in blocks(features):
         total += rows.sum(0, dtype=np.float64)
@@ -182,12 +182,12 @@ def column_statistics(features: Array) -> Statistics:
     for rows in blocks(features):
         squares += np.square(rows - mean).sum(0)
         varies |= (rows != features[0]).any(0)
-    squares[~varies] = 0  # exactly, whatever the rounding of the mean
+    squares[~varies] = 0  # exactly 0, regardless of the rounding of the mean
     return mean.astype(np.float32), np.sqrt(squares / len(features)).astype(np.float32)
 
 
 def channel_statistics(images: Images) -> Statistics:
-    """Mean and standard deviation of each channel, from exact integer counts.
+    """Returns the mean and standard deviation of each channel, from exact integer counts.
 
     Args:
       images: uint8, (N, H, W, C).

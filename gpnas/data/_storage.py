@@ -1,4 +1,4 @@
-"""Files: folders that appear whole or not at all, fingerprints, large arrays of no name."""
+"""Files: atomically created folders, fingerprints, and large arrays in unnamed files."""
 
 import contextlib
 import errno
@@ -20,21 +20,21 @@ from gpnas.errors import UserError
 
 _STALE_SECONDS = 24 * 3600
 _TEMPORARY = ".tmp-"
-IN_MEMORY = 1 << 30  # bytes up to which an array is made in memory
+IN_MEMORY = 1 << 30  # bytes; larger arrays are mapped from a file
 
 
 @contextlib.contextmanager
 def new_folder(parent: Path) -> Iterator[Path]:
-    """Yields an empty temporary folder inside `parent`, gone at the end unless it was renamed.
+    """Yields an empty temporary folder in `parent`, removed at the end unless it was renamed.
 
-    Remains of processes that were killed more than a day ago are removed.
+    Folders left by processes that were killed more than a day ago are removed.
 
     Args:
-      parent: Where; it is made. Messages name `data.cache_dir`.
+      parent: Parent folder; created if missing. Messages name `data.cache_dir`.
 
     Raises:
-      UserError: The place cannot be written.
-      OSError: The disk is full or fails; it names `parent`.
+      UserError: If the folder cannot be written.
+      OSError: If the disk is full or fails; the error names `parent`.
     """
     folder = parent / f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}"
     try:
@@ -55,14 +55,14 @@ def new_folder(parent: Path) -> Iterator[Path]:
 
 
 def publish(folder: Path, final: Path) -> bool:
-    """Renames a finished folder to its final name, in one step.
+    """Renames a finished folder to its final name, atomically.
 
     Args:
-      folder: What is finished.
-      final: Its name from now on.
+      folder: The finished folder.
+      final: Its final name.
 
     Returns:
-      False if there is something of that name already: then nothing was done.
+      False, without any effect, if the final name already exists.
     """
     try:
         os.rename(folder, final)
@@ -74,10 +74,10 @@ def publish(folder: Path, final: Path) -> bool:
 
 
 def fingerprint(paths: Iterable[Path], root: Path) -> str:
-    """A cheap digest of files: sorted paths below `root`, sizes and modification times in ns.
+    """Returns a cheap digest of files: sorted paths below `root`, sizes, modification times in ns.
 
     Raises:
-      OSError: A file is gone.
+      OSError: If a file does not exist.
     """
     digest = hashlib.sha256()
     for path in sorted(paths):
@@ -88,17 +88,17 @@ def fingerprint(paths: Iterable[Path], root: Path) -> str:
 
 
 def new_array(folder: Path, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
-    """An array to be filled: in memory, or, of more than 1 GiB, mapped from a file without a name.
+    """Creates an array: in memory, or, above 1 GiB, mapped from an unnamed file.
 
-    The system removes such a file with the array, or when the process ends in whichever way.
+    The system deletes such a file together with the array, or when the process ends for any reason.
 
     Args:
-      folder: Where the file is; it is made.
-      shape, dtype: Of the array.
+      folder: Folder of the file; created if missing.
+      shape, dtype: Shape and dtype of the array.
 
     Raises:
-      UserError: The folder cannot be written.
-      OSError: The disk has no room.
+      UserError: If the folder cannot be written.
+      OSError: If the disk has too little space.
     """
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if size <= IN_MEMORY:
@@ -110,5 +110,5 @@ def new_array(folder: Path, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[A
         allowed = f"a folder that can be written ({error.strerror})"
         raise UserError("data.cache_dir", str(folder), allowed) from error
     with file, naming(folder):
-        os.posix_fallocate(file.fileno(), 0, size)  # else a full disk would end the process later
+        os.posix_fallocate(file.fileno(), 0, size)  # else a full disk kills the process later
         return np.memmap(file, dtype, "r+", shape=shape)

@@ -20,16 +20,16 @@ from gpnas.errors import UserError
 
 _FIELD = "data.name"
 _KINDS: Mapping[str, TargetKind] = {"class": "class", "value": "value", "labels": "labels"}
-_GROUPED = "_"  # Python reads 1_000 as a number, others do not
-_ROWS_PER_CLASS = 2  # fewer on average: values rather than classes
+_GROUPED = "_"  # Python parses 1_000 as a number, other programs do not
+_ROWS_PER_CLASS = 2  # fewer on average: values, not classes
 
 
 class Target(NamedTuple):
-    """What is predicted.
+    """The target of a prediction.
 
     Attributes:
-      columns: Names of columns; empty for the last one.
-      kind: Of the targets.
+      columns: Names of the target columns; empty for the last column.
+      kind: Kind of the targets.
     """
 
     columns: tuple[str, ...]
@@ -37,12 +37,12 @@ class Target(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """A file as it was read.
+    """The rows of a file.
 
     Attributes:
       features: float32, (n, columns).
-      targets: Numbers of classes by their first occurrence, or values, or labels: (n, outputs).
-      lines: Number of each row's line, (n,).
+      targets: (n, outputs): class numbers in the order of first occurrence, values, or labels.
+      lines: (n,), line number of each row.
     """
 
     features: npt.NDArray[np.float32]
@@ -51,11 +51,11 @@ class _Rows(NamedTuple):
 
 
 class _Cells(NamedTuple):
-    """How the cells of target columns are read.
+    """Parser of the cells of target columns.
 
     Attributes:
-      code: Type of the numbers, as `array` calls it.
-      parse: `cell → number`; a ValueError says what is allowed.
+      code: Type code of `array`.
+      parse: `cell → number`; a ValueError describes what is allowed.
     """
 
     code: str
@@ -63,10 +63,10 @@ class _Cells(NamedTuple):
 
 
 def parse_target(target: object, kind: object) -> Target:
-    """The fields `data.target` and `data.target_kind`, checked.
+    """Checks and parses the fields `data.target` and `data.target_kind`.
 
     Raises:
-      UserError: One is wrong.
+      UserError: If one is invalid.
     """
     if kind not in _KINDS:
         raise UserError("data.target_kind", kind, ", ".join(_KINDS))
@@ -83,13 +83,13 @@ def parse_target(target: object, kind: object) -> Target:
 
 
 def scan(path: Path) -> Mapping[str, Path]:
-    """The files of a table: `train`, and `test` and `validation` if there are such.
+    """Returns the files of a table: `train`, and `test` and `validation` if they exist.
 
     Args:
-      path: A file, or a folder with `train.csv`, perhaps also `test.csv` and `val.csv`.
+      path: A file, or a folder with `train.csv` and optionally `test.csv` and `val.csv`.
 
     Raises:
-      UserError: There is no such file.
+      UserError: If there is no such file.
     """
     files = list_files("csv", path, ".csv")
     splits = {"train": path} if path.is_file() else by_split(files)
@@ -99,18 +99,18 @@ def scan(path: Path) -> Mapping[str, Path]:
 
 
 def decode(files: Mapping[str, Path], folder: Path, target: Target) -> Fields:
-    """Reads a table into a cache entry.
+    """Decodes a table into a cache entry.
 
     Args:
-      files: By split.
+      files: Files by split.
       folder: The cache entry to write.
-      target: What is predicted.
+      target: Target of the prediction.
 
     Returns:
       The fields.
 
     Raises:
-      UserError: A file cannot be read, or a cell is wrong: the message names its line.
+      UserError: If a file cannot be read, or a cell is invalid; the message gives its line.
     """
     columns, outputs = _columns(files["train"], target)
     seen: dict[str, int] = {}
@@ -141,7 +141,7 @@ def decode(files: Mapping[str, Path], folder: Path, target: Target) -> Fields:
 
 
 def _columns(path: Path, target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the features and of the targets, from the header line."""
+    """Returns the names of features and targets from the header line."""
     header = _header(path)
     outputs = target.columns or header[-1:]
     for name in outputs:
@@ -154,7 +154,7 @@ def _columns(path: Path, target: Target) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def _header(path: Path) -> tuple[str, ...]:
-    """The names of a file's columns."""
+    """Returns the column names of a file."""
     line, cells = next(_lines(path), (1, []))
     names = tuple(cell.strip() for cell in cells)
     if len(names) < 2:
@@ -174,7 +174,7 @@ def _header(path: Path) -> tuple[str, ...]:
 
 
 def _read(path: Path, columns: Sequence[str], outputs: Sequence[str], target: _Cells) -> _Rows:
-    """Reads the rows of a file, whose columns may have another order than those of `train`."""
+    """Reads the rows of a file; the order of its columns may differ from `train`."""
     header = _header(path)
     if set(header) != {*columns, *outputs}:
         allowed = f"a header with the columns of train: {', '.join((*columns, *outputs))}"
@@ -212,7 +212,7 @@ def _read(path: Path, columns: Sequence[str], outputs: Sequence[str], target: _C
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields the lines of a file that are not empty: number and cells."""
+    """Yields line number and cells of each non-empty line of a file."""
     line = 0
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -257,7 +257,7 @@ def _label(cell: str) -> int:
 
 
 def _class_number(seen: dict[str, int], cell: str) -> int:
-    """The number of a class by its first occurrence; equal numbers are one class."""
+    """Returns the number of a class by first occurrence; equal numbers are one class."""
     if cell in seen:
         return seen[cell]
     text = cell.strip()
@@ -271,7 +271,7 @@ def _class_number(seen: dict[str, int], cell: str) -> int:
 def _wrong_cell(
     path: Path, line: int, cells: Sequence[str], names: Sequence[str], split: int, target: _Cells
 ) -> UserError:
-    """The message about the first cell of a row that cannot be read."""
+    """Returns the error for the first cell of a row that cannot be parsed."""
     for at, (cell, name) in enumerate(zip(cells, names, strict=True)):
         try:
             (_number if at < split else target.parse)(cell)
@@ -301,10 +301,10 @@ def _where(path: Path, line: int, column: str) -> str:
 def _classes(
     path: Path, column: str, seen: Mapping[str, int], rows: int
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
-    """Class names in order, numbers by their value, and the number of each in `seen`.
+    """Returns sorted class names (numbers by value) and the index of each class in `seen`.
 
     Raises:
-      UserError: There is one class only, or these are values rather than classes.
+      UserError: If there is only one class, or if these are values, not classes.
     """
     where = f"{path}, column {column!r}"
     values = "for values: task.name=regression, or data.target_kind=value"

@@ -1,4 +1,4 @@
-"""Characters of a text, in sequences, with the next characters as targets."""
+"""Character sequences of a text; targets are the next characters."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,23 +12,23 @@ from gpnas.data._user_files import by_split, list_files, not_text
 from gpnas.errors import UserError
 
 _CODE_POINTS = 0x110000
-CHUNK = 1 << 22  # characters read at once: bounds memory
+CHUNK = 1 << 22  # characters read at once; bounds memory
 
 
 def load(path: Path, length: int) -> Decoded:
-    """The characters of a file or a folder.
+    """Returns the characters of a file or a folder as tokens.
 
-    Inputs and targets of a split are views of one array of its tokens. Characters at its end that
-    do not fill a sequence are left out.
+    Inputs and targets of a split are views of one array of tokens. Characters at its end that do
+    not fill a sequence are dropped.
 
     Args:
-      path: A file, or a folder with `train.txt` (perhaps also `test.txt` and `val.txt`), or one
-        with other `.txt` files, which are one text in the order of their names.
+      path: A file, a folder with `train.txt` (and optionally `test.txt` and `val.txt`), or a folder
+        with other `.txt` files, which are concatenated in the order of their names.
       length: Characters per sequence.
 
     Raises:
-      UserError: A file cannot be read, is not UTF-8, or is too short, `length` is below 1, or there
-        are fewer than two different characters.
+      UserError: If a file cannot be read, is not UTF-8 or is too short, if `length` is below 1, or
+        if there are fewer than two different characters.
     """
     if type(length) is not int or not 1 <= length < 2**31:
         raise UserError("data.length", length, "a whole number of 1 or more")
@@ -60,7 +60,7 @@ def load(path: Path, length: int) -> Decoded:
 
 
 def _mark(paths: Sequence[Path], seen: npt.NDArray[np.bool_]) -> int:
-    """Marks the code points of files in `seen`, (code points,); returns how many there are."""
+    """Marks the code points of files in `seen`, (code points,); returns the character count."""
     count = 0
     for points in _code_points(paths):
         seen[points] = True
@@ -71,7 +71,7 @@ def _mark(paths: Sequence[Path], seen: npt.NDArray[np.bool_]) -> int:
 def _tokens(
     paths: Sequence[Path], count: int, token_of: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int32] | None:
-    """The tokens of files, (count,) int32; None if there are more or fewer by now."""
+    """Returns the tokens of files, (count,) int32; None if their number has changed."""
     tokens, at = np.empty(count, np.int32), 0
     for points in _code_points(paths):
         if at + len(points) > count:
@@ -82,7 +82,7 @@ def _tokens(
 
 
 def _code_points(paths: Sequence[Path]) -> Iterator[npt.NDArray[np.uint32]]:
-    """Yields the code points of files, a bounded number at a time; line ends become line feeds."""
+    """Yields the code points of files in blocks of bounded size; line ends become line feeds."""
     for path in paths:
         try:
             with open(path, encoding="utf-8-sig") as file:
@@ -95,5 +95,5 @@ def _code_points(paths: Sequence[Path]) -> Iterator[npt.NDArray[np.uint32]]:
 
 
 def _of(paths: Sequence[Path], whole: Path) -> Path:
-    """What to name in a message: the file, or the folder of several."""
+    """Returns what a message names: the file, or the folder of several files."""
     return paths[0] if len(paths) == 1 else whole

@@ -1,4 +1,4 @@
-"""A user's text files: those of each split, and lines that cannot be read."""
+"""A user's text files: files of each split, and errors about unreadable lines."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ SPLITS = ("train", "test", "validation")
 
 
 def list_files(kind: str, path: Path, suffix: str) -> Sequence[Path]:
-    """The file, or the files of a folder that end as `suffix`, in natural order.
+    """Returns the file, or the files of a folder with the given suffix, in natural order.
 
     Raises:
-      UserError: There are none.
+      UserError: If there are none.
     """
     if path.is_file():
         return [path]
@@ -29,13 +29,13 @@ def list_files(kind: str, path: Path, suffix: str) -> Sequence[Path]:
 
 
 def by_split(files: Sequence[Path]) -> Mapping[str, Path]:
-    """Files named `train`, `test` and `val` (or `valid`, `validation`) by split.
+    """Maps files named `train`, `test` and `val` (or `valid`, `validation`) to splits.
 
     Returns:
-      An empty mapping if none is named `train`.
+      File by split; empty if no file is named `train`.
 
     Raises:
-      UserError: There are others beside `train`, or two for validation.
+      UserError: If there are other files beside `train`, or two validation files.
     """
     if not any(one.stem == "train" for one in files):
         return {}
@@ -50,7 +50,7 @@ def by_split(files: Sequence[Path]) -> Mapping[str, Path]:
 
 
 def not_text(path: Path) -> UserError:
-    """The message about a file that is not UTF-8, with its first such line."""
+    """Returns the error about a file that is not UTF-8, with its first invalid line."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:

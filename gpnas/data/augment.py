@@ -1,4 +1,4 @@
-"""Augmentation of training batches on the device: pure functions, composed by a text::
+"""Augmentation of training batches on the device: pure functions, composed from a text::
 
     from gpnas.data import augment
 
@@ -7,15 +7,15 @@
 
 An augmentation is a function `(keys, images, targets, …settings) → (images, targets)`:
 
-* `keys`, (batch,), one random key per image, so that what is drawn for an image depends neither on
-  the number of devices nor on how steps are grouped;
-* `images`, (batch, height, width, channels) float32, standardized (`gpnas.data.standardize`): zero,
-  with which `pad_crop` and `cutout` fill, is the mean of the channel over the training images;
+* `keys`, (batch,), one random key per image, so that the random numbers of an image depend neither
+  on the number of devices nor on the grouping of steps;
+* `images`, (batch, height, width, channels) float32, standardized (`gpnas.data.standardize`); zero,
+  the fill value of `pad_crop` and `cutout`, is the channel mean of the training images;
 * `targets`, (batch,) int32 labels or (batch, classes) float32 probabilities.
 
-Settings come from the text and are checked by their annotations. An augmentation that has a
-parameter `num_classes` gets the number of classes; one that has `axis_name` gets the axis of `pmap`
-over which the batch is spread, or None.
+Settings come from the text and are checked against their annotations. A parameter `num_classes`
+receives the number of classes. A parameter `axis_name` receives the `pmap` axis over which the
+batch is sharded, or None.
 """
 
 import ast
@@ -35,18 +35,18 @@ from gpnas.plugins import In
 Augmentation = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 _FIELD = "data.augment"
-_NONE = ("", "none")  # a command line takes no empty values
+_NONE = ("", "none")  # command lines have no empty values
 _GIVEN = ("num_classes", "axis_name")  # settings that do not come from the text
 _STAGE = re.compile(r"([\w.]+(?::[\w.]+)?)\s*(?:\((.*)\))?", re.DOTALL)
 
 
 def image_keys(key: jax.Array, count: int, first: int | jax.Array = 0) -> jax.Array:
-    """Random keys of images, (count,).
+    """Returns random keys of images, (count,).
 
     Args:
-      key: Of the step.
+      key: Key of the step.
       count: Number of images.
-      first: Position of the first of them in the global batch, () int32.
+      first: Position of the first image in the global batch, () int32.
     """
     return jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(count))
 
@@ -54,16 +54,16 @@ def image_keys(key: jax.Array, count: int, first: int | jax.Array = 0) -> jax.Ar
 def pad_crop(
     keys: jax.Array, images: jax.Array, targets: jax.Array, pixels: Annotated[int, In(1)]
 ) -> tuple[jax.Array, jax.Array]:
-    """Pads each side with zeros, then crops to the old size at a random place.
+    """Pads each side with zeros, then crops to the original size at a random position.
 
     Args:
       keys: (batch,).
       images: (batch, height, width, channels).
       targets: Of any shape; returned unchanged.
-      pixels: Width of the padding, below the sides of the images.
+      pixels: Width of the padding, less than the sides of the images.
 
     Raises:
-      UserError: `pixels` is too large.
+      UserError: If `pixels` is too large.
 
     References:
       He et al. 2016 (arXiv:1512.03385), section 4.2.
@@ -81,7 +81,7 @@ def pad_crop(
 
 
 def flip_lr(keys: jax.Array, images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mirrors each image, left to right, with probability 1/2; targets are returned unchanged."""
+    """Mirrors each image horizontally with probability 1/2; targets are returned unchanged."""
     _image_shape("flip_lr", images)
     flipped = jax.vmap(jax.random.bernoulli)(keys)
     return jnp.where(_per_image(flipped, images), jnp.flip(images, 2), images), targets
@@ -90,7 +90,7 @@ def flip_lr(keys: jax.Array, images: jax.Array, targets: jax.Array) -> tuple[jax
 def cutout(
     keys: jax.Array, images: jax.Array, targets: jax.Array, size: Annotated[int, In(1)]
 ) -> tuple[jax.Array, jax.Array]:
-    """Sets a square to zero, whose centre is a random pixel; what exceeds the image is cut off.
+    """Sets a square around a random pixel to zero; the square is clipped at the borders.
 
     Args:
       keys: (batch,).
@@ -99,7 +99,7 @@ def cutout(
       size: Side of the square in pixels, at most the sides of the images.
 
     Raises:
-      UserError: `size` is too large.
+      UserError: If `size` is too large.
 
     References:
       DeVries & Taylor 2017 (arXiv:1708.04552).
@@ -129,24 +129,24 @@ def mixup(
     num_classes: int,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Mixes each image with the one before it in the batch, and their targets likewise.
+    """Mixes each image and its targets with the previous image in the batch.
 
-    The weight of an image is max(λ, 1 − λ), λ ~ Beta(alpha, alpha). In a shuffled batch the pairs
-    are distributed as with λ, and the largest target is the image's own.
+    The weight of an image is max(λ, 1 − λ), λ ~ Beta(alpha, alpha). In a shuffled batch the mixed
+    pairs have the same distribution as with λ, and the largest target is that of the image itself.
 
     Args:
       keys: (batch,).
       images: (batch, …).
       targets: (batch,) int, or (batch, …) bool or float.
-      alpha: Of the Beta distribution; small values mix few images.
-      num_classes: Number of classes, of integer targets.
-      axis_name: Axis of `pmap` over which the batch is spread.
+      alpha: Parameter of the Beta distribution; small values mix few images.
+      num_classes: Number of classes of integer targets.
+      axis_name: `pmap` axis over which the batch is sharded.
 
     Returns:
       Images, and targets, (batch, num_classes) float32 if they were integers.
 
     Raises:
-      UserError: Targets are integers of more than one axis, as tokens are.
+      UserError: If targets are integers of more than one axis, such as tokens.
 
     References:
       Zhang et al. 2018 (arXiv:1710.09412).
@@ -175,23 +175,23 @@ AUGMENTATIONS: Mapping[str, Callable[..., Any]] = {
 def parse(
     text: str, batch: tuple[Any, Any], num_classes: int, axis_name: str | None = None
 ) -> Augmentation:
-    """Composes augmentations.
+    """Composes augmentations from a text.
 
     Args:
-      text: Names with their settings, from left to right: `pad_crop(4)|flip_lr`; a name is a key of
-        `AUGMENTATIONS`, or `module:function` of one's own. Settings are Python literals, in order
-        or by name. "" and "none" leave images and targets as they are.
-      batch: Images and targets as they are before augmentation, or `jax.ShapeDtypeStruct` of
-        each: what is checked.
+      text: Names with settings, applied from left to right: `pad_crop(4)|flip_lr`. A name is a key
+        of `AUGMENTATIONS` or a user's `module:function`. Settings are Python literals, positional
+        or by name. "" and "none" leave images and targets unchanged.
+      batch: Images and targets before augmentation, or their `jax.ShapeDtypeStruct`, for the
+        checks.
       num_classes: Number of classes.
-      axis_name: Axis of `pmap` over which the batch is spread.
+      axis_name: `pmap` axis over which the batch is sharded.
 
     Returns:
-      `(keys, images, targets) → (images, targets)`. Each augmentation draws from keys of its own.
+      `(keys, images, targets) → (images, targets)`. Each augmentation has its own random keys.
 
     Raises:
-      UserError: A name or a setting is wrong, or an augmentation returns something else than images
-        of the same shape and dtype, and targets that are as before or probabilities of classes.
+      UserError: If a name or a setting is invalid, or if an augmentation does not return images of
+        the same shape and dtype, and unchanged targets or class probabilities.
     """
     given = {"num_classes": num_classes, "axis_name": axis_name}
     parts = [] if text in _NONE else text.split("|")
@@ -210,12 +210,12 @@ def parse(
 
 
 def output_shapes(f: Augmentation, batch: tuple[Any, Any], axis_name: str | None = None) -> Any:
-    """Shapes and dtypes of what an augmentation returns.
+    """Returns the shapes and dtypes of the outputs of an augmentation.
 
     Args:
       f: The augmentation.
       batch: Images and targets, or their shapes.
-      axis_name: As it was given to `parse`.
+      axis_name: As passed to `parse`.
     """
     images, targets = batch
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), images.shape[0]))
@@ -225,7 +225,7 @@ def output_shapes(f: Augmentation, batch: tuple[Any, Any], axis_name: str | None
 
 
 class _Stage(NamedTuple):
-    """One augmentation of a text, with its settings."""
+    """One augmentation with its settings."""
 
     text: str
     function: Augmentation
@@ -239,7 +239,7 @@ def _stage(text: str, given: Mapping[str, Any]) -> _Stage:
     function = plugins.find(_FIELD, name, AUGMENTATIONS)
     try:
         parameters = plugins.parameters_of(function)
-    except (TypeError, ValueError) as error:  # not callable, or without a signature
+    except (TypeError, ValueError) as error:  # not callable or no signature
         raise UserError(_FIELD, text, f"a function of Python ({brief(error)})") from error
     if len(parameters) < 3:
         raise UserError(_FIELD, text, "a function of keys, images, targets, and its settings")
@@ -257,7 +257,7 @@ def _stage(text: str, given: Mapping[str, Any]) -> _Stage:
 
 
 def _settings(text: str, arguments: str, names: Sequence[str]) -> dict[str, Any]:
-    """Settings by name, as literals in `arguments`; nothing of the text is ever evaluated."""
+    """Parses settings as literals, by name; the text is never evaluated."""
     try:
         call = ast.parse(f"f({arguments})", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
@@ -282,7 +282,7 @@ def _settings(text: str, arguments: str, names: Sequence[str]) -> dict[str, Any]
 def _check_shapes(
     stages: Sequence[_Stage], batch: tuple[Any, Any], num_classes: int, axis_name: str | None
 ) -> None:
-    """Traces each stage on what the ones before it return."""
+    """Traces each stage on the outputs of the previous ones."""
     images, targets = jax.eval_shape(lambda: jax.tree.map(jnp.zeros_like, batch))
     soft = jax.eval_shape(functools.partial(_soft, num_classes=num_classes), targets)
     for text, function in stages:
@@ -290,7 +290,7 @@ def _check_shapes(
             found = output_shapes(function, (images, targets), axis_name)
         except UserError:
             raise
-        except Exception as error:  # a function of one's own may raise anything
+        except Exception as error:  # user code may raise anything
             allowed = f"a function that can be traced ({brief(error)})"
             raise UserError(_FIELD, text, allowed) from error
         said = [_said(x) for x in found] if isinstance(found, tuple | list) else [_said(found)]
@@ -301,17 +301,17 @@ def _check_shapes(
 
 
 def _said(x: Any) -> str:
-    """Shape and dtype of an array."""
+    """Returns the shape and dtype of an array as text."""
     if not hasattr(x, "shape"):
         return f"a {type(x).__name__}"
     return f"({', '.join(map(str, x.shape))}) {x.dtype}"
 
 
 def _image_shape(name: str, images: jax.Array) -> tuple[int, int, int]:
-    """(height, width, channels).
+    """Returns (height, width, channels).
 
     Raises:
-      UserError: The inputs of the network are not images.
+      UserError: If the inputs of the network are not images.
     """
     if images.ndim != 4:
         raise UserError(_FIELD, name, f"for images only; inputs are {_said(images)}")
@@ -320,19 +320,19 @@ def _image_shape(name: str, images: jax.Array) -> tuple[int, int, int]:
 
 
 def _soft(targets: jax.Array, num_classes: int) -> jax.Array:
-    """Targets of which a mean can be taken: probabilities of classes, 0 and 1 for bool."""
+    """Converts targets to float for averaging: class probabilities, or 0 and 1 for bool."""
     if jnp.issubdtype(targets.dtype, jnp.integer) and targets.ndim == 1:
         return jax.nn.one_hot(targets, num_classes, dtype=jnp.float32)
     return targets.astype(jnp.float32) if targets.dtype == bool else targets
 
 
 def _per_image(x: jax.Array, like: jax.Array) -> jax.Array:
-    """(batch,) → (batch, 1, …), of as many axes as `like`."""
+    """Reshapes (batch,) to (batch, 1, …), with as many axes as `like`."""
     return x.reshape(-1, *(1 for _ in like.shape[1:]))
 
 
 def _previous(x: jax.Array, axis_name: str | None) -> jax.Array:
-    """For each row the one before it in the global batch; for the first, the last."""
+    """Returns for each row the previous one in the global batch; for the first, the last."""
     if axis_name is None:
         return jnp.roll(x, 1, 0)
     devices = jax.lax.axis_size(axis_name)

@@ -1,4 +1,4 @@
-"""Picture files: which are read, how a file becomes an array, and how that is resized."""
+"""Image files: supported formats, decoding, and resizing."""
 
 import re
 import struct
@@ -17,28 +17,28 @@ SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
     ".pbm",
 )  # fmt: skip
-# Pillow's readers that may be used, whatever a file's name: some of the others start programs.
+# Allowed Pillow readers, regardless of a file's name: some others start programs.
 _READERS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-# What Pillow is known to raise on files that are not what they claim to be.
+# Exceptions that Pillow is known to raise on invalid files.
 _BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError,
     AttributeError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
 _SIXTEEN = ("I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of 16 bits of gray.
 _LARGEST = 4096
-_WIDE = ("I", "F")  # Those of 32 bits: integers and floats, whose range is not known.
+_WIDE = ("I", "F")  # Pillow's modes of 32 bits: integers and floats of unknown range.
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a path is a file that ends as a picture does."""
+    """Returns whether a path is a file with the suffix of an image."""
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def is_gray(path: Path) -> bool:
-    """Whether a picture is stored in gray, without an alpha channel or a palette.
+    """Returns whether an image is stored in grayscale, without alpha channel or palette.
 
     Raises:
-      UserError: It cannot be read or has 32 bits a channel.
+      UserError: If it cannot be read or has 32 bits per channel.
     """
     from PIL import Image
 
@@ -52,21 +52,21 @@ def is_gray(path: Path) -> bool:
 
 
 def read(path: Path, channels: int, field: str = "data.name") -> npt.NDArray[np.uint8]:
-    """Decodes a picture as training does.
+    """Decodes an image as for training.
 
-    A camera's note on rotation is followed, an alpha channel dropped; of several frames or pages
-    the first is read, of 16 bits a channel the upper 8.
+    The EXIF orientation is applied and an alpha channel dropped. Only the first of several frames
+    or pages is read, and only the upper 8 of 16 bits per channel.
 
     Args:
       path: The file.
       channels: 1 (gray) or 3 (RGB).
-      field: What chose the file, for messages.
+      field: Argument that selected the file, for messages.
 
     Returns:
       uint8, (H, W, channels).
 
     Raises:
-      UserError: It cannot be read or has 32 bits a channel.
+      UserError: If the image cannot be read or has 32 bits per channel.
     """
     from PIL import Image, ImageOps
 
@@ -76,7 +76,7 @@ def read(path: Path, channels: int, field: str = "data.name") -> npt.NDArray[np.
             sixteen = _is_sixteen(picture)
             _check_depth(path, picture.mode, sixteen, field)
             turned = ImageOps.exif_transpose(picture)
-            if sixteen:  # `convert` would make white of all that is brighter than 255
+            if sixteen:  # `convert` would clip values above 255
                 turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
             pixels = np.asarray(turned.convert(mode))
     except UserError:
@@ -87,10 +87,10 @@ def read(path: Path, channels: int, field: str = "data.name") -> npt.NDArray[np.
 
 
 def parse_size(image_size: int | Sequence[int] | None) -> Size | None:
-    """Turns the argument `image_size` into (height, width), None for as it is.
+    """Converts the argument `image_size` to (height, width); None for the stored size.
 
     Raises:
-      UserError: It is something else than one or two whole numbers from 1 to 4096.
+      UserError: If it is not one or two integers from 1 to 4096.
     """
     if image_size is None:
         return None
@@ -106,11 +106,11 @@ def parse_size(image_size: int | Sequence[int] | None) -> Size | None:
 
 
 def resize_picture(image: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArray[np.uint8]:
-    """Resamples a picture (bilinear, with the wide support that avoids aliasing; aspect not kept).
+    """Resamples an image bilinearly with anti-aliasing; does not keep the aspect ratio.
 
     Args:
       image: uint8, (H, W, 1 or 3).
-      size: Height and width wanted; None for as it is.
+      size: Requested height and width; None for the stored size.
 
     Returns:
       uint8, (height, width, 1 or 3); `image` itself if it has that size already.
@@ -125,13 +125,13 @@ def resize_picture(image: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArr
 
 
 def natural_order(path: Path) -> tuple[list[str | int], str]:
-    """Key that sorts paths by name, numbers in it by their value: 1, 2, 10."""
+    """Returns a key that sorts paths by name, with numbers by value: 1, 2, 10."""
     parts = re.split("([0-9]+)", path.name)
     return [int(part) if part.isascii() and part.isdigit() else part for part in parts], path.name
 
 
 def _is_sixteen(picture: Any) -> bool:
-    """Whether a picture has 16 bits of gray; PNG and PGM have no more, also in mode I."""
+    """Returns whether an image has 16-bit grayscale; PNG and PGM have no more, also in mode I."""
     return picture.mode in _SIXTEEN or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
 
 
@@ -142,6 +142,6 @@ def _check_depth(path: Path, mode: str, sixteen: bool, field: str = "data.name")
 
 
 def _broken(path: Path, error: Exception, field: str = "data.name") -> UserError:
-    """The message about a broken picture."""
+    """Returns the error about a damaged image."""
     allowed = f"a readable picture: {', '.join(SUFFIXES)} ({brief(error)})"
     return UserError(field, str(path), allowed)

@@ -1,4 +1,6 @@
-"""Mask transforms: pure functions that decide which parameters are active. Imports nothing of ours.
+"""Mask transforms: pure functions that decide which parameters are active.
+
+The package imports no other module of gpnas.
 
     >>> import jax, jax.numpy as jnp
     >>> from gpnas import masks as gm
@@ -14,8 +16,8 @@
 
 `sparsify(tx, transform, key)` carries the masks in an optax transformation.
 
-Namespaces: `allocate` (densities per leaf), `axes` (inputs and outputs of a leaf), `budget` (how
-many weights are grown and pruned), `finite` (steps with NaN gradients), `schedule`, `score`,
+Namespaces: `allocate` (densities per leaf), `axes` (inputs and outputs of a leaf), `budget`
+(numbers of weights to grow and prune), `finite` (steps with NaN gradients), `schedule`, `score`,
 `select` (which weights), `summary` (densities and counts of masks), `tree` (paths and leaves of
 pytrees).
 """

@@ -1,4 +1,4 @@
-"""Selection in groups of leaves, whose weights may be counted by their costs."""
+"""Selection in groups of leaves, by number of weights or by total cost."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from gpnas.masks.allocate import Group
 from gpnas.masks.select import Select, exact_top_k_each
 from gpnas.masks.tree import Leaves, total
 
-#: k, a number of weights or their cost, and the random key of each group.
+#: For each group k (a number of weights, or their cost) and a random key.
 Wanted = Mapping[Group, tuple[jax.Array, jax.Array]]
 
 
@@ -23,14 +23,14 @@ class Selection(Protocol):
 
 
 def selection(select: Select | None, costs: Mapping[str, int]) -> Selection:
-    """A selection in groups.
+    """Returns a selection that works on groups of leaves.
 
     Args:
-      select: Called for one group after the other; None: `exact_top_k_each`, one search for all.
-      costs: Cost of one weight by path; empty where k is a number of weights.
+      select: Called once per group; None: `exact_top_k_each`, one search for all groups.
+      costs: Cost of one weight by path; empty if k is a number of weights.
 
     Raises:
-      ValueError: For costs and a selection.
+      ValueError: If both costs and a selection are given.
     """
     if costs and select is not None:
         raise ValueError(
@@ -58,12 +58,12 @@ def selection(select: Select | None, costs: Mapping[str, int]) -> Selection:
 
 
 def per_cost(scores: Leaves, costs: Mapping[str, int]) -> Leaves:
-    """Scores divided by the cost of a weight; as they are where there are no costs."""
+    """Returns scores divided by the cost of a weight; unchanged if `costs` is empty."""
     return {path: leaf / costs[path] for path, leaf in scores.items()} if costs else scores
 
 
 def cost_of(masks: Leaves, costs: Mapping[str, int]) -> jax.Array:
-    """() int32, the cost of the active weights, or their number where there are no costs."""
+    """Returns () int32, the cost of the active weights, or their number if `costs` is empty."""
     if not costs:
         return total(masks.values())
     return sum((costs[path] * total([leaf]) for path, leaf in masks.items()), jnp.int32(0))

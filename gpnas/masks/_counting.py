@@ -1,4 +1,4 @@
-"""How many elements of an array reach thresholds, on one device or on several that hold parts."""
+"""Counts of elements at or above thresholds, for arrays on one device or sharded over several."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,10 @@ from jax.sharding import AxisType
 
 
 def counts(leaf: jax.Array, thresholds: list[jax.Array]) -> list[jax.Array]:
-    """() int32 for each threshold, the number of elements of a uint32 leaf that reach it.
+    """Returns () int32 per threshold, the number of elements of a uint32 leaf that reach it.
 
-    Of a whole leaf one reduction of many operands, so that XLA reads it once for all of them.
-    Devices would gather the result of each operand; those of sums XLA adds up all at once.
+    An unsharded leaf takes one reduction with many operands, so that XLA reads the leaf once. For a
+    sharded leaf that would gather each operand's result; sums are combined in one all-reduce.
     """
     reached = [(leaf >= t).astype(jnp.int32) for t in thresholds]
     if _may_be_split(leaf):
@@ -23,7 +23,7 @@ def counts(leaf: jax.Array, thresholds: list[jax.Array]) -> list[jax.Array]:
 
 
 def _may_be_split(leaf: jax.Array) -> bool:
-    """Whether devices may hold parts of an array: as its type says, or the mesh that is set."""
+    """Returns whether an array may be sharded, according to its type or to the mesh that is set."""
     mesh = jax.sharding.get_abstract_mesh()
     unknown = AxisType.Auto in mesh.axis_types and mesh.size > 1
     return unknown or any(axis is not None for axis in jax.typeof(leaf).sharding.spec)

@@ -1,4 +1,4 @@
-"""Masks of a parameter pytree: made, taken apart by path, put back, applied."""
+"""Masks of a parameter pytree: create, flatten by path, update, apply."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,19 +21,19 @@ Tree = Any
 
 
 def is_weight(path: str, leaf: jax.Array) -> bool:
-    """True for floating leaves of two or more axes: kernels and embeddings, not biases, scales."""
+    """Returns True for floating leaves of two or more axes: kernels, embeddings; not biases."""
     del path
     return jnp.ndim(leaf) >= 2 and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def decay_mask(params: Tree) -> Tree:
-    """Which leaves are weights (`is_weight`), for `optax.add_decayed_weights(mask=decay_mask)`.
+    """Returns which leaves are weights, for `optax.add_decayed_weights(mask=decay_mask)`.
 
     Args:
       params: Parameters.
 
     Returns:
-      The structure of `params`, a bool per leaf.
+      A pytree of the structure of `params`, one bool per leaf: `is_weight`.
     """
     return jax.tree.map_with_path(lambda path, leaf: is_weight(path_name(path), leaf), params)
 
@@ -41,12 +41,12 @@ def decay_mask(params: Tree) -> Tree:
 def init_masks(
     params: Tree, where: Filter = is_weight, axes: Mapping[str, Any] | None = None
 ) -> Tree:
-    """Masks in which every weight is active.
+    """Creates masks in which every weight is active.
 
     Args:
       params: Any parameter pytree.
       where: Which leaves may be masked: a predicate `(path, leaf) → bool` or a glob over paths.
-      axes: `Axes` by path glob. `where` gets the shape of one layer where layers are stacked, so
+      axes: `Axes` by path glob. Where layers are stacked, `where` gets the shape of one layer, so
         that stacked biases count as biases.
 
     Returns:
@@ -82,14 +82,14 @@ def init_masks(
 
 
 def masked_leaves(masks: Tree, tree: Tree | None = None) -> Leaves:
-    """The leaves of `tree` (default: of `masks`) that may be masked, by path, in natural order.
+    """Returns the maskable leaves of `tree` (default: of `masks`) by path, in natural order.
 
     Args:
       masks: Masks as `init_masks` makes them; a scalar mask marks a leaf that is not masked.
       tree: A pytree of the same structure.
 
     Returns:
-      `{path: leaf}`. A dict of arrays is itself a pytree, on which scores and selections work.
+      `{path: leaf}`. The dict is a pytree itself, so scores and selections accept it.
     """
     leaves = jax.tree.leaves(masks if tree is None else tree)
     each = zip(leaves_by_path(masks).items(), leaves, strict=True)
@@ -98,7 +98,7 @@ def masked_leaves(masks: Tree, tree: Tree | None = None) -> Leaves:
 
 
 def update_leaves(masks: Tree, leaves: Leaves) -> Tree:
-    """Masks with some of their leaves replaced: the inverse of `masked_leaves`.
+    """Replaces leaves of masks; the inverse of `masked_leaves`.
 
     Args:
       masks: Masks as `init_masks` makes them.

@@ -1,4 +1,4 @@
-"""Plasticity: the transform that grows and prunes weights; most methods are settings of it."""
+"""Plasticity: grows and prunes weights at mask updates. Most methods are settings of it."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from gpnas.masks.schedule import Schedule, check_densities, constant
 from gpnas.masks.select import Select
 from gpnas.masks.tree import Leaves, total
 
-_Costs = Mapping[str, int]  # of one weight by path; empty where each counts one
+_Costs = Mapping[str, int]  # cost of one weight by path; empty if each counts as one
 
 
 class PlasticityState(NamedTuple):
@@ -58,24 +58,24 @@ def plasticity(
     Args:
       drop: Score of active weights; the lowest are pruned.
       grow: Score of inactive weights; the highest are grown.
-      density: Target density at a step (of weights, or in cost, depending on the allocation; all
-        numbers of weights below are then costs).
+      density: Target density at a step (of weights, or of cost if the allocation has a budget in
+        cost; numbers of weights below are then costs).
       churn: ρ(step), exchanged fraction of the active weights; see `budget.track_density`.
       allocation: Splits the target over leaves, or lets them compete (`allocate.global_`).
       every: Steps between mask updates.
       start: First step at which masks may be updated; with 1, the first step uses the masks of
         `init`.
-      stop: First step from which masks are not updated any more; None for no end.
-      budget: Numbers of weights to grow and prune; `budget.track_density(churn)` unless given.
-      select: A structured selection, which takes no costs, of the leaves that compete; None: the
-        highest scores, exactly.
+      stop: Step from which masks are no longer updated; None for no end.
+      budget: Numbers of weights to grow and prune; by default `budget.track_density(churn)`.
+      select: A structured selection among competing leaves, without costs; None: exactly the k
+        highest scores.
       seed_score: Score of the initial masks.
-      seed_allocation: Splits the density at step 0; `allocation` unless given.
+      seed_allocation: Splits the density at step 0; by default `allocation`.
       regrow: Whether weights that an update prunes may be grown in the same update, as in RigL.
       lookahead: Steps; an update at step t aims at the density at t + lookahead.
-      window: Statistics are updated only in the last `window` steps before a mask update, which are
-        then the only steps that need a dense gradient; None: in all steps. In a moving
-        average of decay 0.9, gradients of more than 20 steps ago are negligible.
+      window: Statistics are updated only in the last `window` steps before a mask update; only
+        these steps need a dense gradient. None: at every step. With decay 0.9, gradients older than
+        20 steps are negligible.
 
     Returns:
       The mask transform, with a `PlasticityState`.
@@ -106,7 +106,7 @@ def plasticity(
         kept, seen = scores.observe_before((drop, grow), state.statistics, own, every, window)
 
         def at_update(x: tuple[Masks, PlasticityState]) -> tuple[Masks, PlasticityState]:
-            active = masked_leaves(x[0])  # in natural order, which a dict loses in a loop
+            active = masked_leaves(x[0])  # in natural order: loops reorder dicts
             active, new = _update_masks(rule, active, x[1]._replace(statistics=kept), own)
             return update_leaves(x[0], active), new._replace(statistics={})
 
@@ -128,7 +128,7 @@ def _first(
     seeds: Leaves,
     key: jax.Array,
 ) -> Leaves:
-    """The initial masks: the highest seed scores of each group, among what may be active."""
+    """Returns the initial masks: the highest seed scores of each group among masked weights."""
     wanted = {
         group: (k, jax.random.fold_in(key, i)) for i, (group, k) in enumerate(targets.items())
     }
@@ -136,7 +136,7 @@ def _first(
 
 
 class _Rule(NamedTuple):
-    """Settings of a mask update; as arguments of `plasticity`."""
+    """Settings of a mask update; fields as the arguments of `plasticity`."""
 
     drop: scores.Score
     grow: scores.Score
@@ -151,7 +151,7 @@ class _Rule(NamedTuple):
 def _update_masks(
     rule: _Rule, active: Leaves, state: PlasticityState, ctx: MaskContext
 ) -> tuple[Leaves, PlasticityState]:
-    """One mask update: score → allocate → count → select."""
+    """Performs one mask update: score → allocate → count → select."""
     drop, grow = (score.value(state.statistics, ctx) for score in (rule.drop, rule.grow))
     nan = total(map(jnp.isnan, (*drop.values(), *grow.values())))
     shapes = {p: m.shape for p, m in active.items()}
@@ -172,7 +172,7 @@ def _exchange(
     grow: Leaves,
     ctx: MaskContext,
 ) -> Leaves:
-    """active ← (active ∧ ¬pruned) ∨ grown, by the counts of each group."""
+    """Returns (active ∧ ¬pruned) ∨ grown, with the counts of each group."""
     select = selection(rule.select, costs)
     inactive = {p: ~m for p, m in active.items()}
     keys = [jax.random.split(jax.random.fold_in(ctx.key, i)) for i in range(len(targets))]
@@ -185,7 +185,7 @@ def _exchange(
         to_prune[paths], to_grow[paths] = (counts.prune, drop_key), (counts.grow, grow_key)
     pruned = select(to_prune, {p: -s for p, s in drop.items()}, active, over=True)
     may_grow = {p: inactive[p] | m for p, m in pruned.items()} if rule.regrow else inactive
-    if costs:  # the last of the pruned weights may have cost more than was left to prune
+    if costs:  # the last pruned weight may exceed the cost to prune
         for paths, (k, key) in to_grow.items():
             excess = jnp.maximum(cost_of(_pick(pruned, paths), costs) - to_prune[paths][0], 0)
             to_grow[paths] = k + jnp.where(k > 0, excess, 0), key

@@ -1,4 +1,4 @@
-"""Ranking: masks of the k highest-scored weights, active or inactive, at each mask update."""
+"""Ranking: keeps the k highest-scored weights, active or inactive, at each mask update."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from gpnas.masks.select import Select
 
 
 class RankingState(NamedTuple):
-    """Running statistics of the score, and steps whose gradients were not finite."""
+    """State of `ranking`: running statistics of the score, and steps with non-finite gradients."""
 
     statistics: dict[str, Any]
     skips: Skips
@@ -32,18 +32,19 @@ def ranking(
     stop: int | None = None,
     select: Select | None = None,
 ) -> MaskTransform:
-    """Keeps the highest-scored of all weights, whether active before or not.
+    """Keeps the highest-scored of all weights, whether they were active or not.
 
-    The network is dense until the first mask update. For methods with one mask update (SNIP), or
-    whose inactive weights keep a value (Top-KAST, STE); where they are zero, use `plasticity`.
+    The network is dense until the first mask update. Use it for methods with one mask update (SNIP)
+    or whose inactive weights keep their values (Top-KAST, STE). If inactive weights are zero, use
+    `plasticity`.
 
     Args:
       score: Score of a weight.
       density: Density at a step.
       allocation: Splits the density over leaves, or lets leaves compete.
       every, start, stop: Mask updates are at multiples of `every` in `start <= step < stop`.
-      select: A structured selection, which takes no costs, of the leaves that compete; None: the
-        highest scores, exactly.
+      select: A structured selection among competing leaves, without costs; None: exactly the k
+        highest scores.
 
     Returns:
       The mask transform, with a `RankingState`.
@@ -66,7 +67,7 @@ def ranking(
         kept, seen = scores.observe_before((score,), state.statistics, own, every, None)
 
         def update_masks(masks: Masks) -> Masks:
-            active = masked_leaves(masks)  # in natural order, which a dict loses in a loop
+            active = masked_leaves(masks)  # in natural order: loops reorder dicts
             shapes = {path: leaf.shape for path, leaf in active.items()}
             costs = allocation.weight_costs(shapes)
             values = per_cost(score.value(kept, own), costs)

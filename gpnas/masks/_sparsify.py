@@ -1,10 +1,10 @@
-"""Masks carried by an optax transformation: two lines in any training loop.
+"""Masks in the state of an optax transformation: two lines in any training loop.
 
     tx = sparsify(tx, transform, key)
     params = sparse_params(params, opt_state)  # once after `tx.init`, for the first forward pass
 
-From then on `tx.update` and `optax.apply_updates` do what the train step of gpnas does: mask
-transform, transition, optimizer on masked gradients, masks again.
+Afterwards `tx.update` and `optax.apply_updates` perform the train step of gpnas: mask transform,
+transition, optimizer on masked gradients, masked update.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class SparsifyState(NamedTuple):
       step: () int32, number of updates before this one.
       masks: Masks, of the structure of the params.
       mask_state: State of the mask transform.
-      key: Data of the random key (uint32), from which each step's key is derived.
+      key: Key data (uint32), from which the key of each step is derived.
       inner: State of the wrapped optimizer.
     """
 
@@ -49,31 +49,31 @@ def sparsify(
     where: tree.Filter = is_weight,
     grow_init: GrowInit | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Wraps an optimizer so that it trains sparse params, and carries their masks.
+    """Wraps an optimizer so that it trains sparse params; its state contains the masks.
 
     After each `optax.apply_updates`, inactive weights are exactly zero. Gradients must be dense
-    gradients at the masked params, as any loop computes them; the optimizer gets them masked, with
-    `masks` and `dense_grads` as extra arguments. At steps without a mask update the cost is one
-    selection per masked leaf for gradients, and one for updates.
+    gradients at the masked params, as any loop computes them. The optimizer gets masked gradients,
+    and `masks` and `dense_grads` as extra arguments. A step without a mask update costs two
+    elementwise selections per masked leaf: of gradients and of updates.
 
     Args:
-      tx: The optimizer: any that `transition` takes.
+      tx: The optimizer; see `transition` for those supported.
       transform: Decides which weights are active.
-      key: Random key. Initial params from the first of `jax.random.split(key, 3)` give the run that
-        the train step of gpnas gives, up to the fused multiply-adds that XLA chooses.
+      key: Random key. If params are initialised with the first of `jax.random.split(key, 3)`, the
+        run equals that of the train step of gpnas, up to XLA's choice of fused multiply-adds.
       where: Which leaves may be masked: a predicate `(path, leaf) → bool` or a glob over paths.
       grow_init: Initial values of grown weights; None: zero.
 
     Returns:
-      A transformation, whose `update` needs `params`. It composes with optax's wrappers; what
-      follows it in a chain must not change updates of inactive weights (or call `sparse_params`
-      after `apply_updates`), and accumulation of gradients goes around it:
+      A transformation whose `update` needs `params`. It composes with optax's wrappers.
+      Transformations after it in a chain must not change updates of inactive weights; otherwise
+      call `sparse_params` after `apply_updates`. Gradient accumulation wraps it:
       `optax.MultiSteps(sparsify(tx, …), n)`.
 
     Raises:
       ValueError: If `transform` is not a mask transform; on init, if the optimizer's moments do not
-        have the structure of the params, or if it accumulates gradients;
-        on update, without `params`, or if gradients do not have their shapes.
+        have the structure of the params, or if it accumulates gradients; on update, if `params` is
+        missing or the shapes of gradients differ from theirs.
     """
     if not isinstance(transform, MaskTransform):
         hint = "; of a method, `methods.mask_transform(method)`"
@@ -125,17 +125,17 @@ def sparsify(
 
 
 def masks_of(opt_state: Any) -> Any:
-    """Masks in the state of an optimizer that contains `sparsify`.
+    """Returns the masks in the state of an optimizer that contains `sparsify`.
 
     Args:
       opt_state: The state, at any depth of optax wrappers, or `nnx.Optimizer.opt_state`.
 
     Returns:
-      Masks of the structure of the params: of params that another optimizer trains
-      (`optax.partition`, `optax.masked`), a scalar True.
+      Masks of the structure of the params; a scalar True for params that another optimizer trains
+      (`optax.partition`, `optax.masked`).
 
     Raises:
-      ValueError: If there is no `sparsify` in it.
+      ValueError: If the state does not contain a state of `sparsify`.
     """
     found = tree.nodes_of(SparsifyState, opt_state)
     if not found:
@@ -151,25 +151,25 @@ def masks_of(opt_state: Any) -> Any:
 
 
 def density_of(opt_state: Any) -> jax.Array:
-    """() float32, active fraction of all masked weights in the state of an optimizer.
+    """Returns () float32, the active fraction of all masked weights, from an optimizer's state.
 
     Args:
-      opt_state: A state as `masks_of` takes.
+      opt_state: A state as for `masks_of`.
     """
     return density(masks_of(opt_state))
 
 
 def sparse_params(params: Any, opt_state: Any) -> Any:
-    """Params with zeros where the masks in an optimizer's state are False.
+    """Returns params with zeros where the masks in an optimizer's state are False.
 
     Call it once after `tx.init`, so that the first forward pass is sparse.
 
     Args:
       params: Params, or a pytree that holds them at the same paths, as an Equinox module does.
-      opt_state: A state as `masks_of` takes.
+      opt_state: A state as for `masks_of`.
 
     Raises:
-      ValueError: If `params` lack a masked leaf, or `opt_state` has no masks.
+      ValueError: If a masked leaf is missing in `params`, or `opt_state` has no masks.
     """
     masks = masked_leaves(masks_of(opt_state))
     flat = jax.tree_util.tree_flatten_with_path(params)[0]
@@ -193,7 +193,7 @@ def _update_masks(
     state: SparsifyState,
     context: MaskContext,
 ) -> tuple[Any, Any, Any, tree.Leaves]:
-    """Masks, their state, the optimizer's state, and initial values of grown weights by path."""
+    """Returns masks, their state, the optimizer's state, and values of grown weights by path."""
 
     def at_masked(masks: Any) -> MaskContext:  # params may be dense before the first update
         return dataclasses.replace(context, params=apply(masks, context.params))
@@ -222,7 +222,7 @@ def _update_masks(
 
 
 def _dense_grads(grads: Any, params: Any) -> Any:
-    """Gradients with zeros where they are None, as Equinox has them for integer leaves."""
+    """Returns gradients with zeros where they are None (Equinox: integer leaves)."""
 
     def leaf(path: tuple, param: Any, grad: Any) -> Any:
         if grad is None:
@@ -238,7 +238,7 @@ def _dense_grads(grads: Any, params: Any) -> Any:
 
 
 def _add(params: Any, grown: tree.Leaves) -> Any:
-    """Params with the initial values of grown weights, which are zero in `params`."""
+    """Adds the initial values of grown weights, which are zero in `params`."""
     if not grown:
         return params
     return jax.tree.map_with_path(
@@ -247,20 +247,20 @@ def _add(params: Any, grown: tree.Leaves) -> Any:
 
 
 def _zeroing(masks: Any, params: Any, updates: Any) -> Any:
-    """Updates to which `params` add up to exactly zero where the mask is False."""
+    """Returns updates whose sum with `params` is exactly zero where the mask is False."""
 
     def leaf(mask: jax.Array, param: jax.Array, update: Any) -> Any:
         if not jnp.ndim(mask):
             return update
         update = jnp.zeros_like(param) if update is None else update
-        dtype = jnp.promote_types(update.dtype, param.dtype)  # in which -param is exact
+        dtype = jnp.promote_types(update.dtype, param.dtype)  # -param is exact in this dtype
         return jnp.where(mask, update.astype(dtype), -param.astype(dtype))
 
     return jax.tree.map(leaf, masks, params, updates)
 
 
 def _check_optimizer(tx: optax.GradientTransformation, masks: Any, params: Any, inner: Any) -> None:
-    """Raises ValueError for an optimizer whose state cannot follow the masks."""
+    """Raises ValueError for an optimizer whose state is incompatible with masks."""
     for kind, allowed in (
         (optax.MultiStepsState, "optax.MultiSteps(sparsify(tx, …), n)"),
         (SparsifyState, "one `sparsify` around an optimizer"),
@@ -275,7 +275,7 @@ def _is_absent(x: Any) -> bool:
 
 
 def _merge(a: Any, b: Any) -> Any:
-    """The masks of `a`, and those of `b` where `a` has none."""
+    """Returns the masks of `a`, and those of `b` where `a` has none."""
     flat = jax.tree_util.tree_flatten_with_path(b, is_leaf=_is_absent)[0]
     absent = {path for path, mask in flat if _is_absent(mask)}
     return jax.tree_util.tree_map_with_path(
@@ -287,7 +287,7 @@ def _merge(a: Any, b: Any) -> Any:
     )
 
 
-def _is_variable(x: Any) -> bool:  # of NNX, whose import takes longer than that of gpnas.masks
+def _is_variable(x: Any) -> bool:  # without importing NNX, which is slow
     return hasattr(x, "get_value")
 
 
@@ -298,7 +298,7 @@ def _without_variables(masks: Any) -> Any:
 
 
 def _unboxed_scalars(masks: Any) -> Any:
-    """Masks without the variables and boxes around scalars, whose sharding is that of the param."""
+    """Removes variables and boxes around scalar masks; their sharding is that of the param."""
 
     def is_box(x: Any) -> bool:
         return _is_variable(x) or isinstance(x, flax.core.meta.AxisMetadata)

@@ -1,14 +1,14 @@
-"""Mask transforms: pairs of pure functions, and the combinators that make new ones from them.
+"""Mask transforms: pairs of pure functions, and combinators of them.
 
 As an optax transformation turns gradients into updates, a mask transform turns masks into masks.
-Both of its functions thread the masks through, so transforms chain as functions compose::
+Both functions take and return masks, so transforms can be chained::
 
     masks, state = transform.init(init_masks(params), params, key)
     masks, state = transform.update(masks, state, MaskContext(step, params, grads, key))
 
-`update` is called at *every* step, so that a score can keep a moving average, and changes the masks
-only at its mask updates. Combinators (`every`, `between`, `switch`) set the schedule of mask
-updates: they narrow `MaskContext.may_update`, a traced bool, so that the whole schedule is one
+`update` is called at *every* step, so that a score can keep a moving average. It changes the masks
+only at mask updates. Combinators (`every`, `between`, `switch`) set the schedule of mask updates:
+they restrict `MaskContext.may_update`, a traced bool, so that the whole schedule is one compiled
 program.
 """
 
@@ -39,12 +39,12 @@ def cond_inplace(
     x: Any,
     otherwise: Callable[[Any], Any] = _unchanged,
 ) -> Any:
-    """`f(x)` if the condition holds, else `otherwise(x)`, without a copy of `x`.
+    """Returns `f(x)` if the condition holds, else `otherwise(x)`, without copying `x`.
 
     Equivalent to `lax.cond(condition, f, otherwise, x)`, for which XLA copies `x` on a CPU even if
-    the condition is False. There it is a loop of at most one iteration, which updates `x` in place.
-    Elsewhere it is one branch, since a GPU asks its host before each iteration of such a loop. A
-    Python bool is resolved at trace time.
+    the condition is False. On a CPU this is a loop of at most one iteration, which updates `x` in
+    place. On other backends it is a branch, since each iteration of a loop there synchronises with
+    the host. A Python bool is resolved at trace time.
 
     Args:
       condition: () bool, or a Python bool.
@@ -53,7 +53,7 @@ def cond_inplace(
     """
     if isinstance(condition, bool):
         return f(x) if condition else otherwise(x)
-    if jax.default_backend() != "cpu":  # a branch that does nothing is to be the first
+    if jax.default_backend() != "cpu":  # branch 0 must do nothing
         return lax.switch(condition.astype(jnp.int32), [otherwise, f], x)
 
     def at_most_once(condition: jax.Array, f: Callable[[Any], Any], x: Any) -> Any:
@@ -73,11 +73,11 @@ class MaskContext:
       params: Parameters, zero where masked (unless a method keeps their values, as Top-KAST does).
       grads: Dense gradients at the masked parameters, averaged over devices.
       key: Random key of this step.
-      may_update: () bool, whether masks may change at this step; combinators narrow it. The Python
-        bool False means that no mask update is compiled.
-      gates: Parameters of the gates, where a method has gates.
-      branches: Whether statistics that are not due at a step are skipped by control flow; else they
-        are computed and not used. Static.
+      may_update: () bool, whether masks may change at this step; combinators restrict it. With the
+        Python bool False no mask update is compiled.
+      gates: Parameters of the gates, if the method has gates.
+      branches: Whether control flow skips statistics that are not due at a step; otherwise they are
+        computed and discarded. Static.
     """
 
     step: jax.Array
@@ -89,7 +89,7 @@ class MaskContext:
     branches: bool = flax.struct.field(pytree_node=False, default=True)
 
     def of_masked(self, masks: Masks) -> "MaskContext":
-        """The context of the masked leaves alone: params and grads as `{path: leaf}`."""
+        """Returns the context of the masked leaves only: params and grads as `{path: leaf}`."""
         return dataclasses.replace(
             self, params=masked_leaves(masks, self.params), grads=masked_leaves(masks, self.grads)
         )
@@ -102,11 +102,9 @@ class MaskTransform(NamedTuple):
       init: `(masks, params, key) → (masks, state)`: the initial masks and state.
       update: `(masks, state, context) → (masks, state)`: called at every step.
       may_change: `step → () bool`, whether `update` may change masks at a step. A hint: a train
-        step may skip everything about masks at the other steps; one that ignores it is correct, but
-        slower.
-      may_observe: `step → () bool`, whether `update` may change its state at a step at which masks
-        do not change. A hint of the same kind: at a step at which neither holds, `update` need not
-        be called.
+        step may skip all work on masks at other steps; ignoring it is correct, but slower.
+      may_observe: `step → () bool`, whether `update` may change its state at a step without a mask
+        update. A hint, too: `update` need not be called at a step at which neither holds.
     """
 
     init: Callable[[Masks, Any, jax.Array], tuple[Masks, State]]
@@ -140,7 +138,7 @@ def stateful_identity(init_state: Callable[[Masks, Any, jax.Array], State]) -> M
 
 
 def chain(*transforms: MaskTransform) -> MaskTransform:
-    """Applies transforms one after another, each to the masks of the one before.
+    """Applies transforms in sequence, each to the masks of the previous one.
 
     Args:
       *transforms: Mask transforms; each gets its own random key.
@@ -174,14 +172,14 @@ def chain(*transforms: MaskTransform) -> MaskTransform:
 
 
 def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
-    """Restricts a transform to some of the leaves.
+    """Restricts a transform to some leaves.
 
     Args:
       transform: The transform to restrict.
       where: A predicate `(path, param) → bool` or a glob over paths (`"Dense_*/kernel"`).
 
     Returns:
-      A transform for which all the other leaves count as not maskable.
+      A transform that treats all other leaves as not maskable.
     """
     matches = tree.matcher(where)
 
@@ -205,7 +203,7 @@ def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
 
 
 def when(transform: MaskTransform, condition: Callable[[jax.Array], jax.Array]) -> MaskTransform:
-    """Restricts mask updates to steps where `condition(step)`; statistics are always updated.
+    """Restricts mask updates to steps at which `condition(step)` holds; statistics always update.
 
     Args:
       transform: The transform to restrict.
@@ -213,7 +211,7 @@ def when(transform: MaskTransform, condition: Callable[[jax.Array], jax.Array]) 
     """
 
     def update_fn(masks: Masks, state: State, ctx: MaskContext) -> tuple[Masks, State]:
-        off = ctx.may_update is False  # known while tracing: then no mask update is compiled
+        off = ctx.may_update is False  # known at trace time: no mask update is compiled
         now = False if off else jnp.logical_and(ctx.may_update, condition(ctx.step))
         return transform.update(masks, state, dataclasses.replace(ctx, may_update=now))
 
@@ -243,21 +241,21 @@ def between(transform: MaskTransform, start: int, stop: int | None) -> MaskTrans
 
     Args:
       transform: The transform to restrict.
-      start, stop: First step with mask updates, and first step after them.
+      start, stop: Mask updates are at steps in `start <= step < stop`.
     """
     return when(transform, within(start, stop))
 
 
 def switch(transforms: Mapping[int, MaskTransform]) -> MaskTransform:
-    """Applies one transform after another over time: `{0: grow, 1000: prune}`.
+    """Applies transforms one after another over time: `{0: grow, 1000: prune}`.
 
     Args:
       transforms: First step → transform. Only the current transform updates masks, and only the
-        first sets the initial masks. All of them keep statistics at every step, so that each starts
-        with averages of the preceding gradients.
+        first sets the initial masks. All transforms update their statistics at every step, so that
+        each starts with averages of past gradients.
 
     Raises:
-      ValueError: If it is empty, or no transform starts at step 0.
+      ValueError: If `transforms` is empty, or none starts at step 0.
     """
     starts = sorted(transforms)
     if not starts or starts[0] != 0:

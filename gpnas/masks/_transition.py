@@ -1,4 +1,4 @@
-"""Transition of parameters and of any optax state over a mask update."""
+"""Transition of parameters and of any optax state after a mask update."""
 
 import zlib
 from collections.abc import Callable
@@ -11,23 +11,23 @@ import optax
 from gpnas.masks import tree
 from gpnas.masks.axes import AxesTable, sides
 
-_SAME = "same"  # marks entries of an optimizer's state that stay
-_GROW = zlib.crc32(b"wake")  # folded into the key that the mask transform had
+_SAME = "same"  # marks entries of an optimizer's state that do not change
+_GROW = zlib.crc32(b"wake")  # folded into the key of the mask transform
 #: `(path, mask, grad, key) → array`, initial values of grown entries, of the leaf's shape.
 GrowInit = Callable[[str, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def grow_at_zero(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
-    """Grown weights start at zero: the function of the network does not change."""
+    """Initialises grown weights at zero, so that the network's function does not change."""
     del path, mask, key
     return jnp.zeros(grad.shape, grad.dtype)
 
 
 def grow_at_fan_in(scale: float = 1.0, axes: AxesTable | None = None) -> GrowInit:
-    """Grown weights are drawn from N(0, scale² · 2 / fan-in), with the fan-in of active weights.
+    """Draws grown weights from N(0, scale² · 2 / fan-in), with the fan-in of active weights.
 
     Args:
-      scale: 1 is He initialisation of the sparse network.
+      scale: 1 gives He initialisation of the sparse network.
       axes: `Axes` by path glob.
     """
 
@@ -51,21 +51,22 @@ def transition(
     grads: Any = None,
     key: jax.Array | None = None,
 ) -> tuple[Any, Any]:
-    """Params and optimizer state after a change of masks.
+    """Returns params and optimizer state after a change of masks.
 
-    Pruned weights become zero, grown weights get their initial value, and moments of changed
-    entries are reset to those of `tx.init`, since they are stale.
+    Pruned weights are set to zero, and grown weights to their initial values. Moments of changed
+    entries are stale, so they are reset to those of `tx.init`.
 
     Args:
       tx: The optimizer that made `opt_state`: any of optax and `optax.contrib`, wrapped or not,
-        but `sm3`, `flatten` and `lookahead`, whose states do not have the structure of the
+        except `sm3`, `flatten` and `lookahead`, whose states do not have the structure of the
         params. For an `nnx.Optimizer`, pass its `tx` and `tx.init(params)`.
       old, new: Masks before and after.
       params: Parameters.
       opt_state: State of `tx`.
       init: `(path, new mask, gradient, key) → values`, the initial values of grown entries.
-      grads: Dense gradients, for `init`; defaults to `params` (then only shape and dtype matter).
-      key: Random key, for an `init` that draws.
+      grads: Dense gradients, for `init`; by default `params`, of which `init` may then use only
+        shapes and dtypes.
+      key: Random key, for a random `init`.
 
     Returns:
       `(params, opt_state)`, same structures. State without a parameter's shape (counts, factored
@@ -87,7 +88,7 @@ def reinit_grown(
     grads: Any = None,
     key: jax.Array | None = None,
 ) -> Any:
-    """Params after a change of masks: pruned weights are zero, grown weights initialised.
+    """Returns params after a change of masks: pruned weights zero, grown weights initialised.
 
     Args:
       old, new: Masks before and after.
@@ -115,7 +116,7 @@ def reinit_grown(
 def reset_moments(
     tx: optax.GradientTransformation, old: Any, new: Any, opt_state: Any, params: Any
 ) -> Any:
-    """Optimizer state with the moments of changed entries reset to those of `tx.init`.
+    """Resets the moments of changed entries to those of `tx.init`.
 
     Args:
       tx: The optimizer that made `opt_state`.

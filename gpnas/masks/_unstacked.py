@@ -14,10 +14,10 @@ from gpnas.masks.axes import AxesTable, sides
 
 
 def unstacked(transform: MaskTransform, axes: AxesTable) -> MaskTransform:
-    """Applies a transform to stacked layers as separate leaves, so that each has its own density.
+    """Applies a transform to stacked layers as separate leaves, each with its own density.
 
-    Inside, layer i of a leaf `layers/kernel` is `layers/i/kernel`, also for globs in `per_leaf` or
-    `dense`.
+    The transform sees layer i of a leaf `layers/kernel` as `layers/i/kernel`; globs in `per_leaf`
+    or `dense` match this path.
 
     Args:
       transform: The transform to wrap.

@@ -1,4 +1,4 @@
-"""Allocation: number of active weights of each leaf, or of each group of competing leaves.
+"""Allocation: the number of active weights of each leaf, or of each group of competing leaves.
 
 An allocation maps `(shapes, density)` to `{group: k}`. A group is a tuple of paths whose weights
 compete for k places: one leaf per group, except for `global_` and `by_total_cost`, where all leaves
@@ -18,7 +18,7 @@ from jax import lax
 from gpnas.masks import tree
 from gpnas.masks.axes import AxesTable, layer_shape
 
-#: `{path: shape}` of the leaves that are masked.
+#: `{path: shape}` of the masked leaves.
 Shapes = Mapping[str, tuple[int, ...]]
 #: Paths of leaves that compete for one number of weights.
 Group = tuple[str, ...]
@@ -30,7 +30,7 @@ class Allocation(NamedTuple):
     Attributes:
       counts: `(shapes, density) → {group: () int32}`, the number of active weights of each group,
         or their cost where weights have costs.
-      weight_costs: `shapes → {path: int}`, the cost of one weight; empty where each counts one.
+      weight_costs: `shapes → {path: int}`, the cost of one weight; empty if each counts as one.
     """
 
     counts: Callable[[Shapes, jax.Array], dict[Group, jax.Array]]
@@ -41,12 +41,12 @@ class Allocation(NamedTuple):
 
 
 def leaf_sizes(shapes: Shapes) -> np.ndarray:
-    """(leaves,) int64, elements of each leaf."""
+    """Returns (leaves,) int64, the number of elements of each leaf."""
     return np.array([int(np.prod(shape)) for shape in shapes.values()])
 
 
 def global_() -> Allocation:
-    """One group of all leaves, which compete for one budget."""
+    """Returns one group of all leaves, which compete for one budget."""
 
     return Allocation(
         lambda shapes, density: {tuple(shapes): part_of(density, int(leaf_sizes(shapes).sum()))}
@@ -54,7 +54,7 @@ def global_() -> Allocation:
 
 
 def uniform(dense: Sequence[str] = ()) -> Allocation:
-    """The same density in every leaf.
+    """Gives every leaf the same density.
 
     Args:
       dense: Path globs of leaves that stay dense; the density of the others is lower accordingly.
@@ -82,7 +82,7 @@ def erk(dense: Sequence[str] = (), axes: AxesTable | None = None) -> Allocation:
 
 
 def by_cost(costs: Mapping[str, float], power: float = 0.5) -> Allocation:
-    """A budget in cost: Σ cost·k = density · Σ cost·size, up to one weight per leaf.
+    """Spends a budget in cost: Σ cost·k = density · Σ cost·size, up to one weight per leaf.
 
     Args:
       costs: Cost of one weight (for example MACs per example) by path glob; 1 where none matches.
@@ -96,10 +96,10 @@ def by_cost(costs: Mapping[str, float], power: float = 0.5) -> Allocation:
 
 
 def by_total_cost(costs: Mapping[str, float]) -> Allocation:
-    """One group of all leaves, which compete by score per cost for a budget in cost.
+    """Lets all leaves compete by score per cost for a budget in cost.
 
-    The density is then a fraction of the total cost. The cost of the active weights does not
-    exceed it, and less than the cost of one weight is left.
+    The density is then a fraction of the total cost. The cost of the active weights is at most the
+    budget, and within the cost of one weight of it.
 
     Args:
       costs: Cost of one weight (for example MACs per example) by path glob; 1 where none matches.
@@ -129,7 +129,7 @@ def by_total_cost(costs: Mapping[str, float]) -> Allocation:
 
 
 def per_leaf(densities: Mapping[str, float]) -> Allocation:
-    """Explicit relative densities: `{"Dense_0/*": 0.01, "*": 0.1}`, scaled to the total.
+    """Scales explicit relative densities to the total: `{"Dense_0/*": 0.01, "*": 0.1}`.
 
     Args:
       densities: Path glob → relative density; the first match is used.
@@ -150,7 +150,7 @@ def per_leaf(densities: Mapping[str, float]) -> Allocation:
 
 
 def check_feasible(allocation: Allocation, shapes: Shapes, density: float) -> None:
-    """Checks that an allocation can meet a density; outside of jit, before a run.
+    """Checks that an allocation can meet a density. Call it outside of jit, before a run.
 
     Args:
       allocation: The allocation.
@@ -177,7 +177,7 @@ def _proportional(
     dense: Sequence[str] = (),
     globs: Sequence[str] = (),
 ) -> Allocation:
-    """Densities min(1, ε·raw), with ε such that the cost of the active weights meets the budget."""
+    """Returns densities min(1, ε·raw), with ε such that the active weights cost the budget."""
 
     def counts(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
         tree.check_globs("dense", dense, shapes)
@@ -215,7 +215,7 @@ def _float(x: Any) -> jax.Array:
 
 
 def part_of(density: jax.Array, size: int) -> jax.Array:
-    """() int32, round(density · size), exact beyond 2²⁴, the limit of integers in float32."""
+    """Returns () int32, round(density · size), exact beyond 2²⁴, the integer limit of float32."""
     high, low = divmod(size, 4096)
     head = jnp.round(density * 4096)
     tail = density - head / 4096
@@ -223,7 +223,7 @@ def part_of(density: jax.Array, size: int) -> jax.Array:
     return head.astype(jnp.int32) * high + rest.astype(jnp.int32)
 
 
-@jax.jit  # so that calls outside a program compile once
+@jax.jit  # calls outside of jit compile once
 def fill(ratio: jax.Array, weight: jax.Array, budget: jax.Array, full: Any = False) -> jax.Array:
     """Water-filling: (leaves,) densities min(1, ε·ratio) with Σ weight·density = budget.
 
@@ -246,7 +246,7 @@ def fill(ratio: jax.Array, weight: jax.Array, budget: jax.Array, full: Any = Fal
 
 
 def round_to_total(wanted: jax.Array, total: jax.Array) -> jax.Array:
-    """(leaves,) int32 of exact sum, each within one of its wanted value, by largest remainders.
+    """Rounds to (leaves,) int32 of exact sum, each within 1 of `wanted`, by largest remainders.
 
     Args:
       wanted: (leaves,) float32, at least 0.

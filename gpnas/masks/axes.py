@@ -1,6 +1,6 @@
 """Axes of a weight: inputs, outputs, receptive field, and stacked layers.
 
-Shapes do not determine them, so there is a convention by name, and a table by path glob, with
+Shapes do not determine them. There is a convention by name, and a table by path glob, with
 `in_axis`, `out_axis` and `batch_axis` as in `jax.nn.initializers`::
 
     axes = {"layers/*": Axes(batch_axis=0), "*proj/kernel": Axes(in_axis=0, out_axis=(1, 2))}
@@ -24,10 +24,10 @@ class Axes(NamedTuple):
     """Input, output and batch axes of a leaf; the others are its receptive field.
 
     Attributes:
-      in_axis, out_axis: Axes of inputs and outputs, of the whole leaf. None: by convention, on the
-        axes that are not `batch_axis`: (in, out) last, as Linen and NNX have them; (out, in) first
-        for a leaf `weight`, as Equinox; (in, heads, size) for `query|key|value/kernel` and (heads,
-        size, out) for `out/kernel` of three axes, as Flax's attention.
+      in_axis, out_axis: Axes of inputs and outputs, counted in the whole leaf. None: by convention,
+        among the axes that are not `batch_axis`: (in, out) last, as in Linen and NNX; (out, in)
+        first for a leaf `weight`, as in Equinox; (in, heads, size) for `query|key|value/kernel` and
+        (heads, size, out) for `out/kernel` of three axes, as in Flax's attention.
       batch_axis: Axes along which separate layers are stacked, as `nn.scan` does.
     """
 
@@ -36,12 +36,12 @@ class Axes(NamedTuple):
     batch_axis: Axis = ()
 
 
-#: `{glob of paths: Axes}`; a leaf takes the first pattern that matches its path.
+#: `{glob of paths: Axes}`; the first glob that matches a leaf's path applies.
 AxesTable = Mapping[str, Axes]
 
 
 class Sides(NamedTuple):
-    """The axes of a leaf, non-negative, each once."""
+    """The axes of a leaf: non-negative, without repeats."""
 
     batch: tuple[int, ...]
     receptive: tuple[int, ...]
@@ -50,11 +50,11 @@ class Sides(NamedTuple):
 
 
 def sides(path: str, ndim: int, table: AxesTable | None = None) -> Sides:
-    """Role of each axis of a leaf: by the first glob that matches its path, else by convention.
+    """Returns the role of each axis: from the first glob that matches the path, else by convention.
 
     Args:
       path: Path of the leaf.
-      ndim: Number of its axes.
+      ndim: Number of axes of the leaf.
       table: `Axes` by path glob.
 
     Raises:
@@ -91,7 +91,7 @@ def _conventional(path: str, own: tuple[int, ...]) -> tuple[tuple[int, ...], tup
 
 
 def canonical(leaf: jax.Array, at: Sides) -> jax.Array:
-    """A leaf as (batch…, receptive…, in, out), each of the last two in one axis."""
+    """Reshapes a leaf to (batch…, receptive…, in, out), merging several input or output axes."""
     moved = jnp.transpose(leaf, (*at.batch, *at.receptive, *at.ins, *at.outs))
     outer = [leaf.shape[i] for i in (*at.batch, *at.receptive)]
     fan_in, fan_out = (math.prod(leaf.shape[i] for i in side) for side in (at.ins, at.outs))
@@ -99,7 +99,7 @@ def canonical(leaf: jax.Array, at: Sides) -> jax.Array:
 
 
 def restored(leaf: jax.Array, at: Sides, shape: tuple[int, ...]) -> jax.Array:
-    """The inverse of `canonical`, for a leaf of `shape`."""
+    """Returns a leaf of `shape`; the inverse of `canonical`."""
     order = (*at.batch, *at.receptive, *at.ins, *at.outs)
     inverse = sorted(range(len(order)), key=order.__getitem__)
     return jnp.transpose(leaf.reshape([shape[i] for i in order]), inverse)
@@ -108,7 +108,7 @@ def restored(leaf: jax.Array, at: Sides, shape: tuple[int, ...]) -> jax.Array:
 def layer_shape(
     path: str, shape: tuple[int, ...], table: AxesTable | None = None
 ) -> tuple[int, ...]:
-    """(receptive…, in, out) of one layer of a leaf.
+    """Returns (receptive…, in, out), the shape of one layer of a leaf.
 
     Args:
       path, shape: Path and shape of the leaf.

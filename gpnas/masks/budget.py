@@ -1,4 +1,4 @@
-"""Budgets: numbers of weights that are grown and pruned in a group at one mask update.
+"""Budgets: numbers of weights to grow and prune in a group at one mask update.
 
 `track_density` meets a target density exactly: with Δ = target − active and
 `R = max(|Δ|, ρ · active)`, grown = (R + Δ)/2 and pruned = (R − Δ)/2.
@@ -19,8 +19,8 @@ class Candidates(NamedTuple):
     Attributes:
       step: Step of the update.
       active, target: Active weights now, and after the update.
-      growable: Weights that may be grown: the inactive ones, and with `regrow` those that are
-        pruned in the same update.
+      growable: Weights that may be grown: inactive ones and, with `regrow`, those pruned in the
+        same update.
     """
 
     step: jax.Array
@@ -40,10 +40,10 @@ Budget = Callable[[Candidates], Counts]
 
 
 def track_density(churn: Schedule, on_top: bool = False) -> Budget:
-    """A budget that meets the target exactly at every mask update.
+    """Returns a budget that meets the target exactly at every mask update.
 
     Args:
-      churn: ρ(step), exchanged fraction of the active weights, half of it grown, half pruned.
+      churn: ρ(step), exchanged fraction of the active weights: half of them are grown, half pruned.
       on_top: Whether the exchange adds to the change of density, as in GraNet:
         `R = |Δ| + ρ · min(active, target)`.
     """

@@ -1,8 +1,8 @@
-"""Steps whose gradients are not finite: statistics skip them, and mask updates are deferred.
+"""Non-finite gradients: statistics skip such steps, and mask updates are deferred.
 
 A NaN in a moving average is permanent, and a NaN score is never selected, so that weights would be
-pruned but not grown. A mask update that is due at such a step is done as a whole at the next step
-with finite gradients, so that the target density is met.
+pruned but not grown. A mask update that is due at such a step is performed at the next step with
+finite gradients, so that the target density is still met.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from gpnas.masks.tree import nodes_of, wide
 
 
 class Skips(NamedTuple):
-    """Skipped steps; part of the state of each transform that reads gradients.
+    """Skipped steps; part of the state of every transform that reads gradients.
 
     Attributes:
-      steps: () int32, number of checked steps with gradients that were not finite.
+      steps: () int32, number of checked steps with non-finite gradients.
       pending: () bool, whether a mask update is deferred.
     """
 
@@ -27,17 +27,17 @@ class Skips(NamedTuple):
     pending: jax.Array
 
     def after(self, fine: jax.Array | bool) -> "Skips":
-        """The state after one more step; counts it unless its gradients are finite (`fine`)."""
+        """Returns the state after one more step, counted as skipped unless `fine`."""
         return self._replace(steps=self.steps + (~jnp.asarray(fine)).astype(jnp.int32))
 
 
 def no_skips() -> Skips:
-    """The state before the first step."""
+    """Returns the state before the first step."""
     return Skips(jnp.int32(0), jnp.zeros((), bool))
 
 
 def are_finite(grads: Any) -> jax.Array:
-    """() bool, whether the squared norm of gradients is finite in float32; may be traced."""
+    """Returns () bool, whether the squared norm of gradients is finite in float32."""
     squares = (jnp.sum(jnp.square(wide(g))) for g in jax.tree.leaves(grads))
     return jnp.isfinite(sum(squares, jnp.float32(0)))
 
@@ -50,16 +50,16 @@ def cond_finite(
     grads: Any,
     seen: jax.Array | bool = True,
 ) -> tuple[Any, Skips]:
-    """`f(x)` if a mask update is due (or pending) and the gradients are finite, else `x`.
+    """Returns `f(x)` if a mask update is due or pending and gradients are finite, else `x`.
 
     Args:
       due: Whether a mask update is due. With the Python bool False no mask update is compiled, and
-        none that is pending is done.
+        a pending one stays pending.
       f: The mask update.
-      x: Its argument, masks and state.
+      x: Argument of `f`: masks and state.
       skips: Skipped steps so far.
       grads: Gradients of this step.
-      seen: Whether the statistics found them finite, if checked; each step is counted once.
+      seen: Result of the check by the statistics, if they checked; a step is counted once.
 
     Returns:
       `(x, skips)`.
@@ -78,15 +78,15 @@ def cond_finite(
 
 
 def skipped(state: Any) -> jax.Array:
-    """() int32, steps that a mask transform has skipped, from its state; may be traced."""
+    """Returns () int32, the steps that a mask transform has skipped; may be traced."""
     return jnp.max(jnp.stack([jnp.int32(0), *(node.steps for node in nodes_of(Skips, state))]))
 
 
 def pending(state: Any) -> jax.Array:
-    """() bool, whether a mask update is deferred, from a mask transform's state; may be traced.
+    """Returns () bool, whether a mask transform has deferred a mask update; may be traced.
 
-    Of replicas, stacked or under `vmap`, whether one of any is: they share the decision, which
-    would else compute both of its branches for each.
+    For replicas, stacked or under `vmap`, the result is True if it is for any replica. A decision
+    per replica would compute both branches for each of them.
     """
     flags = (jnp.any(node.pending) for node in nodes_of(Skips, state))
     return _of_any_replica(jnp.any(jnp.stack([jnp.zeros((), bool), *flags])))
@@ -104,5 +104,5 @@ def _(size: int, batched: Any, flags: jax.Array) -> tuple[jax.Array, bool]:
 
 
 def may_defer(state: Any) -> bool:
-    """Whether a mask transform with such a state can defer mask updates."""
+    """Returns whether a mask transform with this state can defer mask updates."""
     return bool(nodes_of(Skips, state))

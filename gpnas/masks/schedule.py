@@ -1,8 +1,8 @@
 """Schedules: densities and churn rates as functions of a traced step.
 
-Any function `step → value` is a schedule, also those of optax; these are the ones that the methods
-of the literature use. Density is the fraction of active weights; churn is the fraction of the
-active weights that is exchanged (grown plus pruned) at one mask update.
+Any function `step → value` is a schedule, including those of optax. This module has the schedules
+of published methods. Density is the fraction of active weights; churn is the fraction of the active
+weights that is exchanged (grown plus pruned) at one mask update.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,18 +16,18 @@ Schedule = Callable[[jax.Array], jax.Array]
 
 
 def _progress(step: jax.Array, start: float, stop: float) -> jax.Array:
-    """Progress of `step` from `start` to `stop`, in [0, 1]; 1 from `stop` on."""
+    """Returns the progress of `step` from `start` to `stop`, in [0, 1]; 1 from `stop` on."""
     step = jnp.asarray(step, jnp.float32)
     return jnp.where(step >= stop, 1.0, jnp.clip((step - start) / max(stop - start, 1), 0.0, 1.0))
 
 
 def constant(value: float) -> Schedule:
-    """The same value at every step."""
+    """Returns the same value at every step."""
     return lambda step: jnp.full(jnp.shape(step), value, jnp.float32)
 
 
 def linear(first: float, last: float, start: int, stop: int) -> Schedule:
-    """Linear interpolation from `first` until step `start` to `last` from step `stop` on.
+    """Interpolates linearly from `first` until step `start` to `last` from step `stop` on.
 
     Args:
       first, last: Values before `start` and from `stop` on.
@@ -37,7 +37,7 @@ def linear(first: float, last: float, start: int, stop: int) -> Schedule:
 
 
 def cubic(first: float, last: float, start: int, stop: int) -> Schedule:
-    """Cubic decay, fast at first: `last + (first − last)(1 − x)³`, x going from 0 to 1.
+    """Cubic decay, fast at first: `last + (first − last)(1 − x)³`, with x from 0 to 1.
 
     Args:
       first, last: Values before `start` and from `stop` on.
@@ -50,7 +50,7 @@ def cubic(first: float, last: float, start: int, stop: int) -> Schedule:
 
 
 def cosine(first: float, stop: int, last: float = 0.0) -> Schedule:
-    """Cosine decay from `first` at step 0 to `last` from step `stop` on.
+    """Decays by a cosine from `first` at step 0 to `last` from step `stop` on.
 
     Args:
       first, last: Values at step 0 and from `stop` on.
@@ -66,11 +66,11 @@ def cosine(first: float, stop: int, last: float = 0.0) -> Schedule:
 
 
 def log_linear(points: Sequence[tuple[int, float]]) -> Schedule:
-    """Geometric interpolation between points `(step, value)`; constant before and after them.
+    """Interpolates geometrically between points `(step, value)`; constant before and after them.
 
     Args:
-      points: At least one; steps do not fall, and values are positive. Of two points at one step,
-        the second holds from that step on.
+      points: At least one; steps are non-decreasing, and values are positive. Of two points at one
+        step, the second applies from that step on.
     """
     steps = np.array([step for step, _ in points], np.float32)
     values = np.log(np.array([value for _, value in points], np.float32))
@@ -82,7 +82,7 @@ def log_linear(points: Sequence[tuple[int, float]]) -> Schedule:
 
 
 def developmental(final: float, peak: float, peak_step: int, stop: int) -> Schedule:
-    """Overshoot and decline: density rises from its final value to a peak, then falls back to it.
+    """Overshoots: density rises from its final value to a peak, then falls back to it.
 
     `d(t) = final · [1 + (peak − 1)·sin²(πt / 2·peak_step)]` up to `peak_step`, then
     `final · [1 + (peak − 1)(1 − x)³]` with x from 0 at the peak to 1 at `stop`, then `final`.
@@ -127,10 +127,10 @@ def alternating(low: float, start: int, stop: int, dense_steps: int, sparse_step
 
 
 def held(schedule: Schedule, every: int, lookahead: int = 0) -> Schedule:
-    """A density as masks follow it: its value at the last mask update.
+    """Returns the density that masks have: the value of `schedule` at the last mask update.
 
     Args:
-      schedule: Density that mask updates aim at.
+      schedule: Target density of mask updates.
       every: Steps between mask updates; the first is at step `every`.
       lookahead: As for `plasticity`.
     """
@@ -143,26 +143,26 @@ def held(schedule: Schedule, every: int, lookahead: int = 0) -> Schedule:
 
 
 def always(step: jax.Array) -> jax.Array:
-    """True at every step."""
+    """Returns True at every step."""
     return jnp.ones(jnp.shape(step), bool)
 
 
 def never(step: jax.Array) -> jax.Array:
-    """False at every step."""
+    """Returns False at every step."""
     return jnp.zeros(jnp.shape(step), bool)
 
 
 def within(start: int, stop: int | None) -> Callable[[jax.Array], jax.Array]:
-    """`step → () bool`, True at steps `start <= step < stop` (no end if `stop` is None).
+    """Returns `step → () bool`, True at steps `start <= step < stop` (no end if `stop` is None).
 
     Args:
-      start, stop: First step, and first step after them.
+      start, stop: First step, and the step after the last one.
     """
     return lambda step: (step >= start) & (True if stop is None else step < stop)
 
 
 def check_densities(density: Schedule) -> None:
-    """Checks that a schedule begins and ends in [0, 1], unless its values are traced.
+    """Checks that a schedule's first and last values are in [0, 1], unless they are traced.
 
     Raises:
       ValueError: If it does not.

@@ -1,11 +1,11 @@
 """Scores of weights, active or inactive.
 
-A score declares the running statistics that it needs (for example a moving average of the
-gradient), and computes values from them at a mask update. Statistics are shared by name: two scores
-that need the same average share it. Every function here works on any pytree of arrays.
+A score declares the running statistics that it needs, for example a moving average of the gradient,
+and computes values from them at a mask update. Scores share statistics of the same name. All
+functions work on any pytree of arrays.
 
-`removal_cost` and `growth_gain` are in the same unit: both estimate a change of the loss by its
-local quadratic L(w + δ) ≈ L + gδ + ½Fδ², so that active and inactive weights are comparable.
+`removal_cost` and `growth_gain` are in the same unit: both estimate a change of the loss by the
+local quadratic model L(w + δ) ≈ L + gδ + ½Fδ², so that active and inactive weights are comparable.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ _SEEN = "observations"
 
 
 class Statistic(NamedTuple):
-    """A running quantity: `init(params) → value`, `update(statistics, context) → value`."""
+    """A running statistic: `init(params) → value`, `update(statistics, context) → value`."""
 
     init: Callable[[Any], Any]
     update: Callable[[Mapping[str, Any], MaskContext], Any]
@@ -35,7 +35,7 @@ class Score(NamedTuple):
     """A score of parameters.
 
     Attributes:
-      name: Unique for what it computes, constants included.
+      name: Identifies the computation, including constants.
       statistics: Running statistics by name, updated at every step; later ones may read earlier
         ones.
       value: `(statistics, context) → scores`, float, of the params' structure and shapes.
@@ -47,7 +47,7 @@ class Score(NamedTuple):
 
 
 def init_statistics(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
-    """Initial statistics of all the scores, each once; `{}` if none is needed.
+    """Returns the initial statistics of all scores, each once; `{}` if there are none.
 
     Args:
       scores: Scores that share statistics by name.
@@ -58,12 +58,12 @@ def init_statistics(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
 
 
 def observe(scores: tuple[Score, ...], kept: Mapping[str, Any], ctx: MaskContext) -> dict[str, Any]:
-    """Statistics of all the scores after one more step; skips gradients that are not finite.
+    """Updates the statistics of all scores for one step; skips non-finite gradients.
 
     Args:
       scores: As in `init_statistics`.
-      kept: The statistics before.
-      ctx: The step.
+      kept: Statistics before the step.
+      ctx: Context of the step.
     """
     return _observe(scores, kept, ctx)[0]
 
@@ -87,7 +87,7 @@ def observe_before(
     every: int,
     window: int | None,
 ) -> tuple[dict[str, Any], jax.Array | bool]:
-    """`observe` only in the last `window` steps before a multiple of `every`; None: at every step.
+    """Calls `observe` only in the last `window` steps before a multiple of `every`; None: always.
 
     Args:
       scores, kept, ctx: As in `observe`.
@@ -107,7 +107,7 @@ def observe_before(
 
 
 def observed(scores: tuple[Score, ...], every: int, window: int | None) -> Schedule:
-    """`step → () bool`, at which steps `observe_before` changes statistics."""
+    """Returns `step → () bool`, the steps at which `observe_before` changes statistics."""
     if not any(score.statistics for score in scores):
         return never
     return always if window is None or window >= every else _in_window(every, window)
@@ -134,7 +134,7 @@ def _average(
 
 
 def unbiased(decay: float, kept: Mapping[str, Any]) -> jax.Array:
-    """Bias correction of a moving average that starts at zero: its divisor; 1 before any step."""
+    """Returns the bias-correction divisor of an average that starts at zero; 1 before any step."""
     return jnp.where(kept[_SEEN] > 0, 1 - decay ** kept[_SEEN], 1.0)
 
 
@@ -277,7 +277,7 @@ def ema(score: Score, decay: float = 0.9) -> Score:
 
 
 def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
-    """A score divided by the cost of a weight or unit, for scores that are a dict by path or group.
+    """Divides a score by the cost of a weight or unit; the score is a dict by path or group.
 
     `plasticity` and `ranking` call scores of weights with such a dict, and scores of units
     (`gpnas.units.score`) return one.
@@ -285,8 +285,8 @@ def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
     Args:
       score: The score to divide.
       costs: Cost (MACs, bytes, seconds) of one weight by path glob, or of units by glob of group
-        names, there a number or (size,) numbers; 1 where no glob matches. A name without wildcards
-        may be of an absent leaf.
+        names, as a number or (size,) numbers; 1 where no glob matches. A name without wildcards may
+        name an absent leaf.
 
     Raises:
       ValueError: (on use) If a glob matches no leaf.

@@ -1,11 +1,11 @@
 """Selection of exactly the k highest scores of a pytree, unstructured or structured.
 
-The k-th highest score is found digit by digit in the bits of the float32 scores: a fixed number
-of passes over the scores, each of which counts those above several thresholds (8 passes of 15, on a
-CPU 16 of 3). Counts are summed over leaves, so nothing is concatenated or sorted, and sharded
-leaves exchange a few integers per pass, all at once where `jax.set_mesh` or their types say that
-they are sharded. Ties are broken by a second such search over a bijective
-hash of (index, seed): exactly k, and unbiased.
+The k-th highest score is found digit by digit in the bits of the float32 scores: each of a fixed
+number of passes counts the scores above several thresholds (8 passes of 15 thresholds; on a CPU 16
+passes of 3). Counts are summed over leaves, so nothing is concatenated or sorted. Sharded leaves
+exchange a few integers per pass, in one collective if `jax.set_mesh` or their types declare the
+sharding. A second search over a bijective hash of (index, seed) breaks ties, so that exactly k are
+selected, without bias.
 """
 
 import functools
@@ -21,29 +21,29 @@ from gpnas.masks._counting import counts
 from gpnas.masks.axes import AxesTable, canonical, restored, sides
 from gpnas.masks.tree import path_name
 
-#: A selection of the signature of `exact_top_k`.
+#: A selection with the signature of `exact_top_k`.
 Select = Callable[..., Any]
-_LIMIT = 2**31 - 1  # of costs and counts
+_LIMIT = 2**31 - 1  # limit of costs and counts
 
 
 def order_bits(scores: jax.Array) -> jax.Array:
-    """Unsigned integers in the order of the scores.
+    """Returns unsigned integers in the order of the scores.
 
     Args:
-      scores: Any shape; float, or anything that float32 holds.
+      scores: Any shape; float, or another dtype that float32 represents.
 
     Returns:
-      uint32 of the same shape; 0 only for NaN; the same for -0.0 and 0.0.
+      uint32 of the same shape; 0 only for NaN; equal for -0.0 and 0.0.
     """
     bits = lax.bitcast_convert_type(scores.astype(jnp.float32), jnp.uint32)
-    size = bits & 0x7FFFFFFF  # on bits: arithmetic may flush subnormal numbers to zero
+    size = bits & 0x7FFFFFFF  # bitwise, since arithmetic may flush subnormal numbers to zero
     negative = (bits > size) & (size > 0)
     order = jnp.where(negative, ~bits, size | jnp.uint32(1 << 31))
     return jnp.where(size > 0x7F800000, jnp.uint32(0), order)
 
 
 def scramble(shape: tuple[int, ...], offset: int, key: jax.Array) -> jax.Array:
-    """A pseudorandom uint32 per element, each different: a bijection of the index, by `key`.
+    """Returns a distinct pseudorandom uint32 per element: a bijection of the index, by `key`.
 
     The index is global, so the result does not depend on sharding.
 
@@ -60,7 +60,7 @@ def scramble(shape: tuple[int, ...], offset: int, key: jax.Array) -> jax.Array:
 
 
 def mix_bits(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
-    """A bijection of uint32: the finalizer of murmur3, once per () uint32 seed."""
+    """Applies a bijection of uint32: the finalizer of murmur3, once per () uint32 seed."""
     for seed in seeds:
         x = x ^ seed
         x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
@@ -70,7 +70,7 @@ def mix_bits(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
 
 
 def _cost_from(groups: list[Any], costs: list[Any], thresholds: jax.Array) -> jax.Array:
-    """(groups, n) int32, the cost of a group's uint32 elements that reach each of n thresholds."""
+    """Returns (groups, n) int32, the cost of a group's uint32 elements >= each threshold."""
 
     def one(group: Any, costs: Any, own: jax.Array) -> jax.Array:
         pairs = zip(jax.tree.leaves(group), jax.tree.leaves(costs), strict=True)
@@ -83,7 +83,7 @@ def _cost_from(groups: list[Any], costs: list[Any], thresholds: jax.Array) -> ja
 
 
 def _bits_per_pass() -> int:
-    """Bits found by one pass, a divisor of 32: few passes, unless counting costs more than reading.
+    """Returns the number of bits per pass, a divisor of 32: 4, or 2 on a CPU.
 
     Results do not depend on it. See `top_k_ratio_25m` in experiments/benchmarks.
     """
@@ -93,14 +93,14 @@ def _bits_per_pass() -> int:
 def _threshold(
     groups: list[Any], k: jax.Array, costs: list[Any]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The largest uint32 t that elements of a total cost of at least k reach, for each group.
+    """Returns for each group the largest uint32 t such that elements >= t cost at least k in total.
 
-    The number of passes does not depend on the values: a GPU returns to the host for each turn of
-    a loop that does.
+    The number of passes does not depend on the values: on a GPU each iteration of a data-dependent
+    loop synchronises with the host.
 
     Returns:
-      (groups,) each: t, or 0 if all elements together cost less; the cost of the elements above t;
-      whether the cost of those that reach t is at most k.
+      (groups,) each: t, or 0 if all elements cost less than k; the cost of the elements above t;
+      whether the elements >= t cost at most k.
     """
     bits = _bits_per_pass()
     digits = jnp.arange(1, 2**bits, dtype=jnp.uint32)
@@ -109,7 +109,7 @@ def _threshold(
         threshold, above, found = carry
         shift = (32 - bits * (i + 1)).astype(jnp.uint32)
         each = _cost_from(groups, costs, threshold[:, None] | (digits << shift)[None])
-        enough = each >= k[:, None]  # and so at all trials before
+        enough = each >= k[:, None]  # thus also for all lower thresholds
         threshold |= jnp.sum(enough, 1, dtype=jnp.uint32) << shift
         above = jnp.maximum(above, jnp.max(jnp.where(enough, 0, each), 1))
         found = jnp.minimum(found, jnp.min(jnp.where(enough, each, _LIMIT), 1))
@@ -136,16 +136,16 @@ def exact_top_k(
       k: () int, may be traced; clipped to the number of elements that can be selected.
       key: Random key that breaks ties.
       where: Bool pytree of the same structure; elements that are False are never selected.
-      costs: Pytree of the same structure, for each leaf the cost of one of its elements, a positive
-        int; k is then a cost. The highest scores are selected until the next one would exceed k.
-      over: With costs, whether that one is selected, too, unless the sum is k.
+      costs: Pytree of the same structure, the cost of one element of each leaf, a positive int; k
+        is then a cost. The highest scores are selected until the next one would exceed k.
+      over: With costs, whether this next element is selected, too, unless the sum is already k.
 
     Returns:
-      Bool masks of the scores' structure and shapes, with exactly k True; with costs, of a total
-      cost of at most k (with `over`, less than k plus the cost of one element).
+      Bool masks of the scores' structure and shapes, with exactly k True; with costs, the total
+      cost is at most k (with `over`, below k plus the cost of one element).
 
     Raises:
-      ValueError: For 2³¹ or more elements, or a cost of as much, in all.
+      ValueError: If there are 2³¹ or more elements, or their total cost is that high.
     """
     (found,) = exact_top_k_each(
         [scores], [k], [key], None if where is None else [where],
@@ -162,18 +162,18 @@ def exact_top_k_each(
     costs: Sequence[Any] | None = None,
     over: bool = False,
 ) -> list[Any]:
-    """`exact_top_k` in each of several groups, by one search: devices exchange its counts at once.
+    """Calls `exact_top_k` in several groups with one search, whose counts share one collective.
 
     Args:
       scores: A pytree for each group; its leaves compete.
-      k, keys, where, costs: As in `exact_top_k`, one for each group.
+      k, keys, where, costs: As in `exact_top_k`, one per group.
       over: As in `exact_top_k`.
 
     Returns:
       For each group the masks that `exact_top_k` selects.
 
     Raises:
-      ValueError: As in `exact_top_k`, for any of the groups.
+      ValueError: As in `exact_top_k`, for any group.
     """
     groups = list(scores)
     each = jax.tree.map(lambda _: 1, groups) if costs is None else list(costs)
@@ -188,18 +188,18 @@ def exact_top_k_each(
     return _selected(groups, wanted, list(keys), allowed, tuple(jax.tree.leaves(each)), over)
 
 
-@functools.partial(jax.jit, static_argnames=("costs", "over"))  # traced once for the same shapes
+@functools.partial(jax.jit, static_argnames=("costs", "over"))  # traced once per set of shapes
 def _selected(
     groups: list[Any], wanted: jax.Array, keys: list[jax.Array], where: list[Any] | None,
     costs: tuple[int, ...], over: bool,
 ) -> list[Any]:  # fmt: skip
-    """The masks of `exact_top_k_each`; a cost for each leaf of all groups."""
+    """Returns the masks of `exact_top_k_each`; `costs` has one entry per leaf of all groups."""
     each = jax.tree.unflatten(jax.tree.structure(groups), costs)
     bits = jax.tree.map(order_bits, groups)
     if where is not None:
         bits = jax.tree.map(lambda b, ok: jnp.where(ok, b, jnp.uint32(0)), bits, where)
     cut, above, fits = _threshold(bits, wanted, each)
-    least = jnp.maximum(cut, 1)  # 0 is what cannot be selected, and no score is 1
+    least = jnp.maximum(cut, 1)  # 0 marks elements that cannot be selected; no score is 1
 
     def clear() -> list[Any]:
         return _by_group(lambda t, b: b >= t, least, bits)
@@ -210,7 +210,7 @@ def _selected(
         limit, _, last = _threshold(numbers, wanted - above, each)
 
         def chosen(own: tuple[jax.Array, ...], b: jax.Array, n: jax.Array) -> jax.Array:
-            t, limit, last = own  # whether the only element at the limit is selected
+            t, limit, last = own  # `last`: whether the only element at the limit is selected
             return (b > t) | ((b == t) & ((n > limit) | ((n == limit) & last)))
 
         return _by_group(chosen, zip(least, limit, last | over, strict=True), bits, numbers)
@@ -219,7 +219,7 @@ def _selected(
 
 
 def _by_group(f: Callable[..., jax.Array], own: Iterable[Any], *groups: list[Any]) -> list[Any]:
-    """`f(own, leaf, …)` for each leaf of each group."""
+    """Returns `f(own, leaf, …)` for each leaf of each group."""
     return [
         jax.tree.map(functools.partial(f, one), *trees)
         for one, *trees in zip(own, *groups, strict=True)
@@ -234,15 +234,15 @@ def _tie_breakers(tree: Any, key: jax.Array) -> Any:
 
 
 def n_of_m(n: int, m: int, axes: AxesTable | None = None) -> Select:
-    """N:M sparsity as a selection: the n highest of every m neighbouring inputs.
+    """N:M sparsity as a selection: keeps the n highest of every m neighbouring inputs.
 
     Args:
       n, m: Kept weights, and size of a group.
-      axes: `Axes` by path glob. A leaf of one axis has its inputs along it.
+      axes: `Axes` by path glob. A leaf with one axis has its inputs along it.
 
     Returns:
       `select(scores, k, key, where=None) → masks`; k is ignored. Exactly n are True in each group,
-      fewer only where scores are NaN or `where` is False.
+      or fewer where scores are NaN or `where` is False.
 
     Raises:
       ValueError: If 1 <= n <= m does not hold, or (on use) if m does not divide an axis.
@@ -295,8 +295,8 @@ def blocks(shape: tuple[int, int], axes: AxesTable | None = None) -> Select:
 
     Returns:
       `select(scores, k, key, where=None) → masks`: the blocks of highest mean score, k elements in
-      total, rounded down to whole blocks. A block is selected only if `where` is True for all of
-      it.
+      total, rounded down to whole blocks. A block is selected only if `where` is True for all its
+      elements.
 
     Raises:
       ValueError: (on use) If a block's side does not divide an axis.

@@ -29,19 +29,19 @@ class LeafSummary(NamedTuple):
 
 
 def active_counts(masks: Any) -> dict[str, jax.Array]:
-    """`{path: () int32}`, active weights of each masked leaf; may be traced."""
+    """Returns `{path: () int32}`, the active weights of each masked leaf; may be traced."""
     return {path: tree.total([m]) for path, m in masked_leaves(masks).items()}
 
 
 def density(masks: Any) -> jax.Array:
-    """() float32, active fraction of all masked weights; may be traced."""
+    """Returns () float32, the active fraction of all masked weights; may be traced."""
     leaves = masked_leaves(masks)
     total = sum(leaf.size for leaf in leaves.values())
     return tree.total(leaves.values()) / max(total, 1)
 
 
 def changes(old: Any, new: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """`({path: grown}, {path: pruned})`, () int32 each; may be traced."""
+    """Returns `({path: grown}, {path: pruned})`, () int32 each; may be traced."""
     before, after = masked_leaves(old), masked_leaves(new)
     grown = {p: tree.total([after[p] & ~before[p]]) for p in after}
     pruned = {p: tree.total([before[p] & ~after[p]]) for p in after}
@@ -49,7 +49,7 @@ def changes(old: Any, new: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Arr
 
 
 def units(masks: Any, axes: AxesTable | None = None) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """`{path: (inputs, outputs)}`: which units have an active weight; may be traced.
+    """Returns `{path: (inputs, outputs)}`: which units have an active weight; may be traced.
 
     Each (n,) bool; (layers, n) for stacked layers.
 
@@ -72,7 +72,7 @@ def units(masks: Any, axes: AxesTable | None = None) -> dict[str, tuple[jax.Arra
 
 
 def layers(masks: Any) -> list[LeafSummary]:
-    """One summary per masked leaf, in natural order; on the host."""
+    """Returns one summary per masked leaf, in natural order; runs on the host."""
     connected = units(masks)
     return [
         LeafSummary(

@@ -30,14 +30,14 @@ def matcher(where: Filter) -> Callable[[str, jax.Array], bool]:
 
 
 def lookup(table: Mapping[str, _Value], path: str, default: _Value) -> _Value:
-    """The value of the first path glob in `table` that matches `path`, else `default`."""
+    """Returns the value of the first path glob in `table` that matches `path`, else `default`."""
     return next(
         (value for glob, value in table.items() if fnmatch.fnmatchcase(path, glob)), default
     )
 
 
 def globs_of(table: Iterable[str]) -> list[str]:
-    """The keys of a table that contain wildcards."""
+    """Returns the keys of a table that contain wildcards."""
     return [key for key in table if set(key) & set("*?[")]
 
 
@@ -58,9 +58,9 @@ def check_globs(field: str, globs: Iterable[str], paths: Iterable[str]) -> None:
 
 
 def path_name(path: tuple) -> str:
-    """A key path of `jax.tree_util` as text: `"Dense_0/kernel"`.
+    """Returns a key path of `jax.tree_util` as text: `"Dense_0/kernel"`.
 
-    The attribute `value`, which holds the array of an NNX variable, is left out.
+    The attribute `value`, which holds the array of an NNX variable, is omitted.
     """
     if len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value"):
         path = path[:-1]
@@ -68,7 +68,7 @@ def path_name(path: tuple) -> str:
 
 
 def leaves_by_path(values: Tree) -> dict[str, Any]:
-    """`{path: leaf}` of a pytree, in its order.
+    """Returns `{path: leaf}` of a pytree, in its order.
 
     Raises:
       ValueError: If two leaves have the same path, as in `{"a": {"b": x}, "a/b": y}`.
@@ -83,20 +83,20 @@ def leaves_by_path(values: Tree) -> dict[str, Any]:
 
 
 def nodes_of(kind: type[_Node], state: Tree) -> list[_Node]:
-    """The nodes of a type in a pytree, such as an optimizer's state; none inside of another."""
+    """Returns the nodes of a type in a pytree, such as an optimizer's state; not nested ones."""
     nodes = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kind))
     return [node for node in nodes if isinstance(node, kind)]
 
 
 def natural_order(path: str) -> list:
-    """Sort key in which `Dense_2` comes before `Dense_10`."""
+    """Returns a sort key by which `Dense_2` precedes `Dense_10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
 
 
 def total(leaves: Iterable[jax.Array]) -> jax.Array:
-    """() int32, number of True elements in bool arrays; may be traced.
+    """Returns () int32, the number of True elements in bool arrays; may be traced.
 
-    Summed in float32 where that is exact in any order, which is twice as fast on a CPU.
+    Sums in float32 where that is exact in any order: twice as fast on a CPU.
     """
 
     def one(leaf: jax.Array) -> jax.Array:
@@ -107,10 +107,10 @@ def total(leaves: Iterable[jax.Array]) -> jax.Array:
 
 
 def wide(x: jax.Array) -> jax.Array:
-    """In at least float32: in float16 the squares of 1e-4 and of 300 underflow and overflow."""
+    """Casts to at least float32: in float16 squares of 1e-4 underflow, and of 300 overflow."""
     return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 def keys_for(key: jax.Array, leaves: Leaves) -> dict[str, jax.Array]:
-    """One random key per leaf, by CRC-32 of its path: adding a layer does not change other keys."""
+    """Returns a random key per leaf, from the CRC-32 of its path: other leaves do not affect it."""
     return {path: jax.random.fold_in(key, zlib.crc32(path.encode())) for path in leaves}
