@@ -1,7 +1,7 @@
 """Training: one state, one step, one loop.
 
-`init_state` and `make_step` serve custom training loops. `train` trains a config and writes its
-record, `study` makes the config of several runs, and `load_run` reads a finished run.
+`init_state` and `make_step` are for custom training loops. `train` trains a config and writes its
+record, `study` creates the config of several runs, and `load_run` loads a finished run.
 """
 
 from gpnas._locks import InUse

@@ -14,7 +14,7 @@ from gpnas.sensitivity import curvature, entropy, neurons
 from gpnas.train._plan import Plan
 from gpnas.train._step import forward_of
 
-_IMAGES = 5000  # of the training images, the first
+_IMAGES = 5000  # number of training images, from the first
 
 
 def check(names: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ def check(names: Sequence[str]) -> None:
 def analyse(
     names: Sequence[str], plan: Plan, variables: Mapping[str, Any], masks: Any, data: Dataset
 ) -> dict[str, Any]:
-    """Runs the named analyses of a network on training images."""
+    """Runs the named analyses of a network on training images; returns numbers by name."""
     images = standardize(jnp.asarray(data.train.inputs[:_IMAGES]), data)
     labels = jnp.asarray(data.train.targets[:_IMAGES])
     others = {name: value for name, value in variables.items() if name != "params"}
@@ -44,7 +44,7 @@ def analyse(
 
 
 def _states(forward: Forward, params: Any, masks: Any, classes: int) -> dict[str, float]:
-    """Mean entropy in bits of the states of each layer's neurons, by path."""
+    """Returns the mean entropy in bits of the neuron states of each layer, by path."""
     del masks
 
     @jax.jit
@@ -56,7 +56,7 @@ def _states(forward: Forward, params: Any, masks: Any, classes: int) -> dict[str
 
 
 def _sharpness(forward: Forward, params: Any, masks: Any, classes: int) -> float:
-    """Top eigenvalue of the Hessian of the loss, with respect to the active weights."""
+    """Returns the top eigenvalue of the Hessian of the loss with respect to the active weights."""
     del classes
 
     @jax.jit

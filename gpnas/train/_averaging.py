@@ -1,4 +1,4 @@
-"""Weights for evaluation: averages that an optimizer keeps beside the trained weights."""
+"""Weights for evaluation: averages of the trained weights in an optimizer's state."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ class EmaState(NamedTuple):
     """State of `params_ema`.
 
     Attributes:
-      steps: () int32, steps so far.
+      steps: () int32, number of steps.
       params_ema: The average, of the structure of the params.
     """
 
@@ -47,7 +47,7 @@ def params_ema(decay: float) -> optax.GradientTransformation:
 
 
 def evaluation_params(opt_state: Any, params: Any) -> Any:
-    """Params for evaluation: of `params_ema` or of a schedule-free optimizer, else `params`.
+    """Returns params for evaluation: of `params_ema`, a schedule-free optimizer, else `params`.
 
     Args:
       opt_state: State of an optimizer.

@@ -1,4 +1,4 @@
-"""`model.axes` of a config: axes of inputs, of outputs and of stacked layers of a leaf."""
+"""`model.axes` of a config: input, output and batch axes of leaves."""
 
 import itertools
 import math
@@ -16,12 +16,12 @@ _ALLOWED = "{path glob: {in_axis, out_axis, batch_axis: whole numbers, or tuples
 
 
 class Layers(NamedTuple):
-    """The layers of a network, stacked ones each by itself, named as `unstacked` does.
+    """The layers of a network; stacked layers are separate and named as by `unstacked`.
 
     Attributes:
-      shapes: Of each layer's weights.
-      axes: `Axes` by the name of a layer, for those that `model.axes` names.
-      whole: Name of the leaf that a layer belongs to.
+      shapes: Shape of each layer's weights.
+      axes: `Axes` by layer, for layers that match `model.axes`.
+      whole: Leaf of each layer.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -30,10 +30,10 @@ class Layers(NamedTuple):
 
 
 def table_of(axes: ConfigDict | Mapping[str, Any]) -> AxesTable:
-    """`Axes` by path glob, from a config's `model.axes`.
+    """Returns `Axes` by path glob, from a config's `model.axes`.
 
     Raises:
-      UserError: If it is another kind of value.
+      UserError: If the section has another form.
     """
     return {glob: _axes(f"model.axes.{glob}", fields) for glob, fields in axes.items()}
 
@@ -50,14 +50,14 @@ def _axes(field: str, fields: Any) -> Axes:
 
 
 def layers_of(params: Any, table: AxesTable) -> Layers:
-    """The layers of a network.
+    """Returns the layers of a network.
 
     Args:
-      params: Its parameters or their shapes.
+      params: Parameters of the network or their shapes.
       table: `Axes` by path glob.
 
     Raises:
-      UserError: If a glob matches no leaf, or a leaf does not have an axis.
+      UserError: If a glob matches no leaf, or a leaf lacks a given axis.
     """
     found = Layers({}, {}, {})
     try:
@@ -83,11 +83,11 @@ def layers_of(params: Any, table: AxesTable) -> Layers:
 
 
 def with_axes(transform: MaskTransform, table: AxesTable) -> MaskTransform:
-    """A transform that sees stacked layers one by one; their biases are not masked."""
+    """Returns a transform that sees stacked layers separately; their biases are not masked."""
     inner = unstacked(transform, table)
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, Any]:
-        del masks  # of the conventions: they would mask the biases of stacked layers
+        del masks  # by convention, these mask biases of stacked layers
         return inner.init(init_masks(params, axes=table), params, key)
 
     return inner._replace(init=init_fn)

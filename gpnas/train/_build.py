@@ -18,7 +18,7 @@ _NO_FIELDS = ("name", "dtype", "conv", "axes")  # of the section `model`
 
 
 def build_task(config: ConfigDict, model: Model) -> Task:
-    """The task of a config's `task` section on a network.
+    """Builds the task of a config's `task` section for a network.
 
     Args:
       config: The section.
@@ -42,13 +42,13 @@ def build_model(
     axis_name: str | None = None,
     architecture: Mapping[str, Any] | None = None,
 ) -> Model:
-    """The network of a config's `model` section.
+    """Builds the network of a config's `model` section.
 
     Args:
       config: The section.
-      num_classes: Of the data, for a constructor that has this argument.
-      axis_name: Of the mapped axis of devices, for one that has this.
-      architecture: The same network in other widths, see `gpnas.models.from_architecture`.
+      num_classes: Number of classes, for a constructor with this argument.
+      axis_name: Name of the mapped device axis, for a constructor with this argument.
+      architecture: The same network with other widths, see `gpnas.models.from_architecture`.
 
     Raises:
       UserError: For an unknown name, field or dtype.
@@ -81,7 +81,7 @@ def build_model(
 
 
 def fields_of(config: ConfigDict, num_classes: int) -> dict[str, Any]:
-    """Arguments of the network's constructor that JSON can hold: the config's, else defaults."""
+    """Returns the JSON-compatible constructor arguments: from the config, else the defaults."""
     parameters = plugins.parameters_of(models.find_network("model.name", config.name)[0])
     known = {n: config.get(n, p.default) for n, p in parameters.items() if n not in _NO_FIELDS}
     known |= {"num_classes": num_classes} if "num_classes" in known else {}
@@ -96,10 +96,10 @@ def _is_json(value: Any) -> bool:
 
 
 def conv_kind(config: ConfigDict) -> str:
-    """The implementation of convolutions that `model.conv` selects on this machine.
+    """Returns the implementation of convolutions that `model.conv` selects on this machine.
 
     Raises:
-      UserError: For an unknown one.
+      UserError: For an unknown implementation.
     """
     if config.conv not in ("auto", "im2col", "xla"):
         raise UserError("model.conv", config.conv, "auto, im2col, xla")
@@ -107,12 +107,12 @@ def conv_kind(config: ConfigDict) -> str:
 
 
 def units_of(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -> UnitGroups:
-    """The unit groups of a network in inference, and its removable blocks.
+    """Returns the unit groups of a network in inference, and its removable blocks.
 
     Args:
       model: The network.
-      variables: Its variables or their shapes.
-      inputs: Shape and dtype of its input for one example.
+      variables: Variables of the network or their shapes.
+      inputs: Shape and dtype of the input for one example.
     """
     found = UnitGroups((), ())
     if models.has_widths(model.module):
@@ -122,7 +122,7 @@ def units_of(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -> Unit
 
 
 def shapes_of(task: Task, config: ConfigDict, one: jax.ShapeDtypeStruct) -> Any:
-    """Shapes of the network's variables; an error names the field that is wrong."""
+    """Returns the shapes of the network's variables; an error names the invalid field."""
 
     def init(*shape: int) -> Any:
         inputs = jax.ShapeDtypeStruct((1, *shape), one.dtype)
@@ -130,7 +130,7 @@ def shapes_of(task: Task, config: ConfigDict, one: jax.ShapeDtypeStruct) -> Any:
 
     try:
         return init(*one.shape)
-    except Exception as error:  # a network is a program: it may raise anything
+    except Exception as error:  # user code may raise anything
         size, said = " × ".join(map(str, one.shape)), brief(error)
     is_image = len(one.shape) == 3
     try:

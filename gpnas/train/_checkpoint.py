@@ -1,7 +1,7 @@
-"""Orbax checkpoints with digests: a damaged step is detected, and an older one is used.
+"""Orbax checkpoints with digests: damaged steps are detected, and an older step is restored.
 
-A JSON file beside each step has digests of its files, the shapes and dtypes of the tree, and data
-of the caller. `restore` compares the files with it, refuses links, and skips damaged steps.
+A JSON file beside each step contains digests of its files, shapes and dtypes of the tree, and data
+of the caller. `restore` checks the files against it, refuses links, and skips damaged steps.
 """
 
 import contextlib
@@ -26,17 +26,17 @@ from gpnas.train import _placement, _processes
 _OVERHEAD = 2**18  # bytes of a checkpoint besides its arrays: metadata, digests
 _METADATA = "_CHECKPOINT_METADATA"  # in each folder that Orbax has finished
 _STEP = re.compile("[0-9]+")
-_OURS = re.compile(  # beside the steps, all that a save may leave
+_OURS = re.compile(  # beside steps: all names that a save writes
     r"[0-9]+\.digest\.json|\.[0-9]+\.digest\.json\.([0-9]+\.)?part|[0-9]+\.orbax-checkpoint-tmp.*"
 )
 
 
 def check(folder: pathlib.Path) -> None:
-    """Checks that the folder for checkpoints has no entries that look like steps but are none.
+    """Checks that the checkpoint folder has no entries that look like steps but are none.
 
     Raises:
-      UserError: If the folder is a link or a file, or something in it has the name of a step but
-        is no checkpoint. Entries of other names are left alone.
+      UserError: If the folder is a link or a file, or an entry has the name of a step but is no
+        checkpoint. Entries with other names are ignored.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise UserError("workdir", str(folder), "a folder for checkpoints, not a link or a file")
@@ -53,26 +53,26 @@ def save(
     kept: Collection[int] = (),
     newest: int = 2,
 ) -> None:
-    """Writes a checkpoint, returns when it is on disk, and removes old ones.
+    """Writes a checkpoint, waits until it is on disk, and removes old ones.
 
     Args:
-      folder: Folder of the run's checkpoints. Entries of other names are left alone.
-      step: Number of the checkpoint. Existing ones of this step and later are removed: the run
-        did not restore them, so they are incomplete or damaged.
-      tree: Any pytree of arrays, typed random keys among them.
+      folder: Folder of the run's checkpoints. Entries with other names are ignored.
+      step: Number of the checkpoint. Existing checkpoints of this step or later are removed: the
+        run did not restore them, so they are incomplete or damaged.
+      tree: Any pytree of arrays and typed random keys.
       about: JSON data, for `accept` of `restore`.
-      kept: Steps that stay for good.
-      newest: Number of the last ones that stay.
+      kept: Steps that are never removed.
+      newest: Number of latest checkpoints to keep.
 
     Raises:
-      UserError: As `check`.
-      OSError: If it cannot be written; the checkpoints before it are as they were.
+      UserError: As for `check`.
+      OSError: If it cannot be written; older checkpoints are unchanged.
     """
     check(folder)
     before = [old for old in steps(folder) if old < step]
     _keep_only(folder, before)
     _check_room(folder, tree)
-    # Of arrays of JAX, Orbax writes only this process' part where there are several.
+    # With several processes, Orbax writes only this process's part of JAX arrays.
     plain = jax.process_count() > 1
     stored = _processes.to_numpy(tree) if plain else tree
     try:
@@ -81,7 +81,7 @@ def save(
             manager.wait_until_finished()
         for path in [*sorted((folder / str(step)).rglob("*")), folder / str(step), folder]:
             sync(path)
-    except Exception as error:  # Orbax raises all kinds
+    except Exception as error:  # Orbax raises many types
         _keep_only(folder, before)
         number = disk_failure(error)
         if number is None:
@@ -95,7 +95,7 @@ def save(
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keeps Orbax's threads from logging, each at length, what `save` raises."""
+    """Keeps Orbax's threads from logging errors that `save` raises."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
     try:
@@ -105,7 +105,7 @@ def _silent() -> Iterator[None]:
 
 
 def _check_room(folder: pathlib.Path, tree: Any) -> None:
-    """Makes sure that a checkpoint fits on the disk: Orbax is noisy where it finds out by itself.
+    """Checks that a checkpoint fits on the disk; Orbax itself would log long tracebacks.
 
     Raises:
       OSError: If it does not.
@@ -127,7 +127,8 @@ def restore(
     Args:
       folder: Folder of the run's checkpoints.
       like: A pytree of the expected structure, shapes and dtypes.
-      accept: `about → bool`, whether a checkpoint may be used; gets None if it has no `about`.
+      accept: `about → bool`, whether a checkpoint may be used; `about` is None if the checkpoint
+        has none.
       last: Largest step to read; None: no limit.
 
     Returns:
@@ -153,7 +154,7 @@ def restore(
         try:
             with _manager(folder) as manager:
                 return step, _restore(manager, step, like, known.get("plain", False))
-        except Exception as error:  # Orbax raises all kinds, with a thousand lines
+        except Exception as error:  # Orbax raises many types, with long messages
             reason = str(error).strip().partition("\n")[0][:200]
             raise UserError(
                 "resume", str(folder), f"checkpoints that Orbax {ocp.__version__} reads ({reason})"
@@ -165,14 +166,14 @@ def restore(
 
 
 def steps(folder: pathlib.Path) -> list[int]:
-    """Steps whose save was finished: the digest is written last."""
+    """Returns the completely saved steps: the digest is written last."""
     found = [path.name.partition(".")[0] for path in folder.glob("*.digest.json")]
     return sorted(int(name) for name in found if _STEP.fullmatch(name))
 
 
 def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
     options: dict[str, Any] = {"max_to_keep": None, "enable_async_checkpointing": False}
-    if jax.process_count() > 1:  # Orbax would wait for the others, and let all of them write
+    if jax.process_count() > 1:  # Orbax would synchronise, and all processes would write
         folder.mkdir(parents=True, exist_ok=True)
         own = jax.process_index()
         alone = ocp.options.MultiprocessingOptions(own, {own}, "gpnas")
@@ -182,7 +183,7 @@ def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
 
 
 def _restore(manager: ocp.CheckpointManager, step: int, like: Any, plain: bool) -> Any:
-    """The tree of a step, which is of NumPy arrays if `plain`."""
+    """Returns the tree of a step, with NumPy arrays if `plain`."""
     if plain:
         found = manager.restore(step, args=ocp.args.StandardRestore(_processes.to_numpy(like)))
         return _processes.from_numpy(found, like)
@@ -198,7 +199,7 @@ def _digest_file(folder: pathlib.Path, step: int) -> pathlib.Path:
 
 
 def _is_step(path: pathlib.Path) -> bool:
-    """Whether a folder is one that Orbax wrote, or an empty one."""
+    """Returns whether a folder was written by Orbax or is empty."""
     if path.is_symlink() or not path.is_dir():
         return False
     known = path / _METADATA, path.with_name(f"{path.name}.digest.json")
@@ -206,14 +207,14 @@ def _is_step(path: pathlib.Path) -> bool:
 
 
 def _is_ours(path: pathlib.Path) -> bool:
-    """Whether a save writes something of this name: nothing else may be removed."""
+    """Returns whether a save writes entries of this name; nothing else may be removed."""
     if _STEP.fullmatch(path.name):
         return _is_step(path)
     return bool(_OURS.fullmatch(path.name)) and not path.is_symlink()
 
 
 def _keep_only(folder: pathlib.Path, kept: Collection[int]) -> None:
-    """Removes all other steps, their digests first, and what interrupted saves left."""
+    """Removes all other steps, their digests first, and files of interrupted saves."""
     stay = {path for step in kept for path in (folder / str(step), _digest_file(folder, step))}
     others = sorted(set(folder.glob("*")) - stay, reverse=True)
     for path in [path for path in others if _is_ours(path)]:
@@ -224,7 +225,7 @@ def _keep_only(folder: pathlib.Path, kept: Collection[int]) -> None:
 
 
 def _whole(folder: pathlib.Path, step: int) -> dict[str, Any] | None:
-    """What is known of a step, if it is as it was written."""
+    """Returns the digest file's content for a step; None if the step is damaged."""
     try:
         known = read_json(_digest_file(folder, step), "resume", "a checkpoint's digest")
         whole = "digest" in known and known["files"] == _digests(folder / str(step))
@@ -239,7 +240,7 @@ def _describe(state: Any) -> dict[str, str]:
 
 
 def _digests(folder: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of each file by relative path; of a link or anything else only what it is."""
+    """Returns the SHA-256 of each file by relative path; for links and others only their type."""
     found = {}
     for path in [folder, *sorted(folder.rglob("*"))]:
         name = path.relative_to(folder).as_posix()

@@ -1,4 +1,4 @@
-"""The configuration of a run: every field that there is, with its default."""
+"""The configuration of a run: all fields with their defaults."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from gpnas.sections import check_section
 
 
 def base(**method: Any) -> ConfigDict:
-    """The default configuration of a run; config files and flags override its fields.
+    """Returns the default configuration of a run; config files and flags override its fields.
 
     Args:
       **method: The method's `name` and its own fields (see `gpnas.methods`).
@@ -20,26 +20,26 @@ def base(**method: Any) -> ConfigDict:
       A `ConfigDict` with fixed keys; types are checked on assignment.
     """
     config = ConfigDict()
-    config.study = "train"  # records of one study are compared with each other
+    config.study = "train"  # records of the same study are compared
     config.arm = ""  # the run's name in the study; the method's name if empty
-    config.seed = 0  # of initial weights, masks and order; not of the validation split
+    config.seed = 0  # of initial weights, masks and batch order; not of the validation split
     config.analysis = ()  # of the finished network: "psp_entropy", "top_eigenvalue"
     config.elastic = False  # resize arrays to the active units (methods that develop units)
-    config.elastic_round_to = 8  # widths that they take are multiples of this
-    config.resume = False  # go on from the last checkpoint in the workdir, if there is one
+    config.elastic_round_to = 8  # array widths are multiples of this
+    config.resume = False  # resume from the last checkpoint in the workdir, if any
 
     config.data = ConfigDict()
     config.data.name = "fashion_mnist"  # or mnist, cifar10, digits, folder:PATH, csv:PATH, …
-    config.data.raw_dir = ""  # folder with the official files, if they are at hand; needs no TFDS
-    config.data.data_dir = ""  # TFDS's folder, if not its usual one
-    config.data.cache_dir = ""  # decoded images, if not in the user's cache folder
+    config.data.raw_dir = ""  # folder with the official files; needs no TFDS
+    config.data.data_dir = ""  # TFDS's folder; its default if empty
+    config.data.cache_dir = ""  # decoded images; the user's cache folder if empty
     config.data.validation = 0.1  # fraction of the training examples held out
     config.data.seed = 0  # of that split
-    config.data.image_size = 0  # resize to this many pixels a side; 0 leaves the images as they are
+    config.data.image_size = 0  # height and width in pixels to resize to; 0: the stored size
     config.data.download = True
     config.data.augment = ""  # of training batches: pad_crop(4)|flip_lr, docs/data.md; or none
-    config.data.target = ""  # of csv:PATH: columns to predict, with commas; the last one if empty
-    config.data.target_kind = ""  # of csv:PATH: class, value, labels (0 and 1); else the task's
+    config.data.target = ""  # of csv:PATH: comma-separated columns to predict; the last if empty
+    config.data.target_kind = ""  # of csv:PATH: class, value, labels (0 and 1); the task's if empty
     config.data.length = 128  # of text:PATH: characters per sequence
 
     config.model = ConfigDict()
@@ -54,38 +54,38 @@ def base(**method: Any) -> ConfigDict:
     config.train = ConfigDict()
     config.train.epochs = 10
     config.train.init_from = ""  # a run's folder, .safetensors, Orbax's folder, module:function
-    config.train.init_names = ConfigDict()  # {path here: path there}; "" is not loaded
-    config.train.batch_size = 128  # over all devices; less of fewer images than that
+    config.train.init_names = ConfigDict()  # {path: path in the source}; "": not loaded
+    config.train.batch_size = 128  # over all devices; smaller for fewer training images
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
-    config.train.shard_min_size = 0  # of a state's arrays that are split over devices; 0: none is
-    config.train.matmul_precision = ""  # of jax: highest, tensorfloat32, bfloat16; its own if empty
+    config.train.shard_min_size = 0  # elements of the smallest array that is sharded; 0: none
+    config.train.matmul_precision = ""  # highest, tensorfloat32, bfloat16; JAX's default if empty
     config.train.deterministic = False  # XLA's deterministic operations on GPUs, which are slower
-    config.train.loop = "auto"  # scan, steps, segments; auto: what is fast (docs/performance.md)
+    config.train.loop = "auto"  # scan, steps, segments; auto: the fastest (docs/performance.md)
     config.train.feed = "auto"  # device, stream (needs Grain); auto: by size, see docs/data.md
     config.train.log_every = 100  # steps between lines in metrics.jsonl
     config.train.eval_every = 1  # epochs between evaluations on the validation images
-    config.train.patience = 0  # evaluations without a better metric that end the run; 0: never
+    config.train.patience = 0  # stop after this many evaluations without a better metric; 0: never
     config.train.tensorboard = True
     config.train.profile = ()  # (start, stop): steps traced by jax's profiler into WORKDIR/profile
-    config.train.keep = 2  # checkpoints: the last so many
-    config.train.keep_epochs = ()  # after which a checkpoint is saved and kept for good
-    config.train.keep_best = False  # save one wherever a network is selected; the last such is kept
-    config.train.checkpoint_seconds = 15.0  # least between two, 5 % of it saving; 0: no limit
+    config.train.keep = 2  # number of latest checkpoints to keep
+    config.train.keep_epochs = ()  # epochs after which a checkpoint is saved and never removed
+    config.train.keep_best = False  # save one when a network is selected; keep the last of these
+    config.train.checkpoint_seconds = 15.0  # least between two, also 20 × saving time; 0: no limit
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # of optax or optax.contrib, or module:function
     config.optimizer.learning_rate = 0.1
     config.optimizer.schedule = "cosine"  # or linear (both to zero), constant, module:function
-    config.optimizer.decay_at = 0.0  # until this fraction of the run the rate does not fall
-    config.optimizer.warmup_at = 0.0  # linear warm-up until this fraction of the run
+    config.optimizer.decay_at = 0.0  # fraction of the run before the rate decays
+    config.optimizer.warmup_at = 0.0  # fraction of the run with linear warm-up
     config.optimizer.weight_decay = 0.0  # of the weights, not of biases and scales
     config.optimizer.ema = 0.0  # decay of an average of the weights, for evaluation; 0: none
     config.optimizer.clip_norm = 0.0  # global norm of the masked gradient; 0 for none
-    config.optimizer.arguments = ConfigDict({"momentum": 0.9})  # of the optax function
+    config.optimizer.arguments = ConfigDict({"momentum": 0.9})  # of the optimizer's function
 
     config.gates = ConfigDict()  # for methods that have gates
-    config.gates.name = ""  # of optax; if empty, the gates have what the weights have
-    config.gates.learning_rate = 1e-3  # of that optimizer; constant
+    config.gates.name = ""  # of optax; if empty, the optimizer of the weights
+    config.gates.learning_rate = 1e-3  # constant
 
     config.method = ConfigDict(
         {
@@ -97,7 +97,7 @@ def base(**method: Any) -> ConfigDict:
 
 
 def _steps_or_text(value: Any) -> config_dict.FieldReference:
-    """A field that a number of steps, a percentage and "auto" can be assigned to."""
+    """A field that takes a number of steps, a percentage or "auto"."""
     return config_dict.FieldReference(value, field_type=object)
 
 
@@ -109,24 +109,23 @@ _FREE = (
 
 
 def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that identify a run; two configs with the same key are the same run.
+    """Returns the fields that identify a run; equal keys mean the same run.
 
     Args:
-      config: A config as a dict, or as it came back from JSON; a field that was added since then
-        has its default.
+      config: A config as a dict, possibly read from JSON; missing fields have their defaults.
 
     Returns:
-      Values by dotted path, as JSON has them (lists for tuples), of all the fields but those that
-      set paths and how often checkpoints are saved.
+      JSON values (lists for tuples) by dotted path, except for fields that do not affect results,
+      such as paths and checkpoints.
     """
     defaults = base().to_dict()
-    defaults["optimizer"]["arguments"] = {}  # what is not given there is not given
+    defaults["optimizer"]["arguments"] = {}  # arguments have no defaults here
     flat = _flat(defaults) | _flat(config)
     return {path: value for path, value in flat.items() if path not in _FREE}
 
 
 def config_from_json(known: Mapping[str, Any]) -> ConfigDict:
-    """A config as it came back from JSON; a field that was added since then has its default.
+    """Returns the config of a run read from JSON; missing fields have their defaults.
 
     Args:
       known: Nested dicts, as in config.json or a record.
@@ -139,24 +138,24 @@ def config_from_json(known: Mapping[str, Any]) -> ConfigDict:
 
 
 _OPEN = ("model", "model.axes", "task", "train.init_names", "method", "optimizer.arguments")
-# sections with fields of what they name
+# sections whose fields depend on their `name`
 
 
 def check_config(config: Any, section: str = "") -> None:
-    """Makes sure that a config has the fields of `base`, each of its default's type.
+    """Checks that a config has the fields of `base`, each of its default's type.
 
     Args:
-      config: Of a run.
-      section: Where it stands in a larger config, for messages.
+      config: The config of a run.
+      section: Its section in a larger config, for messages.
 
     Raises:
       UserError: For the first field that is missing, of another type, or unknown.
     """
     default = base()
-    default.optimizer.arguments = ConfigDict()  # none is needed
+    default.optimizer.arguments = ConfigDict()  # no argument is required
     prefix = f"{section}." if section else ""
     unchecked = {f"{prefix}{name}" for name in _OPEN}
-    # A config of one's own may replace the whole section, as `model = {"name": …}`.
+    # A user's config may replace the whole section by a dict.
     check_section(
         config, default, section, unchecked, {f"{prefix}model.axes", f"{prefix}train.init_names"}
     )

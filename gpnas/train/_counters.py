@@ -26,7 +26,7 @@ class Counters:
 
 
 def zero_counters(masks: Any) -> Counters:
-    """Counts of a run that has not begun."""
+    """Returns the counts before the first step."""
     paths = list(masked_leaves(masks))
     return Counters(
         grown={p: jnp.int32(0) for p in paths},
@@ -37,7 +37,7 @@ def zero_counters(masks: Any) -> Counters:
 
 
 def count_changes(counters: Counters, old: Any, new: Any, step: jax.Array) -> Counters:
-    """Counts after a mask update at `step` from `old` to `new`."""
+    """Returns the counts after a mask update at `step` from `old` to `new`."""
     grown, pruned = summary.changes(old, new)
     return Counters(
         grown={p: n + grown[p] for p, n in counters.grown.items()},
@@ -48,7 +48,7 @@ def count_changes(counters: Counters, old: Any, new: Any, step: jax.Array) -> Co
 
 
 def active_steps(counters: Counters, masks: Any, step: jax.Array) -> dict[str, jax.Array]:
-    """Active-weight count per leaf, summed over the steps before `step`: `{path: () float32}`."""
+    """Returns the active weights of each leaf, summed over the steps before `step`, () float32."""
     active = summary.active_counts(masks)
     steps = (step - counters.since).astype(jnp.float32)
     return {p: n + steps * active[p].astype(jnp.float32) for p, n in counters.active_steps.items()}

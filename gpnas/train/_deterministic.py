@@ -1,12 +1,12 @@
-"""Deterministic programs on GPUs: a flag of XLA's, which it reads once."""
+"""Deterministic GPU programs: a flag that XLA reads once."""
 
 import os
 
-from jax._src import xla_bridge  # no public function says whether a backend has started
+from jax._src import xla_bridge  # no public function reports whether a backend has started
 
 from gpnas.errors import UserError
 
-# No operation whose result depends on the order of threads, and no kernels chosen by their time.
+# Excludes operations whose results depend on thread order, and kernels selected by timing.
 _FLAG = "--xla_gpu_deterministic_ops=true"
 
 
@@ -14,10 +14,10 @@ def set_deterministic(wanted: bool) -> None:
     """Adds XLA's flag for deterministic GPU programs to XLA_FLAGS of this process.
 
     Args:
-      wanted: `train.deterministic`; if False, nothing is done.
+      wanted: `train.deterministic`; False has no effect.
 
     Raises:
-      UserError: If JAX's backend has started without it.
+      UserError: If JAX's backend has started without the flag.
     """
     flags = os.environ.get("XLA_FLAGS", "").split()
     if not wanted or _FLAG in flags:

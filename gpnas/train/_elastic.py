@@ -1,8 +1,8 @@
-"""Elastic training: arrays are resized to the active units, so that small networks train fast.
+"""Elastic training: arrays are resized to the active units, so that small networks train faster.
 
-Most units of a network that is developed by units are inactive. Between chunks of steps, on the
-host, its arrays are resized to the active units plus spare capacity, in few different widths; each
-width has a compiled program. Checkpoints and records keep the full shapes.
+In development by units, most units of the network are inactive. Between chunks of steps the host
+resizes arrays to the active units plus spare capacity. The number of distinct widths is limited,
+since each needs a compiled program. Checkpoints and records have the full shapes.
 """
 
 import dataclasses
@@ -38,18 +38,18 @@ from gpnas.units import (
 )
 
 _NEW_UNITS = zlib.crc32(b"newborn")
-_SAVES = 0.75  # cost of smaller arrays relative to that of today's, from which they are made
-_PARTS = 8  # of a supernet's width: resolution of array widths, which bounds the number of programs
-_LEAST = 2  # units in an array: `discover` finds none along an axis of length 1
+_SAVES = 0.75  # resize only if the cost falls to this fraction of the current cost
+_PARTS = 8  # parts of a supernet's width: resolution of array widths, bounds the programs
+_LEAST = 2  # units of an array: `discover` finds no units on axes of length 1
 
 
 def check(config: ConfigDict, data: Dataset, plan: Plan) -> None:
-    """Checks that a run can be elastic.
+    """Checks that a run supports elastic training.
 
     Raises:
-      UserError: If its method does not develop units, its network cannot be built in other widths
-        or computes something else then, `train.parallel` is not "jit", the state is split over
-        devices, or `elastic_round_to` is not 1 or more.
+      UserError: If the method does not develop units, the network cannot be built with other widths
+        or computes another function then, `train.parallel` is not "jit", the state is sharded, or
+        `elastic_round_to` is below 1.
     """
     if plan.method.hooks.capacity is None:
         raise UserError("elastic", True, "a method that develops units: development_units")
@@ -66,8 +66,8 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
 
     Args:
       config: The configuration.
-      data: The images.
-      plan: The supernet's.
+      data: The data set.
+      plan: The plan of the supernet.
     """
     assert plan.groups is not None
     placed = data
@@ -124,8 +124,8 @@ def active_network(
     """Removes the inactive units of a network; the result has no masks.
 
     Args:
-      plan: Of the run.
-      rebuild: Of its network.
+      plan: The plan of the run.
+      rebuild: The rebuild of its network.
       variables: The masked variables, in the shapes of `plan`.
       units: `{group: (size,) bool}`, the active units.
 
@@ -146,7 +146,7 @@ def _groups(plan: Plan) -> UnitGroups:
 def _widths(
     plan: Plan, state: TrainState, sizes: Mapping[str, int], config: ConfigDict
 ) -> dict[str, int]:
-    """Widths of the arrays: active units and the capacity that the method asks for, rounded up."""
+    """Returns array widths: active units plus the capacity that the method needs, rounded up."""
     assert plan.method.hooks.capacity is not None
     active = {n: int(m.sum()) for n, m in jax.device_get(state.mask_state.units).items()}
     capacity = plan.method.hooks.capacity(int(state.step), config.train.log_every, active)
@@ -160,9 +160,9 @@ def _widths(
 
 
 def _worthwhile(plan: Plan, widths: dict[str, int]) -> dict[str, int]:
-    """The new widths, or the current ones where shrinking would save too little.
+    """Returns the new widths, or the current ones if shrinking saves too little.
 
-    Only where costs are known: a network that shrinks under a budget would otherwise have a
+    It applies only if costs are known: a network that shrinks under a budget would otherwise need a
     program for almost every mask update.
     """
     now = {g.name: g.size for g in _groups(plan).groups}
@@ -178,14 +178,14 @@ def _worthwhile(plan: Plan, widths: dict[str, int]) -> dict[str, int]:
 
 def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[str, int]) -> Any:
     masks = {
-        name: np.ones(1, bool) if is_block(name) else np.asarray(mask)  # blocks keep their arrays
+        name: np.ones(1, bool) if is_block(name) else np.asarray(mask)  # blocks are not resized
         for name, mask in units.items()
     }
     return resize(tree, plan.variables, _groups(plan), masks, widths)
 
 
 def _with_initialized_units(plan: Plan, state: TrainState) -> TrainState:
-    """Initializes inactive units that have no weights yet; no output depends on them."""
+    """Initializes inactive units without weights; no output depends on them."""
     groups = groups_in_collection(_groups(plan))
     made = score.sum_per_unit(groups, jax.tree.map(jnp.abs, state.params), "incoming")
     initialized = {name: np.asarray(total > 0) for name, total in made.items()}
@@ -207,7 +207,7 @@ def _shapes(program: Program) -> TrainState:
 
 
 def _to_full_shape(plan: Plan, sizes: Mapping[str, int], whole: tuple, tree: Any) -> Any:
-    """A state, or variables, in the supernet's shapes again."""
+    """Returns a state, or variables, in the supernet's shapes."""
     full = _in_widths(plan, tree, {}, sizes)
     state, variables = whole
     return with_structure_of(state if isinstance(tree, TrainState) else variables, full)

@@ -1,4 +1,4 @@
-"""Evaluation: metrics of networks on all examples of a split, and the classes that they predict."""
+"""Evaluation: metrics and predicted classes of networks on all examples of a split."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,8 +12,8 @@ from gpnas.data import Dataset, Split, standardize
 from gpnas.train._plan import Plan
 from gpnas.train._step import Metrics
 
-_MOST_CLASSES = 100  # of which predictions are kept
-BYTES = 1 << 28  # of the examples that are on the device at once
+_MOST_CLASSES = 100  # largest number of classes for which predictions are kept
+BYTES = 1 << 28  # largest size of the examples on the device at once
 
 # Metrics, means over all examples, and predicted classes.
 Evaluated = tuple[dict[str, float], np.ndarray | None]
@@ -22,7 +22,7 @@ Evaluated = tuple[dict[str, float], np.ndarray | None]
 def make_evaluate(
     plan: Plan, data: Dataset, batch: int = 1000
 ) -> Callable[[Any, Split], dict[str, float]]:
-    """Builds the evaluation: `(variables, split) → metrics`, means over all examples, each once.
+    """Builds the evaluation: `(variables, split) → metrics`, means over all examples.
 
     Args:
       plan: The plan of the run.
@@ -38,8 +38,8 @@ def make_predict_all(
 ) -> Callable[[list, Split], list[Evaluated]]:
     """Builds `([variables], split) → [(metrics, classes)]`, see `Program`.
 
-    One program and one transfer for all that is evaluated, or for each part of a large split; where
-    loops are slow (`plan.loop` is "steps"), it is a program for each batch.
+    All networks are evaluated in one program and one transfer, or in one per part of a large split.
+    Where loops are slow (`plan.loop` is "steps"), each batch is one call.
     """
     sums = _make_sums(plan, data)
     batch_sums = jax.jit(sums)
@@ -81,7 +81,7 @@ def make_predict_all(
 def _make_sums(
     plan: Plan, data: Dataset
 ) -> Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[Metrics, jax.Array | None]]:
-    """`(variables, inputs, targets, count) → (sums, classes)` of the first `count` examples."""
+    """Returns `(variables, inputs, targets, count) → (sums, classes)` over `count` examples."""
     classifies = (
         data.fields.targets == "class"
         and plan.task.metric.name == "error"
@@ -98,7 +98,7 @@ def _make_sums(
             name: jnp.sum(jnp.where(real, values, 0), dtype=jnp.float32)
             for name, values in found.items()
         }
-        # XLA merges this with the same operations in the metrics.
+        # XLA merges this with identical operations in the metrics.
         logits = plan.task.model.infer(variables, inputs) if classifies else jnp.zeros(())
         if logits.shape != (len(targets), data.num_classes):
             return totals, None
@@ -108,9 +108,9 @@ def _make_sums(
 
 
 def _batches(split: Split, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Inputs and targets in batches, (batches, batch, …), padded, and examples of each batch.
+    """Yields inputs and targets in padded batches, (batches, batch, …), and their example counts.
 
-    Parts of a split that is larger than `BYTES` come one by one, all of one shape.
+    A split larger than `BYTES` is yielded in parts of equal shape.
     """
     size = batch * (split.inputs[:1].nbytes + split.targets[:1].nbytes)
     batches = min(-(-len(split) // batch), max(BYTES // size, 1))

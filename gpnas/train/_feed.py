@@ -1,7 +1,7 @@
-"""What the steps of a run are fed with: numbers of examples on the device, or streamed examples.
+"""Input of the training steps: indices of examples on the device, or streamed examples.
 
-Both are functions of seed and step, and in the same order. So a run that is resumed, or that goes
-on with the other feed, has the same parameters, to the bit.
+Both are functions of seed and step, with the same order of examples. A run that is resumed, also
+with the other feed, has bit-identical parameters.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ from gpnas.train import _placement
 from gpnas.train._shuffle import Order
 
 _FEEDS = ("auto", "device", "stream")
-_FRACTION = 0.25  # of a device's memory; a larger training set is streamed
-BYTES = 1 << 25  # of the examples that are sent to the devices at once
-_THREADS = 4  # that read examples
-_AHEAD = 8  # calls whose examples are read before they are asked for
+_FRACTION = 0.25  # of a device's memory; larger training sets are streamed
+BYTES = 1 << 25  # size of the examples sent to the devices at once
+_THREADS = 4  # threads that read examples
+_AHEAD = 8  # number of calls whose examples are prefetched
 
 
 def stream_steps(train: ConfigDict, data: Dataset, batch_size: int) -> int:
-    """Steps whose examples are sent to the devices at once; 0 for a training set that lies there.
+    """Returns the steps whose examples are sent to the devices at once; 0: all data are on devices.
 
     Args:
       train: The config's `train`.
@@ -50,22 +50,22 @@ def stream_steps(train: ConfigDict, data: Dataset, batch_size: int) -> int:
 
 
 def device_bytes() -> int:
-    """Memory of a device; of a CPU device, its part of the host's."""
+    """Returns the memory of a device; of a CPU device, its share of the host's memory."""
     known = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return known or host // jax.local_device_count()
 
 
 def check_feed(train: ConfigDict, data: Dataset, stream: int) -> None:
-    """Logs that examples are streamed, if they are.
+    """Logs whether examples are streamed.
 
     Args:
       train: The config's `train`.
       data: The data set.
-      stream: Of the plan.
+      stream: `Plan.stream`.
 
     Raises:
-      UserError: If Grain, which streams them, is not installed.
+      UserError: If Grain, which streaming requires, is not installed.
     """
     if not stream:
         return
@@ -77,19 +77,19 @@ def check_feed(train: ConfigDict, data: Dataset, stream: int) -> None:
 
 
 def chunk_end(train: ConfigDict, per_epoch: int, step: int) -> int:
-    """The step after `step` at which something is logged, an epoch ends, or a trace does."""
+    """Returns the first step after `step` with a log line, or at the end of an epoch or trace."""
     ends = (step - step % n + n for n in (train.log_every, per_epoch))
     return min(*ends, *(at for at in train.profile if at > step))
 
 
 def call_bounds(train: ConfigDict, per_epoch: int, stream: int, step: int, total: int) -> list[int]:
-    """The steps from `step` to `total` at which a call of the compiled programs begins or ends.
+    """Returns the steps from `step` to `total` at which calls of compiled programs begin or end.
 
     Args:
       train: The config's `train`.
-      per_epoch: Steps of an epoch.
-      stream: Steps whose examples are sent at once; 0: any number.
-      step, total: Of the run, done and in all.
+      per_epoch: Steps per epoch.
+      stream: Steps whose examples are sent at once; 0: no limit.
+      step, total: Steps done, and length of the run.
     """
     bounds = [step]
     while bounds[-1] < total:
@@ -108,9 +108,10 @@ def open_feed(
     Args:
       split: The training set.
       orders: Batch order of each seed.
-      bounds: Of the calls, see `call_bounds`.
-      rows: The most steps of a call; all calls have as many rows, so that they share a program.
-      stream: Whether rows are the examples, read by threads ahead of the devices, or their numbers.
+      bounds: Bounds of the calls, see `call_bounds`.
+      rows: Largest number of steps of a call; all calls are padded to this number of rows, so that
+        they share a program.
+      stream: Whether rows are examples, prefetched by threads; otherwise they are indices.
     """
     counts = np.diff(bounds).tolist()
 
@@ -131,6 +132,6 @@ def open_feed(
     ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)
     examples = iter(grain.MapDataset.range(len(counts)).map(read).to_iter_dataset(ahead))
     try:
-        yield zip(counts, examples, strict=False)  # the end of `counts` is the end
+        yield zip(counts, examples, strict=False)  # ends with `counts`
     finally:
         examples.close()

@@ -1,4 +1,4 @@
-"""Lines of metrics of chunks of steps: fetched together, written one by one."""
+"""Metrics lines of chunks of steps: fetched together, written one by one."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -12,13 +12,13 @@ from gpnas.train._plan import Plan
 from gpnas.train._run import Replica
 from gpnas.train._step import Metrics
 
-_LAG = 1.0  # seconds by which lines may lag behind the device
+_LAG = 1.0  # seconds; largest delay of lines behind the device
 
 
 class Chunk(NamedTuple):
-    """Steps that the device may still be at: where they end, how many, and what will come out.
+    """A chunk of steps that the device may still compute: end, length, and pending results.
 
-    `learning_rate` is that of the last step.
+    `learning_rate` is the rate of the last step.
     """
 
     step: int
@@ -29,15 +29,15 @@ class Chunk(NamedTuple):
 
 
 def chunks_ahead(seconds: float | None) -> int:
-    """Chunks that the device is given before the first of them is waited for.
+    """Returns the number of chunks to dispatch before waiting for the first.
 
-    So many that lines of metrics are written every second: each fetch stops the host, and the
-    device, too, if it has nothing else to do. A run is asked to stop within that time.
+    Metrics lines are written about every second. Each fetch blocks the host, and leaves the device
+    idle if no other work is queued. A run also responds to a stop request within that time.
 
     Args:
-      seconds: Of a chunk, if that is known.
+      seconds: Duration of a chunk; None if unknown.
     """
-    if jax.process_count() > 1:  # which agree after each chunk whether to stop
+    if jax.process_count() > 1:  # processes agree after each chunk whether to stop
         return 0
     if one_at_a_time():
         return 0
@@ -45,10 +45,10 @@ def chunks_ahead(seconds: float | None) -> int:
 
 
 def one_at_a_time() -> bool:
-    """Whether a program must have ended before the next is launched: on virtual CPU devices.
+    """Returns whether programs must not overlap: on virtual CPU devices.
 
-    They share threads. A launch that waits for its turn (32 are admitted at once) can hold the
-    thread that an earlier program's collective needs, and neither ends.
+    Virtual devices share threads. A launch that waits for admission (at most 32 run) can occupy the
+    thread that a collective of an earlier program needs: a deadlock.
     """
     return jax.default_backend() == "cpu" and jax.device_count() > 1
 
@@ -61,9 +61,9 @@ def flush_metrics(
     show: Callable,
     clock: Callable[[], Instant],
 ) -> tuple[list[Replica], Instant]:
-    """Logs what chunks came to, and says when the last of them was done.
+    """Logs the results of chunks, and returns when the last of them was done.
 
-    Seconds are those of all chunks together, shared among them by their steps.
+    The total time is divided among the chunks in proportion to their steps.
     """
     fetched = jax.device_get([(one.sums, one.counts, one.learning_rate) for one in chunks])
     now, steps = clock(), sum(chunk.steps for chunk in chunks)

@@ -1,4 +1,4 @@
-"""Forecast of a run before its first step: cost, and number of mask updates."""
+"""Forecast of a run before its first step: expected cost and number of mask updates."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from gpnas.methods import Method
 from gpnas.units import Macs, training_macs
 
-FEW = 10  # mask updates below which a run warns
+FEW = 10  # a run warns if it has fewer mask updates
 AT_MOST = "_at_most"
 
 
@@ -23,21 +23,21 @@ def expected(
     images: int,
     updates: int | None = None,
 ) -> dict[str, float]:
-    """Expected cost and number of mask updates of a run.
+    """Computes the expected cost and number of mask updates of a run.
 
     Args:
       method: The method.
       params: Parameters of the network or their shapes.
-      weights: How many of them may be masked.
-      macs: MACs for one image.
+      weights: Number of maskable weights.
+      macs: MACs per image.
       steps: Length of the run.
-      images: Images in all its batches.
+      images: Number of images in all batches.
       updates: `mask_updates`.
 
     Returns:
       params, weights, inference_macs_dense, train_flops_dense; density, mean_training_density and
-      train_flops, each with the suffix "_at_most" if the data decide the density; mask_updates
-      where a duration of the method decides it.
+      train_flops, each with the suffix "_at_most" if the density depends on the data; mask_updates
+      if a duration of the method determines it.
     """
     dense_macs = macs.total(params)
     fraction, mean_density = training_macs(
@@ -60,23 +60,23 @@ def expected(
 def mask_updates(
     method: Method, durations: Mapping[str, int], steps: int, evaluations: int
 ) -> int | None:
-    """Largest number of mask updates of a run; None where no duration determines it.
+    """Returns the largest number of mask updates of a run; None if no duration determines it.
 
     Args:
       method: The method.
-      durations: Of it, see `gpnas.methods.duration.resolve`.
+      durations: Durations of the method, see `gpnas.methods.duration.resolve`.
       steps: Length of the run.
-      evaluations: Evaluations on the validation images in the run.
+      evaluations: Number of evaluations on the validation set in the run.
     """
     if "patience" in durations:
         return evaluations // durations["patience"]
-    if "every" not in durations or not method.gates.masked:  # masks that only report the gates
+    if "every" not in durations or not method.gates.masked:  # masks only report the gates
         return None
     return int(np.sum(np.asarray(jax.vmap(method.transform.may_change)(jnp.arange(steps)))))
 
 
 def few_updates(updates: float | None, durations: Mapping[str, int], steps: int) -> str:
-    """A one-line warning for a run with few mask updates; empty for others."""
+    """Returns a one-line warning if a run has few mask updates, else an empty text."""
     if updates is None or updates >= FEW:
         return ""
     interval = {name: durations[name] for name in ("patience", "every") if name in durations}
@@ -87,7 +87,7 @@ def few_updates(updates: float | None, durations: Mapping[str, int], steps: int)
 
 
 def forecast_line(cost: Mapping[str, float]) -> str:
-    """The forecast of `expected` as one line of text."""
+    """Formats the forecast of `expected` as one line."""
     bound = "at most " if f"density{AT_MOST}" in cost else ""
     density, flops = (
         cost[f"{name}{AT_MOST}" if bound else name] for name in ("density", "train_flops")

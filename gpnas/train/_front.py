@@ -1,4 +1,4 @@
-"""A front of networks from one run: a network that shrinks, and branches that finish training."""
+"""A front of networks from one run: a main run that shrinks, and branches that finish training."""
 
 import pathlib
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ from gpnas.train._rebuild import find_rebuild
 
 
 def front_config() -> ConfigDict:
-    """The configuration of a front: that of its main run, `base`, and the fields of `Front`."""
+    """Returns the default config of a front: that of its main run and the fields of `Front`."""
     config = base(name="development_cost", every="auto", window="auto")
     config.update(Front()._asdict())
     config.model.name = "convnet"
@@ -46,28 +46,28 @@ def front_config() -> ConfigDict:
 def train_front(
     config: ConfigDict, workdir: str | pathlib.Path, data: Dataset | None = None
 ) -> dict[str, Any]:
-    """Trains a network that shrinks, and at each level of cost a branch of it to the end.
+    """Trains a shrinking network, and at each level of cost a branch of it to the end.
 
     The main run has a constant learning rate. In its second half, it reaches the levels one after
-    the other, at ends of epochs. From there, the network without its inactive units is trained
-    for `branch_epochs` more, with a rate that falls linearly to zero.
+    another, at ends of epochs. At each level, the network without its inactive units is trained for
+    `branch_epochs` more, at a rate that decays linearly to zero.
 
-    With `elastic`, a branch is a network of its own widths. Without, it has the arrays of the whole
-    one, and inactive units stay inactive (`static_units`): any network whose units are found has
-    such a front.
+    With `elastic`, the arrays of a branch have the widths of the active network. Otherwise they
+    have full widths, and inactive units stay inactive (`static_units`); this works for every
+    network whose units can be discovered.
 
     Args:
-      config: See `front_config`.
+      config: The config, see `front_config`.
       workdir: Folder: `main`, `level-0.5`, … and `uniform-0.5`, … are folders of runs; front.json
         is the record.
-      data: The data set, if it is loaded already.
+      data: The data set, if already loaded.
 
     Returns:
       The record.
 
     Raises:
       UserError: For an invalid config, or a folder that another run has used.
-      Diverged, Stopped: As `train`; the same call with `resume` resumes.
+      Diverged, Stopped: As for `train`; the same call with `resume` resumes.
     """
     settings, run = split_config(config)
     folder = pathlib.Path(workdir)

@@ -1,4 +1,4 @@
-"""What a front trains: its fields, levels of cost, and the configs of its runs."""
+"""The plan of a front: its fields, levels of cost, and the configs of its runs."""
 
 import itertools
 import math
@@ -21,22 +21,23 @@ from gpnas.train._plan import Plan, make_plan
 from gpnas.train._rebuild import Rebuild
 from gpnas.train._workdir import check_workdir
 
-_FIRST = 0.1  # fraction of the main run before the network begins to shrink
-_LATENCY = "latency_ms"  # of `front_by`
-_REST = 0.25  # fraction of the time between two levels at which the cost rests on the lower one
+_FIRST = 0.1  # fraction of the main run before the network shrinks
+_LATENCY = "latency_ms"  # value of `front_by`
+_REST = 0.25  # fraction of the time between two levels with constant cost
 
 
 class Front(NamedTuple):
-    """The fields of a front's config, beside those of a run.
+    """The fields of a front's config, in addition to those of a run.
 
     Attributes:
-      front: Falling costs of the networks, as fractions of the whole network's, or in milliseconds.
-      front_by: "macs", "params", "flops", or "latency_ms": the sum of the latencies of the layers
-        for one example, measured on this machine before the run.
-      branch_epochs: Length of each branch.
-      baselines: Whether networks of uniformly scaled widths are trained for comparison, from
-        scratch and together with the training FLOPs of the front.
-      retrain: Whether the networks of the front are trained from scratch, too, as long as those.
+      front: Decreasing costs of the networks, as fractions of the full network's cost, or in
+        milliseconds.
+      front_by: "macs", "params", "flops", or "latency_ms": the sum of layer latencies for one
+        example, measured on this machine before the run.
+      branch_epochs: Length of each branch in epochs.
+      baselines: Whether to train networks of uniformly scaled widths from scratch for comparison,
+        with the same total training FLOPs as the front.
+      retrain: Whether to train also the front's networks from scratch, for equally many epochs.
     """
 
     front: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06)
@@ -47,10 +48,10 @@ class Front(NamedTuple):
 
 
 def split_config(config: ConfigDict) -> tuple[Front, ConfigDict]:
-    """The fields of a front, and the config of its main run.
+    """Returns the fields of a front, and the config of its main run.
 
     Raises:
-      UserError: For the first field that cannot be.
+      UserError: For the first invalid field.
     """
     run = config.copy_and_resolve_references().unlock()
     defaults = Front()._asdict()
@@ -86,7 +87,7 @@ def split_config(config: ConfigDict) -> tuple[Front, ConfigDict]:
 def relative_levels(
     config: ConfigDict, settings: Front, folder: pathlib.Path, data: Dataset
 ) -> tuple[tuple[float, ...], units.LatencyTable | None]:
-    """The levels as fractions of the whole cost; layers are measured where that is a latency."""
+    """Returns the levels as fractions of the full cost; latencies of layers are measured."""
     if settings.front_by != _LATENCY:
         return settings.front, None
     probe = main_config(config, settings._replace(front_by="macs"), [1.0] * len(settings.front))
@@ -114,12 +115,12 @@ def relative_levels(
 
 
 def level_epochs(epochs: int, settings: Front) -> list[int]:
-    """Epochs of the main run after which the network has each level of cost.
+    """Returns the epochs of the main run after which the network has each level of cost.
 
-    They divide the second half of the run evenly, and the last one is its end.
+    They are evenly spaced over the second half of the run; the last one is its end.
 
     Raises:
-      UserError: If two would be the same.
+      UserError: If two levels would be in the same epoch.
     """
     count = len(settings.front)
     ends = [epochs - epochs // 2 * (count - 1 - i) // count for i in range(count)]
@@ -129,7 +130,7 @@ def level_epochs(epochs: int, settings: Front) -> list[int]:
 
 
 def main_config(config: ConfigDict, settings: Front, levels: Sequence[float]) -> ConfigDict:
-    """The config of the main run, with a cost curve through fractions of the whole cost."""
+    """Returns the config of the main run, with a cost curve through the levels."""
     main = config.copy_and_resolve_references().unlock()
     ends = level_epochs(main.train.epochs, settings)
     points, before = [(0.0, 1.0), (_FIRST, 1.0)], _FIRST
@@ -147,13 +148,13 @@ def main_config(config: ConfigDict, settings: Front, levels: Sequence[float]) ->
 def branch_config(
     main: ConfigDict, settings: Front, architecture: Mapping[str, Any] | None, name: str
 ) -> ConfigDict:
-    """The config of a branch: the network that is left, at a rate that falls to zero.
+    """Returns the config of a branch: the remaining network, at a rate that decays to zero.
 
     Args:
-      main: Of the main run.
-      settings: Of the front.
-      architecture: The network; None: that of the main run, whose inactive units stay so.
-      name: Of its folder.
+      main: Config of the main run.
+      settings: Fields of the front.
+      architecture: The network; None: that of the main run, whose inactive units stay inactive.
+      name: Name of the run's folder.
     """
     branch = _without_updates(main, architecture, name)
     branch.optimizer.schedule = "linear"
@@ -165,10 +166,10 @@ def branch_config(
 def scratch_config(
     main: ConfigDict, settings: Front, architecture: Mapping[str, Any], epochs: int, name: str
 ) -> ConfigDict:
-    """The config of a network that is trained from its initialization, at the rates of a front.
+    """Returns the config of a network trained from scratch, with the learning rates of a front.
 
-    The rate is constant and then falls linearly, for the same fractions of the run as along the
-    main run and a branch.
+    The rate is constant and then decays linearly, for the same fractions of the run as in the main
+    run and a branch together.
     """
     scratch = _without_updates(main, architecture, name)
     constant = main.train.epochs / (main.train.epochs + settings.branch_epochs)
@@ -182,7 +183,7 @@ def scratch_config(
 def uniform_architecture(
     plan: Plan, rebuild: Rebuild, widths: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """The network that has as many units as some masks."""
+    """Returns the network with the number of units of the given masks."""
     variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), plan.variables)
     return active_network(plan, rebuild, variables, widths)[0]
 
@@ -190,11 +191,11 @@ def uniform_architecture(
 def equal_epochs(
     plan: Plan, records: Iterable[Mapping[str, Any]], masks: Iterable[Mapping[str, Any]]
 ) -> int:
-    """Epochs for which some networks are trained with the training FLOPs of some runs together.
+    """Returns the epochs in which training all networks takes the total FLOPs of `records`.
 
     Args:
-      plan: Of the main run.
-      records: Of the runs.
+      plan: Plan of the main run.
+      records: Records of the runs.
       masks: Unit masks of the networks.
     """
     assert plan.supernet.costs is not None
@@ -206,7 +207,7 @@ def equal_epochs(
 def uniform_units(
     plan: Plan, level: float, kind: str, table: units.LatencyTable | None = None
 ) -> dict[str, np.ndarray]:
-    """Unit masks of the largest fraction of all groups that costs at most a part of the whole."""
+    """Returns masks of the largest fraction of all groups whose cost is at most `level`."""
     model = plan.supernet.costs
     assert model is not None
 
@@ -229,7 +230,7 @@ def uniform_units(
 def _without_updates(
     main: ConfigDict, architecture: Mapping[str, Any] | None, name: str
 ) -> ConfigDict:
-    """The main run's config for another network, or for its own units as they are."""
+    """Returns the main run's config for a network without mask updates."""
     config = main.copy_and_resolve_references().unlock()
     config.method = ConfigDict({"name": "dense" if architecture else "static_units"})
     config.elastic = False

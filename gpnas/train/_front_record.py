@@ -1,4 +1,4 @@
-"""The record of a front: its networks, the widths of the run they came from, and their costs."""
+"""The record of a front: its networks, the widths along the main run, and their costs."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,18 +8,18 @@ import numpy as np
 from gpnas import units
 from gpnas.train._plan import Plan
 
-_PLACE = ("dtype", "axes", "conv")  # fields of a model that say how it is computed
+_PLACE = ("dtype", "axes", "conv")  # fields of a model for its implementation
 
 
 class Trained(NamedTuple):
-    """All that was trained for a front.
+    """All runs of a front.
 
     Attributes:
-      records: Of each run, by the name of its folder; the main run's is "main".
-      active: Unit masks of each network.
-      steps: Of the main run, at which each branch begins.
-      plan: Of the main run.
-      table: Latency of its layers, where that is the cost.
+      records: Record of each run by folder; that of the main run is "main".
+      active: Unit masks of each network by folder.
+      steps: Steps of the main run at which each branch begins.
+      plan: Plan of the main run.
+      table: Latencies of its layers, if they are the cost.
     """
 
     records: Mapping[str, Mapping[str, Any]]
@@ -30,7 +30,7 @@ class Trained(NamedTuple):
 
 
 def front_record(trained: Trained) -> dict[str, Any]:
-    """What front.json has beside the config: networks by kind, widths over the run, costs."""
+    """Returns the content of front.json without the config: networks by kind, widths, costs."""
     main = trained.records["main"]
     found = {
         kind: [_network(trained, name) for name in trained.records if name.startswith(f"{kind}-")]
@@ -58,7 +58,7 @@ def front_record(trained: Trained) -> dict[str, Any]:
 
 
 def _network(trained: Trained, name: str) -> dict[str, Any]:
-    """A network by the name of its folder."""
+    """Returns the description of a network by folder."""
     record, active = trained.records[name], trained.active[name]
     metric, model = record["task"]["metric"]["name"], record["config"]["model"]
     costs = _costs(trained, name)
@@ -82,7 +82,7 @@ def _network(trained: Trained, name: str) -> dict[str, Any]:
 
 
 def _costs(trained: Trained, name: str) -> dict[str, float]:
-    """Costs of the active units, which need not be all that a network has arrays for."""
+    """Returns the costs of the active units, which may be fewer than the units of the arrays."""
     record, model = trained.records[name], trained.plan.supernet.costs
     assert model is not None
     masks, found = trained.active[name], {}
@@ -98,6 +98,6 @@ def _costs(trained: Trained, name: str) -> dict[str, float]:
 
 
 def _sizes(plan: Plan) -> dict[str, int]:
-    """Units of each group of the whole network, in the order of its layers; blocks last."""
+    """Returns the units of each group of the full network, in the order of layers; blocks last."""
     assert plan.groups is not None
     return {group.name: group.size for group in plan.groups.groups}

@@ -1,8 +1,8 @@
-"""Where the time of a run goes.
+"""Breakdown of a run's time.
 
-A line of metrics has `wall_s`, the seconds of training and evaluation so far, and other seconds
-since the line before: `start_s`, `compile_s` and `data_s` (both within `wall_s`), `save_s`, and
-`lost_s`, work that an interruption undid and the restart. The record's `seconds` are their sums.
+A metrics line has `wall_s`, the seconds of training and evaluation so far, and seconds since the
+previous line: `start_s`, `compile_s` and `data_s` (both included in `wall_s`), `save_s`, and
+`lost_s` (work undone by an interruption, and the restart). The record's `seconds` are their sums.
 """
 
 import contextlib
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from gpnas import timing
 
-_LEAST = 1e-3  # seconds that a line reports; shorter times are added to a later one
+_LEAST = 1e-3  # seconds; shorter times are added to a later line
 REPORTED = ("start_s", "compile_s", "data_s", "save_s", "lost_s")
 
 
 class Instant(NamedTuple):
-    """A time in seconds, and how many of those before it went into compiling."""
+    """A time in seconds, and the part of it that was spent on compilation."""
 
     time: float
     compiled: float
@@ -31,12 +31,12 @@ def stopwatch() -> Iterator[Callable[[], Instant]]:
 
 
 def charge(pending: Mapping[str, float], **seconds: float) -> dict[str, float]:
-    """Seconds for the next line, with more of them."""
+    """Adds seconds to those of the next line."""
     return {**pending, **{name: pending.get(name, 0.0) + more for name, more in seconds.items()}}
 
 
 def split_due(pending: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """Splits seconds into those for the next line and those that are still too few."""
+    """Splits seconds into those for the next line and those too short to report."""
     reported = {name: round(value, 3) for name, value in pending.items() if value >= _LEAST}
     return reported, {name: value for name, value in pending.items() if name not in reported}
 
@@ -44,11 +44,11 @@ def split_due(pending: Mapping[str, float]) -> tuple[dict[str, float], dict[str,
 def goodput(
     lines: Sequence[Mapping[str, Any]], pending: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """Seconds of a run by what it did, and the fraction of them in which it trained.
+    """Returns the seconds of a run by activity, and the fraction spent on training.
 
     Args:
-      lines: Its lines of metrics.
-      pending: Seconds that no line has reported.
+      lines: Metrics lines of the run.
+      pending: Seconds not yet reported.
     """
     reported = {name: _sum(lines, name) + (pending or {}).get(name, 0.0) for name in REPORTED}
     split, before = {"train": 0.0, "validation": 0.0}, 0.0
@@ -69,11 +69,11 @@ def goodput(
 
 
 def undone(lines: Sequence[Mapping[str, Any]], kept: int) -> float:
-    """Seconds of reported work that a run repeats, since it keeps only the first lines.
+    """Returns the seconds of reported work that a run repeats, since only the first lines are kept.
 
     Args:
-      lines: All whole lines in the file, whatever they hold.
-      kept: Number of lines that are kept.
+      lines: All complete lines in the file, with any content.
+      kept: Number of lines kept.
     """
     dropped = lines[kept:]
     if not dropped:

@@ -1,4 +1,4 @@
-"""Initial variables of a run from elsewhere: another run, a file of weights, or the user's code."""
+"""Initial variables of a run from another run, a file of weights, or the user's code."""
 
 import difflib
 import pathlib
@@ -22,22 +22,21 @@ _ALLOWED = "a run's folder, a .safetensors file, a folder of Orbax, or module:fu
 
 
 def load_variables(config: ConfigDict, like: Any) -> Any:
-    """Loads the variables that `train.init_from` names; None if it is empty.
+    """Loads the variables that `train.init_from` names; returns None if it is empty.
 
     Leaves are found by path: "Dense_0/kernel" of the parameters, "batch_stats/…" of another
-    collection. `train.init_names` replaces beginnings of our paths by those of the source; an
-    empty one leaves that part of the network as it is initialized. So is a collection that the
-    source does not have.
+    collection. `train.init_names` maps prefixes of network paths to prefixes in the source. Leaves
+    with an empty prefix, and collections that the source lacks, keep their initial values.
 
     Args:
       config: The `train` section.
       like: Shapes of the network's variables.
 
     Returns:
-      A tree of their structure; None for a leaf that is not loaded.
+      A tree of the same structure; None for a leaf that is not loaded.
 
     Raises:
-      UserError: If there is no such source, or a leaf is missing or has another shape.
+      UserError: If the source does not exist, or a leaf is missing or has another shape.
     """
     names = config.init_names.to_dict()
     if not config.init_from:
@@ -72,7 +71,7 @@ def load_variables(config: ConfigDict, like: Any) -> Any:
 
 
 def _check_names(names: Mapping[str, str], like: Any) -> None:
-    """Makes sure that each mapped beginning is one of a path of the network."""
+    """Checks that each mapped prefix is a prefix of a path of the network."""
     own = [_own_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(like)[0]]
     for name, theirs in names.items():
         if not isinstance(theirs, str):
@@ -84,20 +83,19 @@ def _check_names(names: Mapping[str, str], like: Any) -> None:
 
 
 def _own_name(path: tuple) -> str:
-    """A path of ours as the source may have it: without "params/"."""
+    """Returns a path of the network without "params/", as a source may name it."""
     return tree.path_name(path).removeprefix("params/")
 
 
 def check_variables(variables: Any, like: Any) -> None:
-    """Makes sure that variables are of a network; a leaf that is None is initialized.
+    """Checks that variables match a network; a leaf that is None is initialized.
 
     Args:
-      variables: What a caller gives.
+      variables: Variables given by a caller.
       like: Shapes of the network's variables.
 
     Raises:
-      UserError: For the first leaf that is missing, is not the network's, has another shape, or
-        is not finite.
+      UserError: For the first leaf that is missing, unknown, of another shape, or not finite.
     """
 
     def leaves(tree_: Any) -> dict[str, Any]:
@@ -115,7 +113,7 @@ def check_variables(variables: Any, like: Any) -> None:
 
 
 def _check_leaf(field: str, got: str, name: str, value: Any, own: Any) -> None:
-    """Raises UserError for a leaf of another shape, and for one that is not real and finite."""
+    """Raises UserError for a leaf that has another shape or is not real and finite."""
     if np.shape(value) != own.shape:
         raise UserError(field, got, f"{name} of shape {own.shape}; not {np.shape(value)}")
     if not jnp.issubdtype(own.dtype, jnp.floating):
@@ -128,7 +126,7 @@ def _check_leaf(field: str, got: str, name: str, value: Any, own: Any) -> None:
 
 
 def _renamed(name: str, names: Mapping[str, str]) -> str | None:
-    """A path of ours in the source: its longest mapped beginning is replaced; None: not loaded."""
+    """Returns the source's path: replaces the longest mapped prefix; None: not loaded."""
     matches = [one for one in names if name == one or name.startswith(f"{one}/")]
     if not matches:
         return name
@@ -151,7 +149,7 @@ def _read(source: str) -> Any:
         try:
             with ocp.StandardCheckpointer() as checkpointer:
                 return checkpointer.restore(path.absolute())
-        except Exception as error:  # Orbax raises all kinds
+        except Exception as error:  # Orbax raises many types
             raise UserError(_FIELD, source, f"{_ALLOWED} ({brief(error)})") from error
     if ":" not in source:
         raise UserError(_FIELD, source, _ALLOWED)
@@ -173,7 +171,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _leaves(source: str, variables: Any) -> Iterator[tuple[str, Any]]:
-    """Leaves by path; a dot in a flat name, as PyTorch's have, separates levels, too."""
+    """Yields leaves by path; dots in flat names, as in PyTorch, also separate levels."""
     if not isinstance(variables, Mapping):
         allowed = f"variables as a dict, nested or flat; not {type(variables).__name__}"
         raise UserError(_FIELD, source, allowed)
@@ -182,7 +180,7 @@ def _leaves(source: str, variables: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _dicts(variables: Any) -> Any:
-    """Mappings of any kind as dicts, which JAX takes apart."""
+    """Converts mappings of any kind to dicts, which are pytrees in JAX."""
     if not isinstance(variables, Mapping):
         return variables
     return {name: _dicts(inner) for name, inner in variables.items()}

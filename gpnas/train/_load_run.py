@@ -1,4 +1,4 @@
-"""Finished runs, read from their folders."""
+"""Finished runs, loaded from their folders."""
 
 import functools
 import pathlib
@@ -30,12 +30,12 @@ class Finished(NamedTuple):
     """A finished run.
 
     Attributes:
-      config: Its config.
+      config: Config of the run.
       record: Its record.json.
-      data: Its images.
+      data: Its data set.
       variables: Variables of the network for evaluation, masked.
       plan: Its plan.
-      units: `{group: (size,) bool}`, unit masks of the last network, of methods that develop units.
+      units: `{group: (size,) bool}`, unit masks of the last network, if the method develops units.
     """
 
     config: ConfigDict
@@ -53,18 +53,18 @@ def load_run(
     task: Task | None = None,
     epoch: int | None = None,
 ) -> Finished:
-    """Reads a finished run of `gpnas.train.train`.
+    """Loads a finished run of `gpnas.train.train`.
 
     Args:
-      workdir: Its folder.
-      network: "selected" on the validation examples, or "last".
-      data: Its data set, if it is loaded already.
-      task: Its task, if it was given to `train`.
-      epoch: After which the network is read, if its checkpoint was kept; None: the end.
+      workdir: Folder of the run.
+      network: "selected" (on the validation set) or "last".
+      data: Data set of the run, if already loaded.
+      task: Task of the run, if one was passed to `train`.
+      epoch: Epoch of the network, if its checkpoint was kept; None: the end.
 
     Raises:
-      UserError: If there is no such network, the run has not finished, or lacks its checkpoints or
-        its images.
+      UserError: If there is no such network, the run has not finished, or its checkpoints or data
+        are missing.
     """
     if network not in NETWORKS:
         raise UserError("network", network, ", ".join(NETWORKS))
@@ -100,7 +100,7 @@ def load_run(
 
 
 def _record(workdir: pathlib.Path) -> dict[str, Any]:
-    """The record of a run that has finished."""
+    """Returns the record of a finished run."""
     path = workdir / "record.json"
     if not path.exists():
         allowed = "the folder of a run that has finished, with its record.json"
@@ -113,7 +113,7 @@ def _record(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def _is_of(config: ConfigDict, seeds: Sequence[int], known: Any) -> bool:
-    """Whether a checkpoint is of a config, in all its seeds; one that does not say may be."""
+    """Returns whether a checkpoint is of a config and its seeds; without `about` it is accepted."""
     if known is None:
         return True
     there = [config_key(run["config"]) for run in known["runs"]]
@@ -123,8 +123,8 @@ def _is_of(config: ConfigDict, seeds: Sequence[int], known: Any) -> bool:
 def _checkpoints(
     workdir: pathlib.Path, record: Mapping[str, Any], step: int
 ) -> Iterator[tuple[pathlib.Path, list[int]]]:
-    """Folders where the run's last checkpoint may lie, and the seeds that trained together."""
-    named = record.get("checkpoints")  # an older record does not say
+    """Yields possible folders of the run's last checkpoint, and the seeds that trained together."""
+    named = record.get("checkpoints")  # missing in older records
     folders = [workdir / str(named)] if named else sorted(workdir.glob("checkpoints*"))
     for folder in folders:
         parts = folder.name.removeprefix("checkpoints").split("-")[1:]

@@ -1,4 +1,4 @@
-"""The loop of a run: from a config and a folder to a record."""
+"""The loop of a run: trains a config and writes the record to a folder."""
 
 import contextlib
 import functools
@@ -43,8 +43,8 @@ from gpnas.train._step import Metrics
 from gpnas.train._workdir import begin, check_workdirs, finished, locked
 from gpnas.train.task import Metric, Task
 
-_BETWEEN_SAVES = 20  # least time between two checkpoints, in times of one: saving costs 5 %
-_LEFT_OUT = 0.1  # fraction of the training images from which on a run says so
+_BETWEEN_SAVES = 20  # least time between two checkpoints, in saving times: saving costs 5 %
+_LEFT_OUT = 0.1  # fraction of the training images; a run warns if it drops more
 
 
 def train(
@@ -59,17 +59,17 @@ def train(
     Args:
       config: The configuration, see `gpnas.train.base`.
       workdir: Folder of the run: config.json, metrics.jsonl, checkpoints, TensorBoard, record.json.
-      data: The data set, if it is loaded already.
-      task: What is trained, in place of the config's `task` and `model`.
-      variables: Of the network, to start from; by default its own, or those of `train.init_from`.
+      data: The data set, if already loaded.
+      task: A task that replaces the config's `task` and `model`.
+      variables: Initial variables; by default the network's own, or those of `train.init_from`.
 
     Returns:
       The record.
 
     Raises:
-      UserError: For an invalid config, or a folder that another run has used or is using.
+      UserError: If the config is invalid, or another run has used or is using the folder.
       Diverged: If the loss or the metric is not finite.
-      Stopped: If SIGTERM or SIGINT came.
+      Stopped: If SIGTERM or SIGINT was received.
     """
     return train_replicas([config], [workdir], data, task=task, variables=variables)[0]
 
@@ -82,21 +82,21 @@ def train_replicas(
     task: Task | None = None,
     variables: Any = None,
 ) -> list[dict[str, Any]]:
-    """Trains several seeds of one config as one vmapped program; for small networks faster.
+    """Trains several seeds of one config as one vmapped program; faster for small networks.
 
     Args:
-      configs: Configurations that differ in nothing but the seed.
-      workdirs: A folder for each.
-      data: The data set, if it is loaded already.
-      stopped: Whether the run is asked to end; by default, whether SIGTERM or SIGINT came.
+      configs: Configurations that differ only in the seed.
+      workdirs: One folder per config.
+      data: The data set, if already loaded.
+      stopped: `() → bool`, whether to stop; by default, whether SIGTERM or SIGINT was received.
       task, variables: As for `train`.
 
     Returns:
-      A record for each.
+      One record per config.
 
     Raises:
-      ValueError: If they differ in more.
-      UserError, Diverged, Stopped: As `train`; a loss that is not finite stops all replicas.
+      ValueError: If the configs differ in more than the seed.
+      UserError, Diverged, Stopped: As for `train`; a non-finite loss stops all replicas.
     """
     config, folders = configs[0], [pathlib.Path(workdir) for workdir in workdirs]
     data, plan, checkpoints, loaded = prepare(configs, folders, data, task, variables)
@@ -160,7 +160,7 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
 
 
 def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
-    """Says what in a run is other than its config suggests."""
+    """Warns if a run deviates from what its config suggests."""
     if plan.batch_size < config.train.batch_size:
         logging.warning(
             "batches of %d images, not of train.batch_size %d: there are %d training images",
@@ -181,10 +181,10 @@ def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
 def _loop(
     run: Run, program: Program, states: list[TrainState], replicas: list[Replica]
 ) -> tuple[list[TrainState], list[Replica]]:
-    """Steps in chunks that end where an epoch does, or where something is to be logged.
+    """Runs the steps in chunks, which end at the end of an epoch or at a log point.
 
-    Results of chunks are fetched together, about once a second and before an evaluation, while the
-    device computes the next ones.
+    Results of chunks are fetched together, about once per second and before an evaluation, while
+    the device computes the next chunks.
     """
     config, plan = run.configs[0], run.plan
     per_epoch, metric = plan.steps_per_epoch, plan.task.metric
@@ -249,9 +249,9 @@ def _open_feed(run: Run, step: int) -> contextlib.AbstractContextManager[Iterato
 def _run_chunk(
     run: Run, program: Program, placed: TrainState, feed: Iterator, step: int
 ) -> tuple[TrainState, Metrics, int, float]:
-    """Steps up to the next that is logged: state, sums of metrics, that step, seconds of waiting.
+    """Runs the steps to the next log point: state, sums of metrics, that step, seconds of waiting.
 
-    The waiting is for the examples, or their numbers, not for the device.
+    The seconds are those of waiting for input, not for the device.
     """
     end, waited = chunk_end(run.configs[0].train, run.plan.steps_per_epoch, step), 0.0
     sums: Metrics | None = None
@@ -271,7 +271,7 @@ def _run_chunk(
 def _save(
     run: Run, step: int, program: Program, states: list[TrainState], replicas: list[Replica]
 ) -> tuple[list[Replica], float]:
-    """Saves a checkpoint: the replicas, charged with the time, and when the next one is due."""
+    """Saves a checkpoint; returns the replicas with the time added, and when the next is due."""
     begun, least = time.monotonic(), run.configs[0].train.checkpoint_seconds
     save(run, step, [program.to_full_shape(state) for state in states], replicas)
     seconds = time.monotonic() - begun
@@ -280,7 +280,7 @@ def _save(
 
 
 def _is_due(train: ConfigDict, due_at: float, step: int, replicas: Sequence[Replica]) -> bool:
-    """Whether a checkpoint is to be saved after an evaluation."""
+    """Returns whether to save a checkpoint after an evaluation."""
     selected = train.keep_best and step in selected_at(replicas)
     return selected or time.monotonic() >= due_at
 
@@ -288,7 +288,7 @@ def _is_due(train: ConfigDict, due_at: float, step: int, replicas: Sequence[Repl
 def _resize_to_active(
     program: Program, states: list[TrainState]
 ) -> tuple[Program, list[TrainState], bool]:
-    """The program whose arrays fit the active network, the states, and whether these changed."""
+    """Returns the program for the active network, the states, and whether the states changed."""
     if program.resize_to_active is None:
         return program, states, False
     program, state = program.resize_to_active(states[0])
@@ -298,7 +298,7 @@ def _resize_to_active(
 def _evaluate(
     run: Run, program: Program, states: list[TrainState], replicas: list[Replica]
 ) -> list[Replica]:
-    """Evaluates all replicas, and logs and selects each."""
+    """Evaluates all replicas; logs and selects networks."""
     begun, done = run.clock(), []
     networks = program.networks(states)
     split = run.data.validation
@@ -326,7 +326,7 @@ def _on_eval(
     replicas: list[Replica],
     data: Dataset,
 ) -> tuple[TrainState, list[TrainState]]:
-    """Lets the method decide what it decides on the host; nothing is moved if nothing changes."""
+    """Calls the method's `on_eval`; states are placed again only if one changed."""
     if program.on_eval is None:
         return placed, states
     reviewed = [

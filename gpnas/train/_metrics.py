@@ -1,4 +1,4 @@
-"""Outputs of metrics: JSON lines, TensorBoard, and a progress bar or lines on the terminal."""
+"""Metrics output: JSON lines, TensorBoard, and a progress bar or lines on the terminal."""
 
 import contextlib
 import math
@@ -24,11 +24,11 @@ Write = Callable[[dict[str, Any]], None]
 
 @contextlib.contextmanager
 def writer(workdir: pathlib.Path, tensorboard: bool, step: int = 0) -> Iterator[Write]:
-    """Yields a function that writes one line of metrics; of several processes, the first writes.
+    """Yields a function that writes one metrics line; only process 0 writes.
 
     Args:
-      workdir: `metrics.jsonl` and TensorBoard's event files go there.
-      tensorboard: Whether to write those.
+      workdir: Folder of `metrics.jsonl` and TensorBoard's event files.
+      tensorboard: Whether to write event files.
       step: Step to resume from; later TensorBoard events are discarded.
 
     Raises:
@@ -52,14 +52,14 @@ def writer(workdir: pathlib.Path, tensorboard: bool, step: int = 0) -> Iterator[
 
 @contextlib.contextmanager
 def _events(folder: pathlib.Path, step: int) -> Iterator[Write]:
-    """Yields a function that writes one line of metrics to a file for TensorBoard.
+    """Yields a function that writes one metrics line to a TensorBoard file.
 
-    Not by tensorboardX's `SummaryWriter`: its thread ends where a disk is full, and whoever writes
-    on waits for it forever.
+    It does not use tensorboardX's `SummaryWriter`, whose thread dies on a full disk, after which
+    further writes block forever.
     """
     with naming(folder):
         folder.mkdir(exist_ok=True)
-        suffix = f".{time.time_ns()}"  # two files of one second would else share a name
+        suffix = f".{time.time_ns()}"  # unique for files of the same second
         file = EventsWriter(str(folder / "events"), suffix)
         start = SessionLog(status=SessionLog.START)
         file.write_event(Event(step=step + 1, session_log=start, wall_time=time.time()))
@@ -93,9 +93,9 @@ def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 @contextlib.contextmanager
 def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
-    """Yields `(step, text) → None`: a bar on a terminal, else a plain line for each non-empty text.
+    """Yields `(step, text) → None`: a bar on a terminal, else one line per non-empty text.
 
-    Both show the time left.
+    Both show the remaining time.
 
     Args:
       total: Number of steps of the run.
@@ -105,15 +105,15 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
         yield lambda step, text: None
         return
     console = rich.console.Console(stderr=True)
-    if not sys.stderr.isatty():  # Rich takes some environment variables for a terminal
-        begun: dict[int, float] = {}  # the first two reported steps, and when
+    if not sys.stderr.isatty():  # some environment variables make Rich assume a terminal
+        begun: dict[int, float] = {}  # the first two reported steps with their times
 
         def line(step: int, text: str) -> None:
             now = time.monotonic()
             if len(begun) < 2:
                 begun.setdefault(step, now)
             if text:
-                since, at = list(begun.items())[-1]  # the steps before that were compiled, too
+                since, at = list(begun.items())[-1]  # earlier steps include compilation
                 left = time_left(step - since, now - at, total - step)
                 shown = f"{text}, {left} left" if left else text
                 print(f"{title} {step}/{total} {shown}", file=sys.stderr, flush=True)
@@ -140,12 +140,12 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
 
 
 def time_left(done: int, seconds: float, steps: int) -> str:
-    """The time that steps take as text, "3:10" or "1:03:10"; empty where it is not known.
+    """Formats the remaining time of a run, "3:10" or "1:03:10"; empty if unknown.
 
     Args:
-      done: Steps that took so many seconds.
-      seconds: Those.
-      steps: Steps that are left.
+      done: Number of steps done.
+      seconds: Their duration.
+      steps: Number of remaining steps.
     """
     if done <= 0 or steps <= 0:
         return ""

@@ -1,4 +1,4 @@
-"""Checks by tracing that a network can be trained on a task."""
+"""Checks, by tracing, that a network can be trained on a task."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from gpnas.errors import UserError, brief
 from gpnas.masks import init_masks, masked_leaves
 from gpnas.train.task import RESERVED, Aux, Metric, Task
 
-_MEANS = (0.5, 1.0, 0.0, -0.5)  # of which a metric's `value` must take at least one
+_MEANS = (0.5, 1.0, 0.0, -0.5)  # a metric's `value` must accept at least one of these
 
 
 def check_network(
@@ -22,16 +22,16 @@ def check_network(
     """Traces a network in evaluation and in training.
 
     Args:
-      name: The network's, as the config has it.
+      name: Name of the network in the config.
       task: The task.
-      variables: Shapes of its variables.
+      variables: Shapes of the network's variables.
       batch: Shapes of inputs and targets.
-      outputs: Shape of its outputs for one example; None: any.
-      axis: Name of the mapped axis of devices, if there is one.
+      outputs: Required shape of the outputs for one example; None: any.
+      axis: Name of the mapped device axis, if any.
 
     Raises:
-      UserError: If it has no weights, parameters that are not real numbers, other outputs than
-        the task needs, or variables that a step gives another shape; or raises.
+      UserError: If the network has no weights, has non-real parameters or unsuitable outputs,
+        changes shapes of its variables in a step, or raises an error.
     """
     params = variables.get("params", {})
     if not masked_leaves(jax.eval_shape(init_masks, params), params):
@@ -62,19 +62,19 @@ def check_task(
     """Traces a task's loss and metrics.
 
     Args:
-      name: The task's, as the config has it.
+      name: Name of the task in the config.
       task: The task.
       variables: Shapes of the network's variables.
       batch: Shapes of inputs and targets in evaluation.
-      trained: The same in training, after augmentation.
-      axis: Name of the mapped axis of devices, if there is one.
+      trained: The same shapes in training, after augmentation.
+      axis: Name of the mapped device axis, if any.
 
     Returns:
-      Names of the metrics of a step: "loss" and the task's own.
+      Names of the metrics of a step: "loss" and those of the task.
 
     Raises:
-      UserError: If the loss is not a real scalar, its metrics are not scalars, those of the
-        evaluation are not one number per example, its `metric` is not among both; or it raises.
+      UserError: If the loss or its metrics are not real scalars, if metrics in evaluation are not
+        one number per example, if `metric` is not among both, or if the task raises an error.
     """
     need = functools.partial(_need_task, name)
     _check_metric(need, task.metric)
@@ -106,7 +106,7 @@ def _need_task(name: str, fine: bool, allowed: str) -> None:
 
 
 def _check_metric(need: Callable[[bool, str], None], metric: Metric) -> None:
-    """Makes sure of a metric's name, direction and reported value."""
+    """Checks a metric's name, direction and reported value."""
     need(isinstance(metric, Metric), f"whose `metric` is a gpnas.train.Metric, not {metric!r}")
     names = f"whose metric has a name other than {', '.join(RESERVED)}; not {metric.name!r}"
     need(metric.name not in ("", *RESERVED), names)
@@ -119,12 +119,12 @@ def _check_metric(need: Callable[[bool, str], None], metric: Metric) -> None:
 def _is_finite(metric: Metric, mean: float) -> bool:
     try:
         return math.isfinite(metric.reported(mean))
-    except Exception:  # it is a program: it may raise anything
+    except Exception:  # user code may raise anything
         return False
 
 
 def _is_pair(found: Any) -> bool:
-    """Whether shapes are those of what `Task.loss` returns."""
+    """Returns whether shapes match the result of `Task.loss`."""
     pair = isinstance(found, tuple) and len(found) == 2
     return (
         pair and _is_array(found[0]) and isinstance(found[1], Aux) and _is_named(found[1].metrics)
@@ -143,12 +143,12 @@ def _traced(
     name: str, when: str, f: Callable[..., Any], axis: str | None, *shapes: Any,
     field: str = "model.name",
 ) -> Any:  # fmt: skip
-    """Shapes of what a function of the user's returns."""
+    """Returns the shapes of the result of a user's function."""
     if axis:
         f = jax.vmap(f, in_axes=None, axis_size=1, axis_name=axis, out_axes=None)
     try:
         return jax.eval_shape(f, *shapes)
-    except Exception as error:  # it is a program: it may raise anything
+    except Exception as error:  # user code may raise anything
         kind = "network" if field == "model.name" else "task"
         allowed = f"a {kind} that can be called in {when} ({brief(error)})"
         raise UserError(field, name, allowed) from error

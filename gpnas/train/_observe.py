@@ -1,4 +1,4 @@
-"""Metrics at each log point, and the selection of the best network."""
+"""Metrics at each log point, and selection of the best network."""
 
 import functools
 import types
@@ -34,12 +34,12 @@ class HostCounters(NamedTuple):
 
     @property
     def density(self) -> float:
-        """Active fraction of the weights that may be masked."""
+        """Active fraction of the maskable weights."""
         return sum(self.active.values()) / max(sum(self.sizes.values()), 1)
 
 
 class Counts(NamedTuple):
-    """Counters of replicas on the device, as two arrays, so that few are fetched.
+    """Counters of replicas on the device, in two arrays, so that few arrays are fetched.
 
     Attributes:
       ints: (replicas, …) int32: step, skipped steps, then active, grown and pruned weights by path,
@@ -70,24 +70,24 @@ def _counts(masks: Any, mask_state: Any, counters: Counters, step: jax.Array, ma
 
 
 def units_of(mask_state: Any) -> Mapping[str, Any]:
-    """`{group: (size,) bool}` of a method that develops units, else `{}`."""
+    """Returns `{group: (size,) bool}` if the method develops units, else `{}`."""
     return mask_state.units if isinstance(mask_state, UnitsState) else {}
 
 
 def count(state: TrainState, replicas: int = 1) -> Counts:
-    """Copies counters of a state, or of replicas, into new buffers, without waiting for them."""
+    """Copies counters of a state, or of replicas, into new buffers, asynchronously."""
     return _counts(state.masks, state.mask_state, state.counters, state.step, replicas > 1)
 
 
 def to_host(
     counts: Counts, replica: int, sizes: dict[str, int], units: Iterable[str]
 ) -> HostCounters:
-    """Counts of a replica by name.
+    """Returns the counts of a replica by name.
 
     Args:
-      counts: On the host.
-      replica: Its position.
-      sizes: Weights by path.
+      counts: Counts on the host.
+      replica: Index of the replica.
+      sizes: Number of weights by path.
       units: Names of groups of units.
     """
     step, skipped, *ints = (int(n) for n in counts.ints[replica])
@@ -101,12 +101,12 @@ def to_host(
 
 
 def resume_counters(now: HostCounters, lines: Sequence[Mapping[str, Any]]) -> HostCounters:
-    """Counters of a resumed run at its last metrics line.
+    """Returns the counters of a resumed run at its last metrics line.
 
     Mask changes made by `on_eval` after the last logged step are reported in the next line.
 
     Args:
-      now: HostCounters of the restored state.
+      now: Counters of the restored state.
       lines: Metrics lines of the run up to its step.
     """
     layers = [line["layers"] for line in lines if line["split"] == "train"]
@@ -120,7 +120,7 @@ def resume_counters(now: HostCounters, lines: Sequence[Mapping[str, Any]]) -> Ho
 def validation_values(
     lines: Sequence[Mapping[str, Any]], metric: Metric
 ) -> tuple[tuple[int, float], ...]:
-    """`(step, metric)` of the evaluations among the lines of a run."""
+    """Returns `(step, metric)` of the evaluations among the lines of a run."""
     evaluations = [line for line in lines if line["split"] == "validation"]
     return tuple((line["step"], line[metric.name]) for line in evaluations)
 
@@ -128,12 +128,12 @@ def validation_values(
 def train_line(
     before: HostCounters, now: HostCounters, sums: Metrics, metric: Metric
 ) -> dict[str, Any]:
-    """The metrics line of the steps between two log points.
+    """Returns the metrics line of the steps between two log points.
 
     Args:
-      before, now: Counters at both.
+      before, now: Counters at both points.
       sums: Metrics summed over the steps between them.
-      metric: The task's.
+      metric: Metric of the task.
     """
     steps = now.step - before.step
     layers = {
@@ -160,13 +160,13 @@ def train_line(
 
 
 class Selected(NamedTuple):
-    """The network of the best validation metric among the sparsest evaluated networks.
+    """The network with the best validation metric among the sparsest evaluated networks.
 
     Attributes:
       variables: Masked parameters and the model's other variables; the others are on the host.
       value: () float32, the task's metric on the validation examples.
       nonzeros: () int32, active weights.
-      step: () int32.
+      step: () int32, step of the evaluation.
       fewest: () int32, fewest active weights of any evaluated network.
     """
 
@@ -178,7 +178,7 @@ class Selected(NamedTuple):
 
 
 def no_selections(program: Program, states: list[TrainState]) -> list[Selected]:
-    """The initial selection of each state, which any network replaces."""
+    """Returns the initial selection of each state, which any network replaces."""
     worst, most = np.asarray(program.metric.worst, np.float32), _int32(np.iinfo(np.int32).max)
     return [Selected(own, worst, most, _int32(0), most) for own in program.networks(states)]
 
@@ -196,15 +196,15 @@ def select_best(
 ) -> tuple[dict[str, Any], Selected]:
     """Selects an evaluated network if it is the best.
 
-    Only networks with the fewest active weights so far are candidates, so that gradual pruning is
-    not judged by its denser networks.
+    Only networks with the fewest active weights so far are candidates, so that gradual pruning does
+    not select one of its denser networks.
 
     Args:
-      program: Of the run.
-      variables: Of the network.
-      metrics: Its own, on the validation examples.
+      program: Program of the run.
+      variables: Variables of the network.
+      metrics: Its metrics on the validation set.
       now: Counters of its state.
-      best: What is selected so far.
+      best: The current selection.
 
     Returns:
       The metrics line, and the selected network.

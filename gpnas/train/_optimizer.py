@@ -14,8 +14,8 @@ from gpnas import plugins
 from gpnas.errors import UserError, brief
 from gpnas.masks import decay_mask
 
-_MASKS = ("mask", "weight_decay_mask")  # what optax calls the filter of its weight decay
-_GIVEN = ("learning_rate", "weight_decay", *_MASKS)  # by fields of their own, or by us
+_MASKS = ("mask", "weight_decay_mask")  # names in optax of the weight decay's mask
+_GIVEN = ("learning_rate", "weight_decay", *_MASKS)  # set by other fields, or by gpnas
 
 
 def build_optimizer(
@@ -23,15 +23,15 @@ def build_optimizer(
 ) -> optax.GradientTransformation:
     """Builds an optimizer with learning-rate schedule, weight decay and gradient clipping.
 
-    The optimizer is a function of Optax, of `optax.contrib` or of the user's (`module:function`,
-    annotated to return a `GradientTransformation`). It must take a schedule, and its update must
-    need gradients and params only: `lbfgs` (needs the loss) and `sm3` (no schedule) are refused.
+    The optimizer is a function of Optax or `optax.contrib`, or a user's `module:function` annotated
+    to return a `GradientTransformation`. It must take a schedule, and its update must need
+    gradients and params only: `lbfgs` (needs the loss) and `sm3` (no schedule) are refused.
 
-    A schedule of the user's, `module:function`, is `(learning_rate, steps) → optax.Schedule`, for
-    the steps after warm-up and after `decay_at`.
+    A user's schedule, `module:function`, is `(learning_rate, steps) → optax.Schedule`, for the
+    steps after warm-up and after `decay_at`.
 
-    Weight decay is that of the optimizer if it has one with a mask (as AdamW); otherwise it is
-    added to the gradient (as for SGD).
+    If the optimizer has a weight decay with a mask (such as AdamW), it is used; otherwise the decay
+    is added to the gradient (such as for SGD).
 
     Args:
       config: The `optimizer` section.
@@ -70,7 +70,7 @@ def build_optimizer(
         jax.eval_shape(lambda w: tx.update(w, tx.init(w), w), weights)
     except UserError:
         raise
-    except Exception as error:  # a function of one's own may raise anything
+    except Exception as error:  # user code may raise anything
         if config.arguments:
             field, got, allowed = "arguments", dict(config.arguments), f"what {config.name} takes"
         else:
@@ -81,14 +81,14 @@ def build_optimizer(
 
 
 def find_optimizer(field: str, name: str) -> Callable[..., optax.GradientTransformation]:
-    """Finds an optimizer of Optax or `optax.contrib` by name, or `module:function`.
+    """Finds an optimizer of Optax or `optax.contrib` by name, or a user's `module:function`.
 
     Args:
       field: The field of the config, for messages.
       name: Name of the optimizer.
 
     Raises:
-      UserError: If there is none, or it has no `learning_rate`.
+      UserError: If it does not exist, or has no argument `learning_rate`.
     """
     if ":" in str(name):
         function: Any = plugins.find(field, name, {}, optax.GradientTransformation)
@@ -108,14 +108,14 @@ def find_optimizer(field: str, name: str) -> Callable[..., optax.GradientTransfo
 def build_gate_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformation:
     """Builds the optimizer of the gates: `gates.name`, or that of the weights if it is empty.
 
-    Neither decays gates nor clips their gradient.
+    Gates have no weight decay and no gradient clipping.
 
     Args:
       config: The config of a run; its sections `gates` and `optimizer` are read.
       total_steps: Length of the run.
 
     Raises:
-      UserError: As `build_optimizer`.
+      UserError: As for `build_optimizer`.
     """
     section, own = config.optimizer.copy_and_resolve_references(), config.gates
     section.update(weight_decay=0.0, clip_norm=0.0)
@@ -129,12 +129,12 @@ def build_gate_optimizer(config: ConfigDict, total_steps: int) -> optax.Gradient
 def learning_rate(
     config: ConfigDict, total_steps: int, trainings: int = 1
 ) -> Callable[[int], jax.Array]:
-    """The learning rate by step, `step → () float32`: that of the last of so many steps.
+    """Returns the learning rate, `step → () float32`: the rate of the last of `step` steps.
 
     Args:
       config: The `optimizer` section.
       total_steps: Length of the run.
-      trainings: Number of trainings in it, each with a schedule of its own.
+      trainings: Number of trainings in the run, each with its own schedule.
     """
     length = total_steps // trainings
     schedule = _learning_rate(config, length, "optimizer")
@@ -167,7 +167,7 @@ _SCHEDULES: Mapping[str, Callable[[float, int], optax.Schedule]] = {
 
 
 def _schedule(name: str, rate: float, steps: int, section: str) -> optax.Schedule:
-    """One of ours, or one of the user's own, traced to see whether it is one."""
+    """Returns a built-in schedule, or a user's schedule, which is checked by tracing."""
     field = f"{section}.schedule"
     make = plugins.find(field, name, _SCHEDULES)
     allowed = "a function of learning rate and steps that returns a schedule"
@@ -186,5 +186,5 @@ def _shape_of(found: Any) -> str:
 
 
 def _held(schedule: optax.Schedule, steps: int) -> optax.Schedule:
-    """The schedule, its first value held for some steps."""
+    """Returns the schedule, with its first value held for the first steps."""
     return (lambda step: schedule(jnp.maximum(step - steps, 0))) if steps else schedule

@@ -1,8 +1,8 @@
 """Early stopping: a run ends when the validation metric stops improving.
 
 Only evaluations of the final masks count: those after the last step at which the method's schedule
-may update the masks (`MaskTransform.may_change`). The first of them is what the others are compared
-with, so a run is not stopped before its final density, nor for having been better before.
+may update the masks (`MaskTransform.may_change`). Metrics of earlier, denser networks are ignored.
+A run is thus not stopped before its final density.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,8 +25,9 @@ def check(config: ConfigDict, method: Method, steps_per_epoch: int) -> None:
     A patience that exceeds the evaluations of the whole run is allowed: it never ends the run.
 
     Raises:
-      UserError: If it is negative; or not 0, and the method changes the network on the host after
-        evaluations, trains several times, or may update its masks until too few are left.
+      UserError: If it is negative. If it is positive, and the method changes the network on the
+        host after evaluations, trains several times, or may update masks until too few evaluations
+        are left.
     """
     train, name = config.train, config.method.name
     if train.patience < 0:
@@ -40,7 +41,7 @@ def check(config: ConfigDict, method: Method, steps_per_epoch: int) -> None:
     final = masks_final(method, total)
     epochs = [*range(train.eval_every, train.epochs, train.eval_every), train.epochs]
     counted = sum(epoch * steps_per_epoch >= final for epoch in epochs)
-    # One is needed to compare with, and one that ends the run is not early.
+    # The first evaluation is the reference, and stopping at the last one is not early.
     if counted - 2 < train.patience <= len(epochs) - 2:
         allowed = (
             f"at most {max(counted - 2, 0)}: method.name={name} may update masks until step {final}"
@@ -50,7 +51,7 @@ def check(config: ConfigDict, method: Method, steps_per_epoch: int) -> None:
 
 
 def masks_final(method: Method, total_steps: int) -> int:
-    """Number of steps after which the method's schedule has no more mask updates in a run."""
+    """Returns the number of steps after which the schedule has no more mask updates."""
     may = np.asarray(jax.vmap(method.transform.may_change)(jnp.arange(total_steps)))
     return int(np.max(np.flatnonzero(may), initial=-1)) + 1
 
@@ -58,7 +59,7 @@ def masks_final(method: Method, total_steps: int) -> int:
 def make_rule(
     train: ConfigDict, method: Method, total_steps: int, metric: Metric
 ) -> Callable[[Values], bool]:
-    """`values → bool`, whether a run is out of patience; never if `train.patience` is 0."""
+    """Returns `values → bool`, whether to stop a run; never if `train.patience` is 0."""
     if not train.patience:
         return lambda values: False
     final = masks_final(method, total_steps)
@@ -71,7 +72,7 @@ def make_rule(
 
 
 def waited(values: Iterable[float], metric: Metric) -> int:
-    """Evaluations since the best one; of equal ones, since the first."""
+    """Returns the number of evaluations since the best one (the first of equal ones)."""
     best, since = metric.worst, 0
     for value in values:
         better = metric.improves(value, best)

@@ -1,4 +1,4 @@
-"""Where arrays lie: on all devices, spread over them, or in the memory of a process."""
+"""Placement of arrays: replicated, sharded over devices, or in host memory."""
 
 from typing import Any
 
@@ -7,28 +7,28 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-AXIS = "data"  # of the mesh
+AXIS = "data"  # axis of the mesh
 
 
 def mesh() -> Mesh:
-    """All devices of all processes, over which a batch is spread."""
+    """Returns the mesh of all devices of all processes, over which a batch is sharded."""
     return Mesh(np.array(jax.devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def shardings(tree: Any, min_size: int, devices: Mesh) -> Any:
-    """Shardings of a state, as fully sharded data parallelism has them.
+    """Returns shardings of a state for fully sharded data parallelism.
 
-    An array of at least `min_size` elements is split along its largest axis that the number of
-    devices divides, the last of equal ones. The rule looks at shapes only: weights, their masks,
-    moments and statistics lie on the same devices.
+    An array of at least `min_size` elements is sharded along its largest axis that is divisible by
+    the number of devices (the last of equal axes). The rule depends on shapes only, so that
+    weights, masks, moments and statistics are on the same devices.
 
     Args:
       tree: Arrays or their shapes.
-      min_size: Elements of the smallest array that is split; 0 splits none.
+      min_size: Elements of the smallest array that is sharded; 0: none.
       devices: A mesh of one axis.
 
     Returns:
-      A `NamedSharding` for each leaf; smaller arrays, and those with no such axis, are replicated.
+      A `NamedSharding` per leaf; smaller arrays, and those without such an axis, are replicated.
     """
     (axis,) = devices.axis_names
 
@@ -42,11 +42,11 @@ def shardings(tree: Any, min_size: int, devices: Mesh) -> Any:
 
 
 def put(tree: Any, shardings: Any = None) -> Any:
-    """Copies a pytree, which each process holds, to all devices; nothing is sent.
+    """Copies a pytree, which each process holds, to all devices, without communication.
 
     Args:
-      tree: Of arrays; typed random keys may be among them, as replicated leaves.
-      shardings: Of its leaves; replicated if None.
+      tree: Arrays and typed random keys; keys are replicated.
+      shardings: Shardings of the leaves; None: replicated.
     """
     everywhere = NamedSharding(mesh(), PartitionSpec())
     shardings = jax.tree.map(lambda _: everywhere, tree) if shardings is None else shardings
@@ -64,22 +64,22 @@ def put(tree: Any, shardings: Any = None) -> Any:
 
 
 def own_columns(batch_size: int) -> np.ndarray:
-    """Positions in a batch, spread evenly over all devices, of the examples of this process."""
+    """Returns this process's positions in a batch that is sharded evenly over all devices."""
     owners = np.array([device.process_index for device in jax.devices()])
     return np.flatnonzero(np.repeat(owners == jax.process_index(), batch_size // len(owners)))
 
 
 def on_first_device(tree: Any) -> Any:
-    """A pytree that all devices hold, as this process' first one does; nothing is copied."""
+    """Returns a replicated pytree on this process's first device, without copies."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def fetch(tree: Any) -> Any:
-    """A pytree as each process holds it: the inverse of `put`.
+    """Fetches a pytree to each process: the inverse of `put`.
 
     Returns:
-      Replicated arrays as `on_first_device` has them, others whole, as NumPy arrays, since they may
-      not fit on one device.
+      Replicated arrays as from `on_first_device`; sharded arrays as complete NumPy arrays, since
+      they may not fit on one device.
     """
 
     def one(x: jax.Array) -> Any:

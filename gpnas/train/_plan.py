@@ -1,4 +1,4 @@
-"""The plan of a run: what is fixed before the first step, and the expected cost."""
+"""The plan of a run: constants fixed before the first step, and the expected cost."""
 
 import math
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ from gpnas.train._step import init_state, make_step
 from gpnas.train.task import TARGET_KINDS, Task, output_shape
 from gpnas.units import CostModel, Macs, UnitGroups, cost_model
 
-_STEPS_OF_FEW = 8  # an epoch of fewer training images than train.batch_size
+_STEPS_OF_FEW = 8  # steps of an epoch with fewer training images than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _LOOPS = ("auto", "scan", "steps", "segments")
-_COUNTS = ("epochs", "log_every", "eval_every", "batch_size", "keep")  # of 1 or more
+_COUNTS = ("epochs", "log_every", "eval_every", "batch_size", "keep")  # must be 1 or more
 _PRECISIONS = ("", "default", "high", "highest", "bfloat16", "tensorfloat32", "float32")
-_MOST_STEPS = 2**31 - 2**20  # of a run; int32, with room for what is counted from its end
+_MOST_STEPS = 2**31 - 2**20  # steps of a run; int32 with a margin for counts beyond its end
 
 
 class Supernet(NamedTuple):
@@ -42,7 +42,7 @@ class Supernet(NamedTuple):
 
     Attributes:
       sizes: `{group: units}`; empty if the method does not develop units.
-      costs: Costs of its units for one example; None if the method has no budget of cost.
+      costs: Costs of its units for one example; None if the method has no cost budget.
     """
 
     sizes: dict[str, int]
@@ -50,28 +50,29 @@ class Supernet(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is fixed before the first step of a run.
+    """Constants of a run, fixed before the first step.
 
     Attributes:
-      task: What is trained; `task.model` is the network.
-      metrics: Names of the metrics of a step: "loss" and the task's own.
+      task: The task; `task.model` is the network.
+      metrics: Names of the metrics of a step: "loss" and those of the task.
       method: The method.
-      tx, gate_tx: The optimizer of the weights, wrapped by the method, and of the gates.
+      tx, gate_tx: Optimizers of the weights (wrapped by the method) and of the gates.
       inputs: Shape and dtype of the network's input for one example.
-      macs: MACs for one example.
-      batch_size: Examples per step; below `train.batch_size` where that exceeds the training set.
+      macs: MACs per example.
+      batch_size: Examples per step; below `train.batch_size` if that exceeds the training set.
       steps_per_epoch, total_steps: Steps.
       loop: "scan", "steps" or "segments".
       durations: Durations of the method in steps (`patience`: evaluations), with "auto" and
         percentages resolved.
-      expected: Cost before the run, see `gpnas.train._forecast.expected`.
+      expected: Expected cost, see `gpnas.train._forecast.expected`.
       variables: Shapes of the network's variables.
       groups: Unit groups of the network, if the method develops units.
       supernet: The network at full width.
-      augment: `data.augment`, of training batches.
-      stream: Steps whose examples are sent to the devices at once; 0 for a training set on them.
-      axis: Name of the mapped axis of devices, if there is one.
-      segments: How the host cuts the steps, where `loop` is "segments".
+      augment: Augmentation of training batches, from `data.augment`.
+      stream: Steps whose examples are sent to the devices at once; 0 if the training set is on the
+        devices.
+      axis: Name of the mapped device axis, if any.
+      segments: Division of the steps on the host, if `loop` is "segments".
     """
 
     task: Task
@@ -97,9 +98,9 @@ class Plan(NamedTuple):
 
 
 class _Network(NamedTuple):
-    """A checked network on its task: shapes, cost, layers as a method sees them, units.
+    """A checked network on its task: shapes, cost, layers as seen by a method, units.
 
-    `batch` are shapes of inputs and targets as `augment` returns them.
+    `batch` has the shapes of inputs and targets after `augment`.
     """
 
     task: Task
@@ -122,14 +123,14 @@ def make_plan(
     supernet: Supernet | None = None,
     task: Task | None = None,
 ) -> Plan:
-    """Builds the plan of a run from its config and data set, and checks both.
+    """Builds and checks the plan of a run from its config and data set.
 
     Args:
       config: The config.
       data: The data set.
-      architecture: The config's network in other widths, see `models.from_architecture`.
-      supernet: The config's own network, if it is not that.
-      task: What is trained, in place of the config's task and network.
+      architecture: The config's network with other widths, see `models.from_architecture`.
+      supernet: The config's network at full width, if `architecture` is given.
+      task: A task that replaces the config's task and network.
 
     Raises:
       UserError: If any config field is invalid.
@@ -187,8 +188,8 @@ def _make_network(
     one = jax.eval_shape(lambda x: standardize(x, data), jnp.asarray(data.train.inputs[:1]))
     inputs = jax.ShapeDtypeStruct(one.shape[1:], one.dtype)
     variables = shapes_of(task, config.model, inputs)
-    traced = batch_size // (jax.device_count() if axis else 1)  # as a step will have it
-    batch = _batch(inputs, data, max(traced, 2))  # a scalar is not taken for a number per example
+    traced = batch_size // (jax.device_count() if axis else 1)  # batch size of a step on one device
+    batch = _batch(inputs, data, max(traced, 2))  # a batch of 1 would hide scalar metrics
     outputs = output_shape(config.task.name, task, data)
     check_network(config.model.name, task, variables, batch, outputs, axis)
     if config.data.augment not in ("", "none"):
@@ -267,7 +268,7 @@ def _make_method(
 
 
 def _batch(inputs: jax.ShapeDtypeStruct, data: Dataset, size: int) -> Any:
-    """Shapes of a batch as the network gets it."""
+    """Returns the shapes of a batch as input of the network."""
     targets = data.train.targets
     return (
         jax.ShapeDtypeStruct((size, *inputs.shape), inputs.dtype),
@@ -276,14 +277,14 @@ def _batch(inputs: jax.ShapeDtypeStruct, data: Dataset, size: int) -> Any:
 
 
 def _of_size(batch: Any, size: int) -> Any:
-    """The same shapes for another number of examples."""
+    """Returns the same shapes for another number of examples."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), batch)
 
 
 def _check_step(
     name: str, task: Task, method: Method, tx: Any, gate_tx: Any, batch: Any, axis: str | None
 ) -> None:
-    """Traces a step if the method intercepts the network's layers: whether they can be."""
+    """Traces a step if the method intercepts the network's layers, to check that it can."""
     if not method.gates.reads_network and method.hooks.on_eval is None:
         return
     if method.gates.reads_network and task.model.module is None:
@@ -304,7 +305,7 @@ def _check_step(
 
 
 def _batch_size(train: ConfigDict, images: int) -> int:
-    """Images per step: `train.batch_size`, or an eighth of fewer training images than that."""
+    """Returns the images per step: `train.batch_size`, or an eighth of a smaller training set."""
     _check_train(train)
     devices = jax.device_count()
     if train.batch_size <= images:

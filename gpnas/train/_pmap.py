@@ -1,4 +1,4 @@
-"""`train.parallel = "pmap"`: all that is particular to it; `jit` over a mesh is the main way."""
+"""`train.parallel = "pmap"`: code specific to pmap; `jit` over a mesh is the default."""
 
 import functools
 from typing import Any
@@ -15,10 +15,10 @@ from gpnas.train._step import Metrics
 
 
 def axis_of(train: ConfigDict) -> str | None:
-    """Name of the mapped axis of devices; None under `jit`, which shards the batch.
+    """Returns the name of the mapped device axis; None under `jit`, which shards the batch.
 
     Raises:
-      UserError: If `train.parallel` is another value, or what it cannot do is asked for.
+      UserError: If `train.parallel` is unknown, or `pmap` does not support another setting.
     """
     if train.parallel == "jit":
         return None
@@ -33,12 +33,12 @@ def axis_of(train: ConfigDict) -> str | None:
 
 
 def with_pmap(bodies: dict[str, Body], loop: str, resident: Any, zero: Metrics) -> tuple:
-    """The functions `place`, `view`, `fetch`, `run` and `executables` of a `Program`.
+    """Returns the functions `place`, `view`, `fetch`, `run` and `executables` of a `Program`.
 
     Args:
-      bodies: A step, by kind, for a mapped axis.
+      bodies: Step by kind, for a mapped axis.
       loop: "scan" or "steps".
-      resident: Training inputs and targets that each device holds.
+      resident: Training inputs and targets on each device.
       zero: Sums of metrics before the first step.
     """
     devices = jax.local_device_count()

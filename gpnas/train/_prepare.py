@@ -1,4 +1,4 @@
-"""What comes before a run: checks of its config, data and folder, on which all processes agree."""
+"""Preparation of a run: checks of config, data and folder, consistent over all processes."""
 
 import operator
 import pathlib
@@ -19,14 +19,14 @@ from gpnas.train._plan import Plan, make_plan
 from gpnas.train._workdir import check_workdirs
 from gpnas.train.task import Task
 
-#: Fields that have these values where several seeds train at once.
+#: Fields that must have these values if several seeds train together.
 _TOGETHER = {
     "train.parallel": "jit", "train.shard_min_size": 0, "train.patience": 0, "elastic": False,
 }  # fmt: skip
 
 
 def separated_by(config: ConfigDict) -> dict[str, Any]:
-    """Fields of a config, with their values, by which seeds can only train one by one."""
+    """Returns the fields of a config, with their values, that require seeds to train one by one."""
     values = {field: operator.attrgetter(field)(config) for field in _TOGETHER}
     return {field: value for field, value in values.items() if value != _TOGETHER[field]}
 
@@ -38,18 +38,18 @@ def prepare(
     task: Task | None,
     variables: Any,
 ) -> tuple[Dataset, Plan, pathlib.Path, Any]:
-    """Checks what is to be trained, and plans it; nothing is written.
+    """Checks and plans a run; writes nothing.
 
     Args:
       configs, data, task, variables: As for `train_replicas`.
-      folders: A folder for each config.
+      folders: One folder per config.
 
     Returns:
-      Data set, plan, folder of the checkpoints, and variables to start from: None for the
-      network's own, and where a checkpoint will be resumed.
+      Data set, plan, folder of the checkpoints, and initial variables; None for the network's own,
+      or if a checkpoint will be restored.
 
     Raises:
-      UserError: For a mistake, in all processes if one finds it.
+      UserError: For an invalid argument; in all processes if one detects it.
     """
     config = configs[0]
     with _processes.together():
@@ -58,7 +58,7 @@ def prepare(
             if given is not None and not isinstance(given, kind):
                 raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}, or None")
     for c in configs:
-        layout = {"train.shard_min_size": c.train.shard_min_size}  # of no result, but of programs
+        layout = {"train.shard_min_size": c.train.shard_min_size}  # affects programs, not results
         _processes.check_same(config_key(c.to_dict()) | layout)
     _processes.from_first(lambda: check_workdirs(folders, configs))
     with _processes.together():
@@ -80,7 +80,7 @@ def prepare(
 
 
 def _check_configs(configs: Sequence[ConfigDict]) -> None:
-    """Makes sure that seeds can train together."""
+    """Checks that seeds can train together."""
     for one in configs:
         check_config(one)
         set_deterministic(one.train.deterministic)

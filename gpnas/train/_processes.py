@@ -1,4 +1,4 @@
-"""Communication between the processes of a run; with one process, nothing is sent."""
+"""Communication between the processes of a run; a single process sends nothing."""
 
 import contextlib
 import errno
@@ -20,13 +20,13 @@ _T = TypeVar("_T")
 
 
 class _Verbatim(str):
-    """The `repr` of a value of another process, shown as it is."""
+    """A value of another process, whose `repr` is shown verbatim."""
 
     __repr__ = str.__str__
 
 
 def from_first(call: Callable[[], _T]) -> _T:
-    """Calls a function in process 0 only; all processes return its value, or raise its error.
+    """Calls a function in process 0 only; all processes return its value or raise its error.
 
     Args:
       call: Returns JSON data; may raise `UserError`, `GaveUp` and `OSError`.
@@ -49,10 +49,10 @@ def from_first(call: Callable[[], _T]) -> _T:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Raises a mistake of any process in its block in all processes.
+    """Raises a mistake in one process's block in all processes.
 
     Raises:
-      UserError: Its own, or else that of another process.
+      UserError: The process's own error, or else that of another process.
     """
     own: UserError | None = None
     try:
@@ -69,20 +69,21 @@ def together() -> Iterator[None]:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether the flag is set in any process; waits for all of them."""
+    """Returns whether the flag is set in any process; waits for all of them."""
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.uint8(flag)).any())
 
 
 def check_same(known: Mapping[str, Any]) -> None:
-    """Makes sure that all processes have the same data, by comparing SHA-256 digests.
+    """Checks, by SHA-256 digests, that all processes have the same data.
 
     Args:
       known: JSON data by name.
 
     Raises:
-      UserError: In all processes, for the first name with other data somewhere than in process 0.
+      UserError: In all processes, for the first name whose data differ from those of process 0 in
+        any process.
     """
     if jax.process_count() == 1:
         return
@@ -99,19 +100,19 @@ def check_same(known: Mapping[str, Any]) -> None:
 
 
 def arrays_of_first(tree: Any) -> Any:
-    """A pytree of arrays as process 0 has it; typed random keys may be among them."""
+    """Returns the arrays of process 0; supports typed random keys."""
     if jax.process_count() == 1:
         return tree
     return from_numpy(multihost_utils.broadcast_one_to_all(to_numpy(tree)), tree)
 
 
 def to_numpy(tree: Any) -> Any:
-    """A pytree of arrays as NumPy has them; typed random keys become their data."""
+    """Converts arrays to NumPy arrays, and typed random keys to their data."""
     return jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if _is_key(x) else x), tree)
 
 
 def from_numpy(tree: Any, like: Any) -> Any:
-    """Arrays from `to_numpy(like)`, or from other values of its shapes, of the kind of `like`'s."""
+    """Converts the result of `to_numpy(like)`, or equal shapes, back to the types of `like`."""
 
     def one(x: Any, like: Any) -> Any:
         if isinstance(like, np.ndarray):
@@ -137,7 +138,7 @@ def _described(error: Exception | None) -> list[Any] | None:
 
 
 def _raise(received: list[Any] | None) -> None:
-    """Raises what another process has raised."""
+    """Raises the error of another process."""
     if received is None:
         return
     kind, *parts = received
@@ -147,20 +148,20 @@ def _raise(received: list[Any] | None) -> None:
 
 
 def _broadcast(content: bytes) -> bytes:
-    """What process 0 has given."""
+    """Returns the content that process 0 passes."""
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
     own = content if is_first() else b""
     return multihost_utils.broadcast_one_to_all(_padded(own, size)).tobytes()[:size]
 
 
 def _gather(content: bytes) -> list[bytes]:
-    """What each process has given, by its number."""
+    """Returns the content that each process passes, by process index."""
     sizes = multihost_utils.process_allgather(np.int32(len(content)))
     found = multihost_utils.process_allgather(_padded(content, int(sizes.max())))
     return [row.tobytes()[:size] for row, size in zip(found, sizes, strict=True)]
 
 
 def _padded(content: bytes, size: int) -> np.ndarray:
-    """With zeros, to a power of two, so that few programs are compiled."""
+    """Pads with zeros to a power of two, so that few programs are compiled."""
     room = 2 ** math.ceil(math.log2(max(size, 64)))
     return np.frombuffer(content.ljust(room, b"\0"), np.uint8)

@@ -1,4 +1,4 @@
-"""A trace of some steps of a run, by jax's profiler, for TensorBoard or Perfetto."""
+"""A trace of some steps of a run, by JAX's profiler, for TensorBoard or Perfetto."""
 
 import contextlib
 import pathlib
@@ -12,13 +12,13 @@ from gpnas.train import distributed
 
 @contextlib.contextmanager
 def profiler(steps: Sequence[int], folder: pathlib.Path) -> Iterator[Callable[[int, Any], None]]:
-    """Yields `(step, state) → None`, which starts and ends the trace; it is called between chunks.
+    """Yields `(step, state) → None`, called between chunks, which starts and ends the trace.
 
-    Of several processes, the first writes one.
+    Only process 0 writes a trace.
 
     Args:
       steps: `(start, stop)`; empty for no trace.
-      folder: Where the trace is written.
+      folder: Folder of the trace.
     """
     running: list[bool] = []
 

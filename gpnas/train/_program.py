@@ -1,8 +1,8 @@
-"""The programs of a run: start, many steps, evaluation.
+"""Compiled programs of a run: initialization, steps, evaluation.
 
-The training images lie on each device, of every host, and a call gets the numbers of the images of
-its steps; or it gets these images themselves, streamed (`_feed`). How steps become calls of
-compiled programs: `_segments`.
+Each device holds the training examples, and a call receives indices of the examples of its steps;
+or a call receives the examples themselves, streamed (`_feed`). `_segments` divides steps into calls
+of compiled programs.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from gpnas.train._state import TrainState
 from gpnas.train._step import ANY, OBSERVING, PLAIN, Metrics, init_state, make_step
 from gpnas.train.task import Metric
 
-_AUGMENT = zlib.crc32(b"augment")  # of keys for augmentation, beside the other keys of a step
+_AUGMENT = zlib.crc32(b"augment")  # derives augmentation keys from the key of a step
 
 
 class Program(NamedTuple):
@@ -39,22 +39,22 @@ class Program(NamedTuple):
 
     Attributes:
       metric: The task's metric.
-      init: `(keys, loaded) → [state]`, one for each key, see `init_state`.
+      init: `(keys, loaded) → [state]`, one state per key, see `init_state`.
       place: `[state] → placed`, laid out over devices and replicas.
-      view: `placed → state` for programs that read it, replicas stacked; nothing is computed.
-      fetch: The inverse of `place`; arrays that are spread over devices become NumPy arrays.
-      run: `(placed, rows, steps, step=None) → (placed, metrics)`: the first `steps` of the rows,
-        after `step` steps, if the caller knows how many; metrics summed over the steps, each
-        (replicas,). Rows are the numbers of the examples of this process, (replicas, rows, batch)
-        int32, or, streamed, the examples, a pair (replicas, rows, batch, …).
+      view: `placed → state` for programs that read it, with stacked replicas; no computation.
+      fetch: The inverse of `place`; sharded arrays become NumPy arrays.
+      run: `(placed, rows, steps, step=None) → (placed, metrics)`: runs the first `steps` rows,
+        after `step` steps if known; metrics are summed over the steps, each (replicas,). Rows are
+        indices of this process's examples, (replicas, rows, batch) int32, or streamed examples, a
+        pair (replicas, rows, batch, …).
       networks: `[state] → [variables]` for evaluation, in one program and new buffers: parameters
         with gates and masks applied, and the model's other variables.
       predict_all: `([variables], split) → [(metrics, classes)]` of networks, in one program: means
-        over all examples, and the most probable class of each example, (examples,) int32; None
-        unless the task is to classify into at most 100.
+        over all examples, and predicted classes, (examples,) int32; None unless the task is
+        classification with at most 100 classes.
       on_eval: `(state, loss, split) → state`, the method's `on_eval`, or None; it returns the same
         object if nothing changes.
-      executables: `() → int`, programs compiled for `run` so far.
+      executables: `() → int`, number of programs compiled for `run`.
       to_full_shape: `tree → tree`, variables or their statistics in the full network's shapes.
       resize_to_active: `state → (program, state)` resized to the active units, or both unchanged;
         None if arrays never change (see `_elastic`).
@@ -74,7 +74,7 @@ class Program(NamedTuple):
     resize_to_active: Callable[[TrainState], tuple["Program", TrainState]] | None = None
 
     def evaluate(self, variables: Any, split: Split) -> dict[str, float]:
-        """Metrics of one network, means over all examples."""
+        """Returns the metrics of one network, means over all examples."""
         return self.predict_all([variables], split)[0][0]
 
 
@@ -83,11 +83,12 @@ def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: i
 
     Args:
       plan: The plan of the run.
-      data: The images.
-      replicas: Seeds that train at once, under `vmap`. Mask updates are decided once, by the step
-        that the replicas share, so they cost nothing at the other steps.
-      shard_min_size: Elements of the smallest array that is spread over the devices, of one seed,
-        see `shardings`; 0: all are replicated.
+      data: The data set.
+      replicas: Number of seeds that train together under `vmap`. They share the step, so that one
+        decision on a mask update applies to all of them; other steps then have no cost for mask
+        updates.
+      shard_min_size: Elements of the smallest array that is sharded, for one seed, see `shardings`;
+        0: all are replicated.
     """
 
     layout, init = _make_init(plan, shard_min_size)
@@ -126,7 +127,7 @@ def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: i
 
 
 def _make_init(plan: Plan, shard_min_size: int) -> tuple[Any, Callable]:
-    """Shardings of a state, None if it is replicated, and `(key, loaded) → state` of a new run."""
+    """Returns shardings of a state (None: replicated), and `(key, loaded) → state`."""
 
     def init_one(key: jax.Array, loaded: Any) -> TrainState:
         inputs = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
@@ -147,7 +148,7 @@ def _make_init(plan: Plan, shard_min_size: int) -> tuple[Any, Callable]:
 
 
 def _make_on_eval(plan: Plan, predict_all: Callable) -> Callable | None:
-    """`(state, loss, split) → state` after an evaluation, if the method decides something then."""
+    """Returns `(state, loss, split) → state` for the method's `on_eval`; None if it has none."""
     hook = plan.method.hooks.on_eval
     if hook is None:
         return None
@@ -165,13 +166,13 @@ def _make_on_eval(plan: Plan, predict_all: Callable) -> Callable | None:
         new = dataclasses.replace(
             new, counters=count_changes(state.counters, state.masks, new.masks, state.step)
         )
-        return jax.tree.map(jnp.copy, new)  # two leaves must not share memory that is given away
+        return jax.tree.map(jnp.copy, new)  # leaves must not share donated memory
 
     return on_eval
 
 
 def make_bodies(plan: Plan, data: Dataset) -> dict[str, Callable]:
-    """A step, by kind, as the body of a loop over rows, see `Program.run`."""
+    """Returns a step, by kind, as the body of a loop over rows, see `Program.run`."""
     axis_name = plan.axis
 
     def make(kind: str) -> Callable:
@@ -186,7 +187,7 @@ def make_bodies(plan: Plan, data: Dataset) -> dict[str, Callable]:
             first = len(targets) * jax.lax.axis_index(axis_name) if axis_name else 0
             keys = augment.image_keys(key, len(targets), first)
             batch = plan.augment(keys, standardize(inputs, data), targets)
-            # Made once: XLA would else make them anew for each product that they enter.
+            # Computed once: XLA would otherwise recompute them for each product that uses them.
             state, metrics = step(state, jax.lax.optimization_barrier(batch))
             return state, jax.tree.map(jnp.add, sums, metrics)
 
@@ -196,7 +197,7 @@ def make_bodies(plan: Plan, data: Dataset) -> dict[str, Callable]:
 
 
 def _resident(plan: Plan, data: Dataset) -> tuple:
-    """The training set that every device holds; nothing if it is streamed."""
+    """Returns the training set on every device; empty if it is streamed."""
     return (None, None) if plan.stream else (data.train.inputs, data.train.targets)
 
 
@@ -204,8 +205,8 @@ def _zero(plan: Plan, *shape: int) -> Metrics:
     return {name: jnp.zeros(shape) for name in plan.metrics}
 
 
-# All replicas share the step, so that a decision that depends on it alone (is there a mask update?)
-# is made once: `vmap` would otherwise compute both branches of each.
+# Replicas share the step, so that a decision that depends on it alone (is a mask update due?) is #
+# made once; `vmap` would otherwise compute both branches for each replica.
 _AXES: Any = {field.name: 0 for field in dataclasses.fields(TrainState)} | {"step": None}
 _REPLICA_AXES = TrainState(**_AXES)
 
@@ -221,10 +222,10 @@ def _unstack(state: TrainState, replicas: int) -> list[TrainState]:
 
 
 def _with_jit(plan: Plan, data: Dataset, replicas: int, layout: Any) -> tuple:
-    """Functions of a `Program`; `layout` has the shardings of a state, None if it is replicated."""
+    """Returns functions of a `Program`; `layout`: shardings of a state, None if replicated."""
     mesh = _placement.mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
-    before = (None,) if replicas == 1 else (None, None)  # axes before that of the batch
+    before = (None,) if replicas == 1 else (None, None)  # axes before the batch axis
     by_batch = NamedSharding(mesh, PartitionSpec(*before, _placement.AXIS))
     images, labels = _placement.put(_resident(plan, data))
     bodies = make_bodies(plan, data)
@@ -235,7 +236,7 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int, layout: Any) -> tuple:
     def wrap(f: Callable) -> Callable:
         @functools.wraps(f)
         def split(*args: Any) -> tuple:
-            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # so that selections know
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # selections read the mesh
                 return f(*args)
 
         return jitted(f if layout is None else split)

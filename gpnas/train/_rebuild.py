@@ -1,4 +1,4 @@
-"""A run's network in other widths: which arguments of its constructor they are."""
+"""Networks of a run with other widths: finds the constructor arguments that set widths."""
 
 import json
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ from gpnas.train._build import build_model, build_task, fields_of, shapes_of, un
 from gpnas.train._plan import Plan
 from gpnas.units import relative_difference, resize, weight_masks
 
-_TOLERANCE = 1e-3  # of float32; sums in another order differ by less
+_TOLERANCE = 1e-3  # of float32; reordered sums differ by less
 
 
 class Rebuild(NamedTuple):
-    """How a network is built in other widths.
+    """How to build a network with other widths.
 
     Attributes:
-      name: As the config has it.
-      fields: Arguments of its constructor, of JSON types.
-      widths: `{group: number among the fields}` that sets its size; None for a network of
-        `gpnas.models`, whose widths are read from its shapes.
+      name: Name of the network in the config.
+      fields: JSON-compatible arguments of its constructor.
+      widths: `{group: number in the fields}` that sets its size; None for a network of
+        `gpnas.models`, whose widths are inferred from shapes.
       sizes: `{group: units}` of the network with these fields.
     """
 
@@ -38,12 +38,12 @@ class Rebuild(NamedTuple):
     sizes: Mapping[str, int]
 
     def architecture(self, model: Model, params: Any, sizes: Mapping[str, int]) -> dict[str, Any]:
-        """The network in other widths, for `gpnas.models.from_architecture`.
+        """Returns the architecture with other widths, for `gpnas.models.from_architecture`.
 
         Args:
-          model: The network, in any widths.
-          params: Its parameters or shapes in the new widths.
-          sizes: `{group: units}` in the new widths.
+          model: The network, with any widths.
+          params: Its parameters or their shapes, with the new widths.
+          sizes: `{group: units}` with the new widths.
         """
         if self.widths is None:
             return models.architecture(model.module, params)
@@ -56,11 +56,11 @@ class Rebuild(NamedTuple):
 
 
 def find_rebuild(config: ConfigDict, data: Dataset, plan: Plan) -> Rebuild:
-    """Finds how the network of a run that develops units is built in other widths.
+    """Finds how to build the network of a run that develops units with other widths.
 
     Raises:
-      UserError: If there is a group of units whose number no field sets, or the plan is of another
-        network than the config's.
+      UserError: If no field sets the size of a group of units, or the plan is for another network
+        than the config's.
     """
     assert plan.groups is not None
     sizes = {group.name: group.size for group in plan.groups.groups}
@@ -80,10 +80,10 @@ def find_rebuild(config: ConfigDict, data: Dataset, plan: Plan) -> Rebuild:
 
 
 def check_rebuilt(config: ConfigDict, data: Dataset, plan: Plan, rebuild: Rebuild) -> None:
-    """Makes sure that the network computes the same in half of its widths, and resized back.
+    """Checks that the network computes the same at half of its widths and after resizing back.
 
     Raises:
-      UserError: If it does not, as one that divides by its width.
+      UserError: If it does not, for example because it divides by its width.
     """
     if rebuild.widths is None:
         return
@@ -112,21 +112,21 @@ def check_rebuilt(config: ConfigDict, data: Dataset, plan: Plan, rebuild: Rebuil
 
 
 def with_structure_of(like: Any, values: Any) -> Any:
-    """The leaves of a tree in the structure of another, which may hold widths, as Equinox's do."""
+    """Returns the leaves of a tree in another tree's structure, which may hold widths (Equinox)."""
     return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(values))
 
 
 def _build(
     config: ConfigDict, data: Dataset, plan: Plan, fields: Mapping[str, Any]
 ) -> tuple[Model, Any]:
-    """`(network of these fields, shapes of its variables)`."""
+    """Returns `(network with these fields, shapes of its variables)`."""
     own = {"model": config.model.name, "fields": fields}
     model = build_model(config.model, data.num_classes, None, own)
     return model, shapes_of(build_task(config.task, model), config.model, plan.inputs)
 
 
 def _random(like: jax.ShapeDtypeStruct, random: np.random.Generator) -> jax.Array:
-    """Random numbers: around 0 for kernels and inputs, around 1 for scales and variances."""
+    """Draws random numbers: around 0 for kernels and inputs, around 1 for scales and variances."""
     if not jnp.issubdtype(like.dtype, jnp.floating):
         return jnp.zeros(like.shape, like.dtype)
     if len(like.shape) < 2:

@@ -1,4 +1,4 @@
-"""The record of a run: one JSON object with its config, provenance and results."""
+"""The record of a run: a JSON object with its config, provenance and results."""
 
 import io
 import pathlib
@@ -27,11 +27,11 @@ from gpnas.train._state import TrainState, state_digest
 from gpnas.train._workdir import keep_written
 from gpnas.units import network_cost
 
-_PICTURE_SIDE = 64  # pixels, of the pictures in mistakes.npz
+_PICTURE_SIDE = 64  # pixels; side of the images in mistakes.npz
 
 
 def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any]:
-    """Fields of the record that are known before the first step."""
+    """Returns the fields of the record that are known before the first step."""
     return {
         "study": config.study,
         "arm": config.arm or config.method.name,
@@ -56,12 +56,12 @@ def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any
 def cost_of(
     plan: Plan, state: TrainState, curve: Sequence[Mapping[str, Any]], batch: int
 ) -> dict[str, float]:
-    """Measured costs: of the final network, and of training with the actual densities.
+    """Computes the costs of the final network, and of training with the actual densities.
 
     Args:
       plan: The plan.
       state: The last state.
-      curve: Points of training: step, and each layer's mean density since the point before.
+      curve: Points of training: step, and each layer's mean density since the previous point.
       batch: Images per step.
     """
     cost = network_cost(state.params, state.masks, plan.macs)
@@ -92,16 +92,16 @@ def cost_of(
 
 
 def layers_of(masks: Any) -> list[dict[str, Any]]:
-    """The record's `layers`."""
+    """Returns the record's `layers`."""
     return [leaf._asdict() | {"shape": list(leaf.shape)} for leaf in summary.layers(masks)]
 
 
 def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int = 16) -> None:
     """Writes the receptive fields of a fully connected first layer.
 
-    `live` (height, width) float32 are active weights per pixel; `filters` (units, height, width)
-    float32 the incoming weights of the units that have most. Nothing is written for other first
-    layers.
+    `live` (height, width) float32 is the number of active weights per pixel; `filters` (units,
+    height, width) float32 are the incoming weights of the units with the most active weights.
+    Nothing is written for other first layers.
     """
     first = summary.layers(state.masks)[:1]
     if (
@@ -128,18 +128,18 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
 def write_mistakes(
     data: Dataset, predicted: np.ndarray, path: pathlib.Path, pairs: int = 10, examples: int = 6
 ) -> None:
-    """Writes the test images of the classes that are confused most.
+    """Writes the test images of the most confused classes.
 
-    `images` uint8 (n, height, width, channels), of large ones every k-th pixel; `classes` and
-    `predicted` int32 (n,). Nothing is written without a mistake, or for other data than images of
-    one or three channels.
+    `images` uint8 (n, height, width, channels), large ones subsampled; `classes` and `predicted`
+    int32 (n,). Nothing is written if there are no mistakes, or if data are not images with one or
+    three channels.
 
     Args:
-      data: With the test images.
-      predicted: (examples,) class of each test image, as the network predicts it.
-      path: Of the file.
-      pairs: Class and prediction; those with the most images first.
-      examples: Images of each pair, at most.
+      data: The data set with the test images.
+      predicted: (examples,) predicted class of each test image.
+      path: Path of the file.
+      pairs: Largest number of pairs of class and prediction; those with the most images first.
+      examples: Largest number of images per pair.
     """
     if data.fields.inputs != "image" or data.input_shape[2] not in (1, 3):
         return
@@ -169,14 +169,14 @@ def finish(
     replicas: Sequence[Replica],
     known: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Evaluates all seeds once on the test images and writes their records.
+    """Evaluates all seeds once on the test set and writes their records.
 
     Args:
       run: The run of all seeds.
       program: Programs for the final array shapes.
       states: The final state of each seed.
       replicas: Progress of each seed.
-      known: Fields that were known before the first step, see `describe_run`, of each seed.
+      known: Fields known before the first step, see `describe_run`, of each seed.
 
     Returns:
       The records.
@@ -243,9 +243,9 @@ def _finish(
 def _test(
     plan: Plan, last: Evaluated, selected: Evaluated
 ) -> tuple[dict[str, float], np.ndarray | None]:
-    """The metric on the test split, of the last and of the selected network.
+    """Returns the metric on the test split, of the last and of the selected network.
 
-    If it classifies, also the class that the last one predicts for each example.
+    For classification, also the class that the last network predicts for each example.
     """
     (metrics, classes), metric, name = last, plan.task.metric, plan.task.metric.name
     found = {"last": metric.reported(metrics[name]), "selected": metric.reported(selected[0][name])}
@@ -256,21 +256,21 @@ def _test(
 
 
 def _confusion(data: Dataset, predicted: np.ndarray) -> list[list[int]]:
-    """Test examples by class (rows) and predicted class."""
+    """Returns the number of test examples by class (rows) and predicted class."""
     counts = np.zeros((data.num_classes, data.num_classes), int)
     np.add.at(counts, (np.asarray(data.test.targets), predicted), 1)
     return counts.tolist()
 
 
 def _architecture(run: Run, number: int, state: TrainState) -> dict[str, Any] | None:
-    """The final architecture, of methods that develop units; None where no fields describe it."""
+    """Returns the final architecture if units are developed; None if no fields describe it."""
     plan = run.plan
     if plan.method.hooks.capacity is None:
         return None
     config = run.configs[number]
     try:
         rebuild = find_rebuild(config, run.data, plan)
-        if not config.elastic:  # otherwise it was checked before the run
+        if not config.elastic:  # elastic runs check this before they start
             check_rebuilt(config, run.data, plan, rebuild)
     except UserError as error:
         logging.info("no architecture.json: %s", error.allowed)

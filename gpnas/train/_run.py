@@ -1,4 +1,4 @@
-"""Seeds that train together: constants, progress of each seed, and their checkpoints."""
+"""Seeds that train together: constants, the progress of each seed, and their checkpoints."""
 
 import pathlib
 import types
@@ -22,11 +22,11 @@ from gpnas.train._workdir import Written, about, check_same, check_vouched, read
 
 
 class Diverged(GaveUp):
-    """A loss or metric that is not finite; the checkpoints before it are kept."""
+    """A non-finite loss or metric; earlier checkpoints are kept."""
 
 
 def check_finite(split: str, numbers: Mapping[str, Any], step: int) -> None:
-    """Raises Diverged for the first number of a line that is not finite."""
+    """Raises Diverged for the first non-finite number of a line."""
     for name, value in numbers.items():
         if isinstance(value, float) and not np.isfinite(value):
             raise Diverged(f"the {split} {name} is {value} at step {step}")
@@ -36,14 +36,14 @@ class Run(NamedTuple):
     """Constants of the seeds of one config that train together.
 
     Attributes:
-      configs: Of each seed; they differ in nothing else.
-      folders: Of each seed.
+      configs: Config of each seed; they differ only in the seed.
+      folders: Folder of each seed.
       checkpoints: The folder of their checkpoints.
-      data: The images.
-      plan: Of all.
+      data: The data set.
+      plan: The plan of all seeds.
       orders: Batch order of each seed.
-      stopped: Whether the run is asked to end.
-      clock: The time, and what of it went into compiling.
+      stopped: `() → bool`, whether to stop.
+      clock: The time, with the part spent on compilation.
       trace: `(step, state) → None`, see `_profile`.
     """
 
@@ -61,8 +61,8 @@ class Run(NamedTuple):
 class Replica(NamedTuple):
     """One seed of a run: metrics, selected network, counters, time, evaluations.
 
-    `values` are `(step, metric)` of all evaluations so far, `loss` is of the last one, and
-    `pending` are seconds for the next line, see `_goodput`.
+    `values` are `(step, metric)` of all evaluations, `loss` is that of the last one, and `pending`
+    are seconds for the next line, see `_goodput`.
     """
 
     write: Write
@@ -75,10 +75,10 @@ class Replica(NamedTuple):
     pending: Mapping[str, float] = types.MappingProxyType({})
 
     def logged(self, line: dict[str, Any], seconds: float) -> "Replica":
-        """With one line more, after so many seconds.
+        """Returns the replica with one more line, after the given seconds.
 
         Raises:
-          Diverged: If its loss or metric is not finite; nothing is written then.
+          Diverged: If the loss or metric is not finite; nothing is written then.
         """
         check_finite(line["split"], line, line["step"])
         wall = round(self.wall + seconds, 3)
@@ -88,19 +88,19 @@ class Replica(NamedTuple):
         return self._replace(written=self.written.then(line_of(line)), wall=wall, pending=pending)
 
     def charged(self, **seconds: float) -> "Replica":
-        """With seconds for the next line."""
+        """Returns the replica with seconds added to the next line."""
         return self._replace(pending=charge(self.pending, **seconds))
 
 
 def selected_at(replicas: Sequence[Replica]) -> set[int]:
-    """Steps at which the selected networks were evaluated."""
+    """Returns the steps at which the selected networks were evaluated."""
     return {int(replica.selected.step) for replica in replicas}
 
 
 def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]) -> None:
     """Writes a checkpoint of all seeds, with digests of the metrics lines so far.
 
-    Process 0 writes, since it holds the whole state; the others wait.
+    Process 0 writes the whole state; the others wait.
 
     Raises:
       OSError: If it cannot be written.
@@ -126,13 +126,13 @@ def _save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[
 def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
     """Restores the newest checkpoint that agrees with the metrics lines, or starts afresh.
 
-    Process 0 reads it, and the others get it from there: they need no access to the folder.
+    Process 0 reads the checkpoint and sends it to the others, which need no access to the folder.
 
     Returns:
-      Its step, its tree, and what each seed had written.
+      Step, tree, and the lines that each seed had written.
 
     Raises:
-      UserError: If there are only checkpoints of another run, or damaged ones.
+      UserError: If there are only damaged checkpoints or those of another run.
     """
     tree = fresh
 
@@ -149,7 +149,7 @@ def _restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
     found: list[list[Written]] = []
 
     def accept(known: Any) -> bool:
-        if known is None:  # of a version that did not say whose it is
+        if known is None:  # written by an older version
             return False
         for there, config in zip(known["runs"], run.configs, strict=True):
             check_same(there, about(config, run.data), str(run.checkpoints))

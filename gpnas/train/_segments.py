@@ -1,10 +1,10 @@
-"""Many steps of a run as calls of few compiled programs.
+"""Division of many steps into calls of few compiled programs.
 
-`scan`: one program, a loop over any number of steps, each of which decides by itself what it does
-about masks. `steps`: one program for one step. `segments`: the host, which knows the schedule of
-the mask updates, cuts the steps into stretches of one kind. Between mask updates a step then has no
-control flow, and most loops have a static length: a GPU returns to its host for each decision that
-depends on values, and for each turn of a loop whose length does.
+`scan`: one program, a loop over any number of steps; each step decides on mask updates on the
+device. `steps`: one program for one step. `segments`: the host knows the schedule of mask updates
+and divides the steps into stretches of one kind. Steps between mask updates then have no control
+flow, and most loops have a static length. On a GPU, each data-dependent decision and each iteration
+of a loop of data-dependent length synchronises with the host.
 """
 
 import functools
@@ -23,20 +23,21 @@ from gpnas.train._state import TrainState
 from gpnas.train._step import ANY, OBSERVING, PLAIN, Metrics
 
 _KINDS = (PLAIN, OBSERVING, ANY)
-_CALL, _TURN = 3.0, 0.3  # cost of a call, and of a turn of a loop of unknown length, in steps
+_CALL, _TURN = 3.0, 0.3  # cost, in steps, of a call and of an iteration of a dynamic loop
 
 Body = Callable[..., tuple[TrainState, Metrics]]
 RunRows = Callable[..., tuple[TrainState, Metrics]]
 
 
 class Segments(NamedTuple):
-    """What the host knows of the steps of a run.
+    """Properties of a run's steps that are known on the host.
 
     Attributes:
       kinds: (steps,) int8, positions in (PLAIN, OBSERVING, ANY).
-      lengths: `{PLAIN: steps, OBSERVING: steps}` of the programs of static length; 0 for none.
-      programs: `(kind, static)` of the programs that the run needs.
-      unsure: First step after which a mask update may be deferred; None if none ever is.
+      lengths: `{PLAIN: steps, OBSERVING: steps}` lengths of the programs of static length; 0 for
+        none.
+      programs: `(kind, static)` the programs that the run needs.
+      unsure: First step after which a mask update may be deferred; None: never.
     """
 
     kinds: np.ndarray
@@ -46,7 +47,7 @@ class Segments(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Steps of one call: of which kind, how many, and whether a program has that length."""
+    """Steps of one call: their kind, their number, and whether a program has that static length."""
 
     kind: str
     steps: int
@@ -54,14 +55,14 @@ class Stretch(NamedTuple):
 
 
 def loop_kind(config: ConfigDict, shapes: Mapping[str, Sequence[int]]) -> str:
-    """`train.loop`; for "auto" what is fast.
+    """Returns `train.loop`; for "auto" the fastest kind.
 
-    Segments, unless decisions on the device cost nothing, as on a CPU, where one program compiles
-    sooner than four. There XLA's convolutions are slow in loops.
+    This is "segments", except on a CPU, where decisions cost nothing and one program compiles
+    faster than four. XLA's convolutions are slow in loops on CPUs.
 
     Args:
-      config: Of the run.
-      shapes: Of the weights, by path.
+      config: Config of the run.
+      shapes: Shapes of the weights by path.
     """
     if config.train.loop != "auto":
         return str(config.train.loop)
@@ -74,14 +75,14 @@ def loop_kind(config: ConfigDict, shapes: Mapping[str, Sequence[int]]) -> str:
 def plan_segments(
     loop: str, method: Method, params: Any, total_steps: int, ends: Sequence[int]
 ) -> Segments | None:
-    """Kinds of all steps, and the lengths of programs by which they cost the least.
+    """Returns the kinds of all steps, and the program lengths of the lowest total cost.
 
     Args:
-      loop: None is returned unless it is "segments".
+      loop: "segments"; for any other loop None is returned.
       method: The method.
       params: Parameters of the network or their shapes.
       total_steps: Steps of the run.
-      ends: Stretches end at multiples of these numbers of steps: after an epoch, a line of metrics.
+      ends: Stretches end at multiples of these numbers of steps: epochs, metrics lines.
     """
     if loop != "segments":
         return None
@@ -111,7 +112,7 @@ def plan_segments(
 
 
 def _static_length(runs: np.ndarray) -> int:
-    """The length of a program by which runs of equal steps cost the least; 0 for no runs."""
+    """Returns the program length of the lowest cost for runs of equal steps; 0 for no runs."""
     found, often = np.unique(runs, return_counts=True)
 
     def cost(n: int) -> float:
@@ -122,13 +123,13 @@ def _static_length(runs: np.ndarray) -> int:
 
 
 def next_stretch(segments: Segments, step: int, most: int) -> Stretch:
-    """The steps that one call does from `step` on, at most `most`.
+    """Returns the steps of one call from `step` on, at most `most`.
 
-    Steps that fill no program of static length are OBSERVING ones of any number, which leave
-    statistics alone where they are not due.
+    Steps that do not fill a program of static length run as OBSERVING steps in a program of any
+    length, which skips statistics that are not due.
     """
     kinds = segments.kinds[step : step + most]
-    if not len(kinds):  # after the end of the run
+    if not len(kinds):  # beyond the end of the run
         return Stretch(ANY, most, False)
     other = np.flatnonzero(kinds != kinds[0])
     kind, steps = _KINDS[kinds[0]], int(other[0]) if len(other) else len(kinds)
@@ -147,23 +148,23 @@ def many_steps(
     axes: Any,
     segments: Segments | None = None,
 ) -> tuple[RunRows, Callable[[], int]]:
-    """Rows `0 … steps − 1` in calls of compiled programs.
+    """Returns a function that runs rows `0 … steps − 1` in calls of compiled programs.
 
     Args:
-      bodies: `(i, state, sums, images, labels, index) → (state, sums)`, one step by the rows i of
-        `index`, an array or a pytree of arrays, by kind.
+      bodies: `(i, state, sums, images, labels, index) → (state, sums)`, one step with row i of
+        `index` (an array or a pytree of arrays), by kind.
       loop: "scan", "steps" or "segments".
-      replicas: Networks under `vmap`; 1 for none.
+      replicas: Number of networks under `vmap`; 1: no `vmap`.
       wrap: `jit` or `pmap`, for a function of `(state, sums, images, labels, index, first, steps)`.
-      zero: Sums before the first step, laid out as `wrap` returns them.
-      axes: Of a `TrainState`, for `vmap`.
-      segments: For the loop of that name.
+      zero: Sums before the first step, with the sharding that `wrap` returns.
+      axes: Axes of a `TrainState`, for `vmap`.
+      segments: The plan of the loop "segments".
 
     Returns:
       `(state, images, labels, index, steps, step) → (state, sums)`, where `step` is the number of
       steps before, and `() → int`, the number of programs compiled so far.
     """
-    traces: list[None] = []  # one for each program that is compiled
+    traces: list[None] = []  # one entry per compiled program
 
     def compiled(f: Callable, guard: Callable[[Callable], Callable] = lambda f: f) -> Callable:
         if replicas > 1:
@@ -195,7 +196,7 @@ def many_steps(
 
 
 def one_step(body: Body) -> Body:
-    """The step of row `first`."""
+    """Returns the step of row `first`."""
 
     def once(
         state: TrainState, sums: Any, images: Any, labels: Any, index: Any, first: Any, steps: Any
@@ -207,7 +208,7 @@ def one_step(body: Body) -> Body:
 
 
 def any_length(body: Body, length: int | None = None) -> Body:
-    """The steps of the rows from `first` on: `length` of them, or else `steps`, which is traced."""
+    """Returns the steps of rows from `first` on: `length` of them, or `steps`, which is traced."""
 
     def loop(
         state: TrainState, sums: Any, images: Any, labels: Any, index: Any, first: Any, steps: Any
@@ -221,10 +222,10 @@ def any_length(body: Body, length: int | None = None) -> Body:
 
 
 def up_to(body: Body) -> Body:
-    """The steps that are missing up to row `end`, where row 0 is that of step `first`.
+    """Returns the missing steps up to row `end`, where row 0 is that of step `first`.
 
-    How many these are depends on values, so a GPU asks its host once more than there are: one step,
-    a mask update, unless steps before were left out.
+    Their number is data-dependent, so that a GPU synchronises with the host once per step plus
+    once. It is one step, a mask update, unless previous steps were skipped.
     """
 
     def loop(
@@ -239,7 +240,7 @@ def up_to(body: Body) -> Body:
 
 
 def unless_pending(f: Body) -> Body:
-    """Steps that are left out while a mask update is deferred: only steps of ANY kind do it."""
+    """Skips steps while a mask update is deferred: only steps of kind ANY perform it."""
 
     def guarded(state: TrainState, sums: Any, *args: Any) -> tuple:
         ready = ~finite.pending(state.mask_state)
@@ -262,7 +263,7 @@ def _in_segments(
     compiled_before: list[None] = []
 
     def compile_all(*args: Any) -> None:
-        """Compiles what the run will need, so that no mask update waits for a compiler."""
+        """Compiles all programs of the run, so that no mask update waits for compilation."""
         if not compiled_before:
             compiled_before.append(None)
             for name in segments.programs:

@@ -9,7 +9,7 @@ Order = Callable[[int, int], np.ndarray]
 
 
 def batch_order(images: int, batch: int, seed: int) -> Order:
-    """Order of the training examples: shuffled each epoch, a function of seed and step.
+    """Returns the order of the training examples, shuffled per epoch: a function of seed and step.
 
     Args:
       images: Number of training examples.
@@ -17,12 +17,12 @@ def batch_order(images: int, batch: int, seed: int) -> Order:
       seed: Seed of the run.
 
     Returns:
-      `(step, rows) → (rows, batch) int32`, indices of the examples from `step` to the end of its
-      epoch, for at most `rows` steps, then zeros.
+      `(step, rows) → (rows, batch) int32`, indices of the examples of at most `rows` steps from
+      `step` to the end of its epoch, padded with zeros.
     """
     per_epoch = images // batch
 
-    @functools.lru_cache(maxsize=2)  # at the end of an epoch, the next one is read already
+    @functools.lru_cache(maxsize=2)  # the next epoch is prefetched at the end of one
     def shuffled(epoch: int) -> np.ndarray:
         drawn = np.random.default_rng((seed, epoch)).permutation(images)[: per_epoch * batch]
         return drawn.astype(np.int32).reshape(per_epoch, batch)

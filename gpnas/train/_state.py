@@ -13,10 +13,10 @@ from gpnas.train._counters import Counters
 
 @flax.struct.dataclass
 class TrainState:
-    """What a train step carries, and exactly what a checkpoint holds.
+    """The state of a train step, which is exactly the content of a checkpoint.
 
     Attributes:
-      step: () int32, steps done.
+      step: () int32, number of steps done.
       params: Parameters; zero where masked, unless the method keeps the values of inactive weights.
       masks: Bool, of the params' structure; a scalar True where a leaf is not masked.
       mask_state: State of the mask transform.
@@ -41,7 +41,7 @@ class TrainState:
 
 
 def state_digest(state: Any) -> str:
-    """SHA-256 of a state: of the path, dtype, shape and bytes of each leaf."""
+    """Returns the SHA-256 of a state: of path, dtype, shape and bytes of each leaf."""
     found, arrays = hashlib.sha256(), jax.tree.leaves(_processes.to_numpy(state))
     for (path, leaf), array in zip(jax.tree.leaves_with_path(state), arrays, strict=True):
         found.update(f"{tree.path_name(path)} {leaf.dtype} {array.shape}\n".encode())

@@ -1,6 +1,6 @@
-"""The train step: five things in this order, the same for every method.
+"""The train step: five operations in the same order for every method.
 
-1. gradients through the masked parameters (and the gates), averaged over devices,
+1. gradients at the masked parameters (and of the gates), averaged over devices,
 2. the mask transform,
 3. the transition of parameters and optimizer state,
 4. the optimizer, on masked gradients,
@@ -35,11 +35,11 @@ from gpnas.train._counters import count_changes, zero_counters
 from gpnas.train._state import TrainState
 from gpnas.train.task import Batch, Task
 
-_GATES = zlib.crc32(b"gates")  # of keys for gates, beside the other keys of a step
-_NETWORK = zlib.crc32(b"network")  # of keys for what the network draws: dropout
+_GATES = zlib.crc32(b"gates")  # derives gate keys from the key of a step
+_NETWORK = zlib.crc32(b"network")  # derives keys of random layers (dropout)
 
 ANY, OBSERVING, PLAIN = "any", "observing", "plain"  # kinds of steps
-#: "loss" and the task's own metrics, means of a batch, or sums of such.
+#: "loss" and the task's metrics: batch means, or sums of these.
 Metrics = dict[str, Any]
 
 
@@ -53,17 +53,17 @@ def init_state(
     gate_tx: optax.GradientTransformation | None = None,
     loaded: Any = None,
 ) -> TrainState:
-    """The state before the first step.
+    """Returns the state before the first step.
 
     Args:
       task: The task.
-      method: The method, which decides about the masks.
-      tx: The optimizer, already wrapped by the method.
-      inputs: (1, …), of any values: only shape and dtype matter.
+      method: The method.
+      tx: The optimizer, wrapped by the method.
+      inputs: (1, …); only shape and dtype are used.
       key: The run's random key.
       where: Which leaves may be masked.
       gate_tx: The optimizer of the gates; `tx` if None.
-      loaded: Variables to start from, of the structure of `task.init`'s; a leaf that is None is
+      loaded: Initial variables, of the structure of `task.init`; leaves that are None are
         initialized.
     """
     init_key, mask_key, run_key = jax.random.split(key, 3)
@@ -87,7 +87,7 @@ def init_state(
 
 
 def _with_loaded(fresh: Any, loaded: Any) -> Any:
-    """Fresh variables, replaced by loaded ones (None: nothing loaded) where there are some."""
+    """Replaces fresh variables by loaded ones where present (None: nothing loaded)."""
     if loaded is None:
         return fresh
     leaves, treedef = jax.tree.flatten(fresh)
@@ -98,13 +98,13 @@ def _with_loaded(fresh: Any, loaded: Any) -> Any:
 
 
 def forward_of(task: Task, model_state: Any, batch: Batch, key: jax.Array | None = None) -> Forward:
-    """The network on a batch, as methods and analyses get it.
+    """Returns the network on a batch as a function, for methods and analyses.
 
     Args:
       task: The task.
       model_state: The network's variables without the parameters.
       batch: Inputs and targets.
-      key: Of what the network draws in training; None for the network in evaluation.
+      key: Key of random layers in training; None: evaluation mode.
     """
 
     def logits(params: Any, intercept: Intercept | None = None) -> tuple[jax.Array, Any]:
@@ -136,17 +136,17 @@ def make_step(
 
     Args:
       task: The task.
-      method: The mask transform, and how the step uses its masks.
-      tx: The optimizer, already wrapped by the method.
+      method: The method: mask transform and use of its masks.
+      tx: The optimizer, wrapped by the method.
       axis_name: A mapped axis over which gradients are averaged; None under `jit`, where the
         batch's sharding determines it.
       gate_tx: The optimizer of the gates; `tx` if None.
       kind: ANY: the step decides whether masks are updated. OBSERVING, PLAIN: the caller knows that
-        masks do not change at this step; without control flow, it updates their statistics only,
+        masks do not change at this step; the step has no control flow, and updates only statistics,
         or nothing.
 
     Returns:
-      `(state, (inputs, targets)) → (state, metrics)`; metrics are "loss" and the task's own,
+      `(state, (inputs, targets)) → (state, metrics)`; metrics are "loss" and those of the task,
       means over the batch.
     """
     tx = optax.with_extra_args_support(tx)
@@ -176,7 +176,7 @@ def make_step(
             dense_grads=grads,
             forward=forward,
         )
-        if method.zero_mask is not None:  # otherwise inactive weights are set to zero below
+        if method.zero_mask is not None:  # otherwise set to zero below
             updates = apply(updated, updates)
         params = optax.apply_updates(params, updates)
         params = apply(method.nonzero(masks, mask_state), params)
@@ -197,7 +197,7 @@ def make_step(
 
 
 def _make_gradients(task: Task, method: Method, axis_name: str | None) -> Callable[..., tuple]:
-    """`(state, batch, key) → (gradients of params and gates, (model state, metrics), forward)`."""
+    """Returns `(state, batch, key) → (gradients, (model state, metrics), forward)`."""
 
     def mean(tree: Any) -> Any:
         return jax.lax.pmean(tree, axis_name) if axis_name else tree
@@ -206,7 +206,7 @@ def _make_gradients(task: Task, method: Method, axis_name: str | None) -> Callab
         masked = method.zero_mask is not None and method.mask_forward and method.gates.masked
         used = apply(state.masks, state.params) if masked else state.params
         gate_key, network_key = (jax.random.fold_in(key, n) for n in (_GATES, _NETWORK))
-        if axis_name:  # each device draws for its own part of the batch
+        if axis_name:  # separate random numbers for each device's part of the batch
             device = jax.lax.axis_index(axis_name)
             gate_key, network_key = (jax.random.fold_in(k, device) for k in (gate_key, network_key))
         forward = forward_of(task, state.model_state, batch, network_key)._replace(mean=mean)
@@ -238,11 +238,11 @@ def _make_observation(method: Method) -> Callable[[TrainState, MaskContext], tup
 def _make_mask_update(
     method: Method, tx: optax.GradientTransformationExtraArgs
 ) -> Callable[[TrainState, MaskContext], tuple]:
-    """`(state, context) → (masks, mask state, params, optimizer state, counters)`."""
+    """Returns `(state, context) → (masks, mask state, params, optimizer state, counters)`."""
 
     def update_fn(carry: tuple, ctx: MaskContext) -> tuple:
         masks, mask_state, params, opt_state, counters = carry
-        ctx = dataclasses.replace(ctx, params=params)  # a captured value would be copied
+        ctx = dataclasses.replace(ctx, params=params)  # captured values would be copied
         new_masks, new_state = method.transform.update(masks, mask_state, ctx)
         old, new = method.updated(masks, mask_state), method.updated(new_masks, new_state)
         before, after = method.nonzero(masks, mask_state), method.nonzero(new_masks, new_state)
@@ -254,7 +254,7 @@ def _make_mask_update(
         return new_masks, new_state, params, opt_state, counters
 
     def update(state: TrainState, ctx: MaskContext) -> tuple:
-        deferred = finite.pending(state.mask_state)  # by a step whose gradients were not finite
+        deferred = finite.pending(state.mask_state)  # deferred by a step with non-finite gradients
         may = method.transform.may_change(state.step) | deferred
 
         def observe(carry: tuple) -> tuple:

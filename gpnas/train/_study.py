@@ -29,12 +29,12 @@ _REPLICAS = ("auto", "on", "off")
 
 
 class RunGroup(NamedTuple):
-    """Runs of one setting of a study that train at once.
+    """Runs of one setting of a study that train together.
 
     Attributes:
-      name: Of the setting.
-      configs: Of the runs, which differ in the seed.
-      data: Their images.
+      name: Name of the setting.
+      configs: Configs of the runs, which differ only in the seed.
+      data: Their data set.
     """
 
     name: str
@@ -50,36 +50,36 @@ def study(
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     replicas: str = "auto",
 ) -> ConfigDict:
-    """The config of a study, for a config file.
+    """Returns the config of a study, for a config file.
 
     Args:
-      name: Of the study; its records go to results/NAME.
-      arms: Config of each arm, by the arm's name; a part after @ distinguishes settings of one
-        arm (for example penalties of a method that has no density).
-      densities: Densities at which arms with a `method.density` run; empty: their own.
-      seeds: Of each arm.
+      name: Name of the study; records are written to results/NAME.
+      arms: Config by name of the arm; a part after @ distinguishes settings of one arm (for example
+        penalties of a method without a density).
+      densities: Densities of arms that have a `method.density`; empty: those of the arms.
+      seeds: Seeds of each arm.
       replicas: Whether the seeds of a setting train as one vmapped program: "on", "off", or "auto"
-        where that is faster, as measured once on the device.
+        (if that is faster, measured once per device).
     """
     config = ConfigDict()
     config.study = name
     config.densities = tuple(densities)
     config.seeds = tuple(seeds)
     config.replicas = replicas
-    config.raw_dir = ""  # of the arms' data, if they name none
+    config.raw_dir = ""  # default of the arms' data.raw_dir
     config.only = ""  # comma-separated arms; all if empty
     config.arms = ConfigDict(dict(arms), allow_dotted_keys=True)
     return config
 
 
 def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
-    """The settings of a study: `(name, config of each seed)`.
+    """Yields the settings of a study: `(name, config of each seed)`.
 
     Args:
-      config: As `study` makes it.
+      config: Config from `study`.
 
     Raises:
-      UserError: If there are no seeds, a seed or density twice, or an arm is not known.
+      UserError: If there are no seeds, a seed or density occurs twice, or an arm is unknown.
     """
     default = study("", {})
     default.arms = ConfigDict()
@@ -118,7 +118,7 @@ def _setting(
         one.resume = True
         one.data.raw_dir = one.data.raw_dir or config.raw_dir
         if density is not None:
-            with one.method.ignore_type():  # a density of another type makes way
+            with one.method.ignore_type():  # allows a density of another type
                 one.method.density = density
         seeds.append(one)
     return arm if density is None else f"{arm}-{density:g}", seeds
@@ -133,13 +133,13 @@ def run_study(
     others; its error is raised at the end.
 
     Args:
-      config: As `study` makes it.
-      workdir: The runs' folders are made in workdir/STUDY.
+      config: Config from `study`.
+      workdir: Folders of runs are created in workdir/STUDY.
       results: Records are appended to results/STUDY/records.jsonl.
       stopped: `() → bool`, whether to stop; by default, whether SIGTERM or SIGINT was received.
 
     Raises:
-      UserError, Diverged, Stopped: As `train`.
+      UserError, Diverged, Stopped: As for `train`.
     """
     if stopped is None:
         with _stop.stop_signal() as stopped:
@@ -153,7 +153,7 @@ def run_study(
                 run_group(group, workdir, results, stopped)
             except Diverged as error:
                 diverged.append(str(error))
-        jax.clear_caches()  # a long study must not keep the programs of all its settings
+        jax.clear_caches()  # frees the programs of finished settings
     if diverged:
         raise Diverged("; ".join(diverged))
     return records_path(results, config.study)
@@ -169,11 +169,11 @@ def run_group(
       workdir, results, stopped: As for `run_study`.
 
     Returns:
-      Their records.
+      Records of the runs.
 
     Raises:
       InUse: If another process trains one of them.
-      UserError, Diverged, Stopped: As `train`.
+      UserError, Diverged, Stopped: As for `train`.
     """
     logging.info("%s, seeds %s", group.name, [one.seed for one in group.configs])
     study = group.configs[0].study
@@ -184,7 +184,7 @@ def run_group(
     except Diverged as error:
         raise Diverged(f"{', '.join(runs)}: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path, field="results"):  # the file itself: who appends may train elsewhere
+    with locked(path, field="results"):  # the file itself, since other hosts may append
         done = _done(path)
         for record in records:
             if run_key(record["config"]) not in done:
@@ -193,11 +193,11 @@ def run_group(
 
 
 def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
-    """The runs of a study that have no record yet, in groups that train at once.
+    """Returns the runs of a study without a record, in groups that train together.
 
     Args:
-      config: As `study` makes it.
-      results: Records lie in results/STUDY/records.jsonl.
+      config: Config from `study`.
+      results: Folder of records, results/STUDY/records.jsonl.
 
     Raises:
       UserError: If the config of any run is invalid.
@@ -224,12 +224,12 @@ def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
 
 
 def _data_key(config: ConfigDict) -> str:
-    """Equal for configs that load the same data set."""
+    """Returns a key that is equal for configs of the same data set."""
     return json.dumps(config.data.to_dict() | {"augment": ""}, sort_keys=True)
 
 
 def run_key(config: Mapping[str, Any]) -> str:
-    """`config_key` as a text."""
+    """Returns `config_key` as text."""
     return json.dumps(config_key(config), sort_keys=True)
 
 

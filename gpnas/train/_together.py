@@ -1,7 +1,7 @@
-"""Whether seeds train faster at once or one after the other: measured, on the device in use.
+"""Measures whether seeds train faster together or one after another, on the current device.
 
-`vmap` lets small networks share the overhead of a step. Of convolutions it makes grouped ones,
-which may be slower than one network after the other.
+Under `vmap` small networks share the overhead of a step. Convolutions become grouped convolutions,
+which may be slower than training one network after another.
 """
 
 import hashlib
@@ -20,20 +20,21 @@ from gpnas.train._plan import Plan
 from gpnas.train._program import make_program
 from gpnas.train._shuffle import batch_order
 
-_FASTER = 0.9  # seeds wait for each other, so that a record comes late: this must be made up for
+_FASTER = 0.9  # seeds finish together, so records come later; requires a clear gain
 _NEVER = 1e12  # milliseconds
-_STEPS, _SECONDS = 64, 0.2  # of a measurement: at most, at least
+_STEPS, _SECONDS = 64, 0.2  # most steps, and least duration of a measurement
 
 
 def faster_together(config: ConfigDict, data: Dataset, plan: Plan, replicas: int) -> bool:
-    """Whether seeds train faster as replicas of one program than one after the other.
+    """Returns whether seeds train faster as replicas of one program than one after another.
 
-    Steps of both are timed once; the times are kept in `replicas.jsonl` of the user's cache folder.
+    Steps of both are timed once; the times are stored in `replicas.jsonl` in the user's cache
+    folder.
 
     Args:
-      config: Of one of the seeds.
+      config: Config of one seed.
       data: Their data set.
-      plan: Of that seed.
+      plan: Plan of that seed.
       replicas: Number of seeds.
     """
     path, key = cache_home() / "replicas.jsonl", _key(config, plan, replicas)
@@ -56,7 +57,7 @@ def faster_together(config: ConfigDict, data: Dataset, plan: Plan, replicas: int
 
 
 def _key(config: ConfigDict, plan: Plan, replicas: int) -> str:
-    """Digest of what the times depend on: device, versions, network, batch and number of seeds."""
+    """Returns a digest of device, versions, network, batch and number of seeds."""
     devices = [device.device_kind for device in jax.devices()]
     network = jax.tree.map(lambda x: f"{x.dtype}{x.shape}", (plan.variables, plan.inputs))
     about = [devices, jax.__version__, config.model.to_dict(), config.train.matmul_precision]
@@ -65,7 +66,7 @@ def _key(config: ConfigDict, plan: Plan, replicas: int) -> str:
 
 
 def milliseconds(plan: Plan, data: Dataset, replicas: int) -> float:
-    """Time of a step of so many replicas, compiled before; `_NEVER` without the memory for it."""
+    """Returns the time of a compiled step of `replicas`; `_NEVER` if memory is insufficient."""
     program = make_program(plan._replace(loop="steps", segments=None), data, replicas)
     orders = [batch_order(len(data.train), plan.batch_size, seed) for seed in range(replicas)]
     most = min(plan.stream or _STEPS, plan.steps_per_epoch)
@@ -90,8 +91,8 @@ def milliseconds(plan: Plan, data: Dataset, replicas: int) -> float:
 
 
 def _per_step(seconds: Callable[[int], float], most: int) -> float:
-    """Seconds of a step: of so many that they take long enough to be timed, but at most `most`."""
-    seconds(1)  # compiles
+    """Returns the seconds per step, from enough steps for a reliable time, but at most `most`."""
+    seconds(1)  # compilation
     steps, taken = 1, seconds(1)
     while taken < _SECONDS and steps < most:
         steps = min(4 * steps, most)

@@ -1,4 +1,4 @@
-"""The folder of a run: locked by one run at a time, with checks of its files."""
+"""The folder of a run: locked by one run at a time; its files are checked."""
 
 import contextlib
 import hashlib
@@ -17,18 +17,18 @@ from gpnas.train import _checkpoint
 from gpnas.train._config import config_key
 from gpnas.train._goodput import undone
 
-# What only a run's folder has; config.json is the first that a run writes.
+# Files that only a run's folder has; config.json is written first.
 _RESULTS = ("record.json", "metrics.jsonl", "architecture.json", "receptive.npz", "mistakes.npz")
-_OWN = re.compile("checkpoints(-[0-9]+)*")  # seeds, where several train together
+_OWN = re.compile("checkpoints(-[0-9]+)*")  # with seeds if several train together
 _DAMAGED = "{} as the run wrote it; without it, --config.resume=True makes it anew"
 
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
-    """Locks a folder for one run; the lock ends with the process.
+    """Locks a folder for one run; the lock is released when the process ends.
 
     Raises:
-      UserError: If another run holds it, or it cannot be made.
+      UserError: If another run holds the lock, or the folder cannot be created.
       OSError: If the disk is full or fails.
     """
     allowed = "a folder that no other run is using"
@@ -49,8 +49,8 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | Non
     """Checks that a run overwrites nothing and resumes only the same run.
 
     Raises:
-      UserError: If there is a run in the folder and it is not to be resumed, or is not this one; or
-        if something stands where the run is to write.
+      UserError: If the folder contains another run, or the same run without `resume`, or other
+        files at paths that the run writes.
     """
     folders = [path for path in sorted(workdir.glob("checkpoints*")) if _OWN.fullmatch(path.name)]
     for folder in folders:
@@ -66,10 +66,10 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | Non
 
 
 def check_vouched(workdir: pathlib.Path) -> None:
-    """Checks that result files without a checkpoint have a config.json beside them.
+    """Checks that result files without a checkpoint have a config.json in the same folder.
 
     Raises:
-      UserError: If there are such, without a config.json.
+      UserError: If the config.json is missing.
     """
     there = [name for name in _RESULTS if _exists(workdir / name)]
     if there and not (workdir / "config.json").exists():
@@ -78,22 +78,22 @@ def check_vouched(workdir: pathlib.Path) -> None:
 
 
 def finished(workdirs: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
-    """Records of runs, if all of them have finished."""
+    """Returns the records of runs if all of them have finished, else an empty list."""
     paths = [workdir / "record.json" for workdir in workdirs]
     return [read_about(path) for path in paths] if all(p.exists() for p in paths) else []
 
 
 def about(config: ConfigDict, data: Dataset | None) -> dict[str, Any]:
-    """Description of a run: its config, and the digest of its data set if it is known."""
+    """Returns the description of a run: its config, and the digest of its data set if known."""
     images = {} if data is None else {"dataset_sha256": data.sha256}
     return {"config": config.to_dict(), **images}
 
 
 def read_about(path: pathlib.Path) -> dict[str, Any]:
-    """A run's config.json or record.json.
+    """Reads a run's config.json or record.json.
 
     Raises:
-      UserError: If it is damaged.
+      UserError: If the file is damaged.
     """
     allowed = _DAMAGED.format(path.name)
     found = read_json(path, "workdir", allowed)
@@ -105,12 +105,12 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
 
 
 def check_same(there: Mapping[str, Any], here: Mapping[str, Any], place: str) -> None:
-    """Makes sure that two descriptions are of the same run.
+    """Checks that two descriptions are of the same run.
 
     Args:
-      there: What was written, as `about` has it.
-      here: What is to be run; images are compared if they are known.
-      place: Where the first one lies, for the message.
+      there: The stored description, from `about`.
+      here: The description of the new run; data sets are compared if known.
+      place: Location of the stored description, for the message.
 
     Raises:
       UserError: If they differ.
@@ -126,23 +126,23 @@ def check_same(there: Mapping[str, Any], here: Mapping[str, Any], place: str) ->
 
 
 class Written(NamedTuple):
-    """The lines of metrics.jsonl up to some point: how many, and a digest of all of them."""
+    """The first lines of metrics.jsonl: their number, and a digest of all of them."""
 
     lines: int = 0
     digest: str = ""
 
     def then(self, line: bytes) -> "Written":
-        """With one line more."""
+        """Returns the value after one more line."""
         digest = hashlib.sha256(self.digest.encode() + line).hexdigest()
         return Written(self.lines + 1, digest)
 
 
 def read_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]] | None:
-    """The first lines of a metrics file, if they are those that were written.
+    """Returns the first lines of a metrics file if they match `written`, else None.
 
     Args:
-      path: The file; what comes after those lines does not matter.
-      written: What is known of them.
+      path: The file; later lines are ignored.
+      written: Number and digest of the lines.
     """
     raw = path.read_bytes() if path.is_file() else b""
     lines = raw.splitlines(keepends=True)[: written.lines]
@@ -153,10 +153,10 @@ def read_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]] |
 
 
 def keep_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]]:
-    """Cuts a metrics file back to what a restored run knows, and returns those lines.
+    """Truncates a metrics file to the lines of a restored run, and returns those lines.
 
     Raises:
-      UserError: If they are not those that were written.
+      UserError: If the lines differ from those that were written.
     """
     lines = read_written(path, written)
     if lines is None:
@@ -170,10 +170,10 @@ def keep_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]]:
 def begin(
     workdir: pathlib.Path, known: Mapping[str, Any], written: Written
 ) -> tuple[list[dict[str, Any]], float]:
-    """Writes what is known of a run before its first step, and cuts its metrics file.
+    """Writes the description of a run before its first step, and truncates its metrics file.
 
     Returns:
-      Its lines of metrics so far, see `keep_written`, and the seconds of work that it repeats.
+      The metrics lines so far, see `keep_written`, and the seconds of work to repeat.
     """
     write_json(workdir / "config.json", sealed(known))
     before = read_lines(workdir / "metrics.jsonl")

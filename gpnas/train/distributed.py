@@ -1,8 +1,8 @@
-"""Several processes, one a host, that train one network.
+"""Training of one network by several processes, one per host.
 
-Every process runs the same program on the same config. Process 0 decides what depends on a clock,
-on files or on an evaluation, and informs the others (`_processes`); it alone reads and writes the
-run's folder.
+Every process runs the same program with the same config. Process 0 makes the decisions that depend
+on a clock, on files or on an evaluation, and broadcasts them (`_processes`). Only process 0 reads
+and writes the run's folder.
 """
 
 import re
@@ -17,10 +17,10 @@ from gpnas.train._deterministic import set_deterministic
 
 __all__ = ["LOST_SECONDS", "explain_abort", "initialize", "is_first", "wait_for_abort"]
 
-_START_SECONDS = 300  # in which all processes must have come
+_START_SECONDS = 300  # within which all processes must join
 #: Seconds without a heartbeat after which a process counts as lost.
 LOST_SECONDS = 30
-_SHUTDOWN_SECONDS = 30  # in which the others must have come to the end, too
+_SHUTDOWN_SECONDS = 30  # within which the other processes must finish, too
 
 
 def initialize(
@@ -30,18 +30,18 @@ def initialize(
     lost_seconds: int = LOST_SECONDS,
     deterministic: bool = False,
 ) -> None:
-    """Joins the other processes of the run; to be called before anything else of JAX.
+    """Joins the other processes of the run. Call it before any other JAX function.
 
     Args:
-      coordinator: "host:port" of process 0, which the others can reach; None: by the cluster's
-        environment (TPU pod, Slurm, Open MPI), as are the other two.
+      coordinator: "host:port" of process 0, reachable by the others; None: from the cluster's
+        environment (TPU pod, Slurm, Open MPI), as the next two.
       processes: Number of processes.
-      process: Number of this one, from 0.
+      process: Index of this process, from 0.
       lost_seconds: Seconds without a heartbeat after which a process counts as lost.
-      deterministic: `train.deterministic`, which JAX takes before it starts.
+      deterministic: `train.deterministic`, which must be set before JAX starts.
 
     Raises:
-      UserError: If the arguments contradict each other, the environment says nothing, process 0
+      UserError: If the arguments are inconsistent, the environment describes no cluster, process 0
         cannot listen on its port, or hosts have different numbers of devices.
     """
     _check_arguments(coordinator, processes, process)
@@ -55,11 +55,11 @@ def initialize(
             heartbeat_timeout_seconds=lost_seconds,
             shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
-    except ValueError as error:  # nothing that JAX knows is in the environment
+    except ValueError as error:  # JAX detects no cluster
         allowed = f"--coordinator, --processes and --process, on this machine ({error})"
         raise UserError("distributed", coordinator, allowed) from error
     if not is_first():
-        logging.set_verbosity(logging.ERROR)  # what holds for the run, process 0 says
+        logging.set_verbosity(logging.ERROR)  # process 0 logs for the run
     owners = [device.process_index for device in jax.devices()]
     counts = [owners.count(i) for i in range(jax.process_count())]
     if len(set(counts)) > 1:
@@ -68,10 +68,10 @@ def initialize(
 
 
 def explain_abort(said: str) -> str | None:
-    """A line on why JAX's coordination service has ended the process; None if it has not.
+    """Returns why JAX's coordination service has ended the process, in one line; else None.
 
     Args:
-      said: What it printed before.
+      said: Output of the process.
     """
     if "JAX distributed service detected fatal errors" not in said:
         return None
@@ -85,11 +85,11 @@ def explain_abort(said: str) -> str | None:
 
 
 def wait_for_abort(error: Exception, lost_seconds: int) -> None:
-    """Waits after a failed exchange until JAX's coordination service aborts, if a process was lost.
+    """Waits after a failed collective until JAX aborts, if a process was lost.
 
     Args:
-      error: What JAX has raised. Nothing is waited for if it does not look like one of an exchange.
-      lost_seconds: As of `initialize`.
+      error: Error of JAX; there is no wait if it is not an error of communication.
+      lost_seconds: As for `initialize`.
     """
     if jax.process_count() > 1 and re.search("gloo|nccl|connection|peer", str(error), re.I):
         time.sleep(2 * lost_seconds)
@@ -105,7 +105,7 @@ def _check_arguments(coordinator: str | None, processes: int | None, process: in
         raise UserError("processes", processes, "their number, with --coordinator")
     if process is None or not 0 <= process < processes:
         raise UserError("process", process, f"0 to {processes - 1}, another in each process")
-    if process == 0:  # JAX may crash where it cannot listen
+    if process == 0:  # JAX may crash if it cannot listen
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -116,5 +116,5 @@ def _check_arguments(coordinator: str | None, processes: int | None, process: in
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes."""
+    """Returns whether this process writes files."""
     return jax.process_index() == 0

@@ -1,8 +1,8 @@
-"""Tasks: the loss of a network on a batch, and the metric that networks are compared by.
+"""Tasks: the loss of a network on a batch, and the metric by which networks are compared.
 
-A `Task` is three pure functions. The loop, the records and the search use its metric, and assume
-neither classification nor images. `supervised` makes a task from a loss of outputs and targets;
-`classification`, `regression`, `multilabel` and `language` are such tasks.
+A `Task` consists of three pure functions. The training loop, records and search use its metric, and
+assume neither classification nor images. `supervised` builds a task from a loss of outputs and
+targets; `classification`, `regression`, `multilabel` and `language` are such tasks.
 """
 
 import math
@@ -21,7 +21,7 @@ from gpnas.masks import tree
 from gpnas.models import Model
 from gpnas.plugins import In
 
-# Names in a line of metrics, which a metric cannot have.
+# Names in metrics lines that are unavailable for metrics.
 RESERVED = (
     "step", "split", "density", "grown", "pruned", "skipped", "layers", "units",
     "learning_rate", "images_per_s", "wall_s",
@@ -37,10 +37,10 @@ class Metric(NamedTuple):
     """The metric by which networks of a task are selected and compared.
 
     Attributes:
-      name: One of `Task.metrics`, and none of `RESERVED`.
-      unit: Of the reported value; may be empty.
+      name: One of `Task.metrics`, not in `RESERVED`.
+      unit: Unit of the reported value; may be empty.
       better: Whether "lower" or "higher" values are better.
-      value: `mean over examples → reported value`, of Python floats.
+      value: `mean over examples → reported value`, on Python floats.
     """
 
     name: str
@@ -49,25 +49,25 @@ class Metric(NamedTuple):
     value: Callable[[float], float] = lambda mean: mean
 
     def reported(self, mean: float) -> float:
-        """The reported value; NaN where `value` raises an `ArithmeticError` or a `ValueError`."""
+        """Returns the reported value; NaN if `value` raises ArithmeticError or ValueError."""
         try:
             return float(self.value(mean))
-        except (ArithmeticError, ValueError):  # a division by zero, a logarithm of zero
+        except (ArithmeticError, ValueError):  # division by zero, logarithm of zero
             return math.nan
 
     def improves(self, new: float, old: float) -> bool:
-        """Whether a value is better than another."""
+        """Returns whether a value is better than another."""
         return new < old if self.better == "lower" else new > old
 
     def text(self, value: float, named: bool = True) -> str:
-        """A reported value with its unit as text, after the name if it is `named`."""
+        """Formats a reported value with its unit, after the name if `named`."""
         shown = f"{value:.2f}" if self.unit == "%" else f"{value:.4g}"
         name = f"{self.name.replace('_', ' ')} " if named else ""
         return f"{name}{shown} {self.unit}".rstrip()
 
     @property
     def worst(self) -> float:
-        """The worst value: +inf if lower is better, else -inf."""
+        """Returns the worst value: +inf if lower is better, else -inf."""
         return float("inf") if self.better == "lower" else float("-inf")
 
 
@@ -88,12 +88,13 @@ class Task(NamedTuple):
 
     Attributes:
       init: `(key, inputs) → variables`, a dict of "params" and other collections.
-      loss: `(variables, batch, key) → (loss, Aux)`, of a batch `(inputs, targets)`; () float32.
-        The key is of what the network draws; None in evaluation.
+      loss: `(variables, batch, key) → (loss, Aux)`, for a batch `(inputs, targets)`; () float32.
+        The key is for random layers; None in evaluation.
       metrics: `(variables, batch) → {name: (batch,)}` in evaluation; "loss" is one of them.
-      metric: The one by which networks are selected and compared.
-      model: The network: its units, cost and exported files are those of `model.infer`.
-      outputs: `(data set) → shape` of the outputs for one example that the loss needs; None: any.
+      metric: The metric by which networks are selected and compared.
+      model: The network; units, cost and exported files are those of `model.infer`.
+      outputs: `(data set) → shape` of the outputs for one example that the loss requires; None:
+        any.
     """
 
     init: Callable[[jax.Array, Any], dict[str, Any]]
@@ -111,12 +112,12 @@ def supervised(
     metric: Metric,
     outputs: Callable[[Any], tuple[int, ...]] | None = None,
 ) -> Task:
-    """A task whose loss is a mean over examples of a function of outputs and targets.
+    """Builds a task whose loss is a mean over examples of a function of outputs and targets.
 
     Args:
       model: The network.
       loss: `(outputs, targets) → (batch,)`; outputs are at least float32.
-      metrics: Functions like it, by name.
+      metrics: Functions of the same signature, by name.
       metric: As for `Task`.
       outputs: As for `Task`.
     """
@@ -139,10 +140,10 @@ def supervised(
 def classification(
     model: Model, *, label_smoothing: Annotated[float, In(0, 1, open="high")] = 0.0
 ) -> Task:
-    """Cross-entropy in nats and the error in %.
+    """Returns the task of cross-entropy in nats and the error in %.
 
-    Targets are classes, (batch,) int, or their probabilities, (batch, classes) float32, as mixup
-    makes them; an example of the latter is right where the most probable class is predicted.
+    Targets are classes, (batch,) int, or class probabilities, (batch, classes) float32, for example
+    from mixup. With probabilities, an example is correct if its most probable class is predicted.
 
     Args:
       model: A network with (batch, classes) logits.
@@ -167,7 +168,7 @@ def classification(
 
 
 def regression(model: Model) -> Task:
-    """Squared error, averaged over the outputs of an example, and its root in units of the targets.
+    """Returns the task of squared error, a mean over outputs, and its root in the targets' units.
 
     Args:
       model: A network with (batch, outputs) values; targets are float32 of the same shape.
@@ -181,7 +182,7 @@ def regression(model: Model) -> Task:
 
 
 def multilabel(model: Model) -> Task:
-    """Sigmoid cross-entropy in nats, averaged over labels, and the fraction of wrong labels in %.
+    """Returns the task of sigmoid cross-entropy in nats, a mean over labels, and wrong labels in %.
 
     Args:
       model: A network with (batch, labels) logits; targets are bool or 0 and 1 of the same shape.
@@ -198,7 +199,7 @@ def multilabel(model: Model) -> Task:
 
 
 def language(model: Model) -> Task:
-    """Next-token cross-entropy in nats, averaged over a sequence, and the perplexity.
+    """Returns the task of next-token cross-entropy in nats, a mean over a sequence, and perplexity.
 
     Args:
       model: A network with (batch, length, vocabulary) logits of tokens (batch, length) int;
@@ -216,10 +217,10 @@ def language(model: Model) -> Task:
 
 
 def output_shape(name: str, task: Task, data: Any) -> tuple[int, ...] | None:
-    """Shape of the outputs for one example that a task needs on a data set; None: any.
+    """Returns the output shape for one example that a task needs on a data set; None: any.
 
     Args:
-      name: The task's, as the config has it.
+      name: Name of the task in the config.
       task: The task.
       data: The data set.
 
@@ -243,7 +244,7 @@ TASKS: Mapping[str, Callable[..., Task]] = {
 }
 
 
-# The targets (`gpnas.data.Fields`) that each of them takes; a task of one's own takes any.
+# Kinds of targets (`gpnas.data.Fields`) of each task; a user's task takes any.
 TARGET_KINDS: Mapping[str, str] = {
     "classification": "class",
     "regression": "value",
@@ -253,7 +254,7 @@ TARGET_KINDS: Mapping[str, str] = {
 
 
 def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Cross-entropy per example, (batch,) float32 in nats.
+    """Returns the cross-entropy per example, (batch,) float32 in nats.
 
     Args:
       logits: (batch, classes).
@@ -265,7 +266,7 @@ def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _wrong(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Whether the most probable class is another than the label's, (batch,) bool."""
+    """Returns whether the most probable class differs from the label's, (batch,) bool."""
     return jnp.argmax(logits, -1) != (labels if labels.ndim == 1 else jnp.argmax(labels, -1))
 
 
@@ -274,7 +275,7 @@ def _exp(mean: float) -> float:
 
 
 def percent(fraction: Any) -> float:
-    """A fraction as a percentage, to four places."""
+    """Converts a fraction to a percentage, rounded to four places."""
     return round(100 * float(fraction), 4)
 
 
