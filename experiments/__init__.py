@@ -1,1 +1,1 @@
-"""Command lines, and what stands behind the numbers of the documents."""
+"""Command lines, and the code that reproduces the numbers in the documentation."""

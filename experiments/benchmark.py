@@ -1,11 +1,11 @@
-"""Measures what must be fast, and says whether it is.
+"""Runs performance measurements and compares them with their targets.
 
     gpnas bench
     gpnas bench --only=masked_step_ratio,compilations
 
-One JSON line a measurement (name, value, unit, target, holds, machine, …) is printed and appended
-to results/benchmark.jsonl. All of it takes about 15 minutes on 2 CPU cores; nothing else should run
-beside it. PyTorch is needed for two of them: pip install 'gpnas[bench]'.
+One JSON line per measurement (name, value, unit, target, holds, machine and others) is printed and
+appended to results/benchmark.jsonl. All measurements take about 15 minutes on 2 otherwise idle CPU
+cores. Two of them need PyTorch: pip install 'gpnas[bench]'.
 """
 
 import importlib
@@ -30,7 +30,7 @@ _FAST = flags.DEFINE_bool("fast", False, "Tiny sizes: whether it works, not how 
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the measurements that were asked for."""
+    """Runs the requested measurements."""
     del argv
     for name in _ONLY.value:
         if name not in MEASUREMENTS:

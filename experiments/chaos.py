@@ -1,12 +1,12 @@
-"""Does to small runs what may happen to any, and says whether they withstand it.
+"""Injects faults into small runs and checks that they recover.
 
     python experiments/chaos.py
     python experiments/chaos.py --only=sigkill --kills=8
 
-One JSON line a fault (name, value, target, holds, machine, …) is printed and appended to
-results/chaos.jsonl. Runs are those of experiments/faults/small.py, in processes that are killed,
-asked to stop, started twice, or left without disk space, and in folders whose files are damaged.
-All of it takes about an hour on 2 CPU cores.
+One JSON line per fault (name, value, target, holds, machine and others) is printed and appended to
+results/chaos.jsonl. Runs are those of experiments/faults/small.py. Their processes are killed,
+asked to stop, started twice, or left without disk space, and files in their folders are damaged.
+All faults take about an hour on 2 CPU cores.
 """
 
 import json
@@ -31,10 +31,10 @@ _OUTPUT = flags.DEFINE_string("output", "results/chaos.jsonl", "File to append t
 
 
 def main(argv: Sequence[str]) -> None:
-    """Does the faults that were asked for."""
+    """Injects the requested faults."""
     no_arguments(argv)
     sys.path.append(str(_ROOT))
-    # The repository is on the path only now.
+    # Imported here, since the repository has just been added to the path.
     from experiments.faults import FAULTS, Options
 
     for name in _ONLY.value:

@@ -1,9 +1,9 @@
-"""Exports a trained run: the network without its inactive units, and the dense one.
+"""Exports a trained run: the network without inactive units, and the dense one.
 
     gpnas export --workdir=runs/mine
     gpnas export --workdir=runs/mine --formats=onnx,tflite,stablehlo --int8
 
-WORKDIR/export then holds a file per format and network, and export.json: class names, sizes,
+WORKDIR/export then contains one file per format and network, and export.json: class names, sizes,
 largest difference from JAX, test metric, latency. TFLite needs the extra `tflite`, the others the
 extra `deploy`; see docs/deploy.md.
 """
@@ -34,7 +34,7 @@ flags.mark_flags_as_required(["workdir"])
 
 
 def main(argv: Sequence[str]) -> None:
-    """Writes the files and prints a table of them."""
+    """Writes the files and prints their table."""
     no_arguments(argv)
     if not _SECONDS.value >= 0:
         raise UserError("seconds", _SECONDS.value, "0 or more")

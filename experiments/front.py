@@ -4,9 +4,9 @@
     gpnas front --config=front --config.data.name=folder:pictures \
         --config.front='(0.5, 0.25)' --workdir=runs/mine
 
-The folder then holds front.html and front.json, and the folders of the runs: `main`, `level-0.5`, …
-and, with `--config.baselines=True`, `uniform-0.5`, …; in each of these, `export` has the files of
-the network. `--config.resume=True` resumes a front that was interrupted.
+The folder then contains front.html, front.json, and the folders of the runs: `main`, `level-0.5`, …
+and, with `--config.baselines=True`, `uniform-0.5`, …; each of these has a folder `export` with the
+files of the network. `--config.resume=True` resumes an interrupted front.
 """
 
 import pathlib
@@ -33,7 +33,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(argv: Sequence[str]) -> None:
-    """Trains, exports and reports the front, and prints a table of its networks."""
+    """Trains, exports and reports the front, and prints its table."""
     no_arguments(argv)
     check_kind(_CONFIG.value, "front")
     if not _SECONDS.value >= 0:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _export(workdir: pathlib.Path, formats: Sequence[str]) -> str:
-    """Exports the networks; returns the reason where they cannot be, else an empty text."""
+    """Exports the networks; returns the reason if that is impossible, else an empty text."""
     if not formats:
         return f"no format is installed: {how_to_install('deploy')}"
     try:

@@ -1,10 +1,10 @@
-"""Predicts the classes of pictures, by a finished run or an exported file.
+"""Predicts the classes of images with a finished run or an exported file.
 
     gpnas predict --workdir=runs/mine --pictures=a.png,b.jpg
     gpnas predict --file=runs/mine/export/compact.onnx --pictures=pictures/test
 
-One line per picture: its path, the most probable class names and their probabilities; with --json
-one JSON object per line. Pictures are decoded, resized and standardized as in training.
+Output is one line per image: its path, the most probable class names and their probabilities; with
+--json one JSON object per line. Images are decoded, resized and standardized as in training.
 """
 
 import json
@@ -29,7 +29,7 @@ flags.mark_flags_as_required(["pictures"])
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints a line per picture."""
+    """Prints one line per image."""
     no_arguments(argv)
     if bool(_WORKDIR.value) == bool(_FILE.value):
         raise UserError("workdir", _WORKDIR.value, "either --workdir=RUN or --file=EXPORTED")

@@ -1,13 +1,13 @@
-"""Makes one HTML page from the records of runs, finished or killed.
+"""Writes one HTML page from the records of runs, finished or interrupted.
 
     gpnas report --inputs=results/mnist_lenet --output=report.html
 
 Inputs are work directories, parents of work directories (one or two levels up), study directories
-or `records.jsonl` files, given with `--inputs` or as arguments. Reads JSON only: needs no JAX and
-takes seconds. Results are in the metric of the task: error, RMSE, perplexity, one's own. Runs that
-differ in data set or metric have tables and figures of results of their own. What cannot be read is
-left out, and the page says so. With `--figures_dir` every figure is also written as SVG
-and PNG, and the result table as `table.md`.
+or `records.jsonl` files, given with `--inputs` or as arguments. It reads JSON only, so it does not
+need JAX and takes seconds. Results are in the metric of the task: error, RMSE, perplexity, or a
+user's metric. Each data set and metric has its own tables and figures. Unreadable records are
+skipped, and the page lists them. With `--figures_dir` every figure is also written as SVG and PNG,
+and the result table as `table.md`.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _FIGURES = flags.DEFINE_string("figures_dir", None, "Where to write figures and 
 
 
 def main(argv: Sequence[str]) -> None:
-    """Reads, writes the report, prints the table and the report's path."""
+    """Reads the records, writes the report, and prints the table and the report's path."""
     loaded = report.read_runs([*_INPUTS.value, *argv[1:]])
     path = report.write(loaded, _OUTPUT.value, _TITLE.value, _FIGURES.value)
     print(report.text_table(loaded))

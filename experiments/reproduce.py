@@ -1,4 +1,4 @@
-"""Reruns the studies behind the documents' numbers, and writes their tables and figures.
+"""Reruns the studies behind the numbers in the documentation; writes their tables and figures.
 
     python experiments/reproduce.py                      # everything: days on 2 CPU cores
     python experiments/reproduce.py gradmax proxies      # some studies
@@ -8,11 +8,11 @@
     python experiments/reproduce.py --page               # only writes the pages from the records
 
 Studies are the folders of experiments/studies. Records are appended to results/STUDY/records.jsonl;
-what is there is skipped. The tables and figures between the markers of docs/*.md and README.md are
-then written anew. With --fast the records go to WORKDIR/fast, with --budget=paper to WORKDIR/paper;
-the tables are printed, and nothing else is touched. Some studies need more than the library:
-`deploy` the extra `deploy`, `quant` the extra `quant`, `torch_pruning` the extra `bench`; those
-that measure time need a machine that does nothing else.
+runs with a record are skipped. The tables and figures between the markers of docs/*.md and
+README.md are then rewritten. With --fast records are written to WORKDIR/fast, with --budget=paper
+to WORKDIR/paper; tables are only printed. Some studies need extras of the package: `deploy` needs
+`deploy`, `quant` needs `quant`, `torch_pruning` needs `bench`. Studies that measure time need an
+otherwise idle machine.
 """
 
 import pathlib
@@ -39,9 +39,9 @@ _DOCS = flags.DEFINE_string("docs", str(_ROOT / "docs"), "Folder of the pages.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs what is missing of what was asked for, and writes the tables."""
+    """Runs what is missing of the requested studies, and writes the tables."""
     sys.path.append(str(_ROOT))
-    from experiments.studies import study as library  # the repository is on the path only now
+    from experiments.studies import study as library  # the repository was just added to the path
 
     asked = _asked(library, argv[1:])
     results = pathlib.Path(_RESULTS.value)
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _asked(library: Any, names: Sequence[str]) -> list[tuple[Any, ConfigDict]]:
-    """The studies that were asked for, each with its config, reduced to the rows asked for."""
+    """Returns the requested studies, each with its config, restricted to the requested rows."""
     studies = library.load()
     known = [*studies, *(row for study in studies.values() for row in study.rows)]
     for name in names:
@@ -98,7 +98,7 @@ def _asked(library: Any, names: Sequence[str]) -> list[tuple[Any, ConfigDict]]:
 
 def _shorten(config: ConfigDict, shorten: Any) -> None:
     config.study, config.seeds = f"{config.study}_fast", (0,)
-    if "densities" not in config:  # a study that is no sweep
+    if "densities" not in config:  # not a sweep
         shorten(config)
         return
     config.densities = tuple(config.densities)[:2]
@@ -108,7 +108,7 @@ def _shorten(config: ConfigDict, shorten: Any) -> None:
 
 
 def _two_of_each(arms: Sequence[str]) -> list[str]:
-    """Keeps the first two settings of each arm; a setting is what follows an @ in a name."""
+    """Keeps the first two settings of each arm; a setting is the part after @ in a name."""
     groups: dict[str, list[str]] = {}
     for arm in arms:
         groups.setdefault(arm.partition("@")[0], []).append(arm)

@@ -1,23 +1,23 @@
-"""Searches for architectures, on one machine or many, and comparisons of strategies.
+"""Runs architecture searches on one or many machines, and comparisons of strategies.
 
     gpnas search --config=searches/nas_bench_201 --workdir=runs/search
     gpnas search --storage=sqlite:///runs/search/search.db
     gpnas search --config=experiments/studies/searches_201/config.py --results=runs
 
-The first is a search. Trials are kept in a database (SQLite in the work directory, or any that
-`--storage` names), which `optuna-dashboard` shows. A search that was stopped resumes when it is
-started again. The work directory then holds history.json, all trials, and record.json: the course
-of the search, and the architectures that no other dominates; `gpnas report` shows it.
-Drawings of those lie beside it, also for `optuna-dashboard --artifact-dir=WORKDIR/artifacts`.
+The first command is a search. Trials are stored in a database (SQLite in the work directory, or
+that of `--storage`), which `optuna-dashboard` shows. A stopped search resumes when it is started
+again. The work directory then contains history.json (all trials) and record.json (the progress of
+the search and the non-dominated architectures), which `gpnas report` shows. It also contains
+drawings of these architectures, for `optuna-dashboard --artifact-dir=WORKDIR/artifacts`, too.
 
-The second, without a config, is a worker that helps a search that was begun. Where networks are
-trained, their weights lie in the work directory, and workers need it: `--workdir`.
+The second command, without a config, is a worker for an existing search. If the search trains
+networks, their weights are in the work directory, which the worker needs, too (`--workdir`).
 
-The third is a comparison: a config with arms and seeds, one search each. Records are appended to
-RESULTS/STUDY/records.jsonl; searches that are there are skipped.
+The third command is a comparison: a config with arms and seeds, one search for each. Records are
+appended to RESULTS/STUDY/records.jsonl; searches with a record are skipped.
 
-Exit code 2 is a mistake in what was asked for; 3 a search that ended because `config.failures`
-candidates failed in a row; 74 a disk that is full; 75 an interruption by SIGTERM or Ctrl-C.
+Exit codes: 2, an invalid argument or config; 3, `config.failures` candidates failed in a row; 74,
+the disk is full; 75, interrupted by SIGTERM or Ctrl-C.
 """
 
 import pathlib
@@ -47,7 +47,7 @@ _RESULTS = flags.DEFINE_string("results", None, "Folder of a comparison's record
 def main(argv: Sequence[str]) -> None:
     """Runs or resumes a search, or runs the searches of a comparison."""
     no_arguments(argv)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failure of a trial is in its record
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are recorded in the trial
     several = _CONFIG.value is not None and "arms" in _CONFIG.value
     if _CONFIG.value is not None:
         check_kind(_CONFIG.value, "search")
@@ -89,7 +89,7 @@ def _print(history: History, front: Sequence[Trial], plan: Search) -> None:
 
 
 def _draw(kept: optuna.Study, front: Sequence[Trial], space: str, folder: pathlib.Path) -> None:
-    """Draws the best architectures, for `optuna-dashboard`."""
+    """Draws the best architectures for `optuna-dashboard`."""
     drawings = folder / "drawings"
     drawings.mkdir(exist_ok=True)
     for trial in front:
@@ -117,7 +117,7 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
     if _WORKDIR.value is None:
         raise UserError("workdir", None, "a folder")
     settings = _CONFIG.value.to_dict()
-    plan = build_search(settings, _weights())  # before anything is written
+    plan = build_search(settings, _weights())  # checked before writing
     folder = pathlib.Path(str(_WORKDIR.value))
     _check_folder(folder)
     try:
@@ -132,7 +132,7 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
 
 
 def _check_folder(folder: pathlib.Path) -> None:
-    """Makes sure that the folder holds no training run and no search of another name."""
+    """Checks that the folder contains no training run and no search of another name."""
     for name in ("metrics.jsonl", "config.json"):
         if (folder / name).exists():
             raise UserError("workdir", str(folder), f"a folder without a training run ({name})")

@@ -1,11 +1,11 @@
-"""A network layer by layer: shapes, parameters, MACs, units, and what is masked.
+"""Prints a network layer by layer: shapes, parameters, MACs, units, and masked weights.
 
     gpnas summary --config=lenet5                         # a run's, before its first step
     gpnas summary --workdir=runs/rigl                     # a finished run's
     gpnas summary --network=my_net:Net --inputs=28,28,1   # any class of Linen, NNX or Equinox
 
-MACs are of one example and of all weights; `active` is what is not zero. Units are those that can
-be removed: neurons, channels, heads.
+MACs are per example and count all weights; `active` counts nonzero weights. Units are removable
+ones: neurons, channels, heads.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _CLASSES = flags.DEFINE_integer("classes", 10, "Outputs of --network.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints a table of the network."""
+    """Prints the table of the network."""
     no_arguments(argv)
     makers = ((_CONFIG, _of_config), (_WORKDIR, _of_run), (_NETWORK, _of_network))
     given = [(flag.name, make) for flag, make in makers if flag.value is not None]
@@ -82,7 +82,7 @@ def _row(layer: units.LayerSummary) -> list[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned text; all columns but the first two are flush right."""
+    """Aligns rows as text; all columns but the first two are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(

@@ -1,21 +1,20 @@
-"""Runs a study: arms × densities × seeds, one record a run, on one machine or many.
+"""Runs a study: arms × densities × seeds, one record per run, on one machine or many.
 
     gpnas sweep --config=experiments/studies/fashion/config.py
     gpnas sweep --config=experiments/studies/fashion/config.py --config.seeds="(0,)"
     gpnas sweep --config=… --storage=postgresql+psycopg://me@host/database
     gpnas sweep --storage=postgresql+psycopg://me@host/database
 
-Records are appended to results/STUDY/records.jsonl as they come. What is there already is skipped,
-and a run that was interrupted resumes from its last checkpoint: start the same command again.
+Records are appended to results/STUDY/records.jsonl as runs finish. If the command is started again,
+it skips runs with a record, and resumes interrupted runs from their last checkpoints.
 
-With `--storage` the runs are a queue in a database that workers share. The third command fills it
-and works; the fourth, without a config, is a worker that helps, on any machine that sees the
-folders `--workdir` and `--results`. The run of a worker that died is taken up by another.
+With `--storage` workers share a queue of runs in a database. The third command fills the queue and
+is a worker; the fourth, without a config, is a further worker, on any machine with access to the
+folders `--workdir` and `--results`. If a worker dies, another one resumes its run.
 
-What ends a study early is reported in one line. Exit code 2 is a mistake in what was asked for; 3 a
-loss that was not finite, in runs that the line names, or a run that killed three workers; 74 a disk
-that is full; 75 an interruption by SIGTERM or Ctrl-C, also if it came in a run's last steps: 0
-means that all runs are there.
+Errors are reported in one line. Exit codes: 0, all runs have records; 2, an invalid argument or
+config; 3, the loss of the named runs was not finite, or a run killed three workers; 74, the disk is
+full; 75, interrupted by SIGTERM or Ctrl-C, even in the last steps of a run.
 """
 
 import pathlib
@@ -37,7 +36,7 @@ _NAME = flags.DEFINE_string("name", None, "Of the study to be helped, if the dat
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs what is missing of the study."""
+    """Trains the missing runs of the study."""
     no_arguments(argv)
     config, storage, results = _CONFIG.value, _STORAGE.value, str(_RESULTS.value)
     if config is None and storage is None:
@@ -51,13 +50,13 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _share(config: ConfigDict | None, workdir: str) -> pathlib.Path:
-    """Works on a queue in a database; imports what only the extra `search` has."""
+    """Works on a queue in a database; imports dependencies of the extra `search`."""
     import optuna
 
     from gpnas.search import sweep
 
     storage, results, begun = str(_STORAGE.value), str(_RESULTS.value), config is not None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failure of a run is reported at the end
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures of runs are reported at the end
     kept = sweep.begin(storage, config, results) if begun else sweep.join(storage, _NAME.value)
     sweep.take_runs(kept, workdir, results)
     return records_path(results, kept.study_name)

@@ -3,15 +3,14 @@
     gpnas train --config=development --workdir=runs/development
     gpnas train --config=gmp --config.method.every=50 --workdir=runs/gmp
 
-The folder then holds record.json (the result), metrics.jsonl and TensorBoard's events (the way
-there), and checkpoints (`--config.resume=True` resumes from the last one).
+The folder then contains record.json (results), metrics.jsonl and TensorBoard event files (training
+curves), and checkpoints (`--config.resume=True` resumes from the last one).
 
-What ends a run early is reported in one line. Exit code 2 is a mistake in what was asked for; 3 a
-loss or metric that is not finite; 74 a disk that is full, or a file that cannot be written; 75 an
-interruption by SIGTERM or Ctrl-C, or the loss of another process, after which
-`--config.resume=True` resumes.
+Errors are reported in one line. Exit codes: 2, an invalid argument or config; 3, a non-finite loss
+or metric; 74, the disk is full or a file cannot be written; 75, interrupted by SIGTERM or Ctrl-C,
+or another process was lost. After code 75, `--config.resume=True` resumes the run.
 
-Several hosts train one network by the same command on each (docs/clusters.md):
+To train one network on several hosts, run the same command on each (docs/clusters.md):
 
     gpnas train … --distributed  # a TPU pod, or tasks of Slurm's srun
     gpnas train … --coordinator=host:1234 --processes=2 --process=0
@@ -47,7 +46,7 @@ _HINT = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the config and prints what came out."""
+    """Trains the config and prints the results."""
     no_arguments(argv)
     check_kind(_CONFIG.value, "train")
     joined = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)

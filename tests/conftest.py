@@ -1,9 +1,8 @@
-"""Eight virtual CPU devices, a compilation cache that outlives the run, and shared fixtures.
+"""Eight virtual CPU devices, a persistent compilation cache, and shared fixtures.
 
-`strict` means that an array of one type never becomes another by itself (a bool times a float, an
-int times a float) and that ranks are never made equal by guessing. Folders and files that test code
-of ours alone use it; Flax (bfloat16 norms) and Optax (counts) mix types inside, so models and
-training are tested without. Marks are those of CONTRIBUTING.md.
+`strict` disables implicit promotion of dtypes (bool times float, int times float) and of ranks.
+Tests that run only gpnas code use it. Flax (bfloat16 norms) and Optax (counts) mix types
+internally, so tests of models and training do not. CONTRIBUTING.md describes the marks.
 """
 
 import contextlib
@@ -31,23 +30,23 @@ from gpnas.train import Stopped, _checkpoint, _flush
 DEVICES = 8
 ROOT = Path(__file__).parents[1]
 
-# Traced programs are many objects that stay: with the default of 700, collections took 6 % of the
-# time of tests/masks, with this 2 % of that of all tests.
+# Traced programs are many long-lived objects. With the default threshold of 700, garbage collection
+# took 6 % of the time of tests/masks; with this threshold it takes 2 % of that of all tests.
 gc.set_threshold(50_000, 20, 100)
 jax.config.update("jax_num_cpu_devices", DEVICES)
-jax.config.update("jax_disable_most_optimizations", True)  # but for tests marked `optimized`
+jax.config.update("jax_disable_most_optimizations", True)  # except in tests marked `optimized`
 CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(_files.cache_home() / "compiled"))
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-# The same for the processes that tests start.
+# The same for processes started by tests.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 hypothesis.settings.register_profile(
     "gpnas",
-    deadline=None,  # the first example compiles
+    deadline=None,  # the first example includes compilation
     max_examples=30,
     derandomize=True,
     database=None,
@@ -66,28 +65,28 @@ def _stages(count: int) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def one_stage() -> Iterator[None]:
-    """Networks of one stage, where three would take three times as long to compile."""
+    """Uses networks with one stage; three would take three times as long to compile."""
     with _stages(1):
         yield
 
 
 @pytest.fixture
 def two_stages() -> Iterator[None]:
-    """Networks of two stages, with one shortcut that changes the width."""
+    """Uses networks with two stages, with one shortcut that changes the width."""
     with _stages(2):
         yield
 
 
 @pytest.fixture
 def strict() -> Iterator[None]:
-    """No implicit change of dtype or rank."""
+    """Disables implicit promotion of dtypes and ranks."""
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
 
 
 @pytest.fixture(autouse=True)
 def optimizations(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Of the compiler: for tests marked `optimized`, which read or time what it makes."""
+    """Enables compiler optimizations in tests marked `optimized`, which read or time programs."""
     wanted = request.node.get_closest_marker("optimized") is not None
     jax.config.update("jax_disable_most_optimizations", not wanted)
     yield
@@ -96,8 +95,8 @@ def optimizations(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def forked() -> Iterator[Callable]:
-    """`(arguments, cwd, env) → finished process` of Python, forked from one that has imported."""
-    with tempfile.TemporaryDirectory() as folder:  # paths of sockets are short
+    """`(arguments, cwd, env) → finished process`, forked from a Python with imports done."""
+    with tempfile.TemporaryDirectory() as folder:  # socket paths must be short
         place = os.path.join(folder, "socket")
         command = [sys.executable, str(ROOT / "tests" / "_forked.py"), place]
         env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
@@ -141,13 +140,13 @@ def python(forked: Callable, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> data.Dataset:
-    """The digits; 1,293 of them to train on."""
+    """The digits data set, with 1,293 training examples."""
     return data.load("digits", cache_dir=tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
 def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """`step → context` in which a run is asked to stop at its first log point from that step on."""
+    """`step → context` in which a run is asked to stop at the first log point from that step on."""
 
     @contextlib.contextmanager
     def stopping(step: int) -> Iterator[None]:
@@ -171,7 +170,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
 
 @pytest.fixture(scope="session")
 def all_saves() -> Callable:
-    """`() → context` of `{folder: {step: [state of each replica]}}`, all checkpoints, as NumPy."""
+    """`() → context` of `{folder: {step: [state of each replica]}}`, all checkpoints as NumPy."""
 
     def plain(leaf: jax.Array) -> np.ndarray:
         key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -195,7 +194,7 @@ def all_saves() -> Callable:
 
 @pytest.fixture(scope="session")
 def no_room() -> Callable:
-    """`size → context` in which no file can grow beyond so many bytes, as on a full disk."""
+    """`size → context` that limits files to `size` bytes, as on a full disk."""
 
     @contextlib.contextmanager
     def limited(size: int) -> Iterator[None]:

@@ -1,6 +1,6 @@
-"""Benchmarks: what must be fast, measured against what it is compared with, and its target.
+"""Benchmarks: performance measurements relative to a reference, with targets.
 
-`MEASUREMENTS` has a function for each name; `experiments/benchmark.py` runs them.
+`MEASUREMENTS` maps names to functions; `experiments/benchmark.py` runs them.
 """
 
 from .measure import Measurement, Missing, Options

@@ -1,4 +1,4 @@
-"""Whether a checkpoint costs less where it is written while training goes on."""
+"""Cost of checkpoints: synchronous and asynchronous saving."""
 
 import functools
 import pathlib
@@ -16,15 +16,15 @@ from gpnas.train import make_plan, make_program
 from .measure import Measurement, Options, interleave, summary
 from .subjects import config_of, fashion_mnist, rows
 
-_SECONDS, _SAVES = 15.0, 20  # least time between two checkpoints of a run, and in times of one
+_SECONDS, _SAVES = 15.0, 20  # least time between two checkpoints: in seconds, and in saving times
 _NETWORKS = {"lenet300": ((300, 100), 1000), "25M": ((2800, 2800, 2800, 2500), 10)}
 
 
 def checkpoint_async(options: Options) -> Measurement:
-    """Share of a run's time that asynchronous saving would save, in %, at most of two networks.
+    """Time that asynchronous saving would save, in % of a run; the larger of two networks.
 
-    Orbax writes the state of development: in the foreground, or in the background of so many steps
-    that follow. A run saves every 15 s, or every 20 times that a save takes.
+    Orbax writes the state of development in the foreground, or in the background of the next steps.
+    A run saves every 15 s, or every 20 saving times.
     """
     details: dict = {}
     for name, (widths, steps) in _NETWORKS.items():
@@ -42,7 +42,7 @@ def checkpoint_async(options: Options) -> Measurement:
 def _runs(
     options: Options, widths: tuple[int, ...], steps: int, folder: pathlib.Path
 ) -> tuple[dict[str, Callable[[], Any]], int]:
-    """Steps, after no save, or one in the foreground or background; the number of weights."""
+    """Returns steps after no save, a foreground or a background save; and the number of weights."""
     config, data = config_of(options, "development", "lenet300"), fashion_mnist(options)
     config.model.widths = (32, 16) if options.fast else widths
     program = make_program(make_plan(config, data), data)
@@ -57,7 +57,7 @@ def _runs(
             max_to_keep=1, enable_async_checkpointing=asynchronous
         )
         with ocp.CheckpointManager(folder / way, options=managing) as manager:
-            if way != "none":  # the next step writes where this state lies
+            if way != "none":  # the next step reuses the memory of this state
                 (kept,) = program.fetch(state)
                 kept = jax.tree.map(jnp.copy, kept) if asynchronous else kept
                 manager.save(number, args=ocp.args.StandardSave(kept), force=True)

@@ -1,4 +1,4 @@
-"""What devices send each other, by the text of a compiled program."""
+"""Communication between devices, from the text of a compiled program."""
 
 import math
 import re
@@ -19,8 +19,8 @@ class Sent(NamedTuple):
 
     Attributes:
       kind: "all-reduce", …
-      size: Bytes of its result on a device.
-      times: How often it is done: in a loop, the loop's turns, or once where they are not known.
+      size: Size of its result on a device, in bytes.
+      times: Number of executions: in a loop, its iterations, or 1 if these are unknown.
     """
 
     kind: str
@@ -29,10 +29,10 @@ class Sent(NamedTuple):
 
 
 def collectives(text: str) -> list[Sent]:
-    """The collectives of a program, those of all branches included.
+    """Returns the collectives of a program, including those of all branches.
 
     Args:
-      text: Of the program after optimization, `compiled.as_text()`.
+      text: Text of the program after optimization, `compiled.as_text()`.
     """
     bodies: dict[str, list[str]] = {}
     entry = name = ""
@@ -62,13 +62,13 @@ def collectives(text: str) -> list[Sent]:
 
 
 def _parts(line: str) -> tuple[str, str, str] | None:
-    """Type, kind and the rest of an instruction; None for another line."""
+    """Returns type, kind and the rest of an instruction; None for other lines."""
     found = _INSTRUCTION.match(line)
     return found and (found[1], found[2].removesuffix("-start"), found[3])
 
 
 def _size(result: str) -> int:
-    """Bytes of arrays by their types in the text."""
+    """Returns the size in bytes of arrays given by their types in the text."""
     return sum(
         _BYTES[kind] * math.prod(int(n) for n in dims.split(",") if n)
         for kind, dims in _ARRAY.findall(result)

@@ -1,4 +1,4 @@
-"""What the method is for: test error at 2 % of the weights, from the records of the study."""
+"""Accuracy: test error at 2 % of the weights, from the records of the study `fashion`."""
 
 from typing import Any
 

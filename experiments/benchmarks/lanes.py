@@ -1,4 +1,4 @@
-"""Seeds as replicas of one program against one after the other."""
+"""Seeds as replicas of one program, compared with one after another."""
 
 from gpnas.data import load
 
@@ -12,10 +12,11 @@ _SLOWER = 2.0
 
 
 def lanes_ratio(options: Options) -> Measurement:
-    """Seeds an hour of five replicas over one after the other, of a tiny network; LeNet-300 beside.
+    """Seeds per hour, five replicas over one after another, for a tiny network and LeNet-300.
 
-    Tiny: the digits, widths 32 and 16. Both run the program of `gpnas.train`, development; seeds an
-    hour are for runs of ten epochs of Fashion-MNIST's length.
+    The tiny network has widths 32 and 16 and trains on the digits. Both use the program of
+    `gpnas.train` with development. Seeds per hour assume runs of ten epochs of Fashion-MNIST's
+    length.
     """
     images = {"tiny": load("digits"), "lenet300": fashion_mnist(options)}
     steps, rounds = (5, 2) if options.fast else (100, 20)
@@ -48,11 +49,11 @@ def lanes_ratio(options: Options) -> Measurement:
 
 
 def lanes_loop_ratio(options: Options) -> Measurement:
-    """A whole run of 24 seeds in lanes over 24 lanes of a plain loop, LeNet-300, ten epochs.
+    """Time of a run of 24 replicas over 24 lanes of a plain loop, LeNet-300, ten epochs.
 
-    Of ours all is timed that `loop_ratio` times: masks, logs, evaluations, checkpoints and records
-    of each seed. The plain loop has each epoch as one compiled program of all lanes, and the same
-    evaluations.
+    The time of gpnas includes the same parts as in `loop_ratio`: masks, logs, evaluations,
+    checkpoints and records of each seed. The plain loop runs each epoch as one compiled program of
+    all lanes, with the same evaluations.
     """
     data, seeds = fashion_mnist(options), 3 if options.fast else _MANY
     config = options.configs["development"]()

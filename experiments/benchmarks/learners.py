@@ -1,4 +1,4 @@
-"""What a learner's step costs over the same dense step: noise, gates, sensitivities."""
+"""Step cost relative to a dense step, for methods with noise, gates or sensitivities."""
 
 from ml_collections import ConfigDict
 
@@ -7,12 +7,12 @@ from .subjects import config_of, fashion_mnist, trained
 
 
 def learner_ratio(options: Options, method: str, target: float, **settings: str) -> Measurement:
-    """A step of the method over dense training's, LeNet-300-100, both as training runs them.
+    """Time of a method's step over that of dense training, LeNet-300-100, as in training runs.
 
     Args:
-      options: How to measure.
-      method: Name of its config.
-      target: The ratio that is not to be exceeded.
+      options: Settings of the measurement.
+      method: Name of the method's config.
+      target: Upper limit of the ratio.
       **settings: Fields of the method to change.
     """
     steps, rounds = (5, 2) if options.fast else (100, 30)

@@ -1,4 +1,4 @@
-"""What a measurement is; time is taken as `gpnas.timing` does."""
+"""Types of measurements and their settings; `gpnas.timing` measures times."""
 
 import pathlib
 from collections.abc import Callable, Mapping
@@ -17,14 +17,14 @@ __all__ = [
 
 
 class Measurement(NamedTuple):
-    """What was measured.
+    """The result of a measurement.
 
     Attributes:
       name: Its name in `MEASUREMENTS`.
-      value, unit: The number.
-      target: What it is to be, as a phrase ("≤ 1.1").
-      holds: Whether it is.
-      details: What it was computed from.
+      value, unit: The result.
+      target: The target, as a phrase ("≤ 1.1").
+      holds: Whether the target is met.
+      details: Data that the value is computed from.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Measurement(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How to measure.
+    """Settings of a measurement.
 
     Attributes:
-      configs: A config by name: "development", "rigl".
+      configs: Configs by name: "development", "rigl".
       results: Folder of the studies' records.
-      fast: Tiny sizes: shows that the measurement works, and nothing else.
+      fast: Whether to use tiny sizes, which only test the measurement.
     """
 
     configs: Mapping[str, Callable[[], ConfigDict]]
@@ -50,9 +50,9 @@ class Options(NamedTuple):
 
 
 class Missing(UserError):
-    """What a measurement needs is not there; the others can go on."""
+    """A requirement of a measurement is missing; other measurements can run."""
 
 
 def by_backend(cpu: float, accelerator: float) -> float:
-    """A target on the default backend."""
+    """Returns the target on the default backend."""
     return cpu if jax.default_backend() == "cpu" else accelerator

@@ -1,4 +1,4 @@
-"""Our step against PyTorch's, of the same network on the same processor."""
+"""Step time of gpnas relative to PyTorch, for the same network on the same processor."""
 
 import importlib.util
 from collections.abc import Callable
@@ -16,9 +16,9 @@ _THREADS = 2
 
 
 def torch_ratio(options: Options, model: str, target: float) -> Measurement:
-    """Our step of development over PyTorch's dense one (eager, two threads), SGD with momentum.
+    """Step time of development over PyTorch's dense step (eager, two threads), SGD with momentum.
 
-    Ours picks and scales its images in the step; PyTorch's are float batches before.
+    The step of gpnas selects and scales its images; PyTorch gets prepared float batches.
     """
     name = f"torch_ratio_{model}"
     if importlib.util.find_spec("torch") is None:

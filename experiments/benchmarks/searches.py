@@ -10,28 +10,28 @@ from gpnas.search.build import build_strategy
 
 from .measure import Measurement, Options
 
-# Table and column: the error after all epochs on the test images; a search by it is an oracle one.
+# Table and column: the test error after all epochs; a search that uses it is an oracle search.
 _ORACLE = {
     "nas_bench_201": ("nas_bench_201", "cifar10_test_200"),
     "nas_bench_201_cifar100": ("nas_bench_201", "cifar100_test_200"),
     "nas_bench_macro": ("nas_bench_macro", "cifar10_test"),
 }
-_FRESH = range(1000, 1100)  # settings were chosen by looking at seeds below 1000
+_FRESH = range(1000, 1100)  # settings were tuned on seeds below 1000
 
 
 def evaluations_to_optimum(
     options: Options, oracle: str, strategy: str, target: float, **settings: Any
 ) -> Measurement:
-    """Different architectures evaluated until the table's best one, mean of 100 seeds (oracle).
+    """Distinct architectures evaluated until the table's best one, mean of 100 seeds (oracle).
 
-    The seeds are ones that nothing was chosen by. A search is given up after a third of the table,
-    which is what a random one takes on average to the first of two optima, and counts that much.
+    No setting was tuned on these seeds. A search stops after a third of the table, the expected
+    number for random search with two optima, and then counts as that number.
 
     Args:
-      options: How to measure.
-      oracle, strategy: What to search, and how.
-      target: The mean that is not to be exceeded.
-      **settings: Of the strategy.
+      options: Settings of the measurement.
+      oracle, strategy: Table and column, and name of the strategy.
+      target: Upper limit of the mean.
+      **settings: Settings of the strategy.
     """
     seeds = _FRESH[:2] if options.fast else _FRESH
     table, metric = _ORACLE[oracle]
@@ -62,7 +62,7 @@ def evaluations_to_optimum(
 
 
 def proposals(options: Options, strategy: str, target: float) -> Measurement:
-    """Seconds of 1,000 proposals on NAS-Bench-201, with a history that grows."""
+    """Seconds for 1,000 proposals on NAS-Bench-201, with a growing history."""
     count = 30 if options.fast else 1000
     name, metric = _ORACLE["nas_bench_201"]
     table = load_table(name)
@@ -81,7 +81,7 @@ def proposals(options: Options, strategy: str, target: float) -> Measurement:
 
 
 def loading(options: Options) -> Measurement:
-    """Seconds to load NAS-Bench-201's table, and the memory that takes at most."""
+    """Seconds to load NAS-Bench-201's table, and the peak memory of loading."""
     del options
     taken = []
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Exact selection against a sort."""
+"""Exact selection relative to a sort."""
 
 import math
 import statistics
@@ -11,11 +11,11 @@ from gpnas.masks import select
 from .measure import Measurement, Options, by_backend, interleave, ratio, summary
 
 _CPU, _ACCELERATOR = 0.1, 0.35  # a GPU sorts as fast as it reads
-_MS = 1.0  # of exact_top_k on an accelerator
+_MS = 1.0  # milliseconds of exact_top_k on an accelerator
 
 
 def top_k_ratio(options: Options, size: int) -> Measurement:
-    """The best tenth of normal scores by `exact_top_k` over `argsort`; counts checked with ties."""
+    """Time to select the highest tenth of normal scores by `exact_top_k` over `argsort`."""
     name = f"top_k_ratio_{size // 1_000_000}m"
     size = size // 1000 if options.fast else size
     scores = jax.random.normal(jax.random.key(0), (size,))

@@ -1,7 +1,7 @@
-"""What masks cost where a large network is split over devices: memory and collectives.
+"""Cost of masks for a network sharded over devices: memory and collectives.
 
-XLA reports both for programs that are compiled for eight virtual CPU devices and not run. Another
-process compiles them, since the number of devices is fixed when JAX starts.
+XLA reports both for programs that are compiled for eight virtual CPU devices but not run. A
+separate process compiles them, since the number of devices is fixed when JAX starts.
 """
 
 import json
@@ -26,7 +26,7 @@ from .measure import Measurement, Options
 
 _DEVICES = 8
 _MEMORY, _TRAFFIC = 1.15, 2**20  # targets: relative to the dense step, and bytes beyond it
-# Of the code that is generated, not of the program whose memory and collectives are counted.
+# Affects generated code, but not the memory and collectives that are counted.
 _QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 
 
@@ -37,7 +37,7 @@ class Network(NamedTuple):
       module: The network.
       image: Shape of an image.
       batch: Images per device.
-      min_size: Elements of the smallest array that is split.
+      min_size: Elements of the smallest array that is sharded.
       tx: The optimizer.
     """
 
@@ -57,8 +57,8 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
         """(batch, tokens, width) → the same, None."""
-        if len(x) % self.rows.mesh.size == 0:  # not the one image of an initialization
-            # Else XLA splits activations as the weights are split, and gathers them.
+        if len(x) % self.rows.mesh.size == 0:  # not for the single image of `init`
+            # Otherwise XLA shards activations like weights, and gathers them.
             x = jax.lax.with_sharding_constraint(x, self.rows)
         y = nn.LayerNorm()(x)
         x = x + nn.MultiHeadDotProductAttention(self.heads)(y, y)
@@ -67,7 +67,7 @@ class Layer(nn.Module):
 
 
 class ViT(nn.Module):
-    """Vision transformer; by default ViT-S/16 with mean pooling, its layers stacked.
+    """Vision transformer; by default ViT-S/16 with mean pooling and stacked layers.
 
     References:
       Beyer et al. 2022 (arXiv:2205.01580); big_vision's `vit.py` with `scan=True`.
@@ -132,7 +132,7 @@ def sharded_step(options: Options, model: str) -> Measurement:
 
 
 def _describe(model: str, fast: bool) -> dict[str, Any]:
-    """XLA's account of both steps of a network on eight devices."""
+    """Returns XLA's memory and collectives of both steps of a network on eight devices."""
     network = _networks(fast)[model]
     task, batch = classification(linen(network.module)), _DEVICES * network.batch
     method = METHODS["development"](
@@ -141,7 +141,7 @@ def _describe(model: str, fast: bool) -> dict[str, Any]:
     masked_step = make_step(task, method, network.tx)
 
     def masked_init(image: jax.Array) -> Any:
-        where = "*kernel"  # not the stacked biases
+        where = "*kernel"  # excludes stacked biases
         return init_state(task, method, network.tx, image, jax.random.key(0), where)
 
     dense_init, dense_step = _dense(task, network.tx)
@@ -158,7 +158,7 @@ def _describe(model: str, fast: bool) -> dict[str, Any]:
 
 
 def _dense(task: Task, tx: optax.GradientTransformation) -> tuple[Callable, Callable]:
-    """`(init, step)` of a network without masks, with nothing of gpnas but the task's loss."""
+    """Returns `(init, step)` of a network without masks; of gpnas only the task's loss is used."""
 
     def init(image: jax.Array) -> tuple:
         variables = dict(task.init(jax.random.key(0), image))
@@ -180,7 +180,7 @@ def _dense(task: Task, tx: optax.GradientTransformation) -> tuple[Callable, Call
 
 
 def _compiled(step: Callable, init: Callable, network: Network) -> dict[str, Any]:
-    """Bytes of memory of a device, and bytes and number of collectives by kind, of a step."""
+    """Returns bytes of memory per device, and bytes and number of collectives, of a step."""
     mesh = _mesh()
     whole, rows = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
     size = _DEVICES * network.batch

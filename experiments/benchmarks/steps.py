@@ -1,15 +1,15 @@
-"""What masks cost: a step with them, events included, over the same step without any."""
+"""Cost of masks: time of a step with masks, including mask updates, over a dense step."""
 
 from .measure import Measurement, Options, by_backend, interleave, ratio, summary
 from .subjects import config_of, every, fashion_mnist, plain_steps, random_data, trained
 
 _METHODS = ("rigl", "development")
 _TARGET = 1.1
-_CONVOLUTIONS = 1.03  # on an accelerator
+_CONVOLUTIONS = 1.03  # limit on an accelerator
 
 
 def segments_ratio(options: Options) -> Measurement:
-    """Steps of development in segments over the same steps in one loop, LeNet-300."""
+    """Time of steps of development in segments over the same steps in one loop, LeNet-300."""
     steps, rounds = (5, 2) if options.fast else (100, 30)
     data, subjects = fashion_mnist(options), {}
     for loop in ("segments", "scan"):
@@ -27,7 +27,7 @@ def segments_ratio(options: Options) -> Measurement:
 
 
 def masked_step_ratio(options: Options, model: str) -> Measurement:
-    """The worse of RigL and development; a timed call is 100 steps, of which one has an event."""
+    """The larger ratio of RigL and development; a timed call has 100 steps and one mask update."""
     steps, rounds = (5, 2) if options.fast else (100, 30 if model == "lenet300" else 3)
     data = fashion_mnist(options) if model == "lenet300" else random_data((32, 32, 3), 1024)
     subjects = {}

@@ -1,4 +1,4 @@
-"""What is compared: our training program, and a plain loop with no gpnas in its steps."""
+"""Subjects of comparisons: the training program, and a plain loop without gpnas in its steps."""
 
 import functools
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from gpnas.train import Plan, make_plan, make_program
 from .measure import Options
 
 BATCH = 128
-_LONG = 1000  # epochs: that all the steps that are measured lie where masks still change
+_LONG = 1000  # epochs, so that masks change in all measured steps
 
 
 def random_data(shape: tuple[int, int, int], images: int, seed: int = 0) -> Dataset:
-    """Random images of ten classes, `images` to train on and a tenth of that to evaluate on."""
+    """Returns random images of ten classes: `images` for training, a tenth for evaluation."""
     rng = np.random.default_rng(seed)
 
     def split(count: int) -> Split:
@@ -38,7 +38,7 @@ def random_data(shape: tuple[int, int, int], images: int, seed: int = 0) -> Data
 
 
 def fashion_mnist(options: Options) -> Dataset:
-    """Fashion-MNIST if it is at hand, else random images of its shape and number."""
+    """Returns Fashion-MNIST if it is available, else random images of equal shape and number."""
     if options.fast:
         return random_data((28, 28, 1), 2000)
     try:
@@ -48,7 +48,7 @@ def fashion_mnist(options: Options) -> Dataset:
 
 
 def config_of(options: Options, method: str, model: str) -> ConfigDict:
-    """A method's config with another network, long enough to measure in."""
+    """Returns a method's config with another network, long enough for measurements."""
     config = options.configs[method]()
     config.model.name = model
     config.train.batch_size = BATCH
@@ -57,18 +57,18 @@ def config_of(options: Options, method: str, model: str) -> ConfigDict:
 
 
 def every(config: ConfigDict, steps: int) -> None:
-    """Sets the steps between mask updates; the other durations, all "auto", follow."""
+    """Sets the steps between mask updates; other durations, all "auto", depend on them."""
     config.method.every = steps
 
 
 def rows(data: Dataset, steps: int, replicas: int = 1) -> np.ndarray:
-    """(replicas, steps, batch) int32, images of so many steps."""
+    """Returns (replicas, steps, batch) int32, indices of the images of `steps` steps."""
     rng = np.random.default_rng(0)
     return rng.integers(0, len(data.train), (replicas, steps, BATCH)).astype(np.int32)
 
 
 def trained(config: ConfigDict, data: Dataset, steps: int, replicas: int = 1) -> Callable[[], Any]:
-    """Our program as training runs it: each call goes on by `steps` steps."""
+    """Returns the training program as a function; each call trains `steps` further steps."""
     program = make_program(make_plan(config, data), data, replicas)
     state = program.place(program.init([jax.random.key(seed) for seed in range(replicas)]))
     index, done = rows(data, steps, replicas), 0
@@ -83,13 +83,13 @@ def trained(config: ConfigDict, data: Dataset, steps: int, replicas: int = 1) ->
 
 
 class Plain(NamedTuple):
-    """A plain training loop of dense networks, written by hand with optax alone.
+    """A plain training loop of dense networks, written with optax only.
 
-    Everything has a first axis of lanes, if there are several.
+    All arrays have a leading axis of lanes if there are several.
 
     Attributes:
       init: `() → state`.
-      run: `(state, rows) → (state, sums of loss and error)`, one step a row.
+      run: `(state, rows) → (state, sums of loss and error)`, one step per row.
       evaluate: `(state, images, labels) → (loss, errors)`, summed over whole batches.
     """
 
@@ -99,13 +99,13 @@ class Plain(NamedTuple):
 
 
 def _loss_and_error(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy in nats and whether the class is wrong, (batch,) each."""
+    """Returns cross-entropy in nats and whether the predicted class is wrong, (batch,) each."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return losses, jnp.argmax(logits, -1) != labels
 
 
 def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
-    """The plain loop of the network, the optimizer and the images of a config."""
+    """Returns the plain loop of the network, the optimizer and the images of a config."""
     plan: Plan = make_plan(config, data)
     module: Any = plan.task.model.module
     rate = optax.cosine_decay_schedule(config.optimizer.learning_rate, plan.total_steps)
@@ -143,7 +143,7 @@ def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
         def turn(i: Any, state: tuple) -> tuple:
             return one(state, images, labels, index, i)
 
-        return jax.lax.fori_loop(0, len(index), turn, state)  # of static length
+        return jax.lax.fori_loop(0, len(index), turn, state)  # static length
 
     stepwise, looped = plan.loop == "steps", of_lanes(many, 0, None, None, 0)
     compiled = jax.jit(one if stepwise else looped, donate_argnums=0)
@@ -166,7 +166,7 @@ def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
 
 
 def plain_steps(config: ConfigDict, data: Dataset, steps: int) -> Callable[[], Any]:
-    """The plain loop as a function of which each call goes on by `steps` steps."""
+    """Returns the plain loop as a function; each call trains `steps` further steps."""
     loop, index = plain(config, data), rows(data, steps)[0]
     state = loop.init()
 

@@ -1,4 +1,4 @@
-"""Every measurement by its name, quick ones first."""
+"""All measurements by name, fast ones first."""
 
 import functools
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""A whole run: how often it compiles, and how much of a plain loop's speed is left."""
+"""Whole runs: number of compilations, and speed relative to a plain loop."""
 
 import functools
 import pathlib
@@ -21,13 +21,13 @@ from .measure import Measurement, Options, by_backend, compiling, ratio
 from .subjects import BATCH, every, fashion_mnist, plain
 
 _CPU, _ACCELERATOR = 0.9, 1.0
-_OF_SCAN = 0.9  # on an accelerator
+_OF_SCAN = 0.9  # limit on an accelerator
 _traces = 0
 
 
 @functools.wraps(development.development)
 def counted_development(**settings: Any) -> Method:
-    """Development, with an optimizer that counts how often it is traced: once a step's trace."""
+    """Returns development with an optimizer that counts its traces: one per trace of a step."""
 
     def wrap(tx: optax.GradientTransformation) -> optax.GradientTransformation:
         def update(*args: Any, **extra: Any) -> Any:
@@ -41,7 +41,7 @@ def counted_development(**settings: Any) -> Method:
 
 
 def compilations(options: Options) -> Measurement:
-    """Traces of the step and executables of the program, whichever are more, in one whole run."""
+    """Number of traces of the step or executables of the program, the larger, in one run."""
     global _traces
     config = options.configs["development"]()
     config.method.name = f"{__name__}:counted_development"
@@ -67,14 +67,14 @@ def compilations(options: Options) -> Measurement:
 
 
 def loop_ratio(options: Options) -> Measurement:
-    """Images a second of `gpnas.train.train`, all that it does included, over a plain loop's.
+    """Images per second of `gpnas.train.train`, everything included, over those of a plain loop.
 
-    Ours is the wall time of the whole call less the time in which jax traced and compiled (from
-    jax's own events): set-up, masks, events, logging, evaluations, checkpoints and the record are
-    in it. The plain loop, compiled before, calls a jitted dense step for each batch, does as many
-    steps on images that lie on the device, and the same evaluations after each epoch and of the
-    test images at the end. In details also the ratio to the fastest there is: the plain loop with
-    each epoch as one compiled program. All in turn, and the median of each.
+    The time of gpnas is the wall time of the whole call without tracing and compilation (from JAX's
+    events). It includes set-up, masks, mask updates, logging, evaluations, checkpoints and the
+    record. The plain loop, compiled before, calls a jitted dense step per batch for as many steps
+    on images on the device, and has the same evaluations after each epoch and on the test images at
+    the end. The details include the ratio to the fastest loop: the plain loop with each epoch as
+    one compiled program. Runs alternate, and medians are reported.
     """
     data = fashion_mnist(options)
     config = options.configs["development"]()
@@ -118,7 +118,7 @@ def loop_ratio(options: Options) -> Measurement:
 
 
 def whole_run(config: ConfigDict, data: Dataset, lanes: int = 1) -> tuple[float, float]:
-    """Seconds of a run of so many seeds at once, without those of compiling, and these."""
+    """Returns the seconds of a run of `lanes` seeds without compilation, and of compilation."""
     configs = [config.copy_and_resolve_references() for _ in range(lanes)]
     for seed, own in enumerate(configs):
         own.seed = seed
@@ -129,14 +129,14 @@ def whole_run(config: ConfigDict, data: Dataset, lanes: int = 1) -> tuple[float,
 
 
 def seconds_of(run: Callable[[], Any]) -> float:
-    """Seconds of a call."""
+    """Returns the seconds of a call."""
     begun = time.perf_counter()
     run()
     return time.perf_counter() - begun
 
 
 def plain_run(config: ConfigDict, data: Dataset, kind: str, lanes: int = 1) -> Callable[[], None]:
-    """A whole run as a plain loop: steps of all epochs, an evaluation after each, the test's."""
+    """Returns a run as a plain loop: all steps, an evaluation per epoch, and the test."""
     config = config.copy_and_resolve_references()
     config.train.loop = kind
     loop = plain(config, data, lanes)
@@ -146,7 +146,7 @@ def plain_run(config: ConfigDict, data: Dataset, kind: str, lanes: int = 1) -> C
     def evaluate(state: Any, split: Split) -> np.ndarray:
         cuts = [slice(start, start + size) for start in range(0, len(split) - size + 1, size)]
         sums = [loop.evaluate(state, split.inputs[cut], split.targets[cut]) for cut in cuts]
-        return np.sum(jax.device_get(sums), 0)  # of each lane
+        return np.sum(jax.device_get(sums), 0)  # per lane
 
     def run() -> None:
         state, rng = loop.init(), np.random.default_rng(0)

@@ -1,6 +1,6 @@
-"""Faults: what may happen to a run, done to small ones on purpose.
+"""Faults: failures that can happen to a run, injected into small runs.
 
-`FAULTS` has a function for each name; `experiments/chaos.py` runs them, and tests their scenarios.
+`FAULTS` maps names to functions; `experiments/chaos.py` runs them, and tests run their scenarios.
 """
 
 from experiments.faults.fault import Fault, Options

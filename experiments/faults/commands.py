@@ -1,4 +1,4 @@
-"""Commands as users call them, in processes of their own, and the files that they write."""
+"""Commands in separate processes, as started by users, and the files that they write."""
 
 import os
 import pathlib
@@ -26,17 +26,17 @@ def _arguments(kind: str, folder: pathlib.Path) -> list[str]:
     return ["train.py", config, f"--workdir={folder}"]
 
 
-COMMANDS = ("train", "elastic", "sweep", "front")  # a sweep's seeds are replicas of one program
+COMMANDS = ("train", "elastic", "sweep", "front")  # seeds of the sweep are replicas of one program
 
 
 class Ended(NamedTuple):
-    """How a process ended: exit code, and the lines that it wrote to stderr."""
+    """The end of a process: exit code, and the lines that it wrote to stderr."""
 
     code: int
     said: list[str]
 
     def reports(self, text: str) -> bool:
-        """Whether the last line has this text, and there is no traceback."""
+        """Returns whether the last line contains this text, and there is no traceback."""
         last = self.said[-1] if self.said else ""
         return text in last and not any("Traceback" in line for line in self.said)
 
@@ -52,10 +52,10 @@ def start(
 
     Args:
       kind: One of `COMMANDS`.
-      folder: Of its runs; the same folder resumes them.
+      folder: Folder of its runs; the same folder resumes them.
       more: Further flags.
-      file_size: Bytes beyond which no file can grow, as on a full disk.
-      environment: Further variables.
+      file_size: Largest size of a file in bytes, to simulate a full disk.
+      environment: Further environment variables.
     """
 
     def limited() -> None:
@@ -83,7 +83,7 @@ def run(kind: str, folder: pathlib.Path, *more: str, file_size: int | None = Non
 
 
 def wait_until(process: subprocess.Popen, happened: Callable[[], bool]) -> bool:
-    """Waits until something has happened, or the process ends; returns whether it still runs."""
+    """Waits for an event or the end of the process; returns whether the process still runs."""
     while process.poll() is None:
         if happened():
             return process.poll() is None
@@ -92,7 +92,7 @@ def wait_until(process: subprocess.Popen, happened: Callable[[], bool]) -> bool:
 
 
 def _runs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Folders of runs; what a save makes and removes meanwhile is not searched."""
+    """Yields the folders of runs; skips folders that a save creates and removes meanwhile."""
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith("checkpoints")]
         if "metrics.jsonl" in files:
@@ -100,17 +100,17 @@ def _runs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def lines(folder: pathlib.Path) -> int:
-    """Lines of metrics that the runs in a folder have written."""
+    """Returns the number of metrics lines that the runs in a folder have written."""
     return sum((run / "metrics.jsonl").read_bytes().count(b"\n") for run in _runs(folder))
 
 
 def has_lines(folder: pathlib.Path, least: int) -> bool:
-    """Whether the runs in a folder have written so many lines of metrics."""
+    """Returns whether the runs in a folder have written at least `least` metrics lines."""
     return lines(folder) >= least
 
 
 def saving(folder: pathlib.Path) -> bool:
-    """Whether a checkpoint is being written: Orbax's folder is there, our digest is not."""
+    """Returns whether a checkpoint is being written: Orbax's folder exists, the digest does not."""
     for checkpoints in [path for run in _runs(folder) for path in run.glob("checkpoints*")]:
         names = set(os.listdir(checkpoints))
         steps = {name.partition(".")[0] for name in names if name[:1].isdigit()}
@@ -120,7 +120,7 @@ def saving(folder: pathlib.Path) -> bool:
 
 
 def states(folder: pathlib.Path) -> dict[str, str]:
-    """`{run: SHA-256 of its last state}` of the finished runs in a folder."""
+    """Returns `{run: SHA-256 of its last state}` of the finished runs in a folder."""
     return {
         str(path.parent.relative_to(folder)): read_json(path, "folder", "a record")["state_sha256"]
         for path in sorted(folder.rglob("record.json"))
@@ -128,7 +128,7 @@ def states(folder: pathlib.Path) -> dict[str, str]:
 
 
 class Expected(NamedTuple):
-    """An uninterrupted command: its name, states of its runs, lines of its metrics."""
+    """An uninterrupted command: its name, the states of its runs, the number of metrics lines."""
 
     kind: str
     states: dict[str, str]
@@ -136,7 +136,7 @@ class Expected(NamedTuple):
 
 
 def resumes(expected: Expected, folder: pathlib.Path) -> bool:
-    """Runs a command again in a folder; whether it ends in the states of an uninterrupted one."""
+    """Reruns a command in a folder; returns whether it ends in the uninterrupted run's states."""
     return run(expected.kind, folder).code == 0 and states(folder) == expected.states
 
 
@@ -149,7 +149,7 @@ def each(options: Options, what: str) -> Iterator[tuple[Expected, pathlib.Path]]
 
 
 def uninterrupted(folder: pathlib.Path, kinds: tuple[str, ...]) -> Iterator[Expected]:
-    """Runs commands to their ends, each in a folder of its own."""
+    """Runs commands to their ends, each in its own folder."""
     for kind in kinds:
         own = folder / f"{kind}-whole"
         done = run(kind, own)

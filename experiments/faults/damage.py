@@ -1,4 +1,4 @@
-"""Damaged and malicious files, which are refused in one line."""
+"""Damaged and malicious files, which must be refused with one line."""
 
 import contextlib
 import itertools
@@ -19,7 +19,7 @@ from gpnas.errors import UserError
 from gpnas.records import read_json
 from gpnas.train import load_data, load_run, train
 
-_SECONDS = 60  # after which a reader counts as hanging
+_SECONDS = 60  # after this time a reader counts as hanging
 _SECRET = "what no page may show"
 _PARTS = {
     "arrays": "checkpoints/40/**/*",
@@ -29,7 +29,7 @@ _PARTS = {
 
 
 def finished(folder: pathlib.Path) -> tuple[pathlib.Path, Any]:
-    """A run of 40 steps that has ended, and its images."""
+    """Returns a finished run of 40 steps, and its data set."""
     config = get_config("train")
     config.train.epochs = 2
     data = load_data(config)
@@ -52,7 +52,7 @@ def broken_checkpoint(options: Options) -> Fault:
 
 
 def after_a_flip(run: pathlib.Path, part: str, data: Any, rng: random.Random) -> str:
-    """Flips one bit of a run's files: "noticed", "unchanged" in all values, or "believed"."""
+    """Flips one bit of a run's files; returns "noticed", "unchanged" (all values) or "believed"."""
     paths = [path for path in sorted(run.glob(_PARTS[part])) if path.is_file()]
     path = rng.choice([path for path in paths if path.stat().st_size])
     before = None if part == "arrays" else _values(path)
@@ -60,7 +60,7 @@ def after_a_flip(run: pathlib.Path, part: str, data: Any, rng: random.Random) ->
     content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(bytes(content))
     try:
-        if path.name in ("config.json", "metrics.jsonl"):  # which only a resumed run reads
+        if path.name in ("config.json", "metrics.jsonl"):  # only a resumed run reads these
             (run / "record.json").unlink()
             shutil.rmtree(run / "checkpoints" / "20")
             (run / "checkpoints" / "20.digest.json").unlink()
@@ -80,7 +80,7 @@ def resume(run: pathlib.Path, data: Any) -> dict[str, Any]:
 
 
 def _values(path: pathlib.Path) -> Any:
-    """What a file of JSON says, but for the digest; its bytes if it has lines of its own."""
+    """Returns the content of a JSON file without the digest; for JSON lines, its bytes."""
     if path.suffix == ".jsonl":
         return path.read_bytes()
     try:
@@ -95,7 +95,7 @@ def _is_digest(name: str, value: Any) -> bool:
 
 
 def hostile_file(options: Options) -> Fault:
-    """Puts malicious files into a run's folder, and reads it in each way."""
+    """Puts malicious files into a run's folder, and reads the folder in each way."""
     run, data = finished(options.folder)
     found = {}
     for (name, put), target in itertools.product(HOSTILE.items(), ("config.json", "record.json")):
@@ -113,7 +113,7 @@ def hostile_file(options: Options) -> Fault:
 
 
 def after_reading(read: Callable[..., Any], run: pathlib.Path, data: Any) -> str:
-    """Reads a run's folder: "refused", "read", or what went wrong."""
+    """Reads a run's folder; returns "refused", "read", or a description of the failure."""
     others = [path for path in run.parent.iterdir() if path != run]
     before = {path: path.read_bytes() for path in others}
     try:
@@ -131,7 +131,7 @@ def after_reading(read: Callable[..., Any], run: pathlib.Path, data: Any) -> str
 
 @contextlib.contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError in whatever takes longer."""
+    """Raises TimeoutError if the block takes longer."""
 
     def late(number: int, frame: Any) -> None:
         raise TimeoutError(f"more than {seconds} s")
@@ -157,14 +157,14 @@ READERS: dict[str, Callable[[pathlib.Path, Any], Any]] = {
 
 
 class _Harmful:
-    """Writes a file when it is unpickled."""
+    """An object that writes a file when it is unpickled."""
 
     def __reduce__(self) -> tuple:
         return (os.system, ("touch ../unpickled",))
 
 
 def _outside(path: pathlib.Path) -> None:
-    """A record whose checkpoints lie elsewhere."""
+    """Writes a record whose checkpoints are in another folder."""
     record = {"config": get_config("train").to_dict(), "checkpoints": "../../../../etc"}
     path.write_text(json.dumps(record | {"metrics": {}, "seed": 0, "total_steps": 40}))
 

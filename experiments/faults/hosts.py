@@ -1,4 +1,4 @@
-"""A run in two processes of four devices each, of which one is lost."""
+"""A run in two processes with four devices each, one of which is lost."""
 
 import functools
 import pathlib
@@ -12,7 +12,7 @@ from experiments.faults.commands import Ended, end, has_lines, lines, start, sta
 from experiments.faults.fault import Fault, Options
 
 _LOST = 10  # seconds without a heartbeat after which a process counts as lost
-_LONGEST = 60.0  # seconds within which the other has to end
+_LONGEST = 60.0  # seconds within which the other process must end
 _DEVICES = {
     "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
     "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
@@ -22,7 +22,7 @@ _DEVICES = {
 
 
 def lost_process(options: Options) -> Fault:
-    """Kills one process of two at a random moment, each in turn, and starts both again."""
+    """Kills one of two processes at a random moment, each in turn, and restarts both."""
     rng, found = random.Random(options.seed), []
     whole = options.folder / "whole"
     assert [ended.code for ended in together(whole)] == [0, 0]
@@ -56,7 +56,7 @@ def _start(folder: pathlib.Path) -> list[subprocess.Popen]:
 
 
 def lost(folder: pathlib.Path, victim: int, least: int, expected: dict[str, str]) -> dict[str, Any]:
-    """Kills one of two processes after so many lines, then starts both again."""
+    """Kills one of two processes after `least` lines, then restarts both."""
     both = _start(folder)
     wait_until(both[victim], functools.partial(has_lines, folder, least))
     both[victim].kill()

@@ -1,4 +1,4 @@
-"""Processes that are killed, asked to stop, or started twice: they go on to the same bits."""
+"""Processes that are killed, asked to stop, or started twice; they must resume bit-identically."""
 
 import functools
 import pathlib
@@ -23,12 +23,12 @@ from experiments.faults.commands import (
 )
 from experiments.faults.fault import Fault, Options
 
-_LONGEST = 10.0  # seconds in which a run that is asked to stop has left
+_LONGEST = 10.0  # seconds within which a run must stop on request
 _STOPPED = 75
 
 
 def sigkill(options: Options) -> Fault:
-    """Kills each command at random moments, half of them during a save, and starts it again."""
+    """Kills each command at random moments, half of them during a save, and restarts it."""
     rng, found, value = random.Random(options.seed), [], 0
     for i, expected in enumerate(uninterrupted(options.folder, options.commands)):
         share = len(range(i, options.repeats, len(options.commands)))
@@ -48,10 +48,10 @@ def sigkill(options: Options) -> Fault:
 
 
 def killed(expected: Expected, folder: pathlib.Path, kills: int, rng: random.Random) -> list[bool]:
-    """Kills a command several times, starting it again each time, and then lets it end.
+    """Kills a command several times, restarts it each time, and finally lets it end.
 
     Returns:
-      Whether a checkpoint was being written, for each time that it was killed before its end.
+      For each kill before the end, whether a checkpoint was being written.
     """
     found = []
     for _ in range(kills):
@@ -77,7 +77,7 @@ def killed(expected: Expected, folder: pathlib.Path, kills: int, rng: random.Ran
 
 
 def sigterm(options: Options) -> Fault:
-    """Asks each command to stop at a random moment, and starts it again."""
+    """Asks each command to stop at a random moment, and restarts it."""
     rng, found = random.Random(options.seed), []
     for expected, folder in each(options, "stopped"):
         found.append({"command": expected.kind} | stopped(expected, folder, rng))
@@ -88,7 +88,7 @@ def sigterm(options: Options) -> Fault:
 
 
 def stopped(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dict[str, Any]:
-    """Asks a command to stop; seconds until it ended, whether it reported that, and resumed."""
+    """Asks a command to stop; returns seconds to its end, its report, and whether it resumed."""
     process = start(expected.kind, folder)
     at = rng.randint(1, max(expected.lines // 4, 1))
     wait_until(process, functools.partial(has_lines, folder, at))
@@ -105,7 +105,7 @@ def stopped(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dic
 
 
 def same_bits(options: Options) -> Fault:
-    """Trains a convolutional network again and again, every second time with a kill in between."""
+    """Trains a convolutional network repeatedly, every second time with a kill in between."""
     rng = random.Random(options.seed)
     [expected] = uninterrupted(options.folder, ("convolutions",))
     found = []
@@ -119,13 +119,13 @@ def same_bits(options: Options) -> Fault:
 
 
 def same_workdir(options: Options) -> Fault:
-    """Starts each command again in the folder of one that runs."""
+    """Starts each command again in the folder of a running one."""
     found, value = [], 0
     for expected in uninterrupted(options.folder, options.commands):
         folder = options.folder / f"{expected.kind}-twice"
         first = start(expected.kind, folder)
         wait_until(first, functools.partial(has_lines, folder, 1))
-        first.send_signal(signal.SIGSTOP)  # it holds its folder, however fast it is
+        first.send_signal(signal.SIGSTOP)  # keeps its lock on the folder, regardless of its speed
         second = run(expected.kind, folder)
         first.send_signal(signal.SIGCONT)
         ended = end(first)

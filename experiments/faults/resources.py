@@ -1,4 +1,4 @@
-"""A full disk, losses that are not finite, and invalid configs."""
+"""A full disk, non-finite losses, and invalid configs."""
 
 import json
 import math
@@ -19,7 +19,7 @@ _EXPLODE = "experiments.faults.small:explode"
 
 
 def disk_full(options: Options) -> Fault:
-    """Runs each command with files that cannot grow, and again with space."""
+    """Runs each command with limited file sizes, and then with enough space."""
     rng, found = random.Random(options.seed), []
     for expected, folder in each(options, "full"):
         found.append({"command": expected.kind} | without_space(expected, folder, rng))
@@ -29,7 +29,7 @@ def disk_full(options: Options) -> Fault:
 
 
 def without_space(expected: Expected, folder: pathlib.Path, rng: random.Random) -> dict[str, Any]:
-    """Runs a command where files cannot grow beyond a random size, and again where they can."""
+    """Runs a command with a random limit on file sizes, and then without one."""
     size = int(2 ** rng.uniform(6, 13))
     ended = run(expected.kind, folder, file_size=size)
     return {
@@ -41,7 +41,7 @@ def without_space(expected: Expected, folder: pathlib.Path, rng: random.Random) 
 
 
 def non_finite(options: Options) -> Fault:
-    """Lets the loss of each command diverge in the middle of a run; saved files stay whole."""
+    """Makes the loss of each command diverge during a run; saved files must stay complete."""
     found = []
     for kind in options.commands:
         field = "config.arms.dense.optimizer" if kind == "sweep" else "config.optimizer"
@@ -83,9 +83,9 @@ METHODS = (
 
 
 def bad_configs(options: Options) -> Fault:
-    """Puts odd values, wrong names and gaps into configs: each is refused in one line, or a plan.
+    """Puts odd values, wrong names and gaps into configs: each is refused in one line or valid.
 
-    A value of the right type and range is valid, so some configs are plans.
+    A random value may be valid, so some configs give a plan.
     """
     digits = data.load("digits")
     found = [outcome(wrong_config(options.seed + i), digits) for i in range(options.repeats)]
@@ -96,7 +96,7 @@ def bad_configs(options: Options) -> Fault:
 
 
 def wrong_config(seed: int) -> ConfigDict:
-    """A config of which one to three fields have an odd value, a wrong name, or are gone."""
+    """Returns a config in which one to three fields have odd values or names, or are missing."""
     draw = random.Random(seed)
     config = base(**draw.choice(METHODS))
     config.data.name, config.model.widths = "digits", (8,)
@@ -122,7 +122,7 @@ def wrong_config(seed: int) -> ConfigDict:
 
 
 def outcome(config: ConfigDict, digits: data.Dataset) -> str:
-    """The outcome of a config: "refused" in one line, a "plan", or an error."""
+    """Returns the outcome of a config: "refused" in one line, a "plan", or an error."""
     try:
         check_config(config)
         make_plan(config, digits)

@@ -12,11 +12,11 @@ _UNITS = {
     "name": "development_units", "density": 0.25, "every": 5, "window": 3,
     "peak_at": 0.35, "peak": 2.5,
 }  # fmt: skip
-_CHANGED = 30  # step from which the learning rate of `explode` is too large
+_CHANGED = 30  # from this step the learning rate of `explode` is too large
 
 
 def get_config(kind: str) -> ConfigDict:
-    """A run ("train", "elastic", "convolutions"), a study whose seeds train together, a "front"."""
+    """Returns a run ("train", "elastic", "convolutions"), a study with replicas, or a "front"."""
     if kind == "sweep":
         arms = {"development": _run(base(**_DEVELOPMENT)), "dense": _run(base())}
         return study("small", arms, densities=(), seeds=(0, 1), replicas="on")
@@ -35,7 +35,7 @@ def get_config(kind: str) -> ConfigDict:
 
 
 def _run(config: ConfigDict) -> ConfigDict:
-    """160 steps, a checkpoint after each 20 of them."""
+    """Sets 160 steps, and a checkpoint every 20 steps."""
     config.data.name, config.train.epochs, config.train.batch_size = "digits", 8, 64
     config.model.name, config.model.widths = "lenet300", (32, 16)
     config.train.log_every, config.train.tensorboard = 7, False
@@ -44,5 +44,5 @@ def _run(config: ConfigDict) -> ConfigDict:
 
 
 def explode(learning_rate: float, steps: int) -> optax.Schedule:
-    """A learning rate that becomes too large for any network in the middle of the run."""
+    """Returns a learning rate that becomes too large for any network during the run."""
     return optax.piecewise_constant_schedule(learning_rate, {_CHANGED: 1e30 / steps})

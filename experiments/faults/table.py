@@ -8,7 +8,7 @@ from experiments.faults.hosts import lost_process
 from experiments.faults.interruptions import same_bits, same_workdir, sigkill, sigterm
 from experiments.faults.resources import bad_configs, disk_full, non_finite
 
-# Each with its default number of repetitions.
+# Functions with their default number of repetitions.
 FAULTS: dict[str, tuple[Callable[[Options], Fault], int]] = {
     "sigkill": (sigkill, 40),
     "sigterm": (sigterm, 8),

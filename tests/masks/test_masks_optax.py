@@ -98,7 +98,7 @@ def test_optimizers_are_found():
 
 
 def test_what_is_refused_is_documented():
-    named = re.search(r"but (.*?), whose states", transition.__doc__, re.DOTALL)[1]
+    named = re.search(r"except (.*?), whose states", transition.__doc__, re.DOTALL)[1]
     assert set(re.findall(r"`(\w+)`", named)) == REFUSED | {"lookahead"}
 
 
