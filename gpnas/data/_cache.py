@@ -1,8 +1,9 @@
 """The decoded cache: memory-mapped .npy files of each split, keyed by their origin.
 
-    <cache_dir>/entries/<name>-<digest>/<split>_{inputs,targets}.npy, meta.json (of (one pair per
-    split: train, and test and validation if present) <cache_dir>/keys/<digest of key>.json
-    maps a key to an entry <cache_dir>/locks/<name>.lock
+    <cache_dir>/entries/<name>-<digest>/<split>_{inputs,targets}.npy, meta.json
+    (one pair per split: train, and test and validation if present)
+    <cache_dir>/keys/<digest of key>.json        maps a key to an entry
+    <cache_dir>/locks/<name>.lock
 
 Entries are named by content and class names, so two sources of one data set share an entry.
 """
