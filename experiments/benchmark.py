@@ -26,7 +26,7 @@ from gpnas.records import append_line
 _ONLY = flags.DEFINE_list("only", [], "Names of measurements; all if empty.")
 _OUTPUT = flags.DEFINE_string("output", "results/benchmark.jsonl", "File to append the lines to.")
 _RESULTS = flags.DEFINE_string("results", "results", "Folder of the studies' records.")
-_FAST = flags.DEFINE_bool("fast", False, "Tiny sizes: whether it works, not how fast.")
+_FAST = flags.DEFINE_bool("fast", False, "Tiny sizes, to test the measurements.")
 
 
 def main(argv: Sequence[str]) -> None:

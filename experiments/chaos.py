@@ -25,8 +25,8 @@ from gpnas.records import append_line
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _ONLY = flags.DEFINE_list("only", [], "Names of faults; all if empty.")
-_KILLS = flags.DEFINE_integer("kills", None, "Repetitions of each fault; by default, its own.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the moments and places that are drawn.")
+_KILLS = flags.DEFINE_integer("kills", None, "Repetitions of each fault, instead of its default.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of random times and places.")
 _OUTPUT = flags.DEFINE_string("output", "results/chaos.jsonl", "File to append the lines to.")
 
 

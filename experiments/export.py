@@ -19,14 +19,14 @@ from gpnas.errors import UserError
 from gpnas.records import append_line
 from gpnas.report import export_table
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that has finished.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _FORMATS = flags.DEFINE_list(
     "formats", ["stablehlo", "safetensors"], "Any of onnx, stablehlo, tflite, safetensors."
 )
-_NETWORK = flags.DEFINE_string("network", "selected", "selected (on validation), or last.")
+_NETWORK = flags.DEFINE_string("network", "selected", "Network: selected (on validation), or last.")
 _INT8 = flags.DEFINE_bool("int8", False, "Also ONNX files in int8.")
 _OPSET = flags.DEFINE_integer(
-    "opset", None, f"Of ONNX files. By default {OPSET}, which onnxruntime 1.20 and later read."
+    "opset", None, f"Opset of ONNX files; by default {OPSET}, for onnxruntime 1.20 and later."
 )
 _SECONDS = flags.DEFINE_float("seconds", 1.0, "Duration of each latency measurement; 0 for none.")
 _RECORDS = flags.DEFINE_string("records", None, "File to which export.json is appended as a line.")

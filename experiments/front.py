@@ -21,7 +21,7 @@ from gpnas.deploy import front
 from gpnas.errors import UserError, how_to_install
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that is written.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all output.")
 _FORMATS = flags.DEFINE_list(
     "formats",
     None,

@@ -19,11 +19,11 @@ from gpnas.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _FILE = flags.DEFINE_string("file", None, "Exported file (.onnx, .stablehlo, .tflite, .json).")
-_PICTURES = flags.DEFINE_list("pictures", None, "Picture files, or folders of them.")
-_TOP = flags.DEFINE_integer("top", 3, "Number of classes per picture.")
+_PICTURES = flags.DEFINE_list("pictures", None, "Image files, or folders of them.")
+_TOP = flags.DEFINE_integer("top", 3, "Number of classes per image.")
 _JSON = flags.DEFINE_bool("json", False, "JSON lines.")
 _NETWORK = flags.DEFINE_string(
-    "network", "selected", "Of a run: selected (on validation), or last."
+    "network", "selected", "Network of a run: selected (on validation), or last."
 )
 flags.mark_flags_as_required(["pictures"])
 

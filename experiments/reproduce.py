@@ -32,8 +32,8 @@ _BUDGET = flags.DEFINE_enum(
     "budget", "own", ["own", "paper"], "Epochs: the study's or the paper's."
 )
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Run nothing; write the pages from the records.")
-_RAW = flags.DEFINE_string("raw_dir", None, "Folder with MNIST's official files, if at hand.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder for the runs' own folders.")
+_RAW = flags.DEFINE_string("raw_dir", None, "Folder with MNIST's official files, if available.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs", "Parent of the runs' folders.")
 _RESULTS = flags.DEFINE_string("results", str(_ROOT / "results"), "Folder of the records.")
 _DOCS = flags.DEFINE_string("docs", str(_ROOT / "docs"), "Folder of the pages.")
 

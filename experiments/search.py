@@ -82,7 +82,7 @@ def _search() -> None:
 def _print(history: History, front: Sequence[Trial], plan: Search) -> None:
     if storage.different(history) < plan.evaluations and exhausted(history):
         print("1,000 trials in a row gave no new architecture: the space is exhausted")
-    print(f"{storage.different(history)} evaluations; the best, that no other dominates:")
+    print(f"{storage.different(history)} evaluations; the non-dominated architectures:")
     for trial in front:
         shown = ", ".join(f"{name} {value(trial, name):g}" for name in plan.objectives)
         print(f"  trial {trial.number}: {shown}: {' '.join(map(str, trial.architecture))}")
@@ -106,7 +106,7 @@ def _weights() -> pathlib.Path | None:
 
 def _join() -> tuple[optuna.Study, dict[str, Any], Search]:
     if not _STORAGE.value:
-        raise UserError("config", None, "a search; or --storage, the database of one to be helped")
+        raise UserError("config", None, "a search; or --storage, the database of an existing one")
     kept, settings = storage.join_study(_STORAGE.value, _NAME.value)
     if "space" not in settings:
         raise UserError("name", _NAME.value, "a search; sweep --storage takes this")
@@ -127,7 +127,7 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
     url = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
     kept = storage.open_study(url, _NAME.value, plan.objectives, settings, maximised=plan.maximised)
     if dead := storage.wait_for_stale_trials(kept):
-        print(f"{dead} trials of a process that ended are tried again", flush=True)
+        print(f"{dead} trials of a process that ended are retried", flush=True)
     return kept, settings, plan
 
 
@@ -138,7 +138,7 @@ def _check_folder(folder: pathlib.Path) -> None:
             raise UserError("workdir", str(folder), f"a folder without a training run ({name})")
     record = folder / "record.json"
     if record.exists():
-        arm = read_json(record, "workdir", "a folder whose record.json is whole").get("arm")
+        arm = read_json(record, "workdir", "a folder with an undamaged record.json").get("arm")
         if arm != _NAME.value:
             raise UserError("name", _NAME.value, f"{arm!r}, of the search in {folder}")
 

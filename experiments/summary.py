@@ -25,8 +25,8 @@ from gpnas.models import Model
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Of a run.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _NETWORK = flags.DEFINE_string("network", None, "Name of a network, or module:class of your own.")
-_INPUTS = flags.DEFINE_list("inputs", ["28", "28", "1"], "Shape of an input of --network.")
-_CLASSES = flags.DEFINE_integer("classes", 10, "Outputs of --network.")
+_INPUTS = flags.DEFINE_list("inputs", ["28", "28", "1"], "Shape of one input of --network.")
+_CLASSES = flags.DEFINE_integer("classes", 10, "Number of outputs of --network.")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -29,10 +29,10 @@ from gpnas.records import records_path
 from gpnas.train import run_study
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The study.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder for the runs' own folders.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs", "Parent of the runs' folders.")
 _RESULTS = flags.DEFINE_string("results", "results", "Folder for the studies' records.")
 _STORAGE = flags.DEFINE_string("storage", None, "URL of a database, for many workers.")
-_NAME = flags.DEFINE_string("name", None, "Of the study to be helped, if the database has several.")
+_NAME = flags.DEFINE_string("name", None, "Name of the study, if the database has several.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     no_arguments(argv)
     config, storage, results = _CONFIG.value, _STORAGE.value, str(_RESULTS.value)
     if config is None and storage is None:
-        raise UserError("config", None, "a study; or --storage, the database of one to be helped")
+        raise UserError("config", None, "a study; or --storage, the database of an existing one")
     if config is not None:
         check_kind(config, "sweep")
         if _NAME.value is not None:

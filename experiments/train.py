@@ -28,15 +28,17 @@ from gpnas.commandline import EXIT_STOPPED, check_kind, no_arguments, one_line_o
 from gpnas.deploy import export
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all output of the run.")
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "Join the processes that the environment names: TPU pod, Slurm, MPI."
+    "distributed", False, "Join the processes of the environment: TPU pod, Slurm, MPI."
 )
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "Of several processes: host:port of 0.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, of several.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "Their number.")
-_PROCESS = flags.DEFINE_integer("process", None, "Number of this one, from 0.")
+_PROCESS = flags.DEFINE_integer("process", None, "Index of this process, from 0.")
 _LOST = flags.DEFINE_integer(
-    "lost_seconds", train.distributed.LOST_SECONDS, "Of silence, until a process counts as lost."
+    "lost_seconds",
+    train.distributed.LOST_SECONDS,
+    "Seconds without a heartbeat until a process is lost.",
 )
 flags.mark_flags_as_required(["config", "workdir"])
 _HINT = (

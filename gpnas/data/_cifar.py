@@ -125,7 +125,7 @@ def check_statistics(
     classes = len(known.class_names)
     counts = np.bincount(labels, minlength=classes)
     if len(counts) != classes or np.any(counts * classes != len(labels)):
-        text = f"{known.name}, in whose {split} all {classes} classes are met equally often"
+        text = f"{known.name}, whose {split} has all {classes} classes equally often"
         raise UserError(field, where, text)
     if split == "train" and not np.allclose(mean, known.train_mean, rtol=0, atol=_MEAN_TOLERANCE):
         text = f"{known.name}, whose channel means are {known.train_mean}, not {mean.tolist()}"

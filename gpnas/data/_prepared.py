@@ -204,12 +204,12 @@ def _decode_split(
             images = _cache.new_inputs(folder, split, (rows, *picture.shape))
         if picture.shape != images.shape[1:]:
             raise UserError(
-                "data.image_size", None, f"a size: pictures in {directory} differ in theirs"
+                "data.image_size", None, f"a size, since images in {directory} differ in size"
             )
         images[row] = picture
         labels[row] = label
     if images is None or labels.min() < 0:
-        raise UserError("data.name", str(directory), f"a set with classified pictures in {split}")
+        raise UserError("data.name", str(directory), f"a data set with labelled images in {split}")
     images.flush()
     _cache.save_targets(folder, split, labels)
     return digest.hexdigest(), total / pixels, labels

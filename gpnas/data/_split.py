@@ -60,7 +60,7 @@ def hold_out(
         raise UserError(
             "data.validation",
             fraction,
-            f"a fraction of {n} rows that leaves both parts at least one",
+            f"a fraction of {n} rows with at least one row in each part",
         )
     order = permutation(n, seed)
     free = np.ones(n, bool)
@@ -68,7 +68,7 @@ def hold_out(
         _, first = np.unique(np.asarray(labels)[order[::-1]], return_index=True)
         free[n - 1 - first] = False
     if held > free.sum():
-        allowed = f"a fraction of {n} rows that leaves each of {n - free.sum()} classes one or more"
+        allowed = f"a fraction of {n} rows that keeps a row of each of {n - free.sum()} classes"
         raise UserError("data.validation", fraction, allowed)
     place = np.flatnonzero(free)[:held]
     return np.sort(np.delete(order, place)), np.sort(order[place])
@@ -91,7 +91,7 @@ def hold_out_end(n: int, fraction: float) -> tuple[slice, slice]:
     """
     held = round(n * fraction)
     if not 0 < held < n - 1:
-        allowed = f"a fraction of {n} sequences that leaves one or more on either side of one"
+        allowed = f"a fraction of {n} sequences with one or more in each part and one between them"
         allowed += "; a smaller data.length makes more of a text"
         raise UserError("data.validation", fraction, allowed)
     return slice(0, n - held - 1), slice(n - held, n)
@@ -124,7 +124,7 @@ def split_parts(
             rows, held["test"] = _hold_out(decoded.fields, whole, rows, TEST_PART, TEST_SEED)
         except UserError as error:
             got = f"{name} with {len(whole)} example{'s' if len(whole) > 1 else ''}"
-            allowed = "a test set, or more examples, of which a fifth becomes one"
+            allowed = "a test set, or enough examples to hold out a fifth"
             raise UserError("data.name", got, f"{allowed}: {error.allowed}") from error
     if "validation" not in parts:
         rows, held["validation"] = _hold_out(decoded.fields, whole, rows, validation, seed)

@@ -149,7 +149,7 @@ def _columns(path: Path, target: Target) -> tuple[tuple[str, ...], tuple[str, ..
             raise UserError("data.target", name, f"a column of {path}: {', '.join(header)}")
     columns = tuple(name for name in header if name not in outputs)
     if not columns:
-        raise UserError(_FIELD, str(path), "a table with a column beside the targets")
+        raise UserError(_FIELD, str(path), "a table with a column that is no target")
     return columns, outputs
 
 
@@ -165,7 +165,7 @@ def _header(path: Path) -> tuple[str, ...]:
             _FIELD, f"{path}:{line}", "a header line with the columns' names, not numbers"
         )
     if "" in names:
-        allowed = f"a name for column {names.index('') + 1} (an index is no feature: leave it out)"
+        allowed = f"a name for column {names.index('') + 1} (remove an index column)"
         raise UserError(_FIELD, f"{path}:{line}", allowed)
     twice = [name for at, name in enumerate(names) if name in names[:at]]
     if twice:
@@ -237,9 +237,7 @@ def _number(cell: str) -> float:
     try:
         value = float(cell)
     except ValueError:
-        raise ValueError(
-            "a number; rows with missing values are to be left out or filled"
-        ) from None
+        raise ValueError("a number; remove or fill rows with missing values") from None
     return value
 
 
@@ -313,9 +311,9 @@ def _classes(
     numeric = all(map(_is_number, seen))
     if numeric and not all(float(name).is_integer() for name in seen):
         name = next(name for name in seen if not float(name).is_integer())
-        raise UserError(_FIELD, where, f"classes: whole numbers or names, not {name} ({values})")
+        raise UserError(_FIELD, where, f"classes, whole numbers or names, not {name} ({values})")
     if len(seen) * _ROWS_PER_CLASS > rows:
-        allowed = f"classes that are met more often: {len(seen)} of {rows} rows ({values})"
+        allowed = f"classes with more rows: {len(seen)} in {rows} rows ({values})"
         raise UserError(_FIELD, where, allowed)
     names = sorted(seen, key=float) if numeric else sorted(seen)
     place = {name: at for at, name in enumerate(names)}

@@ -52,7 +52,9 @@ def load(path: Path, length: int) -> Decoded:
     for part, paths in files.items():
         tokens = _tokens(paths, counts[part], token_of)
         if tokens is None:
-            raise UserError("data.name", f"text:{_of(paths, path)}", "files that stay as they are")
+            raise UserError(
+                "data.name", f"text:{_of(paths, path)}", "files that do not change meanwhile"
+            )
         end = (len(tokens) - 1) // length * length
         inputs, targets = tokens[:end].reshape(-1, length), tokens[1 : end + 1].reshape(-1, length)
         splits[part] = Split(inputs, targets)

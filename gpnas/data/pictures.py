@@ -137,7 +137,7 @@ def _is_sixteen(picture: Any) -> bool:
 
 def _check_depth(path: Path, mode: str, sixteen: bool, field: str = "data.name") -> None:
     if mode in _WIDE and not sixteen:
-        allowed = f"a picture of 8 or 16 bits a channel, not of 32 (mode {mode})"
+        allowed = f"an image with 8 or 16 bits per channel, not 32 (mode {mode})"
         raise UserError(field, str(path), allowed)
 
 

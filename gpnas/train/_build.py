@@ -31,7 +31,7 @@ def build_task(config: ConfigDict, model: Model) -> Task:
     name = settings.pop("name")
     make = plugins.find("task.name", name, TASKS, Task)
     settings = plugins.check_settings("task", name, make, settings, ("model",))
-    allowed = "fields of which a task can be made"
+    allowed = "fields from which a task can be built"
     made = plugins.call_user("task", config.to_dict(), allowed, make, model, **settings)
     return plugins.check_made("task.name", name, made, Task)
 
@@ -76,7 +76,7 @@ def build_model(
     }
     fields |= {name: value for name, value in given.items() if name in known}
     fields = models.with_widths(fields, {})
-    allowed = "fields of which a network can be made"
+    allowed = "fields from which a network can be built"
     return plugins.call_user("model", config.to_dict(), allowed, adapt, make, **fields)
 
 
@@ -136,8 +136,10 @@ def shapes_of(task: Task, config: ConfigDict, one: jax.ShapeDtypeStruct) -> Any:
     try:
         init(32, 32, *one.shape[2:]) if is_image else init(*one.shape)
     except Exception as error:
-        allowed = f"fields of which a network for inputs of shape {one.shape} can be made ({said})"
+        allowed = f"fields of a network for inputs of shape {one.shape} ({said})"
         raise UserError("model", config.to_dict(), allowed) from error
     raise UserError(
-        "model.name", config.name, f"one for images of {size}; data.image_size makes them larger"
+        "model.name",
+        config.name,
+        f"a network for images of {size}; data.image_size makes them larger",
     )

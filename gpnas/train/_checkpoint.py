@@ -141,10 +141,10 @@ def restore(
     for step in reversed(found):
         known = _whole(folder, step)
         if known is None:
-            logging.warning("checkpoint %d is damaged: trying the one before it", step)
+            logging.warning("checkpoint %d is damaged: trying the previous one", step)
             continue
         if not accept(known.get("about")):
-            logging.warning("checkpoint %d does not fit: trying the one before it", step)
+            logging.warning("checkpoint %d does not fit: trying the previous one", step)
             continue
         changed = sorted(set(known["tree"].items()) ^ set(_describe(like).items()))
         if changed:
@@ -160,7 +160,7 @@ def restore(
                 "resume", str(folder), f"checkpoints that Orbax {ocp.__version__} reads ({reason})"
             ) from error
     if found:
-        allowed = "at least one undamaged checkpoint that fits the run; or none, to begin anew"
+        allowed = "an undamaged checkpoint of this run, or none, to start from the beginning"
         raise UserError("resume", str(folder), allowed)
     return None
 

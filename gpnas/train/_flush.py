@@ -99,7 +99,7 @@ def log_interval(
     logged = replica.logged(line, spent)
     if now.skipped and not replica.counters.skipped:
         logging.warning(
-            "gradients were not finite by step %d: statistics and mask updates skip such steps",
+            "non-finite gradients by step %d: statistics and mask updates skip such steps",
             now.step,
         )
     return logged._replace(counters=now)

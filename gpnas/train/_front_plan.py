@@ -69,7 +69,9 @@ def split_config(config: ConfigDict) -> tuple[Front, ConfigDict]:
         raise UserError("front_by", settings.front_by, ", ".join((*units.KINDS, _LATENCY)))
     most = math.inf if settings.front_by == _LATENCY else 1
     if not levels or not falls or not 0 < levels[-1] <= levels[0] <= most:
-        said = "falling fractions of the cost in (0, 1]" if most == 1 else "falling milliseconds"
+        said = (
+            "decreasing fractions of the cost in (0, 1]" if most == 1 else "decreasing milliseconds"
+        )
         raise UserError("front", levels, said)
     for name in ("baselines", "retrain"):
         if getattr(settings, name) and not run.elastic:

@@ -55,7 +55,7 @@ def load_variables(config: ConfigDict, like: Any) -> Any:
             return None
         if source not in found:
             near = ", ".join(difflib.get_close_matches(source, found, 3, 0)) or "none"
-            allowed = f"weights with {source}; like it are {near} (train.init_names maps names)"
+            allowed = f"weights with {source}; similar: {near} (train.init_names maps names)"
             raise UserError(_FIELD, config.init_from, allowed)
         value = np.asarray(found[source])
         shown = source if source == name else f"{source} (here {name})"
@@ -78,7 +78,7 @@ def _check_names(names: Mapping[str, str], like: Any) -> None:
             raise UserError(f"train.init_names.{name}", theirs, "a path in the source, as text")
         if not any(f"{path}/".startswith(f"{name}/") for path in own):
             first = dict.fromkeys(path.partition("/")[0] for path in own)
-            allowed = f"beginnings of paths of this network: {', '.join(first)}, or longer"
+            allowed = f"prefixes of paths of this network: {', '.join(first)}, or longer"
             raise UserError("train.init_names", name, allowed)
 
 

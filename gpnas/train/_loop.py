@@ -169,8 +169,8 @@ def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
     left = len(data.train) - plan.steps_per_epoch * plan.batch_size
     if left > _LEFT_OUT * len(data.train):
         logging.warning(
-            "each epoch leaves out %d of %d training images, others each time: batches of %d are"
-            " whole; a smaller train.batch_size leaves out fewer",
+            "each epoch drops %d of %d training images, different ones each time, since all"
+            " batches have %d images; a smaller train.batch_size drops fewer",
             left, len(data.train), plan.batch_size,
         )  # fmt: skip
     few = few_updates(plan.expected.get("mask_updates"), plan.durations, plan.total_steps)

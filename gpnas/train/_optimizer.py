@@ -52,7 +52,7 @@ def build_optimizer(
     for name, value in arguments.items():
         if name not in known or name in _GIVEN:
             own = ", ".join(n for n in known if n not in _GIVEN)
-            raise UserError(f"{section}.arguments.{name}", value, f"arguments of its own: {own}")
+            raise UserError(f"{section}.arguments.{name}", value, f"one of {own}")
     parts = []
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
@@ -74,7 +74,7 @@ def build_optimizer(
         if config.arguments:
             field, got, allowed = "arguments", dict(config.arguments), f"what {config.name} takes"
         else:
-            allowed = "an optimizer that takes a schedule and needs the gradient alone"
+            allowed = "an optimizer that takes a schedule and needs only gradients"
             field, got = "name", config.name
         raise UserError(f"{section}.{field}", got, f"{allowed} ({brief(error)})") from error
     return tx

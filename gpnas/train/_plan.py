@@ -240,7 +240,7 @@ def _make_method(
     durations = duration.resolve(settings, parameters, total_steps, evaluations)
     sided = any(a.in_axis is not None or a.out_axis is not None for a in axes.values())
     if sided and "allocation" in parameters and "allocation" not in settings:
-        allowed = "a value, where model.axes has in_axis or out_axis: defaults do not know them"
+        allowed = "a value, since the default ignores in_axis and out_axis of model.axes"
         raise UserError("method.allocation", None, allowed)
     groups, per_weight = network.groups, network.macs.per_weight
     method = build(
@@ -288,7 +288,7 @@ def _check_step(
     if not method.gates.reads_network and method.hooks.on_eval is None:
         return
     if method.gates.reads_network and task.model.module is None:
-        raise UserError("method.name", name, "one without gates, where the network is not Linen's")
+        raise UserError("method.name", name, "a method without gates, unless the network is Linen")
     step = make_step(task, method, tx, axis, gate_tx)
 
     def first(key: jax.Array) -> Any:
@@ -313,7 +313,7 @@ def _batch_size(train: ConfigDict, images: int) -> int:
     smaller = max(images // _STEPS_OF_FEW // devices, 1) * devices
     if smaller > images:
         raise UserError(
-            "data.name", f"{images} training images", f"{devices} or more, one a device"
+            "data.name", f"{images} training images", f"{devices} or more, one per device"
         )
     return smaller
 

@@ -20,7 +20,7 @@ from gpnas.train._goodput import undone
 # Files that only a run's folder has; config.json is written first.
 _RESULTS = ("record.json", "metrics.jsonl", "architecture.json", "receptive.npz", "mistakes.npz")
 _OWN = re.compile("checkpoints(-[0-9]+)*")  # with seeds if several train together
-_DAMAGED = "{} as the run wrote it; without it, --config.resume=True makes it anew"
+_DAMAGED = "{} as the run wrote it; if deleted, --config.resume=True recreates it"
 
 
 @contextlib.contextmanager

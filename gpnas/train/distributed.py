@@ -76,12 +76,12 @@ def explain_abort(said: str) -> str | None:
     if "JAX distributed service detected fatal errors" not in said:
         return None
     if "RegisterTask" in said:
-        return f"not all processes came within {_START_SECONDS} s"
+        return f"not all processes joined within {_START_SECONDS} s"
     silent = re.search(r"stopped sending heartbeats\):\s*([\d\s,]*\d)", said)
     who = f"process {', '.join(silent[1].split())}" if silent else "another process"
     if "Failed to send RPC" in said:
         who = "process 0"
-    return f"{who} was lost; the same command in all processes, with --config.resume=True, goes on"
+    return f"{who} was lost; the same command in all processes, with --config.resume=True, resumes"
 
 
 def wait_for_abort(error: Exception, lost_seconds: int) -> None:
@@ -102,9 +102,9 @@ def _check_arguments(coordinator: str | None, processes: int | None, process: in
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise UserError("coordinator", coordinator, "host:port of process 0")
     if processes is None or processes < 1:
-        raise UserError("processes", processes, "their number, with --coordinator")
+        raise UserError("processes", processes, "the number of processes, with --coordinator")
     if process is None or not 0 <= process < processes:
-        raise UserError("process", process, f"0 to {processes - 1}, another in each process")
+        raise UserError("process", process, f"0 to {processes - 1}, different in each process")
     if process == 0:  # JAX may crash if it cannot listen
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -251,7 +251,7 @@ def test_prepared_pictures_of_several_sizes(tmp_path):
     images = [rng.integers(0, 256, (4 + n % 3, 5, 1), dtype=np.uint8) for n in range(20)]
     split = Split(images, np.arange(20) % 2)
     prepare(entry, split, split, tmp_path)
-    with pytest.raises(UserError, match=r"data\.image_size.*differ in theirs"):
+    with pytest.raises(UserError, match=r"data\.image_size.*differ in size"):
         data.load("toy", data_dir=tmp_path)
     assert data.load("toy", data_dir=tmp_path, image_size=8).input_shape == (8, 8, 1)
 

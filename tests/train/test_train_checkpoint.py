@@ -97,7 +97,7 @@ def test_other_damage(folder, damage, tmp_path):
 def test_both_damaged_is_one_line(folder):
     for step in (20, 30):
         flip(files(folder, step)[0])
-    with pytest.raises(UserError, match="resume: got .* at least one undamaged checkpoint"):
+    with pytest.raises(UserError, match="resume: got .* an undamaged checkpoint"):
         _checkpoint.restore(folder, tree())
     assert (folder / "20").exists()
 

@@ -161,7 +161,7 @@ def test_two_processes_of_which_one_is_lost_train_as_one(launch, training, tmp_p
     assert left.result().returncode == 75
     assert left.result().stderr == (
         "process 0 was lost; the same command in all processes, with --config.resume=True,"
-        " goes on\n"
+        " resumes\n"
     )
     assert _checkpoint.steps(folder / "checkpoints") == [10]
     assert not (folder / "record.json").exists()
@@ -251,7 +251,7 @@ FATAL = "client.h:80] Terminating process because the JAX distributed service de
         ),
         ("(stopped sending heartbeats):\n1\n12\nThe", "process 1, 12 was lost"),
         ("UNAVAILABLE: Failed to send RPC to coordination service. Either", "process 0 was lost"),
-        ("RPC: /xla.coordination.CoordinationService/RegisterTask", "not all processes came"),
+        ("RPC: /xla.coordination.CoordinationService/RegisterTask", "not all processes joined"),
         ("Barrier timed out", "another process was lost"),
     ],
 )

@@ -158,7 +158,7 @@ def test_weights_that_do_not_fit(trained, tiny, digits):
     folder, _ = trained
     with pytest.raises(UserError, match=r"Dense_0/bias of shape \(8,\).* not \(32,\)"):
         load(tiny, digits, folder, widths=(8, 16))
-    with pytest.raises(UserError, match="weights with first/bias; like it are .*Dense_"):
+    with pytest.raises(UserError, match="weights with first/bias; similar: .*Dense_"):
         load(tiny, digits, folder, {"Dense_0": "first"})
     for names in ({"Dense_9": "first"}, {"Dense_": ""}, {"Dense_0/": ""}):
         with pytest.raises(UserError, match="init_names: got .*Dense_0, Dense_1, Dense_2"):
