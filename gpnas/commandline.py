@@ -254,7 +254,7 @@ def _check_override(
     section = name.partition(".")[2].rpartition(".")[0]
     for part in name.split(".")[1:]:
         if not isinstance(holder, ConfigDict):
-            raise UserError(name, value, "a field that there is")
+            raise UserError(name, value, "an existing field")
         if part not in holder:
             fields = dict.fromkeys([*holder, *overrides.allowed(config, given, section)])
             raise UserError(name, value, f"one of the fields {', '.join(fields) or '(none)'}")

@@ -151,7 +151,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
 
     @contextlib.contextmanager
     def stopping(step: int) -> Iterator[None]:
-        seen, log = [0], _flush._log
+        seen, log = [0], _flush.log_interval
 
         def watched(replica: Any, counts: Any, *rest: Any) -> Any:
             seen[0] = int(counts.step)
@@ -162,7 +162,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable:
             yield lambda: seen[0] >= step
 
         with monkeypatch.context() as patch, pytest.raises(Stopped):
-            patch.setattr(_flush, "_log", watched)
+            patch.setattr(_flush, "log_interval", watched)
             patch.setattr(_stop, "stop_signal", signal)
             yield
 

@@ -249,3 +249,13 @@ def test_every_test_asserts_something():
     assert not without_assertion("def test_a():\n    f()\ndef f():\n    assert g()")
     for path in (ROOT / "tests").rglob("test_*.py"):
         assert not without_assertion(path.read_text()), path
+
+
+def test_tests_patch_no_private_names():
+    private = re.compile(r'setattr\([^)]*?"(?:\w+\.)*_[A-Za-z]\w*"')
+    found = {
+        f"{path.name}: {match[0]}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for match in private.finditer(path.read_text())
+    }
+    assert not found

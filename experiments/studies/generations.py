@@ -43,7 +43,7 @@ def outdated(found: Iterable[Record], config: ConfigDict) -> dict[str, str]:
         nearest = min((_changes(old[0], key) for key in current[arm]), key=len)
         text = f"{len(old)} of {len(keys)} records: {', '.join(nearest)}"
         if len(old) < len(keys):
-            raise UserError("records", f"{config.study}, {arm}, {text}", "one config an arm")
+            raise UserError("records", f"{config.study}, {arm}, {text}", "one config per arm")
         described[arm] = text
     return described
 

@@ -20,7 +20,7 @@ from pathlib import Path
 # Fewer bytes than this do not count as progress (a server that trickles is one that hangs).
 _PROGRESS_BYTES = 128 << 10
 _LONGEST_SECONDS = 1800.0
-_SOURCE_SECONDS = 10.0
+SOURCE_SECONDS = 10.0
 _LARGEST_BYTES = 512 << 20
 _POLL_SECONDS = 0.05
 
@@ -52,7 +52,7 @@ def watch(
     """
     start = mark = time.monotonic()
     seen = 0
-    limit = min(_SOURCE_SECONDS, patience.seconds)
+    limit = min(SOURCE_SECONDS, patience.seconds)
     while not done():
         now = time.monotonic()
         if received() - seen >= _PROGRESS_BYTES:

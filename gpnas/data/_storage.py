@@ -20,7 +20,7 @@ from gpnas.errors import UserError
 
 _STALE_SECONDS = 24 * 3600
 _TEMPORARY = ".tmp-"
-_IN_MEMORY = 1 << 30  # bytes up to which an array is made in memory
+IN_MEMORY = 1 << 30  # bytes up to which an array is made in memory
 
 
 @contextlib.contextmanager
@@ -101,7 +101,7 @@ def new_array(folder: Path, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[A
       OSError: The disk has no room.
     """
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    if size <= _IN_MEMORY:
+    if size <= IN_MEMORY:
         return np.empty(shape, dtype)
     try:
         folder.mkdir(parents=True, exist_ok=True)

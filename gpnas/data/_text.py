@@ -12,7 +12,7 @@ from gpnas.data._user_files import by_split, list_files, not_text
 from gpnas.errors import UserError
 
 _CODE_POINTS = 0x110000
-_CHUNK = 1 << 22  # characters read at once: bounds memory
+CHUNK = 1 << 22  # characters read at once: bounds memory
 
 
 def load(path: Path, length: int) -> Decoded:
@@ -86,7 +86,7 @@ def _code_points(paths: Sequence[Path]) -> Iterator[npt.NDArray[np.uint32]]:
     for path in paths:
         try:
             with open(path, encoding="utf-8-sig") as file:
-                while chunk := file.read(_CHUNK):
+                while chunk := file.read(CHUNK):
                     yield np.frombuffer(chunk.encode("utf-32-le"), "<u4")
         except UnicodeDecodeError as error:
             raise not_text(path) from error

@@ -125,7 +125,7 @@ def _check_floor(
     fewest, lowest = float(relative_cost.total(masks)), min(level for _, level in curve)
     if fewest > lowest:
         allowed = (
-            f"a lower fraction, or levels of cost from {fewest:.4f}, the cost of so many units, on;"
+            f"a lower fraction, or costs of at least {fewest:.4f}, that of the fewest units;"
             f" not {lowest:g}"
         )
         raise UserError("method.floor", floor, allowed)

@@ -57,4 +57,4 @@ def must_exist(url: str) -> None:
     place = sqlalchemy.make_url(url)
     file = place.database if place.get_backend_name() == "sqlite" else None
     if file and not pathlib.Path(file).exists():
-        raise UserError("storage", url, "the database of a search that was begun")
+        raise UserError("storage", url, "the database of an existing search")

@@ -108,5 +108,5 @@ def check_failures(history: History, most: int) -> None:
         shown = shown if len(shown) <= 200 else f"{shown[:200]} …"
         raise TooManyFailures(
             f"{most} candidates failed in a row, the last {shown}: {last[0].failed}; "
-            "a larger config.failures goes on"
+            "a larger config.failures continues the search"
         )

@@ -89,7 +89,7 @@ def join_study(
         names = optuna.get_all_study_names(kept)
         name = names[0] if name is None and len(names) == 1 else name
         if name not in names:
-            raise UserError("name", name, ", ".join(names) or "a study that was begun")
+            raise UserError("name", name, ", ".join(names) or "an existing study")
         study = optuna.load_study(
             study_name=name, storage=kept, sampler=optuna.samplers.RandomSampler()
         )

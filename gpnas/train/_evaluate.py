@@ -13,7 +13,7 @@ from gpnas.train._plan import Plan
 from gpnas.train._step import Metrics
 
 _MOST_CLASSES = 100  # of which predictions are kept
-_BYTES = 1 << 28  # of the examples that are on the device at once
+BYTES = 1 << 28  # of the examples that are on the device at once
 
 # Metrics, means over all examples, and predicted classes.
 Evaluated = tuple[dict[str, float], np.ndarray | None]
@@ -110,10 +110,10 @@ def _make_sums(
 def _batches(split: Split, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Inputs and targets in batches, (batches, batch, …), padded, and examples of each batch.
 
-    Parts of a split that is larger than `_BYTES` come one by one, all of one shape.
+    Parts of a split that is larger than `BYTES` come one by one, all of one shape.
     """
     size = batch * (split.inputs[:1].nbytes + split.targets[:1].nbytes)
-    batches = min(-(-len(split) // batch), max(_BYTES // size, 1))
+    batches = min(-(-len(split) // batch), max(BYTES // size, 1))
     for start in range(0, len(split), batches * batch):
         inputs, targets = (
             np.pad(x, ((0, batches * batch - len(x)), *[(0, 0)] * (x.ndim - 1))).reshape(

@@ -22,7 +22,7 @@ from gpnas.train._shuffle import Order
 
 _FEEDS = ("auto", "device", "stream")
 _FRACTION = 0.25  # of a device's memory; a larger training set is streamed
-_BYTES = 1 << 25  # of the examples that are sent to the devices at once
+BYTES = 1 << 25  # of the examples that are sent to the devices at once
 _THREADS = 4  # that read examples
 _AHEAD = 8  # calls whose examples are read before they are asked for
 
@@ -42,14 +42,14 @@ def stream_steps(train: ConfigDict, data: Dataset, batch_size: int) -> int:
         raise UserError("train.feed", train.feed, ", ".join(_FEEDS))
     split = data.train
     size = split.inputs.nbytes + split.targets.nbytes
-    fits = size <= _FRACTION * _device_bytes()
+    fits = size <= _FRACTION * device_bytes()
     if train.feed == "device" or (train.feed == "auto" and fits):
         return 0
     most = min(train.log_every, len(split) // batch_size)
-    return max(1, min(most, _BYTES * len(split) // (size * batch_size)))
+    return max(1, min(most, BYTES * len(split) // (size * batch_size)))
 
 
-def _device_bytes() -> int:
+def device_bytes() -> int:
     """Memory of a device; of a CPU device, its part of the host's."""
     known = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -76,7 +76,7 @@ def flush_metrics(
             "images_per_s": round(chunk.steps * plan.batch_size * len(replicas) / spent, 1),
         }
         replicas = [
-            _log(
+            log_interval(
                 replica,
                 to_host(counts, i, replica.counters.sizes, replica.counters.units),
                 jax.tree.map(lambda x, i=i: x[i], sums), plan, spent, rates,
@@ -87,7 +87,7 @@ def flush_metrics(
     return replicas, now if chunks else since
 
 
-def _log(
+def log_interval(
     replica: Replica,
     now: HostCounters,
     sums: Metrics,

@@ -40,7 +40,7 @@ def faster_together(config: ConfigDict, data: Dataset, plan: Plan, replicas: int
     known = next((line for line in read_lines(path) if line.get("key") == key), None)
     if known is None:
         measured = {
-            name: _milliseconds(plan, data, count)
+            name: milliseconds(plan, data, count)
             for name, count in (("together_ms", replicas), ("one_ms", 1))
         }
         known = sealed({"key": key, "device": jax.devices()[0].device_kind, **measured})
@@ -64,7 +64,7 @@ def _key(config: ConfigDict, plan: Plan, replicas: int) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def _milliseconds(plan: Plan, data: Dataset, replicas: int) -> float:
+def milliseconds(plan: Plan, data: Dataset, replicas: int) -> float:
     """Time of a step of so many replicas, compiled before; `_NEVER` without the memory for it."""
     program = make_program(plan._replace(loop="steps", segments=None), data, replicas)
     orders = [batch_order(len(data.train), plan.batch_size, seed) for seed in range(replicas)]

@@ -259,8 +259,8 @@ def _grow(
 def _greedy(active: Units, moves: Callable[[Units], _Moves]) -> Units:
     """Applies the allowed move of highest rank (the first of equal ones) until none is allowed.
 
-    A GPU asks its host after each move. A loop of static length would have as many turns as there
-    are units, each of which finds all moves again; a mask update needs few of them.
+    A GPU synchronizes with its host after each move. A loop of static length would need one
+    iteration per unit, each of which recomputes all moves; a mask update needs few moves.
     """
 
     def one(state: tuple[jax.Array, Units]) -> tuple[jax.Array, Units]:

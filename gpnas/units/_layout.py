@@ -103,7 +103,7 @@ def _with_new(
         return taken
     pairs = np.concatenate([np.stack([m.unit, m.at], 1) for m in own])
     if len(np.unique(pairs[:, 1])) < len(pairs):
-        raise UserError(f"widths[{name}]", "more than there are", "units with places of their own")
+        raise UserError(f"widths[{name}]", "more units", "units that share no index")
     last = np.isin(taken, pairs[pairs[:, 0] == left[-1], 1])
     before = np.isin(taken, pairs[pairs[:, 0] == left[-2], 1]) if len(left) > 1 else ~last
     pieces, start = [], 0

@@ -20,7 +20,7 @@ from gpnas.errors import UserError
 @pytest.fixture
 def impatient(monkeypatch):
     """Half a second instead of ten."""
-    monkeypatch.setattr(_fetch, "_SOURCE_SECONDS", 0.5)
+    monkeypatch.setattr(_fetch, "SOURCE_SECONDS", 0.5)
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def mapped(array):
 
 def test_large_copies_are_files_without_a_name(load, tmp_path, monkeypatch):
     small = load(Source(F, Rows(X, Y)))
-    monkeypatch.setattr(_storage, "_IN_MEMORY", 500)  # bytes; the training inputs are 688
+    monkeypatch.setattr(_storage, "IN_MEMORY", 500)  # bytes; the training inputs are 688
     large = load(Source(F, Rows(X, Y)), cache_dir=tmp_path / "cache")
     assert mapped(large.train.inputs) and not mapped(large.train.targets)
     assert not list((tmp_path / "cache").iterdir()) and large.sha256 == small.sha256
@@ -72,7 +72,7 @@ def test_large_copies_are_files_without_a_name(load, tmp_path, monkeypatch):
 
 
 def test_a_large_copy_that_finds_no_room_is_one_line(load, tmp_path, monkeypatch, no_room):
-    monkeypatch.setattr(_storage, "_IN_MEMORY", 500)
+    monkeypatch.setattr(_storage, "IN_MEMORY", 500)
     with no_room(100), pytest.raises(OSError, match="too large") as caught:
         load(Source(F, (X, Y)), cache_dir=tmp_path)
     assert caught.value.filename == str(tmp_path)

@@ -63,7 +63,7 @@ def test_targets_are_the_next_characters(tmp_path_factory, whole, length):
 def test_chunks_make_no_difference(folder, monkeypatch):
     (folder / "a.txt").write_text("äöü€😀\r\n" * 30)
     one = _text.load(folder / "a.txt", 4)
-    monkeypatch.setattr(_text, "_CHUNK", 7)
+    monkeypatch.setattr(_text, "CHUNK", 7)
     assert _text.load(folder / "a.txt", 4).sha256 == one.sha256
     assert "\r" not in one.fields.names and "😀" in one.fields.names
 

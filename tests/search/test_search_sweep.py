@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import signal
 import time
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -82,9 +83,10 @@ def test_a_worker_that_ends_leaves_its_run_to_others(error, tmp_path, trained):
 def test_a_worker_that_comes_too_late_for_a_run_goes_on(tmp_path, trained, monkeypatch):
     kept = sweep.begin(url(tmp_path), small(seeds=(0,)), tmp_path / "r")
     sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
-    seen = iter([{optuna.trial.TrialState.WAITING}, set()])
-    monkeypatch.setattr(sweep, "_unfinished", lambda study: next(seen))
-    sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
+    seen = iter([[SimpleNamespace(state=optuna.trial.TrialState.WAITING)]])
+    with monkeypatch.context() as patch:  # another worker takes the run after this one has looked
+        patch.setattr(kept, "get_trials", lambda **_: next(seen, []))
+        sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     assert [trial.state.name for trial in kept.trials] == ["COMPLETE", "FAIL"]
 
 

@@ -27,7 +27,7 @@ def config(tiny):
 @pytest.fixture
 def three_steps(monkeypatch):
     """Streams send three steps of 64 digits at once."""
-    monkeypatch.setattr(_feed, "_BYTES", 3 * 64 * (64 + 4))
+    monkeypatch.setattr(_feed, "BYTES", 3 * 64 * (64 + 4))
 
 
 def losses(folder):
@@ -77,7 +77,7 @@ from gpnas import data
 from gpnas.train import _feed, train
 
 config, folder = ConfigDict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])
-_feed._BYTES = 3 * 64 * (64 + 4)
+_feed.BYTES = 3 * 64 * (64 + 4)
 digits, found = data.load("digits"), {"devices": jax.device_count()}
 for config.train.feed in ("device", "stream"):
     record = train(config, folder / config.train.feed, digits)
@@ -168,12 +168,12 @@ def test_a_feed_that_is_left_reads_no_further(digits):
 def test_large_sets_are_streamed(config, digits, monkeypatch):
     assert make_plan(config, digits).stream == 0
     size = digits.train.inputs.nbytes + digits.train.targets.nbytes
-    monkeypatch.setattr(_feed, "_device_bytes", lambda: 4 * size - 1)
+    monkeypatch.setattr(_feed, "device_bytes", lambda: 4 * size - 1)
     assert make_plan(config, digits).stream == 7  # as many steps as a line has
     config.train.feed = "device"
     assert make_plan(config, digits).stream == 0
     config.train.feed = "stream"
-    monkeypatch.setattr(_feed, "_BYTES", 1)
+    monkeypatch.setattr(_feed, "BYTES", 1)
     assert make_plan(config, digits).stream == 1
 
 

@@ -115,7 +115,7 @@ def test_networks_are_evaluated_together_as_alone(loop, tiny, digits, monkeypatc
         wrong = found["error"] * len(split)
         assert wrong == pytest.approx(round(wrong), abs=1e-3)
     for size in (1 << 28, 1):  # in one part, and in two of a batch each
-        monkeypatch.setattr(_evaluate, "_BYTES", size)
+        monkeypatch.setattr(_evaluate, "BYTES", size)
         metrics, classes = program.predict_all(networks[:1], split)[0]
         assert metrics == pytest.approx(alone[0], rel=1e-6)
         assert np.mean(classes != split.targets) == pytest.approx(metrics["error"])

@@ -142,7 +142,7 @@ def test_whether_seeds_train_at_once_is_measured_once(small, runs, tmp_path, mon
     assert [len(group.configs) for group in groups] == (2 * [2] if faster else 4 * [1])
 
     times = iter([5.0, 3.0, 7.3, 2.0])  # of three seeds, of one; of four, of one
-    monkeypatch.setattr(_together, "_milliseconds", lambda *_: next(times))
+    monkeypatch.setattr(_together, "milliseconds", lambda *_: next(times))
     for config.seeds, together in (((0, 1, 2), True), ((0, 1, 2, 3), False), ((0, 1, 2), True)):
         groups = _study.missing_groups(config, tmp_path / "none")
         assert {len(group.configs) for group in groups} == {len(config.seeds) if together else 1}
@@ -241,7 +241,7 @@ def test_pmap_runs_one_by_one(small, runs, monkeypatch, tmp_path):
     def stop(*args):
         raise Stopped
 
-    monkeypatch.setattr("gpnas.train._loop._run", stop)
+    monkeypatch.setattr("gpnas.train._loop.make_program", stop)
     with pytest.raises(Stopped):
         run_study(config, str(tmp_path / "w"), str(tmp_path / "r"))
     assert runs == ALL[2:3]
