@@ -214,9 +214,10 @@ def select_best(
     fewest = min(nonzeros, int(best.fewest))
     best = best._replace(fewest=_int32(fewest))
     sparse, best_is_sparse = (n <= fewest * _SLACK for n in (nonzeros, int(best.nonzeros)))
-    better = program.metric.improves(value, float(best.value))
+    stored = np.asarray(value, np.float32)  # the first of equal values is kept
+    better = program.metric.improves(float(stored), float(best.value))
     if sparse and (better or not best_is_sparse):
-        numbers = np.asarray(value, np.float32), _int32(nonzeros), _int32(now.step)
+        numbers = stored, _int32(nonzeros), _int32(now.step)
         best = Selected(program.to_full_shape(variables), *numbers, best.fewest)
     own = {"loss": metrics["loss"], program.metric.name: value}
     return {"step": now.step, "split": "validation", **own}, best

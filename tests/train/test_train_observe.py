@@ -47,6 +47,7 @@ def select(evaluations):
     [
         ([(500, 9), (500, 7), (500, 8)], 2),
         ([(500, 7), (500, 7)], 1),  # the first of equals
+        ([(500, 93.0556)] * 3, 1),  # also where float32 rounds up
         ([(5000, 1), (500, 90)], 2),  # sparser wins whatever the error
         ([(500, 9), (5000, 1), (500, 8)], 3),  # denser never does
         ([(500, 9), (505, 8)], 2),  # within the slack
