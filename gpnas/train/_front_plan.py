@@ -37,7 +37,7 @@ class Front(NamedTuple):
       branch_epochs: Length of each branch in epochs.
       baselines: Whether to train networks of uniformly scaled widths from scratch for comparison,
         with the same total training FLOPs as the front.
-      retrain: Whether to train also the front's networks from scratch, for equally many epochs.
+      retrain: Whether to also train the front's networks from scratch, as long as the baselines.
     """
 
     front: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06)

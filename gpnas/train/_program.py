@@ -205,7 +205,7 @@ def _zero(plan: Plan, *shape: int) -> Metrics:
     return {name: jnp.zeros(shape) for name in plan.metrics}
 
 
-# Replicas share the step, so that a decision that depends on it alone (is a mask update due?) is #
+# Replicas share the step, so that a decision that depends on it alone (is a mask update due?) is
 # made once; `vmap` would otherwise compute both branches for each replica.
 _AXES: Any = {field.name: 0 for field in dataclasses.fields(TrainState)} | {"step": None}
 _REPLICA_AXES = TrainState(**_AXES)

@@ -34,9 +34,8 @@ class Segments(NamedTuple):
 
     Attributes:
       kinds: (steps,) int8, positions in (PLAIN, OBSERVING, ANY).
-      lengths: `{PLAIN: steps, OBSERVING: steps}` lengths of the programs of static length; 0 for
-        none.
-      programs: `(kind, static)` the programs that the run needs.
+      lengths: `{PLAIN: steps, OBSERVING: steps}`, lengths of the static programs; 0 for none.
+      programs: `(kind, static)` of the programs that the run needs.
       unsure: First step after which a mask update may be deferred; None: never.
     """
 

@@ -140,7 +140,7 @@ def supervised(
 def classification(
     model: Model, *, label_smoothing: Annotated[float, In(0, 1, open="high")] = 0.0
 ) -> Task:
-    """Returns the task of cross-entropy in nats and the error in %.
+    """Builds a classification task: cross-entropy in nats, and the error in %.
 
     Targets are classes, (batch,) int, or class probabilities, (batch, classes) float32, for example
     from mixup. With probabilities, an example is correct if its most probable class is predicted.
@@ -168,7 +168,7 @@ def classification(
 
 
 def regression(model: Model) -> Task:
-    """Returns the task of squared error, a mean over outputs, and its root in the targets' units.
+    """Builds a regression task: squared error, a mean over outputs, and RMSE in targets' units.
 
     Args:
       model: A network with (batch, outputs) values; targets are float32 of the same shape.
@@ -182,7 +182,7 @@ def regression(model: Model) -> Task:
 
 
 def multilabel(model: Model) -> Task:
-    """Returns the task of sigmoid cross-entropy in nats, a mean over labels, and wrong labels in %.
+    """Builds a multi-label task: sigmoid cross-entropy in nats per label, and wrong labels in %.
 
     Args:
       model: A network with (batch, labels) logits; targets are bool or 0 and 1 of the same shape.
@@ -199,7 +199,7 @@ def multilabel(model: Model) -> Task:
 
 
 def language(model: Model) -> Task:
-    """Returns the task of next-token cross-entropy in nats, a mean over a sequence, and perplexity.
+    """Builds a language task: next-token cross-entropy in nats, a sequence mean, and perplexity.
 
     Args:
       model: A network with (batch, length, vocabulary) logits of tokens (batch, length) int;
