@@ -134,5 +134,5 @@ def misfit(fields: Fields, inputs: Any, targets: Any) -> str:
     if fields.targets in ("value", "labels") and targets.shape[1] != fields.outputs:
         return f"targets of {fields.outputs} outputs, not {targets.shape[1]}"
     if fields.columns and len(fields.columns) != inputs.shape[1]:
-        return f"inputs with {len(fields.columns)} named columns, not {inputs.shape[1]}"
+        return f"inputs with {len(fields.columns)} columns, one per name, not {inputs.shape[1]}"
     return "" if 0 not in inputs.shape else f"inputs that are not empty, not {inputs.shape}"

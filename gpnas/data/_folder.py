@@ -70,7 +70,7 @@ def scan(root: Path) -> Listing:
     """
     for name in ("train", "test"):
         if not (root / name).is_dir():
-            raise UserError("data.name", f"folder:{root}", f"a folder with a subfolder {name}/")
+            raise UserError("data.name", f"folder:{root}", f"a folder with a folder {name}/")
     held = [name for name in VALIDATION if (root / name).is_dir()]
     if len(held) > 1:
         allowed = f"a folder with one of {', '.join(f'{name}/' for name in held)}"

@@ -35,8 +35,7 @@ def ranking(
     """Keeps the highest-scored of all weights, whether they were active or not.
 
     The network is dense until the first mask update. Use it for methods with one mask update (SNIP)
-    or whose inactive weights keep their values (Top-KAST, STE). If inactive weights are zero, use
-    `plasticity`.
+    or with nonzero inactive weights (Top-KAST, STE); if inactive weights are 0, use `plasticity`.
 
     Args:
       score: Score of a weight.

@@ -131,7 +131,7 @@ BAD = np.where(np.arange(240).reshape(60, 4) == 101, np.inf, X)
         (Source(F, (X, Y - 1)), "targets from 0 to 2, not -1"),
         (Source(F, (X, Y[1:])), r"as many targets as inputs \(60\), not 59"),
         (Source(F, (X, Y / 2)), "targets of whole numbers.*not float64"),
-        (Source(F, (X[:, 1:], Y)), "4 named columns, not 3"),
+        (Source(F, (X[:, 1:], Y)), "4 columns, one per name, not 3"),
         (Source(F, (BAD, Y)), "finite in float32; example 25"),
         (Source(F, (X.astype(object), Y)), "inputs of numbers.*not object"),
         (Source(F, (X, Y), (X[:, :3], Y)), "mine:make: test.*4 columns"),

@@ -68,7 +68,7 @@ def test_16_bits_of_gray_follow_the_note_on_rotation(tmp_path):
 def test_32_bits_a_channel_are_refused(tmp_path, kind):
     Image.fromarray(DEEP.astype(kind)).save(tmp_path / "a.tif")
     for call in (is_gray, lambda path: read(path, 1)):
-        with pytest.raises(UserError, match=r"a\.tif.* allowed: a picture of 8 or 16 bits"):
+        with pytest.raises(UserError, match=r"a\.tif.* allowed: an image with 8 or 16 bits"):
             call(tmp_path / "a.tif")
 
 

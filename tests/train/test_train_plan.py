@@ -84,7 +84,7 @@ def test_what_is_refused(field, changes, tiny, digits):
 
 def test_a_network_that_needs_larger_images(tiny, digits):
     config = changed(tiny(), {"model.name": "lenet5", "model.widths": (20, 50, 500)})
-    expected = "model.name: got 'lenet5', allowed: one for images of 8 × 8 × 1; "
+    expected = "model.name: got 'lenet5', allowed: a network for images of 8 × 8 × 1; "
     with pytest.raises(UserError, match=expected + "data.image_size makes them larger"):
         make_plan(config, digits)
     larger = changed(config, {"data.image_size": 16, "model.widths": (2, 3, 4)})
