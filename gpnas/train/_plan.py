@@ -288,7 +288,7 @@ def _check_step(
     if not method.gates.reads_network and method.hooks.on_eval is None:
         return
     if method.gates.reads_network and task.model.module is None:
-        raise UserError("method.name", name, "a method without gates, unless the network is Linen")
+        raise UserError("method.name", name, "one without gates, since the network is not Linen's")
     step = make_step(task, method, tx, axis, gate_tx)
 
     def first(key: jax.Array) -> Any:

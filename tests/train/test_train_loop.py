@@ -223,7 +223,7 @@ def test_lost_lines_are_noticed(dense, digits, tmp_path, stop_at):
         train(dense, tmp_path, digits)
     (tmp_path / "metrics.jsonl").unlink()
     dense.resume = True
-    with pytest.raises(UserError, match=r"resume: .*checkpoints.* that fits the run"):
+    with pytest.raises(UserError, match=r"resume: .*checkpoints.* of this run"):
         train(dense, tmp_path, digits)
 
 

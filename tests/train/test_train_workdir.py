@@ -155,7 +155,7 @@ def test_checkpoints_that_do_not_say_whose_they_are(short, digits, run):
         known = json.loads(path.read_text())
         del known["digest"], known["about"]
         path.write_text(json.dumps(sealed(known)))
-    with pytest.raises(UserError, match=r"resume: got .*checkpoints.* that fits the run"):
+    with pytest.raises(UserError, match=r"resume: got .*checkpoints.* of this run"):
         train(short(resume=True), run, digits)
 
 
