@@ -87,7 +87,11 @@ def test_a_loss_that_is_not_finite(train, tmp_path):
             "--config.foo=3",
             "config.foo: got '3', allowed: one of the fields analysis, arm, data,",
         ),
-        ("lenet5", "--config.seed=1", "model.name: got 'lenet5', allowed: one for images of 8 × 8"),
+        (
+            "lenet5",
+            "--config.seed=1",
+            "model.name: got 'lenet5', allowed: a network for images of 8 × 8",
+        ),
         ("gmp", "--config.method.density=-0.1", "method.density: got -0.1, allowed: a number in"),
     ],
 )
