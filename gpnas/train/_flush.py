@@ -95,6 +95,22 @@ def log_interval(
     spent: float,
     rates: dict[str, float],
 ) -> Replica:
+    """Writes the metrics line of one log interval and warns of the first non-finite gradients.
+
+    Args:
+      replica: The replica before the interval.
+      now: Counters at the end of the interval.
+      sums: Metrics summed over the steps of the interval.
+      plan: The plan of the run.
+      spent: Seconds of the interval.
+      rates: Further fields of the line.
+
+    Returns:
+      The replica with the line and the new counters.
+
+    Raises:
+      Diverged: If the loss or metric is not finite.
+    """
     line = train_line(replica.counters, now, sums, plan.task.metric) | rates
     logged = replica.logged(line, spent)
     if now.skipped and not replica.counters.skipped:

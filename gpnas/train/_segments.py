@@ -227,13 +227,13 @@ def up_to(body: Body) -> Body:
     once. It is one step, a mask update, unless previous steps were skipped.
     """
 
+    steps = any_length(body)
+
     def loop(
         state: TrainState, sums: Any, images: Any, labels: Any, index: Any, first: Any, end: Any
     ) -> tuple:
-        def turn(i: Any, carry: tuple) -> tuple:
-            return body(i, *carry, images, labels, index)
-
-        return jax.lax.fori_loop(state.step - first, end, turn, (state, sums))
+        at = state.step - first
+        return steps(state, sums, images, labels, index, at, end - at)
 
     return loop
 
