@@ -14,6 +14,8 @@ from gpnas.train import base
 
 EPOCHS = 10
 STEPS = 421  # per epoch
+#: The densities whose weight decay is chosen apart.
+SPARSEST = (0.005, 0.002)
 #: Training settings of LeNet-300-100 on MNIST and Fashion-MNIST, batch 128.
 RUN: dict[str, Any] = {
     "batch_size": 128,

@@ -18,11 +18,12 @@ from experiments.studies.densities import (
 from gpnas.report import Cell, Column, Table, stats
 
 
-def choice_table(records: Sequence[Record]) -> Table:
+def choice_table(caption: str, records: Sequence[Record]) -> Table:
     """Tabulates each arm's mean validation error at each weight decay, the lowest marked.
 
     Args:
-      records: Records of `coupling_tuning`.
+      caption: Caption of the table.
+      records: Records of `coupling_tuning` at two densities.
     """
     decays = sorted({_decay(record) for record in records})
     columns = [Column("arm", numeric=False), *(Column(f"weight decay {d:g}") for d in decays)]
@@ -33,7 +34,7 @@ def choice_table(records: Sequence[Record]) -> Table:
         marks = [" ←" if d == chosen[arm] else "" for d in decays]
         rows.append([Cell(arm), *(Cell(a + b) for a, b in zip(texts, marks, strict=True))])
     note = "Validation error in % at the last step, mean of two densities and three seeds."
-    return Table("Choice of the weight decay", columns, rows, [note])
+    return Table(caption, columns, rows, [note])
 
 
 def validation_error(record: Record) -> float:

@@ -10,7 +10,7 @@ seeds; weight decay as chosen by `coupling_tuning`. About two hours on 2 CPU cor
 from ml_collections import ConfigDict
 
 from experiments.studies.coupling.arms import ARMS, OURS, config_of
-from experiments.studies.coupling.config import CHOSEN
+from experiments.studies.coupling.config import weight_decay
 from gpnas.errors import UserError
 from gpnas.train import study
 
@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
             for epochs in EPOCHS:
                 try:
                     config = config_of(
-                        name, DENSITY, CHOSEN.get(name, 0.0), epochs=epochs, flops=budget
+                        name, DENSITY, weight_decay(name, DENSITY), epochs=epochs, flops=budget
                     )
                 except UserError:  # too short or too long for any density curve of this cost
                     continue
@@ -41,6 +41,6 @@ def get_config() -> ConfigDict:
         for epochs in EPOCHS:
             density = 1.0 if name not in ARMS else DENSITY
             arms[f"{name}@{epochs}"] = config_of(
-                name, density, CHOSEN.get(name, 0.0), epochs=epochs
+                name, density, weight_decay(name, DENSITY), epochs=epochs
             )
     return study("coupling_lengths", arms, densities=(), seeds=(300, 301, 302))

@@ -9,7 +9,7 @@ LeNet-300-100, 10 epochs, five densities, 20 paired seeds; weight decay as chose
 from ml_collections import ConfigDict
 
 from experiments.studies.coupling.arms import OURS, config_of
-from experiments.studies.coupling.config import CHOSEN, SEEDS
+from experiments.studies.coupling.config import SEEDS, weight_decay
 from gpnas.train import study
 
 ARMS = (OURS, "GMP sparse start", "GraNet matched", "random growth")
@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     arms = {}
     for density in DENSITIES:
         for name in ARMS:
-            config = config_of(name, density, CHOSEN.get(name, 0.0))
+            config = config_of(name, density, weight_decay(name, density))
             config.data.name = "mnist"
             arms[f"{name}@{density:g}"] = config
     return study("coupling_mnist", arms, densities=(), seeds=SEEDS)

@@ -115,7 +115,7 @@ def test_the_choice_is_the_least_mean_validation_error():
         for density, seed in itertools.product((0.02, 0.01), (0, 1))
     ]
     assert tables.chosen_decays(found) == {"GMP": 1e-4, "RigL": 5e-4}
-    rows = [[cell.text for cell in row] for row in tables.choice_table(found).rows]
+    rows = [[cell.text for cell in row] for row in tables.choice_table("Choice", found).rows]
     assert rows[0] == ["GMP", "11.50", "10.50 ←", "12.50"]
 
 
