@@ -33,8 +33,11 @@ ROOT = Path(__file__).parents[1]
 # Traced programs are many long-lived objects. With the default threshold of 700, garbage collection
 # took 6 % of the time of tests/masks; with this threshold it takes 2 % of that of all tests.
 gc.set_threshold(50_000, 20, 100)
+# Compiling takes most of a test's time. XLA's older emitters compile in half the time of its fusion
+# emitters; started processes inherit the flags.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 jax.config.update("jax_num_cpu_devices", DEVICES)
-jax.config.update("jax_disable_most_optimizations", True)  # except in tests marked `optimized`
+jax.config.update("jax_disable_most_optimizations", True)
 CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(_files.cache_home() / "compiled"))
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -82,15 +85,6 @@ def strict() -> Iterator[None]:
     """Disables implicit promotion of dtypes and ranks."""
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
-
-
-@pytest.fixture(autouse=True)
-def optimizations(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Enables compiler optimizations in tests marked `optimized`, which read or time programs."""
-    wanted = request.node.get_closest_marker("optimized") is not None
-    jax.config.update("jax_disable_most_optimizations", not wanted)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")

@@ -245,6 +245,7 @@ def fill(ratio: jax.Array, weight: jax.Array, budget: jax.Array, full: Any = Fal
     return jnp.where(filled, 1.0, jnp.minimum(scale(filled) * ratio, 1.0))
 
 
+@jax.jit
 def round_to_total(wanted: jax.Array, total: jax.Array) -> jax.Array:
     """Rounds to (leaves,) int32 of exact sum, each within 1 of `wanted`, by largest remainders.
 

@@ -73,13 +73,18 @@ def units(masks: Any, axes: AxesTable | None = None) -> dict[str, tuple[jax.Arra
 
 def layers(masks: Any) -> list[LeafSummary]:
     """Returns one summary per masked leaf, in natural order; runs on the host."""
-    connected = units(masks)
+    counts = jax.device_get(_counts(masks))  # of one program
     return [
-        LeafSummary(
-            path,
-            tuple(mask.shape),
-            int(jnp.sum(mask)),
-            *(int(jnp.sum(~u)) for u in connected[path]),
-        )
+        LeafSummary(path, tuple(mask.shape), *map(int, counts[path]))
         for path, mask in masked_leaves(masks).items()
     ]
+
+
+@jax.jit
+def _counts(masks: Any) -> dict[str, list[jax.Array]]:
+    """Returns by leaf the numbers of active weights, inactive inputs and inactive outputs."""
+    connected = units(masks)
+    return {
+        path: [jnp.sum(mask), *(jnp.sum(~u) for u in connected[path])]
+        for path, mask in masked_leaves(masks).items()
+    }

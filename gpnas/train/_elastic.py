@@ -22,7 +22,7 @@ from gpnas.errors import UserError
 from gpnas.masks import apply
 from gpnas.models import removable_blocks
 from gpnas.train._plan import Plan, make_plan
-from gpnas.train._program import Program, make_program
+from gpnas.train._program import Program, initial_state, jit_once, make_program
 from gpnas.train._rebuild import Rebuild, check_rebuilt, find_rebuild, with_structure_of
 from gpnas.train._state import TrainState
 from gpnas.units import (
@@ -98,7 +98,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
             return program, _with_initialized_units(plan, state) if is_full else state
         state = _in_widths(plan, state, state.mask_state.units, widths)
         small, own = built(rebuild.architecture(plan.task.model, state.params, widths))
-        state = with_structure_of(_shapes(own), state)
+        state = with_structure_of(_shapes(small), state)
         state = _with_initialized_units(small, state)
         own = own._replace(
             to_full_shape=functools.partial(_to_full_shape, small, sizes, whole),
@@ -108,7 +108,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
         return own, state
 
     full = make_program(plan, placed)
-    whole = _shapes(full), plan.variables
+    whole = _shapes(plan), plan.variables
     network = rebuild.architecture(plan.task.model, plan.variables["params"], sizes)
     made[json.dumps(network)] = plan, full
     base = full._replace(
@@ -192,7 +192,7 @@ def _with_initialized_units(plan: Plan, state: TrainState) -> TrainState:
     if all(own.all() for own in initialized.values()):
         return state
     key = jax.random.fold_in(jax.random.fold_in(state.key, _NEW_UNITS), state.step)
-    draw = jax.jit(plan.task.init)
+    draw = jit_once(plan.task.init)
     fresh = draw(key, jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype))
     variables = {"params": state.params, **state.model_state}
     old = weight_masks(_groups(plan), initialized, variables)
@@ -202,8 +202,8 @@ def _with_initialized_units(plan: Plan, state: TrainState) -> TrainState:
     return dataclasses.replace(state, params=params, model_state=variables)
 
 
-def _shapes(program: Program) -> TrainState:
-    return jax.eval_shape(lambda key: program.init([key])[0], jax.random.key(0))
+def _shapes(plan: Plan) -> TrainState:
+    return jax.eval_shape(functools.partial(initial_state, plan), jax.random.key(0))
 
 
 def _to_full_shape(plan: Plan, sizes: Mapping[str, int], whole: tuple, tree: Any) -> Any:

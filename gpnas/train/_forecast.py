@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gpnas.methods import Method
 from gpnas.units import Macs, training_macs
@@ -48,7 +47,7 @@ def expected(
     return {
         "params": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "weights": weights,
-        f"density{suffix}": float(method.forecast.density(jnp.int32(steps))),
+        f"density{suffix}": float(jax.jit(method.forecast.density)(steps)),
         f"mean_training_density{suffix}": mean_density,
         "inference_macs_dense": dense_macs,
         f"train_flops{suffix}": 6 * method.forecast.relative_step_cost * trained * images,
@@ -72,7 +71,7 @@ def mask_updates(
         return evaluations // durations["patience"]
     if "every" not in durations or not method.gates.masked:  # masks only report the gates
         return None
-    return int(np.sum(np.asarray(jax.vmap(method.transform.may_change)(jnp.arange(steps)))))
+    return int(jnp.sum(jax.jit(jax.vmap(method.transform.may_change))(jnp.arange(steps))))
 
 
 def few_updates(updates: float | None, durations: Mapping[str, int], steps: int) -> str:

@@ -138,7 +138,7 @@ def learning_rate(
     """
     length = total_steps // trainings
     schedule = _learning_rate(config, length, "optimizer")
-    return lambda step: jnp.asarray(schedule(jnp.int32((step - 1) % length)), jnp.float32)
+    return jax.jit(lambda step: jnp.asarray(schedule((step - 1) % length), jnp.float32))
 
 
 def _learning_rate(config: ConfigDict, total_steps: int, section: str) -> optax.Schedule:

@@ -126,20 +126,36 @@ def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: i
     )
 
 
+def jit_once(f: Callable, **options: Any) -> Callable:
+    """Returns `jax.jit(f, **options)` for a program that runs once.
+
+    On a CPU it is compiled without most optimizations, which take longer than such a program runs.
+    """
+    if jax.default_backend() == "cpu":
+        options["compiler_options"] = {
+            "xla_backend_optimization_level": 0,
+            "xla_cpu_use_fusion_emitters": False,
+            "xla_llvm_disable_expensive_passes": True,
+        }
+    return jax.jit(f, **options)
+
+
+def initial_state(plan: Plan, key: jax.Array, loaded: Any = None) -> TrainState:
+    """Returns the initial state of a seed, see `init_state`."""
+    inputs = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
+    return init_state(
+        plan.task, plan.method, plan.tx, inputs, key, gate_tx=plan.gate_tx, loaded=loaded
+    )
+
+
 def _make_init(plan: Plan, shard_min_size: int) -> tuple[Any, Callable]:
     """Returns shardings of a state (None: replicated), and `(key, loaded) → state`."""
-
-    def init_one(key: jax.Array, loaded: Any) -> TrainState:
-        inputs = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
-        return init_state(
-            plan.task, plan.method, plan.tx, inputs, key, gate_tx=plan.gate_tx, loaded=loaded
-        )
-
+    init_one = functools.partial(initial_state, plan)
     if not shard_min_size:
-        return None, jax.jit(init_one)
-    like = jax.eval_shape(init_one, jax.random.key(0), None)
+        return None, jit_once(init_one)
+    like = jax.eval_shape(init_one, jax.random.key(0))
     layout = _placement.shardings(like, shard_min_size, _placement.mesh())
-    spread = jax.jit(init_one, out_shardings=layout)
+    spread = jit_once(init_one, out_shardings=layout)
 
     def init(key: jax.Array, loaded: Any) -> TrainState:
         return _placement.fetch(spread(*_placement.put((key, loaded))))

@@ -1,8 +1,8 @@
 """Does coupling help weights? Development, its ablations and rivals at equal FLOPs.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, five densities, 20 paired seeds. The weight decay of each
-arm was chosen by `coupling_tuning`, once for 5, 2 and 1 % and once for 0.5 and 0.2 %. About three
-hours on 2 CPU cores.
+arm was chosen by `coupling_tuning` at 5, 2 and 1 %, and by `coupling_tuning_sparsest` at 0.5 and
+0.2 %. About three hours on 2 CPU cores.
 
     python experiments/reproduce.py coupling
 """
@@ -29,7 +29,7 @@ CHOSEN: dict[str, float] = {
     "GraNet": 0.0005,
     "GMP": 0.0005,
 }
-#: The same at 0.5 and 0.2 %; other arms have the same value there, or were not tuned.
+#: Other values chosen by `coupling_tuning_sparsest`, at 0.5 and 0.2 %.
 CHOSEN_SPARSEST: dict[str, float] = {
     "development": 0.0005,
     "random growth": 0.0005,

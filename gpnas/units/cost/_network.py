@@ -136,6 +136,6 @@ def training_macs(
     """
     # Long runs are sampled at 2^20 equally spaced steps.
     at = jnp.arange(steps) if steps <= _MANY else jnp.linspace(0, steps - 1, _MANY).astype(int)
-    active = np.array(jax.vmap(density)(at), np.float64)
-    dense = np.array(jax.vmap(dense_gradient)(at), np.float64)
+    both = jax.jit(lambda at: (jax.vmap(density)(at), jax.vmap(dense_gradient)(at)))  # one program
+    active, dense = (np.array(values, np.float64) for values in both(at))
     return float(np.mean((2 * active + dense + (1 - dense) * active) / 3)), float(np.mean(active))
