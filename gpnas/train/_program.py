@@ -31,6 +31,11 @@ from gpnas.train._state import TrainState
 from gpnas.train._step import ANY, OBSERVING, PLAIN, Metrics, init_state, make_step
 from gpnas.train.task import Metric
 
+_COMPILE_FAST = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_llvm_disable_expensive_passes": True,
+}
 _AUGMENT = zlib.crc32(b"augment")  # derives augmentation keys from the key of a step
 
 
@@ -131,13 +136,16 @@ def jit_once(f: Callable, **options: Any) -> Callable:
 
     On a CPU it is compiled without most optimizations, which take longer than such a program runs.
     """
-    if jax.default_backend() == "cpu":
-        options["compiler_options"] = {
-            "xla_backend_optimization_level": 0,
-            "xla_cpu_use_fusion_emitters": False,
-            "xla_llvm_disable_expensive_passes": True,
-        }
-    return jax.jit(f, **options)
+    if jax.default_backend() != "cpu":
+        return jax.jit(f, **options)
+    fast = jax.jit(f, compiler_options=_COMPILE_FAST, **options)
+
+    def call(*args: Any) -> Any:
+        # JAX refuses compiler options in a traced function, `eval_shape` for example.
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args))
+        return f(*args) if traced else fast(*args)
+
+    return call
 
 
 def initial_state(plan: Plan, key: jax.Array, loaded: Any = None) -> TrainState:

@@ -17,8 +17,11 @@ from gpnas import data
 from gpnas.methods import METHODS, duration
 from gpnas.records import read_lines
 from gpnas.train import config_key, settings, train
+from tests.cases import some
 
 FOLDER = Path(__file__).parents[2] / "configs"
+#: Configs that are trained in each run of the tests; their methods are tested in tests/methods.
+OFTEN = {"development", "development_cost", "resnet_tpu", "lottery", "l0", "npn_expand", "serene"}
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "front"))
 
 RECORD = {"checkpoints", "class_names", "digest", "kinds",
@@ -85,7 +88,7 @@ def small(name):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_stage")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", some(NAMES, OFTEN))
 def test_it_trains(name, digits, tmp_path, all_saves):
     config = small(name)
     with all_saves() as saves:

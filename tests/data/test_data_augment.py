@@ -192,6 +192,7 @@ def test_inputs_that_are_no_images(text):
         augment.parse(text, (jnp.ones((4, 3)), jnp.ones((4, 2))), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", ["sharded", "pmap"])
 def test_devices_augment_as_one_does(spread):
     """`mixup` included, whose partner may be on another device."""

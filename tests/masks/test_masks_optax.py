@@ -19,6 +19,7 @@ from gpnas.masks import (
     transition,
     update_leaves,
 )
+from tests.cases import some
 
 PARAMS = {"w": jnp.arange(1.0, 13.0).reshape(4, 3) / 10, "b": jnp.ones(3)}
 OLD = update_leaves(init_masks(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 3 > 0})
@@ -72,6 +73,8 @@ def optimizers():
     return found
 
 
+#: One optimizer of each kind of state.
+OFTEN = {"sgd", "adam", "adamw", "lbfgs", "muon", "schedule_free_adamw", "chain", "partition"}
 ALL = optimizers() | {
     "chain": optax.chain(ADAM, optax.sgd(0.1, momentum=0.9)),
     "MultiSteps": optax.MultiSteps(ADAM, 2).gradient_transformation(),
@@ -103,7 +106,7 @@ def test_what_is_refused_is_documented():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", some(ALL, OFTEN))
 def test_growing_and_pruning_under_every_optimizer(name):
     tx, params = ALL[name], apply(OLD, PARAMS)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
@@ -136,7 +139,7 @@ NOT_INSIDE = REFUSED | {"MultiSteps", "dpsgd"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", some(ALL, OFTEN))
 def test_sparsify_around_every_optimizer(name):
     """From the old masks to the new; both as in a loop that calls `transition`."""
     tx = sparsify(ALL[name], SWAP, jax.random.key(0))

@@ -257,6 +257,7 @@ def test_paths_are_in_natural_order():
     assert tree.lookup({}, "x", 7) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "transform",
     [

@@ -15,6 +15,7 @@ import pytest
 from gpnas.masks import MaskContext, apply, finite, init_masks, masked, masked_leaves
 from gpnas.methods import METHODS, build
 from tests import traces
+from tests.cases import some
 
 PARAMS = {
     "Dense_0": {"kernel": jnp.zeros((12, 16)), "bias": jnp.zeros(16)},
@@ -27,6 +28,8 @@ STEPS, DENSITY = 40, 0.2
 NAMES = ["dense"] + [
     name for name, f in METHODS.items() if "allocation" in inspect.signature(f).parameters
 ]
+#: One method of each kind of update.
+OFTEN = {"acdc", "development", "gmp", "iterative", "rigl", "snip"}
 SETTINGS = {
     "acdc": {"phases": 3},
     "dense": {},
@@ -127,7 +130,7 @@ def size(masks):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", some(NAMES, OFTEN))
 def test_one_trace_serves_the_schedule(name):
     run(name).course()  # a second trace is an error
     told = run(name).course(4, np.nan)
@@ -188,7 +191,7 @@ def test_may_change_is_honest(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", some(NAMES, OFTEN))
 def test_masked_and_scan_and_vmap_change_no_mask(name):
     many = run(name).batched()
     for step, (_, masks, *_) in enumerate(run(name).course()):

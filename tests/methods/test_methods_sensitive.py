@@ -12,6 +12,7 @@ from gpnas.errors import UserError
 from gpnas.masks import masked_leaves
 from gpnas.methods import Method, build
 from gpnas.train import base, train, train_replicas
+from tests.cases import some
 from tests.times import TIMES
 
 CUTS = (20, 40)  # of the looks at steps 10 to 50: one after a cut, and the last, cut nothing
@@ -79,7 +80,7 @@ def living(state):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", some(METHODS, ["lobster", "specified", "upper bound"]))
 def test_density_falls_at_plateaus_only(name, whole):
     record, _, states = whole(name)
     assert list(states) == [10, 20, 30, 40, 50]

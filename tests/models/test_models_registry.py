@@ -10,6 +10,7 @@ import pytest
 from gpnas import masks as gm
 from gpnas import models, units
 from gpnas.errors import UserError
+from tests.cases import some
 
 NETS = {
     "lenet300": (models.LeNet300(num_classes=4, widths=(12, 8)), (8, 8, 1)),
@@ -28,7 +29,9 @@ def variables_of(module, shape):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in NETS if models.has_widths(NETS[name][0])])
+@pytest.mark.parametrize(
+    "name", some((name for name in NETS if models.has_widths(NETS[name][0])), ["lenet5"])
+)
 def test_the_rebuilt_network_of_compact_arrays_computes_the_same(name):
     module, shape = NETS[name]
     variables, images = variables_of(module, shape), jnp.ones((2, *shape))
@@ -48,7 +51,9 @@ def test_the_rebuilt_network_of_compact_arrays_computes_the_same(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("resnet", 6), ("cellnet", 24)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("resnet", 6), pytest.param("cellnet", 24, marks=pytest.mark.exhaustive)]
+)
 def test_a_missing_block_is_a_silent_one(name, count):
     module, shape = NETS[name]
     variables, images = variables_of(module, shape), jnp.ones((2, *shape))

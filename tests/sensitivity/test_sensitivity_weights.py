@@ -73,6 +73,7 @@ def test_specified_asks_for_labels(net):
         weights.specified(unlabelled, net.params)
 
 
+@pytest.mark.slow
 def test_the_decay_of_half_precision_weights_is_that_of_float32():
     decay = shrink(1e-4, weights.of_loss)
     found = []

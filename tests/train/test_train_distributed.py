@@ -173,7 +173,7 @@ def test_two_processes_of_which_one_is_lost_train_as_one(launch, training, tmp_p
     as_one(folder, one)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_state_that_two_processes_split_and_stream_is_as_a_replicated_one(launch, training, one):
     folder, command = training
     both = launch(*command, "--config.train.shard_min_size=256", *STREAM)

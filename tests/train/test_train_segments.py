@@ -14,6 +14,7 @@ from gpnas.train import _segments, train
 from gpnas.train._plan import make_plan
 from gpnas.train._program import _REPLICA_AXES, make_bodies, make_program
 from tests import jaxprs
+from tests.cases import some
 
 METHODS = {
     "dense": {},
@@ -102,10 +103,7 @@ def as_numbers(tree):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.exhaustive if name in ("gmp", "rigl", "ste") else ())
-        for name in METHODS
-    ],
+    some(METHODS, ["development", "development_units"]),
 )
 def test_segments_are_the_scan(name, plan_of, digits):
     states, metrics = run(plan_of(name, "scan"), digits)
@@ -125,7 +123,10 @@ def test_segments_are_the_scan(name, plan_of, digits):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoiled", "replicas", "backend"),
-    [((15,), 1, "gpu"), ((20, 21, 22), 1, "cpu"), ((20,), 2, "gpu")],
+    some(
+        [((15,), 1, "gpu"), ((20, 21, 22), 1, "cpu"), ((20,), 2, "gpu")],
+        [((20,), 2, "gpu")],
+    ),
 )
 def test_a_deferred_mask_update_is_done_at_the_next_step(
     spoiled, replicas, backend, plan_of, digits, monkeypatch
@@ -142,12 +143,20 @@ def test_a_deferred_mask_update_is_done_at_the_next_step(
         runs.append(run(plan, digits, replicas, spoiled)[0])
         monkeypatch.setattr(jax, "default_backend", lambda: backend)
     for expected, found in zip(*map(as_numbers, runs), strict=True):
-        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        jax.tree.map(_assert_same, found, expected)
         assert not found.mask_state.skips.pending
         assert sum(found.counters.grown.values()) > 0
     assert [int(state.mask_state.skips.steps) for state in runs[1]] == [
         *[0] * (replicas - 1), len(spoiled),
     ]  # fmt: skip
+
+
+def _assert_same(found, expected):
+    """Floats differ by rounding, since the programs do; masks and counts do not."""
+    if jnp.issubdtype(jnp.asarray(found).dtype, jnp.floating):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_mask_update_waits_for_no_loop_but_its_own(plan_of, digits, monkeypatch):

@@ -101,7 +101,7 @@ def test_top_k_is_exact_with_ties(options):
     assert set(found.details["selected"].values()) == {400}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_compilations_are_one(options):
     found = MEASUREMENTS["compilations"](options)
     assert (found.value, found.holds) == (1, True)

@@ -42,7 +42,7 @@ def test_collectives_of_loops_and_branches():
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_split_step_is_compiled(tmp_path: pathlib.Path):
     found = MEASUREMENTS["sharded_step_vit"](Options({}, tmp_path, fast=True))
     dense, masked = (found.details[name] for name in ("dense", "masked"))

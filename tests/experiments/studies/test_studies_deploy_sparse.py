@@ -34,7 +34,7 @@ def test_density(density):
     assert counts == [max(1, round(density * a * b)) for a, b in SHAPES]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_request():
     request = {"shapes": SHAPES, "densities": [0.5], "batches": [1, 2], "rounds": 2, "seed": 0}
     done = subprocess.run(

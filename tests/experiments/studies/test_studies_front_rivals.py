@@ -16,6 +16,7 @@ from gpnas.models import ConvNet, linen
 from gpnas.records import append_line, read_lines
 from gpnas.search.spaces import cost_of
 from gpnas.units import resize
+from tests.cases import some
 
 IMAGE = (8, 8, 1)
 SPACE = space.widths(IMAGE, 10)
@@ -84,7 +85,7 @@ def test_a_narrower_child_keeps_the_largest_units():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fraction", [0.5, 0.75])
+@pytest.mark.parametrize("fraction", some([0.5, 0.75], [0.5]))
 def test_a_fraction_of_a_slimmable_network_is_a_network_of_its_own(fraction):
     whole = (4, 8, 8, 12)
     variables = begun(whole)
@@ -169,11 +170,11 @@ ARMS = (
 )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "arms",
     [
-        pytest.param(ARMS, id="all", marks=pytest.mark.exhaustive),
+        pytest.param(ARMS, id="all"),
         pytest.param(("growing only", "random widths"), id="some"),
     ],
 )
@@ -200,7 +201,7 @@ def test_rivals_that_are_trained_once(study, costs, arms):
     assert section.figures[0].file("svg").startswith(b"<?xml")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_slimmable_network_is_evaluated_at_each_level(study):
     config, options = study("slimmable")
     run(config, options)
@@ -211,10 +212,8 @@ def test_a_slimmable_network_is_evaluated_at_each_level(study):
     assert record["train_flops"] == pytest.approx(record["train_flops_front"], rel=0.5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "arm", [pytest.param("random search", marks=pytest.mark.exhaustive), "LEMONADE"]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("arm", ["random search", "LEMONADE"])
 def test_a_search_goes_on_from_budget_to_budget(study, arm):
     config, options = study(arm)
     run(config, options)

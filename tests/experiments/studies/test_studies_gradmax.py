@@ -36,7 +36,7 @@ def by(records, arm):
     return [r for r in records if r["arm"] == arm]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_each_student_is_taught_once(records):
     units = [(r["arm"], r["seed"]) for r in records]
     assert sorted(units) == sorted((a, s) for a in small().arms for s in range(3))

@@ -26,7 +26,7 @@ def small(**changes):
     return config
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_study_writes_each_architecture_once_and_goes_on(tmp_path):
     path = score_sample(small(architectures=20), str(tmp_path))
     first = read_lines(path)

@@ -128,7 +128,7 @@ def test_synflow_leaves_norms_out():
     assert scores(Net(norms=True), ["synflow"], images, labels) == bare
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_supernet_scores_as_one_of_its_networks(monkeypatch):
     monkeypatch.setattr(cell201, "STAGES", 1)  # three would take three times as long to compile
     images, labels = batch((4, 8, 8, 1))

@@ -37,7 +37,7 @@ def told(path):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
     methods = ("random", "weight sharing", "ASHA")
     path = share(small(methods=methods), str(tmp_path / "whole"))
