@@ -1,4 +1,4 @@
-"""Streamed training examples: the run of a training set on the device, to the last bit."""
+"""Streamed training examples: the run of a training set on the device."""
 
 import importlib.util
 import json
