@@ -22,7 +22,7 @@ from flax import nnx
 from jax import export
 from jax.extend.core import jaxpr_as_fun
 
-from gpnas.errors import UserError, how_to_install
+from gpnas.errors import UserError, explained, how_to_install
 from gpnas.masks import tree
 from gpnas.models import call
 
@@ -84,11 +84,9 @@ def require_packages(field: str, got: str, extra: str, packages: Sequence[str]) 
       UserError: For a missing package.
     """
     for package in packages:
-        try:
+        allowed = f"it with {package} installed: {how_to_install(extra)}"
+        with explained(field, got, allowed, ImportError):
             importlib.import_module(package)
-        except ImportError as error:
-            allowed = f"it with {package} installed: {how_to_install(extra)} ({error})"
-            raise UserError(field, got, allowed) from error
 
 
 def check_opset(opset: object) -> None:

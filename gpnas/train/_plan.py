@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from gpnas import models, plugins
 from gpnas.data import Dataset, augment, require_kind, standardize
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError, explained
 from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
 from gpnas.train import _patience
@@ -296,12 +296,8 @@ def _check_step(
         state = init_state(task, method, tx, zeros[0][:1], key, gate_tx=gate_tx)
         return step(state, zeros)
 
-    try:
+    with explained("method.name", name, "one that can analyse this network", *_MISFITS):
         jax.eval_shape(jax.vmap(first, axis_name=axis), jax.random.split(jax.random.key(0), 1))
-    except _MISFITS as error:
-        raise UserError(
-            "method.name", name, f"one that can analyse this network ({brief(error)})"
-        ) from error
 
 
 def _batch_size(train: ConfigDict, images: int) -> int:
