@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 
 from gpnas.report import _svg
 
+WIDE, NARROW = 760.0, 380.0  # widths of figures for wide and narrow screens, in pixels
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Panel:

@@ -12,14 +12,13 @@ from matplotlib.ticker import NullLocator
 
 from gpnas.report import _front_results as results
 from gpnas.report import formatting, stats, style
-from gpnas.report._axes import set_limits, set_scale, thin_ticks
-from gpnas.report._figures import FigureSpec, Panel
+from gpnas.report._axes import mark_estimate, set_limits, set_scale, thin_ticks
+from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Summary
 from gpnas.report._labels import fit, place_labels, text_width
 from gpnas.report._lines import steps_axis
 from gpnas.report._read_front import Front
 
-_WIDE, _NARROW = 760.0, 380.0
 _MOST_LAYERS = 24
 _SMALL = (264.0, 230.0)
 _PRUNED, _GROWN = style.COLOURS["c1"][0], style.COLOURS["c3"][0]
@@ -73,7 +72,7 @@ def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec
 
     def panel(width: float) -> Panel:
         draw = functools.partial(_draw_against, fronts, "macs", "MACs per example", True)
-        height = 390.0 * (width / _WIDE) ** 0.3
+        height = 390.0 * (width / WIDE) ** 0.3
         return Panel(
             draw, f"Test {metric.title}: {label}.", width, height, (58.0, 18.0, 14.0, 46.0)
         )
@@ -83,8 +82,8 @@ def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec
         f"front_macs{ending}",
         heading,
         caption,
-        [panel(_WIDE)],
-        [panel(_NARROW)],
+        [panel(WIDE)],
+        [panel(NARROW)],
         short="Front" + where,
     )
 
@@ -160,13 +159,7 @@ def _draw_against(fronts: Sequence[Front], x: str, axis: str, named: bool, ax: A
         colour = style.colour(series)
         ax.plot([at for at, _ in own], [e.mean for _, e in own], color=colour, lw=1.6, alpha=0.8)
         for at, e in own:
-            if e.half is not None:
-                ax.plot([at, at], [e.mean - e.half, e.mean + e.half], color=colour, lw=2)
-            face, edge = (colour, style.PAPER) if e.n > 1 else (style.PAPER, colour)
-            marker = style.marker(series)
-            ax.plot(
-                [at], [e.mean], marker, ms=8 if named else 6, mfc=face, mec=edge, mew=1.4, zorder=4
-            )
+            mark_estimate(ax, at, e, series, 8 if named else 6)
     if named:
         place_labels(ax, _labels(points))
 
@@ -214,7 +207,7 @@ def _widths_figure(front: Front, ending: str, where: str) -> FigureSpec | None:
 
     return FigureSpec(
         f"front_widths{ending}", f"Widths over the run{where}", caption,
-        [panel(_WIDE)], [panel(_NARROW)], short="Widths" + where,
+        [panel(WIDE)], [panel(NARROW)], short="Widths" + where,
     )  # fmt: skip
 
 

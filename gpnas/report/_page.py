@@ -295,11 +295,7 @@ def _cards(summary: Summary) -> list[Block]:
                     "what": "filters" if signed else "active weights of each input pixel",
                     "caption": caption,
                 }
-                for image, signed, caption in (
-                    (picture.live, False, picture.caption),
-                    (picture.filters, True, picture.filters_caption),
-                )
-                if image is not None
+                for image, signed, caption in picture.images
             ],
         }
         for picture in _pictures.pictures(summary)

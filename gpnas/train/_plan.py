@@ -66,7 +66,7 @@ class Plan(NamedTuple):
         percentages resolved.
       expected: Expected cost, see `gpnas.train._forecast.expected`.
       variables: Shapes of the network's variables.
-      groups: Unit groups of the network, if the method develops units.
+      groups: Unit groups of the network; empty if the method does not develop units.
       supernet: The network at full width.
       augment: Augmentation of training batches, from `data.augment`.
       stream: Steps whose examples are sent to the devices at once; 0 if the training set is on the
@@ -89,7 +89,7 @@ class Plan(NamedTuple):
     durations: dict[str, int]
     expected: dict[str, float]
     variables: Any
-    groups: UnitGroups | None
+    groups: UnitGroups
     supernet: Supernet
     augment: augment.Augmentation
     stream: int
@@ -110,7 +110,7 @@ class _Network(NamedTuple):
     macs: Macs
     axes: AxesTable
     layers: Layers
-    groups: UnitGroups | None
+    groups: UnitGroups
     costs: CostModel | None
     augment: augment.Augmentation
     batch: Any
@@ -144,7 +144,7 @@ def make_plan(
         raise UserError("train.epochs", config.train.epochs, allowed)
     task = task or _make_task(config, data, axis, architecture)
     network = _make_network(config, data, axis, task, batch_size)
-    supernet = supernet or _supernet(network)
+    supernet = supernet or Supernet(network.groups.sizes, network.costs)
     evaluations = -(-config.train.epochs // config.train.eval_every)
     method, durations = _make_method(
         config, data, network, supernet, total_steps, batch_size, evaluations
@@ -206,7 +206,7 @@ def _make_network(
         models.count_macs(task.model.infer, variables, jax.ShapeDtypeStruct(one.shape, one.dtype)),
         axes,
         layers_of(variables["params"], axes),
-        units_of(task.model, variables, inputs) if needs_unit_groups(config.method.name) else None,
+        _groups(config.method.name, task, variables, inputs),
         _costs(config.method.name, task, variables, one),
         augmented,
         trained,
@@ -221,9 +221,9 @@ def _costs(name: str, task: Task, variables: Any, inputs: Any) -> CostModel | No
     return cost_model(task.model.infer, variables, one, blocks=blocks)
 
 
-def _supernet(network: _Network) -> Supernet:
-    groups = network.groups.groups if network.groups else ()
-    return Supernet({group.name: group.size for group in groups}, network.costs)
+def _groups(name: str, task: Task, variables: Any, inputs: jax.ShapeDtypeStruct) -> UnitGroups:
+    needed = needs_unit_groups(name)
+    return units_of(task.model, variables, inputs) if needed else UnitGroups((), ())
 
 
 def _make_method(
@@ -242,7 +242,7 @@ def _make_method(
     if sided and "allocation" in parameters and "allocation" not in settings:
         allowed = "a value, since the default ignores in_axis and out_axis of model.axes"
         raise UserError("method.allocation", None, allowed)
-    groups, per_weight = network.groups, network.macs.per_weight
+    per_weight = network.macs.per_weight
     method = build(
         settings,
         total_steps=total_steps,
@@ -254,13 +254,14 @@ def _make_method(
         axes=layers.axes,
         macs={name: per_weight[path] for name, path in layers.whole.items() if path in per_weight},
         params=network.variables["params"],
-        groups=groups,
+        groups=network.groups,
         sizes=supernet.sizes,
         costs=supernet.costs,
     )
     if axes:
         allowed = "none for a method that develops units, has gates or trains several times"
-        if groups is not None or method.gates.reads_network or method.trainings > 1:
+        units = needs_unit_groups(settings["name"])
+        if units or method.gates.reads_network or method.trainings > 1:
             raise UserError("model.axes", config.model.axes.to_dict(), allowed)
         method = method._replace(transform=with_axes(method.transform, axes))
     _check_trainings(config.train, method.trainings)
