@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 
 _LONG = 300  # characters of a field or value in a message; paths are not shortened
@@ -34,6 +34,22 @@ class UserError(ValueError):
             f"{one_line(field, _LONG)}: got {one_line(repr(got), _LONG)},"
             f" allowed: {one_line(allowed, _LONGEST)}"
         )
+
+
+def check_choice(field: str, got: object, choices: Iterable[object], before: str = "") -> None:
+    """Checks that a value is one of the choices.
+
+    Args:
+      field, got: As for `UserError`.
+      choices: All valid values.
+      before: Text of the message before the choices.
+
+    Raises:
+      UserError: If it is not.
+    """
+    known = list(choices)
+    if got not in known:
+        raise UserError(field, got, before + ", ".join(map(str, known)))
 
 
 @contextlib.contextmanager

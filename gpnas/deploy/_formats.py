@@ -22,7 +22,7 @@ from flax import nnx
 from jax import export
 from jax.extend.core import jaxpr_as_fun
 
-from gpnas.errors import UserError, explained, how_to_install
+from gpnas.errors import UserError, check_choice, explained, how_to_install
 from gpnas.masks import tree
 from gpnas.models import call
 
@@ -52,8 +52,7 @@ def require_formats(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -
       UserError: For an unknown format, or a missing package.
     """
     for name in formats:
-        if name not in known:
-            raise UserError("formats", name, ", ".join(known))
+        check_choice("formats", name, known)
         extra, packages = EXTRAS[name]
         require_packages("formats", name, extra, packages)
 

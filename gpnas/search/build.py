@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from gpnas import plugins
 from gpnas._files import tuples
 from gpnas.data import Dataset
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.search._config import check_search, check_trained, is_table
 from gpnas.search._history import History, Propose, minimised
 from gpnas.search._jobs import Recipe
@@ -183,8 +183,7 @@ def _metrics(
     """Returns objectives and reported metrics, and checks that they exist."""
     for field, known in (("objectives", [*searched]), ("reports", [*reported])):
         for name in settings[field]:
-            if name not in known:
-                raise UserError(field, name, ", ".join(known))
+            check_choice(field, name, known)
     objectives = tuple(settings["objectives"])
     if not objectives or len(set(objectives)) < len(objectives):
         raise UserError("objectives", objectives, f"one or more, each once: {[*searched]}")

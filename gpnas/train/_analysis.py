@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.data import Dataset, standardize
-from gpnas.errors import UserError
+from gpnas.errors import check_choice
 from gpnas.gates import Forward
 from gpnas.masks import apply
 from gpnas.sensitivity import curvature, entropy, neurons
@@ -24,8 +24,7 @@ def check(names: Sequence[str]) -> None:
       UserError: For an unknown name.
     """
     for name in names:
-        if name not in ANALYSES:
-            raise UserError("analysis", name, ", ".join(ANALYSES))
+        check_choice("analysis", name, ANALYSES)
 
 
 def analyse(

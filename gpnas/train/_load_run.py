@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gpnas.data import Dataset
-from gpnas.errors import UserError, explained
+from gpnas.errors import UserError, check_choice, explained
 from gpnas.train import _checkpoint
 from gpnas.train._config import config_from_json, config_key
 from gpnas.train._load_data import load_data
@@ -66,8 +66,7 @@ def load_run(
       UserError: If there is no such network, the run has not finished, or its checkpoints or data
         are missing.
     """
-    if network not in NETWORKS:
-        raise UserError("network", network, ", ".join(NETWORKS))
+    check_choice("network", network, NETWORKS)
     record = _record(workdir)
     broken = (AttributeError, LookupError, TypeError, ValueError)
     allowed = "a run's record, with its config"

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from gpnas import models, plugins
 from gpnas.data import Dataset, augment, require_kind, standardize
-from gpnas.errors import UserError, explained
+from gpnas.errors import UserError, check_choice, explained
 from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
 from gpnas.train import _patience
@@ -317,10 +317,10 @@ def _batch_size(train: ConfigDict, images: int) -> int:
 
 def _check_train(train: ConfigDict) -> None:
     set_deterministic(train.deterministic)
+    check_choice("train.loop", train.loop, _LOOPS)
     devices, steps = jax.device_count(), train.profile
     trace = len(steps) == 2 and all(type(n) is int for n in steps) and 0 <= steps[0] < steps[1]
     for field, fine, allowed in (
-        ("loop", train.loop in _LOOPS, ", ".join(_LOOPS)),
         *((field, train[field] >= 1, "1 or more") for field in _COUNTS),
         ("batch_size", train.batch_size % devices == 0, f"a multiple of the {devices} devices"),
         ("shard_min_size", train.shard_min_size >= 0, "0 or more"),

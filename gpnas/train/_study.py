@@ -15,7 +15,7 @@ from gpnas._files import append_line, read_lines, records_path
 from gpnas._locks import locked
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.sections import check_section
 from gpnas.train._config import check_config, config_key
 from gpnas.train._load_data import load_data
@@ -202,8 +202,7 @@ def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
     Raises:
       UserError: If the config of any run is invalid.
     """
-    if config.replicas not in _REPLICAS:
-        raise UserError("replicas", config.replicas, ", ".join(_REPLICAS))
+    check_choice("replicas", config.replicas, _REPLICAS)
     done = _done(records_path(results, config.study))
     images: dict[str, Dataset] = {}
     found = []
