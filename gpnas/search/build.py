@@ -75,16 +75,15 @@ def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None
       UserError: If any field is invalid.
     """
     check_search(settings)
-    for field, least in (("evaluations", 1), ("seed", 0)):
-        check_whole(settings, field, least)
-    check_whole({"failures": FAILURES, **settings}, "failures", 1)
+    numbers = {"failures": FAILURES, **settings}
+    check_whole(numbers, {"evaluations": 1, "seed": 0, "failures": 1})
     if is_table(settings["space"]):
         return _on_a_table(settings, settings["space"].removeprefix("table:"))
     return _with_training(settings, folder)
 
 
 def _on_a_table(settings: Mapping[str, Any], name: str) -> Search:
-    check_whole(settings, "columns", 0)
+    check_whole(settings, {"columns": 0})
     table = load_table(name, settings["columns"])
     objectives, reports = _metrics(settings, table.metrics, table.metrics)
     propose = build_strategy(table.space, objectives, settings["strategy"])
@@ -105,8 +104,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     if make is None:
         raise UserError("space", settings["space"], ", ".join(known))
     check_trained(settings)
-    for field, least in (("steps", 0), ("together", 1)):
-        check_whole(settings, field, least)
+    check_whole(settings, {"steps": 0, "together": 1})
     network, recipe = settings["network"], settings["training"]
     fields = plugins.check_settings("network", settings["space"], make, network, _FOR_A_SPACE)
     recipe = Recipe(**plugins.check_settings("training", "a search", Recipe, recipe, ()))

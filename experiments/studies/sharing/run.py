@@ -94,8 +94,7 @@ def check(config: ConfigDict) -> None:
       UserError: If one is invalid.
     """
     check_section(config, get_config(), source="experiments/studies/sharing/config.py")
-    for field, least in _LIMITS.items():
-        check_whole(config, field, least)
+    check_whole(config, _LIMITS)
     if not 0 < config.learning_rate < math.inf:
         raise UserError("learning_rate", config.learning_rate, "a number above 0")
     for name in config.methods:
