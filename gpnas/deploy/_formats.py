@@ -41,18 +41,17 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def require_formats(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -> None:
+def require_formats(formats: Sequence[str]) -> None:
     """Checks that the packages of formats are installed.
 
     Args:
       formats: Names of formats.
-      known: `{format: (extra, packages)}`.
 
     Raises:
       UserError: For an unknown format, or a missing package.
     """
     for name in formats:
-        check_choice("formats", name, known)
+        check_choice("formats", name, EXTRAS)
         extra, packages = EXTRAS[name]
         require_packages("formats", name, extra, packages)
 

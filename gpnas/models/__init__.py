@@ -17,6 +17,7 @@ from gpnas.models._layers import (
     CONVOLUTIONS,
     ReLU,
     avg_pool_3x3,
+    batch_norm,
     conv_without_bias,
     im2col_conv,
     max_pool,
@@ -43,7 +44,7 @@ from gpnas.models.macronet import MacroNet
 __all__ = [
     "CONVOLUTIONS", "MODELS", "Cell201", "CellNet", "ConvNet", "DartsNet", "Genotype", "LeNet5",
     "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Width", "architecture", "avg_pool_3x3",
-    "call", "cell201", "conv_without_bias", "count_macs",
+    "batch_norm", "call", "cell201", "conv_without_bias", "count_macs",
     "darts_cell", "find_network", "find_widths", "from_architecture", "from_equinox", "from_nnx",
     "has_widths", "im2col_conv", "is_known", "linen", "macronet", "max_pool", "network_macs",
     "removable_blocks", "resolve_conv", "with_widths",

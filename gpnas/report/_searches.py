@@ -281,11 +281,5 @@ def _draw_course(
         if c.known and np.isfinite(c.mean).sum() == 1:  # a line of one point is invisible
             ax.plot(counts[c.last], c.mean[c.last], "o", ms=5, color=c.colour, clip_on=False)
     space = ax.figure.bbox.width - ax.get_window_extent().x1 - 16
-    edge_labels(
-        ax,
-        [
-            (counts[c.last], c.mean[c.last], fit(c.label, space), c.colour)
-            for c in curves
-            if c.known
-        ],
-    )
+    ends = [(c, c.last) for c in curves if c.known]
+    edge_labels(ax, [(counts[i], c.mean[i], fit(c.label, space), c.colour) for c, i in ends])

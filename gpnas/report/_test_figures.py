@@ -10,14 +10,7 @@ from matplotlib.ticker import NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from gpnas.report import formatting, stats, style
-from gpnas.report._axes import (
-    Axis,
-    mark_estimate,
-    mark_mean,
-    set_limits,
-    set_scale,
-    thin_ticks,
-)
+from gpnas.report._axes import Axis, mark_estimate, mark_mean, set_limits, set_scale, thin_ticks
 from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Group, Series, Summary, quantity
 from gpnas.report._labels import fit, place_labels, text_width
@@ -252,10 +245,8 @@ def _draw_against(groups: Sequence[Group], metric: Metric, name: str, axis: str,
         ax.plot(*zip(*points, strict=True), color=own, lw=1.4, ls=style.dashes(series), alpha=0.8)
     for group, x, estimate in shown:
         mark_estimate(ax, x, estimate, group.series)
-    place_labels(
-        ax,
-        [
-            (points, formatting.shorten(series.label, 24), style.colour(series))
-            for series, points in list(names.items())[:MAX_NAMES]
-        ],
-    )
+    labels = [
+        (points, formatting.shorten(series.label, 24), style.colour(series))
+        for series, points in list(names.items())[:MAX_NAMES]
+    ]
+    place_labels(ax, labels)

@@ -232,7 +232,7 @@ def unfinished_figure(summary: Summary) -> FigureSpec | None:
             if curve is None:
                 continue
             line = Line(curve, series, unit(float(curve.mean[-1])))
-            frame = Frame.around([line], unit, 1.0 if what == "density" else None)
+            frame = Frame.around([line], unit, 1.0 if what == "density" else -np.inf)
             panel = line_panel(
                 *([line], frame, f"{who} · {what}", line.colour, f"{who}, unfinished, {what}"),
                 row=run.name,

@@ -189,7 +189,8 @@ def _make_network(
     inputs = jax.ShapeDtypeStruct(one.shape[1:], one.dtype)
     variables = shapes_of(task, config.model, inputs)
     traced = batch_size // (jax.device_count() if axis else 1)  # batch size of a step on one device
-    batch = _batch(inputs, data, max(traced, 2))  # a batch of 1 would hide scalar metrics
+    # A batch of 1 would hide scalar metrics.
+    batch = _of_size((one, data.train.targets), max(traced, 2))
     outputs = output_shape(config.task.name, task, data)
     check_network(config.model.name, task, variables, batch, outputs, axis)
     if config.data.augment not in ("", "none"):
@@ -268,17 +269,8 @@ def _make_method(
     return method, durations
 
 
-def _batch(inputs: jax.ShapeDtypeStruct, data: Dataset, size: int) -> Any:
-    """Returns the shapes of a batch as input of the network."""
-    targets = data.train.targets
-    return (
-        jax.ShapeDtypeStruct((size, *inputs.shape), inputs.dtype),
-        jax.ShapeDtypeStruct((size, *targets.shape[1:]), targets.dtype),
-    )
-
-
 def _of_size(batch: Any, size: int) -> Any:
-    """Returns the same shapes for another number of examples."""
+    """Returns the shapes of a batch for another number of examples."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), batch)
 
 
