@@ -37,16 +37,16 @@ def front_figures(summary: Summary) -> list[list[FigureSpec]]:
         several = len(summary.fronts) > 1
         ending = f"_{number + 1}" if several else ""
         where = f": {fronts[0].name}" if several else ""
-        specs = (
-            _macs_figure(fronts, ending, where),
-            _widths_figure(fronts[0], ending, where),
-            _costs_figure(fronts, ending, where),
-        )
-        made.append([spec for spec in specs if spec is not None])
+        named = [
+            spec.with_ending(ending, where)
+            for spec in (_macs_figure(fronts), _widths_figure(fronts[0]), _costs_figure(fronts))
+            if spec is not None
+        ]
+        made.append(named)
     return made
 
 
-def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec | None:
+def _macs_figure(fronts: Sequence[Front]) -> FigureSpec | None:
     metric, rows = fronts[0].metric, results.members(fronts)
     if not _points(fronts, "macs"):
         return None
@@ -77,15 +77,8 @@ def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec
             draw, f"Test {metric.title}: {label}.", width, height, (58.0, 18.0, 14.0, 46.0)
         )
 
-    heading = f"{metric.capital} against MACs{where}"
-    return FigureSpec(
-        f"front_macs{ending}",
-        heading,
-        caption,
-        [panel(WIDE)],
-        [panel(NARROW)],
-        short="Front" + where,
-    )
+    heading = f"{metric.capital} against MACs"
+    return FigureSpec("front_macs", heading, caption, [panel(WIDE)], [panel(NARROW)], short="Front")
 
 
 def _network_label(row: results.Member, fronts: Sequence[Front]) -> str:
@@ -96,7 +89,7 @@ def _network_label(row: results.Member, fronts: Sequence[Front]) -> str:
     )
 
 
-def _costs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec | None:
+def _costs_figure(fronts: Sequence[Front]) -> FigureSpec | None:
     metric, rows = fronts[0].metric, results.members(fronts)
     known = [x for x in _COSTS if len(_points(fronts, x)) == len(rows)]
     panels = [
@@ -118,15 +111,9 @@ def _costs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpe
         else "The same networks against parameters."
     )
     what = "parameters and latency" if timed else "parameters"
-    heading = f"{metric.capital} against {what}{where}"
-    return FigureSpec(
-        f"front_costs{ending}",
-        heading,
-        caption,
-        panels,
-        columns=len(panels),
-        short="Other costs" + where,
-    )
+    heading = f"{metric.capital} against {what}"
+    columns = len(panels)
+    return FigureSpec("front_costs", heading, caption, panels, columns=columns, short="Other costs")
 
 
 def _points(fronts: Sequence[Front], x: str) -> list[tuple[results.Member, float, stats.Estimate]]:
@@ -181,7 +168,7 @@ def _labels(points: Sequence[tuple[results.Member, float, Any]]) -> list[tuple[A
     return [*found, *(lines if len(lines) > 1 else [])]
 
 
-def _widths_figure(front: Front, ending: str, where: str) -> FigureSpec | None:
+def _widths_figure(front: Front) -> FigureSpec | None:
     layers = _layers(front)
     if not layers:
         return None
@@ -205,10 +192,10 @@ def _widths_figure(front: Front, ending: str, where: str) -> FigureSpec | None:
         draw = functools.partial(_draw_widths, front, shown, left)
         return Panel(draw, f"{label}.", width, row * len(shown) + 76, (left, 26.0, 30.0, 46.0))
 
+    panels, narrow = [panel(WIDE)], [panel(NARROW)]
     return FigureSpec(
-        f"front_widths{ending}", f"Widths over the run{where}", caption,
-        [panel(WIDE)], [panel(NARROW)], short="Widths" + where,
-    )  # fmt: skip
+        "front_widths", "Widths over the run", caption, panels, narrow, short="Widths"
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -73,12 +73,7 @@ def _by_problem(
     for problem, part in summary.by_problem():
         spec = figure(part)
         if spec is not None and problem:
-            spec = dataclasses.replace(
-                spec,
-                name=f"{spec.name}_{formatting.slug(problem)}",
-                heading=f"{spec.heading}: {problem}",
-                short=f"{spec.short}: {problem}",
-            )
+            spec = spec.with_ending(f"_{formatting.slug(problem)}", f": {problem}")
         if spec is not None:
             yield spec
 
