@@ -1,9 +1,11 @@
 """Errors that end a command with one line: invalid input, or work that cannot continue."""
 
+import contextlib
 import os
 import re
 import sys
 import traceback
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 
 _LONG = 300  # characters of a field or value in a message; paths are not shortened
@@ -32,6 +34,41 @@ class UserError(ValueError):
             f"{one_line(field, _LONG)}: got {one_line(repr(got), _LONG)},"
             f" allowed: {one_line(allowed, _LONGEST)}"
         )
+
+
+def check_choice(field: str, got: object, choices: Iterable[object], before: str = "") -> None:
+    """Checks that a value is one of the choices.
+
+    Args:
+      field, got: As for `UserError`.
+      choices: All valid values.
+      before: Text of the message before the choices.
+
+    Raises:
+      UserError: If it is not.
+    """
+    known = list(choices)
+    if got not in known:
+        raise UserError(field, got, before + ", ".join(map(str, known)))
+
+
+@contextlib.contextmanager
+def explained(field: str, got: object, allowed: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Converts errors of another library, in the block, to one line; keeps a `UserError`.
+
+    Args:
+      field, got, allowed: As for `UserError`; the error's type and message are appended.
+      *kinds: Types of the errors.
+
+    Raises:
+      UserError: If the block raises one of the types.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except kinds as error:
+        raise UserError(field, got, f"{allowed} ({brief(error)})") from error
 
 
 def not_installed(error: ModuleNotFoundError) -> UserError:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from gpnas._files import NO_SPACE
-from gpnas.errors import UserError, describe, one_line
+from gpnas.errors import UserError, check_choice, describe, one_line
 
 _Thing = TypeVar("_Thing")
 
@@ -249,8 +249,8 @@ def check_value(field: str, value: Any, parameter: inspect.Parameter) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(field, value, "a finite number")
     choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
-    if choices and value not in choices:
-        raise UserError(field, value, ", ".join(choices))
+    if choices:
+        check_choice(field, value, choices)
     if isinstance(value, int) and abs(value) >= 2**31:
         raise UserError(field, value, "a whole number of 32 bits")
     said = kind is not inspect.Parameter.empty

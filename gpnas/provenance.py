@@ -26,7 +26,11 @@ def provenance() -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "git": _git_revision(),
-        "versions": _versions(),
+        "versions": {
+            "python": platform.python_version(),
+            "gpnas": gpnas.__version__,
+            **{name: metadata.version(name) for name in _PACKAGES},
+        },
         "machine": _machine(),
     }
 
@@ -49,15 +53,6 @@ def _git_revision() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that affect numbers."""
-    return {
-        "python": platform.python_version(),
-        "gpnas": gpnas.__version__,
-        **{name: metadata.version(name) for name in _PACKAGES},
-    }
 
 
 def _machine() -> dict[str, Any]:

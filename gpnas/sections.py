@@ -49,15 +49,16 @@ def check_section(
             raise UserError(path, config[name], f"one of the fields {', '.join(default)}")
 
 
-def check_whole(settings: Mapping[str, Any], field: str, least: int) -> None:
-    """Checks that a field is a whole number of at least `least`.
+def check_whole(settings: Mapping[str, Any], least: Mapping[str, int]) -> None:
+    """Checks that fields are whole numbers of at least `least`, `{field: number}`.
 
     Raises:
-      UserError: If it is not.
+      UserError: For the first field that is not.
     """
-    number = settings[field]
-    if type(number) is not int or number < least:
-        raise UserError(field, number, f"a whole number, {least} or more")
+    for field, smallest in least.items():
+        number = settings[field]
+        if type(number) is not int or number < smallest:
+            raise UserError(field, number, f"a whole number, {smallest} or more")
 
 
 def _fits(value: Any, own: Any) -> bool:

@@ -5,7 +5,6 @@ the machine affects all of them. Each is called once beforehand, to compile and 
 """
 
 import contextlib
-import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -59,23 +58,3 @@ def interleave(functions: Mapping[str, Callable[[], Any]], rounds: int) -> Secon
             jax.block_until_ready(function())
             taken[name].append(time.perf_counter() - begun)
     return taken
-
-
-def ratio(taken: Seconds, ours: str, other: str) -> float:
-    """Returns the median of ours divided by the median of the other."""
-    return statistics.median(taken[ours]) / statistics.median(taken[other])
-
-
-def summary(taken: Seconds, calls: int = 1) -> dict[str, Any]:
-    """Summarizes timings: median and minimum in milliseconds, and number of timed calls.
-
-    Args:
-      taken: Timings from `interleave`.
-      calls: Repetitions (steps, for example) per timed call.
-    """
-    scale = 1000 / calls
-    return {
-        "median_ms": {n: round(scale * statistics.median(t), 4) for n, t in taken.items()},
-        "minimum_ms": {n: round(scale * min(t), 4) for n, t in taken.items()},
-        "rounds": len(next(iter(taken.values()))),
-    }

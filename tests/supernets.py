@@ -7,9 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.studies.sharing.shared import (
+    Pictures,
+    Shared,
+    State,
+    make_shared,
+    minibatches,
+    pictures,
+)
+from experiments.studies.supernet201 import Supernet201
 from gpnas.data import Dataset
-from gpnas.models import Supernet201, cell201
-from gpnas.search.sharing import Pictures, Shared, State, make_shared, minibatches, pictures
+from gpnas.models import cell201
 
 
 class Small(NamedTuple):

@@ -1,6 +1,7 @@
 """Types of measurements and their settings; `gpnas.timing` measures times."""
 
 import pathlib
+import statistics
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gpnas.errors import UserError
-from gpnas.timing import Seconds, compiling, interleave, ratio, summary
+from gpnas.timing import Seconds, compiling, interleave
 
 __all__ = [
     "Measurement", "Missing", "Options", "Seconds", "by_backend", "compiling", "interleave",
@@ -56,3 +57,23 @@ class Missing(UserError):
 def by_backend(cpu: float, accelerator: float) -> float:
     """Returns the target on the default backend."""
     return cpu if jax.default_backend() == "cpu" else accelerator
+
+
+def ratio(taken: Seconds, ours: str, other: str) -> float:
+    """Returns the median of ours divided by the median of the other."""
+    return statistics.median(taken[ours]) / statistics.median(taken[other])
+
+
+def summary(taken: Seconds, calls: int = 1) -> dict[str, Any]:
+    """Summarizes timings: median and minimum in milliseconds, and number of timed calls.
+
+    Args:
+      taken: Timings from `interleave`.
+      calls: Repetitions (steps, for example) per timed call.
+    """
+    scale = 1000 / calls
+    return {
+        "median_ms": {n: round(scale * statistics.median(t), 4) for n, t in taken.items()},
+        "minimum_ms": {n: round(scale * min(t), 4) for n, t in taken.items()},
+        "rounds": len(next(iter(taken.values()))),
+    }

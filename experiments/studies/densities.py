@@ -137,13 +137,18 @@ def error(record: Record) -> float:
 
 def entropy(record: Record) -> float:
     """Returns the PSP-entropy in bits, averaged over hidden layers."""
-    hidden = list(record["analysis"]["psp_entropy"].values())[:-1]  # the outputs have no state
+    hidden = list(_analysis(record, "psp_entropy").values())[:-1]  # the outputs have no state
     return sum(hidden) / len(hidden)
 
 
 def sharpness(record: Record) -> float:
     """Returns the largest eigenvalue of the Hessian."""
-    return record["analysis"]["top_eigenvalue"]
+    return _analysis(record, "top_eigenvalue")
+
+
+def _analysis(record: Record, name: str) -> Any:
+    """Returns the result of a function of `config.analysis`; older records omit its module."""
+    return next(x for key, x in record["analysis"].items() if key.rpartition(":")[2] == name)
 
 
 def _cell(density: float | None, records: Sequence[Record]) -> Cell:

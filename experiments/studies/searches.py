@@ -1,7 +1,7 @@
 """Common parts of studies of searches: tables and figures that compare strategies."""
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -9,11 +9,18 @@ from ml_collections import ConfigDict
 from experiments.studies.study import Options, Section, Study
 from gpnas.errors import UserError
 from gpnas.report import (
+    Cell,
+    Column,
+    Group,
+    Table,
     course_figures,
     front_figures,
     read_runs,
-    search_difference_table,
+    search_marks,
+    search_measures,
     search_tables,
+    search_unit,
+    stats,
     summarise,
 )
 from gpnas.search import BenchmarkTable
@@ -45,6 +52,32 @@ def search_sections(*against: str) -> Callable[[pathlib.Path, ConfigDict], Mappi
         return {config.study: Section(tables, figures)}
 
     return sections
+
+
+def search_difference_table(groups: Sequence[Group], against: str) -> Table:
+    """Returns paired differences between strategies over seeds, by number of evaluations.
+
+    Args:
+      groups: Groups of one study.
+      against: Arm of the reference strategy.
+    """
+    runs = [run for group in groups for run in group.runs]
+    name, measure = list(search_measures(runs).items())[-1]
+    marks, places = search_marks(runs), 3 if name == "hypervolume" else 2
+    at = {
+        group.label: [{run.seed or 0: measure(run, mark) for run in group.runs} for mark in marks]
+        for group in groups
+    }
+    rows = []
+    for label in (label for label in at if label != against):
+        pairs = zip(at[label], at[against], strict=True)
+        found = [stats.paired_difference(ours, theirs) for ours, theirs in pairs]
+        rows.append([Cell(label), *(Cell(stats.interval_text(one, places, "+")) for one in found)])
+    caption = f"{name} minus that of {against}, after so many {search_unit(runs[0])}"
+    better = "above" if name == "hypervolume" else "below"
+    note = f"Mean ± half the 95 % interval of the differences by seed; {better} zero is better."
+    columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
+    return Table(caption, columns, rows, [note])
 
 
 def compare_study(get_config: Callable[[], ConfigDict], *against: str) -> Study:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpnas.data._known import Known
-from gpnas.errors import UserError
+from gpnas.errors import UserError, explained
 
 _HEIGHT, _WIDTH, _CHANNELS = 32, 32, 3
 _RECORD = 1 + _HEIGHT * _WIDTH * _CHANNELS
@@ -42,11 +42,9 @@ def read_files(paths: Sequence[Path], rows: int) -> bytes:
     size = rows // len(paths) * _RECORD
     parts = []
     for path in paths:
-        try:
-            with path.open("rb") as file:
-                parts.append(file.read(size + 1))
-        except OSError as error:
-            raise UserError("data.raw_dir", str(path), f"a readable file ({error})") from error
+        readable = explained("data.raw_dir", str(path), "a readable file", OSError)
+        with readable, path.open("rb") as file:
+            parts.append(file.read(size + 1))
         if len(parts[-1]) != size:
             raise UserError("data.raw_dir", str(path), f"a CIFAR-10 binary batch of {size} bytes")
     return b"".join(parts)
@@ -68,18 +66,17 @@ def read_tar(path: Path, names: Sequence[str], rows: int) -> bytes:
     """
     size = rows // len(names) * _RECORD
     parts: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name = member.name.removeprefix("./")
-                if name not in {f"{FOLDER}/{wanted}" for wanted in names}:
-                    continue
-                file = archive.extractfile(member) if member.isreg() else None
-                if file is None or member.size != size:
-                    raise UserError("data.raw_dir", f"{path}:{name}", f"a batch of {size} bytes")
-                parts[name.removeprefix(f"{FOLDER}/")] = file.read(size)
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise UserError("data.raw_dir", str(path), f"a readable archive ({error})") from error
+    broken = (OSError, EOFError, zlib.error, tarfile.TarError)
+    readable = explained("data.raw_dir", str(path), "a readable archive", *broken)
+    with readable, tarfile.open(path, "r:gz") as archive:
+        for member in archive:
+            name = member.name.removeprefix("./")
+            if name not in {f"{FOLDER}/{wanted}" for wanted in names}:
+                continue
+            file = archive.extractfile(member) if member.isreg() else None
+            if file is None or member.size != size:
+                raise UserError("data.raw_dir", f"{path}:{name}", f"a batch of {size} bytes")
+            parts[name.removeprefix(f"{FOLDER}/")] = file.read(size)
     missing = [name for name in names if name not in parts]
     if missing:
         raise UserError("data.raw_dir", str(path), f"an archive that holds {FOLDER}/{missing[0]}")
@@ -92,11 +89,9 @@ def check_archive(path: Path, sha256: str) -> None:
     Raises:
       UserError: If they differ, or the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError("data.raw_dir", str(path), f"a readable file ({error})") from error
+    readable = explained("data.raw_dir", str(path), "a readable file", OSError)
+    with readable, path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         raise UserError("data.raw_dir", str(path), f"an archive with sha256 {sha256}, not {found}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, explained
 
 _UINT8 = 0x08
 
@@ -36,11 +36,10 @@ def read(path: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.uint8], byt
     """
     start = header(shape)
     size = len(start) + math.prod(shape)
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(size + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError("data.raw_dir", str(path), f"a readable idx file ({error})") from error
+    broken, opened = (OSError, EOFError, zlib.error), gzip.open if path.suffix == ".gz" else open
+    readable = explained("data.raw_dir", str(path), "a readable idx file", *broken)
+    with readable, opened(path, "rb") as file:
+        content = file.read(size + 1)
     if len(content) != size or not content.startswith(start):
         raise UserError("data.raw_dir", str(path), f"an idx file of uint8 of shape {shape}")
     return np.frombuffer(content, np.uint8, offset=len(start)).reshape(shape), content

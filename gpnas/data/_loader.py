@@ -142,9 +142,7 @@ def _assemble(request: _Request, decoded: Decoded, validation: float, seed: int)
     mean, std = statistics(decoded.fields, frozen["train"].inputs)
     return Dataset(
         name=name,
-        train=frozen["train"],
-        validation=frozen["validation"],
-        test=frozen["test"],
+        **frozen,
         fields=decoded.fields,
         sha256=decoded.sha256,
         mean=mean,

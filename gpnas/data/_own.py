@@ -9,7 +9,7 @@ from gpnas import plugins
 from gpnas.data._dataset import Array, Decoded, Split, blocks, content_digest
 from gpnas.data._fields import INPUTS, TARGETS, Fields, check_fields, misfit
 from gpnas.data._storage import new_array
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError, explained
 
 Examples = Any  # see `Source`
 
@@ -74,15 +74,11 @@ _OURS = ("fashion_mnist", "mnist", "cifar10", "digits", "folder:PATH", "csv:PATH
 
 def _split(got: str, fields: Fields, examples: Examples, folder: Path) -> Split:
     """Converts examples to arrays of the types of their kinds; see `Source`."""
-    try:
+    allowed = "arrays, or a source of pairs (input, target)"
+    with explained("data.name", got, allowed, Exception):
         pair = isinstance(examples, tuple) and len(examples) == 2
         given = examples if pair else _read(got, examples, folder)
         inputs, targets = (np.asarray(array) for array in given)
-    except UserError:
-        raise
-    except Exception as error:  # user code may raise anything
-        allowed = f"arrays, or a source of pairs (input, target) ({brief(error)})"
-        raise UserError("data.name", got, allowed) from error
     if fields.targets == "value" and targets.ndim == 1:
         targets = targets[:, None]
     inputs = _cast(got, "inputs", inputs, INPUTS[fields.inputs])

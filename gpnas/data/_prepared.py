@@ -14,7 +14,7 @@ from gpnas.data import _cache, _cifar, _idx, _storage
 from gpnas.data._fields import Fields, image_fields
 from gpnas.data._known import Known
 from gpnas.data.pictures import Size, resize_picture
-from gpnas.errors import UserError
+from gpnas.errors import UserError, explained
 
 _FORMAT = "array_record"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -104,10 +104,9 @@ def decode(
     """
     import tensorflow_datasets as tfds
 
-    try:
+    broken = (OSError, ValueError, KeyError)
+    with explained("data.data_dir", str(directory), "prepared TFDS data", *broken):
         builder = tfds.builder_from_directory(directory, file_format=_FORMAT)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError("data.data_dir", str(directory), f"prepared TFDS data ({error})") from error
     image_key, label_key = _keys(builder.info, directory)
     for split, stored in _split_names(builder.info, directory).items():
         source = builder.as_data_source(split=stored)
@@ -167,12 +166,9 @@ def _examples(
 
     for start in range(0, len(order), _BATCH):
         rows = [int(row) for row in order[start : start + _BATCH]]
-        try:
+        damaged = (*_DAMAGED, DecodeError)
+        with explained("data.data_dir", str(directory), "undamaged array_record files", *damaged):
             yield from source.__getitems__(rows)
-        except (*_DAMAGED, DecodeError) as error:
-            raise UserError(
-                "data.data_dir", str(directory), f"undamaged array_record files ({error})"
-            ) from error
 
 
 def _decode_split(

@@ -131,7 +131,7 @@ def split_parts(
     if held:
         for part, index in {"train": rows, **held}.items():
             if decoded.fields.targets == "next":
-                views = _as_slice(index)
+                views = slice(int(index[0]), int(index[-1]) + 1)  # the rows are consecutive
                 parts[part] = Split(whole.inputs[views], whole.targets[views])
             else:
                 copies = (_rows(x, index, folder) for x in (whole.inputs, whole.targets))
@@ -156,11 +156,6 @@ def _hold_out(
     labels = np.asarray(whole.targets)[rows] if fields.targets == "class" else None
     first, second = hold_out(n, fraction, seed, labels)
     return rows[first], rows[second]
-
-
-def _as_slice(rows: Index) -> slice:
-    """Returns the slice equal to consecutive rows."""
-    return slice(int(rows[0]), int(rows[-1]) + 1)
 
 
 def statistics(fields: Fields, inputs: Array) -> Statistics:

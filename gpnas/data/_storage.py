@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpnas._files import NO_SPACE, naming
-from gpnas.errors import UserError
+from gpnas.errors import UserError, explained
 
 _STALE_SECONDS = 24 * 3600
 _TEMPORARY = ".tmp-"
@@ -103,12 +103,9 @@ def new_array(folder: Path, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[A
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if size <= IN_MEMORY:
         return np.empty(shape, dtype)
-    try:
+    with explained("data.cache_dir", str(folder), "a folder that can be written", OSError):
         folder.mkdir(parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-    except OSError as error:
-        allowed = f"a folder that can be written ({error.strerror})"
-        raise UserError("data.cache_dir", str(folder), allowed) from error
     with file, naming(folder):
         os.posix_fallocate(file.fileno(), 0, size)  # else a full disk kills the process later
         return np.memmap(file, dtype, "r+", shape=shape)

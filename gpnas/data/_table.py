@@ -16,7 +16,7 @@ from gpnas.data import _cache
 from gpnas.data._dataset import blocks
 from gpnas.data._fields import TARGETS, Fields, TargetKind
 from gpnas.data._user_files import by_split, list_files, not_text
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 
 _FIELD = "data.name"
 _KINDS: Mapping[str, TargetKind] = {"class": "class", "value": "value", "labels": "labels"}
@@ -68,8 +68,7 @@ def parse_target(target: object, kind: object) -> Target:
     Raises:
       UserError: If one is invalid.
     """
-    if kind not in _KINDS:
-        raise UserError("data.target_kind", kind, ", ".join(_KINDS))
+    check_choice("data.target_kind", kind, _KINDS)
     if not isinstance(target, str):
         raise UserError("data.target", target, "names of columns, with commas between them")
     names = tuple(name.strip() for name in target.split(",")) if target.strip() else ()
@@ -145,8 +144,7 @@ def _columns(path: Path, target: Target) -> tuple[tuple[str, ...], tuple[str, ..
     header = _header(path)
     outputs = target.columns or header[-1:]
     for name in outputs:
-        if name not in header:
-            raise UserError("data.target", name, f"a column of {path}: {', '.join(header)}")
+        check_choice("data.target", name, header, f"a column of {path}: ")
     columns = tuple(name for name in header if name not in outputs)
     if not columns:
         raise UserError(_FIELD, str(path), "a table with a column that is no target")

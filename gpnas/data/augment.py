@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas import plugins
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError, explained
 from gpnas.plugins import In
 
 #: `(keys, images, targets) → (images, targets)`.
@@ -237,10 +237,9 @@ def _stage(text: str, given: Mapping[str, Any]) -> _Stage:
         raise UserError(_FIELD, text, "augmentations as in pad_crop(4)|flip_lr")
     name, arguments = matched.groups()
     function = plugins.find(_FIELD, name, AUGMENTATIONS)
-    try:
+    # Not callable, or without a signature.
+    with explained(_FIELD, text, "a function of Python", TypeError, ValueError):
         parameters = plugins.parameters_of(function)
-    except (TypeError, ValueError) as error:  # not callable or no signature
-        raise UserError(_FIELD, text, f"a function of Python ({brief(error)})") from error
     if len(parameters) < 3:
         raise UserError(_FIELD, text, "a function of keys, images, targets, and its settings")
     names = list(parameters)[3:]
@@ -286,13 +285,8 @@ def _check_shapes(
     images, targets = jax.eval_shape(lambda: jax.tree.map(jnp.zeros_like, batch))
     soft = jax.eval_shape(functools.partial(_soft, num_classes=num_classes), targets)
     for text, function in stages:
-        try:
+        with explained(_FIELD, text, "a function that can be traced", Exception):
             found = output_shapes(function, (images, targets), axis_name)
-        except UserError:
-            raise
-        except Exception as error:  # user code may raise anything
-            allowed = f"a function that can be traced ({brief(error)})"
-            raise UserError(_FIELD, text, allowed) from error
         said = [_said(x) for x in found] if isinstance(found, tuple | list) else [_said(found)]
         if said not in ([_said(images), _said(kind)] for kind in (targets, soft)):
             kept = f"images {_said(images)}, and targets {_said(targets)} or {_said(soft)}"

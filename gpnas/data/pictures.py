@@ -1,5 +1,6 @@
 """Image files: supported formats, decoding, and resizing."""
 
+import contextlib
 import re
 import struct
 import zlib
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError, explained
 
 Size = tuple[int, int]
 SUFFIXES = (
@@ -42,11 +43,8 @@ def is_gray(path: Path) -> bool:
     """
     from PIL import Image
 
-    try:
-        with Image.open(path, formats=_READERS) as picture:
-            mode, sixteen = picture.mode, _is_sixteen(picture)
-    except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise _broken(path, error) from error
+    with _readable(path), Image.open(path, formats=_READERS) as picture:
+        mode, sixteen = picture.mode, _is_sixteen(picture)
     _check_depth(path, mode, sixteen)
     return sixteen or mode in ("L", "1")
 
@@ -71,18 +69,13 @@ def read(path: Path, channels: int, field: str = "data.name") -> npt.NDArray[np.
     from PIL import Image, ImageOps
 
     mode = "L" if channels == 1 else "RGB"
-    try:
-        with Image.open(path, formats=_READERS) as picture:
-            sixteen = _is_sixteen(picture)
-            _check_depth(path, picture.mode, sixteen, field)
-            turned = ImageOps.exif_transpose(picture)
-            if sixteen:  # `convert` would clip values above 255
-                turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
-            pixels = np.asarray(turned.convert(mode))
-    except UserError:
-        raise
-    except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise _broken(path, error, field) from error
+    with _readable(path, field), Image.open(path, formats=_READERS) as picture:
+        sixteen = _is_sixteen(picture)
+        _check_depth(path, picture.mode, sixteen, field)
+        turned = ImageOps.exif_transpose(picture)
+        if sixteen:  # `convert` would clip values above 255
+            turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
+        pixels = np.asarray(turned.convert(mode))
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
@@ -141,7 +134,9 @@ def _check_depth(path: Path, mode: str, sixteen: bool, field: str = "data.name")
         raise UserError(field, str(path), allowed)
 
 
-def _broken(path: Path, error: Exception, field: str = "data.name") -> UserError:
-    """Returns the error about a damaged image."""
-    allowed = f"a readable picture: {', '.join(SUFFIXES)} ({brief(error)})"
-    return UserError(field, str(path), allowed)
+def _readable(path: Path, field: str = "data.name") -> contextlib.AbstractContextManager[None]:
+    """Converts errors about a damaged image in a `with` block."""
+    from PIL import Image
+
+    allowed = f"a readable picture: {', '.join(SUFFIXES)}"
+    return explained(field, str(path), allowed, *_BROKEN, Image.DecompressionBombError)

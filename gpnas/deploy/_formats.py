@@ -22,7 +22,7 @@ from flax import nnx
 from jax import export
 from jax.extend.core import jaxpr_as_fun
 
-from gpnas.errors import UserError, how_to_install
+from gpnas.errors import UserError, check_choice, explained, how_to_install
 from gpnas.masks import tree
 from gpnas.models import call
 
@@ -41,19 +41,17 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def require_formats(formats: Sequence[str], known: Mapping[str, Any] = EXTRAS) -> None:
+def require_formats(formats: Sequence[str]) -> None:
     """Checks that the packages of formats are installed.
 
     Args:
       formats: Names of formats.
-      known: `{format: (extra, packages)}`.
 
     Raises:
       UserError: For an unknown format, or a missing package.
     """
     for name in formats:
-        if name not in known:
-            raise UserError("formats", name, ", ".join(known))
+        check_choice("formats", name, EXTRAS)
         extra, packages = EXTRAS[name]
         require_packages("formats", name, extra, packages)
 
@@ -84,11 +82,9 @@ def require_packages(field: str, got: str, extra: str, packages: Sequence[str]) 
       UserError: For a missing package.
     """
     for package in packages:
-        try:
+        allowed = f"it with {package} installed: {how_to_install(extra)}"
+        with explained(field, got, allowed, ImportError):
             importlib.import_module(package)
-        except ImportError as error:
-            allowed = f"it with {package} installed: {how_to_install(extra)} ({error})"
-            raise UserError(field, got, allowed) from error
 
 
 def check_opset(opset: object) -> None:

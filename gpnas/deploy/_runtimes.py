@@ -15,7 +15,7 @@ from jax import export
 from gpnas.deploy._describe import check_digest
 from gpnas.deploy._formats import Apply, require_packages
 from gpnas.deploy._saved import load_network
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError, explained
 
 Run = Callable[[np.ndarray], np.ndarray]
 Loaded = tuple[Run, Mapping[str, str]]
@@ -44,18 +44,13 @@ def load_described(path: pathlib.Path, threads: int = 1) -> tuple[Run, Mapping[s
         raise UserError("file", str(path), f"a file ending in {', '.join(RUNTIMES)}")
     runtime = RUNTIMES[path.suffix]
     require_packages("file", str(path), runtime.extra, [runtime.package])
-    try:
+    with explained("file", str(path), "a file that can be read", OSError):
         content = path.read_bytes()
-    except OSError as error:
-        raise UserError("file", str(path), f"a file that can be read ({error})") from error
     check_digest(path, content)
-    try:
-        return runtime.load(path, content, threads)
-    except UserError:
-        raise
-    except Exception as error:  # runtimes raise their own exceptions
-        allowed = f"a file that {runtime.package} reads ({brief(error)})"
-        raise UserError("file", str(path), allowed) from error
+    # Runtimes raise their own exceptions.
+    with explained("file", str(path), f"a file that {runtime.package} reads", Exception):
+        loaded = runtime.load(path, content, threads)
+    return loaded
 
 
 def _stablehlo(path: pathlib.Path, content: bytes, threads: int) -> Loaded:

@@ -12,7 +12,7 @@ from flax import traverse_util
 from gpnas._files import sealed, write_bytes, write_json
 from gpnas.deploy._describe import Description, digest, metadata_of, read_sealed
 from gpnas.deploy._formats import Apply, inference
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError, explained
 from gpnas.models import MODELS, from_architecture
 
 
@@ -66,26 +66,18 @@ def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    known = read_sealed(path)
-    try:
+    known, allowed = read_sealed(path), "an architecture's JSON with its weights beside it"
+    with explained("file", str(path), allowed, OSError, ValueError, LookupError, TypeError):
         weights = path.with_name(pathlib.PurePath(known["weights"]).name)
         content = weights.read_bytes()
         mean, std = (np.asarray(known[name], np.float32) for name in ("mean", "std"))
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        allowed = f"an architecture's JSON with its weights beside it ({error})"
-        raise UserError("file", str(path), allowed) from error
     if digest(content) != known.get("sha256"):
         raise UserError("file", str(weights), "weights as they were written; these have changed")
     if known.get("model") not in MODELS:  # a data file must not cause imports of code
         raise UserError("file", str(path), f"a network of gpnas.models: {', '.join(MODELS)}")
-    try:
+    with explained("file", str(path), allowed, SafetensorError, LookupError, TypeError, ValueError):
         module = from_architecture(known, dtype=jnp.float32, conv="xla")
         arrays = load(content)
-    except UserError:
-        raise
-    except (SafetensorError, LookupError, TypeError, ValueError) as error:
-        allowed = f"an architecture's JSON with its weights beside it ({brief(error)})"
-        raise UserError("file", str(path), allowed) from error
     variables = traverse_util.unflatten_dict(arrays, sep="/")
     return on_pixels(inference(module), mean, std), jax.tree.map(jnp.asarray, variables)
 

@@ -10,17 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gpnas.gates import groups
 from gpnas.gates._gate import Forward, GateContext, Gates, IsActive, Leaves
 from gpnas.gates.concrete import per_path
-from gpnas.gates.groups import (
-    Grouping,
-    axes_of,
-    group_sizes,
-    inputs_and_filters,
-    multiply,
-    spread,
-    squares,
-)
 from gpnas.masks import masked_leaves, schedule, tree
 
 ACTIVE, INACTIVE = 3 / 7, -40 / 7  # initial φ of active and of inactive units
@@ -35,7 +27,7 @@ def bernoulli(
     *,
     decay: float = 0.0,
     first: int | None = None,
-    grouping: Grouping = inputs_and_filters,
+    grouping: groups.Grouping = groups.inputs_and_filters,
     learn: Callable[[jax.Array], jax.Array] = schedule.always,
 ) -> Gates:
     """Makes binary gates on groups of weights, with a parameter φ per group.
@@ -61,7 +53,7 @@ def bernoulli(
     def init_fn(masks: Any, params: Any, key: jax.Array) -> dict[str, jax.Array]:
         del key
         weights = masked_leaves(masks, params)
-        axes = axes_of(grouping, weights)
+        axes = groups.axes_of(grouping, weights)
         counts = {p: weights[p].shape[axis] for p, axis in axes.items()}
         active = {p: jnp.arange(n) < (n if first is None else first) for p, n in counts.items()}
         return {p: jnp.where(a, jnp.float32(ACTIVE), INACTIVE) for p, a in active.items()}
@@ -76,13 +68,13 @@ def bernoulli(
 
         def gated(drawn: Leaves) -> Any:
             factors = {p: d.astype(jnp.float32) for p, d in drawn.items()}
-            return multiply(params, spread(factors, axes, weights))
+            return groups.multiply(params, groups.spread(factors, axes, weights))
 
         loss, out = forward.loss(gated({p: u < use[p] for p, u in uniform.items()}))
         mirrored = gated({p: u > 1 - use[p] for p, u in uniform.items()})
         through = _arm_term(forward, gates, uniform, k, loss, mirrored, learn(ctx.step))
-        price, sizes = per_path(penalties, list(weights)), group_sizes(weights, axes)
-        norms = squares(weights, axes)
+        price, sizes = per_path(penalties, list(weights)), groups.group_sizes(weights, axes)
+        norms = groups.squares(weights, axes)
         total = sum(
             jnp.sum(price[p] * sizes[p] * pi + 0.5 * decay * jax.lax.stop_gradient(pi) * norms[p])
             for p, pi in use.items()
@@ -93,7 +85,7 @@ def bernoulli(
         weights, k = masked_leaves(masks, params), sharpness(step)
         use = {p: jax.nn.sigmoid(k * g) for p, g in gates.items()}
         fixed = {p: jnp.where(pi >= 0.5, pi, 0.0) for p, pi in use.items()}
-        return multiply(params, spread(fixed, grouping(weights), weights))
+        return groups.multiply(params, groups.spread(fixed, grouping(weights), weights))
 
     return Gates(init_fn, loss_fn, network, masked=False, learn=learn)
 
@@ -118,10 +110,10 @@ def _arm_term(
     return sum((jnp.sum(gap * (u - 0.5) * gates[p]) for p, u in uniform.items()), jnp.float32(0))
 
 
-def nonzero_at_test(grouping: Grouping = inputs_and_filters) -> IsActive:
+def nonzero_at_test(grouping: groups.Grouping = groups.inputs_and_filters) -> IsActive:
     """Marks weights whose gate has π ≥ ½, for `masks_from_gates`."""
 
     def is_active(weights: Leaves, gates: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        return spread({p: g >= 0 for p, g in gates.items()}, grouping(weights), weights)
+        return groups.spread({p: g >= 0 for p, g in gates.items()}, grouping(weights), weights)
 
     return is_active

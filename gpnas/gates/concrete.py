@@ -7,16 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas.gates import groups
 from gpnas.gates._gate import Forward, GateContext, Gates, IsActive, Leaves
-from gpnas.gates.groups import (
-    Grouping,
-    axes_of,
-    group_sizes,
-    inputs_and_filters,
-    multiply,
-    spread,
-    squares,
-)
 from gpnas.masks import masked_leaves, tree
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
@@ -55,7 +47,7 @@ def hard_concrete(
     *,
     decay: float = 0.0,
     drops: Sequence[float] = (0.5,),
-    grouping: Grouping = inputs_and_filters,
+    grouping: groups.Grouping = groups.inputs_and_filters,
 ) -> Gates:
     """Makes hard concrete gates on groups of weights, with a parameter log α per group.
 
@@ -75,7 +67,7 @@ def hard_concrete(
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> dict[str, jax.Array]:
         weights = masked_leaves(masks, params)
-        axes = axes_of(grouping, weights)
+        axes = groups.axes_of(grouping, weights)
         shut = per_path(drops, list(weights))
         keys = tree.keys_for(key, weights)
         return {
@@ -93,9 +85,9 @@ def hard_concrete(
             p: sample(g, jax.random.uniform(keys[p], g.shape, minval=_EDGE, maxval=1 - _EDGE))
             for p, g in gates.items()
         }
-        loss, out = forward.loss(multiply(params, spread(drawn, axes, weights)))
-        price, sizes = per_path(penalties, list(weights)), group_sizes(weights, axes)
-        norms = squares(weights, axes)
+        loss, out = forward.loss(groups.multiply(params, groups.spread(drawn, axes, weights)))
+        price, sizes = per_path(penalties, list(weights)), groups.group_sizes(weights, axes)
+        norms = groups.squares(weights, axes)
         total = sum(
             jnp.sum(probability(g) * (price[p] * sizes[p] + 0.5 * decay * norms[p]))
             for p, g in gates.items()
@@ -106,16 +98,16 @@ def hard_concrete(
         del step
         weights = masked_leaves(masks, params)
         fixed = {p: at_test(g) for p, g in gates.items()}
-        return multiply(params, spread(fixed, grouping(weights), weights))
+        return groups.multiply(params, groups.spread(fixed, grouping(weights), weights))
 
     return Gates(init_fn, loss_fn, network, masked=False)
 
 
-def nonzero_at_test(grouping: Grouping = inputs_and_filters) -> IsActive:
+def nonzero_at_test(grouping: groups.Grouping = groups.inputs_and_filters) -> IsActive:
     """Marks weights with a nonzero gate at test time, for `masks_from_gates`."""
 
     def is_active(weights: Leaves, gates: dict[str, jax.Array]) -> dict[str, jax.Array]:
         is_open = {p: at_test(g) > 0 for p, g in gates.items()}
-        return spread(is_open, grouping(weights), weights)
+        return groups.spread(is_open, grouping(weights), weights)
 
     return is_active

@@ -200,8 +200,7 @@ def _update_masks(
 
     def observe(carry: tuple) -> tuple:
         masks, mask_state, *others = carry
-        own = dataclasses.replace(at_masked(masks), may_update=False)
-        return masks, transform.update(masks, mask_state, own)[1], *others
+        return masks, transform.observe(masks, mask_state, at_masked(masks)), *others
 
     def update(carry: tuple) -> tuple:
         old, mask_state, inner, grown = carry

@@ -112,15 +112,14 @@ class MaskTransform(NamedTuple):
     may_change: Callable[[jax.Array], jax.Array] = always
     may_observe: Callable[[jax.Array], jax.Array] = always
 
+    def observe(self, masks: Masks, state: State, ctx: MaskContext) -> State:
+        """Returns the state after a step without a mask update."""
+        return self.update(masks, state, dataclasses.replace(ctx, may_update=False))[1]
+
 
 def identity() -> MaskTransform:
     """Leaves the masks unchanged: dense training, or training with given masks."""
-    return MaskTransform(
-        lambda masks, params, key: (masks, ()),
-        lambda masks, state, ctx: (masks, state),
-        never,
-        never,
-    )
+    return stateful_identity(lambda masks, params, key: ())
 
 
 def stateful_identity(init_state: Callable[[Masks, Any, jax.Array], State]) -> MaskTransform:
@@ -162,12 +161,11 @@ def chain(*transforms: MaskTransform) -> MaskTransform:
             new_states.append(state)
         return masks, tuple(new_states)
 
-    def may_change(step: jax.Array) -> jax.Array:
-        return jnp.any(jnp.array([transform.may_change(step) for transform in transforms]), axis=0)
+    def any_of(*hints: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+        return lambda step: jnp.any(jnp.array([hint(step) for hint in hints]), axis=0)
 
-    def may_observe(step: jax.Array) -> jax.Array:
-        return jnp.any(jnp.array([transform.may_observe(step) for transform in transforms]), axis=0)
-
+    may_change = any_of(*(transform.may_change for transform in transforms))
+    may_observe = any_of(*(transform.may_observe for transform in transforms))
     return MaskTransform(init_fn, update_fn, may_change, may_observe)
 
 

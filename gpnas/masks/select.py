@@ -82,14 +82,6 @@ def _cost_from(groups: list[Any], costs: list[Any], thresholds: jax.Array) -> ja
     return jnp.stack(list(map(one, groups, costs, thresholds)))
 
 
-def _bits_per_pass() -> int:
-    """Returns the number of bits per pass, a divisor of 32: 4, or 2 on a CPU.
-
-    Results do not depend on it. See `top_k_ratio_25m` in experiments/benchmarks.
-    """
-    return 2 if jax.default_backend() == "cpu" else 4
-
-
 def _threshold(
     groups: list[Any], k: jax.Array, costs: list[Any]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -102,7 +94,9 @@ def _threshold(
       (groups,) each: t, or 0 if all elements cost less than k; the cost of the elements above t;
       whether the elements >= t cost at most k.
     """
-    bits = _bits_per_pass()
+    # Bits per pass, a divisor of 32. Results do not depend on it; see `top_k_ratio_25m` in
+    # experiments/benchmarks.
+    bits = 2 if jax.default_backend() == "cpu" else 4
     digits = jnp.arange(1, 2**bits, dtype=jnp.uint32)
 
     def digit(i: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:

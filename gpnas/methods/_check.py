@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, explained
 from gpnas.masks import allocate
 from gpnas.methods._method import step_at
 from gpnas.plugins import check_value, plain_type
@@ -88,9 +88,5 @@ def check_density(density: float, allocation: allocate.Allocation, shapes: alloc
     Raises:
       UserError: If it cannot.
     """
-    try:
+    with explained("method.density", density, "one that the allocation can meet", ValueError):
         allocate.check_feasible(allocation, shapes, density)
-    except ValueError as error:
-        raise UserError(
-            "method.density", density, f"one that the allocation can meet ({error})"
-        ) from error

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpnas import plugins
-from gpnas.errors import UserError
+from gpnas.errors import check_choice
 from gpnas.masks import AxesTable, allocate, select
 from gpnas.methods import (
     acdc,
@@ -206,6 +206,5 @@ def _choices(axes: AxesTable | None, macs: Mapping[str, float]) -> dict[str, dic
 
 
 def _choice(field: str, value: Any, choices: Mapping[str, Any]) -> Any:
-    if not isinstance(value, str) or value not in choices:
-        raise UserError(field, value, ", ".join(choices))
+    check_choice(field, value, choices)
     return choices[value]

@@ -4,7 +4,7 @@ Three papers share one pruning loop (see `plateau`) and differ in the sensitivit
 a weight, of the loss to a weight, or of the outputs to a neuron.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import optax
@@ -14,23 +14,16 @@ from gpnas.masks import stateful_identity
 from gpnas.methods._method import EvalContext, Forecast, Hooks, Method, rate_until, step_at
 from gpnas.methods.plateau import init_plateau, prune_at_plateaus
 from gpnas.plugins import In
-from gpnas.sensitivity import neurons, shrink, weights
+from gpnas.sensitivity import Sensitivity, neurons, shrink, weights
 
-# Cost of one evaluation of the sensitivity, by the number of outputs; a step costs 1.
-_RELATIVE_COST = {
-    "unspecified": lambda classes: (1 + 2 * classes) / 3,
-    "specified": lambda classes: 1.0,
-    "exact": lambda classes: (1 + classes) / 3,
-    "lower_bound": lambda classes: 2 / 3,
-    "upper_bound": lambda classes: 0.0,
-    "local": lambda classes: 1 / 3,
-}
-_OUTPUTS = {"unspecified": weights.unspecified, "specified": weights.specified}
-_NEURONS = {
-    "exact": neurons.exact,
-    "lower_bound": neurons.lower_bound,
-    "upper_bound": neurons.upper_bound,
-    "local": neurons.local,
+# By kind: the sensitivity, and the cost of one evaluation by the number of outputs; a step costs 1.
+_KINDS: Mapping[str, tuple[Sensitivity, Callable[[int], float]]] = {
+    "unspecified": (weights.unspecified, lambda classes: (1 + 2 * classes) / 3),
+    "specified": (weights.specified, lambda classes: 1.0),
+    "exact": (neurons.on_incoming(neurons.exact), lambda classes: (1 + classes) / 3),
+    "lower_bound": (neurons.on_incoming(neurons.lower_bound), lambda classes: 2 / 3),
+    "upper_bound": (neurons.on_incoming(neurons.upper_bound), lambda classes: 0.0),
+    "local": (neurons.on_incoming(neurons.local), lambda classes: 1 / 3),
 }
 
 
@@ -66,11 +59,11 @@ def sensitivity(
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 to 9; the loop is LOBSTER's.
     """
-    step_cost = 1 + _RELATIVE_COST[kind](classes) / refresh
+    found, cost = _KINDS[kind]
     stop = step_at(stop_at, total_steps)
-    regulariser = shrink(rate_until(stop, rate), _OUTPUTS[kind], refresh)
     prune = prune_at_plateaus(patience, slack, tolerance, density, stop)
-    return _method(regulariser, prune, step_cost)
+    regulariser = shrink(rate_until(stop, rate), found, refresh)
+    return _method(regulariser, prune, 1 + cost(classes) / refresh)
 
 
 def lobster(
@@ -119,11 +112,11 @@ def serene(
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), equations 3 to 12.
     """
-    step_cost = 1 + _RELATIVE_COST[kind](classes) / refresh
+    found, cost = _KINDS[kind]
     stop = step_at(stop_at, total_steps)
-    regulariser = shrink(rate_until(stop, rate), neurons.on_incoming(_NEURONS[kind]), refresh)
     prune = prune_at_plateaus(patience, slack, tolerance, density, stop)
-    return _method(regulariser, prune, step_cost)
+    regulariser = shrink(rate_until(stop, rate), found, refresh)
+    return _method(regulariser, prune, 1 + cost(classes) / refresh)
 
 
 def _method(

@@ -3,8 +3,8 @@
 Each maps images (batch, height, width, channels) to (batch, classes) logits, and follows the
 calling convention of `gpnas.models.call`. Training takes any network as a `Model`, a pair of pure
 functions made by `linen`, `from_nnx` or `from_equinox`. The networks of `MODELS` are built from
-settings only; `Cell201`, `MacroNet` and `DartsNet` need an architecture, and `Supernet201` takes
-one in each call. `find_widths` finds the arguments of a constructor that set the widths.
+settings only; `Cell201`, `MacroNet` and `DartsNet` need an architecture. `find_widths` finds the
+arguments of a constructor that set the widths.
 
 `call` (calling convention) and `cell201`, `darts_cell` and `macronet` (operations of three search
 spaces) are namespaces.
@@ -17,6 +17,7 @@ from gpnas.models._layers import (
     CONVOLUTIONS,
     ReLU,
     avg_pool_3x3,
+    batch_norm,
     conv_without_bias,
     im2col_conv,
     max_pool,
@@ -35,16 +36,15 @@ from gpnas.models._registry import (
     removable_blocks,
 )
 from gpnas.models._resnet import ResNet
-from gpnas.models._supernet201 import BatchStatisticsNorm, Supernet201, choice
 from gpnas.models._widths import Width, find_widths, with_widths
 from gpnas.models.cell201 import Cell201
 from gpnas.models.darts_cell import DartsNet, Genotype
 from gpnas.models.macronet import MacroNet
 
 __all__ = [
-    "CONVOLUTIONS", "MODELS", "BatchStatisticsNorm", "Cell201", "CellNet", "ConvNet", "DartsNet",
-    "Genotype", "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Supernet201", "Width",
-    "architecture", "avg_pool_3x3", "call", "cell201", "choice", "conv_without_bias", "count_macs",
+    "CONVOLUTIONS", "MODELS", "Cell201", "CellNet", "ConvNet", "DartsNet", "Genotype", "LeNet5",
+    "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Width", "architecture", "avg_pool_3x3",
+    "batch_norm", "call", "cell201", "conv_without_bias", "count_macs",
     "darts_cell", "find_network", "find_widths", "from_architecture", "from_equinox", "from_nnx",
     "has_widths", "im2col_conv", "is_known", "linen", "macronet", "max_pool", "network_macs",
     "removable_blocks", "resolve_conv", "with_widths",

@@ -100,16 +100,13 @@ def _gathered(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -
     return seen.reshape(batch, len(i), len(j), -1)
 
 
-def _forward(x: jax.Array, *sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-    return _gathered(x, *sides), x  # the backward pass uses only its shape
-
-
 def _backward(*args: Any) -> tuple[jax.Array]:
     *sides, x, gradient = args
     return jax.linear_transpose(lambda x: _sliced(x, *sides), x)(gradient)
 
 
-_gathered.defvjp(_forward, _backward)
+# The backward pass uses only the shape of x.
+_gathered.defvjp(lambda x, *sides: (_gathered(x, *sides), x), _backward)
 
 
 #: Implementations of `conv_general_dilated` by name; None is XLA's.

@@ -129,7 +129,8 @@ def removable_blocks(module: nn.Module | None) -> dict[str, tuple[str, str]]:
       `{name: (glob of all its leaves, glob of leaves whose zeros make its output zero)}`; empty for
       networks without such parts.
     """
-    return _BLOCKS[_name(module)](module) if is_known(module) else {}
+    find = _BLOCKS.get(_name(module)) if is_known(module) else None
+    return find(module) if find else {}
 
 
 def _check_widths(field: str, value: Any) -> None:
@@ -183,9 +184,6 @@ def _edges(module: Any) -> dict[str, tuple[str, str]]:
 
 _BLOCKS: Mapping[str, Callable[[Any], dict[str, tuple[str, str]]]] = {
     "cellnet": _edges,
-    "convnet": lambda module: {},
-    "lenet300": lambda module: {},
-    "lenet5": lambda module: {},
     "resnet": _residual,
 }
 _WIDTHS: Mapping[str, Callable[[Any, Any], dict[str, Any]]] = {

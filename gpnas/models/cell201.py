@@ -1,6 +1,5 @@
 """The networks of NAS-Bench-201: one of five operations on each of six edges of a small cell."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models._layers import ReLU, avg_pool_3x3, conv_without_bias
+from gpnas.models._layers import ReLU, avg_pool_3x3, batch_norm, conv_without_bias
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from node, to node
 SIDES = {"conv1": 1, "conv3": 3}  # kernel sizes of operations with parameters
@@ -165,13 +164,7 @@ class Cell201(nn.Module):
         check_operations(self.architecture)
         layers = Layers(
             conv_without_bias(self.dtype, self.conv),
-            functools.partial(
-                nn.BatchNorm,
-                use_running_average=not train,
-                momentum=0.9,
-                dtype=self.dtype,
-                axis_name=self.axis_name,
-            ),
+            batch_norm(train, self.dtype, self.axis_name),
         )
 
         def edge(cell: nn.Module, at: int, x: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models._layers import ReLU, avg_pool_3x3, batch_norm, max_pool
+from gpnas.models._layers import ReLU, avg_pool_3x3, batch_norm, conv_without_bias, max_pool
 
 OPERATIONS = (
     "none", "max_pool3", "avg_pool3", "skip", "sep_conv3", "sep_conv5", "dil_conv3", "dil_conv5",
@@ -58,7 +58,7 @@ class DartsNet(nn.Module):
         """
         for nodes in self.architecture:
             check_nodes(nodes)
-        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype)
+        conv = conv_without_bias(self.dtype, "xla")
         norm = batch_norm(train, self.dtype, self.axis_name)
         x = norm()(conv(3 * self.channels, (3, 3))(images))
         before, channels = x, self.channels

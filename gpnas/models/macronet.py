@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models._layers import ReLU, batch_norm
+from gpnas.models._layers import ReLU, batch_norm, conv_without_bias
 
 STAGES = (2, 3, 3)  # blocks per stage; the first one halves the side and doubles the channels
 BLOCKS = {"identity": (0, 1), "mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion, side of the kernel
@@ -49,22 +49,17 @@ class MacroNet(nn.Module):
         if len(self.architecture) != sum(STAGES) or not set(self.architecture) <= set(BLOCKS):
             allowed = f"{sum(STAGES)} blocks of {', '.join(BLOCKS)}"
             raise UserError("architecture", self.architecture, allowed)
+        plain = conv_without_bias(self.dtype, "xla")
         norm = batch_norm(train, self.dtype, self.axis_name)
 
         def conv(
             x: jax.Array, channels: int, side: int, stride: int = 1, groups: int = 1
         ) -> jax.Array:
             padding = [(side // 2, side // 2)] * 2
-            x = nn.Conv(
-                channels,
-                (side, side),
-                (stride, stride),
-                padding,
-                use_bias=False,
-                feature_group_count=groups,
-                dtype=self.dtype,
-            )(x)
-            return norm()(x)
+            layer = plain(
+                channels, (side, side), (stride, stride), padding, feature_group_count=groups
+            )
+            return norm()(layer(x))
 
         x = ReLU()(conv(images, self.channels, 3))
         firsts = {sum(STAGES[:stage]) for stage in range(len(STAGES))}

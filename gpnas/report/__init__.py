@@ -20,7 +20,13 @@ from gpnas.report._labels import place_labels
 from gpnas.report._page import figures, render
 from gpnas.report._read import Loaded, Receptive, Run, read_runs
 from gpnas.report._results import result_table
-from gpnas.report._searches import course_figures, search_difference_table, search_tables
+from gpnas.report._searches import (
+    course_figures,
+    search_marks,
+    search_measures,
+    search_tables,
+    search_unit,
+)
 from gpnas.report._summarise import summarise
 from gpnas.report._table import Cell, Column, Table
 from gpnas.report._write import markdown_table, text_table, write
@@ -29,6 +35,6 @@ __all__ = [
     "Cell", "Column", "FigureSpec", "Group", "Loaded", "Panel", "Receptive", "Run", "Summary",
     "Table", "architecture_figure", "columns_for", "course_figures", "export_table",
     "figures", "formatting", "front_figures", "markdown_table", "place_labels", "read_runs",
-    "render", "result_table", "search_difference_table", "search_tables", "stats", "style",
-    "summarise", "text_table", "write",
+    "render", "result_table", "search_marks", "search_measures", "search_tables", "search_unit",
+    "stats", "style", "summarise", "text_table", "write",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ from matplotlib.ticker import (
     ScalarFormatter,
 )
 
-from gpnas.report import formatting
+from gpnas.report import formatting, stats, style
+from gpnas.report._groups import Series
 from gpnas.report._labels import text_width, to_pixels
 
 Axis = Literal["x", "y"]
@@ -84,3 +85,22 @@ def thin_ticks(ax: Axes) -> None:
             kept.append(place)
             right = x + half
     ax.xaxis.set_major_locator(FixedLocator(kept))
+
+
+def mark_mean(
+    ax: Axes, x: float, y: float, series: Series, filled: bool, size: float = 7.5
+) -> None:
+    """Draws the marker of an arm; it is hollow if not `filled`."""
+    own = style.colour(series)
+    face, edge = (own, style.PAPER) if filled else (style.PAPER, own)
+    ax.plot([x], [y], style.marker(series), ms=size, mfc=face, mec=edge, mew=1.3, zorder=4)
+
+
+def mark_estimate(
+    ax: Axes, x: float, found: stats.Estimate, series: Series, size: float = 7.5
+) -> None:
+    """Draws a mean at `x` with its interval; the marker of a single seed is hollow."""
+    if found.half is not None:
+        ends = [found.mean - found.half, found.mean + found.half]
+        ax.plot([x, x], ends, color=style.colour(series), lw=2)
+    mark_mean(ax, x, found.mean, series, found.n > 1, size)

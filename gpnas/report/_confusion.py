@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from gpnas.report import _pictures, formatting, style
-from gpnas.report._figures import FigureSpec, Panel
+from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Series, Summary
 from gpnas.report._labels import text_width
 from gpnas.report._table import Cell, Column, Table
@@ -18,7 +18,6 @@ from gpnas.report._table import Cell, Column, Table
 MAX_CLASSES = 100
 MAX_PAIRS = 10
 MAX_CELLS = 600
-_WIDE, _NARROW = 760.0, 380.0
 _SIDE = 400.0  # maximum, of the map
 _STRONGEST = 0.4  # opacity with a text contrast of 4.5 in light and dark mode
 _COLUMNS = 6  # pictures of a pair
@@ -64,8 +63,8 @@ def confusion_figure(summary: Summary) -> FigureSpec | None:
             " examples."
             + (f" The {cells} largest of {wrong} mistakes are drawn." if cells < wrong else "")
         ),
-        panels=[panel(_WIDE, 30)],
-        narrow=[panel(_NARROW, 20)],
+        panels=[panel(WIDE, 30)],
+        narrow=[panel(NARROW, 20)],
     )
 
 

@@ -1,6 +1,6 @@
 """Tables of the last section of a report: costs, layers, configs, provenance."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from gpnas.report import formatting, stats
 from gpnas.report._groups import Summary
@@ -59,12 +59,13 @@ def layer_table(summary: Summary) -> Table | None:
             size = 1.0
             for side in sides:
                 size *= formatting.as_number(side) or 0
+            text = formatting.shorten(" × ".join(map(formatting.leaf, sides)), 60)
             share = live / size if live is not None and sides and size else None
             rows.append(
                 [
                     group_cell(group),
                     Cell(formatting.shorten(path, 100), path),
-                    Cell(_shape(sides), size),
+                    Cell(text or formatting.MISSING, size),
                     number_cell(live, formatting.count),
                     number_cell(share, formatting.percent_text),
                     number_cell(dead_in, formatting.few),
@@ -84,10 +85,6 @@ def layer_table(summary: Summary) -> Table | None:
     ]
     notes = [f"{total - len(rows):,} more rows are not shown."] if total > len(rows) else []
     return Table("Layers, means over seeds", columns, rows, notes)
-
-
-def _shape(sides: Sequence[object]) -> str:
-    return formatting.shorten(" × ".join(map(formatting.leaf, sides)), 60) or formatting.MISSING
 
 
 def config_table(summary: Summary) -> Table | None:

@@ -5,10 +5,13 @@ The page arranges the panels of a figure by window width; a file has them side b
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Self
 
 from matplotlib.axes import Axes
 
 from gpnas.report import _svg
+
+WIDE, NARROW = 760.0, 380.0  # widths of figures for wide and narrow screens, in pixels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,6 +66,12 @@ class FigureSpec:
     narrow: Sequence[Panel] = ()
     columns: int = 1
     short: str = ""
+
+    def with_ending(self, name: str, title: str) -> Self:
+        """Returns the figure with endings of its file's name and of its titles."""
+        return dataclasses.replace(
+            self, name=self.name + name, heading=self.heading + title, short=self.short + title
+        )
 
     def file(self, kind: str) -> bytes:
         """Returns the figure as one file.

@@ -12,14 +12,13 @@ from matplotlib.ticker import NullLocator
 
 from gpnas.report import _front_results as results
 from gpnas.report import formatting, stats, style
-from gpnas.report._axes import set_limits, set_scale, thin_ticks
-from gpnas.report._figures import FigureSpec, Panel
+from gpnas.report._axes import mark_estimate, set_limits, set_scale, thin_ticks
+from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Summary
 from gpnas.report._labels import fit, place_labels, text_width
 from gpnas.report._lines import steps_axis
 from gpnas.report._read_front import Front
 
-_WIDE, _NARROW = 760.0, 380.0
 _MOST_LAYERS = 24
 _SMALL = (264.0, 230.0)
 _PRUNED, _GROWN = style.COLOURS["c1"][0], style.COLOURS["c3"][0]
@@ -38,16 +37,16 @@ def front_figures(summary: Summary) -> list[list[FigureSpec]]:
         several = len(summary.fronts) > 1
         ending = f"_{number + 1}" if several else ""
         where = f": {fronts[0].name}" if several else ""
-        specs = (
-            _macs_figure(fronts, ending, where),
-            _widths_figure(fronts[0], ending, where),
-            _costs_figure(fronts, ending, where),
-        )
-        made.append([spec for spec in specs if spec is not None])
+        named = [
+            spec.with_ending(ending, where)
+            for spec in (_macs_figure(fronts), _widths_figure(fronts[0]), _costs_figure(fronts))
+            if spec is not None
+        ]
+        made.append(named)
     return made
 
 
-def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec | None:
+def _macs_figure(fronts: Sequence[Front]) -> FigureSpec | None:
     metric, rows = fronts[0].metric, results.members(fronts)
     if not _points(fronts, "macs"):
         return None
@@ -73,20 +72,13 @@ def _macs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec
 
     def panel(width: float) -> Panel:
         draw = functools.partial(_draw_against, fronts, "macs", "MACs per example", True)
-        height = 390.0 * (width / _WIDE) ** 0.3
+        height = 390.0 * (width / WIDE) ** 0.3
         return Panel(
             draw, f"Test {metric.title}: {label}.", width, height, (58.0, 18.0, 14.0, 46.0)
         )
 
-    heading = f"{metric.capital} against MACs{where}"
-    return FigureSpec(
-        f"front_macs{ending}",
-        heading,
-        caption,
-        [panel(_WIDE)],
-        [panel(_NARROW)],
-        short="Front" + where,
-    )
+    heading = f"{metric.capital} against MACs"
+    return FigureSpec("front_macs", heading, caption, [panel(WIDE)], [panel(NARROW)], short="Front")
 
 
 def _network_label(row: results.Member, fronts: Sequence[Front]) -> str:
@@ -97,7 +89,7 @@ def _network_label(row: results.Member, fronts: Sequence[Front]) -> str:
     )
 
 
-def _costs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpec | None:
+def _costs_figure(fronts: Sequence[Front]) -> FigureSpec | None:
     metric, rows = fronts[0].metric, results.members(fronts)
     known = [x for x in _COSTS if len(_points(fronts, x)) == len(rows)]
     panels = [
@@ -119,15 +111,9 @@ def _costs_figure(fronts: Sequence[Front], ending: str, where: str) -> FigureSpe
         else "The same networks against parameters."
     )
     what = "parameters and latency" if timed else "parameters"
-    heading = f"{metric.capital} against {what}{where}"
-    return FigureSpec(
-        f"front_costs{ending}",
-        heading,
-        caption,
-        panels,
-        columns=len(panels),
-        short="Other costs" + where,
-    )
+    heading = f"{metric.capital} against {what}"
+    columns = len(panels)
+    return FigureSpec("front_costs", heading, caption, panels, columns=columns, short="Other costs")
 
 
 def _points(fronts: Sequence[Front], x: str) -> list[tuple[results.Member, float, stats.Estimate]]:
@@ -160,13 +146,7 @@ def _draw_against(fronts: Sequence[Front], x: str, axis: str, named: bool, ax: A
         colour = style.colour(series)
         ax.plot([at for at, _ in own], [e.mean for _, e in own], color=colour, lw=1.6, alpha=0.8)
         for at, e in own:
-            if e.half is not None:
-                ax.plot([at, at], [e.mean - e.half, e.mean + e.half], color=colour, lw=2)
-            face, edge = (colour, style.PAPER) if e.n > 1 else (style.PAPER, colour)
-            marker = style.marker(series)
-            ax.plot(
-                [at], [e.mean], marker, ms=8 if named else 6, mfc=face, mec=edge, mew=1.4, zorder=4
-            )
+            mark_estimate(ax, at, e, series, 8 if named else 6)
     if named:
         place_labels(ax, _labels(points))
 
@@ -188,7 +168,7 @@ def _labels(points: Sequence[tuple[results.Member, float, Any]]) -> list[tuple[A
     return [*found, *(lines if len(lines) > 1 else [])]
 
 
-def _widths_figure(front: Front, ending: str, where: str) -> FigureSpec | None:
+def _widths_figure(front: Front) -> FigureSpec | None:
     layers = _layers(front)
     if not layers:
         return None
@@ -212,10 +192,10 @@ def _widths_figure(front: Front, ending: str, where: str) -> FigureSpec | None:
         draw = functools.partial(_draw_widths, front, shown, left)
         return Panel(draw, f"{label}.", width, row * len(shown) + 76, (left, 26.0, 30.0, 46.0))
 
+    panels, narrow = [panel(WIDE)], [panel(NARROW)]
     return FigureSpec(
-        f"front_widths{ending}", f"Widths over the run{where}", caption,
-        [panel(_WIDE)], [panel(_NARROW)], short="Widths" + where,
-    )  # fmt: skip
+        "front_widths", "Widths over the run", caption, panels, narrow, short="Widths"
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

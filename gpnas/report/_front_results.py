@@ -125,7 +125,8 @@ def front_table(fronts: Sequence[Front]) -> Table:
     body = [[Cell("whole network", "whole network"), *_cells(whole(fronts), fronts, timed)]]
     body += [[_named(row, rows), *_cells(row, fronts, timed)] for row in rows]
     if linked:
-        body = [[*line, cell] for line, cell in zip(body, _files(rows), strict=True)]
+        files = [Cell(formatting.MISSING), *(Cell("", links=tuple(row.files)) for row in rows)]
+        body = [[*line, cell] for line, cell in zip(body, files, strict=True)]
     notes = [note for note in (cost_sentence(fronts), _uniform_sentence(fronts)) if note]
     if len(fronts) == 1:
         notes.append("One seed: the differences between networks are preliminary.")
@@ -170,10 +171,6 @@ def _widths(row: Member, most: int = 60) -> str:
     counts = row.rows[0].get("units") if row.rows else None
     texts = [formatting.count(formatting.as_number(n)) for n in _mapping(counts).values()]
     return formatting.shorten("-".join(texts), most) or formatting.MISSING
-
-
-def _files(rows: Sequence[Member]) -> list[Cell]:
-    return [Cell(formatting.MISSING), *(Cell("", links=tuple(row.files)) for row in rows)]
 
 
 def cost_sentence(fronts: Sequence[Front]) -> str:

@@ -55,26 +55,22 @@ class Frame:
         cls,
         lines: Sequence[Line],
         unit: Callable[[float], str],
-        top: float | None = None,
+        top: float = -np.inf,
         ratio: float = 10.0,
         zero: bool = True,
     ) -> Self:
         """Returns a frame that contains all lines."""
         low = min(float(line.curve.low.min()) for line in lines)
-        high = max(float(line.curve.high.max()) for line in lines)
-        if top is not None:
-            high = max(high, top)
+        high = max(top, *(float(line.curve.high.max()) for line in lines))
         return cls(low, high, low > 0 and high / low >= ratio, unit, zero)
 
     def apply(self, ax: Axes) -> None:
         """Sets limits, scale and ticks."""
         set_scale(ax, "y", [self.low, self.high], 1.0 if self.log else float("inf"))
-        if self.log:
-            set_limits(ax, "y", [self.low, self.high], True, 0.06)
-        elif self.zero and self.low >= 0:
+        if self.zero and self.low >= 0 and not self.log:
             ax.set(ylim=(0, self.high * 1.06 or 1))
         else:
-            set_limits(ax, "y", [self.low, self.high], False, 0.06)
+            set_limits(ax, "y", [self.low, self.high], self.log, 0.06)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: self.unit(value)))
 
     @property

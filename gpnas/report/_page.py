@@ -73,12 +73,7 @@ def _by_problem(
     for problem, part in summary.by_problem():
         spec = figure(part)
         if spec is not None and problem:
-            spec = dataclasses.replace(
-                spec,
-                name=f"{spec.name}_{formatting.slug(problem)}",
-                heading=f"{spec.heading}: {problem}",
-                short=f"{spec.short}: {problem}",
-            )
+            spec = spec.with_ending(f"_{formatting.slug(problem)}", f": {problem}")
         if spec is not None:
             yield spec
 
@@ -295,11 +290,7 @@ def _cards(summary: Summary) -> list[Block]:
                     "what": "filters" if signed else "active weights of each input pixel",
                     "caption": caption,
                 }
-                for image, signed, caption in (
-                    (picture.live, False, picture.caption),
-                    (picture.filters, True, picture.filters_caption),
-                )
-                if image is not None
+                for image, signed, caption in picture.images
             ],
         }
         for picture in _pictures.pictures(summary)

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import functools
 import io
+from collections.abc import Iterator
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -43,6 +44,13 @@ class Picture:
     def series(self) -> Series:
         """The arm."""
         return self.group.series
+
+    @property
+    def images(self) -> Iterator[tuple[np.ndarray, bool, str]]:
+        """Each known image, whether it is of filters, with signed numbers, and its caption."""
+        yield self.live, False, self.caption
+        if self.filters is not None:
+            yield self.filters, True, self.filters_caption
 
 
 def pictures(summary: Summary) -> list[Picture]:
@@ -160,14 +168,10 @@ def receptive_figure(summary: Summary) -> FigureSpec | None:
     """Returns the pictures as a figure for a file: active weights and filters of each arm."""
     panels = []
     for picture in pictures(summary):
-        for image, signed, text in (
-            (picture.live, False, picture.caption),
-            (picture.filters, True, picture.filters_caption),
-        ):
-            if image is not None:
-                title = f"{picture.series.label} · {'filters' if signed else 'active weights'}"
-                draw = functools.partial(_draw, image, signed, title, picture.series)
-                panels.append(Panel(draw, text, 260.0, 270.0, (12.0, 12.0, 30.0, 4.0)))
+        for image, signed, text in picture.images:
+            title = f"{picture.series.label} · {'filters' if signed else 'active weights'}"
+            draw = functools.partial(_draw, image, signed, title, picture.series)
+            panels.append(Panel(draw, text, 260.0, 270.0, (12.0, 12.0, 30.0, 4.0)))
     if not panels:
         return None
     columns = 4 if len(panels) > 2 else len(panels)

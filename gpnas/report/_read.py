@@ -223,27 +223,22 @@ def _read_workdir(path: Path, warnings: list[str]) -> Run:
     if record is not None and not _is_record(record):
         warnings.append(f"{path.name}/record.json: not a record; {unfinished}.")
         record = None
-    train: list[Mapping[str, Any]] = []
-    validation: list[Mapping[str, Any]] = []
+    rows: dict[str, list[Mapping[str, Any]]] = {"train": [], "validation": []}
     metrics = path / "metrics.jsonl"
     if metrics.is_file():
         keep_train = not formatting.items(record, "curve")
         where = f"{path.name}/metrics.jsonl"
         for line, row in json_lines(metrics, where, warnings):
-            if formatting.number(row, "step") is None or row.get("split") not in (
-                "train",
-                "validation",
-            ):
+            split = row.get("split")
+            if formatting.number(row, "step") is None or split not in [*rows]:
                 warnings.append(f"{where}, line {line}: no step or split; left out.")
-            elif row["split"] == "validation":
-                _append(validation, row)
-            elif keep_train:
-                _append(train, row)
+            elif keep_train or split == "validation":
+                _append(rows[split], row)
     run = _run(path.name, record, config, path.parent.name, warnings)
     return dataclasses.replace(
         run,
-        train=tuple(train),
-        validation=tuple(validation),
+        train=tuple(rows["train"]),
+        validation=tuple(rows["validation"]),
         receptive=_files.read_receptive(path / "receptive.npz", warnings),
         mistakes=_files.read_mistakes(path / "mistakes.npz", warnings),
     )

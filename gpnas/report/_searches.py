@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gpnas.report import formatting, stats, style
-from gpnas.report._figures import FigureSpec, Panel
+from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Group, Summary
 from gpnas.report._labels import edge_labels, fit, text_width
 from gpnas.report._read import Run
@@ -19,7 +19,7 @@ from gpnas.report._table import Cell, Column, Table
 
 Measure = Callable[[Run, float], float | None]  # of a search, after a number of evaluations
 _EVALUATIONS = "evaluations"
-_WIDE, _NARROW, _HEIGHT = 760.0, 380.0, 250.0
+_HEIGHT = 250.0
 _POINTS = 120  # of a curve
 _MARKS = tuple(m * 10**n for n in range(1, 6) for m in (1, 2, 5))  # columns of a table
 _FEW = 50  # up to this many evaluations, all are drawn on a linear axis
@@ -47,7 +47,7 @@ def _spent(entry: Mapping[str, Any], evaluations: str) -> float:
     return (formatting.number(entry, evaluations) or 0.0) if steps is None else steps
 
 
-def unit(run: Run) -> str:
+def search_unit(run: Run) -> str:
     """Returns the unit of a search's length."""
     own = "training steps" if formatting.number(run.record, "steps") is not None else _EVALUATIONS
     return formatting.shorten(str(formatting.dig(run.record, "unit") or own), 40)
@@ -88,7 +88,7 @@ def hypervolume(run: Run, count: float, limits: tuple[np.ndarray, np.ndarray]) -
     return float(moocore.hypervolume(points, ref=np.ones(len(low)))) if len(points) else 0.0
 
 
-def measures(runs: Sequence[Run]) -> dict[str, Measure]:
+def search_measures(runs: Sequence[Run]) -> dict[str, Measure]:
     """Returns quantities that change over a search, by name, for runs of one study."""
     names = objectives(runs[0])
     found: dict[str, Measure]
@@ -102,7 +102,7 @@ def measures(runs: Sequence[Run]) -> dict[str, Measure]:
 
 def _until_its_end(measure: Measure, run: Run, count: float) -> float | None:
     """Evaluates a measure; None beyond the end of a search."""
-    if unit(run) == _EVALUATIONS and count > evaluations(run):
+    if search_unit(run) == _EVALUATIONS and count > evaluations(run):
         return None
     return measure(run, count)
 
@@ -115,7 +115,7 @@ def studies(summary: Summary) -> dict[str, list[Group]]:
     found: dict[tuple[Any, ...], list[Group]] = {}
     for group in summary.searches:
         run = group.runs[0]
-        key = (group.series.study, *run.searched, unit(run))
+        key = (group.series.study, *run.searched, search_unit(run))
         found.setdefault(key, []).append(group)
     alone = collections.Counter(key[0] for key in found)
     named: dict[str, list[Group]] = {}
@@ -137,7 +137,7 @@ def search_tables(summary: Summary) -> list[Table]:
     return [_table(study, groups) for study, groups in studies(summary).items()]
 
 
-def marks_of(runs: Sequence[Run]) -> list[int]:
+def search_marks(runs: Sequence[Run]) -> list[int]:
     """Returns the numbers of evaluations used as columns: a few round ones and the last."""
     most = max(map(evaluations, runs))
     return [m for m in _MARKS if most / 40 < m < most] + [most]
@@ -145,9 +145,9 @@ def marks_of(runs: Sequence[Run]) -> list[int]:
 
 def _table(study: str, groups: Sequence[Group]) -> Table:
     runs = [run for group in groups for run in group.runs]
-    followed = measures(runs)
+    followed = search_measures(runs)
     name = list(followed)[-1]
-    marks = marks_of(runs)
+    marks = search_marks(runs)
     columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
     columns += [Column("seeds"), Column("seconds")]
     rows = []
@@ -160,36 +160,10 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
         cells.append(Cell(str(len(group.runs)), len(group.runs)))
         cells.append(Cell(formatting.significant(wall.mean, 3) if wall else formatting.MISSING))
         rows.append(cells)
-    caption = f"{study}: {formatting.shorten(name, 60)} after so many {unit(runs[0])}"
+    caption = f"{study}: {formatting.shorten(name, 60)} after so many {search_unit(runs[0])}"
     alone = all(len(group.runs) == 1 for group in groups)
     note = "One search each: no interval." if alone else "Mean ± half the 95 % interval over seeds."
     note += f" {_protocol(runs[0], name)}"
-    return Table(caption, columns, rows, [note])
-
-
-def search_difference_table(groups: Sequence[Group], against: str) -> Table:
-    """Returns paired differences between strategies over seeds, by number of evaluations.
-
-    Args:
-      groups: Groups of one study.
-      against: Arm of the reference strategy.
-    """
-    runs = [run for group in groups for run in group.runs]
-    name, measure = list(measures(runs).items())[-1]
-    marks, places = marks_of(runs), 3 if name == "hypervolume" else 2
-    at = {
-        group.label: [{run.seed or 0: measure(run, mark) for run in group.runs} for mark in marks]
-        for group in groups
-    }
-    rows = []
-    for label in (label for label in at if label != against):
-        pairs = zip(at[label], at[against], strict=True)
-        found = [stats.paired_difference(ours, theirs) for ours, theirs in pairs]
-        rows.append([Cell(label), *(Cell(stats.interval_text(one, places, "+")) for one in found)])
-    caption = f"{name} minus that of {against}, after so many {unit(runs[0])}"
-    better = "above" if name == "hypervolume" else "below"
-    note = f"Mean ± half the 95 % interval of the differences by seed; {better} zero is better."
-    columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
     return Table(caption, columns, rows, [note])
 
 
@@ -218,16 +192,16 @@ def course_figures(summary: Summary) -> list[FigureSpec]:
 def _course(study: str, groups: Sequence[Group]) -> FigureSpec:
     runs = [run for group in groups for run in group.runs]
     counts = _counts(runs)
-    followed = measures(runs)
+    followed = search_measures(runs)
     wide: list[Panel] = []
     narrow: list[Panel] = []
     for name, measure in followed.items():
         curves = [_course_of(group, groups, measure, counts) for group in groups]
         text = "; ".join(f"{c.label} ends at {c.mean[c.last]:.3g}" for c in curves if c.known)
-        for panels, width in ((wide, _WIDE), (narrow, _NARROW)):
+        for panels, width in ((wide, WIDE), (narrow, NARROW)):
             room = max(text_width(course.label) for course in curves) + 20
             margins = (58.0, min(room, 0.4 * width), 14.0, 44.0)
-            draw = functools.partial(_draw_course, counts, curves, name, unit(runs[0]))
+            draw = functools.partial(_draw_course, counts, curves, name, search_unit(runs[0]))
             label = f"{formatting.shorten(name, 60)}: {text}."
             panels.append(Panel(draw, label, width, _HEIGHT, margins))
     lines = "Lines: means over seeds. Bands: 95 % intervals; none where all seeds are equal."
@@ -307,11 +281,5 @@ def _draw_course(
         if c.known and np.isfinite(c.mean).sum() == 1:  # a line of one point is invisible
             ax.plot(counts[c.last], c.mean[c.last], "o", ms=5, color=c.colour, clip_on=False)
     space = ax.figure.bbox.width - ax.get_window_extent().x1 - 16
-    edge_labels(
-        ax,
-        [
-            (counts[c.last], c.mean[c.last], fit(c.label, space), c.colour)
-            for c in curves
-            if c.known
-        ],
-    )
+    ends = [(c, c.last) for c in curves if c.known]
+    edge_labels(ax, [(counts[i], c.mean[i], fit(c.label, space), c.colour) for c, i in ends])

@@ -36,7 +36,11 @@ def summarise(loaded: Loaded) -> Summary:
     series = {(s.study, s.arm, s.problem): s for s in named}
     settings = _settings(buckets)
     groups = [
-        Group(series[key[0]], settings[key], tuple(sorted(runs, key=_by_seed)))
+        Group(
+            series[key[0]],
+            settings[key],
+            tuple(sorted(runs, key=lambda r: (r.seed is None, r.seed or 0, r.name))),
+        )
         for key, runs in buckets.items()
     ]
     best: dict[Series, float] = {}
@@ -60,10 +64,6 @@ def summarise(loaded: Loaded) -> Summary:
         problem_names=problem_names,
         fronts=by_identity(loaded.fronts),
     )
-
-
-def _by_seed(run: Run) -> tuple[bool, int, str]:
-    return (run.seed is None, run.seed or 0, run.name)
 
 
 def _name_series(keys: Iterable[Key]) -> list[Series]:

@@ -10,13 +10,12 @@ from matplotlib.ticker import NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from gpnas.report import formatting, stats, style
-from gpnas.report._axes import Axis, set_limits, set_scale, thin_ticks
-from gpnas.report._figures import FigureSpec, Panel
+from gpnas.report._axes import Axis, mark_estimate, mark_mean, set_limits, set_scale, thin_ticks
+from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Group, Series, Summary, quantity
 from gpnas.report._labels import fit, place_labels, text_width
 from gpnas.report._metric import Metric
 
-_WIDE, _NARROW = 760.0, 380.0
 MAX_ROWS = 40
 MAX_NAMES = 24
 
@@ -64,8 +63,8 @@ def main_figure(summary: Summary) -> FigureSpec | None:
             + (" The shaded band is the interval of dense." if _one_dense(rows, 2) else "")
             + (f" The first {MAX_ROWS} of {len(groups)} rows." if len(groups) > MAX_ROWS else "")
         ),
-        panels=[_interval_panel(rows, metric, _WIDE)],
-        narrow=[_interval_panel(rows, metric, _NARROW)],
+        panels=[_interval_panel(rows, metric, WIDE)],
+        narrow=[_interval_panel(rows, metric, NARROW)],
     )
 
 
@@ -155,7 +154,7 @@ def _draw_intervals(groups: Sequence[Group], metric: Metric, ax: Axes) -> None:
         if estimate.half is not None:
             ends = (estimate.mean - estimate.half, estimate.mean + estimate.half)
             ax.plot(ends, [row, row], color=own, lw=3)
-        _mean_mark(ax, estimate.mean, row, group.series, estimate.n > 1, size=9)
+        mark_mean(ax, estimate.mean, row, group.series, estimate.n > 1, size=9)
         name = fit(group.label, room, bold=True)
         weight = "bold" if group.series.colour < 2 else "normal"
         kwargs: dict[str, Any] = {
@@ -167,14 +166,6 @@ def _draw_intervals(groups: Sequence[Group], metric: Metric, ax: Axes) -> None:
         text = metric.interval(estimate) + (" pilot" if n == 1 else "")
         ax.text(1 + 12 / ax.bbox.width, row, text, ha="left", color=style.INK, **kwargs)
     ax.yaxis.set_major_locator(NullLocator())
-
-
-def _mean_mark(
-    ax: Axes, x: float, y: float, series: Series, filled: bool, size: float = 7.5
-) -> None:
-    own = style.colour(series)
-    face, edge = (own, style.PAPER) if filled else (style.PAPER, own)
-    ax.plot([x], [y], style.marker(series), ms=size, mfc=face, mec=edge, mew=1.3, zorder=4)
 
 
 def _against(
@@ -201,7 +192,7 @@ def _against(
     def panel(width: float) -> Panel:
         draw = functools.partial(_draw_against, groups, metric, x, axis)
         margins = (58.0, 14.0, 14.0, 46.0)
-        return Panel(draw, f"{heading}. {best}.", width, 390.0 * (width / _WIDE) ** 0.3, margins)
+        return Panel(draw, f"{heading}. {best}.", width, 390.0 * (width / WIDE) ** 0.3, margins)
 
     return FigureSpec(
         name=name,
@@ -215,8 +206,8 @@ def _against(
             + (f" The first {MAX_NAMES} arms are named." if len(means) > MAX_NAMES else "")
             + note
         ),
-        panels=[panel(_WIDE)],
-        narrow=[panel(_NARROW)],
+        panels=[panel(WIDE)],
+        narrow=[panel(NARROW)],
     )
 
 
@@ -247,20 +238,15 @@ def _draw_against(groups: Sequence[Group], metric: Metric, name: str, axis: str,
             dots.set(
                 ls="none", alpha=0.45 if len(seeds) <= 5 else 0.25, transform=ax.transData + beside
             )
-        if estimate.half is not None:
-            ends = [estimate.mean - estimate.half, estimate.mean + estimate.half]
-            ax.plot([x, x], ends, color=own, lw=2)
         names.setdefault(group.series, []).append((x, estimate.mean))
     for series, points in names.items():
         points.sort()
         own = style.colour(series)
         ax.plot(*zip(*points, strict=True), color=own, lw=1.4, ls=style.dashes(series), alpha=0.8)
     for group, x, estimate in shown:
-        _mean_mark(ax, x, estimate.mean, group.series, estimate.n > 1)
-    place_labels(
-        ax,
-        [
-            (points, formatting.shorten(series.label, 24), style.colour(series))
-            for series, points in list(names.items())[:MAX_NAMES]
-        ],
-    )
+        mark_estimate(ax, x, estimate, group.series)
+    labels = [
+        (points, formatting.shorten(series.label, 24), style.colour(series))
+        for series, points in list(names.items())[:MAX_NAMES]
+    ]
+    place_labels(ax, labels)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from gpnas.report import _curves, formatting, style
-from gpnas.report._figures import FigureSpec, Panel, columns_for
+from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel, columns_for
 from gpnas.report._groups import Group, Series, Summary
 from gpnas.report._labels import text_width
 from gpnas.report._lines import (
@@ -29,7 +29,6 @@ MAX_LINES = 7
 MAX_LAYERS = 6
 MAX_UNFINISHED = 6
 _OVERLAY = 8
-_WIDE, _NARROW = 760.0, 380.0
 
 
 def density_figure(summary: Summary) -> FigureSpec | None:
@@ -198,7 +197,7 @@ def validation_figure(summary: Summary) -> FigureSpec | None:
             margins = (50.0, right, 12.0, 46.0)
             return Panel(draw, f"{heading}, {what}. {ends}.", width, 320.0, margins)
 
-        return FigureSpec(name, heading, caption, [panel(_WIDE)], [panel(_NARROW)], short=short)
+        return FigureSpec(name, heading, caption, [panel(WIDE)], [panel(NARROW)], short=short)
     context = [dataclasses.replace(line, series=None) for line in every[:40]]
     panels = [
         line_panel(
@@ -233,7 +232,7 @@ def unfinished_figure(summary: Summary) -> FigureSpec | None:
             if curve is None:
                 continue
             line = Line(curve, series, unit(float(curve.mean[-1])))
-            frame = Frame.around([line], unit, 1.0 if what == "density" else None)
+            frame = Frame.around([line], unit, 1.0 if what == "density" else -np.inf)
             panel = line_panel(
                 *([line], frame, f"{who} · {what}", line.colour, f"{who}, unfinished, {what}"),
                 row=run.name,

@@ -9,8 +9,8 @@
 
 Namespaces: `strategies`, one file each; `build` builds a search from a config; `storage` keeps
 searches in a database; `sweep` runs studies of `gpnas.train` from a database; `record`;
-`comparison` of strategies; `pareto`; `spaces`, `training`, `morphable` and `sharing` train
-networks. Modules that train networks or open a database are imported on demand.
+`comparison` of strategies; `pareto`; `spaces`, `training` and `morphable` train networks. Modules
+that train networks or open a database are imported on demand.
 """
 
 from gpnas.search import pareto, strategies
@@ -25,6 +25,6 @@ __all__ = [
     "STRATEGIES", "BenchmarkTable", "Evaluate", "EvaluateAll", "Failed", "History", "Proposal",
     "Propose", "Space", "TooManyFailures", "Trial", "best", "build", "choices",
     "comparison", "evaluated", "exhausted", "known", "load_table", "morphable", "only",
-    "pareto", "record", "search", "search_together", "sharing", "simulate", "spaces",
+    "pareto", "record", "search", "search_together", "simulate", "spaces",
     "storage", "strategies", "sweep", "training", "value",
 ]  # fmt: skip  # noqa: F822

@@ -19,7 +19,6 @@ from gpnas._stacking import stack, unstack
 from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import decay_mask
 from gpnas.models import call
-from gpnas.search._sgd import sgd_step
 from gpnas.search._task import CLASSIFICATION, Training
 
 _CHUNK = 50  # steps in one call
@@ -203,9 +202,8 @@ def _make_run(data: Dataset, rule: Rule, training: Training) -> Callable[..., _S
                 target_of(i, replica, chunk), key,
             )  # fmt: skip
             free = jax.tree.map(lambda own: own | (i >= replica.distilled), replica.free)
-            params, opt_state = sgd_step(
-                tx, chunk.rates[i], grads, state.opt_state, state.params, free=free
-            )
+            updates, opt_state = tx.update(grads, state.opt_state, state.params, free=free)
+            params = jax.tree.map(lambda p, u: p - chunk.rates[i] * u, state.params, updates)
             return _State(params, others, opt_state)
 
         return jax.lax.fori_loop(0, chunk.count, step, replica.state)

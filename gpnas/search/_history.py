@@ -67,11 +67,6 @@ def known(history: History) -> set[Any]:
     return {trial.architecture for trial in history}
 
 
-def failures(history: History) -> set[Any]:
-    """Returns the architectures that failed."""
-    return {trial.architecture for trial in history if trial.failed is not None}
-
-
 def best(trials: Sequence[Trial], metric: str) -> Trial:
     """Returns the first trial with the lowest value of a metric.
 

@@ -14,7 +14,6 @@ import numpy as np
 from gpnas._files import NO_SPACE
 from gpnas.errors import GaveUp, UserError, describe
 from gpnas.search._history import History, Proposal, Propose, Trial
-from gpnas.search._history import failures as failed_before
 
 FAILURES = 20  # consecutive failures after which a search ends
 _REPEATS = 1000  # consecutive repeats after which a space counts as exhausted
@@ -72,7 +71,7 @@ def completed(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> T
 
 def ask(propose: Propose, history: History, rng: np.random.Generator) -> Proposal | None:
     """Calls a strategy until its proposal is one that has not failed."""
-    failed = failed_before(history)
+    failed = {trial.architecture for trial in history if trial.failed is not None}
     proposal = propose(history, rng)
     for _ in range(_ASKED):
         if proposal is None or proposal.architecture not in failed:

@@ -41,7 +41,6 @@ def search(
     seed: int = 0,
     history: History = (),
     stop: Callable[[Trial], bool] = lambda trial: False,
-    most: int = 10**6,
     failures: int = FAILURES,
 ) -> list[Trial]:
     """Evaluates proposals until `evaluations` distinct architectures have been evaluated.
@@ -58,7 +57,6 @@ def search(
       seed: Seed of all random numbers.
       history: History to resume.
       stop: `trial → whether to end the search after it`.
-      most: Maximum number of trials, including repeats.
       failures: Number of consecutive failures after which the search ends.
 
     Returns:
@@ -71,9 +69,7 @@ def search(
     def enough(trials: History) -> bool:
         return bool(trials) and trials[-1].failed is None and stop(trials[-1])
 
-    return search_together(
-        propose, each(evaluate), evaluations, enough, 1, seed, history, most, failures
-    )
+    return search_together(propose, each(evaluate), evaluations, enough, 1, seed, history, failures)
 
 
 def search_together(
@@ -84,7 +80,6 @@ def search_together(
     together: int = 1,
     seed: int = 0,
     history: History = (),
-    most: int = 10**6,
     failures: int = FAILURES,
 ) -> list[Trial]:
     """Runs a search as `search` does, with several candidates evaluated together.
@@ -93,7 +88,7 @@ def search_together(
     other workers evaluated them.
 
     Args:
-      propose, evaluations, seed, history, most, failures: As for `search`.
+      propose, evaluations, seed, history, failures: As for `search`.
       evaluate: `trials → metrics` of each (lower is better), or `Failed`.
       enough: `history → whether to end early`, called after each evaluation.
       together: Number of candidates per evaluation.
@@ -107,7 +102,7 @@ def search_together(
     trials = list(history)
     first = {(t.architecture, t.budget): t for t in reversed(trials) if t.repeats is None}
     made = sum(trial.failed is None for trial in first.values())
-    while made < evaluations and len(trials) < most and not exhausted(trials):
+    while made < evaluations and not exhausted(trials):
         check_failures(trials, failures)
         start = len(trials)
         new: list[Trial] = []

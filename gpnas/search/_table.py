@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, explained
 from gpnas.search._history import Trial
 from gpnas.search._space import Space, choices, only
 
@@ -64,13 +64,11 @@ def load_table(name: str, columns: int = 0) -> BenchmarkTable:
       UserError: If the file does not exist or is no such table.
     """
     path = _FOLDER / f"{name}.csv.gz" if name in TABLES else pathlib.Path(name)
-    try:
+    broken = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
+    with explained("space", name, f"{', '.join(TABLES)}, or a CSV file", *broken):
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
         lines = _lines(raw.decode("utf-8-sig"))
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        allowed = f"{', '.join(TABLES)}, or a CSV file ({error})"
-        raise UserError("space", name, allowed) from error
     return _table(lines, TABLES.get(name, columns), name)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from flax import serialization
 
 from gpnas._files import tuples, write_bytes
-from gpnas.errors import UserError
+from gpnas.errors import UserError, explained
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -55,11 +55,8 @@ def load_weights(folder: pathlib.Path, number: int) -> Known:
       UserError: If the file is missing or damaged.
     """
     path = _path(folder, number)
-    try:
+    with explained("workdir", str(folder), f"the folder of the search, with {path.name}", OSError):
         raw = path.read_bytes()
-    except OSError as error:
-        allowed = f"the folder of the search, with {path.name} ({error.strerror})"
-        raise UserError("workdir", str(folder), allowed) from error
     digest, content = raw[:_DIGEST], raw[_DIGEST:]
     if hashlib.sha256(content).digest() != digest:
         raise UserError("workdir", str(path), "a file as it was written; this one is damaged")

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from gpnas import plugins
 from gpnas._files import tuples
 from gpnas.data import Dataset
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.search._config import check_search, check_trained, is_table
 from gpnas.search._history import History, Propose, minimised
 from gpnas.search._jobs import Recipe
@@ -75,16 +75,15 @@ def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None
       UserError: If any field is invalid.
     """
     check_search(settings)
-    for field, least in (("evaluations", 1), ("seed", 0)):
-        check_whole(settings, field, least)
-    check_whole({"failures": FAILURES, **settings}, "failures", 1)
+    numbers = {"failures": FAILURES, **settings}
+    check_whole(numbers, {"evaluations": 1, "seed": 0, "failures": 1})
     if is_table(settings["space"]):
         return _on_a_table(settings, settings["space"].removeprefix("table:"))
     return _with_training(settings, folder)
 
 
 def _on_a_table(settings: Mapping[str, Any], name: str) -> Search:
-    check_whole(settings, "columns", 0)
+    check_whole(settings, {"columns": 0})
     table = load_table(name, settings["columns"])
     objectives, reports = _metrics(settings, table.metrics, table.metrics)
     propose = build_strategy(table.space, objectives, settings["strategy"])
@@ -105,8 +104,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     if make is None:
         raise UserError("space", settings["space"], ", ".join(known))
     check_trained(settings)
-    for field, least in (("steps", 0), ("together", 1)):
-        check_whole(settings, field, least)
+    check_whole(settings, {"steps": 0, "together": 1})
     network, recipe = settings["network"], settings["training"]
     fields = plugins.check_settings("network", settings["space"], make, network, _FOR_A_SPACE)
     recipe = Recipe(**plugins.check_settings("training", "a search", Recipe, recipe, ()))
@@ -183,8 +181,7 @@ def _metrics(
     """Returns objectives and reported metrics, and checks that they exist."""
     for field, known in (("objectives", [*searched]), ("reports", [*reported])):
         for name in settings[field]:
-            if name not in known:
-                raise UserError(field, name, ", ".join(known))
+            check_choice(field, name, known)
     objectives = tuple(settings["objectives"])
     if not objectives or len(set(objectives)) < len(objectives):
         raise UserError("objectives", objectives, f"one or more, each once: {[*searched]}")

@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gpnas._files import records_path
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.search._config import check_comparison
 from gpnas.search._run import search_together
 from gpnas.search.build import Search, build_search
@@ -98,8 +98,7 @@ def _settings(config: ConfigDict, seed: int) -> Iterator[tuple[str, dict[str, An
     del everything["seeds"]
     only = everything.pop("only")
     for arm in [one.strip() for one in only.split(",") if one.strip()] or arms:
-        if arm not in arms:
-            raise UserError("only", arm, ", ".join(arms))
+        check_choice("only", arm, arms)
         own = {
             section: {**everything.get(section, {}), **changed}
             for section, changed in arms[arm].items()

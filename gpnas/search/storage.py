@@ -31,12 +31,9 @@ from gpnas.search._queue import wait_for_stale_trials as wait_for_stale_trials
 from gpnas.search._run import randomness
 
 _POLL = 0.2  # seconds between polls of the trials a strategy waits for
-_LIVE = (
-    optuna.trial.TrialState.COMPLETE,
-    optuna.trial.TrialState.RUNNING,
-    optuna.trial.TrialState.WAITING,
-    optuna.trial.TrialState.FAIL,  # with a reason; without one, it was reassigned
-)
+_State = optuna.trial.TrialState
+# A failed trial has a reason; one without was reassigned.
+_LIVE = (_State.COMPLETE, _State.RUNNING, _State.WAITING, _State.FAIL)
 
 
 @reached(KEPT)
@@ -66,11 +63,10 @@ def check_digests(study: optuna.Study, digests: Mapping[str, str]) -> None:
 def history_of(study: optuna.Study) -> list[Trial]:
     """Returns the evaluated, running and failed trials, without those of dead workers."""
     trials = study.get_trials(deepcopy=False, states=_LIVE)
-    dead = optuna.trial.TrialState.FAIL
     return [
         _trial(trial)
         for trial in trials
-        if "proposal" in trial.user_attrs and (trial.state != dead or failure_of(trial))
+        if "proposal" in trial.user_attrs and (trial.state != _State.FAIL or failure_of(trial))
     ]
 
 
@@ -190,7 +186,7 @@ def _ask(
             return past
         time.sleep(_POLL)
         give_back_stale_trials(study)
-        if study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
+        if study.get_trials(deepcopy=False, states=(_State.WAITING,)):
             raise TrialFailed("a dead worker's trial comes first")  # this one may wait for it
         past = _others(study, trial)
 

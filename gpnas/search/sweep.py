@@ -5,7 +5,6 @@ the queue and workers take runs from it. A dead worker's run is resumed by anoth
 last checkpoint, so all need the same work directory and results folder.
 """
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +33,7 @@ from gpnas.train import (
     RunGroup,
     Stopped,
     config_from_json,
-    load_data,
+    data_of,
     missing_groups,
     run_group,
     run_key,
@@ -173,8 +172,7 @@ def _group(job: dict[str, Any], images: dict[str, Dataset]) -> RunGroup:
       UserError: If the data differ from those of the machine that began the sweep.
     """
     configs = _configs(job)
-    source = json.dumps(configs[0].data.to_dict() | {"augment": ""}, sort_keys=True)
-    data = images[source] = images.get(source) or load_data(configs[0])
+    data = data_of(configs[0], images)
     if data.sha256 != job["dataset_sha256"]:
         allowed = f"{job['dataset_sha256']}, as where the sweep was begun"
         raise UserError("dataset_sha256", data.sha256, allowed)

@@ -105,7 +105,8 @@ def _prepare(context: TrainingContext, folder: pathlib.Path, seed: int, trial: T
         module = context.build(trial.architecture)
     except UserError as error:  # of the architecture, not of the search's settings
         raise ValueError(str(error)) from error
-    rng = np.random.default_rng((seed, _number(trial)))
+    drawn = repr((tuples(trial.architecture), trial.budget))  # not the trial's number
+    rng = np.random.default_rng((seed, zlib.crc32(drawn.encode())))
     return _Candidate(trial, module, jobs_of(context, trial, module, known, rng))
 
 
@@ -149,11 +150,6 @@ def _alike(candidates: Sequence[_Candidate]) -> list[list[_Candidate]]:
     for one in candidates:
         groups.setdefault((one.module, len(one.jobs[0].rows)), []).append(one)
     return list(groups.values())
-
-
-def _number(trial: Trial) -> int:
-    """Returns a seed that depends only on architecture and budget."""
-    return zlib.crc32(repr((tuples(trial.architecture), trial.budget)).encode())
 
 
 def _latency(module: nn.Module, variables: Any, data: Dataset) -> float:

@@ -9,7 +9,6 @@ from gpnas._stop import Stopped
 from gpnas.train import distributed, task
 from gpnas.train._build import build_model, build_task
 from gpnas.train._config import base, check_config, config_from_json, config_key
-from gpnas.train._evaluate import make_evaluate
 from gpnas.train._front import front_config, train_front
 from gpnas.train._load_data import load_data
 from gpnas.train._load_run import Finished, load_run
@@ -24,6 +23,7 @@ from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics, init_state, make_step
 from gpnas.train._study import (
     RunGroup,
+    data_of,
     missing_groups,
     run_group,
     run_key,
@@ -36,8 +36,8 @@ from gpnas.train.task import Aux, Metric, Task, classification, percent, supervi
 __all__ = [
     "Aux", "Diverged", "Finished", "InUse", "Metric", "Metrics", "Plan", "RunGroup", "Stopped",
     "Task", "TrainState", "base", "build_model", "build_task", "check_config", "check_task",
-    "classification", "config_from_json", "config_key", "distributed", "find_optimizer",
-    "front_config", "init_state", "load_data", "load_run", "make_evaluate", "make_plan",
+    "classification", "config_from_json", "config_key", "data_of", "distributed", "find_optimizer",
+    "front_config", "init_state", "load_data", "load_run", "make_plan",
     "make_program", "make_step", "missing_groups", "percent", "run_group", "run_key",
     "run_study", "settings", "shardings", "study", "supervised", "task", "train", "train_front",
     "train_replicas",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from gpnas import models, plugins
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError, brief, check_choice
 from gpnas.models import Model, resolve_conv
 from gpnas.train.task import TASKS, Task
 from gpnas.units import UnitGroups, discover, with_blocks
@@ -66,8 +66,7 @@ def build_model(
     for name, value in fields.items():
         if name not in own:
             raise UserError(f"model.{name}", value, f"a field of {config.name}: {', '.join(own)}")
-    if config.dtype not in ("float32", "bfloat16", "float16"):
-        raise UserError("model.dtype", config.dtype, "float32, bfloat16, float16")
+    check_choice("model.dtype", config.dtype, ("float32", "bfloat16", "float16"))
     given = {
         "conv": conv_kind(config),
         "axis_name": axis_name,
@@ -101,8 +100,7 @@ def conv_kind(config: ConfigDict) -> str:
     Raises:
       UserError: For an unknown implementation.
     """
-    if config.conv not in ("auto", "im2col", "xla"):
-        raise UserError("model.conv", config.conv, "auto, im2col, xla")
+    check_choice("model.conv", config.conv, ("auto", "im2col", "xla"))
     return resolve_conv(config.conv)
 
 

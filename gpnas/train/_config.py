@@ -23,7 +23,7 @@ def base(**method: Any) -> ConfigDict:
     config.study = "train"  # records of the same study are compared
     config.arm = ""  # the run's name in the study; the method's name if empty
     config.seed = 0  # of initial weights, masks and batch order; not of the validation split
-    config.analysis = ()  # of the finished network: "psp_entropy", "top_eigenvalue"
+    config.analysis = ()  # of the finished network: module:function, docs/tutorial.md
     config.elastic = False  # resize arrays to the active units (methods that develop units)
     config.elastic_round_to = 8  # array widths are multiples of this
     config.resume = False  # resume from the last checkpoint in the workdir, if any
@@ -102,7 +102,7 @@ def _steps_or_text(value: Any) -> config_dict.FieldReference:
 
 
 _FREE = (
-    "resume", "data.raw_dir", "data.data_dir", "data.cache_dir", "data.download",
+    "analysis", "resume", "data.raw_dir", "data.data_dir", "data.cache_dir", "data.download",
     "train.tensorboard", "train.feed", "train.keep", "train.keep_epochs", "train.keep_best",
     "train.profile", "train.shard_min_size", "train.checkpoint_seconds", "method.table",
 )  # fmt: skip

@@ -26,7 +26,6 @@ from gpnas.train._program import Program, initial_state, jit_once, make_program
 from gpnas.train._rebuild import Rebuild, check_rebuilt, find_rebuild, with_structure_of
 from gpnas.train._state import TrainState
 from gpnas.units import (
-    UnitGroups,
     groups_in_collection,
     is_block,
     outgoing_masks,
@@ -69,7 +68,6 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
       data: The data set.
       plan: The plan of the supernet.
     """
-    assert plan.groups is not None
     placed = data
     if not plan.stream:  # once for all programs
         images: Any = jnp.asarray(data.train.inputs)
@@ -94,7 +92,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
         plan: Plan, program: Program, is_full: bool, state: TrainState
     ) -> tuple[Program, TrainState]:
         widths = _worthwhile(plan, _widths(plan, state, sizes, config))
-        if widths == {group.name: group.size for group in _groups(plan).groups}:
+        if widths == plan.groups.sizes:
             return program, _with_initialized_units(plan, state) if is_full else state
         state = _in_widths(plan, state, state.mask_state.units, widths)
         small, own = built(rebuild.architecture(plan.task.model, state.params, widths))
@@ -138,11 +136,6 @@ def active_network(
     return rebuild.architecture(plan.task.model, small["params"], sizes), small
 
 
-def _groups(plan: Plan) -> UnitGroups:
-    assert plan.groups is not None
-    return plan.groups
-
-
 def _widths(
     plan: Plan, state: TrainState, sizes: Mapping[str, int], config: ConfigDict
 ) -> dict[str, int]:
@@ -156,7 +149,7 @@ def _widths(
         step = -(-part // config.elastic_round_to) * config.elastic_round_to
         wanted = max(count, capacity.get(name, 0), _LEAST)
         widths[name] = 1 if is_block(name) else min(-(-wanted // step) * step, sizes[name])
-    return {g.name: widths.get(g.name, g.size) for g in _groups(plan).groups}
+    return plan.groups.sizes | widths
 
 
 def _worthwhile(plan: Plan, widths: dict[str, int]) -> dict[str, int]:
@@ -165,7 +158,7 @@ def _worthwhile(plan: Plan, widths: dict[str, int]) -> dict[str, int]:
     It applies only if costs are known: a network that shrinks under a budget would otherwise need a
     program for almost every mask update.
     """
-    now = {g.name: g.size for g in _groups(plan).groups}
+    now = plan.groups.sizes
     costs = plan.supernet.costs
     if costs is None or any(widths[name] > size for name, size in now.items()):
         return widths
@@ -181,12 +174,12 @@ def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[
         name: np.ones(1, bool) if is_block(name) else np.asarray(mask)  # blocks are not resized
         for name, mask in units.items()
     }
-    return resize(tree, plan.variables, _groups(plan), masks, widths)
+    return resize(tree, plan.variables, plan.groups, masks, widths)
 
 
 def _with_initialized_units(plan: Plan, state: TrainState) -> TrainState:
     """Initializes inactive units without weights; no output depends on them."""
-    groups = groups_in_collection(_groups(plan))
+    groups = groups_in_collection(plan.groups)
     made = score.sum_per_unit(groups, jax.tree.map(jnp.abs, state.params), "incoming")
     initialized = {name: np.asarray(total > 0) for name, total in made.items()}
     if all(own.all() for own in initialized.values()):
@@ -195,7 +188,7 @@ def _with_initialized_units(plan: Plan, state: TrainState) -> TrainState:
     draw = jit_once(plan.task.init)
     fresh = draw(key, jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype))
     variables = {"params": state.params, **state.model_state}
-    old = weight_masks(_groups(plan), initialized, variables)
+    old = weight_masks(plan.groups, initialized, variables)
     variables = jax.tree.map(jnp.where, old, variables, fresh)
     params = variables.pop("params")
     params = apply(outgoing_masks(groups, state.mask_state.units, params), params)

@@ -19,20 +19,6 @@ BYTES = 1 << 28  # largest size of the examples on the device at once
 Evaluated = tuple[dict[str, float], np.ndarray | None]
 
 
-def make_evaluate(
-    plan: Plan, data: Dataset, batch: int = 1000
-) -> Callable[[Any, Split], dict[str, float]]:
-    """Builds the evaluation: `(variables, split) → metrics`, means over all examples.
-
-    Args:
-      plan: The plan of the run.
-      data: The data set.
-      batch: Examples per call.
-    """
-    predict_all = make_predict_all(plan, data, batch)
-    return lambda variables, split: predict_all([variables], split)[0][0]
-
-
 def make_predict_all(
     plan: Plan, data: Dataset, batch: int = 1000
 ) -> Callable[[list, Split], list[Evaluated]]:

@@ -16,7 +16,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from gpnas.data import Dataset, Split
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.train import _placement
 from gpnas.train._shuffle import Order
 
@@ -38,8 +38,7 @@ def stream_steps(train: ConfigDict, data: Dataset, batch_size: int) -> int:
     Raises:
       UserError: If `train.feed` is unknown.
     """
-    if train.feed not in _FEEDS:
-        raise UserError("train.feed", train.feed, ", ".join(_FEEDS))
+    check_choice("train.feed", train.feed, _FEEDS)
     split = data.train
     size = split.inputs.nbytes + split.targets.nbytes
     fits = size <= _FRACTION * device_bytes()

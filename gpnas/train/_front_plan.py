@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from gpnas import units
 from gpnas._files import read_json, write_json
 from gpnas.data import Dataset
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.methods import fields_of
 from gpnas.train._config import check_config
 from gpnas.train._elastic import active_network
@@ -65,8 +65,7 @@ def split_config(config: ConfigDict) -> tuple[Front, ConfigDict]:
     levels = settings.front
     real = all(isinstance(x, float | int) and not isinstance(x, bool) for x in levels)
     falls = real and all(a > b for a, b in itertools.pairwise(levels))
-    if settings.front_by not in (*units.KINDS, _LATENCY):
-        raise UserError("front_by", settings.front_by, ", ".join((*units.KINDS, _LATENCY)))
+    check_choice("front_by", settings.front_by, (*units.KINDS, _LATENCY))
     most = math.inf if settings.front_by == _LATENCY else 1
     if not levels or not falls or not 0 < levels[-1] <= levels[0] <= most:
         said = (

@@ -45,7 +45,7 @@ def front_record(trained: Trained) -> dict[str, Any]:
         "whole": {
             "macs": main["cost"]["inference_macs_dense"],
             "params": main["cost"]["params"],
-            "units": _sizes(trained.plan),
+            "units": trained.plan.groups.sizes,
         },
         "widths": [{"step": at["step"], "units": at["units"]} for at in main["curve"]],
         "networks": found["level"],
@@ -72,7 +72,7 @@ def _network(trained: Trained, name: str) -> dict[str, Any]:
         "weights": record["cost"]["nonzeros"],
         "units": {
             group: int(np.sum(active[group])) if group in active else size
-            for group, size in _sizes(trained.plan).items()
+            for group, size in trained.plan.groups.sizes.items()
         },
         f"test_{metric}": record["metrics"][f"test_{metric}_last"],
         f"val_{metric}": record["metrics"][f"val_{metric}_last"],
@@ -95,9 +95,3 @@ def _costs(trained: Trained, name: str) -> dict[str, float]:
         kind: round(float(units.total_cost(model, masks, kind))) for kind in ("macs", "params")
     }
     return {**counted, **found}
-
-
-def _sizes(plan: Plan) -> dict[str, int]:
-    """Returns the units of each group of the full network, in the order of layers; blocks last."""
-    assert plan.groups is not None
-    return {group.name: group.size for group in plan.groups.groups}

@@ -13,7 +13,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from gpnas import plugins
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError, explained
 from gpnas.masks import tree
 from gpnas.train._load_run import load_run
 
@@ -146,11 +146,10 @@ def _read(source: str) -> Any:
     if (path / "record.json").is_file():
         return load_run(path).variables
     if path.is_dir():
-        try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                return checkpointer.restore(path.absolute())
-        except Exception as error:  # Orbax raises many types
-            raise UserError(_FIELD, source, f"{_ALLOWED} ({brief(error)})") from error
+        # Orbax raises many types.
+        with explained(_FIELD, source, _ALLOWED, Exception), ocp.StandardCheckpointer() as reader:
+            found = reader.restore(path.absolute())
+        return found
     if ":" not in source:
         raise UserError(_FIELD, source, _ALLOWED)
     make: Any = plugins.find(_FIELD, source, {}, dict)
@@ -158,16 +157,14 @@ def _read(source: str) -> Any:
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, Any]:
-    try:
+    allowed = "another source, or the package safetensors (pip install 'gpnas[deploy]')"
+    with explained(_FIELD, str(path), allowed, ImportError):
         from safetensors import SafetensorError
         from safetensors.numpy import load
-    except ImportError as error:
-        allowed = "another source, or the package safetensors (pip install 'gpnas[deploy]')"
-        raise UserError(_FIELD, str(path), allowed) from error
-    try:
-        return load(path.read_bytes())
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(_FIELD, str(path), f"a safetensors file ({brief(error)})") from error
+    broken = (SafetensorError, OSError, ValueError)
+    with explained(_FIELD, str(path), "a safetensors file", *broken):
+        arrays = load(path.read_bytes())
+    return arrays
 
 
 def _leaves(source: str, variables: Any) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gpnas.data import Dataset
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice, explained
 from gpnas.train import _checkpoint
 from gpnas.train._config import config_from_json, config_key
 from gpnas.train._load_data import load_data
@@ -66,14 +66,12 @@ def load_run(
       UserError: If there is no such network, the run has not finished, or its checkpoints or data
         are missing.
     """
-    if network not in NETWORKS:
-        raise UserError("network", network, ", ".join(NETWORKS))
+    check_choice("network", network, NETWORKS)
     record = _record(workdir)
-    try:
+    broken = (AttributeError, LookupError, TypeError, ValueError)
+    allowed = "a run's record, with its config"
+    with explained("workdir", str(workdir / "record.json"), allowed, *broken):
         config = config_from_json(record["config"])
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        allowed = f"a run's record, with its config ({error})"
-        raise UserError("workdir", str(workdir / "record.json"), allowed) from error
     data = load_data(config) if data is None else data
     if data.sha256 != record["dataset_sha256"]:
         raise UserError("data", data.sha256, f"the run's images, {record['dataset_sha256']}")

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError, explained
 from gpnas.masks import init_masks, masked_leaves
 from gpnas.train.task import RESERVED, Aux, Metric, Task
 
@@ -146,12 +146,10 @@ def _traced(
     """Returns the shapes of the result of a user's function."""
     if axis:
         f = jax.vmap(f, in_axes=None, axis_size=1, axis_name=axis, out_axes=None)
-    try:
-        return jax.eval_shape(f, *shapes)
-    except Exception as error:  # user code may raise anything
-        kind = "network" if field == "model.name" else "task"
-        allowed = f"a {kind} that can be called in {when} ({brief(error)})"
-        raise UserError(field, name, allowed) from error
+    kind = "network" if field == "model.name" else "task"
+    with explained(field, name, f"a {kind} that can be called in {when}", Exception):
+        found = jax.eval_shape(f, *shapes)
+    return found
 
 
 def _check_outputs(name: str, found: Any, inputs: Any, wanted: tuple[int, ...] | None) -> None:

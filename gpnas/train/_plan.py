@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from gpnas import models, plugins
 from gpnas.data import Dataset, augment, require_kind, standardize
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError, check_choice, explained
 from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
 from gpnas.train import _patience
@@ -66,7 +66,7 @@ class Plan(NamedTuple):
         percentages resolved.
       expected: Expected cost, see `gpnas.train._forecast.expected`.
       variables: Shapes of the network's variables.
-      groups: Unit groups of the network, if the method develops units.
+      groups: Unit groups of the network; empty if the method does not develop units.
       supernet: The network at full width.
       augment: Augmentation of training batches, from `data.augment`.
       stream: Steps whose examples are sent to the devices at once; 0 if the training set is on the
@@ -89,7 +89,7 @@ class Plan(NamedTuple):
     durations: dict[str, int]
     expected: dict[str, float]
     variables: Any
-    groups: UnitGroups | None
+    groups: UnitGroups
     supernet: Supernet
     augment: augment.Augmentation
     stream: int
@@ -110,7 +110,7 @@ class _Network(NamedTuple):
     macs: Macs
     axes: AxesTable
     layers: Layers
-    groups: UnitGroups | None
+    groups: UnitGroups
     costs: CostModel | None
     augment: augment.Augmentation
     batch: Any
@@ -144,7 +144,7 @@ def make_plan(
         raise UserError("train.epochs", config.train.epochs, allowed)
     task = task or _make_task(config, data, axis, architecture)
     network = _make_network(config, data, axis, task, batch_size)
-    supernet = supernet or _supernet(network)
+    supernet = supernet or Supernet(network.groups.sizes, network.costs)
     evaluations = -(-config.train.epochs // config.train.eval_every)
     method, durations = _make_method(
         config, data, network, supernet, total_steps, batch_size, evaluations
@@ -189,7 +189,8 @@ def _make_network(
     inputs = jax.ShapeDtypeStruct(one.shape[1:], one.dtype)
     variables = shapes_of(task, config.model, inputs)
     traced = batch_size // (jax.device_count() if axis else 1)  # batch size of a step on one device
-    batch = _batch(inputs, data, max(traced, 2))  # a batch of 1 would hide scalar metrics
+    # A batch of 1 would hide scalar metrics.
+    batch = _of_size((one, data.train.targets), max(traced, 2))
     outputs = output_shape(config.task.name, task, data)
     check_network(config.model.name, task, variables, batch, outputs, axis)
     if config.data.augment not in ("", "none"):
@@ -206,7 +207,7 @@ def _make_network(
         models.count_macs(task.model.infer, variables, jax.ShapeDtypeStruct(one.shape, one.dtype)),
         axes,
         layers_of(variables["params"], axes),
-        units_of(task.model, variables, inputs) if needs_unit_groups(config.method.name) else None,
+        _groups(config.method.name, task, variables, inputs),
         _costs(config.method.name, task, variables, one),
         augmented,
         trained,
@@ -221,9 +222,9 @@ def _costs(name: str, task: Task, variables: Any, inputs: Any) -> CostModel | No
     return cost_model(task.model.infer, variables, one, blocks=blocks)
 
 
-def _supernet(network: _Network) -> Supernet:
-    groups = network.groups.groups if network.groups else ()
-    return Supernet({group.name: group.size for group in groups}, network.costs)
+def _groups(name: str, task: Task, variables: Any, inputs: jax.ShapeDtypeStruct) -> UnitGroups:
+    needed = needs_unit_groups(name)
+    return units_of(task.model, variables, inputs) if needed else UnitGroups((), ())
 
 
 def _make_method(
@@ -242,7 +243,7 @@ def _make_method(
     if sided and "allocation" in parameters and "allocation" not in settings:
         allowed = "a value, since the default ignores in_axis and out_axis of model.axes"
         raise UserError("method.allocation", None, allowed)
-    groups, per_weight = network.groups, network.macs.per_weight
+    per_weight = network.macs.per_weight
     method = build(
         settings,
         total_steps=total_steps,
@@ -254,30 +255,22 @@ def _make_method(
         axes=layers.axes,
         macs={name: per_weight[path] for name, path in layers.whole.items() if path in per_weight},
         params=network.variables["params"],
-        groups=groups,
+        groups=network.groups,
         sizes=supernet.sizes,
         costs=supernet.costs,
     )
     if axes:
         allowed = "none for a method that develops units, has gates or trains several times"
-        if groups is not None or method.gates.reads_network or method.trainings > 1:
+        units = needs_unit_groups(settings["name"])
+        if units or method.gates.reads_network or method.trainings > 1:
             raise UserError("model.axes", config.model.axes.to_dict(), allowed)
         method = method._replace(transform=with_axes(method.transform, axes))
     _check_trainings(config.train, method.trainings)
     return method, durations
 
 
-def _batch(inputs: jax.ShapeDtypeStruct, data: Dataset, size: int) -> Any:
-    """Returns the shapes of a batch as input of the network."""
-    targets = data.train.targets
-    return (
-        jax.ShapeDtypeStruct((size, *inputs.shape), inputs.dtype),
-        jax.ShapeDtypeStruct((size, *targets.shape[1:]), targets.dtype),
-    )
-
-
 def _of_size(batch: Any, size: int) -> Any:
-    """Returns the same shapes for another number of examples."""
+    """Returns the shapes of a batch for another number of examples."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), batch)
 
 
@@ -296,12 +289,8 @@ def _check_step(
         state = init_state(task, method, tx, zeros[0][:1], key, gate_tx=gate_tx)
         return step(state, zeros)
 
-    try:
+    with explained("method.name", name, "one that can analyse this network", *_MISFITS):
         jax.eval_shape(jax.vmap(first, axis_name=axis), jax.random.split(jax.random.key(0), 1))
-    except _MISFITS as error:
-        raise UserError(
-            "method.name", name, f"one that can analyse this network ({brief(error)})"
-        ) from error
 
 
 def _batch_size(train: ConfigDict, images: int) -> int:
@@ -320,10 +309,10 @@ def _batch_size(train: ConfigDict, images: int) -> int:
 
 def _check_train(train: ConfigDict) -> None:
     set_deterministic(train.deterministic)
+    check_choice("train.loop", train.loop, _LOOPS)
     devices, steps = jax.device_count(), train.profile
     trace = len(steps) == 2 and all(type(n) is int for n in steps) and 0 <= steps[0] < steps[1]
     for field, fine, allowed in (
-        ("loop", train.loop in _LOOPS, ", ".join(_LOOPS)),
         *((field, train[field] >= 1, "1 or more") for field in _COUNTS),
         ("batch_size", train.batch_size % devices == 0, f"a multiple of the {devices} devices"),
         ("shard_min_size", train.shard_min_size >= 0, "0 or more"),

@@ -91,4 +91,4 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
         raise ValueError("train_replicas: got other configs, allowed: ones that differ in the seed")
     for field, value in separated_by(configs[0]).items() if len(configs) > 1 else ():
         raise UserError(field, value, f"{_TOGETHER[field]}, where several seeds train at once")
-    _analysis.check(configs[0].analysis)
+    _analysis.find(configs[0].analysis)

@@ -62,8 +62,7 @@ def find_rebuild(config: ConfigDict, data: Dataset, plan: Plan) -> Rebuild:
       UserError: If no field sets the size of a group of units, or the plan is for another network
         than the config's.
     """
-    assert plan.groups is not None
-    sizes = {group.name: group.size for group in plan.groups.groups}
+    sizes = plan.groups.sizes
     if models.is_known(plan.task.model.module):
         return Rebuild(config.model.name, {}, None, sizes)
     fields = fields_of(config.model, data.num_classes)
@@ -87,7 +86,6 @@ def check_rebuilt(config: ConfigDict, data: Dataset, plan: Plan, rebuild: Rebuil
     """
     if rebuild.widths is None:
         return
-    assert plan.groups is not None
     groups, random = plan.groups, np.random.default_rng(0)
     masks = {
         n: random.permutation(size) < max(-(-size // 2), 2) for n, size in rebuild.sizes.items()

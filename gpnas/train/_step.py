@@ -228,8 +228,8 @@ def _keep_masks(state: TrainState, ctx: MaskContext) -> tuple:
 
 def _make_observation(method: Method) -> Callable[[TrainState, MaskContext], tuple]:
     def update(state: TrainState, ctx: MaskContext) -> tuple:
-        ctx = dataclasses.replace(ctx, may_update=False, branches=False)
-        mask_state = method.transform.update(state.masks, state.mask_state, ctx)[1]
+        own = dataclasses.replace(ctx, branches=False)
+        mask_state = method.transform.observe(state.masks, state.mask_state, own)
         return _keep_masks(dataclasses.replace(state, mask_state=mask_state), ctx)
 
     return update
@@ -259,8 +259,7 @@ def _make_mask_update(
 
         def observe(carry: tuple) -> tuple:
             masks, mask_state, *others = carry
-            own = dataclasses.replace(ctx, may_update=False)
-            return masks, method.transform.update(masks, mask_state, own)[1], *others
+            return masks, method.transform.observe(masks, mask_state, ctx), *others
 
         carry = _keep_masks(state, ctx)
         return cond_inplace(may, lambda c: update_fn(c, ctx), carry, observe)

@@ -15,7 +15,7 @@ from gpnas._files import append_line, read_lines, records_path
 from gpnas._locks import locked
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.sections import check_section
 from gpnas.train._config import check_config, config_key
 from gpnas.train._load_data import load_data
@@ -202,8 +202,7 @@ def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
     Raises:
       UserError: If the config of any run is invalid.
     """
-    if config.replicas not in _REPLICAS:
-        raise UserError("replicas", config.replicas, ", ".join(_REPLICAS))
+    check_choice("replicas", config.replicas, _REPLICAS)
     done = _done(records_path(results, config.study))
     images: dict[str, Dataset] = {}
     found = []
@@ -211,8 +210,7 @@ def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
         missing = [one for one in seeds if run_key(one.to_dict()) not in done]
         if not missing:
             continue
-        source = _data_key(missing[0])
-        data = images[source] = images.get(source) or load_data(missing[0])
+        data = data_of(missing[0], images)
         plan, together = make_plan(missing[0], data), config.replicas == "on"
         if len(missing) == 1 or separated_by(missing[0]):
             together = False
@@ -223,9 +221,11 @@ def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
     return found
 
 
-def _data_key(config: ConfigDict) -> str:
-    """Returns a key that is equal for configs of the same data set."""
-    return json.dumps(config.data.to_dict() | {"augment": ""}, sort_keys=True)
+def data_of(config: ConfigDict, loaded: dict[str, Dataset]) -> Dataset:
+    """Returns the data set of a config, from those already loaded, or loads and adds it."""
+    source = json.dumps(config.data.to_dict() | {"augment": ""}, sort_keys=True)
+    loaded[source] = loaded.get(source) or load_data(config)
+    return loaded[source]
 
 
 def run_key(config: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from gpnas import _locks
 from gpnas._files import parse_json, read_json, read_lines, sealed, write_bytes, write_json
 from gpnas.data import Dataset
-from gpnas.errors import UserError
+from gpnas.errors import UserError, explained
 from gpnas.train import _checkpoint
 from gpnas.train._config import config_key
 from gpnas.train._goodput import undone
@@ -97,10 +97,8 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
     """
     allowed = _DAMAGED.format(path.name)
     found = read_json(path, "workdir", allowed)
-    try:
+    with explained("workdir", str(path), allowed, AttributeError, KeyError, RecursionError):
         config_key(found["config"])
-    except (AttributeError, KeyError, RecursionError) as error:
-        raise UserError("workdir", str(path), allowed) from error
     return found
 
 

@@ -12,7 +12,7 @@ import time
 import jax
 from absl import logging
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, explained
 from gpnas.train._deterministic import set_deterministic
 
 __all__ = ["LOST_SECONDS", "explain_abort", "initialize", "is_first", "wait_for_abort"]
@@ -46,7 +46,8 @@ def initialize(
     """
     _check_arguments(coordinator, processes, process)
     set_deterministic(deterministic)
-    try:
+    allowed = "--coordinator, --processes and --process, on this machine"
+    with explained("distributed", coordinator, allowed, ValueError):  # JAX detects no cluster
         jax.distributed.initialize(
             coordinator,
             processes,
@@ -55,9 +56,6 @@ def initialize(
             heartbeat_timeout_seconds=lost_seconds,
             shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
-    except ValueError as error:  # JAX detects no cluster
-        allowed = f"--coordinator, --processes and --process, on this machine ({error})"
-        raise UserError("distributed", coordinator, allowed) from error
     if not is_first():
         logging.set_verbosity(logging.ERROR)  # process 0 logs for the run
     owners = [device.process_index for device in jax.devices()]
@@ -106,13 +104,10 @@ def _check_arguments(coordinator: str | None, processes: int | None, process: in
     if process is None or not 0 <= process < processes:
         raise UserError("process", process, f"0 to {processes - 1}, different in each process")
     if process == 0:  # JAX may crash if it cannot listen
-        with socket.socket() as probe:
+        allowed = "a port that process 0 can listen on"
+        with socket.socket() as probe, explained("coordinator", coordinator, allowed, OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", int(port)))
-            except OSError as error:
-                allowed = f"a port that process 0 can listen on ({error.strerror})"
-                raise UserError("coordinator", coordinator, allowed) from error
+            probe.bind(("", int(port)))
 
 
 def is_first() -> bool:

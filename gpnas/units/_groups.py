@@ -84,6 +84,11 @@ class UnitGroups(NamedTuple):
     groups: tuple[UnitGroup, ...]
     refused: tuple[Refusal, ...]
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """`{group: number of units}`, in the order of the groups."""
+        return {group.name: group.size for group in self.groups}
+
     def named(self, name: str) -> UnitGroup:
         """Returns the group with this name.
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.units._groups import Member, UnitGroup
 from gpnas.units.graph import CONSUMES, CONSUMING, PRODUCES
 
@@ -24,8 +24,7 @@ def members_on_side(group: UnitGroup, side: str) -> tuple[Member, ...]:
     Raises:
       UserError: For an unknown side.
     """
-    if side not in SIDES:
-        raise UserError("side", side, ", ".join(SIDES))
+    check_choice("side", side, SIDES)
     return tuple(filter(SIDES[side], group.members))
 
 

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.masks import tree
 from gpnas.units._groups import Member, UnitGroup
 from gpnas.units._grow_init import (
@@ -131,8 +131,7 @@ def random(norm: float | None = None, zero: str = "outgoing") -> Init:
 
 def _given_side(zero: str) -> str:
     sides = {"outgoing": PRODUCES, "incoming": CONSUMES}
-    if zero not in sides:
-        raise UserError("zero", zero, ", ".join(sides))
+    check_choice("zero", zero, sides)
     return sides[zero]
 
 

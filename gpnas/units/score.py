@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.masks import MaskContext, tree
 from gpnas.masks import score as scores
 from gpnas.units._groups import UnitGroup, UnitGroups
@@ -259,8 +259,7 @@ def _score(
     side: str,
     value: Callable[[Mapping[str, Any], MaskContext], UnitValues],
 ) -> scores.Score:
-    if side not in SIDES:
-        raise UserError("side", side, ", ".join(SIDES))
+    check_choice("side", side, SIDES)
     return scores.Score(f"{name}, {side}", statistics, value)
 
 

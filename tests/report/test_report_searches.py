@@ -119,22 +119,8 @@ def test_what_is_spent_may_be_counted_in_another_unit(tmp_path):
     rows = [(300.5, {"error": 9.0, "test": 8.0}), (1000, {"error": 4.0, "test": 7.0})]
     one = record("a", 0, rows) | {"unit": "epochs", "evaluations": 4000}
     found = loaded(tmp_path, one)
-    assert _searches.unit(found.runs[0]) == "epochs"
+    assert _searches.search_unit(found.runs[0]) == "epochs"
     assert "test after so many epochs" in report.render(found)
-
-
-def test_differences_are_paired_by_seed(tmp_path):
-    def run(arm, seed, last):
-        return record(
-            arm, seed, [(1, {"error": 9.0, "test": 8.0}), (60, {"error": 1.0, "test": last})]
-        )
-
-    records = [run(arm, seed, 5.0 + seed - (arm == "b")) for arm in "ab" for seed in (3, 1, 2)]
-    groups = summarise(loaded(tmp_path, *records)).searches
-    table = _searches.search_difference_table(groups, "a")
-    assert [column.label for column in table.columns] == ["strategy", "10", "20", "50", "100"]
-    row = [cell.text for cell in table.rows[0]]
-    assert row == ["b", *["+0.00 (all equal)"] * 3, "-1.00 (all equal)"]
 
 
 def searched(count, metrics=("error", "test"), **changes):

@@ -5,9 +5,19 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.masks import init_masks
+from gpnas.masks import init_masks, masked_leaves
 from gpnas.train import make_plan, train
 from gpnas.train._analysis import analyse
+
+ENTROPY, SHARPNESS = (
+    f"experiments.studies.curves.analyses:{name}" for name in ("psp_entropy", "top_eigenvalue")
+)
+
+
+def active(forward, params, masks, classes):
+    """The number of active weights; the params are masked."""
+    assert forward.labels.shape and classes == 10
+    return sum(int((leaf != 0).sum()) for leaf in masked_leaves(masks, params).values())
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +31,7 @@ def network(tiny, digits):
 @pytest.mark.slow
 def test_entropy_of_states(network, digits):
     plan, variables, masks = network
-    found = analyse(["psp_entropy"], plan, variables, masks, digits)["psp_entropy"]
+    found = analyse([ENTROPY], plan, variables, masks, digits)[ENTROPY]
     assert list(found) == ["Dense_0/kernel", "Dense_1/kernel", "Dense_2/kernel"]
     x = (digits.train.inputs / 255.0 - digits.mean) / digits.std
     kernel, bias = (np.asarray(variables["params"]["Dense_0"][k]) for k in ("kernel", "bias"))
@@ -36,7 +46,7 @@ def test_sharpness_is_of_the_living_weights(network, digits):
     plan, variables, masks = network
 
     def sharpness(masks):
-        return analyse(["top_eigenvalue"], plan, variables, masks, digits)["top_eigenvalue"]
+        return analyse([SHARPNESS], plan, variables, masks, digits)[SHARPNESS]
 
     nothing = jax.tree.map(lambda m: m & False if m.ndim else m, masks)
     assert 0 < sharpness(nothing) < sharpness(masks)  # biases are left
@@ -46,9 +56,9 @@ def test_sharpness_is_of_the_living_weights(network, digits):
 def test_in_the_record(tiny, digits, tmp_path):
     config = tiny(name="static", density=0.2)
     config.train.epochs = 1
-    config.analysis = ("top_eigenvalue",)
+    config.analysis = (f"{__name__}:active",)
     record = train(config, tmp_path / "run", digits)
-    assert record["analysis"].keys() == {"top_eigenvalue"}
+    assert record["analysis"] == {f"{__name__}:active": record["cost"]["nonzeros"]}
     config.analysis = ("temperature",)
     with pytest.raises(UserError, match="analysis"):
         train(config, tmp_path / "other", digits)

@@ -10,7 +10,7 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.models import Model
-from gpnas.train import make_evaluate, make_plan, make_program, task, train
+from gpnas.train import make_plan, make_program, task, train
 
 TEXT = "pad_crop(1)|flip_lr|mixup(0.5)"
 
@@ -58,6 +58,11 @@ def test_steps_may_be_grouped_and_spread_in_any_way(config, digits):
     assert np.max(np.abs(first[0] - first[1])) > 1e-3
 
 
+def evaluated(config, data, params):
+    program = make_program(make_plan(config, data), data)
+    return program.evaluate({"params": params}, data.validation)
+
+
 def blank(keys, images, targets):
     """Nothing of the images is left."""
     return jnp.zeros_like(images), targets
@@ -71,10 +76,9 @@ def test_training_batches_only(config, digits):
     begun = trained(config, digits, ())[0][0]
     np.testing.assert_array_equal(params["Dense_0"]["kernel"], begun["Dense_0"]["kernel"])
     assert np.any(params["Dense_2"]["bias"] != begun["Dense_2"]["bias"])
-    found = make_evaluate(make_plan(config, digits), digits)({"params": begun}, digits.validation)
+    found = evaluated(config, digits, begun)
     config.data.augment = ""
-    plain = make_evaluate(make_plan(config, digits), digits)({"params": begun}, digits.validation)
-    assert found == plain
+    assert found == evaluated(config, digits, begun)
 
 
 @pytest.mark.slow

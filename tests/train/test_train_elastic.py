@@ -13,7 +13,6 @@ from gpnas.train import (
     _plan,
     _rebuild,
     classification,
-    make_evaluate,
     make_program,
     train,
 )
@@ -115,9 +114,8 @@ def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits
     )
     if model == "resnet":
         assert network["fields"]["inner"].count(0) == 1
-    error = make_evaluate(made._replace(task=classification(models.linen(rebuilt))), digits)(
-        small, digits.test
-    )["error"]
+    small_plan = made._replace(task=classification(models.linen(rebuilt)))
+    error = make_program(small_plan, digits).evaluate(small, digits.test)["error"]
     assert 100 * error == pytest.approx(record["metrics"]["test_error_last"], abs=1e-3)
 
 

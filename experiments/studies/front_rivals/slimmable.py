@@ -33,8 +33,8 @@ from gpnas.train import (
     build_model,
     classification,
     load_run,
-    make_evaluate,
     make_plan,
+    make_program,
     train,
 )
 
@@ -128,7 +128,7 @@ def _evaluated(context: Context, config: ConfigDict, variables: Any, widths: Wid
     plan = make_plan(own, data)
     found = units.resize(variables, variables, groups, masks)
     found = _calibrated(context, plan.task.model, found)
-    evaluate = make_evaluate(plan, data)
+    evaluate = make_program(plan, data).evaluate
     errors = {
         f"{name}_error": plan.task.metric.reported(evaluate(found, split)["error"])
         for name, split in (("test", data.test), ("val", data.validation))

@@ -92,8 +92,7 @@ matching = functools.partial(study.matching, same=_SAME)
 
 
 def _check(config: ConfigDict) -> None:
-    for field, least in _LIMITS.items():
-        check_whole(config, field, least)
+    check_whole(config, _LIMITS)
     if config.start >= config.width:
         raise UserError("start", config.start, f"less than the width, {config.width}")
     if not config.learning_rate > 0:

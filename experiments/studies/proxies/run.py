@@ -17,10 +17,10 @@ from experiments.studies import study
 from experiments.studies.proxies.config import get_config
 from experiments.studies.proxies.scores import PROXIES, measure
 from experiments.studies.searches import check_metric
+from experiments.studies.supernet201 import Supernet201, choice
 from gpnas import plugins
 from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
-from gpnas.models import Supernet201, choice
 from gpnas.provenance import provenance
 from gpnas.records import append_line, read_lines, records_path
 from gpnas.search import BenchmarkTable, load_table

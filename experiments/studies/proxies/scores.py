@@ -22,10 +22,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.studies.supernet201 import BatchStatisticsNorm
 from gpnas import plugins, units
 from gpnas.errors import UserError
 from gpnas.masks import init_masks, masked_leaves
-from gpnas.models import BatchStatisticsNorm, ReLU
+from gpnas.models import ReLU
 
 #: `(params, images) → logits`, in training mode.
 Apply = Callable[[Any, jax.Array], jax.Array]

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.studies.supernet201 import Supernet201
 from gpnas import units
 from gpnas.masks import init_masks, masked_leaves
-from gpnas.models import Supernet201, cell201
+from gpnas.models import cell201
 
 FORWARD = 1 / 3  # of a training step's cost; its backward pass takes twice that
 

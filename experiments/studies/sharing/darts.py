@@ -10,8 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.studies.sharing.shared import (
+    Pictures,
+    Recipe,
+    Shared,
+    State,
+    chunks,
+    descend,
+    loss,
+    minibatches,
+)
 from gpnas.models import cell201
-from gpnas.search.sharing import Pictures, Recipe, Shared, State, chunks, descend, loss, minibatches
 
 
 class Darts(NamedTuple):
@@ -42,7 +51,7 @@ def alpha_gradient(
     """Computes ∂L(w, softmax α)/∂α at the current weights, (edges, operations) float32.
 
     Args:
-      supernet: A module such as `gpnas.models.Supernet201`.
+      supernet: A module such as `Supernet201`.
       params: Its weights.
       alpha: (edges, operations) float32.
       seen: Validation images.
@@ -60,7 +69,7 @@ def make_darts(
     """Makes `(begin, train)`: `(state, key) → mixture`, and alternating steps.
 
     Args:
-      supernet: A module such as `gpnas.models.Supernet201`.
+      supernet: A module such as `Supernet201`.
       recipe: Training settings of the weights.
       settings: Training settings of α.
 
@@ -127,7 +136,7 @@ def first_order(
     """Searches by first-order DARTS, with the paper's settings of α.
 
     Args:
-      supernet: A module such as `gpnas.models.Supernet201`.
+      supernet: A module such as `Supernet201`.
       shared: Its programs, which initialize the weights.
       seen: Training images.
       validation: Validation images, for α.

@@ -10,7 +10,16 @@ from ml_collections import ConfigDict
 
 from experiments.studies.sharing.costs import FORWARD
 from experiments.studies.sharing.darts import discretise, first_order
-from gpnas.models import Supernet201, cell201, choice
+from experiments.studies.sharing.shared import (
+    Pictures,
+    Recipe,
+    Shared,
+    by_shared_weights,
+    minibatches,
+    train_shared,
+)
+from experiments.studies.supernet201 import Supernet201, choice
+from gpnas.models import cell201
 from gpnas.search import (
     BenchmarkTable,
     TooManyFailures,
@@ -20,14 +29,6 @@ from gpnas.search import (
     search,
     simulate,
     value,
-)
-from gpnas.search.sharing import (
-    Pictures,
-    Recipe,
-    Shared,
-    by_shared_weights,
-    minibatches,
-    train_shared,
 )
 from gpnas.search.strategies import asha, successive_halving
 

@@ -24,15 +24,15 @@ from experiments.studies.sharing.methods import (
     supernet_steps,
     train_alone,
 )
+from experiments.studies.sharing.shared import Recipe, make_shared, minibatches, pictures
 from experiments.studies.study import matching
+from experiments.studies.supernet201 import Supernet201, choice
 from gpnas import plugins
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.models import Supernet201, choice
 from gpnas.records import append_line, read_lines, records_path
 from gpnas.search import BenchmarkTable, load_table
 from gpnas.search.record import describe_search, naming
-from gpnas.search.sharing import Recipe, make_shared, minibatches, pictures
 from gpnas.sections import check_section, check_whole
 from gpnas.train import load_data, percent
 
@@ -94,8 +94,7 @@ def check(config: ConfigDict) -> None:
       UserError: If one is invalid.
     """
     check_section(config, get_config(), source="experiments/studies/sharing/config.py")
-    for field, least in _LIMITS.items():
-        check_whole(config, field, least)
+    check_whole(config, _LIMITS)
     if not 0 < config.learning_rate < math.inf:
         raise UserError("learning_rate", config.learning_rate, "a number above 0")
     for name in config.methods:

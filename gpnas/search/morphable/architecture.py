@@ -7,7 +7,7 @@ functions of this package accept both.
 import math
 from typing import Any, NamedTuple
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, explained
 
 IMAGE = 0  # the id of the input image
 
@@ -75,14 +75,13 @@ def load_architecture(data: Any) -> Architecture:
     Raises:
       UserError: If the data have another structure.
     """
-    try:
+    allowed = "(image, layers of (id, op, inputs, width, kernel), classes, next id)"
+    with explained("architecture", data, allowed, TypeError, ValueError):
         image, layers, classes, next_id = data
         rows = tuple(Layer(*row) for row in layers)
         named = tuple(row._replace(inputs=tuple(row.inputs)) for row in rows)
-        return Architecture(tuple(image), named, classes, next_id)
-    except (TypeError, ValueError) as error:
-        allowed = "(image, layers of (id, op, inputs, width, kernel), classes, next id)"
-        raise UserError("architecture", data, allowed) from error
+        own = Architecture(tuple(image), named, classes, next_id)
+    return own
 
 
 def shapes(architecture: Any) -> dict[int, Shape]:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models import conv_without_bias, max_pool
+from gpnas.models import batch_norm, conv_without_bias, max_pool
 from gpnas.search.morphable.architecture import IMAGE, Layer, load_architecture
 
 EPSILON = 1e-5  # of batch norm
@@ -71,11 +71,8 @@ def _separable(block: _Block, train: bool, x: jax.Array) -> jax.Array:
 
 
 def _norm(block: _Block, train: bool, x: jax.Array) -> jax.Array:
-    norm = nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, epsilon=EPSILON, dtype=block.dtype,
-        axis_name=block.axis_name, name="norm",
-    )  # fmt: skip
-    return nn.relu(norm(x))
+    norm = batch_norm(train, block.dtype, block.axis_name)
+    return nn.relu(norm(epsilon=EPSILON, name="norm")(x))
 
 
 def _dense(block: _Block, train: bool, x: jax.Array) -> jax.Array:

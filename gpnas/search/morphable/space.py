@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gpnas._settings import Count, Counts, Positive
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.models import resolve_conv
 from gpnas.search._space import Space
 from gpnas.search.morphable.architecture import (
@@ -135,8 +135,7 @@ def _smallest(
     most_params: float,
 ) -> Architecture:
     """Returns the smallest sampled network; raises `UserError` if there is none."""
-    if op not in WEIGHTED:
-        raise UserError("op", op, ", ".join(sorted(WEIGHTED)))
+    check_choice("op", op, sorted(WEIGHTED))
     if not widths:
         raise UserError("widths", widths, "one or more")
     found = draw(min(widths), [1] * stages)

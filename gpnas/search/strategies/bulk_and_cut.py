@@ -1,13 +1,14 @@
 """Bulk and Cut: enlarges the best architectures, then shrinks them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from gpnas._settings import Count, Fraction
 from gpnas.errors import UserError
 from gpnas.search import pareto
-from gpnas.search._history import History, Proposal, Propose, Trial, evaluated, known, value
+from gpnas.search._history import Proposal, Propose, Trial, value
 from gpnas.search._space import Rng, Space
-from gpnas.search.strategies.random import fresh
+from gpnas.search.strategies.random import after_random
 
 _PARENTS, _TRIES = 10, 10  # until a new child is found
 
@@ -40,10 +41,7 @@ def bulk_and_cut(
         allowed = "another: this space does not know how to grow"
         raise UserError("strategy.name", "bulk_and_cut", allowed)
 
-    def propose(history: History, rng: Rng) -> Proposal:
-        trials, old = evaluated(history), known(history)
-        if len(trials) < first:
-            return Proposal(fresh(space, old, rng))
+    def choose(trials: list[Trial], old: set[Any], rng: Rng) -> Proposal | None:
         if len(trials) < first + bulk:
             move = space.moves["grow"]
             parents = sorted(trials, key=lambda trial: value(trial, objectives[0]))
@@ -55,7 +53,7 @@ def bulk_and_cut(
             child = next((c for c in children if c is not None and c not in old), None)
             if child is not None:
                 return Proposal(child, parent.number)
-        return Proposal(fresh(space, old, rng))
+        return None
 
     def _from_fronts(trials: Sequence[Trial], rng: Rng) -> Trial:
         rank = pareto.ranks(pareto.points(trials, objectives))
@@ -63,4 +61,4 @@ def bulk_and_cut(
         some = [trial for trial, own in zip(trials, rank, strict=True) if own == wanted]
         return some[int(rng.integers(len(some)))]
 
-    return propose
+    return after_random(space, first, choose)

@@ -10,10 +10,10 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 from gpnas._settings import Count, NonNegative
-from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search._history import Proposal, Propose, Trial, value
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies.lanas import make_candidates
-from gpnas.search.strategies.random import fresh
+from gpnas.search.strategies.random import after_random
 
 
 class Node(NamedTuple):
@@ -67,10 +67,7 @@ def lamcts(
         with threadpool_limits(1):
             return _split(x, (y - y.mean()) / (y.std() or 1.0), leaf)
 
-    def propose(history: History, rng: np.random.Generator) -> Proposal:
-        trials, old = evaluated(history), known(history)
-        if len(trials) < first:
-            return Proposal(fresh(space, old, rng))
+    def choose(trials: list[Trial], old: set[Any], rng: np.random.Generator) -> Proposal | None:
         used = first + (len(trials) - first) // batch * batch
         root = grown(tuple((t.architecture, value(t, metric)) for t in trials[:used]))
         pool, codes, free, _ = candidates([t.architecture for t in trials], old, rng)
@@ -80,10 +77,10 @@ def lamcts(
         else:  # duplicates are possible
             rows = np.sort([*{pool[row]: row for row in rows[::-1]}.values()]).astype(int)
         if not rows.size:
-            return Proposal(fresh(space, old, rng))
+            return None
         return Proposal(pool[int(rng.choice(_leaf(root, codes, rows, exploration)))])
 
-    return propose
+    return after_random(space, first, choose)
 
 
 def _split(x: np.ndarray, y: np.ndarray, leaf: int) -> Node:

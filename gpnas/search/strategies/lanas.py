@@ -8,10 +8,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gpnas._settings import Count, Height, NonNegative, Positive
-from gpnas.search._history import History, Proposal, Propose, Trial, evaluated, known, value
+from gpnas.search._history import Proposal, Propose, Trial, value
 from gpnas.search._space import Space, encoded
 from gpnas.search.strategies import lanas_released as released
-from gpnas.search.strategies.random import fresh
+from gpnas.search.strategies.random import after_random
 
 
 class Split(NamedTuple):
@@ -77,18 +77,15 @@ def lanas(
         weights = descended(tuple((t.architecture, value(t, metric)) for t in trials))
         return lambda node, x, y: plane(100 * weights[node - 1], x, -100.0)
 
-    def propose(history: History, rng: np.random.Generator) -> Proposal:
-        trials, old = evaluated(history), known(history)
-        if len(trials) < first:
-            return Proposal(fresh(space, old, rng))
+    def choose(trials: list[Trial], old: set[Any], rng: np.random.Generator) -> Proposal | None:
         pool, here, free, x = candidates([t.architecture for t in trials], old, rng)
         y = np.array([-value(trial, metric) for trial in trials])
         fitted = first + (len(trials) - first) // batch * batch
         tree = Tree(x, y, fitted, exploration, splits(trials[:fitted]))
         rows = tree.leaf(here, np.flatnonzero(free), np.arange(len(y)), height)
-        return Proposal(pool[rng.choice(rows)] if rows.size else fresh(space, old, rng))
+        return Proposal(pool[rng.choice(rows)]) if rows.size else None
 
-    return propose
+    return after_random(space, first, choose)
 
 
 def make_candidates(space: Space, draws: int) -> Callable[..., tuple]:

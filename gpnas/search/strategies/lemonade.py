@@ -10,10 +10,10 @@ from scipy.stats import gaussian_kde
 
 from gpnas._settings import Count
 from gpnas.search import pareto
-from gpnas.search._history import History, Proposal, Propose, evaluated, known
+from gpnas.search._history import Proposal, Propose, Trial
 from gpnas.search._outcome import Failed, attempt
 from gpnas.search._space import Rng, Space
-from gpnas.search.strategies.random import fresh, unseen
+from gpnas.search.strategies.random import after_random, unseen
 
 
 def lemonade(
@@ -41,11 +41,8 @@ def lemonade(
       Elsken et al. 2019 (arXiv:1804.09081), section 3.3 and algorithm 1.
     """
 
-    def propose(history: History, rng: Rng) -> Proposal:
-        old = known(history)
-        if len(evaluated(history)) < first:
-            return Proposal(fresh(space, old, rng))
-        front = pareto.archive(history, objectives)
+    def choose(trials: list[Trial], old: set[Any], rng: Rng) -> Proposal:
+        front = pareto.archive(trials, objectives)
         prices = [_prices(space, trial.architecture, objectives) for trial in front]
         parents = _drawn(front, _rarity(prices, prices, kde), children, rng)
         born = [
@@ -59,7 +56,7 @@ def lemonade(
         chosen = _drawn(born, _rarity(places, prices, kde), 1, rng)[0]
         return Proposal(*chosen)
 
-    return propose
+    return after_random(space, first, choose)
 
 
 def _has_prices(space: Space, architecture: Any) -> bool:

@@ -1,10 +1,12 @@
 """Local search with restarts."""
 
+from typing import Any
+
 import numpy as np
 
-from gpnas.search._history import History, Proposal, Propose, best, evaluated, known
+from gpnas.search._history import Proposal, Propose, Trial, best
 from gpnas.search._space import Space
-from gpnas.search.strategies.random import fresh
+from gpnas.search.strategies.random import after_random
 
 
 def local_search(space: Space, metric: str) -> Propose:
@@ -20,14 +22,10 @@ def local_search(space: Space, metric: str) -> Propose:
       White et al. 2020 (arXiv:2005.02960); Den Ottelander et al. 2020 (arXiv:2004.08996).
     """
 
-    def propose(history: History, rng: np.random.Generator) -> Proposal:
-        since, old = evaluated(history), known(history)
-        starts = [i for i, trial in enumerate(since) if trial.parent is None]
-        if starts:
-            centre = best(since[starts[-1] :], metric)
-            around = [a for a in space.neighbours(centre.architecture) if a not in old]
-            if around:
-                return Proposal(around[rng.integers(len(around))], centre.number)
-        return Proposal(fresh(space, old, rng))
+    def choose(trials: list[Trial], old: set[Any], rng: np.random.Generator) -> Proposal | None:
+        start = max(i for i, trial in enumerate(trials) if trial.parent is None)
+        centre = best(trials[start:], metric)
+        around = [a for a in space.neighbours(centre.architecture) if a not in old]
+        return Proposal(around[rng.integers(len(around))], centre.number) if around else None
 
-    return propose
+    return after_random(space, 1, choose)

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from gpnas._settings import Count, Positive
-from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
+from gpnas.search._history import Proposal, Propose, Trial, value
 from gpnas.search._space import Space, encoded
-from gpnas.search.strategies.random import fresh
+from gpnas.search.strategies.random import after_random
 
 
 def predictor(
@@ -39,10 +39,7 @@ def predictor(
       White et al. 2021 (arXiv:1910.11858); Huang et al. 2006, Extreme learning machine.
     """
 
-    def propose(history: History, rng: np.random.Generator) -> Proposal:
-        trials, old = evaluated(history), known(history)
-        if len(trials) < first:
-            return Proposal(fresh(space, old, rng))
+    def choose(trials: list[Trial], old: set[Any], rng: np.random.Generator) -> Proposal | None:
         ranked = sorted(trials, key=lambda trial: value(trial, metric))[:parents]
         pool: dict[Any, int] = {}
         for i in range(candidates):
@@ -50,14 +47,14 @@ def predictor(
             pool.setdefault(space.mutate(parent.architecture, rng), parent.number)
         new = [architecture for architecture in pool if architecture not in old]
         if not new:
-            return Proposal(fresh(space, old, rng))
+            return None
         x = encoded(space, [trial.architecture for trial in trials])
         y = np.array([value(trial, metric) for trial in trials])
         seen = _predicted(x, y, encoded(space, new), features, ridge, rng)
         chosen = new[int(np.argmin(seen))]
         return Proposal(chosen, pool[chosen])
 
-    return propose
+    return after_random(space, first, choose)
 
 
 def _predicted(

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from gpnas.search._history import History, Proposal, Propose, known
+from gpnas.search._history import History, Proposal, Propose, Trial, evaluated, known
 from gpnas.search._space import Space
 
+#: `(trials with metrics, known architectures, rng) → proposal`; None: a new sample.
+Choose = Callable[[list[Trial], set[Any], np.random.Generator], Proposal | None]
 TRIES = 1000  # samples until a new one; the space may be smaller than the search
 
 
@@ -20,6 +22,17 @@ def random(space: Space) -> Propose:
 
     def propose(history: History, rng: np.random.Generator) -> Proposal:
         return Proposal(fresh(space, known(history), rng))
+
+    return propose
+
+
+def after_random(space: Space, first: int, choose: Choose) -> Propose:
+    """Samples `first` new architectures, then those that `choose` returns; a sample where None."""
+
+    def propose(history: History, rng: np.random.Generator) -> Proposal:
+        trials, old = evaluated(history), known(history)
+        chosen = choose(trials, old, rng) if len(trials) >= first else None
+        return chosen or Proposal(fresh(space, old, rng))
 
     return propose
 

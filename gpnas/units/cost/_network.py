@@ -89,7 +89,8 @@ def macs(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Macs:
         elif counted.op.name in PRODUCTS:
             others += times
     sizes = {weights[leaf.id]: math.prod(leaf.shape) for leaf in leaves if leaf.id in weights}
-    return Macs({p: _ratio(n, sizes[p]) for p, n in found.items() if n}, others)
+    each = {p: n // sizes[p] if n % sizes[p] == 0 else n / sizes[p] for p, n in found.items() if n}
+    return Macs(each, others)
 
 
 def network_cost(params: Any, masks: Any, macs: Macs) -> Cost:
@@ -110,10 +111,6 @@ def network_cost(params: Any, masks: Any, macs: Macs) -> Cost:
         total, weights, nonzeros, total - weights + nonzeros, nonzeros / max(weights, 1),
         round(left) + macs.others, macs.total(params),
     )  # fmt: skip
-
-
-def _ratio(total: int, size: int) -> float:
-    return total // size if total % size == 0 else total / size
 
 
 def training_macs(

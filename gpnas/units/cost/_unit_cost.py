@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.units._blocks import Blocks, block_group
 from gpnas.units._discover import group_units
 from gpnas.units._groups import UnitMasks
@@ -213,8 +213,7 @@ def _add_at(xp: Any, array: Any, at: np.ndarray, values: Any) -> Any:
 
 
 def _of_kind(model: CostModel, kind: str) -> Terms:
-    if kind not in model.terms:
-        raise UserError("kind", kind, ", ".join(KINDS))
+    check_choice("kind", kind, model.terms)
     return model.terms[kind]
 
 

@@ -19,6 +19,7 @@ from gpnas.units.graph._rule import (
     any_zero,
     linked,
     linked_zero,
+    same_axes,
 )
 from gpnas.units.graph._trace import Graph, Op
 
@@ -47,15 +48,11 @@ def _dot_relations(op: Op, graph: Graph) -> Iterator[Relation]:
         yield Made(out.nodes(axis))
 
 
-def _passes(op: Op, i: int) -> bool:
-    """Returns whether a convolution is pointwise along its i-th spatial axis."""
-    params, kernel = op.params, op.params["dimension_numbers"].rhs_spec
-    return (
-        op.ins[1].shape[kernel[2 + i]] == 1
-        and params["window_strides"][i] == 1
-        and tuple(params["padding"][i]) == (0, 0)
-        and params["lhs_dilation"][i] == 1
-    )
+def _passes(op: Op, i: int, window: int, dilation: str) -> bool:
+    """Returns whether a convolution or pooling is pointwise along its i-th axis."""
+    return window == op.params["window_strides"][i] == op.params[dilation][i] == 1 and tuple(
+        op.params["padding"][i]
+    ) == (0, 0)
 
 
 def _conv_links(op: Op) -> Iterator[Link]:
@@ -65,7 +62,7 @@ def _conv_links(op: Op) -> Iterator[Link]:
     yield Link(0, lhs[0], 0, out[0])
     yield Link(1, kernel[0], 0, out[1])
     for i in range(len(lhs) - 2):
-        if _passes(op, i):
+        if _passes(op, i, op.ins[1].shape[kernel[2 + i]], "lhs_dilation"):
             yield Link(0, lhs[2 + i], 0, out[2 + i])
 
 
@@ -128,10 +125,6 @@ def _along_links(op: Op) -> Iterator[Link]:
                 yield from (Link(i, a, o, a) for a in range(len(x.shape)) if a != at)
 
 
-def _cumsum_links(op: Op) -> Iterator[Link]:
-    yield from (Link(0, axis, 0, axis) for axis in range(len(op.ins[0].shape)))
-
-
 def _cumsum_relations(op: Op, graph: Graph) -> Iterator[Relation]:
     nodes = op.ins[0].nodes(op.params["axis"])
     yield Sum(nodes, (nodes,))
@@ -144,15 +137,8 @@ def _cumsum_zero(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
 
 
 def _window_links(op: Op) -> Iterator[Link]:
-    params = op.params
-    for axis in range(len(params["window_dimensions"])):
-        plain = (
-            params["window_dimensions"][axis] == 1
-            and params["window_strides"][axis] == 1
-            and tuple(params["padding"][axis]) == (0, 0)
-            and params["base_dilation"][axis] == 1
-        )
-        if plain:
+    for axis, window in enumerate(op.params["window_dimensions"]):
+        if _passes(op, axis, window, "base_dilation"):
             yield Link(0, axis, 0, axis)
 
 
@@ -174,7 +160,7 @@ RULES = {
         for name in ("reduce_max", "reduce_min", "reduce_prod", "reduce_or", "reduce_and")
     },
     **{name: Rule(_reduce_links) for name in ("argmax", "argmin", "reduce_xor")},
-    "cumsum": Rule(_cumsum_links, _cumsum_relations, _cumsum_zero),
+    "cumsum": Rule(same_axes, _cumsum_relations, _cumsum_zero),
     **{
         name: Rule(_along_links)
         for name in ("cumprod", "cummax", "cummin", "cumlogsumexp", "sort", "top_k")

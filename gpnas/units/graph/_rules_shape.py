@@ -1,7 +1,7 @@
 """Rules of primitives that permute, merge, split, slice or pad axes, or create arrays."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -52,8 +52,9 @@ def _broadcast_relations(op: Op, graph: Graph) -> Iterator[Relation]:
     yield from (Free(out.nodes(a)) for a in range(len(out.shape)) if a not in linked)
 
 
-def _broadcast_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
-    return op.bind(*args, **{**op.params, "shape": to.shape(op.outs[0])})
+def _shape_as(param: str) -> Callable[[Op, list, ShrinkContext], Any]:
+    """Makes a rule's `shrink` for primitives with the shape of the result as a parameter."""
+    return lambda op, args, to: op.bind(*args, **{**op.params, param: to.shape(op.outs[0])})
 
 
 def _axis_factors(value: Value, factors: Value) -> Iterator[tuple[int, list[int]]]:
@@ -95,10 +96,6 @@ def _reshape_zero(op: Op, zero: Zero, graph: Graph) -> list[list[np.ndarray]]:
         fixed = [known[f] | zero(op.factors, f) for f in own]
         result[axis] = np.asarray(np.stack(expand_factors(tuple(fixed))).all(axis=0))
     return [result]
-
-
-def _reshape_shrink(op: Op, args: list, to: ShrinkContext) -> Any:
-    return op.bind(*args, **{**op.params, "new_sizes": to.shape(op.outs[0])})
 
 
 def _rev_links(op: Op) -> Iterator[Link]:
@@ -179,9 +176,8 @@ def _stack_links(op: Op) -> Iterator[Link]:
 
 
 def _unstack_links(op: Op) -> Iterator[Link]:
-    at = op.params["axis"]
-    for o, out in enumerate(op.outs):
-        yield from (Link(0, axis + (axis >= at), o, axis) for axis in range(len(out.shape)))
+    turned = _stack_links(op._replace(ins=op.outs))
+    yield from (Link(0, link.out_axis, link.source, link.axis) for link in turned)
 
 
 def _split_links(op: Op) -> Iterator[Link]:
@@ -257,9 +253,11 @@ RULES = {
     "transpose": linked(_transpose_links),
     "squeeze": linked(_squeeze_links),
     "broadcast_in_dim": linked(
-        _broadcast_links, relations=_broadcast_relations, shrink=_broadcast_shrink
+        _broadcast_links, relations=_broadcast_relations, shrink=_shape_as("shape")
     ),
-    "reshape": Rule(relations=_reshape_relations, zero=_reshape_zero, shrink=_reshape_shrink),
+    "reshape": Rule(
+        relations=_reshape_relations, zero=_reshape_zero, shrink=_shape_as("new_sizes")
+    ),
     "rev": linked(_rev_links),
     "concatenate": Rule(_concatenate_links, zero=_concatenate_zero),
     "slice": linked(_slice_links, relations=_slice_relations, shrink=_slice_shrink),

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from experiments.studies.proxies.scores import PROXIES, measure, synflow
+from experiments.studies.supernet201 import Supernet201, choice
 from gpnas.errors import UserError
-from gpnas.models import Cell201, LeNet300, ReLU, Supernet201, cell201, choice
+from gpnas.models import Cell201, LeNet300, ReLU, cell201
 from gpnas.search import load_table
 
 WIDTHS = (7, 6, 3)

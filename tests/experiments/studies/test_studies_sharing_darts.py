@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from experiments.studies.sharing.darts import Darts, alpha_gradient, discretise, make_darts
+from experiments.studies.sharing.shared import Recipe
 from gpnas.models import cell201
-from gpnas.search.sharing import Recipe
 from tests.supernets import make_small, make_tiny
 
 

@@ -4,10 +4,12 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.studies.sharing import shared as sharing
 from experiments.studies.sharing.costs import selection_macs
-from gpnas.models import Cell201, cell201, choice, network_macs
-from gpnas.search import STRATEGIES, Trial, load_table, search, sharing
-from gpnas.search.sharing import Recipe, by_shared_weights, make_shared, minibatches
+from experiments.studies.sharing.shared import Recipe, by_shared_weights, make_shared, minibatches
+from experiments.studies.supernet201 import choice
+from gpnas.models import Cell201, cell201, network_macs
+from gpnas.search import STRATEGIES, Trial, load_table, search
 from tests.supernets import make_small, make_tiny
 
 ARCHITECTURE = ("conv3", "none", "skip", "pool3", "conv1", "conv3")

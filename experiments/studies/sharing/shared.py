@@ -16,9 +16,7 @@ import optax
 
 from gpnas.data import Dataset, Split, standardize
 from gpnas.models import cell201
-from gpnas.search._history import Trial
-from gpnas.search._run import Evaluate
-from gpnas.search._sgd import sgd_step
+from gpnas.search import Evaluate, Trial
 
 CHUNK = 100  # minibatches passed to a compiled loop per call; it may use fewer
 
@@ -105,7 +103,8 @@ def descend(recipe: Recipe, state: State, grads: Any, total: jax.Array) -> State
     """Applies one training step at the learning rate of step `state.step` of `total`."""
     fallen = (1 - jnp.cos(jnp.pi * state.step / total)) / 2
     rate = recipe.learning_rate - (recipe.learning_rate - recipe.least) * fallen
-    params, opt_state = sgd_step(optimizer(recipe), rate, grads, state.opt_state, state.params)
+    updates, opt_state = optimizer(recipe).update(grads, state.opt_state, state.params)
+    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
     return State(params, opt_state, state.step + 1)
 
 
@@ -126,7 +125,7 @@ def make_shared(
     """Builds the programs of a supernet.
 
     Args:
-      supernet: A module such as `gpnas.models.Supernet201`.
+      supernet: A module such as `Supernet201`.
       image_shape: (height, width, channels).
       recipe: Training settings of the weights.
     """

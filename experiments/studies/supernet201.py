@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas.models._layers import ReLU, conv_without_bias
+from gpnas.models import ReLU, conv_without_bias
 from gpnas.models.cell201 import OPERATIONS, SIDES, Layers, check_operations, operation, skeleton
 
 
