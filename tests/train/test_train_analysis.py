@@ -10,7 +10,8 @@ from gpnas.train import make_plan, train
 from gpnas.train._analysis import analyse
 
 ENTROPY, SHARPNESS = (
-    f"experiments.studies.curves.analyses:{name}" for name in ("psp_entropy", "top_eigenvalue")
+    "gpnas.sensitivity.entropy:psp_entropy",
+    "experiments.studies.curves.analyses:top_eigenvalue",
 )
 
 

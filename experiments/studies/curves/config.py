@@ -14,7 +14,10 @@ from experiments.studies.recipes import mnist, same_recipe
 from gpnas.train import study
 
 EPOCHS = 50
-_ANALYSES = "experiments.studies.curves.analyses"
+_ANALYSES = (
+    "gpnas.sensitivity.entropy:psp_entropy",
+    "experiments.studies.curves.analyses:top_eigenvalue",
+)
 _LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.25, "stop_at": 0.75}
 
 
@@ -30,7 +33,7 @@ def get_config() -> ConfigDict:
         "dense": mnist(dense, EPOCHS),
     }
     for arm in arms.values():
-        arm.analysis = (f"{_ANALYSES}:psp_entropy", f"{_ANALYSES}:top_eigenvalue")
+        arm.analysis = _ANALYSES
         same_recipe(arm)
     for price in (0.1, 0.2, 0.4, 0.8, 1.6):
         arms[f"NPN@{price:g}"] = mnist(npn_sparsify, EPOCHS, penalties=(price,))

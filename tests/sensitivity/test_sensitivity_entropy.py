@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.studies.curves.analyses import state_entropy
+from gpnas.sensitivity.entropy import state_entropy
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2, 2])
 CLASSES = 4  # the last one has no images
