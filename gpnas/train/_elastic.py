@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from gpnas._jit_once import jit_once
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import apply
 from gpnas.models import removable_blocks
 from gpnas.train._plan import Plan, make_plan
-from gpnas.train._program import Program, initial_state, jit_once, make_program
+from gpnas.train._program import Program, initial_state, make_program
 from gpnas.train._rebuild import Rebuild, check_rebuilt, find_rebuild, with_structure_of
 from gpnas.train._state import TrainState
 from gpnas.units import (

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from gpnas._jit_once import jit_once
 from gpnas._stacking import stack, unstack
 from gpnas.data import Dataset, Split, augment, standardize
 from gpnas.masks import apply
@@ -31,11 +32,6 @@ from gpnas.train._state import TrainState
 from gpnas.train._step import ANY, OBSERVING, PLAIN, Metrics, init_state, make_step
 from gpnas.train.task import Metric
 
-_COMPILE_FAST = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_llvm_disable_expensive_passes": True,
-}
 _AUGMENT = zlib.crc32(b"augment")  # derives augmentation keys from the key of a step
 
 
@@ -129,23 +125,6 @@ def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: i
         _make_on_eval(plan, predict_all),
         executables,
     )
-
-
-def jit_once(f: Callable, **options: Any) -> Callable:
-    """Returns `jax.jit(f, **options)` for a program that runs once.
-
-    On a CPU it is compiled without most optimizations, which take longer than such a program runs.
-    """
-    if jax.default_backend() != "cpu":
-        return jax.jit(f, **options)
-    fast = jax.jit(f, compiler_options=_COMPILE_FAST, **options)
-
-    def call(*args: Any) -> Any:
-        # JAX refuses compiler options in a traced function, `eval_shape` for example.
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args))
-        return f(*args) if traced else fast(*args)
-
-    return call
 
 
 def initial_state(plan: Plan, key: jax.Array, loaded: Any = None) -> TrainState:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from gpnas._files import sealed, write_bytes, write_json
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.masks import summary
+from gpnas.masks import masked_leaves, summary
 from gpnas.provenance import provenance
 from gpnas.train import _analysis, _elastic
 from gpnas.train._evaluate import Evaluated
@@ -65,7 +65,7 @@ def cost_of(
       batch: Images per step.
     """
     cost = network_cost(state.params, state.masks, plan.macs)
-    sizes = {leaf.path: int(np.prod(leaf.shape)) for leaf in summary.layers(state.masks)}
+    sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}
     weights = sum(sizes.values())
     dense_steps = np.asarray(
         jax.vmap(plan.method.forecast.dense_gradient)(jnp.arange(plan.total_steps))
@@ -103,19 +103,15 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
     height, width) float32 are the incoming weights of the units with the most active weights.
     Nothing is written for other first layers.
     """
-    first = summary.layers(state.masks)[:1]
-    if (
-        not first
-        or len(plan.inputs.shape) != 3
-        or first[0].shape[0] != int(np.prod(plan.inputs.shape))
-        or len(first[0].shape) != 2
-    ):
+    masks, pixels = masked_leaves(state.masks), int(np.prod(plan.inputs.shape))
+    first = next(iter(masks), None)
+    if first is None or len(plan.inputs.shape) != 3:
         return
-    tree = {"masks": state.masks, "params": state.params}
-    for part in first[0].path.split("/"):
-        tree = {name: branch[part] for name, branch in tree.items()}
-    mask = np.asarray(tree["masks"])
-    weights = np.where(mask, np.asarray(tree["params"], np.float32), 0)
+    if masks[first].ndim != 2 or masks[first].shape[0] != pixels:
+        return
+    mask = np.asarray(masks[first])
+    params = np.asarray(masked_leaves(state.masks, state.params)[first], np.float32)
+    weights = np.where(mask, params, 0)
     height, width, channels = plan.inputs.shape
     live = mask.sum(1).reshape(height, width, channels).sum(2)
     busiest = np.argsort(-mask.sum(0), kind="stable")[:most]

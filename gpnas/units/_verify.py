@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas._jit_once import jit_once
 from gpnas.masks import tree
 from gpnas.units._compact import compact
 from gpnas.units._groups import UnitGroups, active_indices
@@ -39,7 +40,7 @@ def verify(
     variables = _randomized(variables, random)
     single = [(group,) for group in groups.groups]
     trials = [*(single if each and len(single) > 1 else ()), groups.groups]
-    reference = _jit_quickly(apply_fn)
+    reference = jit_once(apply_fn)
     worst = 0.0
     for trial in trials:
         masks = {group.name: _random_mask(random, group.size) for group in trial}
@@ -48,16 +49,9 @@ def verify(
         small_apply, small = compact(apply_fn, variables, groups, try_masks)
         worst = max(
             worst,
-            relative_difference(
-                reference(zeroed, *inputs), _jit_quickly(small_apply)(small, *inputs)
-            ),
+            relative_difference(reference(zeroed, *inputs), jit_once(small_apply)(small, *inputs)),
         )
     return worst
-
-
-def _jit_quickly(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Jits with little optimization, since each program runs only once."""
-    return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def relative_difference(a: Any, b: Any) -> float:

@@ -220,7 +220,7 @@ def test_a_sweep_of_hundreds_stays_small(make, tmp_path):
     assert len(page.encode()) < 2_000_000
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_hundreds_of_arms_stay_small(make, tmp_path):
     records = []
     for i in range(600):

@@ -95,7 +95,7 @@ def test_a_foreign_study_and_a_damaged_database(tmp_path):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_everything_fails_on_a_clock_and_a_space_is_exhausted():
     with pytest.raises(TooManyFailures, match="7 candidates failed in a row"):
         simulate(strategy("random"), nan, lambda trial: 1.0, 3, 99.0, failures=7)

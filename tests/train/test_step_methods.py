@@ -35,7 +35,7 @@ BY_MASKS = ["dense"] + [
 
 
 #: Made of parts of which others are made, too.
-TWINS = ("granet", "iterative", "pipeline", "set", "snfs")
+TWINS = ("acdc", "granet", "iterative", "pipeline", "set", "snfs", "snip")
 
 
 def of_each_method(*others):

@@ -41,7 +41,7 @@ def same(a, b, **tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_steps_may_be_grouped_and_spread_in_any_way(config, digits):
     expected = trained(config, digits, (4,))[0][0]
     same(trained(config, digits, (1, 3))[0][0], expected, rtol=0)

@@ -169,7 +169,7 @@ def own_net(tmp_path, monkeypatch):
     return "gpnas_hard_coded:Net"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_network_without_arguments_for_widths_has_a_front_in_place(
     recipe, digits, own_net, tmp_path
 ):

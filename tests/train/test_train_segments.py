@@ -227,7 +227,7 @@ def test_a_state_gives_its_memory_away(loop, plan_of, digits):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_whole_run(tiny, digits, tmp_path):
     records = []
     for loop in ("scan", "segments"):

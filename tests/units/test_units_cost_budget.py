@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpnas import models, units
@@ -58,6 +58,7 @@ BUDGETS = st.integers(1500, 10_000).map(lambda number: number / 1e4)
 
 
 @pytest.mark.slow
+@settings(max_examples=10)
 @given(BUDGETS, st.sampled_from(units.KINDS), st.integers(0, 99))
 def test_the_budget_is_met_within_one_unit(budget, kind, seed):
     active, _, costs = updated(budget, all_active(), kind, seed=seed)
@@ -72,6 +73,7 @@ def test_the_budget_is_met_within_one_unit(budget, kind, seed):
 
 
 @pytest.mark.slow
+@settings(max_examples=10)
 @given(BUDGETS, st.sampled_from((2, 3, 4)), st.integers(0, 99))
 @example(1.0, 3, 34)
 def test_numbers_of_units_are_multiples_or_whole_groups(budget, multiple, seed):

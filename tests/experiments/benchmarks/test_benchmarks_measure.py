@@ -61,10 +61,8 @@ def test_nested_spans_count_once():
     assert covered([(0.0, 4.0), (1.0, 2.0), (3.0, 5.0), (7.0, 8.0)]) == 6.0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "model", ["lenet300", pytest.param("lenet5", marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("model", ["lenet300", "lenet5"])
 def test_our_steps_and_the_plain_ones_go_on_from_call_to_call(options, model):
     data = random_data((28, 28, 1), 200)
     config = config_of(options, "development", model)

@@ -15,7 +15,6 @@ from experiments.studies.coupling.config import CHOSEN, DENSITIES, get_config
 from gpnas import report
 from gpnas.methods import relative_flops
 from gpnas.train import train
-from tests.cases import some
 
 SIDE = st.integers(1, 6)
 
@@ -35,10 +34,8 @@ def test_matched_arms_cost_what_development_does(name):
         assert found == pytest.approx(arms.target(density), rel=close)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", some(["SENN scores", "MEST matched", "CHTss matched"], ["MEST matched"])
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["SENN scores", "MEST matched", "CHTss matched"])
 def test_rivals_reach_the_density(name, tmp_path):
     config = arms.config_of(name, 0.05)
     config.data.name, config.method.every, config.train.epochs = "digits", 5, 12
@@ -93,7 +90,7 @@ def test_an_update_of_chtss_has_the_counts_that_it_aims_at():
     assert {p: int(m.sum()) for p, m in after.items()} == {"a": 40, "b": 11}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_arm_has_a_config_at_every_density():
     names = [name.partition("@") for name in get_config().arms]
     assert {arm for arm, _, _ in names} == {"dense", *arms.ARMS}

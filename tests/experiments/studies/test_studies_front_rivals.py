@@ -16,7 +16,6 @@ from gpnas.models import ConvNet, linen
 from gpnas.records import append_line, read_lines
 from gpnas.search.spaces import cost_of
 from gpnas.units import resize
-from tests.cases import some
 
 IMAGE = (8, 8, 1)
 SPACE = space.widths(IMAGE, 10)
@@ -64,7 +63,7 @@ def test_macs_are_those_of_the_network(costs):
         assert costs.macs(widths) == cost_of(module, IMAGE)["macs"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_wider_child_computes_what_its_parent_does():
     parent, child = (4, 5, 6, 7), (6, 5, 8, 9)
     variables, fresh = begun(parent), begun(child, 1)
@@ -84,8 +83,8 @@ def test_a_narrower_child_keeps_the_largest_units():
     np.testing.assert_array_equal(found["params"]["hidden"]["kernel"], kernel[:, largest])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fraction", some([0.5, 0.75], [0.5]))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("fraction", [0.5, 0.75])
 def test_a_fraction_of_a_slimmable_network_is_a_network_of_its_own(fraction):
     whole = (4, 8, 8, 12)
     variables = begun(whole)

@@ -79,7 +79,7 @@ def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
     assert found["weight sharing"]["candidates"] == 6
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_darts_spends_the_budget_on_all_operations(tmp_path, monkeypatch):
     def learnt(supernet, shared, seen, held, turns, *rest):
         assert turns == 4  # of two steps each

@@ -40,7 +40,7 @@ def slope_of(net, alpha, row):
     return gradient(net.begin.params, alpha, net.held, row)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_alphas_gradient_is_the_losss_by_hand(small, alpha, slope):
     images, labels = small.held.images[small.rows[0]], small.held.labels[small.rows[0]]
 

@@ -18,7 +18,7 @@ def some(number):
     return [space.sample(rng) for _ in range(number)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_supernet_is_each_of_its_networks():
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(3, 12, 12, 1)), jnp.float32)
