@@ -12,7 +12,7 @@ help() {
     cat <<'TEXT'
 ./run.sh              set up; a front of networks and five arms of weight masks on Fashion-MNIST; the report
 ./run.sh setup        make .venv and install, nothing else
-./run.sh test         lint, types, tests; --fast takes three minutes; the rest goes to pytest
+./run.sh test         lint, types, tests; --fast takes two minutes; the rest goes to pytest
                       --all: every case as well, all examples, and the site
 ./run.sh docs         the documentation as a site, build/docs/index.html; snippets are run
 
