@@ -124,7 +124,7 @@ def test_an_elastic_run_is_streamed(tiny, digits, tmp_path):
     found = {}
     for config.train.feed in ("device", "stream"):
         found[config.train.feed] = train(config, tmp_path / config.train.feed, digits)
-    assert found["stream"]["state_sha256"] == found["device"]["state_sha256"]
+    assert_same(found["stream"], found["device"], tmp_path / "stream", tmp_path / "device")
 
 
 def test_the_calls_of_a_run_end_where_lines_epochs_and_streams_do(config):
