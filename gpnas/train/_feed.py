@@ -1,7 +1,7 @@
 """Input of the training steps: indices of examples on the device, or streamed examples.
 
 Both are functions of seed and step, with the same order of examples. A run that is resumed, also
-with the other feed, has bit-identical parameters.
+with the other feed, has the same parameters: bit-identical on one CPU device, else up to rounding.
 """
 
 import contextlib
