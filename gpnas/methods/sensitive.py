@@ -16,10 +16,13 @@ from gpnas.methods.plateau import init_plateau, prune_at_plateaus
 from gpnas.plugins import In
 from gpnas.sensitivity import Sensitivity, neurons, shrink, weights
 
-# By kind: the sensitivity, and the cost of one evaluation by the number of outputs; a step costs 1.
-_KINDS: Mapping[str, tuple[Sensitivity, Callable[[int], float]]] = {
+# The sensitivity by kind, and the cost of one evaluation by the number of outputs; a step costs 1.
+_Kinds = Mapping[str, tuple[Sensitivity, Callable[[int], float]]]
+_OF_WEIGHTS: _Kinds = {
     "unspecified": (weights.unspecified, lambda classes: (1 + 2 * classes) / 3),
     "specified": (weights.specified, lambda classes: 1.0),
+}
+_OF_NEURONS: _Kinds = {
     "exact": (neurons.on_incoming(neurons.exact), lambda classes: (1 + classes) / 3),
     "lower_bound": (neurons.on_incoming(neurons.lower_bound), lambda classes: 2 / 3),
     "upper_bound": (neurons.on_incoming(neurons.upper_bound), lambda classes: 0.0),
@@ -59,7 +62,7 @@ def sensitivity(
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equations 2 to 9; the loop is LOBSTER's.
     """
-    found, cost = _KINDS[kind]
+    found, cost = _OF_WEIGHTS[kind]
     stop = step_at(stop_at, total_steps)
     prune = prune_at_plateaus(patience, slack, tolerance, density, stop)
     regulariser = shrink(rate_until(stop, rate), found, refresh)
@@ -112,7 +115,7 @@ def serene(
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), equations 3 to 12.
     """
-    found, cost = _KINDS[kind]
+    found, cost = _OF_NEURONS[kind]
     stop = step_at(stop_at, total_steps)
     prune = prune_at_plateaus(patience, slack, tolerance, density, stop)
     regulariser = shrink(rate_until(stop, rate), found, refresh)

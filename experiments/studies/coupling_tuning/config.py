@@ -14,6 +14,7 @@ from gpnas.train import study
 
 DENSITIES = (0.02, 0.01)
 WEIGHT_DECAYS = (0.0, 1e-4, 5e-4)
+SEEDS = (100, 101, 102)
 
 
 def get_config() -> ConfigDict:
@@ -23,4 +24,4 @@ def get_config() -> ConfigDict:
         for density in DENSITIES if arm.solved != "epochs" else ():
             for decay in WEIGHT_DECAYS:
                 arms[f"{name}@{density:g} {decay:g}"] = config_of(name, density, decay)
-    return study("coupling_tuning", arms, densities=(), seeds=(100, 101, 102))
+    return study("coupling_tuning", arms, densities=(), seeds=SEEDS)

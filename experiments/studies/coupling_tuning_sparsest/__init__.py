@@ -1,18 +1,6 @@
 """Tuning for docs/coupling.md at its lowest densities."""
 
-import pathlib
-from collections.abc import Mapping
-
-from ml_collections import ConfigDict
-
-from experiments.studies.coupling.tables import choice_table
+from experiments.studies.coupling_tuning import tuning
 from experiments.studies.coupling_tuning_sparsest.config import get_config
-from experiments.studies.study import Section, Study, records, sweep
 
-
-def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
-    table = choice_table("Choice of the weight decay at 0.5 and 0.2 %", records(results, config))
-    return {"coupling_tuning_sparsest": Section([table])}
-
-
-STUDY = Study(get_config, sweep, _sections, "coupling.md")
+STUDY = tuning(get_config, "0.5 and 0.2 %")

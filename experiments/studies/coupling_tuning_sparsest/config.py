@@ -10,7 +10,7 @@ error is far higher. About 30 minutes on a CPU core.
 from ml_collections import ConfigDict
 
 from experiments.studies.coupling.arms import ARMS, SPARSEST, config_of
-from experiments.studies.coupling_tuning.config import WEIGHT_DECAYS
+from experiments.studies.coupling_tuning.config import SEEDS, WEIGHT_DECAYS
 from gpnas.train import study
 
 TUNED = tuple(
@@ -26,4 +26,4 @@ def get_config() -> ConfigDict:
         for density in SPARSEST
         for decay in WEIGHT_DECAYS
     }
-    return study("coupling_tuning_sparsest", arms, densities=(), seeds=(100, 101, 102))
+    return study("coupling_tuning_sparsest", arms, densities=(), seeds=SEEDS)
