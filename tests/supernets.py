@@ -10,7 +10,6 @@ import numpy as np
 from experiments.studies.sharing.shared import (
     Pictures,
     Shared,
-    State,
     make_shared,
     minibatches,
     pictures,
@@ -18,6 +17,7 @@ from experiments.studies.sharing.shared import (
 from experiments.studies.supernet201 import Supernet201
 from gpnas.data import Dataset
 from gpnas.models import cell201
+from gpnas.train import TrainState
 
 
 class Small(NamedTuple):
@@ -25,7 +25,7 @@ class Small(NamedTuple):
 
     supernet: nn.Module
     shared: Shared
-    begin: State
+    begin: TrainState
     train: Pictures
     held: Pictures
     rows: np.ndarray

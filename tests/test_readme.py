@@ -114,6 +114,6 @@ def test_gates_and_sensitivity_in_a_loop_of_your_own(tmp_path):
         (tmp_path / "block.py").write_text(block)
         names |= runpy.run_path(str(tmp_path / "block.py"), names)
         assert names["state"].step == 1 and jnp.isfinite(names["metrics"]["loss"])
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     kernel = names["network"]["Dense_0"]["kernel"]
     assert kernel.shape == (36, 16)

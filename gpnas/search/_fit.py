@@ -18,11 +18,14 @@ import optax
 from gpnas._stacking import stack, unstack
 from gpnas.data import Dataset, Split, standardize
 from gpnas.masks import decay_mask
+from gpnas.methods import dense
 from gpnas.models import call
 from gpnas.search._task import CLASSIFICATION, Training
+from gpnas.train import TrainState, make_step, scale_by_rate, state_of
 
 _CHUNK = 50  # steps in one call
 _BATCH = 250  # images in one call of `predict`
+_DENSE = dense.dense()
 # On CPUs, compilation takes longer than training most candidates; 0 is for programs that run once.
 _LEVEL = "xla_backend_optimization_level"
 
@@ -78,28 +81,20 @@ class Programs(NamedTuple):
     measure: Callable[[nn.Module, Any, Split], float]
 
 
-class _State(NamedTuple):
-    params: Any
-    others: Any
-    opt_state: Any
-
-
 class _Replica(NamedTuple):
     """Arguments that differ between networks trained by one program."""
 
-    state: _State
+    state: TrainState
     free: Any
     rows: Any
     targets: Any
     distilled: Any
-    seed: Any
 
 
 class _Chunk(NamedTuple):
     """Arguments shared by networks trained by one program."""
 
     rates: Any
-    start: Any
     count: Any
     images: Any
     labels: Any
@@ -131,7 +126,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
         return training.make(module).metrics(variables, batch)[training.metric.name]
 
     def train(module: nn.Module, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-        steps, states = len(jobs[0].rows), [_start(job.variables, rule) for job in jobs]
+        steps, states = len(jobs[0].rows), [_start(job, rule) for job in jobs]
         state, free = stack(states), stack([job.free for job in jobs])
         rates = np.asarray(
             optax.cosine_decay_schedule(rule.learning_rate, max(steps, 1))(jnp.arange(steps)),
@@ -145,11 +140,10 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
                 stack([_chunk(job.rows, at) for job in jobs]),
                 stack([_targets(job, at, data.num_classes) for job in jobs]),
                 stack([np.int32(len(job.targets) - at) for job in jobs]),
-                stack([np.uint32(job.seed) for job in jobs]),
             )
-            chunk = _Chunk(_chunk(rates, at), np.int32(at), np.int32(count), images, labels)
+            chunk = _Chunk(_chunk(rates, at), np.int32(count), images, labels)
             state = run(module, len(jobs) > 1, replica, chunk)
-        return [{"params": one.params, **one.others} for one in unstack(state, len(jobs))]
+        return [{"params": one.params, **one.model_state} for one in unstack(state, len(jobs))]
 
     def predict(module: nn.Module, variables: Any, images: np.ndarray) -> np.ndarray:
         found = _in_batches(lambda batch: logits(module, variables, batch), images)
@@ -178,14 +172,9 @@ def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray
     return found
 
 
-def _make_run(data: Dataset, rule: Rule, training: Training) -> Callable[..., _State]:
+def _make_run(data: Dataset, rule: Rule, training: Training) -> Callable[..., TrainState]:
     """Compiles a chunk of steps; networks of one module differ only in their `_Replica`."""
     tx = _optimizer(rule)
-
-    def loss_of(params: Any, others: Any, module: nn.Module, x: Any, target: Any, key: Any) -> Any:
-        batch = standardize(x, data), target
-        value, aux = training.make(module).loss({"params": params, **others}, batch, key)
-        return value, aux.model_state
 
     def target_of(i: Any, replica: _Replica, chunk: _Chunk) -> Any:
         own = chunk.labels[replica.rows[i]]
@@ -194,22 +183,19 @@ def _make_run(data: Dataset, rule: Rule, training: Training) -> Callable[..., _S
         hard = jax.nn.one_hot(own, data.num_classes)
         return jnp.where(i < replica.distilled, replica.targets[i], hard)
 
-    def train(module: nn.Module, replica: _Replica, chunk: _Chunk) -> _State:
-        def step(i: Any, state: _State) -> _State:
-            key = jax.random.fold_in(jax.random.key(replica.seed), chunk.start + i)
-            grads, others = jax.grad(loss_of, has_aux=True)(
-                state.params, state.others, module, chunk.images[replica.rows[i]],
-                target_of(i, replica, chunk), key,
-            )  # fmt: skip
-            free = jax.tree.map(lambda own: own | (i >= replica.distilled), replica.free)
-            updates, opt_state = tx.update(grads, state.opt_state, state.params, free=free)
-            params = jax.tree.map(lambda p, u: p - chunk.rates[i] * u, state.params, updates)
-            return _State(params, others, opt_state)
+    def train(module: nn.Module, replica: _Replica, chunk: _Chunk) -> TrainState:
+        step = make_step(training.make(module), _DENSE, tx, kind="plain")
 
-        return jax.lax.fori_loop(0, chunk.count, step, replica.state)
+        def turn(i: Any, state: TrainState) -> TrainState:
+            images = standardize(chunk.images[replica.rows[i]], data)
+            free = jax.tree.map(lambda own: own | (i >= replica.distilled), replica.free)
+            batch = images, target_of(i, replica, chunk)
+            return step(state, batch, free=free, rate=chunk.rates[i])[0]
+
+        return jax.lax.fori_loop(0, chunk.count, turn, replica.state)
 
     @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=_quick(1))
-    def run(module: nn.Module, several: bool, replica: _Replica, chunk: _Chunk) -> _State:
+    def run(module: nn.Module, several: bool, replica: _Replica, chunk: _Chunk) -> TrainState:
         one = functools.partial(train, module)
         return (jax.vmap(one, (0, None)) if several else one)(replica, chunk)
 
@@ -221,7 +207,7 @@ def _quick(level: int) -> dict[str, Any] | None:
 
 
 def _optimizer(rule: Rule) -> optax.GradientTransformationExtraArgs:
-    """SGD without the learning rate; gradients of parameters that are not `free` are zero."""
+    """SGD at a given `rate`; gradients of parameters that are not `free` are zero."""
 
     def freeze(grads: Any, state: Any, params: Any = None, *, free: Any, **extra: Any) -> tuple:
         del params, extra
@@ -231,13 +217,13 @@ def _optimizer(rule: Rule) -> optax.GradientTransformationExtraArgs:
         optax.add_decayed_weights(rule.weight_decay, mask=decay_mask),
         optax.GradientTransformationExtraArgs(optax.init_empty_state, freeze),
         optax.trace(rule.momentum),
+        scale_by_rate(),
     )
 
 
-def _start(variables: Any, rule: Rule) -> _State:
-    params = variables["params"]
-    others = {name: tree for name, tree in variables.items() if name != "params"}
-    return _State(params, others, _optimizer(rule).init(params))
+def _start(job: Job, rule: Rule) -> TrainState:
+    tx, key = _optimizer(rule), jax.random.key(job.seed)
+    return state_of(job.variables, _DENSE, tx, key, where=lambda path, leaf: False)
 
 
 def _chunk(rows: np.ndarray, at: int) -> np.ndarray:

@@ -14,13 +14,13 @@ from gpnas.train._load_data import load_data
 from gpnas.train._load_run import Finished, load_run
 from gpnas.train._loop import train, train_replicas
 from gpnas.train._network import check_task
-from gpnas.train._optimizer import find_optimizer
+from gpnas.train._optimizer import find_optimizer, scale_by_rate
 from gpnas.train._placement import shardings
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import make_program
 from gpnas.train._run import Diverged
 from gpnas.train._state import TrainState
-from gpnas.train._step import Metrics, init_state, make_step
+from gpnas.train._step import Metrics, init_state, make_step, state_of
 from gpnas.train._study import (
     RunGroup,
     data_of,
@@ -39,6 +39,6 @@ __all__ = [
     "classification", "config_from_json", "config_key", "data_of", "distributed", "find_optimizer",
     "front_config", "init_state", "load_data", "load_run", "make_plan",
     "make_program", "make_step", "missing_groups", "percent", "run_group", "run_key",
-    "run_study", "settings", "shardings", "study", "supervised", "task", "train", "train_front",
-    "train_replicas",
+    "run_study", "scale_by_rate", "settings", "shardings", "state_of", "study", "supervised",
+    "task", "train", "train_front", "train_replicas",
 ]  # fmt: skip

@@ -105,6 +105,19 @@ def find_optimizer(field: str, name: str) -> Callable[..., optax.GradientTransfo
     return function
 
 
+def scale_by_rate() -> optax.GradientTransformationExtraArgs:
+    """Multiplies updates by −`rate`, an argument of `update`, () float32.
+
+    One compiled step then serves any learning-rate schedule: `step(state, batch, rate=…)`.
+    """
+
+    def update(grads: Any, state: Any, params: Any = None, *, rate: Any, **extra: Any) -> tuple:
+        del params, extra
+        return jax.tree.map(lambda g: -rate * g, grads), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+
+
 def build_gate_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformation:
     """Builds the optimizer of the gates: `gates.name`, or that of the weights if it is empty.
 

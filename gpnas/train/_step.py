@@ -66,9 +66,28 @@ def init_state(
       loaded: Initial variables, of the structure of `task.init`; leaves that are None are
         initialized.
     """
-    init_key, mask_key, run_key = jax.random.split(key, 3)
-    variables = dict(_with_loaded(task.init(init_key, inputs), loaded))
-    params = variables.pop("params")
+    init_key = jax.random.split(key, 3)[0]
+    variables = _with_loaded(task.init(init_key, inputs), loaded)
+    return state_of(variables, method, tx, key, where, gate_tx)
+
+
+def state_of(
+    variables: Any,
+    method: Method,
+    tx: optax.GradientTransformation,
+    key: jax.Array,
+    where: tree.Filter = is_weight,
+    gate_tx: optax.GradientTransformation | None = None,
+) -> TrainState:
+    """Returns the state before the first step, from initial variables.
+
+    Args:
+      variables: Variables of the network, "params" and other collections.
+      method, tx, key, where, gate_tx: As for `init_state`.
+    """
+    _, mask_key, run_key = jax.random.split(key, 3)
+    params = variables["params"]
+    model_state = {name: value for name, value in variables.items() if name != "params"}
     masks, mask_state = method.transform.init(init_masks(params, where), params, mask_key)
     params = apply(method.nonzero(masks, mask_state), params)
     aux = method.gates.init(masks, params, jax.random.fold_in(mask_key, _GATES))
@@ -78,7 +97,7 @@ def init_state(
         masks=masks,
         mask_state=mask_state,
         opt_state=tx.init(params),
-        model_state=variables,
+        model_state=model_state,
         aux=aux,
         aux_opt_state=(gate_tx or tx).init(aux) if aux else (),
         key=run_key,
@@ -131,7 +150,7 @@ def make_step(
     axis_name: str | None = None,
     gate_tx: optax.GradientTransformation | None = None,
     kind: str = ANY,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+) -> Callable[..., tuple[TrainState, Metrics]]:
     """Builds the train step, a pure function.
 
     Args:
@@ -141,13 +160,13 @@ def make_step(
       axis_name: A mapped axis over which gradients are averaged; None under `jit`, where the
         batch's sharding determines it.
       gate_tx: The optimizer of the gates; `tx` if None.
-      kind: ANY: the step decides whether masks are updated. OBSERVING, PLAIN: the caller knows that
-        masks do not change at this step; the step has no control flow, and updates only statistics,
-        or nothing.
+      kind: "any": the step decides whether masks are updated. "observing", "plain": the caller
+        knows that masks do not change at this step; the step has no control flow, and updates only
+        statistics, or nothing.
 
     Returns:
-      `(state, (inputs, targets)) → (state, metrics)`; metrics are "loss" and those of the task,
-      means over the batch.
+      `(state, (inputs, targets), **extra) → (state, metrics)`; metrics are "loss" and those of the
+      task, means over the batch; `extra` are further arguments of `tx.update`.
     """
     tx = optax.with_extra_args_support(tx)
     gate_tx = tx if gate_tx is None else optax.with_extra_args_support(gate_tx)
@@ -158,7 +177,7 @@ def make_step(
         PLAIN: _keep_masks,
     }[kind]
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: Batch, **extra: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         (grads, gate_grads), (model_state, metrics), forward = gradients(state, batch, key)
         masks, mask_state, params, opt_state, counters = update_masks(
@@ -175,6 +194,7 @@ def make_step(
             masks=masks,
             dense_grads=grads,
             forward=forward,
+            **extra,
         )
         if method.zero_mask is not None:  # otherwise set to zero below
             updates = apply(updated, updates)

@@ -1,5 +1,6 @@
 """GradMax's experiment: a student that gains neurons one by one learns from a teacher."""
 
+import dataclasses
 import functools
 import pathlib
 import time
@@ -16,9 +17,12 @@ from experiments.studies import study
 from gpnas import masks as gm
 from gpnas import units
 from gpnas.errors import UserError
+from gpnas.methods import dense
+from gpnas.models import Model
 from gpnas.provenance import provenance
 from gpnas.records import append_line, read_lines, records_path
 from gpnas.sections import check_whole
+from gpnas.train import TrainState, make_step, state_of, task
 from gpnas.units import grow
 
 _HIDDEN = "hidden:1"
@@ -119,11 +123,12 @@ def _course(config: ConfigDict, arm: Arm) -> Callable[[jax.Array], Any]:
     groups = units.discover(
         network, {k: jnp.zeros(s) for k, s in shapes.items()}, jnp.zeros((2, c.inputs))
     )
-    tx = optax.sgd(c.learning_rate)
     first = c.width if arm.whole else c.start
 
     def active(width: int) -> dict[str, np.ndarray]:
         return {_HIDDEN: np.arange(c.width) < width}
+
+    train = _make_training(c.learning_rate)
 
     def run(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         teacher_key, data_key, student_key, growth_key = jax.random.split(key, 4)
@@ -137,23 +142,14 @@ def _course(config: ConfigDict, arm: Arm) -> Callable[[jax.Array], Any]:
         def loss(params: Any) -> jax.Array:
             return loss_of(network(params, x))
 
-        def train(params: Any, width: int, steps: int) -> tuple[Any, jax.Array]:
-            masks = units.weight_masks(groups, active(width), params)
-
-            def step(params: Any, _: Any) -> tuple[Any, jax.Array]:
-                value, grads = jax.value_and_grad(loss)(params)
-                updates, _ = tx.update(gm.apply(masks, grads), tx.init(params))
-                return optax.apply_updates(params, updates), value
-
-            return jax.lax.scan(step, params, length=steps)
-
         params = _uniform(student_key, shapes, _glorot(c, first))
         params = gm.apply(units.weight_masks(groups, active(first), params), params)
         losses, norms = [], []
         for width in range(c.start, c.width + 1):
             last = width == c.width
             size = width if arm.init else first
-            params, course = train(params, size, c.last if last else c.interval)
+            masks = units.weight_masks(groups, active(size), params)
+            params, course = train(params, masks, (x, y), c.last if last else c.interval)
             losses.append(course)
             if arm.init and not last:
                 before = optax.tree.norm(jax.grad(loss)(params))
@@ -165,6 +161,31 @@ def _course(config: ConfigDict, arm: Arm) -> Callable[[jax.Array], Any]:
         return jnp.concatenate(losses), jnp.asarray(norms)
 
     return run
+
+
+def _make_training(rate: float) -> Callable[..., tuple[Any, jax.Array]]:
+    """Makes `(params, masks, batch, steps) → (params, losses (steps,))`: gradient descent."""
+
+    def apply_fn(variables: Any, inputs: Any, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+        del key
+        return network(variables["params"], inputs), {}
+
+    model = Model(lambda key, inputs: {}, apply_fn)  # students have their own initial weights
+    method, tx = dense.dense(), optax.sgd(rate)
+    step = make_step(task.regression(model), method, tx, kind="plain")
+
+    def train(params: Any, masks: Any, batch: Any, steps: int) -> tuple[Any, jax.Array]:
+        state = state_of({"params": params}, method, tx, jax.random.key(0))
+        state = dataclasses.replace(state, masks=masks)
+
+        def turn(state: TrainState, _: Any) -> tuple[TrainState, jax.Array]:
+            state, metrics = step(state, batch)
+            return state, metrics["loss"]
+
+        state, losses = jax.lax.scan(turn, state, length=steps)
+        return state.params, losses
+
+    return train
 
 
 def _glorot(config: ConfigDict, width: int) -> dict[str, float]:

@@ -14,13 +14,14 @@ from experiments.studies.sharing.shared import (
     Pictures,
     Recipe,
     Shared,
-    State,
+    batch_of,
     chunks,
-    descend,
-    loss,
+    make_descend,
     minibatches,
+    supernet_model,
 )
 from gpnas.models import cell201
+from gpnas.train import TrainState, classification
 
 
 class Darts(NamedTuple):
@@ -40,7 +41,7 @@ class Darts(NamedTuple):
 class Mixture(NamedTuple):
     """State of the supernet; α before the softmax, (edges, operations) float32; state of Adam."""
 
-    shared: State
+    shared: TrainState
     alpha: jax.Array
     opt_state: Any
 
@@ -60,7 +61,13 @@ def alpha_gradient(
     References:
       Liu et al. 2019, equation 6 with ξ = 0: the first-order approximation.
     """
-    return jax.grad(lambda a: loss(supernet, params, jax.nn.softmax(a), seen, rows))(alpha)
+    task = classification(supernet_model(supernet))
+
+    def loss(alpha: jax.Array) -> jax.Array:
+        batch = batch_of(seen, rows, jax.nn.softmax(alpha))
+        return task.loss({"params": params}, batch, None)[0]
+
+    return jax.grad(loss)(alpha)
 
 
 def make_darts(
@@ -77,12 +84,13 @@ def make_darts(
       `begin`, and `train(mixture, training images, validation images, rows of each, (turns, batch)
       int32, total) → mixture`; a turn is a step of α, then one of the weights.
     """
+    descend = make_descend(supernet, recipe)
     tx = optax.chain(
         optax.add_decayed_weights(settings.weight_decay),
         optax.adam(settings.learning_rate, settings.first, settings.second),
     )
 
-    def begin(state: State, key: jax.Array) -> Mixture:
+    def begin(state: TrainState, key: jax.Array) -> Mixture:
         alpha = settings.scale * jax.random.normal(
             key, (len(cell201.EDGES), len(cell201.OPERATIONS))
         )
@@ -99,12 +107,11 @@ def make_darts(
         total: Any,
     ) -> Mixture:
         def turn(i: Any, now: Mixture) -> Mixture:
-            params = now.shared.params
-            slope = alpha_gradient(supernet, params, now.alpha, validation, own[i])
+            slope = alpha_gradient(supernet, now.shared.params, now.alpha, validation, own[i])
             updates, opt_state = tx.update(slope, now.opt_state, now.alpha)
             alpha = now.alpha + updates
-            gradient = jax.grad(loss, 1)(supernet, params, jax.nn.softmax(alpha), seen, rows[i])
-            return Mixture(descend(recipe, now.shared, gradient, total), alpha, opt_state)
+            batch = batch_of(seen, rows[i], jax.nn.softmax(alpha))
+            return Mixture(descend(now.shared, batch, total), alpha, opt_state)
 
         return jax.lax.fori_loop(0, count, turn, mixture)
 

@@ -15,8 +15,10 @@ import numpy as np
 import optax
 
 from gpnas.data import Dataset, Split, standardize
-from gpnas.models import cell201
+from gpnas.methods import dense
+from gpnas.models import Model, cell201
 from gpnas.search import Evaluate, Trial
+from gpnas.train import TrainState, classification, make_step, scale_by_rate, state_of
 
 CHUNK = 100  # minibatches passed to a compiled loop per call; it may use fewer
 
@@ -43,14 +45,6 @@ class Pictures(NamedTuple):
     labels: jax.Array
 
 
-class State(NamedTuple):
-    """Training state: parameters, the optimizer's state, number of steps (() int32)."""
-
-    params: Any
-    opt_state: Any
-    step: jax.Array
-
-
 class Shared(NamedTuple):
     """A supernet's programs; a selection is (edges,) int or (edges, operations) float.
 
@@ -63,8 +57,8 @@ class Shared(NamedTuple):
         minibatch.
     """
 
-    init: Callable[[jax.Array], State]
-    train: Callable[[State, Pictures, np.ndarray, np.ndarray, int], State]
+    init: Callable[[jax.Array], TrainState]
+    train: Callable[[TrainState, Pictures, np.ndarray, np.ndarray, int], TrainState]
     error: Callable[[Any, Pictures, np.ndarray, np.ndarray], float]
 
 
@@ -90,33 +84,48 @@ def minibatches(rng: np.random.Generator, images: int, batch: int, count: int = 
     return np.concatenate(passes).reshape(-1, batch)[:count].astype(np.int32)
 
 
+def supernet_model(supernet: nn.Module) -> Model:
+    """Converts a supernet; its inputs are images and a selection of operations."""
+
+    def init(key: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> Any:
+        return supernet.init(key, *inputs)
+
+    def apply(variables: Any, inputs: tuple[jax.Array, jax.Array], key: Any) -> tuple[Any, Any]:
+        del key
+        return supernet.apply(variables, *inputs), {}
+
+    return Model(init, apply)
+
+
+def batch_of(seen: Pictures, rows: jax.Array, selection: jax.Array) -> tuple:
+    """Returns a batch of `supernet_model`: ((images, selection), labels), of the images `rows`."""
+    # Computed once: XLA would otherwise recompute them for each product that uses them.
+    images = jax.lax.optimization_barrier(seen.images[rows])
+    return (images, selection), seen.labels[rows]
+
+
 def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """Returns the transformation of gradients, without the learning rate."""
+    """Returns the optimizer of the weights; its learning rate is an argument of `update`."""
     return optax.chain(
         optax.clip_by_global_norm(recipe.clip),
         optax.add_decayed_weights(recipe.weight_decay),
         optax.trace(recipe.momentum),
+        scale_by_rate(),
     )
 
 
-def descend(recipe: Recipe, state: State, grads: Any, total: jax.Array) -> State:
-    """Applies one training step at the learning rate of step `state.step` of `total`."""
-    fallen = (1 - jnp.cos(jnp.pi * state.step / total)) / 2
-    rate = recipe.learning_rate - (recipe.learning_rate - recipe.least) * fallen
-    updates, opt_state = optimizer(recipe).update(grads, state.opt_state, state.params)
-    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
-    return State(params, opt_state, state.step + 1)
+def make_descend(supernet: nn.Module, recipe: Recipe) -> Callable[..., TrainState]:
+    """Returns `(state, batch, total) → state`: the train step, at the rate of step `state.step` of
+    `total`."""
+    task = classification(supernet_model(supernet))
+    step = make_step(task, dense.dense(), optimizer(recipe), kind="plain")
 
+    def descend(state: TrainState, batch: tuple, total: jax.Array) -> TrainState:
+        fallen = (1 - jnp.cos(jnp.pi * state.step / total)) / 2
+        rate = recipe.learning_rate - (recipe.learning_rate - recipe.least) * fallen
+        return step(state, batch, rate=rate)[0]
 
-def loss(
-    supernet: nn.Module, params: Any, selection: jax.Array, seen: Pictures, rows: jax.Array
-) -> jax.Array:
-    """Returns the mean cross-entropy on the images `rows`; () float32."""
-    # Computed once: XLA would otherwise recompute them for each product that uses them.
-    images = jax.lax.optimization_barrier(seen.images[rows])
-    logits = jnp.asarray(supernet.apply({"params": params}, images, selection))
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, seen.labels[rows])
-    return losses.mean()
+    return descend
 
 
 def make_shared(
@@ -130,34 +139,35 @@ def make_shared(
       recipe: Training settings of the weights.
     """
 
+    descend = make_descend(supernet, recipe)
+
     @jax.jit
-    def init(key: jax.Array) -> State:
+    def init(key: jax.Array) -> TrainState:
         start = jnp.zeros(len(cell201.EDGES), jnp.int32)
-        params = supernet.init(key, jnp.zeros((1, *image_shape)), start)["params"]
-        return State(params, optimizer(recipe).init(params), jnp.int32(0))
+        variables = supernet.init(key, jnp.zeros((1, *image_shape)), start)
+        return state_of(variables, dense.dense(), optimizer(recipe), key, lambda *leaf: False)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def steps(
-        state: State, seen: Pictures, selections: Any, rows: Any, count: Any, total: Any
-    ) -> State:
-        def step(i: Any, state: State) -> State:
-            gradient = jax.grad(loss, 1)(supernet, state.params, selections[i], seen, rows[i])
-            return descend(recipe, state, gradient, total)
+        state: TrainState, seen: Pictures, selections: Any, rows: Any, count: Any, total: Any
+    ) -> TrainState:
+        def step(i: Any, state: TrainState) -> TrainState:
+            return descend(state, batch_of(seen, rows[i], selections[i]), total)
 
         return jax.lax.fori_loop(0, count, step, state)
 
     @jax.jit
     def wrong(params: Any, seen: Pictures, selection: Any, rows: Any, count: Any) -> jax.Array:
         def add(i: Any, total: jax.Array) -> jax.Array:
-            images = jax.lax.optimization_barrier(seen.images[rows[i]])
-            logits = jnp.asarray(supernet.apply({"params": params}, images, selection))
-            return total + jnp.sum(jnp.argmax(logits, -1) != seen.labels[rows[i]])
+            inputs, labels = batch_of(seen, rows[i], selection)
+            logits = jnp.asarray(supernet.apply({"params": params}, *inputs))
+            return total + jnp.sum(jnp.argmax(logits, -1) != labels)
 
         return jax.lax.fori_loop(0, count, add, jnp.int32(0))
 
     def train(
-        state: State, seen: Pictures, selections: np.ndarray, rows: np.ndarray, total: int
-    ) -> State:
+        state: TrainState, seen: Pictures, selections: np.ndarray, rows: np.ndarray, total: int
+    ) -> TrainState:
         for count, some, index in chunks(selections, rows):
             state = steps(state, seen, some, index, count, jnp.float32(total))
         return state

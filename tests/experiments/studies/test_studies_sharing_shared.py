@@ -1,6 +1,8 @@
 """Weight sharing: a path is the network alone, and only its weights learn."""
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -55,7 +57,7 @@ def test_only_the_chosen_path_learns(small):
     shared = make_shared(small.supernet, (8, 8, 1), Recipe(weight_decay=0.0))
     rows = small.rows[:1]
     state = shared.train(
-        jax.tree.map(np.copy, small.begin), small.held, choice(ARCHITECTURE)[None], rows, 2
+        jax.tree.map(jnp.copy, small.begin), small.held, choice(ARCHITECTURE)[None], rows, 2
     )
     chosen = {f"edge{at}_{name}" for at, name in enumerate(ARCHITECTURE)}
     for path, before in jax.tree.leaves_with_path(small.begin.params):
@@ -72,27 +74,36 @@ def test_training_in_pieces_is_training_at_once(tiny, monkeypatch):
     selections, rows = paths(7), tiny.rows[:7]
 
     def trained(*cuts):
-        state = jax.tree.map(np.copy, tiny.begin)
+        state = jax.tree.map(jnp.copy, tiny.begin)
         for start, end in zip((0, *cuts), (*cuts, 7), strict=True):
             state = tiny.shared.train(state, tiny.held, selections[start:end], rows[start:end], 7)
-        return jax.device_get(state)
+        return jax.device_get((state.params, state.opt_state, state.step))
 
     whole, pieces = trained(), trained(3)
     monkeypatch.setattr(sharing, "CHUNK", 2)
     for other in (pieces, trained()):
         jax.tree.map(np.testing.assert_array_equal, whole, other)
-    assert whole.step == 7
+    assert whole[-1] == 7
 
 
 def test_the_rate_falls_as_a_cosine():
     """Steps of plain gradient descent, of which the first is at the full rate, the last at none."""
+
+    class Sum(nn.Module):
+        """Logits of class 0 whose gradient is 1/2 per unit of input at the start."""
+
+        @nn.compact
+        def __call__(self, images, selection):
+            w = self.param("w", nn.initializers.zeros, ())
+            return jnp.stack([w * images, jnp.zeros_like(images)], -1)
+
     recipe = Recipe(learning_rate=0.5, least=0.0, momentum=0.0, weight_decay=0.0, clip=np.inf)
-    grads = params = {"w": np.ones(3, np.float32)}
-    opt_state = sharing.optimizer(recipe).init(params)
+    shared = make_shared(Sum(), (), recipe)
+    seen = sharing.Pictures(jnp.full((1,), 2.0), jnp.ones(1, jnp.int32))
     for step, rate in ((0, 0.5), (5, 0.25), (10, 0.0)):
-        state = sharing.State(params, opt_state, np.int32(step))
-        after = sharing.descend(recipe, state, grads, np.float32(10))
-        np.testing.assert_allclose(after.params["w"], 1 - rate, atol=1e-6)
+        state = shared.init(jax.random.key(0)).replace(step=jnp.int32(step))
+        after = shared.train(state, seen, np.zeros((1, 6), np.int32), np.zeros((1, 1), int), 10)
+        np.testing.assert_allclose(after.params["w"], -rate, atol=1e-6)
         assert after.step == step + 1
 
 
