@@ -1,12 +1,12 @@
-"""Rivals that are not in the library: MEST, and SENN's scores on development's curve."""
+"""Rivals that are not in the library: MEST, and other scores on development's curve."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gpnas.masks import MaskContext, allocate, plasticity, schedule, score
+from gpnas.masks import MaskContext, allocate, plasticity, schedule, score, tree
 from gpnas.methods import Forecast, Method, forecast_developmental, step_at
 
 _DECAY = 0.9  # of the averages of gradients, as in development
@@ -80,8 +80,6 @@ def senn(
     References:
       Mitchell et al. 2023 (arXiv:2307.04526), sections 3 and 4.
     """
-    stop = round(0.75 * total_steps)
-    curve = schedule.developmental(density, peak, round(0.05 * total_steps), stop)
     gain = score.growth_gain(_DECAY, batch_size)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
@@ -94,16 +92,85 @@ def senn(
         slopes, squares = kept[f"gradient@{_DECAY}"], kept[f"gradient²@{_DECAY}"]
         return jax.tree.map(leaf, ctx.params, slopes, squares)
 
+    drop = score.Score(f"senn@{batch_size}", gain.statistics, value)
+    curve = _Curve(density, total_steps, peak, churn, every, window)
+    return _on_curve(curve, drop, gain, allocation)
+
+
+def shuffled_gain(
+    *,
+    density: float,
+    total_steps: int,
+    batch_size: int,
+    peak: float = 12.0,
+    churn: float = 0.3,
+    every: int,
+    window: int,
+    allocation: allocate.Allocation = allocate.global_(),
+) -> Method:
+    """Development with V shuffled among the inactive weights of each layer.
+
+    Layers grow as many weights as by V, at random positions.
+
+    Args:
+      density, total_steps, batch_size, peak, churn, every, window, allocation: As in
+        `gpnas.methods.development`.
+    """
+    gain = score.growth_gain(_DECAY, batch_size)
+
+    def value(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
+        values, keys = gain.value(kept, ctx), tree.keys_for(ctx.key, ctx.params)
+        return {
+            path: shuffle_inactive(values[path], ctx.params[path] != 0, keys[path])
+            for path in values
+        }
+
+    grow = score.Score(f"shuffled {gain.name}", gain.statistics, value)
+    curve = _Curve(density, total_steps, peak, churn, every, window)
+    return _on_curve(curve, score.magnitude(), grow, allocation)
+
+
+def shuffle_inactive(values: jax.Array, active: jax.Array, key: jax.Array) -> jax.Array:
+    """Permutes the values of inactive weights among them; those of active weights become −∞.
+
+    Args:
+      values: Scores, float.
+      active: Bool of the same shape.
+      key: Random key.
+    """
+    active, places = active.ravel(), jax.random.uniform(key, (values.size,))
+    ordered = -jnp.sort(-jnp.where(active, -jnp.inf, values.ravel()))
+    order = jnp.argsort(jnp.where(active, jnp.inf, places))  # inactive weights first, at random
+    return jnp.zeros(values.size, values.dtype).at[order].set(ordered).reshape(values.shape)
+
+
+class _Curve(NamedTuple):
+    """Arguments of `gpnas.methods.development` that set the density curve and its updates."""
+
+    density: float
+    total_steps: int
+    peak: float
+    churn: float
+    every: int
+    window: int
+
+
+def _on_curve(
+    own: _Curve, drop: score.Score, grow: score.Score, allocation: allocate.Allocation
+) -> Method:
+    stop = round(0.75 * own.total_steps)
+    rise = round(0.05 * own.total_steps)
+    curve = schedule.developmental(own.density, own.peak, rise, stop)
     transform = plasticity(
-        drop=score.Score(f"senn@{batch_size}", gain.statistics, value),
-        grow=gain,
+        drop=drop,
+        grow=grow,
         density=curve,
-        churn=schedule.cosine(churn, stop),
+        churn=schedule.cosine(own.churn, stop),
         allocation=allocation,
         seed_allocation=allocate.erk(),
-        every=every,
-        stop=stop + every,
-        window=window,
-        lookahead=every,
+        every=own.every,
+        stop=stop + own.every,
+        window=own.window,
+        lookahead=own.every,
     )
-    return Method(transform, forecast_developmental(curve, stop, every, window))
+    return Method(transform, forecast_developmental(curve, stop, own.every, own.window))

@@ -31,11 +31,19 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
+SHUFFLED = "V shuffled within layers"
+_SHARED = ("density", "peak", "churn", "every", "window", "allocation")
+
+
 def get_config() -> ConfigDict:
-    """Returns one arm per change."""
+    """Returns one arm per change, and one whose gains are shuffled within layers."""
     arms = {}
     for name, changes in CHANGES.items():
         arms[name] = config_of(OURS, DENSITY)
         with arms[name].method.ignore_type():
             arms[name].method.update(changes)
+    arms[SHUFFLED] = config_of(OURS, DENSITY)
+    fields = {field: arms[SHUFFLED].method[field] for field in _SHARED}
+    name = "experiments.studies.coupling.rivals:shuffled_gain"
+    arms[SHUFFLED].method = ConfigDict({"name": name, **fields})
     return study("coupling_ablations", arms, densities=(), seeds=tuple(range(200, 220)))
