@@ -15,6 +15,7 @@ import gpnas
 ROOT = pathlib.Path(__file__).parents[1]
 FACES = (
     "data", "deploy", "gates", "masks", "methods", "models", "report", "search",
+    "search.morphable", "search.strategies",
     "sensitivity", "train",
     "units", "units.cost", "units.graph",
 )  # fmt: skip
@@ -195,7 +196,7 @@ ONE_LIST = {"_config.base"}
 MANY_PARAMETERS = {
     "_loader.load", "_plasticity.plasticity", "_registry.build", "_run.search_together",
     "arms.equal_shares", "arms.random_units", "development.development",
-    "development_cost.development_cost", "development_units.development_units", "lanas.lanas",
+    "development_cost.development_cost", "development_units.development_units", "_lanas.lanas",
     "npn.npn_expand", "pipeline.pipeline", "sensitive.sensitivity", "sensitive.serene",
     "slim.slim", "sparse_vd.sparse_vd",
 }  # fmt: skip

@@ -11,8 +11,8 @@ from gpnas.errors import UserError
 from gpnas.search import STRATEGIES, Trial, best, choices, search
 from gpnas.search.build import build_strategy
 from gpnas.search.pareto import archive
-from gpnas.search.strategies import lanas_released
-from gpnas.search.strategies.lanas import fit
+from gpnas.search.strategies import _lanas_released as lanas_released
+from gpnas.search.strategies._lanas import fit
 
 
 def turned(by):

@@ -23,7 +23,7 @@ from gpnas.search._jobs import Recipe
 from gpnas.search._run import each
 from gpnas.search._weights import Known, load_weights, save_weights
 from gpnas.search.morphable import EXACT, morphable
-from gpnas.search.morphable.lineage import descend, standard
+from gpnas.search.morphable._lineage import descend, standard
 from gpnas.search.spaces import cost_of
 from gpnas.search.training import total_steps, trained
 from tests.search.test_search_morphable import SPACES, drawn, outputs

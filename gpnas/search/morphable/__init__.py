@@ -1,6 +1,6 @@
 """Networks that grow and shrink by LEMONADE's operators."""
 
-from gpnas.search.morphable.architecture import (
+from gpnas.search.morphable._architecture import (
     Architecture,
     Layer,
     architecture_macs,
@@ -8,10 +8,10 @@ from gpnas.search.morphable.architecture import (
     check_architecture,
     shapes,
 )
-from gpnas.search.morphable.inherit import inherit
-from gpnas.search.morphable.network import Morphable
-from gpnas.search.morphable.operators import APPROXIMATE, EXACT, Operator, change
-from gpnas.search.morphable.space import cut, grow, morphable
+from gpnas.search.morphable._inherit import inherit
+from gpnas.search.morphable._network import Morphable
+from gpnas.search.morphable._operators import APPROXIMATE, EXACT, Operator, change
+from gpnas.search.morphable._space import cut, grow, morphable
 
 __all__ = [
     "APPROXIMATE", "EXACT", "Architecture", "Layer", "Morphable", "Operator",

@@ -3,17 +3,17 @@
 from collections.abc import Callable, Mapping
 
 from gpnas.search._history import Propose
-from gpnas.search.strategies.asha import asha
-from gpnas.search.strategies.bulk_and_cut import bulk_and_cut
-from gpnas.search.strategies.evolution import evolution
-from gpnas.search.strategies.halving import check_budgets, hyperband, successive_halving
-from gpnas.search.strategies.lamcts import lamcts
-from gpnas.search.strategies.lanas import lanas
-from gpnas.search.strategies.lemonade import lemonade
-from gpnas.search.strategies.local import local_search
-from gpnas.search.strategies.nsga2 import nsga2
-from gpnas.search.strategies.predictor import predictor
-from gpnas.search.strategies.random import random
+from gpnas.search.strategies._asha import asha
+from gpnas.search.strategies._bulk_and_cut import bulk_and_cut
+from gpnas.search.strategies._evolution import evolution
+from gpnas.search.strategies._halving import check_budgets, hyperband, successive_halving
+from gpnas.search.strategies._lamcts import lamcts
+from gpnas.search.strategies._lanas import lanas
+from gpnas.search.strategies._lemonade import lemonade
+from gpnas.search.strategies._local import local_search
+from gpnas.search.strategies._nsga2 import nsga2
+from gpnas.search.strategies._predictor import predictor
+from gpnas.search.strategies._random import random
 
 #: Constructors of strategies by name.
 STRATEGIES: Mapping[str, Callable[..., Propose]] = {

@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 from gpnas._settings import Count, NonNegative
 from gpnas.search._history import Proposal, Propose, Trial, value
 from gpnas.search._space import Space, encoded
-from gpnas.search.strategies.lanas import make_candidates
-from gpnas.search.strategies.random import after_random
+from gpnas.search.strategies._lanas import make_candidates
+from gpnas.search.strategies._random import after_random
 
 
 class Node(NamedTuple):

@@ -8,7 +8,7 @@ from gpnas.errors import UserError
 from gpnas.search import pareto
 from gpnas.search._history import Proposal, Propose, Trial, value
 from gpnas.search._space import Rng, Space
-from gpnas.search.strategies.random import after_random
+from gpnas.search.strategies._random import after_random
 
 _PARENTS, _TRIES = 10, 10  # until a new child is found
 

@@ -7,7 +7,7 @@ import numpy as np
 from gpnas._settings import Count, Positive
 from gpnas.search._history import Proposal, Propose, Trial, value
 from gpnas.search._space import Space, encoded
-from gpnas.search.strategies.random import after_random
+from gpnas.search.strategies._random import after_random
 
 
 def predictor(

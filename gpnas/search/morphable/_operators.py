@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpnas.errors import UserError
-from gpnas.search.morphable.architecture import (
+from gpnas.search.morphable._architecture import (
     IMAGE,
     WEIGHTED,
     Architecture,

@@ -6,7 +6,7 @@ import numpy as np
 
 from gpnas.search._history import Proposal, Propose, Trial, best
 from gpnas.search._space import Space
-from gpnas.search.strategies.random import after_random
+from gpnas.search.strategies._random import after_random
 
 
 def local_search(space: Space, metric: str) -> Propose:

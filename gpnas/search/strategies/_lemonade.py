@@ -13,7 +13,7 @@ from gpnas.search import pareto
 from gpnas.search._history import Proposal, Propose, Trial
 from gpnas.search._outcome import Failed, attempt
 from gpnas.search._space import Rng, Space
-from gpnas.search.strategies.random import after_random, unseen
+from gpnas.search.strategies._random import after_random, unseen
 
 
 def lemonade(

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gpnas.search.morphable.architecture import IMAGE, Architecture, load_architecture
-from gpnas.search.morphable.inherit import inherit
-from gpnas.search.morphable.network import Morphable, name_of
+from gpnas.search.morphable._architecture import IMAGE, Architecture, load_architecture
+from gpnas.search.morphable._inherit import inherit
+from gpnas.search.morphable._network import Morphable, name_of
 
 
 def standard(architecture: Any) -> Architecture:

@@ -11,7 +11,7 @@ from gpnas._settings import Count, Counts, Positive
 from gpnas.errors import UserError, check_choice
 from gpnas.models import resolve_conv
 from gpnas.search._space import Space
-from gpnas.search.morphable.architecture import (
+from gpnas.search.morphable._architecture import (
     IMAGE,
     OPS,
     WEIGHTED,
@@ -22,8 +22,8 @@ from gpnas.search.morphable.architecture import (
     check_architecture,
     load_architecture,
 )
-from gpnas.search.morphable.lineage import descend, network
-from gpnas.search.morphable.operators import APPROXIMATE, EXACT, Operator, Rng, change
+from gpnas.search.morphable._lineage import descend, network
+from gpnas.search.morphable._operators import APPROXIMATE, EXACT, Operator, Rng, change
 
 MOST = 3  # operators per child
 _TRIES = 100

@@ -5,8 +5,8 @@ import numpy as np
 from gpnas._settings import Counts, Factor
 from gpnas.search._history import History, Proposal, Propose, evaluated, known, value
 from gpnas.search._space import Space
-from gpnas.search.strategies.halving import check_budgets
-from gpnas.search.strategies.random import fresh
+from gpnas.search.strategies._halving import check_budgets
+from gpnas.search.strategies._random import fresh
 
 
 def asha(space: Space, metric: str, budgets: Counts, reduction: Factor = 4) -> Propose:

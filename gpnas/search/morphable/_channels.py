@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpnas.search.morphable.architecture import (
+from gpnas.search.morphable._architecture import (
     IMAGE,
     WEIGHTED,
     Architecture,

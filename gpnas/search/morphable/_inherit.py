@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas.masks import tree
-from gpnas.search.morphable import channels
-from gpnas.search.morphable.architecture import WEIGHTED, Architecture, load_architecture, ties
-from gpnas.search.morphable.channels import NEW, OUTPUT, Inputs
-from gpnas.search.morphable.network import EPSILON, Morphable, name_of
+from gpnas.search.morphable import _channels as channels
+from gpnas.search.morphable._architecture import WEIGHTED, Architecture, load_architecture, ties
+from gpnas.search.morphable._channels import NEW, OUTPUT, Inputs
+from gpnas.search.morphable._network import EPSILON, Morphable, name_of
 
 # (name of the leaf, its fresh value, the parent's or None) → (value, bool of what is inherited)
 _Move = Callable[[str, np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]

@@ -11,7 +11,7 @@ from gpnas._settings import Counts, Factor, Steps
 from gpnas.errors import UserError
 from gpnas.search._history import History, Proposal, Propose, best, known
 from gpnas.search._space import Space
-from gpnas.search.strategies.random import fresh
+from gpnas.search.strategies._random import fresh
 
 
 class Stage(NamedTuple):

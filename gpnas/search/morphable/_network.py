@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.models import batch_norm, conv_without_bias, max_pool
-from gpnas.search.morphable.architecture import IMAGE, Layer, load_architecture
+from gpnas.search.morphable._architecture import IMAGE, Layer, load_architecture
 
 EPSILON = 1e-5  # of batch norm
 

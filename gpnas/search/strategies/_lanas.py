@@ -10,8 +10,8 @@ import numpy as np
 from gpnas._settings import Count, Height, NonNegative, Positive
 from gpnas.search._history import Proposal, Propose, Trial, value
 from gpnas.search._space import Space, encoded
-from gpnas.search.strategies import lanas_released as released
-from gpnas.search.strategies.random import after_random
+from gpnas.search.strategies import _lanas_released as released
+from gpnas.search.strategies._random import after_random
 
 
 class Split(NamedTuple):
