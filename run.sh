@@ -16,7 +16,7 @@ help() {
                       --all: every case as well, all examples, and the site
 ./run.sh docs         the documentation as a site, build/docs/index.html; snippets are run
 
-./run.sh front …      small networks  --config=front --config.data.name=folder:pictures
+./run.sh front …      small networks  --config=front --config.data.name=folder:images
                       from one run    --workdir=runs/front
 ./run.sh train …      one run         --config=development --workdir=runs/mine
                       on many hosts   --coordinator=HOST:PORT --processes=N --process=I; --distributed
@@ -28,7 +28,7 @@ help() {
 ./run.sh summary …    layers, costs   --config=lenet5, --workdir=runs/mine, --network=my_net:Net
 ./run.sh report …     a page          --inputs=runs/mine,runs/other --output=report.html
 ./run.sh export …     files           --workdir=runs/mine --formats=onnx,stablehlo,tflite,safetensors
-./run.sh predict …    class names     --workdir=runs/mine --pictures=a.png,folder
+./run.sh predict …    class names     --workdir=runs/mine --images=a.png,folder
 
 ./run.sh reproduce …  the documents' numbers   "sparse VD"; gradmax; --fast; --page; --budget=paper
 ./run.sh bench …      speed, a JSON line each  --only=masked_step_ratio

@@ -17,5 +17,5 @@ def get_config() -> ConfigDict:
     config.train.epochs = 20
     config.optimizer.learning_rate = 0.05
     config.optimizer.warmup_at = 0.05
-    config.optimizer.clip_norm = 1.0  # without it, batches of a few pictures diverged
+    config.optimizer.clip_norm = 1.0  # without it, batches of a few images diverged
     return config

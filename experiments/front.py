@@ -1,7 +1,7 @@
 """Trains a front of networks from one run, exports them, and writes a page about them.
 
     gpnas front --config=front --workdir=runs/front
-    gpnas front --config=front --config.data.name=folder:pictures \
+    gpnas front --config=front --config.data.name=folder:images \
         --config.front='(0.5, 0.25)' --workdir=runs/mine
 
 The folder then contains front.html, front.json, and the folders of the runs: `main`, `level-0.5`, …

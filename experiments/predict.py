@@ -1,7 +1,7 @@
 """Predicts the classes of images with a finished run or an exported file.
 
-    gpnas predict --workdir=runs/mine --pictures=a.png,b.jpg
-    gpnas predict --file=runs/mine/export/compact.onnx --pictures=pictures/test
+    gpnas predict --workdir=runs/mine --images=a.png,b.jpg
+    gpnas predict --file=runs/mine/export/compact.onnx --images=images/test
 
 Output is one line per image: its path, the most probable class names and their probabilities; with
 --json one JSON object per line. Images are decoded, resized and standardized as in training.
@@ -19,13 +19,13 @@ from gpnas.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _FILE = flags.DEFINE_string("file", None, "Exported file (.onnx, .stablehlo, .tflite, .json).")
-_PICTURES = flags.DEFINE_list("pictures", None, "Image files, or folders of them.")
+_IMAGES = flags.DEFINE_list("images", None, "Image files, or folders of them.")
 _TOP = flags.DEFINE_integer("top", 3, "Number of classes per image.")
 _JSON = flags.DEFINE_bool("json", False, "JSON lines.")
 _NETWORK = flags.DEFINE_string(
     "network", "selected", "Network of a run: selected (on validation), or last."
 )
-flags.mark_flags_as_required(["pictures"])
+flags.mark_flags_as_required(["images"])
 
 
 def main(argv: Sequence[str]) -> None:
@@ -35,18 +35,18 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("workdir", _WORKDIR.value, "either --workdir=RUN or --file=EXPORTED")
     if _TOP.value < 1:
         raise UserError("top", _TOP.value, "a whole number of 1 or more")
-    paths = predict.find_pictures([pathlib.Path(path) for path in _PICTURES.value or ()])
+    paths = predict.find_images([pathlib.Path(path) for path in _IMAGES.value or ()])
     if _FILE.value:
         predictor = predict.from_file(pathlib.Path(_FILE.value))
     else:
         predictor = predict.from_run(pathlib.Path(str(_WORKDIR.value)), _NETWORK.value)
-    for picture, classes in predict.predict(predictor, paths, _TOP.value):
+    for image, classes in predict.predict(predictor, paths, _TOP.value):
         if _JSON.value:
             found = [{"name": name, "probability": share} for name, share in classes]
-            print(json.dumps({"picture": str(picture), "classes": found}), flush=True)
+            print(json.dumps({"image": str(image), "classes": found}), flush=True)
         else:
             shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in classes)
-            print(f"{picture}: {shares}", flush=True)
+            print(f"{image}: {shares}", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ COMMANDS = {
     "summary": ("summary", "--config=lenet5", "layers of a network, and their costs"),
     "report": ("report", "--inputs=runs --output=report.html", "a page about runs"),
     "export": ("export", "--workdir=runs/rigl --formats=onnx", "files of a network"),
-    "predict": ("predict", "--workdir=runs/rigl --pictures=a.png", "classes of pictures"),
+    "predict": ("predict", "--workdir=runs/rigl --images=a.png", "classes of images"),
     "bench": ("benchmark", "--only=masked_step_ratio", "speed on this machine"),
 }
 _HELP = """\

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.studies.sharing.shared import (
-    Pictures,
+    ImageSplit,
     Shared,
+    image_split,
     make_shared,
     minibatches,
-    pictures,
 )
 from experiments.studies.supernet201 import Supernet201
 from gpnas.data import Dataset
@@ -26,8 +26,8 @@ class Small(NamedTuple):
     supernet: nn.Module
     shared: Shared
     begin: TrainState
-    train: Pictures
-    held: Pictures
+    train: ImageSplit
+    held: ImageSplit
     rows: np.ndarray
 
 
@@ -55,7 +55,7 @@ def make_small(digits: Dataset) -> Small:
 
 def _make(digits: Dataset, supernet: nn.Module) -> Small:
     shared = make_shared(supernet, digits.input_shape)
-    held = pictures(digits.validation, digits)
+    held = image_split(digits.validation, digits)
     rows = minibatches(np.random.default_rng(0), len(held.labels), 16)
     begin = jax.device_get(shared.init(jax.random.key(0)))
-    return Small(supernet, shared, begin, pictures(digits.train, digits), held, rows)
+    return Small(supernet, shared, begin, image_split(digits.train, digits), held, rows)

@@ -37,7 +37,7 @@ def test_the_site_is_built_strictly_and_is_whole(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     start = (tmp_path / "index.html").read_text()
-    for part in ("front.svg", "Compose masks", "from your own pictures", "Compare methods"):
+    for part in ("front.svg", "Compose masks", "from your own images", "Compare methods"):
         assert part in start
     assert "gpnas.masks.plasticity" in (tmp_path / "api" / "gpnas.masks.html").read_text()
     assert "plasticity" in (tmp_path / "searchindex.js").read_text()

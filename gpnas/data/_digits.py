@@ -5,7 +5,7 @@ import numpy as np
 from gpnas.data._dataset import Decoded, Split, content_digest
 from gpnas.data._fields import image_fields
 from gpnas.data._split import TEST_PART, TEST_SEED, hold_out
-from gpnas.data.pictures import Size, resize_picture
+from gpnas.data.image_files import Size, resize_image
 
 _LEVELS = 16
 
@@ -23,7 +23,7 @@ def load(size: Size | None) -> Decoded:
 
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / _LEVELS)).astype(np.uint8)[..., None]
-    images = np.stack([resize_picture(image, size) for image in images])
+    images = np.stack([resize_image(image, size) for image in images])
     labels = bunch.target.astype(np.int32)
     rows = hold_out(len(labels), TEST_PART, TEST_SEED)
     train, test = (Split(images[part], labels[part]) for part in rows)

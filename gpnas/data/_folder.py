@@ -10,14 +10,14 @@ from absl import logging
 from gpnas.data import _cache, _storage
 from gpnas.data._fields import Fields, image_fields
 from gpnas.data._user_files import VALIDATION
-from gpnas.data.pictures import (
+from gpnas.data.image_files import (
     SUFFIXES,
     Size,
     is_gray,
-    is_picture,
+    is_image,
     natural_order,
     read,
-    resize_picture,
+    resize_image,
 )
 from gpnas.errors import UserError
 
@@ -57,7 +57,7 @@ def scan(root: Path) -> Listing:
 
     Args:
       root: A folder with `train/<class>/` and `test/<class>/`, and optionally `val/<class>/` (or
-        `valid`, `validation`). Image files end in one of `pictures.SUFFIXES`. Other files are
+        `valid`, `validation`). Image files end in one of `image_files.SUFFIXES`. Other files are
         ignored, with a warning unless they are hidden.
 
     Returns:
@@ -93,10 +93,10 @@ def scan(root: Path) -> Listing:
     for label, name in enumerate(class_names):
         if label not in labels:
             folder = str(root / "train" / name)
-            raise UserError("data.name", folder, f"a folder with pictures in it ({_ENDINGS})")
+            raise UserError("data.name", folder, f"a folder with images in it ({_ENDINGS})")
     for split, name in splits.items():
         if not found[split]:
-            allowed = f"a folder with pictures of the classes ({_ENDINGS})"
+            allowed = f"a folder with images of the classes ({_ENDINGS})"
             raise UserError("data.name", str(root / name), allowed)
     return Listing(root, class_names, found)
 
@@ -115,7 +115,7 @@ def _rows(folder: Path, class_names: Sequence[str]) -> Rows:
         if not (folder / name).is_dir():
             continue
         visible = _visible(folder / name)
-        fits = [is_picture(path) for path in visible]
+        fits = [is_image(path) for path in visible]
         _warn(folder / name, [path for path, fit in zip(visible, fits, strict=True) if not fit])
         rows.extend((path, label) for path, fit in zip(visible, fits, strict=True) if fit)
     return rows
@@ -129,7 +129,7 @@ def _warn(folder: Path, ignored: Sequence[Path]) -> None:
     """Warns about entries of a folder that are not images."""
     if ignored:
         names = ", ".join(path.name for path in ignored[:3]) + (", …" if ignored[3:] else "")
-        text = "%s: %d entries are not pictures, ignored: %s (pictures end in %s)"
+        text = "%s: %d entries are not images, ignored: %s (images end in %s)"
         logging.warning(text, folder, len(ignored), names, _ENDINGS)
 
 
@@ -162,11 +162,11 @@ def decode(listing: Listing, folder: Path, size: Size | None) -> Fields:
     for name, rows in listing.splits.items():
         images = _cache.new_inputs(folder, name, (len(rows), *size, channels))
         for row, (file, _) in enumerate(rows):
-            picture = read(file, channels)
-            if wanted and picture.shape[:2] != size:
-                got = f"{file}: {picture.shape[0]} x {picture.shape[1]}"
+            image = read(file, channels)
+            if wanted and image.shape[:2] != size:
+                got = f"{file}: {image.shape[0]} x {image.shape[1]}"
                 raise UserError("data.image_size", got, wanted)
-            images[row] = resize_picture(picture, size)
+            images[row] = resize_image(image, size)
         images.flush()
         _cache.save_targets(folder, name, [label for _, label in rows])
     return image_fields(listing.class_names)

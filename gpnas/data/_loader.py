@@ -26,7 +26,7 @@ from gpnas.data._dataset import Dataset, Decoded, Split
 from gpnas.data._fields import Fields
 from gpnas.data._known import KNOWN, Known
 from gpnas.data._split import split_parts, statistics
-from gpnas.data.pictures import Size, parse_size
+from gpnas.data.image_files import Size, parse_size
 from gpnas.errors import UserError
 
 _FOLDER, _CSV, _TEXT = "folder:", "csv:", "text:"
@@ -75,7 +75,7 @@ def load(
 
     Args:
       name: `fashion_mnist`, `mnist`, `cifar10`, `digits`, `folder:PATH` (`train/<class>/` and
-        `test/<class>/` with pictures), `csv:PATH` (a table of numbers), `text:PATH` (characters),
+        `test/<class>/` with images), `csv:PATH` (a table of numbers), `text:PATH` (characters),
         `module:function` (a function that returns a `Source`), or a data set that TFDS has prepared
         as array_record (`name` or `name/config`).
       raw_dir: Folder with the official raw files (idx, or the binary version of CIFAR-10). If

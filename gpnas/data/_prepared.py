@@ -13,7 +13,7 @@ from gpnas._files import parse_json
 from gpnas.data import _cache, _cifar, _idx, _storage
 from gpnas.data._fields import Fields, image_fields
 from gpnas.data._known import Known
-from gpnas.data.pictures import Size, resize_picture
+from gpnas.data.image_files import Size, resize_image
 from gpnas.errors import UserError, explained
 
 _FORMAT = "array_record"
@@ -188,21 +188,21 @@ def _decode_split(
     digest, total, pixels = hashlib.sha256(), np.zeros(1), 0
     labels = np.zeros(rows, "<i4")
     images: np.memmap | None = None
-    for row, (picture, label) in enumerate(pairs):
+    for row, (image, label) in enumerate(pairs):
         if row == 0:
-            shape = picture.shape[:2] if picture.shape[2] == 1 else picture.shape
+            shape = image.shape[:2] if image.shape[2] == 1 else image.shape
             digest.update(_idx.header((rows, *shape)))
-        digest.update(np.ascontiguousarray(picture).data)
-        total = total + picture.sum(axis=(0, 1), dtype=np.float64)
-        pixels += picture.shape[0] * picture.shape[1]
-        picture = resize_picture(picture, size)
+        digest.update(np.ascontiguousarray(image).data)
+        total = total + image.sum(axis=(0, 1), dtype=np.float64)
+        pixels += image.shape[0] * image.shape[1]
+        image = resize_image(image, size)
         if images is None:
-            images = _cache.new_inputs(folder, split, (rows, *picture.shape))
-        if picture.shape != images.shape[1:]:
+            images = _cache.new_inputs(folder, split, (rows, *image.shape))
+        if image.shape != images.shape[1:]:
             raise UserError(
                 "data.image_size", None, f"a size, since images in {directory} differ in size"
             )
-        images[row] = picture
+        images[row] = image
         labels[row] = label
     if images is None or labels.min() < 0:
         raise UserError("data.name", str(directory), f"a data set with labelled images in {split}")

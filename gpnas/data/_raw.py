@@ -10,7 +10,7 @@ from gpnas.data import _cache, _cifar, _idx
 from gpnas.data._dataset import Split
 from gpnas.data._fields import Fields, image_fields
 from gpnas.data._known import CIFAR_ARCHIVE, PARTS, Known
-from gpnas.data.pictures import Size, resize_picture
+from gpnas.data.image_files import Size, resize_image
 from gpnas.errors import UserError
 
 
@@ -103,8 +103,8 @@ def write(known: Known, splits: Sequence[Split], folder: Path, size: Size | None
     for name, split in zip(("train", "test"), splits, strict=True):
         shape = (*(size or known.shape[:2]), known.shape[2])
         images = _cache.new_inputs(folder, name, (len(split), *shape))
-        for row, picture in enumerate(split.inputs):
-            images[row] = resize_picture(picture, size)
+        for row, image in enumerate(split.inputs):
+            images[row] = resize_image(image, size)
         images.flush()
         _cache.save_targets(folder, name, split.targets)
     return image_fields(known.class_names)

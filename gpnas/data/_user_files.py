@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gpnas.data.pictures import natural_order
+from gpnas.data.image_files import natural_order
 from gpnas.errors import UserError
 
 VALIDATION = ("val", "valid", "validation")

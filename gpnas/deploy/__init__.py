@@ -6,7 +6,7 @@
     assert max_difference(run, small.apply, small.variables, images) < 1e-4
 
 `export` (files of a finished run), `front` (networks of a front) and `predict` (classification of
-pictures) are namespaces. They and `slim` import `gpnas.train`, so they are loaded on demand:
+images) are namespaces. They and `slim` import `gpnas.train`, so they are loaded on demand:
 exported networks need no training code.
 """
 

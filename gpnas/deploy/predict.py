@@ -1,4 +1,4 @@
-"""Classification of picture files."""
+"""Classification of image files."""
 
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from gpnas.data import pictures, require_kind
+from gpnas.data import image_files, require_kind
 from gpnas.deploy._describe import Description, read_description
 from gpnas.deploy._runtimes import Run, load_described
 from gpnas.deploy._saved import on_pixels
@@ -30,14 +30,14 @@ class Predictor(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The prediction for one picture.
+    """The prediction for one image.
 
     Attributes:
-      picture: Path of the file.
+      image: Path of the file.
       classes: The most probable classes and their probabilities, in descending order.
     """
 
-    picture: pathlib.Path
+    image: pathlib.Path
     classes: tuple[tuple[str, float], ...]
 
 
@@ -75,46 +75,48 @@ def from_file(path: pathlib.Path) -> Predictor:
     return Predictor(run, read_description(path, metadata))
 
 
-def find_pictures(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-    """Finds picture files, in folders recursively; numbers in names are sorted numerically.
+def find_images(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """Finds image files, in folders recursively; numbers in names are sorted numerically.
 
     Args:
       paths: Files and folders.
 
     Raises:
-      UserError: If a path does not exist, or a folder contains no picture.
+      UserError: If a path does not exist, or a folder contains no image.
     """
     found: list[pathlib.Path] = []
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
-        below = [one for one in path.rglob("*") if one.name[0] != "." and pictures.is_picture(one)]
+        below = [one for one in path.rglob("*") if one.name[0] != "." and image_files.is_image(one)]
         if not below:
             raise UserError(
-                "pictures", str(path), f"a folder with pictures: {', '.join(pictures.SUFFIXES)}"
+                "images", str(path), f"a folder with images: {', '.join(image_files.SUFFIXES)}"
             )
-        found.extend(sorted(below, key=lambda one: (str(one.parent), pictures.natural_order(one))))
+        found.extend(
+            sorted(below, key=lambda one: (str(one.parent), image_files.natural_order(one)))
+        )
     if not found:
-        raise UserError("pictures", "", "picture files or folders, with commas between them")
+        raise UserError("images", "", "image files or folders, with commas between them")
     for path in found:
         if not path.is_file():
-            raise UserError("pictures", str(path), "a picture or a folder that exists")
+            raise UserError("images", str(path), "an image or a folder that exists")
     return found
 
 
 def predict(
     predictor: Predictor, paths: Sequence[pathlib.Path], top: int = 3
 ) -> Iterator[Prediction]:
-    """Predicts the classes of pictures, which are decoded and resized as in training.
+    """Predicts the classes of images, which are decoded and resized as in training.
 
     Args:
       predictor: The network.
-      paths: Picture files.
+      paths: Image files.
       top: Number of classes per prediction.
 
     Raises:
-      UserError: If a picture cannot be read, `top` is below 1, or the network does not match its
+      UserError: If an image cannot be read, `top` is below 1, or the network does not match its
         description.
     """
     names, shape = predictor.description
@@ -123,7 +125,9 @@ def predict(
     for start in range(0, len(paths), _BATCH):
         part = paths[start : start + _BATCH]
         images = [
-            pictures.resize_picture(pictures.read(path, shape[2], "pictures"), (shape[0], shape[1]))
+            image_files.resize_image(
+                image_files.read(path, shape[2], "images"), (shape[0], shape[1])
+            )
             for path in part
         ]
         logits = predictor.run(np.stack(images).astype(np.float32)).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Confusion matrix of one run: a heat map, the most confused pairs, and their pictures."""
+"""Confusion matrix of one run: a heat map, the most confused pairs, and their images."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from gpnas.report import _pictures, formatting, style
+from gpnas.report import _first_layer, formatting, style
 from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Series, Summary
 from gpnas.report._labels import text_width
@@ -20,7 +20,7 @@ MAX_PAIRS = 10
 MAX_CELLS = 600
 _SIDE = 400.0  # maximum, of the map
 _STRONGEST = 0.4  # opacity with a text contrast of 4.5 in light and dark mode
-_COLUMNS = 6  # pictures of a pair
+_COLUMNS = 6  # images of a pair
 _CAPTION = "Test images of the most confused classes, the first of each pair in the data."
 _SHORT = 16  # characters of a class's name in the figure
 
@@ -94,13 +94,13 @@ def confused_table(summary: Summary) -> Table | None:
 
 
 def mistake_cards(summary: Summary) -> dict[str, Any] | None:
-    """Returns pictures of the most confused pairs of classes, if the report has a single run.
+    """Returns images of the most confused pairs of classes, if the report has a single run.
 
     Args:
       summary: The summary of the report.
 
     Returns:
-      `caption` and `cards` for page.html; None if the run has no pictures.
+      `caption` and `cards` for page.html; None if the run has no images.
     """
     found = _confusion(summary)
     mistakes = summary.finished[0].mistakes if found else None
@@ -116,7 +116,7 @@ def mistake_cards(summary: Summary) -> dict[str, Any] | None:
         strip = Image.new("RGBA", (_COLUMNS * width, height))  # the same scale for all
         for k, pixels in enumerate(own[:, :, :, 0] if own.shape[3] == 1 else own):
             strip.paste(Image.fromarray(pixels), (k * width, 0))
-        uri = _pictures.png_uri(strip)
+        uri = _first_layer.png_uri(strip)
         image = {
             "light": uri,
             "dark": uri,

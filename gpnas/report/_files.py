@@ -1,4 +1,4 @@
-"""Reads the JSON, JSON-lines and picture files of a run's folder.
+"""Reads the JSON, JSON-lines and image files of a run's folder.
 
 Unreadable parts are skipped with a warning.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from gpnas._files import is_whole, parse_json
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # nor in XML
-_MAX_PICTURE = 1 << 26  # bytes of an array in a file of pictures
+_MAX_IMAGE = 1 << 26  # bytes of an array in a file of images
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,8 +98,8 @@ def _arrays(path: Path, names: Sequence[str], warnings: list[str]) -> list[np.nd
     try:
         with np.load(path, allow_pickle=False) as data:
             sizes = [entry.file_size for entry in data.zip.infolist()]
-            if max(sizes, default=0) > _MAX_PICTURE:
-                raise ValueError("larger than any picture")
+            if max(sizes, default=0) > _MAX_IMAGE:
+                raise ValueError("larger than any image")
             arrays = [np.asarray(data[name]) for name in names]
             if any(array.dtype.kind not in "biuf" for array in arrays):
                 raise ValueError("no numbers")
@@ -118,7 +118,7 @@ def read_mistakes(path: Path, warnings: list[str]) -> Mistakes | None:
     n = len(images) if images.ndim == 4 else 0
     labels = all(x.shape == (n,) and x.dtype.kind in "iu" for x in (classes, predicted))
     if not images.size or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or not labels:
-        warnings.append(f"{path.parent.name}/{path.name}: no pictures of classes; left out.")
+        warnings.append(f"{path.parent.name}/{path.name}: no images of classes; left out.")
         return None
     return Mistakes(images, classes, predicted)
 
@@ -130,14 +130,14 @@ def read_receptive(path: Path, warnings: list[str]) -> Receptive | None:
         return None
     where = f"{path.parent.name}/{path.name}"
     live, filters = (np.asarray(x, np.float32) for x in arrays)
-    if not _pictured(live, 2) or live.min() < 0:
-        warnings.append(f"{where}: `live` is not a picture; left out.")
+    if not _drawable(live, 2) or live.min() < 0:
+        warnings.append(f"{where}: `live` is not an image; left out.")
         return None
-    if not _pictured(filters, 3):
-        warnings.append(f"{where}: `filters` are not pictures; left out.")
+    if not _drawable(filters, 3):
+        warnings.append(f"{where}: `filters` are not images; left out.")
         filters = np.zeros((0, *live.shape), np.float32)
     return Receptive(live, filters)
 
 
-def _pictured(array: np.ndarray, rank: int) -> bool:
+def _drawable(array: np.ndarray, rank: int) -> bool:
     return array.ndim == rank and array.size > 0 and bool(np.isfinite(array).all())

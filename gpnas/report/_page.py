@@ -16,10 +16,10 @@ from gpnas.report import (
     _confusion,
     _details,
     _drawings,
+    _first_layer,
     _front_figures,
     _front_results,
     _fronts,
-    _pictures,
     _results,
     _searches,
     _test_figures,
@@ -42,7 +42,7 @@ def figures(summary: Summary) -> list[FigureSpec]:
       summary: The summary of the report.
 
     Returns:
-      The figures, without pictures of the first layer.
+      The figures, without images of the first layer.
     """
     made = (
         *_by_problem(_test_figures.main_figure, summary),
@@ -83,7 +83,7 @@ class Block(NamedTuple):
 
     Attributes:
       kind: How page.html displays it: "table", "boxed" (a table below a figure), "fold" (a
-        collapsed table with a title), "figure", "cards" (pictures) or "compare" (curves and a table
+        collapsed table with a title), "figure", "cards" (images) or "compare" (curves and a table
         of selected runs).
       content: A `Table`, a title and a `Table`, a `FigureSpec`, cards, or a `Comparison`.
     """
@@ -104,7 +104,7 @@ class Section(NamedTuple):
 def render(loaded: Loaded, title: str | None = None, folder: Path = Path()) -> str:
     """Returns the report as one HTML page.
 
-    Styles, pictures and figures are embedded. The output is deterministic.
+    Styles, images and figures are embedded. The output is deterministic.
 
     Args:
       loaded: What `read_runs` returned.
@@ -134,7 +134,7 @@ def _sections(summary: Summary) -> list[Section]:
     specs = {spec.name: spec for spec in figures(summary)}
     unfinished = specs.pop("unfinished", None)
     made: list[tuple[str, str, list[Block]]] = []
-    short = {_pictures.HEADING: "First layer", "Unfinished runs": "Unfinished"}
+    short = {_first_layer.HEADING: "First layer", "Unfinished runs": "Unfinished"}
     for fronts, own in zip(summary.fronts, _front_figures.front_figures(summary), strict=True):
         for spec in own:
             made.append((spec.name, spec.heading, [Block("figure", specs.pop(spec.name))]))
@@ -159,7 +159,7 @@ def _sections(summary: Summary) -> list[Section]:
             blocks += _blocks("cards", _confusion.mistake_cards(summary))
         made.append((name, spec.heading, blocks))
         short[spec.heading] = spec.short
-    made.append(("receptive", _pictures.HEADING, _cards(summary)))
+    made.append(("receptive", _first_layer.HEADING, _cards(summary)))
     compared = _blocks("compare", _compare.comparison(summary))
     made.append(("runs", "Runs side by side", compared))
     made.append(("time", "Time", _blocks("boxed", _results.time_table(summary))))
@@ -279,23 +279,23 @@ def _alerts(summary: Summary) -> list[str]:
 def _cards(summary: Summary) -> list[Block]:
     cards = [
         {
-            "name": picture.group.label,
-            "colour": picture.series.colour,
+            "name": layer.group.label,
+            "colour": layer.series.colour,
             "images": [
                 {
-                    "light": _pictures.data_uri(image, picture.series, 0, signed),
-                    "dark": _pictures.data_uri(image, picture.series, 1, signed),
+                    "light": _first_layer.data_uri(image, layer.series, 0, signed),
+                    "dark": _first_layer.data_uri(image, layer.series, 1, signed),
                     "width": image.shape[1],
                     "height": image.shape[0],
                     "what": "filters" if signed else "active weights of each input pixel",
                     "caption": caption,
                 }
-                for image, signed, caption in picture.images
+                for image, signed, caption in layer.images
             ],
         }
-        for picture in _pictures.pictures(summary)
+        for layer in _first_layer.first_layers(summary)
     ]
-    return [Block("cards", {"caption": _pictures.CAPTION, "cards": cards})] if cards else []
+    return [Block("cards", {"caption": _first_layer.CAPTION, "cards": cards})] if cards else []
 
 
 def _folds(summary: Summary) -> list[Block]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gpnas._files import NO_SPACE, write_bytes
 from gpnas.errors import UserError
-from gpnas.report import _page, _pictures, _results, _searches
+from gpnas.report import _first_layer, _page, _results, _searches
 from gpnas.report._front_results import front_table
 from gpnas.report._read import Loaded
 from gpnas.report._summarise import summarise
@@ -88,7 +88,7 @@ def write(
         if folder.exists() and not folder.is_dir():
             raise UserError("figures_dir", str(folder), "a directory")
         summary = summarise(loaded)
-        specs = [*_page.figures(summary), _pictures.receptive_figure(summary)]
+        specs = [*_page.figures(summary), _first_layer.receptive_figure(summary)]
         for spec in specs:
             if spec is not None:
                 for kind in ("svg", "png"):

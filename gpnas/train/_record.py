@@ -27,7 +27,7 @@ from gpnas.train._state import TrainState, state_digest
 from gpnas.train._workdir import keep_written
 from gpnas.units import network_cost
 
-_PICTURE_SIDE = 64  # pixels; side of the images in mistakes.npz
+_IMAGE_SIDE = 64  # pixels; side of the images in mistakes.npz
 
 
 def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def write_mistakes(
     found, of_pair, counts = np.unique(both, axis=0, return_inverse=True, return_counts=True)
     most = np.argsort(-counts, kind="stable")[:pairs]
     chosen = np.concatenate([wrong[of_pair == pair][:examples] for pair in most])
-    step = -(-max(data.input_shape[:2]) // _PICTURE_SIDE)
+    step = -(-max(data.input_shape[:2]) // _IMAGE_SIDE)
     content = io.BytesIO()
     np.savez_compressed(
         content,

@@ -47,7 +47,7 @@ def record(known, name, split, index):
 
 
 def png(image):
-    """A picture, uint8, (H, W, 1 or 3), as a PNG file."""
+    """An image, uint8, (H, W, 1 or 3), as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG")
     return buffer.getvalue()

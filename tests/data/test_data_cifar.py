@@ -24,13 +24,13 @@ def toy(tmp_path, monkeypatch):
 
 
 def expected(records):
-    """Pictures and labels of the train split, pixel by pixel."""
+    """Images and labels of the train split, pixel by pixel."""
     split = split_of(records[hold_out(50, 0.1, 0)[0]])
     return split.inputs, split.targets
 
 
 def split_of(records):
-    """Records as pictures and labels."""
+    """Records as images and labels."""
     return data.Split(np.moveaxis(records[:, 1:].reshape(-1, 3, 32, 32), 1, 3), records[:, 0])
 
 

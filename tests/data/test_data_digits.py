@@ -49,7 +49,7 @@ def test_seed_and_validation_leave_the_test_set_alone():
     assert len(data.load("digits", validation=0.25, seed=np.int64(7)).validation) == 360
 
 
-def test_no_picture_is_in_two_splits():
+def test_no_image_is_in_two_splits():
     ds = data.load("digits")
     rows = [s.inputs.reshape(len(s), -1) for s in (ds.train, ds.validation, ds.test)]
     assert len(np.unique(np.concatenate(rows), axis=0)) == 1797

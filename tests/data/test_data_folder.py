@@ -1,4 +1,4 @@
-"""data.load on a folder of pictures."""
+"""data.load on a folder of images."""
 
 import os
 from pathlib import Path
@@ -12,8 +12,8 @@ from gpnas.data import _folder as folder_lib
 from gpnas.errors import UserError
 
 
-def picture(path: Path, value=0, size=(6, 4), mode="RGB", **options) -> None:
-    """Writes a picture of one colour; `size` is width, height."""
+def write_image(path: Path, value=0, size=(6, 4), mode="RGB", **options) -> None:
+    """Writes an image of one colour; `size` is width, height."""
     path.parent.mkdir(parents=True, exist_ok=True)
     colour = (value, value, value)[: len(mode)] if mode in ("RGB",) else value
     Image.new(mode, size, colour).save(path, **options)
@@ -21,13 +21,13 @@ def picture(path: Path, value=0, size=(6, 4), mode="RGB", **options) -> None:
 
 @pytest.fixture
 def root(tmp_path):
-    """Two classes, five pictures each to train on and two to test on."""
-    here = tmp_path / "pictures"
+    """Two classes, five images each to train on and two to test on."""
+    here = tmp_path / "images"
     for number, name in enumerate(("ape", "bee")):
         for row in range(5):
-            picture(here / "train" / name / f"{row}.png", 100 * number + row)
-        picture(here / "test" / name / "0.jpg", 100 * number)
-        picture(here / "test" / name / "1.JPEG", 100 * number)
+            write_image(here / "train" / name / f"{row}.png", 100 * number + row)
+        write_image(here / "test" / name / "0.jpg", 100 * number)
+        write_image(here / "test" / name / "1.JPEG", 100 * number)
     return here
 
 
@@ -35,7 +35,7 @@ def load(root, **arguments):
     return data.load(f"folder:{root}", validation=0.2, **arguments)
 
 
-def test_reads_classes_and_pictures(root):
+def test_reads_classes_and_images(root):
     ds = load(root)
     assert ds.class_names == ("ape", "bee")
     assert ds.input_shape == (4, 6, 3)
@@ -47,7 +47,7 @@ def test_reads_classes_and_pictures(root):
     np.testing.assert_array_equal(ds.test.targets, [0, 0, 1, 1])
 
 
-def test_second_load_opens_no_picture(root, monkeypatch):
+def test_second_load_opens_no_image(root, monkeypatch):
     first = load(root)
     monkeypatch.setattr(folder_lib, "decode", None)
     second = load(root)
@@ -61,10 +61,10 @@ def test_a_change_is_noticed(root, change):
     path = root / "train/ape/3.png"
     if change == "touched":
         old = path.stat()
-        picture(path, 77)
+        write_image(path, 77)
         os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
     elif change == "new":
-        picture(root / "train/ape/9.png", 77)
+        write_image(root / "train/ape/9.png", 77)
     else:
         path.unlink()
     second = load(root)
@@ -72,16 +72,16 @@ def test_a_change_is_noticed(root, change):
     assert (77 in second.train.inputs) or (77 in second.validation.inputs) or change == "gone"
 
 
-def test_gray_pictures_stay_gray(root):
+def test_gray_images_stay_gray(root):
     for path in root.rglob("*.*"):
-        picture(path, 9, mode="L")
+        write_image(path, 9, mode="L")
     assert load(root).input_shape == (4, 6, 1)
-    picture(root / "train/ape/0.png", 9, mode="RGB")
+    write_image(root / "train/ape/0.png", 9, mode="RGB")
     assert load(root).input_shape == (4, 6, 3)
 
 
 def test_sizes_must_agree_or_be_given(root):
-    picture(root / "train/bee/7.png", 0, size=(9, 9))
+    write_image(root / "train/bee/7.png", 0, size=(9, 9))
     with pytest.raises(UserError, match=r"data\.image_size.*7\.png: 9 x 9.*4 x 6"):
         load(root)
     assert load(root, image_size=(5, 7)).input_shape == (5, 7, 3)
@@ -89,19 +89,19 @@ def test_sizes_must_agree_or_be_given(root):
 
 
 def test_palette_alpha_and_rotation(root):
-    picture(root / "train/ape/0.png", 3, mode="P")
-    picture(root / "train/ape/1.png", 3, mode="LA"[:1])
+    write_image(root / "train/ape/0.png", 3, mode="P")
+    write_image(root / "train/ape/1.png", 3, mode="LA"[:1])
     Image.new("RGBA", (6, 4), (1, 2, 3, 0)).save(root / "train/ape/2.png")
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees: stored 4 wide and 6 high, shown 6 wide and 4 high
-    picture(root / "train/ape/5.jpg", 3, size=(4, 6), exif=exif)
+    write_image(root / "train/ape/5.jpg", 3, size=(4, 6), exif=exif)
     assert load(root).input_shape == (4, 6, 3)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no picture", "cut", "flipped"], ids=["empty", "text", "cut", "flipped"]
+    "content", [b"", b"no image", "cut", "flipped"], ids=["empty", "text", "cut", "flipped"]
 )
-def test_a_broken_picture_is_named(root, content):
+def test_a_broken_image_is_named(root, content):
     path = root / "train/bee/2.png"
     noise = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
@@ -111,12 +111,12 @@ def test_a_broken_picture_is_named(root, content):
     elif content == "flipped":
         content = whole[:50] + bytes([whole[50] ^ 255]) + whole[51:]
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"data\.name.*bee/2\.png.*a readable picture"):
+    with pytest.raises(UserError, match=r"data\.name.*bee/2\.png.*a readable image"):
         load(root)
 
 
-def test_pictures_of_32_bits_are_refused(root):
-    picture(root / "train/bee/2.tif", 60000, mode="I")
+def test_images_of_32_bits_are_refused(root):
+    write_image(root / "train/bee/2.tif", 60000, mode="I")
     with pytest.raises(UserError, match=r"bee/2\.tif.*8 or 16 bits"):
         load(root)
 
@@ -125,7 +125,7 @@ def test_stray_files_beside_classes_are_named(root, caplog):
     for name in ("Thumbs.db", ".DS_Store", "README"):
         (root / "train" / name).write_text("x")
     assert len(load(root).test) == 4
-    assert "train: 2 entries are not pictures, ignored: README, Thumbs.db" in caplog.text
+    assert "train: 2 entries are not images, ignored: README, Thumbs.db" in caplog.text
 
 
 def test_other_files_are_ignored_with_a_warning(root, caplog):
@@ -133,7 +133,7 @@ def test_other_files_are_ignored_with_a_warning(root, caplog):
     (root / "train/ape/.hidden.png").write_text("x")
     (root / "train/.cache").mkdir()
     assert len(load(root).test) == 4
-    assert "1 entries are not pictures" in caplog.text
+    assert "1 entries are not images" in caplog.text
 
 
 def test_wrong_folders(root, tmp_path):
@@ -148,20 +148,20 @@ def test_wrong_folders(root, tmp_path):
 
 
 def test_one_class(tmp_path):
-    picture(tmp_path / "one/train/ape/0.png")
-    picture(tmp_path / "one/test/ape/0.png")
+    write_image(tmp_path / "one/train/ape/0.png")
+    write_image(tmp_path / "one/test/ape/0.png")
     with pytest.raises(UserError, match="at least two class folders in train/, not 1"):
         load(tmp_path / "one")
 
 
 def test_empty_folders(root):
     (root / "train/cow").mkdir()
-    with pytest.raises(UserError, match="train/cow.*pictures in it"):
+    with pytest.raises(UserError, match="train/cow.*images in it"):
         load(root)
     (root / "train/cow").rmdir()
     for path in (root / "test").rglob("*.*"):
         path.unlink()
-    with pytest.raises(UserError, match="test.*pictures of the classes"):
+    with pytest.raises(UserError, match="test.*images of the classes"):
         load(root)
 
 

@@ -9,7 +9,7 @@ from gpnas.errors import UserError
 
 
 def fill(root, split, counts, value=0):
-    """Gray pictures of one value each, `counts` of each class."""
+    """Gray images of one value each, `counts` of each class."""
     for name, count in counts.items():
         folder = root / split / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -21,8 +21,8 @@ def fill(root, split, counts, value=0):
 
 @pytest.fixture
 def root(tmp_path):
-    """Two classes: 6 pictures each to train on, of the values 1 to 12, and 13 to 16 to test."""
-    here = tmp_path / "pictures"
+    """Two classes: 6 images each to train on, of the values 1 to 12, and 13 to 16 to test."""
+    here = tmp_path / "images"
     fill(here, "test", {"ape": 2, "bee": 2}, fill(here, "train", {"ape": 6, "bee": 6}))
     return here
 
@@ -59,7 +59,7 @@ def test_a_validation_folder_is_part_of_the_data_set(root):
 
 def test_wrong_validation_folders(root):
     (root / "val").mkdir()
-    with pytest.raises(UserError, match="pictures/val.*pictures of the classes"):
+    with pytest.raises(UserError, match="images/val.*images of the classes"):
         data.load(f"folder:{root}")
     fill(root, "val", {"cow": 1})
     with pytest.raises(UserError, match="val/cow.*a class of train/: ape, bee"):
@@ -84,7 +84,7 @@ def test_renamed_classes_have_their_new_names(root):
     for split in ("train", "test"):
         (root / split / "ape").rename(root / split / "Affe")
     ds = data.load(f"folder:{root}")
-    assert ds.class_names == ("Affe", "bee")  # the same pictures: not the entry of before
+    assert ds.class_names == ("Affe", "bee")  # the same images: not the entry of before
 
 
 def test_a_rare_class_stays_in_training(tmp_path):

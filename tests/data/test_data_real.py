@@ -18,7 +18,7 @@ PATH = os.environ.get("PATH", "")
 
 
 def counts(ds):
-    """Pictures of each class in train and validation together, and in test."""
+    """Images of each class in train and validation together, and in test."""
     labels = np.concatenate([ds.train.targets, ds.validation.targets])
     return np.bincount(labels).tolist(), np.bincount(ds.test.targets).tolist()
 

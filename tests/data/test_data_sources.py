@@ -245,7 +245,7 @@ def test_a_prepared_validation_set_is_used(tmp_path):
     assert three.sha256 != two.sha256
 
 
-def test_prepared_pictures_of_several_sizes(tmp_path):
+def test_prepared_images_of_several_sizes(tmp_path):
     entry = dataclasses.replace(toysets.toy_known(), name="toy", shape=(None, None, 1))
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (4 + n % 3, 5, 1), dtype=np.uint8) for n in range(20)]

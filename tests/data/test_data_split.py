@@ -72,7 +72,7 @@ def test_every_class_keeps_a_row(counts, fraction, seed):
         np.testing.assert_array_equal(rows, plain[1])
 
 
-def test_a_class_of_one_picture_stays_in_training():
+def test_a_class_of_one_image_stays_in_training():
     labels = np.repeat([0, 1, 2], [60, 60, 1])
     lost = [seed for seed in range(40) if 120 in hold_out(121, 0.1, seed)[1]]
     assert lost[:3] == [3, 18, 33]

@@ -1,4 +1,4 @@
-"""Pictures in, class names and probabilities out: of a run and of each exported file the same."""
+"""Images in, class names and probabilities out: of a run and of each exported file the same."""
 
 import json
 import shutil
@@ -16,9 +16,9 @@ NAMES = ("1", "2", "10")
 
 
 @pytest.fixture(scope="module")
-def pictured(tmp_path_factory):
-    """A finished run on colour pictures of numbered classes, resized to 8 x 8, and its folder."""
-    root = tmp_path_factory.mktemp("pictures")
+def image_folder(tmp_path_factory):
+    """A finished run on colour images of numbered classes, resized to 8 x 8, and its folder."""
+    root = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for split, count in (("train", 8), ("test", 2)):
         for label, name in enumerate(NAMES):
@@ -48,11 +48,11 @@ def available():
 
 
 @pytest.mark.slow
-def test_a_run_predicts_what_it_was_tested_on(pictured):
-    run = load_run(pictured / "run")
-    paths = predict.find_pictures([pictured / "test"])
+def test_a_run_predicts_what_it_was_tested_on(image_folder):
+    run = load_run(image_folder / "run")
+    paths = predict.find_images([image_folder / "test"])
     assert [path.parent.name for path in paths] == ["1", "1", "10", "10", "2", "2"]
-    found = list(predict.predict(predict.from_run(pictured / "run"), paths, top=9))
+    found = list(predict.predict(predict.from_run(image_folder / "run"), paths, top=9))
     assert [one.classes[0][0] for one in found] == [path.parent.name for path in paths]
     assert {name for name, _ in found[0].classes} == {*NAMES}
     for one in found:
@@ -64,14 +64,14 @@ def test_a_run_predicts_what_it_was_tested_on(pictured):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["stablehlo", "safetensors", "onnx", "tflite"])
-def test_files_predict_what_the_run_does(pictured, tmp_path, name):
+def test_files_predict_what_the_run_does(image_folder, tmp_path, name):
     if name not in available():
         pytest.skip(f"{name}: extra not installed")
     folder = tmp_path / "run"
-    shutil.copytree(pictured / "run", folder)
+    shutil.copytree(image_folder / "run", folder)
     report = export.export_run(folder, [name], int8=name == "onnx", seconds=0)
-    paths = predict.find_pictures([pictured / "test"])
-    wanted = list(predict.predict(predict.from_run(pictured / "run"), paths))
+    paths = predict.find_images([image_folder / "test"])
+    wanted = list(predict.predict(predict.from_run(image_folder / "run"), paths))
     for row in report["files"]:
         path = folder / "export" / row["file"]
         loose = 0.1 if "int8" in row["format"] else 1e-4
@@ -111,20 +111,20 @@ def _check_damage(path):
 @pytest.mark.parametrize(
     "paths, error",
     [
-        (["absent.png"], "pictures: got .*absent.png', allowed: a picture or a folder that exists"),
-        (["broken.png"], "pictures: got .*broken.png', allowed: a readable picture: .png, .jpg"),
-        (["empty"], "pictures: got .*empty', allowed: a folder with pictures: .png, .jpg"),
-        ([], "pictures: got ''"),
+        (["absent.png"], "images: got .*absent.png', allowed: an image or a folder that exists"),
+        (["broken.png"], "images: got .*broken.png', allowed: a readable image: .png, .jpg"),
+        (["empty"], "images: got .*empty', allowed: a folder with images: .png, .jpg"),
+        ([], "images: got ''"),
     ],
 )
-def test_wrong_pictures(pictured, tmp_path, paths, error):
+def test_wrong_images(image_folder, tmp_path, paths, error):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.png").write_text("x")
     with pytest.raises(UserError, match=error):
         list(
             predict.predict(
-                predict.from_run(pictured / "run"),
-                predict.find_pictures([tmp_path / one for one in paths]),
+                predict.from_run(image_folder / "run"),
+                predict.find_images([tmp_path / one for one in paths]),
             )
         )
 
@@ -136,10 +136,10 @@ def test_wrong_files(tmp_path):
 
 
 @pytest.mark.slow
-def test_changed_names_are_noticed(pictured, tmp_path):
+def test_changed_names_are_noticed(image_folder, tmp_path):
     pytest.importorskip("flatbuffers")
     folder = tmp_path / "run"
-    shutil.copytree(pictured / "run", folder)
+    shutil.copytree(image_folder / "run", folder)
     export.export_run(folder, ["stablehlo"], seconds=0)
     path = folder / "export" / "compact.stablehlo"
     side = side_file(path)

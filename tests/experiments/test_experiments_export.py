@@ -55,11 +55,11 @@ def test_a_mistake_is_one_line(python, flags, error):
 
 
 @pytest.mark.slow
-def test_predict_prints_a_line_per_picture(python, run, tmp_path):
+def test_predict_prints_a_line_per_image(python, run, tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(2)]
     for number, path in enumerate(paths):
         Image.new("L", (8, 8), 100 * number).save(path)
-    given = f"--pictures={paths[0]},{paths[1]}"
+    given = f"--images={paths[0]},{paths[1]}"
     done = python("experiments/predict.py", f"--workdir={run}", given, "--top=2")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -67,7 +67,7 @@ def test_predict_prints_a_line_per_picture(python, run, tmp_path):
     assert all(line.count("%") == 2 for line in lines)
     done = python("experiments/predict.py", f"--workdir={run}", given, "--json")
     told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [one["picture"] for one in told] == list(map(str, paths))
+    assert [one["image"] for one in told] == list(map(str, paths))
     assert all(one["classes"][0]["name"] in "0123456789" for one in told)
 
 
@@ -75,9 +75,9 @@ def test_predict_prints_a_line_per_picture(python, run, tmp_path):
 @pytest.mark.parametrize(
     "flags, error",
     [
-        (["--pictures=a.png"], "workdir: got None, allowed: either --workdir=RUN or --file"),
-        (["--pictures=a.png", "--workdir=a"], "pictures: got 'a.png', allowed: a picture or"),
-        (["--pictures=README.md", "--file=a.pt"], "file: got 'a.pt', allowed: a file ending in"),
+        (["--images=a.png"], "workdir: got None, allowed: either --workdir=RUN or --file"),
+        (["--images=a.png", "--workdir=a"], "images: got 'a.png', allowed: an image or"),
+        (["--images=README.md", "--file=a.pt"], "file: got 'a.pt', allowed: a file ending in"),
     ],
 )
 def test_a_mistake_of_predict_is_one_line(python, flags, error):

@@ -214,8 +214,8 @@ def test_the_least_that_must_be_said(settings):
 def test_a_network_that_it_cannot_look_into(tmp_path):
     config = base(name="serene", density=0.1, kind="upper_bound")
     config.model.name = "lenet5"
-    pictures = data.load("digits", cache_dir=tmp_path, image_size=28)
+    digits = data.load("digits", cache_dir=tmp_path, image_size=28)
     with pytest.raises(UserError, match="dense chains") as caught:
-        train(config, tmp_path / "run", pictures)
+        train(config, tmp_path / "run", digits)
     assert caught.value.field == "method.name"
     assert not (tmp_path / "run").exists()

@@ -126,7 +126,7 @@ def make_metrics(record: dict, until: int = STEPS) -> list[dict]:
 
 
 def make_receptive(arm: str, seed: int) -> dict[str, np.ndarray]:
-    """Returns a receptive field that looks at the middle of a picture."""
+    """Returns a receptive field that looks at the middle of an image."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:28, :28]
     middle = np.exp(-((y - 13.5) ** 2 + (x - 13.5) ** 2) / 90)
@@ -139,7 +139,7 @@ def make_receptive(arm: str, seed: int) -> dict[str, np.ndarray]:
 
 
 def make_mistakes() -> dict[str, np.ndarray]:
-    """Returns pictures of two pairs of classes: three of 2 taken for 1, one of 0 taken for 2."""
+    """Returns images of two pairs of classes: three of 2 taken for 1, one of 0 taken for 2."""
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
     return {
         "images": images,

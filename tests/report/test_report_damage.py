@@ -114,7 +114,7 @@ def test_what_cannot_be_read_is_in_the_page(make, small, tmp_path):
     np.savez(folder / "receptive.npz", live=np.ones((4, 4)))
     assert "receptive.npz" in _shown([folder])
     np.savez(folder / "receptive.npz", live=-np.ones((4, 4)), filters=np.ones((1, 4, 4)))
-    assert "is not a picture" in _shown([folder])
+    assert "is not an image" in _shown([folder])
     for images in (
         np.ones((2, 4, 4, 3)),
         np.ones((2, 4, 4, 2), np.uint8),
@@ -122,7 +122,7 @@ def test_what_cannot_be_read_is_in_the_page(make, small, tmp_path):
         np.ones((2, 0, 4, 3), np.uint8),
     ):
         np.savez(folder / "mistakes.npz", images=images, classes=[0, 1], predicted=[1, 0])
-        assert "no pictures of classes" in _shown([folder])
+        assert "no images of classes" in _shown([folder])
     np.savez(folder / "mistakes.npz", images=["a"], classes=[0], predicted=[1])
     assert "mistakes.npz: not readable" in _shown([folder])
 

@@ -158,7 +158,7 @@ def test_confused_classes_of_one_run(make, tmp_path, classes):
     assert confused_table(summarise(report.read_runs([path]))) is None
 
 
-def test_pictures_of_the_most_confused_classes(make, tmp_path):
+def test_images_of_the_most_confused_classes(make, tmp_path):
     counts = [[9, 0, 1], [0, 9, 0], [0, 5, 9]]
     folder = make.workdir(
         tmp_path, make.record("gmp", 0, confusion=counts, class_names=["a", "b", "<c>"])

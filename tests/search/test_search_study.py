@@ -55,10 +55,10 @@ def test_optuna_knows_the_objectives(tmp_path):
 
 def test_a_study_has_a_drawing_once(tmp_path):
     kept = opened(tmp_path)
-    (tmp_path / "trial_1.png").write_bytes(b"picture")
+    (tmp_path / "trial_1.png").write_bytes(b"image")
     for _ in range(2):
         storage.attach(kept, tmp_path / "trial_1.png", tmp_path / "store")
-    assert [path.read_bytes() for path in (tmp_path / "store").iterdir()] == [b"picture"]
+    assert [path.read_bytes() for path in (tmp_path / "store").iterdir()] == [b"image"]
     again = opened(tmp_path)
     assert [m.filename for m in optuna.artifacts.get_all_artifact_meta(again)] == ["trial_1.png"]
 

@@ -27,7 +27,7 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     note = (
         f"{len(found)} random networks of the table, {config.channels} channels,"
         f" {config.cells} cell per stage, at initialisation, one batch of {config.batch}"
-        f" pictures of cifar10_jpeg, the same initial weights for all; all scores of a network took"
+        f" images of cifar10_jpeg, the same initial weights for all; all scores of a network took"
         f" {seconds:.1f} s under other load. Accuracy: 100 % − {config.against} of the table,"
         f" networks of 5 cells."
         " Intervals: percentile bootstrap over networks."

@@ -2,7 +2,7 @@
 
     python experiments/reproduce.py proxies
 
-The committed records are of CIFAR-10 as JPEG pictures (`folder:cifar10_jpeg`).
+The committed records are of CIFAR-10 as JPEG images (`folder:cifar10_jpeg`).
 """
 
 from ml_collections import ConfigDict

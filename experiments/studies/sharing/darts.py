@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from experiments.studies.sharing.shared import (
-    Pictures,
+    ImageSplit,
     Recipe,
     Shared,
     batch_of,
@@ -47,7 +47,7 @@ class Mixture(NamedTuple):
 
 
 def alpha_gradient(
-    supernet: nn.Module, params: Any, alpha: jax.Array, seen: Pictures, rows: jax.Array
+    supernet: nn.Module, params: Any, alpha: jax.Array, seen: ImageSplit, rows: jax.Array
 ) -> jax.Array:
     """Computes ∂L(w, softmax α)/∂α at the current weights, (edges, operations) float32.
 
@@ -99,8 +99,8 @@ def make_darts(
     @functools.partial(jax.jit, donate_argnums=0)
     def turns(
         mixture: Mixture,
-        seen: Pictures,
-        validation: Pictures,
+        seen: ImageSplit,
+        validation: ImageSplit,
         rows: Any,
         own: Any,
         count: Any,
@@ -117,8 +117,8 @@ def make_darts(
 
     def train(
         mixture: Mixture,
-        seen: Pictures,
-        validation: Pictures,
+        seen: ImageSplit,
+        validation: ImageSplit,
         rows: np.ndarray,
         own: np.ndarray,
         total: int,
@@ -133,8 +133,8 @@ def make_darts(
 def first_order(
     supernet: nn.Module,
     shared: Shared,
-    seen: Pictures,
-    validation: Pictures,
+    seen: ImageSplit,
+    validation: ImageSplit,
     turns: int,
     batch: int,
     seed: int,

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from experiments.studies.sharing.costs import FORWARD
 from experiments.studies.sharing.darts import discretise, first_order
 from experiments.studies.sharing.shared import (
-    Pictures,
+    ImageSplit,
     Recipe,
     Shared,
     by_shared_weights,
@@ -81,9 +81,9 @@ class Context(NamedTuple):
     supernet: Supernet201
     shared: Shared
     recipe: Recipe
-    train: Pictures
-    held: Pictures
-    test: Pictures
+    train: ImageSplit
+    held: ImageSplit
+    test: ImageSplit
     rows: np.ndarray
     macs: Callable[[np.ndarray], int]
 
@@ -118,7 +118,7 @@ def _total(parts: Sequence[Cost]) -> Cost:
 
 
 def train_alone(
-    shared: Shared, seen: Pictures, selection: np.ndarray, steps: int, batch: int, seed: int
+    shared: Shared, seen: ImageSplit, selection: np.ndarray, steps: int, batch: int, seed: int
 ) -> Any:
     """Trains one architecture from scratch and returns its parameters.
 

@@ -24,7 +24,7 @@ from experiments.studies.sharing.methods import (
     supernet_steps,
     train_alone,
 )
-from experiments.studies.sharing.shared import Recipe, make_shared, minibatches, pictures
+from experiments.studies.sharing.shared import Recipe, image_split, make_shared, minibatches
 from experiments.studies.study import matching
 from experiments.studies.supernet201 import Supernet201, choice
 from gpnas import plugins
@@ -130,11 +130,11 @@ def _context(config: ConfigDict, data: Dataset, table: BenchmarkTable, sample: l
         raise UserError(
             "batch", config.batch, f"at most {fewest}, the images of the smallest split"
         )
-    held = pictures(data.validation, data)
+    held = image_split(data.validation, data)
     rows = minibatches(np.random.default_rng(config.seed), len(held.labels), config.batch)
     context = Context(
         config, table, sample, supernet, make_shared(supernet, data.input_shape, recipe), recipe,
-        pictures(data.train, data), held, pictures(data.test, data), rows,
+        image_split(data.train, data), held, image_split(data.test, data), rows,
         selection_macs(supernet, data.input_shape),
     )  # fmt: skip
     _check_budget(context)

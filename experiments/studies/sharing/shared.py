@@ -38,7 +38,7 @@ class Recipe(NamedTuple):
     clip: float = 5.0
 
 
-class Pictures(NamedTuple):
+class ImageSplit(NamedTuple):
     """A split on the device: images (n, height, width, channels) float32, labels (n,) int32."""
 
     images: jax.Array
@@ -50,21 +50,21 @@ class Shared(NamedTuple):
 
     Attributes:
       init: `key → state`.
-      train: `(state, pictures, selections, rows, total) → state`: step i trains `selections[i]` on
+      train: `(state, images, selections, rows, total) → state`: step i trains `selections[i]` on
         the images `rows[i]`, (batch,) int32; the learning rate decays to zero in `total` steps.
-      error: `(params, pictures, selection, rows) → float`, the mean error (a fraction) over the
+      error: `(params, images, selection, rows) → float`, the mean error (a fraction) over the
         minibatches `rows`, (minibatches, batch) int32; batch norms use the statistics of each
         minibatch.
     """
 
     init: Callable[[jax.Array], TrainState]
-    train: Callable[[TrainState, Pictures, np.ndarray, np.ndarray, int], TrainState]
-    error: Callable[[Any, Pictures, np.ndarray, np.ndarray], float]
+    train: Callable[[TrainState, ImageSplit, np.ndarray, np.ndarray, int], TrainState]
+    error: Callable[[Any, ImageSplit, np.ndarray, np.ndarray], float]
 
 
-def pictures(split: Split, data: Dataset) -> Pictures:
+def image_split(split: Split, data: Dataset) -> ImageSplit:
     """Returns a split, standardised with the training images' statistics."""
-    return Pictures(standardize(jnp.asarray(split.inputs), data), jnp.asarray(split.targets))
+    return ImageSplit(standardize(jnp.asarray(split.inputs), data), jnp.asarray(split.targets))
 
 
 def minibatches(rng: np.random.Generator, images: int, batch: int, count: int = 0) -> np.ndarray:
@@ -97,7 +97,7 @@ def supernet_model(supernet: nn.Module) -> Model:
     return Model(init, apply)
 
 
-def batch_of(seen: Pictures, rows: jax.Array, selection: jax.Array) -> tuple:
+def batch_of(seen: ImageSplit, rows: jax.Array, selection: jax.Array) -> tuple:
     """Returns a batch of `supernet_model`: ((images, selection), labels), of the images `rows`."""
     # Computed once: XLA would otherwise recompute them for each product that uses them.
     images = jax.lax.optimization_barrier(seen.images[rows])
@@ -149,7 +149,7 @@ def make_shared(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def steps(
-        state: TrainState, seen: Pictures, selections: Any, rows: Any, count: Any, total: Any
+        state: TrainState, seen: ImageSplit, selections: Any, rows: Any, count: Any, total: Any
     ) -> TrainState:
         def step(i: Any, state: TrainState) -> TrainState:
             return descend(state, batch_of(seen, rows[i], selections[i]), total)
@@ -157,7 +157,7 @@ def make_shared(
         return jax.lax.fori_loop(0, count, step, state)
 
     @jax.jit
-    def wrong(params: Any, seen: Pictures, selection: Any, rows: Any, count: Any) -> jax.Array:
+    def wrong(params: Any, seen: ImageSplit, selection: Any, rows: Any, count: Any) -> jax.Array:
         def add(i: Any, total: jax.Array) -> jax.Array:
             inputs, labels = batch_of(seen, rows[i], selection)
             logits = jnp.asarray(supernet.apply({"params": params}, *inputs))
@@ -166,13 +166,13 @@ def make_shared(
         return jax.lax.fori_loop(0, count, add, jnp.int32(0))
 
     def train(
-        state: TrainState, seen: Pictures, selections: np.ndarray, rows: np.ndarray, total: int
+        state: TrainState, seen: ImageSplit, selections: np.ndarray, rows: np.ndarray, total: int
     ) -> TrainState:
         for count, some, index in chunks(selections, rows):
             state = steps(state, seen, some, index, count, jnp.float32(total))
         return state
 
-    def error(params: Any, seen: Pictures, selection: np.ndarray, rows: np.ndarray) -> float:
+    def error(params: Any, seen: ImageSplit, selection: np.ndarray, rows: np.ndarray) -> float:
         found = [wrong(params, seen, selection, index, count) for count, index in chunks(rows)]
         return sum(map(int, found)) / rows.size
 
@@ -187,7 +187,7 @@ def chunks(*arrays: np.ndarray) -> Iterator[tuple]:
         yield np.int32(count), *(np.resize(piece, (CHUNK, *piece.shape[1:])) for piece in pieces)
 
 
-def train_shared(shared: Shared, seen: Pictures, paths: np.ndarray, batch: int, seed: int) -> Any:
+def train_shared(shared: Shared, seen: ImageSplit, paths: np.ndarray, batch: int, seed: int) -> Any:
     """Trains a supernet on one path per step and returns its parameters.
 
     Args:
@@ -205,7 +205,7 @@ def train_shared(shared: Shared, seen: Pictures, paths: np.ndarray, batch: int, 
 
 
 def by_shared_weights(
-    shared: Shared, params: Any, seen: Pictures, rows: np.ndarray, choose: Callable
+    shared: Shared, params: Any, seen: ImageSplit, rows: np.ndarray, choose: Callable
 ) -> Evaluate:
     """Returns `trial → {"error": fraction}`, evaluated on the first `trial.budget` minibatches.
 

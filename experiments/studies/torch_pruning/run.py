@@ -26,7 +26,7 @@ BATCHES = (1, 64)
 
 
 class Subject(NamedTuple):
-    """A residual net of three stages for 32 × 32 pictures: depth 6·blocks + 2."""
+    """A residual net of three stages for 32 × 32 images: depth 6·blocks + 2."""
 
     blocks: int
     width: int

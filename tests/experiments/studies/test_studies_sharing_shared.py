@@ -99,7 +99,7 @@ def test_the_rate_falls_as_a_cosine():
 
     recipe = Recipe(learning_rate=0.5, least=0.0, momentum=0.0, weight_decay=0.0, clip=np.inf)
     shared = make_shared(Sum(), (), recipe)
-    seen = sharing.Pictures(jnp.full((1,), 2.0), jnp.ones(1, jnp.int32))
+    seen = sharing.ImageSplit(jnp.full((1,), 2.0), jnp.ones(1, jnp.int32))
     for step, rate in ((0, 0.5), (5, 0.25), (10, 0.0)):
         state = shared.init(jax.random.key(0)).replace(step=jnp.int32(step))
         after = shared.train(state, seen, np.zeros((1, 6), np.int32), np.zeros((1, 1), int), 10)

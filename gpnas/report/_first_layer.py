@@ -1,4 +1,4 @@
-"""Pictures of the first layer: active weights per pixel, and some filters."""
+"""Images of the first layer: active weights per pixel, and some filters."""
 
 import base64
 import dataclasses
@@ -22,8 +22,8 @@ _GAP = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Picture:
-    """Pictures of an arm's first layer.
+class FirstLayer:
+    """Images of an arm's first layer.
 
     Attributes:
       group: The runs it was made from.
@@ -53,26 +53,26 @@ class Picture:
             yield self.filters, True, self.filters_caption
 
 
-def pictures(summary: Summary) -> list[Picture]:
-    """Returns a picture per arm with a saved receptive field, for at most `MAX_ARMS` arms.
+def first_layers(summary: Summary) -> list[FirstLayer]:
+    """Returns the images of each arm with a saved receptive field, for at most `MAX_ARMS` arms.
 
     Args:
       summary: The summary of the report.
 
     Returns:
-      One picture per arm, of the sparsest setting that has one.
+      One entry per arm, of the sparsest setting that has one.
     """
     found = []
     for series in summary.series:
         for group in reversed(summary.of(series)):
-            picture = _picture(group)
-            if picture is not None:
-                found.append(picture)
+            layer = _first_layer(group)
+            if layer is not None:
+                found.append(layer)
                 break
     return found[:MAX_ARMS]
 
 
-def _picture(group: Group) -> Picture | None:
+def _first_layer(group: Group) -> FirstLayer | None:
     runs = [run for run in group.runs if run.receptive is not None]
     fields = [run.receptive for run in runs if run.receptive is not None]
     if not fields:
@@ -91,11 +91,11 @@ def _picture(group: Group) -> Picture | None:
     tiles = _tile(filters) if len(filters) else None
     seed = runs[0].seed
     text = f"{len(filters)} units" + ("" if seed is None else f" of seed {seed}")
-    return Picture(group, _crop(live / top if top else live), tiles, caption, text)
+    return FirstLayer(group, _crop(live / top if top else live), tiles, caption, text)
 
 
 def _crop(image: np.ndarray) -> np.ndarray:
-    """Subsamples large pictures: every k-th pixel, without interpolation."""
+    """Subsamples large images: every k-th pixel, without interpolation."""
     step = -(-max(image.shape) // MAX_SIDE)
     return image[::step, ::step]
 
@@ -114,7 +114,7 @@ def _tile(filters: np.ndarray) -> np.ndarray:
 
 
 def ramp(series: Series, mode: int, signed: bool) -> np.ndarray:
-    """Returns the colour map of a picture, from the lowest to the highest level.
+    """Returns the colour map of an image, from the lowest to the highest level.
 
     Args:
       series: The arm; its colour is that of the highest level.
@@ -150,27 +150,27 @@ def levels(image: np.ndarray, signed: bool) -> np.ndarray:
 
 
 def data_uri(image: np.ndarray, series: Series, mode: int, signed: bool) -> str:
-    """Returns the picture as the data URI of a small PNG with a palette."""
-    picture = Image.fromarray(levels(image, signed))
+    """Returns the image as the data URI of a small PNG with a palette."""
+    indexed = Image.fromarray(levels(image, signed))
     paper = _rgb(style.COLOURS["paper"][mode]).astype(np.uint8)
-    picture.putpalette(np.vstack([ramp(series, mode, signed), paper]).tobytes())
-    return png_uri(picture)
+    indexed.putpalette(np.vstack([ramp(series, mode, signed), paper]).tobytes())
+    return png_uri(indexed)
 
 
-def png_uri(picture: Image.Image) -> str:
-    """Returns a picture as the data URI of a PNG."""
+def png_uri(image: Image.Image) -> str:
+    """Returns an image as the data URI of a PNG."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def receptive_figure(summary: Summary) -> FigureSpec | None:
-    """Returns the pictures as a figure for a file: active weights and filters of each arm."""
+    """Returns the images as a figure for a file: active weights and filters of each arm."""
     panels = []
-    for picture in pictures(summary):
-        for image, signed, text in picture.images:
-            title = f"{picture.series.label} · {'filters' if signed else 'active weights'}"
-            draw = functools.partial(_draw, image, signed, title, picture.series)
+    for layer in first_layers(summary):
+        for image, signed, text in layer.images:
+            title = f"{layer.series.label} · {'filters' if signed else 'active weights'}"
+            draw = functools.partial(_draw, image, signed, title, layer.series)
             panels.append(Panel(draw, text, 260.0, 270.0, (12.0, 12.0, 30.0, 4.0)))
     if not panels:
         return None
@@ -183,7 +183,7 @@ CAPTION = (
     "Above: number of active weights of each input pixel; pixels without any have the "
     "colour of the page. Below: incoming weights of some first-layer units, each unit by its own "
     "strongest weight; vermilion is positive, blue negative, inactive weights have the colour of "
-    "the page. Every picture has its own scale."
+    "the page. Every image has its own scale."
 )
 
 

@@ -30,7 +30,7 @@ _LARGEST = 4096
 _WIDE = ("I", "F")  # Pillow's modes of 32 bits: integers and floats of unknown range.
 
 
-def is_picture(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     """Returns whether a path is a file with the suffix of an image."""
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
@@ -43,8 +43,8 @@ def is_gray(path: Path) -> bool:
     """
     from PIL import Image
 
-    with _readable(path), Image.open(path, formats=_READERS) as picture:
-        mode, sixteen = picture.mode, _is_sixteen(picture)
+    with _readable(path), Image.open(path, formats=_READERS) as image:
+        mode, sixteen = image.mode, _is_sixteen(image)
     _check_depth(path, mode, sixteen)
     return sixteen or mode in ("L", "1")
 
@@ -69,10 +69,10 @@ def read(path: Path, channels: int, field: str = "data.name") -> npt.NDArray[np.
     from PIL import Image, ImageOps
 
     mode = "L" if channels == 1 else "RGB"
-    with _readable(path, field), Image.open(path, formats=_READERS) as picture:
-        sixteen = _is_sixteen(picture)
-        _check_depth(path, picture.mode, sixteen, field)
-        turned = ImageOps.exif_transpose(picture)
+    with _readable(path, field), Image.open(path, formats=_READERS) as image:
+        sixteen = _is_sixteen(image)
+        _check_depth(path, image.mode, sixteen, field)
+        turned = ImageOps.exif_transpose(image)
         if sixteen:  # `convert` would clip values above 255
             turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
         pixels = np.asarray(turned.convert(mode))
@@ -98,7 +98,7 @@ def parse_size(image_size: int | Sequence[int] | None) -> Size | None:
     return sides[0], sides[1]
 
 
-def resize_picture(image: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArray[np.uint8]:
+def resize_image(image: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArray[np.uint8]:
     """Resamples an image bilinearly with anti-aliasing; does not keep the aspect ratio.
 
     Args:
@@ -123,9 +123,9 @@ def natural_order(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if part.isascii() and part.isdigit() else part for part in parts], path.name
 
 
-def _is_sixteen(picture: Any) -> bool:
+def _is_sixteen(image: Any) -> bool:
     """Returns whether an image has 16-bit grayscale; PNG and PGM have no more, also in mode I."""
-    return picture.mode in _SIXTEEN or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
+    return image.mode in _SIXTEEN or (image.mode == "I" and image.format in ("PNG", "PPM"))
 
 
 def _check_depth(path: Path, mode: str, sixteen: bool, field: str = "data.name") -> None:
@@ -138,5 +138,5 @@ def _readable(path: Path, field: str = "data.name") -> contextlib.AbstractContex
     """Converts errors about a damaged image in a `with` block."""
     from PIL import Image
 
-    allowed = f"a readable picture: {', '.join(SUFFIXES)}"
+    allowed = f"a readable image: {', '.join(SUFFIXES)}"
     return explained(field, str(path), allowed, *_BROKEN, Image.DecompressionBombError)

@@ -1,4 +1,4 @@
-"""gpnas.data.pictures: every kind of file that is read, and damaged ones."""
+"""gpnas.data.image_files: every kind of file that is read, and damaged ones."""
 
 import struct
 import warnings
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpnas.data.pictures import SUFFIXES, is_gray, is_picture, read
+from gpnas.data.image_files import SUFFIXES, is_gray, is_image, read
 from gpnas.errors import UserError
 
 
 def write(path, mode="RGB"):
-    """A picture of 9 x 7 pixels, red on top; gray for suffixes that hold no colour."""
+    """An image of 9 x 7 pixels, red on top; gray for suffixes that hold no colour."""
     pixels = np.zeros((9, 7, 3), np.uint8)
     pixels[:5, :, 0] = 200
     mode = {".pgm": "L", ".pbm": "1"}.get(path.suffix.lower(), mode)
@@ -24,7 +24,7 @@ def write(path, mode="RGB"):
 def test_each_suffix_is_read(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     write(path)
-    assert is_picture(path)
+    assert is_image(path)
     assert is_gray(path) == (suffix in (".pgm", ".pbm"))
     colour, gray = read(path, 3), read(path, 1)
     assert colour.shape == (9, 7, 3) and gray.shape == (9, 7, 1)
@@ -107,5 +107,5 @@ def test_a_bomb_is_refused(tmp_path):
 def test_other_readers_of_pillow_are_not_used(tmp_path):
     path = tmp_path / "a.png"
     Image.new("L", (4, 4)).save(path, "EPS")  # which is read by starting a program
-    with pytest.raises(UserError, match=r"a\.png.*a readable picture: \.png, \.jpg"):
+    with pytest.raises(UserError, match=r"a\.png.*a readable image: \.png, \.jpg"):
         read(path, 1)
