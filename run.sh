@@ -10,32 +10,26 @@ export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
 help() {
     cat <<'TEXT'
-./run.sh              set up; a front of networks and five arms of weight masks on Fashion-MNIST; the report
-./run.sh setup        make .venv and install, nothing else
-./run.sh test         lint, types, tests; --fast takes two minutes; the rest goes to pytest
-                      --all: every case as well, all examples, and the site
-./run.sh docs         the documentation as a site, build/docs/index.html; snippets are run
+./run.sh           install; a front of networks and five arms of masks; the report
+./run.sh setup     make .venv and install
+./run.sh test      lint, types, tests; --fast: two minutes; --all: every case
+./run.sh docs      the documentation as a site, build/docs/index.html
 
-./run.sh front …      small networks  --config=front --config.data.name=folder:images
-                      from one run    --workdir=runs/front
-./run.sh train …      one run         --config=development --workdir=runs/mine
-                      on many hosts   --coordinator=HOST:PORT --processes=N --process=I; --distributed
-./run.sh sweep …      a study         --config=experiments/studies/fashion/config.py
-                      to help one     --storage=postgresql+psycopg://me@host/database
-./run.sh search …     architectures   --config=searches/nas_bench_201 --workdir=runs/search
-                      to help one     --storage=sqlite:///runs/search/search.db
-                      strategies      --config=experiments/studies/searches_201/config.py
-./run.sh summary …    layers, costs   --config=lenet5, --workdir=runs/mine, --network=my_net:Net
-./run.sh report …     a page          --inputs=runs/mine,runs/other --output=report.html
-./run.sh export …     files           --workdir=runs/mine --formats=onnx,stablehlo,tflite,safetensors
-./run.sh predict …    class names     --workdir=runs/mine --images=a.png,folder
+./run.sh front     small networks  --config=front --workdir=runs/front
+./run.sh train     one run         --config=development --workdir=runs/mine
+./run.sh sweep     a study         --config=experiments/studies/fashion/config.py
+./run.sh search    architectures   --config=searches/nas_bench_201
+./run.sh summary   layers, costs   --config=lenet5; --workdir=runs/mine
+./run.sh report    a page          --inputs=runs/mine --output=report.html
+./run.sh export    files           --workdir=runs/mine --formats=onnx,stablehlo
+./run.sh predict   class names     --workdir=runs/mine --images=a.png,folder
+./run.sh reproduce our numbers     "sparse VD"; gradmax; --fast; --budget=paper
+./run.sh bench     speed           --only=masked_step_ratio
 
-./run.sh reproduce …  the documents' numbers   "sparse VD"; gradmax; --fast; --page; --budget=paper
-./run.sh bench …      speed, a JSON line each  --only=masked_step_ratio
-
-The commands are those of `gpnas`, from .venv/bin; each takes --help. Relative paths are those of the
-folder that a command is called in; a --config that is not there is one of configs/ or experiments/.
-Python 3.11 to 3.13, the newest that is found; PYTHON=… chooses.
+The commands are those of `gpnas`, from .venv/bin. Each takes --help, which also
+describes runs on many hosts. Relative paths are those of the caller's folder; a
+--config that is not there is one of configs/ or experiments/. Python 3.11 to
+3.13, the newest that is found; PYTHON=… chooses.
 TEXT
 }
 

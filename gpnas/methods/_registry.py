@@ -1,6 +1,7 @@
 """Builds methods from configs; an invalid setting is a one-line error."""
 
 import inspect
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -156,12 +157,11 @@ def build(
     arguments |= duration.resolve(arguments, known, total_steps, evaluations)
     own = plugins.check_fields("method", settings["name"], function, arguments, _GIVEN)
     for name, value in arguments.items():
-        field = f"method.{name}"
-        kind = "allocation" if name.endswith("allocation") else name
-        if kind in choices:
-            arguments[name] = _choice(field, value, choices[kind])
-        else:
+        field, kind = f"method.{name}", _kind(known[name])
+        if kind is None:
             arguments[name] = check_one(field, value, known[name], len(shapes))
+        else:
+            arguments[name] = _choice(field, value, choices[kind])
     given = {
         "total_steps": total_steps,
         "batch_size": batch_size,
@@ -177,14 +177,21 @@ def build(
     whole = defaults | arguments
     if settings["name"] in METHODS:  # a user's method may use these names differently
         check_together(whole, shapes, total_steps, settings.get("select"))
-    for name in ("seed_allocation", "allocation"):
-        if "density" in whole and whole.get(name) is not None:
+    for name in whole:
+        if "density" in whole and _kind(known[name]) == "allocation":
             check_density(whole["density"], whole[name], shapes)
     if settings["name"] in METHODS:
         return function(**arguments)
     allowed = "fields of which a method can be made"
     made = plugins.call_user("method", dict(settings), allowed, function, **arguments)
     return plugins.check_made("method.name", settings["name"], made, Method)
+
+
+def _kind(parameter: inspect.Parameter) -> str | None:
+    """Returns the key in `_choices` of a parameter, by its annotation; None if it has none."""
+    types = {parameter.annotation, *typing.get_args(parameter.annotation)}
+    kinds = {"allocation": allocate.Allocation, "select": select.Select}
+    return next((kind for kind, own in kinds.items() if own in types), None)
 
 
 def _choices(axes: AxesTable | None, macs: Mapping[str, float]) -> dict[str, dict[str, Any]]:

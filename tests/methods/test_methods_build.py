@@ -8,6 +8,7 @@ from typing import Annotated
 import pytest
 
 from gpnas.errors import UserError
+from gpnas.masks.allocate import Allocation
 from gpnas.methods import METHODS, In, Method, build, find_method, step_at
 
 SHAPES = {"Dense_0/kernel": (16, 12), "Dense_1/kernel": (12, 8)}
@@ -38,6 +39,18 @@ def test_selections_by_name(name, selection):
 def test_a_method_of_ones_own():
     assert find_method("gpnas.methods.set:set_") is METHODS["set"]
     assert isinstance(made(name="gpnas.methods.set:set_", density=1), Method)
+
+
+def named(*, density: float, allocation: str = "", select: int = 0, only: Allocation) -> Method:
+    return METHODS["static"](density=density, allocation=only)._replace(trainings=len(allocation))
+
+
+def test_names_are_resolved_by_annotation_and_not_by_the_name_of_an_argument():
+    own = {"name": f"{__name__}:named", "density": 0.5, "only": "uniform"}
+    found = made(**own, allocation="erk", select=2)
+    assert found.trainings == 3
+    with pytest.raises(UserError, match="method.only"):
+        made(**own | {"only": "none"})
 
 
 def nothing() -> Method:
