@@ -3,8 +3,8 @@
     python -m experiments.studies.slim results
 
 A curve keeps at most 60 points: each is the last of those merged into it, and its grown and pruned
-weights are their sum. Only a curve's last point keeps its layers. All other fields stay. A second
-run changes nothing.
+weights are their sum. Only a curve's last point keeps its layers. The field `evaluations` had the
+name `looks` in older records. All other fields stay. A second run changes nothing.
 """
 
 import json
@@ -21,12 +21,14 @@ MAX_POINTS = 60
 
 
 def slim(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a record with a thinned curve, resealed if it was sealed."""
-    curve = record.get("curve")
-    if not curve:
-        return dict(record)
-    found = {name: value for name, value in record.items() if name != "digest"}
-    found["curve"] = thin(curve)
+    """Returns a record with a thinned curve and current names, resealed if it was sealed."""
+    found = {
+        "evaluations" if name == "looks" else name: value
+        for name, value in record.items()
+        if name != "digest"
+    }
+    if found.get("curve"):
+        found["curve"] = thin(found["curve"])
     return sealed(found) if "digest" in record else found
 
 

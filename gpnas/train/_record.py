@@ -215,7 +215,9 @@ def _finish(
         ),
         **({} if predicted is None else {"confusion": _confusion(data, predicted)}),
         "layers": layers_of(state.masks),
-        "looks": [{field: line[field] for field in ("step", "loss", name)} for line in evaluations],
+        "evaluations": [
+            {field: line[field] for field in ("step", "loss", name)} for line in evaluations
+        ],
         "curve": [{field: line[field] for field in shown if field in line} for line in curve],
         "state_sha256": state_digest(state),
         "compilations": executables,

@@ -27,7 +27,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("_
 RECORD = {"checkpoints", "class_names", "digest", "kinds",
     "study", "arm", "config", "seed", "date", "git", "versions", "machine", "dataset", "task",
     "dataset_sha256", "total_steps", "batch_size", "durations", "expected", "metrics", "cost",
-    "layers", "looks", "curve", "analysis", "confusion",
+    "layers", "evaluations", "curve", "analysis", "confusion",
     "compilations", "wall_s", "seconds", "state_sha256",
 }  # fmt: skip
 METRICS = {

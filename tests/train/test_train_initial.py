@@ -79,7 +79,7 @@ def test_a_run_starts_from_them(trained, tiny, digits, tmp_path):
         config = tiny(name="gmp", density=0.5, every=7)
         config.train.init_from, config.optimizer.learning_rate = source, 1e-3
         record = train(config, tmp_path / f"run{bool(source)}", digits)
-        losses[source] = record["looks"][0]["loss"]
+        losses[source] = record["evaluations"][0]["loss"]
     assert losses[str(folder)] < 0.5 * losses[""]
 
 

@@ -179,9 +179,9 @@ def test_lanes_draw_what_each_alone_draws(config, digits, tmp_path):
         one.train.epochs = 1
     together = train_replicas(configs, [tmp_path / "0", tmp_path / "1"], digits)
     alone = train(configs[1], tmp_path / "alone", digits)
-    losses = [line["loss"] for line in alone["looks"]]
-    assert [line["loss"] for line in together[1]["looks"]] == pytest.approx(losses, rel=1e-4)
-    assert together[0]["looks"] != together[1]["looks"]
+    losses = [line["loss"] for line in alone["evaluations"]]
+    assert [line["loss"] for line in together[1]["evaluations"]] == pytest.approx(losses, rel=1e-4)
+    assert together[0]["evaluations"] != together[1]["evaluations"]
 
 
 @pytest.mark.parametrize(

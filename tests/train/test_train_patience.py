@@ -59,7 +59,7 @@ def results(record):
 
 
 def evaluated(record):
-    return [look["step"] for look in record["looks"]]
+    return [look["step"] for look in record["evaluations"]]
 
 
 # When it ends
@@ -128,7 +128,7 @@ def test_it_ends_as_the_whole_run_began(whole, early):
     assert found == [row for row in rows if row["step"] <= stop]
     assert evaluated(record)[-1] == stop < 240
 
-    counted = [look["error"] for look in full["looks"] if look["step"] >= final]
+    counted = [look["error"] for look in full["evaluations"] if look["step"] >= final]
     worse = next(i for i in range(1, len(counted)) if counted[i] >= min(counted[:i]))
     assert stop == 100 + 20 * worse
     metrics = record["metrics"]

@@ -112,7 +112,7 @@ def test_training_is_the_same(loop, config, digits, replicated, all_saves, tmp_p
     (one, like), state = replicated, found[tmp_path][40]
     same(state[0], like[0])
     assert sum(int(n) for n in state[0].counters.grown.values()) > 0
-    assert record["compilations"] <= 4 and record["looks"] == one["looks"]
+    assert record["compilations"] <= 4 and record["evaluations"] == one["evaluations"]
     densities = [[point["density"] for point in found["curve"]] for found in (record, one)]
     assert densities[0] == densities[1]
 

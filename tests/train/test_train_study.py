@@ -281,4 +281,4 @@ def test_a_full_disk_and_the_same_command_again(small, runs, tmp_path, no_room):
     again = records(run_study(config, tmp_path / "c", tmp_path / "d"))
     for one, other in zip(again, whole, strict=True):
         assert key(one) == key(other) and one["metrics"] == other["metrics"]
-        assert one["layers"] == other["layers"] and one["looks"] == other["looks"]
+        assert one["layers"] == other["layers"] and one["evaluations"] == other["evaluations"]

@@ -294,7 +294,7 @@ def test_networks_and_tasks_of_ones_own(own, tiny, digits, tmp_path):
     config.task = {"name": "gpnas_tasks:brier", "power": 1.5}
     record = train(config, tmp_path / "run", digits)
     assert record["task"]["metric"] == {"name": "accuracy", "unit": "", "better": "higher"}
-    best = max(line["accuracy"] for line in record["looks"])
+    best = max(line["accuracy"] for line in record["evaluations"])
     assert record["metrics"]["val_accuracy_selected"] == pytest.approx(best, abs=1e-4)
     assert 0.1 < record["metrics"]["test_accuracy_last"] < 1
     assert [layer["path"] for layer in record["layers"]] == ["first/kernel", "last/kernel"]

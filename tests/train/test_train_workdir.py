@@ -201,7 +201,7 @@ def test_without_the_damaged_file_the_checkpoint_mends_it(name, short, digits, r
     (run / name).unlink()
     (run / "record.json").unlink(missing_ok=True)
     record = train(short(resume=True), run, digits)
-    for field in ("metrics", "cost", "curve", "looks", "layers", "wall_s"):
+    for field in ("metrics", "cost", "curve", "evaluations", "layers", "wall_s"):
         assert record[field] == finished[1][field]
     assert read_about(run / name)["config"] == whole["config"] | {"resume": True}
 
@@ -214,7 +214,7 @@ def test_a_lost_line_is_trained_again(short, digits, run, finished, caplog):
     (run / "record.json").unlink()
     record = train(short(resume=True), run, digits)
     assert "checkpoint 40 does not fit" in caplog.text
-    for field in ("metrics", "cost", "curve", "looks", "layers"):
+    for field in ("metrics", "cost", "curve", "evaluations", "layers"):
         assert record[field] == finished[1][field]
 
 

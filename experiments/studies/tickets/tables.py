@@ -36,7 +36,7 @@ def trainings(record: Record) -> list[Training]:
     found = []
     for i in range(total // length):
         begin, end = i * length, (i + 1) * length
-        evaluations = [one for one in record["looks"] if begin < one["step"] <= end]
+        evaluations = [one for one in record["evaluations"] if begin < one["step"] <= end]
         points = [point for point in record["curve"] if begin < point["step"] <= end]
         best = min(evaluations, key=lambda one: one["loss"])
         kind = KINDS[i % turns]  # a ticket comes after its controls

@@ -34,3 +34,7 @@ def test_a_sealed_record_stays_whole_and_others_stay_as_they_are():
     record = sealed({"arm": "a", "curve": curve_of([(1, 2)] * 150)})
     assert is_whole(slim(record)) and slim(slim(record)) == slim(record)
     assert slim({"arm": "a", "course": [1]}) == {"arm": "a", "course": [1]}
+
+
+def test_older_names_become_current_ones():
+    assert slim({"arm": "a", "looks": [1]}) == {"arm": "a", "evaluations": [1]}

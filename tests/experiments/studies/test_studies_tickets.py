@@ -22,7 +22,7 @@ def record(seed, *, tickets_win=True):
     return {
         "config": {"method": {"controls": True, "rounds": ROUNDS}},
         "total_steps": LENGTH * (1 + 3 * ROUNDS),
-        "looks": looks,
+        "evaluations": looks,
         "curve": curve,
     }
 
