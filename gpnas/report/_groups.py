@@ -128,7 +128,6 @@ class Summary:
     Attributes:
       groups: Finished runs, in the order of the result table.
       searches: Searches for architectures, in the order of their arms' names.
-      parts: Parts of other kinds of studies, such as weight sharing.
       series: All arms in the order of the figures, including those with unfinished runs only.
       unfinished: Runs without a record.
       warnings: Messages about unreadable files and limited comparability.
@@ -138,7 +137,6 @@ class Summary:
 
     groups: tuple[Group, ...]
     searches: tuple[Group, ...]
-    parts: tuple[Group, ...]
     series: tuple[Series, ...]
     unfinished: tuple[Run, ...]
     warnings: tuple[str, ...]

@@ -208,7 +208,7 @@ def _lede(summary: Summary) -> str:
 
 
 def _searched(summary: Summary) -> str:
-    runs = [run for group in (*summary.searches, *summary.parts) for run in group.runs]
+    runs = [run for group in summary.searches for run in group.runs]
     if not runs:
         return ""
     spaces = _distinct(str(run.config.get("space", "")) for run in runs)

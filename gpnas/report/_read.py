@@ -90,11 +90,6 @@ class Run:
         return space, self.data, *names
 
     @property
-    def part(self) -> str:
-        """The part of another kind of study, such as weight sharing; empty for most runs."""
-        return str(formatting.dig(self.record, "part") or "")
-
-    @property
     def last_step(self) -> int:
         """The last logged step."""
         steps = [formatting.number(row, "step") or 0 for row in (*self.train, *self.validation)]

@@ -25,10 +25,9 @@ def summarise(loaded: Loaded) -> Summary:
     Returns:
       The summary, input of tables and figures.
     """
-    # Records of supernets include the networks trained alone that they are compared with.
-    runs = [run for run in loaded.runs if run.part != "alone"]
+    runs = loaded.runs
     finished = [run for run in runs if run.finished]
-    problem_names = name_problems(run for run in runs if not run.is_search and not run.part)
+    problem_names = name_problems(run for run in runs if not run.is_search)
     buckets: dict[tuple[Key, str], list[Run]] = {}
     for run in finished:
         buckets.setdefault((key_of(run, problem_names), identity(run)[-1]), []).append(run)
@@ -55,9 +54,8 @@ def summarise(loaded: Loaded) -> Summary:
 
     groups.sort(key=lambda g: (order(g.series), -(g.mean("nonzeros") or 0), g.setting))
     return Summary(
-        groups=tuple(g for g in groups if not g.runs[0].is_search and not g.runs[0].part),
+        groups=tuple(g for g in groups if not g.runs[0].is_search),
         searches=tuple(g for g in groups if g.runs[0].is_search),
-        parts=tuple(g for g in groups if g.runs[0].part),
         series=tuple(sorted(series.values(), key=order)),
         unfinished=tuple(run for run in runs if not run.finished),
         warnings=(*_several(problem_names), *_comparability(finished), *loaded.warnings),

@@ -149,7 +149,7 @@ def recorded_error(records: Sequence[Mapping[str, Any]], architecture: Sequence[
         for r in records
         if r["part"] == "alone" and tuple(r["architecture"]) == tuple(architecture)
     )
-    return own["metrics"]["val_error"]
+    return own["errors"]["val_error"]
 
 
 def _random(context: Context, seed: int, records: Sequence[Mapping]) -> SearchResult:

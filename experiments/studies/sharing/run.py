@@ -161,7 +161,7 @@ def _alone(context: Context, arm: str, seed: int, records: Sequence[Mapping]) ->
     architecture = tuple(arm.split())
     own = context.sample.index(architecture)  # a separate seed for each
     error = error_alone(context, architecture, context.config.steps, own)
-    return {"architecture": architecture, "metrics": {"val_error": percent(error)}}
+    return {"architecture": architecture, "errors": {"val_error": percent(error)}}
 
 
 def _method(context: Context, arm: str, seed: int, records: Sequence[Mapping]) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _method(context: Context, arm: str, seed: int, records: Sequence[Mapping]) -
         "architecture": found.architecture,
         "candidates": found.candidates,
         "cost": {"steps": round(found.cost.steps), "macs": round(found.cost.macs)},
-        "metrics": {
+        "errors": {
             "search_error": None if found.error is None else percent(found.error),
             "val_error": percent(
                 context.shared.error(params, context.held, selection, context.rows)

@@ -69,13 +69,13 @@ def test_a_study_that_was_stopped_goes_on(tmp_path, monkeypatch):
     assert [r["seed"] for r in told(path)[43:]] == [1]
 
     found = {r["arm"]: r for r in whole if r["part"] == "method"}
-    alone = [r["metrics"]["val_error"] for r in whole if r["part"] == "alone"]
+    alone = [r["errors"]["val_error"] for r in whole if r["part"] == "alone"]
     rank = found["weight sharing"]["rank"]
     expected = stats.kendalltau(rank["shared"], alone).statistic
     assert rank["alone"] == alone and rank["tau"] == pytest.approx(expected, abs=1e-4)
     for arm in methods:
         assert 0 < found[arm]["cost"]["steps"] <= 40 and found[arm]["cost"]["macs"] > 0
-    assert found["random"]["metrics"]["search_error"] == min(alone[: found["random"]["candidates"]])
+    assert found["random"]["errors"]["search_error"] == min(alone[: found["random"]["candidates"]])
     assert found["weight sharing"]["candidates"] == 6
 
 
@@ -90,7 +90,7 @@ def test_darts_spends_the_budget_on_all_operations(tmp_path, monkeypatch):
     record = told(share(config, str(tmp_path)))[-1]
     assert record["cost"]["steps"] == 8 and "none" not in record["architecture"]
     once = 3 * 8 * 16 * record["final_macs"]
-    assert record["cost"]["macs"] > once and np.isfinite(record["metrics"]["test_error"])
+    assert record["cost"]["macs"] > once and np.isfinite(record["errors"]["test_error"])
 
 
 @pytest.mark.slow

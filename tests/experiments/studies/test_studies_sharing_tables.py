@@ -2,14 +2,16 @@
 
 import json
 
+import pytest
+
 from experiments.studies.sharing import tables as sharing
 from gpnas import report
-from gpnas.report import summarise
+from gpnas.errors import UserError
 
 
 def alone(name):
     return {"study": "s", "arm": name, "seed": 0, "part": "alone", "config": {},
-            "architecture": [name], "metrics": {"val_error": 20.0}}  # fmt: skip
+            "architecture": [name], "errors": {"val_error": 20.0}}  # fmt: skip
 
 
 def method(arm, seed, error, rank=None):
@@ -17,29 +19,19 @@ def method(arm, seed, error, rank=None):
     return {"study": "s", "arm": arm, "seed": seed, "part": "method", "config": {"seed": seed},
             "architecture": ["skip"] * 6, "candidates": 8, "final_macs": 2_000_000,
             "cost": {"steps": 3300, "macs": 5e12},
-            "metrics": {"search_error": None, "val_error": error, "test_error": error + 1},
+            "errors": {"search_error": None, "val_error": error, "test_error": error + 1},
             "date": "2026-11-24T00:00:00+00:00"} | own  # fmt: skip
 
 
-def loaded(folder, *records):
-    path = folder / "records.jsonl"
-    path.write_text("".join(json.dumps(r) + "\n" for r in records))
-    return report.read_runs([path])
-
-
-def test_table_and_figure(tmp_path):
+def test_table_and_figure():
     rank = {"tau": 0.5, "low": 0.25, "high": 0.75, "shared": [30.0, 25.0, 90.0],
             "alone": [20.0, 15.0, 89.7]}  # fmt: skip
     unclear = rank | {"tau": None, "low": None, "high": None}
-    found = loaded(
-        tmp_path, alone("a"), alone("b"), method("random", 0, 14.0), method("random", 1, 16.0),
+    found = [
+        alone("a"), alone("b"), method("random", 0, 14.0), method("random", 1, 16.0),
         method("weight sharing", 0, 12.0, rank), method("weight sharing", 1, 12.0, unclear),
-    )  # fmt: skip
-    assert not found.warnings
-    summary = summarise(found)
-    assert not summary.groups and not summary.searches
-    assert {series.arm for series in summary.series} == {"random", "weight sharing"}
-    [table] = sharing.method_tables(summary)
+    ]  # fmt: skip
+    table = sharing.method_table("s", found)
     rows = [[cell.text for cell in row] for row in table.rows]
     assert [row[0] for row in rows] == ["weight sharing", "random"]  # the lowest error first
     assert rows[0][1:] == [
@@ -53,9 +45,16 @@ def test_table_and_figure(tmp_path):
         "2",
     ]
     assert rows[1][1].startswith("16.00 ± 12.7") and rows[1][7] == "–"
-    [spec] = sharing.rank_figures(summary)
+    [spec] = sharing.rank_figures("s", found)
     assert [panel.label for panel in spec.panels] == [
         "weight sharing, seed 0: τ 0.50 (0.25 to 0.75)", "weight sharing, seed 1",
     ]  # fmt: skip
     assert spec.name == "shared_s" and len(spec.file("svg")) > 5_000
-    assert "4 searches of 2 arms." in report.render(found)
+    assert not sharing.rank_figures("s", found[:4])
+
+
+def test_a_report_of_runs_leaves_these_records_out(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps(method("random", 0, 14.0)) + "\n")
+    with pytest.raises(UserError, match="not a record of a run; left out"):
+        report.read_runs([path])
