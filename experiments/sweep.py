@@ -57,7 +57,7 @@ def _share(config: ConfigDict | None, workdir: str) -> pathlib.Path:
 
     storage, results, begun = str(_STORAGE.value), str(_RESULTS.value), config is not None
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures of runs are reported at the end
-    kept = sweep.begin(storage, config, results) if begun else sweep.join(storage, _NAME.value)
+    kept = sweep.queue_runs(storage, config, results) if begun else sweep.join(storage, _NAME.value)
     sweep.take_runs(kept, workdir, results)
     return records_path(results, kept.study_name)
 

@@ -43,7 +43,7 @@ def default_dir() -> Path:
     return cache_home() / "decoded"
 
 
-def find(cache_dir: Path, key: Key) -> Decoded | None:
+def look_up(cache_dir: Path, key: Key) -> Decoded | None:
     """Looks up a key.
 
     Args:
@@ -89,7 +89,7 @@ def fill(cache_dir: Path, name: str, keys: Iterable[Key], write: Fill) -> Decode
         meta = {"format": _FORMAT, "name": name, "fields": fields._asdict(), "sha256": digest}
         meta["splits"] = names
         write_json(folder / "meta.json", meta)
-        final = entries / f"{_safe(name)}-{_identity(digest, fields)}"
+        final = entries / f"{_safe(name)}-{_entry_suffix(digest, fields)}"
         if not _storage.publish(folder, final) and _open(final) is None:
             _replace(folder, final)
         for key in keys:
@@ -132,7 +132,7 @@ def save_targets(folder: Path, name: str, targets: Any, dtype: Any = np.int32) -
     write_bytes(array_path(folder, f"{name}_targets"), content.getvalue())
 
 
-def _identity(digest: str, fields: Fields) -> str:
+def _entry_suffix(digest: str, fields: Fields) -> str:
     """Returns the last part of an entry's name: 16 hexadecimal digits of its digest."""
     text = json.dumps([_FORMAT, digest, fields._asdict()])
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
@@ -163,7 +163,7 @@ def _open(entry: Path) -> Decoded | None:
             raise ValueError(f"splits are {names}")
         if small and content_digest(fields, splits) != digest:
             raise ValueError("content differs from its sha256")
-        if not entry.name.endswith(_identity(digest, fields)):
+        if not entry.name.endswith(_entry_suffix(digest, fields)):
             raise ValueError("fields differ from its name")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         logging.warning("damaged cache entry %s (%s): made again", entry, error)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpnas.data._known import Known
+from gpnas.data._known import KnownDataset
 from gpnas.errors import UserError, explained
 
 _HEIGHT, _WIDTH, _CHANNELS = 32, 32, 3
@@ -97,7 +97,7 @@ def check_archive(path: Path, sha256: str) -> None:
 
 
 def check_statistics(
-    known: Known,
+    known: KnownDataset,
     split: str,
     mean: npt.NDArray[np.float64],
     labels: npt.NDArray[np.int32],

@@ -10,7 +10,7 @@ from gpnas.data.image_files import Size, resize_image
 _LEVELS = 16
 
 
-def load(size: Size | None) -> Decoded:
+def load_digits(size: Size | None) -> Decoded:
     """Returns the digits, split 80/20 into train and test by a fixed, unstratified permutation.
 
     Args:
@@ -19,9 +19,9 @@ def load(size: Size | None) -> Decoded:
     Returns:
       Images with one channel, 0 to 255 (17 levels).
     """
-    from sklearn.datasets import load_digits
+    from sklearn import datasets
 
-    bunch = load_digits()
+    bunch = datasets.load_digits()
     images = np.rint(bunch.images * (255 / _LEVELS)).astype(np.uint8)[..., None]
     images = np.stack([resize_image(image, size) for image in images])
     labels = bunch.target.astype(np.int32)

@@ -64,7 +64,7 @@ def image_fields(class_names: tuple[str, ...]) -> Fields:
     return Fields("image", "class", len(class_names), class_names)
 
 
-def check_fields(fields: Any, field: str, got: str) -> None:
+def check_fields_complete(fields: Any, field: str, got: str) -> None:
     """Checks that a user's `Fields` are complete and consistent.
 
     Args:

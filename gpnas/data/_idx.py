@@ -19,7 +19,7 @@ def header(shape: tuple[int, ...]) -> bytes:
     return struct.pack(f">HBB{len(shape)}I", 0, _UINT8, len(shape), *shape)
 
 
-def read(path: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.uint8], bytes]:
+def read_idx(path: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.uint8], bytes]:
     """Reads an idx file, gzip-compressed or not, that must contain a uint8 array of this shape.
 
     It decompresses at most the expected number of bytes.

@@ -28,7 +28,7 @@ _CIFAR_CLASSES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Known:
+class KnownDataset:
     """A data set whose official raw files are supported.
 
     Attributes:
@@ -65,8 +65,8 @@ class Known:
 
 CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"
 
-KNOWN: dict[str, Known] = {
-    "mnist": Known(
+KNOWN: dict[str, KnownDataset] = {
+    "mnist": KnownDataset(
         name="mnist",
         shape=(28, 28, 1),
         rows={"train": 60_000, "test": 10_000},
@@ -81,7 +81,7 @@ KNOWN: dict[str, Known] = {
         },
         address="https://storage.googleapis.com/cvdf-datasets/mnist/",
     ),
-    "fashion_mnist": Known(
+    "fashion_mnist": KnownDataset(
         name="fashion_mnist",
         shape=(28, 28, 1),
         rows={"train": 60_000, "test": 10_000},
@@ -98,7 +98,7 @@ KNOWN: dict[str, Known] = {
         debian_package="dataset-fashion-mnist",
         debian_folder="/usr/share/datasets/fashion-mnist",
     ),
-    "cifar10": Known(
+    "cifar10": KnownDataset(
         name="cifar10",
         shape=(32, 32, 3),
         rows={"train": 50_000, "test": 10_000},

@@ -24,7 +24,7 @@ from gpnas.data import (
 )
 from gpnas.data._dataset import Dataset, Decoded, Split
 from gpnas.data._fields import Fields
-from gpnas.data._known import KNOWN, Known
+from gpnas.data._known import KNOWN, KnownDataset
 from gpnas.data._split import split_parts, statistics
 from gpnas.data.image_files import Size, parse_size
 from gpnas.errors import UserError
@@ -173,7 +173,7 @@ def _decoded(request: _Request) -> Decoded:
             allowed = f"{default!r} for {name!r}, which is not {source}PATH"
             raise UserError(f"data.{field}", value, allowed)
     if name == "digits":
-        return _digits.load(request.size)
+        return _digits.load_digits(request.size)
     if name.startswith(_FOLDER):
         return _from_folder(request)
     if known and request.raw_dir is not None:
@@ -191,12 +191,12 @@ def _from_user(request: _Request) -> Decoded:
         raise UserError("data.image_size", request.size, f"None for {request.name!r}")
     kind, _, rest = request.name.partition(":")
     if f"{kind}:" not in (_CSV, _TEXT):
-        return _own.load(request.name, request.cache_dir)
+        return _own.load_source(request.name, request.cache_dir)
     if not rest:
         raise UserError("data.name", request.name, _NAMES)
     path = Path(rest).expanduser().absolute()
     if f"{kind}:" == _TEXT:
-        return _text.load(path, request.length)
+        return _text.load_text(path, request.length)
     files = _table.scan(path)
     target = _table.parse_target(request.target, request.target_kind or "class")
     content = _storage.fingerprint(files.values(), path.parent)
@@ -215,22 +215,22 @@ def _from_folder(request: _Request) -> Decoded:
     return _cached(request, name, key, lambda out: _folder.decode(listing, out, request.size))
 
 
-def _from_raw_dir(request: _Request, known: Known, raw_dir: Path) -> Decoded:
+def _from_raw_dir(request: _Request, known: KnownDataset, raw_dir: Path) -> Decoded:
     """Decodes a known data set from the user's `raw_dir` and no other source."""
     paths = _sources.raw_files(known, raw_dir)
     key = _key(request, {"raw": _storage.fingerprint(paths, raw_dir), "known": _pins(known)})
     also = [_key(request, {"known": _pins(known)})] if known.pinned else []
 
     def write(out: Path) -> Fields:
-        return _raw.write(known, _raw.read(known, paths), out, request.size)
+        return _raw.write(known, _raw.read_raw(known, paths), out, request.size)
 
     return _cached(request, known.name, key, write, also)
 
 
-def _from_name(request: _Request, known: Known | None) -> Decoded:
+def _from_name(request: _Request, known: KnownDataset | None) -> Decoded:
     """Decodes a data set by name: from the cache, prepared data, or, if known, raw files."""
     name = request.name
-    prepared, reason = _prepared.find(name, request.data_dir)
+    prepared, reason = _prepared.find_prepared(name, request.data_dir)
     if prepared is None and known is None:
         raise UserError("data.name", name, f"{_NAMES}. Tried: {reason}")
 
@@ -264,11 +264,11 @@ def _cached(
 
     The keys `also` map to a new entry, too.
     """
-    found = _cache.find(request.cache_dir, key)
+    found = _cache.look_up(request.cache_dir, key)
     if found:
         return found
     with _locks.locked(_cache.lock_path(request.cache_dir, name), field="data.cache_dir"):
-        return _cache.find(request.cache_dir, key) or _cache.fill(
+        return _cache.look_up(request.cache_dir, key) or _cache.fill(
             request.cache_dir, name, (key, *also), write
         )
 
@@ -279,6 +279,6 @@ def _key(request: _Request, content: dict[str, str]) -> _cache.Key:
     return {"name": name, "image_size": request.size, **content}
 
 
-def _pins(known: Known) -> str:
+def _pins(known: KnownDataset) -> str:
     """Returns all checksums of a known data set in one string."""
     return ",".join(f"{part}={digest}" for part, digest in sorted(known.sha256.items()))

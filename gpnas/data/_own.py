@@ -7,7 +7,7 @@ import numpy as np
 
 from gpnas import plugins
 from gpnas.data._dataset import Array, Decoded, Split, blocks, content_digest
-from gpnas.data._fields import INPUTS, TARGETS, Fields, check_fields, misfit
+from gpnas.data._fields import INPUTS, TARGETS, Fields, check_fields_complete, misfit
 from gpnas.data._storage import new_array
 from gpnas.errors import UserError, explained
 
@@ -34,7 +34,7 @@ class Source(NamedTuple):
     validation: Examples | None = None
 
 
-def load(name: str, folder: Path) -> Decoded:
+def load_source(name: str, folder: Path) -> Decoded:
     """Returns the data of a user's function after checks.
 
     Args:
@@ -54,7 +54,7 @@ def load(name: str, folder: Path) -> Decoded:
     if not isinstance(source, Source):
         allowed = f"a function that returns a gpnas.data.Source, not {type(source).__name__}"
         raise UserError("data.name", name, allowed)
-    check_fields(source.fields, "data.name", name)
+    check_fields_complete(source.fields, "data.name", name)
     given = {"train": source.train, "test": source.test, "validation": source.validation}
     splits = {
         part: _split(f"{name}: {part}", source.fields, examples, folder)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gpnas._files import parse_json
 from gpnas.data import _cache, _cifar, _idx, _storage
 from gpnas.data._fields import Fields, image_fields
-from gpnas.data._known import Known
+from gpnas.data._known import KnownDataset
 from gpnas.data.image_files import Size, resize_image
 from gpnas.errors import UserError, explained
 
@@ -39,7 +39,7 @@ def tfds_order(split: str, n: int) -> npt.NDArray[np.intp]:
     return np.array(sorted(range(n), key=digests.__getitem__), np.intp)
 
 
-def find(name: str, data_dir: Path) -> tuple[Path | None, str]:
+def find_prepared(name: str, data_dir: Path) -> tuple[Path | None, str]:
     """Finds the newest prepared version of a data set.
 
     Args:
@@ -85,7 +85,7 @@ def decode(
     directory: Path,
     folder: Path,
     size: Size | None,
-    known: Known | None,
+    known: KnownDataset | None,
 ) -> Fields:
     """Decodes a prepared data set into a cache entry, in official order where that is known.
 

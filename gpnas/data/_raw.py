@@ -9,12 +9,12 @@ import numpy as np
 from gpnas.data import _cache, _cifar, _idx
 from gpnas.data._dataset import Split
 from gpnas.data._fields import Fields, image_fields
-from gpnas.data._known import CIFAR_ARCHIVE, PARTS, Known
+from gpnas.data._known import CIFAR_ARCHIVE, PARTS, KnownDataset
 from gpnas.data.image_files import Size, resize_image
 from gpnas.errors import UserError
 
 
-def locate(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
+def locate(known: KnownDataset, folder: Path) -> tuple[list[Path], list[str]]:
     """Finds the files of a data set in a folder.
 
     Args:
@@ -38,7 +38,7 @@ def locate(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
     return found, missing
 
 
-def _locate_cifar(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
+def _locate_cifar(known: KnownDataset, folder: Path) -> tuple[list[Path], list[str]]:
     """As `locate`: the batches in the folder or its subfolder, else the archive."""
     names = known.files["train"] + known.files["test"]
     for place in (folder, folder / _cifar.FOLDER):
@@ -57,7 +57,7 @@ def _locate_cifar(known: Known, folder: Path) -> tuple[list[Path], list[str]]:
     return [], [f"{CIFAR_ARCHIVE} or {_cifar.FOLDER}/{names[0]}{hint}"]
 
 
-def read(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
+def read_raw(known: KnownDataset, paths: Sequence[Path]) -> tuple[Split, Split]:
     """Reads and checks the files that `locate` found.
 
     Args:
@@ -76,7 +76,7 @@ def read(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
     for part, path in zip(PARTS, paths, strict=True):
         rows = known.rows[part.split("_")[0]]
         shape = (rows, *known.shape[:2]) if part.endswith("images") else (rows,)
-        array, content = _idx.read(path, shape)
+        array, content = _idx.read_idx(path, shape)
         found = hashlib.sha256(content).hexdigest()
         if found != known.sha256[part]:
             wanted = f"{part} of {known.name}, uncompressed sha256 {known.sha256[part]}"
@@ -88,7 +88,7 @@ def read(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
     )
 
 
-def write(known: Known, splits: Sequence[Split], folder: Path, size: Size | None) -> Fields:
+def write(known: KnownDataset, splits: Sequence[Split], folder: Path, size: Size | None) -> Fields:
     """Writes a data set into a cache entry.
 
     Args:
@@ -110,8 +110,8 @@ def write(known: Known, splits: Sequence[Split], folder: Path, size: Size | None
     return image_fields(known.class_names)
 
 
-def _read_cifar(known: Known, paths: Sequence[Path]) -> tuple[Split, Split]:
-    """As `read`, from the batches or from the archive."""
+def _read_cifar(known: KnownDataset, paths: Sequence[Path]) -> tuple[Split, Split]:
+    """As `read_raw`, from the batches or from the archive."""
     splits = []
     archived = len(paths) == 1
     if archived:

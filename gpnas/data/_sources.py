@@ -8,7 +8,7 @@ from absl import logging
 
 from gpnas.data import _fetch, _raw
 from gpnas.data._dataset import Split
-from gpnas.data._known import CIFAR_ARCHIVE, PARTS, Known
+from gpnas.data._known import CIFAR_ARCHIVE, PARTS, KnownDataset
 from gpnas.errors import UserError
 
 
@@ -17,7 +17,7 @@ def tfds_data_dir() -> Path:
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
-def raw_files(known: Known, raw_dir: Path) -> list[Path]:
+def raw_files(known: KnownDataset, raw_dir: Path) -> list[Path]:
     """Returns the raw files in a folder given by the user.
 
     Raises:
@@ -31,7 +31,7 @@ def raw_files(known: Known, raw_dir: Path) -> list[Path]:
     return paths
 
 
-def obtain(known: Known, data_dir: Path, download: bool, reason: str) -> tuple[Split, Split]:
+def obtain(known: KnownDataset, data_dir: Path, download: bool, reason: str) -> tuple[Split, Split]:
     """Reads a data set's raw files from the first source that has them.
 
     Args:
@@ -56,7 +56,7 @@ def obtain(known: Known, data_dir: Path, download: bool, reason: str) -> tuple[S
         paths, missing = _raw.locate(known, folder)
         if not missing:
             logging.info("%s: reading raw files in %s", known.name, folder)
-            return _raw.read(known, paths)
+            return _raw.read_raw(known, paths)
         if paths:
             reasons.append(f"{folder} lacks {', '.join(missing)}")
         else:
@@ -76,7 +76,7 @@ def obtain(known: Known, data_dir: Path, download: bool, reason: str) -> tuple[S
     )
 
 
-def _download(known: Known, reasons: list[str]) -> tuple[Split, Split] | None:
+def _download(known: KnownDataset, reasons: list[str]) -> tuple[Split, Split] | None:
     """Tries the Debian package, then the official address; returns None if neither works."""
     patience = _fetch.Patience()
     with tempfile.TemporaryDirectory(prefix="gpnas-", ignore_cleanup_errors=True) as temporary:
@@ -90,7 +90,7 @@ def _download(known: Known, reasons: list[str]) -> tuple[Split, Split] | None:
                     files = _from_official(known, here, patience)
                 if files is not None:
                     logging.info("%s: downloaded from %s", known.name, place)
-                    return _raw.read(known, raw_files(known, files))
+                    return _raw.read_raw(known, raw_files(known, files))
             except (_fetch.FetchError, UserError, OSError) as error:
                 reason = " ".join(f"{place}: {error}".split())
                 logging.warning("%s: %s", known.name, reason)
@@ -98,7 +98,7 @@ def _download(known: Known, reasons: list[str]) -> tuple[Split, Split] | None:
     return None
 
 
-def _from_debian(known: Known, folder: Path, patience: _fetch.Patience) -> Path | None:
+def _from_debian(known: KnownDataset, folder: Path, patience: _fetch.Patience) -> Path | None:
     """Downloads the Debian package of the data set; returns None if there is no such package."""
     if not known.debian_package or not known.debian_folder:
         return None
@@ -106,7 +106,7 @@ def _from_debian(known: Known, folder: Path, patience: _fetch.Patience) -> Path 
     return root / Path(known.debian_folder).relative_to("/")
 
 
-def _from_official(known: Known, folder: Path, patience: _fetch.Patience) -> Path:
+def _from_official(known: KnownDataset, folder: Path, patience: _fetch.Patience) -> Path:
     """Downloads the official files."""
     if known.layout == "cifar":
         names = [CIFAR_ARCHIVE]

@@ -15,7 +15,7 @@ _CODE_POINTS = 0x110000
 CHUNK = 1 << 22  # characters read at once; bounds memory
 
 
-def load(path: Path, length: int) -> Decoded:
+def load_text(path: Path, length: int) -> Decoded:
     """Returns the characters of a file or a folder as tokens.
 
     Inputs and targets of a split are views of one array of tokens. Characters at its end that do

@@ -90,7 +90,7 @@ def _tracks(run: Run) -> Iterator[tuple[str, tuple[tuple[int, ...], list[float]]
 def _table(shown: list[tuple[Group, Run]], notes: list[str]) -> Table:
     forms = {
         "density": formatting.percent_text,
-        "nonzeros": formatting.count,
+        "nonzeros": formatting.count_text,
         "flops_ratio": formatting.digits,
         "wall": formatting.digits,
     }

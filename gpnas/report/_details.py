@@ -24,7 +24,7 @@ def cost_table(summary: Summary) -> Table:
         Column("FLOPs, dense", help="Training FLOPs of the dense network"),
     ]
     shown = (
-        *((name, formatting.count) for name in ("params", "nonzeros", "nonzeros_with_bias")),
+        *((name, formatting.count_text) for name in ("params", "nonzeros", "nonzeros_with_bias")),
         *((name, formatting.si) for name in ("macs", "macs_dense", "flops", "flops_dense")),
     )
     rows = [
@@ -66,7 +66,7 @@ def layer_table(summary: Summary) -> Table | None:
                     group_cell(group),
                     Cell(formatting.shorten(path, 100), path),
                     Cell(text or formatting.MISSING, size),
-                    number_cell(live, formatting.count),
+                    number_cell(live, formatting.count_text),
                     number_cell(share, formatting.percent_text),
                     number_cell(dead_in, formatting.few),
                     number_cell(dead_out, formatting.few),

@@ -20,7 +20,7 @@ _TEXT = 9.0
 _LONGEST = 24  # characters on a node or an edge
 
 
-class Graph(NamedTuple):
+class Drawing(NamedTuple):
     """A drawing of nodes and edges.
 
     Attributes:
@@ -36,26 +36,26 @@ class Graph(NamedTuple):
     size: tuple[float, float] = _SIZE
 
 
-def cell_201(architecture: Sequence[str]) -> Graph:
+def cell_201(architecture: Sequence[str]) -> Drawing:
     """Draws a cell of NAS-Bench-201: four tensors, an operation per edge; omits "none"."""
     pairs = (("0", "1"), ("0", "2"), ("1", "2"), ("0", "3"), ("1", "3"), ("2", "3"))
     nodes = {"0": (0.0, 0.0, "in"), "1": (1.0, 0.9, "1"), "2": (2.0, -0.9, "2"),
              "3": (3.0, 0.0, "out")}  # fmt: skip
     ops = zip(pairs, map(str, architecture), strict=True)
-    return Graph(nodes, [(a, b, op) for (a, b), op in ops if op != "none"])
+    return Drawing(nodes, [(a, b, op) for (a, b), op in ops if op != "none"])
 
 
-def chain(architecture: Sequence[str]) -> Graph:
+def chain(architecture: Sequence[str]) -> Drawing:
     """Draws blocks in rows of four."""
     nodes = {}
     for i, text in enumerate(architecture):
         row, column = divmod(i, 4)
         nodes[str(i)] = (float(column), -float(row), str(text))
     edges = [(str(i), str(i + 1), "") for i in range(len(architecture) - 1)]
-    return Graph(nodes, edges)
+    return Drawing(nodes, edges)
 
 
-def morphable(architecture: Sequence[Any]) -> Graph:
+def morphable(architecture: Sequence[Any]) -> Drawing:
     """Draws a morphable network: layers from top to bottom, skip connections as curves beside them.
 
     Args:
@@ -72,7 +72,7 @@ def morphable(architecture: Sequence[Any]) -> Graph:
     spans = {(a, b): rows[b] - rows[a] for a, b in links}
     edges = [(str(a), str(b), "") for (a, b), span in spans.items() if span == 1]
     bends = [(str(a), str(b), 0.2 + 0.12 * n) for (a, b), n in spans.items() if n > 1]
-    return Graph(nodes, edges, bends, (_SIZE[0], _ROW * len(rows) + 30))
+    return Drawing(nodes, edges, bends, (_SIZE[0], _ROW * len(rows) + 30))
 
 
 def _layer_text(_: int, op: str, inputs: Sequence[int], width: int, kernel: int) -> str:
@@ -83,7 +83,7 @@ def _layer_text(_: int, op: str, inputs: Sequence[int], width: int, kernel: int)
     return f"{op} {kernel}×{kernel}, {width}" if kernel else f"{op}, {width}"
 
 
-GRAPHS: Mapping[str, Callable[[Any], Graph]] = {
+GRAPHS: Mapping[str, Callable[[Any], Drawing]] = {
     "nas_bench_201": cell_201,
     "cell_201": cell_201,
     "nas_bench_macro": chain,
@@ -130,7 +130,7 @@ def architecture_figure(space: str, architecture: Any, title: str) -> FigureSpec
     return FigureSpec("architecture", title, title, [panel])
 
 
-def _panel(group: Group, draw: Callable[[Any], Graph]) -> Panel | None:
+def _panel(group: Group, draw: Callable[[Any], Drawing]) -> Panel | None:
     """Draws the best architecture of a strategy; None if no record has a drawable one."""
     name = objectives(group.runs[0])[0]
     fronts = [entry for run in group.runs for entry in formatting.items(run.record, "front")]
@@ -152,18 +152,18 @@ def _panel(group: Group, draw: Callable[[Any], Graph]) -> Panel | None:
     return _graph_panel(graph, title, style.colour(group.series), label)
 
 
-def _graph_panel(graph: Graph, title: str, colour: str, label: str) -> Panel:
+def _graph_panel(graph: Drawing, title: str, colour: str, label: str) -> Panel:
     paint = functools.partial(_draw, graph, title, colour)
     return Panel(paint, label, *graph.size, (14, 14, 28, 8))
 
 
-def _reading(graph: Graph) -> list[tuple[str, str, str]]:
+def _reading(graph: Drawing) -> list[tuple[str, str, str]]:
     """Returns texts on edges, else on nodes, for the text alternative."""
     edges = [edge for edge in graph.edges if edge[2]]
     return edges or [(name, name, text) for name, (_, _, text) in graph.nodes.items()]
 
 
-def _draw(graph: Graph, title: str, colour: str, ax: Axes) -> None:
+def _draw(graph: Drawing, title: str, colour: str, ax: Axes) -> None:
     xs, ys = zip(*((x, y) for x, y, _ in graph.nodes.values()), strict=True)
     right = max((bend for _, _, bend in graph.bends), default=0.0)
     ax.set(xlim=(min(xs) - 0.4, max(xs) + 0.4 + right))

@@ -84,7 +84,7 @@ def _first_layer(group: Group) -> FirstLayer | None:
     low, high = formatting.few(float(live.min())), formatting.few(top)
     caption = (
         f"{high if low == high else f'{low} to {high}'} active weights per pixel, "
-        f"{formatting.count(blind)} of {formatting.count(live.size)} pixels without any"
+        f"{formatting.count_text(blind)} of {formatting.count_text(live.size)} pixels without any"
         + (f"; mean of {len(fields)} seeds" if len(fields) > 1 else "")
     )
     filters = fields[0].filters[:MAX_FILTERS]

@@ -81,7 +81,7 @@ def _macs_figure(fronts: Sequence[Front]) -> FigureSpec | None:
     return FigureSpec("front_macs", heading, caption, [panel(WIDE)], [panel(NARROW)], short="Front")
 
 
-def _network_label(row: results.Member, fronts: Sequence[Front]) -> str:
+def _network_label(row: results.FrontNetwork, fronts: Sequence[Front]) -> str:
     metric = fronts[0].metric
     found = metric.with_unit(metric.interval(row.estimate("test", metric)))
     return (
@@ -116,7 +116,9 @@ def _costs_figure(fronts: Sequence[Front]) -> FigureSpec | None:
     return FigureSpec("front_costs", heading, caption, panels, columns=columns, short="Other costs")
 
 
-def _points(fronts: Sequence[Front], x: str) -> list[tuple[results.Member, float, stats.Estimate]]:
+def _points(
+    fronts: Sequence[Front], x: str
+) -> list[tuple[results.FrontNetwork, float, stats.Estimate]]:
     """Returns each network with its cost and metric, if both are known."""
     metric = fronts[0].metric
     return [
@@ -151,7 +153,9 @@ def _draw_against(fronts: Sequence[Front], x: str, axis: str, named: bool, ax: A
         place_labels(ax, _labels(points))
 
 
-def _labels(points: Sequence[tuple[results.Member, float, Any]]) -> list[tuple[Any, str, str]]:
+def _labels(
+    points: Sequence[tuple[results.FrontNetwork, float, Any]],
+) -> list[tuple[Any, str, str]]:
     """Returns labels: the level beside each found network, and the name beside each line."""
     found = [
         ([(at, e.mean)], row.name, style.colour(row.series))
@@ -235,7 +239,9 @@ def _short(group: str) -> str:
 
 def _layer_label(layer: _Layer, front: Front) -> str:
     left = [formatting.number(row, "units", layer.group) for row in front.networks("networks")]
-    return f"{layer.name}: {' → '.join(formatting.count(n) for n in (layer.size, *left))} units"
+    return (
+        f"{layer.name}: {' → '.join(formatting.count_text(n) for n in (layer.size, *left))} units"
+    )
 
 
 def _draw_widths(front: Front, layers: Sequence[_Layer], left: float, ax: Axes) -> None:
@@ -293,5 +299,5 @@ def _draw_level(
     }
     for row, layer in enumerate(layers):
         count = formatting.number(network, "units", layer.group)
-        ax.text(step, row, formatting.count(count), ha="center", va="center", color=style.INK,
+        ax.text(step, row, formatting.count_text(count), ha="center", va="center", color=style.INK,
                 size=10, bbox=box, clip_on=False, zorder=5)  # fmt: skip

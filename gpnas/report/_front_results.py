@@ -19,7 +19,7 @@ _KINDS = (("networks", FOUND), ("retrained", RETRAINED), ("uniform", UNIFORM))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Member:
+class FrontNetwork:
     """A network of a front, over seeds.
 
     Attributes:
@@ -58,7 +58,7 @@ def level_text(front: Front, level: float, unit: bool = True) -> str:
     return f"{text}\N{NO-BREAK SPACE}{'ms' if in_ms else '%'}" if unit else text
 
 
-def members(fronts: Sequence[Front]) -> list[Member]:
+def members(fronts: Sequence[Front]) -> list[FrontNetwork]:
     """Groups the networks of fronts that differ in the seed only: found ones first, by level."""
     found = []
     for kind, series in _KINDS:
@@ -73,15 +73,15 @@ def members(fronts: Sequence[Front]) -> list[Member]:
             latency = [front.latency.get(folder, {}) for front in fronts]
             files = fronts[0].files.get(folder, ())
             name = level_text(fronts[0], level or 0.0)
-            found.append(Member(series, level or 0.0, name, rows, latency, files))
+            found.append(FrontNetwork(series, level or 0.0, name, rows, latency, files))
     return found
 
 
-def whole(fronts: Sequence[Front]) -> Member:
+def whole(fronts: Sequence[Front]) -> FrontNetwork:
     """Returns the whole network with its size and latency."""
     rows = [{"relative_macs": 1.0, **_mapping(front.record.get("whole"))} for front in fronts]
     latency = [front.latency.get("main", {}) for front in fronts]
-    return Member(FOUND, 1.0, "", rows, latency, ())
+    return FrontNetwork(FOUND, 1.0, "", rows, latency, ())
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -143,18 +143,18 @@ def front_table(fronts: Sequence[Front]) -> Table:
     return Table(f"Networks from one run: {title(fronts)}", columns, body, notes)
 
 
-def _named(row: Member, rows: Sequence[Member]) -> Cell:
+def _named(row: FrontNetwork, rows: Sequence[FrontNetwork]) -> Cell:
     if all(other.series is FOUND for other in rows):
         return Cell(row.name, row.level)
     return Cell(f"{row.series.label},\N{NO-BREAK SPACE}{row.name}", row.level, row.series)
 
 
-def _cells(row: Member, fronts: Sequence[Front], timed: Sequence[int]) -> list[Cell]:
+def _cells(row: FrontNetwork, fronts: Sequence[Front], timed: Sequence[int]) -> list[Cell]:
     metric = fronts[0].metric
     cells = [
-        number_cell(row.mean("macs", metric), formatting.count),
+        number_cell(row.mean("macs", metric), formatting.count_text),
         number_cell(row.mean("relative_macs", metric), formatting.percent_text),
-        number_cell(row.mean("params", metric), formatting.count),
+        number_cell(row.mean("params", metric), formatting.count_text),
     ]
     for quantity in ("test", "val"):
         found = row.estimate(quantity, metric)
@@ -167,9 +167,9 @@ def _cells(row: Member, fronts: Sequence[Front], timed: Sequence[int]) -> list[C
     return [*cells, number_cell(row.mean("train_flops", metric), formatting.si)]
 
 
-def _widths(row: Member, most: int = 60) -> str:
+def _widths(row: FrontNetwork, most: int = 60) -> str:
     counts = row.rows[0].get("units") if row.rows else None
-    texts = [formatting.count(formatting.as_number(n)) for n in _mapping(counts).values()]
+    texts = [formatting.count_text(formatting.as_number(n)) for n in _mapping(counts).values()]
     return formatting.shorten("-".join(texts), most) or formatting.MISSING
 
 

@@ -304,7 +304,7 @@ def own_config(run: Run) -> dict[str, str]:
     return {k: v for k, v in flat.items() if not k.endswith(("seed", "workdir"))}
 
 
-def identity(run: Run) -> tuple[str, str, str]:
+def series_key(run: Run) -> tuple[str, str, str]:
     """Returns a key that is equal for runs on the same data that differ in the seed only."""
     return run.study, run.arm, json.dumps(own_config(run), sort_keys=True)
 
@@ -313,7 +313,7 @@ def _without_repetitions(runs: list[Run], warnings: list[str]) -> list[Run]:
     """Keeps one run per config and seed; a study's file often duplicates its work directories."""
     kept: dict[object, Run] = {}
     for run in runs:
-        key: object = (*identity(run), run.problem, run.seed) if run.finished else run.name
+        key: object = (*series_key(run), run.problem, run.seed) if run.finished else run.name
         if run.seed is None:
             key = object()
         other = kept.get(key)

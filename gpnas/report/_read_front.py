@@ -36,7 +36,7 @@ class Front:
     format: str
 
     @property
-    def identity(self) -> str:
+    def series_key(self) -> str:
         """A key that is equal for fronts that differ in the seed only."""
         config = {k: v for k, v in formatting.flatten(self.record.get("config")).items()
                   if k not in ("seed", "resume")}  # fmt: skip
@@ -87,11 +87,11 @@ def _latency(measured: Mapping[str, Any], folder: str) -> dict[tuple[int, int], 
     return found
 
 
-def by_identity(fronts: Iterable[Front]) -> tuple[tuple[Front, ...], ...]:
+def by_series_key(fronts: Iterable[Front]) -> tuple[tuple[Front, ...], ...]:
     """Groups fronts that differ in the seed only, each group in order of seeds."""
     found: dict[str, list[Front]] = {}
     for front in fronts:
-        found.setdefault(front.identity, []).append(front)
+        found.setdefault(front.series_key, []).append(front)
     return tuple(tuple(sorted(own, key=_by_seed)) for own in found.values())
 
 

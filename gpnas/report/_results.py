@@ -33,7 +33,7 @@ def result_table(summary: Summary, problem: str = "") -> Table:
             group_cell(group),
             _seeds(group),
             number_cell(group.mean("density"), formatting.percent_text),
-            number_cell(group.mean("nonzeros"), formatting.count),
+            number_cell(group.mean("nonzeros"), formatting.count_text),
             _value(metric, group.estimate("test_last")),
             _value(metric, group.estimate("test_selected")),
             number_cell(group.mean("mean_density"), formatting.percent_text),
@@ -183,7 +183,7 @@ def unfinished_table(summary: Summary) -> Table | None:
         rows.append(
             [
                 Cell(summary.series_of(run).label, run.arm, summary.series_of(run)),
-                number_cell(None if run.seed is None else float(run.seed), formatting.count),
+                number_cell(None if run.seed is None else float(run.seed), formatting.count_text),
                 Cell(state, share or 0.0, share=share),
                 number_cell(formatting.number(train, "density"), formatting.percent_text),
                 _validation(run, shared),

@@ -7,8 +7,8 @@ from typing import Any
 from gpnas.report import formatting
 from gpnas.report._groups import Group, Key, Series, Summary, is_dense, key_of
 from gpnas.report._problems import name_problems
-from gpnas.report._read import Loaded, Problem, Run, identity, own_config
-from gpnas.report._read_front import by_identity
+from gpnas.report._read import Loaded, Problem, Run, own_config, series_key
+from gpnas.report._read_front import by_series_key
 
 MAX_NAME = 80  # maximum displayed characters of an arm or study
 
@@ -30,7 +30,7 @@ def summarise(loaded: Loaded) -> Summary:
     problem_names = name_problems(run for run in runs if not run.is_search)
     buckets: dict[tuple[Key, str], list[Run]] = {}
     for run in finished:
-        buckets.setdefault((key_of(run, problem_names), identity(run)[-1]), []).append(run)
+        buckets.setdefault((key_of(run, problem_names), series_key(run)[-1]), []).append(run)
     named = _name_series(key_of(run, problem_names) for run in runs)
     series = {(s.study, s.arm, s.problem): s for s in named}
     settings = _settings(buckets)
@@ -60,7 +60,7 @@ def summarise(loaded: Loaded) -> Summary:
         unfinished=tuple(run for run in runs if not run.finished),
         warnings=(*_several(problem_names), *_comparability(finished), *loaded.warnings),
         problem_names=problem_names,
-        fronts=by_identity(loaded.fronts),
+        fronts=by_series_key(loaded.fronts),
     )
 
 

@@ -106,7 +106,7 @@ def unused(name: str, taken: Container[str]) -> str:
     return next(new for new in itertools.chain([name], numbered) if new not in taken)
 
 
-def count(value: float | None) -> str:
+def count_text(value: float | None) -> str:
     """Formats a count: `5,324`; means over seeds are rounded."""
     if value is None:
         return MISSING
@@ -117,7 +117,7 @@ def few(value: float | None) -> str:
     """Formats a small count that may be a mean: `3` or `3.4`."""
     if value is None:
         return MISSING
-    return count(value) if abs(value - round(value)) < 0.05 else f"{value:,.1f}"
+    return count_text(value) if abs(value - round(value)) < 0.05 else f"{value:,.1f}"
 
 
 def percent_text(share: float | None) -> str:

@@ -74,7 +74,7 @@ def check_comparison(config: ConfigDict) -> None:
         check_section(changed, sections, f"arms.{arm}", {f"arms.{arm}.{s}" for s in sections})
 
 
-def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+def search_key(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that identify a search, without the default task.
 
     Older records and studies name no task.

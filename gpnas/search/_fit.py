@@ -49,8 +49,8 @@ class Job(NamedTuple):
     seed: int = 0
 
 
-class Rule(NamedTuple):
-    """Weight updates: SGD with momentum and cosine decay of the rate to zero.
+class SGD(NamedTuple):
+    """Settings of SGD with momentum and cosine decay of the rate to zero.
 
     Attributes:
       learning_rate: Initial rate, above 0.
@@ -63,7 +63,7 @@ class Rule(NamedTuple):
     weight_decay: float
 
 
-class Programs(NamedTuple):
+class CandidatePrograms(NamedTuple):
     """Compiled programs that train and evaluate networks.
 
     Attributes:
@@ -100,7 +100,9 @@ class _Chunk(NamedTuple):
     labels: Any
 
 
-def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION) -> Programs:
+def make_programs(
+    data: Dataset, rule: SGD, training: Training = CLASSIFICATION
+) -> CandidatePrograms:
     """Builds the programs for a data set.
 
     Args:
@@ -158,7 +160,7 @@ def make_programs(data: Dataset, rule: Rule, training: Training = CLASSIFICATION
             )
         return training.metric.reported(float(np.concatenate(values).mean(dtype=np.float64)))
 
-    return Programs(begin, train, predict, measure)
+    return CandidatePrograms(begin, train, predict, measure)
 
 
 def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
@@ -172,7 +174,7 @@ def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray
     return found
 
 
-def _make_run(data: Dataset, rule: Rule, training: Training) -> Callable[..., TrainState]:
+def _make_run(data: Dataset, rule: SGD, training: Training) -> Callable[..., TrainState]:
     """Compiles a chunk of steps; networks of one module differ only in their `_Replica`."""
     tx = _optimizer(rule)
 
@@ -206,7 +208,7 @@ def _quick(level: int) -> dict[str, Any] | None:
     return {_LEVEL: level} if jax.default_backend() == "cpu" else None
 
 
-def _optimizer(rule: Rule) -> optax.GradientTransformationExtraArgs:
+def _optimizer(rule: SGD) -> optax.GradientTransformationExtraArgs:
     """SGD at a given `rate`; gradients of parameters that are not `free` are zero."""
 
     def freeze(grads: Any, state: Any, params: Any = None, *, free: Any, **extra: Any) -> tuple:
@@ -221,7 +223,7 @@ def _optimizer(rule: Rule) -> optax.GradientTransformationExtraArgs:
     )
 
 
-def _start(job: Job, rule: Rule) -> TrainState:
+def _start(job: Job, rule: SGD) -> TrainState:
     tx, key = _optimizer(rule), jax.random.key(job.seed)
     return state_of(job.variables, _DENSE, tx, key, where=lambda path, leaf: False)
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from gpnas._settings import Count, Decay, NonNegative, Positive, Steps
 from gpnas.data import Dataset, standardize
-from gpnas.search._fit import Job, Programs
+from gpnas.search._fit import CandidatePrograms, Job
 from gpnas.search._history import Trial
-from gpnas.search._weights import Known
+from gpnas.search._weights import StoredWeights
 
 _COMPARED = 256  # images on which the outputs of child and parent are compared
 _SAME = 1e-3  # largest difference of equal outputs, relative to their standard deviation
@@ -59,14 +59,14 @@ class TrainingContext(NamedTuple):
     inherit: Callable[..., tuple[Any, Any]] | None
     data: Dataset
     recipe: Recipe
-    programs: Programs
+    programs: CandidatePrograms
 
 
 def jobs_of(
     context: TrainingContext,
     trial: Trial,
     module: nn.Module,
-    known: Known | None,
+    known: StoredWeights | None,
     rng: np.random.Generator,
 ) -> list[Job]:
     """Returns the jobs of a candidate, one per replica.
@@ -104,7 +104,7 @@ def _inheriting(
     inherit: Callable[..., tuple[Any, Any]],
     trial: Trial,
     module: nn.Module,
-    known: Known,
+    known: StoredWeights,
     fresh: Sequence[Any],
     rng: np.random.Generator,
 ) -> list[Job]:

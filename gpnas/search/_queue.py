@@ -14,7 +14,7 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 
 from gpnas.errors import UserError
 from gpnas.search._database import KEPT, must_exist, reached
-from gpnas.search._resume import check_same
+from gpnas.search._resume import check_settings_unchanged
 
 HEARTBEAT, GRACE = 5, 20  # seconds; a worker counts as dead after GRACE without a heartbeat
 _RETRIES = 2  # of a trial whose worker died; the third death fails it
@@ -65,7 +65,7 @@ def open_study(
                 study.set_metric_names(list(objectives))
             study.set_user_attr("settings", now)
         else:
-            check_same(before, now)
+            check_settings_unchanged(before, now)
             if before != now:  # workers that join from now on take the new numbers
                 study.set_user_attr("settings", now)
         return study

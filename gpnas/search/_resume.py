@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gpnas.errors import UserError
-from gpnas.search._config import identity
+from gpnas.search._config import search_key
 
 # Fields that may change on resume; digests show whether the data are the same.
 _MAY_CHANGE = {
@@ -13,7 +13,7 @@ _MAY_CHANGE = {
 }
 
 
-def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_settings_unchanged(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Checks that settings differ only in fields that may change.
 
     Args:
@@ -23,7 +23,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     Raises:
       UserError: For the first field that differs.
     """
-    old, new = (dict(_leaves(settings)) for settings in (identity(before), identity(now)))
+    old, new = (dict(_leaves(settings)) for settings in (search_key(before), search_key(now)))
     for field in sorted({*old, *new} - _MAY_CHANGE):
         if old.get(field) != new.get(field):
             allowed = f"{old.get(field)!r}, what the study began with, or another name"

@@ -15,7 +15,7 @@ from gpnas.errors import UserError, explained
 _DIGEST = hashlib.sha256().digest_size
 
 
-class Known(NamedTuple):
+class StoredWeights(NamedTuple):
     """A trained network.
 
     Attributes:
@@ -29,26 +29,26 @@ class Known(NamedTuple):
     variables: Any
 
 
-def save_weights(folder: pathlib.Path, number: int, known: Known) -> None:
+def save_weights(folder: pathlib.Path, number: int, stored: StoredWeights) -> None:
     """Writes the weights of a trial atomically; they are on disk on return.
 
     Args:
       folder: Folder of the search's weights; created if missing.
       number: Number of the trial.
-      known: What to write; the architecture is JSON data.
+      stored: What to write; the architecture is JSON data.
     """
     content = serialization.msgpack_serialize(
         {
-            "architecture": json.dumps(known.architecture),
-            "steps": known.steps,
-            "variables": jax.tree.map(np.asarray, known.variables),
+            "architecture": json.dumps(stored.architecture),
+            "steps": stored.steps,
+            "variables": jax.tree.map(np.asarray, stored.variables),
         }
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(_path(folder, number), hashlib.sha256(content).digest() + content)
 
 
-def load_weights(folder: pathlib.Path, number: int) -> Known:
+def load_weights(folder: pathlib.Path, number: int) -> StoredWeights:
     """Reads the weights of a trial.
 
     Raises:
@@ -61,7 +61,9 @@ def load_weights(folder: pathlib.Path, number: int) -> Known:
     if hashlib.sha256(content).digest() != digest:
         raise UserError("workdir", str(path), "a file as it was written; this one is damaged")
     found = serialization.msgpack_restore(content)
-    return Known(tuples(json.loads(found["architecture"])), found["steps"], found["variables"])
+    return StoredWeights(
+        tuples(json.loads(found["architecture"])), found["steps"], found["variables"]
+    )
 
 
 def _path(folder: pathlib.Path, number: int) -> pathlib.Path:

@@ -11,7 +11,7 @@ import numpy as np
 from gpnas._files import append_line, read_lines
 from gpnas.provenance import provenance
 from gpnas.search import pareto
-from gpnas.search._config import identity
+from gpnas.search._config import search_key
 from gpnas.search._history import History, Trial, minimised
 from gpnas.search._outcome import TooManyFailures
 from gpnas.search.build import Search
@@ -39,7 +39,7 @@ def key_of(settings: Mapping[str, Any]) -> str:
 
     The limit on failures is left out, since it does not change a completed search.
     """
-    own = {field: value for field, value in identity(settings).items() if field != "failures"}
+    own = {field: value for field, value in search_key(settings).items() if field != "failures"}
     return json.dumps(own, sort_keys=True)
 
 

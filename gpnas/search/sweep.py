@@ -44,7 +44,7 @@ _KIND = "sweep"  # field of a study's settings: the name of the sweep
 _State = optuna.trial.TrialState
 
 
-def begin(
+def queue_runs(
     storage: str, config: ConfigDict, results: str, heartbeat: int = HEARTBEAT, grace: int = GRACE
 ) -> optuna.Study:
     """Queues the runs of a study that have no record yet.
@@ -85,7 +85,7 @@ def join(
     """Opens an existing sweep.
 
     Args:
-      storage, heartbeat, grace: As for `begin`.
+      storage, heartbeat, grace: As for `queue_runs`.
       name: Name of the study; None for the only one in the database.
 
     Raises:
@@ -103,7 +103,7 @@ def take_runs(
     """Trains runs of a sweep alongside other workers until all have ended.
 
     Args:
-      study: From `begin` or `join`.
+      study: From `queue_runs` or `join`.
       workdir, results, stopped: As for `gpnas.train.run_study`; the same for all workers.
 
     Raises:

@@ -17,14 +17,14 @@ from gpnas._files import tuples
 from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.models import call
-from gpnas.search._fit import Job, Rule, make_programs
+from gpnas.search._fit import SGD, Job, make_programs
 from gpnas.search._history import History, Trial, evaluated, value
 from gpnas.search._jobs import Recipe, TrainingContext, jobs_of
 from gpnas.search._outcome import Failed, Outcome, attempt
 from gpnas.search._run import EvaluateAll
 from gpnas.search._space import Space
 from gpnas.search._task import CLASSIFICATION, Training
-from gpnas.search._weights import Known, load_weights, save_weights
+from gpnas.search._weights import StoredWeights, load_weights, save_weights
 from gpnas.timing import interleave
 
 _TIMED, _REPEATS = 64, 20  # images per timed call; number of calls
@@ -65,7 +65,7 @@ def trained(
       `trials → metrics of each`; the weights are stored.
     """
     assert space.build is not None
-    rule = Rule(recipe.learning_rate, recipe.momentum, recipe.weight_decay)
+    rule = SGD(recipe.learning_rate, recipe.momentum, recipe.weight_decay)
     programs = make_programs(data, rule, training)
     context = TrainingContext(space.build, space.inherit, data, recipe, programs)
     finish = functools.partial(_finish, context, space.cost, training.names, folder, metrics)
@@ -127,7 +127,9 @@ def _finish(
     trial, module, data = candidate.trial, candidate.module, context.data
     if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
         raise FloatingPointError("training diverged: weights are not finite")
-    save_weights(folder, trial.number, Known(trial.architecture, trial.budget, variables[0]))
+    save_weights(
+        folder, trial.number, StoredWeights(trial.architecture, trial.budget, variables[0])
+    )
     found = dict(cost(trial.architecture))
     for name, split in zip(names, (data.validation, data.test), strict=True):
         if name == names[0] or name in metrics:

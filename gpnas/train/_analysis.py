@@ -13,7 +13,7 @@ from gpnas.train._step import forward_of
 _IMAGES = 5000  # number of training images, from the first
 
 
-def find(names: Sequence[str]) -> dict[str, Callable[..., Any]]:
+def find_analyses(names: Sequence[str]) -> dict[str, Callable[..., Any]]:
     """Imports the functions of a config's `analysis`, by name.
 
     Each is `(forward, params, masks, classes) → JSON data`, see `gpnas.gates.Forward`.
@@ -37,5 +37,5 @@ def analyse(
     allowed = "a function (forward, params, masks, classes) → JSON data"
     return {
         name: plugins.call_user("analysis", name, allowed, function, *given)
-        for name, function in find(names).items()
+        for name, function in find_analyses(names).items()
     }

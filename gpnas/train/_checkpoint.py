@@ -31,7 +31,7 @@ _OURS = re.compile(  # beside steps: all names that a save writes
 )
 
 
-def check(folder: pathlib.Path) -> None:
+def check_folder(folder: pathlib.Path) -> None:
     """Checks that the checkpoint folder has no entries that look like steps but are none.
 
     Raises:
@@ -65,10 +65,10 @@ def save(
       newest: Number of latest checkpoints to keep.
 
     Raises:
-      UserError: As for `check`.
+      UserError: As for `check_folder`.
       OSError: If it cannot be written; older checkpoints are unchanged.
     """
-    check(folder)
+    check_folder(folder)
     before = [old for old in steps(folder) if old < step]
     _keep_only(folder, before)
     _check_room(folder, tree)

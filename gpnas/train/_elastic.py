@@ -43,7 +43,7 @@ _PARTS = 8  # parts of a supernet's width: resolution of array widths, bounds th
 _LEAST = 2  # units of an array: `discover` finds no units on axes of length 1
 
 
-def check(config: ConfigDict, data: Dataset, plan: Plan) -> None:
+def check_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> None:
     """Checks that a run supports elastic training.
 
     Raises:

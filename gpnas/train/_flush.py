@@ -7,7 +7,7 @@ import jax
 from absl import logging
 
 from gpnas.train._goodput import Instant
-from gpnas.train._observe import Counts, HostCounters, to_host, train_line
+from gpnas.train._observe import DeviceCounters, HostCounters, to_host, train_line
 from gpnas.train._plan import Plan
 from gpnas.train._run import Replica
 from gpnas.train._step import Metrics
@@ -24,7 +24,7 @@ class Chunk(NamedTuple):
     step: int
     steps: int
     sums: Metrics
-    counts: Counts
+    counts: DeviceCounters
     learning_rate: jax.Array
 
 

@@ -23,7 +23,7 @@ from gpnas.train._forecast import few_updates, forecast_line
 from gpnas.train._goodput import stopwatch
 from gpnas.train._metrics import progress, writer
 from gpnas.train._observe import (
-    count,
+    copy_counters,
     no_selections,
     resume_counters,
     select_best,
@@ -40,7 +40,7 @@ from gpnas.train._run import Replica, Run, restore, save, selected_at
 from gpnas.train._shuffle import batch_order
 from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics
-from gpnas.train._workdir import begin, check_workdirs, finished, locked
+from gpnas.train._workdir import check_workdirs, finished, locked, start_run
 from gpnas.train.task import Metric, Task
 
 _BETWEEN_SAVES = 20  # least time between two checkpoints, in saving times: saving costs 5 %
@@ -139,11 +139,11 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
     step, (states, selected), written = restore(run, (states, selected))
     logging.info("at step %d of %d", step, plan.total_steps)
     _warn(config, plan, data)
-    counts = jax.device_get([count(state) for state in states])
+    counts = jax.device_get([copy_counters(state) for state in states])
     with contextlib.ExitStack() as stack:
         replicas = []
         for i, (folder, state) in enumerate(zip(folders, states, strict=True)):
-            begin_one = functools.partial(begin, folder, abouts[i], written[i])
+            begin_one = functools.partial(start_run, folder, abouts[i], written[i])
             lines, repeated = _processes.from_first(begin_one)
             write = stack.enter_context(writer(folder, config.train.tensorboard, step))
             sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}
@@ -202,7 +202,7 @@ def _loop(
             begun_at = step
             placed, sums, step, waited = _run_chunk(run, program, placed, feed, step)
             replicas = [one.charged(data_s=waited) for one in replicas]
-            counts = count(program.view(placed), len(replicas))
+            counts = copy_counters(program.view(placed), len(replicas))
             running.append(Chunk(step, step - begun_at, sums, counts, rate(step)))
             last = step == plan.total_steps
             eval_now = last or step % (config.train.eval_every * per_epoch) == 0

@@ -21,7 +21,7 @@ _SLACK = 1.01  # networks within 1 % of the fewest active weights count as equal
 
 
 class HostCounters(NamedTuple):
-    """Counters of a state on the host, by path; see `Counts`."""
+    """Counters of a state on the host, by path; see `DeviceCounters`."""
 
     step: int
     sizes: dict[str, int]
@@ -38,7 +38,7 @@ class HostCounters(NamedTuple):
         return sum(self.active.values()) / max(sum(self.sizes.values()), 1)
 
 
-class Counts(NamedTuple):
+class DeviceCounters(NamedTuple):
     """Counters of replicas on the device, in two arrays, so that few arrays are fetched.
 
     Attributes:
@@ -52,14 +52,16 @@ class Counts(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=4)
-def _counts(masks: Any, mask_state: Any, counters: Counters, step: jax.Array, many: bool) -> Counts:
-    def one(masks: Any, mask_state: Any, counters: Counters) -> Counts:
+def _counts(
+    masks: Any, mask_state: Any, counters: Counters, step: jax.Array, many: bool
+) -> DeviceCounters:
+    def one(masks: Any, mask_state: Any, counters: Counters) -> DeviceCounters:
         active = summary.active_counts(masks)
         changed = [counts[path] for counts in (counters.grown, counters.pruned) for path in active]
         units = [jnp.sum(units_of(mask_state)[name]) for name in sorted(units_of(mask_state))]
         summed = active_steps(counters, masks, step)
         ints = [step, finite.skipped(mask_state), *active.values(), *changed, *units]
-        return Counts(
+        return DeviceCounters(
             jnp.stack([jnp.int32(n) for n in ints]),
             jnp.stack([jnp.float32(0), *(summed[path] for path in active)]),
         )
@@ -74,13 +76,13 @@ def units_of(mask_state: Any) -> Mapping[str, Any]:
     return mask_state.units if isinstance(mask_state, UnitsState) else {}
 
 
-def count(state: TrainState, replicas: int = 1) -> Counts:
+def copy_counters(state: TrainState, replicas: int = 1) -> DeviceCounters:
     """Copies counters of a state, or of replicas, into new buffers, asynchronously."""
     return _counts(state.masks, state.mask_state, state.counters, state.step, replicas > 1)
 
 
 def to_host(
-    counts: Counts, replica: int, sizes: dict[str, int], units: Iterable[str]
+    counts: DeviceCounters, replica: int, sizes: dict[str, int], units: Iterable[str]
 ) -> HostCounters:
     """Returns the counts of a replica by name.
 

@@ -19,7 +19,7 @@ from gpnas.train.task import Metric
 Values = Sequence[tuple[int, float]]  # (step, metric) of the evaluations of a run
 
 
-def check(config: ConfigDict, method: Method, steps_per_epoch: int) -> None:
+def check_patience(config: ConfigDict, method: Method, steps_per_epoch: int) -> None:
     """Checks `train.patience` against the method's schedule.
 
     A patience that exceeds the evaluations of the whole run is allowed: it never ends the run.

@@ -149,7 +149,7 @@ def make_plan(
     method, durations = _make_method(
         config, data, network, supernet, total_steps, batch_size, evaluations
     )
-    _patience.check(config, method, steps_per_epoch)
+    _patience.check_patience(config, method, steps_per_epoch)
     schedule_steps = total_steps // method.trainings
     tx = method.optimizer(build_optimizer(config.optimizer, schedule_steps))
     if config.optimizer.ema:

@@ -66,7 +66,7 @@ def prepare(
         plan = make_plan(config, data, task=task)
         check_feed(config.train, data, plan.stream)
         if config.elastic:
-            _elastic.check(config, data, plan)
+            _elastic.check_elastic(config, data, plan)
     _processes.check_same({"data": data.sha256, "train.feed": plan.stream})
     joined = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
     checkpoints = folders[0] / f"checkpoints{joined}"
@@ -91,4 +91,4 @@ def _check_configs(configs: Sequence[ConfigDict]) -> None:
         raise ValueError("train_replicas: got other configs, allowed: ones that differ in the seed")
     for field, value in separated_by(configs[0]).items() if len(configs) > 1 else ():
         raise UserError(field, value, f"{_TOGETHER[field]}, where several seeds train at once")
-    _analysis.find(configs[0].analysis)
+    _analysis.find_analyses(configs[0].analysis)

@@ -18,7 +18,7 @@ from gpnas.train._observe import HostCounters, Selected
 from gpnas.train._plan import Plan
 from gpnas.train._shuffle import Order
 from gpnas.train._state import TrainState
-from gpnas.train._workdir import Written, about, check_same, check_vouched, read_written
+from gpnas.train._workdir import Written, about, check_same_run, check_vouched, read_written
 
 
 class Diverged(GaveUp):
@@ -152,7 +152,7 @@ def _restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
         if known is None:  # written by an older version
             return False
         for there, config in zip(known["runs"], run.configs, strict=True):
-            check_same(there, about(config, run.data), str(run.checkpoints))
+            check_same_run(there, about(config, run.data), str(run.checkpoints))
         found.append([Written(*lines) for lines in known["lines"]])
         pairs = zip(run.folders, found[-1], strict=True)
         return all(read_written(f / "metrics.jsonl", lines) is not None for f, lines in pairs)

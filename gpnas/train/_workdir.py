@@ -54,7 +54,7 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | Non
     """
     folders = [path for path in sorted(workdir.glob("checkpoints*")) if _OWN.fullmatch(path.name)]
     for folder in folders:
-        _checkpoint.check(folder)
+        _checkpoint.check_folder(folder)
     saved = [folder.name for folder in folders if _checkpoint.steps(folder)]
     there = [name for name in ("config.json", *_RESULTS) if _exists(workdir / name)]
     if (there or saved) and not config.resume:
@@ -62,7 +62,7 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | Non
         raise UserError("workdir", str(workdir), f"{allowed}, or --config.resume=True")
     for name in ("config.json", "record.json"):
         if name in there:
-            check_same(read_about(workdir / name), about(config, data), str(workdir))
+            check_same_run(read_about(workdir / name), about(config, data), str(workdir))
 
 
 def check_vouched(workdir: pathlib.Path) -> None:
@@ -102,7 +102,7 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
     return found
 
 
-def check_same(there: Mapping[str, Any], here: Mapping[str, Any], place: str) -> None:
+def check_same_run(there: Mapping[str, Any], here: Mapping[str, Any], place: str) -> None:
     """Checks that two descriptions are of the same run.
 
     Args:
@@ -165,7 +165,7 @@ def keep_written(path: pathlib.Path, written: Written) -> list[dict[str, Any]]:
     return lines
 
 
-def begin(
+def start_run(
     workdir: pathlib.Path, known: Mapping[str, Any], written: Written
 ) -> tuple[list[dict[str, Any]], float]:
     """Writes the description of a run before its first step, and truncates its metrics file.

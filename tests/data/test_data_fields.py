@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpnas.data import Dataset, Fields, Split, require_kind, standardize
 from gpnas.data._dataset import Decoded, content_digest
-from gpnas.data._fields import check_fields, misfit
+from gpnas.data._fields import check_fields_complete, misfit
 from gpnas.data._split import column_statistics, hold_out_end, split_parts, statistics
 from gpnas.errors import UserError
 
@@ -169,10 +169,10 @@ def test_a_kind_that_is_not_wanted():
     ],
 )
 def test_fields_that_do_not_agree(changes, allowed):
-    check_fields(FEATURES, "data.name", "m:f")
-    check_fields(TOKENS, "data.name", "m:f")
+    check_fields_complete(FEATURES, "data.name", "m:f")
+    check_fields_complete(TOKENS, "data.name", "m:f")
     with pytest.raises(UserError, match=rf"data\.name: got 'm:f'.*{allowed}"):
-        check_fields(FEATURES._replace(**changes), "data.name", "m:f")
+        check_fields_complete(FEATURES._replace(**changes), "data.name", "m:f")
 
 
 def test_arrays_that_do_not_fit():

@@ -21,7 +21,7 @@ def test_header_is_that_of_mnist():
 def test_reads_back(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(gzip.compress(CONTENT) if name.endswith("gz") else CONTENT)
-    array, content = _idx.read(path, ARRAY.shape)
+    array, content = _idx.read_idx(path, ARRAY.shape)
     np.testing.assert_array_equal(array, ARRAY)
     assert array.dtype == np.uint8
     assert content == CONTENT
@@ -42,7 +42,7 @@ def test_refuses_other_content(tmp_path, content):
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(UserError, match="file.*an idx file of uint8 of shape"):
-        _idx.read(path, ARRAY.shape)
+        _idx.read_idx(path, ARRAY.shape)
 
 
 @pytest.mark.parametrize(
@@ -54,16 +54,16 @@ def test_names_a_broken_gzip_file(tmp_path, content):
     path = tmp_path / "broken.gz"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"broken\.gz.*readable idx file"):
-        _idx.read(path, ARRAY.shape)
+        _idx.read_idx(path, ARRAY.shape)
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match="absent"):
-        _idx.read(tmp_path / "absent", ARRAY.shape)
+        _idx.read_idx(tmp_path / "absent", ARRAY.shape)
 
 
 def test_does_not_unpack_more_than_it_needs(tmp_path):
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(CONTENT + bytes(50_000_000), 1))
     with pytest.raises(UserError, match="of shape"):
-        _idx.read(path, ARRAY.shape)
+        _idx.read_idx(path, ARRAY.shape)

@@ -50,9 +50,9 @@ def test_targets_are_the_next_characters(tmp_path_factory, whole, length):
     path.write_text(whole, encoding="utf-8", newline="")
     if len(whole) <= length or len(set(whole)) < 2:
         with pytest.raises(UserError, match=r"data\.name"):
-            _text.load(path, length)
+            _text.load_text(path, length)
         return
-    decoded = _text.load(path, length)
+    decoded = _text.load_text(path, length)
     split, names = decoded.splits["train"], decoded.fields.names
     assert len(split) == (len(whole) - 1) // length
     count = split.inputs.size
@@ -62,9 +62,9 @@ def test_targets_are_the_next_characters(tmp_path_factory, whole, length):
 
 def test_chunks_make_no_difference(folder, monkeypatch):
     (folder / "a.txt").write_text("äöü€😀\r\n" * 30)
-    one = _text.load(folder / "a.txt", 4)
+    one = _text.load_text(folder / "a.txt", 4)
     monkeypatch.setattr(_text, "CHUNK", 7)
-    assert _text.load(folder / "a.txt", 4).sha256 == one.sha256
+    assert _text.load_text(folder / "a.txt", 4).sha256 == one.sha256
     assert "\r" not in one.fields.names and "😀" in one.fields.names
 
 

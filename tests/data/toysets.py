@@ -26,7 +26,7 @@ def splits(seed: int = 0) -> tuple[Split, Split]:
     )
 
 
-def toy_known(seed: int = 0, **changes) -> _known.Known:
+def toy_known(seed: int = 0, **changes) -> _known.KnownDataset:
     """A known set `mnist` whose content is `splits(seed)`; no address answers."""
     return dataclasses.replace(
         _known.KNOWN["mnist"],
@@ -60,7 +60,7 @@ def write_idx(folder: Path, seed: int = 0, compress: bool = True) -> list[Path]:
     return paths
 
 
-def cifar_batches(folder: Path) -> tuple[_known.Known, np.ndarray]:
+def cifar_batches(folder: Path) -> tuple[_known.KnownDataset, np.ndarray]:
     """Writes small binary batches and the archive of them; returns the set and all records."""
     rng = np.random.default_rng(1)
     n = sum(CIFAR_ROWS.values())

@@ -288,7 +288,7 @@ def test_spread_keeps_distance_and_order():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (formatting.count(5324.4), "5,324"),
+        (formatting.count_text(5324.4), "5,324"),
         (formatting.percent_text(0.02), "2.00 %"),
         (formatting.percent_text(1.0), "100 %"),
         (formatting.si(1.23e12), "1.23 T"),
@@ -298,7 +298,7 @@ def test_spread_keeps_distance_and_order():
         (formatting.digits(0.26), "0.26"),
         (formatting.few(12.0), "12"),
         (formatting.few(12.4), "12.4"),
-        (formatting.count(None), "–"),
+        (formatting.count_text(None), "–"),
         (formatting.shorten("abcdefgh", 6), "abc…gh"),
     ],
 )

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from gpnas.data import standardize
-from gpnas.search._fit import Job, Rule, make_programs
+from gpnas.search._fit import SGD, Job, make_programs
 
-RULE = Rule(learning_rate=0.1, momentum=0.9, weight_decay=0.01)
+RULE = SGD(learning_rate=0.1, momentum=0.9, weight_decay=0.01)
 BATCH = 16
 
 

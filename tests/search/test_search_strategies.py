@@ -223,7 +223,7 @@ def test_no_field_of_any_strategy_takes_nonsense(name, field, nonsense):
 def test_lanas_as_released_goes_on_from_its_last_fit():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 3)), rng.uniform(size=40)
-    start = lanas_released.begin(7, 3)
+    start = lanas_released.initial_weights(7, 3)
     found = lanas_released.refit(start, x, y, 60)
     weights, moment, second = start[0].copy(), np.zeros(4), np.zeros(4)
     design = np.column_stack([x, np.ones(40)])

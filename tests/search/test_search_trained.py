@@ -21,7 +21,7 @@ from gpnas.search import (
 from gpnas.search._history import rooted
 from gpnas.search._jobs import Recipe
 from gpnas.search._run import each
-from gpnas.search._weights import Known, load_weights, save_weights
+from gpnas.search._weights import StoredWeights, load_weights, save_weights
 from gpnas.search.morphable import EXACT, morphable
 from gpnas.search.morphable._lineage import descend, standard
 from gpnas.search.spaces import cost_of
@@ -60,7 +60,7 @@ def wider(architecture, seed=0):
 
 def test_weights_come_back_as_they_were(tmp_path):
     variables = {"params": {"a": {"kernel": np.arange(6.0).reshape(2, 3)}}}
-    save_weights(tmp_path, 3, Known((1, ("x", (2,))), 5, variables))
+    save_weights(tmp_path, 3, StoredWeights((1, ("x", (2,))), 5, variables))
     found = load_weights(tmp_path, 3)
     assert found[:2] == ((1, ("x", (2,))), 5)
     np.testing.assert_array_equal(

@@ -96,7 +96,7 @@ def test_a_patience_is_refused_where_masks_are_final_too_late_for_it(
 
     refused = stops(0) < 3 * epochs and stops(final) == 3 * epochs
     try:
-        _patience.check(config, _method(lambda step: step < final), 3)
+        _patience.check_patience(config, _method(lambda step: step < final), 3)
         assert not refused
     except UserError as error:
         assert refused, error

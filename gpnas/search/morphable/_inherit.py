@@ -103,7 +103,7 @@ def _moves(new: Architecture, found: channels.Channels) -> dict[str, _Move]:
     """Returns the weight transfer of each layer with weights and of the classifier, by name."""
     names = {layer.id: name_of(layer.id) for layer in new.layers} | {OUTPUT: "output"}
     copied = {names[i]: _copied(found.inputs[i], f) for i, f in found.filters.items()}
-    return copied | {names[i]: _identity(picks) for i, picks in found.picks.items()}
+    return copied | {names[i]: _init_identity(picks) for i, picks in found.picks.items()}
 
 
 def _whole(name: str, fresh: np.ndarray, old: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +130,7 @@ def _copied(inputs: Inputs, filters: np.ndarray) -> _Move:
     return move
 
 
-def _identity(picks: np.ndarray) -> _Move:
+def _init_identity(picks: np.ndarray) -> _Move:
     """Initializes an inserted layer: its first filters pass on the picked channels."""
     first = slice(len(picks))
     constants = {"scale": np.sqrt(1 + EPSILON), "var": 1.0}  # else 0: bias, mean

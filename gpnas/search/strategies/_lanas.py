@@ -14,7 +14,7 @@ from gpnas.search.strategies import _lanas_released as released
 from gpnas.search.strategies._random import after_random
 
 
-class Split(NamedTuple):
+class Hyperplane(NamedTuple):
     """A hyperplane; architectures predicted at or above the threshold are good."""
 
     weights: np.ndarray
@@ -27,7 +27,7 @@ class Split(NamedTuple):
         return np.einsum("ij,j->i", codes, self.weights) + self.intercept >= self.threshold
 
 
-Regress = Callable[[int, np.ndarray, np.ndarray], Split]  # (node, codes, values of its trials)
+Regress = Callable[[int, np.ndarray, np.ndarray], Hyperplane]  # (node, codes, values of its trials)
 
 
 def lanas(
@@ -67,7 +67,7 @@ def lanas(
         x = encoded(space, [architecture for architecture, _ in seen])
         accuracies = np.array([1 - error / 100 for _, error in seen])
         if len(seen) <= first:
-            start = released.begin(2 ** (height - 1) - 1, x.shape[1])
+            start = released.initial_weights(2 ** (height - 1) - 1, x.shape[1])
             return released.refit(start, x, accuracies, released.STEPS[0])
         return released.refit(descended(seen[:-batch]), x, accuracies, released.STEPS[1])
 
@@ -164,16 +164,16 @@ class Tree(NamedTuple):
         return float(np.mean(self.y[bag])) + 2 * self.exploration * float(self.y.std()) * width
 
 
-def plane(weights: np.ndarray, x: np.ndarray, offset: float) -> Split:
+def plane(weights: np.ndarray, x: np.ndarray, offset: float) -> Hyperplane:
     """Returns a split at the mean prediction; the last weight is the intercept."""
     intercept = float(weights[-1]) + offset
-    return Split(weights[:-1], intercept, float((x @ weights[:-1]).mean()) + intercept)
+    return Hyperplane(weights[:-1], intercept, float((x @ weights[:-1]).mean()) + intercept)
 
 
-def fit(x: np.ndarray, y: np.ndarray, ridge: float) -> Split:
+def fit(x: np.ndarray, y: np.ndarray, ridge: float) -> Hyperplane:
     """Fits by ridge regression; the threshold is the mean prediction."""
     mean_x, mean_y = x.mean(0), y.mean()
     centred = x - mean_x
     gram = np.einsum("ki,kj->ij", centred, centred) + ridge * np.eye(x.shape[1])
     weights = np.linalg.solve(gram, np.einsum("ki,k->i", centred, y - mean_y))
-    return Split(weights, float(mean_y - mean_x @ weights), float(mean_y))
+    return Hyperplane(weights, float(mean_y - mean_x @ weights), float(mean_y))

@@ -9,7 +9,7 @@ STEPS = (20_000, 3_000)  # of the first fit and of each later fit
 _OPTIMIZER = optax.chain(optax.clip_by_global_norm(5.0), optax.adam(1e-5))
 
 
-def begin(nodes: int, features: int) -> np.ndarray:
+def initial_weights(nodes: int, features: int) -> np.ndarray:
     """Initial weights, (nodes, features + 1) float64; the last column is the bias."""
     rng = np.random.default_rng(0)
     return rng.uniform(-1, 1, (nodes, features + 1)) / np.sqrt(features)
