@@ -78,7 +78,7 @@ def read_json(path: pathlib.Path, field: str, allowed: str) -> dict[str, Any]:
         raise UserError(field, str(path), f"{allowed} ({error})") from error
     if not isinstance(value, Mapping):
         raise UserError(field, str(path), f"{allowed} (not a JSON object)")
-    if not is_whole(value):
+    if not digest_matches(value):
         raise UserError(field, str(path), f"{allowed} (damaged: its digest is another)")
     return dict(value)
 
@@ -94,7 +94,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "digest": digest_of(content)}
 
 
-def is_whole(content: Mapping[str, Any]) -> bool:
+def digest_matches(content: Mapping[str, Any]) -> bool:
     """Returns whether a JSON object matches its digest, or has none."""
     rest = {name: value for name, value in content.items() if name != "digest"}
     try:
@@ -212,6 +212,6 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
             value = parse_json(line)
         except ValueError:
             continue
-        if isinstance(value, Mapping) and is_whole(value):
+        if isinstance(value, Mapping) and digest_matches(value):
             found.append(dict(value))
     return found

@@ -49,8 +49,8 @@ def check_section(
             raise UserError(path, config[name], f"one of the fields {', '.join(default)}")
 
 
-def check_whole(settings: Mapping[str, Any], least: Mapping[str, int]) -> None:
-    """Checks that fields are whole numbers of at least `least`, `{field: number}`.
+def check_integers(settings: Mapping[str, Any], least: Mapping[str, int]) -> None:
+    """Checks that fields are integers of at least `least`, `{field: number}`.
 
     Raises:
       UserError: For the first field that is not.

@@ -85,7 +85,7 @@ def trained(config: ConfigDict, data: Dataset, steps: int, replicas: int = 1) ->
 class Plain(NamedTuple):
     """A plain training loop of dense networks, written with optax only.
 
-    All arrays have a leading axis of lanes if there are several.
+    All arrays have a leading axis of replicas if there are several.
 
     Attributes:
       init: `() → state`.
@@ -104,7 +104,7 @@ def _loss_and_error(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, ja
     return losses, jnp.argmax(logits, -1) != labels
 
 
-def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
+def plain(config: ConfigDict, data: Dataset, replicas: int = 1) -> Plain:
     """Returns the plain loop of the network, the optimizer and the images of a config."""
     plan: Plan = make_plan(config, data)
     module: Any = plan.task.model.module
@@ -115,8 +115,8 @@ def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
     def scaled(pixels: jax.Array) -> jax.Array:
         return (pixels.astype(jnp.float32) / 255 - data.mean) / data.std
 
-    def of_lanes(f: Callable, *axes: int | None) -> Callable:
-        return jax.vmap(f, axes) if lanes > 1 else f
+    def of_replicas(f: Callable, *axes: int | None) -> Callable:
+        return jax.vmap(f, axes) if replicas > 1 else f
 
     def init(key: jax.Array) -> tuple:
         variables = call.init(module, key, jnp.zeros((1, *data.input_shape)))
@@ -145,7 +145,7 @@ def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
 
         return jax.lax.fori_loop(0, len(index), turn, state)  # static length
 
-    stepwise, looped = plan.loop == "steps", of_lanes(many, 0, None, None, 0)
+    stepwise, looped = plan.loop == "steps", of_replicas(many, 0, None, None, 0)
     compiled = jax.jit(one if stepwise else looped, donate_argnums=0)
 
     def run(state: tuple, index: np.ndarray) -> tuple[tuple, jax.Array]:
@@ -160,9 +160,9 @@ def plain(config: ConfigDict, data: Dataset, lanes: int = 1) -> Plain:
         losses, wrong = _loss_and_error(logits, labels)
         return jnp.stack([losses.sum(), wrong.sum()])
 
-    keys = jax.random.split(jax.random.key(0), lanes)
-    start = functools.partial(jax.jit(of_lanes(init, 0)), keys if lanes > 1 else keys[0])
-    return Plain(start, run, jax.jit(of_lanes(evaluate, 0, None, None)))
+    keys = jax.random.split(jax.random.key(0), replicas)
+    start = functools.partial(jax.jit(of_replicas(init, 0)), keys if replicas > 1 else keys[0])
+    return Plain(start, run, jax.jit(of_replicas(evaluate, 0, None, None)))
 
 
 def plain_steps(config: ConfigDict, data: Dataset, steps: int) -> Callable[[], Any]:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from . import (
     checkpoints,
     fashion,
-    lanes,
     learners,
     pytorch,
+    replicas,
     searches,
     selection,
     sharded,
@@ -23,8 +23,8 @@ _TRAINING: dict[str, Callable[[Options], Measurement]] = {
     "masked_step_ratio": functools.partial(steps.masked_step_ratio, model="lenet300"),
     "segments_ratio": steps.segments_ratio,
     "loop_ratio": training.loop_ratio,
-    "lanes_ratio": lanes.lanes_ratio,
-    "lanes_loop_ratio": lanes.lanes_loop_ratio,
+    "replicas_ratio": replicas.replicas_ratio,
+    "replicas_loop_ratio": replicas.replicas_loop_ratio,
     "sparse_vd_ratio": functools.partial(learners.learner_ratio, method="sparse_vd", target=2.5),
     "serene_ratio": functools.partial(
         learners.learner_ratio, method="serene", target=4.0, kind="exact"

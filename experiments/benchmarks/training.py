@@ -117,13 +117,13 @@ def loop_ratio(options: Options) -> Measurement:
     )  # fmt: skip
 
 
-def whole_run(config: ConfigDict, data: Dataset, lanes: int = 1) -> tuple[float, float]:
-    """Returns the seconds of a run of `lanes` seeds without compilation, and of compilation."""
-    configs = [config.copy_and_resolve_references() for _ in range(lanes)]
+def whole_run(config: ConfigDict, data: Dataset, replicas: int = 1) -> tuple[float, float]:
+    """Returns the seconds of a run of `replicas` seeds without compilation, and of compilation."""
+    configs = [config.copy_and_resolve_references() for _ in range(replicas)]
     for seed, own in enumerate(configs):
         own.seed = seed
     with tempfile.TemporaryDirectory() as folder, compiling() as compile_s:
-        folders = [pathlib.Path(folder) / f"run{seed}" for seed in range(lanes)]
+        folders = [pathlib.Path(folder) / f"run{seed}" for seed in range(replicas)]
         seconds = seconds_of(lambda: train_replicas(configs, folders, data))
     return seconds - compile_s(), compile_s()
 
@@ -135,26 +135,28 @@ def seconds_of(run: Callable[[], Any]) -> float:
     return time.perf_counter() - begun
 
 
-def plain_run(config: ConfigDict, data: Dataset, kind: str, lanes: int = 1) -> Callable[[], None]:
+def plain_run(
+    config: ConfigDict, data: Dataset, kind: str, replicas: int = 1
+) -> Callable[[], None]:
     """Returns a run as a plain loop: all steps, an evaluation per epoch, and the test."""
     config = config.copy_and_resolve_references()
     config.train.loop = kind
-    loop = plain(config, data, lanes)
+    loop = plain(config, data, replicas)
     epochs, per_epoch = config.train.epochs, len(data.train) // BATCH
     size = min(1000, len(data.test))
 
     def evaluate(state: Any, split: Split) -> np.ndarray:
         cuts = [slice(start, start + size) for start in range(0, len(split) - size + 1, size)]
         sums = [loop.evaluate(state, split.inputs[cut], split.targets[cut]) for cut in cuts]
-        return np.sum(jax.device_get(sums), 0)  # per lane
+        return np.sum(jax.device_get(sums), 0)  # per replica
 
     def run() -> None:
         state, rng = loop.init(), np.random.default_rng(0)
         for _ in range(epochs):
-            orders = [rng.permutation(len(data.train)) for _ in range(lanes)]
+            orders = [rng.permutation(len(data.train)) for _ in range(replicas)]
             cut = np.stack(orders)[:, : per_epoch * BATCH].astype(np.int32)
-            index = cut.reshape(lanes, per_epoch, BATCH)
-            state, sums = loop.run(state, index if lanes > 1 else index[0])
+            index = cut.reshape(replicas, per_epoch, BATCH)
+            state, sums = loop.run(state, index if replicas > 1 else index[0])
             if not np.isfinite(jax.device_get(sums)).all():
                 raise RuntimeError("the plain loop diverged")
             evaluate(state, data.validation)

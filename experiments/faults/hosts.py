@@ -32,7 +32,7 @@ def lost_process(options: Options) -> Fault:
     value = sum(one["told"] and one["same"] and one["seconds"] <= _LONGEST for one in found)
     target = (
         f"{len(found)} of {len(found)}: the other leaves within {_LONGEST:g} s, in one line,"
-        " and both resume to the same bits"
+        " and both resume bit-identically"
     )
     return Fault("lost_process", value, target, value == len(found), {"losses": found})
 

@@ -43,7 +43,7 @@ def sigkill(options: Options) -> Fault:
             during += sum(kills)
         found.append({"command": expected.kind, "kills": hit, "same": same, "saving": during})
         value += same
-    target = f"{options.repeats} of {options.repeats} go on to the same bits"
+    target = f"{options.repeats} of {options.repeats} resume bit-identically"
     return Fault("sigkill", value, target, value == options.repeats, {"commands": found})
 
 
@@ -114,7 +114,7 @@ def same_bits(options: Options) -> Fault:
         kills = len(killed(expected, folder, number % 2, rng))
         found.append({"kills": kills, "same": states(folder) == expected.states})
     value = sum(one["same"] for one in found)
-    target = f"{options.repeats} of {options.repeats} end in the same bits, train.deterministic"
+    target = f"{options.repeats} of {options.repeats} end bit-identically, train.deterministic"
     return Fault("same_bits", value, target, value == options.repeats, {"runs": found})
 
 

@@ -73,7 +73,7 @@ def search_difference_table(groups: Sequence[Group], against: str) -> Table:
         pairs = zip(at[label], at[against], strict=True)
         found = [stats.paired_difference(ours, theirs) for ours, theirs in pairs]
         rows.append([Cell(label), *(Cell(stats.interval_text(one, places, "+")) for one in found)])
-    caption = f"{name} minus that of {against}, after so many {search_unit(runs[0])}"
+    caption = f"{name} minus that of {against}, by number of {search_unit(runs[0])}"
     better = "above" if name == "hypervolume" else "below"
     note = f"Mean ± half the 95 % interval of the differences by seed; {better} zero is better."
     columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]

@@ -82,7 +82,7 @@ def check_fields_complete(fields: Any, field: str, got: str) -> None:
             raise UserError(field, got, f"fields with {allowed}; not {fields}")
 
 
-def _is_whole(*numbers: Any) -> bool:
+def _are_integers(*numbers: Any) -> bool:
     return all(type(number) is int for number in numbers)
 
 
@@ -98,7 +98,7 @@ _RULES: Mapping[str, Callable[[Fields], bool]] = {
     f"inputs: {', '.join(INPUTS)}": lambda f: f.inputs in tuple(INPUTS),
     f"targets: {', '.join(TARGETS)}": lambda f: f.targets in tuple(TARGETS),
     "outputs of 1 or more, and tokens, as whole numbers": lambda f: (
-        _is_whole(f.outputs, f.tokens) and f.outputs >= 1
+        _are_integers(f.outputs, f.tokens) and f.outputs >= 1
     ),
     "2 outputs or more, where targets are class or next": lambda f: (
         f.outputs >= 2 or f.targets not in ("class", "next")

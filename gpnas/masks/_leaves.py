@@ -82,7 +82,7 @@ def init_masks(
 
 
 def masked_leaves(masks: Tree, tree: Tree | None = None) -> Leaves:
-    """Returns the maskable leaves of `tree` (default: of `masks`) by path, in natural order.
+    """Returns the masked leaves of `tree` (default: of `masks`) by path, in natural order.
 
     Args:
       masks: Masks as `init_masks` makes them; a scalar mask marks a leaf that is not masked.

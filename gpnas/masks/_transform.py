@@ -177,7 +177,7 @@ def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
       where: A predicate `(path, param) → bool` or a glob over paths (`"Dense_*/kernel"`).
 
     Returns:
-      A transform that treats all other leaves as not maskable.
+      A transform that treats all other leaves as not masked.
     """
     matches = tree.matcher(where)
 

@@ -12,7 +12,8 @@ from gpnas.masks import tree
 from gpnas.masks.axes import AxesTable, sides
 
 _SAME = "same"  # marks entries of an optimizer's state that do not change
-_GROW = zlib.crc32(b"wake")  # folded into the key of the mask transform
+# Folded into the key of the mask transform; the text is kept so that random streams do not change.
+_GROW = zlib.crc32(b"wake")
 #: `(path, mask, grad, key) → array`, initial values of grown entries, of the leaf's shape.
 GrowInit = Callable[[str, jax.Array, jax.Array, jax.Array], jax.Array]
 

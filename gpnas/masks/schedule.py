@@ -126,8 +126,11 @@ def alternating(low: float, start: int, stop: int, dense_steps: int, sparse_step
     return density
 
 
-def held(schedule: Schedule, every: int, lookahead: int = 0) -> Schedule:
-    """Returns the density that masks have: the value of `schedule` at the last mask update.
+def at_mask_updates(schedule: Schedule, every: int, lookahead: int = 0) -> Schedule:
+    """Returns a schedule that is constant between mask updates: the density that masks have.
+
+    Its value is that of `schedule` at the last mask update plus `lookahead`, before the first one
+    that of step 0.
 
     Args:
       schedule: Target density of mask updates.

@@ -187,7 +187,7 @@ def forecast_developmental(
       every: Steps between mask updates; the density at a step is the curve's at the next update.
       window: Steps before each mask update that need a dense gradient.
     """
-    held = schedule.held(curve, every, lookahead=every)
+    held = schedule.at_mask_updates(curve, every, lookahead=every)
     return Forecast(held, rate_until(stop, min(window / every, 1.0)))
 
 

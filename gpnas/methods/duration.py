@@ -69,11 +69,11 @@ def resolve(
             value = settings.get(name, AUTO)
             if value == AUTO and automatic is not None:
                 value = max(round(automatic(length, known)), 1)
-            found[name] = known[name] = _whole(name, value, length, automatic is not None)
+            found[name] = known[name] = _to_steps(name, value, length, automatic is not None)
     return found
 
 
-def _whole(name: str, value: Any, length: int, has_auto: bool) -> int:
+def _to_steps(name: str, value: Any, length: int, has_auto: bool) -> int:
     percent = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?%", str(value))
     if percent and 0 < float(percent[1]) <= 100:
         return max(round(float(percent[1]) / 100 * length), 1)

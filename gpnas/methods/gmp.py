@@ -37,4 +37,4 @@ def gmp(
         allocation=allocation,
         every=every,
     )
-    return Method(between(transform, 0, stop + 1), Forecast(schedule.held(curve, every)))
+    return Method(between(transform, 0, stop + 1), Forecast(schedule.at_mask_updates(curve, every)))

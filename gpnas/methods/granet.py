@@ -41,5 +41,5 @@ def granet(
         every=every,
     )
     transform = between(transform, 0, stop + 1)
-    forecast = Forecast(schedule.held(curve, every), rate_until(stop, 1 / every))
+    forecast = Forecast(schedule.at_mask_updates(curve, every), rate_until(stop, 1 / every))
     return Method(transform, forecast)

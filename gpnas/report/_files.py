@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpnas._files import is_whole, parse_json
+from gpnas._files import digest_matches, parse_json
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # nor in XML
 _MAX_IMAGE = 1 << 26  # bytes of an array in a file of images
@@ -36,7 +36,7 @@ def _json(raw: bytes) -> Mapping[str, Any] | None:
         value = parse_json(raw)
     except ValueError:
         return None
-    if not isinstance(value, Mapping) or not is_whole(value):
+    if not isinstance(value, Mapping) or not digest_matches(value):
         return None
     # Such characters are escaped, or three-byte sequences with this first byte.
     return _printable(value) if b"\\u" in raw or b"\xef\xbf" in raw else value

@@ -131,7 +131,7 @@ def _points(
 
 def _draw_against(fronts: Sequence[Front], x: str, axis: str, named: bool, ax: Axes) -> None:
     metric, points = fronts[0].metric, _points(fronts, x)
-    reference = results.whole(fronts).mean(x, metric) if x.startswith("ms") else None
+    reference = results.full_network(fronts).mean(x, metric) if x.startswith("ms") else None
     xs = [at for _, at, _ in points] + ([reference] if reference else [])
     ys = [y for _, _, e in points for y in (e.mean - (e.half or 0), e.mean + (e.half or 0))]
     log = set_scale(ax, "x", xs, 1.0)

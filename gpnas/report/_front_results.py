@@ -77,7 +77,7 @@ def members(fronts: Sequence[Front]) -> list[FrontNetwork]:
     return found
 
 
-def whole(fronts: Sequence[Front]) -> FrontNetwork:
+def full_network(fronts: Sequence[Front]) -> FrontNetwork:
     """Returns the whole network with its size and latency."""
     rows = [{"relative_macs": 1.0, **_mapping(front.record.get("whole"))} for front in fronts]
     latency = [front.latency.get("main", {}) for front in fronts]
@@ -94,9 +94,9 @@ def title(fronts: Sequence[Front]) -> str:
     return formatting.shorten(f"{model} on {fronts[0].record.get('dataset')}", 80)
 
 
-def lede(fronts: Sequence[Front]) -> str:
+def summary_text(fronts: Sequence[Front]) -> str:
     """Describes the training in two sentences."""
-    whole_macs = whole(fronts).mean("macs", fronts[0].metric)
+    whole_macs = full_network(fronts).mean("macs", fronts[0].metric)
     count = formatting.plural(len(fronts[0].networks("networks")), "network")
     runs = "one training run" if len(fronts) == 1 else f"each of {len(fronts)} training runs"
     return (
@@ -108,7 +108,7 @@ def lede(fronts: Sequence[Front]) -> str:
 def front_table(fronts: Sequence[Front]) -> Table:
     """Returns the table of a front: the whole network, found networks, uniformly scaled ones."""
     metric, rows = fronts[0].metric, members(fronts)
-    timed = [b for b in BATCHES if whole(fronts).mean(f"ms{b}", metric) is not None]
+    timed = [b for b in BATCHES if full_network(fronts).mean(f"ms{b}", metric) is not None]
     linked = any(row.files for row in rows)
     columns = [
         Column("network", numeric=False, help="Cost level"),
@@ -122,7 +122,7 @@ def front_table(fronts: Sequence[Front]) -> Table:
         Column("training FLOPs", help="Of the branch, without the main run"),
         *([Column("files", numeric=False)] if linked else []),
     ]
-    body = [[Cell("whole network", "whole network"), *_cells(whole(fronts), fronts, timed)]]
+    body = [[Cell("whole network", "whole network"), *_cells(full_network(fronts), fronts, timed)]]
     body += [[_named(row, rows), *_cells(row, fronts, timed)] for row in rows]
     if linked:
         files = [Cell(formatting.MISSING), *(Cell("", links=tuple(row.files)) for row in rows)]
@@ -160,7 +160,7 @@ def _cells(row: FrontNetwork, fronts: Sequence[Front], timed: Sequence[int]) -> 
         found = row.estimate(quantity, metric)
         cells.append(Cell(metric.interval(found), None if found is None else found.mean))
     for batch in timed:
-        ms, reference = (one.mean(f"ms{batch}", metric) for one in (row, whole(fronts)))
+        ms, reference = (one.mean(f"ms{batch}", metric) for one in (row, full_network(fronts)))
         faster = f"{reference / ms:.2f}" if ms and reference and row.files else ""
         cells.append(Cell(formatting.digits(ms), ms, detail=faster))
     cells.append(Cell(_widths(row)))

@@ -122,7 +122,7 @@ def render(loaded: Loaded, title: str | None = None, folder: Path = Path()) -> s
     return environment.get_template("page.html").render(
         title=title or _default_title(loaded),
         style=style.css_variables() + _dots() + _resource("page.css"),
-        lede=_lede(summary),
+        summary_text=_summary_text(summary),
         alerts=_alerts(summary),
         sections=_sections(summary),
         script=_resource("page.js"),
@@ -201,9 +201,13 @@ def _default_title(loaded: Loaded) -> str:
     return formatting.shorten(", ".join(dict.fromkeys(names)), 80)
 
 
-def _lede(summary: Summary) -> str:
+def _summary_text(summary: Summary) -> str:
     """Describes the runs in one or two sentences."""
-    texts = (_trained(summary), _searched(summary), *map(_front_results.lede, summary.fronts))
+    texts = (
+        _trained(summary),
+        _searched(summary),
+        *map(_front_results.summary_text, summary.fronts),
+    )
     return " ".join(text for text in texts if text)
 
 

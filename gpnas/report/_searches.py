@@ -37,11 +37,11 @@ def shown(run: Run) -> list[str]:
 
 def evaluations(run: Run) -> int:
     """Returns the number of distinct evaluations, or the cost in the search's own unit."""
-    course = (_spent(entry, "evaluation") for entry in formatting.items(run.record, "course"))
-    return max(1, int(_spent(run.record or {}, "evaluations")), *map(int, course))
+    course = (_length_at(entry, "evaluation") for entry in formatting.items(run.record, "course"))
+    return max(1, int(_length_at(run.record or {}, "evaluations")), *map(int, course))
 
 
-def _spent(entry: Mapping[str, Any], evaluations: str) -> float:
+def _length_at(entry: Mapping[str, Any], evaluations: str) -> float:
     """Returns the training steps up to an entry, or the evaluations if nothing is trained."""
     steps = formatting.number(entry, "steps")
     return (formatting.number(entry, evaluations) or 0.0) if steps is None else steps
@@ -56,14 +56,14 @@ def search_unit(run: Run) -> str:
 def best_after(metric: str, run: Run, count: float) -> float | None:
     """Returns a metric of the best of the first `count` evaluations (single objective)."""
     course = formatting.items(run.record, "course")
-    entries = [e for e in course if _spent(e, "evaluation") <= count]
+    entries = [e for e in course if _length_at(e, "evaluation") <= count]
     return formatting.number(entries[-1], "metrics", metric) if entries else None
 
 
 def front_after(run: Run, count: float) -> np.ndarray:
     """Returns the front after `count` evaluations; (points, objectives)."""
     course = formatting.items(run.record, "course")
-    return points_of(run, [e for e in course if _spent(e, "evaluation") <= count])
+    return points_of(run, [e for e in course if _length_at(e, "evaluation") <= count])
 
 
 def points_of(run: Run, entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -160,7 +160,7 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
         cells.append(Cell(str(len(group.runs)), len(group.runs)))
         cells.append(Cell(formatting.significant(wall.mean, 3) if wall else formatting.MISSING))
         rows.append(cells)
-    caption = f"{study}: {formatting.shorten(name, 60)} after so many {search_unit(runs[0])}"
+    caption = f"{study}: {formatting.shorten(name, 60)} by number of {search_unit(runs[0])}"
     alone = all(len(group.runs) == 1 for group in groups)
     note = "One search each: no interval." if alone else "Mean ± half the 95 % interval over seeds."
     note += f" {_protocol(runs[0], name)}"
@@ -243,7 +243,7 @@ def _counts(runs: Sequence[Run]) -> np.ndarray:
 
 def _first(run: Run) -> float:
     course = formatting.items(run.record, "course")
-    return float(np.ceil(_spent(course[0], "evaluation"))) if course else 0.0
+    return float(np.ceil(_length_at(course[0], "evaluation"))) if course else 0.0
 
 
 def _course_of(

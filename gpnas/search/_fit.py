@@ -103,13 +103,7 @@ class _Chunk(NamedTuple):
 def make_programs(
     data: Dataset, rule: SGD, training: Training = CLASSIFICATION
 ) -> CandidatePrograms:
-    """Builds the programs for a data set.
-
-    Args:
-      data: The data set.
-      rule: Weight updates.
-      training: Task of the networks.
-    """
+    """Builds the programs that train networks for a task on a data set."""
     images, labels = jnp.asarray(data.train.inputs), jnp.asarray(data.train.targets)
     run = _make_run(data, rule, training)
     blank = jnp.zeros((1, *data.input_shape))

@@ -24,7 +24,7 @@ class Space(NamedTuple):
       neighbours: `architecture → architectures` at distance one, in a fixed order.
       encode: `architecture → (features,) float64`.
       check: `architecture → None`; raises `UserError` for one outside the space.
-      everything: All architectures in a fixed order; None where they cannot be listed.
+      enumerate_all: All architectures in a fixed order; None where they cannot be listed.
       cost: `architecture → {name: number}`, costs known without training.
       build: `architecture → flax.linen.Module`; None if nothing is trained.
       moves: Mutations by kind, `(architecture, rng) → architecture or None`: "grow" and "cut", if
@@ -40,7 +40,7 @@ class Space(NamedTuple):
     neighbours: Callable[[Any], list[Any]]
     encode: Callable[[Any], np.ndarray]
     check: Callable[[Any], None]
-    everything: Callable[[], Iterator[Hashable]] | None = None
+    enumerate_all: Callable[[], Iterator[Hashable]] | None = None
     cost: Callable[[Any], Mapping[str, float]] = lambda architecture: {}
     build: Callable[[Any], Any] | None = None
     moves: Mapping[str, Callable[[Any, Rng], Any]] = MappingProxyType({})
@@ -70,7 +70,7 @@ def choices(
     starts = np.cumsum([0, *map(len, options)])
     movable = [at for at, row in enumerate(options) if len(row) > 1]
     count = math.prod(map(len, options))
-    everything = (lambda: itertools.product(*options)) if count <= _LISTED else None
+    enumerate_all = (lambda: itertools.product(*options)) if count <= _LISTED else None
 
     def sample(rng: Rng) -> tuple[str, ...]:
         return tuple(row[int(rng.integers(len(row)))] for row in options)
@@ -100,7 +100,7 @@ def choices(
         return code
 
     check = functools.partial(_check_choices, options)
-    return Space(sample, mutate, neighbours, encode, check, everything, cost, build)
+    return Space(sample, mutate, neighbours, encode, check, enumerate_all, cost, build)
 
 
 def _check_options(options: Sequence[Sequence[str]]) -> None:
@@ -120,7 +120,7 @@ def _check_choices(options: Sequence[Sequence[str]], architecture: tuple[str, ..
 
 def size(space: Space) -> float:
     """Returns the number of architectures; inf if they cannot be listed."""
-    return math.inf if space.everything is None else sum(1 for _ in space.everything())
+    return math.inf if space.enumerate_all is None else sum(1 for _ in space.enumerate_all())
 
 
 def encoded(space: Space, architectures: Sequence[Any]) -> np.ndarray:
@@ -156,5 +156,5 @@ def only(space: Space, architectures: Sequence[Any]) -> Space:
 
     return space._replace(
         sample=sample, mutate=mutate, neighbours=neighbours, check=check,
-        everything=lambda: iter(architectures),
+        enumerate_all=lambda: iter(architectures),
     )  # fmt: skip

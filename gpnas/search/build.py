@@ -26,7 +26,7 @@ from gpnas.search._task import DEFAULT, Training, build_training, check_data
 from gpnas.search.spaces import SPACES
 from gpnas.search.strategies import STRATEGIES
 from gpnas.search.training import total_steps, trained
-from gpnas.sections import check_whole
+from gpnas.sections import check_integers
 from gpnas.train import load_data
 
 _GIVEN = ("space", "metric", "objectives")  # by the search, not by the `strategy` section
@@ -76,14 +76,14 @@ def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None
     """
     check_search(settings)
     numbers = {"failures": FAILURES, **settings}
-    check_whole(numbers, {"evaluations": 1, "seed": 0, "failures": 1})
+    check_integers(numbers, {"evaluations": 1, "seed": 0, "failures": 1})
     if is_table(settings["space"]):
         return _on_a_table(settings, settings["space"].removeprefix("table:"))
     return _with_training(settings, folder)
 
 
 def _on_a_table(settings: Mapping[str, Any], name: str) -> Search:
-    check_whole(settings, {"columns": 0})
+    check_integers(settings, {"columns": 0})
     table = load_table(name, settings["columns"])
     objectives, reports = _metrics(settings, table.metrics, table.metrics)
     propose = build_strategy(table.space, objectives, settings["strategy"])
@@ -104,7 +104,7 @@ def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> 
     if make is None:
         raise UserError("space", settings["space"], ", ".join(known))
     check_trained(settings)
-    check_whole(settings, {"steps": 0, "together": 1})
+    check_integers(settings, {"steps": 0, "together": 1})
     network, recipe = settings["network"], settings["training"]
     fields = plugins.check_settings("network", settings["space"], make, network, _FOR_A_SPACE)
     recipe = Recipe(**plugins.check_settings("training", "a search", Recipe, recipe, ()))

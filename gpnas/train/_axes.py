@@ -21,12 +21,12 @@ class Layers(NamedTuple):
     Attributes:
       shapes: Shape of each layer's weights.
       axes: `Axes` by layer, for layers that match `model.axes`.
-      whole: Leaf of each layer.
+      leaf_of: Path of each layer's leaf.
     """
 
     shapes: dict[str, tuple[int, ...]]
     axes: dict[str, Axes]
-    whole: dict[str, str]
+    leaf_of: dict[str, str]
 
 
 def table_of(axes: ConfigDict | Mapping[str, Any]) -> AxesTable:
@@ -72,7 +72,7 @@ def layers_of(params: Any, table: AxesTable) -> Layers:
             names = stacked if at.batch else [path]
             for name in names:
                 found.shapes[name] = tuple(shape[i] for i in own)
-                found.whole[name] = path
+                found.leaf_of[name] = path
                 if tree.lookup(table, path, None) is not None:
                     found.axes[name] = inner
     except (IndexError, ValueError, ZeroDivisionError) as error:

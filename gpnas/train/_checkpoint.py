@@ -139,7 +139,7 @@ def restore(
     """
     found = [step for step in steps(folder) if last is None or step <= last]
     for step in reversed(found):
-        known = _whole(folder, step)
+        known = _intact_digests(folder, step)
         if known is None:
             logging.warning("checkpoint %d is damaged: trying the previous one", step)
             continue
@@ -224,14 +224,14 @@ def _keep_only(folder: pathlib.Path, kept: Collection[int]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _whole(folder: pathlib.Path, step: int) -> dict[str, Any] | None:
+def _intact_digests(folder: pathlib.Path, step: int) -> dict[str, Any] | None:
     """Returns the digest file's content for a step; None if the step is damaged."""
     try:
         known = read_json(_digest_file(folder, step), "resume", "a checkpoint's digest")
-        whole = "digest" in known and known["files"] == _digests(folder / str(step))
+        intact = "digest" in known and known["files"] == _digests(folder / str(step))
     except (KeyError, OSError, UserError):
         return None
-    return known if whole else None
+    return known if intact else None
 
 
 def _describe(state: Any) -> dict[str, str]:

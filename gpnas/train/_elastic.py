@@ -37,7 +37,7 @@ from gpnas.units import (
     without_blocks,
 )
 
-_NEW_UNITS = zlib.crc32(b"newborn")
+_NEW_UNITS = zlib.crc32(b"newborn")  # kept so that random streams do not change
 _SAVES = 0.75  # resize only if the cost falls to this fraction of the current cost
 _PARTS = 8  # parts of a supernet's width: resolution of array widths, bounds the programs
 _LEAST = 2  # units of an array: `discover` finds no units on axes of length 1

@@ -27,7 +27,7 @@ def expected(
     Args:
       method: The method.
       params: Parameters of the network or their shapes.
-      weights: Number of maskable weights.
+      weights: Number of masked weights.
       macs: MACs per image.
       steps: Length of the run.
       images: Number of images in all batches.

@@ -34,7 +34,7 @@ class HostCounters(NamedTuple):
 
     @property
     def density(self) -> float:
-        """Active fraction of the maskable weights."""
+        """Active fraction of the masked weights."""
         return sum(self.active.values()) / max(sum(self.sizes.values()), 1)
 
 

@@ -253,7 +253,7 @@ def _make_method(
         classes=data.num_classes,
         shapes=layers.shapes,
         axes=layers.axes,
-        macs={name: per_weight[path] for name, path in layers.whole.items() if path in per_weight},
+        macs={name: per_weight[p] for name, p in layers.leaf_of.items() if p in per_weight},
         params=network.variables["params"],
         groups=network.groups,
         sizes=supernet.sizes,

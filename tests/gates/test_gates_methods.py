@@ -229,13 +229,13 @@ def test_cut_off_and_taken_up_again(name, step, configure, whole, digits, saved,
 @pytest.mark.parametrize(
     "name", [pytest.param("sparse_vd", marks=pytest.mark.exhaustive), "npn_expand"]
 )
-def test_seeds_in_lanes(name, configure, whole, digits, saved, tmp_path):
+def test_seeds_as_replicas(name, configure, whole, digits, saved, tmp_path):
     folders = [tmp_path / str(seed) for seed in range(2)]
     records = train_replicas([configure(name, seed) for seed in range(2)], folders, digits)
     alone = whole(name)[0]
     assert [record["compilations"] for record in records] == [1, 1]
     assert records[0]["cost"]["density"] == pytest.approx(alone["cost"]["density"], abs=0.05)
-    found = {step: jax.tree.map(np.array, lanes) for step, lanes in saved[folders[0]].items()}
+    found = {step: jax.tree.map(np.array, state) for step, state in saved[folders[0]].items()}
     for replica, (folder, record) in enumerate(zip(folders, records, strict=True)):
         masks = masked_leaves(found[STEPS][replica].masks)
         assert record["cost"]["nonzeros"] == sum(int(m.sum()) for m in masks.values())

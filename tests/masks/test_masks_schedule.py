@@ -80,7 +80,7 @@ def test_alternating_phases_land_where_they_should():
 @pytest.mark.parametrize("lookahead", [0, 100])
 def test_held_changes_at_mask_updates_only(lookahead):
     f = schedule.linear(1.0, 0.1, 0, 900)
-    got, aim = curve(schedule.held(f, 100, lookahead)), curve(f)
+    got, aim = curve(schedule.at_mask_updates(f, 100, lookahead)), curve(f)
     assert (got[:100] == aim[0]).all()
     for update in range(100, 800, 100):
         assert (got[update : update + 100] == aim[update + lookahead]).all()

@@ -166,13 +166,13 @@ def test_one_trace_serves_every_k():
     assert len(traces) == 1
 
 
-def test_vmap_selects_in_each_lane():
+def test_vmap_selects_in_each_row():
     scores = jax.random.normal(KEY, (5, N)).at[:, ::3].set(0.0)
     k = jnp.array([0, 7, 30, 50, N])
     keys = jax.random.split(KEY, 5)
-    lanes = jax.vmap(select.exact_top_k)(scores, k, keys)
+    batched = jax.vmap(select.exact_top_k)(scores, k, keys)
     for i in range(5):
-        np.testing.assert_array_equal(lanes[i], top_k(scores[i], k[i], keys[i]))
+        np.testing.assert_array_equal(batched[i], top_k(scores[i], k[i], keys[i]))
 
 
 @pytest.mark.parametrize("over", [False, True])

@@ -242,7 +242,7 @@ def test_full_masks_and_their_leaves():
     assert not is_weight("w", jnp.ones((2, 2), jnp.int32)) and not is_weight("b", jnp.ones(2))
 
 
-def test_put_is_the_inverse_of_maskable():
+def test_update_leaves_is_the_inverse_of_masked_leaves():
     masks = init_masks(PARAMS)
     other = {K1: jnp.zeros((6, 3), bool)}
     new = update_leaves(masks, other)

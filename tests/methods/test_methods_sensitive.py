@@ -142,7 +142,7 @@ def test_resumed_across_a_cut(whole, digits, all_saves, stop_at, tmp_path):
 
 
 @pytest.mark.slow
-def test_lanes(whole, digits, tmp_path):
+def test_replicas(whole, digits, tmp_path):
     alone = whole("lobster")[0]
     configs = [config_of("lobster", seed=seed) for seed in (0, 1)]
     records = train_replicas(configs, [tmp_path / "0", tmp_path / "1"], digits)

@@ -211,7 +211,7 @@ def test_a_search_of_any_length(tmp_path, field, count):
     course = [{"evaluation": count, "metrics": {"error": 1.0, "size": 2.0}}]
     for changed in ({field: count}, {"course": course}):
         path.write_text(json.dumps(SEARCH | changed) + "\n")
-        assert "hypervolume after so many" in _shown([path])
+        assert "hypervolume by number of" in _shown([path])
 
 
 def test_faults_of_many_lines_are_one_note(make, small, tmp_path):

@@ -52,7 +52,7 @@ def test_page_and_table_show_searches(tmp_path):
     names = [spec.name for spec in figures(summarise(found))]
     assert names == ["search_s", "found_s"]
     page = report.render(found)
-    assert page.count("<svg") == 6 and "test after so many evaluations" in page
+    assert page.count("<svg") == 6 and "test by number of evaluations" in page
     report.write(found, tmp_path / "r.html", figures_dir=tmp_path / "figures")
     assert (tmp_path / "figures" / "search_s.png").stat().st_size > 10_000
 
@@ -74,7 +74,7 @@ def test_several_objectives_have_a_hypervolume(tmp_path):
     np.testing.assert_allclose(shares, [[0, 0, 0], [0, 0.25, 1]])
     names = [spec.name for spec in figures(summarise(found))]
     assert names == ["search_s", "fronts_s", "found_s"]
-    assert "hypervolume after so many evaluations" in report.text_table(found)
+    assert "hypervolume by number of evaluations" in report.text_table(found)
 
 
 def test_an_edge_for_each_operation_but_none():
@@ -120,7 +120,7 @@ def test_what_is_spent_may_be_counted_in_another_unit(tmp_path):
     one = record("a", 0, rows) | {"unit": "epochs", "evaluations": 4000}
     found = loaded(tmp_path, one)
     assert _searches.search_unit(found.runs[0]) == "epochs"
-    assert "test after so many epochs" in report.render(found)
+    assert "test by number of epochs" in report.render(found)
 
 
 def searched(count, metrics=("error", "test"), **changes):

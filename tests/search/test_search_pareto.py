@@ -42,7 +42,7 @@ def test_the_archive_leaves_out_what_is_beaten_repeated_or_not_evaluated():
 
 
 def test_nsga2_finds_more_of_the_front_than_random():
-    listed = [Trial(i, a) for i, a in enumerate(SPACE.everything())]
+    listed = [Trial(i, a) for i, a in enumerate(SPACE.enumerate_all())]
     everything = [trial._replace(metrics=error(trial)) for trial in listed]
     front = {tuple(p) for p in points(archive(everything, ("error", "size")), ("error", "size"))}
 

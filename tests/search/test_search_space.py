@@ -32,7 +32,7 @@ def test_a_mutation_is_a_neighbour(options, seed):
 @given(OPTIONS)
 def test_codes_tell_all_architectures_apart(options):
     space = choices(options)
-    listed = list(space.everything())
+    listed = list(space.enumerate_all())
     codes = np.stack([space.encode(architecture) for architecture in listed])
     assert codes.shape == (np.prod([len(row) for row in options]), sum(map(len, options)))
     assert (codes.sum(1) == len(options)).all()
@@ -88,7 +88,7 @@ def test_a_table_of_the_users_own(tmp_path, name):
 def test_a_table_with_gaps(tmp_path, name):
     rows = [f"{a},{b},{(a - 3) ** 2 + (b - 2) ** 2}" for a in range(6) for b in range(6) if a != b]
     table = load_table(write(tmp_path, "\n".join(["a,b,error", *rows])), 2)
-    assert len(list(table.space.everything())) == 30
+    assert len(list(table.space.enumerate_all())) == 30
     trials = search(STRATEGIES[name](table.space, **METRIC.get(name, {})), table.evaluate, 25, 0)
     assert len({t.architecture for t in trials}) == 25
     for trial in trials:
@@ -98,7 +98,7 @@ def test_a_table_with_gaps(tmp_path, name):
 @given(OPTIONS, st.integers(0, 2**32 - 1))
 def test_a_space_with_holes(options, seed):
     whole, rng = choices(options), np.random.default_rng(seed)
-    listed = list(whole.everything())
+    listed = list(whole.enumerate_all())
     kept = [a for i, a in enumerate(listed) if i in (0, len(listed) - 1) or rng.random() < 0.5]
     space = only(whole, kept)
     architecture = space.sample(rng)

@@ -101,13 +101,13 @@ def test_sooner_at_the_optimum_than_random(name):
 @pytest.mark.parametrize("name", ["random", "lanas", "local"])
 def test_a_space_can_be_exhausted(name):
     trials = search(strategy(name), error, SIZE, seed=0)
-    assert {t.architecture for t in trials} == set(SPACE.everything())
+    assert {t.architecture for t in trials} == set(SPACE.enumerate_all())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_spaces_that_cannot_be_listed(name):
-    trials = search(strategy(name, SPACE._replace(everything=None)), error, 40, seed=0)
+    trials = search(strategy(name, SPACE._replace(enumerate_all=None)), error, 40, seed=0)
     assert len({(t.architecture, t.budget) for t in trials}) == 40
 
 
@@ -142,7 +142,7 @@ def test_lemonade_has_children_of_the_front():
 
 def test_lemonade_prefers_where_the_front_is_thin():
     crowd = [Trial(i, ("a", "a", "b", "c"), {"error": 1.0, "size": 3.0}) for i in range(30)]
-    near = [a for a in SPACE.everything() if size(a)["size"] == 3]
+    near = [a for a in SPACE.enumerate_all() if size(a)["size"] == 3]
     crowd = [trial._replace(architecture=near[i % len(near)]) for i, trial in enumerate(crowd)]
     lone = Trial(30, ("d", "d", "d", "c"), {"error": 0.5, "size": 11.0})
 

@@ -159,7 +159,7 @@ def test_dropout_drops_in_training_only_and_differs_from_step_to_step(config, di
 
 
 @pytest.mark.slow
-def test_dropout_goes_on_to_the_same_bits(config, digits, tmp_path, saved, stop_at):
+def test_dropout_resumes_bit_identically(config, digits, tmp_path, saved, stop_at):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     own = config("Drop", name="gmp", density=0.3, every=5)
     train(own, whole, digits)
@@ -172,7 +172,7 @@ def test_dropout_goes_on_to_the_same_bits(config, digits, tmp_path, saved, stop_
 
 
 @pytest.mark.slow
-def test_lanes_draw_what_each_alone_draws(config, digits, tmp_path):
+def test_replicas_draw_the_same_numbers_as_each_alone(config, digits, tmp_path):
     configs = [config("Drop"), config("Drop")]
     configs[1].seed = 1
     for one in configs:

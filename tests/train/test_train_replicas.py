@@ -29,7 +29,7 @@ def seeds(tiny):
 
 @pytest.fixture(scope="module")
 def together(seeds, digits, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lanes")
+    folder = tmp_path_factory.mktemp("replicas")
     return train_replicas(seeds(3, 4, 5), [folder / str(i) for i in range(3)], digits)
 
 
@@ -52,7 +52,7 @@ def test_as_alone(together, seeds, digits, tmp_path):
             assert abs(record["metrics"][name] - error) < 6
 
 
-def test_lanes_differ(together):
+def test_replicas_differ(together):
     layers = [json.dumps(record["layers"]) for record in together]
     errors = [record["metrics"]["val_error_last"] for record in together]
     assert len(set(layers)) == 3 or len(set(errors)) == 3

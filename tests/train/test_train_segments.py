@@ -167,8 +167,8 @@ def test_a_mask_update_waits_for_no_loop_but_its_own(plan_of, digits, monkeypatc
 
     stacked = jax.eval_shape(lambda s: jax.tree.map(lambda x: jnp.stack([x, x]), s), state)
     stacked = dataclasses.replace(stacked, step=state.step)
-    lanes = jax.vmap(body, (None, _REPLICA_AXES, None, None, None, None))
-    many = jax.make_jaxpr(lanes)(0, stacked, *args[1:5])
+    replicas = jax.vmap(body, (None, _REPLICA_AXES, None, None, None, None))
+    many = jax.make_jaxpr(replicas)(0, stacked, *args[1:5])
     assert named(many, "cond") >= 1  # not a `select`, which would do both
 
 

@@ -265,7 +265,7 @@ def test_a_record_of_another_shape_is_one_line(change, run):
 
 @pytest.mark.slow
 def test_the_record_says_which_checkpoint_is_its_own(short, digits, tmp_path, stop_at, finished):
-    """Seeds 0 and 1 were begun in lanes; then 0 was finished alone."""
+    """Seeds 0 and 1 were begun as replicas; then 0 was finished alone."""
     folders = [tmp_path / "0", tmp_path / "1"]
     with stop_at(20):
         train_replicas([short(), short(seed=1)], folders, digits)
@@ -280,7 +280,7 @@ def test_the_record_says_which_checkpoint_is_its_own(short, digits, tmp_path, st
 
 
 @pytest.mark.slow
-def test_every_lane_finds_its_checkpoint(short, digits, tmp_path):
+def test_every_replica_finds_its_checkpoint(short, digits, tmp_path):
     folders = [tmp_path / "0", tmp_path / "1"]
     records = train_replicas([short(), short(seed=1)], folders, digits)
     assert [r["checkpoints"] for r in records] == ["checkpoints-0-1", "../0/checkpoints-0-1"]

@@ -1,4 +1,4 @@
-"""Arms: coupled growth and pruning, its ablations, and rivals at equal training FLOPs."""
+"""Arms: coupled growth and pruning, its ablations, and baselines at equal training FLOPs."""
 
 import functools
 from collections.abc import Callable
@@ -26,7 +26,7 @@ RUN: dict[str, Any] = {
     },
 }
 OURS = "development"
-_RIVALS = "experiments.studies.coupling"
+_PACKAGE = "experiments.studies.coupling"
 
 
 class Arm(NamedTuple):
@@ -45,7 +45,7 @@ class Arm(NamedTuple):
 
 
 def _own(function: str, **fields: Any) -> Callable[[], ConfigDict]:
-    return lambda: base(name=f"{_RIVALS}.{function}", density=0.02, every="auto", **fields)
+    return lambda: base(name=f"{_PACKAGE}.{function}", density=0.02, every="auto", **fields)
 
 
 #: Arms with a given density, by name.

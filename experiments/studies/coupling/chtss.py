@@ -79,7 +79,8 @@ def chtss(
 
     transform = MaskTransform(init_fn, update_fn)
     return Method(
-        every_(between(transform, 1, stop + 1), every), Forecast(schedule.held(curve, every))
+        every_(between(transform, 1, stop + 1), every),
+        Forecast(schedule.at_mask_updates(curve, every)),
     )
 
 

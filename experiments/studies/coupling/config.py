@@ -1,4 +1,4 @@
-"""Does coupling help weights? Development, its ablations and rivals at equal FLOPs.
+"""Does coupling help weights? Development, its ablations and baselines at equal FLOPs.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, five densities, 20 paired seeds. The weight decay of each
 arm was chosen by `coupling_tuning` at 5, 2 and 1 %, and by `coupling_tuning_sparsest` at 0.5 and

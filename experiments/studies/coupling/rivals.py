@@ -1,4 +1,4 @@
-"""Rivals that are not in the library: MEST, and other scores on development's curve."""
+"""Baselines that are not in the library: MEST, and other scores on development's curve."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -54,7 +54,7 @@ def mest(
         every=every,
         stop=stop + 1,
     )
-    return Method(transform, Forecast(schedule.held(curve, every)))
+    return Method(transform, Forecast(schedule.at_mask_updates(curve, every)))
 
 
 def senn(

@@ -1,4 +1,4 @@
-"""Errors of all arms by density, chosen settings, and development against its rivals."""
+"""Errors of all arms by density, chosen settings, and development against its baselines."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -103,14 +103,14 @@ def gap_table(records: Sequence[Record]) -> Table:
     """Tabulates development minus each arm of equal training FLOPs, paired by seed.
 
     The last columns are the primary comparison: the area under the error over log density, divided
-    by its range, with p of the paired t-test, corrected for the number of rivals by Holm's method.
+    by its range, with p of the paired t-test, corrected for the number of comparisons by Holm.
 
     Args:
       records: Records of `coupling`.
     """
     densities = densities_asked(records)
-    rivals = [name for name in MATCHED if any(record["arm"] == name for record in records)]
-    gaps = {name: _area_gap(records, name, densities) for name in rivals}
+    baselines = [name for name in MATCHED if any(record["arm"] == name for record in records)]
+    gaps = {name: _area_gap(records, name, densities) for name in baselines}
     corrected = holm({name: p_value(gap) for name, gap in gaps.items() if gap})
     columns = [
         Column("development minus", numeric=False),
@@ -119,7 +119,7 @@ def gap_table(records: Sequence[Record]) -> Table:
         Column("p, Holm"),
     ]
     rows = []
-    for name in rivals:
+    for name in baselines:
         cells = [_gap_text(_gap(records, name, density)) for density in densities]
         p = f"{corrected[name]:.2g}" if name in corrected else "–"
         rows.append([Cell(text) for text in (name, *cells, _gap_text(gaps[name]), p)])

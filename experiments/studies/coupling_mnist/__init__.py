@@ -1,4 +1,4 @@
-"""Development and its nearest rivals on MNIST, at five densities."""
+"""Development and its nearest baselines on MNIST, at five densities."""
 
 import functools
 

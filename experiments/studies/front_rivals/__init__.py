@@ -1,4 +1,4 @@
-"""The front of one run against searches, pruning or growing only, and other rivals."""
+"""The front of one run against searches, pruning or growing only, and other baselines."""
 
 import pathlib
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from experiments.studies.front_rivals.tables import (
     PRUNING,
     SIX,
     WIDTHS,
+    baselines_figure,
     difference_table,
     error_table,
     found_by_arm,
-    rivals_figure,
 )
 from experiments.studies.study import Section, Study, records
 from gpnas.records import read_lines
@@ -50,7 +50,7 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     if len(alone) == 2:
         own = sorted(next(iter(alone[SIX].values())).errors, reverse=True)
         tables.append(difference_table(alone, SIX, own, reference))
-    figure = rivals_figure(rows, levels, max(record["budget"] for record in found))
+    figure = baselines_figure(rows, levels, max(record["budget"] for record in found))
     return {"front_rivals": Section(tables, [figure])}
 
 

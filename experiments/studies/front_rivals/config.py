@@ -13,7 +13,7 @@ from experiments.studies.front.config import get_config as front_study
 
 
 def get_config() -> ConfigDict:
-    """Returns the rivals, their seeds, and their training settings."""
+    """Returns the baselines, their seeds, and their training settings."""
     config = front_study()
     config.study = "front_rivals"
     config.arms = (

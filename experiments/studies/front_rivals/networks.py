@@ -1,4 +1,4 @@
-"""Common parts of the rivals: configs of their runs, and fields of a network."""
+"""Common parts of the baselines: configs of their runs, and fields of a network."""
 
 import pathlib
 from collections.abc import Mapping, Sequence

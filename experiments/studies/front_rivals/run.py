@@ -1,4 +1,4 @@
-"""Runs of the study: each rival of the front, at learning rates chosen by the tuning seeds."""
+"""Runs of the study: each baseline of the front, at learning rates chosen by the tuning seeds."""
 
 import itertools
 import pathlib

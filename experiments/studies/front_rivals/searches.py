@@ -77,14 +77,14 @@ def run_search(context: Context, arm: str, seed: int, budget: float) -> dict[str
     history = storage.work(
         kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
         plan.evaluations, seed,
-        lambda past: spent(context, past) > flops or context.options.stopped(),
+        lambda past: total_flops(context, past) > flops or context.options.stopped(),
     )  # fmt: skip
-    if spent(context, history) <= flops or context.options.stopped():
+    if total_flops(context, history) <= flops or context.options.stopped():
         return None
     return _found(context, history, flops, seed)
 
 
-def spent(context: Context, history: History) -> float:
+def total_flops(context: Context, history: History) -> float:
     """Returns the training FLOPs of a history, without those of parents' outputs for
     distillation."""
     trials = [trial for trial in evaluated(history) if trial.repeats is None]
@@ -93,7 +93,9 @@ def spent(context: Context, history: History) -> float:
 
 def _found(context: Context, history: History, budget: float, seed: int) -> dict[str, Any]:
     """Trains the best networks of a search's beginning from scratch; a level may have none."""
-    count = next(n for n in range(len(history), 0, -1) if spent(context, history[:n]) <= budget)
+    count = next(
+        n for n in range(len(history), 0, -1) if total_flops(context, history[:n]) <= budget
+    )
     past = evaluated(history[:count])
     whole = context.costs.macs(context.costs.whole)
     networks = []
@@ -107,6 +109,6 @@ def _found(context: Context, history: History, budget: float, seed: int) -> dict
     return {
         "evaluations": len({trial.architecture for trial in past}),
         "networks": networks,
-        "train_flops": spent(context, history[:count]),
+        "train_flops": total_flops(context, history[:count]),
         "retrain_flops": sum(one["train_flops"] for one in networks),
     }

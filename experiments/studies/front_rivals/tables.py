@@ -1,4 +1,4 @@
-"""Tables and a figure of errors, training FLOPs and hypervolumes of the front and its rivals."""
+"""Tables and a figure of errors, training FLOPs and hypervolumes of the front and its baselines."""
 
 import functools
 import math
@@ -53,7 +53,7 @@ def found_by_arm(fronts: Mapping[str, Mapping[int, Mapping[str, Any]]], records:
 
     Args:
       fronts: Records of fronts by row and seed.
-      records: Records of the rivals, at the chosen settings.
+      records: Records of the baselines, at the chosen settings.
     """
     dense = next(iter(fronts[FRONT].values()))["train_flops_dense"]
     rows: dict[str, dict[int, Found]] = {
@@ -103,7 +103,7 @@ def error_table(rows: Rows, levels: Sequence[float], reference: float) -> Table:
         " one dense training as long as the main run of the front; and from scratch: of the"
         " networks that a search found, retrained."
     )
-    return Table("Test error in % beside rivals", columns, cells, [note])
+    return Table("Test error in % beside baselines", columns, cells, [note])
 
 
 def difference_table(rows: Rows, against: str, levels: Sequence[float], reference: float) -> Table:
@@ -130,7 +130,7 @@ def difference_table(rows: Rows, against: str, levels: Sequence[float], referenc
     return Table(f"Against {against}, seed by seed", columns, cells, [note])
 
 
-def rivals_figure(rows: Rows, levels: Sequence[float], budget: float) -> FigureSpec:
+def baselines_figure(rows: Rows, levels: Sequence[float], budget: float) -> FigureSpec:
     """Plots mean errors against MACs; for searches, with one budget."""
     rows = {n: own for n, own in rows.items() if "×" not in n or n.endswith(_of_budget(budget))}
     text = "; ".join(
@@ -143,7 +143,7 @@ def rivals_figure(rows: Rows, levels: Sequence[float], budget: float) -> FigureS
         "Mean test error of the networks at each level of MACs, relative to the whole network's."
         " Lower left is better. A number with × is a budget in training FLOPs of one front."
     )
-    return FigureSpec("front_rivals", "The front and its rivals", caption, [panel])
+    return FigureSpec("front_rivals", "The front and its baselines", caption, [panel])
 
 
 def _draw(rows: Rows, levels: Sequence[float], ax: Axes) -> None:

@@ -21,7 +21,7 @@ from gpnas.methods import dense
 from gpnas.models import Model
 from gpnas.provenance import provenance
 from gpnas.records import append_line, read_lines, records_path
-from gpnas.sections import check_whole
+from gpnas.sections import check_integers
 from gpnas.train import TrainState, make_step, state_of, task
 from gpnas.units import grow
 
@@ -96,7 +96,7 @@ matching = functools.partial(study.matching, same=_SAME)
 
 
 def _check(config: ConfigDict) -> None:
-    check_whole(config, _LIMITS)
+    check_integers(config, _LIMITS)
     if config.start >= config.width:
         raise UserError("start", config.start, f"less than the width, {config.width}")
     if not config.learning_rate > 0:

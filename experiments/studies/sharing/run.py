@@ -33,7 +33,7 @@ from gpnas.errors import UserError
 from gpnas.records import append_line, read_lines, records_path
 from gpnas.search import BenchmarkTable, load_table
 from gpnas.search.record import describe_search, naming
-from gpnas.sections import check_section, check_whole
+from gpnas.sections import check_integers, check_section
 from gpnas.train import load_data, percent
 
 _LIMITS = {"architectures": 40, "seeds": 1, "channels": 1, "cells": 1, "batch": 2, "steps": 1,
@@ -94,7 +94,7 @@ def check(config: ConfigDict) -> None:
       UserError: If one is invalid.
     """
     check_section(config, get_config(), source="experiments/studies/sharing/config.py")
-    check_whole(config, _LIMITS)
+    check_integers(config, _LIMITS)
     if not 0 < config.learning_rate < math.inf:
         raise UserError("learning_rate", config.learning_rate, "a number above 0")
     for name in config.methods:

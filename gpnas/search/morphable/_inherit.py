@@ -58,7 +58,7 @@ def inherit(
     values, kept = [], []
     for path, leaf in _leaves(fresh):
         _, layer, *rest = tree.path_name(path).split("/")
-        move = moves.get(layer, _whole)
+        move = moves.get(layer, _addition_weight)
         value, same = move("/".join(rest), np.asarray(leaf), known.get(tree.path_name(path)))
         values.append(jnp.asarray(value))
         kept.append(jnp.asarray(np.broadcast_to(same, value.shape)))
@@ -106,7 +106,9 @@ def _moves(new: Architecture, found: channels.Channels) -> dict[str, _Move]:
     return copied | {names[i]: _init_identity(picks) for i, picks in found.picks.items()}
 
 
-def _whole(name: str, fresh: np.ndarray, old: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _addition_weight(
+    name: str, fresh: np.ndarray, old: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Transfers the weight of an addition."""
     del name
     return (np.zeros_like(fresh), np.array(False)) if old is None else (old, np.array(True))

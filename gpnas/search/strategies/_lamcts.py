@@ -72,7 +72,7 @@ def lamcts(
         root = grown(tuple((t.architecture, value(t, metric)) for t in trials[:used]))
         pool, codes, free, _ = candidates([t.architecture for t in trials], old, rng)
         rows = np.flatnonzero(free)
-        if space.everything:
+        if space.enumerate_all:
             rows = rng.choice(rows, min(draws, rows.size), replace=False)
         else:  # duplicates are possible
             rows = np.sort([*{pool[row]: row for row in rows[::-1]}.values()]).astype(int)

@@ -99,7 +99,7 @@ def make_candidates(space: Space, draws: int) -> Callable[..., tuple]:
       A function that returns the candidates, their codes, (candidates,) bool for new ones, and the
       codes of the evaluated architectures.
     """
-    listed = list(space.everything()) if space.everything else []
+    listed = list(space.enumerate_all()) if space.enumerate_all else []
     codes = encoded(space, listed) if listed else None
     places = {architecture: row for row, architecture in enumerate(listed)}
 

@@ -45,15 +45,15 @@ def lemonade(
         front = pareto.archive(trials, objectives)
         prices = [_prices(space, trial.architecture, objectives) for trial in front]
         parents = _drawn(front, _rarity(prices, prices, kde), children, rng)
-        born = [
+        offspring = [
             (unseen(functools.partial(space.mutate, parent.architecture, rng), old), parent.number)
             for parent in parents
         ]
-        for child in born:
+        for child in offspring:
             if not _has_prices(space, child[0]):  # its evaluation fails with the reason
                 return Proposal(*child)
-        places = [_prices(space, architecture, objectives) for architecture, _ in born]
-        chosen = _drawn(born, _rarity(places, prices, kde), 1, rng)[0]
+        places = [_prices(space, architecture, objectives) for architecture, _ in offspring]
+        chosen = _drawn(offspring, _rarity(places, prices, kde), 1, rng)[0]
         return Proposal(*chosen)
 
     return after_random(space, first, choose)

@@ -11,7 +11,7 @@ OPTIONS = [[str(i) for i in range(6)]] * 2
 
 def small_table():
     space = choices(OPTIONS)
-    rows = {architecture: row for row, architecture in enumerate(space.everything())}
+    rows = {architecture: row for row, architecture in enumerate(space.enumerate_all())}
     return BenchmarkTable(space, rows, {"cifar10_test": np.arange(len(rows), dtype=float)})
 
 

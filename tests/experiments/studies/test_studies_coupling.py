@@ -1,4 +1,4 @@
-"""The study of coupling: rivals of its own, equal training FLOPs, and what its tables say."""
+"""The study of coupling: baselines of its own, equal training FLOPs, and what its tables say."""
 
 import itertools
 
@@ -119,7 +119,7 @@ def test_the_choice_is_the_least_mean_validation_error():
     assert rows[0] == ["GMP", "11.50", "10.50 ←", "12.50"]
 
 
-def test_development_against_its_rivals():
+def test_development_against_its_baselines():
     noise = (0.0, 0.1, -0.1, 0.05)
     found = [
         record(arm, seed, density, 12 + 100 * density + worse + noise[seed] * (worse > 0))

@@ -11,7 +11,7 @@ _MANY = 24
 _SLOWER = 2.0
 
 
-def lanes_ratio(options: Options) -> Measurement:
+def replicas_ratio(options: Options) -> Measurement:
     """Seeds per hour, five replicas over one after another, for a tiny network and LeNet-300.
 
     The tiny network has widths 32 and 16 and trains on the digits. Both use the program of
@@ -27,7 +27,7 @@ def lanes_ratio(options: Options) -> Measurement:
             config.model.widths = (32, 16)
         taken = interleave(
             {
-                "lanes": trained(config, data, steps, _SEEDS),
+                "replicas": trained(config, data, steps, _SEEDS),
                 "one seed": trained(config, data, steps),
             },
             rounds,
@@ -38,22 +38,22 @@ def lanes_ratio(options: Options) -> Measurement:
         details[name] = found | {
             "ratio": _SEEDS * one / together,
             "seeds_per_hour": {
-                "lanes": round(_SEEDS * 3.6e6 / (together * run_of)),
+                "replicas": round(_SEEDS * 3.6e6 / (together * run_of)),
                 "one after the other": round(3.6e6 / (one * run_of)),
             },
         }
     value = details["tiny"]["ratio"]
     return Measurement(
-        "lanes_ratio", value, "seeds an hour, in lanes / in turn", "> 1", value > 1, details
+        "replicas_ratio", value, "seeds an hour, as replicas / in turn", "> 1", value > 1, details
     )
 
 
-def lanes_loop_ratio(options: Options) -> Measurement:
-    """Time of a run of 24 replicas over 24 lanes of a plain loop, LeNet-300, ten epochs.
+def replicas_loop_ratio(options: Options) -> Measurement:
+    """Time of a run of 24 replicas over a plain loop of 24 replicas, LeNet-300, ten epochs.
 
     The time of gpnas includes the same parts as in `loop_ratio`: masks, logs, evaluations,
     checkpoints and records of each seed. The plain loop runs each epoch as one compiled program of
-    all lanes, with the same evaluations.
+    all replicas, with the same evaluations.
     """
     data, seeds = fashion_mnist(options), 3 if options.fast else _MANY
     config = options.configs["development"]()
@@ -69,7 +69,8 @@ def lanes_loop_ratio(options: Options) -> Measurement:
         taken["plain"].append(seconds_of(plain))
     value = ratio(taken, "gpnas", "plain")
     return Measurement(
-        "lanes_loop_ratio", value, f"whole run of {seeds} seeds / compiled scan of {seeds} lanes",
+        "replicas_loop_ratio", value,
+        f"whole run of {seeds} seeds / compiled scan of {seeds} replicas",
         f"≤ {_SLOWER}", value <= _SLOWER,
         {"seeds": seeds, "epochs": config.train.epochs, "images": data.name} | summary(taken),
     )  # fmt: skip
