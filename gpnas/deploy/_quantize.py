@@ -5,24 +5,23 @@ import tempfile
 
 import numpy as np
 
+_BATCH = 100  # images per call in calibration
 
-def quantize(
-    source: pathlib.Path, path: pathlib.Path, images: np.ndarray, batch: int = 100
-) -> None:
+
+def quantize(source: pathlib.Path, path: pathlib.Path, images: np.ndarray) -> None:
     """Writes an int8 ONNX file with per-channel weights and calibrated activation ranges.
 
     Args:
       source: A float32 file from `to_onnx`.
       path: File to write.
       images: (n, height, width, channels) pixels for calibration, none of them test images.
-      batch: Images per call.
     """
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    starts = range(0, len(images), batch)
-    parts = ({"images": np.asarray(images[i : i + batch], np.float32)} for i in starts)
+    starts = range(0, len(images), _BATCH)
+    parts = ({"images": np.asarray(images[i : i + _BATCH], np.float32)} for i in starts)
 
     class Calibration(quantization.CalibrationDataReader):
         """onnxruntime requires a class."""

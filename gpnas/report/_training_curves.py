@@ -28,6 +28,7 @@ MAX_ARMS = 12
 MAX_LINES = 7
 MAX_LAYERS = 6
 MAX_UNFINISHED = 6
+_TITLE_WIDTH = 34  # characters of a panel's title
 _OVERLAY = 8
 
 
@@ -287,10 +288,10 @@ def _largest(group: Group, names: Sequence[str]) -> list[str]:
     return [name for name in names if name in kept]
 
 
-def _layer_title(arm: str, path: str, width: int = 34) -> str:
+def _layer_title(arm: str, path: str) -> str:
     """Returns arm and layer; long paths are cut at the start."""
     path = path if len(path) <= 22 else "…" + path[-21:]
-    return f"{formatting.shorten(arm, width - len(path))} · {path}"
+    return f"{formatting.shorten(arm, _TITLE_WIDTH - len(path))} · {path}"
 
 
 def _left_out(summary: Summary, shown: Sequence[Series], why: str) -> str:

@@ -129,12 +129,12 @@ def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], list[float]
 
 
 @reached(KEPT)
-def wait_for_stale_trials(study: optuna.Study, grace: int = GRACE) -> int:
+def wait_for_stale_trials(study: optuna.Study) -> int:
     """Waits until the trials of dead workers are requeued; returns their number."""
     running = (optuna.trial.TrialState.RUNNING,)
     left = len(study.get_trials(deepcopy=False, states=running))
     if left:
-        time.sleep(grace + 1)
+        time.sleep(GRACE + 1)
         give_back_stale_trials(study)
     return left
 

@@ -12,6 +12,7 @@ from gpnas.data import Dataset, Split, standardize
 from gpnas.train._plan import Plan
 from gpnas.train._step import Metrics
 
+_BATCH = 1000  # examples
 _MOST_CLASSES = 100  # largest number of classes for which predictions are kept
 BYTES = 1 << 28  # largest size of the examples on the device at once
 
@@ -19,10 +20,8 @@ BYTES = 1 << 28  # largest size of the examples on the device at once
 Evaluated = tuple[dict[str, float], np.ndarray | None]
 
 
-def make_predict_all(
-    plan: Plan, data: Dataset, batch: int = 1000
-) -> Callable[[list, Split], list[Evaluated]]:
-    """Builds `([variables], split) → [(metrics, classes)]`, see `Program`.
+def make_predict_all(plan: Plan, data: Dataset) -> Callable[[list, Split], list[Evaluated]]:
+    """Builds `([variables], split) → [(metrics, classes)]`: see `Program.predict_all`.
 
     All networks are evaluated in one program and one transfer, or in one per part of a large split.
     Where loops are slow (`plan.loop` is "steps"), each batch is one call.
@@ -51,7 +50,7 @@ def make_predict_all(
         return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(networks))]
 
     def predict_all(networks: list, split: Split) -> list[Evaluated]:
-        parts = [part_sums(networks, batches) for batches in _batches(split, batch)]
+        parts = [part_sums(networks, batches) for batches in _batches(split, _BATCH)]
         found = jax.tree.map(lambda *x: np.concatenate(x), *parts)
         return [
             (

@@ -27,6 +27,9 @@ from gpnas.train._state import TrainState, state_digest
 from gpnas.train._workdir import keep_written
 from gpnas.units import network_cost
 
+_FILTERS = 16  # largest number of units in receptive.npz
+_PAIRS = 10  # largest number of pairs of class and prediction in mistakes.npz
+_EXAMPLES = 6  # largest number of images per pair
 _IMAGE_SIDE = 64  # pixels; side of the images in mistakes.npz
 
 
@@ -96,7 +99,7 @@ def layers_of(masks: Any) -> list[dict[str, Any]]:
     return [leaf._asdict() | {"shape": list(leaf.shape)} for leaf in summary.layers(masks)]
 
 
-def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int = 16) -> None:
+def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path) -> None:
     """Writes the receptive fields of a fully connected first layer.
 
     `live` (height, width) float32 is the number of active weights per pixel; `filters` (units,
@@ -114,16 +117,14 @@ def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path, most: int
     weights = np.where(mask, params, 0)
     height, width, channels = plan.inputs.shape
     live = mask.sum(1).reshape(height, width, channels).sum(2)
-    busiest = np.argsort(-mask.sum(0), kind="stable")[:most]
+    busiest = np.argsort(-mask.sum(0), kind="stable")[:_FILTERS]
     filters = weights[:, busiest].T.reshape(-1, height, width, channels).sum(3)
     content = io.BytesIO()
     np.savez_compressed(content, live=live.astype(np.float32), filters=filters.astype(np.float32))
     write_bytes(path, content.getvalue())
 
 
-def write_mistakes(
-    data: Dataset, predicted: np.ndarray, path: pathlib.Path, pairs: int = 10, examples: int = 6
-) -> None:
+def write_mistakes(data: Dataset, predicted: np.ndarray, path: pathlib.Path) -> None:
     """Writes the test images of the most confused classes.
 
     `images` uint8 (n, height, width, channels), large ones subsampled; `classes` and `predicted`
@@ -134,8 +135,6 @@ def write_mistakes(
       data: The data set with the test images.
       predicted: (examples,) predicted class of each test image.
       path: Path of the file.
-      pairs: Largest number of pairs of class and prediction; those with the most images first.
-      examples: Largest number of images per pair.
     """
     if data.fields.inputs != "image" or data.input_shape[2] not in (1, 3):
         return
@@ -145,8 +144,8 @@ def write_mistakes(
         return
     both = np.stack([classes[wrong], predicted[wrong]], axis=1)
     found, of_pair, counts = np.unique(both, axis=0, return_inverse=True, return_counts=True)
-    most = np.argsort(-counts, kind="stable")[:pairs]
-    chosen = np.concatenate([wrong[of_pair == pair][:examples] for pair in most])
+    most = np.argsort(-counts, kind="stable")[:_PAIRS]
+    chosen = np.concatenate([wrong[of_pair == pair][:_EXAMPLES] for pair in most])
     step = -(-max(data.input_shape[:2]) // _IMAGE_SIDE)
     content = io.BytesIO()
     np.savez_compressed(
