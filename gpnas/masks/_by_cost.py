@@ -10,7 +10,7 @@ from gpnas.masks.allocate import Group
 from gpnas.masks.select import Select, exact_top_k_each
 from gpnas.masks.tree import Leaves, total
 
-#: For each group k (a number of weights, or their cost) and a random key.
+#: `{group: (k, key)}`: k is the number or total cost of the weights to select; key breaks ties.
 Wanted = Mapping[Group, tuple[jax.Array, jax.Array]]
 
 

@@ -215,7 +215,7 @@ def _float(x: Any) -> jax.Array:
 
 
 def part_of(density: jax.Array, size: int) -> jax.Array:
-    """Returns () int32, round(density · size), exact beyond 2²⁴, the integer limit of float32."""
+    """Returns round(density · size), () int32; not limited to the integers of float32, 2²⁴."""
     high, low = divmod(size, 4096)
     head = jnp.round(density * 4096)
     tail = density - head / 4096

@@ -40,7 +40,7 @@ Budget = Callable[[Candidates], Counts]
 
 
 def track_density(churn: Schedule, on_top: bool = False) -> Budget:
-    """Returns a budget that meets the target exactly at every mask update.
+    """Returns a budget that meets the target exactly, by (R + Δ)/2 grown, (R − Δ)/2 pruned weights.
 
     Args:
       churn: ρ(step), exchanged fraction of the active weights: half of them are grown, half pruned.

@@ -50,7 +50,7 @@ def cond_finite(
     grads: Any,
     seen: jax.Array | bool = True,
 ) -> tuple[Any, Skips]:
-    """Returns `f(x)` if a mask update is due or pending and gradients are finite, else `x`.
+    """Updates masks if an update is due or pending; defers it if gradients are not finite.
 
     Args:
       due: Whether a mask update is due. With the Python bool False no mask update is compiled, and
@@ -59,10 +59,10 @@ def cond_finite(
       x: Argument of `f`: masks and state.
       skips: Skipped steps so far.
       grads: Gradients of this step.
-      seen: Result of the check by the statistics, if they checked; a step is counted once.
+      seen: False if the statistics of this step found non-finite gradients; counts the step.
 
     Returns:
-      `(x, skips)`.
+      `f(x)` if updated, else `x`; and the new `skips`, where a step is counted at most once.
     """
     skips = skips.after(seen)
     if due is False:

@@ -87,12 +87,12 @@ def observe_before(
     every: int,
     window: int | None,
 ) -> tuple[dict[str, Any], jax.Array | bool]:
-    """Calls `observe` only in the last `window` steps before a multiple of `every`; None: always.
+    """Updates the statistics in the `window` steps that end at a multiple of `every`.
 
     Args:
       scores, kept, ctx: As in `observe`.
       every: Steps between mask updates.
-      window: Steps before a mask update.
+      window: Number of steps, with that of the mask update; None: all steps.
 
     Returns:
       The statistics, and whether the gradients were finite; True where they were not checked.

@@ -27,13 +27,13 @@ _LIMIT = 2**31 - 1  # limit of costs and counts
 
 
 def order_bits(scores: jax.Array) -> jax.Array:
-    """Returns unsigned integers in the order of the scores.
+    """Maps scores to uint32 that sort like the scores; NaN maps to 0.
 
     Args:
       scores: Any shape; float, or another dtype that float32 represents.
 
     Returns:
-      uint32 of the same shape; 0 only for NaN; equal for -0.0 and 0.0.
+      uint32 of the same shape, above 0 except for NaN; equal for -0.0 and 0.0.
     """
     bits = lax.bitcast_convert_type(scores.astype(jnp.float32), jnp.uint32)
     size = bits & 0x7FFFFFFF  # bitwise, since arithmetic may flush subnormal numbers to zero
@@ -70,7 +70,16 @@ def mix_bits(x: jax.Array, seeds: Iterable[jax.Array]) -> jax.Array:
 
 
 def _cost_from(groups: list[Any], costs: list[Any], thresholds: jax.Array) -> jax.Array:
-    """Returns (groups, n) int32, the cost of a group's uint32 elements >= each threshold."""
+    """Returns the total cost of each group's elements >= each of its thresholds.
+
+    Args:
+      groups: Pytrees of uint32.
+      costs: For each group, the cost of an element by leaf.
+      thresholds: (groups, n) uint32.
+
+    Returns:
+      (groups, n) int32.
+    """
 
     def one(group: Any, costs: Any, own: jax.Array) -> jax.Array:
         pairs = zip(jax.tree.leaves(group), jax.tree.leaves(costs), strict=True)

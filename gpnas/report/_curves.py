@@ -54,10 +54,9 @@ def validation(runs: Sequence[Run]) -> Curve | None:
 
 
 def rate(runs: Sequence[Run], kind: str) -> Curve | None:
-    """Returns the number of weights grown or pruned per step.
+    """Returns the mean number of weights grown or pruned per step since the previous point.
 
-    Cumulative counts are sampled at the points of the curve, so merged points neither lose weights
-    nor count them twice. The value at a point is the rate since the previous point.
+    Cumulative counts are sampled, so each change is counted once, also if points are left out.
 
     Args:
       runs: Runs to average over.

@@ -54,7 +54,13 @@ def search_unit(run: Run) -> str:
 
 
 def best_after(metric: str, run: Run, count: float) -> float | None:
-    """Returns a metric of the best of the first `count` evaluations (single objective)."""
+    """Returns a metric of the best candidate up to a length of `count`; for one objective.
+
+    Args:
+      metric: Name of the metric.
+      run: A search.
+      count: Length in evaluations, or in training steps if it trains.
+    """
     course = formatting.items(run.record, "course")
     entries = [e for e in course if _length_at(e, "evaluation") <= count]
     return formatting.number(entries[-1], "metrics", metric) if entries else None

@@ -93,7 +93,7 @@ def jobs_of(
 
 
 def _free(context: TrainingContext, variables: Any, steps: int, rng: np.random.Generator) -> Job:
-    """Job in which all parameters are trained from the first step on."""
+    """Returns a job without distillation: all parameters are trained from the first step on."""
     free = jax.tree.map(lambda _: jnp.asarray(True), variables["params"])
     none = np.zeros((0, context.recipe.batch_size, context.data.num_classes))
     return Job(variables, free, _rows(context, steps, rng), none, _seed(rng))
@@ -108,8 +108,11 @@ def _inheriting(
     fresh: Sequence[Any],
     rng: np.random.Generator,
 ) -> list[Job]:
-    """Jobs from the parent's weights; a child whose outputs differ from its parent's distils
-    first."""
+    """Returns jobs that start from inherited weights.
+
+    If the outputs of child and parent differ, the targets of the first steps are the parent's
+    outputs (distillation).
+    """
     data, recipe, predict = context.data, context.recipe, context.programs.predict
     images = data.train.inputs[rng.choice(len(data.train), min(_COMPARED, len(data.train)), False)]
     seen = standardize(jnp.asarray(images), data)

@@ -21,10 +21,10 @@ Evaluated = tuple[dict[str, float], np.ndarray | None]
 
 
 def make_predict_all(plan: Plan, data: Dataset) -> Callable[[list, Split], list[Evaluated]]:
-    """Builds `([variables], split) → [(metrics, classes)]`: see `Program.predict_all`.
+    """Builds `Program.predict_all`: `([variables], split) → [(metrics, classes)]`.
 
-    All networks are evaluated in one program and one transfer, or in one per part of a large split.
-    Where loops are slow (`plan.loop` is "steps"), each batch is one call.
+    Each part of a split, of at most `BYTES` or one batch, is one call of one program for all
+    networks. If `plan.loop` is "steps", it is one call per network and batch.
     """
     sums = _make_sums(plan, data)
     batch_sums = jax.jit(sums)

@@ -45,7 +45,7 @@ def chunks_ahead(seconds: float | None) -> int:
 
 
 def one_at_a_time() -> bool:
-    """Returns whether programs must not overlap: on virtual CPU devices.
+    """Returns whether to wait for each program before launching the next: on virtual CPU devices.
 
     Virtual devices share threads. A launch that waits for admission (at most 32 run) can occupy the
     thread that a collective of an earlier program needs: a deadlock.

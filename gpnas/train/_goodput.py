@@ -17,7 +17,7 @@ REPORTED = ("start_s", "compile_s", "data_s", "save_s", "lost_s")
 
 
 class Instant(NamedTuple):
-    """A time in seconds, and the part of it that was spent on compilation."""
+    """Wall-clock time and cumulative compile time, in seconds."""
 
     time: float
     compiled: float
@@ -25,13 +25,13 @@ class Instant(NamedTuple):
 
 @contextlib.contextmanager
 def stopwatch() -> Iterator[Callable[[], Instant]]:
-    """Yields `() → Instant`."""
+    """Yields a function that returns the current `Instant`."""
     with timing.compiling() as compiled:
         yield lambda: Instant(time.monotonic(), compiled())
 
 
 def charge(pending: Mapping[str, float], **seconds: float) -> dict[str, float]:
-    """Adds seconds to those of the next line."""
+    """Adds seconds by activity, reported with the next metrics line."""
     return {**pending, **{name: pending.get(name, 0.0) + more for name, more in seconds.items()}}
 
 

@@ -77,7 +77,7 @@ def units_of(mask_state: Any) -> Mapping[str, Any]:
 
 
 def copy_counters(state: TrainState, replicas: int = 1) -> DeviceCounters:
-    """Copies counters of a state, or of replicas, into new buffers, asynchronously."""
+    """Copies the counters of a state, or of stacked replicas, to new buffers; does not block."""
     return _counts(state.masks, state.mask_state, state.counters, state.step, replicas > 1)
 
 

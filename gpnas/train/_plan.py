@@ -123,14 +123,14 @@ def make_plan(
     supernet: Supernet | None = None,
     task: Task | None = None,
 ) -> Plan:
-    """Builds and checks the plan of a run from its config and data set.
+    """Builds the plan of a run from its config and data set, and checks both.
 
     Args:
       config: The config.
       data: The data set.
-      architecture: The config's network with other widths, see `models.from_architecture`.
-      supernet: The config's network at full width, if `architecture` is given.
-      task: A task that replaces the config's task and network.
+      architecture: Other widths of the config's network, see `models.from_architecture`.
+      supernet: The network at full width; None: the plan's own network.
+      task: Used instead of the config's task and network.
 
     Raises:
       UserError: If any config field is invalid.

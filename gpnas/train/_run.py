@@ -18,7 +18,13 @@ from gpnas.train._observe import HostCounters, Selected
 from gpnas.train._plan import Plan
 from gpnas.train._shuffle import Order
 from gpnas.train._state import TrainState
-from gpnas.train._workdir import Written, about, check_same_run, check_vouched, read_written
+from gpnas.train._workdir import (
+    Written,
+    check_has_config,
+    check_same_run,
+    read_written,
+    run_description,
+)
 
 
 class Diverged(GaveUp):
@@ -59,10 +65,17 @@ class Run(NamedTuple):
 
 
 class Replica(NamedTuple):
-    """One seed of a run: metrics, selected network, counters, time, evaluations.
+    """The host's state of one seed.
 
-    `values` are `(step, metric)` of all evaluations, `loss` is that of the last one, and `pending`
-    are seconds for the next line, see `_goodput`.
+    Attributes:
+      write: Writes a line of metrics.jsonl.
+      written: Number and digest of the lines written so far.
+      selected: The selected network so far.
+      counters: Counters at the last training line.
+      wall: Seconds of training and evaluation up to the last line.
+      values: `(step, metric)` of all evaluations.
+      loss: Validation loss of the last evaluation.
+      pending: Seconds by activity that the next line reports, see `_goodput`.
     """
 
     write: Write
@@ -88,7 +101,7 @@ class Replica(NamedTuple):
         return self._replace(written=self.written.then(line_of(line)), wall=wall, pending=pending)
 
     def charged(self, **seconds: float) -> "Replica":
-        """Returns the replica with seconds added to the next line."""
+        """Adds seconds by activity, reported with the next metrics line."""
         return self._replace(pending=charge(self.pending, **seconds))
 
 
@@ -113,7 +126,7 @@ def _save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[
         sync(folder / "metrics.jsonl")
     tree = states, [replica.selected for replica in replicas]
     known = {
-        "runs": [about(config, run.data) for config in run.configs],
+        "runs": [run_description(config, run.data) for config in run.configs],
         "lines": [replica.written for replica in replicas],
     }
     train = run.configs[0].train
@@ -152,7 +165,7 @@ def _restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
         if known is None:  # written by an older version
             return False
         for there, config in zip(known["runs"], run.configs, strict=True):
-            check_same_run(there, about(config, run.data), str(run.checkpoints))
+            check_same_run(there, run_description(config, run.data), str(run.checkpoints))
         found.append([Written(*lines) for lines in known["lines"]])
         pairs = zip(run.folders, found[-1], strict=True)
         return all(read_written(f / "metrics.jsonl", lines) is not None for f, lines in pairs)
@@ -160,6 +173,6 @@ def _restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
     restored = _checkpoint.restore(run.checkpoints, fresh, accept)
     if restored is None:
         for folder in run.folders:
-            check_vouched(folder)
+            check_has_config(folder)
         return 0, fresh, [Written() for _ in run.folders]
     return *restored, found[-1]

@@ -46,7 +46,7 @@ class Segments(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Steps of one call: their kind, their number, and whether a program has that static length."""
+    """One call: kind and number of its steps, and whether its program has that static length."""
 
     kind: str
     steps: int
@@ -207,7 +207,7 @@ def one_step(body: Body) -> Body:
 
 
 def any_length(body: Body, length: int | None = None) -> Body:
-    """Returns the steps of rows from `first` on: `length` of them, or `steps`, which is traced."""
+    """Returns a loop over rows from `first` on, of static `length`; None: of traced `steps`."""
 
     def loop(
         state: TrainState, sums: Any, images: Any, labels: Any, index: Any, first: Any, steps: Any
@@ -221,10 +221,10 @@ def any_length(body: Body, length: int | None = None) -> Body:
 
 
 def up_to(body: Body) -> Body:
-    """Returns the missing steps up to row `end`, where row 0 is that of step `first`.
+    """Returns a loop over the rows that are left before `end`; row 0 is that of step `first`.
 
-    Their number is data-dependent, so that a GPU synchronises with the host once per step plus
-    once. It is one step, a mask update, unless previous steps were skipped.
+    The number of rows is data-dependent, so a GPU synchronises with the host once per row plus
+    once. It is one, the row of a mask update, unless previous steps were skipped.
     """
 
     steps = any_length(body)

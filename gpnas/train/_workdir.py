@@ -62,14 +62,14 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | Non
         raise UserError("workdir", str(workdir), f"{allowed}, or --config.resume=True")
     for name in ("config.json", "record.json"):
         if name in there:
-            check_same_run(read_about(workdir / name), about(config, data), str(workdir))
+            check_same_run(read_about(workdir / name), run_description(config, data), str(workdir))
 
 
-def check_vouched(workdir: pathlib.Path) -> None:
-    """Checks that result files without a checkpoint have a config.json in the same folder.
+def check_has_config(workdir: pathlib.Path) -> None:
+    """Refuses result files without config.json, in a folder without a checkpoint.
 
     Raises:
-      UserError: If the config.json is missing.
+      UserError: If there are such files.
     """
     there = [name for name in _RESULTS if _exists(workdir / name)]
     if there and not (workdir / "config.json").exists():
@@ -83,7 +83,7 @@ def finished(workdirs: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     return [read_about(path) for path in paths] if all(p.exists() for p in paths) else []
 
 
-def about(config: ConfigDict, data: Dataset | None) -> dict[str, Any]:
+def run_description(config: ConfigDict, data: Dataset | None) -> dict[str, Any]:
     """Returns the description of a run: its config, and the digest of its data set if known."""
     images = {} if data is None else {"dataset_sha256": data.sha256}
     return {"config": config.to_dict(), **images}
@@ -106,7 +106,7 @@ def check_same_run(there: Mapping[str, Any], here: Mapping[str, Any], place: str
     """Checks that two descriptions are of the same run.
 
     Args:
-      there: The stored description, from `about`.
+      there: The stored description, from `run_description`.
       here: The description of the new run; data sets are compared if known.
       place: Location of the stored description, for the message.
 

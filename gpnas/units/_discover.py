@@ -95,7 +95,7 @@ def _kinds(pairs: dict[Key, Pairs]) -> Iterator[tuple[list[Key], list[int]]]:
 
 
 def _by_place(numbers: list[int], unit: np.ndarray, at: np.ndarray) -> list[int]:
-    """Sorts units by the indices that they own along an axis."""
+    """Sorts units lexicographically by their indices along an axis."""
     places: dict[int, list[int]] = defaultdict(list)
     for number, place in zip(unit.tolist(), at.tolist(), strict=True):
         places[number].append(place)

@@ -32,7 +32,16 @@ Init = Callable[..., Any]
 
 
 class Growth(NamedTuple):
-    """A mask update of units: arguments of `Init`, and new units, `{group: (size,) bool}`."""
+    """A mask update of units.
+
+    Attributes:
+      variables: Params and other variables before the update.
+      groups: Groups of units.
+      before, after: Active units before and after the update, `{group: (size,) bool}`.
+      key: Random key.
+      entry_masks: Masks of single weights, as for `weight_masks`; None: no such masks.
+      grown: New units, `{group: (size,) bool}`.
+    """
 
     variables: Any
     groups: UnitGroups

@@ -86,7 +86,7 @@ def _units(group: UnitGroup, mask: np.ndarray, width: int) -> Layout:
 
 
 def _take(own: list[Member], left: np.ndarray, size: int, length: int) -> np.ndarray:
-    """Returns the indices of an axis none of whose units is removed."""
+    """Returns the indices of an axis of a given length that belong to no removed unit."""
     removed = np.ones(size, bool)
     removed[left] = False
     keep = np.ones(length, bool)
@@ -114,7 +114,7 @@ def _with_new(
 
 
 def _runs(last: np.ndarray, before: np.ndarray) -> list[np.ndarray]:
-    """Splits positions of the last unit where a position of the previous unit lies between."""
+    """Splits the positions of the last unit into runs that contain none of the unit before it."""
     turn = np.searchsorted(before, last)
     return np.split(last, np.flatnonzero(np.diff(turn)) + 1)
 

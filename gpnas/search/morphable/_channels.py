@@ -1,9 +1,9 @@
 """Matches the channels of a child with its parent's, from the two architectures alone.
 
-Every output channel of every layer gets a number. Channels of parent and child with equal numbers
-are the same function of the image if the child has the parent's weights; `NEW` marks channels that
-the parent does not have. A layer that only one of the two has passes on the numbers of its input:
-an inserted layer is the identity, and a removed layer is treated as the identity.
+Output channels of layers are labelled by integers that parent and child share. Channels with equal
+labels are the same function of the image if the child has the parent's weights; `NEW` labels
+channels that the parent does not have. A layer that only one of the two has passes on the labels of
+its input: an inserted layer is the identity, and a removed layer is treated as the identity.
 """
 
 import math
@@ -75,9 +75,9 @@ def match(parent: Any, child: Any, filters: Mapping[int, np.ndarray]) -> Channel
     """
     old, new = load_architecture(parent), load_architecture(child)
     both = shared(old, new)
-    numbers: dict[tuple[int, ...], int] = {}
-    before = _number(old, both, {}, numbers, _unchanged)
-    after = _number(new, both, filters, numbers, _handed_on)
+    labels: dict[tuple[int, ...], int] = {}
+    before = _labels(old, both, {}, labels, _unchanged)
+    after = _labels(new, both, filters, labels, _handed_on)
     old_sizes, new_sizes = shapes(old), shapes(new)
     ends = {i: layer.inputs[0] for i, layer in _rows(old).items()}
     inputs, picks = {}, {}
@@ -96,18 +96,17 @@ def _rows(own: Architecture) -> dict[int, Layer]:
     return {layer.id: layer for layer in (*own.layers, last)}
 
 
-def _number(
+def _labels(
     own: Architecture,
     both: Collection[int],
     filters: Mapping[int, np.ndarray],
-    numbers: dict[tuple[int, ...], int],
+    labels: dict[tuple[int, ...], int],
     hand_on: Callable[[np.ndarray, int], np.ndarray],
 ) -> dict[int, np.ndarray]:
-    """Numbers (channels,) int the outputs of each layer; extends `numbers`, which both networks
-    share."""
+    """Returns the labels of each layer's outputs, (channels,) int; extends the known `labels`."""
 
-    def number(*key: int, parts: tuple[int, ...]) -> int:
-        return NEW if NEW in parts else numbers.setdefault((*key, *parts), len(numbers))
+    def label(*key: int, parts: tuple[int, ...]) -> int:
+        return NEW if NEW in parts else labels.setdefault((*key, *parts), len(labels))
 
     def of(layer: Layer) -> Any:
         come, width = [found[i] for i in layer.inputs], sizes[layer.id][-1]
@@ -118,48 +117,48 @@ def _number(
                 return hand_on(_seen(layer, come[0], sizes[layer.inputs[0]]), width)
             return _padded(come[0], width)
         if layer.op == "add":
-            return [number(layer.id, parts=pair) for pair in zip(*come, strict=True)]
+            return [label(layer.id, parts=pair) for pair in zip(*come, strict=True)]
         if layer.op == "concat":
-            return [number(layer.id, k, parts=(c,)) for k, part in enumerate(come) for c in part]
-        return [number(layer.id, parts=(i,)) for i in filters.get(layer.id, range(width))]
+            return [label(layer.id, k, parts=(c,)) for k, part in enumerate(come) for c in part]
+        return [label(layer.id, parts=(i,)) for i in filters.get(layer.id, range(width))]
 
     sizes = shapes(own)
-    found = {IMAGE: np.array([number(IMAGE, parts=(i,)) for i in range(own.image[-1])])}
+    found = {IMAGE: np.array([label(IMAGE, parts=(i,)) for i in range(own.image[-1])])}
     for layer in own.layers:
         found[layer.id] = np.array(of(layer), int)
     return found
 
 
-def _seen(layer: Layer, numbers: np.ndarray, shape: Shape) -> np.ndarray:
-    """Returns the numbers that can be passed on; none by a dense layer that mixes positions."""
-    return numbers[:0] if layer.op == "dense" and len(shape) > 1 else numbers
+def _seen(layer: Layer, labels: np.ndarray, shape: Shape) -> np.ndarray:
+    """Returns the labels that a layer can pass on: none if it is dense and mixes positions."""
+    return labels[:0] if layer.op == "dense" and len(shape) > 1 else labels
 
 
-def _padded(numbers: np.ndarray, width: int) -> np.ndarray:
-    return np.append(numbers, np.full(width - len(numbers), NEW))
+def _padded(labels: np.ndarray, width: int) -> np.ndarray:
+    return np.append(labels, np.full(width - len(labels), NEW))
 
 
-def _unchanged(numbers: np.ndarray, width: int) -> np.ndarray:
-    """Numbers behind a removed layer: those of its input, if the widths agree."""
-    return numbers if len(numbers) == width else np.full(width, NEW)
+def _unchanged(labels: np.ndarray, width: int) -> np.ndarray:
+    """Returns the labels after a removed layer: those of its input, if the widths agree."""
+    return labels if len(labels) == width else np.full(width, NEW)
 
 
-def _handed_on(numbers: np.ndarray, width: int) -> np.ndarray:
-    """Numbers behind an inserted layer; it and its input may have become wider."""
-    return _padded(numbers[_picks(numbers, width)], width)
+def _handed_on(labels: np.ndarray, width: int) -> np.ndarray:
+    """Returns the labels after an inserted layer; it and its input may have been widened."""
+    return _padded(labels[_picks(labels, width)], width)
 
 
-def _picks(numbers: np.ndarray, width: int) -> np.ndarray:
-    """Picks up to `width` input channels: first each one of the parent's in order, then others."""
-    values, first = np.unique(numbers, return_index=True)
+def _picks(labels: np.ndarray, width: int) -> np.ndarray:
+    """Returns the indices of up to `width` input channels: one per label in order, then others."""
+    values, first = np.unique(labels, return_index=True)
     known = np.sort(first[values != NEW])
-    others = np.setdiff1d(np.arange(len(numbers)), known)
+    others = np.setdiff1d(np.arange(len(labels)), known)
     return np.append(known, others)[:width]
 
 
 def _inputs(flat: bool, before: np.ndarray, old: Shape, after: np.ndarray, new: Shape) -> Inputs:
-    places = {number: i for i, number in enumerate(before) if number != NEW}
-    channels = np.array([places.get(number, NEW) for number in after])
+    places = {label: i for i, label in enumerate(before) if label != NEW}
+    channels = np.array([places.get(label, NEW) for label in after])
     _, which, counts = np.unique(after, return_inverse=True, return_counts=True)
     share = np.float32(1) / counts[which].astype(np.float32)
     if not flat:

@@ -39,7 +39,7 @@ def network(architecture: Any, conv: str = "xla") -> Morphable:
 def descend(
     parent: Any, child: Any, variables: Any, fresh: Any, images: jax.Array | None = None
 ) -> tuple[Any, Any]:
-    """Returns a child's initial variables and those trained first: `inherit` for `network`s.
+    """Returns a child's initial variables, inherited from its parent, and which are trained first.
 
     Args:
       parent, child: Architectures.

@@ -71,7 +71,10 @@ def _prices(space: Space, architecture: Any, objectives: Sequence[str]) -> list[
 
 
 def _rarity(places: list[list[float]], front: list[list[float]], kde: bool) -> np.ndarray:
-    """Returns the inverse of the front's density at each place; (places,), positive."""
+    """Returns (places,) weights: 1 / density of the front at each place, by a kernel estimate.
+
+    All weights are 1 without `kde`, or if the front has too few points.
+    """
     known_points = np.array(front).T  # (cheap objectives, points)
     cheap, points = known_points.shape if known_points.size else (0, 0)
     few = points <= cheap or np.ptp(known_points, 1).min() == 0  # too few for a covariance

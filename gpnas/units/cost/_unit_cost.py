@@ -190,7 +190,11 @@ def active_lengths(model: CostModel, active: Any) -> list:
 
 
 def lengths_without_each(model: CostModel, active: Any, xp: Any) -> tuple[Any, Any]:
-    """Returns lengths with a unit inactive, and their gain if it is active; (axes, units) float."""
+    """Returns the active length of each axis without each unit, and what the unit adds to it.
+
+    Returns:
+      (axes, units) float each; their sum is the length with the unit active.
+    """
     units = len(active) - 1
     more = []
     for owners in model.axes:

@@ -183,7 +183,7 @@ def _not_zero(sums: list[tuple[Sum, str]], zero: np.ndarray, frozen: np.ndarray)
 
 
 def _infinite(graph: Graph, zero: np.ndarray) -> Iterator[Fixed]:
-    """Yields nodes that would be zero in an operand at which the primitive is singular."""
+    """Yields nodes that would be zero where the primitive is singular: y in x / y."""
     for op in all_ops(graph):
         negative = op.name == "integer_pow" and op.params["y"] < 0
         if op.name in SINGULAR or negative or op.name == "pow":
@@ -241,7 +241,11 @@ def _spread_fixed(
 
 
 def _alike(classes: np.ndarray, products: list[Product]) -> Iterator[Same]:
-    """Equates the factors of equal products if they have the same sizes."""
+    """Equates the factors of equal products if they have the same sizes.
+
+    If two arrays are reshaped from (2, 3) to (6,) and added, their rows are equal, and their
+    columns.
+    """
     seen: dict[tuple, Product] = {}
     for product in products:
         sizes = tuple(len(np.unique(nodes)) for nodes in product.factors)
@@ -267,7 +271,12 @@ def _spread_over_products(why: np.ndarray, head: np.ndarray, factor: np.ndarray)
 def _closures(
     classes: np.ndarray, frozen: np.ndarray, products: Products, axes: Iterable[tuple[int, ...]]
 ) -> tuple[list[frozenset[int]], set[int]]:
-    """Returns (units as sets of classes, classes that are fixed or would remove a whole axis)."""
+    """Returns units as sets of classes, and classes that cannot be removed.
+
+    A class and all that are removed with it are a unit: a filter and, after its 7 × 7 positions are
+    flattened, 49 inputs of the next layer. A class cannot be removed if a fixed one, or with others
+    a whole axis of a leaf, would be removed with it.
+    """
     of_factor: dict[int, set[int]] = defaultdict(set)
     for head, ways in products.items():
         for way in ways:

@@ -71,8 +71,13 @@ def _through(op: Op, read: Zero, put: SetZero) -> None:
 
 
 def _copy(pairs: Sequence[Pair], read: Zero, put: SetZero, both: bool = False) -> bool:
-    """Copies zeros from sources to targets, or keeps only common ones; returns whether any
-    changed."""
+    """Copies zeros from sources to targets; `both`: only where targets have them, too.
+
+    For example, the carry of a loop is zero if it is zero before and after each iteration.
+
+    Returns:
+      Whether a target changed.
+    """
     changed = False
     for source, target in pairs:
         for a, b in common_axes(source, target):
