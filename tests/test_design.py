@@ -149,9 +149,10 @@ def test_every_dependency_has_its_reason_and_is_imported_somewhere():
         assert used or name == "importlib_resources", name
 
 
-# Names that two public faces share, because they mean the same of different things.
-SAME_IN_TWO_FACES = {
-    # the same score, of weights (`masks.score`) and of units (`units.score`)
+# Names of functions and types in several modules, because they mean the same of different things.
+SAME_IN_MODULES = {
+    # the same score, of weights (`masks.score`) and of units (`units.score`); `random` also is
+    # a strategy of searches and an initialization of units
     "growth_gain", "magnitude", "random", "removal_cost", "taylor",
     # the same question of two kinds of gates (`gates.binary`, `gates.concrete`)
     "nonzero_at_test",
@@ -159,27 +160,31 @@ SAME_IN_TWO_FACES = {
     "natural_order",
     # a cell of DARTS and of a table: the class of a module is in the paths of its parameters
     "Cell",
+    # `commandline.parse` of flags, `data.augment.parse` of augmentations
+    "parse",
 }  # fmt: skip
 
 
-@pytest.mark.slow
-def test_no_two_public_objects_share_a_name():
-    """Of all packages' `__all__`, and of the namespaces in them."""
+def defined(path):
+    """Names of a module's functions and types, and of other objects that its package lists."""
+    face = ".".join(path.parent.relative_to(ROOT / "gpnas").parts)
+    public = listed(face) if face in FACES else ()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name[0] != "_":
+            yield node.name
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from {ast.unparse(target) for target in targets} & set(public)
+
+
+def test_no_two_modules_define_the_same_name():
     found = {}
-    for face in FACES:
-        package = importlib.import_module(f"gpnas.{face}")
-        inner = {module.name for module in pkgutil.iter_modules(package.__path__)}
-        paths = [f"gpnas.{face}.{name}" for name in inner & set(package.__all__)]
-        spaces = {p: importlib.import_module(p) for p in (f"gpnas.{face}", *paths)}
-        for where, space in spaces.items():
-            own = [n for n, x in vars(space).items() if getattr(x, "__module__", "") == where]
-            for name in getattr(space, "__all__", own):
-                value = getattr(space, name, None)
-                if callable(value) and not name.startswith("_"):
-                    found.setdefault(name, {})[id(value)] = where
-    shared = {name: sorted(d.values()) for name, d in found.items() if len(d) > 1}
-    assert set(shared) <= SAME_IN_TWO_FACES, shared
-    assert set(shared) == SAME_IN_TWO_FACES, "exceptions that are none"
+    for path in (ROOT / "gpnas").rglob("*.py"):
+        for name in defined(path):
+            found.setdefault(name, []).append(path)
+    shared = {name: paths for name, paths in found.items() if len(paths) > 1}
+    assert set(shared) <= SAME_IN_MODULES, shared
+    assert set(shared) == SAME_IN_MODULES, "exceptions that are none"
 
 
 MOST_LINES, MOST_PARAMETERS, MOST_IN_A_MODULE = 60, 8, 350

@@ -65,7 +65,7 @@ def look_up(cache_dir: Path, key: Key) -> Decoded | None:
     return _open(cache_dir / "entries" / Path(str(entry)).name)
 
 
-def fill(cache_dir: Path, name: str, keys: Iterable[Key], write: Fill) -> Decoded:
+def create_entry(cache_dir: Path, name: str, keys: Iterable[Key], write: Fill) -> Decoded:
     """Creates an entry. The caller must hold the lock (`lock_path`).
 
     Args:

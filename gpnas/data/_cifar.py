@@ -19,7 +19,7 @@ FOLDER = "cifar-10-batches-bin"
 PICKLES = ("cifar-10-batches-py", "cifar-10-python.tar.gz", "data_batch_1")
 
 
-def parse(content: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def parse_records(content: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Splits whole records into images, uint8, (N, 32, 32, 3), and labels, uint8, (N,)."""
     records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
     planes = records[:, 1:].reshape(-1, _CHANNELS, _HEIGHT, _WIDTH)

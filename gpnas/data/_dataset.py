@@ -153,12 +153,12 @@ def content_digest(fields: Fields, splits: Mapping[str, Split]) -> str:
     for split in splits.values():
         for array in (split.inputs, split.targets):
             little = array.dtype.newbyteorder("<")
-            for rows in blocks(array):
+            for rows in row_blocks(array):
                 digest.update(np.ascontiguousarray(rows, little).data)
     return digest.hexdigest()
 
 
-def blocks(array: Array) -> Iterable[Array]:
+def row_blocks(array: Array) -> Iterable[Array]:
     """Yields the rows of an array (n, …) in order, in blocks of bounded size."""
     for start in range(0, len(array), _ROWS):
         yield array[start : start + _ROWS]

@@ -52,7 +52,7 @@ class Listing:
         return hashlib.sha256(names).hexdigest() + _storage.fingerprint(self.paths, self.root)
 
 
-def scan(root: Path) -> Listing:
+def scan_folder(root: Path) -> Listing:
     """Lists the images of a folder.
 
     Args:
@@ -133,7 +133,7 @@ def _warn(folder: Path, ignored: Sequence[Path]) -> None:
         logging.warning(text, folder, len(ignored), names, _ENDINGS)
 
 
-def decode(listing: Listing, folder: Path, size: Size | None) -> Fields:
+def decode_folder(listing: Listing, folder: Path, size: Size | None) -> Fields:
     """Decodes the images into a cache entry.
 
     Images are grayscale if every file is stored as grayscale without alpha channel, and RGB

@@ -197,11 +197,13 @@ def _from_user(request: _Request) -> Decoded:
     path = Path(rest).expanduser().absolute()
     if f"{kind}:" == _TEXT:
         return _text.load_text(path, request.length)
-    files = _table.scan(path)
+    files = _table.scan_table(path)
     target = _table.parse_target(request.target, request.target_kind or "class")
     content = _storage.fingerprint(files.values(), path.parent)
     key = {"name": "csv", "csv": content, "splits": list(files), "target": target._asdict()}
-    return _cached(request, f"csv-{path.stem}", key, lambda out: _table.decode(files, out, target))
+    return _cached(
+        request, f"csv-{path.stem}", key, lambda out: _table.decode_table(files, out, target)
+    )
 
 
 def _from_folder(request: _Request) -> Decoded:
@@ -209,10 +211,12 @@ def _from_folder(request: _Request) -> Decoded:
     path = request.name.removeprefix(_FOLDER)
     if not path:
         raise UserError("data.name", request.name, _NAMES)
-    listing = _folder.scan(Path(path).expanduser().absolute())
+    listing = _folder.scan_folder(Path(path).expanduser().absolute())
     key = _key(request, {"folder": listing.fingerprint()})
     name = f"folder-{listing.root.name}"
-    return _cached(request, name, key, lambda out: _folder.decode(listing, out, request.size))
+    return _cached(
+        request, name, key, lambda out: _folder.decode_folder(listing, out, request.size)
+    )
 
 
 def _from_raw_dir(request: _Request, known: KnownDataset, raw_dir: Path) -> Decoded:
@@ -222,7 +226,7 @@ def _from_raw_dir(request: _Request, known: KnownDataset, raw_dir: Path) -> Deco
     also = [_key(request, {"known": _pins(known)})] if known.pinned else []
 
     def write(out: Path) -> Fields:
-        return _raw.write(known, _raw.read_raw(known, paths), out, request.size)
+        return _raw.write_raw(known, _raw.read_raw(known, paths), out, request.size)
 
     return _cached(request, known.name, key, write, also)
 
@@ -236,17 +240,17 @@ def _from_name(request: _Request, known: KnownDataset | None) -> Decoded:
 
     def write(out: Path) -> Fields:
         if prepared:
-            return _prepared.decode(prepared, out, request.size, known)
+            return _prepared.decode_prepared(prepared, out, request.size, known)
         assert known is not None
         logging.info("%s: %s", name, reason)
         splits = _sources.obtain(known, request.data_dir, request.download, reason)
-        return _raw.write(known, splits, out, request.size)
+        return _raw.write_raw(known, splits, out, request.size)
 
     if known and (known.pinned or prepared is None):
         content = {"known": _pins(known)}
     else:
         assert prepared is not None
-        content = {"prepared": _prepared.fingerprint(prepared)}
+        content = {"prepared": _prepared.fingerprint_prepared(prepared)}
     if known is None:
         # Older entries may lack the data set's own validation set, so they must not be found.
         content["splits"] = "with validation"
@@ -268,7 +272,7 @@ def _cached(
     if found:
         return found
     with _locks.locked(_cache.lock_path(request.cache_dir, name), field="data.cache_dir"):
-        return _cache.look_up(request.cache_dir, key) or _cache.fill(
+        return _cache.look_up(request.cache_dir, key) or _cache.create_entry(
             request.cache_dir, name, (key, *also), write
         )
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpnas import plugins
-from gpnas.data._dataset import Array, Decoded, Split, blocks, content_digest
+from gpnas.data._dataset import Array, Decoded, Split, content_digest, row_blocks
 from gpnas.data._fields import INPUTS, TARGETS, Fields, check_fields_complete, misfit
 from gpnas.data._storage import new_array
 from gpnas.errors import UserError, explained
@@ -138,9 +138,9 @@ def _cast(got: str, part: str, array: Array, kind: Any) -> Array:
         allowed = f"{part} of {kind.text}, not {array.dtype}, {array.shape}"
         raise UserError("data.name", got, allowed)
     if kind.dtype == np.float32:
-        for start, rows in enumerate(blocks(cast)):
+        for start, rows in enumerate(row_blocks(cast)):
             if not np.isfinite(rows).all():
-                first = start * len(next(iter(blocks(cast)))) + int(
+                first = start * len(next(iter(row_blocks(cast)))) + int(
                     np.argwhere(~np.isfinite(rows))[0][0]
                 )
                 allowed = f"{part} that are finite in float32; example {first} has others"

@@ -76,12 +76,12 @@ def _versions(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: [int(number) for number in path.name.split(".")])
 
 
-def fingerprint(directory: Path) -> str:
+def fingerprint_prepared(directory: Path) -> str:
     """Returns a cheap digest of the files of a prepared data set."""
     return _storage.fingerprint((path for path in directory.iterdir() if path.is_file()), directory)
 
 
-def decode(
+def decode_prepared(
     directory: Path,
     folder: Path,
     size: Size | None,

@@ -88,7 +88,9 @@ def read_raw(known: KnownDataset, paths: Sequence[Path]) -> tuple[Split, Split]:
     )
 
 
-def write(known: KnownDataset, splits: Sequence[Split], folder: Path, size: Size | None) -> Fields:
+def write_raw(
+    known: KnownDataset, splits: Sequence[Split], folder: Path, size: Size | None
+) -> Fields:
     """Writes a data set into a cache entry.
 
     Args:
@@ -123,7 +125,7 @@ def _read_cifar(known: KnownDataset, paths: Sequence[Path]) -> tuple[Split, Spli
         else:
             batches = [path for path in paths if path.name in files]
             content = _cifar.read_files(batches, known.rows[name])
-        images, labels = _cifar.parse(content)
+        images, labels = _cifar.parse_records(content)
         split = Split(images, labels.astype(np.int32))
         mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
         _cifar.check_statistics(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpnas.data._dataset import Array, Decoded, Images, Split, blocks
+from gpnas.data._dataset import Array, Decoded, Images, Split, row_blocks
 from gpnas.data._fields import Fields
 from gpnas.data._storage import new_array
 from gpnas.errors import UserError
@@ -170,11 +170,11 @@ def statistics(fields: Fields, inputs: Array) -> Statistics:
 def column_statistics(features: Array) -> Statistics:
     """Returns the mean and deviation of each column of (n, columns) float32, summed in float64."""
     total = np.zeros(features.shape[1])
-    for rows in blocks(features):
+    for rows in row_blocks(features):
         total += rows.sum(0, dtype=np.float64)
     mean = total / len(features)
     squares, varies = np.zeros_like(mean), np.zeros(mean.shape, bool)
-    for rows in blocks(features):
+    for rows in row_blocks(features):
         squares += np.square(rows - mean).sum(0)
         varies |= (rows != features[0]).any(0)
     squares[~varies] = 0  # exactly 0, regardless of the rounding of the mean
@@ -192,7 +192,7 @@ def channel_statistics(images: Images) -> Statistics:
     """
     channels = images.shape[-1]
     counts = np.zeros((channels, 256), np.int64)
-    for rows in blocks(images):
+    for rows in row_blocks(images):
         for channel in range(channels):
             counts[channel] += np.bincount(rows[..., channel].ravel(), minlength=256)
     levels = np.arange(256) / 255.0

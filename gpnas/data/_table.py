@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpnas.data import _cache
-from gpnas.data._dataset import blocks
+from gpnas.data._dataset import row_blocks
 from gpnas.data._fields import TARGETS, Fields, TargetKind
 from gpnas.data._user_files import by_split, list_files, not_text
 from gpnas.errors import UserError, check_choice
@@ -81,7 +81,7 @@ def parse_target(target: object, kind: object) -> Target:
     return Target(names, _KINDS[str(kind)])
 
 
-def scan(path: Path) -> Mapping[str, Path]:
+def scan_table(path: Path) -> Mapping[str, Path]:
     """Returns the files of a table: `train`, and `test` and `validation` if they exist.
 
     Args:
@@ -97,7 +97,7 @@ def scan(path: Path) -> Mapping[str, Path]:
     return splits
 
 
-def decode(files: Mapping[str, Path], folder: Path, target: Target) -> Fields:
+def decode_table(files: Mapping[str, Path], folder: Path, target: Target) -> Fields:
     """Decodes a table into a cache entry.
 
     Args:
@@ -280,7 +280,7 @@ def _check_finite(
     path: Path, values: npt.NDArray[Any], names: Sequence[str], lines: Sequence[int]
 ) -> None:
     done = 0
-    for rows in blocks(values):
+    for rows in row_blocks(values):
         wrong = np.argwhere(~np.isfinite(rows))
         if wrong.size:
             row, column = wrong[0]

@@ -57,12 +57,12 @@ def selection(select: Select | None, costs: Mapping[str, int]) -> Selection:
     return chosen
 
 
-def per_cost(scores: Leaves, costs: Mapping[str, int]) -> Leaves:
+def divided_by_cost(scores: Leaves, costs: Mapping[str, int]) -> Leaves:
     """Returns scores divided by the cost of a weight; unchanged if `costs` is empty."""
     return {path: leaf / costs[path] for path, leaf in scores.items()} if costs else scores
 
 
-def cost_of(masks: Leaves, costs: Mapping[str, int]) -> jax.Array:
+def mask_cost(masks: Leaves, costs: Mapping[str, int]) -> jax.Array:
     """Returns () int32, the cost of the active weights, or their number if `costs` is empty."""
     if not costs:
         return total(masks.values())

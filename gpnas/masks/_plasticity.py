@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.masks import score as scores
-from gpnas.masks._by_cost import cost_of, per_cost, selection
+from gpnas.masks._by_cost import divided_by_cost, mask_cost, selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
@@ -132,7 +132,7 @@ def _first(
     wanted = {
         group: (k, jax.random.fold_in(key, i)) for i, (group, k) in enumerate(targets.items())
     }
-    return active | selection(select, costs)(wanted, per_cost(seeds, costs), active)
+    return active | selection(select, costs)(wanted, divided_by_cost(seeds, costs), active)
 
 
 class _Rule(NamedTuple):
@@ -157,9 +157,8 @@ def _update_masks(
     shapes = {p: m.shape for p, m in active.items()}
     costs = rule.allocation.weight_costs(shapes)
     targets = rule.allocation(shapes, rule.density(ctx.step + rule.lookahead))
-    after = _exchange(
-        rule, targets, costs, active, per_cost(drop, costs), per_cost(grow, costs), ctx
-    )
+    drop, grow = divided_by_cost(drop, costs), divided_by_cost(grow, costs)
+    after = _exchange(rule, targets, costs, active, drop, grow, ctx)
     return after, state._replace(nan_scores=state.nan_scores + nan)
 
 
@@ -179,15 +178,15 @@ def _exchange(
     to_grow: dict[Group, tuple] = {}  # k and key of each group
     to_prune: dict[Group, tuple] = {}
     for (paths, target), (drop_key, grow_key) in zip(targets.items(), keys, strict=True):
-        cost = cost_of(_pick(active, paths), costs)
-        growable = cost_of(_pick(inactive, paths), costs) + (cost if rule.regrow else 0)
+        cost = mask_cost(_pick(active, paths), costs)
+        growable = mask_cost(_pick(inactive, paths), costs) + (cost if rule.regrow else 0)
         counts = rule.budget(Candidates(ctx.step, cost, target, growable))
         to_prune[paths], to_grow[paths] = (counts.prune, drop_key), (counts.grow, grow_key)
     pruned = select(to_prune, {p: -s for p, s in drop.items()}, active, over=True)
     may_grow = {p: inactive[p] | m for p, m in pruned.items()} if rule.regrow else inactive
     if costs:  # the last pruned weight may exceed the cost to prune
         for paths, (k, key) in to_grow.items():
-            excess = jnp.maximum(cost_of(_pick(pruned, paths), costs) - to_prune[paths][0], 0)
+            excess = jnp.maximum(mask_cost(_pick(pruned, paths), costs) - to_prune[paths][0], 0)
             to_grow[paths] = k + jnp.where(k > 0, excess, 0), key
     grown = select(to_grow, grow, may_grow)
     return active | {p: (active[p] & ~pruned[p]) | m for p, m in grown.items()}

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 
 from gpnas.masks import score as scores
-from gpnas.masks._by_cost import per_cost, selection
+from gpnas.masks._by_cost import divided_by_cost, selection
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform, between
 from gpnas.masks._transform import every as every_
@@ -69,7 +69,7 @@ def ranking(
             active = masked_leaves(masks)  # in natural order: loops reorder dicts
             shapes = {path: leaf.shape for path, leaf in active.items()}
             costs = allocation.weight_costs(shapes)
-            values = per_cost(score.value(kept, own), costs)
+            values = divided_by_cost(score.value(kept, own), costs)
             targets = allocation(shapes, density(ctx.step)).items()
             wanted = {g: (k, jax.random.fold_in(ctx.key, i)) for i, (g, k) in enumerate(targets)}
             return update_leaves(masks, selection(select, costs)(wanted, values))

@@ -78,7 +78,7 @@ def _tracks(run: Run) -> Iterator[tuple[str, tuple[tuple[int, ...], list[float]]
     metric = run.metric
     for label, curve, unit in (
         (metric.axis(f"Validation {metric.title}"), _curves.validation([run]), 1.0),
-        ("Density, %", _curves.density([run]), 100.0),
+        ("Density, %", _curves.density_curve([run]), 100.0),
     ):
         if curve is not None and np.isfinite(curve.mean).all():
             last = len(curve.steps) - 1

@@ -29,12 +29,12 @@ class Curve:
     high: np.ndarray
 
 
-def points(run: Run) -> Sequence[Mapping[str, Any]]:
+def curve_points(run: Run) -> Sequence[Mapping[str, Any]]:
     """Returns the run's curve from its record or, without one, from its log."""
     return formatting.items(run.record, "curve") or run.train
 
 
-def density(runs: Sequence[Run], layer: str | None = None) -> Curve | None:
+def density_curve(runs: Sequence[Run], layer: str | None = None) -> Curve | None:
     """Returns the density over training, of the whole network or of one layer.
 
     Args:
@@ -45,7 +45,7 @@ def density(runs: Sequence[Run], layer: str | None = None) -> Curve | None:
       The mean curve, or None if no run has one.
     """
     path = ("density",) if layer is None else ("layers", layer, "density")
-    return _average([_track(points(run), path) for run in runs])
+    return _average([_track(curve_points(run), path) for run in runs])
 
 
 def validation(runs: Sequence[Run]) -> Curve | None:
@@ -67,7 +67,7 @@ def rate(runs: Sequence[Run], kind: str) -> Curve | None:
     """
     tracks = []
     for run in runs:
-        counts = _track(points(run), (kind,))
+        counts = _track(curve_points(run), (kind,))
         if counts is not None:
             steps, grown = counts
             if steps[0] > 0:
@@ -80,11 +80,11 @@ def rate(runs: Sequence[Run], kind: str) -> Curve | None:
     return _average(tracks, slopes)
 
 
-def layers(runs: Sequence[Run]) -> list[str]:
+def layer_paths(runs: Sequence[Run]) -> list[str]:
     """Returns the paths of layers in the runs' curves, in order of first appearance."""
     names: dict[str, None] = {}
     for run in runs:
-        for point in points(run)[:1]:
+        for point in curve_points(run)[:1]:
             tree = formatting.dig(point, "layers")
             if isinstance(tree, Mapping):
                 names.update(dict.fromkeys(map(str, tree)))

@@ -11,7 +11,7 @@ from matplotlib.path import Path
 from gpnas.report import formatting, style
 from gpnas.report._figures import FigureSpec, Panel, columns_for
 from gpnas.report._groups import Group, Summary
-from gpnas.report._labels import fit, text_width
+from gpnas.report._labels import shorten_to_width, text_width
 from gpnas.report._searches import objectives, studies
 
 _SIZE = (300.0, 190.0)
@@ -36,7 +36,7 @@ class Drawing(NamedTuple):
     size: tuple[float, float] = _SIZE
 
 
-def cell_201(architecture: Sequence[str]) -> Drawing:
+def cell_201_drawing(architecture: Sequence[str]) -> Drawing:
     """Draws a cell of NAS-Bench-201: four tensors, an operation per edge; omits "none"."""
     pairs = (("0", "1"), ("0", "2"), ("1", "2"), ("0", "3"), ("1", "3"), ("2", "3"))
     nodes = {"0": (0.0, 0.0, "in"), "1": (1.0, 0.9, "1"), "2": (2.0, -0.9, "2"),
@@ -45,7 +45,7 @@ def cell_201(architecture: Sequence[str]) -> Drawing:
     return Drawing(nodes, [(a, b, op) for (a, b), op in ops if op != "none"])
 
 
-def chain(architecture: Sequence[str]) -> Drawing:
+def chain_drawing(architecture: Sequence[str]) -> Drawing:
     """Draws blocks in rows of four."""
     nodes = {}
     for i, text in enumerate(architecture):
@@ -55,7 +55,7 @@ def chain(architecture: Sequence[str]) -> Drawing:
     return Drawing(nodes, edges)
 
 
-def morphable(architecture: Sequence[Any]) -> Drawing:
+def morphable_drawing(architecture: Sequence[Any]) -> Drawing:
     """Draws a morphable network: layers from top to bottom, skip connections as curves beside them.
 
     Args:
@@ -84,11 +84,11 @@ def _layer_text(_: int, op: str, inputs: Sequence[int], width: int, kernel: int)
 
 
 GRAPHS: Mapping[str, Callable[[Any], Drawing]] = {
-    "nas_bench_201": cell_201,
-    "cell_201": cell_201,
-    "nas_bench_macro": chain,
-    "macro": chain,
-    "morphable": morphable,
+    "nas_bench_201": cell_201_drawing,
+    "cell_201": cell_201_drawing,
+    "nas_bench_macro": chain_drawing,
+    "macro": chain_drawing,
+    "morphable": morphable_drawing,
 }
 
 
@@ -169,7 +169,7 @@ def _draw(graph: Drawing, title: str, colour: str, ax: Axes) -> None:
     ax.set(xlim=(min(xs) - 0.4, max(xs) + 0.4 + right))
     ax.set(ylim=(min(ys) - 0.6, max(ys) + 0.6))
     ax.set_axis_off()
-    title = fit(title, ax.get_window_extent().width, bold=True)
+    title = shorten_to_width(title, ax.get_window_extent().width, bold=True)
     ax.set_title(title, loc="left", color=colour, weight="bold", fontsize=11)
     for start, end, text in graph.edges:
         (x0, y0, _), (x1, y1, _) = graph.nodes[start], graph.nodes[end]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpnas.report import stats
-from gpnas.report._metric import ERROR, Metric, metric_of
+from gpnas.report._metric import ERROR, TaskMetric, metric_of
 from gpnas.report._table import Cell, Column, Table
 
 Record = Mapping[str, Any]
@@ -43,7 +43,7 @@ def export_table(report: Record) -> Table:
     return Table(caption, columns, rows, notes)
 
 
-def _file_texts(row: Record, metric: Metric) -> list[str]:
+def _file_texts(row: Record, metric: TaskMetric) -> list[str]:
     return [
         row["file"],
         row["network"],

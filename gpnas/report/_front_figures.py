@@ -15,7 +15,7 @@ from gpnas.report import formatting, stats, style
 from gpnas.report._axes import mark_estimate, set_limits, set_scale, thin_ticks
 from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Summary
-from gpnas.report._labels import fit, place_labels, text_width
+from gpnas.report._labels import place_labels, shorten_to_width, text_width
 from gpnas.report._lines import steps_axis
 from gpnas.report._read_front import Front
 
@@ -30,7 +30,7 @@ _COSTS = {
 }
 
 
-def front_figures(summary: Summary) -> list[list[FigureSpec]]:
+def figures_of_fronts(summary: Summary) -> list[list[FigureSpec]]:
     """Returns the figures of each front: against MACs, widths over time, against other costs."""
     made = []
     for number, fronts in enumerate(summary.fronts):
@@ -270,7 +270,7 @@ def _draw_widths(front: Front, layers: Sequence[_Layer], left: float, ax: Axes) 
 
 def _name_row(ax: Axes, row: int, layer: _Layer, left: float) -> None:
     tall = ax.get_window_extent().height / (ax.get_ylim()[0] + 0.5) > 44
-    name = fit(layer.name, left - 14, bold=True)
+    name = shorten_to_width(layer.name, left - 14, bold=True)
     at: Any = {"xy": (0, row), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
     how: Any = {"ha": "right", "annotation_clip": False}
     ax.annotate(name, **at, xytext=(-10, 2 if tall else 0), va="bottom" if tall else "center",

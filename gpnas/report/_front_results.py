@@ -7,7 +7,7 @@ from typing import Any
 
 from gpnas.report import formatting, stats
 from gpnas.report._groups import Series
-from gpnas.report._metric import Metric
+from gpnas.report._metric import TaskMetric
 from gpnas.report._read_front import Front
 from gpnas.report._table import Cell, Column, Table, number_cell
 
@@ -38,14 +38,14 @@ class FrontNetwork:
     latency: Sequence[Mapping[tuple[int, int], float]]
     files: Sequence[tuple[str, Path]]
 
-    def estimate(self, quantity: str, metric: Metric) -> stats.Estimate | None:
+    def estimate(self, quantity: str, metric: TaskMetric) -> stats.Estimate | None:
         """Returns mean and interval of "test", "val", "ms1", …, or a field, over the seeds."""
         if quantity.startswith("ms"):
             return stats.estimate(own.get((int(quantity[2:]), 1)) for own in self.latency)
         field = f"{quantity}_{metric.name}" if quantity in ("test", "val") else quantity
         return stats.estimate(formatting.number(row, field) for row in self.rows)
 
-    def mean(self, quantity: str, metric: Metric) -> float | None:
+    def mean(self, quantity: str, metric: TaskMetric) -> float | None:
         """Returns the mean of such a quantity over seeds, or None."""
         found = self.estimate(quantity, metric)
         return None if found is None else found.mean

@@ -11,7 +11,7 @@ from gpnas.report import formatting, style
 from gpnas.report._axes import Axis, set_limits
 from gpnas.report._figures import FigureSpec, Panel, columns_for
 from gpnas.report._groups import Group, Summary
-from gpnas.report._labels import fit
+from gpnas.report._labels import shorten_to_width
 from gpnas.report._read import Run
 from gpnas.report._searches import box, objectives, points_of, studies
 
@@ -68,7 +68,7 @@ def _draw_front(
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: formatting.tick(value)))
     if limits[1][1] >= 1000:
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: formatting.tick(value)))
-    title = fit(own.label, ax.get_window_extent().width, bold=True)
+    title = shorten_to_width(own.label, ax.get_window_extent().width, bold=True)
     ax.set_title(title, loc="left", color=style.colour(own.series), weight="bold", fontsize=11)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from gpnas.report import formatting, stats
-from gpnas.report._metric import ERROR, Metric
+from gpnas.report._metric import ERROR, TaskMetric
 from gpnas.report._read import Problem, Run
 from gpnas.report._read_front import Front
 
@@ -149,7 +149,7 @@ class Summary:
         return [run for group in self.groups for run in group.runs]
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> TaskMetric:
         """The metric of the finished runs of one problem (see `by_problem`).
 
         Raises:

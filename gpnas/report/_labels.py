@@ -24,7 +24,7 @@ def text_width(text: str, size: float = style.FONT_SIZE) -> float:
     return float(outline[:, 0].max()) + 1 if len(outline) else 1.0
 
 
-def fit(text: str, room: float, bold: bool = False) -> str:
+def shorten_to_width(text: str, room: float, bold: bool = False) -> str:
     """Shortens a text to fit a width in pixels, down to a few characters."""
     wide = 1.12 if bold else 1.0
     cut = text
@@ -35,7 +35,7 @@ def fit(text: str, room: float, bold: bool = False) -> str:
     return cut
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread_positions(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Moves positions at least `gap` apart within bounds, with the least sum of squares.
 
     Args:
@@ -86,7 +86,7 @@ def edge_labels(ax: Axes, labels: Sequence[tuple[float, float, str, str]]) -> No
     box = ax.get_window_extent()
     pixels = to_pixels(ax, [(x, y) for x, y, _, _ in labels])
     ys = [float(y) - box.y0 for _, y in pixels]
-    places = spread(
+    places = spread_positions(
         ys, style.FONT_SIZE * 1.25, style.FONT_SIZE * 0.4, box.height - style.FONT_SIZE * 0.2
     )
     starts = ax.transAxes.inverted().transform(pixels)

@@ -13,7 +13,7 @@ from gpnas.report import _curves, formatting, style
 from gpnas.report._axes import set_limits, set_scale
 from gpnas.report._figures import Panel
 from gpnas.report._groups import Group, Series
-from gpnas.report._labels import edge_labels, fit, place_labels, text_width
+from gpnas.report._labels import edge_labels, place_labels, shorten_to_width, text_width
 from gpnas.report._read import Run
 
 SMALL = (264.0, 186.0)
@@ -123,7 +123,7 @@ def line_panel(
 
 
 def _title(ax: Axes, text: str, colour: str, left: float = 48) -> None:
-    text = fit(text, ax.get_window_extent().width + left + 34, bold=True)
+    text = shorten_to_width(text, ax.get_window_extent().width + left + 34, bold=True)
     offset: Any = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (-left, 10)}
     ax.annotate(
         text, **offset, textcoords="offset points", color=colour, weight="bold", va="baseline"

@@ -10,7 +10,7 @@ _DIGITS = 4  # digits of a value without a unit
 _SMALL, _LARGE = 1e-9, 1e15  # beyond which a value is written with an exponent
 
 
-class Metric(NamedTuple):
+class TaskMetric(NamedTuple):
     """The metric of a task; the default is that of classification.
 
     Attributes:
@@ -87,10 +87,10 @@ class Metric(NamedTuple):
         return formatting.shorten(self.unit, 16)
 
 
-ERROR = Metric()
+ERROR = TaskMetric()
 
 
-def metric_of(source: Mapping[str, Any]) -> Metric | None:
+def metric_of(source: Mapping[str, Any]) -> TaskMetric | None:
     """Returns the metric of a record or a `config.json`.
 
     Older records do not name their task and are of classification.
@@ -104,9 +104,9 @@ def metric_of(source: Mapping[str, Any]) -> Metric | None:
     if "task" not in source:
         return ERROR
     name, unit, better = (
-        formatting.dig(source, "task", "metric", field) for field in Metric._fields
+        formatting.dig(source, "task", "metric", field) for field in TaskMetric._fields
     )
     texts = isinstance(name, str) and isinstance(unit, str)
     if not texts or not name or better not in ("lower", "higher"):
         return None
-    return Metric(name, unit, better)
+    return TaskMetric(name, unit, better)

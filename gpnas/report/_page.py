@@ -56,7 +56,7 @@ def figures(summary: Summary) -> list[FigureSpec]:
         *_searches.course_figures(summary),
         *_fronts.front_figures(summary),
         *_drawings.drawing_figures(summary),
-        *(spec for specs in _front_figures.front_figures(summary) for spec in specs),
+        *(spec for specs in _front_figures.figures_of_fronts(summary) for spec in specs),
     )
     named: dict[str, FigureSpec] = {}
     for spec in made:
@@ -78,7 +78,7 @@ def _by_problem(
             yield spec
 
 
-class Block(NamedTuple):
+class PageBlock(NamedTuple):
     """A part of a section.
 
     Attributes:
@@ -98,7 +98,7 @@ class Section(NamedTuple):
     name: str
     heading: str
     short: str
-    blocks: Sequence[Block]
+    blocks: Sequence[PageBlock]
 
 
 def render(loaded: Loaded, title: str | None = None, folder: Path = Path()) -> str:
@@ -133,27 +133,27 @@ def _sections(summary: Summary) -> list[Section]:
     """Returns the sections in order; empty ones are left out."""
     specs = {spec.name: spec for spec in figures(summary)}
     unfinished = specs.pop("unfinished", None)
-    made: list[tuple[str, str, list[Block]]] = []
+    made: list[tuple[str, str, list[PageBlock]]] = []
     short = {_first_layer.HEADING: "First layer", "Unfinished runs": "Unfinished"}
-    for fronts, own in zip(summary.fronts, _front_figures.front_figures(summary), strict=True):
+    for fronts, own in zip(summary.fronts, _front_figures.figures_of_fronts(summary), strict=True):
         for spec in own:
-            made.append((spec.name, spec.heading, [Block("figure", specs.pop(spec.name))]))
+            made.append((spec.name, spec.heading, [PageBlock("figure", specs.pop(spec.name))]))
             short[spec.heading] = spec.short
         heading = "Networks" + (f": {fronts[0].name}" if len(summary.fronts) > 1 else "")
-        made.append(("networks", heading, [Block("table", _front_results.front_table(fronts))]))
+        made.append(("networks", heading, [PageBlock("table", _front_results.front_table(fronts))]))
     parts = summary.by_problem()
     main = _test_figures.main_names(summary.metric) if len(parts) == 1 else ()
     for problem, part in parts:
         if part.groups:
             heading = f"Results: {problem}" if problem else "Results"
-            blocks = [Block("table", _results.result_table(part, problem))]
+            blocks = [PageBlock("table", _results.result_table(part, problem))]
             made.append(("results", heading, blocks + (_differences(part) if problem else [])))
     tables = _searches.search_tables(summary)
     for study, table in zip(_searches.studies(summary), tables, strict=True):
         heading = "Searches" if len(tables) == 1 else f"Searches: {study}"
-        made.append((f"searches_{formatting.slug(study)}", heading, [Block("table", table)]))
+        made.append((f"searches_{formatting.slug(study)}", heading, [PageBlock("table", table)]))
     for name, spec in specs.items():
-        blocks = [Block("figure", spec), *(_differences(summary) if name in main else [])]
+        blocks = [PageBlock("figure", spec), *(_differences(summary) if name in main else [])]
         if name == "confusion":
             blocks += _blocks("boxed", _confusion.confused_table(summary))
             blocks += _blocks("cards", _confusion.mistake_cards(summary))
@@ -174,11 +174,11 @@ def _sections(summary: Summary) -> list[Section]:
     return list(found.values())
 
 
-def _blocks(kind: str, content: Any) -> list[Block]:
-    return [] if content is None else [Block(kind, content)]
+def _blocks(kind: str, content: Any) -> list[PageBlock]:
+    return [] if content is None else [PageBlock(kind, content)]
 
 
-def _differences(summary: Summary) -> list[Block]:
+def _differences(summary: Summary) -> list[PageBlock]:
     return _blocks("boxed", _results.difference_table(summary))
 
 
@@ -280,7 +280,7 @@ def _alerts(summary: Summary) -> list[str]:
     return [*shown, f"{more} more notes of this kind."] if more else shown
 
 
-def _cards(summary: Summary) -> list[Block]:
+def _cards(summary: Summary) -> list[PageBlock]:
     cards = [
         {
             "name": layer.group.label,
@@ -299,14 +299,14 @@ def _cards(summary: Summary) -> list[Block]:
         }
         for layer in _first_layer.first_layers(summary)
     ]
-    return [Block("cards", {"caption": _first_layer.CAPTION, "cards": cards})] if cards else []
+    return [PageBlock("cards", {"caption": _first_layer.CAPTION, "cards": cards})] if cards else []
 
 
-def _folds(summary: Summary) -> list[Block]:
+def _folds(summary: Summary) -> list[PageBlock]:
     folds = (
         ("Size and cost", _details.cost_table(summary)),
         ("Layers", _details.layer_table(summary)),
         ("Config fields that differ", _details.config_table(summary)),
         ("Provenance", _details.provenance_table(summary)),
     )
-    return [Block("fold", fold) for fold in folds if fold[1] is not None]
+    return [PageBlock("fold", fold) for fold in folds if fold[1] is not None]

@@ -6,7 +6,7 @@ A problem is a data set and the reported metric.
 from collections.abc import Iterable, Mapping
 
 from gpnas.report import formatting
-from gpnas.report._metric import Metric
+from gpnas.report._metric import TaskMetric
 from gpnas.report._read import Data, Problem, Run
 
 UNKNOWN = "unknown data"
@@ -28,7 +28,7 @@ def name_problems(runs: Iterable[Run]) -> Mapping[Problem, str]:
     """
     runs = list(runs)
     data = _name_data(runs)
-    metrics: dict[str, list[Metric]] = {}
+    metrics: dict[str, list[TaskMetric]] = {}
     for run in runs:
         own = metrics.setdefault(data[run.data], [])
         own += [run.metric] if run.metric not in own else []
@@ -57,7 +57,7 @@ def _name_data(runs: Iterable[Run]) -> dict[Data, str]:
     return named
 
 
-def _distinguishing(metric: Metric, others: Iterable[Metric]) -> str:
+def _distinguishing(metric: TaskMetric, others: Iterable[TaskMetric]) -> str:
     """Returns the attributes of a metric that distinguish it from others."""
     apart = [other for other in others if other != metric]
     for text in (lambda m: m.title, lambda m: m.label):

@@ -15,7 +15,7 @@ from typing import Any
 from gpnas.errors import UserError
 from gpnas.report import _files, formatting
 from gpnas.report._files import Mistakes, Receptive, json_file, json_lines
-from gpnas.report._metric import ERROR, Metric, metric_of
+from gpnas.report._metric import ERROR, TaskMetric, metric_of
 from gpnas.report._read_front import FRONT, Front, read_front
 
 _ALLOWED = (
@@ -26,7 +26,7 @@ _WORKDIR_FILES = ("record.json", "metrics.jsonl", "config.json")
 _LINE = re.compile(r"(.*), line (\d+)(.*)")  # a warning about a line of a file
 
 Data = tuple[str, str]  # name and digest of a data set; "" if unknown
-Problem = tuple[Data, Metric]  # runs of one problem are comparable
+Problem = tuple[Data, TaskMetric]  # runs of one problem are comparable
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Run:
     receptive: Receptive | None = None
     mistakes: Mistakes | None = None
     data: Data = ("", "")
-    metric: Metric = ERROR
+    metric: TaskMetric = ERROR
 
     @property
     def problem(self) -> Problem:
@@ -272,7 +272,7 @@ def _run(
         data=_data(source),
         record=record,
         total_steps=None if total is None else int(total),
-        metric=metric or Metric("unknown", ""),
+        metric=metric or TaskMetric("unknown", ""),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpnas.report import formatting
 from gpnas.report._files import json_file
-from gpnas.report._metric import Metric, metric_of
+from gpnas.report._metric import TaskMetric, metric_of
 
 FRONT = "front.json"
 
@@ -29,7 +29,7 @@ class Front:
 
     name: str
     record: Mapping[str, Any]
-    metric: Metric
+    metric: TaskMetric
     widths: Sequence[Mapping[str, Any]]
     files: Mapping[str, tuple[tuple[str, Path], ...]]
     latency: Mapping[str, Mapping[tuple[int, int], float]]

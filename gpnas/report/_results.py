@@ -2,7 +2,7 @@
 
 from gpnas.report import formatting, stats
 from gpnas.report._groups import SECONDS, Group, Summary
-from gpnas.report._metric import Metric
+from gpnas.report._metric import TaskMetric
 from gpnas.report._read import Run
 from gpnas.report._table import Cell, Column, Table, group_cell, number_cell
 
@@ -62,7 +62,7 @@ def result_table(summary: Summary, problem: str = "") -> Table:
     return Table(f"{runs}, mean over seeds ± 95 % interval", columns, rows, notes)
 
 
-def _result_columns(metric: Metric) -> list[Column]:
+def _result_columns(metric: TaskMetric) -> list[Column]:
     return [
         Column("arm", numeric=False),
         Column("seeds", help="Finished runs with this config"),
@@ -214,7 +214,7 @@ def _baseline(summary: Summary, group: Group) -> Group | None:
     return dense[0] if len(dense) == 1 else None
 
 
-def _validation(run: Run, shared: Metric | None) -> Cell:
+def _validation(run: Run, shared: TaskMetric | None) -> Cell:
     """Returns the last validation metric of a run, with its name unless the column has it."""
     value = formatting.number((run.validation or ({},))[-1], run.metric.name)
     if shared is not None or value is None:
@@ -229,7 +229,7 @@ def _seeds(group: Group) -> Cell:
     return Cell(str(n), n, detail="" if known == n else f"{known} with a result")
 
 
-def _value(metric: Metric, found: stats.Estimate | None) -> Cell:
+def _value(metric: TaskMetric, found: stats.Estimate | None) -> Cell:
     if found is None:
         return Cell(formatting.MISSING)
     detail = "" if found.half is not None else stats.EQUAL if found.n > 1 else "pilot (1 seed)"
@@ -237,7 +237,7 @@ def _value(metric: Metric, found: stats.Estimate | None) -> Cell:
     return Cell(text, found.mean, detail=detail)
 
 
-def _signed(metric: Metric, found: stats.Estimate | None, of: float) -> Cell:
+def _signed(metric: TaskMetric, found: stats.Estimate | None, of: float) -> Cell:
     if found is None or found.n == 1:
         return Cell(formatting.MISSING)
     return Cell(metric.interval(found, of).replace("-", "−"), found.mean)

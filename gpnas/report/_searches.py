@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from gpnas.report import formatting, stats, style
 from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Group, Summary
-from gpnas.report._labels import edge_labels, fit, text_width
+from gpnas.report._labels import edge_labels, shorten_to_width, text_width
 from gpnas.report._read import Run
 from gpnas.report._table import Cell, Column, Table
 
@@ -288,4 +288,6 @@ def _draw_course(
             ax.plot(counts[c.last], c.mean[c.last], "o", ms=5, color=c.colour, clip_on=False)
     space = ax.figure.bbox.width - ax.get_window_extent().x1 - 16
     ends = [(c, c.last) for c in curves if c.known]
-    edge_labels(ax, [(counts[i], c.mean[i], fit(c.label, space), c.colour) for c, i in ends])
+    edge_labels(
+        ax, [(counts[i], c.mean[i], shorten_to_width(c.label, space), c.colour) for c, i in ends]
+    )

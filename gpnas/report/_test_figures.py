@@ -13,14 +13,14 @@ from gpnas.report import formatting, stats, style
 from gpnas.report._axes import Axis, mark_estimate, mark_mean, set_limits, set_scale, thin_ticks
 from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Group, Series, Summary, quantity
-from gpnas.report._labels import fit, place_labels, text_width
-from gpnas.report._metric import Metric
+from gpnas.report._labels import place_labels, shorten_to_width, text_width
+from gpnas.report._metric import TaskMetric
 
 MAX_ROWS = 40
 MAX_NAMES = 24
 
 
-def main_names(metric: Metric) -> tuple[str, str]:
+def main_names(metric: TaskMetric) -> tuple[str, str]:
     """Returns the two possible names of `main_figure`."""
     return f"{metric.slug}_by_arm", f"{metric.slug}_nonzeros"
 
@@ -68,7 +68,7 @@ def main_figure(summary: Summary) -> FigureSpec | None:
     )
 
 
-def _interval_panel(rows: Sequence[Group], metric: Metric, width: float) -> Panel:
+def _interval_panel(rows: Sequence[Group], metric: TaskMetric, width: float) -> Panel:
     found = [(group, group.estimate("test_last")) for group in rows]
     label = f"Test {metric.title} by arm. " + "; ".join(
         f"{group.label}: {metric.with_unit(metric.interval(estimate))}"
@@ -126,7 +126,7 @@ def _bounds(estimate: stats.Estimate) -> list[float]:
     return [estimate.mean - half, estimate.mean + half, *estimate.values]
 
 
-def _scale(ax: Axes, axis: Axis, metric: Metric, numbers: Sequence[float], pad: float) -> None:
+def _scale(ax: Axes, axis: Axis, metric: TaskMetric, numbers: Sequence[float], pad: float) -> None:
     """Sets scale, limits and label of an axis of the test metric."""
     # A logarithmic axis would compress metrics whose higher values are better.
     log = set_scale(ax, axis, numbers, 10.0 if metric.better == "lower" else math.inf)
@@ -135,7 +135,7 @@ def _scale(ax: Axes, axis: Axis, metric: Metric, numbers: Sequence[float], pad: 
     ax.set(**{f"{axis}label": label})
 
 
-def _draw_intervals(groups: Sequence[Group], metric: Metric, ax: Axes) -> None:
+def _draw_intervals(groups: Sequence[Group], metric: TaskMetric, ax: Axes) -> None:
     rows = [(g, e) for g in groups if (e := g.estimate("test_last")) is not None]
     _scale(ax, "x", metric, [number for _, e in rows for number in _bounds(e)], 0.06)
     ax.set(ylim=(len(rows) - 0.4, -0.6))
@@ -155,7 +155,7 @@ def _draw_intervals(groups: Sequence[Group], metric: Metric, ax: Axes) -> None:
             ends = (estimate.mean - estimate.half, estimate.mean + estimate.half)
             ax.plot(ends, [row, row], color=own, lw=3)
         mark_mean(ax, estimate.mean, row, group.series, estimate.n > 1, size=9)
-        name = fit(group.label, room, bold=True)
+        name = shorten_to_width(group.label, room, bold=True)
         weight = "bold" if group.series.colour < 2 else "normal"
         kwargs: dict[str, Any] = {
             "transform": ax.get_yaxis_transform(),
@@ -170,7 +170,7 @@ def _draw_intervals(groups: Sequence[Group], metric: Metric, ax: Axes) -> None:
 
 def _against(
     groups: Sequence[Group],
-    metric: Metric,
+    metric: TaskMetric,
     x: str,
     *,
     name: str,
@@ -211,7 +211,9 @@ def _against(
     )
 
 
-def _draw_against(groups: Sequence[Group], metric: Metric, name: str, axis: str, ax: Axes) -> None:
+def _draw_against(
+    groups: Sequence[Group], metric: TaskMetric, name: str, axis: str, ax: Axes
+) -> None:
     shown = [(g, x, e) for g in groups if (x := g.mean(name)) and (e := g.estimate("test_last"))]
     xs = [x for _, x, _ in shown]
     x_log = set_scale(ax, "x", xs, 5.0)

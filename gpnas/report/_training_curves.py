@@ -21,7 +21,7 @@ from gpnas.report._lines import (
     plain,
     rounded_percent,
 )
-from gpnas.report._metric import Metric
+from gpnas.report._metric import TaskMetric
 from gpnas.report._read import Run
 
 MAX_ARMS = 12
@@ -44,7 +44,7 @@ def density_figure(summary: Summary) -> FigureSpec | None:
     by_arm: list[tuple[Series, list[Line]]] = []
     for series in summary.series:
         lines = _lines(
-            summary, series, _curves.density, lambda c: rounded_percent(float(c.mean[-1]))
+            summary, series, _curves.density_curve, lambda c: rounded_percent(float(c.mean[-1]))
         )
         if lines and any(float(line.curve.low.min()) < 1 for line in lines):
             by_arm.append((series, lines))
@@ -117,12 +117,12 @@ def layers_figure(summary: Summary) -> FigureSpec | None:
         group = _sparsest(summary, series)
         if group is None or len(rows) == MAX_ARMS:
             continue
-        names = _curves.layers(group.runs)
+        names = _curves.layer_paths(group.runs)
         hidden = max(hidden, len(names) - MAX_LAYERS)
         lines = [
             (name, Line(curve, series, rounded_percent(float(curve.mean[-1]))))
             for name in _largest(group, names)
-            if (curve := _curves.density(group.runs, name)) is not None
+            if (curve := _curves.density_curve(group.runs, name)) is not None
         ]
         if any(float(line.curve.low.min()) < 1 for _, line in lines):
             rows.append((group, lines))
@@ -211,7 +211,7 @@ def validation_figure(summary: Summary) -> FigureSpec | None:
     return FigureSpec(name, heading, caption, panels, columns=columns, short=short)
 
 
-def _metric_frame(metric: Metric, lines: Sequence[Line]) -> Frame:
+def _metric_frame(metric: TaskMetric, lines: Sequence[Line]) -> Frame:
     """Returns a frame for a metric; zero or logarithmic axes only if lower values are better."""
     if metric.better == "lower":
         return Frame.around(lines, plain, ratio=2)
@@ -227,7 +227,7 @@ def unfinished_figure(summary: Summary) -> FigureSpec | None:
         series = summary.series_of(run)
         who = series.label + ("" if run.seed is None else f", seed {run.seed}")
         for curve, unit, what in (
-            (_curves.density([run]), rounded_percent, "density"),
+            (_curves.density_curve([run]), rounded_percent, "density"),
             (_curves.validation([run]), plain, f"validation {run.metric.title}"),
         ):
             if curve is None:
@@ -272,7 +272,7 @@ def _lines(
 
 
 def _sparsest(summary: Summary, series: Series) -> Group | None:
-    groups = [group for group in summary.of(series) if any(map(_curves.points, group.runs))]
+    groups = [group for group in summary.of(series) if any(map(_curves.curve_points, group.runs))]
     return groups[-1] if groups else None
 
 

@@ -34,7 +34,7 @@ def describe_search(settings: dict[str, Any], arm: str) -> dict[str, Any]:
     }
 
 
-def key_of(settings: Mapping[str, Any]) -> str:
+def settings_key(settings: Mapping[str, Any]) -> str:
     """Returns a key that is equal for equal settings; tuples and lists are the same.
 
     The limit on failures is left out, since it does not change a completed search.
@@ -58,17 +58,17 @@ def append_missing(
     Raises:
       TooManyFailures: As a search; the message names arm and seed.
     """
-    done = {key_of(record["config"]) for record in read_lines(path)}
+    done = {settings_key(record["config"]) for record in read_lines(path)}
     path.parent.mkdir(parents=True, exist_ok=True)
     for arm, settings in searches:
-        if key_of(settings) not in done:
-            with naming(arm, settings["seed"]):
+        if settings_key(settings) not in done:
+            with naming_arm(arm, settings["seed"]):
                 record = run(arm, settings)
             append_line(path, record)
 
 
 @contextlib.contextmanager
-def naming(arm: str, seed: int) -> Iterator[None]:
+def naming_arm(arm: str, seed: int) -> Iterator[None]:
     """Adds arm and seed to the message of a search that fails.
 
     Raises:

@@ -15,7 +15,7 @@ from gpnas.masks import axes as mask_axes
 _ALLOWED = "{path glob: {in_axis, out_axis, batch_axis: whole numbers, or tuples of them}}"
 
 
-class Layers(NamedTuple):
+class NetworkLayers(NamedTuple):
     """The layers of a network; stacked layers are separate and named as by `unstacked`.
 
     Attributes:
@@ -49,7 +49,7 @@ def _axes(field: str, fields: Any) -> Axes:
     return Axes(**found)
 
 
-def layers_of(params: Any, table: AxesTable) -> Layers:
+def network_layers(params: Any, table: AxesTable) -> NetworkLayers:
     """Returns the layers of a network.
 
     Args:
@@ -59,7 +59,7 @@ def layers_of(params: Any, table: AxesTable) -> Layers:
     Raises:
       UserError: If a glob matches no leaf, or a leaf lacks a given axis.
     """
-    found = Layers({}, {}, {})
+    found = NetworkLayers({}, {}, {})
     try:
         weights = masked_leaves(jax.eval_shape(lambda p: init_masks(p, axes=table), params), params)
         for path, leaf in weights.items():

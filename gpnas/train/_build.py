@@ -79,7 +79,7 @@ def build_model(
     return plugins.call_user("model", config.to_dict(), allowed, adapt, make, **fields)
 
 
-def fields_of(config: ConfigDict, num_classes: int) -> dict[str, Any]:
+def constructor_arguments(config: ConfigDict, num_classes: int) -> dict[str, Any]:
     """Returns the JSON-compatible constructor arguments: from the config, else the defaults."""
     parameters = plugins.parameters_of(models.find_network("model.name", config.name)[0])
     known = {n: config.get(n, p.default) for n, p in parameters.items() if n not in _NO_FIELDS}
@@ -104,7 +104,7 @@ def conv_kind(config: ConfigDict) -> str:
     return resolve_conv(config.conv)
 
 
-def units_of(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -> UnitGroups:
+def discover_units(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -> UnitGroups:
     """Returns the unit groups of a network in inference, and its removable blocks.
 
     Args:

@@ -12,7 +12,7 @@ from gpnas.provenance import provenance
 from gpnas.train._config import base
 from gpnas.train._elastic import active_network
 from gpnas.train._front_plan import (
-    Front,
+    FrontSettings,
     branch_config,
     equal_epochs,
     level_epochs,
@@ -32,9 +32,9 @@ from gpnas.train._rebuild import find_rebuild
 
 
 def front_config() -> ConfigDict:
-    """Returns the default config of a front: that of its main run and the fields of `Front`."""
+    """Returns the default config of a front: its main run's, and `FrontSettings`."""
     config = base(name="development_cost", every="auto", window="auto")
-    config.update(Front()._asdict())
+    config.update(FrontSettings()._asdict())
     config.model.name = "convnet"
     config.elastic = True
     config.elastic_round_to = 1

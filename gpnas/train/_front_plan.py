@@ -26,7 +26,7 @@ _LATENCY = "latency_ms"  # value of `front_by`
 _REST = 0.25  # fraction of the time between two levels with constant cost
 
 
-class Front(NamedTuple):
+class FrontSettings(NamedTuple):
     """The fields of a front's config, in addition to those of a run.
 
     Attributes:
@@ -47,18 +47,18 @@ class Front(NamedTuple):
     retrain: bool = False
 
 
-def split_config(config: ConfigDict) -> tuple[Front, ConfigDict]:
+def split_config(config: ConfigDict) -> tuple[FrontSettings, ConfigDict]:
     """Returns the fields of a front, and the config of its main run.
 
     Raises:
       UserError: For the first invalid field.
     """
     run = config.copy_and_resolve_references().unlock()
-    defaults = Front()._asdict()
+    defaults = FrontSettings()._asdict()
     for name, default in defaults.items():
         if type(run.get(name)) is not type(default):
             raise UserError(name, run.get(name), f"a value of type {type(default).__name__}")
-    settings = Front(*(run[name] for name in defaults))
+    settings = FrontSettings(*(run[name] for name in defaults))
     for name in defaults:
         del run[name]
     check_config(run)
@@ -86,7 +86,7 @@ def split_config(config: ConfigDict) -> tuple[Front, ConfigDict]:
 
 
 def relative_levels(
-    config: ConfigDict, settings: Front, folder: pathlib.Path, data: Dataset
+    config: ConfigDict, settings: FrontSettings, folder: pathlib.Path, data: Dataset
 ) -> tuple[tuple[float, ...], units.LatencyTable | None]:
     """Returns the levels as fractions of the full cost; latencies of layers are measured."""
     if settings.front_by != _LATENCY:
@@ -115,7 +115,7 @@ def relative_levels(
     return tuple(level / whole for level in settings.front), table
 
 
-def level_epochs(epochs: int, settings: Front) -> list[int]:
+def level_epochs(epochs: int, settings: FrontSettings) -> list[int]:
     """Returns the epochs of the main run after which the network has each level of cost.
 
     They are evenly spaced over the second half of the run; the last one is its end.
@@ -130,7 +130,7 @@ def level_epochs(epochs: int, settings: Front) -> list[int]:
     return ends
 
 
-def main_config(config: ConfigDict, settings: Front, levels: Sequence[float]) -> ConfigDict:
+def main_config(config: ConfigDict, settings: FrontSettings, levels: Sequence[float]) -> ConfigDict:
     """Returns the config of the main run, with a cost curve through the levels."""
     main = config.copy_and_resolve_references().unlock()
     ends = level_epochs(main.train.epochs, settings)
@@ -147,7 +147,7 @@ def main_config(config: ConfigDict, settings: Front, levels: Sequence[float]) ->
 
 
 def branch_config(
-    main: ConfigDict, settings: Front, architecture: Mapping[str, Any] | None, name: str
+    main: ConfigDict, settings: FrontSettings, architecture: Mapping[str, Any] | None, name: str
 ) -> ConfigDict:
     """Returns the config of a branch: the remaining network, at a rate that decays to zero.
 
@@ -165,7 +165,11 @@ def branch_config(
 
 
 def scratch_config(
-    main: ConfigDict, settings: Front, architecture: Mapping[str, Any], epochs: int, name: str
+    main: ConfigDict,
+    settings: FrontSettings,
+    architecture: Mapping[str, Any],
+    epochs: int,
+    name: str,
 ) -> ConfigDict:
     """Returns the config of a network trained from scratch, with the learning rates of a front.
 

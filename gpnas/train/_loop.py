@@ -36,11 +36,11 @@ from gpnas.train._plan import Plan
 from gpnas.train._prepare import prepare
 from gpnas.train._profile import profiler
 from gpnas.train._program import Program, make_program
-from gpnas.train._run import Replica, Run, restore, save, selected_at
+from gpnas.train._run import Replica, RunContext, restore_run, save_run, selected_at
 from gpnas.train._shuffle import batch_order
 from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics
-from gpnas.train._workdir import check_workdirs, finished, locked, start_run
+from gpnas.train._workdir import check_workdirs, finished, locked_run, start_run
 from gpnas.train.task import Metric, Task
 
 _BETWEEN_SAVES = 20  # least time between two checkpoints, in saving times: saving costs 5 %
@@ -104,7 +104,7 @@ def train_replicas(
 
         def lock() -> None:
             for folder in folders:
-                locks.enter_context(locked(folder))
+                locks.enter_context(locked_run(folder))
             check_workdirs(folders, configs, data)
 
         _processes.from_first(lock)
@@ -113,13 +113,13 @@ def train_replicas(
         orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
         clock = locks.enter_context(stopwatch())
         trace = locks.enter_context(profiler(config.train.profile, folders[0] / "profile"))
-        run = Run(configs, folders, checkpoints, data, plan, orders, stopped, clock, trace)
+        run = RunContext(configs, folders, checkpoints, data, plan, orders, stopped, clock, trace)
         if config.train.matmul_precision:
             locks.enter_context(jax.default_matmul_precision(config.train.matmul_precision))
         return _run(run, loaded)
 
 
-def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
+def _run(run: RunContext, loaded: Any) -> list[dict[str, Any]]:
     configs, folders, data, plan = run.configs, run.folders, run.data, run.plan
     config, begun = configs[0], time.monotonic()
     done = _processes.from_first(lambda: finished(folders))
@@ -136,7 +136,7 @@ def _run(run: Run, loaded: Any) -> list[dict[str, Any]]:
         program = make_program(plan, data, len(configs), config.train.shard_min_size)
     states = program.init([jax.random.key(c.seed) for c in configs], loaded)
     selected = no_selections(program, states)
-    step, (states, selected), written = restore(run, (states, selected))
+    step, (states, selected), written = restore_run(run, (states, selected))
     logging.info("at step %d of %d", step, plan.total_steps)
     _warn(config, plan, data)
     counts = jax.device_get([copy_counters(state) for state in states])
@@ -179,7 +179,7 @@ def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
 
 
 def _loop(
-    run: Run, program: Program, states: list[TrainState], replicas: list[Replica]
+    run: RunContext, program: Program, states: list[TrainState], replicas: list[Replica]
 ) -> tuple[list[TrainState], list[Replica]]:
     """Runs the steps in chunks, which end at the end of an epoch or at a log point.
 
@@ -239,7 +239,7 @@ def _loop(
     return [program.to_full_shape(state) for state in states], replicas
 
 
-def _open_feed(run: Run, step: int) -> contextlib.AbstractContextManager[Iterator]:
+def _open_feed(run: RunContext, step: int) -> contextlib.AbstractContextManager[Iterator]:
     train, plan = run.configs[0].train, run.plan
     bounds = call_bounds(train, plan.steps_per_epoch, plan.stream, step, plan.total_steps)
     rows = plan.stream or min(train.log_every, plan.steps_per_epoch)
@@ -247,7 +247,7 @@ def _open_feed(run: Run, step: int) -> contextlib.AbstractContextManager[Iterato
 
 
 def _run_chunk(
-    run: Run, program: Program, placed: TrainState, feed: Iterator, step: int
+    run: RunContext, program: Program, placed: TrainState, feed: Iterator, step: int
 ) -> tuple[TrainState, Metrics, int, float]:
     """Runs the steps to the next log point: state, sums of metrics, that step, seconds of waiting.
 
@@ -269,11 +269,11 @@ def _run_chunk(
 
 
 def _save(
-    run: Run, step: int, program: Program, states: list[TrainState], replicas: list[Replica]
+    run: RunContext, step: int, program: Program, states: list[TrainState], replicas: list[Replica]
 ) -> tuple[list[Replica], float]:
     """Saves a checkpoint; returns the replicas with the time added, and when the next is due."""
     begun, least = time.monotonic(), run.configs[0].train.checkpoint_seconds
-    save(run, step, [program.to_full_shape(state) for state in states], replicas)
+    save_run(run, step, [program.to_full_shape(state) for state in states], replicas)
     seconds = time.monotonic() - begun
     wait = max(least, _BETWEEN_SAVES * seconds) if least else 0.0
     return [one.charged(save_s=seconds) for one in replicas], time.monotonic() + wait
@@ -296,7 +296,7 @@ def _resize_to_active(
 
 
 def _evaluate(
-    run: Run, program: Program, states: list[TrainState], replicas: list[Replica]
+    run: RunContext, program: Program, states: list[TrainState], replicas: list[Replica]
 ) -> list[Replica]:
     """Evaluates all replicas; logs and selects networks."""
     begun, done = run.clock(), []

@@ -16,8 +16,8 @@ from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
 from gpnas.train import _patience
 from gpnas.train._averaging import params_ema
-from gpnas.train._axes import Layers, layers_of, table_of, with_axes
-from gpnas.train._build import build_model, build_task, shapes_of, units_of
+from gpnas.train._axes import NetworkLayers, network_layers, table_of, with_axes
+from gpnas.train._build import build_model, build_task, discover_units, shapes_of
 from gpnas.train._deterministic import set_deterministic
 from gpnas.train._feed import stream_steps
 from gpnas.train._forecast import expected, mask_updates
@@ -109,7 +109,7 @@ class _Network(NamedTuple):
     variables: Any
     macs: Macs
     axes: AxesTable
-    layers: Layers
+    layers: NetworkLayers
     groups: UnitGroups
     costs: CostModel | None
     augment: augment.Augmentation
@@ -206,7 +206,7 @@ def _make_network(
         variables,
         models.count_macs(task.model.infer, variables, jax.ShapeDtypeStruct(one.shape, one.dtype)),
         axes,
-        layers_of(variables["params"], axes),
+        network_layers(variables["params"], axes),
         _groups(config.method.name, task, variables, inputs),
         _costs(config.method.name, task, variables, one),
         augmented,
@@ -224,7 +224,7 @@ def _costs(name: str, task: Task, variables: Any, inputs: Any) -> CostModel | No
 
 def _groups(name: str, task: Task, variables: Any, inputs: jax.ShapeDtypeStruct) -> UnitGroups:
     needed = needs_unit_groups(name)
-    return units_of(task.model, variables, inputs) if needed else UnitGroups((), ())
+    return discover_units(task.model, variables, inputs) if needed else UnitGroups((), ())
 
 
 def _make_method(

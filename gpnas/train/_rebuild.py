@@ -14,7 +14,13 @@ from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import apply, tree
 from gpnas.models import Model, Width
-from gpnas.train._build import build_model, build_task, fields_of, shapes_of, units_of
+from gpnas.train._build import (
+    build_model,
+    build_task,
+    constructor_arguments,
+    discover_units,
+    shapes_of,
+)
 from gpnas.train._plan import Plan
 from gpnas.units import relative_difference, resize, weight_masks
 
@@ -65,7 +71,7 @@ def find_rebuild(config: ConfigDict, data: Dataset, plan: Plan) -> Rebuild:
     sizes = plan.groups.sizes
     if models.is_known(plan.task.model.module):
         return Rebuild(config.model.name, {}, None, sizes)
-    fields = fields_of(config.model, data.num_classes)
+    fields = constructor_arguments(config.model, data.num_classes)
 
     def shapes(fields: Mapping[str, Any]) -> Any:
         return _build(config, data, plan, fields)[1]
@@ -100,7 +106,7 @@ def check_rebuilt(config: ConfigDict, data: Dataset, plan: Plan, rebuild: Rebuil
     network = rebuild.architecture(model, None, sizes)
     narrow, small_shapes = _build(exact, data, plan, network["fields"])
     small = with_structure_of(small_shapes, resize(variables, shapes, groups, masks))
-    found = units_of(narrow, small_shapes, plan.inputs)
+    found = discover_units(narrow, small_shapes, plan.inputs)
     back = with_structure_of(shapes, resize(small, small_shapes, found, {}, rebuild.sizes))
     pairs = (expected, narrow.infer(small, x)), (expected, model.infer(back, x))
     worst = max(relative_difference(*pair) for pair in pairs)

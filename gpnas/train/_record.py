@@ -22,7 +22,7 @@ from gpnas.train._goodput import goodput
 from gpnas.train._plan import Plan
 from gpnas.train._program import Program
 from gpnas.train._rebuild import check_rebuilt, find_rebuild
-from gpnas.train._run import Replica, Run, check_finite
+from gpnas.train._run import Replica, RunContext, check_finite
 from gpnas.train._state import TrainState, state_digest
 from gpnas.train._workdir import keep_written
 from gpnas.units import network_cost
@@ -56,7 +56,7 @@ def describe_run(config: ConfigDict, data: Dataset, plan: Plan) -> dict[str, Any
     }
 
 
-def cost_of(
+def run_costs(
     plan: Plan, state: TrainState, curve: Sequence[Mapping[str, Any]], batch: int
 ) -> dict[str, float]:
     """Computes the costs of the final network, and of training with the actual densities.
@@ -94,7 +94,7 @@ def cost_of(
     }
 
 
-def layers_of(masks: Any) -> list[dict[str, Any]]:
+def layer_records(masks: Any) -> list[dict[str, Any]]:
     """Returns the record's `layers`."""
     return [leaf._asdict() | {"shape": list(leaf.shape)} for leaf in summary.layers(masks)]
 
@@ -158,7 +158,7 @@ def write_mistakes(data: Dataset, predicted: np.ndarray, path: pathlib.Path) -> 
 
 
 def finish(
-    run: Run,
+    run: RunContext,
     program: Program,
     states: list[TrainState],
     replicas: Sequence[Replica],
@@ -185,7 +185,7 @@ def finish(
 
 
 def _finish(
-    run: Run,
+    run: RunContext,
     number: int,
     executables: int,
     state: TrainState,
@@ -208,12 +208,12 @@ def _finish(
             f"val_{name}_selected": float(f"{float(replica.selected.value):.7g}"),
             "selected_step": int(replica.selected.step),
         },
-        "cost": cost_of(plan, state, curve, plan.batch_size),
+        "cost": run_costs(plan, state, curve, plan.batch_size),
         "analysis": _analysis.analyse(
             run.configs[number].analysis, plan, network, state.masks, data
         ),
         **({} if predicted is None else {"confusion": _confusion(data, predicted)}),
-        "layers": layers_of(state.masks),
+        "layers": layer_records(state.masks),
         "evaluations": [
             {field: line[field] for field in ("step", "loss", name)} for line in evaluations
         ],
@@ -259,7 +259,7 @@ def _confusion(data: Dataset, predicted: np.ndarray) -> list[list[int]]:
     return counts.tolist()
 
 
-def _architecture(run: Run, number: int, state: TrainState) -> dict[str, Any] | None:
+def _architecture(run: RunContext, number: int, state: TrainState) -> dict[str, Any] | None:
     """Returns the final architecture if units are developed; None if no fields describe it."""
     plan = run.plan
     if plan.method.hooks.capacity is None:

@@ -38,7 +38,7 @@ def check_finite(split: str, numbers: Mapping[str, Any], step: int) -> None:
             raise Diverged(f"the {split} {name} is {value} at step {step}")
 
 
-class Run(NamedTuple):
+class RunContext(NamedTuple):
     """Constants of the seeds of one config that train together.
 
     Attributes:
@@ -110,7 +110,9 @@ def selected_at(replicas: Sequence[Replica]) -> set[int]:
     return {int(replica.selected.step) for replica in replicas}
 
 
-def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]) -> None:
+def save_run(
+    run: RunContext, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]
+) -> None:
     """Writes a checkpoint of all seeds, with digests of the metrics lines so far.
 
     Process 0 writes the whole state; the others wait.
@@ -121,7 +123,9 @@ def save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[R
     _processes.from_first(lambda: _save(run, step, states, replicas))
 
 
-def _save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]) -> None:
+def _save(
+    run: RunContext, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]
+) -> None:
     for folder in run.folders:
         sync(folder / "metrics.jsonl")
     tree = states, [replica.selected for replica in replicas]
@@ -136,7 +140,7 @@ def _save(run: Run, step: int, states: Sequence[TrainState], replicas: Sequence[
     _checkpoint.save(run.checkpoints, step, tree, known, kept, train.keep)
 
 
-def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
+def restore_run(run: RunContext, fresh: Any) -> tuple[int, Any, list[Written]]:
     """Restores the newest checkpoint that agrees with the metrics lines, or starts afresh.
 
     Process 0 reads the checkpoint and sends it to the others, which need no access to the folder.
@@ -158,7 +162,7 @@ def restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
     return step, _processes.arrays_of_first(tree), [Written(*lines) for lines in written]
 
 
-def _restore(run: Run, fresh: Any) -> tuple[int, Any, list[Written]]:
+def _restore(run: RunContext, fresh: Any) -> tuple[int, Any, list[Written]]:
     found: list[list[Written]] = []
 
     def accept(known: Any) -> bool:

@@ -24,7 +24,7 @@ _DAMAGED = "{} as the run wrote it; if deleted, --config.resume=True recreates i
 
 
 @contextlib.contextmanager
-def locked(workdir: pathlib.Path) -> Iterator[None]:
+def locked_run(workdir: pathlib.Path) -> Iterator[None]:
     """Locks a folder for one run; the lock is released when the process ends.
 
     Raises:

@@ -49,7 +49,7 @@ def test_reads_classes_and_images(root):
 
 def test_second_load_opens_no_image(root, monkeypatch):
     first = load(root)
-    monkeypatch.setattr(folder_lib, "decode", None)
+    monkeypatch.setattr(folder_lib, "decode_folder", None)
     second = load(root)
     assert first.sha256 == second.sha256
     np.testing.assert_array_equal(first.train.inputs, second.train.inputs)

@@ -299,7 +299,7 @@ def test_no_source_is_one_error_in_time(monkeypatch):
 def test_second_load_touches_no_source(tmp_path, monkeypatch, home):
     toysets.write_idx(tmp_path / "raw")
     data.load("mnist", raw_dir=tmp_path / "raw")
-    for module, name in ((_raw, "read_raw"), (_sources, "obtain"), (_prepared, "decode")):
+    for module, name in ((_raw, "read_raw"), (_sources, "obtain"), (_prepared, "decode_prepared")):
         monkeypatch.setattr(module, name, None)
     ds = data.load("mnist", raw_dir=tmp_path / "raw")
     check(ds)

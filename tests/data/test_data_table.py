@@ -206,7 +206,7 @@ def test_numbers_are_read_exactly(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     path.write_text(text([tuple(map(repr, row)) for row in rows]))
     out = tmp_path_factory.mktemp("entry")
-    _table.decode({"train": path}, out, _table.parse_target("b", "value"))
+    _table.decode_table({"train": path}, out, _table.parse_target("b", "value"))
     expected = np.array(rows, np.float32)
     np.testing.assert_array_equal(np.load(out / "train_inputs.npy"), expected[:, [0, 2]])
     np.testing.assert_array_equal(np.load(out / "train_targets.npy"), expected[:, [1]])

@@ -12,7 +12,7 @@ def _run(points, validation=()):
 
 def test_density_is_the_mean_over_seeds():
     runs = [_run([{"step": s, "density": d} for s in (10, 20)]) for d in (0.2, 0.4)]
-    curve = _curves.density(runs)
+    curve = _curves.density_curve(runs)
     np.testing.assert_allclose(curve.mean, [0.3, 0.3])
     np.testing.assert_allclose(curve.low, [0.2, 0.2])
     np.testing.assert_allclose(curve.high, [0.4, 0.4])
@@ -35,7 +35,7 @@ def test_the_first_point_counts_from_the_start():
 
 def test_long_curves_are_thinned_to_steps_that_exist():
     points = [{"step": 3 * s, "density": 1 / s} for s in range(1, 1001)]
-    curve = _curves.density([_run(points)])
+    curve = _curves.density_curve([_run(points)])
     assert len(curve.steps) == _curves.MAX_POINTS
     assert (curve.steps[0], curve.steps[-1]) == (3, 3000)
     np.testing.assert_allclose(curve.mean, 3 / curve.steps)
@@ -43,10 +43,10 @@ def test_long_curves_are_thinned_to_steps_that_exist():
 
 def test_seeds_of_different_length_share_what_all_have():
     runs = [_run([{"step": s, "density": 0.5} for s in range(0, n, 10)]) for n in (50, 100)]
-    assert _curves.density(runs).steps[-1] == 40
+    assert _curves.density_curve(runs).steps[-1] == 40
 
 
 def test_missing_and_broken_points_are_left_out():
     points = [{"step": 1, "density": float("nan")}, {"density": 1}, {"step": 2, "density": 0.5}]
-    np.testing.assert_allclose(_curves.density([_run(points)]).mean, [0.5])
-    assert _curves.density([_run([])]) is None
+    np.testing.assert_allclose(_curves.density_curve([_run(points)]).mean, [0.5])
+    assert _curves.density_curve([_run([])]) is None

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from gpnas import report
 from gpnas.report import figures, read_runs, result_table, stats, summarise
-from gpnas.report._metric import ERROR, Metric, metric_of
+from gpnas.report._metric import ERROR, TaskMetric, metric_of
 from gpnas.report._results import difference_table
 
-ACCURACY = Metric("accuracy", "%", "higher")
-RMSE = Metric("rmse", "", "lower")
+ACCURACY = TaskMetric("accuracy", "%", "higher")
+RMSE = TaskMetric("rmse", "", "lower")
 
 
 def of(make, metric, arm, seed, value, **changes):
@@ -118,7 +118,7 @@ def test_unfinished_runs_show_their_own_metric(make, tmp_path):
 
 
 def test_records_without_a_task_are_of_classification():
-    assert metric_of({"metrics": {}}) == ERROR == Metric("error", "%", "lower")
+    assert metric_of({"metrics": {}}) == ERROR == TaskMetric("error", "%", "lower")
     task = {"name": "regression", "metric": RMSE._asdict()}
     assert metric_of({"task": task}) == RMSE
 
@@ -155,7 +155,7 @@ def test_values_have_four_digits_but_percentages(metric, values, text):
 
 @given(st.floats(1e-8, 1e14), st.sampled_from(["lower", "higher"]))
 def test_a_value_as_text_is_that_value(value, better):
-    metric = Metric("m", "", better)
+    metric = TaskMetric("m", "", better)
     shown = float(metric.text(value).replace(",", ""))
     assert math.isclose(shown, value, rel_tol=1e-3)
     assert (metric.rank(value) < metric.rank(value / 2)) == (better == "higher")

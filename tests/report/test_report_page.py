@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gpnas import report
 from gpnas.report import Loaded, formatting, read_runs, result_table, summarise
 from gpnas.report._confusion import confused_table, confusion_figure, mistake_cards
-from gpnas.report._labels import spread
+from gpnas.report._labels import spread_positions
 from gpnas.report._page import figures
 from gpnas.report._results import difference_table, time_table
 
@@ -280,9 +280,9 @@ def test_an_empty_report_still_renders():
 
 
 def test_spread_keeps_distance_and_order():
-    places = spread([5, 5, 5, 40], 10, 0, 50)
+    places = spread_positions([5, 5, 5, 40], 10, 0, 50)
     assert places == pytest.approx([0, 10, 20, 40])
-    assert spread([48, 49], 10, 0, 50) == pytest.approx([40, 50])
+    assert spread_positions([48, 49], 10, 0, 50) == pytest.approx([40, 50])
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_numbers_as_text(text, expected):
 
 @given(st.lists(st.floats(0, 500), max_size=12))
 def test_spread_is_in_order_and_within_bounds(wanted):
-    places = spread(wanted, 10, 0, 500)
+    places = spread_positions(wanted, 10, 0, 500)
     assert all(-1e-6 <= place <= 500 + 1e-6 for place in places)
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     ascending = [places[i] for i in order]

@@ -4,7 +4,7 @@ import pytest
 
 from gpnas import report
 from gpnas.report import Run, figures, read_runs, summarise
-from gpnas.report._metric import Metric
+from gpnas.report._metric import TaskMetric
 from gpnas.report._problems import name_problems
 
 
@@ -90,11 +90,14 @@ def test_names_of_data_sets():
 
 
 def test_a_metric_is_named_where_a_data_set_has_several():
-    accuracy = Metric("accuracy", "%", "higher")
+    accuracy = TaskMetric("accuracy", "%", "higher")
     assert _names(_run("a"), _run("b", metric=accuracy)) == ["a", "b"]
     assert _names(_run("a"), _run("a", metric=accuracy)) == ["a (error)", "a (accuracy)"]
-    assert _names(_run("a"), _run("a", metric=Metric("error", ""))) == ["a (error %)", "a (error)"]
-    gain = Metric("error", "%", "higher")
+    assert _names(_run("a"), _run("a", metric=TaskMetric("error", ""))) == [
+        "a (error %)",
+        "a (error)",
+    ]
+    gain = TaskMetric("error", "%", "higher")
     assert _names(_run("a"), _run("a", metric=gain)) == [
         "a (error %, lower is better)", "a (error %, higher is better)",
     ]  # fmt: skip

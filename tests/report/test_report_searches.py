@@ -78,7 +78,7 @@ def test_several_objectives_have_a_hypervolume(tmp_path):
 
 
 def test_an_edge_for_each_operation_but_none():
-    graph = _drawings.cell_201(["conv3", "none", "skip", "conv1", "none", "pool3"])
+    graph = _drawings.cell_201_drawing(["conv3", "none", "skip", "conv1", "none", "pool3"])
     assert list(graph.edges) == [
         ("0", "1", "conv3"), ("1", "2", "skip"), ("0", "3", "conv1"), ("2", "3", "pool3"),
     ]  # fmt: skip
@@ -86,7 +86,7 @@ def test_an_edge_for_each_operation_but_none():
 
 @pytest.mark.parametrize("count", [1, 4, 9])
 def test_a_chain_has_an_edge_less_than_blocks(count):
-    graph = _drawings.chain(["b"] * count)
+    graph = _drawings.chain_drawing(["b"] * count)
     assert len(graph.nodes) == count and len(graph.edges) == count - 1
     assert len({node[:2] for node in graph.nodes.values()}) == count
 
@@ -94,7 +94,7 @@ def test_a_chain_has_an_edge_less_than_blocks(count):
 def test_a_morphable_network_is_drawn_with_its_skips():
     layers = [[3, "conv", [0], 8, 3], [5, "conv", [3], 8, 5], [4, "add", [3, 5]],
               [6, "dense", [4], 20]]  # fmt: skip
-    graph = _drawings.morphable([[8, 8, 1], [(*row, 0, 0)[:5] for row in layers], 10, 7])
+    graph = _drawings.morphable_drawing([[8, 8, 1], [(*row, 0, 0)[:5] for row in layers], 10, 7])
     texts = [text for _, _, text in graph.nodes.values()]
     assert texts == ["image 8×8×1", "conv 3×3, 8", "conv 5×5, 8", "add", "dense, 20", "10 classes"]
     assert [y for _, y, _ in graph.nodes.values()] == [-i for i in range(6)]
@@ -109,7 +109,7 @@ def test_every_layer_of_the_space_can_be_drawn():
         architecture = space.sample(rng)
         for _ in range(5):
             architecture = space.mutate(architecture, rng)
-        graph = _drawings.morphable(json.loads(json.dumps(architecture)))
+        graph = _drawings.morphable_drawing(json.loads(json.dumps(architecture)))
         inputs = {(source, layer.id) for layer in architecture.layers for source in layer.inputs}
         assert len(graph.edges) + len(graph.bends) == len(inputs) + 1
         assert len(graph.nodes) == len(architecture.layers) + 2

@@ -14,7 +14,7 @@ from gpnas.errors import UserError
 from gpnas.search import Space, choices, search_together, storage
 from gpnas.search.build import build_search
 from gpnas.search.comparison import compare
-from gpnas.search.record import key_of, summarize
+from gpnas.search.record import settings_key, summarize
 from gpnas.search.spaces import SPACES, cost_of
 from gpnas.train import Metric, Task, percent, supervised
 
@@ -318,7 +318,7 @@ def test_tables_are_no_data_of_a_search(task, target, tmp_path):
 def test_settings_from_before_there_were_tasks_are_the_same_search(tmp_path):
     now = settings(seed=0)
     before = {field: value for field, value in now.items() if field != "task"}
-    assert key_of(now) == key_of(before)
+    assert settings_key(now) == settings_key(before)
     url = f"sqlite:///{tmp_path}/s.db"
     storage.open_study(url, "s", ("val_error",), before)
     storage.open_study(url, "s", ("val_error",), now)

@@ -12,7 +12,7 @@ from gpnas.search import STRATEGIES, Trial, best, choices, search
 from gpnas.search.build import build_strategy
 from gpnas.search.pareto import archive
 from gpnas.search.strategies import _lanas_released as lanas_released
-from gpnas.search.strategies._lanas import fit
+from gpnas.search.strategies._lanas import fit_ridge
 
 
 def turned(by):
@@ -173,7 +173,7 @@ def test_a_space_without_moves_cannot_be_cut():
 def test_the_planes_of_lanas_are_ridge_regression():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(50, 4)), rng.normal(size=50)
-    split = fit(x, y, 2.0)
+    split = fit_ridge(x, y, 2.0)
     design = np.concatenate([np.column_stack([x, np.ones(50)]), np.sqrt(2) * np.eye(4, 5)])
     expected = np.linalg.lstsq(design, np.append(y, np.zeros(4)), rcond=None)[0]
     np.testing.assert_allclose([*split.weights, split.intercept], expected, rtol=1e-10)

@@ -179,7 +179,7 @@ def test_which_checkpoints_of_a_run_stay(
         save(*arguments)
         late.append(took)
 
-    monkeypatch.setattr(_loop, "save", slow)
+    monkeypatch.setattr(_loop, "save_run", slow)
     monkeypatch.setattr(_loop.time, "monotonic", lambda: begun() + sum(late))
     record = train(config, tmp_path / "run", digits)
     assert _checkpoint.steps(tmp_path / "run" / "checkpoints") == steps

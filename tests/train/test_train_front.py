@@ -12,7 +12,7 @@ import pytest
 from gpnas import deploy, units
 from gpnas.errors import UserError
 from gpnas.train import front_config, load_run, train_front
-from gpnas.train._front_plan import Front, level_epochs
+from gpnas.train._front_plan import FrontSettings, level_epochs
 from gpnas.train._plan import make_plan
 from tests.times import TIMES
 
@@ -77,7 +77,7 @@ def test_each_network_has_a_folder_and_an_entry(made):
 @pytest.mark.slow
 def test_levels_of_cost_are_met_within_one_unit(made, recipe, digits):
     config = recipe().unlock()
-    for field in Front._fields:
+    for field in FrontSettings._fields:
         del config[field]
     config.method.curve = ((0.0, 1.0), (1.0, 0.5))
     costs = make_plan(config, digits).supernet.costs
@@ -106,7 +106,7 @@ def test_levels_of_cost_are_met_within_one_unit(made, recipe, digits):
 def test_levels_of_latency_are_met_by_the_table_of_the_folder(recipe, digits, tmp_path):
     """The table is one of which the latency of a layer is the product of its widths, in µs."""
     config = recipe().unlock()
-    for field in Front._fields:
+    for field in FrontSettings._fields:
         del config[field]
     config.method.curve = ((0.0, 1.0), (1.0, 0.5))
     costs = make_plan(config, digits).supernet.costs
@@ -251,7 +251,7 @@ def test_levels_lie_at_ends_of_epochs_in_the_second_half():
     for count in range(1, 6):
         levels = tuple(0.9**i for i in range(count))
         for epochs in range(2 * count, 40):
-            ends = level_epochs(epochs, Front(front=levels))
+            ends = level_epochs(epochs, FrontSettings(front=levels))
             assert ends == sorted(set(ends))
             assert ends[-1] == epochs
             assert ends[0] > epochs // 2

@@ -20,7 +20,7 @@ from gpnas.errors import UserError
 from gpnas.train import Diverged, _checkpoint, _loop, _plan, train
 from gpnas.train._metrics import progress, time_left
 from gpnas.train._shuffle import batch_order
-from gpnas.train._workdir import Written, keep_written, locked
+from gpnas.train._workdir import Written, keep_written, locked_run
 
 
 @pytest.fixture
@@ -171,10 +171,10 @@ def test_what_may_change_between_runs(finished, digits):
 
 
 def test_a_folder_in_use(dense, digits, tmp_path):
-    with locked(tmp_path), pytest.raises(UserError, match="no other run is using"):
+    with locked_run(tmp_path), pytest.raises(UserError, match="no other run is using"):
         train(dense, tmp_path, digits)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-    with locked(tmp_path):
+    with locked_run(tmp_path):
         pass
 
 

@@ -32,7 +32,7 @@ from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.records import append_line, read_lines, records_path
 from gpnas.search import BenchmarkTable, load_table
-from gpnas.search.record import describe_search, naming
+from gpnas.search.record import describe_search, naming_arm
 from gpnas.sections import check_integers, check_section
 from gpnas.train import load_data, percent
 
@@ -73,7 +73,7 @@ def share(config: ConfigDict, results: str | pathlib.Path) -> pathlib.Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     for part, arm, seed in missing:
         begun = time.perf_counter()
-        with naming(arm, seed):
+        with naming_arm(arm, seed):
             measured = _PARTS[part](context, arm, seed, records)
         record = {
             **describe_search(config.to_dict(), arm),

@@ -49,7 +49,7 @@ class Architecture(NamedTuple):
     next_id: int
 
 
-class Op(NamedTuple):
+class Operation(NamedTuple):
     """Signature of an operation: number of inputs, fields it uses, extra parameters per unit."""
 
     inputs: int
@@ -59,12 +59,12 @@ class Op(NamedTuple):
 
 
 OPS = {
-    "conv": Op(1, width=True, kernel=True, others=2),  # convolution, batch norm, ReLU
-    "separable": Op(1, width=True, kernel=True, others=2),  # depthwise and pointwise
-    "dense": Op(1, width=True, others=1),  # of the flattened input, then ReLU
-    "add": Op(2),
-    "concat": Op(2),
-    "pool": Op(1),  # maximum of 2 × 2; an odd last row or column is dropped
+    "conv": Operation(1, width=True, kernel=True, others=2),  # convolution, batch norm, ReLU
+    "separable": Operation(1, width=True, kernel=True, others=2),  # depthwise and pointwise
+    "dense": Operation(1, width=True, others=1),  # of the flattened input, then ReLU
+    "add": Operation(2),
+    "concat": Operation(2),
+    "pool": Operation(1),  # maximum of 2 × 2; an odd last row or column is dropped
 }
 WEIGHTED = frozenset(name for name, op in OPS.items() if op.width)
 

@@ -73,7 +73,7 @@ def lanas(
 
     def splits(trials: Sequence[Trial]) -> Regress:
         if regressor == "ridge":
-            return lambda node, x, y: fit(x, y, ridge)
+            return lambda node, x, y: fit_ridge(x, y, ridge)
         weights = descended(tuple((t.architecture, value(t, metric)) for t in trials))
         return lambda node, x, y: plane(100 * weights[node - 1], x, -100.0)
 
@@ -170,7 +170,7 @@ def plane(weights: np.ndarray, x: np.ndarray, offset: float) -> Hyperplane:
     return Hyperplane(weights[:-1], intercept, float((x @ weights[:-1]).mean()) + intercept)
 
 
-def fit(x: np.ndarray, y: np.ndarray, ridge: float) -> Hyperplane:
+def fit_ridge(x: np.ndarray, y: np.ndarray, ridge: float) -> Hyperplane:
     """Fits by ridge regression; the threshold is the mean prediction."""
     mean_x, mean_y = x.mean(0), y.mean()
     centred = x - mean_x
