@@ -13,9 +13,9 @@ from gpnas.report import (
     Column,
     Group,
     Table,
-    course_figures,
     front_figures,
     read_runs,
+    search_curves,
     search_marks,
     search_measures,
     search_tables,
@@ -48,7 +48,7 @@ def search_sections(*against: str) -> Callable[[pathlib.Path, ConfigDict], Mappi
         summary = summarise(read_runs([results / config.study / "records.jsonl"]))
         differences = [search_difference_table(summary.searches, arm) for arm in against]
         tables = [*search_tables(summary), *differences]
-        figures = [*course_figures(summary), *front_figures(summary)]
+        figures = [*search_curves(summary), *front_figures(summary)]
         return {config.study: Section(tables, figures)}
 
     return sections

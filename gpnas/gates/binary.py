@@ -39,7 +39,7 @@ def bernoulli(
     Args:
       penalties: λ per weight: one for all layers, or one per layer.
       sharpness: k at a step.
-      images: Number of training images.
+      images: Number of training examples.
       decay: Weight decay of weights with an open gate.
       first: Number of initially active groups per layer; all if None.
       grouping: Which weights share a gate.

@@ -56,7 +56,7 @@ def hard_concrete(
 
     Args:
       penalties: λ per weight: one for all layers, or one per layer.
-      images: Number of training images.
+      images: Number of training examples.
       decay: ρ, weight decay of weights with a nonzero gate.
       drops: δ, initial probability that a gate is zero: one for all layers, or one per layer.
       grouping: Which weights share a gate.

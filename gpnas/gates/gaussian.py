@@ -146,7 +146,7 @@ def variational(
 
     Args:
       weight: Weight of the divergence at a step; 1 is the variational bound.
-      images: Number of training images.
+      images: Number of training examples.
       log_variance: Initial value of log σ².
       masked: Whether masked weights have no noise and are excluded from the divergence.
 

@@ -64,7 +64,7 @@ class Hooks(NamedTuple):
 
     Attributes:
       on_eval: `(train state, EvalContext) → train state`, called after each evaluation on the
-        validation images. It returns the same object if nothing changes. None: not called.
+        validation examples. It returns the same object if nothing changes. None: not called.
       capacity: `(step, ahead, {group: active units}) → {group: units}`, the units per group for
         which arrays are needed in the next `ahead` steps. None: the method does not resize the
         network.

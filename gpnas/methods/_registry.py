@@ -132,8 +132,8 @@ def build(
         "1:4", "4x4"), durations as steps, as a percentage of the run ("2%") or as "auto".
       total_steps: Length of the run.
       batch_size: Images per step.
-      evaluations: Evaluations on the validation images in the run.
-      images: Number of training images.
+      evaluations: Evaluations on the validation examples in the run.
+      images: Number of training examples.
       classes: Outputs of the network.
       shapes: Shapes of the masked leaves by path.
       macs: MACs of one weight by path, for the allocations "macs" and "global_macs".

@@ -48,7 +48,7 @@ def resolve(
         default for it.
       parameters: Parameters of the method's function.
       total_steps: Length of the run.
-      evaluations: Evaluations on the validation images in the run, at least 1.
+      evaluations: Evaluations on the validation examples in the run, at least 1.
 
     Returns:
       `{name: steps}`, without durations that use the method's default; `patience` is in

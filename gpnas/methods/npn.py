@@ -29,7 +29,7 @@ def npn_sparsify(
 
     Args:
       total_steps: Length of the run.
-      images: Number of training images.
+      images: Number of training examples.
       penalties: λ per weight, 0 or more: one for all layers, or one per layer.
       decay: Weight decay of weights with an open gate, in [0, 1).
       sharpness: k while gates are trained; before and after, gates are fixed.

@@ -1,7 +1,7 @@
 """Pruning at plateaus of the validation loss, for sensitivity-driven methods.
 
 When the validation loss stops improving, as many of the smallest weights are pruned as a bound on
-that loss allows. This needs the validation images, so it runs on the host after an evaluation.
+that loss allows. This needs the validation examples, so it runs on the host after an evaluation.
 """
 
 import dataclasses

@@ -53,7 +53,7 @@ def sensitivity(
         only.
       rate: λ per step, 0 or more.
       refresh: Steps between evaluations of S.
-      patience: Number of consecutive bad evaluations on the validation images that defines a
+      patience: Number of consecutive bad evaluations on the validation examples that defines a
         plateau.
       slack: An evaluation is good if its loss is below (1 + slack) · best.
       tolerance: Relative increase of the validation loss that pruning may cause.

@@ -31,7 +31,7 @@ def sparse_vd(
 
     Args:
       total_steps: Length of the run.
-      images: N, number of training images.
+      images: N, number of training examples.
       threshold: log α at and above which a weight is pruned.
       log_variance: Initial value of log σ².
       weight: Final value of r; 1 in the paper, the variational bound.

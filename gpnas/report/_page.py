@@ -53,7 +53,7 @@ def figures(summary: Summary) -> list[FigureSpec]:
         _training_curves.rates_figure(summary),
         _training_curves.layers_figure(summary),
         _training_curves.unfinished_figure(summary),
-        *_searches.course_figures(summary),
+        *_searches.search_curves(summary),
         *_fronts.front_figures(summary),
         *_drawings.drawing_figures(summary),
         *(spec for specs in _front_figures.figures_of_fronts(summary) for spec in specs),

@@ -37,8 +37,8 @@ def shown(run: Run) -> list[str]:
 
 def evaluations(run: Run) -> int:
     """Returns the number of distinct evaluations, or the cost in the search's own unit."""
-    course = (_length_at(entry, "evaluation") for entry in formatting.items(run.record, "course"))
-    return max(1, int(_length_at(run.record or {}, "evaluations")), *map(int, course))
+    progress = (_length_at(entry, "evaluation") for entry in formatting.items(run.record, "course"))
+    return max(1, int(_length_at(run.record or {}, "evaluations")), *map(int, progress))
 
 
 def _length_at(entry: Mapping[str, Any], evaluations: str) -> float:
@@ -61,15 +61,15 @@ def best_after(metric: str, run: Run, count: float) -> float | None:
       run: A search.
       count: Length in evaluations, or in training steps if it trains.
     """
-    course = formatting.items(run.record, "course")
-    entries = [e for e in course if _length_at(e, "evaluation") <= count]
+    progress = formatting.items(run.record, "course")
+    entries = [e for e in progress if _length_at(e, "evaluation") <= count]
     return formatting.number(entries[-1], "metrics", metric) if entries else None
 
 
 def front_after(run: Run, count: float) -> np.ndarray:
     """Returns the front after `count` evaluations; (points, objectives)."""
-    course = formatting.items(run.record, "course")
-    return points_of(run, [e for e in course if _length_at(e, "evaluation") <= count])
+    progress = formatting.items(run.record, "course")
+    return points_of(run, [e for e in progress if _length_at(e, "evaluation") <= count])
 
 
 def points_of(run: Run, entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -186,28 +186,28 @@ def _protocol(run: Run, name: str) -> str:
     return f"Selected by {chosen}; {text}."
 
 
-def course_figures(summary: Summary) -> list[FigureSpec]:
+def search_curves(summary: Summary) -> list[FigureSpec]:
     """Returns one figure per study: best so far, or dominated hypervolume, by evaluations.
 
     Args:
       summary: The summary of the report.
     """
-    return [_course(study, groups) for study, groups in studies(summary).items()]
+    return [_curve_figure(study, groups) for study, groups in studies(summary).items()]
 
 
-def _course(study: str, groups: Sequence[Group]) -> FigureSpec:
+def _curve_figure(study: str, groups: Sequence[Group]) -> FigureSpec:
     runs = [run for group in groups for run in group.runs]
     counts = _counts(runs)
     followed = search_measures(runs)
     wide: list[Panel] = []
     narrow: list[Panel] = []
     for name, measure in followed.items():
-        curves = [_course_of(group, groups, measure, counts) for group in groups]
+        curves = [_curve_of(group, groups, measure, counts) for group in groups]
         text = "; ".join(f"{c.label} ends at {c.mean[c.last]:.3g}" for c in curves if c.known)
         for panels, width in ((wide, WIDE), (narrow, NARROW)):
-            room = max(text_width(course.label) for course in curves) + 20
+            room = max(text_width(curve.label) for curve in curves) + 20
             margins = (58.0, min(room, 0.4 * width), 14.0, 44.0)
-            draw = functools.partial(_draw_course, counts, curves, name, search_unit(runs[0]))
+            draw = functools.partial(_draw_curves, counts, curves, name, search_unit(runs[0]))
             label = f"{formatting.shorten(name, 60)}: {text}."
             panels.append(Panel(draw, label, width, _HEIGHT, margins))
     lines = "Lines: means over seeds. Bands: 95 % intervals; none where all seeds are equal."
@@ -218,7 +218,7 @@ def _course(study: str, groups: Sequence[Group]) -> FigureSpec:
     return FigureSpec(name, f"Search: {study}", caption, wide, narrow)
 
 
-class Course(NamedTuple):
+class SearchCurve(NamedTuple):
     """The line of a strategy: mean and half interval at each count; NaN if missing."""
 
     label: str
@@ -248,23 +248,23 @@ def _counts(runs: Sequence[Run]) -> np.ndarray:
 
 
 def _first(run: Run) -> float:
-    course = formatting.items(run.record, "course")
-    return float(np.ceil(_length_at(course[0], "evaluation"))) if course else 0.0
+    progress = formatting.items(run.record, "course")
+    return float(np.ceil(_length_at(progress[0], "evaluation"))) if progress else 0.0
 
 
-def _course_of(
+def _curve_of(
     group: Group, groups: Sequence[Group], measure: Measure, counts: np.ndarray
-) -> Course:
+) -> SearchCurve:
     found = [stats.estimate(measure(run, count) for run in group.runs) for count in counts]
     mean = np.array([e.mean if e else np.nan for e in found])
     half = np.array([(e.half or 0.0) if e else np.nan for e in found])
     same = [other for other in groups if other.series == group.series]  # same colour
     dashes = style.dashes(group.series, same.index(group))
-    return Course(group.label, style.colour(group.series), dashes, mean, half)
+    return SearchCurve(group.label, style.colour(group.series), dashes, mean, half)
 
 
-def _draw_course(
-    counts: np.ndarray, curves: Sequence[Course], name: str, unit: str, ax: Axes
+def _draw_curves(
+    counts: np.ndarray, curves: Sequence[SearchCurve], name: str, unit: str, ax: Axes
 ) -> None:
     ax.set(xlabel=unit, ylabel=formatting.shorten(name, 30))
     few = counts[-1] <= _FEW or len(counts) == 1

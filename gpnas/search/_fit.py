@@ -36,7 +36,7 @@ class Job(NamedTuple):
     Attributes:
       variables: Initial variables.
       free: Tree of the params' structure, each leaf () bool: parameters trained in distillation.
-      rows: (steps, batch) int32, indices of the training images.
+      rows: (steps, batch) int32, indices of the training examples.
       targets: (distilled, batch, classes) float32, target probabilities of the first steps, instead
         of labels; `distilled` may be 0.
       seed: Seed of the network's random streams in training.

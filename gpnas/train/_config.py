@@ -32,7 +32,7 @@ def base(**method: Any) -> ConfigDict:
     config.data.name = "fashion_mnist"  # or mnist, cifar10, digits, folder:PATH, csv:PATH, …
     config.data.raw_dir = ""  # folder with the official files; needs no TFDS
     config.data.data_dir = ""  # TFDS's folder; its default if empty
-    config.data.cache_dir = ""  # decoded images; the user's cache folder if empty
+    config.data.cache_dir = ""  # decoded data; the user's cache folder if empty
     config.data.validation = 0.1  # fraction of the training examples held out
     config.data.seed = 0  # of that split
     config.data.image_size = 0  # height and width in pixels to resize to; 0: the stored size
@@ -55,7 +55,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.epochs = 10
     config.train.init_from = ""  # a run's folder, .safetensors, Orbax's folder, module:function
     config.train.init_names = ConfigDict()  # {path: path in the source}; "": not loaded
-    config.train.batch_size = 128  # over all devices; smaller for fewer training images
+    config.train.batch_size = 128  # over all devices; smaller for fewer training examples
     config.train.parallel = "jit"  # jit with sharded batches, or pmap
     config.train.shard_min_size = 0  # elements of the smallest array that is sharded; 0: none
     config.train.matmul_precision = ""  # highest, tensorfloat32, bfloat16; JAX's default if empty
@@ -63,7 +63,7 @@ def base(**method: Any) -> ConfigDict:
     config.train.loop = "auto"  # scan, steps, segments; auto: the fastest (docs/performance.md)
     config.train.feed = "auto"  # device, stream (needs Grain); auto: by size, see docs/data.md
     config.train.log_every = 100  # steps between lines in metrics.jsonl
-    config.train.eval_every = 1  # epochs between evaluations on the validation images
+    config.train.eval_every = 1  # epochs between evaluations on the validation examples
     config.train.patience = 0  # stop after this many evaluations without a better metric; 0: never
     config.train.tensorboard = True
     config.train.profile = ()  # (start, stop): steps traced by jax's profiler into WORKDIR/profile

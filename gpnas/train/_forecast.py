@@ -19,7 +19,7 @@ def expected(
     weights: int,
     macs: Macs,
     steps: int,
-    images: int,
+    examples: int,
     updates: int | None = None,
 ) -> dict[str, float]:
     """Computes the expected cost and number of mask updates of a run.
@@ -30,7 +30,7 @@ def expected(
       weights: Number of masked weights.
       macs: MACs per image.
       steps: Length of the run.
-      images: Number of images in all batches.
+      examples: Number of examples in all batches.
       updates: `mask_updates`.
 
     Returns:
@@ -50,8 +50,8 @@ def expected(
         f"density{suffix}": float(jax.jit(method.forecast.density)(steps)),
         f"mean_training_density{suffix}": mean_density,
         "inference_macs_dense": dense_macs,
-        f"train_flops{suffix}": 6 * method.forecast.relative_step_cost * trained * images,
-        "train_flops_dense": 6 * dense_macs * images,
+        f"train_flops{suffix}": 6 * method.forecast.relative_step_cost * trained * examples,
+        "train_flops_dense": 6 * dense_macs * examples,
         **({} if updates is None else {"mask_updates": updates}),
     }
 

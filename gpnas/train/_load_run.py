@@ -74,7 +74,7 @@ def load_run(
         config = config_from_json(record["config"])
     data = load_data(config) if data is None else data
     if data.sha256 != record["dataset_sha256"]:
-        raise UserError("data", data.sha256, f"the run's images, {record['dataset_sha256']}")
+        raise UserError("data", data.sha256, f"the run's data, {record['dataset_sha256']}")
     plan = make_plan(config, data, task=task)
     end = record.get("stopped_step", record["total_steps"])
     step = end if epoch is None else epoch * plan.steps_per_epoch

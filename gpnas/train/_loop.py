@@ -44,7 +44,7 @@ from gpnas.train._workdir import check_workdirs, finished, locked_run, start_run
 from gpnas.train.task import Metric, Task
 
 _BETWEEN_SAVES = 20  # least time between two checkpoints, in saving times: saving costs 5 %
-_LEFT_OUT = 0.1  # fraction of the training images; a run warns if it drops more
+_LEFT_OUT = 0.1  # fraction of the training examples; a run warns if it drops more
 
 
 def train(
@@ -163,14 +163,14 @@ def _warn(config: ConfigDict, plan: Plan, data: Dataset) -> None:
     """Warns if a run deviates from what its config suggests."""
     if plan.batch_size < config.train.batch_size:
         logging.warning(
-            "batches of %d images, not of train.batch_size %d: there are %d training images",
+            "batches of %d examples, not of train.batch_size %d: there are %d training examples",
             plan.batch_size, config.train.batch_size, len(data.train),
         )  # fmt: skip
     left = len(data.train) - plan.steps_per_epoch * plan.batch_size
     if left > _LEFT_OUT * len(data.train):
         logging.warning(
-            "each epoch drops %d of %d training images, different ones each time, since all"
-            " batches have %d images; a smaller train.batch_size drops fewer",
+            "each epoch drops %d of %d training examples, different ones each time, since all"
+            " batches have %d examples; a smaller train.batch_size drops fewer",
             left, len(data.train), plan.batch_size,
         )  # fmt: skip
     few = few_updates(plan.expected.get("mask_updates"), plan.durations, plan.total_steps)

@@ -29,7 +29,7 @@ from gpnas.train._step import init_state, make_step
 from gpnas.train.task import TARGET_KINDS, Task, output_shape
 from gpnas.units import CostModel, Macs, UnitGroups, cost_model
 
-_STEPS_OF_FEW = 8  # steps of an epoch with fewer training images than train.batch_size
+_STEPS_OF_FEW = 8  # steps of an epoch with fewer training examples than train.batch_size
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _LOOPS = ("auto", "scan", "steps", "segments")
 _COUNTS = ("epochs", "log_every", "eval_every", "batch_size", "keep")  # must be 1 or more
@@ -293,16 +293,16 @@ def _check_step(
         jax.eval_shape(jax.vmap(first, axis_name=axis), jax.random.split(jax.random.key(0), 1))
 
 
-def _batch_size(train: ConfigDict, images: int) -> int:
-    """Returns the images per step: `train.batch_size`, or an eighth of a smaller training set."""
+def _batch_size(train: ConfigDict, examples: int) -> int:
+    """Returns the examples per step: `train.batch_size`, or an eighth of a smaller training set."""
     _check_train(train)
     devices = jax.device_count()
-    if train.batch_size <= images:
+    if train.batch_size <= examples:
         return int(train.batch_size)
-    smaller = max(images // _STEPS_OF_FEW // devices, 1) * devices
-    if smaller > images:
+    smaller = max(examples // _STEPS_OF_FEW // devices, 1) * devices
+    if smaller > examples:
         raise UserError(
-            "data.name", f"{images} training images", f"{devices} or more, one per device"
+            "data.name", f"{examples} training examples", f"{devices} or more, one per device"
         )
     return smaller
 

@@ -44,7 +44,7 @@ def with_pmap(bodies: dict[str, Body], loop: str, resident: Any, zero: Metrics) 
     devices = jax.local_device_count()
     spread = jax.pmap(lambda _, x: x, axis_name=_placement.AXIS, in_axes=(0, None))
     replicate = functools.partial(spread, np.arange(devices))
-    images, labels = replicate(resident)
+    inputs, targets = replicate(resident)
     in_axes = (0, 0, 0, 0, 0, None, None)
     wrap = functools.partial(jax.pmap, axis_name=_placement.AXIS, in_axes=in_axes, donate_argnums=0)
     run_rows, executables = many_steps(bodies, loop, 1, wrap, replicate(zero), None)
@@ -56,7 +56,7 @@ def with_pmap(bodies: dict[str, Body], loop: str, resident: Any, zero: Metrics) 
         by_device = jax.tree.map(
             lambda x: x[0].reshape(x.shape[1], devices, -1, *x.shape[3:]).swapaxes(0, 1), rows
         )
-        state, sums = run_rows(state, images, labels, by_device, steps, 0)
+        state, sums = run_rows(state, inputs, targets, by_device, steps, 0)
         return state, _placement.on_first_device(sums)
 
     def view(state: TrainState) -> TrainState:

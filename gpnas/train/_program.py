@@ -182,10 +182,10 @@ def make_bodies(plan: Plan, data: Dataset) -> dict[str, Callable]:
         step = make_step(plan.task, plan.method, plan.tx, axis_name, plan.gate_tx, kind)
 
         def body(
-            i: Any, state: TrainState, sums: Metrics, images: Any, labels: Any, rows: Any
+            i: Any, state: TrainState, sums: Metrics, every_input: Any, every_target: Any, rows: Any
         ) -> tuple:
             row = jax.tree.map(lambda x: x[i], rows)
-            inputs, targets = row if plan.stream else (images[row], labels[row])
+            inputs, targets = row if plan.stream else (every_input[row], every_target[row])
             key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
             first = len(targets) * jax.lax.axis_index(axis_name) if axis_name else 0
             keys = augment.image_keys(key, len(targets), first)
@@ -230,7 +230,7 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int, layout: Any) -> tuple:
     everywhere = NamedSharding(mesh, PartitionSpec())
     before = (None,) if replicas == 1 else (None, None)  # axes before the batch axis
     by_batch = NamedSharding(mesh, PartitionSpec(*before, _placement.AXIS))
-    images, labels = _placement.put(_resident(plan, data))
+    inputs, targets = _placement.put(_resident(plan, data))
     bodies = make_bodies(plan, data)
     zero = _placement.put(_zero(plan) if replicas == 1 else _zero(plan, replicas))
     out = everywhere if layout is None else layout
@@ -257,7 +257,7 @@ def _with_jit(plan: Plan, data: Dataset, replicas: int, layout: Any) -> tuple:
         state: TrainState, rows: Any, steps: int, step: int | None = None
     ) -> tuple[TrainState, Metrics]:
         step = int(state.step) if step is None else step
-        state, sums = run_rows(state, images, labels, jax.tree.map(spread, rows), steps, step)
+        state, sums = run_rows(state, inputs, targets, jax.tree.map(spread, rows), steps, step)
         return state, jax.tree.map(jnp.atleast_1d, _placement.on_first_device(sums))
 
     def place(states: list[TrainState]) -> TrainState:

@@ -150,17 +150,18 @@ def many_steps(
     """Returns a function that runs rows `0 … steps − 1` in calls of compiled programs.
 
     Args:
-      bodies: `(i, state, sums, images, labels, index) → (state, sums)`, one step with row i of
+      bodies: `(i, state, sums, inputs, targets, index) → (state, sums)`, one step with row i of
         `index` (an array or a pytree of arrays), by kind.
       loop: "scan", "steps" or "segments".
       replicas: Number of networks under `vmap`; 1: no `vmap`.
-      wrap: `jit` or `pmap`, for a function of `(state, sums, images, labels, index, first, steps)`.
+      wrap: `jit` or `pmap`, for functions of `(state, sums, inputs, targets, index, first,
+        steps)`.
       zero: Sums before the first step, with the sharding that `wrap` returns.
       axes: Axes of a `TrainState`, for `vmap`.
       segments: The plan of the loop "segments".
 
     Returns:
-      `(state, images, labels, index, steps, step) → (state, sums)`, where `step` is the number of
+      `(state, inputs, targets, index, steps, step) → (state, sums)`, where `step` is the number of
       steps before, and `() → int`, the number of programs compiled so far.
     """
     traces: list[None] = []  # one entry per compiled program
@@ -182,13 +183,13 @@ def many_steps(
         return _in_segments(bodies, segments, compiled, zero), traces.__len__
     program = compiled(one_step(bodies[ANY]) if loop == "steps" else any_length(bodies[ANY]))
 
-    def run(state: TrainState, images: Any, labels: Any, index: Any, steps: int, step: int) -> Any:
+    def run(state: TrainState, inputs: Any, targets: Any, index: Any, steps: int, step: int) -> Any:
         del step
         sums, first, count = zero, np.int32(0), np.int32(steps)
         if loop == "scan":
-            return program(state, sums, images, labels, index, first, count)
+            return program(state, sums, inputs, targets, index, first, count)
         for i in range(steps):
-            state, sums = program(state, sums, images, labels, index, np.int32(i), np.int32(1))
+            state, sums = program(state, sums, inputs, targets, index, np.int32(i), np.int32(1))
         return state, sums
 
     return run, traces.__len__
@@ -198,10 +199,10 @@ def one_step(body: Body) -> Body:
     """Returns the step of row `first`."""
 
     def once(
-        state: TrainState, sums: Any, images: Any, labels: Any, index: Any, first: Any, steps: Any
+        state: TrainState, sums: Any, inputs: Any, targets: Any, index: Any, first: Any, steps: Any
     ) -> tuple:
         del steps
-        return body(first, state, sums, images, labels, index)
+        return body(first, state, sums, inputs, targets, index)
 
     return once
 
@@ -210,10 +211,10 @@ def any_length(body: Body, length: int | None = None) -> Body:
     """Returns a loop over rows from `first` on, of static `length`; None: of traced `steps`."""
 
     def loop(
-        state: TrainState, sums: Any, images: Any, labels: Any, index: Any, first: Any, steps: Any
+        state: TrainState, sums: Any, inputs: Any, targets: Any, index: Any, first: Any, steps: Any
     ) -> tuple:
         def turn(i: Any, carry: tuple) -> tuple:
-            return body(first + i, *carry, images, labels, index)
+            return body(first + i, *carry, inputs, targets, index)
 
         return jax.lax.fori_loop(0, steps if length is None else length, turn, (state, sums))
 
@@ -230,10 +231,10 @@ def up_to(body: Body) -> Body:
     steps = any_length(body)
 
     def loop(
-        state: TrainState, sums: Any, images: Any, labels: Any, index: Any, first: Any, end: Any
+        state: TrainState, sums: Any, inputs: Any, targets: Any, index: Any, first: Any, end: Any
     ) -> tuple:
         at = state.step - first
-        return steps(state, sums, images, labels, index, at, end - at)
+        return steps(state, sums, inputs, targets, index, at, end - at)
 
     return loop
 
@@ -268,8 +269,8 @@ def _in_segments(
             for name in segments.programs:
                 programs[name].lower(*args, np.int32(0), np.int32(0)).compile()
 
-    def run(state: TrainState, images: Any, labels: Any, index: Any, steps: int, step: int) -> Any:
-        sums, at, rows = zero, 0, (images, labels, index)
+    def run(state: TrainState, inputs: Any, targets: Any, index: Any, steps: int, step: int) -> Any:
+        sums, at, rows = zero, 0, (inputs, targets, index)
         compile_all(state, sums, *rows)
         while at < steps:
             kind, count, static = next_stretch(segments, step + at, steps - at)

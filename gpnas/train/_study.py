@@ -204,13 +204,13 @@ def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
     """
     check_choice("replicas", config.replicas, _REPLICAS)
     done = _done(records_path(results, config.study))
-    images: dict[str, Dataset] = {}
+    loaded: dict[str, Dataset] = {}
     found = []
     for name, seeds in settings(config):
         missing = [one for one in seeds if run_key(one.to_dict()) not in done]
         if not missing:
             continue
-        data = data_of(missing[0], images)
+        data = data_of(missing[0], loaded)
         plan, together = make_plan(missing[0], data), config.replicas == "on"
         if len(missing) == 1 or separated_by(missing[0]):
             together = False

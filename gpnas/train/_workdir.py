@@ -85,8 +85,8 @@ def finished(workdirs: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
 
 def run_description(config: ConfigDict, data: Dataset | None) -> dict[str, Any]:
     """Returns the description of a run: its config, and the digest of its data set if known."""
-    images = {} if data is None else {"dataset_sha256": data.sha256}
-    return {"config": config.to_dict(), **images}
+    digest = {} if data is None else {"dataset_sha256": data.sha256}
+    return {"config": config.to_dict(), **digest}
 
 
 def read_about(path: pathlib.Path) -> dict[str, Any]:

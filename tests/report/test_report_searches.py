@@ -147,7 +147,7 @@ def drawn(spec):
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 10, 11, 60, 400])
 def test_a_single_search_has_a_curve_and_a_label_at_its_end(tmp_path, count):
     found = loaded(tmp_path, searched(count))
-    (spec,) = _searches.course_figures(summarise(found))
+    (spec,) = _searches.search_curves(summarise(found))
     for ax in drawn(spec):
         line = ax.lines[0]
         assert len(line.get_xdata()) > 1 or ax.lines[1].get_marker() == "o"
@@ -179,7 +179,7 @@ def test_two_settings_of_one_arm_are_two_lines(tmp_path):
     other = searched(60)
     other["config"] = other["config"] | {"strategy": {"name": "lanas"}}
     summary = summarise(loaded(tmp_path, searched(60), other))
-    (spec,) = _searches.course_figures(summary)
+    (spec,) = _searches.search_curves(summary)
     for ax in drawn(spec):
         assert len({text.get_text() for text in ax.texts}) == 2
         assert len({str(line.get_linestyle()) for line in ax.lines}) == 2

@@ -330,5 +330,5 @@ def test_signals():
 def test_images_that_an_epoch_leaves_out_are_reported(dense, digits, tmp_path, caplog, batch, said):
     dense.train.epochs, dense.train.batch_size = 1, batch
     train(dense, tmp_path, digits)
-    left = f"drops {len(digits.train) % batch} of {len(digits.train)} training images"
+    left = f"drops {len(digits.train) % batch} of {len(digits.train)} training examples"
     assert (left in caplog.text) == said
