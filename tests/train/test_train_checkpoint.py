@@ -170,7 +170,7 @@ def test_which_checkpoints_of_a_run_stay(
     keep, best, seconds, took, steps, tiny, digits, tmp_path, monkeypatch
 ):
     """Nothing is learnt, so that the first of four networks stays the best."""
-    config, begun, save = tiny(name="dense"), time.monotonic, _loop.save
+    config, begun, save = tiny(name="dense"), time.monotonic, _loop.save_run
     config.optimizer.learning_rate = 1e-30
     config.train.keep, config.train.keep_best, config.train.checkpoint_seconds = keep, best, seconds
     late = []

@@ -110,7 +110,7 @@ def test_the_hypervolume_is_in_points_times_halvings():
     assert [cell.text for cell in table.rows[0]] == [
         "other", "1", f"1.00 {pilot}", "–", f"2.00 {pilot}"
     ]  # fmt: skip
-    assert tables.rivals_figure(rows, (0.5, 0.25), 10.0).file("svg").startswith(b"<?xml")
+    assert tables.baselines_figure(rows, (0.5, 0.25), 10.0).file("svg").startswith(b"<?xml")
 
 
 def front_records(costs, levels, seeds):
