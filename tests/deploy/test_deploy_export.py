@@ -181,7 +181,7 @@ def test_other_images_are_noticed(run, tmp_path):
     record = json.loads((folder / "record.json").read_text())
     del record["digest"]
     (folder / "record.json").write_text(json.dumps(record | {"dataset_sha256": "0"}))
-    with pytest.raises(UserError, match="data: got .* the run's images"):
+    with pytest.raises(UserError, match="data: got .* the run's data"):
         load_run(folder)
 
 

@@ -1,6 +1,7 @@
 """Arms: coupled growth and pruning, its ablations, and baselines at equal training FLOPs."""
 
 import functools
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -118,11 +119,17 @@ def config_of(
 
 def _solve(config: ConfigDict, field: str, goal: float) -> None:
     """Sets a field of the method, to four digits, to meet a goal (see `match_flops`)."""
-    density = config.method.density
+    settings = json.dumps(config.method.to_dict(), sort_keys=True)
+    config.method[field] = _solution(settings, field, goal, config.train.epochs)
+
+
+@functools.cache  # studies share their solutions, each of which takes about a second
+def _solution(settings: str, field: str, goal: float, epochs: int) -> float:
+    method = json.loads(settings)
+    density = method["density"]
     ranges = {"first": (density, 1.0), "peak": (1.0, 1 / density), "extra": (0.0, 1 - density)}
-    steps, settings = STEPS * config.train.epochs, config.method.to_dict()
-    found = match_flops(settings, goal, field, ranges[field], **RUN, total_steps=steps)
-    config.method[field] = float(f"{found[field]:.4g}")
+    found = match_flops(method, goal, field, ranges[field], **RUN, total_steps=STEPS * epochs)
+    return float(f"{found[field]:.4g}")
 
 
 @functools.cache

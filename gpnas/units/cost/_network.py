@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas._jit_once import jit_once
 from gpnas.masks import schedule, summary, tree
 from gpnas.units.cost._op_counts import PRODUCTS, op_counts, padded_macs
 from gpnas.units.graph import trace, trace_origins
@@ -133,6 +134,6 @@ def training_macs(
     """
     # Long runs are sampled at 2^20 equally spaced steps.
     at = jnp.arange(steps) if steps <= _MANY else jnp.linspace(0, steps - 1, _MANY).astype(int)
-    both = jax.jit(lambda at: (jax.vmap(density)(at), jax.vmap(dense_gradient)(at)))  # one program
+    both = jit_once(lambda at: (jax.vmap(density)(at), jax.vmap(dense_gradient)(at)))
     active, dense = (np.array(values, np.float64) for values in both(at))
     return float(np.mean((2 * active + dense + (1 - dense) * active) / 3)), float(np.mean(active))
