@@ -14,7 +14,7 @@ def survival_table(records: Sequence[Record], ages: Sequence[int]) -> Table:
     names = [*map(str, ages), "end"]
     columns = [
         Column("arm", numeric=False),
-        *(Column(f"{age} updates" if age != "end" else "end") for age in names),
+        *(Column(age if age == "end" else f"age {age}") for age in names),
         Column("ever active"),
         Column("seeds"),
     ]
@@ -24,9 +24,9 @@ def survival_table(records: Sequence[Record], ages: Sequence[int]) -> Table:
         ever = _percent(r["ever_active"] for r in own)
         rows.append([*map(Cell, (arm, *cells, ever, str(len(own))))])
     note = (
-        "% of the weights grown in mask updates that are active without a break for so many further"
-        " updates, and until the last; % of all weights that are active at any time. Mean ± half"
-        " the 95 % interval over seeds; – where no weight is grown."
+        "% of the weights grown in mask updates that are active without a break, by age in further"
+        " mask updates, and until the last; % of all weights that are active at any time. Mean ±"
+        " half the 95 % interval over seeds; – where no weight is grown."
     )
     return Table("Survival of grown weights", columns, rows, [note])
 
