@@ -4,8 +4,6 @@ Under `vmap` small networks share the overhead of a step. Convolutions become gr
 which may be slower than training one network after another.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
 
@@ -13,7 +11,7 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
-from gpnas._files import append_line, cache_home, read_lines, sealed
+from gpnas._files import append_line, cache_home, digest_of, read_lines, sealed
 from gpnas.data import Dataset
 from gpnas.train._feed import open_feed
 from gpnas.train._plan import Plan
@@ -62,7 +60,7 @@ def _key(config: ConfigDict, plan: Plan, replicas: int) -> str:
     network = jax.tree.map(lambda x: f"{x.dtype}{x.shape}", (plan.variables, plan.inputs))
     about = [devices, jax.__version__, config.model.to_dict(), config.train.matmul_precision]
     known = [*about, str(network), plan.batch_size, replicas]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    return digest_of(known)
 
 
 def milliseconds(plan: Plan, data: Dataset, replicas: int) -> float:
