@@ -1,7 +1,7 @@
 """What mask updates do: survival of grown weights, and the value of the final mask alone.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left, 10 seeds not used by `coupling`;
-validation errors only. About half an hour on one CPU core.
+validation errors only. About 20 minutes on one CPU core.
 
     python experiments/reproduce.py coupling_mechanism
 """
