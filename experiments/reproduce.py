@@ -55,14 +55,8 @@ def main(argv: Sequence[str]) -> None:
                 study.run(config, options)
     pages = []
     for study, config in asked:
-        if study.sections is not None:
-            page = pathlib.Path(_DOCS.value) / study.page
-            made = dict(study.sections(results, config))
-            readme = {name: made.pop(name) for name in study.readme if name in made}
-            for sections, path in ((made, page), (readme, page.parent.parent / "README.md")):
-                if sections:
-                    library.write(sections, path, results / config.study, not aside)
-                    pages.append(path)
+        docs = pathlib.Path(_DOCS.value)
+        pages += library.write_pages(study, config, results, docs, not aside)
     if not aside:
         print("\n".join(map(str, dict.fromkeys(pages))))
 

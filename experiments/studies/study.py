@@ -160,6 +160,33 @@ def _settings(config: Mapping[str, Any], paths: Sequence[str]) -> list[Any]:
     return found
 
 
+def write_pages(
+    study: Study,
+    config: ConfigDict,
+    results: pathlib.Path,
+    docs: pathlib.Path,
+    write_page: bool = True,
+) -> list[pathlib.Path]:
+    """Writes a study's sections to its page and to README.md, see `write`; returns these pages.
+
+    Args:
+      study: The study.
+      config: Its config.
+      results: Folder of all studies' records.
+      docs: Folder of the pages; README.md is in its parent.
+      write_page: As for `write`.
+    """
+    if study.sections is None:
+        return []
+    made = dict(study.sections(results, config))
+    readme = {name: made.pop(name) for name in study.readme if name in made}
+    both = {docs / study.page: made, docs.parent / "README.md": readme}
+    pages = {page: sections for page, sections in both.items() if sections}
+    for page, sections in pages.items():
+        write(sections, page, results / config.study, write_page)
+    return list(pages)
+
+
 def write(
     made: Mapping[str, Section], page: pathlib.Path, folder: pathlib.Path, write_page: bool = True
 ) -> None:

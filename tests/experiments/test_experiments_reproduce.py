@@ -13,19 +13,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_the_tables_of_the_pages_are_those_of_the_records(tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    for folder in ("docs", "results"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copy(ROOT / "README.md", tmp_path)
     monkeypatch.setattr(
         FigureSpec, "file", lambda spec, kind: b""
     )  # drawing takes most of the time
     for found in study.load().values():
-        if found.sections is None:
-            continue
-        config = found.get_config()
-        for name, section in found.sections(ROOT / "results", config).items():
-            page = "README.md" if name in found.readme else f"docs/{found.page}"
-            folder = tmp_path / "results" / config.study
-            study.write({name: section}, tmp_path / page, folder)
+        folders = tmp_path / "results", tmp_path / "docs"
+        study.write_pages(found, found.get_config(), *folders)
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         assert (tmp_path / page.relative_to(ROOT)).read_text() == page.read_text(), page.name
 

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 
 from experiments.studies.coupling.arms import OURS, config_of
 from experiments.studies.coupling.config import weight_decay
+from experiments.studies.sharing.shared import minibatches
 from experiments.studies.study import Options
 from gpnas import masks as gm
 from gpnas.data import Dataset, standardize
@@ -174,11 +175,8 @@ def train_masked(programs: Programs, seed: int, weights_seed: int, masks: Any) -
 
 def batches(plan: Plan, data: Dataset, seed: int) -> np.ndarray:
     """Returns the examples of each step, (steps, batch) int32: shuffled passes."""
-    rng, found = np.random.default_rng(seed), []
-    for _ in range(plan.total_steps // plan.steps_per_epoch):
-        drawn = rng.permutation(len(data.train))[: plan.steps_per_epoch * plan.batch_size]
-        found.append(drawn.reshape(-1, plan.batch_size))
-    return np.concatenate(found).astype(np.int32)
+    rng = np.random.default_rng(seed)
+    return minibatches(rng, len(data.train), plan.batch_size, plan.total_steps)
 
 
 def survival(active: np.ndarray, ages: Sequence[int]) -> dict[str, float]:
