@@ -93,8 +93,8 @@ def senn(
         return jax.tree.map(leaf, ctx.params, slopes, squares)
 
     drop = score.Score(f"senn@{batch_size}", gain.statistics, value)
-    curve = _Curve(density, total_steps, peak, churn, every, window)
-    return _on_curve(curve, drop, gain, allocation)
+    curve = Curve(density, total_steps, peak, churn, every, window)
+    return on_curve(curve, drop, gain, allocation)
 
 
 def shuffled_gain(
@@ -126,8 +126,8 @@ def shuffled_gain(
         }
 
     grow = score.Score(f"shuffled {gain.name}", gain.statistics, value)
-    curve = _Curve(density, total_steps, peak, churn, every, window)
-    return _on_curve(curve, score.magnitude(), grow, allocation)
+    curve = Curve(density, total_steps, peak, churn, every, window)
+    return on_curve(curve, score.magnitude(), grow, allocation)
 
 
 def shuffle_inactive(values: jax.Array, active: jax.Array, key: jax.Array) -> jax.Array:
@@ -144,7 +144,7 @@ def shuffle_inactive(values: jax.Array, active: jax.Array, key: jax.Array) -> ja
     return jnp.zeros(values.size, values.dtype).at[order].set(ordered).reshape(values.shape)
 
 
-class _Curve(NamedTuple):
+class Curve(NamedTuple):
     """Arguments of `gpnas.methods.development` that set the density curve and its updates."""
 
     density: float
@@ -155,9 +155,10 @@ class _Curve(NamedTuple):
     window: int
 
 
-def _on_curve(
-    own: _Curve, drop: score.Score, grow: score.Score, allocation: allocate.Allocation
+def on_curve(
+    own: Curve, drop: score.Score, grow: score.Score, allocation: allocate.Allocation
 ) -> Method:
+    """Makes a method with the density curve of development and other scores."""
     stop = round(0.75 * own.total_steps)
     rise = round(0.05 * own.total_steps)
     curve = schedule.developmental(own.density, own.peak, rise, stop)

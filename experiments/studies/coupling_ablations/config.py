@@ -30,20 +30,33 @@ CHANGES: dict[str, dict[str, Any]] = {
     "peak 25": {"peak": 25.0},
 }
 
-
-SHUFFLED = "V shuffled within layers"
+_RIVALS = "experiments.studies.coupling.rivals"
+_VARIANTS = "experiments.studies.coupling_ablations.variants"
+#: Methods with the same settings, by arm.
+METHODS: dict[str, str] = {
+    "V shuffled within layers": f"{_RIVALS}:shuffled_gain",
+    "grown at the last value": f"{_VARIANTS}:grown_at_last_value",
+    "grown with warm-up": f"{_VARIANTS}:grown_with_warm_up",
+}
+#: Arms with noise on active weights, and their own fields.
+NOISY: dict[str, dict[str, Any]] = {
+    "with noise": {"weight": 0.1},
+    "with noise, pruned by signal to noise": {"weight": 0.1, "by_noise": True},
+}
 _SHARED = ("density", "peak", "churn", "every", "window", "allocation")
 
 
 def get_config() -> ConfigDict:
-    """Returns one arm per change, and one whose gains are shuffled within layers."""
-    arms = {}
+    """Returns one arm per change of a setting or of the method."""
+    arms = {name: config_of(OURS, DENSITY) for name in (*CHANGES, *METHODS, *NOISY)}
     for name, changes in CHANGES.items():
-        arms[name] = config_of(OURS, DENSITY)
         with arms[name].method.ignore_type():
             arms[name].method.update(changes)
-    arms[SHUFFLED] = config_of(OURS, DENSITY)
-    fields = {field: arms[SHUFFLED].method[field] for field in _SHARED}
-    name = "experiments.studies.coupling.rivals:shuffled_gain"
-    arms[SHUFFLED].method = ConfigDict({"name": name, **fields})
+    named = {name: {"name": method} for name, method in METHODS.items()}
+    named |= {name: {"name": f"{_VARIANTS}:noisy", **own} for name, own in NOISY.items()}
+    for name, own in named.items():
+        fields = {field: arms[name].method[field] for field in _SHARED}
+        arms[name].method = ConfigDict(own | fields)
+    for name in NOISY:
+        arms[name].gates.update({"name": "adam", "learning_rate": 0.02})
     return study("coupling_ablations", arms, densities=(), seeds=tuple(range(200, 220)))
