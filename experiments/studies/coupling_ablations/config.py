@@ -41,7 +41,7 @@ METHODS: dict[str, str] = {
 #: Arms with noise on active weights, and their own fields.
 NOISY: dict[str, dict[str, Any]] = {
     "with noise": {"weight": 0.1},
-    "with noise, pruned by signal to noise": {"weight": 0.1, "by_noise": True},
+    "noise and pruning by signal to noise": {"weight": 0.1, "by_noise": True},
 }
 _SHARED = ("density", "peak", "churn", "every", "window", "allocation")
 
