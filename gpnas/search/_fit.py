@@ -25,6 +25,7 @@ from gpnas.train import TrainState, make_step, scale_by_rate, state_of
 
 _CHUNK = 50  # steps in one call
 _BATCH = 250  # images in one call of `predict`
+_KEPT = 16  # modules whose programs stay in memory, about 20 MB each
 _DENSE = dense.dense()
 # On CPUs, compilation takes longer than training most candidates; 0 is for programs that run once.
 _LEVEL = "xla_backend_optimization_level"
@@ -100,29 +101,39 @@ class _Chunk(NamedTuple):
     labels: Any
 
 
+class _ModulePrograms(NamedTuple):
+    """Jitted functions of one module; memory is freed with them.
+
+    Attributes:
+      begin: As in `CandidatePrograms`, without the module.
+      start: `(variables, key) → state` before the first step.
+      logits: `(variables, images) → (batch, classes)`, in evaluation mode.
+      metric: `(variables, images, targets) → (batch,)`, the task's metric in evaluation mode.
+      alone: `(replica, chunk) → state`, a chunk of steps of one network.
+      together: The same under `vmap` over replicas.
+    """
+
+    begin: Callable[[jax.Array], dict[str, Any]]
+    start: Callable[[Any, jax.Array], TrainState]
+    logits: Callable[..., jax.Array]
+    metric: Callable[..., jax.Array]
+    alone: Callable[[_Replica, _Chunk], TrainState]
+    together: Callable[[_Replica, _Chunk], TrainState]
+
+
 def make_programs(
     data: Dataset, rule: SGD, training: Training = CLASSIFICATION
 ) -> CandidatePrograms:
     """Builds the programs that train networks for a task on a data set."""
     images, labels = jnp.asarray(data.train.inputs), jnp.asarray(data.train.targets)
-    run = _make_run(data, rule, training)
-    blank = jnp.zeros((1, *data.input_shape))
 
-    @functools.partial(jax.jit, static_argnums=0, compiler_options=_quick(0))
-    def begin(module: nn.Module, key: jax.Array) -> dict[str, Any]:
-        return call.init(module, key, blank)
-
-    @functools.partial(jax.jit, static_argnums=0, compiler_options=_quick(1))
-    def logits(module: nn.Module, variables: Any, images: jax.Array) -> jax.Array:
-        return jnp.asarray(call.infer(module, variables, standardize(images, data)))
-
-    @functools.partial(jax.jit, static_argnums=0, compiler_options=_quick(1))
-    def metric(module: nn.Module, variables: Any, images: jax.Array, targets: Any) -> jax.Array:
-        batch = standardize(images, data), targets
-        return training.make(module).metrics(variables, batch)[training.metric.name]
+    @functools.lru_cache(maxsize=_KEPT)
+    def of(module: nn.Module) -> _ModulePrograms:
+        return _compile(module, data, rule, training)
 
     def train(module: nn.Module, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-        steps, states = len(jobs[0].rows), [_start(job, rule) for job in jobs]
+        own, steps = of(module), len(jobs[0].rows)
+        states = [own.start(job.variables, jax.random.key(job.seed)) for job in jobs]
         state, free = stack(states), stack([job.free for job in jobs])
         rates = np.asarray(
             optax.cosine_decay_schedule(rule.learning_rate, max(steps, 1))(jnp.arange(steps)),
@@ -138,23 +149,47 @@ def make_programs(
                 stack([np.int32(len(job.targets) - at) for job in jobs]),
             )
             chunk = _Chunk(_chunk(rates, at), np.int32(count), images, labels)
-            state = run(module, len(jobs) > 1, replica, chunk)
+            state = (own.together if len(jobs) > 1 else own.alone)(replica, chunk)
         return [{"params": one.params, **one.model_state} for one in unstack(state, len(jobs))]
 
     def predict(module: nn.Module, variables: Any, images: np.ndarray) -> np.ndarray:
-        found = _in_batches(lambda batch: logits(module, variables, batch), images)
+        found = _in_batches(functools.partial(of(module).logits, variables), images)
         return np.concatenate(found) if found else np.zeros((0, data.num_classes), np.float32)
 
     def measure(module: nn.Module, variables: Any, split: Split) -> float:
         if training.soft:  # a child that distils has compiled `predict` already
             values = [predict(module, variables, split.inputs).argmax(-1) != split.targets]
         else:
-            values = _in_batches(
-                lambda x, y: metric(module, variables, x, y), split.inputs, split.targets
-            )
+            metric = functools.partial(of(module).metric, variables)
+            values = _in_batches(metric, split.inputs, split.targets)
         return training.metric.reported(float(np.concatenate(values).mean(dtype=np.float64)))
 
-    return CandidatePrograms(begin, train, predict, measure)
+    return CandidatePrograms(lambda module, key: of(module).begin(key), train, predict, measure)
+
+
+def _compile(module: nn.Module, data: Dataset, rule: SGD, training: Training) -> _ModulePrograms:
+    """Makes the programs of a module; each is compiled by its first call."""
+    run = _make_run(module, data, rule, training)
+
+    def begin(key: jax.Array) -> dict[str, Any]:
+        return call.init(module, key, jnp.zeros((1, *data.input_shape)))
+
+    def start(variables: Any, key: jax.Array) -> TrainState:
+        return state_of(variables, _DENSE, _optimizer(rule), key, where=lambda path, leaf: False)
+
+    def logits(variables: Any, images: jax.Array) -> jax.Array:
+        return jnp.asarray(call.infer(module, variables, standardize(images, data)))
+
+    def metric(variables: Any, images: jax.Array, targets: Any) -> jax.Array:
+        batch = standardize(images, data), targets
+        return training.make(module).metrics(variables, batch)[training.metric.name]
+
+    together = jax.vmap(run, (0, None))
+    quick = functools.partial(jax.jit, compiler_options=_quick(0))
+    usual = functools.partial(jax.jit, compiler_options=_quick(1))
+    return _ModulePrograms(
+        quick(begin), quick(start), usual(logits), usual(metric), usual(run), usual(together)
+    )
 
 
 def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
@@ -168,9 +203,11 @@ def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray
     return found
 
 
-def _make_run(data: Dataset, rule: SGD, training: Training) -> Callable[..., TrainState]:
-    """Compiles a chunk of steps; networks of one module differ only in their `_Replica`."""
-    tx = _optimizer(rule)
+def _make_run(
+    module: nn.Module, data: Dataset, rule: SGD, training: Training
+) -> Callable[[_Replica, _Chunk], TrainState]:
+    """Returns a chunk of steps of one network."""
+    step = make_step(training.make(module), _DENSE, _optimizer(rule), kind="plain")
 
     def target_of(i: Any, replica: _Replica, chunk: _Chunk) -> Any:
         own = chunk.labels[replica.rows[i]]
@@ -179,9 +216,7 @@ def _make_run(data: Dataset, rule: SGD, training: Training) -> Callable[..., Tra
         hard = jax.nn.one_hot(own, data.num_classes)
         return jnp.where(i < replica.distilled, replica.targets[i], hard)
 
-    def train(module: nn.Module, replica: _Replica, chunk: _Chunk) -> TrainState:
-        step = make_step(training.make(module), _DENSE, tx, kind="plain")
-
+    def run(replica: _Replica, chunk: _Chunk) -> TrainState:
         def turn(i: Any, state: TrainState) -> TrainState:
             images = standardize(chunk.images[replica.rows[i]], data)
             free = jax.tree.map(lambda own: own | (i >= replica.distilled), replica.free)
@@ -189,11 +224,6 @@ def _make_run(data: Dataset, rule: SGD, training: Training) -> Callable[..., Tra
             return step(state, batch, free=free, rate=chunk.rates[i])[0]
 
         return jax.lax.fori_loop(0, chunk.count, turn, replica.state)
-
-    @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=_quick(1))
-    def run(module: nn.Module, several: bool, replica: _Replica, chunk: _Chunk) -> TrainState:
-        one = functools.partial(train, module)
-        return (jax.vmap(one, (0, None)) if several else one)(replica, chunk)
 
     return run
 
@@ -215,11 +245,6 @@ def _optimizer(rule: SGD) -> optax.GradientTransformationExtraArgs:
         optax.trace(rule.momentum),
         scale_by_rate(),
     )
-
-
-def _start(job: Job, rule: SGD) -> TrainState:
-    tx, key = _optimizer(rule), jax.random.key(job.seed)
-    return state_of(job.variables, _DENSE, tx, key, where=lambda path, leaf: False)
 
 
 def _chunk(rows: np.ndarray, at: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Programs that train candidates, against loops written out with Optax."""
 
+import gc
+
 import chex
 import flax.linen as nn
 import jax
@@ -9,6 +11,7 @@ import optax
 import pytest
 
 from gpnas.data import standardize
+from gpnas.search import _fit
 from gpnas.search._fit import SGD, Job, make_programs
 
 RULE = SGD(learning_rate=0.1, momentum=0.9, weight_decay=0.01)
@@ -131,3 +134,25 @@ def test_the_error_counts_every_image_once(programs, digits):
     wrong = np.argmax(Net().apply(variables, images), -1) != digits.test.targets
     found = programs.measure(Net(), variables, digits.test)
     assert found == pytest.approx(100 * wrong.mean())
+
+
+@pytest.mark.slow
+def test_programs_of_few_modules_stay_in_memory(digits, monkeypatch):
+    monkeypatch.setattr(_fit, "_KEPT", 2)
+    programs, rng = make_programs(digits, RULE), np.random.default_rng(0)
+    before = compiled_runs()
+    for width in (4, 5, 6, 7):
+        variables = programs.begin(Net(width), jax.random.key(0))
+        free = jax.tree.map(lambda _: jnp.asarray(True), variables["params"])
+        rows = rng.integers(0, len(digits.train), (2, BATCH)).astype(np.int32)
+        one = Job(variables, free, rows, np.zeros((0, BATCH, 10), np.float32))
+        programs.measure(Net(width), programs.train(Net(width), [one])[0], digits.test)
+    gc.collect()
+    assert compiled_runs() - before == 2
+
+
+def compiled_runs():
+    """The number of compiled programs of steps in memory."""
+    (client,) = {device.client for device in jax.devices()}
+    names = [one.hlo_modules()[0].name for one in client.live_executables()]
+    return names.count("jit_run")
