@@ -23,7 +23,7 @@ def choice_table(caption: str, records: Sequence[Record]) -> Table:
 
     Args:
       caption: Caption of the table.
-      records: Records of `coupling_tuning` at two densities.
+      records: Records of `coupling_tuning`, or of a study like it.
     """
     decays = sorted({_decay(record) for record in records})
     columns = [Column("arm", numeric=False), *(Column(f"weight decay {d:g}") for d in decays)]
@@ -33,7 +33,8 @@ def choice_table(caption: str, records: Sequence[Record]) -> Table:
         texts = [f"{means[d]:.2f}" if d in means else "–" for d in decays]
         marks = [" ←" if d == chosen[arm] else "" for d in decays]
         rows.append([Cell(arm), *(Cell(a + b) for a, b in zip(texts, marks, strict=True))])
-    note = "Validation error in % at the last step, mean of two densities and three seeds."
+    seeds = len({record["seed"] for record in records})
+    note = f"Validation error in % at the last step, mean over densities and {seeds} seeds."
     return Table(caption, columns, rows, [note])
 
 

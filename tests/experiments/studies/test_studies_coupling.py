@@ -12,6 +12,8 @@ from scipy import stats
 
 from experiments.studies.coupling import arms, chtss, tables
 from experiments.studies.coupling.config import CHOSEN, DENSITIES, get_config
+from experiments.studies.coupling_ablations import config as ablations
+from experiments.studies.coupling_ablations.variants import scale_by_age
 from gpnas import report
 from gpnas.methods import relative_flops
 from gpnas.train import train
@@ -42,6 +44,29 @@ def test_rivals_reach_the_density(name, tmp_path):
     record = train(config, tmp_path)
     assert record["cost"]["nonzeros"] == round(0.05 * record["cost"]["weights"])
     assert record["metrics"]["val_error_last"] < 60  # of 90 by chance
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", [*ablations.METHODS, *ablations.NOISY])
+def test_changed_developments_reach_the_density(name, tmp_path):
+    config = ablations.get_config().arms[name]
+    config.data.name, config.method.every, config.train.epochs = "digits", 5, 12
+    config.method.density = 0.05
+    record = train(config, tmp_path)
+    assert record["cost"]["nonzeros"] == round(0.05 * record["cost"]["weights"])
+    assert record["metrics"]["val_error_last"] < 60  # of 90 by chance
+
+
+def test_updates_of_grown_weights_warm_up():
+    tx, params = scale_by_age(4), {"w": jnp.zeros(3)}
+    state = tx.init(params)
+    masks = [[True, False, True], [True, True, False], [True, True, True]] + [[True] * 3] * 4
+    found = []
+    for mask in masks:
+        scaled, state = tx.update({"w": jnp.ones(3)}, state, params, masks={"w": jnp.array(mask)})
+        found.append(scaled["w"] * 4)
+    wanted = [[1, 0, 1], [2, 1, 0], [3, 2, 1], [4, 3, 2], [4, 4, 3], [4, 4, 4], [4, 4, 4]]
+    np.testing.assert_array_equal(np.stack(found), wanted)
 
 
 @pytest.mark.slow
