@@ -50,7 +50,7 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     if len(alone) == 2:
         own = sorted(next(iter(alone[SIX].values())).errors, reverse=True)
         tables.append(difference_table(alone, SIX, own, reference))
-    figure = baselines_figure(rows, levels, max(record["budget"] for record in found))
+    figure = baselines_figure(rows, levels)
     return {"front_rivals": Section(tables, [figure])}
 
 

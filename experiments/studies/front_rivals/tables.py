@@ -130,9 +130,10 @@ def difference_table(rows: Rows, against: str, levels: Sequence[float], referenc
     return Table(f"Against {against}, seed by seed", columns, cells, [note])
 
 
-def baselines_figure(rows: Rows, levels: Sequence[float], budget: float) -> FigureSpec:
-    """Plots mean errors against MACs; for searches, with one budget."""
-    rows = {n: own for n, own in rows.items() if "×" not in n or n.endswith(_of_budget(budget))}
+def baselines_figure(rows: Rows, levels: Sequence[float]) -> FigureSpec:
+    """Plots mean errors against MACs; for each search, those of its largest budget."""
+    largest = {name.split(", ")[0] if "×" in name else name: name for name in rows}
+    rows = {name: rows[name] for name in largest.values()}
     text = "; ".join(
         f"{name} {_text([own.errors.get(levels[-1]) for own in seeds.values()])}"
         for name, seeds in rows.items()

@@ -110,7 +110,9 @@ def test_the_hypervolume_is_in_points_times_halvings():
     assert [cell.text for cell in table.rows[0]] == [
         "other", "1", f"1.00 {pilot}", "–", f"2.00 {pilot}"
     ]  # fmt: skip
-    assert tables.baselines_figure(rows, (0.5, 0.25), 10.0).file("svg").startswith(b"<?xml")
+    searches = {f"{arm}, {n} ×": {0: found} for arm, n in (("a", 1), ("a", 10), ("b", 3))}
+    drawn = tables.baselines_figure(rows | searches, (0.5, 0.25)).file("svg").decode()
+    assert [f"{name} ×" in drawn for name in ("a, 1", "a, 10", "b, 3")] == [False, True, True]
 
 
 def front_records(costs, levels, seeds):
