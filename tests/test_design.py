@@ -203,7 +203,7 @@ MANY_PARAMETERS = {
     "arms.equal_shares", "arms.random_units", "development.development",
     "development_cost.development_cost", "development_units.development_units", "_lanas.lanas",
     "npn.npn_expand", "pipeline.pipeline", "sensitive.sensitivity", "sensitive.serene",
-    "slim.slim", "sparse_vd.sparse_vd",
+    "slim.slim", "sparse_vd.sparse_vd", "variants.noisy",
 }  # fmt: skip
 
 

@@ -25,7 +25,6 @@ from gpnas.train import TrainState, make_step, scale_by_rate, state_of
 
 _CHUNK = 50  # steps in one call
 _BATCH = 250  # images in one call of `predict`
-_KEPT = 16  # modules whose programs stay in memory, about 20 MB each
 _DENSE = dense.dense()
 # On CPUs, compilation takes longer than training most candidates; 0 is for programs that run once.
 _LEVEL = "xla_backend_optimization_level"
@@ -122,12 +121,19 @@ class _ModulePrograms(NamedTuple):
 
 
 def make_programs(
-    data: Dataset, rule: SGD, training: Training = CLASSIFICATION
+    data: Dataset, rule: SGD, training: Training = CLASSIFICATION, kept: int = 16
 ) -> CandidatePrograms:
-    """Builds the programs that train networks for a task on a data set."""
+    """Builds the programs that train networks for a task on a data set.
+
+    Args:
+      data: The data set.
+      rule: The optimizer's settings.
+      training: The task.
+      kept: Number of modules whose compiled programs stay in memory, about 20 MB each.
+    """
     images, labels = jnp.asarray(data.train.inputs), jnp.asarray(data.train.targets)
 
-    @functools.lru_cache(maxsize=_KEPT)
+    @functools.lru_cache(maxsize=kept)
     def of(module: nn.Module) -> _ModulePrograms:
         return _compile(module, data, rule, training)
 

@@ -11,7 +11,6 @@ import optax
 import pytest
 
 from gpnas.data import standardize
-from gpnas.search import _fit
 from gpnas.search._fit import SGD, Job, make_programs
 
 RULE = SGD(learning_rate=0.1, momentum=0.9, weight_decay=0.01)
@@ -137,9 +136,8 @@ def test_the_error_counts_every_image_once(programs, digits):
 
 
 @pytest.mark.slow
-def test_programs_of_few_modules_stay_in_memory(digits, monkeypatch):
-    monkeypatch.setattr(_fit, "_KEPT", 2)
-    programs, rng = make_programs(digits, RULE), np.random.default_rng(0)
+def test_programs_of_few_modules_stay_in_memory(digits):
+    programs, rng = make_programs(digits, RULE, kept=2), np.random.default_rng(0)
     before = compiled_runs()
     for width in (4, 5, 6, 7):
         variables = programs.begin(Net(width), jax.random.key(0))
