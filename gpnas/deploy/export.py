@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas._files import naming, sync, write_json
+from gpnas._jit_once import jit_once
 from gpnas.data import Dataset, require_kind, standardize
 from gpnas.deploy import _formats as formats
 from gpnas.deploy._compact_network import Network, compact_network, dense_network
@@ -153,7 +154,7 @@ def _publish(folder: pathlib.Path, target: pathlib.Path) -> None:
 def _compaction_error(networks: Mapping[str, Network], run: Finished) -> float:
     """Returns the largest difference of logits between the compact and the dense network."""
     images = standardize(jnp.asarray(run.data.validation.inputs[:_PARITY]), run.data)
-    outputs = [jax.jit(one.apply)(one.variables, images) for one in networks.values()]
+    outputs = [jit_once(one.apply)(one.variables, images) for one in networks.values()]
     apart = float(jnp.abs(outputs[0] - outputs[1]).max())
     if apart > TOLERANCE:
         raise RuntimeError(f"the compact network differs by {apart}")
@@ -190,10 +191,10 @@ def _task_of_outputs(run: Finished, model: Model) -> Task:
     images = standardize(jnp.asarray(run.data.validation.inputs[:_PARITY]), run.data)
     targets = jnp.asarray(run.data.validation.targets[:_PARITY])
     name, said = whole.metric.name, ""
-    expected = whole.metrics(run.variables, (images, targets))[name]
+    expected = jit_once(whole.metrics)(run.variables, (images, targets))[name]
     try:
-        outputs = model.infer(run.variables, images)
-        found = outer.metrics(run.variables, (outputs, targets))[name]
+        outputs = jit_once(model.infer)(run.variables, images)
+        found = jit_once(outer.metrics)(run.variables, (outputs, targets))[name]
         agree = np.allclose(found, expected, atol=TOLERANCE)
     except Exception as error:  # a user's task may raise anything
         agree, said = False, f" ({brief(error)})"

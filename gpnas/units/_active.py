@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
+from gpnas._jit_once import jit_once
 from gpnas.masks import tree
 from gpnas.units._blocks import is_block
 from gpnas.units._groups import UnitGroups
@@ -26,10 +28,13 @@ def active_units(groups: UnitGroups, variables: Any) -> dict[str, np.ndarray]:
       `{group: (size,) bool}`. At least one unit per group is active, except for blocks.
     """
     nonzero = {path: np.asarray(leaf) != 0 for path, leaf in tree.leaves_by_path(variables).items()}
-    found = {}
-    for group in groups.groups:
-        side = "all" if group.summed else "outgoing"
-        read = np.array(sum_owned(group, nonzero, side)) > 0
-        read[0] |= not read.any() and not is_block(group.name)
-        found[group.name] = read
+
+    @jit_once
+    def read(nonzero: Any) -> dict[str, jax.Array]:
+        side = {group.name: "all" if group.summed else "outgoing" for group in groups.groups}
+        return {g.name: sum_owned(g, nonzero, side[g.name]) > 0 for g in groups.groups}
+
+    found = {name: np.array(mask) for name, mask in read(nonzero).items()}
+    for name, mask in found.items():
+        mask[0] |= not mask.any() and not is_block(name)
     return found

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas._jit_once import jit_once
 from gpnas.masks import tree
 from gpnas.units._groups import UnitGroups, active_indices
 from gpnas.units._indexing import producers, sum_owned
@@ -48,7 +49,10 @@ def fold_constants(
     """
     known: dict[str, Any] = dict(variables)
     for _ in range(len(groups.groups) + 1):  # a consumer of constants only is constant, too
-        found = _observe(apply_fn, known, _constant(groups, known), inputs)
+        constant = _constant(groups, known)
+        if not any(which.any() for axes in constant.values() for which in axes.values()):
+            break
+        found = _observe(apply_fn, known, constant, inputs)
         found = {path: layer for path, layer in found.items() if layer.calls == 1}
         if not any(layer.constant is not None for layer in found.values()):
             break
@@ -57,14 +61,21 @@ def fold_constants(
 
 
 def _constant(groups: UnitGroups, variables: Any) -> dict[str, dict[int, np.ndarray]]:
-    """`{path: {axis: (n,) bool}}`: indices of active units with zero kernels."""
+    """`{path: {axis: (n,) bool}}`: indices of units with zero kernels and nonzero consumers."""
     nonzero = {path: np.asarray(leaf) != 0 for path, leaf in tree.leaves_by_path(variables).items()}
-    masks = {}
-    for group in groups.groups:
-        own = producers(group)
-        tied = any(member.role == BOTH for member in group.members)
-        if own and not group.summed and not tied:
-            masks[group.name] = np.array(sum_owned(group._replace(members=own), nonzero)) > 0
+
+    @jit_once
+    def other(nonzero: Any) -> dict[str, jax.Array]:
+        found = {}
+        for group in groups.groups:
+            own = producers(group)
+            tied = any(member.role == BOTH for member in group.members)
+            if own and not group.summed and not tied:
+                produced = sum_owned(group._replace(members=own), nonzero) > 0
+                found[group.name] = produced | (sum_owned(group, nonzero, "outgoing") == 0)
+        return found
+
+    masks = {name: np.asarray(mask) for name, mask in other(nonzero).items()}
     return {
         path: {axis: ~np.asarray(active) for axis, active in axes.items()}
         for path, axes in active_indices(groups, masks, variables).items()

@@ -97,6 +97,18 @@ def test_one_that_is_not_constant_is_left_alone():
     assert jax.tree.all(jax.tree.map(jnp.array_equal, folded, variables))
 
 
+def test_a_network_without_constants_is_not_evaluated():
+    def apply_fn(variables, images):
+        raise AssertionError("evaluated")
+
+    for zeros in ({}, {"first": [1]}):  # an inactive unit: nothing reads its constant
+        variables, groups, images = pruned(Stack(), zeros)
+        second = variables["params"]["second"]
+        second["kernel"] = second["kernel"].at[:, :, zeros.get("first", [])].set(0)
+        folded = units.fold_constants(apply_fn, variables, groups, images)
+        assert jax.tree.all(jax.tree.map(jnp.array_equal, folded, variables))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", nets.USUAL)
 def test_the_function_of_any_network_stays(name):
