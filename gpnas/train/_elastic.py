@@ -38,7 +38,8 @@ from gpnas.units import (
 )
 
 _NEW_UNITS = zlib.crc32(b"newborn")  # kept so that random streams do not change
-_SAVES = 0.75  # resize only if the cost falls to this fraction of the current cost
+_SAVES = 0.75  # resize only if MACs fall to this fraction of the current ones
+_FLOPS_PER_MAC = 6  # two each in the forward pass and for the gradients of weights and inputs
 _PARTS = 8  # parts of a supernet's width: resolution of array widths, bounds the programs
 _LEAST = 2  # units of an array: `discover` finds no units on axes of length 1
 
@@ -49,15 +50,16 @@ def check_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> None:
     Raises:
       UserError: If the method does not develop units, the network cannot be built with other widths
         or computes another function then, `train.parallel` is not "jit", the state is sharded, or
-        `elastic_round_to` is below 1.
+        `elastic_round_to` is below 1, or `elastic_min_flops` is negative.
     """
     if plan.method.hooks.capacity is None:
         raise UserError("elastic", True, "a method that develops units: development_units")
     for field, value in (("parallel", "jit"), ("shard_min_size", 0)):
         if config.train[field] != value:
             raise UserError(f"train.{field}", config.train[field], f"{value}, where elastic=True")
-    if config.elastic_round_to < 1:
-        raise UserError("elastic_round_to", config.elastic_round_to, "1 or more")
+    for field, least in (("elastic_round_to", 1), ("elastic_min_flops", 0)):
+        if not config[field] >= least:
+            raise UserError(field, config[field], f"{least} or more")
     check_rebuilt(config, data, plan, find_rebuild(config, data, plan))
 
 
@@ -69,12 +71,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
       data: The data set.
       plan: The plan of the supernet.
     """
-    placed = data
-    if not plan.stream:  # once for all programs
-        images: Any = jnp.asarray(data.train.inputs)
-        labels: Any = jnp.asarray(data.train.targets)
-        train = dataclasses.replace(data.train, inputs=images, targets=labels)
-        placed = dataclasses.replace(data, train=train)
+    placed = data if plan.stream else _on_device(data)  # once for all programs
     rebuild = find_rebuild(config, data, plan)
     sizes = rebuild.sizes
     made: dict[str, tuple[Plan, Program]] = {}
@@ -89,22 +86,34 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
     def executables() -> int:
         return sum(program.executables() for _, program in made.values())
 
-    def resize_to_active(
-        plan: Plan, program: Program, is_full: bool, state: TrainState
-    ) -> tuple[Program, TrainState]:
-        widths = _worthwhile(plan, _widths(plan, state, sizes, config))
-        if widths == plan.groups.sizes:
-            return program, _with_initialized_units(plan, state) if is_full else state
-        state = _in_widths(plan, state, state.mask_state.units, widths)
+    def resized(
+        plan: Plan, state: TrainState, units: Mapping[str, Any], widths: Mapping[str, int]
+    ) -> tuple[Plan, Program, TrainState]:
+        state = _in_widths(plan, state, units, widths)
         small, own = built(rebuild.architecture(plan.task.model, state.params, widths))
-        state = with_structure_of(_shapes(small), state)
-        state = _with_initialized_units(small, state)
         own = own._replace(
             to_full_shape=functools.partial(_to_full_shape, small, sizes, whole),
             resize_to_active=lambda state: resize_to_active(small, own, False, state),
+            widths=dict(widths),
             executables=executables,
         )
-        return own, state
+        return small, own, with_structure_of(_shapes(small), state)
+
+    def resize_to_active(
+        plan: Plan, program: Program, is_full: bool, state: TrainState
+    ) -> tuple[Program, TrainState]:
+        wanted = _widths(plan, state, sizes, config)
+        widths = _worthwhile(plan, wanted, int(state.step), config.elastic_min_flops)
+        if widths == plan.groups.sizes:
+            return program, _with_initialized_units(plan, state) if is_full else state
+        small, own, state = resized(plan, state, state.mask_state.units, widths)
+        return own, _with_initialized_units(small, state)
+
+    def resume(state: TrainState, widths: Mapping[str, int]) -> tuple[Program, TrainState]:
+        if widths == plan.groups.sizes:
+            return base, state
+        first = {name: np.arange(size) < widths[name] for name, size in sizes.items()}
+        return resized(plan, state, first, widths)[1:]
 
     full = make_program(plan, placed)
     whole = _shapes(plan), plan.variables
@@ -112,9 +121,18 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
     made[json.dumps(network)] = plan, full
     base = full._replace(
         resize_to_active=lambda state: resize_to_active(plan, base, True, state),
+        resume=resume,
+        widths=plan.groups.sizes,
         executables=executables,
     )
     return base
+
+
+def _on_device(data: Dataset) -> Dataset:
+    inputs: Any = jnp.asarray(data.train.inputs)
+    targets: Any = jnp.asarray(data.train.targets)
+    train = dataclasses.replace(data.train, inputs=inputs, targets=targets)
+    return dataclasses.replace(data, train=train)
 
 
 def active_network(
@@ -153,11 +171,12 @@ def _widths(
     return plan.groups.sizes | widths
 
 
-def _worthwhile(plan: Plan, widths: dict[str, int]) -> dict[str, int]:
+def _worthwhile(plan: Plan, widths: dict[str, int], step: int, min_flops: float) -> dict[str, int]:
     """Returns the new widths, or the current ones if shrinking saves too little.
 
     It applies only if costs are known: a network that shrinks under a budget would otherwise need a
-    program for almost every mask update.
+    program for almost every mask update. The decision depends on no measured time, so that a
+    resumed run repeats it.
     """
     now = plan.groups.sizes
     costs = plan.supernet.costs
@@ -167,7 +186,9 @@ def _worthwhile(plan: Plan, widths: dict[str, int]) -> dict[str, int]:
         float(total_cost(costs, {n: np.arange(k) < w[n] for n, k in costs.sizes.items()}))
         for w in (now, widths)
     )
-    return widths if new < _SAVES * old else now
+    examples = (plan.total_steps - step) * plan.batch_size
+    pays = _FLOPS_PER_MAC * (old - new) * examples >= min_flops
+    return widths if pays and new < _SAVES * old else now
 
 
 def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[str, int]) -> Any:
@@ -181,8 +202,13 @@ def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[
 def _with_initialized_units(plan: Plan, state: TrainState) -> TrainState:
     """Initializes inactive units without weights; no output depends on them."""
     groups = groups_in_collection(plan.groups)
-    made = score.sum_per_unit(groups, jax.tree.map(jnp.abs, state.params), "incoming")
-    initialized = {name: np.asarray(total > 0) for name, total in made.items()}
+
+    @jit_once
+    def nonzero(params: Any) -> dict[str, jax.Array]:
+        sums = score.sum_per_unit(groups, jax.tree.map(jnp.abs, params), "incoming")
+        return {name: total > 0 for name, total in sums.items()}
+
+    initialized = jax.device_get(nonzero(state.params))
     if all(own.all() for own in initialized.values()):
         return state
     key = jax.random.fold_in(jax.random.fold_in(state.key, _NEW_UNITS), state.step)

@@ -5,7 +5,7 @@ import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -136,7 +136,7 @@ def _run(run: RunContext, loaded: Any) -> list[dict[str, Any]]:
         program = make_program(plan, data, len(configs), config.train.shard_min_size)
     states = program.init([jax.random.key(c.seed) for c in configs], loaded)
     selected = no_selections(program, states)
-    step, (states, selected), written = restore_run(run, (states, selected))
+    step, (states, selected), written, widths = restore_run(run, (states, selected))
     logging.info("at step %d of %d", step, plan.total_steps)
     _warn(config, plan, data)
     counts = jax.device_get([copy_counters(state) for state in states])
@@ -155,7 +155,7 @@ def _run(run: RunContext, loaded: Any) -> list[dict[str, Any]]:
             spent = time.monotonic() - begun
             lost = repeated + (spent if step else 0.0)
             replicas.append(one.charged(start_s=0.0 if step else spent, lost_s=lost))
-        states, replicas = _loop(run, program, states, replicas)
+        states, replicas = _loop(run, *_in_widths(program, states, widths), replicas)
     return _processes.from_first(lambda: _record.finish(run, program, states, replicas, abouts))
 
 
@@ -273,7 +273,8 @@ def _save(
 ) -> tuple[list[Replica], float]:
     """Saves a checkpoint; returns the replicas with the time added, and when the next is due."""
     begun, least = time.monotonic(), run.configs[0].train.checkpoint_seconds
-    save_run(run, step, [program.to_full_shape(state) for state in states], replicas)
+    full = [program.to_full_shape(state) for state in states]
+    save_run(run, step, full, replicas, program.widths)
     seconds = time.monotonic() - begun
     wait = max(least, _BETWEEN_SAVES * seconds) if least else 0.0
     return [one.charged(save_s=seconds) for one in replicas], time.monotonic() + wait
@@ -283,6 +284,16 @@ def _is_due(train: ConfigDict, due_at: float, step: int, replicas: Sequence[Repl
     """Returns whether to save a checkpoint after an evaluation."""
     selected = train.keep_best and step in selected_at(replicas)
     return selected or time.monotonic() >= due_at
+
+
+def _in_widths(
+    program: Program, states: list[TrainState], widths: Mapping[str, int]
+) -> tuple[Program, list[TrainState]]:
+    """Returns the program and the states of an elastic run in the widths that were saved."""
+    if not widths or program.resume is None:
+        return program, states
+    program, state = program.resume(states[0], widths)
+    return program, [state]
 
 
 def _resize_to_active(

@@ -7,8 +7,9 @@ of compiled programs.
 
 import dataclasses
 import functools
+import types
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -59,6 +60,9 @@ class Program(NamedTuple):
       to_full_shape: `tree → tree`, variables or their statistics in the full network's shapes.
       resize_to_active: `state → (program, state)` resized to the active units, or both unchanged;
         None if arrays never change (see `_elastic`).
+      resume: `(state, widths) → (program, state)`: the inverse of `to_full_shape`; None if arrays
+        never change.
+      widths: `{group: width}` of the arrays; empty if they never change.
     """
 
     metric: Metric
@@ -73,6 +77,8 @@ class Program(NamedTuple):
     executables: Callable[[], int]
     to_full_shape: Callable[[Any], Any] = lambda tree: tree
     resize_to_active: Callable[[TrainState], tuple["Program", TrainState]] | None = None
+    resume: Callable[[TrainState, Mapping[str, int]], tuple["Program", TrainState]] | None = None
+    widths: Mapping[str, int] = types.MappingProxyType({})
 
     def evaluate(self, variables: Any, split: Split) -> dict[str, float]:
         """Returns the metrics of one network, means over all examples."""

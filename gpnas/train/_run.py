@@ -111,20 +111,29 @@ def selected_at(replicas: Sequence[Replica]) -> set[int]:
 
 
 def save_run(
-    run: RunContext, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]
+    run: RunContext,
+    step: int,
+    states: Sequence[TrainState],
+    replicas: Sequence[Replica],
+    widths: Mapping[str, int],
 ) -> None:
     """Writes a checkpoint of all seeds, with digests of the metrics lines so far.
 
+    The states have full shapes; `widths` are those of the program's arrays (elastic runs).
     Process 0 writes the whole state; the others wait.
 
     Raises:
       OSError: If it cannot be written.
     """
-    _processes.from_first(lambda: _save(run, step, states, replicas))
+    _processes.from_first(lambda: _save(run, step, states, replicas, widths))
 
 
 def _save(
-    run: RunContext, step: int, states: Sequence[TrainState], replicas: Sequence[Replica]
+    run: RunContext,
+    step: int,
+    states: Sequence[TrainState],
+    replicas: Sequence[Replica],
+    widths: Mapping[str, int],
 ) -> None:
     for folder in run.folders:
         sync(folder / "metrics.jsonl")
@@ -132,6 +141,7 @@ def _save(
     known = {
         "runs": [run_description(config, run.data) for config in run.configs],
         "lines": [replica.written for replica in replicas],
+        "widths": dict(widths),
     }
     train = run.configs[0].train
     kept = {epoch * run.plan.steps_per_epoch for epoch in train.keep_epochs}
@@ -140,43 +150,46 @@ def _save(
     _checkpoint.save(run.checkpoints, step, tree, known, kept, train.keep)
 
 
-def restore_run(run: RunContext, fresh: Any) -> tuple[int, Any, list[Written]]:
+def restore_run(run: RunContext, fresh: Any) -> tuple[int, Any, list[Written], dict[str, int]]:
     """Restores the newest checkpoint that agrees with the metrics lines, or starts afresh.
 
     Process 0 reads the checkpoint and sends it to the others, which need no access to the folder.
 
     Returns:
-      Step, tree, and the lines that each seed had written.
+      Step, tree, the lines that each seed had written, and the widths given to `save_run`; none
+      for a fresh start.
 
     Raises:
       UserError: If there are only damaged checkpoints or those of another run.
     """
     tree = fresh
 
-    def read() -> tuple[int, list[Written]]:
+    def read() -> tuple[int, list[Written], dict[str, int]]:
         nonlocal tree
-        step, tree, written = _restore(run, fresh)
-        return step, written
+        step, tree, written, widths = _restore(run, fresh)
+        return step, written, widths
 
-    step, written = _processes.from_first(read)
-    return step, _processes.arrays_of_first(tree), [Written(*lines) for lines in written]
+    step, written, widths = _processes.from_first(read)
+    lines = [Written(*one) for one in written]
+    return step, _processes.arrays_of_first(tree), lines, widths
 
 
-def _restore(run: RunContext, fresh: Any) -> tuple[int, Any, list[Written]]:
-    found: list[list[Written]] = []
+def _restore(run: RunContext, fresh: Any) -> tuple[int, Any, list[Written], dict[str, int]]:
+    found: list[tuple[list[Written], dict[str, int]]] = []
 
     def accept(known: Any) -> bool:
         if known is None:  # written by an older version
             return False
         for there, config in zip(known["runs"], run.configs, strict=True):
             check_same_run(there, run_description(config, run.data), str(run.checkpoints))
-        found.append([Written(*lines) for lines in known["lines"]])
-        pairs = zip(run.folders, found[-1], strict=True)
+        written = [Written(*lines) for lines in known["lines"]]
+        found.append((written, known.get("widths", {})))
+        pairs = zip(run.folders, written, strict=True)
         return all(read_written(f / "metrics.jsonl", lines) is not None for f, lines in pairs)
 
     restored = _checkpoint.restore(run.checkpoints, fresh, accept)
     if restored is None:
         for folder in run.folders:
             check_has_config(folder)
-        return 0, fresh, [Written() for _ in run.folders]
-    return *restored, found[-1]
+        return 0, fresh, [Written() for _ in run.folders], {}
+    return *restored, *found[-1]

@@ -125,7 +125,7 @@ def test_a_budget_of_cost_is_met_alike_with_and_without(tiny, digits, tmp_path):
     records = {}
     for elastic in (False, True):
         config = tiny(name="development_cost", curve=curve, every=5, window=3, spare=0.5)
-        config.elastic, config.elastic_round_to = elastic, 2
+        config.elastic, config.elastic_round_to, config.elastic_min_flops = elastic, 2, 0.0
         records[elastic] = train(config, tmp_path / str(elastic), digits)
     for record in records.values():
         macs = record["cost"]["inference_macs"] / record["cost"]["inference_macs_dense"]
@@ -166,6 +166,7 @@ def test_a_dormant_unit_changes_nothing_and_its_gain_is_seen(recipe, digits):
             "train.parallel: got 'pmap', allowed: jit, where elastic=True",
         ),
         ({"elastic_round_to": 0}, "elastic_round_to: got 0, allowed: 1 or more"),
+        ({"elastic_min_flops": -1.0}, "elastic_min_flops: got -1.0, allowed: 0 or more"),
     ],
 )
 def test_what_cannot_be_elastic(change, said, recipe, tiny, digits, tmp_path):

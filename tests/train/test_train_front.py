@@ -30,7 +30,7 @@ def recipe():
         config.train.log_every, config.train.tensorboard = 7, False
         config.train.checkpoint_seconds = 0.0
         config.model.name, config.model.widths = "lenet300", (32, 16)
-        config.elastic_round_to = 16
+        config.elastic_round_to, config.elastic_min_flops = 16, 0.0
         config.method.every, config.method.window = 5, 3
         config.branch_epochs = 1
         return config

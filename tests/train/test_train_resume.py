@@ -17,10 +17,15 @@ UNITS = {
     "name": "development_units", "density": 0.25, "every": 5, "window": 3,
     "peak_at": 0.35, "peak": 2.5,
 }  # fmt: skip
+COST = {
+    "name": "development_cost", "every": 5, "window": 3,
+    "curve": ((0.0, 1.0), (0.2, 1.0), (0.3, 0.5), (0.8, 0.25)),
+}  # fmt: skip
 RECIPES = {
     "development": ("sgd", {"momentum": 0.9}, 0.1, DEVELOPMENT),
     "adam": ("adam", {}, 0.01, {"name": "granet", "density": 0.2, "every": 5}),
     "elastic": ("sgd", {"momentum": 0.9}, 0.1, UNITS),
+    "elastic cost": ("sgd", {"momentum": 0.9}, 0.1, COST),
 }
 
 
@@ -33,7 +38,8 @@ def recipe(tiny):
         config = tiny(**method)
         config.optimizer.name, config.optimizer.learning_rate = optimizer, rate
         config.optimizer.arguments = arguments
-        config.elastic, config.elastic_round_to = name == "elastic", 8
+        config.elastic, config.elastic_round_to = "elastic" in name, 8 if name == "elastic" else 2
+        config.elastic_min_flops = 2.4e7
         config.data.augment = "" if name == "adam" else "pad_crop(1)|flip_lr|mixup(0.2)"
         return config
 
@@ -93,6 +99,25 @@ def test_bit_for_bit(name, recipe, whole, digits, tmp_path, saved, stop_at):
     assert lines(parts) == rows
     same(saved[parts], leaves)
     assert found["compilations"] == 1 or name == "elastic"
+
+
+@pytest.mark.slow
+def test_an_elastic_run_resumes_with_its_widths(recipe, whole, digits, tmp_path, saved, stop_at):
+    def widths(workdir, step):
+        digest = workdir / "checkpoints" / f"{step}.digest.json"
+        return list(json.loads(digest.read_text())["about"]["widths"].values())
+
+    config, parts = recipe("elastic cost"), tmp_path / "parts"
+    expected, rows, leaves = whole("elastic cost")
+    with stop_at(49):  # too late for a resize of the full network to save that many FLOPs
+        train(config, parts, digits)
+    kept = widths(parts, 49)
+    assert expected["compilations"] == 2 and sum(kept) < 48
+    config.resume = True
+    found = train(config, parts, digits)
+    assert widths(parts, 80) == kept
+    assert results(found) == results(expected) and lines(parts) == rows
+    same(saved[parts], leaves)
 
 
 KILL = """
