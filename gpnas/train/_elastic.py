@@ -83,9 +83,6 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
             made[name] = small, make_program(small, placed)
         return made[name]
 
-    def executables() -> int:
-        return sum(program.executables() for _, program in made.values())
-
     def resized(
         plan: Plan, state: TrainState, units: Mapping[str, Any], widths: Mapping[str, int]
     ) -> tuple[Plan, Program, TrainState]:
@@ -95,7 +92,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
             to_full_shape=functools.partial(_to_full_shape, small, sizes, whole),
             resize_to_active=lambda state: resize_to_active(small, own, False, state),
             widths=dict(widths),
-            executables=executables,
+            executables=functools.partial(_executables, made),
         )
         return small, own, with_structure_of(_shapes(small), state)
 
@@ -106,26 +103,28 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
         widths = _worthwhile(plan, wanted, int(state.step), config.elastic_min_flops)
         if widths == plan.groups.sizes:
             return program, _with_initialized_units(plan, state) if is_full else state
-        small, own, state = resized(plan, state, state.mask_state.units, widths)
-        return own, _with_initialized_units(small, state)
+        small, program, state = resized(plan, state, state.mask_state.units, widths)
+        return program, _with_initialized_units(small, state)
 
     def resume(state: TrainState, widths: Mapping[str, int]) -> tuple[Program, TrainState]:
-        if widths == plan.groups.sizes:
-            return base, state
         first = {name: np.arange(size) < widths[name] for name, size in sizes.items()}
-        return resized(plan, state, first, widths)[1:]
+        full = widths == plan.groups.sizes
+        return (base, state) if full else resized(plan, state, first, widths)[1:]
 
-    full = make_program(plan, placed)
     whole = _shapes(plan), plan.variables
     network = rebuild.architecture(plan.task.model, plan.variables["params"], sizes)
-    made[json.dumps(network)] = plan, full
-    base = full._replace(
+    made[json.dumps(network)] = plan, make_program(plan, placed)
+    base = made[json.dumps(network)][1]._replace(
         resize_to_active=lambda state: resize_to_active(plan, base, True, state),
         resume=resume,
         widths=plan.groups.sizes,
-        executables=executables,
+        executables=functools.partial(_executables, made),
     )
     return base
+
+
+def _executables(made: Mapping[str, tuple[Plan, Program]]) -> int:
+    return sum(program.executables() for _, program in made.values())
 
 
 def _on_device(data: Dataset) -> Dataset:
