@@ -37,14 +37,15 @@ def random_data(shape: tuple[int, int, int], images: int, seed: int = 0) -> Data
     )  # fmt: skip
 
 
-def fashion_mnist(options: Options) -> Dataset:
+def fashion_mnist(options: Options, image_size: int = 28) -> Dataset:
     """Returns Fashion-MNIST if it is available, else random images of equal shape and number."""
+    shape = (image_size, image_size, 1)
     if options.fast:
-        return random_data((28, 28, 1), 2000)
+        return random_data(shape, 2000)
     try:
-        return load("fashion_mnist", download=False)
+        return load("fashion_mnist", download=False, image_size=image_size)
     except UserError:
-        return random_data((28, 28, 1), 54_000)
+        return random_data(shape, 54_000)
 
 
 def config_of(options: Options, method: str, model: str) -> ConfigDict:

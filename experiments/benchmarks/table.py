@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from . import (
     checkpoints,
     fashion,
+    front,
     learners,
     pytorch,
     replicas,
@@ -23,6 +24,7 @@ _TRAINING: dict[str, Callable[[Options], Measurement]] = {
     "masked_step_ratio": functools.partial(steps.masked_step_ratio, model="lenet300"),
     "segments_ratio": steps.segments_ratio,
     "loop_ratio": training.loop_ratio,
+    "front_wall_ratio": front.front_wall_ratio,
     "replicas_ratio": replicas.replicas_ratio,
     "replicas_loop_ratio": replicas.replicas_loop_ratio,
     "sparse_vd_ratio": functools.partial(learners.learner_ratio, method="sparse_vd", target=2.5),

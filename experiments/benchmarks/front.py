@@ -1,0 +1,42 @@
+"""Wall-clock of a front of four networks, compilation included, over that of one dense network."""
+
+import copy
+import pathlib
+import tempfile
+import time
+
+from gpnas.train import front_config, train_front
+
+from .measure import Measurement, Options, Seconds, ratio, summary
+from .subjects import fashion_mnist
+
+_TARGET = 1.0
+
+
+def front_wall_ratio(options: Options) -> Measurement:
+    """Time of the front's main run and branches over that of a whole network trained as long.
+
+    The network is the small convolutional one of `configs/front.py` at 14 × 14 pixels.
+    """
+    rounds = 1 if options.fast else 3
+    config = front_config()
+    config.data.image_size = 14
+    config.train.epochs, config.train.tensorboard = 8, False
+    if options.fast:
+        config.front, config.train.epochs = (0.5,), 4
+    data = fashion_mnist(options, config.data.image_size)
+    taken: Seconds = {"front": [], "dense": []}
+    levels = {"front": config.front, "dense": (1.0,)}
+    for _ in range(rounds):
+        for name, front in levels.items():
+            own = copy.deepcopy(config)
+            own.front = front
+            with tempfile.TemporaryDirectory() as folder:
+                begun = time.perf_counter()
+                train_front(own, pathlib.Path(folder) / name, data)
+                taken[name].append(time.perf_counter() - begun)
+    value = ratio(taken, "front", "dense")
+    return Measurement(
+        "front_wall_ratio", value, "front of 4 networks / dense network", f"≤ {_TARGET}",
+        value <= _TARGET, {"images": data.name} | summary(taken),
+    )  # fmt: skip
