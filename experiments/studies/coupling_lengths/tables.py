@@ -65,7 +65,8 @@ def flops_figure(records: Sequence[Record]) -> FigureSpec:
 def _draw(points: Mapping[str, list[tuple[float, Any]]], ax: Axes) -> None:
     ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks(BUDGETS, [f"{budget:g}" for budget in BUDGETS])
+    ticks = (0.01, *BUDGETS, 1, 2, 4, 8)
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set(xlabel="training FLOPs ÷ dense run of 10 epochs (log scale)", ylabel="test error (%)")
     labels = []
     for i, (shade, (arm, own)) in enumerate(zip(_SHADES, points.items(), strict=False)):
