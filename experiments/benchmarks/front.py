@@ -1,14 +1,14 @@
 """Wall-clock of a front of four networks, compilation included, over that of one dense network."""
 
-import copy
+import functools
 import pathlib
 import tempfile
-import time
 
 from gpnas.train import front_config, train_front
 
 from .measure import Measurement, Options, Seconds, ratio, summary
 from .subjects import fashion_mnist
+from .training import seconds_of
 
 _TARGET = 1.0
 
@@ -29,12 +29,10 @@ def front_wall_ratio(options: Options) -> Measurement:
     levels = {"front": config.front, "dense": (1.0,)}
     for _ in range(rounds):
         for name, front in levels.items():
-            own = copy.deepcopy(config)
-            own.front = front
+            config.front = front
             with tempfile.TemporaryDirectory() as folder:
-                begun = time.perf_counter()
-                train_front(own, pathlib.Path(folder) / name, data)
-                taken[name].append(time.perf_counter() - begun)
+                run = functools.partial(train_front, config, pathlib.Path(folder) / name, data)
+                taken[name].append(seconds_of(run))
     value = ratio(taken, "front", "dense")
     return Measurement(
         "front_wall_ratio", value, "front of 4 networks / dense network", f"≤ {_TARGET}",

@@ -9,8 +9,8 @@ import dataclasses
 import functools
 import json
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,23 @@ _PARTS = 8  # parts of a supernet's width: resolution of array widths, bounds th
 _LEAST = 2  # units of an array: `discover` finds no units on axes of length 1
 
 
+_Resized = tuple[Program, TrainState]
+
+
+class _Network(NamedTuple):
+    """A network of an elastic run.
+
+    Attributes:
+      plan: Its plan.
+      program: Its programs.
+      initialize: `state → state` with initial weights of inactive units that have none.
+    """
+
+    plan: Plan
+    program: Program
+    initialize: Callable[[TrainState], TrainState]
+
+
 def check_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> None:
     """Checks that a run supports elastic training.
 
@@ -74,57 +91,62 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
     placed = data if plan.stream else _on_device(data)  # once for all programs
     rebuild = find_rebuild(config, data, plan)
     sizes = rebuild.sizes
-    made: dict[str, tuple[Plan, Program]] = {}
+    made: dict[str, _Network] = {}
 
-    def built(network: Mapping[str, Any]) -> tuple[Plan, Program]:
+    def built(network: Mapping[str, Any]) -> _Network:
         name = json.dumps(network)
         if name not in made:
-            small = make_plan(config, data, network, plan.supernet)
-            made[name] = small, make_program(small, placed)
+            made[name] = _build(make_plan(config, data, network, plan.supernet), placed)
         return made[name]
 
     def resized(
         plan: Plan, state: TrainState, units: Mapping[str, Any], widths: Mapping[str, int]
-    ) -> tuple[Plan, Program, TrainState]:
+    ) -> tuple[_Network, TrainState]:
         state = _in_widths(plan, state, units, widths)
-        small, own = built(rebuild.architecture(plan.task.model, state.params, widths))
-        own = own._replace(
-            to_full_shape=functools.partial(_to_full_shape, small, sizes, whole),
-            resize_to_active=lambda state: resize_to_active(small, own, False, state),
+        own = built(rebuild.architecture(plan.task.model, state.params, widths))
+        program = own.program._replace(
+            to_full_shape=functools.partial(_to_full_shape, own.plan, sizes, whole),
+            resize_to_active=lambda state: resize_to_active(own, False, state),
             widths=dict(widths),
             executables=functools.partial(_executables, made),
         )
-        return small, own, with_structure_of(_shapes(small), state)
+        own = own._replace(program=program)
+        return own, with_structure_of(_shapes(own.plan), state)
 
-    def resize_to_active(
-        plan: Plan, program: Program, is_full: bool, state: TrainState
-    ) -> tuple[Program, TrainState]:
-        wanted = _widths(plan, state, sizes, config)
-        widths = _worthwhile(plan, wanted, int(state.step), config.elastic_min_flops)
+    def resize_to_active(own: _Network, is_full: bool, state: TrainState) -> _Resized:
+        wanted = _widths(own.plan, state, sizes, config)
+        widths = _worthwhile(own.plan, wanted, int(state.step), config.elastic_min_flops)
+        if widths == own.plan.groups.sizes:
+            return own.program, own.initialize(state) if is_full else state
+        own, state = resized(own.plan, state, state.mask_state.units, widths)
+        return own.program, own.initialize(state)
+
+    def from_full_shape(state: TrainState, widths: Mapping[str, int]) -> _Resized:
         if widths == plan.groups.sizes:
-            return program, _with_initialized_units(plan, state) if is_full else state
-        small, program, state = resized(plan, state, state.mask_state.units, widths)
-        return program, _with_initialized_units(small, state)
-
-    def resume(state: TrainState, widths: Mapping[str, int]) -> tuple[Program, TrainState]:
+            return base.program, state
         first = {name: np.arange(size) < widths[name] for name, size in sizes.items()}
-        full = widths == plan.groups.sizes
-        return (base, state) if full else resized(plan, state, first, widths)[1:]
+        own, state = resized(plan, state, first, widths)
+        return own.program, state
 
     whole = _shapes(plan), plan.variables
     network = rebuild.architecture(plan.task.model, plan.variables["params"], sizes)
-    made[json.dumps(network)] = plan, make_program(plan, placed)
-    base = made[json.dumps(network)][1]._replace(
-        resize_to_active=lambda state: resize_to_active(plan, base, True, state),
-        resume=resume,
+    base = made[json.dumps(network)] = _build(plan, placed)
+    program = base.program._replace(
+        resize_to_active=lambda state: resize_to_active(base, True, state),
+        from_full_shape=from_full_shape,
         widths=plan.groups.sizes,
         executables=functools.partial(_executables, made),
     )
-    return base
+    base = base._replace(program=program)
+    return program
 
 
-def _executables(made: Mapping[str, tuple[Plan, Program]]) -> int:
-    return sum(program.executables() for _, program in made.values())
+def _executables(made: Mapping[str, _Network]) -> int:
+    return sum(one.program.executables() for one in made.values())
+
+
+def _build(plan: Plan, data: Dataset) -> _Network:
+    return _Network(plan, make_program(plan, data), _make_initialize(plan))
 
 
 def _on_device(data: Dataset) -> Dataset:
@@ -198,27 +220,30 @@ def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[
     return resize(tree, plan.variables, plan.groups, masks, widths)
 
 
-def _with_initialized_units(plan: Plan, state: TrainState) -> TrainState:
-    """Initializes inactive units without weights; no output depends on them."""
-    groups = groups_in_collection(plan.groups)
+def _make_initialize(plan: Plan) -> Callable[[TrainState], TrainState]:
+    """Returns a function that initializes inactive units without weights; no output depends on
+    them. It is called after each chunk of steps, so its programs are compiled once."""
+    groups, draw = groups_in_collection(plan.groups), jit_once(plan.task.init)
 
     @jit_once
-    def nonzero(params: Any) -> dict[str, jax.Array]:
+    def have_weights(params: Any) -> dict[str, jax.Array]:
         sums = score.sum_per_unit(groups, jax.tree.map(jnp.abs, params), "incoming")
         return {name: total > 0 for name, total in sums.items()}
 
-    initialized = jax.device_get(nonzero(state.params))
-    if all(own.all() for own in initialized.values()):
-        return state
-    key = jax.random.fold_in(jax.random.fold_in(state.key, _NEW_UNITS), state.step)
-    draw = jit_once(plan.task.init)
-    fresh = draw(key, jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype))
-    variables = {"params": state.params, **state.model_state}
-    old = weight_masks(plan.groups, initialized, variables)
-    variables = jax.tree.map(jnp.where, old, variables, fresh)
-    params = variables.pop("params")
-    params = apply(outgoing_masks(groups, state.mask_state.units, params), params)
-    return dataclasses.replace(state, params=params, model_state=variables)
+    def initialize(state: TrainState) -> TrainState:
+        initialized = jax.device_get(have_weights(state.params))
+        if all(own.all() for own in initialized.values()):
+            return state
+        key = jax.random.fold_in(jax.random.fold_in(state.key, _NEW_UNITS), state.step)
+        fresh = draw(key, jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype))
+        variables = {"params": state.params, **state.model_state}
+        old = weight_masks(plan.groups, initialized, variables)
+        variables = jax.tree.map(jnp.where, old, variables, fresh)
+        params = variables.pop("params")
+        params = apply(outgoing_masks(groups, state.mask_state.units, params), params)
+        return dataclasses.replace(state, params=params, model_state=variables)
+
+    return initialize
 
 
 def _shapes(plan: Plan) -> TrainState:

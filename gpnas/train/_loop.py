@@ -155,7 +155,7 @@ def _run(run: RunContext, loaded: Any) -> list[dict[str, Any]]:
             spent = time.monotonic() - begun
             lost = repeated + (spent if step else 0.0)
             replicas.append(one.charged(start_s=0.0 if step else spent, lost_s=lost))
-        states, replicas = _loop(run, *_in_widths(program, states, widths), replicas)
+        states, replicas = _loop(run, *_in_saved_widths(program, states, widths), replicas)
     return _processes.from_first(lambda: _record.finish(run, program, states, replicas, abouts))
 
 
@@ -286,13 +286,13 @@ def _is_due(train: ConfigDict, due_at: float, step: int, replicas: Sequence[Repl
     return selected or time.monotonic() >= due_at
 
 
-def _in_widths(
+def _in_saved_widths(
     program: Program, states: list[TrainState], widths: Mapping[str, int]
 ) -> tuple[Program, list[TrainState]]:
     """Returns the program and the states of an elastic run in the widths that were saved."""
-    if not widths or program.resume is None:
+    if not widths or program.from_full_shape is None:
         return program, states
-    program, state = program.resume(states[0], widths)
+    program, state = program.from_full_shape(states[0], widths)
     return program, [state]
 
 

@@ -60,8 +60,8 @@ class Program(NamedTuple):
       to_full_shape: `tree → tree`, variables or their statistics in the full network's shapes.
       resize_to_active: `state → (program, state)` resized to the active units, or both unchanged;
         None if arrays never change (see `_elastic`).
-      resume: `(state, widths) → (program, state)`: the inverse of `to_full_shape`; None if arrays
-        never change.
+      from_full_shape: `(state, widths) → (program, state)`, the inverse of `to_full_shape`; None if
+        arrays never change.
       widths: `{group: width}` of the arrays; empty if they never change.
     """
 
@@ -77,7 +77,9 @@ class Program(NamedTuple):
     executables: Callable[[], int]
     to_full_shape: Callable[[Any], Any] = lambda tree: tree
     resize_to_active: Callable[[TrainState], tuple["Program", TrainState]] | None = None
-    resume: Callable[[TrainState, Mapping[str, int]], tuple["Program", TrainState]] | None = None
+    from_full_shape: (
+        Callable[[TrainState, Mapping[str, int]], tuple["Program", TrainState]] | None
+    ) = None
     widths: Mapping[str, int] = types.MappingProxyType({})
 
     def evaluate(self, variables: Any, split: Split) -> dict[str, float]:

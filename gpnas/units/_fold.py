@@ -65,7 +65,7 @@ def _constant(groups: UnitGroups, variables: Any) -> dict[str, dict[int, np.ndar
     nonzero = {path: np.asarray(leaf) != 0 for path, leaf in tree.leaves_by_path(variables).items()}
 
     @jit_once
-    def other(nonzero: Any) -> dict[str, jax.Array]:
+    def not_constant(nonzero: Any) -> dict[str, jax.Array]:
         found = {}
         for group in groups.groups:
             own = producers(group)
@@ -75,7 +75,7 @@ def _constant(groups: UnitGroups, variables: Any) -> dict[str, dict[int, np.ndar
                 found[group.name] = produced | (sum_owned(group, nonzero, "outgoing") == 0)
         return found
 
-    masks = {name: np.asarray(mask) for name, mask in other(nonzero).items()}
+    masks = {name: np.asarray(mask) for name, mask in not_constant(nonzero).items()}
     return {
         path: {axis: ~np.asarray(active) for axis, active in axes.items()}
         for path, axes in active_indices(groups, masks, variables).items()
