@@ -23,10 +23,11 @@ Evaluated = tuple[dict[str, float], np.ndarray | None]
 def make_predict_all(plan: Plan, data: Dataset) -> Callable[[list, Split], list[Evaluated]]:
     """Builds `Program.predict_all`: `([variables], split) → [(metrics, classes)]`.
 
-    Each part of a split, of at most `BYTES` or one batch, is one call of one program for all
-    networks. If `plan.loop` is "steps", it is one call per network and batch.
+    Each part of a split is one call of a program for all networks. A part has as many batches as
+    the validation images, so that all splits share the program, but at most `BYTES` or one batch.
+    If `plan.loop` is "steps", each network and batch is one call.
     """
-    sums = _make_sums(plan, data)
+    sums, most = _make_sums(plan, data), -(-len(data.validation) // _BATCH)
     batch_sums = jax.jit(sums)
 
     @jax.jit
@@ -50,7 +51,7 @@ def make_predict_all(plan: Plan, data: Dataset) -> Callable[[list, Split], list[
         return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(networks))]
 
     def predict_all(networks: list, split: Split) -> list[Evaluated]:
-        parts = [part_sums(networks, batches) for batches in _batches(split, _BATCH)]
+        parts = [part_sums(networks, batches) for batches in _batches(split, _BATCH, most)]
         found = jax.tree.map(lambda *x: np.concatenate(x), *parts)
         return [
             (
@@ -92,13 +93,15 @@ def _make_sums(
     return sums
 
 
-def _batches(split: Split, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _batches(
+    split: Split, batch: int, most: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yields inputs and targets in padded batches, (batches, batch, …), and their example counts.
 
-    A split larger than `BYTES` is yielded in parts of equal shape.
+    A split larger than `most` batches or `BYTES` is yielded in parts of equal shape.
     """
     size = batch * (split.inputs[:1].nbytes + split.targets[:1].nbytes)
-    batches = min(-(-len(split) // batch), max(BYTES // size, 1))
+    batches = min(most, max(BYTES // size, 1))
     for start in range(0, len(split), batches * batch):
         inputs, targets = (
             np.pad(x, ((0, batches * batch - len(x)), *[(0, 0)] * (x.ndim - 1))).reshape(

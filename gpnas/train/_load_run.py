@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas.data import Dataset
@@ -15,7 +17,7 @@ from gpnas.train._config import config_from_json, config_key
 from gpnas.train._load_data import load_data
 from gpnas.train._observe import no_selections
 from gpnas.train._plan import Plan, make_plan
-from gpnas.train._program import make_program
+from gpnas.train._program import Program, make_program
 from gpnas.train._workdir import read_about
 from gpnas.train.task import Task
 
@@ -80,10 +82,10 @@ def load_run(
     step = end if epoch is None else epoch * plan.steps_per_epoch
     for folder, seeds in _checkpoints(workdir, record, step):
         program = make_program(plan, data, len(seeds))
-        states = program.init([jax.random.key(seed) for seed in seeds])
-        fresh = states, no_selections(program, states)
+        shapes = jax.eval_shape(functools.partial(_fresh, program, seeds))  # compiles nothing
+        blank = jax.tree.map(_blank, shapes)
         restored = _checkpoint.restore(
-            folder, fresh, functools.partial(_is_of, config, seeds), step
+            folder, blank, functools.partial(_is_of, config, seeds), step
         )
         if restored is not None and restored[0] == step:
             _, (states, selected) = restored
@@ -95,6 +97,18 @@ def load_run(
             return Finished(config, record, data, variables, plan, units)
     allowed = "a folder with the run's last checkpoint (of replicas: beside the first seed's)"
     raise UserError("workdir", str(workdir), allowed)
+
+
+def _fresh(program: Program, seeds: Sequence[int]) -> Any:
+    """Returns initial states and selections, as a checkpoint contains them."""
+    states = program.init([jax.random.key(seed) for seed in seeds])
+    return states, no_selections(program, states)
+
+
+def _blank(like: jax.ShapeDtypeStruct) -> Any:
+    if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), like.shape)
+    return np.zeros(like.shape, like.dtype)
 
 
 def _record(workdir: pathlib.Path) -> dict[str, Any]:

@@ -177,9 +177,9 @@ def finish(
       The records.
     """
     networks = program.networks(states)
-    both = [*networks, *(replica.selected.variables for replica in replicas)]
-    found = program.predict_all(both, run.data.test)
-    pairs = zip(found[: len(states)], found[len(states) :], strict=True)
+    selected = [replica.selected.variables for replica in replicas]
+    # Two calls of the program that evaluated the validation images, instead of another program.
+    pairs = zip(*(program.predict_all(x, run.data.test) for x in (networks, selected)), strict=True)
     seeds = zip(states, networks, pairs, replicas, known, strict=True)
     return [_finish(run, i, program.executables(), *seed) for i, seed in enumerate(seeds)]
 

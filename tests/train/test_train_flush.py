@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
+from gpnas import timing
 from gpnas.train import (
     _checkpoint,
     _evaluate,
@@ -62,8 +63,9 @@ def test_an_epoch_is_fetched_at_once(python, tiny, tmp_path):
     np.testing.assert_allclose(losses[1:], [losses[0]] * 2, rtol=1e-5)  # programs differ
     assert once["lines"] == often["lines"] == in_segments["lines"] and len(once["lines"]) == 19
     fetches = {name: len(run["fetched"]) for name, run in found.items()}
-    # Per epoch its lines and the evaluation; counts, a line, the test; each seed's layers, twice.
-    most = 2 * 4 + 3 + 2
+    # Per epoch its lines and the evaluation; counts, a line, the test of both networks; each
+    # seed's layers, twice.
+    most = 2 * 4 + 4 + 2
     assert fetches.pop("often") > most
     assert fetches == {"once": most, "in segments": most, "three seeds": most + 4}
     assert all(seconds > 0 for seconds, *_ in once["times"])
@@ -122,3 +124,13 @@ def test_networks_are_evaluated_together_as_alone(loop, tiny, digits, monkeypatc
         metrics, classes = program.predict_all(networks[:1], split)[0]
         assert metrics == pytest.approx(alone[0], rel=1e-6)
         assert np.mean(classes != split.targets) == pytest.approx(metrics["error"])
+
+
+def test_splits_are_evaluated_by_one_program(tiny, digits):
+    program = make_program(make_plan(tiny(name="dense"), digits), digits)
+    network = program.networks(program.init([jax.random.key(0)]))[0]
+    assert len(digits.validation) <= 1000 < len(digits.train)  # one batch, and two
+    program.evaluate(network, digits.validation)
+    with timing.compiling() as compiled:
+        program.evaluate(network, digits.train)
+        assert compiled() == 0
