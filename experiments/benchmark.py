@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("output", str(output), f"a file in a folder ({error.strerror})") from error
     configs = {
         name: importlib.import_module(f"gpnas.configs.{name}").get_config
-        for name in ("development", "rigl", "serene", "sparse_vd")
+        for name in ("development", "front", "rigl", "serene", "sparse_vd")
     }
     options = Options(configs, pathlib.Path(_RESULTS.value), _FAST.value)
     for name in _ONLY.value or MEASUREMENTS:

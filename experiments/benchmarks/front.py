@@ -4,7 +4,7 @@ import functools
 import pathlib
 import tempfile
 
-from gpnas.train import front_config, train_front
+from gpnas.train import train_front
 
 from .measure import Measurement, Options, Seconds, ratio, summary
 from .subjects import fashion_mnist
@@ -19,9 +19,8 @@ def front_wall_ratio(options: Options) -> Measurement:
     The network is the small convolutional one of `configs/front.py` at 14 × 14 pixels.
     """
     rounds = 1 if options.fast else 3
-    config = front_config()
-    config.data.image_size = 14
-    config.train.epochs, config.train.tensorboard = 8, False
+    config = options.configs["front"]()
+    config.data.image_size, config.train.tensorboard = 14, False
     if options.fast:
         config.front, config.train.epochs = (0.5,), 4
     data = fashion_mnist(options, config.data.image_size)

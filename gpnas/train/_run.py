@@ -125,56 +125,63 @@ def save_run(
     Raises:
       OSError: If it cannot be written.
     """
-    _processes.from_first(lambda: _save(run, step, states, replicas, widths))
+
+    def save() -> None:
+        for folder in run.folders:
+            sync(folder / "metrics.jsonl")
+        tree = states, [replica.selected for replica in replicas]
+        known = {
+            "runs": [run_description(config, run.data) for config in run.configs],
+            "lines": [replica.written for replica in replicas],
+            "widths": dict(widths),
+        }
+        train = run.configs[0].train
+        kept = {epoch * run.plan.steps_per_epoch for epoch in train.keep_epochs}
+        if train.keep_best:
+            kept |= selected_at(replicas)
+        _checkpoint.save(run.checkpoints, step, tree, known, kept, train.keep)
+
+    _processes.from_first(save)
 
 
-def _save(
-    run: RunContext,
-    step: int,
-    states: Sequence[TrainState],
-    replicas: Sequence[Replica],
-    widths: Mapping[str, int],
-) -> None:
-    for folder in run.folders:
-        sync(folder / "metrics.jsonl")
-    tree = states, [replica.selected for replica in replicas]
-    known = {
-        "runs": [run_description(config, run.data) for config in run.configs],
-        "lines": [replica.written for replica in replicas],
-        "widths": dict(widths),
-    }
-    train = run.configs[0].train
-    kept = {epoch * run.plan.steps_per_epoch for epoch in train.keep_epochs}
-    if train.keep_best:
-        kept |= selected_at(replicas)
-    _checkpoint.save(run.checkpoints, step, tree, known, kept, train.keep)
+class Restored(NamedTuple):
+    """The contents of a checkpoint.
+
+    Attributes:
+      step: Steps done; 0 for a fresh start.
+      tree: States and selections of all seeds.
+      written: The metrics lines that each seed had written.
+      widths: Widths given to `save_run`; none for a fresh start.
+    """
+
+    step: int
+    tree: Any
+    written: list[Written]
+    widths: Mapping[str, int]
 
 
-def restore_run(run: RunContext, fresh: Any) -> tuple[int, Any, list[Written], dict[str, int]]:
+def restore_run(run: RunContext, fresh: Any) -> Restored:
     """Restores the newest checkpoint that agrees with the metrics lines, or starts afresh.
 
     Process 0 reads the checkpoint and sends it to the others, which need no access to the folder.
-
-    Returns:
-      Step, tree, the lines that each seed had written, and the widths given to `save_run`; none
-      for a fresh start.
 
     Raises:
       UserError: If there are only damaged checkpoints or those of another run.
     """
     tree = fresh
 
-    def read() -> tuple[int, list[Written], dict[str, int]]:
+    def read() -> Restored:
         nonlocal tree
-        step, tree, written, widths = _restore(run, fresh)
-        return step, written, widths
+        found = _restore(run, fresh)
+        tree = found.tree
+        return found._replace(tree=None)
 
-    step, written, widths = _processes.from_first(read)
+    step, _, written, widths = _processes.from_first(read)
     lines = [Written(*one) for one in written]
-    return step, _processes.arrays_of_first(tree), lines, widths
+    return Restored(step, _processes.arrays_of_first(tree), lines, widths)
 
 
-def _restore(run: RunContext, fresh: Any) -> tuple[int, Any, list[Written], dict[str, int]]:
+def _restore(run: RunContext, fresh: Any) -> Restored:
     found: list[tuple[list[Written], dict[str, int]]] = []
 
     def accept(known: Any) -> bool:
@@ -191,5 +198,5 @@ def _restore(run: RunContext, fresh: Any) -> tuple[int, Any, list[Written], dict
     if restored is None:
         for folder in run.folders:
             check_has_config(folder)
-        return 0, fresh, [Written() for _ in run.folders], {}
-    return *restored, *found[-1]
+        return Restored(0, fresh, [Written() for _ in run.folders], {})
+    return Restored(*restored, *found[-1])
