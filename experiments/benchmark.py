@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from gpnas.commandline import start
+from gpnas.commandline import no_arguments, start
 from gpnas.commands.benchmarks import MEASUREMENTS, Missing, Options
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
@@ -31,7 +31,7 @@ _FAST = flags.DEFINE_bool("fast", False, "Tiny sizes, to test the measurements."
 
 def main(argv: Sequence[str]) -> None:
     """Runs the requested measurements."""
-    del argv
+    no_arguments(argv)
     for name in _ONLY.value:
         if name not in MEASUREMENTS:
             raise UserError("only", name, ", ".join(MEASUREMENTS))

@@ -26,7 +26,7 @@ _FORMATS = flags.DEFINE_list(
     "formats",
     None,
     "Any of onnx, stablehlo, tflite, safetensors; latency is that of the first. By default onnx, or"
-    " else stablehlo, and safetensors, as far as they are installed.",
+    " else stablehlo, and safetensors (of a network of gpnas), as far as they are installed.",
 )
 _SECONDS = flags.DEFINE_float("seconds", 0.3, "Duration of each latency measurement; 0 for none.")
 flags.mark_flags_as_required(["config", "workdir"])
@@ -38,8 +38,7 @@ def main(argv: Sequence[str]) -> None:
     check_kind(_CONFIG.value, "front")
     if not _SECONDS.value >= 0:
         raise UserError("seconds", _SECONDS.value, "0 or more")
-    formats = deploy.installed_formats() if _FORMATS.value is None else _FORMATS.value
-    deploy.require_formats(formats)
+    formats = deploy.formats_of(_CONFIG.value.model.name, _FORMATS.value)
     workdir = pathlib.Path(str(_WORKDIR.value))
     try:
         train.train_front(_CONFIG.value, workdir)

@@ -76,7 +76,7 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
         except GaveUp as error:
             stop(error, EXIT_DIVERGED)
         except (KeyboardInterrupt, Stopped) as error:
-            stop(f"{str(error) or 'interrupted'}; the same command goes on", EXIT_STOPPED)
+            stop(f"{str(error) or 'interrupted'}; the same command resumes", EXIT_STOPPED)
         except BrokenPipeError:  # the reader closed the output
             os._exit(128 + signal.SIGPIPE)
         except OSError as error:

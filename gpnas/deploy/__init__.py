@@ -16,6 +16,7 @@ from gpnas.deploy._formats import (
     EXTRAS,
     OPSET,
     PLATFORMS,
+    formats_of,
     inference,
     installed_formats,
     per_image,
@@ -31,8 +32,9 @@ from gpnas.deploy._saved import load_network, on_pixels, save_network
 
 __all__ = [
     "EXTRAS", "OPSET", "PLATFORMS", "Description", "Network",
-    "compact_network", "dense_network", "export", "front", "inference", "installed_formats",
-    "load_exported", "load_network", "max_difference", "mean_over_examples", "measure_latency",
+    "compact_network", "dense_network", "export", "formats_of", "front", "inference",
+    "installed_formats", "load_exported", "load_network", "max_difference", "mean_over_examples",
+    "measure_latency",
     "on_pixels", "per_image", "predict", "quantize", "require_formats", "run_in_process",
     "save_network", "serve", "side_file", "slim", "speedup", "to_onnx", "to_stablehlo",
     "to_tflite",

@@ -24,7 +24,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from gpnas.errors import UserError, check_choice, explained, how_to_install
 from gpnas.masks import tree
-from gpnas.models import call
+from gpnas.models import MODELS, call
 
 Apply = Callable[[Any, jax.Array], jax.Array]
 #: Platforms supported by a StableHLO file.
@@ -32,6 +32,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 #: The newest ONNX opset supported by the oldest onnxruntime of the extra (1.20).
 OPSET = 21
 OPSETS = (17, 23)  # supported by jax2onnx; onnxruntime 1.20 rejects 22 and later
+SAFETENSORS_NETWORKS = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
 #: `{format: (extra, its modules)}`, what must be installed for each format.
 EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "onnx": ("deploy", ("jax2onnx", "onnx", "onnxruntime")),
@@ -60,6 +61,24 @@ def installed_formats() -> list[str]:
     """Returns the installed formats: one portable format (ONNX preferred) and safetensors."""
     usable = [name for name in EXTRAS if _is_installed(name)]
     return [*[name for name in usable if name != "safetensors"][:1], *{"safetensors"} & {*usable}]
+
+
+def formats_of(model: str, asked: Sequence[str] | None) -> list[str]:
+    """Returns the formats to which a network is exported, before it is trained.
+
+    Args:
+      model: Name of the network in a config. Safetensors files need one of `gpnas.models`.
+      asked: Names of formats; None: those of `installed_formats` that can express the network.
+
+    Raises:
+      UserError: If a format is unknown or not installed, or cannot express the network.
+    """
+    if asked is None:
+        return [name for name in installed_formats() if name != "safetensors" or model in MODELS]
+    require_formats(asked)
+    if "safetensors" in asked and model not in MODELS:
+        raise UserError("formats", "safetensors", SAFETENSORS_NETWORKS)
+    return list(asked)
 
 
 def _is_installed(name: str) -> bool:

@@ -173,8 +173,7 @@ def _networks(run: Finished, model: Model, names: Sequence[str]) -> dict[str, Ne
     made = {"compact": compact_network, "dense": dense_network}
     networks = {k: f(model, run.variables, run.data.input_shape) for k, f in made.items()}
     if "safetensors" in names and networks["dense"].architecture is None:
-        allowed = "a network of gpnas.models for safetensors; else onnx, stablehlo, tflite"
-        raise UserError("formats", "safetensors", allowed)
+        raise UserError("formats", "safetensors", formats.SAFETENSORS_NETWORKS)
     return networks
 
 

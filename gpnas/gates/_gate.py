@@ -34,8 +34,8 @@ class Forward(NamedTuple):
     Attributes:
       logits: `(params, intercept=None) → ((batch, classes) float32, model state)`; `intercept` is
         an interceptor for `flax.linen.intercept_methods`.
-      loss: `(params, intercept=None) → (loss, out)`: mean cross-entropy, () float32 in nats, and
-        auxiliary output, to be returned unchanged.
+      loss: `(params, intercept=None) → (loss, out)`: the task's loss, () float32, and auxiliary
+        output, to be returned unchanged.
       labels: (batch,) int, or None.
       mean: Averages a tree over a mapped axis of devices; the identity without one.
     """

@@ -67,15 +67,15 @@ def plasticity(
         `init`.
       stop: Step from which masks are no longer updated; None for no end.
       budget: Numbers of weights to grow and prune; by default `budget.track_density(churn)`.
-      select: A structured selection among competing leaves, without costs; None: exactly the k
-        highest scores.
+      select: A structured selection among competing leaves, without costs, that respects k:
+        `blocks`, not `n_of_m`; None: exactly the k highest scores.
       seed_score: Score of the initial masks.
       seed_allocation: Splits the density at step 0; by default `allocation`.
       regrow: Whether weights that an update prunes may be grown in the same update, as in RigL.
       lookahead: Steps; an update at step t aims at the density at t + lookahead.
       window: Statistics are updated only in the last `window` steps before a mask update; only
-        these steps need a dense gradient. None: at every step. With decay 0.9, gradients older than
-        20 steps are negligible.
+        these steps need a dense gradient. None: at every step. Averages continue from one window
+        to the next.
 
     Returns:
       The mask transform, with a `PlasticityState`.

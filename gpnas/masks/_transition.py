@@ -59,8 +59,9 @@ def transition(
 
     Args:
       tx: The optimizer that made `opt_state`: any of optax and `optax.contrib`, wrapped or not,
-        except `sm3`, `flatten` and `lookahead`, whose states do not have the structure of the
-        params. For an `nnx.Optimizer`, pass its `tx` and `tx.init(params)`.
+        except `sm3`, `flatten`, `lookahead` and `lbfgs` with its line search, whose states do not
+        have the structure of the params. For an `nnx.Optimizer`, pass its `tx` and
+        `tx.init(params)`.
       old, new: Masks before and after.
       params: Parameters.
       opt_state: State of `tx`.
@@ -153,7 +154,7 @@ def reset_moments(
             fresh,
             is_leaf=lambda x: isinstance(x, optax.MaskedNode),
         )
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"transition: got {type(opt_state).__name__}, allowed: a state as `tx.init(params)`"

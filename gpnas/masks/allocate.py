@@ -7,7 +7,7 @@ dense need more, or the budget is in cost.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -87,7 +87,12 @@ def by_cost(costs: Mapping[str, float], power: float = 0.5) -> Allocation:
     Args:
       costs: Cost of one weight (for example MACs per example) by path glob; 1 where none matches.
       power: Density of a leaf ∝ cost^−power. 0 spreads evenly; ½ minimises Σ 1/k under the budget.
+
+    Raises:
+      ValueError: For a cost that is not positive and finite.
     """
+
+    _check_costs("by_cost", costs.values())
 
     def cost(path: str) -> float:
         return tree.lookup(costs, path, 1.0)
@@ -107,8 +112,9 @@ def by_total_cost(costs: Mapping[str, float]) -> Allocation:
         greatest common divisor of whole costs, or larger if the total would reach 2³¹ units.
 
     Raises:
-      ValueError: (on use) For a cost that is not positive.
+      ValueError: For a cost that is not positive and finite.
     """
+    _check_costs("by_total_cost", costs.values())
 
     def counts(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
         whole = weight_costs(shapes)
@@ -118,14 +124,17 @@ def by_total_cost(costs: Mapping[str, float]) -> Allocation:
     def weight_costs(shapes: Shapes) -> dict[str, int]:
         tree.check_globs("allocation", tree.globs_of(costs), shapes)
         each = {path: tree.lookup(costs, path, 1.0) for path in shapes}
-        if any(cost <= 0 for cost in each.values()):
-            raise ValueError(f"by_total_cost: got {each}, allowed: positive costs")
         total = sum(each[path] * math.prod(shape) for path, shape in shapes.items())
         common = math.gcd(*(int(c) for c in each.values()))
         unit = max(common if all(c == int(c) for c in each.values()) else 0, total / 2**30)
         return {path: math.ceil(cost / unit) for path, cost in each.items()}
 
     return Allocation(counts, weight_costs)
+
+
+def _check_costs(name: str, costs: Iterable[float]) -> None:
+    if wrong := [cost for cost in costs if not 0 < cost < math.inf]:
+        raise ValueError(f"{name}: got {wrong[0]}, allowed: positive finite costs")
 
 
 def per_leaf(densities: Mapping[str, float]) -> Allocation:

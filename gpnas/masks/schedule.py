@@ -5,6 +5,7 @@ of published methods. Density is the fraction of active weights; churn is the fr
 weights that is exchanged (grown plus pruned) at one mask update.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -71,7 +72,12 @@ def log_linear(points: Sequence[tuple[int, float]]) -> Schedule:
     Args:
       points: At least one; steps are non-decreasing, and values are positive. Of two points at one
         step, the second applies from that step on.
+
+    Raises:
+      ValueError: If there are no points, or a value is not positive.
     """
+    if not points or not all(0 < value < math.inf for _, value in points):
+        raise ValueError(f"log_linear: got {points}, allowed: one or more points, positive values")
     steps = np.array([step for step, _ in points], np.float32)
     values = np.log(np.array([value for _, value in points], np.float32))
 

@@ -124,6 +124,9 @@ def _zeros(params: Any) -> Any:
 def _average(
     name: str, decay: float, observed: Callable[[Mapping[str, Any], MaskContext], Any]
 ) -> Statistic:
+    if not 0 <= decay < 1:
+        raise ValueError(f"{name}: got a decay of {decay}, allowed: [0, 1)")
+
     def update(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
         def blend(mean: jax.Array, x: jax.Array) -> jax.Array:
             return decay * mean + (1 - decay) * x.astype(mean.dtype)
@@ -133,7 +136,7 @@ def _average(
     return Statistic(_zeros, update)
 
 
-def unbiased(decay: float, kept: Mapping[str, Any]) -> jax.Array:
+def bias_correction(decay: float, kept: Mapping[str, Any]) -> jax.Array:
     """Returns the bias-correction divisor of an average that starts at zero; 1 before any step."""
     return jnp.where(kept[_SEEN] > 0, 1 - decay ** kept[_SEEN], 1.0)
 
@@ -210,7 +213,7 @@ def fisher(decay: float = 0.99, batch_size: int = 1) -> Score:
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        scale = 0.5 * batch_size / unbiased(decay, kept)
+        scale = 0.5 * batch_size / bias_correction(decay, kept)
         squares = kept[f"gradient²@{decay}"]
         return jax.tree.map(lambda w, s: scale * s * wide(w) ** 2, ctx.params, squares)
 
@@ -227,7 +230,7 @@ def removal_cost(decay: float = 0.9, batch_size: int = 1) -> Score:
     curvature = fisher(decay, batch_size)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        scale = 1 / unbiased(decay, kept)
+        scale = 1 / bias_correction(decay, kept)
         curvatures = curvature.value(kept, ctx)
         slopes = kept[f"gradient@{decay}"]
 
@@ -249,7 +252,7 @@ def growth_gain(decay: float = 0.9, batch_size: int = 1, epsilon: float = 1e-8) 
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        seen = unbiased(decay, kept)
+        seen = bias_correction(decay, kept)
 
         def leaf(g: jax.Array, s: jax.Array) -> jax.Array:
             g, s = g / seen, s / seen
@@ -271,7 +274,7 @@ def ema(score: Score, decay: float = 0.9) -> Score:
     name = f"ema({score.name})@{decay}"
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
-        return jax.tree.map(lambda m: m / unbiased(decay, kept), kept[name])
+        return jax.tree.map(lambda m: m / bias_correction(decay, kept), kept[name])
 
     return Score(name, {**score.statistics, name: _average(name, decay, score.value)}, value)
 

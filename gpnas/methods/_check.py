@@ -33,14 +33,11 @@ def _per_layer(field: str, value: Any, layers: int) -> tuple[float, ...]:
     return tuple(float(x) for x in value)
 
 
-def check_together(
-    arguments: Mapping[str, Any], shapes: allocate.Shapes, total_steps: int, selection: str | None
-) -> None:
+def check_together(arguments: Mapping[str, Any], total_steps: int, selection: str | None) -> None:
     """Checks the settings of a built-in method that constrain each other.
 
     Args:
       arguments: Arguments by name, including defaults.
-      shapes: Shapes of the masked leaves by path.
       total_steps: Length of the run.
       selection: Name of the selection, if given.
 
@@ -48,7 +45,7 @@ def check_together(
       UserError: For the first setting that is incompatible with the others.
     """
     _check_densities(arguments, selection)
-    _check_times(arguments, shapes)
+    _check_times(arguments)
     last = step_at(arguments.get("stop_at", 1.0), total_steps)
     if {"first", "peak"} & arguments.keys() and arguments.get("every", 1) > last:
         if last < 1:
@@ -74,7 +71,7 @@ def _check_densities(arguments: Mapping[str, Any], selection: str | None) -> Non
         raise UserError("method.density", density, allowed)
 
 
-def _check_times(arguments: Mapping[str, Any], shapes: allocate.Shapes) -> None:
+def _check_times(arguments: Mapping[str, Any]) -> None:
     if arguments.get("start_at", 0) > arguments.get("full_at", 1):
         raise UserError("method.start_at", arguments["start_at"], "at most full_at")
     for name in ("warmup_at", "start_at", "full_at", "peak_at"):

@@ -33,7 +33,7 @@ class EvalContext(NamedTuple):
     """Arguments of `Hooks.on_eval` after an evaluation, on the host.
 
     Attributes:
-      loss: Validation loss of the current network, in nats.
+      loss: Validation loss of the current network, the task's.
       loss_of: `params → validation loss` of the same network with other parameters.
       init_opt_state: `params → optimizer state` as before the first step.
     """

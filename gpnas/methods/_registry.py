@@ -131,7 +131,7 @@ def build(
         ("erk", "uniform", "global", "macs", "global_macs"), `select` by name ("exact_top_k", "2:4",
         "1:4", "4x4"), durations as steps, as a percentage of the run ("2%") or as "auto".
       total_steps: Length of the run.
-      batch_size: Images per step.
+      batch_size: Examples per step.
       evaluations: Evaluations on the validation examples in the run.
       images: Number of training examples.
       classes: Outputs of the network.
@@ -176,7 +176,7 @@ def build(
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}
     whole = defaults | arguments
     if settings["name"] in METHODS:  # a user's method may use these names differently
-        check_together(whole, shapes, total_steps, settings.get("select"))
+        check_together(whole, total_steps, settings.get("select"))
     for name in whole:
         if "density" in whole and _kind(known[name]) == "allocation":
             check_density(whole["density"], whole[name], shapes)

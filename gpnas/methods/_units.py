@@ -21,7 +21,7 @@ def by_gain(
       transform: Transform of unit masks; receives the units' scores as params and grads.
       groups: The units.
       decay: Decay of the moving averages of the gradient and its square.
-      batch_size: Images per step, for the empirical Fisher.
+      batch_size: Examples per step, for the empirical Fisher.
       every, window: As for `units.on_units`.
     """
     drop = score.removal_cost(groups, decay, batch_size)

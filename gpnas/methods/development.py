@@ -42,7 +42,7 @@ def development(
     Args:
       density: Final density, in (0, 1]; also that of the random initial masks.
       total_steps: Length of the run.
-      batch_size: Images per step, for the empirical Fisher.
+      batch_size: Examples per step, for the empirical Fisher.
       peak: Height of the overshoot as a multiple of `density`.
       peak_at, stop_at: Times at which the peak and the final density are reached, as fractions of
         the run.

@@ -87,7 +87,7 @@ def development_cost(
         raise UserError("method.name", "development_cost", "a network with units to prune")
     least = fewest_units(costs.sizes, floor, round_to)
     relative_cost = relative_costs(costs, cost, _read_table(table, cost))
-    _check_floor(curve, floor, least, relative_cost)
+    _check_floor(curve, floor, round_to, least, relative_cost)
     transform = cost_budget(
         relative_cost,
         relative,
@@ -119,7 +119,7 @@ def _check(curve: Curve) -> None:
 
 
 def _check_floor(
-    curve: Curve, floor: float, least: Mapping[str, int], relative_cost: Costs
+    curve: Curve, floor: float, round_to: int, least: Mapping[str, int], relative_cost: Costs
 ) -> None:
     masks = {name: jnp.ones(count, bool) for name, count in least.items()}
     fewest, lowest = float(relative_cost.total(masks)), min(level for _, level in curve)
@@ -128,6 +128,8 @@ def _check_floor(
             f"a lower fraction, or costs of at least {fewest:.4f}, that of the fewest units;"
             f" not {lowest:g}"
         )
+        if round_to > 1:
+            raise UserError("method.round_to", round_to, allowed.replace("fraction", "number"))
         raise UserError("method.floor", floor, allowed)
 
 

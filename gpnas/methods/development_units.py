@@ -44,7 +44,7 @@ def development_units(
     Args:
       density: Final active fraction of each group, in (0, 1]; also the initial one.
       total_steps: Length of the run.
-      batch_size: Images per step, for the empirical Fisher.
+      batch_size: Examples per step, for the empirical Fisher.
       groups: Unit groups of the current network.
       sizes: `{group: units}` of the full supernet, to which fractions refer.
       params: Parameters of the current network, or their shapes.

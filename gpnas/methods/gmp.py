@@ -1,7 +1,7 @@
 """Gradual magnitude pruning (GMP)."""
 
 from gpnas._settings import Count, Density, Fraction
-from gpnas.masks import allocate, between, plasticity, schedule, score
+from gpnas.masks import allocate, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Method, step_at
 
 
@@ -36,5 +36,6 @@ def gmp(
         density=curve,
         allocation=allocation,
         every=every,
+        stop=stop + 1,
     )
-    return Method(between(transform, 0, stop + 1), Forecast(schedule.at_mask_updates(curve, every)))
+    return Method(transform, Forecast(schedule.at_mask_updates(curve, every)))

@@ -1,7 +1,7 @@
 """GraNet: gradual pruning with zero-cost neuroregeneration."""
 
 from gpnas._settings import Count, Density, Fraction
-from gpnas.masks import allocate, between, budget, plasticity, schedule, score
+from gpnas.masks import allocate, budget, plasticity, schedule, score
 from gpnas.methods._method import Forecast, Method, rate_until, step_at
 
 
@@ -39,7 +39,7 @@ def granet(
         budget=budget.track_density(schedule.cosine(2 * fraction, stop), on_top=True),
         allocation=allocation,
         every=every,
+        stop=stop + 1,
     )
-    transform = between(transform, 0, stop + 1)
     forecast = Forecast(schedule.at_mask_updates(curve, every), rate_until(stop, 1 / every))
     return Method(transform, forecast)

@@ -46,6 +46,12 @@ def params_ema(decay: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init_fn, update_fn)
 
 
+def averages(opt_state: Any) -> bool:
+    """Returns whether `evaluation_params` differ from the trained params."""
+    kinds = EmaState, optax.contrib.ScheduleFreeState
+    return any(True for kind in kinds for _ in tree.nodes_of(kind, opt_state))
+
+
 def evaluation_params(opt_state: Any, params: Any) -> Any:
     """Returns params for evaluation: of `params_ema`, a schedule-free optimizer, else `params`.
 

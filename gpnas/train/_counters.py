@@ -1,4 +1,4 @@
-"""Exact counts of grown, pruned and active weights, changed at mask updates only."""
+"""Counts of grown, pruned and active weights, changed at mask updates only."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class Counters:
     """Counts since the start of the run, by path of each masked leaf.
 
     Attributes:
-      grown, pruned: `{path: () int32}`, weights grown and pruned.
+      grown, pruned: `{path: () int32}`, weights grown and pruned, exact modulo 2³².
       active_steps: `{path: () float32}`, active-weight count, summed over the steps before `since`.
       since: () int32, step of the last mask update.
     """

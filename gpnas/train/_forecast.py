@@ -28,7 +28,7 @@ def expected(
       method: The method.
       params: Parameters of the network or their shapes.
       weights: Number of masked weights.
-      macs: MACs per image.
+      macs: MACs per example.
       steps: Length of the run.
       examples: Number of examples in all batches.
       updates: `mask_updates`.

@@ -14,6 +14,7 @@ from gpnas.train._elastic import active_network
 from gpnas.train._front_plan import (
     FrontSettings,
     branch_config,
+    check_same_front,
     equal_epochs,
     level_epochs,
     main_config,
@@ -22,6 +23,8 @@ from gpnas.train._front_plan import (
     split_config,
     uniform_architecture,
     uniform_units,
+    with_updates_before_levels,
+    write_settings,
 )
 from gpnas.train._front_record import Trained, front_record
 from gpnas.train._load_data import load_data
@@ -29,6 +32,7 @@ from gpnas.train._load_run import load_run
 from gpnas.train._loop import train
 from gpnas.train._plan import make_plan
 from gpnas.train._rebuild import find_rebuild
+from gpnas.train._workdir import check_workdir
 
 
 def front_config() -> ConfigDict:
@@ -71,14 +75,23 @@ def train_front(
     """
     settings, run = split_config(config)
     folder = pathlib.Path(workdir)
+    if run.resume:
+        check_same_front(settings, folder)
     data = load_data(run) if data is None else data
     levels, table = relative_levels(run, settings, folder, data)
     main = main_config(run, settings, levels)
-    plan = make_plan(main, data)
+    main, plan = with_updates_before_levels(main, make_plan(main, data), data)
+    rebuild = find_rebuild(main, data, plan) if main.elastic else None
+    uniform = {
+        level: uniform_units(plan, cost, settings.front_by, table)
+        for level, cost in zip(settings.front, levels, strict=True)
+        if settings.baselines or settings.retrain
+    }
+    check_workdir(folder / "main", main)
+    write_settings(settings, folder)
     records = {"main": train(main, folder / "main", data)}
     active: dict[str, Mapping[str, Any]] = {}
     steps: dict[str, int] = {}
-    rebuild = find_rebuild(main, data, plan) if main.elastic else None
     found: dict[str, Mapping[str, Any]] = {}
     for level, epoch in zip(settings.front, level_epochs(main.train.epochs, settings), strict=True):
         name = f"level-{level:g}"
@@ -91,11 +104,6 @@ def train_front(
             )
         branch = branch_config(main, settings, found.get(name), name)
         records[name] = train(branch, folder / name, data, variables=variables)
-    uniform = {
-        level: uniform_units(plan, cost, settings.front_by, table)
-        for level, cost in zip(settings.front, levels, strict=True)
-    }
-    epochs = equal_epochs(plan, records.values(), uniform.values())
     scratch: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
     for level in settings.front if settings.retrain else ():
         name = f"level-{level:g}"
@@ -104,7 +112,9 @@ def train_front(
         assert rebuild is not None
         widths = uniform[level]
         scratch[f"uniform-{level:g}"] = uniform_architecture(plan, rebuild, widths), widths
-    for name, (architecture, active[name]) in scratch.items():
+    epochs = equal_epochs(plan, records.values(), uniform.values()) if scratch else 0
+    for name, (architecture, unit_masks) in scratch.items():
+        active[name] = unit_masks
         own = scratch_config(main, settings, architecture, epochs, name)
         records[name] = train(own, folder / name, data)
     summary = front_record(Trained(records, active, steps, plan, table))

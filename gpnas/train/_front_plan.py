@@ -23,6 +23,8 @@ from gpnas.train._workdir import check_workdir
 
 _FIRST = 0.1  # fraction of the main run before the network shrinks
 _LATENCY = "latency_ms"  # value of `front_by`
+_SETTINGS = "settings.json"  # of the front, in its folder
+_KEPT = ("front", "front_by", "branch_epochs")  # fields that a resumed front cannot change
 _REST = 0.25  # fraction of the time between two levels with constant cost
 
 
@@ -72,6 +74,10 @@ def split_config(config: ConfigDict) -> tuple[FrontSettings, ConfigDict]:
             "decreasing fractions of the cost in (0, 1]" if most == 1 else "decreasing milliseconds"
         )
         raise UserError("front", levels, said)
+    if len({f"{level:g}" for level in levels}) < len(levels):
+        raise UserError("front", levels, "levels that differ in their first six digits")
+    if run.train.epochs < 1:
+        raise UserError("train.epochs", run.train.epochs, "1 or more")
     for name in ("baselines", "retrain"):
         if getattr(settings, name) and not run.elastic:
             raise UserError(name, True, "False with elastic=False, which builds no other networks")
@@ -85,6 +91,27 @@ def split_config(config: ConfigDict) -> tuple[FrontSettings, ConfigDict]:
     return settings, run
 
 
+def check_same_front(settings: FrontSettings, folder: pathlib.Path) -> None:
+    """Checks that a resumed front has the levels and branches with which it began.
+
+    Raises:
+      UserError: For the first field that differs.
+    """
+    path = folder / _SETTINGS
+    known = read_json(path, "workdir", "fields of a front") if path.exists() else {}
+    for field, value in known.items():
+        here = list(settings.front) if field == "front" else getattr(settings, field)
+        if here != value:
+            allowed = f"{value!r}, as the front in {folder} began; or another workdir"
+            raise UserError(field, here, allowed)
+
+
+def write_settings(settings: FrontSettings, folder: pathlib.Path) -> None:
+    """Writes the fields that `check_same_front` compares."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / _SETTINGS, {field: getattr(settings, field) for field in _KEPT})
+
+
 def relative_levels(
     config: ConfigDict, settings: FrontSettings, folder: pathlib.Path, data: Dataset
 ) -> tuple[tuple[float, ...], units.LatencyTable | None]:
@@ -95,7 +122,8 @@ def relative_levels(
     plan = make_plan(probe, data)
     model = plan.supernet.costs
     assert model is not None
-    check_workdir(folder / "main", config)
+    if not config.resume:  # otherwise the main run checks it, with its own config
+        check_workdir(folder / "main", config)
     path = folder.absolute() / "layers.json"
     if path.exists():
         table = read_json(path, "workdir", "latencies of layers")
@@ -144,6 +172,44 @@ def main_config(config: ConfigDict, settings: FrontSettings, levels: Sequence[fl
     main.train.keep_epochs = tuple(ends)
     main.arm = main.arm or "front"
     return main
+
+
+def with_updates_before_levels(
+    main: ConfigDict, plan: Plan, data: Dataset
+) -> tuple[ConfigDict, Plan]:
+    """Ensures that masks are updated at the cost of each level, before its checkpoint.
+
+    Args:
+      main: Config of the main run, see `main_config`.
+      plan: Its plan.
+      data: The data set.
+
+    Returns:
+      The config and its plan; "auto" durations between mask updates may be shorter.
+
+    Raises:
+      UserError: If `method.every` is too long.
+    """
+    curve, total, every = main.method.curve, plan.total_steps, plan.durations.get("every", 1)
+    steps = [round(at * total) for at, _ in curve[2:]]
+    rests = list(zip(steps[::2], steps[1::2], strict=True))  # first step at a level, and its end
+
+    def fits(every: int) -> bool:
+        return all((end - 1) // every * every >= start for start, end in rests)
+
+    if fits(every):
+        return main, plan
+    longest = max((n for n in range(1, every) if fits(n)), default=0)
+    if not longest:
+        allowed = f"more: {total} steps are too few for a mask update at each level"
+        raise UserError("train.epochs", main.train.epochs, allowed)
+    if main.method.get("every") != "auto":
+        allowed = f"at most {longest} steps: a mask update at each level; or more train.epochs"
+        raise UserError("method.every", main.method.every, allowed)
+    main = main.copy_and_resolve_references().unlock()
+    with main.method.ignore_type():  # of "auto"
+        main.method.every = longest
+    return main, make_plan(main, data)
 
 
 def branch_config(
@@ -224,8 +290,8 @@ def uniform_units(
     def masks(fraction: float) -> dict[str, np.ndarray]:
         return {n: np.arange(k) < max(round(fraction * k), 1) for n, k in model.sizes.items()}
 
-    fractions = np.linspace(0, 1, 1001)
-    costs = [cost(masks(f)) / cost({}) for f in fractions]
+    fractions, whole = np.linspace(0, 1, 1001), cost({})
+    costs = [cost(masks(f)) / whole for f in fractions]
     fitting = [f for f, c in zip(fractions, costs, strict=True) if c <= level]
     if not fitting:
         raise UserError("front", level, f"{costs[0]:.4f} or more: one unit of each layer")

@@ -77,7 +77,7 @@ def load_run(
     data = load_data(config) if data is None else data
     if data.sha256 != record["dataset_sha256"]:
         raise UserError("data", data.sha256, f"the run's data, {record['dataset_sha256']}")
-    plan = make_plan(config, data, task=task)
+    plan = make_plan(config, data, task=task, batch_size=record.get("batch_size"))
     end = record.get("stopped_step", record["total_steps"])
     step = end if epoch is None else epoch * plan.steps_per_epoch
     for folder, seeds in _checkpoints(workdir, record, step):

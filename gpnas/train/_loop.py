@@ -189,8 +189,9 @@ def _loop(
     config, plan = run.configs[0], run.plan
     per_epoch, metric = plan.steps_per_epoch, plan.task.metric
     step, due_at = int(states[0].step), time.monotonic() + config.train.checkpoint_seconds
-    program, states, _ = _resize_to_active(program, states)
     out_of_patience = _patience.make_rule(config.train, plan.method, plan.total_steps, metric)
+    if step < plan.total_steps and not out_of_patience(replicas[0].values):
+        program, states, _ = _resize_to_active(program, states)
     rate = learning_rate(config.optimizer, plan.total_steps, plan.method.trainings)
     placed, running, since = program.place(states), [], run.clock()
     ahead = chunks_ahead(None)

@@ -17,6 +17,7 @@ from gpnas.train._step import Metrics
 from gpnas.train.task import Metric
 from gpnas.units import UnitsState
 
+_WRAP = 2**32  # counts on the device are exact modulo this
 _SLACK = 1.01  # networks within 1 % of the fewest active weights count as equally sparse
 
 
@@ -142,8 +143,8 @@ def train_line(
         path: {
             "density": now.active[path] / size,
             "mean_density": (now.active_steps[path] - before.active_steps[path]) / (steps * size),
-            "grown": now.grown[path] - before.grown[path],
-            "pruned": now.pruned[path] - before.pruned[path],
+            "grown": (now.grown[path] - before.grown[path]) % _WRAP,
+            "pruned": (now.pruned[path] - before.pruned[path]) % _WRAP,
         }
         for path, size in now.sizes.items()
     }

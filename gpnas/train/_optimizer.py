@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from gpnas import plugins
 from gpnas.errors import UserError, brief
 from gpnas.masks import decay_mask
+from gpnas.train._config import base
 
 _MASKS = ("mask", "weight_decay_mask")  # names in optax of the weight decay's mask
 _GIVEN = ("learning_rate", "weight_decay", *_MASKS)  # set by other fields, or by gpnas
@@ -133,6 +134,10 @@ def build_gate_optimizer(config: ConfigDict, total_steps: int) -> optax.Gradient
     section, own = config.optimizer.copy_and_resolve_references(), config.gates
     section.update(weight_decay=0.0, clip_norm=0.0)
     if not own.name:
+        if own.learning_rate != (default := base().gates.learning_rate):
+            raise UserError(
+                "gates.learning_rate", own.learning_rate, f"{default} without gates.name"
+            )
         return build_optimizer(section, total_steps)
     section.update(own, schedule="constant", warmup_at=0.0, decay_at=0.0)
     section.arguments = ConfigDict()

@@ -15,7 +15,7 @@ from gpnas.errors import UserError, check_choice, explained
 from gpnas.masks import AxesTable
 from gpnas.methods import Method, build, duration, find_method, needs_unit_groups
 from gpnas.train import _patience
-from gpnas.train._averaging import params_ema
+from gpnas.train._averaging import averages, params_ema
 from gpnas.train._axes import NetworkLayers, network_layers, table_of, with_axes
 from gpnas.train._build import build_model, build_task, discover_units, shapes_of
 from gpnas.train._deterministic import set_deterministic
@@ -122,6 +122,7 @@ def make_plan(
     architecture: Mapping[str, Any] | None = None,
     supernet: Supernet | None = None,
     task: Task | None = None,
+    batch_size: int | None = None,
 ) -> Plan:
     """Builds the plan of a run from its config and data set, and checks both.
 
@@ -131,11 +132,13 @@ def make_plan(
       architecture: Other widths of the config's network, see `models.from_architecture`.
       supernet: The network at full width; None: the plan's own network.
       task: Used instead of the config's task and network.
+      batch_size: Examples per step of a finished run, which need not be possible on this machine;
+        None: those of a new run.
 
     Raises:
       UserError: If any config field is invalid.
     """
-    batch_size = _batch_size(config.train, len(data.train))
+    batch_size = batch_size or _batch_size(config.train, len(data.train))
     steps_per_epoch = len(data.train) // batch_size
     total_steps = steps_per_epoch * config.train.epochs
     axis = axis_of(config.train)
@@ -154,6 +157,7 @@ def make_plan(
     tx = method.optimizer(build_optimizer(config.optimizer, schedule_steps))
     if config.optimizer.ema:
         tx = optax.chain(optax.with_extra_args_support(tx), params_ema(config.optimizer.ema))
+    _check_averages(config, method, tx, network.variables["params"])
     gate_tx = build_gate_optimizer(config, schedule_steps)
     batch = _of_size(network.batch, batch_size)
     _check_step(config.method.name, network.task, method, tx, gate_tx, batch, axis)
@@ -318,11 +322,23 @@ def _check_train(train: ConfigDict) -> None:
         ("shard_min_size", train.shard_min_size >= 0, "0 or more"),
         ("matmul_precision", train.matmul_precision in _PRECISIONS,
          f"{', '.join(_PRECISIONS[1:])}, or empty"),
+        ("keep_epochs", all(type(n) is int and 1 <= n <= train.epochs for n in train.keep_epochs),
+         f"whole numbers from 1 to train.epochs, {train.epochs}"),
         ("profile", not steps or trace, "(start, stop), steps with 0 <= start < stop"),
         ("checkpoint_seconds", train.checkpoint_seconds >= 0, "0 or more"),
     ):  # fmt: skip
         if not fine:
             raise UserError(f"train.{field}", train[field], allowed)
+
+
+def _check_averages(config: ConfigDict, method: Method, tx: Any, params: Any) -> None:
+    """Refuses averaged weights for a method whose `on_eval` compares losses of the trained ones."""
+    if method.hooks.on_eval is None or method.trainings > 1:
+        return
+    if averages(jax.eval_shape(tx.init, params)):
+        field = "ema" if config.optimizer.ema else "name"
+        allowed = f"none that averages weights, for the method {config.method.name}"
+        raise UserError(f"optimizer.{field}", config.optimizer[field], allowed)
 
 
 def _check_trainings(train: ConfigDict, trainings: int) -> None:

@@ -65,7 +65,7 @@ def run_costs(
       plan: The plan.
       state: The last state.
       curve: Points of training: step, and each layer's mean density since the previous point.
-      batch: Images per step.
+      batch: Examples per step.
     """
     cost = network_cost(state.params, state.masks, plan.macs)
     sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}

@@ -25,7 +25,7 @@ class TrainState:
       aux: Parameters of gates, for methods that change the forward pass; else empty.
       aux_opt_state: State of their optimizer.
       key: The run's random key; step t uses `fold_in(key, t)`.
-      counters: Exact running counts, see `Counters`.
+      counters: Running counts, see `Counters`.
     """
 
     step: jax.Array

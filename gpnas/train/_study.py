@@ -223,7 +223,8 @@ def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
 
 def data_of(config: ConfigDict, loaded: dict[str, Dataset]) -> Dataset:
     """Returns the data set of a config, from those already loaded, or loads and adds it."""
-    source = json.dumps(config.data.to_dict() | {"augment": ""}, sort_keys=True)
+    fields = {"data": config.data.to_dict() | {"augment": ""}, "task": config.task.name}
+    source = json.dumps(fields, sort_keys=True)  # the task determines the kind of targets
     loaded[source] = loaded.get(source) or load_data(config)
     return loaded[source]
 

@@ -17,9 +17,9 @@ _PREFIX = "block:"
 
 
 def with_blocks(groups: UnitGroups, variables: Any, blocks: Blocks) -> UnitGroups:
-    """Adds a group of one unit for each block.
+    """Adds a group of one unit for each block that the variables contain.
 
-    An inactive block is skipped: a residual block then adds zero.
+    An inactive block is skipped: a residual block then adds zero. A compacted network lacks it.
 
     Args:
       groups: Groups found by `discover`.
@@ -39,7 +39,8 @@ def with_blocks(groups: UnitGroups, variables: Any, blocks: Blocks) -> UnitGroup
             for path, shape in shapes.items()
             if fnmatch.fnmatchcase(path, whole)
         )  # fmt: skip
-        found.append(UnitGroup(block_group(name), 1, members))
+        if members:
+            found.append(UnitGroup(block_group(name), 1, members))
     return groups._replace(groups=(*groups.groups, *found))
 
 

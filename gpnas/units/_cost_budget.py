@@ -37,9 +37,6 @@ class Costs(NamedTuple):
     sizes: Mapping[str, int]
 
 
-_FUNCTIONS: Any = {False: (total_cost, unit_cost), True: (total_latency, unit_latency)}
-
-
 def relative_costs(
     model: CostModel, kind: str = "macs", table: LatencyTable | None = None
 ) -> Costs:
@@ -52,8 +49,11 @@ def relative_costs(
       kind: "params", "macs", "flops", or "latency".
       table: For "latency", see `measure_layers`.
     """
-    by: Any = table or {} if kind == "latency" else kind
-    total, marginal = _FUNCTIONS[kind == "latency"]
+    total: Any = total_cost
+    marginal: Any = unit_cost
+    by: Any = kind
+    if kind == "latency":
+        total, marginal, by = total_latency, unit_latency, table or {}
     whole = float(total(model, {}, by))
 
     def padded(active: Units) -> Units:
@@ -93,7 +93,7 @@ def _check_least(sizes: Mapping[str, int], least: Mapping[str, int], round_to: i
 def cost_budget(
     cost: Costs,
     budget: schedule.Schedule,
-    churn: schedule.Schedule = schedule.constant(0.0),
+    exchange: schedule.Schedule = schedule.constant(0.0),
     *,
     least: Mapping[str, int],
     round_to: int = 1,
@@ -103,8 +103,8 @@ def cost_budget(
     """Grows and prunes units so that the total cost of active units meets a budget.
 
     It is an inner transform of `on_units`. At a mask update, units of lowest drop score per
-    marginal cost are pruned until the total is at most 1 − churn of the budget; inactive units of
-    highest grow score per marginal cost are grown while they fit; then units that were pruned in
+    marginal cost are pruned until the total is at most 1 − exchange of the budget; inactive units
+    of highest grow score per marginal cost are grown while they fit; then units that were pruned in
     this update are kept while they fit. Marginal costs are recomputed after every unit, since the
     cost of a unit depends on the others. The total exceeds the budget only if all groups have the
     fewest units, and falls short of it by less than the cost of any pruned unit.
@@ -115,7 +115,8 @@ def cost_budget(
     Args:
       cost: Total cost, and marginal cost of each unit.
       budget: `step → () float32`, the total cost of active units.
-      churn: `step → () float32`, fraction of the budget exchanged in a mask update.
+      exchange: `step → () float32`, fraction of the budget pruned in a mask update and grown again
+        (half of the churn of `plasticity`, which counts both).
       least: `{group: number of units}` that stay active, see `fewest_units`.
       round_to: The number of active units of a group is a multiple of it, or the size of the group.
       every_steps, stop: Steps between mask updates, and the first step without any.
@@ -133,7 +134,7 @@ def cost_budget(
     def update_fn(masks: Units, state: tuple[()], ctx: MaskContext) -> tuple[Units, tuple[()]]:
         def at_update(active: Units) -> Units:
             limit = budget(ctx.step)
-            low = jnp.minimum(limit, cost.total(active)) * (1 - churn(ctx.step))
+            low = jnp.minimum(limit, cost.total(active)) * (1 - exchange(ctx.step))
             return _exchange(cost, counts, active, ctx, low, limit)
 
         return cond_inplace(ctx.may_update, at_update, masks), state

@@ -46,14 +46,17 @@ def on_units(
     its schedules apply to units. Its `init` receives the summed magnitude of each unit's outgoing
     weights as params.
 
-    The outgoing weights of an inactive unit are masked; its own weights are kept and not trained
-    (see `outgoing_masks`). So its outgoing weights have gradients, from which `grow` is computed.
+    The masks it returns are those of updates: weights of an inactive unit are not trained. The
+    params must have `outgoing_masks` applied instead, which keep the unit's own weights, so that
+    its outgoing weights have gradients, from which `grow` is computed. `make_step` does both by the
+    fields `zero_mask` and `update_mask` of a method; `sparsify` cannot.
 
     Args:
       transform: The inner transform.
       groups: Units of the params (`groups_in_collection`), none of which is summed over.
-      drop: A score of active units (`gpnas.units.score`), at least 0.
-      grow: A score of inactive units, at least 0.
+      drop: A score of active units (`gpnas.units.score`) of outgoing weights, the only ones that
+        it receives, at least 0.
+      grow: A score of inactive units of their outgoing weights, at least 0.
       every, window: Update statistics only in the last `window` of every `every` steps; in all
         steps if None.
 

@@ -122,7 +122,7 @@ def removal_cost(groups: UnitGroups, decay: float = 0.9, batch_size: int = 1) ->
     curvature = scores.fisher(decay, batch_size)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
-        scale = 1 / scores.unbiased(decay, kept)
+        scale = 1 / scores.bias_correction(decay, kept)
         means = kept[f"gradient@{decay}"]
         slopes = jax.tree.map(lambda w, g: scale * g * tree.wide(w), ctx.params, means)
         curvatures = sum_per_unit(groups, curvature.value(kept, ctx), "outgoing")

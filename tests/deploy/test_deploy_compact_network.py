@@ -135,3 +135,16 @@ def test_a_network_that_reads_the_batch_size_takes_any(make):
     np.testing.assert_allclose(
         exported.call(network.variables, images), Length().apply(variables, images), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("inner", [(0, 8, 16), (4, 0, 16), (0, 0, 0)])
+def test_a_network_that_has_lost_a_block(inner):
+    module = models.ResNet(width=4, inner=inner)
+    images = jax.random.uniform(jax.random.key(0), (3, 8, 8, 1))
+    # Scales that are initialized with zeros would make the other blocks silent.
+    variables = jax.tree.map(lambda x: x + 0.1, module.init(jax.random.key(1), images))
+    small = compact_network(models.linen(module), variables, images.shape[1:])
+    assert small.architecture["fields"]["inner"] == list(inner)
+    np.testing.assert_allclose(
+        small.apply(small.variables, images), module.apply(variables, images), rtol=1e-4, atol=1e-5
+    )

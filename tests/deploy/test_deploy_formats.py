@@ -159,3 +159,12 @@ def test_means_are_over_all_images():
         lambda x: x[:, 0, 0, 0] // 3 % 3, lambda found, own: found != own, images, labels, batch=2
     )
     assert wrong == pytest.approx(np.mean(np.arange(7) // 3 % 3 != labels))
+
+
+def test_formats_that_can_express_a_network():
+    assert "safetensors" not in deploy.formats_of("my_net:Net", None)
+    assert deploy.formats_of("resnet", None) == deploy.installed_formats()
+    formats_or_skip("safetensors")
+    assert deploy.formats_of("resnet", ["safetensors"]) == ["safetensors"]
+    with pytest.raises(UserError, match="formats: got 'safetensors', allowed: a network of gpnas"):
+        deploy.formats_of("my_net:Net", ["safetensors"])

@@ -147,8 +147,13 @@ def test_total_costs_are_counted_in_whole_units():
     rounded = allocate.by_total_cost({"a": 12544.0, "b": 1.0}).weight_costs(large)
     assert sum(rounded[path] * math.prod(shape) for path, shape in large.items()) < 2**31
     assert rounded["a"] / rounded["b"] < 12544 and rounded["b"] == 1
-    with pytest.raises(ValueError, match="positive costs"):
-        allocate.by_total_cost({"c1": 0.0}).weight_costs(CONV)
+
+
+@pytest.mark.parametrize("make", [allocate.by_cost, allocate.by_total_cost])
+@pytest.mark.parametrize("cost", [0.0, -1.0, math.inf, math.nan])
+def test_costs_that_are_not_positive_and_finite(make, cost):
+    with pytest.raises(ValueError, match="allowed: positive finite costs"):
+        make({"c1": cost})
 
 
 @pytest.mark.slow

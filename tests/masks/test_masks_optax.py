@@ -26,7 +26,7 @@ OLD = update_leaves(init_masks(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 3 >
 NEW = update_leaves(init_masks(PARAMS), {"w": jnp.arange(12).reshape(4, 3) % 2 > 0})
 CHANGED = np.asarray(OLD["w"] != NEW["w"])
 GRADS = jax.tree.map(lambda p: 0.1 * jnp.sin(3 * p) + 0.05, PARAMS)
-REFUSED = {"sm3", "flatten"}  # and lookahead, below
+REFUSED = {"sm3", "flatten"}  # and lookahead and lbfgs, below
 ARGUMENTS = {
     "dpsgd": {"l2_norm_clip": 1.0, "noise_multiplier": 0.1, "seed": 0},
     "lbfgs": {"linesearch": None},
@@ -102,7 +102,7 @@ def test_optimizers_are_found():
 
 def test_what_is_refused_is_documented():
     named = re.search(r"except (.*?), whose states", transition.__doc__, re.DOTALL)[1]
-    assert set(re.findall(r"`(\w+)`", named)) == REFUSED | {"lookahead"}
+    assert set(re.findall(r"`(\w+)`", named)) == REFUSED | {"lookahead", "lbfgs"}
 
 
 @pytest.mark.slow
@@ -165,6 +165,13 @@ def test_sparsify_around_every_optimizer(name):
             by_hand = apply(masks, optax.apply_updates(by_hand, updates))
         for ours, other in zip(*map(jax.tree.leaves, (params, by_hand)), strict=True):
             np.testing.assert_allclose(ours, other, rtol=1e-6, atol=1e-7)
+
+
+def test_the_line_search_of_lbfgs_is_refused_in_one_line():
+    tx, masks = optax.lbfgs(), init_masks(PARAMS)
+    with pytest.raises(ValueError, match="^transition: got ") as refused:
+        transition(tx, masks, masks, PARAMS, tx.init(PARAMS))
+    assert "\n" not in str(refused.value)
 
 
 def test_lookahead_and_the_state_of_an_nnx_optimizer_are_refused_in_one_line():

@@ -40,6 +40,12 @@ def test_log_linear():
     assert (np.diff(got[100:500]) < 0).all()
 
 
+@pytest.mark.parametrize("points", [[], [(0, 0.0), (10, 1.0)], [(0, float("nan"))]])
+def test_log_linear_needs_positive_values(points):
+    with pytest.raises(ValueError, match="log_linear: got .*, allowed: one or more points"):
+        schedule.log_linear(points)
+
+
 def test_cosine():
     got = curve(schedule.cosine(0.3, 800, 0.05))
     x = np.clip(STEPS / 800, 0, 1)

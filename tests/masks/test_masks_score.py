@@ -209,3 +209,9 @@ def test_a_step_that_is_not_finite_enters_no_statistic(bad):
     kept = score.observe(judges, score.init_statistics(judges, PARAMS), context())
     broken = {**GRADS, "a": np.where(GRADS["a"] > 1, np.float32(bad), GRADS["a"])}
     chex.assert_trees_all_equal(score.observe(judges, kept, context(grads=broken)), kept)
+
+
+@pytest.mark.parametrize("make", [score.momentum, score.fisher, score.removal_cost])
+def test_decays_that_never_forget(make):
+    with pytest.raises(ValueError, match=r"got a decay of 1.0, allowed: \[0, 1\)"):
+        make(1.0)

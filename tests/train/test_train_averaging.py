@@ -7,6 +7,7 @@ import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ml_collections import ConfigDict
 
 from gpnas.errors import UserError
 from gpnas.masks import init_masks, transition
@@ -83,4 +84,13 @@ def test_decays_that_cannot_be(decay, tiny, digits):
     config = tiny(name="dense")
     config.optimizer.ema = decay
     with pytest.raises(UserError, match="optimizer.ema: got"):
+        make_plan(config, digits)
+
+
+@pytest.mark.parametrize("field, value", [("ema", 0.9), ("name", "schedule_free_sgd")])
+def test_methods_that_compare_losses_of_the_trained_weights(field, value, tiny, digits):
+    config = tiny(name="lobster", density=0.1)
+    config.optimizer[field] = value
+    config.optimizer.arguments = ConfigDict()
+    with pytest.raises(UserError, match=f"optimizer.{field}: got .*the method lobster"):
         make_plan(config, digits)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.train import _checkpoint, _loop, load_run, train
+from gpnas.train import _checkpoint, _loop, load_run, make_plan, train
 
 
 def tree(seed=0):
@@ -186,3 +186,13 @@ def test_which_checkpoints_of_a_run_stay(
     if best:
         assert record["metrics"]["selected_step"] == 20
         load_run(tmp_path / "run", "last", digits, epoch=1)
+
+
+def test_a_run_is_loaded_where_it_could_not_be_trained(tiny, digits, tmp_path, monkeypatch):
+    config = tiny(name="dense")
+    config.train.epochs = 1
+    train(config, tmp_path, digits)
+    monkeypatch.setattr(jax, "device_count", lambda: 7)
+    with pytest.raises(UserError, match="train.batch_size"):
+        make_plan(config, digits)
+    assert load_run(tmp_path, "last", digits).plan.batch_size == config.train.batch_size

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from gpnas import data
 from gpnas.data import Fields, Source
 from gpnas.errors import UserError
-from gpnas.train import base, load_data, make_plan, train
+from gpnas.train import _study, base, load_data, make_plan, train
 
 
 class Embedding(nn.Module):
@@ -96,3 +96,12 @@ def test_the_config_may_say_the_kind_of_targets(make):
     with pytest.raises(UserError, match="targets: value.*allowed: targets: class"):
         make_plan(config, load_data(config))
     assert data.Dataset is type(load_data(config))
+
+
+def test_arms_of_other_tasks_have_their_own_targets(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n" + "".join(f"{i},{i % 3}\n" for i in range(60)))
+    loaded = {}
+    for task, kind in (("classification", "class"), ("regression", "value")):
+        config = base()
+        config.data.name, config.task.name = f"csv:{tmp_path / 'a.csv'}", task
+        assert _study.data_of(config, loaded).fields.targets == kind

@@ -11,8 +11,14 @@ import pytest
 
 from gpnas import deploy, units
 from gpnas.errors import UserError
+from gpnas.methods.development_cost import cost_schedule
 from gpnas.train import front_config, load_run, train_front
-from gpnas.train._front_plan import FrontSettings, level_epochs
+from gpnas.train._front_plan import (
+    FrontSettings,
+    level_epochs,
+    main_config,
+    with_updates_before_levels,
+)
 from gpnas.train._plan import make_plan
 from tests.times import TIMES
 
@@ -32,7 +38,7 @@ def recipe():
         config.model.name, config.model.widths = "lenet300", (32, 16)
         config.elastic_round_to, config.elastic_min_flops = 16, 0.0
         config.method.every, config.method.window = 5, 3
-        config.branch_epochs = 1
+        config.branch_epochs = settings.get("branch_epochs", 1)
         return config
 
     return make
@@ -61,7 +67,11 @@ def test_each_network_has_a_folder_and_an_entry(made):
     folder, record = made
     assert json.loads((folder / "front.json").read_text()) == json.loads(json.dumps(record))
     names = {f"{kind}-{level:g}" for kind in ("level", "uniform") for level in LEVELS}
-    assert {path.name for path in folder.iterdir()} == {"main", "front.json"} | names
+    assert {path.name for path in folder.iterdir()} == {
+        "main",
+        "front.json",
+        "settings.json",
+    } | names
     for one in record["networks"] + record["uniform"]:
         run = json.loads((folder / one["folder"] / "record.json").read_text())
         assert one["test_error"] == run["metrics"]["test_error_last"]
@@ -129,6 +139,11 @@ def test_levels_of_latency_are_met_by_the_table_of_the_folder(recipe, digits, tm
                 )
             )
         )
+    again = recipe(**settings)
+    again.resume = True
+    shutil.rmtree(tmp_path / "uniform-{:g}".format(*settings["front"]))
+    resumed = train_front(again, tmp_path, digits)
+    assert without_times(resumed)["networks"] == without_times(record)["networks"]
 
 
 @pytest.mark.slow
@@ -143,6 +158,14 @@ def test_an_interrupted_front_goes_on_to_the_same_record(made, recipe, stop_at, 
     again, expected = (without_times(r) for r in (train_front(config, folder, digits), made[1]))
     differ = {name for name in expected if again[name] != expected[name]}
     assert differ == {"config", "uniform"}  # of these, only `made` has some
+
+
+@pytest.mark.parametrize("field, value", [("front", (1.0, 0.2)), ("branch_epochs", 2)])
+def test_a_resumed_front_keeps_its_levels_and_branches(recipe, tmp_path, digits, field, value):
+    (tmp_path / "settings.json").write_text('{"front": [1.0, 0.25], "branch_epochs": 1}')
+    config = recipe(**{"front": LEVELS, field: value, "resume": True})
+    with pytest.raises(UserError, match=f"^{field}: got .*, as the front in .* began"):
+        train_front(config, tmp_path, digits)
 
 
 NET = """
@@ -229,9 +252,13 @@ def test_training_costs_are_those_of_main_run_and_branches(made):
         ("method.table", {"method": {"table": "layers.json"}}),
         ("branch_epochs", {"branch_epochs": 0}),
         ("train.epochs", {"train": {"epochs": 3}}),
+        ("train.epochs", {"train": {"epochs": 0}, "front": (0.5,)}),
+        ("front", {"front": (0.5, 0.4999999)}),
+        ("method.round_to", {"method": {"round_to": 32}}),
         ("method.floor", {"method": {"floor": 0.9}}),
         ("method.curve", {"method": {"curve": ((0.0, 1.0), (1.0, 0.5))}}),
         ("method.name", {"method": {"name": "rigl", "density": 0.5}}),
+        ("method.every", {"method": {"every": 20}}),
     ],
 )
 def test_bad_fields_are_told_before_anything_is_written(recipe, digits, tmp_path, field, settings):
@@ -245,6 +272,24 @@ def test_bad_fields_are_told_before_anything_is_written(recipe, digits, tmp_path
         train_front(config, tmp_path / "run", digits)
     assert error.value.field == field
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("epochs, count", [(4, 2), (8, 4), (12, 6), (16, 8), (40, 4)])
+@pytest.mark.parametrize("every", [1, 3, 7, "auto"])
+def test_masks_are_updated_at_each_level(recipe, digits, epochs, count, every):
+    settings = FrontSettings(front=tuple(0.8 ** (i + 1) for i in range(count)))
+    run = recipe().unlock()
+    for field in FrontSettings._fields:
+        del run[field]
+    run.train.epochs, run.train.batch_size = epochs, 32
+    with run.ignore_type():
+        run.method.every, run.method.window = every, 1
+    main = main_config(run, settings, settings.front)
+    main, plan = with_updates_before_levels(main, make_plan(main, digits), digits)
+    budget = cost_schedule(main.method.curve, plan.total_steps)[0]
+    for level, epoch in zip(settings.front, level_epochs(epochs, settings), strict=True):
+        updates = range(0, epoch * plan.steps_per_epoch, plan.durations["every"])
+        assert budget(updates[-1]) == pytest.approx(level, rel=1e-4)
 
 
 def test_levels_lie_at_ends_of_epochs_in_the_second_half():

@@ -74,6 +74,9 @@ def test_a_run_that_was_stopped_tells_what_it_lost_and_ends_in_the_same_state(
         ("profile", (-1, 4)),
         ("profile", (1, "a")),
         ("matmul_precision", "tf32"),
+        ("keep_epochs", (0,)),
+        ("keep_epochs", (1000,)),
+        ("keep_epochs", ("1",)),
     ],
 )
 def test_what_is_refused(field, value, tiny, digits):

@@ -224,3 +224,10 @@ def test_an_optimizer_of_gates_that_cannot_be(field, value):
     config.gates.update({"name": "adam", field: value})
     with pytest.raises(UserError, match=f"gates.{field}: got"):
         build_gate_optimizer(config, 100)
+
+
+def test_a_rate_of_gates_without_their_optimizer():
+    config = base()
+    config.gates.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"gates.learning_rate: got 0.5, allowed: 0.001"):
+        build_gate_optimizer(config, 10)

@@ -83,7 +83,7 @@ def senn(
     gain = score.growth_gain(_DECAY, batch_size)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
-        seen = score.unbiased(_DECAY, kept)
+        seen = score.bias_correction(_DECAY, kept)
 
         def leaf(w: jax.Array, g: jax.Array, s: jax.Array) -> jax.Array:
             fisher = batch_size * s / seen + 1e-8

@@ -1,7 +1,7 @@
 """Ablations of development: each part is removed or changed separately, judged on validation.
 
-LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left, 20 seeds not used by `coupling`.
-Test errors are not used. About an hour on 2 CPU cores.
+LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left, 20 seeds not used by `coupling`;
+some arms at 0.5 %. Test errors are not used. About an hour on 2 CPU cores.
 
     python experiments/reproduce.py coupling_ablations
 """
@@ -11,9 +11,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.studies.coupling.arms import OURS, config_of
+from experiments.studies.coupling.config import weight_decay
 from gpnas.train import study
 
-DENSITY = 0.02
+DENSITY, SPARSEST = 0.02, 0.005
 #: Changed fields of the method relative to the arm "development" of `coupling`, by arm.
 CHANGES: dict[str, dict[str, Any]] = {
     OURS: {},
@@ -32,12 +33,22 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 _RIVALS = "experiments.studies.coupling.rivals"
 _VARIANTS = "experiments.studies.coupling_ablations.variants"
+_GROWTH = "experiments.studies.coupling_ablations.growth"
 #: Methods with the same settings, by arm.
 METHODS: dict[str, str] = {
     "V shuffled within layers": f"{_RIVALS}:shuffled_gain",
     "grown at the last value": f"{_VARIANTS}:grown_at_last_value",
     "grown with warm-up": f"{_VARIANTS}:grown_with_warm_up",
+    "grown without redundancy": f"{_GROWTH}:grown_without_redundancy",
+    "grown by pixels and units": f"{_GROWTH}:grown_by_wholes",
 }
+#: Arms at 0.5 % of the weights as well.
+AT_SPARSEST = (
+    OURS,
+    "V shuffled within layers",
+    "grown without redundancy",
+    "grown by pixels and units",
+)
 #: Arms with noise on active weights, and their own fields.
 NOISY: dict[str, dict[str, Any]] = {
     "with noise": {"weight": 0.1},
@@ -47,16 +58,22 @@ _SHARED = ("density", "peak", "churn", "every", "window", "allocation")
 
 
 def get_config() -> ConfigDict:
-    """Returns one arm per change of a setting or of the method."""
-    arms = {name: config_of(OURS, DENSITY) for name in (*CHANGES, *METHODS, *NOISY)}
-    for name, changes in CHANGES.items():
-        with arms[name].method.ignore_type():
-            arms[name].method.update(changes)
-    named = {name: {"name": method} for name, method in METHODS.items()}
-    named |= {name: {"name": f"{_VARIANTS}:noisy", **own} for name, own in NOISY.items()}
-    for name, own in named.items():
-        fields = {field: arms[name].method[field] for field in _SHARED}
-        arms[name].method = ConfigDict(own | fields)
-    for name in NOISY:
-        arms[name].gates.update({"name": "adam", "learning_rate": 0.02})
+    """Returns one arm per change of a setting or of the method; after the @, a lower density."""
+    names = (*CHANGES, *METHODS, *NOISY)
+    arms = {name: _arm(name, DENSITY) for name in names}
+    arms |= {f"{name}@{SPARSEST:g}": _arm(name, SPARSEST) for name in AT_SPARSEST}
     return study("coupling_ablations", arms, densities=(), seeds=tuple(range(200, 220)))
+
+
+def _arm(name: str, density: float) -> ConfigDict:
+    config = config_of(OURS, density, weight_decay(OURS, density))
+    if name in CHANGES:
+        with config.method.ignore_type():
+            config.method.update(CHANGES[name])
+        return config
+    own = {"name": METHODS[name]} if name in METHODS else {"name": f"{_VARIANTS}:noisy"}
+    shared = {field: config.method[field] for field in _SHARED}
+    config.method = ConfigDict(own | NOISY.get(name, {}) | shared)
+    if name in NOISY:
+        config.gates.update({"name": "adam", "learning_rate": 0.02})
+    return config

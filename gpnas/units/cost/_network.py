@@ -17,7 +17,7 @@ _MANY = 2**20
 
 
 class Cost(NamedTuple):
-    """Cost of a masked network. MACs are per image; one MAC is two FLOPs.
+    """Cost of a masked network. MACs are per example; one MAC is two FLOPs.
 
     Attributes:
       params: Parameters, including biases and norm scales.
@@ -40,7 +40,7 @@ class Cost(NamedTuple):
 
 
 class Macs(NamedTuple):
-    """Multiply-accumulates (MACs) per image, by leaf.
+    """Multiply-accumulates (MACs) per example, by leaf.
 
     Attributes:
       per_weight: `{path of a leaf: MACs per weight of that leaf}`.
@@ -67,7 +67,7 @@ def macs(apply_fn: Callable[..., Any], variables: Any, *inputs: Any) -> Macs:
     Args:
       apply_fn: `(variables, *inputs) → anything`.
       variables: A pytree of arrays or shapes; leaves of two or more axes are weights.
-      *inputs: Arrays or shapes of a single image.
+      *inputs: Arrays or shapes of a single example.
     """
     traced = trace(apply_fn, variables, *inputs)
     leaves = traced.graph.ins[: len(traced.paths)]

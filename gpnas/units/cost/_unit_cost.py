@@ -67,7 +67,7 @@ def cost_model(
 
     Args:
       apply_fn, variables, inputs: As for `discover`; costs are per unit of its groups. Costs are
-        for these inputs; pass a single image for costs per image.
+        for these inputs; pass a single example for costs per example.
       blocks: As for `with_blocks`: each removable part is a further group of one unit. The cost of
         a block is that of all operations the output no longer depends on once it is removed.
 

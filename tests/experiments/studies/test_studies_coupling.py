@@ -13,12 +13,15 @@ from scipy import stats
 from experiments.studies.coupling import arms, chtss, tables
 from experiments.studies.coupling.config import CHOSEN, DENSITIES, get_config
 from experiments.studies.coupling_ablations import config as ablations
+from experiments.studies.coupling_ablations import growth
 from experiments.studies.coupling_ablations.variants import scale_by_age
 from gpnas import report
+from gpnas.masks import MaskContext
 from gpnas.methods import relative_flops
 from gpnas.train import train
 
 SIDE = st.integers(1, 6)
+NEEDS_FASHION = {"grown without redundancy"}
 
 
 def cost(config):
@@ -47,7 +50,7 @@ def test_rivals_reach_the_density(name, tmp_path):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", [*ablations.METHODS, *ablations.NOISY])
+@pytest.mark.parametrize("name", sorted({*ablations.METHODS, *ablations.NOISY} - NEEDS_FASHION))
 def test_changed_developments_reach_the_density(name, tmp_path):
     config = ablations.get_config().arms[name]
     config.data.name, config.method.every, config.train.epochs = "digits", 5, 12
@@ -180,3 +183,28 @@ def test_errors_with_their_cost():
     rows = {row[0].text: row[1] for row in tables.error_table(found).rows}
     assert (rows["GMP"].text, rows["GMP"].detail) == ("12.00 (all equal)", "0.100")
     assert isinstance(tables.error_table(found), report.Table)
+
+
+def test_gains_without_redundancy():
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(400, 6)) @ rng.normal(size=(6, 6))
+    covariance = np.cov(inputs, rowvar=False)
+    weights = rng.normal(size=(6, 3)) * np.array([[1, 0, 1, 0, 0, 1]]).T
+    slopes, scale = rng.normal(size=(6, 3)), np.array([0.5, 1.0, 2.0])
+    found = growth.residual_gain(*map(jnp.float32, (weights, slopes, scale, covariance)))
+    ridged = covariance + growth.RIDGE * np.trace(covariance) / 6 * np.eye(6)
+
+    def decrease(unit: int, active: list[int]) -> float:  # of the quadratic model, at its optimum
+        g = slopes[active, unit]
+        return 0.5 * g @ np.linalg.solve(scale[unit] * ridged[np.ix_(active, active)], g)
+
+    for unit, new in itertools.product(range(3), (1, 3, 4)):
+        expected = decrease(unit, sorted([0, 2, 5, new])) - decrease(unit, [0, 2, 5])
+        assert found[new, unit] == pytest.approx(expected, rel=1e-3)
+
+
+def test_gains_by_wholes():
+    v = jnp.array([[4.0, 0.0], [1.0, 3.0]])
+    w = jnp.array([[0.0, 1.0], [0.0, 0.0]])
+    found = growth.by_wholes({"a": v}, {}, MaskContext(0, {"a": w}, {}, None))["a"]
+    assert found.tolist() == [[4.0 + 2.5, 4.0 + 3.0], [2.0 + 2.5, 2.0 + 3.0]]
