@@ -146,7 +146,7 @@ def latency_table(records: Records) -> Table | None:
         lines,
         [
             "Shortest call of the ONNX file in onnxruntime, all networks of a front in turns, on"
-            " two CPU cores under other load."
+            " two CPU cores, under other load but for multiples of 8."
         ],
     )
 
