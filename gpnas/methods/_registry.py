@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpnas import plugins
-from gpnas.errors import check_choice
+from gpnas.errors import UserError, check_choice
 from gpnas.masks import AxesTable, allocate, select
 from gpnas.methods import (
     acdc,
@@ -150,9 +150,11 @@ def build(
       UserError: For an unknown name or argument, a wrong type, a value out of range, or a density
         that the allocation cannot meet.
     """
-    arguments = dict(settings)
+    arguments = {"name": None, **settings}
     function = find_method(arguments.pop("name"))
     known = plugins.parameters_of(function)
+    if "groups" in known and groups is None:
+        raise UserError("method.name", settings["name"], "a method for weights, without groups")
     choices = _choices(axes, macs or {})
     arguments |= duration.resolve(arguments, known, total_steps, evaluations)
     own = plugins.check_fields("method", settings["name"], function, arguments, _GIVEN)

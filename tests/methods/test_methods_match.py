@@ -46,3 +46,11 @@ def test_a_cost_out_of_range(target):
 def test_a_wrong_field_is_named():
     with pytest.raises(UserError, match="method.peak"):
         match_flops(GMP, 0.2, "peak", (1.0, 2.0), **RUN)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"density": 0.1}, {"name": "development_units", "density": 0.1}]
+)
+def test_settings_without_a_method_for_weights(settings):
+    with pytest.raises(UserError, match=r"^method\.name: got "):
+        relative_flops(settings, **RUN)
