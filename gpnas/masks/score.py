@@ -57,20 +57,19 @@ def init_statistics(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
     return kept | {_SEEN: jnp.float32(0)} if kept else {}
 
 
-def observe(scores: tuple[Score, ...], kept: Mapping[str, Any], ctx: MaskContext) -> dict[str, Any]:
+def observe(
+    scores: tuple[Score, ...], kept: Mapping[str, Any], ctx: MaskContext
+) -> tuple[dict[str, Any], jax.Array | bool]:
     """Updates the statistics of all scores for one step; skips non-finite gradients.
 
     Args:
       scores: As in `init_statistics`.
       kept: Statistics before the step.
       ctx: Context of the step.
+
+    Returns:
+      The statistics after the step, and () bool, whether the gradients were finite.
     """
-    return _observe(scores, kept, ctx)[0]
-
-
-def _observe(
-    scores: tuple[Score, ...], kept: Mapping[str, Any], ctx: MaskContext
-) -> tuple[dict[str, Any], jax.Array | bool]:
     if not kept:
         return {}, True
     fine = are_finite(ctx.grads)
@@ -98,12 +97,12 @@ def observe_before(
       The statistics, and whether the gradients were finite; True where they were not checked.
     """
     if not kept or window is None or window >= every:
-        return _observe(scores, kept, ctx)
+        return observe(scores, kept, ctx)
     now = _in_window(every, window)(ctx.step)
     start = (kept, jnp.ones((), bool))
     if not ctx.branches:
-        return jax.tree.map(lambda a, b: jnp.where(now, a, b), _observe(scores, kept, ctx), start)
-    return cond_inplace(now, lambda x: _observe(scores, x[0], ctx), start)
+        return jax.tree.map(lambda a, b: jnp.where(now, a, b), observe(scores, kept, ctx), start)
+    return cond_inplace(now, lambda x: observe(scores, x[0], ctx), start)
 
 
 def observed(scores: tuple[Score, ...], every: int, window: int | None) -> Schedule:

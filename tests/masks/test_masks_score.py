@@ -26,7 +26,7 @@ def watched(judge, gradients, params=None):
     params = params or {name: PARAMS[name] for name in gradients[0]}
     kept = score.init_statistics((judge,), params)
     for g in gradients:
-        kept = score.observe((judge,), kept, context(params, g))
+        kept = score.observe((judge,), kept, context(params, g))[0]
     return judge.value(kept, context(params, gradients[-1]))
 
 
@@ -98,7 +98,7 @@ def test_a_shared_statistic_is_kept_and_computed_once():
 
     shared = {"shared": score.Statistic(lambda params: params, look)}
     pair = tuple(score.Score(n, shared, lambda kept, ctx: kept["shared"]) for n in ("one", "two"))
-    kept = score.observe(pair, score.init_statistics(pair, PARAMS), context())
+    kept = score.observe(pair, score.init_statistics(pair, PARAMS), context())[0]
     assert len(looks) == 1 and set(kept) == {"shared", "observations"}
 
     judges = (score.removal_cost(0.9, 4), score.growth_gain(0.9, 4))
@@ -110,7 +110,7 @@ def test_a_shared_statistic_is_kept_and_computed_once():
 def test_statistics_are_float32_whatever_the_gradient():
     half = jax.tree.map(lambda g: g.astype(jnp.bfloat16), jax.tree.map(jnp.asarray, GRADS))
     kept = score.init_statistics((score.momentum(),), PARAMS)
-    kept = score.observe((score.momentum(),), kept, context(grads=half))
+    kept = score.observe((score.momentum(),), kept, context(grads=half))[0]
     assert kept["gradient@0.9"]["a"].dtype == jnp.float32
 
 
@@ -194,7 +194,7 @@ def test_scores_of_half_precision_are_those_of_float32(dtype):
     for judge in judges:
         values = [
             judge.value(
-                score.observe(judges, score.init_statistics(judges, p), context(p, g)),
+                score.observe(judges, score.init_statistics(judges, p), context(p, g))[0],
                 context(p, g),
             )
             for p, g in ((params, grads), whole)
@@ -206,9 +206,9 @@ def test_scores_of_half_precision_are_those_of_float32(dtype):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e25])
 def test_a_step_that_is_not_finite_enters_no_statistic(bad):
     judges = (score.removal_cost(), score.ema(score.gradient()))
-    kept = score.observe(judges, score.init_statistics(judges, PARAMS), context())
+    kept = score.observe(judges, score.init_statistics(judges, PARAMS), context())[0]
     broken = {**GRADS, "a": np.where(GRADS["a"] > 1, np.float32(bad), GRADS["a"])}
-    chex.assert_trees_all_equal(score.observe(judges, kept, context(grads=broken)), kept)
+    chex.assert_trees_all_equal(score.observe(judges, kept, context(grads=broken))[0], kept)
 
 
 @pytest.mark.parametrize("make", [score.momentum, score.fisher, score.removal_cost])

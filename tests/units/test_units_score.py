@@ -107,7 +107,7 @@ def test_removal_cost_and_growth_gain_by_their_formulas():
     )
     kept = gm.score.init_statistics(judges, params)
     for grads in draws:
-        kept = gm.score.observe(judges, kept, context(params, grads))
+        kept = gm.score.observe(judges, kept, context(params, grads))[0]
     ages = np.array([decay**age for age in range(4)])[::-1]
 
     def average(f):
