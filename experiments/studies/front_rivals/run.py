@@ -1,5 +1,6 @@
 """Runs of the study: each baseline of the front, at learning rates chosen by the tuning seeds."""
 
+import importlib.util
 import itertools
 import pathlib
 import time
@@ -9,13 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.benchmarks.measure import Missing
 from experiments.studies.front.run import FIELDS, chosen_rates
 from experiments.studies.front_rivals.networks import Context, costs_of, develop, train_scratch
 from experiments.studies.front_rivals.searches import STRATEGIES, run_search
 from experiments.studies.front_rivals.slimmable import train_slimmable
 from experiments.studies.front_rivals.space import random_widths, scaled, uniform_fraction
 from experiments.studies.study import Options
-from gpnas.errors import UserError
+from gpnas.errors import UserError, how_to_install
 from gpnas.provenance import provenance
 from gpnas.records import append_line, read_lines
 from gpnas.train import load_data
@@ -23,7 +25,7 @@ from gpnas.train import load_data
 _FRONT = "front"  # the arm, and the study whose records this one needs
 _GROWN = {"spare": 0.25}
 _RANDOM = {"name": "experiments.studies.front.arms:random_units"}
-TUNED = ("pruning only", "growing only", "slimmable")  # tuned on the tuning seeds
+TUNED = ("pruning only", "growing only", "slimmable", "Torch-Pruning")  # tuned on the tuning seeds
 _AS = {"random growth": "growing only"}  # shares the settings of
 
 
@@ -54,7 +56,7 @@ def run(config: ConfigDict, options: Options) -> None:
     path = options.results / config.study / "records.jsonl"
     context = _context(config, options)
     path.parent.mkdir(parents=True, exist_ok=True)
-    arms = config.only.split(",") if config.only else config.arms
+    arms = config.only.split(",") if config.only else _installed(config.arms)
     tuned = [arm for arm in TUNED if arm in {_AS.get(name, name) for name in arms}]
     for seed, arm in itertools.product(config.tuning_seeds, tuned):
         for case in variants(config, arm, seed):
@@ -210,6 +212,25 @@ def _random_widths(context: Context, case: Case) -> dict[str, Any]:
     return _together(networks)
 
 
+def _missing() -> list[str]:
+    return [p for p in ("torch", "torch_pruning") if importlib.util.find_spec(p) is None]
+
+
+def _installed(arms: Sequence[str]) -> list[str]:
+    """Returns the arms that can be run; says which one cannot."""
+    if missing := _missing():
+        print(f"without Torch-Pruning: {missing[0]} is not installed", flush=True)
+    return [arm for arm in arms if arm != "Torch-Pruning" or not missing]
+
+
+def _torch_pruning(context: Context, case: Case) -> dict[str, Any]:
+    if missing := _missing():
+        raise Missing(missing[0], "not installed", how_to_install("bench"))
+    from experiments.studies.front_rivals.torch_front import train_torch_front
+
+    return train_torch_front(context, case.seed, case.rate)
+
+
 _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
     "front's widths": _front_widths,
     "uniform as long": lambda context, case: _uniform(context, case, _FRONT),
@@ -219,6 +240,7 @@ _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
     "random growth": lambda context, case: _develop(context, case, True, _RANDOM),
     "random widths": _random_widths,
     "slimmable": lambda context, case: train_slimmable(context, case.seed, case.rate, case.largest),
+    "Torch-Pruning": _torch_pruning,
     **dict.fromkeys(
         STRATEGIES, lambda context, case: run_search(context, case.arm, case.seed, case.budget)
     ),
