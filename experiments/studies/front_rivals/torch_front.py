@@ -24,20 +24,20 @@ _SCORED = 10  # batches whose gradients the Taylor score sums
 
 
 class Net(nn.Module):
-    """`gpnas.models.ConvNet` in PyTorch, for (batch, channels, 14, 14) images."""
+    """`gpnas.models.ConvNet` in PyTorch, for square images."""
 
-    def __init__(self, widths: Widths, channels: int, num_classes: int):
+    def __init__(self, widths: Widths, shape: Sequence[int], num_classes: int):
         super().__init__()
-        a, b, c, hidden = widths
+        (a, b, c, hidden), (side, _, channels) = widths, shape
         self.conv1 = nn.Conv2d(channels, a, 3, padding=1, bias=False)
         self.conv2 = nn.Conv2d(a, b, 3, padding=1, bias=False)
         self.conv3 = nn.Conv2d(b, c, 3, 2, padding=1, bias=False)
-        self.hidden = nn.Linear(16 * c, hidden, bias=False)
+        self.hidden = nn.Linear(((side // 2 + 1) // 2) ** 2 * c, hidden, bias=False)
         self.classifier = nn.Linear(hidden, num_classes)
         self.norms = nn.ModuleList([*map(nn.BatchNorm2d, (a, b, c)), nn.BatchNorm1d(hidden)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, channels, 14, 14) → (batch, num_classes) logits."""
+        """(batch, channels, side, side) → (batch, num_classes) logits."""
         x = functional.max_pool2d(functional.relu(self.norms[0](self.conv1(x))), 2)
         x = functional.relu(self.norms[1](self.conv2(x)))
         x = functional.relu(self.norms[2](self.conv3(x)))
@@ -80,11 +80,12 @@ def train_torch_front(context: Context, seed: int, rate: float) -> dict[str, Any
     data, front = context.data, context.config.front
     splits = {name: _tensors(context, getattr(data, name)) for name in _SPLITS}
     run = _Training(context, seed, rate, splits)
-    net = Net(context.costs.whole, data.input_shape[-1], data.num_classes)
+    net = Net(context.costs.whole, data.input_shape, data.num_classes)
     total = epoch_steps(context) * front.train.epochs
     ends = {one["step"]: one["level"] for one in context.fronts[seed]["networks"]}
-    budget, every = _curve(ends, total), round(total / _INTERVALS)
-    pruner, optimizer = _pruner(net), _optimizer(net, front)
+    budget, every = _curve(ends, total), max(round(total / _INTERVALS), 1)
+    pruner = _pruner(net, splits["train"][0][:2])
+    optimizer = _optimizer(net, front)
     batches, flops, networks = _batches(run), 0.0, []
     whole = context.costs.macs(context.costs.whole)
     warm_up = front.optimizer.warmup_at * total
@@ -117,10 +118,10 @@ def _curve(ends: Mapping[int, float], total: int) -> schedule.Schedule:
     return schedule.log_linear(points)
 
 
-def _pruner(net: Net) -> Any:
+def _pruner(net: Net, example: torch.Tensor) -> Any:
     return torch_pruning.pruner.BasePruner(
         net,
-        torch.zeros(2, net.conv1.in_channels, 14, 14),
+        example,
         torch_pruning.importance.GroupTaylorImportance(),
         global_pruning=True,
         pruning_ratio=1.0,

@@ -124,6 +124,7 @@ def front_records(costs, levels, seeds):
                 "level": level,
                 "units": dict(zip("abcd", own, strict=True)),
                 "macs": costs.macs(own),
+                "step": 10 * (1 + [*levels].index(level)) // len(levels),
                 "relative_macs": level,
                 "train_flops": 6.0 * costs.macs(own) * 1280,
                 "test_error": 50.0,
@@ -211,6 +212,18 @@ def test_a_slimmable_network_is_evaluated_at_each_level(study):
     assert [one["level"] for one in record["networks"]] == [*LEVELS]
     assert all(one["relative_macs"] <= one["level"] for one in record["networks"])
     assert record["train_flops"] == pytest.approx(record["train_flops_front"], rel=0.5)
+
+
+@pytest.mark.exhaustive
+def test_torch_pruning_reaches_each_level(study, costs):
+    pytest.importorskip("torch_pruning")
+    config, options = study("Torch-Pruning")
+    run(config, options)
+    record = told(options)[-1]
+    for level, one in zip(LEVELS, record["networks"], strict=True):
+        assert one["level"] == level and one["macs"] == costs.macs(tuple(one["widths"]))
+        assert one["relative_macs"] <= level
+    assert record["train_flops"] > sum(one["train_flops"] for one in record["networks"])
 
 
 @pytest.mark.exhaustive
