@@ -39,11 +39,14 @@ class Score(NamedTuple):
       statistics: Running statistics by name, updated at every step; later ones may read earlier
         ones.
       value: `(statistics, context) → scores`, float, of the params' structure and shapes.
+      side: Of a score of units, the side whose entries it reads, see `gpnas.units.score`; empty for
+        a score that reads none.
     """
 
     name: str
     statistics: Mapping[str, Statistic]
     value: Callable[[Mapping[str, Any], MaskContext], Values]
+    side: str = ""
 
 
 def init_statistics(scores: tuple[Score, ...], params: Any) -> dict[str, Any]:
@@ -275,7 +278,8 @@ def ema(score: Score, decay: float = 0.9) -> Score:
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         return jax.tree.map(lambda m: m / bias_correction(decay, kept), kept[name])
 
-    return Score(name, {**score.statistics, name: _average(name, decay, score.value)}, value)
+    statistics = {**score.statistics, name: _average(name, decay, score.value)}
+    return score._replace(name=name, statistics=statistics, value=value)
 
 
 def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
@@ -300,4 +304,4 @@ def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
         tree.check_globs("costs", globs, values)
         return {path: v / tree.lookup(costs, path, 1.0) for path, v in values.items()}
 
-    return Score(f"{score.name}/cost", score.statistics, value)
+    return score._replace(name=f"{score.name}/cost", value=value)

@@ -54,17 +54,24 @@ def on_units(
     Args:
       transform: The inner transform.
       groups: Units of the params (`groups_in_collection`), none of which is summed over.
-      drop: A score of active units (`gpnas.units.score`) of outgoing weights, the only ones that
-        it receives, at least 0.
-      grow: A score of inactive units of their outgoing weights, at least 0.
+      drop: A score of active units (`gpnas.units.score`), at least 0. It receives outgoing weights
+        only.
+      grow: A score of inactive units, at least 0, likewise.
       every, window: Update statistics only in the last `window` of every `every` steps; in all
         steps if None.
 
     Returns:
       A transform whose state is a `UnitsState`. Its masks are those of `weight_masks` on weights;
       biases and scales of inactive units are not masked.
+
+    Raises:
+      ValueError: For a score that reads other entries of units.
     """
     both = (drop, grow)
+    for one in both:
+        if one.side not in ("", "outgoing"):
+            allowed = 'scores of side="outgoing", the weights that it receives'
+            raise ValueError(f"on_units: got {one.name}, allowed: {allowed}")
     outgoing = {m.path for g in groups.groups for m in g.members if m.role in CONSUMING}
 
     def outgoing_weights(params: Any) -> dict[str, jax.Array]:

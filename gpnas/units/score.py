@@ -216,7 +216,7 @@ def random(groups: UnitGroups) -> scores.Score:
         keys = tree.keys_for(ctx.key, shapes)
         return {name: jax.random.uniform(keys[name], x.shape) for name, x in shapes.items()}
 
-    return _score("random units", {}, "all", value)
+    return scores.Score("random units", {}, value)
 
 
 def of_neurons(groups: UnitGroups, variables: Any, neurons: Mapping[str, jax.Array]) -> UnitValues:
@@ -260,7 +260,7 @@ def _score(
     value: Callable[[Mapping[str, Any], MaskContext], UnitValues],
 ) -> scores.Score:
     check_choice("side", side, SIDES)
-    return scores.Score(f"{name}, {side}", statistics, value)
+    return scores.Score(f"{name}, {side}", statistics, value, side)
 
 
 def _distances(group: UnitGroup, found: Mapping[str, jax.Array]) -> jax.Array:

@@ -104,3 +104,16 @@ def test_a_block_is_a_unit_among_others(name):
     assert {path for path, gone in inside.items() if gone} == {
         path for path in inside if f"/{name}/" in path
     }
+
+
+STILL = gm.stateful_identity(lambda masks, params, key: ())
+
+
+@pytest.mark.parametrize("make", [units.score.magnitude, units.score.taylor, units.score.fpgm])
+def test_scores_that_need_other_than_outgoing_weights(make):
+    gain = units.score.growth_gain(GROUPS)
+    with pytest.raises(ValueError, match='^on_units: got .*, allowed: scores of side="outgoing"'):
+        units.on_units(STILL, GROUPS, make(GROUPS), gain)
+    with pytest.raises(ValueError, match="^on_units: got "):
+        units.on_units(STILL, GROUPS, score.ema(make(GROUPS)), gain)
+    units.on_units(STILL, GROUPS, units.score.magnitude(GROUPS, "outgoing"), gain)
