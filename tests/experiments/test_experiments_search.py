@@ -147,7 +147,7 @@ def stopped_and_not(run, tmp_path, *arguments):
     (folders[0] / "stopped").touch()
     done = [run(*arguments, cwd=folder) for folder in (folders[0], folders[1], folders[1])]
     assert [one.returncode for one in done] == [0, 75, 0], [one.stderr for one in done]
-    assert done[1].stderr == "interrupted; the same command goes on\n"
+    assert done[1].stderr == "interrupted; the same command resumes\n"
     return folders
 
 

@@ -25,7 +25,8 @@ from gpnas.train import load_data
 _FRONT = "front"  # the arm, and the study whose records this one needs
 _GROWN = {"spare": 0.25}
 _RANDOM = {"name": "experiments.studies.front.arms:random_units"}
-TUNED = ("pruning only", "growing only", "slimmable", "Torch-Pruning")  # tuned on the tuning seeds
+_TORCH = ("Torch-Pruning", "Torch-Pruning layerwise")
+TUNED = ("pruning only", "growing only", "slimmable", *_TORCH)  # tuned on the tuning seeds
 _AS = {"random growth": "growing only"}  # shares the settings of
 
 
@@ -220,7 +221,7 @@ def _installed(arms: Sequence[str]) -> list[str]:
     """Returns the arms that can be run; says which one cannot."""
     if missing := _missing():
         print(f"without Torch-Pruning: {missing[0]} is not installed", flush=True)
-    return [arm for arm in arms if arm != "Torch-Pruning" or not missing]
+    return [arm for arm in arms if arm not in _TORCH or not missing]
 
 
 def _torch_pruning(context: Context, case: Case) -> dict[str, Any]:
@@ -228,7 +229,7 @@ def _torch_pruning(context: Context, case: Case) -> dict[str, Any]:
         raise Missing(missing[0], "not installed", how_to_install("bench"))
     from experiments.studies.front_rivals.torch_front import train_torch_front
 
-    return train_torch_front(context, case.seed, case.rate)
+    return train_torch_front(context, case.seed, case.rate, case.arm != _TORCH[0])
 
 
 _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
@@ -240,7 +241,7 @@ _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
     "random growth": lambda context, case: _develop(context, case, True, _RANDOM),
     "random widths": _random_widths,
     "slimmable": lambda context, case: train_slimmable(context, case.seed, case.rate, case.largest),
-    "Torch-Pruning": _torch_pruning,
+    **dict.fromkeys(_TORCH, _torch_pruning),
     **dict.fromkeys(
         STRATEGIES, lambda context, case: run_search(context, case.arm, case.seed, case.budget)
     ),

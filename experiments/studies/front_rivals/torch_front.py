@@ -59,7 +59,9 @@ class _Training(NamedTuple):
     splits: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
 
 
-def train_torch_front(context: Context, seed: int, rate: float) -> dict[str, Any]:
+def train_torch_front(
+    context: Context, seed: int, rate: float, layerwise: bool = False
+) -> dict[str, Any]:
     """Trains a front with the schedule of `train_front`, pruned by Torch-Pruning.
 
     At the times at which `train_front` updates masks, channels of lowest group Taylor score in the
@@ -71,6 +73,8 @@ def train_torch_front(context: Context, seed: int, rate: float) -> dict[str, Any
       context: Context of the study.
       seed: Seed of the initial weights and of the order of batches.
       rate: Learning rate.
+      layerwise: Whether the same fraction of each layer is removed, the default of Torch-Pruning,
+        instead of the lowest scores of the whole network.
 
     Returns:
       The networks with their training FLOPs, and those of the main run and all branches together.
@@ -84,7 +88,7 @@ def train_torch_front(context: Context, seed: int, rate: float) -> dict[str, Any
     total = epoch_steps(context) * front.train.epochs
     ends = {one["step"]: one["level"] for one in context.fronts[seed]["networks"]}
     budget, every = _curve(ends, total), max(round(total / _INTERVALS), 1)
-    pruner = _pruner(net, splits["train"][0][:2])
+    pruner = _pruner(net, splits["train"][0][:2], layerwise)
     optimizer = _optimizer(net, front)
     batches, flops, networks = _batches(run), 0.0, []
     whole = context.costs.macs(context.costs.whole)
@@ -118,12 +122,12 @@ def _curve(ends: Mapping[int, float], total: int) -> schedule.Schedule:
     return schedule.log_linear(points)
 
 
-def _pruner(net: Net, example: torch.Tensor) -> Any:
+def _pruner(net: Net, example: torch.Tensor, layerwise: bool) -> Any:
     return torch_pruning.pruner.BasePruner(
         net,
         example,
         torch_pruning.importance.GroupTaylorImportance(),
-        global_pruning=True,
+        global_pruning=not layerwise,
         pruning_ratio=1.0,
         max_pruning_ratio=15 / 16,
         iterative_steps=400,

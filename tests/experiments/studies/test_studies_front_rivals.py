@@ -215,9 +215,10 @@ def test_a_slimmable_network_is_evaluated_at_each_level(study):
 
 
 @pytest.mark.exhaustive
-def test_torch_pruning_reaches_each_level(study, costs):
+@pytest.mark.parametrize("arm", ["Torch-Pruning", "Torch-Pruning layerwise"])
+def test_torch_pruning_reaches_each_level(study, costs, arm):
     pytest.importorskip("torch_pruning")
-    config, options = study("Torch-Pruning")
+    config, options = study(arm)
     run(config, options)
     record = told(options)[-1]
     for level, one in zip(LEVELS, record["networks"], strict=True):
