@@ -1,5 +1,6 @@
 """Types of measurements and their settings; `gpnas.timing` measures times."""
 
+import importlib.util
 import pathlib
 import statistics
 from collections.abc import Callable, Mapping
@@ -8,12 +9,12 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, how_to_install
 from gpnas.timing import Seconds, compiling, interleave
 
 __all__ = [
     "Measurement", "Missing", "Options", "Seconds", "by_backend", "compiling", "interleave",
-    "ratio", "summary",
+    "ratio", "require", "summary",
 ]  # fmt: skip
 
 
@@ -52,6 +53,21 @@ class Options(NamedTuple):
 
 class Missing(UserError):
     """A requirement of a measurement is missing; other measurements can run."""
+
+
+def require(extra: str, *packages: str) -> None:
+    """Checks that packages are installed, without importing them.
+
+    Args:
+      extra: The extra of gpnas that installs them.
+      *packages: Their names.
+
+    Raises:
+      Missing: For the first one that is not.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise Missing(package, "not installed", how_to_install(extra))
 
 
 def by_backend(cpu: float, accelerator: float) -> float:

@@ -34,8 +34,7 @@ __all__ = [
     "EXTRAS", "OPSET", "PLATFORMS", "Description", "Network",
     "compact_network", "dense_network", "export", "formats_of", "front", "inference",
     "installed_formats", "load_exported", "load_network", "max_difference", "mean_over_examples",
-    "measure_latency",
-    "on_pixels", "per_image", "predict", "quantize", "require_formats", "run_in_process",
-    "save_network", "serve", "side_file", "slim", "speedup", "to_onnx", "to_stablehlo",
-    "to_tflite",
+    "measure_latency", "on_pixels", "per_image", "predict", "quantize", "require_formats",
+    "run_in_process", "save_network", "serve", "side_file", "slim", "speedup", "to_onnx",
+    "to_stablehlo", "to_tflite",
 ]  # fmt: skip  # noqa: F822

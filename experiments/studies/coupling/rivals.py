@@ -1,6 +1,6 @@
 """Baselines that are not in the library: MEST, and other scores on development's curve."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gpnas.masks import MaskContext, allocate, plasticity, schedule, score, tree
 from gpnas.methods import Forecast, Method, forecast_developmental, step_at
 
-_DECAY = 0.9  # of the averages of gradients, as in development
+DECAY = 0.9  # of the averages of gradients, as in development
 
 
 def mest(
@@ -57,66 +57,60 @@ def mest(
     return Method(transform, Forecast(schedule.at_mask_updates(curve, every)))
 
 
-def senn(
-    *,
-    density: float,
-    total_steps: int,
-    batch_size: int,
-    peak: float = 12.0,
-    churn: float = 0.3,
-    every: int,
-    window: int,
-    allocation: allocate.Allocation = allocate.global_(),
-) -> Method:
-    """Development's curve with SENN's scores, for a diagonal Fisher matrix.
+def with_scores(make: Callable[[int], tuple[score.Score, score.Score]]) -> Callable[..., Method]:
+    """Returns a method with development's settings and curve, and other scores.
+
+    Args:
+      make: `examples per step → (score of pruning, score of growth)`.
+    """
+
+    def method(
+        *,
+        density: float,
+        total_steps: int,
+        batch_size: int,
+        peak: float = 12.0,
+        churn: float = 0.3,
+        every: int,
+        window: int,
+        allocation: allocate.Allocation = allocate.global_(),
+    ) -> Method:
+        curve = Curve(density, total_steps, peak, churn, every, window)
+        return on_curve(curve, *make(batch_size), allocation)
+
+    return method
+
+
+def _senn(batch_size: int) -> tuple[score.Score, score.Score]:
+    """Scores of SENN for a diagonal Fisher matrix.
 
     A weight is pruned by the increase of the loss over that at its own optimum, ½F(w − ḡ/F)², and
     grown by the decrease that its optimum brings, ½ḡ²/F.
 
-    Args:
-      density, total_steps, batch_size, peak, churn, every, window, allocation: As in
-        `gpnas.methods.development`.
-
     References:
       Mitchell et al. 2023 (arXiv:2307.04526), sections 3 and 4.
     """
-    gain = score.growth_gain(_DECAY, batch_size)
+    gain = score.growth_gain(DECAY, batch_size)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
-        seen = score.bias_correction(_DECAY, kept)
+        seen = score.bias_correction(DECAY, kept)
 
         def leaf(w: jax.Array, g: jax.Array, s: jax.Array) -> jax.Array:
             fisher = batch_size * s / seen + 1e-8
             return 0.5 * fisher * (w - g / seen / fisher) ** 2
 
-        slopes, squares = kept[f"gradient@{_DECAY}"], kept[f"gradient²@{_DECAY}"]
+        slopes, squares = kept[f"gradient@{DECAY}"], kept[f"gradient²@{DECAY}"]
         return jax.tree.map(leaf, ctx.params, slopes, squares)
 
-    drop = score.Score(f"senn@{batch_size}", gain.statistics, value)
-    curve = Curve(density, total_steps, peak, churn, every, window)
-    return on_curve(curve, drop, gain, allocation)
+    return score.Score(f"senn@{batch_size}", gain.statistics, value), gain
 
 
-def shuffled_gain(
-    *,
-    density: float,
-    total_steps: int,
-    batch_size: int,
-    peak: float = 12.0,
-    churn: float = 0.3,
-    every: int,
-    window: int,
-    allocation: allocate.Allocation = allocate.global_(),
-) -> Method:
-    """Development with V shuffled among the inactive weights of each layer.
+def _shuffled_gain(batch_size: int) -> tuple[score.Score, score.Score]:
+    """V shuffled among the inactive weights of each layer.
 
     Layers grow as many weights as by V, at random positions.
-
-    Args:
-      density, total_steps, batch_size, peak, churn, every, window, allocation: As in
-        `gpnas.methods.development`.
     """
-    gain = score.growth_gain(_DECAY, batch_size)
+    gain = score.growth_gain(DECAY, batch_size)
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
         values, keys = gain.value(kept, ctx), tree.keys_for(ctx.key, ctx.params)
@@ -125,9 +119,7 @@ def shuffled_gain(
             for path in values
         }
 
-    grow = score.Score(f"shuffled {gain.name}", gain.statistics, value)
-    curve = Curve(density, total_steps, peak, churn, every, window)
-    return on_curve(curve, score.magnitude(), grow, allocation)
+    return score.magnitude(), score.Score(f"shuffled {gain.name}", gain.statistics, value)
 
 
 def shuffle_inactive(values: jax.Array, active: jax.Array, key: jax.Array) -> jax.Array:
@@ -175,3 +167,7 @@ def on_curve(
         lookahead=own.every,
     )
     return Method(transform, forecast_developmental(curve, stop, own.every, own.window))
+
+
+senn = with_scores(_senn)
+shuffled_gain = with_scores(_shuffled_gain)

@@ -1,7 +1,7 @@
 """Development that grows weights by other estimates of the decrease of the loss."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,73 +9,57 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import dense
-from experiments.studies.coupling.rivals import Curve, on_curve
+from experiments.studies.coupling.rivals import DECAY, with_scores
 from gpnas.data import standardize
-from gpnas.masks import MaskContext, allocate, score
-from gpnas.methods import Method
+from gpnas.masks import MaskContext, score
 from gpnas.train import load_data
 
-_DECAY = 0.9  # of the averages of gradients, as in development
 _FIRST = "Dense_0/kernel"
 _INPUTS = 64  # active inputs of a unit that are considered, those of largest weight
 RIDGE = 0.01  # of the mean variance of an input
 
-Gains = Mapping[str, jax.Array]
+Scores = tuple[score.Score, score.Score]
 
 
-def _grown_by(change: Callable[[Gains, Mapping[str, Any], MaskContext], Gains]) -> Callable:
-    """Returns a method with the settings of development, and a change of V."""
+def _by_wholes(batch_size: int) -> Scores:
+    """V is averaged over the inactive weights of the input, and of the unit."""
+    gain = score.growth_gain(DECAY, batch_size)
 
-    def method(
-        *,
-        density: float,
-        total_steps: int,
-        batch_size: int,
-        peak: float = 12.0,
-        churn: float = 0.3,
-        every: int,
-        window: int,
-        allocation: allocate.Allocation = allocate.global_(),
-    ) -> Method:
-        gain = score.growth_gain(_DECAY, batch_size)
+    def value(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
+        return {p: mean_of_sides(v, ctx.params[p]) for p, v in gain.value(kept, ctx).items()}
 
-        def value(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
-            seen = score.bias_correction(_DECAY, kept)
-            means = {
-                "gradient": kept[f"gradient@{_DECAY}"][_FIRST] / seen,
-                "fisher": batch_size * kept[f"gradient²@{_DECAY}"][_FIRST] / seen,
-            }
-            return change(gain.value(kept, ctx), means, ctx)
-
-        grow = score.Score(f"{change.__name__} {gain.name}", gain.statistics, value)
-        curve = Curve(density, total_steps, peak, churn, every, window)
-        return on_curve(curve, score.magnitude(), grow, allocation)
-
-    return method
+    return score.magnitude(), score.Score(f"wholes {gain.name}", gain.statistics, value)
 
 
-def by_wholes(gains: Gains, means: Mapping[str, Any], ctx: MaskContext) -> Gains:
-    """Replaces V by its mean over the inactive weights of the input, plus that of the unit."""
-    del means
+def mean_of_sides(values: jax.Array, weights: jax.Array) -> jax.Array:
+    """Returns the mean over the inactive weights of the input, plus that of the unit.
 
-    def leaf(v: jax.Array, w: jax.Array) -> jax.Array:
-        inactive = w == 0
-        sides = [
-            jnp.sum(jnp.where(inactive, v, 0), axis, keepdims=True)
-            / jnp.maximum(jnp.sum(inactive, axis, keepdims=True), 1)
-            for axis in (0, 1)
-        ]
-        return sides[0] + sides[1] + 0 * v
+    Args:
+      values: (inputs, units), float.
+      weights: (inputs, units), zero where inactive.
+    """
+    inactive = weights == 0
+    of_unit, of_input = (
+        jnp.sum(jnp.where(inactive, values, 0), axis, keepdims=True)
+        / jnp.maximum(jnp.sum(inactive, axis, keepdims=True), 1)
+        for axis in (0, 1)
+    )
+    return of_unit + of_input
 
-    return {path: leaf(v, ctx.params[path]) for path, v in gains.items()}
 
+def _without_redundancy(batch_size: int) -> Scores:
+    """V of the first layer is the gain if the unit's active weights adapt as well."""
+    gain = score.growth_gain(DECAY, batch_size)
 
-def without_redundancy(gains: Gains, means: Mapping[str, Any], ctx: MaskContext) -> Gains:
-    """Replaces V of the first layer by the gain if the unit's active weights adapt as well."""
-    weights, covariance = ctx.params[_FIRST], jnp.asarray(pixel_covariance())
-    scale = jnp.sum(means["fisher"], 0) / jnp.trace(covariance)
-    adapted = residual_gain(weights, means["gradient"], scale, covariance)
-    return {**gains, _FIRST: adapted}
+    def value(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
+        seen, covariance = score.bias_correction(DECAY, kept), jnp.asarray(pixel_covariance())
+        slopes = kept[f"gradient@{DECAY}"][_FIRST] / seen
+        fisher = batch_size * kept[f"gradient²@{DECAY}"][_FIRST] / seen
+        scale = jnp.sum(fisher, 0) / jnp.trace(covariance)
+        adapted = residual_gain(ctx.params[_FIRST], slopes, scale, covariance)
+        return {**gain.value(kept, ctx), _FIRST: adapted}
+
+    return score.magnitude(), score.Score(f"residual {gain.name}", gain.statistics, value)
 
 
 def residual_gain(
@@ -122,7 +106,5 @@ def pixel_covariance() -> np.ndarray:
     return np.cov(pixels, rowvar=False).astype(np.float32)
 
 
-#: Weights of the pixels and units whose inactive weights have the highest mean V.
-grown_by_wholes = _grown_by(by_wholes)
-#: V of the first layer, less what the unit's active inputs explain.
-grown_without_redundancy = _grown_by(without_redundancy)
+grown_by_wholes = with_scores(_by_wholes)
+grown_without_redundancy = with_scores(_without_redundancy)

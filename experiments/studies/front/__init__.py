@@ -29,8 +29,8 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     }
 
 
-def _shorten(config: ConfigDict) -> None:
+def shorten(config: ConfigDict) -> None:
     config.rates, config.seeds, config.front.branch_epochs = (0.1,), (0,), 1
 
 
-STUDY = Study(get_config, run, _sections, "front.md", shorten=_shorten, readme=("front in short",))
+STUDY = Study(get_config, run, _sections, "front.md", shorten=shorten, readme=("front in short",))

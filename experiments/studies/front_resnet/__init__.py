@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from experiments.studies.front import shorten
 from experiments.studies.front.run import chosen_rates, run
 from experiments.studies.front.tables import front_tables
 from experiments.studies.front_resnet.config import get_config
@@ -20,8 +21,4 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     return {"front_resnet": Section(front_tables(own, rates, config.front.front))}
 
 
-def _shorten(config: ConfigDict) -> None:
-    config.rates, config.seeds, config.front.branch_epochs = (0.1,), (0,), 1
-
-
-STUDY = Study(get_config, run, _sections, "front.md", shorten=_shorten)
+STUDY = Study(get_config, run, _sections, "front.md", shorten=shorten)

@@ -14,7 +14,7 @@ from gpnas.data import Dataset
 from gpnas.train import base, build_model, train
 
 _REST = 0.775  # fraction of the main run after which the cost of the only level is reached
-_FIRST = 0.1  # fraction before which the cost is constant
+FIRST = 0.1  # fraction before which the cost is constant
 
 
 class Context(NamedTuple):
@@ -123,7 +123,7 @@ def develop(
     front = context.config.front
     one = run_config(context.config, seed, rate, front.train.epochs + front.branch_epochs)
     part = constant_part(context.config)
-    curve = ((0.0, first), (_FIRST * part, first), (_REST * part, level))
+    curve = ((0.0, first), (FIRST * part, first), (_REST * part, level))
     one.method.update({"curve": curve, "cost": front.front_by, **method})
     record = train(one, folder(context, f"{name}-{level:g}-{rate:g}-{seed}"), context.data)
     return network(context, record, record["architecture"]["fields"]["widths"]) | {"level": level}

@@ -1,6 +1,5 @@
 """Runs of the study: each baseline of the front, at learning rates chosen by the tuning seeds."""
 
-import importlib.util
 import itertools
 import pathlib
 import time
@@ -10,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.benchmarks.measure import Missing
+from experiments.benchmarks.measure import Missing, require
 from experiments.studies.front.run import FIELDS, chosen_rates
 from experiments.studies.front_rivals.networks import Context, costs_of, develop, train_scratch
 from experiments.studies.front_rivals.searches import STRATEGIES, run_search
 from experiments.studies.front_rivals.slimmable import train_slimmable
 from experiments.studies.front_rivals.space import random_widths, scaled, uniform_fraction
 from experiments.studies.study import Options
-from gpnas.errors import UserError, how_to_install
+from gpnas.errors import UserError
 from gpnas.provenance import provenance
 from gpnas.records import append_line, read_lines
 from gpnas.train import load_data
@@ -26,6 +25,7 @@ _FRONT = "front"  # the arm, and the study whose records this one needs
 _GROWN = {"spare": 0.25}
 _RANDOM = {"name": "experiments.studies.front.arms:random_units"}
 _TORCH = ("Torch-Pruning", "Torch-Pruning layerwise")
+_PEER = ("bench", "torch", "torch_pruning")  # the extra and packages of `_TORCH`
 TUNED = ("pruning only", "growing only", "slimmable", *_TORCH)  # tuned on the tuning seeds
 _AS = {"random growth": "growing only"}  # shares the settings of
 
@@ -213,20 +213,18 @@ def _random_widths(context: Context, case: Case) -> dict[str, Any]:
     return _together(networks)
 
 
-def _missing() -> list[str]:
-    return [p for p in ("torch", "torch_pruning") if importlib.util.find_spec(p) is None]
-
-
 def _installed(arms: Sequence[str]) -> list[str]:
-    """Returns the arms that can be run; says which one cannot."""
-    if missing := _missing():
-        print(f"without Torch-Pruning: {missing[0]} is not installed", flush=True)
-    return [arm for arm in arms if arm not in _TORCH or not missing]
+    """Returns the arms that can be run; says why others cannot."""
+    try:
+        require(*_PEER)
+    except Missing as error:
+        print(f"without Torch-Pruning: {error}", flush=True)
+        return [arm for arm in arms if arm not in _TORCH]
+    return list(arms)
 
 
 def _torch_pruning(context: Context, case: Case) -> dict[str, Any]:
-    if missing := _missing():
-        raise Missing(missing[0], "not installed", how_to_install("bench"))
+    require(*_PEER)
     from experiments.studies.front_rivals.torch_front import train_torch_front
 
     return train_torch_front(context, case.seed, case.rate, case.arm != _TORCH[0])

@@ -13,13 +13,20 @@ from ml_collections import ConfigDict
 from torch import nn
 from torch.nn import functional
 
-from experiments.studies.front_rivals.networks import Context, described, epoch_steps, train_flops
+from experiments.studies.front_rivals.networks import (
+    FIRST,
+    Context,
+    described,
+    epoch_steps,
+    train_flops,
+)
 from experiments.studies.front_rivals.space import Widths
 from gpnas.data import Split, standardize
 from gpnas.masks import schedule
 
-_FIRST, _REST = 0.1, 0.25  # as in `gpnas.train.train_front`: before the first level, before each
+_REST = 0.25  # fraction of the time between two levels with constant cost, as in `train_front`
 _INTERVALS = 42  # times of pruning in the main run, as `method.every="auto"` has
+_SPLITS = ("train", "validation", "test")
 _SCORED = 10  # batches whose gradients the Taylor score sums
 
 
@@ -106,16 +113,13 @@ def train_torch_front(
     return {"networks": networks, "train_flops": flops}
 
 
-_SPLITS = ("train", "validation", "test")
-
-
 def _tensors(context: Context, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
     images = np.asarray(standardize(split.inputs, context.data)).transpose(0, 3, 1, 2)
     return torch.from_numpy(images.copy()), torch.from_numpy(np.asarray(split.targets, np.int64))
 
 
 def _curve(ends: Mapping[int, float], total: int) -> schedule.Schedule:
-    points, before = [(0, 1.0), (round(_FIRST * total), 1.0)], _FIRST * total
+    points, before = [(0, 1.0), (round(FIRST * total), 1.0)], FIRST * total
     for end, level in ends.items():
         points += [(round(end - _REST * (end - before)), level), (end, level)]
         before = end

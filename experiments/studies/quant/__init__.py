@@ -1,6 +1,5 @@
 """int8 and int4 weights of smaller networks by qwix: size of the file and test error."""
 
-import importlib.util
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +10,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import gpnas
-from experiments.benchmarks.measure import Missing
+from experiments.benchmarks.measure import require
 from experiments.studies.study import Options, Section, Study, records
 from gpnas import data, models, train
-from gpnas.errors import how_to_install
 from gpnas.provenance import provenance
 from gpnas.records import append_line, records_path
 from gpnas.report import Cell, Column, Table
@@ -49,9 +47,7 @@ def measure(config: ConfigDict, seed: int) -> dict[str, Any]:
     Raises:
       Missing: Without qwix.
     """
-    for package in ("qwix", "safetensors"):
-        if importlib.util.find_spec(package) is None:
-            raise Missing(package, "not installed", how_to_install("quant"))
+    require("quant", "qwix", "safetensors")
     import qwix
     from safetensors.numpy import save
 

@@ -1,7 +1,6 @@
 """Comparison with Torch-Pruning: the same residual net and weights, the same pruned channels."""
 
 import functools
-import importlib.util
 import pathlib
 import statistics
 import time
@@ -13,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.benchmarks.measure import Missing, interleave, summary
+from experiments.benchmarks.measure import interleave, require, summary
 from gpnas import units
-from gpnas.errors import how_to_install
 from gpnas.models import ResNet
 from gpnas.provenance import provenance
 from gpnas.records import append_line, records_path
@@ -71,9 +69,7 @@ def compare(subject: Subject, rounds: int = 20, compiled: bool = False) -> dict[
     Raises:
       Missing: Without PyTorch or Torch-Pruning.
     """
-    for package in ("torch", "torch_pruning"):
-        if importlib.util.find_spec(package) is None:
-            raise Missing(package, "not installed", how_to_install("bench"))
+    require("bench", "torch", "torch_pruning")
     import torch
     import torch_pruning
 
