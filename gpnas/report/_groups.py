@@ -28,7 +28,11 @@ FIELDS: dict[str, tuple[str, ...]] = {
     **{f"{name}_s": ("seconds", name) for name in SECONDS},
 }
 # Fields of the record that have the metric, by name of the quantity.
-METRICS = {"test_last": "test_{}_last", "test_selected": "test_{}_selected"}
+METRICS = {
+    "test_last": "test_{}_last",
+    "test_selected": "test_{}_selected",
+    "validation_last": "val_{}_last",
+}
 RATIOS = {"flops_ratio": ("flops", "flops_dense"), "macs_ratio": ("macs", "macs_dense")}
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from gpnas.report import (
+    _choice,
     _compare,
     _confusion,
     _details,
@@ -148,6 +149,8 @@ def _sections(summary: Summary) -> list[Section]:
             heading = f"Results: {problem}" if problem else "Results"
             blocks = [PageBlock("table", _results.result_table(part, problem))]
             made.append(("results", heading, blocks + (_differences(part) if problem else [])))
+            heading = f"Which method: {problem}" if problem else "Which method"
+            made.append(("choice", heading, _blocks("table", _choice.choice_table(part))))
     tables = _searches.search_tables(summary)
     for study, table in zip(_searches.studies(summary), tables, strict=True):
         heading = "Searches" if len(tables) == 1 else f"Searches: {study}"
