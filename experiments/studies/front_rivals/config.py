@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
         "front's widths", "uniform as long", "uniform as long as six", "pruning only",
         "growing only", "random growth", "random widths", "slimmable",
         "random search", "NSGA-II", "LEMONADE", "Torch-Pruning", "Torch-Pruning layerwise",
+        "OTO",
     )  # fmt: skip
     config.only = ""  # comma-separated arms; all if empty
     config.seed_cost = 0.25  # initial cost of growing, as a fraction of the level

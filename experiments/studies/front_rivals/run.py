@@ -25,8 +25,13 @@ _FRONT = "front"  # the arm, and the study whose records this one needs
 _GROWN = {"spare": 0.25}
 _RANDOM = {"name": "experiments.studies.front.arms:random_units"}
 _TORCH = ("Torch-Pruning", "Torch-Pruning layerwise")
-_PEER = ("bench", "torch", "torch_pruning")  # the extra and packages of `_TORCH`
-TUNED = ("pruning only", "growing only", "slimmable", *_TORCH)  # tuned on the tuning seeds
+_OTO = "OTO"
+# The extra and packages of an arm. OTO imports a module that later versions of PyTorch do not have.
+_PEERS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(_TORCH, ("bench", "torch", "torch_pruning")),
+    _OTO: ("oto", "torch", "torch.onnx._globals", "only_train_once"),
+}
+TUNED = ("pruning only", "growing only", "slimmable", *_PEERS)  # tuned on the tuning seeds
 _AS = {"random growth": "growing only"}  # shares the settings of
 
 
@@ -215,19 +220,34 @@ def _random_widths(context: Context, case: Case) -> dict[str, Any]:
 
 def _installed(arms: Sequence[str]) -> list[str]:
     """Returns the arms that can be run; says why others cannot."""
-    try:
-        require(*_PEER)
-    except Missing as error:
-        print(f"without Torch-Pruning: {error}", flush=True)
-        return [arm for arm in arms if arm not in _TORCH]
-    return list(arms)
+    found = []
+    for arm in arms:
+        try:
+            _require(arm)
+        except Missing as error:
+            print(f"without {arm}: {error}", flush=True)
+        else:
+            found.append(arm)
+    return found
+
+
+def _require(arm: str) -> None:
+    if arm in _PEERS:
+        require(*_PEERS[arm])
 
 
 def _torch_pruning(context: Context, case: Case) -> dict[str, Any]:
-    require(*_PEER)
+    _require(case.arm)
     from experiments.studies.front_rivals.torch_front import train_torch_front
 
     return train_torch_front(context, case.seed, case.rate, case.arm != _TORCH[0])
+
+
+def _oto(context: Context, case: Case) -> dict[str, Any]:
+    _require(case.arm)
+    from experiments.studies.front_rivals.torch_oto import train_oto
+
+    return train_oto(context, case.seed, case.rate)
 
 
 _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
@@ -240,6 +260,7 @@ _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
     "random widths": _random_widths,
     "slimmable": lambda context, case: train_slimmable(context, case.seed, case.rate, case.largest),
     **dict.fromkeys(_TORCH, _torch_pruning),
+    _OTO: _oto,
     **dict.fromkeys(
         STRATEGIES, lambda context, case: run_search(context, case.arm, case.seed, case.budget)
     ),

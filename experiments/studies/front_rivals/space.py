@@ -18,6 +18,7 @@ Widths = tuple[int, ...]
 _PATIENCE = 100  # mutations drawn until one is in the space
 _LEAST = 2  # units of a layer: `units.discover` finds none along an axis of length 1
 _SPREAD = 6  # maximum ratio of the layers' width fractions in random networks
+_CLOSE = 0.05  # MACs of a pruned network may be below a limit by this fraction
 
 
 class WidthCosts(NamedTuple):
@@ -90,6 +91,35 @@ def random_widths(costs: WidthCosts, limit: float, rng: np.random.Generator) -> 
 def _bounded(costs: WidthCosts, wanted: Any) -> Widths:
     pairs = zip(np.rint(wanted), costs.whole, strict=True)
     return tuple(int(np.clip(width, _LEAST, most)) for width, most in pairs)
+
+
+def next_kept(known: Mapping[int, float], limit: float) -> int | None:
+    """Returns the number of channels that the next run keeps, to meet a limit of MACs.
+
+    MACs are taken as a power of the number of channels, through the closest known numbers above
+    and below the limit; with none below, through the two closest ones above, the exponent being at
+    least 1; with one alone, MACs grow as its square, as for uniform widths.
+
+    Args:
+      known: MACs by number of kept channels; those of the whole network exceed the limit.
+      limit: The limit.
+
+    Returns:
+      The number; None if known MACs are within 5 % below the limit, or if two successive numbers
+      lie on both sides of it.
+    """
+    above, *others = sorted(kept for kept, macs in known.items() if macs > limit)
+    below = max((kept for kept, macs in known.items() if kept < above and macs <= limit), default=0)
+    close = any((1 - _CLOSE) * limit <= macs <= limit for macs in known.values())
+    if close or above - below < 2:
+        return None
+    power = 2.0
+    if below or others:
+        other = below or others[0]
+        power = math.log(known[other] / known[above], other / above)
+    goal = (1 - _CLOSE / 2) * limit / known[above]
+    wanted = above * goal ** (1 / (power if below else max(power, 1.0)))
+    return int(np.clip(round(wanted), below + 1, above - 1))
 
 
 def widths(

@@ -228,6 +228,34 @@ def test_torch_pruning_reaches_each_level(study, costs, arm):
 
 
 @pytest.mark.exhaustive
+def test_oto_reaches_each_level(study, costs):
+    """With `bench`, there is a PyTorch with which OTO cannot be imported."""
+    pytest.importorskip("only_train_once")
+    config, options = study("OTO")
+    run(config, options)
+    record = told(options)[-1]
+    for level, one in zip(LEVELS, record["networks"], strict=True):
+        assert one["level"] == level and one["macs"] == costs.macs(tuple(one["widths"]))
+        within = [own["macs"] for own in one["tried"] if own["relative_macs"] <= level]
+        assert one["macs"] == max(within)
+        chosen = [one[field] for field in ("target_group_sparsity", "widths")]
+        assert chosen in [[own["target_group_sparsity"], own["widths"]] for own in one["tried"]]
+    assert record["train_flops"] == sum(one["train_flops"] for one in record["networks"])
+    assert record["train_flops"] > record["train_flops_dense"]
+
+
+@given(st.floats(1.0, 3.0), st.sampled_from([0.06, 0.12, 0.5]))
+def test_numbers_of_channels_are_tried_until_one_meets_the_limit(power, level):
+    known, limit = {144: 144**power}, level * 144**power
+    while (kept := space.next_kept(known, limit)) is not None:
+        assert 0 < kept < 144 and kept not in known
+        known[kept] = kept**power
+    best = max(kept for kept in known if known[kept] <= limit)
+    assert known[best] >= 0.95 * limit or best + 1 in known
+    assert len(known) <= 6
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("arm", ["random search", "LEMONADE"])
 def test_a_search_goes_on_from_budget_to_budget(study, arm):
     config, options = study(arm)
