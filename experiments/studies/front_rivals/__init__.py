@@ -10,7 +10,9 @@ from experiments.studies.front_rivals.run import chosen_records, fronts_of, refe
 from experiments.studies.front_rivals.tables import (
     ALONE,
     FRONT,
+    GROWING,
     PRUNING,
+    RANDOM,
     SIX,
     WIDTHS,
     baselines_figure,
@@ -46,10 +48,11 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
             for against in (FRONT, PRUNING, WIDTHS)
         ),
     ]
-    alone = {name: rows[name] for name in (SIX, ALONE) if name in rows}
-    if len(alone) == 2:
-        own = sorted(next(iter(alone[SIX].values())).errors, reverse=True)
-        tables.append(difference_table(alone, SIX, own, reference))
+    for against, other in ((SIX, ALONE), (GROWING, RANDOM)):
+        if against in rows and other in rows:
+            both = {name: rows[name] for name in (against, other)}
+            own = sorted(next(iter(rows[against].values())).errors, reverse=True)
+            tables.append(difference_table(both, against, own, reference))
     figure = baselines_figure(rows, levels)
     return {"front_rivals": Section(tables, [figure])}
 

@@ -15,6 +15,7 @@ from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
 Records = Sequence[Mapping[str, Any]]
 FRONT, WIDTHS, PRUNING = "front", "front's widths", "pruning only"
 SIX, ALONE = "front, six networks", "uniform as long as six"
+GROWING, RANDOM = "growing only", "random growth"
 _SIZE = (760.0, 420.0)
 _MARGINS = (58.0, 18.0, 14.0, 46.0)
 
