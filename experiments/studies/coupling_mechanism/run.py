@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -14,18 +13,17 @@ from scipy.stats import spearmanr
 
 from experiments.studies.coupling.arms import OURS, config_of
 from experiments.studies.coupling.config import weight_decay
-from experiments.studies.sharing.shared import minibatches
+from experiments.studies.stepwise import advancing, batches, initial
 from experiments.studies.study import Options
 from gpnas import masks as gm
-from gpnas.data import Dataset, standardize
+from gpnas.data import Dataset
 from gpnas.masks import score
-from gpnas.methods import Method, dense
+from gpnas.methods import dense
 from gpnas.provenance import provenance
 from gpnas.records import append_line, read_lines
 from gpnas.train import (
     Plan,
     TrainState,
-    init_state,
     load_data,
     make_plan,
     make_program,
@@ -103,8 +101,8 @@ def make_programs(settings: ConfigDict, data: Dataset, by_gain: bool) -> Program
         plan,
         data,
         make_program(plan, data).evaluate,
-        _advancing(make_step(plan.task, plan.method, plan.tx), data),
-        _advancing(make_step(plan.task, dense.dense(), plan.tx, kind="plain"), data),
+        advancing(make_step(plan.task, plan.method, plan.tx), data),
+        advancing(make_step(plan.task, dense.dense(), plan.tx, kind="plain"), data),
         _scores(plan) if by_gain else (),
     )
 
@@ -141,7 +139,7 @@ def follow(programs: Programs, seed: int) -> Course:
     """Trains a network and keeps masks and scores at each mask update."""
     plan, grow = programs.plan, programs.grow
     every, rows = plan.durations["every"], batches(plan, programs.data, seed)
-    state = _start(plan, plan.method, seed)
+    state = initial(plan, plan.method, seed)
     masks, values = [_flat(state.masks, gm.masked_leaves(state.masks))], []
     state = grow(state, rows[:every])
     for at in range(every, len(rows), every):
@@ -165,18 +163,12 @@ def train_masked(programs: Programs, seed: int, weights_seed: int, masks: Any) -
       masks: The masks.
     """
     plan = programs.plan
-    state = _start(plan, dense.dense(), weights_seed)
+    state = initial(plan, dense.dense(), weights_seed)
     state = dataclasses.replace(state, params=gm.apply(masks, state.params), masks=masks)
     rows, every = batches(plan, programs.data, seed), plan.durations["every"]
     for at in range(0, len(rows), every):
         state = programs.hold(state, rows[at : at + every])
     return _error(programs, state)
-
-
-def batches(plan: Plan, data: Dataset, seed: int) -> np.ndarray:
-    """Returns the examples of each step, (steps, batch) int32: shuffled passes."""
-    rng = np.random.default_rng(seed)
-    return minibatches(rng, len(data.train), plan.batch_size, plan.total_steps)
 
 
 def survival(active: np.ndarray, ages: Sequence[int]) -> dict[str, float]:
@@ -236,26 +228,6 @@ def shuffled(masks: Any, seed: int) -> Any:
         for path, mask in gm.masked_leaves(masks).items()
     }
     return gm.update_leaves(masks, leaves)
-
-
-def _start(plan: Plan, method: Method, seed: int) -> TrainState:
-    inputs = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
-    return init_state(plan.task, method, plan.tx, inputs, jax.random.key(seed))
-
-
-def _advancing(step: Callable, data: Dataset) -> Callable[[TrainState, np.ndarray], TrainState]:
-    """Returns `(state, rows) → state`, compiled once per number of rows."""
-    images, labels = jnp.asarray(data.train.inputs), jnp.asarray(data.train.targets)
-
-    @jax.jit
-    def advance(state: TrainState, rows: jax.Array, images: Any, labels: Any) -> TrainState:
-        def turn(state: TrainState, row: jax.Array) -> tuple[TrainState, None]:
-            batch = standardize(images[row], data), labels[row]
-            return step(state, jax.lax.optimization_barrier(batch))[0], None
-
-        return jax.lax.scan(turn, state, rows)[0]
-
-    return lambda state, rows: advance(state, rows, images, labels)
 
 
 def _scores(plan: Plan) -> tuple[Callable[[TrainState], Any], ...]:

@@ -120,13 +120,27 @@ def develop(
       seed, rate: Seed and learning rate of the run.
       name: Name of its folder.
     """
-    front = context.config.front
-    one = run_config(context.config, seed, rate, front.train.epochs + front.branch_epochs)
-    part = constant_part(context.config)
-    curve = ((0.0, first), (FIRST * part, first), (_REST * part, level))
-    one.method.update({"curve": curve, "cost": front.front_by, **method})
+    one = development(context.config, level, first, method, seed, rate)
     record = train(one, folder(context, f"{name}-{level:g}-{rate:g}-{seed}"), context.data)
     return network(context, record, record["architecture"]["fields"]["widths"]) | {"level": level}
+
+
+def development(
+    config: ConfigDict, level: float, first: float, method: Mapping[str, Any], seed: int,
+    rate: float,
+) -> ConfigDict:  # fmt: skip
+    """Returns the config of a run of `develop`.
+
+    Args:
+      config: The study's config.
+      level, first, method, seed, rate: As for `develop`.
+    """
+    front = config.front
+    one = run_config(config, seed, rate, front.train.epochs + front.branch_epochs)
+    part = constant_part(config)
+    curve = ((0.0, first), (FIRST * part, first), (_REST * part, level))
+    one.method.update({"curve": curve, "cost": front.front_by, **method})
+    return one
 
 
 def folder(context: Context, name: str) -> pathlib.Path:

@@ -22,8 +22,11 @@ from gpnas.records import append_line, read_lines
 from gpnas.train import load_data
 
 _FRONT = "front"  # the arm, and the study whose records this one needs
-_GROWN = {"spare": 0.25}
-_RANDOM = {"name": "experiments.studies.front.arms:random_units"}
+#: Fields of the method of arms that grow from small networks.
+GROWTH: Mapping[str, Mapping[str, Any]] = {
+    "growing only": {"spare": 0.25},
+    "random growth": {"name": "experiments.studies.front.arms:random_units"},
+}
 _TORCH = ("Torch-Pruning", "Torch-Pruning layerwise")
 _OTO = "OTO"
 # The extra and packages of an arm. OTO imports a module that later versions of PyTorch do not have.
@@ -255,8 +258,7 @@ _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
     "uniform as long": lambda context, case: _uniform(context, case, _FRONT),
     "uniform as long as six": lambda context, case: _uniform(context, case, "six networks"),
     "pruning only": lambda context, case: _develop(context, case, False, {}),
-    "growing only": lambda context, case: _develop(context, case, True, _GROWN),
-    "random growth": lambda context, case: _develop(context, case, True, _RANDOM),
+    **dict.fromkeys(GROWTH, lambda context, case: _develop(context, case, True, GROWTH[case.arm])),
     "random widths": _random_widths,
     "slimmable": lambda context, case: train_slimmable(context, case.seed, case.rate, case.largest),
     **dict.fromkeys(_TORCH, _torch_pruning),

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.studies import stepwise
 from experiments.studies.coupling import rivals
 from experiments.studies.coupling.arms import OURS, config_of
 from experiments.studies.coupling_mechanism import run as mechanism
@@ -58,7 +59,7 @@ def test_a_run_and_its_tables(digits):
     weights = kept.active.shape[1]
     assert kept.active[-1].sum() == round(0.05 * weights)
     assert len(kept.gain) == len(kept.cost) == len(kept.active) - 1
-    assert len(mechanism.batches(plan, digits, 0)) == plan.total_steps
+    assert len(stepwise.batches(plan, digits, 0)) == plan.total_steps
     sizes = {p: m.size for p, m in gm.masked_leaves(kept.state.masks).items()}
     total = sum(sizes[path] * share for path, share in found["layers"].items())
     assert total == pytest.approx(0.05 * weights, abs=1)
