@@ -33,6 +33,23 @@ def sections(
     return {name: Section([gap_table(found), error_table(found)], [figure])}
 
 
+def sections_at_one_density(
+    name: str, results: pathlib.Path, config: ConfigDict
+) -> Mapping[str, Section]:
+    """Returns tables of differences, if there are several arms, and errors.
+
+    Args:
+      name: Name of the markers.
+      results: Folder of all studies' records.
+      config: The study's config.
+    """
+    found = records(results, config)
+    if not found:
+        return {name: Section()}
+    several = len({record["arm"] for record in found}) > 1
+    return {name: Section([*([gap_table(found)] if several else []), error_table(found)])}
+
+
 STUDY = Study(
     get_config,
     sweep,

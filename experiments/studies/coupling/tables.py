@@ -104,26 +104,32 @@ def gap_table(records: Sequence[Record]) -> Table:
     """Tabulates development minus each arm of equal training FLOPs, paired by seed.
 
     The last columns are the primary comparison: the area under the error over log density, divided
-    by its range, with p of the paired t-test, corrected for the number of comparisons by Holm.
+    by its range, or the error at the only density; with p of the paired t-test, corrected for the
+    number of comparisons by Holm.
 
     Args:
       records: Records of `coupling`.
     """
     densities = densities_asked(records)
+    several = len(densities) > 1
     baselines = [name for name in MATCHED if any(record["arm"] == name for record in records)]
-    gaps = {name: _area_gap(records, name, densities) for name in baselines}
+    gaps = {
+        name: _area_gap(records, name, densities) if several else _gap(records, name, densities[0])
+        for name in baselines
+    }
     corrected = holm({name: p_value(gap) for name, gap in gaps.items() if gap})
     columns = [
         Column("development minus", numeric=False),
         *(Column(f"{100 * d:g} %") for d in densities),
-        Column("mean over log density"),
+        *([Column("mean over log density")] if several else []),
         Column("p, Holm"),
     ]
     rows = []
     for name in baselines:
         cells = [_gap_text(_gap(records, name, density)) for density in densities]
+        cells += [_gap_text(gaps[name])] if several else []
         p = f"{corrected[name]:.2g}" if name in corrected else "–"
-        rows.append([Cell(text) for text in (name, *cells, _gap_text(gaps[name]), p)])
+        rows.append([Cell(text) for text in (name, *cells, p)])
     note = (
         "Points of test error, mean ± half the 95 % interval over paired seeds, not corrected;"
         " negative: development has the lower error."
@@ -155,8 +161,6 @@ def area(errors: Mapping[float, float]) -> float:
 def _area_gap(
     records: Sequence[Record], name: str, densities: Sequence[float]
 ) -> stats.Estimate | None:
-    if len(densities) < 2:
-        return None
     return stats.paired_difference(*(_areas(records, arm, densities) for arm in (OURS, name)))
 
 

@@ -2,14 +2,14 @@
 
 import functools
 
-from experiments.studies.coupling import sections
+from experiments.studies.coupling import sections_at_one_density
 from experiments.studies.coupling_lenet5.config import get_config
 from experiments.studies.study import Study, epochs, sweep
 
 STUDY = Study(
     get_config,
     sweep,
-    functools.partial(sections, "coupling_lenet5", 14.0),
+    functools.partial(sections_at_one_density, "coupling_lenet5"),
     "coupling.md",
     shorten=epochs(1),
 )
