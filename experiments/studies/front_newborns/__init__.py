@@ -38,9 +38,43 @@ def norm_table(found: Sequence[Mapping[str, Any]], ages: Sequence[int]) -> Table
     return Table("Gradients of grown units", columns, rows, [note])
 
 
+def error_table(found: Sequence[Mapping[str, Any]], against: str) -> Table:
+    """Tabulates validation errors, and their differences from those of one arm.
+
+    Args:
+      found: Records of the study.
+      against: The arm.
+    """
+    columns = [
+        Column("arm", numeric=False), Column("validation error %"),
+        Column(f"minus {against}"), Column("seeds"),
+    ]  # fmt: skip
+    errors: dict[str, dict[int, float]] = {}
+    for record in found:
+        errors.setdefault(record["arm"], {})[record["seed"]] = record["val_error"]
+    rows = []
+    for arm, own in errors.items():
+        gap = stats.paired_difference(own, errors.get(against, {}))
+        texts = [
+            arm,
+            stats.estimate_text(stats.estimate(own.values())),
+            "–" if arm == against else stats.interval_text(gap, sign="+"),
+            str(len(own)),
+        ]
+        rows.append([*map(Cell, texts)])
+    note = (
+        "At the last step, mean ± half the 95 % interval over seeds; differences are paired by"
+        " seed, not corrected."
+    )
+    return Table("Errors with other initial values of grown units", columns, rows, [note])
+
+
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
     found = records(results, config)
-    return {config.study: Section([norm_table(found, config.ages)] if found else [])}
+    if not found:
+        return {config.study: Section()}
+    tables = [norm_table(found, config.ages), error_table(found, config.arms[0])]
+    return {config.study: Section(tables)}
 
 
 STUDY = Study(get_config, measure_missing, _sections, "front.md")

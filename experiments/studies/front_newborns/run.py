@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.studies.front_newborns.config import ARMS
 from experiments.studies.front_rivals.networks import development
-from experiments.studies.front_rivals.run import GROWTH
 from experiments.studies.stepwise import advancing, batches, initial
 from experiments.studies.study import Options
 from gpnas import masks as gm
@@ -18,7 +18,7 @@ from gpnas import units
 from gpnas.data import Dataset, standardize
 from gpnas.provenance import provenance
 from gpnas.records import append_line, read_lines
-from gpnas.train import Plan, TrainState, load_data, make_plan, make_step
+from gpnas.train import Plan, TrainState, load_data, make_plan, make_program, make_step
 
 SIDES = ("incoming", "outgoing")
 Values = Mapping[str, np.ndarray]  # (units,) by group
@@ -31,10 +31,12 @@ class Course(NamedTuple):
       active: Whether each unit is active: before the first mask update, then after each.
       norms: For each mask update and age below the interval between two: norm of the gradient of
         each unit's weights, by side.
+      val_error: Validation error at the end, in %.
     """
 
     active: Sequence[Values]
     norms: Sequence[Mapping[int, Mapping[str, Values]]]
+    val_error: float
 
 
 def measure_missing(config: ConfigDict, options: Options) -> None:
@@ -49,13 +51,14 @@ def measure_missing(config: ConfigDict, options: Options) -> None:
             if (arm, seed) in done or options.stopped():
                 continue
             begun = time.perf_counter()
-            settings = development(config, config.level, first, GROWTH[arm], seed, config.rate)
+            settings = development(config, config.level, first, ARMS[arm], seed, config.rate)
             settings.elastic = False
             course, every = follow(settings, data, config.ages, config.examples)
-            found = {
+            found: dict[str, Any] = {
                 side: {str(age): relative_norm(course, side, age, every) for age in config.ages}
                 for side in SIDES
             }
+            found["val_error"] = course.val_error
             about = {"study": config.study, "arm": arm, "seed": seed, "config": settings.to_dict()}
             wall = round(time.perf_counter() - begun, 3)
             append_line(path, about | found | provenance() | {"wall_s": wall})
@@ -83,7 +86,8 @@ def follow(
     stops = sorted({age % every for age in ages})
     active, norms = [_active(groups, state)], []
     state = grow(state, rows[:every])
-    for at in range(every, len(rows) - every, every):
+    last = len(rows) // every * every
+    for at in range(every, last, every):
         state, found, before = grow(state, rows[at : at + 1]), {}, 0
         active.append(_active(groups, state))
         for age in stops:
@@ -93,7 +97,11 @@ def follow(
         norms.append(found)
         if before < every - 1:
             state = grow(state, rows[at + 1 + before : at + every])
-    return Course(active, norms), every
+    if last < len(rows):
+        state = grow(state, rows[last:])
+    evaluate = make_program(plan, data).evaluate
+    error = evaluate({"params": state.params, **state.model_state}, data.validation)["error"]
+    return Course(active, norms, 100 * error), every
 
 
 def unit_norms(
