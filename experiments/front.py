@@ -1,4 +1,4 @@
-"""Trains a front of networks from one run, exports them, and writes a page about them.
+"""Trains a front in one run (a network per cost level), exports it, and writes a page about it.
 
     gpnas front --config=front --workdir=runs/front
     gpnas front --config=front --config.data.name=folder:images \

@@ -7,11 +7,11 @@
 The first command is a search. Trials are stored in a database (SQLite in the work directory, or
 that of `--storage`), which `optuna-dashboard` shows. A stopped search resumes when it is started
 again. The work directory then contains history.json (all trials) and record.json (the progress of
-the search and the non-dominated architectures), which `gpnas report` shows. It also contains
-drawings of these architectures, for `optuna-dashboard --artifact-dir=WORKDIR/artifacts`, too.
+the search and the non-dominated architectures), which `gpnas report` shows, and drawings of these
+architectures, which `optuna-dashboard --artifact-dir=WORKDIR/artifacts` shows.
 
 The second command, without a config, is a worker for an existing search. If the search trains
-networks, their weights are in the work directory, which the worker needs, too (`--workdir`).
+networks, their weights are in the work directory, to which the worker needs access (`--workdir`).
 
 The third command is a comparison: a config with arms and seeds, one search for each. Records are
 appended to RESULTS/STUDY/records.jsonl; searches with a record are skipped.

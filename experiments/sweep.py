@@ -1,12 +1,13 @@
-"""Runs a study: arms × densities × seeds, one record per run, on one machine or many.
+"""Runs a study, one run per arm, density and seed, on one machine or many.
 
     gpnas sweep --config=experiments/studies/fashion/config.py
     gpnas sweep --config=experiments/studies/fashion/config.py --config.seeds="(0,)"
     gpnas sweep --config=… --storage=postgresql+psycopg://me@host/database
     gpnas sweep --storage=postgresql+psycopg://me@host/database
 
-Records are appended to results/STUDY/records.jsonl as runs finish. If the command is started again,
-it skips runs with a record, and resumes interrupted runs from their last checkpoints.
+An arm is a method with its settings. Records are appended to results/STUDY/records.jsonl as runs
+finish. If the command is started again, it skips runs with a record, and resumes interrupted runs
+from their last checkpoints.
 
 With `--storage` workers share a queue of runs in a database. The third command fills the queue and
 is a worker; the fourth, without a config, is a further worker, on any machine with access to the
