@@ -16,14 +16,14 @@ _TARGET = 1.0
 def front_wall_ratio(options: Options) -> Measurement:
     """Time of the front's main run and branches over that of a whole network trained as long.
 
-    The network is the small convolutional one of `configs/front.py` at 14 × 14 pixels.
+    Settings are those of `configs/front.py`.
     """
     rounds = 1 if options.fast else 3
     config = options.configs["front"]()
-    config.data.image_size, config.train.tensorboard = 14, False
+    config.train.tensorboard = False
     if options.fast:
         config.front, config.train.epochs = (0.5,), 4
-    data = fashion_mnist(options, config.data.image_size)
+    data = fashion_mnist(options)
     taken: Seconds = {"front": [], "dense": []}
     levels = {"front": config.front, "dense": (1.0,)}
     for _ in range(rounds):

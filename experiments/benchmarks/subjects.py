@@ -37,13 +37,13 @@ def random_data(shape: tuple[int, int, int], images: int, seed: int = 0) -> Data
     )  # fmt: skip
 
 
-def fashion_mnist(options: Options, image_size: int = 28) -> Dataset:
+def fashion_mnist(options: Options) -> Dataset:
     """Returns Fashion-MNIST if it is available, else random images of equal shape and number."""
-    shape = (image_size, image_size, 1)
+    shape = (28, 28, 1)
     if options.fast:
         return random_data(shape, 2000)
     try:
-        return load("fashion_mnist", download=False, image_size=image_size)
+        return load("fashion_mnist", download=False)
     except UserError:
         return random_data(shape, 54_000)
 
